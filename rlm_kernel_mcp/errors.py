@@ -1,0 +1,136 @@
+"""Every error this package raises on purpose, in one tree.
+
+    RlmError
+      RequestRefused              the caller can mend it by asking differently
+        InvalidInput                INVALID_INPUT
+        SessionNotFound             SESSION_NOT_FOUND
+        SessionFinalized            SESSION_FINALIZED
+        SessionBusy                 SESSION_BUSY
+        VariableNotFound            VARIABLE_NOT_FOUND
+        ContextNotFound             CONTEXT_NOT_FOUND
+        ContextDenied               CONTEXT_DENIED
+        ContextTooLarge             CONTEXT_TOO_LARGE
+        CitationMismatch            CITATION_MISMATCH
+      KernelFailure               the kernel, or the machine below it, did not hold up
+        KernelStartFailed           KERNEL_START_FAILED
+        KernelDied                  KERNEL_DIED
+        SandboxUnavailable          SANDBOX_UNAVAILABLE
+      InternalError               INTERNAL_ERROR: a defect of ours; details go to the log only
+
+An exception raised by the *user's code* is not here: it is data, part of a step's report.
+
+`message` says what happened, with the value, the limit and the unit. `next_step` is one sentence that
+says what to do next. Neither holds a server traceback, a secret, or a host path that the caller did not give.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class RlmError(Exception):
+    """Base of the tree. `code` is the contract's error code."""
+
+    code: ClassVar[str] = "INTERNAL_ERROR"
+    default_next_step: ClassVar[str] = "Call the tool again; if it fails again, tell the user."
+
+    def __init__(self, message: str, next_step: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.next_step = next_step or self.default_next_step
+
+
+class RequestRefused(RlmError):
+    """The request cannot be served as asked; asking differently can mend it."""
+
+
+class InvalidInput(RequestRefused):
+    """An argument is missing, unknown, of the wrong type or out of its bounds."""
+
+    code = "INVALID_INPUT"
+    default_next_step = "Correct the argument that the message names and call the tool again."
+
+
+class SessionNotFound(RequestRefused):
+    """No session has this handle."""
+
+    code = "SESSION_NOT_FOUND"
+    default_next_step = "Call rlm_list_sessions for the live session ids, or rlm_init_context to open a session."
+
+
+class SessionFinalized(RequestRefused):
+    """The session already has its final answer."""
+
+    code = "SESSION_FINALIZED"
+    default_next_step = "Open a new session with rlm_init_context; rlm_get_trace still reads this one."
+
+
+class SessionBusy(RequestRefused):
+    """A step is running in this session, or another server drives it."""
+
+    code = "SESSION_BUSY"
+    default_next_step = "Call rlm_await_step to wait for the running step, or rlm_interrupt to stop it."
+
+
+class VariableNotFound(RequestRefused):
+    """The session's namespace has no such name."""
+
+    code = "VARIABLE_NOT_FOUND"
+    default_next_step = "Ask for one of the names in the message, or bind the name in a step first."
+
+
+class ContextNotFound(RequestRefused):
+    """A context path does not exist."""
+
+    code = "CONTEXT_NOT_FOUND"
+    default_next_step = "Check the path; relative paths are read against the server's working directory."
+
+
+class ContextDenied(RequestRefused):
+    """A context path lies outside the allowed roots, or cannot be read."""
+
+    code = "CONTEXT_DENIED"
+    default_next_step = "Ask the user to add the folder to RLM_CONTEXT_ROOTS, or give a path below an allowed root."
+
+
+class ContextTooLarge(RequestRefused):
+    """The context is larger than the session's memory can hold."""
+
+    code = "CONTEXT_TOO_LARGE"
+    default_next_step = "Give fewer or smaller files, or ask the user to raise RLM_MEMORY_LIMIT_MB."
+
+
+class CitationMismatch(RequestRefused):
+    """A quoted citation is not what the context holds at that place."""
+
+    code = "CITATION_MISMATCH"
+    default_next_step = "Correct the citation and call rlm_finalize again."
+
+
+class KernelFailure(RlmError):
+    """The kernel, or the machine below it, did not hold up."""
+
+
+class KernelStartFailed(KernelFailure):
+    """A kernel could not be started; no code of the caller ran."""
+
+    code = "KERNEL_START_FAILED"
+    default_next_step = "Tell the user to run `rlm-kernel-mcp doctor`, which says what is missing."
+
+
+class KernelDied(KernelFailure):
+    """The session's kernel is gone and could not be replaced."""
+
+    code = "KERNEL_DIED"
+    default_next_step = "Open a new session with rlm_init_context; rlm_get_trace still reads this one."
+
+
+class SandboxUnavailable(KernelFailure):
+    """A wall that the policy requires cannot be raised on this machine."""
+
+    code = "SANDBOX_UNAVAILABLE"
+    default_next_step = "Tell the user to run `rlm-kernel-mcp doctor`, which names the remedy."
+
+
+class InternalError(RlmError):
+    """A defect of this server. The log on stderr has the details; the client gets none of them."""

@@ -1,0 +1,142 @@
+"""The policy: allowlist, limits and required walls of a kernel.
+
+Is: the schema and what each field means. Is not: the values, which lie in `policy.json` beside the
+`kernel.json` that they govern, so that choosing a kernelspec chooses the lockdown.
+Above: the provisioner, which writes the effective policy (the file with the user's settings applied) for
+each kernel. Below: nothing. The kernel reads the same JSON with the standard library alone.
+
+Every limit has a value and none may be "none". A list that is absent is an error (nothing is implied by
+leaving it out); an empty list means "none of them".
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from rlm_kernel_mcp.errors import InvalidInput
+
+ModuleName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$")]
+
+WallName = Literal[
+    "rlimits",
+    "no_new_privs",
+    "not_dumpable",
+    "capabilities",
+    "landlock",
+    "seccomp",
+    "namespaces",
+    "scratch_quota",
+]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Imports(_Part):
+    """Which modules the code of a step may import. A courtesy: the walls hold without it."""
+
+    mode: Literal["allowlist", "any"]
+    """`allowlist`: only `modules`. `any`: every installed module, every builtin and every magic that needs no process."""
+
+    modules: tuple[ModuleName, ...]
+    """Importable modules by full name; a name admits its submodules only where they are listed too. Empty: none."""
+
+    preload: tuple[ModuleName, ...]
+    """Imported before the walls rise, since an extension module cannot be mapped afterwards. Empty: only `modules`."""
+
+
+class Limits(_Part):
+    """What one kernel may use. Units stand in the names."""
+
+    memory_mb: int = Field(ge=64, le=1_048_576)
+    """Memory that the session's own data may take, beyond what the bare kernel takes."""
+
+    step_cpu_s: int = Field(ge=1, le=86_400)
+    """Processor time of one step, over all its threads."""
+
+    open_files: int = Field(ge=64, le=65_536)
+    """Open descriptors (RLIMIT_NOFILE)."""
+
+    threads: int = Field(ge=16, le=4_096)
+    """Threads of the kernel, its own dozen included."""
+
+    scratch_mb: int = Field(ge=0, le=65_536)
+    """Bytes that the scratch folder may hold in all. 0: the scratch folder is read-only."""
+
+    scratch_files: int = Field(ge=16, le=1_000_000)
+    """Files and folders that the scratch folder may hold."""
+
+    output_chars_per_step: int = Field(ge=10_000, le=100_000_000)
+    """Characters of stdout, and of stderr, that a kernel sends for one step: the head, and at the end the tail."""
+
+
+class Walls(_Part):
+    """Which walls must hold. A required wall that cannot be raised refuses the kernel (SANDBOX_UNAVAILABLE)."""
+
+    required: tuple[WallName, ...]
+    """Fail closed without these. Empty: none is required (for a machine that is itself thrown away)."""
+
+    wanted: tuple[WallName, ...]
+    """Raised where the machine can; reported where it cannot."""
+
+
+class Pool(_Part):
+    """Kernels that are started ahead."""
+
+    spare_kernels: int = Field(ge=0, le=32)
+    """Ready kernels kept for the next session. 0: none."""
+
+    max_age_s: int = Field(ge=1, le=86_400)
+    """A spare kernel older than this is replaced."""
+
+
+class Snapshots(_Part):
+    """What of a namespace is kept so that a fresh kernel can have it back."""
+
+    name_mb: int = Field(ge=0, le=65_536)
+    """Largest snapshot of one name. 0: nothing is kept."""
+
+    total_mb: int = Field(ge=0, le=65_536)
+    """Largest sum of all snapshots of a session."""
+
+    step_ms: int = Field(ge=1, le=600_000)
+    """Longest time that the snapshots after one step may take."""
+
+
+class Policy(_Part):
+    """A kernel's whole lockdown; the schema of `policy.json`."""
+
+    imports: Imports
+    limits: Limits
+    walls: Walls
+    pool: Pool
+    snapshots: Snapshots
+    interrupt_grace_ms: int = Field(ge=50, le=60_000)
+    """How long an interrupted step may take to come to rest before the next rung of the ladder."""
+
+    start_timeout_ms: int = Field(ge=1_000, le=600_000)
+    """How long a kernel may take from launch to ready."""
+
+
+def load_policy(path: Path) -> Policy:
+    """Read and validate a policy file.
+
+    Raises:
+        InvalidInput: the file is missing, is not JSON, or breaks the schema; the message names the field.
+    """
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        return Policy.model_validate(raw)
+    except OSError as error:
+        raise InvalidInput(f"The policy file {path.name} cannot be read: {error.strerror}.") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise InvalidInput(f"The policy file {path.name} is wrong at {field!r}: {first['msg']}.") from error
+    except ValueError as error:
+        raise InvalidInput(f"The policy file {path.name} is not JSON: {error}.") from error

@@ -1,0 +1,132 @@
+"""The user's settings: environment variables and options of `serve`.
+
+Is: one table that `serve --help`, the parser and the README are made of. Is not: the policy of a kernel,
+into which `kernel/provisioner.py` writes the settings that concern it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from rlm_kernel_mcp.errors import InvalidInput
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One row of the table: the variable, its option, what it means, its default as shown to a person."""
+
+    variable: str
+    meaning: str
+    default: str
+    choices: tuple[str, ...] = ()
+
+    @property
+    def option(self) -> str:
+        """The option of `serve`: `RLM_MAX_SESSIONS` is `--max-sessions`."""
+        return "--" + self.variable.removeprefix("RLM_").lower().replace("_", "-")
+
+
+TABLE: Final = (
+    Setting("RLM_CONTEXT_ROOTS", "folders (separated as in PATH) below which context_paths may lie", "the working directory"),
+    Setting("RLM_KERNEL", "kernelspec to start", "rlm-python"),
+    Setting("RLM_SANDBOX_MODE", "walls by this process, or a container", "process", ("process", "container")),
+    Setting("RLM_SANDBOX_CONTAINER_RUNTIME", "container engine", "docker", ("docker", "podman")),
+    Setting("RLM_SANDBOX_CONTAINER_IMAGE", "image that bin/build-image builds", "rlm-kernel:latest"),
+    Setting("RLM_SANDBOX_FALLBACK", "what to do when the mode cannot be had", "off", ("off", "process")),
+    Setting("RLM_IMPORT_POLICY", "what a step may import", "allowlist", ("allowlist", "any")),
+    Setting("RLM_IMPORTS", "modules added to the allowlist (comma-separated)", "none"),
+    Setting("RLM_MEMORY_LIMIT_MB", "memory of one session in MB", "1024"),
+    Setting("RLM_MAX_SESSIONS", "live sessions at once", "32"),
+    Setting("RLM_IDLE_TIMEOUT_S", "seconds after which an idle session's kernel is stopped", "3600"),
+    Setting("RLM_STATE_DIR", "folder of traces and session records", "the platform's state folder"),
+)
+
+OLD_NAMES: Final = {("RLM_SANDBOX_MODE", "subprocess"): "process"}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Validated settings of one server."""
+
+    context_roots: tuple[Path, ...]
+    kernel: str
+    sandbox_mode: str
+    container_runtime: str
+    container_image: str
+    sandbox_fallback: str
+    import_policy: str
+    imports: tuple[str, ...]
+    memory_limit_mb: int
+    max_sessions: int
+    idle_timeout_s: int
+    state_dir: Path
+    working_dir: Path
+
+
+def load_settings(environ: Mapping[str, str], overrides: Mapping[str, str] | None = None) -> Settings:
+    """Settings from the environment, with the options of `serve` (by variable name) above them.
+
+    Raises:
+        InvalidInput: a value is not one of the known ones; the message lists them.
+    """
+    values = {row.variable: environ[row.variable] for row in TABLE if environ.get(row.variable)}
+    values.update(overrides or {})
+    for row in TABLE:
+        value = values.get(row.variable)
+        if value is None:
+            continue
+        values[row.variable] = value = OLD_NAMES.get((row.variable, value), value)
+        if row.choices and value not in row.choices:
+            known = ", ".join(row.choices)
+            raise InvalidInput(f"{row.variable}={value!r} is not known; known values: {known}.", "Correct the setting.")
+    working_dir = Path.cwd()
+    roots = values.get("RLM_CONTEXT_ROOTS")
+    modules = tuple(name.strip() for name in values.get("RLM_IMPORTS", "").split(",") if name.strip())
+    for name in modules:
+        if not all(part.isidentifier() for part in name.split(".")):
+            raise InvalidInput(f"RLM_IMPORTS names {name!r}, which is no module name.", "Correct the setting.")
+    return Settings(
+        context_roots=tuple(_root(part) for part in roots.split(os.pathsep) if part) if roots else (working_dir.resolve(),),
+        kernel=values.get("RLM_KERNEL", "rlm-python"),
+        sandbox_mode=values.get("RLM_SANDBOX_MODE", "process"),
+        container_runtime=values.get("RLM_SANDBOX_CONTAINER_RUNTIME", "docker"),
+        container_image=values.get("RLM_SANDBOX_CONTAINER_IMAGE", "rlm-kernel:latest"),
+        sandbox_fallback=values.get("RLM_SANDBOX_FALLBACK", "off"),
+        import_policy=values.get("RLM_IMPORT_POLICY", "allowlist"),
+        imports=modules,
+        memory_limit_mb=_whole(values, "RLM_MEMORY_LIMIT_MB", 1024, 64, 1_048_576, "MB"),
+        max_sessions=_whole(values, "RLM_MAX_SESSIONS", 32, 1, 4096, "sessions"),
+        idle_timeout_s=_whole(values, "RLM_IDLE_TIMEOUT_S", 3600, 1, 31_536_000, "seconds"),
+        state_dir=Path(values["RLM_STATE_DIR"]).expanduser() if "RLM_STATE_DIR" in values else default_state_dir(environ),
+        working_dir=working_dir,
+    )
+
+
+def default_state_dir(environ: Mapping[str, str]) -> Path:
+    """The platform's state folder: XDG's on Linux, Application Support on macOS."""
+    home = Path(environ.get("HOME") or Path.home())
+    if sys.platform == "darwin":
+        return home / "Library" / "Application Support" / "rlm-kernel-mcp"
+    base = environ.get("XDG_STATE_HOME")
+    return (Path(base) if base else home / ".local" / "state") / "rlm-kernel-mcp"
+
+
+def _root(text: str) -> Path:
+    path = Path(text).expanduser()
+    if not path.is_dir():
+        raise InvalidInput(f"RLM_CONTEXT_ROOTS names {text!r}, which is no folder.", "Correct the setting.")
+    return path.resolve()
+
+
+def _whole(values: Mapping[str, str], variable: str, default: int, low: int, high: int, unit: str) -> int:
+    text = values.get(variable)
+    if text is None:
+        return default
+    if not text.isascii() or not text.isdigit() or not low <= int(text[:12]) <= high:
+        raise InvalidInput(f"{variable}={text!r} is not a whole number of {unit} from {low} to {high}.", "Correct the setting.")
+    return int(text)

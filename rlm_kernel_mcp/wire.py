@@ -1,0 +1,47 @@
+"""Names and shapes that the host and the kernel agree on.
+
+Is: stdlib-only constants. Is not: behaviour. Both sides import it: the host to send, `in_kernel` to answer.
+Messages are Jupyter messaging 5.5; the ones named `rlm_*` are ours and travel on the control channel, so
+that they are answered while a step runs.
+
+`rlm_info_request {}` -> `{status, walls: [{name, holds, detail}], pid, python, imports: [module], import_policy}`
+`rlm_load_context_request {kind, documents: [{name, bytes, encoding}], source}` with
+    `source: "buffer"` the text's bytes are the message's one binary buffer, or
+    `source: "descriptor"` they are read from a descriptor that arrives on the kernel's descriptor socket
+    -> `{status, chars, lines, documents: [[name, chars], ...]}` all documents, in order
+`rlm_get_var_request {name, offset, limit}` -> `{status, name, type, size, json, total_chars}` and one buffer:
+    `json: true` the whole JSON text of the value (it fits within `limit` characters),
+    `json: false` the UTF-8 (surrogatepass) slice `[offset, offset + limit)` of the value's text
+`rlm_names_request {}` -> `{status, names: [[name, type, size], ...]}`
+`rlm_snapshot_request {...}` -> see `in_kernel/snapshot.py`
+An error reply is `{status: "error", ename, evalue}`.
+
+`execute_reply.content["rlm"]` = `{updated: [[name, type, size], ...], dropped: {stdout: n, stderr: n}}`:
+    the names that the step bound or rebound, and how many characters of a stream the kernel dropped
+    because the step printed more than `output_chars_per_step`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+INFO: Final = "rlm_info_request"
+LOAD_CONTEXT: Final = "rlm_load_context_request"
+GET_VAR: Final = "rlm_get_var_request"
+NAMES: Final = "rlm_names_request"
+SNAPSHOT: Final = "rlm_snapshot_request"
+RESTORE: Final = "rlm_restore_request"
+
+REPLY_KEY: Final = "rlm"
+"""Key of our own part in `execute_reply.content`."""
+
+DESCRIPTOR_SOCKET_ENV: Final = "RLM_DESCRIPTOR_SOCKET"
+"""Environment variable of a kernel: number of the inherited socket on which the host passes descriptors."""
+
+NAMESPACE: Final = {
+    "context": "the whole text, a str; several documents stand one after the other, nothing between them",
+    "documents": "mapping of document name to its text (slices of context, made on access): documents[name], "
+    ".items(), .at(offset) -> (name, offset in it), .span(name) -> (start, end)",
+    "scratch": "path (str) of the one folder where open() may read and write",
+}
+"""The names put into every session's namespace, with the line that the client is shown for each."""
