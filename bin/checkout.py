@@ -1,0 +1,173 @@
+"""Makes a checkout runnable: the virtual environment, the package in it, bytecode, and on request the Codex binary.
+
+Is: what `bin/setup` runs, with the standard library alone. Is not: part of the package.
+A stamp (a hash of everything the result depends on) makes a second run instant; a lock that dies with its
+holder makes two runs at once as good as one after the other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, NoReturn
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+INPUTS: Final = (
+    "pyproject.toml",
+    "constraints.txt",
+    "bin/checkout.py",
+    "rlm_kernel_mcp/__init__.py",
+    "kernelspecs/*/*",
+)
+CODEX_VERSION: Final = "0.169.0"
+STAMP_NAME: Final = ".setup-stamp"
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Entry of `bin/setup`."""
+    parser = argparse.ArgumentParser(
+        prog="bin/setup", description="Make .venv and install the package and its tools into it."
+    )
+    parser.add_argument(
+        "--codex", action="store_true", help="also install the Codex binary that tests/codex drives (needs npm)"
+    )
+    options = parser.parse_args(arguments)
+    with locked(ROOT):
+        make_environment(ROOT)
+        if options.codex:
+            install_codex(ROOT)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the checkout for this process: a lock on the folder itself, which the system lifts when we die."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("another bin/setup is at work here; waiting for it")
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def fingerprint(root: Path) -> str:
+    """Hash of what the environment is made from: the input files, the Python that makes it, and where it stands."""
+    digest = hashlib.sha256(f"{root}\0{sys.version}\0{platform.machine()}\0".encode())
+    for pattern in INPUTS:
+        for path in sorted(root.glob(pattern)):
+            digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def is_current(folder: Path, stamp: str) -> bool:
+    """Whether `folder` was completed for exactly this stamp."""
+    try:
+        return (folder / STAMP_NAME).read_text(encoding="utf-8") == stamp
+    except OSError:
+        return False
+
+
+def make_environment(root: Path) -> None:
+    """Bring `.venv` to what the checkout asks for; nothing is done where the stamp says that it is there."""
+    folder = root / ".venv"
+    stamp = fingerprint(root)
+    if is_current(folder, stamp):
+        return
+    python = folder / "bin" / "python"
+    if not runs_this_version(python):
+        say(f"making .venv with Python {platform.python_version()}")
+        run([sys.executable, "-m", "venv", "--clear", str(folder)], "Debian: apt-get install python3-venv")
+    (folder / STAMP_NAME).unlink(missing_ok=True)
+    say("installing the package and its tools")
+    pip = [str(python), "-I", "-m", "pip", "--disable-pip-version-check", "install", "-qq"]
+    run(
+        [*pip, "--constraint", "constraints.txt", "--editable", ".[console,dev]"],
+        "is a package index to be reached?",
+        cwd=root,
+    )
+    say("compiling bytecode")
+    compile_bytecode(root, python)
+    (folder / STAMP_NAME).write_text(stamp, encoding="utf-8")
+    say("done")
+
+
+def runs_this_version(python: Path) -> bool:
+    """Whether an earlier environment can be kept: its Python starts and is the one that runs us."""
+    try:
+        found = subprocess.run(
+            [str(python), "-I", "-c", "import sys; print(sys.version)"], capture_output=True, text=True, check=False
+        )
+    except OSError:
+        return False
+    return found.returncode == 0 and found.stdout.strip() == sys.version.strip()
+
+
+def compile_bytecode(root: Path, python: Path) -> None:
+    """Write every .pyc now: where PYTHONDONTWRITEBYTECODE is set, each start of the server would compile anew."""
+    library = next((root / ".venv" / "lib").glob("python*")) / "site-packages"
+    # The status is not asked for: packages may ship templates that are no Python.
+    subprocess.run(
+        [str(python), "-I", "-m", "compileall", "-q", "-j", "0", str(library), str(root / "rlm_kernel_mcp")],
+        check=False,
+        stdout=subprocess.DEVNULL,
+    )
+
+
+def install_codex(root: Path) -> None:
+    """Bring the pinned Codex binary into `.codex-bin/`."""
+    folder = root / ".codex-bin"
+    stamp = f"{CODEX_VERSION} {platform.system()} {platform.machine()}"
+    if is_current(folder, stamp):
+        return
+    npm = shutil.which("npm")
+    if npm is None:
+        fail(
+            "the Codex binary comes from npm, which is not here (Debian: apt-get install npm; macOS: brew install node)"
+        )
+    say(f"installing Codex {CODEX_VERSION} into .codex-bin (about 300 MB)")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    (folder / "package.json").write_text('{"private": true}\n', encoding="utf-8")
+    package = f"@openai/codex@{CODEX_VERSION}"
+    run(
+        [npm, "install", "--prefix", str(folder), "--no-audit", "--no-fund", "--loglevel=error", package],
+        "is the npm registry to be reached?",
+    )
+    if not list(folder.glob("node_modules/@openai/codex-*/vendor/*/bin/codex")):
+        fail(f"npm installed {package}, but without a binary for {platform.system()} {platform.machine()}")
+    (folder / STAMP_NAME).write_text(stamp, encoding="utf-8")
+    say("Codex is there")
+
+
+def run(argv: list[str], hint: str, cwd: Path | None = None) -> None:
+    """Run one command of the set-up; its failure ends the set-up with what was run and what may help."""
+    status = subprocess.run(argv, cwd=cwd, check=False, stdin=subprocess.DEVNULL, stdout=sys.stderr.fileno()).returncode
+    if status:
+        fail(f"`{' '.join(argv)}` ended with status {status} ({hint})")
+
+
+def say(text: str) -> None:
+    """One line on stderr; stdout stays free for the command that called the set-up."""
+    print(f"bin/setup: {text}", file=sys.stderr, flush=True)
+
+
+def fail(text: str) -> NoReturn:
+    """End with status 2: the machine lacks something."""
+    say(text)
+    raise SystemExit(2)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

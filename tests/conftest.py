@@ -1,0 +1,60 @@
+"""What every test shares: the asyncio backend, and a truthful account of what was skipped."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+FORBID_SKIPS = os.environ.get("RLM_FORBID_SKIPS") == "1"
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """The kernel clients are asyncio's; there is no second backend to test."""
+    return "asyncio"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    _fail_if_skipped(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    _fail_if_skipped(report)
+    return report
+
+
+def _fail_if_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:
+    if FORBID_SKIPS and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, which RLM_FORBID_SKIPS=1 forbids: {_reason(report)}"
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """List what was skipped, by reason; the reason names the command that brings what is missing."""
+    by_reason: dict[str, list[str]] = {}
+    for report in terminalreporter.stats.get("skipped", []):
+        by_reason.setdefault(_reason(report), []).append(report.nodeid)
+    if not by_reason:
+        return
+    terminalreporter.section("skipped: these tests did not run", sep="=", yellow=True)
+    for reason, names in sorted(by_reason.items()):
+        terminalreporter.write_line(f"{reason} ({len(names)} skipped)")
+        for name in names:
+            terminalreporter.write_line(f"    {name}")
+
+
+def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
+    text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    return text.removeprefix("Skipped: ")

@@ -1,0 +1,26 @@
+"""Parts of a machine that some tests need and a person may not have.
+
+A test whose part is missing is skipped, with the command that brings the part; `conftest.py` lists these at
+the end of a run, and turns them into failures where `RLM_FORBID_SKIPS=1` (CI).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final, NoReturn
+
+import pytest
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+
+
+def skip_for_lack_of(part: str, command: str) -> NoReturn:
+    """Skip the test that asks: `part` is missing, and `command` brings it."""
+    pytest.skip(f"{part} is missing; this brings it: {command}")
+
+
+def codex_binary() -> Path:
+    """The real Codex binary that `bin/setup --codex` brought; skips the test where it is not there."""
+    for path in ROOT.glob(".codex-bin/node_modules/@openai/codex-*/vendor/*/bin/codex"):
+        return path
+    skip_for_lack_of("the Codex binary", "bin/setup --codex")
