@@ -1,0 +1,126 @@
+"""Where our kernelspecs lie, and how they get to where Jupyter looks.
+
+Is: the folder of the package's own specs, and install, list and remove for other Jupyter clients.
+Is not: reading a spec or its policy (the provisioner's and `policy.py`'s). Above: the command line, the
+kernel's start. Below: Jupyter's paths, imported only when asked for.
+
+A client of another environment finds an installed spec, and starts our Python, since `argv[0]` is made
+absolute; it also needs this package in its own environment, for the provisioner that the spec names.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from rlm_kernel_mcp.errors import InvalidInput
+
+PACKAGE: Final = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True, slots=True)
+class InstalledKernelspec:
+    """One of our kernelspecs in a folder that Jupyter searches; `python` is the `argv[0]` that it starts."""
+
+    name: str
+    folder: Path
+    python: str
+
+
+def kernelspec_dir() -> Path:
+    """The folder that holds `rlm-python/`: the package's own copy, or in an editable install the checkout's."""
+    packaged = PACKAGE / "kernelspecs"
+    return packaged if packaged.is_dir() else PACKAGE.parent / "kernelspecs"
+
+
+def install_kernelspec(prefix: Path | None = None) -> tuple[Path, ...]:
+    """Copy our kernelspecs to where Jupyter looks, replacing older copies.
+
+    Args:
+        prefix: environment to install into (`--sys-prefix` is `Path(sys.prefix)`); None: the user's own folder.
+
+    Returns:
+        The folders that were written.
+
+    Raises:
+        InvalidInput: the place cannot be written.
+    """
+    return tuple(_copy(source, _kernels_below(prefix) / source.name) for source in _own_specs())
+
+
+def remove_kernelspec(prefix: Path | None = None) -> tuple[Path, ...]:
+    """Delete what `install_kernelspec` put at the same place, given the same `prefix`; returns the deleted folders.
+
+    Raises:
+        InvalidInput: there is none of ours at that place, or it cannot be deleted.
+    """
+    kernels = _kernels_below(prefix)
+    ours = tuple(kernels / source.name for source in _own_specs() if (kernels / source.name / "kernel.json").is_file())
+    if not ours:
+        raise InvalidInput(
+            f"No kernelspec of this package is installed in {kernels}.",
+            "List the installed ones with `rlm-kernel-mcp kernelspec list`.",
+        )
+    for folder in ours:
+        _delete(folder)
+    return ours
+
+
+def installed_kernelspecs() -> tuple[InstalledKernelspec, ...]:
+    """Every copy of ours in the folders that Jupyter searches from here, the one that wins first."""
+    from jupyter_core.paths import jupyter_path
+
+    found = []
+    for kernels in map(Path, jupyter_path("kernels")):
+        for source in _own_specs():
+            spec = kernels / source.name / "kernel.json"
+            if spec.is_file():
+                python = str(json.loads(spec.read_text(encoding="utf-8"))["argv"][0])
+                found.append(InstalledKernelspec(source.name, spec.parent, python))
+    return tuple(found)
+
+
+def _own_specs() -> list[Path]:
+    return sorted(spec.parent for spec in kernelspec_dir().glob("*/kernel.json"))
+
+
+def _kernels_below(prefix: Path | None) -> Path:
+    if prefix is not None:
+        return prefix.expanduser().absolute() / "share" / "jupyter" / "kernels"
+    from jupyter_core.paths import jupyter_data_dir
+
+    return Path(jupyter_data_dir()) / "kernels"
+
+
+def _copy(source: Path, folder: Path) -> Path:
+    spec = json.loads((source / "kernel.json").read_text(encoding="utf-8"))
+    spec["argv"][0] = sys.executable
+    try:
+        _delete(folder)
+        shutil.copytree(source, folder)
+        (folder / "kernel.json").write_text(json.dumps(spec, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise _refused(folder, "written", error) from error
+    return folder
+
+
+def _delete(folder: Path) -> None:
+    """Delete a spec's folder; a symbolic link to one is unlinked and what it points to stays."""
+    try:
+        if folder.is_symlink():
+            folder.unlink()
+        elif folder.exists():
+            shutil.rmtree(folder)
+    except OSError as error:
+        raise _refused(folder, "deleted", error) from error
+
+
+def _refused(folder: Path, what: str, error: OSError) -> InvalidInput:
+    return InvalidInput(
+        f"The kernelspec {folder} cannot be {what}: {error.strerror}.",
+        "Choose another place with --user, --prefix or --sys-prefix.",
+    )

@@ -1,0 +1,98 @@
+"""The kernelspec is found in a checkout, and is installed, listed and removed where Jupyter looks."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from rlm_kernel_mcp.errors import InvalidInput
+from rlm_kernel_mcp.kernel import kernelspec
+from rlm_kernel_mcp.kernel.kernelspec import InstalledKernelspec
+
+
+@pytest.fixture(autouse=True)
+def own_jupyter_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jupyter's user folder and search path lie in the test's own folder."""
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "env" / "share" / "jupyter"))
+
+
+def test_the_checkout_has_the_spec_and_its_policy_side_by_side() -> None:
+    """Choosing the spec chooses the lockdown: both files lie in one folder."""
+    folder = kernelspec.kernelspec_dir() / "rlm-python"
+    assert sorted(path.name for path in folder.iterdir()) == ["kernel.json", "policy.json"]
+
+
+def test_a_copy_inside_the_package_wins_over_the_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installed wheel must not read whatever lies beside site-packages."""
+    monkeypatch.setattr(kernelspec, "PACKAGE", tmp_path / "rlm_kernel_mcp")
+    (tmp_path / "rlm_kernel_mcp" / "kernelspecs").mkdir(parents=True)
+    assert kernelspec.kernelspec_dir() == tmp_path / "rlm_kernel_mcp" / "kernelspecs"
+
+
+def test_an_installed_spec_starts_our_python_and_keeps_everything_else(tmp_path: Path) -> None:
+    """A client of another environment must not start its own Python."""
+    (folder,) = kernelspec.install_kernelspec()
+    own = kernelspec.kernelspec_dir() / "rlm-python"
+    expected = json.loads((own / "kernel.json").read_text())
+    expected["argv"][0] = sys.executable
+    assert folder == tmp_path / "data" / "kernels" / "rlm-python"
+    assert json.loads((folder / "kernel.json").read_text()) == expected
+    assert (folder / "policy.json").read_bytes() == (own / "policy.json").read_bytes()
+
+
+def test_installing_again_replaces_an_older_copy_whole(tmp_path: Path) -> None:
+    """A file of an older version must not stay beside the new policy."""
+    (folder,) = kernelspec.install_kernelspec(tmp_path / "env")
+    (folder / "left-over.json").write_text("{}")
+    assert kernelspec.install_kernelspec(tmp_path / "env") == (folder,)
+    assert not (folder / "left-over.json").exists()
+
+
+def test_the_list_names_each_copy_and_the_python_that_it_starts(tmp_path: Path) -> None:
+    """The user's folder is searched after JUPYTER_PATH, and both copies are told."""
+    (in_env,) = kernelspec.install_kernelspec(tmp_path / "env")
+    (of_user,) = kernelspec.install_kernelspec()
+    ours = [found for found in kernelspec.installed_kernelspecs() if found.folder.is_relative_to(tmp_path)]
+    assert ours == [
+        InstalledKernelspec("rlm-python", in_env, sys.executable),
+        InstalledKernelspec("rlm-python", of_user, sys.executable),
+    ]
+
+
+def test_removing_deletes_only_the_copy_at_that_place(tmp_path: Path) -> None:
+    """The user's copy stays when the environment's is removed."""
+    (in_env,) = kernelspec.install_kernelspec(tmp_path / "env")
+    (of_user,) = kernelspec.install_kernelspec()
+    assert kernelspec.remove_kernelspec(tmp_path / "env") == (in_env,)
+    assert not in_env.exists()
+    assert of_user.exists()
+
+
+def test_removing_a_link_leaves_what_it_points_to(tmp_path: Path) -> None:
+    """`jupyter kernelspec` may have linked a development copy; it is the user's."""
+    target = tmp_path / "mine"
+    target.mkdir()
+    (target / "kernel.json").write_text('{"argv": ["python"]}')
+    (tmp_path / "data" / "kernels").mkdir(parents=True)
+    (tmp_path / "data" / "kernels" / "rlm-python").symlink_to(target)
+    kernelspec.remove_kernelspec()
+    assert (target / "kernel.json").exists()
+    assert not (tmp_path / "data" / "kernels" / "rlm-python").is_symlink()
+
+
+def test_removing_what_is_not_there_is_refused(tmp_path: Path) -> None:
+    """The message names the place that was searched."""
+    with pytest.raises(InvalidInput) as refused:
+        kernelspec.remove_kernelspec(tmp_path / "env")
+    assert str(tmp_path / "env") in refused.value.message
+
+
+def test_a_place_that_cannot_be_written_is_refused_with_the_reason(tmp_path: Path) -> None:
+    """A file stands where a folder is needed; root cannot write below it either."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InvalidInput, match="Not a directory"):
+        kernelspec.install_kernelspec(tmp_path / "file")
