@@ -122,6 +122,18 @@ class Policy(_Part):
     start_timeout_ms: int = Field(ge=1_000, le=600_000)
     """How long a kernel may take from launch to ready."""
 
+    def with_settings(self, *, import_policy: str, imports: tuple[str, ...], memory_limit_mb: int) -> Policy:
+        """This policy with a user's settings applied: more modules, every module, another memory limit."""
+        changes = {
+            "imports": {
+                **self.imports.model_dump(),
+                "mode": import_policy,
+                "modules": (*self.imports.modules, *(name for name in imports if name not in self.imports.modules)),
+            },
+            "limits": {**self.limits.model_dump(), "memory_mb": memory_limit_mb},
+        }
+        return Policy.model_validate({**self.model_dump(), **changes})
+
 
 def load_policy(path: Path) -> Policy:
     """Read and validate a policy file.

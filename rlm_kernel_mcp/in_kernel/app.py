@@ -1,0 +1,117 @@
+"""The kernel application: IPython's, without what opens a hole or costs a start.
+
+Is: sockets, streams and the kernel object of one session. Is not: a wall (`walls/`), though it leaves out the
+one listener and the one connection that the walls would refuse.
+Above: `launch.py`. Below: `kernel.py`.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import zmq
+from ipykernel.iostream import IOPubThread
+from ipykernel.kernelapp import IPKernelApp
+from IPython.core.profiledir import ProfileDir
+from traitlets import DottedObjectName, Type
+
+from rlm_kernel_mcp.in_kernel import namespace
+from rlm_kernel_mcp.in_kernel.imports import install_import_policy
+from rlm_kernel_mcp.in_kernel.kernel import RlmKernel
+from rlm_kernel_mcp.in_kernel.magics import install_magic_policy
+from rlm_kernel_mcp.in_kernel.output import BudgetedOutStream
+from rlm_kernel_mcp.in_kernel.shell import shell_config
+
+
+class NoProfileDir(ProfileDir):  # type: ignore[misc]  # IPython ships no complete types
+    """A profile folder that is never made: a session has no profile, history or start-up files."""
+
+    def check_dirs(self) -> None:
+        """Make nothing."""
+
+    def _location_changed(self, change: Any) -> None:
+        del change
+
+
+class RlmKernelApp(IPKernelApp):  # type: ignore[misc]  # ipykernel ships no complete types
+    """The application of one session's kernel."""
+
+    name = "rlm-kernel"
+    kernel_class = Type(RlmKernel, klass="ipykernel.kernelbase.Kernel")
+    outstream_class = DottedObjectName("rlm_kernel_mcp.in_kernel.output.BudgetedOutStream", allow_none=True)
+    # fd-level output would deadlock a step that prints 64 KiB from C while it holds the GIL (ipykernel#847).
+    capture_fd_output = False
+
+    def init_profile_dir(self) -> None:
+        """No profile folder."""
+        self.profile_dir = NoProfileDir()
+
+    def init_config_files(self) -> None:
+        """No configuration files: the policy is all there is."""
+
+    def load_config_file(self, *args: Any, **kwargs: Any) -> None:
+        """No configuration files: the policy is all there is."""
+
+    def init_path(self) -> None:
+        """The working directory stays off `sys.path`."""
+
+    def init_pdb(self) -> None:
+        """No debugger."""
+
+    def init_poller(self) -> None:
+        """The parent-death signal does it (`walls/`)."""
+
+    def init_gui_pylab(self) -> None:
+        """No GUI."""
+
+    def init_extensions(self) -> None:
+        """No extensions."""
+
+    def init_code(self) -> None:
+        """No start-up files."""
+
+    def init_control(self, context: zmq.Context[Any]) -> None:
+        """Bind the control channel; the debugger's connection to the kernel itself is the only connect: drop it."""
+        super().init_control(context)
+        self.debug_shell_socket.close(0)
+
+    def init_iopub(self, context: zmq.Context[Any]) -> None:
+        """Bind iopub without the TCP listener that ipykernel opens for forked children's output, ipc or not."""
+        self.iopub_socket = context.socket(zmq.XPUB)
+        self.iopub_socket.linger = 1000
+        self.iopub_port = self._bind_socket(self.iopub_socket, self.iopub_port)
+        self.configure_tornado_logger()
+        self.iopub_thread = IOPubThread(self.iopub_socket, pipe=False, session=self.session)
+        self.iopub_thread.start()
+        self.iopub_socket = self.iopub_thread.background_socket
+
+    def write_connection_file(self, **kwargs: Any) -> None:
+        """The host wrote it, with every port."""
+
+    def log_connection_info(self) -> None:
+        """Record the ports; print nothing."""
+        self._ports = {
+            "shell": self.shell_port,
+            "iopub": self.iopub_port,
+            "stdin": self.stdin_port,
+            "hb": self.hb_port,
+            "control": self.control_port,
+        }
+
+
+def make_app(connection_file: Path, policy: dict[str, Any], scratch: Path) -> RlmKernelApp:
+    """Make the application and its kernel; binds the sockets and starts the kernel's own threads."""
+    BudgetedOutStream.budget_chars = policy["limits"]["output_chars_per_step"]
+    app: RlmKernelApp = RlmKernelApp.instance(config=shell_config())
+    app.connection_file = str(connection_file)
+    app.ipython_dir = os.fspath(scratch)
+    app.initialize([])
+    kernel = app.kernel
+    kernel.policy = policy
+    kernel.scratch = str(scratch)
+    namespace.fill(kernel.shell.user_ns, "", [], str(scratch))
+    install_magic_policy(kernel.shell, policy["imports"]["mode"])
+    install_import_policy(kernel.shell, policy["imports"], str(scratch))
+    return app

@@ -1,0 +1,150 @@
+"""The `rlm_*` requests of the control channel, answered while a step runs.
+
+Is: the kernel's end of `wire.py`. Is not: a wall: a hostile kernel can answer anything, and the host knows.
+Runs in the control thread: no user code may run here, so values are shown by `values.py` alone.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import platform
+import socket
+from typing import Any
+
+from rlm_kernel_mcp.in_kernel import namespace
+from rlm_kernel_mcp.in_kernel.imports import allowed_names
+from rlm_kernel_mcp.in_kernel.values import list_names, view
+from rlm_kernel_mcp.wire import DESCRIPTOR_SOCKET_ENV, GET_VAR, INFO, LOAD_CONTEXT, NAMES
+
+NAMES_MAX = 2_000
+EDGE_CHARS = 400
+
+Message = dict[str, Any]
+
+
+class ControlRequests:
+    """Mixin of the kernel: base class `__init__` finds the handlers by the names in `control_msg_types`."""
+
+    from ipykernel.kernelbase import Kernel as _Kernel
+
+    control_msg_types = [*_Kernel.control_msg_types, INFO, LOAD_CONTEXT, GET_VAR, NAMES]
+
+    session: Any
+    shell: Any
+    policy: dict[str, Any]
+    """The effective policy, set by the app before the first message."""
+    wall_rows: list[dict[str, Any]]
+    """Which walls hold, set by the app."""
+    scratch: str
+
+    async def rlm_info_request(self, stream: Any, ident: Any, parent: Message) -> None:
+        """Say which walls hold and what may be imported."""
+        content = {
+            "status": "ok",
+            "walls": self.wall_rows,
+            "pid": os.getpid(),
+            "python": platform.python_version(),
+            "imports": allowed_names(self.policy["imports"]),
+            "import_policy": self.policy["imports"]["mode"],
+        }
+        self.session.send(stream, "rlm_info_reply", content, parent, ident=ident)
+
+    async def rlm_load_context_request(self, stream: Any, ident: Any, parent: Message) -> None:
+        """Decode the context's bytes and put its names into the namespace."""
+        try:
+            content = self._load_context(parent)
+        except (OSError, ValueError, MemoryError, KeyError, IndexError) as error:
+            content = {"status": "error", "ename": type(error).__name__, "evalue": str(error)}
+        self.session.send(stream, "rlm_load_context_reply", content, parent, ident=ident)
+
+    def _load_context(self, parent: Message) -> Message:
+        request = parent["content"]
+        documents: list[Message] = request["documents"]
+        total = sum(document["bytes"] for document in documents)
+        if request["source"] == "buffer":
+            return self._fill(documents, memoryview(parent["buffers"][0]))
+        descriptor = _receive_descriptor()
+        try:
+            size = os.fstat(descriptor).st_size
+            if size != total:
+                raise ValueError(f"the context has {size:,} bytes and not {total:,}; it changed while it was read")
+            if not total:
+                return self._fill(documents, memoryview(b""))
+            # Mapped, not read: the text is then the only copy that this process owns.
+            with mmap.mmap(descriptor, total, prot=mmap.PROT_READ) as mapped, memoryview(mapped) as raw:
+                return self._fill(documents, raw)
+        finally:
+            os.close(descriptor)
+
+    def _fill(self, documents: list[Message], raw: memoryview) -> Message:
+        whole, sizes = _decode(documents, raw)
+        chars = [[document["name"], size] for document, size in zip(documents, sizes, strict=True)]
+        namespace.fill(self.shell.user_ns, whole, chars, self.scratch)
+        lines = whole.count("\n") + (1 if whole and not whole.endswith("\n") else 0)
+        return {
+            "status": "ok",
+            "chars": len(whole),
+            "lines": lines,
+            "documents": chars,
+            "head": whole[:EDGE_CHARS],
+            "tail": whole[-EDGE_CHARS:] if len(whole) > EDGE_CHARS else "",
+        }
+
+    async def rlm_get_var_request(self, stream: Any, ident: Any, parent: Message) -> None:
+        """Show a slice of a variable; the bulk goes as a binary frame."""
+        request = parent["content"]
+        name = request["name"]
+        user_ns = self.shell.user_ns
+        if name not in user_ns:
+            content: Message = {"status": "error", "ename": "NameError", "evalue": name}
+            self.session.send(stream, "rlm_get_var_reply", content, parent, ident=ident)
+            return
+        shown = view(user_ns[name], int(request["offset"]), int(request["limit"]))
+        content = {
+            "status": "ok",
+            "name": name,
+            "type": shown.type,
+            "size": shown.size,
+            "json": shown.json,
+            "total_chars": shown.total_chars,
+        }
+        self.session.send(stream, "rlm_get_var_reply", content, parent, ident=ident, buffers=[shown.payload])
+
+    async def rlm_names_request(self, stream: Any, ident: Any, parent: Message) -> None:
+        """List the user's names with their types and sizes."""
+        names = list_names(dict(self.shell.user_ns), self.shell.user_ns_hidden)[:NAMES_MAX]
+        payload = json.dumps([list(row) for row in names], ensure_ascii=True).encode()
+        self.session.send(stream, "rlm_names_reply", {"status": "ok"}, parent, ident=ident, buffers=[payload])
+
+
+def _decode(documents: list[Message], raw: memoryview) -> tuple[str, list[int]]:
+    """The whole text and each document's length in characters; valid UTF-8 is decoded in one piece, without a second copy."""
+    blocks = []
+    start = 0
+    for document in documents:
+        blocks.append((raw[start : start + document["bytes"]], document["encoding"], document.get("errors", "strict")))
+        start += document["bytes"]
+    if len(blocks) == 1:
+        text = str(*blocks[0])
+        return text, [len(text)]
+    if all(encoding == "utf-8" for _, encoding, _ in blocks):
+        text = str(raw, "utf-8", blocks[0][2] if blocks else "strict")
+        if len(text) == len(raw):
+            return text, [len(block) for block, _, _ in blocks]
+        return text, [len(str(*block)) for block in blocks]
+    texts = [str(*block) for block in blocks]
+    return "".join(texts), [len(text) for text in texts]
+
+
+def _receive_descriptor() -> int:
+    """Take the descriptor that the host passes over the inherited socket."""
+    channel = socket.socket(fileno=os.dup(int(os.environ[DESCRIPTOR_SOCKET_ENV])))
+    try:
+        _, descriptors, _, _ = socket.recv_fds(channel, 1, 1)
+    finally:
+        channel.close()
+    if not descriptors:
+        raise ValueError("the host passed no descriptor")
+    return descriptors[0]

@@ -1,0 +1,161 @@
+"""The kernel of one session: `execute_request` and what surrounds it.
+
+Is: ipykernel's kernel with a step's beginning and end (output budget, changed names, interrupt that cannot eat
+the reply). Is not: a wall. Above: `app.py`. Below: `shell.py`, `control.py`, `output.py`, `changes.py`.
+Source: Jupyter messaging 5.5, Execute; ipykernel#881 for the interrupt of a top-level `await`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+from ipykernel.ipkernel import IPythonKernel
+from traitlets import Type
+
+from rlm_kernel_mcp.in_kernel.changes import bound_names, identities
+from rlm_kernel_mcp.in_kernel.control import ControlRequests
+from rlm_kernel_mcp.in_kernel.output import BudgetedOutStream
+from rlm_kernel_mcp.in_kernel.shell import RlmShell
+from rlm_kernel_mcp.in_kernel.values import describe
+from rlm_kernel_mcp.in_kernel.walls.limits import soft_memory
+from rlm_kernel_mcp.wire import REPLY_KEY
+
+UPDATED_NAMES_MAX = 500
+NAME_CHARS_MAX = 200
+
+
+class StepInterrupted(KeyboardInterrupt):
+    """Stands in for the `CancelledError` that an interrupted top-level `await` ends with."""
+
+
+class RlmKernel(ControlRequests, IPythonKernel):  # type: ignore[misc]  # ipykernel ships no complete types
+    """One session's kernel."""
+
+    implementation = "rlm-python"
+    shell_class = Type(RlmShell)
+    _execute_sleep = 0
+    owned = False
+    """Whether our own host started this kernel; any other Jupyter client may shut its kernel down."""
+    in_step = False
+    """Whether a step's code is running: only then may a limit's signal raise."""
+
+    def init_metadata(self, parent: dict[str, Any]) -> dict[str, Any]:
+        """No ipyparallel fields."""
+        del parent
+        return {}
+
+    def finish_metadata(
+        self, parent: dict[str, Any], metadata: dict[str, Any], reply_content: dict[str, Any]
+    ) -> dict[str, Any]:
+        """No ipyparallel fields."""
+        del parent, reply_content
+        return metadata
+
+    def _send_interrupt_children(self) -> None:
+        """Answer an `interrupt_request` (a console's Ctrl-C): this process has no children, and its group may be everybody."""
+        os.kill(os.getpid(), signal.SIGINT)
+
+    async def shutdown_request(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
+        """A session's kernel is ended by its host alone, so that a console's `exit` leaves the session alive."""
+        if not self.owned:
+            await super().shutdown_request(stream, ident, parent)
+            return
+        content = {"status": "error", "ename": "PermissionError", "evalue": "the session's host ends this kernel"}
+        self.session.send(stream, "shutdown_reply", content, parent, ident=ident)
+
+    async def do_execute(  # noqa: PLR0913  (ipykernel's signature)
+        self,
+        code: str,
+        silent: bool,
+        store_history: bool = True,
+        user_expressions: dict[str, str] | None = None,
+        allow_stdin: bool = False,
+        *,
+        cell_meta: Any = None,
+        cell_id: Any = None,
+    ) -> dict[str, Any]:
+        """Run a step's code; the reply says how it ended, what it bound and what output was dropped."""
+        del cell_meta, cell_id, allow_stdin, user_expressions
+        shell = self.shell
+        before = identities(shell.user_ns)
+        streams = [stream for stream in (sys.stdout, sys.stderr) if isinstance(stream, BudgetedOutStream)]
+        for stream in streams:
+            stream.begin_step()
+        shell.last_error = None
+        ok = await self._run(code, silent, store_history)
+        dropped = {stream.name: stream.finish_step() for stream in streams}
+        names = [] if silent else bound_names(code, before, shell.user_ns, ok)
+        updated = [[name[:NAME_CHARS_MAX], *describe(shell.user_ns.get(name))] for name in names[:UPDATED_NAMES_MAX]]
+        reply: dict[str, Any] = {
+            "status": "ok" if ok else "error",
+            "execution_count": shell.execution_count - (1 if store_history else 0),
+            "user_expressions": {},
+            "payload": shell.payload_manager.read_payload(),
+            REPLY_KEY: {"updated": updated, "dropped": dropped},
+        }
+        shell.payload_manager.clear_payload()
+        if not ok:
+            ename, evalue, lines = shell.last_error or ("KeyboardInterrupt", "", [])
+            reply.update(ename=ename, evalue=evalue, traceback=lines)
+        return reply
+
+    async def _run(self, code: str, silent: bool, store_history: bool) -> bool:
+        """Run the code to its end; true if it raised nothing. From here on an interrupt must not eat the reply."""
+        shell = self.shell
+        self.in_step = True
+        soft_memory(True)
+        try:
+            transformed = shell.transform_cell(code)
+            if shell.should_run_async(code, transformed_cell=transformed):
+                result = await self._run_async(code, transformed, silent, store_history)
+            else:
+                result = shell.run_cell(code, store_history=store_history, silent=silent)
+            return bool(result is not None and result.success and shell.last_error is None)
+        except (KeyboardInterrupt, MemoryError, SyntaxError) as error:
+            # The interrupt or the limit hit outside the code itself: between IPython's own lines, or in its transformers.
+            shell.publish_error(type(error), error, error.__traceback__)
+            return False
+        finally:
+            self.in_step = False
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
+            soft_memory(False)
+
+    async def _run_async(self, code: str, transformed: str, silent: bool, store_history: bool) -> Any:
+        run = self.shell.run_cell_async(
+            code, store_history=store_history, silent=silent, transformed_cell=transformed, preprocessing_exc_tuple=None
+        )
+        future = asyncio.ensure_future(run)
+        with self._cancel_on_sigint(future):
+            try:
+                result = await future
+            except asyncio.CancelledError:
+                raise StepInterrupted("interrupted in an await") from None
+            finally:
+                self.shell.events.trigger("post_execute")
+        if result is not None and isinstance(result.error_in_exec, asyncio.CancelledError):
+            self.shell.last_error = ("KeyboardInterrupt", "interrupted in an await", (self.shell.last_error or ("", "", []))[2])
+        return result
+
+    @contextlib.contextmanager
+    def _cancel_on_sigint(self, future: asyncio.Future[Any]) -> Iterator[None]:
+        """Cancel the step's future on SIGINT, and wake the loop for it (the stock handler does not: ipykernel#881)."""
+        loop = asyncio.get_running_loop()
+
+        def cancel(signum: int, frame: FrameType | None) -> None:
+            del signum, frame
+            loop.call_soon_threadsafe(future.cancel)
+
+        previous = signal.signal(signal.SIGINT, cancel)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, previous)

@@ -1,0 +1,163 @@
+"""From a bare process to a locked kernel, in numbered steps that fail closed.
+
+Is: the order in which a kernel comes to be, the same for a cold start and for a fork. Is not: the walls themselves (`walls/`).
+Above: `__main__.py`, `fork_server.py`. Below: `preload.py`, `walls/`, `app.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import socket
+import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from rlm_kernel_mcp.in_kernel.walls.plan import WallFailed, plan_from_policy
+from rlm_kernel_mcp.in_kernel.walls.raising import enter_namespaces, raise_lock_a, raise_lock_b
+from rlm_kernel_mcp.wire import DESCRIPTOR_SOCKET_ENV
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The command line of a kernel."""
+
+    connection_file: Path
+    policy_file: Path
+    scratch: Path
+    status_fd: int
+    owned: bool
+    """Started by our own host."""
+
+
+def parse_options(argv: Sequence[str]) -> Options:
+    """Read the kernel's command line (`kernel.json` argv, and what the provisioner adds)."""
+    parser = argparse.ArgumentParser(prog="rlm-kernel")
+    parser.add_argument("-f", dest="connection_file", type=Path, required=True)
+    parser.add_argument("--policy", type=Path, required=True)
+    parser.add_argument("--scratch", type=Path)
+    parser.add_argument("--status-fd", type=int, default=-1)
+    parser.add_argument("--owned", action="store_true")
+    found = parser.parse_args(argv)
+    scratch = found.scratch or Path(tempfile.mkdtemp(prefix="rlm-scratch-"))
+    return Options(found.connection_file, found.policy, scratch, found.status_fd, found.owned)
+
+
+def launch(options: Options, policy: dict[str, Any]) -> NoReturn:
+    """Raise the walls, start the kernel and serve until the process ends. The caller has preloaded."""
+    try:
+        app = _prepare(options, policy)
+    except WallFailed as error:
+        _tell(options.status_fd, {"status": "failed", "wall": error.wall, "reason": error.reason, "remedy": error.remedy})
+        os._exit(3)
+    except BaseException as error:  # the host must hear of whatever kept this kernel from starting
+        traceback.print_exc()
+        _tell(options.status_fd, {"status": "failed", "reason": f"{type(error).__name__}: {error}"[:2000]})
+        os._exit(1)
+    app.start()
+    os._exit(0)
+
+
+def _prepare(options: Options, policy: dict[str, Any]) -> Any:
+    """Steps 1 to 6; returns the application, ready for user code."""
+    plan = plan_from_policy(
+        policy,
+        scratch=str(options.scratch),
+        socket_dir=str(options.connection_file.parent),
+        connection_file=str(options.connection_file),
+    )
+    # 1. Namespaces: forks where they can be had; the parent stays behind as the monitor.
+    raised = enter_namespaces(plan, lambda pid, pidfd: _announce(options.status_fd, pid, pidfd))
+    os.chdir(options.scratch)
+    # 2. Signals: as pid 1 of a namespace a process ignores what it has no handler for.
+    _install_signals()
+    # 3. Lock A: one thread, no sockets yet.
+    raise_lock_a(raised)
+    # 4. The application binds its ipc sockets and starts its threads, which inherit lock A.
+    from rlm_kernel_mcp.in_kernel.app import make_app
+
+    app = make_app(options.connection_file, policy, options.scratch)
+    # 5. Lock B: on every thread.
+    raise_lock_b(raised)
+    app.kernel.owned = options.owned
+    app.kernel.wall_rows = [asdict(row) for row in raised.rows]
+    # 6. The last words to the host; user code gets neither this socket nor a standard stream.
+    _tell(options.status_fd, {"status": "ready", "walls": app.kernel.wall_rows})
+    _silence(options.status_fd)
+    return app
+
+
+def _announce(status_fd: int, pid: int, pidfd: int) -> None:
+    if status_fd >= 0:
+        with socket.socket(fileno=os.dup(status_fd)) as status:
+            socket.send_fds(status, [json.dumps({"pid": pid}).encode()], [pidfd])
+
+
+def _tell(status_fd: int, message: dict[str, Any]) -> None:
+    if status_fd >= 0:
+        os.write(status_fd, json.dumps(message).encode())
+
+
+def _silence(status_fd: int) -> None:
+    if status_fd < 0:
+        return
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(null, descriptor)
+    os.close(null)
+    os.close(status_fd)
+
+
+def _install_signals() -> None:
+    """Limits that arrive as signals become exceptions of the running step, and nothing between steps."""
+
+    def in_step() -> bool:
+        from rlm_kernel_mcp.in_kernel.kernel import RlmKernel
+
+        return RlmKernel.initialized() and RlmKernel.instance().in_step
+
+    def memory(signum: int, frame: FrameType | None) -> None:
+        del signum, frame
+        if in_step():
+            raise MemoryError("the session's memory limit is reached")
+
+    def processor(signum: int, frame: FrameType | None) -> None:
+        del signum, frame
+        if in_step():
+            raise TimeoutError("the step's processor time limit is reached")
+
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    signal.signal(signal.SIGUSR1, memory)
+    signal.signal(signal.SIGXCPU, processor)
+    signal.signal(signal.SIGTERM, lambda signum, frame: os._exit(128 + signum))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def main(argv: Sequence[str]) -> NoReturn:
+    """Cold start: read the policy, import everything, launch."""
+    options = parse_options(argv)
+    policy = json.loads(options.policy_file.read_text(encoding="utf-8"))
+    keep = {0, 1, 2, options.status_fd, int(os.environ.get(DESCRIPTOR_SOCKET_ENV, "-1"))}
+    close_others(keep)
+    from rlm_kernel_mcp.in_kernel.preload import preload
+
+    preload(policy)
+    sys.argv = ["rlm-kernel"]
+    launch(options, policy)
+
+
+def close_others(keep: set[int]) -> None:
+    """Close every inherited descriptor but these."""
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) not in keep:
+            try:
+                os.close(int(name))
+            except OSError:
+                continue  # the listing's own descriptor

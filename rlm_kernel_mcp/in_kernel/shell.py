@@ -1,0 +1,84 @@
+"""The session's IPython shell.
+
+Is: IPython's kernel shell without what a session must not have (history on disk, kept output, an
+unbounded `Out`, the shell's own traceback machinery). Is not: a wall; a courtesy at most.
+Above: `kernel.py`. Below: `tracebacks.py`, `output.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from types import TracebackType
+from typing import Any
+
+from ipykernel.zmqshell import ZMQInteractiveShell
+from traitlets.config import Config
+
+from rlm_kernel_mcp.in_kernel.output import install_display_limits
+from rlm_kernel_mcp.in_kernel.tracebacks import format_exception
+
+
+def shell_config() -> Config:
+    """Traits of the shell that a session needs set before it is made."""
+    config = Config()
+    # The history database costs a write a step and leaves files behind; `history_request` works from memory.
+    config.HistoryManager.enabled = False
+    config.HistoryManager.hist_file = ":memory:"
+    config.InteractiveShell.cache_size = 0
+    config.InteractiveShell.colors = "nocolor"
+    config.InteractiveShell.automagic = False
+    config.InteractiveShell.autocall = 0
+    config.Completer.use_jedi = False
+    return config
+
+
+class RlmShell(ZMQInteractiveShell):  # type: ignore[misc]  # IPython ships no complete types
+    """IPython's shell for one session."""
+
+    last_error: tuple[str, str, list[str]] | None = None
+    """(ename, evalue, traceback lines) of the running step's exception, if one was shown."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        install_display_limits(self)
+
+    def _tee(self, channel: str) -> contextlib.AbstractContextManager[None]:
+        """IPython 9 would keep every printed character in memory."""
+        del channel
+        return contextlib.nullcontext()
+
+    def init_environment(self) -> None:
+        """The environment is the host's choice; IPython's colour variables are not wanted."""
+
+    def init_virtualenv(self) -> None:
+        """The kernel already runs in its own environment."""
+
+    def showtraceback(
+        self,
+        exc_tuple: tuple[type[BaseException], BaseException, TracebackType | None] | None = None,
+        filename: str | None = None,
+        tb_offset: int | None = None,
+        exception_only: bool = False,
+        running_compiled_code: bool = False,
+    ) -> None:
+        """Publish the exception through our own bounded formatter."""
+        del filename, tb_offset, exception_only, running_compiled_code
+        etype, evalue, traceback = self._get_exc_info(exc_tuple)
+        self.publish_error(etype, evalue, traceback)
+
+    def showsyntaxerror(self, filename: str | None = None, running_compiled_code: bool = False) -> None:
+        """A syntax error is shown like any other exception."""
+        self.showtraceback(None, filename, None, False, running_compiled_code)
+
+    def show_usage_error(self, exc: BaseException) -> None:
+        """A refused or misused magic is an error of the step, not a line on stderr."""
+        self.publish_error(type(exc), exc, None)
+
+    def publish_error(self, etype: type[BaseException], evalue: BaseException, traceback: TracebackType | None) -> None:
+        """Send the `error` message of the running request and keep its parts for the reply."""
+        self.last_error = ename, text, lines = format_exception(etype, evalue, traceback)
+        hook = self.displayhook
+        topic = hook.topic.replace(b"execute_result", b"error") if hook.topic else None
+        content = {"ename": ename, "evalue": text, "traceback": lines}
+        hook.session.send(hook.pub_socket, "error", content, hook.parent_header, ident=topic)
+        self._last_traceback = lines

@@ -1,0 +1,210 @@
+"""The host's hand on a running kernel: three connections, requests, and the three-way wait.
+
+Is: shell, control and iopub of one kernel; what belongs to whom is told by the parent's `msg_id`. Is not: trust, limits of a
+session, or the ladder (`session/`). Above: `launch.py`, `session/`. Below: `zmtp.py`, `messages.py`, `reply.py`.
+
+The three-way wait: an execution is done when its reply (shell) and its idle status (iopub) are both there, or idle has
+come and the reply stays away for a grace (ipykernel can lose it in an interrupt's race), or the kernel is dead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from rlm_kernel_mcp.errors import KernelDied
+from rlm_kernel_mcp.kernel.messages import BadMessage, Codec, Message, parse
+from rlm_kernel_mcp.kernel.reply import Reply
+from rlm_kernel_mcp.kernel.zmtp import Connection, ProtocolBroken
+
+IOPUB_BYTES_MAX: Final = 4 << 20
+CONTROL_BYTES_MAX: Final = 24 << 20
+REPLY_GRACE_S: Final = 0.5
+CONSOLE_REPLIES_MAX: Final = 16
+FLOOD_BYTES: Final = 256 << 20
+"""Bytes on iopub for one step past which a kernel is not ours any more: its own limit lies far below."""
+
+OnConsole = Callable[[Reply], None]
+OnBroken = Callable[[str], None]
+
+
+class Execution:
+    """One `execute_request` under way. `done` is set once, with how it ended."""
+
+    def __init__(self, msg_id: str) -> None:
+        self.reply = Reply(msg_id)
+        self.done: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._grace: asyncio.TimerHandle | None = None
+
+    def feed(self, message: Message) -> None:
+        """Take one message of this execution."""
+        self.reply.feed(message)
+        if not self.started.done():
+            self.started.set_result(None)
+        if self.reply.complete:
+            self.finish("complete")
+        elif (self.reply.idle or self.reply.replied) and self._grace is None:
+            self._grace = asyncio.get_running_loop().call_later(REPLY_GRACE_S, self.finish, "half")
+
+    def finish(self, how: str) -> None:
+        """End the wait: `complete`, `half` (idle or reply came alone), or why the kernel is gone."""
+        if self._grace is not None:
+            self._grace.cancel()
+        if not self.done.done():
+            self.done.set_result(how)
+
+
+class KernelClient:
+    """Speaks to one kernel. All methods belong to the event loop that opened it."""
+
+    def __init__(self, key: bytes) -> None:
+        self._codec = Codec(key)
+        self._shell = Connection("DEALER", CONTROL_BYTES_MAX)
+        self._control = Connection("DEALER", CONTROL_BYTES_MAX)
+        self._iopub = Connection("SUB", IOPUB_BYTES_MAX)
+        self._requests: dict[str, asyncio.Future[Message]] = {}
+        self._executions: dict[str, Execution] = {}
+        self._consoles: dict[str, Reply] = {}
+        self._welcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._flood_from = 0
+        self.broken: str | None = None
+        """Why this kernel must not be used any more: it broke the protocol or a limit."""
+        self.on_console: OnConsole = lambda reply: None
+        self.on_broken: OnBroken = lambda reason: None
+
+    async def open(self, connection: dict[str, Any]) -> None:
+        """Connect to the bound sockets of a ready kernel.
+
+        Raises:
+            KernelDied: they cannot be reached.
+        """
+        for channel, handle in (
+            (self._shell, self._on_reply),
+            (self._control, self._on_reply),
+            (self._iopub, self._on_iopub),
+        ):
+            channel.on_message = handle
+            channel.on_closed = self._break
+        stem = connection["ip"]
+        try:
+            await asyncio.gather(
+                self._shell.open(f"{stem}-{connection['shell_port']}"),
+                self._control.open(f"{stem}-{connection['control_port']}"),
+                self._iopub.open(f"{stem}-{connection['iopub_port']}"),
+            )
+        except (OSError, ProtocolBroken) as error:
+            raise KernelDied(f"The kernel's sockets cannot be reached: {error}.") from error
+        await self._welcome
+
+    async def request(
+        self, msg_type: str, content: dict[str, Any], *, buffers: Sequence[bytes] = (), shell: bool = False
+    ) -> Message:
+        """Send a request (on control; on shell if asked) and wait for its reply; bound it with `asyncio.timeout`.
+
+        Raises:
+            KernelDied: the kernel went away, or broke the protocol, before it answered.
+        """
+        if self.broken is not None:
+            raise KernelDied(f"The kernel is gone: {self.broken}.")
+        msg_id, frames = self._codec.build(msg_type, content, buffers)
+        future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        self._requests[msg_id] = future
+        try:
+            (self._shell if shell else self._control).send(frames)
+            return await future
+        finally:
+            self._requests.pop(msg_id, None)
+
+    def execute(self, code: str) -> Execution:
+        """Send a step's code; the returned execution fills as messages come."""
+        content = {
+            "code": code,
+            "silent": False,
+            "store_history": True,
+            "user_expressions": {},
+            "allow_stdin": False,
+            "stop_on_error": False,
+        }
+        msg_id, frames = self._codec.build("execute_request", content)
+        execution = Execution(msg_id)
+        self._flood_from = self._iopub.bytes_received
+        if self.broken is not None:
+            execution.finish(self.broken)
+            return execution
+        self._executions = {msg_id: execution}
+        self._shell.send(frames)
+        return execution
+
+    def _on_reply(self, frames: list[bytes]) -> None:
+        message = self._parse(frames)
+        if message is None:
+            return
+        waiting = self._requests.get(message.parent_id)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(message)
+            return
+        execution = self._executions.get(message.parent_id)
+        if execution is not None and message.msg_type == "execute_reply":
+            execution.feed(message)
+
+    def _on_iopub(self, frames: list[bytes]) -> None:
+        if self._iopub.bytes_received - self._flood_from > FLOOD_BYTES:
+            self._break(f"it sent more than {FLOOD_BYTES:,} bytes of output in one step")
+            return
+        message = self._parse(frames)
+        if message is None:
+            return
+        if message.msg_type == "iopub_welcome":
+            if not self._welcome.done():
+                self._welcome.set_result(None)
+            return
+        execution = self._executions.get(message.parent_id)
+        if execution is not None:
+            if message.msg_type != "execute_reply":
+                execution.feed(message)
+        elif message.parent_session and message.parent_session != self._codec.session:
+            self._on_console_message(message)
+
+    def _on_console_message(self, message: Message) -> None:
+        """A message that some other client caused: fold what looks like a cell, tell when it is done."""
+        reply = self._consoles.get(message.parent_id)
+        if reply is None:
+            if message.msg_type != "execute_input":
+                return
+            if len(self._consoles) >= CONSOLE_REPLIES_MAX:
+                self._consoles.pop(next(iter(self._consoles)))
+            reply = self._consoles[message.parent_id] = Reply(message.parent_id)
+        reply.feed(message)
+        if reply.idle:
+            del self._consoles[message.parent_id]
+            self.on_console(reply)
+
+    def _parse(self, frames: list[bytes]) -> Message | None:
+        try:
+            return parse(frames)
+        except BadMessage as error:
+            self._break(f"it sent what is no Jupyter message ({error})")
+            return None
+
+    def _break(self, reason: str) -> None:
+        """The kernel closed a channel or broke the rules: nothing more is read from it."""
+        if self.broken is not None:
+            return
+        self.close(reason)
+        self.on_broken(reason)
+
+    def close(self, reason: str = "it was shut down") -> None:
+        """Drop the connections and end every wait with `reason`."""
+        self.broken = self.broken or reason
+        for channel in (self._shell, self._control, self._iopub):
+            channel.close()
+        for future in self._requests.values():
+            if not future.done():
+                future.set_exception(KernelDied(f"The kernel is gone: {self.broken}."))
+        for execution in self._executions.values():
+            execution.finish(self.broken)
+        if not self._welcome.done():
+            self._welcome.set_exception(KernelDied(f"The kernel is gone: {self.broken}."))
+            self._welcome.exception()

@@ -1,0 +1,99 @@
+"""The host's end of the fork server: a preloaded, single-threaded process that forks kernels.
+
+Is: start it, ask it for forks, notice its death. Is not: the server program (`in_kernel/fork_server.py`), and never this
+process: a fork of the host would take its secrets and descriptors along.
+Above: `launch.py`. Below: nothing.
+One datagram a kernel: `{argv, env, cwd}` with the kernel's ends of its status and descriptor sockets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from rlm_kernel_mcp.errors import KernelStartFailed
+
+MODULE: Final = "rlm_kernel_mcp.in_kernel.fork_server"
+
+
+class ForkServer:
+    """One running fork server. Its kernels die with it (parent-death signal)."""
+
+    def __init__(self, child: subprocess.Popen[bytes], requests: socket.socket) -> None:
+        self._child = child
+        self._requests = requests
+
+    @classmethod
+    async def start(cls, python: str, policy_file: Path) -> ForkServer:
+        """Start the process and wait until it has imported what kernels need.
+
+        Raises:
+            KernelStartFailed: it ended before it was ready.
+        """
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        with theirs:
+            child = subprocess.Popen(
+                [python, "-I", "-m", MODULE, "--policy", str(policy_file), "--parent", str(os.getpid())],
+                stdin=theirs,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "MALLOC_ARENA_MAX": "2"},
+                cwd="/",
+                start_new_session=True,
+            )
+        server = cls(child, ours)
+        try:
+            answer = await asyncio.get_running_loop().sock_recv(ours, 64)
+        except BaseException:
+            server.stop()
+            raise
+        if answer != b"ready":
+            child.kill()
+            reason = child.communicate()[1].decode("utf-8", "replace").strip().rpartition("\n")[2]
+            ours.close()
+            raise KernelStartFailed(f"The fork server ended before it was ready: {reason[:500]}")
+        return server
+
+    @property
+    def alive(self) -> bool:
+        return self._child.poll() is None
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    async def fork(
+        self, cmd: Sequence[str], env: dict[str, str], cwd: str, status: socket.socket, descriptors: socket.socket
+    ) -> None:
+        """Ask for one kernel; it announces itself on the status socket.
+
+        Raises:
+            KernelStartFailed: the fork server is gone.
+        """
+        arguments = list(cmd[cmd.index("-f") :])
+        request = json.dumps({"argv": arguments, "env": env, "cwd": cwd}).encode()
+        try:
+            socket.send_fds(self._requests, [request], [status.fileno(), descriptors.fileno()])
+        except OSError as error:
+            raise KernelStartFailed(f"The fork server is gone ({error.strerror}).") from error
+
+    def stop(self) -> None:
+        """End it and, with it, every kernel that it forked."""
+        self._requests.close()
+        self._child.kill()
+        self._child.wait()
+        if self._child.stderr is not None:
+            self._child.stderr.close()
+
+
+def default_python() -> str:
+    """The interpreter that runs kernels: ours."""
+    return sys.executable

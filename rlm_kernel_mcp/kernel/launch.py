@@ -1,0 +1,184 @@
+"""Starts kernels: kernelspec, provisioner, readiness.
+
+Is: one live kernel as `Kernel` (process, client, folders, walls) and the `KernelStarter` that makes them, forked from a
+fork server where that holds, cold where it does not. Is not: a session. Above: `pool.py`, `session/`.
+Below: jupyter_client's manager, `provisioner.py`, `client.py`.
+"""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import logging
+import os
+import signal
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
+from jupyter_client.manager import AsyncKernelManager
+
+from rlm_kernel_mcp.errors import KernelDied, KernelStartFailed, RlmError
+from rlm_kernel_mcp.kernel.client import KernelClient
+from rlm_kernel_mcp.kernel.fork_server import ForkServer, default_python
+from rlm_kernel_mcp.kernel.kernelspec import kernelspec_dir
+from rlm_kernel_mcp.kernel.process import KernelProcess
+from rlm_kernel_mcp.kernel.provisioner import LaunchOptions, RlmProvisioner
+from rlm_kernel_mcp.kernel.rundir import KernelDir, RunDir
+from rlm_kernel_mcp.kernel.status import StatusSocket
+from rlm_kernel_mcp.policy import Policy, load_policy
+from rlm_kernel_mcp.settings import Settings
+
+log = logging.getLogger(__name__)
+KEY_BYTES: Final = 32
+
+
+@dataclass(slots=True)
+class Kernel:
+    """One live, locked-down kernel."""
+
+    process: KernelProcess
+    client: KernelClient
+    folders: KernelDir
+    walls: list[dict[str, Any]]
+    descriptors: socket.socket
+    """Our end of the socket on which the kernel takes descriptors."""
+
+    @property
+    def dead(self) -> asyncio.Future[int]:
+        return self.process.dead
+
+    def interrupt(self) -> None:
+        """SIGINT to the kernel."""
+        self.process.send_signal(signal.SIGINT)
+
+    def pass_descriptor(self, descriptor: int) -> None:
+        """Hand an open file to the kernel, which asks for it next."""
+        self.descriptors.sendmsg([b"d"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))])
+
+    async def kill(self, reason: str = "it was shut down") -> None:
+        """SIGKILL the kernel with all its threads, wait for its death, remove its folders."""
+        self.client.close(reason)
+        self.process.kill()
+        await asyncio.shield(self.process.dead)
+        self.descriptors.close()
+        self.folders.remove()
+
+
+class KernelStarter:
+    """Makes kernels by one policy. One a server."""
+
+    def __init__(self, settings: Settings, run_dir: RunDir) -> None:
+        self._run_dir = run_dir
+        self._specs = KernelSpecManager(ensure_native_kernel=False)
+        self._specs.kernel_dirs = [str(kernelspec_dir()), *self._specs.kernel_dirs]
+        try:
+            spec = self._specs.get_kernel_spec(settings.kernel)
+        except NoSuchKernel:
+            known = ", ".join(sorted(self._specs.find_kernel_specs()))
+            raise KernelStartFailed(
+                f"RLM_KERNEL={settings.kernel!r} is no kernelspec here; known: {known}.",
+                "Set RLM_KERNEL to a known kernelspec, or run `rlm-kernel-mcp kernelspec install`.",
+            ) from None
+        self._kernel_name = settings.kernel
+        self.policy: Policy = load_policy(Path(spec.resource_dir) / "policy.json").with_settings(
+            import_policy=settings.import_policy, imports=settings.imports, memory_limit_mb=settings.memory_limit_mb
+        )
+        self._fork_server: ForkServer | None = None
+        self._fork_lock = asyncio.Lock()
+
+    async def start(self) -> Kernel:
+        """Start one kernel and wait until it is ready for code.
+
+        Raises:
+            SandboxUnavailable: a required wall cannot be raised.
+            KernelStartFailed: anything else.
+        """
+        folders = self._run_dir.kernel_dir()
+        status = StatusSocket()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        ours.shutdown(socket.SHUT_RD)  # this socket carries descriptors one way; nothing is ever read here
+        ours.setblocking(False)
+        process: KernelProcess | None = None
+        try:
+            async with asyncio.timeout(self.policy.start_timeout_ms / 1000):
+                manager = self._manager(folders)
+                options = LaunchOptions(folders, self.policy, status, theirs, await self._ready_fork_server())
+                await manager.start_kernel(rlm_options=options)
+                provisioner = manager.provisioner
+                assert isinstance(provisioner, RlmProvisioner)
+                process = provisioner.process
+                assert process is not None
+                theirs.close()
+                walls = await status.wait_ready()
+                client = await self._connect(manager)
+        except BaseException as error:
+            if process is not None:
+                process.kill()
+                await asyncio.shield(process.dead)
+            ours.close()
+            theirs.close()
+            folders.remove()
+            if isinstance(error, TimeoutError):
+                raise KernelStartFailed(
+                    f"The kernel was not ready within {self.policy.start_timeout_ms:,} ms."
+                ) from error
+            raise
+        process.dead.add_done_callback(lambda code: client.close(_death(code.result())))
+        return Kernel(process, client, folders, walls, ours)
+
+    def _manager(self, folders: KernelDir) -> AsyncKernelManager:
+        manager = AsyncKernelManager(
+            kernel_name=self._kernel_name,
+            kernel_spec_manager=self._specs,
+            connection_file=str(folders.connection_file),
+            transport="ipc",
+            ip=folders.socket_stem,
+        )
+        manager.session.key = os.urandom(KEY_BYTES).hex().encode()
+        return manager
+
+    async def _connect(self, manager: AsyncKernelManager) -> KernelClient:
+        """Our own readiness test: the shell answers and iopub has welcomed us."""
+        client = KernelClient(manager.session.key)
+        try:
+            await client.open(manager.get_connection_info())
+            await client.request("kernel_info_request", {}, shell=True)
+        except KernelDied as error:
+            raise KernelStartFailed(error.message) from error
+        return client
+
+    async def _ready_fork_server(self) -> ForkServer | None:
+        """The fork server, started (again) where it is not running; None where it cannot be had: kernels then start cold."""
+        async with self._fork_lock:
+            if self._fork_server is not None and self._fork_server.alive:
+                return self._fork_server
+            if self._fork_server is not None:
+                log.warning("the fork server ended; starting another")
+                self._fork_server.stop()
+                self._fork_server = None
+            policy_file = self._run_dir.path / "policy.json"
+            policy_file.write_text(self.policy.model_dump_json(), encoding="utf-8")
+            try:
+                self._fork_server = await ForkServer.start(default_python(), policy_file)
+            except RlmError as error:
+                log.warning("kernels start cold: %s", error.message)
+            return self._fork_server
+
+    def close(self) -> None:
+        """Stop the fork server, and with it every kernel that is still there."""
+        if self._fork_server is not None:
+            self._fork_server.stop()
+            self._fork_server = None
+
+
+def _death(code: int) -> str:
+    """How the kernel ended, in words."""
+    if code < 0 and -code in set(signal.Signals):
+        return f"its process was ended by {signal.Signals(-code).name}"
+    if code > 128 and code - 128 in set(signal.Signals):
+        return f"its process was ended by {signal.Signals(code - 128).name}"
+    return f"its process ended with exit status {code}"
+

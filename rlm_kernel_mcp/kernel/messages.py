@@ -1,0 +1,103 @@
+"""Jupyter messages: building ours, parsing the kernel's.
+
+Is: the codec between dicts and frames. Is not: trust: a message from a kernel is data from an adversary that knows its own
+key, so size and shape are checked here before anyone looks inside.
+Source: Jupyter messaging 5.5, "The Wire Protocol".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import itertools
+import json
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any, Final
+
+DELIMITER: Final = b"<IDS|MSG>"
+PROTOCOL_VERSION: Final = "5.5"
+HEADER_BYTES_MAX: Final = 64 * 1024
+"""Of the header and the parent header each."""
+CONTENT_BYTES_MAX: Final = 3 << 20
+"""Of the content: a JSON text can take some thirty times its size in memory once it is parsed."""
+
+
+class BadMessage(Exception):
+    """A kernel sent something that is no Jupyter message, or one past the limits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message from a kernel. `content` is a dict of anything; `buffers` are raw."""
+
+    msg_type: str
+    parent_id: str
+    parent_session: str
+    content: dict[str, Any]
+    buffers: tuple[bytes, ...]
+
+
+class Codec:
+    """Signs and builds messages of one client session."""
+
+    def __init__(self, key: bytes) -> None:
+        self.session = secrets.token_hex(16)
+        self._counter = itertools.count(1)
+        self._hmac = hmac.HMAC(key, digestmod=hashlib.sha256)
+
+    def build(self, msg_type: str, content: dict[str, Any], buffers: Sequence[bytes] = ()) -> tuple[str, list[bytes]]:
+        """A request's (msg_id, frames)."""
+        msg_id = f"{self.session}_{next(self._counter)}"
+        header = {
+            "msg_id": msg_id,
+            "msg_type": msg_type,
+            "username": "rlm",
+            "session": self.session,
+            "date": datetime.now(timezone.utc).isoformat(),
+            "version": PROTOCOL_VERSION,
+        }
+        parts = [json.dumps(header).encode(), b"{}", b"{}", json.dumps(content).encode()]
+        mac = self._hmac.copy()
+        for part in parts:
+            mac.update(part)
+        return msg_id, [DELIMITER, mac.hexdigest().encode(), *parts, *buffers]
+
+
+def parse(frames: Sequence[bytes]) -> Message:
+    """A kernel's message. The signature says nothing (the kernel holds the key) and is not checked.
+
+    Raises:
+        BadMessage: not a Jupyter message, or past the limits.
+    """
+    try:
+        start = frames.index(DELIMITER) + 2
+        header, parent, _, content = frames[start : start + 4]
+    except ValueError:
+        raise BadMessage("no delimiter, or fewer than four parts") from None
+    if len(header) > HEADER_BYTES_MAX or len(parent) > HEADER_BYTES_MAX or len(content) > CONTENT_BYTES_MAX:
+        raise BadMessage("a part is too large")
+    head, origin, body = _load(header), _load(parent), _load(content)
+    return Message(
+        msg_type=_text(head.get("msg_type")),
+        parent_id=_text(origin.get("msg_id")),
+        parent_session=_text(origin.get("session")),
+        content=body,
+        buffers=tuple(frames[start + 4 :]),
+    )
+
+
+def _load(part: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(part)
+    except (ValueError, RecursionError) as error:
+        raise BadMessage(f"a part is not JSON: {type(error).__name__}") from error
+    if not isinstance(value, dict):
+        raise BadMessage("a part is not a JSON object")
+    return value
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) and len(value) <= 256 else ""

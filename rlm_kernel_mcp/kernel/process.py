@@ -1,0 +1,80 @@
+"""A kernel's process, by pidfd: death is an event, a signal cannot reach a stranger.
+
+Is: the part of `subprocess.Popen` that jupyter_client's provisioner uses, over a process that need not be our child
+(the fork server's, or one behind a namespace's monitor). Above: `provisioner.py`. Below: `status.py`'s messages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+EXIT_UNKNOWN = -255
+
+
+class KernelProcess:
+    """One kernel process. `returncode` is None while it lives."""
+
+    stdin = stdout = stderr = None
+
+    def __init__(self, pid: int, pidfd: int, reap: Callable[[], int]) -> None:
+        """`reap`: called once after the death; collects what is left (a child, a monitor) and returns the exit code."""
+        self.pid = pid
+        self.returncode: int | None = None
+        self._pidfd = pidfd
+        self._reap = reap
+        self.dead: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().add_reader(pidfd, self._on_death)
+
+    def _on_death(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._pidfd)
+        os.close(self._pidfd)
+        self._pidfd = -1
+        self.returncode = self._reap()
+        if not self.dead.done():
+            self.dead.set_result(self.returncode)
+
+    def poll(self) -> int | None:
+        """As `Popen.poll`."""
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """As `Popen.wait` of a process that has ended: the provisioner awaits `dead` first."""
+        del timeout
+        return EXIT_UNKNOWN if self.returncode is None else self.returncode
+
+    def send_signal(self, signum: int) -> None:
+        """Signal the kernel; nothing happens once it is gone."""
+        if self._pidfd >= 0:
+            try:
+                signal.pidfd_send_signal(self._pidfd, signum)
+            except ProcessLookupError:
+                pass  # it ended between the check and the signal
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+    def terminate(self) -> None:
+        """SIGTERM."""
+        self.send_signal(signal.SIGTERM)
+
+    def cpu_ms(self) -> int:
+        """Processor time used so far over all threads, in ms, measured from outside; 0 once it is gone."""
+        try:
+            fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(") ")[2].split()
+        except OSError:
+            return 0
+        ticks = int(fields[11]) + int(fields[12])
+        return ticks * 1000 // os.sysconf("SC_CLK_TCK")
+
+    def resident_bytes(self) -> int:
+        """Resident memory, measured from outside; 0 once it is gone."""
+        try:
+            fields = Path(f"/proc/{self.pid}/statm").read_text(encoding="ascii").split()
+        except OSError:
+            return 0
+        return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")

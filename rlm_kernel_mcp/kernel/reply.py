@@ -1,0 +1,176 @@
+"""Folds the messages of one `execute_request` into a reply. Sans-I/O.
+
+Is: the first to look inside what a kernel says, so everything is checked for type, size and count here and bounded.
+Is not: trusted afterwards either: a hostile kernel can make its own step say anything.
+Above: `client.py`, which feeds it. Below: `messages.py`.
+Source: Jupyter messaging 5.5, "Messages on the IOPub channel"; nbclient's three-way wait.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from rlm_kernel_mcp.kernel.messages import Message
+from rlm_kernel_mcp.wire import REPLY_KEY
+
+STREAM_CHARS_MAX: Final = 8_000_000
+"""Characters kept of one stream. The kernel's own limit lies below; a kernel that sends more is not ours any more."""
+RESULT_CHARS_MAX: Final = 2_000_000
+TRACEBACK_CHARS_MAX: Final = 200_000
+EVALUE_CHARS_MAX: Final = 20_000
+NAME_CHARS_MAX: Final = 200
+UPDATED_MAX: Final = 500
+IMAGES_MAX: Final = 4
+IMAGE_BYTES_MAX: Final = 1 << 20
+MAGIC: Final = {"image/png": b"\x89PNG\r\n\x1a\n", "image/jpeg": b"\xff\xd8\xff"}
+
+
+@dataclass(slots=True)
+class Text:
+    """Text that arrives in pieces, kept up to a limit; what is beyond is counted."""
+
+    limit: int
+    pieces: list[str] = field(default_factory=list)
+    chars: int = 0
+    dropped: int = 0
+
+    def add(self, piece: str) -> None:
+        """Append as much as the limit allows."""
+        room = self.limit - self.chars
+        kept = piece if len(piece) <= room else piece[: max(room, 0)]
+        if kept:
+            self.pieces.append(kept)
+            self.chars += len(kept)
+        self.dropped += len(piece) - len(kept)
+
+    def text(self) -> str:
+        """What was kept."""
+        if len(self.pieces) > 1:
+            self.pieces = ["".join(self.pieces)]
+        return self.pieces[0] if self.pieces else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    mime_type: Literal["image/png", "image/jpeg"]
+    data: str
+
+
+@dataclass(slots=True)
+class Reply:
+    """What one request has said so far. Complete when both the reply and the idle status have come."""
+
+    msg_id: str
+    stdout: Text = field(default_factory=lambda: Text(STREAM_CHARS_MAX))
+    stderr: Text = field(default_factory=lambda: Text(STREAM_CHARS_MAX))
+    result: str | None = None
+    ename: str | None = None
+    evalue: str = ""
+    traceback: str = ""
+    pictures: list[Picture] = field(default_factory=list)
+    updated: list[tuple[str, str, int | None]] = field(default_factory=list)
+    dropped: dict[str, int] = field(default_factory=dict)
+    code: str | None = None
+    """From `execute_input`; how the trace learns what a console ran."""
+    execution_count: int | None = None
+    status: Literal["ok", "error", "aborted"] | None = None
+    replied: bool = False
+    idle: bool = False
+
+    @property
+    def complete(self) -> bool:
+        return self.replied and self.idle
+
+    def feed(self, message: Message) -> None:
+        """Take one message whose parent is this request; unknown types are ignored (comms, payloads, input requests)."""
+        content = message.content
+        match message.msg_type:
+            case "stream":
+                text = content.get("text")
+                if isinstance(text, str):
+                    (self.stderr if content.get("name") == "stderr" else self.stdout).add(text)
+            case "execute_input":
+                self._take_input(content)
+            case "execute_result" | "display_data":
+                self._take_data(content.get("data"), message.msg_type == "execute_result")
+            case "error":
+                self._take_error(content)
+            case "status":
+                self.idle = self.idle or content.get("execution_state") == "idle"
+            case "execute_reply":
+                self._take_reply(content)
+            case _:
+                pass
+
+    def _take_input(self, content: dict[str, Any]) -> None:
+        code, count = content.get("code"), content.get("execution_count")
+        if isinstance(code, str) and self.code is None:
+            self.code = code[:RESULT_CHARS_MAX]
+        if type(count) is int:
+            self.execution_count = count
+
+    def _take_data(self, data: object, is_result: bool) -> None:
+        if not isinstance(data, dict):
+            return
+        text = data.get("text/plain")
+        if isinstance(text, str):
+            if is_result:
+                self.result = text[:RESULT_CHARS_MAX]
+            else:
+                self.stdout.add(text if text.endswith("\n") else text + "\n")
+        for mime_type in ("image/png", "image/jpeg"):
+            picture = _picture(mime_type, data.get(mime_type))
+            if picture is not None and len(self.pictures) < IMAGES_MAX:
+                self.pictures.append(picture)
+
+    def _take_error(self, content: dict[str, Any]) -> None:
+        ename, evalue, lines = content.get("ename"), content.get("evalue"), content.get("traceback")
+        if not isinstance(ename, str):
+            return
+        self.ename = ename[:NAME_CHARS_MAX]
+        self.evalue = evalue[:EVALUE_CHARS_MAX] if isinstance(evalue, str) else ""
+        if isinstance(lines, list) and lines:
+            text = "\n".join(line for line in lines[:10_000] if isinstance(line, str))
+            self.traceback = text[:TRACEBACK_CHARS_MAX]
+
+    def _take_reply(self, content: dict[str, Any]) -> None:
+        status = content.get("status")
+        self.replied = True
+        self.status = status if status in ("ok", "error", "aborted") else "error"
+        if self.status != "ok" and self.ename is None:
+            self._take_error(content)
+        extra = content.get(REPLY_KEY)
+        if not isinstance(extra, dict):
+            return
+        rows = extra.get("updated")
+        if isinstance(rows, list):
+            self.updated = [row for row in map(_variable, rows[:UPDATED_MAX]) if row is not None]
+        dropped = extra.get("dropped")
+        if isinstance(dropped, dict):
+            self.dropped = {name: count for name in ("stdout", "stderr") if (count := _count(dropped.get(name)))}
+
+
+def _variable(row: object) -> tuple[str, str, int | None] | None:
+    if not isinstance(row, list) or len(row) != 3 or not isinstance(row[0], str) or not isinstance(row[1], str):
+        return None
+    return row[0][:NAME_CHARS_MAX], row[1][:NAME_CHARS_MAX], _count(row[2])
+
+
+def _count(value: object) -> int | None:
+    return value if type(value) is int and 0 <= value < 1 << 53 else None
+
+
+def _picture(mime_type: Literal["image/png", "image/jpeg"], data: object) -> Picture | None:
+    """A picture that is what it says it is: canonical base64 of bytes with the format's magic number."""
+    if not isinstance(data, str) or len(data) > IMAGE_BYTES_MAX * 4 // 3 + 4:
+        return None
+    try:
+        raw = base64.b64decode(data.replace("\n", ""), validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    if not raw.startswith(MAGIC[mime_type]):
+        return None
+    return Picture(mime_type, base64.b64encode(raw).decode("ascii"))

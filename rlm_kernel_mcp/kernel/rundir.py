@@ -1,0 +1,139 @@
+"""Where a server's kernels have their sockets and scratch folders.
+
+Is: one 0700 folder a server, held by a lock that dies with it, and one folder a kernel below it; the sweep of what dead
+servers left. Is not: the state folder, which outlives servers. Below: nothing.
+The path is short since an ipc socket's path may have 107 bytes at most.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import stat
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from rlm_kernel_mcp.errors import KernelStartFailed
+
+LOCK_NAME = "owner.lock"
+SOCKET_PATH_BYTES_MAX = 100
+
+
+@dataclass(frozen=True, slots=True)
+class KernelDir:
+    """The folders of one kernel."""
+
+    path: Path
+
+    @property
+    def sockets(self) -> Path:
+        """0700 folder of the connection file and the ipc sockets."""
+        return self.path / "c"
+
+    @property
+    def connection_file(self) -> Path:
+        return self.sockets / "kernel.json"
+
+    @property
+    def socket_stem(self) -> str:
+        """`ip` of an ipc connection: the sockets are this with `-1` .. `-5` behind."""
+        return str(self.sockets / "s")
+
+    @property
+    def scratch(self) -> Path:
+        return self.path / "w"
+
+    @property
+    def policy_file(self) -> Path:
+        """The effective policy that the kernel reads."""
+        return self.sockets / "policy.json"
+
+    def remove(self) -> None:
+        """Remove the kernel's folders; call only when its processes are gone."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+class RunDir:
+    """One server's run folder. Hold it as long as the server lives."""
+
+    def __init__(self, path: Path, lock: int) -> None:
+        self.path = path
+        self._lock = lock
+
+    @classmethod
+    def create(cls) -> RunDir:
+        """Make this server's folder and sweep those of servers that are gone.
+
+        Raises:
+            KernelStartFailed: the folder cannot be made, belongs to someone else, or its path is too long.
+        """
+        base = _base()
+        try:
+            base.mkdir(mode=0o700, exist_ok=True, parents=True)
+            _check_own(base)
+            sweep(base)
+            path = Path(tempfile.mkdtemp(prefix="", dir=base))
+            lock = os.open(path / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise KernelStartFailed(f"The run folder cannot be made: {error.strerror}.") from error
+        if len(os.fsencode(path)) > SOCKET_PATH_BYTES_MAX - 16:
+            raise KernelStartFailed(
+                f"The run folder's path has {len(os.fsencode(path))} bytes; a socket below it would pass 107.",
+                "Set XDG_RUNTIME_DIR or TMPDIR to a shorter path.",
+            )
+        return cls(path, lock)
+
+    def kernel_dir(self) -> KernelDir:
+        """Make the folders of one more kernel."""
+        try:
+            path = Path(tempfile.mkdtemp(prefix="", dir=self.path))
+            made = KernelDir(path)
+            made.sockets.mkdir(mode=0o700)
+            made.scratch.mkdir(mode=0o700)
+        except OSError as error:
+            raise KernelStartFailed(f"The kernel's folder cannot be made: {error.strerror}.") from error
+        return made
+
+    def remove(self) -> None:
+        """Remove the folder with all below it, and give the lock up."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        os.close(self._lock)
+
+
+def sweep(base: Path) -> list[Path]:
+    """Remove the run folders whose owner is gone, by the lock that it held; returns them."""
+    swept = []
+    for path in sorted(base.iterdir()):
+        lock = path / LOCK_NAME
+        try:
+            descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:
+            continue  # not a run folder, or one that is being made or removed just now
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(path, ignore_errors=True)
+            swept.append(path)
+        except BlockingIOError:
+            pass  # its owner lives
+        finally:
+            os.close(descriptor)
+    return swept
+
+
+def _base() -> Path:
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    if runtime and Path(runtime).is_dir() and os.access(runtime, os.W_OK):
+        return Path(runtime) / "rlm"
+    return Path(tempfile.gettempdir()) / f"rlm-{os.getuid()}"
+
+
+def _check_own(base: Path) -> None:
+    status = base.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
+        raise KernelStartFailed(
+            f"The run folder {base.name!r} is not a folder of this user alone.",
+            "Remove it, or set XDG_RUNTIME_DIR to a folder of your own.",
+        )

@@ -1,0 +1,103 @@
+"""What a starting kernel tells its host, on a socket that it closes before any user code runs.
+
+Is: the host's end: the kernel's pid with a pidfd, then `ready` with the walls that hold, or `failed` with the reason.
+Is not: a channel to a running kernel. Above: `provisioner.py`. Below: nothing.
+Each datagram is one JSON object: `{pid}` (+ a pidfd), `{status: "ready", walls}`,
+`{status: "failed", wall, reason, remedy}`, and from a fork server `{exit: code}`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+from typing import Any, Final
+
+from rlm_kernel_mcp.errors import KernelStartFailed, SandboxUnavailable
+
+DATAGRAM_BYTES: Final = 64 * 1024
+EXIT_WAIT_S: Final = 1.0
+
+
+class StatusSocket:
+    """The host's end of one kernel's status socket."""
+
+    def __init__(self) -> None:
+        self._ours, self.theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._ours.setblocking(False)
+
+    def close_theirs(self) -> None:
+        """Call once the child has its copy."""
+        self.theirs.close()
+
+    async def receive(self) -> tuple[dict[str, Any], int | None]:
+        """The next message and the descriptor that came with it.
+
+        Raises:
+            KernelStartFailed: the kernel went away without a word.
+        """
+        loop = asyncio.get_running_loop()
+        readable: asyncio.Future[None] = loop.create_future()
+        loop.add_reader(self._ours, lambda: readable.done() or readable.set_result(None))
+        try:
+            await readable
+        finally:
+            loop.remove_reader(self._ours)
+        data, descriptors, _, _ = socket.recv_fds(self._ours, DATAGRAM_BYTES, 1)
+        if not data:
+            raise KernelStartFailed("The kernel's process ended before it was ready.")
+        message = json.loads(data)
+        return message, descriptors[0] if descriptors else None
+
+    async def wait_pid(self) -> tuple[int, int]:
+        """The kernel's own pid in the host's eyes, and its pidfd."""
+        while True:
+            message, descriptor = await self.receive()
+            _raise_failure(message)
+            if "pid" in message and descriptor is not None:
+                return int(message["pid"]), descriptor
+
+    async def wait_ready(self) -> list[dict[str, Any]]:
+        """The rows of the walls, once the kernel is ready.
+
+        Raises:
+            SandboxUnavailable: a required wall cannot be raised.
+            KernelStartFailed: anything else went wrong.
+        """
+        while True:
+            message, _ = await self.receive()
+            _raise_failure(message)
+            if message.get("status") == "ready":
+                walls: list[dict[str, Any]] = message["walls"]
+                return walls
+
+    def exit_code(self, unknown: int) -> int:
+        """What the fork server says of the exit; waits a moment for it, since the death itself is seen first."""
+        self._ours.settimeout(EXIT_WAIT_S)
+        try:
+            while data := self._ours.recv(DATAGRAM_BYTES):
+                message = json.loads(data)
+                if "exit" in message:
+                    return int(message["exit"])
+        except OSError:
+            return unknown
+        return unknown
+
+    def close(self) -> None:
+        """Close our end."""
+        self._ours.close()
+
+
+def open_pidfd(pid: int) -> int:
+    """A pidfd of our own child."""
+    return os.pidfd_open(pid)
+
+
+def _raise_failure(message: dict[str, Any]) -> None:
+    if message.get("status") != "failed":
+        return
+    reason, remedy = str(message.get("reason", "")), message.get("remedy")
+    if message.get("wall"):
+        raise SandboxUnavailable(f"The wall {message['wall']!r} cannot be raised: {reason}.", remedy or None)
+    raise KernelStartFailed(f"The kernel could not start: {reason}.", remedy or None)

@@ -1,0 +1,208 @@
+"""ZMTP 3.0 over a unix socket: one bounded connection to one kernel channel.
+
+Is: the client's half of the wire under Jupyter messaging (greeting, READY, frames) with a limit on everything that the
+peer can make this process hold. Is not: libzmq, whose pipes let a hostile peer grow the host without bound (a multipart
+message that never ends; docs/decisions/0003). Above: `client.py`. Below: asyncio.
+Source: ZeroMQ RFC 23/ZMTP 3.0, NULL mechanism.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final, Literal
+
+SIGNATURE: Final = b"\xff" + bytes(8) + b"\x7f"
+GREETING: Final = SIGNATURE + b"\x03\x00" + b"NULL".ljust(20, b"\0") + b"\0" + bytes(31)
+MORE: Final = 0x01
+LONG: Final = 0x02
+COMMAND: Final = 0x04
+
+FRAMES_MAX: Final = 16
+"""Frames of one message: identities, delimiter, signature, four dicts and a few buffers."""
+
+MESSAGES_PER_TURN: Final = 32
+"""Messages handled before other connections get their turn of the event loop."""
+
+OnMessage = Callable[[list[bytes]], None]
+OnClosed = Callable[[str], None]
+
+
+class ProtocolBroken(Exception):
+    """The peer sent what ZMTP, or this connection's limits, do not allow."""
+
+
+class FrameReader:
+    """Turns bytes into messages; holds no more than one message of at most `message_bytes_max`. Sans-I/O."""
+
+    def __init__(self, message_bytes_max: int) -> None:
+        self.message_bytes_max = message_bytes_max
+        self._buffer = bytearray()
+        self._frames: list[bytes] = []
+        self._frame_bytes = 0
+        self._greeted = False
+        self.ready = False
+
+    def feed(self, data: bytes) -> None:
+        """Take what arrived."""
+        self._buffer += data
+
+    def next_message(self) -> list[bytes] | None:
+        """The next whole message, or None when more bytes are needed.
+
+        Raises:
+            ProtocolBroken: the peer broke the protocol or a limit.
+        """
+        while True:
+            if not self._greeted and not self._take_greeting():
+                return None
+            frame = self._take_frame()
+            if frame is None:
+                return None
+            flags, body = frame
+            if flags & COMMAND:
+                self._take_command(body)
+                continue
+            self._frames.append(body)
+            if len(self._frames) > FRAMES_MAX:
+                raise ProtocolBroken(f"a message of more than {FRAMES_MAX} frames")
+            if not flags & MORE:
+                message, self._frames, self._frame_bytes = self._frames, [], 0
+                return message
+
+    def _take_greeting(self) -> bool:
+        if len(self._buffer) < len(GREETING):
+            return False
+        greeting = bytes(self._buffer[: len(GREETING)])
+        del self._buffer[: len(GREETING)]
+        if greeting[0] != 0xFF or not greeting[9] & 1 or greeting[10] < 3 or greeting[12:32].rstrip(b"\0") != b"NULL":
+            raise ProtocolBroken("no ZMTP 3 greeting with the NULL mechanism")
+        self._greeted = True
+        return True
+
+    def _take_frame(self) -> tuple[int, bytes] | None:
+        buffer = self._buffer
+        if len(buffer) < 2:
+            return None
+        flags = buffer[0]
+        head = 9 if flags & LONG else 2
+        if len(buffer) < head:
+            return None
+        size = int.from_bytes(buffer[1:head], "big")
+        if flags & ~(MORE | LONG | COMMAND) or self._frame_bytes + size > self.message_bytes_max:
+            raise ProtocolBroken(f"a message of more than {self.message_bytes_max:,} bytes, or unknown flags")
+        if len(buffer) < head + size:
+            return None
+        body = bytes(buffer[head : head + size])
+        del buffer[: head + size]
+        if not flags & COMMAND:
+            self._frame_bytes += size
+        return flags, body
+
+    def _take_command(self, body: bytes) -> None:
+        if body.startswith(b"\x05READY"):
+            self.ready = True
+        elif body.startswith(b"\x05ERROR"):
+            raise ProtocolBroken("the peer refused the connection")
+
+
+class Connection(asyncio.Protocol):
+    """One DEALER or SUB connection to a kernel's ipc socket."""
+
+    def __init__(self, socket_type: Literal["DEALER", "SUB"], message_bytes_max: int) -> None:
+        self._socket_type = socket_type
+        self._reader = FrameReader(message_bytes_max)
+        self._transport: asyncio.Transport | None = None
+        self._paused = False
+        self.on_message: OnMessage = lambda frames: None
+        self.on_closed: OnClosed = lambda reason: None
+        self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.bytes_received = 0
+        self.messages_received = 0
+
+    async def open(self, path: str) -> None:
+        """Connect and shake hands; a SUB connection subscribes to everything.
+
+        Raises:
+            OSError: the socket is not there or refuses.
+            ProtocolBroken: the peer does not speak ZMTP.
+        """
+        loop = asyncio.get_running_loop()
+        await loop.create_unix_connection(lambda: self, path)
+        await self.ready
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """asyncio: greet, and say READY at once (NULL needs no answer in between)."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        kind = self._socket_type.encode()
+        body = b"\x05READY\x0bSocket-Type" + len(kind).to_bytes(4, "big") + kind
+        if self._socket_type == "DEALER":
+            body += b"\x08Identity" + (0).to_bytes(4, "big")
+        transport.write(GREETING + bytes([COMMAND, len(body)]) + body)
+        if self._socket_type == "SUB":
+            transport.write(b"\x00\x01\x01")
+
+    def data_received(self, data: bytes) -> None:
+        """asyncio: bytes have come."""
+        self.bytes_received += len(data)
+        self._reader.feed(data)
+        if not self._paused:
+            self._drain()
+
+    def _drain(self) -> None:
+        """Hand on a bounded number of messages, then let others have their turn."""
+        self._paused = False
+        try:
+            for _ in range(MESSAGES_PER_TURN):
+                message = self._reader.next_message()
+                if self._reader.ready and not self.ready.done():
+                    self.ready.set_result(None)
+                if message is None:
+                    if self._transport is not None:
+                        self._transport.resume_reading()
+                    return
+                self.messages_received += 1
+                self.on_message(message)
+        except ProtocolBroken as error:
+            self._broken(str(error))
+            return
+        self._paused = True
+        if self._transport is not None:
+            self._transport.pause_reading()
+        asyncio.get_running_loop().call_soon(self._drain)
+
+    def _broken(self, reason: str) -> None:
+        if not self.ready.done():
+            self.ready.set_exception(ProtocolBroken(reason))
+        self.close()
+        self.on_closed(reason)
+
+    def send(self, frames: Sequence[bytes | memoryview]) -> None:
+        """Send one message. A closed connection drops it: the caller's deadline or the kernel's death ends its wait."""
+        if self._transport is None or self._transport.is_closing():
+            return
+        last = len(frames) - 1
+        for index, frame in enumerate(frames):
+            size = len(frame)
+            flags = MORE if index < last else 0
+            if size > 255:
+                self._transport.write(bytes([flags | LONG]) + size.to_bytes(8, "big"))
+            else:
+                self._transport.write(bytes([flags, size]))
+            self._transport.write(frame)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """asyncio: the peer is gone."""
+        reason = "the kernel closed the connection" if exc is None else f"the connection broke: {exc}"
+        if not self.ready.done():
+            self.ready.set_exception(ProtocolBroken(reason))
+        if self._transport is not None:
+            self._transport = None
+            self.on_closed(reason)
+
+    def close(self) -> None:
+        """Drop the connection at once."""
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            transport.abort()
