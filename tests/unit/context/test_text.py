@@ -1,0 +1,91 @@
+"""Encodings are told rightly from any bytes, however they are cut into blocks."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from rlm_kernel_mcp.context.text import BINARY, SNIFF_BYTES, EncodingDetector, TextFacts, describe_text
+
+SAMPLE = "Größe des Bären → 北京 😀\r\nzweite Zeile\n"
+
+CASES = {
+    "empty": (b"", "utf-8"),
+    "one ascii byte": (b"a", "utf-8"),
+    "ascii": (b"plain text\n" * 50, "utf-8"),
+    "utf-8": (SAMPLE.encode(), "utf-8"),
+    "utf-8 with a mark": (SAMPLE.encode("utf-8-sig"), "utf-8-sig"),
+    "only a utf-8 mark": (b"\xef\xbb\xbf", "utf-8-sig"),
+    "utf-16 with a mark": (SAMPLE.encode("utf-16"), "utf-16"),
+    "utf-16 big-endian with a mark": (b"\xfe\xff" + SAMPLE.encode("utf-16-be"), "utf-16"),
+    "utf-32 with a mark": (SAMPLE.encode("utf-32"), "utf-32"),
+    "utf-32 big-endian with a mark": (b"\x00\x00\xfe\xff" + SAMPLE.encode("utf-32-be"), "utf-32"),
+    "only a utf-16 mark": (b"\xff\xfe", "utf-16"),
+    "latin-1": ("Größe".encode("latin-1"), "latin-1"),
+    "latin-1 after much ascii": (b"x" * 5_000 + b"\xe9", "latin-1"),
+    "utf-8 cut within a character": ("Größe".encode()[:3], "latin-1"),
+    "encoded surrogates": ("\ud800".encode("utf-8", "surrogatepass"), "latin-1"),
+    "utf-16 of odd length": (SAMPLE.encode("utf-16") + b"x", BINARY),
+    "a mark that lies, without NUL": (b"\xff\xfe" + b"\x00\xd8".replace(b"\x00", b"\x01") * 3, "latin-1"),
+    "a NUL": (b"PK\x03\x04\x00\x00", BINARY),
+    "a NUL after a utf-8 mark": (b"\xef\xbb\xbfab\x00", BINARY),
+    "a NUL in the last byte looked at": (b"a" * (SNIFF_BYTES - 1) + b"\x00", BINARY),
+    "a NUL after the bytes looked at": (b"a" * SNIFF_BYTES + b"\x00", "utf-8"),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("block_bytes", [1, 3, 7, 4096, 1 << 20])
+def test_the_encoding_does_not_depend_on_how_the_bytes_are_cut(name: str, block_bytes: int) -> None:
+    """Each sample is told the same by blocks of any size."""
+    data, expected = CASES[name]
+    if len(data) > 10_000 and block_bytes < 4096:
+        block_bytes = 4093
+    detector = EncodingDetector()
+    for start in range(0, len(data), block_bytes):
+        detector.feed(data[start : start + block_bytes])
+    assert detector.finish() == expected
+
+
+def test_what_is_told_decodes_all_bytes_without_loss() -> None:
+    """Random bytes and random cuts: the encoding answered decodes the whole and gives the same bytes again."""
+    chance = random.Random(20)
+    alphabet = [b"a", b"\n", "é".encode(), "😀".encode(), b"\xff", b"\xfe", b"\xef\xbb\xbf", b"\x80"]
+    told = set()
+    for _ in range(2_000):
+        data = b"".join(chance.choices(alphabet, k=chance.randint(0, 9)))
+        detector = EncodingDetector()
+        cut = chance.randint(0, len(data))
+        detector.feed(data[:cut])
+        detector.feed(data[cut:])
+        encoding = detector.finish()
+        told.add(encoding)
+        text = data.decode(encoding)
+        if encoding not in ("utf-16", "utf-32"):  # their encoders write this machine's own byte order
+            assert text.encode(encoding) == data
+    assert {"utf-8", "utf-8-sig", "latin-1"} <= told
+
+
+def test_a_binary_document_is_known_before_its_end() -> None:
+    """The reader of a large binary file can stop at its first NUL."""
+    detector = EncodingDetector()
+    detector.feed(b"\x7fELF\x00" + b"x" * 100)
+    assert detector.is_binary
+
+
+@pytest.mark.parametrize(
+    ("text", "facts"),
+    [
+        ("", TextFacts(0, 0, "", "")),
+        ("a", TextFacts(1, 1, "a", "a")),
+        ("a\n", TextFacts(2, 1, "a\n", "a\n")),
+        ("a\n\nb", TextFacts(4, 3, "a\n\nb", "a\n\nb")),
+        ("\n", TextFacts(1, 1, "\n", "\n")),
+        ("h" * 400 + "m" * 9 + "t" * 400, TextFacts(809, 1, "h" * 400, "t" * 400)),
+        ("\x00\ud800\r\n", TextFacts(4, 1, "\x00\ud800\r\n", "\x00\ud800\r\n")),
+    ],
+)
+def test_a_text_is_described_as_it_is(text: str, facts: TextFacts) -> None:
+    """Nothing is stripped or normalised; a last line without line feed counts."""
+    assert describe_text(text) == facts
