@@ -1,0 +1,188 @@
+"""What a right argument looks like: one small class per kind that checks, says what is wrong, publishes its schema.
+
+Is: the words that a model reads when it got an argument wrong. Is not: which tool takes what (`requests.py`).
+Pydantic calls `check`; no text of pydantic's own reaches a client.
+Above: `requests.py`. Below: nothing.
+"""
+
+from __future__ import annotations
+
+import keyword
+import math
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic_core import CoreSchema, core_schema
+
+SHOWN_CHARS: Final = 40
+"""How much of a wrong text is shown in a message."""
+
+
+def shown(value: object) -> str:
+    """A JSON value in a few words, for a message: never long, whatever the value is."""
+    match value:
+        case int() if not isinstance(value, bool):
+            text = str(value) if value.bit_length() < 64 else "a number beyond 64 bits"
+        case float():
+            text = repr(value) if math.isfinite(value) else "a number that is not finite"
+        case str() if len(value) <= SHOWN_CHARS:
+            text = f'the text "{value}"'
+        case str():
+            text = f'a text of {len(value):,} characters that begins "{value[:SHOWN_CHARS]}"'
+        case list():
+            text = f"a list of {len(value):,}"
+        case dict():
+            text = "an object"
+        case _:
+            text = {"None": "null", "True": "true", "False": "false"}.get(str(value), type(value).__name__)
+    return text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Argument:
+    """Base of the kinds. `nullable` arguments take null as "not given"; `publish_null` says so in the schema."""
+
+    nullable: bool = False
+    publish_null: bool = False
+
+    def wanted(self) -> str:
+        """What a right value is, with bounds and unit."""
+        raise NotImplementedError
+
+    def fault(self, value: object) -> str | None:
+        """What is wrong with `value`, as the end of a sentence that begins with the argument's name; None if right."""
+        raise NotImplementedError
+
+    def schema(self) -> dict[str, Any]:
+        """JSON schema of a right value that is not null."""
+        raise NotImplementedError
+
+    def check(self, value: object) -> object:
+        """Return a right value as it is.
+
+        Raises:
+            ValueError: the value is wrong; the text is ours.
+        """
+        if value is None and self.nullable:
+            return None
+        fault = self.fault(value)
+        if fault is not None:
+            raise ValueError(fault)
+        return tuple(value) if isinstance(value, list) else value
+
+    def published(self) -> dict[str, Any]:
+        """JSON schema as `tools/list` shows it."""
+        return {"anyOf": [self.schema(), {"type": "null"}]} if self.publish_null else self.schema()
+
+    def __get_pydantic_core_schema__(self, _source: Any, _handler: Any) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(self.check)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Whole(Argument):
+    """A whole number within bounds. A boolean is none, and neither is 5.0."""
+
+    low: int = 0
+    high: int = 0
+    unit: str = ""
+
+    def wanted(self) -> str:
+        unit = f" of {self.unit}" if self.unit else ""
+        return f"a whole number{unit} from {self.low:,} to {self.high:,}"
+
+    def fault(self, value: object) -> str | None:
+        if type(value) is int and self.low <= value <= self.high:
+            return None
+        return f"must be {self.wanted()}; given: {shown(value)}"
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "integer", "minimum": self.low, "maximum": self.high}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Text(Argument):
+    """A text within length bounds that can be written as UTF-8; with `nul` it may hold NUL characters."""
+
+    low: int = 0
+    high: int | None = None
+    nul: bool = False
+
+    def wanted(self) -> str:
+        if self.high is None:
+            return "a text" if self.low == 0 else "a text that is not empty"
+        return f"a text of {self.low:,} to {self.high:,} characters"
+
+    def fault(self, value: object) -> str | None:
+        if not isinstance(value, str):
+            return f"must be {self.wanted()}; given: {shown(value)}"
+        if len(value) < self.low or (self.high is not None and len(value) > self.high):
+            given = f"{len(value):,} characters" if value else "an empty text"
+            return f"must be {self.wanted()}; given: {given}"
+        return self.fault_in_characters(value)
+
+    def fault_in_characters(self, value: str) -> str | None:
+        """What is wrong with a character of the text."""
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            where = f"character {error.start:,} (U+{ord(value[error.start]):04X})"
+            return f"must be valid Unicode; {where} is half of a surrogate pair, or a byte that was no UTF-8"
+        if not self.nul and (at := value.find("\0")) >= 0:
+            return f"must not hold a NUL character; there is one at character {at:,}"
+        return None
+
+    def schema(self) -> dict[str, Any]:
+        bounds = {"minLength": self.low or None, "maxLength": self.high}
+        return {"type": "string"} | {name: bound for name, bound in bounds.items() if bound is not None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Name(Text):
+    """A Python identifier."""
+
+    def wanted(self) -> str:
+        return "one Python identifier (no dots, calls or indexes)"
+
+    def fault_in_characters(self, value: str) -> str | None:
+        # str.isidentifier is false for every text with a surrogate or a NUL in it.
+        if value.isidentifier() and not keyword.iskeyword(value):
+            return None
+        return f"must be {self.wanted()}; given: {shown(value)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paths(Argument):
+    """A list of paths or globs."""
+
+    high: int = 0
+    path: Text = Text(low=1, high=4096)
+
+    def wanted(self) -> str:
+        return f"a list of 1 to {self.high:,} paths"
+
+    def fault(self, value: object) -> str | None:
+        if not isinstance(value, list) or not 1 <= len(value) <= self.high:
+            return f"must be {self.wanted()}; given: {shown(value)}"
+        faults = (f"[{place}] {fault}" for place, item in enumerate(value) if (fault := self.path.fault(item)))
+        return next(faults, None)
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "array", "items": self.path.schema(), "minItems": 1, "maxItems": self.high}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OneOf(Argument):
+    """One of a few words."""
+
+    words: tuple[str, ...] = ()
+
+    def wanted(self) -> str:
+        return " or ".join(f'"{word}"' for word in self.words)
+
+    def fault(self, value: object) -> str | None:
+        if isinstance(value, str) and value in self.words:
+            return None
+        return f"must be {self.wanted()}; given: {shown(value)}"
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "enum": list(self.words)}

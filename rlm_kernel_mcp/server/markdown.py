@@ -1,0 +1,218 @@
+"""What a session answered, as text made for reading.
+
+Is: one page per tool: a status line, fenced texts, what is left of the limits. Is not: JSON, or cutting (the
+texts come cut and safe). Text from a kernel or a context stands inside a fence that it cannot close.
+Above: `responses.py`. Below: session shapes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+
+from rlm_kernel_mcp.session.shapes import (
+    ContextReport,
+    Counters,
+    Final,
+    Left,
+    Limits,
+    Lost,
+    Opened,
+    SessionSummary,
+    StepReport,
+    TraceEvent,
+    TracePage,
+    VariableSlice,
+)
+
+STATUS_LINES = {
+    "ok": "Step {index}: ok in {ms} ms.",
+    "error": "Step {index}: raised an exception after {ms} ms.",
+    "timeout": "Step {index}: interrupted after {ms} ms, its time limit.",
+    "interrupted": "Step {index}: interrupted after {ms} ms.",
+    "running": "Step {index}: still running after {ms} ms. Go on waiting with rlm_await_step "
+    "(step_index {index}), or stop it with rlm_interrupt.",
+    "kernel_died": "Step {index}: the kernel died after {ms} ms.",
+    "stopped": "Nothing was run: the session is stopped.",
+}
+
+
+def opened(report: Opened) -> str:
+    """Page of `rlm_init_context`."""
+    missing = [wall for wall in report.walls if not wall.holds]
+    parts = [
+        f"Session {code(report.session_id)} is open.",
+        *_context(report.context),
+        "Names in the kernel:\n" + "\n".join(f"- {code(name)}: {line}" for name, line in report.namespace.items()),
+        "Importable: " + (", ".join(report.imports) if report.imports != ("*",) else "every installed module") + ".",
+        "Walls that hold: " + ", ".join(wall.name for wall in report.walls if wall.holds) + ".",
+        *(f"Wall that does not hold: {wall.name} ({wall.detail})." for wall in missing),
+        _limits(report.config),
+    ]
+    return "\n\n".join(parts)
+
+
+def step(report: StepReport) -> str:
+    """Page of `rlm_run_repl`, `rlm_await_step` and `rlm_interrupt`."""
+    parts = [STATUS_LINES[report.status].format(index=report.step_index, ms=f"{report.duration_ms:,}")]
+    parts += _labelled("stdout", report.stdout) + _labelled("stderr", report.stderr)
+    parts += _labelled("result", report.result or "")
+    if report.error is not None:
+        parts += _labelled(f"{report.error.ename}", report.error.traceback or report.error.evalue)
+    if report.images:
+        parts.append(f"Pictures: {len(report.images)}, after this text.")
+    if report.updated_vars_summary:
+        bound = ", ".join(
+            f"{code(name.name)} ({name.type}{'' if name.size is None else f', {name.size:,}'})"
+            for name in report.updated_vars_summary
+        )
+        parts.append(f"Bound: {bound}.")
+    parts += _cuts(report)
+    if report.lost is not None:
+        parts.append(_lost(report.lost))
+    if report.note is not None:
+        parts.append(report.note)
+    if report.guardrail_stop is not None:
+        parts.append(
+            f"Stopped by {report.guardrail_stop}: no further step runs; "
+            "rlm_get_var, rlm_get_trace and rlm_finalize still work."
+        )
+    parts.append(_left(report.budget))
+    return "\n\n".join(parts)
+
+
+def variable(part: VariableSlice) -> str:
+    """Page of `rlm_get_var`."""
+    size = "" if part.size is None else f", size {part.size:,}"
+    head = f"{code(part.name)} is {part.type}{size}; "
+    if not part.text:
+        return f"{head}the whole value as JSON:\n\n{fenced(json.dumps(part.value, ensure_ascii=False), 'json')}"
+    end = part.offset + len(part.value)
+    head += f"characters {part.offset:,} to {end:,} of {part.total_chars:,}:"
+    rest = "" if part.next_offset is None else f"\n\nThe rest: rlm_get_var with offset {part.next_offset}."
+    return f"{head}\n\n{fenced(part.value)}{rest}"
+
+
+def final(report: Final) -> str:
+    """Page of `rlm_finalize`."""
+    stats = report.stats
+    shown = len(report.final_answer)
+    cut = "" if shown >= report.final_answer_chars else f", {shown:,} characters of it shown"
+    head = f"Final answer ({report.final_answer_chars:,} characters{cut}); finish reason: {report.finish_reason}."
+    used = f"{stats.steps:,} steps, {stats.runtime_ms:,} ms of run time, {stats.budget_used:,} characters"
+    return f"{head}\n\n{fenced(report.final_answer)}\n\nUsed: {used}; from {stats.started_at} to {stats.finished_at}."
+
+
+def trace(page: TracePage) -> str:
+    """Page of `rlm_get_trace`."""
+    if not page.events:
+        return "No events in this range."
+    parts = [_event(event) for event in page.events]
+    if page.next_offset is not None:
+        parts.append(f"The rest: rlm_get_trace with offset {page.next_offset}.")
+    return "\n\n".join(parts)
+
+
+def sessions(rows: Sequence[SessionSummary]) -> str:
+    """Page of `rlm_list_sessions`."""
+    if not rows:
+        return "No sessions. rlm_init_context opens one."
+    return "\n".join(
+        f"- {code(row.session_id)}: {row.status}; {row.kind} of {row.chars:,} characters; {_used(row.counters)}; "
+        f"created {row.created_at}, last used {row.last_used_at}"
+        for row in rows
+    )
+
+
+def failure(error_code: str, message: str, next_step: str) -> str:
+    """Page of a request that was not served."""
+    return f"{error_code}: {message}\n\nNext: {next_step}"
+
+
+def fenced(text: str, language: str = "") -> str:
+    """`text` in a fence that is longer than any run of backticks in it."""
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{text}{'' if text.endswith(chr(10)) else chr(10)}{fence}"
+
+
+def code(text: str) -> str:
+    """`text` as one inline code span."""
+    line = " ".join(text.split())
+    longest = max((len(run) for run in re.findall("`+", line)), default=0)
+    ticks = "`" * (longest + 1)
+    return f"{ticks}{line}{ticks}" if not longest else f"{ticks} {line} {ticks}"
+
+
+def _labelled(label: str, text: str) -> list[str]:
+    return [f"{label}:\n{fenced(text)}"] if text else []
+
+
+def _context(report: ContextReport) -> Iterator[str]:
+    documents = f" in {report.document_count:,} documents" if report.kind == "documents" else ""
+    yield (
+        f"Context: {report.chars:,} characters{documents}, {report.lines:,} lines, {report.bytes:,} bytes, "
+        f"sha256 {report.sha256}."
+    )
+    if report.documents:
+        more = report.document_count - len(report.documents)
+        lines = [f"- {code(document.name)}: {document.chars:,} characters" for document in report.documents]
+        yield "\n".join(lines + ([f"- and {more:,} more"] if more > 0 else []))
+    if report.skipped_count:
+        more = report.skipped_count - len(report.skipped)
+        lines = [f"- {line}" for line in report.skipped]
+        yield "Left out:\n" + "\n".join(lines + ([f"- and {more:,} more"] if more > 0 else []))
+    yield f"It begins:\n{fenced(report.head)}"
+    if report.tail and report.chars > len(report.head):
+        yield f"It ends:\n{fenced(report.tail)}"
+
+
+def _cuts(report: StepReport) -> list[str]:
+    counts = (
+        ("stdout", report.truncated.stdout),
+        ("stderr", report.truncated.stderr),
+        ("result", report.truncated.result),
+    )
+    cuts = [f"{count:,} characters of {name}" for name, count in counts if count]
+    return [f"Cut from this answer: {', '.join(cuts)}."] if cuts else []
+
+
+def _lost(lost: Lost) -> str:
+    lines = [f"The kernel was replaced: {lost.reason}."]
+    lines += [f"- gone: {code(name)} ({why})" for name, why in lost.lost]
+    if lost.restored:
+        lines.append("- restored: " + ", ".join(code(name) for name in lost.restored))
+    return "\n".join(lines)
+
+
+def _event(event: TraceEvent) -> str:
+    used = event.guardrail_snapshot
+    head = (
+        f"{event.ts} step {event.step_index} {event.action} ({event.source}): {event.result_status}, "
+        f"{event.duration_ms:,} ms; used {used.get('step_index', 0):,}/{used.get('max_steps', 0):,} steps, "
+        f"{used.get('runtime_ms', 0):,}/{used.get('max_runtime_ms', 0):,} ms, "
+        f"{used.get('budget_used', 0):,}/{used.get('budget_limit', 0):,} characters"
+    )
+    parts = [head] + ([fenced(event.summary)] if event.summary else [])
+    texts = (("code", event.code), ("stdout", event.stdout), ("stderr", event.stderr), ("result", event.result))
+    for label, text in texts:
+        parts += _labelled(label, text or "")
+    if event.error is not None:
+        parts += _labelled(event.error.ename, event.error.traceback or event.error.evalue)
+    return "\n".join(parts)
+
+
+def _left(left: Left) -> str:
+    return f"Left: {left.steps_left:,} steps, {left.runtime_left_ms:,} ms of run time, {left.chars_left:,} characters."
+
+
+def _limits(limits: Limits) -> str:
+    return (
+        f"Limits: {limits.max_steps:,} steps, {limits.max_runtime_ms:,} ms of run time in sum, "
+        f"{limits.step_timeout_ms:,} ms for a step, {limits.budget_limit:,} characters."
+    )
+
+
+def _used(counters: Counters) -> str:
+    return f"{counters.step_index:,} steps, {counters.runtime_ms:,} ms, {counters.budget_used:,} characters used"

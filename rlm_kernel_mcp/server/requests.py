@@ -1,0 +1,244 @@
+"""What each tool may be asked: one frozen model per tool, and the words for what is wrong with a request.
+
+Is: names, kinds, bounds and defaults of the arguments, and the schemas that `tools/list` publishes. Is not: what the
+tools do (`tools.py`). An unknown argument, a wrong type or a bad value is `InvalidInput`, always in our own words.
+Above: `tools.py`. Below: `arguments.py`, errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from rlm_kernel_mcp.errors import InvalidInput
+from rlm_kernel_mcp.server.arguments import SHOWN_CHARS, Argument, Name, OneOf, Paths, Text, Whole
+
+ResponseFormat = Literal["json", "markdown"]
+
+FAULTS_SHOWN: Final = 5
+"""How many faults of one request are told at once."""
+
+MAX_OUTPUT_CHARS: Final = 200_000
+DAY_MS: Final = 86_400_000
+
+SessionId = Annotated[str, Text(low=1, high=64), Field(description="Handle that rlm_init_context returned.")]
+WaitMs = Annotated[
+    int,
+    Whole(low=0, high=600_000, unit="milliseconds"),
+    Field(description="Milliseconds to wait for the step; one that runs longer is answered as `running` and goes on."),
+]
+OutputChars = Annotated[
+    int,
+    Whole(low=1, high=MAX_OUTPUT_CHARS, unit="characters"),
+    Field(description="Most characters of text in the answer; more is cut in the middle, and the cut is said."),
+]
+Offset = Annotated[int, Whole(low=0, high=10**15, unit="characters")]
+StepIndex = Annotated[
+    int, Whole(low=0, high=1_000_000), Field(description="The step to wait for, as rlm_run_repl numbered it.")
+]
+StepBound = Annotated[int | None, Whole(low=0, high=1_000_000, nullable=True, publish_null=True)]
+Format = Annotated[
+    ResponseFormat,
+    OneOf(words=("json", "markdown")),
+    Field(description="`json`: one compact JSON object. `markdown`: text made for reading."),
+]
+
+
+class Request(BaseModel):
+    """Base of the eight: what every tool takes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    response_format: Format = "json"
+
+
+class InitContext(Request):
+    """Arguments of `rlm_init_context`."""
+
+    context_text: Annotated[
+        str | None,
+        Text(low=1, nul=True, nullable=True),
+        Field(description="The context itself, kept exactly as given. Exactly one of context_text and context_paths."),
+    ] = None
+    context_paths: Annotated[
+        tuple[str, ...] | None,
+        Paths(high=10_000, nullable=True),
+        Field(description="Files, folders or globs to load; relative ones against the server's working directory."),
+    ] = None
+    max_steps: Annotated[
+        int, Whole(low=1, high=1_000_000, unit="steps"), Field(description="Steps that may be run, failed ones too.")
+    ] = 64
+    max_runtime_ms: Annotated[
+        int,
+        Whole(low=1, high=DAY_MS, unit="milliseconds"),
+        Field(description="Milliseconds in which steps of this session may be executing, in sum."),
+    ] = 120_000
+    budget_limit: Annotated[
+        int,
+        Whole(low=1, high=1_000_000_000, unit="characters"),
+        Field(description="Characters of code in and of output delivered out, in sum."),
+    ] = 100_000
+    step_timeout_ms: Annotated[
+        int,
+        Whole(low=1, high=DAY_MS, unit="milliseconds"),
+        Field(description="Milliseconds after which one step is interrupted, unless rlm_run_repl says otherwise."),
+    ] = 60_000
+
+    @model_validator(mode="after")
+    def _one_source(self) -> InitContext:
+        _exactly_one(self, "context_text", "context_paths")
+        return self
+
+
+class RunRepl(Request):
+    """Arguments of `rlm_run_repl`."""
+
+    session_id: SessionId
+    code: Annotated[
+        str,
+        Text(low=1, high=200_000),
+        Field(description="Python to run in the session's kernel; the last expression's value is shown."),
+    ]
+    timeout_ms: Annotated[
+        int | None,
+        Whole(low=1, high=DAY_MS, unit="milliseconds", nullable=True, publish_null=True),
+        Field(description="Milliseconds after which the step is interrupted; null: the session's step_timeout_ms."),
+    ] = None
+    wait_ms: WaitMs = 45_000
+    max_output_chars: OutputChars = 8_000
+
+
+class AwaitStep(Request):
+    """Arguments of `rlm_await_step`."""
+
+    session_id: SessionId
+    step_index: StepIndex
+    wait_ms: WaitMs = 45_000
+    max_output_chars: OutputChars = 8_000
+
+
+class Interrupt(Request):
+    """Arguments of `rlm_interrupt`."""
+
+    session_id: SessionId
+
+
+class GetVar(Request):
+    """Arguments of `rlm_get_var`."""
+
+    session_id: SessionId
+    var_name: Annotated[str, Name(low=1, high=1_000), Field(description="Name of a variable: one Python identifier.")]
+    offset: Annotated[Offset, Field(description="Character of the value's text to begin at.")] = 0
+    limit: Annotated[
+        int, Whole(low=1, high=MAX_OUTPUT_CHARS, unit="characters"), Field(description="Most characters to return.")
+    ] = 4_000
+
+
+class Finalize(Request):
+    """Arguments of `rlm_finalize`."""
+
+    session_id: SessionId
+    final_text: Annotated[
+        str | None,
+        Text(nullable=True, nul=True),
+        Field(description="The final answer itself. Exactly one of final_text and final_var_name."),
+    ] = None
+    final_var_name: Annotated[
+        str | None,
+        Name(low=1, high=1_000, nullable=True),
+        Field(description="Name of the variable that holds the final answer."),
+    ] = None
+    max_output_chars: OutputChars = 40_000
+
+    @model_validator(mode="after")
+    def _one_answer(self) -> Finalize:
+        _exactly_one(self, "final_text", "final_var_name")
+        return self
+
+
+class GetTrace(Request):
+    """Arguments of `rlm_get_trace`."""
+
+    session_id: SessionId
+    from_step: Annotated[StepBound, Field(description="First step wanted; null: from the start.")] = None
+    to_step: Annotated[StepBound, Field(description="Last step wanted, inclusive; null: to the end.")] = None
+    detail: Annotated[
+        Literal["summary", "full"],
+        OneOf(words=("summary", "full")),
+        Field(description="`full` adds code, stdout, stderr, result and error of each step."),
+    ] = "summary"
+    max_output_chars: OutputChars = 8_000
+    offset: Annotated[Offset, Field(description="Place to go on at: the next_offset of the page before.")] = 0
+
+
+class ListSessions(Request):
+    """Arguments of `rlm_list_sessions`."""
+
+
+R = TypeVar("R", bound=Request)
+
+
+def parse(tool_name: str, model: type[R], arguments: Mapping[str, Any]) -> R:
+    """The validated request.
+
+    Raises:
+        InvalidInput: names each wrong argument (the first few), what was given, the bounds and the unit.
+    """
+    try:
+        return model.model_validate(arguments)
+    except ValidationError as error:
+        # Pydantic's own text quotes the input; it must not travel with ours, not even as a cause.
+        faults = list(_faults(tool_name, model, error.errors(include_url=False, include_input=False)))
+    told = faults[:FAULTS_SHOWN]
+    more = f" And {len(faults) - len(told)} more." if len(faults) > len(told) else ""
+    raise InvalidInput(" ".join(told) + more)
+
+
+def input_schema(model: type[Request]) -> dict[str, Any]:
+    """JSON schema of a tool's arguments: flat, closed, a description on every property."""
+    names = [name for name in model.model_fields if name != "response_format"]
+    return {
+        "type": "object",
+        "properties": {name: _property(model, name) for name in [*names, "response_format"]},
+        "required": [name for name in names if model.model_fields[name].is_required()],
+        "additionalProperties": False,
+    }
+
+
+def _property(model: type[Request], name: str) -> dict[str, Any]:
+    field = model.model_fields[name]
+    default = {} if field.is_required() or field.default is None else {"default": field.default}
+    return {**_kind(model, name).published(), "description": field.description, **default}
+
+
+def _kind(model: type[Request], name: str) -> Argument:
+    return next(part for part in model.model_fields[name].metadata if isinstance(part, Argument))
+
+
+def _faults(tool_name: str, model: type[Request], details: list[ErrorDetails]) -> Iterator[str]:
+    unknown: list[str] = []
+    for detail in details:
+        name = str(detail["loc"][0]) if detail["loc"] else ""
+        match detail["type"]:
+            case "missing":
+                yield f"{name} is missing; it must be {_kind(model, name).wanted()}."
+            case "value_error":
+                text = str(detail["ctx"]["error"])
+                yield f"{name}{'' if text.startswith('[') else ' '}{text}." if name else f"{text}."
+            case "extra_forbidden":
+                unknown.append(name)
+            case _:
+                unknown.append("(a name that is not valid Unicode)")
+    if unknown:
+        names = ", ".join(name[:SHOWN_CHARS] for name in unknown[:FAULTS_SHOWN])
+        known = ", ".join(input_schema(model)["properties"])
+        yield f"{tool_name} has no argument {names}; it takes: {known}."
+
+
+def _exactly_one(request: Request, first: str, second: str) -> None:
+    given = [name for name in (first, second) if getattr(request, name) is not None]
+    if len(given) != 1:
+        raise ValueError(f"Give exactly one of {first} and {second}; given: {'both' if given else 'none of them'}")
