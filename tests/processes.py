@@ -1,0 +1,50 @@
+"""Which processes live below another, and whether they are gone: by identity, never by a name's pattern.
+
+Linux only: a process's end is an event on its pidfd, also where nobody reaps the zombie.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from collections.abc import Iterable
+
+import psutil
+
+
+def command_lines_below(pid: int) -> dict[psutil.Process, str]:
+    """Every living process below `pid`, with its command line."""
+    found = {}
+    for process in psutil.Process(pid).children(recursive=True):
+        try:
+            found[process] = " ".join(process.cmdline())
+        except psutil.Error:
+            continue  # it ended while we looked
+    return found
+
+
+def left_over(processes: Iterable[psutil.Process], timeout_s: float) -> list[psutil.Process]:
+    """Those of the processes that still live after `timeout_s` seconds; returns as soon as the last one ends."""
+    waiting = {}
+    for process in processes:
+        try:
+            descriptor = os.pidfd_open(process.pid)
+        except ProcessLookupError:
+            continue
+        if process.is_running():
+            waiting[descriptor] = process
+        else:  # the number belongs to another process by now
+            os.close(descriptor)
+    poll = select.poll()
+    for descriptor in waiting:
+        poll.register(descriptor, select.POLLIN)
+    deadline = time.monotonic() + timeout_s
+    while waiting and (left_ms := (deadline - time.monotonic()) * 1000) > 0:
+        for descriptor, _ in poll.poll(left_ms):
+            poll.unregister(descriptor)
+            del waiting[descriptor]
+            os.close(descriptor)
+    for descriptor in waiting:
+        os.close(descriptor)
+    return list(waiting.values())
