@@ -1,0 +1,227 @@
+"""What a step may import, by the policy's allowlist.
+
+A courtesy with good errors, not a wall: `os`, `ctypes` and `socket` are already in `sys.modules`, and code that
+wants them finds them. The walls hold without it.
+How: CPython takes `__import__` from the builtins of the *globals* of the frame that imports. So the namespace gets
+builtins of its own, and what a library imports for itself is untouched.
+Above: `app.py`. Below: `builtins_policy.py`.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import ModuleType
+from typing import Any, Final
+
+from rlm_kernel_mcp.in_kernel.builtins_policy import refuse_attributes, restricted_builtins, scratch_open
+
+HIDDEN: Final = {"io": frozenset({"open_code", "FileIO", "OpenWrapper"}), "tokenize": frozenset({"open"})}
+"""Public names that a facade leaves out: they open files outside the scratch folder."""
+
+NAMES_CHARS_MAX: Final = 900
+"""Longest list of allowed modules in an error."""
+
+
+class ImportRefused(ImportError):
+    """The policy of this session refuses the import."""
+
+
+def allowed_names(policy_imports: Mapping[str, Any]) -> list[str]:
+    """The modules that may be imported, sorted; `["*"]` where the policy allows any."""
+    return ["*"] if policy_imports["mode"] == "any" else sorted(policy_imports["modules"])
+
+
+def install_import_policy(shell: Any, policy_imports: Mapping[str, Any], scratch: str) -> None:
+    """Give the shell's namespace the builtins and the `__import__` of the policy.
+
+    With mode `any` nothing is restricted. With `allowlist` every cell gets fresh builtins, since code may unbind
+    them (`except E as __builtins__` does) and the next cell would then get the real ones.
+    """
+    if policy_imports["mode"] == "any":
+        return
+    imports = Imports(policy_imports["modules"], scratch)
+    names = restricted_builtins(scratch, imports.import_, imports.reveal)
+    transform = shell.transform_ast
+
+    def transform_ast(tree: ast.AST) -> ast.AST:
+        # Not a registered transformer: IPython unregisters one that raises anything but InputRejected.
+        shell.user_ns["__builtins__"] = dict(names)
+        refuse_attributes(tree)
+        transformed: ast.AST = transform(tree)
+        return transformed
+
+    shell.transform_ast = transform_ast
+    shell.user_ns["__builtins__"] = dict(names)
+    for name in ("__builtin__", "__loader__", "__spec__", "open"):
+        shell.user_ns.pop(name, None)
+        shell.user_ns_hidden.pop(name, None)
+
+
+class Imports:
+    """The session's `__import__` and the facades that it gives out.
+
+    A facade is a real module object with the public names of the module and without the modules that it imported
+    for itself (`statistics.sys`, `json.codecs`). Functions and classes in it are the real ones.
+    """
+
+    def __init__(self, modules: Iterable[str], scratch: str) -> None:
+        self._listed = frozenset(modules)
+        self._namespaces = frozenset(parent for name in self._listed for parent in _parents(name))
+        self._facades: dict[str, ModuleType] = {}
+        self._real: dict[int, ModuleType] = {}
+        self._replaced: dict[str, Callable[[], dict[str, Any]]] = {
+            "io": lambda: {"open": scratch_open(scratch)},
+            "functools": _wrappers,
+        }
+
+    def admits(self, name: str) -> bool:
+        """Whether the policy admits a module: it is listed, or a public submodule of one that is.
+
+        A submodule of the standard library must be loaded and stand in its package already (`json.decoder` does,
+        `json.tool` does not); a third-party package brings all of its public submodules.
+        """
+        if name in self._listed:
+            return True
+        parent, _, child = name.rpartition(".")
+        if not parent or child.startswith("_") or not self.admits(parent):
+            return False
+        if name.partition(".")[0] not in sys.stdlib_module_names:
+            return True
+        module = sys.modules.get(name)
+        return module is not None and vars(sys.modules[parent]).get(child) is module
+
+    def import_(
+        self,
+        name: str,
+        globals: Mapping[str, object] | None = None,  # noqa: A002  (the signature of `__import__`)
+        locals: Mapping[str, object] | None = None,  # noqa: A002
+        fromlist: Sequence[str] | None = (),
+        level: int = 0,
+    ) -> ModuleType:
+        """`__import__` of the session.
+
+        Raises:
+            ImportRefused: the policy does not admit the module; the message lists what it admits.
+        """
+        del globals, locals
+        if level:
+            raise ImportError("attempted relative import with no known parent package")
+        if name.rpartition(".")[0] in self._listed:
+            importlib.import_module(name.rpartition(".")[0])
+        if not fromlist:
+            self._facade(name)
+            return self._top(name)
+        module = self._facade(name)
+        for wanted in fromlist:
+            self._check_member(module, name, wanted)
+        return module
+
+    def reveal(self, thing: Any) -> Any:
+        """The real module behind a facade; anything else as it is."""
+        return self._real.get(id(thing), thing)
+
+    def _top(self, name: str) -> ModuleType:
+        """The outermost package, with the facades on the way to `name` bound in their parents."""
+        while "." in name:
+            parent, _, child = name.rpartition(".")
+            vars(self._facade(parent))[child] = self._facade(name)
+            name = parent
+        return self._facade(name)
+
+    def _check_member(self, module: ModuleType, name: str, wanted: str) -> None:
+        # CPython would otherwise look for the submodule in `sys.modules` and hand out the real one.
+        if wanted == "*" or hasattr(module, wanted):
+            return
+        full = f"{name}.{wanted}"
+        if full in sys.modules or hasattr(sys.modules.get(name), wanted):
+            raise self._refused(full)
+        raise ImportError(f"cannot import name {wanted!r} from {name!r}", name=name)
+
+    def _refused(self, name: str) -> ImportRefused:
+        names = ", ".join(sorted(self._listed - {"__future__"}))
+        if len(names) > NAMES_CHARS_MAX:
+            names = names[:NAMES_CHARS_MAX].rpartition(",")[0] + ", and more"
+        return ImportRefused(
+            f"import of {name!r} is refused by the policy of this session. Allowed: {names}. "
+            "The user can add modules with RLM_IMPORTS.",
+            name=name,
+        )
+
+    def _facade(self, name: str) -> ModuleType:
+        known = self._facades.get(name)
+        if known is not None:
+            return known
+        admitted = self.admits(name)
+        if not admitted and name not in self._namespaces:
+            raise self._refused(name)
+        real = importlib.import_module(name)
+        facade = ModuleType(name, real.__doc__)
+        members = vars(facade)
+        if admitted:
+            members.update(_public(real, HIDDEN.get(name, frozenset())))
+            members.update(self._replaced.get(name, dict)())
+            if hasattr(real, "__all__"):
+                members["__all__"] = [public for public in real.__all__ if public in members]
+        members["__getattr__"] = functools.partial(self._member, name, real, admitted)
+        members["__dir__"] = lambda: sorted(set(members) - {"__getattr__", "__dir__"})
+        self._facades[name] = facade
+        self._real[id(facade)] = real
+        return facade
+
+    def _member(self, name: str, real: ModuleType, admitted: bool, wanted: str) -> Any:
+        """A facade's module-level `__getattr__`: submodules, and what the real module makes on demand."""
+        if self.admits(f"{name}.{wanted}"):
+            return self._facade(f"{name}.{wanted}")
+        if admitted and not wanted.startswith("_") and wanted not in HIDDEN.get(name, frozenset()):
+            value = getattr(real, wanted)
+            if not isinstance(value, ModuleType):
+                return value
+        raise AttributeError(
+            f"module {name!r} has no attribute {wanted!r} in this session, "
+            "whose policy shows a module's own public names only",
+            name=wanted,
+        )
+
+
+def _parents(name: str) -> list[str]:
+    parts = name.split(".")
+    return [".".join(parts[:count]) for count in range(1, len(parts))]
+
+
+def _public(real: ModuleType, hidden: frozenset[str]) -> dict[str, Any]:
+    declared = frozenset(getattr(real, "__all__", ()))
+    return {
+        name: value
+        for name, value in vars(real).items()
+        if (not name.startswith("_") or name in declared or name in {"__version__", "__file__"})
+        and name not in hidden
+        and not isinstance(value, ModuleType)
+    }
+
+
+def _wrappers() -> dict[str, Any]:
+    """`functools.wraps` and `update_wrapper` without the copying of a function's globals."""
+
+    def update_wrapper(
+        wrapper: Any,
+        wrapped: Any,
+        assigned: Sequence[str] = functools.WRAPPER_ASSIGNMENTS,
+        updated: Sequence[str] = functools.WRAPPER_UPDATES,
+    ) -> Any:
+        assigned, updated = tuple(assigned), tuple(updated)
+        if "__globals__" in assigned + updated:
+            raise AttributeError("update_wrapper() copies no __globals__ in this session", name="__globals__")
+        return functools.update_wrapper(wrapper, wrapped, assigned, updated)
+
+    def wraps(
+        wrapped: Any,
+        assigned: Sequence[str] = functools.WRAPPER_ASSIGNMENTS,
+        updated: Sequence[str] = functools.WRAPPER_UPDATES,
+    ) -> Callable[[Any], Any]:
+        return functools.partial(update_wrapper, wrapped=wrapped, assigned=assigned, updated=updated)
+
+    return {"update_wrapper": update_wrapper, "wraps": wraps}

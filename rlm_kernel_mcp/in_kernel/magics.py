@@ -1,0 +1,118 @@
+"""Which of IPython's magics a step may use, and the one way out of `exit`.
+
+A courtesy: what would start a process, read a file or wait for a person is refused by name and at once. Not a wall:
+the walls let no process start.
+Is: the names. Is not: IPython's parsing of `%`, `!` and `?`, which stays as it is.
+Above: `app.py`. Below: nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from IPython.core import page
+from IPython.core.alias import Alias
+from IPython.core.autocall import ZMQExitAutocall
+
+ALLOWED: Final = {
+    "%": frozenset({
+        "time", "timeit", "who", "who_ls", "whos", "pprint", "precision", "lsmagic", "pinfo", "pinfo2", "pdoc", "pdef",
+    }),
+    "%%": frozenset({"time", "timeit", "capture"}),
+}  # fmt: skip
+"""Line and cell magics that the allowlist mode admits."""
+
+NEEDS_PROCESS: Final = frozenset({
+    "!", "sx", "system", "sc", "script", "bash", "sh", "perl", "ruby", "python", "python2", "python3", "pypy",
+    "pip", "conda", "mamba", "micromamba", "uv", "edit", "ed", "man", "qtconsole", "pastebin",
+    "debug", "pdb", "connect_info",
+})  # fmt: skip
+"""Magics that no mode admits: they start a process, wait for a person, or print the kernel's key."""
+
+
+class MagicRefused(RuntimeError):
+    """The policy of this session refuses a magic or a shell command."""
+
+
+class SessionExit(ZMQExitAutocall):
+    """`exit` and `quit`: a console leaves, the session stays."""
+
+    def __call__(self, keep_kernel: bool = True) -> None:
+        """Tell the client that asked to leave without the kernel, whatever `keep_kernel` says."""
+        del keep_kernel
+        super().__call__(keep_kernel=True)  # type: ignore[no-untyped-call]
+
+
+class MagicsOnly:
+    """What `get_ipython()` gives to a step under the allowlist: the magics and nothing else of the shell."""
+
+    __slots__ = ("getoutput", "run_cell_magic", "run_line_magic", "system")
+
+    def __init__(self, shell: Any) -> None:
+        line_magic = shell.run_line_magic
+        # The magic looks for the step's frame this many frames up: one more than without this front.
+        self.run_line_magic = lambda name, line, _stack_depth=1: line_magic(name, line, _stack_depth + 1)
+        self.run_cell_magic = shell.run_cell_magic
+        self.system = shell.system
+        self.getoutput = shell.getoutput
+
+    def __getattr__(self, name: str) -> Any:
+        """Nothing else."""
+        raise AttributeError(f"get_ipython() offers the magics only in this session, no {name!r}", name=name)
+
+
+def install_magic_policy(shell: Any, mode: str) -> None:
+    """Refuse magics by the policy's mode: `allowlist` admits `ALLOWED`, `any` all that need no process."""
+    line_magic, cell_magic = shell.run_line_magic, shell.run_cell_magic
+    check = _check_allowed if mode == "allowlist" else _check_needs_no_process(shell)
+
+    def run_line_magic(magic_name: str, line: str, _stack_depth: int = 1) -> Any:
+        check("%", magic_name)
+        return line_magic(magic_name, line, _stack_depth + 1)
+
+    def run_cell_magic(magic_name: str, line: str, cell: str) -> Any:
+        check("%%", magic_name)
+        return cell_magic(magic_name, line, cell)
+
+    shell.run_line_magic, shell.run_cell_magic = run_line_magic, run_cell_magic
+    for name in ("system", "system_piped", "system_raw", "getoutput", "getoutput_detail"):
+        setattr(shell, name, _refuse_command)
+    # `obj?` goes to a pager, which here is the output: a client of a session has no other place to see it.
+    shell.set_hook("show_in_pager", page.as_hook(page.display_page), 0)  # type: ignore[no-untyped-call]
+    shell.exiter = SessionExit(shell)  # type: ignore[no-untyped-call]
+    names = {"exit": shell.exiter, "quit": shell.exiter}
+    if mode == "allowlist":
+        front = MagicsOnly(shell)
+
+        def get_ipython() -> MagicsOnly:
+            """The magics of this session."""
+            return front
+
+        names["get_ipython"] = get_ipython
+    shell.user_ns.update(names)
+    shell.user_ns_hidden.update(names)
+
+
+def _refuse_command(command: str, *args: object, **kwargs: object) -> None:
+    del args, kwargs
+    raise MagicRefused(
+        f"the shell command {command[:80]!r} is refused: no process can be started in a session; use Python."
+    )
+
+
+def _check_allowed(mark: str, name: str) -> None:
+    if name not in ALLOWED[mark]:
+        allowed = ", ".join(mark + known for known in sorted(ALLOWED[mark]))
+        raise MagicRefused(f"{mark}{name} is refused by the policy of this session. Allowed: {allowed}.")
+
+
+def _check_needs_no_process(shell: Any) -> Callable[[str, str], None]:
+    def check(mark: str, name: str) -> None:
+        alias = isinstance(shell.magics_manager.magics["line"].get(name), Alias)
+        if name in NEEDS_PROCESS or (alias and mark == "%"):
+            raise MagicRefused(
+                f"{mark}{name} is refused: no process can be started in a session, and nobody is at the keyboard."
+            )
+
+    return check
