@@ -36,20 +36,22 @@ WriteSide = MemoryObjectSendStream[SessionMessage]
 
 
 @asynccontextmanager
-async def stdio_streams() -> AsyncIterator[tuple[ReadSide, WriteSide]]:
+async def stdio_streams(on_end: Callable[[], None]) -> AsyncIterator[tuple[ReadSide, WriteSide]]:
     """The streams that the SDK's server runs over, on this process's stdin and stdout."""
     wire_in, wire_out = claim_stdio()
-    async with streams_over(wire_in, wire_out) as streams:
+    async with streams_over(wire_in, wire_out, on_end) as streams:
         yield streams
 
 
 @asynccontextmanager
-async def streams_over(wire_in: int, wire_out: int) -> AsyncIterator[tuple[ReadSide, WriteSide]]:
-    """The same on any two descriptors. The read side ends when `wire_in` does."""
+async def streams_over(
+    wire_in: int, wire_out: int, on_end: Callable[[], None]
+) -> AsyncIterator[tuple[ReadSide, WriteSide]]:
+    """The same on any two descriptors. The read side ends when `wire_in` does; `on_end` is called then."""
     to_server, read_side = anyio.create_memory_object_stream[SessionMessage | Exception]()
     write_side, from_server = anyio.create_memory_object_stream[SessionMessage]()
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_receive, Reader(wire_in), to_server, write_side.clone())
+        tasks.start_soon(_receive, Reader(wire_in), to_server, write_side.clone(), on_end)
         tasks.start_soon(_send, Writer(wire_out), from_server)
         yield read_side, write_side
 
@@ -147,7 +149,10 @@ def _read(descriptor: int) -> bytes:
 
 
 async def _receive(
-    reader: Reader, to_server: MemoryObjectSendStream[SessionMessage | Exception], back: WriteSide
+    reader: Reader,
+    to_server: MemoryObjectSendStream[SessionMessage | Exception],
+    back: WriteSide,
+    on_end: Callable[[], None],
 ) -> None:
     with to_server, back, contextlib.suppress(anyio.BrokenResourceError):
         while frame := await reader.next():
@@ -155,6 +160,7 @@ async def _receive(
                 await back.send(SessionMessage(frame.answer))
             elif frame.message is not None:
                 await to_server.send(SessionMessage(frame.message))
+        on_end()
 
 
 async def _send(writer: Writer, from_server: MemoryObjectReceiveStream[SessionMessage]) -> None:

@@ -1,0 +1,211 @@
+"""The command line: parsing and help texts; each command's work is a module of `commands/`, `server/` or `kernel/`.
+
+Is: fronts only, with nothing heavy imported before a command is chosen. Is not: the work. Exit status: 0 done,
+1 the command found something wrong, 2 it was asked wrongly or the set-up is lacking.
+Above: the console script and `__main__.py`. Below: settings, errors, commands.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from rlm_kernel_mcp import __version__
+from rlm_kernel_mcp.errors import InvalidInput, RlmError
+from rlm_kernel_mcp.settings import TABLE, Settings, load_settings
+
+DESCRIPTION: Final = "A locked-down IPython kernel per session, served to coding agents over MCP."
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    options = build_parser().parse_args(given or ["serve"])
+    command: Command = options.command
+    try:
+        return command(options)
+    except InvalidInput as error:
+        return _complain(error, 2)
+    except RlmError as error:
+        return _complain(error, 1)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="rlm-kernel-mcp", description=DESCRIPTION, epilog="Without a command: serve, with its defaults."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_serve(commands)
+    _add_kernelspec(commands)
+    _add_doctor(commands)
+    _add_sessions(commands)
+    return parser
+
+
+def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "serve",
+        help="serve MCP on stdio (the default)",
+        description="Serve MCP on stdin and stdout until the input ends. stdout carries the protocol only, the log "
+        "goes to stderr. Every option is also an environment variable; the option wins.",
+    )
+    for row in TABLE:
+        known = f"; one of: {', '.join(row.choices)}" if row.choices else ""
+        parser.add_argument(
+            row.option,
+            dest=row.variable,
+            metavar="VALUE",
+            help=f"{row.meaning}{known} (variable {row.variable}; default: {row.default})".replace("%", "%%"),
+        )
+    parser.set_defaults(command=_serve)
+
+
+def _add_kernelspec(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "kernelspec",
+        help="install, list or remove the kernelspec for other Jupyter clients",
+        description="The MCP server needs no installed kernelspec. JupyterLab, `jupyter console --kernel rlm-python` "
+        "and others do; they then get the same locked-down kernel.",
+    )
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    install = actions.add_parser(
+        "install", help="put it where Jupyter looks", description="Put it where Jupyter looks."
+    )
+    install.set_defaults(command=_install_kernelspec)
+    remove = actions.add_parser("remove", help="take it away again", description="Delete what install put there.")
+    remove.set_defaults(command=_remove_kernelspec)
+    for action in (install, remove):
+        place = action.add_mutually_exclusive_group()
+        place.add_argument("--user", action="store_true", help="the user's own folder (the default)")
+        place.add_argument(
+            "--prefix", type=Path, metavar="DIR", help="the environment at DIR (DIR/share/jupyter/kernels)"
+        )
+        place.add_argument(
+            "--sys-prefix", action="store_true", help="the environment of the Python that runs this command"
+        )
+    listing = actions.add_parser(
+        "list", help="show the installed copies", description="Show the installed copies, the one that wins first."
+    )
+    listing.set_defaults(command=_list_kernelspecs)
+
+
+def _add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "doctor",
+        help="say what holds on this machine and what is missing",
+        description="Raise every wall in a process of its own, start one kernel, and say what holds and how to mend "
+        "what does not. Settings come from the environment, as for serve. Exit status 0: every required wall holds.",
+    )
+    parser.set_defaults(command=_doctor)
+
+
+def _add_sessions(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    sessions = commands.add_parser(
+        "sessions",
+        help="list the sessions of your servers",
+        description="List the sessions recorded in the state folder (RLM_STATE_DIR), the live ones first.",
+    )
+    sessions.set_defaults(command=_sessions)
+    attach = commands.add_parser(
+        "attach",
+        help="open jupyter console on a session's kernel",
+        description="Open jupyter console on the kernel of a live session: to see and change the agent's variables. "
+        "What you run stands in the trace as `console` and counts as no step; `exit` and Ctrl-D leave the session alive.",
+    )
+    attach.add_argument("session_id", metavar="SESSION_ID", help="as rlm_init_context and `sessions` show it")
+    attach.add_argument(
+        "--print",
+        action="store_true",
+        dest="only_print",
+        help="only print the connection file's path, for another client",
+    )
+    attach.set_defaults(command=_attach)
+    trace = commands.add_parser(
+        "trace",
+        help="print the trace of a session",
+        description="Print what was done in a session, live or ended, with code and output in full.",
+    )
+    trace.add_argument("session_id", metavar="SESSION_ID", help="as rlm_init_context and `sessions` show it")
+    trace.add_argument("--json", action="store_true", dest="as_json", help="one JSON object a line instead of text")
+    trace.set_defaults(command=_trace)
+
+
+def _settings(options: argparse.Namespace | None = None) -> Settings:
+    given = {row.variable: getattr(options, row.variable, None) for row in TABLE} if options else {}
+    return load_settings(os.environ, {variable: value for variable, value in given.items() if value is not None})
+
+
+def _serve(options: argparse.Namespace) -> int:
+    settings = _settings(options)
+    from rlm_kernel_mcp.server.app import run
+
+    return run(settings)
+
+
+def _install_kernelspec(options: argparse.Namespace) -> int:
+    from rlm_kernel_mcp.kernel.kernelspec import install_kernelspec
+
+    for folder in install_kernelspec(_prefix(options)):
+        print(f"installed {folder.name} in {folder}")
+    return 0
+
+
+def _remove_kernelspec(options: argparse.Namespace) -> int:
+    from rlm_kernel_mcp.kernel.kernelspec import remove_kernelspec
+
+    for folder in remove_kernelspec(_prefix(options)):
+        print(f"removed {folder}")
+    return 0
+
+
+def _list_kernelspecs(_options: argparse.Namespace) -> int:
+    from rlm_kernel_mcp.kernel.kernelspec import installed_kernelspecs
+
+    specs = installed_kernelspecs()
+    for spec in specs:
+        print(f"{spec.name}  {spec.folder}  ({spec.python})")
+    if not specs:
+        print("none installed; `rlm-kernel-mcp kernelspec install` does it", file=sys.stderr)
+    return 0
+
+
+def _prefix(options: argparse.Namespace) -> Path | None:
+    prefix: Path | None = Path(sys.prefix) if options.sys_prefix else options.prefix
+    return prefix
+
+
+def _doctor(_options: argparse.Namespace) -> int:
+    from rlm_kernel_mcp.commands.doctor import doctor
+
+    return doctor(_settings())
+
+
+def _sessions(_options: argparse.Namespace) -> int:
+    from rlm_kernel_mcp.commands.sessions import list_sessions
+
+    return list_sessions(_settings())
+
+
+def _attach(options: argparse.Namespace) -> int:
+    from rlm_kernel_mcp.commands.attach import attach
+
+    return attach(_settings(), options.session_id, only_print=options.only_print)
+
+
+def _trace(options: argparse.Namespace) -> int:
+    from rlm_kernel_mcp.commands.trace import print_trace
+
+    return print_trace(_settings(), options.session_id, as_json=options.as_json)
+
+
+def _complain(error: RlmError, status: int) -> int:
+    print(f"rlm-kernel-mcp: {error.message}\n{error.next_step}", file=sys.stderr)
+    return status

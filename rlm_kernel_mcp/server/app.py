@@ -1,0 +1,199 @@
+"""The server as a process: the SDK's low-level server over our stdio, the registry's life, signals and ends.
+
+Is: who starts what and in which order things end. `initialize` is answered before anything of Jupyter is imported;
+EOF, SIGTERM and SIGINT all end with the kernels gone. Is not: tools (`tools.py`) or lines (`frames.py`).
+Above: `cli.py`. Below: tools, transport, the registry (imported in the background).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from mcp.server.lowlevel import Server
+from mcp.shared.exceptions import MCPError
+from mcp.types import (
+    INVALID_PARAMS,
+    CallToolRequestParams,
+    CallToolResult,
+    ListToolsResult,
+    PaginatedRequestParams,
+)
+
+from rlm_kernel_mcp import __version__
+from rlm_kernel_mcp.errors import RlmError
+from rlm_kernel_mcp.server import tools, words
+from rlm_kernel_mcp.server.transport import stdio_streams
+from rlm_kernel_mcp.session.cutting import safe_text
+from rlm_kernel_mcp.settings import Settings
+
+if TYPE_CHECKING:
+    from rlm_kernel_mcp.session.registry import Registry
+
+log = logging.getLogger(__name__)
+
+PROGRESS_INTERVAL_S = 5.0
+SIGNAL_DEADLINE_S: Final = 1.5
+"""Codex sends SIGKILL 2 s after SIGTERM; by then the kernels must be gone by our own hand."""
+END_DEADLINE_S: Final = 10.0
+"""The same at the end of the input, where nobody is about to kill us."""
+
+
+class LazyRegistry:
+    """The registry, opened in the background once a client has shown that it will use it."""
+
+    def __init__(self, open_registry: Callable[[], Awaitable[Registry]]) -> None:
+        self._open_registry = open_registry
+        self._opening: asyncio.Task[Registry] | None = None
+
+    def warm(self) -> asyncio.Task[Registry]:
+        """Begin to open it, if nobody has; after a failure begin again."""
+        if self._opening is None or _failed(self._opening):
+            self._opening = asyncio.create_task(self._open(), name="open registry")
+        return self._opening
+
+    async def get(self) -> Registry:
+        """The open registry. A caller that is cancelled leaves the opening alone."""
+        return await asyncio.shield(self.warm())
+
+    async def close(self) -> None:
+        """End every kernel; whatever state the opening is in."""
+        if self._opening is None:
+            return
+        self._opening.cancel()
+        await asyncio.wait([self._opening])
+        if not _failed(self._opening):
+            await self._opening.result().close()
+
+    async def _open(self) -> Registry:
+        try:
+            return await self._open_registry()
+        except RlmError as error:
+            log.error("%s: %s", error.code, error.message)
+            raise
+
+
+def _failed(task: asyncio.Task[Registry]) -> bool:
+    return task.done() and (task.cancelled() or task.exception() is not None)
+
+
+async def open_registry(settings: Settings) -> Registry:
+    """Import the session layer, Jupyter with it, in a thread, so that the server goes on answering; then open it."""
+    module = await asyncio.to_thread(importlib.import_module, "rlm_kernel_mcp.session.registry")
+    registry: Registry = await module.Registry.open(settings)
+    return registry
+
+
+def build_server(open_registry: Callable[[], Awaitable[Registry]]) -> Server[LazyRegistry]:
+    """The MCP server; its lifespan owns the registry."""
+
+    @asynccontextmanager
+    async def lifespan(_server: Server[LazyRegistry]) -> AsyncIterator[LazyRegistry]:
+        registry = LazyRegistry(open_registry)
+        try:
+            yield registry
+        finally:
+            with anyio.CancelScope(shield=True):
+                await registry.close()
+
+    server = Server(
+        "rlm-kernel-mcp",
+        version=__version__,
+        title="RLM kernel",
+        instructions=words.INSTRUCTIONS,
+        lifespan=lifespan,
+        on_list_tools=_list_tools,
+        on_call_tool=_call_tool,
+    )
+    server.middleware.append(_accept_any_arguments)
+    return server
+
+
+async def serve(settings: Settings) -> None:
+    """Serve one client on stdin and stdout until the input ends or a signal comes."""
+    server = build_server(lambda: open_registry(settings))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_end_on_signal, tasks.cancel_scope)
+        async with stdio_streams(on_end=lambda: _set_deadline(END_DEADLINE_S)) as (read_side, write_side):
+            await server.run(read_side, write_side, server.create_initialization_options())
+        tasks.cancel_scope.cancel()
+
+
+def run(settings: Settings) -> int:
+    """Entry of `rlm-kernel-mcp serve`; returns the exit status."""
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    logging.getLogger("rlm_kernel_mcp").setLevel(logging.INFO)
+    anyio.run(serve, settings)
+    return 0
+
+
+async def _list_tools(
+    ctx: ServerRequestContext[LazyRegistry], _params: PaginatedRequestParams | None
+) -> ListToolsResult:
+    # Only now: an import in the background would slow down `initialize`, on which clients have an eye.
+    ctx.lifespan_context.warm()
+    return ListToolsResult(tools=[row.listed() for row in tools.TABLE])
+
+
+async def _call_tool(ctx: ServerRequestContext[LazyRegistry], params: CallToolRequestParams) -> CallToolResult:
+    row = tools.BY_NAME.get(params.name)
+    if row is None:
+        known = ", ".join(tools.BY_NAME)
+        raise MCPError(INVALID_PARAMS, f"There is no tool {safe_text(params.name[:64])!r}; the tools are: {known}.")
+    async with _progress(ctx):
+        return await tools.answer(row, ctx.lifespan_context.get, params.arguments or {})
+
+
+async def _accept_any_arguments(ctx: ServerRequestContext[LazyRegistry, Any], call_next: CallNext) -> HandlerResult:
+    """Let arguments that are no object reach the tool, which refuses them in our words; the SDK would in its own."""
+    if ctx.method == "tools/call" and isinstance(ctx.params, Mapping):
+        arguments = ctx.params.get("arguments")
+        if arguments is not None and not isinstance(arguments, dict):
+            ctx = replace(ctx, params={**ctx.params, "arguments": {"arguments": arguments}})
+    return await call_next(ctx)
+
+
+@asynccontextmanager
+async def _progress(ctx: ServerRequestContext[LazyRegistry]) -> AsyncIterator[None]:
+    """Report while a call waits, to a caller that asked for it: some clients give up on a silent server."""
+
+    async def report() -> None:
+        begin = anyio.current_time()
+        while True:
+            await anyio.sleep(PROGRESS_INTERVAL_S)
+            waited = anyio.current_time() - begin
+            await ctx.session.report_progress(waited, message=f"waiting for {waited:.0f} s")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(report)
+        yield
+        tasks.cancel_scope.cancel()
+
+
+async def _end_on_signal(scope: anyio.CancelScope) -> None:
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        async for received in signals:
+            log.info("ending on %s", received.name)
+            _set_deadline(SIGNAL_DEADLINE_S)
+            scope.cancel()
+            return
+
+
+def _set_deadline(seconds: float) -> None:
+    """End the process then at the latest, whatever hangs. Kernels that are left notice that their host is gone."""
+    timer = threading.Timer(seconds, os._exit, (1,))
+    timer.daemon = True
+    timer.start()

@@ -1,0 +1,140 @@
+"""What a session answered, made into what the client gets.
+
+Is: the envelope, and the JSON object of each tool, field by field as the contract has them. Is not: text for reading
+(`markdown.py`), nor any decision about what may be said (`session/` cuts and makes safe).
+Above: `tools.py`. Below: session shapes, errors.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, Final
+
+from mcp.types import CallToolResult, ContentBlock, ImageContent, TextContent
+
+from rlm_kernel_mcp.errors import RlmError
+from rlm_kernel_mcp.server import markdown
+from rlm_kernel_mcp.server.requests import ResponseFormat
+from rlm_kernel_mcp.session import shapes
+from rlm_kernel_mcp.session.cutting import safe_text
+
+FULL_FIELDS: Final = ("code", "stdout", "stderr", "result", "error")
+"""Fields of a trace event that only `detail="full"` carries."""
+
+
+def opened(report: shapes.Opened, form: ResponseFormat) -> CallToolResult:
+    """Response of `rlm_init_context`."""
+    if form == "markdown":
+        return _reading(markdown.opened(report))
+    data = asdict(report) | {"context": _context(report.context)}
+    return _envelope({"ok": True, "data": data})
+
+
+def step(report: shapes.StepReport, form: ResponseFormat) -> CallToolResult:
+    """Response of `rlm_run_repl`, `rlm_await_step` and `rlm_interrupt`."""
+    if form == "markdown":
+        return _reading(markdown.step(report), report.images)
+    data = asdict(report)
+    del data["images"]
+    if report.note is None:
+        del data["note"]
+    if report.lost is not None:
+        data["lost"] = _lost(report.lost)
+    return _envelope({"ok": True, "data": data}, report.images)
+
+
+def variable(part: shapes.VariableSlice, form: ResponseFormat) -> CallToolResult:
+    """Response of `rlm_get_var`."""
+    if form == "markdown":
+        return _reading(markdown.variable(part))
+    # Not asdict: it would copy a value of any depth and size.
+    data = {name: getattr(part, name) for name in part.__dataclass_fields__}
+    return _envelope({"ok": True, "data": data})
+
+
+def final(report: shapes.Final, form: ResponseFormat) -> CallToolResult:
+    """Response of `rlm_finalize`."""
+    if form == "markdown":
+        return _reading(markdown.final(report))
+    return _envelope({"ok": True, "data": asdict(report)})
+
+
+def trace(page: shapes.TracePage, form: ResponseFormat, detail: str) -> CallToolResult:
+    """Response of `rlm_get_trace`."""
+    if form == "markdown":
+        return _reading(markdown.trace(page))
+    events = [_event(event, detail) for event in page.events]
+    return _envelope({"ok": True, "data": {"events": events, "next_offset": page.next_offset}})
+
+
+def sessions(rows: Sequence[shapes.SessionSummary], form: ResponseFormat) -> CallToolResult:
+    """Response of `rlm_list_sessions`."""
+    if form == "markdown":
+        return _reading(markdown.sessions(rows))
+    return _envelope({"ok": True, "data": {"sessions": [_session(row) for row in rows]}})
+
+
+def failure(error: RlmError, form: ResponseFormat) -> CallToolResult:
+    """The answer to a request that was not served. Messages may echo any input, so they are made safe here."""
+    message, next_step = safe_text(error.message), safe_text(error.next_step)
+    if form == "markdown":
+        text = markdown.failure(error.code, message, next_step)
+        return CallToolResult(content=[TextContent(type="text", text=text)], is_error=True)
+    return _envelope({"ok": False, "error": {"code": error.code, "message": message, "next_step": next_step}})
+
+
+def _reading(text: str, images: Sequence[shapes.Image] = ()) -> CallToolResult:
+    content: list[ContentBlock] = [TextContent(type="text", text=text)]
+    return CallToolResult(content=content + _blocks(images))
+
+
+def _envelope(body: dict[str, Any], images: Sequence[shapes.Image] = ()) -> CallToolResult:
+    """One text block of compact JSON and the same object as structuredContent; beside images, the text alone.
+
+    Raises:
+        ValueError: a value is no JSON or no Unicode, which the session's own checks exclude.
+    """
+    text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text.encode()
+    content: list[ContentBlock] = [TextContent(type="text", text=text)]
+    # Some clients drop images when there is structuredContent.
+    return CallToolResult(
+        content=content + _blocks(images),
+        structured_content=None if images else body,
+        is_error=not body["ok"],
+    )
+
+
+def _blocks(images: Sequence[shapes.Image]) -> list[ContentBlock]:
+    return [ImageContent(type="image", data=image.data, mime_type=image.mime_type) for image in images]
+
+
+def _context(report: shapes.ContextReport) -> dict[str, Any]:
+    """The contract's fields, and what was skipped or decoded where there is something to say."""
+    data = asdict(report)
+    if not report.encodings:
+        del data["encodings"]
+    if not report.skipped_count:
+        del data["skipped"], data["skipped_count"]
+    return data
+
+
+def _lost(lost: shapes.Lost) -> dict[str, Any]:
+    names = [{"name": name, "why": why} for name, why in lost.lost]
+    return {"reason": lost.reason, "lost": names, "restored": list(lost.restored)}
+
+
+def _event(event: shapes.TraceEvent, detail: str) -> dict[str, Any]:
+    data = asdict(event)
+    if detail != "full":
+        for name in FULL_FIELDS:
+            del data[name]
+    return data
+
+
+def _session(row: shapes.SessionSummary) -> dict[str, Any]:
+    data = asdict(row)
+    data["context"] = {"kind": data.pop("kind"), "chars": data.pop("chars")}
+    return data

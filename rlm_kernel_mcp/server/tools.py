@@ -1,0 +1,141 @@
+"""The eight tools: a table in fixed order, one short function each, and the one edge where exceptions become answers.
+
+Is: the way from a validated request to the session and back. Is not: validation (`requests.py`), shaping
+(`responses.py`), or any logic of a step (`session/`).
+Above: `app.py`. Below: requests, responses, the registry.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from mcp.types import CallToolResult, Tool, ToolAnnotations
+
+from rlm_kernel_mcp.errors import InternalError, RlmError
+from rlm_kernel_mcp.server import requests, responses, words
+from rlm_kernel_mcp.session.shapes import Limits
+
+if TYPE_CHECKING:
+    # Only the type: the registry brings jupyter_client, and the server answers `initialize` before that.
+    from rlm_kernel_mcp.session.registry import Registry
+
+log = logging.getLogger(__name__)
+
+GetRegistry = Callable[[], Awaitable["Registry"]]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolRow:
+    """One tool: what it takes, what does it, what the model is told."""
+
+    name: str
+    request: type[requests.Request]
+    call: Callable[[Registry, Any], Awaitable[CallToolResult]]
+    description: str
+    read_only: bool = False
+
+    def listed(self) -> Tool:
+        """The tool as `tools/list` shows it. No outputSchema: with one, clients insist on structured results."""
+        # True as long as the kernel is confined, and only then.
+        hints = ToolAnnotations(read_only_hint=self.read_only, destructive_hint=False, open_world_hint=False)
+        schema = requests.input_schema(self.request)
+        return Tool(name=self.name, description=self.description, input_schema=schema, annotations=hints)
+
+
+async def init_context(registry: Registry, request: requests.InitContext) -> CallToolResult:
+    limits = Limits(
+        max_steps=request.max_steps,
+        max_runtime_ms=request.max_runtime_ms,
+        budget_limit=request.budget_limit,
+        step_timeout_ms=request.step_timeout_ms,
+    )
+    report = await registry.init_context(
+        context_text=request.context_text, context_paths=request.context_paths, limits=limits
+    )
+    return responses.opened(report, request.response_format)
+
+
+async def run_repl(registry: Registry, request: requests.RunRepl) -> CallToolResult:
+    report = await registry.run_repl(
+        request.session_id,
+        request.code,
+        timeout_ms=request.timeout_ms,
+        wait_ms=request.wait_ms,
+        max_output_chars=request.max_output_chars,
+    )
+    return responses.step(report, request.response_format)
+
+
+async def await_step(registry: Registry, request: requests.AwaitStep) -> CallToolResult:
+    report = await registry.await_step(
+        request.session_id, request.step_index, wait_ms=request.wait_ms, max_output_chars=request.max_output_chars
+    )
+    return responses.step(report, request.response_format)
+
+
+async def interrupt(registry: Registry, request: requests.Interrupt) -> CallToolResult:
+    return responses.step(await registry.interrupt(request.session_id), request.response_format)
+
+
+async def get_var(registry: Registry, request: requests.GetVar) -> CallToolResult:
+    part = await registry.get_var(request.session_id, request.var_name, offset=request.offset, limit=request.limit)
+    return responses.variable(part, request.response_format)
+
+
+async def finalize(registry: Registry, request: requests.Finalize) -> CallToolResult:
+    report = await registry.finalize(
+        request.session_id,
+        final_text=request.final_text,
+        final_var_name=request.final_var_name,
+        max_output_chars=request.max_output_chars,
+    )
+    return responses.final(report, request.response_format)
+
+
+async def get_trace(registry: Registry, request: requests.GetTrace) -> CallToolResult:
+    page = await registry.get_trace(
+        request.session_id,
+        from_step=request.from_step,
+        to_step=request.to_step,
+        detail=request.detail,
+        max_output_chars=request.max_output_chars,
+        offset=request.offset,
+    )
+    return responses.trace(page, request.response_format, request.detail)
+
+
+async def list_sessions(registry: Registry, request: requests.ListSessions) -> CallToolResult:
+    return responses.sessions(await registry.list_sessions(), request.response_format)
+
+
+TABLE: Final = (
+    ToolRow("rlm_init_context", requests.InitContext, init_context, words.INIT_CONTEXT),
+    ToolRow("rlm_run_repl", requests.RunRepl, run_repl, words.RUN_REPL),
+    ToolRow("rlm_await_step", requests.AwaitStep, await_step, words.AWAIT_STEP),
+    ToolRow("rlm_interrupt", requests.Interrupt, interrupt, words.INTERRUPT),
+    ToolRow("rlm_get_var", requests.GetVar, get_var, words.GET_VAR, read_only=True),
+    ToolRow("rlm_finalize", requests.Finalize, finalize, words.FINALIZE),
+    ToolRow("rlm_get_trace", requests.GetTrace, get_trace, words.GET_TRACE, read_only=True),
+    ToolRow("rlm_list_sessions", requests.ListSessions, list_sessions, words.LIST_SESSIONS, read_only=True),
+)
+
+BY_NAME: Final = {row.name: row for row in TABLE}
+
+
+async def answer(row: ToolRow, get_registry: GetRegistry, arguments: Mapping[str, Any]) -> CallToolResult:
+    """One call from raw arguments to its answer. The edge: every exception but cancellation becomes the envelope."""
+    # Read before validation, so that even an invalid request is refused in the form that it asked for.
+    form: requests.ResponseFormat = "markdown" if arguments.get("response_format") == "markdown" else "json"
+    try:
+        request = requests.parse(row.name, row.request, arguments)
+        return await row.call(await get_registry(), request)
+    except RlmError as error:
+        log.info("%s refused: %s", row.name, error.code)
+        return responses.failure(error, form)
+    except Exception:
+        log.exception("%s failed", row.name)
+        fault = InternalError(f"{row.name} failed inside the server; its log on stderr has the details.")
+        return responses.failure(fault, form)
