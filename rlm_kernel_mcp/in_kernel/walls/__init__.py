@@ -13,8 +13,8 @@ The calls, in this order, by the process that becomes the kernel (single thread,
     raised = enter_namespaces(plan, announce)   # returns in the kernel; the monitor (if any) never returns
     raise_lock_a(raised)                        # rlimits, capabilities, no_new_privs, Landlock, seccomp stage A
     app.initialize(...)                         # binds the ipc sockets, starts threads; zmq contexts are made here
-    raise_lock_b(raised)                        # memory limit, sockets folder read-only, seccomp stage B on every thread
-    raised.rows                                 # tuple[WallStatus, ...]: one row per wall; exact names of policy.WallName
+    raise_lock_b(raised)                        # memory limit, seccomp stage B on every thread
+    raised.rows                                 # tuple[WallStatus, ...]: one row per name of policy.WallName
 
     plan_from_policy(policy: Mapping, *, scratch: str, socket_dir: str, connection_file: str = "",
                      read_only: Sequence[str] = ()) -> WallPlan

@@ -1,0 +1,146 @@
+"""Which system calls a kernel, and its monitor, may make. A wall.
+
+Is: the allowlists as pure functions of machine, stage and pid. Is not: their installation (`seccomp.py`).
+Above: `seccomp.py`. Below: `bpf.py`, the numbers in `syscalls.json`.
+
+Each refusal that is not obvious has its reason beside it. Default: refused (EPERM).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final, Literal
+
+from rlm_kernel_mcp.in_kernel.walls import bpf, linux
+
+Stage = Literal["A", "B"]
+
+FIRST_UNKNOWN: Final = 463
+"""One past `mseal`: what is newer is answered ENOSYS, so that a newer C library falls back."""
+
+
+def _words(*lines: str) -> tuple[str, ...]:
+    return tuple(word for line in lines for word in line.split())
+
+
+_PLAIN: Final = _words(
+    # files: which of them, Landlock and the mounts say
+    "read write readv writev pread64 pwrite64 preadv pwritev lseek close dup dup2 dup3 pipe pipe2 open openat",
+    "fstat newfstatat stat lstat statx access faccessat faccessat2 readlink readlinkat getdents64 getcwd chdir",
+    "flock fsync fdatasync ftruncate truncate rename renameat renameat2 unlink unlinkat mkdir mkdirat rmdir umask",
+    "fadvise64",
+    # waiting
+    "poll ppoll select pselect6 epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2 eventfd2 futex",
+    "nanosleep clock_nanosleep pause restart_syscall alarm setitimer getitimer",
+    # memory (mmap and mprotect have bodies)
+    "brk munmap mremap madvise msync",
+    # this process, its threads and its signals
+    "exit exit_group sched_yield sched_getaffinity set_robust_list set_tid_address rseq gettid getpid getppid",
+    "getuid geteuid getgid getegid getpgrp getpgid getsid getgroups getrlimit getrusage times",
+    "rt_sigaction rt_sigprocmask rt_sigreturn rt_sigpending rt_sigtimedwait rt_sigsuspend sigaltstack",
+    # facts
+    "clock_gettime clock_getres gettimeofday time getrandom uname sysinfo getcpu",
+    # the sockets that are open; nothing here makes or names one (no sendmsg: it could pass descriptors)
+    "recvfrom recvmsg accept accept4 getsockname getpeername shutdown",
+)
+
+_PLAIN_IN_STAGE_A: Final = _words(
+    "bind listen connect seccomp setsockopt sched_getparam sched_getscheduler fchmod",
+)
+
+_MONITOR_PLAIN: Final = _words(
+    "read write close wait4 waitid futex brk munmap madvise getpid gettid rt_sigaction rt_sigprocmask rt_sigreturn",
+    "restart_syscall sigaltstack clock_gettime exit exit_group",
+)
+
+# Libraries ask for these first and have another way when they do not exist.
+_NOT_THERE: Final = ("clone3", "close_range", "copy_file_range", "openat2")
+
+AF_UNIX: Final = 1
+SOCK_STREAM: Final = 1
+SOCK_FLAGS: Final = 0o2004000
+"""SOCK_CLOEXEC | SOCK_NONBLOCK."""
+SOL_SOCKET: Final = 1
+SOCKET_OPTIONS: Final = (3, 4, 7, 8, 30, 38, 39)
+"""SO_TYPE, SO_ERROR, SO_SNDBUF, SO_RCVBUF, SO_ACCEPTCONN, SO_PROTOCOL, SO_DOMAIN; not SO_PEERPIDFD, not SO_PEERCRED."""
+MSG_FASTOPEN: Final = 0x20000000
+
+THREAD_FLAGS: Final = (0x003D0F00, 0x007D0F00)
+"""clone(2)'s flags for a thread as glibc and musl pass them; a process or a namespace has others."""
+
+FCNTL_COMMANDS: Final = (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1032)
+"""F_DUPFD, F_GETFD ... F_SETLKW, the OFD locks, F_DUPFD_CLOEXEC, F_GETPIPE_SZ; not F_SETOWN: SIGIO to anybody."""
+IOCTL_REQUESTS: Final = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
+"""TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX; not TIOCSTI, not FIOASYNC."""
+PRCTL_OPTIONS: Final = (15, 16, 0x53564D41)
+"""PR_SET_NAME, PR_GET_NAME, PR_SET_VMA."""
+HARMLESS_SCHEDULERS: Final = (0, 3, 5)
+"""SCHED_OTHER, SCHED_BATCH, SCHED_IDLE: libzmq sets one on its threads and aborts when it may not."""
+
+PROT_WRITE_AND_EXEC: Final = 6
+PROT_EXEC: Final = 4
+MAP_HUGETLB: Final = 0x40000
+"""Huge pages come from a pool that the machine shares."""
+
+
+def kernel_filter(machine: str, stage: Stage, pid: int) -> bpf.Body:
+    """The filter of a kernel: stage A while it binds its sockets and starts its threads, stage B for user code.
+
+    Args:
+        machine: `x86_64` or `aarch64`; KeyError for any other.
+        stage: A also lets it make, bind and connect path stream sockets, map libraries, and load stage B.
+        pid: the kernel's pid in its own namespace: the only process it may signal or limit.
+    """
+    bodies = _plain(_PLAIN) | dict.fromkeys(_NOT_THERE, bpf.NOT_THERE) | _checked(pid) | _memory(stage)
+    if stage == "A":
+        bodies |= _plain(_PLAIN_IN_STAGE_A)
+        bodies["socket"] = _unix_stream()
+        bodies["sched_setscheduler"] = bpf.one_of(1, HARMLESS_SCHEDULERS)
+    return _assemble(machine, bodies)
+
+
+def monitor_filter(machine: str, own_pid: int, pidfd: int) -> bpf.Body:
+    """The filter of a monitor: wait for the kernel, signal it (by its pidfd) or itself, and end."""
+    bodies = _plain(_MONITOR_PLAIN) | _memory("B")
+    bodies |= {"kill": bpf.one_of(0, (own_pid,)), "pidfd_send_signal": bpf.one_of(0, (pidfd,))}
+    return _assemble(machine, bodies)
+
+
+def _plain(names: Iterable[str]) -> dict[str, bpf.Body]:
+    return dict.fromkeys(names, bpf.ALLOWED)
+
+
+def _checked(pid: int) -> dict[str, bpf.Body]:
+    # The own process group as well (an interrupt), unless its number means everybody.
+    own = (pid, -pid) if pid > 1 else (pid,)
+    return {
+        "clone": bpf.one_of(0, THREAD_FLAGS),
+        # asyncio's self-pipe. A SOCK_DGRAM pair could be re-aimed with sendto(path) at any datagram socket outside.
+        "socketpair": _unix_stream(),
+        "sendto": bpf.null(4, bpf.no_bit_of(3, MSG_FASTOPEN)),
+        "getsockopt": bpf.one_of(1, (SOL_SOCKET,), bpf.one_of(2, SOCKET_OPTIONS)),
+        "kill": bpf.one_of(0, own),
+        "tgkill": bpf.one_of(0, (pid,)),
+        "prlimit64": bpf.one_of(0, (0, pid)),
+        "fcntl": bpf.one_of(1, FCNTL_COMMANDS),
+        "ioctl": bpf.one_of(1, IOCTL_REQUESTS),
+        "prctl": bpf.one_of(0, PRCTL_OPTIONS),
+    }
+
+
+def _memory(stage: Stage) -> dict[str, bpf.Body]:
+    # Stage A maps libraries, but never what is writable and executable at once; stage B nothing executable.
+    def allowed(then: bpf.Body) -> bpf.Body:
+        return bpf.not_all_bits_of(2, PROT_WRITE_AND_EXEC, then) if stage == "A" else bpf.no_bit_of(2, PROT_EXEC, then)
+
+    return {"mprotect": allowed(bpf.ALLOWED), "mmap": allowed(bpf.no_bit_of(3, MAP_HUGETLB))}
+
+
+def _unix_stream() -> bpf.Body:
+    return bpf.one_of(0, (AF_UNIX,), bpf.equal_but_for(1, SOCK_STREAM, SOCK_FLAGS))
+
+
+def _assemble(machine: str, bodies: Mapping[str, bpf.Body]) -> bpf.Body:
+    numbers = linux.syscall_numbers(machine)
+    present = [(numbers[name], body) for name, body in bodies.items() if name in numbers]
+    return bpf.assemble(linux.audit_arch(machine), FIRST_UNKNOWN, present)

@@ -1,0 +1,163 @@
+"""The kernel's own view of the files: a small read-only root with the Python installation and a scratch tmpfs. A wall.
+
+Is: mounts, made in a mount namespace of its own and pivoted into. Is not: the namespaces themselves. Above:
+`namespaces.py`. Below: `linux.py`. Needs Linux 5.12 (mount_setattr on whole trees).
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from rlm_kernel_mcp.in_kernel.walls import linux
+from rlm_kernel_mcp.in_kernel.walls.plan import WallPlan
+
+DEVICES: Final = ("/dev/null", "/dev/zero", "/dev/urandom")
+MB: Final = 1 << 20
+
+_MS_NOSUID: Final = 2
+_MS_NODEV: Final = 4
+_MS_NOEXEC: Final = 8
+_MS_REC_PRIVATE: Final = 0x4000 | 1 << 18
+_MNT_DETACH: Final = 2
+_AT_FDCWD: Final = -100
+_AT_EMPTY_PATH: Final = 0x1000
+_AT_RECURSIVE: Final = 0x8000
+_OPEN_TREE_CLONE: Final = 1
+_MOVE_EMPTY_PATH: Final = 4
+
+RDONLY: Final = 1
+NOSUID: Final = 2
+NODEV: Final = 4
+NOEXEC: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class _Tree:
+    """A place of the old view, cloned: where it goes, a descriptor of it, whether it is a folder."""
+
+    path: str
+    descriptor: int
+    is_folder: bool
+
+
+def enter_view(plan: WallPlan) -> int:
+    """Replace this mount namespace's root; afterwards nothing is there but what the plan names.
+
+    Returns:
+        How many places of the machine are in view.
+
+    Raises:
+        OSError: the kernel refused a mount.
+    """
+    linux.call("mount", None, b"/", None, _MS_REC_PRIVATE, None)
+    links, places = resolve(plan.read_only)
+    trees = [_clone(path, RDONLY | NOSUID | NODEV) for path in places]
+    trees += [_clone(path, RDONLY | NOSUID | NOEXEC) for path in DEVICES]
+    trees.append(_clone(os.path.realpath(plan.socket_dir), NOSUID | NODEV | NOEXEC))
+    root = plan.scratch  # a folder that is certainly there: the new root is put together on it
+    _tmpfs(root, "mode=755,size=1m,nr_inodes=4096", NOSUID | NODEV)
+    for tree in trees:
+        _attach(root, tree)
+    socket_links, _ = resolve([plan.socket_dir, plan.scratch])
+    for link, target in (links | socket_links).items():
+        if not os.path.lexists(root + link):
+            Path(root + link).parent.mkdir(parents=True, exist_ok=True)
+            Path(root + link).symlink_to(target)
+    _mount_scratch(plan, root + os.path.realpath(plan.scratch))
+    os.chdir(root)
+    linux.syscall("pivot_root", b".", b".")
+    linux.call("umount2", b".", _MNT_DETACH)
+    set_attributes("/", RDONLY | NOSUID | NODEV, recursive=False)
+    os.chdir(plan.scratch)
+    return len(trees)
+
+
+def try_mount() -> None:
+    """Do once, in a mount namespace that is thrown away, each kind of step that `enter_view` takes.
+
+    Raises:
+        OSError: the kernel refused one.
+    """
+    linux.call("mount", None, b"/", None, _MS_REC_PRIVATE, None)
+    here = str(Path(__file__).parent)
+    tree = _clone(here, RDONLY | NOSUID | NODEV)
+    _tmpfs(here, "mode=755,size=1m,nr_inodes=64", NOSUID | NODEV)
+    _attach(here, tree)
+
+
+def resolve(paths: Iterable[str]) -> tuple[dict[str, str], list[str]]:
+    """Split paths into the symbolic links met on the way and the real places, without places inside other places.
+
+    Returns:
+        Link to its target as written, and the real places, shortest first. Paths that do not exist are left out.
+    """
+    links: dict[str, str] = {}
+    real = set()
+    for path in paths:
+        if not os.access(path, os.R_OK):
+            continue
+        todo, done = list(reversed(Path(path).parts[1:])), Path("/")
+        while todo:
+            here = Path(os.path.normpath(done / todo.pop()))
+            if here.is_symlink():
+                target = here.readlink()
+                links[str(here)] = str(target)
+                todo += reversed(target.parts)  # an absolute target begins with "/", which starts afresh
+            else:
+                done = here
+        real.add(done)
+    places: list[Path] = []
+    for place in sorted(real, key=lambda place: len(place.parts)):
+        if not any(place.is_relative_to(larger) for larger in places):
+            places.append(place)
+    return links, [str(place) for place in places]
+
+
+def set_attributes(path: str | int, attributes: int, *, recursive: bool = True) -> None:
+    """Set mount attributes of the mount at a path or behind a descriptor, and of every mount below it.
+
+    Raises:
+        OSError: the kernel refused (EBUSY: something below is open for writing).
+    """
+    where, flags = (path, _AT_EMPTY_PATH) if isinstance(path, int) else (_AT_FDCWD, 0)
+    flags |= _AT_RECURSIVE if recursive else 0
+    name = b"" if isinstance(path, int) else os.fsencode(path)
+    linux.syscall("mount_setattr", where, name, flags, struct.pack("=QQQQ", attributes, 0, 0, 0), 32)
+
+
+def _clone(path: str, attributes: int) -> _Tree:
+    flags = _OPEN_TREE_CLONE | _AT_RECURSIVE | os.O_CLOEXEC
+    descriptor = linux.syscall("open_tree", _AT_FDCWD, os.fsencode(path), flags)
+    set_attributes(descriptor, attributes)
+    return _Tree(path, descriptor, stat.S_ISDIR(os.fstat(descriptor).st_mode))
+
+
+def _attach(root: str, tree: _Tree) -> None:
+    place = Path(root + tree.path)
+    if tree.is_folder:
+        place.mkdir(parents=True, exist_ok=True)
+    else:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.touch()
+    linux.syscall("move_mount", tree.descriptor, b"", _AT_FDCWD, os.fsencode(place), _MOVE_EMPTY_PATH)
+    os.close(tree.descriptor)
+
+
+def _mount_scratch(plan: WallPlan, place: str) -> None:
+    Path(place).mkdir(parents=True, exist_ok=True)
+    # A tmpfs of size 0 would be one without a limit.
+    size_bytes = max(1, plan.scratch_mb) * MB
+    _tmpfs(place, f"mode=700,size={size_bytes},nr_inodes={plan.scratch_files}", NOSUID | NODEV | NOEXEC)
+    if plan.scratch_mb == 0:
+        set_attributes(place, RDONLY)
+
+
+def _tmpfs(place: str, options: str, attributes: int) -> None:
+    # NOSUID, NODEV and NOEXEC have the same bits in mount(2) and in mount_setattr(2).
+    linux.call("mount", b"tmpfs", os.fsencode(place), b"tmpfs", attributes, options.encode())

@@ -1,0 +1,184 @@
+"""Namespaces: the kernel alone with its own users, mounts, network, pids and ipc, and the monitor beside it. A wall.
+
+Is: unshare(2), the fork into the new pid namespace, and what the parent of that fork does until the kernel ends.
+Is not: the view of the files (`mounts.py`). Above: `raising.py`, a fork server (`refusal`). Below: `linux.py`,
+`seccomp.py`, `landlock.py`, `capabilities.py`, which confine the monitor too.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import socket
+import struct
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Final, NoReturn
+
+from rlm_kernel_mcp.in_kernel.walls import capabilities, landlock, linux, mounts, seccomp
+from rlm_kernel_mcp.in_kernel.walls.plan import WallPlan
+
+Announce = Callable[[int, int], None]
+"""Given the kernel's pid, as the caller's namespace numbers it, and a pidfd of it that is closed after the call."""
+
+ALL: Final = 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x10000000 | 0x20000000 | 0x40000000
+"""CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET."""
+INSIDE_ID: Final = 65532
+"""The user and group that the kernel sees itself as, and that own its files inside."""
+RELAYED: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGXCPU)
+MONITOR_FAILED: Final = 70
+STDERR: Final = 2
+
+_BOUND: Final = b"b"
+
+
+@cache
+def refusal() -> str:
+    """Why this machine gives this process no namespaces; empty where it does. Tried for real in a child, once."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.write(writer, _try_namespaces().encode()[:512])
+            os._exit(0)
+        finally:
+            os._exit(1)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as answer:
+        reason = answer.read().decode()
+    _, status = os.waitpid(child, 0)
+    return reason if status == 0 else f"the trial ended with wait status {status}"
+
+
+def enter(plan: WallPlan, announce: Announce) -> tuple[int, int]:
+    """Put this process's future into new namespaces: returns in the kernel only, which is pid 1 there.
+
+    The caller stays outside the pid namespace as the monitor and never returns. `announce` is called in it.
+
+    Returns:
+        The kernel's end of the pipe to its monitor (see `sockets_bound`), and how many places are in view.
+
+    Raises:
+        OSError: the kernel refused a step; this process is of no more use then.
+    """
+    ids = os.getuid(), os.getgid()
+    linux.call("unshare", ALL)
+    _map_identity(*ids)
+    linux.call("sethostname", b"kernel", 6)
+    places = mounts.enter_view(plan)
+    kernel_end, monitor_end = _socketpair()
+    unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, RELAYED)
+    child = os.fork()
+    if child:
+        _monitor(plan, child, monitor_end, announce)
+    # Set before anything else, so that the kernel never outlives its monitor.
+    linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+    os.close(monitor_end)
+    os.setsid()
+    signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
+    return kernel_end, places
+
+
+def sockets_bound(kernel_end: int) -> None:
+    """Ask the monitor to make the sockets folder read-only, and wait until it is.
+
+    Raises:
+        OSError: the monitor could not, or is gone.
+    """
+    os.write(kernel_end, _BOUND)
+    answer = os.read(kernel_end, 4)
+    os.close(kernel_end)
+    number = struct.unpack("=i", answer)[0] if len(answer) == 4 else 32
+    if number:
+        raise OSError(number, f"the sockets folder cannot be made read-only: {os.strerror(number)}")
+
+
+def _try_namespaces() -> str:
+    ids = os.getuid(), os.getgid()
+    try:
+        linux.call("unshare", ALL)
+        _map_identity(*ids)
+        mounts.try_mount()
+    except OSError as error:
+        return f"{error.strerror}."
+    return ""
+
+
+def _map_identity(uid: int, gid: int) -> None:
+    Path("/proc/self/setgroups").write_text("deny", encoding="ascii")
+    Path("/proc/self/uid_map").write_text(f"{INSIDE_ID} {uid} 1", encoding="ascii")
+    Path("/proc/self/gid_map").write_text(f"{INSIDE_ID} {gid} 1", encoding="ascii")
+
+
+def _socketpair() -> tuple[int, int]:
+    kernel_end, monitor_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    return kernel_end.detach(), monitor_end.detach()
+
+
+def _monitor(plan: WallPlan, kernel: int, monitor_end: int, announce: Announce) -> NoReturn:
+    try:
+        linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != plan.parent_pid:
+            os._exit(MONITOR_FAILED)
+        pidfd = os.pidfd_open(kernel)
+        announce(kernel, pidfd)
+        _close_all_but(STDERR, monitor_end, pidfd)
+        for number in RELAYED:
+            signal.signal(number, lambda received, _frame: _relay(pidfd, received))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, RELAYED)
+        if os.read(monitor_end, 1) == _BOUND:
+            os.write(monitor_end, struct.pack("=i", _make_read_only(plan.socket_dir)))
+        os.close(monitor_end)
+        _give_up_rights(pidfd)
+        _, status = os.waitpid(kernel, 0)
+        _end_as(os.waitstatus_to_exitcode(status))
+    except BaseException:
+        traceback.print_exc()  # the one witness; a broken monitor ends, and its kernel with it
+        raise
+    finally:
+        os._exit(MONITOR_FAILED)
+
+
+def _relay(pidfd: int, number: int) -> None:
+    with suppress(ProcessLookupError):
+        signal.pidfd_send_signal(pidfd, number)
+
+
+def _make_read_only(socket_dir: str) -> int:
+    try:
+        mounts.set_attributes(socket_dir, mounts.RDONLY)
+    except OSError as error:
+        return error.errno or 5
+    return 0
+
+
+def _give_up_rights(pidfd: int) -> None:
+    linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
+    capabilities.drop_all()
+    linux.prctl(linux.PR_SET_DUMPABLE, 0)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (8, 8))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if landlock.abi():
+        landlock.restrict((), behind_namespaces=True)
+    seccomp.load_monitor(os.getpid(), pidfd)
+
+
+def _close_all_but(*kept: int) -> None:
+    end = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    for first, last in pairwise((-1, *sorted(kept), end)):
+        os.closerange(first + 1, last)
+
+
+def _end_as(code: int) -> NoReturn:
+    """End with the kernel's exit code, or by the signal that ended it, so that the parent sees one and the same."""
+    if code < 0:
+        if -code not in (signal.SIGKILL, signal.SIGSTOP):
+            signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+        os._exit(128 - code)
+    os._exit(code)

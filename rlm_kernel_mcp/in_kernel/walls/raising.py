@@ -1,0 +1,217 @@
+"""The walls, raised in order around this process: namespaces, lock A, lock B. A wall.
+
+Is: the order, the fail-closed rule, the rows. Is not: any mechanism. Above: `in_kernel/app.py`, `probe.py`.
+Below: the other modules of this package.
+
+A wall that the policy requires and the machine cannot raise is `WallFailed`; one that it wants is a row that says
+why not. A step that breaks half-way is `WallFailed` whatever the policy says: the process is in no known state.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from rlm_kernel_mcp.in_kernel.walls import capabilities, landlock, limits, linux, namespaces, seccomp
+from rlm_kernel_mcp.in_kernel.walls.plan import REMEDIES, WALLS, WallFailed, WallPlan, WallStatus
+
+_CONTAINER_MODE = "Use container mode: RLM_SANDBOX_MODE=container with docker or podman."
+_UMASK = 0o077
+
+
+@dataclass(slots=True)
+class Raised:
+    """What is raised so far around this process. Made by `enter_namespaces`, filled by the two locks."""
+
+    plan: WallPlan
+    statm: int
+    monitor: int | None = None
+    counts_threads: bool = False
+    """Whether RLIMIT_NPROC counts this kernel's threads alone, and is enforced (it never is for root)."""
+    scratch_writable: bool = False
+    """Whether user code may write in the scratch folder: only where its quota is enforced."""
+    _rows: dict[str, WallStatus] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> tuple[WallStatus, ...]:
+        """One row per wall, in the order of `WALLS`; complete after `raise_lock_b`."""
+        return tuple(self._rows[name] for name in WALLS if name in self._rows)
+
+    def holds(self, wall: str) -> bool:
+        """Whether a wall stands already."""
+        return wall in self._rows and self._rows[wall].holds
+
+    def detail(self, wall: str) -> str:
+        """What a wall's row says of it."""
+        return self._rows[wall].detail
+
+    def note(self, wall: str, holds: bool, detail: str) -> None:
+        """Write a wall's row, over an earlier one of the same wall."""
+        self._rows[wall] = WallStatus(wall, holds, detail, "" if holds else REMEDIES[wall])
+
+    def attempt(self, wall: str, act: Callable[[], str]) -> None:
+        """Raise one wall and write its row.
+
+        Raises:
+            WallFailed: the operating system refused, and the policy requires the wall.
+        """
+        if not self.plan.asks_for(wall):
+            self.note(wall, False, "the policy does not ask for it")
+            return
+        try:
+            self.note(wall, True, act())
+        except OSError as error:
+            self.refuse(wall, f"{error.strerror or error}.")
+
+    def refuse(self, wall: str, reason: str) -> None:
+        """Note that a wall cannot be had.
+
+        Raises:
+            WallFailed: the policy requires it.
+        """
+        if wall in self.plan.required:
+            raise WallFailed(wall, reason, REMEDIES[wall])
+        self.note(wall, False, reason)
+
+
+def enter_namespaces(plan: WallPlan, announce: namespaces.Announce | None = None) -> Raised:
+    """Step 1: namespaces and the scratch quota, where the machine gives them. Returns in the kernel.
+
+    Called by a process with one thread, all imports done. With namespaces it forks: the caller stays behind as the
+    monitor and never returns. `announce` is called once in either case (see the package docstring).
+
+    Raises:
+        WallFailed: a required wall cannot be raised, or a step broke half-way.
+    """
+    if sys.platform != "linux":
+        raise WallFailed("landlock", f"{sys.platform} has none of the walls of process mode.", _CONTAINER_MODE)
+    if not linux.is_single_threaded():
+        raise WallFailed(
+            "landlock", "the process has more than one thread.", "Raise the walls before any thread starts."
+        )
+    procfs = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    refusal = namespaces.refusal() if plan.asks_for("namespaces") else "the policy does not ask for it"
+    if refusal:
+        raised = _without_namespaces(plan, procfs, refusal)
+        _announce_self(announce)
+    else:
+        raised = _inside_namespaces(plan, procfs, announce)
+    os.close(procfs)
+    return raised
+
+
+def raise_lock_a(raised: Raised) -> None:
+    """Step 2: everything that must stand before the first thread; stream sockets can still be made and bound.
+
+    Raises:
+        WallFailed: a required wall cannot be raised.
+    """
+    plan, alone = raised.plan, raised.holds("namespaces")
+    os.umask(_UMASK)
+    if not linux.is_single_threaded():
+        raise WallFailed(
+            "landlock", "the process has more than one thread.", "Raise the walls before any thread starts."
+        )
+    if not alone:
+        _die_with(plan.parent_pid)
+    raised.attempt("rlimits", lambda: limits.raise_limits(plan, count_threads=raised.counts_threads))
+    raised.attempt("capabilities", capabilities.drop_all)
+    raised.attempt("no_new_privs", _no_new_privs)
+    raised.attempt("not_dumpable", _not_dumpable)
+    raised.attempt("landlock", lambda: landlock.restrict(_rules(raised), behind_namespaces=alone))
+    raised.attempt("seccomp", lambda: seccomp.load_stage("A", os.getpid()))
+    if not alone:
+        _note_scratch_without_quota(raised)
+
+
+def raise_lock_b(raised: Raised) -> None:
+    """Step 3: the address space, the sockets folder, and the filter under which user code runs, on every thread.
+
+    Raises:
+        WallFailed: a required wall cannot be raised, or the monitor is gone.
+    """
+    if raised.holds("rlimits"):
+        others = raised.detail("rlimits")
+        raised.attempt("rlimits", lambda: f"{limits.bound_memory(raised.statm, raised.plan.memory_mb)}, {others}")
+    else:
+        os.close(raised.statm)
+    if raised.monitor is not None:
+        try:
+            namespaces.sockets_bound(raised.monitor)
+        except OSError as error:
+            raise WallFailed("namespaces", f"{error.strerror or error}.", REMEDIES["namespaces"]) from error
+    if raised.holds("seccomp"):
+        raised.attempt("seccomp", lambda: seccomp.load_stage("B", os.getpid()))
+
+
+def _inside_namespaces(plan: WallPlan, procfs: int, announce: namespaces.Announce | None) -> Raised:
+    is_root = os.getuid() == 0
+    try:
+        monitor, places = namespaces.enter(plan, announce or (lambda _pid, _pidfd: None))
+    except OSError as error:
+        raise WallFailed("namespaces", f"{error.strerror or error}.", REMEDIES["namespaces"]) from error
+    raised = Raised(plan, limits.open_statm(procfs), monitor, not is_root, plan.scratch_mb > 0)
+    users = "root outside, without its rights" if is_root else "an ordinary user outside"
+    raised.note("namespaces", True, f"user ({users}), mount ({places} places in view), network, pid, ipc, uts, cgroup")
+    quota = f"{plan.scratch_mb} MB and {plan.scratch_files} files on a tmpfs of its own"
+    raised.note("scratch_quota", True, quota if plan.scratch_mb else "0 MB: the scratch folder is read-only")
+    return raised
+
+
+def _without_namespaces(plan: WallPlan, procfs: int, refusal: str) -> Raised:
+    raised = Raised(plan, limits.open_statm(procfs))
+    raised.refuse("namespaces", refusal)
+    os.chdir(plan.scratch)
+    return raised
+
+
+def _note_scratch_without_quota(raised: Raised) -> None:
+    read_only = raised.holds("landlock")
+    if read_only and raised.plan.scratch_mb == 0:
+        raised.note("scratch_quota", True, "0 MB: the scratch folder is read-only")
+    elif read_only:
+        raised.refuse(
+            "scratch_quota", "no quota can be enforced without namespaces, so the scratch folder is read-only."
+        )
+    else:
+        raised.refuse("scratch_quota", "neither a quota nor Landlock is there: files are bounded one by one only.")
+
+
+def _announce_self(announce: namespaces.Announce | None) -> None:
+    if announce is None:
+        return
+    pidfd = os.pidfd_open(os.getpid())
+    announce(os.getpid(), pidfd)
+    os.close(pidfd)
+
+
+def _die_with(parent_pid: int) -> None:
+    linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent_pid:
+        os._exit(namespaces.MONITOR_FAILED)
+
+
+def _no_new_privs() -> str:
+    linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
+    return "no program can give this process rights"
+
+
+def _not_dumpable() -> str:
+    linux.prctl(linux.PR_SET_DUMPABLE, 0)
+    return "no process of the same user can read its memory"
+
+
+def _rules(raised: Raised) -> list[tuple[str, int]]:
+    plan = raised.plan
+    return [
+        *((path, landlock.READ) for path in plan.read_only),
+        (plan.scratch, landlock.READ_WRITE if raised.scratch_writable else landlock.READ),
+        # MAKE_SOCK serves until lock B refuses bind(2); nothing here can be removed, renamed or rewritten.
+        (plan.socket_dir, landlock.READ | landlock.MAKE_SOCK),
+        ("/dev/null", landlock.READ_FILE | landlock.WRITE_FILE),
+        ("/dev/zero", landlock.READ_FILE),
+        ("/dev/urandom", landlock.READ_FILE),
+    ]
