@@ -118,7 +118,7 @@ def _add_sessions(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         "attach",
         help="open jupyter console on a session's kernel",
         description="Open jupyter console on the kernel of a live session: to see and change the agent's variables. "
-        "What you run stands in the trace as `console` and counts as no step; `exit` and Ctrl-D leave the session alive.",
+        "What you run stands in the trace as `console` and counts as no step; exit and Ctrl-D leave the session alive.",
     )
     attach.add_argument("session_id", metavar="SESSION_ID", help="as rlm_init_context and `sessions` show it")
     attach.add_argument(

@@ -2,7 +2,7 @@
 
 Is: the words that a model reads when it got an argument wrong. Is not: which tool takes what (`requests.py`).
 Pydantic calls `check`; no text of pydantic's own reaches a client.
-Above: `requests.py`. Below: nothing.
+Above: `requests.py`. Below: `session/cutting.py`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pydantic_core import CoreSchema, core_schema
+
+from rlm_kernel_mcp.session.cutting import safe_text
 
 SHOWN_CHARS: Final = 40
 """How much of a wrong text is shown in a message."""
@@ -26,9 +28,9 @@ def shown(value: object) -> str:
         case float():
             text = repr(value) if math.isfinite(value) else "a number that is not finite"
         case str() if len(value) <= SHOWN_CHARS:
-            text = f'the text "{value}"'
+            text = f'the text "{safe_text(value)}"'
         case str():
-            text = f'a text of {len(value):,} characters that begins "{value[:SHOWN_CHARS]}"'
+            text = f'a text of {len(value):,} characters that begins "{safe_text(value[:SHOWN_CHARS])}"'
         case list():
             text = f"a list of {len(value):,}"
         case dict():

@@ -53,7 +53,8 @@ async def streams_over(
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_receive, Reader(wire_in), to_server, write_side.clone(), on_end)
         tasks.start_soon(_send, Writer(wire_out), from_server)
-        yield read_side, write_side
+        with read_side, write_side:
+            yield read_side, write_side
 
 
 def claim_stdio() -> tuple[int, int]:

@@ -1,0 +1,120 @@
+"""The wire: lines in, lines out, over any two descriptors."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import pytest
+from mcp.shared.message import SessionMessage
+from mcp.types import JSONRPCRequest, JSONRPCResponse
+
+from rlm_kernel_mcp.server import transport
+from rlm_kernel_mcp.server.transport import ReadSide, WriteSide, frames_of, streams_over
+
+pytestmark = pytest.mark.anyio
+
+PING = b'{"jsonrpc":"2.0","id":1,"method":"ping"}'
+
+
+class Pipes:
+    """A client's two ends of the wire."""
+
+    def __init__(self) -> None:
+        self.server_in, self.client_out = os.pipe()
+        self.client_in, self.server_out = os.pipe()
+
+    def close(self) -> None:
+        for descriptor in (self.server_in, self.client_out, self.client_in, self.server_out):
+            try:
+                os.close(descriptor)
+            except OSError:
+                continue
+
+
+@pytest.fixture
+def pipes() -> Iterator[Pipes]:
+    pipes = Pipes()
+    yield pipes
+    pipes.close()
+
+
+@asynccontextmanager
+async def serving(pipes: Pipes, ended: list[str]) -> AsyncIterator[tuple[ReadSide, WriteSide]]:
+    async with (
+        asyncio.timeout(10),
+        streams_over(pipes.server_in, pipes.server_out, lambda: ended.append("ended")) as (read_side, write_side),
+    ):
+        yield read_side, write_side
+        await write_side.aclose()
+
+
+async def test_messages_go_in_and_out_and_the_end_of_the_input_ends_the_stream(pipes: Pipes) -> None:
+    """The last line needs no newline."""
+    ended: list[str] = []
+    async with serving(pipes, ended) as (read_side, write_side):
+        os.write(pipes.client_out, PING + b"\n" + PING)
+        os.close(pipes.client_out)
+        messages = [item async for item in read_side]
+        assert [type(item.message) for item in messages if isinstance(item, SessionMessage)] == [JSONRPCRequest] * 2
+        await write_side.send(SessionMessage(JSONRPCResponse(jsonrpc="2.0", id=1, result={"é": 1})))
+    assert ended == ["ended"]
+    assert os.read(pipes.client_in, 1_000) == '{"jsonrpc":"2.0","id":1,"result":{"é":1}}\n'.encode()
+
+
+async def test_a_bad_line_is_answered_past_the_server_and_the_next_one_is_served(pipes: Pipes) -> None:
+    """Its sender does not wait for ever, and nobody else notices."""
+    async with serving(pipes, []) as (read_side, _):
+        os.write(pipes.client_out, b"garbage\n" + b'{"id":5,"method":"x",}\n' + PING + b"\n")
+        item = await read_side.receive()
+        assert isinstance(item, SessionMessage)
+        assert isinstance(item.message, JSONRPCRequest)
+        answer = await asyncio.to_thread(os.read, pipes.client_in, 1_000)
+        assert json.loads(answer)["id"] == 5
+        os.close(pipes.client_out)
+        assert [item async for item in read_side] == []
+
+
+async def test_a_client_that_does_not_read_stops_nobody_and_can_be_left(pipes: Pipes) -> None:
+    """A full pipe blocks one thread, neither the event loop nor the end of the server."""
+    async with asyncio.timeout(10):
+        with pytest.raises(BaseExceptionGroup):  # noqa: PT012 - leaving by an exception is the point
+            async with streams_over(pipes.server_in, pipes.server_out, lambda: None) as (_, write_side):
+                big = JSONRPCResponse(jsonrpc="2.0", id=1, result={"a": "x" * 1_000_000})
+                await write_side.send(SessionMessage(big))
+                raise RuntimeError("the server ends")
+
+
+async def test_a_client_that_is_gone_ends_the_write_side(pipes: Pipes) -> None:
+    """Later answers are refused to the server, which drops them."""
+    os.close(pipes.client_in)
+    async with serving(pipes, []) as (read_side, write_side):
+        answer = SessionMessage(JSONRPCResponse(jsonrpc="2.0", id=1, result={}))
+        await write_side.send(answer)
+        os.close(pipes.client_out)
+        assert [item async for item in read_side] == []
+
+
+def test_a_line_longer_than_the_limit_is_refused_and_the_next_one_read(
+    pipes: Pipes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory is bounded by the limit, and the request behind the long line is served."""
+    monkeypatch.setattr(transport, "MAX_LINE_BYTES", 100_000)
+    long_line = b'{"jsonrpc":"2.0","id":8,"method":"m","params":{"a":"' + b"x" * 3_000_000 + b'"}}\n'
+    writing = threading.Thread(target=_write_all, args=(pipes.client_out, long_line + PING + b"\n"))
+    writing.start()
+    refused, served = list(frames_of(pipes.server_in))
+    writing.join()
+    assert refused.answer is not None
+    assert refused.answer.id == 8
+    assert isinstance(served.message, JSONRPCRequest)
+
+
+def _write_all(descriptor: int, text: bytes) -> None:
+    while text:
+        text = text[os.write(descriptor, text) :]
+    os.close(descriptor)
