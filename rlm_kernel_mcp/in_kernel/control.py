@@ -68,12 +68,12 @@ class ControlRequests:
         descriptor = _receive_descriptor()
         try:
             size = os.fstat(descriptor).st_size
-            if size != total:
+            if size < total:
                 raise ValueError(f"the context has {size:,} bytes and not {total:,}; it changed while it was read")
             if not total:
                 return self._fill(documents, memoryview(b""))
             # Mapped, not read: the text is then the only copy that this process owns.
-            with mmap.mmap(descriptor, total, prot=mmap.PROT_READ) as mapped, memoryview(mapped) as raw:
+            with mmap.mmap(descriptor, total, mmap.MAP_PRIVATE, mmap.PROT_READ) as mapped, memoryview(mapped) as raw:
                 return self._fill(documents, raw)
         finally:
             os.close(descriptor)

@@ -14,7 +14,7 @@ from typing import Any
 from ipykernel.zmqshell import ZMQInteractiveShell
 from traitlets.config import Config
 
-from rlm_kernel_mcp.in_kernel.output import install_display_limits
+from rlm_kernel_mcp.in_kernel.display import install_display_limits
 from rlm_kernel_mcp.in_kernel.tracebacks import format_exception
 
 

@@ -45,6 +45,8 @@ class Kernel:
     walls: list[dict[str, Any]]
     descriptors: socket.socket
     """Our end of the socket on which the kernel takes descriptors."""
+    base_bytes: int
+    """Resident memory when the kernel was ready, before any user code."""
 
     @property
     def dead(self) -> asyncio.Future[int]:
@@ -127,7 +129,7 @@ class KernelStarter:
                 ) from error
             raise
         process.dead.add_done_callback(lambda code: client.close(_death(code.result())))
-        return Kernel(process, client, folders, walls, ours)
+        return Kernel(process, client, folders, walls, ours, process.resident_bytes())
 
     def _manager(self, folders: KernelDir) -> AsyncKernelManager:
         manager = AsyncKernelManager(

@@ -140,8 +140,6 @@ class Connection(asyncio.Protocol):
         if self._socket_type == "DEALER":
             body += b"\x08Identity" + (0).to_bytes(4, "big")
         transport.write(GREETING + bytes([COMMAND, len(body)]) + body)
-        if self._socket_type == "SUB":
-            transport.write(b"\x00\x01\x01")
 
     def data_received(self, data: bytes) -> None:
         """asyncio: bytes have come."""
@@ -157,7 +155,7 @@ class Connection(asyncio.Protocol):
             for _ in range(MESSAGES_PER_TURN):
                 message = self._reader.next_message()
                 if self._reader.ready and not self.ready.done():
-                    self.ready.set_result(None)
+                    self._begin()
                 if message is None:
                     if self._transport is not None:
                         self._transport.resume_reading()
@@ -171,6 +169,12 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.pause_reading()
         asyncio.get_running_loop().call_soon(self._drain)
+
+    def _begin(self) -> None:
+        """The peer is ready, and only now takes messages: libzmq ends a connection that sends one before."""
+        self.ready.set_result(None)
+        if self._socket_type == "SUB":
+            self.send([b"\x01"])  # subscribe to everything
 
     def _broken(self, reason: str) -> None:
         if not self.ready.done():

@@ -1,0 +1,73 @@
+"""Spare kernels: started ahead, walls raised, handed over once.
+
+Is: at most `spare_kernels` ready kernels of one starter, replaced in the background. Is not: reuse: a kernel that had a session
+is never given to another. Above: `session/`. Below: `launch.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+
+from rlm_kernel_mcp.errors import RlmError
+from rlm_kernel_mcp.kernel.launch import Kernel, KernelStarter
+
+log = logging.getLogger(__name__)
+
+
+class KernelPool:
+    """Hands out kernels, a spare one where there is one."""
+
+    def __init__(self, starter: KernelStarter) -> None:
+        self._starter = starter
+        self._limits = starter.policy.pool
+        self._spares: deque[tuple[float, Kernel]] = deque()
+        self._filling: asyncio.Task[None] | None = None
+        self._closed = False
+
+    def warm(self) -> None:
+        """Start the spare kernels in the background."""
+        if self._closed or (self._filling is not None and not self._filling.done()):
+            return
+        if len(self._spares) < self._limits.spare_kernels:
+            self._filling = asyncio.create_task(self._fill(), name="spare kernels")
+
+    async def take(self) -> Kernel:
+        """A ready kernel that nobody has used.
+
+        Raises:
+            SandboxUnavailable, KernelStartFailed.
+        """
+        now = asyncio.get_running_loop().time()
+        try:
+            while self._spares:
+                started, kernel = self._spares.popleft()
+                if kernel.client.broken is None and now - started <= self._limits.max_age_s:
+                    return kernel
+                await kernel.kill("it was a spare and too old")
+            return await self._starter.start()
+        finally:
+            self.warm()
+
+    async def _fill(self) -> None:
+        loop = asyncio.get_running_loop()
+        while not self._closed and len(self._spares) < self._limits.spare_kernels:
+            try:
+                kernel = await self._starter.start()
+            except RlmError as error:
+                log.warning("no spare kernel could be started: %s", error.message)
+                return
+            if self._closed:
+                await kernel.kill()
+                return
+            self._spares.append((loop.time(), kernel))
+
+    async def close(self) -> None:
+        """End the spares and start no more."""
+        self._closed = True
+        if self._filling is not None:
+            self._filling.cancel()
+            await asyncio.wait({self._filling})
+        while self._spares:
+            await self._spares.popleft()[1].kill()

@@ -1,0 +1,93 @@
+"""Makes a report of an outcome: safe, cut to size, within the budget, and charged.
+
+Is: the one place where a kernel's output becomes what a client gets. Is not: JSON or markdown (`server/responses.py`).
+Above: `session.py`. Below: `cutting.py`, `guardrails.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rlm_kernel_mcp.session.cutting import cut_text, safe_prefix, safe_text, share
+from rlm_kernel_mcp.session.guardrails import Account
+from rlm_kernel_mcp.session.shapes import Image, Lost, StepError, StepReport, Truncated, Variable
+from rlm_kernel_mcp.session.step import Outcome
+
+NAMES_CHARS_MAX: Final = 2_000
+"""Characters of names and types in `updated_vars_summary`: they are the code's choice as well."""
+EVALUE_CHARS_MAX: Final = 1_000
+NAME_CHARS_MAX: Final = 200
+
+
+def deliver(outcome: Outcome, *, step_index: int, account: Account, max_output_chars: int, final: bool) -> StepReport:
+    """The report of one reply; charges what it delivers.
+
+    `final`: the step has ended, so that a limit reached now is told (`guardrail_stop`).
+    """
+    limit = min(max_output_chars, account.left.chars_left)
+    rest = f'rlm_get_trace(from_step={step_index}, to_step={step_index}, detail="full") gets the rest'
+    if not final:
+        rest = "rlm_await_step or, when the step has ended, rlm_get_trace gets the rest"
+    error = outcome.error
+    evalue = safe_prefix(error.evalue, min(EVALUE_CHARS_MAX, limit // 2))[0] if error else ""
+    limit_left = limit - len(evalue)
+    texts = [outcome.stdout, outcome.stderr, outcome.result or "", error.traceback if error else ""]
+    # Safe text can be longer than its source; the shares are of what is shown.
+    shares = share([len(safe_prefix(text, limit_left)[0]) for text in texts], limit_left)
+    cuts = [cut_text(text, room, rest) for text, room in zip(texts, shares, strict=True)]
+    stdout, stderr, result, traceback = cuts
+    account.charge_chars(len(evalue) + sum(len(cut.text) for cut in cuts))
+    if final:
+        account.check()
+    names, unlisted = _names(outcome.updated)
+    notes = [f"{unlisted:,} more names were bound."] if unlisted else []
+    notes += [
+        f"The kernel kept the head and tail of {name}: {count:,} characters were dropped for good."
+        for name, count in outcome.dropped.items()
+        if count
+    ]
+    return StepReport(
+        status=outcome.status,
+        step_index=step_index,
+        duration_ms=outcome.duration_ms,
+        budget=account.left,
+        stdout=stdout.text,
+        stderr=stderr.text,
+        result=None if outcome.result is None else result.text,
+        error=StepError(safe_text(error.ename)[:NAME_CHARS_MAX], evalue, traceback.text) if error else None,
+        updated_vars_summary=names,
+        guardrail_stop=account.stop if final else None,
+        truncated=Truncated(stdout.cut_chars, stderr.cut_chars, result.cut_chars),
+        lost=outcome.lost,
+        note=" ".join(notes) or None,
+        images=tuple(_image(mime_type, data) for mime_type, data in outcome.pictures),
+    )
+
+
+def stopped_report(account: Account, lost: Lost | None = None) -> StepReport:
+    """The answer to a step that may not run any more."""
+    return StepReport(
+        status="stopped",
+        step_index=account.counters.step_index,
+        duration_ms=0,
+        budget=account.left,
+        guardrail_stop=account.stop,
+        lost=lost,
+        note="The session has reached this limit; nothing was run. rlm_get_var, rlm_get_trace and rlm_finalize still work.",
+    )
+
+
+def _names(updated: tuple[Variable, ...]) -> tuple[tuple[Variable, ...], int]:
+    shown: list[Variable] = []
+    chars = 0
+    for variable in updated:
+        safe = Variable(safe_text(variable.name), safe_text(variable.type), variable.size)
+        chars += len(safe.name) + len(safe.type)
+        if chars > NAMES_CHARS_MAX:
+            break
+        shown.append(safe)
+    return tuple(shown), len(updated) - len(shown)
+
+
+def _image(mime_type: str, data: str) -> Image:
+    return Image("image/png" if mime_type == "image/png" else "image/jpeg", data)

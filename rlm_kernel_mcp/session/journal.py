@@ -1,0 +1,167 @@
+"""What a session writes down as it happens, and reads back.
+
+Is: the translation between a session's events and the store's rows. Is not: the store, nor the page a client gets (`trace.py`).
+Above: `session.py`, `registry.py`. Below: `store.py`.
+A step's row is written before it runs, as `unknown`, and completed after: a kill at any moment leaves a truthful record.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from rlm_kernel_mcp.kernel.reply import Reply
+from rlm_kernel_mcp.session.guardrails import Account
+from rlm_kernel_mcp.session.shapes import Lost, StepError, Variable
+from rlm_kernel_mcp.session.step import Outcome
+from rlm_kernel_mcp.session.store import EventRow, Store
+from rlm_kernel_mcp.session.trace import summary_of
+
+CONSOLE_EVENTS_MAX: Final = 5_000
+"""Console cells kept of one session: a kernel can make them up."""
+
+
+class Journal:
+    """The written record of one session."""
+
+    def __init__(self, store: Store, session_id: str) -> None:
+        self._store = store
+        self._session_id = session_id
+        self._console_events = 0
+        self.console_counts: set[int] = set()
+        """Execution counts of the cells that this host has seen, its own steps and a console's."""
+
+    @staticmethod
+    def now() -> str:
+        """UTC, ISO 8601."""
+        return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+    @staticmethod
+    def seconds_since(moment: str) -> float:
+        """Seconds since a moment that `now` gave."""
+        return (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()
+
+    def event(self, action: str, step_index: int, status: str, summary: str, account: Account) -> None:
+        """Write an event that is whole from the start."""
+        self._store.add_event(self._row(action, step_index, status, summary, account))
+
+    def step_begins(self, index: int, code: str, account: Account) -> int:
+        """Write a step's row before it runs; returns its id."""
+        row = self._row("run_repl", index, "unknown", summary_of(code), account, code=code)
+        self.counters_changed(account)
+        return self._store.begin_event(row)
+
+    def step_ended(self, row_id: int, outcome: Outcome, account: Account) -> None:
+        """Complete a step's row."""
+        self._store.complete_event(
+            row_id,
+            result_status=outcome.status,
+            duration_ms=outcome.duration_ms,
+            guardrail_snapshot=json.dumps(account.snapshot()),
+            stdout=outcome.stdout,
+            stderr=outcome.stderr,
+            result=outcome.result,
+            error=_error_json(outcome),
+            extra=json.dumps({"updated": [[row.name, row.type, row.size] for row in outcome.updated]}),
+        )
+        self.counters_changed(account)
+
+    def outcome(self, index: int) -> Outcome | None:
+        """A finished step as it was written, for a report after it left memory."""
+        for row in self._store.events(self._session_id, index, index):
+            if row.action == "run_repl" and row.source == "mcp" and row.code is not None:
+                return _outcome(row)
+        return None
+
+    def console(self, reply: Reply, account: Account) -> None:
+        """Write down a cell that someone ran from an attached console."""
+        if reply.execution_count is not None:
+            self.console_counts.add(reply.execution_count)
+        self._console_events += 1
+        if self._console_events > CONSOLE_EVENTS_MAX:
+            return
+        outcome = Outcome("error" if reply.ename else "ok", 0)
+        if reply.ename:
+            outcome.error = StepError(reply.ename, reply.evalue, reply.traceback)
+        code = reply.code or ""
+        row = self._row("run_repl", account.counters.step_index, outcome.status, summary_of(code), account, code=code)
+        row.source = "console"
+        row.stdout, row.stderr, row.result = reply.stdout.text(), reply.stderr.text(), reply.result
+        row.error = _error_json(outcome)
+        self._store.add_event(row)
+
+    def missed_console(self, count: int, code: str, account: Account) -> None:
+        """Write down a cell that the kernel's history has and nobody here heard of."""
+        if count in self.console_counts or self._console_events > CONSOLE_EVENTS_MAX:
+            return
+        self.console_counts.add(count)
+        self._console_events += 1
+        row = self._row("run_repl", account.counters.step_index, "unknown", summary_of(code), account, code=code)
+        row.source = "console"
+        self._store.add_event(row)
+
+    def counters_changed(self, account: Account) -> None:
+        """Keep the session's record true: counters, and whether a limit has stopped it."""
+        used = account.counters
+        counters = {"step_index": used.step_index, "runtime_ms": used.runtime_ms, "budget_used": used.budget_used}
+        status = "stopped" if account.stop else "idle"
+        self._store.update_session(
+            self._session_id,
+            counters=json.dumps(counters),
+            status=status,
+            stop_reason=account.stop,
+            last_used_at=self.now(),
+        )
+
+    def kernel_changed(self, connection_file: str, pid: int) -> None:
+        """Write down where a console finds the session's kernel."""
+        self._store.update_session(self._session_id, connection_file=connection_file, kernel_pid=pid)
+
+    def closed(self, status: str, **changes: Any) -> None:
+        """Write down that the session has no kernel any more."""
+        self._store.update_session(self._session_id, status=status, connection_file="", kernel_pid=0, **changes)
+
+    def events(self, from_step: int | None, to_step: int | None) -> list[EventRow]:
+        """The session's rows, in order."""
+        return self._store.events(self._session_id, from_step, to_step)
+
+    def _row(  # noqa: PLR0913  (a row has these columns)
+        self, action: str, step_index: int, status: str, summary: str, account: Account, code: str | None = None
+    ) -> EventRow:
+        return EventRow(
+            session_id=self._session_id,
+            ts=self.now(),
+            step_index=step_index,
+            action=action,
+            source="mcp",
+            result_status=status,
+            summary=summary,
+            duration_ms=0,
+            guardrail_snapshot=json.dumps(account.snapshot()),
+            code=code,
+        )
+
+
+def _error_json(outcome: Outcome) -> str | None:
+    error = outcome.error
+    if error is None:
+        return None
+    return json.dumps({"ename": error.ename, "evalue": error.evalue, "traceback": error.traceback})
+
+
+def _outcome(row: EventRow) -> Outcome:
+    error: dict[str, str] | None = json.loads(row.error) if row.error else None
+    extra: dict[str, Any] = json.loads(row.extra) if row.extra else {}
+    return Outcome(
+        status=row.result_status if row.result_status != "unknown" else "kernel_died",  # type: ignore[arg-type]
+        duration_ms=row.duration_ms,
+        stdout=row.stdout or "",
+        stderr=row.stderr or "",
+        result=row.result,
+        error=StepError(**error) if error else None,
+        updated=tuple(Variable(*found) for found in extra.get("updated", ())),
+        lost=Lost("the server that ran this step ended before the step did", (), ())
+        if row.result_status == "unknown"
+        else None,
+    )

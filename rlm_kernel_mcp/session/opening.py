@@ -1,0 +1,103 @@
+"""Opens a session: from a context's source to a kernel with the context in it.
+
+Is: what `rlm_init_context` does below its handle. Is not: the handle (`registry.py`). Above: `registry.py`.
+Below: `context/`, `kernel/pool.py`, `recovery.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from rlm_kernel_mcp.context.payload import Payload, build_payload, text_payload
+from rlm_kernel_mcp.context.sources import resolve_sources
+from rlm_kernel_mcp.errors import ContextNotFound
+from rlm_kernel_mcp.kernel.launch import Kernel
+from rlm_kernel_mcp.kernel.pool import KernelPool
+from rlm_kernel_mcp.session.recovery import context_report, load_context
+from rlm_kernel_mcp.session.shapes import ContextReport, Wall
+from rlm_kernel_mcp.settings import Settings
+from rlm_kernel_mcp.wire import INFO
+
+CONTEXT_SHARE: Final = 0.6
+"""Share of a session's memory that its context's bytes may take; the text, and the work on it, need the rest."""
+MB: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ContextSource:
+    """Where a context comes from: an inline text, or paths. Exactly one of the two is set."""
+
+    text: str | None = None
+    paths: tuple[str, ...] | None = None
+
+    def open(self, settings: Settings, *, copy: bool = False) -> Payload:
+        """Read it; blocking, so run it in a worker thread.
+
+        Raises:
+            ContextNotFound, ContextDenied, ContextTooLarge, InvalidInput.
+        """
+        if self.text is not None:
+            return text_payload(self.text)
+        sources = resolve_sources(
+            self.paths or (),
+            roots=settings.context_roots,
+            working_dir=settings.working_dir,
+            max_bytes=int(settings.memory_limit_mb * MB * CONTEXT_SHARE),
+        )
+        return build_payload(sources, copy=copy)
+
+    def open_again(self, settings: Settings, sha256: str) -> Payload:
+        """Read it again for a fresh kernel; it must be what it was.
+
+        Raises:
+            ContextNotFound: it has changed since, or as `open`.
+        """
+        payload = self.open(settings)
+        if payload.sha256 != sha256:
+            payload.close()
+            raise ContextNotFound("the context's files have changed since the session began, so it was not loaded again")
+        return payload
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A kernel with its context, before it has a handle."""
+
+    kernel: Kernel
+    context: ContextReport
+    imports: tuple[str, ...]
+    walls: tuple[Wall, ...]
+
+
+async def prepare(source: ContextSource, settings: Settings, pool: KernelPool) -> Prepared:
+    """Take a kernel and load the context into it.
+
+    Raises:
+        ContextNotFound, ContextDenied, ContextTooLarge, InvalidInput: before a kernel is taken.
+        KernelStartFailed, SandboxUnavailable, KernelDied.
+    """
+    payload = await asyncio.to_thread(source.open, settings)
+    try:
+        kernel = await pool.take()
+        try:
+            reply = await load_context(kernel, payload)
+            if payload.has_changed():
+                payload.close()
+                payload = await asyncio.to_thread(source.open, settings, copy=True)
+                reply = await load_context(kernel, payload)
+            info = await kernel.client.request(INFO, {})
+        except BaseException:
+            await kernel.kill("its context could not be loaded")
+            raise
+        imports: Sequence[str] = info.content["imports"]
+        return Prepared(kernel, context_report(payload, reply), tuple(imports), walls_of(kernel))
+    finally:
+        payload.close()
+
+
+def walls_of(kernel: Kernel) -> tuple[Wall, ...]:
+    """Which walls hold a kernel: what it said before any user code ran."""
+    return tuple(Wall(row["name"], row["holds"], row["detail"]) for row in kernel.walls)

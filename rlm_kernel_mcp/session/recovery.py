@@ -1,0 +1,122 @@
+"""Gives a session a kernel with its context in it: the first one, and a fresh one after a loss.
+
+Is: loading the context, and the honest account of what a fresh kernel does not have. Is not: the decision to replace a kernel
+(`session.py`). Above: `session.py`, `registry.py`. Below: `kernel/pool.py`, `context/`.
+A step is never run again by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from rlm_kernel_mcp.context.payload import Payload
+from rlm_kernel_mcp.errors import ContextTooLarge, KernelDied, RlmError
+from rlm_kernel_mcp.kernel.launch import Kernel
+from rlm_kernel_mcp.kernel.messages import Message
+from rlm_kernel_mcp.kernel.pool import KernelPool
+from rlm_kernel_mcp.policy import Policy
+from rlm_kernel_mcp.session.cutting import safe_text
+from rlm_kernel_mcp.session.shapes import ContextReport, DocumentInfo, Lost, Variable
+from rlm_kernel_mcp.wire import LOAD_CONTEXT, NAMESPACE
+
+LOAD_TIMEOUT_S: Final = 120.0
+NAMES_KEPT_MAX: Final = 2_000
+DOCUMENTS_SHOWN: Final = 20
+EDGE_CHARS: Final = 400
+
+OpenPayload = Callable[[], Payload]
+"""Opens the session's context again; blocking, run in a worker thread. Raises an RlmError if it is not what it was."""
+
+
+@dataclass(slots=True)
+class Recovery:
+    """What a session needs to get a kernel."""
+
+    pool: KernelPool
+    policy: Policy
+    open_payload: OpenPayload
+    names: OrderedDict[str, str] = field(default_factory=OrderedDict)
+    """Names that steps have bound, with their types: what a killed kernel takes with it."""
+
+    def note_bound(self, updated: Iterable[Variable]) -> None:
+        """Remember what a step bound."""
+        for variable in updated:
+            self.names[variable.name] = variable.type
+            self.names.move_to_end(variable.name)
+        while len(self.names) > NAMES_KEPT_MAX:
+            self.names.popitem(last=False)
+
+    async def fresh_kernel(self, reason: str) -> tuple[Kernel, Lost]:
+        """A kernel with the context loaded, and what it does not have of the one before.
+
+        Raises:
+            KernelStartFailed, SandboxUnavailable, KernelDied.
+        """
+        kernel = await self.pool.take()
+        restored: tuple[str, ...] = ()
+        gone = [(name, f"its value ({kind}) lived in the kernel that is gone") for name, kind in self.names.items()]
+        try:
+            with await asyncio.to_thread(self.open_payload) as payload:
+                await load_context(kernel, payload)
+            restored = tuple(NAMESPACE)
+        except RlmError as error:
+            gone += [(name, error.message) for name in NAMESPACE if name != "scratch"]
+        self.names.clear()
+        return kernel, Lost(safe_text(reason), tuple(gone), restored)
+
+    def everything_lost(self, reason: str) -> Lost:
+        """The account when no fresh kernel could be had."""
+        gone = [(name, "no kernel to hold it") for name in (*NAMESPACE, *self.names)]
+        return Lost(safe_text(reason), tuple(gone), ())
+
+
+async def load_context(kernel: Kernel, payload: Payload) -> Message:
+    """Hand a payload to a kernel that has run no user code yet; its reply is then true.
+
+    Raises:
+        ContextTooLarge: the kernel cannot hold it.
+        KernelDied: the kernel went away, or could not decode it.
+    """
+    documents = [
+        {"name": document.name, "bytes": document.byte_count, "encoding": document.encoding, "errors": "surrogatepass"}
+        for document in payload.documents
+    ]
+    request: dict[str, Any] = {"documents": documents, "source": "descriptor" if payload.data is None else "buffer"}
+    if payload.descriptor is not None and payload.data is None:
+        kernel.pass_descriptor(payload.descriptor)
+    try:
+        async with asyncio.timeout(LOAD_TIMEOUT_S):
+            buffers = [] if payload.data is None else [payload.data]
+            reply = await kernel.client.request(LOAD_CONTEXT, request, buffers=buffers)
+    except TimeoutError:
+        raise KernelDied(f"The kernel did not take the context within {LOAD_TIMEOUT_S:.0f} s.") from None
+    content = reply.content
+    if content.get("status") == "ok":
+        return reply
+    if content.get("ename") == "MemoryError":
+        raise ContextTooLarge(f"The context has {payload.byte_count:,} bytes; the session's memory cannot hold its text.")
+    raise KernelDied(f"The kernel could not take the context: {safe_text(str(content.get('evalue')))[:500]}.")
+
+
+def context_report(payload: Payload, reply: Message) -> ContextReport:
+    """What the client is told of a context that has been loaded."""
+    content = reply.content
+    sizes = content["documents"]
+    return ContextReport(
+        kind=payload.kind,
+        chars=content["chars"],
+        lines=content["lines"],
+        bytes=payload.byte_count,
+        sha256=payload.sha256,
+        head=safe_text(content["head"][:EDGE_CHARS]),
+        tail=safe_text(content["tail"][-EDGE_CHARS:]),
+        documents=tuple(DocumentInfo(safe_text(name), chars) for name, chars in sizes[:DOCUMENTS_SHOWN]),
+        document_count=len(payload.documents),
+        encodings=payload.encodings,
+        skipped=tuple(safe_text(line) for line in payload.skipped.first),
+        skipped_count=payload.skipped.count,
+    )

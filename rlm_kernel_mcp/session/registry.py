@@ -1,0 +1,249 @@
+"""Handles to sessions: what the MCP tools call.
+
+Is: open, look up, list, finalize, close; who owns the run folder, the kernels and the store. Is not: MCP, and nothing here is
+tied to a connection: a session belongs to its handle. Above: `server/`. Below: `session.py`, `opening.py`, `finish.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import secrets
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Final
+
+from rlm_kernel_mcp.errors import InvalidInput, RlmError, SandboxUnavailable, SessionNotFound
+from rlm_kernel_mcp.kernel.launch import KernelStarter
+from rlm_kernel_mcp.kernel.pool import KernelPool
+from rlm_kernel_mcp.kernel.rundir import RunDir
+from rlm_kernel_mcp.session import console, finish, shapes, trace
+from rlm_kernel_mcp.session.guardrails import Account
+from rlm_kernel_mcp.session.journal import Journal
+from rlm_kernel_mcp.session.opening import ContextSource, Prepared, prepare
+from rlm_kernel_mcp.session.recovery import Recovery
+from rlm_kernel_mcp.session.session import Session
+from rlm_kernel_mcp.session.store import SessionRecord, Store
+from rlm_kernel_mcp.settings import Settings
+from rlm_kernel_mcp.wire import NAMESPACE
+
+log = logging.getLogger(__name__)
+ID_ALPHABET: Final = "23456789abcdefghjkmnpqrstuvwxyz"
+ID_CHARS: Final = 8
+IDLE_CHECK_S: Final = 1.0
+INTERRUPT_OUTPUT_CHARS: Final = 8_000
+
+
+class Registry:
+    """Every session of one server process."""
+
+    def __init__(self, settings: Settings, run_dir: RunDir, starter: KernelStarter, store: Store) -> None:
+        self.settings = settings
+        self.store = store
+        self._run_dir = run_dir
+        self._starter = starter
+        self._pool = KernelPool(starter)
+        self._sessions: dict[str, Session] = {}
+        self._watch: asyncio.Task[None] | None = None
+        self._closed = False
+
+    @classmethod
+    async def open(cls, settings: Settings) -> Registry:
+        """Open the store and the run folder, and warm the first kernel in the background.
+
+        Raises:
+            SandboxUnavailable, KernelStartFailed.
+        """
+        if settings.sandbox_mode == "container" and settings.sandbox_fallback == "off":
+            raise SandboxUnavailable(
+                "RLM_SANDBOX_MODE=container cannot be had in this version.",
+                "Set RLM_SANDBOX_MODE=process, or RLM_SANDBOX_FALLBACK=process to fall back to the process walls.",
+            )
+        run_dir = await asyncio.to_thread(RunDir.create)
+        try:
+            starter = KernelStarter(settings, run_dir)
+        except RlmError:
+            run_dir.remove()
+            raise
+        store = Store.open(settings.state_dir)
+        if store.problem:
+            log.warning("%s", store.problem)
+        registry = cls(settings, run_dir, starter, store)
+        registry._pool.warm()
+        registry._watch = asyncio.create_task(registry._watch_idle(), name="idle watch")
+        return registry
+
+    async def init_context(
+        self, *, context_text: str | None, context_paths: Sequence[str] | None, limits: shapes.Limits
+    ) -> shapes.Opened:
+        """Open a session: a kernel of its own with the context in it.
+
+        Raises:
+            ContextNotFound, ContextDenied, ContextTooLarge, InvalidInput, KernelStartFailed, SandboxUnavailable.
+        """
+        source = ContextSource(context_text, tuple(context_paths) if context_paths is not None else None)
+        await self._make_room()
+        prepared = await prepare(source, self.settings, self._pool)
+        session = self._new_session(source, prepared, limits)
+        return shapes.Opened(
+            session_id=session.session_id,
+            config=limits,
+            counters=session.counters,
+            context=prepared.context,
+            namespace=dict(NAMESPACE),
+            imports=prepared.imports,
+            walls=prepared.walls,
+        )
+
+    def _new_session(self, source: ContextSource, prepared: Prepared, limits: shapes.Limits) -> Session:
+        session_id = "s_" + "".join(secrets.choice(ID_ALPHABET) for _ in range(ID_CHARS))
+        context, journal = prepared.context, Journal(self.store, session_id)
+        reference = {"paths": source.paths, "sha256": context.sha256} if source.paths is not None else {"inline": True}
+        if source.text is not None:
+            self.store.put_context(session_id, source.text.encode("utf-8", "surrogatepass"))
+        self.store.add_session(
+            SessionRecord(
+                session_id=session_id,
+                created_at=journal.now(),
+                limits=json.dumps(asdict(limits)),
+                context=json.dumps(asdict(context)),
+                kind=context.kind,
+                server_pid=os.getpid(),
+                connection_file="",
+                walls=json.dumps([asdict(wall) for wall in prepared.walls]),
+                context_ref=json.dumps(reference),
+                status="idle",
+            )
+        )
+        settings, sha256 = self.settings, context.sha256
+        kept = source if source.text is None else ContextSource(text=source.text)
+        recovery = Recovery(self._pool, self._starter.policy, lambda: kept.open_again(settings, sha256))
+        session = Session(session_id, Account(limits), context, recovery, journal)
+        session.adopt(prepared.kernel)
+        self._sessions[session_id] = session
+        what = f"{context.kind} of {context.chars:,} characters in {context.document_count:,} documents"
+        journal.event("init_context", 0, "ok", what, session.account)
+        return session
+
+    async def run_repl(  # noqa: PLR0913  (the tool's arguments)
+        self, session_id: str, code: str, *, timeout_ms: int | None, wait_ms: int, max_output_chars: int
+    ) -> shapes.StepReport:
+        """Run a step. Raises: SessionNotFound, SessionFinalized, SessionBusy, KernelDied."""
+        session = self._session(session_id)
+        timeout = session.account.limits.step_timeout_ms if timeout_ms is None else timeout_ms
+        return await session.run(code, timeout_ms=timeout, wait_ms=wait_ms, max_output_chars=max_output_chars)
+
+    async def await_step(
+        self, session_id: str, step_index: int, *, wait_ms: int, max_output_chars: int
+    ) -> shapes.StepReport:
+        """Wait for a step. Raises: SessionNotFound, InvalidInput."""
+        session = self._session(session_id)
+        return await session.await_step(step_index, wait_ms=wait_ms, max_output_chars=max_output_chars)
+
+    async def interrupt(self, session_id: str) -> shapes.StepReport:
+        """Stop the running step. Raises: SessionNotFound."""
+        session = self._session(session_id)
+        report = await session.interrupt(INTERRUPT_OUTPUT_CHARS)
+        if report is not None:
+            return report
+        return shapes.StepReport(
+            status="ok",
+            step_index=session.counters.step_index,
+            duration_ms=0,
+            budget=session.account.left,
+            guardrail_stop=session.account.stop,
+            note="No step was running; nothing was interrupted.",
+        )
+
+    async def get_var(self, session_id: str, var_name: str, *, offset: int, limit: int) -> shapes.VariableSlice:
+        """Read a variable. Raises: SessionNotFound, SessionFinalized, VariableNotFound, KernelDied."""
+        return await self._session(session_id).get_var(var_name, offset, limit)
+
+    async def finalize(
+        self, session_id: str, *, final_text: str | None, final_var_name: str | None, max_output_chars: int
+    ) -> shapes.Final:
+        """Take the final answer. Raises: SessionNotFound, SessionFinalized, SessionBusy, VariableNotFound, KernelDied."""
+        return await finish.finalize(self._session(session_id), final_text, final_var_name, max_output_chars)
+
+    async def get_trace(  # noqa: PLR0913  (the tool's arguments)
+        self,
+        session_id: str,
+        *,
+        from_step: int | None,
+        to_step: int | None,
+        detail: str,
+        max_output_chars: int,
+        offset: int,
+    ) -> shapes.TracePage:
+        """A page of the trace. Raises: SessionNotFound, InvalidInput."""
+        if from_step is not None and to_step is not None and from_step > to_step:
+            raise InvalidInput(f"from_step={from_step} lies after to_step={to_step}.")
+        session = self._session(session_id)
+        await console.note_missed_cells(session)
+        rows = session.journal.events(from_step, to_step)
+        return trace.page(
+            rows, detail="full" if detail == "full" else "summary", max_output_chars=max_output_chars, offset=offset
+        )
+
+    async def list_sessions(self) -> list[shapes.SessionSummary]:
+        """Every session of this server, the oldest first."""
+        return [
+            shapes.SessionSummary(
+                session_id=session.session_id,
+                status=session.status,
+                created_at=session.created_at,
+                last_used_at=session.last_used_at,
+                step_index=session.counters.step_index,
+                kind=session.context.kind,
+                chars=session.context.chars,
+                counters=session.counters,
+            )
+            for session in self._sessions.values()
+        ]
+
+    def _session(self, session_id: str) -> Session:
+        session = self._sessions.get(session_id)
+        if session is None:
+            live = [found.session_id for found in self._sessions.values() if not found.finalized][-5:]
+            known = f"live sessions: {', '.join(live)}" if live else "there is no live session"
+            raise SessionNotFound(f"There is no session {session_id!r}; {known}.")
+        return session
+
+    async def _make_room(self) -> None:
+        """At the limit, stop the kernel of the session that has been idle longest; it comes back on use."""
+        held = [session for session in self._sessions.values() if session.has_kernel]
+        if len(held) < self.settings.max_sessions:
+            return
+        idle = [session for session in held if session.status in ("idle", "stopped")]
+        if not idle:
+            raise InvalidInput(
+                f"All {self.settings.max_sessions} sessions are running a step; the limit is RLM_MAX_SESSIONS.",
+                "Wait for a step to end, or finalize a session that is done.",
+            )
+        oldest = min(idle, key=lambda session: session.last_used_at)
+        log.info("stopping the kernel of %s to make room", oldest.session_id)
+        await oldest.stop_kernel("the server needed room for another session (RLM_MAX_SESSIONS)")
+
+    async def _watch_idle(self) -> None:
+        while True:
+            await asyncio.sleep(IDLE_CHECK_S)
+            for session in list(self._sessions.values()):
+                await session.watch_idle(self.settings.idle_timeout_s)
+
+    async def close(self) -> None:
+        """End every kernel, leave no process. Safe to call twice."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._watch is not None:
+            self._watch.cancel()
+        await asyncio.gather(*(session.stop_kernel("the server ended") for session in self._sessions.values()))
+        await self._pool.close()
+        self._starter.close()
+        for session in self._sessions.values():
+            if not session.finalized:
+                session.journal.closed("dead")
+        self.store.close()
+        self._run_dir.remove()

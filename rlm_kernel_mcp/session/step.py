@@ -1,0 +1,171 @@
+"""The way of one step through the kernel, readable at one sight: `run_step`.
+
+Is: send the code, wait three ways, climb the ladder at the deadline, say how it ended. Is not: who may run a step (`session.py`),
+what it costs (`guardrails.py`), or how it is shown (`delivery.py`).
+Below: `kernel/`.
+
+The ladder: SIGINT, grace, SIGINT again, grace, SIGKILL. The kernel is not asked whether it obeys; only that the step is done counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from rlm_kernel_mcp.kernel.client import Execution
+from rlm_kernel_mcp.kernel.launch import Kernel
+from rlm_kernel_mcp.kernel.reply import Reply
+from rlm_kernel_mcp.policy import Policy
+from rlm_kernel_mcp.session.shapes import Lost, StepError, StepStatus, Variable
+from rlm_kernel_mcp.session.watch import ResourceWatch
+
+SECOND_INTERRUPT_SHARE: Final = 0.5
+"""The second SIGINT comes after this share of the grace: the first may have hit a line that swallowed it."""
+
+
+@dataclass(slots=True)
+class RunningStep:
+    """One step from its start on; `finished` is set once."""
+
+    index: int
+    code: str
+    timeout_ms: int
+    at_deadline: StepStatus = "timeout"
+    execution: Execution | None = None
+    started_ns: int = 0
+    interrupt: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set by `rlm_interrupt`: climb the ladder now."""
+    finished: asyncio.Event = field(default_factory=asyncio.Event)
+    outcome: Outcome | None = None
+    row_id: int = 0
+    runtime_limited: bool = False
+    """Whether the deadline is the session's remaining runtime and not the step's own timeout."""
+
+    @property
+    def elapsed_ms(self) -> int:
+        """Time in which the step has been executing."""
+        if self.outcome is not None:
+            return self.outcome.duration_ms
+        return (time.monotonic_ns() - self.started_ns) // 1_000_000 if self.started_ns else 0
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How a step ended, with its whole output as the kernel gave it: raw, not yet safe to show."""
+
+    status: StepStatus
+    duration_ms: int
+    stdout: str = ""
+    stderr: str = ""
+    result: str | None = None
+    error: StepError | None = None
+    updated: tuple[Variable, ...] = ()
+    dropped: dict[str, int] = field(default_factory=dict)
+    pictures: tuple[tuple[str, str], ...] = ()
+    kernel_gone: str | None = None
+    """Why the kernel is gone, if it is."""
+    lost: Lost | None = None
+    rungs: tuple[str, ...] = ()
+    """What the ladder did, in order."""
+
+
+async def run_step(step: RunningStep, kernel: Kernel, policy: Policy, on_rung: Callable[[str], None]) -> Outcome:
+    """Run a step's code to its end, by itself or by the ladder.
+
+    `on_rung` is told of each rung as it is climbed. Never raises for what the kernel does.
+    """
+    watch = ResourceWatch(kernel, policy.limits)
+    watch.begin_step()
+    execution = step.execution = kernel.client.execute(step.code)
+    step.started_ns = time.monotonic_ns()
+    rungs: list[str] = []
+
+    def climb(rung: str) -> None:
+        rungs.append(rung)
+        on_rung(rung)
+
+    asked = await _wait(step, execution, watch)
+    if not execution.done.done():
+        await _climb(execution, kernel, policy.interrupt_grace_ms / 1000, climb)
+    duration_ms = (time.monotonic_ns() - step.started_ns) // 1_000_000
+    return _outcome(execution, duration_ms, rungs, "interrupted" if asked else step.at_deadline)
+
+
+async def _wait(step: RunningStep, execution: Execution, watch: ResourceWatch) -> bool:
+    """Wait for the end, the deadline or an interrupt; true if it was the interrupt."""
+    interrupted = asyncio.ensure_future(step.interrupt.wait())
+    watching = asyncio.ensure_future(watch.run())
+    try:
+        await asyncio.wait(
+            {execution.done, interrupted}, timeout=step.timeout_ms / 1000, return_when=asyncio.FIRST_COMPLETED
+        )
+        return step.interrupt.is_set()
+    finally:
+        interrupted.cancel()
+        watching.cancel()
+
+
+async def _climb(execution: Execution, kernel: Kernel, grace_s: float, climb: Callable[[str], None]) -> None:
+    """SIGINT, SIGINT again, SIGKILL; stops at the rung that ends the step."""
+    waits = (grace_s * SECOND_INTERRUPT_SHARE, grace_s * (1 - SECOND_INTERRUPT_SHARE))
+    for wait_s in waits:
+        climb("SIGINT")
+        kernel.interrupt()
+        await asyncio.wait({execution.done, kernel.dead}, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
+        if execution.done.done():
+            return
+    climb("SIGKILL")
+    await kernel.kill("it did not come to rest within the grace time and was killed")
+
+
+def _outcome(execution: Execution, duration_ms: int, rungs: list[str], when_stopped: StepStatus) -> Outcome:
+    reply = execution.reply
+    how = execution.done.result()
+    gone = None if how in ("complete", "half") else how
+    status: StepStatus
+    if rungs:
+        status = when_stopped
+    elif gone is not None:
+        status = "kernel_died"
+    else:
+        status = "error" if reply.ename is not None or reply.status == "error" else "ok"
+    return Outcome(
+        status=status,
+        duration_ms=duration_ms,
+        stdout=reply.stdout.text(),
+        stderr=reply.stderr.text(),
+        result=reply.result,
+        error=_error(reply),
+        updated=tuple(Variable(*row) for row in reply.updated),
+        dropped={
+            "stdout": reply.stdout.dropped + (reply.dropped.get("stdout") or 0),
+            "stderr": reply.stderr.dropped + (reply.dropped.get("stderr") or 0),
+        },
+        pictures=tuple((picture.mime_type, picture.data) for picture in reply.pictures),
+        kernel_gone=gone,
+        rungs=tuple(rungs),
+    )
+
+
+def partial_outcome(step: RunningStep) -> Outcome:
+    """What a running step has said so far."""
+    if step.execution is None:
+        return Outcome("running", step.elapsed_ms)
+    reply = step.execution.reply
+    return Outcome(
+        "running",
+        step.elapsed_ms,
+        stdout=reply.stdout.text(),
+        stderr=reply.stderr.text(),
+        result=reply.result,
+        pictures=tuple((picture.mime_type, picture.data) for picture in reply.pictures),
+    )
+
+
+def _error(reply: Reply) -> StepError | None:
+    if reply.ename is None:
+        return None
+    return StepError(reply.ename, reply.evalue, reply.traceback)

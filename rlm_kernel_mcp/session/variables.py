@@ -1,0 +1,145 @@
+"""Reads variables of a live kernel over its control channel, also while a step runs.
+
+Is: the request, its bounds, and the checks on what comes back. Is not: a step: nothing of the user's code runs for it.
+Above: `session.py`. Below: `kernel/`, `cutting.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import json
+from typing import Any, Final
+
+from rlm_kernel_mcp.errors import KernelDied, VariableNotFound
+from rlm_kernel_mcp.kernel.launch import Kernel
+from rlm_kernel_mcp.kernel.messages import Message
+from rlm_kernel_mcp.session.cutting import safe_prefix, safe_text
+from rlm_kernel_mcp.session.shapes import VariableSlice
+from rlm_kernel_mcp.wire import GET_VAR, NAMES
+
+READ_TIMEOUT_S: Final = 10.0
+"""A kernel in one long C call answers when that call ends; past this the caller is told so."""
+NEAREST: Final = 5
+
+
+async def get_variable(kernel: Kernel, name: str, offset: int, limit: int) -> VariableSlice:
+    """A slice of a variable.
+
+    Raises:
+        VariableNotFound: no such name; the message has the nearest ones.
+        KernelDied: the kernel is gone, or did not answer in time.
+    """
+    reply = await _ask(kernel, GET_VAR, {"name": name, "offset": offset, "limit": limit})
+    content = reply.content
+    if content.get("status") != "ok":
+        raise await _not_found(kernel, name)
+    payload = reply.buffers[0] if reply.buffers else b""
+    type_name = safe_text(_text(content.get("type")))[:200]
+    size, total = _count(content.get("size")), _count(content.get("total_chars")) or 0
+    if content.get("json") is True:
+        whole, value = _json_value(payload, limit)
+        if whole:
+            return VariableSlice(name, type_name, size, value, False, total, offset, None, False)
+    text = _decode(payload)
+    shown, covered = safe_prefix(text[:limit], limit)
+    end = offset + covered
+    more = end < total and covered > 0
+    cut = more or offset > 0
+    return VariableSlice(name, type_name, size, shown, True, max(total, end), offset, end if more else None, cut)
+
+
+async def read_text(kernel: Kernel, name: str, limit: int) -> str:
+    """A variable's whole text, at most `limit` characters of it: a `str` as it is, anything else as it is shown.
+
+    Raises: as `get_variable`.
+    """
+    reply = await _ask(kernel, GET_VAR, {"name": name, "offset": 0, "limit": limit})
+    if reply.content.get("status") != "ok":
+        raise await _not_found(kernel, name)
+    payload = reply.buffers[0] if reply.buffers else b""
+    if reply.content.get("json") is True:
+        whole, value = _json_value(payload, limit, sanitise=False)
+        if whole and isinstance(value, str):
+            return value
+    return _decode(payload)[:limit]
+
+
+async def list_names(kernel: Kernel) -> list[tuple[str, str, int | None]]:
+    """The user's names with types and sizes."""
+    reply = await _ask(kernel, NAMES, {})
+    try:
+        rows = json.loads(reply.buffers[0]) if reply.buffers else []
+    except (ValueError, RecursionError):
+        return []
+    if not isinstance(rows, list):
+        return []
+    return [
+        (row[0][:200], row[1][:200], _count(row[2]))
+        for row in rows
+        if isinstance(row, list) and len(row) == 3 and isinstance(row[0], str) and isinstance(row[1], str)
+    ]
+
+
+async def _ask(kernel: Kernel, msg_type: str, content: dict[str, Any]) -> Message:
+    try:
+        async with asyncio.timeout(READ_TIMEOUT_S):
+            return await kernel.client.request(msg_type, content)
+    except TimeoutError:
+        raise KernelDied(
+            f"The kernel did not answer within {READ_TIMEOUT_S:.0f} s: it is in one long call that cannot be looked into.",
+            "Wait for the step with rlm_await_step, or stop it with rlm_interrupt, then ask again.",
+        ) from None
+
+
+async def _not_found(kernel: Kernel, name: str) -> VariableNotFound:
+    names = [row[0] for row in await list_names(kernel)]
+    near = difflib.get_close_matches(name, names, NEAREST, 0.5)
+    if near:
+        hint = f"nearest: {', '.join(near)}"
+    elif names:
+        hint = f"there are: {', '.join(names[:20])}"
+    else:
+        hint = "no name is bound yet"
+    return VariableNotFound(safe_text(f"There is no variable {name!r} in this session; {hint}."))
+
+
+def _json_value(payload: bytes, limit: int, sanitise: bool = True) -> tuple[bool, Any]:
+    """(whole, value) of a JSON text from the kernel, with every string in it safe to show."""
+    try:
+        text = _decode(payload)
+        if len(text) > limit + 2:  # the quotes of a string
+            return False, None
+        value = json.loads(text, parse_constant=_no_constant)
+        return True, _safe_value(value) if sanitise else value
+    except (ValueError, RecursionError):
+        return False, None
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _safe_value(value: Any) -> Any:
+    if isinstance(value, str):
+        return safe_text(value)
+    if isinstance(value, list):
+        return [_safe_value(item) for item in value]
+    if isinstance(value, dict):
+        return {safe_text(key): _safe_value(item) for key, item in value.items()}
+    return value
+
+
+def _decode(payload: bytes) -> str:
+    try:
+        return payload.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return payload.decode("utf-8", "replace")
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _count(value: object) -> int | None:
+    return value if type(value) is int and 0 <= value < 1 << 53 else None

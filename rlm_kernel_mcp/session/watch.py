@@ -1,0 +1,58 @@
+"""Measures a kernel from outside: memory while a step runs, processor time by step and between steps.
+
+Is: the limits that do not rest on what a kernel says of itself. Is not: the wall: the address-space limit in the kernel is, and
+this acts before and after it. Above: `step.py`, `session.py`. Below: `kernel/process.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import signal
+from typing import Final
+
+from rlm_kernel_mcp.kernel.launch import Kernel
+from rlm_kernel_mcp.policy import Limits
+
+SAMPLE_S: Final = 0.05
+HARD_SHARE: Final = 1.25
+"""A kernel that passes its memory limit by this factor, after it was told, is killed."""
+MB: Final = 1 << 20
+
+
+class ResourceWatch:
+    """The watch over one step."""
+
+    def __init__(self, kernel: Kernel, limits: Limits) -> None:
+        self._kernel = kernel
+        self._process = process = kernel.process
+        self._limits = limits
+        self._soft_bytes = kernel.base_bytes + limits.memory_mb * MB
+        self._hard_bytes = kernel.base_bytes + int(limits.memory_mb * MB * HARD_SHARE)
+        # Data of an earlier step may already lie above the soft limit: the step that frees it must be able to run.
+        self._told = process.resident_bytes() > self._soft_bytes
+
+    def begin_step(self) -> None:
+        """Give the step its processor time: the soft limit moves, the hard one cannot."""
+        used_s = self._process.cpu_ms() // 1000 + 1
+        try:
+            hard = resource.prlimit(self._process.pid, resource.RLIMIT_CPU)[1]
+            soft = used_s + self._limits.step_cpu_s
+            if hard != resource.RLIM_INFINITY:
+                soft = min(soft, hard)
+            resource.prlimit(self._process.pid, resource.RLIMIT_CPU, (soft, hard))
+        except (ProcessLookupError, PermissionError):
+            return  # it is gone (the execution says so), or a container's: its engine limits the processor
+
+    async def run(self) -> None:
+        """Sample until cancelled: first a signal that the kernel turns into MemoryError, then SIGKILL."""
+        while True:
+            await asyncio.sleep(SAMPLE_S)
+            resident = self._process.resident_bytes()
+            if resident > self._hard_bytes:
+                self._kernel.client.close(f"it passed its memory limit of {self._limits.memory_mb:,} MB and was killed")
+                self._process.kill()
+                return
+            if resident > self._soft_bytes and not self._told:
+                self._told = True
+                self._process.send_signal(signal.SIGUSR1)

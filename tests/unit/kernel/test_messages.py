@@ -1,0 +1,68 @@
+"""Jupyter messages: ours are signed, a kernel's are checked."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+
+import pytest
+
+from rlm_kernel_mcp.kernel.messages import CONTENT_BYTES_MAX, DELIMITER, BadMessage, Codec, parse
+
+
+def _frames(content: bytes = b"{}", header: bytes = b'{"msg_type": "status"}', parent: bytes = b"{}") -> list[bytes]:
+    return [b"topic", DELIMITER, b"signature", header, parent, b"{}", content]
+
+
+def test_a_request_is_signed_as_the_protocol_says() -> None:
+    """HMAC-SHA256 over the four dicts (Jupyter messaging 5.5, the wire protocol)."""
+    msg_id, frames = Codec(b"key").build("execute_request", {"code": "1"}, [b"buffer"])
+    assert frames[0] == DELIMITER
+    expected = hmac.new(b"key", b"".join(frames[2:6]), hashlib.sha256).hexdigest()
+    assert frames[1].decode() == expected
+    assert json.loads(frames[2])["msg_id"] == msg_id
+    assert frames[6:] == [b"buffer"]
+
+
+def test_two_requests_have_different_ids() -> None:
+    """Replies are told apart by them."""
+    codec = Codec(b"key")
+    assert codec.build("a", {})[0] != codec.build("a", {})[0]
+
+
+def test_a_message_is_parsed_with_its_parent_and_buffers() -> None:
+    """The parts that the client goes by."""
+    message = parse([*_frames(b'{"text": "x"}', parent=b'{"msg_id": "m", "session": "s"}'), b"one", b"two"])
+    assert (message.msg_type, message.parent_id, message.parent_session) == ("status", "m", "s")
+    assert message.content == {"text": "x"}
+    assert message.buffers == (b"one", b"two")
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        [],
+        [b"no delimiter"],
+        [DELIMITER],
+        _frames()[:-1],
+        _frames(b"[]"),
+        _frames(b"not json"),
+        _frames(b"[" * 100_000),
+        _frames(b'{"n": ' + b"9" * 5_000 + b"}"),
+        _frames(b'{"x": "\xff"}'),
+        _frames(b" " * (CONTENT_BYTES_MAX + 1)),
+        _frames(header=b" " * 100_000),
+    ],
+    ids=str,
+)
+def test_what_is_no_message_is_refused_whole(frames: list[bytes]) -> None:
+    """Values that break a parser rather than a format included: depth, digits, encoding, size."""
+    with pytest.raises(BadMessage):
+        parse(frames)
+
+
+def test_ids_that_are_no_short_text_name_no_parent() -> None:
+    """A parent id of another type cannot be looked up as one."""
+    message = parse(_frames(parent=json.dumps({"msg_id": ["m"], "session": "s" * 1_000}).encode()))
+    assert (message.parent_id, message.parent_session) == ("", "")

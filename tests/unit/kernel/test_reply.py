@@ -1,0 +1,102 @@
+"""Folding a kernel's messages into a reply: every field is checked and bounded."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rlm_kernel_mcp.kernel.messages import Message
+from rlm_kernel_mcp.kernel.reply import IMAGES_MAX, STREAM_CHARS_MAX, UPDATED_MAX, Reply
+
+PNG = b"\x89PNG\r\n\x1a\n" + b"rest"
+
+
+def _feed(*messages: tuple[str, dict[str, Any]]) -> Reply:
+    reply = Reply("m")
+    for msg_type, content in messages:
+        reply.feed(Message(msg_type, "m", "s", content, ()))
+    return reply
+
+
+def test_a_reply_is_complete_when_both_the_reply_and_idle_have_come() -> None:
+    """The two sockets say nothing of each other's order."""
+    idle = ("status", {"execution_state": "idle"})
+    done = ("execute_reply", {"status": "ok"})
+    assert not _feed(idle).complete
+    assert not _feed(done).complete
+    assert _feed(idle, done).complete
+    assert _feed(done, idle).complete
+
+
+def test_streams_are_joined_in_order_and_told_apart() -> None:
+    """stdout and stderr each keep their own order."""
+    reply = _feed(
+        ("stream", {"name": "stdout", "text": "a"}),
+        ("stream", {"name": "stderr", "text": "b"}),
+        ("stream", {"name": "stdout", "text": "c"}),
+    )
+    assert (reply.stdout.text(), reply.stderr.text()) == ("ac", "b")
+
+
+def test_a_stream_past_the_limit_is_cut_and_counted() -> None:
+    """A kernel that ignores its own budget cannot fill the host."""
+    reply = _feed(*[("stream", {"name": "stdout", "text": "x" * 3_000_000})] * 4)
+    assert reply.stdout.chars == STREAM_CHARS_MAX
+    assert reply.stdout.dropped == 12_000_000 - STREAM_CHARS_MAX
+
+
+def test_the_reply_tells_what_the_step_bound() -> None:
+    """Rows of another shape are left out, and there is a most."""
+    rows = [["x", "int", None], ["y", "list", 3], ["bad"], [1, "int", 2], ["z", "int", -1]]
+    reply = _feed(("execute_reply", {"status": "ok", "rlm": {"updated": rows}}))
+    assert reply.updated == [("x", "int", None), ("y", "list", 3), ("z", "int", None)]
+    many = _feed(("execute_reply", {"status": "ok", "rlm": {"updated": [["x", "int", 1]] * 10_000}}))
+    assert len(many.updated) == UPDATED_MAX
+
+
+def test_only_pictures_that_are_what_they_say_are_kept() -> None:
+    """Base64 of bytes with the format's magic number, at most so many."""
+    good = base64.b64encode(PNG).decode()
+    reply = _feed(("display_data", {"data": {"image/png": good, "image/jpeg": good, "text/html": "<script>"}}))
+    assert [picture.mime_type for picture in reply.pictures] == ["image/png"]
+    assert _feed(("display_data", {"data": {"image/png": "not base64!"}})).pictures == []
+    assert len(_feed(*[("display_data", {"data": {"image/png": good}})] * 20).pictures) == IMAGES_MAX
+
+
+def test_an_error_is_taken_from_iopub_or_from_the_reply() -> None:
+    """An interrupt's race can lose one of the two."""
+    content = {"status": "error", "ename": "ValueError", "evalue": "x", "traceback": ["a", "b"]}
+    for message in (("error", content), ("execute_reply", content)):
+        reply = _feed(message)
+        assert (reply.ename, reply.evalue, reply.traceback) == ("ValueError", "x", "a\nb")
+
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+_types = ["stream", "execute_input", "execute_result", "display_data", "error", "status", "execute_reply", "comm_msg"]
+_keys = st.sampled_from(
+    ["text", "name", "data", "ename", "evalue", "traceback", "status", "execution_state", "rlm", "code", "execution_count"]
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from(_types), st.dictionaries(_keys, _json, max_size=6)), max_size=12))
+def test_no_message_of_any_shape_raises(messages: list[tuple[str, dict[str, Any]]]) -> None:
+    """Whatever a kernel says, folding ends with text, counts and known words."""
+    reply = _feed(*messages)
+    assert isinstance(reply.stdout.text(), str)
+    assert reply.status in (None, "ok", "error", "aborted")
+    assert reply.result is None or isinstance(reply.result, str)
+    assert all(isinstance(size, int | None) for _, _, size in reply.updated)
+
+
+@pytest.mark.parametrize("state", ["busy", "starting", None, 1])
+def test_only_idle_is_idle(state: object) -> None:
+    """A status of any other kind does not end a step."""
+    assert not _feed(("status", {"execution_state": state})).idle

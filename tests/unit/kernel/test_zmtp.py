@@ -1,0 +1,166 @@
+"""The wire to a kernel: what libzmq says is understood, what a hostile peer says is bounded."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+import zmq
+import zmq.asyncio
+
+from rlm_kernel_mcp.kernel.zmtp import COMMAND, FRAMES_MAX, GREETING, LONG, MORE, Connection, FrameReader, ProtocolBroken
+
+pytestmark = pytest.mark.anyio
+LIMIT = 1 << 20
+
+
+def _ready() -> bytes:
+    body = b"\x05READY"
+    return GREETING + bytes([COMMAND, len(body)]) + body
+
+
+def _frame(body: bytes, flags: int = 0) -> bytes:
+    return bytes([flags | LONG]) + len(body).to_bytes(8, "big") + body
+
+
+async def test_a_dealer_exchanges_messages_with_a_libzmq_router(tmp_path: Path) -> None:
+    """Frames of every size arrive whole and in order, both ways (ZMTP 3.0)."""
+    path = tmp_path / "s-1"
+    with zmq.asyncio.Context() as context, context.socket(zmq.ROUTER) as router:
+        router.bind(f"ipc://{path}")
+        connection = Connection("DEALER", LIMIT)
+        received: asyncio.Queue[list[bytes]] = asyncio.Queue()
+        connection.on_message = received.put_nowait
+        async with asyncio.timeout(5):
+            await connection.open(str(path))
+            connection.send([b"", b"a" * 255, b"b" * 256, b"c" * 100_000])
+            identity, *frames = await router.recv_multipart()
+            assert frames == [b"", b"a" * 255, b"b" * 256, b"c" * 100_000]
+            await router.send_multipart([identity, b"", b"x" * 300_000])
+            assert await received.get() == [b"", b"x" * 300_000]
+        connection.close()
+
+
+async def test_a_subscriber_hears_what_a_libzmq_publisher_says_after_the_welcome(tmp_path: Path) -> None:
+    """The subscription is understood by XPUB, as ipykernel binds it."""
+    path = tmp_path / "s-2"
+    with zmq.asyncio.Context() as context, context.socket(zmq.XPUB) as publisher:
+        publisher.bind(f"ipc://{path}")
+        connection = Connection("SUB", LIMIT)
+        received: asyncio.Queue[list[bytes]] = asyncio.Queue()
+        connection.on_message = received.put_nowait
+        async with asyncio.timeout(5):
+            await connection.open(str(path))
+            assert await publisher.recv() == b"\x01"
+            await publisher.send_multipart([b"topic", b"body"])
+            assert await received.get() == [b"topic", b"body"]
+        connection.close()
+
+
+async def test_many_queued_messages_leave_the_event_loop_to_others(tmp_path: Path) -> None:
+    """A burst is handled in turns: another callback runs before the burst has been handled."""
+    path = tmp_path / "s-3"
+    count = 5_000
+    with zmq.asyncio.Context() as context, context.socket(zmq.ROUTER) as router:
+        router.sndhwm = 0  # else a router drops what its peer has not taken yet
+        router.bind(f"ipc://{path}")
+        connection = Connection("DEALER", LIMIT)
+        seen = 0
+        done = asyncio.Event()
+        at_other = 0
+
+        def other() -> None:
+            nonlocal at_other
+            at_other = at_other or seen
+
+        def take(frames: list[bytes]) -> None:
+            nonlocal seen
+            if seen == 0:
+                asyncio.get_running_loop().call_soon(other)
+            seen += 1
+            if seen == count:
+                done.set()
+
+        connection.on_message = take
+        async with asyncio.timeout(20):
+            await connection.open(str(path))
+            connection.send([b"hello"])
+            identity = (await router.recv_multipart())[0]
+            for _ in range(count):
+                await router.send_multipart([identity, b"x"])
+            await done.wait()
+        assert 0 < at_other < count
+        connection.close()
+
+
+def test_a_message_past_the_limit_is_refused_by_its_announced_size() -> None:
+    """The size alone is enough: the body need not arrive."""
+    reader = FrameReader(1_000)
+    reader.feed(_ready() + bytes([LONG]) + (1 << 40).to_bytes(8, "big"))
+    with pytest.raises(ProtocolBroken, match="1,000 bytes"):
+        reader.next_message()
+
+
+def test_a_message_of_many_parts_counts_as_one_against_the_limit() -> None:
+    """A multipart message that never ends cannot grow this process (libzmq's pipes let it)."""
+    reader = FrameReader(1_000)
+    reader.feed(_ready() + _frame(b"x" * 600, MORE) + _frame(b"x" * 600, MORE))
+    with pytest.raises(ProtocolBroken):
+        reader.next_message()
+
+
+def test_empty_parts_without_end_are_refused() -> None:
+    """Parts of no bytes are bounded by their number."""
+    reader = FrameReader(1_000)
+    reader.feed(_ready() + _frame(b"", MORE) * (FRAMES_MAX + 1))
+    with pytest.raises(ProtocolBroken, match="frames"):
+        reader.next_message()
+
+
+@pytest.mark.parametrize("junk", [b"GET / HTTP/1.1\r\n" * 5, bytes(64), GREETING[:12] + b"CURVE".ljust(52, b"\0")])
+def test_a_peer_that_does_not_greet_as_zmtp_is_refused(junk: bytes) -> None:
+    """Anything but a ZMTP 3 greeting with the NULL mechanism ends the connection."""
+    reader = FrameReader(1_000)
+    reader.feed(junk)
+    with pytest.raises(ProtocolBroken):
+        reader.next_message()
+
+
+def test_bytes_that_arrive_one_by_one_make_the_same_messages() -> None:
+    """Where a read ends says nothing."""
+    reader = FrameReader(1_000)
+    messages = []
+    for byte in _ready() + _frame(b"one", MORE) + _frame(b"two") + bytes([0, 1]) + b"3":
+        reader.feed(bytes([byte]))
+        message = reader.next_message()
+        if message is not None:
+            messages.append(message)
+    assert messages == [[b"one", b"two"], [b"3"]]
+
+
+async def test_a_peer_that_goes_away_is_told_of_once(tmp_path: Path) -> None:
+    """The close of the peer reaches `on_closed`, our own close does not."""
+    path = tmp_path / "s-4"
+    closed: list[str] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(_ready())
+        await writer.drain()
+        await reader.read(1)
+        writer.close()
+
+    server = await asyncio.start_unix_server(serve, str(path))
+    async with server, asyncio.timeout(5):
+        connection = Connection("DEALER", LIMIT)
+        gone = asyncio.Event()
+
+        def on_closed(reason: str) -> None:
+            closed.append(reason)
+            gone.set()
+
+        connection.on_closed = on_closed
+        await connection.open(str(path))
+        await gone.wait()
+        connection.close()
+    assert len(closed) == 1
