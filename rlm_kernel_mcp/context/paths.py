@@ -1,0 +1,160 @@
+"""The wall around the context roots: opening what a caller named, and nothing outside.
+
+Is: the check that a path lies below an allowed root, made on the opened descriptor itself, so that a link
+slipped in between check and use cannot lead out. Is not: the choice of files (`sources.py`).
+Above: `sources.py`, `payload.py`. Below: the operating system (Linux: /proc, macOS: F_GETPATH).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from rlm_kernel_mcp.errors import ContextDenied, ContextNotFound, InvalidInput, RequestRefused
+
+MAX_PATH_BYTES: Final = 4_095
+"""Longest path that is looked at (Linux's PATH_MAX without its NUL)."""
+
+_SHOWN_CHARS: Final = 200
+_DENIED_CAUSES: Final = {
+    errno.EACCES: "permission denied",
+    errno.EPERM: "permission denied",
+    errno.EIO: "input/output error",
+}
+_MISSING_CAUSES: Final = {
+    errno.ENOENT: "does not exist",
+    errno.ENOTDIR: "does not exist: a part of it that should be a folder is a file",
+    errno.ELOOP: "leads to no file: its links lead in a circle",
+}
+
+
+def shown(text: str) -> str:
+    """A path as a message may show it: quoted, unprintable characters escaped, at most 200 characters."""
+    name = printable(text)
+    return f"'{name}'" if len(name) <= _SHOWN_CHARS else f"'{name[:_SHOWN_CHARS]}…' ({len(text):,} characters)"
+
+
+def printable(text: str) -> str:
+    """`text` with every control, format, surrogate and undecodable character as a backslash escape."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else _escaped(char) for char in text)
+
+
+def checked(given: object) -> str:
+    """A path as the caller gave it, once it is one that the operating system can be asked about.
+
+    Raises:
+        InvalidInput: not a text, empty, with a NUL, longer than 4,095 bytes, or with a lone surrogate.
+    """
+    if not isinstance(given, str):
+        raise InvalidInput(f"context_paths holds a value of type {type(given).__name__}; each path is a string.")
+    if not given:
+        raise InvalidInput("context_paths holds an empty path.")
+    if "\0" in given:
+        raise InvalidInput(f"The path {shown(given)} holds a NUL character, which no file name has.")
+    try:
+        length = len(os.fsencode(given))
+    except UnicodeEncodeError as error:
+        raise InvalidInput(f"The path {shown(given)} holds a lone surrogate, which no file name has.") from error
+    if length > MAX_PATH_BYTES:
+        raise InvalidInput(f"The path {shown(given)} is {length:,} bytes long; the limit is {MAX_PATH_BYTES:,} bytes.")
+    return given
+
+
+def canonical_roots(roots: Sequence[Path]) -> tuple[str, ...]:
+    """The roots as the operating system names them; one that is not there now allows nothing."""
+    found = []
+    for root in roots:
+        try:
+            descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except PermissionError:  # it may be entered without being listed
+            found.append(os.path.realpath(root))
+            continue
+        except OSError:
+            continue
+        try:
+            found.append(_path_of(descriptor))
+        finally:
+            os.close(descriptor)
+    return tuple(found)
+
+
+def is_below(path: str, roots: Sequence[str]) -> bool:
+    """Whether a resolved path is one of the roots or lies below one."""
+    return any(path == root or path.startswith(root.rstrip("/") + "/") for root in roots)
+
+
+def open_below(path: str, given: str, roots: Sequence[str], *, folder: bool = False) -> int:
+    """A read-only descriptor of the regular file (or folder) at the resolved `path`.
+
+    Never waits (FIFO), follows no link at the end, and asks the descriptor itself where it lies.
+
+    Raises:
+        ContextDenied: what was opened lies outside the roots, or is no regular file (no folder).
+        OSError: it cannot be opened.
+    """
+    wanted = stat.S_ISDIR if folder else stat.S_ISREG
+    moved = ContextDenied(f"{shown(given)} was replaced while it was opened; it is no longer what was asked for.")
+    # Opening some devices has an effect of its own, so ask first what it is; the answer that counts is fstat's.
+    if not wanted(os.stat(path, follow_symlinks=False).st_mode):  # noqa: PTH116 (strings: one call a file)
+        raise NotADirectoryError(errno.ENOTDIR, "not a folder") if folder else moved
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY
+    descriptor = os.open(path, flags | (os.O_DIRECTORY if folder else 0))
+    try:
+        if not wanted(os.fstat(descriptor).st_mode) or not is_below(_path_of(descriptor), roots):
+            raise moved
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def refusal(given: str, error: OSError) -> RequestRefused:
+    """The error for a path that the caller named and that could not be opened."""
+    if error.errno in _MISSING_CAUSES:
+        return ContextNotFound(f"{shown(given)} {_MISSING_CAUSES[error.errno]}.")
+    if error.errno == errno.ENAMETOOLONG:
+        return InvalidInput(f"The path {shown(given)} is longer than this file system allows.")
+    return ContextDenied(
+        f"{shown(given)} cannot be read: {cause(error)}.",
+        "Ask the user to make it readable for the server, or give another path.",
+    )
+
+
+def cause(error: OSError) -> str:
+    """Why a file could not be read, in a few words that hold no path."""
+    missing = {errno.ENOENT: "gone", errno.ELOOP: "a circle of links", errno.ENOTDIR: "gone"}
+    number = error.errno or 0
+    return _DENIED_CAUSES.get(number) or missing.get(number) or os.strerror(number).lower()
+
+
+def kind_of(mode: int) -> str:
+    """What an entry that is neither file nor folder is called."""
+    kinds = (
+        (stat.S_ISFIFO, "a FIFO"),
+        (stat.S_ISSOCK, "a socket"),
+        (stat.S_ISCHR, "a device"),
+        (stat.S_ISBLK, "a device"),
+    )
+    return next((name for test, name in kinds if test(mode)), "no regular file")
+
+
+def _path_of(descriptor: int) -> str:
+    if sys.platform == "darwin":
+        import fcntl
+
+        return os.fsdecode(fcntl.fcntl(descriptor, fcntl.F_GETPATH, b"\0" * 1024).rstrip(b"\0"))
+    return os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115 (strings: one call a file)
+
+
+def _escaped(char: str) -> str:
+    number = ord(char)
+    if 0xDC80 <= number <= 0xDCFF:  # a byte that is no UTF-8, as `os.fsdecode` hands it on
+        return f"\\x{number - 0xDC00:02x}"
+    return char.encode("unicode_escape", "backslashreplace").decode("ascii")

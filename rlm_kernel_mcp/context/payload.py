@@ -1,0 +1,249 @@
+"""Sources to one payload: the bytes that a kernel loads as its context, and what is known of them.
+
+Is: one read of every file, in small blocks, that hashes, tells the encoding and (for several files) lays the
+bytes one after the other into an unlinked temporary file. Is not: decoding; the kernel does that.
+Above: the session, in a worker thread, which sends `data` or `descriptor` as `wire.LOAD_CONTEXT`.
+Below: `paths.py`, `text.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, Literal, NamedTuple
+
+from rlm_kernel_mcp.context.paths import cause, open_below, refusal, shown
+from rlm_kernel_mcp.context.sources import Skipped, Source, Sources, too_large
+from rlm_kernel_mcp.context.text import BINARY, EncodingDetector
+from rlm_kernel_mcp.errors import ContextDenied, ContextNotFound, ContextTooLarge, InvalidInput
+
+BLOCK_BYTES: Final = 1 << 16
+"""Read at once. Larger blocks are slower: block and decoded text then leave the processor's cache."""
+
+TEXT_NAME: Final = "context"
+"""Name of the one document of an inline text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One document of a payload. `encoding` is a Python codec; decode with `errors="surrogatepass"`."""
+
+    name: str
+    byte_count: int
+    encoding: str
+
+
+@dataclass(slots=True)
+class Payload:
+    """A context on its way to a kernel: `data`, or else `descriptor`, holds the documents' bytes from offset 0.
+
+    The descriptor is read-only and belongs to the payload (`close`); only the first `byte_count`
+    bytes count. `sha256` is over these bytes, before any decoding.
+    """
+
+    kind: Literal["text", "documents"]
+    documents: tuple[Document, ...]
+    byte_count: int
+    sha256: str
+    data: bytes | None
+    descriptor: int | None
+    skipped: Skipped
+    state: _State | None = None
+    """State of the caller's file when it was hashed, where `descriptor` is that file; None for bytes of our own."""
+
+    @property
+    def encodings(self) -> dict[str, int]:
+        """Number of documents by encoding."""
+        return dict(Counter(document.encoding for document in self.documents))
+
+    def has_changed(self) -> bool:
+        """Whether the file was written to since it was hashed. Ask after the kernel has loaded it.
+
+        If so, what the kernel read may be neither the old text nor the new: `build_payload` with `copy=True`.
+        """
+        return self.descriptor is not None and self.state is not None and _state(self.descriptor) != self.state
+
+    def close(self) -> None:
+        """Give the descriptor back. Safe to call twice."""
+        descriptor, self.descriptor = self.descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def text_payload(text: str) -> Payload:
+    """The payload of an inline text, kept as it is: lone surrogates travel as three bytes each."""
+    data = text.encode("utf-8", "surrogatepass")
+    document = Document(TEXT_NAME, len(data), "utf-8")
+    digest = hashlib.sha256(data).hexdigest()
+    return Payload("text", (document,), len(data), digest, data, None, Skipped())
+
+
+def build_payload(sources: Sources, *, copy: bool = False) -> Payload:
+    """Read all files once. One file stays where it is, and its own descriptor is handed on; several are copied.
+
+    A file that was found in a folder or by a glob and is binary, or cannot be read any more, is skipped.
+    `copy`: copy a single file too. This happens by itself where it is written to meanwhile.
+
+    Raises:
+        InvalidInput: a file that was named itself is binary.
+        ContextNotFound: a named file is gone, or no file is left.
+        ContextDenied: a named file cannot be read, or something else has taken its place.
+        ContextTooLarge: there is more than `max_bytes`, or no room for the copy.
+    """
+    reading = _Reading(sources)
+    if len(sources.files) == 1 and not copy and (payload := reading.in_place(sources.files[0])):
+        return payload
+    return reading.copied()
+
+
+class _Reading:
+    """The state of one `build_payload`."""
+
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+        self._skipped = replace(sources.skipped, first=list(sources.skipped.first))
+        self._hash = hashlib.sha256()
+        self._bytes = 0
+
+    def in_place(self, source: Source) -> Payload | None:
+        """The payload that shares the file itself; None if that does not hold still."""
+        document = None
+        with ExitStack() as opened, self._skipping(source):
+            descriptor = open_below(source.real, source.given or source.name, self._sources.roots)
+            opened.callback(os.close, descriptor)
+            before = _state(descriptor)
+            document = self._read(source, descriptor, None)
+            # A file of /proc, and one being written to, is not as large as its status says.
+            if document is not None and before == _state(descriptor) and before.size == document.byte_count:
+                opened.pop_all()
+                return self._payload([document], descriptor, before)
+        if document is None:
+            raise self._nothing()
+        self._rewind(hashlib.sha256(), 0)
+        return None
+
+    def copied(self) -> Payload:
+        """The payload that holds copies, in an unlinked file of its own."""
+        documents = []
+        with ExitStack() as opened:
+            writer, reader = _unlinked_file()
+            opened.callback(os.close, reader)
+            with os.fdopen(writer, "wb", buffering=0) as copy:
+                for source in self._sources.files:
+                    start = self._hash.copy(), self._bytes
+                    document = self._copy(source, writer)
+                    if document is not None:
+                        documents.append(document)
+                    else:
+                        self._rewind(*start)
+                        copy.truncate(self._bytes)
+            if not documents:
+                raise self._nothing()
+            opened.pop_all()
+            return self._payload(documents, reader, None)
+
+    def _copy(self, source: Source, writer: int) -> Document | None:
+        document = None
+        with self._skipping(source):
+            descriptor = open_below(source.real, source.given or source.name, self._sources.roots)
+            try:
+                document = self._read(source, descriptor, writer)
+            finally:
+                os.close(descriptor)
+        return document
+
+    def _read(self, source: Source, descriptor: int, writer: int | None) -> Document | None:
+        detector = EncodingDetector()
+        size = 0
+        while block := os.pread(descriptor, BLOCK_BYTES, size):
+            if self._bytes + len(block) > self._sources.max_bytes:
+                raise too_large(self._bytes + len(block), self._sources.max_bytes)
+            self._hash.update(block)
+            detector.feed(block)
+            if detector.is_binary:
+                break
+            if writer is not None:
+                _write(writer, block, self._bytes)
+            size += len(block)
+            self._bytes += len(block)
+        encoding = detector.finish()
+        if encoding != BINARY:
+            return Document(source.name, size, encoding)
+        if source.given is not None:
+            raise InvalidInput(
+                f"{shown(source.given)} is binary: it has a NUL byte in its first 64 KB and is not UTF-16 or UTF-32.",
+                "Give text files; a folder or pattern skips the binary ones by itself.",
+            )
+        self._skipped.add(source.name, "binary")
+        return None
+
+    @contextmanager
+    def _skipping(self, source: Source) -> Iterator[None]:
+        """A file that cannot be read is an error where it was named itself, else it is skipped."""
+        try:
+            yield
+        except (OSError, ContextDenied) as error:
+            if source.given is not None:
+                raise refusal(source.given, error) if isinstance(error, OSError) else error from error
+            self._skipped.add(source.name, cause(error) if isinstance(error, OSError) else "replaced meanwhile")
+
+    def _rewind(self, hash_then: hashlib._Hash, bytes_then: int) -> None:
+        self._hash, self._bytes = hash_then, bytes_then
+
+    def _payload(self, documents: list[Document], descriptor: int, state: _State | None) -> Payload:
+        digest = self._hash.hexdigest()
+        return Payload("documents", tuple(documents), self._bytes, digest, None, descriptor, self._skipped, state)
+
+    def _nothing(self) -> ContextNotFound:
+        return ContextNotFound(
+            f"None of the files that context_paths mean ({len(self._sources.files):,}) is a text that can be read; "
+            f"skipped: {self._skipped.count:,}, such as {self._skipped.last}.",
+            "Give the paths of text files, or of folders that hold some.",
+        )
+
+
+class _State(NamedTuple):
+    """What changes when a file is written to."""
+
+    size: int
+    modified_ns: int
+    changed_ns: int
+
+
+def _state(descriptor: int) -> _State:
+    status = os.fstat(descriptor)
+    return _State(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def _unlinked_file() -> tuple[int, int]:
+    """A writing and a reading descriptor of an empty temporary file that has no name any more."""
+    try:
+        writer, name = tempfile.mkstemp(prefix="rlm-context-")
+        # The kernel gets a descriptor that cannot write: it must not be able to fill the disk.
+        reader = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+        Path(name).unlink()
+    except OSError as error:
+        raise _no_room(error) from error
+    return writer, reader
+
+
+def _write(writer: int, block: bytes, offset: int) -> None:
+    done = 0
+    try:
+        while done < len(block):
+            done += os.pwrite(writer, memoryview(block)[done:], offset + done)
+    except OSError as error:
+        raise _no_room(error) from error
+
+
+def _no_room(error: OSError) -> ContextTooLarge:
+    return ContextTooLarge(
+        f"The files cannot be laid together in the temporary folder: {cause(error)}.",
+        "Give one file, or tell the user to free room in the temporary folder, or to set TMPDIR to a larger one.",
+    )

@@ -1,0 +1,321 @@
+"""Files become one descriptor that holds their bytes, with a hash and encodings that are true of just these bytes."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from rlm_kernel_mcp.context.payload import Document, Payload, build_payload, text_payload
+from rlm_kernel_mcp.context.sources import Sources, resolve_sources
+from rlm_kernel_mcp.errors import ContextDenied, ContextNotFound, ContextTooLarge, InvalidInput, RequestRefused
+
+
+def resolve(root: Path, *paths: str, max_bytes: int = 100_000_000) -> Sources:
+    return resolve_sources(paths, roots=(root,), working_dir=root, max_bytes=max_bytes)
+
+
+def held_bytes(payload: Payload) -> bytes:
+    assert payload.descriptor is not None
+    return os.pread(payload.descriptor, payload.byte_count + 1_000, 0)
+
+
+def open_descriptors() -> set[Path]:
+    return set(Path("/proc/self/fd" if sys.platform == "linux" else "/dev/fd").iterdir())
+
+
+@pytest.fixture(autouse=True)
+def no_descriptor_is_left() -> Iterator[None]:
+    """Every test here gives back what it opened, also when it was refused."""
+    before = open_descriptors()
+    yield
+    assert open_descriptors() == before
+
+
+@contextmanager
+def unprivileged_folder() -> Iterator[Path]:
+    """A folder of a user whom modes bind; the block runs as this user."""
+    folder = Path(tempfile.mkdtemp(prefix="rlm-test-"))
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.chown(folder, 65534, 65534)
+        os.setegid(65534)
+        os.seteuid(65534)
+    try:
+        yield folder
+    finally:
+        if is_root:
+            os.seteuid(0)
+            os.setegid(0)
+        shutil.rmtree(folder)
+
+
+def test_one_file_is_handed_on_as_it_is(tmp_path: Path) -> None:
+    """The kernel gets the file itself, to read only, from its beginning; nothing is copied."""
+    data = "Zeile\r\nß\x1a\n".encode()
+    (tmp_path / "a.txt").write_bytes(data)
+    with closing(build_payload(resolve(tmp_path, "a.txt"))) as payload:
+        assert payload.descriptor is not None
+        assert payload.kind == "documents"
+        assert payload.documents == (Document("a.txt", len(data), "utf-8"),)
+        assert (payload.byte_count, payload.sha256) == (len(data), hashlib.sha256(data).hexdigest())
+        assert os.fstat(payload.descriptor).st_ino == (tmp_path / "a.txt").stat().st_ino
+        assert os.lseek(payload.descriptor, 0, os.SEEK_CUR) == 0
+        assert fcntl.fcntl(payload.descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY
+        assert held_bytes(payload) == data
+
+
+def test_several_files_stand_one_after_the_other_in_a_file_without_a_name(tmp_path: Path) -> None:
+    """Raw bytes, nothing between them, each with its own encoding; the kernel cannot write to them."""
+    contents = {
+        "a.txt": b"no line feed",
+        "b.txt": "\ufeffmit Marke\n".encode(),
+        "c.txt": "zwei\r\n".encode("utf-16"),
+        "d.txt": b"",
+        "e.txt": b"caf\xe9\n",
+        "f.txt": b"x" * 3_000_000,
+    }
+    for name, data in contents.items():
+        (tmp_path / name).write_bytes(data)
+    with closing(build_payload(resolve(tmp_path, "."))) as payload:
+        whole = b"".join(contents.values())
+        assert payload.descriptor is not None
+        assert payload.documents == (
+            Document("a.txt", 12, "utf-8"),
+            Document("b.txt", 13, "utf-8-sig"),
+            Document("c.txt", 14, "utf-16"),
+            Document("d.txt", 0, "utf-8"),
+            Document("e.txt", 5, "latin-1"),
+            Document("f.txt", 3_000_000, "utf-8"),
+        )
+        assert payload.encodings == {"utf-8": 3, "utf-8-sig": 1, "utf-16": 1, "latin-1": 1}
+        assert (payload.byte_count, payload.sha256) == (len(whole), hashlib.sha256(whole).hexdigest())
+        assert held_bytes(payload) == whole
+        assert os.fstat(payload.descriptor).st_nlink == 0
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.write(payload.descriptor, b"x")
+
+
+def test_binary_files_of_a_folder_are_skipped_without_a_trace_in_the_bytes(tmp_path: Path) -> None:
+    """Also where a file is known as binary only at its end, its bytes are neither in the copy nor in the hash."""
+    late = b"\xff\xfe" + b"a\x00" * 1_500_000 + b"!"  # looks like UTF-16 up to its last, odd byte
+    for name, data in {"a.txt": b"A", "b.bin": b"\x7fELF\x00", "c.bin": late, "d.txt": b"D"}.items():
+        (tmp_path / name).write_bytes(data)
+    with closing(build_payload(resolve(tmp_path, "."))) as payload:
+        assert [document.name for document in payload.documents] == ["a.txt", "d.txt"]
+        assert payload.sha256 == hashlib.sha256(b"AD").hexdigest()
+        assert held_bytes(payload) == b"AD"
+        assert payload.skipped.first == ["b.bin: binary", "c.bin: binary"]
+
+
+def test_a_binary_file_is_refused_where_it_is_named(tmp_path: Path) -> None:
+    """Alone, among others, or as the only one of a pattern: the message says what it is."""
+    (tmp_path / "a.txt").write_text("a")
+    (tmp_path / "b.bin").write_bytes(b"\x00")
+    for paths in (["b.bin"], ["a.txt", "b.bin"]):
+        with pytest.raises(InvalidInput, match=r"'b\.bin' is binary"):
+            build_payload(resolve(tmp_path, *paths))
+    with pytest.raises(ContextNotFound, match=r"skipped: 1, such as b\.bin: binary"):
+        build_payload(resolve(tmp_path, "*.bin"))
+
+
+def test_a_file_that_went_after_it_was_found_is_refused_or_skipped(tmp_path: Path) -> None:
+    """By its own name it is missing; of a folder the others are loaded."""
+    for name in ("a.txt", "b.txt", "c.txt"):
+        (tmp_path / name).write_text(name)
+    folder, alone = resolve(tmp_path, "."), resolve(tmp_path, "b.txt")
+    (tmp_path / "b.txt").unlink()
+    (tmp_path / "c.txt").unlink()
+    os.mkfifo(tmp_path / "c.txt")
+    with pytest.raises(ContextNotFound, match=r"'b\.txt' does not exist"):
+        build_payload(alone)
+    with closing(build_payload(folder)) as payload:
+        assert held_bytes(payload) == b"a.txt"
+        assert payload.skipped.first == ["b.txt: gone", "c.txt: replaced meanwhile"]
+
+
+def test_a_file_swapped_for_a_link_to_outside_is_never_read(tmp_path: Path) -> None:
+    """Between finding and reading, neither the file nor its folder can be led out of the root."""
+    root = tmp_path / "root"
+    (root / "d").mkdir(parents=True)
+    (root / "d/secret.txt").write_text("inner")
+    (tmp_path / "secret.txt").write_text("secret")
+    found = resolve(root, "d/secret.txt")
+    (root / "d/secret.txt").unlink()
+    (root / "d/secret.txt").symlink_to(tmp_path / "secret.txt")
+    with pytest.raises((ContextDenied, ContextNotFound)):
+        build_payload(found)
+    (root / "d/secret.txt").unlink()
+    (root / "d").rmdir()
+    (root / "d").symlink_to(tmp_path)
+    with pytest.raises(ContextDenied, match=r"'d/secret\.txt' was replaced"):
+        build_payload(found)
+
+
+def test_what_modes_forbid_is_denied_by_name_and_skipped_in_a_folder() -> None:
+    """Permission is asked when the file is opened."""
+    with unprivileged_folder() as folder:
+        (folder / "a.txt").write_text("a")
+        (folder / "closed.txt").write_text("b")
+        (folder / "closed.txt").chmod(0o000)
+        with pytest.raises(ContextDenied, match=r"'closed\.txt' cannot be read: permission denied"):
+            build_payload(resolve(folder, "closed.txt"))
+        with closing(build_payload(resolve(folder, "."))) as payload:
+            assert held_bytes(payload) == b"a"
+            assert payload.skipped.first == ["closed.txt: permission denied"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+def test_files_whose_status_says_nothing_of_their_size_are_copied() -> None:
+    """A file of /proc says that it is empty; one that can be opened but not read is denied."""
+    proc = Path("/proc/self").resolve()
+    with closing(build_payload(resolve(proc, "status"))) as payload:
+        assert held_bytes(payload).startswith(b"Name:")
+        assert payload.byte_count == payload.documents[0].byte_count > 100
+    with pytest.raises(ContextDenied, match="'mem' cannot be read: input/output error"):
+        build_payload(resolve(proc, "mem"))
+
+
+def test_a_file_that_is_written_to_is_noticed(tmp_path: Path) -> None:
+    """`has_changed` tells the session that what the kernel read may not be what was hashed; a copy holds still."""
+    path = tmp_path / "log.txt"
+    path.write_bytes(b"one\n")
+    with closing(build_payload(resolve(tmp_path, "log.txt"))) as shared:
+        assert not shared.has_changed()
+        with path.open("ab") as log:
+            log.write(b"two\n")
+        assert shared.has_changed()
+    with closing(build_payload(resolve(tmp_path, "log.txt"), copy=True)) as copied:
+        path.write_bytes(b"three")
+        assert not copied.has_changed()
+        assert held_bytes(copied) == b"one\ntwo\n"
+
+
+def test_a_file_that_grows_while_it_is_read_gives_bytes_and_hash_that_agree(tmp_path: Path) -> None:
+    """Whatever moment is caught: shared and unchanged, or copied, the hash is of the bytes handed on."""
+    path = tmp_path / "log.txt"
+    path.write_bytes(b"line\n" * 200_000)
+    stop = threading.Event()
+
+    def grow() -> None:
+        with path.open("ab", buffering=0) as log:
+            while not stop.is_set() and log.tell() < 20_000_000:
+                log.write(b"more\n" * 1_000)
+
+    writer = threading.Thread(target=grow)
+    writer.start()
+    try:
+        for _ in range(20):
+            with closing(build_payload(resolve(tmp_path, "log.txt"))) as payload:
+                data = held_bytes(payload)[: payload.byte_count]
+                if not payload.has_changed():
+                    assert hashlib.sha256(data).hexdigest() == payload.sha256
+    finally:
+        stop.set()
+        writer.join()
+
+
+def test_a_context_that_grew_above_the_limit_is_refused(tmp_path: Path) -> None:
+    """The limit holds for the bytes that are read, not only for the sizes that were listed."""
+    (tmp_path / "a.txt").write_bytes(b"1234")
+    found = resolve(tmp_path, "a.txt", max_bytes=5)
+    (tmp_path / "a.txt").write_bytes(b"123456")
+    with pytest.raises(ContextTooLarge, match="at least 6 bytes; the limit is 5 bytes"):
+        build_payload(found)
+
+
+@pytest.mark.parametrize("missing", ["/dev/full-of-nothing", "/proc"])
+def test_a_temporary_folder_that_cannot_take_the_copy_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    """The user is told what to free or to set, instead of an internal error."""
+    (tmp_path / "a.txt").write_text("a")
+    monkeypatch.setattr(tempfile, "tempdir", missing)
+    with pytest.raises(ContextTooLarge, match="temporary folder") as refused:
+        build_payload(resolve(tmp_path, "a.txt"), copy=True)
+    assert "TMPDIR" in refused.value.next_step
+
+
+def test_a_copy_that_finds_no_more_room_is_said(tmp_path: Path) -> None:
+    """A full disk, here a file size limit, is an error of the contract and leaves nothing behind."""
+    program = f"""
+import resource, tempfile
+from pathlib import Path
+from rlm_kernel_mcp.context.payload import build_payload
+from rlm_kernel_mcp.context.sources import resolve_sources
+from rlm_kernel_mcp.errors import ContextTooLarge
+root = Path({str(tmp_path)!r})
+tempfile.tempdir = str(root)
+for name in "ab":
+    (root / name).write_bytes(b"x" * 2_000_000)
+resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, 3_000_000))
+try:
+    build_payload(resolve_sources(["."], roots=(root,), working_dir=root, max_bytes=10**9))
+except ContextTooLarge as error:
+    print(error.message, sorted(path.name for path in root.iterdir()))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "The files cannot be laid together in the temporary folder: file too large. ['a', 'b']\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="VmHWM is Linux's")
+@pytest.mark.parametrize("paths", [["big.txt"], ["big.txt", "small.txt"]])
+def test_the_hosts_memory_does_not_grow_with_the_context(tmp_path: Path, paths: list[str]) -> None:
+    """Reading 64 MB, shared or copied, raises the peak by some blocks of 1 MB."""
+    with (tmp_path / "big.txt").open("wb") as big:
+        for _ in range(64):
+            big.write("é".encode() * (1 << 19))
+    (tmp_path / "small.txt").write_text("x")
+    program = f"""
+import re
+from pathlib import Path
+from rlm_kernel_mcp.context.payload import build_payload
+from rlm_kernel_mcp.context.sources import resolve_sources
+def peak_kb(): return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+def load(paths):
+    root = Path({str(tmp_path)!r})
+    return build_payload(resolve_sources(paths, roots=(root,), working_dir=root, max_bytes=10**9)).byte_count
+load(["small.txt"])
+before = peak_kb()
+load({paths!r})
+print(peak_kb() - before)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert int(done.stdout) < 12_000
+
+
+@pytest.mark.parametrize("text", ["", "a", "Zeile\r\n\x00\ufeff😀", "\ud800 \udfff lone"])
+def test_an_inline_text_is_kept_as_it_is(text: str) -> None:
+    """NUL, marks, carriage returns and lone surrogates come back out of the bytes."""
+    payload = text_payload(text)
+    assert payload.data is not None
+    assert payload.data.decode(payload.documents[0].encoding, "surrogatepass") == text
+    assert payload.documents == (Document("context", len(payload.data), "utf-8"),)
+    assert (payload.kind, payload.descriptor, payload.byte_count) == ("text", None, len(payload.data))
+    assert payload.sha256 == hashlib.sha256(payload.data).hexdigest()
+    assert not payload.has_changed()
+    payload.close()
+
+
+def test_every_refusal_leaves_no_temporary_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The copy has no name from its first moment on."""
+    room = tmp_path / "room"
+    room.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(room))
+    (tmp_path / "a.txt").write_text("a")
+    (tmp_path / "b.bin").write_bytes(b"\x00")
+    with pytest.raises(RequestRefused):
+        build_payload(resolve(tmp_path, "a.txt", "b.bin"))
+    with closing(build_payload(resolve(tmp_path, "*.*"))) as payload:
+        assert held_bytes(payload) == b"a"
+        assert list(room.iterdir()) == []

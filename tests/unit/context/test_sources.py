@@ -1,0 +1,403 @@
+"""What a request for `context_paths` means: which files, in which order, under which names, and what is refused."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from rlm_kernel_mcp.context import listing, sources
+from rlm_kernel_mcp.context.paths import open_below
+from rlm_kernel_mcp.context.sources import Sources, resolve_sources
+from rlm_kernel_mcp.errors import ContextDenied, ContextNotFound, ContextTooLarge, InvalidInput, RequestRefused
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """An allowed root beside a folder that is not."""
+    folder = tmp_path / "allowed"
+    folder.mkdir()
+    secret = tmp_path / "outside"
+    secret.mkdir()
+    (secret / "secret.txt").write_text("secret")
+    return folder
+
+
+def write(root: Path, *names: str, data: bytes = b"text\n") -> None:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+
+def resolve(root: Path, *paths: str, working_dir: Path | None = None, max_bytes: int = 1_000_000) -> Sources:
+    return resolve_sources(paths, roots=(root,), working_dir=working_dir or root, max_bytes=max_bytes)
+
+
+def names(found: Sources) -> list[str]:
+    return [source.name for source in found.files]
+
+
+@contextmanager
+def without_root_rights() -> Iterator[None]:
+    """Run as a user whom file modes bind, also where the tests run as root."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.setegid(65534)
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+
+
+@pytest.fixture
+def open_root() -> Iterator[Path]:
+    """A root that the user of `without_root_rights` owns and can reach."""
+    folder = Path(tempfile.mkdtemp(prefix="rlm-test-"))
+    if os.geteuid() == 0:
+        os.chown(folder, 65534, 65534)
+    yield folder
+    for path in [folder, *folder.iterdir()]:
+        path.chmod(0o700)
+    shutil.rmtree(folder)
+
+
+def test_paths_keep_their_order_and_folders_are_sorted_by_name(root: Path) -> None:
+    """`cat b a` stays b, a; inside a folder the order is that of the paths."""
+    write(root, "b.txt", "a.txt", "d/2.txt", "d/10.txt", "d/sub/1.txt", "d/Z.txt")
+    found = resolve(root, "b.txt", "d", "a.txt")
+    assert names(found) == ["b.txt", "d/10.txt", "d/2.txt", "d/Z.txt", "d/sub/1.txt", "a.txt"]
+
+
+def test_each_file_is_taken_once_however_often_it_is_reached(root: Path) -> None:
+    """By itself, by its folder, by a glob, by another spelling and by a link."""
+    write(root, "d/a.txt", "d/b.txt")
+    (root / "d" / "0-link.txt").symlink_to("a.txt")
+    (root / "other.txt").symlink_to("d/b.txt")
+    found = resolve(root, "d", "./d/a.txt", str(root / "d/b.txt"), "d/*.txt", "other.txt", "d/../d")
+    assert names(found) == ["d/a.txt", "d/b.txt"]
+
+
+def test_a_name_is_relative_to_the_working_directory_else_to_the_root(tmp_path: Path, root: Path) -> None:
+    """An agent can use the name: it is the path that it would write itself."""
+    write(root, "logs/a.txt")
+    inside = resolve(root, str(root / "logs/a.txt"), working_dir=root / "logs")
+    above = resolve(root, "allowed/logs", working_dir=tmp_path)
+    elsewhere = resolve(root, str(root / "logs/a.txt"), working_dir=tmp_path / "outside")
+    through_parent = resolve(root, "../allowed/logs", working_dir=tmp_path / "outside")
+    assert [names(one) for one in (inside, above, elsewhere, through_parent)] == [
+        ["a.txt"],
+        ["allowed/logs/a.txt"],
+        ["logs/a.txt"],
+        ["logs/a.txt"],
+    ]
+
+
+def test_names_are_unique_over_several_roots(tmp_path: Path) -> None:
+    """Two roots may each hold an a.txt; both are documents."""
+    for folder in ("one", "two"):
+        write(tmp_path / folder, "a.txt")
+    roots = (tmp_path / "one", tmp_path / "two")
+    found = resolve_sources([str(one) for one in roots], roots=roots, working_dir=Path("/"), max_bytes=100)
+    renamed = resolve_sources(
+        [str(one) for one in roots], roots=roots, working_dir=tmp_path / "elsewhere", max_bytes=100
+    )
+    assert len(set(names(found))) == 2
+    assert names(renamed) == ["a.txt", "a.txt (2)"]
+
+
+def test_names_are_printable_whatever_the_file_system_holds(root: Path) -> None:
+    """Line feeds, escapes, right-to-left marks and bytes that are no UTF-8 become backslash escapes."""
+    for name in (b"new\nline", b"\x1b[2J", b"\xff\xfe", "a\u202eb".encode(), "grün".encode()):
+        (root / os.fsdecode(name)).write_text("x")
+    found = resolve(root, ".")
+    assert sorted(names(found)) == sorted(["new\\nline", "\\x1b[2J", "\\xff\\xfe", "a\\u202eb", "grün"])
+    assert all(name.isprintable() for name in names(found))
+
+
+def test_hidden_entries_count_only_where_they_are_named(root: Path) -> None:
+    """A folder leaves them out and says so; a path or a pattern with the dot takes them."""
+    write(root, "a.txt", ".env", ".git/config", "sub/.b.txt")
+    found = resolve(root, ".")
+    assert names(found) == ["a.txt"]
+    assert found.skipped.count == 3
+    assert sorted(found.skipped.first) == [".env: hidden", ".git: hidden", "sub/.b.txt: hidden"]
+    assert names(resolve(root, ".env", ".git")) == [".env", ".git/config"]
+    assert names(resolve(root, ".*")) == [".env"]
+    assert names(resolve(root, "**/.b*")) == ["sub/.b.txt"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("*.txt", ["a.txt", "b.txt"]),
+        ("?.txt", ["a.txt", "b.txt"]),
+        ("[!a].txt", ["b.txt"]),
+        ("**/*.txt", ["a.txt", "b.txt", "d/c.txt", "d/e/f.txt"]),
+        ("**", ["a.txt", "b.txt", "d/c.txt", "d/e/f.txt", "d/e/g.md"]),
+        ("**/**/**", ["a.txt", "b.txt", "d/c.txt", "d/e/f.txt", "d/e/g.md"]),
+        ("d/**", ["d/c.txt", "d/e/f.txt", "d/e/g.md"]),
+        ("d/**/*", ["d/c.txt", "d/e/f.txt", "d/e/g.md"]),
+        ("**/e/*", ["d/e/f.txt", "d/e/g.md"]),
+        ("*/e/**/*.md", ["d/e/g.md"]),
+        ("*/*", ["d/c.txt"]),
+        ("./d/./*.txt", ["d/c.txt"]),
+        ("d/../*.txt", ["a.txt", "b.txt"]),
+    ],
+)
+def test_a_pattern_matches_files(root: Path, pattern: str, expected: list[str]) -> None:
+    """`*`, `?`, `[...]` within a name, `**` over any number of folders; folders themselves are not taken."""
+    write(root, "a.txt", "b.txt", "d/c.txt", "d/e/f.txt", "d/e/g.md")
+    assert names(resolve(root, pattern)) == expected
+    assert names(resolve(root, str(root / pattern))) == expected
+
+
+def test_a_file_whose_name_looks_like_a_pattern_is_that_file(root: Path) -> None:
+    """`data[1].txt` is opened, and does not match data1.txt, if it exists."""
+    write(root, "data[1].txt", "data1.txt")
+    assert names(resolve(root, "data[1].txt")) == ["data[1].txt"]
+
+
+def test_links_inside_the_roots_are_followed_to_files(root: Path) -> None:
+    """A link to a file is that file under the link's name; a link to a folder is entered only where it is named."""
+    write(root, "data/a.txt", "far/b.txt")
+    (root / "data/link.txt").symlink_to("../far/b.txt")
+    (root / "data/folder").symlink_to("../far")
+    found = resolve(root, "data")
+    assert names(found) == ["data/a.txt", "data/link.txt"]
+    assert found.skipped.first == ["data/folder: a link to a folder; name it itself to load it"]
+    assert names(resolve(root, "data/folder")) == ["data/folder/b.txt"]
+    assert names(resolve(root, "data/*/*.txt")) == ["data/folder/b.txt"]
+    with pytest.raises(ContextNotFound):
+        resolve(root, "data/**/b.txt")
+
+
+def test_circles_of_links_end(root: Path) -> None:
+    """A folder that holds itself is walked once; a link to itself is a circle, said as such."""
+    write(root, "d/a.txt")
+    (root / "d/self").symlink_to(".")
+    (root / "d/up").symlink_to("..")
+    (root / "d/one").symlink_to("two")
+    (root / "d/two").symlink_to("one")
+    found = resolve(root, "d")
+    assert names(found) == ["d/a.txt"]
+    assert found.skipped.count == 4
+    assert names(resolve(root, "**/*.txt", "d/*/*/*/*/*.txt")) == ["d/a.txt"]
+    with pytest.raises(ContextNotFound, match="'d/one' leads to no file: its links lead in a circle"):
+        resolve(root, "d/one")
+
+
+@pytest.mark.parametrize(
+    ("path", "error", "message"),
+    [
+        ("gone.txt", ContextNotFound, "'gone.txt' does not exist"),
+        ("gone/gone.txt", ContextNotFound, "'gone/gone.txt' does not exist"),
+        ("a.txt/b", ContextNotFound, "'a.txt/b' does not exist: a part of it that should be a folder is a file"),
+        ("a.txt/*", ContextNotFound, "'a.txt/\\*' does not exist: a part"),
+        ("*.md", ContextNotFound, "The pattern '\\*.md' matches no file"),
+        ("gone/*.md", ContextNotFound, "'gone/\\*.md' does not exist"),
+        ("empty", ContextNotFound, "The folder 'empty' holds no file to load"),
+        ("hidden", ContextNotFound, r"holds no file to load \(1 skipped, such as hidden/.x: hidden\)"),
+        ("dangling", ContextNotFound, "'dangling' does not exist"),
+        ("/etc/passwd", ContextDenied, "'/etc/passwd' lies outside the allowed roots"),
+        ("/etc/no-such-file", ContextDenied, "'/etc/no-such-file' lies outside the allowed roots"),
+        ("/etc/*", ContextDenied, "'/etc/\\*' lies outside the allowed roots"),
+        ("/no-such-folder/*", ContextDenied, "lies outside the allowed roots"),
+        ("../outside/secret.txt", ContextDenied, "'../outside/secret.txt' lies outside"),
+        ("..", ContextDenied, "'..' lies outside the allowed roots"),
+        ("/", ContextDenied, "'/' lies outside the allowed roots"),
+        ("out", ContextDenied, "'out' lies outside the allowed roots"),
+        ("out/secret.txt", ContextDenied, "'out/secret.txt' lies outside the allowed roots"),
+        ("out/*", ContextDenied, "'out/\\*' lies outside the allowed roots"),
+        ("../allowed-too/a.txt", ContextDenied, "lies outside the allowed roots"),
+        ("pipe", ContextDenied, "'pipe' is a FIFO; a context is read from regular files"),
+        ("socket", ContextDenied, "'socket' is a socket"),
+        ("*/../../outside/*", InvalidInput, "'..' after a wildcard"),
+        ("", InvalidInput, "an empty path"),
+        ("a\0b", InvalidInput, r"'a\\x00b' holds a NUL"),
+        ("\ud800", InvalidInput, "lone surrogate"),
+        ("x" * 300, InvalidInput, "longer than this file system allows"),
+        ("x/" * 3_000, InvalidInput, "is 6,000 bytes long; the limit is 4,095 bytes"),
+        (7, InvalidInput, "a value of type int"),
+        (b"a.txt", InvalidInput, "a value of type bytes"),
+    ],
+)
+def test_a_path_that_cannot_be_read_is_refused_by_the_callers_own_name(
+    root: Path, path: str, error: type[RequestRefused], message: str
+) -> None:
+    """The message names the path as given, and no other place of the host."""
+    write(root, "a.txt", "hidden/.x")
+    write(root.parent / "allowed-too", "a.txt")
+    (root / "empty").mkdir()
+    (root / "out").symlink_to("../outside")
+    (root / "dangling").symlink_to("nowhere")
+    os.mkfifo(root / "pipe")
+    with socket.socket(socket.AF_UNIX) as listener:
+        here = Path.cwd()
+        os.chdir(root)  # a socket's path may be 107 bytes long
+        listener.bind("socket")
+        os.chdir(here)
+    with pytest.raises(error, match=message) as refused:
+        resolve(root, path)
+    assert str(root) not in refused.value.message
+
+
+def test_what_a_folder_holds_besides_readable_files_is_skipped_with_its_reason(root: Path) -> None:
+    """Links that lead out, FIFOs and sockets in a folder do not fail it."""
+    write(root, "d/a.txt")
+    os.mkfifo(root / "d/pipe")
+    (root / "d/out.txt").symlink_to("../../outside/secret.txt")
+    (root / "d/gone.txt").symlink_to("nowhere")
+    found = resolve(root, "d")
+    assert names(found) == ["d/a.txt"]
+    assert sorted(found.skipped.first) == [
+        "d/gone.txt: a link that leads to no file (gone)",
+        "d/out.txt: a link that leads outside the allowed roots",
+        "d/pipe: a FIFO",
+    ]
+
+
+def test_only_the_first_twenty_skipped_entries_are_kept(root: Path) -> None:
+    """A folder of many FIFOs does not fill the host's memory or the reply."""
+    write(root, "d/a.txt")
+    for number in range(30):
+        os.mkfifo(root / f"d/pipe{number}")
+    found = resolve(root, "d")
+    assert (found.skipped.count, len(found.skipped.first)) == (30, 20)
+
+
+def test_what_modes_forbid_is_denied_by_name_and_skipped_in_a_folder(open_root: Path) -> None:
+    """Without read permission a named file is denied; in a folder it is not known before it is opened."""
+    write(open_root, "closed.txt", "locked/a.txt", "ok.txt")
+    (open_root / "locked").chmod(0o000)
+    (open_root / "closed.txt").chmod(0o000)
+    with without_root_rights():
+        found = resolve(open_root, ".")
+        with pytest.raises(ContextDenied, match=r"'locked/a\.txt' cannot be read: permission denied"):
+            resolve(open_root, "locked/a.txt")
+        with pytest.raises(ContextDenied, match="'locked' cannot be read: permission denied"):
+            resolve(open_root, "locked")
+    assert names(found) == ["closed.txt", "ok.txt"]
+    assert found.skipped.first == ["locked: permission denied"]
+
+
+def test_a_context_above_the_limit_is_refused_before_it_is_read(root: Path) -> None:
+    """A sparse file of a petabyte costs nothing to refuse."""
+    write(root, "a.txt", "b.txt", data=b"12345678")
+    assert len(resolve(root, ".", max_bytes=16).files) == 2
+    with pytest.raises(ContextTooLarge, match="at least 16 bytes; the limit is 15 bytes"):
+        resolve(root, ".", max_bytes=15)
+    with (root / "sparse").open("wb") as sparse:
+        sparse.truncate(1 << 40)
+    with pytest.raises(ContextTooLarge, match="1,099,511,627,776 bytes"):
+        resolve(root, "sparse")
+
+
+def test_the_number_of_documents_and_of_entries_is_bounded(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder with more files than one context may have is refused while it is walked."""
+    write(root, *(f"d/{number}" for number in range(12)))
+    monkeypatch.setattr(sources, "DOCUMENT_LIMIT", 12)
+    assert len(resolve(root, "d").files) == 12
+    monkeypatch.setattr(sources, "DOCUMENT_LIMIT", 11)
+    with pytest.raises(ContextTooLarge, match="more than 11 files"):
+        resolve(root, "d")
+    with pytest.raises(ContextTooLarge, match="more than 11 files"):
+        resolve(root, *(f"d/{number}" for number in range(12)))
+    monkeypatch.setattr(listing, "ENTRY_LIMIT", 11)
+    with pytest.raises(ContextTooLarge, match="more than 11 folder entries"):
+        resolve(root, "d/*[x]")
+
+
+@pytest.mark.parametrize("paths", [[], ["a"] * 10_001])
+def test_no_path_and_too_many_paths_are_invalid(root: Path, paths: list[str]) -> None:
+    """One request names 1 to 10,000 paths."""
+    with pytest.raises(InvalidInput):
+        resolve(root, *paths)
+
+
+def test_a_folder_deeper_than_any_path_can_name_is_skipped_where_it_ends(root: Path) -> None:
+    """Folders 3,000 deep neither overflow the stack nor fail the request."""
+    write(root, "a.txt")
+    here = Path.cwd()
+    os.chdir(root)
+    try:
+        for _ in range(3_000):
+            Path("dd").mkdir()
+            os.chdir("dd")
+    finally:
+        os.chdir(here)
+    found = resolve(root, ".")
+    assert names(found) == ["a.txt"]
+    assert found.skipped.count == 1
+    assert "file name too long" in found.skipped.first[0]
+    subprocess.run(["rm", "-r", root / "dd"], check=True)  # shutil and pytest do not reach the bottom
+
+
+def test_a_working_directory_reached_by_a_link_names_files_the_same(tmp_path: Path, root: Path) -> None:
+    """Names stay short on macOS too, whose /tmp is a link."""
+    write(root, "d/a.txt")
+    (tmp_path / "link").symlink_to("allowed")
+    assert names(resolve(tmp_path / "link", "d/a.txt", working_dir=tmp_path / "link")) == ["d/a.txt"]
+    assert names(resolve(root, "d/*", working_dir=tmp_path / "link")) == ["d/a.txt"]
+
+
+def test_a_root_that_is_gone_allows_nothing(tmp_path: Path, root: Path) -> None:
+    """A root that was removed while the server runs denies, and does not fail."""
+    write(root, "a.txt")
+    with pytest.raises(ContextDenied):
+        resolve_sources([str(root / "a.txt")], roots=(tmp_path / "gone",), working_dir=root, max_bytes=100)
+
+
+def test_a_link_slipped_in_after_the_check_opens_nothing(root: Path) -> None:
+    """The descriptor itself is asked where it lies, so a folder swapped for a link to outside is refused."""
+    write(root, "d/secret.txt")
+    (root / "d").rename(root / "was")
+    (root / "d").symlink_to("../outside")
+    with pytest.raises(ContextDenied, match="was replaced while it was opened"):
+        open_below(str(root / "d/secret.txt"), "d/secret.txt", (str(root),))
+    (root / "e").symlink_to("../outside/secret.txt")
+    with pytest.raises((OSError, ContextDenied)):
+        open_below(str(root / "e"), "e", (str(root),))
+
+
+def test_a_thread_that_swaps_folder_and_link_never_wins(root: Path) -> None:
+    """Thousands of opens against a swapping thread: each gives the inner file or is refused."""
+    write(root, "d/secret.txt", data=b"inner!")
+    (root / "link").symlink_to("../outside")
+    stop = threading.Event()
+
+    def swap() -> None:
+        while not stop.is_set():
+            (root / "d").rename(root / "kept")
+            (root / "link").rename(root / "d")
+            (root / "d").rename(root / "link")
+            (root / "kept").rename(root / "d")
+
+    swapper = threading.Thread(target=swap)
+    swapper.start()
+    seen, refused = set(), 0
+    try:
+        for _ in range(3_000):
+            try:
+                descriptor = open_below(str(root / "d/secret.txt"), "d/secret.txt", (str(root),))
+            except (OSError, ContextDenied):
+                refused += 1
+                continue
+            seen.add(os.read(descriptor, 10))
+            os.close(descriptor)
+    finally:
+        stop.set()
+        swapper.join()
+    assert seen == {b"inner!"}
+    assert refused > 0
