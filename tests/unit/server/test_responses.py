@@ -1,0 +1,205 @@
+"""What a session answered becomes the contract's JSON object, field by field, or text made for reading."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from mcp.types import CallToolResult, ImageContent, TextContent
+
+from rlm_kernel_mcp.errors import InvalidInput
+from rlm_kernel_mcp.server import responses
+from rlm_kernel_mcp.session import shapes
+
+STEP_FIELDS = {
+    "status",
+    "stdout",
+    "stderr",
+    "result",
+    "error",
+    "updated_vars_summary",
+    "step_index",
+    "duration_ms",
+    "guardrail_stop",
+    "budget",
+    "truncated",
+    "lost",
+}
+LEFT = shapes.Left(steps_left=63, runtime_left_ms=119_000, chars_left=99_000)
+
+
+def a_step(**changes: Any) -> shapes.StepReport:
+    values: dict[str, Any] = {"status": "ok", "step_index": 1, "duration_ms": 12, "budget": LEFT, **changes}
+    return shapes.StepReport(**values)
+
+
+def text_of(result: CallToolResult) -> str:
+    (block,) = (block for block in result.content if isinstance(block, TextContent))
+    return block.text
+
+
+def data_of(result: CallToolResult) -> dict[str, Any]:
+    """The object of a result, after the check that text and structuredContent are the same."""
+    body: dict[str, Any] = json.loads(text_of(result))
+    assert json.loads(json.dumps(result.structured_content)) == body
+    assert not result.is_error
+    assert body["ok"] is True
+    data: dict[str, Any] = body["data"]
+    return data
+
+
+def test_a_step_has_exactly_the_contract_s_fields() -> None:
+    """A note is there only where there is one to read."""
+    assert set(data_of(responses.step(a_step(), "json"))) == STEP_FIELDS
+    assert set(data_of(responses.step(a_step(note="n"), "json"))) == STEP_FIELDS | {"note"}
+
+
+def test_the_json_is_compact_and_keeps_unicode_as_it_is() -> None:
+    """Spaces and escapes cost the model tokens."""
+    text = text_of(responses.step(a_step(stdout="né"), "json"))
+    assert '"stdout":"né"' in text
+    assert ", " not in text
+    assert "\n" not in text
+
+
+def test_what_was_lost_is_named_with_its_reason() -> None:
+    """Pairs become objects."""
+    lost = shapes.Lost("it was killed", (("a", "a lock cannot be kept"),), ("b",))
+    data = data_of(responses.step(a_step(status="timeout", lost=lost), "json"))
+    assert data["lost"] == {
+        "reason": "it was killed",
+        "lost": [{"name": "a", "why": "a lock cannot be kept"}],
+        "restored": ["b"],
+    }
+
+
+@pytest.mark.parametrize("form", ["json", "markdown"])
+def test_pictures_come_as_blocks_and_then_without_structured_content(form: Any) -> None:
+    """Some clients drop pictures where there is structuredContent."""
+    report = a_step(images=(shapes.Image("image/png", "aGk="),))
+    result = responses.step(report, form)
+    assert result.structured_content is None
+    assert [(block.mime_type, block.data) for block in result.content if isinstance(block, ImageContent)] == [
+        ("image/png", "aGk=")
+    ]
+    assert "aGk" not in text_of(result)
+
+
+def test_a_context_tells_what_was_skipped_only_where_something_was() -> None:
+    """The usual answer is the contract's, nothing more."""
+    report = shapes.ContextReport("text", 3, 1, 3, "x", "abc", "abc", (), 0)
+    opened = shapes.Opened("s_1", shapes.Limits(), shapes.Counters(), report, {}, ("re",), ())
+    data = data_of(responses.opened(opened, "json"))
+    assert set(data) == {"session_id", "config", "counters", "context", "namespace", "imports", "walls"}
+    fields = {"kind", "chars", "lines", "bytes", "sha256", "head", "tail", "documents", "document_count"}
+    assert set(data["context"]) == fields
+    assert data["config"] == {
+        "max_steps": 64,
+        "max_runtime_ms": 120_000,
+        "budget_limit": 100_000,
+        "step_timeout_ms": 60_000,
+    }
+
+
+def test_full_fields_of_an_event_are_there_only_in_full_detail() -> None:
+    """A summary of a long session stays short."""
+    event = shapes.TraceEvent("t", 1, "run_repl", "mcp", "ok", "x = 1", 3, {"step_index": 1}, code="x = 1", stdout="")
+    page = shapes.TracePage((event,), None)
+    (summary,) = data_of(responses.trace(page, "json", "summary"))["events"]
+    (full,) = data_of(responses.trace(page, "json", "full"))["events"]
+    assert set(full) - set(summary) == {"code", "stdout", "stderr", "result", "error"}
+
+
+def test_a_listed_session_tells_its_context_in_an_object_of_its_own() -> None:
+    """As the contract has it."""
+    row = shapes.SessionSummary("s_1", "idle", "a", "b", 2, "text", 9, shapes.Counters(2, 3, 4))
+    (data,) = data_of(responses.sessions([row], "json"))["sessions"]
+    assert data["context"] == {"kind": "text", "chars": 9}
+    assert set(data) == {"session_id", "status", "created_at", "last_used_at", "step_index", "context", "counters"}
+
+
+@pytest.mark.parametrize("value", [None, 1.5, "x", [1, {"a": None}], {"k": [True]}, 10**30])
+def test_a_variable_s_json_value_comes_as_it_is(value: object) -> None:
+    """The value itself, null included."""
+    part = shapes.VariableSlice("x", "t", None, value, False, 5, 0, None, False)
+    assert data_of(responses.variable(part, "json"))["value"] == value
+
+
+def test_a_failure_is_marked_and_its_echo_is_made_harmless() -> None:
+    """A message quotes the request, which may hold anything."""
+    result = responses.failure(InvalidInput("bad \x1b[31m \ud800 \u202e"), "json")
+    assert result.is_error
+    error = json.loads(text_of(result))["error"]
+    assert error["code"] == "INVALID_INPUT"
+    assert error["message"] == "bad \\x1b[31m \\ud800 \\u202e"
+    assert set(error) == {"code", "message", "next_step"}
+
+
+def test_markdown_is_one_text_block_and_no_json() -> None:
+    """Status line first, fences, limits last."""
+    report = a_step(
+        status="error",
+        stdout="out\n",
+        error=shapes.StepError("ValueError", "bad", "Traceback\nValueError: bad"),
+        updated_vars_summary=(shapes.Variable("xs", "list", 3),),
+        truncated=shapes.Truncated(stdout=1_200),
+        guardrail_stop="max_steps",
+    )
+    result = responses.step(report, "markdown")
+    assert result.structured_content is None
+    assert len(result.content) == 1
+    text = text_of(result)
+    assert text.startswith("Step 1: raised an exception after 12 ms.")
+    assert "stdout:\n```\nout\n```" in text
+    assert "Bound: `xs` (list, 3)." in text
+    assert "Cut from this answer: 1,200 characters of stdout." in text
+    assert "Stopped by max_steps" in text
+    assert text.endswith("Left: 63 steps, 119,000 ms of run time, 99,000 characters.")
+    assert '{"' not in text
+
+
+@pytest.mark.parametrize("text", ["```", "a ```` b", "`````\nx", "no ticks", ""])
+def test_no_output_can_close_its_fence(text: str) -> None:
+    """The fence is longer than any run of backticks inside."""
+    page = text_of(responses.step(a_step(stdout=f"{text} end"), "markdown"))
+    lines = page.split("\n")
+    fence = lines[lines.index("stdout:") + 1]
+    assert set(fence) == {"`"}
+    assert fence not in f"{text} end"
+    assert page.count(f"\n{fence}\n") == 2
+
+
+def test_every_page_of_markdown_reads_without_gaps() -> None:
+    """Each tool's page says its own most important number."""
+    context = shapes.ContextReport(
+        "documents",
+        1_000,
+        9,
+        1_001,
+        "ab",
+        "head",
+        "tail",
+        (shapes.DocumentInfo("a.txt", 1_000),),
+        3,
+        {},
+        ("b: binary",),
+        1,
+    )
+    walls = (shapes.Wall("rlimits", True, ""), shapes.Wall("landlock", False, "no kernel support"))
+    opened = shapes.Opened("s_1", shapes.Limits(), shapes.Counters(), context, {"context": "text"}, ("re",), walls)
+    page = text_of(responses.opened(opened, "markdown"))
+    assert "1,000 characters in 3 documents" in page
+    assert "- and 2 more" in page
+    assert "- b: binary" in page
+    assert "Wall that does not hold: landlock (no kernel support)." in page
+    part = shapes.VariableSlice("x", "str", 10, "abc", True, 10, 2, 5, True)
+    assert "characters 2 to 5 of 10" in text_of(responses.variable(part, "markdown"))
+    stats = shapes.Stats(1, 2, 3, "a", "b")
+    assert "42 characters, 2 characters of it shown" in text_of(
+        responses.final(shapes.Final("ab", 42, "completed", stats), "markdown")
+    )
+    assert text_of(responses.sessions([], "markdown")).startswith("No sessions")
+    assert text_of(responses.trace(shapes.TracePage((), None), "markdown", "summary")).startswith("No events")
+    refused = text_of(responses.failure(InvalidInput("no", "do this"), "markdown"))
+    assert refused == "INVALID_INPUT: no\n\nNext: do this"

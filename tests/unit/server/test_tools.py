@@ -1,0 +1,154 @@
+"""The edge where exceptions become answers, through the SDK's in-memory client."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+from mcp import Client, MCPError
+
+from rlm_kernel_mcp.errors import SandboxUnavailable, SessionNotFound
+from rlm_kernel_mcp.server import app
+from rlm_kernel_mcp.server.app import build_server
+from rlm_kernel_mcp.session import shapes
+
+if TYPE_CHECKING:
+    from rlm_kernel_mcp.session.registry import Registry
+
+pytestmark = pytest.mark.anyio
+
+
+class FailingRegistry:
+    """Stands where the session layer stands, and fails in the ways that the real one cannot be made to."""
+
+    def __init__(self) -> None:
+        self.closed = 0
+        self.waiting = asyncio.Event()
+        self.cancelled = asyncio.Event()
+
+    async def list_sessions(self) -> list[shapes.SessionSummary]:
+        raise RuntimeError("the secret is in /a/host/path")
+
+    async def interrupt(self, session_id: str) -> shapes.StepReport:
+        raise SessionNotFound(f"There is no session {session_id}.")
+
+    async def get_trace(self, _session_id: str, **_: Any) -> shapes.TracePage:
+        self.waiting.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.cancelled.set()
+        raise AssertionError
+
+    async def close(self) -> None:
+        self.closed += 1
+
+
+def server_over(registry: FailingRegistry, problems: list[Exception] | None = None) -> Any:
+    """The real server; opening its registry first fails with each of the problems."""
+
+    async def open_registry() -> Registry:
+        if problems:
+            raise problems.pop(0)
+        return cast("Registry", registry)
+
+    return build_server(open_registry)
+
+
+async def test_an_unexpected_exception_becomes_an_internal_error_that_tells_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The traceback is for the log."""
+    async with asyncio.timeout(10), Client(server_over(FailingRegistry())) as client:
+        result = await client.call_tool("rlm_list_sessions", {})
+    assert result.is_error
+    assert result.structured_content is not None
+    assert result.structured_content["error"]["code"] == "INTERNAL_ERROR"
+    assert "secret" not in json.dumps(result.structured_content)
+    assert "the secret is in /a/host/path" in caplog.text
+
+
+async def test_a_refused_request_is_answered_in_the_form_it_asked_for() -> None:
+    """Markdown has no structuredContent, in errors too."""
+    async with asyncio.timeout(10), Client(server_over(FailingRegistry())) as client:
+        plain = await client.call_tool("rlm_interrupt", {"session_id": "s_1"})
+        reading = await client.call_tool("rlm_interrupt", {"session_id": "s_1", "response_format": "markdown"})
+        invalid = await client.call_tool("rlm_interrupt", {"response_format": "markdown"})
+    assert plain.structured_content is not None
+    assert plain.structured_content["error"]["code"] == "SESSION_NOT_FOUND"
+    assert reading.is_error
+    assert reading.structured_content is None
+    assert invalid.structured_content is None
+
+
+async def test_a_registry_that_could_not_be_opened_is_tried_again() -> None:
+    """A client never restarts a server: what the user mends must work in the same process."""
+    problems: list[Exception] = [SandboxUnavailable("no walls")]
+    async with asyncio.timeout(10), Client(server_over(FailingRegistry(), problems)) as client:
+        first = await client.call_tool("rlm_interrupt", {"session_id": "s_1"})
+        second = await client.call_tool("rlm_interrupt", {"session_id": "s_1"})
+    assert [result.structured_content["error"]["code"] for result in (first, second) if result.structured_content] == [
+        "SANDBOX_UNAVAILABLE",
+        "SESSION_NOT_FOUND",
+    ]
+
+
+async def test_the_registry_is_not_opened_by_a_client_that_only_says_hello() -> None:
+    """What opening imports must not slow down the first answer."""
+    opened: list[str] = []
+
+    async def open_registry() -> Registry:
+        opened.append("opened")
+        return cast("Registry", FailingRegistry())
+
+    async with asyncio.timeout(10), Client(build_server(open_registry), mode="legacy") as client:
+        assert client.server_info is not None
+        assert client.server_info.name == "rlm-kernel-mcp"
+        assert opened == []
+        await client.list_tools()
+        await client.call_tool("rlm_interrupt", {"session_id": "s_1"})
+    assert opened == ["opened"]
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+async def test_both_protocol_eras_list_and_call_the_same_tools_and_close_the_registry_once(mode: str) -> None:
+    """Codex speaks 2025-06-18; newer clients send no handshake at all."""
+    registry = FailingRegistry()
+    async with asyncio.timeout(10), Client(server_over(registry), mode=mode) as client:
+        listed = await client.list_tools()
+        assert [tool.name for tool in listed.tools][:2] == ["rlm_init_context", "rlm_run_repl"]
+        assert (await client.call_tool("rlm_interrupt", {"session_id": "s"})).is_error
+    assert registry.closed == 1
+
+
+async def test_an_unknown_tool_is_a_protocol_error_that_lists_the_known_ones() -> None:
+    """As the specification has it; Codex shows it to the model too."""
+    async with asyncio.timeout(10), Client(server_over(FailingRegistry())) as client:
+        with pytest.raises(MCPError, match="the tools are: rlm_init_context, "):
+            await client.call_tool("rlm_run", {})
+
+
+async def test_a_caller_with_a_progress_token_is_told_that_the_server_still_works(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Some clients give up on a silent server; a cancelled call cancels the wait."""
+    monkeypatch.setattr(app, "PROGRESS_INTERVAL_S", 0.001)
+    registry = FailingRegistry()
+    told = asyncio.Event()
+
+    async def on_progress(progress: float, total: float | None, message: str | None) -> None:
+        assert message is not None
+        assert message.startswith("waiting")
+        told.set()
+
+    async with asyncio.timeout(10), Client(server_over(registry), mode="legacy") as client:
+        call = asyncio.create_task(
+            client.call_tool("rlm_get_trace", {"session_id": "s"}, progress_callback=on_progress)
+        )
+        await told.wait()
+        call.cancel()
+        await registry.cancelled.wait()
+        await asyncio.wait([call])
+    assert call.cancelled()

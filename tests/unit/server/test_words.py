@@ -1,0 +1,47 @@
+"""What the model is told fits where clients cut, and holds what they drop from schemas."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from rlm_kernel_mcp.server import requests, words
+from rlm_kernel_mcp.server.tools import TABLE, ToolRow
+
+
+def test_the_instructions_say_when_to_use_the_server_before_clients_cut() -> None:
+    """Some show 250 characters, some 2,048."""
+    assert len(words.INSTRUCTIONS) <= 2_048
+    first = words.INSTRUCTIONS[:250]
+    assert "too large" in first
+    assert "kernel" in first
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
+def test_a_description_is_whole_where_clients_cut(row: ToolRow) -> None:
+    """Claude Code cuts at 2,048 characters."""
+    assert len(row.description) <= 2_048
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
+def test_defaults_and_limits_stand_in_the_description(row: ToolRow) -> None:
+    """Codex drops default, minimum and maximum from the schema."""
+    for name, schema in requests.input_schema(row.request)["properties"].items():
+        for bound in ("default", "maximum"):
+            value = schema.get(bound)
+            if isinstance(value, int) and 0 < value < 10**15 and name not in ("step_index", "from_step", "to_step"):
+                assert re.search(rf"\b{value}\b", row.description), (name, bound)
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
+def test_the_shape_of_the_answer_stands_in_the_description(row: ToolRow) -> None:
+    """There is no outputSchema to read it from."""
+    assert "{ok: true, data}" in row.description
+    assert row.listed().output_schema is None
+    assert "}" in row.description.splitlines()[-1]
+
+
+def test_names_are_short_and_safe_for_every_client() -> None:
+    """Snake case, one prefix, at most 40 characters."""
+    assert all(re.fullmatch(r"rlm_[a-z_]{3,36}", row.name) for row in TABLE)
