@@ -1,0 +1,150 @@
+"""The demo's questions answered a second time, in this process and by another method: Python's tokens.
+
+Is: the check of what the session found with `ast` in the kernel. Is not: a parser; it reads logical lines.
+The questions are defined so that both methods must agree to the last line:
+
+- a document's imports: the distinct first parts of the module names in its import statements, relative ones left out
+- a use of a call: the line of NAME in each `.NAME(` outside of f-strings
+- a function's length: from its `def` line to the last line of its last statement
+"""
+
+from __future__ import annotations
+
+import tokenize
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
+from tokenize import TokenInfo
+from typing import Final
+
+TRIVIA: Final = {tokenize.COMMENT, tokenize.NL, tokenize.ENCODING}
+F_STRING: Final = {"FSTRING_START": 1, "TSTRING_START": 1, "FSTRING_END": -1, "TSTRING_END": -1}
+"""From Python 3.12 on f-strings come in several tokens; before, in one."""
+
+Answers = dict[str, list[list[object]]]
+
+
+@dataclass(slots=True)
+class Document:
+    """What the tokens of one document say."""
+
+    imports: set[str] = field(default_factory=set)
+    calls: list[int] = field(default_factory=list)
+    functions: list[tuple[int, int, str]] = field(default_factory=list)
+    """(length in lines, first line, name)"""
+
+
+def answer(texts: Mapping[str, str], call: str) -> Answers:
+    """The three answers, in the shape that the session's `answers` variable has."""
+    documents = {name: read(text, call) for name, text in texts.items()}
+    importers = sorted(((-len(one.imports), name) for name, one in documents.items()))[:10]
+    longest = min(
+        (-length, name, line, what) for name, one in documents.items() for length, line, what in one.functions
+    )
+    return {
+        "importers": [[name, -count] for count, name in importers],
+        "calls": [[name, line] for name, one in sorted(documents.items()) for line in sorted(one.calls)],
+        "longest": [[longest[3], longest[1], longest[2], -longest[0]]],
+    }
+
+
+def report(answers: Answers, call: str) -> str:
+    """The final answer that the session must give, to the character."""
+    ((function, place, line, length),) = answers["longest"]
+    lines = ["Most imports:", *(f"  {count:4} {name}" for name, count in answers["importers"])]
+    lines += [f"Calls of .{call}():", *(f"  {name}:{line}" for name, line in answers["calls"])]
+    lines += [f"Longest function: {function} at {place}:{line}, {length} lines"]
+    return "\n".join(lines)
+
+
+def decoded(path: Path) -> str:
+    """A source's text: UTF-8, its mark left out; what is no UTF-8 keeps each byte as a character."""
+    data = path.read_bytes()
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
+
+
+def read(text: str, call: str) -> Document:
+    """Read one document that is valid Python.
+
+    Raises:
+        tokenize.TokenError: the text is no Python.
+    """
+    found = Document()
+    blocks: list[tuple[int, int, str] | None] = []  # one per open indentation: the function that it is the body of
+    header: tuple[int, int, str] | None = None  # a `def` line whose body has not begun yet
+    last_row = 0
+    for line in logical_lines(text):
+        for kind in (token.type for token in line):
+            if kind == tokenize.INDENT:
+                blocks.append(header)
+                header = None
+            elif kind == tokenize.DEDENT:
+                close(found, blocks.pop(), last_row)
+        close(found, header, last_row)  # its body stood on its own line
+        code = [token for token in line if token.type not in (tokenize.INDENT, tokenize.DEDENT)]
+        if code:
+            read_line(found, code, call)
+            header = function_header(code)
+            last_row = code[-1].end[0]
+    close(found, header, last_row)
+    return found
+
+
+def close(found: Document, function: tuple[int, int, str] | None, last_row: int) -> None:
+    """Note a function that ends on `last_row`."""
+    if function is not None:
+        _, first_row, name = function
+        found.functions.append((last_row - first_row + 1, first_row, name))
+
+
+def logical_lines(text: str) -> Iterator[list[TokenInfo]]:
+    """The tokens of each logical line, led by the indents and dedents before it; f-strings' insides left out."""
+    line: list[TokenInfo] = []
+    depth = 0
+    for token in tokenize.generate_tokens(StringIO(text, newline=None).readline):
+        depth += F_STRING.get(tokenize.tok_name[token.type], 0)
+        if token.type in TRIVIA or (depth and not tokenize.tok_name[token.type].endswith("_START")):
+            continue
+        if token.type in (tokenize.NEWLINE, tokenize.ENDMARKER):
+            yield line
+            line = []
+        else:
+            line.append(token)
+
+
+def function_header(code: list[TokenInfo]) -> tuple[int, int, str] | None:
+    """(0, line, name) if this logical line begins a function."""
+    words = [token.string for token in code[:3]]
+    at = 1 if words[:2] == ["async", "def"] else 0
+    if words[at : at + 1] != ["def"]:
+        return None
+    return 0, code[0].start[0], code[at + 1].string
+
+
+def read_line(found: Document, code: list[TokenInfo], call: str) -> None:
+    """Note the imports and the calls of one logical line."""
+    words = [token.string for token in code]
+    for at, token in enumerate(code):
+        if token.type != tokenize.NAME:
+            continue
+        if token.string == "import":
+            found.imports.update(imported(words, at))
+        elif token.string == call and words[at - 1 : at] == ["."] and words[at + 1 : at + 2] == ["("]:
+            found.calls.append(token.start[0])
+
+
+def imported(words: list[str], at: int) -> Iterator[str]:
+    """First parts of the modules that the statement with `import` at this place names."""
+    start = max((i for i in range(at) if words[i] in (";", ":")), default=-1) + 1
+    if words[start] == "from":
+        if words[start + 1].strip("."):
+            yield words[start + 1]
+        return
+    end = next((i for i in range(at, len(words)) if words[i] == ";"), len(words))
+    for i in range(at + 1, end):
+        if words[i - 1] in ("import", ","):
+            yield words[i]

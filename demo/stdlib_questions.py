@@ -1,0 +1,245 @@
+"""The main job on real input: three questions whose answers need every line of Python's standard library.
+
+Is: an MCP client that does what an agent does, with the real server over stdio: open the sources by path, look,
+define functions, go through the documents in parts, keep everything in variables, read one, finalize, show the trace.
+Is not: a test of the kernel; but what it found is checked against `independent.py`, and it exits 1 if they differ.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import sysconfig
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from mcp import Client, StdioServerParameters
+
+from demo import independent
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+CALL: Final = "get_event_loop"
+PARTS: Final = 8
+NOT_THE_LIBRARY: Final = {"site-packages", "dist-packages", "__pycache__"}
+
+LOOK: Final = """
+names = list(documents)
+print(f"{len(names):,} documents, {len(context):,} characters, {context.count(chr(10)):,} lines; first: {names[:3]}")
+"""
+
+DEFINE: Final = """
+import ast, warnings
+from collections import Counter
+
+warnings.simplefilter("ignore")  # some test data holds doubtful escapes
+import_counts, calls, functions, no_python = Counter(), [], [], []
+
+def nodes(tree):
+    stack = [tree]
+    while stack:
+        node = stack.pop()
+        if type(node).__name__ not in ("JoinedStr", "TemplateStr"):  # f-strings are left out
+            yield node
+            stack.extend(ast.iter_child_nodes(node))
+
+def read(name):
+    try:
+        tree = ast.parse(documents[name])
+    except SyntaxError:
+        no_python.append(name)
+        return
+    imports = set()
+    for node in nodes(tree):
+        match node:
+            case ast.Import():
+                imports.update(alias.name.partition(".")[0] for alias in node.names)
+            case ast.ImportFrom(level=0):
+                imports.add(node.module.partition(".")[0])
+            case ast.Call(func=ast.Attribute(attr="CALL")):
+                calls.append([name, node.func.end_lineno])
+            case ast.FunctionDef() | ast.AsyncFunctionDef():
+                functions.append((node.lineno - node.end_lineno - 1, name, node.lineno, node.name))
+    import_counts[name] = len(imports)
+""".replace("CALL", CALL)
+
+READ_PART: Final = """
+for name in names[{part}::{parts}]:
+    read(name)
+print(f"{{len(import_counts):,}} read, {{len(functions):,}} functions, {{len(calls)}} calls")
+"""
+
+AGGREGATE: Final = """
+length, place, line, function = min(functions)
+answers = {
+    "importers": [[name, count] for name, count in sorted(import_counts.items(), key=lambda x: (-x[1], x[0]))[:10]],
+    "calls": sorted(calls),
+    "longest": [[function, place, line, -length]],
+}
+lines = ["Most imports:", *(f"  {count:4} {name}" for name, count in answers["importers"])]
+lines += ["Calls of .CALL():", *(f"  {name}:{line}" for name, line in answers["calls"])]
+lines += [f"Longest function: {function} at {place}:{line}, {-length} lines"]
+report = "\\n".join(lines)
+len(report)
+""".replace("CALL", CALL)
+
+
+class Agent:
+    """Calls the server's tools, and accounts for every character that came back."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self.chars_received = 0
+        self.session_id = ""
+
+    async def call(self, tool: str, **arguments: object) -> dict[str, Any]:
+        """One tool call; returns the envelope's `data`. A refusal ends the demo with the server's words."""
+        result = await self._client.call_tool(tool, arguments)
+        (block,) = result.content
+        assert block.type == "text"
+        self.chars_received += len(block.text)
+        envelope = json.loads(block.text)
+        if not envelope["ok"]:
+            raise SystemExit(f"{tool}: {envelope['error']['message']} {envelope['error']['next_step']}")
+        data: dict[str, Any] = envelope["data"]
+        return data
+
+    async def step(self, title: str, code: str) -> None:
+        """One step, waited for to its end, with a line on what it printed and how long it took."""
+        started = time.perf_counter()
+        data = await self.call("rlm_run_repl", session_id=self.session_id, code=code)
+        while data["status"] == "running":
+            data = await self.call("rlm_await_step", session_id=self.session_id, step_index=data["step_index"])
+        seconds = time.perf_counter() - started
+        if data["status"] != "ok":
+            raise SystemExit(f"step {data['step_index']} ended with {data['status']}: {data['error'] or data}")
+        said = (data["stdout"] or data["result"] or "").strip()
+        print(f"  {data['step_index']:2}  {title:<12} {seconds:7.2f} s  {said}", flush=True)
+
+
+def main(entries: Sequence[str]) -> int:
+    """Run the session and check it; returns the exit status."""
+    library = Path(sysconfig.get_path("stdlib")).resolve()
+    patterns = context_paths(library, entries)
+    loaded, answers, no_python, final = asyncio.run(run_session(library, patterns))
+    return check(source_texts(library, patterns), loaded, answers, no_python, final)
+
+
+async def run_session(library: Path, patterns: list[str]) -> tuple[dict[str, Any], dict[str, Any], list[str], str]:
+    """Drive one session; returns what it was told of the context, its two variables, and its final answer."""
+    with tempfile.TemporaryDirectory(prefix="rlm-demo-") as state:
+        server = StdioServerParameters(
+            command=str(ROOT / "bin" / "rlm-mcp"),
+            env={"RLM_CONTEXT_ROOTS": str(library), "RLM_STATE_DIR": state},
+            cwd=library,
+        )
+        async with Client(server) as client:
+            agent = Agent(client)
+            loaded = await open_context(agent, patterns)
+            answers, no_python, final = await ask(agent)
+            await show_trace(agent)
+    share = agent.chars_received / loaded["chars"]
+    print(f"\n{agent.chars_received:,} characters reached the client: {share:.3%} of what was loaded.")
+    print(f"\n{final}\n")
+    return loaded, answers, no_python, final
+
+
+def context_paths(library: Path, entries: Sequence[str]) -> list[str]:
+    """Patterns, relative to the library, for its modules and packages, or for the packages named."""
+    packages = sorted(path.name for path in library.iterdir() if path.is_dir() and path.name not in NOT_THE_LIBRARY)
+    with_sources = [name for name in packages if next((library / name).rglob("*.py"), None) and name[0] != "."]
+    return [f"{name}/**/*.py" for name in entries] or ["*.py", *(f"{name}/**/*.py" for name in with_sources)]
+
+
+async def open_context(agent: Agent, patterns: list[str]) -> dict[str, Any]:
+    """Load the sources by path; returns what the server says of the context."""
+    started = time.perf_counter()
+    opened = await agent.call(
+        "rlm_init_context", context_paths=patterns, max_runtime_ms=600_000, step_timeout_ms=300_000
+    )
+    agent.session_id = opened["session_id"]
+    context: dict[str, Any] = opened["context"]
+    seconds = time.perf_counter() - started
+    print(
+        f"Session {agent.session_id}: {context['document_count']:,} documents, {context['chars']:,} characters, "
+        f"{context['lines']:,} lines loaded by path in {seconds:.2f} s\n"
+    )
+    return context
+
+
+async def ask(agent: Agent) -> tuple[dict[str, Any], list[str], str]:
+    """The whole loop; returns the variables `answers` and `no_python`, and the final answer."""
+    await agent.step("look", LOOK)
+    await agent.step("define", DEFINE)
+    for part in range(PARTS):
+        await agent.step(f"read {part + 1} of {PARTS}", READ_PART.format(part=part, parts=PARTS))
+    await agent.step("aggregate", AGGREGATE)
+    variables = [
+        await agent.call("rlm_get_var", session_id=agent.session_id, var_name=name, limit=100_000)
+        for name in ("answers", "no_python")
+    ]
+    final = await agent.call("rlm_finalize", session_id=agent.session_id, final_var_name="report")
+    return variables[0]["value"], variables[1]["value"], final["final_answer"]
+
+
+async def show_trace(agent: Agent) -> None:
+    """The trace, one line an event; it stays readable after the end of the session."""
+    print("\nTrace")
+    trace = await agent.call("rlm_get_trace", session_id=agent.session_id)
+    for event in trace["events"]:
+        used = event["guardrail_snapshot"]["budget_used"]
+        what = f"{event['action']:<12} {event['result_status']:<9} {event['duration_ms']:6} ms"
+        print(f"  {event['ts']}  {what}  {used:6} characters used so far")
+
+
+def source_texts(library: Path, patterns: list[str]) -> dict[str, str]:
+    """The same files, found and read by this process; links that leave the library are not part of it."""
+    files = {path for pattern in patterns for path in library.glob(pattern) if path.resolve().is_relative_to(library)}
+    shown = {path.relative_to(library) for path in files}
+    return {
+        str(path): independent.decoded(library / path)
+        for path in sorted(shown)
+        if not any(part.startswith(".") for part in path.parts)
+    }
+
+
+def check(
+    texts: dict[str, str], loaded: dict[str, Any], answers: dict[str, Any], no_python: list[str], final: str
+) -> int:
+    """Compare all that the session said with this process's own findings; returns the exit status."""
+    started = time.perf_counter()
+    valid = {name: text for name, text in texts.items() if name not in no_python}
+    expected = independent.answer(valid, CALL)
+    compared = {
+        "documents": (loaded["document_count"], len(texts)),
+        "characters": (loaded["chars"], sum(map(len, texts.values()))),
+        "left out as no Python": ([name for name in no_python if is_python(texts[name])], []),
+        "answers": (answers, expected),
+        "final answer": (final, independent.report(expected, CALL)),
+    }
+    wrong = {what: pair for what, pair in compared.items() if pair[0] != pair[1]}
+    for what, (found, ours) in wrong.items():
+        print(f"MISMATCH in {what}: the session has {found!r}, the check {ours!r}", file=sys.stderr)
+    if not wrong:
+        seconds = time.perf_counter() - started
+        print(f"Checked: a second computation over the tokens of {len(valid):,} files agrees in all ({seconds:.1f} s).")
+    return 1 if wrong else 0
+
+
+def is_python(text: str) -> bool:
+    """Whether a text compiles."""
+    try:
+        compile(text, "document", "exec", dont_inherit=True)
+    except (SyntaxError, ValueError):
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="bin/demo", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("package", nargs="*", help="only these packages of the library, such as json (default: all)")
+    raise SystemExit(main(parser.parse_args().package))
