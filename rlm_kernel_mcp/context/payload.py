@@ -23,7 +23,7 @@ from rlm_kernel_mcp.context.sources import Skipped, Source, Sources, too_large
 from rlm_kernel_mcp.context.text import BINARY, EncodingDetector
 from rlm_kernel_mcp.errors import ContextDenied, ContextNotFound, ContextTooLarge, InvalidInput
 
-BLOCK_BYTES: Final = 1 << 16
+BLOCK_BYTES: Final = 1 << 15
 """Read at once. Larger blocks are slower: block and decoded text then leave the processor's cache."""
 
 TEXT_NAME: Final = "context"

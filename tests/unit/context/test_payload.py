@@ -182,6 +182,8 @@ def test_files_whose_status_says_nothing_of_their_size_are_copied() -> None:
     with closing(build_payload(resolve(proc, "status"))) as payload:
         assert held_bytes(payload).startswith(b"Name:")
         assert payload.byte_count == payload.documents[0].byte_count > 100
+        assert payload.descriptor is not None
+        assert os.fstat(payload.descriptor).st_nlink == 0
     with pytest.raises(ContextDenied, match="'mem' cannot be read: input/output error"):
         build_payload(resolve(proc, "mem"))
 
