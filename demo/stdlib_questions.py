@@ -88,6 +88,10 @@ len(report)
 """.replace("CALL", CALL)
 
 
+class SessionFailed(Exception):
+    """The server refused a call, or a step did not end well; the demo has nothing to check."""
+
+
 class Agent:
     """Calls the server's tools, and accounts for every character that came back."""
 
@@ -97,14 +101,18 @@ class Agent:
         self.session_id = ""
 
     async def call(self, tool: str, **arguments: object) -> dict[str, Any]:
-        """One tool call; returns the envelope's `data`. A refusal ends the demo with the server's words."""
+        """One tool call; returns the envelope's `data`.
+
+        Raises:
+            SessionFailed: the server refused, with its words.
+        """
         result = await self._client.call_tool(tool, arguments)
         (block,) = result.content
         assert block.type == "text"
         self.chars_received += len(block.text)
         envelope = json.loads(block.text)
         if not envelope["ok"]:
-            raise SystemExit(f"{tool}: {envelope['error']['message']} {envelope['error']['next_step']}")
+            raise SessionFailed(f"{tool}: {envelope['error']['message']} {envelope['error']['next_step']}")
         data: dict[str, Any] = envelope["data"]
         return data
 
@@ -116,7 +124,7 @@ class Agent:
             data = await self.call("rlm_await_step", session_id=self.session_id, step_index=data["step_index"])
         seconds = time.perf_counter() - started
         if data["status"] != "ok":
-            raise SystemExit(f"step {data['step_index']} ended with {data['status']}: {data['error'] or data}")
+            raise SessionFailed(f"step {data['step_index']} ended with {data['status']}: {data['error'] or data}")
         said = (data["stdout"] or data["result"] or "").strip()
         print(f"  {data['step_index']:2}  {title:<12} {seconds:7.2f} s  {said}", flush=True)
 
@@ -125,8 +133,19 @@ def main(entries: Sequence[str]) -> int:
     """Run the session and check it; returns the exit status."""
     library = Path(sysconfig.get_path("stdlib")).resolve()
     patterns = context_paths(library, entries)
-    loaded, answers, no_python, final = asyncio.run(run_session(library, patterns))
+    try:
+        loaded, answers, no_python, final = asyncio.run(run_session(library, patterns))
+    except BaseExceptionGroup as group:  # the client's task groups wrap what is raised inside of them
+        if (failed := group.subgroup(SessionFailed)) is None:
+            raise
+        print(f"bin/demo: {first_of(failed)}", file=sys.stderr)
+        return 1
     return check(source_texts(library, patterns), loaded, answers, no_python, final)
+
+
+def first_of(failures: BaseException) -> BaseException:
+    """The exception that exception groups were wrapped around."""
+    return first_of(failures.exceptions[0]) if isinstance(failures, BaseExceptionGroup) else failures
 
 
 async def run_session(library: Path, patterns: list[str]) -> tuple[dict[str, Any], dict[str, Any], list[str], str]:

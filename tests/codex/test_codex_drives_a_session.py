@@ -139,7 +139,9 @@ def ask(tool: str, **arguments: object) -> Generator[list[Item], Request, Any]:
 def execute(program: str) -> Generator[list[Item], Request, Any]:
     """One program in code mode, and the tool results that it showed to the model."""
     request = yield [javascript(program)]
-    return [json.loads(text) for text in results_of(request)]
+    texts = results_of(request)
+    assert not texts[0].startswith("Script error"), texts[0]
+    return [json.loads(text) for text in texts]
 
 
 def assert_the_wire_is_the_contract(run: CodexRun) -> None:
