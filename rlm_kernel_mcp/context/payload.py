@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, Self
 
 from rlm_kernel_mcp.context.paths import cause, open_below, refusal, shown
 from rlm_kernel_mcp.context.sources import Skipped, Source, Sources, too_large
@@ -43,7 +43,7 @@ class Document:
 class Payload:
     """A context on its way to a kernel: `data`, or else `descriptor`, holds the documents' bytes from offset 0.
 
-    The descriptor is read-only and belongs to the payload (`close`); only the first `byte_count`
+    The descriptor is read-only and belongs to the payload (`close`, or `with`); only the first `byte_count`
     bytes count. `sha256` is over these bytes, before any decoding.
     """
 
@@ -74,6 +74,12 @@ class Payload:
         descriptor, self.descriptor = self.descriptor, None
         if descriptor is not None:
             os.close(descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
 
 
 def text_payload(text: str) -> Payload:

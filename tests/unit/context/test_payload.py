@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -64,7 +64,7 @@ def test_one_file_is_handed_on_as_it_is(tmp_path: Path) -> None:
     """The kernel gets the file itself, to read only, from its beginning; nothing is copied."""
     data = "Zeile\r\nß\x1a\n".encode()
     (tmp_path / "a.txt").write_bytes(data)
-    with closing(build_payload(resolve(tmp_path, "a.txt"))) as payload:
+    with build_payload(resolve(tmp_path, "a.txt")) as payload:
         assert payload.descriptor is not None
         assert payload.kind == "documents"
         assert payload.documents == (Document("a.txt", len(data), "utf-8"),)
@@ -87,7 +87,7 @@ def test_several_files_stand_one_after_the_other_in_a_file_without_a_name(tmp_pa
     }
     for name, data in contents.items():
         (tmp_path / name).write_bytes(data)
-    with closing(build_payload(resolve(tmp_path, "."))) as payload:
+    with build_payload(resolve(tmp_path, ".")) as payload:
         whole = b"".join(contents.values())
         assert payload.descriptor is not None
         assert payload.documents == (
@@ -111,7 +111,7 @@ def test_binary_files_of_a_folder_are_skipped_without_a_trace_in_the_bytes(tmp_p
     late = b"\xff\xfe" + b"a\x00" * 1_500_000 + b"!"  # looks like UTF-16 up to its last, odd byte
     for name, data in {"a.txt": b"A", "b.bin": b"\x7fELF\x00", "c.bin": late, "d.txt": b"D"}.items():
         (tmp_path / name).write_bytes(data)
-    with closing(build_payload(resolve(tmp_path, "."))) as payload:
+    with build_payload(resolve(tmp_path, ".")) as payload:
         assert [document.name for document in payload.documents] == ["a.txt", "d.txt"]
         assert payload.sha256 == hashlib.sha256(b"AD").hexdigest()
         assert held_bytes(payload) == b"AD"
@@ -139,7 +139,7 @@ def test_a_file_that_went_after_it_was_found_is_refused_or_skipped(tmp_path: Pat
     os.mkfifo(tmp_path / "c.txt")
     with pytest.raises(ContextNotFound, match=r"'b\.txt' does not exist"):
         build_payload(alone)
-    with closing(build_payload(folder)) as payload:
+    with build_payload(folder) as payload:
         assert held_bytes(payload) == b"a.txt"
         assert payload.skipped.first == ["b.txt: gone", "c.txt: replaced meanwhile"]
 
@@ -170,7 +170,7 @@ def test_what_modes_forbid_is_denied_by_name_and_skipped_in_a_folder() -> None:
         (folder / "closed.txt").chmod(0o000)
         with pytest.raises(ContextDenied, match=r"'closed\.txt' cannot be read: permission denied"):
             build_payload(resolve(folder, "closed.txt"))
-        with closing(build_payload(resolve(folder, "."))) as payload:
+        with build_payload(resolve(folder, ".")) as payload:
             assert held_bytes(payload) == b"a"
             assert payload.skipped.first == ["closed.txt: permission denied"]
 
@@ -179,7 +179,7 @@ def test_what_modes_forbid_is_denied_by_name_and_skipped_in_a_folder() -> None:
 def test_files_whose_status_says_nothing_of_their_size_are_copied() -> None:
     """A file of /proc says that it is empty; one that can be opened but not read is denied."""
     proc = Path("/proc/self").resolve()
-    with closing(build_payload(resolve(proc, "status"))) as payload:
+    with build_payload(resolve(proc, "status")) as payload:
         assert held_bytes(payload).startswith(b"Name:")
         assert payload.byte_count == payload.documents[0].byte_count > 100
         assert payload.descriptor is not None
@@ -192,12 +192,12 @@ def test_a_file_that_is_written_to_is_noticed(tmp_path: Path) -> None:
     """`has_changed` tells the session that what the kernel read may not be what was hashed; a copy holds still."""
     path = tmp_path / "log.txt"
     path.write_bytes(b"one\n")
-    with closing(build_payload(resolve(tmp_path, "log.txt"))) as shared:
+    with build_payload(resolve(tmp_path, "log.txt")) as shared:
         assert not shared.has_changed()
         with path.open("ab") as log:
             log.write(b"two\n")
         assert shared.has_changed()
-    with closing(build_payload(resolve(tmp_path, "log.txt"), copy=True)) as copied:
+    with build_payload(resolve(tmp_path, "log.txt"), copy=True) as copied:
         path.write_bytes(b"three")
         assert not copied.has_changed()
         assert held_bytes(copied) == b"one\ntwo\n"
@@ -218,7 +218,7 @@ def test_a_file_that_grows_while_it_is_read_gives_bytes_and_hash_that_agree(tmp_
     writer.start()
     try:
         for _ in range(20):
-            with closing(build_payload(resolve(tmp_path, "log.txt"))) as payload:
+            with build_payload(resolve(tmp_path, "log.txt")) as payload:
                 data = held_bytes(payload)[: payload.byte_count]
                 if not payload.has_changed():
                     assert hashlib.sha256(data).hexdigest() == payload.sha256
@@ -318,6 +318,6 @@ def test_every_refusal_leaves_no_temporary_file(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "b.bin").write_bytes(b"\x00")
     with pytest.raises(RequestRefused):
         build_payload(resolve(tmp_path, "a.txt", "b.bin"))
-    with closing(build_payload(resolve(tmp_path, "*.*"))) as payload:
+    with build_payload(resolve(tmp_path, "*.*")) as payload:
         assert held_bytes(payload) == b"a"
         assert list(room.iterdir()) == []
