@@ -1,0 +1,54 @@
+"""The plan of a kernel's walls: what a policy and the paths become."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+import rlm_kernel_mcp
+from rlm_kernel_mcp import policy
+from rlm_kernel_mcp.in_kernel.walls.plan import REMEDIES, WALLS, WallFailed, installation_paths, plan_from_policy
+from tests.parts import ROOT
+
+POLICY: dict[str, Any] = json.loads((ROOT / "kernelspecs" / "rlm-python" / "policy.json").read_text("utf-8"))
+
+
+def test_the_plan_is_the_policys_limits_and_the_kernels_paths(tmp_path: Path) -> None:
+    """And its parent, whose end ends the kernel."""
+    plan = plan_from_policy(POLICY, scratch=f"{tmp_path}/w", socket_dir=f"{tmp_path}/c", read_only=["/opt/extra"])
+    assert plan.memory_mb == POLICY["limits"]["memory_mb"]
+    assert plan.required == frozenset(POLICY["walls"]["required"])
+    assert (plan.scratch, plan.socket_dir, plan.parent_pid) == (f"{tmp_path}/w", f"{tmp_path}/c", os.getppid())
+    assert plan.read_only[-1] == "/opt/extra"
+
+
+@pytest.mark.parametrize("wrong", ["relative/path", ""])
+def test_a_path_that_is_not_absolute_is_refused(tmp_path: Path, wrong: str) -> None:
+    """It would mean another folder once the working folder changes."""
+    with pytest.raises(WallFailed, match="not absolute"):
+        plan_from_policy(POLICY, scratch=wrong, socket_dir=str(tmp_path))
+
+
+def test_a_sockets_folder_inside_the_scratch_folder_is_refused(tmp_path: Path) -> None:
+    """The tmpfs on the scratch folder would cover it, or user code could write in it."""
+    with pytest.raises(WallFailed, match="inside the scratch folder"):
+        plan_from_policy(POLICY, scratch=str(tmp_path), socket_dir=str(tmp_path / "c"))
+
+
+def test_a_kernel_reads_python_and_this_package_and_no_home_folder() -> None:
+    """An installation below a home folder shows its libraries only."""
+    paths = [Path(path) for path in installation_paths()]
+    needed = (os.__file__, rlm_kernel_mcp.__file__, json.__file__)
+    assert all(any(Path(path).resolve().is_relative_to(place.resolve()) for place in paths) for path in needed)
+    seen = [Path.home(), Path(sys.prefix), Path("/"), Path("/etc"), Path("/usr"), ROOT / ".git"]
+    assert not [path for path in seen if any(path.resolve().is_relative_to(place.resolve()) for place in paths)]
+
+
+def test_every_wall_of_the_policys_schema_has_a_remedy() -> None:
+    """The two lists of names stand in two processes; a person is told a remedy for each."""
+    assert set(WALLS) == set(REMEDIES) == set(get_args(policy.WallName))
