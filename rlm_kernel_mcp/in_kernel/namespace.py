@@ -94,6 +94,15 @@ class Documents(Mapping[str, str]):
         return f"no document {name!r} among {len(self._names):,}{hint}"
 
 
+_names_slot = vars(Documents)["_names"].__get__
+
+
+def held_names(documents: Documents) -> list[Any]:
+    """The names that a `Documents` holds, read past anything that user code has put into its place."""
+    names = _names_slot(documents)
+    return names if type(names) is list else []
+
+
 def fill(user_ns: MutableMapping[str, Any], context: str, documents: Sequence[Sequence[Any]], scratch: str) -> None:
     """Bind the names of `wire.NAMESPACE` in a session's namespace.
 

@@ -1,0 +1,205 @@
+"""What a step shows besides printing: the last expression's value, and `display()`.
+
+A courtesy to the host's memory, not a wall. Is: text of bounded length, and PNG or JPEG pictures of bounded size.
+Is not: HTML, JavaScript or any other type, which no client of a session renders.
+Above: `output.py`, `shell.py`. Below: `value_text.py`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from typing import Any, Final
+
+from ipykernel.displayhook import ZMQShellDisplayHook
+from ipykernel.zmqshell import ZMQDisplayPublisher
+from IPython.core.formatters import DisplayFormatter, PlainTextFormatter, catch_format_error
+from IPython.lib.pretty import RepresentationPrinter
+
+from rlm_kernel_mcp.in_kernel.value_text import int_text
+
+TEXT_CHARS: Final = 400_000
+"""Longest text of one value."""
+CUT: Final = f" …\n[cut after {TEXT_CHARS:,} characters; bind the value to a name and read it in parts]"
+ITEMS: Final = 100_000
+"""Items of one container that are shown; the rest is counted."""
+IMAGE_BYTES: Final = 1_048_576
+DISPLAYS_PER_STEP: Final = 1_000
+DISPLAY_CHARS_PER_STEP: Final = 32_000_000
+"""Characters of text and of base64 pictures that one step may display."""
+
+IMAGES: Final = ("image/png", "image/jpeg")
+
+
+class _Full(BaseException):
+    """The text has its full length. No Exception: a value's own `except Exception` must not swallow it."""
+
+
+class _BoundedText:
+    """The stream that a pretty printer writes to."""
+
+    def __init__(self) -> None:
+        self._parts: list[str] = []
+        self._left = TEXT_CHARS
+
+    def write(self, text: str) -> None:
+        self._parts.append(text[: self._left])
+        self._left -= len(text)
+        if self._left < 0:
+            self._parts.append(CUT)
+            raise _Full
+
+    def text(self) -> str:
+        return "".join(self._parts)
+
+
+class _CountingPrinter(RepresentationPrinter):
+    """IPython's pretty printer, which says how many items it left out."""
+
+    def _enumerate(self, seq: Iterable[Any]) -> Iterator[tuple[int, Any]]:
+        for index, item in enumerate(seq):
+            if index >= ITEMS:
+                left = f"{len(seq) - index} " if isinstance(seq, Sized) else ""
+                self.text(",")  # type: ignore[no-untyped-call]
+                self.breakable()  # type: ignore[no-untyped-call]
+                self.text(f"… {left}more items")  # type: ignore[no-untyped-call]
+                return
+            yield index, item
+
+
+class BoundedTextFormatter(PlainTextFormatter):
+    """`text/plain` of a value, at most `TEXT_CHARS` characters and a line that says so."""
+
+    @catch_format_error  # type: ignore[untyped-decorator]
+    def __call__(self, value: Any) -> str:
+        stream = _BoundedText()
+        printer = _CountingPrinter(  # type: ignore[no-untyped-call]
+            stream,
+            self.verbose,
+            self.max_width,
+            self.newline,
+            max_seq_length=ITEMS,
+            singleton_pprinters=self.singleton_printers,
+            type_pprinters=self.type_printers | _PRINTERS,
+            deferred_pprinters=self.deferred_printers,
+        )
+        try:
+            printer.pretty(value)  # type: ignore[no-untyped-call]
+            printer.flush()  # type: ignore[no-untyped-call]
+        except _Full:
+            pass
+        return stream.text()
+
+
+def _print_text(value: Any, printer: Any, cycle: bool) -> None:
+    del cycle
+    printer.text(repr(value if len(value) <= TEXT_CHARS else value[: TEXT_CHARS + 1]))
+
+
+def _print_int(value: int, printer: Any, cycle: bool) -> None:
+    del cycle
+    printer.text(int_text(value))
+
+
+_PRINTERS: Final[dict[type, Callable[[Any, Any, bool], None]]] = {
+    str: _print_text,
+    bytes: _print_text,
+    bytearray: _print_text,
+    int: _print_int,
+}
+
+
+class BoundedDisplayFormatter(DisplayFormatter):
+    """Formats a value as text and, where it offers one, a picture."""
+
+    def __init__(self, **traits: Any) -> None:
+        super().__init__(**traits)
+        self.formatters["text/plain"] = BoundedTextFormatter(parent=self)
+        self.active_types = ["text/plain", *IMAGES]
+
+    def format(
+        self, obj: Any, include: Iterable[str] | None = None, exclude: Iterable[str] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The value's text and picture, without metadata."""
+        data, _ = super().format(obj, include, exclude)  # type: ignore[no-untyped-call]
+        return (presentable(data) if data else {}), {}
+
+
+def presentable(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a MIME bundle that a session shows; what is left out is said in its text."""
+    shown: dict[str, Any] = {}
+    notes: list[str] = []
+    for mime_type, value in data.items():
+        if mime_type == "text/plain" and isinstance(value, str):
+            notes.insert(0, _bounded(value))
+        elif mime_type not in IMAGES or not isinstance(value, str | bytes):
+            continue
+        elif len(value) <= IMAGE_BYTES:
+            shown[mime_type] = value
+        else:
+            notes.append(f"[{mime_type} of {len(value):,} bytes is not shown: the limit is {IMAGE_BYTES:,}]")
+    if data and not shown and not notes:
+        notes.append(f"[an output of type {', '.join(map(str, data))[:100]} is not shown: text, PNG and JPEG are]")
+    return ({"text/plain": "\n".join(notes)} if notes else {}) | shown
+
+
+def _bounded(text: str) -> str:
+    # A formatted text brings the note of its own cut, so it may be a little longer.
+    return text if len(text) <= TEXT_CHARS + len(CUT) else text[:TEXT_CHARS] + CUT
+
+
+class BoundedDisplayHook(ZMQShellDisplayHook):
+    """Publishes the last expression's value; keeps it as `_` and nowhere else."""
+
+    shell: Any
+
+    def quiet(self) -> bool:
+        """Whether the step ends in a semicolon; it is tokenized only if it has one at all."""
+        cells = self.shell.history_manager.input_hist_parsed
+        return bool(cells and ";" in cells[-1] and super().quiet())  # type: ignore[no-untyped-call]
+
+    def update_user_ns(self, result: Any) -> None:
+        """Bind `_`, unless the step's code uses that name for something of its own."""
+        names = self.shell.user_ns
+        if "_" not in names or names["_"] is self._:
+            self._ = names["_"] = result
+
+    def log_output(self, format_dict: Mapping[str, Any]) -> None:
+        """IPython would keep every text that was ever shown."""
+
+
+class BoundedDisplayPublisher(ZMQDisplayPublisher):
+    """Publishes what `display()` is given, within the budget of a step."""
+
+    _step: Any = None
+    _left = 0
+    _chars_left = 0
+
+    def publish(self, data: Any, metadata: Any = None, **options: Any) -> None:  # type: ignore[override]
+        """Publish the text and the pictures; once a step's budget is used, one line on stderr says so."""
+        del metadata
+        step = self.parent_header.get("msg_id")
+        if step != self._step:
+            self._step, self._left, self._chars_left = step, DISPLAYS_PER_STEP, DISPLAY_CHARS_PER_STEP
+        if self._left <= 0:
+            return
+        shown = presentable(data)
+        self._left -= 1
+        self._chars_left -= sum(map(len, shown.values()))
+        if self._left and self._chars_left >= 0:
+            super().publish(shown, {}, **options)  # type: ignore[no-untyped-call]
+        else:
+            self._left = 0
+            sys.stderr.write(
+                f"[this and all further displays of the step are dropped: a step may show {DISPLAYS_PER_STEP - 1:,} "
+                f"of them, of {DISPLAY_CHARS_PER_STEP:,} characters in all]\n"
+            )
+
+
+def install_display_limits(shell: Any) -> None:
+    """Make the shell's formatter, display hook and display publisher anew, as the bounded ones."""
+    shell.display_formatter = BoundedDisplayFormatter(parent=shell)
+    shell.displayhook_class = BoundedDisplayHook
+    shell.init_displayhook()
+    shell.display_pub_class = BoundedDisplayPublisher
+    shell.init_display_pub()

@@ -1,0 +1,112 @@
+"""A step's printed output, bounded where it is made.
+
+A courtesy to the host's memory, not a wall: code can write to the sockets past it, and the host bounds what it reads.
+Is: streams with a budget for each step. Is not: results and displays, which are `display.py`'s.
+Above: `app.py`, `kernel.py`. Below: nothing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+from ipykernel.iostream import OutStream
+
+from rlm_kernel_mcp.in_kernel.display import install_display_limits
+
+__all__ = ["BudgetedOutStream", "install_display_limits"]
+
+MESSAGE_CHARS = 40_000
+"""Longest text of one `stream` message: at most 240 KB, whatever the characters."""
+
+
+class BudgetedOutStream(OutStream):
+    """stdout or stderr of a kernel that sends the head and the tail of what a step prints.
+
+    The first `budget_chars - tail_chars` characters of a step go out as they come. Of what follows the last
+    `tail_chars` are kept and sent when the step ends, after a line that says how many were dropped in between.
+    """
+
+    budget_chars = 4_000_000
+    """Characters that one step may send; the policy's `output_chars_per_step`."""
+    tail_chars = 100_000
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Takes what ipykernel gives to its own stream."""
+        super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
+        self._head_left = self._head_chars()
+        self._tail: deque[str] = deque()
+        self._tail_held = 0
+        self._past_head = 0
+
+    def begin_step(self) -> None:
+        """Start a new budget. What threads printed since the last step past its budget comes first."""
+        self._send_tail()
+        with self._buffer_lock:
+            self._head_left = self._head_chars()
+
+    def finish_step(self) -> int:
+        """Send the tail; returns how many characters of the step were dropped."""
+        return self._send_tail()
+
+    def write(self, string: str) -> int:
+        """Print within the budget; as `io.TextIOBase.write`."""
+        if type(string) is not str:
+            string = _exact(string)
+        size = len(string)
+        with self._buffer_lock:
+            head = min(size, self._head_left)
+            self._head_left -= head
+            if head < size:
+                self._keep(string[max(head, size - self._tail_limit()) :], size - head)
+        if head:
+            super().write(string if head == size else string[:head])
+        return size
+
+    def _head_chars(self) -> int:
+        return self.budget_chars - self._tail_limit()
+
+    def _tail_limit(self) -> int:
+        return min(self.tail_chars, self.budget_chars // 2)
+
+    def _keep(self, text: str, past_head: int) -> None:
+        self._past_head += past_head
+        self._tail.append(text)
+        self._tail_held += len(text)
+        while self._tail_held - len(self._tail[0]) >= self._tail_limit():
+            self._tail_held -= len(self._tail.popleft())
+
+    def _send_tail(self) -> int:
+        with self._buffer_lock:
+            tail = "".join(self._tail)[-self._tail_limit() :]
+            dropped = self._past_head - len(tail)
+            self._tail.clear()
+            self._tail_held = self._past_head = 0
+        if dropped:
+            sent = f"{self._head_chars():,} before and {len(tail):,} after"
+            tail = f"\n[{dropped:,} characters of {self.name} were dropped here; {sent} were kept]\n{tail}"
+        if tail:
+            super().write(tail)
+        return dropped
+
+    def _flush_buffers(self) -> Iterator[tuple[dict[str, Any], str]]:
+        """The buffered texts by parent header, in pieces that fit one message."""
+        for parent, text in super()._flush_buffers():  # type: ignore[no-untyped-call]
+            for start in range(0, len(text), MESSAGE_CHARS):
+                yield parent, _encodable(text[start : start + MESSAGE_CHARS])
+
+
+def _exact(string: object) -> str:
+    if not isinstance(string, str):
+        raise TypeError(f"write() argument must be str, not {type(string).__name__}")
+    return str.__str__(string)
+
+
+def _encodable(text: str) -> str:
+    """The text with lone surrogates written out: one of them would cost the whole message."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace").decode()
+    return text

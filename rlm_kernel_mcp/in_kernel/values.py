@@ -1,0 +1,119 @@
+"""Views of the session's variables, for the control thread.
+
+Is: type, size and a slice of the text of a value, with none of the value's own code run (its `repr`, `len`, `==` and
+its metaclass may hang, lie or raise) and with bounded work. Is not: a wall; a hostile kernel can answer anything.
+Above: `control.py`, `kernel.py`. Below: `value_text.py`, `object_text.py`, `inspection.py`.
+"""
+
+from __future__ import annotations
+
+import array
+import collections
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from rlm_kernel_mcp.in_kernel.changes import is_hidden
+from rlm_kernel_mcp.in_kernel.inspection import type_name
+from rlm_kernel_mcp.in_kernel.namespace import Documents, held_names
+from rlm_kernel_mcp.in_kernel.object_text import object_text
+from rlm_kernel_mcp.in_kernel.value_text import CompactJsonText, json_text
+
+NEAREST: Final = 5
+COMPARED_NAMES: Final = 5_000
+
+# Static types only: `issubclass` of an ABC such as `Documents` would ask the class's metaclass.
+_SIZES: Final[tuple[tuple[type, Callable[[Any], int]], ...]] = (
+    (str, str.__len__),
+    (list, list.__len__),
+    (dict, dict.__len__),
+    (tuple, tuple.__len__),
+    (set, set.__len__),
+    (frozenset, frozenset.__len__),
+    (bytes, bytes.__len__),
+    (bytearray, bytearray.__len__),
+    (collections.deque, collections.deque.__len__),
+    (array.array, array.array.__len__),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What `rlm_get_var_request` answers of a value.
+
+    `payload` is UTF-8 (lone surrogates passed): with `json` the whole JSON text of the value, else the characters
+    `[offset, offset + limit)` of its text, which has `total_chars` characters.
+    """
+
+    type: str
+    size: int | None
+    json: bool
+    total_chars: int
+    payload: bytes
+
+
+def describe(value: object) -> tuple[str, int | None]:
+    """A value's type name, and `len()` where the type is a built-in container or text (or a subclass of one)."""
+    return type_name(value), _size(value)
+
+
+def view(value: Any, offset: int, limit: int) -> View:
+    """A value as JSON if it is JSON without loss, begins at 0 and fits; else a slice of its text.
+
+    Args:
+        value: any object.
+        offset: first character of the text that is wanted.
+        limit: how many characters are wanted.
+    """
+    offset, limit = max(0, offset), max(0, limit)
+    shown_type, size = describe(value)
+    whole = offset == 0
+    if issubclass(type(value), str):
+        total = str.__len__(value)
+        compact = _compact(value) if whole and total <= limit else None
+        part = str.__getitem__(value, slice(offset, offset + limit))
+    else:
+        as_json = json_text(value)
+        text = as_json[0] if as_json is not None else object_text(value)
+        total = len(text)
+        compact = _compact(value) if whole and as_json is not None and as_json[1] and total <= limit else None
+        part = text[offset : offset + limit]
+    if compact is not None:
+        return View(shown_type, size, True, total, compact.encode())
+    return View(shown_type, size, False, total, part.encode("utf-8", "surrogatepass"))
+
+
+def list_names(user_ns: Mapping[Any, Any], hidden: Mapping[Any, Any]) -> list[tuple[str, str, int | None]]:
+    """(name, type, size) of each name of a namespace, without the shell's own (`hidden`, where unchanged)."""
+    return [
+        (name, *describe(value))
+        for name, value in dict(user_ns).items()
+        if not is_hidden(name) and not (name in hidden and hidden[name] is value)
+    ]
+
+
+def nearest(name: str, names: Iterable[str]) -> list[str]:
+    """The names most like one that is missing, best first."""
+    known = [other for other in names if len(other) <= 200][:COMPARED_NAMES]
+    lower = {other.lower(): other for other in reversed(known)}
+    close = difflib.get_close_matches(name[:200].lower(), lower, n=NEAREST, cutoff=0.5)
+    return [lower[other] for other in close]
+
+
+def _size(value: object) -> int | None:
+    cls = type(value)
+    for base, size in _SIZES:
+        if issubclass(cls, base):
+            return size(value)
+    if type(value) is Documents:
+        return len(held_names(value))
+    if type(value) is range:
+        return max(0, (value.stop - value.start + value.step - (1 if value.step > 0 else -1)) // value.step)
+    return None
+
+
+def _compact(value: object) -> str | None:
+    # Made a second time, since the running step may have changed the value: then there is only the text.
+    made = json_text(value, CompactJsonText)
+    return made[0] if made is not None and made[1] else None
