@@ -1,0 +1,189 @@
+"""The rules of the house that a program can hold: who imports whom, sizes, names, edges, waits."""
+
+from __future__ import annotations
+
+import ast
+import re
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from typing import Final
+
+import pytest
+
+from tests.parts import ROOT
+
+PACKAGE: Final = ROOT / "rlm_kernel_mcp"
+FRONTS: Final = {"__main__", "cli", "commands"}
+GROUND: Final = {"errors", "wire"}
+MAY_IMPORT: Final = {
+    "server": {"session", "policy", "settings", *GROUND},
+    "session": {"context", "kernel", "policy", "settings", *GROUND},
+    "kernel": {"policy", "settings", *GROUND},
+    "context": {"policy", "settings", *GROUND},
+    "settings": {"errors"},
+    "policy": {"errors"},
+    "in_kernel": {"wire"},
+    "errors": set[str](),
+    "wire": set[str](),
+}
+"""Part of the package to the parts below it. The fronts may import all but `in_kernel`."""
+
+THIRD_PARTY: Final = {
+    "server": {"anyio", "mcp", "mcp_types", "pydantic", "pydantic_core"},
+    "kernel": {"jupyter_client", "jupyter_core", "zmq"},
+    "policy": {"pydantic"},
+    "in_kernel": {"IPython", "ipykernel", "tornado", "traitlets", "zmq"},
+}
+"""What each part may import from outside; the parts not named: the standard library alone."""
+
+LATE: Final = {"IPython", "ipykernel", "jupyter_client", "jupyter_core", "sqlite3", "traitlets", "zmq"}
+"""Not imported before `initialize` is answered: a client leaves a slow server behind after about a second."""
+
+BROAD_EDGES: Final = {"server/tools.py", "session/session.py"}
+"""Where an `except Exception` may end an exception: the tool edge, and the session's reaper."""
+
+UNWANTED_WORDS: Final = re.compile(r"utils|helpers|manager|handler|service|engine", re.IGNORECASE)
+LINES_OF_MODULE: Final = 300
+LINES_OF_FUNCTION: Final = 50
+MEDIAN_LINES_OF_FUNCTION: Final = 12
+
+
+@cache
+def modules() -> dict[str, ast.Module]:
+    """Every module of the package, by its path below the package."""
+    return {
+        path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text(encoding="utf-8"))
+        for path in sorted(PACKAGE.rglob("*.py"))
+    }
+
+
+def part_of(name: str) -> str:
+    return name.partition("/")[0].removesuffix(".py")
+
+
+def imports(tree: ast.Module) -> Iterator[str]:
+    """Full names of what a module imports, wherever in it."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def functions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    return (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
+def test_imports_go_down_only() -> None:
+    """server -> session -> context, kernel -> policy, settings, errors, wire; nobody imports in_kernel."""
+    upward = []
+    for name, tree in modules().items():
+        part = part_of(name)
+        allowed = {*MAY_IMPORT, *FRONTS} - {"in_kernel"} if part in FRONTS else {part, *MAY_IMPORT.get(part, ())}
+        for module in imports(tree):
+            package, _, rest = module.partition(".")
+            if package == "rlm_kernel_mcp" and rest != "__version__" and part_of(rest.replace(".", "/")) not in allowed:
+                upward.append(f"{name} imports {module}")
+    assert upward == []
+
+
+def test_each_foreign_package_has_its_one_place() -> None:
+    """Mcp in server/ alone, Jupyter and zmq in kernel/ and in the kernel itself alone."""
+    strays = []
+    for name, tree in modules().items():
+        known = THIRD_PARTY.get(part_of(name), set()) | {"rlm_kernel_mcp"} | sys.stdlib_module_names
+        strays += [f"{name} imports {module}" for module in imports(tree) if module.partition(".")[0] not in known]
+    assert strays == []
+
+
+def test_the_server_imports_nothing_of_jupyter_before_it_answers() -> None:
+    """In a fresh process, as it starts."""
+    program = "import sys, rlm_kernel_mcp.cli, rlm_kernel_mcp.server.app; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert LATE & {name.partition(".")[0] for name in loaded.stdout.split()} == set()
+
+
+@pytest.mark.parametrize("name", sorted(modules()))
+def test_a_module_is_read_at_one_sitting(name: str) -> None:
+    """At most 300 lines, and no function of more than 50."""
+    lines = (PACKAGE / name).read_text(encoding="utf-8").count("\n")
+    sizes = {function.name: (function.end_lineno or 0) - function.lineno + 1 for function in functions(modules()[name])}
+    assert lines <= LINES_OF_MODULE
+    assert {function: size for function, size in sizes.items() if size > LINES_OF_FUNCTION} == {}
+
+
+def test_most_functions_are_seen_at_a_glance() -> None:
+    """The median is what a reader meets."""
+    sizes = [
+        (function.end_lineno or 0) - function.lineno + 1 for tree in modules().values() for function in functions(tree)
+    ]
+    assert statistics.median(sizes) <= MEDIAN_LINES_OF_FUNCTION
+
+
+def test_exceptions_end_only_at_the_named_edges() -> None:
+    """An `except Exception` or wider elsewhere must raise again, or it would swallow what nobody thought of."""
+    swallowed = []
+    for name, tree in modules().items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ExceptHandler) and is_broad(node) and name not in BROAD_EDGES:
+                raises = any(isinstance(inner, ast.Raise) for inner in ast.walk(node))
+                if not raises and not name.startswith("in_kernel/launch.py"):  # a kernel's last act is to say why
+                    swallowed.append(f"{name}:{node.lineno}")
+    assert swallowed == []
+
+
+def is_broad(handler: ast.ExceptHandler) -> bool:
+    kinds = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
+    return any(kind is None or ast.unparse(kind) in ("Exception", "BaseException") for kind in kinds)
+
+
+def test_names_say_what_a_thing_is() -> None:
+    """No module or class is a drawer for whatever has no place; names that Jupyter gives do not count."""
+    names = [name for name in modules() if UNWANTED_WORDS.search(name)]
+    for name, tree in modules().items():
+        classes = [node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+        names += [f"{name}: {cls}" for cls in classes if UNWANTED_WORDS.search(cls)]
+    assert names == []
+
+
+def test_packages_import_nothing_of_themselves() -> None:
+    """The kernel process imports the package too: its `__init__` holds the version, the others a docstring at most."""
+    inner = {name: tree for name, tree in modules().items() if name.endswith("/__init__.py")}
+    assert [name for name, tree in inner.items() if len(tree.body) > (ast.get_docstring(tree) is not None)] == []
+    assert list(imports(modules()["__init__.py"])) == []
+
+
+def test_tests_wait_for_events_and_never_sleep() -> None:
+    """A sleep is a guess about another machine's speed. `sleep(0)` lets others run, and is none."""
+    sleeps = []
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        if "program" in path.parts:  # what is run inside a kernel may sleep: that it can is what is tested
+            continue
+        calls = (node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call))
+        for call in calls:
+            is_sleep = ast.unparse(call.func).rpartition(".")[2] == "sleep"
+            if is_sleep and [ast.unparse(argument) for argument in call.args] != ["0"]:
+                sleeps.append(f"{path.relative_to(ROOT)}:{call.lineno}")
+    assert sleeps == []
+
+
+def test_no_file_names_a_place_that_only_one_machine_has() -> None:
+    """Paths of a home or work folder, and hosts of package mirrors, are for nobody else. Attacks may try them."""
+    place = re.compile(r"(?<![\w.])/(?:root|work|home/\w+|Users/\w+)/|//[\w.-]*(?:pypi|npmjs|registry)[\w.-]*")
+    assert [name for name, text in own_files() if place.search(text) and "/program/" not in name] == []
+
+
+def own_files() -> Iterator[tuple[str, str]]:
+    """Name and text of every file of the checkout, less what is made or brought, which is hidden or ignored."""
+    tops = [
+        top for top in ROOT.iterdir() if top.name == ".ci" or (top.name[0] != "." and top.name not in ("build", "dist"))
+    ]
+    for path in [*ROOT.glob("*.*"), *(path for top in tops for path in top.rglob("*"))]:
+        if path.is_file() and path.suffix != ".pyc":
+            yield str(path.relative_to(ROOT)), path.read_text(encoding="utf-8", errors="replace")
