@@ -1,0 +1,187 @@
+"""A client that speaks to a server line by line, as it stands on the wire.
+
+Is: one server process, requests and answers as JSON objects, every wait bounded. Is not: the SDK's client, which could
+neither send what a server must refuse nor show what it was really answered.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+WAIT_S: Final = 60.0
+"""Bound of every wait; nothing here should come near it."""
+
+SERVE: Final = (sys.executable, "-I", "-m", "rlm_kernel_mcp", "serve")
+CLIENT: Final = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "tests", "version": "1"}}
+
+
+class LineClient:
+    """One server and the pipe to it. Its folder is the server's working directory; state and log lie in it."""
+
+    def __init__(self, folder: Path, env: Mapping[str, str] | None = None, argv: tuple[str, ...] = SERVE) -> None:
+        self.folder = folder
+        self.log = folder.parent / f"{folder.name}.stderr"
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("RLM_")}
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                argv,
+                cwd=folder,
+                env={**inherited, "RLM_STATE_DIR": str(folder.parent / f"{folder.name}.state"), **(env or {})},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+            )
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.stdin, self.stdout = self.process.stdin, self.process.stdout
+        self._rest = b""
+        self._next_id = 0
+        self.seen: list[dict[str, Any]] = []
+        """Every message that was read, in order."""
+
+    def initialize(self) -> dict[str, Any]:
+        """The handshake; returns the `initialize` result."""
+        result: dict[str, Any] = self.request("initialize", CLIENT)["result"]
+        self.notify("notifications/initialized")
+        return result
+
+    def send_line(self, line: bytes) -> None:
+        self.stdin.write(line + b"\n")
+        self.stdin.flush()
+
+    def send(self, method: str, params: object = None) -> int:
+        """Send a request and return its id, without waiting."""
+        self._next_id += 1
+        body = {"jsonrpc": "2.0", "id": self._next_id, "method": method}
+        self.send_line(json.dumps(body if params is None else {**body, "params": params}).encode())
+        return self._next_id
+
+    def notify(self, method: str, params: object = None) -> None:
+        body = {"jsonrpc": "2.0", "method": method}
+        self.send_line(json.dumps(body if params is None else {**body, "params": params}).encode())
+
+    def receive(self) -> dict[str, Any]:
+        """The next message from the server."""
+        deadline = time.monotonic() + WAIT_S
+        while b"\n" not in self._rest:
+            readable, _, _ = select.select([self.stdout], [], [], max(0.0, deadline - time.monotonic()))
+            chunk = os.read(self.stdout.fileno(), 1 << 20) if readable else b""
+            if not chunk:
+                why = "ended its output" if readable else f"said nothing for {WAIT_S:.0f} s"
+                raise AssertionError(f"the server {why}; its log:\n{self.log.read_text()[-4_000:]}")
+            self._rest += chunk
+        line, _, self._rest = self._rest.partition(b"\n")
+        message: dict[str, Any] = json.loads(line)
+        self.seen.append(message)
+        return message
+
+    def answer(self, request_id: int | str) -> dict[str, Any]:
+        """The answer to one request; answers to others stay readable."""
+        for message in self.seen:
+            if message.get("id") == request_id:
+                return message
+        while (message := self.receive()).get("id") != request_id:
+            continue
+        return message
+
+    def request(self, method: str, params: object = None) -> dict[str, Any]:
+        return self.answer(self.send(method, params))
+
+    def begin(self, tool: str, arguments: object, meta: object = None) -> int:
+        """Send a tool call without waiting for it."""
+        params = {"name": tool, "arguments": arguments}
+        return self.send("tools/call", params if meta is None else {**params, "_meta": meta})
+
+    def result(self, request_id: int) -> dict[str, Any]:
+        """The result of a tool call; a JSON-RPC error fails."""
+        message = self.answer(request_id)
+        assert "result" in message, message
+        result: dict[str, Any] = message["result"]
+        return result
+
+    def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
+        """A tool call's result as it stands on the wire."""
+        return self.result(self.begin(tool, arguments))
+
+    def data(self, tool: str, **arguments: Any) -> dict[str, Any]:
+        """`data` of a call that is served, after the check of the envelope."""
+        return data_of(self.call(tool, **arguments))
+
+    def error(self, tool: str, **arguments: Any) -> dict[str, Any]:
+        """`error` of a call that is refused, after the check of the envelope."""
+        return error_of(self.call(tool, **arguments))
+
+    def open_session(self, context_text: str = "some text", **limits: int) -> str:
+        session_id: str = self.data("rlm_init_context", context_text=context_text, **limits)["session_id"]
+        return session_id
+
+    def run(self, session_id: str, code: str, **arguments: Any) -> dict[str, Any]:
+        """`data` of a step."""
+        return self.data("rlm_run_repl", session_id=session_id, code=code, **arguments)
+
+    def end(self) -> int:
+        """Close the input and wait for the server's end; returns the exit status."""
+        self.stdin.close()
+        return self.process.wait(WAIT_S)
+
+    def kill(self) -> None:
+        """For fixtures: end it whatever state it is in."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self.stdout.close()
+        try:
+            self.stdin.close()
+        except BrokenPipeError:
+            return
+
+
+def text_of(result: dict[str, Any]) -> str:
+    """The one text block of a result."""
+    (text,) = (block["text"] for block in result["content"] if block["type"] == "text")
+    assert isinstance(text, str)
+    return text
+
+
+def data_of(result: dict[str, Any]) -> dict[str, Any]:
+    """`data` of a JSON result, after the check that it is the contract's envelope."""
+    body = _envelope(result)
+    assert body["ok"] is True, body
+    assert not result.get("isError"), body
+    assert set(body) == {"ok", "data"}
+    data: dict[str, Any] = body["data"]
+    return data
+
+
+def error_of(result: dict[str, Any]) -> dict[str, Any]:
+    """`error` of a JSON result, after the check that it is the contract's envelope."""
+    body = _envelope(result)
+    assert body["ok"] is False, body
+    assert result["isError"] is True
+    assert set(body) == {"ok", "error"}
+    assert set(body["error"]) == {"code", "message", "next_step"}
+    assert all(isinstance(part, str) and part for part in body["error"].values())
+    error: dict[str, Any] = body["error"]
+    return error
+
+
+def _envelope(result: dict[str, Any]) -> dict[str, Any]:
+    assert len(result["content"]) == 1
+    text = text_of(result)
+    body: dict[str, Any] = json.loads(text)
+    assert result["structuredContent"] == body
+    assert text == json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+    return body

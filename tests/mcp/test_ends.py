@@ -1,0 +1,121 @@
+"""However the server ends, it ends soon, with its status, and no process stays."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.mcp.line_client import LineClient, data_of
+from tests.processes import command_lines_below, left_over
+
+IN_FLIGHT = {
+    "nothing": "",
+    "a waiting step": "import time\ntime.sleep(600)",
+    "a busy step": "while True: pass",
+    "a step that ignores SIGINT": "while True:\n    try:\n        while True: pass\n    except BaseException: pass",
+}
+WAYS = {"EOF": None, "SIGTERM": signal.SIGTERM, "SIGINT": signal.SIGINT}
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[LineClient]:
+    """A server of the test's own, to be ended."""
+    folder = tmp_path / "server"
+    folder.mkdir()
+    client = LineClient(folder)
+    try:
+        yield client
+    finally:
+        client.kill()
+
+
+def with_a_session(server: LineClient, code: str) -> list[psutil.Process]:
+    """Open a session, begin a step, and return every process that then lives below the server."""
+    server.initialize()
+    session_id = server.open_session()
+    server.run(session_id, "warm = 1")
+    if code:
+        server.begin("rlm_run_repl", {"session_id": session_id, "code": code})
+        while server.data("rlm_list_sessions")["sessions"][0]["status"] != "running":
+            continue
+    processes = list(command_lines_below(server.process.pid))
+    assert processes
+    return processes
+
+
+def end(server: LineClient, way: signal.Signals | None) -> int:
+    if way is None:
+        return server.end()
+    server.process.send_signal(way)
+    return server.process.wait(30)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("code", IN_FLIGHT)
+def test_the_server_ends_cleanly_and_leaves_no_process(server: LineClient, way: str, code: str) -> None:
+    """Status 0, and every process that lived below it is gone."""
+    processes = with_a_session(server, IN_FLIGHT[code])
+    assert end(server, WAYS[way]) == 0
+    assert left_over(processes, 10) == []
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_server_ends_cleanly_before_anything_was_asked(server: LineClient, way: str) -> None:
+    """Right after the handshake, and while the first kernel is being warmed."""
+    server.initialize()
+    server.send("tools/list")
+    server.receive()
+    processes = list(command_lines_below(server.process.pid))
+    assert end(server, WAYS[way]) == 0
+    assert left_over(processes, 10) == []
+
+
+def test_a_server_that_is_killed_leaves_no_process(server: LineClient) -> None:
+    """Nobody is there to tidy up; the kernels notice by themselves."""
+    processes = with_a_session(server, IN_FLIGHT["a busy step"])
+    server.process.kill()
+    server.process.wait(10)
+    assert left_over(processes, 20) == []
+
+
+def test_a_client_that_does_not_read_cannot_hold_the_server(server: LineClient) -> None:
+    """Its pipe is full and the server is asked to end."""
+    processes = with_a_session(server, "")
+    for _ in range(200):
+        server.send("tools/list")
+    assert end(server, signal.SIGTERM) == 0
+    assert left_over(processes, 10) == []
+
+
+def test_answers_that_were_due_before_the_end_of_input_are_given(server: LineClient) -> None:
+    """A call in flight at the end is answered too, with the news that the connection closed."""
+    server.initialize()
+    session_id = server.open_session()
+    call = server.begin("rlm_run_repl", {"session_id": session_id, "code": "while True: pass"})
+    assert data_of(server.result(server.begin("rlm_list_sessions", {})))["sessions"]
+    assert server.end() == 0
+    assert "error" in server.answer(call)
+
+
+def test_a_new_server_does_not_know_the_old_one_s_sessions_but_says_what_to_do(tmp_path: Path) -> None:
+    """The handle is refused by its name; nothing is guessed."""
+    folder = tmp_path / "server"
+    folder.mkdir()
+    old = LineClient(folder)
+    try:
+        old.initialize()
+        session_id = old.open_session()
+        assert old.end() == 0
+    finally:
+        old.kill()
+    new = LineClient(folder)
+    try:
+        new.initialize()
+        error = new.error("rlm_run_repl", session_id=session_id, code="1")
+        assert error["code"] == "SESSION_NOT_FOUND"
+    finally:
+        new.kill()
