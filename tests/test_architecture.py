@@ -42,8 +42,8 @@ THIRD_PARTY: Final = {
 LATE: Final = {"IPython", "ipykernel", "jupyter_client", "jupyter_core", "sqlite3", "traitlets", "zmq"}
 """Not imported before `initialize` is answered: a client leaves a slow server behind after about a second."""
 
-BROAD_EDGES: Final = {"server/tools.py", "session/session.py"}
-"""Where an `except Exception` may end an exception: the tool edge, and the session's reaper."""
+BROAD_EDGES: Final = {"server/tools.py", "session/session.py", "in_kernel/tracebacks.py"}
+"""Where an `except Exception` may end an exception: the tool edge, the session's reaper, and an exception's own text."""
 
 UNWANTED_WORDS: Final = re.compile(r"utils|helpers|manager|handler|service|engine", re.IGNORECASE)
 LINES_OF_MODULE: Final = 300

@@ -2,7 +2,7 @@
 
 A courtesy to the host's memory, not a wall. Is: text of bounded length, and PNG or JPEG pictures of bounded size.
 Is not: HTML, JavaScript or any other type, which no client of a session renders.
-Above: `output.py`, `shell.py`. Below: `value_text.py`.
+Above: `shell.py`. Below: `value_text.py`.
 """
 
 from __future__ import annotations

@@ -13,10 +13,6 @@ from typing import Any
 
 from ipykernel.iostream import OutStream
 
-from rlm_kernel_mcp.in_kernel.display import install_display_limits
-
-__all__ = ["BudgetedOutStream", "install_display_limits"]
-
 MESSAGE_CHARS = 40_000
 """Longest text of one `stream` message: at most 240 KB, whatever the characters."""
 

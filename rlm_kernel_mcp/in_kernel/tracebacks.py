@@ -1,0 +1,253 @@
+"""An exception's text for a model: short, without colours, bounded whatever the exception does.
+
+Is: the step's own frames with their lines, library frames by place alone, causes, groups and notes. Is not: IPython's
+traceback, which reads files, imports 32 modules and takes seconds and 400 MB for 50,000 frames. A courtesy.
+Above: `shell.py`. Below: `inspection.py`.
+"""
+
+from __future__ import annotations
+
+import linecache
+import os
+import re
+import sysconfig
+import types
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby, islice
+from pathlib import Path
+from typing import Any, Final
+
+import ipykernel
+import IPython
+
+from rlm_kernel_mcp.in_kernel import inspection
+
+
+@dataclass(frozen=True, slots=True)
+class TracebackLimits:
+    """How much of an exception is shown."""
+
+    evalue_chars: int = 10_000
+    frames: int = 40
+    """Frames of one exception: half from the outermost, half from the innermost."""
+    chained: int = 6
+    """Exceptions of one chain of causes, the latest."""
+    grouped: int = 10
+    """Exceptions of one group, the first."""
+    depth: int = 3
+    """Groups within groups."""
+    source_chars: int = 200
+    lines: int = 400
+
+
+DEFAULT_LIMITS: Final = TracebackLimits()
+
+_HIDDEN: Final = (
+    *(str(Path(str(module.__file__)).parent) + os.sep for module in (IPython, ipykernel)),
+    str(Path(__file__).parent) + os.sep,
+    "<frozen importlib",
+)
+_LIBRARIES: Final = tuple(
+    sorted({sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")}, key=len)[
+        ::-1
+    ]
+)
+_CELL: Final = re.compile(r"<ipython-input-(\d+)-\w+>")
+_CAUSED: Final = "\nThe above exception was the direct cause of the following exception:\n"
+_DURING: Final = "\nDuring handling of the above exception, another exception occurred:\n"
+
+_cause: Final = BaseException.__dict__["__cause__"].__get__
+_context: Final = BaseException.__dict__["__context__"].__get__
+_suppressed: Final = BaseException.__dict__["__suppress_context__"].__get__
+_traceback: Final = BaseException.__dict__["__traceback__"].__get__
+_grouped: Final = BaseExceptionGroup.__dict__["exceptions"].__get__
+
+
+def format_exception(
+    etype: type[BaseException],
+    evalue: BaseException,
+    traceback: types.TracebackType | None,
+    limits: TracebackLimits = DEFAULT_LIMITS,
+) -> tuple[str, str, list[str]]:
+    """An exception's name, message and traceback lines.
+
+    Runs the exception's `__str__`, as Python would, and nothing else of it; call it in the thread of the step.
+    """
+    ename = inspection.exact(type.__dict__["__name__"].__get__(etype))
+    evalue_text = _message(evalue, limits)
+    lines = list(islice(_chain(evalue, traceback, limits), limits.lines + 1))
+    if len(lines) > limits.lines:
+        lines[-1] = f"[cut after {limits.lines} lines]"
+        lines.append(_last_line(evalue, limits))
+    return ename, evalue_text, [line for text in lines for line in text.split("\n")]
+
+
+def _chain(newest: BaseException, traceback: types.TracebackType | None, limits: TracebackLimits) -> Iterator[str]:
+    """The exception below those that led to it, oldest first."""
+    links: list[tuple[BaseException, str]] = []
+    current, seen = newest, {id(newest)}
+    left_out = False
+    while True:
+        before, how = _cause(current), _CAUSED
+        if before is None and not _suppressed(current):
+            before, how = _context(current), _DURING
+        if before is None or id(before) in seen:
+            break
+        if len(links) == limits.chained - 1:
+            left_out = True
+            break
+        seen.add(id(before))
+        links.append((before, how))
+        current = before
+    if left_out:
+        yield "[earlier exceptions of this chain are left out]\n"
+    for exception, how in reversed(links):
+        yield from _one(exception, _traceback(exception), limits, 0)
+        yield how
+    yield from _one(newest, traceback, limits, 0)
+
+
+def _one(
+    exception: BaseException, traceback: types.TracebackType | None, limits: TracebackLimits, depth: int
+) -> Iterator[str]:
+    """One exception: its frames, its last line, its notes, and the members of a group indented below."""
+    frames = list(_frames(traceback, limits))
+    if frames:
+        yield "Traceback (most recent call last):"
+        yield from frames
+    yield from _syntax(exception)
+    yield _last_line(exception, limits)
+    notes = (inspection.instance_dict(exception) or {}).get("__notes__")
+    if type(notes) is list:
+        yield from (_cut(note, limits.evalue_chars) for note in notes[: limits.grouped] if type(note) is str)
+    if not issubclass(type(exception), BaseExceptionGroup):
+        return
+    members = _grouped(exception)
+    if depth >= limits.depth:
+        yield f"  [a group of {len(members)} exceptions within {depth} others is not shown]"
+        return
+    for number, member in enumerate(members[: limits.grouped], 1):
+        yield f"  --- {number} of {len(members)} ---"
+        yield from (f"  {text}".replace("\n", "\n  ") for text in _one(member, _traceback(member), limits, depth + 1))
+    if len(members) > limits.grouped:
+        yield f"  [{len(members) - limits.grouped} more exceptions of the group are left out]"
+
+
+def _frames(traceback: types.TracebackType | None, limits: TracebackLimits) -> Iterator[str]:
+    """The frames, the shell's own left out, a repeated line counted, the middle of a long list left out."""
+    half = limits.frames // 2
+    head: list[tuple[types.TracebackType, int]] = []
+    tail: deque[tuple[types.TracebackType, int]] = deque(maxlen=half)
+    between = 0
+    for _, same in groupby(_visible(traceback), lambda link: (id(link.tb_frame.f_code), link.tb_lineno)):
+        first, *others = same
+        repeated = len(others)
+        if len(head) < half:
+            head.append((first, repeated))
+        else:
+            between += tail[0][1] + 1 if len(tail) == half else 0
+            tail.append((first, repeated))
+    for link, repeated in head:
+        yield from _frame(link, repeated, limits)
+    if between:
+        yield f"  [{between:,} frames are left out here]"
+    for link, repeated in tail:
+        yield from _frame(link, repeated, limits)
+
+
+def _visible(traceback: types.TracebackType | None) -> Iterator[types.TracebackType]:
+    while traceback is not None:
+        if not traceback.tb_frame.f_code.co_filename.startswith(_HIDDEN):
+            yield traceback
+        traceback = traceback.tb_next
+
+
+def _frame(link: types.TracebackType, repeated: int, limits: TracebackLimits) -> Iterator[str]:
+    code, number = link.tb_frame.f_code, link.tb_lineno
+    yield f"  {_place(code.co_filename)}, line {number}, in {inspection.exact(code.co_qualname)}"
+    source = _source(code.co_filename, number)
+    if source is not None:
+        yield f"    {_cut(source.strip(), limits.source_chars)}"
+        marker = _marker(source, link)
+        if marker and len(source) <= limits.source_chars:
+            yield f"    {marker}"
+    if repeated:
+        yield f"  [the previous frame is repeated {repeated:,} more times]"
+
+
+def _place(filename: str) -> str:
+    """A file's name for a reader: the step's number, or the path within its library."""
+    cell = _CELL.fullmatch(filename)
+    if cell:
+        return f"In[{cell[1]}]"
+    if _source(filename, 1) is not None:
+        return "the step"
+    for library in _LIBRARIES:
+        if filename.startswith(library):
+            return filename.removeprefix(library)
+    return filename[: inspection.NAME_CHARS]
+
+
+def _source(filename: str, number: int | None) -> str | None:
+    """A line of a step's source; no file is ever read, whatever name the code has given itself."""
+    entry = linecache.cache.get(filename)
+    if entry is None or len(entry) != 4 or entry[1] is not None or number is None:
+        return None
+    lines = entry[2]
+    return lines[number - 1].rstrip("\n") if 0 < number <= len(lines) else ""
+
+
+def _marker(source: str, link: types.TracebackType) -> str:
+    """`^` below the part of the line that failed; empty if that is all of it, or not on one line."""
+    position = next(islice(link.tb_frame.f_code.co_positions(), link.tb_lasti // 2, None), None)
+    if position is None:
+        return ""
+    first, last, start, end = position
+    if first != last or first != link.tb_lineno or start is None or end is None:
+        return ""
+    encoded = source.encode("utf-8", "surrogatepass")
+    indent = len(source) - len(source.lstrip())
+    begin, width = (len(encoded[part].decode("utf-8", "replace")) for part in (slice(start), slice(start, end)))
+    if width >= len(source.strip()):
+        return ""
+    return " " * (begin - indent) + "^" * width
+
+
+def _syntax(exception: BaseException) -> Iterator[str]:
+    """Where a syntax error is, with its line and a marker."""
+    if type(exception) not in (SyntaxError, IndentationError, TabError):
+        return
+    assert isinstance(exception, SyntaxError)
+    number, text, offset = exception.lineno, exception.text, exception.offset
+    if type(number) is int and type(text) is str:
+        yield f"  {_place(str(exception.filename))}, line {number}"
+        source = text.strip()
+        yield f"    {_cut(source, DEFAULT_LIMITS.source_chars)}"
+        if type(offset) is int and 0 < offset <= DEFAULT_LIMITS.source_chars:
+            yield "    " + " " * max(0, offset - 1 - (len(text) - len(text.lstrip()))) + "^"
+
+
+def _last_line(exception: BaseException, limits: TracebackLimits) -> str:
+    cls = type(exception)
+    name = inspection.class_name(cls).removeprefix("__main__.")
+    message = _message(exception, limits)
+    return f"{name}: {message}" if message else name
+
+
+def _message(exception: Any, limits: TracebackLimits) -> str:
+    if type(exception) in (SyntaxError, IndentationError, TabError) and type(exception.msg) is str:
+        place = f" (line {exception.lineno})" if type(exception.lineno) is int else ""
+        return _cut(exception.msg, limits.evalue_chars) + place
+    try:
+        text = str(exception)
+    except Exception as raised:  # noqa: BLE001  (the exception's own code: it may raise anything)
+        return f"<its __str__ raised {inspection.type_name(raised)}>"
+    return _cut(str.__str__(text), limits.evalue_chars)
+
+
+def _cut(text: str, limit: int) -> str:
+    if len(text) <= limit:
+        return text
+    return f"{text[:limit]}… [cut: {limit:,} of {len(text):,} characters]"
