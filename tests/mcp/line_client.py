@@ -128,6 +128,15 @@ class LineClient:
         """`data` of a step."""
         return self.data("rlm_run_repl", session_id=session_id, code=code, **arguments)
 
+    def wait_until_running(self, *session_ids: str) -> None:
+        """Return when a step runs in each of the sessions."""
+        deadline = time.monotonic() + WAIT_S
+        while time.monotonic() < deadline:
+            rows = self.data("rlm_list_sessions")["sessions"]
+            if {row["session_id"] for row in rows if row["status"] == "running"} >= set(session_ids):
+                return
+        raise AssertionError(f"no step runs in {session_ids}")
+
     def end(self) -> int:
         """Close the input and wait for the server's end; returns the exit status."""
         self.stdin.close()

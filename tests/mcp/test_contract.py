@@ -423,8 +423,7 @@ def test_an_interrupt_ends_the_running_step(client: LineClient) -> None:
     """And both calls tell the same step."""
     session_id = client.open_session()
     call = client.begin("rlm_run_repl", {"session_id": session_id, "code": "n = 7\nwhile True: pass"})
-    while client.data("rlm_list_sessions")["sessions"][-1]["status"] != "running":
-        continue
+    client.wait_until_running(session_id)
     interrupted = client.data("rlm_interrupt", session_id=session_id)
     assert interrupted["status"] == "interrupted"
     assert interrupted["step_index"] == 1

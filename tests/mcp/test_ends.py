@@ -40,8 +40,7 @@ def with_a_session(server: LineClient, code: str) -> list[psutil.Process]:
     server.run(session_id, "warm = 1")
     if code:
         server.begin("rlm_run_repl", {"session_id": session_id, "code": code})
-        while server.data("rlm_list_sessions")["sessions"][0]["status"] != "running":
-            continue
+        server.wait_until_running(session_id)
     processes = list(command_lines_below(server.process.pid))
     assert processes
     return processes
