@@ -110,8 +110,11 @@ def _add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 def _add_sessions(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     sessions = commands.add_parser(
         "sessions",
-        help="list the sessions of your servers",
-        description="List the sessions recorded in the state folder (RLM_STATE_DIR), the live ones first.",
+        help="list the live sessions of your servers",
+        description="List the sessions recorded in the state folder (RLM_STATE_DIR), the last used first.",
+    )
+    sessions.add_argument(
+        "--all", action="store_true", dest="ended_too", help="the ended ones too (default: live ones)"
     )
     sessions.set_defaults(command=_sessions)
     attach = commands.add_parser(
@@ -188,10 +191,10 @@ def _doctor(_options: argparse.Namespace) -> int:
     return doctor(_settings())
 
 
-def _sessions(_options: argparse.Namespace) -> int:
+def _sessions(options: argparse.Namespace) -> int:
     from rlm_kernel_mcp.commands.sessions import list_sessions
 
-    return list_sessions(_settings())
+    return list_sessions(_settings(), ended_too=options.ended_too)
 
 
 def _attach(options: argparse.Namespace) -> int:

@@ -1,0 +1,1 @@
+"""The work of the command line's own commands, one module each."""

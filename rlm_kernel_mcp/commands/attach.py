@@ -1,0 +1,58 @@
+"""`rlm-kernel-mcp attach`: jupyter console on the kernel of a live session.
+
+Is: finding the connection file and giving the terminal over. Is not: the console, nor what keeps its output from
+the agent's (`kernel/client.py`).
+Above: `cli.py`. Below: `live.py`; jupyter_console as a program.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from typing import NoReturn
+
+from rlm_kernel_mcp.commands.live import find_session, has_kernel, is_live, opened_store
+from rlm_kernel_mcp.errors import InvalidInput, KernelDied
+from rlm_kernel_mcp.session.store import SessionRecord
+from rlm_kernel_mcp.settings import Settings
+
+
+def attach(settings: Settings, session_id: str, *, only_print: bool) -> int:
+    """Become jupyter console, or print the connection file's path.
+
+    Raises:
+        SessionNotFound: there is no such session.
+        KernelDied: the session has ended, or its kernel is stopped just now.
+        InvalidInput: jupyter_console is not installed.
+    """
+    with opened_store(settings) as store:
+        record = find_session(store, session_id)
+    if not is_live(record):
+        raise KernelDied(
+            f"Session {session_id} has ended ({record.status}).",
+            f"Its trace can be read: `rlm-kernel-mcp trace {session_id}`.",
+        )
+    if not has_kernel(record):
+        raise KernelDied(
+            f"The kernel of session {session_id} is stopped, because the session was idle.",
+            "The agent's next step starts it again; attach then.",
+        )
+    if only_print:
+        print(record.connection_file)
+    else:
+        _become_console(record)
+    return 0
+
+
+def _become_console(record: SessionRecord) -> NoReturn:
+    if importlib.util.find_spec("jupyter_console") is None:
+        raise InvalidInput(
+            "jupyter_console is not installed where this command runs.",
+            f"Install it ({sys.executable} -m pip install 'rlm-kernel-mcp[console]'), or give another client "
+            f"the file that `rlm-kernel-mcp attach {record.session_id} --print` prints.",
+        )
+    sys.stdout.flush()
+    # -P: a module in the working directory must not stand in for the console's own.
+    argv = [sys.executable, "-P", "-m", "jupyter_console", "--existing", record.connection_file]
+    os.execv(sys.executable, argv)  # noqa: S606 - no shell is the point

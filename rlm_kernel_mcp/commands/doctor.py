@@ -1,0 +1,110 @@
+"""`rlm-kernel-mcp doctor`: what holds on this machine, and how to mend what does not.
+
+Is: two tries that a person can repeat: every wall raised in a process of its own, and one kernel started as the server
+does it. Is not: the walls (`in_kernel/walls/`), which are never raised in this process.
+Above: `cli.py`. Below: `in_kernel.probe` as a program, the policy, the registry.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from rlm_kernel_mcp.commands.table import aligned
+from rlm_kernel_mcp.errors import InvalidInput, KernelStartFailed, RlmError
+from rlm_kernel_mcp.kernel.kernelspec import kernelspec_dir
+from rlm_kernel_mcp.policy import load_policy
+from rlm_kernel_mcp.session.shapes import Limits
+from rlm_kernel_mcp.settings import Settings
+
+PROBE_TIMEOUT_S: Final = 30
+
+
+def doctor(settings: Settings) -> int:
+    """Print what holds; 0 when every required wall does and a kernel starts, else 1.
+
+    Raises:
+        InvalidInput: the policy cannot be read.
+    """
+    policy_file = kernelspec_dir() / settings.kernel / "policy.json"
+    if not policy_file.is_file():
+        raise InvalidInput(f"RLM_KERNEL={settings.kernel!r} is no kernelspec of this package.", "Use rlm-python.")
+    required = load_policy(policy_file).walls.required
+    print(f"{platform.platform()}, Python {platform.python_version()}\n")
+    report = probe(policy_file)
+    print("\n".join(wall_lines(report, required)))
+    missing = [wall["name"] for wall in report["walls"] if wall["name"] in required and not wall["holds"]]
+    unheard = sorted(set(required) - {wall["name"] for wall in report["walls"]})
+    try:
+        print(f"\nA kernel starts, takes a context and answers: {asyncio.run(first_step_ms(settings)):,} ms.")
+    except RlmError as error:
+        print(f"\nNo kernel starts: {error.code}: {error.message}\n  mend: {error.next_step}")
+        return 1
+    if missing or unheard:
+        print(f"Required, and not held: {', '.join([*missing, *unheard])}. The server refuses to start a kernel.")
+        return 1
+    print("Every required wall holds.")
+    return 0
+
+
+def probe(policy_file: Path) -> dict[str, Any]:
+    """Raise the walls in a process of its own and return what it says of them.
+
+    Raises:
+        KernelStartFailed: it said nothing.
+    """
+    argv = [sys.executable, "-I", "-m", "rlm_kernel_mcp.in_kernel.probe", "--policy", str(policy_file)]
+    done = subprocess.run(
+        argv, capture_output=True, text=True, timeout=PROBE_TIMEOUT_S, stdin=subprocess.DEVNULL, check=False
+    )
+    try:
+        report: dict[str, Any] = json.loads(done.stdout)
+    except ValueError:
+        last = (done.stderr.strip().splitlines() or ["nothing"])[-1]
+        raise KernelStartFailed(
+            f"The probe of the walls ended with status {done.returncode} and said: {last}",
+            "Install the package anew (bin/setup), then run doctor again.",
+        ) from None
+    return report
+
+
+def wall_lines(report: dict[str, Any], required: tuple[str, ...]) -> Iterator[str]:
+    """The table of the walls, with the remedy below each that does not hold."""
+    rows = [("WALL", "REQUIRED", "HOLDS", "DETAIL")]
+    rows += [
+        (wall["name"], "yes" if wall["name"] in required else "no", "yes" if wall["holds"] else "NO", wall["detail"])
+        for wall in report["walls"]
+    ]
+    remedies = [None, *(None if wall["holds"] else wall.get("remedy") for wall in report["walls"])]
+    for line, remedy in zip(aligned(rows), remedies, strict=True):
+        yield line
+        if remedy:
+            yield f"  mend: {remedy}"
+
+
+async def first_step_ms(settings: Settings) -> int:
+    """Start a kernel as the server does, load a context, run a step; returns how long all of it took, in ms."""
+    from rlm_kernel_mcp.session.registry import Registry
+
+    begin = time.monotonic_ns()
+    with tempfile.TemporaryDirectory(prefix="rlm-doctor-") as state:
+        registry = await Registry.open(replace(settings, state_dir=Path(state)))
+        try:
+            opened = await registry.init_context(context_text="doctor", context_paths=None, limits=Limits())
+            step = await registry.run_repl(
+                opened.session_id, "len(context)", timeout_ms=None, wait_ms=30_000, max_output_chars=100
+            )
+        finally:
+            await registry.close()
+    if step.result != "6":
+        raise KernelStartFailed(f"A kernel started, but its first step answered {step.status}: {step.stderr[:200]}")
+    return (time.monotonic_ns() - begin) // 1_000_000
