@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -82,48 +83,67 @@ class CodexRun:
         return str([item["text"] for item in done if item["type"] == "agent_message"][-1])
 
 
-def run_codex(script: Script, folder: Path, *, model: str, tapped: bool, files: Mapping[str, str]) -> CodexRun:
+def run_codex(
+    script: Script,
+    folder: Path,
+    *,
+    model: str,
+    tapped: bool = False,
+    files: Mapping[str, str] | None = None,
+    killed: bool = False,
+) -> CodexRun:
     """Run one conversation to its end in `folder`; raise what its script raised.
 
     Args:
         script: what the model says.
         folder: an empty folder for Codex's home, its working directory and the logs.
         model: `"fake-model"` is unknown to Codex's catalog and calls tools directly; `"gpt-6-sol"` uses code mode.
-        files: name and text of the files in Codex's working directory, which is the server's too.
         tapped: record the wire with a `tee` on each side of the server. Without it Codex starts `bin/rlm-mcp` itself.
+        files: name and text of the files in Codex's working directory, which is the server's too.
+        killed: Codex gets SIGKILL where the script ends, and its last message never arrives.
     """
     binary = codex_binary()
     work, wire_in, wire_out = folder / "work", folder / "to_server.jsonl", folder / "from_server.jsonl"
     work.mkdir()
-    for name, text in files.items():
+    for name, text in (files or {}).items():
         (work / name).write_text(text, encoding="utf-8")
     server = str(ROOT / "bin" / "rlm-mcp")
     command = ["sh", "-c", TAP, str(wire_in), server, str(wire_out)] if tapped else [server]
     processes: dict[psutil.Process, str] = {}
-
-    with ScriptedModel(script, on_request=lambda: processes.update(command_lines_below(codex.pid))) as endpoint:
+    endpoint = ScriptedModel(
+        script,
+        on_request=lambda: processes.update(command_lines_below(codex.pid)),
+        on_end=lambda: codex.kill() if killed else None,
+    )
+    with endpoint:
         values = {"model": model, "base_url": endpoint.base_url, "command": command[0], "args": command[1:]}
         config = CONFIG.format(**{key: json.dumps(value) for key, value in values.items()})
         (folder / "config.toml").write_text(config)
-        codex = subprocess.Popen(
-            [str(binary), "exec", "--json", "--skip-git-repo-check", "-C", str(work), "go"],
-            env={
-                "PATH": os.environ["PATH"],
-                "HOME": str(folder),
-                "CODEX_HOME": str(folder),
-                "SCRIPTED_MODEL_KEY": "any",
-                "LANG": "C.UTF-8",
-            },
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
+        codex = _started(binary, folder, work)
         try:
             out, err = codex.communicate(timeout=RUN_TIMEOUT_S)
         finally:
             codex.kill()
-    endpoint.finish(codex.returncode, err.decode())
+    endpoint.finish(err.decode())
+    assert codex.returncode == (-signal.SIGKILL if killed else 0), err.decode()
     return CodexRun(_json_lines(out), endpoint.requests, _logged(wire_in), _logged(wire_out), processes)
+
+
+def _started(binary: Path, home: Path, work: Path) -> subprocess.Popen[bytes]:
+    """Codex with a home of its own; with an open standard input it would wait for more of its prompt."""
+    return subprocess.Popen(
+        [str(binary), "exec", "--json", "--skip-git-repo-check", "-C", str(work), "go"],
+        env={
+            "PATH": os.environ["PATH"],
+            "HOME": str(home),
+            "CODEX_HOME": str(home),
+            "SCRIPTED_MODEL_KEY": "any",
+            "LANG": "C.UTF-8",
+        },
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
 
 
 def _logged(path: Path) -> list[dict[str, Any]]:

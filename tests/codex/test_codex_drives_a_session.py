@@ -60,8 +60,14 @@ def test_codex_drives_a_session_with_direct_tool_calls(tmp_path: Path) -> None:
 
 def test_codex_drives_a_session_from_code_mode(tmp_path: Path) -> None:
     """The newest models call tools from JavaScript; `bin/rlm-mcp` is Codex's direct child here."""
-    run = run_codex(programs(), tmp_path, model=CODE_MODE, tapped=False, files={})
+    run = run_codex(programs(), tmp_path, model=CODE_MODE)
     assert run.last_message == ANSWER
+    assert_nothing_is_left(run)
+
+
+def test_a_killed_codex_takes_everything_along_even_in_the_middle_of_a_step(tmp_path: Path) -> None:
+    """No signal reaches the server then, only the end of its input, and the kernel is in a loop without end."""
+    run = run_codex(endless_step(), tmp_path, model=UNKNOWN_TO_THE_CATALOG, killed=True)
     assert_nothing_is_left(run)
 
 
@@ -127,6 +133,15 @@ def programs() -> Script:
     assert "structuredContent" not in trace
     assert "finalize" in trace["content"][0]["text"]
     return str(final["structuredContent"]["data"]["final_answer"])
+
+
+def endless_step() -> Script:
+    """A model that starts a loop without end, and does not wait for it."""
+    opened = yield from ask("rlm_init_context", context_text="short")
+    session_id = opened["data"]["session_id"]
+    begun = yield from ask("rlm_run_repl", session_id=session_id, code="while True: pass", wait_ms=0)
+    assert begun["data"]["status"] == "running"
+    return "never sent"
 
 
 def ask(tool: str, **arguments: object) -> Generator[list[Item], Request, Any]:
