@@ -21,7 +21,7 @@ from rlm_kernel_mcp.in_kernel.value_text import int_text
 TEXT_CHARS: Final = 400_000
 """Longest text of one value."""
 CUT: Final = f" …\n[cut after {TEXT_CHARS:,} characters; bind the value to a name and read it in parts]"
-ITEMS: Final = 100_000
+ITEMS: Final = 20_000
 """Items of one container that are shown; the rest is counted."""
 IMAGE_BYTES: Final = 1_048_576
 DISPLAYS_PER_STEP: Final = 1_000

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ast
 import functools
-import importlib
+import importlib.util
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import ModuleType
@@ -136,8 +136,8 @@ class Imports:
         # CPython would otherwise look for the submodule in `sys.modules` and hand out the real one.
         if wanted == "*" or hasattr(module, wanted):
             return
-        full = f"{name}.{wanted}"
-        if full in sys.modules or hasattr(sys.modules.get(name), wanted):
+        full, real = f"{name}.{wanted}", self.reveal(module)
+        if hasattr(real, wanted) or (hasattr(real, "__path__") and importlib.util.find_spec(full) is not None):
             raise self._refused(full)
         raise ImportError(f"cannot import name {wanted!r} from {name!r}", name=name)
 
@@ -197,7 +197,7 @@ def _public(real: ModuleType, hidden: frozenset[str]) -> dict[str, Any]:
     return {
         name: value
         for name, value in vars(real).items()
-        if (not name.startswith("_") or name in declared or name in {"__version__", "__file__"})
+        if (not name.startswith("_") or name in declared or name == "__version__")
         and name not in hidden
         and not isinstance(value, ModuleType)
     }

@@ -61,8 +61,8 @@ class Documents(Mapping[str, str]):
         return name in self._index
 
     def __repr__(self) -> str:
-        first = ", ".join(map(repr, self._names[:3])) + (", …" if len(self._names) > 3 else "")
-        return f"<Documents: {len(self._names):,} documents, {len(self._context):,} characters: {first}>"
+        first = "".join(f", {name!r}" for name in self._names[:3]) + (", …" if len(self._names) > 3 else "")
+        return f"<Documents: {len(self._names):,} documents, {len(self._context):,} characters{first}>"
 
     def span(self, name: str) -> tuple[int, int]:
         """Where a document lies in `context`, in characters: `context[start:end]` is its text.

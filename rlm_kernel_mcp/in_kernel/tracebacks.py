@@ -30,6 +30,9 @@ class TracebackLimits:
     """How much of an exception is shown."""
 
     evalue_chars: int = 10_000
+    """Characters of the exception's message, which is also said by itself."""
+    message_chars: int = 2_000
+    """Characters of a message or a note within the traceback."""
     frames: int = 40
     """Frames of one exception: half from the outermost, half from the innermost."""
     chained: int = 6
@@ -76,7 +79,7 @@ def format_exception(
     Runs the exception's `__str__`, as Python would, and nothing else of it; call it in the thread of the step.
     """
     ename = inspection.exact(type.__dict__["__name__"].__get__(etype))
-    evalue_text = _message(evalue, limits)
+    evalue_text = _message(evalue, limits.evalue_chars)
     lines = list(islice(_chain(evalue, traceback, limits), limits.lines + 1))
     if len(lines) > limits.lines:
         lines[-1] = f"[cut after {limits.lines} lines]"
@@ -121,7 +124,7 @@ def _one(
     yield _last_line(exception, limits)
     notes = (inspection.instance_dict(exception) or {}).get("__notes__")
     if type(notes) is list:
-        yield from (_cut(note, limits.evalue_chars) for note in notes[: limits.grouped] if type(note) is str)
+        yield from (_cut(note, limits.message_chars) for note in notes[: limits.grouped] if type(note) is str)
     if not issubclass(type(exception), BaseExceptionGroup):
         return
     members = _grouped(exception)
@@ -230,21 +233,22 @@ def _syntax(exception: BaseException) -> Iterator[str]:
 
 
 def _last_line(exception: BaseException, limits: TracebackLimits) -> str:
-    cls = type(exception)
-    name = inspection.class_name(cls).removeprefix("__main__.")
-    message = _message(exception, limits)
+    name = inspection.class_name(type(exception))
+    if name.startswith(("__main__.", "rlm_kernel_mcp.")):
+        name = inspection.type_name(exception)
+    message = _message(exception, limits.message_chars)
     return f"{name}: {message}" if message else name
 
 
-def _message(exception: Any, limits: TracebackLimits) -> str:
+def _message(exception: Any, limit: int) -> str:
     if type(exception) in (SyntaxError, IndentationError, TabError) and type(exception.msg) is str:
         place = f" (line {exception.lineno})" if type(exception.lineno) is int else ""
-        return _cut(exception.msg, limits.evalue_chars) + place
+        return _cut(exception.msg, limit) + place
     try:
         text = str(exception)
     except Exception as raised:  # noqa: BLE001  (the exception's own code: it may raise anything)
         return f"<its __str__ raised {inspection.type_name(raised)}>"
-    return _cut(str.__str__(text), limits.evalue_chars)
+    return _cut(str.__str__(text), limit)
 
 
 def _cut(text: str, limit: int) -> str:
