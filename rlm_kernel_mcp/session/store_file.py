@@ -1,0 +1,180 @@
+"""The store's file: made, opened, checked, migrated, and set aside when it is damaged.
+
+Is: everything that happens before the first row, and what an error of the disk means to a person. Is not: rows.
+Above: `store_database.py`. Below: `store_schema.py`, sqlite3, the file system. Never raises for a bad disk.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import sqlite3
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from rlm_kernel_mcp.session.store_schema import MIGRATIONS, TABLES, migrate, version_of
+
+FILE_NAME: Final = "sessions.db"
+BUSY_TIMEOUT_MS: Final = 1_000
+"""How long a statement waits for another process that writes."""
+
+_OPENING_TRIES: Final = 100
+_OPENING_PAUSE_S: Final = 0.01
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FORBIDDEN: Final = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+def open_file(folder: Path, *, set_aside: bool = False) -> tuple[sqlite3.Connection | None, str | None]:
+    """The store below `folder`, and what a person should know of it.
+
+    `(connection, None)`: all is well. `(connection, problem)`: usable, but it is a new one, since the old one was
+    damaged. `(None, problem)`: not usable. `set_aside`: begin a new one in any case.
+    """
+    try:
+        make_private_folder(folder)
+        with _one_opener(folder):
+            return _open(folder / FILE_NAME, set_aside=set_aside)
+    except (OSError, sqlite3.Error) as error:
+        return None, f"The session store cannot be used: {meaning(error)}"
+
+
+def make_private_folder(folder: Path) -> None:
+    """Make a folder, or take one over, that only this user can enter, whatever the umask."""
+    for missing in reversed([one for one in (folder, *folder.parents) if not one.exists()]):
+        missing.mkdir(exist_ok=True)
+        missing.chmod(0o700)
+    status = folder.stat()
+    if not stat.S_ISDIR(status.st_mode):
+        raise NotADirectoryError(errno.ENOTDIR, "its folder is a file")
+    # A folder that others use too (/tmp, the home) was named by mistake, and stays as it is: the files are 0600.
+    is_ours = status.st_uid == os.geteuid() and not status.st_mode & stat.S_ISVTX and folder != Path.home()
+    if is_ours and stat.S_IMODE(status.st_mode) != 0o700:
+        folder.chmod(0o700)
+
+
+def is_damage(error: BaseException) -> bool:
+    """Whether SQLite says that the file itself is broken, or is no store at all."""
+    return _code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def meaning(error: OSError | sqlite3.Error) -> str:
+    """What went wrong, in a person's words, and what mends it."""
+    code, number = _code(error), error.errno if isinstance(error, OSError) else None
+    if code == sqlite3.SQLITE_FULL or number in _FULL:
+        return "the disk is full; free some room."
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) or isinstance(error, TimeoutError):
+        return "another process keeps it locked; end that process."
+    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN) or number in _FORBIDDEN:
+        return "its folder cannot be written; make it writable, or set RLM_STATE_DIR to a folder that is."
+    if is_damage(error):
+        return "it is damaged; it will be set aside, and a new one begun."
+    said = error.strerror if isinstance(error, OSError) else str(error)
+    return f"{said}; check the disk, or set RLM_STATE_DIR to another folder."
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection in autocommit mode, for any thread (the caller sees to it that only one uses it at a time).
+
+    Raises:
+        sqlite3.Error.
+    """
+    connection = sqlite3.connect(
+        path, timeout=BUSY_TIMEOUT_MS / 1000, isolation_level=None, check_same_thread=False, cached_statements=256
+    )
+    try:
+        # Only an empty file takes this; it lets `prune` give room back without copying the file.
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        # A checkpoint waits for the disk: `store_database.py` has it done by another thread.
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        connection.execute(f"PRAGMA journal_size_limit = {64 << 20}")
+        connection.execute("PRAGMA trusted_schema = OFF")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _open(path: Path, *, set_aside: bool) -> tuple[sqlite3.Connection | None, str | None]:
+    if not set_aside:
+        try:
+            return _opened(path)
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error):
+                raise
+    name = _set_aside(path)
+    connection, problem = _opened(path)
+    return connection, problem or (
+        f"The session store was damaged and is now called {name}, below RLM_STATE_DIR; a new one was begun, "
+        "which does not have the earlier sessions. Delete the old one if nobody wants to repair it."
+    )
+
+
+def _opened(path: Path) -> tuple[sqlite3.Connection | None, str | None]:
+    _make_private_file(path)
+    connection = connect(path)
+    try:
+        version = version_of(connection)
+        if version > len(MIGRATIONS):
+            connection.close()
+            return None, (
+                f"The session store was written by a newer version of this program (its schema is {version}, this "
+                f"program's {len(MIGRATIONS)}); upgrade rlm-kernel-mcp, or set RLM_STATE_DIR to another folder."
+            )
+        migrate(connection)
+        for table in TABLES:
+            connection.execute(f"SELECT * FROM {table} LIMIT 1").fetchall()  # noqa: S608 (our own names)
+    except BaseException:
+        connection.close()
+        raise
+    return connection, None
+
+
+def _make_private_file(path: Path) -> None:
+    # SQLite gives its side files the mode of this one. It is not opened where it exists: closing any descriptor of a
+    # file drops the locks that SQLite holds on it in this process.
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+    status = path.stat()
+    if stat.S_IMODE(status.st_mode) != 0o600 and status.st_uid == os.geteuid():
+        path.chmod(0o600)
+
+
+def _set_aside(path: Path) -> str:
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+    for suffix in ("", "-wal", "-shm"):
+        with suppress(FileNotFoundError):
+            side = path.with_name(path.name + suffix)
+            side.rename(path.with_name(f"{path.name}.damaged-{stamp}{suffix}"))
+    return f"{path.name}.damaged-{stamp}"
+
+
+@contextmanager
+def _one_opener(folder: Path) -> Iterator[None]:
+    """Two processes that find a damaged store must not set aside each other's new one."""
+    descriptor = os.open(folder / "opening.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.fchmod(descriptor, 0o600)
+        for left in reversed(range(_OPENING_TRIES)):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not left:
+                    raise TimeoutError(errno.ETIMEDOUT, "locked") from None
+                time.sleep(_OPENING_PAUSE_S)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _code(error: BaseException) -> int:
+    """SQLite's primary result code; 0 where it gave none."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF

@@ -1,0 +1,95 @@
+"""Removing sessions that are too old, or too many for the disk.
+
+Is: which sessions go, and in small bites, so that no other process waits long. Is not: when (`registry.py`).
+Above: `store.py`. Below: `store_database.py`, `store_lock.py`. Never removes a session that is live anywhere.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Container
+from pathlib import Path
+from typing import Any, Final
+
+from rlm_kernel_mcp.errors import InvalidInput
+from rlm_kernel_mcp.session.store_database import Database
+from rlm_kernel_mcp.session.store_file import meaning
+from rlm_kernel_mcp.session.store_lock import SessionLock, sweep_locks, take_lock
+
+_EVENTS_AT_ONCE: Final = 64
+_PAGES_AT_ONCE: Final = 2_000
+_AGES: Final = (
+    "SELECT session_id, last_used_at, julianday(?) - julianday(last_used_at) AS age FROM sessions "
+    "ORDER BY age DESC NULLS LAST"
+)
+_SIZE: Final = (
+    "SELECT (page_count - freelist_count) * page_size / 1048576.0 "
+    "FROM pragma_page_count(), pragma_freelist_count(), pragma_page_size()"
+)
+
+log = logging.getLogger(__name__)
+
+
+class Pruning:
+    """One run over a store that is on disk. `live` are the sessions of this process."""
+
+    def __init__(self, database: Database, state_dir: Path, live: Container[str]) -> None:
+        self._database = database
+        self._state_dir = state_dir
+        self._live = live
+
+    def run(self, now_iso: str, max_age_days: float, max_total_mb: float) -> None:
+        """Remove the sessions older than `max_age_days`, then the oldest until the rest is small enough."""
+        for session_id, last_used_at, age in self._database.read(_AGES, (now_iso,)):
+            if not self._database.is_on_disk:
+                return
+            if (age is not None and age > max_age_days) or self._one(_SIZE) > max_total_mb:
+                self._remove(session_id, last_used_at)
+        while self._database.is_on_disk and (free := self._one("PRAGMA freelist_count")):
+            self._do(f"PRAGMA incremental_vacuum({_PAGES_AT_ONCE})")
+            if self._one("PRAGMA freelist_count") >= free:  # a file that was made without it
+                break
+        try:
+            sweep_locks(self._state_dir)
+        except OSError as error:
+            log.warning("lock files of ended servers stay: %s", meaning(error))
+
+    def _remove(self, session_id: str, last_used_at: str) -> None:
+        lock = None if session_id in self._live else self._lock(session_id)
+        if lock is None:
+            return
+        try:
+            # Somebody may have used it between the list and the lock.
+            query = "SELECT count(*) FROM sessions WHERE session_id = ? AND last_used_at = ?"
+            if self._one(query, session_id, last_used_at):
+                self._delete(session_id)
+        finally:
+            lock.release()
+
+    def _lock(self, session_id: str) -> SessionLock | None:
+        try:
+            return take_lock(self._state_dir, session_id)
+        except (OSError, InvalidInput) as error:
+            log.warning("session %r cannot be locked, and so not removed: %s", session_id, error)
+            return None
+
+    def _delete(self, session_id: str) -> None:
+        some = "DELETE FROM events WHERE rowid IN (SELECT rowid FROM events WHERE session_id = ? LIMIT ?)"
+        while self._database.is_on_disk and self._one(
+            "SELECT EXISTS (SELECT 1 FROM events WHERE session_id = ?)", session_id
+        ):
+            self._do(some, session_id, _EVENTS_AT_ONCE)
+        # Its own row goes last: a session that is only half removed is found again by the next run.
+        for table in ("contexts", "snapshots", "sessions"):
+            self._do(f"DELETE FROM {table} WHERE session_id = ?", session_id)  # noqa: S608 (our own names)
+
+    def _do(self, statement: str, *parameters: Any) -> None:
+        def do(connection: sqlite3.Connection) -> None:
+            connection.execute(statement, parameters).fetchall()
+
+        self._database.write(do)
+
+    def _one(self, query: str, *parameters: Any) -> Any:
+        rows = self._database.read(query, parameters)
+        return rows[0][0] if rows else 0
