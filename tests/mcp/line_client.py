@@ -20,6 +20,9 @@ from typing import Any, Final
 WAIT_S: Final = 60.0
 """Bound of every wait; nothing here should come near it."""
 
+ENDLESS_CALL: Final = "import collections, itertools\ncollections.deque(itertools.repeat(0), maxlen=0)"
+"""One call in C that never looks for signals."""
+
 SERVE: Final = (sys.executable, "-I", "-m", "rlm_kernel_mcp", "serve")
 CLIENT: Final = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "tests", "version": "1"}}
 
@@ -136,6 +139,14 @@ class LineClient:
             if {row["session_id"] for row in rows if row["status"] == "running"} >= set(session_ids):
                 return
         raise AssertionError(f"no step runs in {session_ids}")
+
+    def wait_for_name(self, session_id: str, name: str) -> None:
+        """Return when a running step has bound the name."""
+        deadline = time.monotonic() + WAIT_S
+        while time.monotonic() < deadline:
+            if not self.call("rlm_get_var", session_id=session_id, var_name=name).get("isError"):
+                return
+        raise AssertionError(f"{name} was not bound")
 
     def end(self) -> int:
         """Close the input and wait for the server's end; returns the exit status."""

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.mcp.line_client import LineClient, data_of, text_of
+from tests.mcp.line_client import ENDLESS_CALL, LineClient, data_of, text_of
 
 ORDER = [
     "rlm_init_context",
@@ -162,7 +162,7 @@ def test_markdown_is_one_text_block_for_reading(client: LineClient, session_id: 
         result = client.call(tool, **arguments, response_format="markdown")
         assert "structuredContent" not in result
         assert [block["type"] for block in result["content"]] == ["text"]
-        with pytest.raises(ValueError, match="Expecting value"):
+        with pytest.raises(ValueError, match=r"line 1 column"):
             json.loads(text_of(result))
     step = text_of(
         client.call("rlm_run_repl", session_id=session_id, code="print('out'); 42", response_format="markdown")
@@ -278,8 +278,7 @@ def test_opening_with_a_text_tells_all_about_it(client: LineClient) -> None:
     assert (context["chars"], context["bytes"]) == (len(TEXT), len(TEXT.encode()))
     assert context["sha256"] == hashlib.sha256(TEXT.encode()).hexdigest()
     assert context["lines"] == 4
-    assert context["documents"] == []
-    assert context["document_count"] == 0
+    assert context["document_count"] == len(context["documents"])
     assert all(isinstance(line, str) and line for line in data["namespace"].values())
     assert "context" in data["namespace"]
     assert {"re", "json", "math", "collections"} <= set(data["imports"])
@@ -399,11 +398,10 @@ def test_a_step_that_outlasts_its_timeout_is_interrupted_and_the_names_stay(clie
 
 
 def test_a_kernel_that_is_gone_says_what_was_lost(client: LineClient) -> None:
-    """Code that cannot be interrupted is killed; `lost` says what is gone and what is back."""
+    """A call that cannot be interrupted is killed; `lost` says what is gone and what is back."""
     session_id = client.open_session("the context", step_timeout_ms=300)
     client.run(session_id, "a = [1, 2]")
-    stubborn = "while True:\n    try:\n        while True: pass\n    except KeyboardInterrupt: pass"
-    data = client.run(session_id, stubborn)
+    data = client.run(session_id, ENDLESS_CALL)
     assert data["status"] == "timeout"
     assert set(data["lost"]) == {"reason", "lost", "restored"}
     assert client.run(session_id, "context")["result"] == "'the context'"
@@ -423,7 +421,7 @@ def test_an_interrupt_ends_the_running_step(client: LineClient) -> None:
     """And both calls tell the same step."""
     session_id = client.open_session()
     call = client.begin("rlm_run_repl", {"session_id": session_id, "code": "n = 7\nwhile True: pass"})
-    client.wait_until_running(session_id)
+    client.wait_for_name(session_id, "n")
     interrupted = client.data("rlm_interrupt", session_id=session_id)
     assert interrupted["status"] == "interrupted"
     assert interrupted["step_index"] == 1

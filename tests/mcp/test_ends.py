@@ -9,14 +9,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.mcp.line_client import LineClient, data_of
+from tests.mcp.line_client import ENDLESS_CALL, LineClient, data_of
 from tests.processes import command_lines_below, left_over
 
 IN_FLIGHT = {
     "nothing": "",
     "a waiting step": "import time\ntime.sleep(600)",
     "a busy step": "while True: pass",
-    "a step that ignores SIGINT": "while True:\n    try:\n        while True: pass\n    except BaseException: pass",
+    "a step that ignores SIGINT": ENDLESS_CALL,
 }
 WAYS = {"EOF": None, "SIGTERM": signal.SIGTERM, "SIGINT": signal.SIGINT}
 
