@@ -39,22 +39,22 @@ def answer(texts: Mapping[str, str], call: str) -> Answers:
     """The three answers, in the shape that the session's `answers` variable has."""
     documents = {name: read(text, call) for name, text in texts.items()}
     importers = sorted(((-len(one.imports), name) for name, one in documents.items()))[:10]
-    longest = min(
+    functions = sorted(
         (-length, name, line, what) for name, one in documents.items() for length, line, what in one.functions
     )
     return {
         "importers": [[name, -count] for count, name in importers],
         "calls": [[name, line] for name, one in sorted(documents.items()) for line in sorted(one.calls)],
-        "longest": [[longest[3], longest[1], longest[2], -longest[0]]],
+        "longest": [[what, name, line, -length] for length, name, line, what in functions[:1]],
     }
 
 
 def report(answers: Answers, call: str) -> str:
     """The final answer that the session must give, to the character."""
-    ((function, place, line, length),) = answers["longest"]
     lines = ["Most imports:", *(f"  {count:4} {name}" for name, count in answers["importers"])]
     lines += [f"Calls of .{call}():", *(f"  {name}:{line}" for name, line in answers["calls"])]
-    lines += [f"Longest function: {function} at {place}:{line}, {length} lines"]
+    for function, place, line, length in answers["longest"]:
+        lines.append(f"Longest function: {function} at {place}:{line}, {length} lines")
     return "\n".join(lines)
 
 

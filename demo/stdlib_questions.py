@@ -74,15 +74,15 @@ print(f"{{len(import_counts):,}} read, {{len(functions):,}} functions, {{len(cal
 """
 
 AGGREGATE: Final = """
-length, place, line, function = min(functions)
 answers = {
     "importers": [[name, count] for name, count in sorted(import_counts.items(), key=lambda x: (-x[1], x[0]))[:10]],
     "calls": sorted(calls),
-    "longest": [[function, place, line, -length]],
+    "longest": [[function, place, line, -length] for length, place, line, function in sorted(functions)[:1]],
 }
 lines = ["Most imports:", *(f"  {count:4} {name}" for name, count in answers["importers"])]
 lines += ["Calls of .CALL():", *(f"  {name}:{line}" for name, line in answers["calls"])]
-lines += [f"Longest function: {function} at {place}:{line}, {-length} lines"]
+for function, place, line, length in answers["longest"]:
+    lines.append(f"Longest function: {function} at {place}:{line}, {length} lines")
 report = "\\n".join(lines)
 len(report)
 """.replace("CALL", CALL)
