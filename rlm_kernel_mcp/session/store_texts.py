@@ -19,6 +19,9 @@ LEAST_TEXT_BYTES: Final = 4_000
 """Kept of each event, also of a session that has used up its room."""
 
 
+_LEAST_SHARE_BYTES: Final = 100
+
+
 def fit(texts: Mapping[str, str | None], used_bytes: int) -> tuple[dict[str, str | None], int]:
     """An event's texts cut to the room there is, and their size in bytes. `error` stays an object of JSON.
 
@@ -62,9 +65,12 @@ def cut_error(error: str, room_bytes: int) -> str:
     parts = json.loads(error)
     if not isinstance(parts, dict):
         return "{}"
-    # Each JSON escape is at most six times as long as what it stands for.
-    share = room_bytes // (6 * max(len(parts), 1))
-    return json.dumps({name: cut_text(str(value), share) for name, value in parts.items()})
+    share = room_bytes
+    while True:
+        cut = json.dumps({name: cut_text(str(value), share) for name, value in parts.items()})
+        if len(cut) <= room_bytes or share < _LEAST_SHARE_BYTES:
+            return cut
+        share //= 2
 
 
 def _size(text: str) -> int:
