@@ -7,7 +7,6 @@ Above: `app.py`, `kernel.py`. Below: nothing.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
@@ -31,16 +30,16 @@ class BudgetedOutStream(OutStream):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Takes what ipykernel gives to its own stream."""
         super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
-        self._head_left = self._head_chars()
-        self._tail: deque[str] = deque()
-        self._tail_held = 0
-        self._past_head = 0
+        self._tail: list[str] = []
+        self._tail_held = self._past_head = 0
+        self._tail_limit = self._head_limit = self._head_left = 0
+        self._allot()
 
     def begin_step(self) -> None:
         """Start a new budget. What threads printed since the last step past its budget comes first."""
         self._send_tail()
         with self._buffer_lock:
-            self._head_left = self._head_chars()
+            self._allot()
 
     def finish_step(self) -> int:
         """Send the tail; returns how many characters of the step were dropped."""
@@ -52,35 +51,37 @@ class BudgetedOutStream(OutStream):
             string = _exact(string)
         size = len(string)
         with self._buffer_lock:
-            head = min(size, self._head_left)
-            self._head_left -= head
-            if head < size:
-                self._keep(string[max(head, size - self._tail_limit()) :], size - head)
-        if head:
-            super().write(string if head == size else string[:head])
+            left = self._head_left
+            if size <= left:
+                self._head_left = left - size
+            else:
+                self._head_left = 0
+                self._keep(string if not left else string[max(left, size - self._tail_limit) :], size - left)
+                string = string[:left]
+        if string:
+            super().write(string)
         return size
 
-    def _head_chars(self) -> int:
-        return self.budget_chars - self._tail_limit()
-
-    def _tail_limit(self) -> int:
-        return min(self.tail_chars, self.budget_chars // 2)
+    def _allot(self) -> None:
+        self._tail_limit = min(self.tail_chars, self.budget_chars // 2)
+        self._head_left = self._head_limit = self.budget_chars - self._tail_limit
 
     def _keep(self, text: str, past_head: int) -> None:
         self._past_head += past_head
         self._tail.append(text)
         self._tail_held += len(text)
-        while self._tail_held - len(self._tail[0]) >= self._tail_limit():
-            self._tail_held -= len(self._tail.popleft())
+        if self._tail_held > 2 * self._tail_limit:
+            self._tail = ["".join(self._tail)[-self._tail_limit :]]
+            self._tail_held = self._tail_limit
 
     def _send_tail(self) -> int:
         with self._buffer_lock:
-            tail = "".join(self._tail)[-self._tail_limit() :]
+            tail = "".join(self._tail)[-self._tail_limit :]
             dropped = self._past_head - len(tail)
-            self._tail.clear()
+            self._tail = []
             self._tail_held = self._past_head = 0
         if dropped:
-            sent = f"{self._head_chars():,} before and {len(tail):,} after"
+            sent = f"{self._head_limit:,} before and {len(tail):,} after"
             tail = f"\n[{dropped:,} characters of {self.name} were dropped here; {sent} were kept]\n{tail}"
         if tail:
             super().write(tail)

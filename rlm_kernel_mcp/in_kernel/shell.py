@@ -47,6 +47,11 @@ class RlmShell(ZMQInteractiveShell):  # type: ignore[misc]  # IPython ships no c
         del channel
         return contextlib.nullcontext()
 
+    def _format_exception_for_storage(self, *args: Any, **kwargs: Any) -> list[str]:
+        """IPython would format every error a second time, for its history: a second for 1,000 frames."""
+        del args, kwargs
+        return []
+
     def init_environment(self) -> None:
         """The environment is the host's choice; IPython's colour variables are not wanted."""
 
