@@ -29,6 +29,7 @@ CHECKPOINT_BYTES: Final = 8 << 20
 """Written between two checkpoints, about."""
 
 _PAGE_BYTES: Final = 4_096
+_UNTIL_THEN: Final = "Until then sessions are kept in memory only, and are lost when this server ends."
 _FIRST_RETRY_S: Final = 1.0
 _LAST_RETRY_S: Final = 60.0
 _RETRY_BUSY_MS: Final = 50
@@ -68,7 +69,8 @@ class Database:
     @property
     def problem(self) -> str | None:
         """What is the matter, and what mends it; None if all is well."""
-        return self._write_problem or self._read_problem
+        problem = self._write_problem or self._read_problem
+        return f"{problem} {_UNTIL_THEN}" if self._memory is not None else problem
 
     @property
     def is_on_disk(self) -> bool:
@@ -155,7 +157,8 @@ class Database:
         migrate(self._memory)
         self._seed(self._memory)
         self._retry_at = time.monotonic() + self._retry_s
-        self._say(f"{problem} Until then sessions are kept in memory only, and are lost when this server ends.")
+        self._write_problem = problem
+        log.warning("%s", self.problem)
 
     def _write_memory(self, operation: Operation) -> bool:
         memory = self._memory
@@ -168,7 +171,7 @@ class Database:
                 return True
             except sqlite3.OperationalError:  # full: the next relief is larger
                 continue
-        self._say("The session store is in memory, which is full; what happens now is not kept. Free the disk.")
+        log.warning("the session store is in memory, which is full: a write of now is not kept")
         return False
 
     def _open_again(self, memory: sqlite3.Connection) -> str | None:
@@ -179,7 +182,7 @@ class Database:
         is_the_same = self._current_inode() == self._inode
         self._disk, problem = open_file(self._folder, set_aside=self._is_damaged and is_the_same)
         if self._disk is None:
-            self._say(problem or "")
+            self._write_problem = problem
         else:
             self._inode, self._is_damaged = self._current_inode(), False
         return problem
@@ -206,6 +209,7 @@ class Database:
             disk.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
         except sqlite3.Error as error:
             self._is_damaged = is_damage(error)
+            self._write_problem = f"The session store cannot be written: {meaning(error)}"
             return False
         return True
 
@@ -225,7 +229,7 @@ class Database:
                 connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
             finally:
                 connection.close()
-        except sqlite3.Error as error:  # nothing is lost: the log goes on growing until the next one
+        except (sqlite3.Error, OSError) as error:  # nothing is lost: the log goes on growing until the next one
             log.warning("the session store's checkpoint failed: %s", meaning(error))
 
     def _current_inode(self) -> int | None:
@@ -233,8 +237,3 @@ class Database:
             return (self._folder / FILE_NAME).stat().st_ino
         except OSError:
             return None
-
-    def _say(self, problem: str) -> None:
-        if problem != self._write_problem:
-            log.warning("%s", problem)
-        self._write_problem = problem

@@ -82,14 +82,14 @@ def connect(path: Path) -> sqlite3.Connection:
     """A connection in autocommit mode, for any thread (the caller sees to it that only one uses it at a time).
 
     Raises:
-        sqlite3.Error.
+        sqlite3.Error, OSError.
     """
     connection = sqlite3.connect(
         path, timeout=BUSY_TIMEOUT_MS / 1000, isolation_level=None, check_same_thread=False, cached_statements=256
     )
     try:
-        # Only an empty file takes this; it lets `prune` give room back without copying the file.
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        if not path.stat().st_size:  # only an empty file takes this, and each one would be written to
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # `prune` gives room back without copying the file
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         # A checkpoint waits for the disk: `store_database.py` has it done by another thread.
