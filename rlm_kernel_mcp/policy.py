@@ -41,7 +41,7 @@ class Imports(_Part):
     """Which modules the code of a step may import. A courtesy: the walls hold without it."""
 
     mode: Literal["allowlist", "any"]
-    """`allowlist`: only `modules`. `any`: every installed module, every builtin and every magic that needs no process."""
+    """`allowlist`: only `modules`. `any`: every installed module, every builtin, every magic that needs no process."""
 
     modules: tuple[ModuleName, ...]
     """Importable modules by full name; a name admits its submodules only where they are listed too. Empty: none."""

@@ -32,7 +32,11 @@ class Setting:
 
 
 TABLE: Final = (
-    Setting("RLM_CONTEXT_ROOTS", "folders (separated as in PATH) below which context_paths may lie", "the working directory"),
+    Setting(
+        "RLM_CONTEXT_ROOTS",
+        "folders (separated as in PATH) below which context_paths may lie",
+        "the working directory",
+    ),
     Setting("RLM_KERNEL", "kernelspec to start", "rlm-python"),
     Setting("RLM_SANDBOX_MODE", "walls by this process, or a container", "process", ("process", "container")),
     Setting("RLM_SANDBOX_CONTAINER_RUNTIME", "container engine", "docker", ("docker", "podman")),
@@ -90,8 +94,9 @@ def load_settings(environ: Mapping[str, str], overrides: Mapping[str, str] | Non
     for name in modules:
         if not all(part.isidentifier() for part in name.split(".")):
             raise InvalidInput(f"RLM_IMPORTS names {name!r}, which is no module name.", "Correct the setting.")
+    folders = [part for part in (roots or "").split(os.pathsep) if part]
     return Settings(
-        context_roots=tuple(_root(part) for part in roots.split(os.pathsep) if part) if roots else (working_dir.resolve(),),
+        context_roots=tuple(_root(part) for part in folders) or (working_dir.resolve(),),
         kernel=values.get("RLM_KERNEL", "rlm-python"),
         sandbox_mode=values.get("RLM_SANDBOX_MODE", "process"),
         container_runtime=values.get("RLM_SANDBOX_CONTAINER_RUNTIME", "docker"),
@@ -102,9 +107,14 @@ def load_settings(environ: Mapping[str, str], overrides: Mapping[str, str] | Non
         memory_limit_mb=_whole(values, "RLM_MEMORY_LIMIT_MB", 1024, 64, 1_048_576, "MB"),
         max_sessions=_whole(values, "RLM_MAX_SESSIONS", 32, 1, 4096, "sessions"),
         idle_timeout_s=_whole(values, "RLM_IDLE_TIMEOUT_S", 3600, 1, 31_536_000, "seconds"),
-        state_dir=Path(values["RLM_STATE_DIR"]).expanduser() if "RLM_STATE_DIR" in values else default_state_dir(environ),
+        state_dir=_state_dir(values, environ),
         working_dir=working_dir,
     )
+
+
+def _state_dir(values: Mapping[str, str], environ: Mapping[str, str]) -> Path:
+    given = values.get("RLM_STATE_DIR")
+    return Path(given).expanduser() if given else default_state_dir(environ)
 
 
 def default_state_dir(environ: Mapping[str, str]) -> Path:
@@ -128,5 +138,6 @@ def _whole(values: Mapping[str, str], variable: str, default: int, low: int, hig
     if text is None:
         return default
     if not text.isascii() or not text.isdigit() or not low <= int(text[:12]) <= high:
-        raise InvalidInput(f"{variable}={text!r} is not a whole number of {unit} from {low} to {high}.", "Correct the setting.")
+        message = f"{variable}={text!r} is not a whole number of {unit} from {low} to {high}."
+        raise InvalidInput(message, "Correct the setting.")
     return int(text)

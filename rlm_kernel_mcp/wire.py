@@ -13,7 +13,11 @@ that they are answered while a step runs.
     `json: true` the whole JSON text of the value (it fits within `limit` characters),
     `json: false` the UTF-8 (surrogatepass) slice `[offset, offset + limit)` of the value's text
 `rlm_names_request {}` -> `{status, names: [[name, type, size], ...]}`
-`rlm_snapshot_request {...}` -> see `in_kernel/snapshot.py`
+On shell, since they run in the main thread between steps (the formats: `in_kernel/snapshot.py`):
+`rlm_snapshot_request {}` with the write end of a pipe on the descriptor socket
+    -> `{status, names: {name: {type, why}}, unverified: [name], complete}`
+`rlm_restore_request {items: [{name, offset, bytes}]}` with a file on the descriptor socket
+    -> `{status, names: {name: null | why}}`
 An error reply is `{status: "error", ename, evalue}`.
 
 `execute_reply.content["rlm"]` = `{updated: [[name, type, size], ...], dropped: {stdout: n, stderr: n}}`:
@@ -31,6 +35,9 @@ GET_VAR: Final = "rlm_get_var_request"
 NAMES: Final = "rlm_names_request"
 SNAPSHOT: Final = "rlm_snapshot_request"
 RESTORE: Final = "rlm_restore_request"
+
+SNAPSHOT_ABORTED: Final = 0xFFFFFFFF
+"""In place of a chunk's length in a snapshot's stream: this name was given up."""
 
 REPLY_KEY: Final = "rlm"
 """Key of our own part in `execute_reply.content`."""

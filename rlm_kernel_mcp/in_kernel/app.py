@@ -22,10 +22,12 @@ from rlm_kernel_mcp.in_kernel.imports import install_import_policy
 from rlm_kernel_mcp.in_kernel.kernel import RlmKernel
 from rlm_kernel_mcp.in_kernel.magics import install_magic_policy
 from rlm_kernel_mcp.in_kernel.output import BudgetedOutStream
+from rlm_kernel_mcp.in_kernel.pickling import use_namespace
 from rlm_kernel_mcp.in_kernel.shell import shell_config
+from rlm_kernel_mcp.in_kernel.snapshot import Snapshots
 
 
-class NoProfileDir(ProfileDir):  # type: ignore[misc]  # IPython ships no complete types
+class NoProfileDir(ProfileDir):
     """A profile folder that is never made: a session has no profile, history or start-up files."""
 
     def check_dirs(self) -> None:
@@ -35,11 +37,11 @@ class NoProfileDir(ProfileDir):  # type: ignore[misc]  # IPython ships no comple
         del change
 
 
-class RlmKernelApp(IPKernelApp):  # type: ignore[misc]  # ipykernel ships no complete types
+class RlmKernelApp(IPKernelApp):
     """The application of one session's kernel."""
 
     name = "rlm-kernel"
-    kernel_class = Type(RlmKernel, klass="ipykernel.kernelbase.Kernel")
+    kernel_class: Any = Type(RlmKernel, klass="ipykernel.kernelbase.Kernel")
     outstream_class = DottedObjectName("rlm_kernel_mcp.in_kernel.output.BudgetedOutStream", allow_none=True)
     # fd-level output would deadlock a step that prints 64 KiB from C while it holds the GIL (ipykernel#847).
     capture_fd_output = False
@@ -112,6 +114,8 @@ def make_app(connection_file: Path, policy: dict[str, Any], scratch: Path) -> Rl
     kernel.policy = policy
     kernel.scratch = str(scratch)
     namespace.fill(kernel.shell.user_ns, "", [], str(scratch))
+    use_namespace(kernel.shell.user_ns)
+    kernel.snapshots = Snapshots(kernel.shell.user_ns, policy["snapshots"])
     install_magic_policy(kernel.shell, policy["imports"]["mode"])
     install_import_policy(kernel.shell, policy["imports"], str(scratch))
     return app

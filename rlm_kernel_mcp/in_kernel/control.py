@@ -11,12 +11,13 @@ import mmap
 import os
 import platform
 import socket
-from typing import Any
+from typing import Any, ClassVar
 
 from rlm_kernel_mcp.in_kernel import namespace
 from rlm_kernel_mcp.in_kernel.imports import allowed_names
+from rlm_kernel_mcp.in_kernel.snapshot import Snapshots
 from rlm_kernel_mcp.in_kernel.values import list_names, view
-from rlm_kernel_mcp.wire import DESCRIPTOR_SOCKET_ENV, GET_VAR, INFO, LOAD_CONTEXT, NAMES
+from rlm_kernel_mcp.wire import DESCRIPTOR_SOCKET_ENV, GET_VAR, INFO, LOAD_CONTEXT, NAMES, RESTORE, SNAPSHOT
 
 NAMES_MAX = 2_000
 EDGE_CHARS = 400
@@ -29,7 +30,8 @@ class ControlRequests:
 
     from ipykernel.kernelbase import Kernel as _Kernel
 
-    control_msg_types = [*_Kernel.control_msg_types, INFO, LOAD_CONTEXT, GET_VAR, NAMES]
+    control_msg_types: ClassVar = [*_Kernel.control_msg_types, INFO, LOAD_CONTEXT, GET_VAR, NAMES]
+    msg_types: ClassVar = [*_Kernel.msg_types, SNAPSHOT, RESTORE]
 
     session: Any
     shell: Any
@@ -38,6 +40,7 @@ class ControlRequests:
     wall_rows: list[dict[str, Any]]
     """Which walls hold, set by the app."""
     scratch: str
+    snapshots: Snapshots
 
     async def rlm_info_request(self, stream: Any, ident: Any, parent: Message) -> None:
         """Say which walls hold and what may be imported."""
@@ -82,6 +85,7 @@ class ControlRequests:
         whole, sizes = _decode(documents, raw)
         chars = [[document["name"], size] for document, size in zip(documents, sizes, strict=True)]
         namespace.fill(self.shell.user_ns, whole, chars, self.scratch)
+        self.snapshots = Snapshots(self.shell.user_ns, self.policy["snapshots"])
         lines = whole.count("\n") + (1 if whole and not whole.endswith("\n") else 0)
         return {
             "status": "ok",
@@ -118,9 +122,32 @@ class ControlRequests:
         payload = json.dumps([list(row) for row in names], ensure_ascii=True).encode()
         self.session.send(stream, "rlm_names_reply", {"status": "ok"}, parent, ident=ident, buffers=[payload])
 
+    async def rlm_snapshot_request(self, stream: Any, ident: Any, parent: Message) -> None:
+        """Send what changed since the last snapshot over the pipe that the host passes."""
+        descriptor = _receive_descriptor()
+        try:
+            content = {"status": "ok", **self.snapshots.take(descriptor)}
+        except OSError as error:
+            content = {"status": "error", "ename": type(error).__name__, "evalue": str(error)}
+        finally:
+            os.close(descriptor)
+        self.session.send(stream, "rlm_snapshot_reply", content, parent, ident=ident)
+
+    async def rlm_restore_request(self, stream: Any, ident: Any, parent: Message) -> None:
+        """Bind the names of a snapshot that the host passes as a file."""
+        descriptor = _receive_descriptor()
+        try:
+            content = {"status": "ok", "names": self.snapshots.restore(descriptor, parent["content"]["items"])}
+        finally:
+            os.close(descriptor)
+        self.session.send(stream, "rlm_restore_reply", content, parent, ident=ident)
+
 
 def _decode(documents: list[Message], raw: memoryview) -> tuple[str, list[int]]:
-    """The whole text and each document's length in characters; valid UTF-8 is decoded in one piece, without a second copy."""
+    """The whole text and each document's length in characters.
+
+    Valid UTF-8 is decoded in one piece, without a second copy.
+    """
     blocks = []
     start = 0
     for document in documents:

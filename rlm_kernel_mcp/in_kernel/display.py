@@ -60,9 +60,9 @@ class _CountingPrinter(RepresentationPrinter):
         for index, item in enumerate(seq):
             if index >= ITEMS:
                 left = f"{len(seq) - index} " if isinstance(seq, Sized) else ""
-                self.text(",")  # type: ignore[no-untyped-call]
-                self.breakable()  # type: ignore[no-untyped-call]
-                self.text(f"… {left}more items")  # type: ignore[no-untyped-call]
+                self.text(",")
+                self.breakable()
+                self.text(f"… {left}more items")
                 return
             yield index, item
 
@@ -73,7 +73,7 @@ class BoundedTextFormatter(PlainTextFormatter):
     @catch_format_error  # type: ignore[untyped-decorator]
     def __call__(self, value: Any) -> str:
         stream = _BoundedText()
-        printer = _CountingPrinter(  # type: ignore[no-untyped-call]
+        printer = _CountingPrinter(
             stream,
             self.verbose,
             self.max_width,
@@ -84,8 +84,8 @@ class BoundedTextFormatter(PlainTextFormatter):
             deferred_pprinters=self.deferred_printers,
         )
         try:
-            printer.pretty(value)  # type: ignore[no-untyped-call]
-            printer.flush()  # type: ignore[no-untyped-call]
+            printer.pretty(value)
+            printer.flush()
         except _Full:
             pass
         return stream.text()
@@ -121,7 +121,7 @@ class BoundedDisplayFormatter(DisplayFormatter):
         self, obj: Any, include: Iterable[str] | None = None, exclude: Iterable[str] | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """The value's text and picture, without metadata."""
-        data, _ = super().format(obj, include, exclude)  # type: ignore[no-untyped-call]
+        data, _ = super().format(obj, include, exclude)
         return (presentable(data) if data else {}), {}
 
 
@@ -156,7 +156,7 @@ class BoundedDisplayHook(ZMQShellDisplayHook):
     def quiet(self) -> bool:
         """Whether the step ends in a semicolon; it is tokenized only if it has one at all."""
         cells = self.shell.history_manager.input_hist_parsed
-        return bool(cells and ";" in cells[-1] and super().quiet())  # type: ignore[no-untyped-call]
+        return bool(cells and ";" in cells[-1] and super().quiet())
 
     def update_user_ns(self, result: Any) -> None:
         """Bind `_`, unless the step's code uses that name for something of its own."""
@@ -187,7 +187,7 @@ class BoundedDisplayPublisher(ZMQDisplayPublisher):
         self._left -= 1
         self._chars_left -= sum(map(len, shown.values()))
         if self._left and self._chars_left >= 0:
-            super().publish(shown, {}, **options)  # type: ignore[no-untyped-call]
+            super().publish(shown, {}, **options)
         else:
             self._left = 0
             sys.stderr.write(

@@ -46,11 +46,11 @@ def serve(requests: socket.socket) -> NoReturn:
     children: dict[int, socket.socket] = {}
     requests.send(b"ready")
     while True:
-        readable, _, _ = select.select([requests, wake_read], [], [])
+        readable, _, _ = select.select([requests.fileno(), wake_read], [], [])
         if wake_read in readable:
             os.read(wake_read, 4096)
             _reap(children)
-        if requests in readable:
+        if requests.fileno() in readable:
             data, descriptors, _, _ = socket.recv_fds(requests, REQUEST_BYTES, 2)
             if not data:
                 os._exit(0)  # the host is gone; the kernels follow by their parent-death signal

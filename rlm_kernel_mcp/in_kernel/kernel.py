@@ -36,7 +36,7 @@ class StepInterrupted(KeyboardInterrupt):
     """Stands in for the `CancelledError` that an interrupted top-level `await` ends with."""
 
 
-class RlmKernel(ControlRequests, IPythonKernel):  # type: ignore[misc]  # ipykernel ships no complete types
+class RlmKernel(ControlRequests, IPythonKernel):
     """One session's kernel."""
 
     implementation = "rlm-python"
@@ -60,7 +60,7 @@ class RlmKernel(ControlRequests, IPythonKernel):  # type: ignore[misc]  # ipyker
         return metadata
 
     def _send_interrupt_children(self) -> None:
-        """Answer an `interrupt_request` (a console's Ctrl-C): this process has no children, and its group may be everybody."""
+        """Answer an `interrupt_request` (a console's Ctrl-C): there are no children, and the group may be everybody."""
         os.kill(os.getpid(), signal.SIGINT)
 
     async def shutdown_request(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
@@ -120,7 +120,8 @@ class RlmKernel(ControlRequests, IPythonKernel):  # type: ignore[misc]  # ipyker
                 result = shell.run_cell(code, store_history=store_history, silent=silent)
             return bool(result is not None and result.success and shell.last_error is None)
         except (KeyboardInterrupt, MemoryError, SyntaxError) as error:
-            # The interrupt or the limit hit outside the code itself: between IPython's own lines, or in its transformers.
+            # The interrupt or the limit hit outside the code itself: between IPython's own lines, or in its
+            # transformers.
             shell.publish_error(type(error), error, error.__traceback__)
             return False
         finally:
@@ -142,7 +143,11 @@ class RlmKernel(ControlRequests, IPythonKernel):  # type: ignore[misc]  # ipyker
             finally:
                 self.shell.events.trigger("post_execute")
         if result is not None and isinstance(result.error_in_exec, asyncio.CancelledError):
-            self.shell.last_error = ("KeyboardInterrupt", "interrupted in an await", (self.shell.last_error or ("", "", []))[2])
+            self.shell.last_error = (
+                "KeyboardInterrupt",
+                "interrupted in an await",
+                (self.shell.last_error or ("", "", []))[2],
+            )
         return result
 
     @contextlib.contextmanager

@@ -1,12 +1,14 @@
 """From a bare process to a locked kernel, in numbered steps that fail closed.
 
-Is: the order in which a kernel comes to be, the same for a cold start and for a fork. Is not: the walls themselves (`walls/`).
+Is: the order in which a kernel comes to be, the same for a cold start and for a fork. Is not: the walls themselves
+(`walls/`).
 Above: `__main__.py`, `fork_server.py`. Below: `preload.py`, `walls/`, `app.py`.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -55,9 +57,11 @@ def launch(options: Options, policy: dict[str, Any]) -> NoReturn:
     try:
         app = _prepare(options, policy)
     except WallFailed as error:
-        _tell(options.status_fd, {"status": "failed", "wall": error.wall, "reason": error.reason, "remedy": error.remedy})
+        _tell(
+            options.status_fd, {"status": "failed", "wall": error.wall, "reason": error.reason, "remedy": error.remedy}
+        )
         os._exit(3)
-    except BaseException as error:  # the host must hear of whatever kept this kernel from starting
+    except BaseException as error:  # noqa: BLE001  (the host must hear of whatever kept this kernel from starting)
         traceback.print_exc()
         _tell(options.status_fd, {"status": "failed", "reason": f"{type(error).__name__}: {error}"[:2000]})
         os._exit(1)
@@ -133,7 +137,16 @@ def _install_signals() -> None:
         if in_step():
             raise TimeoutError("the step's processor time limit is reached")
 
+    def snapshot(signum: int, frame: FrameType | None) -> None:
+        """The next step waits: a snapshot that is under way gives way at its next write."""
+        del signum, frame
+        from rlm_kernel_mcp.in_kernel.kernel import RlmKernel
+
+        if RlmKernel.initialized():
+            RlmKernel.instance().snapshots.stop = True
+
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    signal.signal(signal.SIGUSR2, snapshot)
     signal.signal(signal.SIGUSR1, memory)
     signal.signal(signal.SIGXCPU, processor)
     signal.signal(signal.SIGTERM, lambda signum, frame: os._exit(128 + signum))
@@ -155,9 +168,7 @@ def main(argv: Sequence[str]) -> NoReturn:
 
 def close_others(keep: set[int]) -> None:
     """Close every inherited descriptor but these."""
-    for name in os.listdir("/proc/self/fd"):
-        if int(name) not in keep:
-            try:
-                os.close(int(name))
-            except OSError:
-                continue  # the listing's own descriptor
+    for path in list(Path("/proc/self/fd").iterdir()):
+        if int(path.name) not in keep:
+            with contextlib.suppress(OSError):  # the listing's own descriptor
+                os.close(int(path.name))

@@ -41,7 +41,7 @@ class SessionExit(ZMQExitAutocall):
     def __call__(self, keep_kernel: bool = True) -> None:
         """Tell the client that asked to leave without the kernel, whatever `keep_kernel` says."""
         del keep_kernel
-        super().__call__(keep_kernel=True)  # type: ignore[no-untyped-call]
+        super().__call__(keep_kernel=True)
 
 
 class MagicsOnly:
@@ -79,8 +79,8 @@ def install_magic_policy(shell: Any, mode: str) -> None:
     for name in ("system", "system_piped", "system_raw", "getoutput", "getoutput_detail"):
         setattr(shell, name, _refuse_command)
     # `obj?` goes to a pager, which here is the output: a client of a session has no other place to see it.
-    shell.set_hook("show_in_pager", page.as_hook(page.display_page), 0)  # type: ignore[no-untyped-call]
-    shell.exiter = SessionExit(shell)  # type: ignore[no-untyped-call]
+    shell.set_hook("show_in_pager", page.as_hook(page.display_page), 0)
+    shell.exiter = SessionExit(shell)
     names = {"exit": shell.exiter, "quit": shell.exiter}
     if mode == "allowlist":
         front = MagicsOnly(shell)

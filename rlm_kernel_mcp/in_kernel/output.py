@@ -29,7 +29,7 @@ class BudgetedOutStream(OutStream):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Takes what ipykernel gives to its own stream."""
-        super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
+        super().__init__(*args, **kwargs)
         self._tail: list[str] = []
         self._tail_held = self._past_head = 0
         self._tail_limit = self._head_limit = self._head_left = 0
@@ -89,7 +89,7 @@ class BudgetedOutStream(OutStream):
 
     def _flush_buffers(self) -> Iterator[tuple[dict[str, Any], str]]:
         """The buffered texts by parent header, in pieces that fit one message."""
-        for parent, text in super()._flush_buffers():  # type: ignore[no-untyped-call]
+        for parent, text in super()._flush_buffers():
             for start in range(0, len(text), MESSAGE_CHARS):
                 yield parent, _encodable(text[start : start + MESSAGE_CHARS])
 

@@ -8,6 +8,8 @@ Above: `kernel.py`. Below: `tracebacks.py`, `output.py`.
 from __future__ import annotations
 
 import contextlib
+import sys
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
@@ -29,10 +31,13 @@ def shell_config() -> Config:
     config.InteractiveShell.automagic = False
     config.InteractiveShell.autocall = 0
     config.Completer.use_jedi = False
+    # From 64 KiB on Session sends without a copy, for which pyzmq then starts a thread with a socket of its own:
+    # behind the walls that is the kernel's death.
+    config.Session.copy_threshold = sys.maxsize
     return config
 
 
-class RlmShell(ZMQInteractiveShell):  # type: ignore[misc]  # IPython ships no complete types
+class RlmShell(ZMQInteractiveShell):
     """IPython's shell for one session."""
 
     last_error: tuple[str, str, list[str]] | None = None
@@ -42,10 +47,11 @@ class RlmShell(ZMQInteractiveShell):  # type: ignore[misc]  # IPython ships no c
         super().__init__(**kwargs)
         install_display_limits(self)
 
-    def _tee(self, channel: str) -> contextlib.AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def _tee(self, channel: str) -> Iterator[None]:
         """IPython 9 would keep every printed character in memory."""
         del channel
-        return contextlib.nullcontext()
+        yield
 
     def _format_exception_for_storage(self, *args: Any, **kwargs: Any) -> list[str]:
         """IPython would format every error a second time, for its history: a second for 1,000 frames."""
@@ -82,7 +88,7 @@ class RlmShell(ZMQInteractiveShell):  # type: ignore[misc]  # IPython ships no c
     def publish_error(self, etype: type[BaseException], evalue: BaseException, traceback: TracebackType | None) -> None:
         """Send the `error` message of the running request and keep its parts for the reply."""
         self.last_error = ename, text, lines = format_exception(etype, evalue, traceback)
-        hook = self.displayhook
+        hook: Any = self.displayhook
         topic = hook.topic.replace(b"execute_result", b"error") if hook.topic else None
         content = {"ename": ename, "evalue": text, "traceback": lines}
         hook.session.send(hook.pub_socket, "error", content, hook.parent_header, ident=topic)

@@ -1,6 +1,7 @@
 """The host's hand on a running kernel: three connections, requests, and the three-way wait.
 
-Is: shell, control and iopub of one kernel; what belongs to whom is told by the parent's `msg_id`. Is not: trust, limits of a
+Is: shell, control and iopub of one kernel; what belongs to whom is told by the parent's `msg_id`. Is not: trust,
+limits of a
 session, or the ladder (`session/`). Above: `launch.py`, `session/`. Below: `zmtp.py`, `messages.py`, `reply.py`.
 
 The three-way wait: an execution is done when its reply (shell) and its idle status (iopub) are both there, or idle has
@@ -18,12 +19,13 @@ from rlm_kernel_mcp.kernel.messages import BadMessage, Codec, Message, parse
 from rlm_kernel_mcp.kernel.reply import Reply
 from rlm_kernel_mcp.kernel.zmtp import Connection, ProtocolBroken
 
-IOPUB_BYTES_MAX: Final = 4 << 20
-CONTROL_BYTES_MAX: Final = 24 << 20
+MESSAGE_BYTES_MAX: Final = 4 << 20
 REPLY_GRACE_S: Final = 0.5
-CONSOLE_REPLIES_MAX: Final = 16
-FLOOD_BYTES: Final = 256 << 20
-"""Bytes on iopub for one step past which a kernel is not ours any more: its own limit lies far below."""
+CLOSED_GRACE_S: Final = 1.0
+"""A process that dies closes its sockets first; what ended it is known a moment later."""
+CONSOLE_REPLIES_MAX: Final = 4
+CONSOLE_CHARS_MAX: Final = 400_000
+"""Characters kept of one stream of a console's cell."""
 
 OnConsole = Callable[[Reply], None]
 OnBroken = Callable[[str], None]
@@ -43,9 +45,12 @@ class Execution:
         self.reply.feed(message)
         if not self.started.done():
             self.started.set_result(None)
+        if self._grace is not None:
+            self._grace.cancel()
         if self.reply.complete:
             self.finish("complete")
-        elif (self.reply.idle or self.reply.replied) and self._grace is None:
+        elif self.reply.idle or self.reply.replied:
+            # From the last message on: output that is still under way must not be left out.
             self._grace = asyncio.get_running_loop().call_later(REPLY_GRACE_S, self.finish, "half")
 
     def finish(self, how: str) -> None:
@@ -61,14 +66,13 @@ class KernelClient:
 
     def __init__(self, key: bytes) -> None:
         self._codec = Codec(key)
-        self._shell = Connection("DEALER", CONTROL_BYTES_MAX)
-        self._control = Connection("DEALER", CONTROL_BYTES_MAX)
-        self._iopub = Connection("SUB", IOPUB_BYTES_MAX)
+        self._shell = Connection("DEALER", MESSAGE_BYTES_MAX)
+        self._control = Connection("DEALER", MESSAGE_BYTES_MAX)
+        self._iopub = Connection("SUB", MESSAGE_BYTES_MAX)
         self._requests: dict[str, asyncio.Future[Message]] = {}
         self._executions: dict[str, Execution] = {}
         self._consoles: dict[str, Reply] = {}
         self._welcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._flood_from = 0
         self.broken: str | None = None
         """Why this kernel must not be used any more: it broke the protocol or a limit."""
         self.on_console: OnConsole = lambda reply: None
@@ -86,7 +90,8 @@ class KernelClient:
             (self._iopub, self._on_iopub),
         ):
             channel.on_message = handle
-            channel.on_closed = self._break
+            channel.on_closed = self._on_closed
+            channel.on_broken = self._break
         stem = connection["ip"]
         try:
             await asyncio.gather(
@@ -99,9 +104,17 @@ class KernelClient:
         await self._welcome
 
     async def request(
-        self, msg_type: str, content: dict[str, Any], *, buffers: Sequence[bytes] = (), shell: bool = False
+        self,
+        msg_type: str,
+        content: dict[str, Any],
+        *,
+        buffers: Sequence[bytes] = (),
+        shell: bool = False,
+        reply_bytes_max: int = MESSAGE_BYTES_MAX,
     ) -> Message:
         """Send a request (on control; on shell if asked) and wait for its reply; bound it with `asyncio.timeout`.
+
+        `reply_bytes_max`: what the reply may hold, where it may be larger than others.
 
         Raises:
             KernelDied: the kernel went away, or broke the protocol, before it answered.
@@ -111,11 +124,16 @@ class KernelClient:
         msg_id, frames = self._codec.build(msg_type, content, buffers)
         future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         self._requests[msg_id] = future
+        channel = self._shell if shell else self._control
+        channel.reader.message_bytes_max = max(channel.reader.message_bytes_max, reply_bytes_max)
+        channel.grant()
         try:
-            (self._shell if shell else self._control).send(frames)
+            channel.send(frames)
             return await future
         finally:
             self._requests.pop(msg_id, None)
+            if not self._requests:
+                channel.reader.message_bytes_max = MESSAGE_BYTES_MAX
 
     def execute(self, code: str) -> Execution:
         """Send a step's code; the returned execution fills as messages come."""
@@ -129,11 +147,12 @@ class KernelClient:
         }
         msg_id, frames = self._codec.build("execute_request", content)
         execution = Execution(msg_id)
-        self._flood_from = self._iopub.bytes_received
         if self.broken is not None:
             execution.finish(self.broken)
             return execution
         self._executions = {msg_id: execution}
+        self._iopub.grant()
+        self._shell.grant()
         self._shell.send(frames)
         return execution
 
@@ -150,9 +169,6 @@ class KernelClient:
             execution.feed(message)
 
     def _on_iopub(self, frames: list[bytes]) -> None:
-        if self._iopub.bytes_received - self._flood_from > FLOOD_BYTES:
-            self._break(f"it sent more than {FLOOD_BYTES:,} bytes of output in one step")
-            return
         message = self._parse(frames)
         if message is None:
             return
@@ -175,7 +191,7 @@ class KernelClient:
                 return
             if len(self._consoles) >= CONSOLE_REPLIES_MAX:
                 self._consoles.pop(next(iter(self._consoles)))
-            reply = self._consoles[message.parent_id] = Reply(message.parent_id)
+            reply = self._consoles[message.parent_id] = Reply(message.parent_id, CONSOLE_CHARS_MAX)
         reply.feed(message)
         if reply.idle:
             del self._consoles[message.parent_id]
@@ -188,8 +204,13 @@ class KernelClient:
             self._break(f"it sent what is no Jupyter message ({error})")
             return None
 
+    def _on_closed(self, reason: str) -> None:
+        """A channel ended from the other side: the process is dying, and its death will say why; if not, it is broken."""
+        if self.broken is None:
+            asyncio.get_running_loop().call_later(CLOSED_GRACE_S, self._break, f"{reason} and lived on")
+
     def _break(self, reason: str) -> None:
-        """The kernel closed a channel or broke the rules: nothing more is read from it."""
+        """The kernel broke the rules: nothing more is read from it."""
         if self.broken is not None:
             return
         self.close(reason)

@@ -1,6 +1,7 @@
 """The host's end of the fork server: a preloaded, single-threaded process that forks kernels.
 
-Is: start it, ask it for forks, notice its death. Is not: the server program (`in_kernel/fork_server.py`), and never this
+Is: start it, ask it for forks, notice its death. Is not: the server program (`in_kernel/fork_server.py`), and never
+this
 process: a fork of the host would take its secrets and descriptors along.
 Above: `launch.py`. Below: nothing.
 One datagram a kernel: `{argv, env, cwd}` with the kernel's ends of its status and descriptor sockets.
@@ -40,9 +41,9 @@ class ForkServer:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         with theirs:
-            child = subprocess.Popen(
+            child = subprocess.Popen(  # noqa: ASYNC220  (asyncio's would watch the child from a thread)
                 [python, "-I", "-m", MODULE, "--policy", str(policy_file), "--parent", str(os.getpid())],
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "MALLOC_ARENA_MAX": "2"},

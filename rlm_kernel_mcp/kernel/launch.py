@@ -24,7 +24,7 @@ from rlm_kernel_mcp.errors import KernelDied, KernelStartFailed, RlmError
 from rlm_kernel_mcp.kernel.client import KernelClient
 from rlm_kernel_mcp.kernel.fork_server import ForkServer, default_python
 from rlm_kernel_mcp.kernel.kernelspec import kernelspec_dir
-from rlm_kernel_mcp.kernel.process import KernelProcess
+from rlm_kernel_mcp.kernel.process import EXIT_UNKNOWN, KernelProcess
 from rlm_kernel_mcp.kernel.provisioner import LaunchOptions, RlmProvisioner
 from rlm_kernel_mcp.kernel.rundir import KernelDir, RunDir
 from rlm_kernel_mcp.kernel.status import StatusSocket
@@ -112,7 +112,7 @@ class KernelStarter:
                 provisioner = manager.provisioner
                 assert isinstance(provisioner, RlmProvisioner)
                 process = provisioner.process
-                assert process is not None
+                assert isinstance(process, KernelProcess)
                 theirs.close()
                 walls = await status.wait_ready()
                 client = await self._connect(manager)
@@ -122,6 +122,7 @@ class KernelStarter:
                 await asyncio.shield(process.dead)
             ours.close()
             theirs.close()
+            status.close()
             folders.remove()
             if isinstance(error, TimeoutError):
                 raise KernelStartFailed(
@@ -129,6 +130,8 @@ class KernelStarter:
                 ) from error
             raise
         process.dead.add_done_callback(lambda code: client.close(_death(code.result())))
+        # What is not read any more must not run on unseen.
+        client.on_broken = lambda reason: process.kill()
         return Kernel(process, client, folders, walls, ours, process.resident_bytes())
 
     def _manager(self, folders: KernelDir) -> AsyncKernelManager:
@@ -146,14 +149,14 @@ class KernelStarter:
         """Our own readiness test: the shell answers and iopub has welcomed us."""
         client = KernelClient(manager.session.key)
         try:
-            await client.open(manager.get_connection_info())
+            await client.open(dict(manager.get_connection_info()))
             await client.request("kernel_info_request", {}, shell=True)
         except KernelDied as error:
             raise KernelStartFailed(error.message) from error
         return client
 
     async def _ready_fork_server(self) -> ForkServer | None:
-        """The fork server, started (again) where it is not running; None where it cannot be had: kernels then start cold."""
+        """The fork server, started (again) where it is not running; None where there is none: kernels start cold."""
         async with self._fork_lock:
             if self._fork_server is not None and self._fork_server.alive:
                 return self._fork_server
@@ -178,9 +181,10 @@ class KernelStarter:
 
 def _death(code: int) -> str:
     """How the kernel ended, in words."""
+    if code == EXIT_UNKNOWN:
+        return "its process ended, nobody could say how"
     if code < 0 and -code in set(signal.Signals):
         return f"its process was ended by {signal.Signals(-code).name}"
     if code > 128 and code - 128 in set(signal.Signals):
         return f"its process was ended by {signal.Signals(code - 128).name}"
     return f"its process ended with exit status {code}"
-

@@ -1,6 +1,7 @@
 """Jupyter messages: building ours, parsing the kernel's.
 
-Is: the codec between dicts and frames. Is not: trust: a message from a kernel is data from an adversary that knows its own
+Is: the codec between dicts and frames. Is not: trust: a message from a kernel is data from an adversary that knows its
+own
 key, so size and shape are checked here before anyone looks inside.
 Source: Jupyter messaging 5.5, "The Wire Protocol".
 """
@@ -11,10 +12,11 @@ import hashlib
 import hmac
 import itertools
 import json
+import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any, Final
 
 DELIMITER: Final = b"<IDS|MSG>"
@@ -22,7 +24,12 @@ PROTOCOL_VERSION: Final = "5.5"
 HEADER_BYTES_MAX: Final = 64 * 1024
 """Of the header and the parent header each."""
 CONTENT_BYTES_MAX: Final = 3 << 20
-"""Of the content: a JSON text can take some thirty times its size in memory once it is parsed."""
+"""Of the content."""
+JSON_ITEMS_MAX: Final = 100_000
+"""Of one JSON text: small items take some thirty times their text in memory once they are parsed."""
+
+# Every string, also one that does not end: each byte is looked at once, whatever the text.
+_STRINGS: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 
 
 class BadMessage(Exception):
@@ -56,7 +63,7 @@ class Codec:
             "msg_type": msg_type,
             "username": "rlm",
             "session": self.session,
-            "date": datetime.now(timezone.utc).isoformat(),
+            "date": datetime.now(UTC).isoformat(),
             "version": PROTOCOL_VERSION,
         }
         parts = [json.dumps(header).encode(), b"{}", b"{}", json.dumps(content).encode()]
@@ -90,13 +97,28 @@ def parse(frames: Sequence[bytes]) -> Message:
 
 
 def _load(part: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(part)
-    except (ValueError, RecursionError) as error:
-        raise BadMessage(f"a part is not JSON: {type(error).__name__}") from error
+    value = parse_json(part)
     if not isinstance(value, dict):
         raise BadMessage("a part is not a JSON object")
     return value
+
+
+def parse_json(part: bytes) -> Any:
+    """A kernel's JSON text of bounded size, parsed in bounded memory.
+
+    Raises:
+        BadMessage: it is no JSON, or holds more than `JSON_ITEMS_MAX` items.
+    """
+    if _items(part) > JSON_ITEMS_MAX and _items(_STRINGS.sub(b"", part)) > JSON_ITEMS_MAX:
+        raise BadMessage(f"a part holds more than {JSON_ITEMS_MAX:,} items")
+    try:
+        return json.loads(part)
+    except (ValueError, RecursionError) as error:
+        raise BadMessage(f"a part is not JSON: {type(error).__name__}") from error
+
+
+def _items(part: bytes) -> int:
+    return part.count(b",") + part.count(b"[") + part.count(b"{")
 
 
 def _text(value: object) -> str:

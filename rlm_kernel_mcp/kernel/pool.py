@@ -1,6 +1,7 @@
 """Spare kernels: started ahead, walls raised, handed over once.
 
-Is: at most `spare_kernels` ready kernels of one starter, replaced in the background. Is not: reuse: a kernel that had a session
+Is: at most `spare_kernels` ready kernels of one starter, replaced in the background. Is not: reuse: a kernel that had
+a session
 is never given to another. Above: `session/`. Below: `launch.py`.
 """
 
@@ -58,10 +59,9 @@ class KernelPool:
             except RlmError as error:
                 log.warning("no spare kernel could be started: %s", error.message)
                 return
-            if self._closed:
-                await kernel.kill()
-                return
             self._spares.append((loop.time(), kernel))
+        while self._closed and self._spares:  # closed while a kernel was starting
+            await self._spares.popleft()[1].kill()
 
     async def close(self) -> None:
         """End the spares and start no more."""

@@ -1,18 +1,31 @@
 """A kernel's process, by pidfd: death is an event, a signal cannot reach a stranger.
 
 Is: the part of `subprocess.Popen` that jupyter_client's provisioner uses, over a process that need not be our child
-(the fork server's, or one behind a namespace's monitor). Above: `provisioner.py`. Below: `status.py`'s messages.
+(the fork server's, or one behind a namespace's monitor). Above: `provisioner.py`, `status.py`. Below: asyncio.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Final
 
-EXIT_UNKNOWN = -255
+EXIT_UNKNOWN: Final = -255
+
+
+async def readable(descriptor: int) -> None:
+    """Wait until a descriptor can be read; a pidfd can once its process has ended."""
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(descriptor, lambda: ready.done() or ready.set_result(None))
+    try:
+        await ready
+    finally:
+        loop.remove_reader(descriptor)
 
 
 class KernelProcess:
@@ -20,12 +33,13 @@ class KernelProcess:
 
     stdin = stdout = stderr = None
 
-    def __init__(self, pid: int, pidfd: int, reap: Callable[[], int]) -> None:
-        """`reap`: called once after the death; collects what is left (a child, a monitor) and returns the exit code."""
+    def __init__(self, pid: int, pidfd: int, reap: Callable[[], Awaitable[int]]) -> None:
+        """`reap`: awaited once after the death; collects what is left (a child, a monitor) and returns the exit code."""
         self.pid = pid
         self.returncode: int | None = None
         self._pidfd = pidfd
         self._reap = reap
+        self._reaping: asyncio.Task[None] | None = None
         self.dead: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         asyncio.get_running_loop().add_reader(pidfd, self._on_death)
 
@@ -33,7 +47,10 @@ class KernelProcess:
         asyncio.get_running_loop().remove_reader(self._pidfd)
         os.close(self._pidfd)
         self._pidfd = -1
-        self.returncode = self._reap()
+        self._reaping = asyncio.get_running_loop().create_task(self._collect(), name=f"end of kernel {self.pid}")
+
+    async def _collect(self) -> None:
+        self.returncode = await self._reap()
         if not self.dead.done():
             self.dead.set_result(self.returncode)
 
@@ -49,10 +66,8 @@ class KernelProcess:
     def send_signal(self, signum: int) -> None:
         """Signal the kernel; nothing happens once it is gone."""
         if self._pidfd >= 0:
-            try:
+            with contextlib.suppress(ProcessLookupError):  # it ended between the check and the signal
                 signal.pidfd_send_signal(self._pidfd, signum)
-            except ProcessLookupError:
-                pass  # it ended between the check and the signal
 
     def kill(self) -> None:
         """SIGKILL."""

@@ -1,6 +1,7 @@
 """The provisioner that `kernel.json` names: whoever starts this kernelspec gets the same locked kernel.
 
-Is: environment, folders, transport and policy of one kernel, and its process. Is not: the walls, which the kernel raises in
+Is: environment, folders, transport and policy of one kernel, and its process. Is not: the walls, which the kernel
+raises in
 itself (`in_kernel/walls`). Above: jupyter_client's KernelManager, ours (`launch.py`) or anyone's. Below: `process.py`,
 `fork_server.py`. Source: jupyter_client provisioning API, entry point group `jupyter_client.kernel_provisioners`.
 """
@@ -17,10 +18,10 @@ from typing import Any, Final
 
 from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.launcher import launch_kernel
-from jupyter_client.provisioning import LocalProvisioner
+from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 
 from rlm_kernel_mcp.kernel.fork_server import ForkServer
-from rlm_kernel_mcp.kernel.process import EXIT_UNKNOWN, KernelProcess
+from rlm_kernel_mcp.kernel.process import KernelProcess, readable
 from rlm_kernel_mcp.kernel.rundir import KernelDir, RunDir
 from rlm_kernel_mcp.kernel.status import StatusSocket
 from rlm_kernel_mcp.policy import Policy, load_policy
@@ -44,6 +45,8 @@ class LaunchOptions:
 class RlmProvisioner(LocalProvisioner):
     """Starts one locked-down kernel over ipc, forked from a preloaded process where our host offers one."""
 
+    process: Any = None
+    """A `KernelProcess`; the base class says Popen, of which that has the part in use."""
     _options: LaunchOptions | None = None
     _own_run_dir: RunDir | None = None
     _kernel_dir: KernelDir | None = None
@@ -51,7 +54,7 @@ class RlmProvisioner(LocalProvisioner):
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
         """Called by the manager before `launch_kernel`: settle folders, transport, policy and environment."""
         self._options = kwargs.pop("rlm_options", None)
-        manager = self.parent
+        manager: Any = self.parent
         if self._options is None:
             # Another Jupyter client: this kernel has a run folder of its own, and tcp becomes ipc.
             if self._own_run_dir is None:
@@ -154,14 +157,20 @@ async def _start_cold(cmd: list[str], env: dict[str, str], cwd: str, options: La
     except BaseException:
         child.kill()
         child.wait()
+        status.close()
         raise
 
-    def reap() -> int:
+    async def reap() -> int:
+        ended = os.pidfd_open(child.pid)
         try:
-            return child.wait(timeout=REAP_S)
-        except subprocess.TimeoutExpired:
+            async with asyncio.timeout(REAP_S):
+                await readable(ended)
+        except TimeoutError:
             child.kill()
-            return child.wait()
+        finally:
+            os.close(ended)
+            status.close()
+        return child.wait()
 
     return KernelProcess(pid, pidfd, reap)
 
@@ -169,4 +178,4 @@ async def _start_cold(cmd: list[str], env: dict[str, str], cwd: str, options: La
 async def _forked(status: StatusSocket) -> KernelProcess:
     status.close_theirs()
     pid, pidfd = await status.wait_pid()
-    return KernelProcess(pid, pidfd, lambda: status.exit_code(EXIT_UNKNOWN))
+    return KernelProcess(pid, pidfd, status.exit_code)

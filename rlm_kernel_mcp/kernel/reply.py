@@ -16,8 +16,10 @@ from typing import Any, Final, Literal
 from rlm_kernel_mcp.kernel.messages import Message
 from rlm_kernel_mcp.wire import REPLY_KEY
 
-STREAM_CHARS_MAX: Final = 8_000_000
+STREAM_CHARS_MAX: Final = 4_200_000
 """Characters kept of one stream. The kernel's own limit lies below; a kernel that sends more is not ours any more."""
+PIECES_MAX: Final = 1_000
+"""Pieces of a text that lie apart: each takes some fifty bytes beside its characters."""
 RESULT_CHARS_MAX: Final = 2_000_000
 TRACEBACK_CHARS_MAX: Final = 200_000
 EVALUE_CHARS_MAX: Final = 20_000
@@ -33,24 +35,29 @@ class Text:
     """Text that arrives in pieces, kept up to a limit; what is beyond is counted."""
 
     limit: int
-    pieces: list[str] = field(default_factory=list)
     chars: int = 0
     dropped: int = 0
+    _pieces: list[str] = field(default_factory=list)
+    _recent: list[str] = field(default_factory=list)
 
     def add(self, piece: str) -> None:
         """Append as much as the limit allows."""
         room = self.limit - self.chars
         kept = piece if len(piece) <= room else piece[: max(room, 0)]
         if kept:
-            self.pieces.append(kept)
+            self._recent.append(kept)
             self.chars += len(kept)
+            if len(self._recent) >= PIECES_MAX:
+                self._pieces.append("".join(self._recent))
+                self._recent.clear()
         self.dropped += len(piece) - len(kept)
 
     def text(self) -> str:
         """What was kept."""
-        if len(self.pieces) > 1:
-            self.pieces = ["".join(self.pieces)]
-        return self.pieces[0] if self.pieces else ""
+        if self._recent or len(self._pieces) > 1:
+            whole = "".join((*self._pieces, *self._recent))
+            self._pieces, self._recent = [whole], []
+        return self._pieces[0] if self._pieces else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +71,9 @@ class Reply:
     """What one request has said so far. Complete when both the reply and the idle status have come."""
 
     msg_id: str
-    stdout: Text = field(default_factory=lambda: Text(STREAM_CHARS_MAX))
-    stderr: Text = field(default_factory=lambda: Text(STREAM_CHARS_MAX))
+    stream_chars_max: int = STREAM_CHARS_MAX
+    stdout: Text = field(init=False)
+    stderr: Text = field(init=False)
     result: str | None = None
     ename: str | None = None
     evalue: str = ""
@@ -80,12 +88,15 @@ class Reply:
     replied: bool = False
     idle: bool = False
 
+    def __post_init__(self) -> None:
+        self.stdout, self.stderr = Text(self.stream_chars_max), Text(self.stream_chars_max)
+
     @property
     def complete(self) -> bool:
         return self.replied and self.idle
 
     def feed(self, message: Message) -> None:
-        """Take one message whose parent is this request; unknown types are ignored (comms, payloads, input requests)."""
+        """Take one message whose parent is this request; comms, input requests and unknown types are ignored."""
         content = message.content
         match message.msg_type:
             case "stream":

@@ -1,7 +1,7 @@
 """What a starting kernel tells its host, on a socket that it closes before any user code runs.
 
 Is: the host's end: the kernel's pid with a pidfd, then `ready` with the walls that hold, or `failed` with the reason.
-Is not: a channel to a running kernel. Above: `provisioner.py`. Below: nothing.
+Is not: a channel to a running kernel. Above: `provisioner.py`. Below: `process.py`.
 Each datagram is one JSON object: `{pid}` (+ a pidfd), `{status: "ready", walls}`,
 `{status: "failed", wall, reason, remedy}`, and from a fork server `{exit: code}`.
 """
@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import socket
 from typing import Any, Final
 
 from rlm_kernel_mcp.errors import KernelStartFailed, SandboxUnavailable
+from rlm_kernel_mcp.kernel.process import EXIT_UNKNOWN, readable
 
 DATAGRAM_BYTES: Final = 64 * 1024
 EXIT_WAIT_S: Final = 1.0
@@ -37,13 +37,7 @@ class StatusSocket:
         Raises:
             KernelStartFailed: the kernel went away without a word.
         """
-        loop = asyncio.get_running_loop()
-        readable: asyncio.Future[None] = loop.create_future()
-        loop.add_reader(self._ours, lambda: readable.done() or readable.set_result(None))
-        try:
-            await readable
-        finally:
-            loop.remove_reader(self._ours)
+        await readable(self._ours.fileno())
         data, descriptors, _, _ = socket.recv_fds(self._ours, DATAGRAM_BYTES, 1)
         if not data:
             raise KernelStartFailed("The kernel's process ended before it was ready.")
@@ -72,26 +66,23 @@ class StatusSocket:
                 walls: list[dict[str, Any]] = message["walls"]
                 return walls
 
-    def exit_code(self, unknown: int) -> int:
+    async def exit_code(self) -> int:
         """What the fork server says of the exit; waits a moment for it, since the death itself is seen first."""
-        self._ours.settimeout(EXIT_WAIT_S)
         try:
-            while data := self._ours.recv(DATAGRAM_BYTES):
-                message = json.loads(data)
-                if "exit" in message:
-                    return int(message["exit"])
-        except OSError:
-            return unknown
-        return unknown
+            async with asyncio.timeout(EXIT_WAIT_S):
+                while True:
+                    message, _ = await self.receive()
+                    if "exit" in message:
+                        return int(message["exit"])
+        except (TimeoutError, KernelStartFailed):
+            return EXIT_UNKNOWN  # the fork server is gone too
+        finally:
+            self.close()
 
     def close(self) -> None:
-        """Close our end."""
+        """Close both ends."""
         self._ours.close()
-
-
-def open_pidfd(pid: int) -> int:
-    """A pidfd of our own child."""
-    return os.pidfd_open(pid)
+        self.theirs.close()
 
 
 def _raise_failure(message: dict[str, Any]) -> None:

@@ -24,6 +24,11 @@ FRAMES_MAX: Final = 16
 MESSAGES_PER_TURN: Final = 32
 """Messages handled before other connections get their turn of the event loop."""
 
+FLOOD_BYTES: Final = 256 << 20
+FLOOD_MESSAGES: Final = 1_000_000
+"""What a peer may send between two grants: a kernel that passes it is not ours any more, its own limits lie far
+below."""
+
 OnMessage = Callable[[list[bytes]], None]
 OnClosed = Callable[[str], None]
 
@@ -37,6 +42,7 @@ class FrameReader:
 
     def __init__(self, message_bytes_max: int) -> None:
         self.message_bytes_max = message_bytes_max
+        """May be raised for a while, for one large answer that was asked for."""
         self._buffer = bytearray()
         self._frames: list[bytes] = []
         self._frame_bytes = 0
@@ -111,14 +117,21 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, socket_type: Literal["DEALER", "SUB"], message_bytes_max: int) -> None:
         self._socket_type = socket_type
-        self._reader = FrameReader(message_bytes_max)
+        self.reader = FrameReader(message_bytes_max)
         self._transport: asyncio.Transport | None = None
         self._paused = False
+        self._bytes_left = FLOOD_BYTES
+        self._messages_left = FLOOD_MESSAGES
         self.on_message: OnMessage = lambda frames: None
         self.on_closed: OnClosed = lambda reason: None
+        """The peer is gone."""
+        self.on_broken: OnClosed = lambda reason: None
+        """The peer broke the protocol or a limit; nothing more is read from it."""
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.bytes_received = 0
-        self.messages_received = 0
+
+    def grant(self) -> None:
+        """Let the peer send as much as one answer may take, from now on."""
+        self._bytes_left, self._messages_left = FLOOD_BYTES, FLOOD_MESSAGES
 
     async def open(self, path: str) -> None:
         """Connect and shake hands; a SUB connection subscribes to everything.
@@ -143,8 +156,11 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """asyncio: bytes have come."""
-        self.bytes_received += len(data)
-        self._reader.feed(data)
+        self._bytes_left -= len(data)
+        if self._bytes_left < 0:
+            self._break(f"it sent more than {FLOOD_BYTES:,} bytes unasked")
+            return
+        self.reader.feed(data)
         if not self._paused:
             self._drain()
 
@@ -153,17 +169,19 @@ class Connection(asyncio.Protocol):
         self._paused = False
         try:
             for _ in range(MESSAGES_PER_TURN):
-                message = self._reader.next_message()
-                if self._reader.ready and not self.ready.done():
+                message = self.reader.next_message()
+                if self.reader.ready and not self.ready.done():
                     self._begin()
                 if message is None:
                     if self._transport is not None:
                         self._transport.resume_reading()
                     return
-                self.messages_received += 1
+                self._messages_left -= 1
+                if self._messages_left < 0:
+                    raise ProtocolBroken(f"it sent more than {FLOOD_MESSAGES:,} messages unasked")
                 self.on_message(message)
         except ProtocolBroken as error:
-            self._broken(str(error))
+            self._break(str(error))
             return
         self._paused = True
         if self._transport is not None:
@@ -176,11 +194,11 @@ class Connection(asyncio.Protocol):
         if self._socket_type == "SUB":
             self.send([b"\x01"])  # subscribe to everything
 
-    def _broken(self, reason: str) -> None:
+    def _break(self, reason: str) -> None:
         if not self.ready.done():
             self.ready.set_exception(ProtocolBroken(reason))
         self.close()
-        self.on_closed(reason)
+        self.on_broken(reason)
 
     def send(self, frames: Sequence[bytes | memoryview]) -> None:
         """Send one message. A closed connection drops it: the caller's deadline or the kernel's death ends its wait."""

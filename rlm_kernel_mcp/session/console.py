@@ -1,6 +1,7 @@
 """Cells that someone ran from an attached console while nobody here listened.
 
-Is: asking the kernel's own history and writing down what is missing. Is not: how a console attaches (`commands/`), nor the cells that
+Is: asking the kernel's own history and writing down what is missing. Is not: how a console attaches (`commands/`), nor
+the cells that
 iopub told of at once (`session.py`). Source: Jupyter messaging 5.5, History.
 """
 
@@ -18,7 +19,7 @@ CODE_CHARS_MAX: Final = 200_000
 
 
 async def note_missed_cells(session: Session) -> None:
-    """Ask an idle kernel for its history and put unknown cells into the trace. A kernel that does not answer is left alone."""
+    """Ask an idle kernel for its history, put unknown cells into the trace; one that does not answer is left alone."""
     kernel = session.idle_kernel
     if kernel is None:
         return

@@ -25,7 +25,10 @@ MARKED_CUT_MIN: Final = 400
 
 
 def safe_text(text: str) -> str:
-    r"""Text in which nothing acts: control, bidi, zero-width and tag characters and lone surrogates become `\x1b` or `\u202e`."""
+    r"""Text in which nothing acts.
+
+    Control, bidi, zero-width and tag characters and lone surrogates become visible: `\x1b`, `\u202e`.
+    """
     return _UNSAFE.sub(_escape, text)
 
 
@@ -45,7 +48,7 @@ class Cut:
 
 
 def safe_prefix(text: str, limit: int) -> tuple[str, int]:
-    """The longest safe form of a prefix that has at most `limit` characters, and how many source characters it covers."""
+    """The longest safe form of a prefix within `limit` characters, and how many source characters it covers."""
     piece = text[: max(limit, 0)]
     safe = safe_text(piece)
     if len(safe) <= limit:

@@ -73,7 +73,7 @@ def stopped_report(account: Account, lost: Lost | None = None) -> StepReport:
         budget=account.left,
         guardrail_stop=account.stop,
         lost=lost,
-        note="The session has reached this limit; nothing was run. rlm_get_var, rlm_get_trace and rlm_finalize still work.",
+        note="The session's limit is reached; nothing was run. rlm_get_var, rlm_get_trace and rlm_finalize still work.",
     )
 
 

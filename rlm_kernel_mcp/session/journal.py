@@ -1,8 +1,10 @@
 """What a session writes down as it happens, and reads back.
 
-Is: the translation between a session's events and the store's rows. Is not: the store, nor the page a client gets (`trace.py`).
+Is: the translation between a session's events and the store's rows. Is not: the store, nor the page a client gets
+(`trace.py`).
 Above: `session.py`, `registry.py`. Below: `store.py`.
-A step's row is written before it runs, as `unknown`, and completed after: a kill at any moment leaves a truthful record.
+A step's row is written before it runs, as `unknown`, and completed after: a kill at any moment leaves a truthful
+record.
 """
 
 from __future__ import annotations
@@ -122,11 +124,11 @@ class Journal:
         """Write down that the session has no kernel any more."""
         self._store.update_session(self._session_id, status=status, connection_file="", kernel_pid=0, **changes)
 
-    def events(self, from_step: int | None, to_step: int | None) -> list[EventRow]:
-        """The session's rows, in order."""
-        return self._store.events(self._session_id, from_step, to_step)
+    def events(self, from_step: int | None, to_step: int | None, *, texts: bool = True) -> list[EventRow]:
+        """The session's rows, in order; without their texts where those are not wanted."""
+        return self._store.events(self._session_id, from_step, to_step, texts=texts)
 
-    def _row(  # noqa: PLR0913  (a row has these columns)
+    def _row(
         self, action: str, step_index: int, status: str, summary: str, account: Account, code: str | None = None
     ) -> EventRow:
         return EventRow(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from rlm_kernel_mcp.context.payload import Payload, build_payload, text_payload
@@ -32,6 +33,8 @@ class ContextSource:
 
     text: str | None = None
     paths: tuple[str, ...] | None = None
+    working_dir: str | None = None
+    """Where relative paths begin; None: the server's own."""
 
     def open(self, settings: Settings, *, copy: bool = False) -> Payload:
         """Read it; blocking, so run it in a worker thread.
@@ -44,7 +47,7 @@ class ContextSource:
         sources = resolve_sources(
             self.paths or (),
             roots=settings.context_roots,
-            working_dir=settings.working_dir,
+            working_dir=Path(self.working_dir) if self.working_dir else settings.working_dir,
             max_bytes=int(settings.memory_limit_mb * MB * CONTEXT_SHARE),
         )
         return build_payload(sources, copy=copy)
@@ -58,7 +61,9 @@ class ContextSource:
         payload = self.open(settings)
         if payload.sha256 != sha256:
             payload.close()
-            raise ContextNotFound("the context's files have changed since the session began, so it was not loaded again")
+            raise ContextNotFound(
+                "the context's files have changed since the session began, so it was not loaded again"
+            )
         return payload
 
 

@@ -1,6 +1,7 @@
 """Gives a session a kernel with its context in it: the first one, and a fresh one after a loss.
 
-Is: loading the context, and the honest account of what a fresh kernel does not have. Is not: the decision to replace a kernel
+Is: loading the context, and the honest account of what a fresh kernel does not have. Is not: the decision to replace a
+kernel
 (`session.py`). Above: `session.py`, `registry.py`. Below: `kernel/pool.py`, `context/`.
 A step is never run again by itself.
 """
@@ -14,13 +15,14 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from rlm_kernel_mcp.context.payload import Payload
-from rlm_kernel_mcp.errors import ContextTooLarge, KernelDied, RlmError
+from rlm_kernel_mcp.errors import ContextTooLarge, KernelDied, RequestRefused
 from rlm_kernel_mcp.kernel.launch import Kernel
 from rlm_kernel_mcp.kernel.messages import Message
 from rlm_kernel_mcp.kernel.pool import KernelPool
 from rlm_kernel_mcp.policy import Policy
 from rlm_kernel_mcp.session.cutting import safe_text
 from rlm_kernel_mcp.session.shapes import ContextReport, DocumentInfo, Lost, Variable
+from rlm_kernel_mcp.session.snapshots import Snapshots
 from rlm_kernel_mcp.wire import LOAD_CONTEXT, NAMESPACE
 
 LOAD_TIMEOUT_S: Final = 120.0
@@ -39,6 +41,7 @@ class Recovery:
     pool: KernelPool
     policy: Policy
     open_payload: OpenPayload
+    snapshots: Snapshots
     names: OrderedDict[str, str] = field(default_factory=OrderedDict)
     """Names that steps have bound, with their types: what a killed kernel takes with it."""
 
@@ -50,23 +53,34 @@ class Recovery:
         while len(self.names) > NAMES_KEPT_MAX:
             self.names.popitem(last=False)
 
-    async def fresh_kernel(self, reason: str) -> tuple[Kernel, Lost]:
-        """A kernel with the context loaded, and what it does not have of the one before.
+    async def fresh_kernel(self, reason: str, last_step: int) -> tuple[Kernel, Lost]:
+        """A kernel with the context and what the snapshots have, and the account of the rest.
+
+        `last_step`: index of the last step that ended with the kernel alive.
 
         Raises:
             KernelStartFailed, SandboxUnavailable, KernelDied.
         """
+        await self.snapshots.settle()
         kernel = await self.pool.take()
-        restored: tuple[str, ...] = ()
-        gone = [(name, f"its value ({kind}) lived in the kernel that is gone") for name, kind in self.names.items()]
+        try:
+            back, gone = await self._load(kernel)
+            names, lost = await self.snapshots.restore(kernel, last_step)
+        except BaseException:
+            await kernel.kill("it could not be given what the one before had")
+            raise
+        told = {name for name, _ in lost}.union(names)
+        lost += [(name, f"its value ({kind}) was not kept") for name, kind in self.names.items() if name not in told]
+        return kernel, Lost(safe_text(reason), tuple(gone + lost), tuple(back + names))
+
+    async def _load(self, kernel: Kernel) -> tuple[list[str], list[tuple[str, str]]]:
+        """Load the context again; the names that are back, and (name, why not) of the others."""
         try:
             with await asyncio.to_thread(self.open_payload) as payload:
                 await load_context(kernel, payload)
-            restored = tuple(NAMESPACE)
-        except RlmError as error:
-            gone += [(name, error.message) for name in NAMESPACE if name != "scratch"]
-        self.names.clear()
-        return kernel, Lost(safe_text(reason), tuple(gone), restored)
+        except RequestRefused as error:
+            return ["scratch"], [(name, error.message) for name in NAMESPACE if name != "scratch"]
+        return list(NAMESPACE), []
 
     def everything_lost(self, reason: str) -> Lost:
         """The account when no fresh kernel could be had."""
@@ -98,7 +112,9 @@ async def load_context(kernel: Kernel, payload: Payload) -> Message:
     if content.get("status") == "ok":
         return reply
     if content.get("ename") == "MemoryError":
-        raise ContextTooLarge(f"The context has {payload.byte_count:,} bytes; the session's memory cannot hold its text.")
+        raise ContextTooLarge(
+            f"The context has {payload.byte_count:,} bytes; the session's memory cannot hold its text."
+        )
     raise KernelDied(f"The kernel could not take the context: {safe_text(str(content.get('evalue')))[:500]}.")
 
 

@@ -1,6 +1,7 @@
 """Handles to sessions: what the MCP tools call.
 
-Is: open, look up, list, finalize, close; who owns the run folder, the kernels and the store. Is not: MCP, and nothing here is
+Is: open, look up, list, finalize, close; who owns the run folder, the kernels and the store. Is not: MCP, and nothing
+here is
 tied to a connection: a session belongs to its handle. Above: `server/`. Below: `session.py`, `opening.py`, `finish.py`.
 """
 
@@ -15,17 +16,17 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Final
 
-from rlm_kernel_mcp.errors import InvalidInput, RlmError, SandboxUnavailable, SessionNotFound
+from rlm_kernel_mcp.errors import InvalidInput, RlmError, SandboxUnavailable, SessionBusy, SessionNotFound
 from rlm_kernel_mcp.kernel.launch import KernelStarter
 from rlm_kernel_mcp.kernel.pool import KernelPool
 from rlm_kernel_mcp.kernel.rundir import RunDir
-from rlm_kernel_mcp.session import console, finish, shapes, trace
-from rlm_kernel_mcp.session.guardrails import Account
+from rlm_kernel_mcp.session import console, finish, listing, shapes, trace
+from rlm_kernel_mcp.session.cutting import safe_text
 from rlm_kernel_mcp.session.journal import Journal
 from rlm_kernel_mcp.session.opening import ContextSource, Prepared, prepare
-from rlm_kernel_mcp.session.recovery import Recovery
+from rlm_kernel_mcp.session.reopening import reopen
 from rlm_kernel_mcp.session.session import Session
-from rlm_kernel_mcp.session.store import SessionRecord, Store
+from rlm_kernel_mcp.session.store import SessionLock, SessionRecord, Store
 from rlm_kernel_mcp.settings import Settings
 from rlm_kernel_mcp.wire import NAMESPACE
 
@@ -46,6 +47,7 @@ class Registry:
         self._starter = starter
         self._pool = KernelPool(starter)
         self._sessions: dict[str, Session] = {}
+        self._locks: dict[str, SessionLock | None] = {}
         self._watch: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -100,34 +102,33 @@ class Registry:
     def _new_session(self, source: ContextSource, prepared: Prepared, limits: shapes.Limits) -> Session:
         session_id = "s_" + "".join(secrets.choice(ID_ALPHABET) for _ in range(ID_CHARS))
         context, journal = prepared.context, Journal(self.store, session_id)
-        reference = {"paths": source.paths, "sha256": context.sha256} if source.paths is not None else {"inline": True}
+        reference: dict[str, object] = {"inline": True}
+        if source.paths is not None:
+            working_dir = str(self.settings.working_dir)
+            reference = {"paths": source.paths, "working_dir": working_dir, "sha256": context.sha256}
+        record = SessionRecord(
+            session_id=session_id,
+            created_at=journal.now(),
+            kind=context.kind,
+            status="idle",
+            limits=json.dumps(asdict(limits)),
+            context=json.dumps(asdict(context)),
+            context_ref=json.dumps(reference),
+            walls=json.dumps([asdict(wall) for wall in prepared.walls]),
+            server_pid=os.getpid(),
+        )
+        self._locks[session_id] = self.store.acquire(session_id)
+        self.store.add_session(record)
         if source.text is not None:
             self.store.put_context(session_id, source.text.encode("utf-8", "surrogatepass"))
-        self.store.add_session(
-            SessionRecord(
-                session_id=session_id,
-                created_at=journal.now(),
-                limits=json.dumps(asdict(limits)),
-                context=json.dumps(asdict(context)),
-                kind=context.kind,
-                server_pid=os.getpid(),
-                connection_file="",
-                walls=json.dumps([asdict(wall) for wall in prepared.walls]),
-                context_ref=json.dumps(reference),
-                status="idle",
-            )
-        )
-        settings, sha256 = self.settings, context.sha256
-        kept = source if source.text is None else ContextSource(text=source.text)
-        recovery = Recovery(self._pool, self._starter.policy, lambda: kept.open_again(settings, sha256))
-        session = Session(session_id, Account(limits), context, recovery, journal)
-        session.adopt(prepared.kernel)
+        session = reopen(record, self.settings, self._starter.policy, self._pool, self.store)
+        session.life.adopt(prepared.kernel)
         self._sessions[session_id] = session
         what = f"{context.kind} of {context.chars:,} characters in {context.document_count:,} documents"
         journal.event("init_context", 0, "ok", what, session.account)
         return session
 
-    async def run_repl(  # noqa: PLR0913  (the tool's arguments)
+    async def run_repl(
         self, session_id: str, code: str, *, timeout_ms: int | None, wait_ms: int, max_output_chars: int
     ) -> shapes.StepReport:
         """Run a step. Raises: SessionNotFound, SessionFinalized, SessionBusy, KernelDied."""
@@ -164,10 +165,14 @@ class Registry:
     async def finalize(
         self, session_id: str, *, final_text: str | None, final_var_name: str | None, max_output_chars: int
     ) -> shapes.Final:
-        """Take the final answer. Raises: SessionNotFound, SessionFinalized, SessionBusy, VariableNotFound, KernelDied."""
+        """Take the final answer.
+
+        Raises:
+            SessionNotFound, SessionFinalized, SessionBusy, VariableNotFound, KernelDied.
+        """
         return await finish.finalize(self._session(session_id), final_text, final_var_name, max_output_chars)
 
-    async def get_trace(  # noqa: PLR0913  (the tool's arguments)
+    async def get_trace(
         self,
         session_id: str,
         *,
@@ -180,36 +185,48 @@ class Registry:
         """A page of the trace. Raises: SessionNotFound, InvalidInput."""
         if from_step is not None and to_step is not None and from_step > to_step:
             raise InvalidInput(f"from_step={from_step} lies after to_step={to_step}.")
-        session = self._session(session_id)
-        await console.note_missed_cells(session)
-        rows = session.journal.events(from_step, to_step)
+        session = self._sessions.get(session_id)
+        if session is not None:
+            await console.note_missed_cells(session)
+        elif self.store.session(session_id) is None:
+            raise self._not_found(session_id)
+        rows = self.store.events(session_id, from_step, to_step, texts=detail == "full")
         return trace.page(
             rows, detail="full" if detail == "full" else "summary", max_output_chars=max_output_chars, offset=offset
         )
 
     async def list_sessions(self) -> list[shapes.SessionSummary]:
-        """Every session of this server, the oldest first."""
-        return [
-            shapes.SessionSummary(
-                session_id=session.session_id,
-                status=session.status,
-                created_at=session.created_at,
-                last_used_at=session.last_used_at,
-                step_index=session.counters.step_index,
-                kind=session.context.kind,
-                chars=session.context.chars,
-                counters=session.counters,
-            )
-            for session in self._sessions.values()
-        ]
+        """Every session in the store, those of other servers too, the oldest first."""
+        return [listing.summary(record, self._sessions.get(record.session_id)) for record in self.store.sessions()]
 
     def _session(self, session_id: str) -> Session:
+        """A session by its handle; one that this server does not have is opened again from its record.
+
+        Raises:
+            SessionNotFound: nobody has it.
+            SessionBusy: another server drives it.
+        """
         session = self._sessions.get(session_id)
-        if session is None:
-            live = [found.session_id for found in self._sessions.values() if not found.finalized][-5:]
-            known = f"live sessions: {', '.join(live)}" if live else "there is no live session"
-            raise SessionNotFound(f"There is no session {session_id!r}; {known}.")
+        if session is not None:
+            return session
+        record = self.store.session(session_id)
+        if record is None:
+            raise self._not_found(session_id)
+        lock = self.store.acquire(session_id)
+        if lock is None:
+            raise SessionBusy(
+                f"Session {session_id} is driven by another server process (pid {self.store.holder(session_id) or 0}).",
+                "Use it there, or call rlm_init_context for a session of your own; rlm_get_trace works from here too.",
+            )
+        session = reopen(record, self.settings, self._starter.policy, self._pool, self.store)
+        self._locks[session_id], self._sessions[session_id] = lock, session
+        self.store.update_session(session_id, server_pid=os.getpid())
         return session
+
+    def _not_found(self, session_id: str) -> SessionNotFound:
+        live = [found.session_id for found in self._sessions.values() if not found.finalized][-5:]
+        known = f"live sessions: {', '.join(live)}" if live else "this server has no live session"
+        return SessionNotFound(f"There is no session {safe_text(session_id)!r}; {known}.")
 
     async def _make_room(self) -> None:
         """At the limit, stop the kernel of the session that has been idle longest; it comes back on use."""
@@ -239,11 +256,11 @@ class Registry:
         self._closed = True
         if self._watch is not None:
             self._watch.cancel()
-        await asyncio.gather(*(session.stop_kernel("the server ended") for session in self._sessions.values()))
+        await asyncio.gather(*(session.close("the server ended") for session in self._sessions.values()))
         await self._pool.close()
         self._starter.close()
-        for session in self._sessions.values():
-            if not session.finalized:
-                session.journal.closed("dead")
+        for lock in self._locks.values():
+            if lock is not None:
+                lock.release()
         self.store.close()
         self._run_dir.remove()

@@ -1,27 +1,30 @@
 """One session: a kernel, an account, one step at a time.
 
-Is: the states of a session and what each call may do in them. Is not: how a step runs (`step.py`), who owns kernels
-(`kernel/pool.py`), or the handles (`registry.py`). Above: `registry.py`. Below: `step.py`, `recovery.py`, `journal.py`.
+Is: the states of a session and what each call may do in them. Is not: how a step runs (`step.py`), its kernel's fate
+(`kernel_life.py`), or the handles (`registry.py`). Above: `registry.py`. Below: those and `journal.py`.
 
-States: idle -> running -> idle, until a limit stops it (`stopped`: nothing runs any more, but values can still be read) or it is
-`finalized` (the kernel is gone, the trace stays). `dead`: its kernel went and no other could be had. A step belongs to the session
+States: idle -> running -> idle, until a limit stops it (`stopped`: nothing runs any more, but values can still be
+read) or it is
+`finalized` (the kernel is gone, the trace stays). `dead`: its kernel went and no other could be had. A step belongs to
+the session
 and not to the call that began it: cancelling the call cancels only the wait.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections import OrderedDict
 from typing import Final
 
-from rlm_kernel_mcp.errors import InvalidInput, KernelDied, RlmError, SessionBusy, SessionFinalized
+from rlm_kernel_mcp.errors import InvalidInput, RlmError, SessionBusy, SessionFinalized
 from rlm_kernel_mcp.kernel.launch import Kernel
-from rlm_kernel_mcp.kernel.reply import Reply
 from rlm_kernel_mcp.session import variables
 from rlm_kernel_mcp.session.delivery import deliver, stopped_report
 from rlm_kernel_mcp.session.guardrails import Account
 from rlm_kernel_mcp.session.journal import Journal
+from rlm_kernel_mcp.session.kernel_life import KernelLife
 from rlm_kernel_mcp.session.recovery import Recovery
 from rlm_kernel_mcp.session.shapes import (
     ContextReport,
@@ -36,8 +39,6 @@ from rlm_kernel_mcp.session.step import Outcome, RunningStep, partial_outcome, r
 log = logging.getLogger(__name__)
 RECENT_STEPS: Final = 8
 """Outcomes kept in memory for `rlm_await_step`; older ones are read from the journal."""
-IDLE_CPU_FREE_MS: Final = 500
-"""Processor time that a kernel may use between two steps before it counts as the session's: its own threads wake now and then."""
 
 
 class Session:
@@ -50,22 +51,16 @@ class Session:
         self.account = account
         self.context = context
         self.journal = journal
+        self.life = KernelLife(recovery, self._adopted, self._restored)
         self.created_at = self.last_used_at = journal.now()
-        self._recovery = recovery
-        self._kernel: Kernel | None = None
-        self._kernel_lock = asyncio.Lock()
-        self._running: RunningStep | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._recent: OrderedDict[int, Outcome] = OrderedDict()
-        self._pending_loss: Lost | None = None
-        self._idle_cpu_from_ms = 0
-        self._gone_reason = "the kernel was gone"
-        self._closed: str | None = None
         self.final_lock = asyncio.Lock()
         self.final: str | None = None
         self.final_given = ("", "")
         """Where the final answer came from: ("text", the text) or ("variable", its name)."""
         self.finished_at: str | None = None
+        self._running: RunningStep | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._recent: OrderedDict[int, Outcome] = OrderedDict()
 
     # --- what others ask about it -------------------------------------------------------------
 
@@ -73,7 +68,7 @@ class Session:
     def status(self) -> SessionStatus:
         if self.finalized:
             return "finalized"
-        if self._closed is not None:
+        if self.life.dead_for_good is not None:
             return "dead"
         if self._running is not None:
             return "running"
@@ -89,21 +84,21 @@ class Session:
 
     @property
     def has_kernel(self) -> bool:
-        return self._kernel is not None
+        return self.life.kernel is not None
 
     @property
     def idle_kernel(self) -> Kernel | None:
         """The kernel, if it is there and no step is running in it."""
-        kernel = self._kernel
+        kernel = self.life.kernel
         return kernel if kernel is not None and kernel.client.broken is None and self._running is None else None
 
-    def adopt(self, kernel: Kernel) -> None:
-        """Take a ready kernel, with the context in it, as this session's own."""
-        self._kernel = kernel
-        self._idle_cpu_from_ms = kernel.process.cpu_ms()
-        kernel.client.on_console = self._on_console
-        kernel.dead.add_done_callback(lambda code: self._on_death(kernel))
+    def _adopted(self, kernel: Kernel) -> None:
+        kernel.client.on_console = lambda reply: self.journal.console(reply, self.account)
         self.journal.kernel_changed(str(kernel.folders.connection_file), kernel.process.pid)
+
+    def _restored(self, loss: Lost) -> None:
+        summary = f"{loss.reason}; restored {len(loss.restored)} names, lost {len(loss.lost)}"
+        self.journal.event("restore", self.account.counters.step_index, "ok", summary, self.account)
 
     # --- steps ----------------------------------------------------------------------------------
 
@@ -118,7 +113,7 @@ class Session:
         self.require_idle()
         if self.account.admit(len(code)) is not None:
             self.journal.counters_changed(self.account)
-            return stopped_report(self.account, self._take_loss())
+            return stopped_report(self.account, self.life.take_loss())
         step = RunningStep(self.account.begin_step(), code, timeout_ms)
         left_ms = self.account.left.runtime_left_ms
         if left_ms <= timeout_ms:
@@ -184,7 +179,9 @@ class Session:
             outcome = Outcome("kernel_died", step.elapsed_ms, stderr=error.message, kernel_gone=error.message)
         except Exception:  # the reaper's edge: whatever goes wrong here, the step must end for those who wait
             log.exception("step %d of %s", step.index, self.session_id)
-            outcome = Outcome("kernel_died", step.elapsed_ms, stderr="The server failed in this step; its log has the details.")
+            outcome = Outcome(
+                "kernel_died", step.elapsed_ms, stderr="The server failed in this step; its log has the details."
+            )
         self.account.check()
         step.outcome = outcome
         self._recent[step.index] = outcome
@@ -195,98 +192,39 @@ class Session:
         step.finished.set()
 
     async def _execute(self, step: RunningStep) -> Outcome:
-        kernel = await self._live_kernel()
-        self._charge_idle_time(kernel)
-        outcome = await run_step(step, kernel, self._recovery.policy, lambda rung: self._on_rung(step, rung))
+        kernel = await self.life.ready_for_step()
+        self._charge_idle_time()
+        outcome = await run_step(step, kernel, self.life.recovery.policy, lambda rung: self._on_rung(step, rung))
         self.account.charge_runtime(outcome.duration_ms)
         if outcome.kernel_gone is not None:
-            outcome.lost = await self._replace_kernel(kernel, outcome.kernel_gone)
+            outcome.lost = await self.life.replace(kernel, outcome.kernel_gone)
         else:
-            outcome.lost = self._take_loss()
-            self._idle_cpu_from_ms = kernel.process.cpu_ms()
-            self._recovery.note_bound(outcome.updated)
+            outcome.lost = self.life.take_loss()
+            self.life.step_ended(kernel, step.index, outcome.updated)
         return outcome
 
     def _on_rung(self, step: RunningStep, rung: str) -> None:
         self.journal.event("interrupt", step.index, "ok", f"{rung} to the kernel in step {step.index}", self.account)
 
-    # --- the kernel -----------------------------------------------------------------------------
-
-    async def _live_kernel(self) -> Kernel:
-        """The session's kernel; a fresh one with what can be had back where it is gone.
-
-        Raises:
-            KernelDied: no other could be had.
-        """
-        async with self._kernel_lock:
-            kernel = self._kernel
-            if kernel is not None and kernel.client.broken is None:
-                return kernel
-            if kernel is not None:
-                self._gone_reason = kernel.client.broken or "it is gone"
-                await self._drop_kernel(kernel, self._gone_reason)
-            return await self._restore(self._gone_reason)
-
-    async def _replace_kernel(self, kernel: Kernel, reason: str) -> Lost:
-        """After a kernel went in a step: a fresh one at once, and the account of what is gone."""
-        async with self._kernel_lock:
-            await self._drop_kernel(kernel, reason)
-            try:
-                await self._restore(reason)
-            except RlmError as error:
-                self._closed = error.message
-                return self._recovery.everything_lost(f"{reason}; and no other could be had: {error.message}")
-        return self._take_loss() or Lost(reason, (), ())
-
-    async def _drop_kernel(self, kernel: Kernel, reason: str) -> None:
-        self._kernel = None
-        await kernel.kill(reason)
-
-    async def _restore(self, reason: str) -> Kernel:
-        if self._closed is not None:
-            raise KernelDied(f"The session's kernel is gone and could not be replaced: {self._closed}")
-        kernel, loss = await self._recovery.fresh_kernel(reason)
-        self.adopt(kernel)
-        self._pending_loss = loss
-        summary = f"{reason}; restored {len(loss.restored)} names, lost {len(loss.lost)}"
-        self.journal.event("restore", self.account.counters.step_index, "ok", summary, self.account)
-        return kernel
-
-    def _on_death(self, kernel: Kernel) -> None:
-        """The process ended between steps: the next use makes a fresh one and says so."""
-        if self._kernel is kernel and self._running is None:
-            log.info("the kernel of %s ended between steps", self.session_id)
-
-    def _charge_idle_time(self, kernel: Kernel) -> None:
-        """Code that runs on after its step claims to have ended is charged by what the kernel used, seen from outside."""
-        used_ms = kernel.process.cpu_ms() - self._idle_cpu_from_ms
-        if used_ms > IDLE_CPU_FREE_MS:
+    def _charge_idle_time(self) -> None:
+        """Code that runs on after its step's claimed end is charged by what the kernel used, seen from outside."""
+        used_ms = self.life.idle_cpu_ms()
+        if used_ms:
             self.account.charge_runtime(used_ms)
             summary = f"{used_ms:,} ms of processor time used between steps, charged as runtime"
             self.journal.event("run_repl", self.account.counters.step_index, "charged", summary, self.account)
-        self._idle_cpu_from_ms = kernel.process.cpu_ms()
+        self.life.idle_cpu_charged()
 
     async def watch_idle(self, idle_timeout_s: int) -> None:
         """Called each second by the registry: stop a kernel that is not used, or that works while no step runs."""
-        kernel = self.idle_kernel
-        if kernel is None or self._kernel_lock.locked():
+        if self.idle_kernel is None:
             return
-        used_ms = kernel.process.cpu_ms() - self._idle_cpu_from_ms
-        reason = None
-        if used_ms > self.account.left.runtime_left_ms + IDLE_CPU_FREE_MS:
-            self._charge_idle_time(kernel)
+        if self.life.idle_cpu_ms() > self.account.left.runtime_left_ms:
+            self._charge_idle_time()
             self.account.check()
-            reason = "it went on working after its step had ended and used up the session's runtime"
+            await self.life.drop("it went on working after its step had ended and used up the session's runtime")
         elif self.journal.seconds_since(self.last_used_at) > idle_timeout_s:
-            reason = f"the session was idle for more than {idle_timeout_s:,} s (RLM_IDLE_TIMEOUT_S)"
-        if reason is not None:
-            async with self._kernel_lock:
-                await self._drop_kernel(kernel, reason)
-                self._gone_reason = reason
-
-    def _take_loss(self) -> Lost | None:
-        loss, self._pending_loss = self._pending_loss, None
-        return loss
+            await self.life.drop(f"the session was idle for more than {idle_timeout_s:,} s (RLM_IDLE_TIMEOUT_S)")
 
     # --- the rest -------------------------------------------------------------------------------
 
@@ -298,11 +236,11 @@ class Session:
         """
         self._touch()
         self._require_not_final()
-        return await variables.get_variable(await self._live_kernel(), name, offset, limit)
+        return await variables.get_variable(await self.life.live(), name, offset, limit)
 
     async def read_final(self, name: str, limit: int) -> str:
         """The whole text of the variable that holds the final answer."""
-        return await variables.read_text(await self._live_kernel(), name, limit)
+        return await variables.read_text(await self.life.live(), name, limit)
 
     async def commit_final(self, given: tuple[str, str], answer: str) -> None:
         """Take the final answer and end the kernel."""
@@ -315,21 +253,28 @@ class Session:
             final_answer=answer,
             finish_reason=self.account.stop or "completed",
             finished_at=self.finished_at,
+            extra=json.dumps({"final_given": given}),
         )
         await self.stop_kernel("the session was finalized")
-
-    def _on_console(self, reply: Reply) -> None:
-        self.journal.console(reply, self.account)
+        self.life.recovery.snapshots.remove()
 
     async def stop_kernel(self, reason: str) -> None:
-        """End the running step, if any, and the kernel; the session itself stays."""
-        task, kernel = self._task, self._kernel
-        self._kernel, self._gone_reason = None, reason
-        if kernel is not None:
-            await kernel.kill(reason)
+        """End the kernel of an idle session; the session itself stays, and comes back on use."""
+        await self.life.drop(reason)
+        self.journal.kernel_changed("", 0)
+
+    async def close(self, reason: str) -> None:
+        """The server ends: end the running step, if any, and the kernel. The record stays for another server."""
+        self.life.dead_for_good = reason
+        task = self._task
+        if self._running is not None and self.life.kernel is not None:
+            await self.life.kernel.kill(reason)
+        await self.life.drop(reason)
         if task is not None and not task.done():
             task.cancel()
             await asyncio.wait({task})
+        if not self.finalized:
+            self.journal.kernel_changed("", 0)
 
     def _touch(self) -> None:
         self.last_used_at = self.journal.now()

@@ -1,10 +1,12 @@
 """The way of one step through the kernel, readable at one sight: `run_step`.
 
-Is: send the code, wait three ways, climb the ladder at the deadline, say how it ended. Is not: who may run a step (`session.py`),
+Is: send the code, wait three ways, climb the ladder at the deadline, say how it ended. Is not: who may run a step
+(`session.py`),
 what it costs (`guardrails.py`), or how it is shown (`delivery.py`).
 Below: `kernel/`.
 
-The ladder: SIGINT, grace, SIGINT again, grace, SIGKILL. The kernel is not asked whether it obeys; only that the step is done counts.
+The ladder: SIGINT, grace, SIGINT again, grace, SIGKILL. The kernel is not asked whether it obeys; only that the step
+is done counts.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from rlm_kernel_mcp.kernel.client import Execution
 from rlm_kernel_mcp.kernel.launch import Kernel
@@ -99,9 +101,8 @@ async def _wait(step: RunningStep, execution: Execution, watch: ResourceWatch) -
     interrupted = asyncio.ensure_future(step.interrupt.wait())
     watching = asyncio.ensure_future(watch.run())
     try:
-        await asyncio.wait(
-            {execution.done, interrupted}, timeout=step.timeout_ms / 1000, return_when=asyncio.FIRST_COMPLETED
-        )
+        waits: list[asyncio.Future[Any]] = [execution.done, interrupted]
+        await asyncio.wait(waits, timeout=step.timeout_ms / 1000, return_when=asyncio.FIRST_COMPLETED)
         return step.interrupt.is_set()
     finally:
         interrupted.cancel()
@@ -110,11 +111,12 @@ async def _wait(step: RunningStep, execution: Execution, watch: ResourceWatch) -
 
 async def _climb(execution: Execution, kernel: Kernel, grace_s: float, climb: Callable[[str], None]) -> None:
     """SIGINT, SIGINT again, SIGKILL; stops at the rung that ends the step."""
-    waits = (grace_s * SECOND_INTERRUPT_SHARE, grace_s * (1 - SECOND_INTERRUPT_SHARE))
-    for wait_s in waits:
+    graces = (grace_s * SECOND_INTERRUPT_SHARE, grace_s * (1 - SECOND_INTERRUPT_SHARE))
+    for wait_s in graces:
         climb("SIGINT")
         kernel.interrupt()
-        await asyncio.wait({execution.done, kernel.dead}, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
+        waits: list[asyncio.Future[Any]] = [execution.done, kernel.dead]
+        await asyncio.wait(waits, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
         if execution.done.done():
             return
     climb("SIGKILL")

@@ -87,7 +87,7 @@ async def _ask(kernel: Kernel, msg_type: str, content: dict[str, Any]) -> Messag
             return await kernel.client.request(msg_type, content)
     except TimeoutError:
         raise KernelDied(
-            f"The kernel did not answer within {READ_TIMEOUT_S:.0f} s: it is in one long call that cannot be looked into.",
+            f"The kernel did not answer within {READ_TIMEOUT_S:.0f} s: it is in one long call of C code.",
             "Wait for the step with rlm_await_step, or stop it with rlm_interrupt, then ask again.",
         ) from None
 

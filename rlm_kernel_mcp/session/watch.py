@@ -1,6 +1,7 @@
 """Measures a kernel from outside: memory while a step runs, processor time by step and between steps.
 
-Is: the limits that do not rest on what a kernel says of itself. Is not: the wall: the address-space limit in the kernel is, and
+Is: the limits that do not rest on what a kernel says of itself. Is not: the wall: the address-space limit in the
+kernel is, and
 this acts before and after it. Above: `step.py`, `session.py`. Below: `kernel/process.py`.
 """
 

@@ -7,6 +7,7 @@ of user. Above: `raising.py`, `namespaces.py`. Below: `linux.py`.
 from __future__ import annotations
 
 import ctypes
+import errno
 import struct
 from typing import Final
 
@@ -30,7 +31,7 @@ def drop_all() -> str:
     bounding_is_empty = _empty_bounding_set()
     linux.syscall("capset", _HEADER, bytes(24))
     if any(current_sets()):
-        raise OSError(1, f"capabilities are left: {current_sets()}")
+        raise OSError(errno.EPERM, f"capabilities are left: {current_sets()}")
     if bounding_is_empty:
         return "every set is empty, the bounding set too"
     return "effective, permitted and inheritable are empty; without no_new_privs a set-user-id program could give some"
@@ -50,9 +51,9 @@ def _empty_bounding_set() -> bool:
             if linux.prctl(linux.PR_CAPBSET_READ, capability):
                 linux.prctl(linux.PR_CAPBSET_DROP, capability)
         except OSError as error:
-            if error.errno == 22:  # past the last capability that this kernel knows
+            if error.errno == errno.EINVAL:  # past the last capability that this kernel knows
                 return True
-            if error.errno == 1:  # an ordinary user may not, and has none to lose
+            if error.errno == errno.EPERM:  # an ordinary user may not, and has none to lose
                 return False
             raise
     return True

@@ -7,6 +7,7 @@ Above: `raising.py`, `namespaces.py`. Below: `linux.py`.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import struct
@@ -32,6 +33,9 @@ READ: Final = READ_FILE | READ_DIR
 READ_WRITE: Final = READ | WRITE_FILE | REMOVE_DIR | REMOVE_FILE | MAKE_DIR | MAKE_REG | REFER | TRUNCATE
 _ON_A_FILE: Final = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV
 
+SCOPE_ABSTRACT_SOCKETS: Final = 1
+SCOPE_SIGNALS: Final = 2
+
 _NEWEST_TRIED: Final = 7
 """The newest ABI whose bits are used here; a newer kernel offers them all."""
 TRUNCATE_ABI: Final = 3
@@ -51,12 +55,13 @@ def abi() -> int:
         return 0
 
 
-def restrict(rules: Iterable[tuple[str, int]], *, behind_namespaces: bool) -> str:
+def restrict(rules: Iterable[tuple[str, int]], *, behind_namespaces: bool, may_signal: bool = False) -> str:
     """Forbid this thread, and all it starts, every file access that no rule grants; TCP, abstract sockets, signals too.
 
     Args:
         rules: path and granted access; a path that does not exist is left out.
         behind_namespaces: what an older Landlock cannot forbid is out of view or on a read-only mount.
+        may_signal: leave signals free. A monitor's must be: the scope would also stop the parent-death signal from it.
 
     Returns:
         What is confined, for the wall's row.
@@ -66,13 +71,15 @@ def restrict(rules: Iterable[tuple[str, int]], *, behind_namespaces: bool) -> st
     """
     version = min(abi(), _NEWEST_TRIED)
     if version == 0:
-        raise OSError(38, "this kernel has no Landlock")
+        raise OSError(errno.ENOSYS, "this kernel has no Landlock")
     if version < TRUNCATE_ABI and not behind_namespaces:
         raise OSError(
             38, f"Landlock ABI {version} cannot forbid truncation; ABI {TRUNCATE_ABI} is the first that holds"
         )
     handled = handled_access(version)
-    ruleset = linux.syscall("landlock_create_ruleset", ruleset_attributes(version), attributes_size(version), 0)
+    ruleset = linux.syscall(
+        "landlock_create_ruleset", ruleset_attributes(version, may_signal=may_signal), attributes_size(version), 0
+    )
     try:
         for path, access in rules:
             _allow(ruleset, path, access & handled)
@@ -90,9 +97,10 @@ def handled_access(version: int) -> int:
     return (REFER - 1) | sum(bit for first, bit in newer.items() if version >= first)
 
 
-def ruleset_attributes(version: int) -> bytes:
+def ruleset_attributes(version: int, *, may_signal: bool = False) -> bytes:
     """`struct landlock_ruleset_attr`: files; from ABI 4 TCP bind and connect; from 6 abstract sockets and signals."""
-    return struct.pack("=QQQ", handled_access(version), 3 if version >= 4 else 0, 3 if version >= 6 else 0)
+    scopes = SCOPE_ABSTRACT_SOCKETS | (0 if may_signal else SCOPE_SIGNALS)
+    return struct.pack("=QQQ", handled_access(version), 3 if version >= 4 else 0, scopes if version >= 6 else 0)
 
 
 def attributes_size(version: int) -> int:

@@ -7,6 +7,7 @@ Below: the C library.
 from __future__ import annotations
 
 import ctypes
+import errno
 import json
 import os
 import platform
@@ -61,7 +62,7 @@ def syscall(name: str, *arguments: Argument) -> int:
     try:
         number = syscall_numbers(platform.machine())[name]
     except KeyError:
-        raise OSError(38, f"no number known for {name} on {platform.machine()}") from None
+        raise OSError(errno.ENOSYS, f"no number known for {name} on {platform.machine()}") from None
     return _checked(_libc.syscall(ctypes.c_long(number), *map(_word, arguments)), name)
 
 
@@ -85,11 +86,11 @@ def call(name: str, *arguments: Argument) -> int:
 
 
 def is_single_threaded() -> bool:
-    """Whether this process has one thread, asked of the kernel without /proc."""
+    """Whether this process has one thread: asked of the kernel, or read in /proc where a profile forbids unshare(2)."""
     try:
         call("unshare", CLONE_THREAD_AND_MEMORY)
-    except OSError:
-        return False
+    except OSError as error:
+        return error.errno != errno.EINVAL and sum(1 for _ in Path("/proc/self/task").iterdir()) == 1
     return True
 
 

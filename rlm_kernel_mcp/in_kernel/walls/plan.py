@@ -62,7 +62,7 @@ class WallStatus:
     remedy: str = ""
 
 
-class WallFailed(Exception):  # noqa: N818 - a state of the machine, named as the host reports it
+class WallFailed(Exception):
     """A required wall cannot be raised, or a wall broke half-way; no user code may run in this process.
 
     Attributes:

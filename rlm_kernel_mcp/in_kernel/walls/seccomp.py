@@ -7,6 +7,7 @@ Above: `raising.py`, `namespaces.py`. Below: `linux.py`, `bpf.py`.
 from __future__ import annotations
 
 import ctypes
+import errno
 import platform
 import struct
 from typing import Final
@@ -45,7 +46,7 @@ def _machine() -> str:
     try:
         linux.audit_arch(machine)
     except KeyError:
-        raise OSError(38, f"no filter is known for a machine of type {machine}") from None
+        raise OSError(errno.ENOSYS, f"no filter is known for a machine of type {machine}") from None
     return machine
 
 
@@ -55,4 +56,4 @@ def _load(program: bpf.Body) -> None:
     header = struct.pack("=H6xQ", len(program), ctypes.addressof(buffer))
     unsynchronised = linux.syscall("seccomp", _SET_MODE_FILTER, _TSYNC, header)
     if unsynchronised:
-        raise OSError(11, f"thread {unsynchronised} did not take the filter")
+        raise OSError(errno.EAGAIN, f"thread {unsynchronised} did not take the filter")

@@ -1,0 +1,109 @@
+"""How a value of the session becomes bytes and a value again.
+
+Is: cloudpickle, with functions that keep living in the session's namespace and modules that are imported anew. Is not:
+the choice of what to
+keep (`snapshot.py`). The bytes are read by a fresh kernel of the same session alone, never by the host.
+Above: `snapshot.py`. Below: cloudpickle.
+"""
+
+from __future__ import annotations
+
+import marshal
+import pickle
+import types
+from collections.abc import Callable
+from typing import Any, BinaryIO, Final
+
+import cloudpickle
+
+PROTOCOL: Final = 5
+
+_namespace: dict[str, Any] = {}
+"""The session's namespace: the globals of its functions. One kernel, one session, so one module-level name."""
+
+
+def use_namespace(user_ns: dict[str, Any]) -> None:
+    """Say which dict is the session's namespace; call once before any value is written or read."""
+    global _namespace  # noqa: PLW0603  (a restored function needs it, and pickle passes it nothing)
+    _namespace = user_ns
+
+
+class SessionPickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle ships no types
+    """Writes one value. A function of the session carries its code and not a copy of the globals that it uses."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        """pickle's hook for every object that has no fast path of its own."""
+        if type(obj) is types.FunctionType and obj.__globals__ is _namespace:
+            return _reduce_function(obj)
+        if type(obj) is types.ModuleType:
+            return _import_again, (obj.__name__,)
+        return super().reducer_override(obj)
+
+
+def write_value(value: object, file: BinaryIO) -> None:
+    """Pickle a value into a file.
+
+    Raises:
+        Exception: whatever the value's own code, or pickle, raises; and what `file.write` raises.
+    """
+    SessionPickler(file, protocol=PROTOCOL).dump(value)
+
+
+def read_value(file: BinaryIO) -> Any:
+    """The value of the next pickle in a file. It runs the session's own code.
+
+    Raises:
+        Exception: whatever that code, or pickle, raises.
+    """
+    return pickle.load(file)  # noqa: S301  (inside the walls, and the session's own bytes)
+
+
+def _reduce_function(function: types.FunctionType) -> tuple[Any, ...]:
+    state = {
+        "defaults": function.__defaults__,
+        "kwdefaults": function.__kwdefaults__,
+        "attributes": function.__dict__,
+        "annotations": function.__annotations__,
+        "doc": function.__doc__,
+        "qualname": function.__qualname__,
+        # In the state and not in the arguments: a function can stand in its own closure.
+        "closure": [_contents(cell) for cell in function.__closure__ or ()],
+    }
+    arguments = (marshal.dumps(function.__code__), function.__name__)
+    return _make_function, arguments, state, None, None, _set_function_state
+
+
+class _Empty:
+    """Stands for a closure cell without a value."""
+
+
+def _contents(cell: types.CellType) -> object:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return _Empty
+
+
+def _make_function(code_bytes: bytes, name: str) -> types.FunctionType:
+    code = marshal.loads(code_bytes)  # noqa: S302  (inside the walls, and the session's own bytes)
+    cells = tuple(types.CellType() for _ in code.co_freevars)
+    return types.FunctionType(code, _namespace, name, None, cells)
+
+
+def _set_function_state(function: types.FunctionType, state: dict[str, Any]) -> None:
+    function.__defaults__ = state["defaults"]
+    function.__kwdefaults__ = state["kwdefaults"]
+    function.__dict__.update(state["attributes"])
+    function.__annotations__ = state["annotations"]
+    function.__doc__ = state["doc"]
+    function.__qualname__ = state["qualname"]
+    for cell, contents in zip(function.__closure__ or (), state["closure"], strict=True):
+        if contents is not _Empty:
+            cell.cell_contents = contents
+
+
+def _import_again(name: str) -> Any:
+    """The module as the session's own import gives it: the policy decides again."""
+    builtins = _namespace["__builtins__"]
+    import_: Callable[..., Any] = builtins["__import__"] if isinstance(builtins, dict) else builtins.__import__
+    return import_(name, _namespace, None, ["*"] if "." in name else [])

@@ -1,0 +1,226 @@
+"""Container mode as data: what a container engine is asked, and what a person is told when it cannot serve.
+
+Is: argument lists and messages as pure functions, the same for docker and podman but for what one of them lacks. Is not:
+any process (`container_launch.py`, `container_sweep.py`). Above: those two, `rundir.py`, `bin/build-image`.
+Below: `policy.py`, `errors.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from rlm_kernel_mcp.errors import SandboxUnavailable
+from rlm_kernel_mcp.policy import Limits
+
+RUN_DIR_LABEL: Final = "rlm-kernel-mcp.run-dir"
+"""Label of every container: the run folder of the server that owns it. Nothing is ever removed by a name's pattern."""
+CODE_LABEL: Final = "rlm-kernel-mcp.kernel-code"
+"""Label of an image: `kernel_code()` of the package that it was built from."""
+
+USER: Final = "65532:65532"
+PROCESSORS: Final = 1
+TMP_MB: Final = 16
+BARE_KERNEL_MB: Final = 384
+"""The interpreter, its libraries and the gap above the kernel's own limit: the engine's limit ends a container for good, so
+it must come after the one that a step can catch."""
+OTHER_PIDS: Final = 2
+"""A container's first process, where the engine puts its own there, and one to spare."""
+ULIMIT_NPROC: Final = 32_768
+"""Counts every process of the user number on the whole machine, so it bounds nothing here (`--pids-limit` does); it is given
+since the engines' own default may lie above what they are allowed to set."""
+
+PROXY_VARIABLES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
+"""docker writes these, with their passwords, from its own configuration into a container that does not set them."""
+
+PACKAGE: Final = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A container engine that was found to serve, and the image."""
+
+    runtime: str
+    """`docker` or `podman`."""
+    program: str
+    """Its client program."""
+    image: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mounts:
+    """What of the host is in a container. Paths are the same on both sides."""
+
+    name: str
+    run_dir: str
+    sockets: str
+    scratch: str
+    """A tmpfs of the engine lies here; the folder on the host stays empty."""
+
+
+def run_argv(
+    engine: Engine, mounts: Mounts, limits: Limits, environment: Mapping[str, str], arguments: Sequence[str]
+) -> list[str]:
+    """Start a kernel's container in the foreground; its end is the end of this process, with the same exit code.
+
+    `--pull never`: a name that is not here is an error and never a download.
+    """
+    podman = engine.runtime == "podman"
+    memory = f"{memory_mb(limits)}m"
+    scratch = f"size={max(1, limits.scratch_mb)}m,nr_inodes={limits.scratch_files},mode=1777"
+    argv = [engine.program, "run", "--rm", "--pull", "never", "--name", mounts.name]
+    argv += ["--label", f"{RUN_DIR_LABEL}={mounts.run_dir}"]
+    argv += ["--network", "none", "--ipc", "private", "--shm-size", "1m", "--hostname", "kernel"]
+    argv += ["--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--user", USER]
+    argv += ["--memory", memory, "--memory-swap", memory, "--cpus", str(PROCESSORS), "--pids-limit", str(pids(limits))]
+    argv += ["--ulimit", f"nofile={limits.open_files}:{limits.open_files}", "--ulimit", "core=0:0"]
+    argv += ["--ulimit", f"nproc={ULIMIT_NPROC}:{ULIMIT_NPROC}", "--log-driver", "none", "--sig-proxy=false"]
+    argv += ["--tmpfs", f"/tmp:rw,nosuid,nodev,noexec,size={TMP_MB}m,nr_inodes=1024"]  # noqa: S108 (in the container)
+    argv += ["--tmpfs", f"{mounts.scratch}:{'rw' if limits.scratch_mb else 'ro'},nosuid,nodev,noexec,{scratch}"]
+    argv += ["--volume", f"{mounts.sockets}:{mounts.sockets}:rw"]
+    argv += ["--no-hosts", "--read-only-tmpfs=false", "--http-proxy=false"] if podman else []
+    for name, value in {**({} if podman else _no_proxies()), **environment}.items():
+        argv += ["--env", f"{name}={value}"]
+    argv += ["--workdir", "/", "--entrypoint", "python3", engine.image]
+    return [*argv, "-I", "-m", "rlm_kernel_mcp.in_kernel", *arguments]
+
+
+def memory_mb(limits: Limits) -> int:
+    """What a whole container may take: a backstop for the kernel's own limit, which raises MemoryError."""
+    return limits.memory_mb + limits.scratch_mb + TMP_MB + BARE_KERNEL_MB
+
+
+def pids(limits: Limits) -> int:
+    """Processes and threads of a whole container."""
+    return limits.threads + OTHER_PIDS
+
+
+def signal_argv(engine: Engine, name: str, signal_name: str) -> list[str]:
+    """Send a signal (`INT`) to a container's first process."""
+    return [engine.program, "kill", "--signal", signal_name, name]
+
+
+def remove_argv(runtime: str, program: str, names: Sequence[str] = ()) -> list[str]:
+    """End containers at once and remove them."""
+    return [program, "rm", "--force", "--volumes", *(["--time", "0"] if runtime == "podman" else []), *names]
+
+
+def list_argv(program: str, run_dir: str) -> list[str]:
+    """The ids of a server's containers, one a line, whatever state they are in."""
+    return [program, "ps", "--all", "--quiet", "--no-trunc", "--filter", f"label={RUN_DIR_LABEL}={run_dir}"]
+
+
+def version_argv(runtime: str, program: str) -> list[str]:
+    """The engine's version; fails where a daemon is needed and does not answer."""
+    whose = "Client" if runtime == "podman" else "Server"
+    return [program, "version", "--format", f"{{{{.{whose}.Version}}}}"]
+
+
+def labels_argv(program: str, image: str) -> list[str]:
+    """The labels of an image as JSON; fails where there is no such image."""
+    return [program, "image", "inspect", "--format", "{{json .Config.Labels}}", image]
+
+
+def undertaker_argv(engine: Engine, run_dir: str) -> list[str]:
+    """A shell that waits for the end of its input, which is the server's end, and removes what containers are left then."""
+    left = shlex.join(list_argv(engine.program, run_dir))
+    remove = shlex.join(remove_argv(engine.runtime, engine.program))
+    return ["/bin/sh", "-c", f'cat >/dev/null; ids=$({left}) && [ -n "$ids" ] && exec {remove} $ids']
+
+
+@cache
+def kernel_code() -> str:
+    """A hash of the part of this package that runs inside a kernel: an image must hold the very same."""
+    digest = hashlib.sha256()
+    for path in kernel_side(PACKAGE):
+        digest.update(f"{path.relative_to(PACKAGE).as_posix()}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def kernel_side(package: Path) -> list[Path]:
+    """The files of the package that an image holds."""
+    inside = (path for path in (package / "in_kernel").rglob("*") if path.suffix in (".py", ".json"))
+    return sorted([package / "__init__.py", package / "wire.py", *inside])
+
+
+def wall_row(engine: Engine, limits: Limits) -> dict[str, Any]:
+    """The row of `walls` for a kernel that has said from inside that its container is as asked for."""
+    detail = (
+        f"{engine.runtime} {engine.version}: no network, read-only, no capabilities, user {USER}, "
+        f"{memory_mb(limits):,} MB, {pids(limits)} pids, {PROCESSORS} processor"
+    )
+    return {"name": "container", "holds": True, "detail": detail, "remedy": ""}
+
+
+def fallback_row(why: SandboxUnavailable) -> dict[str, Any]:
+    """The row of `walls` for a kernel that was to run in a container and does not."""
+    detail = f"{why.message} The process walls hold this kernel instead (RLM_SANDBOX_FALLBACK=process)."
+    return {"name": "container", "holds": False, "detail": detail, "remedy": why.next_step}
+
+
+def unfit_system(platform: str) -> SandboxUnavailable:
+    """Container mode needs the engine's containers to run on the server's own Linux."""
+    return SandboxUnavailable(
+        f"Container mode needs Linux, and this is {platform}: the kernel's sockets do not cross the virtual machine in "
+        "which an engine runs its containers here.",
+        "Run the whole server inside a Linux container or virtual machine; the process walls hold there.",
+    )
+
+
+def runtime_missing(runtime: str) -> SandboxUnavailable:
+    """No client program of this name."""
+    package = {"podman": "podman", "docker": "docker.io"}[runtime]
+    return SandboxUnavailable(
+        f"The container engine {runtime!r} (RLM_SANDBOX_CONTAINER_RUNTIME) is not on the PATH.",
+        f"Install it (Debian: `apt-get install {package}`), then run `bin/build-image --runtime {runtime}`.",
+    )
+
+
+def runtime_unreachable(runtime: str) -> SandboxUnavailable:
+    """The client program is there and the engine does not answer; the log has its words."""
+    start = "start it (`systemctl start docker`) and let this user reach it" if runtime == "docker" else "mend that"
+    return SandboxUnavailable(
+        f"The container engine {runtime!r} is installed, but does not answer.",
+        f"`{runtime} version` says why: {start}, then try again.",
+    )
+
+
+def image_missing(runtime: str, image: str) -> SandboxUnavailable:
+    """The engine has no such image."""
+    return SandboxUnavailable(
+        f"The container engine {runtime!r} has no image {image!r} (RLM_SANDBOX_CONTAINER_IMAGE).",
+        f"Run `{build_command(runtime, image)}` in the checkout of rlm-kernel-mcp.",
+    )
+
+
+def image_outdated(runtime: str, image: str, found: str | None) -> SandboxUnavailable:
+    """The image holds another version's kernel, or none of ours."""
+    what = f"another version's kernel code ({found}; here {kernel_code()})" if found else "no rlm-kernel-mcp kernel"
+    return SandboxUnavailable(
+        f"The image {image!r} holds {what}.",
+        f"Run `{build_command(runtime, image)}` in the checkout of rlm-kernel-mcp.",
+    )
+
+
+def run_failed(engine: Engine, status: int) -> SandboxUnavailable:
+    """The engine started no kernel; the log has its words."""
+    return SandboxUnavailable(
+        f"{engine.runtime} {engine.version} could not start the container (its exit status: {status}).",
+        "The server's log (stderr) has what the engine said.",
+    )
+
+
+def build_command(runtime: str, image: str) -> str:
+    """The command that makes the image."""
+    named = "" if image == "rlm-kernel:latest" else f" --image {shlex.quote(image)}"
+    return f"bin/build-image --runtime {runtime}{named}"
+
+
+def _no_proxies() -> dict[str, str]:
+    return {name: "" for upper in PROXY_VARIABLES for name in (upper, upper.lower())}

@@ -1,0 +1,134 @@
+"""The kernel of one session from the first to the last: taken, kept, measured, snapshotted, replaced.
+
+Is: which kernel a session has right now, and what went with the ones before. Is not: steps (`step.py`) or what a limit
+means
+(`guardrails.py`). Above: `session.py`. Below: `recovery.py`, `snapshots.py`, `kernel/`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from rlm_kernel_mcp.errors import KernelDied, RlmError
+from rlm_kernel_mcp.kernel.launch import Kernel
+from rlm_kernel_mcp.session.recovery import Recovery
+from rlm_kernel_mcp.session.shapes import Lost, Variable
+
+log = logging.getLogger(__name__)
+IDLE_CPU_FREE_MS: Final = 500
+"""Processor time that a kernel may use between two steps before it counts as the session's: its own threads wake now
+and then."""
+SETTLE_S: Final = 0.5
+
+
+class KernelLife:
+    """The one kernel that a session has at a time, or none."""
+
+    def __init__(
+        self, recovery: Recovery, on_adopt: Callable[[Kernel], None], on_restore: Callable[[Lost], None]
+    ) -> None:
+        """`on_adopt`: told of each kernel; `on_restore`: of each one that replaces another, with what it lacks."""
+        self.recovery = recovery
+        self._on_adopt = on_adopt
+        self._on_restore = on_restore
+        self._lock = asyncio.Lock()
+        self._idle_cpu_from_ms = 0
+        self._loss: Lost | None = None
+        self.kernel: Kernel | None = None
+        self.gone_reason = "the kernel was gone"
+        self.dead_for_good: str | None = None
+        """Why no kernel can be had any more."""
+        self.last_step = 0
+        """Index of the last step that ended with the kernel alive."""
+
+    def adopt(self, kernel: Kernel) -> None:
+        """Take a ready kernel with the context in it."""
+        self.kernel = kernel
+        self._idle_cpu_from_ms = kernel.process.cpu_ms()
+        self._on_adopt(kernel)
+
+    async def live(self) -> Kernel:
+        """The kernel; a fresh one with what can be had back where it is gone.
+
+        Raises:
+            KernelDied, KernelStartFailed, SandboxUnavailable: none can be had.
+        """
+        async with self._lock:
+            kernel = self.kernel
+            if kernel is not None and kernel.client.broken is None:
+                return kernel
+            if kernel is not None:
+                await self._drop(kernel, kernel.client.broken or "it is gone")
+            return await self._restore()
+
+    async def ready_for_step(self) -> Kernel:
+        """The kernel with nothing of ours under way in it.
+
+        Raises: as `live`.
+        """
+        kernel = await self.live()
+        await self.recovery.snapshots.give_way(kernel)
+        return kernel
+
+    def step_ended(self, kernel: Kernel, step_index: int, updated: tuple[Variable, ...]) -> None:
+        """After a step that left the kernel alive: note what it bound, and begin the snapshot off the reply's path."""
+        self.last_step = step_index
+        self._idle_cpu_from_ms = kernel.process.cpu_ms()
+        self.recovery.note_bound(updated)
+        self.recovery.snapshots.begin(kernel, step_index)
+
+    async def replace(self, kernel: Kernel, reason: str) -> Lost | None:
+        """After a kernel went in a step: a fresh one at once, and the account of what is gone."""
+        async with self._lock:
+            if self.kernel is kernel:
+                await self._drop(kernel, reason)
+            if self.kernel is None:
+                try:
+                    await self._restore()
+                except RlmError as error:
+                    self.dead_for_good = error.message
+                    return self.recovery.everything_lost(f"{reason}; and no other could be had: {error.message}")
+        return self.take_loss()
+
+    async def drop(self, reason: str) -> None:
+        """End the kernel, after its snapshot has settled; the next use makes a fresh one."""
+        async with self._lock:
+            if self.kernel is not None:
+                await asyncio.wait([asyncio.ensure_future(self.recovery.snapshots.settle())], timeout=SETTLE_S)
+                await self._drop(self.kernel, reason)
+
+    async def _drop(self, kernel: Kernel, reason: str) -> None:
+        self.kernel, self.gone_reason = None, reason
+        await kernel.kill(reason)
+
+    async def _restore(self) -> Kernel:
+        if self.dead_for_good is not None:
+            raise KernelDied(f"The session's kernel is gone and could not be replaced: {self.dead_for_good}")
+        kernel, loss = await self.recovery.fresh_kernel(self.gone_reason, self.last_step)
+        self.adopt(kernel)
+        self._loss = loss
+        self._on_restore(loss)
+        return kernel
+
+    def take_loss(self) -> Lost | None:
+        """What the next reply must tell, once."""
+        loss, self._loss = self._loss, None
+        return loss
+
+    def idle_cpu_ms(self) -> int:
+        """Processor time used since the last step ended, beyond what is free; measured from outside."""
+        if self.kernel is None:
+            return 0
+        if self.recovery.snapshots.under_way:
+            self._idle_cpu_from_ms = self.kernel.process.cpu_ms()
+            return 0
+        used_ms = self.kernel.process.cpu_ms() - self._idle_cpu_from_ms
+        return used_ms if used_ms > IDLE_CPU_FREE_MS else 0
+
+    def idle_cpu_charged(self) -> None:
+        """Begin to count anew."""
+        if self.kernel is not None:
+            self._idle_cpu_from_ms = self.kernel.process.cpu_ms()

@@ -1,0 +1,32 @@
+"""One row of `rlm_list_sessions` from a record, and from the live session where this server has it."""
+
+from __future__ import annotations
+
+import json
+
+from rlm_kernel_mcp.session.session import Session
+from rlm_kernel_mcp.session.shapes import Counters, SessionStatus, SessionSummary
+from rlm_kernel_mcp.session.store import SessionRecord
+
+STATUSES: dict[str, SessionStatus] = {
+    "idle": "idle",
+    "running": "running",
+    "stopped": "stopped",
+    "finalized": "finalized",
+    "dead": "dead",
+}
+
+
+def summary(record: SessionRecord, session: Session | None) -> SessionSummary:
+    """The row; a session that no server has is idle: it comes back on use."""
+    counters = session.counters if session is not None else Counters(**json.loads(record.counters or "{}"))
+    return SessionSummary(
+        session_id=record.session_id,
+        status=session.status if session is not None else STATUSES.get(record.status, "idle"),
+        created_at=record.created_at,
+        last_used_at=session.last_used_at if session is not None else record.last_used_at,
+        step_index=counters.step_index,
+        kind=record.kind,
+        chars=int(json.loads(record.context).get("chars", 0)),
+        counters=counters,
+    )
