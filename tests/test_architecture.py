@@ -35,7 +35,7 @@ THIRD_PARTY: Final = {
     "server": {"anyio", "mcp", "mcp_types", "pydantic", "pydantic_core"},
     "kernel": {"jupyter_client", "jupyter_core", "zmq"},
     "policy": {"pydantic"},
-    "in_kernel": {"IPython", "ipykernel", "tornado", "traitlets", "zmq"},
+    "in_kernel": {"IPython", "cloudpickle", "ipykernel", "tornado", "traitlets", "zmq"},
 }
 """What each part may import from outside; the parts not named: the standard library alone."""
 
@@ -43,7 +43,7 @@ LATE: Final = {"IPython", "ipykernel", "jupyter_client", "jupyter_core", "sqlite
 """Not imported before `initialize` is answered: a client leaves a slow server behind after about a second."""
 
 BROAD_EDGES: Final = {"server/tools.py", "session/session.py", "in_kernel/tracebacks.py"}
-"""Where an `except Exception` may end an exception: the tool edge, the session's reaper, and an exception's own text."""
+"""Where an `except Exception` may end an exception: the tool edge, the session's reaper, an exception's own text."""
 
 UNWANTED_WORDS: Final = re.compile(r"utils|helpers|manager|handler|service|engine", re.IGNORECASE)
 LINES_OF_MODULE: Final = 300

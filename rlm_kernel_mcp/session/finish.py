@@ -33,8 +33,7 @@ async def finalize(session: Session, text: str | None, var_name: str | None, max
             await session.commit_final(given, answer)
         elif session.final_given != given:
             raise SessionFinalized(
-                f"Session {session.session_id} already has a final answer of {len(session.final):,} characters, "
-                f"from another {session.final_given[0]} or text.",
+                f"Session {session.session_id} already has another final answer, of {len(session.final):,} characters."
             )
     return _report(session, max_output_chars)
 
