@@ -21,7 +21,6 @@ from rlm_kernel_mcp.kernel.zmtp import Connection, ProtocolBroken
 
 MESSAGE_BYTES_MAX: Final = 4 << 20
 REPLY_GRACE_S: Final = 0.5
-DEATH_GRACE_S: Final = 0.2
 CLOSED_GRACE_S: Final = 1.0
 """A process that dies closes its sockets first; what ended it is known a moment later."""
 CONSOLE_REPLIES_MAX: Final = 4
@@ -206,13 +205,9 @@ class KernelClient:
             return None
 
     def _on_closed(self, reason: str) -> None:
-        """A channel ended from the other side: the process is dying, and its death will say why; if not, it is broken."""
+        """A channel ended from the other side: the process is dying and its death will say why, or it is broken."""
         if self.broken is None:
             asyncio.get_running_loop().call_later(CLOSED_GRACE_S, self._break, f"{reason} and lived on")
-
-    def _on_closed(self, reason: str) -> None:
-        """A channel is closed: the process is most likely dying, and its death says more than the close does."""
-        asyncio.get_running_loop().call_later(DEATH_GRACE_S, self._break, reason)
 
     def _break(self, reason: str) -> None:
         """The kernel broke the rules: nothing more is read from it."""
