@@ -1,0 +1,101 @@
+"""A process that raises the walls around itself and then tries attacks; no IPython, standard library only.
+
+`python -I cage.py SPEC`: SPEC is JSON with the policy, the folders, the targets and the names of the attacks. Lines on
+stdout: what was announced; which walls stand; then one an attack, `[name, kind, text]`: kind `refused` with the errno's
+name, `raised`, or `done` with what the attack got. What happened to the targets is looked at from outside.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import platform
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[4]))
+
+from rlm_kernel_mcp.in_kernel.walls import bpf, linux, seccomp
+from rlm_kernel_mcp.in_kernel.walls.plan import WallFailed, plan_from_policy
+from rlm_kernel_mcp.in_kernel.walls.raising import enter_namespaces, raise_lock_a, raise_lock_b
+from tests.escape.walls.program import (
+    attacks_files,
+    attacks_network,
+    attacks_processes,
+    attacks_resources,
+    attacks_surface,
+    honest,
+)
+from tests.escape.walls.program.targets import Targets
+
+MODULES = (attacks_files, attacks_network, attacks_processes, attacks_resources, attacks_surface, honest)
+
+
+def say(value: Any) -> None:
+    """One line of JSON; straight to the descriptor, since an attack may have replaced what lies between."""
+    os.write(1, json.dumps(value).encode() + b"\n")
+
+
+def outcome(attack: Callable[[Targets], Any], targets: Targets) -> tuple[str, str]:
+    """What became of one attack."""
+    try:
+        return "done", repr(attack(targets))[:500]
+    except OSError as error:
+        return "refused", errno.errorcode.get(error.errno or 0, str(error))
+    except BaseException as error:  # noqa: BLE001 - whatever an attack raises is its outcome
+        return "raised", f"{type(error).__name__}: {error}"[:500]
+
+
+def announced(pid: int, pidfd: int) -> None:
+    """What the host hears of."""
+    say(["announced", "pid", str(pid)] if pidfd >= 0 else ["announced", "no pidfd", ""])
+
+
+def hide(calls: list[str]) -> None:
+    """Make this machine one that lacks these system calls: they answer ENOSYS."""
+    if not calls:
+        return
+    machine = platform.machine()
+    numbers = linux.syscall_numbers(machine) | attacks_surface.REFUSED[machine]
+    tests = [
+        step
+        for call in calls
+        for step in (bpf.Instruction(bpf.JUMP_EQUAL, numbers[call], 0, 1), bpf.Instruction(bpf.RETURN, bpf.UNKNOWN))
+    ]
+    linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
+    seccomp._load((bpf.Instruction(bpf.LOAD, bpf.NUMBER_OFFSET), *tests, bpf.Instruction(bpf.RETURN, bpf.ALLOW)))
+
+
+def main(spec: dict[str, Any]) -> None:
+    """Raise the walls in the kernel's order, with a listening socket and a thread between the locks, then attack."""
+    targets = Targets(**spec["targets"])
+    hide(spec["hidden_calls"])
+    if spec["early_thread"]:
+        threading.Thread(target=threading.Event().wait, daemon=True).start()
+    plan = plan_from_policy(spec["policy"], scratch=targets.scratch, socket_dir=targets.socket_dir)
+    try:
+        raised = enter_namespaces(plan, announced)
+        raise_lock_a(raised)
+        honest.initialize(targets)
+        raise_lock_b(raised)
+    except WallFailed as error:
+        say(["failed", error.wall, error.reason])
+        os._exit(3)
+    say([[asdict(row) for row in raised.rows], raised.scratch_writable])
+    known = {
+        f"{module.__name__.rpartition('.')[2]}.{name}": attack
+        for module in MODULES
+        for name, attack in vars(module).items()
+    }
+    for name in spec["attacks"]:
+        say([name, *outcome(known[name], targets)])
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))
