@@ -1,0 +1,68 @@
+"""`bin/bench [NAME ...]`: runs the parts named, or all of them, and prints one table.
+
+A full run writes bench/RESULTS.md. Close what else keeps the machine busy: the ratios stand it, the figures do not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+from bench import report
+from bench.bars import contexts, ends, many, sessions, starts, steps, variables
+from bench.measure import Amounts, Row
+
+Part = Callable[[Amounts], Awaitable[list[Row]]]
+
+PARTS: dict[str, Part] = {
+    "step": steps.step,
+    "step-large": steps.step_large,
+    "get-var": variables.get_var,
+    "init-context": sessions.init_context,
+    "burst": sessions.burst,
+    "memory": sessions.memory,
+    "initialize": starts.initialize,
+    "interrupt": ends.interrupt,
+    "kill": ends.kill,
+    "many": many.many,
+    "context": contexts.context,
+    "walls": sessions.walls,
+    "step-cpu": steps.step_cpu,
+    "step-sdk": steps.step_sdk,
+    "step-fresh": steps.step_fresh,
+    "imports": starts.imports,
+}
+RESULTS = Path(__file__).with_name("RESULTS.md")
+
+
+async def run(names: Sequence[str], amounts: Amounts) -> list[Row]:
+    """Run the parts, one after the other."""
+    rows = []
+    for name in names:
+        print(f"{name} ...", file=sys.stderr, flush=True)
+        rows += await PARTS[name](amounts)
+    return rows
+
+
+def main() -> int:
+    """Returns 0 whatever the bars: a missed bar is a finding and no failure of the run."""
+    parser = argparse.ArgumentParser(prog="bin/bench", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"a part: {', '.join(PARTS)} (default: all)")
+    parser.add_argument("--smoke", action="store_true", help="once each, small: only to see that the parts work")
+    options = parser.parse_args()
+    if unknown := [name for name in options.names if name not in PARTS]:
+        parser.error(f"there is no part {', '.join(unknown)}; the parts are: {', '.join(PARTS)}")
+    rows = asyncio.run(run(options.names or list(PARTS), Amounts(options.smoke)))
+    print(f"{report.now()}\n{report.machine()}\n{report.versions()}\n")
+    print(report.text_table(rows))
+    if not options.names and not options.smoke:
+        RESULTS.write_text(report.markdown(rows), encoding="utf-8")
+        print(f"\nwritten: bench/{RESULTS.name}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

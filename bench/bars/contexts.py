@@ -1,0 +1,81 @@
+"""A large context by path: time, the host's peak memory, the kernel's memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench.measure import Amounts, Bar, Figures, Row, interleave, milliseconds
+from bench.processes import MB, settle, status_mb, tree
+from bench.sides.ours import OurServer, our_server
+
+
+async def context(amounts: Amounts) -> list[Row]:
+    """`rlm_init_context` with the spare kernel ready, against reading the file's bytes in this process."""
+    size = amounts.megabytes(100)
+    with our_server() as server:
+        path = _write(server.folder, size)
+
+        async def ours() -> float:
+            await settle(server.pid)
+            opened: list[str] = []
+
+            async def action() -> None:
+                opened.append(server.open_session(context_paths=[path.name]))
+
+            elapsed_ms = await milliseconds(action)
+            server.finalize(opened[0])
+            return elapsed_ms
+
+        async def plain() -> None:
+            assert len(path.read_bytes()) == size * MB
+
+        mine, other = await interleave([ours, lambda: milliseconds(plain)], amounts.times(12), warm_up=1)
+    what = f"context of {size} MB by path, ready as `str`"
+    return [Row(what, mine, "a plain read of the file", other, bar=Bar(6)), *(await _memory(size))]
+
+
+async def _memory(size: int) -> list[Row]:
+    peak, held = await _load(size)
+    small_peak, _ = await _load(1)
+    return [
+        Row(
+            f"peak memory of the server, {size} MB",
+            Figures((peak,)),
+            "the same with 1 MB",
+            Figures((small_peak,)),
+            unit="MB",
+            bar=Bar(1.02),
+        ),
+        Row(
+            f"memory of the kernel for {size} MB",
+            Figures((held,)),
+            "the text",
+            Figures((float(size),)),
+            unit="MB",
+            bar=Bar(1.3),
+        ),
+    ]
+
+
+async def _load(size: int) -> tuple[float, float]:
+    """(peak of the server, what the kernels hold more than before), in MB, in a server of its own."""
+    with our_server() as server:
+        path = _write(server.folder, size)
+        server.finalize(server.open_session("x"))
+        await settle(server.pid)
+        before = _held(server)
+        server.open_session(context_paths=[path.name])
+        await settle(server.pid)
+        # One more kernel than before, the new spare: its own memory is not the context's.
+        return status_mb(server.pid, "VmHWM"), _held(server) - before
+
+
+def _held(server: OurServer) -> float:
+    """Memory of its own of the kernel that holds most."""
+    return max(status_mb(process.pid, "RssAnon") for process in tree(server.pid)[1:])
+
+
+def _write(folder: Path, size: int) -> Path:
+    path = folder / f"context-{size}.txt"
+    path.write_bytes(b"0123456789abcde\n" * (size << 16))
+    return path

@@ -1,0 +1,30 @@
+"""Many sessions stepping at once: steps a second in total."""
+
+from __future__ import annotations
+
+from bench.measure import Amounts, Bar, Row, interleave
+from bench.sides.ours import Call, OurServer, our_server
+
+SESSIONS = 16
+
+
+async def many(amounts: Amounts) -> list[Row]:
+    """Each session always has one step under way; against one session alone, in the same server."""
+    steps = 1 if amounts.smoke else 400
+    with our_server({"RLM_MAX_SESSIONS": str(SESSIONS + 1)}) as server:
+        sessions = [server.open_session() for _ in range(SESSIONS)]
+
+        async def rate(count: int) -> float:
+            return _rate(server, [_step(session_id) for session_id in sessions[:count]], max(steps, count))
+
+        ours, other = await interleave([lambda: rate(SESSIONS), lambda: rate(1)], amounts.times(9), amounts.times(1))
+    bar = Bar(1.7, "at least")
+    return [Row(f"{SESSIONS} sessions stepping at once", ours, "one session alone", other, unit="steps/s", bar=bar)]
+
+
+def _step(session_id: str) -> Call:
+    return "rlm_run_repl", {"session_id": session_id, "code": "1+1"}
+
+
+def _rate(server: OurServer, calls: list[Call], steps: int) -> float:
+    return steps / server.calls(calls, steps)

@@ -1,0 +1,168 @@
+"""A session's start and its memory: with a spare kernel, without, many at once, with and without the walls."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import psutil
+
+from bench.measure import Amounts, Bar, Figures, Row, interleave, milliseconds
+from bench.processes import pss_mb, settle
+from bench.sides.ours import NO_LIMITS, OurServer, our_server
+from bench.sides.stock import StockKernel, stock_kernels
+
+STOCK_START = "a stock kernel, start to ready"
+AT_ONCE = 8
+SPEC = Path(__file__).resolve().parents[2] / "kernelspecs" / "rlm-python"
+
+
+async def init_context(amounts: Amounts) -> list[Row]:
+    """A small text; the spare kernel is ready, since nothing else happens at the time."""
+    with our_server() as server, tempfile.TemporaryDirectory(prefix="rlm-bench-stock-") as folder:
+
+        async def ours() -> float:
+            await settle(server.pid)
+            return await _open_and_finalize(server)
+
+        sides = [ours, _stock_start(Path(folder))]
+        mine, other = await interleave(sides, amounts.times(15), warm_up=amounts.times(1))
+    return [Row("rlm_init_context, spare kernel ready", mine, STOCK_START, other, bar=Bar(0.04))]
+
+
+async def burst(amounts: Amounts) -> list[Row]:
+    """Sessions in a row after the spare is gone; and several at once, until the last one is ready."""
+    with our_server() as server, tempfile.TemporaryDirectory(prefix="rlm-bench-stock-") as folder:
+        waiting: list[float] = []
+
+        async def in_a_row() -> float:
+            if not waiting:
+                await settle(server.pid)
+                opened, waiting[:] = await _open_in_a_row(server, 5)
+                for session_id in opened:
+                    server.finalize(session_id)
+            return waiting.pop()
+
+        sides = [in_a_row, _stock_start(Path(folder))]
+        ours, other = await interleave(sides, amounts.times(16), warm_up=amounts.times(1))
+        rows = [Row("rlm_init_context in a burst, no spare left", ours, STOCK_START, other, bar=Bar(0.2))]
+        sides = [lambda: _all_at_once(server), lambda: _stock_at_once(Path(folder))]
+        ours, other = await interleave(sides, amounts.times(5), warm_up=amounts.times(1))
+    what = f"{AT_ONCE} rlm_init_context at once, all answered"
+    return [*rows, Row(what, ours, f"{AT_ONCE} stock kernels at once, all ready", other, bar=Bar(0.2))]
+
+
+async def _open_in_a_row(server: OurServer, count: int) -> tuple[list[str], list[float]]:
+    """Handles, and the time of each but the first, which took the spare kernel."""
+    opened: list[str] = []
+
+    async def one() -> None:
+        opened.append(server.open_session())
+
+    elapsed = [await milliseconds(one) for _ in range(count)]
+    return opened, elapsed[1:]
+
+
+async def _all_at_once(server: OurServer) -> float:
+    await settle(server.pid)
+    before = {row["session_id"] for row in server.call("rlm_list_sessions")["sessions"]}
+    call = ("rlm_init_context", {"context_text": "a small text", **NO_LIMITS})
+    elapsed_s = server.calls([call] * AT_ONCE, AT_ONCE)
+    for row in server.call("rlm_list_sessions")["sessions"]:
+        if row["session_id"] not in before:
+            server.finalize(row["session_id"])
+    return elapsed_s * 1000
+
+
+async def _stock_at_once(folder: Path) -> float:
+    kernels = [StockKernel(folder) for _ in range(AT_ONCE)]
+    try:
+        return await milliseconds(lambda: asyncio.gather(*(kernel.start() for kernel in kernels)))
+    finally:
+        await asyncio.gather(*(kernel.close() for kernel in kernels))
+
+
+async def walls(amounts: Amounts) -> list[Row]:
+    """The same kernelspec but for its walls, which its policy asks for. No spare kernels on either side."""
+    with tempfile.TemporaryDirectory(prefix="rlm-bench-specs-") as folder:
+        _write_spec(Path(folder), "with-walls", keep_walls=True)
+        _write_spec(Path(folder), "without-walls", keep_walls=False)
+        env = {"JUPYTER_PATH": folder, "RLM_KERNEL": "with-walls"}
+        with our_server(env) as walled, our_server({**env, "RLM_KERNEL": "without-walls"}) as open_server:
+            held = walled.call("rlm_init_context", context_text="x")["walls"]
+            none = open_server.call("rlm_init_context", context_text="x")["walls"]
+            assert any(wall["holds"] for wall in held)
+            assert not any(wall["holds"] for wall in none), none
+            sides = [lambda: _open_and_finalize(walled), lambda: _open_and_finalize(open_server)]
+            ours, other = await interleave(sides, amounts.times(25), warm_up=amounts.times(2))
+    return [Row("rlm_init_context with every wall, no spare", ours, "the same without walls", other)]
+
+
+def _write_spec(folder: Path, name: str, *, keep_walls: bool) -> None:
+    spec = folder / "kernels" / name
+    spec.mkdir(parents=True)
+    policy = json.loads((SPEC / "policy.json").read_text(encoding="utf-8"))
+    policy["pool"]["spare_kernels"] = 0
+    if not keep_walls:
+        policy["walls"] = {"required": [], "wanted": []}
+    (spec / "policy.json").write_text(json.dumps(policy), encoding="utf-8")
+    (spec / "kernel.json").write_bytes((SPEC / "kernel.json").read_bytes())
+
+
+async def memory(amounts: Amounts) -> list[Row]:
+    """What one more idle session costs, after a step, with the walls' monitor process and the server's own part."""
+    count = 2 if amounts.smoke else 8
+    try:
+        with our_server() as server:
+            first = server.open_session()
+            server.step(first, "1+1")
+            ours = await _more_sessions(server, count)
+        async with stock_kernels(count + 1) as kernels:
+            for kernel in kernels:
+                await kernel.step("1+1")
+            # The first one pays for what all of them share.
+            other = (sum(kernel.pss_mb() for kernel in kernels) - await _alone()) / count
+    except psutil.AccessDenied:
+        return [Row("PSS: not readable by this user (run as root)", Figures((0.0,)), unit="MB")]
+    what = "memory (PSS) of each further idle session"
+    return [Row(what, Figures((ours,)), "each further stock kernel", Figures((other,)), unit="MB", bar=Bar(0.5))]
+
+
+async def _more_sessions(server: OurServer, count: int) -> float:
+    await settle(server.pid)
+    before = pss_mb(server.pid)
+    for _ in range(count):
+        server.step(server.open_session(), "1+1")
+    await settle(server.pid)
+    return (pss_mb(server.pid) - before) / count
+
+
+async def _alone() -> float:
+    async with stock_kernels(1) as (kernel,):
+        await kernel.step("1+1")
+        return kernel.pss_mb()
+
+
+async def _open_and_finalize(server: OurServer) -> float:
+    opened: list[str] = []
+
+    async def action() -> None:
+        opened.append(server.open_session())
+
+    elapsed_ms = await milliseconds(action)
+    server.finalize(opened[0])
+    return elapsed_ms
+
+
+def _stock_start(folder: Path) -> Callable[[], Awaitable[float]]:
+    async def sample() -> float:
+        kernel = StockKernel(folder)
+        try:
+            return await milliseconds(kernel.start)
+        finally:
+            await kernel.close()
+
+    return sample

@@ -1,0 +1,64 @@
+"""The start of the server: `initialize` against the least the SDK can do, and what is imported for it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from bench.measure import Amounts, Bar, Row, interleave, milliseconds
+from bench.sides.ours import OurServer
+
+ROOT = Path(__file__).resolve().parents[2]
+OURS = (str(ROOT / "bin" / "rlm-mcp"),)
+BARE_FILE = ROOT / "bench" / "sides" / "bare_server.py"
+BARE = (sys.executable, "-I", str(BARE_FILE))
+
+
+async def initialize(amounts: Amounts) -> list[Row]:
+    """From the start of the process, as a client starts it, to the answer."""
+    with tempfile.TemporaryDirectory(prefix="rlm-bench-") as folder:
+        sides = [_start(OURS, Path(folder)), _start(BARE, Path(folder))]
+        ours, other = await interleave(sides, amounts.times(25), warm_up=amounts.times(3))
+    return [
+        Row("`initialize` answered, from bin/rlm-mcp", ours, "a bare `MCPServer` with one tool", other, bar=Bar(1.1))
+    ]
+
+
+def _start(argv: tuple[str, ...], folder: Path) -> Callable[[], Awaitable[float]]:
+    async def sample() -> float:
+        started: list[OurServer] = []
+
+        async def action() -> None:
+            started.append(OurServer(folder, argv))
+            started[0].initialize()
+
+        elapsed_ms = await milliseconds(action)
+        started[0].close()
+        return elapsed_ms
+
+    return sample
+
+
+async def imports(amounts: Amounts) -> list[Row]:
+    """Python's own account (`-X importtime`): the sum over all modules."""
+    ours_code = "import rlm_kernel_mcp.cli, rlm_kernel_mcp.server.app"
+    sides = [_import_time(ours_code), _import_time("from mcp.server.mcpserver import MCPServer")]
+    ours, other = await interleave(sides, amounts.times(9), warm_up=1)
+    return [Row("import of the server (-X importtime)", ours, "import of `MCPServer`", other)]
+
+
+def _import_time(code: str) -> Callable[[], Awaitable[float]]:
+    async def sample() -> float:
+        return _import_ms(code)
+
+    return sample
+
+
+def _import_ms(code: str) -> float:
+    argv = [sys.executable, "-I", "-X", "importtime", "-c", code]
+    lines = subprocess.run(argv, capture_output=True, text=True, check=True).stderr.splitlines()
+    # `import time: self [us] | cumulative | imported package`, after a heading.
+    return sum(int(line.split(":", 1)[1].split("|", 1)[0]) for line in lines[1:] if "|" in line) / 1000

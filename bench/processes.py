@@ -1,0 +1,68 @@
+"""What the operating system says of a tree of processes. Linux, by psutil and /proc."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from pathlib import Path
+
+import psutil
+
+MB = 1 << 20
+CALM_S = 0.1
+CALM_LIMIT_S = 20.0
+
+
+def tree(pid: int) -> list[psutil.Process]:
+    """A process and everything below it."""
+    top = psutil.Process(pid)
+    return [top, *top.children(recursive=True)]
+
+
+def pss_mb(pid: int) -> float:
+    """Proportional share of memory of a tree: shared pages count once in all.
+
+    Raises:
+        psutil.AccessDenied: the kernels' memory cannot be looked into by this user (they are not dumpable).
+    """
+    return sum(process.memory_full_info().pss for process in tree(pid)) / MB
+
+
+def cpu_s(pid: int) -> dict[int, float]:
+    """Processor time used so far, by process of a tree."""
+    used = {}
+    for process in tree(pid):
+        try:
+            times = process.cpu_times()
+        except psutil.Error:
+            continue  # it ended while we looked
+        used[process.pid] = times.user + times.system
+    return used
+
+
+async def settle(pid: int) -> None:
+    """Return when a tree has stopped working: the spare kernel is ready, what was closed is gone."""
+    before = cpu_s(pid)
+    for _ in range(int(CALM_LIMIT_S / CALM_S)):
+        await asyncio.sleep(CALM_S)
+        now = cpu_s(pid)
+        if now == before:
+            return
+        before = now
+    raise TimeoutError(f"process {pid} and those below it still work after {CALM_LIMIT_S:.0f} s")
+
+
+async def busiest(pid: int) -> int:
+    """The process below `pid` that works hardest just now."""
+    before = cpu_s(pid)
+    await asyncio.sleep(2 * CALM_S)
+    now = cpu_s(pid)
+    return max((found for found in now if found != pid), key=lambda found: now[found] - before.get(found, 0.0))
+
+
+def status_mb(pid: int, field: str) -> float:
+    """A field of /proc/PID/status that is given in kB, such as `VmHWM` or `RssAnon`."""
+    text = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    found = re.search(rf"^{field}:\s+(\d+) kB$", text, re.MULTILINE)
+    assert found is not None, field
+    return int(found[1]) / 1024

@@ -1,0 +1,154 @@
+"""Our server over MCP stdio, spoken to line by line, so that the client's own work hardly shows in the figures."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+SERVE = (sys.executable, "-I", "-m", "rlm_kernel_mcp", "serve")
+CLIENT = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "bench", "version": "1"}}
+NO_LIMITS = {"max_steps": 1_000_000, "budget_limit": 1_000_000_000, "max_runtime_ms": 86_400_000}
+
+Call = tuple[str, dict[str, Any]]
+"""A tool and its arguments."""
+
+
+class OurServer:
+    """One server process. `folder` is its working directory, below which contexts may lie."""
+
+    def __init__(self, folder: Path, argv: Sequence[str] = SERVE, env: Mapping[str, str] | None = None) -> None:
+        self.folder = folder
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("RLM_")}
+        self._process = subprocess.Popen(
+            argv,
+            cwd=folder,
+            env={**inherited, "RLM_STATE_DIR": str(folder / "state"), **(env or {})},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._to, self._from = self._process.stdin.fileno(), self._process.stdout.fileno()
+        self._rest = b""
+        self._last_id = 0
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def initialize(self) -> None:
+        """Return when `initialize` has been answered."""
+        self._receive_answer(self._send("initialize", CLIENT))
+
+    def initialized(self) -> None:
+        """The rest of the handshake."""
+        self._write({"jsonrpc": "2.0", "method": "notifications/initialized"})
+        self._receive_answer(self._send("tools/list", {}))
+
+    def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
+        """`data` of one call."""
+        _, data = self._receive_answer(self._begin((tool, arguments)))
+        return data
+
+    def calls(self, first: Sequence[Call], again: int) -> float:
+        """These calls at once, each sent again when it is answered, up to `again` answers in all; returns seconds."""
+        begin = time.perf_counter()
+        waiting = {self._begin(call): call for call in first}
+        answered = 0
+        while waiting:
+            request_id, _ = self._receive_answer()
+            call = waiting.pop(request_id)
+            answered += 1
+            if answered + len(waiting) < again:
+                waiting[self._begin(call)] = call
+        return time.perf_counter() - begin
+
+    def open_session(self, context_text: str = "a small text", **arguments: Any) -> str:
+        """A session without limits; returns its handle."""
+        source = {} if "context_paths" in arguments else {"context_text": context_text}
+        session_id: str = self.call("rlm_init_context", **source, **NO_LIMITS, **arguments)["session_id"]
+        return session_id
+
+    def step(self, session_id: str, code: str, **arguments: Any) -> dict[str, Any]:
+        """`data` of a step."""
+        return self.call("rlm_run_repl", session_id=session_id, code=code, **arguments)
+
+    def start_endless(self, session_id: str, code: str) -> int:
+        """Start a step that does not end by itself; returns its index."""
+        report = self.step(session_id, code, wait_ms=200)
+        assert report["status"] == "running", report
+        index: int = report["step_index"]
+        return index
+
+    def finalize(self, session_id: str) -> None:
+        """End a session."""
+        self.call("rlm_finalize", session_id=session_id, final_text="done")
+
+    def close(self) -> None:
+        """Close its input and wait for its end."""
+        os.close(self._to)
+        self._process.stdin = None
+        self._process.wait(60)
+        os.close(self._from)
+        self._process.stdout = None
+
+    def _begin(self, call: Call) -> int:
+        tool, arguments = call
+        return self._send("tools/call", {"name": tool, "arguments": arguments})
+
+    def _send(self, method: str, params: dict[str, Any]) -> int:
+        self._last_id += 1
+        self._write({"jsonrpc": "2.0", "id": self._last_id, "method": method, "params": params})
+        return self._last_id
+
+    def _write(self, body: dict[str, Any]) -> None:
+        left = memoryview(json.dumps(body).encode() + b"\n")
+        while left:
+            left = left[os.write(self._to, left) :]
+
+    def _receive_answer(self, wanted: int | None = None) -> tuple[int, dict[str, Any]]:
+        """The next answer, or the one to a request; (its id, its data)."""
+        while True:
+            while b"\n" not in self._rest:
+                chunk = os.read(self._from, 1 << 20)
+                if not chunk:
+                    raise RuntimeError("the server ended")
+                self._rest += chunk
+            line, _, self._rest = self._rest.partition(b"\n")
+            message = json.loads(line)
+            if "id" in message and wanted in (None, message["id"]):
+                return message["id"], _data(message)
+
+
+def _data(message: dict[str, Any]) -> dict[str, Any]:
+    result: dict[str, Any] = message["result"]
+    envelope = result.get("structuredContent")
+    if envelope is None:
+        return result
+    if not envelope["ok"]:
+        raise RuntimeError(f"the server refused: {envelope['error']}")
+    data: dict[str, Any] = envelope["data"]
+    return data
+
+
+@contextmanager
+def our_server(env: Mapping[str, str] | None = None) -> Iterator[OurServer]:
+    """A server ready for calls, in a folder of its own."""
+    with tempfile.TemporaryDirectory(prefix="rlm-bench-") as folder:
+        server = OurServer(Path(folder), env=env)
+        try:
+            server.initialize()
+            server.initialized()
+            yield server
+        finally:
+            server.close()
