@@ -166,19 +166,17 @@ class Store:
 
     def put_snapshots(self, session_id: str, items: Sequence[Snapshot], removed: Sequence[str]) -> None:
         """Replace the snapshots of some names, and drop those of the names in `removed`; all or nothing."""
+        rows = [(session_id, *held((name, kind)), data) for name, kind, data in items]
         # A name without data hides what the disk has under it while this is kept in memory.
-        rows = [(session_id, *held((name, "")), None) for name in removed]
-        rows += [(session_id, *held((name, kind)), data) for name, kind, data in items]
-
-        def put(connection: sqlite3.Connection) -> None:
-            with transaction(connection):
-                connection.executemany("INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?, ?)", rows)
-
-        if not self._database.write(put, sum(len(data) for _, _, data in items)):
+        gone = [(session_id, *held((name, "")), None) for name in removed]
+        if self._put_snapshots(gone + rows):
+            return
+        gone += [(session_id, *held((name, "")), None) for name, _, _ in items]
+        if not self._put_snapshots(gone):
             self._stale_snapshots.add(session_id)
 
     def snapshots(self, session_id: str) -> list[Snapshot]:
-        """All snapshots of a session, by name; none if some could not be kept, since they would not fit together."""
+        """All snapshots of a session, by name. What could not be kept is not there, also not as it was before."""
         if session_id in self._stale_snapshots:
             return []
         rows = self._database.read("SELECT name, type, data FROM snapshots WHERE session_id = ?", (session_id,))
@@ -235,6 +233,13 @@ class Store:
         self._database.write(lambda connection: insert_event(connection, event, size), size)
         return row_id
 
+    def _put_snapshots(self, rows: Sequence[tuple[Any, ...]]) -> bool:
+        def put(connection: sqlite3.Connection) -> None:
+            with transaction(connection):
+                connection.executemany("INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?, ?)", rows)
+
+        return self._database.write(put, sum(len(row[-1] or b"") for row in rows))
+
     def _fitted(self, session_id: str, texts: dict[str, str | None]) -> tuple[dict[str, Any], int]:
         if session_id not in self._text_bytes:
             rows = self._database.read("SELECT sum(text_bytes) FROM events WHERE session_id = ?", (session_id,))
@@ -250,7 +255,8 @@ class Store:
     def _forget(self, session_id: str) -> None:
         self._live.pop(session_id, None)
         self._text_bytes.pop(session_id, None)
-        self._begun = {row_id: event for row_id, event in self._begun.items() if event.session_id != session_id}
+        for row_id in [row_id for row_id, event in list(self._begun.items()) if event.session_id == session_id]:
+            self._begun.pop(row_id, None)
 
     def _seed(self, connection: sqlite3.Connection) -> None:
         for record in list(self._live.values()):

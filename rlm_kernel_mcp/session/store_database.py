@@ -28,6 +28,7 @@ MEMORY_BYTES: Final = 128 << 20
 CHECKPOINT_BYTES: Final = 8 << 20
 """Written between two checkpoints, about."""
 
+_DEFECTS: Final = (sqlite3.ProgrammingError, sqlite3.IntegrityError)
 _PAGE_BYTES: Final = 4_096
 _UNTIL_THEN: Final = "Until then sessions are kept in memory only, and are lost when this server ends."
 _FIRST_RETRY_S: Final = 1.0
@@ -80,7 +81,7 @@ class Database:
         """Do `operation`, which may be done twice; whether it is kept. `size_bytes` is about what it writes.
 
         Raises:
-            sqlite3.ProgrammingError: a defect of the caller, such as a store that is closed.
+            sqlite3.ProgrammingError, sqlite3.IntegrityError: a defect of the caller, such as a store that is closed.
         """
         with self._lock:
             if self._memory is not None and time.monotonic() >= self._retry_at:
@@ -90,7 +91,7 @@ class Database:
                     operation(self._open_disk())
                     self._checkpoint_if_due(size_bytes)
                     return True
-                except sqlite3.ProgrammingError:
+                except _DEFECTS:
                     raise
                 except sqlite3.Error as error:
                     self._is_damaged = is_damage(error)

@@ -170,6 +170,8 @@ def _update(
 ) -> None:
     if unknown := changes.keys() - set(columns):
         raise TypeError(f"{table} have no {', '.join(sorted(unknown))}")
+    if not changes:
+        return
     settings = ", ".join(f"{column} = ?" for column in changes)
     condition = " AND ".join(f"{column} = ?" for column in key)
     values = held((*changes.values(), *key.values()))

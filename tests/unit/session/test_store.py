@@ -183,6 +183,9 @@ def test_a_wrong_column_is_a_defect_and_not_a_bad_disk(store: Store) -> None:
         store.complete_event(row_id, result_state="ok")
     with pytest.raises(TypeError, match="nonsense"):
         store.update_session("s_1", nonsense=1)
+    with pytest.raises(sqlite3.IntegrityError):
+        store.update_session("s_1", status=None)
+    store.update_session("s_1")
     assert store.problem is None
 
 
@@ -349,6 +352,32 @@ def test_a_session_is_driven_by_one_process_at_a_time(tmp_path: Path) -> None:
     assert store.holder("s_1") is None
     assert list((tmp_path / "locks").iterdir()) == []
     store.close()
+
+
+def test_no_two_hold_a_lock_while_others_let_it_go(tmp_path: Path) -> None:
+    """The file is removed with its lock; who had opened it before must not take the removed one for the lock."""
+    stores = [Store.open(tmp_path) for _ in range(3)]
+    inside: set[int] = set()
+    crowds = set()
+
+    def drive(me: int) -> None:
+        for _ in range(400):
+            lock = stores[me].acquire("s_1")
+            if lock is not None:
+                inside.add(me)
+                stores[me].holder("s_1")
+                crowds.add(frozenset(inside))
+                inside.discard(me)
+                lock.release()
+
+    threads = [threading.Thread(target=drive, args=[me]) for me in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for store in stores:
+        store.close()
+    assert {len(crowd) for crowd in crowds} == {1}
 
 
 def test_a_child_of_the_holder_does_not_hold(tmp_path: Path) -> None:

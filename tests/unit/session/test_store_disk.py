@@ -344,6 +344,31 @@ def test_what_changed_in_memory_hides_what_the_disk_has(tmp_path: Path, monkeypa
     again.close()
 
 
+@pytest.mark.parametrize("size_bytes", [300_000, 5_000_000])
+def test_a_snapshot_that_memory_cannot_keep_hides_the_old_one_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size_bytes: int
+) -> None:
+    """Whether it had to go later or never fitted, the variable is lost, and does not come back with an old value."""
+    monkeypatch.setattr(store_file, "BUSY_TIMEOUT_MS", 20)
+    monkeypatch.setattr(store_database, "MEMORY_BYTES", 1_000_000)
+    store = Store.open(tmp_path)
+    store.add_session(session())
+    store.put_snapshots("s_1", [("x", "str", b"old")], [])
+    hanging = sqlite3.connect(tmp_path / "sessions.db", isolation_level=None)
+    hanging.execute("BEGIN IMMEDIATE")
+    store.put_snapshots("s_1", [("x", "str", b"n" * size_bytes)], [])
+    for index in range(20):
+        run_step(store, index, stdout="x" * 50_000)
+    assert store.snapshots("s_1") == []
+    hanging.execute("ROLLBACK")
+    hanging.close()
+    assert store.mend()
+    store.close()
+    again = Store.open(tmp_path)
+    assert again.snapshots("s_1") == []
+    again.close()
+
+
 def test_memory_is_bounded_where_the_disk_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Outputs go first, the record of steps stays, and a snapshot that is not kept is not shown with an old value."""
     monkeypatch.setattr(store_database, "MEMORY_BYTES", 1_000_000)
