@@ -9,6 +9,7 @@ why not. A step that breaks half-way is `WallFailed` whatever the policy says: t
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -196,11 +197,15 @@ def _die_with(parent_pid: int) -> None:
 
 def _no_new_privs() -> str:
     linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
+    if linux.prctl(linux.PR_GET_NO_NEW_PRIVS) != 1:
+        raise OSError(errno.EPERM, "it was set, and is not")
     return "no program can give this process rights"
 
 
 def _not_dumpable() -> str:
     linux.prctl(linux.PR_SET_DUMPABLE, 0)
+    if linux.prctl(linux.PR_GET_DUMPABLE) != 0:
+        raise OSError(errno.EPERM, "it was cleared, and is not")
     return "no process of the same user can read its memory"
 
 
