@@ -24,6 +24,7 @@ from rlm_kernel_mcp.in_kernel.changes import bound_names, identities
 from rlm_kernel_mcp.in_kernel.control import ControlRequests
 from rlm_kernel_mcp.in_kernel.output import BudgetedOutStream
 from rlm_kernel_mcp.in_kernel.shell import RlmShell
+from rlm_kernel_mcp.in_kernel.tracebacks import StepCompiler
 from rlm_kernel_mcp.in_kernel.values import describe
 from rlm_kernel_mcp.in_kernel.walls.limits import soft_memory
 from rlm_kernel_mcp.wire import REPLY_KEY
@@ -41,6 +42,7 @@ class RlmKernel(ControlRequests, IPythonKernel):
 
     implementation = "rlm-python"
     shell_class = Type(RlmShell)
+    compiler_class = Type(StepCompiler)  # type: ignore[assignment]  # ipykernel narrows the trait
     _execute_sleep = 0
     owned = False
     """Whether our own host started this kernel; any other Jupyter client may shut its kernel down."""

@@ -257,4 +257,5 @@ def test_an_error_shows_the_steps_lines_and_none_of_the_machinery(kernel: BareKe
     assert [place.rpartition(", in ")[2] for place in places[:3]] == ["<module>", "load", "loads"]
     assert places[2].startswith("json/__init__.py, line ")
     assert "    return json.loads(text)" in outcome.traceback
+    assert places[0] == f"In[{outcome.reply['execution_count']}], line 4, in <module>"
     assert "\x1b" not in outcome.traceback

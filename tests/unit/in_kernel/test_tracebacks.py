@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from rlm_kernel_mcp.in_kernel.tracebacks import TracebackLimits, format_exception
+from rlm_kernel_mcp.in_kernel.tracebacks import STEPS_KEPT, StepCompiler, TracebackLimits, format_exception
 
 
 def failed(code: str, limits: TracebackLimits | None = None, name: str = "<ipython-input-3-0123456789ab>") -> list[str]:
@@ -185,3 +185,13 @@ def test_fifty_thousand_frames_are_formatted_without_their_sources() -> None:
         assert len(failed("def f(n):\n    if n: f(n - 1)\n    else: 1 / 0\nf(5_000)")) < 20
     finally:
         sys.setrecursionlimit(limit)
+
+
+def test_only_the_latest_steps_keep_their_lines() -> None:
+    """Ours: a hundred thousand tiny steps must not grow the kernel."""
+    compiler = StepCompiler()  # type: ignore[no-untyped-call]
+    names = [compiler.cache(f"step = {number}", number) for number in range(STEPS_KEPT + 5)]
+    assert names[7].startswith("<ipython-input-7-")
+    assert [name in linecache.cache for name in (names[4], names[5], names[-1])] == [False, True, True]
+    for name in names:
+        linecache.cache.pop(name, None)
