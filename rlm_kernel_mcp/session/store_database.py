@@ -28,8 +28,12 @@ MEMORY_BYTES: Final = 128 << 20
 CHECKPOINT_BYTES: Final = 8 << 20
 """Written between two checkpoints, about."""
 
+LOG_BYTES: Final = 32 << 20
+"""Size of the log beside the file, about, above which writers are made to wait for it."""
+
 _DEFECTS: Final = (sqlite3.ProgrammingError, sqlite3.IntegrityError)
 _PAGE_BYTES: Final = 4_096
+_PAGES_PER_WRITE: Final = 5
 _UNTIL_THEN: Final = "Until then sessions are kept in memory only, and are lost when this server ends."
 _FIRST_RETRY_S: Final = 1.0
 _LAST_RETRY_S: Final = 60.0
@@ -215,9 +219,13 @@ class Database:
         return True
 
     def _checkpoint_if_due(self, size_bytes: int) -> None:
-        self._unchecked_bytes += size_bytes + 3 * _PAGE_BYTES
-        if self._unchecked_bytes < CHECKPOINT_BYTES or (self._checkpoint is not None and self._checkpoint.is_alive()):
+        self._unchecked_bytes += size_bytes + _PAGES_PER_WRITE * _PAGE_BYTES
+        if self._unchecked_bytes < CHECKPOINT_BYTES:
             return
+        if self._checkpoint is not None and self._checkpoint.is_alive():
+            if self._unchecked_bytes < LOG_BYTES:
+                return
+            self._checkpoint.join()  # the writers are faster than the disk
         self._unchecked_bytes = 0
         self._checkpoint = threading.Thread(target=self._run_checkpoint, name="store checkpoint", daemon=True)
         self._checkpoint.start()
@@ -225,9 +233,14 @@ class Database:
     def _run_checkpoint(self) -> None:
         """Write the log into the file, on a connection and in a thread of its own: it waits for the disk."""
         try:
-            connection = connect(self._folder / FILE_NAME)
+            path = self._folder / FILE_NAME
+            connection = connect(path)
             try:
                 connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+                # Where others never pause, the log is never used from its start again: then they wait for a moment.
+                if Path(f"{path}-wal").stat().st_size > LOG_BYTES:
+                    connection.execute(f"PRAGMA busy_timeout = {_RETRY_BUSY_MS}")
+                    connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
             finally:
                 connection.close()
         except (sqlite3.Error, OSError) as error:  # nothing is lost: the log goes on growing until the next one

@@ -20,7 +20,7 @@ from typing import Self
 import pytest
 
 from rlm_kernel_mcp.errors import InvalidInput
-from rlm_kernel_mcp.session import store_texts
+from rlm_kernel_mcp.session import store_database, store_texts
 from rlm_kernel_mcp.session.store import EventRow, SessionRecord, Store
 
 NOW = "2026-11-22T10:00:00.000Z"
@@ -489,14 +489,32 @@ def test_a_step_beyond_the_room_keeps_head_and_tail_and_says_what_is_missing(
     assert sizes[2] < 6_000
 
 
-def test_the_log_beside_the_file_does_not_grow_for_ever(store: Store, tmp_path: Path) -> None:
+def wait_for_checkpoint() -> None:
+    for thread in threading.enumerate():
+        if thread.name == "store checkpoint":
+            thread.join()
+
+
+def test_the_log_beside_the_file_is_emptied_in_pauses(store: Store, tmp_path: Path) -> None:
     """Checkpoints are made by another thread, since they wait for the disk."""
     for _ in range(6):
         for index in range(5):
             store.add_event(step(index, stdout="x" * 2_000_000))
-        for thread in threading.enumerate():
-            if thread.name == "store checkpoint":
-                thread.join()
+        wait_for_checkpoint()
     assert (tmp_path / "state" / "sessions.db").stat().st_size > 40_000_000
     assert (tmp_path / "state" / "sessions.db-wal").stat().st_size < 30_000_000
+    assert store.problem is None
+
+
+def test_the_log_beside_the_file_does_not_grow_for_ever_without_a_pause(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sessions that step all the time must not fill the disk."""
+    monkeypatch.setattr(store_database, "CHECKPOINT_BYTES", 500_000)
+    monkeypatch.setattr(store_database, "LOG_BYTES", 2_000_000)
+    for index in range(2_000):
+        store.complete_event(store.begin_event(step(index)), result_status="ok", stdout="x" * 20_000)
+    wait_for_checkpoint()
+    assert (tmp_path / "state" / "sessions.db").stat().st_size > 40_000_000
+    assert (tmp_path / "state" / "sessions.db-wal").stat().st_size < 15_000_000
     assert store.problem is None
