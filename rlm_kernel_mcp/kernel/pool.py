@@ -1,8 +1,7 @@
 """Spare kernels: started ahead, walls raised, handed over once.
 
 Is: at most `spare_kernels` ready kernels of one starter, replaced in the background. Is not: reuse: a kernel that had
-a session
-is never given to another. Above: `session/`. Below: `launch.py`.
+a session is never given to another. Above: `session/`. Below: `launch.py`.
 """
 
 from __future__ import annotations
@@ -10,11 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
 
-from rlm_kernel_mcp.errors import RlmError
+from rlm_kernel_mcp.errors import KernelDied, KernelStartFailed, RlmError
 from rlm_kernel_mcp.kernel.launch import Kernel, KernelStarter
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
+TRIES: Final = 3
 
 
 class KernelPool:
@@ -34,12 +37,30 @@ class KernelPool:
         if len(self._spares) < self._limits.spare_kernels:
             self._filling = asyncio.create_task(self._fill(), name="spare kernels")
 
-    async def take(self) -> Kernel:
-        """A ready kernel that nobody has used.
+    async def take(self, prepare: Callable[[Kernel], Awaitable[T]]) -> tuple[Kernel, T]:
+        """A ready kernel that nobody has used, and what `prepare` made of it.
+
+        A kernel that goes away before it is prepared is replaced by another, at most `TRIES` times in all: spares die
+        with their fork server, and this may be asked before their deaths are seen.
 
         Raises:
-            SandboxUnavailable, KernelStartFailed.
+            SandboxUnavailable, KernelStartFailed, KernelDied; and what `prepare` raises.
         """
+        for attempt in range(1, TRIES + 1):
+            try:
+                kernel = await self._next()
+                try:
+                    return kernel, await prepare(kernel)
+                except BaseException:
+                    await kernel.kill("it could not be prepared")
+                    raise
+            except (KernelDied, KernelStartFailed) as error:
+                if attempt == TRIES or self._closed:
+                    raise
+                log.warning("taking another kernel: %s", error.message)
+        raise AssertionError("the last try returns or raises")
+
+    async def _next(self) -> Kernel:
         now = asyncio.get_running_loop().time()
         try:
             while self._spares:

@@ -1,8 +1,7 @@
 """The kernel of one session from the first to the last: taken, kept, measured, snapshotted, replaced.
 
 Is: which kernel a session has right now, and what went with the ones before. Is not: steps (`step.py`) or what a limit
-means
-(`guardrails.py`). Above: `session.py`. Below: `recovery.py`, `snapshots.py`, `kernel/`.
+means (`guardrails.py`). Above: `session.py`. Below: `recovery.py`, `snapshots.py`, `kernel/`.
 """
 
 from __future__ import annotations
@@ -19,8 +18,7 @@ from rlm_kernel_mcp.session.shapes import Lost, Variable
 
 log = logging.getLogger(__name__)
 IDLE_CPU_FREE_MS: Final = 500
-"""Processor time that a kernel may use between two steps before it counts as the session's: its own threads wake now
-and then."""
+"""Processor time between two steps that does not count as the session's: a kernel's own threads wake now and then."""
 SETTLE_S: Final = 0.5
 
 
@@ -39,8 +37,10 @@ class KernelLife:
         self._loss: Lost | None = None
         self.kernel: Kernel | None = None
         self.gone_reason = "the kernel was gone"
-        self.dead_for_good: str | None = None
-        """Why no kernel can be had any more."""
+        self.failure: str | None = None
+        """Why the last try for a fresh kernel failed; the next use tries again."""
+        self.closed = False
+        """The server ends: no kernel is started any more."""
         self.last_step = 0
         """Index of the last step that ended with the kernel alive."""
 
@@ -89,7 +89,6 @@ class KernelLife:
                 try:
                     await self._restore()
                 except RlmError as error:
-                    self.dead_for_good = error.message
                     return self.recovery.everything_lost(f"{reason}; and no other could be had: {error.message}")
         return self.take_loss()
 
@@ -105,11 +104,16 @@ class KernelLife:
         await kernel.kill(reason)
 
     async def _restore(self) -> Kernel:
-        if self.dead_for_good is not None:
-            raise KernelDied(f"The session's kernel is gone and could not be replaced: {self.dead_for_good}")
-        kernel, loss = await self.recovery.fresh_kernel(self.gone_reason, self.last_step)
+        if self.closed:
+            raise KernelDied(f"The session's kernel is gone: {self.gone_reason}.")
+        try:
+            kernel, loss = await self.recovery.fresh_kernel(self.gone_reason, self.last_step)
+        except RlmError as error:
+            self.failure = error.message
+            raise
+        self.failure = None
         self.adopt(kernel)
-        self._loss = loss
+        self._loss = _joined(self._loss, loss)
         self._on_restore(loss)
         return kernel
 
@@ -132,3 +136,12 @@ class KernelLife:
         """Begin to count anew."""
         if self.kernel is not None:
             self._idle_cpu_from_ms = self.kernel.process.cpu_ms()
+
+
+def _joined(earlier: Lost | None, later: Lost) -> Lost:
+    """Two losses that no reply has told yet, as one: what came back with the later is not lost any more."""
+    if earlier is None:
+        return later
+    later_names = {name for name, _ in later.lost}.union(later.restored)
+    kept = tuple(row for row in earlier.lost if row[0] not in later_names)
+    return Lost(f"{earlier.reason}; then {later.reason}", kept + later.lost, later.restored)

@@ -16,6 +16,7 @@ from rlm_kernel_mcp.context.payload import Payload, build_payload, text_payload
 from rlm_kernel_mcp.context.sources import resolve_sources
 from rlm_kernel_mcp.errors import ContextNotFound
 from rlm_kernel_mcp.kernel.launch import Kernel
+from rlm_kernel_mcp.kernel.messages import Message
 from rlm_kernel_mcp.kernel.pool import KernelPool
 from rlm_kernel_mcp.session.recovery import context_report, load_context
 from rlm_kernel_mcp.session.shapes import ContextReport, Wall
@@ -86,17 +87,17 @@ async def prepare(source: ContextSource, settings: Settings, pool: KernelPool) -
     """
     payload = await asyncio.to_thread(source.open, settings)
     try:
-        kernel = await pool.take()
-        try:
+
+        async def load(kernel: Kernel) -> tuple[Message, Message]:
+            nonlocal payload
             reply = await load_context(kernel, payload)
             if payload.has_changed():
                 payload.close()
                 payload = await asyncio.to_thread(source.open, settings, copy=True)
                 reply = await load_context(kernel, payload)
-            info = await kernel.client.request(INFO, {})
-        except BaseException:
-            await kernel.kill("its context could not be loaded")
-            raise
+            return reply, await kernel.client.request(INFO, {})
+
+        kernel, (reply, info) = await pool.take(load)
         imports: Sequence[str] = info.content["imports"]
         return Prepared(kernel, context_report(payload, reply), tuple(imports), walls_of(kernel))
     finally:

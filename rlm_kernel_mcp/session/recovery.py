@@ -30,6 +30,8 @@ NAMES_KEPT_MAX: Final = 2_000
 DOCUMENTS_SHOWN: Final = 20
 EDGE_CHARS: Final = 400
 
+Losses = list[tuple[str, str]]
+"""(name, why) of each name that is not back, or back with care."""
 OpenPayload = Callable[[], Payload]
 """Opens the session's context again; blocking, run in a worker thread. Raises an RlmError if it is not what it was."""
 
@@ -62,16 +64,16 @@ class Recovery:
             KernelStartFailed, SandboxUnavailable, KernelDied.
         """
         await self.snapshots.settle()
-        kernel = await self.pool.take()
-        try:
-            back, gone = await self._load(kernel)
-            names, lost = await self.snapshots.restore(kernel, last_step)
-        except BaseException:
-            await kernel.kill("it could not be given what the one before had")
-            raise
+        kernel, (back, gone, names, lost) = await self.pool.take(lambda fresh: self._fill(fresh, last_step))
         told = {name for name, _ in lost}.union(names)
         lost += [(name, f"its value ({kind}) was not kept") for name, kind in self.names.items() if name not in told]
         return kernel, Lost(safe_text(reason), tuple(gone + lost), tuple(back + names))
+
+    async def _fill(self, kernel: Kernel, last_step: int) -> tuple[list[str], Losses, list[str], Losses]:
+        """Put the context and the snapshots into a fresh kernel; names back and losses of each."""
+        back, gone = await self._load(kernel)
+        names, lost = await self.snapshots.restore(kernel, last_step)
+        return back, gone, names, lost
 
     async def _load(self, kernel: Kernel) -> tuple[list[str], list[tuple[str, str]]]:
         """Load the context again; the names that are back, and (name, why not) of the others."""

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Final
 
-from rlm_kernel_mcp.errors import InvalidInput, RlmError, SandboxUnavailable, SessionBusy, SessionNotFound
+from rlm_kernel_mcp.errors import InvalidInput, RlmError, SessionBusy, SessionNotFound
 from rlm_kernel_mcp.kernel.launch import KernelStarter
 from rlm_kernel_mcp.kernel.pool import KernelPool
 from rlm_kernel_mcp.kernel.rundir import RunDir
@@ -56,13 +56,8 @@ class Registry:
         """Open the store and the run folder, and warm the first kernel in the background.
 
         Raises:
-            SandboxUnavailable, KernelStartFailed.
+            KernelStartFailed.
         """
-        if settings.sandbox_mode == "container" and settings.sandbox_fallback == "off":
-            raise SandboxUnavailable(
-                "RLM_SANDBOX_MODE=container cannot be had in this version.",
-                "Set RLM_SANDBOX_MODE=process, or RLM_SANDBOX_FALLBACK=process to fall back to the process walls.",
-            )
         run_dir = await asyncio.to_thread(RunDir.create)
         try:
             starter = KernelStarter(settings, run_dir)

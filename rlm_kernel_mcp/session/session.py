@@ -68,7 +68,7 @@ class Session:
     def status(self) -> SessionStatus:
         if self.finalized:
             return "finalized"
-        if self.life.dead_for_good is not None:
+        if self.life.failure is not None:
             return "dead"
         if self._running is not None:
             return "running"
@@ -265,7 +265,7 @@ class Session:
 
     async def close(self, reason: str) -> None:
         """The server ends: end the running step, if any, and the kernel. The record stays for another server."""
-        self.life.dead_for_good = reason
+        self.life.closed = True
         task = self._task
         if self._running is not None and self.life.kernel is not None:
             await self.life.kernel.kill(reason)
