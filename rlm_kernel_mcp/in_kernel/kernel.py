@@ -22,6 +22,7 @@ from traitlets import Type
 
 from rlm_kernel_mcp.in_kernel.changes import bound_names, identities
 from rlm_kernel_mcp.in_kernel.control import ControlRequests
+from rlm_kernel_mcp.in_kernel.history import CellHistory
 from rlm_kernel_mcp.in_kernel.output import BudgetedOutStream
 from rlm_kernel_mcp.in_kernel.shell import RlmShell
 from rlm_kernel_mcp.in_kernel.tracebacks import StepCompiler
@@ -49,6 +50,11 @@ class RlmKernel(ControlRequests, IPythonKernel):
     in_step = False
     """Whether a step's code is running: only then may a limit's signal raise."""
 
+    def __init__(self, **traits: Any) -> None:
+        """As ipykernel's."""
+        super().__init__(**traits)
+        self.cells = CellHistory()
+
     def init_metadata(self, parent: dict[str, Any]) -> dict[str, Any]:
         """No ipyparallel fields."""
         del parent
@@ -73,6 +79,14 @@ class RlmKernel(ControlRequests, IPythonKernel):
         content = {"status": "error", "ename": "PermissionError", "evalue": "the session's host ends this kernel"}
         self.session.send(stream, "shutdown_reply", content, parent, ident=ident)
 
+    async def history_request(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
+        """Answer any question about the history with the cells there are, the last `n` if only so many are wanted."""
+        rows = self.cells.rows(parent["header"]["session"])
+        wanted = parent["content"].get("n")
+        if isinstance(wanted, int) and wanted > 0:
+            rows = rows[-wanted:]
+        self.session.send(stream, "history_reply", {"status": "ok", "history": rows}, parent, ident=ident)
+
     async def do_execute(  # noqa: PLR0913  (ipykernel's signature)
         self,
         code: str,
@@ -92,6 +106,8 @@ class RlmKernel(ControlRequests, IPythonKernel):
         for stream in streams:
             stream.begin_step()
         shell.last_error = None
+        if not silent and store_history:
+            self.cells.note(self.get_parent()["header"]["session"], shell.execution_count, code)
         ok = await self._run(code, silent, store_history)
         dropped = {stream.name: stream.finish_step() for stream in streams}
         names = [] if silent else bound_names(code, before, shell.user_ns, ok)

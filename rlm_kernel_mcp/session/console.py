@@ -33,5 +33,6 @@ async def note_missed_cells(session: Session) -> None:
     if not isinstance(history, list):
         return
     for row in history[-CELLS_MAX:]:
-        if isinstance(row, list) and len(row) == 3 and type(row[1]) is int and isinstance(row[2], str):
+        # The kernel marks the cells of other clients; our own are the steps.
+        if isinstance(row, list) and len(row) == 3 and row[0] == 1 and type(row[1]) is int and isinstance(row[2], str):
             session.journal.missed_console(row[1], row[2][:CODE_CHARS_MAX], session.account)

@@ -21,7 +21,8 @@ from rlm_kernel_mcp.session.store import EventRow, Store
 from rlm_kernel_mcp.session.trace import summary_of
 
 CONSOLE_EVENTS_MAX: Final = 5_000
-"""Console cells kept of one session: a kernel can make them up."""
+CONSOLE_CHARS_MAX: Final = 20_000_000
+"""Console cells kept of one session, and the characters of them all: a kernel can make them up."""
 
 
 class Journal:
@@ -31,8 +32,9 @@ class Journal:
         self._store = store
         self._session_id = session_id
         self._console_events = 0
-        self.console_counts: set[int] = set()
-        """Execution counts of the cells that this host has seen, its own steps and a console's."""
+        self._console_chars = 0
+        self._console_counts: set[int] = set()
+        """Execution counts of the console's cells that are written down, of the kernel that is there now."""
 
     @staticmethod
     def now() -> str:
@@ -78,30 +80,30 @@ class Journal:
 
     def console(self, reply: Reply, account: Account) -> None:
         """Write down a cell that someone ran from an attached console."""
-        if reply.execution_count is not None:
-            self.console_counts.add(reply.execution_count)
-        self._console_events += 1
-        if self._console_events > CONSOLE_EVENTS_MAX:
-            return
         outcome = Outcome("error" if reply.ename else "ok", 0)
         if reply.ename:
             outcome.error = StepError(reply.ename, reply.evalue, reply.traceback)
         code = reply.code or ""
         row = self._row("run_repl", account.counters.step_index, outcome.status, summary_of(code), account, code=code)
-        row.source = "console"
         row.stdout, row.stderr, row.result = reply.stdout.text(), reply.stderr.text(), reply.result
         row.error = _error_json(outcome)
-        self._store.add_event(row)
+        self._add_console(row, reply.execution_count)
 
     def missed_console(self, count: int, code: str, account: Account) -> None:
         """Write down a cell that the kernel's history has and nobody here heard of."""
-        if count in self.console_counts or self._console_events > CONSOLE_EVENTS_MAX:
-            return
-        self.console_counts.add(count)
+        if count not in self._console_counts:
+            row = self._row("run_repl", account.counters.step_index, "unknown", summary_of(code), account, code=code)
+            self._add_console(row, count)
+
+    def _add_console(self, row: EventRow, count: int | None) -> None:
+        texts = (row.code, row.stdout, row.stderr, row.result, row.error)
         self._console_events += 1
-        row = self._row("run_repl", account.counters.step_index, "unknown", summary_of(code), account, code=code)
-        row.source = "console"
-        self._store.add_event(row)
+        self._console_chars += sum(len(text) for text in texts if text)
+        if self._console_events <= CONSOLE_EVENTS_MAX and self._console_chars <= CONSOLE_CHARS_MAX:
+            row.source = "console"
+            self._store.add_event(row)
+            if count is not None:
+                self._console_counts.add(count)
 
     def counters_changed(self, account: Account) -> None:
         """Keep the session's record true: counters, and whether a limit has stopped it."""
@@ -118,6 +120,7 @@ class Journal:
 
     def kernel_changed(self, connection_file: str, pid: int) -> None:
         """Write down where a console finds the session's kernel."""
+        self._console_counts.clear()
         self._store.update_session(self._session_id, connection_file=connection_file, kernel_pid=pid)
 
     def closed(self, status: str, **changes: Any) -> None:
