@@ -69,6 +69,16 @@ class Kernel:
         self.folders.remove()
 
 
+class Launch(AsyncKernelManager):
+    """jupyter_client's way from a kernelspec to a process, and no further.
+
+    Its own connection to the control channel is left out: libzmq would hold whatever a hostile kernel sends there.
+    """
+
+    def _connect_control_socket(self) -> None:
+        """Connect to nothing: `client.py` does, within bounds."""
+
+
 class KernelStarter:
     """Makes kernels by one policy. One a server."""
 
@@ -134,8 +144,8 @@ class KernelStarter:
         client.on_broken = lambda reason: process.kill()
         return Kernel(process, client, folders, walls, ours, process.resident_bytes())
 
-    def _manager(self, folders: KernelDir) -> AsyncKernelManager:
-        manager = AsyncKernelManager(
+    def _manager(self, folders: KernelDir) -> Launch:
+        manager = Launch(
             kernel_name=self._kernel_name,
             kernel_spec_manager=self._specs,
             connection_file=str(folders.connection_file),
@@ -145,7 +155,7 @@ class KernelStarter:
         manager.session.key = os.urandom(KEY_BYTES).hex().encode()
         return manager
 
-    async def _connect(self, manager: AsyncKernelManager) -> KernelClient:
+    async def _connect(self, manager: Launch) -> KernelClient:
         """Our own readiness test: the shell answers and iopub has welcomed us."""
         client = KernelClient(manager.session.key)
         try:
