@@ -21,7 +21,12 @@ async def readable(descriptor: int) -> None:
     """Wait until a descriptor can be read; a pidfd can once its process has ended."""
     loop = asyncio.get_running_loop()
     ready: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(descriptor, lambda: ready.done() or ready.set_result(None))
+
+    def on_readable() -> None:
+        if not ready.done():
+            ready.set_result(None)
+
+    loop.add_reader(descriptor, on_readable)
     try:
         await ready
     finally:
@@ -34,7 +39,7 @@ class KernelProcess:
     stdin = stdout = stderr = None
 
     def __init__(self, pid: int, pidfd: int, reap: Callable[[], Awaitable[int]]) -> None:
-        """`reap`: awaited once after the death; collects what is left (a child, a monitor) and returns the exit code."""
+        """`reap`: awaited once after the death; collects what is left of it and returns the exit code."""
         self.pid = pid
         self.returncode: int | None = None
         self._pidfd = pidfd

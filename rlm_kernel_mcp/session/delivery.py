@@ -15,6 +15,8 @@ from rlm_kernel_mcp.session.step import Outcome
 
 NAMES_CHARS_MAX: Final = 2_000
 """Characters of names and types in `updated_vars_summary`: they are the code's choice as well."""
+LOST_CHARS_MAX: Final = 4_000
+"""Characters of the account of what a killed kernel took with it: the names in it are the code's choice too."""
 EVALUE_CHARS_MAX: Final = 1_000
 NAME_CHARS_MAX: Final = 200
 
@@ -58,7 +60,7 @@ def deliver(outcome: Outcome, *, step_index: int, account: Account, max_output_c
         updated_vars_summary=names,
         guardrail_stop=account.stop if final else None,
         truncated=Truncated(stdout.cut_chars, stderr.cut_chars, result.cut_chars),
-        lost=outcome.lost,
+        lost=_shown_loss(outcome.lost),
         note=" ".join(notes) or None,
         images=tuple(_image(mime_type, data) for mime_type, data in outcome.pictures),
     )
@@ -87,6 +89,26 @@ def _names(updated: tuple[Variable, ...]) -> tuple[tuple[Variable, ...], int]:
             break
         shown.append(safe)
     return tuple(shown), len(updated) - len(shown)
+
+
+def _shown_loss(loss: Lost | None) -> Lost | None:
+    """The account with safe names, as many of them as fit; the rest is counted."""
+    if loss is None:
+        return None
+    gone: list[tuple[str, str]] = []
+    back: list[str] = []
+    left = LOST_CHARS_MAX
+    for name, why in loss.lost:
+        left -= len(name) + len(why)
+        if left >= 0:
+            gone.append((safe_text(name), safe_text(why)))
+    for name in loss.restored:
+        left -= len(name)
+        if left >= 0:
+            back.append(safe_text(name))
+    unlisted = len(loss.lost) - len(gone) + len(loss.restored) - len(back)
+    more = f"; {unlisted:,} more names are not listed here" if unlisted else ""
+    return Lost(safe_text(loss.reason) + more, tuple(gone), tuple(back))
 
 
 def _image(mime_type: str, data: str) -> Image:

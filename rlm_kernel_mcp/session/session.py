@@ -15,8 +15,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections import OrderedDict
-from typing import Final
 
 from rlm_kernel_mcp.errors import InvalidInput, RlmError, SessionBusy, SessionFinalized
 from rlm_kernel_mcp.kernel.launch import Kernel
@@ -34,11 +32,9 @@ from rlm_kernel_mcp.session.shapes import (
     StepReport,
     VariableSlice,
 )
-from rlm_kernel_mcp.session.step import Outcome, RunningStep, partial_outcome, run_step
+from rlm_kernel_mcp.session.step import Outcome, RecentOutcomes, RunningStep, partial_outcome, run_step
 
 log = logging.getLogger(__name__)
-RECENT_STEPS: Final = 8
-"""Outcomes kept in memory for `rlm_await_step`; older ones are read from the journal."""
 
 
 class Session:
@@ -60,7 +56,7 @@ class Session:
         self.finished_at: str | None = None
         self._running: RunningStep | None = None
         self._task: asyncio.Task[None] | None = None
-        self._recent: OrderedDict[int, Outcome] = OrderedDict()
+        self._recent = RecentOutcomes()
 
     # --- what others ask about it -------------------------------------------------------------
 
@@ -184,9 +180,7 @@ class Session:
             )
         self.account.check()
         step.outcome = outcome
-        self._recent[step.index] = outcome
-        while len(self._recent) > RECENT_STEPS:
-            self._recent.popitem(last=False)
+        self._recent.add(step.index, outcome)
         self.journal.step_ended(step.row_id, outcome, self.account)
         self._running = None
         step.finished.set()

@@ -66,3 +66,23 @@ def test_ids_that_are_no_short_text_name_no_parent() -> None:
     """A parent id of another type cannot be looked up as one."""
     message = parse(_frames(parent=json.dumps({"msg_id": ["m"], "session": "s" * 1_000}).encode()))
     assert (message.parent_id, message.parent_session) == ("", "")
+
+
+@pytest.mark.parametrize("item", [b"[]", b"0", b'{"":0}', b'"x"'])
+def test_more_small_items_than_memory_is_given_to_are_refused(item: bytes) -> None:
+    """3 MB of them would take some 70 MB once they are parsed."""
+    with pytest.raises(BadMessage, match="100,000 items"):
+        parse(_frames(b'{"x": [' + b",".join([item] * 100_001) + b"]}"))
+
+
+def test_commas_and_brackets_within_a_text_are_no_items() -> None:
+    """A table that was printed is a text, whatever is in it."""
+    text = ',[{"\\' * 100_000
+    assert parse(_frames(json.dumps({"text": text}).encode())).content == {"text": text}
+
+
+@pytest.mark.parametrize("text", [b'"' + b'\\"' * 1_000_000, b'"' * 1_000_001, b'"' + b"\\" * 2_000_001])
+def test_a_text_without_an_end_is_looked_at_once(text: bytes) -> None:
+    """Each of these would keep a search busy for hours that began again at each quote."""
+    with pytest.raises(BadMessage, match="not JSON"):
+        parse(_frames(b'["' + b"," * 100_001 + b'",' + text))

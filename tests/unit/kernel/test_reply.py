@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -100,3 +101,17 @@ def test_no_message_of_any_shape_raises(messages: list[tuple[str, dict[str, Any]
 def test_only_idle_is_idle(state: object) -> None:
     """A status of any other kind does not end a step."""
     assert not _feed(("status", {"execution_state": state})).idle
+
+
+def test_many_small_pieces_of_output_take_the_room_of_their_characters() -> None:
+    """A piece of two characters takes some fifty bytes by itself."""
+    reply = Reply("m")
+    tracemalloc.start()
+    try:
+        for number in range(400_000):
+            reply.feed(Message("stream", "m", "s", {"name": "stdout", "text": f"{number % 90 + 10}"}, ()))
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 2_000_000
+    assert reply.stdout.chars == len(reply.stdout.text()) == 800_000
