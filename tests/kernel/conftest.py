@@ -1,0 +1,42 @@
+"""One registry a module, and sessions of it: where state is not the subject, kernels are shared."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from rlm_kernel_mcp.session.registry import Registry
+from tests.sessions import Driven, open_registry
+
+
+@pytest.fixture(scope="module")
+async def registry(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Registry]:
+    """A registry with the shipped policy."""
+    async with open_registry(tmp_path_factory.mktemp("state")) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+async def any_registry(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Registry]:
+    """A registry of `RLM_IMPORT_POLICY=any`: the code of a step may reach everything that the walls leave."""
+    async with open_registry(tmp_path_factory.mktemp("state"), RLM_IMPORT_POLICY="any") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+async def shared(registry: Registry) -> Driven:
+    """A session for tests that leave nothing behind that others would notice."""
+    return await Driven.open(registry, "alpha\nbeta\ngamma\n")
+
+
+@pytest.fixture
+async def session(registry: Registry) -> Driven:
+    """A session of the test's own."""
+    return await Driven.open(registry)
+
+
+@pytest.fixture
+async def any_session(any_registry: Registry) -> Driven:
+    """A session of the test's own, whose courtesies are off."""
+    return await Driven.open(any_registry)

@@ -1,0 +1,122 @@
+"""Real sessions for tests: a registry with a state folder of its own, and one session of it driven step by step.
+
+Is: the project's own session layer over real kernels, every wait bounded. Is not: MCP (`tests/mcp`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from rlm_kernel_mcp.kernel.launch import Kernel
+from rlm_kernel_mcp.session.registry import Registry
+from rlm_kernel_mcp.session.session import Session
+from rlm_kernel_mcp.session.shapes import Final as FinalAnswer
+from rlm_kernel_mcp.session.shapes import Limits, StepReport, TraceEvent, VariableSlice
+from rlm_kernel_mcp.settings import load_settings
+
+WAIT_S: Final = 60.0
+"""Bound of every wait; nothing here should come near it."""
+AMPLE: Final = Limits(max_steps=10_000, max_runtime_ms=3_600_000, budget_limit=100_000_000)
+"""Limits that no test reaches by accident."""
+
+
+@asynccontextmanager
+async def open_registry(state_dir: Path, **variables: str) -> AsyncIterator[Registry]:
+    """A registry whose settings are the defaults and these variables; closed at the end, whatever state it is in."""
+    settings = load_settings({"RLM_STATE_DIR": str(state_dir), **variables})
+    async with asyncio.timeout(WAIT_S):
+        registry = await Registry.open(settings)
+    try:
+        yield registry
+    finally:
+        async with asyncio.timeout(WAIT_S):
+            await registry.close()
+
+
+class Driven:
+    """One session, as an agent uses it."""
+
+    def __init__(self, registry: Registry, session_id: str) -> None:
+        self.registry = registry
+        self.session_id = session_id
+
+    @classmethod
+    async def open(cls, registry: Registry, context: str = "some text", limits: Limits = AMPLE) -> Driven:
+        async with asyncio.timeout(WAIT_S):
+            opened = await registry.init_context(context_text=context, context_paths=None, limits=limits)
+        return cls(registry, opened.session_id)
+
+    @property
+    def session(self) -> Session:
+        """The session behind the handle, to look at what no client sees."""
+        return self.registry._session(self.session_id)
+
+    @property
+    def kernel(self) -> Kernel:
+        """The session's kernel, to act on it from outside."""
+        kernel = self.session.life.kernel
+        assert kernel is not None
+        return kernel
+
+    async def run(self, code: str, **options: Any) -> StepReport:
+        """A step; returns when it has ended, or after `wait_ms` if that is given."""
+        given = {"timeout_ms": None, "wait_ms": int(WAIT_S * 1000), "max_output_chars": 100_000, **options}
+        async with asyncio.timeout(WAIT_S):
+            return await self.registry.run_repl(self.session_id, code, **given)
+
+    async def ok(self, code: str, **options: Any) -> StepReport:
+        """A step that must end well."""
+        report = await self.run(code, **options)
+        assert report.status == "ok", report
+        return report
+
+    async def begin(self, code: str, **options: Any) -> StepReport:
+        """Start a step and return at once, while it runs."""
+        report = await self.run(code, wait_ms=0, **options)
+        assert report.status == "running", report
+        return report
+
+    async def until_printed(self, text: str) -> None:
+        """Wait until the running step has printed something."""
+        async with asyncio.timeout(WAIT_S):
+            while True:
+                step = self.session._running
+                if step is None or (step.execution is not None and text in step.execution.reply.stdout.text()):
+                    return
+                await asyncio.sleep(0)
+
+    async def end_of(self, index: int, **options: Any) -> StepReport:
+        """The report of a step, when it has ended."""
+        given = {"wait_ms": int(WAIT_S * 1000), "max_output_chars": 100_000, **options}
+        async with asyncio.timeout(WAIT_S):
+            return await self.registry.await_step(self.session_id, index, **given)
+
+    async def interrupt(self) -> StepReport:
+        async with asyncio.timeout(WAIT_S):
+            return await self.registry.interrupt(self.session_id)
+
+    async def slice(self, name: str, offset: int = 0, limit: int = 4000) -> VariableSlice:
+        async with asyncio.timeout(WAIT_S):
+            return await self.registry.get_var(self.session_id, name, offset=offset, limit=limit)
+
+    async def value(self, name: str) -> Any:
+        return (await self.slice(name)).value
+
+    async def finalize(self, *, text: str | None = None, var: str | None = None) -> FinalAnswer:
+        async with asyncio.timeout(WAIT_S):
+            return await self.registry.finalize(
+                self.session_id, final_text=text, final_var_name=var, max_output_chars=100_000
+            )
+
+    async def trace(self, detail: str = "full") -> list[TraceEvent]:
+        """Every event of the trace, on one page."""
+        async with asyncio.timeout(WAIT_S):
+            page = await self.registry.get_trace(
+                self.session_id, from_step=None, to_step=None, detail=detail, max_output_chars=1 << 30, offset=0
+            )
+        assert page.next_offset is None
+        return list(page.events)
