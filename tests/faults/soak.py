@@ -1,17 +1,23 @@
-"""Faults at random points of a scripted workload, and the invariants after each. `bin/soak N [--seed S]` runs N of them.
+"""Faults at random points of a scripted workload, and the invariants after each. `bin/soak N [--seed S]` runs N of
+them.
 
-The workload drives one server over its real stdio; a fault hits it, its kernel, its fork server, its disk or its pipes at a random
-moment. After each: every reply is well-formed, every acknowledged step stands in the store with its status, no value is wrong that
+The workload drives one server over its real stdio; a fault hits it, its kernel, its fork server, its disk or its pipes
+at a random
+moment. After each: every reply is well-formed, every acknowledged step stands in the store with its status, no value
+is wrong that
 no reply said was lost, and no process is left.
 """
 
 from __future__ import annotations
 
 import argparse
+import errno
 import json
+import os
 import random
 import signal
 import sqlite3
+import subprocess
 import sys
 import tempfile
 import time
@@ -28,18 +34,54 @@ from tests.processes import command_lines_below, left_over
 
 CODES: Final = {"SESSION_BUSY", "KERNEL_DIED", "KERNEL_START_FAILED", "VARIABLE_NOT_FOUND", "INVALID_INPUT"}
 """Errors that a fault may lead to; any other is a failure."""
+DISK_MB: Final = 48
+MEND_S: Final = 20.0
+"""The store tries its disk again after a second at first."""
 BIG: Final = "".join(f"line {number}\n" for number in range(20_000))
+
+
+class SmallDisk:
+    """A file system of a few MB, so that it can be filled; only root can mount one."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @classmethod
+    def mount(cls, path: Path) -> SmallDisk | None:
+        path.mkdir(mode=0o700)
+        if os.geteuid() != 0:
+            return None
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m,mode=700", "soak", path], check=True)
+        return cls(path)
+
+    def fill(self) -> None:
+        """Take every byte that is left."""
+        with (self._path / "filler").open("wb", buffering=0) as file:
+            for size in (1 << 20, 1 << 12, 1):
+                try:
+                    while True:
+                        file.write(bytes(size))
+                except OSError as error:
+                    if error.errno != errno.ENOSPC:
+                        raise
+
+    def free(self) -> None:
+        (self._path / "filler").unlink()
+
+    def unmount(self) -> None:
+        subprocess.run(["umount", "-l", self._path], check=True)
 
 
 class Soak:
     """One run: a workload, its model, and the faults."""
 
     def __init__(self, seed: int, folder: Path) -> None:
-        self.random = random.Random(seed)  # noqa: S311  (a seed that can be printed is the point)
+        self.random = random.Random(seed)
         self.folder = folder
         self.model = Model()
         self.counts: Counter[str] = Counter()
         self.servers = 0
+        self.disk = SmallDisk.mount(folder / "state")
         self.client = self._start()
         self.session_id = ""
         self._new_session()
@@ -89,7 +131,10 @@ class Soak:
         match self.random.randrange(5):
             case 0:
                 data = values.get("data", [])
-                self.step(f"n = {n + 1}\ndata = {data!r} + [n]", {"n": n + 1, "data": [*data, n + 1][-50:]} if len(data) < 50 else {"n": n + 1})
+                self.step(
+                    f"n = {n + 1}\ndata = {data!r} + [n]",
+                    {"n": n + 1, "data": [*data, n + 1][-50:]} if len(data) < 50 else {"n": n + 1},
+                )
             case 1:
                 report = self.step("print(context[:40_000])\nlen(context)", {})
                 if report is not None and report["status"] == "ok" and "context" not in self.model.uncertain:
@@ -118,6 +163,8 @@ class Soak:
             self.call_cancelled,
             self.garbage,
         ]
+        if self.disk is not None:
+            faults.append(self.disk_full)
         fault = self.random.choice(faults)
         fault()
         self.counts[fault.__name__] += 1
@@ -194,9 +241,25 @@ class Soak:
             self.client.send_line(line)
         self.finish(request, code, changes)
 
+    def disk_full(self) -> None:
+        """The store's disk has no byte left: steps go on, and what they said is written once there is room."""
+        assert self.disk is not None
+        self.disk.fill()
+        try:
+            self.work()
+            self.work()
+        finally:
+            self.disk.free()
+        deadline = time.monotonic() + MEND_S
+        while self._unwritten() and time.monotonic() < deadline:
+            self.step("pass", {})
+        assert not self._unwritten(), self._unwritten()
+
     def _signal_kernel(self, signum: int) -> None:
         with sqlite3.connect(f"file:{self.folder}/state/sessions.db?mode=ro", uri=True) as database:
-            row = database.execute("SELECT kernel_pid FROM sessions WHERE session_id = ?", (self.session_id,)).fetchone()
+            row = database.execute(
+                "SELECT kernel_pid FROM sessions WHERE session_id = ?", (self.session_id,)
+            ).fetchone()
         if row and row[0]:
             try:
                 psutil.Process(row[0]).send_signal(signum)
@@ -223,11 +286,15 @@ class Soak:
                 self.step(f"{name} = {fresh!r}", {name: fresh})
 
     def _check_store(self) -> None:
+        assert not self._unwritten(), f"(step, answered, written): {self._unwritten()}"
+
+    def _unwritten(self) -> list[tuple[int, str, str | None]]:
+        """Acknowledged steps that the store does not have, or has otherwise."""
         with sqlite3.connect(f"file:{self.folder}/state/sessions.db?mode=ro", uri=True) as database:
             query = "SELECT step_index, result_status FROM events WHERE session_id = ? AND action = 'run_repl' AND code IS NOT NULL"
             rows = dict(database.execute(query, (self.session_id,)).fetchall())
-        for index, status in self.model.acknowledged.items():
-            assert rows.get(index) == status, f"step {index} was answered {status!r} and is written {rows.get(index)!r}"
+        answered = self.model.acknowledged.items()
+        return [(index, status, rows.get(index)) for index, status in answered if rows.get(index) != status]
 
     def end(self) -> None:
         """The session's and the server's ordinary end: nothing is left."""
@@ -250,13 +317,15 @@ def run(count: int, seed: int, folder: Path, say: Callable[[str], None]) -> Coun
             if number % 50 == 0:
                 say(f"{number} of {count} faults, seed {seed}: {dict(soak.counts)}")
                 soak.client.data("rlm_finalize", session_id=soak.session_id, final_text="done")
-                soak._new_session()  # noqa: SLF001
+                soak._new_session()
         soak.end()
     except BaseException:
         say(f"seed {seed}, after {sum(soak.counts.values())} faults, the last: {fault}; {dict(soak.counts)}")
         raise
     finally:
         soak.client.kill()
+        if soak.disk is not None:
+            soak.disk.unmount()
     return soak.counts
 
 
@@ -264,7 +333,9 @@ def main() -> int:
     """`bin/soak`."""
     parser = argparse.ArgumentParser(prog="bin/soak", description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("count", type=int, nargs="?", default=200, help="faults to inject (default: 200)")
-    parser.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000, help="of the random choices (default: the clock)")
+    parser.add_argument(
+        "--seed", type=int, default=time.time_ns() % 1_000_000, help="of the random choices (default: the clock)"
+    )
     found = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
         counts = run(found.count, found.seed, Path(folder), lambda line: print(line, flush=True))
