@@ -78,6 +78,9 @@ class Launch(AsyncKernelManager):
     def _connect_control_socket(self) -> None:
         """Connect to nothing: `client.py` does, within bounds."""
 
+    def cleanup_connection_file(self) -> None:
+        """Leave it: this object is dropped once the kernel runs, and a console attaches by that file."""
+
 
 class KernelStarter:
     """Makes kernels by one policy. One a server."""
