@@ -17,8 +17,8 @@ from typing import Any, Self
 
 from rlm_kernel_mcp.in_kernel import walls
 
-PROGRAM = Path(__file__).with_name("program")
-REFUSED_CALLS = Path(__file__).parents[2] / "unit" / "in_kernel" / "walls" / "refused_calls.json"
+PROGRAM = Path(__file__).parent / "walls" / "program"
+REFUSED_CALLS = Path(__file__).parents[1] / "unit" / "in_kernel" / "walls" / "refused_calls.json"
 NOBODY = 65534
 
 
@@ -49,7 +49,8 @@ class Canaries:
         self._own(self.file)
         self._stack = contextlib.ExitStack()
         self._listeners = self._listen()
-        self._peer = self._start_peer()
+        self.peer_token = secrets.token_hex(16)
+        self._peer, self.peer_address = self._start_peer()
         self._before = self._fingerprint()
         self._peer_before = self._peer_state()
 
@@ -80,24 +81,27 @@ class Canaries:
         return {
             "canary_dir": str(self.folder),
             "canary_file": str(self.file),
-            "tcp_port": self._tcp_port,
-            "udp_port": self._udp_port,
+            "tcp_port": self.tcp_port,
+            "udp_port": self.udp_port,
             "stream_path": str(self.root / "stream"),
             "datagram_path": str(self.root / "datagram"),
-            "abstract_name": self._abstract_name,
-            "peer_pid": self._peer.pid,
+            "abstract_name": self.abstract_name,
+            "peer_pid": self.peer_pid,
             "machine": machine,
         }
 
     def hits(self, said: str) -> list[str]:
-        """Every sign that something outside was reached, and the token where `said` shows it."""
+        """Every sign since the last look that something outside was reached, and the tokens that `said` shows."""
         found = [f"{name} was reached" for name, listener in self._listeners.items() if _was_reached(listener)]
-        if self._fingerprint() != self._before:
-            found.append(f"the canary folder changed: {self._before} -> {self._fingerprint()}")
-        if self._peer_state() != self._peer_before:
-            found.append(f"the peer changed: {self._peer_before} -> {self._peer_state()}")
-        if self.token in said:
-            found.append("the canary's token came out")
+        folder, peer = self._fingerprint(), self._peer_state()
+        if folder != self._before:
+            found.append(f"the canary folder changed: {self._before} -> {folder}")
+        if peer != self._peer_before:
+            found.append(f"the peer changed: {self._peer_before} -> {peer}")
+        for name, token in (("canary's", self.token), ("peer's", self.peer_token)):
+            if token in said:
+                found.append(f"the {name} token came out")
+        self._before, self._peer_before = folder, peer
         return found
 
     def _copy_program(self) -> Path:
@@ -124,18 +128,18 @@ class Canaries:
 
     def _listen(self) -> dict[str, socket.socket]:
         tcp = self._stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-        self._tcp_port = tcp.getsockname()[1]
-        tcp6 = self._stack.enter_context(socket.create_server(("::1", self._tcp_port), family=socket.AF_INET6))
+        self.tcp_port = tcp.getsockname()[1]
+        tcp6 = self._stack.enter_context(socket.create_server(("::1", self.tcp_port), family=socket.AF_INET6))
         udp = self._stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         udp.bind(("127.0.0.1", 0))
-        self._udp_port = udp.getsockname()[1]
+        self.udp_port = udp.getsockname()[1]
         stream = self._stack.enter_context(socket.socket(socket.AF_UNIX))
         datagram = self._stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
         abstract = self._stack.enter_context(socket.socket(socket.AF_UNIX))
-        self._abstract_name = f"rlm-canary-{secrets.token_hex(8)}"
+        self.abstract_name = f"rlm-canary-{secrets.token_hex(8)}"
         stream.bind(str(self.root / "stream"))
         datagram.bind(str(self.root / "datagram"))
-        abstract.bind("\0" + self._abstract_name)
+        abstract.bind("\0" + self.abstract_name)
         for path in ("stream", "datagram"):
             (self.root / path).chmod(0o777)
         listeners = {"tcp": tcp, "tcp6": tcp6, "udp": udp, "stream": stream, "datagram": datagram, "abstract": abstract}
@@ -145,7 +149,12 @@ class Canaries:
                 listener.listen()
         return listeners
 
-    def _start_peer(self) -> subprocess.Popen[str]:
+    @property
+    def peer_pid(self) -> int:
+        """The process that attacks may aim at."""
+        return self._peer.pid
+
+    def _start_peer(self) -> tuple[subprocess.Popen[str], int]:
         peer = subprocess.Popen(
             [python_for(self.uid), "-I", str(self.program / "peer.py")],
             stdin=subprocess.PIPE,
@@ -156,9 +165,11 @@ class Canaries:
             extra_groups=None if self.uid is None else [],
             start_new_session=True,
         )
+        assert peer.stdin is not None
         assert peer.stdout is not None
-        assert peer.stdout.readline() == "ready\n"
-        return peer
+        peer.stdin.write(self.peer_token + "\n")
+        peer.stdin.flush()
+        return peer, int(peer.stdout.readline())
 
     def _peer_state(self) -> dict[str, Any]:
         assert self._peer.stdin is not None
@@ -178,11 +189,13 @@ class Canaries:
 
 
 def _was_reached(listener: socket.socket) -> bool:
-    try:
-        if listener.type == socket.SOCK_STREAM:
-            listener.accept()[0].close()
-        else:
-            listener.recv(64)
-    except BlockingIOError:
-        return False
-    return True
+    """Whether a connection or a datagram waits; takes all that wait."""
+    reached = False
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            if listener.type == socket.SOCK_STREAM:
+                listener.accept()[0].close()
+            else:
+                listener.recv(64)
+            reached = True
+    return reached

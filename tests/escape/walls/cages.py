@@ -12,7 +12,7 @@ from typing import Any
 
 from rlm_kernel_mcp.in_kernel.walls import namespaces
 from rlm_kernel_mcp.in_kernel.walls.plan import WALLS
-from tests.escape.walls.canaries import PROGRAM, Canaries, python_for, users
+from tests.escape.canaries import PROGRAM, Canaries, python_for, users
 
 LIMITS = {
     "memory_mb": 128,

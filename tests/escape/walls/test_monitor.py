@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.escape.walls.cages import Kind, kinds, start
-from tests.escape.walls.canaries import Canaries
+from tests.escape.canaries import Canaries
 
 KINDS = [kind for kind in kinds() if kind.tier == "ns"]
 WAIT = "honest.wait_for_a_line"

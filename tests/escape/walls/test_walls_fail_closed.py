@@ -8,7 +8,7 @@ import pytest
 
 from rlm_kernel_mcp.in_kernel.walls.plan import WALLS
 from tests.escape.walls.cages import LIMITS, Kind, kinds, run
-from tests.escape.walls.canaries import Canaries
+from tests.escape.canaries import Canaries
 
 KINDS = kinds()
 # The system call without which a wall cannot be raised.

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.escape.walls.cages import Ended, Kind, kinds, names, policy, run
-from tests.escape.walls.canaries import Canaries
+from tests.escape.canaries import Canaries
 
 ATTACKS = [
     *names("attacks_files"),
