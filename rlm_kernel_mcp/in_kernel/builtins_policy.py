@@ -38,7 +38,7 @@ LEADS_OUT: Final = frozenset({
 
 
 class BuiltinRefused(RuntimeError):
-    """The policy of this session refuses a builtin function."""
+    """The policy of this session refuses a built-in function."""
 
 
 class AttributeRefused(InputRejected):
@@ -54,7 +54,7 @@ def restricted_builtins(scratch: str, import_: Callable[..., Any], reveal: Calla
         reveal: gives the real module behind a facade (and anything else unchanged), for `help`.
     """
     names = {name: value for name, value in vars(builtins).items() if name not in DROPPED}
-    names |= {name: _refusal(name, instead) for name, instead in REFUSED.items()}
+    names |= {name: refusal(name, instead) for name, instead in REFUSED.items()}
     names |= {"__import__": import_, "open": scratch_open(scratch), "help": _help(reveal)}
     return names
 
@@ -87,7 +87,9 @@ def scratch_open(scratch: str) -> Callable[..., IO[Any]]:
     return open
 
 
-def _refusal(name: str, instead: str) -> Callable[..., Any]:
+def refusal(name: str, instead: str) -> Callable[..., Any]:
+    """A function that stands in for a refused one: it raises `BuiltinRefused`, which says what to do instead."""
+
     def refused(*args: object, **kwargs: object) -> Any:
         del args, kwargs
         raise BuiltinRefused(f"{name}() is refused by the policy of this session: {instead}.")

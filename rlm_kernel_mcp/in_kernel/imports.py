@@ -17,10 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import Any, Final
 
-from rlm_kernel_mcp.in_kernel.builtins_policy import refuse_attributes, restricted_builtins, scratch_open
-
-HIDDEN: Final = {"io": frozenset({"open_code", "FileIO", "OpenWrapper"}), "tokenize": frozenset({"open"})}
-"""Public names that a facade leaves out: they open files outside the scratch folder."""
+from rlm_kernel_mcp.in_kernel.builtins_policy import refusal, refuse_attributes, restricted_builtins, scratch_open
 
 NAMES_CHARS_MAX: Final = 900
 """Longest list of allowed modules in an error."""
@@ -74,8 +71,9 @@ class Imports:
         self._facades: dict[str, ModuleType] = {}
         self._real: dict[int, ModuleType] = {}
         self._replaced: dict[str, Callable[[], dict[str, Any]]] = {
-            "io": lambda: {"open": scratch_open(scratch)},
             "functools": _wrappers,
+            "io": lambda: {"open": scratch_open(scratch)} | _refused_files("io", "FileIO", "open_code"),
+            "tokenize": lambda: _refused_files("tokenize", "open"),
         }
 
     def admits(self, name: str) -> bool:
@@ -101,15 +99,19 @@ class Imports:
         locals: Mapping[str, object] | None = None,  # noqa: A002
         fromlist: Sequence[str] | None = (),
         level: int = 0,
-    ) -> ModuleType:
+    ) -> ModuleType | None:
         """`__import__` of the session.
 
         Raises:
             ImportRefused: the policy does not admit the module; the message lists what it admits.
         """
-        del globals, locals
         if level:
             raise ImportError("attempted relative import with no known parent package")
+        if globals is not None and globals is locals and type(fromlist) is list and not fromlist:
+            # C code that imports while the step calls it (`strptime` needs `_strptime`) comes here too: the innermost
+            # frame is the step's. `PyImport_Import` asks in just this form, and takes nothing of what it is given.
+            importlib.import_module(name)
+            return None
         if name.rpartition(".")[0] in self._listed:
             importlib.import_module(name.rpartition(".")[0])
         if not fromlist:
@@ -160,26 +162,43 @@ class Imports:
             raise self._refused(name)
         real = importlib.import_module(name)
         facade = ModuleType(name, real.__doc__)
-        members = vars(facade)
-        if admitted:
-            members.update(_public(real, HIDDEN.get(name, frozenset())))
-            members.update(self._replaced.get(name, dict)())
-            if hasattr(real, "__all__"):
-                members["__all__"] = [public for public in real.__all__ if public in members]
-        members["__getattr__"] = functools.partial(self._member, name, real, admitted)
-        members["__dir__"] = lambda: sorted(set(members) - {"__getattr__", "__dir__"})
         self._facades[name] = facade
         self._real[id(facade)] = real
+        members = vars(facade)
+        if admitted:
+            self._copy(name, real, members)
+        # CPython's fast path for `math.sqrt` ends at a module that has `__getattr__`: only where one is needed.
+        third_party = name.partition(".")[0] not in sys.stdlib_module_names
+        if not admitted or third_party or hasattr(real, "__getattr__"):
+            members["__getattr__"] = functools.partial(self._member, name, real, admitted)
         return facade
+
+    def _copy(self, name: str, real: ModuleType, members: dict[str, Any]) -> None:
+        """Fill a facade: public names and the admitted submodules, but not what the module imported for itself."""
+        declared = frozenset(getattr(real, "__all__", ()))
+        for member, value in list(vars(real).items()):
+            if member.startswith("_") and member not in declared and member != "__version__":
+                continue
+            full = f"{name}.{member}"
+            if not isinstance(value, ModuleType):
+                members[member] = value
+            elif sys.modules.get(full) is value and self.admits(full):
+                members[member] = self._facade(full)
+        members.update(self._replaced.get(name, dict)())
+        if declared:
+            members["__all__"] = [member for member in real.__all__ if member in members]
 
     def _member(self, name: str, real: ModuleType, admitted: bool, wanted: str) -> Any:
         """A facade's module-level `__getattr__`: submodules, and what the real module makes on demand."""
-        if self.admits(f"{name}.{wanted}"):
-            return self._facade(f"{name}.{wanted}")
-        if admitted and not wanted.startswith("_") and wanted not in HIDDEN.get(name, frozenset()):
+        full = f"{name}.{wanted}"
+        if full in self._listed or full in self._namespaces:
+            return self._facade(full)
+        if admitted and not wanted.startswith("_"):
             value = getattr(real, wanted)
             if not isinstance(value, ModuleType):
                 return value
+            if sys.modules.get(full) is value and self.admits(full):
+                return self._facade(full)
         raise AttributeError(
             f"module {name!r} has no attribute {wanted!r} in this session, "
             "whose policy shows a module's own public names only",
@@ -192,15 +211,8 @@ def _parents(name: str) -> list[str]:
     return [".".join(parts[:count]) for count in range(1, len(parts))]
 
 
-def _public(real: ModuleType, hidden: frozenset[str]) -> dict[str, Any]:
-    declared = frozenset(getattr(real, "__all__", ()))
-    return {
-        name: value
-        for name, value in vars(real).items()
-        if (not name.startswith("_") or name in declared or name == "__version__")
-        and name not in hidden
-        and not isinstance(value, ModuleType)
-    }
+def _refused_files(module: str, *names: str) -> dict[str, Any]:
+    return {name: refusal(f"{module}.{name}", "open() reads and writes files in the scratch folder") for name in names}
 
 
 def _wrappers() -> dict[str, Any]:

@@ -105,7 +105,7 @@ def bare_kernel(folder: Path, mode: str, **limits: int) -> Iterator[BareKernel]:
     with subprocess.Popen(argv, cwd=folder / "w", stdout=subprocess.DEVNULL) as process:
         client = BlockingKernelClient(connection_file=connection)
         client.load_connection_file()
-        client.start_channels()
+        client.start_channels(hb=False)  # a heart that does not beat yet would be taken for a dead one
         try:
             client.wait_for_ready(timeout=WAIT_S)
             yield BareKernel(client, folder / "w")

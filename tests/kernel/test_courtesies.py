@@ -44,7 +44,7 @@ REFUSED_BY_NAME = {
     "open('/etc/hostname')": ("PermissionError", "scratch"),
     "open('../c/k.json')": ("PermissionError", "scratch"),
     "import io\nio.open('/etc/hostname')": ("PermissionError", "scratch"),
-    "import tokenize\ntokenize.open('/etc/hostname')": ("AttributeError", "'open'"),
+    "import tokenize\ntokenize.open('/etc/hostname')": ("BuiltinRefused", "tokenize.open()"),
     "import statistics\nstatistics.sys": ("AttributeError", "'sys'"),
     "import random\nrandom._os": ("AttributeError", "'_os'"),
     "import json\njson.codecs": ("AttributeError", "'codecs'"),

@@ -58,8 +58,14 @@ def test_functions_and_classes_of_a_facade_are_the_real_ones() -> None:
 
 def test_a_library_imports_for_itself_what_it_likes() -> None:
     """Source: CPython takes `__import__` from the builtins of the importing frame's globals."""
-    code = "import datetime\nwhen = datetime.datetime.strptime('2026-11-22', '%Y-%m-%d')"
-    assert run(code, "datetime")["when"] == dt.datetime(2026, 11, 22)  # noqa: DTZ001
+    assert run("import statistics\nmean = statistics.mean([1, 3])", "statistics")["mean"] == 2
+
+
+def test_c_code_imports_for_itself_what_it_likes() -> None:
+    """Source: `PyImport_Import` asks the innermost Python frame, which is the step's, and drops what it is given."""
+    code = "import ctypes\nc_import = ctypes.pythonapi.PyImport_ImportModule\nc_import.restype = ctypes.py_object\n"
+    assert run(code + "module = c_import(b'colorsys')", "ctypes")["module"].rgb_to_hls
+    assert run("got = __import__('os', globals(), globals(), [])")["got"] is None
 
 
 def test_a_module_is_imported_once() -> None:
@@ -115,14 +121,22 @@ def test_names_that_a_module_makes_on_demand_are_there() -> None:
     assert names["T"].__name__ == "ThreadPoolExecutor"
 
 
+def test_a_facade_costs_nothing_where_the_module_makes_nothing_on_demand() -> None:
+    """Source: CPython specializes `math.sqrt` only for a module without `__getattr__` (measured: 1.6 times slower)."""
+    names = run("import math, json.decoder, concurrent.futures", "math", "json", "concurrent.futures")
+    assert "__getattr__" not in vars(names["math"])
+    assert "__getattr__" not in vars(names["json"])
+    assert "__getattr__" in vars(names["concurrent"].futures)
+
+
 def test_io_is_memory_and_the_scratch_folder(tmp_path: Path) -> None:
     """Issue 2: io, memory only."""
     names = run("import io\nwith io.open('a', 'w') as file: file.write('x')", "io", scratch=str(tmp_path))
     assert (tmp_path / "a").exists()
     assert names["io"].StringIO is io.StringIO
     for name in ("FileIO", "open_code"):
-        with pytest.raises(AttributeError, match=name):
-            getattr(names["io"], name)
+        with pytest.raises(BuiltinRefused, match=rf"^io\.{name}\(\) is refused .*: open\(\) reads and writes files"):
+            getattr(names["io"], name)("a")
     with pytest.raises(PermissionError):
         names["io"].open("/etc/hostname")
 
