@@ -78,7 +78,7 @@ class Text:
         for item in items:
             if done:
                 self.put(self.comma)
-            if self.full:
+            if self.left <= 0:  # `full`, without a call for each of a million items
                 break
             write(item)
             done += 1

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import array
 import collections
-import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,9 +18,6 @@ from rlm_kernel_mcp.in_kernel.inspection import type_name
 from rlm_kernel_mcp.in_kernel.namespace import Documents, held_names
 from rlm_kernel_mcp.in_kernel.object_text import object_text
 from rlm_kernel_mcp.in_kernel.value_text import CompactJsonText, json_text
-
-NEAREST: Final = 5
-COMPARED_NAMES: Final = 5_000
 
 # Static types only: `issubclass` of an ABC such as `Documents` would ask the class's metaclass.
 _SIZES: Final[tuple[tuple[type, Callable[[Any], int]], ...]] = (
@@ -91,14 +87,6 @@ def list_names(user_ns: Mapping[Any, Any], hidden: Mapping[Any, Any]) -> list[tu
         for name, value in dict(user_ns).items()
         if not is_hidden(name) and not (name in hidden and hidden[name] is value)
     ]
-
-
-def nearest(name: str, names: Iterable[str]) -> list[str]:
-    """The names most like one that is missing, best first."""
-    known = [other for other in names if len(other) <= 200][:COMPARED_NAMES]
-    lower = {other.lower(): other for other in reversed(known)}
-    close = difflib.get_close_matches(name[:200].lower(), lower, n=NEAREST, cutoff=0.5)
-    return [lower[other] for other in close]
 
 
 def _size(value: object) -> int | None:

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 from rlm_kernel_mcp.in_kernel.namespace import Documents
 from rlm_kernel_mcp.in_kernel.value_text import WORK_CHARS
-from rlm_kernel_mcp.in_kernel.values import View, describe, list_names, nearest, view
+from rlm_kernel_mcp.in_kernel.values import View, describe, list_names, view
 
 WIDE = 200_000
 
@@ -417,13 +417,6 @@ def test_the_names_of_a_namespace_are_listed_without_the_shells_own() -> None:
         ("words", "list", 1),
         ("n", "int", None),
     ]
-
-
-def test_the_nearest_names_are_found_whatever_their_case() -> None:
-    """Contract: VARIABLE_NOT_FOUND names them."""
-    assert nearest("contxt", ["documents", "context", "x"]) == ["context"]
-    assert nearest("wordcount", ["WordCount", "words", "y"])[0] == "WordCount"
-    assert nearest("qqq", ["context"]) == []
 
 
 JSONS = st.recursive(
