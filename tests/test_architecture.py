@@ -42,8 +42,14 @@ THIRD_PARTY: Final = {
 LATE: Final = {"IPython", "ipykernel", "jupyter_client", "jupyter_core", "sqlite3", "traitlets", "zmq"}
 """Not imported before `initialize` is answered: a client leaves a slow server behind after about a second."""
 
-BROAD_EDGES: Final = {"server/tools.py", "session/session.py", "in_kernel/tracebacks.py"}
-"""Where an `except Exception` may end an exception: the tool edge, the session's reaper, an exception's own text."""
+BROAD_EDGES: Final = {
+    "server/tools.py",
+    "session/session.py",
+    "in_kernel/snapshot.py",
+    "in_kernel/tracebacks.py",
+}
+"""Where an `except Exception` may end an exception: the tool edge, the session's reaper, and in the kernel where a
+value's own code runs: its pickling, its text."""
 
 UNWANTED_WORDS: Final = re.compile(r"utils|helpers|manager|handler|service|engine", re.IGNORECASE)
 LINES_OF_MODULE: Final = 300
