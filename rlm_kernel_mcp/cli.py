@@ -114,7 +114,7 @@ def _add_sessions(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         description="List the sessions recorded in the state folder (RLM_STATE_DIR), the last used first.",
     )
     sessions.add_argument(
-        "--all", action="store_true", dest="ended_too", help="the ended ones too (default: live ones)"
+        "--all", action="store_true", dest="ended_too", help="also those that no server drives (default: live ones)"
     )
     sessions.set_defaults(command=_sessions)
     attach = commands.add_parser(

@@ -28,14 +28,15 @@ def attach(settings: Settings, session_id: str, *, only_print: bool) -> int:
     """
     with opened_store(settings) as store:
         record = find_session(store, session_id)
-    if not is_live(record):
+        live, attachable = is_live(store, record), has_kernel(store, record)
+    if not live:
         raise KernelDied(
-            f"Session {session_id} has ended ({record.status}).",
+            f"No server drives session {session_id} now (its last state: {record.status}).",
             f"Its trace can be read: `rlm-kernel-mcp trace {session_id}`.",
         )
-    if not has_kernel(record):
+    if not attachable:
         raise KernelDied(
-            f"The kernel of session {session_id} is stopped, because the session was idle.",
+            f"The kernel of session {session_id} is stopped just now.",
             "The agent's next step starts it again; attach then.",
         )
     if only_print:

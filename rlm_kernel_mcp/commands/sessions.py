@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 
-from rlm_kernel_mcp.commands.live import is_live, opened_store
+from rlm_kernel_mcp.commands.live import opened_store
 from rlm_kernel_mcp.commands.table import aligned
 from rlm_kernel_mcp.session.cutting import safe_text
 from rlm_kernel_mcp.session.store import SessionRecord
@@ -21,24 +21,28 @@ HEAD = ("SESSION", "STATUS", "CONTEXT", "STEPS", "LAST USED", "SERVER")
 def list_sessions(settings: Settings, *, ended_too: bool) -> int:
     """Print the live sessions, or all of them, the last used first."""
     with opened_store(settings) as store:
-        records = [record for record in store.sessions() if ended_too or is_live(record)]
-    records.sort(key=lambda record: record.last_used_at, reverse=True)
-    if not records:
-        print("no live session; --all lists the ended ones", file=sys.stderr)
+        rows = [(record, store.holder(record.session_id)) for record in store.sessions()]
+    rows = [(record, holder) for record, holder in rows if ended_too or _is_shown(record, holder)]
+    rows.sort(key=lambda row: row[0].last_used_at, reverse=True)
+    if not rows:
+        print("no live session; --all lists the others", file=sys.stderr)
         return 0
-    print("\n".join(aligned([HEAD, *(_row(record) for record in records)])))
+    print("\n".join(aligned([HEAD, *(_cells(record, holder) for record, holder in rows)])))
     return 0
 
 
-def _row(record: SessionRecord) -> tuple[str, ...]:
+def _is_shown(record: SessionRecord, holder: int | None) -> bool:
+    return holder is not None and record.status != "finalized"
+
+
+def _cells(record: SessionRecord, holder: int | None) -> tuple[str, ...]:
     context, counters = json.loads(record.context), json.loads(record.counters)
-    status = record.status if is_live(record) or record.status == "finalized" else "dead"
     cells = (
         record.session_id,
-        status,
+        record.status,
         f"{record.kind}, {context.get('chars', 0):,} characters",
         f"{counters.get('step_index', 0):,}",
         record.last_used_at,
-        f"pid {record.server_pid}",
+        "none" if holder is None else f"pid {holder}",
     )
     return tuple(safe_text(cell) for cell in cells)

@@ -100,21 +100,23 @@ def test_answers_that_were_due_before_the_end_of_input_are_given(server: LineCli
     assert "error" in server.answer(call)
 
 
-def test_a_new_server_does_not_know_the_old_one_s_sessions_but_says_what_to_do(tmp_path: Path) -> None:
-    """The handle is refused by its name; nothing is guessed."""
+def test_a_new_server_takes_the_old_one_s_session_over_and_says_so(tmp_path: Path) -> None:
+    """A client that starts anew keeps its handle; `lost` tells what became of the kernel."""
     folder = tmp_path / "server"
     folder.mkdir()
     old = LineClient(folder)
     try:
         old.initialize()
-        session_id = old.open_session()
+        session_id = old.open_session("the text")
         assert old.end() == 0
     finally:
         old.kill()
     new = LineClient(folder)
     try:
         new.initialize()
-        error = new.error("rlm_run_repl", session_id=session_id, code="1")
-        assert error["code"] == "SESSION_NOT_FOUND"
+        step = new.run(session_id, "context")
+        assert step["result"] == "'the text'"
+        assert step["lost"]["reason"]
+        assert new.error("rlm_run_repl", session_id="s_nobody22", code="1")["code"] == "SESSION_NOT_FOUND"
     finally:
         new.kill()
