@@ -216,13 +216,15 @@ async def show_trace(agent: Agent) -> None:
 
 
 def source_texts(library: Path, patterns: list[str]) -> dict[str, str]:
-    """The same files, found and read by this process; links that leave the library are not part of it."""
-    files = {path for pattern in patterns for path in library.glob(pattern) if path.resolve().is_relative_to(library)}
-    shown = {path.relative_to(library) for path in files}
+    """The same files, found and read by this process: each once under its own name, and none outside the library."""
+    matches = {path for pattern in patterns for path in library.glob(pattern)}
+    files: dict[Path, Path] = {}
+    for path in sorted(matches, key=lambda path: (path.is_symlink(), path)):
+        files.setdefault(path.resolve(), path.relative_to(library))
     return {
-        str(path): independent.decoded(library / path)
-        for path in sorted(shown)
-        if not any(part.startswith(".") for part in path.parts)
+        str(path): independent.decoded(target)
+        for target, path in files.items()
+        if target.is_relative_to(library) and not any(part.startswith(".") for part in path.parts)
     }
 
 
