@@ -34,11 +34,12 @@ class LineClient:
         self.folder = folder
         self.log = folder.parent / f"{folder.name}.stderr"
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("RLM_")}
+        self.env = {**inherited, "RLM_STATE_DIR": str(folder.parent / f"{folder.name}.state"), **(env or {})}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 argv,
                 cwd=folder,
-                env={**inherited, "RLM_STATE_DIR": str(folder.parent / f"{folder.name}.state"), **(env or {})},
+                env=self.env,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

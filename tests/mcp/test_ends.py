@@ -14,7 +14,6 @@ from tests.processes import command_lines_below, left_over
 
 IN_FLIGHT = {
     "nothing": "",
-    "a waiting step": "import time\ntime.sleep(600)",
     "a busy step": "while True: pass",
     "a step that ignores SIGINT": ENDLESS_CALL,
 }

@@ -1,0 +1,157 @@
+"""The command line beside a running server: sessions, attach, trace, doctor, kernelspec."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.mcp.line_client import LineClient
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def session_id(client: LineClient) -> Iterator[str]:
+    """A live session with two steps, the second of which failed and printed what would act on a terminal."""
+    session_id = client.open_session("the text")
+    client.run(session_id, "x = 41 + 1\nx")
+    client.run(session_id, "print('\\x1b[31mred\\u202e')\n1 / 0")
+    return session_id
+
+
+@pytest.fixture(scope="module")
+def rlm(client: LineClient) -> Command:
+    """Run a command of the command line with the server's settings."""
+
+    def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-I", "-m", "rlm_kernel_mcp", *arguments],
+            env={**os.environ, "RLM_STATE_DIR": client.env["RLM_STATE_DIR"], **env},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return run
+
+
+def test_sessions_lists_the_live_ones_and_all_the_others_on_request(
+    client: LineClient, session_id: str, rlm: Command
+) -> None:
+    """With the server that drives each."""
+    ended = client.open_session()
+    client.data("rlm_finalize", session_id=ended, final_text="done")
+    live = rlm("sessions").stdout.splitlines()
+    (row,) = (line for line in live if line.startswith(session_id))
+    assert f"pid {client.process.pid}" in row
+    assert "text, 8 characters" in row
+    assert not any(line.startswith(ended) for line in live)
+    assert any(line.startswith(ended) and "finalized" in line for line in rlm("sessions", "--all").stdout.splitlines())
+
+
+def test_no_session_at_all_is_said_on_stderr(rlm: Command, tmp_path: Path) -> None:
+    """A state folder that does not exist is not made by looking."""
+    done = rlm("sessions", RLM_STATE_DIR=str(tmp_path / "nowhere"))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "RLM_STATE_DIR" in done.stderr
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_attach_print_tells_the_connection_file_of_the_kernel(session_id: str, rlm: Command) -> None:
+    """For a client of one's own; the file is for this user alone."""
+    done = rlm("attach", session_id, "--print")
+    assert done.returncode == 0
+    path = Path(done.stdout.strip())
+    assert "key" in json.loads(path.read_text())
+    assert path.stat().st_mode & 0o077 == 0
+
+
+def test_attach_to_a_session_that_is_not_there_names_the_live_ones(session_id: str, rlm: Command) -> None:
+    """And the command that lists them."""
+    done = rlm("attach", "s_nobody22")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert session_id in done.stderr
+    assert "rlm-kernel-mcp sessions" in done.stderr
+
+
+def test_attach_to_a_finished_session_says_what_can_still_be_done(client: LineClient, rlm: Command) -> None:
+    """Its kernel is gone; its trace is not."""
+    ended = client.open_session()
+    client.data("rlm_finalize", session_id=ended, final_text="done")
+    done = rlm("attach", ended)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"rlm-kernel-mcp trace {ended}" in done.stderr
+
+
+def test_trace_prints_every_step_in_full_and_acts_on_no_terminal(session_id: str, rlm: Command) -> None:
+    """Code, output and error; control characters are shown, not sent."""
+    done = rlm("trace", session_id)
+    assert done.returncode == 0
+    assert "x = 41 + 1\nx" in done.stdout
+    assert "ZeroDivisionError" in done.stdout
+    assert "\\x1b[31mred\\u202e" in done.stdout
+    assert "\x1b" not in done.stdout
+    assert "\u202e" not in done.stdout
+
+
+def test_trace_json_is_one_event_a_line(session_id: str, rlm: Command) -> None:
+    """For a program."""
+    events = [json.loads(line) for line in rlm("trace", session_id, "--json").stdout.splitlines()]
+    assert [event["action"] for event in events][:3] == ["init_context", "run_repl", "run_repl"]
+    assert events[1]["result"] == "42"
+
+
+def test_trace_works_when_the_server_is_gone(tmp_path: Path, rlm: Command) -> None:
+    """The record outlives it."""
+    folder = tmp_path / "server"
+    folder.mkdir()
+    server = LineClient(folder)
+    try:
+        server.initialize()
+        session_id = server.open_session()
+        server.run(session_id, "print('still here')")
+        server.process.kill()
+        server.process.wait(10)
+    finally:
+        server.kill()
+    state = server.env["RLM_STATE_DIR"]
+    assert "still here" in rlm("trace", session_id, RLM_STATE_DIR=state).stdout
+    assert session_id not in rlm("sessions", RLM_STATE_DIR=state).stdout
+    assert session_id in rlm("sessions", "--all", RLM_STATE_DIR=state).stdout
+
+
+def test_doctor_says_which_walls_hold_and_starts_a_kernel(rlm: Command) -> None:
+    """Status 0 here, where sessions open."""
+    done = rlm("doctor")
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    assert any(line.startswith("seccomp") for line in lines)
+    assert any("A kernel starts" in line for line in lines)
+
+
+def test_doctor_refuses_a_kernelspec_that_is_not_ours(rlm: Command) -> None:
+    """It has no policy of this package's to look at."""
+    done = rlm("doctor", RLM_KERNEL="python3")
+    assert done.returncode == 2
+    assert "python3" in done.stderr
+
+
+def test_the_kernelspec_is_installed_listed_and_removed(rlm: Command, tmp_path: Path) -> None:
+    """Below a prefix, as Jupyter's own command does it."""
+    data = str(tmp_path / "share" / "jupyter")
+    installed = rlm("kernelspec", "install", "--prefix", str(tmp_path))
+    assert installed.returncode == 0
+    assert (tmp_path / "share/jupyter/kernels/rlm-python/kernel.json").is_file()
+    assert data in rlm("kernelspec", "list", JUPYTER_PATH=data).stdout
+    assert rlm("kernelspec", "remove", "--prefix", str(tmp_path)).returncode == 0
+    assert not (tmp_path / "share/jupyter/kernels/rlm-python").exists()
+    again = rlm("kernelspec", "remove", "--prefix", str(tmp_path))
+    assert (again.returncode, again.stdout) == (2, "")
