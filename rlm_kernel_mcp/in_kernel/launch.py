@@ -17,12 +17,13 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from rlm_kernel_mcp.in_kernel.walls.plan import WallFailed, plan_from_policy
+from rlm_kernel_mcp.in_kernel.walls import container
+from rlm_kernel_mcp.in_kernel.walls.plan import WallFailed, WallStatus, plan_from_policy
 from rlm_kernel_mcp.in_kernel.walls.raising import enter_namespaces, raise_lock_a, raise_lock_b
 from rlm_kernel_mcp.wire import DESCRIPTOR_SOCKET_ENV
 
@@ -37,6 +38,8 @@ class Options:
     status_fd: int
     owned: bool
     """Started by our own host."""
+    container: str = ""
+    """In a container: path of the socket on which the host hands over what a container cannot inherit."""
 
 
 def parse_options(argv: Sequence[str]) -> Options:
@@ -47,9 +50,10 @@ def parse_options(argv: Sequence[str]) -> Options:
     parser.add_argument("--scratch", type=Path)
     parser.add_argument("--status-fd", type=int, default=-1)
     parser.add_argument("--owned", action="store_true")
+    parser.add_argument("--container", default="")
     found = parser.parse_args(argv)
     scratch = found.scratch or Path(tempfile.mkdtemp(prefix="rlm-scratch-"))
-    return Options(found.connection_file, found.policy, scratch, found.status_fd, found.owned)
+    return Options(found.connection_file, found.policy, scratch, found.status_fd, found.owned, found.container)
 
 
 def launch(options: Options, policy: dict[str, Any]) -> NoReturn:
@@ -77,6 +81,11 @@ def _prepare(options: Options, policy: dict[str, Any]) -> Any:
         socket_dir=str(options.connection_file.parent),
         connection_file=str(options.connection_file),
     )
+    rows: list[WallStatus] = []
+    if options.container:
+        # 0. Nothing of what follows would hold in a container that is not as the host asked for.
+        rows = [container.look()]
+        plan = replace(plan, in_container=True)
     # 1. Namespaces: forks where they can be had; the parent stays behind as the monitor.
     raised = enter_namespaces(plan, lambda pid, pidfd: _announce(options.status_fd, pid, pidfd))
     os.chdir(options.scratch)
@@ -87,11 +96,14 @@ def _prepare(options: Options, policy: dict[str, Any]) -> Any:
     # 4. The application binds its ipc sockets and starts its threads, which inherit lock A.
     from rlm_kernel_mcp.in_kernel.app import make_app
 
+    if options.container:
+        os.umask(0)  # the host is another user than the kernel; only it and the container can reach the folder
     app = make_app(options.connection_file, policy, options.scratch)
+    os.umask(0o077)
     # 5. Lock B: on every thread.
     raise_lock_b(raised)
     app.kernel.owned = options.owned
-    app.kernel.wall_rows = [asdict(row) for row in raised.rows]
+    app.kernel.wall_rows = [asdict(row) for row in (*rows, *raised.rows)]
     # 6. The last words to the host; user code gets neither this socket nor a standard stream.
     _tell(options.status_fd, {"status": "ready", "walls": app.kernel.wall_rows})
     _silence(options.status_fd)
@@ -156,6 +168,10 @@ def _install_signals() -> None:
 def main(argv: Sequence[str]) -> NoReturn:
     """Cold start: read the policy, import everything, launch."""
     options = parse_options(argv)
+    if options.container:
+        status_fd, descriptors = _take_ends(options.container)
+        options = replace(options, status_fd=status_fd)
+        os.environ[DESCRIPTOR_SOCKET_ENV] = str(descriptors)
     policy = json.loads(options.policy_file.read_text(encoding="utf-8"))
     keep = {0, 1, 2, options.status_fd, int(os.environ.get(DESCRIPTOR_SOCKET_ENV, "-1"))}
     close_others(keep)
@@ -164,6 +180,15 @@ def main(argv: Sequence[str]) -> NoReturn:
     preload(policy)
     sys.argv = ["rlm-kernel"]
     launch(options, policy)
+
+
+def _take_ends(path: str) -> tuple[int, int]:
+    """Take the status and the descriptor socket from the host."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as channel:
+        channel.connect(path)
+        _, descriptors, _, _ = socket.recv_fds(channel, 1, 2)
+    status_fd, passed = descriptors
+    return status_fd, passed
 
 
 def close_others(keep: set[int]) -> None:

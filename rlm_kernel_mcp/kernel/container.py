@@ -1,7 +1,7 @@
 """Container mode as data: what a container engine is asked, and what a person is told when it cannot serve.
 
-Is: argument lists and messages as pure functions, the same for docker and podman but for what one of them lacks. Is not:
-any process (`container_launch.py`, `container_sweep.py`). Above: those two, `rundir.py`, `bin/build-image`.
+Is: argument lists and messages as pure functions, the same for docker and podman but for what one of them lacks.
+Is not: any process. Above: `container_runtime.py`, `container_launch.py`, `container_sweep.py`, `bin/build-image`.
 Below: `policy.py`, `errors.py`.
 """
 
@@ -26,14 +26,15 @@ CODE_LABEL: Final = "rlm-kernel-mcp.kernel-code"
 USER: Final = "65532:65532"
 PROCESSORS: Final = 1
 TMP_MB: Final = 16
+TMP_FILES: Final = 1024
 BARE_KERNEL_MB: Final = 384
-"""The interpreter, its libraries and the gap above the kernel's own limit: the engine's limit ends a container for good, so
-it must come after the one that a step can catch."""
+"""The interpreter, its libraries and the gap above the kernel's own limit. The engine's limit ends a container for
+good, so it must come after the one that a step can catch."""
 OTHER_PIDS: Final = 2
 """A container's first process, where the engine puts its own there, and one to spare."""
 ULIMIT_NPROC: Final = 32_768
-"""Counts every process of the user number on the whole machine, so it bounds nothing here (`--pids-limit` does); it is given
-since the engines' own default may lie above what they are allowed to set."""
+"""Counts every process of the user number on the whole machine, so it bounds nothing here (`--pids-limit` does); it is
+given since the engines' own default may lie above what they are allowed to set."""
 
 PROXY_VARIABLES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
 """docker writes these, with their passwords, from its own configuration into a container that does not set them."""
@@ -42,10 +43,10 @@ PACKAGE: Final = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
+class ContainerRuntime:
     """A container engine that was found to serve, and the image."""
 
-    runtime: str
+    name: str
     """`docker` or `podman`."""
     program: str
     """Its client program."""
@@ -65,29 +66,28 @@ class Mounts:
 
 
 def run_argv(
-    engine: Engine, mounts: Mounts, limits: Limits, environment: Mapping[str, str], arguments: Sequence[str]
+    runtime: ContainerRuntime, mounts: Mounts, limits: Limits, environment: Mapping[str, str], arguments: Sequence[str]
 ) -> list[str]:
     """Start a kernel's container in the foreground; its end is the end of this process, with the same exit code.
 
     `--pull never`: a name that is not here is an error and never a download.
     """
-    podman = engine.runtime == "podman"
+    podman = runtime.name == "podman"
     memory = f"{memory_mb(limits)}m"
-    scratch = f"size={max(1, limits.scratch_mb)}m,nr_inodes={limits.scratch_files},mode=1777"
-    argv = [engine.program, "run", "--rm", "--pull", "never", "--name", mounts.name]
+    argv = [runtime.program, "run", "--rm", "--pull", "never", "--name", mounts.name]
     argv += ["--label", f"{RUN_DIR_LABEL}={mounts.run_dir}"]
     argv += ["--network", "none", "--ipc", "private", "--shm-size", "1m", "--hostname", "kernel"]
     argv += ["--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--user", USER]
     argv += ["--memory", memory, "--memory-swap", memory, "--cpus", str(PROCESSORS), "--pids-limit", str(pids(limits))]
     argv += ["--ulimit", f"nofile={limits.open_files}:{limits.open_files}", "--ulimit", "core=0:0"]
     argv += ["--ulimit", f"nproc={ULIMIT_NPROC}:{ULIMIT_NPROC}", "--log-driver", "none", "--sig-proxy=false"]
-    argv += ["--tmpfs", f"/tmp:rw,nosuid,nodev,noexec,size={TMP_MB}m,nr_inodes=1024"]  # noqa: S108 (in the container)
-    argv += ["--tmpfs", f"{mounts.scratch}:{'rw' if limits.scratch_mb else 'ro'},nosuid,nodev,noexec,{scratch}"]
+    argv += ["--tmpfs", _tmpfs(runtime, "/tmp", TMP_MB, TMP_FILES)]  # noqa: S108 (the container's)
+    argv += ["--tmpfs", _tmpfs(runtime, mounts.scratch, limits.scratch_mb, limits.scratch_files)]
     argv += ["--volume", f"{mounts.sockets}:{mounts.sockets}:rw"]
     argv += ["--no-hosts", "--read-only-tmpfs=false", "--http-proxy=false"] if podman else []
     for name, value in {**({} if podman else _no_proxies()), **environment}.items():
         argv += ["--env", f"{name}={value}"]
-    argv += ["--workdir", "/", "--entrypoint", "python3", engine.image]
+    argv += ["--workdir", "/", "--entrypoint", "python3", runtime.image]
     return [*argv, "-I", "-m", "rlm_kernel_mcp.in_kernel", *arguments]
 
 
@@ -101,14 +101,14 @@ def pids(limits: Limits) -> int:
     return limits.threads + OTHER_PIDS
 
 
-def signal_argv(engine: Engine, name: str, signal_name: str) -> list[str]:
+def signal_argv(runtime: ContainerRuntime, name: str, signal_name: str) -> list[str]:
     """Send a signal (`INT`) to a container's first process."""
-    return [engine.program, "kill", "--signal", signal_name, name]
+    return [runtime.program, "kill", "--signal", signal_name, name]
 
 
-def remove_argv(runtime: str, program: str, names: Sequence[str] = ()) -> list[str]:
+def remove_argv(name: str, program: str, names: Sequence[str] = ()) -> list[str]:
     """End containers at once and remove them."""
-    return [program, "rm", "--force", "--volumes", *(["--time", "0"] if runtime == "podman" else []), *names]
+    return [program, "rm", "--force", "--volumes", *(["--time", "0"] if name == "podman" else []), *names]
 
 
 def list_argv(program: str, run_dir: str) -> list[str]:
@@ -116,9 +116,9 @@ def list_argv(program: str, run_dir: str) -> list[str]:
     return [program, "ps", "--all", "--quiet", "--no-trunc", "--filter", f"label={RUN_DIR_LABEL}={run_dir}"]
 
 
-def version_argv(runtime: str, program: str) -> list[str]:
+def version_argv(name: str, program: str) -> list[str]:
     """The engine's version; fails where a daemon is needed and does not answer."""
-    whose = "Client" if runtime == "podman" else "Server"
+    whose = "Client" if name == "podman" else "Server"
     return [program, "version", "--format", f"{{{{.{whose}.Version}}}}"]
 
 
@@ -127,10 +127,10 @@ def labels_argv(program: str, image: str) -> list[str]:
     return [program, "image", "inspect", "--format", "{{json .Config.Labels}}", image]
 
 
-def undertaker_argv(engine: Engine, run_dir: str) -> list[str]:
-    """A shell that waits for the end of its input, which is the server's end, and removes what containers are left then."""
-    left = shlex.join(list_argv(engine.program, run_dir))
-    remove = shlex.join(remove_argv(engine.runtime, engine.program))
+def undertaker_argv(runtime: ContainerRuntime, run_dir: str) -> list[str]:
+    """A shell that waits for the end of its input, which is the server's end, and removes what containers are left."""
+    left = shlex.join(list_argv(runtime.program, run_dir))
+    remove = shlex.join(remove_argv(runtime.name, runtime.program))
     return ["/bin/sh", "-c", f'cat >/dev/null; ids=$({left}) && [ -n "$ids" ] && exec {remove} $ids']
 
 
@@ -149,13 +149,10 @@ def kernel_side(package: Path) -> list[Path]:
     return sorted([package / "__init__.py", package / "wire.py", *inside])
 
 
-def wall_row(engine: Engine, limits: Limits) -> dict[str, Any]:
-    """The row of `walls` for a kernel that has said from inside that its container is as asked for."""
-    detail = (
-        f"{engine.runtime} {engine.version}: no network, read-only, no capabilities, user {USER}, "
-        f"{memory_mb(limits):,} MB, {pids(limits)} pids, {PROCESSORS} processor"
-    )
-    return {"name": "container", "holds": True, "detail": detail, "remedy": ""}
+def with_runtime(runtime: ContainerRuntime, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A kernel's rows of `walls`; what it found its container to be, before any user code, gets the engine's name."""
+    named = f"{runtime.name} {runtime.version}: "
+    return [{**row, "detail": named + row["detail"]} if row["name"] == "container" else row for row in rows]
 
 
 def fallback_row(why: SandboxUnavailable) -> dict[str, Any]:
@@ -208,10 +205,10 @@ def image_outdated(runtime: str, image: str, found: str | None) -> SandboxUnavai
     )
 
 
-def run_failed(engine: Engine, status: int) -> SandboxUnavailable:
+def run_failed(runtime: ContainerRuntime, status: int) -> SandboxUnavailable:
     """The engine started no kernel; the log has its words."""
     return SandboxUnavailable(
-        f"{engine.runtime} {engine.version} could not start the container (its exit status: {status}).",
+        f"{runtime.name} {runtime.version} could not start the container (its exit status: {status}).",
         "The server's log (stderr) has what the engine said.",
     )
 
@@ -220,6 +217,12 @@ def build_command(runtime: str, image: str) -> str:
     """The command that makes the image."""
     named = "" if image == "rlm-kernel:latest" else f" --image {shlex.quote(image)}"
     return f"bin/build-image --runtime {runtime}{named}"
+
+
+def _tmpfs(runtime: ContainerRuntime, path: str, size_mb: int, files: int) -> str:
+    """A bounded tmpfs. podman cannot bound its files: the walls inside put their own over it, or make it read-only."""
+    inodes = "" if runtime.name == "podman" else f",nr_inodes={files}"
+    return f"{path}:{'rw' if size_mb else 'ro'},nosuid,nodev,noexec,size={max(1, size_mb)}m,mode=1777{inodes}"
 
 
 def _no_proxies() -> dict[str, str]:

@@ -21,7 +21,9 @@ from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
 from jupyter_client.manager import AsyncKernelManager
 
 from rlm_kernel_mcp.errors import KernelDied, KernelStartFailed, RlmError
+from rlm_kernel_mcp.kernel import container
 from rlm_kernel_mcp.kernel.client import KernelClient
+from rlm_kernel_mcp.kernel.container_launch import Containers, KernelContainer
 from rlm_kernel_mcp.kernel.fork_server import ForkServer, default_python
 from rlm_kernel_mcp.kernel.kernelspec import kernelspec_dir
 from rlm_kernel_mcp.kernel.process import EXIT_UNKNOWN, KernelProcess
@@ -103,6 +105,7 @@ class KernelStarter:
         )
         self._fork_server: ForkServer | None = None
         self._fork_lock = asyncio.Lock()
+        self._containers = Containers(settings, run_dir.path) if settings.sandbox_mode == "container" else None
 
     async def start(self) -> Kernel:
         """Start one kernel and wait until it is ready for code.
@@ -120,14 +123,16 @@ class KernelStarter:
         try:
             async with asyncio.timeout(self.policy.start_timeout_ms / 1000):
                 manager = self._manager(folders)
-                options = LaunchOptions(folders, self.policy, status, theirs, await self._ready_fork_server())
+                place = await self._container(folders)
+                fork_server = await self._ready_fork_server() if place is None else None
+                options = LaunchOptions(folders, self.policy, status, theirs, fork_server, place)
                 await manager.start_kernel(rlm_options=options)
                 provisioner = manager.provisioner
                 assert isinstance(provisioner, RlmProvisioner)
                 process = provisioner.process
                 assert isinstance(process, KernelProcess)
                 theirs.close()
-                walls = await status.wait_ready()
+                walls = self._with_container(place, await status.wait_ready())
                 client = await self._connect(manager)
         except BaseException as error:
             if process is not None:
@@ -146,6 +151,19 @@ class KernelStarter:
         # What is not read any more must not run on unseen.
         client.on_broken = lambda reason: process.kill()
         return Kernel(process, client, folders, walls, ours, process.resident_bytes())
+
+    async def _container(self, folders: KernelDir) -> KernelContainer | None:
+        """Where the next kernel runs in container mode; None in process mode, and where it fell back to that."""
+        runtime = await self._containers.ready_runtime() if self._containers is not None else None
+        if runtime is None or self._containers is None:
+            return None
+        return self._containers.place(runtime, folders, self.policy.limits)
+
+    def _with_container(self, place: KernelContainer | None, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        if place is not None:
+            return container.with_runtime(place.runtime, rows)
+        fallback = self._containers.fallback if self._containers is not None else None
+        return [fallback, *rows] if fallback is not None else rows
 
     def _manager(self, folders: KernelDir) -> Launch:
         manager = Launch(
@@ -186,10 +204,12 @@ class KernelStarter:
             return self._fork_server
 
     def close(self) -> None:
-        """Stop the fork server, and with it every kernel that is still there."""
+        """Stop the fork server, and with it every kernel that is still there; see that no container is left."""
         if self._fork_server is not None:
             self._fork_server.stop()
             self._fork_server = None
+        if self._containers is not None:
+            self._containers.close()
 
 
 def _death(code: int) -> str:

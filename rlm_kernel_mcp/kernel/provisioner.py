@@ -1,9 +1,9 @@
 """The provisioner that `kernel.json` names: whoever starts this kernelspec gets the same locked kernel.
 
 Is: environment, folders, transport and policy of one kernel, and its process. Is not: the walls, which the kernel
-raises in
-itself (`in_kernel/walls`). Above: jupyter_client's KernelManager, ours (`launch.py`) or anyone's. Below: `process.py`,
-`fork_server.py`. Source: jupyter_client provisioning API, entry point group `jupyter_client.kernel_provisioners`.
+raises in itself (`in_kernel/walls`). Above: jupyter_client's KernelManager, ours (`launch.py`) or anyone's. Below:
+`process.py`, `fork_server.py`, `container_launch.py`. Source: jupyter_client's provisioning API, entry point group
+`jupyter_client.kernel_provisioners`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.launcher import launch_kernel
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 
+from rlm_kernel_mcp.kernel.container_launch import KernelContainer
 from rlm_kernel_mcp.kernel.fork_server import ForkServer
 from rlm_kernel_mcp.kernel.process import KernelProcess, readable
 from rlm_kernel_mcp.kernel.rundir import KernelDir, RunDir
@@ -40,6 +41,8 @@ class LaunchOptions:
     descriptors: socket.socket
     """The kernel's end of the socket on which the host passes descriptors."""
     fork_server: ForkServer | None = None
+    container: KernelContainer | None = None
+    """Where the kernel runs in container mode; else in a process of this machine."""
 
 
 class RlmProvisioner(LocalProvisioner):
@@ -85,6 +88,9 @@ class RlmProvisioner(LocalProvisioner):
         env, cwd = kwargs["env"], kwargs["cwd"]
         if options is None:
             self.process = await _start_cold(cmd, env, cwd, None)
+        elif options.container is not None:
+            arguments = cmd[cmd.index("-f") :]
+            self.process = await options.container.start(arguments, env, options.status, options.descriptors)
         elif options.fork_server is not None:
             env[DESCRIPTOR_SOCKET_ENV] = "4"
             await options.fork_server.fork(cmd, env, cwd, options.status.theirs, options.descriptors)

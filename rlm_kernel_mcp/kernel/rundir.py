@@ -1,7 +1,7 @@
 """Where a server's kernels have their sockets and scratch folders.
 
 Is: one 0700 folder a server, held by a lock that dies with it, and one folder a kernel below it; the sweep of what dead
-servers left. Is not: the state folder, which outlives servers. Below: nothing.
+servers left. Is not: the state folder, which outlives servers. Below: `container_sweep.py`.
 The path is short since an ipc socket's path may have 107 bytes at most.
 """
 
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rlm_kernel_mcp.errors import KernelStartFailed
+from rlm_kernel_mcp.kernel.container_sweep import remove_left_containers
 
 LOCK_NAME = "owner.lock"
 SOCKET_PATH_BYTES_MAX = 100
@@ -114,8 +115,9 @@ def sweep(base: Path) -> list[Path]:
             continue  # not a run folder, or one that is being made or removed just now
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(path, ignore_errors=True)
-            swept.append(path)
+            if remove_left_containers(path):
+                shutil.rmtree(path, ignore_errors=True)
+                swept.append(path)
         except BlockingIOError:
             pass  # its owner lives
         finally:

@@ -88,7 +88,7 @@ class StatusSocket:
 def _raise_failure(message: dict[str, Any]) -> None:
     if message.get("status") != "failed":
         return
-    reason, remedy = str(message.get("reason", "")), message.get("remedy")
+    reason, remedy = str(message.get("reason", "")).rstrip("."), message.get("remedy")
     if message.get("wall"):
         raise SandboxUnavailable(f"The wall {message['wall']!r} cannot be raised: {reason}.", remedy or None)
     raise KernelStartFailed(f"The kernel could not start: {reason}.", remedy or None)

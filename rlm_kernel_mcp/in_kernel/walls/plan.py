@@ -95,6 +95,8 @@ class WallPlan:
     wanted: frozenset[str]
     parent_pid: int
     """The process whose end ends this one; a kernel that finds another parent was orphaned while it started."""
+    in_container: bool = False
+    """Around this process is a container that `container.look` has found to be as the host asked for."""
 
     def asks_for(self, wall: str) -> bool:
         """Whether the policy requires or wants this wall; a wall in neither list is not raised."""

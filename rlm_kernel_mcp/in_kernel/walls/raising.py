@@ -16,10 +16,10 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from rlm_kernel_mcp.in_kernel.walls import capabilities, landlock, limits, linux, namespaces, seccomp
+from rlm_kernel_mcp.in_kernel.walls import capabilities, container, landlock, limits, linux, namespaces, seccomp
 from rlm_kernel_mcp.in_kernel.walls.plan import REMEDIES, WALLS, WallFailed, WallPlan, WallStatus
 
-_CONTAINER_MODE = "Use container mode: RLM_SANDBOX_MODE=container with docker or podman."
+_ELSEWHERE = "Run the whole server inside a Linux container or virtual machine; the walls hold there."
 _UMASK = 0o077
 
 
@@ -88,14 +88,17 @@ def enter_namespaces(plan: WallPlan, announce: namespaces.Announce | None = None
         WallFailed: a required wall cannot be raised, or a step broke half-way.
     """
     if sys.platform != "linux":
-        raise WallFailed("landlock", f"{sys.platform} has none of the walls of process mode.", _CONTAINER_MODE)
+        raise WallFailed("landlock", f"{sys.platform} has none of these walls.", _ELSEWHERE)
     if not linux.is_single_threaded():
         raise WallFailed(
             "landlock", "the process has more than one thread.", "Raise the walls before any thread starts."
         )
     procfs = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     refusal = namespaces.refusal() if plan.asks_for("namespaces") else "the policy does not ask for it"
-    if refusal:
+    if refusal and plan.in_container:
+        raised = _inside_container(plan, procfs)
+        _announce_self(announce)
+    elif refusal:
         raised = _without_namespaces(plan, procfs, refusal)
         _announce_self(announce)
     else:
@@ -159,6 +162,20 @@ def _inside_namespaces(plan: WallPlan, procfs: int, announce: namespaces.Announc
     raised.note("namespaces", True, f"user ({users}), mount ({places} places in view), network, pid, ipc, uts, cgroup")
     quota = f"{plan.scratch_mb} MB and {plan.scratch_files} files on a tmpfs of its own"
     raised.note("scratch_quota", True, quota if plan.scratch_mb else "0 MB: the scratch folder is read-only")
+    return raised
+
+
+def _inside_container(plan: WallPlan, procfs: int) -> Raised:
+    """The engine's namespaces and its tmpfs in place of our own, which it does not let us make inside of them."""
+    raised = Raised(plan, limits.open_statm(procfs))
+    raised.note("namespaces", True, container.NAMESPACES)
+    quota = container.scratch_quota(plan)
+    if quota:
+        raised.scratch_writable = plan.scratch_mb > 0
+        raised.note("scratch_quota", True, quota if plan.scratch_mb else "0 MB: the scratch folder is read-only")
+    else:
+        raised.refuse("scratch_quota", "the engine bounds bytes or files only, so the scratch folder is read-only.")
+    os.chdir(plan.scratch)
     return raised
 
 

@@ -1,0 +1,111 @@
+"""A container seen from inside: whether the engine gave what the host asked for. A wall.
+
+Is: looking, before any other wall is raised, so that what is reported is what is there and not what was asked for.
+Is not: making anything: the engine did. Above: `launch.py`, `raising.py`. Below: the standard library, `plan.py`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from rlm_kernel_mcp.in_kernel.walls.plan import WallFailed, WallPlan, WallStatus
+
+MB: Final = 1 << 20
+CGROUPS: Final = Path("/sys/fs/cgroup")
+UNLIMITED_BYTES: Final = 1 << 60
+"""cgroup v1 writes a number near 2**63 where there is no limit."""
+PERIOD_US: Final = 100_000
+"""Both engines' period of `--cpus`."""
+REMEDY: Final = (
+    "Look whether the engine's own configuration overrides the options that the server gives, or set "
+    "RLM_SANDBOX_MODE=process."
+)
+NAMESPACES: Final = "the container's own: mount (read-only), network (no way out), pid, ipc"
+
+
+def look() -> WallStatus:
+    """Look at this container from inside; the row says what was found, its limits as the engine set them.
+
+    Raises:
+        WallFailed: it is not as the host asked for; says in what.
+    """
+    for promise, kept in PROMISES:
+        if not kept():
+            raise WallFailed("container", f"this container has not: {promise}", REMEDY)
+    found = [*(promise for promise, _ in PROMISES), *limits(CGROUPS)]
+    return WallStatus("container", True, ", ".join(found))
+
+
+def limits(cgroups: Path) -> tuple[str, str, str]:
+    """Limits of memory, pids and processors, in words; an engine that has no right to set one starts without it."""
+    memory = _first_number(cgroups / "memory.max", cgroups / "memory" / "memory.limit_in_bytes")
+    pids = _first_number(cgroups / "pids.max", cgroups / "pids" / "pids.max")
+    quota = _first_number(cgroups / "cpu.max", cgroups / "cpu" / "cpu.cfs_quota_us")
+    return (
+        f"{memory // MB:,} MB" if 0 < memory < UNLIMITED_BYTES else "memory limited by the kernel's own walls alone",
+        f"{pids} pids" if pids > 0 else "pids limited by the kernel's own walls alone",
+        f"processors: {quota / PERIOD_US:g}" if quota > 0 else "processors: all",
+    )
+
+
+def _first_number(*files: Path) -> int:
+    """The first word of the first file that is there, as a number; 0 for `max` or where no file is there."""
+    for file in files:
+        if file.exists():
+            word = file.read_text(encoding="ascii").split()[0]
+            return 0 if word == "max" else int(word)
+    return 0
+
+
+def scratch_quota(plan: WallPlan) -> str:
+    """What bounds the scratch folder by the engine's hand; empty unless both its bytes and its files are bounded."""
+    found = os.statvfs(plan.scratch)
+    holds = (
+        Path(plan.scratch).is_mount()
+        and found.f_blocks * found.f_frsize <= max(1, plan.scratch_mb) * MB
+        and 0 < found.f_files <= plan.scratch_files
+    )
+    return f"{plan.scratch_mb} MB and {plan.scratch_files} files on the container's tmpfs" if holds else ""
+
+
+def _status(field: str) -> str:
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        name, _, value = line.partition(":")
+        if name == field:
+            return value.strip()
+    return ""
+
+
+def _no_capabilities() -> bool:
+    return all(int(_status(field), 16) == 0 for field in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"))
+
+
+def _no_way_out() -> bool:
+    """No route but the loopback's: the kernel may have made devices that lead nowhere in every network namespace."""
+    four = Path("/proc/net/route").read_text(encoding="ascii").splitlines()[1:]
+    six_file = Path("/proc/net/ipv6_route")
+    six = six_file.read_text(encoding="ascii").splitlines() if six_file.exists() else []
+    return {line.split()[0] for line in four} | {line.split()[-1] for line in six} <= {"lo"}
+
+
+def _alone() -> bool:
+    """Its own pid namespace: at most an init of the engine's beside this process."""
+    return sum(path.name.isdigit() for path in Path("/proc").iterdir()) <= 2
+
+
+def _read_only() -> bool:
+    return bool(os.statvfs("/").f_flag & os.ST_RDONLY)
+
+
+PROMISES: Final[tuple[tuple[str, Callable[[], bool]], ...]] = (
+    ("a user that is not root", lambda: os.getuid() != 0),
+    ("a read-only root", _read_only),
+    ("no network", _no_way_out),
+    ("no capabilities", _no_capabilities),
+    ("no new privileges", lambda: _status("NoNewPrivs") == "1"),
+    ("processes of its own", _alone),
+)
+"""What `--user`, `--read-only`, `--network none`, `--cap-drop ALL` and `no-new-privileges` are to bring."""

@@ -1,0 +1,252 @@
+"""Starts kernels in containers, and sees that none is left.
+
+Is: the fallback, the hand-over of a kernel's sockets, and its process as the host sees it. Is not: what an engine is
+asked (`container.py`). Above: `launch.py`, `provisioner.py`. Below: `container_runtime.py`, `process.py`, `status.py`.
+
+A container inherits no descriptor, so the kernel takes its ends of the status and the descriptor socket over a socket
+in the mounted folder, on which the host serves exactly one connection, before any user code runs. The kernel answers
+with a pidfd of its own, by which the host sees and signals it as it does any other kernel, where the system lets it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Final
+
+from rlm_kernel_mcp.errors import SandboxUnavailable
+from rlm_kernel_mcp.kernel import container
+from rlm_kernel_mcp.kernel.container import ContainerRuntime, Mounts
+from rlm_kernel_mcp.kernel.container_runtime import END_S, SAID_CHARS, ask, find_runtime, start_undertaker
+from rlm_kernel_mcp.kernel.container_sweep import remember_runtime
+from rlm_kernel_mcp.kernel.process import EXIT_UNKNOWN, KernelProcess, readable
+from rlm_kernel_mcp.kernel.rundir import KernelDir
+from rlm_kernel_mcp.kernel.status import StatusSocket
+from rlm_kernel_mcp.policy import Limits
+from rlm_kernel_mcp.settings import Settings
+
+log = logging.getLogger(__name__)
+PATH_INSIDE: Final = "/usr/local/bin:/usr/bin:/bin"
+
+
+class Containers:
+    """The containers of one server: the engine once it is found, the fallback, the undertaker."""
+
+    def __init__(self, settings: Settings, run_dir: Path) -> None:
+        self._settings = settings
+        self._run_dir = run_dir
+        self._lock = asyncio.Lock()
+        self._runtime: ContainerRuntime | None = None
+        self._undertaker: subprocess.Popen[bytes] | None = None
+        self.fallback: dict[str, Any] | None = None
+        """The row of `walls` that says why kernels are not in containers, once that is settled."""
+
+    async def ready_runtime(self) -> ContainerRuntime | None:
+        """The engine; None where the user allowed process walls instead and they are all there is.
+
+        Raises:
+            SandboxUnavailable: with the command that mends it.
+        """
+        async with self._lock:
+            if self._runtime is None and self.fallback is None:
+                try:
+                    self._runtime = await find_runtime(self._settings)
+                except SandboxUnavailable as why:
+                    if self._settings.sandbox_fallback != "process":
+                        raise
+                    self.fallback = container.fallback_row(why)
+                    log.warning("RLM_SANDBOX_FALLBACK=process is used: %s %s", why.message, why.next_step)
+                else:
+                    remember_runtime(self._run_dir, self._runtime)
+                    self._undertaker = start_undertaker(self._runtime, self._run_dir)
+            return self._runtime
+
+    def place(self, runtime: ContainerRuntime, folders: KernelDir, limits: Limits) -> KernelContainer:
+        """The container of one more kernel."""
+        return KernelContainer(runtime, self._run_dir, folders, limits)
+
+    def close(self) -> None:
+        """Let the undertaker look for what is left, and wait for it; call when every kernel is gone."""
+        if self._undertaker is not None:
+            assert self._undertaker.stdin is not None
+            self._undertaker.stdin.close()
+            try:
+                self._undertaker.wait(END_S)
+            except subprocess.TimeoutExpired:
+                log.warning("the container engine does not answer; the next server start removes what is left")
+                self._undertaker.kill()
+                self._undertaker.wait()
+            self._undertaker = None
+
+
+@dataclass(frozen=True, slots=True)
+class KernelContainer:
+    """The container of one kernel, before and while it runs."""
+
+    runtime: ContainerRuntime
+    run_dir: Path
+    folders: KernelDir
+    limits: Limits
+
+    @property
+    def name(self) -> str:
+        """Nobody else's: made of two random folder names of which one is held by this server's lock."""
+        return f"rlm-{self.run_dir.name}-{self.folders.path.name}"
+
+    @property
+    def _ends(self) -> Path:
+        """The socket of the hand-over."""
+        return self.folders.sockets / "ends"
+
+    async def start(
+        self,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        status: StatusSocket,
+        descriptors: socket.socket,
+    ) -> KernelProcess:
+        """Start the container and the kernel in it; `arguments` are the kernel's.
+
+        Raises:
+            SandboxUnavailable: the engine could not start it, or the container is not as asked for.
+            KernelStartFailed: the kernel could not start.
+        """
+        self._open_to_the_container()
+        mounts = Mounts(self.name, str(self.run_dir), str(self.folders.sockets), str(self.folders.scratch))
+        environment = {**environment, "PATH": PATH_INSIDE}
+        argv = container.run_argv(
+            self.runtime, mounts, self.limits, environment, [*arguments, "--container", str(self._ends)]
+        )
+        complaints = self.folders.path / "engine.log"
+        with complaints.open("wb") as log_file, _listening(self._ends) as listener:
+            child, ended = _client(argv, log_file)
+            try:
+                if not await self._hand_over(listener, ended, [status.theirs, descriptors]):
+                    said = complaints.read_text(encoding="utf-8", errors="replace").strip()[-SAID_CHARS:]
+                    log.error("%s could not start a container: %s", self.runtime.name, said)
+                    raise container.run_failed(self.runtime, child.wait())
+                status.close_theirs()
+                _, pidfd = await status.wait_pid()
+            except BaseException:
+                await asyncio.shield(self._end(child, ended))
+                status.close()
+                raise
+        return ContainerProcess(self, pidfd, child, ended, status)
+
+    def _open_to_the_container(self) -> None:
+        """Let the container's user in: the folders above are this user's alone, so nobody else gets here."""
+        self.folders.sockets.chmod(0o1777)
+        for path in (self.folders.connection_file, self.folders.policy_file):
+            path.chmod(0o644)
+
+    async def _hand_over(self, listener: socket.socket, ended: int, ends: Sequence[socket.socket]) -> bool:
+        """Serve the one connection; false if the container ended first."""
+        loop = asyncio.get_running_loop()
+        connected = asyncio.ensure_future(loop.sock_accept(listener))
+        gone = asyncio.ensure_future(readable(ended))
+        try:
+            await asyncio.wait({connected, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not connected.done():
+                return False
+            with connected.result()[0] as channel:
+                socket.send_fds(channel, [b"e"], [end.fileno() for end in ends])
+            return True
+        finally:
+            connected.cancel()
+            gone.cancel()
+
+    async def _end(self, child: subprocess.Popen[bytes], ended: int) -> int:
+        """End the engine's client and the container, whatever state they are in; returns the client's exit status."""
+        child.kill()
+        await readable(ended)
+        os.close(ended)
+        await self.remove()
+        return child.wait()
+
+    async def remove(self) -> None:
+        """End the container and remove it."""
+        await ask(container.remove_argv(self.runtime.name, self.runtime.program, [self.name]))
+
+    async def reap(self, child: subprocess.Popen[bytes], ended: int) -> int:
+        """After the kernel's death: see the container gone; the exit code is its client's."""
+        try:
+            async with asyncio.timeout(END_S):
+                await readable(ended)
+        except TimeoutError:
+            log.warning("container %s outlived its kernel by %.0f s", self.name, END_S)
+            return await self._end(child, ended)
+        os.close(ended)
+        code = child.wait()
+        if code < 0:  # its client was killed, so nobody may have removed it
+            await self.remove()
+            return EXIT_UNKNOWN
+        return code
+
+
+class ContainerProcess(KernelProcess):
+    """A kernel in a container. Where this user may not signal it, the engine does."""
+
+    def __init__(
+        self, place: KernelContainer, pidfd: int, child: subprocess.Popen[bytes], ended: int, status: StatusSocket
+    ) -> None:
+        async def reap() -> int:
+            status.close()
+            return await place.reap(child, ended)
+
+        super().__init__(pid_of(pidfd), pidfd, reap)
+        self._place = place
+        self._asked: set[asyncio.Task[None]] = set()
+
+    def send_signal(self, signum: int) -> None:
+        """Signal the kernel; nothing happens once it is gone."""
+        try:
+            super().send_signal(signum)
+        except PermissionError:
+            task = asyncio.get_running_loop().create_task(self._signal_by_engine(signum))
+            self._asked.add(task)
+            task.add_done_callback(self._asked.discard)
+
+    async def _signal_by_engine(self, signum: int) -> None:
+        if signum == signal.SIGKILL:
+            await self._place.remove()
+        else:
+            runtime = self._place.runtime
+            await ask(container.signal_argv(runtime, self._place.name, signal.Signals(signum).name.removeprefix("SIG")))
+
+
+def pid_of(pidfd: int) -> int:
+    """The number of a pidfd's process as this process's pid namespace has it; 0 where it is not to be seen there."""
+    for line in Path(f"/proc/self/fdinfo/{pidfd}").read_text(encoding="ascii").splitlines():
+        name, _, value = line.partition(":")
+        if name == "Pid":
+            return max(0, int(value))
+    return 0
+
+
+def _client(argv: Sequence[str], complaints: IO[bytes]) -> tuple[subprocess.Popen[bytes], int]:
+    """The engine's client, which lives as long as the container, and a pidfd of it."""
+    child = subprocess.Popen(
+        argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=complaints, start_new_session=True
+    )
+    return child, os.pidfd_open(child.pid)
+
+
+@contextlib.contextmanager
+def _listening(path: Path) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.setblocking(False)
+        listener.bind(str(path))
+        path.chmod(0o666)
+        listener.listen(1)
+        try:
+            yield listener
+        finally:
+            path.unlink(missing_ok=True)
