@@ -7,6 +7,7 @@ Above: `app.py`, `kernel.py`. Below: nothing.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -61,6 +62,16 @@ class BudgetedOutStream(OutStream):
         if string:
             super().write(string)
         return size
+
+    def flush(self) -> None:
+        """Send what was printed, and return when it is sent: what runs next may never let that thread run again."""
+        super().flush()
+        thread = self.pub_thread.thread if self.pub_thread is not None else None
+        if thread is not None and thread.is_alive() and thread.ident != threading.get_ident():
+            # ipykernel's flush hands the messages to a later turn of the thread, and waits for this turn alone.
+            sent = threading.Event()
+            self.pub_thread.schedule(sent.set)
+            sent.wait(self.flush_timeout)
 
     def _allot(self) -> None:
         self._tail_limit = min(self.tail_chars, self.budget_chars // 2)
