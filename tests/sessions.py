@@ -25,11 +25,19 @@ AMPLE: Final = Limits(max_steps=10_000, max_runtime_ms=3_600_000, budget_limit=1
 
 
 @asynccontextmanager
-async def open_registry(state_dir: Path, **variables: str) -> AsyncIterator[Registry]:
-    """A registry whose settings are the defaults and these variables; closed at the end, whatever state it is in."""
+async def open_registry(
+    state_dir: Path, *, interrupt_grace_ms: int | None = None, **variables: str
+) -> AsyncIterator[Registry]:
+    """A registry whose settings are the defaults and these variables; closed at the end, whatever state it is in.
+
+    `interrupt_grace_ms`: another one than the shipped policy's, for tests that wait for it to pass.
+    """
     settings = load_settings({"RLM_STATE_DIR": str(state_dir), **variables})
     async with asyncio.timeout(WAIT_S):
         registry = await Registry.open(settings)
+    if interrupt_grace_ms is not None:
+        policy = registry._starter.policy
+        registry._starter.policy = policy.model_copy(update={"interrupt_grace_ms": interrupt_grace_ms})
     try:
         yield registry
     finally:
@@ -85,7 +93,7 @@ class Driven:
         async with asyncio.timeout(WAIT_S):
             while True:
                 step = self.session._running
-                if step is None or (step.execution is not None and text in step.execution.reply.stdout.text()):
+                if step is not None and step.execution is not None and text in step.execution.reply.stdout.text():
                     return
                 await asyncio.sleep(0)
 

@@ -1,20 +1,16 @@
 """The kernel of one session: `execute_request` and what surrounds it.
 
 Is: ipykernel's kernel with a step's beginning and end (output budget, changed names, interrupt that cannot eat
-the reply). Is not: a wall. Above: `app.py`. Below: `shell.py`, `control.py`, `output.py`, `changes.py`.
-Source: Jupyter messaging 5.5, Execute; ipykernel#881 for the interrupt of a top-level `await`.
+the reply). Is not: a wall. Above: `app.py`. Below: `shell.py`, `control.py`, `output.py`, `interrupts.py`.
+Source: Jupyter messaging 5.5, Execute.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 import sys
-import threading
-from collections.abc import Iterator
-from types import FrameType
 from typing import Any
 
 from ipykernel.ipkernel import IPythonKernel
@@ -23,6 +19,7 @@ from traitlets import Type
 from rlm_kernel_mcp.in_kernel.changes import bound_names, identities
 from rlm_kernel_mcp.in_kernel.control import ControlRequests
 from rlm_kernel_mcp.in_kernel.history import CellHistory
+from rlm_kernel_mcp.in_kernel.interrupts import Interrupts
 from rlm_kernel_mcp.in_kernel.output import BudgetedOutStream
 from rlm_kernel_mcp.in_kernel.shell import RlmShell
 from rlm_kernel_mcp.in_kernel.tracebacks import StepCompiler
@@ -32,10 +29,6 @@ from rlm_kernel_mcp.wire import REPLY_KEY
 
 UPDATED_NAMES_MAX = 500
 NAME_CHARS_MAX = 200
-
-
-class StepInterrupted(KeyboardInterrupt):
-    """Stands in for the `CancelledError` that an interrupted top-level `await` ends with."""
 
 
 class RlmKernel(ControlRequests, IPythonKernel):
@@ -54,6 +47,16 @@ class RlmKernel(ControlRequests, IPythonKernel):
         """As ipykernel's."""
         super().__init__(**traits)
         self.cells = CellHistory()
+        self.interrupts = Interrupts(self.shell.user_ns)
+        self.shell.interrupts = self.interrupts
+
+    def pre_handler_hook(self) -> None:
+        """Before each shell request: what it runs can be interrupted."""
+        self.interrupts.arm()
+
+    def post_handler_hook(self) -> None:
+        """After each shell request."""
+        self.interrupts.disarm()
 
     def init_metadata(self, parent: dict[str, Any]) -> dict[str, Any]:
         """No ipyparallel fields."""
@@ -100,6 +103,7 @@ class RlmKernel(ControlRequests, IPythonKernel):
     ) -> dict[str, Any]:
         """Run a step's code; the reply says how it ended, what it bound and what output was dropped."""
         del cell_meta, cell_id, allow_stdin, user_expressions
+        self.interrupts.disarm()
         shell = self.shell
         before = identities(shell.user_ns)
         streams = [stream for stream in (sys.stdout, sys.stderr) if isinstance(stream, BudgetedOutStream)]
@@ -128,8 +132,9 @@ class RlmKernel(ControlRequests, IPythonKernel):
     async def _run(self, code: str, silent: bool, store_history: bool) -> bool:
         """Run the code to its end; true if it raised nothing. From here on an interrupt must not eat the reply."""
         shell = self.shell
-        self.in_step = True
         soft_memory(True)
+        self.in_step = True
+        self.interrupts.arm()
         try:
             transformed = shell.transform_cell(code)
             if shell.should_run_async(code, transformed_cell=transformed):
@@ -137,15 +142,15 @@ class RlmKernel(ControlRequests, IPythonKernel):
             else:
                 result = shell.run_cell(code, store_history=store_history, silent=silent)
             return bool(result is not None and result.success and shell.last_error is None)
-        except (KeyboardInterrupt, MemoryError, SyntaxError) as error:
+        except (KeyboardInterrupt, MemoryError, SyntaxError, asyncio.CancelledError) as error:
             # The interrupt or the limit hit outside the code itself: between IPython's own lines, or in its
             # transformers.
+            self.in_step = self.interrupts.armed = False
             shell.publish_error(type(error), error, error.__traceback__)
             return False
         finally:
-            self.in_step = False
-            if threading.current_thread() is threading.main_thread():
-                signal.signal(signal.SIGINT, signal.SIG_IGN)
+            self.in_step = self.interrupts.armed = False
+            self.interrupts.disarm()
             soft_memory(False)
 
     async def _run_async(self, code: str, transformed: str, silent: bool, store_history: bool) -> Any:
@@ -153,32 +158,11 @@ class RlmKernel(ControlRequests, IPythonKernel):
             code, store_history=store_history, silent=silent, transformed_cell=transformed, preprocessing_exc_tuple=None
         )
         future = asyncio.ensure_future(run)
-        with self._cancel_on_sigint(future):
-            try:
-                result = await future
-            except asyncio.CancelledError:
-                raise StepInterrupted("interrupted in an await") from None
-            finally:
-                self.shell.events.trigger("post_execute")
-        if result is not None and isinstance(result.error_in_exec, asyncio.CancelledError):
-            self.shell.last_error = (
-                "KeyboardInterrupt",
-                "interrupted in an await",
-                (self.shell.last_error or ("", "", []))[2],
-            )
-        return result
-
-    @contextlib.contextmanager
-    def _cancel_on_sigint(self, future: asyncio.Future[Any]) -> Iterator[None]:
-        """Cancel the step's future on SIGINT, and wake the loop for it (the stock handler does not: ipykernel#881)."""
-        loop = asyncio.get_running_loop()
-
-        def cancel(signum: int, frame: FrameType | None) -> None:
-            del signum, frame
-            loop.call_soon_threadsafe(future.cancel)
-
-        previous = signal.signal(signal.SIGINT, cancel)
         try:
-            yield
+            self.interrupts.arm(future)
+            return await future
+        except KeyboardInterrupt:
+            future.cancel()
+            raise
         finally:
-            signal.signal(signal.SIGINT, previous)
+            self.shell.events.trigger("post_execute")

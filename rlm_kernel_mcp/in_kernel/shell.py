@@ -7,6 +7,7 @@ Above: `kernel.py`. Below: `tracebacks.py`, `output.py`.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from ipykernel.zmqshell import ZMQInteractiveShell
 from traitlets.config import Config
 
 from rlm_kernel_mcp.in_kernel.display import install_display_limits
+from rlm_kernel_mcp.in_kernel.interrupts import Interrupts
 from rlm_kernel_mcp.in_kernel.tracebacks import format_exception
 
 
@@ -42,6 +44,8 @@ class RlmShell(ZMQInteractiveShell):
 
     last_error: tuple[str, str, list[str]] | None = None
     """(ename, evalue, traceback lines) of the running step's exception, if one was shown."""
+    interrupts: Interrupts
+    """The kernel's; set by it."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -87,6 +91,8 @@ class RlmShell(ZMQInteractiveShell):
 
     def publish_error(self, etype: type[BaseException], evalue: BaseException, traceback: TracebackType | None) -> None:
         """Send the `error` message of the running request and keep its parts for the reply."""
+        if issubclass(etype, asyncio.CancelledError) and self.interrupts.hit:
+            etype, evalue = KeyboardInterrupt, KeyboardInterrupt("interrupted in an await")
         self.last_error = ename, text, lines = format_exception(etype, evalue, traceback)
         hook: Any = self.displayhook
         topic = hook.topic.replace(b"execute_result", b"error") if hook.topic else None

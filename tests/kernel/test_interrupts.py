@@ -1,0 +1,189 @@
+"""Steps that do not end by themselves: the deadline, `rlm_interrupt`, and what is left of the session after them."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+
+import pytest
+
+from rlm_kernel_mcp.session.registry import Registry
+from tests.sessions import Driven, open_registry
+
+pytestmark = pytest.mark.anyio
+
+DEADLINE_MS = 200
+BODY = "n = 0\nwhile True: n += 1"
+
+OBEDIENT = {
+    "a python loop": BODY,
+    "a sleep": "import time\ntime.sleep(3600)",
+    "an await": "import asyncio\nawait asyncio.sleep(3600)",
+    "an async function that blocks": "async def f():\n    n = 0\n    while True: n += 1\nawait f()",
+    "an await within a group": "import asyncio as a\nasync with a.TaskGroup() as g: g.create_task(a.sleep(3600))",
+    "a lock that is held": "import threading\nlock = threading.Lock()\nlock.acquire()\nlock.acquire()",
+    "a join": "import threading\nt = threading.Thread(target=threading.Event().wait, daemon=True)\nt.start()\nt.join()",
+    "a regular expression": "import re\nre.match(r'(a+)+$', 'a' * 40 + 'b')",
+    "a giant power": "x = 10 ** 6\nx = x ** x",
+    "a KeyboardInterrupt swallowed once": (
+        f"try:\n    n = 0\n    while True: n += 1\nexcept KeyboardInterrupt: print('swallowed')\n{BODY}"
+    ),
+    "a finally that loops": "try:\n    n = 0\n    while True: n += 1\nfinally:\n    while True: n += 1",
+}
+"""What SIGINT ends, once or twice."""
+
+READY = "print('begun', flush=True)"
+"""Where a step is ready for what it is about."""
+
+
+def endlessly(*lines: str, swallowed: str = "BaseException") -> str:
+    """A loop that swallows what is raised in it."""
+    body = "".join(f"        {line}\n" for line in (READY, *lines))
+    return f"while True:\n    try:\n{body}    except {swallowed}: pass"
+
+
+# `n = 0` is there for CPython 3.11, which counts a loop's jump to the line before it.
+STUBBORN = {
+    "KeyboardInterrupt swallowed for ever": endlessly("n = 0", "while True: n += 1", swallowed="KeyboardInterrupt"),
+    "everything swallowed for ever": endlessly("n = 0", "while True: n += 1"),
+    "a cancellation swallowed for ever": f"import asyncio\n{endlessly('await asyncio.sleep(3600)')}",
+    "one call of C code": endlessly("sum(range(10 ** 12))"),
+    "C code that never looks up": f"from itertools import repeat\n{endlessly('1 in repeat(0)')}",
+}
+"""What only SIGKILL ends."""
+
+HOSTILE = {
+    "SIGINT ignored": f"import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n{READY}\n{BODY}",
+    "every signal ignored": (
+        "import signal\n"
+        "for number in signal.valid_signals():\n"
+        "    try: signal.signal(number, signal.SIG_IGN)\n"
+        f"    except (OSError, ValueError): pass\n{READY}\n{BODY}"
+    ),
+    "a handler that does nothing": f"import signal\nsignal.signal(signal.SIGINT, lambda *_: None)\n{READY}\n{BODY}",
+    "handlers taken from C": (
+        "import ctypes\n"
+        "for number in range(1, 32): ctypes.CDLL(None).signal(number, ctypes.c_void_p(1))\n"
+        f"{READY}\n{BODY}"
+    ),
+}
+"""The same, by means that the allowlist does not give."""
+
+
+@pytest.mark.parametrize("code", OBEDIENT.values(), ids=OBEDIENT.keys())
+async def test_an_interrupted_step_ends_and_the_kernel_lives_on(shared: Driven, code: str) -> None:
+    """What was bound before stays, also what the step bound, and the next step runs."""
+    await shared.ok("kept = 'before'")
+    process = shared.kernel.process
+    await shared.begin(f"kept = 'within'\n{READY}\n{code}")
+    await shared.until_printed("begun")
+    report = await shared.interrupt()
+    assert report.status == "interrupted"
+    assert report.error is not None
+    assert report.error.ename == "KeyboardInterrupt"
+    assert report.lost is None
+    assert report.stdout.startswith("begun\n")
+    assert "kept" in [variable.name for variable in report.updated_vars_summary]
+    assert (await shared.ok("kept")).result == "'within'"
+    assert shared.kernel.process is process
+
+
+async def test_a_step_past_its_deadline_is_interrupted(shared: Driven) -> None:
+    """The step is reported as timed out, with the session's limits untouched."""
+    report = await shared.run(BODY, timeout_ms=DEADLINE_MS)
+    assert (report.status, report.guardrail_stop, report.lost) == ("timeout", None, None)
+    assert report.duration_ms >= DEADLINE_MS
+    assert (await shared.ok("n > 0")).result == "True"
+
+
+@pytest.fixture(scope="module")
+async def hasty_registry(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Registry]:
+    """A registry that does not wait long for a step that will not obey anyway."""
+    state = tmp_path_factory.mktemp("state")
+    async with open_registry(state, interrupt_grace_ms=200, RLM_IMPORT_POLICY="any") as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("code", (STUBBORN | HOSTILE).values(), ids=(STUBBORN | HOSTILE).keys())
+async def test_a_step_that_ignores_the_interrupt_is_killed_and_says_so(hasty_registry: Registry, code: str) -> None:
+    """The session goes on with a fresh kernel that has the context; the reply says what happened to the rest."""
+    session = await Driven.open(hasty_registry, "the context")
+    await session.ok("kept = 1")
+    pid = session.kernel.process.pid
+    await session.begin(code)
+    await session.until_printed("begun")
+    report = await session.interrupt()
+    assert report.status == "interrupted"
+    assert report.stdout.startswith("begun\n")
+    assert report.lost is not None
+    assert "killed" in report.lost.reason
+    assert {"context", "documents", "scratch"} <= set(report.lost.restored)
+    assert "kept" in {*report.lost.restored, *dict(report.lost.lost)}
+    assert (await session.ok("context")).result == "'the context'"
+    assert session.kernel.process.pid != pid
+    rungs = [event.summary.split()[0] for event in await session.trace("summary") if event.action == "interrupt"]
+    assert rungs == ["SIGINT", "SIGINT", "SIGKILL"]
+
+
+async def test_a_stopped_kernel_does_not_stop_the_session(session: Driven) -> None:
+    """SIGSTOP from outside: the step ends at its deadline all the same."""
+    await session.begin("while True: len('')", timeout_ms=DEADLINE_MS)
+    session.kernel.process.send_signal(signal.SIGSTOP)
+    report = await session.end_of(1)
+    assert report.status == "timeout"
+    assert report.lost is not None
+    assert (await session.ok("1 + 1")).result == "2"
+
+
+async def test_threads_left_running_do_not_hold_the_step_open(session: Driven) -> None:
+    """A step ends when its code does; its threads go on, and later output of theirs is not lost."""
+    report = await session.ok(
+        "import threading\n"
+        "go, done = threading.Event(), threading.Event()\n"
+        "def work():\n"
+        "    go.wait()\n"
+        "    global worked\n"
+        "    worked = True\n"
+        "    print('from the thread')\n"
+        "    done.set()\n"
+        "threading.Thread(target=work).start()"
+    )
+    assert report.stdout == ""
+    report = await session.ok("go.set()\ndone.wait()\nworked")
+    assert report.result == "True"
+    assert report.stdout == "from the thread\n"
+
+
+async def test_rlm_interrupt_ends_the_running_step(shared: Driven) -> None:
+    """The reply is the step's own report; the waiting call gets it too."""
+    began = await shared.begin(f"{READY}\n{BODY}")
+    await shared.until_printed("begun")
+    report = await shared.interrupt()
+    assert (report.status, report.step_index, report.stdout) == ("interrupted", began.step_index, "begun\n")
+    assert (await shared.end_of(began.step_index)).status == "interrupted"
+    idle = await shared.interrupt()
+    assert idle.status == "ok"
+    assert idle.note is not None
+    assert "No step was running" in idle.note
+
+
+async def test_an_interrupt_that_comes_as_a_step_ends_harms_neither_it_nor_the_next(shared: Driven) -> None:
+    """At whatever line it lands: each step gets its reply, and none is hit by an interrupt meant for another."""
+    for turn in range(50):
+        await shared.run(f"for n in range({turn * 40}): pass", wait_ms=0)
+        report = await shared.interrupt()
+        assert report.status in ("ok", "interrupted"), report
+        assert report.lost is None
+        assert (await shared.ok(f"{turn} + 0")).result == str(turn)
+
+
+async def test_a_step_goes_on_when_the_call_that_began_it_is_cancelled(shared: Driven) -> None:
+    """A step belongs to the session and not to the call."""
+    code = "import time\nprint('begun', flush=True)\ntime.sleep(0.3)\nprint('whole')"
+    call = asyncio.create_task(shared.run(code))
+    await shared.until_printed("begun")
+    call.cancel()
+    await asyncio.wait({call})
+    report = await shared.end_of(shared.session.counters.step_index)
+    assert (report.status, report.stdout) == ("ok", "begun\nwhole\n")
