@@ -21,6 +21,15 @@ from typing import Final
 
 from rlm_kernel_mcp.errors import KernelStartFailed
 
+ENVIRONMENT: Final = {
+    "PATH": "/usr/bin:/bin",
+    "LANG": "C.UTF-8",
+    "LC_ALL": "C.UTF-8",
+    "MALLOC_ARENA_MAX": "2",  # an arena a thread would take 64 MB of address space each
+    "OPENBLAS_NUM_THREADS": "1",  # a numeric library's threads would start before the walls, which want one
+    "OMP_NUM_THREADS": "1",
+}
+"""What a kernel and the fork server have in common; nothing of the host's."""
 MODULE: Final = "rlm_kernel_mcp.in_kernel.fork_server"
 
 
@@ -46,7 +55,7 @@ class ForkServer:
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
-                env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "MALLOC_ARENA_MAX": "2"},
+                env=ENVIRONMENT,
                 cwd="/",
                 start_new_session=True,
             )

@@ -21,7 +21,7 @@ from jupyter_client.launcher import launch_kernel
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 
 from rlm_kernel_mcp.kernel.container_launch import KernelContainer
-from rlm_kernel_mcp.kernel.fork_server import ForkServer
+from rlm_kernel_mcp.kernel.fork_server import ENVIRONMENT, ForkServer
 from rlm_kernel_mcp.kernel.process import KernelProcess, readable
 from rlm_kernel_mcp.kernel.rundir import KernelDir, RunDir
 from rlm_kernel_mcp.kernel.status import StatusSocket
@@ -121,11 +121,8 @@ class RlmProvisioner(LocalProvisioner):
 def scrubbed_environment(scratch: Path) -> dict[str, str]:
     """The whole environment of a kernel: nothing of the host's but the time zone."""
     environment = {
-        "PATH": "/usr/bin:/bin",
+        **ENVIRONMENT,
         "HOME": str(scratch),
-        "LANG": "C.UTF-8",
-        "LC_ALL": "C.UTF-8",
-        "MALLOC_ARENA_MAX": "2",  # an arena a thread would take 64 MB of address space each
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
     }
     if "TZ" in os.environ:

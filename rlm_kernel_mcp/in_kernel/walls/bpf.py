@@ -73,6 +73,11 @@ def no_bit_of(argument: int, bits: int, then: Body = ALLOWED) -> Body:
     return (low_word(argument), Instruction(JUMP_ANY_BIT, bits, 0, 1), _OTHERWISE_REFUSED, *then)
 
 
+def if_any_bit_of(argument: int, bits: int, then: Body, otherwise: Body) -> Body:
+    """`then` if any of the bits is set in an argument of which only the lower word counts, else `otherwise`."""
+    return (low_word(argument), Instruction(JUMP_ANY_BIT, bits, 0, len(then)), *then, *otherwise)
+
+
 def not_all_bits_of(argument: int, bits: int, then: Body = ALLOWED) -> Body:
     """`then` if not all of the bits are set together, else refused."""
     test = (Instruction(AND, bits), Instruction(JUMP_EQUAL, bits, 0, 1))

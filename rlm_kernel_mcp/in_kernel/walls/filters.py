@@ -79,19 +79,24 @@ HARMLESS_SCHEDULERS: Final = (0, 3, 5)
 
 PROT_WRITE_AND_EXEC: Final = 6
 PROT_EXEC: Final = 4
+MAP_ANONYMOUS: Final = 0x20
 MAP_HUGETLB: Final = 0x40000
 """Huge pages come from a pool that the machine shares."""
 
 
-def kernel_filter(machine: str, stage: Stage, pid: int) -> bpf.Body:
+def kernel_filter(machine: str, stage: Stage, pid: int, *, map_libraries: bool = False) -> bpf.Body:
     """The filter of a kernel: stage A while it binds its sockets and starts its threads, stage B for user code.
 
     Args:
+        map_libraries: in stage B too, a file may be mapped executable (an extension module): never what is writable,
+            never memory without a file, and nothing is made executable afterwards.
         machine: `x86_64` or `aarch64`; KeyError for any other.
         stage: A also lets it make, bind and connect path stream sockets, map libraries, and load stage B.
         pid: the kernel's pid in its own namespace: the only process it may signal or limit.
     """
     bodies = _plain(_PLAIN) | dict.fromkeys(_NOT_THERE, bpf.NOT_THERE) | _checked(pid) | _memory(stage)
+    if stage == "B" and map_libraries:
+        bodies["mmap"] = _library_or_data()
     if stage == "A":
         bodies |= _plain(_PLAIN_IN_STAGE_A)
         bodies["socket"] = _unix_stream()
@@ -134,6 +139,11 @@ def _memory(stage: Stage) -> dict[str, bpf.Body]:
         return bpf.not_all_bits_of(2, PROT_WRITE_AND_EXEC, then) if stage == "A" else bpf.no_bit_of(2, PROT_EXEC, then)
 
     return {"mprotect": allowed(bpf.ALLOWED), "mmap": allowed(bpf.no_bit_of(3, MAP_HUGETLB))}
+
+
+def _library_or_data() -> bpf.Body:
+    library = bpf.not_all_bits_of(2, PROT_WRITE_AND_EXEC, bpf.no_bit_of(3, MAP_ANONYMOUS | MAP_HUGETLB))
+    return bpf.if_any_bit_of(2, PROT_EXEC, library, bpf.no_bit_of(3, MAP_HUGETLB))
 
 
 def _unix_stream() -> bpf.Body:

@@ -95,6 +95,8 @@ class WallPlan:
     wanted: frozenset[str]
     parent_pid: int
     """The process whose end ends this one; a kernel that finds another parent was orphaned while it started."""
+    map_libraries: bool = False
+    """Any installed module may be imported by a step, so that extension modules must be mapped after the walls rose."""
     in_container: bool = False
     """Around this process is a container that `container.look` has found to be as the host asked for."""
 
@@ -142,6 +144,7 @@ def plan_from_policy(
         required=frozenset(walls["required"]),
         wanted=frozenset(walls["wanted"]),
         parent_pid=os.getppid(),
+        map_libraries=policy["imports"]["mode"] == "any",
     )
 
 

@@ -148,7 +148,8 @@ def raise_lock_b(raised: Raised) -> None:
         except OSError as error:
             raise WallFailed("namespaces", f"{error.strerror or error}.", REMEDIES["namespaces"]) from error
     if raised.holds("seccomp"):
-        raised.attempt("seccomp", lambda: seccomp.load_stage("B", os.getpid()))
+        libraries = raised.plan.map_libraries
+        raised.attempt("seccomp", lambda: seccomp.load_stage("B", os.getpid(), map_libraries=libraries))
 
 
 def _inside_namespaces(plan: WallPlan, procfs: int, announce: namespaces.Announce | None) -> Raised:

@@ -18,7 +18,7 @@ _SET_MODE_FILTER: Final = 1
 _TSYNC: Final = 1
 
 
-def load_stage(stage: filters.Stage, pid: int) -> str:
+def load_stage(stage: filters.Stage, pid: int, *, map_libraries: bool = False) -> str:
     """Put a stage's filter on every thread of this process; no_new_privs is set.
 
     Returns:
@@ -27,7 +27,7 @@ def load_stage(stage: filters.Stage, pid: int) -> str:
     Raises:
         OSError: the machine is neither x86_64 nor aarch64, or the kernel refused.
     """
-    program = filters.kernel_filter(_machine(), stage, pid)
+    program = filters.kernel_filter(_machine(), stage, pid, map_libraries=map_libraries)
     _load(program)
     return f"allowlist of stage {stage} on every thread, {len(program)} instructions"
 

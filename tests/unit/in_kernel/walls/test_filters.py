@@ -174,3 +174,26 @@ def test_another_machine_has_no_filter() -> None:
     """Its numbers would mean other calls."""
     with pytest.raises(KeyError):
         filters.kernel_filter("riscv64", "A", PID)
+
+
+LIBRARIES = {
+    "a library": ((0, 4096, 5, 0x812, 5, 0), bpf.ALLOW),
+    "a library's data": ((0, 4096, 3, 0x812, 5, 0), bpf.ALLOW),
+    "a file that is writable and executable": ((0, 4096, 7, 2, 5, 0), bpf.REFUSE),
+    "executable memory without a file": ((0, 4096, 5, 0x22, -1, 0), bpf.REFUSE),
+    "executable memory without a file that is named one": ((0, 4096, 4, 0x22, 5, 0), bpf.REFUSE),
+    "executable huge pages": ((0, 1 << 21, 5, 0x40002, 5, 0), bpf.REFUSE),
+    "huge pages": ((0, 1 << 21, 3, 0x40022, -1, 0), bpf.REFUSE),
+}
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize(("arguments", "expected"), LIBRARIES.values(), ids=LIBRARIES)
+def test_where_any_module_may_be_imported_a_file_alone_is_mapped_executable(
+    machine: str, arguments: tuple[int, ...], expected: int
+) -> None:
+    """An extension module is mapped after the walls rose; nothing that the code wrote can be."""
+    program = filters.kernel_filter(machine, "B", PID, map_libraries=True)
+    arch, numbers = linux.audit_arch(machine), linux.syscall_numbers(machine)
+    assert answer(program, arch, numbers["mmap"], *arguments) == expected
+    assert answer(program, arch, numbers["mprotect"], ADDRESS, 4096, 5) == bpf.REFUSE

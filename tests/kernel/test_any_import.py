@@ -1,0 +1,53 @@
+"""`RLM_IMPORT_POLICY=any`: every installed module may be used, inside the same walls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.mcp.line_client import LineClient
+
+EXECUTABLE_MEMORY = """
+import mmap
+refused = []
+def attempt(name, act):
+    try:
+        act()
+    except OSError as error:
+        refused.append(name)
+attempt("anonymous", lambda: mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_EXEC))
+with open("code", "w+b") as file:
+    file.write(bytes(4096))
+    file.flush()
+    number = file.fileno()
+    attempt("a file of its own", lambda: mmap.mmap(number, 4096, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_EXEC))
+    attempt("writable too", lambda: mmap.mmap(number, 4096, mmap.MAP_PRIVATE, mmap.PROT_WRITE | mmap.PROT_EXEC))
+refused
+"""
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LineClient]:
+    """A server under that policy."""
+    client = LineClient(Path(tmp_path_factory.mktemp("any")) / "", {"RLM_IMPORT_POLICY": "any"})
+    try:
+        client.initialize()
+        yield client
+    finally:
+        client.kill()
+
+
+def test_an_extension_module_that_was_not_loaded_ahead_can_be_imported(client: LineClient) -> None:
+    """Its file is mapped after the walls rose."""
+    session = client.open_session()
+    report = client.run(session, "import sys\nassert '_lsprof' not in sys.modules\nimport _lsprof\n_lsprof.__name__")
+    assert report["result"] == "'_lsprof'"
+
+
+def test_what_code_wrote_can_still_not_be_executed(client: LineClient) -> None:
+    """Neither memory nor a file of the scratch folder."""
+    session = client.open_session()
+    report = client.run(session, EXECUTABLE_MEMORY)
+    assert report["result"] == "['anonymous', 'a file of its own', 'writable too']"
