@@ -150,7 +150,7 @@ def _serve(options: argparse.Namespace) -> int:
     settings = _settings(options)
     from rlm_kernel_mcp.server.app import run
 
-    return run(settings)
+    run(settings)
 
 
 def _install_kernelspec(options: argparse.Namespace) -> int:
