@@ -1,30 +1,35 @@
 """The kernel application: IPython's, without what opens a hole or costs a start.
 
-Is: sockets, streams and the kernel object of one session. Is not: a wall (`walls/`), though it leaves out the
-one listener and the one connection that the walls would refuse.
-Above: `launch.py`. Below: `kernel.py`.
+Is: sockets, streams and the kernel object of one session. Is not: a wall (`walls/`), though it leaves out the one
+listener and the one connection that the walls would refuse. Above: `launch.py`. Below: `kernel.py`.
 """
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import zmq
-from ipykernel.iostream import IOPubThread
 from ipykernel.kernelapp import IPKernelApp
 from IPython.core.profiledir import ProfileDir
 from traitlets import DottedObjectName, Type
 
 from rlm_kernel_mcp.in_kernel import namespace
 from rlm_kernel_mcp.in_kernel.imports import install_import_policy
+from rlm_kernel_mcp.in_kernel.iopub import SparingIOPubThread
 from rlm_kernel_mcp.in_kernel.kernel import RlmKernel
 from rlm_kernel_mcp.in_kernel.magics import install_magic_policy
 from rlm_kernel_mcp.in_kernel.output import BudgetedOutStream
 from rlm_kernel_mcp.in_kernel.pickling import use_namespace
 from rlm_kernel_mcp.in_kernel.shell import shell_config
 from rlm_kernel_mcp.in_kernel.snapshot import Snapshots
+
+SWITCH_INTERVAL_S: Final = 0.0001
+"""Longest wait for the interpreter lock. Reading a variable in the middle of a running loop takes some of them, which
+at CPython's 5 ms would be 16 ms. Code that runs in one thread does not notice."""
 
 
 class NoProfileDir(ProfileDir):
@@ -75,9 +80,15 @@ class RlmKernelApp(IPKernelApp):
         """No start-up files."""
 
     def init_control(self, context: zmq.Context[Any]) -> None:
-        """Bind the control channel; the debugger's connection to the kernel itself is the only connect: drop it."""
+        """Bind the control channel, without the debugger's connection to the kernel itself, the only one it makes.
+
+        The main thread reads the shell channel: ipykernel's thread for it serves subshells, which a session has not,
+        and costs each step four changes of thread.
+        """
         super().init_control(context)
         self.debug_shell_socket.close(0)
+        self.shell_channel_thread.io_loop.close()
+        self.shell_channel_thread = None
 
     def init_iopub(self, context: zmq.Context[Any]) -> None:
         """Bind iopub without the TCP listener that ipykernel opens for forked children's output, ipc or not."""
@@ -85,7 +96,7 @@ class RlmKernelApp(IPKernelApp):
         self.iopub_socket.linger = 1000
         self.iopub_port = self._bind_socket(self.iopub_socket, self.iopub_port)
         self.configure_tornado_logger()
-        self.iopub_thread = IOPubThread(self.iopub_socket, pipe=False, session=self.session)
+        self.iopub_thread = SparingIOPubThread(self.iopub_socket, pipe=False, session=self.session)
         self.iopub_thread.start()
         self.iopub_socket = self.iopub_thread.background_socket
 
@@ -110,6 +121,9 @@ def make_app(connection_file: Path, policy: dict[str, Any], scratch: Path) -> Rl
     app.connection_file = str(connection_file)
     app.ipython_dir = os.fspath(scratch)
     app.initialize([])
+    # traitlets sets DEBUG and lets the log's output filter: four records a step for nobody.
+    app.log.setLevel(logging.WARNING)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     kernel = app.kernel
     kernel.policy = policy
     kernel.scratch = str(scratch)

@@ -41,7 +41,7 @@ def bound_names(code: str | ast.Module, before: Mapping[str, int], user_ns: Mapp
     return [
         name
         for name, value in dict(user_ns).items()
-        if not is_hidden(name) and (name in surely or before.get(name) != id(value))
+        if (name in surely or before.get(name) != id(value)) and not is_hidden(name)
     ]
 
 

@@ -164,6 +164,13 @@ class BoundedDisplayHook(ZMQShellDisplayHook):
         if "_" not in names or names["_"] is self._:
             self._ = names["_"] = result
 
+    def finish_displayhook(self) -> None:
+        """Send the value; the end of the step follows at once, and the two go together."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        with self.pub_socket.io_thread.hold():
+            super().finish_displayhook()
+
     def log_output(self, format_dict: Mapping[str, Any]) -> None:
         """IPython would keep every text that was ever shown."""
 

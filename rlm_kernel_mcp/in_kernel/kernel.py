@@ -58,6 +58,11 @@ class RlmKernel(ControlRequests, IPythonKernel):
         """After each shell request."""
         self.interrupts.disarm()
 
+    def _publish_status(self, status: str, channel: str, parent: Any = None) -> None:
+        """Send the status; `busy` goes with what the request says next, the echo of a step's code or `idle`."""
+        with self.iopub_thread.hold() if status == "busy" else contextlib.nullcontext():
+            super()._publish_status(status, channel, parent)
+
     def init_metadata(self, parent: dict[str, Any]) -> dict[str, Any]:
         """No ipyparallel fields."""
         del parent

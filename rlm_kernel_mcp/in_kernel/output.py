@@ -32,6 +32,8 @@ class BudgetedOutStream(OutStream):
         """Takes what ipykernel gives to its own stream."""
         super().__init__(*args, **kwargs)
         self._tail: list[str] = []
+        self._sending = False
+        """Whether text may have left the buffer and not be scheduled yet."""
         self._tail_held = self._past_head = 0
         self._tail_limit = self._head_limit = self._head_left = 0
         self._allot()
@@ -45,6 +47,11 @@ class BudgetedOutStream(OutStream):
     def finish_step(self) -> int:
         """Send the tail; returns how many characters of the step were dropped."""
         return self._send_tail()
+
+    def flush(self) -> None:
+        """Send what is buffered. With nothing buffered or under way there is nothing to wait for."""
+        if self._buffers or self._sending:
+            super().flush()
 
     def write(self, string: str) -> int:
         """Print within the budget; as `io.TextIOBase.write`."""
@@ -97,6 +104,14 @@ class BudgetedOutStream(OutStream):
         if tail:
             super().write(tail)
         return dropped
+
+    def _flush(self) -> None:
+        """In the iopub thread: hand on what is buffered."""
+        self._sending = True
+        try:
+            super()._flush()
+        finally:
+            self._sending = False
 
     def _flush_buffers(self) -> Iterator[tuple[dict[str, Any], str]]:
         """The buffered texts by parent header, in pieces that fit one message."""

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from ipykernel.zmqshell import ZMQInteractiveShell
+from IPython.core.history import HistoryManager
 from traitlets.config import Config
 
 from rlm_kernel_mcp.in_kernel.display import install_display_limits
@@ -39,6 +40,20 @@ def shell_config() -> Config:
     return config
 
 
+class SessionHistory(HistoryManager):
+    """The cells of a session, in memory."""
+
+    shell: Any
+
+    def store_inputs(self, line_num: int, source: str, source_raw: str | None = None) -> None:
+        """Keep a cell as `In` and `_i`. IPython would bind one more name a step, `_i1`, `_i2`, ..., for good."""
+        del line_num
+        self.input_hist_parsed.append(source.rstrip("\n"))
+        self.input_hist_raw.append((source if source_raw is None else source_raw).rstrip("\n"))
+        self._iii, self._ii, self._i, self._i00 = self._ii, self._i, self._i00, self.input_hist_raw[-1]
+        self.shell.user_ns.update(_i=self._i, _ii=self._ii, _iii=self._iii)
+
+
 class RlmShell(ZMQInteractiveShell):
     """IPython's shell for one session."""
 
@@ -46,6 +61,9 @@ class RlmShell(ZMQInteractiveShell):
     """(ename, evalue, traceback lines) of the running step's exception, if one was shown."""
     interrupts: Interrupts
     """The kernel's; set by it."""
+
+    _transformed: tuple[str, str] = ("", "")
+    """The latest cell, and what it was transformed to."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -61,6 +79,16 @@ class RlmShell(ZMQInteractiveShell):
         """IPython would format every error a second time, for its history: a second for 1,000 frames."""
         del args, kwargs
         return []
+
+    def init_history(self) -> None:
+        """A history in memory."""
+        self.history_manager = SessionHistory(shell=self, parent=self)
+
+    def transform_cell(self, raw_cell: str) -> str:
+        """The cell as Python. A step asks twice for the same one, ipykernel's way in and IPython's."""
+        if self._transformed[0] is not raw_cell:
+            self._transformed = raw_cell, super().transform_cell(raw_cell)
+        return self._transformed[1]
 
     def init_environment(self) -> None:
         """The environment is the host's choice; IPython's colour variables are not wanted."""
