@@ -1,8 +1,8 @@
 """What a session must hold, kept beside it by the one who drives it.
 
 Is: the names that the scripted workload binds and their values after each acknowledged step. Is not: a look into the
-server.
-A name may be wrong only where a reply said so: it stands in `lost`, or is said to be as it was after an older step.
+server. A name may be wrong only where a reply said so: it stands in `lost`, or is said to be as it was after an older
+step.
 """
 
 from __future__ import annotations

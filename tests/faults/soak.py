@@ -1,11 +1,8 @@
-"""Faults at random points of a scripted workload, and the invariants after each. `bin/soak N [--seed S]` runs N of
-them.
+"""Faults at random points of a scripted workload, and the invariants after each: `bin/soak N [--seed S]`.
 
 The workload drives one server over its real stdio; a fault hits it, its kernel, its fork server, its disk or its pipes
-at a random
-moment. After each: every reply is well-formed, every acknowledged step stands in the store with its status, no value
-is wrong that
-no reply said was lost, and no process is left.
+at a random moment. After each: every reply is well-formed, every acknowledged step stands in the store with its status,
+no value is wrong that no reply said was lost, and no process is left.
 """
 
 from __future__ import annotations

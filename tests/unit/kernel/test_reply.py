@@ -83,7 +83,19 @@ _json = st.recursive(
 )
 _types = ["stream", "execute_input", "execute_result", "display_data", "error", "status", "execute_reply", "comm_msg"]
 _keys = st.sampled_from(
-    ["text", "name", "data", "ename", "evalue", "traceback", "status", "execution_state", "rlm", "code", "execution_count"]
+    [
+        "text",
+        "name",
+        "data",
+        "ename",
+        "evalue",
+        "traceback",
+        "status",
+        "execution_state",
+        "rlm",
+        "code",
+        "execution_count",
+    ]
 )
 
 

@@ -9,7 +9,16 @@ import pytest
 import zmq
 import zmq.asyncio
 
-from rlm_kernel_mcp.kernel.zmtp import COMMAND, FRAMES_MAX, GREETING, LONG, MORE, Connection, FrameReader, ProtocolBroken
+from rlm_kernel_mcp.kernel.zmtp import (
+    COMMAND,
+    FRAMES_MAX,
+    GREETING,
+    LONG,
+    MORE,
+    Connection,
+    FrameReader,
+    ProtocolBroken,
+)
 
 pytestmark = pytest.mark.anyio
 LIMIT = 1 << 20

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from rlm_kernel_mcp.session.cutting import cut_text, safe_prefix, safe_text, share
 
-ACTING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\U000e0000-\U000e007f]")
+ACTING = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\U000e0000-\U000e007f]"
+)
 anything = st.text(st.characters(codec=None, exclude_categories=()), max_size=2_000)
 
 
