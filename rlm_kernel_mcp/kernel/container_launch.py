@@ -223,12 +223,15 @@ class ContainerProcess(KernelProcess):
 
 
 def pid_of(pidfd: int) -> int:
-    """The number of a pidfd's process as this process's pid namespace has it; 0 where it is not to be seen there."""
+    """The number of a pidfd's process as this process's pid namespace has it; -1 where it is not to be seen there.
+
+    Never 0, which would be this process to prlimit(2).
+    """
     for line in Path(f"/proc/self/fdinfo/{pidfd}").read_text(encoding="ascii").splitlines():
         name, _, value = line.partition(":")
         if name == "Pid":
-            return max(0, int(value))
-    return 0
+            return int(value) or -1
+    return -1
 
 
 def _client(argv: Sequence[str], complaints: IO[bytes]) -> tuple[subprocess.Popen[bytes], int]:

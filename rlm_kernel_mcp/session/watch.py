@@ -1,8 +1,7 @@
 """Measures a kernel from outside: memory while a step runs, processor time by step and between steps.
 
 Is: the limits that do not rest on what a kernel says of itself. Is not: the wall: the address-space limit in the
-kernel is, and
-this acts before and after it. Above: `step.py`, `session.py`. Below: `kernel/process.py`.
+kernel is, and this acts before and after it. Above: `step.py`, `session.py`. Below: `kernel/process.py`.
 """
 
 from __future__ import annotations
@@ -18,6 +17,8 @@ from rlm_kernel_mcp.policy import Limits
 SAMPLE_S: Final = 0.05
 HARD_SHARE: Final = 1.25
 """A kernel that passes its memory limit by this factor, after it was told, is killed."""
+CPU_AGAIN_MS: Final = 1_000
+"""A step that goes on past its processor time is told again this often, as the limit itself would."""
 MB: Final = 1 << 20
 
 
@@ -28,6 +29,8 @@ class ResourceWatch:
         self._kernel = kernel
         self._process = process = kernel.process
         self._limits = limits
+        self._cpu_end_ms: int | None = None
+        """Where the system does not let us move the kernel's own limit: the processor time at which the step is told."""
         self._soft_bytes = kernel.base_bytes + limits.memory_mb * MB
         self._hard_bytes = kernel.base_bytes + int(limits.memory_mb * MB * HARD_SHARE)
         # Data of an earlier step may already lie above the soft limit: the step that frees it must be able to run.
@@ -42,8 +45,11 @@ class ResourceWatch:
             if hard != resource.RLIM_INFINITY:
                 soft = min(soft, hard)
             resource.prlimit(self._process.pid, resource.RLIMIT_CPU, (soft, hard))
-        except (ProcessLookupError, PermissionError):
-            return  # it is gone (the execution says so), or a container's: its engine limits the processor
+        except ProcessLookupError:
+            return  # it is gone; the execution says so
+        except PermissionError:
+            # Another user's, in a container: the watch sends what the limit would.
+            self._cpu_end_ms = self._process.cpu_ms() + self._limits.step_cpu_s * 1000
 
     async def run(self) -> None:
         """Sample until cancelled: first a signal that the kernel turns into MemoryError, then SIGKILL."""
@@ -57,3 +63,6 @@ class ResourceWatch:
             if resident > self._soft_bytes and not self._told:
                 self._told = True
                 self._process.send_signal(signal.SIGUSR1)
+            if self._cpu_end_ms is not None and self._process.cpu_ms() > self._cpu_end_ms:
+                self._cpu_end_ms += CPU_AGAIN_MS
+                self._process.send_signal(signal.SIGXCPU)

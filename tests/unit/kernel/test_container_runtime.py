@@ -1,0 +1,190 @@
+"""A container engine is probed before it is used, and what is missing is told apart. The engines are false ones."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from rlm_kernel_mcp.errors import SandboxUnavailable
+from rlm_kernel_mcp.kernel import container_runtime
+from rlm_kernel_mcp.kernel.container import CODE_LABEL, ContainerRuntime, kernel_code
+from rlm_kernel_mcp.kernel.container_launch import Containers, pid_of
+from rlm_kernel_mcp.kernel.container_sweep import remember_runtime, remove_left_containers
+from rlm_kernel_mcp.settings import Settings, load_settings
+
+pytestmark = pytest.mark.anyio
+
+
+class FalseEngine:
+    """A podman of a few shell lines that answers as told and writes down what it was asked."""
+
+    def __init__(self, folder: Path) -> None:
+        self.program = folder / "podman"
+        self.record = folder / "asked"
+        self.answers: dict[str, tuple[int, str]] = {
+            "version": (0, "9.9"),
+            "image": (0, "null"),
+            "ps": (0, ""),
+            "rm": (0, ""),
+        }
+
+    def write(self) -> None:
+        lines = ["#!/bin/sh", f'printf "%s\\n" "$*" >>{self.record}']
+        for command, (status, text) in self.answers.items():
+            lines.append(f"[ \"$1\" = {command} ] && {{ printf '%s\\n' '{text}'; exit {status}; }}")
+        self.program.write_text("\n".join([*lines, "exit 99"]))
+        self.program.chmod(0o755)
+
+    def asked(self) -> list[str]:
+        return self.record.read_text().splitlines() if self.record.exists() else []
+
+
+@pytest.fixture
+def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FalseEngine:
+    """A false podman, alone on the PATH once it is written."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    return FalseEngine(tmp_path)
+
+
+def settings(**values: str) -> Settings:
+    return load_settings({"RLM_SANDBOX_MODE": "container", "RLM_SANDBOX_CONTAINER_RUNTIME": "podman", **values})
+
+
+def labels(code: str) -> tuple[int, str]:
+    return 0, json.dumps({CODE_LABEL: code})
+
+
+async def test_an_engine_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what the user set."""
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(SandboxUnavailable, match=r"'podman'.* not on the PATH"):
+        await container_runtime.find_runtime(settings())
+
+
+async def test_an_engine_that_does_not_answer_is_not_taken_for_one_without_the_image(engine: FalseEngine) -> None:
+    """Both questions fail then; the first is what matters."""
+    engine.answers |= {"version": (1, ""), "image": (1, "")}
+    engine.write()
+    with pytest.raises(SandboxUnavailable, match="does not answer"):
+        await container_runtime.find_runtime(settings())
+
+
+async def test_an_image_that_is_not_there_is_named_with_the_command_that_builds_it(engine: FalseEngine) -> None:
+    """The very command, with the runtime that the user set."""
+    engine.answers["image"] = (1, "")
+    engine.write()
+    with pytest.raises(SandboxUnavailable, match="no image 'rlm-kernel:latest'") as refused:
+        await container_runtime.find_runtime(settings())
+    assert "`bin/build-image --runtime podman`" in refused.value.next_step
+
+
+@pytest.mark.parametrize(("answer", "words"), [(labels("0000"), "another version"), ((0, "null"), "no rlm-kernel-mcp")])
+async def test_an_image_of_other_code_is_refused(engine: FalseEngine, answer: tuple[int, str], words: str) -> None:
+    """Host and kernel must be of one version; an image of something else has no label at all."""
+    engine.answers["image"] = answer
+    engine.write()
+    with pytest.raises(SandboxUnavailable, match=words):
+        await container_runtime.find_runtime(settings())
+
+
+async def test_an_engine_that_serves_is_found_with_its_version(engine: FalseEngine) -> None:
+    """And nothing is started."""
+    engine.answers["image"] = labels(kernel_code())
+    engine.write()
+    found = await container_runtime.find_runtime(settings())
+    assert found == ContainerRuntime("podman", str(engine.program), "rlm-kernel:latest", "9.9")
+    assert {line.split()[0] for line in engine.asked()} == {"version", "image"}
+
+
+async def test_an_engine_that_was_missing_is_asked_again_for_the_next_kernel(
+    engine: FalseEngine, tmp_path: Path
+) -> None:
+    """The user mends it and goes on, without a restart of the server."""
+    containers = Containers(settings(), tmp_path)
+    with pytest.raises(SandboxUnavailable):
+        await containers.ready_runtime()
+    engine.answers["image"] = labels(kernel_code())
+    engine.write()
+    assert (await containers.ready_runtime()) is not None
+    containers.close()
+
+
+async def test_a_fallback_is_settled_once_and_said_in_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One line with what is missing and what mends it, and a row for the walls of every kernel."""
+    monkeypatch.setenv("PATH", "")
+    containers = Containers(settings(RLM_SANDBOX_FALLBACK="process"), tmp_path)
+    assert await containers.ready_runtime() is None
+    assert await containers.ready_runtime() is None
+    (line,) = (record.getMessage() for record in caplog.records)
+    assert "RLM_SANDBOX_FALLBACK=process is used" in line
+    assert "bin/build-image --runtime podman" in line
+    assert containers.fallback is not None
+    assert containers.fallback["holds"] is False
+    containers.close()
+
+
+async def test_without_the_fallback_a_missing_engine_is_never_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fail closed."""
+    monkeypatch.setenv("PATH", "")
+    containers = Containers(settings(), tmp_path)
+    with pytest.raises(SandboxUnavailable):
+        await containers.ready_runtime()
+    assert containers.fallback is None
+
+
+def test_a_process_that_cannot_be_seen_has_no_number_that_means_this_one() -> None:
+    """A pidfd names a process; one that is gone must not become pid 0, which is the caller to prlimit(2)."""
+    child = subprocess.Popen(["/bin/true"])
+    pidfd = os.pidfd_open(child.pid)
+    assert pid_of(pidfd) == child.pid
+    child.wait()
+    assert pid_of(pidfd) == -1
+    os.close(pidfd)
+
+
+def run_dir(tmp_path: Path, program: Path) -> Path:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    remember_runtime(folder, ContainerRuntime("podman", str(program), "image:1", "9.9"))
+    return folder
+
+
+def test_a_dead_server_s_containers_are_removed_by_their_label(engine: FalseEngine, tmp_path: Path) -> None:
+    """Exactly those that the engine lists for its run folder."""
+    engine.answers["ps"] = (0, "c1")
+    engine.write()
+    folder = run_dir(tmp_path, engine.program)
+    assert remove_left_containers(folder)
+    listing, removal = engine.asked()
+    assert listing.endswith(f"label=rlm-kernel-mcp.run-dir={folder}")
+    assert removal == "rm --force --volumes --time 0 c1"
+
+
+def test_nothing_is_removed_where_nothing_is_left(engine: FalseEngine, tmp_path: Path) -> None:
+    """`rm` without a name is an error of the engine's."""
+    engine.write()
+    assert remove_left_containers(run_dir(tmp_path, engine.program))
+    assert len(engine.asked()) == 1
+
+
+def test_a_folder_whose_engine_does_not_answer_is_kept_for_the_next_start(engine: FalseEngine, tmp_path: Path) -> None:
+    """With the folder would go the only record of whose containers they are."""
+    engine.answers["ps"] = (1, "")
+    engine.write()
+    assert not remove_left_containers(run_dir(tmp_path, engine.program))
+
+
+def test_a_folder_without_containers_or_engine_is_free(tmp_path: Path) -> None:
+    """A server in process mode, one that was killed while it wrote the record, an engine that was uninstalled."""
+    assert remove_left_containers(tmp_path)
+    assert remove_left_containers(run_dir(tmp_path, tmp_path / "gone"))
+    (tmp_path / "run" / "container-runtime.json").write_text('{"na')
+    assert remove_left_containers(tmp_path / "run")
