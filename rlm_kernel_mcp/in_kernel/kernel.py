@@ -8,6 +8,7 @@ Source: Jupyter messaging 5.5, Execute.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
