@@ -91,7 +91,7 @@ def _raise_and_try(policy: dict[str, Any], wanted: list[str], folder: Path, writ
         sockets.mkdir(mode=0o700)
         scratch_mb = min(policy["limits"]["scratch_mb"], SCRATCH_MB_MAX)
         limits = policy["limits"] | {"scratch_mb": scratch_mb}
-        asked = {"limits": limits, "walls": {"required": [], "wanted": wanted}}
+        asked = policy | {"limits": limits, "walls": {"required": [], "wanted": wanted}}
         raised = enter_namespaces(plan_from_policy(asked, scratch=str(scratch), socket_dir=str(sockets)))
         raise_lock_a(raised)
         raise_lock_b(raised)
