@@ -31,14 +31,17 @@ def deliver(outcome: Outcome, *, step_index: int, account: Account, max_output_c
     if not final:
         rest = "rlm_await_step or, when the step has ended, rlm_get_trace gets the rest"
     error = outcome.error
-    evalue = safe_prefix(error.evalue, min(EVALUE_CHARS_MAX, limit // 2))[0] if error else ""
-    limit_left = limit - len(evalue)
+    ename = safe_prefix(error.ename, min(NAME_CHARS_MAX, limit))[0] if error else ""
+    evalue = safe_prefix(error.evalue, min(EVALUE_CHARS_MAX, (limit - len(ename)) // 2))[0] if error else ""
+    limit_left = limit - len(ename) - len(evalue)
     texts = [outcome.stdout, outcome.stderr, outcome.result or "", error.traceback if error else ""]
     # Safe text can be longer than its source; the shares are of what is shown.
     shares = share([len(safe_prefix(text, limit_left)[0]) for text in texts], limit_left)
     cuts = [cut_text(text, room, rest) for text, room in zip(texts, shares, strict=True)]
     stdout, stderr, result, traceback = cuts
-    account.charge_chars(len(evalue) + sum(len(cut.text) for cut in cuts))
+    account.charge_chars(limit - limit_left + sum(len(cut.text) for cut in cuts))
+    if final and limit < max_output_chars and any(cut.cut_chars for cut in cuts):
+        account.exceed_budget()
     if final:
         account.check()
     names, unlisted = _names(outcome.updated)
@@ -56,7 +59,7 @@ def deliver(outcome: Outcome, *, step_index: int, account: Account, max_output_c
         stdout=stdout.text,
         stderr=stderr.text,
         result=None if outcome.result is None else result.text,
-        error=StepError(safe_text(error.ename)[:NAME_CHARS_MAX], evalue, traceback.text) if error else None,
+        error=StepError(ename, evalue, traceback.text) if error else None,
         updated_vars_summary=names,
         guardrail_stop=account.stop if final else None,
         truncated=Truncated(stdout.cut_chars, stderr.cut_chars, result.cut_chars),

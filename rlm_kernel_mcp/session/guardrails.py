@@ -68,6 +68,10 @@ class Account:
         """Characters delivered to the client."""
         self._chars += chars
 
+    def exceed_budget(self) -> None:
+        """A step said more than the budget had left; the few characters that a cut left over are of no use."""
+        self.stop = self.stop or "budget_exceeded"
+
     def check(self) -> GuardrailStop | None:
         """After a step or a delivery: the limit that has been reached, if any."""
         if self.stop is None:

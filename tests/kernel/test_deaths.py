@@ -14,7 +14,6 @@ import psutil
 import pytest
 
 from rlm_kernel_mcp.errors import KernelStartFailed
-from rlm_kernel_mcp.kernel import launch
 from rlm_kernel_mcp.kernel.fork_server import ForkServer
 from rlm_kernel_mcp.session.registry import Registry
 from tests.parts import ROOT
@@ -112,7 +111,7 @@ async def test_where_no_fork_server_can_be_had_kernels_start_cold(
     async def refuse(python: str, policy_file: Path) -> ForkServer:
         raise KernelStartFailed("The fork server ended before it was ready: no such thing here")
 
-    monkeypatch.setattr(launch.ForkServer, "start", refuse)
+    monkeypatch.setattr(ForkServer, "start", refuse)
     before = command_lines_below(os.getpid())
     async with open_registry(tmp_path, RLM_IMPORT_POLICY="any") as registry:
         session = await Driven.open(registry, "the context")
