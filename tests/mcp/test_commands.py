@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="module")
-def session_id(client: LineClient) -> Iterator[str]:
+def session_id(client: LineClient) -> str:
     """A live session with two steps, the second of which failed and printed what would act on a terminal."""
     session_id = client.open_session("the text")
     client.run(session_id, "x = 41 + 1\nx")
