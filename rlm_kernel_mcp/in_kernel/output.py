@@ -49,9 +49,19 @@ class BudgetedOutStream(OutStream):
         return self._send_tail()
 
     def flush(self) -> None:
-        """Send what is buffered. With nothing buffered or under way there is nothing to wait for."""
-        if self._buffers or self._sending:
-            super().flush()
+        """Send what is buffered, and return when it is sent: what runs next may never let that thread run again.
+
+        With nothing buffered or under way there is nothing to wait for.
+        """
+        if not self._buffers and not self._sending:
+            return
+        super().flush()
+        thread = self.pub_thread.thread if self.pub_thread is not None else None
+        if thread is not None and thread.is_alive() and thread.ident != threading.get_ident():
+            # ipykernel's flush hands the messages to a later turn of the thread, and waits for this turn alone.
+            sent = threading.Event()
+            self.pub_thread.schedule(sent.set)
+            sent.wait(self.flush_timeout)
 
     def write(self, string: str) -> int:
         """Print within the budget; as `io.TextIOBase.write`."""
@@ -69,16 +79,6 @@ class BudgetedOutStream(OutStream):
         if string:
             super().write(string)
         return size
-
-    def flush(self) -> None:
-        """Send what was printed, and return when it is sent: what runs next may never let that thread run again."""
-        super().flush()
-        thread = self.pub_thread.thread if self.pub_thread is not None else None
-        if thread is not None and thread.is_alive() and thread.ident != threading.get_ident():
-            # ipykernel's flush hands the messages to a later turn of the thread, and waits for this turn alone.
-            sent = threading.Event()
-            self.pub_thread.schedule(sent.set)
-            sent.wait(self.flush_timeout)
 
     def _allot(self) -> None:
         self._tail_limit = min(self.tail_chars, self.budget_chars // 2)

@@ -1,0 +1,109 @@
+"""While a step runs: what is asked of its session and of others is answered at once, and nothing is mixed up."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from rlm_kernel_mcp.errors import SessionBusy, VariableNotFound
+from rlm_kernel_mcp.session.registry import Registry
+from tests.sessions import Driven
+
+pytestmark = pytest.mark.anyio
+
+ENDLESS = "import time\nprint('begun', flush=True)\nwhile True: time.sleep(0.01)"
+
+
+async def test_everything_else_is_answered_while_a_step_runs(registry: Registry) -> None:
+    """Variables, trace, the list and other sessions; a second step is refused with what to do."""
+    busy, other = await Driven.open(registry), await Driven.open(registry, "other")
+    await busy.ok("kept = [1, 2, 3]")
+    began = await busy.begin(ENDLESS)
+    await busy.until_printed("begun")
+    with pytest.raises(SessionBusy, match=f"Step {began.step_index} of session"):
+        await busy.run("1")
+    with pytest.raises(SessionBusy):
+        await busy.finalize(text="done")
+    assert await busy.value("kept") == [1, 2, 3]
+    with pytest.raises(VariableNotFound, match="kept"):
+        await busy.value("kep")
+    assert [event.result_status for event in await busy.trace("summary")][-1] == "unknown"
+    assert (await other.ok("context")).result == "'other'"
+    listed = {row.session_id: row.status for row in await registry.list_sessions()}
+    assert (listed[busy.session_id], listed[other.session_id]) == ("running", "idle")
+    partial = await busy.end_of(began.step_index, wait_ms=0)
+    assert (partial.status, partial.stdout) == ("running", "begun\n")
+    assert (await busy.interrupt()).status == "interrupted"
+
+
+async def test_a_variable_is_read_while_the_step_computes(session: Driven) -> None:
+    """A pure Python loop holds the interpreter lock most of the time; the value read is the one of this moment."""
+    await session.begin("n = 0\nprint('begun', flush=True)\nwhile True: n += 1")
+    await session.until_printed("begun")
+    first = await session.value("n")
+    assert await session.value("n") > first
+    await session.interrupt()
+
+
+async def test_sessions_do_not_share_names_files_or_output(registry: Registry) -> None:
+    """Each has a kernel of its own, also when all of them run at once."""
+    sessions = [await Driven.open(registry, f"context {number}") for number in range(3)]
+    code = (
+        "import threading\n"
+        "mine = context\n"
+        "for _ in range(50): print(mine, flush=True)\n"
+        "open('file', 'w').write(mine)\n"
+        "open('file').read()"
+    )
+    reports = await asyncio.gather(*(session.ok(code) for session in sessions))
+    for number, report in enumerate(reports):
+        assert report.stdout == f"context {number}\n" * 50
+        assert report.result == f"'context {number}'"
+    await sessions[0].ok("mine = 'changed'")
+    assert await sessions[1].value("mine") == "context 1"
+
+
+async def test_many_waiters_of_a_step_get_the_same_report(session: Driven) -> None:
+    """A step belongs to the session; whoever waits for it is told the same."""
+    began = await session.begin("print('begun', flush=True)\nimport time\ntime.sleep(0.2)\n'end'")
+    reports = await asyncio.gather(*(session.end_of(began.step_index) for _ in range(5)))
+    assert {(report.status, report.stdout, report.result) for report in reports} == {("ok", "begun\n", "'end'")}
+
+
+async def test_a_finished_step_is_reported_again_long_after(session: Driven) -> None:
+    """From memory while it is new, from the record when it is old; the same either way."""
+    first = await session.run("old = 1\nprint('said')\n1 / 0")
+    for number in range(12):
+        await session.ok(f"{number}")
+    again = await session.end_of(first.step_index)
+    assert (again.status, again.stdout, again.error) == (first.status, first.stdout, first.error)
+    assert again.updated_vars_summary == first.updated_vars_summary
+    assert again.duration_ms == first.duration_ms
+
+
+async def test_values_that_lie_hang_or_raise_are_shown_without_running_their_code(session: Driven) -> None:
+    """`repr`, `len`, `==`, `hash`, attribute access and the metaclass are the code's own, and are not asked."""
+    await session.ok(
+        "def endless(*a, **k):\n"
+        "    while True: pass\n"
+        "class Meta(type):\n"
+        "    __instancecheck__ = __subclasscheck__ = __getattribute__ = endless\n"
+        "class Trap(metaclass=type):\n"
+        "    __repr__ = __str__ = __len__ = __eq__ = __hash__ = __bool__ = __iter__ = __reduce_ex__ = endless\n"
+        "    __getattr__ = __format__ = __dir__ = __sizeof__ = __getstate__ = endless\n"
+        "class Liar(dict):\n"
+        "    def __len__(self): return 10 ** 30\n"
+        "    def __iter__(self): return iter(int, 1)\n"
+        "    def items(self): return iter(int, 1)\n"
+        "class Text(str):\n"
+        "    __len__ = __getitem__ = encode = endless\n"
+        "Hung = Meta('Hung', (), {})\n"
+        "trap, liar, text, hung = [Trap()], Liar(a=1), Text('text'), Hung"
+    )
+    for name, type_name in (("trap", "list"), ("liar", "Liar"), ("text", "Text"), ("hung", "Meta")):
+        shown = await session.slice(name)
+        assert shown.type == type_name
+    assert (await session.slice("text")).value == "text"
+    with pytest.raises(VariableNotFound):
+        await session.value("no_such_name")
