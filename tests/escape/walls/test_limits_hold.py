@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.escape.walls.cages import LIMITS, Ended, Kind, kinds, policy, run
 from tests.escape.canaries import Canaries
+from tests.escape.walls.cages import LIMITS, Ended, Kind, kinds, policy, run
 
 KINDS = kinds()
 QUOTA_KINDS = [kind for kind in KINDS if kind.tier == "ns"]

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from rlm_kernel_mcp.in_kernel.walls.plan import WALLS
-from tests.escape.walls.cages import LIMITS, Kind, kinds, run
 from tests.escape.canaries import Canaries
+from tests.escape.walls.cages import LIMITS, Kind, kinds, run
 
 KINDS = kinds()
 # The system call without which a wall cannot be raised.

@@ -154,3 +154,8 @@ def know_who_it_is(targets: Targets) -> str:
 def wait_for_a_line(targets: Targets) -> str:
     os.write(1, b'"waiting"\n')
     return sys.stdin.readline()
+
+
+def close_its_output_and_wait(targets: Targets) -> str:
+    os.close(1)
+    return sys.stdin.readline()

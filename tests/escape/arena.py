@@ -1,0 +1,186 @@
+"""A real server with a hostile session and a neighbour, canaries around them, and what a case did to any of them.
+
+The evidence is independent of what a case prints: tokens in what came back, hits on sockets, a changed folder, a peer
+process, the neighbour's answers, the server's own memory.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+
+from rlm_kernel_mcp.session.store import Store
+from tests.escape.canaries import Canaries
+from tests.escape.cases import Case
+from tests.mcp.line_client import LineClient
+
+STEP_MS: Final = 5_000
+SHORT_STEP_MS: Final = {"interrupt": 800, "limit": 2_000}
+"""By expectation: how long a step may take. What is expected to run for ever is waited for no longer than needed."""
+LIMITS: Final = {
+    "max_steps": 100_000,
+    "max_runtime_ms": 3_600_000,
+    "budget_limit": 1_000_000_000,
+    "step_timeout_ms": STEP_MS,
+}
+OUTPUT_CHARS: Final = 8_000
+FRESH: Final = {"resource", "kernel-integrity", "persistence", "fs-write"}
+"""Categories whose cases are followed by a new session, which must start clean."""
+FORGET: Final = "ev = None; del ev"
+"""Run before each case: the evidence of one must not be taken for the next one's."""
+CLEAN: Final = """
+import json
+found = json.dumps({"clean": True})
+try:
+    open("left-@RUN@")
+    found += " a file was left"
+except OSError:
+    pass
+found
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What one case did."""
+
+    answers: list[dict[str, Any]]
+    """`data` of each step."""
+    hits: list[str]
+    """Signs that something outside the session was reached."""
+    growth_bytes: int
+    """By how much the server's largest resident size grew."""
+
+    @property
+    def last(self) -> dict[str, Any]:
+        return self.answers[-1]
+
+    @property
+    def printed(self) -> list[str]:
+        """Lines on stdout of every step."""
+        return [line for answer in self.answers for line in answer["stdout"].splitlines()]
+
+
+class Arena:
+    """One server in one import policy."""
+
+    def __init__(self, folder: Path, import_policy: str) -> None:
+        self.run = secrets.token_hex(6)
+        self.secret = "sbx-secret-" + secrets.token_hex(16)
+        self.canaries = Canaries(None)
+        settings = {"RLM_IMPORT_POLICY": import_policy, "SBX_SERVER_SECRET": self.secret}
+        self.client = LineClient(folder, settings)
+        self.state_dir = folder.parent / f"{folder.name}.state"
+        self.client.initialize()
+        self.server = psutil.Process(self.client.process.pid)
+        self.neighbour_token = secrets.token_hex(16)
+        self.neighbour = self._open()
+        self.client.run(self.neighbour, f"mine = {self.neighbour_token!r}")
+        self.session = self._open()
+
+    def close(self) -> list[str]:
+        """End the server; returns what it left behind."""
+        below = self.server.children(recursive=True)
+        folders = [self._connection_file(session).parents[2] for session in (self.neighbour, self.session)]
+        status = self.client.end()
+        self.client.kill()
+        _, alive = psutil.wait_procs(below, timeout=20)
+        self.canaries.__exit__(None, None, None)
+        left = [f"process {process.pid} is left" for process in alive]
+        left += [f"the folder {folder} is left" for folder in set(folders) if folder.exists()]
+        return left + ([f"the server ended with {status}"] if status else [])
+
+    def play(self, case: Case) -> Seen:
+        """Run a case's steps in the session, and look at everything around it."""
+        largest = self._largest_bytes()
+        timeout_ms = SHORT_STEP_MS.get(case.expect, STEP_MS)
+        self.client.run(self.session, FORGET)
+        answers, raw = [], ""
+        for step in case.filled(self._places()):
+            result = self.client.call(
+                "rlm_run_repl", session_id=self.session, code=step, timeout_ms=timeout_ms, max_output_chars=OUTPUT_CHARS
+            )
+            raw += json.dumps(result, ensure_ascii=False)
+            answers.append(_data(result))
+        hits = self.canaries.hits(raw)
+        hits += [f"the {name} token came out" for name, token in self._tokens() if token in raw]
+        hits += self._neighbour_hits()
+        hits += self._renew(case)
+        return Seen(answers, hits, self._largest_bytes() - largest)
+
+    def answers_plainly(self) -> bool:
+        """Whether the session still runs honest code in the kernel it had."""
+        data = self.client.run(self.session, "print(6 * 7)")
+        return (data["status"], data["stdout"], data["lost"]) == ("ok", "42\n", None)
+
+    def renew(self) -> None:
+        """Give the session up and open another."""
+        self.client.call("rlm_finalize", session_id=self.session, final_text="given up")
+        self.session = self._open()
+
+    def _open(self) -> str:
+        return self.client.open_session("a context", **LIMITS)
+
+    def _renew(self, case: Case) -> list[str]:
+        if case.category not in FRESH:
+            return []
+        self.renew()
+        data = self.client.run(self.session, CLEAN.replace("@RUN@", self.run))
+        clean = data["result"] == repr('{"clean": true}')
+        return self.canaries.hits("") + ([] if clean else [f"the next session does not start clean: {data}"])
+
+    def _neighbour_hits(self) -> list[str]:
+        data = self.client.run(self.neighbour, "print(mine)")
+        mine = (data["status"], data["stdout"], data["stderr"], data["lost"])
+        return [] if mine == ("ok", f"{self.neighbour_token}\n", "", None) else [f"the neighbour answered {data}"]
+
+    def _tokens(self) -> list[tuple[str, str]]:
+        return [("server's", self.secret), ("neighbour's", self.neighbour_token)]
+
+    def _largest_bytes(self) -> int:
+        status = Path(f"/proc/{self.client.process.pid}/status").read_text(encoding="ascii")
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+    def _connection_file(self, session: str) -> Path:
+        store = Store.open(self.state_dir)
+        try:
+            record = store.session(session)
+        finally:
+            store.close()
+        assert record is not None
+        return Path(record.connection_file)
+
+    def _places(self) -> dict[str, str]:
+        neighbour = self._connection_file(self.neighbour)
+        connection = json.loads(neighbour.read_text(encoding="utf-8"))
+        canaries = self.canaries
+        return {
+            "CANARY_FILE": str(canaries.file),
+            "CANARY_DIR": str(canaries.folder),
+            "CANARY_PORT": str(canaries.tcp_port),
+            "CANARY_UDP": str(canaries.udp_port),
+            "CANARY_SOCK": str(canaries.root / "stream"),
+            "CANARY_DGRAM": str(canaries.root / "datagram"),
+            "CANARY_ABSTRACT": canaries.abstract_name,
+            "PEER_PID": str(canaries.peer_pid),
+            "PEER_ADDR": str(canaries.peer_address),
+            "PEER_CONN": str(neighbour),
+            "PEER_SHELL": f"{connection['ip']}-{connection['shell_port']}",
+            "OWN_CONN_DIR": str(self._connection_file(self.session).parent),
+            "RUN": self.run,
+            "SECRET": self.secret[:16],
+            "TOKEN_SELF": self.run,
+            "IN_USERNS": "True",
+        }
+
+
+def _data(result: dict[str, Any]) -> dict[str, Any]:
+    body = json.loads(result["content"][0]["text"])
+    assert body["ok"], body
+    data: dict[str, Any] = body["data"]
+    return data

@@ -1,0 +1,73 @@
+"""When a case passes: by what it did, and by its expectation."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from tests.escape.arena import OUTPUT_CHARS, Seen
+from tests.escape.cases import Case
+
+GROWTH_BYTES_MAX: Final = 50 << 20
+ENDED: Final = {"ok", "error", "timeout", "interrupted", "kernel_died"}
+STOPPED: Final = {"timeout", "interrupted", "kernel_died"}
+ACTS: Final = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\ud800-\udfff\U000e0000-\U000e007f]"
+)
+"""Controls but tab and newline, bidi controls, zero width, tags, lone surrogates."""
+SPECIAL_ALLOWED: Final[dict[str, Callable[[dict[str, Any]], bool]]] = {
+    "ok-error-text": lambda last: (
+        last["error"]["ename"] == "ZeroDivisionError" and "line 1" in last["error"]["traceback"]
+    ),
+    "ok-last-expr": lambda last: last["result"] == "45",
+}
+"""Honest cases that show something else than `OK`."""
+GIVEN: Final = {
+    "imp-io": "`io` is on the allowlist, as a facade whose `open` keeps to the scratch folder",
+    "in-match-args-metaclass": "a known way round the courtesies, which are no wall",
+}
+"""Cases that print BYPASS and may: what they get is given, or known (docs/limitations.md)."""
+
+
+def problems(case: Case, seen: Seen, *, courtesies: bool) -> list[str]:
+    """What speaks against the case; empty when it passes."""
+    found = [*seen.hits]
+    found += [f"it says: {line}" for line in seen.printed if line.startswith("ESCAPED")]
+    if courtesies and case.name not in GIVEN:
+        found += [f"it got round the courtesies: {line}" for line in seen.printed if line.startswith("BYPASS")]
+    found += [f"a step is {answer['status']}" for answer in seen.answers if answer["status"] not in ENDED]
+    found += [f"{name} has a character that acts" for name, text in _texts(seen.answers) if ACTS.search(text)]
+    if seen.growth_bytes > GROWTH_BYTES_MAX:
+        found.append(f"the server grew by {seen.growth_bytes >> 20} MB")
+    found += [
+        f"{name} has {len(text)} characters" for name, text in _texts(seen.answers) if len(text) > 2 * OUTPUT_CHARS
+    ]
+    return found + list(_by_expectation(case, seen.last, courtesies=courtesies))
+
+
+def _by_expectation(case: Case, last: dict[str, Any], *, courtesies: bool) -> Iterator[str]:
+    if case.expect == "allow":
+        special = SPECIAL_ALLOWED.get(case.name)
+        if special is not None:
+            if not special(last):
+                yield f"it did not end as it should: {last}"
+        elif last["status"] != "ok" or "OK" not in last["stdout"]:
+            yield f"it is honest, and did not work: {last}"
+    if case.expect == "interrupt" and last["status"] not in STOPPED:
+        refused = courtesies and last["status"] == "error" and "policy" in str(last["error"])
+        if not refused:
+            yield f"it was not stopped at its deadline: {last['status']}"
+
+
+def _texts(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Every string in an answer, with where it stands."""
+    if isinstance(value, str):
+        yield name, value
+    elif isinstance(value, dict):
+        for key, part in value.items():
+            yield from _texts(key, f"{name} key")
+            yield from _texts(part, f"{name}.{key}")
+    elif isinstance(value, list):
+        for part in value:
+            yield from _texts(part, name)
