@@ -5,17 +5,18 @@ Messages are Jupyter messaging 5.5; the ones named `rlm_*` are ours and travel o
 that they are answered while a step runs.
 
 `rlm_info_request {}` -> `{status, walls: [{name, holds, detail}], pid, python, imports: [module], import_policy}`
-`rlm_load_context_request {kind, documents: [{name, bytes, encoding}], source}` with
+`rlm_load_context_request {documents: [{name, bytes, encoding}], source}` with
     `source: "buffer"` the text's bytes are the message's one binary buffer, or
-    `source: "descriptor"` they are read from a descriptor that arrives on the kernel's descriptor socket
+    `source: "descriptor"` they are read from a descriptor that arrives on the kernel's descriptor socket, or
+    `source: "gone"` they cannot be had again: a fresh kernel's `context` and `documents` are then unbound
     -> `{status, chars, lines, documents: [[name, chars], ...]}` all documents, in order
 `rlm_get_var_request {name, offset, limit}` -> `{status, name, type, size, json, total_chars}` and one buffer:
     `json: true` the whole JSON text of the value (it fits within `limit` characters),
     `json: false` the UTF-8 (surrogatepass) slice `[offset, offset + limit)` of the value's text
 `rlm_names_request {}` -> `{status, names: [[name, type, size], ...]}`
 On shell, since they run in the main thread between steps (the formats: `in_kernel/snapshot.py`):
-`rlm_snapshot_request {}` with the write end of a pipe on the descriptor socket
-    -> `{status, names: {name: {type, why}}, unverified: [name], complete}`
+`rlm_snapshot_request {token, after}` with the write end of a pipe on the descriptor socket
+    -> `{status, names: {name: {type, why}}, unverified: [name], more}`
 `rlm_restore_request {items: [{name, offset, bytes}]}` with a file on the descriptor socket
     -> `{status, names: {name: null | why}}`
 An error reply is `{status: "error", ename, evalue}`.
@@ -38,6 +39,11 @@ RESTORE: Final = "rlm_restore_request"
 
 SNAPSHOT_ABORTED: Final = 0xFFFFFFFF
 """In place of a chunk's length in a snapshot's stream: this name was given up."""
+
+SNAPSHOT_NAMES_MAX: Final = 5_000
+"""Names of a session that are kept."""
+SNAPSHOT_NAME_CHARS_MAX: Final = 200
+"""Longest name that is kept."""
 
 REPLY_KEY: Final = "rlm"
 """Key of our own part in `execute_reply.content`."""

@@ -12,6 +12,7 @@ import sys
 from rlm_kernel_mcp.commands.live import opened_store
 from rlm_kernel_mcp.commands.table import aligned
 from rlm_kernel_mcp.session.cutting import safe_text
+from rlm_kernel_mcp.session.listing import recorded_status
 from rlm_kernel_mcp.session.store import SessionRecord
 from rlm_kernel_mcp.settings import Settings
 
@@ -39,7 +40,7 @@ def _cells(record: SessionRecord, holder: int | None) -> tuple[str, ...]:
     context, counters = json.loads(record.context), json.loads(record.counters)
     cells = (
         record.session_id,
-        record.status,
+        recorded_status(record, driven=holder is not None),
         f"{record.kind}, {context.get('chars', 0):,} characters",
         f"{counters.get('step_index', 0):,}",
         record.last_used_at,

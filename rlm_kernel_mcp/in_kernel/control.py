@@ -64,6 +64,8 @@ class ControlRequests:
 
     def _load_context(self, parent: Message) -> Message:
         request = parent["content"]
+        if request["source"] == "gone":
+            return self._unbind_context()
         documents: list[Message] = request["documents"]
         total = sum(document["bytes"] for document in documents)
         if request["source"] == "buffer":
@@ -80,6 +82,13 @@ class ControlRequests:
                 return self._fill(documents, raw)
         finally:
             os.close(descriptor)
+
+    def _unbind_context(self) -> Message:
+        """An empty text in its place would be a lie."""
+        for name in ("context", "documents"):
+            self.shell.user_ns.pop(name, None)
+        self.snapshots = Snapshots(self.shell.user_ns, self.policy["snapshots"])
+        return {"status": "ok"}
 
     def _fill(self, documents: list[Message], raw: memoryview) -> Message:
         whole, sizes = _decode(documents, raw)
@@ -124,9 +133,9 @@ class ControlRequests:
 
     async def rlm_snapshot_request(self, stream: Any, ident: Any, parent: Message) -> None:
         """Send what changed since the last snapshot over the pipe that the host passes."""
-        descriptor = _receive_descriptor()
+        descriptor, request = _receive_descriptor(), parent["content"]
         try:
-            content = {"status": "ok", **self.snapshots.take(descriptor)}
+            content = {"status": "ok", **self.snapshots.take(descriptor, request["token"], request["after"])}
         except OSError as error:
             content = {"status": "error", "ename": type(error).__name__, "evalue": str(error)}
         finally:

@@ -1,8 +1,7 @@
 """From a bare process to a locked kernel, in numbered steps that fail closed.
 
 Is: the order in which a kernel comes to be, the same for a cold start and for a fork. Is not: the walls themselves
-(`walls/`).
-Above: `__main__.py`, `fork_server.py`. Below: `preload.py`, `walls/`, `app.py`.
+(`walls/`). Above: `__main__.py`, `fork_server.py`. Below: `preload.py`, `walls/`, `app.py`.
 """
 
 from __future__ import annotations
@@ -150,12 +149,12 @@ def _install_signals() -> None:
             raise TimeoutError("the step's processor time limit is reached")
 
     def snapshot(signum: int, frame: FrameType | None) -> None:
-        """The next step waits: a snapshot that is under way gives way at its next write."""
+        """The next step waits: a snapshot that is under way gives way."""
         del signum, frame
         from rlm_kernel_mcp.in_kernel.kernel import RlmKernel
 
         if RlmKernel.initialized():
-            RlmKernel.instance().snapshots.stop = True
+            RlmKernel.instance().snapshots.interrupt()
 
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     signal.signal(signal.SIGUSR2, snapshot)

@@ -1,18 +1,21 @@
 """How a value of the session becomes bytes and a value again.
 
-Is: cloudpickle, with functions that keep living in the session's namespace and modules that are imported anew. Is not:
-the choice of what to
-keep (`snapshot.py`). The bytes are read by a fresh kernel of the same session alone, never by the host.
-Above: `snapshot.py`. Below: cloudpickle.
+Is: cloudpickle, with functions that keep living in the session's namespace and modules that are imported anew. Is
+not: the choice of what to keep (`snapshot.py`). The bytes are read by a fresh kernel of the same session alone, never
+by the host. Above: `snapshot.py`. Below: cloudpickle.
 """
 
 from __future__ import annotations
 
+import functools
+import importlib
+import io
 import marshal
 import pickle
+import sys
 import types
-from collections.abc import Callable
-from typing import Any, BinaryIO, Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol
 
 import cloudpickle
 
@@ -20,12 +23,46 @@ PROTOCOL: Final = 5
 
 _namespace: dict[str, Any] = {}
 """The session's namespace: the globals of its functions. One kernel, one session, so one module-level name."""
+_own_values: dict[str, Any] = {}
+_TURNED_INTO_OTHERS: Final = (memoryview, io.TextIOWrapper)
+"""What cloudpickle would bring back as something else: as bytes, and as text in memory."""
+_lru_cache: Final[Any] = type(functools.lru_cache(len))
 
 
 def use_namespace(user_ns: dict[str, Any]) -> None:
     """Say which dict is the session's namespace; call once before any value is written or read."""
     global _namespace  # noqa: PLW0603  (a restored function needs it, and pickle passes it nothing)
     _namespace = user_ns
+
+
+def use_own_values(values: Mapping[str, Any]) -> None:
+    """Say what the session's own names hold (`wire.NAMESPACE`), as the host has filled them."""
+    _own_values.clear()
+    _own_values.update(values)
+
+
+class OwnValue:
+    """Stands for a value of the session's own that the user gave a second name: a fresh kernel has it anyway."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __reduce__(self) -> tuple[Callable[[str], Any], tuple[str]]:
+        """Come back as what the fresh kernel's session has under the name."""
+        return _own_value, (self._name,)
+
+
+class Writable(Protocol):
+    """What pickle asks of the file that it writes to."""
+
+    def write(self, data: Any, /) -> Any: ...
+
+
+class Readable(Protocol):
+    """What pickle asks of the file that it reads from."""
+
+    def read(self, count: int = ..., /) -> bytes: ...
+    def readline(self) -> bytes: ...
 
 
 class SessionPickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle ships no types
@@ -36,11 +73,17 @@ class SessionPickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle 
         if type(obj) is types.FunctionType and obj.__globals__ is _namespace:
             return _reduce_function(obj)
         if type(obj) is types.ModuleType:
-            return _import_again, (obj.__name__,)
+            # A library's own function brings real modules along; what the session itself imports is never one of them.
+            again = importlib.import_module if sys.modules.get(obj.__name__) is obj else _import_again
+            return again, (obj.__name__,)
+        if type(obj) in _TURNED_INTO_OTHERS:
+            raise pickle.PicklingError(f"cannot keep {type(obj).__name__!r} objects")
+        if type(obj) is _lru_cache:
+            return _cache_again, (obj.__wrapped__, *obj.cache_parameters().values()), dict(obj.__dict__)
         return super().reducer_override(obj)
 
 
-def write_value(value: object, file: BinaryIO) -> None:
+def write_value(value: object, file: Writable) -> None:
     """Pickle a value into a file.
 
     Raises:
@@ -49,7 +92,7 @@ def write_value(value: object, file: BinaryIO) -> None:
     SessionPickler(file, protocol=PROTOCOL).dump(value)
 
 
-def read_value(file: BinaryIO) -> Any:
+def read_value(file: Readable) -> Any:
     """The value of the next pickle in a file. It runs the session's own code.
 
     Raises:
@@ -100,6 +143,17 @@ def _set_function_state(function: types.FunctionType, state: dict[str, Any]) -> 
     for cell, contents in zip(function.__closure__ or (), state["closure"], strict=True):
         if contents is not _Empty:
             cell.cell_contents = contents
+
+
+def _cache_again(function: Callable[..., Any], maxsize: int | None, typed: bool) -> Any:
+    """A function of `functools.lru_cache`, which pickle would write by name alone; what it had cached stays behind."""
+    return functools.lru_cache(maxsize, typed)(function)
+
+
+def _own_value(name: str) -> Any:
+    if name not in _own_values:
+        raise LookupError(f"the session's {name} could not be loaded again")
+    return _own_values[name]
 
 
 def _import_again(name: str) -> Any:

@@ -1,8 +1,8 @@
 """The host's hand on a running kernel: three connections, requests, and the three-way wait.
 
 Is: shell, control and iopub of one kernel; what belongs to whom is told by the parent's `msg_id`. Is not: trust,
-limits of a
-session, or the ladder (`session/`). Above: `launch.py`, `session/`. Below: `zmtp.py`, `messages.py`, `reply.py`.
+limits of a session, or the ladder (`session/`). Above: `launch.py`, `session/`. Below: `zmtp.py`, `messages.py`,
+`reply.py`.
 
 The three-way wait: an execution is done when its reply (shell) and its idle status (iopub) are both there, or idle has
 come and the reply stays away for a grace (ipykernel can lose it in an interrupt's race), or the kernel is dead.
@@ -155,6 +155,11 @@ class KernelClient:
         self._shell.grant()
         self._shell.send(frames)
         return execution
+
+    @property
+    def console_busy(self) -> bool:
+        """Whether a cell of some other client is under way, as far as was heard."""
+        return bool(self._consoles)
 
     def _on_reply(self, frames: list[bytes]) -> None:
         message = self._parse(frames)

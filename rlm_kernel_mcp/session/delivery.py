@@ -21,11 +21,14 @@ EVALUE_CHARS_MAX: Final = 1_000
 NAME_CHARS_MAX: Final = 200
 
 
-def deliver(outcome: Outcome, *, step_index: int, account: Account, max_output_chars: int, final: bool) -> StepReport:
-    """The report of one reply; charges what it delivers.
+def deliver(
+    outcome: Outcome, *, step_index: int, account: Account, max_output_chars: int, note: str | None = None
+) -> StepReport:
+    """The report of one reply; charges what it delivers. A limit reached now is told where the step has ended.
 
-    `final`: the step has ended, so that a limit reached now is told (`guardrail_stop`).
+    `note`: what else the client must hear.
     """
+    final = outcome.status != "running"
     limit = min(max_output_chars, account.left.chars_left)
     rest = f'rlm_get_trace(from_step={step_index}, to_step={step_index}, detail="full") gets the rest'
     if not final:
@@ -45,7 +48,8 @@ def deliver(outcome: Outcome, *, step_index: int, account: Account, max_output_c
     if final:
         account.check()
     names, unlisted = _names(outcome.updated)
-    notes = [f"{unlisted:,} more names were bound."] if unlisted else []
+    notes = [note] if note else []
+    notes += [f"{unlisted:,} more names were bound."] if unlisted else []
     notes += [
         f"The kernel kept the head and tail of {name}: {count:,} characters were dropped for good."
         for name, count in outcome.dropped.items()
@@ -77,7 +81,7 @@ def stopped_report(account: Account, lost: Lost | None = None) -> StepReport:
         duration_ms=0,
         budget=account.left,
         guardrail_stop=account.stop,
-        lost=lost,
+        lost=_shown_loss(lost),
         note="The session's limit is reached; nothing was run. rlm_get_var, rlm_get_trace and rlm_finalize still work.",
     )
 

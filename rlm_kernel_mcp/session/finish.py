@@ -6,9 +6,11 @@ Above: `registry.py`. Below: `session.py`.
 
 from __future__ import annotations
 
+import json
 from typing import Final as Constant
 
 from rlm_kernel_mcp.errors import SessionFinalized, VariableNotFound
+from rlm_kernel_mcp.session import variables
 from rlm_kernel_mcp.session.cutting import cut_text
 from rlm_kernel_mcp.session.session import Session
 from rlm_kernel_mcp.session.shapes import Final, Stats
@@ -29,13 +31,36 @@ async def finalize(session: Session, text: str | None, var_name: str | None, max
     async with session.final_lock:
         if session.final is None:
             session.require_idle()
-            answer = text if text is not None else await session.read_final(var_name or "", ANSWER_CHARS_MAX)
-            await session.commit_final(given, answer)
+            answer = text if text is not None else await _read(session, var_name or "")
+            session.require_idle()  # a step may have begun while the variable was read
+            await _commit(session, given, answer)
         elif session.final_given != given:
             raise SessionFinalized(
                 f"Session {session.session_id} already has another final answer, of {len(session.final):,} characters."
             )
     return _report(session, max_output_chars)
+
+
+async def _read(session: Session, var_name: str) -> str:
+    """The whole text of the variable that holds the answer."""
+    return await variables.read_text(await session.life.live(), var_name, ANSWER_CHARS_MAX)
+
+
+async def _commit(session: Session, given: tuple[str, str], answer: str) -> None:
+    """Take the answer, write it down, and end the kernel."""
+    session.final, session.final_given, session.finished_at = answer, given, session.journal.now()
+    reason = session.account.stop or "completed"
+    summary = f"final answer of {len(answer):,} characters from a {given[0]}"
+    session.journal.event("finalize", session.counters.step_index, reason, summary, session.account)
+    session.journal.closed(
+        "finalized",
+        final_answer=answer,
+        finish_reason=reason,
+        finished_at=session.finished_at,
+        extra=json.dumps({"final_given": given}),
+    )
+    await session.life.drop("the session was finalized", settle_s=0)
+    await session.life.recovery.snapshots.remove()
 
 
 def _report(session: Session, max_output_chars: int) -> Final:

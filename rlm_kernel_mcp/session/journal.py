@@ -1,10 +1,8 @@
 """What a session writes down as it happens, and reads back.
 
 Is: the translation between a session's events and the store's rows. Is not: the store, nor the page a client gets
-(`trace.py`).
-Above: `session.py`, `registry.py`. Below: `store.py`.
-A step's row is written before it runs, as `unknown`, and completed after: a kill at any moment leaves a truthful
-record.
+(`trace.py`). Above: `session.py`, `registry.py`. Below: `store.py`. A step's row is written before it runs, as
+`unknown`, and completed after: a kill at any moment leaves a truthful record.
 """
 
 from __future__ import annotations
@@ -15,7 +13,7 @@ from typing import Any, Final
 
 from rlm_kernel_mcp.kernel.reply import Reply
 from rlm_kernel_mcp.session.guardrails import Account
-from rlm_kernel_mcp.session.shapes import Lost, StepError, Variable
+from rlm_kernel_mcp.session.shapes import Lost, SessionStatus, StepError, Variable
 from rlm_kernel_mcp.session.step import Outcome
 from rlm_kernel_mcp.session.store import EventRow, Store
 from rlm_kernel_mcp.session.trace import summary_of
@@ -36,6 +34,11 @@ class Journal:
         self._console_counts: set[int] = set()
         """Execution counts of the console's cells that are written down, of the kernel that is there now."""
 
+    @property
+    def problem(self) -> str | None:
+        """What is the matter with the store's disk, and what mends it."""
+        return self._store.problem
+
     @staticmethod
     def now() -> str:
         """UTC, ISO 8601."""
@@ -53,7 +56,7 @@ class Journal:
     def step_begins(self, index: int, code: str, account: Account) -> int:
         """Write a step's row before it runs; returns its id."""
         row = self._row("run_repl", index, "unknown", summary_of(code), account, code=code)
-        self.counters_changed(account)
+        self.counters_changed(account, "running")
         return self._store.begin_event(row)
 
     def step_ended(self, row_id: int, outcome: Outcome, account: Account) -> None:
@@ -69,7 +72,7 @@ class Journal:
             error=_error_json(outcome),
             extra=json.dumps({"updated": [[row.name, row.type, row.size] for row in outcome.updated]}),
         )
-        self.counters_changed(account)
+        self.counters_changed(account, "stopped" if account.stop else "idle")
 
     def outcome(self, index: int) -> Outcome | None:
         """A finished step as it was written, for a report after it left memory."""
@@ -105,11 +108,10 @@ class Journal:
             if count is not None:
                 self._console_counts.add(count)
 
-    def counters_changed(self, account: Account) -> None:
-        """Keep the session's record true: counters, and whether a limit has stopped it."""
+    def counters_changed(self, account: Account, status: SessionStatus) -> None:
+        """Keep the session's record true: counters, whether a step runs, and whether a limit has stopped it."""
         used = account.counters
         counters = {"step_index": used.step_index, "runtime_ms": used.runtime_ms, "budget_used": used.budget_used}
-        status = "stopped" if account.stop else "idle"
         self._store.update_session(
             self._session_id,
             counters=json.dumps(counters),
@@ -155,9 +157,14 @@ def _error_json(outcome: Outcome) -> str | None:
     return json.dumps({"ename": error.ename, "evalue": error.evalue, "traceback": error.traceback})
 
 
+def updated_of(row: EventRow) -> tuple[Variable, ...]:
+    """The names that a step bound, as its row has them."""
+    extra: dict[str, Any] = json.loads(row.extra) if row.extra else {}
+    return tuple(Variable(*found) for found in extra.get("updated", ()))
+
+
 def _outcome(row: EventRow) -> Outcome:
     error: dict[str, str] | None = json.loads(row.error) if row.error else None
-    extra: dict[str, Any] = json.loads(row.extra) if row.extra else {}
     return Outcome(
         status=row.result_status if row.result_status != "unknown" else "kernel_died",  # type: ignore[arg-type]
         duration_ms=row.duration_ms,
@@ -165,7 +172,7 @@ def _outcome(row: EventRow) -> Outcome:
         stderr=row.stderr or "",
         result=row.result,
         error=StepError(**error) if error else None,
-        updated=tuple(Variable(*found) for found in extra.get("updated", ())),
+        updated=updated_of(row),
         lost=Lost("the server that ran this step ended before the step did", (), ())
         if row.result_status == "unknown"
         else None,

@@ -1,37 +1,45 @@
 """The kernel of one session from the first to the last: taken, kept, measured, snapshotted, replaced.
 
 Is: which kernel a session has right now, and what went with the ones before. Is not: steps (`step.py`) or what a limit
-means (`guardrails.py`). Above: `session.py`. Below: `recovery.py`, `snapshots.py`, `kernel/`.
+means (`guardrails.py`). Above: `session.py`. Below: `recovery.py`, `snapshots.py`, `places.py`, `kernel/`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from rlm_kernel_mcp.errors import KernelDied, RlmError
 from rlm_kernel_mcp.kernel.launch import Kernel
 from rlm_kernel_mcp.session.recovery import Recovery
 from rlm_kernel_mcp.session.shapes import Lost, Variable
 
-log = logging.getLogger(__name__)
 IDLE_CPU_FREE_MS: Final = 500
 """Processor time between two steps that does not count as the session's: a kernel's own threads wake now and then."""
 SETTLE_S: Final = 0.5
+"""How long the end of the server waits for a snapshot."""
+
+
+class Owner(Protocol):
+    """Who has the kernel: what a session is told."""
+
+    session_id: str
+
+    def adopted(self, kernel: Kernel) -> None:
+        """Told of each kernel."""
+
+    def restored(self, loss: Lost) -> None:
+        """Told of each kernel that replaces another, with what it lacks."""
 
 
 class KernelLife:
     """The one kernel that a session has at a time, or none."""
 
-    def __init__(
-        self, recovery: Recovery, on_adopt: Callable[[Kernel], None], on_restore: Callable[[Lost], None]
-    ) -> None:
-        """`on_adopt`: told of each kernel; `on_restore`: of each one that replaces another, with what it lacks."""
+    def __init__(self, owner: Owner, recovery: Recovery) -> None:
         self.recovery = recovery
-        self._on_adopt = on_adopt
-        self._on_restore = on_restore
+        self._owner = owner
+        self._places = recovery.places
         self._lock = asyncio.Lock()
         self._idle_cpu_from_ms = 0
         self._loss: Lost | None = None
@@ -44,17 +52,23 @@ class KernelLife:
         self.last_step = 0
         """Index of the last step that ended with the kernel alive."""
 
+    @property
+    def changing(self) -> bool:
+        """Whether a kernel is just being stopped or replaced."""
+        return self._lock.locked()
+
     def adopt(self, kernel: Kernel) -> None:
         """Take a ready kernel with the context in it."""
         self.kernel = kernel
         self._idle_cpu_from_ms = kernel.process.cpu_ms()
-        self._on_adopt(kernel)
+        self._owner.adopted(kernel)
 
     async def live(self) -> Kernel:
         """The kernel; a fresh one with what can be had back where it is gone.
 
         Raises:
             KernelDied, KernelStartFailed, SandboxUnavailable: none can be had.
+            InvalidInput: no place is free for it.
         """
         async with self._lock:
             kernel = self.kernel
@@ -70,14 +84,18 @@ class KernelLife:
         Raises: as `live`.
         """
         kernel = await self.live()
-        await self.recovery.snapshots.give_way(kernel)
-        return kernel
+        if await self.recovery.snapshots.give_way(kernel):
+            return kernel
+        async with self._lock:
+            if self.kernel is kernel:
+                await self._drop(kernel, "a value's own code, run to keep the value, did not end; it was killed")
+        return await self.live()
 
     def step_ended(self, kernel: Kernel, step_index: int, updated: tuple[Variable, ...]) -> None:
         """After a step that left the kernel alive: note what it bound, and begin the snapshot off the reply's path."""
         self.last_step = step_index
         self._idle_cpu_from_ms = kernel.process.cpu_ms()
-        self.recovery.note_bound(updated)
+        self.recovery.note_bound(step_index, updated)
         self.recovery.snapshots.begin(kernel, step_index)
 
     async def replace(self, kernel: Kernel, reason: str) -> Lost | None:
@@ -92,12 +110,24 @@ class KernelLife:
                     return self.recovery.everything_lost(f"{reason}; and no other could be had: {error.message}")
         return self.take_loss()
 
-    async def drop(self, reason: str) -> None:
-        """End the kernel, after its snapshot has settled; the next use makes a fresh one."""
+    async def drop(
+        self, reason: str, *, settle_s: float | None = None, unless: Callable[[], bool] = lambda: False
+    ) -> bool:
+        """End the kernel, after its snapshot has settled; the next use makes a fresh one. Whether it was ended.
+
+        `settle_s`: how long to wait for the snapshot; None: until it ends, which it does. `unless`: asked when it has
+        settled; if it is true by then the kernel stays.
+        """
         async with self._lock:
             if self.kernel is not None:
-                await asyncio.wait([asyncio.ensure_future(self.recovery.snapshots.settle())], timeout=SETTLE_S)
+                settling = asyncio.ensure_future(self.recovery.snapshots.settle())
+                await asyncio.wait({settling}, timeout=settle_s)
+                settling.cancel()
+                if unless():
+                    return False
                 await self._drop(self.kernel, reason)
+            self._places.release(self._owner.session_id)
+            return True
 
     async def _drop(self, kernel: Kernel, reason: str) -> None:
         self.kernel, self.gone_reason = None, reason
@@ -107,14 +137,16 @@ class KernelLife:
         if self.closed:
             raise KernelDied(f"The session's kernel is gone: {self.gone_reason}.")
         try:
+            await self._places.take(self._owner.session_id)
             kernel, loss = await self.recovery.fresh_kernel(self.gone_reason, self.last_step)
         except RlmError as error:
             self.failure = error.message
+            self._places.release(self._owner.session_id)
             raise
         self.failure = None
         self.adopt(kernel)
-        self._loss = _joined(self._loss, loss)
-        self._on_restore(loss)
+        self._loss = joined(self._loss, loss)
+        self._owner.restored(loss)
         return kernel
 
     def take_loss(self) -> Lost | None:
@@ -138,10 +170,10 @@ class KernelLife:
             self._idle_cpu_from_ms = self.kernel.process.cpu_ms()
 
 
-def _joined(earlier: Lost | None, later: Lost) -> Lost:
+def joined(earlier: Lost | None, later: Lost | None) -> Lost | None:
     """Two losses that no reply has told yet, as one: what came back with the later is not lost any more."""
-    if earlier is None:
-        return later
+    if earlier is None or later is None:
+        return later or earlier
     later_names = {name for name, _ in later.lost}.union(later.restored)
     kept = tuple(row for row in earlier.lost if row[0] not in later_names)
     return Lost(f"{earlier.reason}; then {later.reason}", kept + later.lost, later.restored)

@@ -17,12 +17,21 @@ STATUSES: dict[str, SessionStatus] = {
 }
 
 
-def summary(record: SessionRecord, session: Session | None) -> SessionSummary:
-    """The row; a session that no server has is idle: it comes back on use."""
+def recorded_status(record: SessionRecord, *, driven: bool) -> SessionStatus:
+    """The status by the record alone. A step that ran when its server was killed runs no more: the session is idle.
+
+    `driven`: whether a living server drives the session.
+    """
+    status = STATUSES.get(record.status, "idle")
+    return "idle" if status == "running" and not driven else status
+
+
+def summary(record: SessionRecord, session: Session | None, *, driven: bool) -> SessionSummary:
+    """The row; a session that no server has comes back on use."""
     counters = session.counters if session is not None else Counters(**json.loads(record.counters or "{}"))
     return SessionSummary(
         session_id=record.session_id,
-        status=session.status if session is not None else STATUSES.get(record.status, "idle"),
+        status=session.status if session is not None else recorded_status(record, driven=driven),
         created_at=record.created_at,
         last_used_at=session.last_used_at if session is not None else record.last_used_at,
         step_index=counters.step_index,

@@ -1,28 +1,29 @@
 """Gives a session a kernel with its context in it: the first one, and a fresh one after a loss.
 
 Is: loading the context, and the honest account of what a fresh kernel does not have. Is not: the decision to replace a
-kernel
-(`session.py`). Above: `session.py`, `registry.py`. Below: `kernel/pool.py`, `context/`.
+kernel (`kernel_life.py`). Above: that, `opening.py`. Below: `snapshots.py`, `kernel/pool.py`, `context/`.
 A step is never run again by itself.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from rlm_kernel_mcp.context.payload import Payload
-from rlm_kernel_mcp.errors import ContextTooLarge, KernelDied, RequestRefused
+from rlm_kernel_mcp.errors import ContextNotFound, ContextTooLarge, KernelDied, RequestRefused
 from rlm_kernel_mcp.kernel.launch import Kernel
 from rlm_kernel_mcp.kernel.messages import Message
 from rlm_kernel_mcp.kernel.pool import KernelPool
 from rlm_kernel_mcp.policy import Policy
 from rlm_kernel_mcp.session.cutting import safe_text
+from rlm_kernel_mcp.session.places import Places
 from rlm_kernel_mcp.session.shapes import ContextReport, DocumentInfo, Lost, Variable
-from rlm_kernel_mcp.session.snapshots import Snapshots
+from rlm_kernel_mcp.session.snapshots import Losses, Snapshots, hand_over
 from rlm_kernel_mcp.wire import LOAD_CONTEXT, NAMESPACE
 
 LOAD_TIMEOUT_S: Final = 120.0
@@ -30,8 +31,6 @@ NAMES_KEPT_MAX: Final = 2_000
 DOCUMENTS_SHOWN: Final = 20
 EDGE_CHARS: Final = 400
 
-Losses = list[tuple[str, str]]
-"""(name, why) of each name that is not back, or back with care."""
 OpenPayload = Callable[[], Payload]
 """Opens the session's context again; blocking, run in a worker thread. Raises an RlmError if it is not what it was."""
 
@@ -44,13 +43,14 @@ class Recovery:
     policy: Policy
     open_payload: OpenPayload
     snapshots: Snapshots
-    names: OrderedDict[str, str] = field(default_factory=OrderedDict)
-    """Names that steps have bound, with their types: what a killed kernel takes with it."""
+    places: Places
+    names: OrderedDict[str, tuple[str, int]] = field(default_factory=OrderedDict)
+    """Names that steps have bound, with type and step: what a kernel takes with it before it was snapshotted."""
 
-    def note_bound(self, updated: Iterable[Variable]) -> None:
+    def note_bound(self, step: int, updated: Iterable[Variable]) -> None:
         """Remember what a step bound."""
         for variable in updated:
-            self.names[variable.name] = variable.type
+            self.names[variable.name] = (variable.type, step)
             self.names.move_to_end(variable.name)
         while len(self.names) > NAMES_KEPT_MAX:
             self.names.popitem(last=False)
@@ -64,30 +64,69 @@ class Recovery:
             KernelStartFailed, SandboxUnavailable, KernelDied.
         """
         await self.snapshots.settle()
-        kernel, (back, gone, names, lost) = await self.pool.take(lambda fresh: self._fill(fresh, last_step))
-        told = {name for name, _ in lost}.union(names)
-        lost += [(name, f"its value ({kind}) was not kept") for name, kind in self.names.items() if name not in told]
-        return kernel, Lost(safe_text(reason), tuple(gone + lost), tuple(back + names))
+        tries = 0
 
-    async def _fill(self, kernel: Kernel, last_step: int) -> tuple[list[str], Losses, list[str], Losses]:
-        """Put the context and the snapshots into a fresh kernel; names back and losses of each."""
+        async def fill(fresh: Kernel) -> _Filled:
+            nonlocal tries
+            tries += 1
+            return await self._fill(fresh, last_step, one_by_one=tries > 1)
+
+        try:
+            kernel, filled = await self.pool.take(fill)
+        except KernelDied:
+            if not tries:
+                raise
+            # Values can be made to end whoever restores them: the session goes on without them.
+            kernel, filled = await self.pool.take(self._fill_bare)
+        told = {name for name, _ in filled.lost}.union(filled.names)
+        unkept = [
+            (name, f"its value ({kind}) was not kept")
+            for name, (kind, step) in self.names.items()
+            if name not in told and step > self.snapshots.step
+        ]
+        lost = filled.gone + filled.lost + unkept
+        return kernel, Lost(safe_text(reason), tuple(lost), tuple(filled.back + filled.names))
+
+    async def _fill(self, kernel: Kernel, last_step: int, *, one_by_one: bool) -> _Filled:
+        """Put the context and the snapshots into a fresh kernel."""
         back, gone = await self._load(kernel)
-        names, lost = await self.snapshots.restore(kernel, last_step)
-        return back, gone, names, lost
+        names, lost = await self.snapshots.restore(kernel, last_step, one_by_one=one_by_one)
+        return _Filled(back, gone, names, lost)
 
-    async def _load(self, kernel: Kernel) -> tuple[list[str], list[tuple[str, str]]]:
+    async def _fill_bare(self, kernel: Kernel) -> _Filled:
+        """Put the context alone into a fresh kernel."""
+        back, gone = await self._load(kernel)
+        return _Filled(back, gone, [], self.snapshots.all_lost("no fresh kernel survived the restoring of the values"))
+
+    async def _load(self, kernel: Kernel) -> tuple[list[str], Losses]:
         """Load the context again; the names that are back, and (name, why not) of the others."""
         try:
             with await asyncio.to_thread(self.open_payload) as payload:
                 await load_context(kernel, payload)
+                if payload.has_changed():
+                    raise ContextNotFound("the context's files were changed while they were loaded again")
         except RequestRefused as error:
+            await load_nothing(kernel)
             return ["scratch"], [(name, error.message) for name in NAMESPACE if name != "scratch"]
         return list(NAMESPACE), []
 
     def everything_lost(self, reason: str) -> Lost:
         """The account when no fresh kernel could be had."""
-        gone = [(name, "no kernel to hold it") for name in (*NAMESPACE, *self.names)]
+        names = dict.fromkeys((*NAMESPACE, *self.snapshots.names, *self.names))
+        gone = [(name, "no kernel to hold it; the next use tries again") for name in names]
         return Lost(safe_text(reason), tuple(gone), ())
+
+
+@dataclass(frozen=True, slots=True)
+class _Filled:
+    """What a fresh kernel has of the session."""
+
+    back: list[str]
+    """The session's own names."""
+    gone: Losses
+    names: list[str]
+    """The user's names."""
+    lost: Losses
 
 
 async def load_context(kernel: Kernel, payload: Payload) -> Message:
@@ -103,13 +142,8 @@ async def load_context(kernel: Kernel, payload: Payload) -> Message:
     ]
     request: dict[str, Any] = {"documents": documents, "source": "descriptor" if payload.data is None else "buffer"}
     if payload.descriptor is not None and payload.data is None:
-        kernel.pass_descriptor(payload.descriptor)
-    try:
-        async with asyncio.timeout(LOAD_TIMEOUT_S):
-            buffers = [] if payload.data is None else [payload.data]
-            reply = await kernel.client.request(LOAD_CONTEXT, request, buffers=buffers)
-    except TimeoutError:
-        raise KernelDied(f"The kernel did not take the context within {LOAD_TIMEOUT_S:.0f} s.") from None
+        hand_over(kernel, os.dup(payload.descriptor))
+    reply = await _ask_to_load(kernel, request, [] if payload.data is None else [payload.data])
     content = reply.content
     if content.get("status") == "ok":
         return reply
@@ -118,6 +152,23 @@ async def load_context(kernel: Kernel, payload: Payload) -> Message:
             f"The context has {payload.byte_count:,} bytes; the session's memory cannot hold its text."
         )
     raise KernelDied(f"The kernel could not take the context: {safe_text(str(content.get('evalue')))[:500]}.")
+
+
+async def load_nothing(kernel: Kernel) -> None:
+    """Unbind the context's names in a fresh kernel: the context could not be had again, and is not an empty text.
+
+    Raises:
+        KernelDied: the kernel went away.
+    """
+    await _ask_to_load(kernel, {"source": "gone"}, [])
+
+
+async def _ask_to_load(kernel: Kernel, request: dict[str, Any], buffers: Sequence[bytes]) -> Message:
+    try:
+        async with asyncio.timeout(LOAD_TIMEOUT_S):
+            return await kernel.client.request(LOAD_CONTEXT, request, buffers=buffers)
+    except TimeoutError:
+        raise KernelDied(f"The kernel did not take the context within {LOAD_TIMEOUT_S:.0f} s.") from None
 
 
 def context_report(payload: Payload, reply: Message) -> ContextReport:

@@ -1,8 +1,8 @@
 """Handles to sessions: what the MCP tools call.
 
 Is: open, look up, list, finalize, close; who owns the run folder, the kernels and the store. Is not: MCP, and nothing
-here is
-tied to a connection: a session belongs to its handle. Above: `server/`. Below: `session.py`, `opening.py`, `finish.py`.
+here is tied to a connection: a session belongs to its handle. Above: `server/`. Below: `session.py`, `opening.py`,
+`finish.py`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from rlm_kernel_mcp.session import console, finish, listing, shapes, trace
 from rlm_kernel_mcp.session.cutting import safe_text
 from rlm_kernel_mcp.session.journal import Journal
 from rlm_kernel_mcp.session.opening import ContextSource, Prepared, prepare
-from rlm_kernel_mcp.session.reopening import reopen
+from rlm_kernel_mcp.session.places import Places
+from rlm_kernel_mcp.session.reopening import Surroundings, reopen
 from rlm_kernel_mcp.session.session import Session
 from rlm_kernel_mcp.session.store import SessionLock, SessionRecord, Store
 from rlm_kernel_mcp.settings import Settings
@@ -46,9 +47,11 @@ class Registry:
         self._run_dir = run_dir
         self._starter = starter
         self._pool = KernelPool(starter)
+        self._places = Places(settings.max_sessions, self._stop_idle)
+        self._shared = Surroundings(settings, starter.policy, self._pool, self._places, store)
         self._sessions: dict[str, Session] = {}
         self._locks: dict[str, SessionLock | None] = {}
-        self._watch: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._closed = False
 
     @classmethod
@@ -69,7 +72,10 @@ class Registry:
             log.warning("%s", store.problem)
         registry = cls(settings, run_dir, starter, store)
         registry._pool.warm()
-        registry._watch = asyncio.create_task(registry._watch_idle(), name="idle watch")
+        registry._tasks = [
+            asyncio.create_task(registry._watch_idle(), name="idle watch"),
+            asyncio.create_task(asyncio.to_thread(store.prune, Journal.now()), name="pruning"),
+        ]
         return registry
 
     async def init_context(
@@ -81,9 +87,17 @@ class Registry:
             ContextNotFound, ContextDenied, ContextTooLarge, InvalidInput, KernelStartFailed, SandboxUnavailable.
         """
         source = ContextSource(context_text, tuple(context_paths) if context_paths is not None else None)
-        await self._make_room()
-        prepared = await prepare(source, self.settings, self._pool)
-        session = self._new_session(source, prepared, limits)
+        session_id = "s_" + "".join(secrets.choice(ID_ALPHABET) for _ in range(ID_CHARS))
+        await self._places.take(session_id)
+        try:
+            prepared = await prepare(source, self.settings, self._pool)
+        except BaseException:
+            self._places.release(session_id)
+            raise
+        session = self._new_session(session_id, source, prepared, limits)
+        if context_text is not None:
+            # A large one takes a while; only then is there something that another server could open.
+            await asyncio.to_thread(self.store.put_context, session_id, context_text.encode("utf-8", "surrogatepass"))
         return shapes.Opened(
             session_id=session.session_id,
             config=limits,
@@ -94,13 +108,14 @@ class Registry:
             walls=prepared.walls,
         )
 
-    def _new_session(self, source: ContextSource, prepared: Prepared, limits: shapes.Limits) -> Session:
-        session_id = "s_" + "".join(secrets.choice(ID_ALPHABET) for _ in range(ID_CHARS))
+    def _new_session(
+        self, session_id: str, source: ContextSource, prepared: Prepared, limits: shapes.Limits
+    ) -> Session:
         context, journal = prepared.context, Journal(self.store, session_id)
         reference: dict[str, object] = {"inline": True}
         if source.paths is not None:
             working_dir = str(self.settings.working_dir)
-            reference = {"paths": source.paths, "working_dir": working_dir, "sha256": context.sha256}
+            reference = {"paths": source.paths, "working_dir": working_dir}
         record = SessionRecord(
             session_id=session_id,
             created_at=journal.now(),
@@ -114,9 +129,7 @@ class Registry:
         )
         self._locks[session_id] = self.store.acquire(session_id)
         self.store.add_session(record)
-        if source.text is not None:
-            self.store.put_context(session_id, source.text.encode("utf-8", "surrogatepass"))
-        session = reopen(record, self.settings, self._starter.policy, self._pool, self.store)
+        session = reopen(record, self._shared)
         session.life.adopt(prepared.kernel)
         self._sessions[session_id] = session
         what = f"{context.kind} of {context.chars:,} characters in {context.document_count:,} documents"
@@ -165,7 +178,10 @@ class Registry:
         Raises:
             SessionNotFound, SessionFinalized, SessionBusy, VariableNotFound, KernelDied.
         """
-        return await finish.finalize(self._session(session_id), final_text, final_var_name, max_output_chars)
+        session = self._session(session_id)
+        answer = await finish.finalize(session, final_text, final_var_name, max_output_chars)
+        self._let_go(session)
+        return answer
 
     async def get_trace(
         self,
@@ -192,7 +208,12 @@ class Registry:
 
     async def list_sessions(self) -> list[shapes.SessionSummary]:
         """Every session in the store, those of other servers too, the oldest first."""
-        return [listing.summary(record, self._sessions.get(record.session_id)) for record in self.store.sessions()]
+        rows = []
+        for record in self.store.sessions():
+            session = self._sessions.get(record.session_id)
+            driven = session is None and record.status == "running" and self.store.holder(record.session_id) is not None
+            rows.append(listing.summary(record, session, driven=driven))
+        return rows
 
     def _session(self, session_id: str) -> Session:
         """A session by its handle; one that this server does not have is opened again from its record.
@@ -213,44 +234,48 @@ class Registry:
                 f"Session {session_id} is driven by another server process (pid {self.store.holder(session_id) or 0}).",
                 "Use it there, or call rlm_init_context for a session of your own; rlm_get_trace works from here too.",
             )
-        session = reopen(record, self.settings, self._starter.policy, self._pool, self.store)
+        session = reopen(record, self._shared)
         self._locks[session_id], self._sessions[session_id] = lock, session
         self.store.update_session(session_id, server_pid=os.getpid())
         return session
 
+    def _let_go(self, session: Session) -> None:
+        """Forget a session that has its final answer: any server can open it again from its record."""
+        if self._sessions.get(session.session_id) is session:
+            del self._sessions[session.session_id]
+            lock = self._locks.pop(session.session_id)
+            if lock is not None:
+                lock.release()
+
     def _not_found(self, session_id: str) -> SessionNotFound:
-        live = [found.session_id for found in self._sessions.values() if not found.finalized][-5:]
+        live = list(self._sessions)[-5:]
         known = f"live sessions: {', '.join(live)}" if live else "this server has no live session"
         return SessionNotFound(f"There is no session {safe_text(session_id)!r}; {known}.")
 
-    async def _make_room(self) -> None:
-        """At the limit, stop the kernel of the session that has been idle longest; it comes back on use."""
-        held = [session for session in self._sessions.values() if session.has_kernel]
-        if len(held) < self.settings.max_sessions:
-            return
-        idle = [session for session in held if session.status in ("idle", "stopped")]
+    async def _stop_idle(self, holders: frozenset[str]) -> bool:
+        """`places.StopIdle`."""
+        found = (self._sessions[session_id] for session_id in holders if session_id in self._sessions)
+        idle = [session for session in found if session.can_give_way]
         if not idle:
-            raise InvalidInput(
-                f"All {self.settings.max_sessions} sessions are running a step; the limit is RLM_MAX_SESSIONS.",
-                "Wait for a step to end, or finalize a session that is done.",
-            )
+            return False
         oldest = min(idle, key=lambda session: session.last_used_at)
         log.info("stopping the kernel of %s to make room", oldest.session_id)
         await oldest.stop_kernel("the server needed room for another session (RLM_MAX_SESSIONS)")
+        return True
 
     async def _watch_idle(self) -> None:
         while True:
             await asyncio.sleep(IDLE_CHECK_S)
-            for session in list(self._sessions.values()):
-                await session.watch_idle(self.settings.idle_timeout_s)
+            sessions = list(self._sessions.values())
+            await asyncio.gather(*(session.watch_idle(self.settings.idle_timeout_s) for session in sessions))
 
     async def close(self) -> None:
         """End every kernel, leave no process. Safe to call twice."""
         if self._closed:
             return
         self._closed = True
-        if self._watch is not None:
-            self._watch.cancel()
+        for task in self._tasks:
+            task.cancel()
         await asyncio.gather(*(session.close("the server ended") for session in self._sessions.values()))
         await self._pool.close()
         self._starter.close()

@@ -1,23 +1,23 @@
 """A session of an earlier or another server, opened again from its record.
 
 Is: record to `Session`, without a kernel: the first use restores one, with the loss report. Is not: the lock
-(`registry.py` takes it).
-Above: `registry.py`. Below: `store.py`'s rows, `opening.py`.
+(`registry.py` takes it). Above: `registry.py`. Below: `store.py`'s rows, `opening.py`.
 """
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
 from rlm_kernel_mcp.context.payload import Payload
 from rlm_kernel_mcp.errors import ContextNotFound
 from rlm_kernel_mcp.kernel.pool import KernelPool
 from rlm_kernel_mcp.policy import Policy
 from rlm_kernel_mcp.session.guardrails import Account
-from rlm_kernel_mcp.session.journal import Journal
+from rlm_kernel_mcp.session.journal import Journal, updated_of
 from rlm_kernel_mcp.session.opening import ContextSource
+from rlm_kernel_mcp.session.places import Places
 from rlm_kernel_mcp.session.recovery import Recovery
 from rlm_kernel_mcp.session.session import Session
 from rlm_kernel_mcp.session.shapes import ContextReport, Counters, DocumentInfo, Limits
@@ -25,30 +25,38 @@ from rlm_kernel_mcp.session.snapshots import Snapshots
 from rlm_kernel_mcp.session.store import SessionRecord, Store
 from rlm_kernel_mcp.settings import Settings
 
-SNAPSHOT_FOLDER = "snapshots"
+ENDED_ALIVE: Final = ("ok", "error", "timeout", "interrupted")
+"""How a step ends whose kernel may have lived on: its names are in the next snapshot."""
 
 
-def snapshot_path(state_dir: Path, session_id: str) -> Path:
-    """Where a session's snapshots lie."""
-    return state_dir / SNAPSHOT_FOLDER / f"{session_id}.bin"
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What every session of a server shares."""
+
+    settings: Settings
+    policy: Policy
+    pool: KernelPool
+    places: Places
+    store: Store
 
 
-def reopen(record: SessionRecord, settings: Settings, policy: Policy, pool: KernelPool, store: Store) -> Session:
+def reopen(record: SessionRecord, shared: Surroundings) -> Session:
     """The session of a record, as its last server left it."""
     limits = Limits(**json.loads(record.limits))
     counters: dict[str, int] = json.loads(record.counters or "{}")
     account = Account(limits, Counters(**counters), record.stop_reason)  # type: ignore[arg-type]  # we wrote it
-    journal = Journal(store, record.session_id)
+    journal = Journal(shared.store, record.session_id)
+    snapshots = Snapshots(shared.settings.state_dir, record.session_id, shared.policy)
     recovery = Recovery(
-        pool,
-        policy,
-        lambda: open_context(record, settings, store),
-        Snapshots(snapshot_path(settings.state_dir, record.session_id), policy),
+        shared.pool,
+        shared.policy,
+        lambda: open_context(record, shared.settings, shared.store),
+        snapshots,
+        shared.places,
     )
     session = Session(record.session_id, account, _context(json.loads(record.context)), recovery, journal)
     session.created_at, session.last_used_at = record.created_at, record.last_used_at or record.created_at
-    session.life.gone_reason = "the server that had the session's kernel has ended"
-    session.life.last_step = _last_step(journal)
+    _remember(session)
     if record.status == "finalized":
         session.final, session.finished_at = record.final_answer or "", record.finished_at
         given = json.loads(record.extra or "{}").get("final_given", ["", ""])
@@ -63,25 +71,32 @@ def open_context(record: SessionRecord, settings: Settings, store: Store) -> Pay
         ContextNotFound, ContextDenied, ContextTooLarge.
     """
     reference: dict[str, Any] = json.loads(record.context_ref)
+    sha256 = json.loads(record.context)["sha256"]
     if reference.get("paths") is not None:
         source = ContextSource(None, tuple(reference["paths"]), reference.get("working_dir"))
-        return source.open_again(settings, reference["sha256"])
+        return source.open_again(settings, sha256)
     data = store.context(record.session_id)
     if data is None:
         raise ContextNotFound("the context was given inline and its stored copy is gone")
-    return ContextSource(data.decode("utf-8", "surrogatepass")).open(settings)
+    payload = ContextSource(data.decode("utf-8", "surrogatepass")).open(settings)
+    if payload.sha256 != sha256:
+        raise ContextNotFound("the context was given inline and its stored copy is damaged")
+    return payload
 
 
-def _last_step(journal: Journal) -> int:
-    """The last step that ended with its kernel alive: what a snapshot can be of."""
-    done = [
-        row.step_index
-        for row in journal.events(None, None, texts=False)
-        if row.action == "run_repl"
-        and row.source == "mcp"
-        and row.result_status in ("ok", "error", "timeout", "interrupted")
-    ]
-    return max(done, default=0)
+def _remember(session: Session) -> None:
+    """What the trace says of the time after the last snapshot: the names bound since, and a step that was cut off."""
+    life = session.life
+    life.gone_reason = "the server that had the session's kernel has ended"
+    kept = life.last_step = life.recovery.snapshots.step
+    for row in session.journal.events(kept + 1, None, texts=False):
+        if row.action != "run_repl" or row.source != "mcp":
+            continue
+        if row.result_status in ENDED_ALIVE:
+            life.last_step = row.step_index
+            life.recovery.note_bound(row.step_index, updated_of(row))
+        elif row.result_status == "unknown" and row.step_index == session.counters.step_index:
+            life.gone_reason += f" while step {row.step_index} ran; what that step did is gone"
 
 
 def _context(raw: dict[str, Any]) -> ContextReport:

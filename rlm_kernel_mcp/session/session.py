@@ -1,20 +1,18 @@
 """One session: a kernel, an account, one step at a time.
 
 Is: the states of a session and what each call may do in them. Is not: how a step runs (`step.py`), its kernel's fate
-(`kernel_life.py`), or the handles (`registry.py`). Above: `registry.py`. Below: those and `journal.py`.
+(`kernel_life.py`), its final answer (`finish.py`), or the handles (`registry.py`). Above: those two. Below: the others.
 
 States: idle -> running -> idle, until a limit stops it (`stopped`: nothing runs any more, but values can still be
-read) or it is
-`finalized` (the kernel is gone, the trace stays). `dead`: its kernel went and no other could be had. A step belongs to
-the session
-and not to the call that began it: cancelling the call cancels only the wait.
+read) or it is `finalized` (the kernel is gone, the trace stays). `dead`: its kernel went and no other could be had. A
+step belongs to the session and not to the call that began it: cancelling the call cancels only the wait.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
+from typing import Final
 
 from rlm_kernel_mcp.errors import InvalidInput, RlmError, SessionBusy, SessionFinalized
 from rlm_kernel_mcp.kernel.launch import Kernel
@@ -22,19 +20,14 @@ from rlm_kernel_mcp.session import variables
 from rlm_kernel_mcp.session.delivery import deliver, stopped_report
 from rlm_kernel_mcp.session.guardrails import Account
 from rlm_kernel_mcp.session.journal import Journal
-from rlm_kernel_mcp.session.kernel_life import KernelLife
+from rlm_kernel_mcp.session.kernel_life import SETTLE_S, KernelLife, joined
 from rlm_kernel_mcp.session.recovery import Recovery
-from rlm_kernel_mcp.session.shapes import (
-    ContextReport,
-    Counters,
-    Lost,
-    SessionStatus,
-    StepReport,
-    VariableSlice,
-)
+from rlm_kernel_mcp.session.shapes import ContextReport, Counters, Lost, SessionStatus, StepReport, VariableSlice
 from rlm_kernel_mcp.session.step import Outcome, RecentOutcomes, RunningStep, partial_outcome, run_step
 
 log = logging.getLogger(__name__)
+WRITTEN_AT_ONCE_CHARS: Final = 500_000
+"""Up to this many characters an outcome is written from the event loop; more would keep the other sessions waiting."""
 
 
 class Session:
@@ -47,7 +40,7 @@ class Session:
         self.account = account
         self.context = context
         self.journal = journal
-        self.life = KernelLife(recovery, self._adopted, self._restored)
+        self.life = KernelLife(self, recovery)
         self.created_at = self.last_used_at = journal.now()
         self.final_lock = asyncio.Lock()
         self.final: str | None = None
@@ -57,6 +50,9 @@ class Session:
         self._running: RunningStep | None = None
         self._task: asyncio.Task[None] | None = None
         self._recent = RecentOutcomes()
+        self._untold: Lost | None = None
+        """The loss in the outcome of a step that nobody has read yet."""
+        self._told_problem: str | None = None
 
     # --- what others ask about it -------------------------------------------------------------
 
@@ -64,15 +60,24 @@ class Session:
     def status(self) -> SessionStatus:
         if self.finalized:
             return "finalized"
+        if self.running:
+            return "running"
         if self.life.failure is not None:
             return "dead"
-        if self._running is not None:
-            return "running"
         return "stopped" if self.account.stop else "idle"
+
+    @property
+    def _recorded_status(self) -> SessionStatus:
+        """What the record says: a session whose kernel is gone may get another one from the next server."""
+        return "idle" if self.status == "dead" else self.status
 
     @property
     def finalized(self) -> bool:
         return self.final is not None
+
+    @property
+    def running(self) -> bool:
+        return self._running is not None
 
     @property
     def counters(self) -> Counters:
@@ -83,16 +88,23 @@ class Session:
         return self.life.kernel is not None
 
     @property
+    def can_give_way(self) -> bool:
+        """Whether its kernel may be stopped: nothing runs in it, and nobody is just stopping or replacing it."""
+        return not self.running and not self.life.changing
+
+    @property
     def idle_kernel(self) -> Kernel | None:
         """The kernel, if it is there and no step is running in it."""
         kernel = self.life.kernel
-        return kernel if kernel is not None and kernel.client.broken is None and self._running is None else None
+        return kernel if kernel is not None and kernel.client.broken is None and not self.running else None
 
-    def _adopted(self, kernel: Kernel) -> None:
+    def adopted(self, kernel: Kernel) -> None:
+        """`kernel_life.Owner`: the session has a kernel."""
         kernel.client.on_console = lambda reply: self.journal.console(reply, self.account)
         self.journal.kernel_changed(str(kernel.folders.connection_file), kernel.process.pid)
 
-    def _restored(self, loss: Lost) -> None:
+    def restored(self, loss: Lost) -> None:
+        """`kernel_life.Owner`: the kernel replaces another."""
         summary = f"{loss.reason}; restored {len(loss.restored)} names, lost {len(loss.lost)}"
         self.journal.event("restore", self.account.counters.step_index, "ok", summary, self.account)
 
@@ -108,8 +120,9 @@ class Session:
         self._require_not_final()
         self.require_idle()
         if self.account.admit(len(code)) is not None:
-            self.journal.counters_changed(self.account)
-            return stopped_report(self.account, self.life.take_loss())
+            self.journal.counters_changed(self.account, self._recorded_status)
+            loss, self._untold = joined(self._untold, self.life.take_loss()), None
+            return stopped_report(self.account, loss)
         step = RunningStep(self.account.begin_step(), code, timeout_ms)
         left_ms = self.account.left.runtime_left_ms
         if left_ms <= timeout_ms:
@@ -135,7 +148,8 @@ class Session:
         step = self._running
         if step is None:
             return None
-        step.interrupt.set()
+        if not step.interrupt.done():
+            step.interrupt.set_result(None)
         await step.finished.wait()
         return self._deliver(self._finished(step.index), step.index, max_output_chars)
 
@@ -144,16 +158,22 @@ class Session:
             async with asyncio.timeout(wait_ms / 1000):
                 await step.finished.wait()
         except TimeoutError:
-            partial = partial_outcome(step)
-            return deliver(
-                partial, step_index=step.index, account=self.account, max_output_chars=max_output_chars, final=False
-            )
+            return self._deliver(partial_outcome(step), step.index, max_output_chars)
         return self._deliver(self._finished(step.index), step.index, max_output_chars)
 
     def _deliver(self, outcome: Outcome, index: int, max_output_chars: int) -> StepReport:
-        report = deliver(outcome, step_index=index, account=self.account, max_output_chars=max_output_chars, final=True)
-        self.journal.counters_changed(self.account)
+        if outcome.lost is not None and outcome.lost is self._untold:
+            self._untold = None
+        room, note = max_output_chars, self._new_problem()
+        report = deliver(outcome, step_index=index, account=self.account, max_output_chars=room, note=note)
+        self.journal.counters_changed(self.account, self._recorded_status)
         return report
+
+    def _new_problem(self) -> str | None:
+        """What is the matter with the disk, told once."""
+        problem = self.journal.problem or self.life.recovery.snapshots.problem
+        told, self._told_problem = self._told_problem, problem
+        return problem if problem != told else None
 
     def _finished(self, index: int) -> Outcome:
         found = self._recent.get(index)
@@ -169,21 +189,29 @@ class Session:
     async def _drive(self, step: RunningStep) -> None:
         """A step's whole life, apart from the calls that look at it."""
         try:
+            outcome = await self._outcome(step)
+            self._untold = outcome.lost = joined(self._untold, outcome.lost)
+            self.account.check()
+            step.outcome = outcome
+            self._recent.add(step.index, outcome)
+            if outcome.chars > WRITTEN_AT_ONCE_CHARS:
+                await asyncio.to_thread(self.journal.step_ended, step.row_id, outcome, self.account)
+            else:
+                self.journal.step_ended(step.row_id, outcome, self.account)
+        finally:  # also where the server's end cancels this
+            self._running = None
+            step.finished.set()
+
+    async def _outcome(self, step: RunningStep) -> Outcome:
+        try:
             step.row_id = self.journal.step_begins(step.index, step.code, self.account)
-            outcome = await self._execute(step)
+            return await self._execute(step)
         except RlmError as error:
-            outcome = Outcome("kernel_died", step.elapsed_ms, stderr=error.message, kernel_gone=error.message)
+            return Outcome("kernel_died", step.elapsed_ms, stderr=error.message, kernel_gone=error.message)
         except Exception:  # the reaper's edge: whatever goes wrong here, the step must end for those who wait
             log.exception("step %d of %s", step.index, self.session_id)
-            outcome = Outcome(
-                "kernel_died", step.elapsed_ms, stderr="The server failed in this step; its log has the details."
-            )
-        self.account.check()
-        step.outcome = outcome
-        self._recent.add(step.index, outcome)
-        self.journal.step_ended(step.row_id, outcome, self.account)
-        self._running = None
-        step.finished.set()
+            words = "The server failed in this step; its log has the details."
+            return Outcome("kernel_died", step.elapsed_ms, stderr=words)
 
     async def _execute(self, step: RunningStep) -> Outcome:
         kernel = await self.life.ready_for_step()
@@ -216,9 +244,9 @@ class Session:
         if self.life.idle_cpu_ms() > self.account.left.runtime_left_ms:
             self._charge_idle_time()
             self.account.check()
-            await self.life.drop("it went on working after its step had ended and used up the session's runtime")
+            await self.stop_kernel("it went on working after its step had ended and used up the session's runtime")
         elif self.journal.seconds_since(self.last_used_at) > idle_timeout_s:
-            await self.life.drop(f"the session was idle for more than {idle_timeout_s:,} s (RLM_IDLE_TIMEOUT_S)")
+            await self.stop_kernel(f"the session was idle for more than {idle_timeout_s:,} s (RLM_IDLE_TIMEOUT_S)")
 
     # --- the rest -------------------------------------------------------------------------------
 
@@ -232,38 +260,23 @@ class Session:
         self._require_not_final()
         return await variables.get_variable(await self.life.live(), name, offset, limit)
 
-    async def read_final(self, name: str, limit: int) -> str:
-        """The whole text of the variable that holds the final answer."""
-        return await variables.read_text(await self.life.live(), name, limit)
-
-    async def commit_final(self, given: tuple[str, str], answer: str) -> None:
-        """Take the final answer and end the kernel."""
-        self.final, self.final_given, self.finished_at = answer, given, self.journal.now()
-        index = self.account.counters.step_index
-        summary = f"final answer of {len(answer):,} characters from a {given[0]}"
-        self.journal.event("finalize", index, self.account.stop or "completed", summary, self.account)
-        self.journal.closed(
-            "finalized",
-            final_answer=answer,
-            finish_reason=self.account.stop or "completed",
-            finished_at=self.finished_at,
-            extra=json.dumps({"final_given": given}),
-        )
-        await self.stop_kernel("the session was finalized")
-        self.life.recovery.snapshots.remove()
-
-    async def stop_kernel(self, reason: str) -> None:
-        """End the kernel of an idle session; the session itself stays, and comes back on use."""
-        await self.life.drop(reason)
-        self.journal.kernel_changed("", 0)
+    async def stop_kernel(self, reason: str) -> bool:
+        """End the kernel, once its values are kept, unless a step begins meanwhile; the session comes back on use."""
+        stopped = await self.life.drop(reason, unless=lambda: self.running)
+        if stopped:
+            self.journal.kernel_changed("", 0)
+            self._recent = RecentOutcomes()
+        return stopped
 
     async def close(self, reason: str) -> None:
         """The server ends: end the running step, if any, and the kernel. The record stays for another server."""
         self.life.closed = True
         task = self._task
-        if self._running is not None and self.life.kernel is not None:
+        if self.running and self.life.kernel is not None:
             await self.life.kernel.kill(reason)
-        await self.life.drop(reason)
+        if task is not None:
+            await asyncio.wait({task}, timeout=SETTLE_S)
+        await self.life.drop(reason, settle_s=SETTLE_S)
         if task is not None and not task.done():
             task.cancel()
             await asyncio.wait({task})

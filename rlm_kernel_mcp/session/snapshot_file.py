@@ -1,34 +1,37 @@
-"""One session's snapshots in one file, appended to, and an index beside it that is replaced whole.
+"""One session's snapshots: values one after the other in one file, and an index of them that is replaced whole.
 
-Is: receiving the kernel's stream within its caps, and knowing what stands where. Is not: a reader of the bytes. Above:
-`snapshots.py`.
-Below: the file system. The stream's format: `in_kernel/snapshot.py`.
+Is: what stands where, of which step, and whether it is still what was written. Is not: a reader of the bytes.
+Above: `snapshots.py`. Below: `snapshot_stream.py`, the file system.
+
+Two files take turns as the values are moved together, and the index names the one that counts: at any moment what
+the index says is there. Blocking: everything but `index` and `remove` is called in a thread, one call at a time.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import select
 import threading
 import time
-from dataclasses import asdict, dataclass
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from rlm_kernel_mcp.policy import Snapshots as Limits
-from rlm_kernel_mcp.wire import SNAPSHOT_ABORTED
+from rlm_kernel_mcp.session.snapshot_stream import SnapshotStream, StreamBroken, StreamLimits
 
 MB: Final = 1 << 20
-HEAD_BYTES_MAX: Final = 8_192
-CHUNK_BYTES_MAX: Final = 1 << 30
-READ_BYTES: Final = 1 << 18
 GARBAGE_BYTES_MIN: Final = 16 * MB
-POLL_MS: Final = 200
-
-
-class StreamBroken(Exception):
-    """The kernel's stream breaks its format or a cap, or does not end in time."""
+"""Dead bytes below which the values are not moved together."""
+READ_BYTES: Final = 1 << 20
+END_S: Final = 1.0
+"""How much longer than the kernel's own time a stream may take."""
+NO_TIME: Final = "there was no time to keep it"
+DAMAGED: Final = "its snapshot on disk is damaged"
+FOLDER_NAME: Final = "snapshots"
+SUFFIXES: Final = (".a", ".b", ".json", ".part")
 
 
 @dataclass(slots=True)
@@ -39,196 +42,222 @@ class Entry:
     step: int
     offset: int = 0
     bytes: int = 0
+    crc: int = 0
     why: str | None = None
 
 
-class SnapshotFile:
-    """The bytes and the index of one session. `receive` runs in a thread; the rest belongs to the event loop."""
+@dataclass(frozen=True, slots=True)
+class KernelReport:
+    """What a kernel says of its names after a step, checked."""
 
-    def __init__(self, path: Path, limits: Limits) -> None:
-        self._path = path
-        self._index_path = path.with_suffix(".json")
-        self._limits = limits
+    names: Mapping[str, tuple[str, str | None]]
+    """Type, and why there is no value; None where there is one."""
+    unverified: frozenset[str] = frozenset()
+    """Names that were not looked at this time."""
+    more: int = 0
+    """How many more names there are than are kept."""
+
+
+@dataclass(slots=True)
+class Index:
+    """What there is."""
+
+    step: int = 0
+    """The last step after which a snapshot was taken."""
+    entries: dict[str, Entry] = field(default_factory=dict)
+    more: int = 0
+
+
+def snapshot_files(state_dir: Path, session_id: str) -> list[Path]:
+    """The files in which a session's snapshots may lie."""
+    return [state_dir / FOLDER_NAME / f"{session_id}{suffix}" for suffix in SUFFIXES]
+
+
+class SnapshotFile:
+    """The bytes and the index of one session."""
+
+    def __init__(self, state_dir: Path, session_id: str, limits: Limits) -> None:
+        self._data_paths = snapshot_files(state_dir, session_id)[:2]
+        self._index_path, self._partial = snapshot_files(state_dir, session_id)[2:]
+        self._current = 0
+        self._name_bytes = min(limits.name_mb, limits.total_mb) * MB
+        self._total_bytes = limits.total_mb * MB
         self._end = 0
-        self._received: dict[str, Entry] = {}
-        self._stop = threading.Event()
-        self.index: dict[str, Entry] = {}
+        self.index = Index()
         self._load()
 
-    def _load(self) -> None:
-        """What an earlier server left; an unreadable index is none."""
-        try:
-            raw = json.loads(self._index_path.read_text(encoding="utf-8"))
-            self._end = self._path.stat().st_size
-            found = {str(name): Entry(**row) for name, row in raw.items()}
-            self.index = {
-                name: entry for name, entry in found.items() if entry.why or entry.offset + entry.bytes <= self._end
-            }
-        except (OSError, ValueError, TypeError, AttributeError):
-            self.index = {}
-
-    def receive(self, reader: int, step_ms: int) -> None:
-        """Append a stream's values to the file; runs in a thread until the stream ends.
+    def receive(self, reader: int, step_ms: int, stop: threading.Event) -> dict[str, Entry]:
+        """Append a stream's values, and close the reader; the names that came.
 
         Raises:
-            StreamBroken, OSError.
+            StreamBroken, OSError: nothing of the stream is kept.
         """
-        self._received = {}
-        self._stop.clear()
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        target = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            os.ftruncate(target, self._end)
-            stream = _Stream(reader, time.monotonic() + step_ms / 1000 + 1, self._stop)
-            while (head := stream.head()) is not None:
-                self._receive_one(stream, target, head)
+            self._index_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            target = _create(self._data_paths[self._current], os.O_WRONLY)
+            try:
+                os.ftruncate(target, self._end)
+                limits = StreamLimits(self._name_bytes, 2 * self._total_bytes)
+                stream = SnapshotStream(reader, limits, time.monotonic() + step_ms / 1000 + END_S, stop)
+                received, self._end = self._append(stream, target, self._end)
+                return received
+            finally:
+                os.close(target)
         finally:
-            os.close(target)
             os.close(reader)
 
-    def _receive_one(self, stream: _Stream, target: int, head: dict[str, str]) -> None:
-        offset, size = self._end, 0
-        cap = min(self._limits.name_mb, self._limits.total_mb) * MB
-        while (length := stream.length()) not in (0, SNAPSHOT_ABORTED):
-            size += length
-            if size > cap or offset + size > 3 * self._limits.total_mb * MB:
-                raise StreamBroken(f"more than {cap:,} bytes of one name")
-            stream.copy(length, target, offset + size - length)
-        if length == 0:
-            self._received[str(head["name"])] = Entry(str(head["type"]), -1, offset, size)
-            self._end = offset + size
+    def _append(self, stream: SnapshotStream, target: int, end: int) -> tuple[dict[str, Entry], int]:
+        received: dict[str, Entry] = {}
+        size = crc = 0
 
-    def stop_receiving(self) -> None:
-        """End a `receive` that is still waiting."""
-        self._stop.set()
+        def take(block: bytes) -> None:
+            nonlocal size, crc
+            write_all(target, block, end + size)
+            size += len(block)
+            crc = zlib.crc32(block, crc)
 
-    def commit(self, step_index: int, names: dict[str, tuple[str, str | None]], unverified: set[str]) -> None:
-        """Take what was received into the index, and write it; call after `receive` has ended.
+        while (head := stream.head()) is not None:
+            size = crc = 0
+            name, kind = head
+            whole = stream.value(take)
+            if end + size > 3 * self._total_bytes:
+                raise StreamBroken(f"the session's snapshots pass {3 * self._total_bytes:,} bytes")
+            if whole:
+                received[name] = Entry(kind, -1, end, size, crc)
+                end += size
+        return received, end
+
+    def commit(self, step: int, report: KernelReport, received: Mapping[str, Entry]) -> None:
+        """Take what was received into the index, and write it.
 
         Raises:
-            OSError: the index cannot be written; the one before stays.
+            OSError: the index cannot be written; on disk the one before stays.
         """
-        fresh: dict[str, Entry] = {}
-        for name, (kind, why) in names.items():
-            received, kept = self._received.get(name), self.index.get(name)
-            if why is not None:
-                fresh[name] = Entry(kind, step_index, why=why)
-            elif received is not None:
-                fresh[name] = Entry(kind, step_index, received.offset, received.bytes)
-            elif kept is not None and kept.why is None:
-                step = kept.step if name in unverified else step_index
-                fresh[name] = Entry(kind, step, kept.offset, kept.bytes)
-            else:
-                fresh[name] = Entry(kind, step_index, why="its value was not kept")
-        self.index = fresh
-        self._compact()
+        before = self.index.entries
+        entries = {
+            name: _entry(step, row, received.get(name), before.get(name), name in report.unverified)
+            for name, row in report.names.items()
+        }
+        self.index = Index(step, entries, report.more)
         self._write_index()
+        self._compact()
 
-    def _write_index(self) -> None:
-        partial = self._index_path.with_suffix(".part")
-        text = json.dumps({name: asdict(entry) for name, entry in self.index.items()})
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        partial.replace(self._index_path)
-
-    def _compact(self) -> None:
-        """Drop dead bytes once they are more than the live ones: copy the live ones to a new file."""
-        live = sum(entry.bytes for entry in self.index.values())
-        if self._end - live < max(GARBAGE_BYTES_MIN, live):
-            return
-        partial = self._path.with_suffix(".part.bin")
-        source = self.open_for_reading()
-        target = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    def damaged(self) -> set[str]:
+        """Names whose bytes are not what was written."""
+        found: set[str] = set()
         try:
-            end = 0
-            for entry in self.index.values():
-                start, stop = entry.offset, entry.offset + entry.bytes
-                entry.offset = end
-                while start < stop:
-                    copied = os.sendfile(target, source, start, stop - start)
-                    start += copied
-                    end += copied
+            source = self.open_for_reading()
+        except OSError:
+            return {name for name, entry in self.index.entries.items() if entry.why is None}
+        try:
+            for name, entry in self.index.entries.items():
+                if entry.why is None and _crc(source, entry) != entry.crc:
+                    found.add(name)
         finally:
             os.close(source)
-            os.close(target)
-        self._index_path.unlink(missing_ok=True)  # an index must never name another file's offsets
-        partial.replace(self._path)
-        self._end = end
+        return found
 
     def open_for_reading(self) -> int:
-        """A read-only descriptor of the file."""
-        return os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        """A read-only descriptor of the values' file."""
+        return os.open(self._data_paths[self._current], os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
 
     def remove(self) -> None:
-        """Remove both files."""
-        self.index = {}
-        self._path.unlink(missing_ok=True)
-        self._index_path.unlink(missing_ok=True)
+        """Remove everything."""
+        self.index, self._end = Index(), 0
+        for path in (*self._data_paths, self._index_path, self._partial):
+            path.unlink(missing_ok=True)
 
+    # Inside
 
-class _Stream:
-    """Reads the kernel's stream from a pipe, never longer than until the deadline."""
-
-    def __init__(self, reader: int, deadline: float, stop: threading.Event) -> None:
-        self._reader = reader
-        self._deadline = deadline
-        self._stop = stop
-        self._buffer = bytearray()
-        self._poll = select.poll()
-        self._poll.register(reader, select.POLLIN)
-
-    def _more(self) -> bool:
-        """Wait for more bytes; false at the end of the stream."""
-        while not self._poll.poll(POLL_MS):
-            if self._stop.is_set() or time.monotonic() > self._deadline:
-                raise StreamBroken("the stream does not end")
-        data = os.read(self._reader, READ_BYTES)
-        self._buffer += data
-        return bool(data)
-
-    def _take(self, count: int) -> bytes:
-        while len(self._buffer) < count:
-            if not self._more():
-                raise StreamBroken("the stream ends within a value")
-        taken = bytes(self._buffer[:count])
-        del self._buffer[:count]
-        return taken
-
-    def head(self) -> dict[str, str] | None:
-        """The next name, or None at the end."""
-        while b"\n" not in self._buffer:
-            if len(self._buffer) > HEAD_BYTES_MAX:
-                raise StreamBroken("a name's head does not end")
-            if not self._more():
-                if self._buffer:
-                    raise StreamBroken("the stream ends within a head")
-                return None
-        line = self._take(self._buffer.index(b"\n") + 1)
+    def _load(self) -> None:
+        """What an earlier server left; an index that cannot be read is none."""
         try:
-            head = json.loads(line.removeprefix(b"N "))
-        except (ValueError, RecursionError) as error:
-            raise StreamBroken("a name's head is not JSON") from error
-        if not line.startswith(b"N ") or not isinstance(head, dict) or not {"name", "type"} <= head.keys():
-            raise StreamBroken("a name's head has another shape")
-        return head
+            raw: dict[str, Any] = json.loads(self._index_path.read_text(encoding="utf-8"))
+            entries = {str(name): Entry(**row) for name, row in raw["entries"].items()}
+            self._current = int(raw["file"]) & 1
+            self.index = Index(int(raw["step"]), entries, int(raw["more"]))
+            self._end = self._data_paths[self._current].stat().st_size
+        except (OSError, ValueError, TypeError, AttributeError, KeyError):
+            return
 
-    def length(self) -> int:
-        """The length of the next chunk."""
-        length = int.from_bytes(self._take(4), "big")
-        if length > CHUNK_BYTES_MAX and length != SNAPSHOT_ABORTED:
-            raise StreamBroken("a chunk is too long")
-        return length
+    def _write_index(self) -> None:
+        entries = {name: asdict(entry) for name, entry in self.index.entries.items()}
+        raw = {"file": self._current, "step": self.index.step, "more": self.index.more, "entries": entries}
+        with os.fdopen(_create(self._partial, os.O_WRONLY | os.O_TRUNC), "w", encoding="utf-8") as file:
+            json.dump(raw, file)
+        self._partial.replace(self._index_path)
 
-    def copy(self, count: int, target: int, offset: int) -> None:
-        """Copy bytes of the stream into a file."""
-        while count:
-            if not self._buffer and not self._more():
-                raise StreamBroken("the stream ends within a value")
-            block = bytes(self._buffer[:count])
-            del self._buffer[: len(block)]
-            done = 0
-            while done < len(block):
-                done += os.pwrite(target, block[done:], offset + done)
-            offset += len(block)
-            count -= len(block)
+    def _compact(self) -> None:
+        """Once the dead bytes are more than the live ones: copy the live ones to the other file."""
+        live = sum(entry.bytes for entry in self.index.entries.values())
+        if self._end - live < max(GARBAGE_BYTES_MIN, live):
+            return
+        other = self._data_paths[1 - self._current]
+        source = self.open_for_reading()
+        try:
+            target = _create(other, os.O_WRONLY | os.O_TRUNC)
+            try:
+                moved, end = _moved(self.index.entries, source, target)
+            finally:
+                os.close(target)
+        finally:
+            os.close(source)
+        before = self._data_paths[self._current]
+        self.index = replace(self.index, entries=moved)
+        self._current, self._end = 1 - self._current, end
+        self._write_index()
+        before.unlink(missing_ok=True)
+
+
+def _entry(
+    step: int, row: tuple[str, str | None], received: Entry | None, kept: Entry | None, unverified: bool
+) -> Entry:
+    """What a name's entry becomes: with the value of now, else with the older one under its own step."""
+    kind, why = row
+    if why is not None:
+        return Entry(kind, step, why=why)
+    if received is not None:
+        return replace(received, step=step)
+    if kept is not None and kept.why is None:
+        return replace(kept, step=kept.step if unverified else step)
+    return Entry(kind, step, why=NO_TIME)
+
+
+def _moved(entries: Mapping[str, Entry], source: int, target: int) -> tuple[dict[str, Entry], int]:
+    """Copy the values one after the other; their entries as they then are, and the end."""
+    moved, end = {}, 0
+    for name, entry in entries.items():
+        moved[name] = replace(entry, offset=end)
+        for block in _blocks(source, entry):
+            write_all(target, block, end)
+            end += len(block)
+    return moved, end
+
+
+def _blocks(source: int, entry: Entry) -> Iterator[bytes]:
+    """An entry's bytes; fewer where the file ends before them."""
+    position, left = entry.offset, entry.bytes
+    while left and (block := os.pread(source, min(left, READ_BYTES), position)):
+        yield block
+        position += len(block)
+        left -= len(block)
+
+
+def _crc(source: int, entry: Entry) -> int | None:
+    """The checksum of an entry's bytes; None if they are not all there."""
+    crc = size = 0
+    for block in _blocks(source, entry):
+        crc, size = zlib.crc32(block, crc), size + len(block)
+    return crc if size == entry.bytes else None
+
+
+def _create(path: Path, flags: int) -> int:
+    return os.open(path, flags | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+
+
+def write_all(target: int, block: bytes, offset: int) -> None:
+    """Write a whole block at a place of a file."""
+    view = memoryview(block)
+    while view:
+        written = os.pwrite(target, view, offset)
+        view, offset = view[written:], offset + written

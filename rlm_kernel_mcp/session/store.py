@@ -1,7 +1,7 @@
-"""What survives a restart: sessions, their events with all output, contexts given inline, and snapshots.
+"""What survives a restart: sessions, their events with all output, and contexts given inline.
 
 Is: one SQLite file below RLM_STATE_DIR that several servers share, and a lock for each session. Is not: the
-meaning of the rows (`journal.py`, `trace.py`); a snapshot is opaque bytes here, and is never unpickled.
+meaning of the rows (`journal.py`, `trace.py`), nor the session's values (`snapshot_file.py`).
 Above: `registry.py`, `journal.py`, the command line. Below: `store_database.py`, `store_lock.py`, `store_texts.py`.
 
 Small rows are written from the event loop. A bad disk never raises: `problem` says what is the matter.
@@ -13,7 +13,6 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -29,19 +28,14 @@ from rlm_kernel_mcp.session.store_schema import (
     EventRow,
     SessionRecord,
     given_back,
-    held,
     insert_event,
     insert_session,
-    transaction,
     update_event,
     update_session,
 )
 from rlm_kernel_mcp.session.store_texts import fit
 
-__all__ = ["EventRow", "SessionLock", "SessionRecord", "Snapshot", "Store"]
-
-Snapshot = tuple[str, str, bytes]
-"""Name, type, bytes."""
+__all__ = ["EventRow", "SessionLock", "SessionRecord", "Store"]
 
 _LAST_STATUSES: Final = ("finalized", "dead")
 
@@ -58,7 +52,6 @@ class Store:
         self._live: dict[str, SessionRecord] = {}
         self._begun: dict[int, EventRow] = {}
         self._text_bytes: dict[str, int] = {}
-        self._stale_snapshots: set[str] = set()
         self._lock_problem: str | None = None
         self._database = Database(state_dir, self._seed)
 
@@ -164,25 +157,6 @@ class Store:
         rows = self._database.read("SELECT data FROM contexts WHERE session_id = ?", (session_id,))
         return rows[-1][0] if rows else None
 
-    def put_snapshots(self, session_id: str, items: Sequence[Snapshot], removed: Sequence[str]) -> None:
-        """Replace the snapshots of some names, and drop those of the names in `removed`; all or nothing."""
-        rows = [(session_id, *held((name, kind)), data) for name, kind, data in items]
-        # A name without data hides what the disk has under it while this is kept in memory.
-        gone = [(session_id, *held((name, "")), None) for name in removed]
-        if self._put_snapshots(gone + rows):
-            return
-        gone += [(session_id, *held((name, "")), None) for name, _, _ in items]
-        if not self._put_snapshots(gone):
-            self._stale_snapshots.add(session_id)
-
-    def snapshots(self, session_id: str) -> list[Snapshot]:
-        """All snapshots of a session, by name. What could not be kept is not there, also not as it was before."""
-        if session_id in self._stale_snapshots:
-            return []
-        rows = self._database.read("SELECT name, type, data FROM snapshots WHERE session_id = ?", (session_id,))
-        newest = {given_back(name): (given_back(kind), data) for name, kind, data in rows}
-        return [(name, kind, data) for name, (kind, data) in sorted(newest.items()) if data is not None]
-
     # Over several processes
 
     def acquire(self, session_id: str) -> SessionLock | None:
@@ -232,13 +206,6 @@ class Store:
             self._begun[row_id] = event
         self._database.write(lambda connection: insert_event(connection, event, size), size)
         return row_id
-
-    def _put_snapshots(self, rows: Sequence[tuple[Any, ...]]) -> bool:
-        def put(connection: sqlite3.Connection) -> None:
-            with transaction(connection):
-                connection.executemany("INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?, ?)", rows)
-
-        return self._database.write(put, sum(len(row[-1] or b"") for row in rows))
 
     def _fitted(self, session_id: str, texts: dict[str, str | None]) -> tuple[dict[str, Any], int]:
         if session_id not in self._text_bytes:

@@ -39,10 +39,8 @@ _FIRST_RETRY_S: Final = 1.0
 _LAST_RETRY_S: Final = 60.0
 _RETRY_BUSY_MS: Final = 50
 
-# When the memory is full: what goes, in this order, until the write fits. A snapshot without data says that what
-# the disk has under this name is out of date.
+# When the memory is full: what goes, in this order, until the write fits.
 _RELIEFS: Final = (
-    "UPDATE snapshots SET data = NULL",
     """UPDATE events SET stdout = '[not kept: the session store is in memory, which is full]', stderr = NULL,
     result = NULL WHERE result_status <> 'unknown'""",
     "DELETE FROM contexts",

@@ -1,11 +1,13 @@
 """Removing sessions that are too old, or too many for the disk.
 
-Is: which sessions go, and in small bites, so that no other process waits long. Is not: when (`registry.py`).
-Above: `store.py`. Below: `store_database.py`, `store_lock.py`. Never removes a session that is live anywhere.
+Is: which sessions go, with the files of their snapshots, and in small bites, so that no other process waits long. Is
+not: when (`registry.py`). Never removes a session that is live anywhere.
+Above: `store.py`. Below: `store_database.py`, `store_lock.py`, `snapshot_file.py`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sqlite3
 from collections.abc import Container
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from rlm_kernel_mcp.errors import InvalidInput
+from rlm_kernel_mcp.session.snapshot_file import FOLDER_NAME, snapshot_files
 from rlm_kernel_mcp.session.store_database import Database
 from rlm_kernel_mcp.session.store_file import meaning
 from rlm_kernel_mcp.session.store_lock import SessionLock, sweep_locks, take_lock
@@ -41,11 +44,16 @@ class Pruning:
 
     def run(self, now_iso: str, max_age_days: float, max_total_mb: float) -> None:
         """Remove the sessions older than `max_age_days`, then the oldest until the rest is small enough."""
-        for session_id, last_used_at, age in self._database.read(_AGES, (now_iso,)):
+        ages = self._database.read(_AGES, (now_iso,))
+        self._remove_strays({session_id for session_id, _, _ in ages})
+        files_mb = sum(_files_mb(self._state_dir, session_id) for session_id, _, _ in ages)
+        for session_id, last_used_at, age in ages:
             if not self._database.is_on_disk:
                 return
-            if (age is not None and age > max_age_days) or self._one(_SIZE) > max_total_mb:
+            if (age is not None and age > max_age_days) or self._one(_SIZE) + files_mb > max_total_mb:
+                before_mb = _files_mb(self._state_dir, session_id)
                 self._remove(session_id, last_used_at)
+                files_mb -= before_mb - _files_mb(self._state_dir, session_id)
         while self._database.is_on_disk and (free := self._one("PRAGMA freelist_count")):
             self._do(f"PRAGMA incremental_vacuum({_PAGES_AT_ONCE})")
             if self._one("PRAGMA freelist_count") >= free:  # a file that was made without it
@@ -67,6 +75,26 @@ class Pruning:
         finally:
             lock.release()
 
+    def _remove_strays(self, known: Container[str]) -> None:
+        """Remove snapshots of sessions that are in no store, such as one that was damaged and set aside."""
+        if not self._database.is_on_disk:
+            return
+        for session_id in {path.stem for path in (self._state_dir / FOLDER_NAME).glob("*.*")}:
+            # A session that is just being opened has its lock before it has a row.
+            if session_id not in known and session_id not in self._live and (lock := self._lock(session_id)):
+                try:
+                    if not self._one("SELECT count(*) FROM sessions WHERE session_id = ?", session_id):
+                        self._remove_files(session_id)
+                finally:
+                    lock.release()
+
+    def _remove_files(self, session_id: str) -> None:
+        try:
+            for path in snapshot_files(self._state_dir, session_id):
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("snapshots of an ended session stay: %s", meaning(error))
+
     def _lock(self, session_id: str) -> SessionLock | None:
         try:
             return take_lock(self._state_dir, session_id)
@@ -75,13 +103,14 @@ class Pruning:
             return None
 
     def _delete(self, session_id: str) -> None:
+        self._remove_files(session_id)
         some = "DELETE FROM events WHERE rowid IN (SELECT rowid FROM events WHERE session_id = ? LIMIT ?)"
         while self._database.is_on_disk and self._one(
             "SELECT EXISTS (SELECT 1 FROM events WHERE session_id = ?)", session_id
         ):
             self._do(some, session_id, _EVENTS_AT_ONCE)
         # Its own row goes last: a session that is only half removed is found again by the next run.
-        for table in ("contexts", "snapshots", "sessions"):
+        for table in ("contexts", "sessions"):
             self._do(f"DELETE FROM {table} WHERE session_id = ?", session_id)  # noqa: S608 (our own names)
 
     def _do(self, statement: str, *parameters: Any) -> None:
@@ -93,3 +122,12 @@ class Pruning:
     def _one(self, query: str, *parameters: Any) -> Any:
         rows = self._database.read(query, parameters)
         return rows[0][0] if rows else 0
+
+
+def _files_mb(state_dir: Path, session_id: str) -> float:
+    """What a session's snapshots take on the disk."""
+    size = 0
+    for path in snapshot_files(state_dir, session_id):
+        with contextlib.suppress(OSError):  # most sessions have only some of them
+            size += path.stat().st_size
+    return size / (1 << 20)

@@ -77,7 +77,7 @@ EVENT_TEXTS: Final = ("code", "error", "result", "stderr", "stdout")
 
 SESSION_COLUMNS: Final = tuple(field.name for field in fields(SessionRecord))
 EVENT_COLUMNS: Final = tuple(field.name for field in fields(EventRow))
-TABLES: Final = ("sessions", "events", "contexts", "snapshots")
+TABLES: Final = ("sessions", "events", "contexts")
 
 MIGRATIONS: Final[tuple[Migration, ...]] = (
     (
@@ -94,9 +94,6 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
             extra TEXT, code TEXT, error TEXT, result TEXT, stderr TEXT, stdout TEXT, PRIMARY KEY (session_id, id))""",
         "CREATE INDEX events_by_step ON events (session_id, step_index)",
         "CREATE TABLE contexts (session_id TEXT PRIMARY KEY, data BLOB NOT NULL)",
-        """CREATE TABLE snapshots (
-            session_id TEXT NOT NULL, name TEXT NOT NULL, type TEXT NOT NULL, data BLOB,
-            PRIMARY KEY (session_id, name))""",
     ),
 )
 """Entry n takes a store from version n (`PRAGMA user_version`) to n + 1. A released entry is never changed."""

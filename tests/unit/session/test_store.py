@@ -21,6 +21,7 @@ import pytest
 
 from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.session import store_database, store_texts
+from rlm_kernel_mcp.session.snapshot_file import snapshot_files
 from rlm_kernel_mcp.session.store import EventRow, SessionRecord, Store
 
 NOW = "2026-11-22T10:00:00.000Z"
@@ -30,6 +31,7 @@ CHILD = """
 import sys
 from pathlib import Path
 from typing import Self
+from rlm_kernel_mcp.session.snapshot_file import snapshot_files
 from rlm_kernel_mcp.session.store import EventRow, SessionRecord, Store
 NOW = "2026-11-22T10:00:00.000Z"
 def step(index, **columns):
@@ -280,18 +282,12 @@ def test_many_threads_may_write(store: Store) -> None:
     assert [row.id for row in store.events("s_1")] == sorted(ids)
 
 
-def test_contexts_and_snapshots_are_bytes_that_nobody_looks_into(store: Store, tmp_path: Path) -> None:
-    """A name is replaced or removed alone; bytes come back as they are, also such as would run if unpickled."""
-    bomb = b"cos\nsystem\n(S'exit 1'\ntR."
+def test_a_context_comes_back_as_it_was_given(store: Store, tmp_path: Path) -> None:
+    """Bytes, whatever they are; no context is None and not empty."""
     store.put_context("s_1", b"\x00\xff")
-    store.put_snapshots("s_1", [("x", "int", b"1"), ("y", "str", bomb), (ODD_TEXT, "list", b"")], removed=[])
-    store.put_snapshots("s_1", [("x", "float", b"2")], removed=["y", "never"])
     other = Store.open(tmp_path / "state")
     assert other.context("s_1") == b"\x00\xff"
     assert other.context("s_2") is None
-    assert other.snapshots("s_1") == [(ODD_TEXT, "list", b""), ("x", "float", b"2")]
-    store.put_snapshots("s_1", [("y", "str", bomb)], removed=[])
-    assert other.snapshots("s_1") == [(ODD_TEXT, "list", b""), ("x", "float", b"2"), ("y", "str", bomb)]
     other.close()
 
 
@@ -417,11 +413,14 @@ def test_old_sessions_are_removed_with_all_that_is_theirs(store: Store, tmp_path
         for index in range(150):
             store.add_event(step(index, session_id=name))
         store.put_context(name, b"x")
-        store.put_snapshots(name, [("x", "int", b"x")], [])
+        for path in snapshot_files(tmp_path / "state", name):
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(b"x")
     other = Store.open(tmp_path / "state")
     other.prune(NOW, max_age_days=30)
     assert [found.session_id for found in other.sessions()] == ["s_1", "s_new", "s_odd"]
-    assert (other.events("s_old"), other.context("s_old"), other.snapshots("s_old")) == ([], None, [])
+    assert (other.events("s_old"), other.context("s_old")) == ([], None)
+    assert [path.stem for path in sorted((tmp_path / "state" / "snapshots").iterdir())] == ["s_new"] * 4 + ["s_odd"] * 4
     assert len(other.events("s_new")) == 150
     assert other.problem is None
     other.close()

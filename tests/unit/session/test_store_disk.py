@@ -76,10 +76,9 @@ def test_a_folder_that_cannot_be_written_leaves_a_store_in_memory(reachable: Pat
         lock = store.acquire("s_1")
         run_step(store, 1)
         store.put_context("s_1", b"context")
-        store.put_snapshots("s_1", [("x", "int", b"1")], [])
         assert steps_of(store) == [(1, "ok", "out")]
         assert store.session("s_1") == session()
-        assert (store.context("s_1"), store.snapshots("s_1")) == (b"context", [("x", "int", b"1")])
+        assert store.context("s_1") == b"context"
         assert store.problem == (
             "The session store cannot be used: its folder cannot be written; make it writable, or set RLM_STATE_DIR "
             f"to a folder that is. {IN_MEMORY}"
@@ -93,7 +92,7 @@ def test_a_folder_that_cannot_be_written_leaves_a_store_in_memory(reachable: Pat
         store.close()
         again = Store.open(parent / "state")
         assert steps_of(again) == [(1, "ok", "out"), (2, "ok", "out")]
-        assert (again.context("s_1"), again.snapshots("s_1")) == (b"context", [("x", "int", b"1")])
+        assert again.context("s_1") == b"context"
         again.close()
 
 
@@ -323,68 +322,18 @@ def test_a_write_tries_the_disk_again_by_itself(tmp_path: Path, monkeypatch: pyt
     store.close()
 
 
-def test_what_changed_in_memory_hides_what_the_disk_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A variable that was deleted or rebound while the disk was away must not come back with its old value."""
-    monkeypatch.setattr(store_file, "BUSY_TIMEOUT_MS", 20)
-    store = Store.open(tmp_path)
-    store.add_session(session())
-    old = [("deleted", "int", b"old"), ("rebound", "int", b"old"), ("same", "int", b"old")]
-    store.put_snapshots("s_1", old, [])
-    hanging = sqlite3.connect(tmp_path / "sessions.db", isolation_level=None)
-    hanging.execute("BEGIN IMMEDIATE")
-    store.put_snapshots("s_1", [("rebound", "int", b"new")], ["deleted"])
-    expected = [("rebound", "int", b"new"), ("same", "int", b"old")]
-    assert store.snapshots("s_1") == expected
-    hanging.execute("ROLLBACK")
-    hanging.close()
-    assert store.mend()
-    store.close()
-    again = Store.open(tmp_path)
-    assert again.snapshots("s_1") == expected
-    again.close()
-
-
-@pytest.mark.parametrize("size_bytes", [300_000, 5_000_000])
-def test_a_snapshot_that_memory_cannot_keep_hides_the_old_one_on_disk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size_bytes: int
-) -> None:
-    """Whether it had to go later or never fitted, the variable is lost, and does not come back with an old value."""
-    monkeypatch.setattr(store_file, "BUSY_TIMEOUT_MS", 20)
-    monkeypatch.setattr(store_database, "MEMORY_BYTES", 1_000_000)
-    store = Store.open(tmp_path)
-    store.add_session(session())
-    store.put_snapshots("s_1", [("x", "str", b"old")], [])
-    hanging = sqlite3.connect(tmp_path / "sessions.db", isolation_level=None)
-    hanging.execute("BEGIN IMMEDIATE")
-    store.put_snapshots("s_1", [("x", "str", b"n" * size_bytes)], [])
-    for index in range(20):
-        run_step(store, index, stdout="x" * 50_000)
-    assert store.snapshots("s_1") == []
-    hanging.execute("ROLLBACK")
-    hanging.close()
-    assert store.mend()
-    store.close()
-    again = Store.open(tmp_path)
-    assert again.snapshots("s_1") == []
-    again.close()
-
-
 def test_memory_is_bounded_where_the_disk_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Outputs go first, the record of steps stays, and a snapshot that is not kept is not shown with an old value."""
+    """Outputs go, the record of steps stays."""
     monkeypatch.setattr(store_database, "MEMORY_BYTES", 1_000_000)
     (tmp_path / "file").write_text("")
     store = Store.open(tmp_path / "file")
     store.add_session(session())
-    store.put_snapshots("s_1", [("x", "str", b"x" * 100_000)], [])
     for index in range(100):
         run_step(store, index, stdout="x" * 50_000)
     rows = steps_of(store)
     assert [row[:2] for row in rows] == [(index, "ok") for index in range(100)]
     assert rows[0][2] == "[not kept: the session store is in memory, which is full]"
     assert rows[-1][2] == "x" * 50_000
-    assert store.snapshots("s_1") == []
-    store.put_snapshots("s_1", [("x", "str", b"x" * 5_000_000)], [])
-    assert store.snapshots("s_1") == []
     assert IN_MEMORY in str(store.problem)
     run_step(store, 100)
     assert steps_of(store)[-1] == (100, "ok", "out")
