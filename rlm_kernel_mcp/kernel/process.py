@@ -10,11 +10,12 @@ import asyncio
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Final
 
 EXIT_UNKNOWN: Final = -255
+PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
 
 async def readable(descriptor: int) -> None:
@@ -85,16 +86,20 @@ class KernelProcess:
     def cpu_ms(self) -> int:
         """Processor time used so far over all threads, in ms, measured from outside; 0 once it is gone."""
         try:
-            fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(") ")[2].split()
+            # The process's own clock, as clock_getcpuclockid(3) makes its number: one call, where /proc takes fifty.
+            return time.clock_gettime_ns(~self.pid << 3 | 2) // 1_000_000
         except OSError:
             return 0
-        ticks = int(fields[11]) + int(fields[12])
-        return ticks * 1000 // os.sysconf("SC_CLK_TCK")
 
     def resident_bytes(self) -> int:
         """Resident memory, measured from outside; 0 once it is gone."""
         try:
-            fields = Path(f"/proc/{self.pid}/statm").read_text(encoding="ascii").split()
+            statm = os.open(f"/proc/{self.pid}/statm", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             return 0
-        return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
+        try:
+            return int(os.read(statm, 256).split()[1]) * PAGE_BYTES
+        except OSError:  # it ended between the two
+            return 0
+        finally:
+            os.close(statm)

@@ -1,9 +1,9 @@
 """ZMTP 3.0 over a unix socket: one bounded connection to one kernel channel.
 
-Is: the client's half of the wire under Jupyter messaging (greeting, READY, frames) with a limit on everything that the
-peer can make this process hold. Is not: libzmq, whose pipes let a hostile peer grow the host without bound (a multipart
-message that never ends; docs/decisions/0003). Above: `client.py`. Below: asyncio.
-Source: ZeroMQ RFC 23/ZMTP 3.0, NULL mechanism.
+Is: the client's half of the wire under Jupyter messaging (greeting, READY, frames) with a limit on everything that
+the peer can make this process hold. Is not: libzmq, whose pipes let a hostile peer grow the host without bound (a
+multipart message that never ends; docs/decisions/0003). Above: `client.py`. Below: asyncio. Source: ZeroMQ RFC
+23/ZMTP 3.0, NULL mechanism.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ COMMAND: Final = 0x04
 
 FRAMES_MAX: Final = 16
 """Frames of one message: identities, delimiter, signature, four dicts and a few buffers."""
+
+TOGETHER_BYTES_MAX: Final = 64 * 1024
+"""Largest frame that is copied, to be written with others."""
 
 MESSAGES_PER_TURN: Final = 32
 """Messages handled before other connections get their turn of the event loop."""
@@ -205,14 +208,18 @@ class Connection(asyncio.Protocol):
         if self._transport is None or self._transport.is_closing():
             return
         last = len(frames) - 1
+        together = bytearray()  # small frames go in one write: each is a system call here and a wake-up over there
         for index, frame in enumerate(frames):
             size = len(frame)
             flags = MORE if index < last else 0
-            if size > 255:
-                self._transport.write(bytes([flags | LONG]) + size.to_bytes(8, "big"))
+            together += bytes([flags, size]) if size <= 255 else bytes([flags | LONG]) + size.to_bytes(8, "big")
+            if size <= TOGETHER_BYTES_MAX:
+                together += frame
             else:
-                self._transport.write(bytes([flags, size]))
-            self._transport.write(frame)
+                self._transport.write(together)
+                self._transport.write(frame)
+                together = bytearray()
+        self._transport.write(together)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """asyncio: the peer is gone."""

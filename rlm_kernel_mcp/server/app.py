@@ -116,7 +116,8 @@ def build_server(open_registry: Callable[[], Awaitable[Registry]]) -> Server[Laz
         on_list_tools=_list_tools,
         on_call_tool=_call_tool,
     )
-    server.middleware.append(_accept_any_arguments)
+    # In place of the SDK's own, which makes a tracing span for each call: nobody collects them here.
+    server.middleware[:] = [_accept_any_arguments]
     return server
 
 
@@ -154,8 +155,11 @@ async def _call_tool(ctx: ServerRequestContext[LazyRegistry], params: CallToolRe
     if row is None:
         known = ", ".join(tools.BY_NAME)
         raise MCPError(INVALID_PARAMS, f"There is no tool {safe_text(params.name[:64])!r}; the tools are: {known}.")
+    answering = tools.answer(row, ctx.lifespan_context.get, params.arguments or {})
+    if ctx.meta is None or "progress_token" not in ctx.meta:
+        return await answering
     async with _progress(ctx):
-        return await tools.answer(row, ctx.lifespan_context.get, params.arguments or {})
+        return await answering
 
 
 async def _accept_any_arguments(ctx: ServerRequestContext[LazyRegistry, Any], call_next: CallNext) -> HandlerResult:
@@ -169,7 +173,7 @@ async def _accept_any_arguments(ctx: ServerRequestContext[LazyRegistry, Any], ca
 
 @asynccontextmanager
 async def _progress(ctx: ServerRequestContext[LazyRegistry]) -> AsyncIterator[None]:
-    """Report while a call waits, to a caller that asked for it: some clients give up on a silent server."""
+    """Report while a call waits: some clients give up on a silent server."""
 
     async def report() -> None:
         begin = anyio.current_time()

@@ -1,9 +1,7 @@
 """The way of one step through the kernel, readable at one sight: `run_step`.
 
 Is: send the code, wait three ways, climb the ladder at the deadline, say how it ended. Is not: who may run a step
-(`session.py`),
-what it costs (`guardrails.py`), or how it is shown (`delivery.py`).
-Below: `kernel/`.
+(`session.py`), what it costs (`guardrails.py`), or how it is shown (`delivery.py`). Below: `kernel/`.
 
 The ladder: SIGINT, grace, SIGINT again, grace, SIGKILL. The kernel is not asked whether it obeys; only that the step
 is done counts.
@@ -42,8 +40,8 @@ class RunningStep:
     at_deadline: StepStatus = "timeout"
     execution: Execution | None = None
     started_ns: int = 0
-    interrupt: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set by `rlm_interrupt`: climb the ladder now."""
+    interrupt: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    """Done by `rlm_interrupt`: climb the ladder now."""
     finished: asyncio.Event = field(default_factory=asyncio.Event)
     outcome: Outcome | None = None
     row_id: int = 0
@@ -130,15 +128,13 @@ async def run_step(step: RunningStep, kernel: Kernel, policy: Policy, on_rung: C
 
 async def _wait(step: RunningStep, execution: Execution, watch: ResourceWatch) -> bool:
     """Wait for the end, the deadline or an interrupt; true if it was the interrupt."""
-    interrupted = asyncio.ensure_future(step.interrupt.wait())
-    watching = asyncio.ensure_future(watch.run())
+    watch.start()
     try:
-        waits: list[asyncio.Future[Any]] = [execution.done, interrupted]
+        waits: list[asyncio.Future[Any]] = [execution.done, step.interrupt]
         await asyncio.wait(waits, timeout=step.timeout_ms / 1000, return_when=asyncio.FIRST_COMPLETED)
-        return step.interrupt.is_set()
+        return step.interrupt.done()
     finally:
-        interrupted.cancel()
-        watching.cancel()
+        watch.stop()
 
 
 async def _climb(execution: Execution, kernel: Kernel, grace_s: float, climb: Callable[[str], None]) -> None:

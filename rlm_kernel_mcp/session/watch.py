@@ -29,6 +29,7 @@ class ResourceWatch:
         self._kernel = kernel
         self._process = process = kernel.process
         self._limits = limits
+        self._timer: asyncio.TimerHandle | None = None
         self._cpu_end_ms: int | None = None
         """Where the system does not let us move the kernel's own limit: the processor time at which the step is told."""
         self._soft_bytes = kernel.base_bytes + limits.memory_mb * MB
@@ -51,18 +52,25 @@ class ResourceWatch:
             # Another user's, in a container: the watch sends what the limit would.
             self._cpu_end_ms = self._process.cpu_ms() + self._limits.step_cpu_s * 1000
 
-    async def run(self) -> None:
-        """Sample until cancelled: first a signal that the kernel turns into MemoryError, then SIGKILL."""
-        while True:
-            await asyncio.sleep(SAMPLE_S)
-            resident = self._process.resident_bytes()
-            if resident > self._hard_bytes:
-                self._kernel.client.close(f"it passed its memory limit of {self._limits.memory_mb:,} MB and was killed")
-                self._process.kill()
-                return
-            if resident > self._soft_bytes and not self._told:
-                self._told = True
-                self._process.send_signal(signal.SIGUSR1)
-            if self._cpu_end_ms is not None and self._process.cpu_ms() > self._cpu_end_ms:
-                self._cpu_end_ms += CPU_AGAIN_MS
-                self._process.send_signal(signal.SIGXCPU)
+    def start(self) -> None:
+        """Sample until `stop`: first a signal that the kernel turns into MemoryError, then SIGKILL."""
+        self._timer = asyncio.get_running_loop().call_later(SAMPLE_S, self._sample)
+
+    def stop(self) -> None:
+        """Sample no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _sample(self) -> None:
+        resident = self._process.resident_bytes()
+        if resident > self._hard_bytes:
+            self._kernel.client.close(f"it passed its memory limit of {self._limits.memory_mb:,} MB and was killed")
+            self._process.kill()
+            return
+        if resident > self._soft_bytes and not self._told:
+            self._told = True
+            self._process.send_signal(signal.SIGUSR1)
+        if self._cpu_end_ms is not None and self._process.cpu_ms() > self._cpu_end_ms:
+            self._cpu_end_ms += CPU_AGAIN_MS
+            self._process.send_signal(signal.SIGXCPU)
+        self.start()
