@@ -31,7 +31,7 @@ class ResourceWatch:
         self._limits = limits
         self._timer: asyncio.TimerHandle | None = None
         self._cpu_end_ms: int | None = None
-        """Where the system does not let us move the kernel's own limit: the processor time at which the step is told."""
+        """Where the system does not let us move the kernel's own limit: the processor time that ends the step."""
         self._soft_bytes = kernel.base_bytes + limits.memory_mb * MB
         self._hard_bytes = kernel.base_bytes + int(limits.memory_mb * MB * HARD_SHARE)
         # Data of an earlier step may already lie above the soft limit: the step that frees it must be able to run.

@@ -288,7 +288,8 @@ class Soak:
     def _unwritten(self) -> list[tuple[int, str, str | None]]:
         """Acknowledged steps that the store does not have, or has otherwise."""
         with sqlite3.connect(f"file:{self.folder}/state/sessions.db?mode=ro", uri=True) as database:
-            query = "SELECT step_index, result_status FROM events WHERE session_id = ? AND action = 'run_repl' AND code IS NOT NULL"
+            columns = "SELECT step_index, result_status FROM events"
+            query = f"{columns} WHERE session_id = ? AND action = 'run_repl' AND code IS NOT NULL"
             rows = dict(database.execute(query, (self.session_id,)).fetchall())
         answered = self.model.acknowledged.items()
         return [(index, status, rows.get(index)) for index, status in answered if rows.get(index) != status]

@@ -70,7 +70,7 @@ async def test_the_kernel_is_locked_and_does_honest_work(tmp_path: Path, runtime
         assert content["ename"] == "ImportRefused"
         for refused in ("open('/etc/passwd')", "open('../outside', 'w')", "!ls"):
             assert (await run(client, refused))[0]["status"] == "error"
-        for folder in (runtime, *map(runtime.joinpath, os.listdir(runtime))):
+        for folder in (runtime, *runtime.iterdir()):
             assert folder.stat().st_mode & 0o777 == 0o700
 
 
@@ -95,7 +95,7 @@ async def test_it_can_be_interrupted_restarted_and_shut_down(tmp_path: Path, run
         assert below
         assert await manager.is_alive()
     assert left_over(below, WAIT_S) == []
-    assert os.listdir(runtime) == []
+    assert list(runtime.iterdir()) == []
 
 
 async def test_it_shuts_down_when_it_is_asked_to(tmp_path: Path, runtime: Path) -> None:
@@ -103,7 +103,7 @@ async def test_it_shuts_down_when_it_is_asked_to(tmp_path: Path, runtime: Path) 
     async with started(tmp_path) as (manager, _):
         await manager.shutdown_kernel()
         assert not await manager.is_alive()
-    assert os.listdir(runtime) == []
+    assert list(runtime.iterdir()) == []
 
 
 async def test_a_kernel_that_dies_is_noticed(tmp_path: Path, runtime: Path) -> None:
