@@ -1,9 +1,9 @@
 """The policy: allowlist, limits and required walls of a kernel.
 
-Is: the schema and what each field means. Is not: the values, which lie in `policy.json` beside the
-`kernel.json` that they govern, so that choosing a kernelspec chooses the lockdown.
-Above: the provisioner, which writes the effective policy (the file with the user's settings applied) for
-each kernel. Below: nothing. The kernel reads the same JSON with the standard library alone.
+Is: the schema and what each field means. Is not: the values, which lie in `policy.json` beside the `kernel.json` that
+they govern, so that choosing a kernelspec chooses the lockdown. Above: the provisioner, which writes the effective
+policy (the file with the user's settings applied) for each kernel. Below: nothing. The kernel reads the same JSON
+with the standard library alone.
 
 Every limit has a value and none may be "none". A list that is absent is an error (nothing is implied by
 leaving it out); an empty list means "none of them".

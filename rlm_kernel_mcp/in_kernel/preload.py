@@ -1,8 +1,7 @@
 """What a kernel imports before its walls rise.
 
 Is: IPython's kernel, the modules of the allowlist and the late imports of the machinery, so that nothing has to be
-mapped
-from disk afterwards: an extension module cannot be, once executable memory is refused. Is not: a wall.
+mapped from disk afterwards: an extension module cannot be, once executable memory is refused. Is not: a wall.
 """
 
 from __future__ import annotations

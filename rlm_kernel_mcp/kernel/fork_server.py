@@ -1,10 +1,8 @@
 """The host's end of the fork server: a preloaded, single-threaded process that forks kernels.
 
 Is: start it, ask it for forks, notice its death. Is not: the server program (`in_kernel/fork_server.py`), and never
-this
-process: a fork of the host would take its secrets and descriptors along.
-Above: `launch.py`. Below: nothing.
-One datagram a kernel: `{argv, env, cwd}` with the kernel's ends of its status and descriptor sockets.
+this process: a fork of the host would take its secrets and descriptors along. Above: `launch.py`. Below: nothing. One
+datagram a kernel: `{argv, env, cwd}` with the kernel's ends of its status and descriptor sockets.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Jupyter messages: building ours, parsing the kernel's.
 
-Is: the codec between dicts and frames. Is not: trust: a message from a kernel is data from an adversary that knows its
-own
-key, so size and shape are checked here before anyone looks inside.
-Source: Jupyter messaging 5.5, "The Wire Protocol".
+Is: the codec between dicts and frames. Is not: trust: a message from a kernel is data from an adversary that knows
+its own key, so size and shape are checked here before anyone looks inside. Source: Jupyter messaging 5.5, "The Wire
+Protocol".
 """
 
 from __future__ import annotations

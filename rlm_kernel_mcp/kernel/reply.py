@@ -1,9 +1,9 @@
 """Folds the messages of one `execute_request` into a reply. Sans-I/O.
 
 Is: the first to look inside what a kernel says, so everything is checked for type, size and count here and bounded.
-Is not: trusted afterwards either: a hostile kernel can make its own step say anything.
-Above: `client.py`, which feeds it. Below: `messages.py`.
-Source: Jupyter messaging 5.5, "Messages on the IOPub channel"; nbclient's three-way wait.
+Is not: trusted afterwards either: a hostile kernel can make its own step say anything. Above: `client.py`, which
+feeds it. Below: `messages.py`. Source: Jupyter messaging 5.5, "Messages on the IOPub channel"; nbclient's three-way
+wait.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """What a starting kernel tells its host, on a socket that it closes before any user code runs.
 
 Is: the host's end: the kernel's pid with a pidfd, then `ready` with the walls that hold, or `failed` with the reason.
-Is not: a channel to a running kernel. Above: `provisioner.py`. Below: `process.py`.
-Each datagram is one JSON object: `{pid}` (+ a pidfd), `{status: "ready", walls}`,
-`{status: "failed", wall, reason, remedy}`, and from a fork server `{exit: code}`.
+Is not: a channel to a running kernel. Above: `provisioner.py`. Below: `process.py`. Each datagram is one JSON object:
+`{pid}` (+ a pidfd), `{status: "ready", walls}`, `{status: "failed", wall, reason, remedy}`, and from a fork server
+`{exit: code}`.
 """
 
 from __future__ import annotations

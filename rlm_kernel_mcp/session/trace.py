@@ -1,13 +1,11 @@
 """The trace as the client reads it: events, cut into pages.
 
 Is: pure functions from the store's rows to `TracePage`. Is not: the store. Above: `session.py`. Below: `store.py`'s
-rows,
-`cutting.py`.
+rows, `cutting.py`.
 
 A page is a window of characters over the events one after the other: each takes the length of its fixed part, then,
-with
-`detail="full"`, that of its texts. A window that begins or ends inside a text has that part of it, under the same
-event's fixed part again, so that the pieces of all pages, put together, are the whole.
+with `detail="full"`, that of its texts. A window that begins or ends inside a text has that part of it, under the
+same event's fixed part again, so that the pieces of all pages, put together, are the whole.
 """
 
 from __future__ import annotations
