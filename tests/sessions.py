@@ -6,7 +6,7 @@ Is: the project's own session layer over real kernels, every wait bounded. Is no
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -43,6 +43,13 @@ async def open_registry(
     finally:
         async with asyncio.timeout(WAIT_S):
             await registry.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait until something is so that tells nobody when it becomes so."""
+    async with asyncio.timeout(WAIT_S):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0)
 
 
 class Driven:
@@ -90,12 +97,12 @@ class Driven:
 
     async def until_printed(self, text: str) -> None:
         """Wait until the running step has printed something."""
-        async with asyncio.timeout(WAIT_S):
-            while True:
-                step = self.session._running
-                if step is not None and step.execution is not None and text in step.execution.reply.stdout.text():
-                    return
-                await asyncio.sleep(0)
+
+        def printed() -> bool:
+            step = self.session._running
+            return step is not None and step.execution is not None and text in step.execution.reply.stdout.text()
+
+        await until(printed)
 
     async def end_of(self, index: int, **options: Any) -> StepReport:
         """The report of a step, when it has ended."""

@@ -26,6 +26,7 @@ from rlm_kernel_mcp.in_kernel.output import BudgetedOutStream
 from rlm_kernel_mcp.in_kernel.pickling import use_namespace
 from rlm_kernel_mcp.in_kernel.shell import shell_config
 from rlm_kernel_mcp.in_kernel.snapshot import Snapshots
+from rlm_kernel_mcp.in_kernel.threads import note_parents
 
 SWITCH_INTERVAL_S: Final = 0.0001
 """Longest wait for the interpreter lock. Reading a variable in the middle of a running loop takes some of them, which
@@ -125,6 +126,7 @@ def make_app(connection_file: Path, policy: dict[str, Any], scratch: Path) -> Rl
     app.log.setLevel(logging.WARNING)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     kernel = app.kernel
+    note_parents(lambda: kernel.shell.display_pub.parent_header)
     kernel.policy = policy
     kernel.scratch = str(scratch)
     namespace.fill(kernel.shell.user_ns, "", [], str(scratch))

@@ -16,6 +16,7 @@ from ipykernel.zmqshell import ZMQDisplayPublisher
 from IPython.core.formatters import DisplayFormatter, PlainTextFormatter, catch_format_error
 from IPython.lib.pretty import RepresentationPrinter
 
+from rlm_kernel_mcp.in_kernel.threads import ThreadsOwnHeader
 from rlm_kernel_mcp.in_kernel.value_text import int_text
 
 TEXT_CHARS: Final = 400_000
@@ -175,7 +176,7 @@ class BoundedDisplayHook(ZMQShellDisplayHook):
         """IPython would keep every text that was ever shown."""
 
 
-class BoundedDisplayPublisher(ZMQDisplayPublisher):
+class BoundedDisplayPublisher(ThreadsOwnHeader, ZMQDisplayPublisher):
     """Publishes what `display()` is given, within the budget of a step."""
 
     _step: Any = None

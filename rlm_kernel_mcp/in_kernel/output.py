@@ -13,11 +13,13 @@ from typing import Any
 
 from ipykernel.iostream import OutStream
 
+from rlm_kernel_mcp.in_kernel.threads import ThreadsOwnHeader
+
 MESSAGE_CHARS = 40_000
 """Longest text of one `stream` message: at most 240 KB, whatever the characters."""
 
 
-class BudgetedOutStream(OutStream):
+class BudgetedOutStream(ThreadsOwnHeader, OutStream):
     """stdout or stderr of a kernel that sends the head and the tail of what a step prints.
 
     The first `budget_chars - tail_chars` characters of a step go out as they come. Of what follows the last

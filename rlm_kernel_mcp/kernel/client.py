@@ -26,6 +26,8 @@ CLOSED_GRACE_S: Final = 1.0
 CONSOLE_REPLIES_MAX: Final = 4
 CONSOLE_CHARS_MAX: Final = 400_000
 """Characters kept of one stream of a console's cell."""
+LATE_CHARS_MAX: Final = 400_000
+"""Characters kept of what is printed between two steps."""
 
 OnConsole = Callable[[Reply], None]
 OnBroken = Callable[[str], None]
@@ -72,6 +74,7 @@ class KernelClient:
         self._requests: dict[str, asyncio.Future[Message]] = {}
         self._executions: dict[str, Execution] = {}
         self._consoles: dict[str, Reply] = {}
+        self._late = Reply("", LATE_CHARS_MAX)
         self._welcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.broken: str | None = None
         """Why this kernel must not be used any more: it broke the protocol or a limit."""
@@ -150,6 +153,8 @@ class KernelClient:
         if self.broken is not None:
             execution.finish(self.broken)
             return execution
+        execution.reply.begin_with(self._late)
+        self._late = Reply("", LATE_CHARS_MAX)
         self._executions = {msg_id: execution}
         self._iopub.grant()
         self._shell.grant()
@@ -182,11 +187,19 @@ class KernelClient:
                 self._welcome.set_result(None)
             return
         execution = self._executions.get(message.parent_id)
-        if execution is not None:
+        if execution is not None and not execution.done.done():
             if message.msg_type != "execute_reply":
                 execution.feed(message)
-        elif message.parent_session and message.parent_session != self._codec.session:
+        elif message.parent_session == self._codec.session:
+            self._on_late_message(message)
+        elif message.parent_session:
             self._on_console_message(message)
+
+    def _on_late_message(self, message: Message) -> None:
+        """Output of what an earlier step left running: it is told with the step that runs now, or the next one."""
+        if message.msg_type in ("stream", "display_data"):
+            running = [execution.reply for execution in self._executions.values() if not execution.done.done()]
+            (running[0] if running else self._late).feed(message)
 
     def _on_console_message(self, message: Message) -> None:
         """A message that some other client caused: fold what looks like a cell, tell when it is done."""

@@ -87,6 +87,8 @@ class Reply:
     status: Literal["ok", "error", "aborted"] | None = None
     replied: bool = False
     idle: bool = False
+    late_chars: int = 0
+    """How much of the text at the beginning was printed before this request, by what earlier ones left running."""
 
     def __post_init__(self) -> None:
         self.stdout, self.stderr = Text(self.stream_chars_max), Text(self.stream_chars_max)
@@ -94,6 +96,14 @@ class Reply:
     @property
     def complete(self) -> bool:
         return self.replied and self.idle
+
+    def begin_with(self, late: Reply) -> None:
+        """Put output that came between two requests before that of this one."""
+        for own, other in ((self.stdout, late.stdout), (self.stderr, late.stderr)):
+            own.add(other.text())
+            own.dropped += other.dropped
+        self.pictures += late.pictures
+        self.late_chars = late.stdout.chars + late.stderr.chars
 
     def feed(self, message: Message) -> None:
         """Take one message whose parent is this request; comms, input requests and unknown types are ignored."""

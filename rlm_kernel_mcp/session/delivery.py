@@ -49,6 +49,8 @@ def deliver(
         account.check()
     names, unlisted = _names(outcome.updated)
     notes = [note] if note else []
+    if outcome.late_chars:
+        notes.append(f"The first {outcome.late_chars:,} characters of output were printed before this step began.")
     notes += [f"{unlisted:,} more names were bound."] if unlisted else []
     notes += [
         f"The kernel kept the head and tail of {name}: {count:,} characters were dropped for good."

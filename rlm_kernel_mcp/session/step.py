@@ -74,6 +74,8 @@ class Outcome:
     lost: Lost | None = None
     rungs: tuple[str, ...] = ()
     """What the ladder did, in order."""
+    late_chars: int = 0
+    """How many characters at the beginning of the streams were printed before the step."""
 
     @property
     def chars(self) -> int:
@@ -177,6 +179,7 @@ def _outcome(execution: Execution, duration_ms: int, rungs: list[str], when_stop
         pictures=tuple((picture.mime_type, picture.data) for picture in reply.pictures),
         kernel_gone=gone,
         rungs=tuple(rungs),
+        late_chars=reply.late_chars,
     )
 
 
@@ -192,6 +195,7 @@ def partial_outcome(step: RunningStep) -> Outcome:
         stderr=reply.stderr.text(),
         result=reply.result,
         pictures=tuple((picture.mime_type, picture.data) for picture in reply.pictures),
+        late_chars=reply.late_chars,
     )
 
 

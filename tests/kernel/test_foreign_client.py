@@ -48,6 +48,10 @@ async def started(prefix: Path) -> AsyncIterator[tuple[AsyncKernelManager, Async
         client.context.destroy(linger=0)
 
 
+def inside(folder: Path) -> list[Path]:
+    return list(folder.iterdir())
+
+
 async def run(client: AsyncKernelClient, code: str) -> tuple[dict[str, Any], str]:
     """A cell's reply and what it printed."""
     printed: list[str] = []
@@ -70,7 +74,7 @@ async def test_the_kernel_is_locked_and_does_honest_work(tmp_path: Path, runtime
         assert content["ename"] == "ImportRefused"
         for refused in ("open('/etc/passwd')", "open('../outside', 'w')", "!ls"):
             assert (await run(client, refused))[0]["status"] == "error"
-        for folder in (runtime, *runtime.iterdir()):
+        for folder in (runtime, *inside(runtime)):
             assert folder.stat().st_mode & 0o777 == 0o700
 
 
@@ -95,7 +99,7 @@ async def test_it_can_be_interrupted_restarted_and_shut_down(tmp_path: Path, run
         assert below
         assert await manager.is_alive()
     assert left_over(below, WAIT_S) == []
-    assert list(runtime.iterdir()) == []
+    assert inside(runtime) == []
 
 
 async def test_it_shuts_down_when_it_is_asked_to(tmp_path: Path, runtime: Path) -> None:
@@ -103,7 +107,7 @@ async def test_it_shuts_down_when_it_is_asked_to(tmp_path: Path, runtime: Path) 
     async with started(tmp_path) as (manager, _):
         await manager.shutdown_kernel()
         assert not await manager.is_alive()
-    assert list(runtime.iterdir()) == []
+    assert inside(runtime) == []
 
 
 async def test_a_kernel_that_dies_is_noticed(tmp_path: Path, runtime: Path) -> None:

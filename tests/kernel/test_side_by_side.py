@@ -8,7 +8,7 @@ import pytest
 
 from rlm_kernel_mcp.errors import SessionBusy, VariableNotFound
 from rlm_kernel_mcp.session.registry import Registry
-from tests.sessions import Driven
+from tests.sessions import WAIT_S, Driven, until
 
 pytestmark = pytest.mark.anyio
 
@@ -42,7 +42,9 @@ async def test_a_variable_is_read_while_the_step_computes(session: Driven) -> No
     await session.begin("n = 0\nprint('begun', flush=True)\nwhile True: n += 1")
     await session.until_printed("begun")
     first = await session.value("n")
-    assert await session.value("n") > first
+    async with asyncio.timeout(WAIT_S):
+        while await session.value("n") == first:
+            continue
     await session.interrupt()
 
 
@@ -107,3 +109,37 @@ async def test_values_that_lie_hang_or_raise_are_shown_without_running_their_cod
     assert (await session.slice("text")).value == "text"
     with pytest.raises(VariableNotFound):
         await session.value("no_such_name")
+
+
+async def test_what_runs_on_prints_into_the_step_that_runs_then(session: Driven) -> None:
+    """Threads and tasks of an earlier step: nothing of theirs is lost, and what came between two steps is said to."""
+    await session.ok(
+        "import asyncio, threading\n"
+        "go, done = threading.Event(), threading.Event()\n"
+        "def thread():\n"
+        "    go.wait()\n"
+        "    print('of the thread', flush=True)\n"
+        "    done.set()\n"
+        "threading.Thread(target=thread).start()\n"
+        "async def task():\n"
+        "    while not done.is_set(): await asyncio.sleep(0)\n"
+        "    print('of the task', flush=True)\n"
+        "running = asyncio.create_task(task())"
+    )
+    report = await session.ok("go.set()\nawait running\nprint('of the step')")
+    assert report.stdout == "of the thread\nof the task\nof the step\n"
+    assert report.note is None
+    report = await session.ok(
+        "import time\n"
+        "def count():\n"
+        "    for n in range(20):\n"
+        "        print(n)\n"
+        "        time.sleep(0.02)\n"
+        "threading.Thread(target=count).start()"
+    )
+    printed = report.stdout
+    await until(lambda: "19" in session.kernel.client._late.stdout.text())
+    report = await session.ok("print('of the next step')")
+    assert printed + report.stdout == "".join(f"{n}\n" for n in range(20)) + "of the next step\n"
+    assert report.note is not None
+    assert "printed before this step began" in report.note
