@@ -26,6 +26,8 @@ _namespace: dict[str, Any] = {}
 _own_values: dict[str, Any] = {}
 _TURNED_INTO_OTHERS: Final = (memoryview, io.TextIOWrapper)
 """What cloudpickle would bring back as something else: as bytes, and as text in memory."""
+_PLAIN: Final = (str, bytes, int, float, complex, bool, type(None))
+"""Types for which pickle's own writer, a hundred times faster to make, does the same."""
 _lru_cache: Final[Any] = type(functools.lru_cache(len))
 
 
@@ -89,7 +91,10 @@ def write_value(value: object, file: Writable) -> None:
     Raises:
         Exception: whatever the value's own code, or pickle, raises; and what `file.write` raises.
     """
-    SessionPickler(file, protocol=PROTOCOL).dump(value)
+    if type(value) in _PLAIN:
+        pickle.dump(value, file, PROTOCOL)
+    else:
+        SessionPickler(file, protocol=PROTOCOL).dump(value)
 
 
 def read_value(file: Readable) -> Any:

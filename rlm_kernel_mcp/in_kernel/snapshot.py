@@ -19,7 +19,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from typing import Any, Final, TypeVar
 
 from rlm_kernel_mcp.in_kernel.changes import is_hidden
@@ -110,6 +109,7 @@ class Snapshots:
         self._total_bytes = limits["total_mb"] * MB
         self._step_s = limits["step_ms"] / 1000
         self._kept: dict[str, Kept] = {}
+        self._kept_bytes = 0
         self._slow: dict[str, int] = {}
         self._token: int | None = None
         self._own = {name: user_ns[name] for name in NAMESPACE if name in user_ns}
@@ -139,11 +139,12 @@ class Snapshots:
         """
         if after != self._token:
             self._kept.clear()
+            self._kept_bytes = 0
         self._token, self.stop = token, False
         deadline = time.monotonic() + self._step_s
         names, more = self._names()
         for gone in self._kept.keys() - names.keys():
-            del self._kept[gone]
+            self._forget(gone)
         # Fresh bindings first: if the time is up, what is only verified again is what stays undone.
         order = sorted(names, key=lambda name: self._is_known(name, names[name]))
         report: dict[str, dict[str, Any]] = {}
@@ -169,9 +170,9 @@ class Snapshots:
             for name, value in list(self._user_ns.items())
             if not is_hidden(name) and not (name in self._own and self._own[name] is value)
         }
-        short = {name: value for name, value in found.items() if len(name) <= SNAPSHOT_NAME_CHARS_MAX}
-        kept = dict(islice(short.items(), SNAPSHOT_NAMES_MAX))
-        return kept, len(found) - len(kept)
+        short = [(name, value) for name, value in found.items() if len(name) <= SNAPSHOT_NAME_CHARS_MAX]
+        newest = dict(short[-SNAPSHOT_NAMES_MAX:])
+        return newest, len(found) - len(newest)
 
     def _is_known(self, name: str, value: object) -> bool:
         kept = self._kept.get(name)
@@ -205,12 +206,16 @@ class Snapshots:
             raise
         except BaseException as error:  # noqa: BLE001  (a value's own code may raise anything)
             why = f"it cannot be kept: {self._text(error)}"
-        self._kept.pop(name, None)
+        self._forget(name)
         return why
+
+    def _forget(self, name: str) -> None:
+        kept = self._kept.pop(name, None)
+        self._kept_bytes -= kept.bytes if kept is not None else 0
 
     def _keep(self, name: str, value: object, deadline: float, descriptor: int) -> None:
         kept = self._kept.get(name)
-        room = self._total_bytes - sum(other.bytes for key, other in self._kept.items() if key != name)
+        room = self._total_bytes - self._kept_bytes + (kept.bytes if kept is not None else 0)
         limit = min(self._name_bytes, room)
         first = Writer(limit, deadline, self, None)
         own = next((OwnValue(key) for key, known in self._own.items() if known is value), None)
@@ -220,23 +225,25 @@ class Snapshots:
         if kept is None or kept.digest != first.digest:
             sent = self._send(name, written, first, Writer(limit, deadline, self, descriptor), descriptor)
         atom = value if type(value) in ATOMS and sent.bytes <= ATOM_BYTES_MAX else None
+        self._forget(name)
         self._kept[name] = Kept(id(value), sent.digest, sent.bytes, atom)
+        self._kept_bytes += sent.bytes
 
     def _send(self, name: str, value: object, first: Writer, second: Writer, descriptor: int) -> Writer:
         """Send a value; returns the writer that saw what was sent, which a thread may have made another by now."""
-        head = json.dumps({"name": name, "type": type_name(value)})
-        write_all(descriptor, b"N " + head.encode() + b"\n")
+        head = b"N " + json.dumps({"name": name, "type": type_name(value)}).encode() + b"\n"
+        if first.held is not None:
+            held = b"".join(first.held)
+            write_all(descriptor, head + struct.pack(">I", len(held)) + held + struct.pack(">I", 0))
+            return first
+        write_all(descriptor, head)
         try:
-            if first.held is not None:
-                for block in first.held:
-                    send_chunk(descriptor, block)
-            else:
-                self._guarded(partial(write_value, value, second))
+            self._guarded(partial(write_value, value, second))
         except BaseException:
             write_all(descriptor, struct.pack(">I", SNAPSHOT_ABORTED))
             raise
         write_all(descriptor, struct.pack(">I", 0))
-        return second if first.held is None else first
+        return second
 
     def restore(self, descriptor: int, items: list[dict[str, Any]]) -> dict[str, str | None]:
         """Bind names from the pickles in a file, `{name, offset, bytes}` each; name to null, or why it is not back."""

@@ -82,7 +82,7 @@ class Recovery:
         unkept = [
             (name, f"its value ({kind}) was not kept")
             for name, (kind, step) in self.names.items()
-            if name not in told and step > self.snapshots.step
+            if name not in told and (step > self.snapshots.step or self.snapshots.left_out)
         ]
         lost = filled.gone + filled.lost + unkept
         return kernel, Lost(safe_text(reason), tuple(lost), tuple(filled.back + filled.names))

@@ -102,6 +102,7 @@ class SnapshotFile:
                 received, self._end = self._append(stream, target, self._end)
                 return received
             finally:
+                os.ftruncate(target, self._end)
                 os.close(target)
         finally:
             os.close(reader)

@@ -84,6 +84,11 @@ class Snapshots:
         """The names that the session had then."""
         return list(self._file.index.entries)
 
+    @property
+    def left_out(self) -> int:
+        """How many names more it had than are kept."""
+        return self._file.index.more
+
     def all_lost(self, why: str) -> Losses:
         """The account where nothing is restored."""
         return [(name, why if entry.why is None else entry.why) for name, entry in self._file.index.entries.items()]

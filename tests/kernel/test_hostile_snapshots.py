@@ -1,0 +1,124 @@
+"""A kernel that lies, floods, hangs or dies when its values are asked for: the host, and every other session, go on."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from rlm_kernel_mcp.session.registry import Registry
+from rlm_kernel_mcp.session.snapshot_file import snapshot_files
+from tests.losses import lose_kernel, lost, settle
+from tests.sessions import Driven
+
+pytestmark = pytest.mark.anyio
+
+TAKES_OVER = """
+import os, struct, json, time
+snapshots = get_ipython().kernel.snapshots
+def head(name): return b"N " + json.dumps({{"name": name, "type": "int"}}).encode() + b"\\n"
+def chunk(data): return struct.pack(">I", len(data)) + data
+END = struct.pack(">I", 0)
+FINE = {{"names": {{}}, "unverified": [], "more": 0}}
+def send(fd, data):
+    view = memoryview(data)
+    while view: view = view[os.write(fd, view):]
+def take(fd, token, after):
+    {body}
+snapshots.take = take
+"""
+
+BODIES = {
+    "garbage": "send(fd, os.urandom(100_000)); return FINE",
+    "a stream without end": "\n    while True: send(fd, head('a') + chunk(b'x' * 60_000) + struct.pack('>I', 0xFFFFFFFF))",
+    "names without end": "\n    n = 0\n    while True: n += 1; send(fd, head('n' * 100 + str(n)) + END)",
+    "one value without end": "\n    send(fd, head('a'))\n    while True: send(fd, chunk(b'x' * 60_000))",
+    "a head without end": "\n    while True: send(fd, b'N ' * 30_000)",
+    "half a value": "send(fd, head('a') + struct.pack('>I', 1000) + b'half'); return FINE",
+    "half a value, and the report": "send(fd, head('a') + struct.pack('>I', 1000)); os.dup(fd); return FINE",
+    "nothing for an answer": "return {}",
+    "another shape": "return {'names': [1, 2], 'unverified': 5, 'more': 'x'}",
+    "odd rows": "return {'names': {'a': 5, 'b': {'why': ['x'] * 100}, 'c' * 9000: {}, 'd': {'type': {'x': 1}}}}",
+    "odd numbers": "return {'names': {}, 'unverified': [1, None, {}], 'more': 10 ** 30}",
+    "names it does not have": "return {'names': {'context': {'type': 'str', 'why': None}, '__builtins__': {'why': None}}}",
+    "too large an answer": "return {'names': {'n%d' % n: {'type': 't' * 100, 'why': None} for n in range(100_000)}}",
+    "an exception": "raise ValueError('no')",
+    "death": "os._exit(1)",
+}
+
+
+@pytest.mark.parametrize("what", BODIES)
+async def test_whatever_a_kernel_does_with_its_snapshot_costs_its_own_session_alone(
+    any_registry: Registry, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next step runs, values kept before are there, the other session notices nothing, the disk is bounded."""
+    monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.NUDGES", 10)
+    session, other = await Driven.open(any_registry), await Driven.open(any_registry)
+    session.session.life.recovery.snapshots._step_s = 0.3
+    await session.ok("kept = [1]")
+    await settle(session)
+    await session.ok(TAKES_OVER.format(body=BODIES[what]))
+    await other.ok("mine = [2]")
+    await settle(session)
+    assert (await session.run("kept[0] + 1", timeout_ms=20_000)).result == "2"
+    files = snapshot_files(any_registry.settings.state_dir, session.session_id)
+    assert sum(path.stat().st_size for path in files if path.exists()) < 1 << 20
+    await lose_kernel(other)
+    report = await other.ok("mine")
+    assert (report.result, lost(report)) == ("[2]", {})
+    for each in (session, other):
+        await each.finalize(text="done")
+
+
+async def test_a_kernel_that_takes_no_descriptor_is_replaced(
+    any_registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pipes that it was passed would pile up."""
+    monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.NUDGES", 10)
+    session = await Driven.open(any_registry)
+    session.session.life.recovery.snapshots._step_s = 0.3
+    await session.ok("kept = [1]")
+    await settle(session)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    await session.ok(
+        "import rlm_kernel_mcp.in_kernel.control as control, time\n"
+        "def hold(): time.sleep(600)\ncontrol._receive_descriptor = hold"
+    )
+    await settle(session)
+    report = await session.ok("kept")
+    assert report.result == "[1]"
+    assert report.lost is not None
+    await settle(session)
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
+    await session.finalize(text="done")
+
+
+async def test_a_snapshot_that_lies_makes_its_own_session_s_values_wrong_and_nothing_else(
+    any_registry: Registry,
+) -> None:
+    """The bytes are read by a kernel of the same session alone, behind the same walls."""
+    session = await Driven.open(any_registry)
+    await session.ok(
+        TAKES_OVER.format(
+            body="send(fd, head('x') + chunk(b'cos\\ngetpid\\n(tR.') + END)\n"
+            "    return {'names': {'x': {'type': 'int', 'why': None}}, 'unverified': [], 'more': 0}"
+        )
+    )
+    await lose_kernel(session)
+    report = await session.ok("import os\nx == os.getpid()")
+    assert report.result == "True"
+    assert os.getpid() != await session.value("x")
+    await session.finalize(text="done")
+
+
+async def test_the_host_s_loop_goes_on_while_a_kernel_floods(any_registry: Registry) -> None:
+    """The stream is read in a thread."""
+    session, other = await Driven.open(any_registry), await Driven.open(any_registry)
+    await session.ok(TAKES_OVER.format(body=BODIES["a stream without end"]))
+    reports = [await other.ok(f"{n}") for n in range(20)]
+    assert [report.result for report in reports] == [str(n) for n in range(20)]
+    async with asyncio.timeout(30):
+        for each in (session, other):
+            await each.finalize(text="done")

@@ -1,0 +1,40 @@
+"""Kernels that a session loses, and what its replies then say."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import Final
+
+from rlm_kernel_mcp.session.shapes import StepReport
+from tests.sessions import WAIT_S, Driven
+
+OWN: Final = {"context", "documents", "scratch"}
+"""The names that every fresh kernel has."""
+
+
+async def settle(session: Driven) -> None:
+    """Wait until the snapshot of the last step is in its file, or given up."""
+    async with asyncio.timeout(WAIT_S):
+        await session.session.life.recovery.snapshots.settle()
+
+
+async def lose_kernel(session: Driven, *, settled: bool = True) -> None:
+    """SIGKILL the session's kernel; if `settled`, when its snapshot is in its file."""
+    if settled:
+        await settle(session)
+    kernel = session.kernel
+    kernel.process.send_signal(signal.SIGKILL)
+    async with asyncio.timeout(WAIT_S):
+        await kernel.dead
+
+
+def lost(report: StepReport) -> dict[str, str]:
+    """Name to reason."""
+    assert report.lost is not None, report
+    return dict(report.lost.lost)
+
+
+def restored(report: StepReport) -> set[str]:
+    assert report.lost is not None, report
+    return set(report.lost.restored)
