@@ -221,6 +221,8 @@ def write_archive(root: Path, descriptor: int) -> None:
         member.uid = member.gid = 0
         member.uname = member.gname = "root"
         member.mode = (member.mode & 0o755) | (0o555 if member.isdir() or member.mode & 0o100 else 0o444)
+        if member.name == "./tmp":
+            member.mode = 0o1777  # an engine gives its tmpfs the mode of what it covers
         return member
 
     with (

@@ -23,7 +23,7 @@ from rlm_kernel_mcp.commands.table import aligned
 from rlm_kernel_mcp.errors import InvalidInput, KernelStartFailed, RlmError
 from rlm_kernel_mcp.kernel.kernelspec import kernelspec_dir
 from rlm_kernel_mcp.policy import load_policy
-from rlm_kernel_mcp.session.shapes import Limits
+from rlm_kernel_mcp.session.shapes import Limits, Wall
 from rlm_kernel_mcp.settings import Settings
 
 PROBE_TIMEOUT_S: Final = 30
@@ -45,7 +45,10 @@ def doctor(settings: Settings) -> int:
     missing = [wall["name"] for wall in report["walls"] if wall["name"] in required and not wall["holds"]]
     unheard = sorted(set(required) - {wall["name"] for wall in report["walls"]})
     try:
-        print(f"\nA kernel starts, takes a context and answers: {asyncio.run(first_step_ms(settings)):,} ms.")
+        took_ms, around = asyncio.run(first_step(settings))
+        print(f"\nA kernel starts, takes a context and answers: {took_ms:,} ms.")
+        if around is not None:
+            print(f"Container mode: {'holds' if around.holds else 'DOES NOT HOLD'}: {around.detail}")
     except RlmError as error:
         print(f"\nNo kernel starts: {error.code}: {error.message}\n  mend: {error.next_step}")
         return 1
@@ -91,8 +94,12 @@ def wall_lines(report: dict[str, Any], required: tuple[str, ...]) -> Iterator[st
             yield f"  mend: {remedy}"
 
 
-async def first_step_ms(settings: Settings) -> int:
-    """Start a kernel as the server does, load a context, run a step; returns how long all of it took, in ms."""
+async def first_step(settings: Settings) -> tuple[int, Wall | None]:
+    """Start a kernel as the server does, load a context, run a step.
+
+    Returns:
+        How long all of it took, in ms, and the row of the container, where one was asked for.
+    """
     from rlm_kernel_mcp.session.registry import Registry
 
     begin = time.monotonic_ns()
@@ -107,4 +114,5 @@ async def first_step_ms(settings: Settings) -> int:
             await registry.close()
     if step.result != "6":
         raise KernelStartFailed(f"A kernel started, but its first step answered {step.status}: {step.stderr[:200]}")
-    return (time.monotonic_ns() - begin) // 1_000_000
+    around = next((wall for wall in opened.walls if wall.name == "container"), None)
+    return (time.monotonic_ns() - begin) // 1_000_000, around

@@ -213,6 +213,14 @@ def run_failed(runtime: ContainerRuntime, status: int) -> SandboxUnavailable:
     )
 
 
+def unseen() -> SandboxUnavailable:
+    """The engine's processes are not this server's to see: it runs in a container of its own."""
+    return SandboxUnavailable(
+        "The kernel's process cannot be seen from the server, so what it uses could not be measured.",
+        "Run the server on the same system as the container engine, outside of any container.",
+    )
+
+
 def build_command(runtime: str, image: str) -> str:
     """The command that makes the image."""
     named = "" if image == "rlm-kernel:latest" else f" --image {shlex.quote(image)}"

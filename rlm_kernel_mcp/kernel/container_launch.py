@@ -17,12 +17,12 @@ import os
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
-from rlm_kernel_mcp.errors import SandboxUnavailable
+from rlm_kernel_mcp.errors import KernelStartFailed, SandboxUnavailable
 from rlm_kernel_mcp.kernel import container
 from rlm_kernel_mcp.kernel.container import ContainerRuntime, Mounts
 from rlm_kernel_mcp.kernel.container_runtime import END_S, SAID_CHARS, ask, find_runtime, start_undertaker
@@ -135,11 +135,12 @@ class KernelContainer:
                     raise container.run_failed(self.runtime, child.wait())
                 status.close_theirs()
                 _, pidfd = await status.wait_pid()
+                pid = visible_pid(pidfd)
             except BaseException:
                 await asyncio.shield(self._end(child, ended))
                 status.close()
                 raise
-        return ContainerProcess(self, pidfd, child, ended, status)
+        return ContainerProcess(pid, pidfd, self, lambda: self.reap(child, ended, status))
 
     def _open_to_the_container(self) -> None:
         """Let the container's user in: the folders above are this user's alone, so nobody else gets here."""
@@ -175,8 +176,9 @@ class KernelContainer:
         """End the container and remove it."""
         await ask(container.remove_argv(self.runtime.name, self.runtime.program, [self.name]))
 
-    async def reap(self, child: subprocess.Popen[bytes], ended: int) -> int:
+    async def reap(self, child: subprocess.Popen[bytes], ended: int, status: StatusSocket) -> int:
         """After the kernel's death: see the container gone; the exit code is its client's."""
+        status.close()
         try:
             async with asyncio.timeout(END_S):
                 await readable(ended)
@@ -194,14 +196,8 @@ class KernelContainer:
 class ContainerProcess(KernelProcess):
     """A kernel in a container. Where this user may not signal it, the engine does."""
 
-    def __init__(
-        self, place: KernelContainer, pidfd: int, child: subprocess.Popen[bytes], ended: int, status: StatusSocket
-    ) -> None:
-        async def reap() -> int:
-            status.close()
-            return await place.reap(child, ended)
-
-        super().__init__(pid_of(pidfd), pidfd, reap)
+    def __init__(self, pid: int, pidfd: int, place: KernelContainer, reap: Callable[[], Awaitable[int]]) -> None:
+        super().__init__(pid, pidfd, reap)
         self._place = place
         self._asked: set[asyncio.Task[None]] = set()
 
@@ -222,16 +218,22 @@ class ContainerProcess(KernelProcess):
             await ask(container.signal_argv(runtime, self._place.name, signal.Signals(signum).name.removeprefix("SIG")))
 
 
-def pid_of(pidfd: int) -> int:
-    """The number of a pidfd's process as this process's pid namespace has it; -1 where it is not to be seen there.
+def visible_pid(pidfd: int) -> int:
+    """The number of a pidfd's process as this process's pid namespace has it; closes the pidfd where there is none.
 
-    Never 0, which would be this process to prlimit(2).
+    Raises:
+        KernelStartFailed: the process has ended.
+        SandboxUnavailable: it cannot be seen from here, so nothing of what it uses could be measured.
     """
-    for line in Path(f"/proc/self/fdinfo/{pidfd}").read_text(encoding="ascii").splitlines():
-        name, _, value = line.partition(":")
-        if name == "Pid":
-            return int(value) or -1
-    return -1
+    lines = Path(f"/proc/self/fdinfo/{pidfd}").read_text(encoding="ascii").splitlines()
+    fields = dict(line.split(":", 1) for line in lines)
+    pid = int(fields["Pid"])
+    if pid > 0:
+        return pid
+    os.close(pidfd)
+    if pid < 0:
+        raise KernelStartFailed("The kernel's process ended before it was ready.")
+    raise container.unseen()
 
 
 def _client(argv: Sequence[str], complaints: IO[bytes]) -> tuple[subprocess.Popen[bytes], int]:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from rlm_kernel_mcp.errors import SandboxUnavailable
+from rlm_kernel_mcp.errors import KernelStartFailed, SandboxUnavailable
 from rlm_kernel_mcp.kernel import container_runtime
 from rlm_kernel_mcp.kernel.container import CODE_LABEL, ContainerRuntime, kernel_code
-from rlm_kernel_mcp.kernel.container_launch import Containers, pid_of
+from rlm_kernel_mcp.kernel.container_launch import Containers, visible_pid
 from rlm_kernel_mcp.kernel.container_sweep import remember_runtime, remove_left_containers
 from rlm_kernel_mcp.settings import Settings, load_settings
 
@@ -140,14 +140,14 @@ async def test_without_the_fallback_a_missing_engine_is_never_passed_over(
     assert containers.fallback is None
 
 
-def test_a_process_that_cannot_be_seen_has_no_number_that_means_this_one() -> None:
-    """A pidfd names a process; one that is gone must not become pid 0, which is the caller to prlimit(2)."""
+def test_a_kernel_is_known_by_its_pidfd_and_one_that_has_ended_has_no_number() -> None:
+    """Neither 0 nor -1 may be taken for a number: they mean the caller to prlimit(2) and to the clocks."""
     child = subprocess.Popen(["/bin/true"])
     pidfd = os.pidfd_open(child.pid)
-    assert pid_of(pidfd) == child.pid
+    assert visible_pid(pidfd) == child.pid
     child.wait()
-    assert pid_of(pidfd) == -1
-    os.close(pidfd)
+    with pytest.raises(KernelStartFailed, match="ended before it was ready"):
+        visible_pid(pidfd)
 
 
 def run_dir(tmp_path: Path, program: Path) -> Path:
