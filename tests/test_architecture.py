@@ -32,6 +32,7 @@ MAY_IMPORT: Final = {
 """Part of the package to the parts below it. The fronts may import all but `in_kernel`."""
 
 THIRD_PARTY: Final = {
+    "commands": {"jupyter_console"},
     "server": {"anyio", "mcp", "mcp_types", "pydantic", "pydantic_core"},
     "kernel": {"jupyter_client", "jupyter_core", "zmq"},
     "policy": {"pydantic"},

@@ -2,7 +2,7 @@
 
 Is: finding the connection file and giving the terminal over. Is not: the console, nor what keeps its output from
 the agent's (`kernel/client.py`).
-Above: `cli.py`. Below: `live.py`; jupyter_console as a program.
+Above: `cli.py`. Below: `live.py`; `console.py` as a program.
 """
 
 from __future__ import annotations
@@ -55,5 +55,5 @@ def _become_console(record: SessionRecord) -> NoReturn:
         )
     sys.stdout.flush()
     # -P: a module in the working directory must not stand in for the console's own.
-    argv = [sys.executable, "-P", "-m", "jupyter_console", "--existing", record.connection_file]
+    argv = [sys.executable, "-P", "-m", "rlm_kernel_mcp.commands.console", "--existing", record.connection_file]
     os.execv(sys.executable, argv)  # noqa: S606 - no shell is the point

@@ -43,6 +43,8 @@ class RlmKernel(ControlRequests, IPythonKernel):
     """Whether our own host started this kernel; any other Jupyter client may shut its kernel down."""
     in_step = False
     """Whether a step's code is running: only then may a limit's signal raise."""
+    _cell_client = ""
+    """Session id of the client whose cell is running."""
 
     def __init__(self, **traits: Any) -> None:
         """As ipykernel's."""
@@ -76,9 +78,20 @@ class RlmKernel(ControlRequests, IPythonKernel):
         del parent, reply_content
         return metadata
 
+    async def interrupt_request(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
+        """Interrupt a cell for the client that runs it: a console's Ctrl-C must not end the agent's step."""
+        if self.owned and self.in_step and self._cell_client != parent["header"]["session"]:
+            content = {"status": "error", "ename": "PermissionError", "evalue": "another client's cell is running"}
+            self.session.send(stream, "interrupt_reply", content, parent, ident=ident)
+            return
+        await super().interrupt_request(stream, ident, parent)
+
     def _send_interrupt_children(self) -> None:
-        """Answer an `interrupt_request` (a console's Ctrl-C): there are no children, and the group may be everybody."""
+        """Answer an `interrupt_request`: there are no children, and the group may be everybody."""
         os.kill(os.getpid(), signal.SIGINT)
+
+    def _abort_queues(self, subshell_id: str | None = None) -> None:
+        """Run what waits behind a cell that failed: it may be another client's, the agent's behind a console's."""
 
     async def shutdown_request(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
         """A session's kernel is ended by its host alone, so that a console's `exit` leaves the session alive."""
@@ -116,8 +129,9 @@ class RlmKernel(ControlRequests, IPythonKernel):
         for stream in streams:
             stream.begin_step()
         shell.last_error = None
+        self._cell_client = self.get_parent()["header"]["session"]
         if not silent and store_history:
-            self.cells.note(self.get_parent()["header"]["session"], shell.execution_count, code)
+            self.cells.note(self._cell_client, shell.execution_count, code)
         ok = await self._run(code, silent, store_history)
         dropped = {stream.name: stream.finish_step() for stream in streams}
         names = [] if silent else bound_names(code, before, shell.user_ns, ok)

@@ -9,6 +9,7 @@ raises in itself (`in_kernel/walls`). Above: jupyter_client's KernelManager, our
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import socket
 import subprocess
@@ -62,6 +63,8 @@ class RlmProvisioner(LocalProvisioner):
             # Another Jupyter client: this kernel has a run folder of its own, and tcp becomes ipc.
             if self._own_run_dir is None:
                 self._own_run_dir = RunDir.create()
+                # Some clients, jupyter console among them, end without a clean-up.
+                atexit.register(self._own_run_dir.remove)
                 self._kernel_dir = self._own_run_dir.kernel_dir()
                 manager.transport, manager.ip = "ipc", self._kernel_dir.socket_stem
                 manager.cache_ports = False
@@ -114,6 +117,7 @@ class RlmProvisioner(LocalProvisioner):
     async def cleanup(self, restart: bool = False) -> None:
         """Called by the manager when the kernel is done with: remove what a foreign client's kernel left."""
         if not restart and self._own_run_dir is not None:
+            atexit.unregister(self._own_run_dir.remove)
             self._own_run_dir.remove()
             self._own_run_dir = None
 

@@ -163,7 +163,7 @@ def _outcome(execution: Execution, duration_ms: int, rungs: list[str], when_stop
     elif gone is not None:
         status = "kernel_died"
     else:
-        status = "error" if reply.ename is not None or reply.status == "error" else "ok"
+        status = "ok" if reply.ename is None and reply.status in ("ok", None) else "error"
     return Outcome(
         status=status,
         duration_ms=duration_ms,

@@ -1,0 +1,43 @@
+"""A running server, a session of it, and consoles that attach to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.attach.console import Console
+from tests.mcp.line_client import LineClient
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LineClient]:
+    """One server for the tests of a module."""
+    client = LineClient(tmp_path_factory.mktemp("server"))
+    try:
+        client.initialize()
+        yield client
+    finally:
+        client.kill()
+
+
+@pytest.fixture
+def session_id(client: LineClient) -> str:
+    """A session with one step."""
+    session_id = client.open_session("the context")
+    client.run(session_id, "agents = 41")
+    return session_id
+
+
+@pytest.fixture
+def attach(client: LineClient, session_id: str) -> Iterator[Callable[[], Console]]:
+    """Attach a console to the session, as often as asked."""
+    consoles: list[Console] = []
+
+    def attach() -> Console:
+        consoles.append(Console(["-m", "rlm_kernel_mcp", "attach", session_id], client.env))
+        return consoles[-1]
+
+    yield attach
+    for console in consoles:
+        console.close()

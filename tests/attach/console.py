@@ -1,0 +1,58 @@
+"""The real jupyter console in a pseudo-terminal, typed into as a person would."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from typing import Any, Final
+
+import pexpect
+
+WAIT_S: Final = 60
+PROMPT: Final = r"In \[.*?\d+.*?\]: "
+
+
+class Console:
+    """A console that is attached to a session. Every wait is bounded, and fails with what the console showed."""
+
+    def __init__(self, arguments: list[str], env: Mapping[str, str]) -> None:
+        # A dumb terminal is not asked where its cursor is, and is shown plain text.
+        terminal = {"TERM": "dumb", "NO_COLOR": "1", "PROMPT_TOOLKIT_NO_CPR": "1"}
+        self.terminal: Any = pexpect.spawn(
+            sys.executable,
+            ["-I", *arguments],
+            env={**env, **terminal},
+            encoding="utf-8",
+            timeout=WAIT_S,
+            dimensions=(50, 200),
+        )
+        self.until(PROMPT)
+
+    def until(self, pattern: Any) -> str:
+        """Wait for something to be shown; returns what came before it, without control sequences."""
+        self.terminal.expect(pattern)
+        return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", str(self.terminal.before)).replace("\r", "")
+
+    def type(self, code: str) -> None:
+        """Type a line and Enter."""
+        self.terminal.send(code + "\r")
+
+    def run(self, code: str) -> str:
+        """Run a cell of one line; returns all that is shown until the next prompt, from the echo of the code on."""
+        self.type(code)
+        return self.until(PROMPT)
+
+    def interrupt(self) -> None:
+        """Press Ctrl-C."""
+        self.terminal.sendintr()
+
+    def ended(self) -> str:
+        """Wait for its end; returns the last it showed."""
+        shown = self.until(pexpect.EOF)
+        self.terminal.wait()
+        return shown
+
+    def close(self) -> None:
+        """For fixtures: end it whatever state it is in."""
+        self.terminal.close(force=True)
