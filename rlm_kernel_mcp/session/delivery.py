@@ -48,15 +48,6 @@ def deliver(
     if final:
         account.check()
     names, unlisted = _names(outcome.updated)
-    notes = [note] if note else []
-    if outcome.late_chars:
-        notes.append(f"The first {outcome.late_chars:,} characters of output were printed before this step began.")
-    notes += [f"{unlisted:,} more names were bound."] if unlisted else []
-    notes += [
-        f"The kernel kept the head and tail of {name}: {count:,} characters were dropped for good."
-        for name, count in outcome.dropped.items()
-        if count
-    ]
     return StepReport(
         status=outcome.status,
         step_index=step_index,
@@ -70,7 +61,7 @@ def deliver(
         guardrail_stop=account.stop if final else None,
         truncated=Truncated(stdout.cut_chars, stderr.cut_chars, result.cut_chars),
         lost=_shown_loss(outcome.lost),
-        note=" ".join(notes) or None,
+        note=_notes(outcome, unlisted, note),
         images=tuple(_image(mime_type, data) for mime_type, data in outcome.pictures),
     )
 
@@ -86,6 +77,20 @@ def stopped_report(account: Account, lost: Lost | None = None) -> StepReport:
         lost=_shown_loss(lost),
         note="The session's limit is reached; nothing was run. rlm_get_var, rlm_get_trace and rlm_finalize still work.",
     )
+
+
+def _notes(outcome: Outcome, unlisted: int, note: str | None) -> str | None:
+    notes = [note] if note else []
+    if outcome.late_chars:
+        notes.append(f"The first {outcome.late_chars:,} characters of output were printed before this step began.")
+    if unlisted:
+        notes.append(f"{unlisted:,} more names were bound.")
+    notes += [
+        f"The kernel kept the head and tail of {name}: {count:,} characters were dropped for good."
+        for name, count in outcome.dropped.items()
+        if count
+    ]
+    return " ".join(notes) or None
 
 
 def _names(updated: tuple[Variable, ...]) -> tuple[tuple[Variable, ...], int]:
