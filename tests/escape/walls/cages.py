@@ -46,7 +46,8 @@ def policy(tier: str, **limits: int) -> dict[str, Any]:
         "lock": [wall for wall in WALLS if wall not in ("namespaces", "scratch_quota")],
         "none": [],
     }
-    return {"limits": LIMITS | limits, "walls": {"required": list(required[tier]), "wanted": []}}
+    walls = {"required": list(required[tier]), "wanted": []}
+    return {"imports": {"mode": "allowlist"}, "limits": LIMITS | limits, "walls": walls}
 
 
 def names(module: str) -> list[str]:

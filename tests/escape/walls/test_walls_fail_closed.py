@@ -29,6 +29,7 @@ def ids(kind: Kind) -> str:
 def policy(*required: str) -> dict[str, Any]:
     """Everything wanted, some of it required."""
     return {
+        "imports": {"mode": "allowlist"},
         "limits": LIMITS,
         "walls": {"required": list(required), "wanted": [name for name in WALLS if name not in required]},
     }
@@ -69,7 +70,7 @@ def test_a_process_with_threads_is_refused(kind: Kind) -> None:
 
 def test_a_wall_that_the_policy_does_not_name_is_not_raised() -> None:
     """A policy for a machine that is itself thrown away."""
-    nothing = {"limits": LIMITS, "walls": {"required": [], "wanted": []}}
+    nothing = {"imports": {"mode": "allowlist"}, "limits": LIMITS, "walls": {"required": [], "wanted": []}}
     with Canaries(KINDS[-1].uid) as canaries:
         ended = run(KINDS[-1], canaries, [PROBE], policy=nothing)
     assert [row["detail"] for row in ended.walls.values() if row["holds"]] == []
