@@ -87,6 +87,29 @@ async def test_a_client_that_does_not_read_stops_nobody_and_can_be_left(pipes: P
                 big = JSONRPCResponse(jsonrpc="2.0", id=1, result={"a": "x" * 1_000_000})
                 await write_side.send(SessionMessage(big))
                 raise RuntimeError("the server ends")
+        # The thread that was left would write on into the next test's pipe, which may get the same number.
+        with os.fdopen(os.dup(pipes.client_in), "rb") as lines:
+            assert (await asyncio.to_thread(lines.readline)).endswith(b"\n")
+
+
+async def test_short_answers_to_a_client_that_does_not_read_wait_outside_the_event_loop(pipes: Pipes) -> None:
+    """The pipe takes what it has room for; what comes then waits in the thread, and arrives whole and in order."""
+    count = 200
+    answers = [JSONRPCResponse(jsonrpc="2.0", id=number, result={"a": "x" * 1_000}) for number in range(count)]
+
+    async def answer(write_side: WriteSide) -> None:
+        for message in answers:
+            await write_side.send(SessionMessage(message))
+
+    async with serving(pipes, []) as (_, write_side):
+        answering = asyncio.create_task(answer(write_side))
+        await asyncio.wait({answering}, timeout=0.2)
+        assert not answering.done()
+        with os.fdopen(os.dup(pipes.client_in), "rb") as lines:
+            read = await asyncio.to_thread(lambda: [json.loads(lines.readline()) for _ in range(count)])
+        assert [line["id"] for line in read] == list(range(count))
+        await answering
+        os.close(pipes.client_out)
 
 
 async def test_a_client_that_is_gone_ends_the_write_side(pipes: Pipes) -> None:
