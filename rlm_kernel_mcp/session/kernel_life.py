@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 from rlm_kernel_mcp.errors import KernelDied, RlmError
 from rlm_kernel_mcp.kernel.launch import Kernel
+from rlm_kernel_mcp.session.places import Occupant
 from rlm_kernel_mcp.session.recovery import Recovery
 from rlm_kernel_mcp.session.shapes import Lost, Variable
 
@@ -21,10 +22,8 @@ SETTLE_S: Final = 0.5
 """How long the end of the server waits for a snapshot."""
 
 
-class Owner(Protocol):
+class Owner(Occupant, Protocol):
     """Who has the kernel: what a session is told."""
-
-    session_id: str
 
     def adopted(self, kernel: Kernel) -> None:
         """Told of each kernel."""
@@ -76,7 +75,10 @@ class KernelLife:
                 return kernel
             if kernel is not None:
                 await self._drop(kernel, kernel.client.broken or "it is gone")
-            return await self._restore()
+            try:
+                return await self._restore()
+            finally:
+                self._places.tell()
 
     async def ready_for_step(self) -> Kernel:
         """The kernel with nothing of ours under way in it.
@@ -124,6 +126,7 @@ class KernelLife:
                 await asyncio.wait({settling}, timeout=settle_s)
                 settling.cancel()
                 if unless():
+                    self._places.tell()
                     return False
                 await self._drop(self.kernel, reason)
             self._places.release(self._owner.session_id)
@@ -137,7 +140,7 @@ class KernelLife:
         if self.closed:
             raise KernelDied(f"The session's kernel is gone: {self.gone_reason}.")
         try:
-            await self._places.take(self._owner.session_id)
+            await self._places.take(self._owner.session_id, self._owner)
             kernel, loss = await self.recovery.fresh_kernel(self.gone_reason, self.last_step)
         except RlmError as error:
             self.failure = error.message

@@ -7,37 +7,79 @@ back on use. Above: `registry.py`, `kernel_life.py`. Below: nothing.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+import logging
+from typing import Protocol
 
 from rlm_kernel_mcp.errors import InvalidInput
 
-StopIdle = Callable[[frozenset[str]], Awaitable[bool]]
-"""Stop the kernel of the session, among those that hold a place, that has been idle longest; false if none is idle."""
+log = logging.getLogger(__name__)
+
+
+class Occupant(Protocol):
+    """A session, as far as its place is concerned."""
+
+    session_id: str
+    last_used_at: str
+
+    @property
+    def running(self) -> bool:
+        """Whether a step runs in it."""
+
+    @property
+    def changing(self) -> bool:
+        """Whether its kernel is just being stopped or replaced."""
+
+    async def stop_kernel(self, reason: str) -> bool:
+        """End its kernel and release its place, unless a step begins meanwhile."""
 
 
 class Places:
     """The places of one server. Belongs to the event loop."""
 
-    def __init__(self, limit: int, stop_idle: StopIdle) -> None:
+    def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._stop_idle = stop_idle
-        self._held: set[str] = set()
+        self._held: dict[str, Occupant | None] = {}
+        self._lock = asyncio.Lock()
+        self._news = asyncio.Event()
 
-    async def take(self, session_id: str) -> None:
-        """Hold a place from now on; safe to call by who holds one.
+    async def take(self, session_id: str, occupant: Occupant | None = None) -> None:
+        """Hold a place from now on; call it again when a session that was being opened is there (`occupant`).
 
         Raises:
             InvalidInput: every place is held by a session that runs a step.
         """
-        while session_id not in self._held and len(self._held) >= self._limit:
-            if not await self._stop_idle(frozenset(self._held)):
-                raise InvalidInput(
-                    f"All {self._limit} sessions that may have a kernel are running a step; the limit is "
-                    "RLM_MAX_SESSIONS.",
-                    "Wait for a step to end, or finalize a session that is done.",
-                )
-        self._held.add(session_id)
+        if session_id not in self._held:
+            async with self._lock:
+                while len(self._held) >= self._limit:
+                    await self._make_room()
+                self._held[session_id] = occupant
+        elif occupant is not None:
+            self._held[session_id] = occupant
+            self.tell()
 
     def release(self, session_id: str) -> None:
         """Give the place back; safe to call by who holds none."""
-        self._held.discard(session_id)
+        self._held.pop(session_id, None)
+        self.tell()
+
+    def tell(self) -> None:
+        """A session may have become idle: let those who wait for a place look again."""
+        self._news.set()
+
+    async def _make_room(self) -> None:
+        """Stop the kernel of the session that has been idle longest, or wait for one that may soon be idle."""
+        self._news.clear()
+        not_running = [held for held in self._held.values() if held is None or not held.running]
+        idle = [held for held in not_running if held is not None and not held.changing]
+        if idle:
+            oldest = min(idle, key=lambda held: held.last_used_at)
+            log.info("stopping the kernel of %s to make room", oldest.session_id)
+            await oldest.stop_kernel("the server needed room for another session (RLM_MAX_SESSIONS)")
+        elif not_running:
+            await self._news.wait()
+        else:
+            raise InvalidInput(
+                f"All {self._limit} sessions that may have a kernel are running a step; the limit is RLM_MAX_SESSIONS.",
+                "Wait for a step to end, or finalize a session that is done.",
+            )

@@ -47,7 +47,7 @@ class Registry:
         self._run_dir = run_dir
         self._starter = starter
         self._pool = KernelPool(starter)
-        self._places = Places(settings.max_sessions, self._stop_idle)
+        self._places = Places(settings.max_sessions)
         self._shared = Surroundings(settings, starter.policy, self._pool, self._places, store)
         self._sessions: dict[str, Session] = {}
         self._locks: dict[str, SessionLock | None] = {}
@@ -95,6 +95,7 @@ class Registry:
             self._places.release(session_id)
             raise
         session = self._new_session(session_id, source, prepared, limits)
+        await self._places.take(session_id, session)
         if context_text is not None:
             # A large one takes a while; only then is there something that another server could open.
             await asyncio.to_thread(self.store.put_context, session_id, context_text.encode("utf-8", "surrogatepass"))
@@ -251,17 +252,6 @@ class Registry:
         live = list(self._sessions)[-5:]
         known = f"live sessions: {', '.join(live)}" if live else "this server has no live session"
         return SessionNotFound(f"There is no session {safe_text(session_id)!r}; {known}.")
-
-    async def _stop_idle(self, holders: frozenset[str]) -> bool:
-        """`places.StopIdle`."""
-        found = (self._sessions[session_id] for session_id in holders if session_id in self._sessions)
-        idle = [session for session in found if session.can_give_way]
-        if not idle:
-            return False
-        oldest = min(idle, key=lambda session: session.last_used_at)
-        log.info("stopping the kernel of %s to make room", oldest.session_id)
-        await oldest.stop_kernel("the server needed room for another session (RLM_MAX_SESSIONS)")
-        return True
 
     async def _watch_idle(self) -> None:
         while True:

@@ -88,9 +88,9 @@ class Session:
         return self.life.kernel is not None
 
     @property
-    def can_give_way(self) -> bool:
-        """Whether its kernel may be stopped: nothing runs in it, and nobody is just stopping or replacing it."""
-        return not self.running and not self.life.changing
+    def changing(self) -> bool:
+        """Whether its kernel is just being stopped or replaced."""
+        return self.life.changing
 
     @property
     def idle_kernel(self) -> Kernel | None:

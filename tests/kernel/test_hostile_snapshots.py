@@ -20,7 +20,7 @@ import os, struct, json, time
 snapshots = get_ipython().kernel.snapshots
 def head(name): return b"N " + json.dumps({{"name": name, "type": "int"}}).encode() + b"\\n"
 def chunk(data): return struct.pack(">I", len(data)) + data
-END = struct.pack(">I", 0)
+END, GIVEN_UP = struct.pack(">I", 0), struct.pack(">I", 0xFFFFFFFF)
 FINE = {{"names": {{}}, "unverified": [], "more": 0}}
 def send(fd, data):
     view = memoryview(data)
@@ -32,7 +32,7 @@ snapshots.take = take
 
 BODIES = {
     "garbage": "send(fd, os.urandom(100_000)); return FINE",
-    "a stream without end": "\n    while True: send(fd, head('a') + chunk(b'x' * 60_000) + struct.pack('>I', 0xFFFFFFFF))",
+    "a stream without end": "\n    while True: send(fd, head('a') + chunk(b'x' * 60_000) + GIVEN_UP)",
     "names without end": "\n    n = 0\n    while True: n += 1; send(fd, head('n' * 100 + str(n)) + END)",
     "one value without end": "\n    send(fd, head('a'))\n    while True: send(fd, chunk(b'x' * 60_000))",
     "a head without end": "\n    while True: send(fd, b'N ' * 30_000)",
@@ -42,7 +42,7 @@ BODIES = {
     "another shape": "return {'names': [1, 2], 'unverified': 5, 'more': 'x'}",
     "odd rows": "return {'names': {'a': 5, 'b': {'why': ['x'] * 100}, 'c' * 9000: {}, 'd': {'type': {'x': 1}}}}",
     "odd numbers": "return {'names': {}, 'unverified': [1, None, {}], 'more': 10 ** 30}",
-    "names it does not have": "return {'names': {'context': {'type': 'str', 'why': None}, '__builtins__': {'why': None}}}",
+    "names it does not have": "return {'names': {'context': {'type': 'str'}, '__builtins__': {'why': None}}}",
     "too large an answer": "return {'names': {'n%d' % n: {'type': 't' * 100, 'why': None} for n in range(100_000)}}",
     "an exception": "raise ValueError('no')",
     "death": "os._exit(1)",

@@ -196,7 +196,7 @@ slow = Slow()
 async def until_entered(session: Driven) -> None:
     """Wait until a value's own code is running for a snapshot."""
     async with asyncio.timeout(WAIT_S):
-        while not await session.value("entered"):
+        while not await session.value("entered"):  # noqa: ASYNC110  (nobody tells of it)
             await asyncio.sleep(0)
 
 
