@@ -102,7 +102,7 @@ class ControlRequests:
             "lines": lines,
             "documents": chars,
             "head": whole[:EDGE_CHARS],
-            "tail": whole[-EDGE_CHARS:] if len(whole) > EDGE_CHARS else "",
+            "tail": whole[-EDGE_CHARS:],
         }
 
     async def rlm_get_var_request(self, stream: Any, ident: Any, parent: Message) -> None:
@@ -114,7 +114,7 @@ class ControlRequests:
             content: Message = {"status": "error", "ename": "NameError", "evalue": name}
             self.session.send(stream, "rlm_get_var_reply", content, parent, ident=ident)
             return
-        shown = view(user_ns[name], int(request["offset"]), int(request["limit"]))
+        shown = view(user_ns[name], int(request["offset"]), int(request["limit"]), as_text=bool(request.get("as_text")))
         content = {
             "status": "ok",
             "name": name,
@@ -122,6 +122,7 @@ class ControlRequests:
             "size": shown.size,
             "json": shown.json,
             "total_chars": shown.total_chars,
+            "whole": shown.whole,
         }
         self.session.send(stream, "rlm_get_var_reply", content, parent, ident=ident, buffers=[shown.payload])
 

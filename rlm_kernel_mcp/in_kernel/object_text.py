@@ -114,8 +114,8 @@ class ObjectText(Text):
         return known[1]
 
 
-def object_text(value: Any) -> str:
-    """A value's structural text, at most about `WORK_CHARS` characters."""
+def object_text(value: Any) -> tuple[str, bool]:
+    """A value's structural text, at most about `WORK_CHARS` characters, and whether it leaves nothing out."""
     text = ObjectText()
     text.write(value)
-    return text.text()
+    return text.text(), text.whole

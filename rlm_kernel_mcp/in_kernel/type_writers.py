@@ -17,20 +17,18 @@ import re
 import types
 import uuid
 import zoneinfo
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from rlm_kernel_mcp.in_kernel import inspection
 from rlm_kernel_mcp.in_kernel.namespace import Documents, held_names
-from rlm_kernel_mcp.in_kernel.value_text import WORK_CHARS, blocks, int_text, list_blocks
+from rlm_kernel_mcp.in_kernel.value_text import WORK_CHARS, blocks, dict_pairs, int_text, list_blocks
 
 if TYPE_CHECKING:
     from rlm_kernel_mcp.in_kernel.object_text import ObjectText
 
 DECIMAL_BYTES: Final = 400_000
 """Memory of a Decimal above which its digits are not written out (about a million of them)."""
-ORDERED_KEYS: Final = 100_000
-"""Largest OrderedDict that is shown in the order of its `move_to_end`."""
 
 _decimal_text: Final = decimal.Decimal.__str__
 _decimal_bytes: Final = decimal.Decimal.__sizeof__
@@ -41,15 +39,6 @@ _exception_args: Final = BaseException.__dict__["args"].__get__
 _deque_limit: Final = vars(collections.deque)["maxlen"].__get__
 _default_factory: Final = vars(collections.defaultdict)["default_factory"].__get__
 _FLAGS: Final = {"A": re.ASCII, "I": re.IGNORECASE, "L": re.LOCALE, "M": re.MULTILINE, "S": re.DOTALL, "X": re.VERBOSE}
-_PLAIN_KEYS: Final = frozenset(map(id, (str, int, float, bool, bytes, type(None))))
-
-
-def dict_pairs(value: Any) -> Iterable[Any]:
-    """The items of a dict of any subclass, in its own order where asking for that runs no code of its keys."""
-    ordered = type(value) is collections.OrderedDict and len(value) <= ORDERED_KEYS
-    if ordered and all(id(type(key)) in _PLAIN_KEYS for key in blocks(lambda: dict.__iter__(value))):
-        return blocks(lambda: iter(collections.OrderedDict.items(value)))
-    return blocks(lambda: iter(dict.items(value)))
 
 
 def _str(text: ObjectText, value: str, name: str = "") -> None:

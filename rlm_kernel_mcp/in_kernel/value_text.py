@@ -7,6 +7,7 @@ Above: `object_text.py`, `values.py`, `display.py`. Below: nothing.
 
 from __future__ import annotations
 
+import collections
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -28,7 +29,10 @@ RETRIES: Final = 100
 SAFE_INT: Final = 2**53 - 1
 DECIMAL_BITS: Final = 13_000
 """Integers up to this size are shown in decimal; CPython refuses more than 4,300 digits, and is slow in them."""
+ORDERED_KEYS: Final = 100_000
+"""Largest OrderedDict that is shown in the order of its `move_to_end`."""
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_PLAIN_KEYS: Final = frozenset(map(id, (str, int, float, bool, bytes, type(None))))
 
 
 class NotJson(Exception):
@@ -44,6 +48,8 @@ class Text:
     def __init__(self) -> None:
         self.parts: list[str] = []
         self.left = WORK_CHARS
+        self.whole = True
+        """Whether nothing was left out for want of room."""
         self._path: set[int] = set()
 
     @property
@@ -86,6 +92,7 @@ class Text:
         if self.full and left > 0:
             comma = self.comma if done and self.parts[-1] != self.comma else ""
             self.parts.append(f"{comma}… {left} more items")
+            self.whole = False
 
     def cut(self, size: int, take: Callable[[int], str], unit: str) -> None:
         """Write a text or bytes object, as far as there is room; `take` makes the text of that many."""
@@ -93,6 +100,7 @@ class Text:
         self.put(take(room))
         if room < size:
             self.parts.append(f"… {size - room} more {unit}")
+            self.whole = False
 
 
 def blocks(make_iterator: Callable[[], Iterator[Any]]) -> Iterator[Any]:
@@ -126,11 +134,19 @@ def list_blocks(value: list[Any]) -> Iterator[Any]:
         start += BLOCK
 
 
+def dict_pairs(value: Any) -> Iterable[Any]:
+    """The items of a dict of any subclass, in its own order where asking for that runs no code of its keys."""
+    ordered = type(value) is collections.OrderedDict and len(value) <= ORDERED_KEYS
+    if ordered and all(id(type(key)) in _PLAIN_KEYS for key in blocks(lambda: dict.__iter__(value))):
+        return blocks(lambda: iter(collections.OrderedDict.items(value)))
+    return blocks(lambda: iter(dict.items(value)))
+
+
 class JsonText(Text):
     """JSON text with `", "` and `": "`; raises `NotJson` for a value that JSON cannot hold without loss."""
 
     def write(self, value: Any) -> None:
-        """Write a value of exactly a JSON type."""
+        """Write a value of exactly a JSON type, or of a dict of `collections`."""
         writer = _JSON_WRITERS.get(id(type(value)))
         if writer is None:
             raise NotJson
@@ -162,11 +178,11 @@ class JsonText(Text):
         self.leave(value)
 
     def write_dict(self, value: dict[Any, Any]) -> None:
-        """A dict whose keys are all of exactly the type str."""
+        """A dict, `Counter`, `defaultdict` or `OrderedDict` whose keys are all of exactly the type str."""
         if not self.enter(value):
             raise NotJson
         self.put("{")
-        self.items(blocks(lambda: iter(value.items())), value.__len__, self._pair)
+        self.items(dict_pairs(value), lambda: dict.__len__(value), self._pair)
         self.parts.append("}")
         self.leave(value)
 
@@ -194,7 +210,9 @@ _JSON_WRITERS: Final[dict[int, Callable[[JsonText, Any], None]]] = {
     id(str): JsonText.write_str,
     id(list): JsonText.write_list,
     id(tuple): JsonText.write_list,
-    id(dict): JsonText.write_dict,
+    **dict.fromkeys(
+        map(id, (dict, collections.Counter, collections.defaultdict, collections.OrderedDict)), JsonText.write_dict
+    ),
 }
 """By the identity of the type: its hash would be the metaclass's to compute."""
 
@@ -206,7 +224,7 @@ def json_text(value: Any, kind: type[JsonText] = JsonText) -> tuple[str, bool] |
         text.write(value)
     except NotJson:
         return None
-    return text.text(), not text.full
+    return text.text(), text.whole
 
 
 def json_string(value: str) -> str:

@@ -39,7 +39,7 @@ class View:
     """What `rlm_get_var_request` answers of a value.
 
     `payload` is UTF-8 (lone surrogates passed): with `json` the whole JSON text of the value, else the characters
-    `[offset, offset + limit)` of its text, which has `total_chars` characters.
+    `[offset, offset + limit)` of its text, which has `total_chars` characters. `whole`: the text leaves nothing out.
     """
 
     type: str
@@ -47,6 +47,7 @@ class View:
     json: bool
     total_chars: int
     payload: bytes
+    whole: bool = True
 
 
 def describe(value: object) -> tuple[str, int | None]:
@@ -54,30 +55,30 @@ def describe(value: object) -> tuple[str, int | None]:
     return type_name(value), _size(value)
 
 
-def view(value: Any, offset: int, limit: int) -> View:
-    """A value as JSON if it is JSON without loss, begins at 0 and fits; else a slice of its text.
+def view(value: Any, offset: int, limit: int, *, as_text: bool = False) -> View:
+    """A value as JSON if it is JSON without loss, begins at 0 and fits; else, or `as_text`, a slice of its text.
 
     Args:
         value: any object.
         offset: first character of the text that is wanted.
         limit: how many characters are wanted.
+        as_text: never as JSON.
     """
     offset, limit = max(0, offset), max(0, limit)
     shown_type, size = describe(value)
-    whole = offset == 0
+    whole = True
     if issubclass(type(value), str):
-        total = str.__len__(value)
-        compact = _compact(value) if whole and total <= limit else None
+        total, may_be_json = str.__len__(value), True
         part = str.__getitem__(value, slice(offset, offset + limit))
     else:
         as_json = json_text(value)
-        text = as_json[0] if as_json is not None else object_text(value)
-        total = len(text)
-        compact = _compact(value) if whole and as_json is not None and as_json[1] and total <= limit else None
+        text, whole = as_json or object_text(value)
+        total, may_be_json = len(text), as_json is not None and whole
         part = text[offset : offset + limit]
+    compact = _compact(value) if may_be_json and not as_text and offset == 0 and total <= limit else None
     if compact is not None:
         return View(shown_type, size, True, total, compact.encode())
-    return View(shown_type, size, False, total, part.encode("utf-8", "surrogatepass"))
+    return View(shown_type, size, False, total, part.encode("utf-8", "surrogatepass"), whole)
 
 
 def list_names(user_ns: Mapping[Any, Any], hidden: Mapping[Any, Any]) -> list[tuple[str, str, int | None]]:

@@ -63,7 +63,7 @@ STEP_SHAPE: Final = """\
   updated_vars_summary: {name: string, type: string, size: number|null}[],
   guardrail_stop: null|"max_steps"|"timeout"|"budget_exceeded",
   budget: {steps_left, runtime_left_ms, chars_left: number}, truncated: {stdout, stderr, result: number},
-  lost: null|{reason: string, lost: {name: string, why: string}[], restored: string[]} }"""
+  lost: null|{reason: string, lost: {name: string, why: string}[], restored: string[]}, note?: string }"""
 
 RUN_REPL: Final = (
     """\
@@ -140,7 +140,8 @@ stderr, result, error). Cells run from an attached Jupyter console have source "
 
 LIST_SESSIONS: Final = (
     """\
-List this server's sessions with their state: to find a session_id again, or to see what is running.
+List the sessions of all of the user's servers with their state: to find a session_id again, or to see what is \
+running.
 """
     + ENVELOPE
     + """\

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-_UNSAFE: Final = re.compile(
+_SUSPECT: Final = re.compile(
     "["
     "\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 but tab and newline, DEL, C1
     "\u00ad\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"  # soft hyphen, invisible letters and selectors
@@ -20,19 +20,31 @@ _UNSAFE: Final = re.compile(
     "\U0001d173-\U0001d17a\U000e0000-\U000e0fff"  # musical controls, tags, more variation selectors
     "]"
 )
-MARKED_CUT_MIN: Final = 400
-"""Below this many characters there is no room for a line that says what was cut; the counts still say it."""
+_EMOJI: Final = re.compile(
+    "[\u00a9\u00ae\u203c\u2049\u2122-\u21ff\u2300-\u23ff\u24c2\u25a0-\u2bff\u3030-\u303d\u3297\u3299\U0001f000-\U0001faff]"
+)
+_VARIANTS: Final = ("\ufe0e", "\ufe0f")
+
+# What stands in the place of what was cut, from the number that is gone, the whole number, and where the rest is.
+_SAID: Final = "\n[... {:,} of {:,} characters cut here; {} ...]\n".format
+_COUNTED: Final = "\n[... {:,} of {:,} characters cut here ...]\n".format
+_SHORT: Final = "…".format
 
 
 def safe_text(text: str) -> str:
     r"""Text in which nothing acts.
 
-    Control, bidi, zero-width and tag characters and lone surrogates become visible: `\x1b`, `\u202e`.
+    Control, bidi, zero-width and tag characters and lone surrogates become visible: `\x1b`, `\u202e`. A line end
+    (`\r\n`) and the variant of an emoji stay.
     """
-    return _UNSAFE.sub(_escape, text)
+    return _SUSPECT.sub(_escape, text)
 
 
 def _escape(match: re.Match[str]) -> str:
+    text, at = match.string, match.start()
+    # The line end of half the world's texts acts on nobody. How an emoji is drawn hides no data; elsewhere it could.
+    if text.startswith("\r\n", at) or (match[0] in _VARIANTS and at and _EMOJI.match(text, at - 1)):
+        return match[0]
     code = ord(match[0])
     if code < 0x100:
         return f"\\x{code:02x}"
@@ -41,10 +53,14 @@ def _escape(match: re.Match[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Safe text of bounded length, and how many characters of the source it leaves out."""
+    """Safe text of bounded length, and how many characters of the source it leaves out.
+
+    `is_told`: whether the text itself says where the rest is, or nothing was cut.
+    """
 
     text: str
     cut_chars: int
+    is_told: bool
 
 
 def safe_prefix(text: str, limit: int) -> tuple[str, int]:
@@ -74,27 +90,30 @@ def _safe_suffix(text: str, limit: int) -> tuple[str, int]:
     return safe, len(piece) - start
 
 
+def splits(before: str, after: str) -> bool:
+    """Whether a text must not be cut between two characters, since one of them alone is not safe."""
+    return (before == "\r" and after == "\n") or after in _VARIANTS
+
+
 def cut_text(text: str, limit: int, where_is_the_rest: str) -> Cut:
     """Head and tail of a text within `limit` characters, with a line between them that says exactly what was cut.
 
-    `where_is_the_rest` ends that line: the call that gets the rest.
+    `where_is_the_rest` ends that line: the call that gets the rest. Where the line would take more than half of the
+    limit it is shorter, at last "…" alone.
     """
     safe, covered = safe_prefix(text, limit)
     if covered == len(text):
-        return Cut(safe, 0)
-    if limit < MARKED_CUT_MIN:
-        return Cut(safe, len(text) - covered)
-    room = limit - len(_mark(len(text), len(text), where_is_the_rest))
-    if room < limit // 4:
-        return Cut(safe, len(text) - covered)
+        return Cut(safe, 0, is_told=True)
+    for form in (_SAID, _COUNTED, _SHORT):
+        room = limit - len(form(len(text), len(text), where_is_the_rest))
+        if room >= limit // 2:
+            break
+    else:
+        return Cut(safe, len(text) - covered, is_told=False)
     head, head_chars = safe_prefix(text, room * 2 // 3)
     tail, tail_chars = _safe_suffix(text, min(room - len(head), len(text) - head_chars))
     gone = len(text) - head_chars - tail_chars
-    return Cut(head + _mark(gone, len(text), where_is_the_rest) + tail, gone)
-
-
-def _mark(gone: int, total: int, where_is_the_rest: str) -> str:
-    return f"\n[... {gone:,} of {total:,} characters cut here; {where_is_the_rest} ...]\n"
+    return Cut(head + form(gone, len(text), where_is_the_rest) + tail, gone, is_told=form is _SAID)
 
 
 def share(lengths: Sequence[int], limit: int) -> list[int]:

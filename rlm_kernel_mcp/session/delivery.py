@@ -6,11 +6,12 @@ Above: `session.py`. Below: `cutting.py`, `guardrails.py`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
-from rlm_kernel_mcp.session.cutting import cut_text, safe_prefix, safe_text, share
+from rlm_kernel_mcp.session.cutting import Cut, cut_text, safe_prefix, safe_text, share
 from rlm_kernel_mcp.session.guardrails import Account
-from rlm_kernel_mcp.session.shapes import Image, Lost, StepError, StepReport, Truncated, Variable
+from rlm_kernel_mcp.session.shapes import Image, Left, Lost, StepError, StepReport, Truncated, Variable
 from rlm_kernel_mcp.session.step import Outcome
 
 NAMES_CHARS_MAX: Final = 2_000
@@ -33,17 +34,9 @@ def deliver(
     rest = f'rlm_get_trace(from_step={step_index}, to_step={step_index}, detail="full") gets the rest'
     if not final:
         rest = "rlm_await_step or, when the step has ended, rlm_get_trace gets the rest"
-    error = outcome.error
-    ename = safe_prefix(error.ename, min(NAME_CHARS_MAX, limit))[0] if error else ""
-    evalue = safe_prefix(error.evalue, min(EVALUE_CHARS_MAX, (limit - len(ename)) // 2))[0] if error else ""
-    limit_left = limit - len(ename) - len(evalue)
-    texts = [outcome.stdout, outcome.stderr, outcome.result or "", error.traceback if error else ""]
-    # Safe text can be longer than its source; the shares are of what is shown.
-    shares = share([len(safe_prefix(text, limit_left)[0]) for text in texts], limit_left)
-    cuts = [cut_text(text, room, rest) for text, room in zip(texts, shares, strict=True)]
-    stdout, stderr, result, traceback = cuts
-    account.charge_chars(limit - limit_left + sum(len(cut.text) for cut in cuts))
-    if final and limit < max_output_chars and any(cut.cut_chars for cut in cuts):
+    ename, shown = _cuts(outcome, limit, rest)
+    account.charge_chars(len(ename) + sum(len(cut.text) for cut in shown.values()))
+    if final and limit < max_output_chars and any(cut.cut_chars for cut in shown.values()):
         account.exceed_budget()
     if final:
         account.check()
@@ -52,18 +45,47 @@ def deliver(
         status=outcome.status,
         step_index=step_index,
         duration_ms=outcome.duration_ms,
-        budget=account.left,
-        stdout=stdout.text,
-        stderr=stderr.text,
-        result=None if outcome.result is None else result.text,
-        error=StepError(ename, evalue, traceback.text) if error else None,
+        budget=account.left if final else _left_while_running(account.left, outcome.duration_ms),
+        stdout=shown["stdout"].text,
+        stderr=shown["stderr"].text,
+        result=None if outcome.result is None else shown["result"].text,
+        error=StepError(ename, shown["evalue"].text, shown["traceback"].text) if outcome.error else None,
         updated_vars_summary=names,
         guardrail_stop=account.stop if final else None,
-        truncated=Truncated(stdout.cut_chars, stderr.cut_chars, result.cut_chars),
+        truncated=Truncated(**{name: shown[name].cut_chars for name in ("stdout", "stderr", "result")}),
         lost=_shown_loss(outcome.lost),
-        note=_notes(outcome, unlisted, note),
+        note=_notes(outcome, unlisted, [note or "", _untold(shown, rest)]),
         images=tuple(_image(mime_type, data) for mime_type, data in outcome.pictures),
     )
+
+
+def _cuts(outcome: Outcome, limit: int, rest: str) -> tuple[str, dict[str, Cut]]:
+    """The exception's name and every text of a reply, within `limit` characters in all."""
+    error = outcome.error or StepError("", "", "")
+    ename = safe_prefix(error.ename, min(NAME_CHARS_MAX, limit))[0]
+    evalue = cut_text(error.evalue, min(EVALUE_CHARS_MAX, (limit - len(ename)) // 2), rest)
+    left = limit - len(ename) - len(evalue.text)
+    texts = {
+        "stdout": outcome.stdout,
+        "stderr": outcome.stderr,
+        "result": outcome.result or "",
+        "traceback": error.traceback,
+    }
+    # Safe text can be longer than its source; the shares are of what is shown.
+    rooms = share([len(safe_prefix(text, left)[0]) for text in texts.values()], left)
+    cuts = {name: cut_text(text, room, rest) for (name, text), room in zip(texts.items(), rooms, strict=True)}
+    return ename, {**cuts, "evalue": evalue}
+
+
+def _untold(shown: dict[str, Cut], rest: str) -> str:
+    """What there was no room to say where it was cut."""
+    cut = [f"{cut.cut_chars:,} characters of {name}" for name, cut in shown.items() if not cut.is_told]
+    return f"Cut: {', '.join(cut)}; {rest}." if cut else ""
+
+
+def _left_while_running(left: Left, elapsed_ms: int) -> Left:
+    """The account is charged when the step ends; what it has used by now is gone all the same."""
+    return replace(left, runtime_left_ms=max(0, left.runtime_left_ms - elapsed_ms))
 
 
 def stopped_report(account: Account, lost: Lost | None = None) -> StepReport:
@@ -79,8 +101,7 @@ def stopped_report(account: Account, lost: Lost | None = None) -> StepReport:
     )
 
 
-def _notes(outcome: Outcome, unlisted: int, note: str | None) -> str | None:
-    notes = [note] if note else []
+def _notes(outcome: Outcome, unlisted: int, notes: list[str]) -> str | None:
     if outcome.late_chars:
         notes.append(f"The first {outcome.late_chars:,} characters of output were printed before this step began.")
     if unlisted:
@@ -90,7 +111,7 @@ def _notes(outcome: Outcome, unlisted: int, note: str | None) -> str | None:
         for name, count in outcome.dropped.items()
         if count
     ]
-    return " ".join(notes) or None
+    return " ".join(filter(None, notes)) or None
 
 
 def _names(updated: tuple[Variable, ...]) -> tuple[tuple[Variable, ...], int]:

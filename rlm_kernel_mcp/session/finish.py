@@ -17,6 +17,9 @@ from rlm_kernel_mcp.session.shapes import Final, Stats
 
 ANSWER_CHARS_MAX: Constant = 4_000_000
 """Longest answer that is kept."""
+WHERE_IS_THE_REST: Constant = (
+    'rlm_finalize with a larger max_output_chars, or rlm_get_trace(detail="full"), gets the rest'
+)
 
 
 async def finalize(session: Session, text: str | None, var_name: str | None, max_output_chars: int) -> Final:
@@ -50,8 +53,7 @@ async def _commit(session: Session, given: tuple[str, str], answer: str) -> None
     """Take the answer, write it down, and end the kernel."""
     session.final, session.final_given, session.finished_at = answer, given, session.journal.now()
     reason = session.account.stop or "completed"
-    summary = f"final answer of {len(answer):,} characters from a {given[0]}"
-    session.journal.event("finalize", session.counters.step_index, reason, summary, session.account)
+    session.journal.final(session.counters.step_index, reason, given[0], answer, session.account)
     session.journal.closed(
         "finalized",
         final_answer=answer,
@@ -67,7 +69,7 @@ def _report(session: Session, max_output_chars: int) -> Final:
     answer = session.final
     if answer is None:
         raise VariableNotFound("The session has no final answer.")
-    shown = cut_text(answer, max_output_chars, "rlm_finalize with a larger max_output_chars gets the rest")
+    shown = cut_text(answer, max_output_chars, WHERE_IS_THE_REST)
     used = session.counters
     return Final(
         final_answer=shown.text,

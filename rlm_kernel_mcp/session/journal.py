@@ -53,6 +53,13 @@ class Journal:
         """Write an event that is whole from the start."""
         self._store.add_event(self._row(action, step_index, status, summary, account))
 
+    def final(self, step_index: int, reason: str, source: str, answer: str, account: Account) -> None:
+        """Write the final answer; `source` says what it was given as."""
+        summary = f"final answer of {len(answer):,} characters from a {source}"
+        row = self._row("finalize", step_index, reason, summary, account)
+        row.result = answer
+        self._store.add_event(row)
+
     def step_begins(self, index: int, code: str, account: Account) -> int:
         """Write a step's row before it runs; returns its id."""
         row = self._row("run_repl", index, "unknown", summary_of(code), account, code=code)

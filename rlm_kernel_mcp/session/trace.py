@@ -15,12 +15,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Literal
 
-from rlm_kernel_mcp.session.cutting import safe_text
+from rlm_kernel_mcp.session.cutting import safe_text, splits
 from rlm_kernel_mcp.session.shapes import StepError, TraceEvent, TracePage
 from rlm_kernel_mcp.session.store import EventRow
 
 SUMMARY_CHARS: Final = 120
-TEXTS: Final = ("code", "stdout", "stderr", "result", "traceback")
+TEXTS: Final = ("code", "stdout", "stderr", "result", "evalue", "traceback")
 
 Detail = Literal["summary", "full"]
 
@@ -31,6 +31,14 @@ class _Piece:
     texts: dict[str, str]
     """The long texts, safe to show, in the order of `TEXTS`."""
     fixed_chars: int
+
+    def is_split(self, at: int) -> bool:
+        """Whether a cut before the character `at` of the texts would part two that belong together."""
+        for text in self.texts.values():
+            if at < len(text):
+                return at > 0 and splits(text[at - 1], text[at])
+            at -= len(text)
+        return False
 
 
 def page(rows: Iterable[EventRow], *, detail: Detail, max_output_chars: int, offset: int) -> TracePage:
@@ -48,6 +56,8 @@ def page(rows: Iterable[EventRow], *, detail: Detail, max_output_chars: int, off
         # A first event whose fixed part alone is larger than the page is shown all the same: the reader must get on.
         begin = max(offset, start_of_texts)
         stop = max(min(end, end_of_event), start_of_texts)
+        if begin + 1 < stop < end_of_event and piece.is_split(stop - start_of_texts):
+            stop -= 1
         events.append(_window(piece, begin - start_of_texts, stop - start_of_texts))
         if stop < end_of_event:
             return TracePage(tuple(events), max(stop, offset + 1))
@@ -76,7 +86,7 @@ def _pieces(rows: Iterable[EventRow], detail: Detail) -> Iterator[_Piece]:
         texts: dict[str, str] = {}
         if detail == "full":
             error: dict[str, Any] = json.loads(row.error) if row.error else {}
-            sources = (row.code, row.stdout, row.stderr, row.result, error.get("traceback"))
+            sources = (row.code, row.stdout, row.stderr, row.result, error.get("evalue"), error.get("traceback"))
             texts = {name: safe_text(text or "") for name, text in zip(TEXTS, sources, strict=True)}
             event = replace(event, result=None if row.result is None else "", error=_error(error))
         yield _Piece(event, texts, len(json.dumps(asdict(event), ensure_ascii=False)))
@@ -85,7 +95,7 @@ def _pieces(rows: Iterable[EventRow], detail: Detail) -> Iterator[_Piece]:
 def _error(error: dict[str, Any]) -> StepError | None:
     if not error:
         return None
-    return StepError(safe_text(str(error.get("ename"))), safe_text(str(error.get("evalue"))), "")
+    return StepError(safe_text(str(error.get("ename"))), "", "")
 
 
 def _window(piece: _Piece, begin: int, stop: int) -> TraceEvent:
@@ -95,7 +105,8 @@ def _window(piece: _Piece, begin: int, stop: int) -> TraceEvent:
     shown: dict[str, str] = {}
     position = 0
     for name, text in piece.texts.items():
-        shown[name] = text[max(begin - position, 0) : max(stop - position, 0)]
+        # Safe as a whole, and again as a part: a page of one character may part a line end.
+        shown[name] = safe_text(text[max(begin - position, 0) : max(stop - position, 0)])
         position += len(text)
     error = piece.event.error
     return replace(
@@ -104,5 +115,5 @@ def _window(piece: _Piece, begin: int, stop: int) -> TraceEvent:
         stdout=shown["stdout"],
         stderr=shown["stderr"],
         result=None if piece.event.result is None else shown["result"],
-        error=None if error is None else replace(error, traceback=shown["traceback"]),
+        error=None if error is None else replace(error, evalue=shown["evalue"], traceback=shown["traceback"]),
     )

@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 import difflib
 import json
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 
-from rlm_kernel_mcp.errors import KernelDied, VariableNotFound
+from rlm_kernel_mcp.errors import InvalidInput, KernelDied, VariableNotFound
 from rlm_kernel_mcp.kernel.client import MESSAGE_BYTES_MAX
 from rlm_kernel_mcp.kernel.launch import Kernel
 from rlm_kernel_mcp.kernel.messages import BadMessage, Message, parse_json
-from rlm_kernel_mcp.session.cutting import safe_prefix, safe_text
+from rlm_kernel_mcp.session.cutting import safe_prefix, safe_text, splits
 from rlm_kernel_mcp.session.shapes import VariableSlice
 from rlm_kernel_mcp.wire import GET_VAR, NAMES
 
@@ -27,8 +28,12 @@ NAMES_MAX: Final = 2_000
 NAME_CHARS_MAX: Final = 200
 COMPARED_CHARS: Final = 40
 """Of a name, when the nearest to a missing one are looked for: the comparison's cost grows with its square."""
+JSON_EXPANSION: Final = 6
+"""Characters that JSON may take for one of a text."""
 ANSWER_BYTES_MAX: Final = 24 << 20
 """Of a final answer in the kernel's own words, which may need six bytes for a character."""
+
+_LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 async def get_variable(kernel: Kernel, name: str, offset: int, limit: int) -> VariableSlice:
@@ -38,39 +43,44 @@ async def get_variable(kernel: Kernel, name: str, offset: int, limit: int) -> Va
         VariableNotFound: no such name; the message has the nearest ones.
         KernelDied: the kernel is gone, or did not answer in time.
     """
-    reply = await _ask(kernel, GET_VAR, {"name": name, "offset": offset, "limit": limit})
+    # One character more than is shown: it tells whether two that belong together would be parted.
+    reply = await _ask(kernel, GET_VAR, {"name": name, "offset": offset, "limit": limit + 1, "as_text": False})
     content = reply.content
     if content.get("status") != "ok":
         raise await _not_found(kernel, name)
     payload = reply.buffers[0] if reply.buffers else b""
     type_name = safe_text(_text(content.get("type")))[:200]
     size, total = _count(content.get("size")), _count(content.get("total_chars")) or 0
+    text = _decode(payload)
     if content.get("json") is True:
-        whole, value = _json_value(payload, limit)
+        whole, value = _json_value(text, limit)
         if whole:
             return VariableSlice(name, type_name, size, value, False, total, offset, None, False)
-    text = _decode(payload)
-    shown, covered = safe_prefix(text[:limit], limit)
+        text = value
+    shown, covered = _page(text, limit)
     end = offset + covered
-    more = end < total and covered > 0
-    cut = more or offset > 0
-    return VariableSlice(name, type_name, size, shown, True, max(total, end), offset, end if more else None, cut)
+    more = covered > 0 and end < total
+    return VariableSlice(name, type_name, size, shown, True, total, offset, end if more else None, more or offset > 0)
 
 
 async def read_text(kernel: Kernel, name: str, limit: int) -> str:
-    """A variable's whole text, at most `limit` characters of it: a `str` as it is, anything else as it is shown.
+    """A variable's whole text: a `str` as it is, anything else as it is shown.
 
-    Raises: as `get_variable`.
+    Raises:
+        InvalidInput: it is longer than `limit` characters. VariableNotFound, KernelDied: as `get_variable`.
     """
-    reply = await _ask(kernel, GET_VAR, {"name": name, "offset": 0, "limit": limit}, ANSWER_BYTES_MAX)
+    request = {"name": name, "offset": 0, "limit": limit + 1, "as_text": True}
+    reply = await _ask(kernel, GET_VAR, request, ANSWER_BYTES_MAX)
     if reply.content.get("status") != "ok":
         raise await _not_found(kernel, name)
-    payload = reply.buffers[0] if reply.buffers else b""
-    if reply.content.get("json") is True and payload.startswith(b'"'):
-        value = _string(payload)
-        if value is not None:
-            return value[:limit]
-    return _decode(payload)[:limit]
+    text = _decode(reply.buffers[0] if reply.buffers else b"")
+    total = max(len(text), _count(reply.content.get("total_chars")) or 0)
+    if total <= limit and reply.content.get("whole") is not False:
+        return text
+    fault = f"{name} has {total:,} characters; a final answer has at most {limit:,}."
+    if total <= limit:
+        fault = f"{name} is so large that its text leaves parts out, after {total:,} characters."
+    raise InvalidInput(fault, "Bind the answer alone to a name, best as a str, and finalize with that.")
 
 
 async def list_names(kernel: Kernel) -> list[tuple[str, str, int | None]]:
@@ -119,25 +129,37 @@ def _nearest(name: str, names: Sequence[str]) -> list[str]:
     return [by_start[start] for start in difflib.get_close_matches(name[:COMPARED_CHARS], by_start, NEAREST, 0.5)]
 
 
-def _string(payload: bytes) -> str | None:
-    """The text in a JSON string; None if it is none."""
-    try:
-        value = json.loads(_decode(payload))
-    except ValueError:
-        return None
-    return value if isinstance(value, str) else None
+def _page(text: str, limit: int) -> tuple[str, int]:
+    """A safe beginning of some text within `limit` characters, and how many of its characters that covers.
+
+    At least one, so that the reader gets on: one whose escape does not fit is shown as U+FFFD.
+    """
+    end = min(limit, len(text))
+    if 1 < end < len(text) and splits(text[end - 1], text[end]):
+        end -= 1
+    shown, covered = safe_prefix(text[:end], limit)
+    return (shown, covered) if covered or not text else ("\ufffd", 1)
 
 
-def _json_value(payload: bytes, limit: int) -> tuple[bool, Any]:
-    """(whole, value) of a JSON text from the kernel, with every string in it safe to show."""
+def _json_value(text: str, limit: int) -> tuple[bool, Any]:
+    """(True, the value of a JSON text, with every string in it safe to show) if it fits, else (False, its text)."""
+    if len(text) > JSON_EXPANSION * (limit + 1):
+        return False, text
     try:
-        text = _decode(payload)
-        if len(text) > limit + 2:  # the quotes of a string
-            return False, None
         value = json.loads(text, parse_constant=_no_constant)
-        return True, _safe_value(value)
+        written, safe = _written(value), _safe_value(value)
     except (ValueError, RecursionError):
-        return False, None
+        return False, text
+    # A text has as many characters as are shown of it; within another value an escape may be longer than its source.
+    fits = len(written) <= limit and not (isinstance(safe, str) and len(safe) > limit)
+    return (True, safe) if fits else (False, written)
+
+
+def _written(value: Any) -> str:
+    """A JSON value's text as the kernel counts it: of a `str` itself, else JSON with spaces, of valid Unicode."""
+    if isinstance(value, str):
+        return value
+    return _LONE_SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", json.dumps(value, ensure_ascii=False))
 
 
 def _no_constant(name: str) -> float:

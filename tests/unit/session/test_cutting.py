@@ -29,7 +29,8 @@ def test_safe_text_has_no_character_that_acts(text: str) -> None:
     [
         ("plain\ttext\n", "plain\ttext\n"),
         ("\x1b[31mred", "\\x1b[31mred"),
-        ("a\r\n", "a\\x0d\n"),
+        ("a\r\nb\rc\r", "a\r\nb\\x0dc\\x0d"),
+        ("\u26a0\ufe0f no\ufe0fne \ufe0f", "\u26a0\ufe0f no\\ufe0fne \\ufe0f"),
         ("\u202eevil", "\\u202eevil"),
         ("\U000e0041", "\\U000e0041"),
         ("\ud800", "\\ud800"),
@@ -37,7 +38,7 @@ def test_safe_text_has_no_character_that_acts(text: str) -> None:
     ],
 )
 def test_what_acts_is_shown_as_its_escape(text: str, safe: str) -> None:
-    """Honest text of any language stays as it is."""
+    """Honest text of any language stays as it is, line ends and emoji too."""
     assert safe_text(text) == safe
 
 
@@ -67,6 +68,19 @@ def test_a_cut_keeps_head_and_tail_and_says_how_many_of_how_many() -> None:
     marker = re.search(r"\n\[\.\.\..*\.\.\.\]\n", cut.text)
     assert marker
     assert len(cut.text) - len(marker[0]) + cut.cut_chars == len(text)
+
+
+@pytest.mark.parametrize(
+    ("limit", "mark"), [(2, "…"), (50, "…"), (100, "cut here ...]"), (180, "cut here; ask again ...]")]
+)
+def test_a_small_cut_keeps_head_and_tail_and_says_what_fits(limit: int, mark: str) -> None:
+    """The reader must see that something is gone; `is_told` says whether the text names the call for the rest."""
+    cut = cut_text("H" + "x" * 9_998 + "T", limit, "ask again")
+    assert len(cut.text) <= limit
+    assert mark in cut.text
+    assert cut.is_told is ("ask again" in cut.text)
+    if limit > 2:
+        assert (cut.text[0], cut.text[-1]) == ("H", "T")
 
 
 @given(st.lists(st.integers(0, 10_000), min_size=1, max_size=6), st.integers(0, 20_000))
