@@ -9,9 +9,19 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
-OLDER = re.compile(r"restored as it was after step (\d+)")
+OLDER: Final = re.compile(r"restored as it was after step (\d+)")
+
+
+class _Gone:
+    """A name that was deleted."""
+
+    def __repr__(self) -> str:
+        return "<deleted>"
+
+
+GONE: Final = _Gone()
 
 
 @dataclass(slots=True)
@@ -19,43 +29,47 @@ class Model:
     """The expected namespace."""
 
     values: dict[str, Any] = field(default_factory=dict)
+    """What each name must hold; `GONE` where there must be none. Names that may hold anything are not here."""
     history: dict[int, dict[str, Any]] = field(default_factory=dict)
-    """Values after each acknowledged step that ended with its kernel alive."""
+    """`values` after each acknowledged step."""
     acknowledged: dict[int, str] = field(default_factory=dict)
     """Step index to the status that was answered."""
-    codes: dict[int, str] = field(default_factory=dict)
-    uncertain: set[str] = field(default_factory=set)
-    """Names that a step may or may not have changed: it was cut off, or nobody heard its answer."""
+    outputs: dict[int, str] = field(default_factory=dict)
+    """Step index to the output that was delivered whole."""
 
-    def step_done(self, index: int, status: str, code: str, changes: dict[str, Any]) -> None:
+    def step_done(self, report: dict[str, Any], changes: dict[str, Any]) -> None:
         """A step was answered."""
+        index, status = report["step_index"], report["status"]
         self.acknowledged[index] = status
-        self.codes[index] = code
+        if not report["truncated"]["stdout"]:
+            self.outputs[index] = report["stdout"]
         if status == "ok":
             self.values.update(changes)
-            self.uncertain -= set(changes)
         elif status != "error":
-            self.uncertain |= set(changes)
+            self.step_unknown(changes)
         self.history[index] = dict(self.values)
+
+    def step_unknown(self, changes: dict[str, Any]) -> None:
+        """A step may or may not have done its changes: it was cut off, or nobody heard its answer."""
+        for name in changes:
+            self.values.pop(name, None)
 
     def told(self, lost: dict[str, Any] | None) -> None:
         """A reply's loss report: what it names is gone or older, and no longer expected."""
-        if lost is None:
-            return
-        for row in lost["lost"]:
-            older = OLDER.search(row["why"])
-            name = row["name"]
+        for row in lost["lost"] if lost is not None else ():
+            older, name = OLDER.search(row["why"]), row["name"]
+            then = self.history.get(int(older[1]), {}) if older is not None else {}
             if older is None:
-                self.values.pop(name, None)
-            elif name in self.history.get(int(older[1]), {}):
-                self.values[name] = self.history[int(older[1])][name]
+                self.values[name] = GONE
+            elif name in then:
+                self.values[name] = then[name]
             else:
                 self.values.pop(name, None)
-            self.uncertain.discard(name)
 
-    def check(self, name: str, value: Any) -> None:
-        """A value that was read must be the expected one."""
-        if name in self.uncertain or name not in self.values:
-            return
-        expected = self.values[name]
-        assert value == expected, f"{name} is {value!r} and should be {expected!r}"
+    def read(self, name: str, value: Any) -> None:
+        """A value that was read (`GONE` if there was none) must be the expected one."""
+        if name in self.values:
+            assert value == self.values[name], f"{name} is {value!r} and should be {self.values[name]!r}"
+        self.values[name] = value
+        if self.history:
+            self.history[max(self.history)][name] = value

@@ -1,20 +1,17 @@
-"""Faults at random points of a scripted workload, and the invariants after each: `bin/soak N [--seed S]`.
+"""Faults at random points of a scripted workload, and the invariants after each: `bin/soak N [--seed S]` runs N.
 
-The workload drives one server over its real stdio; a fault hits it, its kernel, its fork server, its disk or its pipes
-at a random moment. After each: every reply is well-formed, every acknowledged step stands in the store with its status,
-no value is wrong that no reply said was lost, and no process is left.
+The workload drives servers over their real stdio; a fault hits a server, its kernel, its fork server, its disk or its
+pipes at a random moment. After each: every reply is well-formed, every acknowledged step stands in the store as it was
+answered, no value is wrong of which no reply said so, and neither a process nor a run folder is left.
 """
 
 from __future__ import annotations
 
 import argparse
-import errno
 import json
 import os
-import random
 import signal
 import sqlite3
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,218 +22,177 @@ from typing import Any, Final
 
 import psutil
 
-from tests.faults.model import Model
-from tests.mcp.line_client import LineClient, data_of, error_of
+from tests.faults.disk import SmallDisk
+from tests.faults.workload import Workload
+from tests.mcp.line_client import ENDLESS_CALL, LineClient
 from tests.processes import command_lines_below, left_over
 
-CODES: Final = {"SESSION_BUSY", "KERNEL_DIED", "KERNEL_START_FAILED", "VARIABLE_NOT_FOUND", "INVALID_INPUT"}
-"""Errors that a fault may lead to; any other is a failure."""
-DISK_MB: Final = 48
 MEND_S: Final = 20.0
 """The store tries its disk again after a second at first."""
-BIG: Final = "".join(f"line {number}\n" for number in range(20_000))
+GARBAGE: Final = (b"\x00\xff\xfe", b"{", b"[" * 10_000, b'{"jsonrpc": "2.0", "id": "x", "method": 5}', b"", b"null")
+END_S: Final = 10.0
 
 
-class SmallDisk:
-    """A file system of a few MB, so that it can be filled; only root can mount one."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    @classmethod
-    def mount(cls, path: Path) -> SmallDisk | None:
-        path.mkdir(mode=0o700)
-        if os.geteuid() != 0:
-            return None
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m,mode=700", "soak", path], check=True)
-        return cls(path)
-
-    def fill(self) -> None:
-        """Take every byte that is left."""
-        with (self._path / "filler").open("wb", buffering=0) as file:
-            for size in (1 << 20, 1 << 12, 1):
-                try:
-                    while True:
-                        file.write(bytes(size))
-                except OSError as error:
-                    if error.errno != errno.ENOSPC:
-                        raise
-
-    def free(self) -> None:
-        (self._path / "filler").unlink()
-
-    def unmount(self) -> None:
-        subprocess.run(["umount", "-l", self._path], check=True)
-
-
-class Soak:
-    """One run: a workload, its model, and the faults."""
+class Soak(Workload):
+    """One run: the workload and its faults. A second server stands ready, since to start one takes longest."""
 
     def __init__(self, seed: int, folder: Path) -> None:
-        self.random = random.Random(seed)
-        self.folder = folder
-        self.model = Model()
+        super().__init__(seed, folder)
         self.counts: Counter[str] = Counter()
-        self.servers = 0
-        self.disk = SmallDisk.mount(folder / "state")
-        self.client = self._start()
-        self.session_id = ""
-        self._new_session()
+        self.disk = SmallDisk.mount(self.state)
+        self.standby = self.start_server()
+        self.begin_session(self._next_server())
 
-    # --- the workload ----------------------------------------------------------------------------
-
-    def _start(self) -> LineClient:
-        self.servers += 1
-        home = self.folder / f"server{self.servers}"
-        home.mkdir()
-        client = LineClient(home, {"RLM_STATE_DIR": str(self.folder / "state")})
+    def _next_server(self) -> LineClient:
+        client, self.standby = self.standby, self.start_server()
         client.initialize()
         return client
 
-    def _new_session(self) -> None:
-        limits = {"max_steps": 1_000_000, "budget_limit": 1_000_000_000, "max_runtime_ms": 86_400_000}
-        self.session_id = self.client.data("rlm_init_context", context_text=BIG, **limits)["session_id"]
-        self.model = Model()
-        self.step("n = 0\ndata = []\nbulk = {}", {"n": 0, "data": [], "bulk": {}})
-        self.step("def twice(value):\n    return value * 2 + n * 0", {})
-
-    def step(self, code: str, changes: dict[str, Any], **arguments: Any) -> dict[str, Any] | None:
-        """Run a step to its end and keep the model true; None where the server refused it."""
-        return self.finish(self.begin(code, **arguments), code, changes)
-
-    def begin(self, code: str, **arguments: Any) -> int:
-        return self.client.begin("rlm_run_repl", {"session_id": self.session_id, "code": code, **arguments})
-
-    def finish(self, request: int, code: str, changes: dict[str, Any]) -> dict[str, Any] | None:
-        result = self.client.result(request)
-        if result.get("isError"):
-            assert error_of(result)["code"] in CODES, result
-            self.model.uncertain |= set(changes)
-            return None
-        report = data_of(result)
-        self.model.told(report["lost"])
-        while report["status"] == "running":
-            report = self.client.data("rlm_await_step", session_id=self.session_id, step_index=report["step_index"])
-            self.model.told(report["lost"])
-        self.model.step_done(report["step_index"], report["status"], code, changes)
-        return report
-
-    def work(self) -> None:
-        """One ordinary step of the workload, chosen at random."""
-        values = self.model.values
-        n = values.get("n", 0)
-        match self.random.randrange(5):
-            case 0:
-                data = values.get("data", [])
-                self.step(
-                    f"n = {n + 1}\ndata = {data!r} + [n]",
-                    {"n": n + 1, "data": [*data, n + 1][-50:]} if len(data) < 50 else {"n": n + 1},
-                )
-            case 1:
-                report = self.step("print(context[:40_000])\nlen(context)", {})
-                if report is not None and report["status"] == "ok" and "context" not in self.model.uncertain:
-                    assert report["result"] == str(len(BIG))
-            case 2:
-                self.step("1/0", {})
-            case 3:
-                key = f"k{self.random.randrange(20)}"
-                bulk = {**values.get("bulk", {}), key: n}
-                self.step(f"bulk = {bulk!r}", {"bulk": bulk})
-            case _:
-                self.step("import time\nfor _ in range(20):\n    time.sleep(0.001)", {})
-
-    # --- the faults ------------------------------------------------------------------------------
+    def faults(self) -> dict[Callable[[], None], int]:
+        """Each with its weight: those that cost a server are the dearest."""
+        found = {
+            self.kernel_killed: 4,
+            self.kernel_killed_between_steps: 3,
+            self.kernel_killed_in_its_snapshot: 3,
+            self.kernel_stopped: 2,
+            self.step_that_cannot_be_stopped: 1,
+            self.fork_server_killed: 2,
+            self.call_cancelled: 3,
+            self.garbage: 3,
+            self.interrupted: 3,
+            self.server_killed: 1,
+            self.server_killed_in_a_snapshot: 1,
+            self.server_ended: 1,
+            self.input_closed: 1,
+            self.output_closed: 1,
+            self.two_servers: 1,
+        }
+        if self.disk is not None:
+            found[self.disk_full] = 1
+        return found
 
     def inject(self) -> str:
-        """One fault at a random moment of a step; returns its name."""
-        faults: list[Callable[[], None]] = [
-            self.kernel_killed,
-            self.kernel_killed,
-            self.kernel_stopped,
-            self.fork_server_killed,
-            self.server_killed,
-            self.server_ended,
-            self.pipe_closed,
-            self.call_cancelled,
-            self.garbage,
-        ]
-        if self.disk is not None:
-            faults.append(self.disk_full)
-        fault = self.random.choice(faults)
-        fault()
+        """One fault at a random moment; returns its name."""
+        faults = self.faults()
+        (fault,) = self.random.choices(list(faults), list(faults.values()))
         self.counts[fault.__name__] += 1
+        fault()
         return fault.__name__
 
-    def _slow_step(self) -> tuple[int, str, dict[str, Any]]:
-        n = self.model.values.get("n", 0)
-        code = f"import time\nfor _ in range(30):\n    time.sleep(0.002)\nn = {n + 1}"
-        request = self.begin(code, timeout_ms=3_000)
-        self._pause()
-        return request, code, {"n": n + 1}
-
-    def _pause(self) -> None:
-        """A random moment within a step. The wait is the injection's subject, not a way to hide a race."""
-        signal.sigtimedwait([], self.random.uniform(0, 0.05))
+    # --- faults of a kernel ----------------------------------------------------------------------
 
     def kernel_killed(self) -> None:
-        request, code, changes = self._slow_step()
+        request, changes = self._slow_step()
         self._signal_kernel(signal.SIGKILL)
-        self.finish(request, code, changes)
+        self.finish(request, changes)
+
+    def kernel_killed_between_steps(self) -> None:
+        self._pause()
+        self._signal_kernel(signal.SIGKILL)
+
+    def kernel_killed_in_its_snapshot(self) -> None:
+        """Right after a reply; what it had not sent is gone, and must be said to be."""
+        value = [self.random.randrange(1_000)]
+        self.step(f"fresh0 = {value!r}\nhuge = [bytes(3_000_000), {{n: n for n in range(30_000)}}]", {"fresh0": value})
+        self._pause()
+        self._signal_kernel(signal.SIGKILL)
+        self.step("globals().pop('huge', None)", {})
 
     def kernel_stopped(self) -> None:
         """SIGSTOP: the kernel listens to nothing; the ladder must end it."""
-        n = self.model.values.get("n", 0)
-        code = f"import time\ntime.sleep(0.3)\nn = {n + 1}"
-        request = self.begin(code, timeout_ms=500)
+        request = self.begin("import time\ntime.sleep(0.2)\nfresh1 = 1", timeout_ms=300)
         self._pause()
         self._signal_kernel(signal.SIGSTOP)
-        self.finish(request, code, {"n": n + 1})
+        self.finish(request, {"fresh1": 1})
+
+    def step_that_cannot_be_stopped(self) -> None:
+        """One call in C without end."""
+        report = self.step(f"fresh2 = 2\n{ENDLESS_CALL}", {"fresh2": 2}, timeout_ms=200)
+        assert report is None or report["status"] in ("timeout", "kernel_died"), report
 
     def fork_server_killed(self) -> None:
-        request, code, changes = self._slow_step()
+        request, changes = self._slow_step()
         for child in psutil.Process(self.client.process.pid).children():
             if any("fork_server" in part for part in child.cmdline()):
                 child.kill()
-        self.finish(request, code, changes)
+        self.finish(request, changes)
 
-    def server_killed(self) -> None:
-        _, code, changes = self._slow_step()
-        self._replace_server(lambda: self.client.process.send_signal(signal.SIGKILL), code, changes)
-
-    def server_ended(self) -> None:
-        _, code, changes = self._slow_step()
-        self._replace_server(lambda: self.client.process.send_signal(signal.SIGTERM), code, changes)
-
-    def pipe_closed(self) -> None:
-        _, code, changes = self._slow_step()
-        self._replace_server(self.client.stdin.close, code, changes)
-
-    def _replace_server(self, end: Callable[[], None], code: str, changes: dict[str, Any]) -> None:
-        """The step's answer is never heard; another server goes on with the session."""
-        del code
-        below = command_lines_below(self.client.process.pid)
-        end()
-        self.client.process.wait(10)
-        assert not left_over(below, 10), below
-        self.client.kill()
-        self.model.uncertain |= set(changes)
-        self.client = self._start()
+    # --- faults of a client ----------------------------------------------------------------------
 
     def call_cancelled(self) -> None:
         """The client gives a call up; its step goes on, and its result is kept."""
-        request, code, changes = self._slow_step()
+        request, changes = self._slow_step()
         self.client.notify("notifications/cancelled", {"requestId": request, "reason": "fault"})
         rows = self.client.data("rlm_list_sessions")["sessions"]
         index = next(row["step_index"] for row in rows if row["session_id"] == self.session_id)
-        report = self.client.data("rlm_await_step", session_id=self.session_id, step_index=index)
-        self.model.told(report["lost"])
-        self.model.step_done(index, report["status"], code, changes)
+        self.finished(self.client.data("rlm_await_step", session_id=self.session_id, step_index=index), changes)
+
+    def interrupted(self) -> None:
+        request, changes = self._slow_step()
+        self.client.data("rlm_interrupt", session_id=self.session_id)
+        self.finish(request, changes)
 
     def garbage(self) -> None:
-        request, code, changes = self._slow_step()
-        for line in (b"\x00\xff\xfe", b"{", b"[" * 10_000, b'{"jsonrpc": "2.0", "id": "x", "method": 5}'):
+        request, changes = self._slow_step()
+        for line in GARBAGE:
             self.client.send_line(line)
-        self.finish(request, code, changes)
+        self.finish(request, changes)
+
+    # --- faults of a server ----------------------------------------------------------------------
+
+    def server_killed(self) -> None:
+        _, changes = self._slow_step()
+        self._replace_server(self.client.process.kill, changes)
+
+    def server_killed_in_a_snapshot(self) -> None:
+        """Right after a reply, while the kernel's values are on their way to the disk."""
+        value = [self.random.randrange(1_000)]
+        self.step(f"fresh3 = {value!r}\nfresh4 = ['x' * 150_000]", {"fresh3": value, "fresh4": ["x" * 150_000]})
+        self._pause()
+        self._replace_server(self.client.process.kill, {})
+
+    def server_ended(self) -> None:
+        _, changes = self._slow_step()
+        self._replace_server(self.client.process.terminate, changes)
+
+    def input_closed(self) -> None:
+        _, changes = self._slow_step()
+        self._replace_server(self.client.stdin.close, changes)
+
+    def output_closed(self) -> None:
+        """Nobody reads its answers any more; its input ends a moment later, as it does with a client that is gone."""
+        _, changes = self._slow_step()
+
+        def close() -> None:
+            self.client.stdout.close()
+            self.client.stdin.close()
+
+        self._replace_server(close, changes)
+
+    def two_servers(self) -> None:
+        """The second is told who has the session, and has it once that one is killed."""
+        _, changes = self._slow_step()
+        self.standby.initialize()
+        error = self.standby.error("rlm_run_repl", session_id=self.session_id, code="1")
+        assert error["code"] == "SESSION_BUSY", error
+        assert f"pid {self.client.process.pid}" in error["message"], error
+        self._replace_server(self.client.process.kill, changes, initialized=True)
+
+    def _replace_server(
+        self, end: Callable[[], None], changes: dict[str, Any], *, initialized: bool = False
+    ) -> None:
+        """The step's answer is never heard; another server goes on with the session."""
+        below = command_lines_below(self.client.process.pid)
+        end()
+        self.client.process.wait(END_S)
+        assert not left_over(below, END_S), below
+        self.client.kill()
+        self.model.step_unknown(changes)
+        self.client, self.standby = self.standby, self.start_server()
+        if not initialized:
+            self.client.initialize()
+
+    # --- faults of the disk ----------------------------------------------------------------------
 
     def disk_full(self) -> None:
         """The store's disk has no byte left: steps go on, and what they said is written once there is room."""
@@ -245,62 +201,63 @@ class Soak:
         try:
             self.work()
             self.work()
+            if self.random.random() < 0.3:
+                self.kernel_killed_between_steps()
+                self.work()
         finally:
             self.disk.free()
         deadline = time.monotonic() + MEND_S
-        while self._unwritten() and time.monotonic() < deadline:
+        while self.unwritten() and time.monotonic() < deadline:
             self.step("pass", {})
-        assert not self._unwritten(), self._unwritten()
+
+    # --- how they are done -----------------------------------------------------------------------
+
+    def _slow_step(self) -> tuple[int, dict[str, Any]]:
+        value = [self.random.randrange(1_000)]
+        code = f"import time\nfor _ in range(30):\n    time.sleep(0.002)\nfresh5 = {value!r}"
+        request = self.begin(code, timeout_ms=3_000)
+        self._pause()
+        return request, {"fresh5": value}
+
+    def _pause(self) -> None:
+        """A random moment. The wait is the injection's subject, not a way to hide a race."""
+        signal.sigtimedwait([], self.random.uniform(0, 0.05))
 
     def _signal_kernel(self, signum: int) -> None:
-        with sqlite3.connect(f"file:{self.folder}/state/sessions.db?mode=ro", uri=True) as database:
+        with sqlite3.connect(f"file:{self.state}/sessions.db?mode=ro", uri=True) as database:
             row = database.execute(
                 "SELECT kernel_pid FROM sessions WHERE session_id = ?", (self.session_id,)
             ).fetchone()
+        database.close()
         if row and row[0]:
             try:
                 psutil.Process(row[0]).send_signal(signum)
             except psutil.NoSuchProcess:
                 return  # the fault before this one took it
 
-    # --- the invariants --------------------------------------------------------------------------
-
-    def check(self) -> None:
-        """After a fault."""
-        self.step("n = n if 'n' in globals() else -1", {})
-        for name in ("n", "data", "bulk"):
-            result = self.client.call("rlm_get_var", session_id=self.session_id, var_name=name, limit=200_000)
-            if result.get("isError"):
-                assert error_of(result)["code"] == "VARIABLE_NOT_FOUND", result
-                assert name in self.model.uncertain or name not in self.model.values, f"{name} is gone without a word"
-                continue
-            self.model.check(name, data_of(result)["value"])
-            self.model.values[name] = data_of(result)["value"]
-            self.model.uncertain.discard(name)
-        self._check_store()
-        for name, fresh in (("n", 0), ("data", []), ("bulk", {})):
-            if name not in self.model.values:
-                self.step(f"{name} = {fresh!r}", {name: fresh})
-
-    def _check_store(self) -> None:
-        assert not self._unwritten(), f"(step, answered, written): {self._unwritten()}"
-
-    def _unwritten(self) -> list[tuple[int, str, str | None]]:
-        """Acknowledged steps that the store does not have, or has otherwise."""
-        with sqlite3.connect(f"file:{self.folder}/state/sessions.db?mode=ro", uri=True) as database:
-            columns = "SELECT step_index, result_status FROM events"
-            query = f"{columns} WHERE session_id = ? AND action = 'run_repl' AND code IS NOT NULL"
-            rows = dict(database.execute(query, (self.session_id,)).fetchall())
-        answered = self.model.acknowledged.items()
-        return [(index, status, rows.get(index)) for index, status in answered if rows.get(index) != status]
+    def next_session(self) -> None:
+        """End the session as usual, and begin another."""
+        self.client.data("rlm_finalize", session_id=self.session_id, final_text="done")
+        self.begin_session(self.client)
 
     def end(self) -> None:
-        """The session's and the server's ordinary end: nothing is left."""
-        below = command_lines_below(self.client.process.pid)
+        """The session's and the servers' ordinary end: nothing is left."""
         self.client.data("rlm_finalize", session_id=self.session_id, final_text="done")
-        assert self.client.end() == 0
-        assert not left_over(below, 10), below
+        self.standby.initialize()
+        for client in (self.client, self.standby):
+            below = command_lines_below(client.process.pid)
+            assert client.end() == 0
+            assert not left_over(below, END_S), below
+        folders = [path for path in self.run_folders.glob("*/*") if path.is_dir()]
+        assert folders == [], folders
+        assert list((self.state / "snapshots").glob("*")) == []
+
+    def close(self) -> None:
+        """Whatever state it is in."""
         self.client.kill()
+        self.standby.kill()
+        if self.disk is not None:
+            self.disk.unmount()
 
 
 def run(count: int, seed: int, folder: Path, say: Callable[[str], None]) -> Counter[str]:
@@ -310,20 +267,19 @@ def run(count: int, seed: int, folder: Path, say: Callable[[str], None]) -> Coun
     try:
         for number in range(1, count + 1):
             soak.work()
+            fault = "one that is under way"
             fault = soak.inject()
             soak.check()
             if number % 50 == 0:
                 say(f"{number} of {count} faults, seed {seed}: {dict(soak.counts)}")
-                soak.client.data("rlm_finalize", session_id=soak.session_id, final_text="done")
-                soak._new_session()
+                soak.next_session()
         soak.end()
     except BaseException:
-        say(f"seed {seed}, after {sum(soak.counts.values())} faults, the last: {fault}; {dict(soak.counts)}")
+        say(f"seed {seed}, fault {sum(soak.counts.values())}: {fault}; {dict(soak.counts)}")
+        say(f"the server's log:\n{soak.client.log.read_text()[-4_000:]}")
         raise
     finally:
-        soak.client.kill()
-        if soak.disk is not None:
-            soak.disk.unmount()
+        soak.close()
     return soak.counts
 
 
@@ -335,9 +291,12 @@ def main() -> int:
         "--seed", type=int, default=time.time_ns() % 1_000_000, help="of the random choices (default: the clock)"
     )
     found = parser.parse_args()
+    print(f"{found.count} faults, seed {found.seed}", flush=True)
+    began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
         counts = run(found.count, found.seed, Path(folder), lambda line: print(line, flush=True))
-    print(json.dumps({"seed": found.seed, "faults": dict(counts)}))
+        disk = "tried" if "disk_full" in counts or os.geteuid() == 0 else "not tried: only root can mount a small one"
+    print(json.dumps({"seed": found.seed, "s": round(time.monotonic() - began), "full disk": disk, "faults": counts}))
     return 0
 
 
