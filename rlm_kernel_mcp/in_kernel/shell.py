@@ -69,6 +69,11 @@ class RlmShell(ZMQInteractiveShell):
         super().__init__(**kwargs)
         install_display_limits(self)
 
+    def init_ipython_dir(self, ipython_dir: str | None) -> None:
+        """No folder of IPython's: it would be made in the scratch folder, which is read-only where it has no quota."""
+        del ipython_dir
+        self.ipython_dir = ""
+
     @contextlib.contextmanager
     def _tee(self, channel: str) -> Iterator[None]:
         """IPython 9 would keep every printed character in memory."""

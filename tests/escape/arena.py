@@ -17,9 +17,9 @@ import psutil
 from rlm_kernel_mcp.session.store import Store
 from tests.escape.canaries import Canaries
 from tests.escape.cases import Case
-from tests.mcp.line_client import LineClient
+from tests.mcp.line_client import SERVE, LineClient
 
-STEP_MS: Final = 5_000
+STEP_MS: Final = 3_000
 SHORT_STEP_MS: Final = {"interrupt": 800, "limit": 2_000}
 """By expectation: how long a step may take. What is expected to run for ever is waited for no longer than needed."""
 LIMITS: Final = {
@@ -69,12 +69,13 @@ class Seen:
 class Arena:
     """One server in one import policy."""
 
-    def __init__(self, folder: Path, import_policy: str) -> None:
+    def __init__(self, folder: Path, import_policy: str, argv: tuple[str, ...] = SERVE) -> None:
+        self.import_policy = import_policy
         self.run = secrets.token_hex(6)
         self.secret = "sbx-secret-" + secrets.token_hex(16)
         self.canaries = Canaries(None)
         settings = {"RLM_IMPORT_POLICY": import_policy, "SBX_SERVER_SECRET": self.secret}
-        self.client = LineClient(folder, settings)
+        self.client = LineClient(folder, settings, argv)
         self.state_dir = folder.parent / f"{folder.name}.state"
         self.client.initialize()
         self.server = psutil.Process(self.client.process.pid)
@@ -124,7 +125,10 @@ class Arena:
         self.session = self._open()
 
     def _open(self) -> str:
-        return self.client.open_session("a context", **LIMITS)
+        data = self.client.data("rlm_init_context", context_text="a context", **LIMITS)
+        self.walls = {wall["name"]: wall["holds"] for wall in data["walls"]}
+        session_id: str = data["session_id"]
+        return session_id
 
     def _renew(self, case: Case) -> list[str]:
         if case.category not in FRESH:

@@ -18,7 +18,6 @@ from typing import Any, Self
 from rlm_kernel_mcp.in_kernel import walls
 
 PROGRAM = Path(__file__).parent / "walls" / "program"
-REFUSED_CALLS = Path(__file__).parents[1] / "unit" / "in_kernel" / "walls" / "refused_calls.json"
 NOBODY = 65534
 
 
@@ -111,7 +110,6 @@ class Canaries:
         package = copies / "rlm_kernel_mcp" / "in_kernel" / "walls"
         for source, copy in ((PROGRAM, program), (Path(walls.__file__).parent, package)):
             shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(REFUSED_CALLS, program)
         for path in (copies, *copies.rglob("*")):
             path.chmod(0o755 if path.is_dir() else 0o644)
         return program

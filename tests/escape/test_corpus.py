@@ -1,41 +1,82 @@
 """Every case of the corpus in a real session: once with the courtesies, once with `RLM_IMPORT_POLICY=any`.
 
-The second run shows that the walls hold alone: the interpreter is the attacker's.
+The second run shows that the walls hold alone: the interpreter is the attacker's. What looks for a way out is tried a
+third time on a machine that gives no namespaces.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 import pytest
 
+from rlm_kernel_mcp.in_kernel.walls import namespaces
 from tests.escape.arena import Arena
+from tests.escape.canaries import PROGRAM
 from tests.escape.cases import Case, read_corpus
 from tests.escape.verdicts import problems
 
 CASES = read_corpus()
+WITHOUT_NAMESPACES = (sys.executable, "-I", str(PROGRAM / "serve_without_namespaces.py"), "serve")
+WAYS_OUT = ("allow", "fs-read", "fs-write", "network", "process", "kernel-surface", "kernel-integrity", "introspection")
+"""Categories that are tried once more where the machine gives no namespaces; the others are not about a tier."""
 
 
 @pytest.fixture(scope="module", params=["allowlist", "any"])
-def arena(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Arena, bool]]:
+def arena(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
     """One server for all cases of an import policy; it must end without leaving anything."""
     made = Arena(tmp_path_factory.mktemp(request.param), request.param)
-    yield made, request.param == "allowlist"
+    yield made
     assert made.close() == []
 
 
-@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
-def test_a_hostile_case_reaches_nothing_outside_its_session(arena: tuple[Arena, bool], case: Case) -> None:
+@pytest.fixture(scope="module")
+def arena_without_namespaces(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
+    """One server on a machine that refuses namespaces, every module importable."""
+    made = Arena(tmp_path_factory.mktemp("lock"), "any", WITHOUT_NAMESPACES)
+    yield made
+    assert made.close() == []
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_hostile_case_reaches_nothing_outside_its_session(arena: Arena, case: Case) -> None:
     """Judged by canaries, the neighbour session and the server itself; what the case prints counts only against it."""
-    place, courtesies = arena
-    seen = place.play(case)
-    found = problems(case, seen, courtesies=courtesies)
-    healthy = place.answers_plainly()
+    assert play(arena, case) == [], case.must
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.category in WAYS_OUT], ids=lambda case: case.name)
+def test_nor_without_namespaces(arena_without_namespaces: Arena, case: Case) -> None:
+    """Landlock and seccomp carry it alone."""
+    assert play(arena_without_namespaces, case) == [], case.must
+
+
+def play(arena: Arena, case: Case) -> list[str]:
+    """Play a case; what speaks against it. Afterwards the session is one in which the next case can be played."""
+    courtesies = arena.import_policy == "allowlist"
+    found = problems(case, arena.play(case), courtesies=courtesies)
+    healthy = arena.answers_plainly()
     if not healthy:
-        place.renew()
+        arena.renew()
     if courtesies and case.expect == "refuse" and not healthy:
         found.append("the kernel was not well afterwards")
-    assert found == [], case.must
+    return found
+
+
+def test_the_session_has_every_wall_that_this_machine_gives(arena: Arena) -> None:
+    """So that what was tried was tried against them."""
+    assert fallen(arena) == ({"namespaces", "scratch_quota"} if namespaces.refusal() else set())
+
+
+def test_without_namespaces_every_other_wall_stands(arena_without_namespaces: Arena) -> None:
+    """The scratch folder is read-only there."""
+    assert fallen(arena_without_namespaces) == {"namespaces", "scratch_quota"}
+
+
+def fallen(arena: Arena) -> set[str]:
+    """The walls that a new session does not have."""
+    arena.renew()
+    return {name for name, holds in arena.walls.items() if not holds}
 
 
 def test_the_corpus_is_whole() -> None:

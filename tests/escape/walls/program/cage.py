@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import platform
 import sys
 import threading
 from collections.abc import Callable
@@ -20,7 +19,6 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[4]))
 
-from rlm_kernel_mcp.in_kernel.walls import bpf, linux, seccomp
 from rlm_kernel_mcp.in_kernel.walls.plan import WallFailed, plan_from_policy
 from rlm_kernel_mcp.in_kernel.walls.raising import enter_namespaces, raise_lock_a, raise_lock_b
 from tests.escape.walls.program import (
@@ -31,6 +29,7 @@ from tests.escape.walls.program import (
     attacks_surface,
     honest,
 )
+from tests.escape.walls.program.hiding import hide
 from tests.escape.walls.program.targets import Targets
 
 MODULES = (attacks_files, attacks_network, attacks_processes, attacks_resources, attacks_surface, honest)
@@ -54,21 +53,6 @@ def outcome(attack: Callable[[Targets], Any], targets: Targets) -> tuple[str, st
 def announced(pid: int, pidfd: int) -> None:
     """What the host hears of."""
     say(["announced", "pid", str(pid)] if pidfd >= 0 else ["announced", "no pidfd", ""])
-
-
-def hide(calls: list[str]) -> None:
-    """Make this machine one that lacks these system calls: they answer ENOSYS."""
-    if not calls:
-        return
-    machine = platform.machine()
-    numbers = linux.syscall_numbers(machine) | attacks_surface.REFUSED[machine]
-    tests = [
-        step
-        for call in calls
-        for step in (bpf.Instruction(bpf.JUMP_EQUAL, numbers[call], 0, 1), bpf.Instruction(bpf.RETURN, bpf.UNKNOWN))
-    ]
-    linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
-    seccomp._load((bpf.Instruction(bpf.LOAD, bpf.NUMBER_OFFSET), *tests, bpf.Instruction(bpf.RETURN, bpf.ALLOW)))
 
 
 def main(spec: dict[str, Any]) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import json
 import struct
-from pathlib import Path
 
 import pytest
 
 from rlm_kernel_mcp.in_kernel.walls import bpf, filters, linux
+from tests.parts import ROOT
 from tests.unit.in_kernel.walls.bpf_machine import answer
 
 MACHINES = ("x86_64", "aarch64")
@@ -17,7 +17,9 @@ PID = 4242
 ELSEWHERE = 5151
 ADDRESS = 0x7FFF_1234_5678
 
-REFUSED: dict[str, dict[str, int]] = json.loads(Path(__file__).with_name("refused_calls.json").read_text("ascii"))
+REFUSED: dict[str, dict[str, int]] = json.loads(
+    (ROOT / "tests" / "escape" / "walls" / "program" / "refused_calls.json").read_text("ascii")
+)
 """Machine to name to number of calls that are refused always, and for which the package has no use."""
 
 CLONE_OF_A_PROCESS = 0x01200011
