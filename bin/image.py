@@ -55,22 +55,30 @@ def main(arguments: Sequence[str]) -> None:
         action="store_true",
         help="use no image registry: make the file system from Debian packages (needs apt-get and dpkg-deb) and PyPI",
     )
+    parser.add_argument(
+        "--with",
+        dest="extra",
+        nargs="+",
+        default=[],
+        metavar="PACKAGE",
+        help="packages for the steps' own imports (name them in RLM_IMPORTS too)",
+    )
     options = parser.parse_args(arguments)
     program = shutil.which(options.runtime) or fail(f"there is no {options.runtime!r} on the PATH")
     with locked(ROOT / "containers"):
-        labels = {CODE_LABEL: kernel_code(), RECIPE_LABEL: recipe(options.local, options.base)}
+        labels = {CODE_LABEL: kernel_code(), RECIPE_LABEL: recipe(options.local, options.base, options.extra)}
         if labels.items() <= labels_of(program, options.image).items():
             say(f"{options.image} is current")
         elif options.local:
-            build_from_packages(program, options.image, labels)
+            build_from_packages(program, options.image, options.extra, labels)
         else:
-            build_from_base(program, options.image, options.base, labels)
+            build_from_base(program, options.image, options.base, options.extra, labels)
     say(f"use it: RLM_SANDBOX_MODE=container RLM_SANDBOX_CONTAINER_RUNTIME={options.runtime}")
 
 
-def recipe(local: bool, base: str | None) -> str:
+def recipe(local: bool, base: str | None, extra: Sequence[str]) -> str:
     """Hash of what an image is made by, the kernel code apart."""
-    digest = hashlib.sha256(f"{local}\0{base}\0".encode())
+    digest = hashlib.sha256(f"{local}\0{base}\0{sorted(extra)}\0".encode())
     for name in RECIPE:
         digest.update((ROOT / name).read_bytes() + b"\0")
     return digest.hexdigest()[:16]
@@ -83,13 +91,13 @@ def labels_of(program: str, image: str) -> dict[str, str]:
     return labels or {}
 
 
-def build_from_base(program: str, image: str, base: str | None, labels: dict[str, str]) -> None:
+def build_from_base(program: str, image: str, base: str | None, extra: Sequence[str], labels: dict[str, str]) -> None:
     """Build `containers/Containerfile` on a base image."""
     with tempfile.TemporaryDirectory(prefix="rlm-image-") as folder:
         context = Path(folder)
         copy_kernel_side(context)
         shutil.copy(ROOT / "constraints.txt", context)
-        (context / "requirements.txt").write_text("\n".join(requirements()) + "\n", encoding="utf-8")
+        (context / "requirements.txt").write_text("\n".join([*requirements(), *extra]) + "\n", encoding="utf-8")
         argv = [program, "build", "--file", str(ROOT / "containers" / "Containerfile"), "--tag", image]
         argv += [f"--build-arg=BASE={base}"] if base else []
         argv += [f"--label={name}={value}" for name, value in labels.items()]
@@ -98,14 +106,14 @@ def build_from_base(program: str, image: str, base: str | None, labels: dict[str
     say(f"{image} is built")
 
 
-def build_from_packages(program: str, image: str, labels: dict[str, str]) -> None:
+def build_from_packages(program: str, image: str, extra: Sequence[str], labels: dict[str, str]) -> None:
     """Put a root file system together from Debian packages and PyPI, and import it as an image."""
     root = ROOT / CACHE / "root"
     stamp = labels[RECIPE_LABEL]
     if not is_complete(root, stamp):
         shutil.rmtree(ROOT / CACHE, ignore_errors=True)
         unpack_debian(ROOT / CACHE, root)
-        install_packages(root)
+        install_packages(root, extra)
         (root.parent / STAMP_NAME).write_text(stamp, encoding="utf-8")
     copy_kernel_side(packages_of(root))
     compile_bytecode(root)
@@ -164,15 +172,15 @@ def unpack(archive: Path, root: Path) -> None:
         fail(f"{archive.name} cannot be unpacked")
 
 
-def install_packages(root: Path) -> None:
+def install_packages(root: Path, extra: Sequence[str]) -> None:
     """Run this environment's pip by the new root's own Python, so that what it picks is what that Python needs."""
     found = importlib.util.find_spec("pip")
     if found is None or not found.submodule_search_locations:
         fail("there is no pip in .venv; `rm -r .venv` and run bin/setup")
-    say("installing " + " and ".join(KERNEL_DEPENDENCIES))
+    say("installing " + ", ".join([*KERNEL_DEPENDENCIES, *extra]))
     pip = [found.submodule_search_locations[0], "--isolated", "--disable-pip-version-check", "install", "-qq"]
     pip += ["--no-compile", "--only-binary=:all:", "--root-user-action=ignore", "--target", str(packages_of(root))]
-    pip += ["--constraint", str(ROOT / "constraints.txt"), *requirements()]
+    pip += ["--constraint", str(ROOT / "constraints.txt"), *requirements(), *extra]
     run_inside(root, pip, "is a package index to be reached?")
 
 

@@ -53,7 +53,7 @@ def build(podman: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_current_image_is_left_alone(podman: Path) -> None:
     """The second run is instant: one question to the engine."""
-    labels = {CODE_LABEL: kernel_code(), "rlm-kernel-mcp.recipe": builder().recipe(False, None)}
+    labels = {CODE_LABEL: kernel_code(), "rlm-kernel-mcp.recipe": builder().recipe(False, None, [])}
     (podman.parent / "labels").write_text(json.dumps(labels))
     done = build(podman)
     assert done.returncode == 0, done.stderr
@@ -64,7 +64,7 @@ def test_a_current_image_is_left_alone(podman: Path) -> None:
 def test_an_image_of_other_code_is_built_anew_with_the_label_that_the_server_reads(podman: Path) -> None:
     """The context holds the kernel's side and what pip needs, nothing of the host's side."""
     (podman.parent / "labels").write_text(json.dumps({CODE_LABEL: "0000"}))
-    done = build(podman, "--image", "mine:2", "--base", "base:3")
+    done = build(podman, "--image", "mine:2", "--base", "base:3", "--with", "numpy>=2")
     assert done.returncode == 0, done.stderr
     command = (podman.parent / "asked").read_text().splitlines()[-1]
     for part in ("--tag mine:2", "--build-arg=BASE=base:3", f"--label={CODE_LABEL}={kernel_code()}"):
@@ -72,7 +72,9 @@ def test_an_image_of_other_code_is_built_anew_with_the_label_that_the_server_rea
     context = podman.parent / "context"
     assert {path.name for path in context.iterdir()} == {"constraints.txt", "requirements.txt", "rlm_kernel_mcp"}
     assert {path.name for path in (context / "rlm_kernel_mcp").iterdir()} == {"__init__.py", "in_kernel", "wire.py"}
-    assert "ipykernel>=" in (context / "requirements.txt").read_text()
+    wanted = (context / "requirements.txt").read_text().splitlines()
+    assert wanted[-1] == "numpy>=2"
+    assert any(line.startswith("ipykernel>=") for line in wanted)
 
 
 def test_a_missing_engine_is_said_and_nothing_is_built(tmp_path: Path) -> None:
