@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 
 from rlm_kernel_mcp.in_kernel.launch import launch, parse_options
 from rlm_kernel_mcp.in_kernel.preload import preload
+from rlm_kernel_mcp.in_kernel.walls import namespaces
 
 PR_SET_PDEATHSIG = 1
 REQUEST_BYTES = 64 * 1024
@@ -107,6 +108,7 @@ def main() -> NoReturn:
     found = parser.parse_args()
     die_with_parent(found.parent)
     preload(json.loads(found.policy.read_text(encoding="utf-8")))
+    namespaces.refusal()  # tried once here: every fork remembers that they are given
     gc.collect()
     gc.freeze()  # shared pages stay shared: the collector does not touch them
     serve(socket.socket(fileno=os.dup(0)))

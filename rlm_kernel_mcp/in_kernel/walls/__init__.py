@@ -42,5 +42,6 @@ In tier `ns` the kernel is pid 1 of its own pid namespace, session and process g
 - `killpg(1)` would mean everybody and is refused: `_send_interrupt_children` must be `os.kill(os.getpid(), SIGINT)`.
 In both tiers nothing can be mapped executable after lock B: import every extension module before lock A.
 
-A fork server calls `namespaces.refusal()` once before it serves: the answer (about 5 ms) is inherited by every fork.
+A fork server calls `namespaces.refusal()` once before it serves: that they are given (a trial of about 5 ms) is
+remembered by every fork.
 """

@@ -68,8 +68,9 @@ MSG_FASTOPEN: Final = 0x20000000
 THREAD_FLAGS: Final = (0x003D0F00, 0x007D0F00)
 """clone(2)'s flags for a thread as glibc and musl pass them; a process or a namespace has others."""
 
-FCNTL_COMMANDS: Final = (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1032)
-"""F_DUPFD, F_GETFD ... F_SETLKW, the OFD locks, F_DUPFD_CLOEXEC, F_GETPIPE_SZ; not F_SETOWN: SIGIO to anybody."""
+FCNTL_COMMANDS: Final = (0, 1, 2, 3, 4, 1030, 1032)
+"""F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC, F_GETPIPE_SZ. Not F_SETOWN (SIGIO to anybody), nor
+locks of byte ranges: each takes the operating system's memory, and nothing bounds how many."""
 IOCTL_REQUESTS: Final = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
 """TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX; not TIOCSTI, not FIOASYNC."""
 PRCTL_OPTIONS: Final = (15, 16, 0x53564D41)

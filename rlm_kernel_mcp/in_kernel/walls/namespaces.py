@@ -16,7 +16,6 @@ import struct
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Final, NoReturn
@@ -36,11 +35,24 @@ MONITOR_FAILED: Final = 70
 STDERR: Final = 2
 
 _BOUND: Final = b"b"
+_given: list[bool] = []
 
 
-@cache
 def refusal() -> str:
-    """Why this machine gives this process no namespaces; empty where it does. Tried for real in a child, once."""
+    """Why this machine gives this process no namespaces; empty where it does.
+
+    Tried for real in a child. That they are given is remembered, also by what is forked later; a refusal is tried
+    again, since it may have been of the moment (too many namespaces).
+    """
+    if not _given:
+        reason = _try_in_child()
+        if reason:
+            return reason
+        _given.append(True)
+    return ""
+
+
+def _try_in_child() -> str:
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:

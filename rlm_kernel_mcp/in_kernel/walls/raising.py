@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from rlm_kernel_mcp.in_kernel.walls import capabilities, container, landlock, limits, linux, namespaces, seccomp
@@ -93,6 +94,7 @@ def enter_namespaces(plan: WallPlan, announce: namespaces.Announce | None = None
         raise WallFailed(
             "landlock", "the process has more than one thread.", "Raise the walls before any thread starts."
         )
+    _forget_groups()
     procfs = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     refusal = namespaces.refusal() if plan.asks_for("namespaces") else "the policy does not ask for it"
     if refusal and plan.in_container:
@@ -197,6 +199,13 @@ def _note_scratch_without_quota(raised: Raised) -> None:
         )
     else:
         raised.refuse("scratch_quota", "neither a quota nor Landlock is there: files are bounded one by one only.")
+
+
+def _forget_groups() -> None:
+    """Root's supplementary groups would stay with the kernel; an ordinary user may not give his up."""
+    if os.geteuid() == 0:
+        with suppress(PermissionError):
+            os.setgroups([])
 
 
 def _announce_self(announce: namespaces.Announce | None) -> None:

@@ -89,6 +89,8 @@ DECISIONS: dict[str, tuple[str, str, tuple[int, ...], int]] = {
     "F_SETOWN: SIGIO to anybody": ("AB", "fcntl", (5, 8, ELSEWHERE), bpf.REFUSE),
     "F_SETSIG": ("AB", "fcntl", (5, 10, 9), bpf.REFUSE),
     "F_SETOWN_EX": ("AB", "fcntl", (5, 15, ADDRESS), bpf.REFUSE),
+    "F_SETLK: locks without number": ("AB", "fcntl", (5, 6, ADDRESS), bpf.REFUSE),
+    "F_OFD_SETLK": ("AB", "fcntl", (5, 37, ADDRESS), bpf.REFUSE),
     "F_SETLEASE": ("AB", "fcntl", (5, 1024, 1), bpf.REFUSE),
     "F_SETPIPE_SZ": ("AB", "fcntl", (5, 1031, 1 << 20), bpf.REFUSE),
     "isatty": ("AB", "ioctl", (1, 0x5401, ADDRESS), bpf.ALLOW),
