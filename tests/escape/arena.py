@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import psutil
 
-from rlm_kernel_mcp.session.store import Store
+from rlm_kernel_mcp.session.store import SessionRecord, Store
 from tests.escape.canaries import Canaries
 from tests.escape.cases import Case
 from tests.mcp.line_client import SERVE, LineClient
@@ -150,14 +150,21 @@ class Arena:
         status = Path(f"/proc/{self.client.process.pid}/status").read_text(encoding="ascii")
         return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
+    def kernel(self) -> psutil.Process:
+        """The session's kernel, as the host numbers it."""
+        return psutil.Process(self._record(self.session).kernel_pid)
+
     def _connection_file(self, session: str) -> Path:
+        return Path(self._record(session).connection_file)
+
+    def _record(self, session: str) -> SessionRecord:
         store = Store.open(self.state_dir)
         try:
             record = store.session(session)
         finally:
             store.close()
         assert record is not None
-        return Path(record.connection_file)
+        return record
 
     def _places(self) -> dict[str, str]:
         neighbour = self._connection_file(self.neighbour)

@@ -6,8 +6,10 @@ third time on a machine that gives no namespaces.
 
 from __future__ import annotations
 
+import socket
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -69,8 +71,27 @@ def test_the_session_has_every_wall_that_this_machine_gives(arena: Arena) -> Non
 
 
 def test_without_namespaces_every_other_wall_stands(arena_without_namespaces: Arena) -> None:
-    """The scratch folder is read-only there."""
+    """The scratch folder is read-only there: that a kernel starts shows that IPython makes nothing in it."""
     assert fallen(arena_without_namespaces) == {"namespaces", "scratch_quota"}
+
+
+def test_every_thread_of_a_kernel_is_locked(arena: Arena) -> None:
+    """Looked at from outside: no right in any set, no_new_privs, a filter, on every thread that ipykernel started."""
+    threads = list(Path(f"/proc/{arena.kernel().pid}/task").iterdir())
+    assert len(threads) >= 5
+    for thread in threads:
+        status = (thread / "status").read_text(encoding="ascii")
+        facts = {key: value.strip() for key, _, value in (line.partition(":") for line in status.splitlines())}
+        assert {facts[name] for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {"0" * 16}
+        assert (facts["NoNewPrivs"], facts["Seccomp"]) == ("1", "2")
+
+
+def test_a_kernel_listens_on_its_ipc_sockets_alone(arena_without_namespaces: Arena) -> None:
+    """ipykernel would open a TCP port for the output of forked children, over ipc as well."""
+    connections = arena_without_namespaces.kernel().net_connections("all")
+    assert {connection.family for connection in connections} == {socket.AF_UNIX}
+    bound = {Path(str(connection.laddr)).name for connection in connections if connection.laddr}
+    assert bound == {f"s-{number}" for number in range(1, 6)}
 
 
 def fallen(arena: Arena) -> set[str]:
