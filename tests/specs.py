@@ -11,7 +11,7 @@ from tests.parts import ROOT
 SHIPPED: Final = ROOT / "kernelspecs" / "rlm-python"
 
 
-def write_spec(folder: Path, name: str, changes: dict[str, dict[str, Any]]) -> None:
+def write_spec(folder: Path, name: str, changes: dict[str, Any]) -> None:
     """Write a kernelspec below `folder`, which is to stand in JUPYTER_PATH. `changes`: by part of the policy."""
     spec = folder / "kernels" / name
     spec.mkdir(parents=True)

@@ -24,7 +24,9 @@ class SmallDisk:
         if os.geteuid() != 0:
             return None
         options = f"size={DISK_MB}m,mode=700"
-        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "soak", path], capture_output=True, check=False)
+        mounted = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", options, "soak", path], capture_output=True, check=False
+        )
         return cls(path) if mounted.returncode == 0 else None
 
     def fill(self) -> None:

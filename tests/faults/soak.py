@@ -178,9 +178,7 @@ class Soak(Workload):
         assert f"pid {self.client.process.pid}" in error["message"], error
         self._replace_server(self.client.process.kill, changes, initialized=True)
 
-    def _replace_server(
-        self, end: Callable[[], None], changes: dict[str, Any], *, initialized: bool = False
-    ) -> None:
+    def _replace_server(self, end: Callable[[], None], changes: dict[str, Any], *, initialized: bool = False) -> None:
         """The step's answer is never heard; another server goes on with the session."""
         below = command_lines_below(self.client.process.pid)
         end()
