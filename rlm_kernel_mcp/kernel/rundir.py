@@ -19,6 +19,7 @@ from rlm_kernel_mcp.errors import KernelStartFailed
 from rlm_kernel_mcp.kernel.container_sweep import remove_left_containers
 
 LOCK_NAME = "owner.lock"
+NEW_LOCK_NAME = "new.lock"
 SOCKET_PATH_BYTES_MAX = 100
 
 
@@ -76,8 +77,10 @@ class RunDir:
             _check_own(base)
             sweep(base)
             path = Path(tempfile.mkdtemp(prefix="", dir=base))
-            lock = os.open(path / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            lock = os.open(path / NEW_LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Only now another server's sweep sees a run folder: one with an owner.
+            (path / NEW_LOCK_NAME).rename(path / LOCK_NAME)
         except OSError as error:
             raise KernelStartFailed(f"The run folder cannot be made: {error.strerror}.") from error
         if len(os.fsencode(path)) > SOCKET_PATH_BYTES_MAX - 16:

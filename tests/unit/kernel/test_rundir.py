@@ -1,0 +1,115 @@
+"""Run folders belong to whoever holds their lock; the rest is swept, by that lock and never by name."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from rlm_kernel_mcp.kernel import rundir
+from rlm_kernel_mcp.kernel.rundir import LOCK_NAME, RunDir, sweep
+
+HOLDER = """
+import os, sys, time
+from rlm_kernel_mcp.kernel.rundir import RunDir
+run = RunDir.create()
+run.kernel_dir()
+print(run.path, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where run folders lie in this test."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    return tmp_path / "rlm"
+
+
+def test_a_killed_server_s_folder_is_swept_and_a_living_one_s_is_not(base: Path) -> None:
+    """By the next server, with all that is in it."""
+    holders = [
+        subprocess.Popen([sys.executable, "-c", HOLDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    try:
+        paths = []
+        for holder in holders:
+            assert holder.stdout is not None
+            paths.append(Path(holder.stdout.readline().strip()))
+        holders[0].kill()
+        holders[0].wait(10)
+        ours = RunDir.create()
+        assert not paths[0].exists()
+        assert paths[1].exists()
+        assert sorted(base.iterdir()) == sorted([ours.path, paths[1]])
+        ours.remove()
+        assert list(base.iterdir()) == [paths[1]]
+    finally:
+        for holder in holders:
+            holder.kill()
+            holder.wait(10)
+            for end in (holder.stdin, holder.stdout):
+                assert end is not None
+                end.close()
+
+
+def test_what_is_no_run_folder_is_left_alone(base: Path) -> None:
+    """Names are no proof of anything."""
+    RunDir.create().remove()
+    (base / "looks_like_one").mkdir()
+    (base / "a file").write_text("mine")
+    (base / "linked").mkdir()
+    (base / "linked" / LOCK_NAME).symlink_to(base / "a file")
+    assert sweep(base) == []
+    assert {path.name for path in base.iterdir()} == {"looks_like_one", "a file", "linked"}
+
+
+def test_a_folder_that_is_just_being_made_is_not_swept(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At any moment of its making another server may start and sweep."""
+    swept: list[Path] = []
+    begun = RunDir.create()
+    real = {name: getattr(rundir.os, name) for name in ("open",)}
+
+    def open_then_sweep(path: object, *args: int, **kwargs: int) -> int:
+        descriptor: int = real["open"](path, *args, **kwargs)
+        if threading.current_thread() is making and "lock" in str(path):
+            other = threading.Thread(target=lambda: swept.extend(sweep(base)))
+            other.start()
+            other.join()
+        return descriptor
+
+    made: list[RunDir] = []
+    making = threading.Thread(target=lambda: made.append(RunDir.create()))
+    monkeypatch.setattr(rundir.os, "open", open_then_sweep)
+    making.start()
+    making.join()
+    monkeypatch.undo()
+    assert swept == []
+    assert made
+    assert (made[0].path / LOCK_NAME).exists()
+    assert [path.name for path in made[0].path.iterdir()] == [LOCK_NAME]
+    for run in (begun, *made):
+        run.remove()
+
+
+def test_servers_that_start_at_once_do_not_sweep_each_other(base: Path) -> None:
+    """Codex starts one for each of its agents."""
+    made: list[RunDir] = []
+
+    def create() -> None:
+        made.extend(RunDir.create() for _ in range(25))
+
+    threads = [threading.Thread(target=create) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 200
+    assert all((run.path / LOCK_NAME).exists() for run in made)
+    for run in made:
+        run.remove()
+    assert list(base.iterdir()) == []
