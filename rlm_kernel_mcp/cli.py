@@ -20,13 +20,18 @@ from rlm_kernel_mcp.settings import TABLE, Settings, load_settings
 
 DESCRIPTION: Final = "A locked-down IPython kernel per session, served to coding agents over MCP."
 
+OWN_OPTIONS: Final = ("-h", "--help", "--version")
+"""Options that are not those of `serve`, the command that needs no name."""
+
 Command = Callable[[argparse.Namespace], int]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    options = build_parser().parse_args(given or ["serve"])
+    if not given or (given[0].startswith("-") and given[0] not in OWN_OPTIONS):
+        given.insert(0, "serve")
+    options = build_parser().parse_args(given)
     command: Command = options.command
     try:
         return command(options)
@@ -39,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     parser = argparse.ArgumentParser(
-        prog="rlm-kernel-mcp", description=DESCRIPTION, epilog="Without a command: serve, with its defaults."
+        prog="rlm-kernel-mcp", description=DESCRIPTION, epilog="Without a command: serve, with the options given."
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
@@ -148,7 +153,10 @@ def _settings(options: argparse.Namespace | None = None) -> Settings:
 
 def _serve(options: argparse.Namespace) -> int:
     settings = _settings(options)
+    from rlm_kernel_mcp.kernel.kernelspec import locked_kernelspec
     from rlm_kernel_mcp.server.app import run
+
+    locked_kernelspec(settings.kernel)
 
     run(settings)
 

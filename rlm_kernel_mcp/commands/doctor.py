@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from rlm_kernel_mcp.commands.table import aligned
-from rlm_kernel_mcp.errors import InvalidInput, KernelStartFailed, RlmError
-from rlm_kernel_mcp.kernel.kernelspec import kernelspec_dir
+from rlm_kernel_mcp.errors import KernelStartFailed, RlmError
+from rlm_kernel_mcp.kernel.kernelspec import POLICY_FILE, locked_kernelspec
 from rlm_kernel_mcp.policy import load_policy
 from rlm_kernel_mcp.session.shapes import Limits, Wall
 from rlm_kernel_mcp.settings import Settings
@@ -33,11 +33,9 @@ def doctor(settings: Settings) -> int:
     """Print what holds; 0 when every required wall does and a kernel starts, else 1.
 
     Raises:
-        InvalidInput: the policy cannot be read.
+        InvalidInput: there is no such kernelspec, or its policy cannot be read.
     """
-    policy_file = kernelspec_dir() / settings.kernel / "policy.json"
-    if not policy_file.is_file():
-        raise InvalidInput(f"RLM_KERNEL={settings.kernel!r} is no kernelspec of this package.", "Use rlm-python.")
+    policy_file = locked_kernelspec(settings.kernel) / POLICY_FILE
     required = load_policy(policy_file).walls.required
     print(f"{platform.platform()}, Python {platform.python_version()}\n")
     report = probe(policy_file)

@@ -193,4 +193,7 @@ class _Resolution:
 
 def too_large(found_bytes: int, max_bytes: int) -> RequestRefused:
     """The error for a context above the limit."""
-    return ContextTooLarge(f"The context has at least {found_bytes:,} bytes; the limit is {max_bytes:,} bytes.")
+    return ContextTooLarge(
+        f"The context has {found_bytes:,} bytes or more; the limit is {max_bytes:,} bytes, "
+        "a part of the session's memory (RLM_MEMORY_LIMIT_MB)."
+    )

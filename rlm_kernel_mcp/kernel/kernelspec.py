@@ -19,6 +19,7 @@ from typing import Final
 
 from rlm_kernel_mcp.errors import InvalidInput
 
+POLICY_FILE: Final = "policy.json"
 PACKAGE: Final = Path(__file__).resolve().parent.parent
 
 
@@ -35,6 +36,29 @@ def kernelspec_dir() -> Path:
     """The folder that holds `rlm-python/`: the package's own copy, or in an editable install the checkout's."""
     packaged = PACKAGE / "kernelspecs"
     return packaged if packaged.is_dir() else PACKAGE.parent / "kernelspecs"
+
+
+def locked_kernelspec(name: str) -> Path:
+    """The folder of a kernelspec that carries a policy: our own, or another where Jupyter looks.
+
+    Raises:
+        InvalidInput: there is none of that name; the message has those that there are.
+    """
+    found = {spec.name: spec for spec in _own_specs() if (spec / POLICY_FILE).is_file()}
+    if name not in found:
+        from jupyter_core.paths import jupyter_path
+
+        for policy in (
+            policy for kernels in jupyter_path("kernels") for policy in Path(kernels).glob(f"*/{POLICY_FILE}")
+        ):
+            if (policy.parent / "kernel.json").is_file():
+                found.setdefault(policy.parent.name, policy.parent)
+    if name not in found:
+        raise InvalidInput(
+            f"RLM_KERNEL={name!r} is no kernelspec with a policy; known: {', '.join(sorted(found))}.",
+            "Correct the setting: the server starts no kernel that is not locked down.",
+        )
+    return found[name]
 
 
 def install_kernelspec(prefix: Path | None = None) -> tuple[Path, ...]:

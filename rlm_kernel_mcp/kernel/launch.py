@@ -14,10 +14,9 @@ import os
 import signal
 import socket
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
-from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
+from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 
 from rlm_kernel_mcp.errors import KernelDied, KernelStartFailed, RlmError
@@ -25,7 +24,7 @@ from rlm_kernel_mcp.kernel import container
 from rlm_kernel_mcp.kernel.client import KernelClient
 from rlm_kernel_mcp.kernel.container_launch import Containers, KernelContainer
 from rlm_kernel_mcp.kernel.fork_server import ForkServer, default_python
-from rlm_kernel_mcp.kernel.kernelspec import kernelspec_dir
+from rlm_kernel_mcp.kernel.kernelspec import POLICY_FILE, kernelspec_dir, locked_kernelspec
 from rlm_kernel_mcp.kernel.process import EXIT_UNKNOWN, KernelProcess
 from rlm_kernel_mcp.kernel.provisioner import LaunchOptions, RlmProvisioner
 from rlm_kernel_mcp.kernel.rundir import KernelDir, RunDir
@@ -91,16 +90,8 @@ class KernelStarter:
         self._run_dir = run_dir
         self._specs = KernelSpecManager(ensure_native_kernel=False)
         self._specs.kernel_dirs = [str(kernelspec_dir()), *self._specs.kernel_dirs]
-        try:
-            spec = self._specs.get_kernel_spec(settings.kernel)
-        except NoSuchKernel:
-            known = ", ".join(sorted(self._specs.find_kernel_specs()))
-            raise KernelStartFailed(
-                f"RLM_KERNEL={settings.kernel!r} is no kernelspec here; known: {known}.",
-                "Set RLM_KERNEL to a known kernelspec, or run `rlm-kernel-mcp kernelspec install`.",
-            ) from None
         self._kernel_name = settings.kernel
-        self.policy: Policy = load_policy(Path(spec.resource_dir) / "policy.json").with_settings(
+        self.policy: Policy = load_policy(locked_kernelspec(settings.kernel) / POLICY_FILE).with_settings(
             import_policy=settings.import_policy, imports=settings.imports, memory_limit_mb=settings.memory_limit_mb
         )
         self._fork_server: ForkServer | None = None

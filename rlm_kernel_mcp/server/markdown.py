@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from rlm_kernel_mcp.session.shapes import (
     ContextReport,
@@ -19,7 +19,7 @@ from rlm_kernel_mcp.session.shapes import (
     Limits,
     Lost,
     Opened,
-    SessionSummary,
+    SessionList,
     StepReport,
     TraceEvent,
     TracePage,
@@ -34,7 +34,7 @@ STATUS_LINES = {
     "running": "Step {index}: still running after {ms} ms. Go on waiting with rlm_await_step "
     "(step_index {index}), or stop it with rlm_interrupt.",
     "kernel_died": "Step {index}: the kernel died after {ms} ms.",
-    "stopped": "Nothing was run: the session is stopped.",
+    "stopped": "Nothing was run.",
 }
 
 
@@ -73,7 +73,7 @@ def step(report: StepReport) -> str:
         parts.append(_lost(report.lost))
     if report.note is not None:
         parts.append(report.note)
-    if report.guardrail_stop is not None:
+    if report.guardrail_stop is not None and report.status != "stopped":
         parts.append(
             f"Stopped by {report.guardrail_stop}: no further step runs; "
             "rlm_get_var, rlm_get_trace and rlm_finalize still work."
@@ -114,15 +114,17 @@ def trace(page: TracePage) -> str:
     return "\n\n".join(parts)
 
 
-def sessions(rows: Sequence[SessionSummary]) -> str:
+def sessions(found: SessionList) -> str:
     """Page of `rlm_list_sessions`."""
-    if not rows:
+    if not found.rows:
         return "No sessions. rlm_init_context opens one."
-    return "\n".join(
+    lines = [
         f"- {code(row.session_id)}: {row.status}; {row.kind} of {row.chars:,} characters; {_used(row.counters)}; "
         f"created {row.created_at}, last used {row.last_used_at}"
-        for row in rows
-    )
+        for row in found.rows
+    ]
+    omitted = [f"- and {found.omitted:,} that were used longer ago"] if found.omitted else []
+    return "\n".join(lines + omitted)
 
 
 def failure(error_code: str, message: str, next_step: str) -> str:
@@ -194,7 +196,7 @@ def _event(event: TraceEvent) -> str:
         f"{used.get('runtime_ms', 0):,}/{used.get('max_runtime_ms', 0):,} ms, "
         f"{used.get('budget_used', 0):,}/{used.get('budget_limit', 0):,} characters"
     )
-    parts = [head] + ([fenced(event.summary)] if event.summary else [])
+    parts = [head] + ([fenced(event.summary)] if event.summary and not event.code else [])
     texts = (("code", event.code), ("stdout", event.stdout), ("stderr", event.stderr), ("result", event.result))
     for label, text in texts:
         parts += _labelled(label, text or "")

@@ -69,11 +69,12 @@ def trace(page: shapes.TracePage, form: ResponseFormat, detail: str) -> CallTool
     return _envelope({"ok": True, "data": {"events": events, "next_offset": page.next_offset}})
 
 
-def sessions(rows: Sequence[shapes.SessionSummary], form: ResponseFormat) -> CallToolResult:
+def sessions(found: shapes.SessionList, form: ResponseFormat) -> CallToolResult:
     """Response of `rlm_list_sessions`."""
     if form == "markdown":
-        return _reading(markdown.sessions(rows))
-    return _envelope({"ok": True, "data": {"sessions": [_session(row) for row in rows]}})
+        return _reading(markdown.sessions(found))
+    data: dict[str, Any] = {"sessions": [_session(row) for row in found.rows]}
+    return _envelope({"ok": True, "data": data | ({"omitted": found.omitted} if found.omitted else {})})
 
 
 def failure(error: RlmError, form: ResponseFormat) -> CallToolResult:

@@ -147,5 +147,6 @@ running.
     + """\
 { sessions: { session_id: string, status: "idle"|"running"|"stopped"|"finalized"|"dead", created_at: string,
               last_used_at: string, step_index: number, context: {kind: string, chars: number},
-              counters: {step_index, runtime_ms, budget_used: number} }[] }"""
+              counters: {step_index, runtime_ms, budget_used: number} }[],
+  omitted?: number /* not listed: used longer ago */ }"""
 )

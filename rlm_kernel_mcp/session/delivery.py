@@ -88,8 +88,11 @@ def _left_while_running(left: Left, elapsed_ms: int) -> Left:
     return replace(left, runtime_left_ms=max(0, left.runtime_left_ms - elapsed_ms))
 
 
-def stopped_report(account: Account, lost: Lost | None = None) -> StepReport:
-    """The answer to a step that may not run any more."""
+def stopped_report(account: Account, code_chars: int, lost: Lost | None = None) -> StepReport:
+    """The answer to a step that may not run any more; `code_chars` is its length."""
+    why = f"The session has reached its limit ({account.stop})"
+    if account.stop == "budget_exceeded" and code_chars > account.left.chars_left > 0:
+        why = f"The code's {code_chars:,} characters are more than the {account.left.chars_left:,} that are left"
     return StepReport(
         status="stopped",
         step_index=account.counters.step_index,
@@ -97,7 +100,7 @@ def stopped_report(account: Account, lost: Lost | None = None) -> StepReport:
         budget=account.left,
         guardrail_stop=account.stop,
         lost=_shown_loss(lost),
-        note="The session's limit is reached; nothing was run. rlm_get_var, rlm_get_trace and rlm_finalize still work.",
+        note=f"{why}; nothing was run. rlm_get_var, rlm_get_trace and rlm_finalize still work.",
     )
 
 

@@ -8,12 +8,13 @@ Is: the translation between a session's events and the store's rows. Is not: the
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from rlm_kernel_mcp.kernel.reply import Reply
 from rlm_kernel_mcp.session.guardrails import Account
-from rlm_kernel_mcp.session.shapes import Lost, SessionStatus, StepError, Variable
+from rlm_kernel_mcp.session.shapes import ContextReport, Lost, SessionStatus, StepError, Variable, Wall
 from rlm_kernel_mcp.session.step import Outcome
 from rlm_kernel_mcp.session.store import EventRow, Store
 from rlm_kernel_mcp.session.trace import summary_of
@@ -29,6 +30,7 @@ class Journal:
     def __init__(self, store: Store, session_id: str) -> None:
         self._store = store
         self._session_id = session_id
+        self._newest_step = self._newest_row = 0
         self._console_events = 0
         self._console_chars = 0
         self._console_counts: set[int] = set()
@@ -53,6 +55,16 @@ class Journal:
         """Write an event that is whole from the start."""
         self._store.add_event(self._row(action, step_index, status, summary, account))
 
+    def opened(self, context: ContextReport, walls: Sequence[Wall], duration_ms: int, account: Account) -> None:
+        """Write the session's beginning, with the walls that hold its kernel."""
+        holding = ", ".join(wall.name for wall in walls if wall.holds) or "none"
+        missing = ", ".join(wall.name for wall in walls if not wall.holds)
+        summary = f"{context.kind} of {context.chars:,} characters in {context.document_count:,} documents; "
+        summary += f"walls that hold: {holding}" + (f"; that do not: {missing}" if missing else "")
+        row = self._row("init_context", 0, "ok", summary, account)
+        row.duration_ms = duration_ms
+        self._store.add_event(row)
+
     def final(self, step_index: int, reason: str, source: str, answer: str, account: Account) -> None:
         """Write the final answer; `source` says what it was given as."""
         summary = f"final answer of {len(answer):,} characters from a {source}"
@@ -64,7 +76,8 @@ class Journal:
         """Write a step's row before it runs; returns its id."""
         row = self._row("run_repl", index, "unknown", summary_of(code), account, code=code)
         self.counters_changed(account, "running")
-        return self._store.begin_event(row)
+        self._newest_step, self._newest_row = index, self._store.begin_event(row)
+        return self._newest_row
 
     def step_ended(self, row_id: int, outcome: Outcome, account: Account) -> None:
         """Complete a step's row."""
@@ -72,7 +85,7 @@ class Journal:
             row_id,
             result_status=outcome.status,
             duration_ms=outcome.duration_ms,
-            guardrail_snapshot=json.dumps(account.snapshot()),
+            guardrail_snapshot=_snapshot(account),
             stdout=outcome.stdout,
             stderr=outcome.stderr,
             result=outcome.result,
@@ -80,6 +93,12 @@ class Journal:
             extra=json.dumps({"updated": [[row.name, row.type, row.size] for row in outcome.updated]}),
         )
         self.counters_changed(account, "stopped" if account.stop else "idle")
+
+    def delivered(self, index: int, account: Account, status: SessionStatus) -> None:
+        """Output of a step went out and was charged: the newest step's row has what was used by then."""
+        self.counters_changed(account, status)
+        if index == self._newest_step and status != "running":
+            self._store.amend_event(self._session_id, self._newest_row, guardrail_snapshot=_snapshot(account))
 
     def outcome(self, index: int) -> Outcome | None:
         """A finished step as it was written, for a report after it left memory."""
@@ -152,9 +171,13 @@ class Journal:
             result_status=status,
             summary=summary,
             duration_ms=0,
-            guardrail_snapshot=json.dumps(account.snapshot()),
+            guardrail_snapshot=_snapshot(account),
             code=code,
         )
+
+
+def _snapshot(account: Account) -> str:
+    return json.dumps(account.snapshot())
 
 
 def _error_json(outcome: Outcome) -> str | None:

@@ -62,12 +62,20 @@ class KernelLife:
         self._idle_cpu_from_ms = kernel.process.cpu_ms()
         self._owner.adopted(kernel)
 
+    def require_place(self, *, stopped: bool) -> None:
+        """Raise SessionBusy if no kernel can be had just now, since all that may be there are at work.
+
+        `stopped`: a limit has stopped the session, so that it needs none.
+        """
+        if self.kernel is None and not stopped:
+            self._places.require(self._owner.session_id)
+
     async def live(self) -> Kernel:
         """The kernel; a fresh one with what can be had back where it is gone.
 
         Raises:
             KernelDied, KernelStartFailed, SandboxUnavailable: none can be had.
-            InvalidInput: no place is free for it.
+            SessionBusy: no place is free for it.
         """
         async with self._lock:
             kernel = self.kernel

@@ -1,12 +1,17 @@
-"""One row of `rlm_list_sessions` from a record, and from the live session where this server has it."""
+"""Rows of `rlm_list_sessions`: which, and each from its record and the live session where this server has it."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Container, Sequence
+from typing import Final
 
 from rlm_kernel_mcp.session.session import Session
 from rlm_kernel_mcp.session.shapes import Counters, SessionStatus, SessionSummary
 from rlm_kernel_mcp.session.store import SessionRecord
+
+OTHERS_MAX: Final = 100
+"""Sessions without a place in this server that are listed: a month's worth of them would fill a reader's window."""
 
 STATUSES: dict[str, SessionStatus] = {
     "idle": "idle",
@@ -15,6 +20,13 @@ STATUSES: dict[str, SessionStatus] = {
     "finalized": "finalized",
     "dead": "dead",
 }
+
+
+def shown(records: Sequence[SessionRecord], own: Container[str]) -> list[SessionRecord]:
+    """The records of a server's own sessions and those of the `OTHERS_MAX` others that were used last, in order."""
+    others = sorted((record.last_used_at for record in records if record.session_id not in own), reverse=True)
+    since = others[OTHERS_MAX - 1] if len(others) >= OTHERS_MAX else ""
+    return [record for record in records if record.session_id in own or record.last_used_at >= since]
 
 
 def recorded_status(record: SessionRecord, *, driven: bool) -> SessionStatus:

@@ -7,13 +7,14 @@ Below: `context/`, `kernel/pool.py`, `recovery.py`.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from rlm_kernel_mcp.context.payload import Payload, build_payload, text_payload
-from rlm_kernel_mcp.context.sources import resolve_sources
+from rlm_kernel_mcp.context.sources import resolve_sources, too_large
 from rlm_kernel_mcp.errors import ContextNotFound
 from rlm_kernel_mcp.kernel.launch import Kernel
 from rlm_kernel_mcp.kernel.messages import Message
@@ -43,13 +44,17 @@ class ContextSource:
         Raises:
             ContextNotFound, ContextDenied, ContextTooLarge, InvalidInput.
         """
+        max_bytes = int(settings.memory_limit_mb * MB * CONTEXT_SHARE)
         if self.text is not None:
-            return text_payload(self.text)
+            payload = text_payload(self.text)
+            if payload.byte_count > max_bytes:
+                raise too_large(payload.byte_count, max_bytes)
+            return payload
         sources = resolve_sources(
             self.paths or (),
             roots=settings.context_roots,
             working_dir=Path(self.working_dir) if self.working_dir else settings.working_dir,
-            max_bytes=int(settings.memory_limit_mb * MB * CONTEXT_SHARE),
+            max_bytes=max_bytes,
         )
         return build_payload(sources, copy=copy)
 
@@ -76,6 +81,8 @@ class Prepared:
     context: ContextReport
     imports: tuple[str, ...]
     walls: tuple[Wall, ...]
+    duration_ms: int
+    """How long all of it took."""
 
 
 async def prepare(source: ContextSource, settings: Settings, pool: KernelPool) -> Prepared:
@@ -85,6 +92,7 @@ async def prepare(source: ContextSource, settings: Settings, pool: KernelPool) -
         ContextNotFound, ContextDenied, ContextTooLarge, InvalidInput: before a kernel is taken.
         KernelStartFailed, SandboxUnavailable, KernelDied.
     """
+    begun_ns = time.monotonic_ns()
     payload = await asyncio.to_thread(source.open, settings)
     try:
 
@@ -99,7 +107,8 @@ async def prepare(source: ContextSource, settings: Settings, pool: KernelPool) -
 
         kernel, (reply, info) = await pool.take(load)
         imports: Sequence[str] = info.content["imports"]
-        return Prepared(kernel, context_report(payload, reply), tuple(imports), walls_of(kernel))
+        duration_ms = (time.monotonic_ns() - begun_ns) // 1_000_000
+        return Prepared(kernel, context_report(payload, reply), tuple(imports), walls_of(kernel), duration_ms)
     finally:
         payload.close()
 

@@ -11,7 +11,7 @@ import asyncio
 import logging
 from typing import Protocol
 
-from rlm_kernel_mcp.errors import InvalidInput
+from rlm_kernel_mcp.errors import SessionBusy
 
 log = logging.getLogger(__name__)
 
@@ -43,15 +43,25 @@ class Places:
         self._lock = asyncio.Lock()
         self._news = asyncio.Event()
 
+    def require(self, session_id: str) -> None:
+        """Raise at once what `take` would find: SessionBusy if a step runs in the holder of every place."""
+        if session_id not in self._held and len(self._held) >= self._limit and not self._not_running():
+            raise SessionBusy(
+                f"All {self._limit} sessions that may have a kernel are running a step; the limit is RLM_MAX_SESSIONS.",
+                "Wait for a step to end with rlm_await_step, stop one with rlm_interrupt, or ask the user for a "
+                "higher limit.",
+            )
+
     async def take(self, session_id: str, occupant: Occupant | None = None) -> None:
         """Hold a place from now on; call it again when a session that was being opened is there (`occupant`).
 
         Raises:
-            InvalidInput: every place is held by a session that runs a step.
+            SessionBusy: every place is held by a session that runs a step.
         """
         if session_id not in self._held:
             async with self._lock:
                 while len(self._held) >= self._limit:
+                    self.require(session_id)
                     await self._make_room()
                 self._held[session_id] = occupant
         elif occupant is not None:
@@ -70,16 +80,14 @@ class Places:
     async def _make_room(self) -> None:
         """Stop the kernel of the session that has been idle longest, or wait for one that may soon be idle."""
         self._news.clear()
-        not_running = [held for held in self._held.values() if held is None or not held.running]
-        idle = [held for held in not_running if held is not None and not held.changing]
+        idle = [held for held in self._not_running() if held is not None and not held.changing]
         if idle:
             oldest = min(idle, key=lambda held: held.last_used_at)
             log.info("stopping the kernel of %s to make room", oldest.session_id)
             await oldest.stop_kernel("the server needed room for another session (RLM_MAX_SESSIONS)")
-        elif not_running:
-            await self._news.wait()
         else:
-            raise InvalidInput(
-                f"All {self._limit} sessions that may have a kernel are running a step; the limit is RLM_MAX_SESSIONS.",
-                "Wait for a step to end, or finalize a session that is done.",
-            )
+            await self._news.wait()
+
+    def _not_running(self) -> list[Occupant | None]:
+        """Who holds a place and runs no step; None is a session that is being opened."""
+        return [held for held in self._held.values() if held is None or not held.running]

@@ -133,8 +133,7 @@ class Registry:
         session = reopen(record, self._shared)
         session.life.adopt(prepared.kernel)
         self._sessions[session_id] = session
-        what = f"{context.kind} of {context.chars:,} characters in {context.document_count:,} documents"
-        journal.event("init_context", 0, "ok", what, session.account)
+        journal.opened(context, prepared.walls, prepared.duration_ms, session.account)
         return session
 
     async def run_repl(
@@ -203,18 +202,22 @@ class Registry:
         elif self.store.session(session_id) is None:
             raise self._not_found(session_id)
         rows = self.store.events(session_id, from_step, to_step, texts=detail == "full")
+        if session is not None and session.running:
+            rows = trace.marked_running(rows, session.counters.step_index)
         return trace.page(
             rows, detail="full" if detail == "full" else "summary", max_output_chars=max_output_chars, offset=offset
         )
 
-    async def list_sessions(self) -> list[shapes.SessionSummary]:
-        """Every session in the store, those of other servers too, the oldest first."""
+    async def list_sessions(self) -> shapes.SessionList:
+        """This server's sessions and those of others that were used last, the oldest first."""
+        records = self.store.sessions()
+        shown = listing.shown(records, self._sessions)
         rows = []
-        for record in self.store.sessions():
+        for record in shown:
             session = self._sessions.get(record.session_id)
             driven = session is None and record.status == "running" and self.store.holder(record.session_id) is not None
             rows.append(listing.summary(record, session, driven=driven))
-        return rows
+        return shapes.SessionList(tuple(rows), len(records) - len(rows))
 
     def _session(self, session_id: str) -> Session:
         """A session by its handle; one that this server does not have is opened again from its record.

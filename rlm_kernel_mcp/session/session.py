@@ -3,9 +3,8 @@
 Is: the states of a session and what each call may do in them. Is not: how a step runs (`step.py`), its kernel's fate
 (`kernel_life.py`), its final answer (`finish.py`), or the handles (`registry.py`). Above: those two. Below: the others.
 
-States: idle -> running -> idle, until a limit stops it (`stopped`: nothing runs any more, but values can still be
-read) or it is `finalized` (the kernel is gone, the trace stays). `dead`: its kernel went and no other could be had. A
-step belongs to the session and not to the call that began it: cancelling the call cancels only the wait.
+States: idle -> running -> idle, until a limit stops it (`stopped`: values can still be read) or it is `finalized` (the
+trace stays). `dead`: no kernel could be had. A step belongs to the session, not to the call that began it.
 """
 
 from __future__ import annotations
@@ -119,10 +118,11 @@ class Session:
         self._touch()
         self._require_not_final()
         self.require_idle()
+        self.life.require_place(stopped=self.account.stop is not None)
         if self.account.admit(len(code)) is not None:
             self.journal.counters_changed(self.account, self._recorded_status)
             loss, self._untold = joined(self._untold, self.life.take_loss()), None
-            return stopped_report(self.account, loss)
+            return stopped_report(self.account, len(code), loss)
         step = RunningStep(self.account.begin_step(), code, timeout_ms)
         left_ms = self.account.left.runtime_left_ms
         if left_ms <= timeout_ms:
@@ -166,7 +166,7 @@ class Session:
             self._untold = None
         room, note = max_output_chars, self._new_problem()
         report = deliver(outcome, step_index=index, account=self.account, max_output_chars=room, note=note)
-        self.journal.counters_changed(self.account, self._recorded_status)
+        self.journal.delivered(index, self.account, self._recorded_status)
         return report
 
     def _new_problem(self) -> str | None:

@@ -221,6 +221,14 @@ class TracePage:
 
 
 @dataclass(frozen=True, slots=True)
+class SessionList:
+    """`data` of `rlm_list_sessions`. `omitted`: how many that were used longer ago are left out."""
+
+    rows: tuple[SessionSummary, ...]
+    omitted: int
+
+
+@dataclass(frozen=True, slots=True)
 class SessionSummary:
     """One row of `rlm_list_sessions`."""
 

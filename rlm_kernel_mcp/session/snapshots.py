@@ -167,7 +167,10 @@ class Snapshots:
         """Forget everything: the session has its final answer, and its kernel is gone."""
         self._enabled = False
         await self.settle()
-        self._file.remove()
+        try:
+            self._file.remove()
+        except OSError as error:  # they are of no use any more; the session has its answer all the same
+            log.warning("the values kept of an ended session stay: %s", meaning(error))
 
     # Inside
 

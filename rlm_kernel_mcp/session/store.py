@@ -124,6 +124,10 @@ class Store:
         self._database.write(lambda connection: update_event(connection, session_id, row_id, changes), size)
         self._begun.pop(row_id, None)
 
+    def amend_event(self, session_id: str, row_id: int, **changes: Any) -> None:
+        """Set some fields, no texts, of the row of an event that is complete."""
+        self._database.write(lambda connection: update_event(connection, session_id, row_id, changes))
+
     def events(
         self, session_id: str, from_step: int | None = None, to_step: int | None = None, *, texts: bool = True
     ) -> list[EventRow]:

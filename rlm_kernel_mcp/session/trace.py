@@ -65,6 +65,17 @@ def page(rows: Iterable[EventRow], *, detail: Detail, max_output_chars: int, off
     return TracePage(tuple(events), None)
 
 
+def marked_running(rows: Iterable[EventRow], step_index: int) -> list[EventRow]:
+    """The rows; that of the step that runs just now says so, where the store can only say that its end is unknown."""
+    running = ("run_repl", "mcp", step_index, "unknown")
+    return [
+        replace(row, result_status="running")
+        if (row.action, row.source, row.step_index, row.result_status) == running
+        else row
+        for row in rows
+    ]
+
+
 def summary_of(code: str) -> str:
     """The first line of some code that says something, shortened."""
     line = next((line.strip() for line in code.splitlines() if line.strip()), "")

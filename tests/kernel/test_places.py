@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rlm_kernel_mcp.errors import InvalidInput
+from rlm_kernel_mcp.errors import InvalidInput, SessionBusy
 from rlm_kernel_mcp.session.registry import Registry
 from tests.losses import OWN, lost, restored
 from tests.sessions import AMPLE, WAIT_S, Driven, open_registry
@@ -42,7 +42,7 @@ async def test_an_idle_session_s_kernel_is_stopped_and_comes_back_on_use(tmp_pat
         process = session.kernel.process
         await until_stopped(session)
         assert process.returncode is not None
-        (row,) = await registry.list_sessions()
+        (row,) = (await registry.list_sessions()).rows
         assert row.status == "idle"
         record = registry.store.session(session.session_id)
         assert record is not None
@@ -95,13 +95,13 @@ async def test_a_running_session_keeps_its_place(two_places: Registry) -> None:
     idle = await Driven.open(two_places)
     await first.begin("while True: pass")
     await second.begin("while True: pass")
-    with pytest.raises(InvalidInput, match="All 2 sessions that may have a kernel are running a step"):
+    with pytest.raises(SessionBusy, match="All 2 sessions that may have a kernel are running a step"):
         await Driven.open(two_places)
-    report = await idle.run("1")
-    assert report.status == "kernel_died"
-    assert "RLM_MAX_SESSIONS" in report.stderr
+    with pytest.raises(SessionBusy, match="RLM_MAX_SESSIONS"):
+        await idle.run("1")
     await first.interrupt()
-    assert (await idle.ok("2")).result == "2"
+    report = await idle.ok("2")
+    assert (report.result, report.step_index) == ("2", 1)
     assert (await second.interrupt()).status == "interrupted"
 
 

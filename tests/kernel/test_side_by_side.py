@@ -30,7 +30,7 @@ async def test_everything_else_is_answered_while_a_step_runs(registry: Registry)
         await busy.value("kep")
     assert [event.result_status for event in await busy.trace("summary")][-1] == "unknown"
     assert (await other.ok("context")).result == "'other'"
-    listed = {row.session_id: row.status for row in await registry.list_sessions()}
+    listed = {row.session_id: row.status for row in (await registry.list_sessions()).rows}
     assert (listed[busy.session_id], listed[other.session_id]) == ("running", "idle")
     partial = await busy.end_of(began.step_index, wait_ms=0)
     assert (partial.status, partial.stdout) == ("running", "begun\n")

@@ -671,3 +671,35 @@ def test_the_budget_counts_code_in_and_output_out_and_is_never_exceeded(client: 
     assert data["budget"]["chars_left"] == 0
     assert len(data["stdout"]) <= first["budget"]["chars_left"] - len(code)
     stopped_by(client, session_id, "budget_exceeded")
+
+
+def test_the_trace_tells_what_was_used_by_the_end_of_each_step(client: LineClient) -> None:
+    """Its output is counted once it was delivered; and how the session was opened."""
+    session_id = client.open_session(budget_limit=1_000)
+    used = [1_000 - client.run(session_id, f"'{'x' * count}'")["budget"]["chars_left"] for count in (10, 20, 30)]
+    events = client.data("rlm_get_trace", session_id=session_id)["events"]
+    assert [event["guardrail_snapshot"]["budget_used"] for event in events[1:]] == used
+    assert "seccomp" in events[0]["summary"]
+
+
+def test_a_running_step_is_running_in_the_trace(client: LineClient) -> None:
+    """Unknown is only the end of a step whose server was killed."""
+    session_id = client.open_session()
+    client.run(session_id, "while True: pass", wait_ms=0)
+    client.wait_until_running(session_id)
+    assert client.data("rlm_get_trace", session_id=session_id)["events"][-1]["result_status"] == "running"
+    client.data("rlm_interrupt", session_id=session_id)
+    events = client.data("rlm_get_trace", session_id=session_id, from_step=1)["events"]
+    assert events[0]["result_status"] == "interrupted"
+
+
+def test_code_that_the_budget_cannot_take_is_not_run_and_the_answer_says_why(client: LineClient) -> None:
+    """In both forms, once."""
+    session_id = client.open_session(budget_limit=40)
+    data = client.run(session_id, "x = '" + "y" * 50 + "'")
+    assert (data["status"], data["guardrail_stop"], data["step_index"]) == ("stopped", "budget_exceeded", 0)
+    assert "56 characters" in data["note"]
+    assert "40" in data["note"]
+    page = text_of(client.call("rlm_run_repl", session_id=session_id, code="1", response_format="markdown"))
+    assert page.count("budget_exceeded") == 1
+    assert page.count("still work") == 1

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from mcp import Client, StdioServerParameters
 
+from rlm_kernel_mcp import __version__
 from rlm_kernel_mcp.settings import TABLE
 from tests.mcp.line_client import CLIENT, SERVE, LineClient
 
@@ -68,15 +69,27 @@ def test_the_first_answer_is_initialize_s_with_instructions(tmp_path: Path) -> N
         ("RLM_MAX_SESSIONS", "0", "whole number of sessions"),
         ("RLM_IDLE_TIMEOUT_S", "-1", "whole number of seconds"),
         ("RLM_CONTEXT_ROOTS", "/no/such/folder", "/no/such/folder"),
+        ("RLM_KERNEL", "no-such-kernel", "known: rlm-python"),
+        ("RLM_KERNEL", "python3", "known: rlm-python"),
     ],
 )
 def test_an_unknown_setting_is_refused_at_start_with_the_known_ones(variable: str, value: str, known: str) -> None:
     """On stderr, with status 2; by variable and by option."""
     option = next(row.option for row in TABLE if row.variable == variable)
-    for done in (rlm("serve", **{variable: value}), rlm("serve", option, value)):
+    for done in (rlm("serve", **{variable: value}), rlm("serve", option, value), rlm(option, value)):
         assert (done.returncode, done.stdout) == (2, "")
         assert variable in done.stderr
         assert known in done.stderr
+
+
+def test_the_old_name_of_the_process_mode_is_taken() -> None:
+    """The server starts with it, and ends with its input."""
+    assert rlm(RLM_SANDBOX_MODE="subprocess").returncode == 0
+
+
+def test_the_version_is_told() -> None:
+    """Without a subcommand, too."""
+    assert rlm("--version").stdout.strip() == __version__
 
 
 def test_serve_help_lists_every_setting_with_its_default() -> None:
@@ -138,3 +151,54 @@ async def test_the_sdk_s_own_client_opens_a_session_in_both_protocol_eras(tmp_pa
         refused = await client.call_tool("rlm_run_repl", {"session_id": session_id})
         assert refused.is_error
         assert json.loads(refused.content[0].text)["error"]["code"] == "INVALID_INPUT"  # type: ignore[union-attr]
+
+
+def test_a_context_that_the_session_s_memory_cannot_hold_is_refused(tmp_path: Path) -> None:
+    """Inline as well as by path; the message has both sizes."""
+    client = LineClient(tmp_path, env={"RLM_MEMORY_LIMIT_MB": "64"})
+    try:
+        client.initialize()
+        (tmp_path / "large.txt").write_text("x" * 41_000_000)
+        for source in ({"context_text": "x" * 41_000_000}, {"context_paths": ["large.txt"]}):
+            error = client.error("rlm_init_context", **source)
+            assert error["code"] == "CONTEXT_TOO_LARGE"
+            assert "40,265,318 bytes" in error["message"]
+            assert "RLM_MEMORY_LIMIT_MB" in error["message"]
+    finally:
+        client.kill()
+
+
+def test_a_state_folder_that_cannot_be_one_costs_only_what_a_restart_would_need(tmp_path: Path) -> None:
+    """The first reply says so; the session works to its end."""
+    (tmp_path / "file").write_text("in the way")
+    client = LineClient(tmp_path, env={"RLM_STATE_DIR": str(tmp_path / "file")})
+    try:
+        client.initialize()
+        session_id = client.open_session()
+        assert "RLM_STATE_DIR" in client.run(session_id, "answer = 1")["note"]
+        assert client.data("rlm_get_trace", session_id=session_id)["events"]
+        assert client.data("rlm_finalize", session_id=session_id, final_var_name="answer")["final_answer"] == "1"
+        assert (tmp_path / "file").read_text() == "in the way"
+    finally:
+        client.kill()
+
+
+def test_a_session_beyond_the_places_is_refused_while_steps_run_and_loses_nothing(tmp_path: Path) -> None:
+    """RLM_MAX_SESSIONS; the refused step is no step."""
+    client = LineClient(tmp_path, env={"RLM_MAX_SESSIONS": "1"})
+    try:
+        client.initialize()
+        first, second = client.open_session(), client.open_session()
+        client.run(second, "while True: pass", wait_ms=0)
+        client.wait_until_running(second)
+        for tool, arguments in (
+            ("rlm_init_context", {"context_text": "x"}),
+            ("rlm_run_repl", {"session_id": first, "code": "1"}),
+        ):
+            error = client.error(tool, **arguments)
+            assert error["code"] == "SESSION_BUSY"
+            assert "RLM_MAX_SESSIONS" in error["message"]
+        client.data("rlm_interrupt", session_id=second)
+        assert client.run(first, "1")["step_index"] == 1
+    finally:
+        client.kill()

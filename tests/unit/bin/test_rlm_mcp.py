@@ -30,17 +30,17 @@ def test_before_the_setup_it_names_the_command_that_does_it_and_exits_2(tmp_path
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([], "serve"),
-        (["--max-sessions", "3"], "serve --max-sessions 3"),
-        (["trace", "s_7f3k9q"], "trace s_7f3k9q"),
+        ([], ""),
+        (["--max-sessions", "3"], " --max-sessions 3"),
+        (["trace", "s_7f3k9q"], " trace s_7f3k9q"),
     ],
 )
-def test_it_serves_unless_another_subcommand_is_named(tmp_path: Path, arguments: list[str], expected: str) -> None:
-    """The Python of the copy only tells how it was started."""
+def test_it_hands_its_arguments_on(tmp_path: Path, arguments: list[str], expected: str) -> None:
+    """The Python of the copy only tells how it was started; without a subcommand the program serves."""
     root = copied_checkout(tmp_path / "checkout")
     stand_in_for_python(root)
     told = run(root / "bin" / "rlm-mcp", *arguments, cwd=tmp_path)
-    assert told.stdout == f"{root}/.venv/bin/python -I -m rlm_kernel_mcp {expected}\n{tmp_path}\n"
+    assert told.stdout == f"{root}/.venv/bin/python -I -m rlm_kernel_mcp{expected}\n{tmp_path}\n"
 
 
 @pytest.mark.parametrize("how", ["absolute link", "relative link", "link to a link", "relative path", "in its folder"])
@@ -61,7 +61,7 @@ def test_it_finds_its_checkout_however_it_is_called_and_stays_in_the_callers_fol
         "in its folder": ("./rlm-mcp", root / "bin"),
     }[how]
     told = run(command, cwd=cwd)
-    assert told.stdout == f"{root}/.venv/bin/python -I -m rlm_kernel_mcp serve\n{cwd}\n"
+    assert told.stdout == f"{root}/.venv/bin/python -I -m rlm_kernel_mcp\n{cwd}\n"
 
 
 def test_the_real_server_answers_through_a_link_whatever_lies_in_the_working_directory(tmp_path: Path) -> None:

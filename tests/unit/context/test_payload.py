@@ -232,7 +232,7 @@ def test_a_context_that_grew_above_the_limit_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"1234")
     found = resolve(tmp_path, "a.txt", max_bytes=5)
     (tmp_path / "a.txt").write_bytes(b"123456")
-    with pytest.raises(ContextTooLarge, match="at least 6 bytes; the limit is 5 bytes"):
+    with pytest.raises(ContextTooLarge, match="6 bytes or more; the limit is 5 bytes"):
         build_payload(found)
 
 

@@ -114,8 +114,9 @@ def test_full_fields_of_an_event_are_there_only_in_full_detail() -> None:
 def test_a_listed_session_tells_its_context_in_an_object_of_its_own() -> None:
     """As the contract has it."""
     row = shapes.SessionSummary("s_1", "idle", "a", "b", 2, "text", 9, shapes.Counters(2, 3, 4))
-    (data,) = data_of(responses.sessions([row], "json"))["sessions"]
+    (data,) = data_of(responses.sessions(shapes.SessionList((row,), 0), "json"))["sessions"]
     assert data["context"] == {"kind": "text", "chars": 9}
+    assert data_of(responses.sessions(shapes.SessionList((row,), 3), "json"))["omitted"] == 3
     assert set(data) == {"session_id", "status", "created_at", "last_used_at", "step_index", "context", "counters"}
 
 
@@ -199,7 +200,7 @@ def test_every_page_of_markdown_reads_without_gaps() -> None:
     assert "42 characters, 2 characters of it shown" in text_of(
         responses.final(shapes.Final("ab", 42, "completed", stats), "markdown")
     )
-    assert text_of(responses.sessions([], "markdown")).startswith("No sessions")
+    assert text_of(responses.sessions(shapes.SessionList((), 0), "markdown")).startswith("No sessions")
     assert text_of(responses.trace(shapes.TracePage((), None), "markdown", "summary")).startswith("No events")
     refused = text_of(responses.failure(InvalidInput("no", "do this"), "markdown"))
     assert refused == "INVALID_INPUT: no\n\nNext: do this"
