@@ -52,6 +52,9 @@ BROAD_EDGES: Final = {
 """Where an `except Exception` may end an exception: the tool edge, the session's reaper, and in the kernel where a
 value's own code runs: its pickling, its text."""
 
+PICKLES: Final = {"pickle", "cPickle", "_pickle", "cloudpickle", "marshal", "shelve", "dill", "jsonpickle"}
+"""What makes objects of bytes, and so runs what the bytes say. The host has nothing to read in this way."""
+
 UNWANTED_WORDS: Final = re.compile(r"utils|helpers|manager|handler|service|engine", re.IGNORECASE)
 PAYLOADS: Final = {"corpus", "program"}
 """Folders of what tests run inside a kernel: attacks, which may name any place and sleep as they like."""
@@ -108,6 +111,13 @@ def test_each_foreign_package_has_its_one_place() -> None:
         known = THIRD_PARTY.get(part_of(name), set()) | {"rlm_kernel_mcp"} | sys.stdlib_module_names
         strays += [f"{name} imports {module}" for module in imports(tree) if module.partition(".")[0] not in known]
     assert strays == []
+
+
+def test_the_host_unpickles_nothing() -> None:
+    """Snapshots are bytes that a kernel wrote; only a kernel of the same session, behind its walls, reads them."""
+    hosts = {name: tree for name, tree in modules().items() if part_of(name) != "in_kernel"}
+    found = [(name, module) for name, tree in hosts.items() for module in imports(tree)]
+    assert [(name, module) for name, module in found if module.partition(".")[0] in PICKLES] == []
 
 
 def test_the_server_imports_nothing_of_jupyter_before_it_answers() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -9,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from rlm_kernel_mcp.kernel import rundir
 from rlm_kernel_mcp.kernel.rundir import LOCK_NAME, RunDir, sweep
 
 HOLDER = """
@@ -72,10 +72,10 @@ def test_a_folder_that_is_just_being_made_is_not_swept(base: Path, monkeypatch: 
     """At any moment of its making another server may start and sweep."""
     swept: list[Path] = []
     begun = RunDir.create()
-    real = {name: getattr(rundir.os, name) for name in ("open",)}
+    really_open = os.open
 
-    def open_then_sweep(path: object, *args: int, **kwargs: int) -> int:
-        descriptor: int = real["open"](path, *args, **kwargs)
+    def open_then_sweep(path: str | Path, flags: int, mode: int = 0o777) -> int:
+        descriptor = really_open(path, flags, mode)
         if threading.current_thread() is making and "lock" in str(path):
             other = threading.Thread(target=lambda: swept.extend(sweep(base)))
             other.start()
@@ -84,7 +84,7 @@ def test_a_folder_that_is_just_being_made_is_not_swept(base: Path, monkeypatch: 
 
     made: list[RunDir] = []
     making = threading.Thread(target=lambda: made.append(RunDir.create()))
-    monkeypatch.setattr(rundir.os, "open", open_then_sweep)
+    monkeypatch.setattr(os, "open", open_then_sweep)
     making.start()
     making.join()
     monkeypatch.undo()
