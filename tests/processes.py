@@ -48,3 +48,9 @@ def left_over(processes: Iterable[psutil.Process], timeout_s: float) -> list[psu
     for descriptor in waiting:
         os.close(descriptor)
     return list(waiting.values())
+
+
+def resident_bytes(pid: int) -> int:
+    """Resident memory of one process, without those below it."""
+    rss: int = psutil.Process(pid).memory_info().rss
+    return rss
