@@ -69,12 +69,14 @@ def test_a_variable_is_read_while_a_step_runs(server: ContainerServer, session: 
 def test_a_step_that_cannot_be_interrupted_is_killed_and_its_session_restored(
     server: ContainerServer, session: str
 ) -> None:
-    """C code that holds the interpreter: the container goes, another comes, with the context and an honest account."""
+    """C code that holds the interpreter: the container goes, another comes, with the context and the values kept."""
+    server.client.run(session, "numbers = [1, 2, 3]")
     before = {process.pid for process in kernels(server)}
     done = server.client.run(session, STUBBORN, timeout_ms=300)
     assert done["status"] == "timeout"
     assert done["lost"]["reason"]
-    assert server.client.run(session, "len(context)")["result"] == "26000"
+    assert "numbers" in done["lost"]["restored"]
+    assert server.client.run(session, "len(context), numbers")["result"] == "(26000, [1, 2, 3])"
     assert {process.pid for process in kernels(server)} != before
 
 

@@ -1,0 +1,86 @@
+"""Where the system lets nobody move a kernel's own limit of processor time, the watch says when it is over."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import signal
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from rlm_kernel_mcp.policy import Limits
+from rlm_kernel_mcp.session.watch import ResourceWatch
+
+pytestmark = pytest.mark.anyio
+
+LIMITS = Limits(
+    memory_mb=64,
+    step_cpu_s=1,
+    open_files=64,
+    threads=16,
+    scratch_mb=1,
+    scratch_files=16,
+    output_chars_per_step=10_000,
+)
+
+
+class Process:
+    """A kernel's process whose processor time is what the test says."""
+
+    pid = 1
+
+    def __init__(self) -> None:
+        self.used_ms = 5_000
+        self.signals: asyncio.Queue[int] = asyncio.Queue()
+
+    def cpu_ms(self) -> int:
+        return self.used_ms
+
+    def resident_bytes(self) -> int:
+        return 0
+
+    def send_signal(self, signum: int) -> None:
+        self.signals.put_nowait(signum)
+
+
+def refuse(*arguments: object) -> None:
+    raise PermissionError
+
+
+async def test_a_step_past_its_processor_time_is_told_and_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As RLIMIT_CPU does: at the end, and then once for each further second; what earlier steps used does not count."""
+    monkeypatch.setattr(resource, "prlimit", refuse)
+    process = Process()
+    kernel: Any = SimpleNamespace(process=process, base_bytes=0)
+    watch = ResourceWatch(kernel, LIMITS)
+    watch.begin_step()
+    watch.start()
+    try:
+        async with asyncio.timeout(10):
+            process.used_ms = 6_001
+            assert await process.signals.get() == signal.SIGXCPU
+            process.used_ms = 7_001
+            assert await process.signals.get() == signal.SIGXCPU
+    finally:
+        watch.stop()
+    assert process.signals.empty()
+
+
+async def test_a_step_within_its_processor_time_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The watch has looked: a memory signal that it sends at the same look is the witness."""
+    monkeypatch.setattr(resource, "prlimit", refuse)
+    process = Process()
+    kernel: Any = SimpleNamespace(process=process, base_bytes=0)
+    watch = ResourceWatch(kernel, LIMITS)
+    watch.begin_step()
+    process.used_ms = 6_000
+    monkeypatch.setattr(Process, "resident_bytes", lambda self: 65 << 20)
+    watch.start()
+    try:
+        async with asyncio.timeout(10):
+            assert await process.signals.get() == signal.SIGUSR1
+    finally:
+        watch.stop()
+    assert process.signals.empty()
