@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from bench import report
-from bench.bars import contexts, ends, many, sessions, starts, steps, variables
+from bench.bars import contexts, ends, lasting, many, sessions, starts, steps, variables
 from bench.measure import Amounts, Row
 
 Part = Callable[[Amounts], Awaitable[list[Row]]]
@@ -27,6 +27,8 @@ PARTS: dict[str, Part] = {
     "initialize": starts.initialize,
     "interrupt": ends.interrupt,
     "kill": ends.kill,
+    "restore": lasting.restore,
+    "memory-flat": lasting.memory_flat,
     "many": many.many,
     "context": contexts.context,
     "walls": sessions.walls,

@@ -288,7 +288,11 @@ def main() -> int:
     parser.add_argument(
         "--seed", type=int, default=time.time_ns() % 1_000_000, help="of the random choices (default: the clock)"
     )
+    parser.add_argument("--pressure", action="store_true", help="run tests/pressure with its full counts instead")
     found = parser.parse_args()
+    if found.pressure:
+        argv = [sys.executable, "-m", "pytest", "tests/pressure", "-v", "--durations=0", "--timeout=7200"]
+        os.execve(sys.executable, argv, {**os.environ, "RLM_PRESSURE": "full"})
     print(f"{found.count} faults, seed {found.seed}", flush=True)
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:

@@ -1,0 +1,69 @@
+"""What a long life costs: the server's memory after many steps, and a killed kernel's values that come back."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from bench.measure import Amounts, Bar, Figures, Row, milliseconds
+from bench.processes import busiest, settle, status_mb
+from bench.sides.ours import OurServer, our_server
+
+EARLY, LATE = 1_000, 20_000
+BIG_MB = 50
+KEEP = f"text = 'x' * {BIG_MB // 2 * 1_000_000}\nraw = bytes({BIG_MB // 2 * 1_000_000})"
+
+
+async def memory_flat(amounts: Amounts) -> list[Row]:
+    """Resident memory of the server process alone, in one session, with steps that print and bind."""
+    early, late = (20, 100) if amounts.smoke else (EARLY, LATE)
+    with our_server() as server:
+        session_id = server.open_session()
+
+        async def after(count: int) -> float:
+            for number in range(count):
+                server.step(session_id, f"x = {number}\nprint(x)\nx + 1")
+            await settle(server.pid)
+            return status_mb(server.pid, "VmRSS")
+
+        before = await after(early)
+        now = await after(late - early)
+    return [
+        Row(
+            f"memory of the server after {late:,} steps",
+            Figures((now,)),
+            f"the same server after {early:,} steps",
+            Figures((before,)),
+            unit="MB",
+            bar=Bar(1.05),
+        )
+    ]
+
+
+async def restore(amounts: Amounts) -> list[Row]:
+    """SIGKILL from outside, until the answer of the next step that uses the values."""
+    samples = []
+    with our_server() as server:
+        for _ in range(amounts.times(8)):
+            session_id = server.open_session()
+            server.step(session_id, KEEP)
+            await settle(server.pid)  # the values are on the disk
+            samples.append(await _killed_and_back(server, session_id))
+            server.finalize(session_id)
+    what = f"kernel killed in a step, {BIG_MB} MB of variables back and used"
+    return [Row(what, Figures(tuple(samples)), bar=Bar(1_500, of="ours"))]
+
+
+async def _killed_and_back(server: OurServer, session_id: str) -> float:
+    index = server.start_endless(session_id, "while True: pass")
+    kernel = await busiest(server.pid)
+
+    async def action() -> None:
+        os.kill(kernel, signal.SIGKILL)
+        report = server.call("rlm_await_step", session_id=session_id, step_index=index)
+        assert report["status"] == "kernel_died", report
+        assert report["lost"]["lost"] == [], report["lost"]
+        used = server.step(session_id, "len(text) + len(raw)")
+        assert used["result"] == str(BIG_MB // 2 * 2 * 1_000_000), used
+
+    return await milliseconds(action)
