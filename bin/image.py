@@ -146,10 +146,17 @@ def unpack_debian(folder: Path, root: Path) -> None:
     say("fetching Debian packages")
     archives = folder / "debs"
     (archives / "partial").mkdir(parents=True)
-    # An empty status file: everything counts as not installed, so apt names all that is needed.
-    fetch = ["apt-get", "-o", "Dir::State::status=/dev/null", "-o", f"Dir::Cache::archives={archives}"]
-    fetch += ["-o", "Debug::NoLocking=1", "-o", "APT::Sandbox::User=", "--no-install-recommends", "--download-only"]
-    run([*fetch, "-qq", "--yes", "install", *DEBIAN_PACKAGES], "does `apt-get update` mend it?")
+    # An empty status file: everything counts as not installed, so apt names all that is needed. No lock, and no user to
+    # switch to: an ordinary user may build.
+    apt = ["apt-get", "-qq", "-o", "Dir::State::status=/dev/null", "-o", f"Dir::Cache::archives={archives}"]
+    apt += ["-o", "Debug::NoLocking=1", "-o", "APT::Sandbox::User="]
+    fetch = ["install", "--yes", "--no-install-recommends", "--download-only", *DEBIAN_PACKAGES]
+    if subprocess.run([*apt, *fetch], check=False, stdin=subprocess.DEVNULL, stdout=sys.stderr.fileno()).returncode:
+        say("fetching the lists of Debian packages")
+        (folder / "lists" / "partial").mkdir(parents=True)
+        apt += ["-o", f"Dir::State::lists={folder / 'lists'}"]
+        run([*apt, "update"], "is a Debian mirror to be reached?")
+        run([*apt, *fetch], "do the lists hold Python 3.11 or later?")
     for name in ("bin", "sbin", "lib", "lib64"):
         (root / "usr" / name).mkdir(parents=True)
         (root / name).symlink_to(f"usr/{name}")
@@ -161,6 +168,7 @@ def unpack_debian(folder: Path, root: Path) -> None:
     for name in ("tmp", "proc", "sys", "dev", "run"):
         (root / name).mkdir(exist_ok=True)
     shutil.rmtree(archives)
+    shutil.rmtree(folder / "lists", ignore_errors=True)
 
 
 def unpack(archive: Path, root: Path) -> None:
