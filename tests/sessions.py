@@ -6,10 +6,12 @@ Is: the project's own session layer over real kernels, every wait bounded. Is no
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
+from unittest.mock import patch
 
 from rlm_kernel_mcp.kernel.launch import Kernel
 from rlm_kernel_mcp.session.registry import Registry
@@ -17,6 +19,7 @@ from rlm_kernel_mcp.session.session import Session
 from rlm_kernel_mcp.session.shapes import Final as FinalAnswer
 from rlm_kernel_mcp.session.shapes import Limits, StepReport, TraceEvent, VariableSlice
 from rlm_kernel_mcp.settings import load_settings
+from tests.specs import write_spec
 
 WAIT_S: Final = 60.0
 """Bound of every wait; nothing here should come near it."""
@@ -26,18 +29,21 @@ AMPLE: Final = Limits(max_steps=10_000, max_runtime_ms=3_600_000, budget_limit=1
 
 @asynccontextmanager
 async def open_registry(
-    state_dir: Path, *, interrupt_grace_ms: int | None = None, **variables: str
+    state_dir: Path, *, policy: Mapping[str, Any] | None = None, **variables: str
 ) -> AsyncIterator[Registry]:
     """A registry whose settings are the defaults and these variables; closed at the end, whatever state it is in.
 
-    `interrupt_grace_ms`: another one than the shipped policy's, for tests that wait for it to pass.
+    `policy`: what is to be other than in the shipped one, by part (`tests/specs.py`).
     """
+    environment = {}
+    if policy is not None:
+        write_spec(state_dir, "changed", dict(policy))
+        variables["RLM_KERNEL"] = "changed"
+        environment["JUPYTER_PATH"] = str(state_dir)
     settings = load_settings({"RLM_STATE_DIR": str(state_dir), **variables})
-    async with asyncio.timeout(WAIT_S):
-        registry = await Registry.open(settings)
-    if interrupt_grace_ms is not None:
-        policy = registry._starter.policy
-        registry._starter.policy = policy.model_copy(update={"interrupt_grace_ms": interrupt_grace_ms})
+    with patch.dict(os.environ, environment):
+        async with asyncio.timeout(WAIT_S):
+            registry = await Registry.open(settings)
     try:
         yield registry
     finally:

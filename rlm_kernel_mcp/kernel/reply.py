@@ -17,7 +17,8 @@ from rlm_kernel_mcp.kernel.messages import Message
 from rlm_kernel_mcp.wire import REPLY_KEY
 
 STREAM_CHARS_MAX: Final = 4_200_000
-"""Characters kept of one stream. The kernel's own limit lies below; a kernel that sends more is not ours any more."""
+STREAM_BYTES_MAX: Final = 6 << 20
+"""Characters kept of one stream, and their UTF-8 bytes. The kernel's own limit on characters lies below."""
 PIECES_MAX: Final = 1_000
 """Pieces of a text that lie apart: each takes some fifty bytes beside its characters."""
 RESULT_CHARS_MAX: Final = 2_000_000
@@ -35,6 +36,7 @@ class Text:
     """Text that arrives in pieces, kept up to a limit; what is beyond is counted."""
 
     limit: int
+    bytes_left: int = STREAM_BYTES_MAX
     chars: int = 0
     dropped: int = 0
     _pieces: list[str] = field(default_factory=list)
@@ -44,6 +46,10 @@ class Text:
         """Append as much as the limit allows."""
         room = self.limit - self.chars
         kept = piece if len(piece) <= room else piece[: max(room, 0)]
+        data = kept.encode("utf-8", "surrogatepass")
+        if len(data) > self.bytes_left:
+            kept = data[: self.bytes_left].decode("utf-8", "ignore")
+        self.bytes_left -= min(len(data), self.bytes_left)
         if kept:
             self._recent.append(kept)
             self.chars += len(kept)
@@ -158,6 +164,8 @@ class Reply:
             self.traceback = text[:TRACEBACK_CHARS_MAX]
 
     def _take_reply(self, content: dict[str, Any]) -> None:
+        if self.replied:
+            return  # the first one counts
         status = content.get("status")
         self.replied = True
         self.status = status if status in ("ok", "error", "aborted") else "error"

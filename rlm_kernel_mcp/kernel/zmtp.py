@@ -24,6 +24,9 @@ FRAMES_MAX: Final = 16
 TOGETHER_BYTES_MAX: Final = 64 * 1024
 """Largest frame that is copied, to be written with others."""
 
+COMMANDS_MAX: Final = 16
+"""Commands of one connection: the peer is ready once, and has nothing else to say in them."""
+
 MESSAGES_PER_TURN: Final = 32
 """Messages handled before other connections get their turn of the event loop."""
 
@@ -50,6 +53,7 @@ class FrameReader:
         self._frames: list[bytes] = []
         self._frame_bytes = 0
         self._greeted = False
+        self._commands = 0
         self.ready = False
 
     def feed(self, data: bytes) -> None:
@@ -109,6 +113,9 @@ class FrameReader:
         return flags, body
 
     def _take_command(self, body: bytes) -> None:
+        self._commands += 1
+        if self._commands > COMMANDS_MAX:
+            raise ProtocolBroken(f"more than {COMMANDS_MAX} commands")
         if body.startswith(b"\x05READY"):
             self.ready = True
         elif body.startswith(b"\x05ERROR"):

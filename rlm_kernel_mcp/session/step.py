@@ -163,14 +163,14 @@ def _outcome(execution: Execution, duration_ms: int, rungs: list[str], when_stop
     elif gone is not None:
         status = "kernel_died"
     else:
-        status = "ok" if reply.ename is None and reply.status in ("ok", None) else "error"
+        status = "ok" if reply.ename is None and reply.status == "ok" else "error"
     return Outcome(
         status=status,
         duration_ms=duration_ms,
         stdout=reply.stdout.text(),
         stderr=reply.stderr.text(),
         result=reply.result,
-        error=_error(reply),
+        error=_error(reply, gone),
         updated=tuple(Variable(*row) for row in reply.updated),
         dropped={
             "stdout": reply.stdout.dropped + (reply.dropped.get("stdout") or 0),
@@ -199,7 +199,9 @@ def partial_outcome(step: RunningStep) -> Outcome:
     )
 
 
-def _error(reply: Reply) -> StepError | None:
-    if reply.ename is None:
-        return None
-    return StepError(reply.ename, reply.evalue, reply.traceback)
+def _error(reply: Reply, gone: str | None) -> StepError | None:
+    if reply.ename is not None:
+        return StepError(reply.ename, reply.evalue, reply.traceback)
+    if gone is None and reply.status in (None, "aborted"):
+        return StepError("NoReply", "The kernel came to rest without a reply; whether the code ran is not known.", "")
+    return None

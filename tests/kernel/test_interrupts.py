@@ -101,7 +101,7 @@ async def test_a_step_past_its_deadline_is_interrupted(shared: Driven) -> None:
 async def hasty_registry(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Registry]:
     """A registry that does not wait long for a step that will not obey anyway."""
     state = tmp_path_factory.mktemp("state")
-    async with open_registry(state, interrupt_grace_ms=200, RLM_IMPORT_POLICY="any") as opened:
+    async with open_registry(state, policy={"interrupt_grace_ms": 200}, RLM_IMPORT_POLICY="any") as opened:
         yield opened
 
 

@@ -173,3 +173,11 @@ async def test_a_peer_that_goes_away_is_told_of_once(tmp_path: Path) -> None:
         await gone.wait()
         connection.close()
     assert len(closed) == 1
+
+
+def test_commands_without_end_are_refused() -> None:
+    """Empty ones take two bytes each and would keep the event loop busy for as long as they come."""
+    reader = FrameReader(1_000)
+    reader.feed(_ready() + bytes([COMMAND, 0]) * 100)
+    with pytest.raises(ProtocolBroken, match="commands"):
+        reader.next_message()

@@ -1,0 +1,82 @@
+"""A session whose kernel is a program of ours that speaks the wire badly, and what it costs the host.
+
+Is: the project's own session layer, with a peer in the kernel's place that no interpreter restrains. Is not: a real
+kernel (`test_real_kernels.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Final
+
+from rlm_kernel_mcp.kernel.client import KernelClient
+from rlm_kernel_mcp.kernel.launch import Kernel
+from rlm_kernel_mcp.kernel.process import KernelProcess
+from rlm_kernel_mcp.session.registry import Registry
+from tests.sessions import WAIT_S, Driven
+
+PROGRAM: Final = Path(__file__).with_name("program") / "fake_kernel.py"
+MB: Final = 1 << 20
+
+
+@asynccontextmanager
+async def peer(registry: Registry, behaviour: str, variable: bytes = b"") -> AsyncIterator[Driven]:
+    """A session with such a peer. `variable`: what it answers to `rlm_get_var`, a line of JSON and the raw rest."""
+    folders = registry._run_dir.kernel_dir()
+    program = subprocess.Popen(  # noqa: ASYNC220 - as the provisioner starts kernels
+        [sys.executable, "-I", str(PROGRAM), folders.socket_stem, behaviour],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    with program:
+        assert program.stdin is not None
+        assert program.stdout is not None
+        try:
+            await asyncio.to_thread(program.stdin.write, variable)
+            program.stdin.close()
+            assert await asyncio.to_thread(program.stdout.readline) == b"bound\n"
+            ours, theirs = socket.socketpair()
+            with theirs:
+                ours.setblocking(False)
+                process = KernelProcess(program.pid, os.pidfd_open(program.pid), lambda: _reap(program))
+                client = KernelClient(b"key")
+                ports = {"shell_port": 1, "iopub_port": 2, "control_port": 5}
+                async with asyncio.timeout(WAIT_S):
+                    await client.open({"ip": folders.socket_stem, **ports})
+                process.dead.add_done_callback(lambda code: client.close("its process ended"))
+                client.on_broken = lambda reason: process.kill()
+                kernel = Kernel(process, client, folders, [], ours, process.resident_bytes())
+                registry._pool._spares.appendleft((asyncio.get_running_loop().time(), kernel))
+                driven = await Driven.open(registry)
+                assert driven.kernel is kernel
+                yield driven
+                await driven.finalize(text="done")
+        finally:
+            program.kill()
+
+
+async def _reap(program: subprocess.Popen[bytes]) -> int:
+    return program.wait()  # it has ended already
+
+
+@contextmanager
+def bounded_memory(limit_mb: int) -> Iterator[None]:
+    """At no moment within may this process be larger than at the beginning by more than this."""
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak begins anew
+    before = _peak_mb()
+    yield
+    growth_mb = _peak_mb() - before
+    assert growth_mb < limit_mb, f"it grew by {growth_mb} MB"
+
+
+def _peak_mb() -> int:
+    (peak_kb,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
+    return int(peak_kb) // 1024
