@@ -230,7 +230,7 @@ class Sessions(RuleBasedStateMachine):
         assert page["next_offset"] is None
         assert [(row["action"], row["step_index"]) for row in page["events"]] == session.events
         statuses = {row["step_index"]: row["result_status"] for row in page["events"] if row["action"] == "run_repl"}
-        running = {session.steps: "unknown"} if session.running else {}
+        running = {session.steps: "running"} if session.running else {}
         assert statuses == {index: report["status"] for index, report in session.replies.items()} | running
 
     @rule(tool=st.sampled_from(["rlm_run_repl", "rlm_get_var", "rlm_await_step", "rlm_finalize", "rlm_get_trace"]))
