@@ -20,6 +20,9 @@ On shell, since they run in the main thread between steps (the formats: `in_kern
     -> `{status, names: {name: {type, why}}, unverified: [name], more}`
 `rlm_restore_request {items: [{name, offset, bytes}]}` with a file on the descriptor socket
     -> `{status, names: {name: null | why}}`
+An `execute_request` with `{rlm: {token, after}}` as metadata is followed, after its reply and `idle`, by one more
+    message on shell, `rlm_kept`: what `rlm_snapshot_request` answers, with the stream as its buffer; or
+    `{status: "left"}` where that does not fit one message, for the host to ask for it by a pipe.
 An error reply is `{status: "error", ename, evalue}`.
 
 `execute_reply.content["rlm"]` = `{updated: [[name, type, size], ...], dropped: {stdout: n, stderr: n}}`:
@@ -37,6 +40,9 @@ GET_VAR: Final = "rlm_get_var_request"
 NAMES: Final = "rlm_names_request"
 SNAPSHOT: Final = "rlm_snapshot_request"
 RESTORE: Final = "rlm_restore_request"
+KEPT: Final = "rlm_kept"
+KEPT_BYTES_MAX: Final = 48 * 1024
+"""Of the stream in an `rlm_kept` message; a pipe holds it without anybody who reads."""
 
 SNAPSHOT_ABORTED: Final = 0xFFFFFFFF
 """In place of a chunk's length in a snapshot's stream: this name was given up."""

@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from ipykernel.iostream import IOPubThread
+
+WAIT_S = 10.0
+"""Longest wait for the thread, which never takes a hundredth of it."""
 
 
 class SparingIOPubThread(IOPubThread):
@@ -40,6 +44,12 @@ class SparingIOPubThread(IOPubThread):
             self._events.append(functools.partial(self._really_send, *args, **kwargs))
         else:
             super().send_multipart(*args, **kwargs)
+
+    def wait(self) -> None:
+        """Return when all that was scheduled so far has been done."""
+        done = threading.Event()
+        self.schedule(done.set)
+        done.wait(WAIT_S)
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:

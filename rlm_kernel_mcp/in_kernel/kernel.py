@@ -14,6 +14,7 @@ import signal
 import sys
 from typing import Any
 
+import zmq
 from ipykernel.ipkernel import IPythonKernel
 from traitlets import Type
 
@@ -26,7 +27,7 @@ from rlm_kernel_mcp.in_kernel.shell import RlmShell
 from rlm_kernel_mcp.in_kernel.tracebacks import StepCompiler
 from rlm_kernel_mcp.in_kernel.values import describe
 from rlm_kernel_mcp.in_kernel.walls.limits import soft_memory
-from rlm_kernel_mcp.wire import REPLY_KEY
+from rlm_kernel_mcp.wire import KEPT, REPLY_KEY
 
 UPDATED_NAMES_MAX = 500
 NAME_CHARS_MAX = 200
@@ -43,6 +44,8 @@ class RlmKernel(ControlRequests, IPythonKernel):
     """Whether our own host started this kernel; any other Jupyter client may shut its kernel down."""
     in_step = False
     """Whether a step's code is running: only then may a limit's signal raise."""
+    _wanted: tuple[Any, Any, dict[str, Any]] | None = None
+    """Stream, identity and request of a step after which a snapshot is wanted."""
     _cell_client = ""
     """Session id of the client whose cell is running."""
 
@@ -108,6 +111,28 @@ class RlmKernel(ControlRequests, IPythonKernel):
         if isinstance(wanted, int) and wanted > 0:
             rows = rows[-wanted:]
         self.session.send(stream, "history_reply", {"status": "ok", "history": rows}, parent, ident=ident)
+
+    async def execute_request(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
+        """Run a step; afterwards its host may want to have what it changed."""
+        await super().execute_request(stream, ident, parent)
+        if self.owned and REPLY_KEY in parent["metadata"]:
+            self._wanted = stream, ident, parent
+
+    async def dispatch_shell(self, msg: Any, /, subshell_id: str | None = None, *, concurrent: bool = False) -> None:
+        """Serve a shell request. A snapshot comes after `idle`, and before anything else."""
+        await super().dispatch_shell(msg, subshell_id=subshell_id, concurrent=concurrent)
+        wanted, self._wanted = self._wanted, None
+        if wanted is not None:
+            # Until the step's messages are sent: pickling would take the interpreter lock from the thread that sends.
+            self.iopub_thread.wait()
+            self._send_kept(*wanted)
+
+    def _send_kept(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
+        asked = parent["metadata"][REPLY_KEY]
+        kept = self.snapshots.take_small(asked["token"], asked["after"])
+        content, buffers = ({"status": "left"}, []) if kept is None else ({"status": "ok", **kept[0]}, [kept[1]])
+        self.session.send(stream, KEPT, content, parent, ident=ident, buffers=buffers)
+        stream.flush(zmq.POLLOUT)
 
     async def do_execute(  # noqa: PLR0913  (ipykernel's signature)
         self,

@@ -2,7 +2,7 @@ r"""Snapshots of the session's names: after a step what changed, for a fresh ker
 
 Is: the choice of names, their caps in bytes and time, and the stream to the host, which stores it unread. Is not: a
 wall. Runs in the main thread between steps; values' own code (`__reduce__`) runs, so the host bounds the wait.
-Above: `control.py`. Below: `pickling.py`. Wire: `wire.py` (SNAPSHOT, RESTORE).
+Above: `control.py`. Below: `snapshot_writer.py`, `pickling.py`. Wire: `wire.py` (SNAPSHOT, RESTORE).
 
 The stream of a snapshot, on a pipe: for each name `N <json {name, type}>\n`, then chunks `<4 bytes length><bytes>`
 ended by a length of 0, or of `0xFFFFFFFF` where the name was given up. A name whose bytes are what they were is not
@@ -11,7 +11,6 @@ sent again.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import struct
@@ -24,8 +23,9 @@ from typing import Any, Final, TypeVar
 from rlm_kernel_mcp.in_kernel.changes import is_hidden
 from rlm_kernel_mcp.in_kernel.inspection import type_name
 from rlm_kernel_mcp.in_kernel.pickling import OwnValue, read_value, use_own_values, write_value
+from rlm_kernel_mcp.in_kernel.snapshot_writer import Memory, Sink, SnapshotStopped, TooLarge, Writer, write_all
 from rlm_kernel_mcp.in_kernel.tracebacks import format_exception
-from rlm_kernel_mcp.wire import NAMESPACE, SNAPSHOT_ABORTED, SNAPSHOT_NAME_CHARS_MAX, SNAPSHOT_NAMES_MAX
+from rlm_kernel_mcp.wire import KEPT_BYTES_MAX, NAMESPACE, SNAPSHOT_ABORTED, SNAPSHOT_NAME_CHARS_MAX, SNAPSHOT_NAMES_MAX
 
 T = TypeVar("T")
 ATOMS: Final = (str, bytes, int, float, complex, bool, type(None), range)
@@ -33,19 +33,12 @@ ATOMS: Final = (str, bytes, int, float, complex, bool, type(None), range)
 ATOM_BYTES_MAX: Final = 1 << 16
 """An atom of at most this size is kept alive, to be known again: its `id` alone may be another object's by then."""
 REASON_CHARS: Final = 200
-BUFFER_BYTES: Final = 1 << 20
-PIECE_BYTES: Final = 1 << 20
 MB: Final = 1 << 20
+SMALL_NAMES: Final = 200
+SMALL_S: Final = 0.01
+"""Bounds of a snapshot that needs no pipe, beside its bytes."""
 SLOW_SHARE: Final = 0.5
 """A name that took more than this share of the time in vain is not tried again before it is bound anew."""
-
-
-class SnapshotStopped(BaseException):
-    """The next step wants the kernel, or the time is up. No `Exception`: values' own code catches those."""
-
-
-class TooLarge(Exception):
-    """The value's pickle passes the cap of one name."""
 
 
 @dataclass(slots=True)
@@ -57,47 +50,6 @@ class Kept:
     bytes: int
     atom: object = None
     """The value itself, where it is a small atom."""
-
-
-class Writer:
-    """A file for the pickler: hashes, counts, checks the caps, and passes on where it has a descriptor."""
-
-    def __init__(self, limit_bytes: int, deadline: float, snapshots: Snapshots, descriptor: int | None) -> None:
-        self._limit_bytes = limit_bytes
-        self._deadline = deadline
-        self._snapshots = snapshots
-        self._descriptor = descriptor
-        self._hash = hashlib.blake2b(digest_size=16)
-        self.bytes = 0
-        self.held: list[bytes] | None = []
-        """The bytes so far while they are few, so that a small value is pickled once."""
-
-    def write(self, data: Any) -> int:
-        """pickle's file interface."""
-        self._snapshots.interruptible = False  # not in the middle of a chunk
-        view = memoryview(data).cast("B")
-        for start in range(0, len(view), PIECE_BYTES):
-            if self._snapshots.stop or time.monotonic() > self._deadline:
-                raise SnapshotStopped
-            self._take(bytes(view[start : start + PIECE_BYTES]))
-        self._snapshots.interruptible = True
-        return len(view)
-
-    def _take(self, block: bytes) -> None:
-        self.bytes += len(block)
-        if self.bytes > self._limit_bytes:
-            raise TooLarge
-        self._hash.update(block)
-        if self._descriptor is not None:
-            send_chunk(self._descriptor, block)
-        elif self.held is not None:
-            self.held.append(block)
-            if self.bytes > BUFFER_BYTES:
-                self.held = None
-
-    @property
-    def digest(self) -> bytes:
-        return self._hash.digest()
 
 
 class Snapshots:
@@ -114,6 +66,10 @@ class Snapshots:
         self._token: int | None = None
         self._own = {name: user_ns[name] for name in NAMESPACE if name in user_ns}
         use_own_values(self._own)
+        self._small: Memory | None = None
+        """Where a small snapshot goes, while one is taken."""
+        self._misfit: tuple[str, int] | None = None
+        """Name and identity of a value that was too large or too slow for one; no other is tried while it is there."""
         self.stop = False
         """Set by a signal when the next step waits."""
         self.interruptible = False
@@ -137,12 +93,37 @@ class Snapshots:
             token: names this snapshot.
             after: the last snapshot that the host has; if it is not the one before this, everything is sent again.
         """
+        return self._take(partial(write_all, descriptor), token, after)
+
+    def take_small(self, token: int, after: int | None) -> tuple[dict[str, Any], bytes] | None:
+        """As `take`, with the stream in memory; None, and nothing has happened, where it is no small matter.
+
+        Most snapshots are: then they cost the host no pipe, no thread and no question.
+        """
+        if self._misfit is not None and id(self._user_ns.get(self._misfit[0])) == self._misfit[1]:
+            return None
+        before = dict(self._kept), self._kept_bytes, self._token, dict(self._slow)
+        bounds = self._name_bytes, self._step_s
+        self._name_bytes, self._step_s = min(KEPT_BYTES_MAX, self._name_bytes), SMALL_S
+        self._small, self._misfit = Memory(), None
+        try:
+            return self._take(self._small.write, token, after), self._small.stream()
+        except SnapshotStopped:
+            self._kept, self._kept_bytes, self._token, self._slow = before
+            return None
+        finally:
+            self._name_bytes, self._step_s = bounds
+            self._small = None
+
+    def _take(self, sink: Sink, token: int, after: int | None) -> dict[str, Any]:
         if after != self._token:
             self._kept.clear()
             self._kept_bytes = 0
         self._token, self.stop = token, False
         deadline = time.monotonic() + self._step_s
         names, more = self._names()
+        if self._small is not None and len(names) > SMALL_NAMES:
+            raise SnapshotStopped
         for gone in self._kept.keys() - names.keys():
             self._forget(gone)
         # Fresh bindings first: if the time is up, what is only verified again is what stays undone.
@@ -154,12 +135,14 @@ class Snapshots:
             row = report[name] = {"type": type_name(value), "why": None}
             if self._is_same_atom(name, value):
                 continue
-            if self.stop or time.monotonic() > deadline:
-                unverified.append(name)
-                continue
             try:
-                row["why"] = self._tried(name, value, deadline, descriptor)
+                if self.stop or time.monotonic() > deadline:
+                    raise SnapshotStopped
+                row["why"] = self._tried(name, value, deadline, sink)
             except SnapshotStopped:
+                if self._small is not None:
+                    self._misfit = None if self.stop else (name, id(value))
+                    raise
                 unverified.append(name)
         return {"names": report, "unverified": unverified, "more": more}
 
@@ -182,7 +165,7 @@ class Snapshots:
         kept = self._kept.get(name)
         return kept is not None and kept.atom is value and type(value) in ATOMS and value is not None
 
-    def _tried(self, name: str, value: object, deadline: float, descriptor: int) -> str | None:
+    def _tried(self, name: str, value: object, deadline: float, sink: Sink) -> str | None:
         """Keep one name; returns why that cannot be.
 
         Raises:
@@ -193,13 +176,15 @@ class Snapshots:
             return "keeping it took too long"
         began = time.monotonic()
         try:
-            self._keep(name, value, deadline, descriptor)
+            self._keep(name, value, deadline, sink)
             return None
         except SnapshotStopped:
             if time.monotonic() > deadline and deadline - began > SLOW_SHARE * self._step_s:
                 self._slow[name] = id(value)
             raise
         except TooLarge:
+            if self._small is not None:
+                raise SnapshotStopped from None
             name_mb, total_mb = self._name_bytes // MB, self._total_bytes // MB
             why = f"its value is larger than {name_mb:,} MB, or the session's {total_mb:,} MB are full"
         except BrokenPipeError:
@@ -213,7 +198,7 @@ class Snapshots:
         kept = self._kept.pop(name, None)
         self._kept_bytes -= kept.bytes if kept is not None else 0
 
-    def _keep(self, name: str, value: object, deadline: float, descriptor: int) -> None:
+    def _keep(self, name: str, value: object, deadline: float, sink: Sink) -> None:
         kept = self._kept.get(name)
         room = self._total_bytes - self._kept_bytes + (kept.bytes if kept is not None else 0)
         limit = min(self._name_bytes, room)
@@ -223,26 +208,26 @@ class Snapshots:
         self._guarded(partial(write_value, written, first))
         sent = first
         if kept is None or kept.digest != first.digest:
-            sent = self._send(name, written, first, Writer(limit, deadline, self, descriptor), descriptor)
+            sent = self._send(name, written, first, Writer(limit, deadline, self, sink), sink)
         atom = value if type(value) in ATOMS and sent.bytes <= ATOM_BYTES_MAX else None
         self._forget(name)
         self._kept[name] = Kept(id(value), sent.digest, sent.bytes, atom)
         self._kept_bytes += sent.bytes
 
-    def _send(self, name: str, value: object, first: Writer, second: Writer, descriptor: int) -> Writer:
+    def _send(self, name: str, value: object, first: Writer, second: Writer, sink: Sink) -> Writer:
         """Send a value; returns the writer that saw what was sent, which a thread may have made another by now."""
         head = b"N " + json.dumps({"name": name, "type": type_name(value)}).encode() + b"\n"
         if first.held is not None:
             held = b"".join(first.held)
-            write_all(descriptor, head + struct.pack(">I", len(held)) + held + struct.pack(">I", 0))
+            sink(head + struct.pack(">I", len(held)) + held + struct.pack(">I", 0))
             return first
-        write_all(descriptor, head)
+        sink(head)
         try:
             self._guarded(partial(write_value, value, second))
         except BaseException:
-            write_all(descriptor, struct.pack(">I", SNAPSHOT_ABORTED))
+            sink(struct.pack(">I", SNAPSHOT_ABORTED))
             raise
-        write_all(descriptor, struct.pack(">I", 0))
+        sink(struct.pack(">I", 0))
         return second
 
     def restore(self, descriptor: int, items: list[dict[str, Any]]) -> dict[str, str | None]:
@@ -277,17 +262,3 @@ class Snapshots:
         except BaseException:  # noqa: BLE001
             return "its own code failed"
         return f"{ename}: {evalue}"[:REASON_CHARS]
-
-
-def send_chunk(descriptor: int, block: bytes) -> None:
-    """One chunk of a value's bytes; an empty one would be its end."""
-    if block:
-        write_all(descriptor, struct.pack(">I", len(block)))
-        write_all(descriptor, block)
-
-
-def write_all(descriptor: int, data: bytes) -> None:
-    """Write everything; a pipe takes what it has room for."""
-    window = memoryview(data)
-    while window:
-        window = window[os.write(descriptor, window) :]

@@ -18,6 +18,7 @@ from rlm_kernel_mcp.errors import KernelDied
 from rlm_kernel_mcp.kernel.messages import BadMessage, Codec, Message, parse
 from rlm_kernel_mcp.kernel.reply import Reply
 from rlm_kernel_mcp.kernel.zmtp import Connection, ProtocolBroken
+from rlm_kernel_mcp.wire import KEPT, REPLY_KEY
 
 MESSAGE_BYTES_MAX: Final = 4 << 20
 REPLY_GRACE_S: Final = 0.5
@@ -40,6 +41,8 @@ class Execution:
         self.reply = Reply(msg_id)
         self.done: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.kept: asyncio.Future[Message] | None = None
+        """What the step changed, if that was asked for: comes after its end. Fails as `KernelClient.request`."""
         self._grace: asyncio.TimerHandle | None = None
 
     def feed(self, message: Message) -> None:
@@ -72,6 +75,7 @@ class KernelClient:
         self._control = Connection("DEALER", MESSAGE_BYTES_MAX)
         self._iopub = Connection("SUB", MESSAGE_BYTES_MAX)
         self._requests: dict[str, asyncio.Future[Message]] = {}
+        self._kept: dict[str, asyncio.Future[Message]] = {}
         self._executions: dict[str, Execution] = {}
         self._consoles: dict[str, Reply] = {}
         self._late = Reply("", LATE_CHARS_MAX)
@@ -138,8 +142,11 @@ class KernelClient:
             if not self._requests:
                 channel.reader.message_bytes_max = MESSAGE_BYTES_MAX
 
-    def execute(self, code: str) -> Execution:
-        """Send a step's code; the returned execution fills as messages come."""
+    def execute(self, code: str, keep: dict[str, Any] | None = None) -> Execution:
+        """Send a step's code; the returned execution fills as messages come.
+
+        `keep`: what asks the kernel for a snapshot after the step (`wire.py`).
+        """
         content = {
             "code": code,
             "silent": False,
@@ -148,11 +155,15 @@ class KernelClient:
             "allow_stdin": False,
             "stop_on_error": False,
         }
-        msg_id, frames = self._codec.build("execute_request", content)
+        metadata = None if keep is None else {REPLY_KEY: keep}
+        msg_id, frames = self._codec.build("execute_request", content, metadata=metadata)
         execution = Execution(msg_id)
         if self.broken is not None:
             execution.finish(self.broken)
             return execution
+        if keep is not None:
+            execution.kept = self._kept[msg_id] = asyncio.get_running_loop().create_future()
+            execution.kept.add_done_callback(lambda kept: self._kept.pop(msg_id, None))
         execution.reply.begin_with(self._late)
         self._late = Reply("", LATE_CHARS_MAX)
         self._executions = {msg_id: execution}
@@ -170,7 +181,7 @@ class KernelClient:
         message = self._parse(frames)
         if message is None:
             return
-        waiting = self._requests.get(message.parent_id)
+        waiting = (self._kept if message.msg_type == KEPT else self._requests).get(message.parent_id)
         if waiting is not None and not waiting.done():
             waiting.set_result(message)
             return
@@ -239,9 +250,10 @@ class KernelClient:
         self.broken = self.broken or reason
         for channel in (self._shell, self._control, self._iopub):
             channel.close()
-        for future in self._requests.values():
+        for future in (*self._requests.values(), *self._kept.values()):
             if not future.done():
                 future.set_exception(KernelDied(f"The kernel is gone: {self.broken}."))
+                future.exception()  # looked at, also where nobody waits any more
         for execution in self._executions.values():
             execution.finish(self.broken)
         if not self._welcome.done():

@@ -52,7 +52,13 @@ class Codec:
         self._counter = itertools.count(1)
         self._hmac = hmac.HMAC(key, digestmod=hashlib.sha256)
 
-    def build(self, msg_type: str, content: dict[str, Any], buffers: Sequence[bytes] = ()) -> tuple[str, list[bytes]]:
+    def build(
+        self,
+        msg_type: str,
+        content: dict[str, Any],
+        buffers: Sequence[bytes] = (),
+        metadata: dict[str, Any] | None = None,
+    ) -> tuple[str, list[bytes]]:
         """A request's (msg_id, frames)."""
         msg_id = f"{self.session}_{next(self._counter)}"
         header = {
@@ -63,7 +69,7 @@ class Codec:
             "date": datetime.now(UTC).isoformat(),
             "version": PROTOCOL_VERSION,
         }
-        parts = [json.dumps(header).encode(), b"{}", b"{}", json.dumps(content).encode()]
+        parts = [json.dumps(part).encode() for part in (header, {}, metadata or {}, content)]
         mac = self._hmac.copy()
         for part in parts:
             mac.update(part)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from rlm_kernel_mcp.errors import KernelDied, RlmError
 from rlm_kernel_mcp.kernel.launch import Kernel
 from rlm_kernel_mcp.session.places import Occupant
 from rlm_kernel_mcp.session.recovery import Recovery
 from rlm_kernel_mcp.session.shapes import Lost, Variable
+from rlm_kernel_mcp.session.step import RunningStep
 
 IDLE_CPU_FREE_MS: Final = 500
 """Processor time between two steps that does not count as the session's: a kernel's own threads wake now and then."""
@@ -88,25 +89,27 @@ class KernelLife:
             finally:
                 self._places.tell()
 
-    async def ready_for_step(self) -> Kernel:
-        """The kernel with nothing of ours under way in it.
+    async def ready_for_step(self) -> tuple[Kernel, dict[str, Any] | None]:
+        """The kernel with nothing of ours under way in it, and what asks it for a snapshot after the step.
 
         Raises: as `live`.
         """
+        snapshots = self.recovery.snapshots
         kernel = await self.live()
-        if await self.recovery.snapshots.give_way(kernel):
-            return kernel
-        async with self._lock:
-            if self.kernel is kernel:
-                await self._drop(kernel, "a value's own code, run to keep the value, did not end; it was killed")
-        return await self.live()
+        if not await snapshots.give_way(kernel):
+            async with self._lock:
+                if self.kernel is kernel:
+                    await self._drop(kernel, "a value's own code, run to keep the value, did not end; it was killed")
+            kernel = await self.live()
+        return kernel, snapshots.ask(kernel)
 
-    def step_ended(self, kernel: Kernel, step_index: int, updated: tuple[Variable, ...]) -> None:
-        """After a step that left the kernel alive: note what it bound, and begin the snapshot off the reply's path."""
-        self.last_step = step_index
+    def step_ended(self, kernel: Kernel, step: RunningStep, updated: tuple[Variable, ...]) -> None:
+        """After a step that left the kernel alive: note what it bound, and take the snapshot off the reply's path."""
+        self.last_step = step.index
         self._idle_cpu_from_ms = kernel.process.cpu_ms()
-        self.recovery.note_bound(step_index, updated)
-        self.recovery.snapshots.begin(kernel, step_index)
+        self.recovery.note_bound(step.index, updated)
+        if step.execution is not None and step.execution.kept is not None:
+            self.recovery.snapshots.begin(kernel, step.index, step.execution.kept)
 
     async def replace(self, kernel: Kernel, reason: str) -> Lost | None:
         """After a kernel went in a step: a fresh one at once, and the account of what is gone."""

@@ -23,7 +23,8 @@ from rlm_kernel_mcp.policy import Policy
 from rlm_kernel_mcp.session.cutting import safe_text
 from rlm_kernel_mcp.session.places import Places
 from rlm_kernel_mcp.session.shapes import ContextReport, DocumentInfo, Lost, Variable
-from rlm_kernel_mcp.session.snapshots import Losses, Snapshots, hand_over
+from rlm_kernel_mcp.session.snapshot_asking import hand_over
+from rlm_kernel_mcp.session.snapshots import Losses, Snapshots
 from rlm_kernel_mcp.wire import LOAD_CONTEXT, NAMESPACE
 
 LOAD_TIMEOUT_S: Final = 120.0

@@ -214,7 +214,7 @@ class Session:
             return Outcome("kernel_died", step.elapsed_ms, stderr=words)
 
     async def _execute(self, step: RunningStep) -> Outcome:
-        kernel = await self.life.ready_for_step()
+        kernel, step.keep = await self.life.ready_for_step()
         self._charge_idle_time()
         outcome = await run_step(step, kernel, self.life.recovery.policy, lambda rung: self._on_rung(step, rung))
         self.account.charge_runtime(outcome.duration_ms)
@@ -222,7 +222,7 @@ class Session:
             outcome.lost = await self.life.replace(kernel, outcome.kernel_gone)
         else:
             outcome.lost = self.life.take_loss()
-            self.life.step_ended(kernel, step.index, outcome.updated)
+            self.life.step_ended(kernel, step, outcome.updated)
         return outcome
 
     def _on_rung(self, step: RunningStep, rung: str) -> None:

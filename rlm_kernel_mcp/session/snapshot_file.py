@@ -128,6 +128,26 @@ class SnapshotFile:
                 end += size
         return received, end
 
+    def is_still(self, report: KernelReport) -> bool:
+        """Whether a report says of a snapshot without values just what the index says, but for the step."""
+        entries = {name: (entry.type, entry.why) for name, entry in self.index.entries.items()}
+        return not report.unverified and report.more == self.index.more and report.names == entries
+
+    def advance(self, step: int) -> None:
+        """The values are what they were, after one more step; `write_index` writes that down."""
+        entries = {name: replace(entry, step=step) for name, entry in self.index.entries.items()}
+        self.index = Index(step, entries, self.index.more)
+
+    def store(self, step: int, report: KernelReport, stream: bytes) -> None:
+        """`receive` and `commit` at once, of a stream of at most what a pipe holds.
+
+        Raises: as they do.
+        """
+        reader, writer = os.pipe2(os.O_CLOEXEC)
+        with os.fdopen(writer, "wb", buffering=0) as pipe:
+            pipe.write(stream)
+        self.commit(step, report, self.receive(reader, 0, threading.Event()))
+
     def commit(self, step: int, report: KernelReport, received: Mapping[str, Entry]) -> None:
         """Take what was received into the index, and write it.
 
@@ -140,7 +160,7 @@ class SnapshotFile:
             for name, row in report.names.items()
         }
         self.index = Index(step, entries, report.more)
-        self._write_index()
+        self.write_index()
         self._compact()
 
     def damaged(self) -> set[str]:
@@ -181,7 +201,12 @@ class SnapshotFile:
         except (OSError, ValueError, TypeError, AttributeError, KeyError):
             return
 
-    def _write_index(self) -> None:
+    def write_index(self) -> None:
+        """Write the index as it is now.
+
+        Raises:
+            OSError: on disk the one before stays.
+        """
         entries = {name: asdict(entry) for name, entry in self.index.entries.items()}
         raw = {"file": self._current, "step": self.index.step, "more": self.index.more, "entries": entries}
         with os.fdopen(_create(self._partial, os.O_WRONLY | os.O_TRUNC), "w", encoding="utf-8") as file:
@@ -206,7 +231,7 @@ class SnapshotFile:
         before = self._data_paths[self._current]
         self.index = replace(self.index, entries=moved)
         self._current, self._end = 1 - self._current, end
-        self._write_index()
+        self.write_index()
         before.unlink(missing_ok=True)
 
 

@@ -25,16 +25,21 @@ from rlm_kernel_mcp.kernel.launch import Kernel
 from rlm_kernel_mcp.kernel.messages import Message
 from rlm_kernel_mcp.policy import Policy
 from rlm_kernel_mcp.session.cutting import safe_text
-from rlm_kernel_mcp.session.snapshot_file import DAMAGED, Entry, KernelReport, SnapshotFile
+from rlm_kernel_mcp.session.snapshot_asking import NUDGE_S, answer, ask, hand_over, within
+from rlm_kernel_mcp.session.snapshot_file import DAMAGED, Entry, SnapshotFile
+from rlm_kernel_mcp.session.snapshot_report import REASON_CHARS_MAX, checked_report
 from rlm_kernel_mcp.session.snapshot_stream import StreamBroken
 from rlm_kernel_mcp.session.store_file import meaning
-from rlm_kernel_mcp.wire import RESTORE, SNAPSHOT, SNAPSHOT_NAME_CHARS_MAX, SNAPSHOT_NAMES_MAX
+from rlm_kernel_mcp.wire import KEPT_BYTES_MAX, RESTORE, SNAPSHOT, SNAPSHOT_NAMES_MAX
 
 log = logging.getLogger(__name__)
-REASON_CHARS_MAX: Final = 300
-NUDGE_S: Final = 0.05
 NUDGES: Final = 100
 """How often, and so how long, a kernel is asked to let a value's own code go."""
+SMALL_S: Final = 0.1
+SMALL_NUDGES: Final = 20
+"""How long a small snapshot may take before the kernel is asked to let go, and how often it is asked."""
+WRITE_S: Final = 1.0
+"""How long an index that differs from the one on disk in its step alone may wait to be written."""
 SLACK_S: Final = 1.0
 """Beyond the policy's time for one step's snapshots: for the kernel's own report."""
 RESTORE_S: Final = 10.0
@@ -48,14 +53,19 @@ _threads = ThreadPoolExecutor(16, thread_name_prefix="snapshot")
 
 @dataclass(slots=True)
 class _Taking:
-    """One snapshot from its wish on."""
+    """One snapshot from the end of its step on."""
 
     kernel: Kernel
     step: int
-    begun: bool = False
+    token: int
+    kept: asyncio.Future[Message]
+    """The kernel's own word after the step: the whole snapshot if it is small, as most are."""
+    piping: bool = False
+    """Whether the kernel was asked for a larger one by a pipe."""
     skipped: bool = False
+    """Whether the next step has come: the kernel is not asked any more."""
     free: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set once the kernel has nothing to do for it any more."""
+    """Set while the kernel has nothing to do for it."""
 
 
 class Snapshots:
@@ -67,6 +77,7 @@ class Snapshots:
         self._enabled = policy.snapshots.total_mb > 0 and policy.snapshots.name_mb > 0
         self._taking: _Taking | None = None
         self._task: asyncio.Task[None] | None = None
+        self._writing: asyncio.TimerHandle | None = None
         self._hung: Kernel | None = None
         self._token = 0
         self._had: tuple[Kernel, int] | None = None
@@ -98,11 +109,18 @@ class Snapshots:
         """Whether a kernel is at work for a snapshot."""
         return self._taking is not None and not self._taking.free.is_set()
 
-    def begin(self, kernel: Kernel, step: int) -> None:
-        """After a step: take what changed, in the background."""
-        if self._enabled and self._hung is not kernel:
-            taking = self._taking = _Taking(kernel, step)
-            self._task = asyncio.create_task(self._take(taking, self._task), name=f"snapshot after step {step}")
+    def ask(self, kernel: Kernel) -> dict[str, Any] | None:
+        """Before a step: what asks the kernel for the snapshot after it; None where there is none."""
+        if not self._enabled or self._hung is kernel:
+            return None
+        self._token += 1
+        return {"token": self._token, "after": self._after(kernel)}
+
+    def begin(self, kernel: Kernel, step: int, kept: asyncio.Future[Message]) -> None:
+        """After a step that was asked for its snapshot: take it, in the background."""
+        taking = self._taking = _Taking(kernel, step, self._token, kept)
+        kept.add_done_callback(lambda _: taking.free.set())
+        self._task = asyncio.create_task(self._take(taking, self._task), name=f"snapshot after step {step}")
 
     async def give_way(self, kernel: Kernel) -> bool:
         """Before a step: end what is under way; what was not sent stays as it was.
@@ -111,15 +129,16 @@ class Snapshots:
         console's cell a step waits its turn.)
         """
         taking = self._taking
-        if taking is not None and not taking.begun:
+        if taking is not None:
             taking.skipped = True
-        elif taking is not None:
+            if not taking.piping:  # a small one is done in a moment, and worth it
+                await within(SMALL_S, taking.free.wait())
             for _ in range(NUDGES):
                 if taking.free.is_set() or kernel.client.console_busy:
                     break
                 # Again and again: one that comes before the kernel has begun is forgotten when it begins.
                 kernel.process.send_signal(signal.SIGUSR2)
-                await _within(NUDGE_S, asyncio.ensure_future(taking.free.wait()))
+                await within(NUDGE_S, taking.free.wait())
             else:
                 self._hung = kernel
         return self._hung is not kernel
@@ -128,6 +147,8 @@ class Snapshots:
         """Wait until the snapshot under way, if any, is in the file or given up."""
         if self._task is not None:
             await asyncio.wait({self._task})
+        if self._writing is not None:
+            await asyncio.wait({self._write_now()})
 
     async def restore(self, kernel: Kernel, last_step: int, *, one_by_one: bool) -> tuple[list[str], Losses]:
         """Bind what there is in a fresh kernel; the names that are back, and why others are not, or are old.
@@ -174,14 +195,22 @@ class Snapshots:
 
     # Inside
 
+    def _after(self, kernel: Kernel) -> int | None:
+        """The last snapshot that is in the file, if this kernel took it."""
+        return self._had[1] if self._had is not None and self._had[0] is kernel else None
+
     async def _take(self, taking: _Taking, before: asyncio.Task[None] | None) -> None:
         try:
             if before is not None:
                 await asyncio.wait({before})
-            if not taking.skipped:
-                taking.begun = True
+            small = await self._small(taking)
+            if small is not None:
+                await self._keep(taking, small)
+            elif not taking.skipped:
+                taking.piping = True
+                taking.free.clear()
                 await self._receive(taking)
-                self.problem = None
+            self.problem = None
         except (KernelDied, StreamBroken) as error:
             log.info("no snapshot after step %d: %s", taking.step, error)
         except TimeoutError:
@@ -189,27 +218,71 @@ class Snapshots:
             if not taking.kernel.client.console_busy:
                 self._hung = taking.kernel
         except OSError as error:
-            self.problem = f"The values of this session are not kept for a restart: {meaning(error)}"
-            log.warning("%s", self.problem)
+            self._disk_failed(error)
         finally:
             taking.free.set()
+
+    async def _small(self, taking: _Taking) -> Message | None:
+        """The snapshot that came by itself; None where it is to be asked for by a pipe."""
+        try:
+            message = await answer(taking.kernel, taking.kept, SMALL_S, SMALL_NUDGES)
+        except TimeoutError:
+            if not taking.skipped:
+                return None
+            message = await taking.kept  # the next step has come: it says how long the kernel may take
+        return None if message.content.get("status") == "left" else message
+
+    async def _keep(self, taking: _Taking, message: Message) -> None:
+        report = checked_report(message.content)
+        stream = message.buffers[0] if message.buffers else b""
+        if len(stream) > KEPT_BYTES_MAX:
+            raise StreamBroken(f"a small snapshot has at most {KEPT_BYTES_MAX:,} bytes")
+        if not stream and self._file.is_still(report):
+            self._file.advance(taking.step)
+            if self._writing is None:
+                self._writing = asyncio.get_running_loop().call_later(WRITE_S, self._write_now)
+        else:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(_threads, self._file.store, taking.step, report, stream)
+        self._had = (taking.kernel, taking.token)
+
+    def _write_now(self) -> asyncio.Task[None]:
+        """Write down which step the values are of: that changes with each one, and is written once a second."""
+        if self._writing is not None:
+            self._writing.cancel()
+        self._writing = None
+        self._task = asyncio.create_task(self._write(self._task), name="snapshots' index")
+        return self._task
+
+    async def _write(self, before: asyncio.Task[None] | None) -> None:
+        if before is not None:
+            await asyncio.wait({before})
+        try:
+            await asyncio.get_running_loop().run_in_executor(_threads, self._file.write_index)
+        except OSError as error:
+            self._disk_failed(error)
+
+    def _disk_failed(self, error: OSError) -> None:
+        self.problem = f"The values of this session are not kept for a restart: {meaning(error)}"
+        log.warning("%s", self.problem)
 
     async def _receive(self, taking: _Taking) -> None:
         kernel, stop, loop = taking.kernel, threading.Event(), asyncio.get_running_loop()
         self._token += 1
-        token, after = self._token, self._had[1] if self._had is not None and self._had[0] is kernel else None
+        token = self._token
         reader, writer = os.pipe2(os.O_CLOEXEC)
         stream = loop.run_in_executor(_threads, self._file.receive, reader, int(self._step_s * 1000), stop)
         try:
             hand_over(kernel, writer)
-            reply = await self._ask(kernel, SNAPSHOT, {"token": token, "after": after}, self._step_s + SLACK_S)
+            request = {"token": token, "after": self._after(kernel)}
+            reply = await ask(kernel, SNAPSHOT, request, self._step_s + SLACK_S, NUDGES)
             received = await stream
         finally:
             stop.set()
             await asyncio.wait({stream})
             stream.exception()
         taking.free.set()
-        report = _report(reply.content)
+        report = checked_report(reply.content)
         self._had = (kernel, token)
         await loop.run_in_executor(_threads, self._file.commit, taking.step, report, received)
 
@@ -218,69 +291,8 @@ class Snapshots:
         request = {"items": [{"name": name, "offset": entry.offset, "bytes": entry.bytes} for name, entry in items]}
         within_s = RESTORE_S + sum(entry.bytes for _, entry in items) / RESTORE_BYTES_PER_S
         try:
-            reply = await self._ask(kernel, RESTORE, request, within_s)
+            reply = await ask(kernel, RESTORE, request, within_s, NUDGES)
         except TimeoutError:
             raise KernelDied("The fresh kernel did not come to an end of restoring the session's values.") from None
         answers = reply.content.get("names")
         return answers if isinstance(answers, dict) else {}
-
-    @staticmethod
-    async def _ask(kernel: Kernel, msg_type: str, content: dict[str, Any], within_s: float) -> Message:
-        """Ask in the kernel's main thread, where values' own code may run; in the end ask it to let that go.
-
-        Raises:
-            KernelDied: the kernel went away.
-            TimeoutError: it does not answer even so.
-        """
-        asking = asyncio.ensure_future(kernel.client.request(msg_type, content, shell=True))
-        try:
-            await asyncio.wait({asking}, timeout=within_s)
-            for _ in range(NUDGES):
-                if asking.done():
-                    return asking.result()
-                kernel.process.send_signal(signal.SIGUSR2)
-                await asyncio.wait({asking}, timeout=NUDGE_S)
-            raise TimeoutError
-        finally:
-            asking.cancel()
-
-
-def hand_over(kernel: Kernel, descriptor: int) -> None:
-    """Pass a descriptor to a kernel, and close it here.
-
-    Raises:
-        KernelDied: the kernel does not take what is passed to it.
-    """
-    try:
-        kernel.pass_descriptor(descriptor)
-    except OSError as error:
-        raise KernelDied(f"The kernel takes no open file: {error.strerror}.") from error
-    finally:
-        os.close(descriptor)
-
-
-async def _within(seconds: float, waiting: asyncio.Future[Any]) -> None:
-    await asyncio.wait({waiting}, timeout=seconds)
-    waiting.cancel()
-
-
-def _report(content: dict[str, Any]) -> KernelReport:
-    """The kernel's account of its names, checked.
-
-    Raises:
-        StreamBroken: it is none.
-    """
-    rows, more = content.get("names"), content.get("more")
-    if content.get("status") != "ok" or not isinstance(rows, dict):
-        raise StreamBroken(f"the kernel could not take it: {safe_text(str(content.get('evalue')))[:REASON_CHARS_MAX]}")
-    names: dict[str, tuple[str, str | None]] = {}
-    for name, row in list(rows.items())[:SNAPSHOT_NAMES_MAX]:
-        if isinstance(row, dict) and len(name) <= SNAPSHOT_NAME_CHARS_MAX:
-            why = row.get("why")
-            kind = safe_text(str(row.get("type")))[:SNAPSHOT_NAME_CHARS_MAX]
-            names[name] = (kind, None if why is None else safe_text(str(why))[:REASON_CHARS_MAX])
-    unverified = content.get("unverified")
-    unverified = unverified[:SNAPSHOT_NAMES_MAX] if isinstance(unverified, list) else []
-    return KernelReport(
-        names, frozenset(name for name in unverified if isinstance(name, str)), more if type(more) is int else 0
-    )

@@ -38,6 +38,8 @@ class RunningStep:
     code: str
     timeout_ms: int
     at_deadline: StepStatus = "timeout"
+    keep: dict[str, Any] | None = None
+    """What asks the kernel for a snapshot after the step."""
     execution: Execution | None = None
     started_ns: int = 0
     interrupt: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
@@ -113,7 +115,7 @@ async def run_step(step: RunningStep, kernel: Kernel, policy: Policy, on_rung: C
     """
     watch = ResourceWatch(kernel, policy.limits)
     watch.begin_step()
-    execution = step.execution = kernel.client.execute(step.code)
+    execution = step.execution = kernel.client.execute(step.code, step.keep)
     step.started_ns = time.monotonic_ns()
     rungs: list[str] = []
 

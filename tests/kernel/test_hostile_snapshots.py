@@ -27,7 +27,7 @@ def send(fd, data):
     while view: view = view[os.write(fd, view):]
 def take(fd, token, after):
     {body}
-snapshots.take = take
+snapshots.take, snapshots.take_small = take, lambda token, after: None
 """
 
 BODIES = {
@@ -84,7 +84,8 @@ async def test_a_kernel_that_takes_no_descriptor_is_replaced(
     before = len(list(Path("/proc/self/fd").iterdir()))
     await session.ok(
         "import rlm_kernel_mcp.in_kernel.control as control, time\n"
-        "def hold(): time.sleep(600)\ncontrol._receive_descriptor = hold"
+        "def hold(): time.sleep(600)\ncontrol._receive_descriptor = hold\n"
+        "get_ipython().kernel.snapshots.take_small = lambda token, after: None"
     )
     await settle(session)
     report = await session.ok("kept")

@@ -1,0 +1,66 @@
+"""How a kernel is asked for its values, in its main thread, where the values' own code may run and not end.
+
+Is: an answer within bounds of time, and the signal that makes such code let go. Is not: what is asked or answered.
+Above: `snapshots.py`, `recovery.py`. Below: `kernel/`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Coroutine
+from typing import Any, Final
+
+from rlm_kernel_mcp.errors import KernelDied
+from rlm_kernel_mcp.kernel.launch import Kernel
+from rlm_kernel_mcp.kernel.messages import Message
+
+NUDGE_S: Final = 0.05
+"""Between two signals."""
+
+
+async def ask(kernel: Kernel, msg_type: str, content: dict[str, Any], within_s: float, nudges: int) -> Message:
+    """Send a request and wait for its answer. Raises: as `answer`."""
+    asking = asyncio.ensure_future(kernel.client.request(msg_type, content, shell=True))
+    try:
+        return await answer(kernel, asking, within_s, nudges)
+    finally:
+        asking.cancel()
+
+
+async def answer(kernel: Kernel, asking: asyncio.Future[Message], within_s: float, nudges: int) -> Message:
+    """Wait for an answer; after `within_s` signal the kernel, up to `nudges` times, to let a value's own code go.
+
+    Raises:
+        KernelDied: the kernel went away.
+        TimeoutError: it does not answer even so.
+    """
+    await asyncio.wait({asking}, timeout=within_s)
+    for _ in range(nudges):
+        if asking.done():
+            return asking.result()
+        kernel.process.send_signal(signal.SIGUSR2)
+        await asyncio.wait({asking}, timeout=NUDGE_S)
+    raise TimeoutError
+
+
+def hand_over(kernel: Kernel, descriptor: int) -> None:
+    """Pass a descriptor to a kernel, and close it here.
+
+    Raises:
+        KernelDied: the kernel does not take what is passed to it.
+    """
+    try:
+        kernel.pass_descriptor(descriptor)
+    except OSError as error:
+        raise KernelDied(f"The kernel takes no open file: {error.strerror}.") from error
+    finally:
+        os.close(descriptor)
+
+
+async def within(seconds: float, waiting: Coroutine[Any, Any, Any]) -> None:
+    """Wait for something at most so long."""
+    task = asyncio.ensure_future(waiting)
+    await asyncio.wait({task}, timeout=seconds)
+    task.cancel()

@@ -1,0 +1,37 @@
+"""What a kernel says of its names after a step, checked: it is data from an adversary.
+
+Is: the shape and the bounds. Is not: the values (`snapshot_file.py`). Above: `snapshots.py`. Below: `cutting.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from rlm_kernel_mcp.session.cutting import safe_text
+from rlm_kernel_mcp.session.snapshot_file import KernelReport
+from rlm_kernel_mcp.session.snapshot_stream import StreamBroken
+from rlm_kernel_mcp.wire import SNAPSHOT_NAME_CHARS_MAX, SNAPSHOT_NAMES_MAX
+
+REASON_CHARS_MAX: Final = 300
+
+
+def checked_report(content: dict[str, Any]) -> KernelReport:
+    """The kernel's account of its names, checked.
+
+    Raises:
+        StreamBroken: it is none.
+    """
+    rows, more = content.get("names"), content.get("more")
+    if content.get("status") != "ok" or not isinstance(rows, dict):
+        raise StreamBroken(f"the kernel could not take it: {safe_text(str(content.get('evalue')))[:REASON_CHARS_MAX]}")
+    names: dict[str, tuple[str, str | None]] = {}
+    for name, row in list(rows.items())[:SNAPSHOT_NAMES_MAX]:
+        if isinstance(row, dict) and len(name) <= SNAPSHOT_NAME_CHARS_MAX:
+            why = row.get("why")
+            kind = safe_text(str(row.get("type")))[:SNAPSHOT_NAME_CHARS_MAX]
+            names[name] = (kind, None if why is None else safe_text(str(why))[:REASON_CHARS_MAX])
+    unverified = content.get("unverified")
+    unverified = unverified[:SNAPSHOT_NAMES_MAX] if isinstance(unverified, list) else []
+    return KernelReport(
+        names, frozenset(name for name in unverified if isinstance(name, str)), more if type(more) is int else 0
+    )
