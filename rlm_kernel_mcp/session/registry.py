@@ -260,7 +260,10 @@ class Registry:
         while True:
             await asyncio.sleep(IDLE_CHECK_S)
             sessions = list(self._sessions.values())
-            await asyncio.gather(*(session.watch_idle(self.settings.idle_timeout_s) for session in sessions))
+            looks = (session.watch_idle(self.settings.idle_timeout_s) for session in sessions)
+            for problem in await asyncio.gather(*looks, return_exceptions=True):
+                if isinstance(problem, Exception):  # of one session; the others are watched all the same
+                    log.error("the watch over an idle session failed", exc_info=problem)
 
     async def close(self) -> None:
         """End every kernel, leave no process. Safe to call twice."""
