@@ -7,6 +7,7 @@ process table afterwards.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -173,6 +174,6 @@ def assert_the_wire_is_the_contract(run: CodexRun) -> None:
 def assert_nothing_is_left(run: CodexRun) -> None:
     """The server and a kernel were seen at work, and no process of the run has outlived Codex."""
     commands = list(run.processes.values())
-    assert any("rlm_kernel_mcp serve" in command for command in commands), commands
+    assert any(re.search(r"-m rlm_kernel_mcp( |$)", command) for command in commands), commands
     assert any("rlm_kernel_mcp.in_kernel" in command for command in commands), commands
     assert left_over(run.processes, timeout_s=20) == []

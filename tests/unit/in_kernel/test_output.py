@@ -39,7 +39,7 @@ class Wire:
 
     def received(self) -> list[str]:
         """The texts of the messages that have been sent, after a flush."""
-        self.stream._flush()  # type: ignore[no-untyped-call]
+        self.stream._flush()
         texts = []
         while self.reader.poll(0):
             _, parts = self.session.feed_identities(self.reader.recv_multipart())
