@@ -149,8 +149,10 @@ def kernel_side(package: Path) -> list[Path]:
     return sorted([package / "__init__.py", package / "wire.py", *inside])
 
 
-def with_runtime(runtime: ContainerRuntime, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def with_runtime(runtime: ContainerRuntime | None, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """A kernel's rows of `walls`; what it found its container to be, before any user code, gets the engine's name."""
+    if runtime is None:
+        return list(rows)
     named = f"{runtime.name} {runtime.version}: "
     return [{**row, "detail": named + row["detail"]} if row["name"] == "container" else row for row in rows]
 

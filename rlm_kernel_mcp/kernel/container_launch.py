@@ -38,7 +38,7 @@ PATH_INSIDE: Final = "/usr/local/bin:/usr/bin:/bin"
 
 
 class Containers:
-    """The containers of one server: the engine once it is found, the fallback, the undertaker."""
+    """What the containers of one server have in common: the engine, once it is found, the fallback, the undertaker."""
 
     def __init__(self, settings: Settings, run_dir: Path) -> None:
         self._settings = settings
@@ -46,44 +46,39 @@ class Containers:
         self._lock = asyncio.Lock()
         self._runtime: ContainerRuntime | None = None
         self._undertaker: subprocess.Popen[bytes] | None = None
-        self.fallback: dict[str, Any] | None = None
-        """The row of `walls` that says why kernels are not in containers, once that is settled."""
 
-    async def ready_runtime(self) -> ContainerRuntime | None:
-        """The engine; None where the user allowed process walls instead and they are all there is.
+    async def ready_runtime(self) -> ContainerRuntime:
+        """The engine. It is asked again for each kernel until it has been found once.
 
         Raises:
             SandboxUnavailable: with the command that mends it.
         """
         async with self._lock:
-            if self._runtime is None and self.fallback is None:
-                try:
-                    self._runtime = await find_runtime(self._settings)
-                except SandboxUnavailable as why:
-                    if self._settings.sandbox_fallback != "process":
-                        raise
-                    self.fallback = container.fallback_row(why)
-                    log.warning("RLM_SANDBOX_FALLBACK=process is used: %s %s", why.message, why.next_step)
-                else:
-                    remember_runtime(self._run_dir, self._runtime)
-                    self._undertaker = start_undertaker(self._runtime, self._run_dir)
+            if self._runtime is None:
+                found = await find_runtime(self._settings)
+                remember_runtime(self._run_dir, found)
+                self._undertaker = start_undertaker(found, self._run_dir)
+                self._runtime = found
             return self._runtime
 
-    def place(self, runtime: ContainerRuntime, folders: KernelDir, limits: Limits) -> KernelContainer:
-        """The container of one more kernel."""
-        return KernelContainer(runtime, self._run_dir, folders, limits)
+    def fallback(self, why: SandboxUnavailable) -> dict[str, Any]:
+        """The row of `walls` of a kernel that could not have its container; the log is told too.
+
+        Raises:
+            SandboxUnavailable: `why`, where the user did not allow process walls instead.
+        """
+        if self._settings.sandbox_fallback != "process":
+            raise why
+        log.warning("RLM_SANDBOX_FALLBACK=process is used: %s %s", why.message, why.next_step)
+        return container.fallback_row(why)
 
     def close(self) -> None:
-        """Let the undertaker look for what is left, and wait for it; call when every kernel is gone."""
+        """Dismiss the undertaker; call when every kernel is gone. The run folder's removal looks for what is left."""
         if self._undertaker is not None:
             assert self._undertaker.stdin is not None
+            self._undertaker.kill()
+            self._undertaker.wait()
             self._undertaker.stdin.close()
-            try:
-                self._undertaker.wait(END_S)
-            except subprocess.TimeoutExpired:
-                log.warning("the container engine does not answer; the next server start removes what is left")
-                self._undertaker.kill()
-                self._undertaker.wait()
             self._undertaker = None
 
 
@@ -172,9 +167,10 @@ class KernelContainer:
         await self.remove()
         return child.wait()
 
-    async def remove(self) -> None:
-        """End the container and remove it."""
-        await ask(container.remove_argv(self.runtime.name, self.runtime.program, [self.name]))
+    async def remove(self) -> bool:
+        """End the container and remove it; false where the engine could not."""
+        status, _ = await ask(container.remove_argv(self.runtime.name, self.runtime.program, [self.name]))
+        return status == 0
 
     async def reap(self, child: subprocess.Popen[bytes], ended: int, status: StatusSocket) -> int:
         """After the kernel's death: see the container gone; the exit code is its client's."""
@@ -212,7 +208,9 @@ class ContainerProcess(KernelProcess):
 
     async def _signal_by_engine(self, signum: int) -> None:
         if signum == signal.SIGKILL:
-            await self._place.remove()
+            if not await self._place.remove() and not self.dead.done():
+                log.error("container %s cannot be removed; the end of the server tries again", self._place.name)
+                self.dead.set_result(EXIT_UNKNOWN)  # nobody may wait for ever for an engine that does not answer
         else:
             runtime = self._place.runtime
             await ask(container.signal_argv(runtime, self._place.name, signal.Signals(signum).name.removeprefix("SIG")))

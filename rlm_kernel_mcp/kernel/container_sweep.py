@@ -17,7 +17,7 @@ from rlm_kernel_mcp.kernel.container import ContainerRuntime, list_argv, remove_
 
 log = logging.getLogger(__name__)
 FILE_NAME: Final = "container-runtime.json"
-ANSWER_S: Final = 30.0
+ANSWER_S: Final = 10.0
 
 
 def remember_runtime(run_dir: Path, runtime: ContainerRuntime) -> None:
@@ -41,11 +41,11 @@ def remove_left_containers(run_dir: Path) -> bool:
         left = _ask(list_argv(program, str(run_dir))).split()
         if left:
             _ask(remove_argv(name, program, left))
-            log.warning("removed %d containers that a server left when it was killed", len(left))
+            log.warning("removed %d containers that a server left", len(left))
     except FileNotFoundError:
         return True  # the engine was uninstalled, and took them along
     except subprocess.SubprocessError as error:
-        log.warning("the containers of a dead server are still to be removed: %s", error)
+        log.warning("the containers of a server that ended are still to be removed: %s", error)
         return False
     return True
 

@@ -19,9 +19,10 @@ from typing import Any, Final
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 
-from rlm_kernel_mcp.errors import KernelDied, KernelStartFailed, RlmError
+from rlm_kernel_mcp.errors import KernelDied, KernelStartFailed, RlmError, SandboxUnavailable
 from rlm_kernel_mcp.kernel import container
 from rlm_kernel_mcp.kernel.client import KernelClient
+from rlm_kernel_mcp.kernel.container import ContainerRuntime
 from rlm_kernel_mcp.kernel.container_launch import Containers, KernelContainer
 from rlm_kernel_mcp.kernel.fork_server import ForkServer, default_python
 from rlm_kernel_mcp.kernel.kernelspec import POLICY_FILE, kernelspec_dir, locked_kernelspec
@@ -101,11 +102,25 @@ class KernelStarter:
     async def start(self) -> Kernel:
         """Start one kernel and wait until it is ready for code.
 
+        In container mode a kernel that cannot have its container gets the process walls, where the user allowed that.
+
         Raises:
             SandboxUnavailable: a required wall cannot be raised.
             KernelStartFailed: anything else.
         """
+        if self._containers is None:
+            return await self._start(None)
+        try:
+            return await self._start(await self._containers.ready_runtime())
+        except SandboxUnavailable as why:
+            row = self._containers.fallback(why)
+        kernel = await self._start(None)
+        kernel.walls.insert(0, row)
+        return kernel
+
+    async def _start(self, runtime: ContainerRuntime | None) -> Kernel:
         folders = self._run_dir.kernel_dir()
+        place = KernelContainer(runtime, self._run_dir.path, folders, self.policy.limits) if runtime else None
         status = StatusSocket()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         ours.shutdown(socket.SHUT_RD)  # this socket carries descriptors one way; nothing is ever read here
@@ -114,7 +129,6 @@ class KernelStarter:
         try:
             async with asyncio.timeout(self.policy.start_timeout_ms / 1000):
                 manager = self._manager(folders)
-                place = await self._container(folders)
                 fork_server = await self._ready_fork_server() if place is None else None
                 options = LaunchOptions(folders, self.policy, status, theirs, fork_server, place)
                 await manager.start_kernel(rlm_options=options)
@@ -123,7 +137,7 @@ class KernelStarter:
                 process = provisioner.process
                 assert isinstance(process, KernelProcess)
                 theirs.close()
-                walls = self._with_container(place, await status.wait_ready())
+                walls = container.with_runtime(runtime, await status.wait_ready())
                 client = await self._connect(manager)
         except BaseException as error:
             if process is not None:
@@ -142,19 +156,6 @@ class KernelStarter:
         # What is not read any more must not run on unseen.
         client.on_broken = lambda reason: process.kill()
         return Kernel(process, client, folders, walls, ours, process.resident_bytes())
-
-    async def _container(self, folders: KernelDir) -> KernelContainer | None:
-        """Where the next kernel runs in container mode; None in process mode, and where it fell back to that."""
-        runtime = await self._containers.ready_runtime() if self._containers is not None else None
-        if runtime is None or self._containers is None:
-            return None
-        return self._containers.place(runtime, folders, self.policy.limits)
-
-    def _with_container(self, place: KernelContainer | None, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        if place is not None:
-            return container.with_runtime(place.runtime, rows)
-        fallback = self._containers.fallback if self._containers is not None else None
-        return [fallback, *rows] if fallback is not None else rows
 
     def _manager(self, folders: KernelDir) -> Launch:
         manager = Launch(
@@ -195,7 +196,7 @@ class KernelStarter:
             return self._fork_server
 
     def close(self) -> None:
-        """Stop the fork server, and with it every kernel that is still there; see that no container is left."""
+        """Stop the fork server, and with it every kernel that is still there; containers go with the run folder."""
         if self._fork_server is not None:
             self._fork_server.stop()
             self._fork_server = None

@@ -102,8 +102,9 @@ class RunDir:
         return made
 
     def remove(self) -> None:
-        """Remove the folder with all below it, and give the lock up."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        """Remove the folder with all below it, and give the lock up; what containers are left go before."""
+        if remove_left_containers(self.path):
+            shutil.rmtree(self.path, ignore_errors=True)
         os.close(self._lock)
 
 

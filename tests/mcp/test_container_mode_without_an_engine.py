@@ -52,4 +52,4 @@ def test_the_fallback_is_said_in_the_walls_of_every_session_and_in_the_log(lenie
         assert "'podman'" in walls[0]["detail"]
         assert "RLM_SANDBOX_FALLBACK=process" in walls[0]["detail"]
         assert {wall["name"]: wall["holds"] for wall in walls[1:]}["seccomp"] is True
-    assert lenient.log.read_text().count("RLM_SANDBOX_FALLBACK=process is used") == 1
+    assert "RLM_SANDBOX_FALLBACK=process is used" in lenient.log.read_text()

@@ -44,7 +44,7 @@ class Wrapped:
         self.folder = folder
         self.servers: list[ContainerServer] = []
 
-    def server(self, removed: list[list[str]], added: list[str]) -> ContainerServer:
+    def server(self, removed: list[list[str]], added: list[str], **settings: str) -> ContainerServer:
         program = self.folder / "bin" / "podman"
         program.parent.mkdir()
         real = shutil.which("podman")
@@ -52,7 +52,8 @@ class Wrapped:
         program.chmod(0o755)
         home = self.folder / "server"
         home.mkdir()
-        self.servers.append(ContainerServer("podman", home, PATH=f"{program.parent}:{os.environ['PATH']}"))
+        path = f"{program.parent}:{os.environ['PATH']}"
+        self.servers.append(ContainerServer("podman", home, PATH=path, **settings))
         return self.servers[-1]
 
 
@@ -85,6 +86,17 @@ def test_an_engine_that_cannot_start_the_container_is_told_with_its_words_in_the
     assert error["code"] == "SANDBOX_UNAVAILABLE"
     assert "could not start the container (its exit status: 125)" in error["message"]
     assert "unknown flag: --no-such-option" in server.client.log.read_text()
+
+
+def test_an_engine_that_cannot_start_the_container_is_a_reason_to_fall_back_where_that_is_allowed(
+    wrapped: Wrapped,
+) -> None:
+    """It answered every question and fails at last; the session says what holds it instead."""
+    server = wrapped.server([], ["--no-such-option"], RLM_SANDBOX_FALLBACK="process")
+    walls = server.client.data("rlm_init_context", context_text="x")["walls"]
+    assert (walls[0]["name"], walls[0]["holds"]) == ("container", False)
+    assert "could not start the container" in walls[0]["detail"]
+    assert {wall["name"]: wall["holds"] for wall in walls[1:]}["seccomp"] is True
 
 
 def test_where_the_engine_forbids_namespaces_inside_the_other_walls_hold_and_say_so(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rlm_kernel_mcp.errors import KernelStartFailed, SandboxUnavailable
-from rlm_kernel_mcp.kernel import container_runtime
+from rlm_kernel_mcp.kernel import container, container_runtime
 from rlm_kernel_mcp.kernel.container import CODE_LABEL, ContainerRuntime, kernel_code
 from rlm_kernel_mcp.kernel.container_launch import Containers, visible_pid
 from rlm_kernel_mcp.kernel.container_sweep import remember_runtime, remove_left_containers
@@ -109,35 +109,26 @@ async def test_an_engine_that_was_missing_is_asked_again_for_the_next_kernel(
         await containers.ready_runtime()
     engine.answers["image"] = labels(kernel_code())
     engine.write()
-    assert (await containers.ready_runtime()) is not None
+    assert (await containers.ready_runtime()).version == "9.9"
     containers.close()
 
 
-async def test_a_fallback_is_settled_once_and_said_in_the_log(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_a_fallback_is_said_in_the_log_and_in_a_row_of_the_walls(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One line with what is missing and what mends it, and a row for the walls of every kernel."""
-    monkeypatch.setenv("PATH", "")
-    containers = Containers(settings(RLM_SANDBOX_FALLBACK="process"), tmp_path)
-    assert await containers.ready_runtime() is None
-    assert await containers.ready_runtime() is None
+    """With what is missing and what mends it."""
+    why = container.runtime_missing("podman")
+    row = Containers(settings(RLM_SANDBOX_FALLBACK="process"), tmp_path).fallback(why)
     (line,) = (record.getMessage() for record in caplog.records)
     assert "RLM_SANDBOX_FALLBACK=process is used" in line
     assert "bin/build-image --runtime podman" in line
-    assert containers.fallback is not None
-    assert containers.fallback["holds"] is False
-    containers.close()
+    assert (row["name"], row["holds"]) == ("container", False)
 
 
-async def test_without_the_fallback_a_missing_engine_is_never_passed_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_where_no_fallback_is_allowed_what_is_missing_stays_an_error(tmp_path: Path) -> None:
     """Fail closed."""
-    monkeypatch.setenv("PATH", "")
-    containers = Containers(settings(), tmp_path)
     with pytest.raises(SandboxUnavailable):
-        await containers.ready_runtime()
-    assert containers.fallback is None
+        Containers(settings(), tmp_path).fallback(container.runtime_missing("podman"))
 
 
 def test_a_kernel_is_known_by_its_pidfd_and_one_that_has_ended_has_no_number() -> None:
