@@ -140,8 +140,8 @@ stderr, result, error). Cells run from an attached Jupyter console have source "
 
 LIST_SESSIONS: Final = (
     """\
-List the sessions of all of the user's servers with their state: to find a session_id again, or to see what is \
-running.
+List sessions with their state, to find a session_id again or to see what is running: this server's own, and the 100 \
+used last in the user's other servers.
 """
     + ENVELOPE
     + """\
