@@ -205,5 +205,5 @@ def own_files() -> Iterator[tuple[str, str]]:
         top for top in ROOT.iterdir() if top.name == ".ci" or (top.name[0] != "." and top.name not in ("build", "dist"))
     ]
     for path in [*ROOT.glob("*.*"), *(path for top in tops for path in top.rglob("*"))]:
-        if path.is_file() and path.suffix != ".pyc":
+        if path.is_file() and path.suffix != ".pyc" and path.name != ".git":  # a file, in a work tree of its own
             yield str(path.relative_to(ROOT)), path.read_text(encoding="utf-8", errors="replace")

@@ -46,7 +46,8 @@ async def finalize(session: Session, text: str | None, var_name: str | None, max
 
 async def _read(session: Session, var_name: str) -> str:
     """The whole text of the variable that holds the answer."""
-    return await variables.read_text(await session.life.live(), var_name, ANSWER_CHARS_MAX)
+    async with session.life.reading() as kernel:
+        return await variables.read_text(kernel, var_name, ANSWER_CHARS_MAX)
 
 
 async def _commit(session: Session, given: tuple[str, str], answer: str) -> None:

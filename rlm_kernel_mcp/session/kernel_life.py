@@ -1,24 +1,25 @@
 """The kernel of one session from the first to the last: taken, kept, measured, snapshotted, replaced.
 
 Is: which kernel a session has right now, and what went with the ones before. Is not: steps (`step.py`) or what a limit
-means (`guardrails.py`). Above: `session.py`. Below: `recovery.py`, `snapshots.py`, `places.py`, `kernel/`.
+means (`guardrails.py`). Above: `session.py`. Below: `recovery.py`, `snapshots.py`, `places.py`, `idle_time.py`,
+`kernel/`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any, Final, Protocol
 
 from rlm_kernel_mcp.errors import KernelDied, RlmError
 from rlm_kernel_mcp.kernel.launch import Kernel
+from rlm_kernel_mcp.session.idle_time import IdleTime
 from rlm_kernel_mcp.session.places import Occupant
 from rlm_kernel_mcp.session.recovery import Recovery
 from rlm_kernel_mcp.session.shapes import Lost, Variable
 from rlm_kernel_mcp.session.step import RunningStep
 
-IDLE_CPU_FREE_MS: Final = 500
-"""Processor time between two steps that does not count as the session's: a kernel's own threads wake now and then."""
 SETTLE_S: Final = 0.5
 """How long the end of the server waits for a snapshot."""
 
@@ -41,7 +42,7 @@ class KernelLife:
         self._owner = owner
         self._places = recovery.places
         self._lock = asyncio.Lock()
-        self._idle_cpu_from_ms = 0
+        self._idle_time: IdleTime | None = None
         self._loss: Lost | None = None
         self.kernel: Kernel | None = None
         self.gone_reason = "the kernel was gone"
@@ -60,7 +61,7 @@ class KernelLife:
     def adopt(self, kernel: Kernel) -> None:
         """Take a ready kernel with the context in it."""
         self.kernel = kernel
-        self._idle_cpu_from_ms = kernel.process.cpu_ms()
+        self._idle_time = IdleTime(kernel.process)
         self._owner.adopted(kernel)
 
     def require_place(self, *, stopped: bool) -> None:
@@ -106,7 +107,7 @@ class KernelLife:
     def step_ended(self, kernel: Kernel, step: RunningStep, updated: tuple[Variable, ...]) -> None:
         """After a step that left the kernel alive: note what it bound, and take the snapshot off the reply's path."""
         self.last_step = step.index
-        self._idle_cpu_from_ms = kernel.process.cpu_ms()
+        self.idle_cpu_charged()
         self.recovery.note_bound(step.index, updated)
         if step.execution is not None and step.execution.kept is not None:
             self.recovery.snapshots.begin(kernel, step.index, step.execution.kept)
@@ -168,20 +169,28 @@ class KernelLife:
         loss, self._loss = self._loss, None
         return loss
 
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[Kernel]:
+        """The kernel, for a question of ours: what it works for that is not the session's, as long as it is waited for.
+
+        Raises: as `live`.
+        """
+        kernel = await self.live()
+        with self._idle_time.reading() if self._idle_time is not None else nullcontext():
+            yield kernel
+
     def idle_cpu_ms(self) -> int:
         """Processor time used since the last step ended, beyond what is free; measured from outside."""
-        if self.kernel is None:
+        if self.kernel is None or self._idle_time is None:
             return 0
         if self.recovery.snapshots.under_way:
-            self._idle_cpu_from_ms = self.kernel.process.cpu_ms()
-            return 0
-        used_ms = self.kernel.process.cpu_ms() - self._idle_cpu_from_ms
-        return used_ms if used_ms > IDLE_CPU_FREE_MS else 0
+            self._idle_time.restart()
+        return self._idle_time.used_ms()
 
     def idle_cpu_charged(self) -> None:
         """Begin to count anew."""
-        if self.kernel is not None:
-            self._idle_cpu_from_ms = self.kernel.process.cpu_ms()
+        if self.kernel is not None and self._idle_time is not None:
+            self._idle_time.restart()
 
 
 def joined(earlier: Lost | None, later: Lost | None) -> Lost | None:

@@ -251,14 +251,11 @@ class Session:
     # --- the rest -------------------------------------------------------------------------------
 
     async def get_var(self, name: str, offset: int, limit: int) -> VariableSlice:
-        """A slice of a variable, also while a step runs.
-
-        Raises:
-            SessionFinalized, VariableNotFound, KernelDied.
-        """
+        """A slice of a variable, also while a step runs. Raises: SessionFinalized, VariableNotFound, KernelDied."""
         self._touch()
         self._require_not_final()
-        return await variables.get_variable(await self.life.live(), name, offset, limit)
+        async with self.life.reading() as kernel:
+            return await variables.get_variable(kernel, name, offset, limit)
 
     async def stop_kernel(self, reason: str) -> bool:
         """End the kernel, once its values are kept, unless a step begins meanwhile; the session comes back on use."""
