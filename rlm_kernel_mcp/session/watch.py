@@ -15,8 +15,11 @@ from rlm_kernel_mcp.kernel.launch import Kernel
 from rlm_kernel_mcp.policy import Limits
 
 SAMPLE_S: Final = 0.05
-HARD_SHARE: Final = 1.25
-"""A kernel that passes its memory limit by this factor, after it was told, is killed."""
+HARD_SHARE: Final = 0.25
+HARD_ROOM_MB: Final = 128
+"""A kernel that passes its memory limit by this share and by this much, after it was told, is killed. The room is what
+the kernel's own hard limit leaves over its soft one: with less, a small kernel would be killed between two samples
+while it still raises its MemoryError, since much of its address space was there, untouched, before the step."""
 CPU_AGAIN_MS: Final = 1_000
 """A step that goes on past its processor time is told again this often, as the limit itself would."""
 MB: Final = 1 << 20
@@ -33,7 +36,7 @@ class ResourceWatch:
         self._cpu_end_ms: int | None = None
         """Where the system does not let us move the kernel's own limit: the processor time that ends the step."""
         self._soft_bytes = kernel.base_bytes + limits.memory_mb * MB
-        self._hard_bytes = kernel.base_bytes + int(limits.memory_mb * MB * HARD_SHARE)
+        self._hard_bytes = self._soft_bytes + max(int(limits.memory_mb * HARD_SHARE), HARD_ROOM_MB) * MB
         # Data of an earlier step may already lie above the soft limit: the step that frees it must be able to run.
         self._told = process.resident_bytes() > self._soft_bytes
 

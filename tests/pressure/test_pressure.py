@@ -144,27 +144,18 @@ def test_a_context_at_the_limit_is_worked_on_and_one_above_it_is_refused(serve: 
     assert f"{limit:,}" in error["message"]
 
 
-def test_a_kernel_without_memory_costs_its_step_and_no_value(serve: Callable[..., LineClient]) -> None:
-    """Again and again, by steps that want too much at once and by steps that take a little more each time.
-
-    MemoryError, or where the system's allocator passed the limit by a quarter, a fresh kernel that has the values.
-    """
+def test_a_kernel_without_memory_costs_its_step_and_nothing_else(serve: Callable[..., LineClient]) -> None:
+    """Again and again, by steps that want too much at once and by steps that take a little more each time."""
     client = serve(RLM_MEMORY_LIMIT_MB="96")
     session_id = client.open_session("some text", **NO_LIMITS)
     client.run(session_id, "kept = list(range(1000))")
-    errors = 0
     for _ in range(BOMBS):
         for code in ("big = 'x' * 500_000_000", "grow = []\nwhile True: grow.append('x' * 1_000_000)"):
             report = client.run(session_id, code)
-            if report["status"] == "error":
-                assert (report["error"]["ename"], report["lost"]) == ("MemoryError", None), report
-                errors += 1
-            else:
-                assert report["status"] == "kernel_died", report
-                assert "memory limit of 96 MB" in report["lost"]["reason"]
+            assert (report["status"], report["lost"]) == ("error", None), report
+            assert report["error"]["ename"] == "MemoryError"
             client.run(session_id, "grow = None")
         assert client.run(session_id, "sum(kept)")["result"] == "499500"
-    assert errors >= BOMBS
 
 
 def test_sessions_that_come_and_go_leave_nothing_in_the_server(serve: Callable[..., LineClient]) -> None:
