@@ -9,7 +9,7 @@ that they are answered while a step runs.
     `source: "buffer"` the text's bytes are the message's one binary buffer, or
     `source: "descriptor"` they are read from a descriptor that arrives on the kernel's descriptor socket, or
     `source: "gone"` they cannot be had again: a fresh kernel's `context` and `documents` are then unbound
-    -> `{status, chars, lines, documents: [[name, chars], ...]}` all documents, in order
+    -> `{status, chars, lines, documents: [chars, ...], head, tail}`, the sizes of the first `DOCUMENTS_TOLD` documents
 `rlm_get_var_request {name, offset, limit, as_text}` -> `{status, name, type, size, json, total_chars, whole}` and one
     buffer: `json: true` the whole JSON text of the value (it fits within `limit` characters; never with `as_text`),
     `json: false` the UTF-8 (surrogatepass) slice `[offset, offset + limit)` of the value's text;
@@ -41,6 +41,8 @@ NAMES: Final = "rlm_names_request"
 SNAPSHOT: Final = "rlm_snapshot_request"
 RESTORE: Final = "rlm_restore_request"
 KEPT: Final = "rlm_kept"
+DOCUMENTS_TOLD: Final = 20
+"""Documents of a context whose sizes are told; a context may have 200,000 of them, a message may not."""
 KEPT_BYTES_MAX: Final = 48 * 1024
 """Of the stream in an `rlm_kept` message; a pipe holds it without anybody who reads."""
 

@@ -17,7 +17,16 @@ from rlm_kernel_mcp.in_kernel import namespace
 from rlm_kernel_mcp.in_kernel.imports import allowed_names
 from rlm_kernel_mcp.in_kernel.snapshot import Snapshots
 from rlm_kernel_mcp.in_kernel.values import list_names, view
-from rlm_kernel_mcp.wire import DESCRIPTOR_SOCKET_ENV, GET_VAR, INFO, LOAD_CONTEXT, NAMES, RESTORE, SNAPSHOT
+from rlm_kernel_mcp.wire import (
+    DESCRIPTOR_SOCKET_ENV,
+    DOCUMENTS_TOLD,
+    GET_VAR,
+    INFO,
+    LOAD_CONTEXT,
+    NAMES,
+    RESTORE,
+    SNAPSHOT,
+)
 
 NAMES_MAX = 2_000
 EDGE_CHARS = 400
@@ -100,7 +109,7 @@ class ControlRequests:
             "status": "ok",
             "chars": len(whole),
             "lines": lines,
-            "documents": chars,
+            "documents": sizes[:DOCUMENTS_TOLD],
             "head": whole[:EDGE_CHARS],
             "tail": whole[-EDGE_CHARS:],
         }

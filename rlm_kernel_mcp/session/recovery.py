@@ -25,11 +25,10 @@ from rlm_kernel_mcp.session.places import Places
 from rlm_kernel_mcp.session.shapes import ContextReport, DocumentInfo, Lost, Variable
 from rlm_kernel_mcp.session.snapshot_asking import hand_over
 from rlm_kernel_mcp.session.snapshots import Losses, Snapshots
-from rlm_kernel_mcp.wire import LOAD_CONTEXT, NAMESPACE
+from rlm_kernel_mcp.wire import DOCUMENTS_TOLD, LOAD_CONTEXT, NAMESPACE
 
 LOAD_TIMEOUT_S: Final = 120.0
 NAMES_KEPT_MAX: Final = 2_000
-DOCUMENTS_SHOWN: Final = 20
 EDGE_CHARS: Final = 400
 
 OpenPayload = Callable[[], Payload]
@@ -175,7 +174,6 @@ async def _ask_to_load(kernel: Kernel, request: dict[str, Any], buffers: Sequenc
 def context_report(payload: Payload, reply: Message) -> ContextReport:
     """What the client is told of a context that has been loaded."""
     content = reply.content
-    sizes = content["documents"]
     return ContextReport(
         kind=payload.kind,
         chars=content["chars"],
@@ -184,7 +182,10 @@ def context_report(payload: Payload, reply: Message) -> ContextReport:
         sha256=payload.sha256,
         head=safe_text(content["head"][:EDGE_CHARS]),
         tail=safe_text(content["tail"][-EDGE_CHARS:]),
-        documents=tuple(DocumentInfo(safe_text(name), chars) for name, chars in sizes[:DOCUMENTS_SHOWN]),
+        documents=tuple(
+            DocumentInfo(safe_text(document.name), chars)
+            for document, chars in zip(payload.documents, content["documents"][:DOCUMENTS_TOLD], strict=False)
+        ),
         document_count=len(payload.documents),
         encodings=payload.encodings,
         skipped=tuple(safe_text(line) for line in payload.skipped.first),

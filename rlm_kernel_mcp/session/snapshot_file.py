@@ -93,7 +93,6 @@ class SnapshotFile:
             StreamBroken, OSError: nothing of the stream is kept.
         """
         try:
-            self._index_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             target = _create(self._data_paths[self._current], os.O_WRONLY)
             try:
                 os.ftruncate(target, self._end)
@@ -278,6 +277,7 @@ def _crc(source: int, entry: Entry) -> int | None:
 
 
 def _create(path: Path, flags: int) -> int:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     return os.open(path, flags | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
 

@@ -23,6 +23,7 @@ SESSIONS: Final = 64 if FULL else 12
 PRINTED_MB: Final = 200
 TINY_STEPS: Final = 100_000 if FULL else 2_500
 BOMBS: Final = 50 if FULL else 4
+DOCUMENTS: Final = 100_000
 MB: Final = 1 << 20
 NO_LIMITS: Final = {"max_steps": 1_000_000, "budget_limit": 1_000_000_000, "max_runtime_ms": 86_400_000}
 
@@ -142,6 +143,27 @@ def test_a_context_at_the_limit_is_worked_on_and_one_above_it_is_refused(serve: 
     error = client.error("rlm_init_context", context_paths=["above.txt"])
     assert error["code"] == "CONTEXT_TOO_LARGE"
     assert f"{limit:,}" in error["message"]
+
+
+def test_a_context_of_very_many_documents_is_opened_and_restored(serve: Callable[..., LineClient]) -> None:
+    """More than any one message may list: only the first ones are told, and every one is there."""
+    client = serve(RLM_IMPORT_POLICY="any")
+    folder = client.folder / "many"
+    folder.mkdir()
+    for number in range(DOCUMENTS):
+        (folder / f"a document with a long name, number {number:06}.txt").write_text(f"{number}\n")
+    opened = client.data("rlm_init_context", context_paths=["many"], **NO_LIMITS)
+    context, session_id = opened["context"], opened["session_id"]
+    assert context["document_count"] == DOCUMENTS
+    assert context["chars"] == sum(len(str(number)) + 1 for number in range(DOCUMENTS))
+    first = [{"name": f"many/a document with a long name, number {number:06}.txt", "chars": 2} for number in range(10)]
+    assert context["documents"][:10] == first
+    assert len(context["documents"]) == 20
+    code = "(len(documents), documents[list(documents)[-1]])"
+    assert client.run(session_id, code)["result"] == f"({DOCUMENTS}, '{DOCUMENTS - 1}\\n')"
+    died = client.run(session_id, "import os\nos._exit(3)")
+    assert (died["status"], died["lost"]["lost"]) == ("kernel_died", [])
+    assert client.run(session_id, code)["result"] == f"({DOCUMENTS}, '{DOCUMENTS - 1}\\n')"
 
 
 def test_a_kernel_without_memory_costs_its_step_and_nothing_else(serve: Callable[..., LineClient]) -> None:

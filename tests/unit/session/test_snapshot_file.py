@@ -61,6 +61,14 @@ def test_another_process_finds_what_was_kept(tmp_path: Path) -> None:
     assert again.damaged() == set()
 
 
+def test_a_session_that_has_bound_nothing_yet_has_its_step_written_down(tmp_path: Path) -> None:
+    """The first of a new state folder too, where no value has made the snapshots' folder."""
+    file = opened(tmp_path / "new")
+    file.advance(1)
+    file.write_index()
+    assert opened(tmp_path / "new").index.step == 1
+
+
 def test_a_name_that_was_not_looked_at_keeps_its_older_step(tmp_path: Path) -> None:
     """One that was and did not change is of the new step; one that is not there any more is forgotten."""
     file = opened(tmp_path)
