@@ -23,6 +23,7 @@ from rlm_kernel_mcp.in_kernel.control import ControlRequests
 from rlm_kernel_mcp.in_kernel.history import CellHistory
 from rlm_kernel_mcp.in_kernel.interrupts import Interrupts
 from rlm_kernel_mcp.in_kernel.output import BudgetedOutStream
+from rlm_kernel_mcp.in_kernel.packing import PAYLOAD_CHARS, fitting
 from rlm_kernel_mcp.in_kernel.shell import RlmShell
 from rlm_kernel_mcp.in_kernel.tracebacks import StepCompiler
 from rlm_kernel_mcp.in_kernel.values import describe
@@ -158,6 +159,12 @@ class RlmKernel(ControlRequests, IPythonKernel):
         if not silent and store_history:
             self.cells.note(self._cell_client, shell.execution_count, code)
         ok = await self._run(code, silent, store_history)
+        payload, too_large = fitting(shell.payload_manager.read_payload())
+        shell.payload_manager.clear_payload()
+        if too_large and streams:
+            streams[-1].write(
+                f"[payloads left out: {too_large:,}; a reply has room for {PAYLOAD_CHARS:,} characters]\n"
+            )
         dropped = {stream.name: stream.finish_step() for stream in streams}
         names = [] if silent else bound_names(code, before, shell.user_ns, ok)
         updated = [[name[:NAME_CHARS_MAX], *describe(shell.user_ns.get(name))] for name in names[:UPDATED_NAMES_MAX]]
@@ -165,10 +172,9 @@ class RlmKernel(ControlRequests, IPythonKernel):
             "status": "ok" if ok else "error",
             "execution_count": shell.execution_count - (1 if store_history else 0),
             "user_expressions": {},
-            "payload": shell.payload_manager.read_payload(),
+            "payload": payload,
             REPLY_KEY: {"updated": updated, "dropped": dropped},
         }
-        shell.payload_manager.clear_payload()
         if not ok:
             ename, evalue, lines = shell.last_error or ("KeyboardInterrupt", "", [])
             reply.update(ename=ename, evalue=evalue, traceback=lines)

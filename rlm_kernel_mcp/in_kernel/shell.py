@@ -20,6 +20,7 @@ from traitlets.config import Config
 
 from rlm_kernel_mcp.in_kernel.display import install_display_limits
 from rlm_kernel_mcp.in_kernel.interrupts import Interrupts
+from rlm_kernel_mcp.in_kernel.packing import pack
 from rlm_kernel_mcp.in_kernel.tracebacks import format_exception
 
 
@@ -37,6 +38,7 @@ def shell_config() -> Config:
     # From 64 KiB on Session sends without a copy, for which pyzmq then starts a thread with a socket of its own:
     # behind the walls that is the kernel's death.
     config.Session.copy_threshold = sys.maxsize
+    config.Session.packer = f"{pack.__module__}.{pack.__name__}"
     return config
 
 

@@ -23,15 +23,19 @@ def checked_report(content: dict[str, Any]) -> KernelReport:
     """
     rows, more = content.get("names"), content.get("more")
     if content.get("status") != "ok" or not isinstance(rows, dict):
-        raise StreamBroken(f"the kernel could not take it: {safe_text(str(content.get('evalue')))[:REASON_CHARS_MAX]}")
+        raise StreamBroken(f"the kernel could not take it: {words(content.get('evalue'))[:REASON_CHARS_MAX]}")
     names: dict[str, tuple[str, str | None]] = {}
     for name, row in list(rows.items())[:SNAPSHOT_NAMES_MAX]:
         if isinstance(row, dict) and len(name) <= SNAPSHOT_NAME_CHARS_MAX:
             why = row.get("why")
-            kind = safe_text(str(row.get("type")))[:SNAPSHOT_NAME_CHARS_MAX]
-            names[name] = (kind, None if why is None else safe_text(str(why))[:REASON_CHARS_MAX])
+            kind = words(row.get("type"))[:SNAPSHOT_NAME_CHARS_MAX]
+            names[name] = (kind, None if why is None else words(why)[:REASON_CHARS_MAX])
     unverified = content.get("unverified")
     unverified = unverified[:SNAPSHOT_NAMES_MAX] if isinstance(unverified, list) else []
-    return KernelReport(
-        names, frozenset(name for name in unverified if isinstance(name, str)), more if type(more) is int else 0
-    )
+    named = frozenset(name for name in unverified if isinstance(name, str))
+    return KernelReport(names, named, more if type(more) is int and 0 <= more < 1 << 53 else 0)
+
+
+def words(said: object) -> str:
+    """A text that is safe to show; of anything else nothing, since its own text may be endless or too deep to make."""
+    return safe_text(said[: 2 * REASON_CHARS_MAX]) if isinstance(said, str) else "?"

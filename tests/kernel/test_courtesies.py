@@ -192,6 +192,27 @@ def test_lone_surrogates_are_printed_in_writing(kernel: BareKernel) -> None:
     assert kernel.run("print('before \\ud800 after')").stdout == "before \\ud800 after\n"
 
 
+@pytest.mark.parametrize("half", ["\\ud800", "\\udcff"])
+def test_a_lone_surrogate_loses_no_message(kernel: BareKernel, half: str) -> None:
+    """Ours: jupyter_client's JSON loses an error, a result or a reply over one, or sends bytes that are no UTF-8."""
+    error = kernel.run(f"raise ValueError('before {half} after')")
+    assert (error.ename, error.evalue) == ("ValueError", f"before {half} after".encode().decode("unicode_escape"))
+    shown = kernel.run(f"class Half:\n    def __repr__(self): return 'a{half}b'\nglobals()['n{half}'] = 1\nHalf()")
+    assert shown.result == f"a{half}b".encode().decode("unicode_escape")
+    assert [name for name, _, _ in shown.updated][-1:] == [f"n{half}".encode().decode("unicode_escape")]
+
+
+def test_payloads_that_do_not_fit_a_reply_are_left_out_and_the_rest_stays(any_kernel: BareKernel) -> None:
+    """Ours: a page or a next input of megabytes would end its kernel at the host."""
+    page = "from IPython.core.payloadpage import page\n"
+    fits = any_kernel.run(page + "page('x' * 10)")
+    assert [payload["source"] for payload in fits.reply["payload"]] == ["page"]
+    much = any_kernel.run(page + "page('x' * 4_000_000)\nget_ipython().set_next_input('y')")
+    assert [payload["text"] for payload in much.reply["payload"]] == ["y"]
+    assert much.stderr == "[payloads left out: 1; a reply has room for 400,000 characters]\n"
+    assert any_kernel.run("1").reply["payload"] == []
+
+
 def test_a_giant_result_is_cut_before_it_is_built(kernel: BareKernel) -> None:
     """Ours: of 100 million characters no second copy is made, and the cut says what to do."""
     for code in ("'x' * 100_000_000", "['x' * 1_000_000] * 500", "{'x' * 1_000_000: 1}", "bytes(10_000_000)"):
