@@ -122,7 +122,7 @@ class KernelContainer:
         )
         complaints = self.folders.path / "engine.log"
         with complaints.open("wb") as log_file, _listening(self._ends) as listener:
-            child, ended = _client(argv, log_file)
+            child, ended = _client(argv, log_file, self.folders.path)
             try:
                 if not await self._hand_over(listener, ended, [status.theirs, descriptors]):
                     said = complaints.read_text(encoding="utf-8", errors="replace").strip()[-SAID_CHARS:]
@@ -234,10 +234,18 @@ def visible_pid(pidfd: int) -> int:
     raise container.unseen()
 
 
-def _client(argv: Sequence[str], complaints: IO[bytes]) -> tuple[subprocess.Popen[bytes], int]:
-    """The engine's client, which lives as long as the container, and a pidfd of it."""
+def _client(argv: Sequence[str], complaints: IO[bytes], folder: Path) -> tuple[subprocess.Popen[bytes], int]:
+    """The engine's client, which lives as long as the container, and a pidfd of it.
+
+    `folder`: where it works. podman's monitor leaves a file `oom` there when a container passes its memory.
+    """
     child = subprocess.Popen(
-        argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=complaints, start_new_session=True
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=complaints,
+        cwd=folder,
+        start_new_session=True,
     )
     return child, os.pidfd_open(child.pid)
 

@@ -77,6 +77,12 @@ class Launch(AsyncKernelManager):
     Its own connection to the control channel is left out: libzmq would hold whatever a hostile kernel sends there.
     """
 
+    @property
+    def kernel_process(self) -> KernelProcess | None:
+        """The process, from the moment on at which there is one."""
+        process = self.provisioner.process if isinstance(self.provisioner, RlmProvisioner) else None
+        return process if isinstance(process, KernelProcess) else None
+
     def _connect_control_socket(self) -> None:
         """Connect to nothing: `client.py` does, within bounds."""
 
@@ -125,24 +131,23 @@ class KernelStarter:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         ours.shutdown(socket.SHUT_RD)  # this socket carries descriptors one way; nothing is ever read here
         ours.setblocking(False)
-        process: KernelProcess | None = None
+        manager = self._manager(folders)
         try:
             async with asyncio.timeout(self.policy.start_timeout_ms / 1000):
-                manager = self._manager(folders)
                 fork_server = await self._ready_fork_server() if place is None else None
                 options = LaunchOptions(folders, self.policy, status, theirs, fork_server, place)
                 await manager.start_kernel(rlm_options=options)
-                provisioner = manager.provisioner
-                assert isinstance(provisioner, RlmProvisioner)
-                process = provisioner.process
-                assert isinstance(process, KernelProcess)
+                process = manager.kernel_process
+                assert process is not None
                 theirs.close()
                 walls = container.with_runtime(runtime, await status.wait_ready())
                 client = await self._connect(manager)
         except BaseException as error:
-            if process is not None:
-                process.kill()
-                await asyncio.shield(process.dead)
+            # The manager's own: it sleeps for a while after it has started the process, and may be cut off there.
+            started = manager.kernel_process
+            if started is not None:
+                started.kill()
+                await asyncio.shield(started.dead)
             ours.close()
             theirs.close()
             status.close()
@@ -174,8 +179,11 @@ class KernelStarter:
         try:
             await client.open(dict(manager.get_connection_info()))
             await client.request("kernel_info_request", {}, shell=True)
-        except KernelDied as error:
-            raise KernelStartFailed(error.message) from error
+        except BaseException as error:
+            client.close()
+            if isinstance(error, KernelDied):
+                raise KernelStartFailed(error.message) from error
+            raise
         return client
 
     async def _ready_fork_server(self) -> ForkServer | None:

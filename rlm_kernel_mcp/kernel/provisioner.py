@@ -184,5 +184,9 @@ async def _start_cold(cmd: list[str], env: dict[str, str], cwd: str, options: La
 
 async def _forked(status: StatusSocket) -> KernelProcess:
     status.close_theirs()
-    pid, pidfd = await status.wait_pid()
+    try:
+        pid, pidfd = await status.wait_pid()
+    except BaseException:
+        status.disown()
+        raise
     return KernelProcess(pid, pidfd, status.exit_code)

@@ -9,7 +9,10 @@ Is not: a channel to a running kernel. Above: `provisioner.py`. Below: `process.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
+import signal
 import socket
 from typing import Any, Final
 
@@ -78,6 +81,19 @@ class StatusSocket:
             return EXIT_UNKNOWN  # the fork server is gone too
         finally:
             self.close()
+
+    def disown(self) -> None:
+        """Nobody waits for this kernel any more: kill it if it has said who it is; else it ends when it wants to."""
+        with contextlib.suppress(BlockingIOError, ConnectionError):  # nothing said so far
+            while True:
+                data, descriptors, _, _ = socket.recv_fds(self._ours, DATAGRAM_BYTES, 1)
+                for descriptor in descriptors:
+                    with contextlib.suppress(ProcessLookupError):  # it ended by itself
+                        signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+                    os.close(descriptor)
+                if not data:
+                    break
+        self.close()
 
     def close(self) -> None:
         """Close both ends."""

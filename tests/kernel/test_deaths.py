@@ -9,12 +9,17 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from rlm_kernel_mcp.errors import KernelStartFailed
+from rlm_kernel_mcp.kernel import provisioner
+from rlm_kernel_mcp.kernel.client import KernelClient
 from rlm_kernel_mcp.kernel.fork_server import ForkServer
+from rlm_kernel_mcp.kernel.process import KernelProcess
+from rlm_kernel_mcp.kernel.status import StatusSocket
 from rlm_kernel_mcp.session.registry import Registry
 from tests.parts import ROOT
 from tests.processes import command_lines_below, left_over
@@ -23,24 +28,29 @@ from tests.sessions import WAIT_S, Driven, open_registry
 pytestmark = pytest.mark.anyio
 
 DEATHS = {
-    "exit status 3": ("import os\nos._exit(3)", "ended with exit status 3"),
-    "exit status 0": ("import os\nos._exit(0)", "ended with exit status 0"),
-    "a segmentation fault": ("import ctypes\nctypes.string_at(0)", "ended by SIGSEGV"),
-    "a kill from outside": ("import threading\nthreading.Event().wait()", "ended by SIGKILL"),
+    "exit status 3": ("os._exit(3)", "ended with exit status 3"),
+    "exit status 0": ("os._exit(0)", "ended with exit status 0"),
+    "a segmentation fault": ("ctypes.string_at(0)", "ended by SIGSEGV"),
+    "a kill from outside": ("None", "ended by SIGKILL"),
 }
+"""What a kernel does on SIGUSR1, and how it ends."""
 
 
 @pytest.mark.parametrize(("code", "reason"), DEATHS.values(), ids=DEATHS.keys())
 async def test_a_kernel_that_dies_in_a_step_is_replaced_and_the_step_says_so(
     any_registry: Registry, code: str, reason: str
 ) -> None:
-    """What was printed before is kept, the reason is the true one, the context is back."""
+    """What had come of its output is kept, the reason is the true one, the context is back."""
     session = await Driven.open(any_registry, "the context")
     await session.ok("kept = 1")
-    await session.begin(f"print('begun', flush=True)\n{code}")
-    if "SIGKILL" in reason:
-        await session.until_printed("begun")
-        session.kernel.process.kill()
+    await session.begin(
+        "import ctypes, os, signal, time\n"
+        f"signal.signal(signal.SIGUSR1, lambda *_: {code})\n"
+        "print('begun', flush=True)\n"
+        "while True: time.sleep(0.01)"
+    )
+    await session.until_printed("begun")  # libzmq sends from a thread of its own: what it still has dies with it
+    session.kernel.process.send_signal(signal.SIGKILL if "SIGKILL" in reason else signal.SIGUSR1)
     report = await session.end_of(2)
     assert report.status == "kernel_died"
     assert report.stdout == "begun\n"
@@ -52,6 +62,53 @@ async def test_a_kernel_that_dies_in_a_step_is_replaced_and_the_step_says_so(
     assert again.lost is None, "a loss is told once"
     (restored,) = [event for event in await session.trace("summary") if event.action == "restore"]
     assert reason in restored.summary
+
+
+CUT_OFF = {
+    "before the kernel has said who it is": (ForkServer, "fork"),
+    "as its process is known": (provisioner, "_forked"),
+    "as it is ready": (StatusSocket, "wait_ready"),
+    "as it is connected": (KernelClient, "open"),
+}
+"""After which part of a start nobody wants the kernel any more."""
+
+
+@pytest.mark.parametrize(("owner", "part"), CUT_OFF.values(), ids=CUT_OFF.keys())
+async def test_a_start_that_is_cut_off_leaves_no_kernel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: Any, part: str
+) -> None:
+    """Wherever it is cut off: its end is seen before the start has failed, and its folders are gone."""
+    made: list[KernelProcess] = []
+
+    class Noted(KernelProcess):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            made.append(self)
+
+    async with open_registry(tmp_path, policy={"pool": {"spare_kernels": 0}}) as registry:
+        starter = registry._starter
+        await (await starter.start()).kill()
+        real, reached = getattr(owner, part), asyncio.Event()
+
+        async def told(*arguments: Any) -> Any:
+            try:
+                return await real(*arguments)
+            finally:
+                reached.set()
+
+        monkeypatch.setattr(owner, part, told)
+        monkeypatch.setattr(provisioner, "KernelProcess", Noted)
+        start = asyncio.create_task(starter.start())
+        async with asyncio.timeout(WAIT_S):
+            await reached.wait()
+            start.cancel()
+            await asyncio.wait({start})
+        assert start.cancelled()
+        assert all(process.dead.done() for process in made)
+        assert [path for path in registry._run_dir.path.iterdir() if path.is_dir()] == []
+        forked = starter._fork_server
+        assert forked is not None
+        assert left_over(command_lines_below(forked.pid), WAIT_S) == []
 
 
 async def test_a_kernel_that_died_between_steps_is_replaced_before_the_next(session: Driven) -> None:

@@ -16,15 +16,18 @@ import pytest
 from tests.mcp.line_client import LineClient, data_of
 from tests.processes import command_lines_below, left_over, resident_bytes
 
-pytestmark = [pytest.mark.pressure, pytest.mark.timeout(900)]
-
 FULL: Final = os.environ.get("RLM_PRESSURE") == "full"
+pytestmark = [pytest.mark.pressure, pytest.mark.timeout(3_600 if FULL else 900)]
+
 SESSIONS: Final = 64 if FULL else 12
 PRINTED_MB: Final = 200
 TINY_STEPS: Final = 100_000 if FULL else 2_500
 BOMBS: Final = 50 if FULL else 4
 DOCUMENTS: Final = 100_000
+COMINGS: Final = 200 if FULL else 25
 MB: Final = 1 << 20
+STARTING_DESCRIPTORS: Final = 10
+"""What the server has open for a spare kernel that is just being started; one session's leak would be `COMINGS`."""
 NO_LIMITS: Final = {"max_steps": 1_000_000, "budget_limit": 1_000_000_000, "max_runtime_ms": 86_400_000}
 
 
@@ -194,8 +197,8 @@ def test_sessions_that_come_and_go_leave_nothing_in_the_server(serve: Callable[.
     come_and_go(10)
     descriptors = len(list(Path(f"/proc/{client.process.pid}/fd").iterdir()))
     with flat_memory(client, 12):
-        come_and_go(200 if FULL else 25)
-    assert len(list(Path(f"/proc/{client.process.pid}/fd").iterdir())) <= descriptors + 2
+        come_and_go(COMINGS)
+    assert len(list(Path(f"/proc/{client.process.pid}/fd").iterdir())) <= descriptors + STARTING_DESCRIPTORS
     state = Path(f"{client.folder}.state")
     assert list((state / "locks").iterdir()) == []
     assert list((state / "snapshots").glob("*")) == []

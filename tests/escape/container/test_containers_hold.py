@@ -40,7 +40,14 @@ class BareContainer:
     def run(self, program: str) -> subprocess.CompletedProcess[str]:
         """Run Python code in it, to its end."""
         program = f"scratch = {str(self.folder / 'w')!r}\nsockets = {str(self.folder / 'c')!r}\n{program}"
-        return subprocess.run([*self.argv, "-c", program], capture_output=True, text=True, check=False, timeout=SECONDS)
+        return subprocess.run(
+            [*self.argv, "-c", program],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=SECONDS,
+            cwd=self.folder,  # podman's monitor writes there
+        )
 
     def close(self) -> None:
         subprocess.run([self.runtime.program, "rm", "-f", self.folder.name], capture_output=True, check=False)
