@@ -21,7 +21,7 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from rlm_kernel_mcp.in_kernel.launch import launch, parse_options
+from rlm_kernel_mcp.in_kernel.launch import give_up, launch, parse_options
 from rlm_kernel_mcp.in_kernel.preload import preload
 from rlm_kernel_mcp.in_kernel.walls import namespaces
 
@@ -78,6 +78,7 @@ def _reap(children: dict[int, socket.socket]) -> None:
 
 def _become_kernel(request: dict[str, Any], descriptors: list[int], parent: int) -> NoReturn:
     """In the child: leave everything of the fork server behind, then launch."""
+    status_fd = descriptors[0]
     try:
         die_with_parent(parent)
         os.setsid()
@@ -88,6 +89,7 @@ def _become_kernel(request: dict[str, Any], descriptors: list[int], parent: int)
         status, passed = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, HIGH_FD) for descriptor in descriptors]
         for target, source in ((0, null), (1, null), (2, null), (STATUS_FD, status), (DESCRIPTOR_FD, passed)):
             os.dup2(source, target)
+        status_fd = STATUS_FD
         os.closerange(DESCRIPTOR_FD + 1, 4096)
         os.environ.clear()
         os.environ.update(request["env"])
@@ -95,9 +97,10 @@ def _become_kernel(request: dict[str, Any], descriptors: list[int], parent: int)
         random.seed()
         sys.argv = ["rlm-kernel"]
         options = parse_options([*request["argv"], "--status-fd", str(STATUS_FD)])
-        launch(options, json.loads(options.policy_file.read_text(encoding="utf-8")))
-    finally:
-        os._exit(1)
+        policy = json.loads(options.policy_file.read_text(encoding="utf-8"))
+    except BaseException as error:  # noqa: BLE001  (as in `launch`)
+        give_up(status_fd, error)
+    launch(options, policy)
 
 
 def main() -> NoReturn:

@@ -19,12 +19,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from rlm_kernel_mcp.in_kernel.walls import container
 from rlm_kernel_mcp.in_kernel.walls.plan import WallFailed, WallStatus, plan_from_policy
 from rlm_kernel_mcp.in_kernel.walls.raising import enter_namespaces, raise_lock_a, raise_lock_b
 from rlm_kernel_mcp.wire import DESCRIPTOR_SOCKET_ENV
+
+REASON_CHARS: Final = 1_000
+TRACEBACK_CHARS: Final = 4_000
+"""Of what the host is told of a start that failed: both fit one datagram, however they are escaped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +63,29 @@ def launch(options: Options, policy: dict[str, Any]) -> NoReturn:
     """Raise the walls, start the kernel and serve until the process ends. The caller has preloaded."""
     try:
         app = _prepare(options, policy)
-    except WallFailed as error:
-        _tell(
-            options.status_fd, {"status": "failed", "wall": error.wall, "reason": error.reason, "remedy": error.remedy}
-        )
-        os._exit(3)
     except BaseException as error:  # noqa: BLE001  (the host must hear of whatever kept this kernel from starting)
-        traceback.print_exc()
-        _tell(options.status_fd, {"status": "failed", "reason": f"{type(error).__name__}: {error}"[:2000]})
-        os._exit(1)
+        give_up(options.status_fd, error)
     app.start()
     os._exit(0)
+
+
+def give_up(status_fd: int, error: BaseException) -> NoReturn:
+    """Say what keeps this kernel from starting, to the host and on the descriptor of standard error, and end.
+
+    `sys.stderr` may be ipykernel's by now, which nobody hears any more.
+    """
+    words = "".join(traceback.format_exception(error))[-TRACEBACK_CHARS:]
+    failed: dict[str, Any] = {"status": "failed", "reason": f"{type(error).__name__}: {error}", "traceback": words}
+    if isinstance(error, WallFailed):
+        failed |= {"wall": error.wall, "reason": error.reason, "remedy": error.remedy}
+    elif isinstance(error, OSError) and error.strerror:
+        failed["reason"] = f"{type(error).__name__}: {error.strerror}"
+    failed["reason"] = failed["reason"][:REASON_CHARS]
+    with contextlib.suppress(OSError):  # closed, or a pipe that nobody reads
+        os.write(2, words.encode("utf-8", "backslashreplace"))
+    with contextlib.suppress(OSError):  # the host is gone
+        _tell(status_fd, failed)
+    os._exit(3 if isinstance(error, WallFailed) else 1)
 
 
 def _prepare(options: Options, policy: dict[str, Any]) -> Any:
@@ -167,16 +183,19 @@ def _install_signals() -> None:
 def main(argv: Sequence[str]) -> NoReturn:
     """Cold start: read the policy, import everything, launch."""
     options = parse_options(argv)
-    if options.container:
-        status_fd, descriptors = _take_ends(options.container)
-        options = replace(options, status_fd=status_fd)
-        os.environ[DESCRIPTOR_SOCKET_ENV] = str(descriptors)
-    policy = json.loads(options.policy_file.read_text(encoding="utf-8"))
-    keep = {0, 1, 2, options.status_fd, int(os.environ.get(DESCRIPTOR_SOCKET_ENV, "-1"))}
-    close_others(keep)
-    from rlm_kernel_mcp.in_kernel.preload import preload
+    try:
+        if options.container:
+            status_fd, descriptors = _take_ends(options.container)
+            options = replace(options, status_fd=status_fd)
+            os.environ[DESCRIPTOR_SOCKET_ENV] = str(descriptors)
+        policy = json.loads(options.policy_file.read_text(encoding="utf-8"))
+        keep = {0, 1, 2, options.status_fd, int(os.environ.get(DESCRIPTOR_SOCKET_ENV, "-1"))}
+        close_others(keep)
+        from rlm_kernel_mcp.in_kernel.preload import preload
 
-    preload(policy)
+        preload(policy)
+    except BaseException as error:  # noqa: BLE001  (as in `launch`)
+        give_up(options.status_fd, error)
     sys.argv = ["rlm-kernel"]
     launch(options, policy)
 

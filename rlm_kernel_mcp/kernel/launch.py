@@ -26,7 +26,7 @@ from rlm_kernel_mcp.kernel.container import ContainerRuntime
 from rlm_kernel_mcp.kernel.container_launch import Containers, KernelContainer
 from rlm_kernel_mcp.kernel.fork_server import ForkServer, default_python
 from rlm_kernel_mcp.kernel.kernelspec import POLICY_FILE, kernelspec_dir, locked_kernelspec
-from rlm_kernel_mcp.kernel.process import EXIT_UNKNOWN, KernelProcess
+from rlm_kernel_mcp.kernel.process import KernelProcess, ended_how
 from rlm_kernel_mcp.kernel.provisioner import LaunchOptions, RlmProvisioner
 from rlm_kernel_mcp.kernel.rundir import KernelDir, RunDir
 from rlm_kernel_mcp.kernel.status import StatusSocket
@@ -156,8 +156,10 @@ class KernelStarter:
                 raise KernelStartFailed(
                     f"The kernel was not ready within {self.policy.start_timeout_ms:,} ms."
                 ) from error
+            if isinstance(error, OSError):
+                raise KernelStartFailed(f"The kernel's process cannot be made: {error.strerror}.") from error
             raise
-        process.dead.add_done_callback(lambda code: client.close(_death(code.result())))
+        process.dead.add_done_callback(lambda code: client.close(f"its process {ended_how(code.result())}"))
         # What is not read any more must not run on unseen.
         client.on_broken = lambda reason: process.kill()
         return Kernel(process, client, folders, walls, ours, process.resident_bytes())
@@ -210,14 +212,3 @@ class KernelStarter:
             self._fork_server = None
         if self._containers is not None:
             self._containers.close()
-
-
-def _death(code: int) -> str:
-    """How the kernel ended, in words."""
-    if code == EXIT_UNKNOWN:
-        return "its process ended, nobody could say how"
-    if code < 0 and -code in set(signal.Signals):
-        return f"its process was ended by {signal.Signals(-code).name}"
-    if code > 128 and code - 128 in set(signal.Signals):
-        return f"its process was ended by {signal.Signals(code - 128).name}"
-    return f"its process ended with exit status {code}"

@@ -103,3 +103,14 @@ class KernelProcess:
             return 0
         finally:
             os.close(statm)
+
+
+def ended_how(code: int) -> str:
+    """How a process ended, in words that go on after its name."""
+    if code == EXIT_UNKNOWN:
+        return "ended, nobody could say how"
+    if code < 0 and -code in set(signal.Signals):
+        return f"was ended by {signal.Signals(-code).name}"
+    if code > 128 and code - 128 in set(signal.Signals):
+        return f"was ended by {signal.Signals(code - 128).name}"
+    return f"ended with exit status {code}"

@@ -13,23 +13,27 @@ import atexit
 import os
 import socket
 import subprocess
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.launcher import launch_kernel
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 
+from rlm_kernel_mcp.errors import KernelStartFailed
 from rlm_kernel_mcp.kernel.container_launch import KernelContainer
 from rlm_kernel_mcp.kernel.fork_server import ENVIRONMENT, ForkServer
-from rlm_kernel_mcp.kernel.process import KernelProcess, readable
+from rlm_kernel_mcp.kernel.process import KernelProcess, ended_how, readable
 from rlm_kernel_mcp.kernel.rundir import KernelDir, RunDir
-from rlm_kernel_mcp.kernel.status import StatusSocket
+from rlm_kernel_mcp.kernel.status import WITHOUT_A_WORD, StatusSocket, without_folders
 from rlm_kernel_mcp.policy import Policy, load_policy
 from rlm_kernel_mcp.wire import DESCRIPTOR_SOCKET_ENV
 
 REAP_S: Final = 2.0
+START_ERRORS: Final = "start-errors"
+LAST_BYTES: Final = 4_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,24 +151,27 @@ async def _start_cold(cmd: list[str], env: dict[str, str], cwd: str, options: La
     passed = [status.theirs.fileno()]
     if options is not None:
         passed.append(options.descriptors.fileno())
-    child = launch_kernel(
-        [*cmd, "--status-fd", str(passed[0])],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL if options is not None else None,
-        env=env,
-        cwd=cwd,
-        pass_fds=passed,
-    )
+    with _start_errors(options) as errors:
+        child = launch_kernel(
+            [*cmd, "--status-fd", str(passed[0])],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=None if errors is None else errors.fileno(),
+            env=env,
+            cwd=cwd,
+            pass_fds=passed,
+        )
     status.close_theirs()
     try:
         pid, pidfd = await status.wait_pid()
         if options is None:
             await status.wait_ready()
-    except BaseException:
+    except BaseException as error:
         child.kill()
-        child.wait()
+        code = child.wait()
         status.close()
+        if isinstance(error, KernelStartFailed) and error.message == WITHOUT_A_WORD:
+            raise _without_a_word(code, options) from error
         raise
 
     async def reap() -> int:
@@ -180,6 +187,22 @@ async def _start_cold(cmd: list[str], env: dict[str, str], cwd: str, options: La
         return child.wait()
 
     return KernelProcess(pid, pidfd, reap)
+
+
+def _start_errors(options: LaunchOptions | None) -> AbstractContextManager[IO[bytes] | None]:
+    """Where the standard error of a process goes until it is a kernel: a file of ours, or the other client's own."""
+    return nullcontext() if options is None else (options.kernel_dir.path / START_ERRORS).open("wb")
+
+
+def _without_a_word(code: int, options: LaunchOptions | None) -> KernelStartFailed:
+    """What is to be said of a process that never came to be a kernel: how it ended, and its last line."""
+    how = f"The kernel's process {ended_how(code)} before it was ready"
+    last = ""
+    if options is not None:
+        with (options.kernel_dir.path / START_ERRORS).open("rb") as errors:
+            errors.seek(max(0, errors.seek(0, os.SEEK_END) - LAST_BYTES))
+            last = without_folders(errors.read(LAST_BYTES).decode("utf-8", "replace").strip().rpartition("\n")[2])
+    return KernelStartFailed(f"{how}: {last}." if last else f"{how}.")
 
 
 async def _forked(status: StatusSocket) -> KernelProcess:

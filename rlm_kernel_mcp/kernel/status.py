@@ -11,16 +11,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
+import re
 import signal
 import socket
 from typing import Any, Final
 
 from rlm_kernel_mcp.errors import KernelStartFailed, SandboxUnavailable
-from rlm_kernel_mcp.kernel.process import EXIT_UNKNOWN, readable
+from rlm_kernel_mcp.kernel.process import EXIT_UNKNOWN, ended_how, readable
 
 DATAGRAM_BYTES: Final = 64 * 1024
 EXIT_WAIT_S: Final = 1.0
+REASON_CHARS: Final = 1_000
+TRACEBACK_CHARS: Final = 4_000
+WITHOUT_A_WORD: Final = "The kernel's process ended before it was ready."
+_FOLDERS: Final = re.compile(r"(?<![\w.~])(?:/[\w.+@~-]+)+/(?=[\w.+@~-])")
+"""Folders before a name: whoever reads an error is told no path of this machine; the log has them."""
+log = logging.getLogger(__name__)
 
 
 class StatusSocket:
@@ -43,7 +51,7 @@ class StatusSocket:
         await readable(self._ours.fileno())
         data, descriptors, _, _ = socket.recv_fds(self._ours, DATAGRAM_BYTES, 1)
         if not data:
-            raise KernelStartFailed("The kernel's process ended before it was ready.")
+            raise KernelStartFailed(WITHOUT_A_WORD)
         message = json.loads(data)
         return message, descriptors[0] if descriptors else None
 
@@ -54,6 +62,8 @@ class StatusSocket:
             _raise_failure(message)
             if "pid" in message and descriptor is not None:
                 return int(message["pid"]), descriptor
+            if "exit" in message:
+                raise _ended(message["exit"])
 
     async def wait_ready(self) -> list[dict[str, Any]]:
         """The rows of the walls, once the kernel is ready.
@@ -68,6 +78,8 @@ class StatusSocket:
             if message.get("status") == "ready":
                 walls: list[dict[str, Any]] = message["walls"]
                 return walls
+            if "exit" in message:
+                raise _ended(message["exit"])
 
     async def exit_code(self) -> int:
         """What the fork server says of the exit; waits a moment for it, since the death itself is seen first."""
@@ -101,10 +113,28 @@ class StatusSocket:
         self.theirs.close()
 
 
+def _ended(code: int) -> KernelStartFailed:
+    return KernelStartFailed(f"The kernel's process {ended_how(code)} before it was ready.")
+
+
 def _raise_failure(message: dict[str, Any]) -> None:
     if message.get("status") != "failed":
         return
-    reason, remedy = str(message.get("reason", "")).rstrip("."), message.get("remedy")
+    if message.get("traceback"):
+        lines = str(message["traceback"])[:TRACEBACK_CHARS].splitlines()
+        log.error("a kernel could not start:\n%s", "\n".join(map(printable, lines)))
+    reason = without_folders(str(message.get("reason", ""))).rstrip(".")
+    remedy = message.get("remedy")
     if message.get("wall"):
         raise SandboxUnavailable(f"The wall {message['wall']!r} cannot be raised: {reason}.", remedy or None)
     raise KernelStartFailed(f"The kernel could not start: {reason}.", remedy or None)
+
+
+def without_folders(text: str) -> str:
+    """The beginning of a text, printable and without the folders of the files that it names."""
+    return printable(_FOLDERS.sub("", text[:REASON_CHARS]))[:REASON_CHARS]
+
+
+def printable(text: str) -> str:
+    """A text of a kernel that can do nothing to whoever reads it."""
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
