@@ -52,6 +52,9 @@ BROAD_EDGES: Final = {
 """Where an `except Exception` may end an exception: the tool edge, the session's reaper, and in the kernel where a
 value's own code runs: its pickling, its text."""
 
+LAST_WORDS: Final = {"in_kernel/launch.py", "in_kernel/fork_server.py"}
+"""Where a kernel that cannot start says why, whatever it was, and ends."""
+
 PICKLES: Final = {"pickle", "cPickle", "_pickle", "cloudpickle", "marshal", "shelve", "dill", "jsonpickle"}
 """What makes objects of bytes, and so runs what the bytes say. The host has nothing to read in this way."""
 
@@ -153,7 +156,7 @@ def test_exceptions_end_only_at_the_named_edges() -> None:
         for node in ast.walk(tree):
             if isinstance(node, ast.ExceptHandler) and is_broad(node) and name not in BROAD_EDGES:
                 raises = any(isinstance(inner, ast.Raise) for inner in ast.walk(node))
-                if not raises and not name.startswith("in_kernel/launch.py"):  # a kernel's last act is to say why
+                if not raises and name not in LAST_WORDS:
                     swallowed.append(f"{name}:{node.lineno}")
     assert swallowed == []
 
