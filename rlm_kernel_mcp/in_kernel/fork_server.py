@@ -24,6 +24,7 @@ from typing import Any, NoReturn
 from rlm_kernel_mcp.in_kernel.launch import give_up, launch, parse_options
 from rlm_kernel_mcp.in_kernel.preload import preload
 from rlm_kernel_mcp.in_kernel.walls import namespaces
+from rlm_kernel_mcp.in_kernel.walls.outside import outside_places
 
 PR_SET_PDEATHSIG = 1
 REQUEST_BYTES = 64 * 1024
@@ -110,7 +111,9 @@ def main() -> NoReturn:
     parser.add_argument("--parent", type=int, required=True)
     found = parser.parse_args()
     die_with_parent(found.parent)
-    preload(json.loads(found.policy.read_text(encoding="utf-8")))
+    policy = json.loads(found.policy.read_text(encoding="utf-8"))
+    preload(policy)
+    outside_places(policy["imports"]["mode"] == "any")  # looked for once here, as is the next
     namespaces.refusal()  # tried once here: every fork remembers that they are given
     gc.collect()
     gc.freeze()  # shared pages stay shared: the collector does not touch them

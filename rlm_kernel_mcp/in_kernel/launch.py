@@ -22,6 +22,7 @@ from types import FrameType
 from typing import Any, Final, NoReturn
 
 from rlm_kernel_mcp.in_kernel.walls import container
+from rlm_kernel_mcp.in_kernel.walls.outside import outside_places
 from rlm_kernel_mcp.in_kernel.walls.plan import WallFailed, WallStatus, plan_from_policy
 from rlm_kernel_mcp.in_kernel.walls.raising import enter_namespaces, raise_lock_a, raise_lock_b
 from rlm_kernel_mcp.wire import DESCRIPTOR_SOCKET_ENV
@@ -79,7 +80,8 @@ def give_up(status_fd: int, error: BaseException) -> NoReturn:
     if isinstance(error, WallFailed):
         failed |= {"wall": error.wall, "reason": error.reason, "remedy": error.remedy}
     elif isinstance(error, OSError) and error.strerror:
-        failed["reason"] = f"{type(error).__name__}: {error.strerror}"
+        named = f": {Path(os.fsdecode(error.filename)).name}" if isinstance(error.filename, str | bytes) else ""
+        failed["reason"] = f"{type(error).__name__}: {error.strerror}{named}"
     failed["reason"] = failed["reason"][:REASON_CHARS]
     with contextlib.suppress(OSError):  # closed, or a pipe that nobody reads
         os.write(2, words.encode("utf-8", "backslashreplace"))
@@ -95,6 +97,7 @@ def _prepare(options: Options, policy: dict[str, Any]) -> Any:
         scratch=str(options.scratch),
         socket_dir=str(options.connection_file.parent),
         connection_file=str(options.connection_file),
+        read_only=outside_places(policy["imports"]["mode"] == "any"),
     )
     rows: list[WallStatus] = []
     if options.container:

@@ -152,11 +152,17 @@ def installation_paths() -> tuple[str, ...]:
     """What a kernel reads of the machine: Python's libraries, this package, shared libraries, time zones.
 
     Not the whole prefixes (a prefix may be `/usr` or a home folder), and of `sys.path` only folders of installed
-    packages: an editable install of another project stays out of view.
+    packages: an editable install of another project stays out of view, unless it is imported (`outside.py`).
     """
     paths = [*SYSTEM_PATHS, str(Path(__file__).resolve().parents[2])]
     for prefix in (sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix):
         paths += [f"{prefix}/lib", f"{prefix}/lib64", f"{prefix}/pyvenv.cfg"]
-    paths += [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
-    paths += site.getsitepackages()
+    paths += [sysconfig.get_path(name) for name in ("stdlib", "platstdlib")]
+    paths += package_folders()
+    return tuple(dict.fromkeys(path for path in paths if os.access(path, os.R_OK)))
+
+
+def package_folders() -> tuple[str, ...]:
+    """The folders of installed packages that can be read."""
+    paths = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *site.getsitepackages()]
     return tuple(dict.fromkeys(path for path in paths if os.access(path, os.R_OK)))

@@ -1,0 +1,61 @@
+"""Where packages really lie that are installed by links, path files or as editable ones. A wall.
+
+Is: the places beyond Python's own folders that a kernel must see, since something imported from there reads its files
+later. Is not: a way to them for what nobody imported: other code beside an editable package stays out of view.
+Above: `launch.py`, `fork_server.py`. Below: `plan.py`. Needs every module imported that is to be.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+from rlm_kernel_mcp.in_kernel.walls.plan import installation_paths, package_folders
+
+
+@cache
+def outside_places(every_package: bool) -> tuple[str, ...]:
+    """The folders of packages, and the files of single modules, that lie outside of `installation_paths`.
+
+    `every_package`: also what is linked into the folders of installed packages and was not imported yet.
+    """
+    inside = tuple(os.path.realpath(path) + os.sep for path in installation_paths())
+    places: dict[str, None] = {}
+    for path in dict.fromkeys([*_imported(), *(_linked() if every_package else ())]):
+        for place in (path, os.path.realpath(path)):
+            if not (os.path.realpath(place) + os.sep).startswith(inside) and os.access(place, os.R_OK):
+                places.setdefault(place)
+    return tuple(places)
+
+
+def _imported() -> Iterator[str]:
+    """Of each module that is imported, its package's folder or its file."""
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if isinstance(file, str) and Path(file).is_absolute():
+            yield from _places(file, in_package="." in name or hasattr(module, "__path__"))
+
+
+def _linked() -> Iterator[str]:
+    """Of each entry of the folders of installed packages, where it really lies."""
+    for folder in package_folders():
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir():
+                    yield entry.path
+                    yield from _places(f"{entry.path}/__init__.py", in_package=True)
+                else:
+                    yield entry.path
+
+
+def _places(file: str, *, in_package: bool) -> Iterator[str]:
+    """The folder of a package's file as it is written, and where a link from it leads to; or a lone module's file."""
+    if not in_package:
+        yield file
+        return
+    yield os.path.dirname(file)  # noqa: PTH120 (strings, as `sys.modules` has them: there are a thousand)
+    if os.path.islink(file):  # noqa: PTH114
+        yield os.path.dirname(os.path.realpath(file))  # noqa: PTH120
