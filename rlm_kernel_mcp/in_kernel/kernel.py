@@ -58,8 +58,12 @@ class RlmKernel(ControlRequests, IPythonKernel):
         self.shell.interrupts = self.interrupts
 
     def pre_handler_hook(self) -> None:
-        """Before each shell request: what it runs can be interrupted."""
-        self.interrupts.arm()
+        """Before each shell request: what it runs can be interrupted. A step says itself from when on.
+
+        An interrupt before that would cost the step its reply and its snapshot.
+        """
+        if self.get_parent()["header"]["msg_type"] != "execute_request":
+            self.interrupts.arm()
 
     def post_handler_hook(self) -> None:
         """After each shell request."""

@@ -62,6 +62,10 @@ class Execution:
         """End the wait: `complete`, `half` (idle or reply came alone), or why the kernel is gone."""
         if self._grace is not None:
             self._grace.cancel()
+        if self.kept is not None and not self.kept.done() and how == "half" and not self.reply.replied:
+            # It follows a reply. Whoever waited on would take the kernel for one that does not come to it.
+            self.kept.set_exception(KernelDied("The kernel came to rest without a reply, and keeps nothing."))
+            self.kept.exception()  # looked at, also where nobody waits
         if not self.done.done():
             self.done.set_result(how)
 

@@ -168,6 +168,25 @@ async def test_rlm_interrupt_ends_the_running_step(shared: Driven) -> None:
     assert "No step was running" in idle.note
 
 
+INTERRUPT_ITSELF = """
+import signal
+handlers = get_ipython().kernel.shell_handlers
+begin = handlers['execute_request']
+async def interrupted(*arguments):
+    signal.raise_signal(signal.SIGINT)
+    await begin(*arguments)
+handlers['execute_request'] = interrupted
+"""
+
+
+async def test_an_interrupt_that_comes_before_a_step_s_code_takes_nothing_from_it(any_session: Driven) -> None:
+    """Neither its reply nor its snapshot, without which the next step would not begin for a while."""
+    await any_session.ok(INTERRUPT_ITSELF)
+    for number in range(3):
+        report = await any_session.ok(f"x = {number}\nx")
+        assert (report.result, report.lost) == (str(number), None)
+
+
 async def test_an_interrupt_that_comes_as_a_step_ends_harms_neither_it_nor_the_next(shared: Driven) -> None:
     """At whatever line it lands: each step gets its reply, and none is hit by an interrupt meant for another."""
     for turn in range(50):

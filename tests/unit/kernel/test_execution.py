@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from rlm_kernel_mcp.errors import KernelDied
 from rlm_kernel_mcp.kernel import client
 from rlm_kernel_mcp.kernel.client import Execution
 from rlm_kernel_mcp.kernel.messages import Message
@@ -45,6 +46,17 @@ async def test_one_half_alone_counts_after_a_grace(
     assert not execution.done.done()
     async with asyncio.timeout(WAIT_S):
         assert await execution.done == "half"
+
+
+async def test_a_lost_reply_takes_the_snapshot_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would have followed: whoever waits for it is told that it does not come."""
+    monkeypatch.setattr(client, "REPLY_GRACE_S", 0.02)
+    execution = Execution("m")
+    execution.kept = asyncio.get_running_loop().create_future()
+    execution.feed(message(*IDLE))
+    async with asyncio.timeout(WAIT_S):
+        with pytest.raises(KernelDied, match="without a reply"):
+            await execution.kept
 
 
 async def test_what_is_still_printed_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
