@@ -125,12 +125,14 @@ class KernelStarter:
         return kernel
 
     async def _start(self, runtime: ContainerRuntime | None) -> Kernel:
-        folders = self._run_dir.kernel_dir()
+        status, ours, theirs = _sockets()
+        try:
+            folders = self._run_dir.kernel_dir()
+        except KernelStartFailed:
+            for end in (status, ours, theirs):
+                end.close()
+            raise
         place = KernelContainer(runtime, self._run_dir.path, folders, self.policy.limits) if runtime else None
-        status = StatusSocket()
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        ours.shutdown(socket.SHUT_RD)  # this socket carries descriptors one way; nothing is ever read here
-        ours.setblocking(False)
         manager = self._manager(folders)
         try:
             async with asyncio.timeout(self.policy.start_timeout_ms / 1000):
@@ -153,11 +155,10 @@ class KernelStarter:
             status.close()
             folders.remove()
             if isinstance(error, TimeoutError):
-                raise KernelStartFailed(
-                    f"The kernel was not ready within {self.policy.start_timeout_ms:,} ms."
-                ) from error
+                limit_ms = self.policy.start_timeout_ms
+                raise KernelStartFailed(f"The kernel was not ready within {limit_ms:,} ms.") from error
             if isinstance(error, OSError):
-                raise KernelStartFailed(f"The kernel's process cannot be made: {error.strerror}.") from error
+                raise KernelStartFailed(f"The kernel cannot be made: {error.strerror}.") from error
             raise
         process.dead.add_done_callback(lambda code: client.close(f"its process {ended_how(code.result())}"))
         # What is not read any more must not run on unseen.
@@ -212,3 +213,19 @@ class KernelStarter:
             self._fork_server = None
         if self._containers is not None:
             self._containers.close()
+
+
+def _sockets() -> tuple[StatusSocket, socket.socket, socket.socket]:
+    """A status socket, and the two ends, the host's first, of the one on which a kernel takes descriptors."""
+    try:
+        status = StatusSocket()
+        try:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        except OSError:
+            status.close()
+            raise
+    except OSError as error:
+        raise KernelStartFailed(f"The kernel's sockets cannot be made: {error.strerror}.") from error
+    ours.shutdown(socket.SHUT_RD)  # this socket carries descriptors one way; nothing is ever read here
+    ours.setblocking(False)
+    return status, ours, theirs

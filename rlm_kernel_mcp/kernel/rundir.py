@@ -7,6 +7,7 @@ The path is short since an ipc socket's path may have 107 bytes at most.
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import shutil
@@ -77,28 +78,41 @@ class RunDir:
             _check_own(base)
             sweep(base)
             path = Path(tempfile.mkdtemp(prefix="", dir=base))
-            lock = os.open(path / NEW_LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Only now another server's sweep sees a run folder: one with an owner.
-            (path / NEW_LOCK_NAME).rename(path / LOCK_NAME)
+            try:
+                return cls(path, _owned(path))
+            except BaseException:
+                shutil.rmtree(path, ignore_errors=True)
+                raise
         except OSError as error:
-            raise KernelStartFailed(f"The run folder cannot be made: {error.strerror}.") from error
-        if len(os.fsencode(path)) > SOCKET_PATH_BYTES_MAX - 16:
-            raise KernelStartFailed(
-                f"The run folder's path has {len(os.fsencode(path))} bytes; a socket below it would pass 107.",
-                "Set XDG_RUNTIME_DIR or TMPDIR to a shorter path.",
-            )
-        return cls(path, lock)
+            raise _unusable("The run folder cannot be made", error) from error
+
+    @classmethod
+    async def create_in_thread(cls) -> RunDir:
+        """As `create`, which may have much to sweep; removed again where the wait for it is cut off."""
+
+        def discard(made: asyncio.Future[RunDir]) -> None:
+            if not made.cancelled() and made.exception() is None:
+                made.result().remove()
+
+        making = asyncio.ensure_future(asyncio.to_thread(cls.create))
+        try:
+            return await asyncio.shield(making)
+        except asyncio.CancelledError:
+            making.add_done_callback(discard)
+            raise
 
     def kernel_dir(self) -> KernelDir:
         """Make the folders of one more kernel."""
         try:
-            path = Path(tempfile.mkdtemp(prefix="", dir=self.path))
-            made = KernelDir(path)
-            made.sockets.mkdir(mode=0o700)
-            made.scratch.mkdir(mode=0o700)
+            made = KernelDir(Path(tempfile.mkdtemp(prefix="", dir=self.path)))
+            try:
+                made.sockets.mkdir(mode=0o700)
+                made.scratch.mkdir(mode=0o700)
+            except BaseException:
+                made.remove()
+                raise
         except OSError as error:
-            raise KernelStartFailed(f"The kernel's folder cannot be made: {error.strerror}.") from error
+            raise _unusable("The kernel's folder cannot be made", error) from error
         return made
 
     def remove(self) -> None:
@@ -127,6 +141,37 @@ def sweep(base: Path) -> list[Path]:
         finally:
             os.close(descriptor)
     return swept
+
+
+def _owned(path: Path) -> int:
+    """The lock of a run folder that was made just now.
+
+    Raises:
+        OSError: it cannot be had. KernelStartFailed: the folder's path is too long.
+    """
+    length = len(os.fsencode(path))
+    if length > SOCKET_PATH_BYTES_MAX - 16:
+        raise KernelStartFailed(
+            f"The run folder's path has {length} bytes; the limit is {SOCKET_PATH_BYTES_MAX - 16}, since a socket's "
+            "path may have 107.",
+            "Set XDG_RUNTIME_DIR or TMPDIR to a shorter path.",
+        )
+    lock = os.open(path / NEW_LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Only now another server's sweep sees a run folder: one with an owner.
+        (path / NEW_LOCK_NAME).rename(path / LOCK_NAME)
+    except BaseException:
+        os.close(lock)
+        raise
+    return lock
+
+
+def _unusable(what: str, error: OSError) -> KernelStartFailed:
+    return KernelStartFailed(
+        f"{what}: {error.strerror}.",
+        "Tell the user to free room in, or make writable, the folder of XDG_RUNTIME_DIR, or without it of TMPDIR.",
+    )
 
 
 def _base() -> Path:

@@ -13,10 +13,11 @@ import logging
 import os
 import secrets
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Final
 
-from rlm_kernel_mcp.errors import InvalidInput, RlmError, SessionBusy, SessionNotFound
+from rlm_kernel_mcp.errors import InvalidInput, SessionBusy, SessionNotFound
 from rlm_kernel_mcp.kernel.launch import KernelStarter
 from rlm_kernel_mcp.kernel.pool import KernelPool
 from rlm_kernel_mcp.kernel.rundir import RunDir
@@ -61,16 +62,16 @@ class Registry:
         Raises:
             KernelStartFailed.
         """
-        run_dir = await asyncio.to_thread(RunDir.create)
-        try:
+        with ExitStack() as undo:  # whatever fails, or cuts this off: the folder and the file are given back
+            run_dir = await RunDir.create_in_thread()
+            undo.callback(run_dir.remove)
             starter = KernelStarter(settings, run_dir)
-        except RlmError:
-            run_dir.remove()
-            raise
-        store = Store.open(settings.state_dir)
-        if store.problem:
-            log.warning("%s", store.problem)
-        registry = cls(settings, run_dir, starter, store)
+            store = Store.open(settings.state_dir)
+            undo.callback(store.close)
+            if store.problem:
+                log.warning("%s", store.problem)
+            registry = cls(settings, run_dir, starter, store)
+            undo.pop_all()
         registry._pool.warm()
         registry._tasks = [
             asyncio.create_task(registry._watch_idle(), name="idle watch"),
@@ -94,11 +95,16 @@ class Registry:
         except BaseException:
             self._places.release(session_id)
             raise
-        session = self._new_session(session_id, source, prepared, limits)
-        await self._places.take(session_id, session)
-        if context_text is not None:
-            # A large one takes a while; only then is there something that another server could open.
-            await asyncio.to_thread(self.store.put_context, session_id, context_text.encode("utf-8", "surrogatepass"))
+        try:
+            session = self._new_session(session_id, source, prepared, limits)
+            await self._places.take(session_id, session)
+            if context_text is not None:
+                # A large one takes a while; only then is there something that another server could open.
+                data = context_text.encode("utf-8", "surrogatepass")
+                await asyncio.to_thread(self.store.put_context, session_id, data)
+        except BaseException:  # it failed, or the call was cut off: nobody will ever ask for this session
+            await self._undo(session_id, prepared)
+            raise
         return shapes.Opened(
             session_id=session.session_id,
             config=limits,
@@ -135,6 +141,16 @@ class Registry:
         self._sessions[session_id] = session
         journal.opened(context, prepared.walls, prepared.duration_ms, session.account)
         return session
+
+    async def _undo(self, session_id: str, prepared: Prepared) -> None:
+        """Leave nothing of a session that could not be made."""
+        self._sessions.pop(session_id, None)
+        self._places.release(session_id)
+        lock = self._locks.pop(session_id, None)
+        if lock is not None:
+            lock.release()
+        await prepared.kernel.kill("its session could not be made")
+        self.store.update_session(session_id, status="dead")
 
     async def run_repl(
         self, session_id: str, code: str, *, timeout_ms: int | None, wait_ms: int, max_output_chars: int

@@ -1,0 +1,213 @@
+"""What fails on the way to a session is given back at once: run folder, sockets, lock, kernel, place."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import psutil
+import pytest
+
+from rlm_kernel_mcp.errors import InvalidInput, KernelStartFailed
+from rlm_kernel_mcp.kernel.rundir import RunDir
+from rlm_kernel_mcp.session.registry import Registry
+from rlm_kernel_mcp.session.store import Store
+from rlm_kernel_mcp.settings import load_settings
+from tests.parts import ROOT, skip_for_lack_of
+from tests.processes import left_over
+from tests.sessions import WAIT_S, Driven, open_registry
+from tests.specs import write_spec
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where run folders lie in this test."""
+    folder = tmp_path / "r"
+    folder.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
+    return folder / "rlm"
+
+
+def descriptors() -> set[str]:
+    """What this process has open, by what it is."""
+    found = set()
+    for entry in list(Path("/proc/self/fd").iterdir()):
+        try:
+            found.add(f"{entry.name} {entry.readlink()}")
+        except FileNotFoundError:
+            continue  # the listing's own
+    return found
+
+
+@contextmanager
+def nothing_stays(runtime: Path) -> Iterator[None]:
+    """No run folder, no descriptor and no process more than before."""
+    before, processes = descriptors(), set(psutil.Process().children(recursive=True))
+    yield
+    assert list(runtime.iterdir()) == []
+    assert descriptors() - before == set()
+    assert left_over(set(psutil.Process().children(recursive=True)) - processes, 20) == []
+
+
+async def test_a_kernelspec_without_a_policy_leaves_no_run_folder(tmp_path: Path, runtime: Path) -> None:
+    """The folder is made before the kernelspec is read."""
+    with nothing_stays(runtime), pytest.raises(InvalidInput, match="no kernelspec"):
+        await Registry.open(load_settings({"RLM_STATE_DIR": str(tmp_path), "RLM_KERNEL": "no-such"}))
+
+
+async def test_a_defect_behind_the_store_closes_it_too(
+    tmp_path: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever it is."""
+    monkeypatch.setattr("rlm_kernel_mcp.session.registry.Places", lambda limit: 1 / 0)
+    with nothing_stays(runtime), pytest.raises(ZeroDivisionError):
+        await Registry.open(load_settings({"RLM_STATE_DIR": str(tmp_path / "state")}))
+
+
+async def test_a_start_that_is_cut_off_leaves_no_run_folder(
+    tmp_path: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread that makes it goes on, and finds that nobody waits."""
+    made = asyncio.Event()
+    loop, create, settings = asyncio.get_running_loop(), RunDir.create, load_settings({"RLM_STATE_DIR": str(tmp_path)})
+
+    def slowly() -> RunDir:
+        run_dir = create()
+        loop.call_soon_threadsafe(made.set)
+        loop.call_soon_threadsafe(opening.cancel)
+        return run_dir
+
+    monkeypatch.setattr(RunDir, "create", slowly)
+    opening = asyncio.create_task(Registry.open(settings))
+    async with asyncio.timeout(WAIT_S):
+        await made.wait()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+        while list(runtime.iterdir()):  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("what", ["sys.exit(5)", "import time; time.sleep(3_600)"], ids=["dies", "hangs"])
+async def test_a_kernel_that_never_is_ready_leaves_nothing(
+    tmp_path: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Neither its folder nor its place: the next one can be tried."""
+    write_spec(tmp_path, "bad", {"pool": {"spare_kernels": 0}, "start_timeout_ms": 1_000})
+    spec = tmp_path / "kernels" / "bad" / "kernel.json"
+    kernel = json.loads(spec.read_text(encoding="utf-8"))
+    kernel["argv"] = [sys.executable, "-c", f"import sys; {what}", *kernel["argv"][4:]]
+    spec.write_text(json.dumps(kernel), encoding="utf-8")
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    monkeypatch.setattr("rlm_kernel_mcp.kernel.launch.ForkServer.start", no_fork_server)
+    async with open_registry(tmp_path / "state", RLM_KERNEL="bad", RLM_MAX_SESSIONS="1") as registry:
+        [folder] = runtime.iterdir()
+        before = sorted(folder.iterdir()), descriptors()
+        for _ in range(2):
+            with pytest.raises(KernelStartFailed):
+                await Driven.open(registry)
+        (folder / "policy.json").unlink()
+        assert (sorted(folder.iterdir()), descriptors()) == before
+        assert left_over(psutil.Process().children(recursive=True), 20) == []
+
+
+@pytest.fixture
+async def opened(tmp_path: Path, runtime: Path) -> AsyncIterator[Registry]:
+    """A registry without spare kernels, in a run folder of the test's own."""
+    async with open_registry(tmp_path / "state", policy={"pool": {"spare_kernels": 0}}, RLM_MAX_SESSIONS="1") as found:
+        yield found
+
+
+async def test_a_process_without_descriptors_starts_no_kernel_and_then_one(opened: Registry, runtime: Path) -> None:
+    """A clear error, no folder left, and the session is had when there are some again."""
+    await (await Driven.open(opened)).finalize(text="warm")
+    [folder] = runtime.iterdir()
+    before = sorted(folder.iterdir())
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for room in range(8):
+        free = os.dup(0)
+        os.close(free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free + room, limits[1]))
+        try:
+            with pytest.raises(KernelStartFailed, match="Too many open files"):
+                await Driven.open(opened)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        assert sorted(folder.iterdir()) == before
+    assert (await (await Driven.open(opened)).ok("1 + 1")).result == "2"
+
+
+@pytest.mark.parametrize("where", ["add_session", "put_context"])
+async def test_a_session_that_cannot_be_written_down_leaves_no_kernel(
+    opened: Registry, runtime: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """A defect after the kernel has the context: kernel, lock and place are free for the next."""
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Store, where, fail)
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            await Driven.open(opened)
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime.parent))
+    [folder] = runtime.iterdir()
+    assert [path for path in folder.iterdir() if path.is_dir()] == []
+    assert list((opened.settings.state_dir / "locks").iterdir()) == []
+    assert not any(row.status == "idle" for row in (await opened.list_sessions()).rows)
+    assert (await (await Driven.open(opened)).ok("1 + 1")).result == "2"
+
+
+FULL: Final = """
+import asyncio, os, sys
+from pathlib import Path
+folder = Path(sys.argv[1])
+os.system(f"mount -t tmpfs -o size=64k,nr_inodes=12 none {folder}")
+os.environ["XDG_RUNTIME_DIR"] = str(folder)
+from rlm_kernel_mcp.errors import RlmError
+from tests.sessions import Driven, open_registry
+
+async def main():
+    async with open_registry(Path(sys.argv[2])) as registry:
+        try:
+            await Driven.open(registry)
+        except RlmError as error:
+            print(error.code, error.message, error.next_step)
+        [run] = (folder / "rlm").iterdir()
+        print([path.name for path in run.iterdir() if path.is_dir()])
+        os.system(f"mount -o remount,size=64m,nr_inodes=4k {folder}")
+        print((await (await Driven.open(registry)).ok("1 + 1")).result)
+    print(list((folder / "rlm").iterdir()))
+
+asyncio.run(main())
+"""
+
+
+def test_a_full_run_folder_is_told_and_leaves_nothing_half_made(tmp_path: Path) -> None:
+    """A tmpfs too small for a kernel's files; the session is had once there is room."""
+    own_mounts = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--mount", "--map-root-user"]
+    run = tmp_path / "run"
+    run.mkdir()
+    if subprocess.run([*own_mounts, "mount", "-t", "tmpfs", "none", str(run)], check=False).returncode:
+        skip_for_lack_of("a mount namespace", "sysctl -w kernel.unprivileged_userns_clone=1, or run as root")
+    command = [*own_mounts, sys.executable, "-c", FULL, str(run), str(tmp_path / "state")]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, check=False)
+    told, *rest = done.stdout.splitlines()
+    assert told.startswith("KERNEL_START_FAILED "), done.stderr[-2_000:]
+    assert "No space left on device" in told
+    assert rest == ["[]", "2", "[]"]
+
+
+async def no_fork_server(*_: object) -> None:
+    raise KernelStartFailed("There is none in this test.")
