@@ -22,12 +22,13 @@ On shell, since they run in the main thread between steps (the formats: `in_kern
     -> `{status, names: {name: null | why}}`
 An `execute_request` with `{rlm: {token, after}}` as metadata is followed, after its reply and `idle`, by one more
     message on shell, `rlm_kept`: what `rlm_snapshot_request` answers, with the stream as its buffer; or
-    `{status: "left"}` where that does not fit one message, for the host to ask for it by a pipe.
+    `{status: "left"}` where that does not fit one message, for the host to ask for it by a pipe. None follows where
+    the reply says `unchanged`: the host has had every value since `after`.
 An error reply is `{status: "error", ename, evalue}`.
 
-`execute_reply.content["rlm"]` = `{updated: [[name, type, size], ...], dropped: {stdout: n, stderr: n}}`:
-    the names that the step bound or rebound, and how many characters of a stream the kernel dropped
-    because the step printed more than `output_chars_per_step`.
+`execute_reply.content["rlm"]` = `{updated: [[name, type, size], ...], dropped: {stdout: n, stderr: n}, unchanged}`:
+    the names that the step bound or rebound, how many characters of a stream the kernel dropped
+    because the step printed more than `output_chars_per_step`, and whether nothing has to be kept anew.
 """
 
 from __future__ import annotations

@@ -110,6 +110,10 @@ _PRINTERS: Final[dict[type, Callable[[Any, Any, bool], None]]] = {
 }
 
 
+_PLAIN: Final = frozenset({str, bytes, int, float, bool, complex, type(None), list, tuple, dict, set, frozenset})
+"""Types that show as text alone, so that no other formatter has to be asked."""
+
+
 class BoundedDisplayFormatter(DisplayFormatter):
     """Formats a value as text and, where it offers one, a picture."""
 
@@ -122,6 +126,8 @@ class BoundedDisplayFormatter(DisplayFormatter):
         self, obj: Any, include: Iterable[str] | None = None, exclude: Iterable[str] | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """The value's text and picture, without metadata."""
+        if type(obj) in _PLAIN and not any(type(obj) in self.formatters[kind].type_printers for kind in IMAGES):
+            return {"text/plain": _bounded(self.formatters["text/plain"](obj))}, {}
         data, _ = super().format(obj, include, exclude)
         return (presentable(data) if data else {}), {}
 

@@ -47,6 +47,8 @@ class RlmKernel(ControlRequests, IPythonKernel):
     """Whether a step's code is running: only then may a limit's signal raise."""
     _wanted: tuple[Any, Any, dict[str, Any]] | None = None
     """Stream, identity and request of a step after which a snapshot is wanted."""
+    _unchanged = False
+    """Whether the step's reply said that no name has to be kept anew."""
     _cell_client = ""
     """Session id of the client whose cell is running."""
 
@@ -119,8 +121,9 @@ class RlmKernel(ControlRequests, IPythonKernel):
 
     async def execute_request(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
         """Run a step; afterwards its host may want to have what it changed."""
+        self._unchanged = False
         await super().execute_request(stream, ident, parent)
-        if self.owned and REPLY_KEY in parent["metadata"]:
+        if self.owned and REPLY_KEY in parent["metadata"] and not self._unchanged:
             self._wanted = stream, ident, parent
 
     async def dispatch_shell(self, msg: Any, /, subshell_id: str | None = None, *, concurrent: bool = False) -> None:
@@ -152,7 +155,7 @@ class RlmKernel(ControlRequests, IPythonKernel):
     ) -> dict[str, Any]:
         """Run a step's code; the reply says how it ended, what it bound and what output was dropped."""
         del cell_meta, cell_id, allow_stdin, user_expressions
-        self.interrupts.disarm()
+        self.interrupts.armed = False
         shell = self.shell
         before = identities(shell.user_ns)
         streams = [stream for stream in (sys.stdout, sys.stderr) if isinstance(stream, BudgetedOutStream)]
@@ -170,19 +173,26 @@ class RlmKernel(ControlRequests, IPythonKernel):
                 f"[payloads left out: {too_large:,}; a reply has room for {PAYLOAD_CHARS:,} characters]\n"
             )
         dropped = {stream.name: stream.finish_step() for stream in streams}
-        names = [] if silent else bound_names(code, before, shell.user_ns, ok)
+        tree = shell.compile.take_tree(shell.transform_cell(code) if ok else "")
+        names = [] if silent else bound_names(tree or code, before, shell.user_ns, ok)
         updated = [[name[:NAME_CHARS_MAX], *describe(shell.user_ns.get(name))] for name in names[:UPDATED_NAMES_MAX]]
         reply: dict[str, Any] = {
             "status": "ok" if ok else "error",
             "execution_count": shell.execution_count - (1 if store_history else 0),
             "user_expressions": {},
             "payload": payload,
-            REPLY_KEY: {"updated": updated, "dropped": dropped},
+            REPLY_KEY: {"updated": updated, "dropped": dropped, "unchanged": self._note_unchanged()},
         }
         if not ok:
             ename, evalue, lines = shell.last_error or ("KeyboardInterrupt", "", [])
             reply.update(ename=ename, evalue=evalue, traceback=lines)
         return reply
+
+    def _note_unchanged(self) -> bool:
+        """Whether the snapshot that is asked for has nothing in it, seen at a glance: then it needs no message."""
+        asked = self.get_parent()["metadata"].get(REPLY_KEY) if self.owned else None
+        self._unchanged = asked is not None and self.snapshots.unchanged(asked["token"], asked["after"])
+        return self._unchanged
 
     async def _run(self, code: str, silent: bool, store_history: bool) -> bool:
         """Run the code to its end; true if it raised nothing. From here on an interrupt must not eat the reply."""

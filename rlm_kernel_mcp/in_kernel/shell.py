@@ -7,6 +7,7 @@ Above: `kernel.py`. Below: `tracebacks.py`, `output.py`.
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import contextlib
 import sys
@@ -69,6 +70,7 @@ class RlmShell(ZMQInteractiveShell):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self._own_transformers = self._transformers()
         install_display_limits(self)
 
     def init_ipython_dir(self, ipython_dir: str | None) -> None:
@@ -94,8 +96,41 @@ class RlmShell(ZMQInteractiveShell):
     def transform_cell(self, raw_cell: str) -> str:
         """The cell as Python. A step asks twice for the same one, ipykernel's way in and IPython's."""
         if self._transformed[0] is not raw_cell:
-            self._transformed = raw_cell, super().transform_cell(raw_cell)
+            cell = self._python(raw_cell)
+            self._transformed = raw_cell, super().transform_cell(raw_cell) if cell is None else cell
         return self._transformed[1]
+
+    def should_run_async(self, raw_cell: str, **options: Any) -> bool:
+        """Whether the cell awaits at its top level; IPython compiles each to find out."""
+        cell = options.get("transformed_cell") or raw_cell
+        return ("await" in cell or "async" in cell) and bool(super().should_run_async(raw_cell, **options))
+
+    def _python(self, raw_cell: str) -> str | None:
+        """The cell, if it is Python: then IPython's transformers, which tokenize it twice, have nothing to do in it.
+
+        None where they are to be asked: for what is no Python, a bare name (`exit`), a pasted prompt that happens to
+        be Python, or where somebody has added a transformer.
+        """
+        cell = raw_cell if raw_cell.endswith("\n") else raw_cell + "\n"
+        if "In [" in cell or self._transformers() != self._own_transformers:
+            return None
+        try:
+            tree: Any = self.compile.ast_parse(cell, self.compile.get_code_name(raw_cell, cell, self.execution_count))
+        except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError):
+            return None
+        match tree.body:
+            case [ast.Expr(value=ast.Name())]:
+                return None
+        return cell
+
+    def _transformers(self) -> list[Any]:
+        manager = self.input_transformer_manager
+        return [
+            *manager.cleanup_transforms,
+            *manager.line_transforms,
+            *manager.token_transformers,
+            *self.input_transformers_post,
+        ]
 
     def init_environment(self) -> None:
         """The environment is the host's choice; IPython's colour variables are not wanted."""

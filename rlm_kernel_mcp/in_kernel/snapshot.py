@@ -95,6 +95,19 @@ class Snapshots:
         """
         return self._take(partial(write_all, descriptor), token, after)
 
+    def unchanged(self, token: int, after: int | None) -> bool:
+        """Whether the host has every value, seen without a look into any; then this was the snapshot.
+
+        False where a value may have changed in place: `take` finds that out.
+        """
+        if after is None or after != self._token:
+            return False
+        names, more = self._names()
+        same = not more and len(names) == len(self._kept) and all(map(self._is_same_atom, names, names.values()))
+        if same:
+            self._token = token
+        return same
+
     def take_small(self, token: int, after: int | None) -> tuple[dict[str, Any], bytes] | None:
         """As `take`, with the stream in memory; None, and nothing has happened, where it is no small matter.
 

@@ -7,6 +7,7 @@ Above: `shell.py`. Below: `inspection.py`.
 
 from __future__ import annotations
 
+import ast
 import linecache
 import os
 import re
@@ -48,13 +49,32 @@ class TracebackLimits:
 
 DEFAULT_LIMITS: Final = TracebackLimits()
 STEPS_KEPT: Final = 2_000
+TREE_CHARS: Final = 100_000
+"""Longest step whose tree is kept while it runs; a tree takes a hundred times its source in memory."""
 
 
 class StepCompiler(CachingCompiler):
     """Names each step by its number, and keeps the lines of the latest `STEPS_KEPT` for tracebacks.
 
-    ipykernel's own names a step by a hash that takes 30 ms for a long one and says nothing to a reader.
+    ipykernel's own names a step by a hash that takes 30 ms for a long one and says nothing to a reader. A step is
+    parsed once, though three ask for its tree: the shell's transformer, IPython, and who looks for the names it bound.
     """
+
+    _parsed: tuple[str, ast.AST] | None = None
+
+    def ast_parse(self, source: str, filename: str = "<unknown>", symbol: str = "exec") -> ast.AST:
+        """A source's tree; of the step that was parsed last the same one."""
+        if self._parsed is not None and self._parsed[0] == source and symbol == "exec":
+            return self._parsed[1]
+        tree: ast.AST = super().ast_parse(source, filename, symbol)
+        if symbol == "exec" and len(source) <= TREE_CHARS:
+            self._parsed = source, tree
+        return tree
+
+    def take_tree(self, source: str) -> ast.AST | None:
+        """The tree of a step that has ended, if it is at hand; it is let go."""
+        parsed, self._parsed = self._parsed, None
+        return parsed[1] if parsed is not None and parsed[0] == source else None
 
     def cache(self, transformed_code: str, number: int = 0, raw_code: str | None = None) -> str:
         """Keep the lines of a step; returns the name that its frames will have."""

@@ -42,12 +42,15 @@ class Execution:
         self.done: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.kept: asyncio.Future[Message] | None = None
-        """What the step changed, if that was asked for: comes after its end. Fails as `KernelClient.request`."""
+        """What the step changed, if that was asked for: comes after its end. Fails as `KernelClient.request`;
+        cancelled where the reply says that nothing did."""
         self._grace: asyncio.TimerHandle | None = None
 
     def feed(self, message: Message) -> None:
         """Take one message of this execution."""
         self.reply.feed(message)
+        if self.reply.unchanged and self.kept is not None:
+            self.kept.cancel()
         if not self.started.done():
             self.started.set_result(None)
         if self._grace is not None:

@@ -15,6 +15,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 
 DELIMITER: Final = b"<IDS|MSG>"
@@ -23,6 +24,8 @@ HEADER_BYTES_MAX: Final = 64 * 1024
 """Of the header and the parent header each."""
 CONTENT_BYTES_MAX: Final = 3 << 20
 """Of the content."""
+ORIGINS_KEPT: Final = 64
+"""Parent headers whose ids are kept."""
 SMALL_JSON_BYTES: Final = 1 << 20
 LARGE_JSON_ITEMS: Final = 100_000
 """Commas and opening brackets of a JSON text beyond the small size. Parsed, a text can take thirty times its size in
@@ -89,14 +92,21 @@ def parse(frames: Sequence[bytes]) -> Message:
         raise BadMessage("no delimiter, or fewer than four parts") from None
     if len(header) > HEADER_BYTES_MAX or len(parent) > HEADER_BYTES_MAX or len(content) > CONTENT_BYTES_MAX:
         raise BadMessage("a part is too large")
-    head, origin, body = _load(header), _load(parent), _load(content)
+    parent_id, parent_session = _origin(parent)
     return Message(
-        msg_type=_text(head.get("msg_type")),
-        parent_id=_text(origin.get("msg_id")),
-        parent_session=_text(origin.get("session")),
-        content=body,
+        msg_type=_text(_load(header).get("msg_type")),
+        parent_id=parent_id,
+        parent_session=parent_session,
+        content=_load(content),
         buffers=tuple(frames[start + 4 :]),
     )
+
+
+@lru_cache(maxsize=ORIGINS_KEPT)
+def _origin(parent: bytes) -> tuple[str, str]:
+    """`msg_id` and session of a parent header, which is the same in all messages of a step."""
+    origin = _load(parent)
+    return _text(origin.get("msg_id")), _text(origin.get("session"))
 
 
 def _load(part: bytes) -> dict[str, Any]:

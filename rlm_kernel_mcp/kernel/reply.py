@@ -91,6 +91,8 @@ class Reply:
     """From `execute_input`; how the trace learns what a console ran."""
     execution_count: int | None = None
     status: Literal["ok", "error", "aborted"] | None = None
+    unchanged: bool = False
+    """Whether no name has to be kept anew, so that no snapshot follows."""
     replied: bool = False
     idle: bool = False
     late_chars: int = 0
@@ -174,6 +176,7 @@ class Reply:
         extra = content.get(REPLY_KEY)
         if not isinstance(extra, dict):
             return
+        self.unchanged = extra.get("unchanged") is True
         rows = extra.get("updated")
         if isinstance(rows, list):
             self.updated = [row for row in map(_variable, rows[:UPDATED_MAX]) if row is not None]

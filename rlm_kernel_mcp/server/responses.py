@@ -36,12 +36,17 @@ def step(report: shapes.StepReport, form: ResponseFormat) -> CallToolResult:
     """Response of `rlm_run_repl`, `rlm_await_step` and `rlm_interrupt`."""
     if form == "markdown":
         return _reading(markdown.step(report), report.images)
-    data = asdict(report)
+    # Not asdict, here and below: it copies every value, of any depth and size.
+    data = _fields(report)
     del data["images"]
     if report.note is None:
         del data["note"]
     if report.lost is not None:
         data["lost"] = _lost(report.lost)
+    if report.error is not None:
+        data["error"] = _fields(report.error)
+    data["updated_vars_summary"] = [_fields(row) for row in report.updated_vars_summary]
+    data["budget"], data["truncated"] = _fields(report.budget), _fields(report.truncated)
     return _envelope({"ok": True, "data": data}, report.images)
 
 
@@ -49,9 +54,7 @@ def variable(part: shapes.VariableSlice, form: ResponseFormat) -> CallToolResult
     """Response of `rlm_get_var`."""
     if form == "markdown":
         return _reading(markdown.variable(part))
-    # Not asdict: it would copy a value of any depth and size.
-    data = {name: getattr(part, name) for name in part.__dataclass_fields__}
-    return _envelope({"ok": True, "data": data})
+    return _envelope({"ok": True, "data": _fields(part)})
 
 
 def final(report: shapes.Final, form: ResponseFormat) -> CallToolResult:
@@ -120,6 +123,10 @@ def _context(report: shapes.ContextReport) -> dict[str, Any]:
     if not report.skipped_count:
         del data["skipped"], data["skipped_count"]
     return data
+
+
+def _fields(shape: Any) -> dict[str, Any]:
+    return {name: getattr(shape, name) for name in shape.__dataclass_fields__}
 
 
 def _lost(lost: shapes.Lost) -> dict[str, Any]:

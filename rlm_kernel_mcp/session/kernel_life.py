@@ -109,8 +109,13 @@ class KernelLife:
         self.last_step = step.index
         self.idle_cpu_charged()
         self.recovery.note_bound(step.index, updated)
-        if step.execution is not None and step.execution.kept is not None:
-            self.recovery.snapshots.begin(kernel, step.index, step.execution.kept)
+        execution = step.execution
+        if execution is None or execution.kept is None:
+            return
+        if execution.reply.unchanged:
+            self.recovery.snapshots.unchanged(kernel, step.index)
+        else:
+            self.recovery.snapshots.begin(kernel, step.index, execution.kept)
 
     async def replace(self, kernel: Kernel, reason: str) -> Lost | None:
         """After a kernel went in a step: a fresh one at once, and the account of what is gone."""

@@ -10,6 +10,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Coroutine
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from rlm_kernel_mcp.errors import KernelDied
@@ -18,6 +19,23 @@ from rlm_kernel_mcp.kernel.messages import Message
 
 NUDGE_S: Final = 0.05
 """Between two signals."""
+
+
+@dataclass(slots=True)
+class Taking:
+    """One snapshot from the end of its step on."""
+
+    kernel: Kernel
+    step: int
+    token: int
+    kept: asyncio.Future[Message]
+    """The kernel's own word after the step: the whole snapshot if it is small, as most are."""
+    piping: bool = False
+    """Whether the kernel was asked for a larger one by a pipe."""
+    skipped: bool = False
+    """Whether the next step has come: the kernel is not asked any more."""
+    free: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set while the kernel has nothing to do for it."""
 
 
 async def ask(kernel: Kernel, msg_type: str, content: dict[str, Any], within_s: float, nudges: int) -> Message:

@@ -206,8 +206,9 @@ class SnapshotFile:
         Raises:
             OSError: on disk the one before stays.
         """
-        entries = {name: asdict(entry) for name, entry in self.index.entries.items()}
-        raw = {"file": self._current, "step": self.index.step, "more": self.index.more, "entries": entries}
+        index = self.index  # `advance`, in another thread, puts another in its place
+        entries = {name: asdict(entry) for name, entry in index.entries.items()}
+        raw = {"file": self._current, "step": index.step, "more": index.more, "entries": entries}
         with os.fdopen(_create(self._partial, os.O_WRONLY | os.O_TRUNC), "w", encoding="utf-8") as file:
             json.dump(raw, file)
         self._partial.replace(self._index_path)

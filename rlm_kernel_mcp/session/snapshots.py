@@ -16,7 +16,6 @@ import signal
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,7 +24,7 @@ from rlm_kernel_mcp.kernel.launch import Kernel
 from rlm_kernel_mcp.kernel.messages import Message
 from rlm_kernel_mcp.policy import Policy
 from rlm_kernel_mcp.session.cutting import safe_text
-from rlm_kernel_mcp.session.snapshot_asking import NUDGE_S, answer, ask, hand_over, within
+from rlm_kernel_mcp.session.snapshot_asking import NUDGE_S, Taking, answer, ask, hand_over, within
 from rlm_kernel_mcp.session.snapshot_file import DAMAGED, Entry, SnapshotFile
 from rlm_kernel_mcp.session.snapshot_report import REASON_CHARS_MAX, checked_report
 from rlm_kernel_mcp.session.snapshot_stream import StreamBroken
@@ -51,23 +50,6 @@ Losses = list[tuple[str, str]]
 _threads = ThreadPoolExecutor(16, thread_name_prefix="snapshot")
 
 
-@dataclass(slots=True)
-class _Taking:
-    """One snapshot from the end of its step on."""
-
-    kernel: Kernel
-    step: int
-    token: int
-    kept: asyncio.Future[Message]
-    """The kernel's own word after the step: the whole snapshot if it is small, as most are."""
-    piping: bool = False
-    """Whether the kernel was asked for a larger one by a pipe."""
-    skipped: bool = False
-    """Whether the next step has come: the kernel is not asked any more."""
-    free: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set while the kernel has nothing to do for it."""
-
-
 class Snapshots:
     """The snapshots of one session."""
 
@@ -75,7 +57,7 @@ class Snapshots:
         self._file = SnapshotFile(state_dir, session_id, policy.snapshots)
         self._step_s = policy.snapshots.step_ms / 1000
         self._enabled = policy.snapshots.total_mb > 0 and policy.snapshots.name_mb > 0
-        self._taking: _Taking | None = None
+        self._taking: Taking | None = None
         self._task: asyncio.Task[None] | None = None
         self._writing: asyncio.TimerHandle | None = None
         self._hung: Kernel | None = None
@@ -118,9 +100,14 @@ class Snapshots:
 
     def begin(self, kernel: Kernel, step: int, kept: asyncio.Future[Message]) -> None:
         """After a step that was asked for its snapshot: take it, in the background."""
-        taking = self._taking = _Taking(kernel, step, self._token, kept)
+        taking = self._taking = Taking(kernel, step, self._token, kept)
         kept.add_done_callback(lambda _: taking.free.set())
         self._task = asyncio.create_task(self._take(taking, self._task), name=f"snapshot after step {step}")
+
+    def unchanged(self, kernel: Kernel, step: int) -> None:
+        """After a step whose reply says that what the file has is still so."""
+        if self._after(kernel) is not None:
+            self._still(kernel, step, self._token)
 
     async def give_way(self, kernel: Kernel) -> bool:
         """Before a step: end what is under way; what was not sent stays as it was.
@@ -129,7 +116,7 @@ class Snapshots:
         console's cell a step waits its turn.)
         """
         taking = self._taking
-        if taking is not None:
+        if taking is not None and not taking.free.is_set():
             taking.skipped = True
             if not taking.piping:  # a small one is done in a moment, and worth it
                 await within(SMALL_S, taking.free.wait())
@@ -199,7 +186,7 @@ class Snapshots:
         """The last snapshot that is in the file, if this kernel took it."""
         return self._had[1] if self._had is not None and self._had[0] is kernel else None
 
-    async def _take(self, taking: _Taking, before: asyncio.Task[None] | None) -> None:
+    async def _take(self, taking: Taking, before: asyncio.Task[None] | None) -> None:
         try:
             if before is not None:
                 await asyncio.wait({before})
@@ -222,7 +209,7 @@ class Snapshots:
         finally:
             taking.free.set()
 
-    async def _small(self, taking: _Taking) -> Message | None:
+    async def _small(self, taking: Taking) -> Message | None:
         """The snapshot that came by itself; None where it is to be asked for by a pipe."""
         try:
             message = await answer(taking.kernel, taking.kept, SMALL_S, SMALL_NUDGES)
@@ -232,19 +219,22 @@ class Snapshots:
             message = await taking.kept  # the next step has come: it says how long the kernel may take
         return None if message.content.get("status") == "left" else message
 
-    async def _keep(self, taking: _Taking, message: Message) -> None:
+    async def _keep(self, taking: Taking, message: Message) -> None:
         report = checked_report(message.content)
         stream = message.buffers[0] if message.buffers else b""
         if len(stream) > KEPT_BYTES_MAX:
             raise StreamBroken(f"a small snapshot has at most {KEPT_BYTES_MAX:,} bytes")
         if not stream and self._file.is_still(report):
-            self._file.advance(taking.step)
-            if self._writing is None:
-                self._writing = asyncio.get_running_loop().call_later(WRITE_S, self._write_now)
-        else:
-            loop = asyncio.get_running_loop()
-            await loop.run_in_executor(_threads, self._file.store, taking.step, report, stream)
+            self._still(taking.kernel, taking.step, taking.token)
+            return
+        await asyncio.get_running_loop().run_in_executor(_threads, self._file.store, taking.step, report, stream)
         self._had = (taking.kernel, taking.token)
+
+    def _still(self, kernel: Kernel, step: int, token: int) -> None:
+        self._file.advance(step)
+        self._had = (kernel, token)
+        if self._writing is None:
+            self._writing = asyncio.get_running_loop().call_later(WRITE_S, self._write_now)
 
     def _write_now(self) -> asyncio.Task[None]:
         """Write down which step the values are of: that changes with each one, and is written once a second."""
@@ -266,7 +256,7 @@ class Snapshots:
         self.problem = f"The values of this session are not kept for a restart: {meaning(error)}"
         log.warning("%s", self.problem)
 
-    async def _receive(self, taking: _Taking) -> None:
+    async def _receive(self, taking: Taking) -> None:
         kernel, stop, loop = taking.kernel, threading.Event(), asyncio.get_running_loop()
         self._token += 1
         token = self._token

@@ -87,9 +87,10 @@ class Store:
 
     def update_session(self, session_id: str, **changes: Any) -> None:
         """Set some fields of a session's row; without such a row nothing happens."""
-        if session_id in self._live:
-            self._live[session_id] = replace(self._live[session_id], **changes)
         self._database.write(lambda connection: update_session(connection, session_id, changes))
+        if record := self._live.get(session_id):
+            for name, value in changes.items():
+                setattr(record, name, value)
         if changes.get("status") in _LAST_STATUSES:
             self._forget(session_id)
 
@@ -107,7 +108,8 @@ class Store:
 
     def begin_event(self, event: EventRow) -> int:
         """Write an event's row before it happens, as `unknown`; returns its id, for `complete_event`."""
-        return self._insert(replace(event, result_status="unknown"), is_begun=True)
+        event.result_status = "unknown"
+        return self._insert(event, is_begun=True)
 
     def add_event(self, event: EventRow) -> int:
         """Write an event that is whole already; returns its id."""
@@ -205,7 +207,9 @@ class Store:
         with self._minting:
             self._last_id = row_id = max(time.time_ns(), self._last_id + 1)
         texts, size = self._fitted(event.session_id, {name: getattr(event, name) for name in EVENT_TEXTS})
-        event = replace(event, id=row_id, **texts)
+        event.id = row_id
+        for name, text in texts.items():
+            setattr(event, name, text)
         if is_begun:
             self._begun[row_id] = event
         self._database.write(lambda connection: insert_event(connection, event, size), size)

@@ -9,7 +9,9 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
+from functools import cache
+from operator import attrgetter
 from typing import Any, Final
 
 Migration = tuple[str, ...]
@@ -77,6 +79,8 @@ EVENT_TEXTS: Final = ("code", "error", "result", "stderr", "stdout")
 
 SESSION_COLUMNS: Final = tuple(field.name for field in fields(SessionRecord))
 EVENT_COLUMNS: Final = tuple(field.name for field in fields(EventRow))
+_session_values: Final = attrgetter(*SESSION_COLUMNS)
+_event_values: Final = attrgetter(*EVENT_COLUMNS)
 TABLES: Final = ("sessions", "events", "contexts")
 
 MIGRATIONS: Final[tuple[Migration, ...]] = (
@@ -133,12 +137,12 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 def insert_session(connection: sqlite3.Connection, record: SessionRecord) -> None:
     """Write a session's row, in place of an earlier one."""
-    connection.execute(_INSERT_SESSION, held(astuple(record)))
+    connection.execute(_INSERT_SESSION, held(_session_values(record)))
 
 
 def insert_event(connection: sqlite3.Connection, event: EventRow, text_bytes: int) -> None:
     """Write an event's row, in place of an earlier one with its id."""
-    connection.execute(_INSERT_EVENT, (*held(astuple(event)), text_bytes))
+    connection.execute(_INSERT_EVENT, (*held(_event_values(event)), text_bytes))
 
 
 def update_session(connection: sqlite3.Connection, session_id: str, changes: dict[str, Any]) -> None:
@@ -163,16 +167,20 @@ def given_back(value: Any) -> Any:
 
 
 def _update(
-    connection: sqlite3.Connection, table: str, changes: dict[str, Any], columns: Sequence[str], key: dict[str, Any]
+    connection: sqlite3.Connection, table: str, changes: dict[str, Any], columns: tuple[str, ...], key: dict[str, Any]
 ) -> None:
-    if unknown := changes.keys() - set(columns):
+    if changes:
+        statement = _update_statement(table, tuple(changes), columns, tuple(key))
+        connection.execute(statement, held((*changes.values(), *key.values())))
+
+
+@cache
+def _update_statement(table: str, changed: tuple[str, ...], columns: tuple[str, ...], key: tuple[str, ...]) -> str:
+    if unknown := set(changed) - set(columns):
         raise TypeError(f"{table} have no {', '.join(sorted(unknown))}")
-    if not changes:
-        return
-    settings = ", ".join(f"{column} = ?" for column in changes)
+    settings = ", ".join(f"{column} = ?" for column in changed)
     condition = " AND ".join(f"{column} = ?" for column in key)
-    values = held((*changes.values(), *key.values()))
-    connection.execute(f"UPDATE {table} SET {settings} WHERE {condition}", values)  # noqa: S608 (known columns)
+    return f"UPDATE {table} SET {settings} WHERE {condition}"  # noqa: S608 (known columns)
 
 
 def _held_text(text: str) -> str | bytes:

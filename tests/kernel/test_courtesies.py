@@ -240,6 +240,46 @@ def test_an_integer_too_long_for_decimal_is_shown_in_hexadecimal(kernel: BareKer
     assert (kernel.run("10 ** 5_000").result or "").startswith("0x31e2")
 
 
+def test_a_picture_that_a_step_registers_for_a_plain_type_is_shown(any_kernel: BareKernel) -> None:
+    """Plain types take a short way to their text, unless somebody has said how they look."""
+    register = "get_ipython().display_formatter.formatters['image/png'].for_type(complex, lambda value: b'png')"
+    assert any_kernel.run("1j").results == [{"text/plain": "1j"}]
+    assert any_kernel.run(f"{register}\n1j").results[0].keys() == {"text/plain", "image/png"}
+
+
+@pytest.mark.parametrize(
+    ("cell", "result"),
+    [
+        (">>> 1 + 1", "2"),
+        ("In [1]: 1 + 1", "2"),
+        ("  1 + 1", "2"),
+        ("value = %timeit -o -n1 -r1 -q pass\ntype(value).__name__", "'TimeitResult'"),
+        ("import asyncio\nawait asyncio.sleep(0, 7)", "7"),
+        ("[part async for part in (n async for n in aiter([]))] if False else 8", "8"),
+        ("await_ = 9; await_", "9"),
+    ],
+)
+def test_what_is_ipython_s_own_is_still_understood(any_kernel: BareKernel, cell: str, result: str) -> None:
+    """Only a cell that is plain Python already goes past IPython's transformers."""
+    assert any_kernel.run(cell).result == result
+
+
+def test_a_transformer_that_a_step_adds_is_asked(any_kernel: BareKernel) -> None:
+    """Also for what is plain Python."""
+    any_kernel.run("ip = get_ipython()")
+    any_kernel.run("ip.input_transformers_post.append(lambda lines: [line.replace('one', '1') for line in lines])")
+    assert any_kernel.run("one + one").result == "2"
+    any_kernel.run("ip.input_transformers_post.clear()")
+
+
+def test_a_warning_of_the_compiler_names_its_step_and_comes_once(any_kernel: BareKernel) -> None:
+    """A step is parsed once, under its own name."""
+    any_kernel.run("import warnings\nwarnings.simplefilter('always')")
+    printed = any_kernel.run("text = '\\d'").stderr
+    assert printed.startswith("<ipython-input-")
+    assert printed.count("Warning: invalid escape") == 1
+
+
 def test_only_text_and_pictures_are_shown(kernel: BareKernel) -> None:
     """Ours: other types are named, not sent."""
     picture = (

@@ -64,6 +64,26 @@ async def test_a_value_changed_in_place_comes_back_changed(session: Driven) -> N
     )
 
 
+async def test_values_of_steps_that_change_nothing_are_as_of_the_last_of_them(session: Driven) -> None:
+    """Where every value is one that cannot change, the reply says so, and no snapshot is taken."""
+    await session.ok("number = 1\ntext = 'a'")
+    await settle(session)
+    begun: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(snapshots(session), "begin", lambda kernel, step, kept: begun.append(step))
+        for _ in range(3):
+            await session.ok("number + 1")
+        assert snapshots(session).step == 4
+        await session.ok("number = 2")
+        assert begun == [5]
+    await session.ok("items = []")
+    await settle(session)
+    await session.ok("items.append(1)")
+    await lose_kernel(session)
+    report = await session.ok("(number, text, items)")
+    assert (report.result, lost(report)) == ("(2, 'a', [1])", {})
+
+
 async def test_numbers_that_take_turns_in_the_same_memory_come_back_as_the_last_one(session: Driven) -> None:
     """An object's identity is no proof that its value is what it was: Python gives the place to the next one."""
     await session.ok("x = float('1.5')")
