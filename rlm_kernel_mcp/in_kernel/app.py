@@ -28,7 +28,7 @@ from rlm_kernel_mcp.in_kernel.shell import shell_config
 from rlm_kernel_mcp.in_kernel.snapshot import Snapshots
 from rlm_kernel_mcp.in_kernel.threads import note_parents
 
-SWITCH_INTERVAL_S: Final = 0.0001
+SWITCH_INTERVAL_S: Final = 0.00002
 """Longest wait for the interpreter lock. Reading a variable in the middle of a running loop takes some of them, which
 at CPython's 5 ms would be 16 ms. Code that runs in one thread does not notice."""
 

@@ -31,6 +31,7 @@ from rlm_kernel_mcp.in_kernel.walls.limits import soft_memory
 from rlm_kernel_mcp.wire import KEPT, REPLY_KEY
 
 UPDATED_NAMES_MAX = 500
+OWN_REQUESTS = "rlm_"
 NAME_CHARS_MAX = 200
 
 
@@ -72,7 +73,13 @@ class RlmKernel(ControlRequests, IPythonKernel):
         self.interrupts.disarm()
 
     def _publish_status(self, status: str, channel: str, parent: Any = None) -> None:
-        """Send the status; `busy` goes with what the request says next, the echo of a step's code or `idle`."""
+        """Send the status; `busy` goes with what the request says next, the echo of a step's code or `idle`.
+
+        Not of our own requests on control: they wait for a reply alone, and the iopub thread would have to be woken
+        in the middle of a step.
+        """
+        if channel == "control" and self.get_parent(channel)["header"]["msg_type"].startswith(OWN_REQUESTS):
+            return
         with self.iopub_thread.hold() if status == "busy" else contextlib.nullcontext():
             super()._publish_status(status, channel, parent)
 

@@ -21,12 +21,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final, NoReturn
 
-from rlm_kernel_mcp.in_kernel.walls import container
+from rlm_kernel_mcp.in_kernel.walls import container, linux
 from rlm_kernel_mcp.in_kernel.walls.outside import outside_places
 from rlm_kernel_mcp.in_kernel.walls.plan import WallFailed, WallStatus, plan_from_policy
 from rlm_kernel_mcp.in_kernel.walls.raising import enter_namespaces, raise_lock_a, raise_lock_b
 from rlm_kernel_mcp.wire import DESCRIPTOR_SOCKET_ENV
 
+TIMER_SLACK_NS: Final = 1_000
 REASON_CHARS: Final = 1_000
 TRACEBACK_CHARS: Final = 4_000
 """Of what the host is told of a start that failed: both fit one datagram, however they are escaped."""
@@ -109,6 +110,9 @@ def _prepare(options: Options, policy: dict[str, Any]) -> Any:
     os.chdir(options.scratch)
     # 2. Signals: as pid 1 of a namespace a process ignores what it has no handler for.
     _install_signals()
+    # The interpreter lock is waited for by microseconds (`app.py`), which the system would round up to 50.
+    with contextlib.suppress(OSError):
+        linux.prctl(linux.PR_SET_TIMERSLACK, TIMER_SLACK_NS)
     # 3. Lock A: one thread, no sockets yet.
     raise_lock_a(raised)
     # 4. The application binds its ipc sockets and starts its threads, which inherit lock A.

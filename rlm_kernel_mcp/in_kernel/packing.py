@@ -6,6 +6,7 @@ or the kernel. Above: `shell.py`, `kernel.py`. Below: ipykernel, `value_text.py`
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -25,21 +26,27 @@ def pack(message: Any) -> bytes:
     jupyter_client's own loses the message over a lone surrogate, and writes some of them as bytes that are no UTF-8.
     """
     try:
-        text = json.dumps(message, default=_date, ensure_ascii=False, allow_nan=False)
+        text = _encode(message)
     except (TypeError, ValueError):
         message = json_clean(message)
         text = json.dumps(message, ensure_ascii=False, allow_nan=False)
     try:
         return text.encode()
     except UnicodeEncodeError:
-        return json.dumps(message, default=_date, allow_nan=False).encode()
+        return json.dumps(message, default=_written, allow_nan=False).encode()
 
 
-def _date(value: object) -> str:
-    """A date as Jupyter writes it; there are no other objects in a message."""
-    if not isinstance(value, datetime):
-        raise TypeError
-    return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+def _written(value: object) -> str:
+    """A date, or the bytes of a picture, as Jupyter writes them; there are no other objects in a message."""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    raise TypeError
+
+
+_encode: Final = json.JSONEncoder(default=_written, ensure_ascii=False, allow_nan=False).encode
+"""Made once: a step's messages have some twenty parts."""
 
 
 def fitting(payloads: Sequence[Any]) -> tuple[list[Any], int]:
