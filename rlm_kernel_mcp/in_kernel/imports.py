@@ -69,7 +69,8 @@ class Imports:
         self._listed = frozenset(modules)
         self._namespaces = frozenset(parent for name in self._listed for parent in _parents(name))
         self._facades: dict[str, ModuleType] = {}
-        self._real: dict[int, ModuleType] = {}
+        self._real: dict[int, tuple[ModuleType, ModuleType]] = {}
+        """Facade and real module by the facade's id, which stays its own as long as it stands here."""
         self._replaced: dict[str, Callable[[], dict[str, Any]]] = {
             "functools": _wrappers,
             "io": lambda: {"open": scratch_open(scratch)} | _refused_files("io", "FileIO", "open_code"),
@@ -124,7 +125,8 @@ class Imports:
 
     def reveal(self, thing: Any) -> Any:
         """The real module behind a facade; anything else as it is."""
-        return self._real.get(id(thing), thing)
+        known = self._real.get(id(thing))
+        return thing if known is None else known[1]
 
     def _top(self, name: str) -> ModuleType:
         """The outermost package, with the facades on the way to `name` bound in their parents."""
@@ -162,8 +164,6 @@ class Imports:
             raise self._refused(name)
         real = importlib.import_module(name)
         facade = ModuleType(name, real.__doc__)
-        self._facades[name] = facade
-        self._real[id(facade)] = real
         members = vars(facade)
         if admitted:
             self._copy(name, real, members)
@@ -171,6 +171,9 @@ class Imports:
         third_party = name.partition(".")[0] not in sys.stdlib_module_names
         if not admitted or third_party or hasattr(real, "__getattr__"):
             members["__getattr__"] = functools.partial(self._member, name, real, admitted)
+        # Only now: an interrupt of the step that imports must not leave half a module to the steps after it.
+        self._real[id(facade)] = facade, real
+        self._facades[name] = facade
         return facade
 
     def _copy(self, name: str, real: ModuleType, members: dict[str, Any]) -> None:

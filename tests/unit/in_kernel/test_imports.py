@@ -56,6 +56,23 @@ def test_functions_and_classes_of_a_facade_are_the_real_ones() -> None:
     assert pickle.loads(pickle.dumps(names["datetime"].date(2026, 1, 1))) == dt.date(2026, 1, 1)
 
 
+def test_an_interrupted_import_leaves_no_half_module_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interrupt can hit the facade's making; the step after it gets the whole module."""
+    imports = Imports(["json"], "/nowhere")
+
+    def interrupted(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(imports, "_copy", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        imports.import_("json")
+    monkeypatch.undo()
+    module = imports.import_("json")
+    assert module is not None
+    assert module.loads is json.loads
+    assert imports.reveal(module) is json
+
+
 def test_a_library_imports_for_itself_what_it_likes() -> None:
     """Source: CPython takes `__import__` from the builtins of the importing frame's globals."""
     assert run("import statistics\nmean = statistics.mean([1, 3])", "statistics")["mean"] == 2
