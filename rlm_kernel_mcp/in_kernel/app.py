@@ -22,6 +22,7 @@ from rlm_kernel_mcp.in_kernel.imports import install_import_policy
 from rlm_kernel_mcp.in_kernel.iopub import SparingIOPubThread
 from rlm_kernel_mcp.in_kernel.kernel import RlmKernel
 from rlm_kernel_mcp.in_kernel.magics import install_magic_policy
+from rlm_kernel_mcp.in_kernel.notices import install_notices
 from rlm_kernel_mcp.in_kernel.output import BudgetedOutStream
 from rlm_kernel_mcp.in_kernel.pickling import use_namespace
 from rlm_kernel_mcp.in_kernel.shell import shell_config
@@ -126,6 +127,7 @@ def make_app(connection_file: Path, policy: dict[str, Any], scratch: Path) -> Rl
     app.log.setLevel(logging.WARNING)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     kernel = app.kernel
+    install_notices()
     note_parents(lambda: kernel.shell.display_pub.parent_header)
     kernel.policy = policy
     kernel.scratch = str(scratch)

@@ -11,6 +11,7 @@ import ast
 import linecache
 import os
 import re
+import sys
 import sysconfig
 import types
 from collections import deque
@@ -91,11 +92,13 @@ _HIDDEN: Final = (
     str(Path(__file__).parent) + os.sep,
     "<frozen importlib",
 )
-_LIBRARIES: Final = tuple(
-    sorted({sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")}, key=len)[
-        ::-1
-    ]
+_FOLDERS: Final = (
+    *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
+    *(entry for entry in sys.path if Path(entry).is_absolute()),
+    str(Path(__file__).parents[2]),
 )
+_LIBRARIES: Final = tuple(sorted({folder.rstrip(os.sep) + os.sep for folder in _FOLDERS}, key=len, reverse=True))
+"""What a file's path begins with that is not told: the longest ones first."""
 _CELL: Final = re.compile(r"<ipython-input-(\d+)-\w+>")
 _CAUSED: Final = "\nThe above exception was the direct cause of the following exception:\n"
 _DURING: Final = "\nDuring handling of the above exception, another exception occurred:\n"
@@ -199,17 +202,22 @@ def _frames(traceback: types.TracebackType | None, limits: TracebackLimits) -> I
         yield from _frame(link, repeated, limits)
 
 
+def is_hidden(filename: str) -> bool:
+    """Whether a file is the shell's, which is in every traceback and says nothing to a reader."""
+    return filename.startswith(_HIDDEN)
+
+
 def _visible(traceback: types.TracebackType | None) -> Iterator[types.TracebackType]:
     while traceback is not None:
-        if not traceback.tb_frame.f_code.co_filename.startswith(_HIDDEN):
+        if not is_hidden(traceback.tb_frame.f_code.co_filename):
             yield traceback
         traceback = traceback.tb_next
 
 
 def _frame(link: types.TracebackType, repeated: int, limits: TracebackLimits) -> Iterator[str]:
     code, number = link.tb_frame.f_code, link.tb_lineno
-    yield f"  {_place(code.co_filename)}, line {number}, in {inspection.exact(code.co_qualname)}"
-    source = _source(code.co_filename, number)
+    yield f"  {place(code.co_filename)}, line {number}, in {inspection.exact(code.co_qualname)}"
+    source = source_line(code.co_filename, number)
     if source is not None:
         yield f"    {_cut(source.strip(), limits.source_chars)}"
         marker = _marker(source, link)
@@ -219,12 +227,12 @@ def _frame(link: types.TracebackType, repeated: int, limits: TracebackLimits) ->
         yield f"  [the previous frame is repeated {repeated:,} more times]"
 
 
-def _place(filename: str) -> str:
+def place(filename: str) -> str:
     """A file's name for a reader: the step's number, or the path within its library."""
     cell = _CELL.fullmatch(filename)
     if cell:
         return f"In[{cell[1]}]"
-    if _source(filename, 1) is not None:
+    if source_line(filename, 1) is not None:
         return "the step"
     for library in _LIBRARIES:
         if filename.startswith(library):
@@ -232,7 +240,7 @@ def _place(filename: str) -> str:
     return filename[: inspection.NAME_CHARS]
 
 
-def _source(filename: str, number: int | None) -> str | None:
+def source_line(filename: str, number: int | None) -> str | None:
     """A line of a step's source; no file is ever read, whatever name the code has given itself."""
     entry = linecache.cache.get(filename)
     if entry is None or len(entry) != 4 or entry[1] is not None or number is None:
@@ -264,7 +272,7 @@ def _syntax(exception: BaseException) -> Iterator[str]:
     assert isinstance(exception, SyntaxError)
     number, text, offset = exception.lineno, exception.text, exception.offset
     if type(number) is int and type(text) is str:
-        yield f"  {_place(str(exception.filename))}, line {number}"
+        yield f"  {place(str(exception.filename))}, line {number}"
         source = text.strip()
         yield f"    {_cut(source, DEFAULT_LIMITS.source_chars)}"
         if type(offset) is int and 0 < offset <= DEFAULT_LIMITS.source_chars:
