@@ -25,7 +25,7 @@ from rlm_kernel_mcp.in_kernel.interrupts import Interrupts
 from rlm_kernel_mcp.in_kernel.output import BudgetedOutStream
 from rlm_kernel_mcp.in_kernel.packing import PAYLOAD_CHARS, fitting
 from rlm_kernel_mcp.in_kernel.shell import RlmShell
-from rlm_kernel_mcp.in_kernel.tracebacks import StepCompiler
+from rlm_kernel_mcp.in_kernel.step_places import StepCompiler
 from rlm_kernel_mcp.in_kernel.values import describe
 from rlm_kernel_mcp.in_kernel.walls.limits import soft_memory
 from rlm_kernel_mcp.wire import KEPT, REPLY_KEY

@@ -1,7 +1,7 @@
 """What Python itself says on stderr: warnings, exceptions of threads and of destructors, printed tracebacks.
 
 Is: their texts, with places as `tracebacks.py` names them, so that no path of the installation is shown. Is not: a
-wall: code that asks for `__file__` gets it. A courtesy. Above: `app.py`. Below: `tracebacks.py`.
+wall: code that asks for `__file__` gets it. A courtesy. Above: `app.py`. Below: `tracebacks.py`, `step_places.py`.
 """
 
 from __future__ import annotations
@@ -16,12 +16,11 @@ from typing import Any, Final
 from IPython.core import interactiveshell
 
 from rlm_kernel_mcp.in_kernel import inspection
-from rlm_kernel_mcp.in_kernel.tracebacks import format_exception, is_hidden, place, source_line
+from rlm_kernel_mcp.in_kernel.step_places import is_hidden, place, source_line
+from rlm_kernel_mcp.in_kernel.tracebacks import format_exception
 
 EXIT_HINT: Final = "To exit:"
 """Beginning of what IPython warns of after a SystemExit, which a session's client cannot follow."""
-PROBED: Final = "<>"
-"""What IPython calls a cell while it looks, twice, whether there is an `await` in it: each warning comes once more."""
 NAME_CHARS: Final = 200
 
 _shell: Any = interactiveshell
@@ -47,8 +46,6 @@ def _warning(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
 ) -> str:
     """As `warnings.formatwarning`; the shell's own frames have no place, and only a step's lines are shown."""
-    if filename == PROBED:
-        return ""
     where = "" if is_hidden(filename) else f"{place(filename)}:{lineno}: "
     source = (line or source_line(filename, lineno) or "").strip()
     text = f"{where}{inspection.exact(category.__name__)}: {message}\n"

@@ -276,7 +276,7 @@ def test_a_warning_of_the_compiler_names_its_step_and_comes_once(any_kernel: Bar
     """A step is parsed once, under its own name."""
     any_kernel.run("import warnings\nwarnings.simplefilter('always')")
     printed = any_kernel.run("text = '\\d'").stderr
-    assert printed.startswith("<ipython-input-")
+    assert printed.startswith("In[")
     assert printed.count("Warning: invalid escape") == 1
 
 

@@ -8,7 +8,8 @@ from typing import Any, NoReturn
 
 import pytest
 
-from rlm_kernel_mcp.in_kernel.tracebacks import STEPS_KEPT, StepCompiler, TracebackLimits, format_exception
+from rlm_kernel_mcp.in_kernel.step_places import STEPS_KEPT, StepCompiler
+from rlm_kernel_mcp.in_kernel.tracebacks import TracebackLimits, format_exception
 
 
 def failed(code: str, limits: TracebackLimits | None = None, name: str = "<ipython-input-3-0123456789ab>") -> list[str]:

@@ -1,0 +1,99 @@
+"""What a place in code is called before a reader: a step's number, a library's file, never a path of the machine.
+
+Is: the names that steps are compiled under, and what any file's name becomes. Is not: a traceback. A courtesy.
+Above: `kernel.py`, `tracebacks.py`, `notices.py`. Below: `inspection.py`, IPython's compiler.
+"""
+
+from __future__ import annotations
+
+import ast
+import linecache
+import os
+import re
+import sys
+import sysconfig
+from pathlib import Path
+from typing import Final
+
+import ipykernel
+import IPython
+from IPython.core.compilerop import CachingCompiler
+
+from rlm_kernel_mcp.in_kernel import inspection
+
+STEPS_KEPT: Final = 2_000
+TREE_CHARS: Final = 100_000
+"""Longest step whose tree is kept while it runs; a tree takes a hundred times its source in memory."""
+_HIDDEN: Final = (
+    *(str(Path(str(module.__file__)).parent) + os.sep for module in (IPython, ipykernel)),
+    str(Path(__file__).parent) + os.sep,
+    "<frozen importlib",
+)
+_FOLDERS: Final = (
+    *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
+    *(entry for entry in sys.path if Path(entry).is_absolute()),
+    str(Path(__file__).parents[2]),
+)
+_LIBRARIES: Final = tuple(sorted({folder.rstrip(os.sep) + os.sep for folder in _FOLDERS}, key=len, reverse=True))
+"""What a file's path begins with that is not told: the longest ones first."""
+_CELL: Final = re.compile(r"<ipython-input-(\d+)-\w+>")
+
+
+class StepCompiler(CachingCompiler):
+    """Names each step by its number, and keeps the lines of the latest `STEPS_KEPT` for tracebacks.
+
+    ipykernel's own names a step by a hash that takes 30 ms for a long one and says nothing to a reader. A step is
+    parsed once, though three ask for its tree: the shell's transformer, IPython, and who looks for the names it bound.
+    """
+
+    _parsed: tuple[str, ast.AST] | None = None
+
+    def ast_parse(self, source: str, filename: str = "<unknown>", symbol: str = "exec") -> ast.AST:
+        """A source's tree; of the step that was parsed last the same one."""
+        if self._parsed is not None and self._parsed[0] == source and symbol == "exec":
+            return self._parsed[1]
+        tree: ast.AST = super().ast_parse(source, filename, symbol)
+        if symbol == "exec" and len(source) <= TREE_CHARS:
+            self._parsed = source, tree
+        return tree
+
+    def take_tree(self, source: str) -> ast.AST | None:
+        """The tree of a step that has ended, if it is at hand; it is let go."""
+        parsed, self._parsed = self._parsed, None
+        return parsed[1] if parsed is not None and parsed[0] == source else None
+
+    def cache(self, transformed_code: str, number: int = 0, raw_code: str | None = None) -> str:
+        """Keep the lines of a step; returns the name that its frames will have."""
+        name = super().cache(transformed_code, number, raw_code)
+        while len(self._filename_map) > STEPS_KEPT:
+            oldest = next(iter(self._filename_map))
+            del self._filename_map[oldest]
+            linecache.cache.pop(oldest, None)
+        return name
+
+
+def is_hidden(filename: str) -> bool:
+    """Whether a file is the shell's, which is in every traceback and says nothing to a reader."""
+    return filename.startswith(_HIDDEN)
+
+
+def place(filename: str) -> str:
+    """A file's name for a reader: the step's number, or the path within its library."""
+    cell = _CELL.fullmatch(filename)
+    if cell:
+        return f"In[{cell[1]}]"
+    if source_line(filename, 1) is not None:
+        return "the step"
+    for library in _LIBRARIES:
+        if filename.startswith(library):
+            return filename.removeprefix(library)
+    return filename[: inspection.NAME_CHARS]
+
+
+def source_line(filename: str, number: int | None) -> str | None:
+    """A line of a step's source; no file is ever read, whatever name the code has given itself."""
+    entry = linecache.cache.get(filename)
+    if entry is None or len(entry) != 4 or entry[1] is not None or number is None:
+        return None
+    lines = entry[2]
+    return lines[number - 1].rstrip("\n") if 0 < number <= len(lines) else ""
