@@ -7,6 +7,11 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# No test looks at a clock, on a busy machine either.
+settings.register_profile("no clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("no clock")
 
 FORBID_SKIPS = os.environ.get("RLM_FORBID_SKIPS") == "1"
 

@@ -6,6 +6,7 @@ listener and the one connection that the walls would refuse. Above: `launch.py`.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import zmq
+from ipykernel.heartbeat import Heartbeat
 from ipykernel.kernelapp import IPKernelApp
 from IPython.core.profiledir import ProfileDir
 from traitlets import DottedObjectName, Type
@@ -42,6 +44,25 @@ class NoProfileDir(ProfileDir):
 
     def _location_changed(self, change: Any) -> None:
         del change
+
+
+class BoundHeartbeat(Heartbeat):
+    """ipykernel's, bound where it is made: its thread may come after lock B, which lets nobody bind any more."""
+
+    def __init__(self, context: zmq.Context[Any], address: tuple[str, str, int]) -> None:
+        super().__init__(context, address)
+        self.socket = context.socket(zmq.ROUTER)
+        self.socket.linger = 1000
+        self._bind_socket()
+
+    def run(self) -> None:
+        """Send back whatever comes, until the context ends."""
+        while True:
+            try:
+                zmq.device(zmq.QUEUE, self.socket, self.socket)
+            except zmq.ZMQError as error:
+                if error.errno != errno.EINTR:
+                    return
 
 
 class RlmKernelApp(IPKernelApp):
@@ -91,6 +112,11 @@ class RlmKernelApp(IPKernelApp):
         self.debug_shell_socket.close(0)
         self.shell_channel_thread.io_loop.close()
         self.shell_channel_thread = None
+
+    def init_heartbeat(self) -> None:
+        """Bind the heartbeat channel. Its context is its own: it must not wait for the interpreter lock."""
+        self.heartbeat = BoundHeartbeat(zmq.Context(), (self.transport, self.ip, self.hb_port))
+        self.heartbeat.start()
 
     def init_iopub(self, context: zmq.Context[Any]) -> None:
         """Bind iopub without the TCP listener that ipykernel opens for forked children's output, ipc or not."""

@@ -35,8 +35,12 @@ class SparingIOPubThread(IOPubThread):
         self._events.append(f)
         # A thread that was woken and has not looked yet finds this too: it clears the flag before it looks.
         if not self._woken:
-            self._woken = True
-            self._event_pipe.send(b"")
+            try:
+                self._woken = True
+                self._event_pipe.send(b"")
+            except BaseException:  # an interrupt: nobody else would ever wake the thread again
+                self._woken = False
+                raise
 
     def send_multipart(self, *args: Any, **kwargs: Any) -> None:
         """Have the thread send a message."""

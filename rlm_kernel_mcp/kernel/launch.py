@@ -13,15 +13,16 @@ import logging
 import os
 import signal
 import socket
+from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 
 from rlm_kernel_mcp.errors import KernelDied, KernelStartFailed, RlmError, SandboxUnavailable
 from rlm_kernel_mcp.kernel import container
-from rlm_kernel_mcp.kernel.client import KernelClient
+from rlm_kernel_mcp.kernel.client import CLOSED_GRACE_S, KernelClient
 from rlm_kernel_mcp.kernel.container import ContainerRuntime
 from rlm_kernel_mcp.kernel.container_launch import Containers, KernelContainer
 from rlm_kernel_mcp.kernel.fork_server import ForkServer, default_python
@@ -29,12 +30,13 @@ from rlm_kernel_mcp.kernel.kernelspec import POLICY_FILE, kernelspec_dir, locked
 from rlm_kernel_mcp.kernel.process import KernelProcess, ended_how
 from rlm_kernel_mcp.kernel.provisioner import LaunchOptions, RlmProvisioner
 from rlm_kernel_mcp.kernel.rundir import KernelDir, RunDir
-from rlm_kernel_mcp.kernel.status import StatusSocket
+from rlm_kernel_mcp.kernel.status import StatusSocket, ended
 from rlm_kernel_mcp.policy import Policy, load_policy
 from rlm_kernel_mcp.settings import Settings
 
 log = logging.getLogger(__name__)
 KEY_BYTES: Final = 32
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -142,8 +144,8 @@ class KernelStarter:
                 process = manager.kernel_process
                 assert process is not None
                 theirs.close()
-                walls = container.with_runtime(runtime, await status.wait_ready())
-                client = await self._connect(manager)
+                walls = container.with_runtime(runtime, await _unless_dead(process, status.wait_ready()))
+                client = await _unless_dead(process, self._connect(manager))
         except BaseException as error:
             # The manager's own: it sleeps for a while after it has started the process, and may be cut off there.
             started = manager.kernel_process
@@ -182,10 +184,8 @@ class KernelStarter:
         try:
             await client.open(dict(manager.get_connection_info()))
             await client.request("kernel_info_request", {}, shell=True)
-        except BaseException as error:
+        except BaseException:
             client.close()
-            if isinstance(error, KernelDied):
-                raise KernelStartFailed(error.message) from error
             raise
         return client
 
@@ -229,3 +229,25 @@ def _sockets() -> tuple[StatusSocket, socket.socket, socket.socket]:
     ours.shutdown(socket.SHUT_RD)  # this socket carries descriptors one way; nothing is ever read here
     ours.setblocking(False)
     return status, ours, theirs
+
+
+async def _unless_dead(process: KernelProcess, step: Coroutine[Any, Any, T]) -> T:
+    """What a step of a start comes to.
+
+    Raises:
+        KernelStartFailed: the kernel ended before, or cannot be reached; and what the step raises.
+    """
+    waiting = asyncio.ensure_future(step)
+    try:
+        waits: list[asyncio.Future[Any]] = [waiting, process.dead]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        unreached = waiting.exception() if waiting.done() else None
+        if isinstance(unreached, KernelDied):
+            await asyncio.wait({process.dead}, timeout=CLOSED_GRACE_S)
+        if process.dead.done() and (not waiting.done() or isinstance(unreached, KernelDied)):
+            raise ended(process.dead.result()) from unreached
+        if isinstance(unreached, KernelDied):
+            raise KernelStartFailed(unreached.message) from unreached
+        return waiting.result()
+    finally:
+        waiting.cancel()

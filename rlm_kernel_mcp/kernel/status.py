@@ -37,6 +37,9 @@ class StatusSocket:
     def __init__(self) -> None:
         self._ours, self.theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._ours.setblocking(False)
+        self._exit: int | None = None
+        self._started = asyncio.Event()
+        """Nobody waits for `ready` any more: only one may read at a time."""
 
     def close_theirs(self) -> None:
         """Call once the child has its copy."""
@@ -63,7 +66,7 @@ class StatusSocket:
             if "pid" in message and descriptor is not None:
                 return int(message["pid"]), descriptor
             if "exit" in message:
-                raise _ended(message["exit"])
+                raise ended(message["exit"])
 
     async def wait_ready(self) -> list[dict[str, Any]]:
         """The rows of the walls, once the kernel is ready.
@@ -72,23 +75,29 @@ class StatusSocket:
             SandboxUnavailable: a required wall cannot be raised.
             KernelStartFailed: anything else went wrong.
         """
-        while True:
-            message, _ = await self.receive()
-            _raise_failure(message)
-            if message.get("status") == "ready":
-                walls: list[dict[str, Any]] = message["walls"]
-                return walls
-            if "exit" in message:
-                raise _ended(message["exit"])
+        try:
+            while True:
+                message, _ = await self.receive()
+                _raise_failure(message)
+                if message.get("status") == "ready":
+                    walls: list[dict[str, Any]] = message["walls"]
+                    return walls
+                if "exit" in message:
+                    self._exit = int(message["exit"])
+                    raise ended(self._exit)
+        finally:
+            self._started.set()
 
     async def exit_code(self) -> int:
         """What the fork server says of the exit; waits a moment for it, since the death itself is seen first."""
         try:
             async with asyncio.timeout(EXIT_WAIT_S):
-                while True:
+                await self._started.wait()  # what it said before its end is for whoever started it
+                while self._exit is None:
                     message, _ = await self.receive()
                     if "exit" in message:
-                        return int(message["exit"])
+                        self._exit = int(message["exit"])
+                return self._exit
         except (TimeoutError, KernelStartFailed):
             return EXIT_UNKNOWN  # the fork server is gone too
         finally:
@@ -113,7 +122,8 @@ class StatusSocket:
         self.theirs.close()
 
 
-def _ended(code: int) -> KernelStartFailed:
+def ended(code: int) -> KernelStartFailed:
+    """Why there is no kernel, by the exit code of its process."""
     return KernelStartFailed(f"The kernel's process {ended_how(code)} before it was ready.")
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from rlm_kernel_mcp.in_kernel.walls import namespaces
 from tests.mcp.line_client import LineClient
 
 EXECUTABLE_MEMORY = """
@@ -25,6 +26,14 @@ with open("code", "w+b") as file:
     attempt("a file of its own", lambda: mmap.mmap(number, 4096, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_EXEC))
     attempt("writable too", lambda: mmap.mmap(number, 4096, mmap.MAP_PRIVATE, mmap.PROT_WRITE | mmap.PROT_EXEC))
 refused
+"""
+
+LATE_THREAD = """
+import zmq
+context = zmq.Context()
+context.socket(zmq.PUB).close()
+context.term()
+"alive"
 """
 
 
@@ -51,3 +60,13 @@ def test_what_code_wrote_can_still_not_be_executed(client: LineClient) -> None:
     session = client.open_session()
     report = client.run(session, EXECUTABLE_MEMORY)
     assert report["result"] == "['anonymous', 'a file of its own', 'writable too']"
+
+
+def test_a_thread_of_libzmq_that_starts_after_the_walls_ends_no_kernel(client: LineClient) -> None:
+    """It sets its scheduler first and aborts where it may not: a kernel's own threads did, now and then, when busy."""
+    session = client.open_session()
+    report = client.run(session, LATE_THREAD)
+    if namespaces.refusal():  # a thread's number could be another process's there
+        assert report["status"] == "kernel_died"
+    else:
+        assert (report["status"], report["result"]) == ("ok", "'alive'")

@@ -8,7 +8,7 @@ Each refusal that is not obvious has its reason beside it. Default: refused (EPE
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Literal
 
 from rlm_kernel_mcp.in_kernel.walls import bpf, linux
@@ -45,7 +45,7 @@ _PLAIN: Final = _words(
 )
 
 _PLAIN_IN_STAGE_A: Final = _words(
-    "bind listen connect seccomp setsockopt sched_getparam sched_getscheduler fchmod",
+    "bind listen connect seccomp setsockopt fchmod",
 )
 
 _MONITOR_PLAIN: Final = _words(
@@ -85,7 +85,9 @@ MAP_HUGETLB: Final = 0x40000
 """Huge pages come from a pool that the machine shares."""
 
 
-def kernel_filter(machine: str, stage: Stage, pid: int, *, map_libraries: bool = False) -> bpf.Body:
+def kernel_filter(
+    machine: str, stage: Stage, pid: int, *, map_libraries: bool = False, threads: Sequence[int] | None = ()
+) -> bpf.Body:
     """The filter of a kernel: stage A while it binds its sockets and starts its threads, stage B for user code.
 
     Args:
@@ -94,14 +96,16 @@ def kernel_filter(machine: str, stage: Stage, pid: int, *, map_libraries: bool =
         machine: `x86_64` or `aarch64`; KeyError for any other.
         stage: A also lets it make, bind and connect path stream sockets, map libraries, and load stage B.
         pid: the kernel's pid in its own namespace: the only process it may signal or limit.
+        threads: in stage B, whose scheduler may be asked for and set to a harmless one; None where no other process
+            has a number. Stage A admits any, since the threads are only being made.
     """
     bodies = _plain(_PLAIN) | dict.fromkeys(_NOT_THERE, bpf.NOT_THERE) | _checked(pid) | _memory(stage)
+    bodies |= _schedulers(None if stage == "A" else threads)
     if stage == "B" and map_libraries:
         bodies["mmap"] = _library_or_data()
     if stage == "A":
         bodies |= _plain(_PLAIN_IN_STAGE_A)
         bodies["socket"] = _unix_stream()
-        bodies["sched_setscheduler"] = bpf.one_of(1, HARMLESS_SCHEDULERS)
     return _assemble(machine, bodies)
 
 
@@ -132,6 +136,15 @@ def _checked(pid: int) -> dict[str, bpf.Body]:
         "ioctl": bpf.one_of(1, IOCTL_REQUESTS),
         "prctl": bpf.one_of(0, PRCTL_OPTIONS),
     }
+
+
+def _schedulers(threads: Sequence[int] | None) -> dict[str, bpf.Body]:
+    # A thread of libzmq asks for its scheduler and sets it as the first thing that it does, which on a busy machine is
+    # after stage B is loaded; it ends the process with abort(3) when it may not.
+    ask, choose = bpf.ALLOWED, bpf.one_of(1, HARMLESS_SCHEDULERS)
+    if threads is not None:
+        ask, choose = bpf.one_of(0, threads), bpf.one_of(0, threads, choose)
+    return {"sched_getparam": ask, "sched_getscheduler": ask, "sched_setscheduler": choose}
 
 
 def _memory(stage: Stage) -> dict[str, bpf.Body]:

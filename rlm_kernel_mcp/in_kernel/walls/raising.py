@@ -35,6 +35,8 @@ class Raised:
     """Whether RLIMIT_NPROC counts this kernel's threads alone, and is enforced (it never is for root)."""
     scratch_writable: bool = False
     """Whether user code may write in the scratch folder: only where its quota is enforced."""
+    tasks: int | None = None
+    """The listing of this process's own threads, where other processes' have numbers in its view too."""
     _rows: dict[str, WallStatus] = field(default_factory=dict)
 
     @property
@@ -149,9 +151,12 @@ def raise_lock_b(raised: Raised) -> None:
             namespaces.sockets_bound(raised.monitor)
         except OSError as error:
             raise WallFailed("namespaces", f"{error.strerror or error}.", REMEDIES["namespaces"]) from error
+    threads = _own_threads(raised)
     if raised.holds("seccomp"):
         libraries = raised.plan.map_libraries
-        raised.attempt("seccomp", lambda: seccomp.load_stage("B", os.getpid(), map_libraries=libraries))
+        raised.attempt(
+            "seccomp", lambda: seccomp.load_stage("B", os.getpid(), map_libraries=libraries, threads=threads)
+        )
 
 
 def _inside_namespaces(plan: WallPlan, procfs: int, announce: namespaces.Announce | None) -> Raised:
@@ -184,6 +189,7 @@ def _inside_container(plan: WallPlan, procfs: int) -> Raised:
 
 def _without_namespaces(plan: WallPlan, procfs: int, refusal: str) -> Raised:
     raised = Raised(plan, limits.open_statm(procfs))
+    raised.tasks = os.open("self/task", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=procfs)
     raised.refuse("namespaces", refusal)
     os.chdir(plan.scratch)
     return raised
@@ -199,6 +205,16 @@ def _note_scratch_without_quota(raised: Raised) -> None:
         )
     else:
         raised.refuse("scratch_quota", "neither a quota nor Landlock is there: files are bounded one by one only.")
+
+
+def _own_threads(raised: Raised) -> tuple[int, ...] | None:
+    """The threads there are, by number; None where no other process has a number at all."""
+    if raised.tasks is None:
+        return None
+    threads = tuple(map(int, os.listdir(raised.tasks)))  # noqa: PTH208  (a descriptor has no path)
+    os.close(raised.tasks)
+    raised.tasks = None
+    return threads
 
 
 def _forget_groups() -> None:

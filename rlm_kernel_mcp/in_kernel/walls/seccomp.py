@@ -10,6 +10,7 @@ import ctypes
 import errno
 import platform
 import struct
+from collections.abc import Sequence
 from typing import Final
 
 from rlm_kernel_mcp.in_kernel.walls import bpf, filters, linux
@@ -18,8 +19,10 @@ _SET_MODE_FILTER: Final = 1
 _TSYNC: Final = 1
 
 
-def load_stage(stage: filters.Stage, pid: int, *, map_libraries: bool = False) -> str:
-    """Put a stage's filter on every thread of this process; no_new_privs is set.
+def load_stage(
+    stage: filters.Stage, pid: int, *, map_libraries: bool = False, threads: Sequence[int] | None = ()
+) -> str:
+    """Put a stage's filter on every thread of this process; no_new_privs is set. The arguments: `kernel_filter`'s.
 
     Returns:
         What was loaded, for the wall's row.
@@ -27,7 +30,7 @@ def load_stage(stage: filters.Stage, pid: int, *, map_libraries: bool = False) -
     Raises:
         OSError: the machine is neither x86_64 nor aarch64, or the kernel refused.
     """
-    program = filters.kernel_filter(_machine(), stage, pid, map_libraries=map_libraries)
+    program = filters.kernel_filter(_machine(), stage, pid, map_libraries=map_libraries, threads=threads)
     _load(program)
     return f"allowlist of stage {stage} on every thread, {len(program)} instructions"
 

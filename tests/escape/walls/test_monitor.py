@@ -160,7 +160,7 @@ def test_a_socket_bound_inside_is_reached_from_outside(kind: Kind) -> None:
 @pytest.mark.parametrize("kind", KINDS, ids=ids)
 def test_the_kernel_sees_itself_alone(kind: Kind) -> None:
     """Its user, its number, its folder, its host name; nothing of the machine's."""
-    with running(kind, "honest.know_who_it_is") as made:
+    with running(kind, "honest.know_who_it_is", WAIT) as made:
         who = json.loads(made.line()[2].strip("'"))
         (folder,) = made.canaries.root.glob("w-*")
     assert who == {"uid": 65532, "pid": 1, "cwd": str(folder), "host": "kernel"}
