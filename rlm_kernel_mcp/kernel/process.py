@@ -85,6 +85,8 @@ class KernelProcess:
 
     def cpu_ms(self) -> int:
         """Processor time used so far over all threads, in ms, measured from outside; 0 once it is gone."""
+        if self._pidfd < 0:
+            return 0  # the number may be another process's by now
         try:
             # The process's own clock, as clock_getcpuclockid(3) makes its number: one call, where /proc takes fifty.
             return time.clock_gettime_ns(~self.pid << 3 | 2) // 1_000_000

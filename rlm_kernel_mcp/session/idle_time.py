@@ -1,8 +1,8 @@
 """Processor time that a kernel uses between steps.
 
 Is: the count of what code goes on using after its step has ended, measured from outside. Is not: what the kernel works
-for us: while a value is read, as much as the reader waits is free, and no more. Above: `kernel_life.py`.
-Below: `kernel/process.py`.
+for us: while a value is read, as much as the reader waits is free, and no more; a snapshot is free if the kernel ends
+it as it should. Above: `kernel_life.py`. Below: `kernel/process.py`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,11 @@ def _now_ms() -> int:
 class IdleTime:
     """The count for one kernel, from the end of its last step on."""
 
-    def __init__(self, process: Measured, now_ms: Callable[[], int] = _now_ms) -> None:
+    def __init__(self, process: Measured, now_ms: Callable[[], int] = _now_ms, owed_ms: int = 0) -> None:
+        """`owed_ms`: what the kernels before this one used, and nobody was charged for yet."""
+        self._owed_ms = owed_ms
+        self._seen_ms = 0
+        """What was last seen of this one: once it is gone nobody can say more."""
         self._process = process
         self._now_ms = now_ms
         self._readers = 0
@@ -38,15 +42,28 @@ class IdleTime:
         """Clock and processor time when the reads that are under way began, or the count began anew in them."""
         self._from_ms = process.cpu_ms()
 
+    def charged(self) -> None:
+        """All of it is charged: begin to count anew."""
+        self._owed_ms = 0
+        self.restart()
+
     def restart(self) -> None:
-        """Begin to count anew."""
+        """Begin to count this kernel's time anew: what it used up to now was for us."""
+        self._seen_ms = 0
         self._from_ms = self._process.cpu_ms()
         self._read_from_ms = self._now_ms(), self._from_ms
 
     def used_ms(self) -> int:
         """Processor time since the count began, without what was used for readers; 0 as long as it is free."""
-        used_ms = self._process.cpu_ms() - self._from_ms - self._for_readers_ms()
-        return used_ms if used_ms > FREE_MS else 0
+        cpu_ms = self._process.cpu_ms()
+        if cpu_ms:  # else it is gone
+            self._seen_ms = max(0, cpu_ms - self._from_ms - self._for_readers_ms())
+        return self.seen_ms
+
+    @property
+    def seen_ms(self) -> int:
+        """As `used_ms` was last seen."""
+        return self._owed_ms + (self._seen_ms if self._seen_ms > FREE_MS else 0)
 
     @contextmanager
     def reading(self) -> Iterator[None]:

@@ -61,7 +61,7 @@ class KernelLife:
     def adopt(self, kernel: Kernel) -> None:
         """Take a ready kernel with the context in it."""
         self.kernel = kernel
-        self._idle_time = IdleTime(kernel.process)
+        self._idle_time = IdleTime(kernel.process, owed_ms=self._idle_time.seen_ms if self._idle_time else 0)
         self._owner.adopted(kernel)
 
     def require_place(self, *, stopped: bool) -> None:
@@ -100,6 +100,8 @@ class KernelLife:
         if not await snapshots.give_way(kernel):
             async with self._lock:
                 if self.kernel is kernel:
+                    if self._idle_time is not None:
+                        self._idle_time.used_ms()  # seen now: it is owed
                     await self._drop(kernel, "a value's own code, run to keep the value, did not end; it was killed")
             kernel = await self.live()
         return kernel, snapshots.ask(kernel)
@@ -114,8 +116,8 @@ class KernelLife:
             return
         if execution.reply.unchanged:
             self.recovery.snapshots.unchanged(kernel, step.index)
-        else:
-            self.recovery.snapshots.begin(kernel, step.index, execution.kept)
+        elif self._idle_time is not None:
+            self.recovery.snapshots.begin(kernel, step.index, execution.kept, self._idle_time.restart)
 
     async def replace(self, kernel: Kernel, reason: str) -> Lost | None:
         """After a kernel went in a step: a fresh one at once, and the account of what is gone."""
@@ -185,17 +187,18 @@ class KernelLife:
             yield kernel
 
     def idle_cpu_ms(self) -> int:
-        """Processor time used since the last step ended, beyond what is free; measured from outside."""
-        if self.kernel is None or self._idle_time is None:
+        """Processor time used since the last step ended, beyond what is free; measured from outside.
+
+        A snapshot has the time that it may take; only then is seen whether it was one.
+        """
+        if self._idle_time is None:
             return 0
-        if self.recovery.snapshots.under_way:
-            self._idle_time.restart()
-        return self._idle_time.used_ms()
+        return self._idle_time.seen_ms if self.recovery.snapshots.under_way else self._idle_time.used_ms()
 
     def idle_cpu_charged(self) -> None:
         """Begin to count anew."""
-        if self.kernel is not None and self._idle_time is not None:
-            self._idle_time.restart()
+        if self._idle_time is not None:
+            self._idle_time.charged()
 
 
 def joined(earlier: Lost | None, later: Lost | None) -> Lost | None:

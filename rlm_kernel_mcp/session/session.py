@@ -118,15 +118,14 @@ class Session:
         self._touch()
         self._require_not_final()
         self.require_idle()
+        self._charge_idle_time()
         self.life.require_place(stopped=self.account.stop is not None)
         if self.account.admit(len(code)) is not None:
             self.journal.counters_changed(self.account, self._recorded_status)
             loss, self._untold = joined(self._untold, self.life.take_loss()), None
             return stopped_report(self.account, len(code), loss)
         step = RunningStep(self.account.begin_step(), code, timeout_ms)
-        left_ms = self.account.left.runtime_left_ms
-        if left_ms <= timeout_ms:
-            step.timeout_ms, step.runtime_limited = left_ms, True
+        step.limit(self.account.left.runtime_left_ms)
         self._running = step
         self._task = asyncio.create_task(self._drive(step), name=f"step {step.index} of {self.session_id}")
         return await self._report_when_done(step, wait_ms, max_output_chars)
@@ -216,6 +215,7 @@ class Session:
     async def _execute(self, step: RunningStep) -> Outcome:
         kernel, step.keep = await self.life.ready_for_step()
         self._charge_idle_time()
+        step.limit(self.account.left.runtime_left_ms)
         outcome = await run_step(step, kernel, self.life.recovery.policy, lambda rung: self._on_rung(step, rung))
         self.account.charge_runtime(outcome.duration_ms)
         if outcome.kernel_gone is not None:
@@ -235,7 +235,8 @@ class Session:
             self.account.charge_runtime(used_ms)
             summary = f"{used_ms:,} ms of processor time used between steps, charged as runtime"
             self.journal.event("run_repl", self.account.counters.step_index, "charged", summary, self.account)
-        self.life.idle_cpu_charged()
+            self.account.check()
+            self.life.idle_cpu_charged()
 
     async def watch_idle(self, idle_timeout_s: int) -> None:
         """Called each second by the registry: stop a kernel that is not used, or that works while no step runs."""
@@ -243,7 +244,6 @@ class Session:
             return
         if self.life.idle_cpu_ms() > self.account.left.runtime_left_ms:
             self._charge_idle_time()
-            self.account.check()
             await self.stop_kernel("it went on working after its step had ended and used up the session's runtime")
         elif self.journal.seconds_since(self.last_used_at) > idle_timeout_s:
             await self.stop_kernel(f"the session was idle for more than {idle_timeout_s:,} s (RLM_IDLE_TIMEOUT_S)")

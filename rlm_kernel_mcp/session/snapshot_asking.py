@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -30,6 +30,7 @@ class Taking:
     token: int
     kept: asyncio.Future[Message]
     """The kernel's own word after the step: the whole snapshot if it is small, as most are."""
+    on_done: Callable[[], None]
     piping: bool = False
     """Whether the kernel was asked for a larger one by a pipe."""
     skipped: bool = False

@@ -14,7 +14,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
@@ -23,10 +23,9 @@ from rlm_kernel_mcp.errors import KernelDied
 from rlm_kernel_mcp.kernel.launch import Kernel
 from rlm_kernel_mcp.kernel.messages import Message
 from rlm_kernel_mcp.policy import Policy
-from rlm_kernel_mcp.session.cutting import safe_text
 from rlm_kernel_mcp.session.snapshot_asking import NUDGE_S, Taking, answer, ask, hand_over, within
 from rlm_kernel_mcp.session.snapshot_file import DAMAGED, Entry, SnapshotFile
-from rlm_kernel_mcp.session.snapshot_report import REASON_CHARS_MAX, checked_report
+from rlm_kernel_mcp.session.snapshot_report import REASON_CHARS_MAX, checked_report, words
 from rlm_kernel_mcp.session.snapshot_stream import StreamBroken
 from rlm_kernel_mcp.session.store_file import meaning
 from rlm_kernel_mcp.wire import KEPT_BYTES_MAX, RESTORE, SNAPSHOT, SNAPSHOT_NAMES_MAX
@@ -46,7 +45,6 @@ RESTORE_BYTES_PER_S: Final = 20_000_000
 
 Losses = list[tuple[str, str]]
 """(name, why) of each name that is not back, or back with care."""
-
 _threads = ThreadPoolExecutor(16, thread_name_prefix="snapshot")
 
 
@@ -98,9 +96,12 @@ class Snapshots:
         self._token += 1
         return {"token": self._token, "after": self._after(kernel)}
 
-    def begin(self, kernel: Kernel, step: int, kept: asyncio.Future[Message]) -> None:
-        """After a step that was asked for its snapshot: take it, in the background."""
-        taking = self._taking = Taking(kernel, step, self._token, kept)
+    def begin(self, kernel: Kernel, step: int, kept: asyncio.Future[Message], on_done: Callable[[], None]) -> None:
+        """After a step that was asked for its snapshot: take it, in the background.
+
+        `on_done`: called when the kernel has ended it as it should.
+        """
+        taking = self._taking = Taking(kernel, step, self._token, kept, on_done)
         kept.add_done_callback(lambda _: taking.free.set())
         self._task = asyncio.create_task(self._take(taking, self._task), name=f"snapshot after step {step}")
 
@@ -164,7 +165,7 @@ class Snapshots:
             for name, entry in group:
                 why = answers.get(name, "the kernel did not say")
                 if why is not None:
-                    lost.append((name, safe_text(str(why))[:REASON_CHARS_MAX]))
+                    lost.append((name, words(why)[:REASON_CHARS_MAX]))
                     continue
                 back.append(name)
                 if entry.step < last_step:
@@ -179,8 +180,6 @@ class Snapshots:
             self._file.remove()
         except OSError as error:  # they are of no use any more; the session has its answer all the same
             log.warning("the values kept of an ended session stay: %s", meaning(error))
-
-    # Inside
 
     def _after(self, kernel: Kernel) -> int | None:
         """The last snapshot that is in the file, if this kernel took it."""
@@ -221,6 +220,7 @@ class Snapshots:
 
     async def _keep(self, taking: Taking, message: Message) -> None:
         report = checked_report(message.content)
+        taking.on_done()
         stream = message.buffers[0] if message.buffers else b""
         if len(stream) > KEPT_BYTES_MAX:
             raise StreamBroken(f"a small snapshot has at most {KEPT_BYTES_MAX:,} bytes")
@@ -271,8 +271,9 @@ class Snapshots:
             stop.set()
             await asyncio.wait({stream})
             stream.exception()
-        taking.free.set()
         report = checked_report(reply.content)
+        taking.on_done()
+        taking.free.set()
         self._had = (kernel, token)
         await loop.run_in_executor(_threads, self._file.commit, taking.step, report, received)
 

@@ -47,8 +47,10 @@ class RunningStep:
     finished: asyncio.Event = field(default_factory=asyncio.Event)
     outcome: Outcome | None = None
     row_id: int = 0
-    runtime_limited: bool = False
-    """Whether the deadline is the session's remaining runtime and not the step's own timeout."""
+
+    def limit(self, runtime_left_ms: int) -> None:
+        """Let it take no longer than the session's runtime lasts."""
+        self.timeout_ms = min(self.timeout_ms, runtime_left_ms)
 
     @property
     def elapsed_ms(self) -> int:

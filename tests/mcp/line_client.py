@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -51,6 +51,8 @@ class LineClient:
         self._next_id = 0
         self.seen: list[dict[str, Any]] = []
         """Every message that was read, in order."""
+        self.on_line: Callable[[bytes], None] = lambda line: None
+        """Told of each line as it stood on the wire."""
 
     def initialize(self) -> dict[str, Any]:
         """The handshake; returns the `initialize` result."""
@@ -84,6 +86,7 @@ class LineClient:
                 raise AssertionError(f"the server {why}; its log:\n{self.log.read_text()[-4_000:]}")
             self._rest += chunk
         line, _, self._rest = self._rest.partition(b"\n")
+        self.on_line(line)
         message: dict[str, Any] = json.loads(line)
         self.seen.append(message)
         return message

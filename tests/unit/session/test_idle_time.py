@@ -60,6 +60,30 @@ def test_more_threads_than_the_reader_waits_for_are_charged() -> None:
     assert idle.used_ms() == 3_000
 
 
+def test_what_a_process_used_is_remembered_when_it_is_gone() -> None:
+    """As far as it was seen: it cannot be measured any more, and its end is no excuse."""
+    machine, idle = begun()
+    machine.passes(2_000, worked_ms=1_900)
+    assert idle.used_ms() == 1_900
+    machine.passes(1_000, worked_ms=-machine.used_ms)
+    assert machine.cpu_ms() == 0
+    assert idle.used_ms() == 1_900
+    idle.charged()
+    assert idle.used_ms() == 0
+
+
+def test_what_was_owed_before_is_owed_until_it_is_charged() -> None:
+    """By the kernels before: what this one works for us does not pay for it."""
+    machine = Machine()
+    idle = IdleTime(machine, machine.now_ms, owed_ms=700)
+    machine.passes(1_000, worked_ms=900)
+    assert idle.used_ms() == 1_600
+    idle.restart()
+    assert idle.used_ms() == 700
+    idle.charged()
+    assert idle.used_ms() == 0
+
+
 def test_two_reads_at_once_are_one_time_of_waiting() -> None:
     """Else many cheap reads would pay for as many processors."""
     machine, idle = begun()
