@@ -33,7 +33,11 @@ class SparingIOPubThread(IOPubThread):
             f()
             return
         self._events.append(f)
-        # A thread that was woken and has not looked yet finds this too: it clears the flag before it looks.
+        self.wake()
+
+    def wake(self) -> None:
+        """Have the thread do what is scheduled, and send what was held."""
+        # A thread that was woken and has not looked yet finds the newest too: it clears the flag before it looks.
         if not self._woken:
             try:
                 self._woken = True

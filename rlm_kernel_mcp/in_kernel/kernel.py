@@ -83,6 +83,12 @@ class RlmKernel(ControlRequests, IPythonKernel):
         with self.iopub_thread.hold() if status == "busy" else contextlib.nullcontext():
             super()._publish_status(status, channel, parent)
 
+    def _publish_execute_input(self, code: str, parent: Any, execution_count: int) -> None:
+        """Send the echo of a cell; of a step of our host together with its end, unless the host asks for it before."""
+        ours = self.owned and REPLY_KEY in parent["metadata"]
+        with self.iopub_thread.hold() if ours else contextlib.nullcontext():
+            super()._publish_execute_input(code, parent, execution_count)
+
     def init_metadata(self, parent: dict[str, Any]) -> dict[str, Any]:
         """No ipyparallel fields."""
         del parent

@@ -18,7 +18,7 @@ from rlm_kernel_mcp.errors import KernelDied
 from rlm_kernel_mcp.kernel.messages import BadMessage, Codec, Message, parse
 from rlm_kernel_mcp.kernel.reply import Reply
 from rlm_kernel_mcp.kernel.zmtp import Connection, ProtocolBroken
-from rlm_kernel_mcp.wire import KEPT, REPLY_KEY
+from rlm_kernel_mcp.wire import KEPT, PUBLISH, REPLY_KEY
 
 MESSAGE_BYTES_MAX: Final = 4 << 20
 REPLY_GRACE_S: Final = 0.5
@@ -40,7 +40,6 @@ class Execution:
     def __init__(self, msg_id: str) -> None:
         self.reply = Reply(msg_id)
         self.done: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self.started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.kept: asyncio.Future[Message] | None = None
         """What the step changed, if that was asked for: comes after its end. Fails as `KernelClient.request`;
         cancelled where the reply says that nothing did."""
@@ -51,8 +50,6 @@ class Execution:
         self.reply.feed(message)
         if self.reply.unchanged and self.kept is not None:
             self.kept.cancel()
-        if not self.started.done():
-            self.started.set_result(None)
         if self._grace is not None:
             self._grace.cancel()
         if self.reply.complete:
@@ -178,6 +175,11 @@ class KernelClient:
         self._shell.grant()
         self._shell.send(frames)
         return execution
+
+    def publish_held(self) -> None:
+        """Have the kernel send on iopub what it would send with the end of the step that runs."""
+        if self.broken is None and self._control.is_clear:
+            self._control.send(self._codec.build(PUBLISH, {})[1])
 
     @property
     def console_busy(self) -> bool:

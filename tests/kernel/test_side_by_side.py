@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 
 import pytest
 
@@ -45,6 +46,32 @@ async def test_a_variable_is_read_while_the_step_computes(session: Driven) -> No
     async with asyncio.timeout(WAIT_S):
         while await session.value("n") == first:
             continue
+    await session.interrupt()
+
+
+LISTENER = (
+    "import sys\n"
+    "from jupyter_client import BlockingKernelClient\n"
+    "client = BlockingKernelClient(connection_file=sys.argv[1])\n"
+    "client.load_connection_file(); client.start_channels(); client.wait_for_ready(timeout=60)\n"
+    "print('listening', flush=True)\n"
+    "while True:\n"
+    "    message = client.get_iopub_msg(timeout=60)\n"
+    "    if message['msg_type'] == 'execute_input': break\n"
+    "print(message['content']['code'])\n"
+)
+
+
+async def test_a_console_is_shown_a_silent_step_while_it_runs(session: Driven) -> None:
+    """A short step's echo goes out with its end; that of one that goes on must not wait for it."""
+    argv = [sys.executable, "-I", "-c", LISTENER, str(session.kernel.folders.connection_file)]
+    listener = await asyncio.create_subprocess_exec(*argv, stdout=asyncio.subprocess.PIPE)
+    assert listener.stdout is not None
+    async with asyncio.timeout(WAIT_S):
+        assert await listener.stdout.readline() == b"listening\n"
+        began = await session.begin("while True: pass")
+        assert (await listener.communicate())[0] == b"while True: pass\n"
+    assert (await session.end_of(began.step_index, wait_ms=0)).status == "running"
     await session.interrupt()
 
 
