@@ -1,13 +1,14 @@
 """The command line: parsing and help texts; each command's work is a module of `commands/`, `server/` or `kernel/`.
 
 Is: fronts only, with nothing heavy imported before a command is chosen. Is not: the work. Exit status: 0 done, 1 the
-command found something wrong, 2 it was asked wrongly or the set-up is lacking. Above: the console script and
+command found something wrong, 2 it was asked wrongly or the set-up is lacking, 130 interrupted. Above: the console script and
 `__main__.py`. Below: settings, errors, commands.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -23,6 +24,8 @@ DESCRIPTION: Final = "A locked-down IPython kernel per session, served to coding
 OWN_OPTIONS: Final = ("-h", "--help", "--version")
 """Options that are not those of `serve`, the command that needs no name."""
 
+INTERRUPTED: Final = 130
+
 Command = Callable[[argparse.Namespace], int]
 
 
@@ -33,12 +36,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given.insert(0, "serve")
     options = build_parser().parse_args(given)
     command: Command = options.command
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # None where it is closed
+            stream.reconfigure(errors="backslashreplace")
     try:
-        return command(options)
+        status = command(options)
+        sys.stdout.flush()
     except InvalidInput as error:
         return _complain(error, 2)
     except RlmError as error:
         return _complain(error, 1)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # who read the output has seen enough
+        _leave_stdout()
+        return 0
+    except OSError as error:
+        _leave_stdout()
+        named = f" ({error.filename})" if error.filename else ""
+        print(f"rlm-kernel-mcp: {error.strerror or error}{named}.", file=sys.stderr)
+        return 1
+    return status
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -91,7 +109,7 @@ def _add_kernelspec(commands: argparse._SubParsersAction[argparse.ArgumentParser
         place = action.add_mutually_exclusive_group()
         place.add_argument("--user", action="store_true", help="the user's own folder (the default)")
         place.add_argument(
-            "--prefix", type=Path, metavar="DIR", help="the environment at DIR (DIR/share/jupyter/kernels)"
+            "--prefix", type=_folder, metavar="DIR", help="the environment at DIR (DIR/share/jupyter/kernels)"
         )
         place.add_argument(
             "--sys-prefix", action="store_true", help="the environment of the Python that runs this command"
@@ -215,6 +233,19 @@ def _trace(options: argparse.Namespace) -> int:
     from rlm_kernel_mcp.commands.trace import print_trace
 
     return print_trace(_settings(), options.session_id, as_json=options.as_json)
+
+
+def _folder(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty; give a folder")
+    return Path(text)
+
+
+def _leave_stdout() -> None:
+    """What is still to be written there goes nowhere: Python would try once more at its end, and complain."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.close(null)
 
 
 def _complain(error: RlmError, status: int) -> int:

@@ -88,7 +88,13 @@ def load_settings(environ: Mapping[str, str], overrides: Mapping[str, str] | Non
         if row.choices and value not in row.choices:
             known = ", ".join(row.choices)
             raise InvalidInput(f"{row.variable}={value!r} is not known; known values: {known}.", "Correct the setting.")
-    working_dir = Path.cwd()
+    try:
+        working_dir = Path.cwd()
+    except OSError as error:
+        raise InvalidInput(
+            f"The working directory cannot be used: {error.strerror}.",
+            "Change to a folder that is there, then try again.",
+        ) from error
     roots = values.get("RLM_CONTEXT_ROOTS")
     modules = tuple(name.strip() for name in values.get("RLM_IMPORTS", "").split(",") if name.strip())
     for name in modules:
@@ -114,7 +120,22 @@ def load_settings(environ: Mapping[str, str], overrides: Mapping[str, str] | Non
 
 def _state_dir(values: Mapping[str, str], environ: Mapping[str, str]) -> Path:
     given = values.get("RLM_STATE_DIR")
-    return Path(given).expanduser() if given else default_state_dir(environ)
+    try:
+        return _expanded("RLM_STATE_DIR", given) if given else default_state_dir(environ)
+    except RuntimeError:
+        raise InvalidInput(
+            "There is no home folder for the session records: HOME is not set, and this user has none.",
+            "Set RLM_STATE_DIR, or HOME.",
+        ) from None
+
+
+def _expanded(variable: str, text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise InvalidInput(
+            f"{variable} names {text!r}: there is no such home folder.", "Correct the setting."
+        ) from None
 
 
 def default_state_dir(environ: Mapping[str, str]) -> Path:
@@ -127,7 +148,7 @@ def default_state_dir(environ: Mapping[str, str]) -> Path:
 
 
 def _root(text: str) -> Path:
-    path = Path(text).expanduser()
+    path = _expanded("RLM_CONTEXT_ROOTS", text)
     if not path.is_dir():
         raise InvalidInput(f"RLM_CONTEXT_ROOTS names {text!r}, which is no folder.", "Correct the setting.")
     return path.resolve()

@@ -64,9 +64,15 @@ def probe(policy_file: Path) -> dict[str, Any]:
         KernelStartFailed: it said nothing.
     """
     argv = [sys.executable, "-I", "-m", "rlm_kernel_mcp.in_kernel.probe", "--policy", str(policy_file)]
-    done = subprocess.run(
-        argv, capture_output=True, text=True, timeout=PROBE_TIMEOUT_S, stdin=subprocess.DEVNULL, check=False
-    )
+    try:
+        done = subprocess.run(
+            argv, capture_output=True, text=True, timeout=PROBE_TIMEOUT_S, stdin=subprocess.DEVNULL, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise KernelStartFailed(
+            f"The probe of the walls did not end within {PROBE_TIMEOUT_S} s.",
+            "Run doctor again when the machine has less to do; if it says so again, report it with this output.",
+        ) from None
     try:
         report: dict[str, Any] = json.loads(done.stdout)
     except ValueError:

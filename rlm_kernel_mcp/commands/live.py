@@ -6,11 +6,12 @@ Above: `sessions.py`, `attach.py`, `trace.py`. Below: the store.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rlm_kernel_mcp.errors import SessionNotFound
+from rlm_kernel_mcp.errors import InvalidInput, SessionNotFound
 from rlm_kernel_mcp.session.store import SessionRecord, Store
 from rlm_kernel_mcp.settings import Settings
 
@@ -21,14 +22,19 @@ def opened_store(settings: Settings) -> Iterator[Store]:
 
     Raises:
         SessionNotFound: there is no state folder, so no session was ever opened with these settings.
+        InvalidInput: it is no folder.
     """
-    if not settings.state_dir.is_dir():
+    if settings.state_dir.exists() and not settings.state_dir.is_dir():
+        raise InvalidInput(f"RLM_STATE_DIR names {settings.state_dir}, which is no folder.", "Correct the setting.")
+    if not settings.state_dir.exists():
         raise SessionNotFound(
             f"No session was ever recorded in {settings.state_dir}.",
             "Set RLM_STATE_DIR to what the server has, if the server has one.",
         )
     store = Store.open(settings.state_dir)
     try:
+        if store.problem:
+            print(f"rlm-kernel-mcp: {store.problem}", file=sys.stderr)
         yield store
     finally:
         store.close()

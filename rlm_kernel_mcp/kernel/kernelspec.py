@@ -103,9 +103,16 @@ def installed_kernelspecs() -> tuple[InstalledKernelspec, ...]:
         for source in _own_specs():
             spec = kernels / source.name / "kernel.json"
             if spec.is_file():
-                python = str(json.loads(spec.read_text(encoding="utf-8"))["argv"][0])
-                found.append(InstalledKernelspec(source.name, spec.parent, python))
+                found.append(InstalledKernelspec(source.name, spec.parent, _python_of(spec)))
     return tuple(found)
+
+
+def _python_of(spec: Path) -> str:
+    """The program that a kernelspec starts; what is the matter with one that names none."""
+    try:
+        return str(json.loads(spec.read_text(encoding="utf-8"))["argv"][0])
+    except (OSError, ValueError, LookupError, TypeError):
+        return "damaged: install it again, or remove it"
 
 
 def _own_specs() -> list[Path]:

@@ -1,0 +1,191 @@
+"""The command line where something is wrong around it: each message says what, and what to do. Never a traceback."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rlm_kernel_mcp.session.store import EventRow, SessionRecord, Store
+from tests.parts import skip_for_lack_of
+
+COMMAND = [sys.executable, "-I", "-m", "rlm_kernel_mcp"]
+
+
+def rlm(*arguments: str, env: dict[str, str], unset: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in {**os.environ, **env}.items() if name not in unset}
+    done = subprocess.run(
+        [*COMMAND, *arguments],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr + done.stdout
+    return done
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    """A state folder with one ended session."""
+    store = Store.open(tmp_path / "state")
+    store.add_session(SessionRecord("s_1", "2026-11-22T10:00:00.000Z", "text", "idle", context="{}", counters="{}"))
+    store.close()
+    return tmp_path / "state"
+
+
+@pytest.mark.parametrize("command", [["sessions", "--all"], ["trace", "s_1"], ["attach", "s_1", "--print"]])
+def test_a_damaged_store_is_told_by_whoever_reads_it(state: Path, command: list[str]) -> None:
+    """The old one is set aside; no session that it had is called unknown without a word."""
+    (state / "sessions.db").write_bytes(b"garbage" * 1_000)
+    done = rlm(*command, env={"RLM_STATE_DIR": str(state)})
+    assert "The session store was damaged and is now called sessions.db.damaged-" in done.stderr
+
+
+def test_a_state_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    """On a file system that is read-only; with the setting that names another."""
+    own_mounts = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--mount", "--map-root-user"]
+    mount = ["mount", "-t", "tmpfs", "-o", "ro", "none", str(tmp_path)]
+    if subprocess.run([*own_mounts, *mount], check=False, capture_output=True).returncode:
+        skip_for_lack_of("a mount namespace", "sysctl -w kernel.unprivileged_userns_clone=1, or run as root")
+    script = f"{' '.join(mount)}; exec {' '.join(COMMAND)} sessions"
+    done = subprocess.run(
+        [*own_mounts, "sh", "-c", script],
+        env=os.environ | {"RLM_STATE_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "make it writable, or set RLM_STATE_DIR to a folder that is." in done.stderr
+
+
+@pytest.mark.parametrize("below", ["", "/below"])
+def test_a_state_folder_that_is_a_file_is_told(tmp_path: Path, below: str) -> None:
+    """Or lies below one."""
+    file = tmp_path / "file"
+    file.touch()
+    done = rlm("sessions", env={"RLM_STATE_DIR": f"{file}{below}"})
+    assert done.returncode in (1, 2)
+    assert str(file) in done.stderr
+    assert len(done.stderr.splitlines()) == 2
+
+
+def test_a_home_folder_that_nobody_has_is_named(tmp_path: Path) -> None:
+    """In each setting that may begin with one."""
+    for variable in ("RLM_STATE_DIR", "RLM_CONTEXT_ROOTS"):
+        done = rlm("sessions", env={variable: "~no-such-user/x"})
+        assert (done.returncode, f"{variable} names '~no-such-user/x'" in done.stderr) == (2, True)
+
+
+def test_without_home_the_user_s_own_is_taken() -> None:
+    """As the system knows it."""
+    done = rlm("sessions", env={}, unset=("HOME", "XDG_STATE_HOME", "RLM_STATE_DIR"))
+    assert done.returncode in (0, 1)
+
+
+def test_a_working_directory_that_is_gone_is_told(tmp_path: Path) -> None:
+    """Also by serve."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    for command in ("sessions", "serve"):
+        script = f"rmdir {gone} 2>/dev/null; exec {' '.join(COMMAND)} {command}"
+        gone.mkdir(exist_ok=True)
+        done = subprocess.run(["sh", "-c", script], cwd=gone, capture_output=True, text=True, timeout=60, check=False)
+        assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+        assert "working directory cannot be used" in done.stderr
+
+
+@pytest.mark.parametrize("spec", ["{bad", '{"argv": []}', "[]", '{"argv": null}'])
+def test_a_damaged_kernelspec_is_listed_as_such(tmp_path: Path, spec: str) -> None:
+    """The others are listed too."""
+    folder = tmp_path / "kernels" / "rlm-python"
+    folder.mkdir(parents=True)
+    (folder / "kernel.json").write_text(spec)
+    done = rlm("kernelspec", "list", env={"JUPYTER_PATH": str(tmp_path)})
+    assert f"rlm-python  {folder}  (damaged: install it again, or remove it)" in done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("prefix", ["", "/proc/none", __file__])
+def test_a_prefix_that_cannot_be_one_is_refused(prefix: str) -> None:
+    """An empty one most likely comes from a variable that is not set."""
+    done = rlm("kernelspec", "install", "--prefix", prefix, env={})
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--prefix" in done.stderr
+
+
+def test_output_that_nobody_reads_to_its_end_is_no_fault(state: Path) -> None:
+    """As behind `| head -1`."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as output:
+        done = subprocess.run(
+            [*COMMAND, "sessions", "--all"],
+            env=os.environ | {"RLM_STATE_DIR": str(state)},
+            stdout=output,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_output_that_cannot_be_written_is_told(state: Path) -> None:
+    """A full disk."""
+    with Path("/dev/full").open("wb") as output:
+        done = subprocess.run(
+            [*COMMAND, "sessions", "--all"],
+            env=os.environ | {"RLM_STATE_DIR": str(state)},
+            stdout=output,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (1, "rlm-kernel-mcp: No space left on device.\n")
+
+
+@pytest.mark.parametrize("variable", ["XDG_RUNTIME_DIR", "TMPDIR"])
+def test_a_path_too_long_for_sockets_is_told_with_its_length_and_the_limit(tmp_path: Path, variable: str) -> None:
+    """By doctor, as by the first session."""
+    folder = tmp_path / ("long" * 30)
+    folder.mkdir()
+    done = rlm("doctor", unset=("XDG_RUNTIME_DIR",) if variable == "TMPDIR" else (), env={variable: str(folder)})
+    assert done.returncode == 1
+    assert "the limit is 84" in done.stdout
+    assert "Set XDG_RUNTIME_DIR or TMPDIR to a shorter path." in done.stdout
+
+
+def test_an_interrupted_command_ends_without_a_traceback() -> None:
+    """Ctrl-C in doctor."""
+    with subprocess.Popen([*COMMAND, "doctor"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()  # it has begun, and the probe runs
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert "Traceback" not in errors
+
+
+def test_a_trace_is_printed_whatever_the_terminal_can_show(state: Path) -> None:
+    """What its encoding does not have is shown as an escape."""
+    store = Store.open(state)
+    store.add_event(EventRow("s_1", "2026-11-22T10:00:00.000Z", 1, "run_repl", result_status="ok", code="'\u20ac'"))
+    store.close()
+    for option in ([], ["--json"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "rlm_kernel_mcp", "trace", "s_1", *option],
+            env=os.environ | {"RLM_STATE_DIR": str(state), "PYTHONIOENCODING": "ascii"},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert r"'\u20ac'" in done.stdout
