@@ -1,8 +1,8 @@
 """The command line: parsing and help texts; each command's work is a module of `commands/`, `server/` or `kernel/`.
 
 Is: fronts only, with nothing heavy imported before a command is chosen. Is not: the work. Exit status: 0 done, 1 the
-command found something wrong, 2 it was asked wrongly or the set-up is lacking, 130 interrupted. Above: the console script and
-`__main__.py`. Below: settings, errors, commands.
+command found something wrong, 2 it was asked wrongly or the set-up is lacking, 130 interrupted. Above: the console
+script and `__main__.py`. Below: settings, errors, commands.
 """
 
 from __future__ import annotations
