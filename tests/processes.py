@@ -6,9 +6,11 @@ Linux only: a process's end is an event on its pidfd, also where nobody reaps th
 from __future__ import annotations
 
 import os
+import re
 import select
 import time
 from collections.abc import Iterable
+from pathlib import Path
 
 import psutil
 
@@ -22,6 +24,12 @@ def command_lines_below(pid: int) -> dict[psutil.Process, str]:
         except psutil.Error:
             continue  # it ended while we looked
     return found
+
+
+def run_folders(command_lines: Iterable[str]) -> set[Path]:
+    """The run folders that these processes, a fork server or its kernels among them, were started with."""
+    found = (re.search(r"--policy (\S+)/policy\.json --parent", line) for line in command_lines)
+    return {Path(match[1]) for match in found if match is not None}
 
 
 def left_over(processes: Iterable[psutil.Process], timeout_s: float) -> list[psutil.Process]:

@@ -106,6 +106,8 @@ class KernelStarter:
         self._fork_server: ForkServer | None = None
         self._fork_lock = asyncio.Lock()
         self._containers = Containers(settings, run_dir.path) if settings.sandbox_mode == "container" else None
+        if self._containers is None:
+            run_dir.guard()
 
     async def start(self) -> Kernel:
         """Start one kernel and wait until it is ready for code.

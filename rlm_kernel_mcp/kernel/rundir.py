@@ -12,6 +12,7 @@ import fcntl
 import os
 import shutil
 import stat
+import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from rlm_kernel_mcp.kernel.container_sweep import remove_left_containers
 LOCK_NAME = "owner.lock"
 NEW_LOCK_NAME = "new.lock"
 SOCKET_PATH_BYTES_MAX = 100
+UNDERTAKER = 'read _; for _ in 1 2 3 4 5 6 7 8 9 10; do rm -rf -- "$0" && exit; sleep 0.1; done'
+"""Waits for the end of its input, which is the server's end. Kernels that are just dying may be in the way at first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,7 @@ class RunDir:
     def __init__(self, path: Path, lock: int) -> None:
         self.path = path
         self._lock = lock
+        self._undertaker: subprocess.Popen[bytes] | None = None
 
     @classmethod
     def create(cls) -> RunDir:
@@ -115,10 +119,32 @@ class RunDir:
             raise _unusable("The kernel's folder cannot be made", error) from error
         return made
 
+    def guard(self) -> None:
+        """Have a shell beside this process remove the folder where this process is killed; Codex does so at its end.
+
+        Not for a folder that tells of containers: one that is just being made would be forgotten with it.
+        """
+        if self._undertaker is None:
+            self._undertaker = subprocess.Popen(
+                ["/bin/sh", "-c", UNDERTAKER, str(self.path)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                cwd="/",
+                env={"PATH": "/usr/bin:/bin"},
+                start_new_session=True,  # a signal to the server's group is not for it
+            )
+
     def remove(self) -> None:
         """Remove the folder with all below it, and give the lock up; what containers are left go before."""
         if remove_left_containers(self.path):
             shutil.rmtree(self.path, ignore_errors=True)
+        if self._undertaker is not None:
+            assert self._undertaker.stdin is not None
+            self._undertaker.kill()
+            self._undertaker.wait()
+            self._undertaker.stdin.close()
+            self._undertaker = None
         os.close(self._lock)
 
 

@@ -90,7 +90,7 @@ def run_codex(
     model: str,
     tapped: bool = False,
     files: Mapping[str, str] | None = None,
-    killed: bool = False,
+    ended_by: signal.Signals | None = None,
 ) -> CodexRun:
     """Run one conversation to its end in `folder`; raise what its script raised.
 
@@ -100,7 +100,7 @@ def run_codex(
         model: `"fake-model"` is unknown to Codex's catalog and calls tools directly; `"gpt-6-sol"` uses code mode.
         tapped: record the wire with a `tee` on each side of the server. Without it Codex starts `bin/rlm-mcp` itself.
         files: name and text of the files in Codex's working directory, which is the server's too.
-        killed: Codex gets SIGKILL where the script ends, and its last message never arrives.
+        ended_by: Codex gets this signal where the script ends, and its last message never arrives.
     """
     binary = codex_binary()
     work, wire_in, wire_out = folder / "work", folder / "to_server.jsonl", folder / "from_server.jsonl"
@@ -113,7 +113,7 @@ def run_codex(
     endpoint = ScriptedModel(
         script,
         on_request=lambda: processes.update(command_lines_below(codex.pid)),
-        on_end=lambda: codex.kill() if killed else None,
+        on_end=lambda: codex.send_signal(ended_by) if ended_by else None,
     )
     with endpoint:
         values = {"model": model, "base_url": endpoint.base_url, "command": command[0], "args": command[1:]}
@@ -125,7 +125,7 @@ def run_codex(
         finally:
             codex.kill()
     endpoint.finish(err.decode())
-    assert codex.returncode == (-signal.SIGKILL if killed else 0), err.decode()
+    assert (codex.returncode == 0) is (ended_by is None), err.decode()
     return CodexRun(_json_lines(out), endpoint.requests, _logged(wire_in), _logged(wire_out), processes)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 
 from tests.codex.codex_exec import CodexRun, run_codex
 from tests.codex.scripted_model import Item, Request, Script, call, javascript, results_of
-from tests.processes import left_over
+from tests.processes import left_over, run_folders
 
 pytestmark = pytest.mark.codex
 
@@ -66,9 +67,12 @@ def test_codex_drives_a_session_from_code_mode(tmp_path: Path) -> None:
     assert_nothing_is_left(run)
 
 
-def test_a_killed_codex_takes_everything_along_even_in_the_middle_of_a_step(tmp_path: Path) -> None:
-    """No signal reaches the server then, only the end of its input, and the kernel is in a loop without end."""
-    run = run_codex(endless_step(), tmp_path, model=UNKNOWN_TO_THE_CATALOG, killed=True)
+@pytest.mark.parametrize("way", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda way: way.name)
+def test_a_codex_that_is_ended_takes_everything_along_even_in_the_middle_of_a_step(
+    tmp_path: Path, way: signal.Signals
+) -> None:
+    """After SIGKILL no signal reaches the server, only the end of its input; the kernel is in a loop without end."""
+    run = run_codex(endless_step(), tmp_path, model=UNKNOWN_TO_THE_CATALOG, ended_by=way)
     assert_nothing_is_left(run)
 
 
@@ -177,3 +181,6 @@ def assert_nothing_is_left(run: CodexRun) -> None:
     assert any(re.search(r"-m rlm_kernel_mcp( |$)", command) for command in commands), commands
     assert any("rlm_kernel_mcp.in_kernel" in command for command in commands), commands
     assert left_over(run.processes, timeout_s=20) == []
+    folders = run_folders(commands)
+    assert folders
+    assert not any(folder.exists() for folder in folders)

@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Final
 
 import pytest
 
+from tests.faults.disk import SmallDisk
 from tests.faults.model import GONE, Model
 from tests.parts import ROOT
 
 FAULTS: Final = int(os.environ.get("RLM_FAULTS") or (200 if os.environ.get("CI") else 40))
 AT_ONCE: Final = 2
+ROUND: Final = 40
+"""So many faults hold each of them."""
+EVERY_FAULT: Final = {
+    *("kernel_killed", "kernel_killed_between_steps", "kernel_killed_in_its_snapshot", "kernel_stopped"),
+    *("step_that_cannot_be_stopped", "fork_server_killed", "call_cancelled", "garbage", "interrupted"),
+    *("server_killed", "server_killed_in_a_snapshot", "server_ended", "input_closed", "output_closed", "two_servers"),
+}
 WAIT_S: Final = 600
 
 
 @pytest.mark.timeout(WAIT_S + 60)
-def test_nothing_is_lost_without_a_word_whatever_is_killed_stopped_filled_or_closed() -> None:
+def test_nothing_is_lost_without_a_word_whatever_is_killed_stopped_filled_or_closed(tmp_path: Path) -> None:
     """After each fault: replies well-formed, acknowledged steps written, no value wrong, no process left.
 
     `bin/soak COUNT --seed S` runs one again.
     """
+    disk = SmallDisk.mount(tmp_path / "disk")
+    full_disk = set() if disk is None else {"disk_full"}
+    if disk is not None:
+        disk.unmount()
     seed = time.time_ns() % 1_000_000
     print(f"{FAULTS} faults, seeds from {seed}")
     argv = (sys.executable, "-m", "tests.faults.soak", str(-(-FAULTS // AT_ONCE)))
@@ -41,6 +55,9 @@ def test_nothing_is_lost_without_a_word_whatever_is_killed_stopped_filled_or_clo
     for run, output in zip(runs, outputs, strict=True):
         print(output)
         assert run.returncode == 0, output
+        injected = json.loads(output.splitlines()[-1])["faults"]
+        if FAULTS >= AT_ONCE * ROUND:
+            assert EVERY_FAULT | full_disk == set(injected)
 
 
 def report(index: int, status: str = "ok") -> dict[str, object]:

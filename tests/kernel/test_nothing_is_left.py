@@ -111,13 +111,13 @@ async def test_a_kernel_that_never_is_ready_leaves_nothing(
     monkeypatch.setattr("rlm_kernel_mcp.kernel.launch.ForkServer.start", no_fork_server)
     async with open_registry(tmp_path / "state", RLM_KERNEL="bad", RLM_MAX_SESSIONS="1") as registry:
         [folder] = runtime.iterdir()
-        before = sorted(folder.iterdir()), descriptors()
+        before, processes = (sorted(folder.iterdir()), descriptors()), set(psutil.Process().children(recursive=True))
         for _ in range(2):
             with pytest.raises(KernelStartFailed):
                 await Driven.open(registry)
         (folder / "policy.json").unlink()
         assert (sorted(folder.iterdir()), descriptors()) == before
-        assert left_over(psutil.Process().children(recursive=True), 20) == []
+        assert left_over(set(psutil.Process().children(recursive=True)) - processes, 20) == []
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from tests.mcp.line_client import ENDLESS_CALL, LineClient, data_of
-from tests.processes import command_lines_below, left_over
+from tests.processes import command_lines_below, left_over, run_folders
 
 IN_FLIGHT = {
     "nothing": "",
@@ -32,7 +32,7 @@ def server(tmp_path: Path) -> Iterator[LineClient]:
         client.kill()
 
 
-def with_a_session(server: LineClient, code: str) -> list[psutil.Process]:
+def with_a_session(server: LineClient, code: str) -> dict[psutil.Process, str]:
     """Open a session, begin a step, and return every process that then lives below the server."""
     server.initialize()
     session_id = server.open_session()
@@ -40,8 +40,9 @@ def with_a_session(server: LineClient, code: str) -> list[psutil.Process]:
     if code:
         server.begin("rlm_run_repl", {"session_id": session_id, "code": code})
         server.wait_until_running(session_id)
-    processes = list(command_lines_below(server.process.pid))
+    processes = command_lines_below(server.process.pid)
     assert processes
+    assert all(folder.is_dir() for folder in run_folders(processes.values()))
     return processes
 
 
@@ -55,10 +56,12 @@ def end(server: LineClient, way: signal.Signals | None) -> int:
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("code", IN_FLIGHT)
 def test_the_server_ends_cleanly_and_leaves_no_process(server: LineClient, way: str, code: str) -> None:
-    """Status 0, and every process that lived below it is gone."""
+    """Status 0, and every process that lived below it is gone; sockets and scratch folders are, too."""
     processes = with_a_session(server, IN_FLIGHT[code])
     assert end(server, WAYS[way]) == 0
     assert left_over(processes, 10) == []
+    (folder,) = run_folders(processes.values())
+    assert not folder.exists()
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -73,11 +76,13 @@ def test_the_server_ends_cleanly_before_anything_was_asked(server: LineClient, w
 
 
 def test_a_server_that_is_killed_leaves_no_process(server: LineClient) -> None:
-    """Nobody is there to tidy up; the kernels notice by themselves."""
+    """The kernels notice by themselves; a shell removes sockets and scratch folders, and is gone itself."""
     processes = with_a_session(server, IN_FLIGHT["a busy step"])
     server.process.kill()
     server.process.wait(10)
     assert left_over(processes, 20) == []
+    (folder,) = run_folders(processes.values())
+    assert not folder.exists()
 
 
 def test_a_client_that_does_not_read_cannot_hold_the_server(server: LineClient) -> None:

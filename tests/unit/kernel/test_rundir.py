@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from rlm_kernel_mcp.kernel.rundir import LOCK_NAME, RunDir, sweep
+from tests.processes import command_lines_below, left_over
 
 HOLDER = """
 import os, sys, time
@@ -55,6 +57,35 @@ def test_a_killed_server_s_folder_is_swept_and_a_living_one_s_is_not(base: Path)
             for end in (holder.stdin, holder.stdout):
                 assert end is not None
                 end.close()
+
+
+GUARDED = HOLDER.replace("run.kernel_dir()", "run.kernel_dir(), run.guard()") + "run.remove()"
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_a_guarded_folder_goes_with_its_server_and_no_process_stays(base: Path, killed: bool) -> None:
+    """Also where it is killed; a shell beside it removes the folder then."""
+    holder = subprocess.Popen(
+        [sys.executable, "-c", GUARDED],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    with holder:
+        assert holder.stdin is not None
+        assert holder.stdout is not None
+        path = Path(holder.stdout.readline().strip())
+        assert path.is_dir()
+        below = command_lines_below(holder.pid)
+        assert len(below) == 1
+        if killed:
+            os.killpg(holder.pid, signal.SIGKILL)
+        else:
+            holder.stdin.close()
+        holder.wait(10)
+        assert left_over(below, 10) == []
+        assert list(base.iterdir()) == []
 
 
 def test_what_is_no_run_folder_is_left_alone(base: Path) -> None:
