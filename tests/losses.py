@@ -3,20 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
+from pathlib import Path
 from typing import Final
 
 from rlm_kernel_mcp.session.shapes import StepReport
+from rlm_kernel_mcp.session.snapshot_file import snapshot_files
+from rlm_kernel_mcp.session.snapshots import Snapshots
 from tests.sessions import WAIT_S, Driven
 
 OWN: Final = {"context", "documents", "scratch"}
 """The names that every fresh kernel has."""
 
 
+def snapshots(session: Driven) -> Snapshots:
+    """The host's side of a session's snapshots."""
+    return session.session.life.recovery.snapshots
+
+
+def files(session: Driven) -> list[Path]:
+    """The files in which a session's snapshots may lie."""
+    return snapshot_files(session.registry.settings.state_dir, session.session_id)
+
+
+def values_file(session: Driven) -> Path:
+    """The file that holds the values now."""
+    first, second, index, _ = files(session)
+    return (first, second)[json.loads(index.read_text())["file"]]
+
+
 async def settle(session: Driven) -> None:
     """Wait until the snapshot of the last step is in its file, or given up."""
     async with asyncio.timeout(WAIT_S):
-        await session.session.life.recovery.snapshots.settle()
+        await snapshots(session).settle()
 
 
 async def lose_kernel(session: Driven, *, settled: bool = True) -> None:

@@ -37,7 +37,7 @@ def doctor(settings: Settings) -> int:
     """
     policy_file = locked_kernelspec(settings.kernel) / POLICY_FILE
     required = load_policy(policy_file).walls.required
-    print(f"{platform.platform()}, Python {platform.python_version()}\n")
+    print(f"{platform.platform()}, Python {platform.python_version()}\n", flush=True)
     report = probe(policy_file)
     print("\n".join(wall_lines(report, required)))
     missing = [wall["name"] for wall in report["walls"] if wall["name"] in required and not wall["holds"]]

@@ -1,21 +1,16 @@
-"""Encodings, and what a text is described by. Sans-I/O.
+"""Encodings. Sans-I/O.
 
-Is: telling a document's encoding from its bytes, block by block, and the numbers a client is told of a text.
-Is not: reading files (`sources.py`, `payload.py`), nor decoding for the kernel, which decodes for itself.
-Above: `payload.py` and the session. Below: nothing.
+Is: telling a document's encoding from its bytes, block by block. Is not: reading files (`sources.py`, `payload.py`),
+nor decoding for the kernel, which decodes for itself. Above: `payload.py`. Below: nothing.
 """
 
 from __future__ import annotations
 
 import codecs
-from dataclasses import dataclass
 from typing import Final
 
 SNIFF_BYTES: Final = 65_536
 """A NUL within this many first bytes marks a binary file, unless a UTF-16 or UTF-32 mark explains it."""
-
-EXCERPT_CHARS: Final = 400
-"""Length of `head` and of `tail`."""
 
 BINARY: Final = "binary"
 """What `EncodingDetector.finish` says of bytes that are no text."""
@@ -89,27 +84,3 @@ class EncodingDetector:
             self._decoder.decode(block, final)
         except UnicodeDecodeError:
             self._decodes = False
-
-
-@dataclass(frozen=True, slots=True)
-class TextFacts:
-    """What a client is told of a text. `head` and `tail` are at most 400 characters each."""
-
-    chars: int
-    lines: int
-    head: str
-    tail: str
-
-
-def describe_text(text: str) -> TextFacts:
-    """Length in characters, number of lines, beginning and end of a text.
-
-    A last line without a line feed counts; the empty text has no line.
-    """
-    unfinished = bool(text) and not text.endswith("\n")
-    return TextFacts(
-        chars=len(text),
-        lines=text.count("\n") + unfinished,
-        head=text[:EXCERPT_CHARS],
-        tail=text[-EXCERPT_CHARS:],
-    )

@@ -69,13 +69,6 @@ class Store:
         """Close the file. Locks are their holders' to release."""
         self._database.close()
 
-    def mend(self) -> bool:
-        """After a problem: try at once to write to the disk what is in memory only; whether nothing is left there.
-
-        A write tries this by itself, at first after a second, at last once a minute.
-        """
-        return self._database.mend()
-
     # Sessions
 
     def add_session(self, record: SessionRecord) -> None:

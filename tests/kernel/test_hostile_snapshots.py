@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from rlm_kernel_mcp.session.registry import Registry
-from rlm_kernel_mcp.session.snapshot_file import snapshot_files
-from tests.losses import lose_kernel, lost, settle
+from tests.losses import files, lose_kernel, lost, settle, snapshots
 from tests.sessions import Driven
 
 pytestmark = pytest.mark.anyio
@@ -56,15 +55,14 @@ async def test_whatever_a_kernel_does_with_its_snapshot_costs_its_own_session_al
     """The next step runs, values kept before are there, the other session notices nothing, the disk is bounded."""
     monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.NUDGES", 10)
     session, other = await Driven.open(any_registry), await Driven.open(any_registry)
-    session.session.life.recovery.snapshots._step_s = 0.3
+    snapshots(session)._step_s = 0.3
     await session.ok("kept = [1]")
     await settle(session)
     await session.ok(TAKES_OVER.format(body=BODIES[what]))
     await other.ok("mine = [2]")
     await settle(session)
     assert (await session.run("kept[0] + 1", timeout_ms=20_000)).result == "2"
-    files = snapshot_files(any_registry.settings.state_dir, session.session_id)
-    assert sum(path.stat().st_size for path in files if path.exists()) < 1 << 20
+    assert sum(path.stat().st_size for path in files(session) if path.exists()) < 1 << 20
     await lose_kernel(other)
     report = await other.ok("mine")
     assert (report.result, lost(report)) == ("[2]", {})
@@ -78,7 +76,7 @@ async def test_a_kernel_that_takes_no_descriptor_is_replaced(
     """The pipes that it was passed would pile up."""
     monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.NUDGES", 10)
     session = await Driven.open(any_registry)
-    session.session.life.recovery.snapshots._step_s = 0.3
+    snapshots(session)._step_s = 0.3
     await session.ok("kept = [1]")
     await settle(session)
     before = len(list(Path("/proc/self/fd").iterdir()))

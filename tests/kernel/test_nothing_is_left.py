@@ -21,8 +21,9 @@ from rlm_kernel_mcp.kernel.rundir import RunDir
 from rlm_kernel_mcp.session.registry import Registry
 from rlm_kernel_mcp.session.store import Store
 from rlm_kernel_mcp.settings import load_settings
-from tests.parts import ROOT, skip_for_lack_of
+from tests.parts import ROOT
 from tests.processes import left_over
+from tests.rights import in_own_mounts
 from tests.sessions import WAIT_S, Driven, open_registry
 from tests.specs import write_spec
 
@@ -195,12 +196,9 @@ asyncio.run(main())
 
 def test_a_full_run_folder_is_told_and_leaves_nothing_half_made(tmp_path: Path) -> None:
     """A tmpfs too small for a kernel's files; the session is had once there is room."""
-    own_mounts = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--mount", "--map-root-user"]
     run = tmp_path / "run"
     run.mkdir()
-    if subprocess.run([*own_mounts, "mount", "-t", "tmpfs", "none", str(run)], check=False).returncode:
-        skip_for_lack_of("a mount namespace", "sysctl -w kernel.unprivileged_userns_clone=1, or run as root")
-    command = [*own_mounts, sys.executable, "-c", FULL, str(run), str(tmp_path / "state")]
+    command = [*in_own_mounts(), sys.executable, "-c", FULL, str(run), str(tmp_path / "state")]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, check=False)
     told, *rest = done.stdout.splitlines()

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
 from rlm_kernel_mcp.session.registry import Registry
-from rlm_kernel_mcp.session.snapshot_file import GARBAGE_BYTES_MIN, snapshot_files
-from rlm_kernel_mcp.session.snapshots import Snapshots
-from tests.losses import OWN, lose_kernel, lost, restored, settle
+from rlm_kernel_mcp.session.snapshot_file import GARBAGE_BYTES_MIN
+from tests.losses import OWN, files, lose_kernel, lost, restored, settle, snapshots, values_file
 from tests.sessions import WAIT_S, Driven, open_registry
-from tests.specs import write_spec
 
 pytestmark = pytest.mark.anyio
 MB = 1 << 20
@@ -25,29 +21,15 @@ MB = 1 << 20
 @pytest.fixture(scope="module")
 async def tight_registry(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Registry]:
     """A registry whose kernels keep 2 MB of one name, 5 MB in all, for half a second."""
-    folder = tmp_path_factory.mktemp("specs")
-    write_spec(folder, "tight", {"snapshots": {"name_mb": 2, "total_mb": 5, "step_ms": 500}})
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("JUPYTER_PATH", str(folder))
-        async with open_registry(tmp_path_factory.mktemp("state"), RLM_KERNEL="tight") as opened:
-            yield opened
+    policy = {"snapshots": {"name_mb": 2, "total_mb": 5, "step_ms": 500}}
+    async with open_registry(tmp_path_factory.mktemp("state"), policy=policy) as opened:
+        yield opened
 
 
 @pytest.fixture
 async def tight(tight_registry: Registry) -> Driven:
     """A session whose snapshots are small."""
     return await Driven.open(tight_registry)
-
-
-def snapshots(session: Driven) -> Snapshots:
-    return session.session.life.recovery.snapshots
-
-
-def values_file(session: Driven) -> Path:
-    """The file that holds the values now."""
-    state_dir = session.registry.settings.state_dir
-    first, second, index, _ = snapshot_files(state_dir, session.session_id)
-    return (first, second)[json.loads(index.read_text())["file"]]
 
 
 async def test_a_value_changed_in_place_comes_back_changed(session: Driven) -> None:
@@ -394,11 +376,7 @@ async def test_the_file_is_moved_together_when_most_of_it_is_dead(session: Drive
     for _ in range(12):
         await session.ok("bulk = random.randbytes(2_000_000)")
         await settle(session)
-    size = sum(
-        path.stat().st_size
-        for path in snapshot_files(session.registry.settings.state_dir, session.session_id)
-        if path.exists()
-    )
+    size = sum(path.stat().st_size for path in files(session) if path.exists())
     assert size <= GARBAGE_BYTES_MIN + 2 * 2_000_100 + 10_000
     await lose_kernel(session)
     report = await session.ok("(kept, len(bulk))")
@@ -421,11 +399,10 @@ async def test_a_finalized_session_leaves_no_file(session: Driven) -> None:
     """Its values are nobody's any more."""
     await session.ok("x = 'secret'")
     await settle(session)
-    state_dir = session.registry.settings.state_dir
-    assert any(path.exists() for path in snapshot_files(state_dir, session.session_id))
+    assert any(path.exists() for path in files(session))
     await session.ok("y = 'more'")
     await session.finalize(text="done")
-    assert not any(path.exists() for path in snapshot_files(state_dir, session.session_id))
+    assert not any(path.exists() for path in files(session))
 
 
 async def test_the_files_are_this_user_s_alone(session: Driven) -> None:

@@ -20,9 +20,6 @@ from rlm_kernel_mcp.in_kernel.walls.plan import WallPlan
 DEVICES: Final = ("/dev/null", "/dev/zero", "/dev/urandom")
 MB: Final = 1 << 20
 
-_MS_NOSUID: Final = 2
-_MS_NODEV: Final = 4
-_MS_NOEXEC: Final = 8
 _MS_REC_PRIVATE: Final = 0x4000 | 1 << 18
 _MNT_DETACH: Final = 2
 _AT_FDCWD: Final = -100

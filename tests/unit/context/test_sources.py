@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
-import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,6 +15,7 @@ from rlm_kernel_mcp.context import listing, sources
 from rlm_kernel_mcp.context.paths import open_below
 from rlm_kernel_mcp.context.sources import Sources, resolve_sources
 from rlm_kernel_mcp.errors import ContextDenied, ContextNotFound, ContextTooLarge, InvalidInput, RequestRefused
+from tests.rights import reachable_folder, without_root_rights
 
 
 @pytest.fixture
@@ -46,31 +44,11 @@ def names(found: Sources) -> list[str]:
     return [source.name for source in found.files]
 
 
-@contextmanager
-def without_root_rights() -> Iterator[None]:
-    """Run as a user whom file modes bind, also where the tests run as root."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.setegid(65534)
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-        os.setegid(0)
-
-
 @pytest.fixture
 def open_root() -> Iterator[Path]:
     """A root that the user of `without_root_rights` owns and can reach."""
-    folder = Path(tempfile.mkdtemp(prefix="rlm-test-"))
-    if os.geteuid() == 0:
-        os.chown(folder, 65534, 65534)
-    yield folder
-    for path in [folder, *folder.iterdir()]:
-        path.chmod(0o700)
-    shutil.rmtree(folder)
+    with reachable_folder() as folder:
+        yield folder
 
 
 def test_paths_keep_their_order_and_folders_are_sorted_by_name(root: Path) -> None:
@@ -282,7 +260,7 @@ def test_what_modes_forbid_is_denied_by_name_and_skipped_in_a_folder(open_root: 
     write(open_root, "closed.txt", "locked/a.txt", "ok.txt")
     (open_root / "locked").chmod(0o000)
     (open_root / "closed.txt").chmod(0o000)
-    with without_root_rights():
+    with without_root_rights(open_root):
         found = resolve(open_root, ".")
         with pytest.raises(ContextDenied, match=r"'locked/a\.txt' cannot be read: permission denied"):
             resolve(open_root, "locked/a.txt")

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from rlm_kernel_mcp.context.text import BINARY, SNIFF_BYTES, EncodingDetector, TextFacts, describe_text
+from rlm_kernel_mcp.context.text import BINARY, SNIFF_BYTES, EncodingDetector
 
 SAMPLE = "Größe des Bären → 北京 😀\r\nzweite Zeile\n"
 
@@ -72,20 +72,3 @@ def test_a_binary_document_is_known_before_its_end() -> None:
     detector = EncodingDetector()
     detector.feed(b"\x7fELF\x00" + b"x" * 100)
     assert detector.is_binary
-
-
-@pytest.mark.parametrize(
-    ("text", "facts"),
-    [
-        ("", TextFacts(0, 0, "", "")),
-        ("a", TextFacts(1, 1, "a", "a")),
-        ("a\n", TextFacts(2, 1, "a\n", "a\n")),
-        ("a\n\nb", TextFacts(4, 3, "a\n\nb", "a\n\nb")),
-        ("\n", TextFacts(1, 1, "\n", "\n")),
-        ("h" * 400 + "m" * 9 + "t" * 400, TextFacts(809, 1, "h" * 400, "t" * 400)),
-        ("\x00\ud800\r\n", TextFacts(4, 1, "\x00\ud800\r\n", "\x00\ud800\r\n")),
-    ],
-)
-def test_a_text_is_described_as_it_is(text: str, facts: TextFacts) -> None:
-    """Nothing is stripped or normalised; a last line without line feed counts."""
-    assert describe_text(text) == facts

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zmq
@@ -43,3 +45,97 @@ def test_an_interrupt_while_the_thread_is_woken_does_not_leave_it_asleep(
     thread.schedule(second.set)
     assert first.wait(WAIT_S)
     assert second.wait(WAIT_S)
+
+
+class Bell:
+    """Counts how often the thread is woken, and wakes it if asked."""
+
+    def __init__(self, pipe: Any) -> None:
+        self.rung = 0
+        self._pipe = pipe
+
+    def send(self, data: bytes) -> None:
+        self.rung += 1
+        self._pipe.send(data)
+
+
+def test_what_waits_is_done_in_its_order_by_the_thread(thread: SparingIOPubThread) -> None:
+    """Whatever the number of wake-ups."""
+    done: list[int] = []
+    for number in range(1_000):
+        thread.schedule(functools.partial(done.append, number))
+    thread.wait()
+    assert done == list(range(1_000))
+
+
+def test_a_thread_that_was_woken_and_has_not_looked_is_not_woken_again(
+    thread: SparingIOPubThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One wake-up for all that was scheduled meanwhile; once it has looked, the next one wakes it."""
+    busy, go = threading.Event(), threading.Event()
+
+    def keep_it() -> None:
+        busy.set()
+        go.wait(WAIT_S)
+
+    thread.schedule(keep_it)
+    assert busy.wait(WAIT_S)
+    bell = Bell(thread._event_pipe)
+    with monkeypatch.context() as patched:
+        patched.setattr(SparingIOPubThread, "_event_pipe", bell)
+        done: list[int] = []
+        for number in range(100):
+            thread.schedule(functools.partial(done.append, number))
+        assert bell.rung == 1
+        go.set()
+        thread.wait()
+    assert done == list(range(100))
+
+
+@pytest.fixture
+def heard(tmp_path: Path) -> Iterator[tuple[SparingIOPubThread, zmq.Socket[bytes]]]:
+    """A thread, and who listens to it."""
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    sends, listens = context.socket(zmq.XPUB), context.socket(zmq.SUB)
+    sends.bind("inproc://iopub")
+    listens.connect("inproc://iopub")
+    listens.subscribe(b"")
+    assert sends.poll(int(WAIT_S * 1_000))  # the subscription is there
+    made = SparingIOPubThread(sends, pipe=False)
+    made.start()  # type: ignore[no-untyped-call]
+    yield made, listens
+    made.stop()  # type: ignore[no-untyped-call]
+    made.close()  # type: ignore[no-untyped-call]
+    listens.close(0)
+    context.term()
+
+
+def test_a_held_message_goes_with_the_one_that_follows_and_before_it(
+    heard: tuple[SparingIOPubThread, zmq.Socket[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It wakes nobody by itself, and none is lost."""
+    thread, listens = heard
+    thread.wait()
+    bell = Bell(thread._event_pipe)
+    with monkeypatch.context() as patched:
+        patched.setattr(SparingIOPubThread, "_event_pipe", bell)
+        with thread.hold():
+            thread.send_multipart([b"busy"])
+            thread.send_multipart([b"input"])
+        assert bell.rung == 0
+        thread.send_multipart([b"idle"])
+        assert bell.rung == 1
+    seen: list[bytes] = []
+    while len(seen) < 3:
+        assert listens.poll(int(WAIT_S * 1_000))
+        seen += listens.recv_multipart()
+    assert seen == [b"busy", b"input", b"idle"]
+
+
+def test_a_thread_that_has_ended_leaves_the_work_to_who_asks(thread: SparingIOPubThread) -> None:
+    """As at the kernel's end: nothing hangs."""
+    thread.stop()  # type: ignore[no-untyped-call]
+    done: list[int] = []
+    thread.schedule(lambda: done.append(1))
+    assert done == [1]
+    thread.wait()

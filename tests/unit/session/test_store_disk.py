@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sqlite3
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,7 +15,8 @@ import pytest
 from rlm_kernel_mcp.session import store_database, store_file
 from rlm_kernel_mcp.session.store import EventRow, SessionRecord, Store
 from rlm_kernel_mcp.session.store_schema import MIGRATIONS, migrate, transaction, version_of
-from tests.parts import ROOT, skip_for_lack_of
+from tests.parts import ROOT
+from tests.rights import in_own_mounts, reachable_folder, without_root_rights
 
 NOW = "2026-11-22T10:00:00.000Z"
 IN_MEMORY = "Until then sessions are kept in memory only, and are lost when this server ends."
@@ -40,29 +38,11 @@ def steps_of(store: Store, session_id: str = "s_1") -> list[tuple[int, str, str 
     return [(row.step_index, row.result_status, row.stdout) for row in store.events(session_id)]
 
 
-@contextmanager
-def without_root_rights(folder: Path) -> Iterator[None]:
-    """Run as a user whom file modes bind, and who owns the folder."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.chown(folder, 65534, 65534)
-    os.setegid(65534)
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-        os.setegid(0)
-
-
 @pytest.fixture
 def reachable() -> Iterator[Path]:
     """A folder that the user of `without_root_rights` can reach."""
-    folder = Path(tempfile.mkdtemp(prefix="rlm-test-"))
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder)
+    with reachable_folder() as folder:
+        yield folder
 
 
 def test_a_folder_that_cannot_be_written_leaves_a_store_in_memory(reachable: Path) -> None:
@@ -84,9 +64,9 @@ def test_a_folder_that_cannot_be_written_leaves_a_store_in_memory(reachable: Pat
             f"to a folder that is. {IN_MEMORY}"
         )
         assert lock is not None
-        assert not store.mend()
+        assert not store._database.mend()
         parent.chmod(0o700)
-        assert store.mend()
+        assert store._database.mend()
         run_step(store, 2)
         lock.release()
         store.close()
@@ -138,12 +118,12 @@ running = store.begin_event(EventRow("s_1", NOW, index, "run_repl"))
 full = store.problem
 store.update_session("s_1", status="stopped")
 while_full = steps(store)
-still_full = store.mend()
+still_full = store._database.mend()
 if kind == "tmpfs":
     os.system(f"mount -o remount,size=64m {folder}")
 else:
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-mended = store.mend()
+mended = store._database.mend()
 store.complete_event(running, result_status="ok", stdout=str(index) * 5_000)
 problem = store.problem
 store.close()
@@ -162,11 +142,7 @@ def test_a_full_disk_loses_nothing_that_was_acknowledged(tmp_path: Path, kind: s
     """The steps go on in memory, and stand in the file as soon as there is room again."""
     command = [sys.executable, "-c", FULL_DISK, str(tmp_path), kind]
     if kind == "tmpfs":
-        own_mounts = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--mount", "--map-root-user"]
-        trial = [*own_mounts, "mount", "-t", "tmpfs", "none", str(tmp_path)]
-        if subprocess.run(trial, check=False, capture_output=True).returncode:
-            skip_for_lack_of("a mount namespace", "sysctl -w kernel.unprivileged_userns_clone=1, or run as root")
-        command = own_mounts + command
+        command = in_own_mounts() + command
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=60, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True
     )
@@ -238,7 +214,7 @@ def test_damage_that_shows_only_later_does_not_stop_a_live_session(tmp_path: Pat
         store.add_event(EventRow("s_0", NOW, 5, "run_repl", stdout="x" * 3_000))
     store.complete_event(running, result_status="ok", stdout="out")
     assert "it is damaged; it will be set aside" in store.problem
-    assert store.mend()
+    assert store._database.mend()
     expected = [(index, "ok", "out") for index in range(1, 300)]
     assert steps_of(store) == expected
     store.close()
@@ -261,7 +237,7 @@ def test_a_store_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
         f"The session store was written by a newer version of this program (its schema is 99, this program's "
         f"{len(MIGRATIONS)}); upgrade rlm-kernel-mcp, or set RLM_STATE_DIR to another folder. {IN_MEMORY}"
     )
-    assert not store.mend()
+    assert not store._database.mend()
     assert store.sessions() == [session()]
     store.close()
     assert (tmp_path / "sessions.db").read_bytes() == before
@@ -291,11 +267,11 @@ def test_a_database_that_stays_locked_is_waited_for_only_once(tmp_path: Path, mo
     store.complete_event(running, result_status="ok", stdout="out")
     run_step(store, 2)
     assert "another process keeps it locked; end that process." in str(store.problem)
-    assert not store.mend()
+    assert not store._database.mend()
     assert steps_of(store) == [(1, "ok", "out"), (2, "ok", "out")]
     hanging.execute("ROLLBACK")
     hanging.close()
-    assert store.mend()
+    assert store._database.mend()
     run_step(store, 3)
     assert store.problem is None
     store.close()

@@ -1,0 +1,58 @@
+"""Less than a test's user may do: file modes that bind, and mounts of the test's own.
+
+Is: what tests of bad disks share, as root and as an ordinary user. Is not: a sandbox.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.parts import skip_for_lack_of
+
+NOBODY = 65534
+
+
+@contextmanager
+def without_root_rights(*owned: Path) -> Iterator[None]:
+    """Run as a user whom file modes bind, and who owns these folders."""
+    if os.geteuid() != 0:
+        yield
+        return
+    for folder in owned:
+        os.chown(folder, NOBODY, NOBODY)
+    os.setegid(NOBODY)
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+
+
+@contextmanager
+def reachable_folder() -> Iterator[Path]:
+    """A folder that the user of `without_root_rights` can reach; pytest's own are root's alone."""
+    folder = Path(tempfile.mkdtemp(prefix="rlm-test-"))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        for path in [folder, *folder.iterdir()]:
+            path.chmod(0o700)
+        shutil.rmtree(folder)
+
+
+def in_own_mounts() -> list[str]:
+    """What a command begins with that may mount what it likes, for itself alone; skips where nobody may."""
+    command = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--mount", "--map-root-user"]
+    with reachable_folder() as folder:
+        trial = [*command, "mount", "-t", "tmpfs", "none", str(folder)]
+        if subprocess.run(trial, check=False, capture_output=True).returncode:
+            skip_for_lack_of("a mount namespace", "sysctl -w kernel.unprivileged_userns_clone=1, or run as root")
+    return command
