@@ -52,7 +52,7 @@ async def test_values_of_steps_that_change_nothing_are_as_of_the_last_of_them(se
     await settle(session)
     begun: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(snapshots(session), "begin", lambda kernel, step, kept: begun.append(step))
+        patch.setattr(snapshots(session), "begin", lambda kernel, step, *_: begun.append(step))
         for _ in range(3):
             await session.ok("number + 1")
         assert snapshots(session).step == 4
