@@ -8,6 +8,7 @@ answered, no value is wrong of which no reply said so, and neither a process nor
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import os
 import signal
@@ -24,13 +25,14 @@ import psutil
 
 from tests.faults.disk import SmallDisk
 from tests.faults.workload import Workload
-from tests.mcp.line_client import ENDLESS_CALL, LineClient
+from tests.mcp.line_client import ENDLESS_CALL
 from tests.processes import command_lines_below, left_over
 
 MEND_S: Final = 20.0
 """The store tries its disk again after a second at first."""
 GARBAGE: Final = (b"\x00\xff\xfe", b"{", b"[" * 10_000, b'{"jsonrpc": "2.0", "id": "x", "method": 5}', b"", b"null")
 END_S: Final = 10.0
+PR_SET_CHILD_SUBREAPER: Final = 36
 
 
 class Soak(Workload):
@@ -41,13 +43,13 @@ class Soak(Workload):
         self.counts: Counter[str] = Counter()
         self._deck: list[Callable[[], None]] = []
         self.disk = SmallDisk.mount(self.state)
-        self.standby = self.start_server()
-        self.begin_session(self._next_server())
+        self.client = self.standby = self.start_server()
 
-    def _next_server(self) -> LineClient:
-        client, self.standby = self.standby, self.start_server()
-        client.initialize()
-        return client
+    def start(self) -> None:
+        """Begin the first session."""
+        self.standby = self.start_server()
+        self.client.initialize()
+        self.begin_session(self.client)
 
     def faults(self) -> dict[Callable[[], None], int]:
         """Each with its weight: those that cost a server are the dearest."""
@@ -250,6 +252,7 @@ class Soak(Workload):
             below = command_lines_below(client.process.pid)
             assert client.end() == 0
             assert not left_over(below, END_S), below
+        assert not left_over(psutil.Process().children(recursive=True), END_S), "whoever lost its parent is ours"
         folders = [path for path in self.run_folders.glob("*/*") if path.is_dir()]
         assert folders == [], folders
         assert list((self.state / "snapshots").glob("*")) == []
@@ -264,9 +267,11 @@ class Soak(Workload):
 
 def run(count: int, seed: int, folder: Path, say: Callable[[str], None]) -> Counter[str]:
     """Inject `count` faults; raises at the first broken invariant, after saying which seed and which fault."""
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     soak = Soak(seed, folder)
     fault = "none yet"
     try:
+        soak.start()
         for number in range(1, count + 1):
             soak.work()
             fault = "one that is under way"

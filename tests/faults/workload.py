@@ -19,6 +19,10 @@ CODES: Final = {"SESSION_BUSY", "KERNEL_DIED", "KERNEL_START_FAILED", "VARIABLE_
 TEXT: Final = "".join(f"line {number}\n" for number in range(20_000))
 LIMITS: Final = {"max_steps": 1_000_000, "budget_limit": 1_000_000_000, "max_runtime_ms": 86_400_000}
 FRESH_NAMES: Final = 6
+STEP_FIELDS: Final = {
+    *("status", "step_index", "duration_ms", "budget", "stdout", "stderr", "result", "error"),
+    *("updated_vars_summary", "guardrail_stop", "truncated", "lost"),
+}
 BEGIN: Final = """
 n = 0
 data = []
@@ -93,12 +97,17 @@ class Workload:
 
     def finished(self, report: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
         """Wait for the end of a step that was answered, and keep the model true."""
-        self.model.told(report["lost"])
+        self._heard(report)
         while report["status"] == "running":
             report = self.client.data("rlm_await_step", session_id=self.session_id, step_index=report["step_index"])
-            self.model.told(report["lost"])
+            self._heard(report)
         self.model.step_done(report, changes)
         return report
+
+    def _heard(self, report: dict[str, Any]) -> None:
+        """Whatever the fault, a report has every field of the contract."""
+        assert STEP_FIELDS <= set(report) <= STEP_FIELDS | {"note"}, report
+        self.model.told(report["lost"])
 
     def work(self) -> None:
         """One ordinary step, chosen at random among those whose names are known."""
