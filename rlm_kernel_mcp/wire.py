@@ -71,3 +71,11 @@ NAMESPACE: Final = {
     "scratch": "path (str) of the one folder where open() may read and write",
 }
 """The names put into every session's namespace, with the line that the client is shown for each."""
+
+READ_ONLY_SCRATCH: Final = "the scratch folder is read-only"
+"""In the detail of a kernel's row `scratch_quota` where its scratch folder is; open() says so too."""
+NAMESPACE_READ_ONLY: Final = {
+    "scratch": f"path (str) of the one folder of open(); {READ_ONLY_SCRATCH} here, since nothing could bound what "
+    "lies in it (see walls): keep what you make in variables",
+}
+"""The lines that are others there."""

@@ -3,19 +3,22 @@
 A courtesy: early, clear refusals of what a session has no use for. Not a wall: code that wants the real
 builtins finds them, and then the walls hold alone.
 Is: the restricted builtins and the rule on attribute names. Is not: imports, which `imports.py` adds.
-Above: `imports.py`. Below: nothing.
+Above: `imports.py`. Below: `wire.py`.
 """
 
 from __future__ import annotations
 
 import ast
 import builtins
+import errno
 import io
 import os
 from collections.abc import Callable
 from typing import IO, Any, Final
 
 from IPython.core.error import InputRejected
+
+from rlm_kernel_mcp.wire import READ_ONLY_SCRATCH
 
 DROPPED: Final = frozenset({
     "__loader__", "__spec__", "__package__", "__IPYTHON__",
@@ -82,7 +85,15 @@ def scratch_open(scratch: str) -> Callable[..., IO[Any]]:
             )
         if encoding is None and "b" not in mode:
             encoding = "utf-8"
-        return io.open(path, mode, buffering, encoding, errors, newline)  # noqa: UP020
+        try:
+            return io.open(path, mode, buffering, encoding, errors, newline)  # noqa: UP020
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EROFS) and not set(mode).isdisjoint("wxa+"):
+                why = (
+                    f"{READ_ONLY_SCRATCH} here (rlm_init_context says why in `walls`): keep what you make in variables"
+                )
+                raise PermissionError(error.errno, why, shown) from None
+            raise
 
     return open
 

@@ -22,7 +22,7 @@ from rlm_kernel_mcp.kernel.pool import KernelPool
 from rlm_kernel_mcp.session.recovery import context_report, load_context
 from rlm_kernel_mcp.session.shapes import ContextReport, Wall
 from rlm_kernel_mcp.settings import Settings
-from rlm_kernel_mcp.wire import INFO
+from rlm_kernel_mcp.wire import INFO, NAMESPACE, NAMESPACE_READ_ONLY, READ_ONLY_SCRATCH
 
 CONTEXT_SHARE: Final = 0.6
 """Share of a session's memory that its context's bytes may take; the text, and the work on it, need the rest."""
@@ -116,3 +116,9 @@ async def prepare(source: ContextSource, settings: Settings, pool: KernelPool) -
 def walls_of(kernel: Kernel) -> tuple[Wall, ...]:
     """Which walls hold a kernel: what it said before any user code ran."""
     return tuple(Wall(row["name"], row["holds"], row["detail"]) for row in kernel.walls)
+
+
+def namespace_of(walls: Sequence[Wall]) -> dict[str, str]:
+    """The names in a new session's namespace, with a line on each that is true of a kernel with these walls."""
+    read_only = any(READ_ONLY_SCRATCH in wall.detail for wall in walls)
+    return {**NAMESPACE, **(NAMESPACE_READ_ONLY if read_only else {})}

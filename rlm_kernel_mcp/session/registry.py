@@ -24,13 +24,12 @@ from rlm_kernel_mcp.kernel.rundir import RunDir
 from rlm_kernel_mcp.session import console, finish, listing, shapes, trace
 from rlm_kernel_mcp.session.cutting import safe_text
 from rlm_kernel_mcp.session.journal import Journal
-from rlm_kernel_mcp.session.opening import ContextSource, Prepared, prepare
+from rlm_kernel_mcp.session.opening import ContextSource, Prepared, namespace_of, prepare
 from rlm_kernel_mcp.session.places import Places
 from rlm_kernel_mcp.session.reopening import Surroundings, reopen
 from rlm_kernel_mcp.session.session import Session
 from rlm_kernel_mcp.session.store import SessionLock, SessionRecord, Store
 from rlm_kernel_mcp.settings import Settings
-from rlm_kernel_mcp.wire import NAMESPACE
 
 log = logging.getLogger(__name__)
 ID_ALPHABET: Final = "23456789abcdefghjkmnpqrstuvwxyz"
@@ -110,7 +109,7 @@ class Registry:
             config=limits,
             counters=session.counters,
             context=prepared.context,
-            namespace=dict(NAMESPACE),
+            namespace=namespace_of(prepared.walls),
             imports=prepared.imports,
             walls=prepared.walls,
         )

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 
 from rlm_kernel_mcp.in_kernel.walls import capabilities, container, landlock, limits, linux, namespaces, seccomp
 from rlm_kernel_mcp.in_kernel.walls.plan import REMEDIES, WALLS, WallFailed, WallPlan, WallStatus
+from rlm_kernel_mcp.wire import READ_ONLY_SCRATCH
 
 _ELSEWHERE = "Run the whole server inside a Linux container or virtual machine; the walls hold there."
 _UMASK = 0o077
@@ -169,7 +170,7 @@ def _inside_namespaces(plan: WallPlan, procfs: int, announce: namespaces.Announc
     users = "root outside, without its rights" if is_root else "an ordinary user outside"
     raised.note("namespaces", True, f"user ({users}), mount ({places} places in view), network, pid, ipc, uts, cgroup")
     quota = f"{plan.scratch_mb} MB and {plan.scratch_files} files on a tmpfs of its own"
-    raised.note("scratch_quota", True, quota if plan.scratch_mb else "0 MB: the scratch folder is read-only")
+    raised.note("scratch_quota", True, quota if plan.scratch_mb else f"0 MB: {READ_ONLY_SCRATCH}")
     return raised
 
 
@@ -180,9 +181,9 @@ def _inside_container(plan: WallPlan, procfs: int) -> Raised:
     quota = container.scratch_quota(plan)
     if quota:
         raised.scratch_writable = plan.scratch_mb > 0
-        raised.note("scratch_quota", True, quota if plan.scratch_mb else "0 MB: the scratch folder is read-only")
+        raised.note("scratch_quota", True, quota if plan.scratch_mb else f"0 MB: {READ_ONLY_SCRATCH}")
     else:
-        raised.refuse("scratch_quota", "the engine bounds bytes or files only, so the scratch folder is read-only.")
+        raised.refuse("scratch_quota", f"the engine bounds bytes or files only, so {READ_ONLY_SCRATCH}.")
     os.chdir(plan.scratch)
     return raised
 
@@ -198,11 +199,9 @@ def _without_namespaces(plan: WallPlan, procfs: int, refusal: str) -> Raised:
 def _note_scratch_without_quota(raised: Raised) -> None:
     read_only = raised.holds("landlock")
     if read_only and raised.plan.scratch_mb == 0:
-        raised.note("scratch_quota", True, "0 MB: the scratch folder is read-only")
+        raised.note("scratch_quota", True, f"0 MB: {READ_ONLY_SCRATCH}")
     elif read_only:
-        raised.refuse(
-            "scratch_quota", "no quota can be enforced without namespaces, so the scratch folder is read-only."
-        )
+        raised.refuse("scratch_quota", f"no quota can be enforced without namespaces, so {READ_ONLY_SCRATCH}.")
     else:
         raised.refuse("scratch_quota", "neither a quota nor Landlock is there: files are bounded one by one only.")
 

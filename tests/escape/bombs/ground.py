@@ -78,19 +78,20 @@ class Ground:
 
     def interrupt(self, session: str, request: int) -> dict[str, Any]:
         """End a bomb as the contract says; what `rlm_interrupt` and who waited for the step are told is the same."""
-        told = self.client.data("rlm_interrupt", session_id=session, max_output_chars=1000)
+        told = self.client.data("rlm_interrupt", session_id=session)
         waited = self.client.result(request)["structuredContent"]["data"]
         assert (told["status"], told["step_index"]) == (waited["status"], waited["step_index"])
         return told
 
     def still_has_its_value(self, session: str, *, lost: bool = False) -> None:
         """The session runs honest code, in the kernel it had or in a fresh one with its value restored."""
-        data = self.client.run(session, "taken = parts = None\nmine")
+        data = self.client.run(session, "taken = parts = end = None\nmine")
         assert (data["status"], data["result"]) == ("ok", "'kept'"), data
         assert lost or data["lost"] is None, data
 
     def end_session(self, session: str) -> None:
-        """Finalize it, which ends its kernel."""
+        """Finalize it, which ends its kernel; what still runs there after a failed test is ended first."""
+        self.client.data("rlm_interrupt", session_id=session)
         self.client.data("rlm_finalize", session_id=session, final_text="done")
 
     def host_bytes(self, session: str) -> int:

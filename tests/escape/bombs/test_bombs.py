@@ -1,0 +1,60 @@
+"""A session that takes all it can get, or holds on for ever, is ended by its own limits, and nobody else notices."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.escape.bombs.ground import GROWTH_BYTES_MAX, Ground
+from tests.escape.bombs.kinds import ENDING, ENDLESS, Ending, Endless
+
+SHORT_MS = 200
+
+
+def places(needs_any: bool) -> tuple[str, ...]:
+    return ("ns-any", "lock-any") if needs_any else ("ns-allowlist", "lock-any")
+
+
+@pytest.mark.parametrize(
+    ("ground", "bomb"),
+    [
+        pytest.param(place, bomb, id=f"{place}-{name}")
+        for name, bomb in ENDLESS.items()
+        for place in places(bomb.needs_any)
+    ],
+    indirect=["ground"],
+)
+def test_a_neighbour_is_answered_while_a_bomb_goes_off_and_the_bomb_is_stopped(
+    ground: Ground, session: str, bomb: Endless
+) -> None:
+    """By `rlm_interrupt`, and when it is run again by its own time limit; its value is there afterwards."""
+    before = ground.host_bytes(session)
+    request = ground.begin(session, bomb.code)
+    ground.neighbour_answers_before(request)
+    report = ground.interrupt(session, request)
+    assert (report["status"], report["lost"] is None) == ("interrupted", bomb.obeys), report
+    ground.still_has_its_value(session)
+    if bomb.obeys or ground.tier == "ns":  # where it must be killed it takes the grace time, and is the same in both
+        report = ground.client.run(session, bomb.code, timeout_ms=SHORT_MS, max_output_chars=1000)
+        assert (report["status"], report["lost"] is None) == ("timeout", bomb.obeys), report
+        ground.still_has_its_value(session)
+    assert ground.host_bytes(session) - before < GROWTH_BYTES_MAX
+
+
+@pytest.mark.parametrize(
+    ("ground", "bomb"),
+    [
+        pytest.param(place, bomb, id=f"{place}-{name}")
+        for name, bomb in ENDING.items()
+        for place in places(bomb.needs_any)
+    ],
+    indirect=["ground"],
+)
+def test_a_bomb_that_meets_a_limit_is_an_error_of_its_step(ground: Ground, session: str, bomb: Ending) -> None:
+    """In the words of Python or of the operating system; the kernel lives on."""
+    before = ground.host_bytes(session)
+    report = ground.client.run(session, bomb.code, max_output_chars=1000)
+    assert (report["status"], report["lost"]) == ("error", None), report
+    text = f"{report['error']['ename']}: {report['error']['evalue']}"
+    assert text.startswith(bomb.errors), text
+    ground.still_has_its_value(session)
+    assert ground.host_bytes(session) - before < GROWTH_BYTES_MAX
