@@ -17,8 +17,8 @@ from typing import Any, Final
 
 import psutil
 
-from rlm_kernel_mcp.session.store import Store
-from tests.mcp.line_client import WAIT_S, LineClient, data_of
+from rlm_kernel_mcp.session.store import SessionRecord, Store
+from tests.mcp.line_client import SERVE, WAIT_S, LineClient, data_of
 from tests.specs import write_spec
 
 GROWTH_MB: Final = 50
@@ -87,14 +87,16 @@ def spin(cpu_s=60):
 class Ring:
     """One server in one import policy, and the neighbour."""
 
-    def __init__(self, folder: Path, import_policy: str, policy: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, folder: Path, import_policy: str, policy: dict[str, Any] | None = None, argv: tuple[str, ...] = SERVE
+    ) -> None:
         work = folder / "work"
         work.mkdir(parents=True)
         write_spec(folder, "hostile", POLICY if policy is None else policy)
         self.state_dir = folder / "work.state"
         self.import_policy = import_policy
         settings = {"RLM_KERNEL": "hostile", "JUPYTER_PATH": str(folder), "RLM_IMPORT_POLICY": import_policy}
-        self.client = LineClient(work, settings)
+        self.client = LineClient(work, settings, argv)
         self.client.on_line = self._heard
         self.client.initialize()
         self.neighbour = self.open()
@@ -145,13 +147,20 @@ class Ring:
 
     def kernel(self, session: str) -> psutil.Process:
         """The session's kernel, measured by somebody else than the server."""
+        return psutil.Process(self._record(session).kernel_pid)
+
+    def connection_file(self, session: str) -> Path:
+        """Where a console finds the session's kernel."""
+        return Path(self._record(session).connection_file)
+
+    def _record(self, session: str) -> SessionRecord:
         store = Store.open(self.state_dir)
         try:
             record = store.session(session)
         finally:
             store.close()
         assert record is not None
-        return psutil.Process(record.kernel_pid)
+        return record
 
     def until_used(self, kernel: psutil.Process, more_ms: int) -> int:
         """Wait until a kernel has used more than so much processor time from now on; returns how much it was."""

@@ -1,0 +1,200 @@
+"""A kernel that turns on what it holds itself: its descriptors, its sockets, its connection file, its own process."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import psutil
+import pytest
+
+from tests.escape.canaries import PROGRAM
+from tests.escape.kernels.ring import CHANNELS, Ring
+from tests.mcp.line_client import SERVE
+
+MARK: Final = "MARK-OF-THE-KERNEL"
+RUINS: Final = {
+    "garbage to every descriptor": f"""
+for fd in range(300):
+    try: os.write(fd, b'{MARK}' * 10_000)
+    except OSError: pass
+""",
+    "JSON lines to every descriptor": """
+line = b'{"jsonrpc":"2.0","id":1,"result":{"MARK-OF-THE-KERNEL":1}}\\n'
+for fd in range(300):
+    try: os.write(fd, line)
+    except OSError: pass
+""",
+    "every descriptor closed": "for fd in range(300):\n    try: os.close(fd)\n    except OSError: pass",
+    "every descriptor the null device": """
+null = os.open('/dev/null', os.O_RDWR)
+for fd in range(300):
+    if fd != null:
+        try: os.dup2(null, fd)
+        except OSError: pass
+""",
+    "sockets in each other's place": """
+import stat
+def is_socket(fd):
+    try: return stat.S_ISSOCK(os.fstat(fd).st_mode)
+    except OSError: return False
+sockets = [fd for fd in range(300) if is_socket(fd)]
+saved = [os.dup(fd) for fd in sockets]
+for fd, other in zip(sockets, saved[1:] + saved[:1]): os.dup2(other, fd)
+""",
+    "nothing is read any more": "kernel.shell_stream.close(); kernel.control_stream.close()",
+    "the loop stopped": "import atexit\natexit.register(print, 1)\nkernel.io_loop.stop()",
+    "SIGKILL to itself": "os.kill(os.getpid(), 9)",
+    "SIGSTOP to itself": "import signal\nos.kill(os.getpid(), signal.SIGSTOP)",
+    "SIGSTOP to its thread": "import signal\nsignal.pthread_kill(threading.main_thread().ident, signal.SIGSTOP)",
+    "SIGSTOP to its group": "import signal\nos.kill(0, signal.SIGSTOP)",
+    "SIGKILL to its group": "os.killpg(os.getpgid(0), 9)",
+    "an abort": "os.abort()",
+}
+
+
+WITHOUT_NAMESPACES: Final = (sys.executable, "-I", str(PROGRAM / "serve_without_namespaces.py"), "serve")
+
+
+@pytest.fixture(scope="module", params=[SERVE, WITHOUT_NAMESPACES], ids=["all walls", "without namespaces"])
+def ring(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ring]:
+    """Also where a kernel has the machine's process numbers and folders before its eyes."""
+    made = Ring(tmp_path_factory.mktemp("own"), "any", argv=request.param)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.mark.parametrize("ruin", RUINS.values(), ids=RUINS)
+def test_a_kernel_that_ruins_itself_ruins_nothing_else(ring: Ring, ruin: str) -> None:
+    """Whatever is left of it, the session has a kernel that works with the next steps, and its context."""
+    session = ring.open()
+    with ring.bounded_memory():
+        ring.run(session, CHANNELS + ruin, timeout_ms=500)
+        ring.check_neighbour()
+        ring.run(session, "1", timeout_ms=500)
+        data = ring.client.run(session, "context")
+    assert (data["status"], data["result"]) == ("ok", "'some text'")
+    ring.give_up(session)
+
+
+def test_no_byte_of_a_kernel_stands_on_stdout_outside_a_result(ring: Ring) -> None:
+    """What it wrote to its descriptors came nowhere; what it printed came in the answer to its step alone."""
+    session = ring.open()
+    lines: list[bytes] = []
+    heard, ring.client.on_line = ring.client.on_line, lines.append
+    try:
+        ring.run(session, CHANNELS + RUINS["garbage to every descriptor"], timeout_ms=500)
+        request = ring.begin(session, f"print('{MARK}')")
+        ring.client.result(request)
+        ring.check_neighbour()
+    finally:
+        ring.client.on_line = heard
+    for line in lines:
+        heard(line)
+    assert [json.loads(line)["id"] for line in lines if MARK.encode() in line] == [request]
+    assert MARK not in ring.client.log.read_text(encoding="utf-8")
+    ring.give_up(session)
+
+
+SIGNALLED: Final = (
+    CHANNELS
+    + """
+import signal
+done = []
+for name, send in {
+    "parent": lambda n: os.kill(os.getppid(), n), "server": lambda n: os.kill(@SERVER@, n),
+    "everybody": lambda n: os.kill(-1, 0),
+}.items():
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        try:
+            send(number)
+            done.append((name, number))
+        except OSError:
+            pass
+done
+"""
+)
+
+
+def test_signals_reach_nobody_else(ring: Ring) -> None:
+    """Neither its parent nor the server: refused each time, and the session goes on. Its group is its own."""
+    session = ring.open()
+    kernel = ring.kernel(session)
+    group = {process.pid for process in psutil.process_iter() if _group(process.pid) == _group(kernel.pid)}
+    assert ring.client.process.pid not in group
+    assert group <= {kernel.pid, kernel.ppid()}
+    data = ring.run(session, SIGNALLED.replace("@SERVER@", str(ring.client.process.pid)))
+    assert (data["status"], data["result"], data["lost"]) == ("ok", "[]", None)
+    assert ring.client.run(session, "1")["result"] == "1"
+    ring.give_up(session)
+
+
+REWRITES: Final = (
+    CHANNELS
+    + """
+import ctypes
+file = kernel.parent.connection_file
+folder = os.path.dirname(file)
+sockets = [f"{kernel.parent.ip}-{port}" for port in range(1, 6)]
+libc = ctypes.CDLL(None)
+done = []
+def attempt(name, act):
+    try:
+        if act() not in (-1, False): done.append(name)
+    except OSError:
+        pass
+attempt("own file", lambda: open('mine', 'w').write('{}'))
+own, done = done, []  # where the scratch folder can be written
+for path in (file, *sockets, os.path.join(folder, 'new')):
+    path_bytes = path.encode()
+    attempt(f"open {path}", lambda: open(path, 'r+b' if os.path.exists(path) else 'wb').write(b'{}'))
+    attempt(f"truncate {path}", lambda: os.truncate(path, 0))
+    attempt(f"unlink {path}", lambda: os.unlink(path))
+    attempt(f"rename {path}", lambda: os.rename(path, path + '.old'))
+    attempt(f"over {path}", lambda: os.replace('mine', path))
+    attempt(f"symlink {path}", lambda: os.symlink('/etc/passwd', path))
+    attempt(f"link {path}", lambda: os.link(path, 'linked'))
+    attempt(f"libc unlink {path}", lambda: libc.unlink(path_bytes))
+    attempt(f"libc rename {path}", lambda: libc.rename(b'mine', path_bytes))
+    attempt(f"chmod {path}", lambda: os.chmod(path, 0o777))
+attempt("folder", lambda: os.rename(folder, folder + '.old'))
+attempt("folder mode", lambda: os.chmod(folder, 0o777))
+done
+"""
+)
+
+
+def test_a_kernel_cannot_change_its_connection_file_or_its_sockets(ring: Ring) -> None:
+    """Where a console looks for the kernel there is what the host wrote: no byte, no link, no other socket."""
+    session = ring.open()
+    kernel_dir = ring.connection_file(session).parent
+    before, mode = _state(kernel_dir), kernel_dir.stat().st_mode
+    assert set(before) >= {"kernel.json", "s-1", "s-2", "s-3", "s-4", "s-5"}
+    data = ring.run(session, REWRITES)
+    assert (data["status"], data["result"]) == ("ok", "[]"), data
+    assert _state(kernel_dir) == before
+    assert kernel_dir.stat().st_mode == mode
+    ring.give_up(session)
+
+
+def _group(pid: int) -> int | None:
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return None
+
+
+def _state(folder: Path) -> dict[str, tuple[int, int, bytes]]:
+    """Everything in a folder: what it is, which file it is, what is in it."""
+    found = {}
+    for path in sorted(folder.iterdir()):
+        status = path.lstat()
+        found[path.name] = (status.st_mode, status.st_ino, path.read_bytes() if stat.S_ISREG(status.st_mode) else b"")
+    return found
