@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from rlm_kernel_mcp.in_kernel.changes import is_hidden
-from rlm_kernel_mcp.in_kernel.inspection import type_name
+from rlm_kernel_mcp.in_kernel.inspection import NAME_CHARS, type_name
 from rlm_kernel_mcp.in_kernel.namespace import Documents, held_names
 from rlm_kernel_mcp.in_kernel.object_text import object_text
 from rlm_kernel_mcp.in_kernel.value_text import CompactJsonText, json_text
@@ -84,7 +84,7 @@ def view(value: Any, offset: int, limit: int, *, as_text: bool = False) -> View:
 def list_names(user_ns: Mapping[Any, Any], hidden: Mapping[Any, Any]) -> list[tuple[str, str, int | None]]:
     """(name, type, size) of each name of a namespace, without the shell's own (`hidden`, where unchanged)."""
     return [
-        (name, *describe(value))
+        (name[:NAME_CHARS], *describe(value))
         for name, value in dict(user_ns).items()
         if not is_hidden(name) and not (name in hidden and hidden[name] is value)
     ]
