@@ -60,7 +60,7 @@ class Database:
         self._disk, self._write_problem = open_file(folder)
         self._read_problem: str | None = None
         self._inode = self._current_inode()
-        self._is_damaged = False
+        self._is_damaged = self._is_moved = False
         self._memory: sqlite3.Connection | None = None
         self._retry_s = _FIRST_RETRY_S
         self._retry_at = 0.0
@@ -86,7 +86,12 @@ class Database:
             sqlite3.ProgrammingError, sqlite3.IntegrityError: a defect of the caller, such as a store that is closed.
         """
         with self._lock:
-            if self._memory is not None and time.monotonic() >= self._retry_at:
+            if self._memory is None and self._current_inode() != self._inode:
+                # Removed, or another server has set it aside: rows written there would be nobody's.
+                self._is_moved = True
+                self._begin_memory("The session store was removed or replaced while this server used it.")
+                self.mend()
+            elif self._memory is not None and time.monotonic() >= self._retry_at:
                 self.mend()
             if self._memory is None:
                 try:
@@ -127,7 +132,8 @@ class Database:
             memory = self._memory
             if memory is None:
                 return True
-            problem = self._open_again(memory) if self._disk is None or self._is_damaged else None
+            unusable = self._disk is None or self._is_damaged or self._is_moved
+            problem = self._open_again(memory) if unusable else None
             if self._disk is not None and self._move(memory, self._disk):
                 memory.close()
                 self._memory = None
@@ -187,19 +193,20 @@ class Database:
         if self._disk is None:
             self._write_problem = problem
         else:
-            self._inode, self._is_damaged = self._current_inode(), False
+            self._inode, self._is_damaged, self._is_moved = self._current_inode(), False, False
         return problem
 
     @staticmethod
     def _salvage(disk: sqlite3.Connection, memory: sqlite3.Connection) -> None:
-        """Take over what can still be read of the live sessions' events, up to the first broken page of each."""
+        """Take over what can still be read of the live sessions, up to the first broken page of each."""
         for live in memory.execute("SELECT session_id FROM sessions").fetchall():
-            try:
-                for row in disk.execute("SELECT * FROM events WHERE session_id = ?", live):
-                    marks = ", ".join("?" * len(row))
-                    memory.execute(f"INSERT OR IGNORE INTO events VALUES ({marks})", row)  # noqa: S608 (marks only)
-            except sqlite3.DatabaseError:
-                log.warning("some events of session %s cannot be read in the damaged store", live[0])
+            for table in ("events", "contexts"):
+                try:
+                    for row in disk.execute(f"SELECT * FROM {table} WHERE session_id = ?", live):  # noqa: S608 (ours)
+                        marks = ", ".join("?" * len(row))
+                        memory.execute(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", row)  # noqa: S608
+                except sqlite3.DatabaseError:
+                    log.warning("some %s of session %s cannot be read in the old store", table, live[0])
 
     def _move(self, memory: sqlite3.Connection, disk: sqlite3.Connection) -> bool:
         try:

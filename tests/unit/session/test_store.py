@@ -318,6 +318,18 @@ def test_nobody_else_can_read_the_store_whatever_the_umask(tmp_path: Path, umask
     store.close()
 
 
+def test_readers_and_a_writer_do_not_wait_for_each_other(store: Store, tmp_path: Path) -> None:
+    """The file is in WAL mode, for whoever opens it."""
+    connection = sqlite3.connect(tmp_path / "state" / "sessions.db")
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    connection.execute("BEGIN")
+    assert connection.execute("SELECT count(*) FROM events").fetchone() == (0,)
+    store.begin_event(step(1))
+    assert store.problem is None
+    assert connection.execute("SELECT count(*) FROM events").fetchone() == (0,)
+    connection.close()
+
+
 def test_a_folder_that_was_open_to_others_is_closed_unless_it_is_a_shared_one(tmp_path: Path) -> None:
     """A folder like /tmp (sticky) stays as it is; the files in it are private all the same."""
     for name, mode, expected in (("mine", 0o755, 0o700), ("shared", 0o1777, 0o1777)):
