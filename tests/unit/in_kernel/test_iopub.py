@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -16,15 +16,28 @@ from rlm_kernel_mcp.in_kernel.iopub import SparingIOPubThread
 WAIT_S = 20.0
 
 
-@pytest.fixture
-def thread(tmp_path: Path) -> Iterator[SparingIOPubThread]:
-    """A thread that sends to nobody."""
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    made = SparingIOPubThread(context.socket(zmq.XPUB), pipe=False)
+async def collect_no_pipes() -> None:
+    """In place of ipykernel's endless task, which at the thread's end would complain that it was not awaited."""
+
+
+@contextmanager
+def running(socket: zmq.Socket[bytes]) -> Iterator[SparingIOPubThread]:
+    """A thread that sends on a socket, ended with all that is its."""
+    made = SparingIOPubThread(socket, pipe=False)
+    made._run_event_pipe_gc = collect_no_pipes  # type: ignore[method-assign]
     made.start()  # type: ignore[no-untyped-call]
+    made.wait()
     yield made
     made.stop()  # type: ignore[no-untyped-call]
     made.close()  # type: ignore[no-untyped-call]
+
+
+@pytest.fixture
+def thread() -> Iterator[SparingIOPubThread]:
+    """A thread that sends to nobody."""
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    with running(context.socket(zmq.XPUB)) as made:
+        yield made
     context.term()
 
 
@@ -93,7 +106,7 @@ def test_a_thread_that_was_woken_and_has_not_looked_is_not_woken_again(
 
 
 @pytest.fixture
-def heard(tmp_path: Path) -> Iterator[tuple[SparingIOPubThread, zmq.Socket[bytes]]]:
+def heard() -> Iterator[tuple[SparingIOPubThread, zmq.Socket[bytes]]]:
     """A thread, and who listens to it."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     sends, listens = context.socket(zmq.XPUB), context.socket(zmq.SUB)
@@ -101,11 +114,8 @@ def heard(tmp_path: Path) -> Iterator[tuple[SparingIOPubThread, zmq.Socket[bytes
     listens.connect("inproc://iopub")
     listens.subscribe(b"")
     assert sends.poll(int(WAIT_S * 1_000))  # the subscription is there
-    made = SparingIOPubThread(sends, pipe=False)
-    made.start()  # type: ignore[no-untyped-call]
-    yield made, listens
-    made.stop()  # type: ignore[no-untyped-call]
-    made.close()  # type: ignore[no-untyped-call]
+    with running(sends) as made:
+        yield made, listens
     listens.close(0)
     context.term()
 
