@@ -20,7 +20,7 @@ while not go:
 def running(client: LineClient) -> tuple[str, int]:
     """A session whose first step runs until it is interrupted, and the call that waits for it."""
     session_id = client.open_session("the text")
-    client.run(session_id, "go = False\nxs = [1, 2]")
+    client.run(session_id, "go, beat = False, 0\nxs = [1, 2]")
     call = client.begin("rlm_run_repl", {"session_id": session_id, "code": WAIT_FOR_FILE, "wait_ms": 600_000})
     client.wait_until_running(session_id)
     return session_id, call
