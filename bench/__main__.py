@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from bench import report
-from bench.bars import contexts, ends, lasting, many, sessions, starts, steps, variables
+from bench.bars import attacks, contexts, ends, lasting, many, sessions, starts, steps, variables
 from bench.measure import Amounts, Row
 
 Part = Callable[[Amounts], Awaitable[list[Row]]]
@@ -32,6 +32,7 @@ PARTS: dict[str, Part] = {
     "many": many.many,
     "context": contexts.context,
     "walls": sessions.walls,
+    "attacks": attacks.attacks,
     "step-cpu": steps.step_cpu,
     "step-sdk": steps.step_sdk,
     "step-fresh": steps.step_fresh,

@@ -6,6 +6,7 @@ Above: every other module of this package. Below: the standard library.
 
 from __future__ import annotations
 
+import functools
 import os
 import site
 import sys
@@ -154,15 +155,25 @@ def installation_paths() -> tuple[str, ...]:
     Not the whole prefixes (a prefix may be `/usr` or a home folder), and of `sys.path` only folders of installed
     packages: an editable install of another project stays out of view, unless it is imported (`outside.py`).
     """
+    return tuple(path for path in _installation() if os.access(path, os.R_OK))
+
+
+@functools.cache
+def _installation() -> tuple[str, ...]:
+    """Found once a process: a fork server's kernels need not ask `sysconfig` again, which takes longer than a wall."""
     paths = [*SYSTEM_PATHS, str(Path(__file__).resolve().parents[2])]
     for prefix in (sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix):
         paths += [f"{prefix}/lib", f"{prefix}/lib64", f"{prefix}/pyvenv.cfg"]
     paths += [sysconfig.get_path(name) for name in ("stdlib", "platstdlib")]
-    paths += package_folders()
-    return tuple(dict.fromkeys(path for path in paths if os.access(path, os.R_OK)))
+    paths += _package_folders()
+    return tuple(dict.fromkeys(paths))
 
 
 def package_folders() -> tuple[str, ...]:
     """The folders of installed packages that can be read."""
+    return tuple(path for path in _package_folders() if os.access(path, os.R_OK))
+
+
+def _package_folders() -> tuple[str, ...]:
     paths = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *site.getsitepackages()]
-    return tuple(dict.fromkeys(path for path in paths if os.access(path, os.R_OK)))
+    return tuple(dict.fromkeys(paths))

@@ -15,7 +15,7 @@ def test_links_on_the_way_are_kept_and_the_real_place_is_shown(tmp_path: Path) -
     links, places = resolve([str(tmp_path / "absolute" / "lib64")])
     assert links == {
         str(tmp_path / "absolute"): str(tmp_path / "real"),
-        str(tmp_path / "real" / "lib64"): "../real/lib",
+        str(tmp_path / "real" / "lib64"): "../real/./lib",
     }
     assert places == [str(tmp_path / "real" / "lib")]
 

@@ -1,0 +1,107 @@
+"""While one session attacks: how long its neighbour waits for an answer."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from bench.measure import Amounts, Bar, Figures, Row, milliseconds
+from bench.sides.ours import OurServer, our_server
+
+ATTACKS = {
+    "memory": """
+while True:
+    try:
+        taken = [0]
+        while True:
+            taken += taken
+    except MemoryError:
+        pass
+""",
+    "memory, by small objects": """
+while True:
+    try:
+        taken = []
+        while True:
+            taken.append(object())
+    except MemoryError:
+        pass
+""",
+    "threads": """
+import threading
+end = threading.Event()
+while True:
+    try:
+        threading.Thread(target=end.wait).start()
+    except (RuntimeError, MemoryError):
+        pass
+""",
+    "processes": "import ctypes\nlibc = ctypes.CDLL(None)\nwhile True: libc.fork()",
+    "descriptors": """
+import os
+while True:
+    try:
+        os.dup(0)
+    except OSError:
+        pass
+""",
+    "the disk": """
+while True:
+    try:
+        with open("f", "wb", buffering=0) as file:
+            while True:
+                file.write(bytes(1 << 20))
+    except OSError:
+        pass
+""",
+    "output": "while True: print('flood ' * 200)",
+    "output past Python": "import os\nwhile True: os.write(1, bytes(65536))",
+    "time, by backtracking": "import re\nre.match('(a+)+$', 'a' * 60 + 'b')",
+    "time, by C that looks at no signal": "import itertools\nmax(itertools.repeat(0))",
+}
+"""By what is attacked; each goes on until it is stopped."""
+BAR_MS = 100.0
+
+
+async def attacks(amounts: Amounts) -> list[Row]:
+    """The worst answer of each attack, `rlm_get_var` and steps; the medians over all attacks, and without one."""
+    times = 1 if amounts.smoke else 100
+    with our_server({"RLM_IMPORT_POLICY": "any"}) as server:
+        neighbour = server.open_session()
+        server.step(neighbour, "mine = 'kept'")
+        calm = await _answers(server, neighbour, times)
+        under: dict[str, dict[str, tuple[float, ...]]] = {}
+        for what, code in ATTACKS.items():
+            with _attack(server, code):
+                under[what] = await _answers(server, neighbour, times)
+    bar = Bar(BAR_MS, of="ours")
+    rows = [
+        Row(f"a neighbour's worst answer, attack on {what}", Figures((max(map(max, found.values())),)), bar=bar)
+        for what, found in under.items()
+    ]
+    for call, without in calm.items():
+        samples = tuple(sample for found in under.values() for sample in found[call])
+        rows.append(
+            Row(f"a neighbour's {call}, over all attacks", Figures(samples), "no attack", Figures(without), bar=bar)
+        )
+    return rows
+
+
+@contextlib.contextmanager
+def _attack(server: OurServer, code: str) -> Iterator[None]:
+    attacker = server.open_session()
+    server.start_endless(attacker, code)
+    yield
+    server.call("rlm_interrupt", session_id=attacker)
+    server.finalize(attacker)
+
+
+async def _answers(server: OurServer, neighbour: str, times: int) -> dict[str, tuple[float, ...]]:
+    async def get_var() -> None:
+        server.call("rlm_get_var", session_id=neighbour, var_name="mine")
+
+    async def step() -> None:
+        server.step(neighbour, "mine")
+
+    calls = {"rlm_get_var": get_var, "step": step}
+    return {name: tuple([await milliseconds(call) for _ in range(times)]) for name, call in calls.items()}
