@@ -11,6 +11,7 @@ import contextlib
 import logging
 import sqlite3
 from collections.abc import Container
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from rlm_kernel_mcp.session.store_database import Database
 from rlm_kernel_mcp.session.store_file import meaning
 from rlm_kernel_mcp.session.store_lock import SessionLock, sweep_locks, take_lock
 
+DAY_S: Final = 86_400
 _EVENTS_AT_ONCE: Final = 64
 _PAGES_AT_ONCE: Final = 2_000
 _AGES: Final = (
@@ -45,8 +47,10 @@ class Pruning:
     def run(self, now_iso: str, max_age_days: float, max_total_mb: float) -> None:
         """Remove the sessions older than `max_age_days`, then the oldest until the rest is small enough."""
         ages = self._database.read(_AGES, (now_iso,))
-        self._remove_strays({session_id for session_id, _, _ in ages})
-        files_mb = sum(_files_mb(self._state_dir, session_id) for session_id, _, _ in ages)
+        known = {session_id for session_id, _, _ in ages}
+        files_mb = sum(_files_mb(self._state_dir, session_id) for session_id in known)
+        oldest_s = datetime.fromisoformat(now_iso).timestamp() - max_age_days * DAY_S
+        self._remove_strays(known, oldest_s, max_total_mb - files_mb - self._one(_SIZE))
         for session_id, last_used_at, age in ages:
             if not self._database.is_on_disk:
                 return
@@ -75,13 +79,21 @@ class Pruning:
         finally:
             lock.release()
 
-    def _remove_strays(self, known: Container[str]) -> None:
-        """Remove snapshots of sessions that are in no store, such as one that was damaged and set aside."""
+    def _remove_strays(self, known: Container[str], oldest_s: float, room_mb: float) -> None:
+        """Remove snapshots of sessions that are in no store, once they are too old or too large.
+
+        Not before: the store that knows them may have been damaged, and set aside for somebody to repair.
+        """
         if not self._database.is_on_disk:
             return
-        for session_id in {path.stem for path in (self._state_dir / FOLDER_NAME).glob("*.*")}:
+        found = {path.stem for path in (self._state_dir / FOLDER_NAME).glob("*.*")}
+        strays = {one: _written_s(self._state_dir, one) for one in found if one not in known and one not in self._live}
+        for session_id in sorted(strays, key=lambda one: strays[one], reverse=True):
+            room_mb -= _files_mb(self._state_dir, session_id)
+            if room_mb >= 0 and strays[session_id] >= oldest_s:
+                continue
             # A session that is just being opened has its lock before it has a row.
-            if session_id not in known and session_id not in self._live and (lock := self._lock(session_id)):
+            if lock := self._lock(session_id):
                 try:
                     if not self._one("SELECT count(*) FROM sessions WHERE session_id = ?", session_id):
                         self._remove_files(session_id)
@@ -131,3 +143,12 @@ def _files_mb(state_dir: Path, session_id: str) -> float:
         with contextlib.suppress(OSError):  # most sessions have only some of them
             size += path.stat().st_size
     return size / (1 << 20)
+
+
+def _written_s(state_dir: Path, session_id: str) -> float:
+    """When a session's snapshots were last written to, by the clock of the system."""
+    newest = 0.0
+    for path in snapshot_files(state_dir, session_id):
+        with contextlib.suppress(OSError):
+            newest = max(newest, path.stat().st_mtime)
+    return newest

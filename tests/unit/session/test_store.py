@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Self
 
@@ -436,6 +437,21 @@ def test_old_sessions_are_removed_with_all_that_is_theirs(store: Store, tmp_path
     assert len(other.events("s_new")) == 150
     assert other.problem is None
     other.close()
+
+
+def test_values_that_no_store_knows_go_when_they_are_too_old_or_too_large(store: Store, tmp_path: Path) -> None:
+    """Their store may have been set aside, and be repaired; the oldest go first."""
+    folder = tmp_path / "state" / "snapshots"
+    folder.mkdir()
+    now_s = datetime.fromisoformat(NOW).timestamp()
+    for name, days in (("s_1", 400), ("s_new", 1), ("s_older", 20), ("s_old", 31)):
+        for path in snapshot_files(tmp_path / "state", name):
+            path.write_bytes(bytes(1 << 20))
+            os.utime(path, (now_s, now_s - days * 86_400))
+    store.prune(NOW)
+    assert {path.stem for path in folder.iterdir()} == {"s_1", "s_new", "s_older"}
+    store.prune(NOW, max_total_mb=9)
+    assert {path.stem for path in folder.iterdir()} == {"s_1", "s_new"}
 
 
 def test_a_live_session_is_never_removed(store: Store, tmp_path: Path) -> None:
