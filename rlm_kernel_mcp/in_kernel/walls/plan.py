@@ -28,6 +28,8 @@ WALLS: Final = (
 )
 """Every wall, in the order in which its row is shown."""
 
+READ_ONLY_SCRATCH: Final = "the scratch folder is read-only"
+"""Stands in the row `scratch_quota` where it is; `wire.py` has the same words, by which the host knows it."""
 REMEDIES: Final = {
     "rlimits": "Start the server with a hard limit of processor time, files and memory no lower than the policy's.",
     "no_new_privs": "Use Linux 3.5 or later.",

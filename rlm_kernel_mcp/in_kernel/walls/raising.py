@@ -18,8 +18,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from rlm_kernel_mcp.in_kernel.walls import capabilities, container, landlock, limits, linux, namespaces, seccomp
-from rlm_kernel_mcp.in_kernel.walls.plan import REMEDIES, WALLS, WallFailed, WallPlan, WallStatus
-from rlm_kernel_mcp.wire import READ_ONLY_SCRATCH
+from rlm_kernel_mcp.in_kernel.walls.plan import (
+    READ_ONLY_SCRATCH,
+    REMEDIES,
+    WALLS,
+    WallFailed,
+    WallPlan,
+    WallStatus,
+)
 
 _ELSEWHERE = "Run the whole server inside a Linux container or virtual machine; the walls hold there."
 _UMASK = 0o077

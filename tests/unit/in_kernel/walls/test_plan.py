@@ -12,7 +12,15 @@ import pytest
 
 import rlm_kernel_mcp
 from rlm_kernel_mcp import policy
-from rlm_kernel_mcp.in_kernel.walls.plan import REMEDIES, WALLS, WallFailed, installation_paths, plan_from_policy
+from rlm_kernel_mcp import wire
+from rlm_kernel_mcp.in_kernel.walls.plan import (
+    READ_ONLY_SCRATCH,
+    REMEDIES,
+    WALLS,
+    WallFailed,
+    installation_paths,
+    plan_from_policy,
+)
 from tests.parts import ROOT
 
 POLICY: dict[str, Any] = json.loads((ROOT / "kernelspecs" / "rlm-python" / "policy.json").read_text("utf-8"))
@@ -52,3 +60,8 @@ def test_a_kernel_reads_python_and_this_package_and_no_home_folder() -> None:
 def test_every_wall_of_the_policys_schema_has_a_remedy() -> None:
     """The two lists of names stand in two processes; a person is told a remedy for each."""
     assert set(WALLS) == set(REMEDIES) == set(get_args(policy.WallName))
+
+
+def test_the_host_knows_a_read_only_scratch_folder_by_the_walls_words() -> None:
+    """The walls stand on nothing of the package's, so the words are there twice."""
+    assert READ_ONLY_SCRATCH == wire.READ_ONLY_SCRATCH
