@@ -11,8 +11,7 @@ from typing import Any, get_args
 import pytest
 
 import rlm_kernel_mcp
-from rlm_kernel_mcp import policy
-from rlm_kernel_mcp import wire
+from rlm_kernel_mcp import policy, wire
 from rlm_kernel_mcp.in_kernel.walls.plan import (
     READ_ONLY_SCRATCH,
     REMEDIES,
