@@ -4,18 +4,37 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Final
 
 import pytest
 
 from bench.__main__ import PARTS
 from tests.parts import ROOT
 
+AT_ONCE: Final = 4
+Done = subprocess.CompletedProcess[str]
+
+
+@pytest.fixture(scope="module")
+def parts(request: pytest.FixtureRequest) -> Iterator[dict[str, Future[Done]]]:
+    """The runs of the parts that are asked for, a few at once: nobody looks at their figures here."""
+
+    def run(name: str) -> Done:
+        argv = [sys.executable, "-m", "bench", "--smoke", name]
+        return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+
+    items = [item for item in request.session.items if isinstance(item, pytest.Function)]
+    asked = [item.callspec.params["name"] for item in items if "parts" in item.fixturenames]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        yield {name: pool.submit(run, name) for name in asked}
+
 
 @pytest.mark.parametrize("name", PARTS)
-def test_a_part_of_the_benchmark_gives_its_rows(name: str) -> None:
+def test_a_part_of_the_benchmark_gives_its_rows(parts: dict[str, Future[Done]], name: str) -> None:
     """Once each and small, as a person would run it by name."""
-    argv = [sys.executable, "-m", "bench", "--smoke", name]
-    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+    done = parts[name].result()
     assert done.returncode == 0, done.stderr
     _, _, table = done.stdout.partition("\nwhat ")
     assert len(table.splitlines()) > 2, done.stdout
