@@ -26,7 +26,7 @@ def parts(request: pytest.FixtureRequest) -> Iterator[dict[str, Future[Done]]]:
         return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
 
     items = [item for item in request.session.items if isinstance(item, pytest.Function)]
-    asked = [item.callspec.params["name"] for item in items if "parts" in item.fixturenames]
+    asked = [str(item.callspec.params["name"]) for item in items if "parts" in item.fixturenames]
     with ThreadPoolExecutor(AT_ONCE) as pool:
         yield {name: pool.submit(run, name) for name in asked}
 
