@@ -97,6 +97,11 @@ async def test_a_step_past_its_deadline_is_interrupted(shared: Driven) -> None:
     assert (await shared.ok("n > 0")).result == "True"
 
 
+async def rungs(session: Driven) -> list[str]:
+    """The rungs of the ladder that the trace names."""
+    return [event.summary.split()[0] for event in await session.trace("summary") if event.action == "interrupt"]
+
+
 @pytest.fixture(scope="module")
 async def hasty_registry(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Registry]:
     """A registry that does not wait long for a step that will not obey anyway."""
@@ -122,8 +127,7 @@ async def test_a_step_that_ignores_the_interrupt_is_killed_and_says_so(hasty_reg
     assert "kept" in {*report.lost.restored, *dict(report.lost.lost)}
     assert (await session.ok("context")).result == "'the context'"
     assert session.kernel.process.pid != pid
-    rungs = [event.summary.split()[0] for event in await session.trace("summary") if event.action == "interrupt"]
-    assert rungs == ["SIGINT", "SIGINT", "SIGKILL"]
+    assert await rungs(session) == ["SIGINT", "SIGINT", "SIGKILL"]
 
 
 async def test_a_stopped_kernel_does_not_stop_the_session(session: Driven) -> None:
@@ -133,6 +137,7 @@ async def test_a_stopped_kernel_does_not_stop_the_session(session: Driven) -> No
     report = await session.end_of(1)
     assert report.status == "timeout"
     assert report.lost is not None
+    assert await rungs(session) == ["SIGINT", "SIGINT", "SIGKILL"]
     assert (await session.ok("1 + 1")).result == "2"
 
 
