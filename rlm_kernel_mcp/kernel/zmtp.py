@@ -106,7 +106,11 @@ class FrameReader:
             raise ProtocolBroken(f"a message of more than {self.message_bytes_max:,} bytes, or unknown flags")
         if len(buffer) < head + size:
             return None
-        body = bytes(buffer[head : head + size])
+        if size <= TOGETHER_BYTES_MAX:
+            body = bytes(buffer[head : head + size])
+        else:
+            with memoryview(buffer) as view:  # a slice of the buffer would be one more copy
+                body = bytes(view[head : head + size])
         del buffer[: head + size]
         if not flags & COMMAND:
             self._frame_bytes += size

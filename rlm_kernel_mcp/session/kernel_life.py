@@ -8,6 +8,7 @@ means (`guardrails.py`). Above: `session.py`. Below: `recovery.py`, `snapshots.p
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
 from typing import Any, Final, Protocol
@@ -39,7 +40,8 @@ class KernelLife:
 
     def __init__(self, owner: Owner, recovery: Recovery) -> None:
         self.recovery = recovery
-        self._owner = owner
+        # No cycle: the texts of an ended session, of many megabytes perhaps, go with it and not at some later time.
+        self._owner_ref = weakref.ref(owner)
         self._places = recovery.places
         self._lock = asyncio.Lock()
         self._idle_time: IdleTime | None = None
@@ -52,6 +54,12 @@ class KernelLife:
         """The server ends: no kernel is started any more."""
         self.last_step = 0
         """Index of the last step that ended with the kernel alive."""
+
+    @property
+    def _owner(self) -> Owner:
+        owner = self._owner_ref()
+        assert owner is not None  # whoever asks something of its kernel has it
+        return owner
 
     @property
     def changing(self) -> bool:

@@ -99,7 +99,8 @@ class Session:
 
     def adopted(self, kernel: Kernel) -> None:
         """`kernel_life.Owner`: the session has a kernel."""
-        kernel.client.on_console = lambda reply: self.journal.console(reply, self.account)
+        journal, account = self.journal, self.account  # not the session: a kernel's end is no end of its connections
+        kernel.client.on_console = lambda reply: journal.console(reply, account)
         self.journal.kernel_changed(str(kernel.folders.connection_file), kernel.process.pid)
 
     def restored(self, loss: Lost) -> None:

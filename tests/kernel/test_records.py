@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import threading
+import weakref
 
 import pytest
 
@@ -13,7 +15,7 @@ from rlm_kernel_mcp.session import session as session_module
 from rlm_kernel_mcp.session.registry import Registry
 from rlm_kernel_mcp.session.store import Store
 from tests.losses import lose_kernel, lost
-from tests.sessions import WAIT_S, Driven
+from tests.sessions import WAIT_S, Driven, until
 
 pytestmark = pytest.mark.anyio
 
@@ -135,3 +137,17 @@ async def test_characters_that_a_running_step_told_are_in_the_record(session: Dr
     assert used > 500
     assert (json.loads(record.counters)["budget_used"], record.status) == (used, "running")
     await session.interrupt()
+
+
+async def test_a_session_with_its_answer_is_gone_at_once_with_all_its_texts(registry: Registry) -> None:
+    """Not when the next full garbage collection comes: by then answers of 16 MB each would be hundreds of megabytes."""
+    gc.collect()
+    gc.disable()
+    try:
+        driven = await Driven.open(registry)
+        await driven.ok("answer = 'x' * 1_000_000")
+        session = weakref.ref(driven.session)
+        await driven.finalize(var="answer")
+        await until(lambda: session() is None)
+    finally:
+        gc.enable()
