@@ -31,8 +31,6 @@ ODD_TEXT = "a\x00b \ud800 \udfff 😀\r\n"
 CHILD = """
 import sys
 from pathlib import Path
-from typing import Self
-from rlm_kernel_mcp.session.snapshot_file import snapshot_files
 from rlm_kernel_mcp.session.store import EventRow, SessionRecord, Store
 NOW = "2026-11-22T10:00:00.000Z"
 def step(index, **columns):
