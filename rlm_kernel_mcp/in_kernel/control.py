@@ -33,6 +33,8 @@ NAMES_MAX = 2_000
 EDGE_CHARS = 400
 
 Message = dict[str, Any]
+Document = tuple[str, int, str]
+"""Name, size in bytes, encoding."""
 
 
 class ControlRequests:
@@ -77,10 +79,10 @@ class ControlRequests:
         request = parent["content"]
         if request["source"] == "gone":
             return self._unbind_context()
-        documents: list[Message] = request["documents"]
-        total = sum(document["bytes"] for document in documents)
+        documents: list[Document] = json.loads(bytes(parent["buffers"][0]))
+        total = sum(size for _, size, _ in documents)
         if request["source"] == "buffer":
-            return self._fill(documents, memoryview(parent["buffers"][0]))
+            return self._fill(documents, memoryview(parent["buffers"][1]))
         descriptor = _receive_descriptor()
         try:
             size = os.fstat(descriptor).st_size
@@ -101,9 +103,9 @@ class ControlRequests:
         self.snapshots = Snapshots(self.shell.user_ns, self.policy["snapshots"])
         return {"status": "ok"}
 
-    def _fill(self, documents: list[Message], raw: memoryview) -> Message:
+    def _fill(self, documents: list[Document], raw: memoryview) -> Message:
         whole, sizes = _decode(documents, raw)
-        chars = [[document["name"], size] for document, size in zip(documents, sizes, strict=True)]
+        chars = [[name, size] for (name, _, _), size in zip(documents, sizes, strict=True)]
         namespace.fill(self.shell.user_ns, whole, chars, self.scratch)
         self.snapshots = Snapshots(self.shell.user_ns, self.policy["snapshots"])
         lines = whole.count("\n") + (1 if whole and not whole.endswith("\n") else 0)
@@ -169,21 +171,21 @@ class ControlRequests:
         self.session.send(stream, "rlm_restore_reply", content, parent, ident=ident)
 
 
-def _decode(documents: list[Message], raw: memoryview) -> tuple[str, list[int]]:
+def _decode(documents: list[Document], raw: memoryview) -> tuple[str, list[int]]:
     """The whole text and each document's length in characters.
 
     Valid UTF-8 is decoded in one piece, without a second copy.
     """
     blocks = []
     start = 0
-    for document in documents:
-        blocks.append((raw[start : start + document["bytes"]], document["encoding"], document.get("errors", "strict")))
-        start += document["bytes"]
+    for _, size, encoding in documents:
+        blocks.append((raw[start : start + size], encoding, "surrogatepass"))
+        start += size
     if len(blocks) == 1:
         text = str(*blocks[0])
         return text, [len(text)]
     if all(encoding == "utf-8" for _, encoding, _ in blocks):
-        text = str(raw, "utf-8", blocks[0][2] if blocks else "strict")
+        text = str(raw, "utf-8", "surrogatepass")
         if len(text) == len(raw):
             return text, [len(block) for block, _, _ in blocks]
         return text, [len(str(*block)) for block in blocks]

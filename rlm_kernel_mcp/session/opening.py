@@ -15,7 +15,7 @@ from typing import Final
 
 from rlm_kernel_mcp.context.payload import Payload, build_payload, text_payload
 from rlm_kernel_mcp.context.sources import resolve_sources, too_large
-from rlm_kernel_mcp.errors import ContextNotFound
+from rlm_kernel_mcp.errors import ContextNotFound, ContextTooLarge
 from rlm_kernel_mcp.kernel.launch import Kernel
 from rlm_kernel_mcp.kernel.messages import Message
 from rlm_kernel_mcp.kernel.pool import KernelPool
@@ -26,6 +26,10 @@ from rlm_kernel_mcp.wire import INFO, NAMESPACE, NAMESPACE_READ_ONLY, READ_ONLY_
 
 CONTEXT_SHARE: Final = 0.6
 """Share of a session's memory that its context's bytes may take; the text, and the work on it, need the rest."""
+TABLE_SHARE: Final = 0.2
+"""Share that the documents' names and places may take."""
+DOCUMENT_BYTES: Final = 500
+"""What a kernel needs for one document beside its text and its name, about."""
 MB: Final = 1 << 20
 
 
@@ -56,7 +60,17 @@ class ContextSource:
             working_dir=Path(self.working_dir) if self.working_dir else settings.working_dir,
             max_bytes=max_bytes,
         )
-        return build_payload(sources, copy=copy)
+        payload = build_payload(sources, copy=copy)
+        table_bytes = sum(DOCUMENT_BYTES + len(document.name) for document in payload.documents)
+        limit_bytes = int(settings.memory_limit_mb * MB * TABLE_SHARE)
+        if table_bytes > limit_bytes:
+            payload.close()
+            raise ContextTooLarge(
+                f"The context has {len(payload.documents):,} documents, whose table takes about {table_bytes:,} bytes "
+                f"beside the text; the limit is {limit_bytes:,} bytes, a part of the session's memory "
+                "(RLM_MEMORY_LIMIT_MB)."
+            )
+        return payload
 
     def open_again(self, settings: Settings, sha256: str) -> Payload:
         """Read it again for a fresh kernel; it must be what it was.

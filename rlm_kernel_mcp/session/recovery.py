@@ -8,6 +8,7 @@ A step is never run again by itself.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
@@ -136,20 +137,19 @@ async def load_context(kernel: Kernel, payload: Payload) -> Message:
         ContextTooLarge: the kernel cannot hold it.
         KernelDied: the kernel went away, or could not decode it.
     """
-    documents = [
-        {"name": document.name, "bytes": document.byte_count, "encoding": document.encoding, "errors": "surrogatepass"}
-        for document in payload.documents
-    ]
-    request: dict[str, Any] = {"documents": documents, "source": "descriptor" if payload.data is None else "buffer"}
+    # Not in the message's own JSON: the kernel parses that where nobody answers for a lack of memory.
+    table = json.dumps([[one.name, one.byte_count, one.encoding] for one in payload.documents]).encode()
+    request = {"source": "descriptor" if payload.data is None else "buffer"}
     if payload.descriptor is not None and payload.data is None:
         hand_over(kernel, os.dup(payload.descriptor))
-    reply = await _ask_to_load(kernel, request, [] if payload.data is None else [payload.data])
+    reply = await _ask_to_load(kernel, request, [table] if payload.data is None else [table, payload.data])
     content = reply.content
     if content.get("status") == "ok":
         return reply
     if content.get("ename") == "MemoryError":
         raise ContextTooLarge(
-            f"The context has {payload.byte_count:,} bytes; the session's memory cannot hold its text."
+            f"The context has {payload.byte_count:,} bytes in {len(payload.documents):,} documents; the session's "
+            "memory (RLM_MEMORY_LIMIT_MB) cannot hold them."
         )
     raise KernelDied(f"The kernel could not take the context: {safe_text(str(content.get('evalue')))[:500]}.")
 
