@@ -86,11 +86,11 @@ def test_objects_are_listed_read_and_kept_in_bounds(each_ring: Ring, behaviour: 
 def test_an_object_that_is_shown_runs_its_own_code_within_its_step(each_ring: Ring, behaviour: str) -> None:
     """Its step's time and memory, and the neighbour's are its own."""
     session = each_ring.open()
-    each_ring.client.run(session, MAKE.replace("@BEHAVIOUR@", behaviour) + "bad = type('Bad', (), own)()")
+    make = MAKE.replace("@BEHAVIOUR@", behaviour) + "bad = type('Bad', (), own)()\n"
     with each_ring.bounded_memory():
-        data = each_ring.run(session, "[bad, {'a': bad}]", timeout_ms=400)
+        data = each_ring.run(session, make + "[bad, {'a': bad}]", timeout_ms=400)
         assert data["status"] in ("ok", "error", "timeout", "kernel_died"), data
-        data = each_ring.run(session, "print(f'{bad}', bad, bad == bad, len(bad), list(bad), [*bad])", timeout_ms=400)
+        data = each_ring.run(session, make + "print(f'{bad}', bad, bad == bad, len(bad), list(bad))", timeout_ms=400)
         assert data["status"] in ("error", "timeout", "kernel_died"), data
         assert each_ring.client.run(session, "context")["result"] == "'some text'"
     each_ring.give_up(session)
