@@ -10,7 +10,7 @@ import pytest
 
 from rlm_kernel_mcp.session.registry import Registry
 from tests.losses import files, lose_kernel, lost, settle, snapshots
-from tests.sessions import Driven
+from tests.sessions import WAIT_S, Driven
 
 pytestmark = pytest.mark.anyio
 
@@ -79,6 +79,7 @@ async def test_a_kernel_that_takes_no_descriptor_is_replaced(
     snapshots(session)._step_s = 0.3
     await session.ok("kept = [1]")
     await settle(session)
+    await until_a_spare_is_there(any_registry)
     before = len(list(Path("/proc/self/fd").iterdir()))
     await session.ok(
         "import rlm_kernel_mcp.in_kernel.control as control, time\n"
@@ -90,8 +91,17 @@ async def test_a_kernel_that_takes_no_descriptor_is_replaced(
     assert report.result == "[1]"
     assert report.lost is not None
     await settle(session)
+    await until_a_spare_is_there(any_registry)
     assert len(list(Path("/proc/self/fd").iterdir())) <= before
     await session.finalize(text="done")
+
+
+async def until_a_spare_is_there(registry: Registry) -> None:
+    """One that is just being started has more open than one that has."""
+    filling = registry._pool._filling
+    if filling is not None:
+        async with asyncio.timeout(WAIT_S):
+            await asyncio.wait({filling})
 
 
 async def test_a_snapshot_that_lies_makes_its_own_session_s_values_wrong_and_nothing_else(
