@@ -14,8 +14,6 @@ that they are answered while a step runs.
     buffer: `json: true` the whole JSON text of the value (it fits within `limit` characters; never with `as_text`),
     `json: false` the UTF-8 (surrogatepass) slice `[offset, offset + limit)` of the value's text;
     `whole: false` that text leaves parts of a very large value out, and says so
-`rlm_publish_request {}`, without an answer: the echo of the host's own step goes out on iopub now, for a console that
-    listens; otherwise it goes together with the end of the step, which spares a short one a change of thread
 `rlm_names_request {}` -> `{status, names: [[name, type, size], ...]}`
 On shell, since they run in the main thread between steps (the formats: `in_kernel/snapshot.py`):
 `rlm_snapshot_request {token, after}` with the write end of a pipe on the descriptor socket
@@ -41,7 +39,6 @@ INFO: Final = "rlm_info_request"
 LOAD_CONTEXT: Final = "rlm_load_context_request"
 GET_VAR: Final = "rlm_get_var_request"
 NAMES: Final = "rlm_names_request"
-PUBLISH: Final = "rlm_publish_request"
 SNAPSHOT: Final = "rlm_snapshot_request"
 RESTORE: Final = "rlm_restore_request"
 KEPT: Final = "rlm_kept"

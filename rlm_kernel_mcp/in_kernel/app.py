@@ -122,6 +122,7 @@ class RlmKernelApp(IPKernelApp):
         """Bind iopub without the TCP listener that ipykernel opens for forked children's output, ipc or not."""
         self.iopub_socket = context.socket(zmq.XPUB)
         self.iopub_socket.linger = 1000
+        self.iopub_socket.setsockopt(zmq.XPUB_VERBOSER, 1)  # each client's subscription and its end, to count them
         self.iopub_port = self._bind_socket(self.iopub_socket, self.iopub_port)
         self.configure_tornado_logger()
         self.iopub_thread = SparingIOPubThread(self.iopub_socket, pipe=False, session=self.session)

@@ -24,7 +24,6 @@ from rlm_kernel_mcp.wire import (
     INFO,
     LOAD_CONTEXT,
     NAMES,
-    PUBLISH,
     RESTORE,
     SNAPSHOT,
 )
@@ -42,10 +41,9 @@ class ControlRequests:
 
     from ipykernel.kernelbase import Kernel as _Kernel
 
-    control_msg_types: ClassVar = [*_Kernel.control_msg_types, INFO, LOAD_CONTEXT, GET_VAR, NAMES, PUBLISH]
+    control_msg_types: ClassVar = [*_Kernel.control_msg_types, INFO, LOAD_CONTEXT, GET_VAR, NAMES]
     msg_types: ClassVar = [*_Kernel.msg_types, SNAPSHOT, RESTORE]
 
-    iopub_thread: Any
     session: Any
     shell: Any
     policy: dict[str, Any]
@@ -117,11 +115,6 @@ class ControlRequests:
             "head": whole[:EDGE_CHARS],
             "tail": whole[-EDGE_CHARS:],
         }
-
-    async def rlm_publish_request(self, stream: Any, ident: Any, parent: Message) -> None:
-        """Send what waits to go out on iopub with the end of the step, which is still far; there is no answer."""
-        del stream, ident, parent
-        self.iopub_thread.wake()
 
     async def rlm_get_var_request(self, stream: Any, ident: Any, parent: Message) -> None:
         """Show a slice of a variable; the bulk goes as a binary frame."""

@@ -7,6 +7,7 @@ Above: `app.py`, `kernel.py`. Below: ipykernel.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import threading
@@ -26,6 +27,8 @@ class SparingIOPubThread(IOPubThread):
         super().__init__(*args, **kwargs)
         self._woken = False
         self._holding = False
+        self.listeners = 0
+        """Subscriptions on the socket: the host's, and each console's (the socket reports all, `XPUB_VERBOSER`)."""
 
     def schedule(self, f: Callable[[], Any]) -> None:
         """Have the thread call `f`, after all that was scheduled before."""
@@ -33,18 +36,23 @@ class SparingIOPubThread(IOPubThread):
             f()
             return
         self._events.append(f)
-        self.wake()
-
-    def wake(self) -> None:
-        """Have the thread do what is scheduled, and send what was held."""
         # A thread that was woken and has not looked yet finds the newest too: it clears the flag before it looks.
         if not self._woken:
             try:
                 self._woken = True
-                self._event_pipe.send(b"")
+                self._ring()
             except BaseException:  # an interrupt: nobody else would ever wake the thread again
                 self._woken = False
                 raise
+
+    def _ring(self) -> None:
+        """Wake the thread.
+
+        By its loop and not by ipykernel's inproc socket, which takes longer, and which a thread that is short of
+        memory for a moment never hears of again: libzmq tells of a message once.
+        """
+        loop: asyncio.AbstractEventLoop = self.io_loop.asyncio_loop  # type: ignore[attr-defined]  # tornado's only kind
+        loop.call_soon_threadsafe(self._handle_event, None)
 
     def send_multipart(self, *args: Any, **kwargs: Any) -> None:
         """Have the thread send a message."""
@@ -53,9 +61,17 @@ class SparingIOPubThread(IOPubThread):
         else:
             super().send_multipart(*args, **kwargs)
 
+    def wake_anew(self) -> None:
+        """Have the next message wake the thread, whatever it was told before.
+
+        Short of memory the thread can lose a wake-up between receiving it and acting on it.
+        """
+        self._woken = False
+
     def wait(self) -> None:
         """Return when all that was scheduled so far has been done."""
         done = threading.Event()
+        self.wake_anew()
         self.schedule(done.set)
         done.wait(WAIT_S)
 
@@ -67,6 +83,12 @@ class SparingIOPubThread(IOPubThread):
             yield
         finally:
             self._holding = False
+
+    def _handle_subscription(self, frames: list[bytes]) -> None:
+        """Count who listens; whoever came last is shown at once what was held for lack of listeners."""
+        super()._handle_subscription(frames)
+        self.listeners += sum(1 if frame[:1] == b"\x01" else -1 for frame in frames)
+        self._handle_event(None)
 
     def _handle_event(self, msg: Any) -> None:
         self._woken = False

@@ -80,13 +80,14 @@ class RlmKernel(ControlRequests, IPythonKernel):
         """
         if channel == "control" and self.get_parent(channel)["header"]["msg_type"].startswith(OWN_REQUESTS):
             return
+        if status == "idle":
+            self.iopub_thread.wake_anew()
         with self.iopub_thread.hold() if status == "busy" else contextlib.nullcontext():
             super()._publish_status(status, channel, parent)
 
     def _publish_execute_input(self, code: str, parent: Any, execution_count: int) -> None:
-        """Send the echo of a cell; of a step of our host together with its end, unless the host asks for it before."""
-        ours = self.owned and REPLY_KEY in parent["metadata"]
-        with self.iopub_thread.hold() if ours else contextlib.nullcontext():
+        """Send the echo of a cell; together with its end where our host alone listens, who knows what it sent."""
+        with self.iopub_thread.hold() if self.owned and self.iopub_thread.listeners < 2 else contextlib.nullcontext():
             super()._publish_execute_input(code, parent, execution_count)
 
     def init_metadata(self, parent: dict[str, Any]) -> dict[str, Any]:

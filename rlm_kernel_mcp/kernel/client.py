@@ -18,7 +18,7 @@ from rlm_kernel_mcp.errors import KernelDied
 from rlm_kernel_mcp.kernel.messages import BadMessage, Codec, Message, parse
 from rlm_kernel_mcp.kernel.reply import Reply
 from rlm_kernel_mcp.kernel.zmtp import Connection, ProtocolBroken
-from rlm_kernel_mcp.wire import KEPT, PUBLISH, REPLY_KEY
+from rlm_kernel_mcp.wire import KEPT, REPLY_KEY
 
 MESSAGE_BYTES_MAX: Final = 4 << 20
 REPLY_GRACE_S: Final = 0.5
@@ -175,11 +175,6 @@ class KernelClient:
         self._shell.grant()
         self._shell.send(frames)
         return execution
-
-    def publish_held(self) -> None:
-        """Have the kernel send on iopub what it would send with the end of the step that runs."""
-        if self.broken is None and self._control.is_clear:
-            self._control.send(self._codec.build(PUBLISH, {})[1])
 
     @property
     def console_busy(self) -> bool:

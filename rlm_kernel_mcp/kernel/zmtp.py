@@ -214,11 +214,6 @@ class Connection(asyncio.Protocol):
         self.close()
         self.on_broken(reason)
 
-    @property
-    def is_clear(self) -> bool:
-        """Whether the peer has taken all that was sent."""
-        return self._transport is not None and not self._transport.get_write_buffer_size()
-
     def send(self, frames: Sequence[bytes | memoryview]) -> None:
         """Send one message. A closed connection drops it: the caller's deadline or the kernel's death ends its wait."""
         if self._transport is None or self._transport.is_closing():

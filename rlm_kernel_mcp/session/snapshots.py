@@ -117,8 +117,9 @@ class Snapshots:
         console's cell a step waits its turn.)
         """
         taking = self._taking
-        if taking is not None and not taking.free.is_set():
+        if taking is not None:
             taking.skipped = True
+        if taking is not None and not taking.free.is_set():
             if not taking.piping:  # a small one is done in a moment, and worth it
                 await within(SMALL_S, taking.free.wait())
             for _ in range(NUDGES):

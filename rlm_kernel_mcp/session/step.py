@@ -25,8 +25,6 @@ from rlm_kernel_mcp.session.watch import ResourceWatch
 SECOND_INTERRUPT_SHARE: Final = 0.5
 """The second SIGINT comes after this share of the grace: the first may have hit a line that swallowed it."""
 
-SHOWN_S: Final = 0.05
-"""A step that runs for so long is shown to consoles that listen; a shorter one when it ends."""
 RECENT_STEPS: Final = 8
 RECENT_CHARS: Final = 1_000_000
 """Past this many characters only the last outcome stays in memory."""
@@ -127,11 +125,7 @@ async def run_step(step: RunningStep, kernel: Kernel, policy: Policy, on_rung: C
         rungs.append(rung)
         on_rung(rung)
 
-    shown = asyncio.get_running_loop().call_later(SHOWN_S, kernel.client.publish_held)
-    try:
-        asked = await _wait(step, execution, watch)
-    finally:
-        shown.cancel()
+    asked = await _wait(step, execution, watch)
     if not execution.done.done():
         await _climb(execution, kernel, policy.interrupt_grace_ms / 1000, climb)
     duration_ms = (time.monotonic_ns() - step.started_ns) // 1_000_000

@@ -6,7 +6,6 @@ import functools
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import pytest
 import zmq
@@ -23,7 +22,7 @@ async def collect_no_pipes() -> None:
 @contextmanager
 def running(socket: zmq.Socket[bytes]) -> Iterator[SparingIOPubThread]:
     """A thread that sends on a socket, ended with all that is its."""
-    made = SparingIOPubThread(socket, pipe=False)
+    made = SparingIOPubThread(socket, pipe=False, session=None)
     made._run_event_pipe_gc = collect_no_pipes  # type: ignore[method-assign]
     made.start()  # type: ignore[no-untyped-call]
     made.wait()
@@ -46,13 +45,12 @@ def test_an_interrupt_while_the_thread_is_woken_does_not_leave_it_asleep(
 ) -> None:
     """What was scheduled then is done with the next thing, and nothing is lost."""
 
-    class Interrupted:
-        def send(self, _: bytes) -> None:
-            raise KeyboardInterrupt
+    def interrupt() -> None:
+        raise KeyboardInterrupt
 
     first, second = threading.Event(), threading.Event()
     with monkeypatch.context() as patched:
-        patched.setattr(SparingIOPubThread, "_event_pipe", Interrupted())
+        patched.setattr(thread, "_ring", interrupt)
         with pytest.raises(KeyboardInterrupt):
             thread.schedule(first.set)
     thread.schedule(second.set)
@@ -61,15 +59,15 @@ def test_an_interrupt_while_the_thread_is_woken_does_not_leave_it_asleep(
 
 
 class Bell:
-    """Counts how often the thread is woken, and wakes it if asked."""
+    """Counts how often the thread is woken, and wakes it."""
 
-    def __init__(self, pipe: Any) -> None:
+    def __init__(self, thread: SparingIOPubThread) -> None:
         self.rung = 0
-        self._pipe = pipe
+        self._ring = thread._ring
 
-    def send(self, data: bytes) -> None:
+    def __call__(self) -> None:
         self.rung += 1
-        self._pipe.send(data)
+        self._ring()
 
 
 def test_what_waits_is_done_in_its_order_by_the_thread(thread: SparingIOPubThread) -> None:
@@ -93,9 +91,9 @@ def test_a_thread_that_was_woken_and_has_not_looked_is_not_woken_again(
 
     thread.schedule(keep_it)
     assert busy.wait(WAIT_S)
-    bell = Bell(thread._event_pipe)
+    bell = Bell(thread)
     with monkeypatch.context() as patched:
-        patched.setattr(SparingIOPubThread, "_event_pipe", bell)
+        patched.setattr(thread, "_ring", bell)
         done: list[int] = []
         for number in range(100):
             thread.schedule(functools.partial(done.append, number))
@@ -110,6 +108,7 @@ def heard() -> Iterator[tuple[SparingIOPubThread, zmq.Socket[bytes]]]:
     """A thread, and who listens to it."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     sends, listens = context.socket(zmq.XPUB), context.socket(zmq.SUB)
+    sends.setsockopt(zmq.XPUB_VERBOSER, 1)
     sends.bind("inproc://iopub")
     listens.connect("inproc://iopub")
     listens.subscribe(b"")
@@ -126,9 +125,9 @@ def test_a_held_message_goes_with_the_one_that_follows_and_before_it(
     """It wakes nobody by itself, and none is lost."""
     thread, listens = heard
     thread.wait()
-    bell = Bell(thread._event_pipe)
+    bell = Bell(thread)
     with monkeypatch.context() as patched:
-        patched.setattr(SparingIOPubThread, "_event_pipe", bell)
+        patched.setattr(thread, "_ring", bell)
         with thread.hold():
             thread.send_multipart([b"busy"])
             thread.send_multipart([b"input"])
@@ -140,6 +139,40 @@ def test_a_held_message_goes_with_the_one_that_follows_and_before_it(
         assert listens.poll(int(WAIT_S * 1_000))
         seen += listens.recv_multipart()
     assert seen == [b"busy", b"input", b"idle"]
+
+
+def test_a_wake_up_that_the_thread_loses_is_made_good_by_the_next_end_of_a_step(
+    thread: SparingIOPubThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Short of memory it may be woken and never come to look."""
+    done: list[int] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(thread, "_ring", lambda: None)
+        thread.schedule(lambda: done.append(1))
+    thread.schedule(lambda: done.append(2))
+    assert done == []
+    thread.wait()
+    assert done == [1, 2]
+
+
+def test_who_begins_to_listen_is_shown_what_was_held(
+    heard: tuple[SparingIOPubThread, zmq.Socket[bytes]],
+) -> None:
+    """Held for lack of listeners, and counted as long as they are there."""
+    thread, listens = heard
+    thread.wait()
+    assert thread.listeners == 1
+    with thread.hold():
+        thread.send_multipart([b"input"])
+        newcomer = thread.socket.context.socket(zmq.SUB)
+        newcomer.connect("inproc://iopub")
+        newcomer.subscribe(b"")
+        assert listens.poll(int(WAIT_S * 1_000))
+        assert listens.recv_multipart() == [b"input"]
+    assert thread.listeners == 2
+    newcomer.close(0)
+    while thread.listeners != 1:
+        thread.wait()
 
 
 def test_a_thread_that_has_ended_leaves_the_work_to_who_asks(thread: SparingIOPubThread) -> None:

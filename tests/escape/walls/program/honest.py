@@ -153,6 +153,9 @@ def know_who_it_is(targets: Targets) -> str:
 
 def wait_for_a_line(targets: Targets) -> str:
     os.write(1, b'"waiting"\n')
+    # Python's handler of a signal that comes just before a read runs after it: none may wait for ever.
+    while not select.select([0], [], [], 0.05)[0]:
+        pass
     return sys.stdin.readline()
 
 
