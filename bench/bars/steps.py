@@ -35,8 +35,8 @@ async def step(amounts: Amounts) -> list[Row]:
             sides = [our_step(server, server.open_session()), stock_step(stock)]
             ours, other = await interleave(sides, amounts.times(300), warm_up=amounts.times(20))
     why = (
-        "of a step's 2.9 ms, measured inside the server, 1.7 are the kernel's, 0.5 the MCP SDK's and the transport's, "
-        "0.6 the session's (two rows in the store, the account); other work on the two cores adds to ours first, "
+        "of a step's processor time 1.4 ms are the kernel's and 1.5 the server's: the MCP SDK and the transport, "
+        "the wire, two rows in the store, the account; other work on the two cores adds to ours first, "
         "since three processes take turns in it and not two"
     )
     return [Row("step `1+1` through MCP stdio", ours, STOCK, other, bar=Bar(0.8), why_missed=why)]
