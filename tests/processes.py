@@ -9,7 +9,8 @@ import os
 import re
 import select
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -62,3 +63,19 @@ def resident_bytes(pid: int) -> int:
     """Resident memory of one process, without those below it."""
     rss: int = psutil.Process(pid).memory_info().rss
     return rss
+
+
+def largest_bytes(pid: int) -> int:
+    """The largest resident size that a process ever had, or had since `bounded_growth` began."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+
+@contextmanager
+def bounded_growth(pid: int, limit_mb: int) -> Iterator[None]:
+    """At no moment within may a process be larger than at the beginning by more than this."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5", encoding="ascii")  # the peak begins anew
+    before = largest_bytes(pid) >> 20
+    yield
+    growth_mb = (largest_bytes(pid) >> 20) - before
+    assert growth_mb < limit_mb, f"process {pid} grew by {growth_mb} MB"

@@ -25,11 +25,12 @@ from typing import IO, Any, Final
 from rlm_kernel_mcp.errors import KernelStartFailed, SandboxUnavailable
 from rlm_kernel_mcp.kernel import container
 from rlm_kernel_mcp.kernel.container import ContainerRuntime, Mounts
-from rlm_kernel_mcp.kernel.container_runtime import END_S, SAID_CHARS, ask, find_runtime, start_undertaker
+from rlm_kernel_mcp.kernel.container_runtime import END_S, SAID_CHARS, ask, find_runtime
 from rlm_kernel_mcp.kernel.container_sweep import remember_runtime
 from rlm_kernel_mcp.kernel.process import EXIT_UNKNOWN, KernelProcess, readable
 from rlm_kernel_mcp.kernel.rundir import KernelDir
 from rlm_kernel_mcp.kernel.status import StatusSocket
+from rlm_kernel_mcp.kernel.undertaker import Undertaker
 from rlm_kernel_mcp.policy import Limits
 from rlm_kernel_mcp.settings import Settings
 
@@ -45,7 +46,7 @@ class Containers:
         self._run_dir = run_dir
         self._lock = asyncio.Lock()
         self._runtime: ContainerRuntime | None = None
-        self._undertaker: subprocess.Popen[bytes] | None = None
+        self._undertaker: Undertaker | None = None
 
     async def ready_runtime(self) -> ContainerRuntime:
         """The engine. It is asked again for each kernel until it has been found once.
@@ -57,7 +58,7 @@ class Containers:
             if self._runtime is None:
                 found = await find_runtime(self._settings)
                 remember_runtime(self._run_dir, found)
-                self._undertaker = start_undertaker(found, self._run_dir)
+                self._undertaker = Undertaker(container.undertaker_argv(found, str(self._run_dir)))
                 self._runtime = found
             return self._runtime
 
@@ -75,10 +76,7 @@ class Containers:
     def close(self) -> None:
         """Dismiss the undertaker; call when every kernel is gone. The run folder's removal looks for what is left."""
         if self._undertaker is not None:
-            assert self._undertaker.stdin is not None
-            self._undertaker.kill()
-            self._undertaker.wait()
-            self._undertaker.stdin.close()
+            self._undertaker.dismiss()
             self._undertaker = None
 
 

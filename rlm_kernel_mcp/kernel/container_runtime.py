@@ -13,7 +13,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
 from rlm_kernel_mcp.kernel import container
@@ -72,14 +71,3 @@ async def ask(argv: Sequence[str]) -> tuple[int, str]:
         log.warning("`%s` ended with status %d: %s", " ".join(argv[:3]), child.returncode, said)
     assert child.returncode is not None
     return child.returncode, out.decode("utf-8", "replace")
-
-
-def start_undertaker(runtime: ContainerRuntime, run_dir: Path) -> subprocess.Popen[bytes]:
-    """A process that outlives this one by a moment: it removes what containers a killed server leaves."""
-    return subprocess.Popen(
-        container.undertaker_argv(runtime, str(run_dir)),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )

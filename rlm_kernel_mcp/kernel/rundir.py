@@ -12,13 +12,13 @@ import fcntl
 import os
 import shutil
 import stat
-import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from rlm_kernel_mcp.errors import KernelStartFailed
 from rlm_kernel_mcp.kernel.container_sweep import remove_left_containers
+from rlm_kernel_mcp.kernel.undertaker import Undertaker
 
 LOCK_NAME = "owner.lock"
 NEW_LOCK_NAME = "new.lock"
@@ -67,7 +67,7 @@ class RunDir:
     def __init__(self, path: Path, lock: int) -> None:
         self.path = path
         self._lock = lock
-        self._undertaker: subprocess.Popen[bytes] | None = None
+        self._undertaker: Undertaker | None = None
 
     @classmethod
     def create(cls) -> RunDir:
@@ -125,25 +125,15 @@ class RunDir:
         Not for a folder that tells of containers: one that is just being made would be forgotten with it.
         """
         if self._undertaker is None:
-            self._undertaker = subprocess.Popen(
-                ["/bin/sh", "-c", UNDERTAKER, str(self.path)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                cwd="/",
-                env={"PATH": "/usr/bin:/bin"},
-                start_new_session=True,  # a signal to the server's group is not for it
-            )
+            argv = ["/bin/sh", "-c", UNDERTAKER, str(self.path)]
+            self._undertaker = Undertaker(argv, cwd="/", env={"PATH": "/usr/bin:/bin"})
 
     def remove(self) -> None:
         """Remove the folder with all below it, and give the lock up; what containers are left go before."""
         if remove_left_containers(self.path):
             shutil.rmtree(self.path, ignore_errors=True)
         if self._undertaker is not None:
-            assert self._undertaker.stdin is not None
-            self._undertaker.kill()
-            self._undertaker.wait()
-            self._undertaker.stdin.close()
+            self._undertaker.dismiss()
             self._undertaker = None
         os.close(self._lock)
 

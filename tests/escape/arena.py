@@ -14,10 +14,11 @@ from typing import Any, Final
 
 import psutil
 
-from rlm_kernel_mcp.session.store import SessionRecord, Store
 from tests.escape.canaries import Canaries
 from tests.escape.cases import Case
 from tests.mcp.line_client import SERVE, LineClient
+from tests.processes import largest_bytes
+from tests.records import record_of
 
 STEP_MS: Final = 3_000
 SHORT_STEP_MS: Final = {"interrupt": 800, "limit": 2_000}
@@ -98,7 +99,7 @@ class Arena:
 
     def play(self, case: Case) -> Seen:
         """Run a case's steps in the session, and look at everything around it."""
-        largest = self._largest_bytes()
+        largest = largest_bytes(self.client.process.pid)
         timeout_ms = SHORT_STEP_MS.get(case.expect, STEP_MS)
         self.client.run(self.session, FORGET)
         answers, raw = [], ""
@@ -112,7 +113,7 @@ class Arena:
         hits += [f"the {name} token came out" for name, token in self._tokens() if token in raw]
         hits += self._neighbour_hits()
         hits += self._renew(case)
-        return Seen(answers, hits, self._largest_bytes() - largest)
+        return Seen(answers, hits, largest_bytes(self.client.process.pid) - largest)
 
     def answers_plainly(self) -> bool:
         """Whether the session still runs honest code in the kernel it had."""
@@ -146,25 +147,12 @@ class Arena:
     def _tokens(self) -> list[tuple[str, str]]:
         return [("server's", self.secret), ("neighbour's", self.neighbour_token)]
 
-    def _largest_bytes(self) -> int:
-        status = Path(f"/proc/{self.client.process.pid}/status").read_text(encoding="ascii")
-        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
-
     def kernel(self) -> psutil.Process:
         """The session's kernel, as the host numbers it."""
-        return psutil.Process(self._record(self.session).kernel_pid)
+        return psutil.Process(record_of(self.state_dir, self.session).kernel_pid)
 
     def _connection_file(self, session: str) -> Path:
-        return Path(self._record(session).connection_file)
-
-    def _record(self, session: str) -> SessionRecord:
-        store = Store.open(self.state_dir)
-        try:
-            record = store.session(session)
-        finally:
-            store.close()
-        assert record is not None
-        return record
+        return Path(record_of(self.state_dir, session).connection_file)
 
     def _places(self) -> dict[str, str]:
         neighbour = self._connection_file(self.neighbour)

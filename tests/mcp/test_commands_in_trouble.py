@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -29,6 +30,19 @@ def rlm(*arguments: str, env: dict[str, str], unset: tuple[str, ...] = ()) -> su
     )
     assert "Traceback" not in done.stderr + done.stdout
     return done
+
+
+def listed(state: Path, output: IO[bytes]) -> subprocess.CompletedProcess[str]:
+    """All sessions, written to a file that may not take it."""
+    return subprocess.run(
+        [*COMMAND, "sessions", "--all"],
+        env=os.environ | {"RLM_STATE_DIR": str(state)},
+        stdout=output,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
 
 @pytest.fixture
@@ -122,30 +136,14 @@ def test_output_that_nobody_reads_to_its_end_is_no_fault(state: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "wb") as output:
-        done = subprocess.run(
-            [*COMMAND, "sessions", "--all"],
-            env=os.environ | {"RLM_STATE_DIR": str(state)},
-            stdout=output,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        done = listed(state, output)
     assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_output_that_cannot_be_written_is_told(state: Path) -> None:
     """A full disk."""
     with Path("/dev/full").open("wb") as output:
-        done = subprocess.run(
-            [*COMMAND, "sessions", "--all"],
-            env=os.environ | {"RLM_STATE_DIR": str(state)},
-            stdout=output,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        done = listed(state, output)
     assert (done.returncode, done.stderr) == (1, "rlm-kernel-mcp: No space left on device.\n")
 
 

@@ -13,9 +13,11 @@ from typing import Any, Final
 
 import psutil
 
-from rlm_kernel_mcp.session.store import SessionRecord, Store
+from rlm_kernel_mcp.session.store import SessionRecord
 from tests.escape.canaries import PROGRAM
 from tests.mcp.line_client import SERVE, WAIT_S, LineClient
+from tests.processes import largest_bytes
+from tests.records import record_of
 
 MEMORY_MB: Final = 64
 """The smallest that a user may set: there a bomb is through before anybody outside has looked twice."""
@@ -101,7 +103,7 @@ class Ground:
         monitor = psutil.Process(self.kernel_pid(session)).parent()
         if monitor is not None:
             own.add(monitor.pid)
-        return sum(_largest_bytes(pid) for pid in own)
+        return sum(largest_bytes(pid) for pid in own)
 
     def kernel_pid(self, session: str) -> int:
         """As the host numbers it."""
@@ -109,15 +111,4 @@ class Ground:
 
     def record(self, session: str) -> SessionRecord:
         """What the store knows of the session."""
-        store = Store.open(self.state_dir)
-        try:
-            record = store.session(session)
-        finally:
-            store.close()
-        assert record is not None
-        return record
-
-
-def _largest_bytes(pid: int) -> int:
-    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+        return record_of(self.state_dir, session)

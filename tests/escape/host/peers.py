@@ -1,19 +1,18 @@
 """A session whose kernel is a program of ours that speaks the wire badly, and what it costs the host.
 
 Is: the project's own session layer, with a peer in the kernel's place that no interpreter restrains. Is not: a real
-kernel (`test_real_kernels.py`).
+kernel (`tests/escape/kernels/`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import re
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +20,7 @@ from rlm_kernel_mcp.kernel.client import KernelClient
 from rlm_kernel_mcp.kernel.launch import Kernel
 from rlm_kernel_mcp.kernel.process import KernelProcess
 from rlm_kernel_mcp.session.registry import Registry
+from tests.processes import bounded_growth
 from tests.sessions import WAIT_S, Driven
 
 PROGRAM: Final = Path(__file__).with_name("program") / "fake_kernel.py"
@@ -67,16 +67,6 @@ async def _reap(program: subprocess.Popen[bytes]) -> int:
     return program.wait()  # it has ended already
 
 
-@contextmanager
-def bounded_memory(limit_mb: int) -> Iterator[None]:
+def bounded_memory(limit_mb: int) -> AbstractContextManager[None]:
     """At no moment within may this process be larger than at the beginning by more than this."""
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak begins anew
-    before = _peak_mb()
-    yield
-    growth_mb = _peak_mb() - before
-    assert growth_mb < limit_mb, f"it grew by {growth_mb} MB"
-
-
-def _peak_mb() -> int:
-    (peak_kb,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
-    return int(peak_kb) // 1024
+    return bounded_growth(os.getpid(), limit_mb)

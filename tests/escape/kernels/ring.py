@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final
 
 import psutil
 
-from rlm_kernel_mcp.session.store import SessionRecord, Store
 from tests.mcp.line_client import SERVE, WAIT_S, LineClient, data_of
+from tests.processes import bounded_growth
+from tests.records import record_of
 from tests.specs import write_spec
 
 GROWTH_MB: Final = 50
@@ -147,20 +147,11 @@ class Ring:
 
     def kernel(self, session: str) -> psutil.Process:
         """The session's kernel, measured by somebody else than the server."""
-        return psutil.Process(self._record(session).kernel_pid)
+        return psutil.Process(record_of(self.state_dir, session).kernel_pid)
 
     def connection_file(self, session: str) -> Path:
         """Where a console finds the session's kernel."""
-        return Path(self._record(session).connection_file)
-
-    def _record(self, session: str) -> SessionRecord:
-        store = Store.open(self.state_dir)
-        try:
-            record = store.session(session)
-        finally:
-            store.close()
-        assert record is not None
-        return record
+        return Path(record_of(self.state_dir, session).connection_file)
 
     def until_used(self, kernel: psutil.Process, more_ms: int) -> int:
         """Wait until a kernel has used more than so much processor time from now on; returns how much it was."""
@@ -184,23 +175,12 @@ class Ring:
     def give_up(self, session: str) -> None:
         self.client.call("rlm_finalize", session_id=session, final_text="done")
 
-    @contextmanager
-    def bounded_memory(self, limit_mb: int = GROWTH_MB) -> Iterator[None]:
+    def bounded_memory(self, limit_mb: int = GROWTH_MB) -> AbstractContextManager[None]:
         """At no moment within may the server be larger than at the beginning by more than this."""
-        proc = Path(f"/proc/{self.client.process.pid}")
-        (proc / "clear_refs").write_text("5", encoding="ascii")  # the peak begins anew
-        before = _peak_mb(proc)
-        yield
-        growth_mb = _peak_mb(proc) - before
-        assert growth_mb < limit_mb, f"the server grew by {growth_mb} MB"
+        return bounded_growth(self.client.process.pid, limit_mb)
 
 
 def cpu_ms(process: psutil.Process) -> int:
     """Processor time that a process has used."""
     times = process.cpu_times()
     return int((times.user + times.system) * 1_000)
-
-
-def _peak_mb(proc: Path) -> int:
-    (peak_kb,) = re.findall(r"VmHWM:\s+(\d+) kB", (proc / "status").read_text(encoding="ascii"))
-    return int(peak_kb) // 1024
