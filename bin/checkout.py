@@ -1,4 +1,4 @@
-"""Makes a checkout runnable: the virtual environment, the package in it, bytecode, and on request the Codex binary.
+"""Makes a checkout runnable: the virtual environment, the package in it, bytecode, and on request further groups.
 
 Is: what `bin/setup` runs, with the standard library alone. Is not: part of the package.
 A stamp (a hash of everything the result depends on) makes a second run instant; a lock that dies with its
@@ -18,12 +18,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final, NamedTuple, NoReturn
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 INPUTS: Final = (
     "pyproject.toml",
-    "constraints.txt",
+    "constraints*.txt",
     "bin/checkout.py",
     "rlm_kernel_mcp/__init__.py",
     "kernelspecs/*/*",
@@ -32,19 +32,61 @@ CODEX_VERSION: Final = "0.169.0"
 STAMP_NAME: Final = ".setup-stamp"
 
 
+class Environment(NamedTuple):
+    """One virtual environment of a checkout."""
+
+    folder: str
+    extras: str
+    """Of the package, as in `pyproject.toml`."""
+    constraints: tuple[str, ...] = ("constraints.txt",)
+    beside: str = ""
+    """The extras that were installed into the same folder before, and stay."""
+
+    def stamp_name(self) -> str:
+        """Name of the file that says for what the environment was completed."""
+        return f"{STAMP_NAME}-{self.extras}" if self.beside else STAMP_NAME
+
+
+CORE: Final = Environment(".venv", "console,test")
+GROUPS: Final = {
+    "check": Environment(".venv", "dev", beside=CORE.extras),
+    "lab": Environment(".venv-lab", "lab,console", ("constraints.txt", "constraints-lab.txt")),
+}
+"""What `--with` brings besides `codex`. What pins our own dependencies has a folder of its own."""
+DESCRIPTIONS: Final = {
+    "check": "ruff and mypy, for bin/check",
+    "codex": "the Codex binary, for tests/codex (needs npm)",
+    "lab": "JupyterLab, nbclient, nbconvert, papermill, jupyter_kernel_test, pandas, matplotlib, for tests/clients",
+}
+
+
 def main(arguments: Sequence[str]) -> None:
     """Entry of `bin/setup`."""
     parser = argparse.ArgumentParser(
-        prog="bin/setup", description="Make .venv and install the package and its tools into it."
+        prog="bin/setup",
+        description="Make .venv and install the package and what its tests need into it.",
+        epilog="Groups: " + "; ".join(f"{name}: {words}" for name, words in DESCRIPTIONS.items()) + ".",
     )
     parser.add_argument(
-        "--codex", action="store_true", help="also install the Codex binary that tests/codex drives (needs npm)"
+        "--with",
+        dest="groups",
+        metavar="GROUP[,GROUP...]",
+        action="extend",
+        default=[],
+        type=lambda names: names.split(","),
+        help="also install this group; may be given more than once",
     )
-    options = parser.parse_args(arguments)
+    groups = parser.parse_args(arguments).groups
+    unknown = [name for name in groups if name not in DESCRIPTIONS]
+    if unknown:
+        parser.error(f"there is no group {unknown[0]!r}; there are: {', '.join(DESCRIPTIONS)}")
     with locked(ROOT):
-        make_environment(ROOT)
-        if options.codex:
-            install_codex(ROOT)
+        make_environment(ROOT, CORE)
+        for name in dict.fromkeys(groups):
+            if name == "codex":
+                install_codex(ROOT)
+            else:
+                make_environment(ROOT, GROUPS[name])
 
 
 @contextmanager
@@ -71,36 +113,33 @@ def fingerprint(root: Path) -> str:
     return digest.hexdigest()
 
 
-def is_current(folder: Path, stamp: str) -> bool:
+def is_current(folder: Path, stamp: str, stamp_name: str = STAMP_NAME) -> bool:
     """Whether `folder` was completed for exactly this stamp."""
     try:
-        return (folder / STAMP_NAME).read_text(encoding="utf-8") == stamp
+        return (folder / stamp_name).read_text(encoding="utf-8") == stamp
     except OSError:
         return False
 
 
-def make_environment(root: Path) -> None:
-    """Bring `.venv` to what the checkout asks for; nothing is done where the stamp says that it is there."""
-    folder = root / ".venv"
+def make_environment(root: Path, environment: Environment) -> None:
+    """Bring one environment to what the checkout asks for; nothing is done where the stamp says that it is there."""
+    folder = root / environment.folder
     stamp = fingerprint(root)
-    if is_current(folder, stamp):
+    if is_current(folder, stamp, environment.stamp_name()):
         return
     python = folder / "bin" / "python"
     if not runs_this_version(python):
-        say(f"making .venv with Python {platform.python_version()}")
+        say(f"making {environment.folder} with Python {platform.python_version()}")
         run([sys.executable, "-m", "venv", "--clear", str(folder)], "Debian: apt-get install python3-venv")
-    (folder / STAMP_NAME).unlink(missing_ok=True)
-    say("installing the package and its tools")
+    (folder / environment.stamp_name()).unlink(missing_ok=True)
+    say(f"installing the package with [{environment.extras}] into {environment.folder}")
     pip = [str(python), "-I", "-m", "pip", "--disable-pip-version-check", "install", "-qq"]
-    run(
-        [*pip, "--constraint", "constraints.txt", "--editable", ".[console,dev]"],
-        "is a package index to be reached?",
-        cwd=root,
-    )
+    constraints = [part for name in environment.constraints for part in ("--constraint", name)]
+    run([*pip, *constraints, "--editable", f".[{environment.extras}]"], "is a package index to be reached?", cwd=root)
     say("compiling bytecode")
-    compile_bytecode(root, python)
-    (folder / STAMP_NAME).write_text(stamp, encoding="utf-8")
-    say("done")
+    compile_bytecode(root, folder)
+    (folder / environment.stamp_name()).write_text(stamp, encoding="utf-8")
+    say(f"{environment.folder} is done")
 
 
 def runs_this_version(python: Path) -> bool:
@@ -114,9 +153,10 @@ def runs_this_version(python: Path) -> bool:
     return found.returncode == 0 and found.stdout.strip() == sys.version.strip()
 
 
-def compile_bytecode(root: Path, python: Path) -> None:
+def compile_bytecode(root: Path, folder: Path) -> None:
     """Write every .pyc now: where PYTHONDONTWRITEBYTECODE is set, each start of the server would compile anew."""
-    library = next((root / ".venv" / "lib").glob("python*")) / "site-packages"
+    python = folder / "bin" / "python"
+    library = next((folder / "lib").glob("python*")) / "site-packages"
     # The status is not asked for: packages may ship templates that are no Python.
     subprocess.run(
         [str(python), "-I", "-m", "compileall", "-q", "-j", "0", str(library), str(root / "rlm_kernel_mcp")],

@@ -20,7 +20,15 @@ def skip_for_lack_of(part: str, command: str) -> NoReturn:
 
 
 def codex_binary() -> Path:
-    """The real Codex binary that `bin/setup --codex` brought; skips the test where it is not there."""
+    """The real Codex binary that `bin/setup --with codex` brought; skips the test where it is not there."""
     for path in ROOT.glob(".codex-bin/node_modules/@openai/codex-*/vendor/*/bin/codex"):
         return path
-    skip_for_lack_of("the Codex binary", "bin/setup --codex")
+    skip_for_lack_of("the Codex binary", "bin/setup --with codex")
+
+
+def lab_python() -> Path:
+    """The Python of the environment that `bin/setup --with lab` made; skips the test where it is not there."""
+    python = ROOT / ".venv-lab" / "bin" / "python"
+    if (ROOT / ".venv-lab" / ".setup-stamp").exists():
+        return python
+    skip_for_lack_of("the environment with JupyterLab and its like", "bin/setup --with lab")

@@ -1,4 +1,4 @@
-"""Faults at random points of a scripted workload, and the invariants after each: `bin/soak N [--seed S]` runs N.
+"""Faults at random points of a scripted workload, and the invariants after each: `bin/soak faults N [--seed S]` runs N.
 
 The workload drives servers over their real stdio; a fault hits a server, its kernel, its fork server, its disk or its
 pipes at a random moment. After each: every reply is well-formed, every acknowledged step stands in the store as it was
@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -290,18 +290,20 @@ def run(count: int, seed: int, folder: Path, say: Callable[[str], None]) -> Coun
     return soak.counts
 
 
-def main() -> int:
-    """`bin/soak`."""
-    parser = argparse.ArgumentParser(prog="bin/soak", description=__doc__.partition("\n")[0] if __doc__ else None)
+def main(argv: Sequence[str]) -> int:
+    """`bin/soak faults`."""
+    parser = argparse.ArgumentParser(
+        prog="bin/soak faults", description=__doc__.partition("\n")[0] if __doc__ else None
+    )
     parser.add_argument("count", type=int, nargs="?", default=200, help="faults to inject (default: 200)")
     parser.add_argument(
         "--seed", type=int, default=time.time_ns() % 1_000_000, help="of the random choices (default: the clock)"
     )
     parser.add_argument("--pressure", action="store_true", help="run tests/pressure with its full counts instead")
-    found = parser.parse_args()
+    found = parser.parse_args(argv)
     if found.pressure:
-        argv = [sys.executable, "-m", "pytest", "tests/pressure", "-v", "--durations=0", "--timeout=7200"]
-        os.execve(sys.executable, argv, {**os.environ, "RLM_PRESSURE": "full"})
+        full = [sys.executable, "-m", "pytest", "tests/pressure", "-v", "--durations=0", "--timeout=7200"]
+        os.execve(sys.executable, full, {**os.environ, "RLM_PRESSURE": "full"})
     print(f"{found.count} faults, seed {found.seed}", flush=True)
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
@@ -312,4 +314,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -32,7 +32,7 @@ WAIT_S: Final = 600
 def test_nothing_is_lost_without_a_word_whatever_is_killed_stopped_filled_or_closed(tmp_path: Path) -> None:
     """After each fault: replies well-formed, acknowledged steps written, no value wrong, no process left.
 
-    `bin/soak COUNT --seed S` runs one again.
+    `bin/soak faults COUNT --seed S` runs one again.
     """
     disk = SmallDisk.mount(tmp_path / "disk")
     full_disk = set() if disk is None else {"disk_full"}

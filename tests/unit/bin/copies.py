@@ -20,7 +20,7 @@ def copied_checkout(folder: Path) -> Path:
     shutil.copytree(ROOT / "bin", folder / "bin")
     shutil.copytree(ROOT / "kernelspecs", folder / "kernelspecs")
     (folder / "rlm_kernel_mcp").mkdir()
-    for name in ("pyproject.toml", "constraints.txt", "rlm_kernel_mcp/__init__.py"):
+    for name in ("pyproject.toml", "constraints.txt", "constraints-lab.txt", "rlm_kernel_mcp/__init__.py"):
         shutil.copy(ROOT / name, folder / name)
     return folder
 

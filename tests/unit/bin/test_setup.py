@@ -26,7 +26,7 @@ backend-path = ["."]
 [project]
 name = "bare"
 version = "1"
-optional-dependencies = {console = [], dev = []}
+optional-dependencies = {console = [], test = []}
 """
 BARE_BACKEND = """
 import zipfile
@@ -35,7 +35,8 @@ def build_editable(folder, settings=None, metadata=None):
     name = "bare-1-py3-none-any.whl"
     with zipfile.ZipFile(f"{folder}/{name}", "w") as wheel:
         wheel.writestr("bare.py", "here = True")
-        described = "Metadata-Version: 2.1\\nName: bare\\nVersion: 1\\nProvides-Extra: console\\nProvides-Extra: dev\\n"
+        described = "Metadata-Version: 2.1\\nName: bare\\nVersion: 1\\n"
+        described += "Provides-Extra: console\\nProvides-Extra: test\\n"
         wheel.writestr("bare-1.dist-info/METADATA", described)
         wheel.writestr("bare-1.dist-info/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
         wheel.writestr("bare-1.dist-info/RECORD", "")
@@ -123,6 +124,16 @@ def test_without_npm_the_codex_setup_says_what_to_install(tmp_path: Path) -> Non
     """The rest of the set-up has been done by then."""
     root = copied_checkout(tmp_path / "checkout")
     mark_as_set_up(root)
-    ended = run(root / "bin" / "setup", "--codex", path=programs(tmp_path / "path", python3=python_front()))
+    ended = run(root / "bin" / "setup", "--with", "codex", path=programs(tmp_path / "path", python3=python_front()))
     assert ended.returncode == 2
     assert "npm" in ended.stderr
+
+
+def test_a_group_that_is_not_known_is_refused_with_the_names_of_those_that_are(tmp_path: Path) -> None:
+    """Before anything is installed."""
+    root = copied_checkout(tmp_path / "checkout")
+    ended = run(root / "bin" / "setup", "--with", "lba", path=programs(tmp_path / "path", python3=python_front()))
+    assert ended.returncode == 2
+    assert "'lba'" in ended.stderr
+    assert "check, codex, lab" in ended.stderr
+    assert not (root / ".venv").exists()
