@@ -5,7 +5,8 @@ Messages are Jupyter messaging 5.5; the ones named `rlm_*` are ours and travel o
 that they are answered while a step runs.
 
 `rlm_info_request {}` -> `{status, walls: [{name, holds, detail}], pid, python, imports: [module], import_policy}`
-`rlm_load_context_request {source}` and a buffer with the JSON of `[[name, bytes, encoding], ...]`, each document; with
+`rlm_load_context_request {source}` and a buffer with the JSON of `[[name, bytes, encoding, errors], ...]`, each
+    document; with
     `source: "buffer"` the text's bytes are a second buffer, or
     `source: "descriptor"` they are read from a descriptor that arrives on the kernel's descriptor socket, or
     `source: "gone"` they cannot be had again: a fresh kernel's `context` and `documents` are then unbound

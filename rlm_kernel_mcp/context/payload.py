@@ -20,7 +20,7 @@ from typing import Final, Literal, NamedTuple, Self
 
 from rlm_kernel_mcp.context.paths import cause, open_below, refusal, shown
 from rlm_kernel_mcp.context.sources import Skipped, Source, Sources, too_large
-from rlm_kernel_mcp.context.text import BINARY, EncodingDetector
+from rlm_kernel_mcp.context.text import BINARY, EncodingDetector, errors_of
 from rlm_kernel_mcp.errors import ContextDenied, ContextNotFound, ContextTooLarge, InvalidInput
 
 BLOCK_BYTES: Final = 1 << 15
@@ -32,11 +32,13 @@ TEXT_NAME: Final = "context"
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One document of a payload. `encoding` is a Python codec; decode with `errors="surrogatepass"`."""
+    """One document of a payload. `encoding` is a Python codec, `errors` how it is to be decoded with it."""
 
     name: str
     byte_count: int
     encoding: str
+    undecodable_bytes: int = 0
+    errors: str = "strict"
 
 
 @dataclass(slots=True)
@@ -62,6 +64,11 @@ class Payload:
         """Number of documents by encoding."""
         return dict(Counter(document.encoding for document in self.documents))
 
+    @property
+    def undecodable(self) -> dict[str, int]:
+        """Number of bytes that do not decode, of each document that holds some."""
+        return {document.name: document.undecodable_bytes for document in self.documents if document.undecodable_bytes}
+
     def has_changed(self) -> bool:
         """Whether the file was written to since it was hashed. Ask after the kernel has loaded it.
 
@@ -85,7 +92,7 @@ class Payload:
 def text_payload(text: str) -> Payload:
     """The payload of an inline text, kept as it is: lone surrogates travel as three bytes each."""
     data = text.encode("utf-8", "surrogatepass")
-    document = Document(TEXT_NAME, len(data), "utf-8")
+    document = Document(TEXT_NAME, len(data), "utf-8", errors="surrogatepass")
     digest = hashlib.sha256(data).hexdigest()
     return Payload("text", (document,), len(data), digest, data, None, Skipped())
 
@@ -180,7 +187,8 @@ class _Reading:
             self._bytes += len(block)
         encoding = detector.finish()
         if encoding != BINARY:
-            return Document(source.name, size, encoding)
+            bad_bytes = detector.undecodable_bytes
+            return Document(source.name, size, encoding, bad_bytes, errors_of(encoding) if bad_bytes else "strict")
         if source.given is not None:
             raise InvalidInput(
                 f"{shown(source.given)} is binary: it has a NUL byte in its first 64 KB and is not UTF-16 or UTF-32.",

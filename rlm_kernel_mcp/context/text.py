@@ -29,22 +29,24 @@ _LONGEST_MARK: Final = 4
 class EncodingDetector:
     """Finds the encoding of one document: its byte order mark's, else UTF-8, else latin-1.
 
-    Every answer decodes the whole document without loss: a mark or UTF-8 is answered only if all bytes
-    decode strictly, and latin-1 gives each byte a character.
+    A few bytes that do not decode make no latin-1 of a whole document: they are counted (`undecodable_bytes`), and
+    decode with `errors_of` to something from which they can be told. Latin-1 gives each byte a character.
     """
 
     def __init__(self) -> None:
+        self.undecodable_bytes = 0
+        """Complete after `finish`; 0 where it answers latin-1."""
         self._start = b""
         self._seen_bytes = 0
+        self._decoded_chars = 0
         self._has_early_nul = False
         self._encoding = "utf-8"
         self._decoder: codecs.IncrementalDecoder | None = None
-        self._decodes = True
 
     @property
     def is_binary(self) -> bool:
         """True as soon as no further byte can make a text of this document."""
-        return self._has_early_nul and (not self._decodes or self._encoding in ("utf-8", "utf-8-sig"))
+        return self._has_early_nul and self._encoding in ("utf-8", "utf-8-sig")
 
     def feed(self, block: bytes) -> None:
         """Take the next bytes of the document."""
@@ -68,19 +70,53 @@ class EncodingDetector:
         self._decode(b"", final=True)
         if self.is_binary:
             return BINARY
-        return self._encoding if self._decodes else "latin-1"
+        if self._is_what_it_seems():
+            return self._encoding
+        self.undecodable_bytes = 0
+        return BINARY if self._has_early_nul else "latin-1"
+
+    def _is_what_it_seems(self) -> bool:
+        bad = self.undecodable_bytes
+        if self._encoding in ("utf-16", "utf-32"):
+            return bad * 20 <= self._seen_bytes
+        # Sequences of several bytes that decode are hardly ever chance: UTF-8 with a line of something else.
+        continuation_bytes = self._seen_bytes - bad - self._decoded_chars
+        return bad * 1_000 <= self._seen_bytes or continuation_bytes >= bad
 
     def _begin(self, start: bytes) -> None:
         self._encoding = next((name for mark, name in _MARKS if start.startswith(mark)), "utf-8")
         self._decoder = codecs.getincrementaldecoder(self._encoding)()
 
     def _decode(self, block: bytes, *, final: bool = False) -> None:
-        if self._decoder is None or not self._decodes:
-            return
+        decoder = self._decoder
+        assert decoder is not None
         # ASCII inside UTF-8 needs no decoding; it is told ten times faster, if no character is half read.
-        if self._encoding == "utf-8" and not final and block.isascii() and not self._decoder.getstate()[0]:
+        if self._encoding == "utf-8" and not final and block.isascii() and not decoder.getstate()[0]:
+            self._decoded_chars += len(block)
             return
+        state = decoder.getstate()
         try:
-            self._decoder.decode(block, final)
+            self._decoded_chars += len(decoder.decode(block, final))
         except UnicodeDecodeError:
-            self._decodes = False
+            decoder.setstate(state)
+            self._count_undecodable(decoder, block, final=final)
+
+    def _count_undecodable(self, decoder: codecs.IncrementalDecoder, block: bytes, *, final: bool) -> None:
+        """Decode a block that holds bytes which do not: by how much a text with them is longer than one without."""
+        state, lengths = decoder.getstate(), []
+        for errors in ("ignore", errors_of(self._encoding)):
+            decoder.setstate(state)
+            decoder.errors = errors
+            lengths.append(len(decoder.decode(block, final)))
+        decoder.errors = "strict"
+        kept, with_them = lengths
+        self._decoded_chars += kept
+        self.undecodable_bytes += (with_them - kept) // len(b"\xff".decode("ascii", errors_of(self._encoding)))
+
+
+def errors_of(encoding: str) -> str:
+    r"""How bytes that do not decode are kept: `surrogateescape`, from which `encode` makes them again, where it can.
+
+    UTF-16 and UTF-32 cannot: there they become `\xff` as text.
+    """
+    return "backslashreplace" if encoding in ("utf-16", "utf-32") else "surrogateescape"

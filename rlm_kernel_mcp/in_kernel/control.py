@@ -32,8 +32,8 @@ NAMES_MAX = 2_000
 EDGE_CHARS = 400
 
 Message = dict[str, Any]
-Document = tuple[str, int, str]
-"""Name, size in bytes, encoding."""
+Document = tuple[str, int, str, str]
+"""Name, size in bytes, encoding, and how what does not decode is kept (a codec's `errors`)."""
 
 
 class ControlRequests:
@@ -78,7 +78,7 @@ class ControlRequests:
         if request["source"] == "gone":
             return self._unbind_context()
         documents: list[Document] = json.loads(bytes(parent["buffers"][0]))
-        total = sum(size for _, size, _ in documents)
+        total = sum(document[1] for document in documents)
         if request["source"] == "buffer":
             return self._fill(documents, memoryview(parent["buffers"][1]))
         descriptor = _receive_descriptor()
@@ -103,7 +103,7 @@ class ControlRequests:
 
     def _fill(self, documents: list[Document], raw: memoryview) -> Message:
         whole, sizes = _decode(documents, raw)
-        chars = [[name, size] for (name, _, _), size in zip(documents, sizes, strict=True)]
+        chars = [[document[0], size] for document, size in zip(documents, sizes, strict=True)]
         namespace.fill(self.shell.user_ns, whole, chars, self.scratch)
         self.snapshots = Snapshots(self.shell.user_ns, self.policy["snapshots"])
         lines = whole.count("\n") + (1 if whole and not whole.endswith("\n") else 0)
@@ -171,14 +171,14 @@ def _decode(documents: list[Document], raw: memoryview) -> tuple[str, list[int]]
     """
     blocks = []
     start = 0
-    for _, size, encoding in documents:
-        blocks.append((raw[start : start + size], encoding, "surrogatepass"))
+    for _, size, encoding, errors in documents:
+        blocks.append((raw[start : start + size], encoding, errors))
         start += size
     if len(blocks) == 1:
         text = str(*blocks[0])
         return text, [len(text)]
-    if all(encoding == "utf-8" for _, encoding, _ in blocks):
-        text = str(raw, "utf-8", "surrogatepass")
+    if all((encoding, errors) == ("utf-8", "strict") for _, encoding, errors in blocks):
+        text = str(raw, "utf-8", "strict")
         if len(text) == len(raw):
             return text, [len(block) for block, _, _ in blocks]
         return text, [len(str(*block)) for block in blocks]

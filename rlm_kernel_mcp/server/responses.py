@@ -120,6 +120,8 @@ def _context(report: shapes.ContextReport) -> dict[str, Any]:
     data = asdict(report)
     if not report.encodings:
         del data["encodings"]
+    if not report.undecodable_bytes:
+        del data["undecodable_bytes"], data["undecodable_in"]
     if not report.skipped_count:
         del data["skipped"], data["skipped_count"]
     return data

@@ -13,6 +13,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Final
 
 from rlm_kernel_mcp.context.payload import Payload
@@ -138,7 +139,8 @@ async def load_context(kernel: Kernel, payload: Payload) -> Message:
         KernelDied: the kernel went away, or could not decode it.
     """
     # Not in the message's own JSON: the kernel parses that where nobody answers for a lack of memory.
-    table = json.dumps([[one.name, one.byte_count, one.encoding] for one in payload.documents]).encode()
+    rows = [[one.name, one.byte_count, one.encoding, one.errors] for one in payload.documents]
+    table = json.dumps(rows).encode()
     request = {"source": "descriptor" if payload.data is None else "buffer"}
     if payload.descriptor is not None and payload.data is None:
         hand_over(kernel, os.dup(payload.descriptor))
@@ -188,6 +190,8 @@ def context_report(payload: Payload, reply: Message) -> ContextReport:
         ),
         document_count=len(payload.documents),
         encodings=payload.encodings,
+        undecodable_bytes=sum(payload.undecodable.values()),
+        undecodable_in={safe_text(name): count for name, count in islice(payload.undecodable.items(), DOCUMENTS_TOLD)},
         skipped=tuple(safe_text(line) for line in payload.skipped.first),
         skipped_count=payload.skipped.count,
     )

@@ -108,7 +108,7 @@ def test_several_files_stand_one_after_the_other_in_a_file_without_a_name(tmp_pa
 
 def test_binary_files_of_a_folder_are_skipped_without_a_trace_in_the_bytes(tmp_path: Path) -> None:
     """Also where a file is known as binary only at its end, its bytes are neither in the copy nor in the hash."""
-    late = b"\xff\xfe" + b"a\x00" * 1_500_000 + b"!"  # looks like UTF-16 up to its last, odd byte
+    late = b"\xff\xfe" + b"a\x00" * 1_500_000 + b"\x00\xd8" * 150_000  # looks like UTF-16 up to its last tenth
     for name, data in {"a.txt": b"A", "b.bin": b"\x7fELF\x00", "c.bin": late, "d.txt": b"D"}.items():
         (tmp_path / name).write_bytes(data)
     with build_payload(resolve(tmp_path, ".")) as payload:
@@ -302,7 +302,7 @@ def test_an_inline_text_is_kept_as_it_is(text: str) -> None:
     payload = text_payload(text)
     assert payload.data is not None
     assert payload.data.decode(payload.documents[0].encoding, "surrogatepass") == text
-    assert payload.documents == (Document("context", len(payload.data), "utf-8"),)
+    assert payload.documents == (Document("context", len(payload.data), "utf-8", errors="surrogatepass"),)
     assert (payload.kind, payload.descriptor, payload.byte_count) == ("text", None, len(payload.data))
     assert payload.sha256 == hashlib.sha256(payload.data).hexdigest()
     assert not payload.has_changed()

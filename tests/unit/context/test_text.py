@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from rlm_kernel_mcp.context.text import BINARY, SNIFF_BYTES, EncodingDetector
+from rlm_kernel_mcp.context.text import BINARY, SNIFF_BYTES, EncodingDetector, errors_of
 
 SAMPLE = "Größe des Bären → 北京 😀\r\nzweite Zeile\n"
 
@@ -23,10 +23,16 @@ CASES = {
     "utf-32 big-endian with a mark": (b"\x00\x00\xfe\xff" + SAMPLE.encode("utf-32-be"), "utf-32"),
     "only a utf-16 mark": (b"\xff\xfe", "utf-16"),
     "latin-1": ("Größe".encode("latin-1"), "latin-1"),
-    "latin-1 after much ascii": (b"x" * 5_000 + b"\xe9", "latin-1"),
+    "one byte of latin-1 after much ascii": (b"x" * 5_000 + b"\xe9", "utf-8"),
+    "more than one byte of latin-1 in 1,000": (b"x" * 900 + b"\xe9", "latin-1"),
+    "utf-8 with a line of latin-1": ("Müller\n".encode() * 3 + "Müller\n".encode("latin-1"), "utf-8"),
+    "utf-8 with a mark and a line of latin-1": ("\ufeffMüller\n".encode() * 3 + b"M\xfcller\n", "utf-8-sig"),
+    "latin-1 that looks like utf-8 once": ("Ã¤ größer, schöner, überall".encode("latin-1"), "latin-1"),
+    "utf-8 cut at its end": (SAMPLE.encode() + "ß".encode()[:1], "utf-8"),
     "utf-8 cut within a character": ("Größe".encode()[:3], "latin-1"),
     "encoded surrogates": ("\ud800".encode("utf-8", "surrogatepass"), "latin-1"),
-    "utf-16 of odd length": (SAMPLE.encode("utf-16") + b"x", BINARY),
+    "utf-16 of odd length": (SAMPLE.encode("utf-16") + b"x", "utf-16"),
+    "a utf-16 mark before what is none, with NUL": (b"\xff\xfe\x00\x00\x00" + b"\x00\xd8" * 9, BINARY),
     "a mark that lies, without NUL": (b"\xff\xfe" + b"\x00\xd8".replace(b"\x00", b"\x01") * 3, "latin-1"),
     "a NUL": (b"PK\x03\x04\x00\x00", BINARY),
     "a NUL after a utf-8 mark": (b"\xef\xbb\xbfab\x00", BINARY),
@@ -61,9 +67,10 @@ def test_what_is_told_decodes_all_bytes_without_loss() -> None:
         detector.feed(data[cut:])
         encoding = detector.finish()
         told.add(encoding)
-        text = data.decode(encoding)
+        text = data.decode(encoding, errors_of(encoding))
         if encoding not in ("utf-16", "utf-32"):  # their encoders write this machine's own byte order
-            assert text.encode(encoding) == data
+            assert text.encode(encoding, "surrogateescape") == data
+            assert sum("\udc80" <= char <= "\udcff" for char in text) == detector.undecodable_bytes
     assert {"utf-8", "utf-8-sig", "latin-1"} <= told
 
 
@@ -72,3 +79,24 @@ def test_a_binary_document_is_known_before_its_end() -> None:
     detector = EncodingDetector()
     detector.feed(b"\x7fELF\x00" + b"x" * 100)
     assert detector.is_binary
+
+
+@pytest.mark.parametrize(
+    ("data", "bad_bytes"),
+    [
+        ("Müller\n".encode() * 1_000, 0),
+        ("Müller\n".encode() * 1_000 + "Müller\n".encode("latin-1"), 1),
+        ("größer\n".encode() * 1_000 + b"\xfc\xe9 \xff\n" * 5, 15),
+        (SAMPLE.encode() + "😀".encode()[:3], 3),
+        (SAMPLE.encode("utf-16") + b"x", 1),
+        ("Größe".encode("latin-1"), 0),
+    ],
+)
+@pytest.mark.parametrize("block_bytes", [1, 3, 4096])
+def test_the_bytes_that_do_not_decode_are_counted(data: bytes, bad_bytes: int, block_bytes: int) -> None:
+    """One for each byte, however the blocks cut them; latin-1 decodes every byte."""
+    detector = EncodingDetector()
+    for start in range(0, len(data), block_bytes):
+        detector.feed(data[start : start + block_bytes])
+    detector.finish()
+    assert detector.undecodable_bytes == bad_bytes

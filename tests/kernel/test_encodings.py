@@ -1,0 +1,46 @@
+"""A document with some bytes that do not decode is that document in the kernel too, and the reply says where."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.sessions import AMPLE, Driven, open_registry
+
+pytestmark = pytest.mark.anyio
+LINES: Final = "Müller war hier\n"
+
+
+async def test_one_line_of_latin_1_spoils_no_other(tmp_path: Path) -> None:
+    """1,000 lines of UTF-8 are 1,000 lines of UTF-8; the one bad byte is named, and can be had back."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "good.txt").write_text(LINES * 10, encoding="utf-8")
+    raw = LINES.encode() * 1_000 + LINES.encode("latin-1")
+    (folder / "mixed.txt").write_bytes(raw)
+    (folder / "old.txt").write_bytes(LINES.encode("latin-1") * 5)
+    async with open_registry(tmp_path / "state", RLM_CONTEXT_ROOTS=str(folder)) as registry:
+        told = await registry.init_context(context_text=None, context_paths=[str(folder)], limits=AMPLE)
+        assert told.context.undecodable_bytes == 1
+        assert told.context.undecodable_in == {"mixed.txt": 1}
+        assert told.context.encodings == {"utf-8": 2, "latin-1": 1}
+        session = Driven(registry, told.session_id)
+        assert (await session.ok("context.count('Müller')")).result == "1015"
+        assert (await session.ok("documents['mixed.txt'].count('Müller')")).result == "1000"
+        await session.ok("raw = documents['mixed.txt'].encode('utf-8', 'surrogateescape')")
+        assert (await session.ok("len(raw), raw[-10:].hex()")).result == repr((len(raw), raw[-10:].hex()))
+
+
+async def test_a_document_is_cut_where_it_ends_even_in_the_middle_of_a_character(tmp_path: Path) -> None:
+    """The half of a character at one document's end and the half at the next one's beginning make no character."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "a.txt").write_bytes(LINES.encode() * 3 + "ü".encode()[:1])
+    (folder / "b.txt").write_bytes("ü".encode()[1:] + LINES.encode() * 3)
+    async with open_registry(tmp_path / "state", RLM_CONTEXT_ROOTS=str(folder)) as registry:
+        told = await registry.init_context(context_text=None, context_paths=[str(folder)], limits=AMPLE)
+        assert told.context.undecodable_in == {"a.txt": 1, "b.txt": 1}
+        session = Driven(registry, told.session_id)
+        assert (await session.ok("documents['a.txt'][-1], documents['b.txt'][0]")).result == r"('\udcc3', '\udcbc')"
