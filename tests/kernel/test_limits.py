@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -192,3 +193,15 @@ async def test_a_step_that_swallows_its_memory_error_for_ever_is_killed(small: D
     )
     assert report.status in ("kernel_died", "timeout")
     assert (await small.ok("context")).result == "'the context'"
+
+
+async def test_a_step_that_lowers_its_own_hard_limit_of_memory_costs_its_kernel_and_no_later_step(
+    tmp_path: Path,
+) -> None:
+    """Nothing could raise it again: every later step would end without a reply."""
+    async with open_registry(tmp_path / "state", RLM_IMPORT_POLICY="any") as registry:
+        session = await Driven.open(registry, limits=AMPLE)
+        await session.ok("kept = 'there'")
+        report = await session.run("import resource; resource.setrlimit(resource.RLIMIT_AS, (100 << 20, 100 << 20))")
+        assert (report.status, report.lost is not None) == ("kernel_died", True)
+        assert (await session.ok("kept")).result == "'there'"

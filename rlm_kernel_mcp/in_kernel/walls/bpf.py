@@ -68,6 +68,17 @@ def one_of(argument: int, values: Iterable[int], then: Body = ALLOWED) -> Body:
     return (low_word(argument), *tests, _OTHERWISE_REFUSED, *then)
 
 
+def masked_one_of(argument: int, mask: int, values: Iterable[int], then: Body = ALLOWED) -> Body:
+    """`then` if an int argument is one of the values once only the bits of the mask are left, else refused."""
+    load, *rest = one_of(argument, values, then)
+    return (load, Instruction(AND, mask & 0xFFFFFFFF), *rest)
+
+
+def equal_or(argument: int, value: int, then: Body, otherwise: Body) -> Body:
+    """`then` if an int argument is the value, else `otherwise`."""
+    return (low_word(argument), Instruction(JUMP_EQUAL, value, 0, len(then)), *then, *otherwise)
+
+
 def no_bit_of(argument: int, bits: int, then: Body = ALLOWED) -> Body:
     """`then` if none of the bits is set in an argument of which only the lower word counts, else refused."""
     return (low_word(argument), Instruction(JUMP_ANY_BIT, bits, 0, 1), _OTHERWISE_REFUSED, *then)

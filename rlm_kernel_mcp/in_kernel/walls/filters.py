@@ -27,19 +27,18 @@ _PLAIN: Final = _words(
     # files: which of them, Landlock and the mounts say
     "read write readv writev pread64 pwrite64 preadv pwritev lseek close dup dup2 dup3 pipe pipe2 open openat",
     "fstat newfstatat stat lstat statx access faccessat faccessat2 readlink readlinkat getdents64 getcwd chdir",
-    "flock fsync fdatasync ftruncate truncate rename renameat renameat2 unlink unlinkat mkdir mkdirat rmdir umask",
-    "fadvise64",
+    "fsync fdatasync ftruncate truncate rename renameat renameat2 unlink unlinkat mkdir mkdirat rmdir umask",
     # waiting
-    "poll ppoll select pselect6 epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2 eventfd2 futex",
-    "nanosleep clock_nanosleep pause restart_syscall alarm setitimer getitimer",
+    "poll ppoll select pselect6 epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2 eventfd2",
+    "nanosleep pause restart_syscall alarm setitimer getitimer",
     # memory (mmap and mprotect have bodies)
     "brk munmap mremap madvise msync",
     # this process, its threads and its signals
-    "exit exit_group sched_yield sched_getaffinity set_robust_list set_tid_address rseq gettid getpid getppid",
-    "getuid geteuid getgid getegid getpgrp getpgid getsid getgroups getrlimit getrusage times",
+    "exit exit_group sched_yield set_robust_list set_tid_address rseq gettid getpid getppid",
+    "getuid geteuid getgid getegid getpgrp getgroups getrlimit getrusage times",
     "rt_sigaction rt_sigprocmask rt_sigreturn rt_sigpending rt_sigtimedwait rt_sigsuspend sigaltstack",
     # facts
-    "clock_gettime clock_getres gettimeofday time getrandom uname sysinfo getcpu",
+    "gettimeofday time getrandom uname sysinfo getcpu",
     # the sockets that are open; nothing here makes or names one (no sendmsg: it could pass descriptors)
     "recvfrom recvmsg accept accept4 getsockname getpeername shutdown",
 )
@@ -70,7 +69,18 @@ THREAD_FLAGS: Final = (0x003D0F00, 0x007D0F00)
 
 FCNTL_COMMANDS: Final = (0, 1, 2, 3, 4, 1030, 1032)
 """F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC, F_GETPIPE_SZ. Not F_SETOWN (SIGIO to anybody), nor
-locks of byte ranges: each takes the operating system's memory, and nothing bounds how many."""
+locks of byte ranges, leases and notices: each takes the operating system's memory, and nothing bounds how many; and a
+lock, like flock(2)'s, is had on whatever can be read, so that it would keep the machine's own programs out."""
+FUTEX_OPERATIONS: Final = (0, 1, 3, 4, 5, 9, 10)
+"""WAIT, WAKE, REQUEUE, CMP_REQUEUE, WAKE_OP, WAIT_BITSET, WAKE_BITSET. Not those with priority inheritance: they take
+the number of the lock's owner from memory, which may name another process, and say whether it is there."""
+FUTEX_FLAGS: Final = 0x180
+"""FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME."""
+FILE_ADVICE: Final = (0, 1, 2, 3, 5)
+"""NORMAL, RANDOM, SEQUENTIAL, WILLNEED, NOREUSE. Not DONTNEED: it drops what the machine has cached of shared files."""
+PER_THREAD_CLOCK: Final = 4
+"""In a negative clock number: the processor time of one thread, which the kernel tells its own process alone."""
+RLIMIT_AS: Final = 9
 IOCTL_REQUESTS: Final = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
 """TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX; not TIOCSTI, not FIOASYNC."""
 PRCTL_OPTIONS: Final = (15, 16, 0x53564D41)
@@ -96,11 +106,11 @@ def kernel_filter(
         machine: `x86_64` or `aarch64`; KeyError for any other.
         stage: A also lets it make, bind and connect path stream sockets, map libraries, and load stage B.
         pid: the kernel's pid in its own namespace: the only process it may signal or limit.
-        threads: in stage B, whose scheduler may be asked for and set to a harmless one; None where no other process
-            has a number. Stage A admits any, since the threads are only being made.
+        threads: in stage B, whose scheduler and processors may be asked for, and whose scheduler set to a harmless one;
+            None where no other process has a number. Stage A admits any, since the threads are only being made.
     """
     bodies = _plain(_PLAIN) | dict.fromkeys(_NOT_THERE, bpf.NOT_THERE) | _checked(pid) | _memory(stage)
-    bodies |= _schedulers(None if stage == "A" else threads)
+    bodies |= _schedulers(pid, None if stage == "A" else threads)
     if stage == "B" and map_libraries:
         bodies["mmap"] = _library_or_data()
     if stage == "A":
@@ -131,20 +141,38 @@ def _checked(pid: int) -> dict[str, bpf.Body]:
         "getsockopt": bpf.one_of(1, (SOL_SOCKET,), bpf.one_of(2, SOCKET_OPTIONS)),
         "kill": bpf.one_of(0, own),
         "tgkill": bpf.one_of(0, (pid,)),
-        "prlimit64": bpf.one_of(0, (0, pid)),
+        # A limit that user code could lift, or lower under us, would be none. The soft one of memory moves by the step.
+        "prlimit64": bpf.one_of(0, (0, pid), bpf.equal_or(1, RLIMIT_AS, bpf.ALLOWED, bpf.null(2))),
+        "getpgid": bpf.one_of(0, (0, pid)),
+        "getsid": bpf.one_of(0, (0, pid)),
+        "clock_gettime": _own_clock(pid),
+        "clock_getres": _own_clock(pid),
+        "clock_nanosleep": _own_clock(pid),
+        "futex": bpf.masked_one_of(1, ~FUTEX_FLAGS, FUTEX_OPERATIONS),
+        "fadvise64": bpf.one_of(3, FILE_ADVICE),
         "fcntl": bpf.one_of(1, FCNTL_COMMANDS),
         "ioctl": bpf.one_of(1, IOCTL_REQUESTS),
         "prctl": bpf.one_of(0, PRCTL_OPTIONS),
     }
 
 
-def _schedulers(threads: Sequence[int] | None) -> dict[str, bpf.Body]:
+def _own_clock(pid: int) -> bpf.Body:
+    """The machine's clocks (not negative), and of processor time this process's own (clock_getcpuclockid(3))."""
+    own = [~of << 3 | kind for of in (0, pid) for kind in (0, 1, 2)]
+    measures_processor = bpf.if_any_bit_of(0, PER_THREAD_CLOCK, bpf.ALLOWED, bpf.one_of(0, own))
+    return bpf.if_any_bit_of(0, 1 << 31, measures_processor, bpf.ALLOWED)
+
+
+def _schedulers(pid: int, threads: Sequence[int] | None) -> dict[str, bpf.Body]:
     # A thread of libzmq asks for its scheduler and sets it as the first thing that it does, which on a busy machine is
     # after stage B is loaded; it ends the process with abort(3) when it may not.
     ask, choose = bpf.ALLOWED, bpf.one_of(1, HARMLESS_SCHEDULERS)
     if threads is not None:
         ask, choose = bpf.one_of(0, threads), bpf.one_of(0, threads, choose)
-    return {"sched_getparam": ask, "sched_getscheduler": ask, "sched_setscheduler": choose}
+    # 0, the caller, is whose processors libraries ask for.
+    where = bpf.ALLOWED if threads is None else bpf.one_of(0, (0, pid, *threads))
+    asked = {"sched_getparam": ask, "sched_getscheduler": ask, "sched_getaffinity": where}
+    return asked | {"sched_setscheduler": choose}
 
 
 def _memory(stage: Stage) -> dict[str, bpf.Body]:

@@ -21,6 +21,9 @@ PENDING_SIGNALS: Final = 1024
 STACK_MB: Final = 8
 M_ARENA_MAX: Final = -8
 """glibc's mallopt(3) option: each arena of a thread reserves 64 MB of address space."""
+LIMIT_LOWERED: Final = 71
+"""Exit status of a kernel whose code lowered its hard limit of memory."""
+_bounds: dict[str, int] = {}
 
 
 def raise_limits(plan: WallPlan, *, count_threads: bool) -> str:
@@ -72,17 +75,22 @@ def bound_memory(statm: int, memory_mb: int) -> str:
     os.close(statm)
     bare_bytes = pages * resource.getpagesize()
     _lower(resource.RLIMIT_AS, bare_bytes + (memory_mb + MEMORY_GAP_MB) * MB)
+    _bounds["hard"] = resource.getrlimit(resource.RLIMIT_AS)[1]
     return f"{memory_mb} MB above the bare kernel's {bare_bytes // MB} MB"
 
 
 def soft_memory(on: bool) -> None:
     """Put the soft memory limit in force (at the start of a step) or lift it to the hard one (to report its end).
 
-    Without a hard limit (the wall `rlimits` not asked for) it does nothing.
+    Without a hard limit (the wall `rlimits` not asked for) it does nothing. A process whose code lowered the hard
+    limit, which nothing can raise again, ends: every later step would find no memory, and a fresh kernel has it.
     """
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-    if hard != resource.RLIM_INFINITY:
-        resource.setrlimit(resource.RLIMIT_AS, (hard - MEMORY_GAP_MB * MB if on else hard, hard))
+    if hard == resource.RLIM_INFINITY:
+        return
+    if hard < _bounds.get("hard", 0):
+        os._exit(LIMIT_LOWERED)
+    resource.setrlimit(resource.RLIMIT_AS, (max(0, hard - MEMORY_GAP_MB * MB) if on else hard, hard))
 
 
 def _lower(limit: int, value: int) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import socket
 from pathlib import Path
+from typing import IO
 
 from tests.escape.walls.program.targets import Targets, call
 
@@ -143,3 +145,41 @@ def bind_another_socket(targets: Targets) -> None:
 def run_a_program_from_scratch(targets: Targets) -> None:
     shutil.copyfile("/usr/lib/os-release", targets.scratch + "/program")
     os.execv(targets.scratch + "/program", ["program"])
+
+
+def lock_a_shared_file(targets: Targets) -> None:
+    """What may be read is the machine's own: its programs would wait for this lock."""
+    with _shared() as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def lock_a_shared_file_for_reading(targets: Targets) -> None:
+    with _shared() as file:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+
+def lock_the_bytes_of_a_shared_file(targets: Targets) -> None:
+    with _shared() as file:
+        fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+
+def take_a_lease_on_a_shared_file(targets: Targets) -> None:
+    with _shared() as file:
+        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+
+
+def be_told_of_what_changes_in_a_shared_folder(targets: Targets) -> None:
+    folder = os.open(os.path.dirname(os.__file__), os.O_RDONLY)
+    try:
+        fcntl.fcntl(folder, fcntl.F_NOTIFY, fcntl.DN_ACCESS)
+    finally:
+        os.close(folder)
+
+
+def drop_what_is_cached_of_a_shared_file(targets: Targets) -> None:
+    with _shared() as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def _shared() -> IO[bytes]:
+    return Path(os.__file__).open("rb")

@@ -11,6 +11,7 @@ import signal
 import struct
 import subprocess
 import sys
+import time
 
 from tests.escape.walls.program.targets import LIBC, Targets, raw
 
@@ -18,13 +19,16 @@ NUMBERS = {
     "x86_64": {
         "clone": 56, "tkill": 200, "rt_sigqueueinfo": 129, "process_vm_readv": 310, "process_vm_writev": 311,
         "sched_setscheduler": 144, "kcmp": 312, "ptrace": 101, "tgkill": 234,
+        "futex": 202, "clock_nanosleep": 230,
     },
     "aarch64": {
         "clone": 220, "tkill": 130, "rt_sigqueueinfo": 138, "process_vm_readv": 270, "process_vm_writev": 271,
         "sched_setscheduler": 119, "kcmp": 272, "ptrace": 117, "tgkill": 131,
+        "futex": 98, "clock_nanosleep": 115,
     },
 }  # fmt: skip
 CLONE3 = 435
+FUTEX_LOCK_PI = 6
 F_SETSIG, F_SETOWN_EX = 10, 15
 CLONE_NEWUSER = 0x10000000
 
@@ -161,3 +165,54 @@ def outlive_the_parent(targets: Targets) -> None:
 def become_dumpable(targets: Targets) -> None:
     if LIBC.prctl(4, 1, 0, 0, 0):
         raise OSError(ctypes.get_errno(), errno.errorcode[ctypes.get_errno()])
+
+
+def ask_for_the_peers_group(targets: Targets) -> int:
+    return os.getpgid(targets.peer_pid)
+
+
+def ask_for_the_peers_session(targets: Targets) -> int:
+    return os.getsid(targets.peer_pid)
+
+
+def ask_for_the_peers_processors(targets: Targets) -> set[int]:
+    return os.sched_getaffinity(targets.peer_pid)
+
+
+def read_the_peers_processor_time(targets: Targets) -> float:
+    return time.clock_gettime(~targets.peer_pid << 3 | 2)
+
+
+def ask_whether_the_peer_has_a_clock(targets: Targets) -> float:
+    return time.clock_getres(~targets.peer_pid << 3 | 2)
+
+
+def sleep_by_the_peers_processor_time(targets: Targets) -> int:
+    nothing = struct.pack("=qq", 0, 0)
+    return raw(NUMBERS[targets.machine]["clock_nanosleep"], ~targets.peer_pid << 3 | 2, 0, nothing, 0)
+
+
+def ask_whether_the_peer_holds_a_lock(targets: Targets) -> int:
+    """A lock with priority inheritance names its owner in memory; one that is not there is answered otherwise."""
+    lock = struct.pack("=I", targets.peer_pid)
+    try:
+        return raw(NUMBERS[targets.machine]["futex"], lock, FUTEX_LOCK_PI, 0, struct.pack("=qq", 0, 0), 0, 0)
+    except OSError as error:
+        if error.errno == errno.ETIMEDOUT:
+            return errno.ETIMEDOUT  # it is there
+        raise
+
+
+def lift_its_limit_of_processor_time(targets: Targets) -> None:
+    _set_limit(resource.RLIMIT_CPU, resource.RLIM_INFINITY)
+
+
+def lower_its_limit_of_descriptors(targets: Targets) -> None:
+    _set_limit(resource.RLIMIT_NOFILE, 5)
+
+
+def _set_limit(limit: int, value: int) -> None:
+    try:
+        resource.setrlimit(limit, (value, value))
+    except ValueError as error:  # Python's word for EPERM
+        raise PermissionError(errno.EPERM, "refused") from error
