@@ -1,29 +1,22 @@
 """Makes text safe to show, and cuts it to size.
 
-Is: the last thing that happens to a kernel's text before a client sees it. Is not: what is kept: the store has the
-text as it came. Sans-I/O. Above: `step.py`, `trace.py`, `server/`. Below: nothing.
+Is: the last thing that happens to a kernel's text before a client sees it, at a cost that grows with what is shown and
+not with what there is. Is not: what is kept: the store has the text as it came. Sans-I/O.
+Above: `step.py`, `trace.py`, `server/`. Below: `characters.py`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-_SUSPECT: Final = re.compile(
-    "["
-    "\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 but tab and newline, DEL, C1
-    "\u00ad\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"  # soft hyphen, invisible letters and selectors
-    "\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164"  # zero width, separators, bidi controls
-    "\ud800-\udfff\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"  # lone surrogates, variation selectors, BOM, annotations
-    "\U0001d173-\U0001d17a\U000e0000-\U000e0fff"  # musical controls, tags, more variation selectors
-    "]"
-)
-_EMOJI: Final = re.compile(
-    "[\u00a9\u00ae\u203c\u2049\u2122-\u21ff\u2300-\u23ff\u24c2\u25a0-\u2bff\u3030-\u303d\u3297\u3299\U0001f000-\U0001faff]"
-)
-_VARIANTS: Final = ("\ufe0e", "\ufe0f")
+from rlm_kernel_mcp.session.characters import LONGEST_SEQUENCE, SUSPECT, escaped
+
+BLOCK_CHARS: Final = 2_048
+"""What is made safe at a time where only a part is wanted."""
+CALL_CHARS: Final = 1 << 16
+"""Most characters for one call in C, some 4 ms: the event loop's thread can have the interpreter in between."""
 
 # What stands in the place of what was cut, from the number that is gone, the whole number, and where the rest is.
 _SAID: Final = "\n[... {:,} of {:,} characters cut here; {} ...]\n".format
@@ -32,23 +25,20 @@ _SHORT: Final = "…".format
 
 
 def safe_text(text: str) -> str:
-    r"""Text in which nothing acts.
+    r"""Text in which nothing acts, reorders or hides.
 
-    Control, bidi, zero-width and tag characters and lone surrogates become visible: `\x1b`, `\u202e`. A line end
-    (`\r\n`) and the variant of an emoji stay.
+    Controls, bidi embeddings, overrides and isolates, tags and lone surrogates become visible: `\x1b`, `\u202e`. What
+    spells a word or an emoji stays (`characters.py`), and so does a line end (`\r\n`).
     """
-    return _SUSPECT.sub(_escape, text)
-
-
-def _escape(match: re.Match[str]) -> str:
-    text, at = match.string, match.start()
-    # The line end of half the world's texts acts on nobody. How an emoji is drawn hides no data; elsewhere it could.
-    if text.startswith("\r\n", at) or (match[0] in _VARIANTS and at and _EMOJI.match(text, at - 1)):
-        return match[0]
-    code = ord(match[0])
-    if code < 0x100:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+    if len(text) <= CALL_CHARS:
+        return escaped(text)
+    parts: list[str] = []
+    at = 0
+    while at < len(text):
+        stop = seam(text, min(at + CALL_CHARS, len(text)), at)
+        parts.append(escaped(text[at:stop]))
+        at = stop
+    return "".join(parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,35 +54,88 @@ class Cut:
 
 
 def safe_prefix(text: str, limit: int) -> tuple[str, int]:
-    """The longest safe form of a prefix within `limit` characters, and how many source characters it covers."""
-    piece = text[: max(limit, 0)]
-    safe = safe_text(piece)
-    if len(safe) <= limit:
-        return safe, len(piece)
-    low, high = 0, len(piece)
+    """A safe form of a prefix within `limit` characters, and how many source characters it covers.
+
+    The longest such prefix, or up to `LONGEST_SEQUENCE` characters less: it ends where the rest can be made safe by
+    itself, so that pages put together are the safe form of the whole.
+    """
+    parts: list[str] = []
+    room, at, end = limit, 0, seam(text, min(max(limit, 0), len(text)))
+    while at < end:
+        stop = seam(text, min(at + BLOCK_CHARS, end), at)
+        safe = safe_text(text[at:stop])
+        if len(safe) > room:
+            safe, stop = _longest(text, at, stop, room)
+            return "".join((*parts, safe)), stop
+        parts.append(safe)
+        room, at = room - len(safe), stop
+    return "".join(parts), at
+
+
+def _longest(text: str, start: int, stop: int, room: int) -> tuple[str, int]:
+    """What of `text[start:stop]`, from its start, has a safe form within `room`; and where that ends."""
+    low, high = start, stop - 1
     while low < high:
         middle = (low + high + 1) // 2
-        if len(safe_text(piece[:middle])) <= limit:
-            low = middle
-        else:
-            high = middle - 1
-    return safe_text(piece[:low]), low
+        low, high = (middle, high) if len(safe_text(text[start:middle])) <= room else (low, middle - 1)
+    while low > start:
+        low = seam(text, low, start)
+        safe = safe_text(text[start:low])
+        if len(safe) <= room:
+            return safe, low
+        low -= 1
+    return "", start
 
 
 def _safe_suffix(text: str, limit: int) -> tuple[str, int]:
     """As `safe_prefix`, from the end."""
-    piece = text[len(text) - limit :] if limit > 0 else ""
-    start = 0
-    safe = safe_text(piece)
-    while len(safe) > limit:
-        start += max(1, (len(safe) - limit) // 10)
-        safe = safe_text(piece[start:])
-    return safe, len(piece) - start
+    parts: list[str] = []
+    first = len(text) - min(max(limit, 0), len(text))
+    room, at = limit, len(text)
+    while at > first:
+        start = seam(text, max(at - BLOCK_CHARS, first), first)
+        safe = safe_text(text[start:at])
+        if len(safe) > room:
+            low, high = start + 1, at
+            while low < high:
+                middle = (low + high) // 2
+                low, high = (low, middle) if len(safe_text(text[middle:at])) <= room else (middle + 1, high)
+            parts.append(safe_text(text[low:at]))
+            at = low
+            break
+        parts.append(safe)
+        room, at = room - len(safe), start
+    return "".join(reversed(parts)), len(text) - at
+
+
+def seam(text: str, at: int, low: int = 0) -> int:
+    """The last place in `(low, at]` where both sides of a cut, each made safe by itself, are the safe whole.
+
+    `at` itself where there is none within the reach of one sequence.
+    """
+    for place in range(at, max(at - LONGEST_SEQUENCE, low), -1):
+        if not splits_at(text, place):
+            return place
+    return at
+
+
+def splits_at(text: str, place: int) -> bool:
+    """Whether a cut there parts characters that belong together: a line end, a letter and its joiner, a flag."""
+    if not 0 < place < len(text) or SUSPECT.search(text, place - 1, place + 1) is None:
+        return False
+    start = max(place - LONGEST_SEQUENCE, 0)
+    before, after = text[start:place], text[place : place + LONGEST_SEQUENCE]
+    # Each side also as its one character at the cut: what is cut beside it must change nothing either.
+    return any(
+        escaped(left) + escaped(right) != escaped(left + right)
+        for left in (before, before[-1])
+        for right in (after, after[0])
+    )
 
 
 def splits(before: str, after: str) -> bool:
     """Whether a text must not be cut between two characters, since one of them alone is not safe."""
-    return (before == "\r" and after == "\n") or after in _VARIANTS
+    return splits_at(before + after, 1)
 
 
 def cut_text(text: str, limit: int, where_is_the_rest: str) -> Cut:
@@ -101,7 +144,7 @@ def cut_text(text: str, limit: int, where_is_the_rest: str) -> Cut:
     `where_is_the_rest` ends that line: the call that gets the rest. Where the line would take more than half of the
     limit it is shorter, at last "…" alone.
     """
-    safe, covered = safe_prefix(text, limit)
+    safe, covered = safe_prefix(text, limit) if len(text) <= limit else ("", -1)
     if covered == len(text):
         return Cut(safe, 0, is_told=True)
     for form in (_SAID, _COUNTED, _SHORT):
@@ -109,6 +152,7 @@ def cut_text(text: str, limit: int, where_is_the_rest: str) -> Cut:
         if room >= limit // 2:
             break
     else:
+        safe, covered = safe_prefix(text, limit)
         return Cut(safe, len(text) - covered, is_told=False)
     head, head_chars = safe_prefix(text, room * 2 // 3)
     tail, tail_chars = _safe_suffix(text, min(room - len(head), len(text) - head_chars))

@@ -71,8 +71,9 @@ def _cuts(outcome: Outcome, limit: int, rest: str) -> tuple[str, dict[str, Cut]]
         "result": outcome.result or "",
         "traceback": error.traceback,
     }
-    # Safe text can be longer than its source; the shares are of what is shown.
-    rooms = share([len(safe_prefix(text, left)[0]) for text in texts.values()], left)
+    # Safe text can be longer than its source, and never shorter; the shares are of what is shown.
+    lengths = [left if len(text) > left else len(safe_prefix(text, left)[0]) for text in texts.values()]
+    rooms = share(lengths, left)
     cuts = {name: cut_text(text, room, rest) for (name, text), room in zip(texts.items(), rooms, strict=True)}
     return ename, {**cuts, "evalue": evalue}
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 import json
+import math
 import re
 from collections.abc import Sequence
 from typing import Any, Final
@@ -17,7 +18,7 @@ from rlm_kernel_mcp.errors import InvalidInput, KernelDied, VariableNotFound
 from rlm_kernel_mcp.kernel.client import MESSAGE_BYTES_MAX
 from rlm_kernel_mcp.kernel.launch import Kernel
 from rlm_kernel_mcp.kernel.messages import BadMessage, Message, parse_json
-from rlm_kernel_mcp.session.cutting import safe_prefix, safe_text, splits
+from rlm_kernel_mcp.session.cutting import safe_prefix, safe_text
 from rlm_kernel_mcp.session.shapes import VariableSlice
 from rlm_kernel_mcp.wire import GET_VAR, NAMES
 
@@ -134,10 +135,7 @@ def _page(text: str, limit: int) -> tuple[str, int]:
 
     At least one, so that the reader gets on: one whose escape does not fit is shown as U+FFFD.
     """
-    end = min(limit, len(text))
-    if 1 < end < len(text) and splits(text[end - 1], text[end]):
-        end -= 1
-    shown, covered = safe_prefix(text[:end], limit)
+    shown, covered = safe_prefix(text, limit)
     return (shown, covered) if covered or not text else ("\ufffd", 1)
 
 
@@ -146,7 +144,7 @@ def _json_value(text: str, limit: int) -> tuple[bool, Any]:
     if len(text) > JSON_EXPANSION * (limit + 1):
         return False, text
     try:
-        value = json.loads(text, parse_constant=_no_constant)
+        value = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
         written, safe = _written(value), _safe_value(value)
     except (ValueError, RecursionError):
         return False, text
@@ -164,6 +162,14 @@ def _written(value: Any) -> str:
 
 def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is no JSON")
+
+
+def _finite(digits: str) -> float:
+    """A number as it is read; one too large to be one (1e999) is no value that JSON could carry on."""
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError(f"{digits[:20]} is too large for a number")
+    return number
 
 
 def _safe_value(value: Any) -> Any:

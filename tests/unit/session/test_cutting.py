@@ -1,5 +1,7 @@
 """Text that a client sees is safe and of the asked length, and says exactly what it leaves out."""
 
+# ruff: noqa: RUF001 - letters of other scripts are the point
+
 from __future__ import annotations
 
 import re
@@ -8,19 +10,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rlm_kernel_mcp.session import characters, cutting
 from rlm_kernel_mcp.session.cutting import cut_text, safe_prefix, safe_text, share
 
-ACTING = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\U000e0000-\U000e007f]"
-)
+ACTING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2066-\u2069\ud800-\udfff\U000e0000-\U000e001f]")
+SCOTLAND = "\U0001f3f4\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f"
 anything = st.text(st.characters(codec=None, exclude_categories=()), max_size=2_000)
+dense = st.text(
+    st.sampled_from("a1 \r\n\x1b\xad\u0301\u200c\u200d\u200f\ufe0f\u2764\u4e00\U0001f468" + SCOTLAND), max_size=400
+)
+"""Where nearly each character is judged by its neighbours."""
 
 
 @given(anything)
 def test_safe_text_has_no_character_that_acts(text: str) -> None:
-    """C0 but tab and newline, C1, ESC, bidi, zero-width, tags and lone surrogates are gone, and it is UTF-8."""
+    """C0 but tab and newline, C1, ESC, bidi, zero-width space, tags and lone surrogates are gone, and it is UTF-8."""
     safe = safe_text(text)
-    assert not ACTING.search(safe)
+    assert not ACTING.search(safe.replace("\r\n", "\n"))
     safe.encode("utf-8")
 
 
@@ -35,11 +41,82 @@ def test_safe_text_has_no_character_that_acts(text: str) -> None:
         ("\U000e0041", "\\U000e0041"),
         ("\ud800", "\\ud800"),
         ("Grüße, 你好 🎉", "Grüße, 你好 🎉"),
+        ("1\u200d2 \u200f! \xad.", "1\\u200d2 \\u200f! \\xad."),
+        ("a\u200d\u200d\u200db", "a\u200d\\u200d\u200db"),
+        ("\u2764\ufe0f\ufe0f", "\u2764\ufe0f\\ufe0f"),
+        ("hidden\U000e0121\ufe01", "hidden\\U000e0121\\ufe01"),
+        ("\U0001f3f4\U000e0068\U000e0069\U000e007f", "\U0001f3f4\\U000e0068\\U000e0069\\U000e007f"),
+        ("\ufeffmark \u2066isolate\u2069 \u061c", "\\ufeffmark \\u2066isolate\\u2069 \\u061c"),
     ],
 )
 def test_what_acts_is_shown_as_its_escape(text: str, safe: str) -> None:
     """Honest text of any language stays as it is, line ends and emoji too."""
     assert safe_text(text) == safe
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "می\u200cخواهم",
+        "क्\u200dष, क्\u200cष, শ\u09cd\u200dয, ශ\u0dca\u200dරී",
+        "\u200fשלום\u200f abc\u200e",
+        "Auf\xadlage, Auf\u200clage",
+        "👨\u200d👩\u200d👧\u200d👦 🏳\ufe0f\u200d🌈 ❤\ufe0f\u200d🔥 🧑\U0001f3fd\u200d⚕\ufe0f 1\ufe0f\u20e3 ☎\ufe0e",
+        SCOTLAND,
+        "葛\U000e0100城, ᠠ\u180bᠨ\u180eᠠ",
+        "line\r\nline\r\n",
+    ],
+    ids=["Persian", "Indic", "Hebrew", "soft hyphen", "emoji", "flag", "variants", "line ends"],
+)
+def test_what_spells_a_word_stays(text: str) -> None:
+    """Also in each part of it that pages are made of: put together they are the text."""
+    assert safe_text(text) == text
+    for limit in range(8, len(text)):
+        at, pages = 0, []
+        while at < len(text):
+            page, covered = safe_prefix(text[at:], limit)
+            assert len(page) <= limit
+            pages.append(page)
+            at += covered
+        assert "".join(pages) == text
+
+
+@given(dense, st.integers(80, 200))
+def test_pages_of_a_text_are_its_safe_form(text: str, limit: int) -> None:
+    """Wherever a page ends, nothing is shown otherwise than in the whole."""
+    at, pages = 0, []
+    while at < len(text):
+        page, covered = safe_prefix(text[at:], limit)
+        pages.append(page)
+        assert covered
+        at += covered
+    assert "".join(pages) == safe_text(text)
+
+
+@pytest.mark.parametrize(
+    "unit",
+    ["\x1b", "\x1ba", "\r\n", "\r", "\u0301\u200c", "\u200d ", "\u200d", "\ufe0f", "\ud800", "\U000e0041"],
+    ids=ascii,
+)
+def test_a_cut_looks_at_no_more_than_it_shows(unit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long the text is, and whatever it is made of: the characters that are looked at are counted."""
+    looked_at = 0
+
+    def counting(text: str) -> str:
+        nonlocal looked_at
+        looked_at += len(text)
+        return characters.escaped(text)
+
+    monkeypatch.setattr(cutting, "escaped", counting)
+    cut_text(unit * (4_000_000 // len(unit)), 200_000, "ask again")
+    assert looked_at < 2 * 200_000
+
+
+def test_a_long_text_is_made_safe_in_short_calls() -> None:
+    """Between them another thread gets the interpreter; the seams do not show."""
+    text = "می\u200cخواهم\r\n" * 20_000
+    assert safe_text(text) == text
+    assert safe_text("\x1b" * 300_000) == "\\x1b" * 300_000
 
 
 @given(anything, st.integers(0, 2_500))
