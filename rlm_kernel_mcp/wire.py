@@ -74,6 +74,6 @@ READ_ONLY_SCRATCH: Final = "the scratch folder is read-only"
 """In the detail of a kernel's row `scratch_quota` where its scratch folder is; open() says so too."""
 NAMESPACE_READ_ONLY: Final = {
     "scratch": f"path (str) of the one folder of open(); {READ_ONLY_SCRATCH} here, since nothing could bound what "
-    "lies in it (see walls): keep what you make in variables",
+    "lies in it: keep what you make in variables",
 }
 """The lines that are others there."""

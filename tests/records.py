@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 from rlm_kernel_mcp.session.store import SessionRecord, Store
+from tests.mcp.line_client import LineClient
 
 
 def record_of(state_dir: Path, session_id: str) -> SessionRecord:
@@ -16,3 +19,9 @@ def record_of(state_dir: Path, session_id: str) -> SessionRecord:
         store.close()
     assert record is not None
     return record
+
+
+def recorded_walls(client: LineClient, session_id: str) -> list[dict[str, Any]]:
+    """The rows of a session's walls, with their prose, of which a client gets the names."""
+    rows: list[dict[str, Any]] = json.loads(record_of(Path(client.env["RLM_STATE_DIR"]), session_id).walls)
+    return rows

@@ -20,11 +20,13 @@ from rlm_kernel_mcp.session.shapes import (
     Lost,
     Opened,
     SessionList,
+    SessionSummary,
     StepReport,
     TraceEvent,
     TracePage,
     VariableSlice,
 )
+from rlm_kernel_mcp.session.wording import counted
 
 STATUS_LINES = {
     "ok": "Step {index}: ok in {ms} ms.",
@@ -99,8 +101,11 @@ def final(report: Final) -> str:
     stats = report.stats
     shown = len(report.final_answer)
     cut = "" if shown >= report.final_answer_chars else f", {shown:,} characters of it shown"
-    head = f"Final answer ({report.final_answer_chars:,} characters{cut}); finish reason: {report.finish_reason}."
-    used = f"{stats.steps:,} steps, {stats.runtime_ms:,} ms of run time, {stats.budget_used:,} characters"
+    head = (
+        f"Final answer ({counted(report.final_answer_chars, 'character')}{cut}); finish reason: {report.finish_reason}."
+    )
+    used = f"{counted(stats.steps, 'step')}, {stats.runtime_ms:,} ms of run time"
+    used += f", {counted(stats.budget_used, 'character')}"
     return f"{head}\n\n{fenced(report.final_answer)}\n\nUsed: {used}; from {stats.started_at} to {stats.finished_at}."
 
 
@@ -117,14 +122,17 @@ def trace(page: TracePage) -> str:
 def sessions(found: SessionList) -> str:
     """Page of `rlm_list_sessions`."""
     if not found.rows:
-        return "No sessions. rlm_init_context opens one."
-    lines = [
-        f"- {code(row.session_id)}: {row.status}; {row.kind} of {row.chars:,} characters; {_used(row.counters)}; "
-        f"created {row.created_at}, last used {row.last_used_at}"
-        for row in found.rows
-    ]
-    omitted = [f"- and {found.omitted:,} that were used longer ago"] if found.omitted else []
-    return "\n".join(lines + omitted)
+        return 'No sessions that are live. rlm_init_context opens one; state="all" lists the ended ones.'
+    omitted = f'- and {found.omitted:,} more, used longer ago; limit and state="all" list others'
+    return "\n".join([*map(session, found.rows), *([omitted] if found.omitted else [])])
+
+
+def session(row: SessionSummary) -> str:
+    """One line of it."""
+    return (
+        f"- {code(row.session_id)}: {row.status}; {row.kind} of {counted(row.chars, 'character')}; "
+        f"{_used(row.counters)}; created {row.created_at}, last used {row.last_used_at}"
+    )
 
 
 def failure(error_code: str, message: str, next_step: str) -> str:
@@ -152,14 +160,14 @@ def _labelled(label: str, text: str) -> list[str]:
 
 
 def _context(report: ContextReport) -> Iterator[str]:
-    documents = f" in {report.document_count:,} documents" if report.kind == "documents" else ""
+    documents = f" in {counted(report.document_count, 'document')}" if report.kind == "documents" else ""
     yield (
-        f"Context: {report.chars:,} characters{documents}, {report.lines:,} lines, {report.bytes:,} bytes, "
-        f"sha256 {report.sha256}."
+        f"Context: {counted(report.chars, 'character')}{documents}, {counted(report.lines, 'line')}, "
+        f"{counted(report.bytes, 'byte')}, sha256 {report.sha256}."
     )
     if report.documents:
         more = report.document_count - len(report.documents)
-        lines = [f"- {code(document.name)}: {document.chars:,} characters" for document in report.documents]
+        lines = [f"- {code(document.name)}: {counted(document.chars, 'character')}" for document in report.documents]
         yield "\n".join(lines + ([f"- and {more:,} more"] if more > 0 else []))
     if report.undecodable_bytes:
         where = ", ".join(f"{code(name)} ({count:,})" for name, count in report.undecodable_in.items())
@@ -168,8 +176,8 @@ def _context(report: ContextReport) -> Iterator[str]:
         more = report.skipped_count - len(report.skipped)
         lines = [f"- {line}" for line in report.skipped]
         yield "Left out:\n" + "\n".join(lines + ([f"- and {more:,} more"] if more > 0 else []))
-    yield f"It begins:\n{fenced(report.head)}"
-    if report.tail and report.chars > len(report.head):
+    yield f"{'It begins' if report.tail else 'It is'}:\n{fenced(report.head)}"
+    if report.tail:
         yield f"It ends:\n{fenced(report.tail)}"
 
 
@@ -179,7 +187,7 @@ def _cuts(report: StepReport) -> list[str]:
         ("stderr", report.truncated.stderr),
         ("result", report.truncated.result),
     )
-    cuts = [f"{count:,} characters of {name}" for name, count in counts if count]
+    cuts = [f"{counted(count, 'character')} of {name}" for name, count in counts if count]
     return [f"Cut from this answer: {', '.join(cuts)}."] if cuts else []
 
 
@@ -209,15 +217,17 @@ def _event(event: TraceEvent) -> str:
 
 
 def _left(left: Left) -> str:
-    return f"Left: {left.steps_left:,} steps, {left.runtime_left_ms:,} ms of run time, {left.chars_left:,} characters."
+    steps, chars = counted(left.steps_left, "step"), counted(left.chars_left, "character")
+    return f"Left: {steps}, {left.runtime_left_ms:,} ms of run time, {chars}."
 
 
 def _limits(limits: Limits) -> str:
     return (
-        f"Limits: {limits.max_steps:,} steps, {limits.max_runtime_ms:,} ms of run time in sum, "
-        f"{limits.step_timeout_ms:,} ms for a step, {limits.budget_limit:,} characters."
+        f"Limits: {counted(limits.max_steps, 'step')}, {limits.max_runtime_ms:,} ms of run time in sum, "
+        f"{limits.step_timeout_ms:,} ms for a step, {counted(limits.budget_limit, 'character')}."
     )
 
 
 def _used(counters: Counters) -> str:
-    return f"{counters.step_index:,} steps, {counters.runtime_ms:,} ms, {counters.budget_used:,} characters used"
+    steps, chars = counted(counters.step_index, "step"), counted(counters.budget_used, "character")
+    return f"{steps}, {counters.runtime_ms:,} ms, {chars} used"

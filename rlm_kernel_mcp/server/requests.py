@@ -177,6 +177,15 @@ class GetTrace(Request):
 class ListSessions(Request):
     """Arguments of `rlm_list_sessions`."""
 
+    state: Annotated[
+        Literal["live", "all"],
+        OneOf(words=("live", "all")),
+        Field(description="`live`: sessions in which something can still be run; `all`: ended ones too."),
+    ] = "live"
+    limit: Annotated[
+        int, Whole(low=1, high=200, unit="sessions"), Field(description="Most sessions to list, the last used first.")
+    ] = 20
+
 
 R = TypeVar("R", bound=Request)
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from itertools import accumulate
 from typing import Any, Final
 
 from mcp.types import CallToolResult, ContentBlock, ImageContent, TextContent
@@ -23,13 +24,24 @@ from rlm_kernel_mcp.session.cutting import safe_text
 FULL_FIELDS: Final = ("code", "stdout", "stderr", "result", "error")
 """Fields of a trace event that only `detail="full"` carries."""
 
+USUAL_ENCODING: Final = "utf-8"
+"""What a context is in that there is nothing to say about."""
+
+LIST_CHARS_MAX: Final = 8_000
+"""Characters of an answer of `rlm_list_sessions`, in either form."""
+LIST_FRAME_CHARS: Final = 200
+"""Of them, what stands around its rows."""
+
 
 def opened(report: shapes.Opened, form: ResponseFormat) -> CallToolResult:
     """Response of `rlm_init_context`."""
     if form == "markdown":
         return _reading(markdown.opened(report))
-    data = asdict(report) | {"context": _context(report.context)}
-    return _envelope({"ok": True, "data": data})
+    data = _fields(report) | {"config": _fields(report.config), "counters": _fields(report.counters)}
+    data |= {"context": _context(report.context), "walls": [wall.name for wall in report.walls if wall.holds]}
+    # What a wall is and does is prose for people: `rlm-kernel-mcp doctor`.
+    missing = [{"name": wall.name, "reason": wall.detail} for wall in report.walls if not wall.holds]
+    return _envelope({"ok": True, "data": data | ({"walls_missing": missing} if missing else {})})
 
 
 def step(report: shapes.StepReport, form: ResponseFormat) -> CallToolResult:
@@ -74,10 +86,11 @@ def trace(page: shapes.TracePage, form: ResponseFormat, detail: str) -> CallTool
 
 def sessions(found: shapes.SessionList, form: ResponseFormat) -> CallToolResult:
     """Response of `rlm_list_sessions`."""
+    written = markdown.session if form == "markdown" else _written_session
+    found = _fitting(found, [len(written(row)) for row in found.rows])
     if form == "markdown":
         return _reading(markdown.sessions(found))
-    data: dict[str, Any] = {"sessions": [_session(row) for row in found.rows]}
-    return _envelope({"ok": True, "data": data | ({"omitted": found.omitted} if found.omitted else {})})
+    return _envelope({"ok": True, "data": {"sessions": list(map(_session, found.rows)), "omitted": found.omitted}})
 
 
 def failure(error: RlmError, form: ResponseFormat) -> CallToolResult:
@@ -118,7 +131,7 @@ def _blocks(images: Sequence[shapes.Image]) -> list[ContentBlock]:
 def _context(report: shapes.ContextReport) -> dict[str, Any]:
     """The contract's fields, and what was skipped or decoded where there is something to say."""
     data = asdict(report)
-    if not report.encodings:
+    if not report.encodings.keys() - {USUAL_ENCODING}:
         del data["encodings"]
     if not report.undecodable_bytes:
         del data["undecodable_bytes"], data["undecodable_in"]
@@ -148,3 +161,14 @@ def _session(row: shapes.SessionSummary) -> dict[str, Any]:
     data = asdict(row)
     data["context"] = {"kind": data.pop("kind"), "chars": data.pop("chars")}
     return data
+
+
+def _written_session(row: shapes.SessionSummary) -> str:
+    return json.dumps(_session(row), ensure_ascii=False, separators=(",", ":"))
+
+
+def _fitting(found: shapes.SessionList, lengths: Sequence[int]) -> shapes.SessionList:
+    """As many of the rows as the answer has room for; the others are counted."""
+    ends = accumulate(length + 1 for length in lengths)
+    fitting = sum(end <= LIST_CHARS_MAX - LIST_FRAME_CHARS for end in ends)
+    return replace(found, rows=found.rows[:fitting], omitted=found.omitted + len(found.rows) - fitting)

@@ -108,7 +108,8 @@ async def get_trace(registry: Registry, request: requests.GetTrace) -> CallToolR
 
 
 async def list_sessions(registry: Registry, request: requests.ListSessions) -> CallToolResult:
-    return responses.sessions(await registry.list_sessions(), request.response_format)
+    found = await registry.list_sessions(state=request.state, limit=request.limit)
+    return responses.sessions(found, request.response_format)
 
 
 TABLE: Final = (

@@ -54,7 +54,8 @@ text (str), `documents` maps file name to text, `scratch` is the only folder ope
   counters: {step_index, runtime_ms, budget_used: number},
   context: { kind: "text"|"documents", chars, lines, bytes: number, sha256, head, tail: string,
              documents: {name: string, chars: number}[] /* first 20 */, document_count: number },
-  namespace: {[name: string]: string}, imports: string[], walls: {name: string, holds: boolean, detail: string}[] }"""
+  namespace: {[name: string]: string}, imports: string[], walls: string[],
+  walls_missing?: {name: string, reason: string}[] }"""
 )
 
 STEP_SHAPE: Final = """\
@@ -140,13 +141,14 @@ stderr, result, error). Cells run from an attached Jupyter console have source "
 
 LIST_SESSIONS: Final = (
     """\
-List sessions with their state, to find a session_id again or to see what is running: this server's own, and the 100 \
-used last in the user's other servers.
+List sessions with their status, the last used first, to find a session_id again or to see what is running: this \
+server's own, then those of the user's other servers. state "live" (default): those in which something can still be \
+run; "all": ended ones too. limit: default 20, at most 200; the answer has at most 8000 characters.
 """
     + ENVELOPE
     + """\
 { sessions: { session_id: string, status: "idle"|"running"|"stopped"|"finalized"|"dead", created_at: string,
               last_used_at: string, step_index: number, context: {kind: string, chars: number},
               counters: {step_index, runtime_ms, budget_used: number} }[],
-  omitted?: number /* not listed: used longer ago */ }"""
+  omitted: number /* how many are not listed */ }"""
 )

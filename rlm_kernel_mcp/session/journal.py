@@ -18,6 +18,7 @@ from rlm_kernel_mcp.session.shapes import ContextReport, Lost, SessionStatus, St
 from rlm_kernel_mcp.session.step import Outcome
 from rlm_kernel_mcp.session.store import EventRow, Store
 from rlm_kernel_mcp.session.trace import summary_of
+from rlm_kernel_mcp.session.wording import counted
 
 CONSOLE_EVENTS_MAX: Final = 5_000
 CONSOLE_CHARS_MAX: Final = 20_000_000
@@ -59,7 +60,8 @@ class Journal:
         """Write the session's beginning, with the walls that hold its kernel."""
         holding = ", ".join(wall.name for wall in walls if wall.holds) or "none"
         missing = ", ".join(wall.name for wall in walls if not wall.holds)
-        summary = f"{context.kind} of {context.chars:,} characters in {context.document_count:,} documents; "
+        summary = f"{context.kind} of {counted(context.chars, 'character')}"
+        summary += f" in {counted(context.document_count, 'document')}; "
         summary += f"walls that hold: {holding}" + (f"; that do not: {missing}" if missing else "")
         row = self._row("init_context", 0, "ok", summary, account)
         row.duration_ms = duration_ms
@@ -67,7 +69,7 @@ class Journal:
 
     def final(self, step_index: int, reason: str, source: str, answer: str, account: Account) -> None:
         """Write the final answer; `source` says what it was given as."""
-        summary = f"final answer of {len(answer):,} characters from a {source}"
+        summary = f"final answer of {counted(len(answer), 'character')} from a {source}"
         row = self._row("finalize", step_index, reason, summary, account)
         row.result = answer
         self._store.add_event(row)

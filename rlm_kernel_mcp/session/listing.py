@@ -1,17 +1,24 @@
-"""Rows of `rlm_list_sessions`: which, and each from its record and the live session where this server has it."""
+"""Rows of `rlm_list_sessions`: which, and each from its record and the live session where this server has it.
+
+Is: the choice and the rows. Is not: the bound of the whole answer, which depends on its form (`server/responses.py`).
+Above: `registry.py`, `commands/sessions.py`. Below: `store.py`'s rows.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Container, Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Final, Literal
 
 from rlm_kernel_mcp.session.session import Session
-from rlm_kernel_mcp.session.shapes import Counters, SessionStatus, SessionSummary
-from rlm_kernel_mcp.session.store import SessionRecord
+from rlm_kernel_mcp.session.shapes import Counters, SessionList, SessionStatus, SessionSummary
+from rlm_kernel_mcp.session.store import SessionKey, SessionRecord, Store
 
-OTHERS_MAX: Final = 100
-"""Sessions without a place in this server that are listed: a month's worth of them would fill a reader's window."""
+State = Literal["live", "all"]
+
+ENDED: Final = ("finalized", "dead")
+"""By the record: nothing can be run in such a session any more. The others come back on use, in any server."""
 
 STATUSES: dict[str, SessionStatus] = {
     "idle": "idle",
@@ -22,11 +29,33 @@ STATUSES: dict[str, SessionStatus] = {
 }
 
 
-def shown(records: Sequence[SessionRecord], own: Container[str]) -> list[SessionRecord]:
-    """The records of a server's own sessions and those of the `OTHERS_MAX` others that were used last, in order."""
-    others = sorted((record.last_used_at for record in records if record.session_id not in own), reverse=True)
-    since = others[OTHERS_MAX - 1] if len(others) >= OTHERS_MAX else ""
-    return [record for record in records if record.session_id in own or record.last_used_at >= since]
+async def listed(store: Store, own: Mapping[str, Session], state: State, limit: int) -> SessionList:
+    """At most `limit` sessions: this server's own before the others, of each the last used first.
+
+    The store is read in a thread: however many sessions there are, only who asks waits.
+    """
+    used = {session_id: session.last_used_at for session_id, session in own.items()}
+
+    def read() -> tuple[int, list[tuple[SessionRecord, bool]]]:
+        keys = chosen(store.session_keys(), used, state)
+        records = store.summaries([key.session_id for key in keys[:limit]])
+        return len(keys), [(one, _is_driven(store, one, used)) for one in records]
+
+    count, found = await asyncio.to_thread(read)
+    rows = [summary(record, own.get(record.session_id), driven=driven) for record, driven in found]
+    return SessionList(tuple(rows), count - len(rows))
+
+
+def chosen(keys: Sequence[SessionKey], used: Mapping[str, str], state: State) -> list[SessionKey]:
+    """The sessions of a state in the order in which they are listed. `used`: when this server's own were last used."""
+    wanted = [key for key in keys if state == "all" or key.session_id in used or key.status not in ENDED]
+    last_used = {key.session_id: used.get(key.session_id, key.last_used_at) for key in wanted}
+    return sorted(wanted, key=lambda key: (key.session_id in used, last_used[key.session_id]), reverse=True)
+
+
+def _is_driven(store: Store, record: SessionRecord, used: Mapping[str, str]) -> bool:
+    """Whether a living server drives the session; asked only where it makes a difference."""
+    return record.session_id in used or (record.status == "running" and store.holder(record.session_id) is not None)
 
 
 def recorded_status(record: SessionRecord, *, driven: bool) -> SessionStatus:

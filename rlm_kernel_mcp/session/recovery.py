@@ -176,6 +176,9 @@ async def _ask_to_load(kernel: Kernel, request: dict[str, Any], buffers: Sequenc
 def context_report(payload: Payload, reply: Message) -> ContextReport:
     """What the client is told of a context that has been loaded."""
     content = reply.content
+    # No text twice: of a short context the tail is what the head does not have.
+    tail_chars = min(EDGE_CHARS, max(0, content["chars"] - EDGE_CHARS))
+    tail = content["tail"]
     return ContextReport(
         kind=payload.kind,
         chars=content["chars"],
@@ -183,7 +186,7 @@ def context_report(payload: Payload, reply: Message) -> ContextReport:
         bytes=payload.byte_count,
         sha256=payload.sha256,
         head=safe_text(content["head"][:EDGE_CHARS]),
-        tail=safe_text(content["tail"][-EDGE_CHARS:]),
+        tail=safe_text(tail[len(tail) - tail_chars :]),
         documents=tuple(
             DocumentInfo(safe_text(document.name), chars)
             for document, chars in zip(payload.documents, content["documents"][:DOCUMENTS_TOLD], strict=False)

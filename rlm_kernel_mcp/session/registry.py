@@ -223,16 +223,9 @@ class Registry:
             rows, detail="full" if detail == "full" else "summary", max_output_chars=max_output_chars, offset=offset
         )
 
-    async def list_sessions(self) -> shapes.SessionList:
-        """This server's sessions and those of others that were used last, the oldest first."""
-        records = self.store.sessions()
-        shown = listing.shown(records, self._sessions)
-        rows = []
-        for record in shown:
-            session = self._sessions.get(record.session_id)
-            driven = session is None and record.status == "running" and self.store.holder(record.session_id) is not None
-            rows.append(listing.summary(record, session, driven=driven))
-        return shapes.SessionList(tuple(rows), len(records) - len(rows))
+    async def list_sessions(self, *, state: listing.State = "live", limit: int = 20) -> shapes.SessionList:
+        """This server's sessions and those of others, the last used first."""
+        return await listing.listed(self.store, self._sessions, state, limit)
 
     def _session(self, session_id: str) -> Session:
         """A session by its handle; one that this server does not have is opened again from its record.

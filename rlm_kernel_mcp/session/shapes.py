@@ -115,7 +115,10 @@ class DocumentInfo:
 
 @dataclass(frozen=True, slots=True)
 class ContextReport:
-    """The context as the client is told of it. `head` and `tail` are at most 400 characters each."""
+    """The context as the client is told of it.
+
+    `head` and `tail` are at most 400 characters each, and never overlap: of a context of up to 400 the head is all.
+    """
 
     kind: Literal["text", "documents"]
     chars: int
@@ -226,7 +229,7 @@ class TracePage:
 
 @dataclass(frozen=True, slots=True)
 class SessionList:
-    """`data` of `rlm_list_sessions`. `omitted`: how many that were used longer ago are left out."""
+    """`data` of `rlm_list_sessions`, the last used first. `omitted`: how many more there are."""
 
     rows: tuple[SessionSummary, ...]
     omitted: int

@@ -13,6 +13,7 @@ import logging
 import sqlite3
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +27,7 @@ from rlm_kernel_mcp.session.store_schema import (
     EVENT_TEXTS,
     SESSION_COLUMNS,
     EventRow,
+    SessionKey,
     SessionRecord,
     given_back,
     insert_event,
@@ -35,7 +37,7 @@ from rlm_kernel_mcp.session.store_schema import (
 )
 from rlm_kernel_mcp.session.store_texts import fit
 
-__all__ = ["EventRow", "SessionLock", "SessionRecord", "Store"]
+__all__ = ["EventRow", "SessionKey", "SessionLock", "SessionRecord", "Store"]
 
 _LAST_STATUSES: Final = ("finalized", "dead")
 
@@ -91,6 +93,18 @@ class Store:
         """All sessions of all servers, the oldest first."""
         found = self._sessions("")
         return sorted(found, key=lambda record: (record.created_at, record.session_id))
+
+    def session_keys(self) -> list[SessionKey]:
+        """All sessions of all servers, in no order: what one is chosen by, and no more."""
+        rows = self._database.read("SELECT session_id, last_used_at, status FROM sessions")
+        return [SessionKey(*row) for row in {row[0]: row for row in rows}.values()]
+
+    def summaries(self, session_ids: Sequence[str]) -> list[SessionRecord]:
+        """The rows of some sessions in the order given, without their answers."""
+        marks = ", ".join("?" * len(session_ids))
+        found = self._sessions(f"WHERE session_id IN ({marks})", *session_ids, left_out=("final_answer",))
+        places = {session_id: place for place, session_id in enumerate(session_ids)}
+        return sorted(found, key=lambda record: places[record.session_id])
 
     def session(self, session_id: str) -> SessionRecord | None:
         """One session's row."""
@@ -191,8 +205,9 @@ class Store:
 
     # Inside
 
-    def _sessions(self, condition: str, *parameters: str) -> list[SessionRecord]:
-        query = f"SELECT {', '.join(SESSION_COLUMNS)} FROM sessions {condition}"  # noqa: S608 (known columns)
+    def _sessions(self, condition: str, *parameters: str, left_out: Sequence[str] = ()) -> list[SessionRecord]:
+        columns = ("NULL" if column in left_out else column for column in SESSION_COLUMNS)
+        query = f"SELECT {', '.join(columns)} FROM sessions {condition}"  # noqa: S608 (known columns)
         rows = {row[0]: row for row in self._database.read(query, parameters)}
         return [SessionRecord(*map(given_back, row)) for row in rows.values()]
 

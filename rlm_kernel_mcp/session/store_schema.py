@@ -48,6 +48,15 @@ class SessionRecord:
     """json: whatever else the session wants back."""
 
 
+@dataclass(frozen=True, slots=True)
+class SessionKey:
+    """What a session is chosen by from among many."""
+
+    session_id: str
+    last_used_at: str
+    status: str
+
+
 @dataclass(slots=True)
 class EventRow:
     """One event of a session. `id` is the store's, and orders the rows of a session."""

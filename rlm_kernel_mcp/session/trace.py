@@ -11,6 +11,7 @@ same event's fixed part again, so that the pieces of all pages, put together, ar
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Literal
@@ -21,6 +22,8 @@ from rlm_kernel_mcp.session.store import EventRow
 
 SUMMARY_CHARS: Final = 120
 TEXTS: Final = ("code", "stdout", "stderr", "result", "evalue", "traceback")
+
+_LINE_END: Final = re.compile(r"\r\n|\r|\n")
 
 Detail = Literal["summary", "full"]
 
@@ -77,9 +80,8 @@ def marked_running(rows: Iterable[EventRow], step_index: int) -> list[EventRow]:
 
 
 def summary_of(code: str) -> str:
-    """The first line of some code that says something, shortened."""
-    line = next((line.strip() for line in code.splitlines() if line.strip()), "")
-    return line if len(line) <= SUMMARY_CHARS else line[: SUMMARY_CHARS - 1] + "…"
+    """The first `SUMMARY_CHARS` characters of some code, each line end as a space."""
+    return _LINE_END.sub(" ", code[: 2 * SUMMARY_CHARS])[:SUMMARY_CHARS]
 
 
 def _pieces(rows: Iterable[EventRow], detail: Detail) -> Iterator[_Piece]:

@@ -127,7 +127,8 @@ class Arena:
 
     def _open(self) -> str:
         data = self.client.data("rlm_init_context", context_text="a context", **LIMITS)
-        self.walls = {wall["name"]: wall["holds"] for wall in data["walls"]}
+        missing = (wall["name"] for wall in data.get("walls_missing", ()))
+        self.walls = dict.fromkeys(data["walls"], True) | dict.fromkeys(missing, False)
         session_id: str = data["session_id"]
         return session_id
 

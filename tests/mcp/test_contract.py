@@ -44,7 +44,7 @@ ARGUMENTS = {
     "rlm_get_var": {"session_id", "var_name", "offset", "limit", "response_format"},
     "rlm_finalize": {"session_id", "final_text", "final_var_name", "max_output_chars", "response_format"},
     "rlm_get_trace": {"session_id", "from_step", "to_step", "detail", "max_output_chars", "offset", "response_format"},
-    "rlm_list_sessions": {"response_format"},
+    "rlm_list_sessions": {"state", "limit", "response_format"},
 }
 STEP_FIELDS = {
     "status",
@@ -282,7 +282,7 @@ def test_opening_with_a_text_tells_all_about_it(client: LineClient) -> None:
     assert all(isinstance(line, str) and line for line in data["namespace"].values())
     assert "context" in data["namespace"]
     assert {"re", "json", "math", "collections"} <= set(data["imports"])
-    assert {"name", "holds", "detail"} == set(data["walls"][0])
+    assert {"rlimits", "seccomp", "landlock"} <= set(data["walls"])
     got = client.data("rlm_run_repl", session_id=data["session_id"], code="[ord(c) for c in context]")
     assert json.loads(got["result"].replace("\n", "")) == [ord(character) for character in TEXT]
 
@@ -603,8 +603,17 @@ def test_the_full_trace_has_code_and_output(client: LineClient) -> None:
 
 
 def test_sessions_are_listed_with_their_state(client: LineClient, session_id: str) -> None:
-    """Also the ones that another call opened."""
-    rows = {row["session_id"]: row for row in client.data("rlm_list_sessions")["sessions"]}
+    """Also the ones that another call opened; ended ones on request, and how many more there are."""
+    ended = client.open_session()
+    client.data("rlm_finalize", session_id=ended, final_text="done")
+    client.run(session_id, "1")
+    live, every = client.data("rlm_list_sessions", limit=200), client.data("rlm_list_sessions", state="all", limit=200)
+    assert set(live) == {"sessions", "omitted"}
+    assert live["sessions"][0]["session_id"] == session_id
+    assert ended not in {row["session_id"] for row in live["sessions"]}
+    assert {row["session_id"]: row["status"] for row in every["sessions"]}[ended] == "finalized"
+    assert client.data("rlm_list_sessions", limit=1)["omitted"] == len(live["sessions"]) + live["omitted"] - 1
+    rows = {row["session_id"]: row for row in live["sessions"]}
     row = rows[session_id]
     assert set(row) == {"session_id", "status", "created_at", "last_used_at", "step_index", "context", "counters"}
     assert row["status"] == "idle"

@@ -79,8 +79,8 @@ def test_many_sessions_step_at_once(serve: Callable[..., LineClient]) -> None:
             f"('context {n}', {turn + 1}, {turn})" for n in range(SESSIONS)
         ]
         assert all(report["lost"] is None for report in reports)
-    rows = client.data("rlm_list_sessions")["sessions"]
-    assert [row["step_index"] for row in rows] == [5] * SESSIONS
+    steps = [client.data("rlm_interrupt", session_id=session_id)["step_index"] for session_id in sessions]
+    assert steps == [5] * SESSIONS
 
 
 def test_more_sessions_than_places_take_turns(serve: Callable[..., LineClient]) -> None:

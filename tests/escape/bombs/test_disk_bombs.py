@@ -116,8 +116,8 @@ def test_where_no_quota_can_be_had_the_scratch_folder_is_read_only_and_says_so(g
     opened = ground.client.data("rlm_init_context", context_text="some text")
     session = opened["session_id"]
     assert READ_ONLY_SCRATCH in opened["namespace"]["scratch"]
-    (row,) = (wall for wall in opened["walls"] if wall["name"] == "scratch_quota")
-    assert (row["holds"], READ_ONLY_SCRATCH in row["detail"]) == (False, True)
+    (missing,) = (wall for wall in opened["walls_missing"] if wall["name"] == "scratch_quota")
+    assert READ_ONLY_SCRATCH in missing["reason"]
     for mode in ("w", "ab", "x"):
         error = ground.client.run(session, f"open('a', {mode!r})")["error"]
         assert error["ename"] == "PermissionError"

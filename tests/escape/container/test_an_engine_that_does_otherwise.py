@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.escape.container.runtimes import ContainerServer, ask, image_in
+from tests.records import recorded_walls
 
 WRAPPER = """#!{python} -I
 import os, sys
@@ -93,10 +94,12 @@ def test_an_engine_that_cannot_start_the_container_is_a_reason_to_fall_back_wher
 ) -> None:
     """It answered every question and fails at last; the session says what holds it instead."""
     server = wrapped.server([], ["--no-such-option"], RLM_SANDBOX_FALLBACK="process")
-    walls = server.client.data("rlm_init_context", context_text="x")["walls"]
-    assert (walls[0]["name"], walls[0]["holds"]) == ("container", False)
-    assert "could not start the container" in walls[0]["detail"]
-    assert {wall["name"]: wall["holds"] for wall in walls[1:]}["seccomp"] is True
+    opened = server.client.data("rlm_init_context", context_text="x")
+    missing = opened["walls_missing"][0]
+    assert missing["name"] == "container"
+    assert "could not start the container" in missing["reason"]
+    assert "container" not in opened["walls"]
+    assert "seccomp" in opened["walls"]
 
 
 def test_where_the_engine_forbids_namespaces_inside_the_other_walls_hold_and_say_so(
@@ -107,8 +110,8 @@ def test_where_the_engine_forbids_namespaces_inside_the_other_walls_hold_and_say
     profile.write_text(json.dumps(without_namespaces()))
     server = wrapped.server([], ["--security-opt", f"seccomp={profile}"])
     opened = server.client.data("rlm_init_context", context_text="some text")
-    walls = {wall["name"]: wall for wall in opened["walls"]}
-    assert {name for name, wall in walls.items() if not wall["holds"]} == {"scratch_quota"}
+    assert [wall["name"] for wall in opened["walls_missing"]] == ["scratch_quota"]
+    walls = {wall["name"]: wall for wall in recorded_walls(server.client, opened["session_id"])}
     assert walls["namespaces"]["detail"].startswith("the container's own")
     session_id = opened["session_id"]
     assert server.client.run(session_id, "len(context)")["result"] == "9"

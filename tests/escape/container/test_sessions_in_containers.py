@@ -6,6 +6,7 @@ import psutil
 import pytest
 
 from tests.escape.container.runtimes import ContainerServer
+from tests.records import recorded_walls
 
 STUBBORN = "from collections import deque\nfrom itertools import repeat\ndeque(repeat(0), maxlen=0)"
 
@@ -21,7 +22,10 @@ def session(server: ContainerServer) -> str:
 
 def test_the_walls_name_the_engine_and_what_the_container_was_found_to_be(server: ContainerServer) -> None:
     """Looked at from inside before any user code; the process walls hold inside as well, every one of them."""
-    walls = server.client.data("rlm_init_context", context_text="x")["walls"]
+    opened = server.client.data("rlm_init_context", context_text="x")
+    assert "walls_missing" not in opened
+    walls = recorded_walls(server.client, opened["session_id"])
+    assert [wall["name"] for wall in walls] == opened["walls"]
     first = walls[0]
     assert first["name"] == "container"
     assert first["holds"] is True

@@ -53,7 +53,8 @@ def test_the_fewest_arguments_are_enough_and_the_rest_has_the_contract_s_default
     """A caller need not know a default to get it."""
     request = requests.parse(tool, MODELS[tool], RIGHT[tool])
     assert request.response_format == "json"
-    for name, default in {"wait_ms": 45_000, "max_steps": 64, "limit": 4_000, "budget_limit": 100_000}.items():
+    limit = 20 if tool == "rlm_list_sessions" else 4_000
+    for name, default in {"wait_ms": 45_000, "max_steps": 64, "limit": limit, "budget_limit": 100_000}.items():
         assert getattr(request, name, default) == default
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -86,6 +87,29 @@ def test_pictures_come_as_blocks_and_then_without_structured_content(form: Any) 
     assert "aGk" not in text_of(result)
 
 
+@pytest.mark.parametrize("form", ["json", "markdown"])
+def test_a_list_has_at_most_eight_thousand_characters_and_counts_the_rest(form: Any) -> None:
+    """The last used stay."""
+    row = shapes.SessionSummary("s_1", "idle", "a" * 24, "b" * 24, 2, "text", 9, shapes.Counters(2, 3, 4))
+    rows = tuple(replace(row, session_id=f"s_{number}") for number in range(200))
+    text = text_of(responses.sessions(shapes.SessionList(rows, 1_000), form))
+    assert 7_500 < len(text) <= 8_000
+    listed = text.count("idle")
+    assert f"{1_200 - listed:,}" in (text if form == "markdown" else f"{json.loads(text)['data']['omitted']:,}")
+    assert "s_0" in text
+
+
+def test_the_walls_are_names_and_only_those_that_are_missing_have_a_reason() -> None:
+    """What a wall is and does is prose for people."""
+    walls = (shapes.Wall("seccomp", holds=True, detail="prose"), shapes.Wall("container", holds=False, detail="why"))
+    report = shapes.ContextReport("text", 3, 1, 3, "x", "abc", "", (), 0)
+    for rows, missing in ((walls, [{"name": "container", "reason": "why"}]), (walls[:1], None)):
+        opened = shapes.Opened("s_1", shapes.Limits(), shapes.Counters(), report, {}, ("re",), rows)
+        data = data_of(responses.opened(opened, "json"))
+        assert data["walls"] == ["seccomp"]
+        assert data.get("walls_missing") == missing
+
+
 def test_a_context_tells_what_was_skipped_only_where_something_was() -> None:
     """The usual answer is the contract's, nothing more."""
     report = shapes.ContextReport("text", 3, 1, 3, "x", "abc", "abc", (), 0)
@@ -117,6 +141,7 @@ def test_a_listed_session_tells_its_context_in_an_object_of_its_own() -> None:
     (data,) = data_of(responses.sessions(shapes.SessionList((row,), 0), "json"))["sessions"]
     assert data["context"] == {"kind": "text", "chars": 9}
     assert data_of(responses.sessions(shapes.SessionList((row,), 3), "json"))["omitted"] == 3
+    assert data_of(responses.sessions(shapes.SessionList((row,), 0), "json"))["omitted"] == 0
     assert set(data) == {"session_id", "status", "created_at", "last_used_at", "step_index", "context", "counters"}
 
 

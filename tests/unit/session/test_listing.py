@@ -1,25 +1,47 @@
-"""Which sessions are listed: a server's own, and those of others that were used last."""
+"""Which sessions are listed: a server's own, then those of others, of each the last used first."""
 
 from __future__ import annotations
 
-from rlm_kernel_mcp.session.listing import OTHERS_MAX, shown
-from rlm_kernel_mcp.session.store import SessionRecord
+from pathlib import Path
+
+import pytest
+
+from rlm_kernel_mcp.session.listing import chosen, listed
+from rlm_kernel_mcp.session.store import SessionKey, SessionRecord, Store
 
 
-def record(number: int) -> SessionRecord:
-    return SessionRecord(
-        session_id=f"s_{number}", created_at="2026", last_used_at=f"{number:06}", kind="text", status="idle"
-    )
+def key(number: int, status: str = "idle") -> SessionKey:
+    return SessionKey(f"s_{number}", f"{number:06}", status)
 
 
-def test_of_many_sessions_those_used_last_are_shown_in_their_order() -> None:
-    """A month's worth of them would fill a reader's window."""
-    records = [record(number) for number in range(OTHERS_MAX + 50)]
-    assert shown(records, ()) == records[50:]
-    assert shown(records[:5], ()) == records[:5]
+def test_the_last_used_come_first() -> None:
+    """A month's worth of them would fill a reader's window: they are cut from the end."""
+    keys = [key(number) for number in (2, 3, 1)]
+    assert chosen(keys, {}, "live") == [key(3), key(2), key(1)]
 
 
-def test_a_server_s_own_sessions_are_always_shown() -> None:
-    """However long ago they were used; they take nobody's place."""
-    records = [record(number) for number in range(OTHERS_MAX + 50)]
-    assert shown(records, {"s_3"}) == [records[3], *records[50:]]
+def test_a_server_s_own_sessions_come_before_all_others() -> None:
+    """However long ago they were used, by what the server itself knows of that."""
+    keys = [key(number) for number in range(6)]
+    own = {"s_3": "000009", "s_1": "000010"}
+    assert [one.session_id for one in chosen(keys, own, "live")] == ["s_1", "s_3", "s_5", "s_4", "s_2", "s_0"]
+
+
+def test_sessions_that_are_over_are_listed_only_with_all() -> None:
+    """The others come back on use, in whatever server."""
+    keys = [key(1, "finalized"), key(2, "dead"), key(3, "stopped"), key(4, "running")]
+    assert chosen(keys, {}, "live") == [key(4, "running"), key(3, "stopped")]
+    assert len(chosen(keys, {}, "all")) == 4
+
+
+@pytest.mark.anyio
+async def test_no_answer_is_read_for_a_list_and_the_rest_is_counted(tmp_path: Path) -> None:
+    """The answers of 60 sessions were 465 MB of the server by then."""
+    store = Store.open(tmp_path)
+    for number in range(30):
+        used = f"2026-11-22T10:00:{number:02}.000Z"
+        store.add_session(SessionRecord(f"s_{number}", used, "text", "idle", last_used_at=used, final_answer="x"))
+    found = await listed(store, {}, "all", 10)
+    assert ([row.session_id for row in found.rows], found.omitted) == ([f"s_{n}" for n in range(29, 19, -1)], 20)
+    assert all(record.final_answer is None for record in store.summaries(["s_1", "s_2"]))
+    store.close()
