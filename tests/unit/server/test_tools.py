@@ -28,7 +28,7 @@ class FailingRegistry:
         self.waiting = asyncio.Event()
         self.cancelled = asyncio.Event()
 
-    async def list_sessions(self, *, state: str, limit: int) -> list[shapes.SessionSummary]:
+    async def list_sessions(self, **_arguments: object) -> list[shapes.SessionSummary]:
         raise RuntimeError("the secret is in /a/host/path")
 
     async def interrupt(self, session_id: str) -> shapes.StepReport:
