@@ -122,15 +122,20 @@ class Policy(_Part):
     start_timeout_ms: int = Field(ge=1_000, le=600_000)
     """How long a kernel may take from launch to ready."""
 
-    def with_settings(self, *, import_policy: str, imports: tuple[str, ...], memory_limit_mb: int) -> Policy:
-        """This policy with a user's settings applied: more modules, every module, another memory limit."""
+    def with_settings(
+        self, *, import_policy: str | None, imports: tuple[str, ...], memory_limit_mb: int | None
+    ) -> Policy:
+        """This policy with a user's settings applied: more modules, every module, another memory limit.
+
+        None: not set, so that the policy's own holds.
+        """
         changes = {
             "imports": {
                 **self.imports.model_dump(),
-                "mode": import_policy,
+                "mode": import_policy or self.imports.mode,
                 "modules": (*self.imports.modules, *(name for name in imports if name not in self.imports.modules)),
             },
-            "limits": {**self.limits.model_dump(), "memory_mb": memory_limit_mb},
+            "limits": {**self.limits.model_dump(), "memory_mb": memory_limit_mb or self.limits.memory_mb},
         }
         return Policy.model_validate({**self.model_dump(), **changes})
 

@@ -72,6 +72,33 @@ class Settings:
     working_dir: Path
 
 
+@dataclass(frozen=True, slots=True)
+class KernelSettings:
+    """Those settings that concern a kernel by itself, whoever starts it. None: not set, the policy's own holds."""
+
+    import_policy: str | None
+    imports: tuple[str, ...]
+    memory_limit_mb: int | None
+    sandbox_mode: str
+    sandbox_fallback: str
+
+
+def load_kernel_settings(environ: Mapping[str, str]) -> KernelSettings:
+    """A kernel's settings from the environment of the Jupyter client that starts it.
+
+    Raises:
+        InvalidInput: a value is not one of the known ones; the message lists them.
+    """
+    values = _known_values({row.variable: environ[row.variable] for row in TABLE if environ.get(row.variable)})
+    return KernelSettings(
+        import_policy=values.get("RLM_IMPORT_POLICY"),
+        imports=_modules(values),
+        memory_limit_mb=_memory_limit_mb(values) if "RLM_MEMORY_LIMIT_MB" in values else None,
+        sandbox_mode=values.get("RLM_SANDBOX_MODE", "process"),
+        sandbox_fallback=values.get("RLM_SANDBOX_FALLBACK", "off"),
+    )
+
+
 def load_settings(environ: Mapping[str, str], overrides: Mapping[str, str] | None = None) -> Settings:
     """Settings from the environment, with the options of `serve` (by variable name) above them.
 
@@ -79,15 +106,7 @@ def load_settings(environ: Mapping[str, str], overrides: Mapping[str, str] | Non
         InvalidInput: a value is not one of the known ones; the message lists them.
     """
     values = {row.variable: environ[row.variable] for row in TABLE if environ.get(row.variable)}
-    values.update(overrides or {})
-    for row in TABLE:
-        value = values.get(row.variable)
-        if value is None:
-            continue
-        values[row.variable] = value = OLD_NAMES.get((row.variable, value), value)
-        if row.choices and value not in row.choices:
-            known = ", ".join(row.choices)
-            raise InvalidInput(f"{row.variable}={value!r} is not known; known values: {known}.", "Correct the setting.")
+    values = _known_values(values | dict(overrides or {}))
     try:
         working_dir = Path.cwd()
     except OSError as error:
@@ -96,10 +115,6 @@ def load_settings(environ: Mapping[str, str], overrides: Mapping[str, str] | Non
             "Change to a folder that is there, then try again.",
         ) from error
     roots = values.get("RLM_CONTEXT_ROOTS")
-    modules = tuple(name.strip() for name in values.get("RLM_IMPORTS", "").split(",") if name.strip())
-    for name in modules:
-        if not all(part.isidentifier() for part in name.split(".")):
-            raise InvalidInput(f"RLM_IMPORTS names {name!r}, which is no module name.", "Correct the setting.")
     folders = [part for part in (roots or "").split(os.pathsep) if part]
     return Settings(
         context_roots=tuple(_root(part) for part in folders) or (working_dir.resolve(),),
@@ -109,13 +124,42 @@ def load_settings(environ: Mapping[str, str], overrides: Mapping[str, str] | Non
         container_image=values.get("RLM_SANDBOX_CONTAINER_IMAGE", "rlm-kernel:latest"),
         sandbox_fallback=values.get("RLM_SANDBOX_FALLBACK", "off"),
         import_policy=values.get("RLM_IMPORT_POLICY", "allowlist"),
-        imports=modules,
-        memory_limit_mb=_whole(values, "RLM_MEMORY_LIMIT_MB", 1024, 64, 1_048_576, "MB"),
+        imports=_modules(values),
+        memory_limit_mb=_memory_limit_mb(values),
         max_sessions=_whole(values, "RLM_MAX_SESSIONS", 32, 1, 4096, "sessions"),
         idle_timeout_s=_whole(values, "RLM_IDLE_TIMEOUT_S", 3600, 1, 31_536_000, "seconds"),
         state_dir=_state_dir(values, environ),
         working_dir=working_dir,
     )
+
+
+def _known_values(values: dict[str, str]) -> dict[str, str]:
+    """Values by variable, those of old names under their new ones.
+
+    Raises:
+        InvalidInput: one is not among its choices.
+    """
+    for row in TABLE:
+        value = values.get(row.variable)
+        if value is None:
+            continue
+        values[row.variable] = value = OLD_NAMES.get((row.variable, value), value)
+        if row.choices and value not in row.choices:
+            known = ", ".join(row.choices)
+            raise InvalidInput(f"{row.variable}={value!r} is not known; known values: {known}.", "Correct the setting.")
+    return values
+
+
+def _modules(values: Mapping[str, str]) -> tuple[str, ...]:
+    modules = tuple(name.strip() for name in values.get("RLM_IMPORTS", "").split(",") if name.strip())
+    for name in modules:
+        if not all(part.isidentifier() for part in name.split(".")):
+            raise InvalidInput(f"RLM_IMPORTS names {name!r}, which is no module name.", "Correct the setting.")
+    return modules
+
+
+def _memory_limit_mb(values: Mapping[str, str]) -> int:
+    return _whole(values, "RLM_MEMORY_LIMIT_MB", 1024, 64, 1_048_576, "MB")
 
 
 def _state_dir(values: Mapping[str, str], environ: Mapping[str, str]) -> Path:

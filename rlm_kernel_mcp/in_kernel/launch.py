@@ -28,6 +28,9 @@ from rlm_kernel_mcp.in_kernel.walls.raising import enter_namespaces, raise_lock_
 from rlm_kernel_mcp.wire import DESCRIPTOR_SOCKET_ENV
 
 TIMER_SLACK_NS: Final = 1_000
+WITHOUT_PROVISIONER: Final = (
+    "Start this kernelspec by a client that knows its provisioner: install rlm-kernel-mcp where the client runs."
+)
 REASON_CHARS: Final = 1_000
 TRACEBACK_CHARS: Final = 4_000
 """Of what the host is told of a start that failed: both fit one datagram, however they are escaped."""
@@ -40,6 +43,8 @@ class Options:
     connection_file: Path
     policy_file: Path
     scratch: Path
+    sockets: Path | None
+    """The folder of this kernel's sockets and files; None where nobody made one for it."""
     status_fd: int
     owned: bool
     """Started by our own host."""
@@ -52,13 +57,22 @@ def parse_options(argv: Sequence[str]) -> Options:
     parser = argparse.ArgumentParser(prog="rlm-kernel")
     parser.add_argument("-f", dest="connection_file", type=Path, required=True)
     parser.add_argument("--policy", type=Path, required=True)
+    parser.add_argument("--sockets", type=Path)
     parser.add_argument("--scratch", type=Path)
     parser.add_argument("--status-fd", type=int, default=-1)
     parser.add_argument("--owned", action="store_true")
     parser.add_argument("--container", default="")
     found = parser.parse_args(argv)
     scratch = found.scratch or Path(tempfile.mkdtemp(prefix="rlm-scratch-"))
-    return Options(found.connection_file, found.policy, scratch, found.status_fd, found.owned, found.container)
+    return Options(
+        connection_file=found.connection_file,
+        policy_file=found.policy,
+        scratch=scratch,
+        sockets=found.sockets,
+        status_fd=found.status_fd,
+        owned=found.owned,
+        container=found.container,
+    )
 
 
 def launch(options: Options, policy: dict[str, Any]) -> NoReturn:
@@ -93,11 +107,13 @@ def give_up(status_fd: int, error: BaseException) -> NoReturn:
 
 def _prepare(options: Options, policy: dict[str, Any]) -> Any:
     """Steps 1 to 6; returns the application, ready for user code."""
+    if options.sockets is None and any(policy["walls"].values()):
+        # In a Jupyter client's folder are other kernels' keys: what lies around a connection file is never granted.
+        raise WallFailed("landlock", "nobody made a folder for this kernel's sockets.", WITHOUT_PROVISIONER)
     plan = plan_from_policy(
         policy,
         scratch=str(options.scratch),
-        socket_dir=str(options.connection_file.parent),
-        connection_file=str(options.connection_file),
+        socket_dir=str(options.sockets or options.connection_file.parent),
         read_only=outside_places(policy["imports"]["mode"] == "any"),
     )
     rows: list[WallStatus] = []

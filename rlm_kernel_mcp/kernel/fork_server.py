@@ -79,15 +79,14 @@ class ForkServer:
         return self._child.pid
 
     async def fork(
-        self, cmd: Sequence[str], env: dict[str, str], cwd: str, status: socket.socket, descriptors: socket.socket
+        self, arguments: Sequence[str], env: dict[str, str], cwd: str, status: socket.socket, descriptors: socket.socket
     ) -> None:
         """Ask for one kernel; it announces itself on the status socket.
 
         Raises:
             KernelStartFailed: the fork server is gone.
         """
-        arguments = list(cmd[cmd.index("-f") :])
-        request = json.dumps({"argv": arguments, "env": env, "cwd": cwd}).encode()
+        request = json.dumps({"argv": list(arguments), "env": env, "cwd": cwd}).encode()
         try:
             socket.send_fds(self._requests, [request], [status.fileno(), descriptors.fileno()])
         except OSError as error:

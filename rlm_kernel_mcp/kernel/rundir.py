@@ -56,6 +56,24 @@ class KernelDir:
         """The effective policy that the kernel reads."""
         return self.sockets / "policy.json"
 
+    def make(self) -> None:
+        """Make the folders below `path`, which is there.
+
+        Raises:
+            KernelStartFailed: they cannot be made.
+        """
+        try:
+            self.sockets.mkdir(mode=0o700)
+            self.scratch.mkdir(mode=0o700)
+        except OSError as error:
+            raise _unusable("The kernel's folder cannot be made", error) from error
+
+    def make_anew(self) -> None:
+        """At the same place, for a kernel that takes the place of one whose processes are gone."""
+        shutil.rmtree(self.sockets, ignore_errors=True)
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        self.make()
+
     def remove(self) -> None:
         """Remove the kernel's folders; call only when its processes are gone."""
         shutil.rmtree(self.path, ignore_errors=True)
@@ -67,6 +85,7 @@ class RunDir:
     def __init__(self, path: Path, lock: int) -> None:
         self.path = path
         self._lock = lock
+        self._owner = os.getpid()
         self._undertaker: Undertaker | None = None
 
     @classmethod
@@ -109,14 +128,13 @@ class RunDir:
         """Make the folders of one more kernel."""
         try:
             made = KernelDir(Path(tempfile.mkdtemp(prefix="", dir=self.path)))
-            try:
-                made.sockets.mkdir(mode=0o700)
-                made.scratch.mkdir(mode=0o700)
-            except BaseException:
-                made.remove()
-                raise
         except OSError as error:
             raise _unusable("The kernel's folder cannot be made", error) from error
+        try:
+            made.make()
+        except BaseException:
+            made.remove()
+            raise
         return made
 
     def guard(self) -> None:
@@ -129,13 +147,19 @@ class RunDir:
             self._undertaker = Undertaker(argv, cwd="/", env={"PATH": "/usr/bin:/bin"})
 
     def remove(self) -> None:
-        """Remove the folder with all below it, and give the lock up; what containers are left go before."""
+        """Remove the folder with all below it, and give the lock up; what containers are left go before.
+
+        Once: a second call, and one in a process that was forked from the owner, does nothing.
+        """
+        if self._lock < 0 or self._owner != os.getpid():
+            return
+        lock, self._lock = self._lock, -1
         if remove_left_containers(self.path):
             shutil.rmtree(self.path, ignore_errors=True)
         if self._undertaker is not None:
             self._undertaker.dismiss()
             self._undertaker = None
-        os.close(self._lock)
+        os.close(lock)
 
 
 def sweep(base: Path) -> list[Path]:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
-from collections.abc import AsyncIterator
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from jupyter_client.asynchronous.client import AsyncKernelClient
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 
+from rlm_kernel_mcp.errors import RlmError
 from rlm_kernel_mcp.kernel.kernelspec import install_kernelspec
 from tests.processes import command_lines_below, left_over
 from tests.sessions import WAIT_S
@@ -31,12 +35,14 @@ def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @asynccontextmanager
-async def started(prefix: Path) -> AsyncIterator[tuple[AsyncKernelManager, AsyncKernelClient]]:
-    """The installed kernelspec, started as JupyterLab or nbclient would."""
+async def started(
+    prefix: Path, start: dict[str, Any] | None = None, **traits: Any
+) -> AsyncIterator[tuple[AsyncKernelManager, AsyncKernelClient]]:
+    """The installed kernelspec, started as JupyterLab or nbclient would; `start`: what the client gives with it."""
     install_kernelspec(prefix)
     specs = KernelSpecManager(kernel_dirs=[str(prefix / "share" / "jupyter" / "kernels")], ensure_native_kernel=False)
-    manager = AsyncKernelManager(kernel_name="rlm-python", kernel_spec_manager=specs)
-    await manager.start_kernel()
+    manager = AsyncKernelManager(kernel_name="rlm-python", kernel_spec_manager=specs, **traits)
+    await manager.start_kernel(**start or {})
     client = manager.client()
     client.start_channels()
     try:
@@ -119,3 +125,102 @@ async def test_a_kernel_that_dies_is_noticed(tmp_path: Path, runtime: Path) -> N
             assert manager.provisioner is not None
             await manager.provisioner.wait()
         assert not await manager.is_alive()
+
+
+def runtime_folder(folder: Path) -> Path:
+    """As Jupyter's own: this user's alone."""
+    (folder / "runtime").mkdir(mode=0o700)
+    return folder / "runtime" / "kernel-1.json"
+
+
+def temporary_folder(folder: Path) -> Path:
+    """As jupyter_client makes one for a client that names none: beside everybody's files."""
+    (folder / "tmp").mkdir()
+    (folder / "tmp").chmod(0o1777)
+    return folder / "tmp" / "tmpx.json"
+
+
+def long_path(folder: Path) -> Path:
+    """Longer than a socket's path may be."""
+    deep = folder / ("d" * (199 - len(os.fsencode(folder)) - len("/k.json")))
+    deep.mkdir()
+    assert len(os.fsencode(deep / "k.json")) == 200
+    return deep / "k.json"
+
+
+def folder_of_others(folder: Path) -> Path:
+    """Where everybody may write and remove."""
+    (folder / "shared").mkdir()
+    (folder / "shared").chmod(0o777)
+    return folder / "shared" / "kernel.json"
+
+
+@pytest.mark.parametrize("place", [runtime_folder, temporary_folder, long_path, folder_of_others])
+async def test_it_starts_wherever_the_connection_file_lies_and_sees_nothing_of_that_folder(
+    tmp_path: Path, runtime: Path, place: Callable[[Path], Path]
+) -> None:
+    """Not even that it is there; a restart keeps the file, and the end removes it."""
+    connection_file = place(tmp_path)
+    (connection_file.parent / "stranger").write_text("a stranger's secret", encoding="utf-8")
+    look = (
+        f"import os\n[os.path.exists(p) for p in ({str(connection_file)!r}, {str(connection_file.parent)!r}, scratch)]"
+    )
+    write = "import pathlib\npathlib.Path(scratch, 'kept').write_text('x' * 70_000)"
+    any_import = {"env": {**os.environ, "RLM_IMPORT_POLICY": "any"}}
+    async with started(tmp_path, any_import, connection_file=str(connection_file)) as (manager, client):
+        told = json.loads(connection_file.read_text(encoding="utf-8"))
+        for _ in range(2):
+            assert told["transport"] == manager.transport == "ipc"
+            assert Path(told["ip"]).is_relative_to(runtime)
+            seen = await client.execute_interactive(f"{look} == [False, False, True] or 1/0", timeout=WAIT_S)
+            assert seen["content"]["status"] == "ok", seen["content"]
+            assert (await run(client, write))[0]["status"] == "ok"
+            await manager.restart_kernel()
+            await client.wait_for_ready(timeout=WAIT_S)
+            assert json.loads(connection_file.read_text(encoding="utf-8")) == told
+    assert inside(runtime) == []
+    assert inside(connection_file.parent) == [connection_file.parent / "stranger"]
+
+
+async def test_it_reads_the_settings_of_the_client_s_environment(tmp_path: Path, runtime: Path) -> None:
+    """The ones that concern a kernel, as the server does; what is wrong is said, and nothing is left."""
+    asked = {**os.environ, "RLM_IMPORTS": "sched", "RLM_MEMORY_LIMIT_MB": "128", "RLM_CONTEXT_ROOTS": "/no/such"}
+    async with started(tmp_path, {"env": asked}) as (_, client):
+        assert (await run(client, "import sched"))[0]["status"] == "ok"
+        assert (await run(client, "import os"))[0]["ename"] == "ImportRefused"
+        assert (await run(client, "held = bytearray(200 << 20)"))[0]["ename"] == "MemoryError"
+    for wrong, said in [
+        ({"RLM_MEMORY_LIMIT_MB": "much"}, "RLM_MEMORY_LIMIT_MB='much'"),
+        ({"RLM_SANDBOX_MODE": "container"}, "RLM_SANDBOX_FALLBACK=process"),
+    ]:
+        with pytest.raises(RlmError, match=said):
+            async with started(tmp_path, {"env": {**os.environ, **wrong}}):
+                pass
+    assert inside(runtime) == [] if runtime.exists() else True
+
+
+ENDS_AT_EXIT: Final = """
+import atexit, sys
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.manager import KernelManager
+specs = KernelSpecManager(kernel_dirs=[sys.argv[1]], ensure_native_kernel=False)
+km = KernelManager(kernel_name="rlm-python", kernel_spec_manager=specs)
+if sys.argv[2] == "before":
+    atexit.register(lambda: km.shutdown_kernel(now=True))
+km.start_kernel()
+if sys.argv[2] == "after":
+    atexit.register(lambda: km.shutdown_kernel(now=True))
+print("started", flush=True)
+if sys.argv[2] == "killed":
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("ends", ["before", "after", "never"])
+def test_a_program_that_ends_with_its_kernel_ends_without_a_word(tmp_path: Path, runtime: Path, ends: str) -> None:
+    """It shuts it down at exit, registered before or after the start, or it does not care."""
+    install_kernelspec(tmp_path)
+    argv = [sys.executable, "-c", ENDS_AT_EXIT, str(tmp_path / "share/jupyter/kernels"), ends]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=WAIT_S, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "started\n", "")
+    assert inside(runtime) == []

@@ -1,0 +1,102 @@
+"""The one builder of kernels: program, arguments, environment and folders, whoever starts one.
+
+Is: what a kernel is started with, as data, and the files that it reads; from these the kernel grants itself what it may
+see (`in_kernel/launch.py`). Is not: a process. Above: `provisioner.py`, for our own host and for every other Jupyter
+client. Below: `rundir.py`, the policy. What differs between the two stands in `Built.owned` and nowhere else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from rlm_kernel_mcp.kernel.fork_server import ENVIRONMENT
+from rlm_kernel_mcp.kernel.rundir import KernelDir
+from rlm_kernel_mcp.policy import Policy
+
+CONNECTION_FLAG: Final = "-f"
+CONNECTION_KEYS: Final = (
+    "transport",
+    "ip",
+    "shell_port",
+    "iopub_port",
+    "stdin_port",
+    "hb_port",
+    "control_port",
+    "signature_scheme",
+)
+"""Of a client's connection info, what a kernel reads; the key besides."""
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What one kernel is started with. A fork and a container have a program of their own."""
+
+    folders: KernelDir
+    program: tuple[str, ...]
+    """Interpreter and module, as the kernelspec has them."""
+    arguments: tuple[str, ...]
+    environment: dict[str, str]
+    """All of it: nothing is inherited."""
+    owned: bool
+    """Started by our own host, which keeps sessions in its kernels."""
+
+    @property
+    def cwd(self) -> str:
+        return str(self.folders.scratch)
+
+
+def build(
+    folders: KernelDir, policy: Policy, spec_argv: Sequence[str], connection: Mapping[str, Any], *, owned: bool
+) -> Built:
+    """Write the kernel's own policy and connection file, and say what it is started with.
+
+    The kernel reads and sees files of its own folders alone: where a client lays its connection file, and what else
+    lies there, is nothing to it.
+
+    Args:
+        folders: made for this kernel.
+        policy: the effective one.
+        spec_argv: the kernelspec's, of which the program is taken.
+        connection: jupyter_client's connection info, over ipc with sockets in `folders.sockets`.
+        owned: whether our own host starts it.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    folders.policy_file.write_text(policy.model_dump_json(), encoding="utf-8")
+    _write_connection_file(folders, connection)
+    arguments = [CONNECTION_FLAG, str(folders.connection_file), "--policy", str(folders.policy_file)]
+    arguments += ["--sockets", str(folders.sockets), "--scratch", str(folders.scratch)]
+    arguments += ["--owned"] if owned else []
+    program = list(spec_argv)
+    program = program[: program.index(CONNECTION_FLAG)] if CONNECTION_FLAG in program else program
+    return Built(folders, tuple(program), tuple(arguments), scrubbed_environment(folders), owned)
+
+
+def scrubbed_environment(folders: KernelDir) -> dict[str, str]:
+    """The whole environment of a kernel: nothing of the host's but the time zone."""
+    environment = {
+        **ENVIRONMENT,
+        "HOME": str(folders.scratch),
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+    }
+    if "TZ" in os.environ:
+        environment["TZ"] = os.environ["TZ"]
+    return environment
+
+
+def _write_connection_file(folders: KernelDir, connection: Mapping[str, Any]) -> None:
+    """Anew, so that whoever attaches reads the old one or the new one; with the key in it, for this user alone."""
+    key = connection["key"]
+    told = {name: connection[name] for name in CONNECTION_KEYS} | {
+        "key": key.decode() if isinstance(key, bytes) else key
+    }
+    new = folders.connection_file.with_suffix(".new")
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        json.dump(told, file)
+    new.replace(folders.connection_file)
