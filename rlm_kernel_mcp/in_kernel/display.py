@@ -17,7 +17,7 @@ from IPython.core.formatters import DisplayFormatter, PlainTextFormatter, catch_
 from IPython.lib.pretty import RepresentationPrinter
 
 from rlm_kernel_mcp.in_kernel.threads import ThreadsOwnHeader
-from rlm_kernel_mcp.in_kernel.value_text import int_text
+from rlm_kernel_mcp.in_kernel.value_text import int_text, not_decimal
 
 TEXT_CHARS: Final = 400_000
 """Longest text of one value."""
@@ -72,7 +72,8 @@ class BoundedTextFormatter(PlainTextFormatter):
     """`text/plain` of a value, at most `TEXT_CHARS` characters and a line that says so."""
 
     @catch_format_error  # type: ignore[untyped-decorator]
-    def __call__(self, value: Any) -> str:
+    def __call__(self, value: Any) -> str | None:
+        """The text; None if the value's own code raised, which is shown as the step's error."""
         stream = _BoundedText()
         printer = _CountingPrinter(
             stream,
@@ -89,6 +90,11 @@ class BoundedTextFormatter(PlainTextFormatter):
             printer.flush()
         except _Full:
             pass
+        except NotImplementedError:
+            # IPython would take it for "no text", and show nothing at all.
+            formatter: Any = self.parent
+            formatter.parent.showtraceback()
+            return None
         return stream.text()
 
 
@@ -99,7 +105,7 @@ def _print_text(value: Any, printer: Any, cycle: bool) -> None:
 
 def _print_int(value: int, printer: Any, cycle: bool) -> None:
     del cycle
-    printer.text(int_text(value))
+    printer.text(int_text(value) + not_decimal(value))
 
 
 _PRINTERS: Final[dict[type, Callable[[Any, Any, bool], None]]] = {
@@ -127,7 +133,8 @@ class BoundedDisplayFormatter(DisplayFormatter):
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """The value's text and picture, without metadata."""
         if type(obj) in _PLAIN and not any(type(obj) in self.formatters[kind].type_printers for kind in IMAGES):
-            return {"text/plain": _bounded(self.formatters["text/plain"](obj))}, {}
+            text = self.formatters["text/plain"](obj)
+            return ({} if text is None else {"text/plain": _bounded(text)}), {}
         data, _ = super().format(obj, include, exclude)
         return (presentable(data) if data else {}), {}
 

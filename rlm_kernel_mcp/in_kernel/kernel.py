@@ -176,6 +176,7 @@ class RlmKernel(ControlRequests, IPythonKernel):
         for stream in streams:
             stream.begin_step()
         shell.last_error = None
+        shell.runs_for_agent = self.owned and REPLY_KEY in self.get_parent()["metadata"]
         self._cell_client = self.get_parent()["header"]["session"]
         if not silent and store_history:
             self.cells.note(self._cell_client, shell.execution_count, code)

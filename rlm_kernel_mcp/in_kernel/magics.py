@@ -36,12 +36,21 @@ class MagicRefused(RuntimeError):
 
 
 class SessionExit(ZMQExitAutocall):
-    """`exit` and `quit`: a console leaves, the session stays."""
+    """`exit` and `quit`: a console leaves, an agent's step ends; the session stays."""
 
-    def __call__(self, keep_kernel: bool = True) -> None:
-        """Tell the client that asked to leave without the kernel, whatever `keep_kernel` says."""
+    def __call__(self, keep_kernel: Any = True) -> None:
+        """Tell the client that asked to leave without the kernel, whatever `keep_kernel` says.
+
+        Raises:
+            SystemExit: in an agent's step, whose next line must not run.
+        """
         del keep_kernel
+        if getattr(self._ip, "runs_for_agent", False):
+            raise SystemExit("exit() ended this step; the session and its names stay")
         super().__call__(keep_kernel=True)
+
+    def __repr__(self) -> str:
+        return "exit() ends the step that calls it; the session and its names stay"
 
 
 class MagicsOnly:

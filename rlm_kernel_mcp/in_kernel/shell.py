@@ -2,7 +2,7 @@
 
 Is: IPython's kernel shell without what a session must not have (history on disk, kept output, an
 unbounded `Out`, the shell's own traceback machinery). Is not: a wall; a courtesy at most.
-Above: `kernel.py`. Below: `tracebacks.py`, `output.py`.
+Above: `kernel.py`. Below: `tracebacks.py`, `cell_source.py`, `step_places.py`.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ from ipykernel.zmqshell import ZMQInteractiveShell
 from IPython.core.history import HistoryManager
 from traitlets.config import Config
 
+from rlm_kernel_mcp.in_kernel.cell_source import begins_with_prompt, install_cell_transforms
 from rlm_kernel_mcp.in_kernel.display import install_display_limits
 from rlm_kernel_mcp.in_kernel.interrupts import Interrupts
 from rlm_kernel_mcp.in_kernel.packing import pack
-from rlm_kernel_mcp.in_kernel.tracebacks import format_exception
+from rlm_kernel_mcp.in_kernel.step_places import StepCompiler
+from rlm_kernel_mcp.in_kernel.tracebacks import below_the_step, format_exception
 
 
 def shell_config() -> Config:
@@ -64,12 +66,15 @@ class RlmShell(ZMQInteractiveShell):
     """(ename, evalue, traceback lines) of the running step's exception, if one was shown."""
     interrupts: Interrupts
     """The kernel's; set by it."""
+    runs_for_agent = False
+    """Whether the cell that runs is a step of the session, and not what a person typed into a client."""
 
     _transformed: tuple[str, str] = ("", "")
     """The latest cell, and what it was transformed to."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        install_cell_transforms(self.input_transformer_manager)
         self._own_transformers = self._transformers()
         install_display_limits(self)
 
@@ -97,7 +102,12 @@ class RlmShell(ZMQInteractiveShell):
         """The cell as Python. A step asks twice for the same one, ipykernel's way in and IPython's."""
         if self._transformed[0] is not raw_cell:
             cell = self._python(raw_cell)
-            self._transformed = raw_cell, super().transform_cell(raw_cell) if cell is None else cell
+            if cell is None:
+                try:
+                    cell = super().transform_cell(raw_cell)
+                except SyntaxError:  # of the tokenizer; the compiler says it with the step's place
+                    cell = raw_cell
+            self._transformed = raw_cell, cell
         return self._transformed[1]
 
     def should_run_async(self, raw_cell: str, **options: Any) -> bool:
@@ -108,18 +118,18 @@ class RlmShell(ZMQInteractiveShell):
     def _python(self, raw_cell: str) -> str | None:
         """The cell, if it is Python: then IPython's transformers, which tokenize it twice, have nothing to do in it.
 
-        None where they are to be asked: for what is no Python, a bare name (`exit`), a pasted prompt that happens to
-        be Python, or where somebody has added a transformer.
+        None where they are to be asked: for what is no Python, a person's bare name (`exit`), a pasted prompt that
+        happens to be Python, or where somebody has added a transformer.
         """
         cell = raw_cell if raw_cell.endswith("\n") else raw_cell + "\n"
-        if "In [" in cell or self._transformers() != self._own_transformers:
+        if begins_with_prompt(cell) or self._transformers() != self._own_transformers:
             return None
         try:
             tree: Any = self.compile.ast_parse(cell, self.compile.get_code_name(raw_cell, cell, self.execution_count))
         except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError):
             return None
         match tree.body:
-            case [ast.Expr(value=ast.Name())]:
+            case [ast.Expr(value=ast.Name())] if not self.runs_for_agent:
                 return None
         return cell
 
@@ -131,6 +141,25 @@ class RlmShell(ZMQInteractiveShell):
             *manager.token_transformers,
             *self.input_transformers_post,
         ]
+
+    async def run_ast_nodes(
+        self,
+        nodelist: list[ast.stmt],
+        cell_name: str,
+        interactivity: str = "last_expr",
+        compiler: Any = compile,
+        result: Any = None,
+    ) -> bool:
+        """Run a step's statements once all of them are compiled: what is no Python after all runs not even in part."""
+        if isinstance(compiler, StepCompiler) and interactivity == "last_expr":
+            try:
+                compiler.compile_ahead(nodelist, cell_name)
+            except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError) as error:
+                if result is not None:
+                    result.error_before_exec = error
+                self.showtraceback()
+                return True
+        return bool(await super().run_ast_nodes(nodelist, cell_name, interactivity, compiler, result))
 
     def init_environment(self) -> None:
         """The environment is the host's choice; IPython's colour variables are not wanted."""
@@ -149,6 +178,8 @@ class RlmShell(ZMQInteractiveShell):
         """Publish the exception through our own bounded formatter."""
         del filename, tb_offset, exception_only, running_compiled_code
         etype, evalue, traceback = self._get_exc_info(exc_tuple)
+        if exc_tuple is not None:
+            traceback = below_the_step(traceback)
         self.publish_error(etype, evalue, traceback)
 
     def showsyntaxerror(self, filename: str | None = None, running_compiled_code: bool = False) -> None:

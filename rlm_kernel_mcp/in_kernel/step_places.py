@@ -7,13 +7,15 @@ Above: `kernel.py`, `tracebacks.py`, `notices.py`. Below: `inspection.py`, IPyth
 from __future__ import annotations
 
 import ast
+import codeop
 import linecache
 import os
 import re
 import sys
 import sysconfig
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import ipykernel
 import IPython
@@ -27,6 +29,7 @@ TREE_CHARS: Final = 100_000
 _HIDDEN: Final = (
     *(str(Path(str(module.__file__)).parent) + os.sep for module in (IPython, ipykernel)),
     str(Path(__file__).parent) + os.sep,
+    codeop.__file__,
     "<frozen importlib",
 )
 _FOLDERS: Final = (
@@ -36,6 +39,7 @@ _FOLDERS: Final = (
 )
 _LIBRARIES: Final = tuple(sorted({folder.rstrip(os.sep) + os.sep for folder in _FOLDERS}, key=len, reverse=True))
 """What a file's path begins with that is not told: the longest ones first."""
+_INCOMPLETE: Final[int] = getattr(codeop, "PyCF_ALLOW_INCOMPLETE_INPUT", 0)
 _CELL: Final = re.compile(r"<ipython-input-(\d+)-\w+>")
 
 
@@ -48,10 +52,50 @@ class StepCompiler(CachingCompiler):
 
     _parsed: tuple[str, ast.AST] | None = None
 
+    def __init__(self) -> None:
+        """As IPython's."""
+        super().__init__()
+        # With it, an open bracket or literal is "incomplete input" and nothing more.
+        self.flags &= ~_INCOMPLETE
+        self._ahead: dict[tuple[int, str], Any] = {}
+        """Code by the identity of its statement, and by its mode."""
+
+    def compile_ahead(self, statements: Sequence[ast.stmt], filename: str) -> None:
+        """Compile a step's statements, which IPython compiles one by one as it runs them, before any of them runs.
+
+        Raises:
+            SyntaxError, ValueError, RecursionError, MemoryError: one of them is no Python after all.
+        """
+        self._ahead.clear()
+        with self.extra_flags(ast.PyCF_ALLOW_TOP_LEVEL_AWAIT):
+            for statement in statements:
+                shown = statement is statements[-1] and isinstance(statement, ast.Expr)
+                mode = "single" if shown else "exec"
+                tree: Any = ast.Interactive([statement]) if shown else ast.Module([statement], [])
+                self._ahead[id(statement), mode] = super().__call__(tree, filename, mode)
+
+    def __call__(self, source: Any, filename: str, symbol: str, *options: Any, **more: Any) -> Any:
+        """The code of a source or a tree; of a statement that was compiled ahead the same code."""
+        if isinstance(source, ast.Module | ast.Interactive) and len(source.body) == 1:
+            code = self._ahead.pop((id(source.body[0]), symbol), None)
+            if code is not None:
+                return code
+        return super().__call__(source, filename, symbol, *options, **more)
+
+    def let_go(self) -> None:
+        """Forget what was compiled and did not run."""
+        self._ahead.clear()
+
     def ast_parse(self, source: str, filename: str = "<unknown>", symbol: str = "exec") -> ast.AST:
         """A source's tree; of the step that was parsed last the same one."""
         if self._parsed is not None and self._parsed[0] == source and symbol == "exec":
             return self._parsed[1]
+        if "\0" in source:  # Python names no line
+            before, _, after = source.partition("\0")
+            line = before.rpartition("\n")[2]
+            text = line + "\\0" + after.partition("\n")[0]
+            where = filename, before.count("\n") + 1, len(line) + 1, text
+            raise SyntaxError("source code cannot contain null bytes", where)
         tree: ast.AST = super().ast_parse(source, filename, symbol)
         if symbol == "exec" and len(source) <= TREE_CHARS:
             self._parsed = source, tree
@@ -75,6 +119,11 @@ class StepCompiler(CachingCompiler):
 def is_hidden(filename: str) -> bool:
     """Whether a file is the shell's, which is in every traceback and says nothing to a reader."""
     return filename.startswith(_HIDDEN)
+
+
+def is_step(filename: str) -> bool:
+    """Whether a file is a step's code."""
+    return _CELL.fullmatch(filename) is not None
 
 
 def place(filename: str) -> str:

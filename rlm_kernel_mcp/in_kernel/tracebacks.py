@@ -7,6 +7,7 @@ Above: `shell.py`. Below: `inspection.py`, `step_places.py`.
 
 from __future__ import annotations
 
+import sys
 import types
 from collections import deque
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from itertools import groupby, islice
 from typing import Any, Final
 
 from rlm_kernel_mcp.in_kernel import inspection
-from rlm_kernel_mcp.in_kernel.step_places import is_hidden, place, source_line
+from rlm_kernel_mcp.in_kernel.step_places import is_hidden, is_step, place, source_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,16 @@ def format_exception(
         lines[-1] = f"[cut after {limits.lines} lines]"
         lines.append(_last_line(evalue, limits))
     return ename, evalue_text, [line for text in lines for line in text.split("\n")]
+
+
+def below_the_step(traceback: types.TracebackType | None) -> types.TracebackType | None:
+    """A traceback that begins where an exception was caught (of a value's `__repr__`), below the step's own frames."""
+    frame: types.FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if is_step(frame.f_code.co_filename):
+            traceback = types.TracebackType(traceback, frame, max(frame.f_lasti, 0), frame.f_lineno or 1)
+        frame = frame.f_back
+    return traceback
 
 
 def _chain(newest: BaseException, traceback: types.TracebackType | None, limits: TracebackLimits) -> Iterator[str]:
@@ -185,9 +196,22 @@ def _syntax(exception: BaseException) -> Iterator[str]:
         return
     assert isinstance(exception, SyntaxError)
     number, text, offset = exception.lineno, exception.text, exception.offset
-    if type(number) is int and type(text) is str:
-        yield f"  {place(str(exception.filename))}, line {number}"
-        source = text.strip()
+    if type(number) is not int:
+        return
+    name = exception.filename if type(exception.filename) is str else "?"
+    yield f"  {place(name)}, line {number}"
+    if type(text) is not str:
+        # The compiler, which has the tree alone, knows no text, and counts its columns in bytes of UTF-8.
+        text = source_line(name, number)
+        if type(text) is not str:
+            return
+        if type(offset) is int:
+            offset = len(text.encode("utf-8", "surrogatepass")[: max(0, offset - 1)].decode("utf-8", "replace")) + 1
+    own = source_line(name, number)
+    if own and text.strip() not in own.replace("\0", "\\0"):  # the text of an f-string's part alone
+        text, offset = own, None
+    source = text.strip()
+    if source:
         yield f"    {_cut(source, DEFAULT_LIMITS.source_chars)}"
         if type(offset) is int and 0 < offset <= DEFAULT_LIMITS.source_chars:
             yield "    " + " " * max(0, offset - 1 - (len(text) - len(text.lstrip()))) + "^"

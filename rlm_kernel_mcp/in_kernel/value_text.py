@@ -8,8 +8,10 @@ Above: `object_text.py`, `values.py`, `display.py`. Below: nothing.
 from __future__ import annotations
 
 import collections
+import contextlib
 import math
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from json.encoder import encode_basestring
@@ -27,8 +29,9 @@ BLOCK: Final = 256
 """Items that are copied at a time from a container that may change meanwhile."""
 RETRIES: Final = 100
 SAFE_INT: Final = 2**53 - 1
-DECIMAL_BITS: Final = 13_000
-"""Integers up to this size are shown in decimal; CPython refuses more than 4,300 digits, and is slow in them."""
+DECIMAL_DIGITS: Final = 40_000
+DECIMAL_BITS: Final = int(DECIMAL_DIGITS / math.log10(2))
+"""Integers up to this size are shown in decimal, if Python's own limit (4,300 digits) allows; it is slow in them."""
 ORDERED_KEYS: Final = 100_000
 """Largest OrderedDict that is shown in the order of its `move_to_end`."""
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
@@ -239,12 +242,27 @@ def json_string(value: str) -> str:
 
 
 def int_text(value: int) -> str:
-    """An integer in decimal, or in hexadecimal where decimal would take too long; a giant's head and its size."""
+    """An integer in decimal as far as Python itself writes it so; a larger one in hexadecimal, a giant's head alone."""
     number = int.__int__(value)
     bits = number.bit_length()
     if bits <= DECIMAL_BITS:
-        return int.__repr__(number)
+        with contextlib.suppress(ValueError):  # it has more digits than Python's limit
+            return int.__repr__(number)
     sign = "-" if number < 0 else ""
     past = max(0, (bits + 3) // 4 - WORK_CHARS)
     head = f"{sign}{abs(number) >> 4 * past:#x}"
     return f"{head}… {past} more hexadecimal digits" if past else head
+
+
+def not_decimal(value: int) -> str:
+    """Why the text of an integer is hexadecimal, and what to do; nothing to say where it is decimal."""
+    bits = int.bit_length(value)
+    most = min(sys.get_int_max_str_digits() or DECIMAL_DIGITS, DECIMAL_DIGITS)
+    if bits * math.log10(2) < most - 1:
+        return ""
+    if bits <= DECIMAL_BITS:
+        with contextlib.suppress(ValueError):
+            int.__repr__(value)
+            return ""
+    digits = f"about {int(bits * math.log10(2)) + 1:,} decimal digits"
+    return f" [{digits}, more than the {most:,} that are written: show n % 10**k or n // 10**k]"

@@ -47,10 +47,20 @@ class RunningStep:
     finished: asyncio.Event = field(default_factory=asyncio.Event)
     outcome: Outcome | None = None
     row_id: int = 0
+    ends_runtime: bool = False
+    """Whether its deadline is the end of the session's runtime, and not its own."""
 
     def limit(self, runtime_left_ms: int) -> None:
         """Let it take no longer than the session's runtime lasts."""
+        self.ends_runtime |= runtime_left_ms < self.timeout_ms
         self.timeout_ms = min(self.timeout_ms, runtime_left_ms)
+
+    @property
+    def overrun(self) -> str:
+        """What a step that reached its deadline is told: which limit it was, and what to do."""
+        if self.ends_runtime:
+            return f"stopped after {self.timeout_ms:,} ms, at the end of the session's max_runtime_ms"
+        return f"stopped at the step's limit of {self.timeout_ms:,} ms; pass a longer timeout_ms to rlm_run_repl"
 
     @property
     def elapsed_ms(self) -> int:
@@ -129,7 +139,10 @@ async def run_step(step: RunningStep, kernel: Kernel, policy: Policy, on_rung: C
     if not execution.done.done():
         await _climb(execution, kernel, policy.interrupt_grace_ms / 1000, climb)
     duration_ms = (time.monotonic_ns() - step.started_ns) // 1_000_000
-    return _outcome(execution, duration_ms, rungs, "interrupted" if asked else step.at_deadline)
+    outcome = _outcome(execution, duration_ms, rungs, "interrupted" if asked else step.at_deadline)
+    if outcome.status == "timeout":
+        _tell_limit(outcome, step.overrun)
+    return outcome
 
 
 async def _wait(step: RunningStep, execution: Execution, watch: ResourceWatch) -> bool:
@@ -185,6 +198,16 @@ def _outcome(execution: Execution, duration_ms: int, rungs: list[str], when_stop
         rungs=tuple(rungs),
         late_chars=reply.late_chars,
     )
+
+
+def _tell_limit(outcome: Outcome, overrun: str) -> None:
+    """Say in the step's error why it was interrupted; where its code made something else of that, on stderr."""
+    error = outcome.error
+    if error is not None and error.ename == "KeyboardInterrupt" and not error.evalue:
+        outcome.error = StepError(error.ename, overrun, f"{error.traceback}: {overrun}" if error.traceback else "")
+    else:
+        end = "" if outcome.stderr.endswith("\n") or not outcome.stderr else "\n"
+        outcome.stderr += f"{end}[{overrun}]\n"
 
 
 def partial_outcome(step: RunningStep) -> Outcome:

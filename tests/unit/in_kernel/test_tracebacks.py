@@ -190,7 +190,7 @@ def test_fifty_thousand_frames_are_formatted_without_their_sources() -> None:
 
 def test_only_the_latest_steps_keep_their_lines() -> None:
     """Ours: a hundred thousand tiny steps must not grow the kernel."""
-    compiler = StepCompiler()  # type: ignore[no-untyped-call]
+    compiler = StepCompiler()
     names = [compiler.cache(f"step = {number}", number) for number in range(STEPS_KEPT + 5)]
     assert names[7].startswith("<ipython-input-7-")
     assert [name in linecache.cache for name in (names[4], names[5], names[-1])] == [False, True, True]
