@@ -6,9 +6,11 @@ into which `kernel/provisioner.py` writes the settings that concern it.
 
 from __future__ import annotations
 
+import difflib
+import importlib.util
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -49,6 +51,9 @@ TABLE: Final = (
     Setting("RLM_IDLE_TIMEOUT_S", "seconds after which an idle session's kernel is stopped", "3600"),
     Setting("RLM_STATE_DIR", "folder of traces and session records", "the platform's state folder"),
 )
+
+ELSEWHERE: Final = frozenset({"RLM_DESCRIPTOR_SOCKET", "RLM_FORBID_SKIPS", "RLM_PRESSURE"})
+"""Variables of the same prefix that the kernels (`wire.py`) and the test suite read."""
 
 OLD_NAMES: Final = {("RLM_SANDBOX_MODE", "subprocess"): "process"}
 
@@ -162,6 +167,22 @@ def _memory_limit_mb(values: Mapping[str, str]) -> int:
     return _whole(values, "RLM_MEMORY_LIMIT_MB", 1024, 64, 1_048_576, "MB")
 
 
+def doubts(environ: Mapping[str, str], settings: Settings) -> Iterator[str]:
+    """What in the settings is probably not meant so, a sentence each: misspelt names, modules that are not there."""
+    known = [row.variable for row in TABLE]
+    for variable in sorted(environ):
+        if variable.startswith("RLM_") and variable not in known and variable not in ELSEWHERE:
+            near = difflib.get_close_matches(variable, known, n=1)
+            meant = f"; did you mean {near[0]}?" if near else f"; the known ones are {', '.join(known)}."
+            yield f"{variable} is set, but there is no such setting{meant}"
+    if settings.sandbox_mode == "container":
+        return  # the image's modules are others
+    for name in settings.imports:
+        top = name.partition(".")[0]
+        if importlib.util.find_spec(top) is None:  # which imports nothing: the name has no dot
+            yield f"RLM_IMPORTS names {name!r}, but no module {top!r} is installed for {sys.executable}."
+
+
 def _state_dir(values: Mapping[str, str], environ: Mapping[str, str]) -> Path:
     given = values.get("RLM_STATE_DIR")
     try:
@@ -187,8 +208,9 @@ def default_state_dir(environ: Mapping[str, str]) -> Path:
     home = Path(environ.get("HOME") or Path.home())
     if sys.platform == "darwin":
         return home / "Library" / "Application Support" / "rlm-kernel-mcp"
-    base = environ.get("XDG_STATE_HOME")
-    return (Path(base) if base else home / ".local" / "state") / "rlm-kernel-mcp"
+    base = Path(environ.get("XDG_STATE_HOME", ""))
+    # A relative path is invalid there, says the XDG Base Directory Specification, and is to be ignored.
+    return (base if base.is_absolute() else home / ".local" / "state") / "rlm-kernel-mcp"
 
 
 def _root(text: str) -> Path:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from rlm_kernel_mcp.errors import KernelStartFailed, RlmError
 from rlm_kernel_mcp.kernel.kernelspec import POLICY_FILE, locked_kernelspec
 from rlm_kernel_mcp.policy import load_policy
 from rlm_kernel_mcp.session.shapes import Limits, Wall
-from rlm_kernel_mcp.settings import Settings
+from rlm_kernel_mcp.settings import Settings, doubts
 
 PROBE_TIMEOUT_S: Final = 30
 
@@ -38,6 +39,8 @@ def doctor(settings: Settings) -> int:
     policy_file = locked_kernelspec(settings.kernel) / POLICY_FILE
     required = load_policy(policy_file).walls.required
     print(f"{platform.platform()}, Python {platform.python_version()}\n", flush=True)
+    for doubt in doubts(os.environ, settings):
+        print(f"Settings: {doubt}\n", flush=True)
     report = probe(policy_file)
     print("\n".join(wall_lines(report, required)))
     missing = [wall["name"] for wall in report["walls"] if wall["name"] in required and not wall["holds"]]

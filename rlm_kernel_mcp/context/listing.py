@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from rlm_kernel_mcp.context.paths import cause, is_below, kind_of, open_below, shown
+from rlm_kernel_mcp.context.paths import cause, is_below, kind_of, open_below, outside
 from rlm_kernel_mcp.errors import ContextDenied, ContextTooLarge, InvalidInput
 
 ENTRY_LIMIT: Final = 2_000_000
@@ -132,7 +132,7 @@ class Lister:
         glob = Glob(pattern)
         start = os.path.realpath(glob.base)
         if not is_below(start, self.roots):
-            raise ContextDenied(f"{shown(pattern)} lies outside the allowed roots.")
+            raise outside(pattern, self.roots)
         waiting = [(start, glob.base, glob.start)]
         visited = set()
         while waiting:

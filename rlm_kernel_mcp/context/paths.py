@@ -21,6 +21,7 @@ MAX_PATH_BYTES: Final = 4_095
 """Longest path that is looked at (Linux's PATH_MAX without its NUL)."""
 
 _SHOWN_CHARS: Final = 200
+_ROOTS_SHOWN: Final = 5
 _DENIED_CAUSES: Final = {
     errno.EACCES: "permission denied",
     errno.EPERM: "permission denied",
@@ -113,6 +114,13 @@ def open_below(path: str, given: str, roots: Sequence[str], *, folder: bool = Fa
         os.close(descriptor)
         raise
     return descriptor
+
+
+def outside(given: str, roots: Sequence[str]) -> ContextDenied:
+    """The error for a path outside the roots; it names them, which are the user's own setting."""
+    named = ", ".join(shown(root) for root in roots[:_ROOTS_SHOWN]) or "none that is there"
+    more = f" and {len(roots) - _ROOTS_SHOWN:,} more" if len(roots) > _ROOTS_SHOWN else ""
+    return ContextDenied(f"{shown(given)} lies outside the allowed roots, which are {named}{more}.")
 
 
 def refusal(given: str, error: OSError) -> RequestRefused:

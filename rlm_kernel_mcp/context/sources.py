@@ -20,6 +20,7 @@ from rlm_kernel_mcp.context.paths import (
     checked,
     is_below,
     kind_of,
+    outside,
     printable,
     refusal,
     shown,
@@ -106,6 +107,8 @@ class _Resolution:
 
     def add(self, given: str) -> None:
         path = os.path.join(self._working_dirs[0], given)  # noqa: PTH118 (keeps the path as it was given)
+        if given.startswith("~") and not os.path.lexists(path):
+            path = os.path.join(self._working_dirs[0], os.path.expanduser(given))  # noqa: PTH111, PTH118 (as above)
         real = os.path.realpath(path)
         try:
             if is_below(real, self.roots) and os.path.lexists(real):
@@ -113,7 +116,7 @@ class _Resolution:
             elif has_wildcard(given):
                 self._add_found(given, lambda: self._lister.glob(path), "The pattern {} matches no file")
             elif not is_below(real, self.roots):
-                raise ContextDenied(f"{shown(given)} lies outside the allowed roots.")
+                raise outside(given, self.roots)
             else:
                 os.stat(real)  # noqa: PTH116 (only its error is wanted)
                 raise FileNotFoundError(2, "gone")
@@ -137,7 +140,7 @@ class _Resolution:
         try:
             found = self._bounded(find())
         except ContextDenied as error:
-            raise ContextDenied(f"{shown(given)} lies outside the allowed roots.") from error
+            raise outside(given, self.roots) from error
         if not found:
             skipped = self.skipped.count - skipped_before
             reasons = f" ({skipped:,} skipped, such as {self.skipped.last})" if skipped else ""

@@ -36,7 +36,7 @@ from rlm_kernel_mcp.errors import RlmError
 from rlm_kernel_mcp.server import tools, words
 from rlm_kernel_mcp.server.transport import stdio_streams
 from rlm_kernel_mcp.session.cutting import safe_text
-from rlm_kernel_mcp.settings import Settings
+from rlm_kernel_mcp.settings import Settings, doubts
 
 if TYPE_CHECKING:
     from rlm_kernel_mcp.session.registry import Registry
@@ -136,6 +136,8 @@ def run(settings: Settings) -> NoReturn:
     form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format=form)
     logging.getLogger("rlm_kernel_mcp").setLevel(logging.INFO)
+    for doubt in doubts(os.environ, settings):
+        log.warning("%s", doubt)
     anyio.run(serve, settings)
     logging.shutdown()
     # All is closed. What is left of the interpreter's own ending takes 0.2 s and waits for threads that may not end.

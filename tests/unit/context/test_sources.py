@@ -214,7 +214,7 @@ def test_circles_of_links_end(root: Path) -> None:
 def test_a_path_that_cannot_be_read_is_refused_by_the_callers_own_name(
     root: Path, path: str, error: type[RequestRefused], message: str
 ) -> None:
-    """The message names the path as given, and no other place of the host."""
+    """The message names the path as given, and no other place of the host but the allowed roots."""
     write(root, "a.txt", "hidden/.x")
     write(root.parent / "allowed-too", "a.txt")
     (root / "empty").mkdir()
@@ -228,7 +228,7 @@ def test_a_path_that_cannot_be_read_is_refused_by_the_callers_own_name(
         os.chdir(here)
     with pytest.raises(error, match=message) as refused:
         resolve(root, path)
-    assert str(root) not in refused.value.message
+    assert str(root) not in refused.value.message.replace(f"the allowed roots, which are '{root}'", "")
 
 
 def test_what_a_folder_holds_besides_readable_files_is_skipped_with_its_reason(root: Path) -> None:
@@ -379,3 +379,33 @@ def test_a_thread_that_swaps_folder_and_link_never_wins(root: Path) -> None:
         swapper.join()
     assert seen == {b"inner!"}
     assert refused > 0
+
+
+def test_a_tilde_is_the_home_folder_unless_a_file_has_that_name(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shell would have expanded it, and an agent writes what it would type there."""
+    monkeypatch.setenv("HOME", str(root))
+    write(root, "logs/a.txt", "logs/b.txt")
+    for path in ("~/logs/a.txt", "~/logs/a*", "~/logs/./a.txt"):
+        assert names(resolve(root, path)) == ["logs/a.txt"]
+    assert names(resolve(root, "~/logs")) == ["logs/a.txt", "logs/b.txt"]
+    write(root, "~/logs/own.txt")
+    assert names(resolve(root, "~/logs")) == ["~/logs/own.txt"]
+    with pytest.raises(ContextNotFound, match="'~nobody-of-that-name/x' does not exist"):
+        resolve(root, "~nobody-of-that-name/x")
+
+
+def test_what_lies_outside_is_refused_with_the_roots_that_are_there(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The agent cannot know them otherwise, and they are the user's own setting; the first five, and how many more."""
+    monkeypatch.setenv("HOME", "/")
+    for path in ("/etc/passwd", "~/etc/passwd", "/etc/*"):
+        with pytest.raises(ContextDenied, match=f"which are '{root}'"):
+            resolve(root, path)
+    many = [root / f"r{number}" for number in range(7)]
+    for folder in many:
+        folder.mkdir()
+    with pytest.raises(ContextDenied, match=r"r0', .*r4' and 2 more\.$"):
+        resolve_sources(["/etc/passwd"], roots=many, working_dir=root, max_bytes=1)
+    with pytest.raises(ContextDenied, match="which are none that is there"):
+        resolve_sources(["/etc/passwd"], roots=[root / "gone"], working_dir=root, max_bytes=1)

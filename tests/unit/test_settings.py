@@ -1,0 +1,68 @@
+"""The settings say what they mean, and what in them is probably a mistake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rlm_kernel_mcp.errors import InvalidInput
+from rlm_kernel_mcp.settings import default_state_dir, doubts, load_settings
+
+
+def doubted(**environ: str) -> list[str]:
+    return list(doubts(environ, load_settings(environ)))
+
+
+@pytest.mark.parametrize(
+    ("variable", "nearest"),
+    [
+        ("RLM_CONTEXT_ROOT", "RLM_CONTEXT_ROOTS"),
+        ("RLM_IMPORT", "RLM_IMPORTS"),
+        ("RLM_MEMORY_LIMIT", "RLM_MEMORY_LIMIT_MB"),
+        ("RLM_MAX_SESSION", "RLM_MAX_SESSIONS"),
+    ],
+)
+def test_a_misspelt_variable_is_named_with_the_nearest_known_one(variable: str, nearest: str) -> None:
+    """It would change nothing, and nobody would know why."""
+    assert doubted(**{variable: "1"}) == [f"{variable} is set, but there is no such setting; did you mean {nearest}?"]
+
+
+def test_a_variable_that_is_like_none_is_named_with_all_that_are_known() -> None:
+    """And what other programs set is nobody's mistake."""
+    (sentence,) = doubted(RLM_XYZZY="1", PATH="/bin", RLM_FORBID_SKIPS="1")
+    assert sentence.startswith("RLM_XYZZY is set, but there is no such setting; the known ones are RLM_CONTEXT_ROOTS, ")
+
+
+def test_a_module_that_is_not_installed_is_named() -> None:
+    """Without importing anything: only the first part of a dotted name is looked for."""
+    sentences = doubted(RLM_IMPORTS="json,nosuchmodule, alsonone.sub ,pytest")
+    assert [sentence.split(",")[0] for sentence in sentences] == [
+        "RLM_IMPORTS names 'nosuchmodule'",
+        "RLM_IMPORTS names 'alsonone.sub'",
+    ]
+    assert "no module 'alsonone' is installed" in sentences[1]
+
+
+def test_an_image_has_other_modules_than_this_machine() -> None:
+    """In container mode nothing is known of them here."""
+    assert doubted(RLM_IMPORTS="nosuchmodule", RLM_SANDBOX_MODE="container") == []
+
+
+def test_settings_as_they_should_be_raise_no_doubt(tmp_path: Path) -> None:
+    """Every known variable may be set."""
+    assert doubted(RLM_CONTEXT_ROOTS=str(tmp_path), RLM_IMPORTS="json", RLM_KERNEL="rlm-python") == []
+
+
+def test_a_context_root_that_is_no_folder_is_refused() -> None:
+    """The server would refuse every path, one by one."""
+    with pytest.raises(InvalidInput, match="RLM_CONTEXT_ROOTS names '/nonexistent', which is no folder"):
+        load_settings({"RLM_CONTEXT_ROOTS": "/nonexistent"})
+
+
+@pytest.mark.parametrize("given", ["relative/state", ".", ""])
+def test_a_relative_xdg_folder_is_ignored_as_the_specification_says(given: str) -> None:
+    """Else the sessions would be other ones in each working directory."""
+    assert default_state_dir({"HOME": "/home/a", "XDG_STATE_HOME": given}) == Path(
+        "/home/a/.local/state/rlm-kernel-mcp"
+    )
