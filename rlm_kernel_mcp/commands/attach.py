@@ -50,7 +50,7 @@ def _become_console(record: SessionRecord) -> NoReturn:
     if importlib.util.find_spec("jupyter_console") is None:
         raise InvalidInput(
             "jupyter_console is not installed where this command runs.",
-            f"Install it ({sys.executable} -m pip install 'rlm-kernel-mcp[console]'), or give another client "
+            f"Install it ({sys.executable} -m pip install jupyter-console), or give another client "
             f"the file that `rlm-kernel-mcp attach {record.session_id} --print` prints.",
         )
     sys.stdout.flush()

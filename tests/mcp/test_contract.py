@@ -236,7 +236,7 @@ def test_long_output_is_cut_to_size_and_the_cut_is_said_exactly_and_nothing_is_l
 
 
 def test_errors_tell_no_host_path_and_no_traceback_of_the_server(client: LineClient) -> None:
-    """Outside of what the caller gave."""
+    """Outside of what the caller gave, and the roots, which are the user's own setting."""
     for arguments in ({"context_paths": ["/no/such/place"]}, {"context_paths": ["no_such_file"]}):
         error = client.error("rlm_init_context", **arguments)
         told = json.dumps(error)
