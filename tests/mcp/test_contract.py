@@ -239,7 +239,7 @@ def test_errors_tell_no_host_path_and_no_traceback_of_the_server(client: LineCli
     """Outside of what the caller gave, and the roots, which are the user's own setting."""
     for arguments in ({"context_paths": ["/no/such/place"]}, {"context_paths": ["no_such_file"]}):
         error = client.error("rlm_init_context", **arguments)
-        told = json.dumps(error)
+        told = json.dumps(error).replace(f"the allowed roots, which are '{client.folder.resolve()}'", "")
         assert str(client.folder.resolve()) not in told
         assert "Traceback" not in told
         assert sys.prefix not in told
