@@ -8,12 +8,15 @@ Protocol: `kernel/fork_server.py`; the child then speaks `kernel/status.py`; thi
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ctypes
+import errno
 import fcntl
 import gc
 import json
 import os
 import random
+import resource
 import select
 import signal
 import socket
@@ -21,7 +24,7 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from rlm_kernel_mcp.in_kernel.launch import give_up, launch, parse_options
+from rlm_kernel_mcp.in_kernel.launch import forget_inherited_signals, give_up, launch, parse_options
 from rlm_kernel_mcp.in_kernel.preload import preload
 from rlm_kernel_mcp.in_kernel.walls import namespaces
 from rlm_kernel_mcp.in_kernel.walls.outside import outside_places
@@ -31,6 +34,9 @@ REQUEST_BYTES = 64 * 1024
 STATUS_FD = 3
 DESCRIPTOR_FD = 4
 HIGH_FD = 64
+RESERVED = 3
+"""The two descriptors of a request, and one to answer it."""
+AGAIN_S = 0.1
 
 
 def die_with_parent(parent: int) -> None:
@@ -40,10 +46,36 @@ def die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
+class Reserve:
+    """Descriptors that are kept for what a request brings, so that one that comes at the limit can be answered.
+
+    Without them the operating system would drop what comes along, and with it the socket to say so on.
+    """
+
+    def __init__(self) -> None:
+        self._held: list[int] = []
+        self.hold()
+
+    def hold(self) -> None:
+        """Take them.
+
+        Raises:
+            OSError: the limit is reached.
+        """
+        while len(self._held) < RESERVED:
+            self._held.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+
+    def let_go(self) -> None:
+        """Free them for what comes next."""
+        while self._held:
+            os.close(self._held.pop())
+
+
 def serve(requests: socket.socket) -> NoReturn:
-    """Fork a kernel per request until the host closes its end."""
+    """Fork a kernel per request until the host closes its end. One that cannot be had ends no other."""
+    reserve = Reserve()
     wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    signal.set_wakeup_fd(wake_write)
+    signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda signum, frame: None)
     children: dict[int, socket.socket] = {}
     requests.send(b"ready")
@@ -53,16 +85,44 @@ def serve(requests: socket.socket) -> NoReturn:
             os.read(wake_read, 4096)
             _reap(children)
         if requests.fileno() in readable:
-            data, descriptors, _, _ = socket.recv_fds(requests, REQUEST_BYTES, 2)
-            if not data:
-                os._exit(0)  # the host is gone; the kernels follow by their parent-death signal
-            status = socket.socket(fileno=descriptors[0])
-            own_pid = os.getpid()
-            pid = os.fork()
-            if pid == 0:
-                _become_kernel(json.loads(data), descriptors, own_pid)
-            os.close(descriptors[1])
-            children[pid] = status
+            answer(requests, reserve, children)
+
+
+def answer(requests: socket.socket, reserve: Reserve, children: dict[int, socket.socket]) -> None:
+    """Take one request and fork its kernel; `children` gets its pid and status socket."""
+    reserve.let_go()
+    try:
+        data, descriptors, _, _ = socket.recv_fds(requests, REQUEST_BYTES, 2)
+    except ConnectionError:
+        os._exit(0)
+    except OSError:  # short of memory: the request is still there
+        select.select([], [], [], AGAIN_S)
+        return
+    if not data:
+        os._exit(0)  # the host is gone; the kernels follow by their parent-death signal
+    own_pid = os.getpid()
+    try:
+        reserve.hold()
+        if len(descriptors) < 2:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        pid = os.fork()
+    except (OSError, MemoryError) as error:
+        why = error.strerror if isinstance(error, OSError) else "out of memory"
+        _refuse(descriptors, f"the fork server, which has {len(children):,} kernels, can make no other: {why}")
+        return
+    if pid == 0:
+        _become_kernel(data, descriptors, own_pid)
+    os.close(descriptors[1])
+    children[pid] = socket.socket(fileno=descriptors[0])
+
+
+def _refuse(descriptors: list[int], reason: str) -> None:
+    """Say on the status socket, if it came, why there will be no kernel. Standard error is a pipe that nobody reads."""
+    if descriptors:
+        with contextlib.suppress(OSError), socket.socket(fileno=descriptors[0]) as status:
+            status.send(json.dumps({"status": "failed", "reason": reason}).encode(), socket.MSG_DONTWAIT)
+    for descriptor in descriptors[1:]:
+        os.close(descriptor)
 
 
 def _reap(children: dict[int, socket.socket]) -> None:
@@ -72,15 +132,16 @@ def _reap(children: dict[int, socket.socket]) -> None:
             return
         with children.pop(pid) as status:
             try:
-                status.send(json.dumps({"exit": os.waitstatus_to_exitcode(wait_status)}).encode())
+                status.send(json.dumps({"exit": os.waitstatus_to_exitcode(wait_status)}).encode(), socket.MSG_DONTWAIT)
             except OSError:
                 continue  # the host no longer listens for this kernel
 
 
-def _become_kernel(request: dict[str, Any], descriptors: list[int], parent: int) -> NoReturn:
+def _become_kernel(data: bytes, descriptors: list[int], parent: int) -> NoReturn:
     """In the child: leave everything of the fork server behind, then launch."""
     status_fd = descriptors[0]
     try:
+        request: dict[str, Any] = json.loads(data)
         die_with_parent(parent)
         os.setsid()
         signal.set_wakeup_fd(-1)
@@ -91,7 +152,7 @@ def _become_kernel(request: dict[str, Any], descriptors: list[int], parent: int)
         for target, source in ((0, null), (1, null), (2, null), (STATUS_FD, status), (DESCRIPTOR_FD, passed)):
             os.dup2(source, target)
         status_fd = STATUS_FD
-        os.closerange(DESCRIPTOR_FD + 1, 4096)
+        os.closerange(DESCRIPTOR_FD + 1, max(4096, resource.getrlimit(resource.RLIMIT_NOFILE)[0]))
         os.environ.clear()
         os.environ.update(request["env"])
         os.chdir(request["cwd"])
@@ -110,6 +171,7 @@ def main() -> NoReturn:
     parser.add_argument("--policy", type=Path, required=True)
     parser.add_argument("--parent", type=int, required=True)
     found = parser.parse_args()
+    forget_inherited_signals()
     die_with_parent(found.parent)
     policy = json.loads(found.policy.read_text(encoding="utf-8"))
     preload(policy)

@@ -169,6 +169,18 @@ def _silence(status_fd: int) -> None:
     os.close(status_fd)
 
 
+def forget_inherited_signals() -> None:
+    """The actions and the mask of whoever started this process change nothing: `nohup`, a CI runner, a shell's job.
+
+    An interrupt is for a running step: until there is one it does nothing.
+    """
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGPIPE, signal.SIGXFSZ}:
+        with contextlib.suppress(OSError):  # the C library's own
+            signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+
 def _install_signals() -> None:
     """Limits that arrive as signals become exceptions of the running step, and nothing between steps."""
 
@@ -205,6 +217,7 @@ def _install_signals() -> None:
 
 def main(argv: Sequence[str]) -> NoReturn:
     """Cold start: read the policy, import everything, launch."""
+    forget_inherited_signals()
     options = parse_options(argv)
     try:
         if options.container:

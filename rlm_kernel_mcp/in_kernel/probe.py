@@ -167,6 +167,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="rlm-kernel-probe", description=__doc__)
     parser.add_argument("--policy", type=Path, required=True, help="policy.json of the kernelspec")
     policy = json.loads(parser.parse_args().policy.read_text(encoding="utf-8"))
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # inherited as ignored, no child's end could be waited for
     rows = probe(policy)
     report = {
         "walls": [asdict(row) for row in rows],

@@ -54,6 +54,7 @@ def refusal() -> str:
 
 def _try_in_child() -> str:
     reader, writer = os.pipe()
+    inherited = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, there would be no end to wait for
     child = os.fork()
     if child == 0:
         try:
@@ -65,6 +66,7 @@ def _try_in_child() -> str:
     with os.fdopen(reader, "rb") as answer:
         reason = answer.read().decode()
     _, status = os.waitpid(child, 0)
+    signal.signal(signal.SIGCHLD, inherited)
     return reason if status == 0 else f"the trial ended with wait status {status}"
 
 
@@ -142,9 +144,10 @@ def _monitor(plan: WallPlan, kernel: int, monitor_end: int, announce: Announce) 
         pidfd = os.pidfd_open(kernel)
         announce(kernel, pidfd)
         _close_all_but(STDERR, monitor_end, pidfd)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # inherited as ignored, there would be no status to wait for
         for number in RELAYED:
             signal.signal(number, lambda received, _frame: _relay(pidfd, received))
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, RELAYED)
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
         if os.read(monitor_end, 1) == _BOUND:
             os.write(monitor_end, struct.pack("=i", _make_read_only(plan.socket_dir)))
         os.close(monitor_end)

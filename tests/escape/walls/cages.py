@@ -68,7 +68,8 @@ def start(kind: Kind, canaries: Canaries, attacks: Sequence[str], **changes: Any
         kind: tier and user.
         canaries: what is outside; also gives it its folders.
         attacks: names, in the order in which they are tried.
-        changes: of the specification: `policy`, `targets`, `hidden_calls`, `early_thread`.
+        changes: of the specification: `policy`, `targets`, `hidden_calls`, `early_thread`, and what signals it
+            inherits as `ignored_signals` and `blocked_signals`.
     """
     scratch, sockets = canaries.folders()
     spec = {
@@ -77,6 +78,8 @@ def start(kind: Kind, canaries: Canaries, attacks: Sequence[str], **changes: Any
         "attacks": list(attacks),
         "hidden_calls": [],
         "early_thread": False,
+        "ignored_signals": [],
+        "blocked_signals": [],
     } | changes
     return subprocess.Popen(
         [python_for(kind.uid), "-I", str(canaries.program / "cage.py"), json.dumps(spec)],

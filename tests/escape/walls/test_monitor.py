@@ -56,8 +56,8 @@ class Running:
 
 
 @contextmanager
-def running(kind: Kind, *attacks: str) -> Iterator[Running]:
-    with Canaries(kind.uid) as canaries, start(kind, canaries, attacks or [WAIT]) as cage:
+def running(kind: Kind, *attacks: str, **changes: Any) -> Iterator[Running]:
+    with Canaries(kind.uid) as canaries, start(kind, canaries, attacks or [WAIT], **changes) as cage:
         made = Running(cage, canaries)
         assert attacks or made.line() == "waiting"
         try:
@@ -128,6 +128,22 @@ def test_the_monitor_ends_as_the_kernel_ends(kind: Kind) -> None:
     with running(kind) as made:
         made.cage.terminate()
         assert made.cage.wait(SECONDS) == 40 + signal.SIGTERM
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=ids)
+def test_what_signals_a_monitor_inherits_as_ignored_or_blocked_changes_nothing(kind: Kind) -> None:
+    """`nohup`, a CI runner, a shell's job: an interrupt is still relayed, and the end of the kernel still seen."""
+    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGUSR1, signal.SIGXCPU, signal.SIGHUP]
+    ignored = {"ignored_signals": numbers, "blocked_signals": numbers}
+    with running(kind, WAIT, WAIT, **ignored) as made:
+        assert made.line() == "waiting"
+        made.cage.send_signal(signal.SIGINT)
+        assert made.line()[1:] == ["raised", "KeyboardInterrupt: "]
+        assert made.line() == "waiting"
+        blocked = [int(status(pid)["SigBlk"], 16) for pid in (made.cage.pid, made.announced_pid)]
+        made.cage.terminate()
+        assert made.cage.wait(SECONDS) == 40 + signal.SIGTERM
+    assert blocked == [0, 0]
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=ids)

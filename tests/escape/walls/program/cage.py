@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -61,6 +62,9 @@ def main(spec: dict[str, Any]) -> None:
     hide(spec["hidden_calls"])
     if spec["early_thread"]:
         threading.Thread(target=threading.Event().wait, daemon=True).start()
+    for number in spec["ignored_signals"]:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, spec["blocked_signals"])
     plan = plan_from_policy(spec["policy"], scratch=targets.scratch, socket_dir=targets.socket_dir)
     try:
         raised = enter_namespaces(plan, announced)

@@ -34,6 +34,9 @@ def initialize(targets: Targets) -> None:
     listener.bind(targets.socket_dir + "/s-1")
     listener.listen()
     threading.Thread(target=_echo, args=(listener,), daemon=True).start()
+    # As a kernel does: what it inherited is not asked.
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda number, _frame: os._exit(40 + number))
     signal.signal(signal.SIGUSR1, lambda number, _frame: os.write(1, b'"SIGUSR1"\n') and None)
     signal.signal(signal.SIGXCPU, lambda number, _frame: os.write(1, b'"SIGXCPU"\n') and None)
