@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from rlm_kernel_mcp.context.paths import cause, is_below, kind_of, open_below, outside
+from rlm_kernel_mcp.context.paths import cause, is_below, kind_of, open_below, outside, resolved
 from rlm_kernel_mcp.errors import ContextDenied, ContextTooLarge, InvalidInput
 
 ENTRY_LIMIT: Final = 2_000_000
@@ -130,7 +130,7 @@ class Lister:
             ContextDenied, OSError: the folder before the first wildcard lies outside the roots, or cannot be read.
         """
         glob = Glob(pattern)
-        start = os.path.realpath(glob.base)
+        start = resolved(glob.base)
         if not is_below(start, self.roots):
             raise outside(pattern, self.roots)
         waiting = [(start, glob.base, glob.start)]
@@ -156,7 +156,7 @@ class Lister:
             descriptor = open_below(real, path, self.roots, folder=True)
             try:
                 with os.scandir(descriptor) as found:
-                    return [self._entry(one, real, path) for one in found]
+                    return [entry for one in found if (entry := self._entry(one, real, path))]
             finally:
                 os.close(descriptor)
         except (ContextDenied, OSError) as error:
@@ -165,25 +165,29 @@ class Lister:
             self.skip(path, real, cause(error) if isinstance(error, OSError) else "replaced while it was opened")
             return []
 
-    def _entry(self, entry: os.DirEntry[str], real: str, path: str) -> _Entry:
+    def _entry(self, entry: os.DirEntry[str], real: str, path: str) -> _Entry | None:
         self.seen_entries += 1
         if self.seen_entries > ENTRY_LIMIT:
             raise ContextTooLarge(
                 f"context_paths reach more than {ENTRY_LIMIT:,} folder entries.",
                 "Name a narrower folder or pattern.",
             )
-        status = entry.stat(follow_symlinks=False)
+        try:
+            status = entry.stat(follow_symlinks=False)
+        except OSError as error:  # this entry alone: it went while the folder was listed
+            self.skip(_join(path, entry.name), _join(real, entry.name), cause(error))
+            return None
         return _Entry(entry.name, _join(path, entry.name), _join(real, entry.name), status.st_mode, status.st_size)
 
     def _target(self, entry: _Entry) -> _Entry | None:
         """What a link leads to, under the link's own path; an entry that is no link is its own target."""
         if not stat.S_ISLNK(entry.mode):
             return entry
-        real = os.path.realpath(entry.real)
-        if not is_below(real, self.roots):
-            self._skip(entry, "a link that leads outside the allowed roots")
-            return None
         try:
+            real = resolved(entry.real)
+            if not is_below(real, self.roots):
+                self._skip(entry, "a link that leads outside the allowed roots")
+                return None
             status = os.stat(real)  # noqa: PTH116 (strings: one call a file)
         except OSError as error:
             self._skip(entry, f"a link that leads to no file ({cause(error)})")

@@ -21,11 +21,17 @@ MAX_PATH_BYTES: Final = 4_095
 """Longest path that is looked at (Linux's PATH_MAX without its NUL)."""
 
 _SHOWN_CHARS: Final = 200
+_TRIES: Final = 3
+"""How often a path is resolved anew that changes meanwhile."""
+_NOT_THERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EACCES})
+_REPLACED: Final = "it was replaced while it was looked at"
 _ROOTS_SHOWN: Final = 5
 _DENIED_CAUSES: Final = {
     errno.EACCES: "permission denied",
     errno.EPERM: "permission denied",
     errno.EIO: "input/output error",
+    errno.EINVAL: _REPLACED,
+    errno.ESTALE: _REPLACED,
 }
 _MISSING_CAUSES: Final = {
     errno.ENOENT: "does not exist",
@@ -68,22 +74,48 @@ def checked(given: object) -> str:
     return given
 
 
+def resolved(path: str) -> str:
+    """The path with every link followed that is there; what is missing at its end stays as it is.
+
+    Raises:
+        OSError: EINVAL where a link was replaced while it was read, time and again; ELOOP for a chain without end.
+    """
+    for left in reversed(range(_TRIES)):
+        try:
+            return os.path.realpath(path)
+        except RecursionError as error:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP)) from error
+        except OSError:
+            if not left:
+                raise
+    raise AssertionError("the last try returns or raises")
+
+
 def canonical_roots(roots: Sequence[Path]) -> tuple[str, ...]:
-    """The roots as the operating system names them; one that is not there now allows nothing."""
+    """The roots as the operating system names them; one that is not there now allows nothing.
+
+    Raises:
+        ContextDenied: a root cannot be looked at, for a reason that is not its own (no descriptor, no memory).
+    """
     found = []
     for root in roots:
         try:
-            descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except PermissionError:  # it may be entered without being listed
-            found.append(os.path.realpath(root))
-            continue
-        except OSError:
-            continue
-        try:
-            found.append(_path_of(descriptor))
-        finally:
-            os.close(descriptor)
+            found.append(_canonical(root))
+        except OSError as error:
+            if error.errno not in _NOT_THERE:
+                raise refusal(str(root), error) from error
     return tuple(found)
+
+
+def _canonical(root: Path) -> str:
+    try:
+        descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except PermissionError:  # it may be entered without being listed
+        return resolved(str(root))
+    try:
+        return _path_of(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def is_below(path: str, roots: Sequence[str]) -> bool:

@@ -74,7 +74,12 @@ class Payload:
 
         If so, what the kernel read may be neither the old text nor the new: `build_payload` with `copy=True`.
         """
-        return self.descriptor is not None and self.state is not None and _state(self.descriptor) != self.state
+        if self.descriptor is None or self.state is None:
+            return False
+        try:
+            return _state(self.descriptor) != self.state
+        except OSError:  # its file system is gone; what reads it again says so
+            return True
 
     def close(self) -> None:
         """Give the descriptor back. Safe to call twice."""
@@ -238,10 +243,15 @@ def _state(descriptor: int) -> _State:
 def _unlinked_file() -> tuple[int, int]:
     """A writing and a reading descriptor of an empty temporary file that has no name any more."""
     try:
-        writer, name = tempfile.mkstemp(prefix="rlm-context-")
-        # The kernel gets a descriptor that cannot write: it must not be able to fill the disk.
-        reader = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
-        Path(name).unlink()
+        with ExitStack() as opened:
+            writer, name = tempfile.mkstemp(prefix="rlm-context-")
+            opened.callback(os.close, writer)
+            try:
+                # The kernel gets a descriptor that cannot write: it must not be able to fill the disk.
+                reader = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+            finally:
+                Path(name).unlink()
+            opened.pop_all()
     except OSError as error:
         raise _no_room(error) from error
     return writer, reader

@@ -23,6 +23,7 @@ from rlm_kernel_mcp.context.paths import (
     outside,
     printable,
     refusal,
+    resolved,
     shown,
 )
 from rlm_kernel_mcp.errors import ContextDenied, ContextNotFound, ContextTooLarge, InvalidInput, RequestRefused
@@ -99,7 +100,10 @@ class _Resolution:
         self.roots = roots
         self.files: dict[str, Source] = {}
         self.skipped = Skipped()
-        self._working_dirs = (working_dir, os.path.realpath(working_dir))
+        try:
+            self._working_dirs = (working_dir, resolved(working_dir))
+        except OSError:  # names are relative to it as it is written
+            self._working_dirs = (working_dir, working_dir)
         self._names: set[str] = set()
         self._bytes = 0
         self._max_bytes = max_bytes
@@ -109,8 +113,8 @@ class _Resolution:
         path = os.path.join(self._working_dirs[0], given)  # noqa: PTH118 (keeps the path as it was given)
         if given.startswith("~") and not os.path.lexists(path):
             path = os.path.join(self._working_dirs[0], os.path.expanduser(given))  # noqa: PTH111, PTH118 (as above)
-        real = os.path.realpath(path)
         try:
+            real = resolved(path)
             if is_below(real, self.roots) and os.path.lexists(real):
                 self._add_existing(given, path, real)
             elif has_wildcard(given):

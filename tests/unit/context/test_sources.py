@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import subprocess
@@ -409,3 +410,123 @@ def test_what_lies_outside_is_refused_with_the_roots_that_are_there(
         resolve_sources(["/etc/passwd"], roots=many, working_dir=root, max_bytes=1)
     with pytest.raises(ContextDenied, match="which are none that is there"):
         resolve_sources(["/etc/passwd"], roots=[root / "gone"], working_dir=root, max_bytes=1)
+
+
+def replacing(monkeypatch: pytest.MonkeyPatch, link: Path, *, times: int) -> None:
+    """A link that is replaced by a file in the moment before it is read, and is a link again when it is looked at."""
+    look, read = os.lstat, os.readlink
+    left = [times]
+
+    def lstat(path: str) -> os.stat_result:
+        if str(path) == str(link) and left[0] and not link.is_symlink():
+            link.unlink()
+            link.symlink_to("target.txt")
+        return look(path)
+
+    def readlink(path: str) -> str:
+        if str(path) == str(link) and left[0]:
+            left[0] -= 1
+            link.unlink()
+            link.write_bytes(b"text\n")
+        return read(path)
+
+    monkeypatch.setattr(os, "lstat", lstat)
+    monkeypatch.setattr(os, "readlink", readlink)
+
+
+@pytest.mark.parametrize("asked", ["link.txt", "l*.txt", "."])
+def test_a_link_that_becomes_a_file_while_it_is_read_is_that_file(
+    root: Path, asked: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Resolved anew: which of the two it is, what is opened decides."""
+    write(root, "target.txt")
+    (root / "link.txt").symlink_to("target.txt")
+    replacing(monkeypatch, root / "link.txt", times=1)
+    assert "link.txt" in names(resolve(root, asked))
+
+
+def test_a_link_that_never_holds_still_is_refused_where_it_is_named(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In our own words, and no defect of the server."""
+    write(root, "target.txt")
+    (root / "link.txt").symlink_to("target.txt")
+    replacing(monkeypatch, root / "link.txt", times=1_000)
+    with pytest.raises(ContextDenied, match="it was replaced while it was looked at"):
+        resolve(root, "link.txt")
+
+
+@pytest.mark.parametrize("asked", ["*.txt", "."])
+def test_a_link_that_never_holds_still_is_skipped_where_it_is_found(
+    root: Path, asked: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others are loaded, and the reply says which was not."""
+    write(root, "target.txt")
+    (root / "link.txt").symlink_to("target.txt")
+    replacing(monkeypatch, root / "link.txt", times=1_000)
+    found = resolve(root, asked)
+    assert names(found) == ["target.txt"]
+    assert "link.txt: a link that leads to no file (it was replaced" in found.skipped.last
+
+
+def test_a_chain_of_links_longer_than_python_follows_is_refused_as_one_without_end(root: Path) -> None:
+    """The operating system follows 40."""
+    write(root, "l0")
+    for number in range(1, 1_500):
+        (root / f"l{number}").symlink_to(f"l{number - 1}")
+    with pytest.raises(ContextNotFound, match="circle"):
+        resolve(root, "l1499")
+    assert "l0" in names(resolve(root, "l?"))
+
+
+def test_a_file_that_goes_while_its_folder_is_listed_is_skipped_alone(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Logs are rotated."""
+    write(root, "stays.txt", "goes.txt")
+    scan = os.scandir
+
+    class Scan:
+        """A listing whose reader is slow: one of its files is gone before it is asked about."""
+
+        def __init__(self, descriptor: int) -> None:
+            self._found = scan(descriptor)
+
+        def __enter__(self) -> Iterator[os.DirEntry[str]]:
+            entries = list(self._found.__enter__())
+            (root / "goes.txt").unlink()
+            return iter(entries)
+
+        def __exit__(self, *_: object) -> None:
+            self._found.close()
+
+    monkeypatch.setattr(os, "scandir", Scan)
+    found = resolve(root, ".")
+    assert (names(found), found.skipped.last) == (["stays.txt"], "goes.txt: gone")
+
+
+def test_a_root_that_cannot_be_looked_at_for_want_of_descriptors_is_not_called_outside(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The path lies where it should; the server has no descriptor left."""
+    write(root, "a.txt")
+    real_open = os.open
+
+    def at_its_limit(path: object, flags: int, *rest: int, **options: int) -> int:
+        if str(path) == str(root):
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return real_open(path, flags, *rest, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "open", at_its_limit)
+    with pytest.raises(ContextDenied, match="too many open files"):
+        resolve(root, "a.txt")
+
+
+@pytest.mark.parametrize(
+    "given", ["\udc80.txt", "a" * 300, "/".join(["d"] * 2_000), "a.txt/b", "\x7f\u202e.txt", "/proc/self/fd/0/x", "~\0"]
+)
+def test_whatever_path_is_named_the_answer_is_an_error_of_the_contract(root: Path, given: str) -> None:
+    """Undecodable, too long, below a file, unprintable, NUL."""
+    write(root, "a.txt")
+    with pytest.raises(RequestRefused):
+        resolve(root, given)
