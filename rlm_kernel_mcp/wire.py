@@ -59,7 +59,9 @@ SNAPSHOT_NAME_CHARS_MAX: Final = 200
 REPLY_KEY: Final = "rlm"
 """Key of our own part in `execute_reply.content`."""
 
-DESCRIPTOR_SOCKET_ENV: Final = "RLM_DESCRIPTOR_SOCKET"
+STATUS_FD: Final = 3
+DESCRIPTOR_FD: Final = 4
+"""Numbers of a kernel's status socket, until it is ready, and of the socket on which it takes descriptors."""
 """Environment variable of a kernel: number of the inherited socket on which the host passes descriptors."""
 
 NAMESPACE: Final = {

@@ -18,7 +18,7 @@ from rlm_kernel_mcp.in_kernel.imports import allowed_names
 from rlm_kernel_mcp.in_kernel.snapshot import Snapshots
 from rlm_kernel_mcp.in_kernel.values import list_names, view
 from rlm_kernel_mcp.wire import (
-    DESCRIPTOR_SOCKET_ENV,
+    DESCRIPTOR_FD,
     DOCUMENTS_TOLD,
     GET_VAR,
     INFO,
@@ -188,7 +188,7 @@ def _decode(documents: list[Document], raw: memoryview) -> tuple[str, list[int]]
 
 def _receive_descriptor() -> int:
     """Take the descriptor that the host passes over the inherited socket."""
-    channel = socket.socket(fileno=os.dup(int(os.environ[DESCRIPTOR_SOCKET_ENV])))
+    channel = socket.socket(fileno=os.dup(DESCRIPTOR_FD))
     try:
         _, descriptors, _, _ = socket.recv_fds(channel, 1, 1)
     finally:

@@ -11,12 +11,10 @@ import argparse
 import contextlib
 import ctypes
 import errno
-import fcntl
 import gc
 import json
 import os
 import random
-import resource
 import select
 import signal
 import socket
@@ -24,16 +22,14 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from rlm_kernel_mcp.in_kernel.launch import forget_inherited_signals, give_up, launch, parse_options
+from rlm_kernel_mcp.in_kernel.inherited import forget_inherited_signals, settle_descriptors, silence_streams
+from rlm_kernel_mcp.in_kernel.launch import give_up, launch, parse_options
 from rlm_kernel_mcp.in_kernel.preload import preload
 from rlm_kernel_mcp.in_kernel.walls import namespaces
 from rlm_kernel_mcp.in_kernel.walls.outside import outside_places
 
 PR_SET_PDEATHSIG = 1
 REQUEST_BYTES = 64 * 1024
-STATUS_FD = 3
-DESCRIPTOR_FD = 4
-HIGH_FD = 64
 RESERVED = 3
 """The two descriptors of a request, and one to answer it."""
 AGAIN_S = 0.1
@@ -146,19 +142,14 @@ def _become_kernel(data: bytes, descriptors: list[int], parent: int) -> NoReturn
         os.setsid()
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        null = os.open(os.devnull, os.O_RDWR)
-        # Out of the way first: a descriptor must not be overwritten before it is copied.
-        status, passed = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, HIGH_FD) for descriptor in descriptors]
-        for target, source in ((0, null), (1, null), (2, null), (STATUS_FD, status), (DESCRIPTOR_FD, passed)):
-            os.dup2(source, target)
-        status_fd = STATUS_FD
-        os.closerange(DESCRIPTOR_FD + 1, max(4096, resource.getrlimit(resource.RLIMIT_NOFILE)[0]))
+        silence_streams()
+        status_fd = settle_descriptors(*descriptors)
         os.environ.clear()
         os.environ.update(request["env"])
         os.chdir(request["cwd"])
         random.seed()
         sys.argv = ["rlm-kernel"]
-        options = parse_options([*request["argv"], "--status-fd", str(STATUS_FD)])
+        options = parse_options([*request["argv"], "--status-fd", str(status_fd)])
         policy = json.loads(options.policy_file.read_text(encoding="utf-8"))
     except BaseException as error:  # noqa: BLE001  (as in `launch`)
         give_up(status_fd, error)

@@ -21,11 +21,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final, NoReturn
 
+from rlm_kernel_mcp.in_kernel.inherited import forget_inherited_signals, settle_descriptors, silence_streams
 from rlm_kernel_mcp.in_kernel.walls import container, linux
 from rlm_kernel_mcp.in_kernel.walls.outside import outside_places
 from rlm_kernel_mcp.in_kernel.walls.plan import WallFailed, WallStatus, plan_from_policy
 from rlm_kernel_mcp.in_kernel.walls.raising import enter_namespaces, raise_lock_a, raise_lock_b
-from rlm_kernel_mcp.wire import DESCRIPTOR_SOCKET_ENV
 
 TIMER_SLACK_NS: Final = 1_000
 WITHOUT_PROVISIONER: Final = (
@@ -46,6 +46,7 @@ class Options:
     sockets: Path | None
     """The folder of this kernel's sockets and files; None where nobody made one for it."""
     status_fd: int
+    descriptor_fd: int
     owned: bool
     """Started by our own host."""
     container: str = ""
@@ -60,6 +61,7 @@ def parse_options(argv: Sequence[str]) -> Options:
     parser.add_argument("--sockets", type=Path)
     parser.add_argument("--scratch", type=Path)
     parser.add_argument("--status-fd", type=int, default=-1)
+    parser.add_argument("--descriptor-fd", type=int, default=-1)
     parser.add_argument("--owned", action="store_true")
     parser.add_argument("--container", default="")
     found = parser.parse_args(argv)
@@ -70,6 +72,7 @@ def parse_options(argv: Sequence[str]) -> Options:
         scratch=scratch,
         sockets=found.sockets,
         status_fd=found.status_fd,
+        descriptor_fd=found.descriptor_fd,
         owned=found.owned,
         container=found.container,
     )
@@ -162,23 +165,8 @@ def _tell(status_fd: int, message: dict[str, Any]) -> None:
 def _silence(status_fd: int) -> None:
     if status_fd < 0:
         return
-    null = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1, 2):
-        os.dup2(null, descriptor)
-    os.close(null)
+    silence_streams()
     os.close(status_fd)
-
-
-def forget_inherited_signals() -> None:
-    """The actions and the mask of whoever started this process change nothing: `nohup`, a CI runner, a shell's job.
-
-    An interrupt is for a running step: until there is one it does nothing.
-    """
-    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGPIPE, signal.SIGXFSZ}:
-        with contextlib.suppress(OSError):  # the C library's own
-            signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
 def _install_signals() -> None:
@@ -221,12 +209,10 @@ def main(argv: Sequence[str]) -> NoReturn:
     options = parse_options(argv)
     try:
         if options.container:
-            status_fd, descriptors = _take_ends(options.container)
-            options = replace(options, status_fd=status_fd)
-            os.environ[DESCRIPTOR_SOCKET_ENV] = str(descriptors)
+            status_fd, descriptor_fd = _take_ends(options.container)
+            options = replace(options, status_fd=status_fd, descriptor_fd=descriptor_fd)
+        options = replace(options, status_fd=settle_descriptors(options.status_fd, options.descriptor_fd))
         policy = json.loads(options.policy_file.read_text(encoding="utf-8"))
-        keep = {0, 1, 2, options.status_fd, int(os.environ.get(DESCRIPTOR_SOCKET_ENV, "-1"))}
-        close_others(keep)
         from rlm_kernel_mcp.in_kernel.preload import preload
 
         preload(policy)
@@ -243,11 +229,3 @@ def _take_ends(path: str) -> tuple[int, int]:
         _, descriptors, _, _ = socket.recv_fds(channel, 1, 2)
     status_fd, passed = descriptors
     return status_fd, passed
-
-
-def close_others(keep: set[int]) -> None:
-    """Close every inherited descriptor but these."""
-    for path in list(Path("/proc/self/fd").iterdir()):
-        if int(path.name) not in keep:
-            with contextlib.suppress(OSError):  # the listing's own descriptor
-                os.close(int(path.name))

@@ -8,6 +8,7 @@ Above: `provisioner.py`. Below: `process.py`, `status.py`.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import queue
 import select
@@ -15,9 +16,9 @@ import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Final
 
 from rlm_kernel_mcp.errors import KernelStartFailed
@@ -25,7 +26,6 @@ from rlm_kernel_mcp.kernel.builder import Built
 from rlm_kernel_mcp.kernel.process import KernelProcess, ended_how, readable
 from rlm_kernel_mcp.kernel.rundir import KernelDir
 from rlm_kernel_mcp.kernel.status import WITHOUT_A_WORD, StatusSocket, without_folders
-from rlm_kernel_mcp.wire import DESCRIPTOR_SOCKET_ENV
 
 REAP_S: Final = 2.0
 START_ERRORS: Final = "start-errors"
@@ -109,25 +109,23 @@ async def start_cold(built: Built, status: StatusSocket, descriptors: socket.soc
     Raises:
         KernelStartFailed: it ended before, or cannot be started; nothing of it is left.
     """
-    passed = (status.theirs.fileno(), descriptors.fileno())
-    environment = {**built.environment, DESCRIPTOR_SOCKET_ENV: str(passed[1])}
     errors = (built.folders.path / START_ERRORS).open("wb")
 
-    def spawn() -> Child:
+    def spawn(passed: Sequence[int]) -> Child:
         return subprocess.Popen(
-            [*built.program, *built.arguments, "--status-fd", str(passed[0])],
+            [*built.program, *built.arguments, "--status-fd", str(passed[0]), "--descriptor-fd", str(passed[1])],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=errors.fileno(),
-            env=environment,
+            env=built.environment,
             cwd=built.cwd,
             pass_fds=passed,
             start_new_session=True,
         )
 
-    with errors:
+    with errors, _above_streams(status.theirs, descriptors) as passed:
         try:
-            child = _SPAWNER.run(spawn)
+            child = _SPAWNER.run(lambda: spawn(passed))
         except OSError as error:
             raise KernelStartFailed(f"The kernel's program cannot be started: {error.strerror}.") from error
     status.close_theirs()
@@ -140,6 +138,17 @@ async def start_cold(built: Built, status: StatusSocket, descriptors: socket.soc
             raise _without_a_word(code, built.folders) from error
         raise
     return child, pid, pidfd
+
+
+@contextmanager
+def _above_streams(*sockets: socket.socket) -> Iterator[list[int]]:
+    """Copies with numbers that are no standard stream's: in a client without one a socket may have such a number."""
+    with ExitStack() as copies:
+        numbers = []
+        for one in sockets:
+            numbers.append(fcntl.fcntl(one.fileno(), fcntl.F_DUPFD_CLOEXEC, 3))
+            copies.callback(os.close, numbers[-1])
+        yield numbers
 
 
 def our_process(child: Child, pid: int, pidfd: int, status: StatusSocket) -> KernelProcess:

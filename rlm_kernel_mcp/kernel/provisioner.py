@@ -26,7 +26,6 @@ from rlm_kernel_mcp.kernel.process import KernelProcess
 from rlm_kernel_mcp.kernel.rundir import KernelDir
 from rlm_kernel_mcp.kernel.status import StatusSocket
 from rlm_kernel_mcp.policy import Policy
-from rlm_kernel_mcp.wire import DESCRIPTOR_SOCKET_ENV
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +106,9 @@ async def _start_ours(built: Built, options: LaunchOptions) -> KernelProcess:
     if options.fork_server is None:
         child, pid, pidfd = await start_cold(built, options.status, options.descriptors)
         return our_process(child, pid, pidfd, options.status)
-    environment = {**built.environment, DESCRIPTOR_SOCKET_ENV: "4"}
-    await options.fork_server.fork(built.arguments, environment, built.cwd, options.status.theirs, options.descriptors)
+    await options.fork_server.fork(
+        built.arguments, built.environment, built.cwd, options.status.theirs, options.descriptors
+    )
     return await _forked(options.status)
 
 
