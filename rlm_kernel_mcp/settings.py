@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -54,6 +55,8 @@ TABLE: Final = (
 
 ELSEWHERE: Final = frozenset({"RLM_DESCRIPTOR_SOCKET", "RLM_FORBID_SKIPS", "RLM_PRESSURE"})
 """Variables of the same prefix that the kernels (`wire.py`) and the test suite read."""
+
+IMAGE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}")
 
 OLD_NAMES: Final = {("RLM_SANDBOX_MODE", "subprocess"): "process"}
 
@@ -126,7 +129,7 @@ def load_settings(environ: Mapping[str, str], overrides: Mapping[str, str] | Non
         kernel=values.get("RLM_KERNEL", "rlm-python"),
         sandbox_mode=values.get("RLM_SANDBOX_MODE", "process"),
         container_runtime=values.get("RLM_SANDBOX_CONTAINER_RUNTIME", "docker"),
-        container_image=values.get("RLM_SANDBOX_CONTAINER_IMAGE", "rlm-kernel:latest"),
+        container_image=_image(values.get("RLM_SANDBOX_CONTAINER_IMAGE", "rlm-kernel:latest")),
         sandbox_fallback=values.get("RLM_SANDBOX_FALLBACK", "off"),
         import_policy=values.get("RLM_IMPORT_POLICY", "allowlist"),
         imports=_modules(values),
@@ -211,6 +214,15 @@ def default_state_dir(environ: Mapping[str, str]) -> Path:
     base = Path(environ.get("XDG_STATE_HOME", ""))
     # A relative path is invalid there, says the XDG Base Directory Specification, and is to be ignored.
     return (base if base.is_absolute() else home / ".local" / "state") / "rlm-kernel-mcp"
+
+
+def _image(name: str) -> str:
+    if not IMAGE_NAME.fullmatch(name):  # an engine would take one that begins with a dash for an option
+        raise InvalidInput(
+            f"RLM_SANDBOX_CONTAINER_IMAGE={name!r} is no image's name; one looks like rlm-kernel:latest.",
+            "Correct the setting.",
+        )
+    return name
 
 
 def _root(text: str) -> Path:

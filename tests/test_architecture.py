@@ -21,11 +21,12 @@ GROUND: Final = {"errors", "wire"}
 MAY_IMPORT: Final = {
     "server": {"session", "policy", "settings", *GROUND},
     "session": {"context", "kernel", "policy", "settings", *GROUND},
-    "kernel": {"policy", "settings", *GROUND},
+    "kernel": {"kernel_code", "policy", "settings", *GROUND},
     "context": {"policy", "settings", *GROUND},
     "settings": {"errors"},
     "policy": {"errors"},
-    "in_kernel": {"wire"},
+    "in_kernel": {"kernel_code", "wire"},
+    "kernel_code": set[str](),
     "errors": set[str](),
     "wire": set[str](),
 }

@@ -51,6 +51,8 @@ class Options:
     """Started by our own host."""
     container: str = ""
     """In a container: path of the socket on which the host hands over what a container cannot inherit."""
+    code: str = ""
+    """In a container: the `kernel_code()` that its image must hold."""
 
 
 def parse_options(argv: Sequence[str]) -> Options:
@@ -64,6 +66,7 @@ def parse_options(argv: Sequence[str]) -> Options:
     parser.add_argument("--descriptor-fd", type=int, default=-1)
     parser.add_argument("--owned", action="store_true")
     parser.add_argument("--container", default="")
+    parser.add_argument("--code", default="")
     found = parser.parse_args(argv)
     scratch = found.scratch or Path(tempfile.mkdtemp(prefix="rlm-scratch-"))
     return Options(
@@ -75,6 +78,7 @@ def parse_options(argv: Sequence[str]) -> Options:
         descriptor_fd=found.descriptor_fd,
         owned=found.owned,
         container=found.container,
+        code=found.code,
     )
 
 
@@ -122,7 +126,7 @@ def _prepare(options: Options, policy: dict[str, Any]) -> Any:
     rows: list[WallStatus] = []
     if options.container:
         # 0. Nothing of what follows would hold in a container that is not as the host asked for.
-        rows = [container.look()]
+        rows = [container.look(options.code)]
         plan = replace(plan, in_container=True)
     # 1. Namespaces: forks where they can be had; the parent stays behind as the monitor.
     raised = enter_namespaces(plan, lambda pid, pidfd: _announce(options.status_fd, pid, pidfd))

@@ -7,15 +7,13 @@ Below: `policy.py`, `errors.py`.
 
 from __future__ import annotations
 
-import hashlib
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any, Final
 
 from rlm_kernel_mcp.errors import SandboxUnavailable
+from rlm_kernel_mcp.kernel_code import kernel_code
 from rlm_kernel_mcp.policy import Limits
 
 RUN_DIR_LABEL: Final = "rlm-kernel-mcp.run-dir"
@@ -38,8 +36,6 @@ given since the engines' own default may lie above what they are allowed to set.
 
 PROXY_VARIABLES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
 """docker writes these, with their passwords, from its own configuration into a container that does not set them."""
-
-PACKAGE: Final = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,21 +128,6 @@ def undertaker_argv(runtime: ContainerRuntime, run_dir: str) -> list[str]:
     left = shlex.join(list_argv(runtime.program, run_dir))
     remove = shlex.join(remove_argv(runtime.name, runtime.program))
     return ["/bin/sh", "-c", f'cat >/dev/null; ids=$({left}) && [ -n "$ids" ] && exec {remove} $ids']
-
-
-@cache
-def kernel_code() -> str:
-    """A hash of the part of this package that runs inside a kernel: an image must hold the very same."""
-    digest = hashlib.sha256()
-    for path in kernel_side(PACKAGE):
-        digest.update(f"{path.relative_to(PACKAGE).as_posix()}\0".encode() + path.read_bytes() + b"\0")
-    return digest.hexdigest()[:16]
-
-
-def kernel_side(package: Path) -> list[Path]:
-    """The files of the package that an image holds."""
-    inside = (path for path in (package / "in_kernel").rglob("*") if path.suffix in (".py", ".json"))
-    return sorted([package / "__init__.py", package / "wire.py", *inside])
 
 
 def with_runtime(runtime: ContainerRuntime | None, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

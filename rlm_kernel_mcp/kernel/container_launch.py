@@ -1,6 +1,6 @@
 """Starts kernels in containers, and sees that none is left.
 
-Is: the fallback, the hand-over of a kernel's sockets, and its process as the host sees it. Is not: what an engine is
+Is: the hand-over of a kernel's sockets, and its process as the host sees it. Is not: what an engine is
 asked (`container.py`). Above: `launch.py`, `provisioner.py`. Below: `container_runtime.py`, `process.py`, `status.py`.
 
 A container inherits no descriptor, so the kernel takes its ends of the status and the descriptor socket over a socket
@@ -17,67 +17,25 @@ import os
 import signal
 import socket
 import subprocess
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
-from rlm_kernel_mcp.errors import KernelStartFailed, SandboxUnavailable
+from rlm_kernel_mcp.errors import KernelStartFailed
 from rlm_kernel_mcp.kernel import container
 from rlm_kernel_mcp.kernel.container import ContainerRuntime, Mounts
-from rlm_kernel_mcp.kernel.container_runtime import END_S, SAID_CHARS, ask, find_runtime
-from rlm_kernel_mcp.kernel.container_sweep import remember_runtime
+from rlm_kernel_mcp.kernel.container_runtime import END_S, SAID_CHARS, ask
 from rlm_kernel_mcp.kernel.process import EXIT_UNKNOWN, KernelProcess, readable
 from rlm_kernel_mcp.kernel.rundir import KernelDir
 from rlm_kernel_mcp.kernel.status import StatusSocket
-from rlm_kernel_mcp.kernel.undertaker import Undertaker
+from rlm_kernel_mcp.kernel_code import kernel_code
 from rlm_kernel_mcp.policy import Limits
-from rlm_kernel_mcp.settings import Settings
 
 log = logging.getLogger(__name__)
+DEATH_S: Final = 1.0
+"""How long after SIGKILL a kernel may live before its engine is asked: one in a paused container does not die of it."""
 PATH_INSIDE: Final = "/usr/local/bin:/usr/bin:/bin"
-
-
-class Containers:
-    """What the containers of one server have in common: the engine, once it is found, the fallback, the undertaker."""
-
-    def __init__(self, settings: Settings, run_dir: Path) -> None:
-        self._settings = settings
-        self._run_dir = run_dir
-        self._lock = asyncio.Lock()
-        self._runtime: ContainerRuntime | None = None
-        self._undertaker: Undertaker | None = None
-
-    async def ready_runtime(self) -> ContainerRuntime:
-        """The engine. It is asked again for each kernel until it has been found once.
-
-        Raises:
-            SandboxUnavailable: with the command that mends it.
-        """
-        async with self._lock:
-            if self._runtime is None:
-                found = await find_runtime(self._settings)
-                remember_runtime(self._run_dir, found)
-                self._undertaker = Undertaker(container.undertaker_argv(found, str(self._run_dir)))
-                self._runtime = found
-            return self._runtime
-
-    def fallback(self, why: SandboxUnavailable) -> dict[str, Any]:
-        """The row of `walls` of a kernel that could not have its container; the log is told too.
-
-        Raises:
-            SandboxUnavailable: `why`, where the user did not allow process walls instead.
-        """
-        if self._settings.sandbox_fallback != "process":
-            raise why
-        log.warning("RLM_SANDBOX_FALLBACK=process is used: %s %s", why.message, why.next_step)
-        return container.fallback_row(why)
-
-    def close(self) -> None:
-        """Dismiss the undertaker; call when every kernel is gone. The run folder's removal looks for what is left."""
-        if self._undertaker is not None:
-            self._undertaker.dismiss()
-            self._undertaker = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +74,11 @@ class KernelContainer:
         mounts = Mounts(self.name, str(self.run_dir), str(self.folders.sockets), str(self.folders.scratch))
         environment = {**environment, "PATH": PATH_INSIDE}
         argv = container.run_argv(
-            self.runtime, mounts, self.limits, environment, [*arguments, "--container", str(self._ends)]
+            self.runtime,
+            mounts,
+            self.limits,
+            environment,
+            [*arguments, "--container", str(self._ends), "--code", kernel_code()],
         )
         complaints = self.folders.path / "engine.log"
         with complaints.open("wb") as log_file, _listening(self._ends) as listener:
@@ -200,9 +162,20 @@ class ContainerProcess(KernelProcess):
         try:
             super().send_signal(signum)
         except PermissionError:
-            task = asyncio.get_running_loop().create_task(self._signal_by_engine(signum))
-            self._asked.add(task)
-            task.add_done_callback(self._asked.discard)
+            self._ask(self._signal_by_engine(signum))
+        else:
+            if signum == signal.SIGKILL and not self.dead.done():
+                self._ask(self._see_it_dead())
+
+    def _ask(self, asking: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(asking)
+        self._asked.add(task)
+        task.add_done_callback(self._asked.discard)
+
+    async def _see_it_dead(self) -> None:
+        await asyncio.wait({self.dead}, timeout=DEATH_S)
+        if not self.dead.done():
+            await self._signal_by_engine(signal.SIGKILL)
 
     async def _signal_by_engine(self, signum: int) -> None:
         if signum == signal.SIGKILL:

@@ -24,7 +24,8 @@ from rlm_kernel_mcp.errors import KernelDied, KernelStartFailed, RlmError, Sandb
 from rlm_kernel_mcp.kernel import container
 from rlm_kernel_mcp.kernel.client import CLOSED_GRACE_S, KernelClient
 from rlm_kernel_mcp.kernel.container import ContainerRuntime
-from rlm_kernel_mcp.kernel.container_launch import Containers, KernelContainer
+from rlm_kernel_mcp.kernel.container_launch import KernelContainer
+from rlm_kernel_mcp.kernel.container_runtime import Containers
 from rlm_kernel_mcp.kernel.fork_server import ForkServer, default_python
 from rlm_kernel_mcp.kernel.kernelspec import POLICY_FILE, kernelspec_dir, locked_kernelspec
 from rlm_kernel_mcp.kernel.process import KernelProcess, ended_how

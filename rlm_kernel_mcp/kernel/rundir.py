@@ -13,11 +13,12 @@ import os
 import shutil
 import stat
 import tempfile
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from rlm_kernel_mcp.errors import KernelStartFailed
-from rlm_kernel_mcp.kernel.container_sweep import remove_left_containers
+from rlm_kernel_mcp.kernel.container_sweep import may_have_containers, without_containers
 from rlm_kernel_mcp.kernel.undertaker import Undertaker
 
 LOCK_NAME = "owner.lock"
@@ -89,8 +90,10 @@ class RunDir:
         self._undertaker: Undertaker | None = None
 
     @classmethod
-    def create(cls) -> RunDir:
+    def create(cls, *, ask_engines: bool = False) -> RunDir:
         """Make this server's folder and sweep those of servers that are gone.
+
+        `ask_engines`: also those that had containers, whose engine is asked to remove them.
 
         Raises:
             KernelStartFailed: the folder cannot be made, belongs to someone else, or its path is too long.
@@ -99,7 +102,7 @@ class RunDir:
         try:
             base.mkdir(mode=0o700, exist_ok=True, parents=True)
             _check_own(base)
-            sweep(base)
+            sweep(base, ask_engines=ask_engines)
             path = Path(tempfile.mkdtemp(prefix="", dir=base))
             try:
                 return cls(path, _owned(path))
@@ -110,14 +113,14 @@ class RunDir:
             raise _unusable("The run folder cannot be made", error) from error
 
     @classmethod
-    async def create_in_thread(cls) -> RunDir:
+    async def create_in_thread(cls, *, ask_engines: bool = False) -> RunDir:
         """As `create`, which may have much to sweep; removed again where the wait for it is cut off."""
 
         def discard(made: asyncio.Future[RunDir]) -> None:
             if not made.cancelled() and made.exception() is None:
                 made.result().remove()
 
-        making = asyncio.ensure_future(asyncio.to_thread(cls.create))
+        making = asyncio.ensure_future(asyncio.to_thread(cls.create, ask_engines=ask_engines))
         try:
             return await asyncio.shield(making)
         except asyncio.CancelledError:
@@ -154,7 +157,7 @@ class RunDir:
         if self._lock < 0 or self._owner != os.getpid():
             return
         lock, self._lock = self._lock, -1
-        if remove_left_containers(self.path):
+        if without_containers([self.path]):
             shutil.rmtree(self.path, ignore_errors=True)
         if self._undertaker is not None:
             self._undertaker.dismiss()
@@ -162,25 +165,41 @@ class RunDir:
         os.close(lock)
 
 
-def sweep(base: Path) -> list[Path]:
-    """Remove the run folders whose owner is gone, by the lock that it held; returns them."""
-    swept = []
-    for path in sorted(base.iterdir()):
-        lock = path / LOCK_NAME
-        try:
-            descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except OSError:
-            continue  # not a run folder, or one that is being made or removed just now
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if remove_left_containers(path):
-                shutil.rmtree(path, ignore_errors=True)
-                swept.append(path)
-        except BlockingIOError:
-            pass  # its owner lives
-        finally:
-            os.close(descriptor)
+def sweep(base: Path, *, ask_engines: bool = False) -> list[Path]:
+    """Remove the run folders whose owner is gone, by the lock that it held; returns them.
+
+    A folder that tells of containers stays where no engine is to be asked: a server in container mode sweeps it.
+    """
+    swept, with_containers = [], []
+    with ExitStack() as held:
+        for path in sorted(base.iterdir()):
+            with ExitStack() as lock:
+                if not _ownerless(path, lock):
+                    continue
+                if not may_have_containers(path):
+                    swept.append(path)
+                    shutil.rmtree(path, ignore_errors=True)
+                elif ask_engines:
+                    with_containers.append(path)
+                    held.push(lock.pop_all())
+        for path in without_containers(with_containers):
+            swept.append(path)
+            shutil.rmtree(path, ignore_errors=True)
     return swept
+
+
+def _ownerless(path: Path, lock: ExitStack) -> bool:
+    """Whether this is a run folder whose owner is gone; its lock is then held by `lock`."""
+    try:
+        descriptor = os.open(path / LOCK_NAME, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False  # not a run folder, or one that is being made or removed just now
+    lock.callback(os.close, descriptor)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False  # its owner lives, or nobody can say
+    return True
 
 
 def _owned(path: Path) -> int:

@@ -62,7 +62,7 @@ class Registry:
             KernelStartFailed.
         """
         with ExitStack() as undo:  # whatever fails, or cuts this off: the folder and the file are given back
-            run_dir = await RunDir.create_in_thread()
+            run_dir = await RunDir.create_in_thread(ask_engines=settings.sandbox_mode == "container")
             undo.callback(run_dir.remove)
             starter = KernelStarter(settings, run_dir)
             store = Store.open(settings.state_dir)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from rlm_kernel_mcp.in_kernel.walls.plan import WallFailed, WallPlan, WallStatus
+from rlm_kernel_mcp.kernel_code import kernel_code
 
 MB: Final = 1 << 20
 CGROUPS: Final = Path("/sys/fs/cgroup")
@@ -23,15 +24,21 @@ REMEDY: Final = (
     "Look whether the engine's own configuration overrides the options that the server gives, or set "
     "RLM_SANDBOX_MODE=process."
 )
+REBUILD: Final = "Build the image anew with bin/build-image; its label does not say what it holds."
 NAMESPACES: Final = "the container's own: mount (read-only), network (no way out), pid, ipc"
 
 
-def look() -> WallStatus:
+def look(code: str) -> WallStatus:
     """Look at this container from inside; the row says what was found, its limits as the engine set them.
+
+    `code`: the `kernel_code()` of the host; what the image's label says of its content may be old, or another's.
 
     Raises:
         WallFailed: it is not as the host asked for; says in what.
     """
+    if kernel_code() != code:
+        reason = f"the image holds other kernel code ({kernel_code()}) than the server ({code})."
+        raise WallFailed("container", reason, REBUILD)
     for promise, kept in PROMISES:
         if not kept():
             raise WallFailed("container", f"this container has not: {promise}", REMEDY)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import psutil
 import pytest
 
-from tests.escape.container.runtimes import ContainerServer
+from tests.escape.container.runtimes import ContainerServer, ask
 from tests.records import recorded_walls
 
 STUBBORN = "from collections import deque\nfrom itertools import repeat\ndeque(repeat(0), maxlen=0)"
@@ -82,6 +84,26 @@ def test_a_step_that_cannot_be_interrupted_is_killed_and_its_session_restored(
     assert "numbers" in done["lost"]["restored"]
     assert server.client.run(session, "len(context), numbers")["result"] == "(26000, [1, 2, 3])"
     assert {process.pid for process in kernels(server)} != before
+
+
+def test_a_step_in_a_paused_container_is_ended_and_its_session_restored(server: ContainerServer) -> None:
+    """A paused process dies of no signal, not even of SIGKILL where cgroups are of version 1: its engine ends it."""
+    session = server.client.open_session("the context")
+    server.client.run(session, "kept = 41")
+    running = server.client.data("rlm_run_repl", session_id=session, code="while True: pass", wait_ms=2_000)
+    assert running["status"] == "running"
+    (run_dir,) = server.run_dirs
+    ask(server.runtime, "pause", max(server.containers(run_dir), key=lambda name: used_s(server.inspect(name))))
+    ended = server.client.data("rlm_interrupt", session_id=session)
+    assert ended["status"] in ("interrupted", "kernel_died")
+    after = server.client.run(session, "kept + len(context)")
+    assert after["result"] == str(41 + len("the context"))
+
+
+def used_s(container: dict[str, Any]) -> float:
+    """Processor time of a container's first process and what it started, in seconds."""
+    first = psutil.Process(container["State"]["Pid"])
+    return sum(process.cpu_times().user for process in [first, *first.children(recursive=True)])
 
 
 def test_a_memory_bomb_is_a_memory_error_and_the_session_lives_on(server: ContainerServer) -> None:

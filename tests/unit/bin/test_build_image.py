@@ -12,7 +12,8 @@ from types import ModuleType
 
 import pytest
 
-from rlm_kernel_mcp.kernel.container import CODE_LABEL, kernel_code
+from rlm_kernel_mcp.kernel.container import CODE_LABEL
+from rlm_kernel_mcp.kernel_code import kernel_code
 from tests.parts import ROOT
 
 
@@ -71,7 +72,8 @@ def test_an_image_of_other_code_is_built_anew_with_the_label_that_the_server_rea
         assert part in command
     context = podman.parent / "context"
     assert {path.name for path in context.iterdir()} == {"constraints.txt", "requirements.txt", "rlm_kernel_mcp"}
-    assert {path.name for path in (context / "rlm_kernel_mcp").iterdir()} == {"__init__.py", "in_kernel", "wire.py"}
+    packed = {path.name for path in (context / "rlm_kernel_mcp").iterdir()}
+    assert packed == {"__init__.py", "in_kernel", "kernel_code.py", "wire.py"}
     wanted = (context / "requirements.txt").read_text().splitlines()
     assert wanted[-1] == "numpy>=2"
     assert any(line.startswith("ipykernel>=") for line in wanted)

@@ -12,6 +12,7 @@ import pytest
 from rlm_kernel_mcp.errors import SandboxUnavailable
 from rlm_kernel_mcp.kernel import container
 from rlm_kernel_mcp.kernel.container import ContainerRuntime, Mounts
+from rlm_kernel_mcp.kernel_code import PACKAGE, kernel_side
 from rlm_kernel_mcp.policy import Limits
 from tests.parts import ROOT
 
@@ -202,9 +203,9 @@ def test_what_a_kernel_found_around_it_gets_the_engine_s_name_and_version() -> N
 
 def test_the_kernel_code_s_hash_covers_what_runs_inside_and_nothing_else() -> None:
     """An image is refused when it holds other code; a change of the host's side rebuilds nothing."""
-    names = {path.relative_to(container.PACKAGE).as_posix() for path in container.kernel_side(container.PACKAGE)}
+    names = {path.relative_to(PACKAGE).as_posix() for path in kernel_side(PACKAGE)}
     assert {"__init__.py", "wire.py", "in_kernel/launch.py", "in_kernel/walls/syscalls.json"} <= names
-    assert {name.partition("/")[0] for name in names} == {"__init__.py", "wire.py", "in_kernel"}
+    assert {name.partition("/")[0] for name in names} == {"__init__.py", "kernel_code.py", "wire.py", "in_kernel"}
 
 
 def test_the_default_image_is_the_one_that_the_build_command_makes() -> None:

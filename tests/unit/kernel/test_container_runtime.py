@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
 from pathlib import Path
 
+import psutil
 import pytest
 
-from rlm_kernel_mcp.errors import KernelStartFailed, SandboxUnavailable
-from rlm_kernel_mcp.kernel import container, container_runtime
-from rlm_kernel_mcp.kernel.container import CODE_LABEL, ContainerRuntime, kernel_code
-from rlm_kernel_mcp.kernel.container_launch import Containers, visible_pid
-from rlm_kernel_mcp.kernel.container_sweep import remember_runtime, remove_left_containers
+from rlm_kernel_mcp.errors import InvalidInput, KernelStartFailed, SandboxUnavailable
+from rlm_kernel_mcp.kernel import container, container_runtime, container_sweep
+from rlm_kernel_mcp.kernel.container import CODE_LABEL, ContainerRuntime
+from rlm_kernel_mcp.kernel.container_launch import visible_pid
+from rlm_kernel_mcp.kernel.container_runtime import Containers
+from rlm_kernel_mcp.kernel.container_sweep import remember_runtime, without_containers
+from rlm_kernel_mcp.kernel.rundir import LOCK_NAME, sweep
+from rlm_kernel_mcp.kernel_code import kernel_code
 from rlm_kernel_mcp.settings import Settings, load_settings
 
 pytestmark = pytest.mark.anyio
@@ -153,7 +158,7 @@ def test_a_dead_server_s_containers_are_removed_by_their_label(engine: FalseEngi
     engine.answers["ps"] = (0, "c1")
     engine.write()
     folder = run_dir(tmp_path, engine.program)
-    assert remove_left_containers(folder)
+    assert without_containers([folder]) == [folder]
     listing, removal = engine.asked()
     assert listing.endswith(f"label=rlm-kernel-mcp.run-dir={folder}")
     assert removal == "rm --force --volumes --time 0 c1"
@@ -162,7 +167,8 @@ def test_a_dead_server_s_containers_are_removed_by_their_label(engine: FalseEngi
 def test_nothing_is_removed_where_nothing_is_left(engine: FalseEngine, tmp_path: Path) -> None:
     """`rm` without a name is an error of the engine's."""
     engine.write()
-    assert remove_left_containers(run_dir(tmp_path, engine.program))
+    folder = run_dir(tmp_path, engine.program)
+    assert without_containers([folder]) == [folder]
     assert len(engine.asked()) == 1
 
 
@@ -170,12 +176,92 @@ def test_a_folder_whose_engine_does_not_answer_is_kept_for_the_next_start(engine
     """With the folder would go the only record of whose containers they are."""
     engine.answers["ps"] = (1, "")
     engine.write()
-    assert not remove_left_containers(run_dir(tmp_path, engine.program))
+    assert without_containers([run_dir(tmp_path, engine.program)]) == []
 
 
 def test_a_folder_without_containers_or_engine_is_free(tmp_path: Path) -> None:
     """A server in process mode, one that was killed while it wrote the record, an engine that was uninstalled."""
-    assert remove_left_containers(tmp_path)
-    assert remove_left_containers(run_dir(tmp_path, tmp_path / "gone"))
-    (tmp_path / "run" / "container-runtime.json").write_text('{"na')
-    assert remove_left_containers(tmp_path / "run")
+    folder = run_dir(tmp_path, tmp_path / "gone")
+    assert without_containers([tmp_path, folder]) == [tmp_path, folder]
+    for record in ('{"na', "[]", "7", '{"name": 1, "program": []}', "\udcff"):
+        (folder / "container-runtime.json").write_text(record, errors="surrogateescape")
+        assert without_containers([folder]) == [folder]
+
+
+async def test_an_engine_that_hangs_is_waited_for_once_by_all_who_ask(
+    engine: FalseEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The spare kernel and the first session wait together; the next session is answered without a wait."""
+    monkeypatch.setattr(container_runtime, "ANSWER_S", 0.2)
+    engine.program.write_text(f"#!/bin/sh\necho $$ >>{engine.record}\nexec /bin/sleep 600\n")
+    engine.program.chmod(0o755)
+    containers = Containers(settings(), tmp_path)
+    refusals = await asyncio.gather(*(containers.ready_runtime() for _ in range(5)), return_exceptions=True)
+    refusals += await asyncio.gather(containers.ready_runtime(), return_exceptions=True)
+    assert ["does not answer" in str(refusal) for refusal in refusals] == [True] * 6
+    asked = [int(line) for line in engine.asked()]
+    assert len(asked) == 2  # its version and the image
+    assert not any(psutil.pid_exists(pid) for pid in asked)
+    containers.close()
+
+
+@pytest.mark.parametrize("answer", ["usage: podman image inspect", "[1]", "7", '{"rlm-kernel-mcp.kernel-code": 7}'])
+async def test_an_engine_that_answers_with_something_else_has_no_image_of_ours(
+    engine: FalseEngine, answer: str
+) -> None:
+    """And that is an error of the contract."""
+    engine.answers["image"] = (0, answer)
+    engine.write()
+    with pytest.raises(SandboxUnavailable, match="no rlm-kernel-mcp kernel"):
+        await container_runtime.find_runtime(settings())
+
+
+async def test_an_engine_that_cannot_be_run_is_one_that_does_not_answer(engine: FalseEngine) -> None:
+    """A file of another machine's, or a script without an interpreter."""
+    engine.program.write_text("#!/no/such/interpreter\n")
+    engine.program.chmod(0o755)
+    with pytest.raises(SandboxUnavailable, match="does not answer"):
+        await container_runtime.find_runtime(settings())
+
+
+@pytest.mark.parametrize("name", ["--help", "-q", "a b", "a;b", "", "x\n"])
+def test_an_image_s_name_is_no_option_of_the_engine(name: str) -> None:
+    """Refused at the start, with what a name looks like; an empty setting is none."""
+    if name:
+        with pytest.raises(InvalidInput, match="is no image's name"):
+            settings(RLM_SANDBOX_CONTAINER_IMAGE=name)
+    else:
+        assert settings(RLM_SANDBOX_CONTAINER_IMAGE=name).container_image == "rlm-kernel:latest"
+
+
+def test_an_engine_that_hangs_costs_a_start_one_bounded_wait_however_many_folders_it_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each engine is asked at the same time; one that hangs keeps its folders, another's are free."""
+    monkeypatch.setattr(container_sweep, "ENGINE_S", 0.3)
+    hung, fine = tmp_path / "hung", tmp_path / "fine"
+    hung.write_text(f"#!/bin/sh\necho $$ >>{tmp_path}/asked\nexec /bin/sleep 600\n")
+    fine.write_text("#!/bin/sh\n")
+    folders: dict[str, list[Path]] = {"hung": [], "fine": []}
+    for program in (hung, fine):
+        program.chmod(0o755)
+        for number in range(20):
+            folder = tmp_path / f"{program.name}-{number}"
+            folder.mkdir()
+            remember_runtime(folder, ContainerRuntime("podman", str(program), "image:1", "9.9"))
+            folders[program.name].append(folder)
+    assert without_containers(folders["hung"] + folders["fine"]) == folders["fine"]
+    asked = [int(line) for line in (tmp_path / "asked").read_text().splitlines()]
+    assert len(asked) == 1
+    assert not psutil.pid_exists(asked[0])
+
+
+def test_no_engine_is_asked_in_process_mode(engine: FalseEngine, tmp_path: Path) -> None:
+    """What a server in container mode left is swept by the next one of that mode."""
+    engine.write()
+    folder = run_dir(tmp_path, engine.program)
+    (folder / LOCK_NAME).touch()
+    assert sweep(tmp_path) == []
+    assert engine.asked() == []
+    assert sweep(tmp_path, ask_engines=True) == [folder]
+    assert not folder.exists()

@@ -9,6 +9,7 @@ import pytest
 
 from rlm_kernel_mcp.in_kernel.walls import container
 from rlm_kernel_mcp.in_kernel.walls.plan import WallFailed, plan_from_policy
+from rlm_kernel_mcp.kernel_code import kernel_code
 
 POLICY = {
     "limits": {"memory_mb": 64, "open_files": 64, "threads": 16, "scratch_mb": 8, "scratch_files": 256},
@@ -27,7 +28,7 @@ def write(folder: Path, files: dict[str, str]) -> Path:
 def test_this_machine_is_not_taken_for_a_container() -> None:
     """What runs the tests is root, may write, sees others or has a network: fail closed, and say in what."""
     with pytest.raises(WallFailed, match="this container has not") as failed:
-        container.look()
+        container.look(kernel_code())
     assert failed.value.wall == "container"
     assert "RLM_SANDBOX_MODE=process" in failed.value.remedy
 
@@ -38,7 +39,7 @@ def test_one_broken_promise_is_enough(broken: str, monkeypatch: pytest.MonkeyPat
     promises = tuple((promise, lambda promise=promise: promise != broken) for promise, _ in container.PROMISES)
     monkeypatch.setattr(container, "PROMISES", promises)
     with pytest.raises(WallFailed, match=broken):
-        container.look()
+        container.look(kernel_code())
 
 
 def test_the_row_says_what_was_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -46,7 +47,7 @@ def test_the_row_says_what_was_found(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     monkeypatch.setattr(container, "PROMISES", tuple((promise, lambda: True) for promise, _ in container.PROMISES))
     files = {"memory.max": f"{1488 << 20}\n", "pids.max": "130\n", "cpu.max": "100000 100000\n"}
     monkeypatch.setattr(container, "CGROUPS", write(tmp_path, files))
-    row = container.look()
+    row = container.look(kernel_code())
     assert (row.name, row.holds) == ("container", True)
     assert "no network" in row.detail
     assert row.detail.endswith("1,488 MB, 130 pids, processors: 1")
@@ -98,3 +99,9 @@ def test_a_folder_that_no_tmpfs_bounds_is_no_quota(tmp_path: Path) -> None:
     plan = plan_from_policy(POLICY, scratch=str(tmp_path / "w"), socket_dir=str(tmp_path / "c"))
     assert container.scratch_quota(plan) == ""
     assert container.scratch_quota(replace(plan, scratch="/")) == ""
+
+
+def test_an_image_that_holds_other_code_than_its_label_says_is_refused() -> None:
+    """A label is what somebody wrote; the code that runs looks at itself."""
+    with pytest.raises(WallFailed, match=r"holds other kernel code \(\w{16}\) than the server \(0000\)"):
+        container.look("0000")
