@@ -8,6 +8,7 @@ Below: the standard library, `linux.py`.
 from __future__ import annotations
 
 import os
+import re
 import resource
 from typing import Final
 
@@ -19,6 +20,13 @@ MEMORY_GAP_MB: Final = 128
 """Between the soft limit, in force while a step runs, and the hard one: room to report the MemoryError."""
 PENDING_SIGNALS: Final = 1024
 STACK_MB: Final = 8
+FIRST_OWN_USER: Final = 0x70000000
+OWN_USERS: Final = 0x0FFFFFFF
+"""User numbers that nobody has: above what container tools give out, below those that are negative as an int."""
+NUMBERS_SINCE: Final = [6, 14]
+"""The first Linux in which a pid namespace has numbers of its own."""
+NEW_NAMESPACES_NUMBERS: Final = 4_194_304
+RESERVED_NUMBERS: Final = 300
 M_ARENA_MAX: Final = -8
 """glibc's mallopt(3) option: each arena of a thread reserves 64 MB of address space."""
 LIMIT_LOWERED: Final = 71
@@ -26,12 +34,13 @@ LIMIT_LOWERED: Final = 71
 _bounds: dict[str, int] = {}
 
 
-def raise_limits(plan: WallPlan, *, count_threads: bool) -> str:
+def raise_limits(plan: WallPlan, *, processes: int, counted: str) -> str:
     """Set every limit but the address space; a lower hard limit that is already there stays.
 
     Args:
         plan: the limits.
-        count_threads: RLIMIT_NPROC would count this kernel alone (a user namespace of its own, not root's).
+        processes: RLIMIT_NPROC, where it would count this kernel alone; 0: elsewhere it would count all of the user's.
+        counted: what bounds the threads, for the row.
 
     Returns:
         What was limited, for the wall's row.
@@ -48,13 +57,49 @@ def raise_limits(plan: WallPlan, *, count_threads: bool) -> str:
     _lower(resource.RLIMIT_STACK, STACK_MB * MB)
     _lower(resource.RLIMIT_NOFILE, plan.open_files)
     _lower(resource.RLIMIT_FSIZE, max(1, plan.scratch_mb) * MB)
-    threads = "threads by memory"
-    if count_threads:
-        # Counted within the namespace alone: the monitor and the kernel's threads. Elsewhere it would count every
-        # process of the user.
-        _lower(resource.RLIMIT_NPROC, plan.threads + 1)
-        threads = f"{plan.threads} threads"
+    if processes:
+        _lower(resource.RLIMIT_NPROC, processes)
+    threads = f"{plan.threads} threads ({counted})"
     return f"{plan.open_files} descriptors, {max(1, plan.scratch_mb)} MB a file, {threads}, no core files"
+
+
+def become_a_user_of_its_own() -> bool:
+    """As root: give up being root in what RLIMIT_NPROC counts and spares, the real user. Whether that could be done.
+
+    The effective user stays, and with it what can be read. Needs CAP_SETUID, and numbers that this user namespace has.
+    """
+    if os.geteuid() != 0:
+        return False
+    number = FIRST_OWN_USER + int.from_bytes(os.urandom(4)) % OWN_USERS
+    try:
+        os.setresuid(number, 0, 0)
+    except OSError:
+        return False
+    return True
+
+
+def number_threads(procfs: int, threads: int) -> bool:
+    """As process 1 of a new pid namespace: leave it numbers for so many threads. Whether the system has such a limit.
+
+    Before Linux 6.14 the file is the machine's own, which root could change: it is not touched there. Numbers below 300
+    are given out in the first round alone, so that round is begun behind them.
+    """
+    release = [int(part) for part in re.findall(r"\d+", os.uname().release)[:2]]
+    if release < NUMBERS_SINCE or os.getpid() != 1:
+        return False
+    try:
+        with os.fdopen(os.open("sys/kernel/pid_max", os.O_RDWR | os.O_CLOEXEC, dir_fd=procfs), "r+b", 0) as most:
+            if int(most.read()) != NEW_NAMESPACES_NUMBERS:
+                return False
+            with os.fdopen(
+                os.open("sys/kernel/ns_last_pid", os.O_WRONLY | os.O_CLOEXEC, dir_fd=procfs), "wb", 0
+            ) as last:
+                last.write(b"%d" % RESERVED_NUMBERS)
+            most.seek(0)
+            most.write(b"%d" % (RESERVED_NUMBERS + threads - 1))
+    except OSError:  # /proc/sys is read-only in many containers
+        return False
+    return True
 
 
 def open_statm(procfs: int) -> int:

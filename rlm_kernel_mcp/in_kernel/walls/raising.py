@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Final, Literal
 
 from rlm_kernel_mcp.in_kernel.walls import capabilities, container, landlock, limits, linux, namespaces, seccomp
 from rlm_kernel_mcp.in_kernel.walls.plan import (
@@ -31,6 +32,15 @@ _ELSEWHERE = "Run the whole server inside a Linux container or virtual machine; 
 _UMASK = 0o077
 
 
+ThreadBound = Literal["namespace's user", "own user", "numbers", "host"]
+_COUNTED: Final = {
+    "namespace's user": "by their user, within the namespace",
+    "own user": "by their user, who is nobody else",
+    "numbers": "by the namespace's numbers",
+    "host": "counted by the host",
+}
+
+
 @dataclass(slots=True)
 class Raised:
     """What is raised so far around this process. Made by `enter_namespaces`, filled by the two locks."""
@@ -38,8 +48,9 @@ class Raised:
     plan: WallPlan
     statm: int
     monitor: int | None = None
-    counts_threads: bool = False
-    """Whether RLIMIT_NPROC counts this kernel's threads alone, and is enforced (it never is for root)."""
+    threads: ThreadBound = "host"
+    """What holds the policy's number of threads. RLIMIT_NPROC is not enforced for root, and without a user namespace of
+    its own or a user of its own it would count what is not this kernel's."""
     scratch_writable: bool = False
     """Whether user code may write in the scratch folder: only where its quota is enforced."""
     tasks: int | None = None
@@ -132,7 +143,10 @@ def raise_lock_a(raised: Raised) -> None:
         )
     if not alone:
         _die_with(plan.parent_pid)
-    raised.attempt("rlimits", lambda: limits.raise_limits(plan, count_threads=raised.counts_threads))
+    # Within a namespace the monitor is counted too.
+    processes = {"namespace's user": plan.threads + 1, "own user": plan.threads}.get(raised.threads, 0)
+    counted = _COUNTED[raised.threads]
+    raised.attempt("rlimits", lambda: limits.raise_limits(plan, processes=processes, counted=counted))
     raised.attempt("capabilities", capabilities.drop_all)
     raised.attempt("no_new_privs", _no_new_privs)
     raised.attempt("not_dumpable", _not_dumpable)
@@ -167,12 +181,15 @@ def raise_lock_b(raised: Raised) -> None:
 
 
 def _inside_namespaces(plan: WallPlan, procfs: int, announce: namespaces.Announce | None) -> Raised:
-    is_root = os.getuid() == 0
+    is_root = os.geteuid() == 0
     try:
         monitor, places = namespaces.enter(plan, announce or (lambda _pid, _pidfd: None))
     except OSError as error:
         raise WallFailed("namespaces", f"{error.strerror or error}.", REMEDIES["namespaces"]) from error
-    raised = Raised(plan, limits.open_statm(procfs), monitor, not is_root, plan.scratch_mb > 0)
+    threads: ThreadBound = "host" if is_root else "namespace's user"
+    if is_root and plan.asks_for("rlimits") and limits.number_threads(procfs, plan.threads):
+        threads = "numbers"
+    raised = Raised(plan, limits.open_statm(procfs), monitor, threads, plan.scratch_mb > 0)
     users = "root outside, without its rights" if is_root else "an ordinary user outside"
     raised.note("namespaces", True, f"user ({users}), mount ({places} places in view), network, pid, ipc, uts, cgroup")
     quota = f"{plan.scratch_mb} MB and {plan.scratch_files} files on a tmpfs of its own"
@@ -199,6 +216,8 @@ def _without_namespaces(plan: WallPlan, procfs: int, refusal: str) -> Raised:
     raised.tasks = os.open("self/task", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=procfs)
     raised.refuse("namespaces", refusal)
     os.chdir(plan.scratch)
+    if plan.asks_for("rlimits") and limits.become_a_user_of_its_own():
+        raised.threads = "own user"
     return raised
 
 

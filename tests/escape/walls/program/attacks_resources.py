@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import os
 import threading
@@ -9,10 +10,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from rlm_kernel_mcp.in_kernel.walls.limits import soft_memory
-from tests.escape.walls.program.targets import Targets
+from tests.escape.walls.program.targets import LIBC, Targets
 
 MB = 1 << 20
 DEPTH = 3000
+MOST = 1000
+THREAD = 0x3D0F00
+_KEPT: list[object] = []
 
 
 def fill_memory_then_go_on(targets: Targets) -> str:
@@ -60,7 +64,7 @@ def start_threads_without_end(targets: Targets) -> str:
     end = threading.Event()
     started: list[threading.Thread] = []
     with suppress(RuntimeError, MemoryError):
-        while len(started) < 5000:
+        while len(started) < MOST:
             thread = threading.Thread(target=end.wait)
             thread.start()
             started.append(thread)
@@ -68,6 +72,28 @@ def start_threads_without_end(targets: Targets) -> str:
     for thread in started:
         thread.join()
     return str(len(started))
+
+
+def start_threads_with_small_stacks(targets: Targets) -> str:
+    """The address space has room for thousands of them."""
+    threading.stack_size(32 << 10)
+    return start_threads_without_end(targets)
+
+
+def clone_threads_with_tiny_stacks(targets: Targets) -> str:
+    """Past Python and the C library's own way to a thread; each takes the system's memory, which counts nowhere."""
+    stacks, local = ctypes.create_string_buffer(512 * MOST), ctypes.create_string_buffer(32 << 10)
+    number = ctypes.byref(ctypes.c_long())
+    _KEPT.extend((stacks, local, number))  # they wait to the end
+    LIBC.clone.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, *[ctypes.c_void_p] * 4]
+    pause = ctypes.cast(LIBC.pause, ctypes.c_void_p)
+    base, storage = ctypes.addressof(stacks), ctypes.addressof(local) + (16 << 10)
+    for offset in (0, 16):  # where the C library looks for the thread itself
+        ctypes.c_void_p.from_address(storage + offset).value = storage
+    made = 0
+    while made < MOST and LIBC.clone(pause, base + 512 * (made + 1), THREAD, None, number, storage, number) > 0:
+        made += 1
+    return str(made)
 
 
 def write_one_large_file(targets: Targets) -> str:
