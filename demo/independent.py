@@ -11,7 +11,7 @@ The questions are defined so that both methods must agree to the last line:
 from __future__ import annotations
 
 import tokenize
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
@@ -35,9 +35,15 @@ class Document:
     """(length in lines, first line, name)"""
 
 
-def answer(texts: Mapping[str, str], call: str) -> Answers:
-    """The three answers, in the shape that the session's `answers` variable has."""
-    documents = {name: read(text, call) for name, text in texts.items()}
+def answer(texts: Mapping[str, str], call: str, progress: Callable[[int], None] = lambda _: None) -> Answers:
+    """The three answers, in the shape that the session's `answers` variable has.
+
+    `progress`: told how many documents are read, after each.
+    """
+    documents = {}
+    for done, (name, text) in enumerate(texts.items(), start=1):
+        documents[name] = read(text, call)
+        progress(done)
     importers = sorted(((-len(one.imports), name) for name, one in documents.items()))[:10]
     functions = sorted(
         (-length, name, line, what) for name, one in documents.items() for length, line, what in one.functions
@@ -59,12 +65,12 @@ def report(answers: Answers, call: str) -> str:
 
 
 def decoded(path: Path) -> str:
-    """A source's text: UTF-8, its mark left out; what is no UTF-8 keeps each byte as a character."""
+    """A source's text: UTF-8, its mark left out; a file that is no UTF-8 at large keeps each byte as a character."""
     data = path.read_bytes()
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return data.decode("latin-1")
+    text = data.decode("utf-8-sig", "surrogateescape")
+    bad = sum("\udc80" <= char <= "\udcff" for char in text)
+    several_bytes = len(data) - len(text)
+    return text if bad * 1_000 <= len(data) or several_bytes >= bad else data.decode("latin-1")
 
 
 def read(text: str, call: str) -> Document:

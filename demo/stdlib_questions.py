@@ -25,6 +25,8 @@ from demo import independent
 ROOT: Final = Path(__file__).resolve().parent.parent
 CALL: Final = "get_event_loop"
 PARTS: Final = 8
+CHECKED_A_LINE: Final = 250
+"""Files of the check for each line that says how far it is: it takes longer than the session."""
 NOT_THE_LIBRARY: Final = {"site-packages", "dist-packages", "__pycache__"}
 
 LOOK: Final = """
@@ -50,7 +52,7 @@ def nodes(tree):
 def read(name):
     try:
         tree = ast.parse(documents[name])
-    except SyntaxError:
+    except (SyntaxError, ValueError):  # ValueError: a few bytes of it are no UTF-8
         no_python.append(name)
         return
     imports = set()
@@ -234,7 +236,12 @@ def check(
     """Compare all that the session said with this process's own findings; returns the exit status."""
     started = time.perf_counter()
     valid = {name: text for name, text in texts.items() if name not in no_python}
-    expected = independent.answer(valid, CALL)
+
+    def progress(done: int) -> None:
+        if done % CHECKED_A_LINE == 0:
+            print(f"Checking: {done:,} of {len(valid):,} files read a second time.", flush=True)
+
+    expected = independent.answer(valid, CALL, progress)
     compared = {
         "documents": (loaded["document_count"], len(texts)),
         "characters": (loaded["chars"], sum(map(len, texts.values()))),
