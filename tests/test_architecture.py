@@ -17,7 +17,7 @@ from tests.parts import ROOT
 
 PACKAGE: Final = ROOT / "rlm_kernel_mcp"
 FRONTS: Final = {"__main__", "cli", "commands"}
-GROUND: Final = {"errors", "wire"}
+GROUND: Final = {"errors", "shielded", "wire"}
 MAY_IMPORT: Final = {
     "server": {"session", "policy", "settings", *GROUND},
     "session": {"context", "kernel", "policy", "settings", *GROUND},
@@ -27,6 +27,7 @@ MAY_IMPORT: Final = {
     "policy": {"errors"},
     "in_kernel": {"kernel_code", "wire"},
     "kernel_code": set[str](),
+    "shielded": {"errors"},
     "errors": set[str](),
     "wire": set[str](),
 }
@@ -165,6 +166,31 @@ def test_exceptions_end_only_at_the_named_edges() -> None:
 def is_broad(handler: ast.ExceptHandler) -> bool:
     kinds = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
     return any(kind is None or ast.unparse(kind) in ("Exception", "BaseException") for kind in kinds)
+
+
+def test_what_awaits_in_a_clean_up_is_shielded() -> None:
+    """A cancelled call is cancelled again at every await: in an `except` or a `finally` only `shielded` is awaited."""
+    bare = []
+    for name, tree in modules().items():
+        if part_of(name) == "in_kernel":
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Try | ast.TryStar):
+                clean_ups = [*node.finalbody, *(line for handler in node.handlers for line in handler.body)]
+                bare += [f"{name}:{line}" for part in clean_ups for line in bare_awaits(part)]
+    assert bare == []
+
+
+def bare_awaits(node: ast.AST) -> Iterator[int]:
+    """Lines on which something other than `shielded(...)` is awaited, functions defined within left out."""
+    if isinstance(node, ast.AsyncFunctionDef | ast.FunctionDef | ast.Lambda):
+        return
+    if isinstance(node, ast.AsyncWith | ast.AsyncFor) or (isinstance(node, ast.comprehension) and node.is_async):
+        yield getattr(node, "lineno", 0)
+    elif isinstance(node, ast.Await) and ast.unparse(node.value).partition("(")[0] != "shielded":
+        yield node.lineno
+    for inner in ast.iter_child_nodes(node):
+        yield from bare_awaits(inner)
 
 
 def test_names_say_what_a_thing_is() -> None:

@@ -26,6 +26,7 @@ from rlm_kernel_mcp.kernel.kernelspec import POLICY_FILE, locked_kernelspec
 from rlm_kernel_mcp.policy import load_policy
 from rlm_kernel_mcp.session.shapes import Limits, Wall
 from rlm_kernel_mcp.settings import Settings, doubts
+from rlm_kernel_mcp.shielded import shielded
 
 PROBE_TIMEOUT_S: Final = 30
 
@@ -118,7 +119,7 @@ async def first_step(settings: Settings) -> tuple[int, Wall | None]:
                 opened.session_id, "len(context)", timeout_ms=None, wait_ms=30_000, max_output_chars=100
             )
         finally:
-            await registry.close()
+            await shielded(registry.close(), "the end of doctor's session")
     if step.result != "6":
         raise KernelStartFailed(f"A kernel started, but its first step answered {step.status}: {step.stderr[:200]}")
     around = next((wall for wall in opened.walls if wall.name == "container"), None)

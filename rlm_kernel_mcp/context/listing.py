@@ -99,6 +99,8 @@ class Lister:
     roots: tuple[str, ...]
     skip: Callable[[str, str, str], None]
     """Told of each entry that is left out: its path as it was reached, its resolved path, and why."""
+    go_on: Callable[[], None]
+    """Asked at each entry; raises where nobody waits for the list any more."""
     seen_entries: int = field(default=0, init=False)
 
     def folder(self, real: str, path: str) -> Iterator[Found]:
@@ -166,6 +168,7 @@ class Lister:
             return []
 
     def _entry(self, entry: os.DirEntry[str], real: str, path: str) -> _Entry | None:
+        self.go_on()
         self.seen_entries += 1
         if self.seen_entries > ENTRY_LIMIT:
             raise ContextTooLarge(

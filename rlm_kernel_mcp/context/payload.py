@@ -12,7 +12,7 @@ import hashlib
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -102,11 +102,12 @@ def text_payload(text: str) -> Payload:
     return Payload("text", (document,), len(data), digest, data, None, Skipped())
 
 
-def build_payload(sources: Sources, *, copy: bool = False) -> Payload:
+def build_payload(sources: Sources, *, copy: bool = False, go_on: Callable[[], None] = lambda: None) -> Payload:
     """Read all files once. One file stays where it is, and its own descriptor is handed on; several are copied.
 
     A file that was found in a folder or by a glob and is binary, or cannot be read any more, is skipped.
-    `copy`: copy a single file too. This happens by itself where it is written to meanwhile.
+    `copy`: copy a single file too. This happens by itself where it is written to meanwhile. `go_on` is asked at each
+    block, and raises where nobody waits for the payload any more.
 
     Raises:
         InvalidInput: a file that was named itself is binary.
@@ -114,7 +115,7 @@ def build_payload(sources: Sources, *, copy: bool = False) -> Payload:
         ContextDenied: a named file cannot be read, or something else has taken its place.
         ContextTooLarge: there is more than `max_bytes`, or no room for the copy.
     """
-    reading = _Reading(sources)
+    reading = _Reading(sources, go_on)
     if len(sources.files) == 1 and not copy and (payload := reading.in_place(sources.files[0])):
         return payload
     return reading.copied()
@@ -123,8 +124,9 @@ def build_payload(sources: Sources, *, copy: bool = False) -> Payload:
 class _Reading:
     """The state of one `build_payload`."""
 
-    def __init__(self, sources: Sources) -> None:
+    def __init__(self, sources: Sources, go_on: Callable[[], None]) -> None:
         self._sources = sources
+        self._go_on = go_on
         self._skipped = replace(sources.skipped, first=list(sources.skipped.first))
         self._hash = hashlib.sha256()
         self._bytes = 0
@@ -180,6 +182,7 @@ class _Reading:
         detector = EncodingDetector()
         size = 0
         while block := os.pread(descriptor, BLOCK_BYTES, size):
+            self._go_on()
             if self._bytes + len(block) > self._sources.max_bytes:
                 raise too_large(self._bytes + len(block), self._sources.max_bytes)
             self._hash.update(block)

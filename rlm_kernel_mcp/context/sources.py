@@ -71,11 +71,19 @@ class Sources:
     skipped: Skipped
 
 
-def resolve_sources(paths: Sequence[str], *, roots: Sequence[Path], working_dir: Path, max_bytes: int) -> Sources:
+def resolve_sources(
+    paths: Sequence[str],
+    *,
+    roots: Sequence[Path],
+    working_dir: Path,
+    max_bytes: int,
+    go_on: Callable[[], None] = lambda: None,
+) -> Sources:
     """Find the files that `paths` mean. A relative path is read against `working_dir`.
 
     A path that exists just so is that file or folder, wildcards or not; else one with `*`, `?` or `[` is a
-    glob, which matches files only. Hidden entries of a folder count only if they are named.
+    glob, which matches files only. Hidden entries of a folder count only if they are named. `go_on` is asked at each
+    entry, and raises where nobody waits for the sources any more.
 
     Raises:
         InvalidInput: a path is no possible path.
@@ -87,7 +95,7 @@ def resolve_sources(paths: Sequence[str], *, roots: Sequence[Path], working_dir:
         raise InvalidInput("context_paths is empty; it needs at least one path.")
     if len(paths) > PATH_LIMIT:
         raise InvalidInput(f"context_paths holds {len(paths):,} paths; the limit is {PATH_LIMIT:,} paths.")
-    resolution = _Resolution(canonical_roots(roots), str(working_dir), max_bytes)
+    resolution = _Resolution(canonical_roots(roots), str(working_dir), max_bytes, go_on)
     for path in paths:
         resolution.add(checked(path))
     return Sources(tuple(resolution.files.values()), resolution.roots, max_bytes, resolution.skipped)
@@ -96,7 +104,7 @@ def resolve_sources(paths: Sequence[str], *, roots: Sequence[Path], working_dir:
 class _Resolution:
     """The state of one `resolve_sources`."""
 
-    def __init__(self, roots: tuple[str, ...], working_dir: str, max_bytes: int) -> None:
+    def __init__(self, roots: tuple[str, ...], working_dir: str, max_bytes: int, go_on: Callable[[], None]) -> None:
         self.roots = roots
         self.files: dict[str, Source] = {}
         self.skipped = Skipped()
@@ -107,7 +115,7 @@ class _Resolution:
         self._names: set[str] = set()
         self._bytes = 0
         self._max_bytes = max_bytes
-        self._lister = Lister(roots, lambda path, real, why: self.skipped.add(self._name(path, real), why))
+        self._lister = Lister(roots, lambda path, real, why: self.skipped.add(self._name(path, real), why), go_on)
 
     def add(self, given: str) -> None:
         path = os.path.join(self._working_dirs[0], given)  # noqa: PTH118 (keeps the path as it was given)

@@ -11,6 +11,8 @@ come and the reply stays away for a grace (ipykernel can lose it in an interrupt
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -79,6 +81,7 @@ class KernelClient:
         self._control = Connection("DEALER", MESSAGE_BYTES_MAX)
         self._iopub = Connection("SUB", MESSAGE_BYTES_MAX)
         self._requests: dict[str, asyncio.Future[Message]] = {}
+        self._replies_max: dict[str, tuple[Connection, int]] = {}
         self._kept: dict[str, asyncio.Future[Message]] = {}
         self._executions: dict[str, Execution] = {}
         self._consoles: dict[str, Reply] = {}
@@ -86,6 +89,7 @@ class KernelClient:
         self._welcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.broken: str | None = None
         """Why this kernel must not be used any more: it broke the protocol or a limit."""
+        self._console_at_s = -math.inf
         self.on_console: OnConsole = lambda reply: None
         self.on_broken: OnBroken = lambda reason: None
 
@@ -136,15 +140,21 @@ class KernelClient:
         future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         self._requests[msg_id] = future
         channel = self._shell if shell else self._control
-        channel.reader.message_bytes_max = max(channel.reader.message_bytes_max, reply_bytes_max)
+        self._replies_max[msg_id] = channel, reply_bytes_max
+        self._bound(channel)
         channel.grant()
         try:
             channel.send(frames)
             return await future
         finally:
             self._requests.pop(msg_id, None)
-            if not self._requests:
-                channel.reader.message_bytes_max = MESSAGE_BYTES_MAX
+            self._replies_max.pop(msg_id, None)
+            self._bound(channel)
+
+    def _bound(self, channel: Connection) -> None:
+        """Let a channel's messages be as large as the requests under way there may need, and no larger."""
+        sizes = (size for where, size in self._replies_max.values() if where is channel)
+        channel.reader.message_bytes_max = max(MESSAGE_BYTES_MAX, *sizes, 0)
 
     def execute(self, code: str, keep: dict[str, Any] | None = None) -> Execution:
         """Send a step's code; the returned execution fills as messages come.
@@ -180,6 +190,10 @@ class KernelClient:
     def console_busy(self) -> bool:
         """Whether a cell of some other client is under way, as far as was heard."""
         return bool(self._consoles)
+
+    def console_within(self, seconds: float) -> bool:
+        """Whether a cell of some other client is under way, or one began or ended in the last so many seconds."""
+        return self.console_busy or time.monotonic() - self._console_at_s < seconds
 
     def _on_reply(self, frames: list[bytes]) -> None:
         message = self._parse(frames)
@@ -224,10 +238,12 @@ class KernelClient:
                 return
             if len(self._consoles) >= CONSOLE_REPLIES_MAX:
                 self._consoles.pop(next(iter(self._consoles)))
+            self._console_at_s = time.monotonic()
             reply = self._consoles[message.parent_id] = Reply(message.parent_id, CONSOLE_CHARS_MAX)
         reply.feed(message)
         if reply.idle:
             del self._consoles[message.parent_id]
+            self._console_at_s = time.monotonic()
             self.on_console(reply)
 
     def _parse(self, frames: list[bytes]) -> Message | None:

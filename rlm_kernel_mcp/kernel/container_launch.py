@@ -31,6 +31,7 @@ from rlm_kernel_mcp.kernel.rundir import KernelDir
 from rlm_kernel_mcp.kernel.status import StatusSocket
 from rlm_kernel_mcp.kernel_code import kernel_code
 from rlm_kernel_mcp.policy import Limits
+from rlm_kernel_mcp.shielded import shielded
 
 log = logging.getLogger(__name__)
 DEATH_S: Final = 1.0
@@ -92,8 +93,7 @@ class KernelContainer:
                 _, pidfd = await status.wait_pid()
                 pid = visible_pid(pidfd)
             except BaseException:
-                await asyncio.shield(self._end(child, ended))
-                status.close()
+                await shielded(self._undo(child, ended, status), f"the end of container {self.name}")
                 raise
         return ContainerProcess(pid, pidfd, self, lambda: self.reap(child, ended, status))
 
@@ -119,6 +119,10 @@ class KernelContainer:
             connected.cancel()
             gone.cancel()
 
+    async def _undo(self, child: subprocess.Popen[bytes], ended: int, status: StatusSocket) -> None:
+        await self._end(child, ended)
+        status.close()
+
     async def _end(self, child: subprocess.Popen[bytes], ended: int) -> int:
         """End the engine's client and the container, whatever state they are in; returns the client's exit status."""
         child.kill()
@@ -139,6 +143,10 @@ class KernelContainer:
             async with asyncio.timeout(END_S):
                 await readable(ended)
         except TimeoutError:
+            outlived = True
+        else:
+            outlived = False
+        if outlived:
             log.warning("container %s outlived its kernel by %.0f s", self.name, END_S)
             return await self._end(child, ended)
         os.close(ended)

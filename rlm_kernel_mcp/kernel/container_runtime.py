@@ -162,11 +162,11 @@ async def ask(argv: Sequence[str]) -> tuple[int, str]:
             out, complaint = await child.communicate()
     except TimeoutError:
         out, complaint = b"", f"no answer within {ANSWER_S:.0f} s".encode()
-        _kill_group(child.pid)
-        await asyncio.wait({asyncio.ensure_future(child.wait())}, timeout=KILLED_S)
     finally:
         if child.returncode is None:
             _kill_group(child.pid)
+    if child.returncode is None:
+        await asyncio.wait({asyncio.ensure_future(child.wait())}, timeout=KILLED_S)
     status = CANNOT_RUN if child.returncode is None else child.returncode
     if status:
         said = complaint.decode("utf-8", "replace").strip()[-SAID_CHARS:]

@@ -34,9 +34,14 @@ from rlm_kernel_mcp.kernel.rundir import KernelDir, RunDir
 from rlm_kernel_mcp.kernel.status import StatusSocket, ended
 from rlm_kernel_mcp.policy import Policy, load_policy
 from rlm_kernel_mcp.settings import Settings
+from rlm_kernel_mcp.shielded import shielded
 
 log = logging.getLogger(__name__)
 KEY_BYTES: Final = 32
+DEATH_S: Final = 20.0
+"""How long a killed process may take to be gone: its memory is given back, its container is removed."""
+NAME_S: Final = 2.0
+"""How long a kernel that nobody waits for any more may take to say who it is, so that it can be ended."""
 T = TypeVar("T")
 
 
@@ -66,12 +71,16 @@ class Kernel:
         self.descriptors.sendmsg([b"d"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))])
 
     async def kill(self, reason: str = "it was shut down") -> None:
-        """SIGKILL the kernel with all its threads, wait for its death, remove its folders."""
+        """SIGKILL the kernel with all its threads, wait for its death, remove its folders; a cancelled wait too."""
         self.client.close(reason)
         self.process.kill()
-        await asyncio.shield(self.process.dead)
+        await shielded(self._buried(), f"the end of kernel {self.process.pid}")
+
+    async def _buried(self) -> None:
+        died = await gone(self.process)
         self.descriptors.close()
-        self.folders.remove()
+        if died:
+            self.folders.remove()
 
 
 class Launch(AsyncKernelManager):
@@ -138,27 +147,15 @@ class KernelStarter:
                 end.close()
             raise
         place = KernelContainer(runtime, self._run_dir.path, folders, self.policy.limits) if runtime else None
-        manager = self._manager(folders)
+        begun = _Begun(self._manager(folders), folders, status, ours, theirs)
         try:
             async with asyncio.timeout(self.policy.start_timeout_ms / 1000):
                 fork_server = await self._ready_fork_server() if place is None else None
-                options = LaunchOptions(folders, self.policy, status, theirs, fork_server, place)
-                await manager.start_kernel(rlm_options=options)
-                process = manager.kernel_process
-                assert process is not None
-                theirs.close()
+                process = await begun.launch(LaunchOptions(folders, self.policy, status, theirs, fork_server, place))
                 walls = container.with_runtime(runtime, await _unless_dead(process, status.wait_ready()))
-                client = await _unless_dead(process, self._connect(manager))
+                client = await _unless_dead(process, begun.connect())
         except BaseException as error:
-            # The manager's own: it sleeps for a while after it has started the process, and may be cut off there.
-            started = manager.kernel_process
-            if started is not None:
-                started.kill()
-                await asyncio.shield(started.dead)
-            ours.close()
-            theirs.close()
-            status.close()
-            folders.remove()
+            await shielded(begun.undo(isinstance(error, TimeoutError)), "the clean-up after a start that failed")
             if isinstance(error, TimeoutError):
                 limit_ms = self.policy.start_timeout_ms
                 raise KernelStartFailed(f"The kernel was not ready within {limit_ms:,} ms.") from error
@@ -180,17 +177,6 @@ class KernelStarter:
         )
         manager.session.key = os.urandom(KEY_BYTES).hex().encode()
         return manager
-
-    async def _connect(self, manager: Launch) -> KernelClient:
-        """Our own readiness test: the shell answers and iopub has welcomed us."""
-        client = KernelClient(manager.session.key)
-        try:
-            await client.open(dict(manager.get_connection_info()))
-            await client.request("kernel_info_request", {}, shell=True)
-        except BaseException:
-            client.close()
-            raise
-        return client
 
     async def _ready_fork_server(self) -> ForkServer | None:
         """The fork server, started (again) where it is not running; None where there is none: kernels start cold."""
@@ -216,6 +202,65 @@ class KernelStarter:
             self._fork_server = None
         if self._containers is not None:
             self._containers.close()
+
+
+class _Begun:
+    """A start that has begun: what it has taken so far, to be given back where it comes to nothing."""
+
+    def __init__(
+        self, manager: Launch, folders: KernelDir, status: StatusSocket, ours: socket.socket, theirs: socket.socket
+    ) -> None:
+        self._manager = manager
+        self._folders = folders
+        self._status = status
+        self._ours = ours
+        self._theirs = theirs
+        self._client = KernelClient(manager.session.key)
+        self._launching: asyncio.Task[None] | None = None
+        self._forked = False
+
+    async def launch(self, options: LaunchOptions) -> KernelProcess:
+        """Have the process started. In a task of its own: one that was asked for must be known, to be ended."""
+        self._forked = options.fork_server is not None
+        self._launching = asyncio.ensure_future(self._manager.start_kernel(rlm_options=options))
+        await asyncio.shield(self._launching)
+        process = self._manager.kernel_process
+        assert process is not None
+        self._theirs.close()
+        return process
+
+    async def connect(self) -> KernelClient:
+        """Our own readiness test: the shell answers and iopub has welcomed us."""
+        await self._client.open(dict(self._manager.get_connection_info()))
+        await self._client.request("kernel_info_request", {}, shell=True)
+        return self._client
+
+    async def undo(self, waited: bool) -> None:
+        """Give everything back. `waited`: a process that has not said who it is had its time to do so."""
+        self._client.close()
+        if self._launching is not None:
+            if self._forked and not waited:
+                await asyncio.wait({self._launching}, timeout=NAME_S)
+            self._launching.cancel()
+            await asyncio.wait({self._launching}, timeout=DEATH_S)
+            if self._launching.done() and not self._launching.cancelled():
+                self._launching.exception()  # looked at; `launch` has raised it, or nobody waits for it
+        # The manager's own: it sleeps for a while after it has started the process, and may be cut off there.
+        if (started := self._manager.kernel_process) is not None:
+            started.kill()
+        died = started is None or await gone(started)
+        for end in (self._ours, self._theirs, self._status):
+            end.close()
+        if died:
+            self._folders.remove()
+
+
+async def gone(process: KernelProcess) -> bool:
+    """Wait for a killed process's death, as long as that can take; whether it came."""
+    await asyncio.wait({process.dead}, timeout=DEATH_S)
+    if not process.dead.done():
+        log.error("kernel process %d was killed, and is still there after %.0f s", process.pid, DEATH_S)
+    return process.dead.done()
 
 
 def _sockets() -> tuple[StatusSocket, socket.socket, socket.socket]:

@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 
 from rlm_kernel_mcp.errors import KernelDied, KernelStartFailed, RlmError
 from rlm_kernel_mcp.kernel.launch import Kernel, KernelStarter
+from rlm_kernel_mcp.shielded import shielded
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -52,7 +53,7 @@ class KernelPool:
                 try:
                     return kernel, await prepare(kernel)
                 except BaseException:
-                    await kernel.kill("it could not be prepared")
+                    await shielded(kernel.kill("it could not be prepared"), "the end of an unprepared kernel")
                     raise
             except (KernelDied, KernelStartFailed) as error:
                 if attempt == TRIES or self._closed:
@@ -61,6 +62,8 @@ class KernelPool:
         raise AssertionError("the last try returns or raises")
 
     async def _next(self) -> Kernel:
+        if self._closed:
+            raise KernelStartFailed("The server is ending.")
         now = asyncio.get_running_loop().time()
         try:
             while self._spares:

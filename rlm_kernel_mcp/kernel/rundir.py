@@ -7,7 +7,6 @@ The path is short since an ipc socket's path may have 107 bytes at most.
 
 from __future__ import annotations
 
-import asyncio
 import fcntl
 import os
 import shutil
@@ -15,11 +14,13 @@ import stat
 import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rlm_kernel_mcp.errors import KernelStartFailed
 from rlm_kernel_mcp.kernel.container_sweep import may_have_containers, without_containers
 from rlm_kernel_mcp.kernel.undertaker import Undertaker
+from rlm_kernel_mcp.shielded import made_in_thread
 
 LOCK_NAME = "owner.lock"
 NEW_LOCK_NAME = "new.lock"
@@ -115,17 +116,7 @@ class RunDir:
     @classmethod
     async def create_in_thread(cls, *, ask_engines: bool = False) -> RunDir:
         """As `create`, which may have much to sweep; removed again where the wait for it is cut off."""
-
-        def discard(made: asyncio.Future[RunDir]) -> None:
-            if not made.cancelled() and made.exception() is None:
-                made.result().remove()
-
-        making = asyncio.ensure_future(asyncio.to_thread(cls.create, ask_engines=ask_engines))
-        try:
-            return await asyncio.shield(making)
-        except asyncio.CancelledError:
-            making.add_done_callback(discard)
-            raise
+        return await made_in_thread(partial(cls.create, ask_engines=ask_engines), lambda made: made.remove())
 
     def kernel_dir(self) -> KernelDir:
         """Make the folders of one more kernel."""

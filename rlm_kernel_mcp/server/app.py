@@ -37,6 +37,7 @@ from rlm_kernel_mcp.server import tools, words
 from rlm_kernel_mcp.server.transport import stdio_streams
 from rlm_kernel_mcp.session.cutting import safe_text
 from rlm_kernel_mcp.settings import Settings, doubts
+from rlm_kernel_mcp.shielded import shielded
 
 if TYPE_CHECKING:
     from rlm_kernel_mcp.session.registry import Registry
@@ -104,8 +105,8 @@ def build_server(open_registry: Callable[[], Awaitable[Registry]]) -> Server[Laz
         try:
             yield registry
         finally:
-            with anyio.CancelScope(shield=True):
-                await registry.close()
+            with anyio.CancelScope(shield=True):  # the process ends behind this, so it is waited for
+                await shielded(registry.close(), "the end of the sessions")
 
     server = Server(
         "rlm-kernel-mcp",

@@ -7,6 +7,7 @@ Above: `registry.py`. Below: `session.py`.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Final as Constant
 
 from rlm_kernel_mcp.errors import SessionFinalized, VariableNotFound
@@ -14,16 +15,27 @@ from rlm_kernel_mcp.session import variables
 from rlm_kernel_mcp.session.cutting import cut_text
 from rlm_kernel_mcp.session.session import Session
 from rlm_kernel_mcp.session.shapes import Final, Stats
+from rlm_kernel_mcp.shielded import shielded
 
 ANSWER_CHARS_MAX: Constant = 4_000_000
 """Longest answer that is kept."""
+END_S: Constant = 180.0
+"""Longer than a kernel may take to load a context: whoever is just getting one has to be waited for."""
 WHERE_IS_THE_REST: Constant = (
     'rlm_finalize with a larger max_output_chars, or rlm_get_trace(detail="full"), gets the rest'
 )
 
 
-async def finalize(session: Session, text: str | None, var_name: str | None, max_output_chars: int) -> Final:
-    """Commit the answer and end the kernel; the same call again gives the same answer.
+async def finalize(
+    session: Session,
+    text: str | None,
+    var_name: str | None,
+    max_output_chars: int,
+    let_go: Callable[[Session], None] = lambda session: None,
+) -> Final:
+    """Commit the answer and end the kernel; the same call again gives the same answer, and ends what is left to end.
+
+    `let_go`: told when nothing of the session is held any more.
 
     Raises:
         SessionFinalized: there is another answer already.
@@ -36,23 +48,29 @@ async def finalize(session: Session, text: str | None, var_name: str | None, max
             session.require_idle()
             answer = text if text is not None else await _read(session, var_name or "")
             session.require_idle()  # a step may have begun while the variable was read
-            await _commit(session, given, answer)
+            _commit(session, given, answer)
         elif session.final_given != given:
             raise SessionFinalized(
                 f"Session {session.session_id} already has another final answer, of {len(session.final):,} characters."
             )
+    await shielded(_end(session, let_go), f"the end of session {session.session_id}", within_s=END_S)
     return _report(session, max_output_chars)
 
 
 async def _read(session: Session, var_name: str) -> str:
-    """The whole text of the variable that holds the answer."""
+    """The whole text of the variable that holds the answer.
+
+    A large answer of a kernel is waited for also where nobody wants it any more: it would break the usual limit.
+    """
     async with session.life.reading() as kernel:
-        return await variables.read_text(kernel, var_name, ANSWER_CHARS_MAX)
+        reading = variables.read_text(kernel, var_name, ANSWER_CHARS_MAX)
+        return await shielded(reading, f"the final answer of {session.session_id}", within_s=END_S)
 
 
-async def _commit(session: Session, given: tuple[str, str], answer: str) -> None:
-    """Take the answer, write it down, and end the kernel."""
+def _commit(session: Session, given: tuple[str, str], answer: str) -> None:
+    """Take the answer and write it down; there is no kernel for the session from now on."""
     session.final, session.final_given, session.finished_at = answer, given, session.journal.now()
+    session.life.closed = True
     reason = session.account.stop or "completed"
     session.journal.final(session.counters.step_index, reason, given[0], answer, session.account)
     session.journal.closed(
@@ -62,8 +80,13 @@ async def _commit(session: Session, given: tuple[str, str], answer: str) -> None
         finished_at=session.finished_at,
         extra=json.dumps({"final_given": given}),
     )
+
+
+async def _end(session: Session, let_go: Callable[[Session], None]) -> None:
+    """End the kernel and forget the values; what an earlier call has done of it already is not done again."""
     await session.life.drop("the session was finalized", settle_s=0)
     await session.life.recovery.snapshots.remove()
+    let_go(session)
 
 
 def _report(session: Session, max_output_chars: int) -> Final:

@@ -20,6 +20,8 @@ from rlm_kernel_mcp.session.store import EventRow, Store
 from rlm_kernel_mcp.session.trace import summary_of
 from rlm_kernel_mcp.session.wording import counted
 
+KERNEL_GONE: Final = "kernel_gone"
+"""Key in a record's `extra`: why the session's last kernel was stopped."""
 CONSOLE_EVENTS_MAX: Final = 5_000
 CONSOLE_CHARS_MAX: Final = 20_000_000
 """Console cells kept of one session, and the characters of them all: a kernel can make them up."""
@@ -46,11 +48,6 @@ class Journal:
     def now() -> str:
         """UTC, ISO 8601."""
         return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-    @staticmethod
-    def seconds_since(moment: str) -> float:
-        """Seconds since a moment that `now` gave."""
-        return (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()
 
     def event(self, action: str, step_index: int, status: str, summary: str, account: Account) -> None:
         """Write an event that is whole from the start."""
@@ -152,6 +149,11 @@ class Journal:
         """Write down where a console finds the session's kernel."""
         self._console_counts.clear()
         self._store.update_session(self._session_id, connection_file=connection_file, kernel_pid=pid)
+
+    def kernel_stopped(self, reason: str) -> None:
+        """Write down why the session has no kernel just now: whoever opens it next tells it."""
+        self.kernel_changed("", 0)
+        self._store.update_session(self._session_id, extra=json.dumps({KERNEL_GONE: reason}))
 
     def closed(self, status: str, **changes: Any) -> None:
         """Write down that the session has no kernel any more."""

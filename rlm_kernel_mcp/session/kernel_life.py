@@ -51,7 +51,8 @@ class KernelLife:
         self.failure: str | None = None
         """Why the last try for a fresh kernel failed; the next use tries again."""
         self.closed = False
-        """The server ends: no kernel is started any more."""
+        """The server ends, or the session has its final answer: no kernel is started any more."""
+        self._readers = 0
         self.last_step = 0
         """Index of the last step that ended with the kernel alive."""
 
@@ -65,6 +66,11 @@ class KernelLife:
     def changing(self) -> bool:
         """Whether a kernel is just being stopped or replaced."""
         return self._lock.locked()
+
+    @property
+    def being_read(self) -> bool:
+        """Whether somebody waits for an answer of the kernel, or for the kernel to ask."""
+        return self._readers > 0
 
     def adopt(self, kernel: Kernel) -> None:
         """Take a ready kernel with the context in it."""
@@ -91,11 +97,13 @@ class KernelLife:
             kernel = self.kernel
             if kernel is not None and kernel.client.broken is None:
                 return kernel
-            if kernel is not None:
-                await self._drop(kernel, kernel.client.broken or "it is gone")
             try:
+                if kernel is not None:
+                    await self._drop(kernel, kernel.client.broken or "it is gone")
                 return await self._restore()
             finally:
+                if self.kernel is None:  # none could be had, or the call that wanted it is cancelled
+                    self._places.release(self._owner.session_id)
                 self._places.tell()
 
     async def ready_for_step(self) -> tuple[Kernel, dict[str, Any] | None]:
@@ -169,8 +177,9 @@ class KernelLife:
         try:
             await self._places.take(self._owner.session_id, self._owner)
             kernel, loss = await self.recovery.fresh_kernel(self.gone_reason, self.last_step)
-        except RlmError as error:
-            self.failure = error.message
+        except BaseException as error:  # also where the call that wanted it is cancelled
+            if isinstance(error, RlmError):
+                self.failure = error.message
             self._places.release(self._owner.session_id)
             raise
         self.failure = None
@@ -178,6 +187,11 @@ class KernelLife:
         self._loss = joined(self._loss, loss)
         self._owner.restored(loss)
         return kernel
+
+    @property
+    def untold(self) -> bool:
+        """Whether there is something that the next reply must tell."""
+        return self._loss is not None
 
     def take_loss(self) -> Lost | None:
         """What the next reply must tell, once."""
@@ -190,9 +204,14 @@ class KernelLife:
 
         Raises: as `live`.
         """
-        kernel = await self.live()
-        with self._idle_time.reading() if self._idle_time is not None else nullcontext():
-            yield kernel
+        self._readers += 1  # who is being read does not give its place to another
+        try:
+            kernel = await self.live()
+            with self._idle_time.reading() if self._idle_time is not None else nullcontext():
+                yield kernel
+        finally:
+            self._readers -= 1
+            self._places.tell()
 
     def idle_cpu_ms(self) -> int:
         """Processor time used since the last step ended, beyond what is free; measured from outside.

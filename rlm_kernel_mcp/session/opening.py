@@ -15,10 +15,11 @@ from typing import Final
 
 from rlm_kernel_mcp.context.payload import Payload, build_payload, text_payload
 from rlm_kernel_mcp.context.sources import resolve_sources, too_large
-from rlm_kernel_mcp.errors import ContextNotFound, ContextTooLarge
+from rlm_kernel_mcp.errors import ContextNotFound, ContextTooLarge, KernelDied
 from rlm_kernel_mcp.kernel.launch import Kernel
 from rlm_kernel_mcp.kernel.messages import Message
 from rlm_kernel_mcp.kernel.pool import KernelPool
+from rlm_kernel_mcp.session.loading import GoOn, read_in_thread
 from rlm_kernel_mcp.session.recovery import context_report, load_context
 from rlm_kernel_mcp.session.shapes import ContextReport, Wall
 from rlm_kernel_mcp.settings import Settings
@@ -30,6 +31,7 @@ TABLE_SHARE: Final = 0.2
 """Share that the documents' names and places may take."""
 DOCUMENT_BYTES: Final = 500
 """What a kernel needs for one document beside its text and its name, about."""
+INFO_S: Final = 20.0
 MB: Final = 1 << 20
 
 
@@ -42,7 +44,13 @@ class ContextSource:
     working_dir: str | None = None
     """Where relative paths begin; None: the server's own."""
 
-    def open(self, settings: Settings, *, copy: bool = False) -> Payload:
+    async def opened(self, settings: Settings, *, copy: bool = False) -> Payload:
+        """Read it in a thread; nothing is left of it where that is cancelled. Raises: as `open`."""
+        return await read_in_thread(
+            lambda go_on: self.open(settings, copy=copy, go_on=go_on), files=self.paths is not None
+        )
+
+    def open(self, settings: Settings, *, copy: bool = False, go_on: GoOn = lambda: None) -> Payload:
         """Read it; blocking, so run it in a worker thread.
 
         Raises:
@@ -59,8 +67,9 @@ class ContextSource:
             roots=settings.context_roots,
             working_dir=Path(self.working_dir) if self.working_dir else settings.working_dir,
             max_bytes=max_bytes,
+            go_on=go_on,
         )
-        payload = build_payload(sources, copy=copy)
+        payload = build_payload(sources, copy=copy, go_on=go_on)
         table_bytes = sum(DOCUMENT_BYTES + len(document.name) for document in payload.documents)
         limit_bytes = int(settings.memory_limit_mb * MB * TABLE_SHARE)
         if table_bytes > limit_bytes:
@@ -72,13 +81,13 @@ class ContextSource:
             )
         return payload
 
-    def open_again(self, settings: Settings, sha256: str) -> Payload:
+    def open_again(self, settings: Settings, sha256: str, go_on: GoOn) -> Payload:
         """Read it again for a fresh kernel; it must be what it was.
 
         Raises:
             ContextNotFound: it has changed since, or as `open`.
         """
-        payload = self.open(settings)
+        payload = self.open(settings, go_on=go_on)
         if payload.sha256 != sha256:
             payload.close()
             raise ContextNotFound(
@@ -107,24 +116,32 @@ async def prepare(source: ContextSource, settings: Settings, pool: KernelPool) -
         KernelStartFailed, SandboxUnavailable, KernelDied.
     """
     begun_ns = time.monotonic_ns()
-    payload = await asyncio.to_thread(source.open, settings)
+    payload = await source.opened(settings)
     try:
 
-        async def load(kernel: Kernel) -> tuple[Message, Message]:
+        async def load(kernel: Kernel) -> tuple[ContextReport, Sequence[str]]:
             nonlocal payload
             reply = await load_context(kernel, payload)
             if payload.has_changed():
                 payload.close()
-                payload = await asyncio.to_thread(source.open, settings, copy=True)
+                payload = await source.opened(settings, copy=True)
                 reply = await load_context(kernel, payload)
-            return reply, await kernel.client.request(INFO, {})
+            info = await _info(kernel)
+            return context_report(payload, reply), info.content["imports"]
 
-        kernel, (reply, info) = await pool.take(load)
-        imports: Sequence[str] = info.content["imports"]
+        kernel, (context, imports) = await pool.take(load)
         duration_ms = (time.monotonic_ns() - begun_ns) // 1_000_000
-        return Prepared(kernel, context_report(payload, reply), tuple(imports), walls_of(kernel), duration_ms)
+        return Prepared(kernel, context, tuple(imports), walls_of(kernel), duration_ms)
     finally:
         payload.close()
+
+
+async def _info(kernel: Kernel) -> Message:
+    try:
+        async with asyncio.timeout(INFO_S):
+            return await kernel.client.request(INFO, {})
+    except TimeoutError:
+        raise KernelDied(f"The kernel did not say what it is within {INFO_S:.0f} s.") from None
 
 
 def walls_of(kernel: Kernel) -> tuple[Wall, ...]:

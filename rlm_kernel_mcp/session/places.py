@@ -20,7 +20,8 @@ class Occupant(Protocol):
     """A session, as far as its place is concerned."""
 
     session_id: str
-    last_used_at: str
+    used_at_s: float
+    """When it was used last, by the monotonic clock."""
 
     @property
     def running(self) -> bool:
@@ -28,7 +29,7 @@ class Occupant(Protocol):
 
     @property
     def changing(self) -> bool:
-        """Whether its kernel is just being stopped or replaced."""
+        """Whether its kernel is just being stopped, replaced or read: a moment, at whose end it tells."""
 
     async def stop_kernel(self, reason: str) -> bool:
         """End its kernel and release its place, unless a step begins meanwhile."""
@@ -82,7 +83,7 @@ class Places:
         self._news.clear()
         idle = [held for held in self._not_running() if held is not None and not held.changing]
         if idle:
-            oldest = min(idle, key=lambda held: held.last_used_at)
+            oldest = min(idle, key=lambda held: held.used_at_s)
             log.info("stopping the kernel of %s to make room", oldest.session_id)
             await oldest.stop_kernel("the server needed room for another session (RLM_MAX_SESSIONS)")
         else:

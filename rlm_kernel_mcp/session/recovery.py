@@ -11,7 +11,7 @@ import asyncio
 import json
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final
@@ -33,8 +33,8 @@ LOAD_TIMEOUT_S: Final = 120.0
 NAMES_KEPT_MAX: Final = 2_000
 EDGE_CHARS: Final = 400
 
-OpenPayload = Callable[[], Payload]
-"""Opens the session's context again; blocking, run in a worker thread. Raises an RlmError if it is not what it was."""
+OpenPayload = Callable[[], Awaitable[Payload]]
+"""Opens the session's context again. Raises an RlmError if it is not what it was."""
 
 
 @dataclass(slots=True)
@@ -73,13 +73,14 @@ class Recovery:
             tries += 1
             return await self._fill(fresh, last_step, one_by_one=tries > 1)
 
+        taken: tuple[Kernel, _Filled] | None = None
         try:
-            kernel, filled = await self.pool.take(fill)
+            taken = await self.pool.take(fill)
         except KernelDied:
             if not tries:
                 raise
-            # Values can be made to end whoever restores them: the session goes on without them.
-            kernel, filled = await self.pool.take(self._fill_bare)
+        # Values can be made to end whoever restores them: the session goes on without them.
+        kernel, filled = taken or await self.pool.take(self._fill_bare)
         told = {name for name, _ in filled.lost}.union(filled.names)
         unkept = [
             (name, f"its value ({kind}) was not kept")
@@ -103,14 +104,15 @@ class Recovery:
     async def _load(self, kernel: Kernel) -> tuple[list[str], Losses]:
         """Load the context again; the names that are back, and (name, why not) of the others."""
         try:
-            with await asyncio.to_thread(self.open_payload) as payload:
+            with await self.open_payload() as payload:
                 await load_context(kernel, payload)
                 if payload.has_changed():
                     raise ContextNotFound("the context's files were changed while they were loaded again")
+                return list(NAMESPACE), []
         except RequestRefused as error:
-            await load_nothing(kernel)
-            return ["scratch"], [(name, error.message) for name in NAMESPACE if name != "scratch"]
-        return list(NAMESPACE), []
+            refused = error.message
+        await load_nothing(kernel)
+        return ["scratch"], [(name, refused) for name in NAMESPACE if name != "scratch"]
 
     def everything_lost(self, reason: str) -> Lost:
         """The account when no fresh kernel could be had."""

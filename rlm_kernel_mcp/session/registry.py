@@ -8,33 +8,33 @@ here is tied to a connection: a session belongs to its handle. Above: `server/`.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import os
 import secrets
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
 from typing import Final
 
-from rlm_kernel_mcp.errors import InvalidInput, SessionBusy, SessionNotFound
+from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.kernel.launch import KernelStarter
 from rlm_kernel_mcp.kernel.pool import KernelPool
 from rlm_kernel_mcp.kernel.rundir import RunDir
 from rlm_kernel_mcp.session import console, finish, listing, shapes, trace
-from rlm_kernel_mcp.session.cutting import safe_text
+from rlm_kernel_mcp.session.handles import Handles
+from rlm_kernel_mcp.session.idle_watch import can_be_let_go
 from rlm_kernel_mcp.session.journal import Journal
 from rlm_kernel_mcp.session.opening import ContextSource, Prepared, namespace_of, prepare
 from rlm_kernel_mcp.session.places import Places
-from rlm_kernel_mcp.session.reopening import Surroundings, reopen
-from rlm_kernel_mcp.session.session import Session
-from rlm_kernel_mcp.session.store import SessionLock, SessionRecord, Store
+from rlm_kernel_mcp.session.reopening import Surroundings
+from rlm_kernel_mcp.session.store import Store
 from rlm_kernel_mcp.settings import Settings
+from rlm_kernel_mcp.shielded import all_ended, shielded
 
 log = logging.getLogger(__name__)
 ID_ALPHABET: Final = "23456789abcdefghjkmnpqrstuvwxyz"
 ID_CHARS: Final = 8
 IDLE_CHECK_S: Final = 1.0
+CLOSE_S: Final = 4.0
+"""What the sessions' ends may take at the end of the server, and after them what is left of clean-ups."""
 INTERRUPT_OUTPUT_CHARS: Final = 8_000
 
 
@@ -49,8 +49,8 @@ class Registry:
         self._pool = KernelPool(starter)
         self._places = Places(settings.max_sessions)
         self._shared = Surroundings(settings, starter.policy, self._pool, self._places, store)
-        self._sessions: dict[str, Session] = {}
-        self._locks: dict[str, SessionLock | None] = {}
+        self._handles = Handles(self._shared)
+        self._sessions, self._session = self._handles.sessions, self._handles.get
         self._tasks: list[asyncio.Task[None]] = []
         self._closed = False
 
@@ -94,15 +94,17 @@ class Registry:
         except BaseException:
             self._places.release(session_id)
             raise
+        keeping: asyncio.Future[None] | None = None
         try:
-            session = self._new_session(session_id, source, prepared, limits)
+            session = self._handles.add(session_id, source, prepared, limits)
             await self._places.take(session_id, session)
             if context_text is not None:
                 # A large one takes a while; only then is there something that another server could open.
                 data = context_text.encode("utf-8", "surrogatepass")
-                await asyncio.to_thread(self.store.put_context, session_id, data)
+                keeping = asyncio.ensure_future(asyncio.to_thread(self.store.put_context, session_id, data))
+                await asyncio.shield(keeping)
         except BaseException:  # it failed, or the call was cut off: nobody will ever ask for this session
-            await self._undo(session_id, prepared)
+            await shielded(self._undo(session_id, prepared, keeping), f"the undoing of {session_id}")
             raise
         return shapes.Opened(
             session_id=session.session_id,
@@ -114,62 +116,35 @@ class Registry:
             walls=prepared.walls,
         )
 
-    def _new_session(
-        self, session_id: str, source: ContextSource, prepared: Prepared, limits: shapes.Limits
-    ) -> Session:
-        context, journal = prepared.context, Journal(self.store, session_id)
-        reference: dict[str, object] = {"inline": True}
-        if source.paths is not None:
-            working_dir = str(self.settings.working_dir)
-            reference = {"paths": source.paths, "working_dir": working_dir}
-        record = SessionRecord(
-            session_id=session_id,
-            created_at=journal.now(),
-            kind=context.kind,
-            status="idle",
-            limits=json.dumps(asdict(limits)),
-            context=json.dumps(asdict(context)),
-            context_ref=json.dumps(reference),
-            walls=json.dumps([asdict(wall) for wall in prepared.walls]),
-            server_pid=os.getpid(),
-        )
-        self._locks[session_id] = self.store.acquire(session_id)
-        self.store.add_session(record)
-        session = reopen(record, self._shared)
-        session.life.adopt(prepared.kernel)
-        self._sessions[session_id] = session
-        journal.opened(context, prepared.walls, prepared.duration_ms, session.account)
-        return session
-
-    async def _undo(self, session_id: str, prepared: Prepared) -> None:
-        """Leave nothing of a session that could not be made."""
-        self._sessions.pop(session_id, None)
-        self._places.release(session_id)
-        lock = self._locks.pop(session_id, None)
-        if lock is not None:
-            lock.release()
+    async def _undo(self, session_id: str, prepared: Prepared, keeping: asyncio.Future[None] | None) -> None:
+        """Leave nothing of a session that could not be made. `keeping`: the thread that writes its context."""
+        self._sessions.pop(session_id, None)  # from now on nobody finds it
         await prepared.kernel.kill("its session could not be made")
-        self.store.update_session(session_id, status="dead")
+        self._places.release(session_id)
+        if keeping is not None:
+            await asyncio.wait({keeping})
+        self.store.remove_session(session_id)
+        self._handles.give_back(session_id)
 
     async def run_repl(
         self, session_id: str, code: str, *, timeout_ms: int | None, wait_ms: int, max_output_chars: int
     ) -> shapes.StepReport:
         """Run a step. Raises: SessionNotFound, SessionFinalized, SessionBusy, KernelDied."""
-        session = self._session(session_id)
-        timeout = session.account.limits.step_timeout_ms if timeout_ms is None else timeout_ms
-        return await session.run(code, timeout_ms=timeout, wait_ms=wait_ms, max_output_chars=max_output_chars)
+        with self._handles.in_use(session_id) as session:
+            timeout = session.account.limits.step_timeout_ms if timeout_ms is None else timeout_ms
+            return await session.run(code, timeout_ms=timeout, wait_ms=wait_ms, max_output_chars=max_output_chars)
 
     async def await_step(
         self, session_id: str, step_index: int, *, wait_ms: int, max_output_chars: int
     ) -> shapes.StepReport:
         """Wait for a step. Raises: SessionNotFound, InvalidInput."""
-        session = self._session(session_id)
-        return await session.await_step(step_index, wait_ms=wait_ms, max_output_chars=max_output_chars)
+        with self._handles.in_use(session_id) as session:
+            return await session.await_step(step_index, wait_ms=wait_ms, max_output_chars=max_output_chars)
 
     async def interrupt(self, session_id: str) -> shapes.StepReport:
         """Stop the running step. Raises: SessionNotFound."""
-        session = self._session(session_id)
-        report = await session.interrupt(INTERRUPT_OUTPUT_CHARS)
+        with self._handles.in_use(session_id) as session:
+            report = await session.interrupt(INTERRUPT_OUTPUT_CHARS)
         if report is not None:
             return report
         return shapes.StepReport(
@@ -183,7 +158,8 @@ class Registry:
 
     async def get_var(self, session_id: str, var_name: str, *, offset: int, limit: int) -> shapes.VariableSlice:
         """Read a variable. Raises: SessionNotFound, SessionFinalized, VariableNotFound, KernelDied."""
-        return await self._session(session_id).get_var(var_name, offset, limit)
+        with self._handles.in_use(session_id) as session:
+            return await session.get_var(var_name, offset, limit)
 
     async def finalize(
         self, session_id: str, *, final_text: str | None, final_var_name: str | None, max_output_chars: int
@@ -193,10 +169,8 @@ class Registry:
         Raises:
             SessionNotFound, SessionFinalized, SessionBusy, VariableNotFound, KernelDied.
         """
-        session = self._session(session_id)
-        answer = await finish.finalize(session, final_text, final_var_name, max_output_chars)
-        self._let_go(session)
-        return answer
+        with self._handles.in_use(session_id) as session:
+            return await finish.finalize(session, final_text, final_var_name, max_output_chars, self._handles.let_go)
 
     async def get_trace(
         self,
@@ -215,7 +189,7 @@ class Registry:
         if session is not None:
             await console.note_missed_cells(session)
         elif self.store.session(session_id) is None:
-            raise self._not_found(session_id)
+            raise self._handles.not_found(session_id)
         rows = self.store.events(session_id, from_step, to_step, texts=detail == "full")
         if session is not None and session.running:
             rows = trace.marked_running(rows, session.counters.step_index)
@@ -227,43 +201,6 @@ class Registry:
         """This server's sessions and those of others, the last used first."""
         return await listing.listed(self.store, self._sessions, state, limit)
 
-    def _session(self, session_id: str) -> Session:
-        """A session by its handle; one that this server does not have is opened again from its record.
-
-        Raises:
-            SessionNotFound: nobody has it.
-            SessionBusy: another server drives it.
-        """
-        session = self._sessions.get(session_id)
-        if session is not None:
-            return session
-        record = self.store.session(session_id)
-        if record is None:
-            raise self._not_found(session_id)
-        lock = self.store.acquire(session_id)
-        if lock is None:
-            raise SessionBusy(
-                f"Session {session_id} is driven by another server process (pid {self.store.holder(session_id) or 0}).",
-                "Use it there, or call rlm_init_context for a session of your own; rlm_get_trace works from here too.",
-            )
-        session = reopen(record, self._shared)
-        self._locks[session_id], self._sessions[session_id] = lock, session
-        self.store.update_session(session_id, server_pid=os.getpid())
-        return session
-
-    def _let_go(self, session: Session) -> None:
-        """Forget a session that has its final answer: any server can open it again from its record."""
-        if self._sessions.get(session.session_id) is session:
-            del self._sessions[session.session_id]
-            lock = self._locks.pop(session.session_id)
-            if lock is not None:
-                lock.release()
-
-    def _not_found(self, session_id: str) -> SessionNotFound:
-        live = list(self._sessions)[-5:]
-        known = f"live sessions: {', '.join(live)}" if live else "this server has no live session"
-        return SessionNotFound(f"There is no session {safe_text(session_id)!r}; {known}.")
-
     async def _watch_idle(self) -> None:
         while True:
             await asyncio.sleep(IDLE_CHECK_S)
@@ -272,19 +209,32 @@ class Registry:
             for problem in await asyncio.gather(*looks, return_exceptions=True):
                 if isinstance(problem, Exception):  # of one session; the others are watched all the same
                     log.error("the watch over an idle session failed", exc_info=problem)
+            for session in sessions:
+                if can_be_let_go(session, self.settings.idle_timeout_s):
+                    self._handles.let_go(session)
 
     async def close(self) -> None:
-        """End every kernel, leave no process. Safe to call twice."""
+        """End every kernel, leave no process, whatever one of them does. Safe to call twice."""
         if self._closed:
             return
         self._closed = True
-        for task in self._tasks:
+        with ExitStack() as ends:  # in the order from below; each, whatever another raises
+            for end in (self._run_dir.remove, self.store.close, self._handles.give_all_back, self._starter.close):
+                ends.callback(end)
+            for task in self._tasks:
+                task.cancel()
+            await self._close_sessions()
+            await self._pool.close()
+            await all_ended(CLOSE_S)
+
+    async def _close_sessions(self) -> None:
+        closing = [asyncio.ensure_future(session.close("the server ended")) for session in self._sessions.values()]
+        if not closing:
+            return
+        _, late = await asyncio.wait(closing, timeout=CLOSE_S)
+        for task in late:
+            log.error("a session was not closed within %.0f s; its kernel ends with the server", CLOSE_S)
             task.cancel()
-        await asyncio.gather(*(session.close("the server ended") for session in self._sessions.values()))
-        await self._pool.close()
-        self._starter.close()
-        for lock in self._locks.values():
-            if lock is not None:
-                lock.release()
-        self.store.close()
-        self._run_dir.remove()
+        for problem in await asyncio.gather(*(set(closing) - late), return_exceptions=True):
+            if isinstance(problem, Exception):  # of one session; the others are closed all the same
+                log.error("a session's close failed", exc_info=problem)

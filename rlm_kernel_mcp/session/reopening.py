@@ -15,7 +15,8 @@ from rlm_kernel_mcp.errors import ContextNotFound
 from rlm_kernel_mcp.kernel.pool import KernelPool
 from rlm_kernel_mcp.policy import Policy
 from rlm_kernel_mcp.session.guardrails import Account
-from rlm_kernel_mcp.session.journal import Journal, updated_of
+from rlm_kernel_mcp.session.journal import KERNEL_GONE, Journal, updated_of
+from rlm_kernel_mcp.session.loading import GoOn, read_in_thread
 from rlm_kernel_mcp.session.opening import ContextSource
 from rlm_kernel_mcp.session.places import Places
 from rlm_kernel_mcp.session.recovery import Recovery
@@ -50,21 +51,31 @@ def reopen(record: SessionRecord, shared: Surroundings) -> Session:
     recovery = Recovery(
         shared.pool,
         shared.policy,
-        lambda: open_context(record, shared.settings, shared.store),
+        lambda: opened_context(record, shared.settings, shared.store),
         snapshots,
         shared.places,
     )
     session = Session(record.session_id, account, _context(json.loads(record.context)), recovery, journal)
     session.created_at, session.last_used_at = record.created_at, record.last_used_at or record.created_at
-    _remember(session)
+    extra: dict[str, Any] = json.loads(record.extra or "{}")
     if record.status == "finalized":
         session.final, session.finished_at = record.final_answer or "", record.finished_at
-        given = json.loads(record.extra or "{}").get("final_given", ["", ""])
+        given = extra.get("final_given", ["", ""])
         session.final_given = (str(given[0]), str(given[1]))
+        session.life.closed = True
+        return session
+    stopped = None if record.kernel_pid else extra.get(KERNEL_GONE)
+    _remember(session, str(stopped or "the server that had the session's kernel has ended"))
     return session
 
 
-def open_context(record: SessionRecord, settings: Settings, store: Store) -> Payload:
+async def opened_context(record: SessionRecord, settings: Settings, store: Store) -> Payload:
+    """A session's context once more, read in a thread. Raises: as `open_context`."""
+    files = json.loads(record.context_ref).get("paths") is not None
+    return await read_in_thread(lambda go_on: open_context(record, settings, store, go_on), files=files)
+
+
+def open_context(record: SessionRecord, settings: Settings, store: Store, go_on: GoOn = lambda: None) -> Payload:
     """A session's context once more: by reference if it is what it was, else from the stored copy.
 
     Raises:
@@ -74,7 +85,7 @@ def open_context(record: SessionRecord, settings: Settings, store: Store) -> Pay
     sha256 = json.loads(record.context)["sha256"]
     if reference.get("paths") is not None:
         source = ContextSource(None, tuple(reference["paths"]), reference.get("working_dir"))
-        return source.open_again(settings, sha256)
+        return source.open_again(settings, sha256, go_on)
     data = store.context(record.session_id)
     if data is None:
         raise ContextNotFound("the context was given inline and its stored copy is gone")
@@ -84,10 +95,10 @@ def open_context(record: SessionRecord, settings: Settings, store: Store) -> Pay
     return payload
 
 
-def _remember(session: Session) -> None:
+def _remember(session: Session, gone_reason: str) -> None:
     """What the trace says of the time after the last snapshot: the names bound since, and a step that was cut off."""
     life = session.life
-    life.gone_reason = "the server that had the session's kernel has ended"
+    life.gone_reason = gone_reason
     kept = life.last_step = life.recovery.snapshots.step
     for row in session.journal.events(kept + 1, None, texts=False):
         if row.action != "run_repl" or row.source != "mcp":

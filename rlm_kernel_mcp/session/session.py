@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import Final
 
-from rlm_kernel_mcp.errors import InvalidInput, RlmError, SessionBusy, SessionFinalized
+from rlm_kernel_mcp.errors import InvalidInput, KernelDied, RlmError, SessionBusy, SessionFinalized
 from rlm_kernel_mcp.kernel.launch import Kernel
-from rlm_kernel_mcp.session import variables
+from rlm_kernel_mcp.session import idle_watch, variables
 from rlm_kernel_mcp.session.delivery import deliver, stopped_report
 from rlm_kernel_mcp.session.guardrails import Account
 from rlm_kernel_mcp.session.journal import Journal
@@ -23,8 +24,10 @@ from rlm_kernel_mcp.session.kernel_life import SETTLE_S, KernelLife, joined
 from rlm_kernel_mcp.session.recovery import Recovery
 from rlm_kernel_mcp.session.shapes import ContextReport, Counters, Lost, SessionStatus, StepReport, VariableSlice
 from rlm_kernel_mcp.session.step import Outcome, RecentOutcomes, RunningStep, partial_outcome, run_step
+from rlm_kernel_mcp.shielded import shielded
 
 log = logging.getLogger(__name__)
+STOP_S: Final = 60.0
 WRITTEN_AT_ONCE_CHARS: Final = 500_000
 """Up to this many characters an outcome is written from the event loop; more would keep the other sessions waiting."""
 
@@ -41,6 +44,9 @@ class Session:
         self.journal = journal
         self.life = KernelLife(self, recovery)
         self.created_at = self.last_used_at = journal.now()
+        self.used_at_s = time.monotonic()
+        self.calls = 0
+        """Calls under way: as long as there are some, the registry keeps the session."""
         self.final_lock = asyncio.Lock()
         self.final: str | None = None
         self.final_given = ("", "")
@@ -88,8 +94,14 @@ class Session:
 
     @property
     def changing(self) -> bool:
-        """Whether its kernel is just being stopped or replaced."""
-        return self.life.changing
+        """Whether its kernel is just being stopped, replaced or read."""
+        return self.life.changing or self.life.being_read
+
+    @property
+    def held(self) -> bool:
+        """Whether there is more to it than its record and its snapshots have."""
+        at_work = self.calls > 0 or self.running or self.changing or self.has_kernel
+        return at_work or self._untold is not None or self.life.untold
 
     @property
     def idle_kernel(self) -> Kernel | None:
@@ -119,7 +131,7 @@ class Session:
         self._touch()
         self._require_not_final()
         self.require_idle()
-        self._charge_idle_time()
+        idle_watch.charge(self)
         self.life.require_place(stopped=self.account.stop is not None)
         if self.account.admit(len(code)) is not None:
             self.journal.counters_changed(self.account, self._recorded_status)
@@ -176,10 +188,7 @@ class Session:
         return problem if problem != told else None
 
     def _finished(self, index: int) -> Outcome:
-        found = self._recent.get(index)
-        if found is not None:
-            return found
-        outcome = self.journal.outcome(index)
+        outcome = self._recent.get(index) or self.journal.outcome(index)
         if outcome is None:
             steps = self.account.counters.step_index
             known = f"steps 1 to {steps}" if steps else "no step yet"
@@ -200,6 +209,7 @@ class Session:
                 self.journal.step_ended(step.row_id, outcome, self.account)
         finally:  # also where the server's end cancels this
             self._running = None
+            self.used_at_s = time.monotonic()
             step.finished.set()
 
     async def _outcome(self, step: RunningStep) -> Outcome:
@@ -215,7 +225,7 @@ class Session:
 
     async def _execute(self, step: RunningStep) -> Outcome:
         kernel, step.keep = await self.life.ready_for_step()
-        self._charge_idle_time()
+        idle_watch.charge(self)
         step.limit(self.account.left.runtime_left_ms)
         outcome = await run_step(step, kernel, self.life.recovery.policy, lambda rung: self._on_rung(step, rung))
         self.account.charge_runtime(outcome.duration_ms)
@@ -229,25 +239,9 @@ class Session:
     def _on_rung(self, step: RunningStep, rung: str) -> None:
         self.journal.event("interrupt", step.index, "ok", f"{rung} to the kernel in step {step.index}", self.account)
 
-    def _charge_idle_time(self) -> None:
-        """Code that runs on after its step's claimed end is charged by what the kernel used, seen from outside."""
-        used_ms = self.life.idle_cpu_ms()
-        if used_ms:
-            self.account.charge_runtime(used_ms)
-            summary = f"{used_ms:,} ms of processor time used between steps, charged as runtime"
-            self.journal.event("run_repl", self.account.counters.step_index, "charged", summary, self.account)
-            self.account.check()
-            self.life.idle_cpu_charged()
-
     async def watch_idle(self, idle_timeout_s: int) -> None:
         """Called each second by the registry: stop a kernel that is not used, or that works while no step runs."""
-        if self.idle_kernel is None:
-            return
-        if self.life.idle_cpu_ms() > self.account.left.runtime_left_ms:
-            self._charge_idle_time()
-            await self.stop_kernel("it went on working after its step had ended and used up the session's runtime")
-        elif self.journal.seconds_since(self.last_used_at) > idle_timeout_s:
-            await self.stop_kernel(f"the session was idle for more than {idle_timeout_s:,} s (RLM_IDLE_TIMEOUT_S)")
+        await idle_watch.watch(self, idle_timeout_s)
 
     # --- the rest -------------------------------------------------------------------------------
 
@@ -255,14 +249,21 @@ class Session:
         """A slice of a variable, also while a step runs. Raises: SessionFinalized, VariableNotFound, KernelDied."""
         self._touch()
         self._require_not_final()
-        async with self.life.reading() as kernel:
-            return await variables.get_variable(kernel, name, offset, limit)
+        try:
+            async with self.life.reading() as kernel:
+                return await variables.get_variable(kernel, name, offset, limit)
+        except KernelDied:
+            self._require_not_final()  # it was finalized meanwhile
+            raise
 
     async def stop_kernel(self, reason: str) -> bool:
-        """End the kernel, once its values are kept, unless a step begins meanwhile; the session comes back on use."""
-        stopped = await self.life.drop(reason, unless=lambda: self.running)
+        """End the kernel, once its values are kept, unless it is used meanwhile; the session comes back on use."""
+        return await shielded(self._stop_kernel(reason), f"the stop of {self.session_id}'s kernel", within_s=STOP_S)
+
+    async def _stop_kernel(self, reason: str) -> bool:
+        stopped = await self.life.drop(reason, unless=lambda: self.running or self.life.being_read)
         if stopped:
-            self.journal.kernel_changed("", 0)
+            self.journal.kernel_stopped(reason)
             self._recent = RecentOutcomes()
         return stopped
 
@@ -277,12 +278,12 @@ class Session:
         await self.life.drop(reason, settle_s=SETTLE_S)
         if task is not None and not task.done():
             task.cancel()
-            await asyncio.wait({task})
+            await asyncio.wait({task}, timeout=SETTLE_S)
         if not self.finalized:
             self.journal.kernel_changed("", 0)
 
     def _touch(self) -> None:
-        self.last_used_at = self.journal.now()
+        self.last_used_at, self.used_at_s = self.journal.now(), time.monotonic()
 
     def _require_not_final(self) -> None:
         if self.finalized:

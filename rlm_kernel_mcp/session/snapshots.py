@@ -28,6 +28,7 @@ from rlm_kernel_mcp.session.snapshot_file import DAMAGED, Entry, SnapshotFile
 from rlm_kernel_mcp.session.snapshot_report import REASON_CHARS_MAX, checked_report, words
 from rlm_kernel_mcp.session.snapshot_stream import StreamBroken
 from rlm_kernel_mcp.session.store_file import meaning
+from rlm_kernel_mcp.shielded import shielded
 from rlm_kernel_mcp.wire import KEPT_BYTES_MAX, RESTORE, SNAPSHOT, SNAPSHOT_NAMES_MAX
 
 log = logging.getLogger(__name__)
@@ -211,11 +212,13 @@ class Snapshots:
 
     async def _small(self, taking: Taking) -> Message | None:
         """The snapshot that came by itself; None where it is to be asked for by a pipe."""
+        message: Message | None = None
         try:
             message = await answer(taking.kernel, taking.kept, SMALL_S, SMALL_NUDGES)
         except TimeoutError:
             if not taking.skipped:
                 return None
+        if message is None:
             message = await taking.kept  # the next step has come: it says how long the kernel may take
         return None if message.content.get("status") == "left" else message
 
@@ -270,8 +273,8 @@ class Snapshots:
             received = await stream
         finally:
             stop.set()
-            await asyncio.wait({stream})
-            stream.exception()
+            stream.add_done_callback(lambda ended: ended.exception())  # looked at, also where nobody waits
+            await shielded(_end_of(stream), "the end of a snapshot's stream")
         report = checked_report(reply.content)
         taking.on_done()
         taking.free.set()
@@ -288,3 +291,7 @@ class Snapshots:
             raise KernelDied("The fresh kernel did not come to an end of restoring the session's values.") from None
         answers = reply.content.get("names")
         return answers if isinstance(answers, dict) else {}
+
+
+async def _end_of(stream: asyncio.Future[Any]) -> None:
+    await asyncio.wait({stream})

@@ -89,6 +89,20 @@ class Store:
         if changes.get("status") in _LAST_STATUSES:
             self._forget(session_id)
 
+    def remove_session(self, session_id: str) -> None:
+        """Remove every row of a session that came to nothing."""
+
+        def remove(connection: sqlite3.Connection) -> None:
+            for table in ("events", "contexts", "sessions"):
+                connection.execute(f"DELETE FROM {table} WHERE session_id = ?", (session_id,))  # noqa: S608 (ours)
+
+        self._forget(session_id)
+        self._database.write(remove)
+
+    def let_go(self, session_id: str) -> None:
+        """Hold nothing of a session in memory any more: this process does not drive it from now on."""
+        self._forget(session_id)
+
     def sessions(self) -> list[SessionRecord]:
         """All sessions of all servers, the oldest first."""
         found = self._sessions("")
