@@ -238,6 +238,7 @@ class _Begun:
     async def undo(self, waited: bool) -> None:
         """Give everything back. `waited`: a process that has not said who it is had its time to do so."""
         self._client.close()
+        self._status.nobody_waits()
         if self._launching is not None:
             if self._forked and not waited:
                 await asyncio.wait({self._launching}, timeout=NAME_S)

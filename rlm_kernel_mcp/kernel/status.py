@@ -103,6 +103,10 @@ class StatusSocket:
         finally:
             self.close()
 
+    def nobody_waits(self) -> None:
+        """The start was given up before anybody asked for `ready`: the exit need not wait for that."""
+        self._started.set()
+
     def disown(self) -> None:
         """Nobody waits for this kernel any more: kill it if it has said who it is; else it ends when it wants to."""
         with contextlib.suppress(BlockingIOError, ConnectionError):  # nothing said so far

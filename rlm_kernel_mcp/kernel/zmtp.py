@@ -209,10 +209,14 @@ class Connection(asyncio.Protocol):
             self.send([b"\x01"])  # subscribe to everything
 
     def _break(self, reason: str) -> None:
-        if not self.ready.done():
-            self.ready.set_exception(ProtocolBroken(reason))
+        self._not_ready(reason)
         self.close()
         self.on_broken(reason)
+
+    def _not_ready(self, reason: str) -> None:
+        if not self.ready.done():
+            self.ready.set_exception(ProtocolBroken(reason))
+            self.ready.exception()  # looked at, also where nobody waits any more
 
     def send(self, frames: Sequence[bytes | memoryview]) -> None:
         """Send one message. A closed connection drops it: the caller's deadline or the kernel's death ends its wait."""
@@ -235,8 +239,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """asyncio: the peer is gone."""
         reason = "the kernel closed the connection" if exc is None else f"the connection broke: {exc}"
-        if not self.ready.done():
-            self.ready.set_exception(ProtocolBroken(reason))
+        self._not_ready(reason)
         if self._transport is not None:
             self._transport = None
             self.on_closed(reason)

@@ -25,7 +25,7 @@ async def opened_with_paths(registry: Registry, path: Path) -> Driven:
 
 
 async def listed(registry: Registry, session_id: str) -> SessionSummary:
-    (row,) = [row for row in (await registry.list_sessions()).rows if row.session_id == session_id]
+    (row,) = [row for row in (await registry.list_sessions(state="all")).rows if row.session_id == session_id]
     return row
 
 
