@@ -525,7 +525,7 @@ def test_a_final_answer_from_a_variable_ends_the_session(client: LineClient) -> 
     assert client.data("rlm_finalize", session_id=session_id, final_var_name="answer") == data
     assert client.error("rlm_finalize", session_id=session_id, final_text="other")["code"] == "SESSION_FINALIZED"
     assert client.error("rlm_run_repl", session_id=session_id, code="1")["code"] == "SESSION_FINALIZED"
-    rows = {row["session_id"]: row["status"] for row in client.data("rlm_list_sessions")["sessions"]}
+    rows = {row["session_id"]: row["status"] for row in client.data("rlm_list_sessions", state="all")["sessions"]}
     assert rows[session_id] == "finalized"
 
 
