@@ -155,7 +155,7 @@ def make_app(connection_file: Path, policy: dict[str, Any], scratch: Path) -> Rl
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     kernel = app.kernel
     install_notices()
-    note_parents(lambda: kernel.shell.display_pub.parent_header)
+    note_parents(lambda: kernel.shell.display_pub.parent_header, policy["limits"]["threads"])
     kernel.policy = policy
     kernel.scratch = str(scratch)
     namespace.fill(kernel.shell.user_ns, "", [], str(scratch))

@@ -12,6 +12,8 @@ import threading
 from collections.abc import Callable
 from typing import Any, Final
 
+NOT_PYTHONS: Final = 8
+"""Room for threads that Python knows nothing of: libzmq has four."""
 PARENT: Final = "_rlm_parent_header"
 
 
@@ -35,12 +37,18 @@ class ThreadsOwnHeader:
         self._parent_header_global = value
 
 
-def note_parents(current: Callable[[], Any]) -> None:
-    """From now on each thread that is started remembers what `current` says then."""
+def note_parents(current: Callable[[], Any], most: int) -> None:
+    """From now on each thread that is started remembers what `current` says then.
+
+    `most`: the policy's number of threads. One too many is Python's own error everywhere; where the system does not
+    count them the host does, and would end the kernel.
+    """
     start = threading.Thread.start
 
     @functools.wraps(start)
     def noting_start(self: threading.Thread) -> None:
+        if threading.active_count() >= most - NOT_PYTHONS:
+            raise RuntimeError("can't start new thread")
         setattr(self, PARENT, current())
         start(self)
 

@@ -2,13 +2,15 @@
 
 Is: what the registry does each second with each session, by the monotonic clock, and the charge for processor time
 between steps. Is not: how that is measured (`idle_time.py`), nor who gives way to another (`places.py`).
-Above: `session.py`, `registry.py`. Below: `kernel_life.py`.
+Above: `session.py`, `registry.py`. Below: `kernel_life.py`, `watch.py`.
 """
 
 from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING, Final
+
+from rlm_kernel_mcp.session.watch import kill_for_its_threads
 
 if TYPE_CHECKING:
     from rlm_kernel_mcp.session.session import Session
@@ -20,7 +22,7 @@ CONSOLE_HOLD_S: Final = 600.0
 async def watch(session: Session, idle_timeout_s: float) -> None:
     """Stop a kernel that is not used, or that works while no step runs."""
     kernel = session.idle_kernel
-    if kernel is None:
+    if kernel is None or kill_for_its_threads(kernel, session.life.recovery.policy.limits):
         return
     if session.finalized:  # its end was begun, and failed
         await session.stop_kernel("the session was finalized")

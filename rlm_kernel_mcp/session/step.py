@@ -135,25 +135,33 @@ async def run_step(step: RunningStep, kernel: Kernel, policy: Policy, on_rung: C
         rungs.append(rung)
         on_rung(rung)
 
-    asked = await _wait(step, execution, watch)
-    if not execution.done.done():
-        await _climb(execution, kernel, policy.interrupt_grace_ms / 1000, climb)
+    watch.start()
+    try:
+        asked = await _wait(step, execution, watch)
+        if not execution.done.done():
+            await _climb(execution, kernel, policy.interrupt_grace_ms / 1000, climb)
+    finally:
+        watch.stop()
     duration_ms = (time.monotonic_ns() - step.started_ns) // 1_000_000
-    outcome = _outcome(execution, duration_ms, rungs, "interrupted" if asked else step.at_deadline)
-    if outcome.status == "timeout":
-        _tell_limit(outcome, step.overrun)
-    return outcome
+    if rungs and watch.exhausted.done() and not asked:
+        outcome = _outcome(execution, duration_ms, rungs, "error")
+        outcome.error = _out_of_processor_time(policy.limits.step_cpu_s, outcome.error)
+        return outcome
+    return _outcome(execution, duration_ms, rungs, "interrupted" if asked else step.at_deadline)
 
 
 async def _wait(step: RunningStep, execution: Execution, watch: ResourceWatch) -> bool:
-    """Wait for the end, the deadline or an interrupt; true if it was the interrupt."""
-    watch.start()
-    try:
-        waits: list[asyncio.Future[Any]] = [execution.done, step.interrupt]
-        await asyncio.wait(waits, timeout=step.timeout_ms / 1000, return_when=asyncio.FIRST_COMPLETED)
-        return step.interrupt.done()
-    finally:
-        watch.stop()
+    """Wait for the end, the deadline, the end of its processor time or an interrupt; true if it was the interrupt."""
+    waits: list[asyncio.Future[Any]] = [execution.done, step.interrupt, watch.exhausted]
+    await asyncio.wait(waits, timeout=step.timeout_ms / 1000, return_when=asyncio.FIRST_COMPLETED)
+    return step.interrupt.done()
+
+
+def _out_of_processor_time(limit_s: int, error: StepError | None) -> StepError:
+    words = (
+        f"the step's processor time limit of {limit_s:,} s is reached; it went on after it was told, and was stopped"
+    )
+    return StepError("TimeoutError", words, error.traceback if error else "")
 
 
 async def _climb(execution: Execution, kernel: Kernel, grace_s: float, climb: Callable[[str], None]) -> None:

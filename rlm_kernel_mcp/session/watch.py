@@ -1,17 +1,18 @@
-"""Measures a kernel from outside: memory while a step runs, processor time by step and between steps.
+"""Measures a kernel from outside: memory, threads and processor time while a step runs, threads between steps.
 
-Is: the limits that do not rest on what a kernel says of itself. Is not: the wall: the address-space limit in the
-kernel is, and this acts before and after it. Above: `step.py`, `session.py`. Below: `kernel/process.py`.
+Is: the limits that do not rest on what a kernel says of itself, nor on a limit that it could lift or a signal that it
+could ignore. Is not: the wall: the limits in the kernel are, and this acts before and after them. Above: `step.py`,
+`session.py`. Below: `kernel/process.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import resource
 import signal
 from typing import Final
 
 from rlm_kernel_mcp.kernel.launch import Kernel
+from rlm_kernel_mcp.kernel.process import thread_count
 from rlm_kernel_mcp.policy import Limits
 
 SAMPLE_S: Final = 0.05
@@ -21,7 +22,9 @@ HARD_ROOM_MB: Final = 128
 the kernel's own hard limit leaves over its soft one: with less, a small kernel would be killed between two samples
 while it still raises its MemoryError, since much of its address space was there, untouched, before the step."""
 CPU_AGAIN_MS: Final = 1_000
-"""A step that goes on past its processor time is told again this often, as the limit itself would."""
+"""A step that goes on past its processor time is told again after this much more."""
+CPU_TELLS: Final = 2
+"""So often it is told before the ladder: the first may have hit a line that swallowed it."""
 MB: Final = 1 << 20
 
 
@@ -33,30 +36,21 @@ class ResourceWatch:
         self._process = process = kernel.process
         self._limits = limits
         self._timer: asyncio.TimerHandle | None = None
-        self._cpu_end_ms: int | None = None
-        """Where the system does not let us move the kernel's own limit: the processor time that ends the step."""
+        self._cpu_end_ms = 0
+        self._cpu_told = 0
+        self.exhausted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done when the step goes on past its processor time although it was told: the ladder is next."""
         self._soft_bytes = kernel.base_bytes + limits.memory_mb * MB
         self._hard_bytes = self._soft_bytes + max(int(limits.memory_mb * HARD_SHARE), HARD_ROOM_MB) * MB
         # Data of an earlier step may already lie above the soft limit: the step that frees it must be able to run.
         self._told = process.resident_bytes() > self._soft_bytes
 
     def begin_step(self) -> None:
-        """Give the step its processor time: the soft limit moves, the hard one cannot."""
-        used_s = self._process.cpu_ms() // 1000 + 1
-        try:
-            hard = resource.prlimit(self._process.pid, resource.RLIMIT_CPU)[1]
-            soft = used_s + self._limits.step_cpu_s
-            if hard != resource.RLIM_INFINITY:
-                soft = min(soft, hard)
-            resource.prlimit(self._process.pid, resource.RLIMIT_CPU, (soft, hard))
-        except ProcessLookupError:
-            return  # it is gone; the execution says so
-        except PermissionError:
-            # Another user's, in a container: the watch sends what the limit would.
-            self._cpu_end_ms = self._process.cpu_ms() + self._limits.step_cpu_s * 1000
+        """Give the step its processor time. The kernel's own limit of it would be the kernel's to ignore."""
+        self._cpu_end_ms = self._process.cpu_ms() + self._limits.step_cpu_s * 1000
 
     def start(self) -> None:
-        """Sample until `stop`: first a signal that the kernel turns into MemoryError, then SIGKILL."""
+        """Sample until `stop`. What passes a limit is told by a signal that the kernel turns into an error first."""
         self._timer = asyncio.get_running_loop().call_later(SAMPLE_S, self._sample)
 
     def stop(self) -> None:
@@ -65,6 +59,8 @@ class ResourceWatch:
             self._timer.cancel()
 
     def _sample(self) -> None:
+        if kill_for_its_threads(self._kernel, self._limits):
+            return
         resident = self._process.resident_bytes()
         if resident > self._hard_bytes:
             self._kernel.client.close(f"it passed its memory limit of {self._limits.memory_mb:,} MB and was killed")
@@ -73,7 +69,29 @@ class ResourceWatch:
         if resident > self._soft_bytes and not self._told:
             self._told = True
             self._process.send_signal(signal.SIGUSR1)
-        if self._cpu_end_ms is not None and self._process.cpu_ms() > self._cpu_end_ms:
-            self._cpu_end_ms += CPU_AGAIN_MS
-            self._process.send_signal(signal.SIGXCPU)
+        self._sample_processor_time()
         self.start()
+
+    def _sample_processor_time(self) -> None:
+        used_ms = self._process.cpu_ms()
+        if used_ms <= self._cpu_end_ms:
+            return
+        self._cpu_end_ms = max(self._cpu_end_ms, used_ms - 1) + CPU_AGAIN_MS
+        if self._cpu_told < CPU_TELLS:
+            self._cpu_told += 1
+            self._process.send_signal(signal.SIGXCPU)
+        elif not self.exhausted.done():
+            self.exhausted.set_result(None)
+
+
+def kill_for_its_threads(kernel: Kernel, limits: Limits) -> bool:
+    """Kill a kernel that has more threads than its policy gives; whether it was.
+
+    Most are bounded by the system (decision 0025), and none of a thread's memory counts as the kernel's.
+    """
+    found = thread_count(kernel.process.pid)
+    if found <= limits.threads:
+        return False
+    kernel.client.close(f"it had {found:,} threads, passed its limit of {limits.threads:,} and was killed")
+    kernel.process.kill()
+    return True

@@ -1,4 +1,4 @@
-"""Where the system lets nobody move a kernel's own limit of processor time, the watch says when it is over."""
+"""The watch says from outside when a step's processor time is over: a kernel's own limit is its own to ignore."""
 
 from __future__ import annotations
 
@@ -63,6 +63,31 @@ async def test_a_step_past_its_processor_time_is_told_and_told_again(monkeypatch
             assert await process.signals.get() == signal.SIGXCPU
             process.used_ms = 7_001
             assert await process.signals.get() == signal.SIGXCPU
+    finally:
+        watch.stop()
+    assert process.signals.empty()
+
+
+async def test_a_step_that_goes_on_after_it_was_told_twice_is_left_to_the_ladder(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever it made of the signal; a late look, on a machine that was stopped, counts once."""
+    monkeypatch.setattr(resource, "prlimit", refuse)
+    process = Process()
+    kernel: Any = SimpleNamespace(process=process, base_bytes=0)
+    watch = ResourceWatch(kernel, LIMITS)
+    watch.begin_step()
+    watch.start()
+    try:
+        async with asyncio.timeout(10):
+            process.used_ms = 60_000
+            assert await process.signals.get() == signal.SIGXCPU
+            assert not watch.exhausted.done()
+            process.used_ms = 61_000
+            assert await process.signals.get() == signal.SIGXCPU
+            assert not watch.exhausted.done()
+            process.used_ms = 62_000
+            await watch.exhausted
     finally:
         watch.stop()
     assert process.signals.empty()

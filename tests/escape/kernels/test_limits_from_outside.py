@@ -1,0 +1,126 @@
+"""Limits that a kernel could lift, or whose signal it could ignore, are counted by the host; then the ladder."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Final
+
+import pytest
+
+from tests.escape.canaries import PROGRAM
+from tests.escape.kernels.ring import Ring
+from tests.mcp.line_client import SERVE
+
+POLICY: Final = {"limits": {"step_cpu_s": 1, "threads": 64}, "pool": {"spare_kernels": 0}}
+WITHOUT_COUNTING: Final = (sys.executable, "-I", str(PROGRAM / "serve_without_counting.py"), "serve")
+MANY: Final = """
+import _thread, threading, time
+_thread.stack_size(32 << 10)
+gate = _thread.allocate_lock()
+gate.acquire()
+def take_all(seconds):
+    time.sleep(seconds)
+    while True:
+        try:
+            _thread.start_new_thread(gate.acquire, ())
+        except RuntimeError:
+            return
+"""
+"""`take_all`: past Python's own way to a thread, until the system refuses one."""
+
+
+@pytest.fixture(scope="module")
+def counted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ring]:
+    """This machine's best tier."""
+    made = Ring(tmp_path_factory.mktemp("counted"), "any", POLICY, SERVE)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture(scope="module")
+def uncounted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ring]:
+    """A machine on which the host alone counts threads."""
+    made = Ring(tmp_path_factory.mktemp("uncounted"), "any", POLICY, WITHOUT_COUNTING)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def test_a_step_that_ignores_the_signal_of_its_processor_time_is_stopped_by_the_ladder(counted: Ring) -> None:
+    """Ignored, and its own limit lifted: what is told is true, and the kernel lives."""
+    session = counted.open()
+    code = """
+import resource, signal
+signal.signal(signal.SIGXCPU, signal.SIG_IGN)
+try:
+    resource.setrlimit(resource.RLIMIT_CPU, (-1, -1))
+except ValueError:
+    print('refused')
+while True:
+    pass
+"""
+    data = counted.run(session, code, timeout_ms=60_000)
+    assert (data["status"], data["stdout"], data["lost"]) == ("error", "refused\n", None), data
+    assert data["error"]["ename"] == "TimeoutError"
+    assert "processor time limit of 1 s" in data["error"]["evalue"]
+    assert counted.client.run(session, "1 + 1")["result"] == "2"
+
+
+def test_a_step_within_its_processor_time_may_take_longer_than_that(counted: Ring) -> None:
+    """Waiting is free, and what earlier steps used is not this one's."""
+    session = counted.open()
+    work = "import time\nend = time.process_time() + 0.7\nwhile time.process_time() < end: pass\n"
+    for _ in range(2):
+        assert counted.client.run(session, work)["status"] == "ok"
+
+
+def test_where_the_system_counts_threads_one_too_many_is_an_error_and_no_end(counted: Ring) -> None:
+    """`RuntimeError`, as Python says it; the kernel has as many as its policy gives, or fewer."""
+    session = counted.open()
+    data = counted.run(session, f"{MANY}\ntake_all(0)\n'refused'")
+    assert (data["status"], data["result"], data["lost"]) == ("ok", "'refused'", None), data
+    assert counted.kernel(session).num_threads() <= 64
+
+
+def test_where_nothing_counts_threads_the_host_does_and_ends_the_kernel(uncounted: Ring) -> None:
+    """In a step; the next one has a fresh kernel with what was there."""
+    session = uncounted.open()
+    uncounted.run(session, "kept = 'there'")
+    data = uncounted.run(session, f"{MANY}\ntake_all(0)\ntime.sleep(60)")
+    assert data["status"] == "kernel_died", data
+    assert "passed its limit of 64" in data["lost"]["reason"]
+    assert uncounted.client.run(session, "kept")["result"] == "'there'"
+
+
+def test_nor_do_threads_that_are_started_between_steps_pass_the_limit(uncounted: Ring) -> None:
+    """The watch over idle sessions counts too."""
+    session = uncounted.open()
+    kernel = uncounted.kernel(session)
+    data = uncounted.run(session, f"{MANY}\nthreading.Thread(target=take_all, args=(0.3,), daemon=True).start()")
+    assert data["status"] == "ok"
+    uncounted.until(lambda: not kernel.is_running())
+    uncounted.check_neighbour()
+    data = uncounted.client.run(session, "1 + 1")
+    assert data["result"] == "2"
+    assert "passed its limit of 64" in data["lost"]["reason"]
+
+
+def test_honest_code_that_wants_a_thread_too_many_hears_of_it_from_python(uncounted: Ring) -> None:
+    """Also where the host would end the kernel for it."""
+    session = uncounted.open()
+    code = """
+import threading
+end = threading.Event()
+try:
+    for _ in range(200):
+        threading.Thread(target=end.wait).start()
+finally:
+    end.set()
+"""
+    data = uncounted.run(session, code)
+    assert (data["status"], data["lost"]) == ("error", None), data
+    assert (data["error"]["ename"], data["error"]["evalue"]) == ("RuntimeError", "can't start new thread")
