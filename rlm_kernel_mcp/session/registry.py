@@ -18,7 +18,7 @@ from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.kernel.launch import KernelStarter
 from rlm_kernel_mcp.kernel.pool import KernelPool
 from rlm_kernel_mcp.kernel.rundir import RunDir
-from rlm_kernel_mcp.session import console, finish, listing, shapes, trace
+from rlm_kernel_mcp.session import console, finish, listing, shapes, trace_reading
 from rlm_kernel_mcp.session.handles import Handles
 from rlm_kernel_mcp.session.idle_watch import watch_all
 from rlm_kernel_mcp.session.journal import Journal
@@ -189,14 +189,10 @@ class Registry:
         session = self._sessions.get(session_id)
         if session is not None:
             await console.note_missed_cells(session)
-        elif self.store.session(session_id) is None:
+        elif not self.store.knows(session_id):
             raise self._handles.not_found(session_id)
-        rows = self.store.events(session_id, from_step, to_step, texts=detail == "full")
-        if session is not None and session.running:
-            rows = trace.marked_running(rows, session.counters.step_index)
-        return trace.page(
-            rows, detail="full" if detail == "full" else "summary", max_output_chars=max_output_chars, offset=offset
-        )
+        wanted = trace_reading.Wanted(from_step, to_step, detail, max_output_chars, offset)
+        return await asyncio.to_thread(trace_reading.read_page, self.store, session_id, wanted)
 
     async def list_sessions(self, *, state: listing.State = "live", limit: int = 20) -> shapes.SessionList:
         """This server's sessions and those of others, the last used first."""

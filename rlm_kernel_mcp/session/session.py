@@ -50,7 +50,7 @@ class Session:
         self.final_lock = asyncio.Lock()
         self.final: str | None = None
         self.final_given = ("", "")
-        """Where the final answer came from: ("text", the text) or ("variable", its name)."""
+        """Where the final answer came from: ("text", its SHA-256) or ("variable", its name)."""
         self.finished_at: str | None = None
         self._running: RunningStep | None = None
         self._task: asyncio.Task[None] | None = None
