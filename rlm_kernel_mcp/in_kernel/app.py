@@ -20,6 +20,7 @@ from IPython.core.profiledir import ProfileDir
 from traitlets import DottedObjectName, Type
 
 from rlm_kernel_mcp.in_kernel import namespace
+from rlm_kernel_mcp.in_kernel.garbage import Garbage
 from rlm_kernel_mcp.in_kernel.imports import install_import_policy
 from rlm_kernel_mcp.in_kernel.iopub import SparingIOPubThread
 from rlm_kernel_mcp.in_kernel.kernel import RlmKernel
@@ -27,6 +28,7 @@ from rlm_kernel_mcp.in_kernel.magics import install_magic_policy
 from rlm_kernel_mcp.in_kernel.notices import install_notices
 from rlm_kernel_mcp.in_kernel.output import BudgetedOutStream
 from rlm_kernel_mcp.in_kernel.pickling import use_namespace
+from rlm_kernel_mcp.in_kernel.process_state import ProcessState
 from rlm_kernel_mcp.in_kernel.shell import shell_config
 from rlm_kernel_mcp.in_kernel.snapshot import Snapshots
 from rlm_kernel_mcp.in_kernel.threads import note_parents
@@ -163,4 +165,6 @@ def make_app(connection_file: Path, policy: dict[str, Any], scratch: Path) -> Rl
     kernel.snapshots = Snapshots(kernel.shell.user_ns, policy["snapshots"])
     install_magic_policy(kernel.shell, policy["imports"]["mode"])
     install_import_policy(kernel.shell, policy["imports"], str(scratch))
+    kernel.state = ProcessState(kernel.shell)
+    kernel.garbage = Garbage(policy["limits"]["memory_mb"])
     return app

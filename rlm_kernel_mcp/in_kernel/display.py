@@ -173,9 +173,9 @@ class BoundedDisplayHook(ZMQShellDisplayHook):
         return bool(cells and ";" in cells[-1] and super().quiet())
 
     def update_user_ns(self, result: Any) -> None:
-        """Bind `_`, unless the step's code uses that name for something of its own."""
+        """Bind `_`, unless the value could not be shown, or the step's code uses that name for something of its own."""
         names = self.shell.user_ns
-        if "_" not in names or names["_"] is self._:
+        if self.shell.last_error is None and ("_" not in names or names["_"] is self._):
             self._ = names["_"] = result
 
     def finish_displayhook(self) -> None:

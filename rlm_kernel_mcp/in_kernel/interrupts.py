@@ -42,7 +42,7 @@ class Interrupts:
 
     def disarm(self) -> None:
         """From now on an interrupt does nothing."""
-        self.armed = False
+        self.armed, self._future = False, None
         self.install()
 
     def _on_sigint(self, signum: int, frame: FrameType | None) -> None:

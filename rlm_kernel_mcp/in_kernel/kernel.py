@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import os
 import signal
 import sys
@@ -20,10 +21,12 @@ from traitlets import Type
 
 from rlm_kernel_mcp.in_kernel.changes import bound_names, identities
 from rlm_kernel_mcp.in_kernel.control import ControlRequests
+from rlm_kernel_mcp.in_kernel.garbage import Garbage
 from rlm_kernel_mcp.in_kernel.history import CellHistory
 from rlm_kernel_mcp.in_kernel.interrupts import Interrupts
 from rlm_kernel_mcp.in_kernel.output import BudgetedOutStream
 from rlm_kernel_mcp.in_kernel.packing import PAYLOAD_CHARS, fitting
+from rlm_kernel_mcp.in_kernel.process_state import ProcessState
 from rlm_kernel_mcp.in_kernel.shell import RlmShell
 from rlm_kernel_mcp.in_kernel.step_places import StepCompiler
 from rlm_kernel_mcp.in_kernel.values import describe
@@ -50,6 +53,9 @@ class RlmKernel(ControlRequests, IPythonKernel):
     """Stream, identity and request of a step after which a snapshot is wanted."""
     _unchanged = False
     """Whether the step's reply said that no name has to be kept anew."""
+    garbage: Garbage
+    state: ProcessState
+    """Both set by the app, once the kernel is as its steps are to find it."""
     _cell_client = ""
     """Session id of the client whose cell is running."""
 
@@ -172,10 +178,12 @@ class RlmKernel(ControlRequests, IPythonKernel):
         self.interrupts.armed = False
         shell = self.shell
         before = identities(shell.user_ns)
+        self.state.put_back()
         streams = [stream for stream in (sys.stdout, sys.stderr) if isinstance(stream, BudgetedOutStream)]
         for stream in streams:
             stream.begin_step()
-        shell.last_error = None
+        self.state.begin_step()
+        shell.last_error, shell.out_of_memory = None, False
         shell.runs_for_agent = self.owned and REPLY_KEY in self.get_parent()["metadata"]
         self._cell_client = self.get_parent()["header"]["session"]
         if not silent and store_history:
@@ -216,28 +224,37 @@ class RlmKernel(ControlRequests, IPythonKernel):
         self.in_step = True
         self.interrupts.arm()
         try:
+            self.garbage.before_step()
             transformed = shell.transform_cell(code)
             if shell.should_run_async(code, transformed_cell=transformed):
                 result = await self._run_async(code, transformed, silent, store_history)
             else:
                 result = shell.run_cell(code, store_history=store_history, silent=silent)
-            return bool(result is not None and result.success and shell.last_error is None)
+            if result is not None and result.success and shell.last_error is None:
+                self.garbage.let_go(shell)
+                return True
+            self.garbage.after_failure(shell, shell.out_of_memory)
+            return False
         except (KeyboardInterrupt, MemoryError, SyntaxError, asyncio.CancelledError) as error:
             # The interrupt or the limit hit outside the code itself: between IPython's own lines, or in its
             # transformers.
             self.in_step = self.interrupts.armed = False
             shell.publish_error(type(error), error, error.__traceback__)
+            self.garbage.let_go(shell)
+            self.garbage.owe()  # the frames of this error are these here
             return False
         finally:
             self.in_step = self.interrupts.armed = False
             self.interrupts.disarm()
+            self.state.put_back()
             soft_memory(False)
 
     async def _run_async(self, code: str, transformed: str, silent: bool, store_history: bool) -> Any:
         run = self.shell.run_cell_async(
             code, store_history=store_history, silent=silent, transformed_cell=transformed, preprocessing_exc_tuple=None
         )
-        future = asyncio.ensure_future(run)
+        context = contextvars.copy_context()
+        future = asyncio.get_running_loop().create_task(run, context=context)
         try:
             self.interrupts.arm(future)
             return await future
@@ -245,4 +262,7 @@ class RlmKernel(ControlRequests, IPythonKernel):
             future.cancel()
             raise
         finally:
+            for variable, value in context.items():
+                if variable.get(None) is not value:
+                    variable.set(value)  # state of the session, like what a step without an await sets
             self.shell.events.trigger("post_execute")

@@ -64,6 +64,8 @@ class RlmShell(ZMQInteractiveShell):
 
     last_error: tuple[str, str, list[str]] | None = None
     """(ename, evalue, traceback lines) of the running step's exception, if one was shown."""
+    out_of_memory = False
+    """Whether a MemoryError was part of it."""
     interrupts: Interrupts
     """The kernel's; set by it."""
     runs_for_agent = False
@@ -195,6 +197,7 @@ class RlmShell(ZMQInteractiveShell):
         if issubclass(etype, asyncio.CancelledError) and self.interrupts.hit:
             etype, evalue = KeyboardInterrupt, KeyboardInterrupt("interrupted in an await")
         self.last_error = ename, text, lines = format_exception(etype, evalue, traceback)
+        self.out_of_memory |= any(line.startswith("MemoryError") for line in lines)
         hook: Any = self.displayhook
         topic = hook.topic.replace(b"execute_result", b"error") if hook.topic else None
         content = {"ename": ename, "evalue": text, "traceback": lines}

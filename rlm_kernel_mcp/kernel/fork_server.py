@@ -24,6 +24,8 @@ ENVIRONMENT: Final = {
     "LANG": "C.UTF-8",
     "LC_ALL": "C.UTF-8",
     "MALLOC_ARENA_MAX": "2",  # an arena a thread would take 64 MB of address space each
+    # Freed chunks that a thread's cache keeps would pin the top of the heap, and all that was freed below it.
+    "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0",
     "OPENBLAS_NUM_THREADS": "1",  # a numeric library's threads would start before the walls, which want one
     "OMP_NUM_THREADS": "1",
 }

@@ -1,0 +1,84 @@
+"""What all steps of a process share and a step may leave changed: put back where later steps would be mute or untrue.
+
+Is: the streams, `print`, the publisher of displays, handlers and mask of signals, the tracing function, the switch
+interval, and a recursion limit below Python's own. Is not: state that a step set for the steps after it (filters of
+warnings, the decimal context, the locale, the working directory, hooks for exceptions), which stays; nor a wall.
+Above: `kernel.py`. Below: the standard library.
+"""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any, Final
+
+_SIGNALS: Final = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU, signal.SIGTERM)
+"""What limits and snapshots come by; SIGINT is `interrupts.py`'s."""
+PUT_BACK: Final = "was changed by an earlier step and is the session's own again"
+
+
+class ProcessState:
+    """The state as the kernel began with it. All methods belong to the main thread."""
+
+    def __init__(self, shell: Any) -> None:
+        self._shell = shell
+        self._streams: dict[str, Any] = {"stdout": sys.stdout, "stderr": sys.stderr}
+        self._thread = getattr(sys.stdout, "pub_thread", None)
+        self._publisher, self._hook, self._print = shell.display_pub, shell.displayhook, builtins.print
+        self._handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+        self._switch_s = sys.getswitchinterval()
+        self._depth = sys.getrecursionlimit()
+        self._changed: list[str] = []
+
+    def put_back(self) -> None:
+        """After a step: what it left changed is noted."""
+        self._changed += (name for name in self._restored() if name not in self._changed)
+
+    def begin_step(self) -> None:
+        """Before a step: the same, and what was changed is said to the step that first can see it."""
+        self.put_back()
+        if self._changed:
+            changed, self._changed = self._changed, []
+            sys.stderr.write("".join(f"[{name} {PUT_BACK}]\n" for name in changed))
+
+    def _restored(self) -> Iterator[str]:
+        yield from self._restored_streams()
+        if builtins.print is not self._print:
+            builtins.print = self._print
+            yield "print"
+        shell = self._shell
+        if shell.display_pub is not self._publisher or shell.displayhook is not self._hook:
+            shell.display_pub, shell.displayhook = self._publisher, self._hook
+            yield "what shows results and displays"
+        if sys.gettrace() is not None or sys.getprofile() is not None:
+            sys.settrace(None)
+            sys.setprofile(None)
+            yield "sys.settrace"
+        if sys.getrecursionlimit() < self._depth:
+            sys.setrecursionlimit(self._depth)
+            yield "sys.setrecursionlimit"
+        sys.setswitchinterval(self._switch_s)
+        if threading.current_thread() is threading.main_thread():
+            signal.pthread_sigmask(signal.SIG_SETMASK, [])
+            for number, handler in self._handlers.items():
+                if signal.getsignal(number) is not handler:
+                    signal.signal(number, handler)
+                    yield f"the handler of {number.name}"
+
+    def _restored_streams(self) -> Iterator[str]:
+        for name, stream in self._streams.items():
+            same = getattr(sys, name, None) is stream
+            if not same:
+                setattr(sys, name, stream)
+            if vars(stream).pop("write", None) is not None:
+                same = False
+            if getattr(stream, "pub_thread", self) is None:  # it was closed
+                stream.pub_thread, same = self._thread, False
+            if not same:
+                with contextlib.suppress(RecursionError):
+                    stream.flush()
+                yield f"sys.{name}"

@@ -1,0 +1,54 @@
+"""What a step changes of its process: what would make later steps mute or untrue is put back, and said."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.sessions import Driven
+
+pytestmark = pytest.mark.anyio
+
+CHANGED = {
+    "import sys; sys.stdout = sys.__stdout__": "sys.stdout",
+    "import sys; sys.stdout = None": "sys.stdout",
+    "import contextlib, io\nleft = contextlib.redirect_stdout(io.StringIO()); left.__enter__()": "sys.stdout",
+    "import contextlib, io\nleft = contextlib.redirect_stderr(io.StringIO()); left.__enter__()": "sys.stderr",
+    "import sys; sys.stdout.close()": "sys.stdout",
+    "import sys; sys.stderr.write = len": "sys.stderr",
+    "import builtins; builtins.print = len": "print",
+    "from IPython.utils.capture import capture_output\nleft = capture_output(); left.__enter__()": "sys.stdout",
+    "import sys; sys.settrace(lambda *event: None)": "sys.settrace",
+    "import sys; sys.setrecursionlimit(200)": "sys.setrecursionlimit",
+    "import signal; signal.signal(signal.SIGUSR1, signal.SIG_IGN)": "the handler of SIGUSR1",
+    "import signal; signal.signal(signal.SIGXCPU, signal.SIG_IGN)": "the handler of SIGXCPU",
+}
+
+
+@pytest.mark.parametrize("code", CHANGED)
+async def test_what_would_make_later_steps_mute_or_untrue_is_put_back_and_said(any_session: Driven, code: str) -> None:
+    """Once, to the next step, whose output, display and result are all there."""
+    await any_session.ok(code)
+    report = await any_session.ok("import sys\nprint('out'); print('err', file=sys.stderr); display('shown'); 'result'")
+    assert (report.stdout, report.result) == ("out\n'shown'\n", "'result'")
+    assert f"[{CHANGED[code]} was changed by an earlier step and is the session's own again]\n" in report.stderr
+    assert report.stderr.endswith("err\n")
+    assert (await any_session.ok("print('again')")).stderr == ""
+
+
+async def test_blocked_signals_do_not_keep_a_later_step_from_being_interrupted(any_session: Driven) -> None:
+    """The mask is the session's again."""
+    await any_session.ok("import signal; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])")
+    report = await any_session.run("while True: len('')", timeout_ms=50)
+    assert (report.status, report.lost) == ("timeout", None)
+
+
+async def test_state_that_a_step_sets_for_later_steps_stays(any_session: Driven) -> None:
+    """It is the session's own."""
+    await any_session.ok(
+        "import decimal, sys, warnings\ndecimal.getcontext().prec = 5\nwarnings.simplefilter('ignore')\n"
+        "sys.setrecursionlimit(3000)\nsys.unraisablehook = hook = lambda args: None"
+    )
+    report = await any_session.ok(
+        "warnings.warn('unseen'); (decimal.getcontext().prec, sys.getrecursionlimit(), sys.unraisablehook is hook)"
+    )
+    assert (report.result, report.stderr) == ("(5, 3000, True)", "")
