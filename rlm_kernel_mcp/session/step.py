@@ -184,7 +184,10 @@ async def run_step(step: RunningStep, kernel: Kernel, policy: Policy, on_rung: C
         outcome = _outcome(execution, duration_ms, rungs, "error")
         outcome.error = _out_of_processor_time(policy.limits.step_cpu_s, outcome.error)
         return outcome
-    return _outcome(execution, duration_ms, rungs, "interrupted" if asked else step.at_deadline)
+    outcome = _outcome(execution, duration_ms, rungs, "interrupted" if asked else step.at_deadline)
+    if outcome.status == "timeout":
+        _tell_limit(outcome, step.overrun)
+    return outcome
 
 
 async def _wait(step: RunningStep, execution: Execution, watch: ResourceWatch) -> bool:
