@@ -111,8 +111,9 @@ def final(report: Final) -> str:
 
 def trace(page: TracePage) -> str:
     """Page of `rlm_get_trace`."""
-    parts = [event(one) for one in page.events] or ["No events in this range."]
-    parts += [page.note] if page.note else []
+    if not page.events:
+        return "No events in this range."
+    parts = [_event(event) for event in page.events]
     if page.next_offset is not None:
         parts.append(f"The rest: rlm_get_trace with offset {page.next_offset}.")
     return "\n\n".join(parts)
@@ -120,12 +121,10 @@ def trace(page: TracePage) -> str:
 
 def sessions(found: SessionList) -> str:
     """Page of `rlm_list_sessions`."""
-    none = (
-        [] if found.rows else ['No sessions that are live. rlm_init_context opens one; state="all" lists ended ones.']
-    )
+    if not found.rows:
+        return 'No sessions that are live. rlm_init_context opens one; state="all" lists the ended ones.'
     omitted = f'- and {found.omitted:,} more, used longer ago; limit and state="all" list others'
-    note = [found.note] if found.note else []
-    return "\n".join([*none, *map(session, found.rows), *([omitted] if found.omitted else []), *note])
+    return "\n".join([*map(session, found.rows), *([omitted] if found.omitted else [])])
 
 
 def session(row: SessionSummary) -> str:
@@ -200,8 +199,7 @@ def _lost(lost: Lost) -> str:
     return "\n".join(lines)
 
 
-def event(event: TraceEvent) -> str:
-    """One event of it."""
+def _event(event: TraceEvent) -> str:
     used = event.guardrail_snapshot
     head = (
         f"{event.ts} step {event.step_index} {event.action} ({event.source}): {event.result_status}, "

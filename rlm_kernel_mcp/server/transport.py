@@ -3,7 +3,7 @@
 Is: the wire, taken away from descriptors 0 and 1 so that no print of a library can reach it, nor a child read it.
 Is not: what a line means (`frames.py`). Unlike the SDK's transport it answers bad lines, and both its threads are
 daemons that only block in the system, so that the process can always end at once.
-Above: `app.py`. Below: `frames.py`, `owed.py`.
+Above: `app.py`. Below: `frames.py`.
 """
 
 from __future__ import annotations
@@ -17,63 +17,44 @@ import select
 import stat
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Final
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.shared.message import SessionMessage
-from mcp.types import JSONRPCMessage, JSONRPCRequest
 
-from rlm_kernel_mcp.server.frames import (
-    Frame,
-    read_frame,
-    refuse_failed_line,
-    refuse_long_line,
-    write_batch,
-    write_frame,
-)
-from rlm_kernel_mcp.server.owed import Batch, Owed, Patience
+from rlm_kernel_mcp.server.frames import Frame, read_frame, refuse_long_line, write_frame
 
 log = logging.getLogger(__name__)
 
 MAX_LINE_BYTES: Final = 256 * 1024 * 1024
-FRAMES_AHEAD: Final = 64
-"""Frames that the reader may be ahead of the server; of their bytes, what one longest line has."""
+READ_AHEAD: Final = 16
+"""Frames that the reader may be ahead of the server."""
 
-LINE_START_BYTES: Final = 1 << 16
-"""Of a line that is too long or cannot be read: where its request's id is looked for."""
-
-ToServer = MemoryObjectSendStream[SessionMessage | Exception]
 ReadSide = MemoryObjectReceiveStream[SessionMessage | Exception]
 WriteSide = MemoryObjectSendStream[SessionMessage]
 
 
 @asynccontextmanager
-async def stdio_streams(on_end: Callable[[], None], patience: Patience) -> AsyncIterator[tuple[ReadSide, WriteSide]]:
+async def stdio_streams(on_end: Callable[[], None]) -> AsyncIterator[tuple[ReadSide, WriteSide]]:
     """The streams that the SDK's server runs over, on this process's stdin and stdout."""
     wire_in, wire_out = claim_stdio()
-    async with streams_over(wire_in, wire_out, on_end, patience) as streams:
+    async with streams_over(wire_in, wire_out, on_end) as streams:
         yield streams
 
 
 @asynccontextmanager
 async def streams_over(
-    wire_in: int, wire_out: int, on_end: Callable[[], None], patience: Patience = lambda _request: 0.0
+    wire_in: int, wire_out: int, on_end: Callable[[], None]
 ) -> AsyncIterator[tuple[ReadSide, WriteSide]]:
-    """The same on any two descriptors.
-
-    `on_end` is called when `wire_in` ends. The read side ends then too, once every request that was read is answered
-    or has had the seconds that `patience` gives it.
-    """
+    """The same on any two descriptors. The read side ends when `wire_in` does; `on_end` is called then."""
     to_server, read_side = anyio.create_memory_object_stream[SessionMessage | Exception]()
     write_side, from_server = anyio.create_memory_object_stream[SessionMessage]()
-    wire = Wire(Reader(wire_in), Writer(wire_out), Owed(MAX_LINE_BYTES, patience))
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(wire.receive, to_server, on_end)
-        tasks.start_soon(wire.send, from_server)
+        tasks.start_soon(_receive, Reader(wire_in), to_server, write_side.clone(), on_end)
+        tasks.start_soon(_send, Writer(wire_out), from_server)
         with read_side, write_side:
             yield read_side, write_side
 
@@ -90,36 +71,25 @@ def claim_stdio() -> tuple[int, int]:
 
 
 class Reader:
-    """Reads frames in a thread of its own; at most `FRAMES_AHEAD` of them wait, with the bytes of one longest line."""
+    """Reads frames in a thread of its own; at most `READ_AHEAD` of them wait."""
 
     def __init__(self, descriptor: int) -> None:
         self._loop = asyncio.get_running_loop()
         self._frames: asyncio.Queue[Frame | None] = asyncio.Queue()
-        self._taken = threading.Condition()
-        self._count = self._bytes = 0
+        self._room = threading.Semaphore(READ_AHEAD)
         threading.Thread(target=self._run, args=(descriptor,), name="stdin", daemon=True).start()
 
     async def next(self) -> Frame | None:
         """The next frame; None at the end of the input."""
         frame = await self._frames.get()
-        with self._taken:
-            self._count -= 1
-            self._bytes -= 0 if frame is None else frame.size
-            self._taken.notify()
+        self._room.release()
         return frame
 
     def _run(self, descriptor: int) -> None:
-        try:
-            for frame in frames_of(descriptor):
-                with self._taken:
-                    self._taken.wait_for(lambda size=frame.size: self._has_room(size))  # type: ignore[misc]
-                    self._count, self._bytes = self._count + 1, self._bytes + frame.size
-                _tell(self._loop, self._frames.put_nowait, frame)
-        finally:
-            _tell(self._loop, self._frames.put_nowait, None)
-
-    def _has_room(self, size: int) -> bool:
-        return self._count <= 0 or (self._count < FRAMES_AHEAD and self._bytes + size <= MAX_LINE_BYTES)
+        for frame in frames_of(descriptor):
+            self._room.acquire()
+            _tell(self._loop, self._frames.put_nowait, frame)
+        _tell(self._loop, self._frames.put_nowait, None)
 
 
 class Writer:
@@ -133,26 +103,20 @@ class Writer:
         self._descriptor = descriptor
         self._room = _room_in_pipe(descriptor)
         self._lines: queue.SimpleQueue[tuple[bytes, asyncio.Future[OSError | None]]] = queue.SimpleQueue()
-        self._turn = asyncio.Lock()
         threading.Thread(target=self._run, name="stdout", daemon=True).start()
 
     async def write(self, line: bytes) -> OSError | None:
-        """Write a whole line; returns why it could not be. Callers take turns."""
-        async with self._turn:
-            if len(line) <= select.PIPE_BUF and self._room is not None and self._room.poll(0):
-                return self._write(line)
-            written: asyncio.Future[OSError | None] = self._loop.create_future()
-            self._lines.put((line, written))
-            return await written
+        """Write a whole line; returns why it could not be. One line at a time."""
+        if len(line) <= select.PIPE_BUF and self._room is not None and self._room.poll(0):
+            return self._write(line)
+        written: asyncio.Future[OSError | None] = self._loop.create_future()
+        self._lines.put((line, written))
+        return await written
 
     def _run(self) -> None:
         while True:
             line, written = self._lines.get()
-            failure: OSError | None = OSError("the thread that writes has failed")
-            try:
-                failure = self._write(line)
-            finally:
-                _tell(self._loop, _settle, written, failure)
+            _tell(self._loop, _settle, written, self._write(line))
 
     def _write(self, line: bytes) -> OSError | None:
         try:
@@ -174,39 +138,27 @@ def _room_in_pipe(descriptor: int) -> select.poll | None:
 
 
 def frames_of(descriptor: int) -> Iterator[Frame]:
-    """Every frame that can be read from a descriptor, to its end; whatever a line raises, the next one is read."""
-    line = bytearray()
+    """Every frame that can be read from a descriptor, to its end."""
+    pieces: list[bytes] = []
     length = 0
     while chunk := _read(descriptor):
         *ends, rest = chunk.split(b"\n")
         for end in ends:
-            length += len(end)
-            if length <= MAX_LINE_BYTES:
-                line += end
-            if frame := _frame(line, length):
+            if frame := _frame([*pieces, end], length + len(end)):
                 yield frame
-            line, length = bytearray(), 0
+            pieces, length = [], 0
         length += len(rest)
         # Of a line that is too long the start is enough: it is there to find the request's id.
-        if length <= MAX_LINE_BYTES or not line:
-            line += rest
-        else:
-            del line[LINE_START_BYTES:]
-    if frame := _frame(line, length):
+        if rest and (length <= MAX_LINE_BYTES or not pieces):
+            pieces.append(rest)
+    if frame := _frame(pieces, length):
         yield frame
 
 
-def _frame(line: bytearray, length: int) -> Frame | None:
-    """The frame of a line, which is used up: it may be as large as all else together."""
-    start = bytes(line[:LINE_START_BYTES])
+def _frame(pieces: list[bytes], length: int) -> Frame | None:
     if length > MAX_LINE_BYTES:
-        return refuse_long_line(start, MAX_LINE_BYTES)
-    try:
-        frame = read_frame(line)
-    except Exception:
-        log.exception("a line of %d bytes could not be read", length)
-        frame = refuse_failed_line(start)
-    return None if frame is None else replace(frame, size=length)
+        return refuse_long_line(pieces[0], MAX_LINE_BYTES)
+    return read_frame(b"".join(pieces))
 
 
 def _read(descriptor: int) -> bytes:
@@ -217,65 +169,27 @@ def _read(descriptor: int) -> bytes:
         return b""
 
 
-class Wire:
-    """What comes in and what goes out, and between them the account of what is owed."""
+async def _receive(
+    reader: Reader,
+    to_server: MemoryObjectSendStream[SessionMessage | Exception],
+    back: WriteSide,
+    on_end: Callable[[], None],
+) -> None:
+    with to_server, back, contextlib.suppress(anyio.BrokenResourceError):
+        while frame := await reader.next():
+            if frame.answer is not None:
+                await back.send(SessionMessage(frame.answer))
+            elif frame.message is not None:
+                await to_server.send(SessionMessage(frame.message))
+        on_end()
 
-    def __init__(self, reader: Reader, writer: Writer, owed: Owed) -> None:
-        self._reader = reader
-        self._writer = writer
-        self._owed = owed
 
-    async def receive(self, to_server: ToServer, on_end: Callable[[], None]) -> None:
-        """Hand every message to the server; ends with the input, when what was asked is answered."""
-        with to_server, contextlib.suppress(anyio.BrokenResourceError):
-            while (frame := await self._reader.next()) is not None:
-                if frame.batch is not None:
-                    await self._take_batch(to_server, frame.batch, frame.size)
-                elif frame.answer is not None:
-                    await self._write(write_frame(frame.answer))
-                elif frame.message is not None:
-                    await self._take(to_server, frame.message, frame.size, None)
-            on_end()
-            await self._owed.until_answered()
-
-    async def send(self, from_server: MemoryObjectReceiveStream[SessionMessage]) -> None:
-        """Write every message of the server; ends with the server, or when nobody can read."""
-        with from_server:
-            async for item in from_server:
-                due = self._owed.settle(item.message)
-                line = b"" if due is None else write_batch(due) if isinstance(due, list) else write_frame(due)
-                if line and not await self._write(line):
-                    return
-
-    async def _take_batch(self, to_server: ToServer, frames: Sequence[Frame], size: int) -> None:
-        await self._owed.until_agreed()
-        batch = self._owed.open_batch(frames)
-        if batch is None:
-            for refusal in self._owed.refusals(frames):
-                await self._write(write_frame(refusal))
-            return
-        for frame in frames:
-            if frame.message is not None:
-                await self._take(to_server, frame.message, size, batch)
-                size = 0
-        if not batch.asked and batch.answers:
-            await self._write(write_batch(batch.answers))
-
-    async def _take(self, to_server: ToServer, message: JSONRPCMessage, size: int, batch: Batch | None) -> None:
-        await self._owed.until_room()
-        if not isinstance(message, JSONRPCRequest):
-            await to_server.send(SessionMessage(message))
-            return
-        await to_server.send(self._owed.take(message, size, batch, self._write_batch))
-
-    async def _write_batch(self, messages: list[JSONRPCMessage]) -> None:
-        await self._write(write_batch(messages))
-
-    async def _write(self, line: bytes) -> bool:
-        if failure := await self._writer.write(line):
-            log.warning("stdout ended: %s", failure.strerror or failure)
-            self._owed.give_up()
-        return failure is None
+async def _send(writer: Writer, from_server: MemoryObjectReceiveStream[SessionMessage]) -> None:
+    with from_server:
+        async for item in from_server:
+            if failure := await writer.write(write_frame(item.message)):
+                log.warning("stdout ended: %s", failure.strerror)
+                return
 
 
 def _settle(written: asyncio.Future[OSError | None], failure: OSError | None) -> None:

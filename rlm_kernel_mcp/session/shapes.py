@@ -225,8 +225,6 @@ class TracePage:
 
     events: tuple[TraceEvent, ...]
     next_offset: int | None
-    note: str | None = None
-    """What could not be read, if anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,8 +233,6 @@ class SessionList:
 
     rows: tuple[SessionSummary, ...]
     omitted: int
-    note: str | None = None
-    """What could not be read, if anything."""
 
 
 @dataclass(frozen=True, slots=True)
