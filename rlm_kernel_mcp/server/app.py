@@ -14,8 +14,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -161,7 +161,7 @@ async def _call_tool(ctx: ServerRequestContext[LazyRegistry], params: CallToolRe
     answering = tools.answer(row, ctx.lifespan_context.get, params.arguments or {})
     if ctx.meta is None or "progress_token" not in ctx.meta:
         return await answering
-    async with _progress(ctx):
+    with _progress(ctx):
         return await answering
 
 
@@ -174,9 +174,12 @@ async def _accept_any_arguments(ctx: ServerRequestContext[LazyRegistry, Any], ca
     return await call_next(ctx)
 
 
-@asynccontextmanager
-async def _progress(ctx: ServerRequestContext[LazyRegistry]) -> AsyncIterator[None]:
-    """Report while a call waits: some clients give up on a silent server."""
+@contextmanager
+def _progress(ctx: ServerRequestContext[LazyRegistry]) -> Iterator[None]:
+    """Report while a call waits: some clients give up on a silent server.
+
+    Awaits nothing itself: a call cut off there would have made a session whose handle nobody is told.
+    """
 
     async def report() -> None:
         begin = anyio.current_time()
@@ -185,10 +188,16 @@ async def _progress(ctx: ServerRequestContext[LazyRegistry]) -> AsyncIterator[No
             waited = anyio.current_time() - begin
             await ctx.session.report_progress(waited, message=f"waiting for {waited:.0f} s")
 
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(report)
+    def ended(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.warning("no progress is reported any more: %r", error)
+
+    reporting = asyncio.create_task(report(), name="progress")
+    reporting.add_done_callback(ended)
+    try:
         yield
-        tasks.cancel_scope.cancel()
+    finally:
+        reporting.cancel()
 
 
 async def _end_on_signal(scope: anyio.CancelScope) -> None:

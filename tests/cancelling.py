@@ -1,0 +1,181 @@
+"""A call that is cancelled at its n-th await, as the SDK cancels one, and what a server holds afterwards.
+
+Is: an await is any of the call, or of a task that it started; the cancelling is a scope of anyio, which cancels again
+at every await, and not `Task.cancel` once. Is not: a client over the wire (`tests/soaks/calls.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Coroutine, Generator, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, TypeVar
+
+import anyio
+import psutil
+from mcp.types import CallToolRequestParams
+
+from rlm_kernel_mcp.server import app
+from rlm_kernel_mcp.server.app import LazyRegistry
+from rlm_kernel_mcp.session.registry import Registry
+from rlm_kernel_mcp.shielded import all_ended
+from tests.sessions import WAIT_S
+
+T = TypeVar("T")
+
+
+class Points:
+    """Counts awaits; calls `cancel` at the n-th."""
+
+    def __init__(self, nth: int) -> None:
+        self._nth = nth
+        self.count = 0
+        self.cancel: Callable[[], object] = lambda: None
+
+    def reach(self) -> None:
+        self.count += 1
+        if self.count == self._nth:
+            self.cancel()
+
+
+_points: ContextVar[Points | None] = ContextVar("points", default=None)
+
+
+class _Counted:
+    """A coroutine whose awaits are counted."""
+
+    def __init__(self, work: Coroutine[Any, Any, Any], points: Points) -> None:
+        self._work = work
+        self._points = points
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        steps = self._work.__await__()
+        resume: Callable[[Any], Any] = steps.send
+        given: Any = None
+        while True:
+            try:
+                waited_for = resume(given)
+            except StopIteration as end:
+                return end.value
+            self._points.reach()
+            try:
+                resume, given = steps.send, (yield waited_for)
+            except BaseException as error:  # noqa: BLE001  (handed on, whatever it is)
+                resume, given = steps.throw, error
+
+
+async def _counted(work: Coroutine[Any, Any, T], points: Points) -> T:
+    result: T = await _Counted(work, points)
+    return result
+
+
+@contextmanager
+def counted_tasks() -> Iterator[None]:
+    """Within, the awaits of tasks that a counted call starts are counted too."""
+
+    def make(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> asyncio.Task[Any]:
+        points = _points.get()
+        return asyncio.Task(work if points is None else _counted(work, points), loop=loop, **options)
+
+    loop = asyncio.get_running_loop()
+    loop.set_task_factory(make)
+    try:
+        yield
+    finally:
+        loop.set_task_factory(None)
+
+
+async def cancelled_at(nth: int, call: Callable[[], Coroutine[Any, Any, Any]]) -> tuple[int, bool]:
+    """Cancel a call at its n-th await; how many it came to, and whether it was cut off."""
+    points = Points(nth)
+
+    async def body() -> bool:
+        _points.set(points)
+        with anyio.CancelScope() as scope:
+            points.cancel = scope.cancel
+            await _counted(call(), points)
+        return scope.cancelled_caught
+
+    async with asyncio.timeout(WAIT_S):
+        cut_off = await asyncio.get_running_loop().create_task(body())
+    return points.count, cut_off
+
+
+async def call_tool(registry: Registry, tool: str, **arguments: Any) -> dict[str, Any]:
+    """A call as the server makes it of a request with a progress token; returns the envelope."""
+
+    async def opened() -> Registry:
+        return registry
+
+    async def report_progress(*_: object, **__: object) -> None:
+        """Nobody looks."""
+
+    context: Any = SimpleNamespace(
+        lifespan_context=LazyRegistry(opened),
+        meta={"progress_token": 1},
+        session=SimpleNamespace(report_progress=report_progress),
+    )
+    result = await app._call_tool(context, CallToolRequestParams(name=tool, arguments=arguments))
+    envelope: dict[str, Any] | None = result.structured_content
+    assert envelope is not None
+    return envelope
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a server holds, each to be the same before and after."""
+
+    folders: int
+    locks: tuple[str, ...]
+    places: tuple[str, ...]
+    kernels: int
+    sessions: tuple[str, ...]
+    rows: int
+    contexts: int
+    processes: int
+    descriptors: tuple[str, ...]
+
+
+async def held_by(registry: Registry) -> Held:
+    """Once all that is under way has come to its end."""
+    async with asyncio.timeout(WAIT_S):
+        for session in registry._sessions.values():
+            if session._task is not None:
+                await asyncio.wait({session._task})
+            await session.life.recovery.snapshots.settle()
+        await all_ended(WAIT_S)
+        if (checkpoint := registry.store._database._checkpoint) is not None:
+            await asyncio.to_thread(checkpoint.join)
+        while (filling := registry._pool._filling) is not None and not filling.done():
+            await asyncio.wait({filling})
+    run_folder, database = registry._run_dir.path, registry.store._database
+    return Held(
+        folders=sum(path.is_dir() for path in run_folder.iterdir()),
+        locks=tuple(sorted(path.stem for path in (registry.settings.state_dir / "locks").glob("*"))),
+        places=tuple(sorted(registry._places._held)),
+        kernels=sum(session.has_kernel for session in registry._sessions.values()),
+        sessions=tuple(sorted(registry._sessions)),
+        rows=database.read("SELECT count(*) FROM sessions")[0][0],
+        contexts=database.read("SELECT count(*) FROM contexts")[0][0],
+        processes=len(psutil.Process().children(recursive=True)),
+        descriptors=tuple(sorted(open_files())),
+    )
+
+
+def open_files() -> Iterator[str]:
+    """What this process has open, each by its kind, or by its path where it has one.
+
+    Without the store's file: SQLite keeps one of a checkpoint open until nobody locks it.
+    """
+    for entry in list(Path("/proc/self/fd").iterdir()):
+        try:
+            name = re.sub(r"\[\d+\]", "", str(entry.readlink()))
+        except FileNotFoundError:
+            continue  # the listing's own
+        if not name.endswith("sessions.db"):
+            yield name
