@@ -35,6 +35,7 @@ ID_CHARS: Final = 8
 IDLE_CHECK_S: Final = 1.0
 CLOSE_S: Final = 4.0
 """What the sessions' ends may take at the end of the server, and after them what is left of clean-ups."""
+KILL_S: Final = 1.0
 INTERRUPT_OUTPUT_CHARS: Final = 8_000
 
 
@@ -228,13 +229,18 @@ class Registry:
             await all_ended(CLOSE_S)
 
     async def _close_sessions(self) -> None:
-        closing = [asyncio.ensure_future(session.close("the server ended")) for session in self._sessions.values()]
+        sessions = list(self._sessions.values())
+        closing = {asyncio.ensure_future(session.close("the server ended")) for session in sessions}
         if not closing:
             return
-        _, late = await asyncio.wait(closing, timeout=CLOSE_S)
-        for task in late:
-            log.error("a session was not closed within %.0f s; its kernel ends with the server", CLOSE_S)
-            task.cancel()
-        for problem in await asyncio.gather(*(set(closing) - late), return_exceptions=True):
+        done, late = await asyncio.wait(closing, timeout=CLOSE_S)
+        for problem in await asyncio.gather(*done, return_exceptions=True):
             if isinstance(problem, Exception):  # of one session; the others are closed all the same
                 log.error("a session's close failed", exc_info=problem)
+        for task in late:
+            log.error("a session was not closed within %.0f s", CLOSE_S)
+            task.cancel()
+        left = [session.life.kernel for session in sessions if session.life.kernel is not None]
+        if left:
+            ends = {asyncio.ensure_future(kernel.kill("the server ended")) for kernel in left}
+            await asyncio.wait(ends, timeout=KILL_S)

@@ -1,0 +1,221 @@
+"""How long a session is held, and by what: calls, clocks, consoles, other servers, a close that fails."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from pathlib import Path
+from typing import Final
+
+import psutil
+import pytest
+from jupyter_client.asynchronous.client import AsyncKernelClient
+
+from rlm_kernel_mcp.errors import RlmError, SessionFinalized, VariableNotFound
+from rlm_kernel_mcp.session import idle_watch, loading, registry
+from rlm_kernel_mcp.session.journal import Journal
+from rlm_kernel_mcp.session.session import Session
+from tests.cancelling import call_tool, held_by, open_files
+from tests.processes import left_over
+from tests.sessions import AMPLE, WAIT_S, Driven, open_registry, until
+
+pytestmark = pytest.mark.anyio
+
+NO_SPARE: Final = {"pool": {"spare_kernels": 0}}
+
+
+def locks(opened: registry.Registry) -> list[str]:
+    return [path.stem for path in (opened.settings.state_dir / "locks").glob("*")]
+
+
+async def test_a_load_that_nobody_waits_for_any_more_holds_nothing(tmp_path: Path) -> None:
+    """Several files are laid together in an unlinked one, which goes with the thread's work."""
+    for name in "abc":
+        (tmp_path / name).write_text("line\n" * 3_000_000, encoding="utf-8")
+    async with open_registry(tmp_path / "state", RLM_CONTEXT_ROOTS=str(tmp_path)) as opened:
+
+        def copies() -> int:
+            return sum("rlm-context" in name for name in open_files())
+
+        for _ in range(3):
+            paths = [str(tmp_path / name) for name in "abc"]
+            loading_it = asyncio.create_task(opened.init_context(context_text=None, context_paths=paths, limits=AMPLE))
+            await until(lambda: copies() > 0)
+            loading_it.cancel()
+            await asyncio.wait({loading_it})
+            await until(lambda: copies() == 0)
+        assert (await held_by(opened)).places == ()
+
+
+async def test_a_look_at_an_ended_session_holds_nothing(tmp_path: Path) -> None:
+    """In the server that had it and in another: every call is answered, and neither file, lock nor session stays."""
+    async with open_registry(tmp_path) as first, open_registry(tmp_path) as second:
+        ended = [await Driven.open(first) for _ in range(3)]
+        for driven in ended:
+            await driven.ok("print('said')")
+            await driven.finalize(text="done")
+        for opened in (first, second):
+            before = await held_by(opened)
+            for driven in ended:
+                there = Driven(opened, driven.session_id)
+                with pytest.raises(SessionFinalized):
+                    await there.value("x")
+                with pytest.raises(SessionFinalized):
+                    await there.run("1")
+                assert (await there.end_of(1)).stdout == "said\n"
+                assert (await there.interrupt()).note == "No step was running; nothing was interrupted."
+                assert (await there.finalize(text="done")).final_answer == "done"
+                with pytest.raises(SessionFinalized):
+                    await there.finalize(text="another")
+                await there.trace()
+            assert await held_by(opened) == before
+            assert before.sessions == before.locks == ()
+
+
+async def test_a_session_that_is_read_keeps_its_place_until_it_has_answered(tmp_path: Path) -> None:
+    """Another one that needs the place gets it then."""
+    async with open_registry(tmp_path, policy=NO_SPARE, RLM_MAX_SESSIONS="1") as opened:
+        driven = await Driven.open(opened)
+        await driven.ok("x = 'read'")
+        await driven.session.life.recovery.snapshots.settle()
+        driven.kernel.process.send_signal(signal.SIGSTOP)
+        reading = asyncio.create_task(driven.value("x"))
+        await until(lambda: driven.session.life.being_read)
+        opening = asyncio.create_task(Driven.open(opened, "the other"))
+        await until(opened._places._lock.locked)
+        assert driven.session.has_kernel
+        driven.kernel.process.send_signal(signal.SIGCONT)
+        assert await reading == "read"
+        assert (await (await opening).ok("context")).result == "'the other'"
+
+
+async def test_a_read_under_way_makes_no_kernel_for_a_session_that_is_finalized(tmp_path: Path) -> None:
+    """It is told that the session has its answer, and no kernel is left to nobody."""
+    async with open_registry(tmp_path, policy=NO_SPARE) as opened:
+        driven = await Driven.open(opened)
+        await driven.ok("x = 1")
+        await driven.session.life.recovery.snapshots.settle()
+        driven.kernel.process.send_signal(signal.SIGSTOP)
+        reads = [asyncio.create_task(driven.value("x")) for _ in range(2)]
+        await until(lambda: driven.session.life.being_read)
+        await driven.finalize(text="done")
+        for answer in await asyncio.gather(*reads, return_exceptions=True):
+            assert isinstance(answer, SessionFinalized)
+        held = await held_by(opened)
+        assert (held.kernels, held.folders, held.places, held.locks) == (0, 0, (), ())
+
+
+@pytest.mark.parametrize("how", ["fails", "hangs"])
+async def test_one_session_s_close_stops_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    """Kernels, locks and the run folder are gone all the same."""
+    monkeypatch.setattr(registry, "CLOSE_S", 1.0)
+    close, never = Session.close, asyncio.Event()
+    async with open_registry(tmp_path) as opened:
+        bad, good = await Driven.open(opened), await Driven.open(opened)
+        processes, run_folder = set(psutil.Process().children(recursive=True)), opened._run_dir.path
+
+        async def badly(session: Session, reason: str) -> None:
+            if session.session_id != bad.session_id:
+                await close(session, reason)
+            elif how == "fails":
+                raise ZeroDivisionError
+            else:
+                await never.wait()
+
+        monkeypatch.setattr(Session, "close", badly)
+        kernel = good.kernel
+        await opened.close()
+        assert kernel.dead.done()
+        assert left_over(processes, WAIT_S) == []
+        assert locks(opened) == []
+        assert not run_folder.exists()
+
+
+async def test_short_work_waits_for_no_load(tmp_path: Path) -> None:
+    """All threads that read files are busy: texts are opened, long output is written, names are compared."""
+    (tmp_path / "a.txt").write_text("a file", encoding="utf-8")
+    end = threading.Event()
+    async with open_registry(tmp_path / "state", RLM_CONTEXT_ROOTS=str(tmp_path)) as opened:
+        for _ in range(loading.LOADS_MAX):
+            loading._files.submit(end.wait, WAIT_S)
+        try:
+            paths = [str(tmp_path / "a.txt")]
+            waiting = asyncio.create_task(opened.init_context(context_text=None, context_paths=paths, limits=AMPLE))
+            driven = await Driven.open(opened, "x")
+            assert (await driven.ok("print('long ' * 200_000)")).status == "ok"
+            with pytest.raises(VariableNotFound):
+                await driven.value("contest")
+            assert not waiting.done()
+        finally:
+            end.set()
+        assert (await waiting).context.chars == 6
+
+
+@pytest.mark.parametrize("clock", ["2001-01-01T00:00:00.000Z", "2101-01-01T00:00:00.000Z"])
+async def test_what_the_wall_clock_says_stops_no_session_and_keeps_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: str
+) -> None:
+    """Set back or forward by a century: one used just now stays, an idle one goes."""
+    async with open_registry(tmp_path) as opened:
+        driven = await Driven.open(opened)
+        monkeypatch.setattr(Journal, "now", staticmethod(lambda: clock))
+        await driven.session.watch_idle(3_600)
+        assert driven.session.has_kernel
+        await driven.ok("x = 1")
+        await driven.session.watch_idle(3_600)
+        assert driven.session.has_kernel
+        await driven.session.watch_idle(0)
+        assert not driven.session.has_kernel
+
+
+async def test_a_person_at_a_console_holds_off_the_idle_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For ten minutes from each cell on; then nobody works there."""
+    async with open_registry(tmp_path) as opened:
+        driven = await Driven.open(opened)
+        console = AsyncKernelClient(connection_file=str(driven.kernel.folders.connection_file))
+        console.load_connection_file()
+        console.start_channels()
+        try:
+            await console.execute_interactive("1 + 1", timeout=WAIT_S, output_hook=lambda message: None)
+        finally:
+            console.stop_channels()
+        await until(lambda: driven.kernel.client.console_within(idle_watch.CONSOLE_HOLD_S))
+        await driven.session.watch_idle(0)
+        assert driven.session.has_kernel
+        await until(lambda: not driven.kernel.client.console_busy)
+        monkeypatch.setattr(idle_watch, "CONSOLE_HOLD_S", 0)
+        await driven.session.watch_idle(0)
+        assert not driven.session.has_kernel
+
+
+async def test_a_session_that_is_idle_for_long_is_let_go_and_comes_back(tmp_path: Path) -> None:
+    """Neither its lock nor itself stays; another server has it then, and tells why its kernel was stopped."""
+    async with open_registry(tmp_path, RLM_IDLE_TIMEOUT_S="1") as first, open_registry(tmp_path) as second:
+        driven = await Driven.open(first)
+        await driven.ok("x = [1]")
+        await until(lambda: driven.session_id not in first._sessions)
+        assert locks(first) == []
+        report = await Driven(second, driven.session_id).ok("x")
+        assert report.result == "[1]"
+        assert report.lost is not None
+        assert report.lost.reason == "the session was idle for more than 1 s (RLM_IDLE_TIMEOUT_S)"
+        assert report.step_index == 2
+
+
+async def test_a_restore_that_cannot_be_had_holds_no_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next session gets it."""
+    async with open_registry(tmp_path, policy=NO_SPARE, RLM_MAX_SESSIONS="1") as opened:
+        driven = await Driven.open(opened)
+        await driven.session.stop_kernel("a test")
+
+        async def fail(*_: object) -> None:
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(type(driven.session.life.recovery), "fresh_kernel", fail)
+        for _ in range(2):
+            answer = await call_tool(opened, "rlm_get_var", session_id=driven.session_id, var_name="x")
+            assert answer["error"]["code"] == "INTERNAL_ERROR"
+        assert opened._places._held == {}
+        with pytest.raises(RlmError):
+            await Driven(opened, "s_nobody").run("1")
