@@ -107,7 +107,7 @@ class ForeignClient:
             raise
 
     def _make_folders(self) -> None:
-        self._run_dir = RunDir.create()
+        self._run_dir = RunDir.create(or_in_a_shorter_place=True)
         # Some clients, jupyter console among them, end without a clean-up, and any may be killed.
         atexit.register(self.remove)
         self._run_dir.guard()

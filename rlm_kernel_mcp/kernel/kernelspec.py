@@ -11,8 +11,10 @@ absolute; it also needs this package in its own environment, for the provisioner
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -83,7 +85,10 @@ def remove_kernelspec(prefix: Path | None = None) -> tuple[Path, ...]:
         InvalidInput: there is none of ours at that place, or it cannot be deleted.
     """
     kernels = _kernels_below(prefix)
-    ours = tuple(kernels / source.name for source in _own_specs() if (kernels / source.name / "kernel.json").is_file())
+    try:
+        ours = tuple(kernels / spec.name for spec in _own_specs() if (kernels / spec.name / "kernel.json").is_file())
+    except OSError as error:
+        raise _refused(kernels, "looked at", error) from error
     if not ours:
         raise InvalidInput(
             f"No kernelspec of this package is installed in {kernels}.",
@@ -102,8 +107,9 @@ def installed_kernelspecs() -> tuple[InstalledKernelspec, ...]:
     for kernels in map(Path, jupyter_path("kernels")):
         for source in _own_specs():
             spec = kernels / source.name / "kernel.json"
-            if spec.is_file():
-                found.append(InstalledKernelspec(source.name, spec.parent, _python_of(spec)))
+            with suppress(OSError):  # what may not be looked at is no kernelspec to Jupyter either
+                if spec.is_file():
+                    found.append(InstalledKernelspec(source.name, spec.parent, _python_of(spec)))
     return tuple(found)
 
 
@@ -131,7 +137,7 @@ def _copy(source: Path, folder: Path) -> Path:
     spec = json.loads((source / "kernel.json").read_text(encoding="utf-8"))
     spec["argv"][0] = sys.executable
     try:
-        _delete(folder)
+        _remove(folder)
         shutil.copytree(source, folder)
         (folder / "kernel.json").write_text(json.dumps(spec, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
@@ -140,18 +146,25 @@ def _copy(source: Path, folder: Path) -> Path:
 
 
 def _delete(folder: Path) -> None:
-    """Delete a spec's folder; a symbolic link to one is unlinked and what it points to stays."""
     try:
-        if folder.is_symlink():
-            folder.unlink()
-        elif folder.exists():
-            shutil.rmtree(folder)
+        _remove(folder)
     except OSError as error:
         raise _refused(folder, "deleted", error) from error
 
 
+def _remove(folder: Path) -> None:
+    """A symbolic link to a spec's folder is unlinked, and what it points to stays."""
+    if folder.is_symlink():
+        folder.unlink()
+    elif folder.exists():
+        shutil.rmtree(folder)
+
+
 def _refused(folder: Path, what: str, error: OSError) -> InvalidInput:
+    home = os.path.expanduser("~")  # noqa: PTH111  (as Jupyter reads it, never an error)
+    below_home = folder.is_relative_to(home)
+    there = not below_home or os.path.exists(home)  # noqa: PTH110  (as above)
     return InvalidInput(
-        f"The kernelspec {folder} cannot be {what}: {error.strerror}.",
-        "Choose another place with --user, --prefix or --sys-prefix.",
+        f"The kernelspec {folder} cannot be {what}: {error.strerror}{'' if there else f'; there is no folder {home}'}.",
+        "Choose another place: --prefix DIR, --sys-prefix" + (", or set HOME." if below_home else " or --user."),
     )

@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-import stat
 import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -19,12 +18,12 @@ from pathlib import Path
 
 from rlm_kernel_mcp.errors import KernelStartFailed
 from rlm_kernel_mcp.kernel.container_sweep import may_have_containers, without_containers
+from rlm_kernel_mcp.kernel.run_place import PATH_BYTES_MAX, run_place
 from rlm_kernel_mcp.kernel.undertaker import Undertaker
 from rlm_kernel_mcp.shielded import made_in_thread
 
 LOCK_NAME = "owner.lock"
 NEW_LOCK_NAME = "new.lock"
-SOCKET_PATH_BYTES_MAX = 100
 UNDERTAKER = 'read _; for _ in 1 2 3 4 5 6 7 8 9 10; do rm -rf -- "$0" && exit; sleep 0.1; done'
 """Waits for the end of its input, which is the server's end. Kernels that are just dying may be in the way at first."""
 
@@ -91,18 +90,18 @@ class RunDir:
         self._undertaker: Undertaker | None = None
 
     @classmethod
-    def create(cls, *, ask_engines: bool = False) -> RunDir:
+    def create(cls, *, ask_engines: bool = False, or_in_a_shorter_place: bool = False) -> RunDir:
         """Make this server's folder and sweep those of servers that are gone.
 
         `ask_engines`: also those that had containers, whose engine is asked to remove them.
+        `or_in_a_shorter_place`: where the user's own choice of a temporary folder is too long for sockets. A server is
+        told of that; another Jupyter client's kernel has to start whatever its temporary folder is.
 
         Raises:
-            KernelStartFailed: the folder cannot be made, belongs to someone else, or its path is too long.
+            KernelStartFailed: the folder cannot be made, or its path is too long.
         """
-        base = _base()
         try:
-            base.mkdir(mode=0o700, exist_ok=True, parents=True)
-            _check_own(base)
+            base = run_place(shorter=or_in_a_shorter_place)
             sweep(base, ask_engines=ask_engines)
             path = Path(tempfile.mkdtemp(prefix="", dir=base))
             try:
@@ -201,10 +200,10 @@ def _owned(path: Path) -> int:
         OSError: it cannot be had. KernelStartFailed: the folder's path is too long.
     """
     length = len(os.fsencode(path))
-    if length > SOCKET_PATH_BYTES_MAX - 16:
+    if length > PATH_BYTES_MAX:
         raise KernelStartFailed(
-            f"The run folder's path has {length} bytes; the limit is {SOCKET_PATH_BYTES_MAX - 16}, since a socket's "
-            "path may have 107.",
+            f"The run folder's path has {length} bytes; the limit is {PATH_BYTES_MAX}, since a socket's path may have "
+            "107.",
             "Set XDG_RUNTIME_DIR or TMPDIR to a shorter path.",
         )
     lock = os.open(path / NEW_LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -223,19 +222,3 @@ def _unusable(what: str, error: OSError) -> KernelStartFailed:
         f"{what}: {error.strerror}.",
         "Tell the user to free room in, or make writable, the folder of XDG_RUNTIME_DIR, or without it of TMPDIR.",
     )
-
-
-def _base() -> Path:
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    if runtime and Path(runtime).is_dir() and os.access(runtime, os.W_OK):
-        return Path(runtime) / "rlm"
-    return Path(tempfile.gettempdir()) / f"rlm-{os.getuid()}"
-
-
-def _check_own(base: Path) -> None:
-    status = base.lstat()
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
-        raise KernelStartFailed(
-            f"The run folder {base.name!r} is not a folder of this user alone.",
-            "Remove it, or set XDG_RUNTIME_DIR to a folder of your own.",
-        )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.kernel import kernelspec
 from rlm_kernel_mcp.kernel.kernelspec import InstalledKernelspec
+from tests.rights import reachable_folder, without_root_rights
 
 
 @pytest.fixture(autouse=True)
@@ -96,3 +99,34 @@ def test_a_place_that_cannot_be_written_is_refused_with_the_reason(tmp_path: Pat
     (tmp_path / "file").write_text("")
     with pytest.raises(InvalidInput, match="Not a directory"):
         kernelspec.install_kernelspec(tmp_path / "file")
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["of_another_user", "not_there"])
+def test_a_home_that_cannot_be_written_is_told_in_true_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    """Nothing was to be deleted; where the home folder is missing, that is what is said. A list passes over it."""
+    with reachable_folder() as folder:
+        home = folder / "home"
+        if there:
+            home.mkdir(mode=0o700)
+        monkeypatch.setenv("HOME", str(home))
+        monkeypatch.delenv("JUPYTER_DATA_DIR", raising=False)
+        with closed_to_us(home if there else folder):
+            with pytest.raises(InvalidInput, match=r"cannot be written: Permission denied") as refused:
+                kernelspec.install_kernelspec()
+            assert (f"there is no folder {home}" in refused.value.message) is not there
+            assert "deleted" not in refused.value.message
+            assert not any(spec.folder.is_relative_to(home) for spec in kernelspec.installed_kernelspecs())
+
+
+@contextmanager
+def closed_to_us(folder: Path) -> Iterator[None]:
+    """Nobody may write there, nor look below it where it is a home."""
+    mode = folder.stat().st_mode & 0o777
+    folder.chmod(0o555 if mode == 0o755 else 0o000)
+    try:
+        with without_root_rights():
+            yield
+    finally:
+        folder.chmod(mode)

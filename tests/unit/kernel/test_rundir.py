@@ -7,12 +7,16 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from rlm_kernel_mcp.errors import KernelStartFailed
 from rlm_kernel_mcp.kernel.rundir import LOCK_NAME, RunDir, sweep
+from tests.parts import skip_for_lack_of
 from tests.processes import command_lines_below, left_over
+from tests.rights import NOBODY
 
 HOLDER = """
 import os, sys, time
@@ -143,4 +147,73 @@ def test_servers_that_start_at_once_do_not_sweep_each_other(base: Path) -> None:
     assert all((run.path / LOCK_NAME).exists() for run in made)
     for run in made:
         run.remove()
+    assert list(base.iterdir()) == []
+
+
+def of_another_user(base: Path) -> None:
+    base.mkdir(mode=0o700)
+    os.chown(base, NOBODY, NOBODY)
+
+
+def a_link(base: Path) -> None:
+    (base.parent / "elsewhere").mkdir()
+    base.symlink_to("elsewhere")
+
+
+@pytest.mark.parametrize("squat", [of_another_user, a_link, Path.touch, Path.mkdir], ids=lambda squat: squat.__name__)
+def test_where_somebody_made_our_place_first_another_is_taken_and_said(
+    base: Path, squat: Callable[[Path], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    """By the next start the same one, which is swept too; nothing is put where the first one leads."""
+    if squat is of_another_user and os.geteuid() != 0:
+        skip_for_lack_of("a folder of another user", "run as root")
+    squat(base)
+    if squat is Path.mkdir:
+        base.chmod(0o755)
+    before = base.stat()
+    held = RunDir.create()
+    place = held.path.parent
+    assert place != base
+    assert place.parent == base.parent
+    assert place.stat().st_mode & 0o777 == 0o700
+    assert str(base) in caplog.text
+    assert str(place) in caplog.text
+    (place / "left").mkdir()
+    (place / "left" / LOCK_NAME).touch()
+    again = RunDir.create()
+    assert again.path.parent == place
+    assert not (place / "left").exists()
+    assert base.stat() == before
+    again.remove()
+    held.remove()
+
+
+def test_a_place_too_long_for_sockets_is_left_for_a_shorter_one_where_that_was_nobody_s_choice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The kernel of another Jupyter client has to start whatever its temporary folder is; a server is told."""
+    deep = tmp_path / ("d" * 120)
+    deep.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(deep))
+    with pytest.raises(KernelStartFailed, match="the limit is 84"):
+        RunDir.create()
+    run = RunDir.create(or_in_a_shorter_place=True)
+    assert len(os.fsencode(run.kernel_dir().socket_stem)) < 107
+    assert str(run.path.parent) in caplog.text
+    run.remove()
+
+
+def test_a_run_folder_is_removed_once_and_by_its_owner_alone(base: Path) -> None:
+    """A descriptor number that was closed may be somebody else's by the second time."""
+    run = RunDir.create()
+    if (child := os.fork()) == 0:
+        run.remove()
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert run.path.is_dir()
+    run.remove()
+    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(8)]
+    run.remove()
+    for descriptor in held:
+        os.close(descriptor)
     assert list(base.iterdir()) == []

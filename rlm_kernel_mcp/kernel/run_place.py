@@ -1,0 +1,78 @@
+"""Where run folders may lie: a place of this user alone, that nobody else took first or can take away.
+
+Is: the choice, made anew at each start, and the words on a choice that is not the first. Is not: what lies there.
+Above: `rundir.py`. Below: the standard library.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+log = logging.getLogger(__name__)
+PATH_BYTES_MAX: Final = 84
+"""Of a run folder's path. Below it come a kernel's folder and its sockets; a socket's path may have 107."""
+RANDOM_NAME_BYTES: Final = 9
+"""What `mkdtemp` adds to a place, with the slash."""
+SHORT_FOLDERS: Final = ("/tmp", "/var/tmp")  # noqa: S108  (the place made there is this user's alone)
+
+
+def run_place(*, shorter: bool) -> Path:
+    """The folder below which run folders are made: 0700, this user's. It stays when they are gone.
+
+    `shorter`: take another one where the first is too long for sockets.
+
+    Raises:
+        OSError: none can be made.
+    """
+    first, *others = _candidates()
+    if shorter and not _fits(first):
+        first = next(filter(_fits, others), first)
+        log.warning("the path of the temporary folder is too long for sockets: kernels have theirs below %s", first)
+    first.parent.mkdir(mode=0o700, exist_ok=True, parents=True)
+    if _made(first):
+        return first
+    return _beside(first)
+
+
+def _candidates() -> Iterator[Path]:
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    if runtime and Path(runtime).is_dir() and os.access(runtime, os.W_OK):
+        yield Path(runtime) / "rlm"
+    for folder in dict.fromkeys([tempfile.gettempdir(), *SHORT_FOLDERS]):
+        yield Path(folder) / f"rlm-{os.getuid()}"
+
+
+def _fits(place: Path) -> bool:
+    return len(os.fsencode(place)) + RANDOM_NAME_BYTES <= PATH_BYTES_MAX
+
+
+def _made(place: Path) -> bool:
+    """Whether a place is there now and is this user's alone."""
+    try:
+        place.mkdir(mode=0o700)
+    except FileExistsError:
+        return _is_own(place)
+    return True
+
+
+def _beside(taken: Path) -> Path:
+    """A place beside one that somebody else made first: one of an earlier start, or a new one that nobody can guess.
+
+    Raises:
+        OSError: none can be made.
+    """
+    earlier = (place for place in sorted(taken.parent.glob(f"{taken.name}-*")) if _is_own(place))
+    place = next(earlier, None) or Path(tempfile.mkdtemp(prefix=f"{taken.name}-", dir=taken.parent))
+    log.warning("%s is there and is no folder of this user alone: kernels have theirs below %s", taken, place)
+    return place
+
+
+def _is_own(place: Path) -> bool:
+    status = place.lstat()
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o077
