@@ -18,16 +18,8 @@ from rlm_kernel_mcp.kernel.rundir import KernelDir
 from rlm_kernel_mcp.policy import Policy
 
 CONNECTION_FLAG: Final = "-f"
-CONNECTION_KEYS: Final = (
-    "transport",
-    "ip",
-    "shell_port",
-    "iopub_port",
-    "stdin_port",
-    "hb_port",
-    "control_port",
-    "signature_scheme",
-)
+CHANNELS: Final = ("shell", "iopub", "stdin", "hb", "control")
+CONNECTION_KEYS: Final = ("transport", "ip", *(f"{channel}_port" for channel in CHANNELS), "signature_scheme")
 """Of a client's connection info, what a kernel reads; the key besides."""
 
 
@@ -47,6 +39,14 @@ class Built:
     @property
     def cwd(self) -> str:
         return str(self.folders.scratch)
+
+
+def use_sockets(manager: Any, folders: KernelDir) -> None:
+    """Set jupyter_client's manager to ipc over sockets in the kernel's own folder, whatever it was set to before."""
+    manager.transport, manager.ip = "ipc", folders.socket_stem
+    manager.cache_ports = False
+    for number, channel in enumerate(CHANNELS, start=1):
+        setattr(manager, f"{channel}_port", number)
 
 
 def build(

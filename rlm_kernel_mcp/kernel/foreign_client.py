@@ -15,18 +15,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from logging import Logger
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from rlm_kernel_mcp.errors import KernelStartFailed, RlmError, SandboxUnavailable
-from rlm_kernel_mcp.kernel.builder import Built
+from rlm_kernel_mcp.kernel.builder import Built, use_sockets
 from rlm_kernel_mcp.kernel.cold_start import ClientsProcess, start_cold
 from rlm_kernel_mcp.kernel.kernelspec import POLICY_FILE
 from rlm_kernel_mcp.kernel.rundir import KernelDir, RunDir
 from rlm_kernel_mcp.kernel.status import StatusSocket
 from rlm_kernel_mcp.policy import Policy, load_policy
 from rlm_kernel_mcp.settings import load_kernel_settings
-
-CHANNELS: Final = ("shell", "iopub", "stdin", "hb", "control")
 
 
 class ForeignClient:
@@ -60,10 +58,7 @@ class ForeignClient:
         ignored = arguments.pop("extra_arguments", None)
         if ignored:
             self._log.warning("A locked kernel takes no arguments; left out: %s", " ".join(map(str, ignored)))
-        manager.transport, manager.ip = "ipc", self._folders.socket_stem
-        manager.cache_ports = False
-        for port, channel in enumerate(CHANNELS, start=1):
-            setattr(manager, f"{channel}_port", port)
+        use_sockets(manager, self._folders)
         return self._folders, self._policy
 
     async def start(self, built: Built) -> ClientsProcess:

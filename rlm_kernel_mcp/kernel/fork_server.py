@@ -55,7 +55,7 @@ class ForkServer:
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
-                env=ENVIRONMENT,
+                env=ENVIRONMENT | {"HOME": "/"},  # without one Python would import what asks for it
                 cwd="/",
                 start_new_session=True,
             )

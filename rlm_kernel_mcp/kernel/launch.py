@@ -20,6 +20,7 @@ from jupyter_client.kernelspec import KernelSpecManager
 
 from rlm_kernel_mcp.errors import KernelStartFailed, RlmError, SandboxUnavailable
 from rlm_kernel_mcp.kernel import container
+from rlm_kernel_mcp.kernel.builder import use_sockets
 from rlm_kernel_mcp.kernel.client import KernelClient
 from rlm_kernel_mcp.kernel.container import ContainerRuntime
 from rlm_kernel_mcp.kernel.container_launch import KernelContainer
@@ -146,9 +147,8 @@ class KernelStarter:
             kernel_name=self._kernel_name,
             kernel_spec_manager=self._specs,
             connection_file=str(folders.connection_file),
-            transport="ipc",
-            ip=folders.socket_stem,
         )
+        use_sockets(manager, folders)
         manager.session.key = os.urandom(KEY_BYTES).hex().encode()
         return manager
 

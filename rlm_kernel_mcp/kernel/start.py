@@ -44,6 +44,9 @@ class Launch(AsyncKernelManager):
     def _connect_control_socket(self) -> None:
         """Connect to nothing: `client.py` does, within bounds."""
 
+    def write_connection_file(self, **kwargs: Any) -> None:
+        """Leave it to the builder, which writes the same one for every client's kernel."""
+
     def cleanup_connection_file(self) -> None:
         """Leave it: this object is dropped once the kernel runs, and a console attaches by that file."""
 

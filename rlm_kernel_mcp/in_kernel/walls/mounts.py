@@ -97,7 +97,7 @@ def resolve(paths: Iterable[str]) -> tuple[dict[str, str], list[str]]:
     links: dict[str, str] = {}
     real = {_follow(path, links) for path in paths if os.access(path, os.R_OK)}
     places: list[str] = []
-    for place in sorted(real, key=lambda place: place.count("/")):
+    for place in sorted(real, key=lambda place: (place.count("/"), place)):
         if not any(place == larger or place.startswith(larger + "/") for larger in places):
             places.append(place)
     return links, places

@@ -151,14 +151,22 @@ def _monitor(plan: WallPlan, kernel: int, monitor_end: int, announce: Announce) 
         if os.read(monitor_end, 1) == _BOUND:
             os.write(monitor_end, struct.pack("=i", _make_read_only(plan.socket_dir)))
         os.close(monitor_end)
+        _leave_stderr()
         _give_up_rights(pidfd)
         _, status = os.waitpid(kernel, 0)
         _end_as(os.waitstatus_to_exitcode(status))
     except BaseException:
-        traceback.print_exc()  # the one witness; a broken monitor ends, and its kernel with it
+        traceback.print_exc()  # the one witness of a start; a broken monitor ends, and its kernel with it
         raise
     finally:
         os._exit(MONITOR_FAILED)
+
+
+def _leave_stderr() -> None:
+    """The kernel is ready: the file of a cold start's errors is no longer the monitor's to write to."""
+    null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    os.dup2(null, STDERR)
+    os.close(null)
 
 
 def _relay(pidfd: int, number: int) -> None:
