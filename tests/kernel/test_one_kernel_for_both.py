@@ -31,6 +31,8 @@ LONG: Final = "long"
 PLACES: Final = ("runtime", "tmp", LONG, "shared")
 """Where a client lays its connection file: its runtime folder, the temporary folder, a path of 200 bytes, a folder in
 which others may write."""
+OWN_USER: Final = 1 << 30
+"""From here on numbers of users are made up: in tier `lock` a kernel of root's has one to itself."""
 STATUS: Final = re.compile(
     r"(Umask|Uid|Gid|Groups|NoNewPrivs|Seccomp\w*|Sig(?:Ign|Blk|Cgt)|Cap\w+|Threads|TracerPid|NS(?:pid|pgid|sid)):\s*(.*)"
 )
@@ -152,8 +154,10 @@ def as_user(kind: Kind) -> list[str]:
 
 
 def seen(world: str, pid: int, folder: str, inside: str) -> Seen:
-    """What was seen, with the kernel's own folder by one name."""
-    return Seen(world, json.loads(inside.replace(folder, "<kernel>")), outside(pid, folder))
+    """What was seen, with the kernel's own folder, and a user that it has for itself, by one name."""
+    found = json.loads(inside.replace(folder, "<kernel>"))
+    found["ids"][0] = min(OWN_USER, found["ids"][0])
+    return Seen(world, found, outside(pid, folder))
 
 
 def outside(pid: int, folder: str) -> dict[str, Any]:
@@ -186,7 +190,8 @@ def status(proc: Path) -> dict[str, str]:
     for line in (proc / "status").read_text(encoding="utf-8").splitlines():
         if match := STATUS.fullmatch(line):
             name, value = match.groups()
-            found[name] = str(len(value.split())) if name.startswith("NS") else value
+            numbers = [str(min(int(part), OWN_USER)) for part in value.split()] if name in ("Uid", "Gid") else []
+            found[name] = str(len(value.split())) if name.startswith("NS") else " ".join(numbers) or value
     return found
 
 
