@@ -14,6 +14,7 @@
       KernelFailure               the kernel, or the machine below it, did not hold up
         KernelStartFailed           KERNEL_START_FAILED
         KernelDied                  KERNEL_DIED
+        RestoreStopped              KERNEL_DIED: the caller gave up the wait for the values; nothing is lost
         SandboxUnavailable          SANDBOX_UNAVAILABLE
       InternalError               INTERNAL_ERROR: a defect of ours; details go to the log only
 
@@ -123,6 +124,13 @@ class KernelDied(KernelFailure):
 
     code = "KERNEL_DIED"
     default_next_step = "Open a new session with rlm_init_context; rlm_get_trace still reads this one."
+
+
+class RestoreStopped(KernelFailure):
+    """The caller gave up while the session's values came back; they are where they were."""
+
+    code = "KERNEL_DIED"
+    default_next_step = "Run another step: it tries again to bring the session's values back."
 
 
 class SandboxUnavailable(KernelFailure):

@@ -11,10 +11,11 @@ that they are answered while a step runs.
     `source: "descriptor"` they are read from a descriptor that arrives on the kernel's descriptor socket, or
     `source: "gone"` they cannot be had again: a fresh kernel's `context` and `documents` are then unbound
     -> `{status, chars, lines, documents: [chars, ...], head, tail}`, the sizes of the first `DOCUMENTS_TOLD` documents
-`rlm_get_var_request {name, offset, limit, as_text}` -> `{status, name, type, size, json, total_chars, whole}` and one
-    buffer: `json: true` the whole JSON text of the value (it fits within `limit` characters; never with `as_text`),
+`rlm_get_var_request {name, offset, limit, as_text}` -> `{status, name, type, size, json, total_chars, whole, own}` and
+    one buffer: `json: true` the whole JSON text of the value (it fits within `limit` characters; never with `as_text`),
     `json: false` the UTF-8 (surrogatepass) slice `[offset, offset + limit)` of the value's text;
-    `whole: false` that text leaves parts of a very large value out, and says so
+    `whole: false` that text leaves parts of a very large value out, and says so; `own: false` there is an object of a
+    class in it, of which it tells the fields and not what the class itself would say
 `rlm_names_request {}` -> `{status, names: [[name, type, size], ...]}`
 On shell, since they run in the main thread between steps (the formats: `in_kernel/snapshot.py`):
 `rlm_snapshot_request {token, after}` with the write end of a pipe on the descriptor socket

@@ -34,7 +34,7 @@ MAY_IMPORT: Final = {
 """Part of the package to the parts below it. The fronts may import all but `in_kernel`."""
 
 THIRD_PARTY: Final = {
-    "commands": {"IPython", "jupyter_client", "jupyter_console", "prompt_toolkit", "traitlets"},
+    "commands": {"jupyter_console"},
     "server": {"anyio", "mcp", "mcp_types", "pydantic", "pydantic_core"},
     "kernel": {"jupyter_client", "jupyter_core", "zmq"},
     "policy": {"pydantic"},
@@ -47,12 +47,13 @@ LATE: Final = {"IPython", "ipykernel", "jupyter_client", "jupyter_core", "sqlite
 
 BROAD_EDGES: Final = {
     "server/tools.py",
+    "server/transport.py",
     "session/session.py",
     "in_kernel/snapshot.py",
     "in_kernel/tracebacks.py",
 }
-"""Where an `except Exception` may end an exception: the tool edge, the session's reaper, and in the kernel where a
-value's own code runs: its pickling, its text."""
+"""Where an `except Exception` may end an exception: the tool edge, a line of stdin, the session's reaper, and in
+the kernel where a value's own code runs: its pickling, its text."""
 
 LAST_WORDS: Final = {"in_kernel/launch.py", "in_kernel/fork_server.py"}
 """Where a kernel that cannot start says why, whatever it was, and ends."""

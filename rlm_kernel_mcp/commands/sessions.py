@@ -14,6 +14,7 @@ from rlm_kernel_mcp.commands.table import aligned
 from rlm_kernel_mcp.session.cutting import safe_text
 from rlm_kernel_mcp.session.listing import recorded_status
 from rlm_kernel_mcp.session.store import SessionRecord
+from rlm_kernel_mcp.session.wording import damaged_words
 from rlm_kernel_mcp.settings import Settings
 
 HEAD = ("SESSION", "STATUS", "CONTEXT", "STEPS", "LAST USED", "SERVER")
@@ -22,7 +23,10 @@ HEAD = ("SESSION", "STATUS", "CONTEXT", "STEPS", "LAST USED", "SERVER")
 def list_sessions(settings: Settings, *, ended_too: bool) -> int:
     """Print the live sessions, or all of them, the last used first."""
     with opened_store(settings) as store:
-        rows = [(record, store.holder(record.session_id)) for record in store.sessions()]
+        found = store.sessions()
+        rows = [(record, store.holder(record.session_id)) for record in found]
+    if found.damaged:
+        print(f"rlm-kernel-mcp: {damaged_words(found.damaged, 'session')}", file=sys.stderr)
     rows = [(record, holder) for record, holder in rows if ended_too or _is_shown(record, holder)]
     rows.sort(key=lambda row: row[0].last_used_at, reverse=True)
     if not rows:

@@ -8,15 +8,14 @@ Above: `cli.py`. Below: `live.py`, `session/trace.py`, `server/markdown.py`.
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict
-from typing import Final
 
 from rlm_kernel_mcp.commands.live import find_session, opened_store
 from rlm_kernel_mcp.server import markdown
-from rlm_kernel_mcp.session.trace import page
+from rlm_kernel_mcp.session.trace_reading import whole_trace
+from rlm_kernel_mcp.session.wording import damaged_words
 from rlm_kernel_mcp.settings import Settings
-
-ALL_CHARS: Final = 1 << 60
 
 
 def print_trace(settings: Settings, session_id: str, *, as_json: bool) -> int:
@@ -26,11 +25,16 @@ def print_trace(settings: Settings, session_id: str, *, as_json: bool) -> int:
         SessionNotFound: there is no such session.
     """
     with opened_store(settings) as store:
-        find_session(store, session_id)
-        whole = page(store.events(session_id), detail="full", max_output_chars=ALL_CHARS, offset=0)
-    if as_json:
-        for event in whole.events:
-            print(json.dumps(asdict(event)))
-    else:
-        print(markdown.trace(whole))
+        if not store.knows(session_id):
+            find_session(store, session_id)
+        damaged = shown = 0
+        for event in whole_trace(store, session_id):
+            damaged += event is None
+            shown += event is not None
+            if event is not None:
+                print(json.dumps(asdict(event)) if as_json else markdown.event(event) + "\n")
+    if damaged:
+        print(f"rlm-kernel-mcp: {damaged_words(damaged, 'event')}", file=sys.stderr)
+    if not shown and not as_json:
+        print("No events.")
     return 0

@@ -134,6 +134,7 @@ class ControlRequests:
             "json": shown.json,
             "total_chars": shown.total_chars,
             "whole": shown.whole,
+            "own": shown.own,
         }
         self.session.send(stream, "rlm_get_var_reply", content, parent, ident=ident, buffers=[shown.payload])
 

@@ -30,6 +30,8 @@ class ObjectText(Text):
 
     def __init__(self) -> None:
         super().__init__()
+        self.own = True
+        """Whether all of it is what the values' types say of themselves: false where an object of a class is in it."""
         self._slots: dict[int, tuple[type, Slots]] = {}
 
     def write(self, value: Any) -> None:
@@ -89,6 +91,7 @@ class ObjectText(Text):
 
     def _instance(self, value: Any) -> None:
         name = inspection.type_name(value)
+        self.own = False
         self.left -= INSTANCE_WORK
         held, count = inspection.attributes(value, self._slots_of(type(value)))
         if count:
@@ -114,8 +117,8 @@ class ObjectText(Text):
         return known[1]
 
 
-def object_text(value: Any) -> tuple[str, bool]:
-    """A value's structural text, at most about `WORK_CHARS` characters, and whether it leaves nothing out."""
+def object_text(value: Any) -> tuple[str, bool, bool]:
+    """A value's structural text, at most about `WORK_CHARS` characters; whether it leaves nothing out, and is `own`."""
     text = ObjectText()
     text.write(value)
-    return text.text(), text.whole
+    return text.text(), text.whole, text.own

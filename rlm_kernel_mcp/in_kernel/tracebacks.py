@@ -45,6 +45,12 @@ DEFAULT_LIMITS: Final = TracebackLimits()
 _CAUSED: Final = "\nThe above exception was the direct cause of the following exception:\n"
 _DURING: Final = "\nDuring handling of the above exception, another exception occurred:\n"
 
+_WAYS_ROUND: Final = {
+    ("sqlite3.OperationalError", "access permission denied"): " (no lock on a file can be had here: open it by "
+    "sqlite3.connect('file:NAME?nolock=1', uri=True), or use ':memory:')"
+}
+"""What a library says where a wall refuses what it wants, and how it works without that."""
+
 _cause: Final = BaseException.__dict__["__cause__"].__get__
 _context: Final = BaseException.__dict__["__context__"].__get__
 _suppressed: Final = BaseException.__dict__["__suppress_context__"].__get__
@@ -233,7 +239,8 @@ def _message(exception: Any, limit: int) -> str:
         text = str(exception)
     except Exception as raised:  # noqa: BLE001  (the exception's own code: it may raise anything)
         return f"<its __str__ raised {inspection.type_name(raised)}>"
-    return _cut(str.__str__(text), limit)
+    text = str.__str__(text)
+    return _cut(text, limit) + _WAYS_ROUND.get((inspection.class_name(type(exception)), text), "")
 
 
 def _cut(text: str, limit: int) -> str:

@@ -40,6 +40,7 @@ class View:
 
     `payload` is UTF-8 (lone surrogates passed): with `json` the whole JSON text of the value, else the characters
     `[offset, offset + limit)` of its text, which has `total_chars` characters. `whole`: the text leaves nothing out.
+    `own`: no object of a class is in it, whose text only the class's own code could make.
     """
 
     type: str
@@ -48,6 +49,7 @@ class View:
     total_chars: int
     payload: bytes
     whole: bool = True
+    own: bool = True
 
 
 def describe(value: object) -> tuple[str, int | None]:
@@ -66,19 +68,19 @@ def view(value: Any, offset: int, limit: int, *, as_text: bool = False) -> View:
     """
     offset, limit = max(0, offset), max(0, limit)
     shown_type, size = describe(value)
-    whole = True
+    whole = own = True
     if issubclass(type(value), str):
         total, may_be_json = str.__len__(value), True
         part = str.__getitem__(value, slice(offset, offset + limit))
     else:
         as_json = json_text(value)
-        text, whole = as_json or object_text(value)
+        text, whole, own = (*as_json, True) if as_json is not None else object_text(value)
         total, may_be_json = len(text), as_json is not None and whole
         part = text[offset : offset + limit]
     compact = _compact(value) if may_be_json and not as_text and offset == 0 and total <= limit else None
     if compact is not None:
         return View(shown_type, size, True, total, compact.encode())
-    return View(shown_type, size, False, total, part.encode("utf-8", "surrogatepass"), whole)
+    return View(shown_type, size, False, total, part.encode("utf-8", "surrogatepass"), whole, own)
 
 
 def list_names(user_ns: Mapping[Any, Any], hidden: Mapping[Any, Any]) -> list[tuple[str, str, int | None]]:

@@ -20,13 +20,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import anyio
-from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from mcp.server.context import CallNext, HandlerResult, ServerMiddleware, ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.shared.exceptions import MCPError
 from mcp.types import (
     INVALID_PARAMS,
     CallToolRequestParams,
     CallToolResult,
+    JSONRPCRequest,
     ListToolsResult,
     PaginatedRequestParams,
 )
@@ -34,6 +35,7 @@ from mcp.types import (
 from rlm_kernel_mcp import __version__
 from rlm_kernel_mcp.errors import RlmError
 from rlm_kernel_mcp.server import tools, words
+from rlm_kernel_mcp.server.log_stream import LogStream
 from rlm_kernel_mcp.server.transport import stdio_streams
 from rlm_kernel_mcp.session.cutting import safe_text
 from rlm_kernel_mcp.settings import Settings, doubts
@@ -45,6 +47,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PROGRESS_INTERVAL_S = 5.0
+PATIENCE_S: Final = 5.0
+STEP_PATIENCE_S: Final = 1.0
+LOG_DEADLINE_S: Final = 0.5
 SIGNAL_DEADLINE_S: Final = 1.5
 """Codex sends SIGKILL 2 s after SIGTERM; by then the kernels must be gone by our own hand."""
 END_DEADLINE_S: Final = 10.0
@@ -96,8 +101,10 @@ async def open_registry(settings: Settings) -> Registry:
     return registry
 
 
-def build_server(open_registry: Callable[[], Awaitable[Registry]]) -> Server[LazyRegistry]:
-    """The MCP server; its lifespan owns the registry."""
+def build_server(
+    open_registry: Callable[[], Awaitable[Registry]], on_message: Callable[[], None] = lambda: None
+) -> Server[LazyRegistry]:
+    """The MCP server; its lifespan owns the registry. `on_message` is called at each message."""
 
     @asynccontextmanager
     async def lifespan(_server: Server[LazyRegistry]) -> AsyncIterator[LazyRegistry]:
@@ -118,16 +125,19 @@ def build_server(open_registry: Callable[[], Awaitable[Registry]]) -> Server[Laz
         on_call_tool=_call_tool,
     )
     # In place of the SDK's own, which makes a tracing span for each call: nobody collects them here.
-    server.middleware[:] = [_accept_any_arguments]
+    server.middleware[:] = [_accept_any_arguments(on_message)]
     return server
 
 
 async def serve(settings: Settings) -> None:
     """Serve one client on stdin and stdout until the input ends or a signal comes."""
-    server = build_server(lambda: open_registry(settings))
+    spoken = anyio.Event()
+    server = build_server(lambda: open_registry(settings), spoken.set)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_end_on_signal, tasks.cancel_scope)
-        async with stdio_streams(on_end=lambda: _set_deadline(END_DEADLINE_S)) as (read_side, write_side):
+        tasks.start_soon(_end_with_parent, spoken, tasks.cancel_scope)
+        streams = stdio_streams(on_end=lambda: _set_deadline(END_DEADLINE_S), patience=patience)
+        async with streams as (read_side, write_side):
             await server.run(read_side, write_side, server.create_initialization_options())
         tasks.cancel_scope.cancel()
 
@@ -135,14 +145,28 @@ async def serve(settings: Settings) -> None:
 def run(settings: Settings) -> NoReturn:
     """Entry of `rlm-kernel-mcp serve`: serves, and ends the process."""
     form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format=form)
+    out = LogStream(2)
+    # Whatever Python itself writes there must not wait either.
+    sys.stdout = sys.stderr = out
+    logging.basicConfig(stream=out, level=logging.WARNING, format=form)
     logging.getLogger("rlm_kernel_mcp").setLevel(logging.INFO)
     for doubt in doubts(os.environ, settings):
         log.warning("%s", doubt)
-    anyio.run(serve, settings)
-    logging.shutdown()
+    try:
+        anyio.run(serve, settings)
+    except BaseException:
+        log.exception("the server ended")
+        out.finish(LOG_DEADLINE_S)
+        raise
+    out.finish(LOG_DEADLINE_S)
     # All is closed. What is left of the interpreter's own ending takes 0.2 s and waits for threads that may not end.
     os._exit(0)
+
+
+def patience(request: JSONRPCRequest) -> float:
+    """Seconds that a request may still take when the input has ended: what waits for a step is not waited for long."""
+    name = (request.params or {}).get("name")
+    return STEP_PATIENCE_S if name in ("rlm_run_repl", "rlm_await_step") else PATIENCE_S
 
 
 async def _list_tools(
@@ -165,13 +189,18 @@ async def _call_tool(ctx: ServerRequestContext[LazyRegistry], params: CallToolRe
         return await answering
 
 
-async def _accept_any_arguments(ctx: ServerRequestContext[LazyRegistry, Any], call_next: CallNext) -> HandlerResult:
+def _accept_any_arguments(on_message: Callable[[], None]) -> ServerMiddleware[LazyRegistry]:
     """Let arguments that are no object reach the tool, which refuses them in our words; the SDK would in its own."""
-    if ctx.method == "tools/call" and isinstance(ctx.params, Mapping):
-        arguments = ctx.params.get("arguments")
-        if arguments is not None and not isinstance(arguments, dict):
-            ctx = replace(ctx, params={**ctx.params, "arguments": {"arguments": arguments}})
-    return await call_next(ctx)
+
+    async def accept(ctx: ServerRequestContext[LazyRegistry, Any], call_next: CallNext) -> HandlerResult:
+        on_message()
+        if ctx.method == "tools/call" and isinstance(ctx.params, Mapping):
+            arguments = ctx.params.get("arguments")
+            if arguments is not None and not isinstance(arguments, dict):
+                ctx = replace(ctx, params={**ctx.params, "arguments": {"arguments": arguments}})
+        return await call_next(ctx)
+
+    return accept
 
 
 @contextmanager
@@ -207,6 +236,28 @@ async def _end_on_signal(scope: anyio.CancelScope) -> None:
             _set_deadline(SIGNAL_DEADLINE_S)
             scope.cancel()
             return
+
+
+async def _end_with_parent(spoken: anyio.Event, scope: anyio.CancelScope) -> None:
+    """End when the process that started this one does: another may hold its end of the pipe, so that no EOF comes.
+
+    The parent is looked for when the client first speaks: what only launched the server may be gone by then.
+    """
+    await spoken.wait()
+    parent = os.getppid()
+    try:
+        descriptor = os.pidfd_open(parent)
+    except OSError as error:
+        log.info("the end of the client's process will not be noticed: %s", error.strerror)
+        return
+    try:
+        if os.getppid() == parent:
+            await anyio.wait_readable(descriptor)
+    finally:
+        os.close(descriptor)
+    log.warning("ending: process %d, which started this server, has ended", parent)
+    _set_deadline(END_DEADLINE_S)
+    scope.cancel()
 
 
 def _set_deadline(seconds: float) -> None:

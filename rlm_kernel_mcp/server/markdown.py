@@ -111,9 +111,8 @@ def final(report: Final) -> str:
 
 def trace(page: TracePage) -> str:
     """Page of `rlm_get_trace`."""
-    if not page.events:
-        return "No events in this range."
-    parts = [_event(event) for event in page.events]
+    parts = [event(one) for one in page.events] or ["No events in this range."]
+    parts += [page.note] if page.note else []
     if page.next_offset is not None:
         parts.append(f"The rest: rlm_get_trace with offset {page.next_offset}.")
     return "\n\n".join(parts)
@@ -121,10 +120,12 @@ def trace(page: TracePage) -> str:
 
 def sessions(found: SessionList) -> str:
     """Page of `rlm_list_sessions`."""
-    if not found.rows:
-        return 'No sessions that are live. rlm_init_context opens one; state="all" lists the ended ones.'
+    none = (
+        [] if found.rows else ['No sessions that are live. rlm_init_context opens one; state="all" lists ended ones.']
+    )
     omitted = f'- and {found.omitted:,} more, used longer ago; limit and state="all" list others'
-    return "\n".join([*map(session, found.rows), *([omitted] if found.omitted else [])])
+    note = [found.note] if found.note else []
+    return "\n".join([*none, *map(session, found.rows), *([omitted] if found.omitted else []), *note])
 
 
 def session(row: SessionSummary) -> str:
@@ -199,7 +200,8 @@ def _lost(lost: Lost) -> str:
     return "\n".join(lines)
 
 
-def _event(event: TraceEvent) -> str:
+def event(event: TraceEvent) -> str:
+    """One event of it."""
     used = event.guardrail_snapshot
     head = (
         f"{event.ts} step {event.step_index} {event.action} ({event.source}): {event.result_status}, "

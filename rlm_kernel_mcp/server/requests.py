@@ -143,7 +143,7 @@ class Finalize(Request):
     session_id: SessionId
     final_text: Annotated[
         str | None,
-        Text(nullable=True, nul=True),
+        Text(high=4_000_000, nullable=True, nul=True),
         Field(description="The final answer itself. Exactly one of final_text and final_var_name."),
     ] = None
     final_var_name: Annotated[

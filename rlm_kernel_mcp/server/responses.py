@@ -81,7 +81,7 @@ def trace(page: shapes.TracePage, form: ResponseFormat, detail: str) -> CallTool
     if form == "markdown":
         return _reading(markdown.trace(page))
     events = [_event(event, detail) for event in page.events]
-    return _envelope({"ok": True, "data": {"events": events, "next_offset": page.next_offset}})
+    return _envelope({"ok": True, "data": {"events": events, "next_offset": page.next_offset} | _note(page.note)})
 
 
 def sessions(found: shapes.SessionList, form: ResponseFormat) -> CallToolResult:
@@ -90,7 +90,8 @@ def sessions(found: shapes.SessionList, form: ResponseFormat) -> CallToolResult:
     found = _fitting(found, [len(written(row)) for row in found.rows])
     if form == "markdown":
         return _reading(markdown.sessions(found))
-    return _envelope({"ok": True, "data": {"sessions": list(map(_session, found.rows)), "omitted": found.omitted}})
+    data = {"sessions": list(map(_session, found.rows)), "omitted": found.omitted}
+    return _envelope({"ok": True, "data": data | _note(found.note)})
 
 
 def failure(error: RlmError, form: ResponseFormat) -> CallToolResult:
@@ -140,6 +141,11 @@ def _context(report: shapes.ContextReport) -> dict[str, Any]:
     return data
 
 
+def _note(note: str | None) -> dict[str, str]:
+    """There only where there is one to read."""
+    return {} if note is None else {"note": note}
+
+
 def _fields(shape: Any) -> dict[str, Any]:
     return {name: getattr(shape, name) for name in shape.__dataclass_fields__}
 
@@ -170,5 +176,6 @@ def _written_session(row: shapes.SessionSummary) -> str:
 def _fitting(found: shapes.SessionList, lengths: Sequence[int]) -> shapes.SessionList:
     """As many of the rows as the answer has room for; the others are counted."""
     ends = accumulate(length + 1 for length in lengths)
-    fitting = sum(end <= LIST_CHARS_MAX - LIST_FRAME_CHARS for end in ends)
+    room = LIST_CHARS_MAX - LIST_FRAME_CHARS - len(json.dumps(found.note))
+    fitting = sum(end <= room for end in ends)
     return replace(found, rows=found.rows[:fitting], omitted=found.omitted + len(found.rows) - fitting)

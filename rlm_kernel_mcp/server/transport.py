@@ -3,7 +3,7 @@
 Is: the wire, taken away from descriptors 0 and 1 so that no print of a library can reach it, nor a child read it.
 Is not: what a line means (`frames.py`). Unlike the SDK's transport it answers bad lines, and both its threads are
 daemons that only block in the system, so that the process can always end at once.
-Above: `app.py`. Below: `frames.py`.
+Above: `app.py`. Below: `frames.py`, `owed.py`.
 """
 
 from __future__ import annotations
@@ -17,44 +17,63 @@ import select
 import stat
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Final
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.shared.message import SessionMessage
+from mcp.types import JSONRPCMessage, JSONRPCRequest
 
-from rlm_kernel_mcp.server.frames import Frame, read_frame, refuse_long_line, write_frame
+from rlm_kernel_mcp.server.frames import (
+    Frame,
+    read_frame,
+    refuse_failed_line,
+    refuse_long_line,
+    write_batch,
+    write_frame,
+)
+from rlm_kernel_mcp.server.owed import Batch, Owed, Patience
 
 log = logging.getLogger(__name__)
 
 MAX_LINE_BYTES: Final = 256 * 1024 * 1024
-READ_AHEAD: Final = 16
-"""Frames that the reader may be ahead of the server."""
+FRAMES_AHEAD: Final = 64
+"""Frames that the reader may be ahead of the server; of their bytes, what one longest line has."""
 
+LINE_START_BYTES: Final = 1 << 16
+"""Of a line that is too long or cannot be read: where its request's id is looked for."""
+
+ToServer = MemoryObjectSendStream[SessionMessage | Exception]
 ReadSide = MemoryObjectReceiveStream[SessionMessage | Exception]
 WriteSide = MemoryObjectSendStream[SessionMessage]
 
 
 @asynccontextmanager
-async def stdio_streams(on_end: Callable[[], None]) -> AsyncIterator[tuple[ReadSide, WriteSide]]:
+async def stdio_streams(on_end: Callable[[], None], patience: Patience) -> AsyncIterator[tuple[ReadSide, WriteSide]]:
     """The streams that the SDK's server runs over, on this process's stdin and stdout."""
     wire_in, wire_out = claim_stdio()
-    async with streams_over(wire_in, wire_out, on_end) as streams:
+    async with streams_over(wire_in, wire_out, on_end, patience) as streams:
         yield streams
 
 
 @asynccontextmanager
 async def streams_over(
-    wire_in: int, wire_out: int, on_end: Callable[[], None]
+    wire_in: int, wire_out: int, on_end: Callable[[], None], patience: Patience = lambda _request: 0.0
 ) -> AsyncIterator[tuple[ReadSide, WriteSide]]:
-    """The same on any two descriptors. The read side ends when `wire_in` does; `on_end` is called then."""
+    """The same on any two descriptors.
+
+    `on_end` is called when `wire_in` ends. The read side ends then too, once every request that was read is answered
+    or has had the seconds that `patience` gives it.
+    """
     to_server, read_side = anyio.create_memory_object_stream[SessionMessage | Exception]()
     write_side, from_server = anyio.create_memory_object_stream[SessionMessage]()
+    wire = Wire(Reader(wire_in), Writer(wire_out), Owed(MAX_LINE_BYTES, patience))
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_receive, Reader(wire_in), to_server, write_side.clone(), on_end)
-        tasks.start_soon(_send, Writer(wire_out), from_server)
+        tasks.start_soon(wire.receive, to_server, on_end)
+        tasks.start_soon(wire.send, from_server)
         with read_side, write_side:
             yield read_side, write_side
 
@@ -71,25 +90,36 @@ def claim_stdio() -> tuple[int, int]:
 
 
 class Reader:
-    """Reads frames in a thread of its own; at most `READ_AHEAD` of them wait."""
+    """Reads frames in a thread of its own; at most `FRAMES_AHEAD` of them wait, with the bytes of one longest line."""
 
     def __init__(self, descriptor: int) -> None:
         self._loop = asyncio.get_running_loop()
         self._frames: asyncio.Queue[Frame | None] = asyncio.Queue()
-        self._room = threading.Semaphore(READ_AHEAD)
+        self._taken = threading.Condition()
+        self._count = self._bytes = 0
         threading.Thread(target=self._run, args=(descriptor,), name="stdin", daemon=True).start()
 
     async def next(self) -> Frame | None:
         """The next frame; None at the end of the input."""
         frame = await self._frames.get()
-        self._room.release()
+        with self._taken:
+            self._count -= 1
+            self._bytes -= 0 if frame is None else frame.size
+            self._taken.notify()
         return frame
 
     def _run(self, descriptor: int) -> None:
-        for frame in frames_of(descriptor):
-            self._room.acquire()
-            _tell(self._loop, self._frames.put_nowait, frame)
-        _tell(self._loop, self._frames.put_nowait, None)
+        try:
+            for frame in frames_of(descriptor):
+                with self._taken:
+                    self._taken.wait_for(lambda size=frame.size: self._has_room(size))  # type: ignore[misc]
+                    self._count, self._bytes = self._count + 1, self._bytes + frame.size
+                _tell(self._loop, self._frames.put_nowait, frame)
+        finally:
+            _tell(self._loop, self._frames.put_nowait, None)
+
+    def _has_room(self, size: int) -> bool:
+        return self._count <= 0 or (self._count < FRAMES_AHEAD and self._bytes + size <= MAX_LINE_BYTES)
 
 
 class Writer:
@@ -103,20 +133,26 @@ class Writer:
         self._descriptor = descriptor
         self._room = _room_in_pipe(descriptor)
         self._lines: queue.SimpleQueue[tuple[bytes, asyncio.Future[OSError | None]]] = queue.SimpleQueue()
+        self._turn = asyncio.Lock()
         threading.Thread(target=self._run, name="stdout", daemon=True).start()
 
     async def write(self, line: bytes) -> OSError | None:
-        """Write a whole line; returns why it could not be. One line at a time."""
-        if len(line) <= select.PIPE_BUF and self._room is not None and self._room.poll(0):
-            return self._write(line)
-        written: asyncio.Future[OSError | None] = self._loop.create_future()
-        self._lines.put((line, written))
-        return await written
+        """Write a whole line; returns why it could not be. Callers take turns."""
+        async with self._turn:
+            if len(line) <= select.PIPE_BUF and self._room is not None and self._room.poll(0):
+                return self._write(line)
+            written: asyncio.Future[OSError | None] = self._loop.create_future()
+            self._lines.put((line, written))
+            return await written
 
     def _run(self) -> None:
         while True:
             line, written = self._lines.get()
-            _tell(self._loop, _settle, written, self._write(line))
+            failure: OSError | None = OSError("the thread that writes has failed")
+            try:
+                failure = self._write(line)
+            finally:
+                _tell(self._loop, _settle, written, failure)
 
     def _write(self, line: bytes) -> OSError | None:
         try:
@@ -138,27 +174,39 @@ def _room_in_pipe(descriptor: int) -> select.poll | None:
 
 
 def frames_of(descriptor: int) -> Iterator[Frame]:
-    """Every frame that can be read from a descriptor, to its end."""
-    pieces: list[bytes] = []
+    """Every frame that can be read from a descriptor, to its end; whatever a line raises, the next one is read."""
+    line = bytearray()
     length = 0
     while chunk := _read(descriptor):
         *ends, rest = chunk.split(b"\n")
         for end in ends:
-            if frame := _frame([*pieces, end], length + len(end)):
+            length += len(end)
+            if length <= MAX_LINE_BYTES:
+                line += end
+            if frame := _frame(line, length):
                 yield frame
-            pieces, length = [], 0
+            line, length = bytearray(), 0
         length += len(rest)
         # Of a line that is too long the start is enough: it is there to find the request's id.
-        if rest and (length <= MAX_LINE_BYTES or not pieces):
-            pieces.append(rest)
-    if frame := _frame(pieces, length):
+        if length <= MAX_LINE_BYTES or not line:
+            line += rest
+        else:
+            del line[LINE_START_BYTES:]
+    if frame := _frame(line, length):
         yield frame
 
 
-def _frame(pieces: list[bytes], length: int) -> Frame | None:
+def _frame(line: bytearray, length: int) -> Frame | None:
+    """The frame of a line, which is used up: it may be as large as all else together."""
+    start = bytes(line[:LINE_START_BYTES])
     if length > MAX_LINE_BYTES:
-        return refuse_long_line(pieces[0], MAX_LINE_BYTES)
-    return read_frame(b"".join(pieces))
+        return refuse_long_line(start, MAX_LINE_BYTES)
+    try:
+        frame = read_frame(line)
+    except Exception:
+        log.exception("a line of %d bytes could not be read", length)
+        frame = refuse_failed_line(start)
+    return None if frame is None else replace(frame, size=length)
 
 
 def _read(descriptor: int) -> bytes:
@@ -169,27 +217,65 @@ def _read(descriptor: int) -> bytes:
         return b""
 
 
-async def _receive(
-    reader: Reader,
-    to_server: MemoryObjectSendStream[SessionMessage | Exception],
-    back: WriteSide,
-    on_end: Callable[[], None],
-) -> None:
-    with to_server, back, contextlib.suppress(anyio.BrokenResourceError):
-        while frame := await reader.next():
-            if frame.answer is not None:
-                await back.send(SessionMessage(frame.answer))
-            elif frame.message is not None:
-                await to_server.send(SessionMessage(frame.message))
-        on_end()
+class Wire:
+    """What comes in and what goes out, and between them the account of what is owed."""
 
+    def __init__(self, reader: Reader, writer: Writer, owed: Owed) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._owed = owed
 
-async def _send(writer: Writer, from_server: MemoryObjectReceiveStream[SessionMessage]) -> None:
-    with from_server:
-        async for item in from_server:
-            if failure := await writer.write(write_frame(item.message)):
-                log.warning("stdout ended: %s", failure.strerror)
-                return
+    async def receive(self, to_server: ToServer, on_end: Callable[[], None]) -> None:
+        """Hand every message to the server; ends with the input, when what was asked is answered."""
+        with to_server, contextlib.suppress(anyio.BrokenResourceError):
+            while (frame := await self._reader.next()) is not None:
+                if frame.batch is not None:
+                    await self._take_batch(to_server, frame.batch, frame.size)
+                elif frame.answer is not None:
+                    await self._write(write_frame(frame.answer))
+                elif frame.message is not None:
+                    await self._take(to_server, frame.message, frame.size, None)
+            on_end()
+            await self._owed.until_answered()
+
+    async def send(self, from_server: MemoryObjectReceiveStream[SessionMessage]) -> None:
+        """Write every message of the server; ends with the server, or when nobody can read."""
+        with from_server:
+            async for item in from_server:
+                due = self._owed.settle(item.message)
+                line = b"" if due is None else write_batch(due) if isinstance(due, list) else write_frame(due)
+                if line and not await self._write(line):
+                    return
+
+    async def _take_batch(self, to_server: ToServer, frames: Sequence[Frame], size: int) -> None:
+        await self._owed.until_agreed()
+        batch = self._owed.open_batch(frames)
+        if batch is None:
+            for refusal in self._owed.refusals(frames):
+                await self._write(write_frame(refusal))
+            return
+        for frame in frames:
+            if frame.message is not None:
+                await self._take(to_server, frame.message, size, batch)
+                size = 0
+        if not batch.asked and batch.answers:
+            await self._write(write_batch(batch.answers))
+
+    async def _take(self, to_server: ToServer, message: JSONRPCMessage, size: int, batch: Batch | None) -> None:
+        await self._owed.until_room()
+        if not isinstance(message, JSONRPCRequest):
+            await to_server.send(SessionMessage(message))
+            return
+        await to_server.send(self._owed.take(message, size, batch, self._write_batch))
+
+    async def _write_batch(self, messages: list[JSONRPCMessage]) -> None:
+        await self._write(write_batch(messages))
+
+    async def _write(self, line: bytes) -> bool:
+        if failure := await self._writer.write(line):
+            log.warning("stdout ended: %s", failure.strerror or failure)
+            self._owed.give_up()
+        return failure is None
 
 
 def _settle(written: asyncio.Future[OSError | None], failure: OSError | None) -> None:

@@ -113,7 +113,8 @@ repr) from offset (default 0), limit characters (default 4000, at most 200000). 
 FINALIZE: Final = (
     """\
 Give the final answer and end the session: exactly one of final_var_name (a variable that holds it; preferred for \
-long answers) and final_text. The kernel is shut down; the trace stays readable. The same call again gives the same \
+long answers) and final_text; at most 4000000 characters. An object of a class is refused: bind str(it) to a name \
+first. The kernel is shut down; the trace stays readable. The same call again gives the same \
 answer. max_output_chars: default 40000, at most 200000.
 """
     + ENVELOPE
@@ -136,7 +137,7 @@ stderr, result, error). Cells run from an attached Jupyter console have source "
             source: "mcp"|"console", result_status: string, summary: string, duration_ms: number,
             guardrail_snapshot: {step_index, max_steps, runtime_ms, max_runtime_ms, budget_used, budget_limit: number},
             code?, stdout?, stderr?, result?, error? }[],
-  next_offset: number|null }"""
+  next_offset: number|null, note?: string }"""
 )
 
 LIST_SESSIONS: Final = (
@@ -150,5 +151,5 @@ run; "all": ended ones too. limit: default 20, at most 200; the answer has at mo
 { sessions: { session_id: string, status: "idle"|"running"|"stopped"|"finalized"|"dead", created_at: string,
               last_used_at: string, step_index: number, context: {kind: string, chars: number},
               counters: {step_index, runtime_ms, budget_used: number} }[],
-  omitted: number /* how many are not listed */ }"""
+  omitted: number /* how many are not listed */, note?: string }"""
 )

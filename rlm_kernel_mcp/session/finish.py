@@ -6,11 +6,12 @@ Above: `registry.py`. Below: `session.py`.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from typing import Final as Constant
 
-from rlm_kernel_mcp.errors import SessionFinalized, VariableNotFound
+from rlm_kernel_mcp.errors import InvalidInput, SessionFinalized, VariableNotFound
 from rlm_kernel_mcp.session import variables
 from rlm_kernel_mcp.session.cutting import cut_text
 from rlm_kernel_mcp.session.session import Session
@@ -40,16 +41,22 @@ async def finalize(
     Raises:
         SessionFinalized: there is another answer already.
         SessionBusy: a step is running.
+        InvalidInput: it is too long, or no text. Nothing is lost.
         VariableNotFound, KernelDied.
     """
-    given = ("text", text) if text is not None else ("variable", var_name or "")
+    given = ("text", _digest(text)) if text is not None else ("variable", var_name or "")
+    if text is not None and len(text) > ANSWER_CHARS_MAX:
+        raise InvalidInput(
+            f"final_text has {len(text):,} characters; a final answer has at most {ANSWER_CHARS_MAX:,}.",
+            "Give a shorter one; the session is as it was.",
+        )
     async with session.final_lock:
         if session.final is None:
             session.require_idle()
             answer = text if text is not None else await _read(session, var_name or "")
             session.require_idle()  # a step may have begun while the variable was read
             _commit(session, given, answer)
-        elif session.final_given != given:
+        elif given not in (session.final_given, _digested(session.final_given)):
             raise SessionFinalized(
                 f"Session {session.session_id} already has another final answer, of {len(session.final):,} characters."
             )
@@ -72,7 +79,7 @@ def _commit(session: Session, given: tuple[str, str], answer: str) -> None:
     session.final, session.final_given, session.finished_at = answer, given, session.journal.now()
     session.life.closed = True
     reason = session.account.stop or "completed"
-    session.journal.final(session.counters.step_index, reason, given[0], answer, session.account)
+    # The session's row has the answer, and has it alone; its event says that there is one, so it comes after.
     session.journal.closed(
         "finalized",
         final_answer=answer,
@@ -80,6 +87,7 @@ def _commit(session: Session, given: tuple[str, str], answer: str) -> None:
         finished_at=session.finished_at,
         extra=json.dumps({"final_given": given}),
     )
+    session.journal.final(session.counters.step_index, reason, given[0], answer, session.account)
 
 
 async def _end(session: Session, let_go: Callable[[Session], None]) -> None:
@@ -87,6 +95,16 @@ async def _end(session: Session, let_go: Callable[[Session], None]) -> None:
     await session.life.drop("the session was finalized", settle_s=0)
     await session.life.recovery.snapshots.remove()
     let_go(session)
+
+
+def _digest(text: str) -> str:
+    """What a text is known by: the answer itself is kept once."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _digested(given: tuple[str, str]) -> tuple[str, str]:
+    """As `given` is written now; versions before kept the whole text there."""
+    return (given[0], _digest(given[1])) if given[0] == "text" else given
 
 
 def _report(session: Session, max_output_chars: int) -> Final:

@@ -53,11 +53,15 @@ class IdleTime:
         self._from_ms = self._process.cpu_ms()
         self._read_from_ms = self._now_ms(), self._from_ms
 
-    def used_ms(self) -> int:
-        """Processor time since the count began, without what was used for readers; 0 as long as it is free."""
+    def used_ms(self, free_ms: int = 0) -> int:
+        """Processor time since the count began, without what was used for readers; 0 as long as it is free.
+
+        `free_ms`: what may turn out to have been for us.
+        """
         cpu_ms = self._process.cpu_ms()
         if cpu_ms:  # else it is gone
-            self._seen_ms = max(0, cpu_ms - self._from_ms - self._for_readers_ms())
+            used_ms = max(0, cpu_ms - self._from_ms - self._for_readers_ms() - free_ms)
+            self._seen_ms = max(used_ms, self._seen_ms) if free_ms else used_ms
         return self.seen_ms
 
     @property

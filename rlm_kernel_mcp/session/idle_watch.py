@@ -7,16 +7,49 @@ Above: `session.py`, `registry.py`. Below: `kernel_life.py`, `watch.py`.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
+from rlm_kernel_mcp.session.kernel_life import IDLE_SETTLE_S
 from rlm_kernel_mcp.session.watch import kill_for_its_threads
 
 if TYPE_CHECKING:
     from rlm_kernel_mcp.session.session import Session
 
+log = logging.getLogger(__name__)
+IDLE_CHECK_S: Final = 1.0
 CONSOLE_HOLD_S: Final = 600.0
 """A person who ran a cell in an attached console this recently is at work: the kernel is not stopped as idle."""
+
+
+async def watch_all(sessions: Mapping[str, Session], idle_timeout_s: float, let_go: Callable[[Session], None]) -> None:
+    """Look at each session once a second until this is cancelled; one that waits for its kernel holds up no other."""
+    looks: dict[str, asyncio.Task[None]] = {}
+    try:
+        while True:
+            await asyncio.sleep(IDLE_CHECK_S)
+            looks = {session_id: look for session_id, look in looks.items() if not look.done()}
+            for session_id, session in list(sessions.items()):
+                if session_id in looks:
+                    continue
+                if can_be_let_go(session, idle_timeout_s):
+                    let_go(session)
+                elif session.idle_kernel is not None:
+                    look = asyncio.create_task(session.watch_idle(idle_timeout_s), name=f"look at {session_id}")
+                    look.add_done_callback(_tell)
+                    looks[session_id] = look
+    finally:
+        for look in looks.values():
+            look.cancel()
+
+
+def _tell(look: asyncio.Task[None]) -> None:
+    """Log what failed in one session: it is looked at again, and so are the others."""
+    if not look.cancelled() and look.exception() is not None:
+        log.error("the watch over an idle session failed", exc_info=look.exception())
 
 
 async def watch(session: Session, idle_timeout_s: float) -> None:
@@ -25,12 +58,14 @@ async def watch(session: Session, idle_timeout_s: float) -> None:
     if kernel is None or kill_for_its_threads(kernel, session.life.recovery.policy.limits):
         return
     if session.finalized:  # its end was begun, and failed
-        await session.stop_kernel("the session was finalized")
+        await session.stop_kernel("the session was finalized", settle_s=0)
     elif session.life.idle_cpu_ms() > session.account.left.runtime_left_ms:
         charge(session)
-        await session.stop_kernel("it went on working after its step had ended and used up the session's runtime")
+        why = "it went on working after its step had ended and used up the session's runtime"
+        await session.stop_kernel(why, settle_s=0)
     elif unused_s(session) > idle_timeout_s and not kernel.client.console_within(CONSOLE_HOLD_S):
-        await session.stop_kernel(f"the session was idle for more than {idle_timeout_s:,} s (RLM_IDLE_TIMEOUT_S)")
+        why = f"the session was idle for more than {idle_timeout_s:,} s (RLM_IDLE_TIMEOUT_S)"
+        await session.stop_kernel(why, settle_s=IDLE_SETTLE_S)
 
 
 def can_be_let_go(session: Session, idle_timeout_s: float) -> bool:

@@ -68,8 +68,7 @@ class Journal:
         """Write the final answer; `source` says what it was given as."""
         summary = f"final answer of {counted(len(answer), 'character')} from a {source}"
         row = self._row("finalize", step_index, reason, summary, account)
-        row.result = answer
-        self._store.add_event(row)
+        self._store.add_final(row, answer)
 
     def step_begins(self, index: int, code: str, account: Account) -> int:
         """Write a step's row before it runs; returns its id."""

@@ -13,16 +13,21 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
 from typing import Any, Final, Protocol
 
-from rlm_kernel_mcp.errors import KernelDied, RlmError
+from rlm_kernel_mcp.errors import KernelDied, RestoreStopped, RlmError
 from rlm_kernel_mcp.kernel.launch import Kernel
-from rlm_kernel_mcp.session.idle_time import IdleTime
+from rlm_kernel_mcp.session.idle_time import FREE_MS, IdleTime
 from rlm_kernel_mcp.session.places import Occupant
 from rlm_kernel_mcp.session.recovery import Recovery
+from rlm_kernel_mcp.session.restoring import Effort
 from rlm_kernel_mcp.session.shapes import Lost, Variable
 from rlm_kernel_mcp.session.step import RunningStep
 
 SETTLE_S: Final = 0.5
 """How long the end of the server waits for a snapshot."""
+STOP_SETTLE_S: Final = 5.0
+"""How long another session, which needs the place, waits for the values of an idle one to be kept."""
+IDLE_SETTLE_S: Final = 30.0
+"""How long the idle stop waits for them: longer than a snapshot takes that ends."""
 
 
 class Owner(Occupant, Protocol):
@@ -45,6 +50,8 @@ class KernelLife:
         self._places = recovery.places
         self._lock = asyncio.Lock()
         self._idle_time: IdleTime | None = None
+        self._restoring_ms = 0
+        """Processor time that the values' own code took when they came back, not charged yet."""
         self._loss: Lost | None = None
         self.kernel: Kernel | None = None
         self.gone_reason = "the kernel was gone"
@@ -75,7 +82,10 @@ class KernelLife:
     def adopt(self, kernel: Kernel) -> None:
         """Take a ready kernel with the context in it."""
         self.kernel = kernel
-        self._idle_time = IdleTime(kernel.process, owed_ms=self._idle_time.seen_ms if self._idle_time else 0)
+        owed_ms, self._restoring_ms = self._restoring_ms, 0
+        self._idle_time = IdleTime(
+            kernel.process, owed_ms=owed_ms + (self._idle_time.seen_ms if self._idle_time else 0)
+        )
         self._owner.adopted(kernel)
 
     def require_place(self, *, stopped: bool) -> None:
@@ -86,11 +96,14 @@ class KernelLife:
         if self.kernel is None and not stopped:
             self._places.require(self._owner.session_id)
 
-    async def live(self) -> Kernel:
+    async def live(self, stop: asyncio.Future[None] | None = None) -> Kernel:
         """The kernel; a fresh one with what can be had back where it is gone.
+
+        `stop`: done when the caller gives up the values' return.
 
         Raises:
             KernelDied, KernelStartFailed, SandboxUnavailable: none can be had.
+            RestoreStopped: the caller gave it up.
             SessionBusy: no place is free for it.
         """
         async with self._lock:
@@ -100,30 +113,35 @@ class KernelLife:
             try:
                 if kernel is not None:
                     await self._drop(kernel, kernel.client.broken or "it is gone")
-                return await self._restore()
+                return await self._restore(stop)
             finally:
                 if self.kernel is None:  # none could be had, or the call that wanted it is cancelled
                     self._places.release(self._owner.session_id)
                 self._places.tell()
 
-    async def ready_for_step(self) -> tuple[Kernel, dict[str, Any] | None]:
+    async def ready_for_step(self, stop: asyncio.Future[None]) -> tuple[Kernel, dict[str, Any] | None]:
         """The kernel with nothing of ours under way in it, and what asks it for a snapshot after the step.
 
         Raises: as `live`.
         """
         snapshots = self.recovery.snapshots
-        kernel = await self.live()
+        kernel = await self.live(stop)
         if not await snapshots.give_way(kernel):
             async with self._lock:
                 if self.kernel is kernel:
                     if self._idle_time is not None:
                         self._idle_time.used_ms()  # seen now: it is owed
                     await self._drop(kernel, "a value's own code, run to keep the value, did not end; it was killed")
-            kernel = await self.live()
+            kernel = await self.live(stop)
         return kernel, snapshots.ask(kernel)
 
-    def step_ended(self, kernel: Kernel, step: RunningStep, updated: tuple[Variable, ...]) -> None:
-        """After a step that left the kernel alive: note what it bound, and take the snapshot off the reply's path."""
+    def step_ended(
+        self, kernel: Kernel, step: RunningStep, updated: tuple[Variable, ...], runtime_left_ms: int
+    ) -> None:
+        """After a step that left the kernel alive: note what it bound, and take the snapshot off the reply's path.
+
+        It may take no longer than the session's runtime lasts: only at its end is seen whether it was one.
+        """
         self.last_step = step.index
         self.idle_cpu_charged()
         self.recovery.note_bound(step.index, updated)
@@ -133,26 +151,28 @@ class KernelLife:
         if execution.reply.unchanged:
             self.recovery.snapshots.unchanged(kernel, step.index)
         elif self._idle_time is not None:
-            self.recovery.snapshots.begin(kernel, step.index, execution.kept, self._idle_time.restart)
+            left_s = runtime_left_ms / 1000
+            self.recovery.snapshots.begin(kernel, step.index, execution.kept, left_s, self._idle_time.restart)
 
-    async def replace(self, kernel: Kernel, reason: str) -> Lost | None:
-        """After a kernel went in a step: a fresh one at once, and the account of what is gone."""
+    async def replace(self, kernel: Kernel, reason: str, stop: asyncio.Future[None]) -> Lost | None:
+        """After a kernel went in a step: a fresh one at once, and the account of what is gone.
+
+        `stop`: done when the caller gives up the values' return; the next use tries again.
+        """
         async with self._lock:
             if self.kernel is kernel:
                 await self._drop(kernel, reason)
             if self.kernel is None:
                 try:
-                    await self._restore()
+                    await self._restore(stop)
                 except RlmError as error:
                     return self.recovery.everything_lost(f"{reason}; and no other could be had: {error.message}")
         return self.take_loss()
 
-    async def drop(
-        self, reason: str, *, settle_s: float | None = None, unless: Callable[[], bool] = lambda: False
-    ) -> bool:
+    async def drop(self, reason: str, *, settle_s: float, unless: Callable[[], bool] = lambda: False) -> bool:
         """End the kernel, after its snapshot has settled; the next use makes a fresh one. Whether it was ended.
 
-        `settle_s`: how long to wait for the snapshot; None: until it ends, which it does. `unless`: asked when it has
+        `settle_s`: how long to wait for the snapshot. `unless`: asked when it has
         settled; if it is true by then the kernel stays.
         """
         async with self._lock:
@@ -171,17 +191,20 @@ class KernelLife:
         self.kernel, self.gone_reason = None, reason
         await kernel.kill(reason)
 
-    async def _restore(self) -> Kernel:
+    async def _restore(self, stop: asyncio.Future[None] | None) -> Kernel:
         if self.closed:
             raise KernelDied(f"The session's kernel is gone: {self.gone_reason}.")
+        effort = Effort(stop)
         try:
             await self._places.take(self._owner.session_id, self._owner)
-            kernel, loss = await self.recovery.fresh_kernel(self.gone_reason, self.last_step)
+            kernel, loss = await self.recovery.fresh_kernel(self.gone_reason, self.last_step, effort)
         except BaseException as error:  # also where the call that wanted it is cancelled
-            if isinstance(error, RlmError):
+            if isinstance(error, RlmError) and not isinstance(error, RestoreStopped):
                 self.failure = error.message
             self._places.release(self._owner.session_id)
             raise
+        finally:
+            self._restoring_ms += effort.used_ms if effort.used_ms > FREE_MS else 0
         self.failure = None
         self.adopt(kernel)
         self._loss = joined(self._loss, loss)
@@ -220,7 +243,7 @@ class KernelLife:
         """
         if self._idle_time is None:
             return 0
-        return self._idle_time.seen_ms if self.recovery.snapshots.under_way else self._idle_time.used_ms()
+        return self._idle_time.used_ms(free_ms=int(self.recovery.snapshots.within_s * 1000))
 
     def idle_cpu_charged(self) -> None:
         """Begin to count anew."""

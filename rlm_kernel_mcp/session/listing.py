@@ -14,6 +14,7 @@ from typing import Final, Literal
 from rlm_kernel_mcp.session.session import Session
 from rlm_kernel_mcp.session.shapes import Counters, SessionList, SessionStatus, SessionSummary
 from rlm_kernel_mcp.session.store import SessionKey, SessionRecord, Store
+from rlm_kernel_mcp.session.wording import damaged_words
 
 State = Literal["live", "all"]
 
@@ -36,14 +37,17 @@ async def listed(store: Store, own: Mapping[str, Session], state: State, limit: 
     """
     used = {session_id: session.last_used_at for session_id, session in own.items()}
 
-    def read() -> tuple[int, list[tuple[SessionRecord, bool]]]:
-        keys = chosen(store.session_keys(), used, state)
-        records = store.summaries([key.session_id for key in keys[:limit]])
-        return len(keys), [(one, _is_driven(store, one, used)) for one in records]
+    def read() -> tuple[list[tuple[SessionRecord, bool]], int, int]:
+        keys = store.session_keys()
+        wanted = chosen(keys, used, state)
+        records = store.summaries([key.session_id for key in wanted[:limit]])
+        rows = [(one, _is_driven(store, one, used)) for one in records]
+        return rows, max(0, len(wanted) - limit), keys.damaged + records.damaged
 
-    count, found = await asyncio.to_thread(read)
+    found, omitted, damaged = await asyncio.to_thread(read)
     rows = [summary(record, own.get(record.session_id), driven=driven) for record, driven in found]
-    return SessionList(tuple(rows), count - len(rows))
+    notes = (store.problem, damaged_words(damaged, "session"))
+    return SessionList(tuple(rows), omitted, " ".join(filter(None, notes)) or None)
 
 
 def chosen(keys: Sequence[SessionKey], used: Mapping[str, str], state: State) -> list[SessionKey]:

@@ -24,9 +24,10 @@ from rlm_kernel_mcp.kernel.pool import KernelPool
 from rlm_kernel_mcp.policy import Policy
 from rlm_kernel_mcp.session.cutting import safe_text
 from rlm_kernel_mcp.session.places import Places
+from rlm_kernel_mcp.session.restoring import Effort, Losses
 from rlm_kernel_mcp.session.shapes import ContextReport, DocumentInfo, Lost, Variable
 from rlm_kernel_mcp.session.snapshot_asking import hand_over
-from rlm_kernel_mcp.session.snapshots import Losses, Snapshots
+from rlm_kernel_mcp.session.snapshots import Snapshots
 from rlm_kernel_mcp.wire import DOCUMENTS_TOLD, LOAD_CONTEXT, NAMESPACE
 
 LOAD_TIMEOUT_S: Final = 120.0
@@ -57,13 +58,14 @@ class Recovery:
         while len(self.names) > NAMES_KEPT_MAX:
             self.names.popitem(last=False)
 
-    async def fresh_kernel(self, reason: str, last_step: int) -> tuple[Kernel, Lost]:
+    async def fresh_kernel(self, reason: str, last_step: int, effort: Effort) -> tuple[Kernel, Lost]:
         """A kernel with the context and what the snapshots have, and the account of the rest.
 
-        `last_step`: index of the last step that ended with the kernel alive.
+        `last_step`: index of the last step that ended with the kernel alive. `effort`: what may be done for the values.
 
         Raises:
             KernelStartFailed, SandboxUnavailable, KernelDied.
+            RestoreStopped: the caller gave up the values' return.
         """
         await self.snapshots.settle()
         tries = 0
@@ -71,7 +73,7 @@ class Recovery:
         async def fill(fresh: Kernel) -> _Filled:
             nonlocal tries
             tries += 1
-            return await self._fill(fresh, last_step, one_by_one=tries > 1)
+            return await self._fill(fresh, last_step, effort, one_by_one=tries > 1)
 
         taken: tuple[Kernel, _Filled] | None = None
         try:
@@ -90,10 +92,10 @@ class Recovery:
         lost = filled.gone + filled.lost + unkept
         return kernel, Lost(safe_text(reason), tuple(lost), tuple(filled.back + filled.names))
 
-    async def _fill(self, kernel: Kernel, last_step: int, *, one_by_one: bool) -> _Filled:
+    async def _fill(self, kernel: Kernel, last_step: int, effort: Effort, *, one_by_one: bool) -> _Filled:
         """Put the context and the snapshots into a fresh kernel."""
         back, gone = await self._load(kernel)
-        names, lost = await self.snapshots.restore(kernel, last_step, one_by_one=one_by_one)
+        names, lost = await self.snapshots.restore(kernel, last_step, effort, one_by_one=one_by_one)
         return _Filled(back, gone, names, lost)
 
     async def _fill_bare(self, kernel: Kernel) -> _Filled:

@@ -18,9 +18,9 @@ from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.kernel.launch import KernelStarter
 from rlm_kernel_mcp.kernel.pool import KernelPool
 from rlm_kernel_mcp.kernel.rundir import RunDir
-from rlm_kernel_mcp.session import console, finish, listing, shapes, trace
+from rlm_kernel_mcp.session import console, finish, listing, shapes, trace_reading
 from rlm_kernel_mcp.session.handles import Handles
-from rlm_kernel_mcp.session.idle_watch import can_be_let_go
+from rlm_kernel_mcp.session.idle_watch import watch_all
 from rlm_kernel_mcp.session.journal import Journal
 from rlm_kernel_mcp.session.opening import ContextSource, Prepared, namespace_of, prepare
 from rlm_kernel_mcp.session.places import Places
@@ -32,7 +32,6 @@ from rlm_kernel_mcp.shielded import all_ended, shielded
 log = logging.getLogger(__name__)
 ID_ALPHABET: Final = "23456789abcdefghjkmnpqrstuvwxyz"
 ID_CHARS: Final = 8
-IDLE_CHECK_S: Final = 1.0
 CLOSE_S: Final = 4.0
 """What the sessions' ends may take at the end of the server, and after them what is left of clean-ups."""
 KILL_S: Final = 1.0
@@ -74,7 +73,9 @@ class Registry:
             undo.pop_all()
         registry._pool.warm()
         registry._tasks = [
-            asyncio.create_task(registry._watch_idle(), name="idle watch"),
+            asyncio.create_task(
+                watch_all(registry._sessions, settings.idle_timeout_s, registry._handles.let_go), name="idle watch"
+            ),
             asyncio.create_task(asyncio.to_thread(store.prune, Journal.now()), name="pruning"),
         ]
         return registry
@@ -189,30 +190,14 @@ class Registry:
         session = self._sessions.get(session_id)
         if session is not None:
             await console.note_missed_cells(session)
-        elif self.store.session(session_id) is None:
+        elif not self.store.knows(session_id):
             raise self._handles.not_found(session_id)
-        rows = self.store.events(session_id, from_step, to_step, texts=detail == "full")
-        if session is not None and session.running:
-            rows = trace.marked_running(rows, session.counters.step_index)
-        return trace.page(
-            rows, detail="full" if detail == "full" else "summary", max_output_chars=max_output_chars, offset=offset
-        )
+        wanted = trace_reading.Wanted(from_step, to_step, detail, max_output_chars, offset)
+        return await asyncio.to_thread(trace_reading.read_page, self.store, session_id, wanted)
 
     async def list_sessions(self, *, state: listing.State = "live", limit: int = 20) -> shapes.SessionList:
         """This server's sessions and those of others, the last used first."""
         return await listing.listed(self.store, self._sessions, state, limit)
-
-    async def _watch_idle(self) -> None:
-        while True:
-            await asyncio.sleep(IDLE_CHECK_S)
-            sessions = list(self._sessions.values())
-            looks = (session.watch_idle(self.settings.idle_timeout_s) for session in sessions)
-            for problem in await asyncio.gather(*looks, return_exceptions=True):
-                if isinstance(problem, Exception):  # of one session; the others are watched all the same
-                    log.error("the watch over an idle session failed", exc_info=problem)
-            for session in sessions:
-                if can_be_let_go(session, self.settings.idle_timeout_s):
-                    self._handles.let_go(session)
 
     async def close(self) -> None:
         """End every kernel, leave no process, whatever one of them does. Safe to call twice."""

@@ -14,13 +14,13 @@ import logging
 import time
 from typing import Final
 
-from rlm_kernel_mcp.errors import InvalidInput, KernelDied, RlmError, SessionBusy, SessionFinalized
+from rlm_kernel_mcp.errors import InvalidInput, KernelDied, RestoreStopped, RlmError, SessionFinalized
 from rlm_kernel_mcp.kernel.launch import Kernel
 from rlm_kernel_mcp.session import idle_watch, variables
 from rlm_kernel_mcp.session.delivery import deliver, stopped_report
 from rlm_kernel_mcp.session.guardrails import Account
 from rlm_kernel_mcp.session.journal import Journal
-from rlm_kernel_mcp.session.kernel_life import SETTLE_S, KernelLife, joined
+from rlm_kernel_mcp.session.kernel_life import SETTLE_S, STOP_SETTLE_S, KernelLife, joined
 from rlm_kernel_mcp.session.recovery import Recovery
 from rlm_kernel_mcp.session.shapes import ContextReport, Counters, Lost, SessionStatus, StepReport, VariableSlice
 from rlm_kernel_mcp.session.step import Outcome, RecentOutcomes, RunningStep, partial_outcome, run_step
@@ -50,7 +50,7 @@ class Session:
         self.final_lock = asyncio.Lock()
         self.final: str | None = None
         self.final_given = ("", "")
-        """Where the final answer came from: ("text", the text) or ("variable", its name)."""
+        """Where the final answer came from: ("text", its SHA-256) or ("variable", its name)."""
         self.finished_at: str | None = None
         self._running: RunningStep | None = None
         self._task: asyncio.Task[None] | None = None
@@ -160,18 +160,12 @@ class Session:
         step = self._running
         if step is None:
             return None
-        if not step.interrupt.done():
-            step.interrupt.set_result(None)
-        await step.finished.wait()
-        return self._deliver(self._finished(step.index), step.index, max_output_chars)
+        step.stop()
+        return await self._report_when_done(step, None, max_output_chars)
 
-    async def _report_when_done(self, step: RunningStep, wait_ms: int, max_output_chars: int) -> StepReport:
-        try:
-            async with asyncio.timeout(wait_ms / 1000):
-                await step.finished.wait()
-        except TimeoutError:
-            return self._deliver(partial_outcome(step), step.index, max_output_chars)
-        return self._deliver(self._finished(step.index), step.index, max_output_chars)
+    async def _report_when_done(self, step: RunningStep, wait_ms: int | None, max_output_chars: int) -> StepReport:
+        outcome = self._finished(step.index) if await step.has_ended(wait_ms) else partial_outcome(step)
+        return self._deliver(outcome, step.index, max_output_chars)
 
     def _deliver(self, outcome: Outcome, index: int, max_output_chars: int) -> StepReport:
         if outcome.lost is not None and outcome.lost is self._untold:
@@ -216,6 +210,8 @@ class Session:
         try:
             step.row_id = self.journal.step_begins(step.index, step.code, self.account)
             return await self._execute(step)
+        except RestoreStopped as error:
+            return Outcome("interrupted", 0, stderr=error.message, lost=self.life.take_loss())
         except RlmError as error:
             return Outcome("kernel_died", step.elapsed_ms, stderr=error.message, kernel_gone=error.message)
         except Exception:  # the reaper's edge: whatever goes wrong here, the step must end for those who wait
@@ -224,22 +220,26 @@ class Session:
             return Outcome("kernel_died", step.elapsed_ms, stderr=words)
 
     async def _execute(self, step: RunningStep) -> Outcome:
-        kernel, step.keep = await self.life.ready_for_step()
+        with step.preparing() as stop:
+            kernel, step.keep = await self.life.ready_for_step(stop)
+        if stop.done():
+            raise RestoreStopped("The step was interrupted before its code ran.")
         idle_watch.charge(self)
         step.limit(self.account.left.runtime_left_ms)
         outcome = await run_step(step, kernel, self.life.recovery.policy, lambda rung: self._on_rung(step, rung))
         self.account.charge_runtime(outcome.duration_ms)
         if outcome.kernel_gone is not None:
-            outcome.lost = await self.life.replace(kernel, outcome.kernel_gone)
+            with step.preparing() as stop:
+                outcome.lost = await self.life.replace(kernel, outcome.kernel_gone, stop)
         else:
             outcome.lost = self.life.take_loss()
-            self.life.step_ended(kernel, step, outcome.updated)
+            self.life.step_ended(kernel, step, outcome.updated, self.account.left.runtime_left_ms)
         return outcome
 
     def _on_rung(self, step: RunningStep, rung: str) -> None:
         self.journal.event("interrupt", step.index, "ok", f"{rung} to the kernel in step {step.index}", self.account)
 
-    async def watch_idle(self, idle_timeout_s: int) -> None:
+    async def watch_idle(self, idle_timeout_s: float) -> None:
         """Called each second by the registry: stop a kernel that is not used, or that works while no step runs."""
         await idle_watch.watch(self, idle_timeout_s)
 
@@ -256,12 +256,13 @@ class Session:
             self._require_not_final()  # it was finalized meanwhile
             raise
 
-    async def stop_kernel(self, reason: str) -> bool:
+    async def stop_kernel(self, reason: str, settle_s: float = STOP_SETTLE_S) -> bool:
         """End the kernel, once its values are kept, unless it is used meanwhile; the session comes back on use."""
-        return await shielded(self._stop_kernel(reason), f"the stop of {self.session_id}'s kernel", within_s=STOP_S)
+        stop = self._stop_kernel(reason, settle_s)
+        return await shielded(stop, f"the stop of {self.session_id}'s kernel", within_s=STOP_S)
 
-    async def _stop_kernel(self, reason: str) -> bool:
-        stopped = await self.life.drop(reason, unless=lambda: self.running or self.life.being_read)
+    async def _stop_kernel(self, reason: str, settle_s: float) -> bool:
+        stopped = await self.life.drop(reason, settle_s=settle_s, unless=lambda: self.running or self.life.being_read)
         if stopped:
             self.journal.kernel_stopped(reason)
             self._recent = RecentOutcomes()
@@ -291,9 +292,5 @@ class Session:
 
     def require_idle(self) -> None:
         """Raise SessionBusy if a step is running."""
-        step = self._running
-        if step is not None:
-            raise SessionBusy(
-                f"Step {step.index} of session {self.session_id} has been running for {step.elapsed_ms:,} ms.",
-                f"Call rlm_await_step with step_index={step.index} to wait for it, or rlm_interrupt to stop it.",
-            )
+        if self._running is not None:
+            raise self._running.busy(self.session_id)

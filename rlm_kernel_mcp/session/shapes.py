@@ -225,6 +225,8 @@ class TracePage:
 
     events: tuple[TraceEvent, ...]
     next_offset: int | None
+    note: str | None = None
+    """What could not be read, if anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +235,8 @@ class SessionList:
 
     rows: tuple[SessionSummary, ...]
     omitted: int
+    note: str | None = None
+    """What could not be read, if anything."""
 
 
 @dataclass(frozen=True, slots=True)

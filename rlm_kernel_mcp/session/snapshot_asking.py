@@ -30,6 +30,8 @@ class Taking:
     token: int
     kept: asyncio.Future[Message]
     """The kernel's own word after the step: the whole snapshot if it is small, as most are."""
+    within_s: float
+    """How long the kernel may work for it."""
     on_done: Callable[[], None]
     piping: bool = False
     """Whether the kernel was asked for a larger one by a pipe."""
@@ -83,3 +85,8 @@ async def within(seconds: float, waiting: Coroutine[Any, Any, Any]) -> None:
     task = asyncio.ensure_future(waiting)
     await asyncio.wait({task}, timeout=seconds)
     task.cancel()
+
+
+async def end_of(stream: asyncio.Future[Any]) -> None:
+    """Wait for a thread's end."""
+    await asyncio.wait({stream})

@@ -4,12 +4,14 @@ Is: what stands where, of which step, and whether it is still what was written. 
 Above: `snapshots.py`. Below: `snapshot_stream.py`, the file system.
 
 Two files take turns as the values are moved together, and the index names the one that counts: at any moment what
-the index says is there. Blocking: everything but `index` and `remove` is called in a thread, one call at a time.
+the index says is there. Blocking: everything but `index`, `is_still` and `remove` is called in a thread, one call at a
+time, `advance` too: what changes the index has one writer.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import threading
 import time
@@ -87,24 +89,26 @@ class SnapshotFile:
         self._load()
 
     def receive(self, reader: int, step_ms: int, stop: threading.Event) -> dict[str, Entry]:
-        """Append a stream's values, and close the reader; the names that came.
+        """Append the values of a stream that comes through a pipe, and close the reader; the names that came.
 
         Raises:
             StreamBroken, OSError: nothing of the stream is kept.
         """
         try:
-            target = _create(self._data_paths[self._current], os.O_WRONLY)
-            try:
-                os.ftruncate(target, self._end)
-                limits = StreamLimits(self._name_bytes, 2 * self._total_bytes)
-                stream = SnapshotStream(reader, limits, time.monotonic() + step_ms / 1000 + END_S, stop)
-                received, self._end = self._append(stream, target, self._end)
-                return received
-            finally:
-                os.ftruncate(target, self._end)
-                os.close(target)
+            return self._receive(reader, time.monotonic() + step_ms / 1000 + END_S, stop)
         finally:
             os.close(reader)
+
+    def _receive(self, source: int | bytes, deadline: float, stop: threading.Event) -> dict[str, Entry]:
+        target = _create(self._data_paths[self._current], os.O_WRONLY)
+        try:
+            os.ftruncate(target, self._end)
+            limits = StreamLimits(self._name_bytes, 2 * self._total_bytes)
+            received, self._end = self._append(SnapshotStream(source, limits, deadline, stop), target, self._end)
+            return received
+        finally:
+            os.ftruncate(target, self._end)
+            os.close(target)
 
     def _append(self, stream: SnapshotStream, target: int, end: int) -> tuple[dict[str, Entry], int]:
         received: dict[str, Entry] = {}
@@ -138,14 +142,11 @@ class SnapshotFile:
         self.index = Index(step, entries, self.index.more)
 
     def store(self, step: int, report: KernelReport, stream: bytes) -> None:
-        """`receive` and `commit` at once, of a stream of at most what a pipe holds.
+        """`receive` and `commit` at once, of a stream that is there as a whole.
 
         Raises: as they do.
         """
-        reader, writer = os.pipe2(os.O_CLOEXEC)
-        with os.fdopen(writer, "wb", buffering=0) as pipe:
-            pipe.write(stream)
-        self.commit(step, report, self.receive(reader, 0, threading.Event()))
+        self.commit(step, report, self._receive(stream, math.inf, threading.Event()))
 
     def commit(self, step: int, report: KernelReport, received: Mapping[str, Entry]) -> None:
         """Take what was received into the index, and write it.
@@ -206,9 +207,8 @@ class SnapshotFile:
         Raises:
             OSError: on disk the one before stays.
         """
-        index = self.index  # `advance`, in another thread, puts another in its place
-        entries = {name: asdict(entry) for name, entry in index.entries.items()}
-        raw = {"file": self._current, "step": index.step, "more": index.more, "entries": entries}
+        entries = {name: asdict(entry) for name, entry in self.index.entries.items()}
+        raw = {"file": self._current, "step": self.index.step, "more": self.index.more, "entries": entries}
         with os.fdopen(_create(self._partial, os.O_WRONLY | os.O_TRUNC), "w", encoding="utf-8") as file:
             json.dump(raw, file)
         self._partial.replace(self._index_path)

@@ -1,7 +1,7 @@
-"""The stream in which a kernel sends its snapshots, read from a pipe within bounds of size, count and time.
+"""The stream in which a kernel sends its snapshots, read within bounds of size, count and time.
 
 Is: the format of `in_kernel/snapshot.py`, read by someone who trusts no byte of it. Is not: a reader of the values.
-Above: `snapshot_file.py`. Below: the pipe.
+Above: `snapshot_file.py`. Below: the pipe, or the bytes of one message.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ class StreamLimits:
 class SnapshotStream:
     """One stream, to be read by one thread."""
 
-    def __init__(self, reader: int, limits: StreamLimits, deadline: float, stop: threading.Event) -> None:
-        """`deadline`: of `time.monotonic`. `stop`: ends the reading from another thread."""
-        self._reader = reader
+    def __init__(self, source: int | bytes, limits: StreamLimits, deadline: float, stop: threading.Event) -> None:
+        """`source`: a pipe's end, or all there is. `deadline`: of `time.monotonic`. `stop`: set by another thread."""
+        self._reader, self._buffer = (-1, bytearray(source)) if isinstance(source, bytes) else (source, bytearray())
         self._limits = limits
         self._deadline = deadline
         self._stop = stop
-        self._buffer = bytearray()
         self._names = 0
         self._bytes = 0
         self._poll = select.poll()
-        self._poll.register(reader, select.POLLIN)
+        if self._reader >= 0:
+            self._poll.register(self._reader, select.POLLIN)
 
     def head(self) -> tuple[str, str] | None:
         """The next name and its type, or None at the end.
@@ -105,6 +105,8 @@ class SnapshotStream:
 
     def _more(self) -> bool:
         """Wait for more bytes; false at the end of the stream."""
+        if self._reader < 0:
+            return False
         while True:
             if self._stop.is_set() or time.monotonic() > self._deadline:
                 raise StreamBroken("the stream does not end")

@@ -1,7 +1,8 @@
 """A session's snapshots on the host's side: taken from a kernel after a step, handed to a fresh one.
 
 Is: when, off the reply's path, and how the next step comes first; a kernel that does not keep to it is named. Is not:
-a reader: nothing here is ever unpickled. Above: `recovery.py`, `kernel_life.py`. Below: `snapshot_file.py`, `kernel/`.
+a reader: nothing here is ever unpickled. Above: `recovery.py`, `kernel_life.py`. Below: `restoring.py`,
+`snapshot_file.py`, `kernel/`.
 
 A snapshot belongs to the step after which it was taken. A name that was not looked at since an older step comes back
 as it was then, and the loss report says so.
@@ -14,7 +15,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
@@ -23,13 +24,14 @@ from rlm_kernel_mcp.errors import KernelDied
 from rlm_kernel_mcp.kernel.launch import Kernel
 from rlm_kernel_mcp.kernel.messages import Message
 from rlm_kernel_mcp.policy import Policy
-from rlm_kernel_mcp.session.snapshot_asking import NUDGE_S, Taking, answer, ask, hand_over, within
-from rlm_kernel_mcp.session.snapshot_file import DAMAGED, Entry, SnapshotFile
-from rlm_kernel_mcp.session.snapshot_report import REASON_CHARS_MAX, checked_report, words
+from rlm_kernel_mcp.session.restoring import Effort, Losses, restore
+from rlm_kernel_mcp.session.snapshot_asking import NUDGE_S, Taking, answer, ask, end_of, hand_over, within
+from rlm_kernel_mcp.session.snapshot_file import DAMAGED, SnapshotFile
+from rlm_kernel_mcp.session.snapshot_report import checked_report
 from rlm_kernel_mcp.session.snapshot_stream import StreamBroken
 from rlm_kernel_mcp.session.store_file import meaning
 from rlm_kernel_mcp.shielded import shielded
-from rlm_kernel_mcp.wire import KEPT_BYTES_MAX, RESTORE, SNAPSHOT, SNAPSHOT_NAMES_MAX
+from rlm_kernel_mcp.wire import KEPT_BYTES_MAX, SNAPSHOT
 
 log = logging.getLogger(__name__)
 NUDGES: Final = 100
@@ -41,12 +43,13 @@ WRITE_S: Final = 1.0
 """How long an index that differs from the one on disk in its step alone may wait to be written."""
 SLACK_S: Final = 1.0
 """Beyond the policy's time for one step's snapshots: for the kernel's own report."""
-RESTORE_S: Final = 10.0
+RESTORE_S: Final = 12.0
 RESTORE_BYTES_PER_S: Final = 20_000_000
+"""The bound of all tries to restore the values: so long, and as much longer as they are large."""
 
-Losses = list[tuple[str, str]]
-"""(name, why) of each name that is not back, or back with care."""
 _threads = ThreadPoolExecutor(16, thread_name_prefix="snapshot")
+_readers = ThreadPoolExecutor(256, thread_name_prefix="snapshot's pipe")
+"""Each waits for one kernel, and no other session's values wait for it."""
 
 
 class Snapshots:
@@ -62,14 +65,18 @@ class Snapshots:
         self._hung: Kernel | None = None
         self._token = 0
         self._had: tuple[Kernel, int] | None = None
-        """The last snapshot that is in the file, by its kernel and its token."""
+        """The last snapshot that is in the file, or on its way there, by its kernel and its token."""
+        self._failed_token = 0
+        """The newest snapshot that was asked for when the disk failed."""
+        self._still_step = 0
+        """The newest step after which the values were what the file has; it is not told yet. 0: none."""
         self.problem: str | None = None
         """What keeps values from being kept, and what mends it."""
 
     @property
     def step(self) -> int:
         """The last step after which a snapshot was taken."""
-        return self._file.index.step
+        return max(self._file.index.step, self._still_step)
 
     @property
     def names(self) -> list[str]:
@@ -97,12 +104,21 @@ class Snapshots:
         self._token += 1
         return {"token": self._token, "after": self._after(kernel)}
 
-    def begin(self, kernel: Kernel, step: int, kept: asyncio.Future[Message], on_done: Callable[[], None]) -> None:
+    @property
+    def within_s(self) -> float:
+        """How long the kernel may work for the snapshot under way; 0 if there is none."""
+        return self._taking.within_s if self._taking is not None and self.under_way else 0.0
+
+    def begin(
+        self, kernel: Kernel, step: int, kept: asyncio.Future[Message], within_s: float, on_done: Callable[[], None]
+    ) -> None:
         """After a step that was asked for its snapshot: take it, in the background.
 
-        `on_done`: called when the kernel has ended it as it should.
+        `within_s`: how long the kernel may take at most; the policy's time where that is shorter. `on_done`: called
+        when the kernel has ended it as it should.
         """
-        taking = self._taking = Taking(kernel, step, self._token, kept, on_done)
+        within_s = min(self._step_s, max(within_s, SMALL_S + SMALL_NUDGES * NUDGE_S))
+        taking = self._taking = Taking(kernel, step, self._token, kept, within_s, on_done)
         kept.add_done_callback(lambda _: taking.free.set())
         self._task = asyncio.create_task(self._take(taking, self._task), name=f"snapshot after step {step}")
 
@@ -134,45 +150,29 @@ class Snapshots:
         return self._hung is not kernel
 
     async def settle(self) -> None:
-        """Wait until the snapshot under way, if any, is in the file or given up."""
+        """Wait until the snapshot under way, if any, is in the file or given up: each wait in it has its bound."""
         if self._task is not None:
             await asyncio.wait({self._task})
         if self._writing is not None:
             await asyncio.wait({self._write_now()})
 
-    async def restore(self, kernel: Kernel, last_step: int, *, one_by_one: bool) -> tuple[list[str], Losses]:
+    async def restore(
+        self, kernel: Kernel, last_step: int, effort: Effort, *, one_by_one: bool
+    ) -> tuple[list[str], Losses]:
         """Bind what there is in a fresh kernel; the names that are back, and why others are not, or are old.
 
         `last_step`: the last step that ended with its kernel alive. `one_by_one`: a kernel did not survive it before;
         now the name that it does not survive is found, and left out the next time.
 
         Raises:
-            KernelDied: the kernel went away over it.
+            KernelDied: the kernel went away over it, or there is no time left.
+            RestoreStopped: the caller gave it up.
         """
-        index = self._file.index
-        lost = [(name, entry.why) for name, entry in index.entries.items() if entry.why is not None]
         damaged = await asyncio.get_running_loop().run_in_executor(_threads, self._file.damaged)
-        lost += [(name, DAMAGED) for name in damaged]
-        items = [(name, entry) for name, entry in index.entries.items() if entry.why is None and name not in damaged]
-        if index.more:
-            lost.append((f"{index.more:,} more names", f"of a session {SNAPSHOT_NAMES_MAX:,} names are kept"))
-        back: list[str] = []
-        for group in [[item] for item in items] if one_by_one else [items] if items else []:
-            try:
-                answers = await self._bind(kernel, group)
-            except KernelDied:
-                if one_by_one:
-                    group[0][1].why = "the fresh kernel did not survive its restoring"
-                raise
-            for name, entry in group:
-                why = answers.get(name, "the kernel did not say")
-                if why is not None:
-                    lost.append((name, words(why)[:REASON_CHARS_MAX]))
-                    continue
-                back.append(name)
-                if entry.step < last_step:
-                    lost.append((name, f"restored as it was after step {entry.step}; later steps may have changed it"))
-        return back, lost
+        size = sum(entry.bytes for entry in self._file.index.entries.values())
+        effort.begin(RESTORE_S + size / RESTORE_BYTES_PER_S)
+        back, lost = await restore(kernel, self._file, damaged, last_step, effort, one_by_one=one_by_one)
+        return back, [(name, DAMAGED) for name in damaged] + lost
 
     async def remove(self) -> None:
         """Forget everything: the session has its final answer, and its kernel is gone."""
@@ -208,6 +208,7 @@ class Snapshots:
         except OSError as error:
             self._disk_failed(error)
         finally:
+            taking.kept.cancel()  # what comes now comes too late
             taking.free.set()
 
     async def _small(self, taking: Taking) -> Message | None:
@@ -218,27 +219,40 @@ class Snapshots:
         except TimeoutError:
             if not taking.skipped:
                 return None
-        if message is None:
-            message = await taking.kept  # the next step has come: it says how long the kernel may take
+        if message is None:  # the next step has come, and `give_way` signals the kernel
+            message = await answer(taking.kernel, taking.kept, NUDGES * NUDGE_S, 0)
         return None if message.content.get("status") == "left" else message
 
     async def _keep(self, taking: Taking, message: Message) -> None:
         report = checked_report(message.content)
         taking.on_done()
+        if taking.token <= self._failed_token:
+            raise StreamBroken("it may say what changed since one that is not in the file")
         stream = message.buffers[0] if message.buffers else b""
         if len(stream) > KEPT_BYTES_MAX:
             raise StreamBroken(f"a small snapshot has at most {KEPT_BYTES_MAX:,} bytes")
         if not stream and self._file.is_still(report):
             self._still(taking.kernel, taking.step, taking.token)
             return
-        await asyncio.get_running_loop().run_in_executor(_threads, self._file.store, taking.step, report, stream)
+        await self._in_file(self._file.store, taking.step, report, stream)
         self._had = (taking.kernel, taking.token)
 
     def _still(self, kernel: Kernel, step: int, token: int) -> None:
-        self._file.advance(step)
+        self._still_step = step
         self._had = (kernel, token)
         if self._writing is None:
             self._writing = asyncio.get_running_loop().call_later(WRITE_S, self._write_now)
+
+    async def _in_file(self, change: Callable[..., None], *given: object) -> None:
+        """Change the index, in a thread and one change at a time (each task waits for the one before it)."""
+        still, self._still_step = self._still_step, 0
+
+        def work() -> None:
+            if still:
+                self._file.advance(still)
+            change(*given)
+
+        await asyncio.get_running_loop().run_in_executor(_threads, work)
 
     def _write_now(self) -> asyncio.Task[None]:
         """Write down which step the values are of: that changes with each one, and is written once a second."""
@@ -252,11 +266,13 @@ class Snapshots:
         if before is not None:
             await asyncio.wait({before})
         try:
-            await asyncio.get_running_loop().run_in_executor(_threads, self._file.write_index)
+            await self._in_file(self._file.write_index)
         except OSError as error:
             self._disk_failed(error)
 
     def _disk_failed(self, error: OSError) -> None:
+        # Nobody knows what the file has: everything is sent again.
+        self._had, self._still_step, self._failed_token = None, 0, self._token
         self.problem = f"The values of this session are not kept for a restart: {meaning(error)}"
         log.warning("%s", self.problem)
 
@@ -265,33 +281,18 @@ class Snapshots:
         self._token += 1
         token = self._token
         reader, writer = os.pipe2(os.O_CLOEXEC)
-        stream = loop.run_in_executor(_threads, self._file.receive, reader, int(self._step_s * 1000), stop)
+        stream = loop.run_in_executor(_readers, self._file.receive, reader, int(self._step_s * 1000), stop)
         try:
             hand_over(kernel, writer)
             request = {"token": token, "after": self._after(kernel)}
-            reply = await ask(kernel, SNAPSHOT, request, self._step_s + SLACK_S, NUDGES)
+            reply = await ask(kernel, SNAPSHOT, request, taking.within_s + SLACK_S, NUDGES)
             received = await stream
         finally:
             stop.set()
             stream.add_done_callback(lambda ended: ended.exception())  # looked at, also where nobody waits
-            await shielded(_end_of(stream), "the end of a snapshot's stream")
+            await shielded(end_of(stream), "the end of a snapshot's stream")
         report = checked_report(reply.content)
         taking.on_done()
         taking.free.set()
         self._had = (kernel, token)
-        await loop.run_in_executor(_threads, self._file.commit, taking.step, report, received)
-
-    async def _bind(self, kernel: Kernel, items: Sequence[tuple[str, Entry]]) -> dict[str, object]:
-        hand_over(kernel, self._file.open_for_reading())
-        request = {"items": [{"name": name, "offset": entry.offset, "bytes": entry.bytes} for name, entry in items]}
-        within_s = RESTORE_S + sum(entry.bytes for _, entry in items) / RESTORE_BYTES_PER_S
-        try:
-            reply = await ask(kernel, RESTORE, request, within_s, NUDGES)
-        except TimeoutError:
-            raise KernelDied("The fresh kernel did not come to an end of restoring the session's values.") from None
-        answers = reply.content.get("names")
-        return answers if isinstance(answers, dict) else {}
-
-
-async def _end_of(stream: asyncio.Future[Any]) -> None:
-    await asyncio.wait({stream})
+        await self._in_file(self._file.commit, taking.step, report, received)

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from rlm_kernel_mcp.errors import SessionBusy
 from rlm_kernel_mcp.kernel.client import Execution
 from rlm_kernel_mcp.kernel.launch import Kernel
 from rlm_kernel_mcp.kernel.reply import Reply
@@ -25,6 +27,8 @@ from rlm_kernel_mcp.session.watch import ResourceWatch
 SECOND_INTERRUPT_SHARE: Final = 0.5
 """The second SIGINT comes after this share of the grace: the first may have hit a line that swallowed it."""
 
+INTERRUPT_WAIT_MS: Final = 30_000
+"""How long an interrupt waits for the step's end, far beyond the ladder's; then the step is reported as running."""
 RECENT_STEPS: Final = 8
 RECENT_CHARS: Final = 1_000_000
 """Past this many characters only the last outcome stays in memory."""
@@ -44,16 +48,49 @@ class RunningStep:
     started_ns: int = 0
     interrupt: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     """Done by `rlm_interrupt`: climb the ladder now."""
+    preparation: asyncio.Future[None] | None = None
+    """While the session's values come back into a fresh kernel: done by `rlm_interrupt` in place of `interrupt`."""
     finished: asyncio.Event = field(default_factory=asyncio.Event)
     outcome: Outcome | None = None
     row_id: int = 0
     ends_runtime: bool = False
     """Whether its deadline is the end of the session's runtime, and not its own."""
 
+    def stop(self) -> None:
+        """`rlm_interrupt`: stop what the step is at."""
+        asked = self.interrupt if self.preparation is None else self.preparation
+        if not asked.done():
+            asked.set_result(None)
+
+    @contextmanager
+    def preparing(self) -> Iterator[asyncio.Future[None]]:
+        """While this is open its kernel is made; what it gives is done if that is to be given up."""
+        self.preparation = asyncio.get_running_loop().create_future()
+        try:
+            yield self.preparation
+        finally:
+            self.preparation = None
+
     def limit(self, runtime_left_ms: int) -> None:
         """Let it take no longer than the session's runtime lasts."""
         self.ends_runtime |= runtime_left_ms < self.timeout_ms
         self.timeout_ms = min(self.timeout_ms, runtime_left_ms)
+
+    async def has_ended(self, wait_ms: int | None) -> bool:
+        """Wait for its end, at most so long (None: as long as an interrupt waits); whether it has come."""
+        try:
+            async with asyncio.timeout((INTERRUPT_WAIT_MS if wait_ms is None else wait_ms) / 1000):
+                await self.finished.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def busy(self, session_id: str) -> SessionBusy:
+        """What another call hears while this runs."""
+        return SessionBusy(
+            f"Step {self.index} of session {session_id} has been running for {self.elapsed_ms:,} ms.",
+            f"Call rlm_await_step with step_index={self.index} to wait for it, or rlm_interrupt to stop it.",
+        )
 
     @property
     def overrun(self) -> str:

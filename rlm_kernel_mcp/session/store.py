@@ -13,38 +13,47 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from rlm_kernel_mcp.errors import SessionNotFound
 from rlm_kernel_mcp.session.store_database import Database
 from rlm_kernel_mcp.session.store_file import meaning
 from rlm_kernel_mcp.session.store_lock import SessionLock, holder_of, take_lock
 from rlm_kernel_mcp.session.store_pruning import Pruning
+from rlm_kernel_mcp.session.store_reading import Reading
+from rlm_kernel_mcp.session.store_rows import Rows, check_of
 from rlm_kernel_mcp.session.store_schema import (
+    EVENT_CHECKS,
     EVENT_COLUMNS,
     EVENT_TEXTS,
     SESSION_COLUMNS,
+    EventHead,
     EventRow,
     SessionKey,
     SessionRecord,
-    given_back,
+    event_checks,
+    head_checks,
     insert_event,
     insert_session,
+    session_checks,
     update_event,
     update_session,
 )
-from rlm_kernel_mcp.session.store_texts import fit
+from rlm_kernel_mcp.session.store_texts import cut_text, fit, size_of
 
-__all__ = ["EventRow", "SessionKey", "SessionLock", "SessionRecord", "Store"]
+__all__ = ["EventHead", "EventRow", "Rows", "SessionKey", "SessionLock", "SessionRecord", "Store"]
 
+PROGRESS_BYTES: Final = 64 << 10
+"""Kept of each text of a step that is still running."""
 _LAST_STATUSES: Final = ("finalized", "dead")
 
 log = logging.getLogger(__name__)
 
 
-class Store:
+class Store(Reading):
     """The record of all sessions of one user."""
 
     def __init__(self, state_dir: Path) -> None:
@@ -53,9 +62,11 @@ class Store:
         self._minting = threading.Lock()
         self._live: dict[str, SessionRecord] = {}
         self._begun: dict[int, EventRow] = {}
+        self._newest: dict[str, tuple[EventRow, int]] = {}
+        """The last event of a session that was completed here, without its texts, and their size."""
         self._text_bytes: dict[str, int] = {}
         self._lock_problem: str | None = None
-        self._database = Database(state_dir, self._seed)
+        super().__init__(Database(state_dir, self._seed))
 
     @classmethod
     def open(cls, state_dir: Path) -> Store:
@@ -82,10 +93,17 @@ class Store:
 
     def update_session(self, session_id: str, **changes: Any) -> None:
         """Set some fields of a session's row; without such a row nothing happens."""
-        self._database.write(lambda connection: update_session(connection, session_id, changes))
-        if record := self._live.get(session_id):
-            for name, value in changes.items():
-                setattr(record, name, value)
+        record = self._live.get(session_id)
+        is_whole = record is not None and changes.keys() <= set(SESSION_COLUMNS)
+        changed = replace(record, **changes) if record is not None and is_whole else None
+        # Whoever does not have the whole row cannot say what its checksum is: it has none then.
+        checks: dict[str, Any] = {"row_check": None} if changed is None else session_checks(changed)
+        if changed is None and (answer := changes.get("final_answer")) is not None:
+            checks["answer_check"] = check_of((answer,))
+        columns = changes | checks
+        self._database.write(lambda connection: update_session(connection, session_id, columns))
+        if changed is not None:
+            self._live[session_id] = changed
         if changes.get("status") in _LAST_STATUSES:
             self._forget(session_id)
 
@@ -103,28 +121,6 @@ class Store:
         """Hold nothing of a session in memory any more: this process does not drive it from now on."""
         self._forget(session_id)
 
-    def sessions(self) -> list[SessionRecord]:
-        """All sessions of all servers, the oldest first."""
-        found = self._sessions("")
-        return sorted(found, key=lambda record: (record.created_at, record.session_id))
-
-    def session_keys(self) -> list[SessionKey]:
-        """All sessions of all servers, in no order: what one is chosen by, and no more."""
-        rows = self._database.read("SELECT session_id, last_used_at, status FROM sessions")
-        return [SessionKey(*row) for row in {row[0]: row for row in rows}.values()]
-
-    def summaries(self, session_ids: Sequence[str]) -> list[SessionRecord]:
-        """The rows of some sessions in the order given, without their answers."""
-        marks = ", ".join("?" * len(session_ids))
-        found = self._sessions(f"WHERE session_id IN ({marks})", *session_ids, left_out=("final_answer",))
-        places = {session_id: place for place, session_id in enumerate(session_ids)}
-        return sorted(found, key=lambda record: places[record.session_id])
-
-    def session(self, session_id: str) -> SessionRecord | None:
-        """One session's row."""
-        found = self._sessions("WHERE session_id = ?", session_id)
-        return found[0] if found else None
-
     # Events
 
     def begin_event(self, event: EventRow) -> int:
@@ -136,6 +132,10 @@ class Store:
         """Write an event that is whole already; returns its id."""
         return self._insert(event, is_begun=False)
 
+    def add_final(self, event: EventRow, answer: str) -> int:
+        """Write the event of a final answer, whose text stands in the session's row alone."""
+        return self._insert(event, is_begun=False, answer=answer)
+
     def complete_event(self, row_id: int, **changes: Any) -> None:
         """Set some fields of an event's row. Texts beyond the store's room are kept as head and tail, with a note."""
         begun = self._begun.get(row_id)
@@ -143,31 +143,38 @@ class Store:
         if session_id is None:
             return
         texts, size = self._fitted(session_id, {name: changes[name] for name in EVENT_TEXTS if name in changes})
-        changes |= texts | {"text_bytes": size + len((begun and begun.code) or "")}
+        size += size_of((begun and begun.code) or "")
+        changes |= texts | {"text_bytes": size, "row_check": None, "text_check": None}
+        if begun is not None and changes.keys() <= set(EVENT_COLUMNS) | set(EVENT_CHECKS):
+            whole = replace(begun, **{name: value for name, value in changes.items() if name not in EVENT_CHECKS})
+            changes |= event_checks(whole, size)
+            self._newest[session_id] = _without_texts(whole), size
         self._database.write(lambda connection: update_event(connection, session_id, row_id, changes), size)
         self._begun.pop(row_id, None)
 
+    def note_progress(self, row_id: int, duration_ms: int, stdout: str, stderr: str) -> None:
+        """Write what an event that goes on has said so far: of each text head and tail, for who looks from outside."""
+        begun = self._begun.get(row_id)
+        if begun is None:
+            return
+        changes: dict[str, Any] = {"duration_ms": duration_ms}
+        for name, text in (("stdout", stdout), ("stderr", stderr)):
+            changes[name] = cut_text(text, PROGRESS_BYTES)
+        so_far = replace(begun, **changes)
+        size = sum(size_of(text) for text in (so_far.code, so_far.stdout, so_far.stderr) if text)
+        changes |= event_checks(so_far, size)
+        self._database.write(lambda connection: update_event(connection, begun.session_id, row_id, changes), size)
+
     def amend_event(self, session_id: str, row_id: int, **changes: Any) -> None:
         """Set some fields, no texts, of the row of an event that is complete."""
-        self._database.write(lambda connection: update_event(connection, session_id, row_id, changes))
-
-    def events(
-        self, session_id: str, from_step: int | None = None, to_step: int | None = None, *, texts: bool = True
-    ) -> list[EventRow]:
-        """A session's events in order; of all steps, or of those from and to an index, both included.
-
-        `texts=False` leaves code, output and error out (None), and reads only the small part of each row.
-        """
-        columns = [column if texts or column not in EVENT_TEXTS else "NULL" for column in EVENT_COLUMNS]
-        query = f"SELECT {', '.join(columns)} FROM events WHERE session_id = ?"  # noqa: S608 (known columns)
-        parameters: list[Any] = [session_id]
-        for condition, bound in ((" AND step_index >= ?", from_step), (" AND step_index <= ?", to_step)):
-            if bound is not None:
-                query += condition
-                parameters.append(bound)
-        rows = self._database.read(query, tuple(parameters))
-        events = {row[-1]: EventRow(*map(given_back, row)) for row in rows}
-        return [events[row_id] for row_id in sorted(events)]
+        event, size = self._newest.get(session_id, (None, 0))
+        checks: dict[str, Any] = {"row_check": None}
+        if event is not None and event.id == row_id:
+            for name, value in changes.items():
+                setattr(event, name, value)
+            checks = head_checks(event, size)
+        columns = changes | checks
+        self._database.write(lambda connection: update_event(connection, session_id, row_id, columns))
 
     # What a fresh kernel needs
 
@@ -178,11 +185,6 @@ class Store:
             connection.execute("INSERT OR REPLACE INTO contexts VALUES (?, ?)", (session_id, data))
 
         self._database.write(put, len(data))
-
-    def context(self, session_id: str) -> bytes | None:
-        """The bytes of a context that was given inline."""
-        rows = self._database.read("SELECT data FROM contexts WHERE session_id = ?", (session_id,))
-        return rows[-1][0] if rows else None
 
     # Over several processes
 
@@ -200,8 +202,9 @@ class Store:
             return SessionLock(session_id)
         if lock is not None:
             # From now on this process writes the session's rows, also where the disk fails.
-            if record := self.session(session_id):
-                self._live.setdefault(session_id, record)
+            with suppress(SessionNotFound):  # damaged: who asks for the session itself is told
+                if record := self.session(session_id):
+                    self._live.setdefault(session_id, record)
             rows = self._database.read("SELECT max(id) FROM events WHERE session_id = ?", (session_id,))
             self._last_id = max(self._last_id, *(last or 0 for (last,) in rows))
         return lock
@@ -219,13 +222,7 @@ class Store:
 
     # Inside
 
-    def _sessions(self, condition: str, *parameters: str, left_out: Sequence[str] = ()) -> list[SessionRecord]:
-        columns = ("NULL" if column in left_out else column for column in SESSION_COLUMNS)
-        query = f"SELECT {', '.join(columns)} FROM sessions {condition}"  # noqa: S608 (known columns)
-        rows = {row[0]: row for row in self._database.read(query, parameters)}
-        return [SessionRecord(*map(given_back, row)) for row in rows.values()]
-
-    def _insert(self, event: EventRow, *, is_begun: bool) -> int:
+    def _insert(self, event: EventRow, *, is_begun: bool, answer: str | None = None) -> int:
         with self._minting:
             self._last_id = row_id = max(time.time_ns(), self._last_id + 1)
         texts, size = self._fitted(event.session_id, {name: getattr(event, name) for name in EVENT_TEXTS})
@@ -234,7 +231,8 @@ class Store:
             setattr(event, name, text)
         if is_begun:
             self._begun[row_id] = event
-        self._database.write(lambda connection: insert_event(connection, event, size), size)
+        size += size_of(answer or "")
+        self._database.write(lambda connection: insert_event(connection, event, size, answer), size)
         return row_id
 
     def _fitted(self, session_id: str, texts: dict[str, str | None]) -> tuple[dict[str, Any], int]:
@@ -252,6 +250,7 @@ class Store:
     def _forget(self, session_id: str) -> None:
         self._live.pop(session_id, None)
         self._text_bytes.pop(session_id, None)
+        self._newest.pop(session_id, None)
         for row_id in [row_id for row_id, event in list(self._begun.items()) if event.session_id == session_id]:
             self._begun.pop(row_id, None)
 
@@ -260,3 +259,7 @@ class Store:
             insert_session(connection, record)
         for event in list(self._begun.values()):
             insert_event(connection, event, 0)
+
+
+def _without_texts(event: EventRow) -> EventRow:
+    return replace(event, code=None, error=None, result=None, stderr=None, stdout=None)

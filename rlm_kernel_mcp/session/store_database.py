@@ -17,32 +17,28 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from rlm_kernel_mcp.session.store_file import BUSY_TIMEOUT_MS, FILE_NAME, connect, is_damage, meaning, open_file
-from rlm_kernel_mcp.session.store_schema import TABLES, migrate, transaction
+from rlm_kernel_mcp.session.store_apart import Apart
+from rlm_kernel_mcp.session.store_checkpoints import JOIN_S, RETRY_BUSY_MS, Checkpoints
+from rlm_kernel_mcp.session.store_damage import FAILURES, Failure, has_broken_schema, is_damage
+from rlm_kernel_mcp.session.store_file import BUSY_TIMEOUT_MS, FILE_NAME, meaning, open_file
+from rlm_kernel_mcp.session.store_rows import DamagedText, text_of
+from rlm_kernel_mcp.session.store_schema import MIGRATIONS, TABLES, migrate, transaction
 
 Operation = Callable[[sqlite3.Connection], None]
 
 MEMORY_BYTES: Final = 128 << 20
 """What the database in memory may hold; beyond it, what can be done without goes first."""
 
-CHECKPOINT_BYTES: Final = 8 << 20
-"""Written between two checkpoints, about."""
-
-LOG_BYTES: Final = 32 << 20
-"""Size of the log beside the file, about, above which writers are made to wait for it."""
-
 _DEFECTS: Final = (sqlite3.ProgrammingError, sqlite3.IntegrityError)
 _PAGE_BYTES: Final = 4_096
-_PAGES_PER_WRITE: Final = 5
 _UNTIL_THEN: Final = "Until then sessions are kept in memory only, and are lost when this server ends."
 _FIRST_RETRY_S: Final = 1.0
 _LAST_RETRY_S: Final = 60.0
-_RETRY_BUSY_MS: Final = 50
 
 # When the memory is full: what goes, in this order, until the write fits.
 _RELIEFS: Final = (
     """UPDATE events SET stdout = '[not kept: the session store is in memory, which is full]', stderr = NULL,
-    result = NULL WHERE result_status <> 'unknown'""",
+    result = NULL, row_check = NULL, text_check = NULL WHERE result_status <> 'unknown'""",
     "DELETE FROM contexts",
 )
 
@@ -64,8 +60,8 @@ class Database:
         self._memory: sqlite3.Connection | None = None
         self._retry_s = _FIRST_RETRY_S
         self._retry_at = 0.0
-        self._unchecked_bytes = 0
-        self._checkpoint: threading.Thread | None = None
+        self._checkpoints = Checkpoints(folder / FILE_NAME)
+        self._apart = Apart(folder / FILE_NAME)
         if self._disk is None:
             self._begin_memory(self._write_problem or "")
 
@@ -96,12 +92,12 @@ class Database:
             if self._memory is None:
                 try:
                     operation(self._open_disk())
-                    self._checkpoint_if_due(size_bytes)
+                    self._checkpoints.wrote(size_bytes)
                     return True
                 except _DEFECTS:
                     raise
-                except sqlite3.Error as error:
-                    self._is_damaged = is_damage(error)
+                except FAILURES as error:
+                    self._is_damaged = self._is_damage(error)
                     self._begin_memory(f"The session store cannot be written: {meaning(error)}")
             return self._write_memory(operation)
 
@@ -111,20 +107,76 @@ class Database:
         Raises:
             sqlite3.ProgrammingError: as `write`.
         """
-        rows: list[tuple[Any, ...]] = []
         with self._lock:
+            rows = self._read_disk(query, parameters)
+            return rows + self._read_memory(query, parameters)
+
+    def read_apart(self, query: str, parameters: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        """As `read`, for what takes long: on a connection of its own, so that nobody who writes waits for it.
+
+        Raises: as `read`.
+        """
+        with self._lock:
+            inode = self._inode if self.is_on_disk else None
+        if inode is None:
+            return self.read(query, parameters)
+        try:
+            return self._apart.rows(inode, query, parameters)
+        except sqlite3.ProgrammingError:
+            raise
+        except (OSError, *FAILURES):
+            return self.read(query, parameters)  # it says what is the matter, and does what mends it
+
+    def check(self) -> None:
+        """Look the whole file through, beside those who use it; a damaged one is set aside."""
+        with self._lock:
+            inode = self._inode if self.is_on_disk else None
+        if inode is None:
+            return
+        try:
+            found = self._apart.is_broken(inode)
+        except (OSError, *FAILURES) as error:
+            log.warning("the session store could not be looked through: %s", meaning(error))
+            return
+        if found:
+            with self._lock:
+                self._set_aside("The session store was found damaged.")
+
+    def _read_disk(self, query: str, parameters: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        if self._memory is not None and self._disk is None:
+            return []
+        for _ in range(2):  # once more where a damaged store was set aside meanwhile
             try:
-                if self._memory is None or self._disk is not None:
-                    rows.extend(self._open_disk().execute(query, parameters))
+                rows = self._open_disk().execute(query, parameters).fetchall()
                 self._read_problem = None
+                return rows
             except sqlite3.ProgrammingError:
                 raise
-            except sqlite3.Error as error:
+            except FAILURES as error:
                 self._read_problem = f"The session store cannot be read in full: {meaning(error)}"
                 log.warning("%s", self._read_problem)
-            if self._memory is not None:
-                rows.extend(self._memory.execute(query, parameters))
-        return rows
+                if not self._is_damage(error) or not self._set_aside(self._read_problem):
+                    break
+        return []
+
+    def _read_memory(self, query: str, parameters: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        return [] if self._memory is None else self._memory.execute(query, parameters).fetchall()
+
+    def _set_aside(self, problem: str) -> bool:
+        """Begin another file in place of a damaged one; whether there is one."""
+        self._is_damaged = True
+        if self._memory is None:
+            self._begin_memory(problem)
+        return self.mend()
+
+    def _is_damage(self, error: Failure) -> bool:
+        if is_damage(error) or self._disk is None:
+            return is_damage(error)
+        try:  # a table or a column that is not there any more
+            is_odd = getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_ERROR
+            return is_odd and has_broken_schema(self._disk, len(MIGRATIONS))
+        except FAILURES as other:
+            return is_damage(other)
 
     def mend(self) -> bool:
         """Try now to move to the disk what is in memory; whether all is on disk then."""
@@ -147,13 +199,13 @@ class Database:
     def close(self) -> None:
         """Give everything back, and let the disk catch up. Safe to call twice."""
         with self._lock:
-            checkpoint, connections = self._checkpoint, (self._disk, self._memory)
+            connections = self._disk, self._memory
             self._disk = self._memory = None
-        if checkpoint is not None:
-            checkpoint.join()
+        self._checkpoints.join()
         for connection in connections:
             if connection is not None:
                 connection.close()
+        self._apart.close(JOIN_S)
 
     def _open_disk(self) -> sqlite3.Connection:
         if self._disk is None:
@@ -162,6 +214,7 @@ class Database:
 
     def _begin_memory(self, problem: str) -> None:
         self._memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        self._memory.text_factory = text_of
         self._memory.execute(f"PRAGMA max_page_count = {MEMORY_BYTES // _PAGE_BYTES}")
         migrate(self._memory)
         self._seed(self._memory)
@@ -203,53 +256,27 @@ class Database:
             for table in ("events", "contexts"):
                 try:
                     for row in disk.execute(f"SELECT * FROM {table} WHERE session_id = ?", live):  # noqa: S608 (ours)
+                        if any(isinstance(value, DamagedText) for value in row):
+                            continue
                         marks = ", ".join("?" * len(row))
                         memory.execute(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", row)  # noqa: S608
-                except sqlite3.DatabaseError:
+                except FAILURES:
                     log.warning("some %s of session %s cannot be read in the old store", table, live[0])
 
     def _move(self, memory: sqlite3.Connection, disk: sqlite3.Connection) -> bool:
         try:
-            disk.execute(f"PRAGMA busy_timeout = {_RETRY_BUSY_MS}")
+            disk.execute(f"PRAGMA busy_timeout = {RETRY_BUSY_MS}")
             with transaction(disk):
                 for table in TABLES:
                     rows = memory.execute(f"SELECT * FROM {table}")  # noqa: S608 (our own names)
                     marks = ", ".join("?" * len(rows.description))
                     disk.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", rows)  # noqa: S608
             disk.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-        except sqlite3.Error as error:
-            self._is_damaged = is_damage(error)
+        except FAILURES as error:
+            self._is_damaged = self._is_damage(error)
             self._write_problem = f"The session store cannot be written: {meaning(error)}"
             return False
         return True
-
-    def _checkpoint_if_due(self, size_bytes: int) -> None:
-        self._unchecked_bytes += size_bytes + _PAGES_PER_WRITE * _PAGE_BYTES
-        if self._unchecked_bytes < CHECKPOINT_BYTES:
-            return
-        if self._checkpoint is not None and self._checkpoint.is_alive():
-            if self._unchecked_bytes < LOG_BYTES:
-                return
-            self._checkpoint.join()  # the writers are faster than the disk
-        self._unchecked_bytes = 0
-        self._checkpoint = threading.Thread(target=self._run_checkpoint, name="store checkpoint", daemon=True)
-        self._checkpoint.start()
-
-    def _run_checkpoint(self) -> None:
-        """Write the log into the file, on a connection and in a thread of its own: it waits for the disk."""
-        try:
-            path = self._folder / FILE_NAME
-            connection = connect(path)
-            try:
-                connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-                # Where others never pause, the log is never used from its start again: then they wait for a moment.
-                if Path(f"{path}-wal").stat().st_size > LOG_BYTES:
-                    connection.execute(f"PRAGMA busy_timeout = {_RETRY_BUSY_MS}")
-                    connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
-            finally:
-                connection.close()
-        except (sqlite3.Error, OSError) as error:  # nothing is lost: the log goes on growing until the next one
-            log.warning("the session store's checkpoint failed: %s", meaning(error))
 
     def _current_inode(self) -> int | None:
         try:

@@ -1,7 +1,7 @@
 """The store's file: made, opened, checked, migrated, and set aside when it is damaged.
 
 Is: everything that happens before the first row, and what an error of the disk means to a person. Is not: rows.
-Above: `store_database.py`. Below: `store_schema.py`, sqlite3, the file system. Never raises for a bad disk.
+Above: `store_database.py`. Below: `store_schema.py`, `store_damage.py`, the file system. Never raises for a bad disk.
 """
 
 from __future__ import annotations
@@ -18,12 +18,26 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from rlm_kernel_mcp.session.store_damage import (
+    CHECKED_AT_OPEN_BYTES,
+    FAILURES,
+    Failure,
+    LogBefore,
+    has_broken_schema,
+    is_broken,
+    is_damage,
+)
+from rlm_kernel_mcp.session.store_rows import text_of
 from rlm_kernel_mcp.session.store_schema import MIGRATIONS, TABLES, migrate, version_of
 
 FILE_NAME: Final = "sessions.db"
 BUSY_TIMEOUT_MS: Final = 1_000
 """How long a statement waits for another process that writes."""
 
+_LOG_LOST: Final = (
+    "The log beside the session store was damaged: what the last servers wrote into it after the damaged place is "
+    "missing from the record."
+)
 _OPENING_TRIES: Final = 100
 _OPENING_PAUSE_S: Final = 0.01
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -40,7 +54,7 @@ def open_file(folder: Path, *, set_aside: bool = False) -> tuple[sqlite3.Connect
         make_private_folder(folder)
         with _one_opener(folder):
             return _open(folder / FILE_NAME, set_aside=set_aside)
-    except (OSError, sqlite3.Error) as error:
+    except (OSError, *FAILURES) as error:
         return None, f"The session store cannot be used: {meaning(error)}"
 
 
@@ -58,12 +72,7 @@ def make_private_folder(folder: Path) -> None:
         folder.chmod(0o700)
 
 
-def is_damage(error: BaseException) -> bool:
-    """Whether SQLite says that the file itself is broken, or is no store at all."""
-    return _code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-
-
-def meaning(error: OSError | sqlite3.Error) -> str:
+def meaning(error: OSError | Failure) -> str:
     """What went wrong, in a person's words, and what mends it."""
     code, number = _code(error), error.errno if isinstance(error, OSError) else None
     if code == sqlite3.SQLITE_FULL or number in _FULL:
@@ -87,6 +96,7 @@ def connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(
         path, timeout=BUSY_TIMEOUT_MS / 1000, isolation_level=None, check_same_thread=False, cached_statements=256
     )
+    connection.text_factory = text_of
     try:
         if not path.stat().st_size:  # only an empty file takes this, and each one would be written to
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # `prune` gives room back without copying the file
@@ -106,7 +116,7 @@ def _open(path: Path, *, set_aside: bool) -> tuple[sqlite3.Connection | None, st
     if not set_aside:
         try:
             return _opened(path)
-        except sqlite3.DatabaseError as error:
+        except FAILURES as error:
             if not is_damage(error):
                 raise
     name = _set_aside(path)
@@ -119,6 +129,7 @@ def _open(path: Path, *, set_aside: bool) -> tuple[sqlite3.Connection | None, st
 
 def _opened(path: Path) -> tuple[sqlite3.Connection | None, str | None]:
     _make_private_file(path)
+    log = LogBefore(path.with_name(f"{path.name}-wal"))
     connection = connect(path)
     try:
         version = version_of(connection)
@@ -128,13 +139,24 @@ def _opened(path: Path) -> tuple[sqlite3.Connection | None, str | None]:
                 f"The session store was written by a newer version of this program (its schema is {version}, this "
                 f"program's {len(MIGRATIONS)}); upgrade rlm-kernel-mcp, or set RLM_STATE_DIR to another folder."
             )
+        problem = _LOG_LOST if log.lost(connection) else None  # before anything is written behind what was lost
+        if has_broken_schema(connection, version):
+            raise _Damaged("its tables are not as they must be")
         migrate(connection)
         for table in TABLES:
             connection.execute(f"SELECT * FROM {table} LIMIT 1").fetchall()  # noqa: S608 (our own names)
+        if path.stat().st_size <= CHECKED_AT_OPEN_BYTES and is_broken(connection):
+            raise _Damaged("its pages do not belong together")
+        return connection, problem
     except BaseException:
         connection.close()
         raise
-    return connection, None
+
+
+class _Damaged(sqlite3.DatabaseError):
+    """Found by our own look at the file."""
+
+    sqlite_errorcode = sqlite3.SQLITE_CORRUPT
 
 
 def _make_private_file(path: Path) -> None:

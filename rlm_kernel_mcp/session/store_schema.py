@@ -1,7 +1,7 @@
-"""The store's tables: their rows as dataclasses, their versions, and how a text is held in them.
+"""The store's tables: their rows as dataclasses, their versions, and how a row is written.
 
 Is: the schema and its migrations, and the translation of rows. Is not: a file on disk (`store_file.py`), nor
-what is done with it (`store.py`). Above: `store.py`, `store_database.py`. Below: sqlite3.
+what is done with it (`store.py`). Above: `store.py`, `store_database.py`. Below: `store_rows.py`, sqlite3.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from operator import attrgetter
 from typing import Any, Final
+
+from rlm_kernel_mcp.session.store_rows import check_of, is_as_declared, texts_check, values_of
 
 Migration = tuple[str, ...]
 
@@ -83,14 +85,31 @@ class EventRow:
     id: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class EventHead:
+    """An event without its texts. `text_bytes`: their size in UTF-8; `text_check`: their checksum, if they have one."""
+
+    row: EventRow
+    text_bytes: int
+    text_check: int | None
+
+
 EVENT_TEXTS: Final = ("code", "error", "result", "stderr", "stdout")
 """Columns that may be large. They come last in the table: reading the others then leaves their pages alone."""
 
 SESSION_COLUMNS: Final = tuple(field.name for field in fields(SessionRecord))
 EVENT_COLUMNS: Final = tuple(field.name for field in fields(EventRow))
+HEAD_COLUMNS: Final = tuple(name for name in EVENT_COLUMNS if name not in EVENT_TEXTS)
 _session_values: Final = attrgetter(*SESSION_COLUMNS)
 _event_values: Final = attrgetter(*EVENT_COLUMNS)
+_event_texts: Final = attrgetter(*EVENT_TEXTS)
+_session_checked: Final = attrgetter(*(name for name in SESSION_COLUMNS if name != "final_answer"))
+_event_checked: Final = attrgetter(*HEAD_COLUMNS)
+_SESSION_TYPES: Final = {field.name: str(field.type) for field in fields(SessionRecord)}
+_EVENT_TYPES: Final = {field.name: str(field.type) for field in fields(EventRow)}
 TABLES: Final = ("sessions", "events", "contexts")
+SESSION_CHECKS: Final = ("row_check", "answer_check")
+EVENT_CHECKS: Final = ("text_bytes", "row_check", "text_check")
 
 MIGRATIONS: Final[tuple[Migration, ...]] = (
     (
@@ -107,6 +126,12 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
             extra TEXT, code TEXT, error TEXT, result TEXT, stderr TEXT, stdout TEXT, PRIMARY KEY (session_id, id))""",
         "CREATE INDEX events_by_step ON events (session_id, step_index)",
         "CREATE TABLE contexts (session_id TEXT PRIMARY KEY, data BLOB NOT NULL)",
+    ),
+    (
+        "ALTER TABLE sessions ADD COLUMN row_check INTEGER",
+        "ALTER TABLE sessions ADD COLUMN answer_check INTEGER",
+        "ALTER TABLE events ADD COLUMN row_check INTEGER",
+        "ALTER TABLE events ADD COLUMN text_check INTEGER",
     ),
 )
 """Entry n takes a store from version n (`PRAGMA user_version`) to n + 1. A released entry is never changed."""
@@ -146,33 +171,74 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 def insert_session(connection: sqlite3.Connection, record: SessionRecord) -> None:
     """Write a session's row, in place of an earlier one."""
-    connection.execute(_INSERT_SESSION, held(_session_values(record)))
+    connection.execute(_INSERT_SESSION, [*held(_session_values(record)), *session_checks(record).values()])
 
 
-def insert_event(connection: sqlite3.Connection, event: EventRow, text_bytes: int) -> None:
-    """Write an event's row, in place of an earlier one with its id."""
-    connection.execute(_INSERT_EVENT, (*held(_event_values(event)), text_bytes))
+def insert_event(connection: sqlite3.Connection, event: EventRow, text_bytes: int, answer: str | None = None) -> None:
+    """Write an event's row, in place of an earlier one with its id. `answer`: as `event_checks`."""
+    checks = event_checks(event, text_bytes, answer)
+    connection.execute(_INSERT_EVENT, [*held(_event_values(event)), *checks.values()])
 
 
 def update_session(connection: sqlite3.Connection, session_id: str, changes: dict[str, Any]) -> None:
-    """Set some columns of a session's row."""
-    _update(connection, "sessions", changes, SESSION_COLUMNS, {"session_id": session_id})
+    """Set some columns of a session's row, its checksums among them."""
+    _update(connection, "sessions", changes, (*SESSION_COLUMNS, *SESSION_CHECKS), {"session_id": session_id})
 
 
 def update_event(connection: sqlite3.Connection, session_id: str, row_id: int, changes: dict[str, Any]) -> None:
-    """Set some columns of an event's row, `text_bytes` among them."""
+    """Set some columns of an event's row, its size and checksums among them."""
     key = {"session_id": session_id, "id": row_id}
-    _update(connection, "events", changes, (*EVENT_COLUMNS, "text_bytes"), key)
+    _update(connection, "events", changes, (*EVENT_COLUMNS, *EVENT_CHECKS), key)
+
+
+def session_checks(record: SessionRecord) -> dict[str, int | None]:
+    """What tells whether a session's row is still what was written: values of `SESSION_CHECKS`."""
+    answer = None if record.final_answer is None else check_of((record.final_answer,))
+    return {"row_check": check_of(_session_checked(record)), "answer_check": answer}
+
+
+def event_checks(event: EventRow, text_bytes: int, answer: str | None = None) -> dict[str, int | None]:
+    """The same of an event: values of `EVENT_CHECKS`. `answer`: a text that stands in the session's row instead."""
+    texts = _event_texts(replace(event, result=answer) if answer is not None else event)
+    return head_checks(event, text_bytes) | {"text_check": texts_check(texts)}
+
+
+def head_checks(event: EventRow, text_bytes: int) -> dict[str, int | None]:
+    """The same of an event's small columns."""
+    return {"text_bytes": text_bytes, "row_check": check_of((*_event_checked(event), text_bytes))}
+
+
+def session_of(row: Sequence[Any], *, whole: bool = True) -> SessionRecord | None:
+    """A session from its columns and checksums; None if it is damaged. `whole`: the answer was read too."""
+    values = values_of(row[: len(SESSION_COLUMNS)])
+    if values is None:
+        return None
+    record = SessionRecord(*values)
+    row_check, answer_check = row[len(SESSION_COLUMNS) :]
+    if row_check is None:
+        return record if is_as_declared(dict(zip(SESSION_COLUMNS, values, strict=True)), _SESSION_TYPES) else None
+    checks = session_checks(record)
+    is_right = row_check == checks["row_check"] and (not whole or answer_check == checks["answer_check"])
+    return record if is_right else None
+
+
+def head_of(row: Sequence[Any]) -> EventHead | None:
+    """An event from `HEAD_COLUMNS` and checksums; None if it is damaged."""
+    values = values_of(row[: len(HEAD_COLUMNS)])
+    if values is None:
+        return None
+    columns = dict(zip(HEAD_COLUMNS, values, strict=True))
+    event, (text_bytes, row_check, text_check) = EventRow(**columns), row[len(HEAD_COLUMNS) :]
+    if row_check is None:
+        is_right = is_as_declared(columns, _EVENT_TYPES) and type(text_bytes) is int
+    else:
+        is_right = row_check == head_checks(event, text_bytes)["row_check"]
+    return EventHead(event, text_bytes, text_check) if is_right else None
 
 
 def held(values: Iterable[Any]) -> list[Any]:
     """Values as SQLite can hold them: a text with lone surrogates, which it refuses, becomes bytes."""
     return [_held_text(value) if isinstance(value, str) else value for value in values]
-
-
-def given_back(value: Any) -> Any:
-    """A value as it was before `held`."""
-    return value.decode("utf-8", "surrogatepass") if isinstance(value, bytes) else value
 
 
 def _update(
@@ -207,5 +273,5 @@ def _insert(table: str, columns: Sequence[str]) -> str:
     return f"INSERT OR REPLACE INTO {table} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608 (known columns)
 
 
-_INSERT_SESSION: Final = _insert("sessions", SESSION_COLUMNS)
-_INSERT_EVENT: Final = _insert("events", (*EVENT_COLUMNS, "text_bytes"))
+_INSERT_SESSION: Final = _insert("sessions", (*SESSION_COLUMNS, *SESSION_CHECKS))
+_INSERT_EVENT: Final = _insert("events", (*EVENT_COLUMNS, *EVENT_CHECKS))

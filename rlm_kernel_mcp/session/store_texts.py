@@ -28,7 +28,7 @@ def fit(texts: Mapping[str, str | None], used_bytes: int) -> tuple[dict[str, str
     `used_bytes` is what the session holds already. Small texts stay whole at the cost of the large ones.
     """
     room = min(STEP_TEXT_BYTES, max(SESSION_TEXT_BYTES - used_bytes, LEAST_TEXT_BYTES))
-    sizes = {name: _size(text) for name, text in texts.items() if text}
+    sizes = {name: size_of(text) for name, text in texts.items() if text}
     total = sum(sizes.values())
     if total <= room:
         return dict(texts), total
@@ -40,7 +40,7 @@ def fit(texts: Mapping[str, str | None], used_bytes: int) -> tuple[dict[str, str
             cut = cut_error if name == "error" else cut_text
             kept[name] = cut(texts[name] or "", share)
         room -= min(share, sizes[name])
-    return kept, sum(_size(text) for text in kept.values() if text)
+    return kept, sum(size_of(text) for text in kept.values() if text)
 
 
 def cut_text(text: str, room_bytes: int) -> str:
@@ -73,5 +73,6 @@ def cut_error(error: str, room_bytes: int) -> str:
         share //= 2
 
 
-def _size(text: str) -> int:
+def size_of(text: str) -> int:
+    """A text's size in bytes."""
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))

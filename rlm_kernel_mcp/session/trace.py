@@ -1,81 +1,97 @@
 """The trace as the client reads it: events, cut into pages.
 
-Is: pure functions from the store's rows to `TracePage`. Is not: the store. Above: `session.py`. Below: `store.py`'s
-rows, `cutting.py`.
+Is: pure functions from the store's rows to `TracePage`. Is not: the store (`trace_reading.py`). Above: that. Below:
+`store.py`'s rows, `cutting.py`.
 
-A page is a window of characters over the events one after the other: each takes the length of its fixed part, then,
-with `detail="full"`, that of its texts. A window that begins or ends inside a text has that part of it, under the
-same event's fixed part again, so that the pieces of all pages, put together, are the whole.
+A page is a window over the events one after the other. A place in them, which `next_offset` is, counts for each event
+the characters of its fixed part, then, with `detail="full"`, the bytes of its texts as the store has them: what lies
+before a page is passed over by its length and not read. A window that begins or ends inside a text has that part of it,
+under the same event's fixed part again, so that the pieces of all pages, put together, are the whole.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
-from rlm_kernel_mcp.session.cutting import safe_text, splits
+from rlm_kernel_mcp.session.characters import LONGEST_SEQUENCE
+from rlm_kernel_mcp.session.cutting import safe_prefix, safe_text, splits_at
 from rlm_kernel_mcp.session.shapes import StepError, TraceEvent, TracePage
-from rlm_kernel_mcp.session.store import EventRow
+from rlm_kernel_mcp.session.store import EventHead, EventRow
 
 SUMMARY_CHARS: Final = 120
 TEXTS: Final = ("code", "stdout", "stderr", "result", "evalue", "traceback")
-
+_CHARACTER_BYTES: Final = 4
 _LINE_END: Final = re.compile(r"\r\n|\r|\n")
 
 Detail = Literal["summary", "full"]
+Texts = Mapping[str, bytes | None]
+"""An event's long texts in UTF-8 by column, as the store has them."""
+ReadTexts = Callable[[EventHead], Texts | None]
+"""Reads them; None where they are damaged."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    event: TraceEvent
-    texts: dict[str, str]
-    """The long texts, safe to show, in the order of `TEXTS`."""
-    fixed_chars: int
+@dataclass(slots=True)
+class _Window:
+    """A part of one event's texts under way."""
 
-    def is_split(self, at: int) -> bool:
-        """Whether a cut before the character `at` of the texts would part two that belong together."""
-        for text in self.texts.values():
-            if at < len(text):
-                return at > 0 and splits(text[at - 1], text[at])
-            at -= len(text)
-        return False
+    room: int
+    """Characters that may still be shown."""
+    must: bool
+    """Whether something must be shown whatever the room is: the reader must get on."""
+    shown: dict[str, str] = field(default_factory=lambda: dict.fromkeys(TEXTS, ""))
 
 
-def page(rows: Iterable[EventRow], *, detail: Detail, max_output_chars: int, offset: int) -> TracePage:
-    """The window `[offset, offset + max_output_chars)` of the rows' events."""
+def page(
+    heads: Iterable[EventHead], read: ReadTexts, *, detail: Detail, max_output_chars: int, offset: int
+) -> tuple[TracePage, int]:
+    """The page at a place, of about `max_output_chars` characters, and how many damaged events it leaves out."""
     events: list[TraceEvent] = []
-    position, end = 0, offset + max_output_chars
-    for piece in _pieces(rows, detail):
-        start_of_texts = position + piece.fixed_chars
-        end_of_event = start_of_texts + sum(len(text) for text in piece.texts.values())
-        if end_of_event <= offset and end_of_event > position:
-            position = end_of_event
+    damaged = position = 0
+    room = max_output_chars
+    for head in heads:
+        event = _event(head.row)
+        fixed = len(json.dumps(asdict(event), ensure_ascii=False))
+        size = head.text_bytes if detail == "full" else 0
+        if position + fixed + size <= offset:
+            position += fixed + size
             continue
-        if events and start_of_texts > end:
-            return TracePage(tuple(events), max(position, offset + 1))
-        # A first event whose fixed part alone is larger than the page is shown all the same: the reader must get on.
-        begin = max(offset, start_of_texts)
-        stop = max(min(end, end_of_event), start_of_texts)
-        if begin + 1 < stop < end_of_event and piece.is_split(stop - start_of_texts):
-            stop -= 1
-        events.append(_window(piece, begin - start_of_texts, stop - start_of_texts))
-        if stop < end_of_event:
-            return TracePage(tuple(events), max(stop, offset + 1))
-        position = end_of_event
-    return TracePage(tuple(events), None)
+        is_new = offset <= position
+        if events and fixed > room:
+            return TracePage(tuple(events), position), damaged
+        texts = read(head) if detail == "full" else {}
+        if texts is None:
+            damaged += 1
+        else:
+            window = _Window(room - fixed if is_new else room, must=not is_new and not events)
+            stop = _fill(window, _texts(texts), max(offset - position - fixed, 0))
+            events.append(event if detail == "summary" else _filled(event, texts, window))
+            if stop is not None:
+                return TracePage(tuple(events), position + fixed + stop), damaged
+            room = window.room
+        position += fixed + size
+    return TracePage(tuple(events), None), damaged
 
 
-def marked_running(rows: Iterable[EventRow], step_index: int) -> list[EventRow]:
-    """The rows; that of the step that runs just now says so, where the store can only say that its end is unknown."""
+def whole(head: EventHead, texts: Texts) -> TraceEvent:
+    """An event with its texts in full."""
+    window = _Window(1 << 60, must=False)
+    _fill(window, _texts(texts), 0)
+    return _filled(_event(head.row), texts, window)
+
+
+def marked_running(heads: Iterable[EventHead], step_index: int) -> list[EventHead]:
+    """The events; that of the step that runs just now says so, where the store can only say that its end is unknown."""
     running = ("run_repl", "mcp", step_index, "unknown")
     return [
-        replace(row, result_status="running")
-        if (row.action, row.source, row.step_index, row.result_status) == running
-        else row
-        for row in rows
+        replace(head, row=replace(head.row, result_status="running", duration_ms=_age_ms(head.row.ts)))
+        if (head.row.action, head.row.source, head.row.step_index, head.row.result_status) == running
+        else head
+        for head in heads
     ]
 
 
@@ -84,49 +100,78 @@ def summary_of(code: str) -> str:
     return _LINE_END.sub(" ", code[: 2 * SUMMARY_CHARS])[:SUMMARY_CHARS]
 
 
-def _pieces(rows: Iterable[EventRow], detail: Detail) -> Iterator[_Piece]:
-    for row in rows:
-        event = TraceEvent(
-            ts=row.ts,
-            step_index=row.step_index,
-            action=row.action,  # type: ignore[arg-type]  # the store holds only what the session wrote
-            source=row.source,  # type: ignore[arg-type]
-            result_status=row.result_status,
-            summary=safe_text(row.summary),
-            duration_ms=row.duration_ms,
-            guardrail_snapshot=json.loads(row.guardrail_snapshot or "{}"),
-        )
-        texts: dict[str, str] = {}
-        if detail == "full":
-            error: dict[str, Any] = json.loads(row.error) if row.error else {}
-            sources = (row.code, row.stdout, row.stderr, row.result, error.get("evalue"), error.get("traceback"))
-            texts = {name: safe_text(text or "") for name, text in zip(TEXTS, sources, strict=True)}
-            event = replace(event, result=None if row.result is None else "", error=_error(error))
-        yield _Piece(event, texts, len(json.dumps(asdict(event), ensure_ascii=False)))
+def _age_ms(moment: str) -> int:
+    return max(0, int((datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds() * 1000))
 
 
-def _error(error: dict[str, Any]) -> StepError | None:
-    if not error:
-        return None
-    return StepError(safe_text(str(error.get("ename"))), "", "")
+def _event(row: EventRow) -> TraceEvent:
+    return TraceEvent(
+        ts=row.ts,
+        step_index=row.step_index,
+        action=row.action,  # type: ignore[arg-type]  # the store holds only what the session wrote
+        source=row.source,  # type: ignore[arg-type]
+        result_status=row.result_status,
+        summary=safe_text(row.summary),
+        duration_ms=row.duration_ms,
+        guardrail_snapshot=json.loads(row.guardrail_snapshot or "{}"),
+    )
 
 
-def _window(piece: _Piece, begin: int, stop: int) -> TraceEvent:
-    """The event with the characters `[begin, stop)` of its texts."""
-    if not piece.texts:
-        return piece.event
-    shown: dict[str, str] = {}
-    position = 0
-    for name, text in piece.texts.items():
-        # Safe as a whole, and again as a part: a page of one character may part a line end.
-        shown[name] = safe_text(text[max(begin - position, 0) : max(stop - position, 0)])
-        position += len(text)
-    error = piece.event.error
+def _texts(texts: Texts) -> dict[str, bytes]:
+    """The texts in the order in which they are shown; an exception's JSON is never shorter than its two."""
+    error = _error(texts)
+    found = {name: texts.get(name) or b"" for name in ("code", "stdout", "stderr", "result")}
+    parts = {name: str(error.get(name) or "") for name in ("evalue", "traceback")}
+    return found | {name: part.encode("utf-8", "surrogatepass") for name, part in parts.items()}
+
+
+def _error(texts: Texts) -> dict[str, Any]:
+    found = json.loads((texts.get("error") or b"{}").decode("utf-8", "surrogatepass"))
+    return found if isinstance(found, dict) else {}
+
+
+def _fill(window: _Window, texts: Mapping[str, bytes], begin: int) -> int | None:
+    """Show what there is room for from the byte `begin` of the texts on; where it ends, or None if all is shown."""
+    at = 0
+    for name, data in texts.items():
+        start = min(max(begin - at, 0), len(data))
+        if start < len(data):
+            window.shown[name], end = _part(data, start, window)
+            if end < len(data):
+                return at + end
+        at += len(data)
+    return None
+
+
+def _part(data: bytes, start: int, window: _Window) -> tuple[str, int]:
+    """Safe text from a byte of a text on, and the byte where it ends."""
+    while start < len(data) and _continues(data[start]):  # an offset of the caller's own making
+        start += 1
+    end = min(start + _CHARACTER_BYTES * (max(window.room, 0) + LONGEST_SEQUENCE), len(data))
+    while end < len(data) and _continues(data[end]):
+        end -= 1
+    text = data[start:end].decode("utf-8", "surrogatepass")
+    shown, covered = safe_prefix(text, window.room)
+    if not covered and text and window.must:
+        covered = next((place for place in range(1, len(text)) if not splits_at(text, place)), len(text))
+        shown = safe_text(text[:covered])
+    window.must = window.must and not covered
+    window.room -= len(shown)
+    return shown, start + len(text[:covered].encode("utf-8", "surrogatepass"))
+
+
+def _continues(byte: int) -> bool:
+    return byte & 0xC0 == 0x80
+
+
+def _filled(event: TraceEvent, texts: Texts, window: _Window) -> TraceEvent:
+    shown, error = window.shown, _error(texts)
+    ename = safe_text(str(error.get("ename")))
     return replace(
-        piece.event,
+        event,
         code=shown["code"],
         stdout=shown["stdout"],
         stderr=shown["stderr"],
-        result=None if piece.event.result is None else shown["result"],
-        error=None if error is None else replace(error, evalue=shown["evalue"], traceback=shown["traceback"]),
+        result=None if texts.get("result") is None else shown["result"],
+        error=StepError(ename, shown["evalue"], shown["traceback"]) if error else None,
     )

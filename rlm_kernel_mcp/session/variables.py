@@ -68,12 +68,19 @@ async def read_text(kernel: Kernel, name: str, limit: int) -> str:
     """A variable's whole text: a `str` as it is, anything else as it is shown.
 
     Raises:
-        InvalidInput: it is longer than `limit` characters. VariableNotFound, KernelDied: as `get_variable`.
+        InvalidInput: it is longer than `limit` characters, or has no text that is its own.
+        VariableNotFound, KernelDied: as `get_variable`.
     """
     request = {"name": name, "offset": 0, "limit": limit + 1, "as_text": True}
     reply = await _ask(kernel, GET_VAR, request, ANSWER_BYTES_MAX)
     if reply.content.get("status") != "ok":
         raise await _not_found(kernel, name)
+    if reply.content.get("own") is False:
+        kind = safe_text(_text(reply.content.get("type")))[:NAME_CHARS_MAX]
+        raise InvalidInput(
+            f"{name} is or holds an object ({kind}) whose text only its own code can make; no final answer was taken.",
+            f"Bind its text to a name in a step (answer = str({name})) and finalize with that, or give final_text.",
+        )
     text = _decode(reply.buffers[0] if reply.buffers else b"")
     total = max(len(text), _count(reply.content.get("total_chars")) or 0)
     if total <= limit and reply.content.get("whole") is not False:

@@ -10,3 +10,12 @@ from __future__ import annotations
 def counted(count: int, noun: str) -> str:
     """`1 document`, `2,000 documents`. The noun takes a plain s in the plural."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def damaged_words(count: int, noun: str) -> str:
+    """What to say of rows of the store that were left out; nothing of none."""
+    if not count:
+        return ""
+    is_left = "is left" if count == 1 else "are left"
+    what = f"{counted(count, noun)} in the session store"
+    return f"{what} cannot be read as it was written, and {is_left} out; `rlm-kernel-mcp doctor` says more."

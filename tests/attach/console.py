@@ -27,8 +27,7 @@ class Console:
             timeout=WAIT_S,
             dimensions=(50, 200),
         )
-        self.greeting = self.until(PROMPT)
-        """What was shown before the first prompt."""
+        self.until(PROMPT)
 
     def until(self, pattern: Any) -> str:
         """Wait for something to be shown; returns what came before it, without control sequences."""

@@ -70,3 +70,23 @@ def test_a_thread_of_libzmq_that_starts_after_the_walls_ends_no_kernel(client: L
         assert report["status"] == "kernel_died"
     else:
         assert (report["status"], report["result"]) == ("ok", "'alive'")
+
+
+@pytest.mark.skipif(bool(namespaces.refusal()), reason="the scratch folder is read-only without namespaces")
+def test_a_database_in_the_scratch_folder_says_how_it_can_be_had(client: LineClient) -> None:
+    """Its locks would be had on whatever can be read, so there are none."""
+    session = client.open_session()
+    asked = "import sqlite3\nsqlite3.connect(scratch + '/a.db').execute('create table t (x)')"
+    error = client.run(session, asked)["error"]
+    assert error["ename"] == "OperationalError"
+    assert "nolock=1" in error["evalue"]
+    assert "nolock=1" in error["traceback"].splitlines()[-1]
+    told = """
+database = sqlite3.connect(f"file:{scratch}/b.db?nolock=1", uri=True)
+with database:
+    database.execute("create table t (x)")
+    database.execute("insert into t values (1)")
+other = sqlite3.connect(f"file:{scratch}/b.db?nolock=1", uri=True)
+list(other.execute("select x from t")), sqlite3.connect(":memory:").execute("select 2").fetchall()
+"""
+    assert client.run(session, told)["result"] == "([(1,)], [(2,)])"

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from pathlib import Path
+from typing import Any, Final
 
 import pytest
 
+from rlm_kernel_mcp.session import snapshot_file
+from rlm_kernel_mcp.session.idle_time import FREE_MS
 from rlm_kernel_mcp.session.registry import Registry
+from rlm_kernel_mcp.session.snapshot_file import SnapshotFile
 from tests.losses import files, lose_kernel, lost, settle, snapshots
-from tests.sessions import WAIT_S, Driven
+from tests.sessions import WAIT_S, Driven, until
 
 pytestmark = pytest.mark.anyio
 
@@ -126,6 +131,97 @@ async def test_a_snapshot_that_lies_makes_its_own_session_s_values_wrong_and_not
     report = await session.ok("import os\nx == os.getpid()")
     assert report.result == "True"
     assert os.getpid() != await session.value("x")
+    await session.finalize(text="done")
+
+
+DEAF: Final = """
+import os, time
+def comes_back(n):
+    end = time.process_time() + {cpu_s}
+    while time.process_time() < end:
+        try:
+            while time.process_time() < end: pass
+        except BaseException: pass
+    os._exit(1)
+class Trap:
+    def __init__(self, n): self.n = n
+    def __reduce__(self): return comes_back, (self.n,)
+"""
+"""Values that hear no signal when they come back, and end their kernel after that."""
+
+
+async def test_values_that_end_each_kernel_have_one_bound_of_time_and_are_charged(
+    any_registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many there are: three kernels try, and the session goes on without them."""
+    monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.RESTORE_S", 0.1)
+    session = await Driven.open(any_registry)
+    await session.ok(DEAF.format(cpu_s=30))
+    for n in range(8):
+        await session.ok(f"trap{n} = Trap({n})")
+    await lose_kernel(session)
+    used_ms = session.session.counters.runtime_ms
+    report = await session.ok("context")
+    assert report.result == "'some text'"
+    assert set(lost(report)) >= {f"trap{n}" for n in range(8)}
+    charged = [event for event in await session.trace() if event.result_status == "charged"]
+    assert len(charged) == 1
+    assert session.session.counters.runtime_ms - used_ms > FREE_MS
+    await session.finalize(text="done")
+
+
+async def test_the_return_of_values_is_interrupted_and_nothing_is_lost_by_it(
+    any_registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The step ends without having run; the next one tries again."""
+    monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.RESTORE_S", 1_000.0)
+    session = await Driven.open(any_registry)
+    await session.ok("beside = [1]")
+    await session.ok(DEAF.format(cpu_s=600) + "trap = Trap(0)")
+    await lose_kernel(session)
+    begun = await session.begin("ran = 1")
+    await until(lambda: session.session._running is not None and session.session._running.preparation is not None)
+    report = await session.interrupt()
+    assert (report.status, report.step_index) == ("interrupted", begun.step_index)
+    assert "were being put into a fresh kernel" in report.stderr or "before its code ran" in report.stderr
+    monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.RESTORE_S", 0.1)
+    report = await session.ok("beside, 'ran' in globals()")
+    assert report.result == "([1], False)"
+    assert "trap" in lost(report)
+    await session.finalize(text="done")
+
+
+async def test_the_index_of_the_values_has_one_writer(any_registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step that changed nothing ends while the values of the one before are still being moved together."""
+    moving, go_on = threading.Event(), threading.Event()
+    moved, advance = snapshot_file._moved, SnapshotFile.advance
+    at_once: list[bool] = []
+
+    def slow(*given: Any) -> Any:
+        moving.set()
+        go_on.wait(WAIT_S)
+        moving.clear()
+        return moved(*given)
+
+    def watched(file: SnapshotFile, step: int) -> None:
+        at_once.append(moving.is_set())
+        advance(file, step)
+
+    monkeypatch.setattr(snapshot_file, "_moved", slow)
+    monkeypatch.setattr(snapshot_file, "GARBAGE_BYTES_MIN", 0)
+    monkeypatch.setattr(SnapshotFile, "advance", watched)
+    session = await Driven.open(any_registry)
+    await session.ok("a = 'x' * 60_000; b = 'y' * 60_000")
+    await settle(session)
+    await session.ok("a = 'z' * 60_000; b = 'a' * 60_000")
+    await until(moving.is_set)
+    await session.ok("1")
+    go_on.set()
+    await settle(session)
+    assert at_once == [False]
+    await lose_kernel(session)
+    report = await session.ok("a[0] + b[0]")
+    assert (report.result, lost(report)) == ("'za'", {})
     await session.finalize(text="done")
 
 

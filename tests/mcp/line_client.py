@@ -30,7 +30,13 @@ CLIENT: Final = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInf
 class LineClient:
     """One server and the pipe to it. Its folder is the server's working directory; state and log lie in it."""
 
-    def __init__(self, folder: Path, env: Mapping[str, str] | None = None, argv: tuple[str, ...] = SERVE) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        env: Mapping[str, str] | None = None,
+        argv: tuple[str, ...] = SERVE,
+        stderr: int | None = None,
+    ) -> None:
         self.folder = folder
         self.log = folder.parent / f"{folder.name}.stderr"
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("RLM_")}
@@ -42,7 +48,7 @@ class LineClient:
                 env=self.env,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=log,
+                stderr=log if stderr is None else stderr,
             )
         assert self.process.stdin is not None
         assert self.process.stdout is not None
@@ -94,9 +100,9 @@ class LineClient:
     def answer(self, request_id: int | str) -> dict[str, Any]:
         """The answer to one request; answers to others stay readable."""
         for message in self.seen:
-            if message.get("id") == request_id:
+            if _answers(message, request_id):
                 return message
-        while (message := self.receive()).get("id") != request_id:
+        while not _answers(message := self.receive(), request_id):
             continue
         return message
 
@@ -171,6 +177,11 @@ class LineClient:
             self.stdin.close()
         except BrokenPipeError:
             return
+
+
+def _answers(message: object, request_id: int | str) -> bool:
+    """Whether it is the answer to one request; that to a batch is a list."""
+    return isinstance(message, dict) and message.get("id") == request_id
 
 
 def text_of(result: dict[str, Any]) -> str:

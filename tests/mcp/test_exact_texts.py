@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -185,6 +187,46 @@ def test_an_answer_that_cannot_be_kept_whole_is_refused_and_the_session_stays(cl
     assert error["code"] == "INVALID_INPUT"
     assert "answer" in error["message"]
     assert client.run(session_id, "len(answer) > 0")["result"] == "True"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "class A:\n    def __repr__(self): return 'mine'\nanswer = A()",
+        "class A:\n    def __repr__(self): raise AttributeError\nanswer = [1, {'a': A()}]",
+        "class A:\n    def __str__(self):\n        while True: pass\nanswer = (A(),)",
+        "import dataclasses\n@dataclasses.dataclass\nclass A:\n    x: int = 1\nanswer = A()",
+    ],
+)
+def test_an_object_is_no_answer_and_the_way_to_its_text_is_said(client: LineClient, code: str) -> None:
+    """A Series of pandas was `Series(_mgr=SingleBlockManager(...` for good; none of its code runs for this either."""
+    session_id = client.open_session()
+    client.run(session_id, code)
+    error = client.error("rlm_finalize", session_id=session_id, final_var_name="answer")
+    assert error["code"] == "INVALID_INPUT"
+    assert "answer = str(answer)" in error["next_step"]
+    client.run(session_id, "answer = 'its text'")
+    assert client.data("rlm_finalize", session_id=session_id, final_var_name="answer")["final_answer"] == "its text"
+
+
+def test_a_final_text_that_is_too_long_is_refused_and_one_at_the_limit_is_kept_once(client: LineClient) -> None:
+    """9,000,000 characters were accepted, and stored three times."""
+    session_id = client.open_session()
+    error = client.error("rlm_finalize", session_id=session_id, final_text="x" * 4_000_001)
+    assert error["code"] == "INVALID_INPUT"
+    assert "4,000,001" in error["message"]
+    assert "4,000,000" in error["message"]
+    text = "".join(chr(97 + i % 26) for i in range(100)) * 40_000
+    for _ in range(2):
+        assert client.data("rlm_finalize", session_id=session_id, final_text=text)["final_answer_chars"] == 4_000_000
+    store = sqlite3.connect(Path(client.env["RLM_STATE_DIR"]) / "sessions.db")
+    kept = "SELECT length(final_answer), coalesce(length(extra), 0) < 200 FROM sessions WHERE session_id = ?"
+    assert store.execute(kept, (session_id,)).fetchall() == [(4_000_000, 1)]
+    events = "SELECT coalesce(length(result), 0) FROM events WHERE session_id = ?"
+    assert set(store.execute(events, (session_id,)).fetchall()) == {(0,)}
+    store.close()
+    other = client.error("rlm_finalize", session_id=session_id, final_text=text[:-1])
+    assert other["code"] == "SESSION_FINALIZED"
 
 
 def test_an_answer_longer_than_any_response_is_read_from_the_trace(client: LineClient) -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Final
 
 from rlm_kernel_mcp.in_kernel.walls.plan import WallFailed, WallPlan, WallStatus
-from rlm_kernel_mcp.kernel_code import kernel_code
 
 MB: Final = 1 << 20
 CGROUPS: Final = Path("/sys/fs/cgroup")
@@ -36,6 +35,8 @@ def look(code: str) -> WallStatus:
     Raises:
         WallFailed: it is not as the host asked for; says in what.
     """
+    from rlm_kernel_mcp.kernel_code import kernel_code  # here: the walls stand without the rest of the package
+
     if kernel_code() != code:
         reason = f"the image holds other kernel code ({kernel_code()}) than the server ({code})."
         raise WallFailed("container", reason, REBUILD)

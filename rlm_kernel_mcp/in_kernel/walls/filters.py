@@ -31,8 +31,8 @@ _PLAIN: Final = _words(
     # waiting
     "poll ppoll select pselect6 epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2 eventfd2",
     "nanosleep pause restart_syscall alarm setitimer getitimer",
-    # memory (mmap and mprotect have bodies)
-    "brk munmap mremap madvise msync",
+    # memory (mmap, mprotect and madvise have bodies)
+    "brk munmap mremap msync",
     # this process, its threads and its signals
     "exit exit_group sched_yield set_robust_list set_tid_address rseq gettid getpid getppid",
     "getuid geteuid getgid getegid getpgrp getgroups getrlimit getrusage times",
@@ -78,6 +78,9 @@ FUTEX_FLAGS: Final = 0x180
 """FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME."""
 FILE_ADVICE: Final = (0, 1, 2, 3, 5)
 """NORMAL, RANDOM, SEQUENTIAL, WILLNEED, NOREUSE. Not DONTNEED: it drops what the machine has cached of shared files."""
+MEMORY_ADVICE: Final = (0, 1, 2, 3, 4, 8, 10, 11, 14, 15, 16, 17, 18, 19, 22, 23)
+"""As far as POPULATE_WRITE. Not REMOVE, MERGEABLE, COLD, PAGEOUT, COLLAPSE and what poisons pages: they change what is
+mapped from files that others use, or merge memory with theirs."""
 PER_THREAD_CLOCK: Final = 4
 """In a negative clock number: the processor time of one thread, which the kernel tells its own process alone."""
 RLIMIT_AS: Final = 9
@@ -149,6 +152,7 @@ def _checked(pid: int) -> dict[str, bpf.Body]:
         "clock_getres": _own_clock(pid),
         "clock_nanosleep": _own_clock(pid),
         "futex": bpf.masked_one_of(1, ~FUTEX_FLAGS, FUTEX_OPERATIONS),
+        "madvise": bpf.one_of(2, MEMORY_ADVICE),
         "fadvise64": bpf.one_of(3, FILE_ADVICE),
         "fcntl": bpf.one_of(1, FCNTL_COMMANDS),
         "ioctl": bpf.one_of(1, IOCTL_REQUESTS),

@@ -97,8 +97,10 @@ def test_an_object_that_is_shown_runs_its_own_code_within_its_step(each_ring: Ri
 
 
 def test_an_object_is_no_answer_by_its_own_word(each_ring: Ring) -> None:
-    """A final answer is read like any variable."""
+    """A final answer is read like any variable, and what only its own code could say of it is no answer."""
     session = each_ring.open()
     each_ring.run(session, MAKE.replace("@BEHAVIOUR@", "return 'its own word'") + BIND, timeout_ms=20_000)
-    final = each_ring.client.data("rlm_finalize", session_id=session, final_var_name="an_object")
-    assert final["final_answer"] == "<Bad object>"
+    error = each_ring.client.error("rlm_finalize", session_id=session, final_var_name="an_object")
+    assert error["code"] == "INVALID_INPUT"
+    assert "an object (Bad)" in error["message"]
+    assert each_ring.run(session, "context")["result"] == "'some text'"

@@ -39,6 +39,7 @@ WORKS_WITHOUT_WALLS = [
     "attacks_files.lock_the_bytes_of_a_shared_file",
     "attacks_files.be_told_of_what_changes_in_a_shared_folder",
     "attacks_files.drop_what_is_cached_of_a_shared_file",
+    "attacks_files.put_out_the_pages_of_a_shared_file",
     "attacks_processes.ask_for_the_peers_group",
     "attacks_processes.ask_for_the_peers_session",
     "attacks_processes.ask_for_the_peers_processors",

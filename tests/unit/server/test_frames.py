@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from typing import Any
 
 import pytest
@@ -84,6 +85,9 @@ def test_a_line_with_no_request_id_is_passed_over(line: bytes) -> None:
         (b'{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"x', 7),
         (b'{"x":{"id":3},"id": "ab", "y": tru}', "ab"),
         (b'{"s":"\\"id\\":1","id":-4,}', -4),
+        (b'{"id":01}', 1),
+        (b'{"id":"a\\u0062\\n","x":}', "ab\n"),
+        (b'{"id":2.5,"x":}', 2.5),
     ],
 )
 def test_broken_json_is_answered_where_its_id_can_be_seen(line: bytes, request_id: int | str) -> None:
@@ -130,6 +134,32 @@ def test_an_answer_that_is_no_unicode_becomes_an_error_answer() -> None:
     assert body["id"] == 3
     assert "could not be written" in body["error"]["message"]
     assert write_frame(JSONRPCNotification(jsonrpc="2.0", method="m", params={"a": "\ud800"})) == b""
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b'{"id":\xd9\xa1,}', b'{"id":"\\ud800",}', b'{"id":"\\u12",}', b'{"id":' + b"1" * 30 + b",}", b'{"id":1e5,}'],
+    ids=["Arabic digit", "half a pair", "half an escape", "too long", "exponent"],
+)
+def test_an_id_that_cannot_be_read_in_broken_json_answers_nobody(line: bytes) -> None:
+    """And is no error."""
+    assert read_frame(line) is None
+
+
+@pytest.mark.parametrize(
+    "unit", [b'\\"', b'"', b'"id" ', b'"id":1', b"[]", b'{"a":', b"[", b"\\", b'"\\', b"  ", b"1"], ids=ascii
+)
+@pytest.mark.parametrize("head", [b"", b"{", b'{"a":"', b"[" * 2_000])
+def test_the_cost_of_a_line_grows_no_faster_than_its_length(unit: bytes, head: bytes) -> None:
+    """Ten times the line, less than thirty times the processor time: by squares it would be a hundred."""
+    short, long = (_processor_time(head + unit * (length // len(unit))) for length in (50_000, 500_000))
+    assert long < 30 * max(short, 0.001)
+
+
+def _processor_time(line: bytes) -> float:
+    begin = time.thread_time()
+    read_frame(line)
+    return time.thread_time() - begin
 
 
 @given(st.binary(max_size=200))

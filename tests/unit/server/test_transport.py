@@ -11,9 +11,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 from mcp.shared.message import SessionMessage
-from mcp.types import JSONRPCRequest, JSONRPCResponse
+from mcp.types import INTERNAL_ERROR, JSONRPCRequest, JSONRPCResponse
 
 from rlm_kernel_mcp.server import transport
+from rlm_kernel_mcp.server.frames import Frame, read_frame
 from rlm_kernel_mcp.server.transport import ReadSide, WriteSide, frames_of, streams_over
 
 pytestmark = pytest.mark.anyio
@@ -135,6 +136,96 @@ def test_a_line_longer_than_the_limit_is_refused_and_the_next_one_read(
     assert refused.answer is not None
     assert refused.answer.id == 8
     assert isinstance(served.message, JSONRPCRequest)
+
+
+def test_whatever_a_line_raises_it_is_answered_and_the_next_one_read(
+    pipes: Pipes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A defect of ours costs one line."""
+
+    def failing(line: bytearray) -> Frame | None:
+        if b"bad" in line:
+            raise LookupError("a defect")
+        return read_frame(line)
+
+    monkeypatch.setattr(transport, "read_frame", failing)
+    os.write(pipes.client_out, b'{"jsonrpc":"2.0","id":"bad","method":"ping"}\nbad\n' + PING + b"\n")
+    os.close(pipes.client_out)
+    failed, served = list(frames_of(pipes.server_in))
+    assert failed.answer is not None
+    assert (failed.answer.id, failed.answer.error.code) == ("bad", INTERNAL_ERROR)
+    assert isinstance(served.message, JSONRPCRequest)
+
+
+async def test_the_end_of_the_input_is_told_though_the_reading_fails(
+    pipes: Pipes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server ends with its client in any case."""
+
+    def failing(_descriptor: int) -> bytes:
+        raise ArithmeticError("a defect")
+
+    monkeypatch.setattr(transport, "_read", failing)
+    monkeypatch.setattr(threading, "excepthook", lambda _failure: None)
+    async with serving(pipes, []) as (read_side, _):
+        assert [item async for item in read_side] == []
+
+
+async def test_the_reader_is_ahead_by_one_longest_line_at_most(pipes: Pipes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside the one in its hand: of larger messages the client keeps the rest in its pipe."""
+    monkeypatch.setattr(transport, "MAX_LINE_BYTES", 100_000)
+    line = b'{"jsonrpc":"2.0","method":"' + b"x" * 60_000 + b'"}\n'
+    writing = threading.Thread(target=_write_all, args=(pipes.client_out, line * 8))
+    read: list[int] = []
+    two = threading.Event()
+
+    def counted(start: bytearray) -> Frame | None:
+        if start:
+            read.append(len(start))
+        if len(read) == 2:
+            two.set()
+        return read_frame(start)
+
+    monkeypatch.setattr(transport, "read_frame", counted)
+    reader = transport.Reader(pipes.server_in)
+    writing.start()
+    assert await asyncio.to_thread(two.wait, 10)
+    writing.join(0.2)
+    assert writing.is_alive()
+    assert len(read) == 2
+    frames = [await reader.next() for _ in range(9)]
+    assert frames[-1] is None
+    assert len(read) == 8
+    writing.join()
+
+
+async def test_what_was_asked_before_the_end_is_waited_for_no_longer_than_it_may_take(pipes: Pipes) -> None:
+    """Each request has its own patience; the end comes at once when all is answered."""
+    loop = asyncio.get_running_loop()
+
+    def patience(request: JSONRPCRequest) -> float:
+        return 1_000.0 if request.id == 1 else 0.05
+
+    async with (
+        asyncio.timeout(10),
+        streams_over(pipes.server_in, pipes.server_out, lambda: None, patience) as (read_side, write_side),
+    ):
+        os.write(pipes.client_out, PING + b"\n" + PING.replace(b"1,", b"2,"))
+        os.close(pipes.client_out)
+        await read_side.receive()
+        await read_side.receive()
+        ended = asyncio.create_task(_drained(read_side))
+        await asyncio.wait({ended}, timeout=0.1)
+        assert not ended.done()
+        begin = loop.time()
+        await write_side.send(SessionMessage(JSONRPCResponse(jsonrpc="2.0", id=1, result={})))
+        assert await ended == []
+        assert loop.time() - begin < 5
+        await write_side.aclose()
+
+
+async def _drained(read_side: ReadSide) -> list[SessionMessage | Exception]:
+    return [item async for item in read_side]
 
 
 def _write_all(descriptor: int, text: bytes) -> None:

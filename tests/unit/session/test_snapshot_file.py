@@ -85,6 +85,18 @@ def test_a_kernel_s_word_alone_makes_no_value(tmp_path: Path) -> None:
     assert [entry.why for entry in file.index.entries.values()] == ["there was no time to keep it"] * 2
 
 
+def test_a_stream_that_is_there_needs_no_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pipe holds a page alone for a user who has many: the rest would wait for a reader that does not come."""
+    monkeypatch.setattr(os, "pipe2", None)
+    monkeypatch.setattr(os, "pipe", None)
+    file = opened(tmp_path)
+    file.store(1, KernelReport({"a": ("bytes", None)}), head("a") + chunk(b"x" * 40_000) + END)
+    assert values(opened(tmp_path)) == {"a": b"x" * 40_000}
+    with pytest.raises(StreamBroken, match="ends within a value"):
+        file.store(2, KernelReport({"a": ("bytes", None)}), head("a") + chunk(b"y" * 40_000))
+    assert values(opened(tmp_path)) == {"a": b"x" * 40_000}
+
+
 def test_a_stream_that_breaks_leaves_everything_as_it_was(tmp_path: Path) -> None:
     """Also the values that had come whole before; the next stream takes their place."""
     file = opened(tmp_path)

@@ -21,7 +21,7 @@ from typing import Self
 import pytest
 
 from rlm_kernel_mcp.errors import InvalidInput
-from rlm_kernel_mcp.session import store_database, store_texts
+from rlm_kernel_mcp.session import store_checkpoints, store_texts
 from rlm_kernel_mcp.session.snapshot_file import snapshot_files
 from rlm_kernel_mcp.session.store import EventRow, SessionRecord, Store
 
@@ -535,8 +535,8 @@ def test_the_log_beside_the_file_does_not_grow_for_ever_without_a_pause(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sessions that step all the time must not fill the disk."""
-    monkeypatch.setattr(store_database, "CHECKPOINT_BYTES", 500_000)
-    monkeypatch.setattr(store_database, "LOG_BYTES", 2_000_000)
+    monkeypatch.setattr(store_checkpoints, "CHECKPOINT_BYTES", 500_000)
+    monkeypatch.setattr(store_checkpoints, "LOG_BYTES", 2_000_000)
     for index in range(2_000):
         store.complete_event(store.begin_event(step(index)), result_status="ok", stdout="x" * 20_000)
     wait_for_checkpoint()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import mmap
 import os
 import shutil
 import socket
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import IO
 
 from tests.escape.walls.program.targets import Targets, call
+
+MADV_PAGEOUT = 21
 
 
 def read_the_canary(targets: Targets) -> str:
@@ -179,6 +182,11 @@ def be_told_of_what_changes_in_a_shared_folder(targets: Targets) -> None:
 def drop_what_is_cached_of_a_shared_file(targets: Targets) -> None:
     with _shared() as file:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def put_out_the_pages_of_a_shared_file(targets: Targets) -> None:
+    with _shared() as file, mmap.mmap(file.fileno(), 4096, prot=mmap.PROT_READ) as pages:
+        pages.madvise(MADV_PAGEOUT)
 
 
 def _shared() -> IO[bytes]:

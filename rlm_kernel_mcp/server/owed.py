@@ -1,0 +1,171 @@
+"""What the server owes its client: which requests have no answer yet, and in which batch their answers go.
+
+Is: the account between the wire and the SDK: which version was agreed, how many requests and bytes are in work, when
+everything is answered. Is not: I/O (`transport.py`), nor the answers (the SDK makes them).
+Above: `transport.py`. Below: `frames.py`. Sources: JSON-RPC 2.0, section 6; MCP 2025-03-26, "Batching".
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from mcp.shared.message import ServerMessageMetadata, SessionMessage
+from mcp.types import INVALID_REQUEST, JSONRPCError, JSONRPCMessage, JSONRPCRequest, JSONRPCResponse
+
+from rlm_kernel_mcp.server.frames import Frame, Refusal, refuse
+
+BATCHED: Final = frozenset({"2025-03-26"})
+"""The protocol versions that have batches."""
+REQUESTS_MAX: Final = 256
+"""Requests in work at once; further ones are read when some of these are answered."""
+
+Patience = Callable[[JSONRPCRequest], float]
+"""Seconds that a request may take once the input has ended."""
+Unanswered = Callable[[list[JSONRPCMessage]], Awaitable[None]]
+RequestId = int | float | str
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """One batch that is being answered."""
+
+    asked: int
+    """Requests in it."""
+    answers: list[JSONRPCMessage]
+    settled: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Asked:
+    """One request that was handed to the server."""
+
+    request: JSONRPCRequest
+    size: int
+    batch: Batch | None
+
+
+class Owed:
+    """Used on the event loop alone."""
+
+    def __init__(self, bytes_max: int, patience: Patience) -> None:
+        self._bytes_max = bytes_max
+        self._patience = patience
+        self._asked: dict[tuple[type, RequestId], deque[Asked]] = {}
+        self._count = self._bytes = 0
+        self._given_up = False
+        self._agreed: str | None = None
+        self._changed = asyncio.Event()
+
+    def take(self, request: JSONRPCRequest, size: int, batch: Batch | None, unanswered: Unanswered) -> SessionMessage:
+        """Note a request; returns what the SDK is to be given.
+
+        `unanswered` is told of a batch whose last answer will not come, since its request was cancelled.
+        """
+        asked = Asked(request, size, batch)
+
+        async def drop() -> None:
+            self._remove(asked)
+            if batch is not None and (whole := self._in_batch(batch, None)) is not None:
+                await unanswered(whole)
+
+        self._asked.setdefault(_key(request.id), deque()).append(asked)
+        self._count += 1
+        self._bytes += size
+        return SessionMessage(request, ServerMessageMetadata(on_request_unanswered=drop))
+
+    def settle(self, message: JSONRPCMessage) -> list[JSONRPCMessage] | JSONRPCMessage | None:
+        """What is to be written now that the server says this: the message, the answers of a whole batch, or nothing.
+
+        Requests of one id are answered in the order in which they were asked.
+        """
+        if not isinstance(message, JSONRPCResponse | JSONRPCError) or message.id is None:
+            return message
+        waiting = self._asked.get(_key(message.id))
+        if not waiting:
+            return message
+        asked = waiting[0]
+        self._remove(asked)
+        if isinstance(message, JSONRPCResponse) and asked.request.method == "initialize":
+            self._agreed = str(message.result.get("protocolVersion"))
+        return message if asked.batch is None else self._in_batch(asked.batch, message)
+
+    def open_batch(self, frames: Sequence[Frame]) -> Batch | None:
+        """The batch, with what is refused of it already answered; None where the agreed version has no batches."""
+        if self._agreed not in BATCHED:
+            return None
+        asked = sum(isinstance(frame.message, JSONRPCRequest) for frame in frames)
+        return Batch(asked, [frame.answer for frame in frames if frame.answer is not None])
+
+    def refusals(self, frames: Sequence[Frame]) -> Iterator[Refusal]:
+        """What a batch gets where there are none: an error for each id in it."""
+        spoken = self._agreed or "none before `initialize` is answered"
+        fault = f"The protocol that was agreed ({spoken}) has no batches; send one message a line."
+        for frame in frames:
+            if isinstance(frame.message, JSONRPCRequest):
+                yield refuse(frame.message.id, INVALID_REQUEST, fault)
+            elif frame.answer is not None and frame.answer.id is not None:
+                yield frame.answer
+
+    def give_up(self) -> None:
+        """Nobody reads answers any more, so that none is owed."""
+        self._given_up = True
+        self._changed.set()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another request may be taken, whatever its size."""
+        return self._given_up or (self._count < REQUESTS_MAX and self._bytes < self._bytes_max)
+
+    async def until_room(self) -> None:
+        """Return once another request may be taken."""
+        while not self.has_room:
+            await self._change()
+
+    async def until_agreed(self) -> None:
+        """Return once no `initialize` is in work: only then is it known whether batches are spoken."""
+        while not self._given_up and any(asked.request.method == "initialize" for asked in self._each()):
+            await self._change()
+
+    async def until_answered(self) -> None:
+        """Return once all is answered, or what is not has had its time, counted from now."""
+        loop = asyncio.get_running_loop()
+        begin = loop.time()
+        while self._count and not self._given_up:
+            end = begin + max(self._patience(asked.request) for asked in self._each())
+            try:
+                async with asyncio.timeout_at(end):
+                    await self._change()
+            except TimeoutError:
+                return
+
+    def _each(self) -> Iterator[Asked]:
+        return (asked for waiting in self._asked.values() for asked in waiting)
+
+    async def _change(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()
+
+    def _remove(self, asked: Asked) -> None:
+        waiting = self._asked[_key(asked.request.id)]
+        waiting.remove(asked)
+        if not waiting:
+            del self._asked[_key(asked.request.id)]
+        self._count -= 1
+        self._bytes -= asked.size
+        self._changed.set()
+
+    @staticmethod
+    def _in_batch(batch: Batch, message: JSONRPCMessage | None) -> list[JSONRPCMessage] | None:
+        batch.settled += 1
+        if message is not None:
+            batch.answers.append(message)
+        return batch.answers if batch.settled == batch.asked and batch.answers else None
+
+
+def _key(request_id: RequestId) -> tuple[type, RequestId]:
+    """1 and "1" are two requests."""
+    return type(request_id), request_id

@@ -1,0 +1,151 @@
+"""A changed byte, a file cut off or a value of another type in the store: whole, told or set aside, and never a raise.
+
+The long form is `bin/soak store_bytes`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from rlm_kernel_mcp.errors import SessionNotFound
+from rlm_kernel_mcp.session.store import EventRow, SessionRecord, Store
+from rlm_kernel_mcp.session.store_schema import MIGRATIONS, migrate
+from tests.soaks import store_bytes
+
+NOW = "2026-11-22T10:00:00.000Z"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A closed store with two sessions of one event each."""
+    store = Store.open(tmp_path)
+    for session_id in ("s_1", "s_2"):
+        store.add_session(SessionRecord(session_id, NOW, "text", "idle", context='{"chars": 3}', counters="{}"))
+        store.add_event(EventRow(session_id, NOW, 1, "run_repl", "mcp", "ok", "print", code="print(1)", stdout="one"))
+    store.close()
+    return tmp_path
+
+
+def change(folder: Path, statement: str) -> None:
+    connection = sqlite3.connect(folder / "sessions.db", isolation_level=None)
+    connection.execute(statement)
+    connection.close()
+
+
+def test_each_of_some_damages_is_whole_or_told_or_set_aside() -> None:
+    """Of 600 single bytes 50 raised and 28 lost rows in silence."""
+    ends, failed = store_bytes.trials(30, seed=7)
+    assert failed == []
+    assert {"told", "set aside"} <= set(ends)
+
+
+def test_a_judge_sees_what_is_missing_in_silence(tmp_path: Path) -> None:
+    """The control of the test above: rows that are gone from a store that is whole."""
+    store_bytes.build(tmp_path).close()
+    expected, told = store_bytes.read_all(tmp_path)
+    assert not told
+    change(tmp_path, "DELETE FROM events WHERE session_id = 's_two' AND step_index = 4")
+    assert store_bytes.judge(tmp_path, expected).startswith("silent")
+
+
+@pytest.mark.parametrize("value", ["'{bad'", "'[]'", "NULL", "7", "x'ff'", "4611686018427387904"])
+@pytest.mark.parametrize("column", ["context", "counters", "limits"])
+def test_a_damaged_row_is_left_out_and_the_others_stay(folder: Path, column: str, value: str) -> None:
+    """Also one of a version that kept no checksum: there what is in it must be what is meant to be."""
+    if value == "NULL":
+        value = "''||x'ff'"  # the column takes none
+    for no_check in ("", ", row_check = NULL"):
+        change(folder, f"UPDATE sessions SET {column} = {value}{no_check} WHERE session_id = 's_1'")
+        store = Store.open(folder)
+        assert ([one.session_id for one in store.sessions()], store.sessions().damaged) == (["s_2"], 1)
+        assert store.summaries(["s_1", "s_2"]).damaged == 1
+        with pytest.raises(SessionNotFound, match="the store is damaged"):
+            store.session("s_1")
+        assert store.knows("s_1")
+        assert [event.stdout for event in store.events("s_1")] == ["one"]
+        assert list(store.faults()) == ["the record of 1 session"]
+        store.close()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "guardrail_snapshot = '{bad'",
+        "stdout = 'two'",
+        "step_index = 'one'",
+        "text_bytes = 9",
+        "code = NULL",
+        "id = 0.5",
+    ],
+)
+def test_a_damaged_event_is_left_out_and_counted(folder: Path, damage: str) -> None:
+    """A text that was changed is still a text: only its checksum tells."""
+    change(folder, f"UPDATE events SET {damage} WHERE session_id = 's_1'")
+    store = Store.open(folder)
+    events = store.events("s_1")
+    assert (events, events.damaged) == ([], 1)
+    assert store.events("s_2").damaged == 0
+    assert list(store.faults()) == ["1 event of session s_1"]
+    store.close()
+
+
+def test_rows_of_a_version_without_checksums_are_read(tmp_path: Path) -> None:
+    """And get theirs when they are written again by who has the whole row."""
+    connection = sqlite3.connect(tmp_path / "sessions.db", isolation_level=None)
+    migrate(connection, MIGRATIONS[:1])
+    connection.execute(
+        "INSERT INTO sessions VALUES ('s_1', ?, 'text', 'idle', '{}', '{}', '{}', '[]', '{}', 1, 2, '', ?, "
+        "NULL, NULL, NULL, NULL, NULL)",
+        (NOW, NOW),
+    )
+    connection.execute(
+        "INSERT INTO events VALUES ('s_1', 5, ?, 1, 'run_repl', 'mcp', 'ok', 'x', 3, '{}', 4, NULL, 'co', NULL, NULL, "
+        "NULL, 'ou')",
+        (NOW,),
+    )
+    connection.close()
+    store = Store.open(tmp_path)
+    (event,) = store.events("s_1")
+    assert (event.code, event.stdout, store.problem) == ("co", "ou", None)
+    lock = store.acquire("s_1")
+    store.update_session("s_1", status="stopped")
+    assert lock is not None
+    lock.release()
+    store.close()
+    change(tmp_path, "UPDATE sessions SET status = 'idle'")
+    again = Store.open(tmp_path)
+    assert again.sessions().damaged == 1
+    again.close()
+
+
+@pytest.mark.parametrize("found", [b"CREATE TABLE sessions", b"PRIMARY KEY (session_id, id)"])
+def test_a_schema_whose_text_is_damaged_is_set_aside(folder: Path, found: bytes) -> None:
+    """Every call answered INTERNAL_ERROR for good: its error message was no text."""
+    path = folder / "sessions.db"
+    data = path.read_bytes()
+    at = data.index(found) + len(found) - 3
+    for byte in (0xFF, ord("#")):
+        path.write_bytes(data[:at] + bytes([byte]) + data[at + 1 :])
+        store = Store.open(folder)
+        assert "damaged and is now called" in str(store.problem)
+        assert store.sessions() == []
+        store.close()
+
+
+def test_damage_found_by_a_read_is_set_aside_and_the_live_session_is_kept(folder: Path) -> None:
+    """A reader is told; what the server itself drives goes on."""
+    store = Store.open(folder)
+    store.add_session(SessionRecord("s_live", NOW, "text", "idle"))
+    path = folder / "sessions.db"
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * (path.stat().st_size - 4096))
+    reader = Store.open(folder)
+    assert "damaged and is now called" in str(reader.problem)
+    reader.close()
+    store.update_session("s_live", status="stopped")
+    assert [one.session_id for one in store.sessions()] == ["s_live"]
+    store.close()
