@@ -34,7 +34,7 @@ MAY_IMPORT: Final = {
 """Part of the package to the parts below it. The fronts may import all but `in_kernel`."""
 
 THIRD_PARTY: Final = {
-    "commands": {"jupyter_console"},
+    "commands": {"IPython", "jupyter_client", "jupyter_console", "prompt_toolkit", "traitlets"},
     "server": {"anyio", "mcp", "mcp_types", "pydantic", "pydantic_core"},
     "kernel": {"jupyter_client", "jupyter_core", "zmq"},
     "policy": {"pydantic"},

@@ -8,6 +8,7 @@ Above: `cli.py`. Below: `live.py`; `console.py` as a program.
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import sys
 from typing import NoReturn
@@ -56,4 +57,6 @@ def _become_console(record: SessionRecord) -> NoReturn:
     sys.stdout.flush()
     # -P: a module in the working directory must not stand in for the console's own.
     argv = [sys.executable, "-P", "-m", "rlm_kernel_mcp.commands.console", "--existing", record.connection_file]
+    if record.status == "running":
+        argv.append(f"--AttachedShell.agents_step={json.loads(record.counters)['step_index']}")
     os.execv(sys.executable, argv)  # noqa: S606 - no shell is the point

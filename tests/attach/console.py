@@ -27,7 +27,8 @@ class Console:
             timeout=WAIT_S,
             dimensions=(50, 200),
         )
-        self.until(PROMPT)
+        self.greeting = self.until(PROMPT)
+        """What was shown before the first prompt."""
 
     def until(self, pattern: Any) -> str:
         """Wait for something to be shown; returns what came before it, without control sequences."""
