@@ -149,8 +149,7 @@ async def held_by(registry: Registry) -> Held:
                 await asyncio.wait({session._task})
             await session.life.recovery.snapshots.settle()
         await all_ended(WAIT_S)
-        if (checkpoint := registry.store._database._checkpoint) is not None:
-            await asyncio.to_thread(checkpoint.join)
+        await asyncio.to_thread(registry.store._database._checkpoints.join)
         while (filling := registry._pool._filling) is not None and not filling.done():
             await asyncio.wait({filling})
     run_folder, database = registry._run_dir.path, registry.store._database
