@@ -51,6 +51,10 @@ class Argument:
         """What a right value is, with bounds and unit."""
         raise NotImplementedError
 
+    def taken(self, value: object) -> object:
+        """What a value stands for, before it is judged."""
+        return value
+
     def fault(self, value: object) -> str | None:
         """What is wrong with `value`, as the end of a sentence that begins with the argument's name; None if right."""
         raise NotImplementedError
@@ -60,17 +64,18 @@ class Argument:
         raise NotImplementedError
 
     def check(self, value: object) -> object:
-        """Return a right value as it is.
+        """Return what a right value stands for.
 
         Raises:
             ValueError: the value is wrong; the text is ours.
         """
         if value is None and self.nullable:
             return None
-        fault = self.fault(value)
+        taken = self.taken(value)
+        fault = self.fault(taken)
         if fault is not None:
             raise ValueError(fault)
-        return tuple(value) if isinstance(value, list) else value
+        return tuple(taken) if isinstance(taken, list) else taken
 
     def published(self) -> dict[str, Any]:
         """JSON schema as `tools/list` shows it."""
@@ -82,7 +87,7 @@ class Argument:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Whole(Argument):
-    """A whole number within bounds. A boolean is none, and neither is 5.0."""
+    """A whole number within bounds. A boolean is none; 5.0 is 5, as JSON has it; -0.0 is a slip of somebody's sum."""
 
     low: int = 0
     high: int = 0
@@ -91,6 +96,10 @@ class Whole(Argument):
     def wanted(self) -> str:
         unit = f" of {self.unit}" if self.unit else ""
         return f"a whole number{unit} from {self.low:,} to {self.high:,}"
+
+    def taken(self, value: object) -> object:
+        is_whole = isinstance(value, float) and value.is_integer() and repr(value) != "-0.0"
+        return int(value) if is_whole else value  # type: ignore[call-overload]  # then it is a float
 
     def fault(self, value: object) -> str | None:
         if type(value) is int and self.low <= value <= self.high:

@@ -87,6 +87,9 @@ def test_a_number_out_of_bounds_is_refused_with_bounds_and_unit(
     """Both bounds are inside; one beyond each is not, and the message says all that a caller needs."""
     for value in (low, high):
         assert getattr(requests.parse(tool, MODELS[tool], {**RIGHT[tool], name: value}), name) == value
+        if value:
+            read = getattr(requests.parse(tool, MODELS[tool], {**RIGHT[tool], name: float(value)}), name)
+            assert (read, type(read)) == (value, int)
     for value in (low - 1, high + 1):
         wanted = f"{name} must be a whole number of {unit} from {low:,} to {high:,}; given: {value}."
         assert refusal(tool, **{**RIGHT[tool], name: value}) == wanted
@@ -96,7 +99,10 @@ def test_a_number_out_of_bounds_is_refused_with_bounds_and_unit(
     ("value", "said"),
     [
         (True, "true"),
-        (5.0, "5.0"),
+        (5.5, "5.5"),
+        (-0.0, "-0.0"),
+        (1e300, "a number beyond 64 bits"),
+        (float("inf"), "a number that is not finite"),
         ("5", 'the text "5"'),
         (None, "null"),
         ([5], "a list of 1"),
@@ -106,7 +112,7 @@ def test_a_number_out_of_bounds_is_refused_with_bounds_and_unit(
     ],
 )
 def test_what_is_no_whole_number_is_refused(value: object, said: str) -> None:
-    """A boolean, a float and a numeral are other types, and a message never grows with the value."""
+    """A boolean, a fraction and a numeral are none, and a message never grows with the value."""
     assert refusal("rlm_run_repl", **RIGHT["rlm_run_repl"], wait_ms=value).endswith(f"given: {said}.")
 
 
