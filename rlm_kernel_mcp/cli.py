@@ -12,10 +12,12 @@ import io
 import os
 import sys
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Final
 
 from rlm_kernel_mcp import __version__
+from rlm_kernel_mcp.commands.inherited import drop, settle
 from rlm_kernel_mcp.errors import InvalidInput, RlmError
 from rlm_kernel_mcp.settings import TABLE, Settings, load_settings
 
@@ -31,31 +33,45 @@ Command = Callable[[argparse.Namespace], int]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
+    closed = settle()
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or (given[0].startswith("-") and given[0] not in OWN_OPTIONS):
         given.insert(0, "serve")
-    options = build_parser().parse_args(given)
+    try:
+        options = build_parser().parse_args(given)
+    except SystemExit as end:
+        if end.code == 0 and (status := _ended(lambda: 0, closed & {"stdout"})):
+            raise SystemExit(status) from None
+        _say("")
+        raise
     command: Command = options.command
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # None where it is closed
             stream.reconfigure(errors="backslashreplace")
+    needed = {"stdin", "stdout"} if command is _serve else {"stdout"}
+    return _ended(lambda: command(options), closed & needed)
+
+
+def _ended(work: Callable[[], int], closed: AbstractSet[str]) -> int:
+    """Do the work; returns the exit status, whatever becomes of it and of what it prints."""
+    if closed:
+        return _refuse_closed(closed)
     try:
-        status = command(options)
+        status = work()
         sys.stdout.flush()
-    except InvalidInput as error:
-        return _complain(error, 2)
     except RlmError as error:
-        return _complain(error, 1)
+        return _complain(error, 2 if isinstance(error, InvalidInput) else 1)
     except KeyboardInterrupt:
+        drop(1)
         return INTERRUPTED
-    except BrokenPipeError:  # who read the output has seen enough
-        _leave_stdout()
-        return 0
     except OSError as error:
-        _leave_stdout()
+        drop(1)
+        if isinstance(error, BrokenPipeError):  # who read the output has seen enough
+            return 0
         named = f" ({error.filename})" if error.filename else ""
-        print(f"rlm-kernel-mcp: {error.strerror or error}{named}.", file=sys.stderr)
+        _say(f"rlm-kernel-mcp: {error.strerror or error}{named}.\n")
         return 1
+    _say("")
     return status
 
 
@@ -241,13 +257,20 @@ def _folder(text: str) -> Path:
     return Path(text)
 
 
-def _leave_stdout() -> None:
-    """What is still to be written there goes nowhere: Python would try once more at its end, and complain."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 1)
-    os.close(null)
+def _refuse_closed(closed: AbstractSet[str]) -> int:
+    _say(f"rlm-kernel-mcp: closed: {', '.join(sorted(closed))}. Nothing was done.\n")
+    return 2
 
 
 def _complain(error: RlmError, status: int) -> int:
-    print(f"rlm-kernel-mcp: {error.message}\n{error.next_step}", file=sys.stderr)
+    _say(f"rlm-kernel-mcp: {error.message}\n{error.next_step}\n")
     return status
+
+
+def _say(text: str) -> None:
+    """On stderr, with what waits there; where that takes nothing, the exit status has to do."""
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except OSError:
+        drop(2)

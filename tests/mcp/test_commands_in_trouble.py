@@ -188,3 +188,56 @@ def test_a_trace_is_printed_whatever_the_terminal_can_show(state: Path) -> None:
         )
         assert (done.returncode, done.stderr) == (0, "")
         assert r"'\u20ac'" in done.stdout
+
+
+COMMANDS = {
+    "serve": ["serve"],
+    "sessions": ["sessions", "--all"],
+    "trace": ["trace", "s_1"],
+    "attach": ["attach", "s_1", "--print"],
+    "kernelspec": ["kernelspec", "list"],
+    "version": ["--version"],
+    "help": ["sessions", "--help"],
+}
+
+
+@pytest.mark.parametrize(
+    ("command", "redirection"),
+    [
+        *((command, redirection) for command in COMMANDS for redirection in (">&-", ">/dev/full")),
+        *(("sessions", redirection) for redirection in ("2>&-", "2>/dev/full", "<&-", "<&- >&- 2>&-")),
+        *(("serve", redirection) for redirection in ("<&-", "<&- >&- 2>&-")),
+        ("attach", "2>/dev/full"),
+        ("version", "2>&-"),
+    ],
+)
+def test_a_stream_that_is_closed_or_full_costs_one_line_and_a_status(
+    state: Path, command: str, redirection: str
+) -> None:
+    """What is written nowhere is told where it can be; the errors of a command never get into its output."""
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'exec "$0" "$@" {redirection}', *COMMAND, *COMMANDS[command]],
+        env=os.environ | {"RLM_STATE_DIR": str(state)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "Exception" not in done.stdout + done.stderr
+    prints = command not in ("serve", "attach")
+    if ">&-" in redirection.replace("2>&-", ""):
+        assert done.returncode == 2
+        assert done.stderr.splitlines()[-1:] in ([], ["rlm-kernel-mcp: closed: stdout. Nothing was done."])
+        assert bool(done.stderr) == (redirection == ">&-")
+    elif redirection == ">/dev/full":
+        assert (done.returncode, done.stderr) == (
+            (1, "rlm-kernel-mcp: No space left on device.\n") if prints else (done.returncode, done.stderr)
+        )
+    elif redirection.startswith("2>"):
+        assert (done.returncode, bool(done.stdout)) == ((0, True) if prints else (1, False))
+    elif command == "serve":
+        assert (done.returncode, done.stderr) == (2, "rlm-kernel-mcp: closed: stdin. Nothing was done.\n")
+    else:
+        assert done.returncode == (0 if prints else 1)

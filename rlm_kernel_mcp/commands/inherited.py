@@ -1,0 +1,74 @@
+"""What a command has of whoever started it, made as if it had been started from a plain shell.
+
+Is: signals, mask, umask, standard streams, the soft limit of descriptors. Is not: a kernel's beginning, which is more
+thorough (`in_kernel/inherited.py`). SIGHUP, which `nohup` has ignored, and a shell's job control stay as they are.
+Above: `cli.py`. Below: the standard library.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import resource
+import signal
+import sys
+from typing import Final
+
+LEFT_ALONE: Final = frozenset(
+    {
+        signal.SIGKILL,
+        signal.SIGSTOP,
+        signal.SIGPIPE,  # ignored by Python itself, as the next
+        signal.SIGXFSZ,
+        signal.SIGHUP,
+        signal.SIGTSTP,
+        signal.SIGTTIN,
+        signal.SIGTTOU,
+    }
+)
+DESCRIPTORS: Final = 65_536
+"""The soft limit, where the hard one allows it: a session takes some twenty, and 1,024 is for programs that select."""
+STREAMS: Final = ("stdin", "stdout", "stderr")
+
+
+def settle() -> frozenset[str]:
+    """Undo what was inherited. Once, at the start, in the main thread.
+
+    Returns:
+        The names of the standard streams that are closed.
+    """
+    closed = frozenset(name for name in STREAMS if getattr(sys, name) is None)
+    for descriptor in range(len(STREAMS)):
+        _fill(descriptor)
+    if sys.stderr is None:  # else `print(file=sys.stderr)` writes to stdout
+        sys.stderr = io.TextIOWrapper(io.FileIO(2, "w", closefd=False), errors="backslashreplace")
+    for number in signal.valid_signals() - LEFT_ALONE:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    os.umask(os.umask(0o077) & ~0o700)  # what we make, we can use
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return closed
+
+
+def _fill(descriptor: int) -> None:
+    """The null device where a standard descriptor is closed: else the next file that is opened would be it."""
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        null = os.open(os.devnull, os.O_RDWR)
+        if null != descriptor:
+            os.dup2(null, descriptor)
+            os.close(null)
+
+
+def drop(descriptor: int) -> None:
+    """What is still to be written there goes nowhere: Python would try once more at its end, and complain."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, descriptor)
+    os.close(null)

@@ -1,0 +1,55 @@
+"""What a server inherits from whoever starts it changes nothing for it, its sessions and its end."""
+
+from __future__ import annotations
+
+import signal
+import stat
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.mcp.line_client import SERVE, LineClient
+from tests.processes import command_lines_below, left_over
+
+STARTER: Final = """
+import os, resource, signal, sys
+for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+    signal.signal(number, signal.SIG_IGN)
+signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+os.umask(0o777)
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+os.close(2)
+os.environ |= {f"FILLER_{number}": "x" * 50_000 for number in range(20)}
+os.environb[b"NO_UTF_8"] = b"\\xff"
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+"""Starts a program as no shell would: all ignored, all blocked, nothing allowed, hardly a descriptor."""
+
+
+@pytest.mark.parametrize("way", [None, signal.SIGINT, signal.SIGTERM], ids=["end of input", "SIGINT", "SIGTERM"])
+def test_a_server_that_inherits_the_worst_works_and_ends(tmp_path: Path, way: signal.Signals | None) -> None:
+    """Sessions open, steps are interrupted, files are the user's own; a signal ends it as ever."""
+    folder = tmp_path / "server"
+    folder.mkdir()
+    client = LineClient(folder, argv=(sys.executable, "-c", STARTER, *SERVE))
+    try:
+        client.initialize()
+        sessions = [client.open_session() for _ in range(3)]
+        running = client.begin("rlm_run_repl", {"session_id": sessions[0], "code": "while True: pass"})
+        client.wait_until_running(sessions[0])
+        assert client.data("rlm_interrupt", session_id=sessions[0])["status"] == "interrupted"
+        client.result(running)
+        assert [client.run(session, "6 * 7")["result"] for session in sessions] == ["42"] * 3
+        state = Path(client.env["RLM_STATE_DIR"])
+        assert all(stat.S_IMODE(path.stat().st_mode) & 0o077 == 0 for path in state.rglob("*"))
+        processes = command_lines_below(client.process.pid)
+        if way is None:
+            assert client.end() == 0
+        else:
+            client.process.send_signal(way)
+            assert client.process.wait(30) == 0
+        assert left_over(processes, 10) == []
+    finally:
+        client.kill()
