@@ -92,7 +92,8 @@ class ForkServer:
         try:
             socket.send_fds(self._requests, [request], [status.fileno(), descriptors.fileno()])
         except OSError as error:
-            raise KernelStartFailed(f"The fork server is gone ({error.strerror}).") from error
+            what = "cannot be asked for a kernel" if self.alive else "is gone"
+            raise KernelStartFailed(f"The fork server {what} ({error.strerror}).") from error
 
     def stop(self) -> None:
         """End it and, with it, every kernel that it forked."""

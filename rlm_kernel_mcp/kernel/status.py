@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import re
+import resource
 import signal
 import socket
 from typing import Any, Final
@@ -59,11 +60,17 @@ class StatusSocket:
         return message, descriptors[0] if descriptors else None
 
     async def wait_pid(self) -> tuple[int, int]:
-        """The kernel's own pid in the host's eyes, and its pidfd."""
+        """The kernel's own pid in the host's eyes, and its pidfd.
+
+        Raises:
+            SandboxUnavailable, KernelStartFailed: it failed or ended; or the host has no descriptor left to hold it by.
+        """
         while True:
             message, descriptor = await self.receive()
             _raise_failure(message)
-            if "pid" in message and descriptor is not None:
+            if "pid" in message:
+                if descriptor is None:  # the system drops what it has no room for
+                    raise _no_descriptor()
                 return int(message["pid"]), descriptor
             if "exit" in message:
                 raise ended(message["exit"])
@@ -129,6 +136,14 @@ class StatusSocket:
 def ended(code: int) -> KernelStartFailed:
     """Why there is no kernel, by the exit code of its process."""
     return KernelStartFailed(f"The kernel's process {ended_how(code)} before it was ready.")
+
+
+def _no_descriptor() -> KernelStartFailed:
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return KernelStartFailed(
+        f"The server has no descriptor left for another kernel (its limit is {limit:,} open files).",
+        "Finalize sessions that are done, or tell the user to raise the server's limit of open files (ulimit -n).",
+    )
 
 
 def _raise_failure(message: dict[str, Any]) -> None:

@@ -62,3 +62,11 @@ async def test_how_a_forked_kernel_ended_before_it_was_ready_is_told(pid: bool) 
 async def test_a_process_that_goes_without_a_word_is_a_failed_start() -> None:
     """Nobody says how."""
     assert (await heard()).message == "The kernel's process ended before it was ready."
+
+
+async def test_a_host_without_a_descriptor_for_the_kernels_process_says_so_at_once() -> None:
+    """The system drops what comes along and is not to be had: it would wait for the start's time-out."""
+    error = await heard({"pid": 4242}, pid=True)
+    assert isinstance(error, KernelStartFailed)
+    assert "no descriptor left" in error.message
+    assert "ulimit -n" in error.next_step
