@@ -75,6 +75,8 @@ NAMESPACE: Final = {
 
 READ_ONLY_SCRATCH: Final = "the scratch folder is read-only"
 """In the detail of a kernel's row `scratch_quota` where its scratch folder is; open() says so too."""
+HOST_COUNTS_THREADS: Final = "counted by the host"
+"""In the detail of a kernel's row `rlimits` where nothing of the system's bounds its threads alone."""
 NAMESPACE_READ_ONLY: Final = {
     "scratch": f"path (str) of the one folder of open(); {READ_ONLY_SCRATCH} here, since nothing could bound what "
     "lies in it: keep what you make in variables",

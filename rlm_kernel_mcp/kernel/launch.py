@@ -31,6 +31,7 @@ from rlm_kernel_mcp.kernel.process import KernelProcess, ended_how
 from rlm_kernel_mcp.kernel.provisioner import LaunchOptions
 from rlm_kernel_mcp.kernel.rundir import KernelDir, RunDir
 from rlm_kernel_mcp.kernel.start import Begun, Launch, gone, sockets, unless_dead
+from rlm_kernel_mcp.kernel.thread_count import count_until_its_end, host_counts
 from rlm_kernel_mcp.policy import Policy, load_policy
 from rlm_kernel_mcp.settings import Settings
 from rlm_kernel_mcp.shielded import shielded
@@ -140,7 +141,10 @@ class KernelStarter:
         process.dead.add_done_callback(lambda code: client.close(f"its process {ended_how(code.result())}"))
         # What is not read any more must not run on unseen.
         client.on_broken = lambda reason: process.kill()
-        return Kernel(process, client, folders, walls, ours, process.resident_bytes())
+        kernel = Kernel(process, client, folders, walls, ours, process.resident_bytes())
+        if host_counts(walls):
+            count_until_its_end(kernel, self.policy.limits.threads)
+        return kernel
 
     def _manager(self, folders: KernelDir) -> Launch:
         manager = Launch(

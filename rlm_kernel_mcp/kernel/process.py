@@ -12,7 +12,6 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Final
 
 EXIT_UNKNOWN: Final = -255
@@ -106,15 +105,6 @@ class KernelProcess:
             return 0
         finally:
             os.close(statm)
-
-
-def thread_count(pid: int) -> int:
-    """Threads that a process has, counted from outside; 0 once it is gone."""
-    try:
-        # A folder's links are itself, its parent and its folders: one call, however many there are.
-        return Path(f"/proc/{pid}/task").stat().st_nlink - 2
-    except OSError:
-        return 0
 
 
 def ended_how(code: int) -> str:

@@ -2,7 +2,7 @@
 
 Is: what the registry does each second with each session, by the monotonic clock, and the charge for processor time
 between steps. Is not: how that is measured (`idle_time.py`), nor who gives way to another (`places.py`).
-Above: `session.py`, `registry.py`. Below: `kernel_life.py`, `watch.py`.
+Above: `session.py`, `registry.py`. Below: `kernel_life.py`, `kernel/`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
+from rlm_kernel_mcp.kernel.thread_count import end_for_its_threads
 from rlm_kernel_mcp.session.kernel_life import IDLE_SETTLE_S
-from rlm_kernel_mcp.session.watch import kill_for_its_threads
 
 if TYPE_CHECKING:
     from rlm_kernel_mcp.session.session import Session
@@ -55,7 +55,7 @@ def _tell(look: asyncio.Task[None]) -> None:
 async def watch(session: Session, idle_timeout_s: float) -> None:
     """Stop a kernel that is not used, or that works while no step runs."""
     kernel = session.idle_kernel
-    if kernel is None or kill_for_its_threads(kernel, session.life.recovery.policy.limits):
+    if kernel is None or end_for_its_threads(kernel, session.life.recovery.policy.limits.threads):
         return
     if session.finalized:  # its end was begun, and failed
         await session.stop_kernel("the session was finalized", settle_s=0)

@@ -1,8 +1,8 @@
-"""Measures a kernel from outside: memory, threads and processor time while a step runs, threads between steps.
+"""Measures a kernel from outside while a step runs: memory, threads and processor time.
 
 Is: the limits that do not rest on what a kernel says of itself, nor on a limit that it could lift or a signal that it
-could ignore. Is not: the wall: the limits in the kernel are, and this acts before and after them. Above: `step.py`,
-`session.py`. Below: `kernel/process.py`.
+could ignore. Is not: the wall: the limits in the kernel are, and this acts before and after them. Above: `step.py`.
+Below: `kernel/process.py`, `kernel/thread_count.py`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import signal
 from typing import Final
 
 from rlm_kernel_mcp.kernel.launch import Kernel
-from rlm_kernel_mcp.kernel.process import thread_count
+from rlm_kernel_mcp.kernel.thread_count import end_for_its_threads
 from rlm_kernel_mcp.policy import Limits
 
 SAMPLE_S: Final = 0.05
@@ -59,7 +59,7 @@ class ResourceWatch:
             self._timer.cancel()
 
     def _sample(self) -> None:
-        if kill_for_its_threads(self._kernel, self._limits):
+        if end_for_its_threads(self._kernel, self._limits.threads):
             return
         resident = self._process.resident_bytes()
         if resident > self._hard_bytes:
@@ -82,16 +82,3 @@ class ResourceWatch:
             self._process.send_signal(signal.SIGXCPU)
         elif not self.exhausted.done():
             self.exhausted.set_result(None)
-
-
-def kill_for_its_threads(kernel: Kernel, limits: Limits) -> bool:
-    """Kill a kernel that has more threads than its policy gives; whether it was.
-
-    Most are bounded by the system (decision 0025), and none of a thread's memory counts as the kernel's.
-    """
-    found = thread_count(kernel.process.pid)
-    if found <= limits.threads:
-        return False
-    kernel.client.close(f"it had {found:,} threads, passed its limit of {limits.threads:,} and was killed")
-    kernel.process.kill()
-    return True

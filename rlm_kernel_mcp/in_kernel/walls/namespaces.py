@@ -26,7 +26,8 @@ from rlm_kernel_mcp.in_kernel.walls.plan import WallPlan
 Announce = Callable[[int, int], None]
 """Given the kernel's pid, as the caller's namespace numbers it, and a pidfd of it that is closed after the call."""
 
-ALL: Final = 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x10000000 | 0x20000000 | 0x40000000
+_NEWUSER: Final = 0x10000000
+ALL: Final = 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | _NEWUSER | 0x20000000 | 0x40000000
 """CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET."""
 INSIDE_ID: Final = 65532
 """The user and group that the kernel sees itself as, and that own its files inside."""
@@ -100,6 +101,21 @@ def enter(plan: WallPlan, announce: Announce) -> tuple[int, int]:
     return kernel_end, places
 
 
+def enter_a_user_namespace() -> bool:
+    """Put this process into a user namespace and nothing else, in which its threads alone are counted; whether it is.
+
+    Machines that refuse mounts to a user namespace often give one. It sees itself as the user that it is.
+    """
+    ids = os.getuid(), os.getgid()
+    try:
+        linux.call("unshare", _NEWUSER)
+    except OSError:
+        return False
+    with suppress(OSError):  # it would see itself as nobody
+        _map_identity(*ids, *ids)
+    return True
+
+
 def sockets_bound(kernel_end: int) -> None:
     """Ask the monitor to make the sockets folder read-only, and wait until it is.
 
@@ -125,10 +141,10 @@ def _try_namespaces() -> str:
     return ""
 
 
-def _map_identity(uid: int, gid: int) -> None:
+def _map_identity(uid: int, gid: int, inside_uid: int = INSIDE_ID, inside_gid: int = INSIDE_ID) -> None:
     Path("/proc/self/setgroups").write_text("deny", encoding="ascii")
-    Path("/proc/self/uid_map").write_text(f"{INSIDE_ID} {uid} 1", encoding="ascii")
-    Path("/proc/self/gid_map").write_text(f"{INSIDE_ID} {gid} 1", encoding="ascii")
+    Path("/proc/self/uid_map").write_text(f"{inside_uid} {uid} 1", encoding="ascii")
+    Path("/proc/self/gid_map").write_text(f"{inside_gid} {gid} 1", encoding="ascii")
 
 
 def _socketpair() -> tuple[int, int]:

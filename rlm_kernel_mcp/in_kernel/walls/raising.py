@@ -37,7 +37,7 @@ _COUNTED: Final = {
     "namespace's user": "by their user, within the namespace",
     "own user": "by their user, who is nobody else",
     "numbers": "by the namespace's numbers",
-    "host": "counted by the host",
+    "host": "counted by the host",  # `wire.py` has the same words, by which the host knows that it must
 }
 
 
@@ -143,8 +143,8 @@ def raise_lock_a(raised: Raised) -> None:
         )
     if not alone:
         _die_with(plan.parent_pid)
-    # Within a namespace the monitor is counted too.
-    processes = {"namespace's user": plan.threads + 1, "own user": plan.threads}.get(raised.threads, 0)
+    counts = raised.threads in ("namespace's user", "own user")
+    processes = plan.threads + (raised.monitor is not None) if counts else 0
     counted = _COUNTED[raised.threads]
     raised.attempt("rlimits", lambda: limits.raise_limits(plan, processes=processes, counted=counted))
     raised.attempt("capabilities", capabilities.drop_all)
@@ -216,9 +216,16 @@ def _without_namespaces(plan: WallPlan, procfs: int, refusal: str) -> Raised:
     raised.tasks = os.open("self/task", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=procfs)
     raised.refuse("namespaces", refusal)
     os.chdir(plan.scratch)
-    if plan.asks_for("rlimits") and limits.become_a_user_of_its_own():
-        raised.threads = "own user"
+    if plan.asks_for("rlimits"):
+        raised.threads = _counted_alone()
     return raised
+
+
+def _counted_alone() -> ThreadBound:
+    """Become somebody whose threads are this kernel's alone, where the system counts and bounds them."""
+    if limits.become_a_user_of_its_own():
+        return "own user"
+    return "namespace's user" if os.geteuid() != 0 and namespaces.enter_a_user_namespace() else "host"
 
 
 def _note_scratch_without_quota(raised: Raised) -> None:

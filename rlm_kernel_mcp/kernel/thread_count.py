@@ -1,0 +1,56 @@
+"""The count of a kernel's threads, from outside.
+
+Is: what ends a kernel that has more than its policy gives, where the system bounds none (decision 0025) or was got
+round. Is not: a step's other limits (`session/watch.py`). Above: `launch.py`, `session/`. Below: the operating system.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from rlm_kernel_mcp.wire import HOST_COUNTS_THREADS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from rlm_kernel_mcp.kernel.launch import Kernel
+
+LOOK_S: Final = 0.01
+"""In this time a kernel starts some hundred threads, each of which takes 30 KB of the system's memory."""
+
+
+def host_counts(walls: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether a kernel's rows say that nothing but this bounds its threads."""
+    return any(HOST_COUNTS_THREADS in row["detail"] for row in walls if row["name"] == "rlimits")
+
+
+def count_until_its_end(kernel: Kernel, most: int) -> None:
+    """Look again and again, also between steps and while values are restored."""
+    loop = asyncio.get_running_loop()
+
+    def look() -> None:
+        if not kernel.dead.done() and not end_for_its_threads(kernel, most):
+            loop.call_later(LOOK_S, look)
+
+    look()
+
+
+def end_for_its_threads(kernel: Kernel, most: int) -> bool:
+    """Kill a kernel that has more than `most` threads; whether it was."""
+    found = thread_count(kernel.process.pid)
+    if found <= most:
+        return False
+    kernel.client.close(f"it had {found:,} threads, passed its limit of {most:,} and was killed")
+    kernel.process.kill()
+    return True
+
+
+def thread_count(pid: int) -> int:
+    """Threads that a process has; 0 once it is gone."""
+    try:
+        # A folder's links are itself, its parent and its folders: one call, however many there are.
+        return Path(f"/proc/{pid}/task").stat().st_nlink - 2
+    except OSError:
+        return 0
