@@ -60,10 +60,12 @@ SNAPSHOT_NAME_CHARS_MAX: Final = 200
 REPLY_KEY: Final = "rlm"
 """Key of our own part in `execute_reply.content`."""
 
+HISTORY_OF_OTHERS: Final = "rlm_others"
+"""`hist_access_type` of the host's `history_request`: rows (1, execution count, code) of other clients' cells."""
+
 STATUS_FD: Final = 3
 DESCRIPTOR_FD: Final = 4
 """Numbers of a kernel's status socket, until it is ready, and of the socket on which it takes descriptors."""
-"""Environment variable of a kernel: number of the inherited socket on which the host passes descriptors."""
 
 NAMESPACE: Final = {
     "context": "the whole text, a str; several documents stand one after the other, nothing between them",

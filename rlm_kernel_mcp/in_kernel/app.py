@@ -6,6 +6,7 @@ listener and the one connection that the walls would refuse. Above: `launch.py`.
 
 from __future__ import annotations
 
+import builtins
 import errno
 import logging
 import os
@@ -163,8 +164,9 @@ def make_app(connection_file: Path, policy: dict[str, Any], scratch: Path) -> Rl
     namespace.fill(kernel.shell.user_ns, "", [], str(scratch))
     use_namespace(kernel.shell.user_ns)
     kernel.snapshots = Snapshots(kernel.shell.user_ns, policy["snapshots"])
+    kernel.install_input()
     install_magic_policy(kernel.shell, policy["imports"]["mode"])
-    install_import_policy(kernel.shell, policy["imports"], str(scratch))
+    install_import_policy(kernel.shell, policy["imports"], str(scratch), {"input": builtins.input})
     kernel.state = ProcessState(kernel.shell)
     kernel.garbage = Garbage(policy["limits"]["memory_mb"])
     return app

@@ -1,14 +1,15 @@
 """What a step shows besides printing: the last expression's value, and `display()`.
 
-A courtesy to the host's memory, not a wall. Is: text of bounded length, and PNG or JPEG pictures of bounded size.
-Is not: HTML, JavaScript or any other type, which no client of a session renders.
+A courtesy to the host's memory, not a wall. Is: text of bounded length, and PNG or JPEG pictures of bounded size; in a
+kernel that another Jupyter client owns, the other types of a notebook too. Is not: JavaScript, which nobody gets, nor
+HTML for a session of our own, where nobody renders it and an agent would pay for it.
 Above: `shell.py`. Below: `value_text.py`.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from typing import Any, Final
 
 from ipykernel.displayhook import ZMQShellDisplayHook
@@ -17,7 +18,7 @@ from IPython.core.formatters import DisplayFormatter, PlainTextFormatter, catch_
 from IPython.lib.pretty import RepresentationPrinter
 
 from rlm_kernel_mcp.in_kernel.threads import ThreadsOwnHeader
-from rlm_kernel_mcp.in_kernel.value_text import int_text, not_decimal
+from rlm_kernel_mcp.in_kernel.value_text import int_text, json_text, not_decimal
 
 TEXT_CHARS: Final = 400_000
 """Longest text of one value."""
@@ -30,6 +31,14 @@ DISPLAY_CHARS_PER_STEP: Final = 32_000_000
 """Characters of text and of base64 pictures that one step may display."""
 
 IMAGES: Final = ("image/png", "image/jpeg")
+RICH: Final = (
+    "text/html", "text/markdown", "image/svg+xml", *IMAGES, "text/latex", "application/json", "image/gif", "image/webp",
+)  # fmt: skip
+"""What a notebook is sent besides text. Other types, `application/javascript` first of them, are not sent."""
+METADATA_CHARS: Final = 40_000
+"""JSON of one output's metadata; longer metadata is left out."""
+
+Bundle = dict[str, Any]
 
 
 class _Full(BaseException):
@@ -121,40 +130,70 @@ _PLAIN: Final = frozenset({str, bytes, int, float, bool, complex, type(None), li
 
 
 class BoundedDisplayFormatter(DisplayFormatter):
-    """Formats a value as text and, where it offers one, a picture."""
+    """Formats a value as text and, where it offers them, in the types that the kernel's client is sent."""
 
     def __init__(self, **traits: Any) -> None:
         super().__init__(**traits)
         self.formatters["text/plain"] = BoundedTextFormatter(parent=self)
-        self.active_types = ["text/plain", *IMAGES]
+        self.show(RICH)
+
+    def show(self, types: Sequence[str]) -> None:
+        """Offer these types besides text from now on."""
+        self.types = types
+        self.active_types = ["text/plain", *(kind for kind in types if kind in self.formatters)]
 
     def format(
         self, obj: Any, include: Iterable[str] | None = None, exclude: Iterable[str] | None = None
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The value's text and picture, without metadata."""
-        if type(obj) in _PLAIN and not any(type(obj) in self.formatters[kind].type_printers for kind in IMAGES):
+    ) -> tuple[Bundle, Bundle]:
+        """The value's MIME bundle and its metadata."""
+        if type(obj) in _PLAIN and include is exclude is None and not self._has_printer(type(obj)):
             text = self.formatters["text/plain"](obj)
             return ({} if text is None else {"text/plain": _bounded(text)}), {}
-        data, _ = super().format(obj, include, exclude)
-        return (presentable(data) if data else {}), {}
+        data, metadata = super().format(obj, include, exclude)
+        return presentable(data, metadata, self.types) if data else ({}, {})
+
+    def _has_printer(self, cls: type) -> bool:
+        return any(cls in self.formatters[kind].type_printers for kind in self.types if kind in self.formatters)
 
 
-def presentable(data: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a MIME bundle that a session shows; what is left out is said in its text."""
-    shown: dict[str, Any] = {}
+def presentable(data: Bundle, metadata: Bundle | None, types: Sequence[str]) -> tuple[Bundle, Bundle]:
+    """The part of a MIME bundle that the kernel's client is sent, and its metadata.
+
+    What is left out is said in the text.
+    """
+    shown: Bundle = {}
     notes: list[str] = []
     for mime_type, value in data.items():
         if mime_type == "text/plain" and isinstance(value, str):
             notes.insert(0, _bounded(value))
-        elif mime_type not in IMAGES or not isinstance(value, str | bytes):
+        elif mime_type not in types or (size := _size(mime_type, value)) is None:
             continue
-        elif len(value) <= IMAGE_BYTES:
+        elif size <= IMAGE_BYTES:
             shown[mime_type] = value
         else:
-            notes.append(f"[{mime_type} of {len(value):,} bytes is not shown: the limit is {IMAGE_BYTES:,}]")
+            notes.append(f"[{mime_type} of {size:,} bytes is not shown: the limit is {IMAGE_BYTES:,}]")
     if data and not shown and not notes:
-        notes.append(f"[an output of type {', '.join(map(str, data))[:100]} is not shown: text, PNG and JPEG are]")
-    return ({"text/plain": "\n".join(notes)} if notes else {}) | shown
+        sent = "text, PNG and JPEG" if types is IMAGES else ", ".join(("text/plain", *types))
+        notes.append(f"[an output of type {', '.join(map(str, data))[:100]} is not shown: {sent} are]")
+    shown = ({"text/plain": "\n".join(notes)} if notes else {}) | shown
+    return shown, _about(shown, metadata) if metadata and types is not IMAGES else {}
+
+
+def _size(mime_type: str, value: object) -> int | None:
+    """Bytes or characters of a value; None if it is not what its type asks for."""
+    if mime_type == "application/json":
+        made = json_text(value)
+        return None if made is None else len(made[0]) if made[1] else IMAGE_BYTES + 1
+    return (
+        len(value) if isinstance(value, str) or (isinstance(value, bytes) and mime_type.startswith("image/")) else None
+    )
+
+
+def _about(shown: Bundle, metadata: Bundle) -> Bundle:
+    """The metadata of what is shown: no type's that is left out, and only what is JSON and short."""
+    kept = {name: value for name, value in metadata.items() if name in shown or "/" not in str(name)}
+    made = json_text(kept)
+    return kept if made is not None and made[1] and len(made[0]) <= METADATA_CHARS else {}
 
 
 def _bounded(text: str) -> str:
@@ -186,29 +225,33 @@ class BoundedDisplayHook(ZMQShellDisplayHook):
             super().finish_displayhook()
 
     def log_output(self, format_dict: Mapping[str, Any]) -> None:
-        """IPython would keep every text that was ever shown."""
+        """Note the text for a notebook's history; IPython would keep every one that was ever shown."""
+        kernel = self.shell.kernel
+        if not kernel.owned and isinstance(text := format_dict.get("text/plain"), str):
+            kernel.cells.note_result(self.prompt_count, text)
 
 
 class BoundedDisplayPublisher(ThreadsOwnHeader, ZMQDisplayPublisher):
     """Publishes what `display()` is given, within the budget of a step."""
+
+    shell: Any
 
     _step: Any = None
     _left = 0
     _chars_left = 0
 
     def publish(self, data: Any, metadata: Any = None, **options: Any) -> None:  # type: ignore[override]
-        """Publish the text and the pictures; once a step's budget is used, one line on stderr says so."""
-        del metadata
+        """Publish what may be shown; once a step's budget is used, one line on stderr says so."""
         step = self.parent_header.get("msg_id")
         if step != self._step:
             self._step, self._left, self._chars_left = step, DISPLAYS_PER_STEP, DISPLAY_CHARS_PER_STEP
         if self._left <= 0:
             return
-        shown = presentable(data)
+        shown, about = presentable(data, metadata, self.shell.display_formatter.types)
         self._left -= 1
-        self._chars_left -= sum(map(len, shown.values()))
+        self._chars_left -= sum(_size(kind, value) or 0 for kind, value in shown.items())
         if self._left and self._chars_left >= 0:
-            super().publish(shown, {}, **options)
+            super().publish(shown, about, **options)
         else:
             self._left = 0
             sys.stderr.write(

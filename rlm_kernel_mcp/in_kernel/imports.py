@@ -14,7 +14,7 @@ import functools
 import importlib.util
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any, Final
 
 from rlm_kernel_mcp.in_kernel.builtins_policy import refusal, refuse_attributes, restricted_builtins, scratch_open
@@ -32,16 +32,19 @@ def allowed_names(policy_imports: Mapping[str, Any]) -> list[str]:
     return ["*"] if policy_imports["mode"] == "any" else sorted(policy_imports["modules"])
 
 
-def install_import_policy(shell: Any, policy_imports: Mapping[str, Any], scratch: str) -> None:
+def install_import_policy(
+    shell: Any, policy_imports: Mapping[str, Any], scratch: str, own: Mapping[str, Any] = MappingProxyType({})
+) -> None:
     """Give the shell's namespace the builtins and the `__import__` of the policy.
 
     With mode `any` nothing is restricted. With `allowlist` every cell gets fresh builtins, since code may unbind
-    them (`except E as __builtins__` does) and the next cell would then get the real ones.
+    them (`except E as __builtins__` does) and the next cell would then get the real ones. `own`: builtins of this
+    kernel in place of the policy's.
     """
     if policy_imports["mode"] == "any":
         return
     imports = Imports(policy_imports["modules"], scratch)
-    names = restricted_builtins(scratch, imports.import_, imports.reveal)
+    names = restricted_builtins(scratch, imports.import_, imports.reveal) | dict(own)
     transform = shell.transform_ast
 
     def transform_ast(tree: ast.AST) -> ast.AST:

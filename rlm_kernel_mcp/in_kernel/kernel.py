@@ -1,7 +1,8 @@
 """The kernel of one session: `execute_request` and what surrounds it.
 
 Is: ipykernel's kernel with a step's beginning and end (output budget, changed names, interrupt that cannot eat
-the reply). Is not: a wall. Above: `app.py`. Below: `shell.py`, `control.py`, `output.py`, `interrupts.py`.
+the reply). Is not: a wall.
+Above: `app.py`. Below: `control.py`, `client_requests.py`, `stdin.py`, `expressions.py`, `shell.py`, `interrupts.py`.
 Source: Jupyter messaging 5.5, Execute.
 """
 
@@ -10,8 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import os
-import signal
 import sys
 from typing import Any
 
@@ -20,7 +19,10 @@ from ipykernel.ipkernel import IPythonKernel
 from traitlets import Type
 
 from rlm_kernel_mcp.in_kernel.changes import bound_names, identities
+from rlm_kernel_mcp.in_kernel.client_requests import ClientRequests
 from rlm_kernel_mcp.in_kernel.control import ControlRequests
+from rlm_kernel_mcp.in_kernel.display import IMAGES
+from rlm_kernel_mcp.in_kernel.expressions import evaluate
 from rlm_kernel_mcp.in_kernel.garbage import Garbage
 from rlm_kernel_mcp.in_kernel.history import CellHistory
 from rlm_kernel_mcp.in_kernel.interrupts import Interrupts
@@ -28,6 +30,7 @@ from rlm_kernel_mcp.in_kernel.output import BudgetedOutStream
 from rlm_kernel_mcp.in_kernel.packing import PAYLOAD_CHARS, fitting
 from rlm_kernel_mcp.in_kernel.process_state import ProcessState
 from rlm_kernel_mcp.in_kernel.shell import RlmShell
+from rlm_kernel_mcp.in_kernel.stdin import InputRequests
 from rlm_kernel_mcp.in_kernel.step_places import StepCompiler
 from rlm_kernel_mcp.in_kernel.values import describe
 from rlm_kernel_mcp.in_kernel.walls.limits import soft_memory
@@ -38,17 +41,13 @@ OWN_REQUESTS = "rlm_"
 NAME_CHARS_MAX = 200
 
 
-class RlmKernel(ControlRequests, IPythonKernel):
+class RlmKernel(ControlRequests, ClientRequests, InputRequests, IPythonKernel):  # type: ignore[misc]  # untyped below
     """One session's kernel."""
 
     implementation = "rlm-python"
     shell_class = Type(RlmShell)
     compiler_class = Type(StepCompiler)  # type: ignore[assignment]  # ipykernel narrows the trait
     _execute_sleep = 0
-    owned = False
-    """Whether our own host started this kernel; any other Jupyter client may shut its kernel down."""
-    in_step = False
-    """Whether a step's code is running: only then may a limit's signal raise."""
     _wanted: tuple[Any, Any, dict[str, Any]] | None = None
     """Stream, identity and request of a step after which a snapshot is wanted."""
     _unchanged = False
@@ -56,15 +55,20 @@ class RlmKernel(ControlRequests, IPythonKernel):
     garbage: Garbage
     state: ProcessState
     """Both set by the app, once the kernel is as its steps are to find it."""
-    _cell_client = ""
-    """Session id of the client whose cell is running."""
+    _values: dict[str, Any]
+    """What the running step's `user_expressions` show."""
 
     def __init__(self, **traits: Any) -> None:
         """As ipykernel's."""
-        super().__init__(**traits)
         self.cells = CellHistory()
+        super().__init__(**traits)
         self.interrupts = Interrupts(self.shell.user_ns)
         self.shell.interrupts = self.interrupts
+
+    def belong_to_host(self) -> None:
+        """Our own host started this kernel: nobody renders what it shows, and only the host ends it."""
+        self.owned = True
+        self.shell.display_formatter.show(IMAGES)
 
     def pre_handler_hook(self) -> None:
         """Before each shell request: what it runs can be interrupted. A step says itself from when on.
@@ -108,37 +112,6 @@ class RlmKernel(ControlRequests, IPythonKernel):
         del parent, reply_content
         return metadata
 
-    async def interrupt_request(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
-        """Interrupt a cell for the client that runs it: a console's Ctrl-C must not end the agent's step."""
-        if self.owned and self.in_step and self._cell_client != parent["header"]["session"]:
-            content = {"status": "error", "ename": "PermissionError", "evalue": "another client's cell is running"}
-            self.session.send(stream, "interrupt_reply", content, parent, ident=ident)
-            return
-        await super().interrupt_request(stream, ident, parent)
-
-    def _send_interrupt_children(self) -> None:
-        """Answer an `interrupt_request`: there are no children, and the group may be everybody."""
-        os.kill(os.getpid(), signal.SIGINT)
-
-    def _abort_queues(self, subshell_id: str | None = None) -> None:
-        """Run what waits behind a cell that failed: it may be another client's, the agent's behind a console's."""
-
-    async def shutdown_request(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
-        """A session's kernel is ended by its host alone, so that a console's `exit` leaves the session alive."""
-        if not self.owned:
-            await super().shutdown_request(stream, ident, parent)
-            return
-        content = {"status": "error", "ename": "PermissionError", "evalue": "the session's host ends this kernel"}
-        self.session.send(stream, "shutdown_reply", content, parent, ident=ident)
-
-    async def history_request(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
-        """Answer any question about the history with the cells there are, the last `n` if only so many are wanted."""
-        rows = self.cells.rows(parent["header"]["session"])
-        wanted = parent["content"].get("n")
-        if isinstance(wanted, int) and wanted > 0:
-            rows = rows[-wanted:]
-        self.session.send(stream, "history_reply", {"status": "ok", "history": rows}, parent, ident=ident)
-
     async def execute_request(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
         """Run a step; afterwards its host may want to have what it changed."""
         self._unchanged = False
@@ -174,7 +147,7 @@ class RlmKernel(ControlRequests, IPythonKernel):
         cell_id: Any = None,
     ) -> dict[str, Any]:
         """Run a step's code; the reply says how it ended, what it bound and what output was dropped."""
-        del cell_meta, cell_id, allow_stdin, user_expressions
+        del cell_meta, cell_id
         self.interrupts.armed = False
         shell = self.shell
         before = identities(shell.user_ns)
@@ -183,12 +156,15 @@ class RlmKernel(ControlRequests, IPythonKernel):
         for stream in streams:
             stream.begin_step()
         self.state.begin_step()
-        shell.last_error, shell.out_of_memory = None, False
-        shell.runs_for_agent = self.owned and REPLY_KEY in self.get_parent()["metadata"]
-        self._cell_client = self.get_parent()["header"]["session"]
-        if not silent and store_history:
-            self.cells.note(self._cell_client, shell.execution_count, code)
-        ok = await self._run(code, silent, store_history)
+        shell.last_error, shell.end_error = None, None
+        shell.out_of_memory = shell.display_failed = False
+        shell.runs_for_agent = self.owned and not allow_stdin
+        self.cell_client = self.get_parent()["header"]["session"]
+        if not silent and store_history and code and not code.isspace():
+            self.cells.note(self.cell_client, shell.execution_count, code)
+        self._values = {}
+        with self.person(allow_stdin):
+            ok = await self._run(code, silent, store_history, user_expressions)
         payload, too_large = fitting(shell.payload_manager.read_payload())
         shell.payload_manager.clear_payload()
         if too_large and streams:
@@ -202,12 +178,12 @@ class RlmKernel(ControlRequests, IPythonKernel):
         reply: dict[str, Any] = {
             "status": "ok" if ok else "error",
             "execution_count": shell.execution_count - (1 if store_history else 0),
-            "user_expressions": {},
+            "user_expressions": self._values,
             "payload": payload,
             REPLY_KEY: {"updated": updated, "dropped": dropped, "unchanged": self._note_unchanged()},
         }
         if not ok:
-            ename, evalue, lines = shell.last_error or ("KeyboardInterrupt", "", [])
+            ename, evalue, lines = shell.end_error or shell.last_error or ("KeyboardInterrupt", "", [])
             reply.update(ename=ename, evalue=evalue, traceback=lines)
         return reply
 
@@ -217,7 +193,7 @@ class RlmKernel(ControlRequests, IPythonKernel):
         self._unchanged = asked is not None and self.snapshots.unchanged(asked["token"], asked["after"])
         return self._unchanged
 
-    async def _run(self, code: str, silent: bool, store_history: bool) -> bool:
+    async def _run(self, code: str, silent: bool, store_history: bool, expressions: Any) -> bool:
         """Run the code to its end; true if it raised nothing. From here on an interrupt must not eat the reply."""
         shell = self.shell
         soft_memory(True)
@@ -230,11 +206,17 @@ class RlmKernel(ControlRequests, IPythonKernel):
                 result = await self._run_async(code, transformed, silent, store_history)
             else:
                 result = shell.run_cell(code, store_history=store_history, silent=silent)
-            if result is not None and result.success and shell.last_error is None:
+            ok = bool(result is not None and result.success and not shell.display_failed)
+            # Code may show an error that it caught; an agent is told of that one too (`%run` of a script that failed).
+            ok = ok and not (self.owned and shell.last_error)
+            if ok and expressions:
+                self.interrupts.arm()
+                self._values = evaluate(shell, expressions)
+            if ok:
                 self.garbage.let_go(shell)
-                return True
-            self.garbage.after_failure(shell, shell.out_of_memory)
-            return False
+            else:
+                self.garbage.after_failure(shell, shell.out_of_memory)
+            return ok
         except (KeyboardInterrupt, MemoryError, SyntaxError, asyncio.CancelledError) as error:
             # The interrupt or the limit hit outside the code itself: between IPython's own lines, or in its
             # transformers.
@@ -257,7 +239,9 @@ class RlmKernel(ControlRequests, IPythonKernel):
         future = asyncio.get_running_loop().create_task(run, context=context)
         try:
             self.interrupts.arm(future)
-            return await future
+            result = await future
+            self.shell.end_error = self.shell.last_error
+            return result
         except KeyboardInterrupt:
             future.cancel()
             raise

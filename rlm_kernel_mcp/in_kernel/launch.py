@@ -147,7 +147,8 @@ def _prepare(options: Options, policy: dict[str, Any]) -> Any:
     os.umask(0o077)
     # 5. Lock B: on every thread.
     raise_lock_b(raised)
-    app.kernel.owned = options.owned
+    if options.owned:
+        app.kernel.belong_to_host()
     app.kernel.wall_rows = [asdict(row) for row in (*rows, *raised.rows)]
     # 6. The last words to the host; user code gets neither this socket nor a standard stream.
     _tell(options.status_fd, {"status": "ready", "walls": app.kernel.wall_rows})
@@ -217,6 +218,8 @@ def main(argv: Sequence[str]) -> NoReturn:
             options = replace(options, status_fd=status_fd, descriptor_fd=descriptor_fd)
         options = replace(options, status_fd=settle_descriptors(options.status_fd, options.descriptor_fd))
         policy = json.loads(options.policy_file.read_text(encoding="utf-8"))
+        if not options.owned:  # as ipykernel: figures go to the notebook
+            os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
         from rlm_kernel_mcp.in_kernel.preload import preload
 
         preload(policy)

@@ -8,6 +8,7 @@ Above: `app.py`. Below: nothing.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from IPython.core.autocall import ZMQExitAutocall
 ALLOWED: Final = {
     "%": frozenset({
         "time", "timeit", "who", "who_ls", "whos", "pprint", "precision", "lsmagic", "pinfo", "pinfo2", "pdoc", "pdef",
+        "psearch",
     }),
     "%%": frozenset({"time", "timeit", "capture"}),
 }  # fmt: skip
@@ -87,8 +89,7 @@ def install_magic_policy(shell: Any, mode: str) -> None:
     shell.run_line_magic, shell.run_cell_magic = run_line_magic, run_cell_magic
     for name in ("system", "system_piped", "system_raw", "getoutput", "getoutput_detail"):
         setattr(shell, name, _refuse_command)
-    # `obj?` goes to a pager, which here is the output: a client of a session has no other place to see it.
-    shell.set_hook("show_in_pager", page.as_hook(page.display_page), 0)
+    shell.set_hook("show_in_pager", page.as_hook(functools.partial(_show_page, shell)), 0)
     shell.exiter = SessionExit(shell)
     names = {"exit": shell.exiter, "quit": shell.exiter}
     if mode == "allowlist":
@@ -101,6 +102,14 @@ def install_magic_policy(shell: Any, mode: str) -> None:
         names["get_ipython"] = get_ipython
     shell.user_ns.update(names)
     shell.user_ns_hidden.update(names)
+
+
+def _show_page(shell: Any, text: Any, start: int = 0, screen_lines: int = 0, pager_cmd: str | None = None) -> None:
+    """Show what `obj?` says: in the client's pager. An agent has none, and sees it as output."""
+    if shell.runs_for_agent:
+        page.display_page(text, start, screen_lines)
+    else:
+        shell.payloadpage_page(text, start, screen_lines, pager_cmd)
 
 
 def _refuse_command(command: str, *args: object, **kwargs: object) -> None:

@@ -7,6 +7,7 @@ Above: `app.py`, `kernel.py`. Below: nothing.
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -120,6 +121,13 @@ class BudgetedOutStream(ThreadsOwnHeader, OutStream):
         for parent, text in super()._flush_buffers():
             for start in range(0, len(text), MESSAGE_CHARS):
                 yield parent, _encodable(text[start : start + MESSAGE_CHARS])
+
+
+def flush_streams() -> None:
+    """Send what was printed so far, before a message that belongs behind it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, BudgetedOutStream):
+            stream.flush()
 
 
 def _exact(string: object) -> str:

@@ -22,6 +22,7 @@ from traitlets.config import Config
 from rlm_kernel_mcp.in_kernel.cell_source import begins_with_prompt, install_cell_transforms
 from rlm_kernel_mcp.in_kernel.display import install_display_limits
 from rlm_kernel_mcp.in_kernel.interrupts import Interrupts
+from rlm_kernel_mcp.in_kernel.output import flush_streams
 from rlm_kernel_mcp.in_kernel.packing import pack
 from rlm_kernel_mcp.in_kernel.step_places import StepCompiler
 from rlm_kernel_mcp.in_kernel.tracebacks import below_the_step, format_exception
@@ -52,7 +53,7 @@ class SessionHistory(HistoryManager):
 
     def store_inputs(self, line_num: int, source: str, source_raw: str | None = None) -> None:
         """Keep a cell as `In` and `_i`. IPython would bind one more name a step, `_i1`, `_i2`, ..., for good."""
-        del line_num
+        self.shell.kernel.cells.note_source(line_num, source)
         self.input_hist_parsed.append(source.rstrip("\n"))
         self.input_hist_raw.append((source if source_raw is None else source_raw).rstrip("\n"))
         self._iii, self._ii, self._i, self._i00 = self._ii, self._i, self._i00, self.input_hist_raw[-1]
@@ -66,10 +67,14 @@ class RlmShell(ZMQInteractiveShell):
     """(ename, evalue, traceback lines) of the running step's exception, if one was shown."""
     out_of_memory = False
     """Whether a MemoryError was part of it."""
+    end_error: tuple[str, str, list[str]] | None = None
+    """The one that ended the code. What runs after it (`post_execute`) may show others."""
+    display_failed = False
+    """Whether the running step's result could not be shown."""
     interrupts: Interrupts
     """The kernel's; set by it."""
     runs_for_agent = False
-    """Whether the cell that runs is a step of the session, and not what a person typed into a client."""
+    """Whether the cell that runs is a step of the session: our own kernel, and nobody at a keyboard."""
 
     _transformed: tuple[str, str] = ("", "")
     """The latest cell, and what it was transformed to."""
@@ -163,6 +168,12 @@ class RlmShell(ZMQInteractiveShell):
                 return True
         return bool(await super().run_ast_nodes(nodelist, cell_name, interactivity, compiler, result))
 
+    def _run_cell(self, *args: Any, **kwargs: Any) -> Any:
+        """Run a cell's code, and keep what ended it apart from what is shown afterwards."""
+        result = super()._run_cell(*args, **kwargs)
+        self.end_error = self.last_error
+        return result
+
     def init_environment(self) -> None:
         """The environment is the host's choice; IPython's colour variables are not wanted."""
 
@@ -196,9 +207,12 @@ class RlmShell(ZMQInteractiveShell):
         """Send the `error` message of the running request and keep its parts for the reply."""
         if issubclass(etype, asyncio.CancelledError) and self.interrupts.hit:
             etype, evalue = KeyboardInterrupt, KeyboardInterrupt("interrupted in an await")
+        flush_streams()
         self.last_error = ename, text, lines = format_exception(etype, evalue, traceback)
         self.out_of_memory |= any(line.startswith("MemoryError") for line in lines)
         hook: Any = self.displayhook
+        if getattr(hook, "msg", None) is not None:
+            self.display_failed = True
         topic = hook.topic.replace(b"execute_result", b"error") if hook.topic else None
         content = {"ename": ename, "evalue": text, "traceback": lines}
         hook.session.send(hook.pub_socket, "error", content, hook.parent_header, ident=topic)

@@ -11,6 +11,7 @@ from typing import Final
 
 from rlm_kernel_mcp.errors import KernelDied
 from rlm_kernel_mcp.session.session import Session
+from rlm_kernel_mcp.wire import HISTORY_OF_OTHERS
 
 HISTORY_TIMEOUT_S: Final = 2.0
 CELLS_MAX: Final = 2_000
@@ -22,7 +23,7 @@ async def note_missed_cells(session: Session) -> None:
     kernel = session.idle_kernel
     if kernel is None:
         return
-    request = {"output": False, "raw": True, "hist_access_type": "range", "session": 0, "start": 1, "stop": None}
+    request = {"output": False, "raw": True, "hist_access_type": HISTORY_OF_OTHERS}
     try:
         async with asyncio.timeout(HISTORY_TIMEOUT_S):
             reply = await kernel.client.request("history_request", request, shell=True)
@@ -32,6 +33,6 @@ async def note_missed_cells(session: Session) -> None:
     if not isinstance(history, list):
         return
     for row in history[-CELLS_MAX:]:
-        # The kernel marks the cells of other clients; our own are the steps.
+        # Our own are the steps.
         if isinstance(row, list) and len(row) == 3 and row[0] == 1 and type(row[1]) is int and isinstance(row[2], str):
             session.journal.missed_console(row[1], row[2][:CODE_CHARS_MAX], session.account)

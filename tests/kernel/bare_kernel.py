@@ -1,4 +1,4 @@
-"""A real kernel without its walls, driven by a plain Jupyter client: what its courtesies do by themselves."""
+"""A real kernel of a session without its walls, driven as the host would: what its courtesies do by themselves."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ class BareKernel:
         self.client = client
         self.scratch = scratch
 
-    def run(self, code: str) -> Outcome:
-        """Execute a cell to its end."""
+    def run(self, code: str, allow_stdin: bool = False) -> Outcome:
+        """Execute a cell to its end; with `allow_stdin` as somebody at a console's keyboard."""
         outcome = Outcome({})
 
         def collect(message: dict[str, Any]) -> None:
@@ -83,7 +83,7 @@ class BareKernel:
             elif message["msg_type"] == "display_data":
                 outcome.displays.append(content["data"])
 
-        reply = self.client.execute_interactive(code, allow_stdin=False, timeout=WAIT_S, output_hook=collect)
+        reply = self.client.execute_interactive(code, allow_stdin=allow_stdin, timeout=WAIT_S, output_hook=collect)
         outcome.reply = reply["content"]
         return outcome
 
@@ -101,7 +101,7 @@ def bare_kernel(folder: Path, mode: str, **limits: int) -> Iterator[BareKernel]:
     # Unix sockets have short names, and pytest's folders long ones.
     connection, _ = write_connection_file(str(folder / "c" / "k.json"), transport="ipc", ip=str(folder / "c" / "k"))
     argv = [sys.executable, "-c", START, str(ROOT), "-f", connection]
-    argv += ["--policy", str(folder / "policy.json"), "--scratch", str(folder / "w")]
+    argv += ["--policy", str(folder / "policy.json"), "--scratch", str(folder / "w"), "--owned"]
     with subprocess.Popen(argv, cwd=folder / "w", stdout=subprocess.DEVNULL) as process:
         client = BlockingKernelClient(connection_file=connection)
         client.load_connection_file()

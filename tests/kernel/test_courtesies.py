@@ -152,7 +152,8 @@ def test_help_of_a_thing_prints_its_documentation(kernel: BareKernel) -> None:
 @pytest.mark.parametrize("code", ["exit", "exit()", "quit", "quit()", "exit(keep_kernel=False)"])
 def test_exit_sends_a_console_away_and_leaves_the_kernel(kernel: BareKernel, code: str) -> None:
     """Source: jupyter_console#48; a typed `exit` would end the session."""
-    assert kernel.run(code).reply["payload"] == [{"source": "ask_exit", "keepkernel": True}]
+    payload = kernel.run(code, allow_stdin=True).reply["payload"]
+    assert payload == [{"source": "ask_exit", "keepkernel": True}]
     assert kernel.run("1").status == "ok"
 
 

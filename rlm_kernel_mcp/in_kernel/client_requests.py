@@ -1,0 +1,101 @@
+"""Jupyter's own requests beside `execute_request`: what a notebook, a console and the host ask of a kernel.
+
+Is: where a kernel answers other than ipykernel's: who may interrupt and end it, what waits behind a failed cell,
+history, completion. Is not: our own requests (`control.py`), nor a wall.
+Above: `kernel.py`. Below: `history.py`. Source: Jupyter messaging 5.5.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from typing import Any
+
+from rlm_kernel_mcp.in_kernel.history import CellHistory
+from rlm_kernel_mcp.wire import HISTORY_OF_OTHERS
+
+Message = dict[str, Any]
+
+
+class ClientRequests:
+    """Mixin of the kernel."""
+
+    session: Any
+    shell: Any
+    shell_stream: Any
+    cells: CellHistory
+    owned = False
+    """Whether our own host started this kernel; any other Jupyter client may shut its kernel down."""
+    in_step = False
+    """Whether a step's code is running: only then may a limit's signal raise."""
+    cell_client = ""
+    """Session id of the client whose cell is running."""
+    _aborting: Any
+    _main_asyncio_lock: Any
+
+    async def interrupt_request(self, stream: Any, ident: Any, parent: Message) -> None:
+        """Interrupt a cell for the client that runs it: a console's Ctrl-C must not end the agent's step."""
+        if self.owned and self.in_step and self.cell_client != parent["header"]["session"]:
+            content = {"status": "error", "ename": "PermissionError", "evalue": "another client's cell is running"}
+            self.session.send(stream, "interrupt_reply", content, parent, ident=ident)
+            return
+        await super().interrupt_request(stream, ident, parent)  # type: ignore[misc]  # the kernel's base has it
+
+    def _send_interrupt_children(self) -> None:
+        """Answer an `interrupt_request`: there are no children, and the group may be everybody."""
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def _abort_queues(self, subshell_id: str | None = None) -> None:
+        """Answer `aborted` to the cells that wait behind one that failed: a notebook runs them all at once.
+
+        In a session of our own they run: what waits may be another client's, the agent's behind a console's.
+        ipykernel without its thread for the shell channel would stop aborting before it looks at the first of them.
+        """
+        del subshell_id
+        if self.owned:
+            return
+        self._aborting = True
+        self.shell_stream.flush()  # each message that has come is now a task that waits for its turn
+        self._end_of_abort = asyncio.ensure_future(self._stop_aborting())
+
+    async def _stop_aborting(self) -> None:
+        """Stop behind all that have come by now: the lock gives turns in the order of asking.
+
+        A message asks for the lock in a task of its task (ipykernel's `_async_in_context`), and so does this.
+        """
+
+        async def last() -> None:
+            async with self._main_asyncio_lock:
+                self._aborting = False
+
+        await asyncio.create_task(last())
+
+    async def shutdown_request(self, stream: Any, ident: Any, parent: Message) -> None:
+        """A session's kernel is ended by its host alone, so that a console's `exit` leaves the session alive."""
+        if not self.owned:
+            await super().shutdown_request(stream, ident, parent)  # type: ignore[misc]
+            return
+        content = {"status": "error", "ename": "PermissionError", "evalue": "the session's host ends this kernel"}
+        self.session.send(stream, "shutdown_reply", content, parent, ident=ident)
+
+    async def history_request(self, stream: Any, ident: Any, parent: Message) -> None:
+        """Answer as IPython's own history would; and the host, which asks for the cells of the other clients."""
+        request = parent["content"]
+        if request.get("hist_access_type") == HISTORY_OF_OTHERS:
+            rows = self.cells.of_others(parent["header"]["session"])
+        else:
+            rows = self.cells.rows(request, self.shell.execution_count)
+        self.session.send(stream, "history_reply", {"status": "ok", "history": rows}, parent, ident=ident)
+
+    def do_complete(self, code: str, cursor_pos: int | None) -> Message:
+        """Complete a name. Without jedi IPython completes `a.re` to `.real`; a menu would show the dot."""
+        reply: Message = super().do_complete(code, cursor_pos)  # type: ignore[misc]
+        matches, start = reply["matches"], reply["cursor_start"]
+        if matches and code[start : start + 1] == "." and all(match.startswith(".") for match in matches):
+            reply["matches"] = [match[1:] for match in matches]
+            reply["cursor_start"] = start + 1
+            for kinds in reply["metadata"].values():
+                for kind in kinds:
+                    kind["text"], kind["start"] = kind["text"][1:], kind["start"] + 1
+        return reply
