@@ -200,6 +200,10 @@ def _install_kernelspec(options: argparse.Namespace) -> int:
 
     for folder in install_kernelspec(_prefix(options)):
         print(f"installed {folder.name} in {folder}")
+    print(
+        "In a notebook the HTML that a locked kernel shows acts with the notebook's rights: a script in it can do what "
+        "the page can, also start an unlocked kernel."
+    )
     return 0
 
 

@@ -26,6 +26,8 @@ An `execute_request` with `{rlm: {token, after}}` as metadata is followed, after
     message on shell, `rlm_kept`: what `rlm_snapshot_request` answers, with the stream as its buffer; or
     `{status: "left"}` where that does not fit one message, for the host to ask for it by a pipe. None follows where
     the reply says `unchanged`: the host has had every value since `after`.
+A `history_request` of `hist_access_type: "rlm_others"` is answered with rows (1, execution count, code) of the cells
+    that other clients than the asking one ran.
 An error reply is `{status: "error", ename, evalue}`.
 
 `execute_reply.content["rlm"]` = `{updated: [[name, type, size], ...], dropped: {stdout: n, stderr: n}, unchanged}`:
@@ -61,7 +63,7 @@ REPLY_KEY: Final = "rlm"
 """Key of our own part in `execute_reply.content`."""
 
 HISTORY_OF_OTHERS: Final = "rlm_others"
-"""`hist_access_type` of the host's `history_request`: rows (1, execution count, code) of other clients' cells."""
+"""`hist_access_type` of the host's `history_request`."""
 
 STATUS_FD: Final = 3
 DESCRIPTOR_FD: Final = 4

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.attach.console import WAIT_S, Console
+from tests.attach.console import PROMPT, WAIT_S, Console
 from tests.mcp.line_client import LineClient
 
 Attach = Callable[[], Console]
@@ -108,6 +108,28 @@ def test_ctrl_c_ends_the_consoles_own_cell(client: LineClient, session_id: str, 
     console.until(r"In \[")
     assert "42" in console.run("agents + 1")
     assert client.run(session_id, "agents")["lost"] is None
+
+
+def test_a_cell_of_the_console_may_ask_its_person(client: LineClient, session_id: str, attach: Attach) -> None:
+    """Questions, passwords, Ctrl-C at a question, help in the console's pager; the agent's step asks nobody."""
+    console = attach()
+    console.type("name = input('who? ')")
+    console.until(r"\nwho\? ")
+    console.run("me")
+    console.type("import getpass; secret = getpass.getpass('code? ')")
+    console.until(r"\ncode\? ")
+    console.terminal.send("12345\n")
+    assert "12345" not in console.until(PROMPT)
+    console.type("input('again? ')")
+    console.until(r"\nagain\? ")
+    console.interrupt()
+    console.until("KeyboardInterrupt")
+    console.until(r"In \[")
+    assert "Yield tuples" in console.run("zip?")
+    assert client.run(session_id, "name, secret")["result"] == "('me', '12345')"
+    step = client.run(session_id, "input('who?')")
+    assert step["error"]["ename"] == "BuiltinRefused"
+    assert "Yield tuples" in client.run(session_id, "zip?")["stdout"]
 
 
 def test_an_error_in_the_console_does_not_cost_the_agent_the_step_behind_it(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.bare_kernel import BareKernel, bare_kernel
+from tests.kernel.bare_kernel import WAIT_S, BareKernel, bare_kernel
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +147,36 @@ def test_help_of_a_thing_prints_its_documentation(kernel: BareKernel) -> None:
     """Ours: of a facade, that of the module behind it."""
     assert "bisect" in kernel.run("import bisect\nhelp(bisect)").stdout
     assert "Return the number of non-overlapping" in kernel.run("help(str.count)").stdout
+
+
+def test_an_agents_step_shows_text_and_pictures_alone(kernel: BareKernel) -> None:
+    """Decision 0015: no type that nobody renders is made, let alone sent."""
+    code = (
+        "class Rich:\n"
+        "    def __repr__(self): return 'plain'\n"
+        "    def _repr_html_(self): print('asked')\n"
+        "    _repr_markdown_ = _repr_svg_ = _repr_latex_ = _repr_json_ = _repr_javascript_ = _repr_html_\n"
+        "display(Rich(), {'text/html': '<b>'}); display({'text/html': '<b>', 'text/plain': 'p'}, raw=True)\n"
+        "Rich()"
+    )
+    outcome = kernel.run(code)
+    assert (outcome.stdout, outcome.results) == ("", [{"text/plain": "plain"}])
+    assert [list(shown) for shown in outcome.displays] == [["text/plain"]] * 3
+
+
+def test_what_waits_behind_a_failed_cell_of_a_session_runs(kernel: BareKernel) -> None:
+    """It may be another client's: the agent's behind a console's."""
+    client = kernel.client
+    sent = [client.execute(code, allow_stdin=False) for code in ("import time; time.sleep(0.1); 1 / 0", "6 * 7")]
+    replies = [client.get_shell_msg(timeout=WAIT_S) for _ in sent]
+    assert [reply["content"]["status"] for reply in replies] == ["error", "ok"]
+
+
+def test_an_agents_step_has_nobody_to_ask(any_kernel: BareKernel) -> None:
+    """Also where every import is allowed: the step fails at once and says what to do."""
+    for code in ("input('name?')", "import getpass; getpass.getpass()", "import builtins; builtins.input()"):
+        outcome = any_kernel.run(code)
+        assert (outcome.ename, "put the value into the code" in outcome.evalue) == ("BuiltinRefused", True)
 
 
 @pytest.mark.parametrize("code", ["exit", "exit()", "quit", "quit()", "exit(keep_kernel=False)"])
