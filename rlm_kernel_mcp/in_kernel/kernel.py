@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import contextvars
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import zmq
@@ -165,12 +166,7 @@ class RlmKernel(ControlRequests, ClientRequests, InputRequests, IPythonKernel): 
         self._values = {}
         with self.person(allow_stdin):
             ok = await self._run(code, silent, store_history, user_expressions)
-        payload, too_large = fitting(shell.payload_manager.read_payload())
-        shell.payload_manager.clear_payload()
-        if too_large and streams:
-            streams[-1].write(
-                f"[payloads left out: {too_large:,}; a reply has room for {PAYLOAD_CHARS:,} characters]\n"
-            )
+        payload = self._payload(streams)
         dropped = {stream.name: stream.finish_step() for stream in streams}
         tree = shell.compile.take_tree(shell.transform_cell(code) if ok else "")
         names = [] if silent else bound_names(tree or code, before, shell.user_ns, ok)
@@ -186,6 +182,16 @@ class RlmKernel(ControlRequests, ClientRequests, InputRequests, IPythonKernel): 
             ename, evalue, lines = shell.end_error or shell.last_error or ("KeyboardInterrupt", "", [])
             reply.update(ename=ename, evalue=evalue, traceback=lines)
         return reply
+
+    def _payload(self, streams: Sequence[BudgetedOutStream]) -> list[Any]:
+        """What the step has for its client besides output; what does not fit a reply is said."""
+        payload, too_large = fitting(self.shell.payload_manager.read_payload())
+        self.shell.payload_manager.clear_payload()
+        if too_large and streams:
+            streams[-1].write(
+                f"[payloads left out: {too_large:,}; a reply has room for {PAYLOAD_CHARS:,} characters]\n"
+            )
+        return payload
 
     def _note_unchanged(self) -> bool:
         """Whether the snapshot that is asked for has nothing in it, seen at a glance: then it needs no message."""
