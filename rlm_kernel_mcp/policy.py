@@ -102,7 +102,7 @@ class Snapshots(_Part):
     """Largest snapshot of one name. 0: nothing is kept."""
 
     total_mb: int = Field(ge=0, le=65_536)
-    """Largest sum of all snapshots of a session."""
+    """Largest sum of all snapshots of a session. On disk it takes at most 3.5 times as much."""
 
     step_ms: int = Field(ge=1, le=600_000)
     """Longest time that the snapshots after one step may take."""

@@ -20,6 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from rlm_kernel_mcp.commands.doctor_store import store_lines
 from rlm_kernel_mcp.commands.table import aligned
 from rlm_kernel_mcp.errors import KernelStartFailed, RlmError
 from rlm_kernel_mcp.kernel.kernelspec import POLICY_FILE, locked_kernelspec
@@ -44,6 +45,7 @@ def doctor(settings: Settings) -> int:
         print(f"Settings: {doubt}\n", flush=True)
     report = probe(policy_file)
     print("\n".join(wall_lines(report, required)))
+    print("\n".join(["", *store_lines(settings)]), flush=True)
     missing = [wall["name"] for wall in report["walls"] if wall["name"] in required and not wall["holds"]]
     unheard = sorted(set(required) - {wall["name"] for wall in report["walls"]})
     try:

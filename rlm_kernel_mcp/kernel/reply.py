@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import time
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -95,8 +96,14 @@ class Reply:
     """Whether no name has to be kept anew, so that no snapshot follows."""
     replied: bool = False
     idle: bool = False
+    begun_ns: int = field(default_factory=time.monotonic_ns)
     late_chars: int = 0
     """How much of the text at the beginning was printed before this request, by what earlier ones left running."""
+
+    @property
+    def elapsed_ms(self) -> int:
+        """Time since the first message of this request."""
+        return (time.monotonic_ns() - self.begun_ns) // 1_000_000
 
     def __post_init__(self) -> None:
         self.stdout, self.stderr = Text(self.stream_chars_max), Text(self.stream_chars_max)

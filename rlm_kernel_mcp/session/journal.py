@@ -14,7 +14,8 @@ from typing import Any, Final
 
 from rlm_kernel_mcp.kernel.reply import Reply
 from rlm_kernel_mcp.session.guardrails import Account
-from rlm_kernel_mcp.session.shapes import ContextReport, Lost, SessionStatus, StepError, Variable, Wall
+from rlm_kernel_mcp.session.outcomes import Outcomes
+from rlm_kernel_mcp.session.shapes import ContextReport, Lost, SessionStatus, StepError, StepStatus, Variable, Wall
 from rlm_kernel_mcp.session.step import Outcome
 from rlm_kernel_mcp.session.store import EventRow, Store
 from rlm_kernel_mcp.session.trace import summary_of
@@ -30,7 +31,9 @@ CONSOLE_CHARS_MAX: Final = 20_000_000
 class Journal:
     """The written record of one session."""
 
-    def __init__(self, store: Store, session_id: str) -> None:
+    def __init__(self, store: Store, session_id: str, outcomes: Outcomes | None = None) -> None:
+        """`outcomes`: the server's, which every session's journal shares."""
+        self._outcomes = outcomes or Outcomes()
         self._store = store
         self._session_id = session_id
         self._newest_step = self._newest_row = 0
@@ -77,6 +80,10 @@ class Journal:
         self._newest_step, self._newest_row = index, self._store.begin_event(row)
         return self._newest_row
 
+    def step_goes_on(self, row_id: int, duration_ms: int, stdout: str, stderr: str) -> None:
+        """Write what a running step has said so far, for who reads the record from outside."""
+        self._store.note_progress(row_id, duration_ms, stdout, stderr)
+
     def step_ended(self, row_id: int, outcome: Outcome, account: Account) -> None:
         """Complete a step's row."""
         self._store.complete_event(
@@ -88,7 +95,7 @@ class Journal:
             stderr=outcome.stderr,
             result=outcome.result,
             error=_error_json(outcome),
-            extra=json.dumps({"updated": [[row.name, row.type, row.size] for row in outcome.updated]}),
+            extra=_extra(outcome),
         )
         self.counters_changed(account, "stopped" if account.stop else "idle")
 
@@ -97,6 +104,18 @@ class Journal:
         self.counters_changed(account, status)
         if index == self._newest_step and status != "running":
             self._store.amend_event(self._session_id, self._newest_row, guardrail_snapshot=_snapshot(account))
+
+    def remember(self, index: int, outcome: Outcome) -> None:
+        """Keep a step's outcome in memory as well, as long as there is room."""
+        self._outcomes.add(self._session_id, index, outcome)
+
+    def remembered(self, index: int) -> Outcome | None:
+        """A step's outcome, if it is in memory."""
+        return self._outcomes.get(self._session_id, index)
+
+    def forget(self) -> None:
+        """Keep no outcome of the session in memory."""
+        self._outcomes.forget(self._session_id)
 
     def outcome(self, index: int) -> Outcome | None:
         """A finished step as it was written, for a report after it left memory."""
@@ -107,13 +126,13 @@ class Journal:
 
     def console(self, reply: Reply, account: Account) -> None:
         """Write down a cell that someone ran from an attached console."""
-        outcome = Outcome("error" if reply.ename else "ok", 0)
+        outcome = Outcome(_console_status(reply), reply.elapsed_ms)
         if reply.ename:
             outcome.error = StepError(reply.ename, reply.evalue, reply.traceback)
         code = reply.code or ""
         row = self._row("run_repl", account.counters.step_index, outcome.status, summary_of(code), account, code=code)
         row.stdout, row.stderr, row.result = reply.stdout.text(), reply.stderr.text(), reply.result
-        row.error = _error_json(outcome)
+        row.error, row.duration_ms = _error_json(outcome), outcome.duration_ms
         self._add_console(row, reply.execution_count)
 
     def missed_console(self, count: int, code: str, account: Account) -> None:
@@ -190,14 +209,31 @@ def _error_json(outcome: Outcome) -> str | None:
     return json.dumps({"ename": error.ename, "evalue": error.evalue, "traceback": error.traceback})
 
 
+def _console_status(reply: Reply) -> StepStatus:
+    if reply.ename == "KeyboardInterrupt":  # how a kernel tells that somebody stopped it
+        return "interrupted"
+    return "error" if reply.ename else "ok"
+
+
+def _extra(outcome: Outcome) -> str:
+    """What else a report of a step says, for one that is made from its row."""
+    rows = [[row.name, row.type, row.size] for row in outcome.updated]
+    return json.dumps({"updated": rows, "dropped": outcome.dropped, "late_chars": outcome.late_chars})
+
+
+def _extra_of(row: EventRow) -> dict[str, Any]:
+    found = json.loads(row.extra) if row.extra else {}
+    return found if isinstance(found, dict) else {}
+
+
 def updated_of(row: EventRow) -> tuple[Variable, ...]:
     """The names that a step bound, as its row has them."""
-    extra: dict[str, Any] = json.loads(row.extra) if row.extra else {}
-    return tuple(Variable(*found) for found in extra.get("updated", ()))
+    return tuple(Variable(*found) for found in _extra_of(row).get("updated", ()))
 
 
 def _outcome(row: EventRow) -> Outcome:
     error: dict[str, str] | None = json.loads(row.error) if row.error else None
+    extra = _extra_of(row)
     return Outcome(
         status=row.result_status if row.result_status != "unknown" else "kernel_died",  # type: ignore[arg-type]
         duration_ms=row.duration_ms,
@@ -206,6 +242,8 @@ def _outcome(row: EventRow) -> Outcome:
         result=row.result,
         error=StepError(**error) if error else None,
         updated=updated_of(row),
+        dropped=extra.get("dropped", {}),
+        late_chars=extra.get("late_chars", 0),
         lost=Lost("the server that ran this step ended before the step did", (), ())
         if row.result_status == "unknown"
         else None,

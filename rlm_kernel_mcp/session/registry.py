@@ -21,11 +21,11 @@ from rlm_kernel_mcp.kernel.rundir import RunDir
 from rlm_kernel_mcp.session import console, finish, listing, shapes, trace_reading
 from rlm_kernel_mcp.session.handles import Handles
 from rlm_kernel_mcp.session.idle_watch import watch_all
-from rlm_kernel_mcp.session.journal import Journal
 from rlm_kernel_mcp.session.opening import ContextSource, Prepared, namespace_of, prepare
 from rlm_kernel_mcp.session.places import Places
 from rlm_kernel_mcp.session.reopening import Surroundings
 from rlm_kernel_mcp.session.store import Store
+from rlm_kernel_mcp.session.upkeep import keep_up
 from rlm_kernel_mcp.settings import Settings
 from rlm_kernel_mcp.shielded import all_ended, shielded
 
@@ -76,7 +76,7 @@ class Registry:
             asyncio.create_task(
                 watch_all(registry._sessions, settings.idle_timeout_s, registry._handles.let_go), name="idle watch"
             ),
-            asyncio.create_task(asyncio.to_thread(store.prune, Journal.now()), name="pruning"),
+            asyncio.create_task(keep_up(store), name="upkeep of the store"),
         ]
         return registry
 

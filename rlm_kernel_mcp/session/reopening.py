@@ -7,7 +7,7 @@ Is: record to `Session`, without a kernel: the first use restores one, with the 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from rlm_kernel_mcp.context.payload import Payload
@@ -18,6 +18,7 @@ from rlm_kernel_mcp.session.guardrails import Account
 from rlm_kernel_mcp.session.journal import KERNEL_GONE, Journal, updated_of
 from rlm_kernel_mcp.session.loading import GoOn, read_in_thread
 from rlm_kernel_mcp.session.opening import ContextSource
+from rlm_kernel_mcp.session.outcomes import Outcomes
 from rlm_kernel_mcp.session.places import Places
 from rlm_kernel_mcp.session.recovery import Recovery
 from rlm_kernel_mcp.session.session import Session
@@ -39,6 +40,7 @@ class Surroundings:
     pool: KernelPool
     places: Places
     store: Store
+    outcomes: Outcomes = field(default_factory=Outcomes)
 
 
 def reopen(record: SessionRecord, shared: Surroundings) -> Session:
@@ -46,7 +48,7 @@ def reopen(record: SessionRecord, shared: Surroundings) -> Session:
     limits = Limits(**json.loads(record.limits))
     counters: dict[str, int] = json.loads(record.counters or "{}")
     account = Account(limits, Counters(**counters), record.stop_reason)  # type: ignore[arg-type]  # we wrote it
-    journal = Journal(shared.store, record.session_id)
+    journal = Journal(shared.store, record.session_id, shared.outcomes)
     snapshots = Snapshots(shared.settings.state_dir, record.session_id, shared.policy)
     recovery = Recovery(
         shared.pool,

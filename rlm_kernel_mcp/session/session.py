@@ -21,9 +21,10 @@ from rlm_kernel_mcp.session.delivery import deliver, stopped_report
 from rlm_kernel_mcp.session.guardrails import Account
 from rlm_kernel_mcp.session.journal import Journal
 from rlm_kernel_mcp.session.kernel_life import SETTLE_S, STOP_SETTLE_S, KernelLife, joined
+from rlm_kernel_mcp.session.progress import noting_progress
 from rlm_kernel_mcp.session.recovery import Recovery
 from rlm_kernel_mcp.session.shapes import ContextReport, Counters, Lost, SessionStatus, StepReport, VariableSlice
-from rlm_kernel_mcp.session.step import Outcome, RecentOutcomes, RunningStep, partial_outcome, run_step
+from rlm_kernel_mcp.session.step import Outcome, RunningStep, partial_outcome, run_step
 from rlm_kernel_mcp.shielded import shielded
 
 log = logging.getLogger(__name__)
@@ -54,7 +55,6 @@ class Session:
         self.finished_at: str | None = None
         self._running: RunningStep | None = None
         self._task: asyncio.Task[None] | None = None
-        self._recent = RecentOutcomes()
         self._untold: Lost | None = None
         """The loss in the outcome of a step that nobody has read yet."""
         self._told_problem: str | None = None
@@ -152,7 +152,7 @@ class Session:
         self._touch()
         if self._running is not None and self._running.index == index:
             return await self._report_when_done(self._running, wait_ms, max_output_chars)
-        return self._deliver(self._finished(index), index, max_output_chars)
+        return self._deliver(await self._finished(index), index, max_output_chars)
 
     async def interrupt(self, max_output_chars: int) -> StepReport | None:
         """Stop the running step by the ladder and report it; None when none runs."""
@@ -164,7 +164,8 @@ class Session:
         return await self._report_when_done(step, None, max_output_chars)
 
     async def _report_when_done(self, step: RunningStep, wait_ms: int | None, max_output_chars: int) -> StepReport:
-        outcome = self._finished(step.index) if await step.has_ended(wait_ms) else partial_outcome(step)
+        has_ended = await step.has_ended(wait_ms)
+        outcome = (step.outcome or await self._finished(step.index)) if has_ended else partial_outcome(step)
         return self._deliver(outcome, step.index, max_output_chars)
 
     def _deliver(self, outcome: Outcome, index: int, max_output_chars: int) -> StepReport:
@@ -181,8 +182,8 @@ class Session:
         told, self._told_problem = self._told_problem, problem
         return problem if problem != told else None
 
-    def _finished(self, index: int) -> Outcome:
-        outcome = self._recent.get(index) or self.journal.outcome(index)
+    async def _finished(self, index: int) -> Outcome:
+        outcome = self.journal.remembered(index) or await asyncio.to_thread(self.journal.outcome, index)
         if outcome is None:
             steps = self.account.counters.step_index
             known = f"steps 1 to {steps}" if steps else "no step yet"
@@ -196,7 +197,7 @@ class Session:
             self._untold = outcome.lost = joined(self._untold, outcome.lost)
             self.account.check()
             step.outcome = outcome
-            self._recent.add(step.index, outcome)
+            self.journal.remember(step.index, outcome)
             if outcome.chars > WRITTEN_AT_ONCE_CHARS:
                 await asyncio.to_thread(self.journal.step_ended, step.row_id, outcome, self.account)
             else:
@@ -226,7 +227,8 @@ class Session:
             raise RestoreStopped("The step was interrupted before its code ran.")
         idle_watch.charge(self)
         step.limit(self.account.left.runtime_left_ms)
-        outcome = await run_step(step, kernel, self.life.recovery.policy, lambda rung: self._on_rung(step, rung))
+        with noting_progress(step, self.journal):
+            outcome = await run_step(step, kernel, self.life.recovery.policy, lambda rung: self._on_rung(step, rung))
         self.account.charge_runtime(outcome.duration_ms)
         if outcome.kernel_gone is not None:
             with step.preparing() as stop:
@@ -265,7 +267,7 @@ class Session:
         stopped = await self.life.drop(reason, settle_s=settle_s, unless=lambda: self.running or self.life.being_read)
         if stopped:
             self.journal.kernel_stopped(reason)
-            self._recent = RecentOutcomes()
+            self.journal.forget()
         return stopped
 
     async def close(self, reason: str) -> None:

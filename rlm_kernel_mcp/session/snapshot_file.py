@@ -26,7 +26,10 @@ from rlm_kernel_mcp.session.snapshot_stream import SnapshotStream, StreamBroken,
 
 MB: Final = 1 << 20
 GARBAGE_BYTES_MIN: Final = 16 * MB
-"""Dead bytes below which the values are not moved together."""
+"""Dead bytes below which the values are not moved together, where there is room for them."""
+FILE_SHARE: Final = 2.5
+"""How large the file may be, by the values it may hold: those, half as many dead bytes, and one stream of new ones.
+While the values are moved together there are two files: a session takes at most 3.5 times its values of the disk."""
 READ_BYTES: Final = 1 << 20
 END_S: Final = 1.0
 """How much longer than the kernel's own time a stream may take."""
@@ -84,6 +87,7 @@ class SnapshotFile:
         self._current = 0
         self._name_bytes = min(limits.name_mb, limits.total_mb) * MB
         self._total_bytes = limits.total_mb * MB
+        self._file_bytes = int(self._total_bytes * FILE_SHARE)
         self._end = 0
         self.index = Index()
         self._load()
@@ -124,8 +128,8 @@ class SnapshotFile:
             size = crc = 0
             name, kind = head
             whole = stream.value(take)
-            if end + size > 3 * self._total_bytes:
-                raise StreamBroken(f"the session's snapshots pass {3 * self._total_bytes:,} bytes")
+            if end + size > self._file_bytes:
+                raise StreamBroken(f"the session's snapshots pass {self._file_bytes:,} bytes")
             if whole:
                 received[name] = Entry(kind, -1, end, size, crc)
                 end += size
@@ -216,7 +220,8 @@ class SnapshotFile:
     def _compact(self) -> None:
         """Once the dead bytes are more than the live ones: copy the live ones to the other file."""
         live = sum(entry.bytes for entry in self.index.entries.values())
-        if self._end - live < max(GARBAGE_BYTES_MIN, live):
+        worth_it = max(min(GARBAGE_BYTES_MIN, self._total_bytes // 2), live // 2)
+        if self._end - live < worth_it or self._end + live > self._file_bytes + self._total_bytes:
             return
         other = self._data_paths[1 - self._current]
         source = self.open_for_reading()

@@ -200,7 +200,8 @@ class Snapshots:
                 await self._receive(taking)
             self.problem = None
         except (KernelDied, StreamBroken) as error:
-            log.info("no snapshot after step %d: %s", taking.step, error)
+            # The kernel has ended, as every session's does, or sends nonsense: nobody can act on it, and `lost` tells.
+            log.debug("no snapshot after step %d: %s", taking.step, error)
         except TimeoutError:
             log.warning("no snapshot after step %d: the kernel does not come to it", taking.step)
             if not taking.kernel.client.console_busy:

@@ -29,9 +29,6 @@ SECOND_INTERRUPT_SHARE: Final = 0.5
 
 INTERRUPT_WAIT_MS: Final = 30_000
 """How long an interrupt waits for the step's end, far beyond the ladder's; then the step is reported as running."""
-RECENT_STEPS: Final = 8
-RECENT_CHARS: Final = 1_000_000
-"""Past this many characters only the last outcome stays in memory."""
 
 
 @dataclass(slots=True)
@@ -134,27 +131,6 @@ class Outcome:
         traceback = self.error.traceback if self.error else ""
         texts = (self.stdout, self.stderr, self.result or "", traceback, *(data for _, data in self.pictures))
         return sum(map(len, texts))
-
-
-class RecentOutcomes:
-    """The newest outcomes, in memory for `rlm_await_step`; older ones are read from the journal."""
-
-    def __init__(self) -> None:
-        self._outcomes: dict[int, Outcome] = {}
-
-    def add(self, index: int, outcome: Outcome) -> None:
-        """Keep an outcome, and of the ones before it as many as are small."""
-        self._outcomes[index] = outcome
-        chars = 0
-        for kept in sorted(self._outcomes, reverse=True):
-            if kept <= index - RECENT_STEPS or chars > RECENT_CHARS:
-                del self._outcomes[kept]
-            else:
-                chars += self._outcomes[kept].chars
-
-    def get(self, index: int) -> Outcome | None:
-        """The outcome of a step, if it is here."""
-        return self._outcomes.get(index)
 
 
 async def run_step(step: RunningStep, kernel: Kernel, policy: Policy, on_rung: Callable[[str], None]) -> Outcome:

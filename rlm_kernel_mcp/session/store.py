@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from rlm_kernel_mcp.errors import SessionNotFound
+from rlm_kernel_mcp.session.store_damage import CHECKED_AT_OPEN_BYTES
 from rlm_kernel_mcp.session.store_database import Database
 from rlm_kernel_mcp.session.store_file import meaning
 from rlm_kernel_mcp.session.store_lock import SessionLock, holder_of, take_lock
@@ -62,6 +63,7 @@ class Store(Reading):
         self._minting = threading.Lock()
         self._live: dict[str, SessionRecord] = {}
         self._begun: dict[int, EventRow] = {}
+        self._completing: set[int] = set()
         self._newest: dict[str, tuple[EventRow, int]] = {}
         """The last event of a session that was completed here, without its texts, and their size."""
         self._text_bytes: dict[str, int] = {}
@@ -149,8 +151,12 @@ class Store(Reading):
             whole = replace(begun, **{name: value for name, value in changes.items() if name not in EVENT_CHECKS})
             changes |= event_checks(whole, size)
             self._newest[session_id] = _without_texts(whole), size
-        self._database.write(lambda connection: update_event(connection, session_id, row_id, changes), size)
-        self._begun.pop(row_id, None)
+        self._completing.add(row_id)
+        try:
+            self._database.write(lambda connection: update_event(connection, session_id, row_id, changes), size)
+        finally:
+            self._begun.pop(row_id, None)
+            self._completing.discard(row_id)
 
     def note_progress(self, row_id: int, duration_ms: int, stdout: str, stderr: str) -> None:
         """Write what an event that goes on has said so far: of each text head and tail, for who looks from outside."""
@@ -163,7 +169,12 @@ class Store(Reading):
         so_far = replace(begun, **changes)
         size = sum(size_of(text) for text in (so_far.code, so_far.stdout, so_far.stderr) if text)
         changes |= event_checks(so_far, size)
-        self._database.write(lambda connection: update_event(connection, begun.session_id, row_id, changes), size)
+
+        def note(connection: sqlite3.Connection) -> None:
+            if row_id in self._begun and row_id not in self._completing:  # asked under the database's lock
+                update_event(connection, begun.session_id, row_id, changes)
+
+        self._database.write(note, size)
 
     def amend_event(self, session_id: str, row_id: int, **changes: Any) -> None:
         """Set some fields, no texts, of the row of an event that is complete."""
@@ -212,6 +223,10 @@ class Store(Reading):
     def holder(self, session_id: str) -> int | None:
         """Process id of the server that drives a session; None if none does, 0 if it does not say."""
         return holder_of(self._state_dir, session_id)
+
+    def look_through(self) -> None:
+        """Set a damaged file aside that was too large to be looked through when it was opened. Takes a while."""
+        self._database.check(above_bytes=CHECKED_AT_OPEN_BYTES)
 
     def prune(self, now_iso: str, max_age_days: float = 30, max_total_mb: float = 2048) -> None:
         """Remove sessions unused for longer than `max_age_days`, then the oldest until the rest is small enough.

@@ -127,13 +127,13 @@ class Database:
         except (OSError, *FAILURES):
             return self.read(query, parameters)  # it says what is the matter, and does what mends it
 
-    def check(self) -> None:
-        """Look the whole file through, beside those who use it; a damaged one is set aside."""
+    def check(self, above_bytes: int = 0) -> None:
+        """Look the whole file through, if it is so large, beside those who use it; a damaged one is set aside."""
         with self._lock:
             inode = self._inode if self.is_on_disk else None
-        if inode is None:
-            return
         try:
+            if inode is None or (self._folder / FILE_NAME).stat().st_size <= above_bytes:
+                return
             found = self._apart.is_broken(inode)
         except (OSError, *FAILURES) as error:
             log.warning("the session store could not be looked through: %s", meaning(error))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sqlite3
 from collections.abc import Container
 from datetime import datetime
@@ -48,7 +49,7 @@ class Pruning:
         """Remove the sessions older than `max_age_days`, then the oldest until the rest is small enough."""
         ages = self._database.read(_AGES, (now_iso,))
         known = {session_id for session_id, _, _ in ages}
-        files_mb = sum(_files_mb(self._state_dir, session_id) for session_id in known)
+        files_mb = sum(size for session_id, size in _all_files_mb(self._state_dir).items() if session_id in known)
         oldest_s = datetime.fromisoformat(now_iso).timestamp() - max_age_days * DAY_S
         self._remove_strays(known, oldest_s, max_total_mb - files_mb - self._one(_SIZE))
         for session_id, last_used_at, age in ages:
@@ -134,6 +135,18 @@ class Pruning:
     def _one(self, query: str, *parameters: Any) -> Any:
         rows = self._database.read(query, parameters)
         return rows[0][0] if rows else 0
+
+
+def _all_files_mb(state_dir: Path) -> dict[str, float]:
+    """What each session's snapshots take, from one look at their folder: this is asked every minute."""
+    sizes: dict[str, float] = {}
+    with contextlib.suppress(OSError), os.scandir(state_dir / FOLDER_NAME) as found:
+        for entry in found:
+            session_id = entry.name.partition(".")[0]
+            with contextlib.suppress(OSError):  # gone meanwhile
+                size_mb = entry.stat(follow_symlinks=False).st_size / (1 << 20)
+                sizes[session_id] = sizes.get(session_id, 0.0) + size_mb
+    return sizes
 
 
 def _files_mb(state_dir: Path, session_id: str) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import subprocess
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -689,6 +690,24 @@ def test_the_trace_tells_what_was_used_by_the_end_of_each_step(client: LineClien
     events = client.data("rlm_get_trace", session_id=session_id)["events"]
     assert [event["guardrail_snapshot"]["budget_used"] for event in events[1:]] == used
     assert "seccomp" in events[0]["summary"]
+
+
+def test_a_running_step_is_running_in_the_trace_of_a_person_too(client: LineClient) -> None:
+    """Another process than the server's: with its age, and what it has said so far."""
+    session_id = client.open_session()
+    client.run(session_id, "import time\nprint('so far', flush=True)\nwhile True: time.sleep(0.05)", wait_ms=0)
+    command = [sys.executable, "-I", "-m", "rlm_kernel_mcp", "trace", session_id, "--json"]
+    event: dict[str, Any] = {}
+    while event.get("stdout") != "so far\n":  # noted once a second
+        done = subprocess.run(command, env=client.env, capture_output=True, text=True, timeout=60, check=True)
+        event = json.loads(done.stdout.splitlines()[-1])
+        assert event["result_status"] == "running"
+    assert event["duration_ms"] > 0
+    own = client.data("rlm_get_trace", session_id=session_id)["events"][-1]
+    assert (own["result_status"], own["duration_ms"] > 0) == ("running", True)
+    assert own["summary"] == "import time print('so far', flush=True) while True: time.sleep(0.05)"
+    client.data("rlm_interrupt", session_id=session_id)
+    assert client.data("rlm_get_trace", session_id=session_id)["events"][-2]["result_status"] == "interrupted"
 
 
 def test_a_running_step_is_running_in_the_trace(client: LineClient) -> None:

@@ -1,0 +1,34 @@
+"""What `rlm-kernel-mcp doctor` says of the session store: whether all of it is what was written.
+
+Is: lines for a person. Is not: a repair; what is damaged stays where it is. Above: `doctor.py`. Below: the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rlm_kernel_mcp.session.store import Store
+from rlm_kernel_mcp.session.wording import counted
+from rlm_kernel_mcp.settings import Settings
+
+
+def store_lines(settings: Settings) -> Iterator[str]:
+    """What is there, and what of it is damaged; nothing is made where nothing is."""
+    if not settings.state_dir.is_dir():
+        yield "No session has been recorded yet (RLM_STATE_DIR)."
+        return
+    store = Store.open(settings.state_dir)
+    try:
+        found = len(store.session_keys())
+        faults = list(store.faults())
+        if store.problem:
+            yield store.problem
+        elif not faults:
+            yield f"The session store is whole: {counted(found, 'session')}."
+        for fault in faults:
+            yield f"DAMAGED in the session store, and left out: {fault}."
+        aside = sorted(path.name for path in settings.state_dir.glob("sessions.db.damaged-*[0-9]Z"))
+        for name in aside:
+            yield f"A damaged session store was set aside as {name}; delete it if nobody wants to repair it."
+    finally:
+        store.close()

@@ -1,0 +1,51 @@
+"""What a running step has said so far, written into its row now and then.
+
+Is: for who looks from outside, with `rlm-kernel-mcp trace` or from another server. Is not: the step's record, which is
+written when it ends. Above: `session.py`. Below: `journal.py`, `step.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from rlm_kernel_mcp.session.journal import Journal
+from rlm_kernel_mcp.session.step import RunningStep
+
+NOTE_S: Final = 1.0
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def noting_progress(step: RunningStep, journal: Journal) -> Iterator[None]:
+    """Note a step's output once a second while it grows."""
+    task = asyncio.create_task(_note(step, journal), name=f"progress of step {step.index}")
+    task.add_done_callback(_tell)
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
+async def _note(step: RunningStep, journal: Journal) -> None:
+    noted = 0
+    while True:
+        await asyncio.sleep(NOTE_S)
+        if step.execution is None:
+            continue
+        reply = step.execution.reply
+        chars = reply.stdout.chars + reply.stderr.chars
+        if chars != noted:
+            noted = chars
+            texts = reply.stdout.text(), reply.stderr.text()
+            await asyncio.to_thread(journal.step_goes_on, step.row_id, step.elapsed_ms, *texts)
+
+
+def _tell(task: asyncio.Task[None]) -> None:
+    """The step goes on without it."""
+    if not task.cancelled() and task.exception() is not None:
+        log.error("the progress of a step could not be noted", exc_info=task.exception())
