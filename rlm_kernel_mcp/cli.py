@@ -140,8 +140,9 @@ def _add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser = commands.add_parser(
         "doctor",
         help="say what holds on this machine and what is missing",
-        description="Raise every wall in a process of its own, start one kernel, and say what holds and how to mend "
-        "what does not. Settings come from the environment, as for serve. Exit status 0: every required wall holds.",
+        description="Raise every wall in a process of its own, start one kernel as the server does and one as another "
+        "Jupyter client does, and say what holds and how to mend what does not. Settings come from the environment, as "
+        "for serve. Exit status 0: every required wall holds.",
     )
     parser.set_defaults(command=_doctor)
 

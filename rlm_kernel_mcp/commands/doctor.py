@@ -1,7 +1,7 @@
 """`rlm-kernel-mcp doctor`: what holds on this machine, and how to mend what does not.
 
-Is: two tries that a person can repeat: every wall raised in a process of its own, and one kernel started as the server
-does it. Is not: the walls (`in_kernel/walls/`), which are never raised in this process.
+Is: three tries that a person can repeat: every wall raised in a process of its own, one kernel started as the server
+does it, one as any other Jupyter client does. Is not: the walls (`in_kernel/walls/`), never raised in this process.
 Above: `cli.py`. Below: `in_kernel.probe` as a program, the policy, the registry.
 """
 
@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from rlm_kernel_mcp.commands.doctor_store import store_lines
 from rlm_kernel_mcp.commands.table import aligned
-from rlm_kernel_mcp.errors import KernelStartFailed, RlmError
+from rlm_kernel_mcp.errors import KernelStartFailed, RlmError, SandboxUnavailable
 from rlm_kernel_mcp.kernel.kernelspec import POLICY_FILE, locked_kernelspec
 from rlm_kernel_mcp.policy import load_policy
 from rlm_kernel_mcp.session.shapes import Limits, Wall
@@ -48,19 +48,42 @@ def doctor(settings: Settings) -> int:
     print("\n".join(["", *store_lines(settings)]), flush=True)
     missing = [wall["name"] for wall in report["walls"] if wall["name"] in required and not wall["holds"]]
     unheard = sorted(set(required) - {wall["name"] for wall in report["walls"]})
-    try:
-        took_ms, around = asyncio.run(first_step(settings))
-        print(f"\nA kernel starts, takes a context and answers: {took_ms:,} ms.")
-        if around is not None:
-            print(f"Container mode: {'holds' if around.holds else 'DOES NOT HOLD'}: {around.detail}")
-    except RlmError as error:
-        print(f"\nNo kernel starts: {error.code}: {error.message}\n  mend: {error.next_step}")
+    print(flush=True)
+    # Both, also where the first does not start: each says where to look.
+    if not all([_server_starts_one(settings), _client_starts_one(settings)]):
         return 1
     if missing or unheard:
         print(f"Required, and not held: {', '.join([*missing, *unheard])}. The server refuses to start a kernel.")
         return 1
     print("Every required wall holds.")
     return 0
+
+
+def _server_starts_one(settings: Settings) -> bool:
+    try:
+        took_ms, around = asyncio.run(first_step(settings))
+    except RlmError as error:
+        print(f"No kernel starts in the server: {error.code}: {error.message}\n  mend: {error.next_step}", flush=True)
+        return False
+    print(f"A kernel starts in the server, takes a context and answers: {took_ms:,} ms.", flush=True)
+    if around is not None:
+        print(f"Container mode: {'holds' if around.holds else 'DOES NOT HOLD'}: {around.detail}", flush=True)
+    return True
+
+
+def _client_starts_one(settings: Settings) -> bool:
+    """Another Jupyter client; one that was asked for a container has none to give, which is no fault of the machine."""
+    from rlm_kernel_mcp.kernel.first_cell import first_cell
+
+    try:
+        took_ms = asyncio.run(first_cell(settings.kernel))
+    except RlmError as error:
+        said = error.next_step in error.message or error.next_step == error.default_next_step
+        mend = "" if said else f"\n  mend: {error.next_step}"
+        print(f"No kernel starts in another Jupyter client: {error.code}: {error.message}{mend}")
+        return settings.sandbox_mode == "container" and isinstance(error, SandboxUnavailable)
+    print(f"A kernel starts in another Jupyter client, the same one, and answers: {took_ms:,} ms.")
+    return True
 
 
 def probe(policy_file: Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.mcp.line_client import LineClient
+from tests.specs import write_spec
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -135,6 +137,26 @@ def test_doctor_says_which_walls_hold_and_starts_a_kernel(rlm: Command) -> None:
     lines = done.stdout.splitlines()
     assert any(line.startswith("seccomp") for line in lines)
     assert any("A kernel starts" in line for line in lines)
+
+
+def test_doctor_starts_a_kernel_each_way_and_says_so_of_each(rlm: Command, tmp_path: Path) -> None:
+    """The server's own, and another Jupyter client's; a start that fails hides no other."""
+    ways = [line for line in rlm("doctor").stdout.splitlines() if line.startswith("A kernel starts in ")]
+    assert [re.sub(r"[\d,]+ ms", "N ms", line) for line in ways] == [
+        "A kernel starts in the server, takes a context and answers: N ms.",
+        "A kernel starts in another Jupyter client, the same one, and answers: N ms.",
+    ]
+    write_spec(tmp_path, "other", {"pool": {"spare_kernels": 0}})
+    spec = tmp_path / "kernels" / "other" / "kernel.json"
+    other = json.loads(spec.read_text(encoding="utf-8"))
+    other["argv"] = [sys.executable, "-c", "import sys; sys.exit(5)", *other["argv"][4:]]
+    spec.write_text(json.dumps(other), encoding="utf-8")
+    done = rlm("doctor", RLM_KERNEL="other", JUPYTER_PATH=str(tmp_path))
+    assert done.returncode == 1
+    assert "A kernel starts in the server" in done.stdout  # forked from the fork server, whatever the program is
+    assert "No kernel starts in another Jupyter client: KERNEL_START_FAILED: " in done.stdout
+    assert "exit status 5" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
 
 
 def test_doctor_refuses_a_kernelspec_that_is_not_ours(rlm: Command) -> None:

@@ -1,0 +1,55 @@
+"""One cell in a kernel that is started as any other Jupyter client starts one.
+
+Is: a trial, for `doctor`: jupyter_client's own manager, with a connection file where it likes. Is not: a way to run
+anything. Above: `commands/doctor.py`. Below: jupyter_client, and by the kernelspec `provisioner.py`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Final
+
+from jupyter_client.asynchronous.client import AsyncKernelClient
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.manager import AsyncKernelManager
+
+from rlm_kernel_mcp.errors import KernelStartFailed
+from rlm_kernel_mcp.kernel.kernelspec import kernelspec_dir
+
+CELL_S: Final = 30.0
+
+
+async def first_cell(kernel: str) -> int:
+    """Start a kernelspec's kernel, run a cell, shut it down; how long it took, in ms.
+
+    Raises:
+        SandboxUnavailable: a required wall cannot be raised.
+        KernelStartFailed: anything else.
+    """
+    begin = time.monotonic_ns()
+    specs = KernelSpecManager(ensure_native_kernel=False)
+    specs.kernel_dirs = [str(kernelspec_dir()), *specs.kernel_dirs]
+    manager = AsyncKernelManager(kernel_name=kernel, kernel_spec_manager=specs, log=_silent())
+    await manager.start_kernel()
+    client: AsyncKernelClient = manager.client()
+    try:
+        client.start_channels()
+        await client.wait_for_ready(timeout=CELL_S)
+        reply = await client.execute_interactive("assert context == ''", timeout=CELL_S, allow_stdin=False)
+    except (RuntimeError, TimeoutError) as error:  # jupyter_client's own words for a kernel that does not answer
+        raise KernelStartFailed(f"A kernel started, but its client hears nothing of it: {error}.") from error
+    finally:
+        client.stop_channels()
+        await manager.shutdown_kernel(now=True)
+    if reply["content"]["status"] != "ok":
+        raise KernelStartFailed(f"A kernel started, but its first cell answered {reply['content']['ename']}.")
+    return (time.monotonic_ns() - begin) // 1_000_000
+
+
+def _silent() -> logging.Logger:
+    """The manager logs every failure with its traceback; here it is told in a row."""
+    log = logging.getLogger(__name__)
+    log.propagate = False
+    log.addHandler(logging.NullHandler())
+    return log
