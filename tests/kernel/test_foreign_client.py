@@ -17,7 +17,7 @@ from jupyter_client.asynchronous.client import AsyncKernelClient
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 
-from rlm_kernel_mcp.errors import RlmError
+from rlm_kernel_mcp.errors import KernelStartFailed, RlmError
 from rlm_kernel_mcp.kernel.kernelspec import install_kernelspec
 from tests.processes import command_lines_below, left_over
 from tests.sessions import WAIT_S
@@ -199,28 +199,146 @@ async def test_it_reads_the_settings_of_the_client_s_environment(tmp_path: Path,
     assert inside(runtime) == [] if runtime.exists() else True
 
 
-ENDS_AT_EXIT: Final = """
-import atexit, sys
+MANAGER: Final = """
+import atexit, os, signal, sys, threading
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import KernelManager
 specs = KernelSpecManager(kernel_dirs=[sys.argv[1]], ensure_native_kernel=False)
 km = KernelManager(kernel_name="rlm-python", kernel_spec_manager=specs)
-if sys.argv[2] == "before":
-    atexit.register(lambda: km.shutdown_kernel(now=True))
-km.start_kernel()
-if sys.argv[2] == "after":
-    atexit.register(lambda: km.shutdown_kernel(now=True))
-print("started", flush=True)
-if sys.argv[2] == "killed":
-    sys.stdin.read()
 """
 
 
-@pytest.mark.parametrize("ends", ["before", "after", "never"])
-def test_a_program_that_ends_with_its_kernel_ends_without_a_word(tmp_path: Path, runtime: Path, ends: str) -> None:
+def client_argv(prefix: Path, code: str) -> list[str]:
+    """A program that is another Jupyter client: `km` is its kernel's manager."""
+    install_kernelspec(prefix)
+    return [sys.executable, "-c", MANAGER + code, str(prefix / "share" / "jupyter" / "kernels")]
+
+
+SHUT_DOWN: Final = "atexit.register(lambda: km.shutdown_kernel(now=True))"
+START: Final = "km.start_kernel()"
+
+
+@pytest.mark.parametrize(
+    "lines", [(SHUT_DOWN, START), (START, SHUT_DOWN), (START,)], ids=["registered_before", "registered_after", "never"]
+)
+def test_a_program_that_ends_with_its_kernel_ends_without_a_word(
+    tmp_path: Path, runtime: Path, lines: tuple[str, ...]
+) -> None:
     """It shuts it down at exit, registered before or after the start, or it does not care."""
-    install_kernelspec(tmp_path)
-    argv = [sys.executable, "-c", ENDS_AT_EXIT, str(tmp_path / "share/jupyter/kernels"), ends]
+    argv = client_argv(tmp_path, "\n".join([*lines, "print('started')"]))
     done = subprocess.run(argv, capture_output=True, text=True, timeout=WAIT_S, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "started\n", "")
     assert inside(runtime) == []
+
+
+def test_a_killed_client_leaves_nothing(tmp_path: Path, runtime: Path) -> None:
+    """Neither kernel nor monitor nor folder; only its connection file, which was its own to remove."""
+    code = f"{START}\nprint(km.connection_file, flush=True)\nsys.stdin.read()"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(client_argv(tmp_path, code), **pipes) as client:  # type: ignore[call-overload]
+        connection_file = Path(client.stdout.readline().decode().strip())
+        below = command_lines_below(client.pid)
+        assert any("rlm_kernel_mcp.in_kernel" in line for line in below.values())
+        assert inside(runtime)
+        client.kill()
+    assert left_over(below, WAIT_S) == []
+    assert inside(runtime) == []
+    connection_file.unlink()
+
+
+IN_THREADS: Final = """
+def in_a_thread(act):
+    found = []
+    thread = threading.Thread(target=lambda: found.append(act()))
+    thread.start()
+    thread.join()
+    return found
+
+in_a_thread(km.start_kernel)
+kc = km.client()
+kc.start_channels()
+kc.wait_for_ready(timeout=60)
+print(in_a_thread(km.is_alive), kc.execute_interactive("kept = 1", timeout=60)["content"]["status"])
+in_a_thread(lambda: km.restart_kernel(now=True))
+kc.wait_for_ready(timeout=60)
+print(kc.execute_interactive("kept", timeout=60)["content"]["ename"])
+kc.stop_channels()
+os.kill(km.provisioner.pid, signal.SIGKILL)
+print(km.provisioner.process.wait(60), km.is_alive(), in_a_thread(km.is_alive))
+in_a_thread(km.shutdown_kernel)
+print(km.has_kernel)
+"""
+
+
+def test_a_client_may_start_use_and_end_its_kernel_in_threads_that_end(tmp_path: Path, runtime: Path) -> None:
+    """A parent-death signal comes when a thread ends, an event loop is a thread's: neither is the kernel's end."""
+    done = subprocess.run(
+        client_argv(tmp_path, IN_THREADS), capture_output=True, text=True, timeout=WAIT_S, check=False
+    )
+    assert done.stdout.splitlines() == ["[True] ok", "NameError", "-9 False [False]", "False"], done.stderr
+    assert inside(runtime) == []
+
+
+INHERITED: Final = f"""
+{START}
+kc = km.client()
+kc.start_channels()
+kc.wait_for_ready(timeout=60)
+code = "import signal, os; print(signal.getsignal(signal.SIGHUP) == 0, len(os.environ) < 20, os.umask(0o77) == 0o77)"
+kc.execute_interactive(code, timeout=60)
+endless = kc.execute("while True: len('')")
+while kc.get_iopub_msg(timeout=60)["msg_type"] != "execute_input":
+    pass
+km.interrupt_kernel()
+print(kc.get_shell_msg(timeout=60)["content"]["ename"], flush=True)
+kc.stop_channels()
+km.shutdown_kernel(now=True)
+"""
+
+
+def test_what_a_client_inherited_changes_nothing(tmp_path: Path, runtime: Path) -> None:
+    """Ignored and blocked signals, an open umask, no standard input, a full environment."""
+    argv = client_argv(tmp_path, INHERITED)
+    shell = "trap '' HUP INT QUIT TERM USR1 USR2 CHLD; umask 0; exec \"$@\" <&-"
+    full = {f"VARIABLE_{number}": "x" * 1_000 for number in range(500)}
+    environment = {**os.environ, **full, "RLM_IMPORT_POLICY": "any"}
+    done = subprocess.run(
+        ["/bin/sh", "-c", shell, "sh", *argv],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=WAIT_S,
+        check=False,
+    )
+    assert done.stdout.splitlines() == ["True True True", "KeyboardInterrupt"], done.stderr
+    assert inside(runtime) == []
+
+
+async def test_a_start_that_fails_leaves_nothing(tmp_path: Path, runtime: Path) -> None:
+    """Many a client calls no clean-up then: no folder, no process, no descriptor; the reason is the error's."""
+    install_kernelspec(tmp_path)
+    spec = tmp_path / "share" / "jupyter" / "kernels" / "rlm-python" / "kernel.json"
+    told = json.loads(spec.read_text(encoding="utf-8"))
+    told["argv"] = [sys.executable, "-c", "import sys; print('no such thing', file=sys.stderr); sys.exit(5)"]
+    spec.write_text(json.dumps(told), encoding="utf-8")
+    specs = KernelSpecManager(kernel_dirs=[str(spec.parent.parent)], ensure_native_kernel=False)
+    before = set(command_lines_below(os.getpid()))
+    for _ in range(3):
+        open_before = len(list(Path("/proc/self/fd").iterdir()))
+        manager = AsyncKernelManager(kernel_name="rlm-python", kernel_spec_manager=specs)
+        with pytest.raises(KernelStartFailed, match="ended with exit status 5 before it was ready: no such thing"):
+            await manager.start_kernel()
+        assert inside(runtime) == []
+        assert left_over(set(command_lines_below(os.getpid())) - before, WAIT_S) == []
+        assert len(list(Path("/proc/self/fd").iterdir())) == open_before
+
+
+async def test_a_client_s_arguments_are_left_out_and_it_is_told(
+    tmp_path: Path, runtime: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """None of them may name other folders, or make it a session's kernel."""
+    given = ["--owned", "--scratch=/", "--sockets", "/tmp", "--IPKernelApp.quiet=False"]
+    async with started(tmp_path, {"extra_arguments": given}) as (_, client):
+        content, printed = await run(client, "print(scratch)")
+        assert (content["status"], Path(printed.strip()).is_relative_to(runtime)) == ("ok", True)
+    assert "--owned --scratch=/ --sockets /tmp --IPKernelApp.quiet=False" in caplog.text
