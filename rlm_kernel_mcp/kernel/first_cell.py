@@ -16,6 +16,7 @@ from jupyter_client.manager import AsyncKernelManager
 
 from rlm_kernel_mcp.errors import KernelStartFailed
 from rlm_kernel_mcp.kernel.kernelspec import kernelspec_dir
+from rlm_kernel_mcp.shielded import shielded
 
 CELL_S: Final = 30.0
 
@@ -41,10 +42,14 @@ async def first_cell(kernel: str) -> int:
         raise KernelStartFailed(f"A kernel started, but its client hears nothing of it: {error}.") from error
     finally:
         client.stop_channels()
-        await manager.shutdown_kernel(now=True)
+        await shielded(_shut_down(manager), "the end of the trial's kernel")
     if reply["content"]["status"] != "ok":
         raise KernelStartFailed(f"A kernel started, but its first cell answered {reply['content']['ename']}.")
     return (time.monotonic_ns() - begin) // 1_000_000
+
+
+async def _shut_down(manager: AsyncKernelManager) -> None:
+    await manager.shutdown_kernel(now=True)
 
 
 def _silent() -> logging.Logger:
