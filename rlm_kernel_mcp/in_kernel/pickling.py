@@ -2,7 +2,7 @@
 
 Is: cloudpickle, with functions that keep living in the session's namespace and modules that are imported anew. Is
 not: the choice of what to keep (`snapshot.py`). The bytes are read by a fresh kernel of the same session alone, never
-by the host. Above: `snapshot.py`. Below: cloudpickle.
+by the host. Above: `snapshot.py`. Below: `reducers.py`, cloudpickle.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from typing import Any, Final, Protocol
 
 import cloudpickle
 
+from rlm_kernel_mcp.in_kernel.reducers import KNOWN_TYPES, reduce_known
+
 PROTOCOL: Final = 5
 
 _namespace: dict[str, Any] = {}
@@ -28,6 +30,7 @@ _TURNED_INTO_OTHERS: Final = (memoryview, io.TextIOWrapper)
 """What cloudpickle would bring back as something else: as bytes, and as text in memory."""
 _PLAIN: Final = (str, bytes, int, float, complex, bool, type(None))
 """Types for which pickle's own writer, a hundred times faster to make, does the same."""
+_HEAP_TYPE: Final = 1 << 9
 _lru_cache: Final[Any] = type(functools.lru_cache(len))
 
 
@@ -54,6 +57,11 @@ class OwnValue:
         return _own_value, (self._name,)
 
 
+def _or_own_value(value: object) -> object:
+    """The value, or what stands for it if it is the session's own."""
+    return next((OwnValue(name) for name, known in _own_values.items() if known is value), value)
+
+
 class Writable(Protocol):
     """What pickle asks of the file that it writes to."""
 
@@ -70,19 +78,45 @@ class Readable(Protocol):
 class SessionPickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle ships no types
     """Writes one value. A function of the session carries its code and not a copy of the globals that it uses."""
 
+    def __init__(self, file: Writable, protocol: int) -> None:
+        super().__init__(file, protocol=protocol)
+        self._ordinary: dict[int, bool] = {}
+        """By a class's identity, which the value keeps: whether nobody here has a say in how its instances are written."""
+
     def reducer_override(self, obj: Any) -> Any:
         """pickle's hook for every object that has no fast path of its own."""
+        ordinary = self._ordinary.get(id(type(obj)))
+        if ordinary is None:
+            ordinary = self._ordinary[id(type(obj))] = _is_ordinary(type(obj))
+        if ordinary:
+            return NotImplemented
+        return self._reduced(obj)
+
+    def _reduced(self, obj: Any) -> Any:
         if type(obj) is types.FunctionType and obj.__globals__ is _namespace:
             return _reduce_function(obj)
         if type(obj) is types.ModuleType:
             # A library's own function brings real modules along; what the session itself imports is never one of them.
             again = importlib.import_module if sys.modules.get(obj.__name__) is obj else _import_again
             return again, (obj.__name__,)
+        if obj is sys.stdout or obj is sys.stderr:
+            return _own_stream, ("stdout" if obj is sys.stdout else "stderr",)
         if type(obj) in _TURNED_INTO_OTHERS:
             raise pickle.PicklingError(f"cannot keep {type(obj).__name__!r} objects")
         if type(obj) is _lru_cache:
             return _cache_again, (obj.__wrapped__, *obj.cache_parameters().values()), dict(obj.__dict__)
-        return super().reducer_override(obj)
+        known = reduce_known(obj, _or_own_value, super().reducer_override)
+        return super().reducer_override(obj) if known is NotImplemented else known
+
+
+def _is_ordinary(cls: type) -> bool:
+    """Whether a class is a session's or a library's own, and nothing that holds classes, functions or errors."""
+    return (
+        bool(cls.__flags__ & _HEAP_TYPE)
+        and not issubclass(cls, (type, BaseException))
+        and cls not in KNOWN_TYPES
+        and cls not in (*_TURNED_INTO_OTHERS, _lru_cache, type(sys.stdout))
+    )
 
 
 def write_value(value: object, file: Writable) -> None:
@@ -153,6 +187,10 @@ def _set_function_state(function: types.FunctionType, state: dict[str, Any]) -> 
 def _cache_again(function: Callable[..., Any], maxsize: int | None, typed: bool) -> Any:
     """A function of `functools.lru_cache`, which pickle would write by name alone; what it had cached stays behind."""
     return functools.lru_cache(maxsize, typed)(function)
+
+
+def _own_stream(name: str) -> Any:
+    return getattr(sys, name)
 
 
 def _own_value(name: str) -> Any:
