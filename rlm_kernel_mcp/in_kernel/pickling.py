@@ -81,7 +81,7 @@ class SessionPickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle 
     def __init__(self, file: Writable, protocol: int) -> None:
         super().__init__(file, protocol=protocol)
         self._ordinary: dict[int, bool] = {}
-        """By a class's identity, which the value keeps: whether nobody here has a say in how its instances are written."""
+        """By a class's identity: whether nobody here has a say in how its instances are written."""
 
     def reducer_override(self, obj: Any) -> Any:
         """pickle's hook for every object that has no fast path of its own."""
