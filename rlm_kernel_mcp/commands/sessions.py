@@ -6,15 +6,14 @@ Above: `cli.py`. Below: `live.py`.
 
 from __future__ import annotations
 
-import json
 import sys
 
 from rlm_kernel_mcp.commands.live import opened_store
 from rlm_kernel_mcp.commands.table import aligned
 from rlm_kernel_mcp.session.cutting import safe_text
-from rlm_kernel_mcp.session.listing import recorded_status
+from rlm_kernel_mcp.session.listing import chars_of, counters_of, recorded_status
 from rlm_kernel_mcp.session.store import SessionRecord
-from rlm_kernel_mcp.session.wording import damaged_words
+from rlm_kernel_mcp.session.wording import counted, damaged_words
 from rlm_kernel_mcp.settings import Settings
 
 HEAD = ("SESSION", "STATUS", "CONTEXT", "STEPS", "LAST USED", "SERVER")
@@ -41,12 +40,11 @@ def _is_shown(record: SessionRecord, holder: int | None) -> bool:
 
 
 def _cells(record: SessionRecord, holder: int | None) -> tuple[str, ...]:
-    context, counters = json.loads(record.context), json.loads(record.counters)
     cells = (
         record.session_id,
         recorded_status(record, driven=holder is not None),
-        f"{record.kind}, {context.get('chars', 0):,} characters",
-        f"{counters.get('step_index', 0):,}",
+        f"{record.kind}, {counted(chars_of(record), 'character')}",
+        f"{counters_of(record).step_index:,}",
         record.last_used_at,
         "none" if holder is None else f"pid {holder}",
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Final, Literal
 
 from rlm_kernel_mcp.session.session import Session
@@ -73,7 +74,7 @@ def recorded_status(record: SessionRecord, *, driven: bool) -> SessionStatus:
 
 def summary(record: SessionRecord, session: Session | None, *, driven: bool) -> SessionSummary:
     """The row; a session that no server has comes back on use."""
-    counters = session.counters if session is not None else Counters(**json.loads(record.counters or "{}"))
+    counters = session.counters if session is not None else counters_of(record)
     return SessionSummary(
         session_id=record.session_id,
         status=session.status if session is not None else recorded_status(record, driven=driven),
@@ -81,6 +82,18 @@ def summary(record: SessionRecord, session: Session | None, *, driven: bool) -> 
         last_used_at=session.last_used_at if session is not None else record.last_used_at,
         step_index=counters.step_index,
         kind=record.kind,
-        chars=int(json.loads(record.context).get("chars", 0)),
+        chars=chars_of(record),
         counters=counters,
     )
+
+
+def counters_of(record: SessionRecord) -> Counters:
+    """A recorded session's counters, whichever version wrote them."""
+    found = json.loads(record.counters or "{}")
+    return Counters(**{field.name: found.get(field.name, 0) for field in fields(Counters)})
+
+
+def chars_of(record: SessionRecord) -> int:
+    """The length of a recorded session's context."""
+    chars = json.loads(record.context or "{}").get("chars", 0)
+    return chars if type(chars) is int else 0

@@ -7,6 +7,7 @@ Is: record to `Session`, without a kernel: the first use restores one, with the 
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -25,10 +26,14 @@ from rlm_kernel_mcp.session.session import Session
 from rlm_kernel_mcp.session.shapes import ContextReport, Counters, DocumentInfo, Limits
 from rlm_kernel_mcp.session.snapshots import Snapshots
 from rlm_kernel_mcp.session.store import SessionRecord, Store
+from rlm_kernel_mcp.session.store_reading import damaged_record
 from rlm_kernel_mcp.settings import Settings
 
 ENDED_ALIVE: Final = ("ok", "error", "timeout", "interrupted")
 """How a step ends whose kernel may have lived on: its names are in the next snapshot."""
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +49,19 @@ class Surroundings:
 
 
 def reopen(record: SessionRecord, shared: Surroundings) -> Session:
-    """The session of a record, as its last server left it."""
+    """The session of a record, as its last server left it.
+
+    Raises:
+        SessionNotFound: the record is damaged.
+    """
+    try:
+        return _reopened(record, shared)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        log.warning("the record of session %s is damaged: %s", record.session_id, error)
+        raise damaged_record(record.session_id) from error
+
+
+def _reopened(record: SessionRecord, shared: Surroundings) -> Session:
     limits = Limits(**json.loads(record.limits))
     counters: dict[str, int] = json.loads(record.counters or "{}")
     account = Account(limits, Counters(**counters), record.stop_reason)  # type: ignore[arg-type]  # we wrote it

@@ -72,10 +72,7 @@ class Reading:
         """
         found = self._sessions("WHERE session_id = ?", session_id)
         if found.damaged:
-            raise SessionNotFound(
-                f"The record of session {session_id} in the store is damaged, so the session cannot be opened again.",
-                "Open a new session with rlm_init_context; rlm_get_trace reads what is left of this one.",
-            )
+            raise damaged_record(session_id)
         return found[0] if found else None
 
     def knows(self, session_id: str) -> bool:
@@ -174,3 +171,11 @@ class Reading:
         rows: dict[Any, tuple[Any, ...]] = {row[0]: row for row in read(query, parameters)}
         found = [record for row in rows.values() if (record := session_of(row, whole=whole)) is not None]
         return Rows(found, len(rows) - len(found))
+
+
+def damaged_record(session_id: str) -> SessionNotFound:
+    """What is said of a session whose record is not what was written."""
+    return SessionNotFound(
+        f"The record of session {session_id} in the store is damaged, so the session cannot be opened again.",
+        "Open a new session with rlm_init_context; rlm_get_trace reads what is left of this one.",
+    )
