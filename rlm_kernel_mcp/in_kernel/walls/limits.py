@@ -1,7 +1,7 @@
 """Resource limits of a kernel: descriptors, file size, threads, core files, address space. A wall.
 
-Is: `setrlimit` on this process. Is not: processor time, which the host moves step by step with prlimit(2), nor
-the watch over resident memory, which is the host's. Above: `raising.py`, the shell (`soft_memory`).
+Is: `setrlimit` on this process, and what makes its threads the only ones that are counted. Is not: the processor time
+of a step and resident memory, which the host measures from outside. Above: `raising.py`, the shell (`soft_memory`).
 Below: the standard library, `linux.py`.
 """
 

@@ -145,6 +145,18 @@ def read_the_system_clock_and_random(targets: Targets) -> int:
     return len(os.urandom(8))
 
 
+def measure_and_know_itself(targets: Targets) -> list[float]:
+    """By every name that a process has for itself and its threads."""
+    clocks = [~of << 3 | kind for of in (0, os.getpid()) for kind in (0, 1, 2)]
+    clocks += [time.pthread_getcpuclockid(thread.ident) for thread in threading.enumerate() if thread.ident]
+    assert os.getpgid(0) == os.getpgid(os.getpid()) == os.getpgrp()
+    assert os.getsid(0) == os.getsid(os.getpid())
+    assert os.sched_getaffinity(0) == os.sched_getaffinity(os.getpid())
+    assert resource.getrlimit(resource.RLIMIT_CPU) == resource.prlimit(0, resource.RLIMIT_CPU)
+    assert time.clock_getres(time.CLOCK_MONOTONIC) > 0
+    return [time.process_time(), time.thread_time(), *(time.clock_gettime(clock) for clock in clocks)]
+
+
 def know_its_own_limits(targets: Targets) -> str:
     names = ("NOFILE", "FSIZE", "CORE", "MEMLOCK", "MSGQUEUE", "STACK", "AS", "NPROC", "RTPRIO")
     return json.dumps({name: resource.getrlimit(getattr(resource, f"RLIMIT_{name}"))[1] for name in names})
