@@ -21,6 +21,7 @@ from IPython.core.profiledir import ProfileDir
 from traitlets import DottedObjectName, Type
 
 from rlm_kernel_mcp.in_kernel import namespace
+from rlm_kernel_mcp.in_kernel.audience import Audience
 from rlm_kernel_mcp.in_kernel.garbage import Garbage
 from rlm_kernel_mcp.in_kernel.imports import install_import_policy
 from rlm_kernel_mcp.in_kernel.iopub import SparingIOPubThread
@@ -125,10 +126,11 @@ class RlmKernelApp(IPKernelApp):
         """Bind iopub without the TCP listener that ipykernel opens for forked children's output, ipc or not."""
         self.iopub_socket = context.socket(zmq.XPUB)
         self.iopub_socket.linger = 1000
-        self.iopub_socket.setsockopt(zmq.XPUB_VERBOSER, 1)  # each client's subscription and its end, to count them
+        Audience.prepare(self.iopub_socket)
         self.iopub_port = self._bind_socket(self.iopub_socket, self.iopub_port)
         self.configure_tornado_logger()
         self.iopub_thread = SparingIOPubThread(self.iopub_socket, pipe=False, session=self.session)
+        self.iopub_thread.audience = Audience(self.iopub_socket, self.session)
         self.iopub_thread.start()
         self.iopub_socket = self.iopub_thread.background_socket
 
@@ -157,6 +159,7 @@ def make_app(connection_file: Path, policy: dict[str, Any], scratch: Path) -> Rl
     app.log.setLevel(logging.WARNING)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     kernel = app.kernel
+    app.iopub_thread.is_owned = lambda: kernel.owned
     install_notices()
     note_parents(lambda: kernel.shell.display_pub.parent_header, policy["limits"]["threads"])
     kernel.policy = policy

@@ -17,6 +17,7 @@ from ipykernel.zmqshell import ZMQDisplayPublisher
 from IPython.core.formatters import DisplayFormatter, PlainTextFormatter, catch_format_error
 from IPython.lib.pretty import RepresentationPrinter
 
+from rlm_kernel_mcp.in_kernel.output import BudgetedOutStream
 from rlm_kernel_mcp.in_kernel.threads import ThreadsOwnHeader
 from rlm_kernel_mcp.in_kernel.value_text import int_text, json_text, not_decimal
 
@@ -251,6 +252,9 @@ class BoundedDisplayPublisher(ThreadsOwnHeader, ZMQDisplayPublisher):
         self._left -= 1
         self._chars_left -= sum(_size(kind, value) or 0 for kind, value in shown.items())
         if self._left and self._chars_left >= 0:
+            for stream in (sys.stdout, sys.stderr):
+                if isinstance(stream, BudgetedOutStream):
+                    stream.flush_next()
             super().publish(shown, about, **options)
         else:
             self._left = 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +17,9 @@ from ipykernel.iostream import OutStream
 
 from rlm_kernel_mcp.in_kernel.threads import ThreadsOwnHeader
 
+PROMPT_FLUSHES = 2_000
+TOGETHER_S = 0.02
+"""So many flushes of a step are messages of their own; what follows goes out together, this often."""
 MESSAGE_CHARS = 40_000
 """Longest text of one `stream` message: at most 240 KB, whatever the characters."""
 
@@ -35,6 +39,8 @@ class BudgetedOutStream(ThreadsOwnHeader, OutStream):
         """Takes what ipykernel gives to its own stream."""
         super().__init__(*args, **kwargs)
         self._tail: list[str] = []
+        self._prompt_left = PROMPT_FLUSHES
+        self._flushed_at = 0.0
         self._sending = False
         """Whether text may have left the buffer and not be scheduled yet."""
         self._tail_held = self._past_head = 0
@@ -44,21 +50,32 @@ class BudgetedOutStream(ThreadsOwnHeader, OutStream):
     def begin_step(self) -> None:
         """Start a new budget. What threads printed since the last step past its budget comes first."""
         self._send_tail()
+        self._prompt_left = PROMPT_FLUSHES
         with self._buffer_lock:
             self._allot()
 
     def finish_step(self) -> int:
         """Send the tail; returns how many characters of the step were dropped."""
+        self.flush_next()
         return self._send_tail()
+
+    def flush_next(self) -> None:
+        """Let the next flush be a message of its own: something that comes after it is about to be sent."""
+        self._prompt_left = max(1, self._prompt_left)
 
     def flush(self) -> None:
         """Send what is buffered, and return when it is sent: what runs next may never let that thread run again.
 
-        With nothing buffered or under way there is nothing to wait for.
+        With nothing buffered or under way there is nothing to wait for. A step that has asked for very many messages
+        gets one for several flushes.
         """
         if not self._buffers and not self._sending:
             return
+        if self._prompt_left <= 0 and time.monotonic() - self._flushed_at < TOGETHER_S:
+            return
+        self._prompt_left -= 1
         super().flush()
+        self._flushed_at = time.monotonic()
         thread = self.pub_thread.thread if self.pub_thread is not None else None
         if thread is not None and thread.is_alive() and thread.ident != threading.get_ident():
             # ipykernel's flush hands the messages to a later turn of the thread, and waits for this turn alone.

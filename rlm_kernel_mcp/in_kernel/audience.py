@@ -1,0 +1,206 @@
+"""Who listens on iopub: the session's host, which is waited for, and any other client, which is not.
+
+Is: a bound for each listener on the messages that wait for it and on how long it is waited for; it is told how many it
+missed. Is not: the thread (`iopub.py`), nor a wall. Above: `iopub.py`. Below: libzmq, which drops without a word what a
+listener does not take in time, and cannot be asked to wait for one and not for another.
+
+How one is told from the other: XPUB_MANUAL lets this end say what a new listener is subscribed to. The host gets every
+topic; each other client the private topics of all the others, so that a message under its own one, sent with inverted
+matching, goes to it alone. What it gets in front of the topic is one more prefix, which Jupyter's clients skip.
+Source: zmq_setsockopt(3), XPUB_MANUAL, XPUB_NODROP, INVERT_MATCHING.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, Final
+
+import zmq
+
+DELIM: Final = b"<IDS|MSG>"
+MESSAGES_MAX: Final = 200
+"""Of each listener in libzmq's hands."""
+HOST_WAIT_S: Final = 60.0
+"""How long a message waits for the host: one that is stopped and goes on loses nothing."""
+LOOK_S: Final = 0.1
+PENDING_BYTES: Final = 4 << 20
+"""Of each other client, beside libzmq's."""
+RETRY_S: Final = 0.02
+PRIVATE: Final = b"\0"
+PLACES: Final = 16
+"""Other clients that are told apart; more of them share a place, and what they miss."""
+
+Frames = Sequence[Any]
+
+
+class Missed:
+    """What one listener missed."""
+
+    def __init__(self, session: Any, why: str) -> None:
+        self._session = session
+        self._why = why
+        self._parent: Any = b"{}"
+        self.count = 0
+
+    def add(self, frames: Frames) -> None:
+        """One more message."""
+        self.count += 1
+        if DELIM in frames[:-5]:
+            self._parent = frames[list(frames).index(DELIM) + 3]
+
+    def notice(self) -> list[bytes]:
+        """What the listener is told, as a line on stderr where the first ones are missing."""
+        text = f"\n[{self.count:,} messages of the kernel were dropped here: {self._why}]\n"
+        message = self._session.msg("stream", {"name": "stderr", "text": text})
+        try:
+            message["parent_header"] = json.loads(bytes(self._parent))
+        except ValueError:  # it is not ours
+            message["parent_header"] = {}
+        return [b"stream.stderr", *self._session.serialize(message)]
+
+
+class OtherClient:
+    """A console, or any other client but the host."""
+
+    def __init__(self, socket: Any, topic: bytes, session: Any) -> None:
+        self._socket = socket
+        self._topic = topic
+        self._pending: deque[Frames] = deque()
+        self._pending_bytes = 0
+        self._missed = Missed(session, "this client did not read them in time")
+
+    def send(self, frames: Frames) -> None:
+        """Send a message, or keep it for a while, or count it as missed."""
+        if not self.send_pending() and self._sent(frames):
+            return
+        if self._pending_bytes + _size(frames) > PENDING_BYTES:
+            self._missed.add(frames)
+            return
+        if self._missed.count:
+            self._keep(self._missed.notice())
+            self._missed.count = 0
+        self._keep(frames)
+
+    def send_pending(self) -> bool:
+        """Send what waits; whether anything still does."""
+        while self._pending and self._sent(self._pending[0]):
+            self._pending_bytes -= _size(self._pending.popleft())
+        if self._missed.count and not self._pending and self._sent(self._missed.notice()):
+            self._missed.count = 0
+        return self.behind
+
+    @property
+    def behind(self) -> bool:
+        """Whether anything waits for it."""
+        return bool(self._pending) or self._missed.count > 0
+
+    def _keep(self, frames: Frames) -> None:
+        self._pending.append(frames)
+        self._pending_bytes += _size(frames)
+
+    def _sent(self, frames: Frames) -> bool:
+        first = [self._topic] if frames[0] == DELIM else [self._topic + bytes(frames[0])]
+        rest = frames if frames[0] == DELIM else frames[1:]
+        self._socket.setsockopt(zmq.INVERT_MATCHING, 1)
+        try:
+            self._socket.send_multipart([*first, *rest], zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        finally:
+            self._socket.setsockopt(zmq.INVERT_MATCHING, 0)
+        return True
+
+
+class Audience:
+    """The listeners of one socket. All but `prepare` belongs to the thread whose socket it is."""
+
+    def __init__(self, socket: Any, session: Any) -> None:
+        self._socket = socket
+        self._session = session
+        self._others: dict[int, OtherClient] = {}
+        self._newest = 0
+        self._has_host = False
+        self._missed = Missed(session, f"its host did not read them for {HOST_WAIT_S:.0f} s")
+
+    @staticmethod
+    def prepare(socket: Any) -> None:
+        """Set what a socket needs before it is bound."""
+        socket.setsockopt(zmq.SNDHWM, MESSAGES_MAX)
+        socket.setsockopt(zmq.XPUB_MANUAL, 1)
+        socket.setsockopt(zmq.XPUB_VERBOSER, 1)  # each client's subscription and its end, to count them
+        socket.setsockopt(zmq.XPUB_NODROP, 1)
+        socket.setsockopt(zmq.SNDTIMEO, int(LOOK_S * 1000))
+
+    def admit(self, topic: bytes, *, owned: bool) -> None:
+        """Subscribe whoever has just asked for a topic. `owned`: the first one is the host."""
+        if topic or (owned and not self._has_host):
+            self._has_host = self._has_host or not topic
+            self._socket.setsockopt(zmq.SUBSCRIBE, topic)
+            if topic:
+                self._socket.setsockopt(zmq.SUBSCRIBE, PRIVATE)  # and so to no other client's messages
+            return
+        place = self._newest = (self._newest + 1) % PLACES
+        for other in range(PLACES):
+            if other != place:
+                self._socket.setsockopt(zmq.SUBSCRIBE, _private(other))
+        self._others[place] = OtherClient(self._socket, _private(place), self._session)
+
+    def only(self, listeners: int) -> None:
+        """Told how many there are: the host alone needs no second sending."""
+        if listeners <= self._has_host:
+            self._others.clear()
+
+    def welcome(self, frames: Frames) -> None:
+        """Send what the newest listener is greeted with."""
+        newest = self._others.get(self._newest)
+        if newest is None:
+            self._send_to_host(frames)
+        else:
+            newest.send(frames)
+
+    def send(self, frames: Frames) -> None:
+        """Send a message to all."""
+        for other in self._others.values():
+            other.send(frames)
+        self._send_to_host(frames)
+
+    @property
+    def has_pending(self) -> bool:
+        """Whether anything waits for others than the host."""
+        return any(other.behind for other in self._others.values())
+
+    def send_pending(self) -> bool:
+        """Send what waits for others than the host; whether anything still does."""
+        behind = [other.send_pending() for other in self._others.values()]
+        return any(behind)
+
+    def _send_to_host(self, frames: Frames) -> None:
+        if self._missed.count:
+            if not self._sent(self._missed.notice(), zmq.NOBLOCK):
+                self._missed.add(frames)
+                return
+            self._missed.count = 0
+        deadline = time.monotonic() + HOST_WAIT_S
+        while not self._sent(frames, 0):
+            self.send_pending()
+            if time.monotonic() > deadline:
+                self._missed.add(frames)
+                return
+
+    def _sent(self, frames: Frames, flags: int) -> bool:
+        try:
+            self._socket.send_multipart(frames, flags)
+        except zmq.Again:
+            return False
+        return True
+
+
+def _private(place: int) -> bytes:
+    return PRIVATE + bytes([place + 1])
+
+
+def _size(frames: Frames) -> int:
+    return sum(map(len, frames))
