@@ -130,7 +130,7 @@ def test_without_a_prepared_socket_most_of_it_would_be_lost(stage: Callable[...,
     scene.say(MANY, size=1_000).join()
     scene.thread.wait()
     scene.one("status", {"execution_state": "idle"})
-    heard = []
+    heard: list[dict[str, Any]] = []
     while host.poll(200):
         heard.append(scene.message(host))
     assert len(heard) < MANY
