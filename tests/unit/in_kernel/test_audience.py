@@ -75,7 +75,7 @@ class Scene:
 
     def until_idle(self, listener: zmq.Socket[bytes]) -> list[dict[str, Any]]:
         """What it has heard up to then."""
-        heard = []
+        heard: list[dict[str, Any]] = []
         while not heard or heard[-1]["msg_type"] != "status":
             heard.append(self.message(listener))
         return heard[:-1]
