@@ -1,7 +1,8 @@
 """Reads contexts in threads, out of the way of everything else.
 
-Is: a bounded pool of threads for what may take minutes (files), and the end of a reading that nobody waits for any
-more. Is not: what is read (`opening.py`, `context/`). Above: `opening.py`, `reopening.py`. Below: `shielded.py`.
+Is: threads of their own for what reads files, a bound on how many read much at a time, and the end of a reading that
+nobody waits for any more. Is not: what is read (`opening.py`, `context/`). Above: `opening.py`, `reopening.py`.
+Below: `shielded.py`.
 """
 
 from __future__ import annotations
@@ -15,15 +16,45 @@ from rlm_kernel_mcp.context.payload import Payload
 from rlm_kernel_mcp.shielded import made_in_thread
 
 LOADS_MAX: Final = 4
-"""Contexts of files that are read at a time; the others wait for their turn, and keep nobody else from theirs."""
+"""Contexts of many or large files that are read at a time; the others wait for their turn."""
+LARGE: Final = 2_000
+"""Folder entries and blocks of 32 KB that are read before a context counts as one of those: a small one never waits."""
+THREADS_MAX: Final = 64
+"""More than sessions are opened at a time: each has a place (`places.py`)."""
+LOOK_S: Final = 0.5
+"""How often who waits for a turn looks whether anybody waits for him."""
 
 GoOn = Callable[[], None]
 """Asked by a reader at each entry and block; raises where nobody waits for the context any more."""
-_files = ThreadPoolExecutor(LOADS_MAX, thread_name_prefix="context")
+_files = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="context")
+_turns = threading.BoundedSemaphore(LOADS_MAX)
 
 
 class NobodyWaits(Exception):
     """Ends a reading; nobody is told."""
+
+
+class _Reading:
+    """One reading, as its thread sees it."""
+
+    def __init__(self) -> None:
+        self.ended = threading.Event()
+        self._asked = 0
+        self._has_turn = False
+
+    def go_on(self) -> None:
+        self._asked += 1
+        while self._asked >= LARGE and not self._has_turn and not self.ended.is_set():
+            self._has_turn = _turns.acquire(timeout=LOOK_S)
+        if self.ended.is_set():
+            raise NobodyWaits
+
+    def do(self, read: Callable[[GoOn], Payload]) -> Payload:
+        try:
+            return read(self.go_on)
+        finally:
+            if self._has_turn:
+                _turns.release()
 
 
 async def read_in_thread(read: Callable[[GoOn], Payload], *, files: bool) -> Payload:
@@ -34,13 +65,8 @@ async def read_in_thread(read: Callable[[GoOn], Payload], *, files: bool) -> Pay
     Raises:
         What `read` raises.
     """
-    ended = threading.Event()
-
-    def go_on() -> None:
-        if ended.is_set():
-            raise NobodyWaits
-
+    reading = _Reading()
     try:
-        return await made_in_thread(lambda: read(go_on), Payload.close, _files if files else None)
+        return await made_in_thread(lambda: reading.do(read), Payload.close, _files if files else None)
     finally:
-        ended.set()
+        reading.ended.set()

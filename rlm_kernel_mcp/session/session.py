@@ -266,8 +266,9 @@ class Session:
     async def _stop_kernel(self, reason: str, settle_s: float) -> bool:
         stopped = await self.life.drop(reason, settle_s=settle_s, unless=lambda: self.running or self.life.being_read)
         if stopped:
-            self.journal.kernel_stopped(reason)
             self.journal.forget()
+        if stopped and not self.finalized:  # then its record is closed
+            self.journal.kernel_stopped(reason)
         return stopped
 
     async def close(self, reason: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import threading
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +12,7 @@ import pytest
 from jupyter_client.asynchronous.client import AsyncKernelClient
 
 from rlm_kernel_mcp.errors import RlmError, SessionFinalized, VariableNotFound
-from rlm_kernel_mcp.session import idle_watch, loading, registry
+from rlm_kernel_mcp.session import finish, idle_watch, loading, registry
 from rlm_kernel_mcp.session.journal import Journal
 from rlm_kernel_mcp.session.session import Session
 from tests.cancelling import call_tool, held_by, open_files
@@ -132,24 +131,27 @@ async def test_one_session_s_close_stops_no_other(tmp_path: Path, monkeypatch: p
         assert not run_folder.exists()
 
 
-async def test_short_work_waits_for_no_load(tmp_path: Path) -> None:
-    """All threads that read files are busy: texts are opened, long output is written, names are compared."""
-    (tmp_path / "a.txt").write_text("a file", encoding="utf-8")
-    end = threading.Event()
+async def test_short_work_waits_for_no_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many large ones as may be are under way: texts and a file are opened, output written, names compared."""
+    for name in ("a.txt", "many/b.txt", "many/c.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("a file", encoding="utf-8")
+    monkeypatch.setattr(loading, "LARGE", 3)
     async with open_registry(tmp_path / "state", RLM_CONTEXT_ROOTS=str(tmp_path)) as opened:
         for _ in range(loading.LOADS_MAX):
-            loading._files.submit(end.wait, WAIT_S)
+            loading._turns.acquire()
         try:
-            paths = [str(tmp_path / "a.txt")]
+            paths = [str(tmp_path / "many")]
             waiting = asyncio.create_task(opened.init_context(context_text=None, context_paths=paths, limits=AMPLE))
+            await opened.init_context(context_text=None, context_paths=[str(tmp_path / "a.txt")], limits=AMPLE)
             driven = await Driven.open(opened, "x")
             assert (await driven.ok("print('long ' * 200_000)")).status == "ok"
             with pytest.raises(VariableNotFound):
                 await driven.value("contest")
             assert not waiting.done()
         finally:
-            end.set()
-        assert (await waiting).context.chars == 6
+            loading._turns.release(loading.LOADS_MAX)
+        assert (await waiting).context.document_count == 2
 
 
 @pytest.mark.parametrize("clock", ["2001-01-01T00:00:00.000Z", "2101-01-01T00:00:00.000Z"])
@@ -219,3 +221,21 @@ async def test_a_restore_that_cannot_be_had_holds_no_place(tmp_path: Path, monke
         assert opened._places._held == {}
         with pytest.raises(RlmError):
             await Driven(opened, "s_nobody").run("1")
+
+
+@pytest.mark.parametrize("by", ["watch", "call"])
+async def test_a_finalize_that_was_cut_short_is_brought_to_its_end(tmp_path: Path, by: str) -> None:
+    """The answer stands, the kernel and its values are still there: the watch, or the same call again, ends them."""
+    async with open_registry(tmp_path, policy=NO_SPARE) as opened:
+        driven = await Driven.open(opened)
+        await driven.ok("x = 1")
+        session = driven.session
+        finish._commit(session, ("text", "done"), "done")
+        if by == "watch":
+            await session.watch_idle(3_600)
+            assert not session.has_kernel
+        assert (await driven.finalize(text="done")).final_answer == "done"
+        held = await held_by(opened)
+        assert (held.kernels, held.folders, held.places, held.locks, held.sessions) == (0, 0, (), (), ())
+        assert list((tmp_path / "snapshots").glob("*")) == []
+        assert (await driven.finalize(text="done")).final_answer == "done"
