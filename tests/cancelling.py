@@ -169,12 +169,12 @@ async def held_by(registry: Registry) -> Held:
 def open_files() -> Iterator[str]:
     """What this process has open, each by its kind, or by its path where it has one.
 
-    Without the store's file: SQLite keeps one of a checkpoint open until nobody locks it.
+    Without the store's files: its connections come and go by its own rules.
     """
     for entry in list(Path("/proc/self/fd").iterdir()):
         try:
             name = re.sub(r"\[\d+\]", "", str(entry.readlink()))
         except FileNotFoundError:
             continue  # the listing's own
-        if not name.endswith("sessions.db"):
+        if "/sessions.db" not in name:
             yield name

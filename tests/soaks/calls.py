@@ -59,8 +59,8 @@ def held(client: LineClient) -> Held:
     for entry in list(Path(f"/proc/{server.pid}/fd").iterdir()):
         try:
             name = str(entry.readlink())
-            # Beside its own connection, SQLite keeps one of a checkpoint open until nobody locks the file.
-            descriptors += not name.endswith("sessions.db")
+            # The store's connections come and go by its own rules.
+            descriptors += "/sessions.db" not in name
             unlinked += entry.stat().st_size if name.endswith("(deleted)") else 0
         except FileNotFoundError:
             continue
