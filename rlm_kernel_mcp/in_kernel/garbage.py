@@ -54,10 +54,13 @@ class Garbage:
         self.let_go(shell)
         shell.user_ns.pop("__warningregistry__", None)
         _empty_lost_variables()
-        if out_of_memory or self._seconds < CHEAP_S:
-            self._collect()
-        else:
-            self._collect_if_grown()
+        try:
+            if out_of_memory or self._seconds < CHEAP_S:
+                self._collect()
+            else:
+                self._collect_if_grown()
+        except KeyboardInterrupt:
+            self.owe()  # the step's code has ended; how it did is not changed by what came of its garbage
 
     def let_go(self, shell: Any) -> None:
         """After each step: the shell holds no exception, no frame and no value that the step's names do not."""
