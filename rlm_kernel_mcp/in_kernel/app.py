@@ -23,6 +23,7 @@ from traitlets import DottedObjectName, Type
 from rlm_kernel_mcp.in_kernel import namespace
 from rlm_kernel_mcp.in_kernel.audience import Audience
 from rlm_kernel_mcp.in_kernel.garbage import Garbage
+from rlm_kernel_mcp.in_kernel.hints import install_asyncio_run
 from rlm_kernel_mcp.in_kernel.imports import install_import_policy
 from rlm_kernel_mcp.in_kernel.iopub import SparingIOPubThread
 from rlm_kernel_mcp.in_kernel.kernel import RlmKernel
@@ -161,6 +162,7 @@ def make_app(connection_file: Path, policy: dict[str, Any], scratch: Path) -> Rl
     kernel = app.kernel
     app.iopub_thread.is_owned = lambda: kernel.owned
     install_notices()
+    install_asyncio_run()
     note_parents(lambda: kernel.shell.display_pub.parent_header, policy["limits"]["threads"])
     kernel.policy = policy
     kernel.scratch = str(scratch)

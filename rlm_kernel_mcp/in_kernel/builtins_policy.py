@@ -79,10 +79,12 @@ def scratch_open(scratch: str) -> Callable[..., IO[Any]]:
         shown = os.fsdecode(file)
         path = os.path.realpath(os.path.join(root, shown))  # noqa: PTH118  (a name may be bytes of any kind)
         if path != root and not path.startswith(root + os.sep):
-            raise PermissionError(
-                f"open({shown!r}) is refused by the policy of this session: open() works in the scratch folder only "
-                "(the name `scratch` holds its path; relative paths start there). The text to work on is in `context`."
+            refused = PermissionError(
+                f"open({shown!r}) is refused: open() works in the scratch folder only (its path is in `scratch`); the "
+                "text to work on is in `context`."
             )
+            vars(refused)["path"] = shown  # for `hints.py`; as `filename` it would take the place of these words
+            raise refused
         if encoding is None and "b" not in mode:
             encoding = "utf-8"
         try:
@@ -93,6 +95,7 @@ def scratch_open(scratch: str) -> Callable[..., IO[Any]]:
                     f"{READ_ONLY_SCRATCH} here (rlm_init_context says why in `walls`): keep what you make in variables"
                 )
                 raise PermissionError(error.errno, why, shown) from None
+            error.filename = shown  # as it was given: the folder is the host's
             raise
 
     return open

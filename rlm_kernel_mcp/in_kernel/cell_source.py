@@ -1,4 +1,4 @@
-r"""What a cell is before it is Python: indented as a whole, or pasted with its prompts.
+r"""What a cell is before it is Python: in a Markdown fence, indented as a whole, or pasted with its prompts.
 
 Is: the transforms that stand in for IPython's own, which look at lines alone and so take prompts and indentation out
 of string literals too. What lies in a literal is left as it is. Is not: magics, `!` and `?`, which IPython finds by
@@ -15,6 +15,7 @@ from typing import Any, Final
 from IPython.core.inputtransformer2 import leading_empty_lines
 
 _QUOTES: Final = re.compile(r'\\.|#|"""|\'\'\'|"|\'', re.DOTALL)
+_FENCE: Final = re.compile(r"```(?:python3?|py|ipython3?|repl|tool_code)?", re.IGNORECASE)
 _NO_PYTHON: Final = ("%", "!", "?")
 _STYLES: Final = (
     (re.compile(r"((\[nav\]|\[ins\])? )?In \[\d+\]: ?"), re.compile(r"\s*\.{3,}: ?")),
@@ -25,13 +26,21 @@ _STYLES: Final = (
 
 def install_cell_transforms(manager: Any) -> None:
     """Put the transforms of this module in the place of IPython's."""
-    manager.cleanup_transforms = [leading_empty_lines, without_indent, without_prompts]
+    manager.cleanup_transforms = [without_fence, leading_empty_lines, without_indent, without_prompts]
 
 
 def begins_with_prompt(cell: str) -> bool:
     """Whether a cell was pasted with its prompts: then it is stripped of them, even if it happens to be Python."""
     first = cell.lstrip("\r\n")
     return any(start.match(first) for start, _ in _STYLES)
+
+
+def without_fence(lines: list[str]) -> list[str]:
+    """The lines without the Markdown fence around all of them, in whose place stand empty lines."""
+    text = [at for at, line in enumerate(lines) if line.strip()]
+    if len(text) < 2 or not _FENCE.fullmatch(lines[text[0]].strip()) or lines[text[-1]].strip() != "```":
+        return lines
+    return ["\n" if at in (text[0], text[-1]) else line for at, line in enumerate(lines)]
 
 
 def without_indent(lines: list[str]) -> list[str]:

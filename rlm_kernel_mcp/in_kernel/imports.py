@@ -4,7 +4,7 @@ A courtesy with good errors, not a wall: `os`, `ctypes` and `socket` are already
 wants them finds them. The walls hold without it.
 How: CPython takes `__import__` from the builtins of the *globals* of the frame that imports. So the namespace gets
 builtins of its own, and what a library imports for itself is untouched.
-Above: `app.py`. Below: `builtins_policy.py`.
+Above: `app.py`. Below: `builtins_policy.py`, `facades.py`.
 """
 
 from __future__ import annotations
@@ -13,14 +13,37 @@ import ast
 import functools
 import importlib.util
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType, ModuleType
 from typing import Any, Final
 
-from rlm_kernel_mcp.in_kernel.builtins_policy import refusal, refuse_attributes, restricted_builtins, scratch_open
+from rlm_kernel_mcp.in_kernel.builtins_policy import refuse_attributes, restricted_builtins
+from rlm_kernel_mcp.in_kernel.facades import HIDDEN, LIVE, ONLY, stand_ins
 
-NAMES_CHARS_MAX: Final = 900
-"""Longest list of allowed modules in an error."""
+_FILES: Final = "the text to work on is in `documents`; open(), os.path and pathlib work in the folder `scratch`"
+_PROCESSES: Final = "no process can be started here; concurrent.futures.ThreadPoolExecutor runs threads"
+_NETWORK: Final = "there is no network here; the text to work on is in `context` and `documents`"
+INSTEAD: Final = {
+    **dict.fromkeys(("glob", "os", "posix", "shutil", "tempfile"), _FILES),
+    **dict.fromkeys(("multiprocessing", "pty", "signal", "subprocess"), _PROCESSES),
+    **dict.fromkeys(("aiohttp", "ftplib", "httpx", "openai", "requests", "smtplib", "socket", "ssl"), _NETWORK),
+    **dict.fromkeys(("http", "urllib", "urllib.request", "urllib3"), _NETWORK),
+    **dict.fromkeys(("marshal", "pickle", "shelve"), "names persist from step to step; json writes text"),
+    **dict.fromkeys(("faulthandler", "pdb"), "there is no debugger; an error shows its traceback"),
+    "sqlite3": "a dict, Counter or sorted list does it; the user can add it with RLM_IMPORTS=sqlite3",
+}
+"""What to do instead of importing a module, or one below it."""
+
+
+def instead_of(name: str) -> str:
+    """What a step that wanted this module can do, in a few words."""
+    top = name.partition(".")[0]
+    known = INSTEAD.get(name) or INSTEAD.get(top)
+    if known is not None:
+        return known
+    if top in sys.stdlib_module_names:
+        return f"rlm_init_context says in `imports` what may be; the user can add it with RLM_IMPORTS={name}"
+    return f"if it is installed, the user can add it with RLM_IMPORTS={top}"
 
 
 class ImportRefused(ImportError):
@@ -74,11 +97,7 @@ class Imports:
         self._facades: dict[str, ModuleType] = {}
         self._real: dict[int, tuple[ModuleType, ModuleType]] = {}
         """Facade and real module by the facade's id, which stays its own as long as it stands here."""
-        self._replaced: dict[str, Callable[[], dict[str, Any]]] = {
-            "functools": _wrappers,
-            "io": lambda: {"open": scratch_open(scratch)} | _refused_files("io", "FileIO", "open_code"),
-            "tokenize": lambda: _refused_files("tokenize", "open"),
-        }
+        self._scratch = scratch
 
     def admits(self, name: str) -> bool:
         """Whether the policy admits a module: it is listed, or a public submodule of one that is.
@@ -107,7 +126,7 @@ class Imports:
         """`__import__` of the session.
 
         Raises:
-            ImportRefused: the policy does not admit the module; the message lists what it admits.
+            ImportRefused: the policy does not admit the module; the message says what to do instead.
         """
         if level:
             raise ImportError("attempted relative import with no known parent package")
@@ -118,6 +137,8 @@ class Imports:
             return None
         if name.rpartition(".")[0] in self._listed:
             importlib.import_module(name.rpartition(".")[0])
+        if not self.admits(name) and (not fromlist or "*" in fromlist):
+            raise self._refused(name)  # of a package that only holds an admitted module there is nothing to give
         if not fromlist:
             self._facade(name)
             return self._top(name)
@@ -149,14 +170,9 @@ class Imports:
         raise ImportError(f"cannot import name {wanted!r} from {name!r}", name=name)
 
     def _refused(self, name: str) -> ImportRefused:
-        names = ", ".join(sorted(self._listed - {"__future__"}))
-        if len(names) > NAMES_CHARS_MAX:
-            names = names[:NAMES_CHARS_MAX].rpartition(",")[0] + ", and more"
-        return ImportRefused(
-            f"import of {name!r} is refused by the policy of this session. Allowed: {names}. "
-            "The user can add modules with RLM_IMPORTS.",
-            name=name,
-        )
+        below = sorted(module for module in self._listed if module.startswith(f"{name}."))
+        instead = f"import {below[0]}" if below and name not in INSTEAD else instead_of(name)
+        return ImportRefused(f"import of {name!r} is refused in this session: {instead}.", name=name)
 
     def _facade(self, name: str) -> ModuleType:
         known = self._facades.get(name)
@@ -172,7 +188,7 @@ class Imports:
             self._copy(name, real, members)
         # CPython's fast path for `math.sqrt` ends at a module that has `__getattr__`: only where one is needed.
         third_party = name.partition(".")[0] not in sys.stdlib_module_names
-        if not admitted or third_party or hasattr(real, "__getattr__"):
+        if not admitted or third_party or hasattr(real, "__getattr__") or name in LIVE:
             members["__getattr__"] = functools.partial(self._member, name, real, admitted)
         # Only now: an interrupt of the step that imports must not leave half a module to the steps after it.
         self._real[id(facade)] = facade, real
@@ -182,15 +198,18 @@ class Imports:
     def _copy(self, name: str, real: ModuleType, members: dict[str, Any]) -> None:
         """Fill a facade: public names and the admitted submodules, but not what the module imported for itself."""
         declared = frozenset(getattr(real, "__all__", ()))
+        only, left_out = ONLY.get(name), HIDDEN.get(name, frozenset()) | LIVE.get(name, frozenset())
         for member, value in list(vars(real).items()):
             if member.startswith("_") and member not in declared and member != "__version__":
+                continue
+            if member in left_out or (only is not None and member not in only):
                 continue
             full = f"{name}.{member}"
             if not isinstance(value, ModuleType):
                 members[member] = value
             elif sys.modules.get(full) is value and self.admits(full):
                 members[member] = self._facade(full)
-        members.update(self._replaced.get(name, dict)())
+        members.update(stand_ins(name, self._scratch))
         if declared:
             members["__all__"] = [member for member in real.__all__ if member in members]
 
@@ -199,7 +218,7 @@ class Imports:
         full = f"{name}.{wanted}"
         if full in self._listed or full in self._namespaces:
             return self._facade(full)
-        if admitted and not wanted.startswith("_"):
+        if admitted and not wanted.startswith("_") and (name not in LIVE or wanted in LIVE[name]):
             value = getattr(real, wanted)
             if not isinstance(value, ModuleType):
                 return value
@@ -215,31 +234,3 @@ class Imports:
 def _parents(name: str) -> list[str]:
     parts = name.split(".")
     return [".".join(parts[:count]) for count in range(1, len(parts))]
-
-
-def _refused_files(module: str, *names: str) -> dict[str, Any]:
-    return {name: refusal(f"{module}.{name}", "open() reads and writes files in the scratch folder") for name in names}
-
-
-def _wrappers() -> dict[str, Any]:
-    """`functools.wraps` and `update_wrapper` without the copying of a function's globals."""
-
-    def update_wrapper(
-        wrapper: Any,
-        wrapped: Any,
-        assigned: Sequence[str] = functools.WRAPPER_ASSIGNMENTS,
-        updated: Sequence[str] = functools.WRAPPER_UPDATES,
-    ) -> Any:
-        assigned, updated = tuple(assigned), tuple(updated)
-        if "__globals__" in assigned + updated:
-            raise AttributeError("update_wrapper() copies no __globals__ in this session", name="__globals__")
-        return functools.update_wrapper(wrapper, wrapped, assigned, updated)
-
-    def wraps(
-        wrapped: Any,
-        assigned: Sequence[str] = functools.WRAPPER_ASSIGNMENTS,
-        updated: Sequence[str] = functools.WRAPPER_UPDATES,
-    ) -> Callable[[Any], Any]:
-        return functools.partial(update_wrapper, wrapped=wrapped, assigned=assigned, updated=updated)
-
-    return {"update_wrapper": update_wrapper, "wraps": wraps}

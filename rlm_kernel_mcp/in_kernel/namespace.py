@@ -47,7 +47,13 @@ class Documents(Mapping[str, str]):
 
         Raises:
             KeyError: no document has this name; the message gives the nearest ones.
+            TypeError: it is a number or a slice.
         """
+        if isinstance(name, int | slice):  # type: ignore[unreachable]  # a model's habit, not a type's
+            part = "..." if isinstance(name, slice) else f"{name}"  # type: ignore[unreachable]
+            raise TypeError(
+                f"documents go by name: list(documents)[{part}] is names, list(documents.values())[{part}] texts"
+            )
         start, end = self.span(name)
         return self._context[start:end]
 
@@ -101,6 +107,15 @@ def held_names(documents: Documents) -> list[Any]:
     """The names that a `Documents` holds, read past anything that user code has put into its place."""
     names = _names_slot(documents)
     return names if type(names) is list else []
+
+
+def document_like(documents: Any, path: object) -> str:
+    """The document that a path which could not be opened probably means, by its name; empty where there is none."""
+    if type(documents) is not Documents or not isinstance(path, str):
+        return ""
+    names = set(held_names(documents)[:CLOSE_NAMES_FROM])
+    parts = path.split("/")
+    return next((name for start in range(len(parts)) if (name := "/".join(parts[start:])) in names), "")
 
 
 def fill(user_ns: MutableMapping[str, Any], context: str, documents: Sequence[Sequence[Any]], scratch: str) -> None:

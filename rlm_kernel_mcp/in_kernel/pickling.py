@@ -14,7 +14,7 @@ import marshal
 import pickle
 import sys
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Protocol
 
 import cloudpickle
@@ -97,8 +97,9 @@ class SessionPickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle 
             return _reduce_function(obj)
         if type(obj) is types.ModuleType:
             # A library's own function brings real modules along; what the session itself imports is never one of them.
-            again = importlib.import_module if sys.modules.get(obj.__name__) is obj else _import_again
-            return again, (obj.__name__,)
+            if sys.modules.get(obj.__name__) is obj:
+                return importlib.import_module, (obj.__name__,)
+            return _import_again, (obj.__name__, *_modules_below(obj))
         if obj is sys.stdout or obj is sys.stderr:
             return _own_stream, ("stdout" if obj is sys.stdout else "stderr",)
         if type(obj) in _TURNED_INTO_OTHERS:
@@ -199,8 +200,27 @@ def _own_value(name: str) -> Any:
     return _own_values[name]
 
 
-def _import_again(name: str) -> Any:
-    """The module as the session's own import gives it: the policy decides again."""
+def _import_again(name: str, *below: str) -> Any:
+    """The module as the session's own import gives it: the policy decides again.
+
+    `below`: the modules by which a package is there that only holds them (`os`, of which a session has `os.path`).
+    """
     builtins = _namespace["__builtins__"]
     import_: Callable[..., Any] = builtins["__import__"] if isinstance(builtins, dict) else builtins.__import__
-    return import_(name, _namespace, None, ["*"] if "." in name else [])
+    try:
+        return import_(name, _namespace, None, ["*"] if "." in name else [])
+    except ImportError:
+        if not below:
+            raise
+    packages = [import_(module, _namespace, None, []) for module in below]
+    found = packages[0]
+    for part in name.split(".")[1:]:
+        found = getattr(found, part)
+    return found
+
+
+def _modules_below(module: types.ModuleType) -> Iterator[str]:
+    """The names of the innermost facades that a facade holds."""
+    for member, value in list(vars(module).items()):
+        if type(value) is types.ModuleType and value.__name__ == f"{module.__name__}.{member}":
+            yield from list(_modules_below(value)) or [value.__name__]

@@ -21,6 +21,7 @@ from traitlets.config import Config
 
 from rlm_kernel_mcp.in_kernel.cell_source import begins_with_prompt, install_cell_transforms
 from rlm_kernel_mcp.in_kernel.display import install_display_limits
+from rlm_kernel_mcp.in_kernel.hints import hint
 from rlm_kernel_mcp.in_kernel.interrupts import Interrupts
 from rlm_kernel_mcp.in_kernel.output import flush_streams
 from rlm_kernel_mcp.in_kernel.packing import pack
@@ -208,7 +209,10 @@ class RlmShell(ZMQInteractiveShell):
         if issubclass(etype, asyncio.CancelledError) and self.interrupts.hit:
             etype, evalue = KeyboardInterrupt, KeyboardInterrupt("interrupted in an await")
         flush_streams()
-        self.last_error = ename, text, lines = format_exception(etype, evalue, traceback)
+        ename, text, lines = format_exception(etype, evalue, traceback)
+        if said := hint(evalue, traceback, self.user_ns):
+            lines.append(said)
+        self.last_error = ename, text, lines
         self.out_of_memory |= any(line.startswith("MemoryError") for line in lines)
         hook: Any = self.displayhook
         if getattr(hook, "msg", None) is not None:

@@ -1,0 +1,168 @@
+"""What models do by habit in a REPL: it works, or one sentence says what does."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import pytest
+
+from tests.sessions import AMPLE, Driven, open_registry
+
+pytestmark = pytest.mark.anyio
+
+
+class Works(NamedTuple):
+    """The step ends well; its result, or what it printed."""
+
+    shown: str
+
+
+class Says(NamedTuple):
+    """The step fails with these words in what the agent reads."""
+
+    words: str
+
+
+FILES: Final = "the text to work on is in `documents`"
+PROCESSES: Final = "no process can be started here; concurrent.futures.ThreadPoolExecutor runs threads"
+NETWORK: Final = "there is no network here"
+FINAL: Final = "The final answer is given by the tool rlm_finalize"
+HABITS: Final[dict[str, Works | Says]] = {
+    # files and folders
+    "import os": Says(FILES),
+    "import os, json": Says(FILES),
+    "from os import listdir": Says(FILES),
+    "import os.path\nos.path.basename('/a/b.txt')": Works("'b.txt'"),
+    "from os import path\npath.splitext('a.log')": Works("('a', '.log')"),
+    "from pathlib import Path\nPath('logs/a.log').suffix": Works("'.log'"),
+    "import glob": Says(FILES),
+    "open('a.log')": Says("It is a document: documents['a.log'] is its text."),
+    "open('/data/logs/a.log').read()": Says("It is a document: documents['a.log'] is its text."),
+    "from pathlib import Path\nPath('a.log').read_text()": Says("documents['a.log'] is its text"),
+    "with open('notes.txt', 'w') as f: f.write('kept')\nopen('notes.txt').read()": Works("'kept'"),
+    "import sqlite3": Says("RLM_IMPORTS=sqlite3"),
+    # modules that do no harm
+    "import sys\nsys.version_info >= (3, 11), sys.getsizeof('') > 0": Works("(True, True)"),
+    "import sys\nprint('to stderr', file=sys.stderr)": Works("to stderr"),
+    "import sys\nsys.modules": Says("module 'sys' has no attribute 'modules' in this session"),
+    "import gzip, io\ngzip.decompress(gzip.compress(b'x'))": Works("b'x'"),
+    "import bz2, lzma\nbz2.decompress(bz2.compress(lzma.compress(b'x')))[:1]": Works("b'\\xfd'"),
+    "import tomllib\ntomllib.loads('a = 1')": Works("{'a': 1}"),
+    "import xml.etree.ElementTree as ET\nET.fromstring('<a><b/></a>')[0].tag": Works("'b'"),
+    "import email\nemail.message_from_string('Subject: x\\n\\nbody')['Subject']": Works("'x'"),
+    "from email.parser import Parser\nParser().parsestr('To: y\\n\\n')['To']": Works("'y'"),
+    "import logging\nlogging.getLogger('a').warning('careful')": Works("careful"),
+    "import traceback\ntry: 1 / 0\nexcept Exception: print(traceback.format_exc())": Works("ZeroDivisionError"),
+    "import inspect\ndef f(a, b=1): pass\nstr(inspect.signature(f))": Works("'(a, b=1)'"),
+    "import inspect\ninspect.currentframe()": Says("module 'inspect' has no attribute 'currentframe'"),
+    "import timeit\ntimeit.timeit('1', number=1) >= 0": Works("True"),
+    "import codecs, configparser, ipaddress, queue, shlex\nshlex.split('a \"b c\"')": Works("['a', 'b c']"),
+    "from IPython.display import display\ndisplay('shown')": Works("'shown'"),
+    "import numpy as np": Says("RLM_IMPORTS=numpy"),
+    # processes and the network
+    "import subprocess": Says(PROCESSES),
+    "!ls": Says("no process can be started in a session"),
+    "import multiprocessing": Says(PROCESSES),
+    "from concurrent.futures import *\nwith ThreadPoolExecutor() as pool: print(list(pool.map(len, ['ab'])))": Works(
+        "[2]"
+    ),
+    "from concurrent.futures import ProcessPoolExecutor\nProcessPoolExecutor()": Says("use ThreadPoolExecutor"),
+    "import requests": Says(NETWORK),
+    "import urllib.request": Says(NETWORK),
+    # the context
+    "for name, text in documents: pass": Says("`for name, text in documents.items()` gives both."),
+    "documents[:3]": Says("list(documents)[...] is names, list(documents.values())[...] texts"),
+    "documents[0]": Says("list(documents)[0] is names"),
+    "documents['a.lgo']": Says("the nearest names are 'a.log'"),
+    "ctx[:100]": Says("The loaded text is `context`"),
+    "len(context)": Works("12"),
+    # the field's own words
+    "FINAL('answer')": Says(FINAL),
+    "FINAL_VAR(answer)": Says(FINAL),
+    "llm_query('what is it?')": Says("A step cannot ask a language model"),
+    "SHOW_VARS()": Says("%whos lists the session's variables"),
+    "```python\n1 + 1\n```": Works("2"),
+    "```repl\n1 + 1\n```\n": Works("2"),
+    "```\n1 + 1\n```": Works("2"),
+    "Here it is:\n```python\n1\n```": Says("SyntaxError"),
+    "1\n```python\n2\n```": Says("Send Python alone, without Markdown around it."),
+    ">>> 1 + 1": Works("2"),
+    "Out[3]": Says("Earlier results are not kept: `_` is the last one"),
+    # Python's own ways
+    "import asyncio\nasync def main(): return 5\nasyncio.run(main())": Says("write `await main()` instead"),
+    "import asyncio\nasync def main(): return 5\nawait main()": Works("5"),
+    "import asyncio\nasync def main(): return 5\nasyncio.get_event_loop().run_until_complete(main())": Says(
+        "write `await main()` instead"
+    ),
+    "input('name?')": Says("nobody is there to answer"),
+    "%lsmagic": Works("%time"),
+    "%pip install pandas": Says("%pip is refused by the policy of this session"),
+    "if __name__ == '__main__': print('main')": Works("main"),
+    "return 5": Says("'return' outside function"),
+}
+
+
+@pytest.fixture(scope="module")
+async def session(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Driven]:
+    """A session over two documents."""
+    folder = tmp_path_factory.mktemp("habits")
+    data = folder / "data"
+    data.mkdir()
+    (data / "a.log").write_text("first\n")
+    (data / "b.log").write_text("other\n")
+    async with open_registry(folder / "state", RLM_CONTEXT_ROOTS=str(data)) as registry:
+        told = await registry.init_context(context_text=None, context_paths=[str(data)], limits=AMPLE)
+        yield Driven(registry, told.session_id)
+
+
+@pytest.mark.parametrize("code", HABITS)
+async def test_a_habit_works_or_is_told_what_does(session: Driven, code: str) -> None:
+    """Each costs the agent at most 500 characters beside its own code, and shows no place of the host."""
+    expected = HABITS[code]
+    report = await session.run(code)
+    if isinstance(expected, Works):
+        assert report.error is None
+        assert expected.shown in "\n".join([report.result or "", report.stdout, report.stderr])
+        return
+    assert report.status == "error"
+    assert report.error is not None
+    said = report.error.traceback
+    assert expected.words in said
+    assert len(said) + len(report.error.evalue) <= 500
+    assert "never awaited" not in report.stderr
+    assert str(session.registry._run_dir.path) not in said
+
+
+async def test_a_coroutine_that_asyncio_run_refused_is_spoken_of_once(session: Driven) -> None:
+    """Nothing about it is said at a later, unrelated line."""
+    await session.run("import asyncio\nasync def main(): return 5\nasyncio.run(main())")
+    later = await session.ok("1")
+    assert later.stderr == ""
+
+
+ANY_HABITS: Final = {
+    "open('a.log')": "documents['a.log'] is its text",
+    "from multiprocessing.pool import ThreadPool\nThreadPool(2)": "concurrent.futures.ThreadPoolExecutor runs threads",
+    "from concurrent.futures import ProcessPoolExecutor\nProcessPoolExecutor().submit(len, 'a').result()": (
+        "concurrent.futures.ThreadPoolExecutor runs threads"
+    ),
+    "import asyncio\nasync def main(): return 5\nasyncio.run(main())": "write `await main()` instead",
+}
+
+
+async def test_with_every_module_allowed_the_same_is_said(tmp_path: Path) -> None:
+    """The walls refuse then, and their words are the operating system's; the sentence below them is ours."""
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "a.log").write_text("first\n")
+    settings: dict[str, Any] = {"RLM_CONTEXT_ROOTS": str(data), "RLM_IMPORT_POLICY": "any"}
+    async with open_registry(tmp_path / "state", **settings) as registry:
+        told = await registry.init_context(context_text=None, context_paths=[str(data)], limits=AMPLE)
+        session = Driven(registry, told.session_id)
+        for code, words in ANY_HABITS.items():
+            report = await session.run(code)
+            assert report.error is not None, code
+            assert words in report.error.traceback
+            assert str(registry._run_dir.path) not in report.error.traceback
