@@ -13,13 +13,15 @@ from typing import Any
 
 from rlm_kernel_mcp.session.store_damage import FAILURES, is_broken
 from rlm_kernel_mcp.session.store_file import connect
+from rlm_kernel_mcp.session.store_shared_index import SharedIndex
 
 
 class Apart:
     """One connection, opened when it is first used. Any thread may call; calls do not overlap."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, index: SharedIndex) -> None:
         self._path = path
+        self._index = index
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._inode: int | None = None
@@ -49,6 +51,7 @@ class Apart:
             self._lock.release()
 
     def _connected(self, inode: int) -> sqlite3.Connection:
+        self._index.keep()
         if self._inode != inode:
             self._close()
         if self._connection is None:

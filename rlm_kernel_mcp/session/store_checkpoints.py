@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from rlm_kernel_mcp.session.store_file import connect, meaning
+from rlm_kernel_mcp.session.store_shared_index import SharedIndex
 
 CHECKPOINT_BYTES: Final = 8 << 20
 """Written between two checkpoints, about."""
@@ -31,8 +32,9 @@ log = logging.getLogger(__name__)
 class Checkpoints:
     """The checkpoints of one process's writes. Its caller sees to it that calls do not overlap."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, index: SharedIndex) -> None:
         self._path = path
+        self._index = index
         self._unchecked_bytes = 0
         self._thread: threading.Thread | None = None
 
@@ -62,6 +64,7 @@ class Checkpoints:
     def _run(self) -> None:
         """Write the log into the file, on a connection of its own."""
         try:
+            self._index.keep()
             connection = connect(self._path)
             try:
                 connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()

@@ -23,6 +23,7 @@ from rlm_kernel_mcp.session.store_damage import FAILURES, Failure, has_broken_sc
 from rlm_kernel_mcp.session.store_file import BUSY_TIMEOUT_MS, FILE_NAME, meaning, open_file
 from rlm_kernel_mcp.session.store_rows import DamagedText, text_of
 from rlm_kernel_mcp.session.store_schema import MIGRATIONS, TABLES, migrate, transaction
+from rlm_kernel_mcp.session.store_shared_index import SharedIndex
 
 Operation = Callable[[sqlite3.Connection], None]
 
@@ -60,8 +61,9 @@ class Database:
         self._memory: sqlite3.Connection | None = None
         self._retry_s = _FIRST_RETRY_S
         self._retry_at = 0.0
-        self._checkpoints = Checkpoints(folder / FILE_NAME)
-        self._apart = Apart(folder / FILE_NAME)
+        self._index = SharedIndex(folder / FILE_NAME)
+        self._checkpoints = Checkpoints(folder / FILE_NAME, self._index)
+        self._apart = Apart(folder / FILE_NAME, self._index)
         if self._disk is None:
             self._begin_memory(self._write_problem or "")
 
@@ -202,6 +204,7 @@ class Database:
             connections = self._disk, self._memory
             self._disk = self._memory = None
         self._checkpoints.join()
+        self._index.keep()
         for connection in connections:
             if connection is not None:
                 connection.close()
@@ -210,6 +213,7 @@ class Database:
     def _open_disk(self) -> sqlite3.Connection:
         if self._disk is None:
             raise sqlite3.ProgrammingError("the store is closed")
+        self._index.keep()
         return self._disk
 
     def _begin_memory(self, problem: str) -> None:

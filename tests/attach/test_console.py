@@ -108,6 +108,8 @@ def test_ctrl_c_ends_the_consoles_own_cell(client: LineClient, session_id: str, 
     console.until(r"In \[")
     assert "42" in console.run("agents + 1")
     assert client.run(session_id, "agents")["lost"] is None
+    (cell,) = (cell for cell in console_cells(client, session_id) if cell["summary"] == "endless()")
+    assert (cell["result_status"], cell["duration_ms"] > 0) == ("interrupted", True)
 
 
 def test_a_cell_of_the_console_may_ask_its_person(client: LineClient, session_id: str, attach: Attach) -> None:

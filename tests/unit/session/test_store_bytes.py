@@ -6,6 +6,8 @@ The long form is `bin/soak store_bytes`.
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -149,3 +151,32 @@ def test_damage_found_by_a_read_is_set_aside_and_the_live_session_is_kept(folder
     store.update_session("s_live", status="stopped")
     assert [one.session_id for one in store.sessions()] == ["s_live"]
     store.close()
+
+
+CUT_OFF = """
+import os, sys
+from pathlib import Path
+from rlm_kernel_mcp.session.store import EventRow, SessionRecord, Store
+NOW = "2026-11-22T10:00:00.000Z"
+folder = Path(sys.argv[1])
+store = Store.open(folder)
+store.add_session(SessionRecord("s_1", NOW, "text", "idle"))
+for step in range(3):
+    store.add_event(EventRow("s_1", NOW, step, "run_repl", stdout=str(step)))
+    os.truncate(folder / "sessions.db-shm", 0)
+found = [event.stdout for event in store.events("s_1")]
+os.truncate(folder / "sessions.db-shm", 0)
+store.close()
+print(found, store.problem)
+"""
+
+
+def test_an_index_that_is_cut_off_under_a_live_store_ends_nobody(tmp_path: Path) -> None:
+    """The process was ended by SIGBUS at its next access."""
+    done = subprocess.run(
+        [sys.executable, "-c", CUT_OFF, str(tmp_path)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "['0', '1', '2'] None\n"), done.stderr
+    again = Store.open(tmp_path)
+    assert ([event.stdout for event in again.events("s_1")], again.problem) == (["0", "1", "2"], None)
+    again.close()
