@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 from typing import Any
 
 from rlm_kernel_mcp.in_kernel.history import CellHistory
@@ -78,6 +79,19 @@ class ClientRequests:
             return
         content = {"status": "error", "ename": "PermissionError", "evalue": "the session's host ends this kernel"}
         self.session.send(stream, "shutdown_reply", content, parent, ident=ident)
+
+    async def usage_request(self, stream: Any, ident: Any, parent: Message) -> None:
+        """Answer as ipykernel does where it cannot look at processes, which behind the walls nobody can."""
+        content = {"hostname": socket.gethostname(), "pid": os.getpid(), "cpu_count": os.cpu_count()}
+        self.session.send(stream, "usage_reply", content, parent, ident=ident)
+
+    async def create_subshell_request(self, stream: Any, ident: Any, parent: Message) -> None:
+        """Refuse: a session runs one cell at a time. ipykernel would leave the client without an answer."""
+        content = {"status": "error", "ename": "NotImplementedError", "evalue": "this kernel has no subshells"}
+        reply_type = parent["header"]["msg_type"].replace("_request", "_reply")
+        self.session.send(stream, reply_type, content, parent, ident=ident)
+
+    delete_subshell_request = list_subshell_request = create_subshell_request
 
     async def history_request(self, stream: Any, ident: Any, parent: Message) -> None:
         """Answer as IPython's own history would; and the host, which asks for the cells of the other clients."""

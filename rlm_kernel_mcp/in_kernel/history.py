@@ -11,7 +11,6 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
@@ -105,9 +104,10 @@ class CellHistory:
             stop = next_count
         elif stop < 0:
             stop += next_count
-        rows = shown.rows([cell for cell in list(self._cells) if start <= cell.count < stop], 0)
+        # The rows name the session as it was asked for, as the ecosystem's suite wants; ipykernel says 0 here.
+        rows = shown.rows([cell for cell in list(self._cells) if start <= cell.count < stop], session, results=True)
         # IPython counts from 1 and has an empty line in the place before.
-        return [(0, 0, ("", None) if shown.output else ""), *rows] if start <= 0 < stop else rows
+        return [(session, 0, ("", None) if shown.output else ""), *rows] if start <= 0 < stop else rows
 
     def _search(self, request: dict[str, Any], shown: _Shown) -> list[Row]:
         pattern = request.get("pattern")
@@ -133,14 +133,13 @@ class _Shown:
     raw: bool
     output: bool
 
-    def rows(self, cells: list[Cell], session: int) -> list[Row]:
-        return list(self._rows(cells, session))
+    def rows(self, cells: list[Cell], session: int, *, results: bool = False) -> list[Row]:
+        """IPython knows the `results` of its own session's range; it writes none into the file that it searches."""
+        return [(session, cell.count, self._shown(cell, cell.result if results else None)) for cell in cells]
 
-    def _rows(self, cells: list[Cell], session: int) -> Iterator[Row]:
-        for cell in cells:
-            code = (cell.code if self.raw else cell.source).rstrip("\n")
-            # IPython knows the results of its own session, and writes none into the file that it searches.
-            yield session, cell.count, (code, None if session else cell.result) if self.output else code
+    def _shown(self, cell: Cell, result: str | None) -> Any:
+        code = (cell.code if self.raw else cell.source).rstrip("\n")
+        return (code, result) if self.output else code
 
 
 def _number(value: object, missing: int) -> int:

@@ -140,6 +140,7 @@ def _prepare(options: Options, policy: dict[str, Any]) -> Any:
     raise_lock_a(raised)
     # 4. The application binds its ipc sockets and starts its threads, which inherit lock A.
     from rlm_kernel_mcp.in_kernel.app import make_app
+    from rlm_kernel_mcp.in_kernel.figures import show_figures_inline
 
     if options.container:
         os.umask(0)  # the host is another user than the kernel; only it and the container can reach the folder
@@ -149,6 +150,8 @@ def _prepare(options: Options, policy: dict[str, Any]) -> Any:
     raise_lock_b(raised)
     if options.owned:
         app.kernel.belong_to_host()
+    else:
+        show_figures_inline()
     app.kernel.wall_rows = [asdict(row) for row in (*rows, *raised.rows)]
     # 6. The last words to the host; user code gets neither this socket nor a standard stream.
     _tell(options.status_fd, {"status": "ready", "walls": app.kernel.wall_rows})
@@ -218,8 +221,6 @@ def main(argv: Sequence[str]) -> NoReturn:
             options = replace(options, status_fd=status_fd, descriptor_fd=descriptor_fd)
         options = replace(options, status_fd=settle_descriptors(options.status_fd, options.descriptor_fd))
         policy = json.loads(options.policy_file.read_text(encoding="utf-8"))
-        if not options.owned:  # as ipykernel: figures go to the notebook
-            os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
         from rlm_kernel_mcp.in_kernel.preload import preload
 
         preload(policy)

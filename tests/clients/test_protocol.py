@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.clients.client import Cell, Client
+from tests.clients.client import WAIT_S, Client
 
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 
@@ -505,19 +504,64 @@ def test_the_kernel_says_what_it_is(kernel: Client) -> None:
     assert all(set(link) == {"text", "url"} for link in reply["help_links"])
 
 
-# --- where ours is another, and says so ----------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "request_type", ["debug", "usage", "interrupt", "create_subshell", "list_subshell", "kernel_info"]
+)
+def test_each_request_on_control_is_answered(kernel: Client, request_type: str) -> None:
+    """Also for what a kernel has not: a client that asks must not wait for ever."""
+    content = {"type": "request", "seq": 1, "command": "debugInfo", "arguments": {}} if request_type == "debug" else {}
+    client = kernel.client
+    client.control_channel.send(client.session.msg(f"{request_type}_request", content))
+    assert client.get_control_msg(timeout=WAIT_S)["msg_type"] == f"{request_type}_reply"
+    assert kernel.run("1").text == "1"
 
-Check = Callable[[Client], None]
 
+@pytest.mark.parametrize("kernel", ["rlm-any", "python3"], indirect=True)
+class TestWithEveryImport:
+    """What needs modules that the allowlist has not."""
 
-@pytest.fixture
-def ours(kernel: Client) -> Client:
-    """Not the stock kernel."""
-    if kernel.manager.kernel_name == "python3":
-        pytest.skip("a limit of ours; the stock kernel has none")
-    return kernel
+    def test_an_error_that_is_caught_and_shown_is_not_the_cells_end(self, kernel: Client) -> None:
+        """`showtraceback`: the message comes and the reply is `ok`."""
+        cell = kernel.run("try: 1 / 0\nexcept ZeroDivisionError: get_ipython().showtraceback()\n'after'")
+        assert (cell.reply["status"], cell.order) == ("ok", ["error", "execute_result"])
+        assert cell.of("error")[0]["ename"] == "ZeroDivisionError"
 
+    def test_a_callback_that_fails_after_the_cell_leaves_its_end_alone(self, kernel: Client) -> None:
+        """`post_execute`: the reply has the cell's own error, or none."""
+        kernel.run("def sour(): raise RuntimeError('callback')\nget_ipython().events.register('post_execute', sour)")
+        fine, failed = kernel.run("1"), kernel.run("raise ValueError('own')")
+        kernel.run("get_ipython().events.unregister('post_execute', sour)")
+        assert (fine.reply["status"], fine.of("error")[0]["ename"]) == ("ok", "RuntimeError")
+        assert (failed.reply["status"], failed.reply["ename"]) == ("error", "ValueError")
+        assert [error["ename"] for error in failed.of("error")] == ["ValueError", "RuntimeError"]
 
-def shown(cell: Cell) -> dict[str, Any]:
-    assert cell.reply["status"] == "ok", cell.reply
-    return cell.data
+    def test_the_next_cell_can_be_filled_in(self, kernel: Client) -> None:
+        """`set_next_input`."""
+        payload = {"source": "set_next_input", "text": "x = 1", "replace": True}
+        assert kernel.run("get_ipython().set_next_input('x = 1', replace=True)").reply["payload"] == [payload]
+
+    def test_ipythons_own_objects_are_shown_in_their_types(self, kernel: Client) -> None:
+        """`IPython.display`, and what is cleared."""
+        cell = kernel.run(
+            "from IPython.display import HTML, JSON, SVG, Image, Latex, Markdown, clear_output\n"
+            "import base64\n"
+            "print(1); clear_output(wait=True); print(2)\n"
+            "display(HTML('<b>'), Markdown('*m*'), Latex('$l$'), JSON({'a': [1]}),\n"
+            "        SVG('<svg xmlns=\"http://www.w3.org/2000/svg\"></svg>'))\n"
+            f"display(Image(base64.b64decode({PNG!r}), width=3))"
+        )
+        assert cell.order == ["stream", "clear_output", "stream"] + ["display_data"] * 6
+        assert cell.of("clear_output") == [{"wait": True}]
+        types = ["text/html", "text/markdown", "text/latex", "application/json", "image/svg+xml", "image/png"]
+        assert [set(content["data"]) for content in cell.of("display_data")] == [{"text/plain", kind} for kind in types]
+        metadata = [content["metadata"] for content in cell.of("display_data")]
+        assert metadata[3] == {"application/json": {"expanded": False, "root": "root"}}
+        assert metadata[5] == {"image/png": {"width": 3}}
+
+    def test_cell_magics_show_what_they_say(self, kernel: Client) -> None:
+        """`%%html`, `%%markdown`, `%%capture`, `%history`."""
+        assert kernel.run("%%html\n<b>x</b>").data["text/html"].strip() == "<b>x</b>"
+        assert kernel.run("%%markdown\n*x*").data["text/markdown"].strip() == "*x*"
+        kernel.run("%%capture held\nprint(1); display(2)\n3")
+        assert kernel.run("held.show()").order == ["stream", "display_data", "display_data"]
+        assert "held.show()" in kernel.run("%history").stream()
