@@ -143,10 +143,12 @@ def _frame_of(body: Any) -> Frame | None:
         if not _asks(body):
             return Frame(message=JSONRPCNotification.model_validate(body, by_name=False))
         fault, body["id"] = _checked_id(body["id"])
+        if not fault and not _is_unicode(body.get("method")):
+            fault = "The request's method is no valid Unicode."
         if fault:
             log.warning("a bad request on stdin: %s", fault)
             # A text that is no Unicode has nobody whom an answer would reach; the others wait for null, or for it.
-            return None if isinstance(body["id"], str) else Frame(answer=refuse(body["id"], INVALID_REQUEST, fault))
+            return None if not _is_unicode(body["id"]) else Frame(answer=refuse(body["id"], INVALID_REQUEST, fault))
         return Frame(message=JSONRPCRequest.model_validate(body, by_name=False))
     except ValidationError:
         request_id = body.get("id") if "method" in body or not {"result", "error"} & body.keys() else None
@@ -274,5 +276,12 @@ def _refuse(request_id: object, code: int, message: str) -> Frame | None:
 def _is_id(value: object) -> TypeGuard[int | float | str]:
     """Whether an answer can carry it."""
     if isinstance(value, str):
-        return not any("\ud800" <= character <= "\udfff" for character in value)
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        return _is_unicode(value)
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_unicode(value: object) -> bool:
+    """False for a text with half of a surrogate pair in it."""
+    return not isinstance(value, str) or not any("\ud800" <= character <= "\udfff" for character in value)

@@ -52,7 +52,7 @@ def ask(client: LineClient, line: bytes) -> list[Any]:
     return found
 
 
-SERVED: Final = (b"7.0", b"1e3", b"123456789012345678901234567890", b'"a\\u00e9"', b'""')
+SERVED: Final = (b"1" * 400, b"7.0", b"1e3", b"123456789012345678901234567890", b'"a\\u00e9"', b'""')
 
 
 @pytest.mark.parametrize(
@@ -71,6 +71,7 @@ SERVED: Final = (b"7.0", b"1e3", b"123456789012345678901234567890", b'"a\\u00e9"
         (b"{}", None),
         (b"[1]", None),
         (b"1e400", None),
+        (b"1" * 400, int("1" * 400)),
         (b"1" * 5_000, None),
         (b"NaN", None),
     ],
