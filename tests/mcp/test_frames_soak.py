@@ -1,4 +1,4 @@
-"""Frames of every kind to a real server, in short (`bin/soak frames` is the long form); and that the account would see."""
+"""Frames of every kind to a real server, in short (long: `bin/soak frames`); and that the account would see."""
 
 from __future__ import annotations
 
