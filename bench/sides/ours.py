@@ -73,6 +73,20 @@ class OurServer:
                 waiting[self._begin(call)] = call
         return time.perf_counter() - begin
 
+    def waits_during(self, costly: Call | bytes, short: Call) -> list[float]:
+        """How long a short call takes, in ms, again and again while a costly one, or a line, is dealt with."""
+        begun = None if isinstance(costly, bytes) else self._begin(costly)
+        if isinstance(costly, bytes):
+            os.write(self._to, costly + b"\n")
+        waits: list[float] = []
+        while begun is not None or len(waits) < 20:
+            begin = time.perf_counter()
+            request_id = self._begin(short)
+            while (answered := self._receive_answer()[0]) != request_id:
+                begun = None if answered == begun else begun
+            waits.append((time.perf_counter() - begin) * 1_000)
+        return waits
+
     def open_session(self, context_text: str = "a small text", **arguments: Any) -> str:
         """A session without limits; returns its handle."""
         source = {} if "context_paths" in arguments else {"context_text": context_text}

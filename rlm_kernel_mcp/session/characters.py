@@ -93,6 +93,8 @@ def escaped(text: str) -> str:
         return text
     if _DEPENDS.search(text) is None:
         return text.translate(_escapes())
+    if "\r\n" in text and SUSPECT.search(text.replace("\r\n", "\n")) is None:
+        return text
     return _acts().sub(_escape_run, text)
 
 

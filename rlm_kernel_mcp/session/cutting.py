@@ -13,7 +13,7 @@ from typing import Final
 
 from rlm_kernel_mcp.session.characters import LONGEST_SEQUENCE, SUSPECT, escaped
 
-BLOCK_CHARS: Final = 2_048
+BLOCK_CHARS: Final = 4_096
 """What is made safe at a time where only a part is wanted."""
 CALL_CHARS: Final = 1 << 16
 """Most characters for one call in C, some 4 ms: the event loop's thread can have the interpreter in between."""
@@ -131,11 +131,6 @@ def splits_at(text: str, place: int) -> bool:
         for left in (before, before[-1])
         for right in (after, after[0])
     )
-
-
-def splits(before: str, after: str) -> bool:
-    """Whether a text must not be cut between two characters, since one of them alone is not safe."""
-    return splits_at(before + after, 1)
 
 
 def cut_text(text: str, limit: int, where_is_the_rest: str) -> Cut:

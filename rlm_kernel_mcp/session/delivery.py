@@ -72,9 +72,13 @@ def _cuts(outcome: Outcome, limit: int, rest: str) -> tuple[str, dict[str, Cut]]
         "traceback": error.traceback,
     }
     # Safe text can be longer than its source, and never shorter; the shares are of what is shown.
-    lengths = [left if len(text) > left else len(safe_prefix(text, left)[0]) for text in texts.values()]
-    rooms = share(lengths, left)
-    cuts = {name: cut_text(text, room, rest) for (name, text), room in zip(texts.items(), rooms, strict=True)}
+    wholes = {name: safe_prefix(text, left) for name, text in texts.items() if len(text) <= left}
+    rooms = share([len(wholes[name][0]) if name in wholes else left for name in texts], left)
+    cuts: dict[str, Cut] = {}
+    for (name, text), room in zip(texts.items(), rooms, strict=True):
+        safe, covered = wholes.get(name, ("", -1))
+        fits = covered == len(text) and len(safe) <= room
+        cuts[name] = Cut(safe, 0, is_told=True) if fits else cut_text(text, room, rest)
     return ename, {**cuts, "evalue": evalue}
 
 

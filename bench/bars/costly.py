@@ -1,0 +1,49 @@
+"""While a costly reply is made, or a costly line is read: how long a neighbour waits for a read."""
+
+from __future__ import annotations
+
+from bench.measure import Amounts, Bar, Figures, Row
+from bench.sides.ours import Call, our_server
+
+BAR_MS = 100.0
+PRINTED = 3_900_000
+SHOWN = 200_000
+"""Characters of the longest reply."""
+UNITS = {"escapes": "\\x1b", "escapes beside letters": "\\x1ba", "line ends": "\\r\\n", "joiners": "\\u0301\\u200c"}
+"""What the texts are made of: by how dear a character is."""
+
+
+async def costly(amounts: Amounts) -> list[Row]:
+    """The worst of a neighbour's reads during each."""
+    units = dict([*UNITS.items()][:1]) if amounts.smoke else UNITS
+    rows: list[Row] = []
+    with our_server() as server:
+        neighbour, session = server.open_session(), server.open_session()
+        server.step(neighbour, "mine = 'kept'")
+        read: Call = ("rlm_get_var", {"session_id": neighbour, "var_name": "mine"})
+        calls: dict[str, Call | bytes] = {}
+        for what, unit in units.items():
+            step = server.step(session, f"print('{unit}' * ({PRINTED} // len('{unit}')))", max_output_chars=100)
+            steps = {"from_step": step["step_index"], "to_step": step["step_index"]}
+            trace = {"session_id": session, **steps, "detail": "full", "max_output_chars": SHOWN}
+            code = f"print('{unit}' * (190_000 // len('{unit}')))"
+            calls |= {
+                f"a page of a trace of {what}": ("rlm_get_trace", trace),
+                f"a page far into a trace of {what}": ("rlm_get_trace", {**trace, "offset": 3_000_000}),
+                f"a step's reply of {what}": (
+                    "rlm_run_repl",
+                    {"session_id": session, "code": code, "max_output_chars": SHOWN},
+                ),
+                f"the same in markdown, of {what}": (
+                    "rlm_run_repl",
+                    {"session_id": session, "code": code, "max_output_chars": SHOWN, "response_format": "markdown"},
+                ),
+            }
+        calls |= {
+            "a line of 32 KB of quotes": b'\\"' * 16_384,
+            "a line of 1 MB of brackets": b"[" * 2_000 + b"[]" * 500_000 + b"]" * 2_000,
+        }
+        for what, call in calls.items():
+            waits = server.waits_during(call, read)
+            rows.append(Row(f"a neighbour's worst read, {what}", Figures((max(waits),)), bar=Bar(BAR_MS, of="ours")))
+    return rows
