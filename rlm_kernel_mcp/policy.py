@@ -127,7 +127,7 @@ class Policy(_Part):
     ) -> Policy:
         """This policy with a user's settings applied: more modules, every module, another memory limit.
 
-        None: not set, so that the policy's own holds.
+        None: not set, and this policy's own holds.
         """
         changes = {
             "imports": {

@@ -45,16 +45,16 @@ TABLE: Final = (
     Setting("RLM_SANDBOX_CONTAINER_RUNTIME", "container engine", "docker", ("docker", "podman")),
     Setting("RLM_SANDBOX_CONTAINER_IMAGE", "image that bin/build-image builds", "rlm-kernel:latest"),
     Setting("RLM_SANDBOX_FALLBACK", "what to do when the mode cannot be had", "off", ("off", "process")),
-    Setting("RLM_IMPORT_POLICY", "what a step may import", "allowlist", ("allowlist", "any")),
+    Setting("RLM_IMPORT_POLICY", "what a step may import", "the kernelspec's: allowlist", ("allowlist", "any")),
     Setting("RLM_IMPORTS", "modules added to the allowlist (comma-separated)", "none"),
-    Setting("RLM_MEMORY_LIMIT_MB", "memory of one session in MB", "1024"),
+    Setting("RLM_MEMORY_LIMIT_MB", "memory of one session in MB", "the kernelspec's: 1024"),
     Setting("RLM_MAX_SESSIONS", "live sessions at once", "32"),
     Setting("RLM_IDLE_TIMEOUT_S", "seconds after which an idle session's kernel is stopped", "3600"),
     Setting("RLM_STATE_DIR", "folder of traces and session records", "the platform's state folder"),
 )
 
-ELSEWHERE: Final = frozenset({"RLM_DESCRIPTOR_SOCKET", "RLM_FORBID_SKIPS", "RLM_PRESSURE"})
-"""Variables of the same prefix that the kernels (`wire.py`) and the test suite read."""
+ELSEWHERE: Final = frozenset({"RLM_FORBID_SKIPS", "RLM_PRESSURE"})
+"""Variables of the same prefix that the test suite reads."""
 
 IMAGE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}")
 
@@ -78,6 +78,19 @@ class Settings:
     idle_timeout_s: int
     state_dir: Path
     working_dir: Path
+    chosen: frozenset[str] = frozenset()
+    """The variables that were set, by the environment or an option. Where one is not that the policy of the kernelspec
+    has as well (imports, memory), the policy's holds."""
+
+    def of_kernel(self) -> KernelSettings:
+        """Those that concern a kernel by itself."""
+        return KernelSettings(
+            import_policy=self.import_policy if "RLM_IMPORT_POLICY" in self.chosen else None,
+            imports=self.imports,
+            memory_limit_mb=self.memory_limit_mb if "RLM_MEMORY_LIMIT_MB" in self.chosen else None,
+            sandbox_mode=self.sandbox_mode,
+            sandbox_fallback=self.sandbox_fallback,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +151,7 @@ def load_settings(environ: Mapping[str, str], overrides: Mapping[str, str] | Non
         idle_timeout_s=_whole(values, "RLM_IDLE_TIMEOUT_S", 3600, 1, 31_536_000, "seconds"),
         state_dir=_state_dir(values, environ),
         working_dir=working_dir,
+        chosen=frozenset(values),
     )
 
 
@@ -170,7 +184,7 @@ def _memory_limit_mb(values: Mapping[str, str]) -> int:
     return _whole(values, "RLM_MEMORY_LIMIT_MB", 1024, 64, 1_048_576, "MB")
 
 
-def doubts(environ: Mapping[str, str], settings: Settings) -> Iterator[str]:
+def doubts(environ: Mapping[str, str], settings: Settings | KernelSettings) -> Iterator[str]:
     """What in the settings is probably not meant so, a sentence each: misspelt names, modules that are not there."""
     known = [row.variable for row in TABLE]
     for variable in sorted(environ):

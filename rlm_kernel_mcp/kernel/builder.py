@@ -11,11 +11,14 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from rlm_kernel_mcp.kernel.fork_server import ENVIRONMENT
+from rlm_kernel_mcp.kernel.kernelspec import POLICY_FILE
 from rlm_kernel_mcp.kernel.rundir import KernelDir
-from rlm_kernel_mcp.policy import Policy
+from rlm_kernel_mcp.policy import Policy, load_policy
+from rlm_kernel_mcp.settings import KernelSettings
 
 CONNECTION_FLAG: Final = "-f"
 CHANNELS: Final = ("shell", "iopub", "stdin", "hb", "control")
@@ -39,6 +42,17 @@ class Built:
     @property
     def cwd(self) -> str:
         return str(self.folders.scratch)
+
+
+def effective_policy(spec_dir: Path, settings: KernelSettings) -> Policy:
+    """The policy beside a kernelspec, with the settings of whoever starts its kernels.
+
+    Raises:
+        InvalidInput: the policy cannot be read, or is wrong.
+    """
+    return load_policy(spec_dir / POLICY_FILE).with_settings(
+        import_policy=settings.import_policy, imports=settings.imports, memory_limit_mb=settings.memory_limit_mb
+    )
 
 
 def use_sockets(manager: Any, folders: KernelDir) -> None:
@@ -72,9 +86,12 @@ def build(
     arguments = [CONNECTION_FLAG, str(folders.connection_file), "--policy", str(folders.policy_file)]
     arguments += ["--sockets", str(folders.sockets), "--scratch", str(folders.scratch)]
     arguments += ["--owned"] if owned else []
+    environment = scrubbed_environment(folders)
+    if not owned:  # as ipykernel does: figures go to the notebook
+        environment["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
     program = list(spec_argv)
     program = program[: program.index(CONNECTION_FLAG)] if CONNECTION_FLAG in program else program
-    return Built(folders, tuple(program), tuple(arguments), scrubbed_environment(folders), owned)
+    return Built(folders, tuple(program), tuple(arguments), environment, owned)
 
 
 def scrubbed_environment(folders: KernelDir) -> dict[str, str]:

@@ -11,20 +11,21 @@ import asyncio
 import atexit
 import os
 import socket
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from logging import Logger
 from pathlib import Path
 from typing import Any
 
 from rlm_kernel_mcp.errors import KernelStartFailed, RlmError, SandboxUnavailable
-from rlm_kernel_mcp.kernel.builder import Built, use_sockets
+from rlm_kernel_mcp.kernel.builder import Built, effective_policy, use_sockets
 from rlm_kernel_mcp.kernel.cold_start import ClientsProcess, start_cold
-from rlm_kernel_mcp.kernel.kernelspec import POLICY_FILE
 from rlm_kernel_mcp.kernel.rundir import KernelDir, RunDir
 from rlm_kernel_mcp.kernel.status import StatusSocket
-from rlm_kernel_mcp.policy import Policy, load_policy
-from rlm_kernel_mcp.settings import load_kernel_settings
+from rlm_kernel_mcp.policy import Policy
+from rlm_kernel_mcp.settings import doubts, load_kernel_settings
 
 
 class ForeignClient:
@@ -49,7 +50,7 @@ class ForeignClient:
         """
         environment: Mapping[str, str] = arguments.get("env") or os.environ
         with self._nothing_left():
-            self._policy = _policy(spec, environment)
+            self._policy = self._effective_policy(spec, {**environment, **spec.env})
             if self._folders is None:
                 self._make_folders()
             else:
@@ -101,26 +102,26 @@ class ForeignClient:
             self.remove()
             raise
 
+    def _effective_policy(self, spec: Any, environment: Mapping[str, str]) -> Policy:
+        """With the settings that our own host reads too, as the client's environment and the kernelspec have them."""
+        settings = load_kernel_settings(environment)
+        if settings.sandbox_mode == "container" and settings.sandbox_fallback != "process":
+            raise SandboxUnavailable(
+                "RLM_SANDBOX_MODE=container: only the server `rlm-kernel-mcp` runs kernels in containers.",
+                "Start this client without that setting, or with RLM_SANDBOX_FALLBACK=process: the kernel is then "
+                "locked by the walls of this process alone.",
+            )
+        ours = spec.argv[:1] in (["python"], [sys.executable])  # of another Python's modules nothing is known here
+        for doubt in doubts(environment, settings if ours else replace(settings, imports=())):
+            self._log.warning("%s", doubt)
+        return effective_policy(Path(spec.resource_dir), settings)
+
     def _make_folders(self) -> None:
         self._run_dir = RunDir.create(or_in_a_shorter_place=True)
         # Some clients, jupyter console among them, end without a clean-up, and any may be killed.
         atexit.register(self.remove)
         self._run_dir.guard()
         self._folders = self._run_dir.kernel_dir()
-
-
-def _policy(spec: Any, environment: Mapping[str, str]) -> Policy:
-    """The kernelspec's policy with the same settings that our own host reads, as the client's environment has them."""
-    settings = load_kernel_settings({**environment, **spec.env})
-    if settings.sandbox_mode == "container" and settings.sandbox_fallback != "process":
-        raise SandboxUnavailable(
-            "RLM_SANDBOX_MODE=container: only the server `rlm-kernel-mcp` runs kernels in containers.",
-            "Start this client without that setting, or with RLM_SANDBOX_FALLBACK=process: the kernel is then locked "
-            "by the walls of this process alone.",
-        )
-    return load_policy(Path(spec.resource_dir) / POLICY_FILE).with_settings(
-        import_policy=settings.import_policy, imports=settings.imports, memory_limit_mb=settings.memory_limit_mb
-    )
 
 
 async def _start(built: Built) -> ClientsProcess:

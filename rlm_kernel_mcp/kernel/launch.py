@@ -20,19 +20,19 @@ from jupyter_client.kernelspec import KernelSpecManager
 
 from rlm_kernel_mcp.errors import KernelStartFailed, RlmError, SandboxUnavailable
 from rlm_kernel_mcp.kernel import container
-from rlm_kernel_mcp.kernel.builder import use_sockets
+from rlm_kernel_mcp.kernel.builder import effective_policy, use_sockets
 from rlm_kernel_mcp.kernel.client import KernelClient
 from rlm_kernel_mcp.kernel.container import ContainerRuntime
 from rlm_kernel_mcp.kernel.container_launch import KernelContainer
 from rlm_kernel_mcp.kernel.container_runtime import Containers
 from rlm_kernel_mcp.kernel.fork_server import ForkServer, default_python
-from rlm_kernel_mcp.kernel.kernelspec import POLICY_FILE, kernelspec_dir, locked_kernelspec
+from rlm_kernel_mcp.kernel.kernelspec import kernelspec_dir, locked_kernelspec
 from rlm_kernel_mcp.kernel.process import KernelProcess, ended_how
 from rlm_kernel_mcp.kernel.provisioner import LaunchOptions
 from rlm_kernel_mcp.kernel.rundir import KernelDir, RunDir
 from rlm_kernel_mcp.kernel.start import Begun, Launch, gone, sockets, unless_dead
 from rlm_kernel_mcp.kernel.thread_count import count_until_its_end, host_counts
-from rlm_kernel_mcp.policy import Policy, load_policy
+from rlm_kernel_mcp.policy import Policy
 from rlm_kernel_mcp.settings import Settings
 from rlm_kernel_mcp.shielded import shielded
 
@@ -86,9 +86,7 @@ class KernelStarter:
         self._specs = KernelSpecManager(ensure_native_kernel=False)
         self._specs.kernel_dirs = [str(kernelspec_dir()), *self._specs.kernel_dirs]
         self._kernel_name = settings.kernel
-        self.policy: Policy = load_policy(locked_kernelspec(settings.kernel) / POLICY_FILE).with_settings(
-            import_policy=settings.import_policy, imports=settings.imports, memory_limit_mb=settings.memory_limit_mb
-        )
+        self.policy: Policy = effective_policy(locked_kernelspec(settings.kernel), settings.of_kernel())
         self._fork_server: ForkServer | None = None
         self._fork_lock = asyncio.Lock()
         self._containers = Containers(settings, run_dir.path) if settings.sandbox_mode == "container" else None

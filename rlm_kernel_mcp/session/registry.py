@@ -12,6 +12,7 @@ import logging
 import secrets
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Final
 
 from rlm_kernel_mcp.errors import InvalidInput
@@ -69,7 +70,8 @@ class Registry:
             undo.callback(store.close)
             if store.problem:
                 log.warning("%s", store.problem)
-            registry = cls(settings, run_dir, starter, store)
+            limit_mb = starter.policy.limits.memory_mb  # where no setting names one, the kernelspec's
+            registry = cls(replace(settings, memory_limit_mb=limit_mb), run_dir, starter, store)
             undo.pop_all()
         registry._pool.warm()
         registry._tasks = [

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from jupyter_client.connect import write_connection_file
 
-from rlm_kernel_mcp.errors import KernelStartFailed, RlmError
+from rlm_kernel_mcp.errors import KernelStartFailed, RlmError, SandboxUnavailable
 from rlm_kernel_mcp.kernel.status import StatusSocket
 from tests.sessions import WAIT_S, Driven, open_registry
 from tests.specs import SHIPPED, write_spec
@@ -36,7 +36,7 @@ async def failed_start(policy: dict[str, Any]) -> tuple[RlmError, str, int]:
         passed = [status.theirs.fileno()]
         with subprocess.Popen(argv, stderr=subprocess.PIPE, pass_fds=passed) as process:  # noqa: ASYNC220
             status.close_theirs()
-            with pytest.raises(KernelStartFailed) as caught:
+            with pytest.raises((KernelStartFailed, SandboxUnavailable)) as caught:
                 async with asyncio.timeout(WAIT_S):
                     await status.wait_ready()
             errors = process.communicate(timeout=WAIT_S)[1].decode()
@@ -56,6 +56,17 @@ async def test_what_fails_behind_ipykernel_s_streams_is_told(caplog: pytest.LogC
     assert "in make_app" in caplog.text
     assert "in make_app" in errors
     assert code == 1
+
+
+async def test_a_kernel_that_nobody_made_a_folder_for_is_refused() -> None:
+    """A client that knows no provisioners runs the kernelspec's argv as it is.
+
+    What lies around its connection file, other kernels' keys among it, is not to be granted.
+    """
+    error, _, code = await failed_start(json.loads((SHIPPED / "policy.json").read_text(encoding="utf-8")))
+    assert "nobody made a folder" in error.message
+    assert "install rlm-kernel-mcp where the client runs" in error.next_step
+    assert code == 3
 
 
 async def test_a_policy_that_a_cold_start_cannot_read_is_told() -> None:

@@ -19,8 +19,11 @@ from jupyter_client.manager import AsyncKernelManager
 
 from rlm_kernel_mcp.errors import KernelStartFailed, RlmError
 from rlm_kernel_mcp.kernel.kernelspec import install_kernelspec
+from rlm_kernel_mcp.session.registry import Registry
+from rlm_kernel_mcp.settings import load_settings
 from tests.processes import command_lines_below, left_over
-from tests.sessions import WAIT_S
+from tests.sessions import WAIT_S, Driven
+from tests.specs import write_spec
 
 pytestmark = pytest.mark.anyio
 
@@ -42,12 +45,19 @@ async def started(
     install_kernelspec(prefix)
     specs = KernelSpecManager(kernel_dirs=[str(prefix / "share" / "jupyter" / "kernels")], ensure_native_kernel=False)
     manager = AsyncKernelManager(kernel_name="rlm-python", kernel_spec_manager=specs, **traits)
-    await manager.start_kernel(**start or {})
+    async with managed(manager, start or {}) as client:
+        yield manager, client
+
+
+@asynccontextmanager
+async def managed(manager: AsyncKernelManager, start: dict[str, Any]) -> AsyncIterator[AsyncKernelClient]:
+    """A client of the manager's kernel, which lives meanwhile."""
+    await manager.start_kernel(**start)
     client = manager.client()
     client.start_channels()
     try:
         await client.wait_for_ready(timeout=WAIT_S)
-        yield manager, client
+        yield client
     finally:
         client.stop_channels()
         await manager.shutdown_kernel(now=True)
@@ -342,3 +352,29 @@ async def test_a_client_s_arguments_are_left_out_and_it_is_told(
         content, printed = await run(client, "print(scratch)")
         assert (content["status"], Path(printed.strip()).is_relative_to(runtime)) == ("ok", True)
     assert "--owned --scratch=/ --sockets /tmp --IPKernelApp.quiet=False" in caplog.text
+
+
+async def test_a_kernelspec_s_policy_and_the_settings_mean_the_same_in_both_worlds(
+    tmp_path: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What the policy has holds where no setting says otherwise; a doubtful setting is said in both."""
+    write_spec(tmp_path, "own", {"imports": {"mode": "any"}, "limits": {"memory_mb": 128}})
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    taking = "held = None\nheld = bytearray(200 << 20)"
+    for variables, ends in [({}, "MemoryError"), ({"RLM_MEMORY_LIMIT_MB": "512", "RLM_IMPORT": "sched"}, "")]:
+        settings = load_settings({"RLM_KERNEL": "own", "RLM_STATE_DIR": str(tmp_path / "state"), **variables})
+        async with asyncio.timeout(WAIT_S):
+            registry = await Registry.open(settings)
+        try:
+            driven = await Driven.open(registry)
+            assert (await driven.ok("import os; os.sep")).result == "'/'"
+            step = await driven.run(taking)
+            assert (step.error.ename if step.error else "") == ends
+        finally:
+            await registry.close()
+        specs = KernelSpecManager(kernel_dirs=[str(tmp_path / "kernels")], ensure_native_kernel=False)
+        manager = AsyncKernelManager(kernel_name="own", kernel_spec_manager=specs)
+        async with managed(manager, {"env": {**os.environ, **variables}}) as client:
+            assert (await run(client, "import os; os.sep"))[0]["status"] == "ok"
+            assert (await run(client, taking))[0].get("ename", "") == ends
+    assert "RLM_IMPORT is set, but there is no such setting; did you mean RLM_IMPORTS?" in caplog.text

@@ -9,15 +9,14 @@ The calls, in this order, by the process that becomes the kernel (single thread,
     from rlm_kernel_mcp.in_kernel.walls.raising import Raised, enter_namespaces, raise_lock_a, raise_lock_b
     from rlm_kernel_mcp.in_kernel.walls.limits import soft_memory
 
-    plan = plan_from_policy(policy, scratch=..., socket_dir=..., connection_file=..., read_only=(...))
+    plan = plan_from_policy(policy, scratch=..., socket_dir=..., read_only=(...))
     raised = enter_namespaces(plan, announce)   # returns in the kernel; the monitor (if any) never returns
     raise_lock_a(raised)                        # rlimits, capabilities, no_new_privs, Landlock, seccomp stage A
     app.initialize(...)                         # binds the ipc sockets, starts threads; zmq contexts are made here
     raise_lock_b(raised)                        # memory limit, seccomp stage B on every thread
     raised.rows                                 # tuple[WallStatus, ...]: one row per name of policy.WallName
 
-    plan_from_policy(policy: Mapping, *, scratch: str, socket_dir: str, connection_file: str = "",
-                     read_only: Sequence[str] = ()) -> WallPlan
+    plan_from_policy(policy: Mapping, *, scratch: str, socket_dir: str, read_only: Sequence[str] = ()) -> WallPlan
     enter_namespaces(plan: WallPlan, announce: Callable[[int, int], None] | None = None) -> Raised
     raise_lock_a(raised: Raised) -> None
     raise_lock_b(raised: Raised) -> None

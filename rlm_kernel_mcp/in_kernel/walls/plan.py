@@ -87,7 +87,6 @@ class WallPlan:
 
     scratch: str
     socket_dir: str
-    connection_file: str
     read_only: tuple[str, ...]
     memory_mb: int
     open_files: int
@@ -113,7 +112,6 @@ def plan_from_policy(
     *,
     scratch: str,
     socket_dir: str,
-    connection_file: str = "",
     read_only: Sequence[str] = (),
 ) -> WallPlan:
     """The plan of one kernel, made by the process that will raise it (its parent is remembered).
@@ -121,15 +119,14 @@ def plan_from_policy(
     Args:
         policy: the parsed `policy.json` (`limits`, `walls`).
         scratch: folder of the user's files; exists, and belongs to the caller.
-        socket_dir: folder of the ipc sockets and the connection file, mode 0700.
-        connection_file: the connection file, when it lies elsewhere than in `socket_dir`.
+        socket_dir: folder of the ipc sockets and the connection file, mode 0700, with nothing else in it.
         read_only: what user code may read besides the Python installation.
 
     Raises:
         WallFailed: a path is not absolute, or lies where the scratch folder would cover it.
     """
     limits, walls = policy["limits"], policy["walls"]
-    for path in (scratch, socket_dir, *read_only, *([connection_file] if connection_file else [])):
+    for path in (scratch, socket_dir, *read_only):
         if not Path(path).is_absolute():
             raise WallFailed("landlock", f"the path {path!r} is not absolute.", "Give absolute paths.")
         if path != scratch and Path(path).is_relative_to(scratch):
@@ -137,8 +134,7 @@ def plan_from_policy(
     return WallPlan(
         scratch=scratch,
         socket_dir=socket_dir,
-        connection_file=connection_file,
-        read_only=(*installation_paths(), *read_only, *([connection_file] if connection_file else [])),
+        read_only=(*installation_paths(), *read_only),
         memory_mb=int(limits["memory_mb"]),
         open_files=int(limits["open_files"]),
         threads=int(limits["threads"]),
