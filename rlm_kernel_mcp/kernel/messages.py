@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import itertools
 import json
+import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,10 +27,11 @@ CONTENT_BYTES_MAX: Final = 3 << 20
 """Of the content."""
 ORIGINS_KEPT: Final = 64
 """Parent headers whose ids are kept."""
-SMALL_JSON_BYTES: Final = 1 << 20
 LARGE_JSON_ITEMS: Final = 100_000
-"""Commas and opening brackets of a JSON text beyond the small size. Parsed, a text can take thirty times its size in
-memory if it is made of small items; what is honest and this large is long texts and pictures."""
+"""Commas and opening brackets of a JSON text, outside of its strings. Parsed, a text can take thirty times its size in
+memory, and long to parse, if it is made of small items; what is honest and large is long texts and pictures."""
+_STRINGS: Final = re.compile(rb'"[^"\\]*+(?:\\(?:.|\Z)[^"\\]*+)*+(?:"|\Z)', re.DOTALL)
+"""The strings of a JSON text. It goes through a text once, whatever that is: also where a string does not end."""
 
 
 class BadMessage(Exception):
@@ -117,17 +119,33 @@ def _load(part: bytes) -> dict[str, Any]:
 
 
 def parse_json(part: bytes) -> Any:
-    """A kernel's JSON text of bounded size, parsed in bounded memory.
+    """A kernel's JSON text of bounded size, parsed in bounded memory and time.
 
     Raises:
-        BadMessage: it is no JSON, or is large and holds more than `LARGE_JSON_ITEMS` items.
+        BadMessage: it is no JSON, or holds more than `LARGE_JSON_ITEMS` items.
     """
-    if len(part) > SMALL_JSON_BYTES and sum(map(part.count, (b",", b"[", b"{"))) > LARGE_JSON_ITEMS:
+    if len(part) > LARGE_JSON_ITEMS and _is_crowded(part):
         raise BadMessage(f"a part of {len(part):,} bytes holds more than {LARGE_JSON_ITEMS:,} items")
     try:
         return json.loads(part)
     except (ValueError, RecursionError) as error:
         raise BadMessage(f"a part is not JSON: {type(error).__name__}") from error
+
+
+def _is_crowded(part: bytes) -> bool:
+    marks = _marks(part)
+    if marks <= LARGE_JSON_ITEMS:
+        return False
+    for count, string in enumerate(_STRINGS.finditer(part)):
+        marks -= _marks(part, *string.span())
+        if marks <= LARGE_JSON_ITEMS or count >= LARGE_JSON_ITEMS:
+            break
+    return marks > LARGE_JSON_ITEMS
+
+
+def _marks(part: bytes, *place: int) -> int:
+    """As many as there may be items at most."""
+    return sum(part.count(mark, *place) for mark in (b",", b"[", b"{"))
 
 
 def _text(value: object) -> str:

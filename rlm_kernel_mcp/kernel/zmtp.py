@@ -9,6 +9,7 @@ multipart message that never ends; docs/decisions/0003). Above: `client.py`. Bel
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from typing import Final, Literal
 
@@ -29,6 +30,14 @@ COMMANDS_MAX: Final = 16
 
 MESSAGES_PER_TURN: Final = 32
 """Messages handled before other connections get their turn of the event loop."""
+
+TURN_S: Final = 0.005
+"""Processor time of one such turn; after a longer one the connection rests for as long as it took."""
+
+COST_S: Final = 10.0
+COST_SHARE: Final = 0.05
+"""What a peer's messages may take of this process's processor time between two grants, and the share of the time that
+passes which is free beside it: a kernel whose messages cost more is ended, however few they are."""
 
 FLOOD_BYTES: Final = 256 << 20
 FLOOD_MESSAGES: Final = 1_000_000
@@ -136,6 +145,8 @@ class Connection(asyncio.Protocol):
         self._paused = False
         self._bytes_left = FLOOD_BYTES
         self._messages_left = FLOOD_MESSAGES
+        self._cost_s = 0.0
+        self._cost_at_s = time.monotonic()
         self.on_message: OnMessage = lambda frames: None
         self.on_closed: OnClosed = lambda reason: None
         """The peer is gone."""
@@ -145,7 +156,7 @@ class Connection(asyncio.Protocol):
 
     def grant(self) -> None:
         """Let the peer send as much as one answer may take, from now on."""
-        self._bytes_left, self._messages_left = FLOOD_BYTES, FLOOD_MESSAGES
+        self._bytes_left, self._messages_left, self._cost_s = FLOOD_BYTES, FLOOD_MESSAGES, 0.0
 
     async def open(self, path: str) -> None:
         """Connect and shake hands; a SUB connection subscribes to everything.
@@ -181,26 +192,53 @@ class Connection(asyncio.Protocol):
     def _drain(self) -> None:
         """Hand on a bounded number of messages, then let others have their turn."""
         self._paused = False
+        begun_s = time.thread_time()
         try:
-            for _ in range(MESSAGES_PER_TURN):
-                message = self.reader.next_message()
-                if self.reader.ready and not self.ready.done():
-                    self._begin()
-                if message is None:
-                    if self._transport is not None:
-                        self._transport.resume_reading()
-                    return
-                self._messages_left -= 1
-                if self._messages_left < 0:
-                    raise ProtocolBroken(f"it sent more than {FLOOD_MESSAGES:,} messages unasked")
-                self.on_message(message)
+            more = self._take_turn(begun_s + TURN_S)
+            used_s = time.thread_time() - begun_s
+            self._charge(used_s)
         except ProtocolBroken as error:
             self._break(str(error))
+            return
+        if not more:
+            if self._transport is not None:
+                self._transport.resume_reading()
             return
         self._paused = True
         if self._transport is not None:
             self._transport.pause_reading()
-        asyncio.get_running_loop().call_soon(self._drain)
+        loop = asyncio.get_running_loop()
+        if used_s > TURN_S:
+            loop.call_later(used_s, self._drain)
+        else:
+            loop.call_soon(self._drain)
+
+    def _take_turn(self, until_s: float) -> bool:
+        """Hand on messages up to the turn's end (of `time.thread_time`) or number; false if none is left.
+
+        Raises:
+            ProtocolBroken: the peer broke the protocol or a limit.
+        """
+        for _ in range(MESSAGES_PER_TURN):
+            message = self.reader.next_message()
+            if self.reader.ready and not self.ready.done():
+                self._begin()
+            if message is None:
+                return False
+            self._messages_left -= 1
+            if self._messages_left < 0:
+                raise ProtocolBroken(f"it sent more than {FLOOD_MESSAGES:,} messages unasked")
+            self.on_message(message)
+            if time.thread_time() > until_s:
+                break
+        return True
+
+    def _charge(self, used_s: float) -> None:
+        now_s = time.monotonic()
+        self._cost_s = max(0.0, self._cost_s - COST_SHARE * (now_s - self._cost_at_s)) + used_s
+        self._cost_at_s = now_s
+        if self._cost_s > COST_S:
+            raise ProtocolBroken(f"its messages took more than {COST_S:.0f} s of the server's processor time")
 
     def _begin(self) -> None:
         """The peer is ready, and only now takes messages: libzmq ends a connection that sends one before."""

@@ -24,6 +24,7 @@ NO_MESSAGE = {
     "deep_json": "items",
     "deep_objects": "items",
     "many_items": "items",
+    "many_items_below_1_mb": "items",
     "many_keys": "items",
     "giant_number": "not JSON",
     "endless_text": "not JSON",

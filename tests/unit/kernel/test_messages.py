@@ -76,9 +76,26 @@ def test_more_small_items_than_memory_is_given_to_are_refused(item: bytes) -> No
         parse(_frames(b'{"x": [' + b",".join([item] * (1_500_000 // len(item))) + b"]}"))
 
 
+@pytest.mark.parametrize("size", [330_000, 100_000, 50_100])
+def test_small_items_are_counted_however_small_their_text(size: int) -> None:
+    """Below 1 MB too; what stands in strings is text."""
+    items = b"[]," * size + b'"' + b",[{" * 10 + b'"'
+    with pytest.raises(BadMessage, match="100,000 items"):
+        parse(_frames(b'{"x": [' + items + b"]}"))
+
+
+@pytest.mark.parametrize(
+    "text", [b'"' + b'\\"' * 1_400_000, b'"' * 1_000_001, b',"' * 900_000, b'"' + b"\\" * 1_500_001]
+)
+def test_strings_that_do_not_end_are_gone_through_once(text: bytes) -> None:
+    """Each quote could be the beginning of one; it would take minutes to try them all."""
+    with pytest.raises(BadMessage):
+        parse(_frames(b"{" + b"," * 150_000 + text))
+
+
 def test_the_parsing_of_what_is_admitted_stays_within_bounds() -> None:
     """The worst that is let through."""
-    text = b'{"x": [' + b"[]," * 340_000 + b"[]]}"
+    text = b'{"x": [' + b"[]," * 49_900 + b"[]]}"
     tracemalloc.start()
     try:
         parse(_frames(text))

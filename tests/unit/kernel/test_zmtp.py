@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
 import zmq
 import zmq.asyncio
 
+from rlm_kernel_mcp.kernel import zmtp
 from rlm_kernel_mcp.kernel.zmtp import (
     COMMAND,
     FRAMES_MAX,
@@ -100,6 +102,40 @@ async def test_many_queued_messages_leave_the_event_loop_to_others(tmp_path: Pat
                 await router.send_multipart([identity, b"x"])
             await done.wait()
         assert 0 < at_other < count
+        connection.close()
+
+
+async def test_messages_that_cost_this_process_too_much_end_the_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However few and small they are; a grant begins the account anew."""
+    monkeypatch.setattr(zmtp, "COST_S", 0.2)
+    path = tmp_path / "s-4"
+
+    def work(frames: list[bytes]) -> None:
+        end = time.thread_time() + 0.15
+        while time.thread_time() < end:
+            pass
+        heard.put_nowait(frames)
+
+    with zmq.asyncio.Context() as context, context.socket(zmq.ROUTER) as router:
+        router.bind(f"ipc://{path}")
+        connection = Connection("DEALER", LIMIT)
+        heard: asyncio.Queue[list[bytes]] = asyncio.Queue()
+        broken: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        connection.on_message, connection.on_broken = work, broken.set_result
+        async with asyncio.timeout(20):
+            await connection.open(str(path))
+            connection.send([b"hello"])
+            identity = (await router.recv_multipart())[0]
+            for _ in range(3):
+                await router.send_multipart([identity, b"x"])
+                await heard.get()
+                connection.grant()
+            assert not broken.done()
+            for _ in range(2):
+                await router.send_multipart([identity, b"x"])
+            assert "of the server's processor time" in await broken
         connection.close()
 
 
