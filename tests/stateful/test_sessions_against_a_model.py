@@ -252,7 +252,7 @@ class Sessions(RuleBasedStateMachine):
 
     @invariant()
     def listed(self) -> None:
-        rows = {row["session_id"]: row for row in self.ok("rlm_list_sessions")["sessions"]}
+        rows = {row["session_id"]: row for row in self.ok("rlm_list_sessions", state="all")["sessions"]}
         for session in self.all:
             row = rows[session.session_id]
             assert (row["status"], row["step_index"]) == (session.status, session.steps)
