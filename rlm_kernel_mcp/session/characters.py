@@ -58,12 +58,13 @@ _DEPENDS: Final = re.compile(f"[{_RETURN}{_JOINERS}{_VARIANTS}{_TAGS}]")
 @cache
 def _acts() -> re.Pattern[str]:
     """What is to be escaped, where some of it depends on its neighbours; a flag is found as well, to be left alone."""
-    spells = f"(?<!{_LETTER})(?<![{_MARKS}{_EMOJI}])[{_JOINERS}](?!{_LETTER})(?![{_MARKS}{_EMOJI}])"
+    # The character first and then what is before it: few characters are one, and each look back costs.
+    beside = f"[{_MARKS}{_EMOJI}]"
+    spells = f"[{_JOINERS}](?<!{_LETTER}.)(?<!{beside}.)(?!{_LETTER})(?!{beside})"
+    variants = f"[{_VARIANTS}](?<![{_HAS_VARIANTS}].)"
     flags = "|".join(_tagged(region) for region in ("gbeng", "gbsct", "gbwls"))
     keycap = "[0-9#*]\ufe0f\u20e3"
-    return re.compile(
-        f"(?P<kept>\U0001f3f4(?:{flags})|{keycap})|\r+(?!\n)|{spells}|(?<![{_HAS_VARIANTS}])[{_VARIANTS}]|[{_TAGS}{_OTHERS}]+"
-    )
+    return re.compile(f"(?P<kept>\U0001f3f4(?:{flags})|{keycap})|\r+(?!\n)|{spells}|{variants}|[{_TAGS}{_OTHERS}]+")
 
 
 def _tagged(region: str) -> str:
