@@ -306,6 +306,25 @@ def test_a_bundle_is_shown_as_it_is(kernel: Client) -> None:
     )
 
 
+def test_ipythons_own_objects_are_shown_in_their_types(kernel: Client) -> None:
+    """`IPython.display`, and what is cleared."""
+    cell = kernel.run(
+        "from IPython.display import HTML, JSON, SVG, Image, Latex, Markdown, clear_output\n"
+        "import base64\n"
+        "print(1); clear_output(wait=True); print(2)\n"
+        "display(HTML('<b>'), Markdown('*m*'), Latex('$l$'), JSON({'a': [1]}),\n"
+        "        SVG('<svg xmlns=\"http://www.w3.org/2000/svg\"></svg>'))\n"
+        f"display(Image(base64.b64decode({PNG!r}), width=3))"
+    )
+    assert cell.order == ["stream", "clear_output", "stream"] + ["display_data"] * 6
+    assert cell.of("clear_output") == [{"wait": True}]
+    types = ["text/html", "text/markdown", "text/latex", "application/json", "image/svg+xml", "image/png"]
+    assert [set(content["data"]) for content in cell.of("display_data")] == [{"text/plain", kind} for kind in types]
+    metadata = [content["metadata"] for content in cell.of("display_data")]
+    assert metadata[3] == {"application/json": {"expanded": False, "root": "root"}}
+    assert metadata[5] == {"image/png": {"width": 3}}
+
+
 def test_an_object_that_displays_itself_does_so(kernel: Client) -> None:
     """`_ipython_display_` is all of it."""
     cell = kernel.run("class Own:\n    def _ipython_display_(self): print('own')\nOwn()")
@@ -539,24 +558,6 @@ class TestWithEveryImport:
         """`set_next_input`."""
         payload = {"source": "set_next_input", "text": "x = 1", "replace": True}
         assert kernel.run("get_ipython().set_next_input('x = 1', replace=True)").reply["payload"] == [payload]
-
-    def test_ipythons_own_objects_are_shown_in_their_types(self, kernel: Client) -> None:
-        """`IPython.display`, and what is cleared."""
-        cell = kernel.run(
-            "from IPython.display import HTML, JSON, SVG, Image, Latex, Markdown, clear_output\n"
-            "import base64\n"
-            "print(1); clear_output(wait=True); print(2)\n"
-            "display(HTML('<b>'), Markdown('*m*'), Latex('$l$'), JSON({'a': [1]}),\n"
-            "        SVG('<svg xmlns=\"http://www.w3.org/2000/svg\"></svg>'))\n"
-            f"display(Image(base64.b64decode({PNG!r}), width=3))"
-        )
-        assert cell.order == ["stream", "clear_output", "stream"] + ["display_data"] * 6
-        assert cell.of("clear_output") == [{"wait": True}]
-        types = ["text/html", "text/markdown", "text/latex", "application/json", "image/svg+xml", "image/png"]
-        assert [set(content["data"]) for content in cell.of("display_data")] == [{"text/plain", kind} for kind in types]
-        metadata = [content["metadata"] for content in cell.of("display_data")]
-        assert metadata[3] == {"application/json": {"expanded": False, "root": "root"}}
-        assert metadata[5] == {"image/png": {"width": 3}}
 
     def test_cell_magics_show_what_they_say(self, kernel: Client) -> None:
         """`%%html`, `%%markdown`, `%%capture`, `%history`."""
