@@ -55,6 +55,12 @@ while True:
         pass
 """,
     "output": "while True: print('flood ' * 200)",
+    "output, flushed word by word": "while True: print('flood', flush=True)",
+    "the host, by messages of many small items": """
+kernel = get_ipython().kernel
+while True:
+    kernel.session.send(kernel.iopub_socket, "stream", {"text": [[]] * 90_000}, parent=kernel.get_parent())
+""",
     "output past Python": "import os\nwhile True: os.write(1, bytes(65536))",
     "time, by backtracking": "import re\nre.match('(a+)+$', 'a' * 60 + 'b')",
     "time, by C that looks at no signal": "import itertools\nmax(itertools.repeat(0))",
