@@ -59,7 +59,7 @@ while True:
     "the host, by messages of many small items": """
 kernel = get_ipython().kernel
 while True:
-    kernel.session.send(kernel.iopub_socket, "stream", {"text": [[]] * 90_000}, parent=kernel.get_parent())
+    kernel.session.send(kernel.iopub_socket, "stream", {"text": [[]] * 45_000}, parent=kernel.get_parent())
 """,
     "output past Python": "import os\nwhile True: os.write(1, bytes(65536))",
     "time, by backtracking": "import re\nre.match('(a+)+$', 'a' * 60 + 'b')",
