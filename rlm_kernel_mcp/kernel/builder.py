@@ -86,12 +86,9 @@ def build(
     arguments = [CONNECTION_FLAG, str(folders.connection_file), "--policy", str(folders.policy_file)]
     arguments += ["--sockets", str(folders.sockets), "--scratch", str(folders.scratch)]
     arguments += ["--owned"] if owned else []
-    environment = scrubbed_environment(folders)
-    if not owned:  # as ipykernel does: figures go to the notebook
-        environment["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
     program = list(spec_argv)
     program = program[: program.index(CONNECTION_FLAG)] if CONNECTION_FLAG in program else program
-    return Built(folders, tuple(program), tuple(arguments), environment, owned)
+    return Built(folders, tuple(program), tuple(arguments), scrubbed_environment(folders), owned)
 
 
 def scrubbed_environment(folders: KernelDir) -> dict[str, str]:
