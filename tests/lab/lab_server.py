@@ -1,0 +1,161 @@
+"""JupyterLab's own server, driven as its page drives it: kernels over REST, channels over a WebSocket.
+
+Source: the Jupyter Server REST API, and the default kernel WebSocket protocol (JSON text frames).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import subprocess
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from tornado.httpclient import AsyncHTTPClient, HTTPRequest
+from tornado.websocket import WebSocketClientConnection, websocket_connect
+
+from tests.lab.home import WAIT_S, Home
+
+TOKEN: Final = "t0ken"
+Message = dict[str, Any]
+
+
+class LabServer:
+    """A running `jupyter lab`, and what its page would ask it."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    async def ask(self, method: str, path: str, **body: Any) -> Any:
+        """One request of the REST API; what it answers."""
+        request = HTTPRequest(
+            f"{self.url}api/{path}",
+            method=method,
+            headers={"Authorization": f"token {TOKEN}"},
+            body=json.dumps(body) if method == "POST" else None,
+            request_timeout=WAIT_S,
+        )
+        response = await AsyncHTTPClient().fetch(request)
+        return json.loads(response.body) if response.body else None
+
+    @asynccontextmanager
+    async def kernel(self, name: str) -> AsyncIterator[LabKernel]:
+        """A kernel, started and shut down as the page does it."""
+        kernel_id = (await self.ask("POST", "kernels", name=name))["id"]
+        try:
+            kernel = LabKernel(self, kernel_id)
+            await kernel.connect()
+            yield kernel
+            kernel.close()
+        finally:
+            await self.ask("DELETE", f"kernels/{kernel_id}")
+        assert kernel_id not in [one["id"] for one in await self.ask("GET", "kernels")]
+
+
+class LabKernel:
+    """One kernel of the server's, by its WebSocket."""
+
+    def __init__(self, server: LabServer, kernel_id: str) -> None:
+        self.server = server
+        self.kernel_id = kernel_id
+        self._session = uuid.uuid4().hex
+        self._socket: WebSocketClientConnection | None = None
+
+    async def connect(self) -> None:
+        """Open the channels."""
+        url = f"{self.server.url.replace('http', 'ws', 1)}api/kernels/{self.kernel_id}/channels"
+        headers = {"Authorization": f"token {TOKEN}"}
+        request = HTTPRequest(f"{url}?session_id={self._session}", headers=headers, request_timeout=WAIT_S)
+        self._socket = await websocket_connect(request, max_message_size=64 << 20)
+
+    def close(self) -> None:
+        """Close the channels."""
+        assert self._socket is not None
+        self._socket.close()
+
+    async def send(self, msg_type: str, content: Message, channel: str = "shell") -> str:
+        """Send a request; its id."""
+        msg_id = uuid.uuid4().hex
+        header = {"msg_id": msg_id, "msg_type": msg_type, "session": self._session, "username": "u", "version": "5.4"}
+        assert self._socket is not None
+        message = {"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": channel}
+        await self._socket.write_message(json.dumps(message))
+        return msg_id
+
+    async def messages_of(self, msg_id: str) -> AsyncIterator[Message]:
+        """What answers a request, in the order in which it comes, without an end of its own."""
+        assert self._socket is not None
+        async with asyncio.timeout(WAIT_S):
+            while (frame := await self._socket.read_message()) is not None:
+                message = json.loads(frame)
+                if message["parent_header"].get("msg_id") == msg_id:
+                    yield message
+
+    async def ask(self, msg_type: str, **content: Any) -> Message:
+        """A request with one reply; its content."""
+        return (await self.whole(await self.send(msg_type, content)))[1]
+
+    async def execute(self, code: str, **content: Any) -> tuple[list[Message], Message]:
+        """Run a cell: its iopub messages, and its reply's content."""
+        request = {"code": code, "silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": True}
+        return await self.whole(await self.send("execute_request", {**request, "stop_on_error": True, **content}))
+
+    async def whole(self, msg_id: str) -> tuple[list[Message], Message]:
+        """All that answers a request, up to its reply and `idle`; an `input_request` is answered with `typed`."""
+        said: list[Message] = []
+        reply: Message | None = None
+        idle = False
+        async for message in self.messages_of(msg_id):
+            if message["channel"] == "shell":
+                reply = message["content"]
+            elif message["channel"] == "stdin":
+                await self.send("input_reply", {"value": "typed", "status": "ok"}, "stdin")
+            elif message["content"].get("execution_state") == "idle":
+                idle = True
+            else:
+                said.append(message)
+            if idle and reply is not None:
+                return said, reply
+        raise AssertionError("the channels were closed")
+
+
+@asynccontextmanager
+async def lab_server(home: Home) -> AsyncIterator[LabServer]:
+    """A `jupyter lab` of this home's user, ended at the end; what it said is shown where a test fails."""
+    options = ("--no-browser", "--allow-root", "--ServerApp.port=0", f"--IdentityProvider.token={TOKEN}")
+    process = await asyncio.create_subprocess_exec(
+        *home.command("jupyter", "lab", *options, "--LabApp.extension_manager=readonly"),
+        env=home.env,
+        cwd=home.folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    url: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    reading = asyncio.create_task(_read(process, url))
+    try:
+        async with asyncio.timeout(WAIT_S):
+            address = await url
+        yield LabServer(address)
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        async with asyncio.timeout(WAIT_S):
+            await asyncio.gather(reading, process.wait())
+
+
+async def _read(process: asyncio.subprocess.Process, url: asyncio.Future[str]) -> None:
+    """Read what the server says, to its end; the address at which it listens is in it."""
+    assert process.stdout is not None
+    async for line in process.stdout:
+        text = line.decode("utf-8", "replace")
+        print(text, end="")
+        found = re.search(r"http://localhost:\d+/", text)
+        if found is not None and not url.done():
+            url.set_result(found[0])
+    if not url.done():
+        url.set_exception(AssertionError("jupyter lab ended before it listened"))
