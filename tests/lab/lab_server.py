@@ -29,6 +29,14 @@ class LabServer:
     def __init__(self, url: str) -> None:
         self.url = url
 
+    async def listens(self) -> bool:
+        """Whether it answers."""
+        try:
+            await self.ask("GET", "status")
+        except ConnectionRefusedError:
+            return False
+        return True
+
     async def ask(self, method: str, path: str, **body: Any) -> Any:
         """One request of the REST API; what it answers."""
         request = HTTPRequest(
@@ -125,7 +133,13 @@ class LabKernel:
 @asynccontextmanager
 async def lab_server(home: Home) -> AsyncIterator[LabServer]:
     """A `jupyter lab` of this home's user, ended at the end; what it said is shown where a test fails."""
-    options = ("--no-browser", "--allow-root", "--ServerApp.port=0", f"--IdentityProvider.token={TOKEN}")
+    options = (
+        "--no-browser",
+        "--allow-root",
+        "--ServerApp.ip=127.0.0.1",
+        "--ServerApp.port=0",
+        f"--IdentityProvider.token={TOKEN}",
+    )
     process = await asyncio.create_subprocess_exec(
         *home.command("jupyter", "lab", *options, "--LabApp.extension_manager=readonly"),
         env=home.env,
@@ -139,8 +153,10 @@ async def lab_server(home: Home) -> AsyncIterator[LabServer]:
     reading = asyncio.create_task(_read(process, url))
     try:
         async with asyncio.timeout(WAIT_S):
-            address = await url
-        yield LabServer(address)
+            server = LabServer(await url)
+            while not await server.listens():  # it says where a moment before it does
+                await asyncio.sleep(0)
+        yield server
     finally:
         if process.returncode is None:
             process.terminate()
@@ -154,7 +170,7 @@ async def _read(process: asyncio.subprocess.Process, url: asyncio.Future[str]) -
     async for line in process.stdout:
         text = line.decode("utf-8", "replace")
         print(text, end="")
-        found = re.search(r"http://localhost:\d+/", text)
+        found = re.search(r"http://127\.0\.0\.1:\d+/", text)
         if found is not None and not url.done():
             url.set_result(found[0])
     if not url.done():
