@@ -154,7 +154,7 @@ async def lab_server(home: Home) -> AsyncIterator[LabServer]:
     try:
         async with asyncio.timeout(WAIT_S):
             server = LabServer(await url)
-            while not await server.listens():  # it says where a moment before it does
+            while not await server.listens():  # noqa: ASYNC110  (it says where a moment before it does)
                 await asyncio.sleep(0)
         yield server
     finally:
