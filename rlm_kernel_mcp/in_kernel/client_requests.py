@@ -48,13 +48,16 @@ class ClientRequests:
         os.kill(os.getpid(), signal.SIGINT)
 
     def _abort_queues(self, subshell_id: str | None = None) -> None:
+        """Nothing is left to do: it began before the reply (`begin_abort`)."""
+
+    def begin_abort(self, parent: Message, status: str) -> None:
         """Answer `aborted` to the cells that wait behind one that failed: a notebook runs them all at once.
 
-        In a session of our own they run: what waits may be another client's, the agent's behind a console's.
-        ipykernel without its thread for the shell channel would stop aborting before it looks at the first of them.
+        To be called before the reply is sent: what a client sends once it has heard of the error is to run.
+        In a session of our own they all run: what waits may be another client's, the agent's behind a console's.
         """
-        del subshell_id
-        if self.owned:
+        content = parent["content"]
+        if self.owned or status != "error" or content.get("silent") or not content.get("stop_on_error", True):
             return
         self._aborting = True
         self.shell_stream.flush()  # each message that has come is now a task that waits for its turn

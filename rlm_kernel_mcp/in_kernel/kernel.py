@@ -109,8 +109,9 @@ class RlmKernel(ControlRequests, ClientRequests, InputRequests, IPythonKernel): 
     def finish_metadata(
         self, parent: dict[str, Any], metadata: dict[str, Any], reply_content: dict[str, Any]
     ) -> dict[str, Any]:
-        """No ipyparallel fields."""
-        del parent, reply_content
+        """No ipyparallel fields. Called right before the reply to a cell is sent."""
+        if parent["header"]["msg_type"] == "execute_request":
+            self.begin_abort(parent, reply_content["status"])
         return metadata
 
     async def execute_request(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:

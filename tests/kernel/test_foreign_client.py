@@ -118,6 +118,15 @@ async def test_it_can_be_interrupted_restarted_and_shut_down(tmp_path: Path, run
     assert inside(runtime) == []
 
 
+async def test_a_cell_that_is_sent_once_the_error_before_is_heard_runs(tmp_path: Path, runtime: Path) -> None:
+    """However soon: only what waited behind the error is aborted."""
+    async with started(tmp_path) as (_, client):
+        for number in range(40):
+            assert (await run(client, "1 / 0"))[0]["status"] == "error"
+            content, printed = await run(client, f"print({number})")
+            assert (content["status"], printed) == ("ok", f"{number}\n")
+
+
 async def test_it_shuts_down_when_it_is_asked_to(tmp_path: Path, runtime: Path) -> None:
     """A session's kernel refuses a client's shutdown request; the kernel of another Jupyter client does not."""
     async with started(tmp_path) as (manager, _):
