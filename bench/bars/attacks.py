@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from bench.measure import Amounts, Bar, Figures, Row, milliseconds
 from bench.sides.ours import OurServer, our_server
@@ -66,6 +71,28 @@ while True:
     "time, by C that looks at no signal": "import itertools\nmax(itertools.repeat(0))",
 }
 """By what is attacked; each goes on until it is stopped."""
+SPIN = "while True: pass"
+HOLDS_BACK = """
+import signal
+signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+def hold(*_):
+    while True: pass
+kernel = get_ipython().kernel
+kernel._send_kept = hold
+"""
+NEVER_BACK = """
+class Never:
+    def __reduce__(self):
+        deaf = "import signal\\nfor number in (2, 10, 12): signal.signal(number, signal.SIG_IGN)\\n"
+        return exec, (deaf + "while True: pass",)
+v1, v2, v3, v4, v5, v6, v7, v8 = (Never() for _ in range(8))
+"""
+PREPARED: dict[str, tuple[tuple[str, ...], str]] = {
+    "the host, by values that are held back": ((HOLDS_BACK,), SPIN),
+    "the host, by values that never come back": ((NEVER_BACK, "1", "import os\nos._exit(1)"), SPIN),
+}
+"""Attacks that take some steps before, which may end as they like."""
+UNREAD = "output, with a console that does not read"
 BAR_MS = 100.0
 
 
@@ -80,6 +107,11 @@ async def attacks(amounts: Amounts) -> list[Row]:
         for what, code in ATTACKS.items():
             with _attack(server, code):
                 under[what] = await _answers(server, neighbour, times)
+        for what, (before, code) in PREPARED.items():
+            with _attack(server, code, before):
+                under[what] = await _answers(server, neighbour, times)
+        with _attack(server, ATTACKS["output, flushed word by word"], unread=True):
+            under[UNREAD] = await _answers(server, neighbour, times)
     bar = Bar(BAR_MS, of="ours")
     rows = [
         Row(f"a neighbour's worst answer, attack on {what}", Figures((max(map(max, found.values())),)), bar=bar)
@@ -94,12 +126,33 @@ async def attacks(amounts: Amounts) -> list[Row]:
 
 
 @contextlib.contextmanager
-def _attack(server: OurServer, code: str) -> Iterator[None]:
+def _attack(server: OurServer, code: str, before: Sequence[str] = (), *, unread: bool = False) -> Iterator[None]:
     attacker = server.open_session()
-    server.start_endless(attacker, code)
-    yield
-    server.call("rlm_interrupt", session_id=attacker)
-    server.finalize(attacker)
+    for prepared in before:
+        server.step(attacker, prepared)
+    with _deaf_console(server, attacker) if unread else contextlib.nullcontext():
+        server.start_endless(attacker, code)
+        yield
+        server.call("rlm_interrupt", session_id=attacker)
+        server.finalize(attacker)
+
+
+@contextlib.contextmanager
+def _deaf_console(server: OurServer, session_id: str) -> Iterator[None]:
+    """A client that has subscribed to all that a kernel says, and reads none of it."""
+    import zmq
+
+    argv = [sys.executable, "-I", "-m", "rlm_kernel_mcp", "attach", session_id, "--print"]
+    env = {**os.environ, "RLM_STATE_DIR": str(server.folder / "state")}
+    found = subprocess.run(argv, env=env, capture_output=True, text=True, check=True).stdout.strip()
+    connection = json.loads(Path(found).read_text(encoding="utf-8"))
+    with zmq.Context() as context, context.socket(zmq.SUB) as console:
+        console.setsockopt(zmq.RCVHWM, 1)
+        console.setsockopt(zmq.LINGER, 0)
+        console.subscribe(b"")
+        console.connect(f"ipc://{connection['ip']}-{connection['iopub_port']}")
+        console.poll(1_000)  # its subscription has been taken: it is welcomed
+        yield
 
 
 async def _answers(server: OurServer, neighbour: str, times: int) -> dict[str, tuple[float, ...]]:
