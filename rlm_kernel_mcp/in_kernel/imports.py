@@ -20,9 +20,9 @@ from typing import Any, Final
 from rlm_kernel_mcp.in_kernel.builtins_policy import refuse_attributes, restricted_builtins
 from rlm_kernel_mcp.in_kernel.facades import HIDDEN, LIVE, ONLY, stand_ins
 
-_FILES: Final = "the text to work on is in `documents`; open(), os.path and pathlib work in the folder `scratch`"
-_PROCESSES: Final = "no process can be started here; concurrent.futures.ThreadPoolExecutor runs threads"
-_NETWORK: Final = "there is no network here; the text to work on is in `context` and `documents`"
+_FILES: Final = "use `documents` for the text; open(), os.path and pathlib in the folder `scratch`"
+_PROCESSES: Final = "no process can be started; use concurrent.futures.ThreadPoolExecutor"
+_NETWORK: Final = "there is no network; the text is in `context` and `documents`"
 INSTEAD: Final = {
     **dict.fromkeys(("glob", "os", "posix", "shutil", "tempfile"), _FILES),
     **dict.fromkeys(("multiprocessing", "pty", "signal", "subprocess"), _PROCESSES),
@@ -30,7 +30,7 @@ INSTEAD: Final = {
     **dict.fromkeys(("http", "urllib", "urllib.request", "urllib3"), _NETWORK),
     **dict.fromkeys(("marshal", "pickle", "shelve"), "names persist from step to step; json writes text"),
     **dict.fromkeys(("faulthandler", "pdb"), "there is no debugger; an error shows its traceback"),
-    "sqlite3": "a dict, Counter or sorted list does it; the user can add it with RLM_IMPORTS=sqlite3",
+    "sqlite3": "use dict, Counter or sorted()",
 }
 """What to do instead of importing a module, or one below it."""
 
@@ -40,7 +40,7 @@ def instead_of(name: str) -> str:
     top = name.partition(".")[0]
     known = INSTEAD.get(name) or INSTEAD.get(top)
     if known is not None:
-        return known
+        return f"{known}; the user can add modules (RLM_IMPORTS)"
     if top in sys.stdlib_module_names:
         return f"rlm_init_context says in `imports` what may be; the user can add it with RLM_IMPORTS={name}"
     return f"if it is installed, the user can add it with RLM_IMPORTS={top}"

@@ -25,9 +25,11 @@ class Says(NamedTuple):
     words: str
 
 
-FILES: Final = "the text to work on is in `documents`"
-PROCESSES: Final = "no process can be started here; concurrent.futures.ThreadPoolExecutor runs threads"
-NETWORK: Final = "there is no network here"
+FILES: Final = (
+    "use `documents` for the text; open(), os.path and pathlib in the folder `scratch`; the user can add modules"
+)
+PROCESSES: Final = "no process can be started; use concurrent.futures.ThreadPoolExecutor"
+NETWORK: Final = "there is no network; the text is in `context` and `documents`"
 FINAL: Final = "The final answer is given by the tool rlm_finalize"
 HABITS: Final[dict[str, Works | Says]] = {
     # files and folders
@@ -42,7 +44,7 @@ HABITS: Final[dict[str, Works | Says]] = {
     "open('/data/logs/a.log').read()": Says("It is a document: documents['a.log'] is its text."),
     "from pathlib import Path\nPath('a.log').read_text()": Says("documents['a.log'] is its text"),
     "with open('notes.txt', 'w') as f: f.write('kept')\nopen('notes.txt').read()": Works("'kept'"),
-    "import sqlite3": Says("RLM_IMPORTS=sqlite3"),
+    "import sqlite3": Says("use dict, Counter or sorted(); the user can add modules (RLM_IMPORTS)"),
     # modules that do no harm
     "import sys\nsys.version_info >= (3, 11), sys.getsizeof('') > 0": Works("(True, True)"),
     "import sys\nprint('to stderr', file=sys.stderr)": Works("to stderr"),
