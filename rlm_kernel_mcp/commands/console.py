@@ -40,6 +40,8 @@ class AttachedShell(ZMQTerminalInteractiveShell):  # type: ignore[misc]  # jupyt
 
     _watching = False
     """Whether the agent's running step is shown."""
+    _cells: frozenset[str] = frozenset()
+    """Ids of the requests with which the person's cells were sent."""
     _sent_s: float | None = None
     """When the person's cell was sent (monotonic), until it has begun or is said to wait."""
 
@@ -87,6 +89,8 @@ class AttachedShell(ZMQTerminalInteractiveShell):  # type: ignore[misc]  # jupyt
 
     def handle_iopub(self, msg_id: str = "") -> None:
         """Show what came. What a kernel says may be anything; a message that is none costs itself alone."""
+        if msg_id:
+            self._cells |= {msg_id}
         try:
             super().handle_iopub(msg_id)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -95,13 +99,17 @@ class AttachedShell(ZMQTerminalInteractiveShell):  # type: ignore[misc]  # jupyt
             self._sent_s = None
             print("This cell runs when the agent's step has ended.", flush=True)
 
+    def from_here(self, msg: dict[str, Any]) -> bool:
+        """Whether it belongs to a cell of the person: a kernel knows this console's id before anything is run."""
+        return msg["parent_header"].get("msg_id") in self._cells
+
     def include_output(self, msg: dict[str, Any]) -> bool:
         """What the person's own cells say, and the agent's step that was running at the start, to its end."""
         if self.from_here(msg):
             if msg["msg_type"] in ("status", "execute_input"):
                 self._sent_s = None
             return bool(msg["msg_type"] != "execute_input")  # the person has just typed it
-        if not self._watching:
+        if not self._watching or super().from_here(msg):  # nobody's, or another request's of this console
             return False
         if msg["msg_type"] == "status" and msg["content"]["execution_state"] == "idle":
             self._watching = False

@@ -14,6 +14,26 @@ from tests.mcp.line_client import LineClient
 Attach = Callable[[], Console]
 ENDLESS = "import time\nwhile True: time.sleep(0.01); print('\\x1b]0;evil\\x07 agent goes on')"
 
+FORGED = """
+import time
+kernel = get_ipython().kernel
+answer, asked = kernel.control_handlers["kernel_info_request"], None
+def note(stream, ident, parent):
+    global asked
+    asked = parent["header"]
+    return answer(stream, ident, parent)
+kernel.control_handlers["kernel_info_request"] = note
+while True:
+    time.sleep(0.01)
+    if asked:
+        parent = {parent}
+        content = {{"name": "stdout", "text": "\\x1b]0;evil\\x07 forged\\n"}}
+        message = kernel.session.msg("stream", content)
+        message["parent_header"] = parent
+        kernel.session.send(kernel.iopub_socket, message)
+        print("the step goes on")
+"""
+
 
 def running(client: LineClient, session_id: str) -> int:
     """Begin a step that runs until it is interrupted; its number."""
@@ -77,6 +97,30 @@ def test_a_banner_acts_on_nobody_s_terminal(tmp_path: Path, banner: str) -> None
             assert "evil" in console.greeting or "evil" not in banner
             assert not {"\x1b]", "\x07", "\u202e"} & set(re.findall(r"\x1b\]|\x07|\u202e", console.greeting))
             assert "2" in console.run("1 + 1")
+        finally:
+            console.close()
+    finally:
+        client.kill()
+
+
+@pytest.mark.parametrize("parent", ["{}", "asked", "{**asked, 'msg_id': ''}"], ids=["nobody", "asked", "session"])
+def test_what_nobody_asked_for_acts_on_nobody_s_terminal(tmp_path: Path, parent: str) -> None:
+    """A session's code can say whose cell its messages are of: before the person ran one, none of them is theirs."""
+    client = LineClient(tmp_path, {"RLM_IMPORT_POLICY": "any"})
+    try:
+        client.initialize()
+        session_id = client.open_session()
+        begun = client.data("rlm_run_repl", session_id=session_id, code=FORGED.format(parent=parent), wait_ms=0)
+        assert begun["status"] == "running"
+        console = Console(["-m", "rlm_kernel_mcp", "attach", session_id], client.env)
+        try:
+            console.until("the step goes on")
+            console.type("")
+            shown = console.until("the step goes on")
+            client.data("rlm_interrupt", session_id=session_id)
+            shown += console.until("has ended") + console.run("") + console.run("1 + 1")
+            assert not re.findall(r"\x1b\]|\x07", console.greeting + shown)
+            assert "2" in shown
         finally:
             console.close()
     finally:
