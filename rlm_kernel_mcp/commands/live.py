@@ -46,7 +46,7 @@ def find_session(store: Store, session_id: str) -> SessionRecord:
     Raises:
         SessionNotFound: there is none; the message has the live ones.
     """
-    record = store.session(session_id)
+    record = store.session(session_id, whole=False)
     if record is None:
         live = [found.session_id for found in store.sessions() if is_live(store, found)]
         known = f"live sessions: {', '.join(live)}" if live else "there is no live session"

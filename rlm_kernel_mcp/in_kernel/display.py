@@ -164,7 +164,7 @@ def presentable(data: Bundle, metadata: Bundle | None, types: Sequence[str]) -> 
     """
     shown: Bundle = {}
     notes: list[str] = []
-    for mime_type, value in data.items():
+    for mime_type, value in _own_texts(data):
         if mime_type == "text/plain" and isinstance(value, str):
             notes.insert(0, _bounded(value))
         elif mime_type not in types or (size := _size(mime_type, value)) is None:
@@ -178,6 +178,13 @@ def presentable(data: Bundle, metadata: Bundle | None, types: Sequence[str]) -> 
         notes.append(f"[an output of type {', '.join(map(str, data))[:100]} is not shown: {sent} are]")
     shown = ({"text/plain": "\n".join(notes)} if notes else {}) | shown
     return shown, _about(shown, metadata) if metadata and types is not IMAGES else {}
+
+
+def _own_texts(data: Bundle) -> Iterator[tuple[str, Any]]:
+    """Types and values of a bundle; a text of a class of its own, which may call itself anything, as what it is."""
+    for mime_type, value in data.items():
+        if issubclass(type(mime_type), str):
+            yield str.__str__(mime_type), str.__str__(value) if issubclass(type(value), str) else value
 
 
 def _size(mime_type: str, value: object) -> int | None:
@@ -255,13 +262,19 @@ class BoundedDisplayPublisher(ThreadsOwnHeader, ZMQDisplayPublisher):
             for stream in (sys.stdout, sys.stderr):
                 if isinstance(stream, BudgetedOutStream):
                     stream.flush_next()
-            super().publish(shown, about, **options)
+            super().publish(shown, about, **_short(options))
         else:
             self._left = 0
             sys.stderr.write(
                 f"[this and all further displays of the step are dropped: a step may show {DISPLAYS_PER_STEP - 1:,} "
                 f"of them, of {DISPLAY_CHARS_PER_STEP:,} characters in all]\n"
             )
+
+
+def _short(options: Bundle) -> Bundle:
+    """Options of a display, without transient data that is long or no JSON: nothing is shown of it."""
+    made = json_text(options.get("transient"))
+    return options if made is not None and made[1] and len(made[0]) <= METADATA_CHARS else options | {"transient": {}}
 
 
 def install_display_limits(shell: Any) -> None:

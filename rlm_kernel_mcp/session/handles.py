@@ -69,7 +69,7 @@ class Handles:
     def get(self, session_id: str) -> Session:
         """A session by its handle; one that this server does not have is opened again from its record.
 
-        One that has its final answer is there for this look only: neither it nor a lock is held.
+        One that has its final answer is there for this look only, without its text: neither it nor a lock is held.
 
         Raises:
             SessionNotFound: nobody has it.
@@ -78,7 +78,7 @@ class Handles:
         return self.sessions.get(session_id) or self._reopened(session_id)
 
     def _reopened(self, session_id: str) -> Session:
-        record = self._store.session(session_id)
+        record = self._store.session(session_id, whole=False)
         if record is None:
             raise self.not_found(session_id)
         if record.status == "finalized":
@@ -93,7 +93,7 @@ class Handles:
         self._locks[session_id] = lock
         try:
             # Again, under the lock: the server that had it until now may have written since.
-            session = reopen(self._store.session(session_id) or record, self._shared)
+            session = reopen(self._store.session(session_id, whole=False) or record, self._shared)
         except BaseException:
             self.give_back(session_id)
             raise

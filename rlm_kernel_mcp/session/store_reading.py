@@ -9,7 +9,7 @@ What may take long is read on a connection of its own: call it in a thread, and 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from rlm_kernel_mcp.errors import SessionNotFound
@@ -26,7 +26,10 @@ from rlm_kernel_mcp.session.store_schema import (
     head_of,
     session_of,
 )
+from rlm_kernel_mcp.session.surrogates import decoded
 from rlm_kernel_mcp.session.wording import counted
+
+Read = Callable[[str, tuple[Any, ...]], list[tuple[Any, ...]]]
 
 _SIZES: Final = " + ".join(f"coalesce(length(CAST({column} AS BLOB)), 0)" for column in EVENT_TEXTS)
 _HEADS: Final = (
@@ -64,16 +67,27 @@ class Reading:
         places = {session_id: place for place, session_id in enumerate(session_ids)}
         return Rows(sorted(found, key=lambda record: places[record.session_id]), len(session_ids) - len(found))
 
-    def session(self, session_id: str) -> SessionRecord | None:
-        """One session's row.
+    def session(self, session_id: str, *, whole: bool = True) -> SessionRecord | None:
+        """One session's row. `whole=False` leaves its final answer out (None), which may take long to read.
 
         Raises:
             SessionNotFound: it is damaged.
         """
-        found = self._sessions("WHERE session_id = ?", session_id)
+        found = self._sessions("WHERE session_id = ?", session_id, whole=whole, read=self._database.read)
         if found.damaged:
             raise damaged_record(session_id)
         return found[0] if found else None
+
+    def final_answer(self, session_id: str) -> str:
+        """A session's final answer, empty where it has none. It may be long: call it in a thread.
+
+        Raises:
+            SessionNotFound: it is damaged.
+        """
+        found = self._sessions("WHERE session_id = ?", session_id, read=self._database.read_apart)
+        if found.damaged:
+            raise damaged_record(session_id)
+        return (found[0].final_answer or "") if found else ""
 
     def knows(self, session_id: str) -> bool:
         """Whether there is such a session, be its row damaged or not."""
@@ -124,7 +138,7 @@ class Reading:
             return texts if texts_check(texts.values()) == head.text_check else None
         try:
             for text in texts.values():
-                (text or b"").decode("utf-8", "surrogatepass")
+                decoded(text or b"")
             json.loads(texts["error"] or b"{}")
         except (ValueError, RecursionError):
             return None
@@ -137,7 +151,7 @@ class Reading:
             return None
         event = EventRow(**{name: getattr(head.row, name) for name in HEAD_COLUMNS})
         for name, text in texts.items():
-            setattr(event, name, None if text is None else text.decode("utf-8", "surrogatepass"))
+            setattr(event, name, None if text is None else decoded(text))
         return event
 
     def context(self, session_id: str) -> bytes | None:
@@ -164,10 +178,12 @@ class Reading:
         if damaged:
             yield f"the record of {counted(damaged, 'session')}"
 
-    def _sessions(self, condition: str, *parameters: str, whole: bool = True) -> Rows[SessionRecord]:
+    def _sessions(
+        self, condition: str, *parameters: str, whole: bool = True, read: Read | None = None
+    ) -> Rows[SessionRecord]:
         columns = ("NULL" if column == "final_answer" and not whole else column for column in SESSION_COLUMNS)
         query = f"SELECT {', '.join(columns)}, row_check, answer_check FROM sessions {condition}"  # noqa: S608
-        read = self._database.read if whole else self._database.read_apart
+        read = read or (self._database.read if whole else self._database.read_apart)
         rows: dict[Any, tuple[Any, ...]] = {row[0]: row for row in read(query, parameters)}
         found = [record for row in rows.values() if (record := session_of(row, whole=whole)) is not None]
         return Rows(found, len(rows) - len(found))

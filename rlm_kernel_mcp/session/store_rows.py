@@ -15,6 +15,8 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
+from rlm_kernel_mcp.session.surrogates import decoded
+
 _INTEGER_MAX: Final = 1 << 63
 _OBJECTS: Final = frozenset({"limits", "context", "context_ref", "counters", "guardrail_snapshot", "error"})
 """Columns that hold a JSON object."""
@@ -64,7 +66,7 @@ def texts_check(texts: Iterable[str | bytes | None]) -> int:
 
 def given_back(value: Any) -> Any:
     """A value as it was before `held`. Raises: UnicodeDecodeError."""
-    return value.decode("utf-8", "surrogatepass") if isinstance(value, bytes) else value
+    return decoded(value) if isinstance(value, bytes) else value
 
 
 def values_of(row: Sequence[Any]) -> list[Any] | None:

@@ -56,7 +56,7 @@ def _heads(store: Store, session_id: str, from_step: int | None, to_step: int | 
 def _running_step(store: Store, session_id: str) -> int | None:
     """The step that runs just now in whatever server; a step whose server was killed runs no more."""
     try:
-        record = store.session(session_id)
+        record = store.session(session_id, whole=False)
     except SessionNotFound:
         return None
     if record is None or record.status != "running" or store.holder(session_id) is None:

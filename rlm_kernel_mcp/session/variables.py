@@ -20,6 +20,7 @@ from rlm_kernel_mcp.kernel.launch import Kernel
 from rlm_kernel_mcp.kernel.messages import BadMessage, Message, parse_json
 from rlm_kernel_mcp.session.cutting import safe_prefix, safe_text
 from rlm_kernel_mcp.session.shapes import VariableSlice
+from rlm_kernel_mcp.session.surrogates import CALL_BYTES, decoded
 from rlm_kernel_mcp.wire import GET_VAR, NAMES
 
 READ_TIMEOUT_S: Final = 10.0
@@ -29,6 +30,8 @@ NAMES_MAX: Final = 2_000
 NAME_CHARS_MAX: Final = 200
 COMPARED_CHARS: Final = 40
 """Of a name, when the nearest to a missing one are looked for: the comparison's cost grows with its square."""
+DEPTH_MAX: Final = 100
+"""Of a JSON value that is given on; a kernel of ours shows 50 levels, and the SDK writes some 200."""
 JSON_EXPANSION: Final = 6
 """Characters that JSON may take for one of a text."""
 ANSWER_BYTES_MAX: Final = 24 << 20
@@ -52,7 +55,7 @@ async def get_variable(kernel: Kernel, name: str, offset: int, limit: int) -> Va
     payload = reply.buffers[0] if reply.buffers else b""
     type_name = safe_text(_text(content.get("type")))[:200]
     size, total = _count(content.get("size")), _count(content.get("total_chars")) or 0
-    text = _decode(payload)
+    text = await _decoded(payload)
     if content.get("json") is True:
         whole, value = _json_value(text, limit)
         if whole:
@@ -81,7 +84,7 @@ async def read_text(kernel: Kernel, name: str, limit: int) -> str:
             f"{name} is or holds an object ({kind}) whose text only its own code can make; no final answer was taken.",
             f"Bind its text to a name in a step (answer = str({name})) and finalize with that, or give final_text.",
         )
-    text = _decode(reply.buffers[0] if reply.buffers else b"")
+    text = await _decoded(reply.buffers[0] if reply.buffers else b"")
     total = max(len(text), _count(reply.content.get("total_chars")) or 0)
     if total <= limit and reply.content.get("whole") is not False:
         return text
@@ -152,9 +155,13 @@ def _json_value(text: str, limit: int) -> tuple[bool, Any]:
         return False, text
     try:
         value = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
-        written, safe = _written(value), _safe_value(value)
+        written = _written(value)
     except (ValueError, RecursionError):
         return False, text
+    try:
+        safe = _safe_value(value, DEPTH_MAX)
+    except ValueError:
+        return False, written
     # A text has as many characters as are shown of it; within another value an escape may be longer than its source.
     fits = len(written) <= limit and not (isinstance(safe, str) and len(safe) > limit)
     return (True, safe) if fits else (False, written)
@@ -179,19 +186,30 @@ def _finite(digits: str) -> float:
     return number
 
 
-def _safe_value(value: Any) -> Any:
+def _safe_value(value: Any, levels: int) -> Any:
+    """A JSON value with every text in it safe to show. Raises: ValueError where only its text tells all of it."""
     if isinstance(value, str):
         return safe_text(value)
+    if not isinstance(value, list | dict):
+        return value
+    if not levels:
+        raise ValueError("it is nested too deep for an answer")
     if isinstance(value, list):
-        return [_safe_value(item) for item in value]
-    if isinstance(value, dict):
-        return {safe_text(key): _safe_value(item) for key, item in value.items()}
-    return value
+        return [_safe_value(item, levels - 1) for item in value]
+    safe = {safe_text(key): _safe_value(item, levels - 1) for key, item in value.items()}
+    if len(safe) < len(value):
+        raise ValueError("two of its keys are shown alike")
+    return safe
+
+
+async def _decoded(payload: bytes) -> str:
+    """The text of an answer; a large one is read in a thread, since lone surrogates take long."""
+    return await asyncio.to_thread(_decode, payload) if len(payload) > CALL_BYTES else _decode(payload)
 
 
 def _decode(payload: bytes) -> str:
     try:
-        return payload.decode("utf-8", "surrogatepass")
+        return decoded(payload)
     except UnicodeDecodeError:
         return payload.decode("utf-8", "replace")
 

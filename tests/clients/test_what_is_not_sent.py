@@ -98,3 +98,32 @@ def test_the_history_is_bounded(kernel: Client) -> None:
     rows = kernel.ask("history", raw=True, output=False, hist_access_type="tail", n=1000)["history"]
     assert sum(len(code) for _, _, code in rows) <= 400_000
     assert rows[-1][2].startswith("_ = 'eee")
+
+
+DISGUISED = """
+class Disguised(str):
+    def __eq__(self, other): return other == 'text/html'
+    def __hash__(self): return hash('text/html')
+    def __len__(self): return 1
+    def __str__(self): return 'text/html'
+script = Disguised('application/javascript')
+"""
+
+
+def test_a_type_is_what_is_sent_and_not_what_it_calls_itself(kernel: Client) -> None:
+    """A text of a class of its own was compared by its own word and sent by its characters."""
+    kernel.run(DISGUISED + RICH + BUNDLE)
+    for code in ("display({script: 'alert(1)'}, raw=True)", "Rich(bundle={script: 'alert(1)'})"):
+        cell = kernel.run(code)
+        assert "application/javascript" not in cell.data
+        assert "alert(1)" not in str(cell.data)
+    cell = kernel.run("display({'text/html': Disguised('x' * 1_048_577)}, raw=True)")
+    assert cell.data == {"text/plain": "[text/html of 1,048,577 bytes is not shown: the limit is 1,048,576]"}
+
+
+def test_a_display_says_no_more_than_it_shows(kernel: Client) -> None:
+    """Data beside it are bounded too; the id of a display is kept."""
+    cell = kernel.run("display('a', transient={'x': 'y' * 5_000_000})")
+    assert [shown["transient"] for shown in cell.of("display_data")] == [{}]
+    cell = kernel.run("handle = display('a', display_id='one')")
+    assert [shown["transient"] for shown in cell.of("display_data")] == [{"display_id": "one"}]
