@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from ipykernel.control import ControlThread
 from ipykernel.iostream import OutStream
 
 from rlm_kernel_mcp.in_kernel.threads import ThreadsOwnHeader
@@ -67,9 +68,14 @@ class BudgetedOutStream(ThreadsOwnHeader, OutStream):
         """Send what is buffered, and return when it is sent: what runs next may never let that thread run again.
 
         With nothing buffered or under way there is nothing to wait for. A step that has asked for very many messages
-        gets one for several flushes.
+        gets one for several flushes. The control thread waits for none: ipykernel flushes after each of its requests,
+        and an answer must not wait for a host that does not read iopub.
         """
         if not self._buffers and not self._sending:
+            return
+        if isinstance(threading.current_thread(), ControlThread):
+            if self.pub_thread is not None:
+                self.pub_thread.schedule(self._flush)
             return
         if self._prompt_left <= 0 and time.monotonic() - self._flushed_at < TOGETHER_S:
             return

@@ -113,14 +113,18 @@ async def list_names(kernel: Kernel) -> list[tuple[str, str, int | None]]:
 async def _ask(
     kernel: Kernel, msg_type: str, content: dict[str, Any], reply_bytes_max: int = MESSAGE_BYTES_MAX
 ) -> Message:
+    asked = asyncio.ensure_future(kernel.client.request(msg_type, content, reply_bytes_max=reply_bytes_max))
     try:
-        async with asyncio.timeout(READ_TIMEOUT_S):
-            return await kernel.client.request(msg_type, content, reply_bytes_max=reply_bytes_max)
-    except TimeoutError:
-        raise KernelDied(
-            f"The kernel did not answer within {READ_TIMEOUT_S:.0f} s: it is in one long call of C code.",
-            "Wait for the step with rlm_await_step, or stop it with rlm_interrupt, then ask again.",
-        ) from None
+        # Not `asyncio.timeout`: where this process was stopped for longer, the answer is there when it goes on.
+        await asyncio.wait({asked}, timeout=READ_TIMEOUT_S)
+        if asked.done():
+            return asked.result()
+    finally:
+        asked.cancel()
+    raise KernelDied(
+        f"The kernel did not answer within {READ_TIMEOUT_S:.0f} s: it is in one long call of C code.",
+        "Wait for the step with rlm_await_step, or stop it with rlm_interrupt, then ask again.",
+    )
 
 
 async def _not_found(kernel: Kernel, name: str) -> VariableNotFound:

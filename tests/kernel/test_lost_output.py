@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import select
+import time
+from collections.abc import Sequence
 
 import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
 
+from rlm_kernel_mcp.session import variables
 from rlm_kernel_mcp.session.registry import Registry
-from tests.sessions import Driven, until
+from tests.sessions import WAIT_S, Driven, until
 
 pytestmark = pytest.mark.anyio
 
@@ -32,6 +36,53 @@ async def test_a_host_that_pauses_loses_nothing(any_registry: Registry) -> None:
     report = await session.end_of(begun.step_index)
     assert (report.status, report.result) == ("ok", "'the result'")
     assert report.stdout == "".join(f"{i}\n" for i in range(3000)) + "END\n"
+    await session.finalize(text="done")
+
+
+async def test_a_value_is_read_while_the_kernel_waits_for_a_host_that_does_not_read_its_output(
+    any_registry: Registry,
+) -> None:
+    """The answer comes on another channel, whose thread waits for no output."""
+    session = await Driven.open(any_registry)
+    iopub = session.kernel.client._iopub
+    assert iopub._transport is not None
+    iopub._transport.pause_reading()
+    lines = "for i in range(900): display(f'{i:2000}')\nfor i in range(5000): print(i)\nsaid = 'all of it'"
+    begun = await session.begin(lines)
+    while "said" not in await names(session):
+        continue
+    assert await session.value("said") == "all of it"
+    assert session.session.running  # its output is not there yet
+    iopub._transport.resume_reading()
+    report = await session.end_of(begun.step_index, max_output_chars=4_000_000)
+    shown = "".join(f"'{i:2000}'\n" for i in range(900))
+    assert report.stdout == shown + "".join(f"{i}\n" for i in range(5000))
+    await session.finalize(text="done")
+
+
+async def names(session: Driven) -> set[str]:
+    return {name for name, _, _ in await variables.list_names(session.kernel)}
+
+
+async def test_an_answer_that_came_while_the_host_was_stopped_is_taken(
+    any_registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long it was stopped: the time is over, and the answer is there."""
+    session = await Driven.open(any_registry)
+    await session.ok("x = 'there'")
+    monkeypatch.setattr(variables, "READ_TIMEOUT_S", 0.2)
+    channel = session.kernel.client._control
+    send = channel.send
+
+    def send_and_stop(frames: Sequence[bytes | memoryview]) -> None:
+        send(frames)
+        assert channel._transport is not None
+        connection = channel._transport.get_extra_info("socket")
+        assert select.select([connection.fileno()], [], [], WAIT_S)[0]
+        time.sleep(0.3)  # as a stopped process: no event is seen until the time is over
+
+    monkeypatch.setattr(channel, "send", send_and_stop)
+    assert await session.value("x") == "there"
     await session.finalize(text="done")
 
 
