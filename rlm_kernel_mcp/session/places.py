@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Protocol
+from collections.abc import Coroutine
+from typing import Any, Final, Protocol
 
 from rlm_kernel_mcp.errors import SessionBusy
 
 log = logging.getLogger(__name__)
+PATIENCE_S: Final = 0.5
+"""So long a session may take to give way before another one is asked as well."""
 
 
 class Occupant(Protocol):
@@ -31,7 +34,7 @@ class Occupant(Protocol):
     def changing(self) -> bool:
         """Whether its kernel is just being stopped, replaced or read: a moment, at whose end it tells."""
 
-    async def stop_kernel(self, reason: str) -> bool:
+    def stop_kernel(self, reason: str) -> Coroutine[Any, Any, bool]:
         """End its kernel and release its place, unless a step begins meanwhile."""
 
 
@@ -41,7 +44,9 @@ class Places:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._held: dict[str, Occupant | None] = {}
-        self._lock = asyncio.Lock()
+        self._waiting: list[str] = []
+        """Sessions that wait for a place, in the order in which they came."""
+        self._giving_way: dict[str, asyncio.Task[bool]] = {}
         self._news = asyncio.Event()
 
     def require(self, session_id: str) -> None:
@@ -60,11 +65,16 @@ class Places:
             SessionBusy: every place is held by a session that runs a step.
         """
         if session_id not in self._held:
-            async with self._lock:
-                while len(self._held) >= self._limit:
+            self._waiting.append(session_id)
+            try:
+                # What is free goes to those first who came first.
+                while len(self._held) + self._waiting.index(session_id) >= self._limit:
                     self.require(session_id)
                     await self._make_room()
                 self._held[session_id] = occupant
+            finally:
+                self._waiting.remove(session_id)
+                self.tell()
         elif occupant is not None:
             self._held[session_id] = occupant
             self.tell()
@@ -79,15 +89,40 @@ class Places:
         self._news.set()
 
     async def _make_room(self) -> None:
-        """Stop the kernel of the session that has been idle longest, or wait for one that may soon be idle."""
+        """Have a session give way for each that waits, and wait until something has changed.
+
+        One that takes its time to give way, as hostile values can make it do, holds up nobody: another is asked too.
+        """
         self._news.clear()
-        idle = [held for held in self._not_running() if held is not None and not held.changing]
-        if idle:
-            oldest = min(idle, key=lambda held: held.used_at_s)
-            log.info("stopping the kernel of %s to make room", oldest.session_id)
-            await oldest.stop_kernel("the server needed room for another session (RLM_MAX_SESSIONS)")
+        if len(self._giving_way) < len(self._waiting):
+            self._ask_oldest()
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                await self._news.wait()
+        except TimeoutError:
+            self._ask_oldest()
+
+    def _ask_oldest(self) -> None:
+        """Stop the kernel of the session that has been idle longest, if any is idle and not just being stopped."""
+        idle = [
+            held
+            for held in self._not_running()
+            if held is not None and not held.changing and held.session_id not in self._giving_way
+        ]
+        if not idle:
+            return
+        oldest = min(idle, key=lambda held: held.used_at_s)
+        log.info("stopping the kernel of %s to make room", oldest.session_id)
+        stop = oldest.stop_kernel("the server needed room for another session (RLM_MAX_SESSIONS)")
+        task = self._giving_way[oldest.session_id] = asyncio.create_task(stop, name=f"{oldest.session_id} gives way")
+        task.add_done_callback(lambda done: self._gave_way(oldest.session_id, done))
+
+    def _gave_way(self, session_id: str, done: asyncio.Future[bool]) -> None:
+        del self._giving_way[session_id]
+        if not done.cancelled() and done.exception() is not None:
+            log.error("the kernel of %s could not be stopped to make room", session_id, exc_info=done.exception())
         else:
-            await self._news.wait()
+            self.tell()
 
     def _not_running(self) -> list[Occupant | None]:
         """Who holds a place and runs no step; None is a session that is being opened."""

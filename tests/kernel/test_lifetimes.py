@@ -82,7 +82,7 @@ async def test_a_session_that_is_read_keeps_its_place_until_it_has_answered(tmp_
         reading = asyncio.create_task(driven.value("x"))
         await until(lambda: driven.session.life.being_read)
         opening = asyncio.create_task(Driven.open(opened, "the other"))
-        await until(opened._places._lock.locked)
+        await until(lambda: bool(opened._places._waiting))
         assert driven.session.has_kernel
         driven.kernel.process.send_signal(signal.SIGCONT)
         assert await reading == "read"
@@ -179,6 +179,7 @@ async def test_a_person_at_a_console_holds_off_the_idle_stop(tmp_path: Path, mon
         console.load_connection_file()
         console.start_channels()
         try:
+            await console.wait_for_ready(timeout=WAIT_S)  # it hears what is sent from now on
             await console.execute_interactive("1 + 1", timeout=WAIT_S, output_hook=lambda message: None)
         finally:
             console.stop_channels()

@@ -1,0 +1,89 @@
+"""Who waits for whom when all places are held."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from rlm_kernel_mcp.session import places
+from rlm_kernel_mcp.session.places import Places
+from tests.sessions import WAIT_S, until
+
+pytestmark = pytest.mark.anyio
+
+
+class Idle:
+    """An idle session; `slow`: its values take without end to be kept."""
+
+    running = False
+    changing = False
+
+    def __init__(self, held: Places, name: str, used_at_s: float, *, slow: bool = False) -> None:
+        self._places, self.session_id, self.used_at_s = held, name, used_at_s
+        self._slow = slow
+        self.asked = 0
+
+    async def stop_kernel(self, reason: str) -> bool:
+        assert "RLM_MAX_SESSIONS" in reason
+        self.asked += 1
+        if self._slow:
+            await asyncio.Event().wait()
+        await asyncio.sleep(0)
+        self._places.release(self.session_id)
+        return True
+
+
+async def held_by(held: Places, *sessions: Idle) -> None:
+    for session in sessions:
+        await held.take(session.session_id, session)
+
+
+async def test_a_session_that_takes_its_time_to_give_way_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever needs a place gets another's, and so does whoever comes after."""
+    monkeypatch.setattr(places, "PATIENCE_S", 0.01)
+    held = Places(3)
+    hostile, first, second = (Idle(held, name, at, slow=name == "h") for at, name in enumerate(["h", "a", "b"]))
+    await held_by(held, hostile, first, second)
+    async with asyncio.timeout(WAIT_S):
+        await asyncio.gather(held.take("c"), held.take("d"))
+    assert (hostile.asked, first.asked, second.asked) == (1, 1, 1)
+    assert set(held._held) == {"h", "c", "d"}
+
+
+async def test_as_many_give_way_as_places_are_needed_and_no_more() -> None:
+    """Those that were idle longest; who came first has the first place."""
+    held = Places(3)
+    sessions = [Idle(held, name, at) for at, name in enumerate("abc")]
+    await held_by(held, *sessions)
+    order: list[str] = []
+
+    async def take(name: str) -> None:
+        await held.take(name)
+        order.append(name)
+
+    async with asyncio.timeout(WAIT_S):
+        await asyncio.gather(take("d"), take("e"))
+    assert [session.asked for session in sessions] == [1, 1, 0]
+    assert order == ["d", "e"]
+    assert set(held._held) == {"c", "d", "e"}
+
+
+async def test_a_place_that_becomes_free_is_for_who_has_waited_longest() -> None:
+    """Also where somebody else asks in that moment; who gives up waiting is in nobody's way."""
+    held = Places(1)
+    await held.take("opening")  # nobody can be asked to give way
+    waiting = [asyncio.create_task(held.take(name)) for name in ("first", "gives up", "third")]
+    await until(lambda: len(held._waiting) == 3)
+    held.release("opening")
+    late = asyncio.create_task(held.take("late"))
+    async with asyncio.timeout(WAIT_S):
+        await waiting[0]
+        assert set(held._held) == {"first"}
+        waiting[1].cancel()
+        await asyncio.wait({waiting[1]})
+        held.release("first")
+        await waiting[2]
+        held.release("third")
+        await late
+    assert set(held._held) == {"late"}
