@@ -74,6 +74,7 @@ def serve(requests: socket.socket) -> NoReturn:
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda signum, frame: None)
     children: dict[int, socket.socket] = {}
+    silence_streams()  # nobody reads them from now on: a full pipe would hold up every start
     requests.send(b"ready")
     while True:
         readable, _, _ = select.select([requests.fileno(), wake_read], [], [])
@@ -113,7 +114,7 @@ def answer(requests: socket.socket, reserve: Reserve, children: dict[int, socket
 
 
 def _refuse(descriptors: list[int], reason: str) -> None:
-    """Say on the status socket, if it came, why there will be no kernel. Standard error is a pipe that nobody reads."""
+    """Say on the status socket, if it came, why there will be no kernel. Nobody hears standard error."""
     if descriptors:
         with contextlib.suppress(OSError), socket.socket(fileno=descriptors[0]) as status:
             status.send(json.dumps({"status": "failed", "reason": reason}).encode(), socket.MSG_DONTWAIT)

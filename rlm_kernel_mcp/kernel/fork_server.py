@@ -70,6 +70,8 @@ class ForkServer:
             reason = child.communicate()[1].decode("utf-8", "replace").strip().rpartition("\n")[2]
             ours.close()
             raise KernelStartFailed(f"The fork server ended before it was ready: {reason[:500]}")
+        assert child.stderr is not None
+        child.stderr.close()  # the other end is the null device from here on
         return server
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
 from collections.abc import Iterator
@@ -35,6 +36,18 @@ async def test_a_fork_server_at_its_limit_of_descriptors_fails_one_start_and_no_
         await Driven.open(registry)
         assert registry._starter._fork_server is server
         assert server.alive
+
+
+async def test_a_fork_server_that_is_ready_writes_into_no_pipe(tmp_path: Path) -> None:
+    """Nobody would read it; full, it would hold up every start."""
+    async with open_registry(tmp_path / "state") as registry:
+        await Driven.open(registry)
+        server = registry._starter._fork_server
+        assert server is not None
+        streams = {str(Path(f"/proc/{server.pid}/fd/{number}").readlink()) for number in (0, 1, 2)}
+        assert streams == {os.devnull}
+        assert server._child.stderr is not None
+        assert server._child.stderr.closed
 
 
 async def open_several(registry: Registry) -> None:
