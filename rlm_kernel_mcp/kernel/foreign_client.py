@@ -117,7 +117,7 @@ class ForeignClient:
         return effective_policy(Path(spec.resource_dir), settings)
 
     def _make_folders(self) -> None:
-        self._run_dir = RunDir.create(or_in_a_shorter_place=True)
+        self._run_dir = RunDir.create()
         # Some clients, jupyter console among them, end without a clean-up, and any may be killed.
         atexit.register(self.remove)
         self._run_dir.guard()

@@ -18,26 +18,33 @@ log = logging.getLogger(__name__)
 PATH_BYTES_MAX: Final = 84
 """Of a run folder's path. Below it come a kernel's folder and its sockets; a socket's path may have 107."""
 RANDOM_NAME_BYTES: Final = 9
-"""What `mkdtemp` adds to a place, with the slash."""
+"""What `mkdtemp` adds to a place, with the slash; or to a place's name, with the hyphen."""
 SHORT_FOLDERS: Final = ("/tmp", "/var/tmp")  # noqa: S108  (the place made there is this user's alone)
 
 
-def run_place(*, shorter: bool) -> Path:
+def run_place() -> Path:
     """The folder below which run folders are made: 0700, this user's. It stays when they are gone.
 
-    `shorter`: take another one where the first is too long for sockets.
+    Where the first is too long for sockets another one is taken, and said.
 
     Raises:
         OSError: none can be made.
     """
     first, *others = _candidates()
-    if shorter and not _fits(first):
-        first = next(filter(_fits, others), first)
-        log.warning("the path of the temporary folder is too long for sockets: kernels have theirs below %s", first)
-    first.parent.mkdir(mode=0o700, exist_ok=True, parents=True)
-    if _made(first):
-        return first
-    return _beside(first)
+    place = next((place for place in (first, *filter(_is_reachable, others)) if _has_room(place)), first)
+    if place != first:
+        log.warning(
+            "a run folder below %s would have a path of %d bytes, and the limit is %d, since a socket's path may have "
+            "107: kernels have theirs below %s",
+            first,
+            _longest(first),
+            PATH_BYTES_MAX,
+            place,
+        )
+    place.parent.mkdir(mode=0o700, exist_ok=True, parents=True)
+    if _made(place):
+        return place
+    return _beside(place)
 
 
 def _candidates() -> Iterator[Path]:
@@ -48,8 +55,19 @@ def _candidates() -> Iterator[Path]:
         yield Path(folder) / f"rlm-{os.getuid()}"
 
 
-def _fits(place: Path) -> bool:
-    return len(os.fsencode(place)) + RANDOM_NAME_BYTES <= PATH_BYTES_MAX
+def _has_room(place: Path) -> bool:
+    """Whether a run folder's path fits there, or beside it where somebody else has taken it."""
+    return _longest(place) <= PATH_BYTES_MAX
+
+
+def _longest(place: Path) -> int:
+    """Bytes of a run folder's path."""
+    is_taken = os.path.lexists(place) and not _is_own(place)
+    return len(os.fsencode(place)) + RANDOM_NAME_BYTES * (2 if is_taken else 1)
+
+
+def _is_reachable(place: Path) -> bool:
+    return os.access(place.parent, os.W_OK | os.X_OK)
 
 
 def _made(place: Path) -> bool:

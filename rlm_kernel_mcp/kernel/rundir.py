@@ -90,18 +90,16 @@ class RunDir:
         self._undertaker: Undertaker | None = None
 
     @classmethod
-    def create(cls, *, ask_engines: bool = False, or_in_a_shorter_place: bool = False) -> RunDir:
+    def create(cls, *, ask_engines: bool = False) -> RunDir:
         """Make this server's folder and sweep those of servers that are gone.
 
         `ask_engines`: also those that had containers, whose engine is asked to remove them.
-        `or_in_a_shorter_place`: where the user's own choice of a temporary folder is too long for sockets. A server is
-        told of that; another Jupyter client's kernel has to start whatever its temporary folder is.
 
         Raises:
-            KernelStartFailed: the folder cannot be made, or its path is too long.
+            KernelStartFailed: the folder cannot be made, or its path is too long and so is every other place's.
         """
         try:
-            base = run_place(shorter=or_in_a_shorter_place)
+            base = run_place()
             sweep(base, ask_engines=ask_engines)
             path = Path(tempfile.mkdtemp(prefix="", dir=base))
             try:

@@ -6,13 +6,16 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from rlm_kernel_mcp.errors import KernelStartFailed
+from rlm_kernel_mcp.kernel import run_place
+from rlm_kernel_mcp.kernel.run_place import PATH_BYTES_MAX
 from rlm_kernel_mcp.kernel.rundir import LOCK_NAME, RunDir, sweep
 from tests.parts import skip_for_lack_of
 from tests.processes import command_lines_below, left_over
@@ -29,10 +32,11 @@ sys.stdin.read()
 
 
 @pytest.fixture
-def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where run folders lie in this test."""
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    return tmp_path / "rlm"
+def base(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where run folders lie in this test: no long path, which would be left for another."""
+    with tempfile.TemporaryDirectory() as folder:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
+        yield Path(folder) / "rlm"
 
 
 def test_a_killed_server_s_folder_is_swept_and_a_living_one_s_is_not(base: Path) -> None:
@@ -188,19 +192,52 @@ def test_where_somebody_made_our_place_first_another_is_taken_and_said(
     held.remove()
 
 
-def test_a_place_too_long_for_sockets_is_left_for_a_shorter_one_where_that_was_nobody_s_choice(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.fixture
+def deep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A temporary folder whose path is too long for sockets."""
+    path = tmp_path / ("d" * 120)
+    path.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(path))
+    return path
+
+
+def test_a_place_too_long_for_sockets_is_left_for_a_shorter_one_and_both_are_said(
+    deep: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The kernel of another Jupyter client has to start whatever its temporary folder is; a server is told."""
-    deep = tmp_path / ("d" * 120)
-    deep.mkdir()
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(deep))
-    with pytest.raises(KernelStartFailed, match="the limit is 84"):
-        RunDir.create()
-    run = RunDir.create(or_in_a_shorter_place=True)
+    """A server starts whatever the user's temporary folder is, as the kernel of another Jupyter client does."""
+    run = RunDir.create()
     assert len(os.fsencode(run.kernel_dir().socket_stem)) < 107
     assert str(run.path.parent) in caplog.text
+    assert str(deep) in caplog.text
+    assert "the limit is 84" in caplog.text
     run.remove()
+
+
+def test_a_taken_place_beside_which_the_path_is_too_long_is_left_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The place beside one has a longer name."""
+    fits = PATH_BYTES_MAX - len("/rlm/12345678")
+    folder = tmp_path / ("d" * (fits - len(str(tmp_path)) - 1))
+    folder.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
+    run = RunDir.create()
+    assert run.path.parent == folder / "rlm"
+    run.remove()
+    (folder / "rlm").rmdir()
+    (folder / "rlm").touch()
+    run = RunDir.create()
+    assert run.path.parent.parent != folder
+    run.remove()
+
+
+def test_where_every_place_is_too_long_for_sockets_that_is_told(deep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the length, the limit and what to do."""
+    monkeypatch.setattr(run_place, "SHORT_FOLDERS", (str(deep), "/proc/self/no-such-folder"))
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(deep))
+    with pytest.raises(KernelStartFailed, match="the limit is 84") as told:
+        RunDir.create()
+    assert told.value.next_step == "Set XDG_RUNTIME_DIR or TMPDIR to a shorter path."
 
 
 def test_a_run_folder_is_removed_once_and_by_its_owner_alone(base: Path) -> None:
