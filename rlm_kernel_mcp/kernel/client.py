@@ -192,8 +192,11 @@ class KernelClient:
         return bool(self._consoles)
 
     def console_within(self, seconds: float) -> bool:
-        """Whether a cell of some other client is under way, or one began or ended in the last so many seconds."""
-        return self.console_busy or time.monotonic() - self._console_at_s < seconds
+        """Whether a cell of some other client began or ended in the last so many seconds.
+
+        Not whether one is under way: a cell that was made up need never end.
+        """
+        return time.monotonic() - self._console_at_s < seconds
 
     def _on_reply(self, frames: list[bytes]) -> None:
         message = self._parse(frames)

@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 IDLE_CHECK_S: Final = 1.0
 CONSOLE_HOLD_S: Final = 600.0
 """A person who ran a cell in an attached console this recently is at work: the kernel is not stopped as idle."""
+CONSOLE_HOLD_MAX_S: Final = 12 * 3600.0
+"""So long at most after the idle time: code in the kernel can make cells up again and again."""
 
 
 async def watch_all(sessions: Mapping[str, Session], idle_timeout_s: float, let_go: Callable[[Session], None]) -> None:
@@ -63,7 +65,9 @@ async def watch(session: Session, idle_timeout_s: float) -> None:
         charge(session)
         why = "it went on working after its step had ended and used up the session's runtime"
         await session.stop_kernel(why, settle_s=0)
-    elif unused_s(session) > idle_timeout_s and not kernel.client.console_within(CONSOLE_HOLD_S):
+    elif unused_s(session) > idle_timeout_s and not (
+        unused_s(session) < idle_timeout_s + CONSOLE_HOLD_MAX_S and kernel.client.console_within(CONSOLE_HOLD_S)
+    ):
         why = f"the session was idle for more than {idle_timeout_s:,} s (RLM_IDLE_TIMEOUT_S)"
         await session.stop_kernel(why, settle_s=IDLE_SETTLE_S)
 

@@ -9,23 +9,61 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from rlm_kernel_mcp.session.journal import Journal
 from rlm_kernel_mcp.session.store import Store
 
 EVERY_S: Final = 50.0
 """Between two runs: what is too old or too much is gone within a minute."""
 
+JUMP: Final = timedelta(days=1)
+"""The system's clock may go ahead of this server's own by so much; what is beyond is no time that has passed."""
+
 log = logging.getLogger(__name__)
+
+
+def _since_boot_s() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)  # as the monotonic one, but goes on while the machine sleeps
+
+
+class PruningClock:
+    """The time that ages are counted to.
+
+    It is the system's clock, as long as that does not leave behind what has passed since the server began: one set far
+    ahead would make every session old, and nothing brings back what was removed.
+    """
+
+    def __init__(
+        self, wall: Callable[[], datetime] = lambda: datetime.now(UTC), since_s: Callable[[], float] = _since_boot_s
+    ) -> None:
+        self._wall, self._since_s = wall, since_s
+        self._begun, self._begun_s = wall(), since_s()
+        self._told = False
+
+    def now_iso(self) -> str:
+        """UTC, ISO 8601."""
+        wall = self._wall()
+        latest = self._begun + timedelta(seconds=self._since_s() - self._begun_s) + JUMP
+        if wall > latest and not self._told:
+            log.warning(
+                "the system's clock was set to %s, more than a day ahead of the time that has passed: sessions are not "
+                "removed for their age by it until this server is started anew",
+                wall.isoformat(timespec="seconds"),
+            )
+        self._told = wall > latest
+        return min(wall, latest).isoformat(timespec="milliseconds")
 
 
 async def keep_up(store: Store, every_s: float = EVERY_S) -> None:
     """Look the store through if it was too large for that when it was opened; then prune it again and again."""
+    clock = PruningClock()
     await asyncio.to_thread(store.look_through)
     while True:
         try:
-            await asyncio.to_thread(store.prune, Journal.now())
+            await asyncio.to_thread(store.prune, clock.now_iso())
         except (OSError, sqlite3.Error) as error:
             log.warning("the session store could not be pruned: %s", error)
         await asyncio.sleep(every_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -186,12 +187,28 @@ async def test_a_step_may_use_what_the_limit_allows(small: Driven) -> None:
 
 
 async def test_a_step_that_swallows_its_memory_error_for_ever_is_killed(small: Driven) -> None:
-    """Past the hard limit nothing is asked any more."""
+    """Past the hard limit nothing is asked any more. Unless it is told just outside its own `try`: that ends it."""
     report = await small.run(
         "l = []\nwhile True:\n    try:\n        while True: l.append(bytearray(10 ** 5))\n    except MemoryError: pass",
         timeout_ms=3_000,
     )
-    assert report.status in ("kernel_died", "timeout")
+    told = report.error is not None and report.error.ename == "MemoryError"
+    assert report.status in ("kernel_died", "timeout") or (report.status == "error" and told)
+    assert (await small.ok("context")).result == "'the context'"
+
+
+async def test_a_step_that_is_told_of_its_memory_outside_its_own_try_ends_with_a_memory_error(small: Driven) -> None:
+    """The host tells it by a signal; here only the jump back of the outer loop is where Python takes one."""
+    begun = await small.begin(
+        "print('on')\nwhile True:\n    try:\n        bytearray(10 ** 12)\n    except MemoryError: pass",
+        timeout_ms=50_000,
+    )
+    await small.until_printed("on")
+    small.kernel.process.send_signal(signal.SIGUSR1)
+    report = await small.end_of(begun.step_index)
+    assert (report.status, report.lost) == ("error", None)
+    assert report.error is not None
+    assert (report.error.ename, report.error.evalue) == ("MemoryError", "the session's memory limit is reached")
     assert (await small.ok("context")).result == "'the context'"
 
 

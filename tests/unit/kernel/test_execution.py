@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -82,3 +83,20 @@ async def test_a_busy_kernel_is_waited_for_without_end() -> None:
     execution.feed(message(*IDLE))
     execution.feed(message(*REPLY))
     assert execution.done.result() == "its process was ended by SIGKILL"
+
+
+async def test_a_console_s_cell_counts_from_when_it_was_first_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where its end never comes, as of one that was made up; its end counts anew."""
+    now_s = 1_000.0
+    monkeypatch.setattr(client, "time", SimpleNamespace(monotonic=lambda: now_s))
+    kernel = client.KernelClient(b"")
+    assert not kernel.console_within(600)
+    echo = Message("execute_input", "of a console", "another", {"code": "1", "execution_count": 1}, ())
+    kernel._on_console_message(echo)
+    now_s = 1_500.0
+    kernel._on_console_message(echo)
+    assert kernel.console_within(600)
+    now_s = 1_601.0
+    assert not kernel.console_within(600)
+    kernel._on_console_message(Message("status", "of a console", "another", {"execution_state": "idle"}, ()))
+    assert kernel.console_within(600)

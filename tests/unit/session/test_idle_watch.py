@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import cast
+import time
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -49,3 +51,37 @@ async def test_a_look_that_does_not_end_or_fails_holds_up_no_other(
     assert sessions["never ends"].looks == 1
     assert sessions["fails"].looks > 1
     assert "the watch over an idle session failed" in caplog.text
+
+
+class Unused:
+    """A session that no call has used for a while, in whose kernel somebody seems to be at a console."""
+
+    finalized = False
+    account = SimpleNamespace(left=SimpleNamespace(runtime_left_ms=1_000))
+
+    def __init__(self, unused_s: float, console_s: float) -> None:
+        self.used_at_s = time.monotonic() - unused_s
+        client = SimpleNamespace(console_within=lambda seconds: console_s < seconds)
+        self.idle_kernel = SimpleNamespace(client=client)
+        limits = SimpleNamespace(threads=10)
+        recovery = SimpleNamespace(policy=SimpleNamespace(limits=limits))
+        self.life = SimpleNamespace(recovery=recovery, idle_cpu_ms=lambda: 0)
+        self.stopped = False
+
+    async def stop_kernel(self, reason: str, settle_s: float) -> bool:
+        self.stopped = "was idle" in reason and settle_s > 0
+        return True
+
+
+@pytest.mark.parametrize(
+    ("unused_s", "console_s", "stopped"),
+    [(50, 999, False), (70, 999, True), (70, 1, False), (12 * 3600 + 50, 1, False), (12 * 3600 + 70, 1, True)],
+)
+async def test_cells_of_a_console_hold_the_idle_stop_off_and_not_for_ever(
+    unused_s: float, console_s: float, stopped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Code in the kernel can make them up, one after the other."""
+    monkeypatch.setattr(idle_watch, "end_for_its_threads", lambda kernel, limit: False)
+    session: Any = Unused(unused_s, console_s)
+    await idle_watch.watch(session, 60)
+    assert session.stopped is stopped
