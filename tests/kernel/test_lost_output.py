@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import select
-import time
 from collections.abc import Sequence
 
 import pytest
@@ -70,16 +69,19 @@ async def test_an_answer_that_came_while_the_host_was_stopped_is_taken(
     """However long it was stopped: the time is over, and the answer is there."""
     session = await Driven.open(any_registry)
     await session.ok("x = 'there'")
-    monkeypatch.setattr(variables, "READ_TIMEOUT_S", 0.2)
+    loop, ahead_s = asyncio.get_running_loop(), 0.0
+    now = loop.time
+    monkeypatch.setattr(loop, "time", lambda: now() + ahead_s)
     channel = session.kernel.client._control
     send = channel.send
 
     def send_and_stop(frames: Sequence[bytes | memoryview]) -> None:
+        nonlocal ahead_s
         send(frames)
         assert channel._transport is not None
         connection = channel._transport.get_extra_info("socket")
         assert select.select([connection.fileno()], [], [], WAIT_S)[0]
-        time.sleep(0.3)  # as a stopped process: no event is seen until the time is over
+        ahead_s = variables.READ_TIMEOUT_S  # as a stopped process: it sees no event until its time is over
 
     monkeypatch.setattr(channel, "send", send_and_stop)
     assert await session.value("x") == "there"
