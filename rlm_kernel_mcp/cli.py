@@ -151,7 +151,7 @@ def _add_sessions(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     sessions = commands.add_parser(
         "sessions",
         help="list the live sessions of your servers",
-        description="List the sessions recorded in the state folder (RLM_STATE_DIR), the last used first.",
+        description="List the live sessions of the state folder (RLM_STATE_DIR), the last used first.",
     )
     sessions.add_argument(
         "--all", action="store_true", dest="ended_too", help="also those that no server drives (default: live ones)"

@@ -44,6 +44,8 @@ class AttachedShell(ZMQTerminalInteractiveShell):  # type: ignore[misc]  # jupyt
     """Ids of the requests with which the person's cells were sent."""
     _sent_s: float | None = None
     """When the person's cell was sent (monotonic), until it has begun or is said to wait."""
+    waits = False
+    """Whether the person's cell is said to wait, and has not begun."""
 
     def init_completer(self) -> None:
         """Complete as the console does, and give up sooner: the kernel may be at work for long."""
@@ -85,7 +87,7 @@ class AttachedShell(ZMQTerminalInteractiveShell):  # type: ignore[misc]  # jupyt
         """Run a cell; one that waits behind the agent's step says so."""
         self._sent_s = time.monotonic()
         super().run_cell(cell, store_history)
-        self._sent_s = None
+        self._sent_s, self.waits = None, False
 
     def handle_iopub(self, msg_id: str = "") -> None:
         """Show what came. What a kernel says may be anything; a message that is none costs itself alone."""
@@ -96,7 +98,7 @@ class AttachedShell(ZMQTerminalInteractiveShell):  # type: ignore[misc]  # jupyt
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             print(f"[a message of the kernel cannot be shown: {type(error).__name__}]")
         if self._executing and self._sent_s is not None and time.monotonic() - self._sent_s > QUEUED_S:
-            self._sent_s = None
+            self._sent_s, self.waits = None, True
             print("This cell runs when the agent's step has ended.", flush=True)
 
     def from_here(self, msg: dict[str, Any]) -> bool:
@@ -107,7 +109,7 @@ class AttachedShell(ZMQTerminalInteractiveShell):  # type: ignore[misc]  # jupyt
         """What the person's own cells say, and the agent's step that was running at the start, to its end."""
         if self.from_here(msg):
             if msg["msg_type"] in ("status", "execute_input"):
-                self._sent_s = None
+                self._sent_s, self.waits = None, False
             return bool(msg["msg_type"] != "execute_input")  # the person has just typed it
         if not self._watching or super().from_here(msg):  # nobody's, or another request's of this console
             return False
@@ -162,6 +164,8 @@ class AttachedConsole(ZMQTerminalIPythonApp):  # type: ignore[misc]  # as above
         del args
         if not self.shell._executing:
             raise KeyboardInterrupt
+        if self.shell.waits:
+            print("The agent's step goes on, and your cell still runs when it has ended.", flush=True)
         client = self.kernel_client
         client.control_channel.send(client.session.msg("interrupt_request", {}))
 

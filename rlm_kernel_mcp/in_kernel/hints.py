@@ -24,7 +24,7 @@ NAMES: Final = {
         "The final answer is given by the tool rlm_finalize (final_var_name or final_text), not in a step.",
     ),
     **dict.fromkeys(
-        ("llm_query", "llm_batch", "llm_query_batched", "rlm_query", "rlm_query_batched", "llm"),
+        ("llm_query", "llm_batch", "llm_query_batched", "rlm_query", "rlm_query_batched", "llm", "sub_llm", "sub_rlm"),
         "A step cannot ask a language model: read what it printed yourself, and go on in the next step.",
     ),
     **dict.fromkeys(
@@ -37,13 +37,23 @@ NAMES: Final = {
         "The loaded text is `context` (one str); its documents are in `documents` (name -> text).",
     ),
     "get_ipython": "IPython's shell is not given to a step.",
+    **{
+        name: f"{name} is a tool of this server: call it beside rlm_run_repl, not in a step."
+        for name in (
+            *("rlm_init_context", "rlm_run_repl", "rlm_await_step", "rlm_interrupt"),
+            *("rlm_get_var", "rlm_finalize", "rlm_get_trace", "rlm_list_sessions"),
+        )
+    },
     "await_step": "A running step is waited for by the tool rlm_await_step.",
 }
 """Names that are not there, and what is."""
 
 _PAIRS: Final = re.compile(r"\bfor\s+\(?\s*\w+\s*,\s*\w+\s*\)?\s+in\s+documents\b(?!\s*\.)")
 _OUT: Final = re.compile(r"\bOut\[")
-_PROCESSES: Final = ("multiprocessing/", "concurrent/futures/process.py")
+_PROCESSES: Final = ("multiprocessing/", "concurrent/futures/process.py", "/subprocess.py")
+_FORK: Final = re.compile(r"\bos\.(fork|forkpty|posix_spawnp?|exec[lv]p?e?|spawn[lv]p?e?)\b")
+_NETWORK: Final = ("/socket.py", "/urllib/request.py", "/http/client.py", "/requests/", "/urllib3/", "/httpx/")
+_SOCKET: Final = re.compile(r"\bsocket\.")
 
 
 def hint(error: BaseException, traceback: types.TracebackType | None, user_ns: Mapping[str, Any]) -> str:
@@ -126,8 +136,19 @@ def _of_a_result(error: BaseException, lines: list[str], user_ns: Mapping[str, A
 
 def _of_processes(error: BaseException, lines: list[str], user_ns: Mapping[str, Any]) -> str:
     del user_ns
-    if isinstance(error, OSError | ImportError) and any(part in line for line in lines for part in _PROCESSES):
+    if not isinstance(error, OSError | ImportError):
+        return ""
+    if any(part in line for line in lines for part in _PROCESSES) or any(map(_FORK.search, lines)):
         return "No process can be started here; concurrent.futures.ThreadPoolExecutor runs threads."
+    return ""
+
+
+def _of_the_network(error: BaseException, lines: list[str], user_ns: Mapping[str, Any]) -> str:
+    del user_ns
+    if not isinstance(error, OSError):
+        return ""
+    if any(part in line for line in lines for part in _NETWORK) or any(map(_SOCKET.search, lines)):
+        return "There is no network here; the text to work on is in `context` and `documents`."
     return ""
 
 
@@ -144,5 +165,6 @@ _FINDERS: Final[tuple[Callable[[BaseException, list[str], Mapping[str, Any]], st
     _of_pairs,
     _of_a_result,
     _of_processes,
+    _of_the_network,
     _of_a_fence,
 )

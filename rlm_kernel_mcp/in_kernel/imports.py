@@ -25,11 +25,12 @@ _PROCESSES: Final = "no process can be started; use concurrent.futures.ThreadPoo
 _NETWORK: Final = "there is no network; the text is in `context` and `documents`"
 INSTEAD: Final = {
     **dict.fromkeys(("glob", "os", "posix", "shutil", "tempfile"), _FILES),
-    **dict.fromkeys(("multiprocessing", "pty", "signal", "subprocess"), _PROCESSES),
+    **dict.fromkeys(("multiprocessing", "pty", "subprocess"), _PROCESSES),
     **dict.fromkeys(("aiohttp", "ftplib", "httpx", "openai", "requests", "smtplib", "socket", "ssl"), _NETWORK),
     **dict.fromkeys(("http", "urllib", "urllib.request", "urllib3"), _NETWORK),
     **dict.fromkeys(("marshal", "pickle", "shelve"), "names persist from step to step; json writes text"),
     **dict.fromkeys(("faulthandler", "pdb"), "there is no debugger; an error shows its traceback"),
+    "signal": "no handler can be set; timeout_ms of rlm_run_repl ends a long step",
     "sqlite3": "use dict, Counter or sorted()",
 }
 """What to do instead of importing a module, or one below it."""

@@ -68,7 +68,9 @@ class Documents(Mapping[str, str]):
 
     def __repr__(self) -> str:
         first = "".join(f", {name!r}" for name in self._names[:3]) + (", …" if len(self._names) > 3 else "")
-        return f"<Documents: {len(self._names):,} documents, {len(self._context):,} characters{first}>"
+        counts = ((len(self._names), "document"), (len(self._context), "character"))
+        told = ", ".join(f"{count:,} {noun}{'' if count == 1 else 's'}" for count, noun in counts)
+        return f"<Documents: {told}{first}>"
 
     def span(self, name: str) -> tuple[int, int]:
         """Where a document lies in `context`, in characters: `context[start:end]` is its text.

@@ -26,7 +26,7 @@ from rlm_kernel_mcp.session.shapes import (
     TracePage,
     VariableSlice,
 )
-from rlm_kernel_mcp.session.wording import counted
+from rlm_kernel_mcp.session.wording import NOTHING_INTERRUPTED, counted
 
 STATUS_LINES = {
     "ok": "Step {index}: ok in {ms} ms.",
@@ -57,7 +57,8 @@ def opened(report: Opened) -> str:
 
 def step(report: StepReport) -> str:
     """Page of `rlm_run_repl`, `rlm_await_step` and `rlm_interrupt`."""
-    parts = [STATUS_LINES[report.status].format(index=report.step_index, ms=f"{report.duration_ms:,}")]
+    status = STATUS_LINES[report.status].format(index=report.step_index, ms=f"{report.duration_ms:,}")
+    parts = [] if report.note == NOTHING_INTERRUPTED else [status]
     parts += _labelled("stdout", report.stdout) + _labelled("stderr", report.stderr)
     parts += _labelled("result", report.result or "")
     if report.error is not None:
@@ -99,14 +100,15 @@ def variable(part: VariableSlice) -> str:
 def final(report: Final) -> str:
     """Page of `rlm_finalize`."""
     stats = report.stats
-    shown = len(report.final_answer)
-    cut = "" if shown >= report.final_answer_chars else f", {shown:,} characters of it shown"
+    shown = report.final_answer_chars - report.cut_chars
+    cut = f", {counted(shown, 'character')} of it shown" if report.cut_chars else ""
     head = (
         f"Final answer ({counted(report.final_answer_chars, 'character')}{cut}); finish reason: {report.finish_reason}."
     )
     used = f"{counted(stats.steps, 'step')}, {stats.runtime_ms:,} ms of run time"
     used += f", {counted(stats.budget_used, 'character')}"
-    return f"{head}\n\n{fenced(report.final_answer)}\n\nUsed: {used}; from {stats.started_at} to {stats.finished_at}."
+    used = f"Used: {used}; from {stats.started_at} to {stats.finished_at}."
+    return "\n\n".join([head, fenced(report.final_answer), *([report.note] if report.note else []), used])
 
 
 def trace(page: TracePage) -> str:
@@ -188,7 +190,10 @@ def _cuts(report: StepReport) -> list[str]:
         ("stderr", report.truncated.stderr),
         ("result", report.truncated.result),
     )
-    cuts = [f"{counted(count, 'character')} of {name}" for name, count in counts if count]
+    told = report.note or ""  # a cut with no room to say where the rest is stands there
+    cuts = [
+        part for name, count in counts if count and (part := f"{counted(count, 'character')} of {name}") not in told
+    ]
     return [f"Cut from this answer: {', '.join(cuts)}."] if cuts else []
 
 

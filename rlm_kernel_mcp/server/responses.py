@@ -73,7 +73,11 @@ def final(report: shapes.Final, form: ResponseFormat) -> CallToolResult:
     """Response of `rlm_finalize`."""
     if form == "markdown":
         return _reading(markdown.final(report))
-    return _envelope({"ok": True, "data": asdict(report)})
+    data = asdict(report)
+    del data["cut_chars"]
+    if report.note is None:
+        del data["note"]
+    return _envelope({"ok": True, "data": data})
 
 
 def trace(page: shapes.TracePage, form: ResponseFormat, detail: str) -> CallToolResult:

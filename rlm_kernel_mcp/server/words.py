@@ -121,7 +121,8 @@ answer. max_output_chars: default 40000, at most 200000.
     + """\
 { final_answer: string, final_answer_chars: number,
   finish_reason: "completed"|"max_steps"|"timeout"|"budget_exceeded",
-  stats: {steps, runtime_ms, budget_used: number, started_at, finished_at: string}, citations: null, coverage: null }"""
+  stats: {steps, runtime_ms, budget_used: number, started_at, finished_at: string},
+  citations: null, coverage: null, note?: string }"""
 )
 
 GET_TRACE: Final = (

@@ -27,6 +27,7 @@ from rlm_kernel_mcp.session.places import Places
 from rlm_kernel_mcp.session.reopening import Surroundings
 from rlm_kernel_mcp.session.store import Store
 from rlm_kernel_mcp.session.upkeep import keep_up
+from rlm_kernel_mcp.session.wording import NOTHING_INTERRUPTED
 from rlm_kernel_mcp.settings import Settings
 from rlm_kernel_mcp.shielded import all_ended, shielded
 
@@ -157,7 +158,7 @@ class Registry:
             duration_ms=0,
             budget=session.account.left,
             guardrail_stop=session.account.stop,
-            note="No step was running; nothing was interrupted.",
+            note=NOTHING_INTERRUPTED,
         )
 
     async def get_var(self, session_id: str, var_name: str, *, offset: int, limit: int) -> shapes.VariableSlice:

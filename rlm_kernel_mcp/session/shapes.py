@@ -190,7 +190,10 @@ class Stats:
 
 @dataclass(frozen=True, slots=True)
 class Final:
-    """`data` of `rlm_finalize`. `final_answer` may be cut; `final_answer_chars` is its whole length."""
+    """`data` of `rlm_finalize`. `final_answer` may be cut; `final_answer_chars` is its whole length.
+
+    `cut_chars`: how many of its characters are not shown. `note`: which call gets them, where the text has no room to.
+    """
 
     final_answer: str
     final_answer_chars: int
@@ -198,6 +201,8 @@ class Final:
     stats: Stats
     citations: None = None
     coverage: None = None
+    cut_chars: int = 0
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,10 @@ Above: whoever tells a count to a person or a model. Below: nothing.
 
 from __future__ import annotations
 
+from typing import Final
+
+NOTHING_INTERRUPTED: Final = "No step was running; nothing was interrupted."
+
 
 def counted(count: int, noun: str) -> str:
     """`1 document`, `2,000 documents`. The noun takes a plain s in the plural."""

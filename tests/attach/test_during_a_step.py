@@ -84,6 +84,21 @@ def test_a_console_attached_before_goes_on_typing_during_a_step(
     assert client.run(session_id, "typed")["result"] == "[0, 1, 2]"
 
 
+def test_ctrl_c_says_that_a_cell_still_waits_behind_the_agents_step(
+    client: LineClient, session_id: str, attach: Attach
+) -> None:
+    """What was sent cannot be taken back, and runs in its turn."""
+    console = attach()
+    running(client, session_id)
+    console.type("'ran ' + 'late'")
+    console.until("This cell runs when the agent's step has ended.")
+    console.interrupt()
+    console.until("The agent's step goes on, and your cell still runs when it has ended.")
+    client.data("rlm_interrupt", session_id=session_id)
+    console.until("'ran late'")
+    console.until(PROMPT)
+
+
 @pytest.mark.parametrize("banner", ["'\\x1b]0;evil\\x07'", "'\\u202eevil'", "7", "None"])
 def test_a_banner_acts_on_nobody_s_terminal(tmp_path: Path, banner: str) -> None:
     """A session's code can make its kernel say anything of itself, and a person sees it before anything is run."""

@@ -67,6 +67,7 @@ HABITS: Final[dict[str, Works | Says]] = {
     "import subprocess": Says(PROCESSES),
     "!ls": Says("no process can be started in a session"),
     "import multiprocessing": Says(PROCESSES),
+    "import signal\nsignal.alarm(5)": Says("timeout_ms of rlm_run_repl ends a long step"),
     "from concurrent.futures import *\nwith ThreadPoolExecutor() as pool: print(list(pool.map(len, ['ab'])))": Works(
         "[2]"
     ),
@@ -84,6 +85,9 @@ HABITS: Final[dict[str, Works | Says]] = {
     "FINAL('answer')": Says(FINAL),
     "FINAL_VAR(answer)": Says(FINAL),
     "llm_query('what is it?')": Says("A step cannot ask a language model"),
+    "sub_llm('what is it?')": Says("A step cannot ask a language model"),
+    "rlm_finalize('answer')": Says("rlm_finalize is a tool of this server: call it beside rlm_run_repl"),
+    "rlm_get_var('answer')": Says("rlm_get_var is a tool of this server"),
     "SHOW_VARS()": Says("%whos lists the session's variables"),
     "```python\n1 + 1\n```": Works("2"),
     "```repl\n1 + 1\n```\n": Works("2"),
@@ -150,6 +154,11 @@ ANY_HABITS: Final = {
     "from concurrent.futures import ProcessPoolExecutor\nProcessPoolExecutor().submit(len, 'a').result()": (
         "concurrent.futures.ThreadPoolExecutor runs threads"
     ),
+    "import subprocess\nsubprocess.run(['ls'])": "No process can be started here",
+    "import os\nos.fork()": "No process can be started here",
+    "import os\nos.posix_spawn('/bin/ls', ['ls'], {})": "No process can be started here",
+    "import socket\nsocket.socket()": "There is no network here",
+    "import urllib.request\nurllib.request.urlopen('http://127.0.0.1:9/')": "There is no network here",
     "import asyncio\nasync def main(): return 5\nasyncio.run(main())": "write `await main()` instead",
 }
 

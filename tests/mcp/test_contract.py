@@ -546,6 +546,19 @@ def test_a_long_final_answer_is_cut_like_any_text(client: LineClient) -> None:
     assert cut["final_answer_chars"] == 60_000
     whole = client.data("rlm_finalize", session_id=session_id, final_var_name="big", max_output_chars=200_000)
     assert whole["final_answer"] == "z" * 60_000
+    assert "note" not in whole
+
+
+def test_a_cut_that_has_no_room_to_say_where_the_rest_of_an_answer_is_says_it_beside(client: LineClient) -> None:
+    """However little was asked for, the reply names the call that gets the rest."""
+    session_id = client.open_session()
+    asked = {"session_id": session_id, "final_text": "z" * 1_000, "max_output_chars": 100}
+    cut = client.data("rlm_finalize", **asked)
+    left_out = 1_000 - cut["final_answer"].count("z")
+    assert cut["note"].startswith(f"Cut: {left_out} characters of final_answer; rlm_finalize with a larger max_output_")
+    page = client.call("rlm_finalize", **asked, response_format="markdown")["content"][0]["text"]
+    assert f"1,000 characters, {1_000 - left_out} characters of it shown" in page
+    assert page.count("max_output_chars") == 1
 
 
 def test_a_final_answer_from_a_missing_variable_leaves_the_session_open(client: LineClient) -> None:

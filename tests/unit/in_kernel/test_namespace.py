@@ -54,6 +54,7 @@ def test_a_table_that_does_not_fit_the_text_is_refused() -> None:
 def test_documents_describe_themselves_in_a_line() -> None:
     """Ours: a repr that printed every name would cost the model its budget."""
     many = Documents("x" * 9_000, [(f"{number}.txt", 1) for number in range(9_000)])
+    assert repr(Documents("a", [("a.txt", 1)])) == "<Documents: 1 document, 1 character, 'a.txt'>"
     assert repr(many) == "<Documents: 9,000 documents, 9,000 characters, '0.txt', '1.txt', '2.txt', …>"
 
 

@@ -12,6 +12,7 @@ from mcp.types import CallToolResult, ImageContent, TextContent
 from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.server import responses
 from rlm_kernel_mcp.session import shapes
+from rlm_kernel_mcp.session.wording import NOTHING_INTERRUPTED
 
 STEP_FIELDS = {
     "status",
@@ -185,6 +186,22 @@ def test_markdown_is_one_text_block_and_no_json() -> None:
     assert '{"' not in text
 
 
+def test_a_cut_is_told_once() -> None:
+    """The note has it, with the call that gets the rest, where the text itself had no room for that."""
+    note = 'Cut: 1,200 characters of stdout; rlm_get_trace(from_step=1, to_step=1, detail="full") gets the rest.'
+    truncated = shapes.Truncated(stdout=1_200, result=7)
+    page = text_of(responses.step(a_step(stdout="out", truncated=truncated, note=note), "markdown"))
+    assert page.count("characters of stdout") == 1
+    assert "Cut from this answer: 7 characters of result." in page
+
+
+def test_an_interrupt_of_nothing_says_nothing_of_a_step() -> None:
+    """The step before it did not end just now, nor in 0 ms."""
+    page = text_of(responses.step(a_step(duration_ms=0, note=NOTHING_INTERRUPTED), "markdown"))
+    assert page.startswith(NOTHING_INTERRUPTED)
+    assert "Step" not in page
+
+
 @pytest.mark.parametrize("text", ["```", "a ```` b", "`````\nx", "no ticks", ""])
 def test_no_output_can_close_its_fence(text: str) -> None:
     """The fence is longer than any run of backticks inside."""
@@ -223,7 +240,7 @@ def test_every_page_of_markdown_reads_without_gaps() -> None:
     assert "characters 2 to 5 of 10" in text_of(responses.variable(part, "markdown"))
     stats = shapes.Stats(1, 2, 3, "a", "b")
     assert "42 characters, 2 characters of it shown" in text_of(
-        responses.final(shapes.Final("ab", 42, "completed", stats), "markdown")
+        responses.final(shapes.Final("ab", 42, "completed", stats, cut_chars=40), "markdown")
     )
     assert text_of(responses.sessions(shapes.SessionList((), 0), "markdown")).startswith("No sessions")
     assert text_of(responses.trace(shapes.TracePage((), None), "markdown", "summary")).startswith("No events")
