@@ -11,8 +11,9 @@ from __future__ import annotations
 import base64
 import binascii
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeGuard
 
 from rlm_kernel_mcp.kernel.messages import Message
 from rlm_kernel_mcp.wire import REPLY_KEY
@@ -28,8 +29,13 @@ EVALUE_CHARS_MAX: Final = 20_000
 NAME_CHARS_MAX: Final = 200
 UPDATED_MAX: Final = 500
 IMAGES_MAX: Final = 4
+IMAGES_TRIED_MAX: Final = 16
+"""Of one reply, that begin as pictures do: to decode one that is none at its end takes as long as a good one."""
 IMAGE_BYTES_MAX: Final = 1 << 20
-MAGIC: Final = {"image/png": b"\x89PNG\r\n\x1a\n", "image/jpeg": b"\xff\xd8\xff"}
+HEAD_CHARS: Final = 12
+"""Of base64, that hold a magic number."""
+ImageType = Literal["image/png", "image/jpeg"]
+MAGIC: Final[Mapping[ImageType, bytes]] = {"image/png": b"\x89PNG\r\n\x1a\n", "image/jpeg": b"\xff\xd8\xff"}
 
 
 @dataclass(slots=True)
@@ -69,7 +75,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    mime_type: Literal["image/png", "image/jpeg"]
+    mime_type: ImageType
     data: str
 
 
@@ -86,6 +92,7 @@ class Reply:
     evalue: str = ""
     traceback: str = ""
     pictures: list[Picture] = field(default_factory=list)
+    _pictures_tried: int = 0
     updated: list[tuple[str, str, int | None]] = field(default_factory=list)
     dropped: dict[str, int] = field(default_factory=dict)
     code: str | None = None
@@ -158,9 +165,16 @@ class Reply:
             else:
                 self.stdout.add(text if text.endswith("\n") else text + "\n")
         for mime_type in ("image/png", "image/jpeg"):
-            picture = _picture(mime_type, data.get(mime_type))
-            if picture is not None and len(self.pictures) < IMAGES_MAX:
-                self.pictures.append(picture)
+            if len(self.pictures) < IMAGES_MAX and self._pictures_tried < IMAGES_TRIED_MAX:
+                self._take_picture(mime_type, data.get(mime_type))
+
+    def _take_picture(self, mime_type: ImageType, data: object) -> None:
+        if not _begins(mime_type, data):
+            return
+        self._pictures_tried += 1
+        picture = _picture(mime_type, data)
+        if picture is not None:
+            self.pictures.append(picture)
 
     def _take_error(self, content: dict[str, Any]) -> None:
         ename, evalue, lines = content.get("ename"), content.get("evalue"), content.get("traceback")
@@ -202,10 +216,18 @@ def _count(value: object) -> int | None:
     return value if type(value) is int and 0 <= value < 1 << 53 else None
 
 
-def _picture(mime_type: Literal["image/png", "image/jpeg"], data: object) -> Picture | None:
-    """A picture that is what it says it is: canonical base64 of bytes with the format's magic number."""
+def _begins(mime_type: ImageType, data: object) -> TypeGuard[str]:
+    """Whether some base64 of bounded length begins as a picture of its type does: cheap, however many come."""
     if not isinstance(data, str) or len(data) > IMAGE_BYTES_MAX * 4 // 3 + 4:
-        return None
+        return False
+    try:
+        return base64.b64decode(data[:HEAD_CHARS], validate=True).startswith(MAGIC[mime_type])
+    except (binascii.Error, ValueError):
+        return False
+
+
+def _picture(mime_type: ImageType, data: str) -> Picture | None:
+    """A picture that is what it says it is: canonical base64 of bytes with the format's magic number."""
     try:
         raw = base64.b64decode(data.replace("\n", ""), validate=True)
     except (binascii.Error, ValueError):

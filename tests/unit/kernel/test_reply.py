@@ -33,6 +33,25 @@ def test_a_reply_is_complete_when_both_the_reply_and_idle_have_come() -> None:
     assert _feed(done, idle).complete
 
 
+def test_pictures_that_are_not_kept_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """300 pictures of 1 MB took 2 s of the event loop; the first four, and what only looks like one, were enough."""
+    decoded = 0
+    decode = base64.b64decode
+
+    def counting(data: str, *, validate: bool) -> bytes:
+        nonlocal decoded
+        decoded += len(data)
+        return decode(data, validate=validate)
+
+    monkeypatch.setattr(base64, "b64decode", counting)
+    good = base64.b64encode(PNG + bytes(30_000)).decode()
+    for data, kept in ((good, IMAGES_MAX), ("A" * len(good), 0), (good[:-1] + "!", 0)):
+        decoded = 0
+        reply = _feed(*[("display_data", {"data": {"image/png": data}})] * 100)
+        assert len(reply.pictures) == kept
+        assert decoded < 20 * len(good)
+
+
 def test_streams_are_joined_in_order_and_told_apart() -> None:
     """stdout and stderr each keep their own order."""
     reply = _feed(
