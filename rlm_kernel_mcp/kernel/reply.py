@@ -169,12 +169,11 @@ class Reply:
                 self._take_picture(mime_type, data.get(mime_type))
 
     def _take_picture(self, mime_type: ImageType, data: object) -> None:
-        if not _begins(mime_type, data):
-            return
-        self._pictures_tried += 1
-        picture = _picture(mime_type, data)
-        if picture is not None:
-            self.pictures.append(picture)
+        if _begins(mime_type, data):
+            self._pictures_tried += 1
+            picture = _picture(mime_type, data)
+            if picture is not None:
+                self.pictures.append(picture)
 
     def _take_error(self, content: dict[str, Any]) -> None:
         ename, evalue, lines = content.get("ename"), content.get("evalue"), content.get("traceback")
