@@ -169,7 +169,7 @@ class Reply:
                 self._take_picture(mime_type, data.get(mime_type))
 
     def _take_picture(self, mime_type: ImageType, data: object) -> None:
-        if _begins(mime_type, data):
+        if _begins(data, mime_type):
             self._pictures_tried += 1
             picture = _picture(mime_type, data)
             if picture is not None:
@@ -215,7 +215,7 @@ def _count(value: object) -> int | None:
     return value if type(value) is int and 0 <= value < 1 << 53 else None
 
 
-def _begins(mime_type: ImageType, data: object) -> TypeGuard[str]:
+def _begins(data: object, mime_type: ImageType) -> TypeGuard[str]:
     """Whether some base64 of bounded length begins as a picture of its type does: cheap, however many come."""
     if not isinstance(data, str) or len(data) > IMAGE_BYTES_MAX * 4 // 3 + 4:
         return False
