@@ -94,6 +94,7 @@ def variable(part: VariableSlice) -> str:
     end = part.offset + len(part.value)
     head += f"characters {part.offset:,} to {end:,} of {part.total_chars:,}:"
     rest = "" if part.next_offset is None else f"\n\nThe rest: rlm_get_var with offset {part.next_offset}."
+    rest += f"\n\n{part.note}" if part.note else ""
     return f"{head}\n\n{fenced(part.value)}{rest}"
 
 

@@ -66,7 +66,10 @@ def variable(part: shapes.VariableSlice, form: ResponseFormat) -> CallToolResult
     """Response of `rlm_get_var`."""
     if form == "markdown":
         return _reading(markdown.variable(part))
-    return _envelope({"ok": True, "data": _fields(part)})
+    data = _fields(part)
+    if part.note is None:
+        del data["note"]
+    return _envelope({"ok": True, "data": data})
 
 
 def final(report: shapes.Final, form: ResponseFormat) -> CallToolResult:

@@ -101,13 +101,15 @@ which names are gone. With no step running: status "ok" and a note.
 GET_VAR: Final = (
     """\
 Read a variable of the session without running a step: also while a step runs, after a guardrail stop, and for free \
-of max_steps. var_name: one Python identifier. A small JSON-able value comes whole; else its text (str itself, else \
-repr) from offset (default 0), limit characters (default 4000, at most 200000). Page on with next_offset.
+of max_steps. var_name: one Python identifier. A small JSON-able value comes whole; else its text (str itself, \
+else repr; of an object its fields) from offset (default 0), limit characters (default 4000, at most 200000). Page on \
+with next_offset.
 """
     + ENVELOPE
     + """\
 { name: string, type: string, size: number|null /* len() */, value: any /* JSON value, or string slice if text */,
-  text: boolean, total_chars: number, offset: number, next_offset: number|null, truncated: boolean }"""
+  text: boolean, total_chars: number, offset: number, next_offset: number|null, truncated: boolean,
+  note?: string }"""
 )
 
 FINALIZE: Final = (

@@ -166,7 +166,10 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class VariableSlice:
-    """`data` of `rlm_get_var`. `value` is a JSON value where `text` is false, else a slice of text."""
+    """`data` of `rlm_get_var`. `value` is a JSON value where `text` is false, else a slice of text.
+
+    `note`: how an object's own text is had, where `value` shows its fields.
+    """
 
     name: str
     type: str
@@ -177,6 +180,7 @@ class VariableSlice:
     offset: int
     next_offset: int | None
     truncated: bool
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,9 @@ JSON_EXPANSION: Final = 6
 ANSWER_BYTES_MAX: Final = 24 << 20
 """Of a final answer in the kernel's own words, which may need six bytes for a character."""
 
+_FIELDS_SHOWN: Final = (
+    "An object is shown by its fields: its own code is not run. A step with str({}) has its own text."
+)
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
@@ -64,7 +67,9 @@ async def get_variable(kernel: Kernel, name: str, offset: int, limit: int) -> Va
     shown, covered = _page(text, limit)
     end = offset + covered
     more = covered > 0 and end < total
-    return VariableSlice(name, type_name, size, shown, True, total, offset, end if more else None, more or offset > 0)
+    following, cut = end if more else None, more or offset > 0
+    note = _FIELDS_SHOWN.format(name) if content.get("own") is False else None
+    return VariableSlice(name, type_name, size, shown, True, total, offset, following, cut, note)
 
 
 async def read_text(kernel: Kernel, name: str, limit: int) -> str:

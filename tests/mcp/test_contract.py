@@ -440,6 +440,20 @@ def test_an_interrupt_with_nothing_running_is_ok_with_a_note(client: LineClient,
 # --- rlm_get_var ----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("value", ["Held()", "[1, Held()]", "{'a': Held()}"])
+def test_an_object_is_shown_by_its_fields_and_the_reply_says_how_its_own_text_is_had(
+    client: LineClient, session_id: str, value: str
+) -> None:
+    """Nothing of a session's code runs for a read; values of Python's own need no such word."""
+    client.run(session_id, f"class Held:\n    def __init__(self): self.x = 1\nheld = {value}\nplain = [1, {{2}}]")
+    asked = {"session_id": session_id, "var_name": "held"}
+    data = client.data("rlm_get_var", **asked)
+    assert "Held(x=1)" in data["value"]
+    assert "str(held)" in data["note"]
+    assert data["note"] in client.call("rlm_get_var", **asked, response_format="markdown")["content"][0]["text"]
+    assert "note" not in client.data("rlm_get_var", session_id=session_id, var_name="plain")
+
+
 @pytest.mark.parametrize(
     ("code", "type_name", "size", "value"),
     [
