@@ -10,10 +10,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from rlm_kernel_mcp.errors import InvalidInput, SessionNotFound
 from rlm_kernel_mcp.session.store import SessionRecord, Store
 from rlm_kernel_mcp.settings import Settings
+
+NAMED_MAX: Final = 5
+"""Live sessions that are named where another one was meant, the last used first."""
 
 
 @contextmanager
@@ -48,8 +52,10 @@ def find_session(store: Store, session_id: str) -> SessionRecord:
     """
     record = store.session(session_id, whole=False)
     if record is None:
-        live = [found.session_id for found in store.sessions() if is_live(store, found)]
-        known = f"live sessions: {', '.join(live)}" if live else "there is no live session"
+        newest_first = sorted(store.sessions(), key=lambda found: found.last_used_at, reverse=True)
+        live = [found.session_id for found in newest_first if is_live(store, found)]
+        more = f" and {len(live) - NAMED_MAX:,} more" if len(live) > NAMED_MAX else ""
+        known = f"live sessions: {', '.join(live[:NAMED_MAX])}{more}" if live else "there is no live session"
         raise SessionNotFound(
             f"There is no session {session_id!r}; {known}.", "List them with `rlm-kernel-mcp sessions`."
         )

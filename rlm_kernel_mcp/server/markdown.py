@@ -126,7 +126,7 @@ def sessions(found: SessionList) -> str:
     none = (
         [] if found.rows else ['No sessions that are live. rlm_init_context opens one; state="all" lists ended ones.']
     )
-    omitted = f'- and {found.omitted:,} more, used longer ago; limit and state="all" list others'
+    omitted = f"- and {found.omitted:,} more, used longer ago: a higher limit lists them, up to 8,000 characters"
     note = [found.note] if found.note else []
     return "\n".join([*none, *map(session, found.rows), *([omitted] if found.omitted else []), *note])
 

@@ -59,6 +59,18 @@ def test_sessions_lists_the_live_ones_and_all_the_others_on_request(
     assert any(line.startswith(ended) and "finalized" in line for line in rlm("sessions", "--all").stdout.splitlines())
 
 
+def test_a_misspelt_session_id_is_told_a_few_live_ones_and_how_many_more(client: LineClient, rlm: Command) -> None:
+    """The last used first; a server may have thousands."""
+    opened = [client.open_session() for _ in range(7)]
+    live = len(rlm("sessions").stdout.splitlines()) - 1
+    for command in ("trace", "attach"):
+        told = rlm(command, "s_nothing").stderr.splitlines()[0]
+        assert ", ".join(reversed(opened[2:])) in told
+        assert told.endswith(f" and {live - 5} more.")
+    for session_id in opened:
+        client.data("rlm_finalize", session_id=session_id, final_text="done")
+
+
 def test_no_session_at_all_is_said_on_stderr(rlm: Command, tmp_path: Path) -> None:
     """A state folder that does not exist is not made by looking."""
     done = rlm("sessions", RLM_STATE_DIR=str(tmp_path / "nowhere"))
