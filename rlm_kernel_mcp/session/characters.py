@@ -14,8 +14,8 @@ from functools import cache
 from typing import Final
 
 _RETURN: Final = "\r"
-_JOINERS: Final = "\u00ad\u200c-\u200f"
-"""Soft hyphen, zero-width non-joiner and joiner, left-to-right and right-to-left mark."""
+_JOINERS: Final = "\u00ad\u034f\u200c-\u200f"
+"""Soft hyphen, grapheme joiner, zero-width non-joiner and joiner, left-to-right and right-to-left mark."""
 _VARIANTS: Final = "\u180b-\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef"
 _TAGS: Final = "\U000e0020-\U000e007f"
 _OTHERS: Final = (
@@ -23,7 +23,7 @@ _OTHERS: Final = (
     "\u061c\u115f\u1160\u17b4\u17b5"  # Arabic letter mark, letters that show nothing
     "\u200b\u2028-\u202e\u2060-\u206f\u3164"  # zero-width space, separators, bidi controls
     "\ud800-\udfff\ufeff\uffa0\ufff0-\ufffb"  # lone surrogates, byte order mark, annotations
-    "\U0001d173-\U0001d17a"  # musical controls
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"  # shorthand and musical controls
     "\U000e0000-\U000e001f\U000e0080-\U000e00ff\U000e01f0-\U000e0fff"  # a tag of old, unassigned
 )
 _EMOJI: Final = (
@@ -32,7 +32,7 @@ _EMOJI: Final = (
 )
 _LETTER: Final = r"[^\W\d_]"
 _MARKS: Final = (
-    "\u0300-\u036f\u0483-\u0489\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06ed\u0711\u0730-\u074a"
+    "\u0300-\u034e\u0350-\u036f\u0483-\u0489\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06ed\u0711\u0730-\u074a"
     "\u07a6-\u07b0\u07eb-\u07f3\u07fd\u0816-\u082d\u0859-\u085b\u0897-\u0963\u0971-\u0df4\u0e31-\u0e4e\u0eb1-\u0ece"
     "\u0f18-\u0fbc\u1000-\u109f\u135d-\u135f\u1712-\u1773\u17b6-\u17d3\u17dd\u18a9\u1920-\u193b\u1a17-\u1a7f"
     "\u1ab0-\u1b44\u1b6b-\u1bf3\u1c24-\u1c37\u1cd0-\u1cf9\u1dc0-\u1dff\u20d0-\u20f0\u2cef-\u2cf1\u2d7f\u2de0-\u2dff"
