@@ -49,7 +49,7 @@ KEPT: Final = "rlm_kept"
 DOCUMENTS_TOLD: Final = 20
 """Documents of a context whose sizes are told; a context may have 200,000 of them, a message may not."""
 KEPT_BYTES_MAX: Final = 48 * 1024
-"""Of the stream in an `rlm_kept` message; a pipe holds it without anybody who reads."""
+"""Of the stream in an `rlm_kept` message."""
 
 SNAPSHOT_ABORTED: Final = 0xFFFFFFFF
 """In place of a chunk's length in a snapshot's stream: this name was given up."""

@@ -2,7 +2,7 @@
 
 Is: the same events and pages that `rlm_get_trace` gives, uncut. Is not: asking a kernel: cells of a console that
 nobody has asked for yet are added when the agent reads the trace.
-Above: `cli.py`. Below: `live.py`, `session/trace.py`, `server/markdown.py`.
+Above: `cli.py`. Below: `live.py`, `session/trace_reading.py`, `server/markdown.py`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Is: what a kernel is started with, as data, and the files that it reads; from these the kernel grants itself what it may
 see (`in_kernel/launch.py`). Is not: a process. Above: `provisioner.py`, for our own host and for every other Jupyter
-client. Below: `rundir.py`, the policy. What differs between the two stands in `Built.owned` and nowhere else.
+client; `launch.py`, `foreign_client.py`. Below: `rundir.py`, the policy, the settings. What differs between the two
+stands in `Built.owned` and nowhere else.
 """
 
 from __future__ import annotations

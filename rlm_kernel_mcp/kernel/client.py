@@ -4,8 +4,9 @@ Is: shell, control and iopub of one kernel; what belongs to whom is told by the 
 limits of a session, or the ladder (`session/`). Above: `launch.py`, `session/`. Below: `zmtp.py`, `messages.py`,
 `reply.py`.
 
-The three-way wait: an execution is done when its reply (shell) and its idle status (iopub) are both there, or idle has
-come and the reply stays away for a grace (ipykernel can lose it in an interrupt's race), or the kernel is dead.
+The three-way wait: an execution is done when its reply (shell) and its idle status (iopub) are both there, or one of
+them has come and the other stays away for a grace (ipykernel can lose the reply in an interrupt's race), or the kernel
+is dead.
 """
 
 from __future__ import annotations

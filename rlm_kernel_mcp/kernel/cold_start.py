@@ -2,7 +2,7 @@
 
 Is: the child, what it says on standard error before it is a kernel, and its end, as our own host sees it
 (`KernelProcess`) and as any other Jupyter client does (`ClientsProcess`). Is not: a fork (`fork_server.py`).
-Above: `provisioner.py`. Below: `process.py`, `status.py`.
+Above: `provisioner.py`, `foreign_client.py`. Below: `builder.py`, `process.py`, `status.py`.
 """
 
 from __future__ import annotations

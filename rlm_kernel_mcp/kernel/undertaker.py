@@ -1,7 +1,7 @@
 """A process that outlives this one by a moment, to remove what it leaves where it is killed.
 
 Is: its start and its dismissal. Is not: what it removes, which its command line says.
-Above: `rundir.py`, `container_launch.py`. Below: subprocess.
+Above: `rundir.py`, `container_runtime.py`. Below: subprocess.
 """
 
 from __future__ import annotations

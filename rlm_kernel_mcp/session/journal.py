@@ -1,7 +1,7 @@
 """What a session writes down as it happens, and reads back.
 
 Is: the translation between a session's events and the store's rows. Is not: the store, nor the page a client gets
-(`trace.py`). Above: `session.py`, `registry.py`. Below: `store.py`. A step's row is written before it runs, as
+(`trace.py`). Above: `session.py`, `handles.py`. Below: `store.py`. A step's row is written before it runs, as
 `unknown`, and completed after: a kill at any moment leaves a truthful record.
 """
 

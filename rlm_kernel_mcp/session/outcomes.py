@@ -1,7 +1,7 @@
 """The newest outcomes of all sessions of a server, in memory for whoever asks for one again.
 
 Is: at most `MEMORY_BYTES` of them, whoever's they are. Is not: the record: what is not here is read from the journal,
-which has all but a step's pictures. Above: `session.py`. Below: `step.py`.
+which has all but a step's pictures. Above: `journal.py`. Below: `step.py`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Removing sessions that are too old, or too many for the disk.
 
 Is: which sessions go, with the files of their snapshots, and in small bites, so that no other process waits long. Is
-not: when (`registry.py`). Never removes a session that is live anywhere.
+not: when (`upkeep.py`). Never removes a session that is live anywhere.
 Above: `store.py`. Below: `store_database.py`, `store_lock.py`, `snapshot_file.py`.
 """
 
