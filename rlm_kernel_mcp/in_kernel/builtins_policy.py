@@ -91,9 +91,7 @@ def scratch_open(scratch: str) -> Callable[..., IO[Any]]:
             return io.open(path, mode, buffering, encoding, errors, newline)  # noqa: UP020
         except OSError as error:
             if error.errno in (errno.EACCES, errno.EROFS) and not set(mode).isdisjoint("wxa+"):
-                why = (
-                    f"{READ_ONLY_SCRATCH} here (rlm_init_context says why in `walls`): keep what you make in variables"
-                )
+                why = f"{READ_ONLY_SCRATCH} here (`walls_missing` says why): keep what you make in variables"
                 raise PermissionError(error.errno, why, shown) from None
             error.filename = shown  # as it was given: the folder is the host's
             raise

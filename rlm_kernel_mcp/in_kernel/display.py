@@ -3,7 +3,7 @@
 A courtesy to the host's memory, not a wall. Is: text of bounded length, and PNG or JPEG pictures of bounded size; in a
 kernel that another Jupyter client owns, the other types of a notebook too. Is not: JavaScript, which nobody gets, nor
 HTML for a session of our own, where nobody renders it and an agent would pay for it.
-Above: `shell.py`. Below: `value_text.py`.
+Above: `shell.py`. Below: `value_text.py`, `output.py`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ipykernel.zmqshell import ZMQDisplayPublisher
 from IPython.core.formatters import DisplayFormatter, PlainTextFormatter, catch_format_error
 from IPython.lib.pretty import RepresentationPrinter
 
-from rlm_kernel_mcp.in_kernel.output import BudgetedOutStream
+from rlm_kernel_mcp.in_kernel.output import own_streams
 from rlm_kernel_mcp.in_kernel.threads import ThreadsOwnHeader
 from rlm_kernel_mcp.in_kernel.value_text import int_text, json_text, not_decimal
 
@@ -259,9 +259,8 @@ class BoundedDisplayPublisher(ThreadsOwnHeader, ZMQDisplayPublisher):
         self._left -= 1
         self._chars_left -= sum(_size(kind, value) or 0 for kind, value in shown.items())
         if self._left and self._chars_left >= 0:
-            for stream in (sys.stdout, sys.stderr):
-                if isinstance(stream, BudgetedOutStream):
-                    stream.flush_next()
+            for stream in own_streams():
+                stream.flush_next()
             super().publish(shown, about, **_short(options))
         else:
             self._left = 0

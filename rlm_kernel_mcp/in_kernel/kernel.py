@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,7 +26,7 @@ from rlm_kernel_mcp.in_kernel.expressions import evaluate
 from rlm_kernel_mcp.in_kernel.garbage import Garbage
 from rlm_kernel_mcp.in_kernel.history import CellHistory
 from rlm_kernel_mcp.in_kernel.interrupts import Interrupts
-from rlm_kernel_mcp.in_kernel.output import BudgetedOutStream
+from rlm_kernel_mcp.in_kernel.output import BudgetedOutStream, own_streams
 from rlm_kernel_mcp.in_kernel.packing import PAYLOAD_CHARS, fitting
 from rlm_kernel_mcp.in_kernel.process_state import ProcessState
 from rlm_kernel_mcp.in_kernel.shell import RlmShell
@@ -154,10 +153,10 @@ class RlmKernel(ControlRequests, ClientRequests, InputRequests, IPythonKernel): 
         shell = self.shell
         before = identities(shell.user_ns)
         self.state.put_back()
-        streams = [stream for stream in (sys.stdout, sys.stderr) if isinstance(stream, BudgetedOutStream)]
+        streams = own_streams()
         for stream in streams:
             stream.begin_step()
-        self.state.begin_step()
+        self.state.say_changed()
         shell.last_error, shell.end_error = None, None
         shell.out_of_memory = shell.display_failed = False
         shell.runs_for_agent = self.owned and not allow_stdin

@@ -2,7 +2,7 @@
 
 A courtesy to the host's memory, not a wall: code can write to the sockets past it, and the host bounds what it reads.
 Is: streams with a budget for each step. Is not: results and displays, which are `display.py`'s.
-Above: `app.py`, `kernel.py`. Below: nothing.
+Above: `app.py`, `kernel.py`, `shell.py`, `display.py`. Below: nothing.
 """
 
 from __future__ import annotations
@@ -146,11 +146,15 @@ class BudgetedOutStream(ThreadsOwnHeader, OutStream):
                 yield parent, _encodable(text[start : start + MESSAGE_CHARS])
 
 
+def own_streams() -> list[BudgetedOutStream]:
+    """stdout and stderr, as far as a step has put nothing else in their place."""
+    return [stream for stream in (sys.stdout, sys.stderr) if isinstance(stream, BudgetedOutStream)]
+
+
 def flush_streams() -> None:
     """Send what was printed so far, before a message that belongs behind it."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, BudgetedOutStream):
-            stream.flush()
+    for stream in own_streams():
+        stream.flush()
 
 
 def _exact(string: object) -> str:

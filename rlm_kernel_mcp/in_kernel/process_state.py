@@ -35,12 +35,11 @@ class ProcessState:
         self._changed: list[str] = []
 
     def put_back(self) -> None:
-        """After a step: what it left changed is noted."""
+        """Before a step and after it: what code left changed is noted."""
         self._changed += (name for name in self._restored() if name not in self._changed)
 
-    def begin_step(self) -> None:
-        """Before a step: the same, and what was changed is said to the step that first can see it."""
-        self.put_back()
+    def say_changed(self) -> None:
+        """At the beginning of a step: what was changed is said to the step that first can see it."""
         if self._changed:
             changed, self._changed = self._changed, []
             sys.stderr.write("".join(f"[{name} {PUT_BACK}]\n" for name in changed))

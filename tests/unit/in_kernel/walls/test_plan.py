@@ -20,6 +20,7 @@ from rlm_kernel_mcp.in_kernel.walls.plan import (
     installation_paths,
     plan_from_policy,
 )
+from rlm_kernel_mcp.in_kernel.walls.raising import _COUNTED
 from tests.parts import ROOT
 
 POLICY: dict[str, Any] = json.loads((ROOT / "kernelspecs" / "rlm-python" / "policy.json").read_text("utf-8"))
@@ -64,3 +65,9 @@ def test_every_wall_of_the_policys_schema_has_a_remedy() -> None:
 def test_the_host_knows_a_read_only_scratch_folder_by_the_walls_words() -> None:
     """The walls stand on nothing of the package's, so the words are there twice."""
     assert READ_ONLY_SCRATCH == wire.READ_ONLY_SCRATCH
+
+
+def test_the_host_knows_that_it_counts_the_threads_by_the_walls_words() -> None:
+    """As above; other words, and nothing would count them."""
+    assert _COUNTED["host"] == wire.HOST_COUNTS_THREADS
+    assert not [words for bound, words in _COUNTED.items() if bound != "host" and wire.HOST_COUNTS_THREADS in words]
