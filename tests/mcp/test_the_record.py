@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import signal
@@ -17,6 +18,7 @@ import pytest
 from tests.mcp.line_client import LineClient
 from tests.parts import ROOT
 from tests.rights import in_own_mounts
+from tests.sessions import until
 
 
 @pytest.fixture
@@ -110,6 +112,8 @@ def test_a_live_session_outlives_its_store(
     client = serve("server")
     session_id = client.open_session("the text")
     client.run(session_id, "x = [1]\nprint('step 1')")
+    # What is being written in that very moment is lost with the folder, and said.
+    asyncio.run(until((tmp_path / "state" / "snapshots" / f"{session_id}.json").is_file))
     meddle(tmp_path / "state")
     for number in range(2, 5):
         report = client.run(session_id, f"x.append({number}); print('step {number}'); x")
