@@ -6,7 +6,6 @@ Above: `registry.py`, `commands/sessions.py`. Below: `store.py`'s rows.
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -15,6 +14,7 @@ from typing import Final, Literal
 from rlm_kernel_mcp.session.session import Session
 from rlm_kernel_mcp.session.shapes import Counters, SessionList, SessionStatus, SessionSummary
 from rlm_kernel_mcp.session.store import SessionKey, SessionRecord, Store
+from rlm_kernel_mcp.session.store_reading import in_reader
 from rlm_kernel_mcp.session.wording import damaged_words
 
 State = Literal["live", "all"]
@@ -45,7 +45,7 @@ async def listed(store: Store, own: Mapping[str, Session], state: State, limit: 
         rows = [(one, _is_driven(store, one, used)) for one in records]
         return rows, max(0, len(wanted) - limit), keys.damaged + records.damaged
 
-    found, omitted, damaged = await asyncio.to_thread(read)
+    found, omitted, damaged = await in_reader(read)
     rows = [summary(record, own.get(record.session_id), driven=driven) for record, driven in found]
     notes = (store.problem, damaged_words(damaged, "session"))
     return SessionList(tuple(rows), omitted, " ".join(filter(None, notes)) or None)

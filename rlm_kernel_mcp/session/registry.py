@@ -1,7 +1,7 @@
 """Handles to sessions: what the MCP tools call.
 
-Is: open, look up, list, finalize, close; who owns the run folder, the kernels and the store. Is not: MCP, and nothing
-here is tied to a connection: a session belongs to its handle. Above: `server/`. Below: `session.py`, `opening.py`,
+Is: open, run, read, list, finalize, close; who owns the run folder, the kernels and the store. Is not: MCP, and nothing
+here is tied to a connection: a session belongs to its handle. Above: `server/`. Below: `handles.py`, `opening.py`,
 `finish.py`.
 """
 
@@ -26,6 +26,7 @@ from rlm_kernel_mcp.session.opening import ContextSource, Prepared, namespace_of
 from rlm_kernel_mcp.session.places import Places
 from rlm_kernel_mcp.session.reopening import Surroundings
 from rlm_kernel_mcp.session.store import Store
+from rlm_kernel_mcp.session.store_reading import in_reader
 from rlm_kernel_mcp.session.upkeep import keep_up
 from rlm_kernel_mcp.session.wording import NOTHING_INTERRUPTED
 from rlm_kernel_mcp.settings import Settings
@@ -52,7 +53,7 @@ class Registry:
         self._places = Places(settings.max_sessions)
         self._shared = Surroundings(settings, starter.policy, self._pool, self._places, store)
         self._handles = Handles(self._shared)
-        self._sessions, self._session = self._handles.sessions, self._handles.get
+        self._sessions = self._handles.sessions
         self._tasks: list[asyncio.Task[None]] = []
         self._closed = False
 
@@ -198,7 +199,7 @@ class Registry:
         elif not self.store.knows(session_id):
             raise self._handles.not_found(session_id)
         wanted = trace_reading.Wanted(from_step, to_step, detail, max_output_chars, offset)
-        return await asyncio.to_thread(trace_reading.read_page, self.store, session_id, wanted)
+        return await in_reader(lambda: trace_reading.read_page(self.store, session_id, wanted))
 
     async def list_sessions(self, *, state: listing.State = "live", limit: int = 20) -> shapes.SessionList:
         """This server's sessions and those of others, the last used first."""

@@ -24,7 +24,8 @@ from rlm_kernel_mcp.session.kernel_life import SETTLE_S, STOP_SETTLE_S, KernelLi
 from rlm_kernel_mcp.session.progress import noting_progress
 from rlm_kernel_mcp.session.recovery import Recovery
 from rlm_kernel_mcp.session.shapes import ContextReport, Counters, Lost, SessionStatus, StepReport, VariableSlice
-from rlm_kernel_mcp.session.step import Outcome, RunningStep, partial_outcome, run_step
+from rlm_kernel_mcp.session.step import INTERRUPT_WAIT_MS, Outcome, RunningStep, partial_outcome, run_step
+from rlm_kernel_mcp.session.store_reading import in_reader
 from rlm_kernel_mcp.shielded import shielded
 
 log = logging.getLogger(__name__)
@@ -161,9 +162,9 @@ class Session:
         if step is None:
             return None
         step.stop()
-        return await self._report_when_done(step, None, max_output_chars)
+        return await self._report_when_done(step, INTERRUPT_WAIT_MS, max_output_chars)
 
-    async def _report_when_done(self, step: RunningStep, wait_ms: int | None, max_output_chars: int) -> StepReport:
+    async def _report_when_done(self, step: RunningStep, wait_ms: int, max_output_chars: int) -> StepReport:
         has_ended = await step.has_ended(wait_ms)
         outcome = (step.outcome or await self._finished(step.index)) if has_ended else partial_outcome(step)
         return self._deliver(outcome, step.index, max_output_chars)
@@ -183,7 +184,7 @@ class Session:
         return problem if problem != told else None
 
     async def _finished(self, index: int) -> Outcome:
-        outcome = self.journal.remembered(index) or await asyncio.to_thread(self.journal.outcome, index)
+        outcome = self.journal.remembered(index) or await in_reader(lambda: self.journal.outcome(index))
         if outcome is None:
             steps = self.account.counters.step_index
             known = f"steps 1 to {steps}" if steps else "no step yet"

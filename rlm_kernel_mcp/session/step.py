@@ -73,10 +73,10 @@ class RunningStep:
         self.ends_runtime |= runtime_left_ms < self.timeout_ms
         self.timeout_ms = min(self.timeout_ms, runtime_left_ms)
 
-    async def has_ended(self, wait_ms: int | None) -> bool:
-        """Wait for its end, at most so long (None: as long as an interrupt waits); whether it has come."""
+    async def has_ended(self, wait_ms: int) -> bool:
+        """Wait for its end, at most so long; whether it has come."""
         try:
-            async with asyncio.timeout((INTERRUPT_WAIT_MS if wait_ms is None else wait_ms) / 1000):
+            async with asyncio.timeout(wait_ms / 1000):
                 await self.finished.wait()
         except TimeoutError:
             return False

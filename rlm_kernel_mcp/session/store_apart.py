@@ -1,6 +1,7 @@
-"""A second connection to the store's file, for reads that take long: who writes does not wait for them.
+"""Further connections to the store's file, for reads that take long: who writes does not wait for them.
 
-Is: the connection, its lock, and its end with the file it belongs to. Is not: what is read.
+Is: one for rows, its lock, and its end with the file it belongs to; one for a look through the whole file, which no
+other read waits for. Is not: what is read.
 Above: `store_database.py`. Below: `store_file.py`, `store_damage.py`.
 """
 
@@ -17,7 +18,7 @@ from rlm_kernel_mcp.session.store_shared_index import SharedIndex
 
 
 class Apart:
-    """One connection, opened when it is first used. Any thread may call; calls do not overlap."""
+    """One connection for rows, opened when it is first used. Any thread may call; reads of rows do not overlap."""
 
     def __init__(self, path: Path, index: SharedIndex) -> None:
         self._path = path
@@ -39,10 +40,14 @@ class Apart:
                 self._close()
                 raise
 
-    def is_broken(self, inode: int) -> bool:
-        """Look the whole file through. Raises: as `rows`."""
-        with self._lock:
-            return is_broken(self._connected(inode))
+    def is_broken(self) -> bool:
+        """Look the whole file through, which takes as long as the file is large. Raises: as `rows`."""
+        self._index.keep()
+        connection = connect(self._path)
+        try:
+            return is_broken(connection)
+        finally:
+            connection.close()
 
     def close(self, within_s: float) -> None:
         """Give it back; if somebody still reads by then it ends with the process."""

@@ -1,17 +1,17 @@
 """When the log beside the store is written into its file: off the event loop, since that waits for the disk.
 
 Is: a thread now and then, and how long others wait for it. Is not: the log, which is SQLite's (write-ahead).
-Above: `store_database.py`. Below: `store_file.py`, sqlite3.
+Above: `store_database.py`. Below: `store_file.py`, `store_damage.py`.
 """
 
 from __future__ import annotations
 
 import logging
-import sqlite3
 import threading
 from pathlib import Path
 from typing import Final
 
+from rlm_kernel_mcp.session.store_damage import FAILURES
 from rlm_kernel_mcp.session.store_file import connect, meaning
 from rlm_kernel_mcp.session.store_shared_index import SharedIndex
 
@@ -74,5 +74,5 @@ class Checkpoints:
                     connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
             finally:
                 connection.close()
-        except (sqlite3.Error, UnicodeDecodeError, OSError) as error:  # nothing is lost: the log goes on growing
+        except (OSError, *FAILURES) as error:  # nothing is lost: the log goes on growing
             log.warning("the session store's checkpoint failed: %s", meaning(error))

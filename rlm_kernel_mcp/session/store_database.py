@@ -1,7 +1,8 @@
 """The store's database: on disk as long as the disk holds, else in memory until it does again.
 
 Is: which of the two a write goes to, and that none of them ever raises for a bad disk. Is not: what is written
-(`store.py`), nor the file (`store_file.py`). Above: `store.py`. Below: `store_file.py`, `store_schema.py`.
+(`store.py`), nor the file (`store_file.py`). Above: `store.py`. Below: `store_apart.py`, `store_checkpoints.py`,
+`store_file.py`, `store_schema.py`.
 
 On the first write that fails, a database in memory takes over, seeded with the live sessions. From time to time
 a write first tries to move what it holds to the disk. Reads see both.
@@ -132,11 +133,11 @@ class Database:
     def check(self, above_bytes: int = 0) -> None:
         """Look the whole file through, if it is so large, beside those who use it; a damaged one is set aside."""
         with self._lock:
-            inode = self._inode if self.is_on_disk else None
+            is_on_disk = self.is_on_disk
         try:
-            if inode is None or (self._folder / FILE_NAME).stat().st_size <= above_bytes:
+            if not is_on_disk or (self._folder / FILE_NAME).stat().st_size <= above_bytes:
                 return
-            found = self._apart.is_broken(inode)
+            found = self._apart.is_broken()
         except (OSError, *FAILURES) as error:
             log.warning("the session store could not be looked through: %s", meaning(error))
             return

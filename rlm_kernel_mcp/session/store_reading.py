@@ -3,14 +3,16 @@
 Is: the reading half of `Store`. Is not: the look at a row (`store_rows.py`), nor the writing half (`store.py`).
 Above: `store.py`, which is this and more. Below: `store_database.py`, `store_schema.py`.
 
-What may take long is read on a connection of its own: call it in a thread, and only who asks waits.
+What may take long is read on a connection of its own: call it by `in_reader`, and only who asks waits.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, TypeVar
 
 from rlm_kernel_mcp.errors import SessionNotFound
 from rlm_kernel_mcp.session.store_database import Database
@@ -39,6 +41,15 @@ _HEADS: Final = (
 _TEXTS: Final = f"SELECT {', '.join(f'CAST({column} AS BLOB)' for column in EVENT_TEXTS)} FROM events"  # noqa: S608
 
 _STRAYS: Final = "SELECT count(*) FROM events WHERE session_id NOT IN (SELECT session_id FROM sessions)"
+
+T = TypeVar("T")
+_readers = ThreadPoolExecutor(4, thread_name_prefix="reader of the store")
+"""Their own: those who write, and what else is done in threads, wait for no reader."""
+
+
+async def in_reader(read: Callable[[], T]) -> T:
+    """What a function that reads the store gives. Raises: what it raises."""
+    return await asyncio.get_running_loop().run_in_executor(_readers, read)
 
 
 class Reading:

@@ -29,7 +29,7 @@ class Wanted:
 
 
 def read_page(store: Store, session_id: str, wanted: Wanted) -> TracePage:
-    """A page of a session's trace. Waits for the disk: call it in a thread."""
+    """A page of a session's trace. Waits for the disk: call it by `in_reader`."""
     heads = _heads(store, session_id, wanted.from_step, wanted.to_step)
     detail: Detail = "full" if wanted.detail == "full" else "summary"
     size, offset = wanted.max_output_chars, wanted.offset

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from rlm_kernel_mcp.session.store import Store
+from rlm_kernel_mcp.session.store_damage import FAILURES
+from rlm_kernel_mcp.session.store_file import meaning
 
 EVERY_S: Final = 50.0
 """Between two runs: what is too old or too much is gone within a minute."""
@@ -64,6 +65,6 @@ async def keep_up(store: Store, every_s: float = EVERY_S) -> None:
     while True:
         try:
             await asyncio.to_thread(store.prune, clock.now_iso())
-        except (OSError, sqlite3.Error) as error:
-            log.warning("the session store could not be pruned: %s", error)
+        except (OSError, *FAILURES) as error:
+            log.warning("the session store could not be pruned: %s", meaning(error))
         await asyncio.sleep(every_s)

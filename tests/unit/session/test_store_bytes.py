@@ -8,11 +8,14 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from rlm_kernel_mcp.errors import SessionNotFound
+from rlm_kernel_mcp.session import store_apart
 from rlm_kernel_mcp.session.store import EventRow, SessionRecord, Store
 from rlm_kernel_mcp.session.store_schema import MIGRATIONS, migrate
 from tests.soaks import store_bytes
@@ -150,6 +153,27 @@ def test_damage_found_by_a_read_is_set_aside_and_the_live_session_is_kept(folder
     reader.close()
     store.update_session("s_live", status="stopped")
     assert [one.session_id for one in store.sessions()] == ["s_live"]
+    store.close()
+
+
+def test_no_reader_waits_for_a_look_through_the_whole_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes as long as the file is large and the disk is slow."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slowly(connection: sqlite3.Connection) -> bool:
+        begun.set()
+        return not go_on.wait(60) and connection is None
+
+    monkeypatch.setattr(store_apart, "is_broken", slowly)
+    store = Store.open(folder)
+    with ThreadPoolExecutor(2) as threads:
+        looking = threads.submit(store._database.check)
+        try:
+            assert begun.wait(60)
+            assert [head.row.step_index for head in threads.submit(store.heads, "s_1").result(10)] == [1]
+            assert not looking.done()
+        finally:
+            go_on.set()
     store.close()
 
 
