@@ -113,8 +113,7 @@ class RunDir:
     @classmethod
     async def create_in_thread(cls, *, ask_engines: bool = False) -> RunDir:
         """As `create`, which may have much to sweep; removed again where the wait for it is cut off."""
-        make = partial(cls.create, ask_engines=True) if ask_engines else cls.create
-        return await made_in_thread(make, lambda made: made.remove())
+        return await made_in_thread(partial(cls.create, ask_engines=ask_engines), lambda made: made.remove())
 
     def kernel_dir(self) -> KernelDir:
         """Make the folders of one more kernel."""

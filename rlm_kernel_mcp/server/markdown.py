@@ -175,7 +175,7 @@ def _context(report: ContextReport) -> Iterator[str]:
         yield "\n".join(lines + ([f"- and {more:,} more"] if more > 0 else []))
     if report.undecodable_bytes:
         where = ", ".join(f"{code(name)} ({count:,})" for name, count in report.undecodable_in.items())
-        yield f"Bytes that do not decode, kept as lone surrogates: {report.undecodable_bytes:,}, in {where}."
+        yield f"Bytes that do not decode, kept as escapes: {report.undecodable_bytes:,}, in {where}."
     if report.skipped_count:
         more = report.skipped_count - len(report.skipped)
         lines = [f"- {line}" for line in report.skipped]

@@ -82,7 +82,7 @@ async def test_a_start_that_is_cut_off_leaves_no_run_folder(
     made = asyncio.Event()
     loop, create, settings = asyncio.get_running_loop(), RunDir.create, load_settings({"RLM_STATE_DIR": str(tmp_path)})
 
-    def slowly() -> RunDir:
+    def slowly(**_: object) -> RunDir:
         run_dir = create()
         loop.call_soon_threadsafe(made.set)
         loop.call_soon_threadsafe(opening.cancel)
