@@ -177,7 +177,7 @@ class Registry:
         """
         with self._handles.in_use(session_id) as session:
             if session.finalized and session_id not in self._sessions:
-                session.final = await asyncio.to_thread(self.store.final_answer, session_id)
+                session.final = await in_reader(lambda: self.store.final_answer(session_id))
             return await finish.finalize(session, final_text, final_var_name, max_output_chars, self._handles.let_go)
 
     async def get_trace(

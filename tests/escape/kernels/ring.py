@@ -62,7 +62,7 @@ def mute():
     kernel.session.send = lambda *args, **options: None
 
 from rlm_kernel_mcp.in_kernel.process_state import ProcessState
-ProcessState.put_back = ProcessState.begin_step = lambda self: None  # handlers and hooks stay as this step leaves them
+ProcessState.put_back = lambda self: None  # handlers and hooks stay as this step leaves them
 
 go = threading.Event()
 signal.signal(signal.SIGUSR2, lambda *_: go.set())
