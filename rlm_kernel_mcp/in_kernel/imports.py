@@ -10,6 +10,7 @@ Above: `app.py`. Below: `builtins_policy.py`, `facades.py`.
 from __future__ import annotations
 
 import ast
+import difflib
 import functools
 import importlib.util
 import sys
@@ -23,6 +24,9 @@ from rlm_kernel_mcp.in_kernel.facades import HIDDEN, LIVE, ONLY, stand_ins
 _FILES: Final = "use `documents` for the text; open(), os.path and pathlib in the folder `scratch`"
 _PROCESSES: Final = "no process can be started; use concurrent.futures.ThreadPoolExecutor"
 _NETWORK: Final = "there is no network; the text is in `context` and `documents`"
+MISSPELT_LIKENESS: Final = 0.9
+"""Of a name to a module of Python's own, from which on that one may be meant (`colections` is, `lxml` is not)."""
+MISSPELT_CHARS: Final = 40
 INSTEAD: Final = {
     **dict.fromkeys(("glob", "os", "posix", "shutil", "tempfile"), _FILES),
     **dict.fromkeys(("multiprocessing", "pty", "subprocess"), _PROCESSES),
@@ -44,7 +48,9 @@ def instead_of(name: str) -> str:
         return f"{known}; the user can add modules (RLM_IMPORTS)"
     if top in sys.stdlib_module_names:
         return f"rlm_init_context says in `imports` what may be; the user can add it with RLM_IMPORTS={name}"
-    return f"if it is installed, the user can add it with RLM_IMPORTS={top}"
+    near = difflib.get_close_matches(top[:MISSPELT_CHARS], sys.stdlib_module_names, 1, MISSPELT_LIKENESS)
+    meant = f"did you mean {near[0]}? " if near else ""
+    return f"{meant}if it is installed, the user can add it with RLM_IMPORTS={top}"
 
 
 class ImportRefused(ImportError):

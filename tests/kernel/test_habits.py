@@ -62,6 +62,7 @@ HABITS: Final[dict[str, Works | Says]] = {
     "import timeit\ntimeit.timeit('1', number=1) >= 0": Works("True"),
     "import codecs, configparser, ipaddress, queue, shlex\nshlex.split('a \"b c\"')": Works("['a', 'b c']"),
     "from IPython.display import display\ndisplay('shown')": Works("'shown'"),
+    "import colections": Says("did you mean collections?"),
     "import numpy as np": Says("RLM_IMPORTS=numpy"),
     # processes and the network
     "import subprocess": Says(PROCESSES),
