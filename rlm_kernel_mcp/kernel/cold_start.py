@@ -133,8 +133,10 @@ async def start_cold(built: Built, status: StatusSocket, descriptors: socket.soc
         pid, pidfd = await status.wait_pid()
     except BaseException as error:
         child.kill()
-        code = child.wait()
-        if isinstance(error, KernelStartFailed) and error.message == WITHOUT_A_WORD:
+        with suppress(subprocess.TimeoutExpired):  # the system holds it; it ends when it can
+            child.wait(REAP_S)
+        code = child.returncode
+        if code is not None and isinstance(error, KernelStartFailed) and error.message == WITHOUT_A_WORD:
             raise _without_a_word(code, built.folders) from error
         raise
     return child, pid, pidfd

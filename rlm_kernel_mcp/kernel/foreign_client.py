@@ -11,9 +11,10 @@ import asyncio
 import atexit
 import os
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from logging import Logger
 from pathlib import Path
@@ -21,7 +22,7 @@ from typing import Any
 
 from rlm_kernel_mcp.errors import KernelStartFailed, RlmError, SandboxUnavailable
 from rlm_kernel_mcp.kernel.builder import Built, effective_policy, use_sockets
-from rlm_kernel_mcp.kernel.cold_start import ClientsProcess, start_cold
+from rlm_kernel_mcp.kernel.cold_start import REAP_S, ClientsProcess, start_cold
 from rlm_kernel_mcp.kernel.rundir import KernelDir, RunDir
 from rlm_kernel_mcp.kernel.status import StatusSocket
 from rlm_kernel_mcp.policy import Policy
@@ -136,7 +137,8 @@ async def _start(built: Built) -> ClientsProcess:
             await status.wait_ready()
         except BaseException:
             process.kill()
-            process.wait()
+            with suppress(subprocess.TimeoutExpired):  # the system holds it; it ends when it can
+                process.wait(REAP_S)
             raise
     finally:
         status.close()

@@ -123,9 +123,7 @@ def trace(page: TracePage) -> str:
 
 def sessions(found: SessionList) -> str:
     """Page of `rlm_list_sessions`."""
-    none = (
-        [] if found.rows else ['No sessions that are live. rlm_init_context opens one; state="all" lists ended ones.']
-    )
+    none = [] if found.rows else ['No sessions are live. rlm_init_context opens one; state="all" lists ended ones.']
     omitted = f"- and {found.omitted:,} more, used longer ago: a higher limit lists them, up to 8,000 characters"
     note = [found.note] if found.note else []
     return "\n".join([*none, *map(session, found.rows), *([omitted] if found.omitted else []), *note])

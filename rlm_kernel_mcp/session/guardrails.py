@@ -1,7 +1,7 @@
 """The account of one session against its limits. Sans-I/O.
 
 Is: counting, and the answer to "may a step run" and "has a limit been reached". Is not: the clock or the kernel.
-A limit stops the session, never the server. Above: `session.py`, `step.py`. Below: `shapes.py`.
+A limit stops the session, never the server. Above: `session.py`, `journal.py`, `delivery.py`. Below: `shapes.py`.
 """
 
 from __future__ import annotations
