@@ -125,7 +125,8 @@ def _decimal(text: ObjectText, value: decimal.Decimal) -> None:
 
 def _documents(text: ObjectText, value: Documents) -> None:
     names = held_names(value)
-    text.bracketed(value, (f"<Documents: {len(names)} documents: ", ">"), list_blocks(names), names.__len__)
+    head = f"<Documents: {len(names):,} document{'' if len(names) == 1 else 's'}: "
+    text.bracketed(value, (head, ">"), list_blocks(names), names.__len__)
 
 
 def _method(text: ObjectText, value: types.MethodType) -> None:

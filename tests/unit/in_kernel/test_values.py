@@ -257,6 +257,7 @@ TEXTS: list[tuple[Any, str]] = [
     (object(), "<object object>"),
     (iter([]), "<list_iterator object>"),
     (Documents("abc", [("a", 1), ("b", 2)]), "<Documents: 2 documents: 'a', 'b'>"),
+    (Documents("abc", [("a", 3)]), "<Documents: 1 document: 'a'>"),
 ]  # fmt: skip
 
 
