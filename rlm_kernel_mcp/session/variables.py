@@ -56,7 +56,7 @@ async def get_variable(kernel: Kernel, name: str, offset: int, limit: int) -> Va
     if content.get("status") != "ok":
         raise await _not_found(kernel, name)
     payload = reply.buffers[0] if reply.buffers else b""
-    type_name = safe_text(_text(content.get("type")))[:200]
+    type_name = _type_name(content)
     size, total = _count(content.get("size")), _count(content.get("total_chars")) or 0
     text = await _decoded(payload)
     if content.get("json") is True:
@@ -84,7 +84,7 @@ async def read_text(kernel: Kernel, name: str, limit: int) -> str:
     if reply.content.get("status") != "ok":
         raise await _not_found(kernel, name)
     if reply.content.get("own") is False:
-        kind = safe_text(_text(reply.content.get("type")))[:NAME_CHARS_MAX]
+        kind = _type_name(reply.content)
         raise InvalidInput(
             f"{name} is or holds an object ({kind}) whose text only its own code can make; no final answer was taken.",
             f"Bind its text to a name in a step (answer = str({name})) and finalize with that, or give final_text.",
@@ -221,6 +221,11 @@ def _decode(payload: bytes) -> str:
         return decoded(payload)
     except UnicodeDecodeError:
         return payload.decode("utf-8", "replace")
+
+
+def _type_name(content: dict[str, Any]) -> str:
+    """The name of a value's type, cut before it is looked at: a kernel may call it anything of any length."""
+    return safe_text(_text(content.get("type"))[:NAME_CHARS_MAX])[:NAME_CHARS_MAX]
 
 
 def _text(value: object) -> str:

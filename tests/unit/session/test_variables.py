@@ -28,3 +28,16 @@ def test_a_value_that_no_answer_could_carry_is_given_as_text() -> None:
         assert variables._json_value(text, 4_000) == (False, text)
     deep = "[" * 50 + "]" * 50
     assert variables._json_value(deep, 4_000) == (True, json.loads(deep))
+
+
+def test_the_name_of_a_type_is_cut_before_it_is_made_safe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """900,000 characters of it took 0.1 s of the event loop."""
+    looked_at: list[int] = []
+
+    def counting(text: str) -> str:
+        looked_at.append(len(text))
+        return text
+
+    monkeypatch.setattr(variables, "safe_text", counting)
+    assert variables._type_name({"type": "\u202e" * 900_000}) == "\u202e" * 200
+    assert looked_at == [200]
