@@ -80,8 +80,8 @@ def scratch_open(scratch: str) -> Callable[..., IO[Any]]:
         path = os.path.realpath(os.path.join(root, shown))  # noqa: PTH118  (a name may be bytes of any kind)
         if path != root and not path.startswith(root + os.sep):
             refused = PermissionError(
-                f"open({shown!r}) is refused: open() works in the scratch folder only (its path is in `scratch`); the "
-                "text to work on is in `context`."
+                f"open({shown!r}) is refused by the policy: it works in the scratch folder only (its path is `scratch`); "
+                "the text is in `context`."
             )
             vars(refused)["path"] = shown  # for `hints.py`; as `filename` it would take the place of these words
             raise refused

@@ -179,7 +179,7 @@ class Imports:
     def _refused(self, name: str) -> ImportRefused:
         below = sorted(module for module in self._listed if module.startswith(f"{name}."))
         instead = f"import {below[0]}" if below and name not in INSTEAD else instead_of(name)
-        return ImportRefused(f"import of {name!r} is refused in this session: {instead}.", name=name)
+        return ImportRefused(f"import of {name!r} is refused by the policy: {instead}.", name=name)
 
     def _facade(self, name: str) -> ModuleType:
         known = self._facades.get(name)

@@ -99,7 +99,7 @@ def test_a_refused_import_says_what_to_do_and_is_a_plain_import_error(kernel: Ba
     """Ours: code that tries a faster library and falls back must fall back. The list is told once, by init."""
     outcome = kernel.run("try:\n    import numpy\nexcept ImportError as error:\n    print(error.name, error)")
     assert outcome.stdout == (
-        "numpy import of 'numpy' is refused in this session: if it is installed, the user can add it with "
+        "numpy import of 'numpy' is refused by the policy: if it is installed, the user can add it with "
         "RLM_IMPORTS=numpy.\n"
     )
 
