@@ -80,7 +80,7 @@ def scratch_open(scratch: str) -> Callable[..., IO[Any]]:
         path = os.path.realpath(os.path.join(root, shown))  # noqa: PTH118  (a name may be bytes of any kind)
         if path != root and not path.startswith(root + os.sep):
             refused = PermissionError(
-                f"open({shown!r}) is refused by the policy: it works in the scratch folder only (its path is `scratch`); "
+                f"open({shown!r}) is refused by the policy: it works in the scratch folder only (path: `scratch`); "
                 "the text is in `context`."
             )
             vars(refused)["path"] = shown  # for `hints.py`; as `filename` it would take the place of these words
