@@ -89,12 +89,12 @@ class Places:
         self._news.set()
 
     async def _make_room(self) -> None:
-        """Have a session give way for each that waits, and wait until something has changed.
+        """Have a session give way for each that waits and finds no free place, and wait until something has changed.
 
         One that takes its time to give way, as hostile values can make it do, holds up nobody: another is asked too.
         """
         self._news.clear()
-        if len(self._giving_way) < len(self._waiting):
+        if len(self._giving_way) < len(self._waiting) + len(self._held) - self._limit:
             self._ask_oldest()
         try:
             async with asyncio.timeout(PATIENCE_S):

@@ -69,6 +69,23 @@ async def test_as_many_give_way_as_places_are_needed_and_no_more() -> None:
     assert set(held._held) == {"c", "d", "e"}
 
 
+async def test_a_free_place_that_is_about_to_be_taken_costs_nobody_a_kernel() -> None:
+    """Two wait, one place becomes free, one session is asked."""
+    held = Places(3)
+    first, second = Idle(held, "a", 0), Idle(held, "b", 1)
+    first.changing = second.changing = True
+    await held_by(held, first, second)
+    await held.take("opening")
+    waiting = [asyncio.create_task(held.take(name)) for name in ("c", "d")]
+    await until(lambda: len(held._waiting) == 2)
+    first.changing = second.changing = False
+    held.release("opening")
+    async with asyncio.timeout(WAIT_S):
+        await asyncio.gather(*waiting)
+    assert (first.asked, second.asked) == (1, 0)
+    assert set(held._held) == {"b", "c", "d"}
+
+
 async def test_a_place_that_becomes_free_is_for_who_has_waited_longest() -> None:
     """Also where somebody else asks in that moment; who gives up waiting is in nobody's way."""
     held = Places(1)
