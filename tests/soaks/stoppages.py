@@ -133,7 +133,7 @@ class Scene:
         assert self.disk is not None
         self.disk.fill()
         try:
-            requests = self.ask("print('x' * 1_000_000)")
+            requests = self.ask("print('x' * 50_000)")
             self.ask_neighbour()
             self.answered(requests)
         finally:
@@ -145,7 +145,7 @@ class Scene:
         holder = sqlite3.connect(Path(self.client.env["RLM_STATE_DIR"]) / "sessions.db", isolation_level=None)
         holder.execute("BEGIN IMMEDIATE")
         try:
-            requests = self.ask("print('x' * 1_000_000)")
+            requests = self.ask("print('x' * 50_000)")
             self.ask_neighbour()
             signal.sigtimedwait([], LOCKED_S)
             self.answered(requests)
@@ -200,7 +200,7 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="bin/soak stoppages", description=__doc__.partition("\n")[0] if __doc__ else None
     )
-    parser.add_argument("--count", type=int, default=60, help="stoppages, of each kind about as many (default: 60)")
+    parser.add_argument("--count", type=int, default=40, help="stoppages, of each kind about as many (default: 40)")
     parser.add_argument("--seed", type=int, default=1)
     found = parser.parse_args(argv)
     began, rng = time.monotonic(), random.Random(found.seed)
@@ -210,8 +210,9 @@ def main(argv: Sequence[str]) -> int:
         for _ in range(found.count):
             one = rng.choice(there.kinds())
             there.slowest_neighbour_s = 0.0
-            one()
             name = one.__name__
+            one()
+            print(f"{name}: the neighbour's step took {there.slowest_neighbour_s:.2f} s", flush=True)
             counts[name] += 1
             slowest[name] = max(slowest.get(name, 0.0), round(there.slowest_neighbour_s, 2))
     table: dict[str, Any] = {"stoppages": dict(sorted(counts.items())), "slowest step of the neighbour, s": slowest}
