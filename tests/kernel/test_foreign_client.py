@@ -305,8 +305,8 @@ kc.start_channels()
 kc.wait_for_ready(timeout=60)
 code = "import signal, os; print(signal.getsignal(signal.SIGHUP) == 0, len(os.environ) < 20, os.umask(0o77) == 0o77)"
 kc.execute_interactive(code, timeout=60)
-endless = kc.execute("while True: len('')")
-while kc.get_iopub_msg(timeout=60)["msg_type"] != "execute_input":
+endless = kc.execute("print('on', flush=True)\\nwhile True: len('')")
+while kc.get_iopub_msg(timeout=60)["content"].get("text") != "on\\n":  # an interrupt is for code that runs
     pass
 km.interrupt_kernel()
 print(kc.get_shell_msg(timeout=60)["content"]["ename"], flush=True)
