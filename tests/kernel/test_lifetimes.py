@@ -110,9 +110,10 @@ async def test_one_session_s_close_stops_no_other(tmp_path: Path, monkeypatch: p
     """Kernels, locks and the run folder are gone all the same."""
     monkeypatch.setattr(registry, "CLOSE_S", 1.0)
     close, never = Session.close, asyncio.Event()
+    others = set(psutil.Process().children(recursive=True))  # servers of other tests
     async with open_registry(tmp_path) as opened:
         bad, good = await Driven.open(opened), await Driven.open(opened)
-        processes, run_folder = set(psutil.Process().children(recursive=True)), opened._run_dir.path
+        processes, run_folder = set(psutil.Process().children(recursive=True)) - others, opened._run_dir.path
 
         async def badly(session: Session, reason: str) -> None:
             if session.session_id != bad.session_id:
