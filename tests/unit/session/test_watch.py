@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import resource
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -45,6 +47,18 @@ class Process:
         self.signals.put_nowait(signum)
 
 
+@contextmanager
+def watched(process: Process) -> Iterator[ResourceWatch]:
+    """A watch over a step of this process, which the test starts; stopped at the end."""
+    kernel: Any = SimpleNamespace(process=process, base_bytes=0)
+    watch = ResourceWatch(kernel, LIMITS)
+    watch.begin_step()
+    try:
+        yield watch
+    finally:
+        watch.stop()
+
+
 def refuse(*arguments: object) -> None:
     raise PermissionError
 
@@ -53,18 +67,13 @@ async def test_a_step_past_its_processor_time_is_told_and_told_again(monkeypatch
     """As RLIMIT_CPU does: at the end, and then once for each further second; what earlier steps used does not count."""
     monkeypatch.setattr(resource, "prlimit", refuse)
     process = Process()
-    kernel: Any = SimpleNamespace(process=process, base_bytes=0)
-    watch = ResourceWatch(kernel, LIMITS)
-    watch.begin_step()
-    watch.start()
-    try:
+    with watched(process) as watch:
+        watch.start()
         async with asyncio.timeout(10):
             process.used_ms = 6_001
             assert await process.signals.get() == signal.SIGXCPU
             process.used_ms = 7_001
             assert await process.signals.get() == signal.SIGXCPU
-    finally:
-        watch.stop()
     assert process.signals.empty()
 
 
@@ -74,11 +83,8 @@ async def test_a_step_that_goes_on_after_it_was_told_twice_is_left_to_the_ladder
     """Whatever it made of the signal; a late look, on a machine that was stopped, counts once."""
     monkeypatch.setattr(resource, "prlimit", refuse)
     process = Process()
-    kernel: Any = SimpleNamespace(process=process, base_bytes=0)
-    watch = ResourceWatch(kernel, LIMITS)
-    watch.begin_step()
-    watch.start()
-    try:
+    with watched(process) as watch:
+        watch.start()
         async with asyncio.timeout(10):
             process.used_ms = 60_000
             assert await process.signals.get() == signal.SIGXCPU
@@ -88,8 +94,6 @@ async def test_a_step_that_goes_on_after_it_was_told_twice_is_left_to_the_ladder
             assert not watch.exhausted.done()
             process.used_ms = 62_000
             await watch.exhausted
-    finally:
-        watch.stop()
     assert process.signals.empty()
 
 
@@ -97,15 +101,10 @@ async def test_a_step_within_its_processor_time_is_left_alone(monkeypatch: pytes
     """The watch has looked: a memory signal that it sends at the same look is the witness."""
     monkeypatch.setattr(resource, "prlimit", refuse)
     process = Process()
-    kernel: Any = SimpleNamespace(process=process, base_bytes=0)
-    watch = ResourceWatch(kernel, LIMITS)
-    watch.begin_step()
-    process.used_ms = 6_000
-    monkeypatch.setattr(Process, "resident_bytes", lambda self: 65 << 20)
-    watch.start()
-    try:
+    with watched(process) as watch:
+        process.used_ms = 6_000
+        monkeypatch.setattr(Process, "resident_bytes", lambda self: 65 << 20)
+        watch.start()
         async with asyncio.timeout(10):
             assert await process.signals.get() == signal.SIGUSR1
-    finally:
-        watch.stop()
     assert process.signals.empty()
