@@ -56,7 +56,7 @@ GROUPS: Final = {
 DESCRIPTIONS: Final = {
     "check": "ruff and mypy, for bin/check",
     "codex": "the Codex binary, for tests/codex (needs npm)",
-    "lab": "JupyterLab, nbclient, nbconvert, papermill, jupyter_kernel_test, pandas, matplotlib, for tests/clients",
+    "lab": "JupyterLab, nbclient, nbconvert, papermill, jupyter_kernel_test, pandas, for tests/lab and tests/clients",
 }
 
 
