@@ -8,6 +8,8 @@ import pytest
 
 from tests.clients.client import WAIT_S, Client
 
+pytestmark = pytest.mark.slow
+
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 
 

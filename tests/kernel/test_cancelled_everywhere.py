@@ -17,7 +17,7 @@ from tests.cancelling import call_tool, cancelled_at, counted_tasks, held_by
 from tests.parts import ROOT
 from tests.sessions import Driven, open_registry
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 Call = Callable[[], Coroutine[Any, Any, Any]]
 POINTS_MAX: Final = 200
