@@ -92,6 +92,8 @@ class RlmKernel(ControlRequests, ClientRequests, InputRequests, IPythonKernel): 
             return
         if status == "idle":
             self.iopub_thread.wake_anew()
+        elif channel == "shell" and status == "busy":
+            self.interrupts.expect(step=self.get_parent(channel)["header"]["msg_type"] == "execute_request")
         with self.iopub_thread.hold() if status == "busy" else contextlib.nullcontext():
             super()._publish_status(status, channel, parent)
 
@@ -204,8 +206,8 @@ class RlmKernel(ControlRequests, ClientRequests, InputRequests, IPythonKernel): 
         shell = self.shell
         soft_memory(True)
         self.in_step = True
-        self.interrupts.arm()
         try:
+            self.interrupts.arm()
             self.garbage.before_step()
             transformed = shell.transform_cell(code)
             if shell.should_run_async(code, transformed_cell=transformed):

@@ -28,7 +28,7 @@ from rlm_kernel_mcp.session.reopening import Surroundings
 from rlm_kernel_mcp.session.store import Store
 from rlm_kernel_mcp.session.store_reading import in_reader
 from rlm_kernel_mcp.session.upkeep import keep_up
-from rlm_kernel_mcp.session.wording import NOTHING_INTERRUPTED
+from rlm_kernel_mcp.session.wording import NOTHING_INTERRUPTED, NOTHING_LEFT_TO_INTERRUPT
 from rlm_kernel_mcp.settings import Settings
 from rlm_kernel_mcp.shielded import all_ended, shielded
 
@@ -159,7 +159,7 @@ class Registry:
             duration_ms=0,
             budget=session.account.left,
             guardrail_stop=session.account.stop,
-            note=NOTHING_INTERRUPTED,
+            note=NOTHING_LEFT_TO_INTERRUPT if session.finalized else NOTHING_INTERRUPTED,
         )
 
     async def get_var(self, session_id: str, var_name: str, *, offset: int, limit: int) -> shapes.VariableSlice:
@@ -201,9 +201,11 @@ class Registry:
         wanted = trace_reading.Wanted(from_step, to_step, detail, max_output_chars, offset)
         return await in_reader(lambda: trace_reading.read_page(self.store, session_id, wanted))
 
-    async def list_sessions(self, *, state: listing.State = "live", limit: int = 20) -> shapes.SessionList:
+    async def list_sessions(
+        self, *, state: listing.State = "live", limit: int = 20, offset: int = 0
+    ) -> shapes.SessionList:
         """This server's sessions and those of others, the last used first."""
-        return await listing.listed(self.store, self._sessions, state, limit)
+        return await listing.listed(self.store, self._sessions, state, limit, offset)
 
     async def close(self) -> None:
         """End every kernel, leave no process, whatever one of them does. Safe to call twice."""
