@@ -22,7 +22,8 @@ On shell, since they run in the main thread between steps (the formats: `in_kern
     -> `{status, names: {name: {type, why}}, unverified: [name], more}`
 `rlm_restore_request {items: [{name, offset, bytes}]}` with a file on the descriptor socket
     -> `{status, names: {name: null | why}}`
-An `execute_request` with `{rlm: {token, after}}` as metadata is followed, after its reply and `idle`, by one more
+An `execute_request` with `{rlm_step: n}` in its metadata is step n of the session: so its frames are called.
+An `execute_request` with `{rlm: {token, after}}` in its metadata is followed, after its reply and `idle`, by one more
     message on shell, `rlm_kept`: what `rlm_snapshot_request` answers, with the stream as its buffer; or
     `{status: "left"}` where that does not fit one message, for the host to ask for it by a pipe. None follows where
     the reply says `unchanged`: the host has had every value since `after`.
@@ -61,6 +62,9 @@ SNAPSHOT_NAME_CHARS_MAX: Final = 200
 
 REPLY_KEY: Final = "rlm"
 """Key of our own part in `execute_reply.content`."""
+
+STEP_KEY: Final = "rlm_step"
+"""Key of a step's number in the metadata of its `execute_request`."""
 
 HISTORY_OF_OTHERS: Final = "rlm_others"
 """`hist_access_type` of the host's `history_request`."""

@@ -35,6 +35,7 @@ from rlm_kernel_mcp.in_kernel.process_state import ProcessState
 from rlm_kernel_mcp.in_kernel.shell import shell_config
 from rlm_kernel_mcp.in_kernel.snapshot import Snapshots
 from rlm_kernel_mcp.in_kernel.threads import note_parents
+from rlm_kernel_mcp.in_kernel.unawaited import install_unawaited
 
 SWITCH_INTERVAL_S: Final = 0.00002
 """Longest wait for the interpreter lock. Reading a variable in the middle of a running loop takes some of them, which
@@ -163,6 +164,7 @@ def make_app(connection_file: Path, policy: dict[str, Any], scratch: Path) -> Rl
     app.iopub_thread.is_owned = lambda: kernel.owned
     install_notices()
     install_asyncio_run()
+    install_unawaited()
     note_parents(lambda: kernel.shell.display_pub.parent_header, policy["limits"]["threads"])
     kernel.policy = policy
     kernel.scratch = str(scratch)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,9 +33,10 @@ from rlm_kernel_mcp.in_kernel.process_state import ProcessState
 from rlm_kernel_mcp.in_kernel.shell import RlmShell
 from rlm_kernel_mcp.in_kernel.stdin import InputRequests
 from rlm_kernel_mcp.in_kernel.step_places import StepCompiler
+from rlm_kernel_mcp.in_kernel.unawaited import of_names
 from rlm_kernel_mcp.in_kernel.values import describe
 from rlm_kernel_mcp.in_kernel.walls.limits import soft_memory
-from rlm_kernel_mcp.wire import KEPT, REPLY_KEY
+from rlm_kernel_mcp.wire import KEPT, REPLY_KEY, STEP_KEY
 
 UPDATED_NAMES_MAX = 500
 OWN_REQUESTS = "rlm_"
@@ -162,6 +164,7 @@ class RlmKernel(ControlRequests, ClientRequests, InputRequests, IPythonKernel): 
         shell.last_error, shell.end_error = None, None
         shell.out_of_memory = shell.display_failed = False
         shell.runs_for_agent = self.owned and not allow_stdin
+        self._name_cell()
         self.cell_client = self.get_parent()["header"]["session"]
         if not silent and store_history and code and not code.isspace():
             self.cells.note(self.cell_client, shell.execution_count, code)
@@ -184,6 +187,12 @@ class RlmKernel(ControlRequests, ClientRequests, InputRequests, IPythonKernel): 
             ename, evalue, lines = shell.end_error or shell.last_error or ("KeyboardInterrupt", "", [])
             reply.update(ename=ename, evalue=evalue, traceback=lines)
         return reply
+
+    def _name_cell(self) -> None:
+        """Have tracebacks call the cell by its step's number: that is what its agent and the trace know it by."""
+        step = self.get_parent()["metadata"].get(STEP_KEY) if self.shell.runs_for_agent else None
+        self.shell.compile.step = step if type(step) is int else 0
+        self.shell.compile.for_console = self.owned and not self.shell.runs_for_agent
 
     def _payload(self, streams: Sequence[BudgetedOutStream]) -> list[Any]:
         """What the step has for its client besides output; what does not fit a reply is said."""
@@ -221,6 +230,8 @@ class RlmKernel(ControlRequests, ClientRequests, InputRequests, IPythonKernel): 
                 self.interrupts.arm()
                 self._values = evaluate(shell, expressions)
             if ok:
+                if shell.runs_for_agent and (said := of_names(shell.user_ns)):
+                    sys.stderr.write(said)
                 self.garbage.let_go(shell)
             else:
                 self.garbage.after_failure(shell, shell.out_of_memory)

@@ -2,7 +2,7 @@
 
 Is: cloudpickle, with functions that keep living in the session's namespace and modules that are imported anew. Is
 not: the choice of what to keep (`snapshot.py`). The bytes are read by a fresh kernel of the same session alone, never
-by the host. Above: `snapshot.py`. Below: `reducers.py`, cloudpickle.
+by the host. Above: `snapshot.py`. Below: `reducers.py`, `function_lines.py`, cloudpickle.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any, Final, Protocol
 
 import cloudpickle
 
+from rlm_kernel_mcp.in_kernel.function_lines import lines_of, put_back
 from rlm_kernel_mcp.in_kernel.reducers import KNOWN_TYPES, reduce_known
 
 PROTOCOL: Final = 5
@@ -152,7 +153,7 @@ def _reduce_function(function: types.FunctionType) -> tuple[Any, ...]:
         # In the state and not in the arguments: a function can stand in its own closure.
         "closure": [_contents(cell) for cell in function.__closure__ or ()],
     }
-    arguments = (marshal.dumps(function.__code__), function.__name__)
+    arguments = (marshal.dumps(function.__code__), function.__name__, lines_of(function.__code__))
     return _make_function, arguments, state, None, None, _set_function_state
 
 
@@ -167,8 +168,9 @@ def _contents(cell: types.CellType) -> object:
         return _Empty
 
 
-def _make_function(code_bytes: bytes, name: str) -> types.FunctionType:
+def _make_function(code_bytes: bytes, name: str, lines: tuple[str, ...] = ()) -> types.FunctionType:
     code = marshal.loads(code_bytes)  # noqa: S302  (inside the walls, and the session's own bytes)
+    put_back(code, lines)
     cells = tuple(types.CellType() for _ in code.co_freevars)
     return types.FunctionType(code, _namespace, name, None, cells)
 
