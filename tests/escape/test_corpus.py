@@ -15,9 +15,11 @@ import pytest
 
 from rlm_kernel_mcp.in_kernel.walls import namespaces
 from tests.escape.arena import Arena
-from tests.escape.canaries import PROGRAM
+from tests.escape.canaries import PROGRAM, users
 from tests.escape.cases import Case, read_corpus
-from tests.escape.verdicts import problems
+from tests.escape.verdicts import tried
+from tests.parts import skip_for_lack_of
+from tests.soaks.corpus import TIERS, by_case
 
 CASES = read_corpus()
 WITHOUT_NAMESPACES = (sys.executable, "-I", str(PROGRAM / "serve_without_namespaces.py"), "serve")
@@ -53,16 +55,19 @@ def test_nor_without_namespaces(arena_without_namespaces: Arena, case: Case) -> 
     assert play(arena_without_namespaces, case) == [], case.must
 
 
+@pytest.mark.parametrize("tier", TIERS)
+def test_nor_where_the_server_is_another_users(tier: str) -> None:
+    """What looks for files and processes, every module importable; all of it as every user: `bin/soak corpus`."""
+    if "nobody" not in users():
+        skip_for_lack_of("the right to become another user", "run it as root")
+    cases = [case for case in CASES if case.category in ("fs-read", "process")]
+    found = by_case("nobody", tier, "any", cases)
+    assert {name: against for name, (_, against) in found.items() if against} == {}
+
+
 def play(arena: Arena, case: Case) -> list[str]:
-    """Play a case; what speaks against it. Afterwards the session is one in which the next case can be played."""
-    courtesies = arena.import_policy == "allowlist"
-    found = problems(case, arena.play(case), courtesies=courtesies)
-    healthy = arena.answers_plainly()
-    if not healthy:
-        arena.renew()
-    if courtesies and case.expect == "refuse" and not healthy:
-        found.append("the kernel was not well afterwards")
-    return found
+    """What speaks against a case."""
+    return tried(arena, case)[1]
 
 
 def test_the_session_has_every_wall_that_this_machine_gives(arena: Arena) -> None:
