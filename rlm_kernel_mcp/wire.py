@@ -29,6 +29,9 @@ An `execute_request` with `{rlm: {token, after}}` in its metadata is followed, a
     the reply says `unchanged`: the host has had every value since `after`.
 A `history_request` of `hist_access_type: "rlm_others"` is answered with rows (1, execution count, code) of the cells
     that other clients than the asking one ran.
+An `interrupt_request` with `{rlm_take_back: [msg_id, ...]}`, cells of the asking client, is answered
+    `{status: "ok", rlm_take_back: [msg_id, ...]}` with those that have not begun and never will; where it names none
+    that has begun, that is all that is done. Such a cell is answered `aborted` in its turn.
 An error reply is `{status: "error", ename, evalue}`.
 
 `execute_reply.content["rlm"]` = `{updated: [[name, type, size], ...], dropped: {stdout: n, stderr: n}, unchanged}`:
@@ -68,6 +71,9 @@ STEP_KEY: Final = "rlm_step"
 
 HISTORY_OF_OTHERS: Final = "rlm_others"
 """`hist_access_type` of the host's `history_request`."""
+
+TAKE_BACK: Final = "rlm_take_back"
+"""Key of our own part in a console's `interrupt_request` and its reply."""
 
 STATUS_FD: Final = 3
 DESCRIPTOR_FD: Final = 4

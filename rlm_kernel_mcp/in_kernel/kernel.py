@@ -33,6 +33,7 @@ from rlm_kernel_mcp.in_kernel.process_state import ProcessState
 from rlm_kernel_mcp.in_kernel.shell import RlmShell
 from rlm_kernel_mcp.in_kernel.stdin import InputRequests
 from rlm_kernel_mcp.in_kernel.step_places import StepCompiler
+from rlm_kernel_mcp.in_kernel.turns import Turns
 from rlm_kernel_mcp.in_kernel.unawaited import of_names
 from rlm_kernel_mcp.in_kernel.values import describe
 from rlm_kernel_mcp.in_kernel.walls.limits import soft_memory
@@ -63,6 +64,7 @@ class RlmKernel(ControlRequests, ClientRequests, InputRequests, IPythonKernel): 
     def __init__(self, **traits: Any) -> None:
         """As ipykernel's."""
         self.cells = CellHistory()
+        self.turns = Turns()
         super().__init__(**traits)
         self.interrupts = Interrupts(self.shell.user_ns)
         self.shell.interrupts = self.interrupts
