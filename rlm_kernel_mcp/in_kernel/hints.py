@@ -2,7 +2,7 @@
 
 Is: what to do instead, found by an exception and the step's line, shown below its traceback. Is not: a wall, or a way
 to make anything work. A courtesy. Above: `shell.py`, `app.py`. Below: `inspection.py`, `namespace.py`,
-`step_places.py`.
+`step_places.py`, `wording.py`.
 """
 
 from __future__ import annotations
@@ -17,36 +17,7 @@ from typing import Any, Final
 from rlm_kernel_mcp.in_kernel.inspection import instance_dict
 from rlm_kernel_mcp.in_kernel.namespace import document_like
 from rlm_kernel_mcp.in_kernel.step_places import is_step, source_line
-
-NAMES: Final = {
-    **dict.fromkeys(
-        ("FINAL", "FINAL_VAR", "final_answer", "SUBMIT"),
-        "The final answer is given by the tool rlm_finalize (final_var_name or final_text), not in a step.",
-    ),
-    **dict.fromkeys(
-        ("llm_query", "llm_batch", "llm_query_batched", "rlm_query", "rlm_query_batched", "llm", "sub_llm", "sub_rlm"),
-        "A step cannot ask a language model: read what it printed yourself, and go on in the next step.",
-    ),
-    **dict.fromkeys(
-        ("Out", "_1", "_2", "_3", "_4", "_5"),
-        "Earlier results are not kept: `_` is the last one; bind to a name what you want to keep.",
-    ),
-    **dict.fromkeys(("SHOW_VARS", "show_vars"), "%whos lists the session's variables."),
-    **dict.fromkeys(
-        ("corpus", "ctx", "docs", "document", "files"),
-        "The loaded text is `context` (one str); its documents are in `documents` (name -> text).",
-    ),
-    "get_ipython": "IPython's shell is not given to a step.",
-    **{
-        name: f"{name} is a tool of this server: call it beside rlm_run_repl, not in a step."
-        for name in (
-            *("rlm_init_context", "rlm_run_repl", "rlm_await_step", "rlm_interrupt"),
-            *("rlm_get_var", "rlm_finalize", "rlm_get_trace", "rlm_list_sessions"),
-        )
-    },
-    "await_step": "A running step is waited for by the tool rlm_await_step.",
-}
-"""Names that are not there, and what is."""
+from rlm_kernel_mcp.in_kernel.wording import wording
 
 _PAIRS: Final = re.compile(r"\bfor\s+\(?\s*\w+\s*,\s*\w+\s*\)?\s+in\s+documents\b(?!\s*\.)")
 _OUT: Final = re.compile(r"\bOut\[")
@@ -109,7 +80,7 @@ def _step_lines(traceback: types.TracebackType | None) -> list[str]:
 def _of_a_name(error: BaseException, lines: list[str], user_ns: Mapping[str, Any]) -> str:
     del lines
     name = error.name if type(error) is NameError else None
-    return NAMES.get(name, "") if isinstance(name, str) and name not in user_ns else ""
+    return wording().names.get(name, "") if isinstance(name, str) and name not in user_ns else ""
 
 
 def _of_a_document(error: BaseException, lines: list[str], user_ns: Mapping[str, Any]) -> str:
@@ -131,7 +102,7 @@ def _of_pairs(error: BaseException, lines: list[str], user_ns: Mapping[str, Any]
 
 def _of_a_result(error: BaseException, lines: list[str], user_ns: Mapping[str, Any]) -> str:
     del user_ns
-    return NAMES["Out"] if type(error) is KeyError and any(map(_OUT.search, lines)) else ""
+    return wording().names["Out"] if type(error) is KeyError and any(map(_OUT.search, lines)) else ""
 
 
 def _of_processes(error: BaseException, lines: list[str], user_ns: Mapping[str, Any]) -> str:
@@ -148,7 +119,7 @@ def _of_the_network(error: BaseException, lines: list[str], user_ns: Mapping[str
     if not isinstance(error, OSError):
         return ""
     if any(part in line for line in lines for part in _NETWORK) or any(map(_SOCKET.search, lines)):
-        return "There is no network here; the text to work on is in `context` and `documents`."
+        return wording().no_network
     return ""
 
 

@@ -141,6 +141,7 @@ def _prepare(options: Options, policy: dict[str, Any]) -> Any:
     # 4. The application binds its ipc sockets and starts its threads, which inherit lock A.
     from rlm_kernel_mcp.in_kernel.app import make_app
     from rlm_kernel_mcp.in_kernel.figures import show_figures_inline
+    from rlm_kernel_mcp.in_kernel.wording import speak_to_a_person
 
     if options.container:
         os.umask(0)  # the host is another user than the kernel; only it and the container can reach the folder
@@ -151,6 +152,7 @@ def _prepare(options: Options, policy: dict[str, Any]) -> Any:
     if options.owned:
         app.kernel.belong_to_host()
     else:
+        speak_to_a_person()
         show_figures_inline()
     app.kernel.wall_rows = [asdict(row) for row in (*rows, *raised.rows)]
     # 6. The last words to the host; user code gets neither this socket nor a standard stream.

@@ -3,7 +3,7 @@
 A courtesy: what would start a process, read a file or wait for a person is refused by name and at once. Not a wall:
 the walls let no process start.
 Is: the names. Is not: IPython's parsing of `%`, `!` and `?`, which stays as it is.
-Above: `app.py`. Below: nothing.
+Above: `app.py`. Below: `wording.py`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import Any, Final
 from IPython.core import page
 from IPython.core.alias import Alias
 from IPython.core.autocall import ZMQExitAutocall
+
+from rlm_kernel_mcp.in_kernel.wording import wording
 
 ALLOWED: Final = {
     "%": frozenset({
@@ -38,21 +40,21 @@ class MagicRefused(RuntimeError):
 
 
 class SessionExit(ZMQExitAutocall):
-    """`exit` and `quit`: a console leaves, an agent's step ends; the session stays."""
+    """`exit` and `quit`: an agent's step ends, a console leaves the session alive; for others they are ipykernel's."""
 
-    def __call__(self, keep_kernel: Any = True) -> None:
-        """Tell the client that asked to leave without the kernel, whatever `keep_kernel` says.
+    def __call__(self, keep_kernel: Any = False) -> None:
+        """Tell the client to leave; a session's kernel stays, whatever `keep_kernel` says.
 
         Raises:
             SystemExit: in an agent's step, whose next line must not run.
         """
-        del keep_kernel
-        if getattr(self._ip, "runs_for_agent", False):
+        shell: Any = self._ip
+        if shell.runs_for_agent:
             raise SystemExit("exit() ended this step; the session and its names stay")
-        super().__call__(keep_kernel=True)
+        super().__call__(keep_kernel or shell.kernel.owned)
 
     def __repr__(self) -> str:
-        return "exit() ends the step that calls it; the session and its names stay"
+        return wording().exit_does
 
 
 class MagicsOnly:
