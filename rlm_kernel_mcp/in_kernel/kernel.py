@@ -35,6 +35,7 @@ from rlm_kernel_mcp.in_kernel.stdin import InputRequests
 from rlm_kernel_mcp.in_kernel.step_places import StepCompiler
 from rlm_kernel_mcp.in_kernel.turns import Turns
 from rlm_kernel_mcp.in_kernel.unawaited import of_names
+from rlm_kernel_mcp.in_kernel.unlisted import no_modules_listed
 from rlm_kernel_mcp.in_kernel.values import describe
 from rlm_kernel_mcp.in_kernel.walls.limits import soft_memory
 from rlm_kernel_mcp.wire import KEPT, REPLY_KEY, STEP_KEY
@@ -65,7 +66,9 @@ class RlmKernel(ControlRequests, ClientRequests, InputRequests, IPythonKernel): 
         """As ipykernel's."""
         self.cells = CellHistory()
         self.turns = Turns()
-        super().__init__(**traits)
+        with no_modules_listed():
+            super().__init__(**traits)
+        self.shell.kernel = self.shell.parent = self  # it was made before there was a kernel
         self.interrupts = Interrupts(self.shell.user_ns)
         self.shell.interrupts = self.interrupts
 
