@@ -25,6 +25,19 @@ CASES = read_corpus()
 WITHOUT_NAMESPACES = (sys.executable, "-I", str(PROGRAM / "serve_without_namespaces.py"), "serve")
 WAYS_OUT = ("allow", "fs-read", "fs-write", "network", "process", "kernel-surface", "kernel-integrity", "introspection")
 """Categories that are tried once more where the machine gives no namespaces; the others are not about a tier."""
+SLOW = {
+    *(
+        "bi-shadow-print",
+        "res-cpu-c-loop",
+        "res-cpu-sigmask",
+        "res-cpu-sort",
+        "res-gil-hold",
+        "res-int-pow",
+        "res-int-str",
+    ),
+    *("res-mem-nested", "res-mem-zlib", "res-out-flood", "res-out-traceback", "res-out-warnings"),
+}
+"""Cases that keep a core busy for a second and more: until their time limit, or with what they make."""
 
 
 @pytest.fixture(scope="module", params=["allowlist", "any"])
@@ -43,7 +56,10 @@ def arena_without_namespaces(tmp_path_factory: pytest.TempPathFactory) -> Iterat
     assert made.close() == []
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, id=case.name, marks=[pytest.mark.slow] if case.name in SLOW else []) for case in CASES],
+)
 def test_a_hostile_case_reaches_nothing_outside_its_session(arena: Arena, case: Case) -> None:
     """Judged by canaries, the neighbour session and the server itself; what the case prints counts only against it."""
     assert play(arena, case) == [], case.must
@@ -109,3 +125,4 @@ def test_the_corpus_is_whole() -> None:
     """239 cases in 14 categories, no name twice."""
     assert len(CASES) == len({case.name for case in CASES}) == 239
     assert len({case.category for case in CASES}) == 14
+    assert {case.name for case in CASES} >= SLOW

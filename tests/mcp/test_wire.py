@@ -230,6 +230,7 @@ def test_a_stderr_that_nobody_reads_stops_nobody(tmp_path: Path) -> None:
         client.kill()
 
 
+@pytest.mark.slow
 def test_answers_that_nobody_reads_take_bounded_memory_and_come_out_whole(server: LineClient) -> None:
     """The client writes on and reads nothing: the server stops reading, and goes on when it is read again."""
     server.initialize()
