@@ -197,6 +197,7 @@ def test_a_full_run_folder_is_told_and_leaves_nothing_half_made(tmp_path: Path, 
     command = [*in_own_mounts(), sys.executable, "-c", FULL, str(short_dir), str(tmp_path / "state")]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, check=False)
+    assert done.stdout, done.stderr[-2_000:]
     told, *rest = done.stdout.splitlines()
     assert told.startswith("KERNEL_START_FAILED "), done.stderr[-2_000:]
     assert "No space left on device" in told
