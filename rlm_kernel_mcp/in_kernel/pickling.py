@@ -7,6 +7,7 @@ by the host. Above: `snapshot.py`. Below: `reducers.py`, `function_lines.py`, cl
 
 from __future__ import annotations
 
+import enum
 import functools
 import importlib
 import io
@@ -83,6 +84,8 @@ class SessionPickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle 
         super().__init__(file, protocol=protocol)
         self._ordinary: dict[int, bool] = {}
         """By a class's identity: whether nobody here has a say in how its instances are written."""
+        self._cells: dict[int, _Cell] = {}
+        """By a closure cell's identity: what stands for it, once for all functions that share it."""
 
     def reducer_override(self, obj: Any) -> Any:
         """pickle's hook for every object that has no fast path of its own."""
@@ -95,7 +98,7 @@ class SessionPickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle 
 
     def _reduced(self, obj: Any) -> Any:
         if type(obj) is types.FunctionType and obj.__globals__ is _namespace:
-            return _reduce_function(obj)
+            return _reduce_function(obj, [self._cell(cell) for cell in obj.__closure__ or ()])
         if type(obj) is types.ModuleType:
             # A library's own function brings real modules along; what the session itself imports is never one of them.
             if sys.modules.get(obj.__name__) is obj:
@@ -110,12 +113,16 @@ class SessionPickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle 
         known = reduce_known(obj, _or_own_value, super().reducer_override)
         return super().reducer_override(obj) if known is NotImplemented else known
 
+    def _cell(self, cell: types.CellType) -> _Cell:
+        return self._cells.setdefault(id(cell), _Cell(cell))
+
 
 def _is_ordinary(cls: type) -> bool:
-    """Whether a class is a session's or a library's own, and nothing that holds classes, functions or errors."""
+    """Whether a class is a session's or a library's own, and no kind that has a form of its own here."""
     return (
         bool(cls.__flags__ & _HEAP_TYPE)
-        and not issubclass(cls, (type, BaseException))
+        and not issubclass(cls, (type, BaseException, enum.Enum))
+        and not isinstance(cls.__setattr__, types.FunctionType)
         and cls not in KNOWN_TYPES
         and cls not in (*_TURNED_INTO_OTHERS, _lru_cache, type(sys.stdout))
     )
@@ -142,7 +149,7 @@ def read_value(file: Readable) -> Any:
     return pickle.load(file)  # noqa: S301  (inside the walls, and the session's own bytes)
 
 
-def _reduce_function(function: types.FunctionType) -> tuple[Any, ...]:
+def _reduce_function(function: types.FunctionType, cells: list[_Cell]) -> tuple[Any, ...]:
     state = {
         "defaults": function.__defaults__,
         "kwdefaults": function.__kwdefaults__,
@@ -151,9 +158,9 @@ def _reduce_function(function: types.FunctionType) -> tuple[Any, ...]:
         "doc": function.__doc__,
         "qualname": function.__qualname__,
         # In the state and not in the arguments: a function can stand in its own closure.
-        "closure": [_contents(cell) for cell in function.__closure__ or ()],
+        "closure": [cell.contents() for cell in cells],
     }
-    arguments = (marshal.dumps(function.__code__), function.__name__, lines_of(function.__code__))
+    arguments = (marshal.dumps(function.__code__), function.__name__, lines_of(function.__code__), tuple(cells))
     return _make_function, arguments, state, None, None, _set_function_state
 
 
@@ -161,17 +168,27 @@ class _Empty:
     """Stands for a closure cell without a value."""
 
 
-def _contents(cell: types.CellType) -> object:
-    try:
-        return cell.cell_contents
-    except ValueError:
-        return _Empty
+class _Cell:
+    """Stands for a closure cell: functions of one value that share it share one again, which is empty at first."""
+
+    def __init__(self, cell: types.CellType) -> None:
+        self._cell = cell
+
+    def contents(self) -> object:
+        try:
+            return self._cell.cell_contents
+        except ValueError:
+            return _Empty
+
+    def __reduce__(self) -> tuple[type[types.CellType], tuple[()]]:
+        return types.CellType, ()
 
 
-def _make_function(code_bytes: bytes, name: str, lines: tuple[str, ...] = ()) -> types.FunctionType:
+def _make_function(
+    code_bytes: bytes, name: str, lines: tuple[str, ...], cells: tuple[types.CellType, ...]
+) -> types.FunctionType:
     code = marshal.loads(code_bytes)  # noqa: S302  (inside the walls, and the session's own bytes)
     put_back(code, lines)
-    cells = tuple(types.CellType() for _ in code.co_freevars)
     return types.FunctionType(code, _namespace, name, None, cells)
 
 
