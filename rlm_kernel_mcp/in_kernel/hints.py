@@ -8,16 +8,24 @@ to make anything work. A courtesy. Above: `shell.py`, `app.py`. Below: `inspecti
 from __future__ import annotations
 
 import asyncio
+import builtins
+import difflib
 import functools
 import re
 import types
 from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import Any, Final
 
 from rlm_kernel_mcp.in_kernel.inspection import instance_dict
 from rlm_kernel_mcp.in_kernel.namespace import document_like
 from rlm_kernel_mcp.in_kernel.step_places import is_step, source_line
 from rlm_kernel_mcp.in_kernel.wording import wording
+
+_NEAR_FROM: Final = 2_000
+_NEAR_CHARS: Final = 60
+_NEAR_LIKENESS: Final = 0.75
+"""Among how many names, how long and how like it, the one that was probably meant is looked for."""
 
 _PAIRS: Final = re.compile(r"\bfor\s+\(?\s*\w+\s*,\s*\w+\s*\)?\s+in\s+documents\b(?!\s*\.)")
 _OUT: Final = re.compile(r"\bOut\[")
@@ -80,7 +88,13 @@ def _step_lines(traceback: types.TracebackType | None) -> list[str]:
 def _of_a_name(error: BaseException, lines: list[str], user_ns: Mapping[str, Any]) -> str:
     del lines
     name = error.name if type(error) is NameError else None
-    return wording().names.get(name, "") if isinstance(name, str) and name not in user_ns else ""
+    if type(name) is not str or name in user_ns:
+        return ""
+    if name in wording().names:
+        return wording().names[name]
+    known = [known for known in islice(user_ns, _NEAR_FROM) if type(known) is str and not known.startswith("_")]
+    near = difflib.get_close_matches(name[:_NEAR_CHARS], [*known, *dir(builtins)], 1, _NEAR_LIKENESS)
+    return f"Did you mean {near[0]}?" if near else ""
 
 
 def _of_a_document(error: BaseException, lines: list[str], user_ns: Mapping[str, Any]) -> str:
@@ -125,7 +139,11 @@ def _of_the_network(error: BaseException, lines: list[str], user_ns: Mapping[str
 
 def _of_a_fence(error: BaseException, lines: list[str], user_ns: Mapping[str, Any]) -> str:
     del lines, user_ns
-    if isinstance(error, SyntaxError) and isinstance(error.text, str) and error.text.lstrip().startswith("```"):
+    if (
+        isinstance(error, SyntaxError)
+        and isinstance(error.text, str)
+        and error.text.lstrip().startswith(("```", "~~~"))
+    ):
         return "Send Python alone, without Markdown around it."
     return ""
 

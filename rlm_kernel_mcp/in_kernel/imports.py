@@ -28,7 +28,7 @@ MISSPELT_CHARS: Final = 40
 _PROCESSES: Final = "no process can be started; use concurrent.futures.ThreadPoolExecutor"
 INSTEAD: Final[Mapping[str, Callable[[Wording], str]]] = {
     **dict.fromkeys(("glob", "os", "posix", "shutil", "tempfile"), lambda words: words.files),
-    **dict.fromkeys(("multiprocessing", "pty", "subprocess"), lambda _: _PROCESSES),
+    **dict.fromkeys(("concurrent.futures.process", "multiprocessing", "pty", "subprocess"), lambda _: _PROCESSES),
     **dict.fromkeys(
         (
             *("aiohttp", "ftplib", "http", "httpx", "openai", "requests", "smtplib", "socket", "ssl"),

@@ -43,6 +43,10 @@ HABITS: Final[dict[str, Works | Says]] = {
     "open('a.log')": Says("It is a document: documents['a.log'] is its text."),
     "open('/data/logs/a.log').read()": Says("It is a document: documents['a.log'] is its text."),
     "from pathlib import Path\nPath('a.log').read_text()": Says("documents['a.log'] is its text"),
+    "open('./logs/../a.log')": Says("documents['a.log'] is its text"),
+    "open(b'a.log')": Says("documents['a.log'] is its text"),
+    "open('c.log')": Says("documents['deep/c.log'] is its text"),
+    "documents['c.log']": Says("the nearest names are 'deep/c.log'"),
     "with open('notes.txt', 'w') as f: f.write('kept')\nopen('notes.txt').read()": Works("'kept'"),
     "import sqlite3": Says("use dict, Counter or sorted(); the user can add modules (RLM_IMPORTS)"),
     # modules that do no harm
@@ -73,6 +77,7 @@ HABITS: Final[dict[str, Works | Says]] = {
         "[2]"
     ),
     "from concurrent.futures import ProcessPoolExecutor\nProcessPoolExecutor()": Says("use ThreadPoolExecutor"),
+    "from concurrent.futures.process import ProcessPoolExecutor": Says(PROCESSES),
     "import requests": Says(NETWORK),
     "import urllib.request": Says(NETWORK),
     # the context
@@ -81,6 +86,9 @@ HABITS: Final[dict[str, Works | Says]] = {
     "documents[0]": Says("list(documents)[0] is names"),
     "documents['a.lgo']": Says("the nearest names are 'a.log'"),
     "ctx[:100]": Says("The loaded text is `context`"),
+    "contxt[:100]": Says("Did you mean context?"),
+    "lenght = 5\nlength": Says("Did you mean lenght?"),
+    "pritn(1)": Says("Did you mean print?"),
     "len(context)": Works("12"),
     # the field's own words
     "FINAL('answer')": Says(FINAL),
@@ -93,6 +101,8 @@ HABITS: Final[dict[str, Works | Says]] = {
     "```python\n1 + 1\n```": Works("2"),
     "```repl\n1 + 1\n```\n": Works("2"),
     "```\n1 + 1\n```": Works("2"),
+    "~~~py\n1 + 1\n~~~": Works("2"),
+    "````python {cell}\ns = '''\n```\n'''\ns\n````": Works("'\\n```\\n'"),
     "Here it is:\n```python\n1\n```": Says("SyntaxError"),
     "1\n```python\n2\n```": Says("Send Python alone, without Markdown around it."),
     ">>> 1 + 1": Works("2"),
@@ -119,6 +129,8 @@ async def session(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Dri
     data.mkdir()
     (data / "a.log").write_text("first\n")
     (data / "b.log").write_text("other\n")
+    (data / "deep").mkdir()
+    (data / "deep" / "c.log").write_text("")
     async with open_registry(folder / "state", RLM_CONTEXT_ROOTS=str(data)) as registry:
         told = await registry.init_context(context_text=None, context_paths=[str(data)], limits=AMPLE)
         yield Driven(registry, told.session_id)
