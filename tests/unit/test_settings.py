@@ -23,6 +23,12 @@ def doubted(**environ: str) -> list[str]:
         ("RLM_IMPORT", "RLM_IMPORTS"),
         ("RLM_MEMORY_LIMIT", "RLM_MEMORY_LIMIT_MB"),
         ("RLM_MAX_SESSION", "RLM_MAX_SESSIONS"),
+        ("RLM_SESSIONS_MAX", "RLM_MAX_SESSIONS"),
+        ("RLM_ROOTS", "RLM_CONTEXT_ROOTS"),
+        ("RLM_MEMORY", "RLM_MEMORY_LIMIT_MB"),
+        ("RLM_MODE", "RLM_SANDBOX_MODE"),
+        ("rlm_imports", "RLM_IMPORTS"),
+        ("Rlm_State_Dir", "RLM_STATE_DIR"),
     ],
 )
 def test_a_misspelt_variable_is_named_with_the_nearest_known_one(variable: str, nearest: str) -> None:
@@ -30,10 +36,11 @@ def test_a_misspelt_variable_is_named_with_the_nearest_known_one(variable: str, 
     assert doubted(**{variable: "1"}) == [f"{variable} is set, but there is no such setting; did you mean {nearest}?"]
 
 
-def test_a_variable_that_is_like_none_is_named_with_all_that_are_known() -> None:
+@pytest.mark.parametrize("variable", ["RLM_XYZZY", "RLM_HOST", "RLM_NOTEBOOK", "RLM_SUBCALL_BACKEND", "RLM_"])
+def test_a_variable_that_is_like_none_is_named_with_all_that_are_known(variable: str) -> None:
     """And what other programs set is nobody's mistake."""
-    (sentence,) = doubted(RLM_XYZZY="1", PATH="/bin", RLM_FORBID_SKIPS="1")
-    assert sentence.startswith("RLM_XYZZY is set, but there is no such setting; the known ones are RLM_CONTEXT_ROOTS, ")
+    (sentence,) = doubted(**{variable: "1", "PATH": "/bin", "RLM_FORBID_SKIPS": "1"})
+    assert sentence.startswith(f"{variable} is set, but there is no such setting; the known ones are RLM_CONTEXT_ROOTS")
 
 
 def test_a_module_that_is_not_installed_is_named() -> None:
