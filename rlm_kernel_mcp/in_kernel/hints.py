@@ -14,7 +14,6 @@ import functools
 import re
 import types
 from collections.abc import Callable, Mapping
-from itertools import islice
 from typing import Any, Final
 
 from rlm_kernel_mcp.in_kernel.inspection import instance_dict
@@ -92,7 +91,7 @@ def _of_a_name(error: BaseException, lines: list[str], user_ns: Mapping[str, Any
         return ""
     if name in wording().names:
         return wording().names[name]
-    known = [known for known in islice(user_ns, _NEAR_FROM) if type(known) is str and not known.startswith("_")]
+    known = [known for known in list(user_ns)[:_NEAR_FROM] if type(known) is str and not known.startswith("_")]
     near = difflib.get_close_matches(name[:_NEAR_CHARS], [*known, *dir(builtins)], 1, _NEAR_LIKENESS)
     return f"Did you mean {near[0]}?" if near else ""
 
