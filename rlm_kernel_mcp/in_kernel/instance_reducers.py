@@ -42,7 +42,9 @@ def with_chain(error: BaseException, reduced: Any) -> Any:
         reduced = error.__reduce_ex__(2)
     if type(reduced) is not tuple or len(reduced) not in (2, 3, 6):
         return reduced
-    make, arguments, state, *_, set_state = (*reduced, *(None,) * (6 - len(reduced)))
+    make, arguments = reduced[:2]
+    state = reduced[2] if len(reduced) > 2 else None
+    set_state = reduced[5] if len(reduced) > 3 else None
     return make, arguments, (set_state, state, chain), None, None, _set_chain
 
 
@@ -72,7 +74,7 @@ def _named_member(cls: Any, name: str) -> Any:
 
 def reduce_frozen(thing: Any) -> Any:
     """An instance with slots whose class refuses to set them, as a frozen one does: its own `__setattr__` is passed."""
-    cls = type(thing)
+    cls: Any = type(thing)
     if cls.__reduce_ex__ is not object.__reduce_ex__ or cls.__reduce__ is not object.__reduce__:
         return NotImplemented
     reduced = thing.__reduce_ex__(2)
