@@ -42,7 +42,7 @@ async def _note(step: RunningStep, journal: Journal) -> None:
         if chars != noted:
             noted = chars
             texts = reply.stdout.text(), reply.stderr.text()
-            await asyncio.to_thread(journal.step_goes_on, step.row_id, step.elapsed_ms, *texts)
+            journal.step_goes_on(step.row_id, step.elapsed_ms, *texts)
 
 
 def _tell(task: asyncio.Task[None]) -> None:

@@ -4,7 +4,7 @@ Is: one SQLite file below RLM_STATE_DIR that several servers share, and a lock f
 meaning of the rows (`journal.py`, `trace.py`), nor the session's values (`snapshot_file.py`).
 Above: `registry.py`, `journal.py`, the command line. Below: `store_database.py`, `store_lock.py`, `store_texts.py`.
 
-Small rows are written from the event loop. A bad disk never raises: `problem` says what is the matter.
+It waits for the disk: an event loop has it written by `store_writer.py`. A bad disk never raises: see `problem`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import logging
 import sqlite3
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -84,6 +85,10 @@ class Store(Reading):
         """Close the file. Locks are their holders' to release."""
         self._database.close()
 
+    def at_once(self, write: Callable[[], object]) -> bool:
+        """Call one of the methods below if that waits for no other thread and process; whether it was called."""
+        return self._database.at_once(write)
+
     # Sessions
 
     def add_session(self, record: SessionRecord) -> None:
@@ -124,6 +129,12 @@ class Store(Reading):
         self._forget(session_id)
 
     # Events
+
+    def mint(self) -> int:
+        """The id of an event that is about to be written: larger than every earlier one's."""
+        with self._minting:
+            self._last_id = max(time.time_ns(), self._last_id + 1)
+            return self._last_id
 
     def begin_event(self, event: EventRow) -> int:
         """Write an event's row before it happens, as `unknown`; returns its id, for `complete_event`."""
@@ -199,8 +210,8 @@ class Store(Reading):
 
     # Over several processes
 
-    def acquire(self, session_id: str) -> SessionLock | None:
-        """Make this process the only one that drives a session; None if another does.
+    def acquire(self, session_id: str, *, is_new: bool = False) -> SessionLock | None:
+        """Make this process the only one that drives a session; None if another does. `is_new`: it has no rows yet.
 
         Raises:
             InvalidInput: no session can be called so.
@@ -211,13 +222,14 @@ class Store(Reading):
             self._lock_problem = f"Sessions cannot be locked against other servers: {meaning(error)}"
             log.warning("%s", self._lock_problem)
             return SessionLock(session_id)
-        if lock is not None:
+        if lock is not None and not is_new:
             # From now on this process writes the session's rows, also where the disk fails.
             with suppress(SessionNotFound):  # damaged: who asks for the session itself is told
                 if record := self.session(session_id):
                     self._live.setdefault(session_id, record)
             rows = self._database.read("SELECT max(id) FROM events WHERE session_id = ?", (session_id,))
-            self._last_id = max(self._last_id, *(last or 0 for (last,) in rows))
+            with self._minting:
+                self._last_id = max(self._last_id, *(last or 0 for (last,) in rows))
         return lock
 
     def holder(self, session_id: str) -> int | None:
@@ -238,8 +250,7 @@ class Store(Reading):
     # Inside
 
     def _insert(self, event: EventRow, *, is_begun: bool, answer: str | None = None) -> int:
-        with self._minting:
-            self._last_id = row_id = max(time.time_ns(), self._last_id + 1)
+        row_id = event.id or self.mint()
         texts, size = self._fitted(event.session_id, {name: getattr(event, name) for name in EVENT_TEXTS})
         event.id = row_id
         for name, text in texts.items():

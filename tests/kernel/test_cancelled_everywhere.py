@@ -166,7 +166,8 @@ async def test_a_cancelled_restore_takes_no_place(tmp_path: Path) -> None:
                 now = await held_by(opened)
                 if now.kernels:
                     await driven.session.stop_kernel("a test")
-                opened._handles.let_go(driven.session)
+                if driven.session_id in now.sessions:
+                    opened._handles.let_go(driven.session)
                 assert await held_by(opened) == before, f"cancelled at await {nth}"
             await asyncio.sleep(0)
 
