@@ -99,7 +99,11 @@ class RlmKernelApp(IPKernelApp):
         """The working directory stays off `sys.path`."""
 
     def init_pdb(self) -> None:
-        """No debugger."""
+        """No debugger in a session: nobody is there to speak to it."""
+
+    def offer_debugger(self) -> None:
+        """For a person at a notebook: one that an interrupt ends; Python's own would hold the kernel for good."""
+        super().init_pdb()
 
     def init_poller(self) -> None:
         """The parent-death signal does it (`walls/`)."""

@@ -264,7 +264,7 @@ class RlmKernel(ControlRequests, ClientRequests, InputRequests, IPythonKernel): 
         try:
             self.interrupts.arm(future)
             result = await future
-            self.shell.end_error = self.shell.last_error
+            self.shell.note_end(result)
             return result
         except KeyboardInterrupt:
             future.cancel()

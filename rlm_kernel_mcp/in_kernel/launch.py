@@ -156,6 +156,8 @@ def _prepare(options: Options, policy: dict[str, Any]) -> Any:
     else:
         speak_to_a_person()
         show_figures_inline()
+        if policy["imports"]["mode"] == "any":
+            app.offer_debugger()
     app.kernel.wall_rows = [asdict(row) for row in (*rows, *raised.rows)]
     # 6. The last words to the host; user code gets neither this socket nor a standard stream.
     _tell(options.status_fd, {"status": "ready", "walls": app.kernel.wall_rows})
