@@ -441,8 +441,7 @@ def test_an_interrupt_of_a_session_with_its_final_answer_says_so(client: LineCli
 
 def test_a_trace_from_behind_its_end_says_so(client: LineClient, session_id: str) -> None:
     """An empty list alone looks like a session in which nothing was done."""
-    client.run(session_id, "1")
-    last = client.data("rlm_get_trace", session_id=session_id)["events"][-1]["step_index"]
+    last = client.run(session_id, "1")["step_index"]
     page = client.data("rlm_get_trace", session_id=session_id, from_step=last + 70)
     assert (page["events"], page["note"]) == (
         [],
