@@ -19,7 +19,7 @@ from types import MappingProxyType, ModuleType
 from typing import Any, Final
 
 from rlm_kernel_mcp.in_kernel.builtins_policy import refuse_attributes, restricted_builtins
-from rlm_kernel_mcp.in_kernel.facades import HIDDEN, LIVE, ONLY, stand_ins
+from rlm_kernel_mcp.in_kernel.facades import HIDDEN, LIVE, ONLY, LiveFacade, stand_ins
 from rlm_kernel_mcp.in_kernel.wording import Wording, wording
 
 MISSPELT_LIKENESS: Final = 0.9
@@ -38,6 +38,7 @@ INSTEAD: Final[Mapping[str, Callable[[Wording], str]]] = {
     ),
     **dict.fromkeys(("marshal", "pickle", "shelve"), lambda _: "names persist from step to step; json writes text"),
     **dict.fromkeys(("faulthandler", "pdb"), lambda _: "there is no debugger; an error shows its traceback"),
+    "rlm": lambda words: words.own_library,
     "signal": lambda words: words.signals,
     "sqlite3": lambda _: "use dict, Counter or sorted()",
 }
@@ -48,8 +49,8 @@ def instead_of(name: str) -> str:
     """What a step that wanted this module can do, in a few words."""
     top, words = name.partition(".")[0], wording()
     known = INSTEAD.get(name) or INSTEAD.get(top)
-    if known is not None:
-        return f"{known(words)}; {words.add_any}"
+    if known is not None and (said := known(words)):
+        return f"{said}; {words.add_any}"
     if top in sys.stdlib_module_names:
         return words.add.format(name=name)
     near = difflib.get_close_matches(top[:MISSPELT_CHARS], sys.stdlib_module_names, 1, MISSPELT_LIKENESS)
@@ -193,7 +194,7 @@ class Imports:
         if not admitted and name not in self._namespaces:
             raise self._refused(name)
         real = importlib.import_module(name)
-        facade = ModuleType(name, real.__doc__)
+        facade = (LiveFacade if name in LIVE else ModuleType)(name, real.__doc__)
         members = vars(facade)
         if admitted:
             self._copy(name, real, members)

@@ -35,6 +35,17 @@ NEEDS_PROCESS: Final = frozenset({
 """Magics that no mode admits: they start a process, wait for a person, or print the kernel's key."""
 
 
+_INSTALLERS: Final = frozenset({"pip", "pip3", "conda", "mamba", "micromamba", "uv"})
+NO_PACKAGES: Final = "no package can be installed in a session"
+_INSTEAD: Final = {
+    **dict.fromkeys(("load", "run", "writefile", "cat"), "open() reads and writes files in the folder `scratch`"),
+    **dict.fromkeys(("bash", "sh", "script", "sx", "system", "python", "python3"), "no process can be started"),
+    **dict.fromkeys(("html", "svg", "markdown", "latex", "javascript", "js"), "print() shows text"),
+    "matplotlib": "a figure is shown by itself, as the last line or by display()",
+}
+"""What to do instead of some magics."""
+
+
 class MagicRefused(RuntimeError):
     """The policy of this session refuses a magic or a shell command."""
 
@@ -119,15 +130,20 @@ def _show_page(shell: Any, text: Any, start: int = 0, screen_lines: int = 0, pag
 
 def _refuse_command(command: str, *args: object, **kwargs: object) -> None:
     del args, kwargs
+    first = command.split(maxsplit=1)[0] if command.strip() else ""
+    instead = f"{NO_PACKAGES}; {wording().add_any}" if first in _INSTALLERS else "use Python"
     raise MagicRefused(
-        f"the shell command {command[:80]!r} is refused: no process can be started in a session; use Python."
+        f"the shell command {command[:80]!r} is refused: no process can be started in a session; {instead}."
     )
 
 
 def _check_allowed(mark: str, name: str) -> None:
     if name not in ALLOWED[mark]:
-        allowed = ", ".join(mark + known for known in sorted(ALLOWED[mark]))
-        raise MagicRefused(f"{mark}{name} is refused by the policy of this session. Allowed: {allowed}.")
+        instead = f"{NO_PACKAGES}; {wording().add_any}" if name in _INSTALLERS else _INSTEAD.get(name, "")
+        raise MagicRefused(
+            f"{mark}{name} is refused by the policy of this session{': ' if instead else ''}{instead}. %lsmagic lists "
+            "those that are allowed."
+        )
 
 
 def _check_needs_no_process(shell: Any) -> Callable[[str, str], None]:

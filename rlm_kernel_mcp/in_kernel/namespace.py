@@ -100,7 +100,8 @@ class Documents(Mapping[str, str]):
             return f"no document {name!r}: the context is one text without documents"
         wanted, names = str(name)[:500], self._names[:CLOSE_NAMES_FROM]
         near = ending_with(wanted, names) or difflib.get_close_matches(wanted, names, n=3)
-        hint = "; the nearest names are " + ", ".join(map(repr, near)) if near else ""
+        named = ("the nearest names are", near) if near else ("the first names are", names[:3])
+        hint = f"; {named[0]} {', '.join(repr(name[:200]) for name in named[1])}"
         return f"no document {name!r} among {len(self._names):,}{hint}"
 
 

@@ -2,7 +2,8 @@
 
 Is: cloudpickle, with functions that keep living in the session's namespace and modules that are imported anew. Is
 not: the choice of what to keep (`snapshot.py`). The bytes are read by a fresh kernel of the same session alone, never
-by the host. Above: `snapshot.py`. Below: `reducers.py`, `function_lines.py`, cloudpickle.
+by the host. Above: `snapshot.py`. Below: `reducers.py`, `facades.py`, `function_lines.py`,
+cloudpickle.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any, Final, Protocol
 
 import cloudpickle
 
+from rlm_kernel_mcp.in_kernel.facades import LiveFacade
 from rlm_kernel_mcp.in_kernel.function_lines import lines_of, put_back
 from rlm_kernel_mcp.in_kernel.reducers import KNOWN_TYPES, reduce_known
 
@@ -30,6 +32,7 @@ _namespace: dict[str, Any] = {}
 _own_values: dict[str, Any] = {}
 _TURNED_INTO_OTHERS: Final = (memoryview, io.TextIOWrapper)
 """What cloudpickle would bring back as something else: as bytes, and as text in memory."""
+_MODULES: Final = (types.ModuleType, LiveFacade)
 _PLAIN: Final = (str, bytes, int, float, complex, bool, type(None))
 """Types for which pickle's own writer, a hundred times faster to make, does the same."""
 _HEAP_TYPE: Final = 1 << 9
@@ -99,11 +102,8 @@ class SessionPickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle 
     def _reduced(self, obj: Any) -> Any:
         if type(obj) is types.FunctionType and obj.__globals__ is _namespace:
             return _reduce_function(obj, [self._cell(cell) for cell in obj.__closure__ or ()])
-        if type(obj) is types.ModuleType:
-            # A library's own function brings real modules along; what the session itself imports is never one of them.
-            if sys.modules.get(obj.__name__) is obj:
-                return importlib.import_module, (obj.__name__,)
-            return _import_again, (obj.__name__, *_modules_below(obj))
+        if type(obj) in _MODULES:
+            return _reduce_module(obj)
         if obj is sys.stdout or obj is sys.stderr:
             return _own_stream, ("stdout" if obj is sys.stdout else "stderr",)
         if type(obj) in _TURNED_INTO_OTHERS:
@@ -117,6 +117,13 @@ class SessionPickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle 
         return self._cells.setdefault(id(cell), _Cell(cell))
 
 
+def _reduce_module(module: types.ModuleType) -> tuple[Any, ...]:
+    # A library's own function brings real modules along; what the session itself imports is never one of them.
+    if sys.modules.get(module.__name__) is module:
+        return importlib.import_module, (module.__name__,)
+    return _import_again, (module.__name__, *_modules_below(module))
+
+
 def _is_ordinary(cls: type) -> bool:
     """Whether a class is a session's or a library's own, and no kind that has a form of its own here."""
     return (
@@ -124,7 +131,7 @@ def _is_ordinary(cls: type) -> bool:
         and not issubclass(cls, (type, BaseException, enum.Enum))
         and not isinstance(cls.__setattr__, types.FunctionType)
         and cls not in KNOWN_TYPES
-        and cls not in (*_TURNED_INTO_OTHERS, _lru_cache, type(sys.stdout))
+        and cls not in (*_TURNED_INTO_OTHERS, _lru_cache, type(sys.stdout), LiveFacade)
     )
 
 
@@ -241,5 +248,5 @@ def _import_again(name: str, *below: str) -> Any:
 def _modules_below(module: types.ModuleType) -> Iterator[str]:
     """The names of the innermost facades that a facade holds."""
     for member, value in list(vars(module).items()):
-        if type(value) is types.ModuleType and value.__name__ == f"{module.__name__}.{member}":
+        if type(value) in _MODULES and value.__name__ == f"{module.__name__}.{member}":
             yield from list(_modules_below(value)) or [value.__name__]

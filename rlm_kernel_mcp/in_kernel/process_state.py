@@ -18,6 +18,11 @@ from typing import Any, Final
 
 _SIGNALS: Final = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU, signal.SIGTERM)
 """What limits and snapshots come by; SIGINT is `interrupts.py`'s."""
+_PARTS: Final = frozenset({
+    "session", "pub_thread", "name", "topic", "echo", "_buffer_lock", "_io_loop", "_local",
+    "_parent_header",
+})  # fmt: skip
+"""Attributes of a stream that stay what they are."""
 PUT_BACK: Final = "was changed by an earlier step and is the session's own again"
 
 
@@ -27,7 +32,11 @@ class ProcessState:
     def __init__(self, shell: Any) -> None:
         self._shell = shell
         self._streams: dict[str, Any] = {"stdout": sys.stdout, "stderr": sys.stderr}
-        self._thread = getattr(sys.stdout, "pub_thread", None)
+        self._held = {id(stream): set(vars(stream)) for stream in self._streams.values()}
+        self._parts = {
+            id(stream): {part: value for part, value in vars(stream).items() if part in _PARTS}
+            for stream in self._streams.values()
+        }
         self._publisher, self._hook, self._print = shell.display_pub, shell.displayhook, builtins.print
         self._handlers = {number: signal.getsignal(number) for number in _SIGNALS}
         self._switch_s = sys.getswitchinterval()
@@ -73,11 +82,20 @@ class ProcessState:
             same = getattr(sys, name, None) is stream
             if not same:
                 setattr(sys, name, stream)
-            if vars(stream).pop("write", None) is not None:
+            if not self._has_its_parts(stream):
                 same = False
-            if getattr(stream, "pub_thread", self) is None:  # it was closed
-                stream.pub_thread, same = self._thread, False
             if not same:
                 with contextlib.suppress(RecursionError):
                     stream.flush()
                 yield f"sys.{name}"
+
+    def _has_its_parts(self, stream: Any) -> bool:
+        """Whether nobody has closed a stream, or put something of its own in the place of its parts and methods."""
+        held, parts = vars(stream), self._parts[id(stream)]
+        replaced = [part for part, value in parts.items() if held.get(part, self) is not value]
+        shadowed = [part for part in held.keys() - self._held[id(stream)] if hasattr(type(stream), part)]
+        for part in replaced:
+            held[part] = parts[part]
+        for part in shadowed:
+            del held[part]
+        return not replaced and not shadowed

@@ -22,6 +22,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from rlm_kernel_mcp.in_kernel import inspection
+from rlm_kernel_mcp.in_kernel.facades import LiveFacade
 from rlm_kernel_mcp.in_kernel.library_writers import LIBRARY_WRITERS, any_time
 from rlm_kernel_mcp.in_kernel.namespace import Documents, held_names
 from rlm_kernel_mcp.in_kernel.value_text import WORK_CHARS, blocks, dict_pairs, int_text, list_blocks
@@ -157,6 +158,10 @@ def _generator(text: ObjectText, value: Any) -> None:
     text.put(f"<{inspection.type_name(value)} {inspection.exact(value.__name__)}>")
 
 
+def _module(text: ObjectText, value: types.ModuleType) -> None:
+    text.put(f"<module '{inspection.module_name(value)}'>")
+
+
 def _slice(text: ObjectText, value: slice) -> None:
     text.bracketed(value, ("slice(", ")"), (value.start, value.stop, value.step), lambda: 3)
 
@@ -251,7 +256,7 @@ _WRITERS: Final[dict[type, Writer]] = {
     types.FunctionType: lambda text, value: text.put(inspection.function_text(value)),
     types.BuiltinFunctionType: lambda text, value: text.put(f"<built-in function {value.__name__}>"),
     types.MethodType: _method,
-    types.ModuleType: lambda text, value: text.put(f"<module '{inspection.module_name(value)}'>"),
+    **dict.fromkeys((types.ModuleType, LiveFacade), _module),
 }
 
 EXACT: Final[dict[int, Writer]] = {id(cls): writer for cls, writer in _WRITERS.items()}

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from rlm_kernel_mcp.in_kernel.answer_text import answer_text
 from rlm_kernel_mcp.in_kernel.changes import is_hidden
+from rlm_kernel_mcp.in_kernel.facades import LiveFacade
 from rlm_kernel_mcp.in_kernel.inspection import NAME_CHARS, type_name
 from rlm_kernel_mcp.in_kernel.library_values import array_shape
 from rlm_kernel_mcp.in_kernel.namespace import Documents, held_names
@@ -37,7 +38,7 @@ _SIZES: Final[tuple[tuple[type, Callable[[Any], int]], ...]] = (
 )
 
 _NO_VALUES: Final = frozenset(
-    map(id, (types.FunctionType, types.MethodType, types.BuiltinFunctionType, types.ModuleType))
+    map(id, (types.FunctionType, types.MethodType, types.BuiltinFunctionType, types.ModuleType, LiveFacade))
 )
 """Types whose text, alone, names what could give a value."""
 

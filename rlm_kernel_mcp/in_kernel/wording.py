@@ -13,6 +13,8 @@ from typing import Final
 
 _OUT: Final = "Earlier results are not kept: `_` is the last one; bind to a name what you want to keep."
 _OUT_NAMES: Final = ("Out", "_1", "_2", "_3", "_4", "_5")
+_SHELL_NAMES: Final = ("cat", "cd", "grep", "ls", "pip", "pwd")
+_NO_SHELL: Final = "No process can be started here; use Python."
 _TOOLS: Final = (
     "rlm_init_context", "rlm_run_repl", "rlm_await_step", "rlm_interrupt",
     "rlm_get_var", "rlm_finalize", "rlm_get_trace", "rlm_list_sessions",
@@ -27,6 +29,8 @@ class Wording:
     network: str
     no_network: str
     signals: str
+    own_library: str
+    """In place of a module `rlm`; empty where there is nothing that it could mean."""
     nobody_answers: str
     open_elsewhere: str
     read_only_why: str
@@ -45,6 +49,7 @@ AGENT: Final = Wording(
     network="there is no network; the text is in `context` and `documents`",
     no_network="There is no network here; the text to work on is in `context` and `documents`.",
     signals="no handler can be set; timeout_ms of rlm_run_repl ends a long step",
+    own_library="`context`, `documents` and `scratch` are there without it, and rlm_finalize gives the answer",
     nobody_answers="nobody is there to answer; put the value into the code of the next step",
     open_elsewhere="; the text is in `context`",
     read_only_why=" (`walls_missing` says why)",
@@ -54,7 +59,7 @@ AGENT: Final = Wording(
     add_installed="if it is installed, the user can add it with RLM_IMPORTS={name}",
     names={
         **dict.fromkeys(
-            ("FINAL", "FINAL_VAR", "final_answer", "SUBMIT"),
+            ("FINAL", "FINAL_VAR", "final_answer", "SUBMIT", "submit", "finish"),
             "The final answer is given by the tool rlm_finalize (final_var_name or final_text), not in a step.",
         ),
         **dict.fromkeys(
@@ -65,11 +70,13 @@ AGENT: Final = Wording(
             "A step cannot ask a language model: read what it printed yourself, and go on in the next step.",
         ),
         **dict.fromkeys(_OUT_NAMES, _OUT),
+        **dict.fromkeys(_SHELL_NAMES, _NO_SHELL),
         **dict.fromkeys(("SHOW_VARS", "show_vars"), "%whos lists the session's variables."),
         **dict.fromkeys(
-            ("corpus", "ctx", "docs", "document", "files"),
+            ("corpus", "ctx", "docs", "document", "files", "get_document", "read_file"),
             "The loaded text is `context` (one str); its documents are in `documents` (name -> text).",
         ),
+        **dict.fromkeys(("python", "repl"), "Send Python alone, without Markdown around it."),
         "get_ipython": "IPython's shell is not given to a step.",
         **{name: f"{name} is a tool of this server: call it beside rlm_run_repl, not in a step." for name in _TOOLS},
         "await_step": "A running step is waited for by the tool rlm_await_step.",
@@ -81,6 +88,7 @@ PERSON: Final = Wording(
     network="there is no network",
     no_network="There is no network here.",
     signals="no handler can be set; an interrupt ends a long cell",
+    own_library="",
     nobody_answers="this client takes no answers; put the value into the code",
     open_elsewhere="",
     read_only_why="",
@@ -88,7 +96,7 @@ PERSON: Final = Wording(
     add_any="RLM_IMPORTS in the environment of your client adds modules",
     add="RLM_IMPORTS={name} in the environment of your client adds it",
     add_installed="if it is installed, RLM_IMPORTS={name} in the environment of your client adds it",
-    names=dict.fromkeys(_OUT_NAMES, _OUT),
+    names=dict.fromkeys(_OUT_NAMES, _OUT) | dict.fromkeys(_SHELL_NAMES, _NO_SHELL),
 )
 
 _wording = AGENT
