@@ -52,6 +52,22 @@ async def test_steps_that_failed_in_every_way_leave_four_fifths_of_a_fresh_sessi
     await roomy.ok(ASK)
 
 
+@pytest.mark.parametrize("limit_mb", [128, 256])
+async def test_the_same_holds_at_small_limits_also_after_small_pieces(tmp_path: Path, limit_mb: int) -> None:
+    """Pieces below 128 KB come from the C library's arenas, of which the second reserves 64 MB at a time."""
+    async with open_registry(tmp_path, RLM_MEMORY_LIMIT_MB=str(limit_mb)) as registry:
+        session = await Driven.open(registry)
+        await session.ok(MEASURE)
+        for step in STEPS:
+            await session.run(step.replace("SIZE", str(limit_mb * 3 // 10 << 20)))
+        await session.ok(ASK)
+        for size in (600, 1_000, 5_000, 60_000):
+            report = await session.run(f"[bytes({size}) for _ in range(10**9)]")
+            assert report.error is not None, (size, report)
+            assert report.error.ename == "MemoryError", (size, report)
+            await session.ok(ASK)
+
+
 async def test_no_kind_of_failing_step_keeps_what_it_held(roomy: Driven) -> None:
     """Each takes more than the fifth that may be missing after it."""
     for step in STEPS:
