@@ -98,8 +98,7 @@ def sessions(found: shapes.SessionList, form: ResponseFormat) -> CallToolResult:
     if form == "markdown":
         return _reading(markdown.sessions(found))
     data = {"sessions": list(map(_session, found.rows)), "omitted": found.omitted}
-    note = " ".join(filter(None, (markdown.more_sessions(found), found.note)))
-    return _envelope({"ok": True, "data": data | _note(note or None)})
+    return _envelope({"ok": True, "data": data | _note(found.note)})
 
 
 def failure(error: RlmError, form: ResponseFormat) -> CallToolResult:
