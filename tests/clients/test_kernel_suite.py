@@ -14,8 +14,6 @@ import pytest
 
 from tests.parts import ROOT, lab_python
 
-pytestmark = pytest.mark.slow
-
 WAIT_S = 300
 
 

@@ -11,8 +11,6 @@ import pytest
 from tests.escape.container.runtimes import ContainerServer, ask, image_in
 from tests.processes import left_over
 
-pytestmark = pytest.mark.slow
-
 WAYS = {"EOF": None, "SIGTERM": signal.SIGTERM}
 
 
