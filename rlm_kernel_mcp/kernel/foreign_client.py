@@ -57,9 +57,10 @@ class ForeignClient:
             else:
                 self._folders.make_anew()
         assert self._folders is not None
-        ignored = arguments.pop("extra_arguments", None)
-        if ignored:
-            self._log.warning("A locked kernel takes no arguments; left out: %s", " ".join(map(str, ignored)))
+        # `jupyter run FILE` hands its own file on: only an option would change a kernel.
+        ignored = [str(argument) for argument in arguments.pop("extra_arguments", None) or ()]
+        if any(argument.startswith("-") for argument in ignored):
+            self._log.warning("A locked kernel takes no arguments; left out: %s", " ".join(ignored))
         use_sockets(manager, self._folders)
         return self._folders, self._policy
 

@@ -157,3 +157,11 @@ def test_a_notebook_stops_at_the_first_error(home: Home) -> None:
     assert "ZeroDivisionError" in done.stderr
     assert "two" not in done.stdout + done.stderr
     assert not (home.folder / "stopped.ipynb").exists()
+
+
+def test_a_file_is_run_without_a_word_of_its_name(home: Home) -> None:
+    """`jupyter run FILE` gives the kernel the name as an argument; the kernel has no use for it."""
+    home.write("said.py", "print(6 * 7)")
+    done = home.run("jupyter", "run", f"--kernel={LOCKED}", "said.py")
+    assert (done.returncode, done.stdout) == (0, "42\n")
+    assert "said.py" not in done.stderr
