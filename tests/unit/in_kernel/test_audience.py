@@ -188,6 +188,8 @@ def test_the_host_alone_is_sent_to_when_the_others_have_left(stage: Callable[...
     scene = stage()
     host, console = scene.listener(), scene.listener()
     assert not host.poll(0)
+    scene.thread.wait()  # the welcome comes before the count
+    assert scene.thread.listeners == 2
     console.close(0)
     while scene.thread.listeners != 1:
         scene.thread.wait()
