@@ -8,6 +8,7 @@ script and `__main__.py`. Below: settings, errors, commands.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import os
 import sys
@@ -37,10 +38,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or (given[0].startswith("-") and given[0] not in OWN_OPTIONS):
         given.insert(0, "serve")
+    told = io.StringIO()  # argparse says nothing of what it could not write
     try:
-        options = build_parser().parse_args(given)
+        with contextlib.redirect_stdout(told):
+            options = build_parser().parse_args(given)
     except SystemExit as end:
-        if end.code == 0 and (status := _ended(lambda: 0, closed & {"stdout"})):
+        if end.code == 0 and (status := _ended(lambda: _print(told.getvalue()), closed & {"stdout"})):
             raise SystemExit(status) from None
         _say("")
         raise
@@ -50,6 +53,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     needed = {"stdin", "stdout"} if command is _serve else {"stdout"}
     return _ended(lambda: command(options), closed & needed)
+
+
+def _print(text: str) -> int:
+    print(text, end="")
+    return 0
 
 
 def _ended(work: Callable[[], int], closed: AbstractSet[str]) -> int:
@@ -163,7 +171,7 @@ def _add_sessions(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         description="Open jupyter console on the kernel of a live session: to see and change the agent's variables. "
         "What you run stands in the trace as `console` and counts as no step; exit and Ctrl-D leave the session alive.",
     )
-    attach.add_argument("session_id", metavar="SESSION_ID", help="as rlm_init_context and `sessions` show it")
+    _add_session_id(attach)
     attach.add_argument(
         "--print",
         action="store_true",
@@ -176,9 +184,15 @@ def _add_sessions(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         help="print the trace of a session",
         description="Print what was done in a session, live or ended, with code and output in full.",
     )
-    trace.add_argument("session_id", metavar="SESSION_ID", help="as rlm_init_context and `sessions` show it")
+    _add_session_id(trace)
     trace.add_argument("--json", action="store_true", dest="as_json", help="one JSON object a line instead of text")
     trace.set_defaults(command=_trace)
+
+
+def _add_session_id(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "session_id", metavar="SESSION_ID", type=_id_given, help="as rlm_init_context and `sessions` show it"
+    )
 
 
 def _settings(options: argparse.Namespace | None = None) -> Settings:
@@ -254,6 +268,11 @@ def _trace(options: argparse.Namespace) -> int:
     from rlm_kernel_mcp.commands.trace import print_trace
 
     return print_trace(_settings(), options.session_id, as_json=options.as_json)
+
+
+def _id_given(text: str) -> str:
+    """A session's id; bytes that are no Unicode stand as escapes, and then it is nobody's."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _folder(text: str) -> Path:

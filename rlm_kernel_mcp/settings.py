@@ -31,7 +31,7 @@ class Setting:
     @property
     def option(self) -> str:
         """The option of `serve`: `RLM_MAX_SESSIONS` is `--max-sessions`."""
-        return "--" + self.variable.removeprefix("RLM_").lower().replace("_", "-")
+        return "--" + self.variable.removeprefix(_PREFIX).lower().replace("_", "-")
 
 
 TABLE: Final = (
@@ -55,6 +55,8 @@ TABLE: Final = (
 
 ELSEWHERE: Final = frozenset({"RLM_FORBID_SKIPS", "RLM_PRESSURE"})
 """Variables of the same prefix that the test suite reads."""
+
+_PREFIX: Final = "RLM_"
 
 IMAGE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}")
 
@@ -184,13 +186,20 @@ def _memory_limit_mb(values: Mapping[str, str]) -> int:
     return _whole(values, "RLM_MEMORY_LIMIT_MB", 1024, 64, 1_048_576, "MB")
 
 
+def _nearest(end: str) -> str:
+    """The end of the variable that was meant, or nothing: what all of them begin with makes none like another."""
+    ends = [row.variable.removeprefix(_PREFIX) for row in TABLE]
+    near = difflib.get_close_matches(end, ends, n=1) or [known for known in ends if end and end in known.split("_")]
+    return near[0] if near else ""
+
+
 def doubts(environ: Mapping[str, str], settings: Settings | KernelSettings) -> Iterator[str]:
     """What in the settings is probably not meant so, a sentence each: misspelt names, modules that are not there."""
     known = [row.variable for row in TABLE]
     for variable in sorted(environ):
-        if variable.startswith("RLM_") and variable not in known and variable not in ELSEWHERE:
-            near = difflib.get_close_matches(variable, known, n=1)
-            meant = f"; did you mean {near[0]}?" if near else f"; the known ones are {', '.join(known)}."
+        if variable.upper().startswith(_PREFIX) and variable not in known and variable not in ELSEWHERE:
+            near = _nearest(variable.upper().removeprefix(_PREFIX))
+            meant = f"; did you mean {_PREFIX}{near}?" if near else f"; the known ones are {', '.join(known)}."
             yield f"{variable} is set, but there is no such setting{meant}"
     if settings.sandbox_mode == "container":
         return  # the image's modules are others

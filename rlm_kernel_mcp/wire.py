@@ -22,12 +22,16 @@ On shell, since they run in the main thread between steps (the formats: `in_kern
     -> `{status, names: {name: {type, why}}, unverified: [name], more}`
 `rlm_restore_request {items: [{name, offset, bytes}]}` with a file on the descriptor socket
     -> `{status, names: {name: null | why}}`
-An `execute_request` with `{rlm: {token, after}}` as metadata is followed, after its reply and `idle`, by one more
+An `execute_request` with `{rlm_step: n}` in its metadata is step n of the session: so its frames are called.
+An `execute_request` with `{rlm: {token, after}}` in its metadata is followed, after its reply and `idle`, by one more
     message on shell, `rlm_kept`: what `rlm_snapshot_request` answers, with the stream as its buffer; or
     `{status: "left"}` where that does not fit one message, for the host to ask for it by a pipe. None follows where
     the reply says `unchanged`: the host has had every value since `after`.
 A `history_request` of `hist_access_type: "rlm_others"` is answered with rows (1, execution count, code) of the cells
     that other clients than the asking one ran.
+An `interrupt_request` with `{rlm_take_back: [msg_id, ...]}`, cells of the asking client, is answered
+    `{status: "ok", rlm_take_back: [msg_id, ...]}` with those that have not begun and never will; where it names none
+    that has begun, that is all that is done. Such a cell is answered `aborted` in its turn.
 An error reply is `{status: "error", ename, evalue}`.
 
 `execute_reply.content["rlm"]` = `{updated: [[name, type, size], ...], dropped: {stdout: n, stderr: n}, unchanged}`:
@@ -62,8 +66,14 @@ SNAPSHOT_NAME_CHARS_MAX: Final = 200
 REPLY_KEY: Final = "rlm"
 """Key of our own part in `execute_reply.content`."""
 
+STEP_KEY: Final = "rlm_step"
+"""Key of a step's number in the metadata of its `execute_request`."""
+
 HISTORY_OF_OTHERS: Final = "rlm_others"
 """`hist_access_type` of the host's `history_request`."""
+
+TAKE_BACK: Final = "rlm_take_back"
+"""Key of our own part in a console's `interrupt_request` and its reply."""
 
 STATUS_FD: Final = 3
 DESCRIPTOR_FD: Final = 4

@@ -149,6 +149,8 @@ async def held_by(registry: Registry) -> Held:
                 await asyncio.wait({session._task})
             await session.life.recovery.snapshots.settle()
         await all_ended(WAIT_S)
+        for session_id in list(registry._writer._since_s):
+            await registry._writer.settled(session_id)
         await asyncio.to_thread(registry.store._database._checkpoints.join)
         while (filling := registry._pool._filling) is not None and not filling.done():
             await asyncio.wait({filling})

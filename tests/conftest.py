@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+import shutil
+import tempfile
+from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +23,14 @@ FORBID_SKIPS = os.environ.get("RLM_FORBID_SKIPS") == "1"
 def anyio_backend() -> str:
     """The kernel clients are asyncio's; there is no second backend to test."""
     return "asyncio"
+
+
+@pytest.fixture
+def short_dir() -> Iterator[Path]:
+    """A directory of the test's own for sockets, whose paths are bounded; below `tmp_path` they are too long."""
+    directory = Path(tempfile.mkdtemp(prefix="r", dir="/tmp"))
+    yield directory
+    shutil.rmtree(directory)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -74,7 +74,7 @@ class Driven:
     @property
     def session(self) -> Session:
         """The session behind the handle, to look at what no client sees."""
-        return self.registry._handles.get(self.session_id)
+        return self.registry._handles.sessions[self.session_id]
 
     @property
     def kernel(self) -> Kernel:

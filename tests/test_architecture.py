@@ -49,11 +49,13 @@ BROAD_EDGES: Final = {
     "server/tools.py",
     "server/transport.py",
     "session/session.py",
+    "session/store_writer.py",
     "in_kernel/expressions.py",
     "in_kernel/snapshot.py",
     "in_kernel/tracebacks.py",
 }
-"""Where an `except Exception` may end an exception: the tool edge, a line of stdin, the session's reaper, and in
+"""Where an `except Exception` may end an exception: the tool edge, a line of stdin, the session's reaper, the record's
+threads, and in
 the kernel where a value's own code runs: its pickling, its text, an expression that a client asks for."""
 
 LAST_WORDS: Final = {"in_kernel/launch.py", "in_kernel/fork_server.py"}

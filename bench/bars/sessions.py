@@ -147,8 +147,8 @@ async def memory(amounts: Amounts) -> list[Row]:
         return [Row("PSS: not readable by this user (run as root)", Figures((0.0,)), unit="MB")]
     what = "memory (PSS) of each further idle session"
     why = (
-        "some 14 MB are pages of the fork server's that the kernel writes to, most of them for reference counts, and "
-        "4 MB such pages of the process that watches over its namespaces"
+        "some 10 MB are pages of the fork server's that the kernel writes to, most of them for reference counts, and "
+        "3 MB such pages of the process that watches over its namespaces"
     )
     other_side = "each further stock kernel", Figures((other,))
     return [Row(what, Figures((ours,)), *other_side, unit="MB", bar=Bar(0.5), why_missed=why)]

@@ -8,7 +8,6 @@ Above: `cli.py`. Below: `live.py`; `console.py` as a program.
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import sys
 from typing import NoReturn
@@ -43,11 +42,11 @@ def attach(settings: Settings, session_id: str, *, only_print: bool) -> int:
     if only_print:
         print(record.connection_file)
     else:
-        _become_console(record)
+        _become_console(record, settings)
     return 0
 
 
-def _become_console(record: SessionRecord) -> NoReturn:
+def _become_console(record: SessionRecord, settings: Settings) -> NoReturn:
     if importlib.util.find_spec("jupyter_console") is None:
         raise InvalidInput(
             "jupyter_console is not installed where this command runs.",
@@ -57,6 +56,5 @@ def _become_console(record: SessionRecord) -> NoReturn:
     sys.stdout.flush()
     # -P: a module in the working directory must not stand in for the console's own.
     argv = [sys.executable, "-P", "-m", "rlm_kernel_mcp.commands.console", "--existing", record.connection_file]
-    if record.status == "running":
-        argv.append(f"--AttachedShell.agents_step={json.loads(record.counters)['step_index']}")
+    argv += [f"--AttachedShell.agents_session={record.session_id}", f"--AttachedShell.state_dir={settings.state_dir}"]
     os.execv(sys.executable, argv)  # noqa: S606 - no shell is the point

@@ -1,8 +1,9 @@
 """jupyter console on a kernel that another process owns: `python -m rlm_kernel_mcp.commands.console --existing FILE`.
 
 Is: the real console, changed where it takes for granted that it is the kernel's only client: it asks on the control
-channel, which a running step does not block; shows the agent's running step; and Ctrl-C asks for an interrupt. Is not:
-a way to stop the agent's step: the kernel refuses that to a console. Above: `attach.py`. Below: jupyter_console.
+channel, which a running step does not block; shows what the agent runs; and Ctrl-C takes a cell back that waits. Is
+not: a way to stop the agent's step: the kernel refuses that to a console. Above: `attach.py`. Below: jupyter_console,
+`onlooking.py`, `terminal.py`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
+from pathlib import Path
 from queue import Empty
 from typing import Any, ClassVar, Final
 
@@ -18,34 +20,57 @@ from jupyter_client.consoleapp import JupyterConsoleApp
 from jupyter_console.app import ZMQTerminalIPythonApp
 from jupyter_console.completer import ZMQCompleter
 from jupyter_console.ptshell import ZMQTerminalInteractiveShell
-from prompt_toolkit.patch_stdout import patch_stdout
-from traitlets import Int
+from prompt_toolkit.application import in_terminal
+from traitlets import Unicode
 
+from rlm_kernel_mcp.commands.onlooking import AgentsSteps, Onlooker
+from rlm_kernel_mcp.commands.terminal import TypedAhead
 from rlm_kernel_mcp.session.cutting import safe_text
+from rlm_kernel_mcp.wire import TAKE_BACK
 
 READY_S: Final = 30.0
 """How long a kernel may take to say what it is; its control channel is not blocked by a step."""
 COMPLETION_S: Final = 1.0
 LOOK_S: Final = 0.1
-"""Between two looks at what the agent's step has printed."""
+"""Between two looks at what others' cells bring, and the longest that one look takes."""
 QUEUED_S: Final = 0.5
 """After which a cell that has not begun is said to wait."""
-SHOWN_TYPES: Final = {"stream", "execute_result", "display_data", "error"}
+ANSWER_S: Final = 1.0
+"""After which a kernel that does not answer Ctrl-C is said not to."""
+UNREADABLE: Final = (KeyError, TypeError, ValueError, AttributeError)
+"""What a message of a hostile kernel can make of reading it."""
 
 
 class AttachedShell(ZMQTerminalInteractiveShell):  # type: ignore[misc]  # jupyter_console ships no types
     """The prompt of `rlm-kernel-mcp attach`."""
 
-    agents_step = Int(0, config=True, help="Number of the agent's step that was running at the start; 0: none was.")
+    include_other_output = True
+    agents_session = Unicode("", config=True, help="Id of the session whose kernel this is.")
+    state_dir = Unicode("", config=True, help="Where its server keeps its record.")
 
-    _watching = False
-    """Whether the agent's running step is shown."""
+    _cell = ""
+    """Id of the request with which the person's running or waiting cell was sent."""
     _cells: frozenset[str] = frozenset()
-    """Ids of the requests with which the person's cells were sent."""
+    """Ids of all of them."""
     _sent_s: float | None = None
     """When the person's cell was sent (monotonic), until it has begun or is said to wait."""
-    waits = False
-    """Whether the person's cell is said to wait, and has not begun."""
+    _begun = False
+    _interrupt = ""
+    """Id of the interrupt request that has no answer yet."""
+    _asked_s: float | None = None
+    """When it was sent (monotonic), until it is said that no answer comes."""
+    _pressed_again = False
+    """Whether Ctrl-C was pressed while that is so."""
+    _look_until = 0.0
+    _silent = False
+    """Whether the kernel is said to give no sign of life."""
+
+    def __init__(self, **traits: Any) -> None:
+        self._typed_ahead = TypedAhead()
+        super().__init__(**traits)
+        steps = AgentsSteps(Path(self.state_dir), self.agents_session)
+        self._others = Onlooker(steps.begun)
+        self._at_start = steps.running()
 
     def init_completer(self) -> None:
         """Complete as the console does, and give up sooner: the kernel may be at work for long."""
@@ -70,11 +95,11 @@ class AttachedShell(ZMQTerminalInteractiveShell):  # type: ignore[misc]  # jupyt
     def show_banner(self) -> None:
         """The console's, and what is going on."""
         super().show_banner()
-        if self.agents_step:
-            self._watching = self.include_other_output = True
+        if self._at_start is not None:
+            self._others.begin(self._at_start)
+            print(self._others.text(), end="")
             print(
-                f"The agent's step {self.agents_step} is running. What it prints is shown as it comes; a cell that you "
-                "enter runs when it has ended.",
+                "What it prints is shown as it comes; a cell that you enter runs when it has ended.",
                 flush=True,
             )
 
@@ -84,51 +109,149 @@ class AttachedShell(ZMQTerminalInteractiveShell):  # type: ignore[misc]  # jupyt
         return status == "incomplete", " " * (indent or 0)
 
     def run_cell(self, cell: str, store_history: bool = True) -> None:
-        """Run a cell; one that waits behind the agent's step says so."""
+        """Run a cell; one that waits behind the agent's step says so, and can be taken back."""
         self._sent_s = time.monotonic()
-        super().run_cell(cell, store_history)
-        self._sent_s, self.waits = None, False
+        self._typed_ahead.keep()
+        try:
+            super().run_cell(cell, store_history)
+        except _GivenUp as end:
+            print(end, flush=True)
+        finally:
+            self._typed_ahead.let_go()
+            self._executing = self._begun = self._pressed_again = False
+            self._sent_s, self._cell, self._interrupt = None, "", ""
+
+    def handle_input_request(self, msg_id: str, timeout: float = 0.1) -> None:
+        """The first that a cell waits for."""
+        self._cell = msg_id
+        self._cells |= {msg_id}
+        if not self.client.stdin_channel.socket.poll(timeout * 1000):
+            raise Empty
+        self._has_begun()
+        super().handle_input_request(msg_id, timeout)
 
     def handle_iopub(self, msg_id: str = "") -> None:
-        """Show what came. What a kernel says may be anything; a message that is none costs itself alone."""
-        if msg_id:
-            self._cells |= {msg_id}
+        """While a cell runs or waits: show what came. What a kernel says may be anything; it costs itself alone."""
+        if not msg_id:
+            return  # at the prompt: `handle_external_iopub`
+        self._look_until = time.monotonic() + LOOK_S
         try:
             super().handle_iopub(msg_id)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            print(f"[a message of the kernel cannot be shown: {type(error).__name__}]")
+        except _Enough:
+            pass
+        except UNREADABLE as error:
+            print(_unreadable(error))
+        print(self._others.text(), end="", flush=True)
+        self._hear_interrupt()
         if self._executing and self._sent_s is not None and time.monotonic() - self._sent_s > QUEUED_S:
-            self._sent_s, self.waits = None, True
-            print("This cell runs when the agent's step has ended.", flush=True)
+            self._sent_s = None
+            print(f"This cell runs when {_what(self._others.runs)} has ended.", flush=True)
 
     def from_here(self, msg: dict[str, Any]) -> bool:
         """Whether it belongs to a cell of the person: a kernel knows this console's id before anything is run."""
         return msg["parent_header"].get("msg_id") in self._cells
 
     def include_output(self, msg: dict[str, Any]) -> bool:
-        """What the person's own cells say, and the agent's step that was running at the start, to its end."""
+        """What the person's running cell says is shown as the console does; all else is the onlooker's."""
+        if msg["parent_header"].get("msg_id") != self._cell:
+            self._take(msg)
+            if time.monotonic() > self._look_until:
+                raise _Enough
+            return False
+        if msg["msg_type"] in ("status", "execute_input"):
+            self._has_begun()
+        return bool(msg["msg_type"] != "execute_input")  # the person has just typed it
+
+    def _has_begun(self) -> None:
+        self._begun, self._sent_s = True, None
+        self._typed_ahead.let_go()
+
+    def _take(self, msg: dict[str, Any]) -> None:
+        """Take a message of no running cell of the person; of threads of an earlier one what they print."""
         if self.from_here(msg):
-            if msg["msg_type"] in ("status", "execute_input"):
-                self._sent_s, self.waits = None, False
-            return bool(msg["msg_type"] != "execute_input")  # the person has just typed it
-        if not self._watching or super().from_here(msg):  # nobody's, or another request's of this console
-            return False
-        if msg["msg_type"] == "status" and msg["content"]["execution_state"] == "idle":
-            self._watching = False
-            print(f"The agent's step {self.agents_step} has ended.", flush=True)
-        if msg["msg_type"] not in SHOWN_TYPES:
-            return False
-        make_safe(msg["content"])
-        return True
+            self._others.show(msg["msg_type"], msg["content"])
+        else:
+            self._others.take(msg)
 
     async def handle_external_iopub(self, loop: Any = None) -> None:
-        """Show the agent's step above the prompt while it runs; the prompt's own end is another task's."""
+        """At the prompt: show above it what others' cells bring; what the person has typed stays."""
         del loop
-        with patch_stdout(raw=True):
-            while self._watching:
-                self.handle_iopub()
-                await asyncio.sleep(LOOK_S)
-        await asyncio.Event().wait()
+        while True:
+            if text := self._look():
+                async with in_terminal():
+                    print(text, end="", flush=True)
+            await asyncio.sleep(LOOK_S)
+
+    def _look(self) -> str:
+        """What came since the last look, as far as there is time to read it, for showing."""
+        channel, unreadable = self.client.iopub_channel, ""
+        until = time.monotonic() + LOOK_S
+        while time.monotonic() < until:
+            try:
+                msg = channel.get_msg(timeout=0)
+                if msg["msg_type"] == "execute_input":
+                    self.execution_count = int(msg["content"]["execution_count"]) + 1
+                self._take(msg)
+            except Empty:
+                break
+            except UNREADABLE as error:
+                unreadable = _unreadable(error) + "\n"
+        return self._others.text() + unreadable + self._sign_of_life()
+
+    def _sign_of_life(self) -> str:
+        alive = self.client.is_alive()
+        was_silent, self._silent = self._silent, not alive
+        if alive or was_silent:
+            return ""
+        return (
+            "The kernel gives no sign of life; the session may have another by now. Leave (Ctrl-D) and attach again.\n"
+        )
+
+    def interrupt(self) -> None:
+        """Ctrl-C while a cell runs or waits. In a signal's handler: what is answered is heard later."""
+        self._pressed_again = bool(self._interrupt) and not self._begun
+        asked = self.client.session.msg("interrupt_request", {TAKE_BACK: [self._cell] if self._cell else []})
+        self.client.control_channel.send(asked)
+        self._interrupt, self._asked_s = asked["header"]["msg_id"], time.monotonic()
+
+    def _hear_interrupt(self) -> None:
+        """What came of Ctrl-C. Raises: _GivenUp: the cell is not waited for any more."""
+        while self._interrupt:
+            try:
+                reply = self.client.control_channel.get_msg(timeout=0)
+                answered = reply["parent_header"].get("msg_id") == self._interrupt
+                taken_back = answered and self._cell in reply["content"].get(TAKE_BACK, ())
+            except Empty:
+                break
+            except UNREADABLE:
+                continue
+            if taken_back:
+                raise _GivenUp(f"Your cell was taken back; {_what(self._others.runs)} goes on.")
+            if answered:
+                self._interrupt = ""
+        if not self._interrupt or self._begun:
+            return
+        if self._asked_s is not None and time.monotonic() - self._asked_s > ANSWER_S:
+            self._asked_s = None
+            print("The kernel gives no answer; Ctrl-C again leaves your cell to it.", flush=True)
+        if self._pressed_again:
+            raise _GivenUp("The kernel does not say whether it takes your cell back: it may still run.")
+
+
+class _Enough(Exception):
+    """A look has taken its time; what is left is for the next one."""
+
+
+class _GivenUp(Exception):
+    """The person waits for the cell no longer; the text says what becomes of it."""
+
+
+def _what(runs: str) -> str:
+    return "the agent's step" if runs.startswith("The agent's step") else "what runs before it"
+
+
+def _unreadable(error: Exception) -> str:
+    return f"[a message of the kernel cannot be shown: {type(error).__name__}]"
 
 
 class PatientCompleter(ZMQCompleter):  # type: ignore[misc]  # as above
@@ -160,25 +283,11 @@ class AttachedConsole(ZMQTerminalIPythonApp):  # type: ignore[misc]  # as above
         self.shell.own_kernel = False
 
     def handle_sigint(self, *args: Any) -> None:
-        """Ctrl-C: interrupt the running cell; at the prompt begin a new line."""
+        """Ctrl-C: interrupt the running cell, take back one that waits; at the prompt begin a new line."""
         del args
         if not self.shell._executing:
             raise KeyboardInterrupt
-        if self.shell.waits:
-            print("The agent's step goes on, and your cell still runs when it has ended.", flush=True)
-        client = self.kernel_client
-        client.control_channel.send(client.session.msg("interrupt_request", {}))
-
-
-def make_safe(content: dict[str, Any]) -> None:
-    """Nothing that the agent's step says may act on the terminal of whoever looks on."""
-    for key in ("text", "ename", "evalue"):
-        if key in content:
-            content[key] = safe_text(str(content[key]))
-    if "data" in content:
-        content["data"] = {"text/plain": safe_text(str(content["data"].get("text/plain", "")))}
-    if "traceback" in content:
-        content["traceback"] = [safe_text(str(line)) for line in content["traceback"]]
+        self.shell.interrupt()
 
 
 if __name__ == "__main__":

@@ -63,7 +63,8 @@ class Glob:
         if ".." in parts[first:]:
             raise InvalidInput("A pattern has '..' after a wildcard; put the '..' before the first wildcard.")
         self.base = "/" + "/".join(parts[:first])
-        wild = [part for at, part in enumerate(parts[first:]) if (part, parts[first + at - 1]) != (_ANY_DEPTH,) * 2]
+        pairs = zip(parts[first:], ("", *parts[first:]), strict=False)
+        wild = [part for part, before in pairs if (part, before) != (_ANY_DEPTH,) * 2]
         self._tests = [None if part == _ANY_DEPTH else re.compile(fnmatch.translate(part)).match for part in wild]
         self._shows_hidden = [part.startswith(".") for part in wild]
         self.start = self._with_depth({0})

@@ -199,7 +199,8 @@ class _Reading:
             return Document(source.name, size, encoding, bad_bytes, errors_of(encoding) if bad_bytes else "strict")
         if source.given is not None:
             raise InvalidInput(
-                f"{shown(source.given)} is binary: it has a NUL byte in its first 64 KB and is not UTF-16 or UTF-32.",
+                f"{shown(source.given)} is binary: it has a NUL byte in its first 64 KB, and no byte order mark of "
+                "UTF-16 or UTF-32.",
                 "Give text files; a folder or pattern skips the binary ones by itself.",
             )
         self._skipped.add(source.name, "binary")

@@ -32,10 +32,11 @@ from rlm_kernel_mcp.in_kernel.notices import install_notices
 from rlm_kernel_mcp.in_kernel.output import BudgetedOutStream
 from rlm_kernel_mcp.in_kernel.pickling import use_namespace
 from rlm_kernel_mcp.in_kernel.process_state import ProcessState
-from rlm_kernel_mcp.in_kernel.shell import shell_config
+from rlm_kernel_mcp.in_kernel.shell import RlmShell, shell_config
 from rlm_kernel_mcp.in_kernel.snapshot import Snapshots
-from rlm_kernel_mcp.in_kernel.sparing_session import SparingSession
+from rlm_kernel_mcp.in_kernel.step_places import StepCompiler
 from rlm_kernel_mcp.in_kernel.threads import note_parents
+from rlm_kernel_mcp.in_kernel.unawaited import install_unawaited
 
 SWITCH_INTERVAL_S: Final = 0.00002
 """Longest wait for the interpreter lock. Reading a variable in the middle of a running loop takes some of them, which
@@ -80,8 +81,9 @@ class RlmKernelApp(IPKernelApp):
     # fd-level output would deadlock a step that prints 64 KiB from C while it holds the GIL (ipykernel#847).
     capture_fd_output = False
 
-    def _session_default(self) -> SparingSession:
-        return SparingSession(parent=self)
+    def parse_command_line(self, argv: list[str] | None = None) -> None:
+        """No command line of IPython's: to look through its options would write to 1 MB that forks share."""
+        del argv
 
     def init_profile_dir(self) -> None:
         """No profile folder."""
@@ -97,7 +99,11 @@ class RlmKernelApp(IPKernelApp):
         """The working directory stays off `sys.path`."""
 
     def init_pdb(self) -> None:
-        """No debugger."""
+        """No debugger in a session: nobody is there to speak to it."""
+
+    def offer_debugger(self) -> None:
+        """For a person at a notebook: one that an interrupt ends; Python's own would hold the kernel for good."""
+        super().init_pdb()
 
     def init_poller(self) -> None:
         """The parent-death signal does it (`walls/`)."""
@@ -153,6 +159,14 @@ class RlmKernelApp(IPKernelApp):
         }
 
 
+def make_shell() -> None:
+    """Make the shell, which needs neither sockets nor threads, before a fork: its kernels then share what it is.
+
+    It is a singleton, so the kernel object takes it for its own (decision 0033).
+    """
+    RlmShell.instance(config=shell_config(), profile_dir=NoProfileDir(), compiler_class=StepCompiler)
+
+
 def make_app(connection_file: Path, policy: dict[str, Any], scratch: Path) -> RlmKernelApp:
     """Make the application and its kernel; binds the sockets and starts the kernel's own threads."""
     BudgetedOutStream.budget_chars = policy["limits"]["output_chars_per_step"]
@@ -160,6 +174,7 @@ def make_app(connection_file: Path, policy: dict[str, Any], scratch: Path) -> Rl
     app.connection_file = str(connection_file)
     app.ipython_dir = os.fspath(scratch)
     app.initialize([])
+    _begin_here(app.kernel.shell)
     # traitlets sets DEBUG and lets the log's output filter: four records a step for nobody.
     app.log.setLevel(logging.WARNING)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
@@ -167,6 +182,7 @@ def make_app(connection_file: Path, policy: dict[str, Any], scratch: Path) -> Rl
     app.iopub_thread.is_owned = lambda: kernel.owned
     install_notices()
     install_asyncio_run()
+    install_unawaited()
     note_parents(lambda: kernel.shell.display_pub.parent_header, policy["limits"]["threads"])
     kernel.policy = policy
     kernel.scratch = str(scratch)
@@ -179,3 +195,10 @@ def make_app(connection_file: Path, policy: dict[str, Any], scratch: Path) -> Rl
     kernel.state = ProcessState(kernel.shell)
     kernel.garbage = Garbage(policy["limits"]["memory_mb"])
     return app
+
+
+def _begin_here(shell: RlmShell) -> None:
+    """The shell was made elsewhere: in the folder of whoever started the fork server, or this process."""
+    here = os.getcwd()  # noqa: PTH109
+    shell.starting_dir = shell.home_dir = here
+    shell.user_ns["_dh"][:] = [Path(here)]

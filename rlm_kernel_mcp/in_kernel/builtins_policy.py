@@ -3,7 +3,7 @@
 A courtesy: early, clear refusals of what a session has no use for. Not a wall: code that wants the real
 builtins finds them, and then the walls hold alone.
 Is: the restricted builtins and the rule on attribute names. Is not: imports, which `imports.py` adds.
-Above: `imports.py`. Below: `wire.py`.
+Above: `imports.py`. Below: `wording.py`, `wire.py`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import IO, Any, Final
 
 from IPython.core.error import InputRejected
 
+from rlm_kernel_mcp.in_kernel.wording import AGENT, wording
 from rlm_kernel_mcp.wire import READ_ONLY_SCRATCH
 
 DROPPED: Final = frozenset({
@@ -28,7 +29,7 @@ DROPPED: Final = frozenset({
 
 REFUSED: Final = {
     "compile": "eval() and exec() take plain text",
-    "input": "nobody is there to answer; put the value into the code of the next step",
+    "input": AGENT.nobody_answers,
     "breakpoint": "there is no debugger; print the values, or keep them in variables",
 }
 """Builtins that are refused by name, with what to do instead."""
@@ -80,8 +81,8 @@ def scratch_open(scratch: str) -> Callable[..., IO[Any]]:
         path = os.path.realpath(os.path.join(root, shown))  # noqa: PTH118  (a name may be bytes of any kind)
         if path != root and not path.startswith(root + os.sep):
             refused = PermissionError(
-                f"open({shown!r}) is refused by the policy: it works in the scratch folder only (path: `scratch`); "
-                "the text is in `context`."
+                f"open({shown!r}) is refused by the policy: it works in the scratch folder only (path: `scratch`)"
+                f"{wording().open_elsewhere}."
             )
             vars(refused)["path"] = shown  # for `hints.py`; as `filename` it would take the place of these words
             raise refused
@@ -91,7 +92,7 @@ def scratch_open(scratch: str) -> Callable[..., IO[Any]]:
             return io.open(path, mode, buffering, encoding, errors, newline)  # noqa: UP020
         except OSError as error:
             if error.errno in (errno.EACCES, errno.EROFS) and not set(mode).isdisjoint("wxa+"):
-                why = f"{READ_ONLY_SCRATCH} here (`walls_missing` says why): keep what you make in variables"
+                why = f"{READ_ONLY_SCRATCH} here{wording().read_only_why}: keep what you make in variables"
                 raise PermissionError(error.errno, why, shown) from None
             error.filename = shown  # as it was given: the folder is the host's
             raise

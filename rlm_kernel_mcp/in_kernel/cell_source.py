@@ -15,7 +15,8 @@ from typing import Any, Final
 from IPython.core.inputtransformer2 import leading_empty_lines
 
 _QUOTES: Final = re.compile(r'\\.|#|"""|\'\'\'|"|\'', re.DOTALL)
-_FENCE: Final = re.compile(r"```(?:python3?|py|ipython3?|repl|tool_code)?", re.IGNORECASE)
+_FENCE: Final = re.compile(r"(`{3,}|~{3,})\s*(?:python3?|py|ipython3?|repl|tool_code)?(?:[\s{][^`]*)?", re.IGNORECASE)
+"""The first line of a fence, with whatever stands behind the language."""
 _NO_PYTHON: Final = ("%", "!", "?")
 _STYLES: Final = (
     (re.compile(r"((\[nav\]|\[ins\])? )?In \[\d+\]: ?"), re.compile(r"\s*\.{3,}: ?")),
@@ -38,7 +39,9 @@ def begins_with_prompt(cell: str) -> bool:
 def without_fence(lines: list[str]) -> list[str]:
     """The lines without the Markdown fence around all of them, in whose place stand empty lines."""
     text = [at for at, line in enumerate(lines) if line.strip()]
-    if len(text) < 2 or not _FENCE.fullmatch(lines[text[0]].strip()) or lines[text[-1]].strip() != "```":
+    begin = _FENCE.fullmatch(lines[text[0]].strip()) if len(text) > 1 else None
+    end = lines[text[-1]].strip() if begin else ""
+    if begin is None or not end.startswith(begin[1]) or end.strip(begin[1][0]):
         return lines
     return ["\n" if at in (text[0], text[-1]) else line for at, line in enumerate(lines)]
 

@@ -14,7 +14,8 @@ import socket
 from typing import Any
 
 from rlm_kernel_mcp.in_kernel.history import CellHistory
-from rlm_kernel_mcp.wire import HISTORY_OF_OTHERS
+from rlm_kernel_mcp.in_kernel.turns import Turns
+from rlm_kernel_mcp.wire import HISTORY_OF_OTHERS, TAKE_BACK
 
 Message = dict[str, Any]
 
@@ -26,22 +27,42 @@ class ClientRequests:
     shell: Any
     shell_stream: Any
     cells: CellHistory
+    turns: Turns
     owned = False
     """Whether our own host started this kernel; any other Jupyter client may shut its kernel down."""
     in_step = False
     """Whether a step's code is running: only then may a limit's signal raise."""
     cell_client = ""
     """Session id of the client whose cell is running."""
+    _send_abort_reply: Any
     _aborting: Any
     _main_asyncio_lock: Any
 
     async def interrupt_request(self, stream: Any, ident: Any, parent: Message) -> None:
-        """Interrupt a cell for the client that runs it: a console's Ctrl-C must not end the agent's step."""
+        """Interrupt a cell for the client that runs it: a console's Ctrl-C must not end the agent's step.
+
+        A cell of its own that waits it may take back.
+        """
+        if self.owned and (asked := parent["content"].get(TAKE_BACK)):
+            taken = self.turns.take_back(parent["header"]["session"], asked)
+            if len(taken) == len(asked):
+                content = {"status": "ok", TAKE_BACK: taken}
+                self.session.send(stream, "interrupt_reply", content, parent, ident=ident)
+                return
         if self.owned and self.in_step and self.cell_client != parent["header"]["session"]:
             content = {"status": "error", "ename": "PermissionError", "evalue": "another client's cell is running"}
             self.session.send(stream, "interrupt_reply", content, parent, ident=ident)
             return
         await super().interrupt_request(stream, ident, parent)  # type: ignore[misc]  # the kernel's base has it
+
+    def should_handle(self, stream: Any, msg: Message, idents: Any) -> bool:
+        """Whether a request is served in its turn: no cell that its client has taken back."""
+        if not self.owned or msg["header"]["msg_type"] != "execute_request":
+            return True
+        if self.turns.begin(msg["header"]["session"], msg["header"]["msg_id"]):
+            return True
+        self._send_abort_reply(stream, msg, idents)
+        return False
 
     def _send_interrupt_children(self) -> None:
         """Answer an `interrupt_request`: there are no children, and the group may be everybody."""

@@ -2,7 +2,8 @@
 
 A courtesy to the host's memory, not a wall. Is: text of bounded length, and PNG or JPEG pictures of bounded size; in a
 kernel that another Jupyter client owns, the other types of a notebook too. Is not: JavaScript, which nobody gets, nor
-HTML for a session of our own, where nobody renders it and an agent would pay for it.
+types of a notebook for a session of our own, where nobody renders them: there what has no better text is shown by its
+source (`sources.py`).
 Above: `shell.py`. Below: `value_text.py`, `output.py`.
 """
 
@@ -18,7 +19,9 @@ from IPython.core.formatters import DisplayFormatter, PlainTextFormatter, catch_
 from IPython.lib.pretty import RepresentationPrinter
 
 from rlm_kernel_mcp.in_kernel.output import own_streams
+from rlm_kernel_mcp.in_kernel.sources import offered_by, says_nothing, with_source
 from rlm_kernel_mcp.in_kernel.threads import ThreadsOwnHeader
+from rlm_kernel_mcp.in_kernel.unawaited import of_result
 from rlm_kernel_mcp.in_kernel.value_text import int_text, json_text, not_decimal
 
 TEXT_CHARS: Final = 400_000
@@ -36,6 +39,7 @@ RICH: Final = (
     "text/html", "text/markdown", "image/svg+xml", *IMAGES, "text/latex", "application/json", "image/gif", "image/webp",
 )  # fmt: skip
 """What a notebook is sent besides text. Other types, `application/javascript` first of them, are not sent."""
+SENT_TO_AGENTS: Final = "text, PNG and JPEG"
 METADATA_CHARS: Final = 40_000
 """JSON of one output's metadata; longer metadata is left out."""
 
@@ -151,6 +155,8 @@ class BoundedDisplayFormatter(DisplayFormatter):
             text = self.formatters["text/plain"](obj)
             return ({} if text is None else {"text/plain": _bounded(text)}), {}
         data, metadata = super().format(obj, include, exclude)
+        if self.types is IMAGES and says_nothing(data.get("text/plain")):
+            data |= offered_by(obj, self.formatters)
         return presentable(data, metadata, self.types) if data else ({}, {})
 
     def _has_printer(self, cls: type) -> bool:
@@ -164,7 +170,9 @@ def presentable(data: Bundle, metadata: Bundle | None, types: Sequence[str]) -> 
     """
     shown: Bundle = {}
     notes: list[str] = []
-    for mime_type, value in _own_texts(data):
+    sent = SENT_TO_AGENTS if types is IMAGES else ", ".join(("text/plain", *types))
+    texts = dict(_own_texts(data))
+    for mime_type, value in (with_source(texts, sent) if types is IMAGES else texts).items():
         if mime_type == "text/plain" and isinstance(value, str):
             notes.insert(0, _bounded(value))
         elif mime_type not in types or (size := _size(mime_type, value)) is None:
@@ -174,7 +182,6 @@ def presentable(data: Bundle, metadata: Bundle | None, types: Sequence[str]) -> 
         else:
             notes.append(f"[{mime_type} of {size:,} bytes is not shown: the limit is {IMAGE_BYTES:,}]")
     if data and not shown and not notes:
-        sent = "text, PNG and JPEG" if types is IMAGES else ", ".join(("text/plain", *types))
         notes.append(f"[an output of type {', '.join(map(str, data))[:100]} is not shown: {sent} are]")
     shown = ({"text/plain": "\n".join(notes)} if notes else {}) | shown
     return shown, _about(shown, metadata) if metadata and types is not IMAGES else {}
@@ -224,6 +231,8 @@ class BoundedDisplayHook(ZMQShellDisplayHook):
         names = self.shell.user_ns
         if self.shell.last_error is None and ("_" not in names or names["_"] is self._):
             self._ = names["_"] = result
+        if self.shell.runs_for_agent and (said := of_result(result)):
+            sys.stderr.write(said)
 
     def finish_displayhook(self) -> None:
         """Send the value; the end of the step follows at once, and the two go together."""

@@ -14,6 +14,7 @@ import errno
 import gc
 import json
 import os
+import platform
 import random
 import select
 import signal
@@ -25,7 +26,7 @@ from typing import Any, NoReturn
 from rlm_kernel_mcp.in_kernel.inherited import forget_inherited_signals, settle_descriptors, silence_streams
 from rlm_kernel_mcp.in_kernel.launch import give_up, launch, parse_options
 from rlm_kernel_mcp.in_kernel.preload import preload
-from rlm_kernel_mcp.in_kernel.walls import namespaces
+from rlm_kernel_mcp.in_kernel.walls import linux, namespaces
 from rlm_kernel_mcp.in_kernel.walls.outside import outside_places
 
 PR_SET_PDEATHSIG = 1
@@ -167,8 +168,11 @@ def main() -> NoReturn:
     die_with_parent(found.parent)
     policy = json.loads(found.policy.read_text(encoding="utf-8"))
     preload(policy)
-    outside_places(policy["imports"]["mode"] == "any")  # looked for once here, as is the next
-    namespaces.refusal()  # tried once here: every fork remembers that they are given
+    # What is found once here, every fork remembers: places, numbers of system calls, that namespaces are given.
+    outside_places(policy["imports"]["mode"] == "any")
+    with contextlib.suppress(KeyError):  # a machine for which no wall is known
+        linux.syscall_numbers(platform.machine())
+    namespaces.refusal()
     gc.collect()
     gc.freeze()  # shared pages stay shared: the collector does not touch them
     serve(socket.socket(fileno=os.dup(0)))

@@ -2,12 +2,14 @@
 
 Is: what to do instead, found by an exception and the step's line, shown below its traceback. Is not: a wall, or a way
 to make anything work. A courtesy. Above: `shell.py`, `app.py`. Below: `inspection.py`, `namespace.py`,
-`step_places.py`.
+`step_places.py`, `wording.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import builtins
+import difflib
 import functools
 import re
 import types
@@ -15,40 +17,24 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from rlm_kernel_mcp.in_kernel.inspection import instance_dict
-from rlm_kernel_mcp.in_kernel.namespace import document_like
+from rlm_kernel_mcp.in_kernel.namespace import Documents, document_like, held_names
 from rlm_kernel_mcp.in_kernel.step_places import is_step, source_line
+from rlm_kernel_mcp.in_kernel.wording import wording
 
-NAMES: Final = {
-    **dict.fromkeys(
-        ("FINAL", "FINAL_VAR", "final_answer", "SUBMIT"),
-        "The final answer is given by the tool rlm_finalize (final_var_name or final_text), not in a step.",
-    ),
-    **dict.fromkeys(
-        ("llm_query", "llm_batch", "llm_query_batched", "rlm_query", "rlm_query_batched", "llm", "sub_llm", "sub_rlm"),
-        "A step cannot ask a language model: read what it printed yourself, and go on in the next step.",
-    ),
-    **dict.fromkeys(
-        ("Out", "_1", "_2", "_3", "_4", "_5"),
-        "Earlier results are not kept: `_` is the last one; bind to a name what you want to keep.",
-    ),
-    **dict.fromkeys(("SHOW_VARS", "show_vars"), "%whos lists the session's variables."),
-    **dict.fromkeys(
-        ("corpus", "ctx", "docs", "document", "files"),
-        "The loaded text is `context` (one str); its documents are in `documents` (name -> text).",
-    ),
-    "get_ipython": "IPython's shell is not given to a step.",
-    **{
-        name: f"{name} is a tool of this server: call it beside rlm_run_repl, not in a step."
-        for name in (
-            *("rlm_init_context", "rlm_run_repl", "rlm_await_step", "rlm_interrupt"),
-            *("rlm_get_var", "rlm_finalize", "rlm_get_trace", "rlm_list_sessions"),
-        )
-    },
-    "await_step": "A running step is waited for by the tool rlm_await_step.",
-}
-"""Names that are not there, and what is."""
+_NEAR_FROM: Final = 2_000
+_NEAR_CHARS: Final = 60
+_NEAR_LIKENESS: Final = 0.75
+"""Among how many names, how long and how like it, the one that was probably meant is looked for."""
 
+_ONE_TEXT: Final = "`context` is one str; documents[name] is one document's text."
+_NAMES_ALONE: Final = "`for name in documents` gives names; documents[name] is the text, a str."
+_SHELL: Final = re.compile(r"\s*(?:pip3?|conda|uv pip) install\b")
+_LOOP: Final = re.compile(r"\bfor\s+(\w+)\s+in\s+documents\s*:")
+_CONTEXT_ITEM: Final = re.compile(r"\bcontext\s*\[")
+_DOCUMENT_ITEM: Final = re.compile(r"\bdocuments\[[^\]]*\]\s*\[")
 _PAIRS: Final = re.compile(r"\bfor\s+\(?\s*\w+\s*,\s*\w+\s*\)?\s+in\s+documents\b(?!\s*\.)")
+LOOP_LINES: Final = 30
+"""Before a line, in which the loop that it is in is looked for."""
 _OUT: Final = re.compile(r"\bOut\[")
 _PROCESSES: Final = ("multiprocessing/", "concurrent/futures/process.py", "/subprocess.py")
 _FORK: Final = re.compile(r"\bos\.(fork|forkpty|posix_spawnp?|exec[lv]p?e?|spawn[lv]p?e?)\b")
@@ -109,7 +95,13 @@ def _step_lines(traceback: types.TracebackType | None) -> list[str]:
 def _of_a_name(error: BaseException, lines: list[str], user_ns: Mapping[str, Any]) -> str:
     del lines
     name = error.name if type(error) is NameError else None
-    return NAMES.get(name, "") if isinstance(name, str) and name not in user_ns else ""
+    if type(name) is not str or name in user_ns:
+        return ""
+    if name in wording().names:
+        return wording().names[name]
+    known = [known for known in list(user_ns)[:_NEAR_FROM] if type(known) is str and not known.startswith("_")]
+    near = difflib.get_close_matches(name[:_NEAR_CHARS], [*known, *dir(builtins)], 1, _NEAR_LIKENESS)
+    return f"Did you mean {near[0]}?" if near else ""
 
 
 def _of_a_document(error: BaseException, lines: list[str], user_ns: Mapping[str, Any]) -> str:
@@ -122,6 +114,64 @@ def _of_a_document(error: BaseException, lines: list[str], user_ns: Mapping[str,
     return f"It is a document: documents[{name!r}] is its text." if name else ""
 
 
+def _of_an_unbound_context(error: BaseException, lines: list[str], user_ns: Mapping[str, Any]) -> str:
+    del lines
+    if type(error) is NameError and error.name == "context" and _names(user_ns):
+        return "`context` was unbound by a step; ''.join(documents.values()) is the text."
+    return ""
+
+
+def _of_an_attribute(error: BaseException, lines: list[str], user_ns: Mapping[str, Any]) -> str:
+    """The text taken for a mapping or a file, a document's name for the document."""
+    del lines
+    names = _names(user_ns)
+    if type(error) is not AttributeError or not names:
+        return ""
+    if error.obj is user_ns["documents"]:
+        return "`documents` is a mapping: documents[name] is a text, documents.items() gives both."
+    if error.obj is user_ns.get("context"):
+        return _ONE_TEXT
+    return _NAMES_ALONE if type(error.obj) is str and error.obj in names else ""
+
+
+def _of_an_item(error: BaseException, lines: list[str], user_ns: Mapping[str, Any]) -> str:
+    """The same, asked by `[...]`: then the error does not say of what."""
+    said = error.args[0] if type(error) is TypeError and error.args else None
+    if type(said) is not str or not said.startswith("string indices must be") or not _names(user_ns):
+        return ""
+    if any(map(_CONTEXT_ITEM.search, lines)):
+        return _ONE_TEXT
+    looped = _looped(error.__traceback__)
+    if any(map(_DOCUMENT_ITEM.search, lines)) or any(f"{name}[" in line for name in looped for line in lines):
+        return _NAMES_ALONE
+    return ""
+
+
+def _names(user_ns: Mapping[str, Any]) -> list[Any]:
+    """The names of the documents, if there are some."""
+    documents = user_ns.get("documents")
+    return held_names(documents) if type(documents) is Documents else []
+
+
+def _looped(traceback: types.TracebackType | None) -> set[str]:
+    """The names that loops over `documents` bind around the lines of steps that an exception passed through."""
+    found: set[str] = set()
+    while traceback is not None:
+        file, last = traceback.tb_frame.f_code.co_filename, traceback.tb_lineno
+        if is_step(file):
+            lines = (source_line(file, number) or "" for number in range(max(1, last - LOOP_LINES), last + 1))
+            found.update(name for line in lines for name in _LOOP.findall(line))
+        traceback = traceback.tb_next
+    return found
+
+
+def _of_a_package(error: BaseException, lines: list[str], user_ns: Mapping[str, Any]) -> str:
+    del lines, user_ns
+    if type(error) is SyntaxError and isinstance(error.text, str) and _SHELL.match(error.text):
+        return f"No package can be installed in a session; {wording().add_any}."
+    return ""
+
+
 def _of_pairs(error: BaseException, lines: list[str], user_ns: Mapping[str, Any]) -> str:
     del user_ns
     if type(error) is ValueError and any(map(_PAIRS.search, lines)):
@@ -131,7 +181,7 @@ def _of_pairs(error: BaseException, lines: list[str], user_ns: Mapping[str, Any]
 
 def _of_a_result(error: BaseException, lines: list[str], user_ns: Mapping[str, Any]) -> str:
     del user_ns
-    return NAMES["Out"] if type(error) is KeyError and any(map(_OUT.search, lines)) else ""
+    return wording().names["Out"] if type(error) is KeyError and any(map(_OUT.search, lines)) else ""
 
 
 def _of_processes(error: BaseException, lines: list[str], user_ns: Mapping[str, Any]) -> str:
@@ -148,20 +198,28 @@ def _of_the_network(error: BaseException, lines: list[str], user_ns: Mapping[str
     if not isinstance(error, OSError):
         return ""
     if any(part in line for line in lines for part in _NETWORK) or any(map(_SOCKET.search, lines)):
-        return "There is no network here; the text to work on is in `context` and `documents`."
+        return wording().no_network
     return ""
 
 
 def _of_a_fence(error: BaseException, lines: list[str], user_ns: Mapping[str, Any]) -> str:
     del lines, user_ns
-    if isinstance(error, SyntaxError) and isinstance(error.text, str) and error.text.lstrip().startswith("```"):
+    if (
+        isinstance(error, SyntaxError)
+        and isinstance(error.text, str)
+        and error.text.lstrip().startswith(("```", "~~~"))
+    ):
         return "Send Python alone, without Markdown around it."
     return ""
 
 
 _FINDERS: Final[tuple[Callable[[BaseException, list[str], Mapping[str, Any]], str], ...]] = (
+    _of_an_unbound_context,
     _of_a_name,
     _of_a_document,
+    _of_an_attribute,
+    _of_an_item,
+    _of_a_package,
     _of_pairs,
     _of_a_result,
     _of_processes,

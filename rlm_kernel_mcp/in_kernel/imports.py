@@ -4,7 +4,7 @@ A courtesy with good errors, not a wall: `os`, `ctypes` and `socket` are already
 wants them finds them. The walls hold without it.
 How: CPython takes `__import__` from the builtins of the *globals* of the frame that imports. So the namespace gets
 builtins of its own, and what a library imports for itself is untouched.
-Above: `app.py`. Below: `builtins_policy.py`, `facades.py`.
+Above: `app.py`. Below: `builtins_policy.py`, `facades.py`, `wording.py`.
 """
 
 from __future__ import annotations
@@ -14,43 +14,48 @@ import difflib
 import functools
 import importlib.util
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType, ModuleType
 from typing import Any, Final
 
 from rlm_kernel_mcp.in_kernel.builtins_policy import refuse_attributes, restricted_builtins
-from rlm_kernel_mcp.in_kernel.facades import HIDDEN, LIVE, ONLY, stand_ins
+from rlm_kernel_mcp.in_kernel.facades import HIDDEN, LIVE, ONLY, LiveFacade, stand_ins
+from rlm_kernel_mcp.in_kernel.wording import Wording, wording
 
-_FILES: Final = "use `documents` for the text; open(), os.path and pathlib in the folder `scratch`"
-_PROCESSES: Final = "no process can be started; use concurrent.futures.ThreadPoolExecutor"
-_NETWORK: Final = "there is no network; the text is in `context` and `documents`"
 MISSPELT_LIKENESS: Final = 0.9
 """Of a name to a module of Python's own, from which on that one may be meant (`colections` is, `lxml` is not)."""
 MISSPELT_CHARS: Final = 40
-INSTEAD: Final = {
-    **dict.fromkeys(("glob", "os", "posix", "shutil", "tempfile"), _FILES),
-    **dict.fromkeys(("multiprocessing", "pty", "subprocess"), _PROCESSES),
-    **dict.fromkeys(("aiohttp", "ftplib", "httpx", "openai", "requests", "smtplib", "socket", "ssl"), _NETWORK),
-    **dict.fromkeys(("http", "urllib", "urllib.request", "urllib3"), _NETWORK),
-    **dict.fromkeys(("marshal", "pickle", "shelve"), "names persist from step to step; json writes text"),
-    **dict.fromkeys(("faulthandler", "pdb"), "there is no debugger; an error shows its traceback"),
-    "signal": "no handler can be set; timeout_ms of rlm_run_repl ends a long step",
-    "sqlite3": "use dict, Counter or sorted()",
+_PROCESSES: Final = "no process can be started; use concurrent.futures.ThreadPoolExecutor"
+INSTEAD: Final[Mapping[str, Callable[[Wording], str]]] = {
+    **dict.fromkeys(("glob", "os", "posix", "shutil", "tempfile"), lambda words: words.files),
+    **dict.fromkeys(("concurrent.futures.process", "multiprocessing", "pty", "subprocess"), lambda _: _PROCESSES),
+    **dict.fromkeys(
+        (
+            *("aiohttp", "ftplib", "http", "httpx", "openai", "requests", "smtplib", "socket", "ssl"),
+            *("urllib", "urllib.request", "urllib3"),
+        ),
+        lambda words: words.network,
+    ),
+    **dict.fromkeys(("marshal", "pickle", "shelve"), lambda _: "names persist from step to step; json writes text"),
+    **dict.fromkeys(("faulthandler", "pdb"), lambda _: "there is no debugger; an error shows its traceback"),
+    "rlm": lambda words: words.own_library,
+    "signal": lambda words: words.signals,
+    "sqlite3": lambda _: "use dict, Counter or sorted()",
 }
 """What to do instead of importing a module, or one below it."""
 
 
 def instead_of(name: str) -> str:
     """What a step that wanted this module can do, in a few words."""
-    top = name.partition(".")[0]
+    top, words = name.partition(".")[0], wording()
     known = INSTEAD.get(name) or INSTEAD.get(top)
-    if known is not None:
-        return f"{known}; the user can add modules (RLM_IMPORTS)"
+    if known is not None and (said := known(words)):
+        return f"{said}; {words.add_any}"
     if top in sys.stdlib_module_names:
-        return f"rlm_init_context says in `imports` what may be; the user can add it with RLM_IMPORTS={name}"
+        return words.add.format(name=name)
     near = difflib.get_close_matches(top[:MISSPELT_CHARS], sys.stdlib_module_names, 1, MISSPELT_LIKENESS)
     meant = f"did you mean {near[0]}? " if near else ""
-    return f"{meant}if it is installed, the user can add it with RLM_IMPORTS={top}"
+    return f"{meant}{words.add_installed.format(name=top)}"
 
 
 class ImportRefused(ImportError):
@@ -189,7 +194,7 @@ class Imports:
         if not admitted and name not in self._namespaces:
             raise self._refused(name)
         real = importlib.import_module(name)
-        facade = ModuleType(name, real.__doc__)
+        facade = (LiveFacade if name in LIVE else ModuleType)(name, real.__doc__)
         members = vars(facade)
         if admitted:
             self._copy(name, real, members)

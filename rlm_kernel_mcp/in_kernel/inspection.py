@@ -3,7 +3,7 @@
 Is: C-level slots and descriptors of the built-in types, taken once, before user code can rebind anything. Is not:
 `getattr`, `isinstance`, `len` or `repr` of a foreign object, all of which call into its class or metaclass.
 Neither wall nor courtesy: it keeps the control thread from being hung or lied to by a value that it describes.
-Above: `object_text.py`, `type_writers.py`, `values.py`. Below: nothing.
+Above: `object_text.py`, `type_writers.py`, `library_values.py`, `values.py`. Below: nothing.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ _type_dict: Final = type.__dict__["__dict__"].__get__
 _type_flags: Final = type.__dict__["__flags__"].__get__
 _DESCRIPTORS: Final = (types.GetSetDescriptorType, types.MemberDescriptorType)
 _HEAP_TYPE: Final = 1 << 9
+_IMMUTABLE_TYPE: Final = 1 << 8
 _VARARGS, _VARKEYWORDS = 4, 8
 
 
@@ -49,6 +50,28 @@ def class_name(cls: type) -> str:
     if type(module) is not str or module == "builtins":
         return exact(name)
     return f"{exact(module)}.{exact(name)}"
+
+
+def is_of_the_session(cls: type) -> bool:
+    """Whether a step defined a class, as far as it says so: what a library's class keeps to itself tells nobody."""
+    own = _type_module(cls)
+    return type(own) is str and own == "__main__"
+
+
+def is_immutable(cls: type) -> bool:
+    """Whether nobody can change a class's attributes."""
+    return not _type_flags(cls) & _HEAP_TYPE or bool(_type_flags(cls) & _IMMUTABLE_TYPE)
+
+
+def static_name(cls: type, module: str) -> str | None:
+    """The name of a class that C code of this module defines, whose attributes nobody can change; else None.
+
+    A class that Python code makes lies on the heap, whatever it calls itself.
+    """
+    own = _type_module(cls)
+    if _type_flags(cls) & _HEAP_TYPE or type(own) is not str or own != module:
+        return None
+    return exact(_type_name(cls))
 
 
 def class_attribute(cls: type, name: str) -> Any:

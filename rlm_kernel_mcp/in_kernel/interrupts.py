@@ -16,8 +16,6 @@ from typing import Any, Final
 
 from IPython.core.interactiveshell import InteractiveShell
 
-from rlm_kernel_mcp.in_kernel.signals import set_handler
-
 _RUN_CODE: Final = InteractiveShell.run_code.__code__
 
 
@@ -31,16 +29,28 @@ class Interrupts:
         self.hit = False
         """Whether the future below was cancelled by an interrupt."""
         self._future: asyncio.Future[Any] | None = None
+        self._is_expecting = self._is_owed = False
 
     def install(self) -> None:
         """Take the signal, also back from a step that took it. Only the main thread can; a subshell's leaves it."""
         if threading.current_thread() is threading.main_thread():
-            set_handler(signal.SIGINT, self._on_sigint)
+            signal.signal(signal.SIGINT, self._on_sigint)
+
+    def expect(self, *, step: bool) -> None:
+        """A request is taken up. Until the code of a step begins, an interrupt is owed to it: it was meant for it."""
+        self._is_expecting, self._is_owed = step, False
 
     def arm(self, future: asyncio.Future[Any] | None = None) -> None:
-        """From now on an interrupt raises; while only `future` is awaited, it is cancelled instead."""
+        """From now on an interrupt raises; while only `future` is awaited, it is cancelled instead.
+
+        Raises:
+            KeyboardInterrupt: there was one since the step was taken up.
+        """
         self.install()
         self._future, self.hit, self.armed = future, False, True
+        is_owed, self._is_expecting, self._is_owed = self._is_owed, False, False
+        if is_owed:
+            raise KeyboardInterrupt
 
     def disarm(self) -> None:
         """From now on an interrupt does nothing."""
@@ -50,6 +60,7 @@ class Interrupts:
     def _on_sigint(self, signum: int, frame: FrameType | None) -> None:
         del signum
         if not self.armed:
+            self._is_owed = self._is_owed or self._is_expecting
             return
         if self._future is None or self._runs_cell(frame):
             raise KeyboardInterrupt

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,9 +33,12 @@ from rlm_kernel_mcp.in_kernel.process_state import ProcessState
 from rlm_kernel_mcp.in_kernel.shell import RlmShell
 from rlm_kernel_mcp.in_kernel.stdin import InputRequests
 from rlm_kernel_mcp.in_kernel.step_places import StepCompiler
+from rlm_kernel_mcp.in_kernel.turns import Turns
+from rlm_kernel_mcp.in_kernel.unawaited import of_names
+from rlm_kernel_mcp.in_kernel.unlisted import no_modules_listed
 from rlm_kernel_mcp.in_kernel.values import describe
 from rlm_kernel_mcp.in_kernel.walls.limits import soft_memory
-from rlm_kernel_mcp.wire import KEPT, REPLY_KEY
+from rlm_kernel_mcp.wire import KEPT, REPLY_KEY, STEP_KEY
 
 UPDATED_NAMES_MAX = 500
 OWN_REQUESTS = "rlm_"
@@ -61,7 +65,10 @@ class RlmKernel(ControlRequests, ClientRequests, InputRequests, IPythonKernel): 
     def __init__(self, **traits: Any) -> None:
         """As ipykernel's."""
         self.cells = CellHistory()
-        super().__init__(**traits)
+        self.turns = Turns()
+        with no_modules_listed():
+            super().__init__(**traits)
+        self.shell.kernel = self.shell.parent = self  # it was made before there was a kernel
         self.interrupts = Interrupts(self.shell.user_ns)
         self.shell.interrupts = self.interrupts
 
@@ -92,6 +99,8 @@ class RlmKernel(ControlRequests, ClientRequests, InputRequests, IPythonKernel): 
             return
         if status == "idle":
             self.iopub_thread.wake_anew()
+        elif channel == "shell" and status == "busy":
+            self.interrupts.expect(step=self.get_parent(channel)["header"]["msg_type"] == "execute_request")
         with self.iopub_thread.hold() if status == "busy" else contextlib.nullcontext():
             super()._publish_status(status, channel, parent)
 
@@ -160,6 +169,7 @@ class RlmKernel(ControlRequests, ClientRequests, InputRequests, IPythonKernel): 
         shell.last_error, shell.end_error = None, None
         shell.out_of_memory = shell.display_failed = False
         shell.runs_for_agent = self.owned and not allow_stdin
+        self._name_cell()
         self.cell_client = self.get_parent()["header"]["session"]
         if not silent and store_history and code and not code.isspace():
             self.cells.note(self.cell_client, shell.execution_count, code)
@@ -183,6 +193,12 @@ class RlmKernel(ControlRequests, ClientRequests, InputRequests, IPythonKernel): 
             reply.update(ename=ename, evalue=evalue, traceback=lines)
         return reply
 
+    def _name_cell(self) -> None:
+        """Have tracebacks call the cell by its step's number: that is what its agent and the trace know it by."""
+        step = self.get_parent()["metadata"].get(STEP_KEY) if self.shell.runs_for_agent else None
+        self.shell.compile.step = step if type(step) is int else 0
+        self.shell.compile.for_console = self.owned and not self.shell.runs_for_agent
+
     def _payload(self, streams: Sequence[BudgetedOutStream]) -> list[Any]:
         """What the step has for its client besides output; what does not fit a reply is said."""
         payload, too_large = fitting(self.shell.payload_manager.read_payload())
@@ -204,8 +220,8 @@ class RlmKernel(ControlRequests, ClientRequests, InputRequests, IPythonKernel): 
         shell = self.shell
         soft_memory(True)
         self.in_step = True
-        self.interrupts.arm()
         try:
+            self.interrupts.arm()
             self.garbage.before_step()
             transformed = shell.transform_cell(code)
             if shell.should_run_async(code, transformed_cell=transformed):
@@ -219,6 +235,8 @@ class RlmKernel(ControlRequests, ClientRequests, InputRequests, IPythonKernel): 
                 self.interrupts.arm()
                 self._values = evaluate(shell, expressions)
             if ok:
+                if shell.runs_for_agent and (said := of_names(shell.user_ns)):
+                    sys.stderr.write(said)
                 self.garbage.let_go(shell)
             else:
                 self.garbage.after_failure(shell, shell.out_of_memory)
@@ -246,7 +264,7 @@ class RlmKernel(ControlRequests, ClientRequests, InputRequests, IPythonKernel): 
         try:
             self.interrupts.arm(future)
             result = await future
-            self.shell.end_error = self.shell.last_error
+            self.shell.note_end(result)
             return result
         except KeyboardInterrupt:
             future.cancel()

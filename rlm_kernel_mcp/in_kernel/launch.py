@@ -6,7 +6,6 @@ Is: the order in which a kernel comes to be, the same for a cold start and for a
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import os
@@ -34,6 +33,10 @@ WITHOUT_PROVISIONER: Final = (
 REASON_CHARS: Final = 1_000
 TRACEBACK_CHARS: Final = 4_000
 """Of what the host is told of a start that failed: both fit one datagram, however they are escaped."""
+OWNED: Final = "--owned"
+_FLAGS: Final = (
+    "-f", "--policy", "--sockets", "--scratch", "--status-fd", "--descriptor-fd", OWNED, "--container", "--code",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,29 +59,28 @@ class Options:
 
 
 def parse_options(argv: Sequence[str]) -> Options:
-    """Read the kernel's command line (`kernel.json` argv, and what the provisioner adds)."""
-    parser = argparse.ArgumentParser(prog="rlm-kernel")
-    parser.add_argument("-f", dest="connection_file", type=Path, required=True)
-    parser.add_argument("--policy", type=Path, required=True)
-    parser.add_argument("--sockets", type=Path)
-    parser.add_argument("--scratch", type=Path)
-    parser.add_argument("--status-fd", type=int, default=-1)
-    parser.add_argument("--descriptor-fd", type=int, default=-1)
-    parser.add_argument("--owned", action="store_true")
-    parser.add_argument("--container", default="")
-    parser.add_argument("--code", default="")
-    found = parser.parse_args(argv)
-    scratch = found.scratch or Path(tempfile.mkdtemp(prefix="rlm-scratch-"))
+    """Read the kernel's command line (`kernel.json` argv, and what the provisioner adds).
+
+    By hand: argparse would write to 1.8 MB of what a fork shares with the fork server, in the kernel and its monitor.
+    """
+    given: dict[str, str] = {}
+    words = iter(argv)
+    for flag in words:
+        if flag not in _FLAGS or (value := "" if flag == OWNED else next(words, None)) is None:
+            raise SystemExit(f"rlm-kernel: {flag!r} is no option, or has no value; there are {', '.join(_FLAGS)}")
+        given[flag] = value
+    if "-f" not in given or "--policy" not in given:
+        raise SystemExit("rlm-kernel: -f CONNECTION_FILE and --policy POLICY must be given")
     return Options(
-        connection_file=found.connection_file,
-        policy_file=found.policy,
-        scratch=scratch,
-        sockets=found.sockets,
-        status_fd=found.status_fd,
-        descriptor_fd=found.descriptor_fd,
-        owned=found.owned,
-        container=found.container,
-        code=found.code,
+        connection_file=Path(given["-f"]),
+        policy_file=Path(given["--policy"]),
+        scratch=Path(given.get("--scratch") or tempfile.mkdtemp(prefix="rlm-scratch-")),
+        sockets=Path(given["--sockets"]) if "--sockets" in given else None,
+        status_fd=int(given.get("--status-fd", -1)),
+        descriptor_fd=int(given.get("--descriptor-fd", -1)),
+        owned=OWNED in given,
+        container=given.get("--container", ""),
+        code=given.get("--code", ""),
     )
 
 
@@ -141,6 +143,7 @@ def _prepare(options: Options, policy: dict[str, Any]) -> Any:
     # 4. The application binds its ipc sockets and starts its threads, which inherit lock A.
     from rlm_kernel_mcp.in_kernel.app import make_app
     from rlm_kernel_mcp.in_kernel.figures import show_figures_inline
+    from rlm_kernel_mcp.in_kernel.wording import speak_to_a_person
 
     if options.container:
         os.umask(0)  # the host is another user than the kernel; only it and the container can reach the folder
@@ -151,7 +154,10 @@ def _prepare(options: Options, policy: dict[str, Any]) -> Any:
     if options.owned:
         app.kernel.belong_to_host()
     else:
+        speak_to_a_person()
         show_figures_inline()
+        if policy["imports"]["mode"] == "any":
+            app.offer_debugger()
     app.kernel.wall_rows = [asdict(row) for row in (*rows, *raised.rows)]
     # 6. The last words to the host; user code gets neither this socket nor a standard stream.
     _tell(options.status_fd, {"status": "ready", "walls": app.kernel.wall_rows})

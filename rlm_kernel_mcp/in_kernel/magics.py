@@ -3,7 +3,7 @@
 A courtesy: what would start a process, read a file or wait for a person is refused by name and at once. Not a wall:
 the walls let no process start.
 Is: the names. Is not: IPython's parsing of `%`, `!` and `?`, which stays as it is.
-Above: `app.py`. Below: nothing.
+Above: `app.py`. Below: `wording.py`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import Any, Final
 from IPython.core import page
 from IPython.core.alias import Alias
 from IPython.core.autocall import ZMQExitAutocall
+
+from rlm_kernel_mcp.in_kernel.wording import wording
 
 ALLOWED: Final = {
     "%": frozenset({
@@ -33,26 +35,37 @@ NEEDS_PROCESS: Final = frozenset({
 """Magics that no mode admits: they start a process, wait for a person, or print the kernel's key."""
 
 
+_INSTALLERS: Final = frozenset({"pip", "pip3", "conda", "mamba", "micromamba", "uv"})
+NO_PACKAGES: Final = "no package can be installed in a session"
+_INSTEAD: Final = {
+    **dict.fromkeys(("load", "run", "writefile", "cat"), "open() reads and writes files in the folder `scratch`"),
+    **dict.fromkeys(("bash", "sh", "script", "sx", "system", "python", "python3"), "no process can be started"),
+    **dict.fromkeys(("html", "svg", "markdown", "latex", "javascript", "js"), "print() shows text"),
+    "matplotlib": "a figure is shown by itself, as the last line or by display()",
+}
+"""What to do instead of some magics."""
+
+
 class MagicRefused(RuntimeError):
     """The policy of this session refuses a magic or a shell command."""
 
 
 class SessionExit(ZMQExitAutocall):
-    """`exit` and `quit`: a console leaves, an agent's step ends; the session stays."""
+    """`exit` and `quit`: an agent's step ends, a console leaves the session alive; for others they are ipykernel's."""
 
-    def __call__(self, keep_kernel: Any = True) -> None:
-        """Tell the client that asked to leave without the kernel, whatever `keep_kernel` says.
+    def __call__(self, keep_kernel: Any = False) -> None:
+        """Tell the client to leave; a session's kernel stays, whatever `keep_kernel` says.
 
         Raises:
             SystemExit: in an agent's step, whose next line must not run.
         """
-        del keep_kernel
-        if getattr(self._ip, "runs_for_agent", False):
+        shell: Any = self._ip
+        if shell.runs_for_agent:
             raise SystemExit("exit() ended this step; the session and its names stay")
-        super().__call__(keep_kernel=True)
+        super().__call__(keep_kernel or shell.kernel.owned)
 
     def __repr__(self) -> str:
-        return "exit() ends the step that calls it; the session and its names stay"
+        return wording().exit_does
 
 
 class MagicsOnly:
@@ -117,15 +130,20 @@ def _show_page(shell: Any, text: Any, start: int = 0, screen_lines: int = 0, pag
 
 def _refuse_command(command: str, *args: object, **kwargs: object) -> None:
     del args, kwargs
+    first = command.split(maxsplit=1)[0] if command.strip() else ""
+    instead = f"{NO_PACKAGES}; {wording().add_any}" if first in _INSTALLERS else "use Python"
     raise MagicRefused(
-        f"the shell command {command[:80]!r} is refused: no process can be started in a session; use Python."
+        f"the shell command {command[:80]!r} is refused: no process can be started in a session; {instead}."
     )
 
 
 def _check_allowed(mark: str, name: str) -> None:
     if name not in ALLOWED[mark]:
-        allowed = ", ".join(mark + known for known in sorted(ALLOWED[mark]))
-        raise MagicRefused(f"{mark}{name} is refused by the policy of this session. Allowed: {allowed}.")
+        instead = f"{NO_PACKAGES}; {wording().add_any}" if name in _INSTALLERS else _INSTEAD.get(name, "")
+        raise MagicRefused(
+            f"{mark}{name} is refused by the policy of this session{': ' if instead else ''}{instead}. %lsmagic lists "
+            "those that are allowed."
+        )
 
 
 def _check_needs_no_process(shell: Any) -> Callable[[str, str], None]:

@@ -7,8 +7,9 @@ Above: `app.py`, `control.py`. Below: `wire.py`.
 from __future__ import annotations
 
 import difflib
+import os
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from itertools import accumulate, islice
 from typing import Any
 
@@ -97,8 +98,10 @@ class Documents(Mapping[str, str]):
     def _missing(self, name: object) -> str:
         if not self._names:
             return f"no document {name!r}: the context is one text without documents"
-        near = difflib.get_close_matches(str(name)[:500], islice(self._names, CLOSE_NAMES_FROM), n=3)
-        hint = "; the nearest names are " + ", ".join(map(repr, near)) if near else ""
+        wanted, names = str(name)[:500], self._names[:CLOSE_NAMES_FROM]
+        near = ending_with(wanted, names) or difflib.get_close_matches(wanted, names, n=3)
+        named = ("the nearest names are", near) if near else ("the first names are", names[:3])
+        hint = f"; {named[0]} {', '.join(repr(name[:200]) for name in named[1])}"
         return f"no document {name!r} among {len(self._names):,}{hint}"
 
 
@@ -113,11 +116,19 @@ def held_names(documents: Documents) -> list[Any]:
 
 def document_like(documents: Any, path: object) -> str:
     """The document that a path which could not be opened probably means, by its name; empty where there is none."""
-    if type(documents) is not Documents or not isinstance(path, str):
+    if type(documents) is not Documents or not isinstance(path, str | bytes):
         return ""
-    names = set(held_names(documents)[:CLOSE_NAMES_FROM])
-    parts = path.split("/")
-    return next((name for start in range(len(parts)) if (name := "/".join(parts[start:])) in names), "")
+    names = held_names(documents)[:CLOSE_NAMES_FROM]
+    parts = [part for part in os.fsdecode(path).split("/") if part not in ("", ".", "..")]
+    known = set(names)
+    whole = next((name for start in range(len(parts)) if (name := "/".join(parts[start:])) in known), "")
+    ends = [] if whole else ending_with("/".join(parts), names)
+    return ends[0] if len(ends) == 1 else whole
+
+
+def ending_with(path: str, names: Iterable[str]) -> list[str]:
+    """The names of the documents of which this is the file's name, or the last folders and that: at most 3."""
+    return list(islice((name for name in names if path and name.endswith(f"/{path}")), 3))
 
 
 def fill(user_ns: MutableMapping[str, Any], context: str, documents: Sequence[Sequence[Any]], scratch: str) -> None:

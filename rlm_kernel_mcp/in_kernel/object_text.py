@@ -2,7 +2,7 @@
 
 Is: the containers, and `ClassName(attribute=...)` for objects of any class. Is not: `repr`, since what an object's
 class would say of itself is not asked; nor the types that are listed in `type_writers.py`.
-Above: `values.py`. Below: `type_writers.py`, `value_text.py`, `inspection.py`.
+Above: `values.py`. Below: `type_writers.py`, `library_writers.py`, `value_text.py`, `inspection.py`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from rlm_kernel_mcp.in_kernel import inspection
+from rlm_kernel_mcp.in_kernel.library_writers import library_value
 from rlm_kernel_mcp.in_kernel.type_writers import BASES, EXACT
 from rlm_kernel_mcp.in_kernel.value_text import Text
 
@@ -44,7 +45,7 @@ class ObjectText(Text):
             self.put(f"<class '{inspection.class_name(value)}'>")
         elif type(cls) is enum.EnumType:
             self._enum_member(value)
-        else:
+        elif not library_value(self, value):
             for base, write in BASES:
                 if issubclass(cls, base):
                     write(self, value, inspection.type_name(value))
@@ -94,6 +95,9 @@ class ObjectText(Text):
         self.own = False
         self.left -= INSTANCE_WORK
         held, count = inspection.attributes(value, self._slots_of(type(value)))
+        if not inspection.is_of_the_session(type(value)):
+            shown = [(name, attribute) for name, attribute in held if not name.startswith("_")]
+            held, count = shown, count - len(held) + len(shown)
         if count:
             self.named(value, name, held, count)
         else:

@@ -106,6 +106,10 @@ class BudgetedOutStream(ThreadsOwnHeader, OutStream):
             super().write(string)
         return size
 
+    def reconfigure(self, **options: Any) -> None:
+        """As `io.TextIOWrapper.reconfigure`: a session's text goes out as UTF-8, whatever is asked for."""
+        del options
+
     def _allot(self) -> None:
         self._tail_limit = min(self.tail_chars, self.budget_chars // 2)
         self._head_left = self._head_limit = self.budget_chars - self._tail_limit

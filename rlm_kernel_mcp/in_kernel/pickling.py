@@ -2,11 +2,13 @@
 
 Is: cloudpickle, with functions that keep living in the session's namespace and modules that are imported anew. Is
 not: the choice of what to keep (`snapshot.py`). The bytes are read by a fresh kernel of the same session alone, never
-by the host. Above: `snapshot.py`. Below: `reducers.py`, cloudpickle.
+by the host. Above: `snapshot.py`. Below: `reducers.py`, `facades.py`, `function_lines.py`,
+cloudpickle.
 """
 
 from __future__ import annotations
 
+import enum
 import functools
 import importlib
 import io
@@ -19,6 +21,8 @@ from typing import Any, Final, Protocol
 
 import cloudpickle
 
+from rlm_kernel_mcp.in_kernel.facades import LiveFacade
+from rlm_kernel_mcp.in_kernel.function_lines import lines_of, put_back
 from rlm_kernel_mcp.in_kernel.reducers import KNOWN_TYPES, reduce_known
 
 PROTOCOL: Final = 5
@@ -28,6 +32,7 @@ _namespace: dict[str, Any] = {}
 _own_values: dict[str, Any] = {}
 _TURNED_INTO_OTHERS: Final = (memoryview, io.TextIOWrapper)
 """What cloudpickle would bring back as something else: as bytes, and as text in memory."""
+_MODULES: Final = (types.ModuleType, LiveFacade)
 _PLAIN: Final = (str, bytes, int, float, complex, bool, type(None))
 """Types for which pickle's own writer, a hundred times faster to make, does the same."""
 _HEAP_TYPE: Final = 1 << 9
@@ -82,6 +87,8 @@ class SessionPickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle 
         super().__init__(file, protocol=protocol)
         self._ordinary: dict[int, bool] = {}
         """By a class's identity: whether nobody here has a say in how its instances are written."""
+        self._cells: dict[int, _Cell] = {}
+        """By a closure cell's identity: what stands for it, once for all functions that share it."""
 
     def reducer_override(self, obj: Any) -> Any:
         """pickle's hook for every object that has no fast path of its own."""
@@ -94,12 +101,9 @@ class SessionPickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle 
 
     def _reduced(self, obj: Any) -> Any:
         if type(obj) is types.FunctionType and obj.__globals__ is _namespace:
-            return _reduce_function(obj)
-        if type(obj) is types.ModuleType:
-            # A library's own function brings real modules along; what the session itself imports is never one of them.
-            if sys.modules.get(obj.__name__) is obj:
-                return importlib.import_module, (obj.__name__,)
-            return _import_again, (obj.__name__, *_modules_below(obj))
+            return _reduce_function(obj, [self._cell(cell) for cell in obj.__closure__ or ()])
+        if type(obj) in _MODULES:
+            return _reduce_module(obj)
         if obj is sys.stdout or obj is sys.stderr:
             return _own_stream, ("stdout" if obj is sys.stdout else "stderr",)
         if type(obj) in _TURNED_INTO_OTHERS:
@@ -109,14 +113,25 @@ class SessionPickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle 
         known = reduce_known(obj, _or_own_value, super().reducer_override)
         return super().reducer_override(obj) if known is NotImplemented else known
 
+    def _cell(self, cell: types.CellType) -> _Cell:
+        return self._cells.setdefault(id(cell), _Cell(cell))
+
+
+def _reduce_module(module: types.ModuleType) -> tuple[Any, ...]:
+    # A library's own function brings real modules along; what the session itself imports is never one of them.
+    if sys.modules.get(module.__name__) is module:
+        return importlib.import_module, (module.__name__,)
+    return _import_again, (module.__name__, *_modules_below(module))
+
 
 def _is_ordinary(cls: type) -> bool:
-    """Whether a class is a session's or a library's own, and nothing that holds classes, functions or errors."""
+    """Whether a class is a session's or a library's own, and no kind that has a form of its own here."""
     return (
         bool(cls.__flags__ & _HEAP_TYPE)
-        and not issubclass(cls, (type, BaseException))
+        and not issubclass(cls, (type, BaseException, enum.Enum))
+        and not isinstance(cls.__setattr__, types.FunctionType)
         and cls not in KNOWN_TYPES
-        and cls not in (*_TURNED_INTO_OTHERS, _lru_cache, type(sys.stdout))
+        and cls not in (*_TURNED_INTO_OTHERS, _lru_cache, type(sys.stdout), LiveFacade)
     )
 
 
@@ -141,7 +156,7 @@ def read_value(file: Readable) -> Any:
     return pickle.load(file)  # noqa: S301  (inside the walls, and the session's own bytes)
 
 
-def _reduce_function(function: types.FunctionType) -> tuple[Any, ...]:
+def _reduce_function(function: types.FunctionType, cells: list[_Cell]) -> tuple[Any, ...]:
     state = {
         "defaults": function.__defaults__,
         "kwdefaults": function.__kwdefaults__,
@@ -150,9 +165,9 @@ def _reduce_function(function: types.FunctionType) -> tuple[Any, ...]:
         "doc": function.__doc__,
         "qualname": function.__qualname__,
         # In the state and not in the arguments: a function can stand in its own closure.
-        "closure": [_contents(cell) for cell in function.__closure__ or ()],
+        "closure": [cell.contents() for cell in cells],
     }
-    arguments = (marshal.dumps(function.__code__), function.__name__)
+    arguments = (marshal.dumps(function.__code__), function.__name__, lines_of(function.__code__), tuple(cells))
     return _make_function, arguments, state, None, None, _set_function_state
 
 
@@ -160,16 +175,27 @@ class _Empty:
     """Stands for a closure cell without a value."""
 
 
-def _contents(cell: types.CellType) -> object:
-    try:
-        return cell.cell_contents
-    except ValueError:
-        return _Empty
+class _Cell:
+    """Stands for a closure cell: functions of one value that share it share one again, which is empty at first."""
+
+    def __init__(self, cell: types.CellType) -> None:
+        self._cell = cell
+
+    def contents(self) -> object:
+        try:
+            return self._cell.cell_contents
+        except ValueError:
+            return _Empty
+
+    def __reduce__(self) -> tuple[type[types.CellType], tuple[()]]:
+        return types.CellType, ()
 
 
-def _make_function(code_bytes: bytes, name: str) -> types.FunctionType:
+def _make_function(
+    code_bytes: bytes, name: str, lines: tuple[str, ...], cells: tuple[types.CellType, ...]
+) -> types.FunctionType:
     code = marshal.loads(code_bytes)  # noqa: S302  (inside the walls, and the session's own bytes)
-    cells = tuple(types.CellType() for _ in code.co_freevars)
+    put_back(code, lines)
     return types.FunctionType(code, _namespace, name, None, cells)
 
 
@@ -222,5 +248,5 @@ def _import_again(name: str, *below: str) -> Any:
 def _modules_below(module: types.ModuleType) -> Iterator[str]:
     """The names of the innermost facades that a facade holds."""
     for member, value in list(vars(module).items()):
-        if type(value) is types.ModuleType and value.__name__ == f"{module.__name__}.{member}":
+        if type(value) in _MODULES and value.__name__ == f"{module.__name__}.{member}":
             yield from list(_modules_below(value)) or [value.__name__]

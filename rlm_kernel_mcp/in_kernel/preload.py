@@ -23,6 +23,7 @@ LATE: Final = (
     "IPython.core.oinspect",
     "IPython.core.page",
     "IPython.lib.pretty",
+    "bdb",
     "concurrent.futures.thread",
     "encodings.idna",
     "faulthandler",
@@ -44,10 +45,11 @@ LATE: Final = (
     "zmq.eventloop.zmqstream",
 )
 """Imported by IPython and asyncio on first use of something."""
+OURS: Final = ("rlm_kernel_mcp.in_kernel.app", "rlm_kernel_mcp.in_kernel.figures")
 
 
 def preload(policy: dict[str, Any]) -> None:
-    """Import the machinery and the policy's modules; makes no thread, socket or event loop.
+    """Import the machinery and the policy's modules, and make the shell; makes no thread, socket or event loop.
 
     A module of the policy that this Python does not have is left out: importing it in a step then says so.
     """
@@ -55,9 +57,13 @@ def preload(policy: dict[str, Any]) -> None:
     sys.modules["debugpy"] = None  # type: ignore[assignment]
     for name in LATE:
         importlib.import_module(name)
-    importlib.import_module("rlm_kernel_mcp.in_kernel.app")
+    for name in OURS:
+        importlib.import_module(name)
     for name in (*policy["imports"]["modules"], *policy["imports"]["preload"]):
         try:
             importlib.import_module(name)
         except ImportError:
             continue
+    from rlm_kernel_mcp.in_kernel.app import make_shell
+
+    make_shell()

@@ -3,7 +3,7 @@
 Is: the streams, `print`, the publisher of displays, handlers and mask of signals, the tracing function, the switch
 interval, and a recursion limit below Python's own. Is not: state that a step set for the steps after it (filters of
 warnings, the decimal context, the locale, the working directory, hooks for exceptions), which stays; nor a wall.
-Above: `kernel.py`. Below: `signals.py`, the standard library.
+Above: `kernel.py`. Below: the standard library.
 """
 
 from __future__ import annotations
@@ -16,10 +16,13 @@ import threading
 from collections.abc import Iterator
 from typing import Any, Final
 
-from rlm_kernel_mcp.in_kernel.signals import handler_of, set_handler
-
 _SIGNALS: Final = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU, signal.SIGTERM)
 """What limits and snapshots come by; SIGINT is `interrupts.py`'s."""
+_PARTS: Final = frozenset({
+    "session", "pub_thread", "name", "topic", "echo", "_buffer_lock", "_io_loop", "_local",
+    "_parent_header",
+})  # fmt: skip
+"""Attributes of a stream that stay what they are."""
 PUT_BACK: Final = "was changed by an earlier step and is the session's own again"
 
 
@@ -29,9 +32,13 @@ class ProcessState:
     def __init__(self, shell: Any) -> None:
         self._shell = shell
         self._streams: dict[str, Any] = {"stdout": sys.stdout, "stderr": sys.stderr}
-        self._thread = getattr(sys.stdout, "pub_thread", None)
+        self._held = {id(stream): set(vars(stream)) for stream in self._streams.values()}
+        self._parts = {
+            id(stream): {part: value for part, value in vars(stream).items() if part in _PARTS}
+            for stream in self._streams.values()
+        }
         self._publisher, self._hook, self._print = shell.display_pub, shell.displayhook, builtins.print
-        self._handlers = {number: handler_of(number) for number in _SIGNALS}
+        self._handlers = {number: signal.getsignal(number) for number in _SIGNALS}
         self._switch_s = sys.getswitchinterval()
         self._depth = sys.getrecursionlimit()
         self._changed: list[str] = []
@@ -66,8 +73,8 @@ class ProcessState:
         if threading.current_thread() is threading.main_thread():
             signal.pthread_sigmask(signal.SIG_SETMASK, [])
             for number, handler in self._handlers.items():
-                if handler_of(number) is not handler:
-                    set_handler(number, handler)
+                if signal.getsignal(number) is not handler:
+                    signal.signal(number, handler)
                     yield f"the handler of {number.name}"
 
     def _restored_streams(self) -> Iterator[str]:
@@ -75,11 +82,20 @@ class ProcessState:
             same = getattr(sys, name, None) is stream
             if not same:
                 setattr(sys, name, stream)
-            if vars(stream).pop("write", None) is not None:
+            if not self._has_its_parts(stream):
                 same = False
-            if getattr(stream, "pub_thread", self) is None:  # it was closed
-                stream.pub_thread, same = self._thread, False
             if not same:
                 with contextlib.suppress(RecursionError):
                     stream.flush()
                 yield f"sys.{name}"
+
+    def _has_its_parts(self, stream: Any) -> bool:
+        """Whether nobody has closed a stream, or put something of its own in the place of its parts and methods."""
+        held, parts = vars(stream), self._parts[id(stream)]
+        replaced = [part for part, value in parts.items() if held.get(part, self) is not value]
+        shadowed = [part for part in held.keys() - self._held[id(stream)] if hasattr(type(stream), part)]
+        for part in replaced:
+            held[part] = parts[part]
+        for part in shadowed:
+            del held[part]
+        return not replaced and not shadowed

@@ -1,8 +1,8 @@
 """What the library's own makers give a session, and neither pickle nor cloudpickle writes by value.
 
-Is: NewType, ParamSpec, TypeVarTuple, TypedDict, type aliases, enum members with attributes, single dispatch, cached
-properties, sort keys, exceptions with a constructor of their own, matches, structs, context variables. Is not: any
-other class or function, which `pickling.py` and cloudpickle write. Above: `pickling.py`. Below: cloudpickle.
+Is: NewType, ParamSpec, TypeVarTuple, TypedDict, type aliases, enums, single dispatch, cached properties, sort keys,
+matches, structs, context variables, the qualified name of a class. Is not: any other class or function, which
+`pickling.py` and cloudpickle write. Above: `pickling.py`. Below: `instance_reducers.py`, cloudpickle.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from cloudpickle import cloudpickle
+
+from rlm_kernel_mcp.in_kernel.instance_reducers import reduce_exception, reduce_frozen, reduce_member, with_chain
 
 Reduced = tuple[Any, ...]
 
@@ -103,14 +105,21 @@ def _make_typed_dict(name: str, fields: dict[str, Any], parameters: tuple[Any, .
 
 
 def reduce_enum(cls: Any, reduced: Reduced) -> Reduced:
-    """cloudpickle's reduction of an enum, with what the class's own constructor gave its members."""
+    """cloudpickle's reduction of an enum, with what the class's own constructor gave its members.
+
+    A value that is a function would be a method of the new class and no member, but for being called one.
+    """
+    if len(reduced) != 6:
+        return reduced
     given = {
         member.name: {name: value for name, value in vars(member).items() if name not in _EXTRA}
         for member in cls.__members__.values()
     }
-    if len(reduced) != 6 or not any(given.values()):
-        return reduced
-    make, arguments, state, items, pairs, set_state = reduced
+    make, (bases, name, qualname, members, *rest), state, items, pairs, set_state = reduced
+    marked = {name: enum.member(value) if hasattr(value, "__get__") else value for name, value in members.items()}
+    arguments = (bases, name, qualname, marked, *rest)
+    if not any(given.values()):
+        return make, arguments, state, items, pairs, set_state
     return make, arguments, (set_state, state, given), items, pairs, _set_enum_state
 
 
@@ -186,26 +195,11 @@ def _make_variable(name: str, default: dict[str, Any], value: Any) -> Any:
     return made
 
 
-def reduce_exception(error: BaseException) -> Any:
-    """An exception of the session's own class by what it holds, past a constructor that takes other arguments."""
-    cls = type(error)
-    base = next(base for base in cls.__mro__ if not isinstance(vars(base).get("__init__"), types.FunctionType)
-                and base.__module__ == "builtins")  # fmt: skip
-    ways: Any = cls
-    if ways.__reduce__ is not base.__reduce__ or ways.__reduce_ex__ is not object.__reduce_ex__:
-        return NotImplemented
-    arguments = base.__reduce__(error)[1]
-    return _make_exception, (cls, base, arguments), dict(vars(error)), None, None, _set_exception_state
-
-
-def _make_exception(cls: type[BaseException], base: Any, arguments: tuple[Any, ...]) -> Any:
-    made = base.__new__(cls, *arguments)
-    base.__init__(made, *arguments)
-    return made
-
-
-def _set_exception_state(error: BaseException, state: dict[str, Any]) -> None:
-    vars(error).update(state)
+def with_qualified_name(cls: type, reduced: Any) -> Any:
+    """A class's reduction with the name that it goes by in a `repr` where it was made in another class or function."""
+    if type(reduced) is tuple and len(reduced) == 6 and cls.__qualname__ != cls.__name__:
+        reduced[2][0]["__qualname__"] = cls.__qualname__
+    return reduced
 
 
 DISPATCH_CODE: Final = functools.singledispatch(len).__code__  # type: ignore[attr-defined]  # it is a function
@@ -248,6 +242,13 @@ def reduce_known(thing: Any, own_value: Callable[[Any], Any], by_cloudpickle: Ca
     elif issubclass(cls, enum.EnumMeta):
         reduced = by_cloudpickle(thing)
         reduced = reduce_enum(thing, reduced) if type(reduced) is tuple else reduced
-    elif issubclass(cls, BaseException) and isinstance(cls.__init__, types.FunctionType):
-        reduced = reduce_exception(thing)
+    elif issubclass(cls, type):
+        reduced = with_qualified_name(thing, by_cloudpickle(thing))
+    elif issubclass(cls, enum.Enum):
+        reduced = reduce_member(thing)
+    elif issubclass(cls, BaseException):
+        own = isinstance(cls.__init__, types.FunctionType)
+        reduced = with_chain(thing, reduce_exception(thing) if own else reduced)
+    elif isinstance(cls.__setattr__, types.FunctionType):
+        reduced = reduce_frozen(thing)
     return reduced

@@ -60,6 +60,31 @@ class SessionHistory(HistoryManager):
         self._iii, self._ii, self._i, self._i00 = self._ii, self._i, self._i00, self.input_hist_raw[-1]
         self.shell.user_ns.update(_i=self._i, _ii=self._ii, _iii=self._iii)
 
+    def get_tail(
+        self, n: int | None = 10, raw: bool = True, output: bool = False, include_latest: bool = False
+    ) -> list[tuple[int, int, Any]]:
+        """The newest cells, for `%history -l`; the one that runs is the latest."""
+        rows = self._rows("tail", raw, output, n=-1 if n is None else n + (not include_latest))
+        return rows if include_latest else rows[:-1]
+
+    def search(
+        self,
+        pattern: str = "*",
+        raw: bool = True,
+        search_raw: bool = True,
+        output: bool = False,
+        n: int | None = None,
+        unique: bool = False,
+    ) -> list[tuple[int, int, Any]]:
+        """The cells that a pattern matches, for `%history -g`."""
+        del search_raw
+        return self._rows("search", raw, output, pattern=pattern, unique=unique, **({} if n is None else {"n": n}))
+
+    def _rows(self, kind: str, raw: bool, output: bool, **asked: Any) -> list[tuple[int, int, Any]]:
+        request = {"hist_access_type": kind, "raw": raw, "output": output, **asked}
+        rows: list[tuple[int, int, Any]] = self.shell.kernel.cells.rows(request, self.shell.execution_count)
+        return rows
+
 
 class RlmShell(ZMQInteractiveShell):
     """IPython's shell for one session."""
@@ -85,6 +110,7 @@ class RlmShell(ZMQInteractiveShell):
         install_cell_transforms(self.input_transformer_manager)
         self._own_transformers = self._transformers()
         install_display_limits(self)
+        self.db: Any = {}  # `%cd` and `%bookmark` write to it; IPython's is a folder of the profile, which is not there
 
     def init_ipython_dir(self, ipython_dir: str | None) -> None:
         """No folder of IPython's: it would be made in the scratch folder, which is read-only where it has no quota."""
@@ -172,8 +198,15 @@ class RlmShell(ZMQInteractiveShell):
     def _run_cell(self, *args: Any, **kwargs: Any) -> Any:
         """Run a cell's code, and keep what ended it apart from what is shown afterwards."""
         result = super()._run_cell(*args, **kwargs)
-        self.end_error = self.last_error
+        self.note_end(result)
         return result
+
+    def note_end(self, result: Any) -> None:
+        """Note the error that ended a cell; it need not have been shown (`set_custom_exc`)."""
+        self.end_error = self.last_error
+        if self.end_error is None and result is not None:
+            error = result.error_before_exec or result.error_in_exec
+            self.end_error = error and format_exception(type(error), error, None)
 
     def init_environment(self) -> None:
         """The environment is the host's choice; IPython's colour variables are not wanted."""

@@ -1,7 +1,7 @@
 """`input()` and `getpass()`: they ask the client of the running cell, if it has a person who can answer.
 
 Is: the stdin channel, for one question at a time. Is not: a way to the host: an agent's step has nobody to ask and is
-refused. A courtesy, no wall. Above: `kernel.py`. Below: ipykernel's stdin socket.
+refused. A courtesy, no wall. Above: `kernel.py`. Below: `wording.py`, ipykernel's stdin socket.
 Source: Jupyter messaging 5.5, "Messages on the stdin (ROUTER/DEALER) channel".
 """
 
@@ -18,7 +18,8 @@ from typing import Any, Final, NamedTuple
 import zmq
 from IPython.core.error import StdinNotImplementedError
 
-from rlm_kernel_mcp.in_kernel.builtins_policy import REFUSED, BuiltinRefused
+from rlm_kernel_mcp.in_kernel.builtins_policy import BuiltinRefused
+from rlm_kernel_mcp.in_kernel.wording import wording
 
 PROMPT_CHARS: Final = 40_000
 LOOK_MS: Final = 1_000
@@ -102,7 +103,7 @@ class InputRequests:
         person = self._person
         # A thread or task of another cell must not ask who only happens to be there now.
         if person is None or self.shell.display_pub.parent_header.get("msg_id") != person.parent["header"]["msg_id"]:
-            raise InputRefused(f"{name}() is refused by the policy of this session: {REFUSED['input']}.")
+            raise InputRefused(f"{name}() is refused by the policy of this session: {wording().nobody_answers}.")
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:
                 stream.flush()

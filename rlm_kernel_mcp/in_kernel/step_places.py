@@ -40,7 +40,7 @@ _FOLDERS: Final = (
 _LIBRARIES: Final = tuple(sorted({folder.rstrip(os.sep) + os.sep for folder in _FOLDERS}, key=len, reverse=True))
 """What a file's path begins with that is not told: the longest ones first."""
 _INCOMPLETE: Final[int] = getattr(codeop, "PyCF_ALLOW_INCOMPLETE_INPUT", 0)
-_CELL: Final = re.compile(r"<ipython-input-(\d+)-\w+>")
+_CELL: Final = re.compile(r"<ipython-(input|console)-(\d+)-\w+>")
 
 
 class StepCompiler(CachingCompiler):
@@ -49,6 +49,11 @@ class StepCompiler(CachingCompiler):
     ipykernel's own names a step by a hash that takes 30 ms for a long one and says nothing to a reader. A step is
     parsed once, though three ask for its tree: the shell's transformer, IPython, and who looks for the names it bound.
     """
+
+    step = 0
+    """Number of the session's step that runs, as its agent knows it; 0: the cell has none, and its count names it."""
+    for_console = False
+    """Whether the cell that runs is a person's, in a session whose steps have numbers of their own."""
 
     _parsed: tuple[str, ast.AST] | None = None
 
@@ -106,6 +111,11 @@ class StepCompiler(CachingCompiler):
         parsed, self._parsed = self._parsed, None
         return parsed[1] if parsed is not None and parsed[0] == source else None
 
+    def get_code_name(self, raw_code: str, transformed_code: str, number: int) -> str:
+        """The name that a cell's frames have. A kernel counts from 1 again where it replaces another."""
+        name = super().get_code_name(raw_code, transformed_code, self.step or number)
+        return name.replace("input", "console", 1) if self.for_console else name
+
     def cache(self, transformed_code: str, number: int = 0, raw_code: str | None = None) -> str:
         """Keep the lines of a step; returns the name that its frames will have."""
         name = super().cache(transformed_code, number, raw_code)
@@ -127,10 +137,10 @@ def is_step(filename: str) -> bool:
 
 
 def place(filename: str) -> str:
-    """A file's name for a reader: the step's number, or the path within its library."""
+    """A file's name for a reader: the step's or console's number, or the path within its library."""
     cell = _CELL.fullmatch(filename)
     if cell:
-        return f"In[{cell[1]}]"
+        return f"In[{cell[2]}]" if cell[1] == "input" else f"console In[{cell[2]}]"
     if source_line(filename, 1) is not None:
         return "the step"
     for library in _LIBRARIES:

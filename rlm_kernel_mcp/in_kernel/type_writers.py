@@ -3,7 +3,8 @@
 Is: the tables `EXACT` (by exact type) and `BASES` (subclasses, by what they hold as such). Every writer reads through
 C-level slots of an exact type, so that no code of the value runs. Is not: what
 to do with any other object (`object_text.py`).
-Above: `object_text.py`. Below: `value_text.py`, `inspection.py`, `namespace.py`.
+Above: `object_text.py`. Below: `library_writers.py`, `value_text.py`, `inspection.py`,
+`namespace.py`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from rlm_kernel_mcp.in_kernel import inspection
+from rlm_kernel_mcp.in_kernel.facades import LiveFacade
+from rlm_kernel_mcp.in_kernel.library_writers import LIBRARY_WRITERS, any_time
 from rlm_kernel_mcp.in_kernel.namespace import Documents, held_names
 from rlm_kernel_mcp.in_kernel.value_text import WORK_CHARS, blocks, dict_pairs, int_text, list_blocks
 
@@ -108,19 +111,34 @@ def _match(text: ObjectText, value: re.Match[Any]) -> None:
     text.put(">")
 
 
-def _uuid(text: ObjectText, value: uuid.UUID) -> None:
+def uuid_text(value: uuid.UUID) -> str:
+    """A UUID as text."""
     number = _uuid_int(value)
     digits = f"{number:032x}" if type(number) is int and 0 <= number < 1 << 128 else "?"
-    text.put(f"UUID('{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}')")
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def _uuid(text: ObjectText, value: uuid.UUID) -> None:
+    text.put(f"UUID('{uuid_text(value)}')")
+
+
+def fraction_parts(value: fractions.Fraction) -> tuple[Any, Any]:
+    """Numerator and denominator, which somebody may have made anything."""
+    return _numerator(value), _denominator(value)
 
 
 def _fraction(text: ObjectText, value: fractions.Fraction) -> None:
-    text.bracketed(value, ("Fraction(", ")"), (_numerator(value), _denominator(value)), lambda: 2)
+    text.bracketed(value, ("Fraction(", ")"), fraction_parts(value), lambda: 2)
+
+
+def decimal_text(value: decimal.Decimal) -> str | None:
+    """A decimal as text; None of a giant."""
+    return None if _decimal_bytes(value) > DECIMAL_BYTES else _decimal_text(value)
 
 
 def _decimal(text: ObjectText, value: decimal.Decimal) -> None:
-    size = _decimal_bytes(value)
-    text.put(f"<Decimal of {size} bytes>" if size > DECIMAL_BYTES else f"Decimal('{_decimal_text(value)}')")
+    digits = decimal_text(value)
+    text.put(f"<Decimal of {_decimal_bytes(value)} bytes>" if digits is None else f"Decimal('{digits}')")
 
 
 def _documents(text: ObjectText, value: Documents) -> None:
@@ -136,7 +154,12 @@ def _method(text: ObjectText, value: types.MethodType) -> None:
 
 
 def _generator(text: ObjectText, value: Any) -> None:
+    text.own = False  # what it gives is not made yet
     text.put(f"<{inspection.type_name(value)} {inspection.exact(value.__name__)}>")
+
+
+def _module(text: ObjectText, value: types.ModuleType) -> None:
+    text.put(f"<module '{inspection.module_name(value)}'>")
 
 
 def _slice(text: ObjectText, value: slice) -> None:
@@ -228,11 +251,12 @@ _WRITERS: Final[dict[type, Writer]] = {
     uuid.UUID: _uuid,
     re.Pattern: _pattern,
     re.Match: _match,
+    **LIBRARY_WRITERS,
     Documents: _documents,
     types.FunctionType: lambda text, value: text.put(inspection.function_text(value)),
     types.BuiltinFunctionType: lambda text, value: text.put(f"<built-in function {value.__name__}>"),
     types.MethodType: _method,
-    types.ModuleType: lambda text, value: text.put(f"<module '{inspection.module_name(value)}'>"),
+    **dict.fromkeys((types.ModuleType, LiveFacade), _module),
 }
 
 EXACT: Final[dict[int, Writer]] = {id(cls): writer for cls, writer in _WRITERS.items()}
@@ -250,5 +274,7 @@ BASES: Final[tuple[tuple[type, Callable[[ObjectText, Any, str], None]], ...]] = 
     (frozenset, _any_set),
     (collections.deque, _any_deque),
     (BaseException, _any_exception),
+    (dt.date, any_time),
+    (dt.timedelta, any_time),
 )
 """Writers of a built-in type's subclasses, which get the name of the class; `Counter` and `defaultdict` are dicts."""

@@ -2,7 +2,7 @@
 
 Is: the bounded writer, and JSON text where the value is JSON without loss. Is not: the text of everything else, which
 is `object_text.py`'s. It runs in the control thread while the step that owns the value may be changing it.
-Above: `object_text.py`, `values.py`, `display.py`. Below: nothing.
+Above: `object_text.py`, `values.py`, `display.py`. Below: `library_values.py`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from json.encoder import encode_basestring
 from typing import Any, Final
+
+from rlm_kernel_mcp.in_kernel.library_values import number
 
 WORK_CHARS: Final = 2_000_000
 """Longest text that is made of one value; what lies past it is counted."""
@@ -149,10 +151,13 @@ class JsonText(Text):
     """JSON text with `", "` and `": "`; raises `NotJson` for a value that JSON cannot hold without loss."""
 
     def write(self, value: Any) -> None:
-        """Write a value of exactly a JSON type, or of a dict of `collections`."""
+        """Write a value of exactly a JSON type, a dict of `collections`, or a number of numpy."""
         writer = _JSON_WRITERS.get(id(type(value)))
         if writer is None:
-            raise NotJson
+            value = number(value)  # of numpy
+            writer = _JSON_WRITERS.get(id(type(value)))
+            if writer is None or value is None:
+                raise NotJson
         writer(self, value)
 
     def write_int(self, value: int) -> None:

@@ -2,19 +2,23 @@
 
 Is: type, size and a slice of the text of a value, with none of the value's own code run (its `repr`, `len`, `==` and
 its metaclass may hang, lie or raise) and with bounded work. Is not: a wall; a hostile kernel can answer anything.
-Above: `control.py`, `kernel.py`. Below: `value_text.py`, `object_text.py`, `inspection.py`.
+Above: `control.py`, `kernel.py`. Below: `value_text.py`, `object_text.py`, `answer_text.py`, `inspection.py`.
 """
 
 from __future__ import annotations
 
 import array
 import collections
+import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from rlm_kernel_mcp.in_kernel.answer_text import answer_text
 from rlm_kernel_mcp.in_kernel.changes import is_hidden
+from rlm_kernel_mcp.in_kernel.facades import LiveFacade
 from rlm_kernel_mcp.in_kernel.inspection import NAME_CHARS, type_name
+from rlm_kernel_mcp.in_kernel.library_values import array_shape
 from rlm_kernel_mcp.in_kernel.namespace import Documents, held_names
 from rlm_kernel_mcp.in_kernel.object_text import object_text
 from rlm_kernel_mcp.in_kernel.value_text import CompactJsonText, json_text
@@ -33,6 +37,11 @@ _SIZES: Final[tuple[tuple[type, Callable[[Any], int]], ...]] = (
     (array.array, array.array.__len__),
 )
 
+_NO_VALUES: Final = frozenset(
+    map(id, (types.FunctionType, types.MethodType, types.BuiltinFunctionType, types.ModuleType, LiveFacade))
+)
+"""Types whose text, alone, names what could give a value."""
+
 
 @dataclass(frozen=True, slots=True)
 class View:
@@ -40,7 +49,7 @@ class View:
 
     `payload` is UTF-8 (lone surrogates passed): with `json` the whole JSON text of the value, else the characters
     `[offset, offset + limit)` of its text, which has `total_chars` characters. `whole`: the text leaves nothing out.
-    `own`: no object of a class is in it, whose text only the class's own code could make.
+    `own`: no object of a class is in it, whose text only the class's own code could make, and it is a value itself.
     """
 
     type: str
@@ -50,6 +59,15 @@ class View:
     payload: bytes
     whole: bool = True
     own: bool = True
+
+
+def _own_text(value: Any, as_text: bool) -> tuple[str, bool, bool]:
+    """As `object_text`; as an answer alone a value is what `str` would say of it."""
+    alone = answer_text(value) if as_text else None
+    if alone is not None:
+        return alone, True, True
+    text, whole, own = object_text(value)
+    return text, whole, own and id(type(value)) not in _NO_VALUES
 
 
 def describe(value: object) -> tuple[str, int | None]:
@@ -74,7 +92,7 @@ def view(value: Any, offset: int, limit: int, *, as_text: bool = False) -> View:
         part = str.__getitem__(value, slice(offset, offset + limit))
     else:
         as_json = json_text(value)
-        text, whole, own = (*as_json, True) if as_json is not None else object_text(value)
+        text, whole, own = (*as_json, True) if as_json is not None else _own_text(value, as_text)
         total, may_be_json = len(text), as_json is not None and whole
         part = text[offset : offset + limit]
     compact = _compact(value) if may_be_json and not as_text and offset == 0 and total <= limit else None
@@ -99,6 +117,8 @@ def _size(value: object) -> int | None:
             return size(value)
     if type(value) is Documents:
         return len(held_names(value))
+    if shape := array_shape(value):
+        return shape[0]
     if type(value) is range:
         return max(0, (value.stop - value.start + value.step - (1 if value.step > 0 else -1)) // value.step)
     return None

@@ -21,7 +21,7 @@ from rlm_kernel_mcp.errors import KernelDied
 from rlm_kernel_mcp.kernel.messages import BadMessage, Codec, Message, parse
 from rlm_kernel_mcp.kernel.reply import Reply
 from rlm_kernel_mcp.kernel.zmtp import Connection, ProtocolBroken
-from rlm_kernel_mcp.wire import KEPT, REPLY_KEY
+from rlm_kernel_mcp.wire import KEPT, REPLY_KEY, STEP_KEY
 
 MESSAGE_BYTES_MAX: Final = 4 << 20
 REPLY_GRACE_S: Final = 0.5
@@ -157,9 +157,10 @@ class KernelClient:
         sizes = (size for where, size in self._replies_max.values() if where is channel)
         channel.reader.message_bytes_max = max(MESSAGE_BYTES_MAX, *sizes, 0)
 
-    def execute(self, code: str, keep: dict[str, Any] | None = None) -> Execution:
+    def execute(self, code: str, keep: dict[str, Any] | None = None, step: int = 0) -> Execution:
         """Send a step's code; the returned execution fills as messages come.
 
+        `step`: its number in the session, which the kernel's own count is not.
         `keep`: what asks the kernel for a snapshot after the step (`wire.py`).
         """
         content = {
@@ -170,7 +171,9 @@ class KernelClient:
             "allow_stdin": False,
             "stop_on_error": False,
         }
-        metadata = None if keep is None else {REPLY_KEY: keep}
+        metadata: dict[str, Any] = {STEP_KEY: step} if step else {}
+        if keep is not None:
+            metadata[REPLY_KEY] = keep
         msg_id, frames = self._codec.build("execute_request", content, metadata=metadata)
         execution = Execution(msg_id)
         if self.broken is not None:

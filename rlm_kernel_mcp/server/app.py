@@ -8,7 +8,6 @@ Above: `cli.py`. Below: tools, transport, the registry (imported in the backgrou
 from __future__ import annotations
 
 import asyncio
-import gc
 import importlib
 import logging
 import os
@@ -37,6 +36,7 @@ from rlm_kernel_mcp import __version__
 from rlm_kernel_mcp.errors import RlmError
 from rlm_kernel_mcp.server import tools, words
 from rlm_kernel_mcp.server.log_stream import LogStream
+from rlm_kernel_mcp.server.requests import NO_OBJECT
 from rlm_kernel_mcp.server.transport import stdio_streams
 from rlm_kernel_mcp.session.cutting import safe_text
 from rlm_kernel_mcp.settings import Settings, doubts
@@ -99,8 +99,6 @@ async def open_registry(settings: Settings) -> Registry:
     """Import the session layer, Jupyter with it, in a thread, so that the server goes on answering; then open it."""
     module = await asyncio.to_thread(importlib.import_module, "rlm_kernel_mcp.session.registry")
     registry: Registry = await module.Registry.open(settings)
-    # What there is by now stays, and need not be gone through again: 0.1 s in which nobody is answered.
-    gc.freeze()
     return registry
 
 
@@ -200,7 +198,7 @@ def _accept_any_arguments(on_message: Callable[[], None]) -> ServerMiddleware[La
         if ctx.method == "tools/call" and isinstance(ctx.params, Mapping):
             arguments = ctx.params.get("arguments")
             if arguments is not None and not isinstance(arguments, dict):
-                ctx = replace(ctx, params={**ctx.params, "arguments": {"arguments": arguments}})
+                ctx = replace(ctx, params={**ctx.params, "arguments": {NO_OBJECT: arguments}})
         return await call_next(ctx)
 
     return accept

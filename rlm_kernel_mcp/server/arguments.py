@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import keyword
 import math
+import unicodedata
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -149,10 +150,13 @@ class Text(Argument):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Name(Text):
-    """A Python identifier."""
+    """A Python identifier, in the form that Python itself gives it (NFKC): a letter and its accent are one."""
 
     def wanted(self) -> str:
         return "one Python identifier (no dots, calls or indexes)"
+
+    def taken(self, value: object) -> object:
+        return unicodedata.normalize("NFKC", value) if isinstance(value, str) and value.isidentifier() else value
 
     def fault_in_characters(self, value: str) -> str | None:
         # str.isidentifier is false for every text with a surrogate or a NUL in it.

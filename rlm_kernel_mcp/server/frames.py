@@ -141,7 +141,7 @@ def _frame_of(body: Any) -> Frame | None:
         if "method" not in body and ("result" in body or "error" in body):
             return Frame(message=jsonrpc_message_adapter.validate_python(body, by_name=False))
         if not _asks(body):
-            return Frame(message=JSONRPCNotification.model_validate(body, by_name=False))
+            return Frame(message=JSONRPCNotification.model_validate(_with_whole_id(body), by_name=False))
         fault, body["id"] = _checked_id(body["id"])
         if not fault and not _is_unicode(body.get("method")):
             fault = "The request's method is no valid Unicode."
@@ -162,10 +162,22 @@ def _asks(body: dict[str, Any]) -> bool:
     return "id" in body
 
 
+def _with_whole_id(body: dict[str, Any]) -> dict[str, Any]:
+    """The notification with the id of the request that it cancels as that request's own was read: 7.0 is 7."""
+    params = body.get("params")
+    if isinstance(params, dict) and "requestId" in params:
+        body["params"] = {**params, "requestId": _whole(params["requestId"])}
+    return body
+
+
+def _whole(value: object) -> object:
+    """A number without a fraction as the whole number that it says."""
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT else value
+
+
 def _checked_id(value: object) -> tuple[str, object]:
     """What is wrong with a request's id, if anything; and the id, as its answer carries it."""
-    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
-        value = int(value)
+    value = _whole(value)
     if isinstance(value, int | str) and _is_id(value):
         return "", value
     if isinstance(value, float) and math.isfinite(value):

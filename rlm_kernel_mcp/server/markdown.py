@@ -26,7 +26,7 @@ from rlm_kernel_mcp.session.shapes import (
     TracePage,
     VariableSlice,
 )
-from rlm_kernel_mcp.session.wording import NOTHING_INTERRUPTED, counted
+from rlm_kernel_mcp.session.wording import NOTHING_INTERRUPTED, NOTHING_LEFT_TO_INTERRUPT, counted
 
 STATUS_LINES = {
     "ok": "Step {index}: ok in {ms} ms.",
@@ -58,7 +58,7 @@ def opened(report: Opened) -> str:
 def step(report: StepReport) -> str:
     """Page of `rlm_run_repl`, `rlm_await_step` and `rlm_interrupt`."""
     status = STATUS_LINES[report.status].format(index=report.step_index, ms=f"{report.duration_ms:,}")
-    parts = [] if report.note == NOTHING_INTERRUPTED else [status]
+    parts = [] if report.note in (NOTHING_INTERRUPTED, NOTHING_LEFT_TO_INTERRUPT) else [status]
     parts += _labelled("stdout", report.stdout) + _labelled("stderr", report.stderr)
     parts += _labelled("result", report.result or "")
     if report.error is not None:
@@ -123,10 +123,17 @@ def trace(page: TracePage) -> str:
 
 def sessions(found: SessionList) -> str:
     """Page of `rlm_list_sessions`."""
-    none = [] if found.rows else ['No sessions are live. rlm_init_context opens one; state="all" lists ended ones.']
-    omitted = f"- and {found.omitted:,} more, used longer ago: a higher limit lists them, up to 8,000 characters"
-    note = [found.note] if found.note else []
-    return "\n".join([*none, *map(session, found.rows), *([omitted] if found.omitted else []), *note])
+    none = 'No sessions are live. rlm_init_context opens one; state="all" lists ended ones.'
+    none = f"No sessions stand behind the first {counted(found.offset, 'place')}." if found.offset else none
+    notes = filter(None, (more_sessions(found), found.note))
+    return "\n".join([*([] if found.rows else [none]), *map(session, found.rows), *notes])
+
+
+def more_sessions(found: SessionList) -> str:
+    """How many are not listed, and what lists them; nothing where none is left."""
+    if not found.omitted:
+        return ""
+    return f"{found.omitted:,} more, used longer ago: offset={found.offset + len(found.rows)} goes on."
 
 
 def session(row: SessionSummary) -> str:

@@ -14,12 +14,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import ErrorDetails
 
 from rlm_kernel_mcp.errors import InvalidInput
-from rlm_kernel_mcp.server.arguments import SHOWN_CHARS, Argument, Name, OneOf, Paths, Text, Whole
+from rlm_kernel_mcp.server.arguments import SHOWN_CHARS, Argument, Name, OneOf, Paths, Text, Whole, shown
 
 ResponseFormat = Literal["json", "markdown"]
 
 FAULTS_SHOWN: Final = 5
 """How many faults of one request are told at once."""
+
+NO_OBJECT: Final = "(no object)"
+"""Stands for a name where a call's `arguments` are something else: the value is what was given."""
 
 MAX_OUTPUT_CHARS: Final = 200_000
 DAY_MS: Final = 86_400_000
@@ -185,6 +188,9 @@ class ListSessions(Request):
     limit: Annotated[
         int, Whole(low=1, high=200, unit="sessions"), Field(description="Most sessions to list, the last used first.")
     ] = 20
+    offset: Annotated[
+        int, Whole(low=0, high=10**15, unit="sessions"), Field(description="Sessions to pass over, to go on.")
+    ] = 0
 
 
 R = TypeVar("R", bound=Request)
@@ -196,6 +202,12 @@ def parse(tool_name: str, model: type[R], arguments: Mapping[str, Any]) -> R:
     Raises:
         InvalidInput: names each wrong argument (the first few), what was given, the bounds and the unit.
     """
+    if NO_OBJECT in arguments:
+        raise InvalidInput(
+            f"The arguments of {tool_name} must be an object (null or absent: an empty one); given: "
+            f"{shown(arguments[NO_OBJECT])}.",
+            f"Call it again with an object of these: {', '.join(input_schema(model)['properties'])}.",
+        )
     try:
         return model.model_validate(arguments)
     except ValidationError as error:

@@ -98,7 +98,8 @@ def sessions(found: shapes.SessionList, form: ResponseFormat) -> CallToolResult:
     if form == "markdown":
         return _reading(markdown.sessions(found))
     data = {"sessions": list(map(_session, found.rows)), "omitted": found.omitted}
-    return _envelope({"ok": True, "data": data | _note(found.note)})
+    note = " ".join(filter(None, (markdown.more_sessions(found), found.note)))
+    return _envelope({"ok": True, "data": data | _note(note or None)})
 
 
 def failure(error: RlmError, form: ResponseFormat) -> CallToolResult:

@@ -108,7 +108,7 @@ async def get_trace(registry: Registry, request: requests.GetTrace) -> CallToolR
 
 
 async def list_sessions(registry: Registry, request: requests.ListSessions) -> CallToolResult:
-    found = await registry.list_sessions(state=request.state, limit=request.limit)
+    found = await registry.list_sessions(state=request.state, limit=request.limit, offset=request.offset)
     return responses.sessions(found, request.response_format)
 
 

@@ -147,12 +147,13 @@ LIST_SESSIONS: Final = (
     """\
 List sessions with their status, the last used first, to find a session_id again or to see what is running: this \
 server's own, then those of the user's other servers. state "live" (default): those in which something can still be \
-run; "all": ended ones too. limit: default 20, at most 200; the answer has at most 8000 characters.
+run; "all": ended ones too. limit: default 20, at most 200; the answer has at most 8000 characters. To go on, add the \
+number of sessions in the answer to offset (default 0).
 """
     + ENVELOPE
     + """\
 { sessions: { session_id: string, status: "idle"|"running"|"stopped"|"finalized"|"dead", created_at: string,
               last_used_at: string, step_index: number, context: {kind: string, chars: number},
               counters: {step_index, runtime_ms, budget_used: number} }[],
-  omitted: number /* how many are not listed */, note?: string }"""
+  omitted: number /* how many more there are behind these */, note?: string }"""
 )

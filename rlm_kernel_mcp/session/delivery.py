@@ -22,13 +22,8 @@ EVALUE_CHARS_MAX: Final = 1_000
 NAME_CHARS_MAX: Final = 200
 
 
-def deliver(
-    outcome: Outcome, *, step_index: int, account: Account, max_output_chars: int, note: str | None = None
-) -> StepReport:
-    """The report of one reply; charges what it delivers. A limit reached now is told where the step has ended.
-
-    `note`: what else the client must hear.
-    """
+def deliver(outcome: Outcome, *, step_index: int, account: Account, max_output_chars: int) -> StepReport:
+    """The report of one reply; charges what it delivers. A limit reached now is told where the step has ended."""
     final = outcome.status != "running"
     limit = min(max_output_chars, account.left.chars_left)
     rest = f'rlm_get_trace(from_step={step_index}, to_step={step_index}, detail="full") gets the rest'
@@ -54,7 +49,7 @@ def deliver(
         guardrail_stop=account.stop if final else None,
         truncated=Truncated(**{name: shown[name].cut_chars for name in ("stdout", "stderr", "result")}),
         lost=_shown_loss(outcome.lost),
-        note=_notes(outcome, unlisted, [note or "", _untold(shown, rest)]),
+        note=_notes(outcome, unlisted, [_untold(shown, rest)]),
         images=tuple(_image(mime_type, data) for mime_type, data in outcome.pictures),
     )
 

@@ -6,6 +6,7 @@ Above: `registry.py`. Below: `session.py`.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from collections.abc import Callable
@@ -44,12 +45,14 @@ async def finalize(
         InvalidInput: it is too long, or no text. Nothing is lost.
         VariableNotFound, KernelDied.
     """
-    given = ("text", _digest(text)) if text is not None else ("variable", var_name or "")
     if text is not None and len(text) > ANSWER_CHARS_MAX:
         raise InvalidInput(
             f"final_text has {len(text):,} characters; a final answer has at most {ANSWER_CHARS_MAX:,}.",
             "Give a shorter one; the session is as it was.",
         )
+    given = ("variable", var_name or "")
+    if text is not None:
+        given = ("text", await asyncio.to_thread(_digest, text))
     async with session.final_lock:
         if session.final is None:
             session.require_idle()
@@ -91,10 +94,11 @@ def _commit(session: Session, given: tuple[str, str], answer: str) -> None:
 
 
 async def _end(session: Session, let_go: Callable[[Session], None]) -> None:
-    """End the kernel and forget the values; what an earlier call has done of it already is not done again."""
+    """End the kernel, forget the values, and see the answer written; what was done of it before is not done again."""
     await session.life.drop("the session was finalized", settle_s=0)
     await session.life.recovery.snapshots.remove()
     let_go(session)
+    await session.journal.settled()
 
 
 def _digest(text: str) -> str:

@@ -6,11 +6,14 @@ is to it. Is not: the calls (`registry.py`). Above: `registry.py`. Below: `reope
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import asdict
+from functools import partial
+from weakref import WeakValueDictionary
 
 from rlm_kernel_mcp.errors import SessionBusy, SessionNotFound
 from rlm_kernel_mcp.session.cutting import safe_text
@@ -20,6 +23,7 @@ from rlm_kernel_mcp.session.reopening import Surroundings, reopen
 from rlm_kernel_mcp.session.session import Session
 from rlm_kernel_mcp.session.shapes import Limits
 from rlm_kernel_mcp.session.store import SessionLock, SessionRecord
+from rlm_kernel_mcp.shielded import made_in_thread, shielded
 
 
 class Handles:
@@ -28,18 +32,23 @@ class Handles:
     def __init__(self, shared: Surroundings) -> None:
         self._shared = shared
         self._store = shared.store
+        self._writer = shared.writer
         self.sessions: dict[str, Session] = {}
         self._locks: dict[str, SessionLock | None] = {}
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """Of those who open the same session again."""
 
-    def add(self, session_id: str, source: ContextSource, prepared: Prepared, limits: Limits) -> Session:
+    async def add(self, session_id: str, source: ContextSource, prepared: Prepared, limits: Limits) -> Session:
         """Make the session of a kernel that has its context, and write it down."""
-        context, journal = prepared.context, Journal(self._store, session_id)
+        taking = partial(self._store.acquire, session_id, is_new=True)
+        self._locks[session_id] = await made_in_thread(taking, _release)
+        context = prepared.context
         reference: dict[str, object] = {"inline": True}
         if source.paths is not None:
             reference = {"paths": source.paths, "working_dir": str(self._shared.settings.working_dir)}
         record = SessionRecord(
             session_id=session_id,
-            created_at=journal.now(),
+            created_at=Journal.now(),
             kind=context.kind,
             status="idle",
             limits=json.dumps(asdict(limits)),
@@ -48,25 +57,24 @@ class Handles:
             walls=json.dumps([asdict(wall) for wall in prepared.walls]),
             server_pid=os.getpid(),
         )
-        self._locks[session_id] = self._store.acquire(session_id)
-        self._store.add_session(record)
-        session = reopen(record, self._shared)
+        self._writer.do(session_id, lambda: self._store.add_session(record))
+        session = reopen(record, self._shared, is_new=True)
         session.life.adopt(prepared.kernel)
         self.sessions[session_id] = session
-        journal.opened(context, prepared.walls, prepared.duration_ms, session.account)
+        session.journal.opened(context, prepared.walls, prepared.duration_ms, session.account)
         return session
 
-    @contextmanager
-    def in_use(self, session_id: str) -> Iterator[Session]:
+    @asynccontextmanager
+    async def in_use(self, session_id: str) -> AsyncIterator[Session]:
         """A session for one call: it stays as long as the call does. Raises: as `get`."""
-        session = self.get(session_id)
+        session = await self.get(session_id)
         session.calls += 1
         try:
             yield session
         finally:
             session.calls -= 1
 
-    def get(self, session_id: str) -> Session:
+    async def get(self, session_id: str) -> Session:
         """A session by its handle; one that this server does not have is opened again from its record.
 
         One that has its final answer is there for this look only, without its text: neither it nor a lock is held.
@@ -75,14 +83,29 @@ class Handles:
             SessionNotFound: nobody has it.
             SessionBusy: another server drives it.
         """
-        return self.sessions.get(session_id) or self._reopened(session_id)
+        if session := self.sessions.get(session_id):
+            return session
+        return await shielded(self._opened_again(session_id), f"the reopening of {session_id}")
 
-    def _reopened(self, session_id: str) -> Session:
+    async def _opened_again(self, session_id: str) -> Session:
+        async with self._turns.setdefault(session_id, asyncio.Lock()):
+            if session := self.sessions.get(session_id):
+                return session
+            await self._writer.settled(session_id)  # this server itself may have let it go just now
+            reading = partial(self._read_again, session_id)
+            read, lock = await made_in_thread(reading, lambda found: self._let_go(session_id, found[1]))
+            if lock is not None:
+                self.sessions[session_id], self._locks[session_id] = read, lock
+                self._writer.do(session_id, lambda: self._store.update_session(session_id, server_pid=os.getpid()))
+            return read
+
+    def _read_again(self, session_id: str) -> tuple[Session, SessionLock | None]:
+        """A session from its record, and the lock of one that has no final answer yet. Reads: call it in a thread."""
         record = self._store.session(session_id, whole=False)
         if record is None:
             raise self.not_found(session_id)
         if record.status == "finalized":
-            return reopen(record, self._shared)
+            return reopen(record, self._shared), None
         lock = self._store.acquire(session_id)
         if lock is None:
             holder = self._store.holder(session_id) or 0
@@ -90,19 +113,16 @@ class Handles:
                 f"Session {session_id} is driven by another server process (pid {holder}).",
                 "Use it there, or call rlm_init_context for a session of your own; rlm_get_trace works from here too.",
             )
-        self._locks[session_id] = lock
         try:
             # Again, under the lock: the server that had it until now may have written since.
             session = reopen(self._store.session(session_id, whole=False) or record, self._shared)
         except BaseException:
-            self.give_back(session_id)
+            self._let_go(session_id, lock)
             raise
         if session.finalized:
-            self.give_back(session_id)
-            return session
-        self.sessions[session_id] = session
-        self._store.update_session(session_id, server_pid=os.getpid())
-        return session
+            self._let_go(session_id, lock)
+            return session, None
+        return session, lock
 
     def let_go(self, session: Session) -> None:
         """Forget a session whose record has all there is to it: any server can open it again from there."""
@@ -111,11 +131,13 @@ class Handles:
             self.give_back(session.session_id)
 
     def give_back(self, session_id: str) -> None:
-        """Let other servers have a session."""
-        self._store.let_go(session_id)
+        """Let other servers have a session, once its record is written."""
         lock = self._locks.pop(session_id, None)
-        if lock is not None:
-            lock.release()
+        self._writer.do(session_id, lambda: self._let_go(session_id, lock))
+
+    def _let_go(self, session_id: str, lock: SessionLock | None) -> None:
+        self._store.let_go(session_id)
+        _release(lock)
 
     def give_all_back(self) -> None:
         """The server ends."""
@@ -127,3 +149,8 @@ class Handles:
         live = list(self.sessions)[-5:]
         known = f"live sessions: {', '.join(live)}" if live else "this server has no live session"
         return SessionNotFound(f"There is no session {safe_text(session_id)!r}; {known}.")
+
+
+def _release(lock: SessionLock | None) -> None:
+    if lock is not None:
+        lock.release()

@@ -8,8 +8,9 @@ Is: the translation between a session's events and the store's rows. Is not: the
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 from rlm_kernel_mcp.kernel.reply import Reply
@@ -18,6 +19,7 @@ from rlm_kernel_mcp.session.outcomes import Outcomes
 from rlm_kernel_mcp.session.shapes import ContextReport, Lost, SessionStatus, StepError, StepStatus, Variable, Wall
 from rlm_kernel_mcp.session.step import Outcome
 from rlm_kernel_mcp.session.store import EventRow, Store
+from rlm_kernel_mcp.session.store_writer import Writer
 from rlm_kernel_mcp.session.trace import summary_of
 from rlm_kernel_mcp.session.wording import counted
 
@@ -31,10 +33,13 @@ CONSOLE_CHARS_MAX: Final = 20_000_000
 class Journal:
     """The written record of one session."""
 
-    def __init__(self, store: Store, session_id: str, outcomes: Outcomes | None = None) -> None:
-        """`outcomes`: the server's, which every session's journal shares."""
+    def __init__(
+        self, store: Store, session_id: str, outcomes: Outcomes | None = None, writer: Writer | None = None
+    ) -> None:
+        """`outcomes`, `writer`: the server's, which all journals share. Without a writer who calls writes."""
         self._outcomes = outcomes or Outcomes()
         self._store = store
+        self._writer = writer
         self._session_id = session_id
         self._newest_step = self._newest_row = 0
         self._console_events = 0
@@ -45,7 +50,18 @@ class Journal:
     @property
     def problem(self) -> str | None:
         """What is the matter with the store's disk, and what mends it."""
-        return self._store.problem
+        return self._store.problem if self._writer is None else self._writer.problem(self._session_id)
+
+    async def settled(self) -> None:
+        """Wait until what was written down by now is in the record."""
+        if self._writer is not None:
+            await self._writer.settled(self._session_id)
+
+    def _write(self, write: Callable[[], object], chars: int = 0) -> None:
+        if self._writer is None:
+            write()
+        else:
+            self._writer.do(self._session_id, write, chars)
 
     @staticmethod
     def now() -> str:
@@ -54,7 +70,7 @@ class Journal:
 
     def event(self, action: str, step_index: int, status: str, summary: str, account: Account) -> None:
         """Write an event that is whole from the start."""
-        self._store.add_event(self._row(action, step_index, status, summary, account))
+        self._add(self._row(action, step_index, status, summary, account))
 
     def opened(self, context: ContextReport, walls: Sequence[Wall], duration_ms: int, account: Account) -> None:
         """Write the session's beginning, with the walls that hold its kernel."""
@@ -65,45 +81,50 @@ class Journal:
         summary += f"walls that hold: {holding}" + (f"; that do not: {missing}" if missing else "")
         row = self._row("init_context", 0, "ok", summary, account)
         row.duration_ms = duration_ms
-        self._store.add_event(row)
+        self._add(row)
 
     def final(self, step_index: int, reason: str, source: str, answer: str, account: Account) -> None:
         """Write the final answer; `source` says what it was given as."""
         summary = f"final answer of {counted(len(answer), 'character')} from a {source}"
         row = self._row("finalize", step_index, reason, summary, account)
-        self._store.add_final(row, answer)
+        row.id = self._store.mint()
+        self._write(lambda: self._store.add_final(row, answer), len(answer))
 
     def step_begins(self, index: int, code: str, account: Account) -> int:
         """Write a step's row before it runs; returns its id."""
         row = self._row("run_repl", index, "unknown", summary_of(code), account, code=code)
         self.counters_changed(account, "running")
-        self._newest_step, self._newest_row = index, self._store.begin_event(row)
+        self._newest_step, self._newest_row = index, self._store.mint()
+        row.id = self._newest_row
+        self._write(lambda: self._store.begin_event(row))
         return self._newest_row
 
     def step_goes_on(self, row_id: int, duration_ms: int, stdout: str, stderr: str) -> None:
         """Write what a running step has said so far, for who reads the record from outside."""
-        self._store.note_progress(row_id, duration_ms, stdout, stderr)
+        write = partial(self._store.note_progress, row_id, duration_ms, stdout, stderr)
+        self._write(write, len(stdout) + len(stderr))
 
     def step_ended(self, row_id: int, outcome: Outcome, account: Account) -> None:
         """Complete a step's row."""
-        self._store.complete_event(
-            row_id,
-            result_status=outcome.status,
-            duration_ms=outcome.duration_ms,
-            guardrail_snapshot=_snapshot(account),
-            stdout=outcome.stdout,
-            stderr=outcome.stderr,
-            result=outcome.result,
-            error=_error_json(outcome),
-            extra=_extra(outcome),
-        )
+        changes = {
+            "result_status": outcome.status,
+            "duration_ms": outcome.duration_ms,
+            "guardrail_snapshot": _snapshot(account),
+            "stdout": outcome.stdout,
+            "stderr": outcome.stderr,
+            "result": outcome.result,
+            "error": _error_json(outcome),
+            "extra": _extra(outcome),
+        }
+        self._write(lambda: self._store.complete_event(row_id, **changes), outcome.chars)
         self.counters_changed(account, "stopped" if account.stop else "idle")
 
     def delivered(self, index: int, account: Account, status: SessionStatus) -> None:
         """Output of a step went out and was charged: the newest step's row has what was used by then."""
         self.counters_changed(account, status)
         if index == self._newest_step and status != "running":
-            self._store.amend_event(self._session_id, self._newest_row, guardrail_snapshot=_snapshot(account))
+            row_id, snapshot = self._newest_row, _snapshot(account)
+            self._write(lambda: self._store.amend_event(self._session_id, row_id, guardrail_snapshot=snapshot))
 
     def remember(self, index: int, outcome: Outcome) -> None:
         """Keep a step's outcome in memory as well, as long as there is room."""
@@ -147,16 +168,24 @@ class Journal:
         self._console_chars += sum(len(text) for text in texts if text)
         if self._console_events <= CONSOLE_EVENTS_MAX and self._console_chars <= CONSOLE_CHARS_MAX:
             row.source = "console"
-            self._store.add_event(row)
+            self._add(row)
             if count is not None:
                 self._console_counts.add(count)
+
+    def _add(self, row: EventRow) -> None:
+        row.id = self._store.mint()
+        chars = sum(len(text) for text in (row.stdout, row.stderr, row.result, row.error) if text)
+        self._write(lambda: self._store.add_event(row), chars)
+
+    def _update(self, **changes: Any) -> None:
+        chars = len(changes.get("final_answer", ""))
+        self._write(lambda: self._store.update_session(self._session_id, **changes), chars)
 
     def counters_changed(self, account: Account, status: SessionStatus) -> None:
         """Keep the session's record true: counters, whether a step runs, and whether a limit has stopped it."""
         used = account.counters
         counters = {"step_index": used.step_index, "runtime_ms": used.runtime_ms, "budget_used": used.budget_used}
-        self._store.update_session(
-            self._session_id,
+        self._update(
             counters=json.dumps(counters),
             status=status,
             stop_reason=account.stop,
@@ -166,16 +195,16 @@ class Journal:
     def kernel_changed(self, connection_file: str, pid: int) -> None:
         """Write down where a console finds the session's kernel."""
         self._console_counts.clear()
-        self._store.update_session(self._session_id, connection_file=connection_file, kernel_pid=pid)
+        self._update(connection_file=connection_file, kernel_pid=pid)
 
     def kernel_stopped(self, reason: str) -> None:
         """Write down why the session has no kernel just now: whoever opens it next tells it."""
         self.kernel_changed("", 0)
-        self._store.update_session(self._session_id, extra=json.dumps({KERNEL_GONE: reason}))
+        self._update(extra=json.dumps({KERNEL_GONE: reason}))
 
     def closed(self, status: str, **changes: Any) -> None:
         """Write down that the session has no kernel any more."""
-        self._store.update_session(self._session_id, status=status, connection_file="", kernel_pid=0, **changes)
+        self._update(status=status, connection_file="", kernel_pid=0, **changes)
 
     def events(self, from_step: int | None, to_step: int | None, *, texts: bool = True) -> list[EventRow]:
         """The session's rows, in order; without their texts where those are not wanted."""

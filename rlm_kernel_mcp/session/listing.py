@@ -31,8 +31,8 @@ STATUSES: dict[str, SessionStatus] = {
 }
 
 
-async def listed(store: Store, own: Mapping[str, Session], state: State, limit: int) -> SessionList:
-    """At most `limit` sessions: this server's own before the others, of each the last used first.
+async def listed(store: Store, own: Mapping[str, Session], state: State, limit: int, offset: int = 0) -> SessionList:
+    """At most `limit` sessions from place `offset` on: this server's own before the others, the last used first.
 
     The store is read in a thread: however many sessions there are, only who asks waits.
     """
@@ -41,14 +41,14 @@ async def listed(store: Store, own: Mapping[str, Session], state: State, limit: 
     def read() -> tuple[list[tuple[SessionRecord, bool]], int, int]:
         keys = store.session_keys()
         wanted = chosen(keys, used, state)
-        records = store.summaries([key.session_id for key in wanted[:limit]])
+        records = store.summaries([key.session_id for key in wanted[offset : offset + limit]])
         rows = [(one, _is_driven(store, one, used)) for one in records]
-        return rows, max(0, len(wanted) - limit), keys.damaged + records.damaged
+        return rows, max(0, len(wanted) - offset - limit), keys.damaged + records.damaged
 
     found, omitted, damaged = await in_reader(read)
     rows = [summary(record, own.get(record.session_id), driven=driven) for record, driven in found]
     notes = (store.problem, damaged_words(damaged, "session"))
-    return SessionList(tuple(rows), omitted, " ".join(filter(None, notes)) or None)
+    return SessionList(tuple(rows), omitted, offset, " ".join(filter(None, notes)) or None)
 
 
 def chosen(keys: Sequence[SessionKey], used: Mapping[str, str], state: State) -> list[SessionKey]:

@@ -27,10 +27,11 @@ from rlm_kernel_mcp.session.places import Places
 from rlm_kernel_mcp.session.reopening import Surroundings
 from rlm_kernel_mcp.session.store import Store
 from rlm_kernel_mcp.session.store_reading import in_reader
+from rlm_kernel_mcp.session.store_writer import Writer
 from rlm_kernel_mcp.session.upkeep import keep_up
-from rlm_kernel_mcp.session.wording import NOTHING_INTERRUPTED
+from rlm_kernel_mcp.session.wording import NOTHING_INTERRUPTED, NOTHING_LEFT_TO_INTERRUPT
 from rlm_kernel_mcp.settings import Settings
-from rlm_kernel_mcp.shielded import all_ended, shielded
+from rlm_kernel_mcp.shielded import all_ended, made_in_thread, shielded
 
 log = logging.getLogger(__name__)
 ID_ALPHABET: Final = "23456789abcdefghjkmnpqrstuvwxyz"
@@ -51,7 +52,8 @@ class Registry:
         self._starter = starter
         self._pool = KernelPool(starter)
         self._places = Places(settings.max_sessions)
-        self._shared = Surroundings(settings, starter.policy, self._pool, self._places, store)
+        self._writer = Writer(store)
+        self._shared = Surroundings(settings, starter.policy, self._pool, self._places, store, self._writer)
         self._handles = Handles(self._shared)
         self._sessions = self._handles.sessions
         self._tasks: list[asyncio.Task[None]] = []
@@ -68,7 +70,7 @@ class Registry:
             run_dir = await RunDir.create_in_thread(ask_engines=settings.sandbox_mode == "container")
             undo.callback(run_dir.remove)
             starter = KernelStarter(settings, run_dir)
-            store = Store.open(settings.state_dir)
+            store = await made_in_thread(lambda: Store.open(settings.state_dir), Store.close)
             undo.callback(store.close)
             if store.problem:
                 log.warning("%s", store.problem)
@@ -102,13 +104,15 @@ class Registry:
             raise
         keeping: asyncio.Future[None] | None = None
         try:
-            session = self._handles.add(session_id, source, prepared, limits)
+            session = await self._handles.add(session_id, source, prepared, limits)
             await self._places.take(session_id, session)
             if context_text is not None:
                 # A large one takes a while; only then is there something that another server could open.
-                data = context_text.encode("utf-8", "surrogatepass")
-                keeping = asyncio.ensure_future(asyncio.to_thread(self.store.put_context, session_id, data))
+                keeping = self._writer.made(
+                    session_id, lambda: self.store.put_context(session_id, _bytes(context_text))
+                )
                 await asyncio.shield(keeping)
+            await self._writer.settled(session_id)
         except BaseException:  # it failed, or the call was cut off: nobody will ever ask for this session
             await shielded(self._undo(session_id, prepared, keeping), f"the undoing of {session_id}")
             raise
@@ -129,14 +133,15 @@ class Registry:
         self._places.release(session_id)
         if keeping is not None:
             await asyncio.wait({keeping})
-        self.store.remove_session(session_id)
+        self._writer.do(session_id, lambda: self.store.remove_session(session_id))
         self._handles.give_back(session_id)
+        await self._writer.settled(session_id)
 
     async def run_repl(
         self, session_id: str, code: str, *, timeout_ms: int | None, wait_ms: int, max_output_chars: int
     ) -> shapes.StepReport:
         """Run a step. Raises: SessionNotFound, SessionFinalized, SessionBusy, KernelDied."""
-        with self._handles.in_use(session_id) as session:
+        async with self._handles.in_use(session_id) as session:
             timeout = session.account.limits.step_timeout_ms if timeout_ms is None else timeout_ms
             return await session.run(code, timeout_ms=timeout, wait_ms=wait_ms, max_output_chars=max_output_chars)
 
@@ -144,12 +149,12 @@ class Registry:
         self, session_id: str, step_index: int, *, wait_ms: int, max_output_chars: int
     ) -> shapes.StepReport:
         """Wait for a step. Raises: SessionNotFound, InvalidInput."""
-        with self._handles.in_use(session_id) as session:
+        async with self._handles.in_use(session_id) as session:
             return await session.await_step(step_index, wait_ms=wait_ms, max_output_chars=max_output_chars)
 
     async def interrupt(self, session_id: str) -> shapes.StepReport:
         """Stop the running step. Raises: SessionNotFound."""
-        with self._handles.in_use(session_id) as session:
+        async with self._handles.in_use(session_id) as session:
             report = await session.interrupt(INTERRUPT_OUTPUT_CHARS)
         if report is not None:
             return report
@@ -159,12 +164,12 @@ class Registry:
             duration_ms=0,
             budget=session.account.left,
             guardrail_stop=session.account.stop,
-            note=NOTHING_INTERRUPTED,
+            note=NOTHING_LEFT_TO_INTERRUPT if session.finalized else NOTHING_INTERRUPTED,
         )
 
     async def get_var(self, session_id: str, var_name: str, *, offset: int, limit: int) -> shapes.VariableSlice:
         """Read a variable. Raises: SessionNotFound, SessionFinalized, VariableNotFound, KernelDied."""
-        with self._handles.in_use(session_id) as session:
+        async with self._handles.in_use(session_id) as session:
             return await session.get_var(var_name, offset, limit)
 
     async def finalize(
@@ -175,7 +180,7 @@ class Registry:
         Raises:
             SessionNotFound, SessionFinalized, SessionBusy, VariableNotFound, KernelDied.
         """
-        with self._handles.in_use(session_id) as session:
+        async with self._handles.in_use(session_id) as session:
             if session.finalized and session_id not in self._sessions:
                 session.final = await in_reader(lambda: self.store.final_answer(session_id))
             return await finish.finalize(session, final_text, final_var_name, max_output_chars, self._handles.let_go)
@@ -196,14 +201,17 @@ class Registry:
         session = self._sessions.get(session_id)
         if session is not None:
             await console.note_missed_cells(session)
-        elif not self.store.knows(session_id):
+        await self._writer.settled(session_id)
+        if session is None and not await in_reader(lambda: self.store.knows(session_id)):
             raise self._handles.not_found(session_id)
         wanted = trace_reading.Wanted(from_step, to_step, detail, max_output_chars, offset)
         return await in_reader(lambda: trace_reading.read_page(self.store, session_id, wanted))
 
-    async def list_sessions(self, *, state: listing.State = "live", limit: int = 20) -> shapes.SessionList:
+    async def list_sessions(
+        self, *, state: listing.State = "live", limit: int = 20, offset: int = 0
+    ) -> shapes.SessionList:
         """This server's sessions and those of others, the last used first."""
-        return await listing.listed(self.store, self._sessions, state, limit)
+        return await listing.listed(self.store, self._sessions, state, limit, offset)
 
     async def close(self) -> None:
         """End every kernel, leave no process, whatever one of them does. Safe to call twice."""
@@ -211,7 +219,9 @@ class Registry:
             return
         self._closed = True
         with ExitStack() as ends:  # in the order from below; each, whatever another raises
-            for end in (self._run_dir.remove, self.store.close, self._handles.give_all_back, self._starter.close):
+            for end in (self._run_dir.remove, self.store.close, self._writer.close):
+                ends.callback(end)
+            for end in (self._handles.give_all_back, self._starter.close):
                 ends.callback(end)
             for task in self._tasks:
                 task.cancel()
@@ -235,3 +245,7 @@ class Registry:
         if left:
             ends = {asyncio.ensure_future(kernel.kill("the server ended")) for kernel in left}
             await asyncio.wait(ends, timeout=KILL_S)
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")

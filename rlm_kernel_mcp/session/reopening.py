@@ -27,6 +27,7 @@ from rlm_kernel_mcp.session.shapes import ContextReport, Counters, DocumentInfo,
 from rlm_kernel_mcp.session.snapshots import Snapshots
 from rlm_kernel_mcp.session.store import SessionRecord, Store
 from rlm_kernel_mcp.session.store_reading import damaged_record
+from rlm_kernel_mcp.session.store_writer import Writer
 from rlm_kernel_mcp.settings import Settings
 
 ENDED_ALIVE: Final = ("ok", "error", "timeout", "interrupted")
@@ -45,27 +46,28 @@ class Surroundings:
     pool: KernelPool
     places: Places
     store: Store
+    writer: Writer
     outcomes: Outcomes = field(default_factory=Outcomes)
 
 
-def reopen(record: SessionRecord, shared: Surroundings) -> Session:
-    """The session of a record, as its last server left it.
+def reopen(record: SessionRecord, shared: Surroundings, *, is_new: bool = False) -> Session:
+    """The session of a record, as its last server left it; `is_new`: it had none. Else this reads: call it in a thread.
 
     Raises:
         SessionNotFound: the record is damaged.
     """
     try:
-        return _reopened(record, shared)
+        return _reopened(record, shared, is_new=is_new)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         log.warning("the record of session %s is damaged: %s", record.session_id, error)
         raise damaged_record(record.session_id) from error
 
 
-def _reopened(record: SessionRecord, shared: Surroundings) -> Session:
+def _reopened(record: SessionRecord, shared: Surroundings, *, is_new: bool) -> Session:
     limits = Limits(**json.loads(record.limits))
     counters: dict[str, int] = json.loads(record.counters or "{}")
     account = Account(limits, Counters(**counters), record.stop_reason)  # type: ignore[arg-type]  # we wrote it
-    journal = Journal(shared.store, record.session_id, shared.outcomes)
+    journal = Journal(shared.store, record.session_id, shared.outcomes, shared.writer)
     snapshots = Snapshots(shared.settings.state_dir, record.session_id, shared.policy)
     recovery = Recovery(
         shared.pool,
@@ -82,6 +84,8 @@ def _reopened(record: SessionRecord, shared: Surroundings) -> Session:
         given = extra.get("final_given", ["", ""])
         session.final_given = (str(given[0]), str(given[1]))
         session.life.closed = True
+        return session
+    if is_new:
         return session
     stopped = None if record.kernel_pid else extra.get(KERNEL_GONE)
     _remember(session, str(stopped or "the server that had the session's kernel has ended"))

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from dataclasses import replace
 from typing import Final
 
 from rlm_kernel_mcp.errors import InvalidInput, KernelDied, RestoreStopped, RlmError, SessionFinalized
@@ -30,8 +31,6 @@ from rlm_kernel_mcp.shielded import shielded
 
 log = logging.getLogger(__name__)
 STOP_S: Final = 60.0
-WRITTEN_AT_ONCE_CHARS: Final = 500_000
-"""Up to this many characters an outcome is written from the event loop; more would keep the other sessions waiting."""
 
 
 class Session:
@@ -136,6 +135,7 @@ class Session:
         self.life.require_place(stopped=self.account.stop is not None)
         if self.account.admit(len(code)) is not None:
             self.journal.counters_changed(self.account, self._recorded_status)
+            await self.journal.settled()
             loss, self._untold = joined(self._untold, self.life.take_loss()), None
             return stopped_report(self.account, len(code), loss)
         step = RunningStep(self.account.begin_step(), code, timeout_ms)
@@ -153,7 +153,7 @@ class Session:
         self._touch()
         if self._running is not None and self._running.index == index:
             return await self._report_when_done(self._running, wait_ms, max_output_chars)
-        return self._deliver(await self._finished(index), index, max_output_chars)
+        return await self._deliver(await self._finished(index), index, max_output_chars)
 
     async def interrupt(self, max_output_chars: int) -> StepReport | None:
         """Stop the running step by the ladder and report it; None when none runs."""
@@ -167,15 +167,16 @@ class Session:
     async def _report_when_done(self, step: RunningStep, wait_ms: int, max_output_chars: int) -> StepReport:
         has_ended = await step.has_ended(wait_ms)
         outcome = (step.outcome or await self._finished(step.index)) if has_ended else partial_outcome(step)
-        return self._deliver(outcome, step.index, max_output_chars)
+        return await self._deliver(outcome, step.index, max_output_chars)
 
-    def _deliver(self, outcome: Outcome, index: int, max_output_chars: int) -> StepReport:
+    async def _deliver(self, outcome: Outcome, index: int, max_output_chars: int) -> StepReport:
+        report = deliver(outcome, step_index=index, account=self.account, max_output_chars=max_output_chars)
+        self.journal.delivered(index, self.account, self._recorded_status)
+        await self.journal.settled()  # what is told is written by then, or it is said why not
         if outcome.lost is not None and outcome.lost is self._untold:
             self._untold = None
-        room, note = max_output_chars, self._new_problem()
-        report = deliver(outcome, step_index=index, account=self.account, max_output_chars=room, note=note)
-        self.journal.delivered(index, self.account, self._recorded_status)
-        return report
+        problem = self._new_problem()
+        return replace(report, note=f"{problem} {report.note or ''}".rstrip()) if problem else report
 
     def _new_problem(self) -> str | None:
         """What is the matter with the disk, told once."""
@@ -199,10 +200,8 @@ class Session:
             self.account.check()
             step.outcome = outcome
             self.journal.remember(step.index, outcome)
-            if outcome.chars > WRITTEN_AT_ONCE_CHARS:
-                await asyncio.to_thread(self.journal.step_ended, step.row_id, outcome, self.account)
-            else:
-                self.journal.step_ended(step.row_id, outcome, self.account)
+            self.journal.step_ended(step.row_id, outcome, self.account)
+            await self.journal.settled()  # nobody is told of an end that the record does not have
         finally:  # also where the server's end cancels this
             self._running = None
             self.used_at_s = time.monotonic()
@@ -224,6 +223,7 @@ class Session:
     async def _execute(self, step: RunningStep) -> Outcome:
         with step.preparing() as stop:
             kernel, step.keep = await self.life.ready_for_step(stop)
+            await self.journal.settled()  # the record has that it began, whatever becomes of this server
         if stop.done():
             raise RestoreStopped("The step was interrupted before its code ran.")
         idle_watch.charge(self)

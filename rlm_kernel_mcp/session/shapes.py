@@ -240,10 +240,12 @@ class TracePage:
 
 @dataclass(frozen=True, slots=True)
 class SessionList:
-    """`data` of `rlm_list_sessions`, the last used first. `omitted`: how many more there are."""
+    """`data` of `rlm_list_sessions`, the last used first. `omitted`: how many more there are behind them."""
 
     rows: tuple[SessionSummary, ...]
     omitted: int
+    offset: int = 0
+    """How many stand before them."""
     note: str | None = None
     """What could not be read, if anything."""
 

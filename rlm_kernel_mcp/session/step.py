@@ -140,7 +140,7 @@ async def run_step(step: RunningStep, kernel: Kernel, policy: Policy, on_rung: C
     """
     watch = ResourceWatch(kernel, policy.limits)
     watch.begin_step()
-    execution = step.execution = kernel.client.execute(step.code, step.keep)
+    execution = step.execution = kernel.client.execute(step.code, step.keep, step.index)
     step.started_ns = time.monotonic_ns()
     rungs: list[str] = []
 

@@ -38,6 +38,12 @@ class Checkpoints:
         self._unchecked_bytes = 0
         self._thread: threading.Thread | None = None
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether a writer of the next moments may be made to wait for the checkpoint under way."""
+        is_under_way = self._thread is not None and self._thread.is_alive()
+        return is_under_way and self._unchecked_bytes >= LOG_BYTES - CHECKPOINT_BYTES
+
     def wrote(self, size_bytes: int) -> None:
         """Note a write of about that size; begins a checkpoint when one is due."""
         self._unchecked_bytes += size_bytes + _PAGES_PER_WRITE * _PAGE_BYTES

@@ -2,7 +2,7 @@
 
 Is: which of the two a write goes to, and that none of them ever raises for a bad disk. Is not: what is written
 (`store.py`), nor the file (`store_file.py`). Above: `store.py`. Below: `store_apart.py`, `store_checkpoints.py`,
-`store_file.py`, `store_schema.py`.
+`store_file.py`, `store_memory.py`, `store_schema.py`.
 
 On the first write that fails, a database in memory takes over, seeded with the live sessions. From time to time
 a write first tries to move what it holds to the disk. Reads see both.
@@ -22,27 +22,14 @@ from rlm_kernel_mcp.session.store_apart import Apart
 from rlm_kernel_mcp.session.store_checkpoints import JOIN_S, RETRY_BUSY_MS, Checkpoints
 from rlm_kernel_mcp.session.store_damage import FAILURES, Failure, has_broken_schema, is_damage
 from rlm_kernel_mcp.session.store_file import BUSY_TIMEOUT_MS, FILE_NAME, meaning, open_file
-from rlm_kernel_mcp.session.store_rows import DamagedText, text_of
-from rlm_kernel_mcp.session.store_schema import MIGRATIONS, TABLES, migrate, transaction
+from rlm_kernel_mcp.session.store_memory import Operation, move_all, open_memory, salvage, write_memory
+from rlm_kernel_mcp.session.store_schema import MIGRATIONS, transaction
 from rlm_kernel_mcp.session.store_shared_index import SharedIndex
 
-Operation = Callable[[sqlite3.Connection], None]
-
-MEMORY_BYTES: Final = 128 << 20
-"""What the database in memory may hold; beyond it, what can be done without goes first."""
-
 _DEFECTS: Final = (sqlite3.ProgrammingError, sqlite3.IntegrityError)
-_PAGE_BYTES: Final = 4_096
 _UNTIL_THEN: Final = "Until then sessions are kept in memory only, and are lost when this server ends."
 _FIRST_RETRY_S: Final = 1.0
 _LAST_RETRY_S: Final = 60.0
-
-# When the memory is full: what goes, in this order, until the write fits.
-_RELIEFS: Final = (
-    """UPDATE events SET stdout = '[not kept: the session store is in memory, which is full]', stderr = NULL,
-    result = NULL, row_check = NULL, text_check = NULL WHERE result_status <> 'unknown'""",
-    "DELETE FROM contexts",
-)
 
 log = logging.getLogger(__name__)
 
@@ -53,13 +40,13 @@ class Database:
     def __init__(self, folder: Path, seed: Operation) -> None:
         """`seed` writes the rows of the live sessions into a database that takes over."""
         self._folder = folder
-        self._file = folder / FILE_NAME
         self._seed = seed
         self._lock = threading.RLock()
         self._disk, self._write_problem = open_file(folder)
         self._read_problem: str | None = None
         self._inode = self._current_inode()
-        self._is_damaged = self._is_moved = False
+        self._within_ms = BUSY_TIMEOUT_MS
+        self._is_damaged = self._is_moved = self._is_begun = False
         self._memory: sqlite3.Connection | None = None
         self._retry_s = _FIRST_RETRY_S
         self._retry_at = 0.0
@@ -96,14 +83,35 @@ class Database:
             if self._memory is None:
                 try:
                     operation(self._open_disk())
+                    self._end("COMMIT")
                     self._checkpoints.wrote(size_bytes)
                     return True
                 except _DEFECTS:
                     raise
                 except FAILURES as error:
+                    self._end("ROLLBACK")
                     self._is_damaged = self._is_damage(error)
                     self._begin_memory(f"The session store cannot be written: {meaning(error)}")
             return self._write_memory(operation)
+
+    def at_once(self, do: Callable[[], object]) -> bool:
+        """Call `do`, which writes once, if it needs to wait for no other thread and process; whether it was called.
+
+        Raises: what it raises.
+        """
+        if not self._lock.acquire(blocking=False):
+            return False
+        try:
+            if self._memory is not None:
+                is_free = time.monotonic() < self._retry_at
+            else:
+                is_free = self._current_inode() == self._inode and not self._checkpoints.is_behind and self._begin()
+            if is_free:
+                do()
+            return is_free
+        finally:
+            self._end("ROLLBACK")
+            self._lock.release()
 
     def read(self, query: str, parameters: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         """The rows on disk, and after them those in memory, which are the newer ones.
@@ -120,8 +128,8 @@ class Database:
 
         Raises: as `read`.
         """
-        with self._lock:
-            inode = self._inode if self.is_on_disk else None
+        # Without the lock: who writes may just wait for another process, and readers of the file need not.
+        inode = self._inode if self.is_on_disk else None
         if inode is None:
             return self.read(query, parameters)
         try:
@@ -216,68 +224,66 @@ class Database:
         if self._disk is None:
             raise sqlite3.ProgrammingError("the store is closed")
         self._index.keep()
+        if not self._is_begun:
+            self._wait_for_others(self._disk, BUSY_TIMEOUT_MS)
         return self._disk
 
+    def _begin(self) -> bool:
+        """Begin a transaction if no other process writes just now; whether one is begun."""
+        disk = self._disk
+        if disk is None:
+            return False
+        try:
+            self._wait_for_others(disk, 0)
+            disk.execute("BEGIN IMMEDIATE")
+        except FAILURES:
+            return False  # who waits finds out what it is
+        self._is_begun = True
+        return True
+
+    def _wait_for_others(self, disk: sqlite3.Connection, within_ms: int) -> None:
+        """How long a statement waits for another process from now on."""
+        if within_ms != self._within_ms:
+            disk.execute(f"PRAGMA busy_timeout = {within_ms}")
+            self._within_ms = within_ms
+
+    def _end(self, how: str) -> None:
+        """End the transaction of `_begin`, if it is not ended."""
+        if self._is_begun and self._disk is not None:
+            self._is_begun = False
+            self._disk.execute(how)
+
     def _begin_memory(self, problem: str) -> None:
-        self._memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        self._memory.text_factory = text_of
-        self._memory.execute(f"PRAGMA max_page_count = {MEMORY_BYTES // _PAGE_BYTES}")
-        migrate(self._memory)
+        self._memory = open_memory()
         self._seed(self._memory)
         self._retry_at = time.monotonic() + self._retry_s
         self._write_problem = problem
         log.warning("%s", self.problem)
 
     def _write_memory(self, operation: Operation) -> bool:
-        memory = self._memory
-        if memory is None:
+        if self._memory is None:
             raise sqlite3.ProgrammingError("the store is closed")
-        for relief in ("SELECT 1", *_RELIEFS):
-            try:
-                memory.execute(relief)
-                operation(memory)
-                return True
-            except sqlite3.OperationalError:  # full: the next relief is larger
-                continue
-        log.warning("the session store is in memory, which is full: a write of now is not kept")
-        return False
+        return write_memory(self._memory, operation)
 
     def _open_again(self, memory: sqlite3.Connection) -> str | None:
         if self._disk is not None:
-            self._salvage(self._disk, memory)
+            salvage(self._disk, memory)
             self._disk.close()
         # Another server may have set the same damaged file aside already, and begun a new one.
         is_the_same = self._current_inode() == self._inode
         self._disk, problem = open_file(self._folder, set_aside=self._is_damaged and is_the_same)
+        self._within_ms = BUSY_TIMEOUT_MS
         if self._disk is None:
             self._write_problem = problem
         else:
             self._inode, self._is_damaged, self._is_moved = self._current_inode(), False, False
         return problem
 
-    @staticmethod
-    def _salvage(disk: sqlite3.Connection, memory: sqlite3.Connection) -> None:
-        """Take over what can still be read of the live sessions, up to the first broken page of each."""
-        for live in memory.execute("SELECT session_id FROM sessions").fetchall():
-            for table in ("events", "contexts"):
-                try:
-                    for row in disk.execute(f"SELECT * FROM {table} WHERE session_id = ?", live):  # noqa: S608 (ours)
-                        if any(isinstance(value, DamagedText) for value in row):
-                            continue
-                        marks = ", ".join("?" * len(row))
-                        memory.execute(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", row)  # noqa: S608
-                except FAILURES:
-                    log.warning("some %s of session %s cannot be read in the old store", table, live[0])
-
     def _move(self, memory: sqlite3.Connection, disk: sqlite3.Connection) -> bool:
         try:
-            disk.execute(f"PRAGMA busy_timeout = {RETRY_BUSY_MS}")
+            self._wait_for_others(disk, RETRY_BUSY_MS)
             with transaction(disk):
-                for table in TABLES:
-                    rows = memory.execute(f"SELECT * FROM {table}")  # noqa: S608 (our own names)
-                    marks = ", ".join("?" * len(rows.description))
-                    disk.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", rows)  # noqa: S608
-            disk.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+                move_all(memory, disk)
         except FAILURES as error:
             self._is_damaged = self._is_damage(error)
             self._write_problem = f"The session store cannot be written: {meaning(error)}"
@@ -286,6 +292,6 @@ class Database:
 
     def _current_inode(self) -> int | None:
         try:
-            return self._file.stat().st_ino
+            return (self._folder / FILE_NAME).stat().st_ino
         except OSError:
             return None

@@ -34,8 +34,17 @@ def read_page(store: Store, session_id: str, wanted: Wanted) -> TracePage:
     detail: Detail = "full" if wanted.detail == "full" else "summary"
     size, offset = wanted.max_output_chars, wanted.offset
     found, damaged = page(heads, store.texts, detail=detail, max_output_chars=size, offset=offset)
-    notes = (store.problem, damaged_words(heads.damaged + damaged, "event"))
+    empty = "" if found.events or heads.damaged + damaged else _why_empty(store, session_id, wanted)
+    notes = (empty, store.problem, damaged_words(heads.damaged + damaged, "event"))
     return replace(found, note=" ".join(filter(None, notes)) or None)
+
+
+def _why_empty(store: Store, session_id: str, wanted: Wanted) -> str:
+    """What to say of a page on which nothing stands."""
+    last = max((head.row.step_index for head in store.heads(session_id)), default=0)
+    if wanted.from_step is not None and wanted.from_step > last:
+        return f"from_step={wanted.from_step:,} lies after the last step, which is {last:,}."
+    return f"offset={wanted.offset:,} lies behind the end of these events." if wanted.offset else ""
 
 
 def whole_trace(store: Store, session_id: str) -> Iterator[TraceEvent | None]:

@@ -19,6 +19,7 @@ from rlm_kernel_mcp.kernel.client import MESSAGE_BYTES_MAX
 from rlm_kernel_mcp.kernel.launch import Kernel
 from rlm_kernel_mcp.kernel.messages import BadMessage, Message, parse_json
 from rlm_kernel_mcp.session.cutting import safe_prefix, safe_text
+from rlm_kernel_mcp.session.not_own import not_own
 from rlm_kernel_mcp.session.shapes import VariableSlice
 from rlm_kernel_mcp.session.surrogates import CALL_BYTES, decoded
 from rlm_kernel_mcp.wire import GET_VAR, NAMES
@@ -37,9 +38,6 @@ JSON_EXPANSION: Final = 6
 ANSWER_BYTES_MAX: Final = 24 << 20
 """Of a final answer in the kernel's own words, which may need six bytes for a character."""
 
-_FIELDS_SHOWN: Final = (
-    "An object is shown by its fields: its own code is not run. A step with str({}) has its own text."
-)
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
@@ -68,7 +66,7 @@ async def get_variable(kernel: Kernel, name: str, offset: int, limit: int) -> Va
     end = offset + covered
     more = covered > 0 and end < total
     following, cut = end if more else None, more or offset > 0
-    note = _FIELDS_SHOWN.format(name) if content.get("own") is False else None
+    note = not_own(name, type_name)[1] if content.get("own") is False else None
     return VariableSlice(name, type_name, size, shown, True, total, offset, following, cut, note)
 
 
@@ -85,9 +83,10 @@ async def read_text(kernel: Kernel, name: str, limit: int) -> str:
         raise await _not_found(kernel, name)
     if reply.content.get("own") is False:
         kind = _type_name(reply.content)
+        what, _, bind = not_own(name, kind)
         raise InvalidInput(
-            f"{name} is or holds an object ({kind}) whose text only its own code can make; no final answer was taken.",
-            f"Bind its text to a name in a step (answer = str({name})) and finalize with that, or give final_text.",
+            f"{name} {what}; no final answer was taken.",
+            f"Bind {bind} in a step and finalize with that, or give final_text.",
         )
     text = await _decoded(reply.buffers[0] if reply.buffers else b"")
     total = max(len(text), _count(reply.content.get("total_chars")) or 0)

@@ -9,6 +9,9 @@ from __future__ import annotations
 from typing import Final
 
 NOTHING_INTERRUPTED: Final = "No step was running; nothing was interrupted."
+NOTHING_LEFT_TO_INTERRUPT: Final = (
+    "No step was running; nothing was interrupted. The session has its final answer: nothing runs in it any more."
+)
 
 
 def counted(count: int, noun: str) -> str:

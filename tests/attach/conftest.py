@@ -30,12 +30,12 @@ def session_id(client: LineClient) -> str:
 
 
 @pytest.fixture
-def attach(client: LineClient, session_id: str) -> Iterator[Callable[[], Console]]:
-    """Attach a console to the session, as often as asked."""
+def attach(client: LineClient, session_id: str) -> Iterator[Callable[..., Console]]:
+    """Attach a console to the session, as often as asked; the type of its terminal may be given."""
     consoles: list[Console] = []
 
-    def attach() -> Console:
-        consoles.append(Console(["-m", "rlm_kernel_mcp", "attach", session_id], client.env))
+    def attach(*terminal_type: str) -> Console:
+        consoles.append(Console(["-m", "rlm_kernel_mcp", "attach", session_id], client.env, *terminal_type))
         return consoles[-1]
 
     yield attach

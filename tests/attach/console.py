@@ -16,9 +16,9 @@ PROMPT: Final = r"In \[.*?\d+.*?\]: "
 class Console:
     """A console that is attached to a session. Every wait is bounded, and fails with what the console showed."""
 
-    def __init__(self, arguments: list[str], env: Mapping[str, str]) -> None:
-        # A dumb terminal is not asked where its cursor is, and is shown plain text.
-        terminal = {"TERM": "dumb", "NO_COLOR": "1", "PROMPT_TOOLKIT_NO_CPR": "1"}
+    def __init__(self, arguments: list[str], env: Mapping[str, str], terminal_type: str = "dumb") -> None:
+        # A dumb terminal is not asked where its cursor is, and is shown plain text; its prompt is drawn once.
+        terminal = {"TERM": terminal_type, "NO_COLOR": "1", "PROMPT_TOOLKIT_NO_CPR": "1"}
         self.terminal: Any = pexpect.spawn(
             sys.executable,
             ["-I", *arguments],

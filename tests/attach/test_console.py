@@ -192,14 +192,12 @@ def test_no_other_client_ends_the_agents_step_or_its_kernel(client: LineClient, 
     assert client.run(session_id, "agents")["result"] == "41"
 
 
-def test_a_console_of_its_own_gets_the_same_locked_kernel(tmp_path: Path) -> None:
+def test_a_console_of_its_own_gets_the_same_locked_kernel(tmp_path: Path, short_dir: Path) -> None:
     """`jupyter console --kernel rlm-python`, with nothing of this project running; its end is the kernel's."""
-    runtime = tmp_path / "r"
-    runtime.mkdir(mode=0o700)
     env = dict(os.environ)
     command("kernelspec", "install", "--prefix", str(tmp_path), env=env)
     env |= {"JUPYTER_PATH": str(tmp_path / "share" / "jupyter"), "JUPYTER_RUNTIME_DIR": str(tmp_path)}
-    console = Console(["-m", "jupyter_console", "--kernel", "rlm-python"], {**env, "XDG_RUNTIME_DIR": str(runtime)})
+    console = Console(["-m", "jupyter_console", "--kernel", "rlm-python"], {**env, "XDG_RUNTIME_DIR": str(short_dir)})
     try:
         assert "42" in console.run("6 * 7")
         assert "ImportRefused" in console.run("import os")
@@ -207,4 +205,4 @@ def test_a_console_of_its_own_gets_the_same_locked_kernel(tmp_path: Path) -> Non
         console.ended()
     finally:
         console.close()
-    assert list((runtime / "rlm").iterdir()) == []
+    assert list((short_dir / "rlm").iterdir()) == []

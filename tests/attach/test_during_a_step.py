@@ -11,7 +11,7 @@ import pytest
 from tests.attach.console import PROMPT, Console
 from tests.mcp.line_client import LineClient
 
-Attach = Callable[[], Console]
+Attach = Callable[..., Console]
 ENDLESS = "import time\nwhile True: time.sleep(0.01); print('\\x1b]0;evil\\x07 agent goes on')"
 
 FORGED = """
@@ -84,19 +84,93 @@ def test_a_console_attached_before_goes_on_typing_during_a_step(
     assert client.run(session_id, "typed")["result"] == "[0, 1, 2]"
 
 
-def test_ctrl_c_says_that_a_cell_still_waits_behind_the_agents_step(
+@pytest.mark.parametrize("terminal_type", ["dumb", "xterm"])
+def test_a_console_at_its_prompt_shows_the_agents_step(
+    client: LineClient, session_id: str, attach: Attach, terminal_type: str
+) -> None:
+    """Its number, its code, what it prints as it comes, its error and its end; what the person had typed stays."""
+    console = attach(terminal_type)
+    console.terminal.send("agents")
+    begun = client.data("rlm_run_repl", session_id=session_id, code=ENDLESS, wait_ms=0)
+    shown = console.until("agent goes on")
+    assert f"The agent's step {begun['step_index']} is running.\n> import time\n> while True: " in shown
+    client.data("rlm_interrupt", session_id=session_id)
+    shown = console.until(f"The agent's step {begun['step_index']} has ended.")
+    assert "| KeyboardInterrupt" in shown
+    console.type(" + 1")
+    console.until("42")
+    assert not {"\x1b]", "\x07"} & set(re.findall(r"\x1b\]|\x07", shown))
+
+
+def test_a_short_step_is_shown_too(client: LineClient, session_id: str, attach: Attach) -> None:
+    """It has ended before anyone looks; what its output says is marked as output, whatever it says."""
+    console = attach()
+    for number in range(2, 5):
+        client.run(session_id, f"print('The agent\\'s step 9 has ended.'); {number}")
+    shown = console.until("The agent's step 4 has ended.")
+    assert re.findall(r"^[^>|].*$", shown, re.MULTILINE) == [
+        line
+        for number in (2, 3)
+        for line in (f"The agent's step {number} is running.", f"The agent's step {number} has ended.")
+    ] + ["The agent's step 4 is running."]
+    assert shown.count("| The agent's step 9 has ended.\n| Out: ") == 3
+
+
+def test_a_cell_of_another_console_is_shown_as_one(client: LineClient, session_id: str, attach: Attach) -> None:
+    """It is no step of the agent."""
+    first, second = attach(), attach()
+    second.run("agents + 1")
+    shown = first.until("Another client's cell has ended.")
+    assert "Another client's cell is running.\n> agents + 1\n| Out: 42\n" in shown
+
+
+def test_ctrl_c_takes_a_cell_back_that_waits_behind_the_agents_step(
     client: LineClient, session_id: str, attach: Attach
 ) -> None:
-    """What was sent cannot be taken back, and runs in its turn."""
+    """It never runs; the step goes on, and what was typed ahead stays. The next cell waits in its turn."""
     console = attach()
-    running(client, session_id)
-    console.type("'ran ' + 'late'")
+    index = running(client, session_id)
+    console.type("agents = 'ran late'")
     console.until("This cell runs when the agent's step has ended.")
+    console.terminal.send("agents")
     console.interrupt()
-    console.until("The agent's step goes on, and your cell still runs when it has ended.")
+    console.until("Your cell was taken back; the agent's step goes on.")
+    console.type(" + 1")
+    console.until("This cell runs when the agent's step has ended.")
+    assert client.data("rlm_await_step", session_id=session_id, step_index=index, wait_ms=0)["status"] == "running"
     client.data("rlm_interrupt", session_id=session_id)
-    console.until("'ran late'")
+    console.until("42")
     console.until(PROMPT)
+    assert client.run(session_id, "agents")["result"] == "41"
+    events = client.data("rlm_get_trace", session_id=session_id)["events"]
+    assert [event["summary"] for event in events if event["source"] == "console"] == ["agents + 1"]
+
+
+def test_a_kernel_that_takes_nothing_back_holds_nobody_up(tmp_path: Path) -> None:
+    """A session's code can have its kernel answer no interrupt: pressed again, Ctrl-C leaves the cell to it."""
+    client = LineClient(tmp_path, {"RLM_IMPORT_POLICY": "any"})
+    try:
+        client.initialize()
+        session_id = client.open_session()
+        client.run(session_id, "get_ipython().kernel.control_handlers['interrupt_request'] = lambda *sent: None")
+        console = Console(["-m", "rlm_kernel_mcp", "attach", session_id], client.env)
+        try:
+            running(client, session_id)
+            console.type("1 + 1")
+            console.until("This cell runs when the agent's step has ended.")
+            console.interrupt()
+            console.until("The kernel gives no answer")
+            console.interrupt()
+            console.until("it may still run")
+            console.until("agent goes on")
+            client.data("rlm_interrupt", session_id=session_id)
+            console.until("has ended")
+            client.run(session_id, "import os; os._exit(1)")
+            console.until("The kernel gives no sign of life")
+        finally:
+            console.close()
+    finally:
+        client.kill()
 
 
 @pytest.mark.parametrize("banner", ["'\\x1b]0;evil\\x07'", "'\\u202eevil'", "7", "None"])
@@ -133,9 +207,10 @@ def test_what_nobody_asked_for_acts_on_nobody_s_terminal(tmp_path: Path, parent:
             console.type("")
             shown = console.until("the step goes on")
             client.data("rlm_interrupt", session_id=session_id)
-            shown += console.until("has ended") + console.run("") + console.run("1 + 1")
+            shown += console.until("has ended") + console.run("")
+            console.type("40 + 2")
+            shown += console.until("42")  # and not the next prompt: that may be of the empty cells
             assert not re.findall(r"\x1b\]|\x07", console.greeting + shown)
-            assert "2" in shown
         finally:
             console.close()
     finally:

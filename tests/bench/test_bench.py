@@ -13,6 +13,8 @@ import pytest
 from bench.__main__ import PARTS
 from tests.parts import ROOT
 
+pytestmark = pytest.mark.slow
+
 AT_ONCE: Final = 4
 Done = subprocess.CompletedProcess[str]
 

@@ -14,6 +14,8 @@ import pytest
 
 from tests.parts import ROOT, lab_python
 
+pytestmark = pytest.mark.slow
+
 WAIT_S = 300
 
 

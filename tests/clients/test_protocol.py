@@ -8,6 +8,8 @@ import pytest
 
 from tests.clients.client import WAIT_S, Client
 
+pytestmark = pytest.mark.slow
+
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 
 
@@ -566,3 +568,38 @@ class TestWithEveryImport:
         kernel.run("%%capture held\nprint(1); display(2)\n3")
         assert kernel.run("held.show()").order == ["stream", "display_data", "display_data"]
         assert "held.show()" in kernel.run("%history").stream()
+
+
+@pytest.mark.parametrize("kernel", ["rlm-any", "python3"], indirect=True)
+def test_the_history_is_shown_to_who_asks_in_a_cell(kernel: Client) -> None:
+    """`%history`, of the newest cells and by a pattern."""
+    kernel.run("apples = 1")
+    kernel.run("pears = 2")
+    assert kernel.run("%history -l 2").stream() == "apples = 1\npears = 2\n"
+    assert "apples = 1" in kernel.run("%history -g *apples*1").stream()
+
+
+@pytest.mark.parametrize("kernel", ["rlm-any", "python3"], indirect=True)
+def test_an_error_that_the_cells_own_handler_showed_is_the_reply_s(kernel: Client) -> None:
+    """By its name, and not as an interrupt."""
+    kernel.run("get_ipython().set_custom_exc((ZeroDivisionError,), lambda shell, *error, **options: print('mine'))")
+    cell = kernel.run("1 / 0")
+    assert (cell.stream(), cell.reply["status"], cell.reply["ename"]) == ("mine\n", "error", "ZeroDivisionError")
+    kernel.run("get_ipython().set_custom_exc((), None)")
+
+
+@pytest.mark.parametrize("kernel", ["rlm-any", "python3"], indirect=True)
+def test_a_cell_that_stopped_in_the_debugger_goes_on_after_an_interrupt(kernel: Client) -> None:
+    """Python's own debugger would take the interrupt for a word to itself, and hold the kernel for good."""
+    stopped = kernel.begin("import pdb; pdb.set_trace(); at = 1", allow_stdin=True)
+    assert "pdb> " in kernel.asked(stopped)["prompt"]
+    kernel.manager.interrupt_kernel()
+    assert kernel.end(stopped).reply["status"] == "ok"
+    assert kernel.run("6 * 7").text == "42"
+
+
+@pytest.mark.parametrize("kernel", ["rlm-any", "python3"], indirect=True)
+def test_the_working_directory_can_be_changed(kernel: Client) -> None:
+    """Where IPython keeps the ones before is no folder of the machine."""
+    cell = kernel.run("before = get_ipython().run_line_magic('pwd', '')\n%cd /\n%cd -q {before}")
+    assert (cell.stream(), cell.reply["status"]) == ("/\n", "ok")

@@ -6,7 +6,7 @@ import pytest
 
 from tests.clients.client import Client
 
-pytestmark = pytest.mark.parametrize("kernel", ["rlm-python", "rlm-any"], indirect=True)
+pytestmark = [pytest.mark.slow, pytest.mark.parametrize("kernel", ["rlm-python", "rlm-any"], indirect=True)]
 
 RICH = "class Rich:\n    def __init__(self, **types): self.types = types\n    def __repr__(self): return 'plain'\n"
 SCRIPT = "    def _repr_javascript_(self): print('asked'); return 'alert(1)'\n"

@@ -19,7 +19,7 @@ from tests.codex.codex_exec import CodexRun, run_codex
 from tests.codex.scripted_model import Item, Request, Script, call, javascript, results_of
 from tests.processes import left_over, run_folders
 
-pytestmark = pytest.mark.codex
+pytestmark = [pytest.mark.codex, pytest.mark.slow]
 
 UNKNOWN_TO_THE_CATALOG = "fake-model"
 CODE_MODE = "gpt-6-sol"

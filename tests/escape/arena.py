@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -70,13 +71,14 @@ class Seen:
 class Arena:
     """One server in one import policy."""
 
-    def __init__(self, folder: Path, import_policy: str, argv: tuple[str, ...] = SERVE) -> None:
+    def __init__(self, folder: Path, import_policy: str, argv: Sequence[str] = SERVE, uid: int | None = None) -> None:
+        """`uid`: the user that `argv` becomes, to whom the folder belongs; what is outside is that user's too."""
         self.import_policy = import_policy
         self.run = secrets.token_hex(6)
         self.secret = "sbx-secret-" + secrets.token_hex(16)
-        self.canaries = Canaries(None)
+        self.canaries = Canaries(uid)
         settings = {"RLM_IMPORT_POLICY": import_policy, "SBX_SERVER_SECRET": self.secret}
-        self.client = LineClient(folder, settings, argv)
+        self.client = LineClient(folder, settings, tuple(argv))
         self.state_dir = folder.parent / f"{folder.name}.state"
         self.client.initialize()
         self.server = psutil.Process(self.client.process.pid)

@@ -15,14 +15,29 @@ import pytest
 
 from rlm_kernel_mcp.in_kernel.walls import namespaces
 from tests.escape.arena import Arena
-from tests.escape.canaries import PROGRAM
+from tests.escape.canaries import PROGRAM, users
 from tests.escape.cases import Case, read_corpus
-from tests.escape.verdicts import problems
+from tests.escape.verdicts import tried
+from tests.parts import skip_for_lack_of
+from tests.soaks.corpus import TIERS, by_case
 
 CASES = read_corpus()
 WITHOUT_NAMESPACES = (sys.executable, "-I", str(PROGRAM / "serve_without_namespaces.py"), "serve")
 WAYS_OUT = ("allow", "fs-read", "fs-write", "network", "process", "kernel-surface", "kernel-integrity", "introspection")
 """Categories that are tried once more where the machine gives no namespaces; the others are not about a tier."""
+SLOW = {
+    *(
+        "bi-shadow-print",
+        "res-cpu-c-loop",
+        "res-cpu-sigmask",
+        "res-cpu-sort",
+        "res-gil-hold",
+        "res-int-pow",
+        "res-int-str",
+    ),
+    *("res-mem-nested", "res-mem-zlib", "res-out-flood", "res-out-traceback", "res-out-warnings"),
+}
+"""Cases that keep a core busy for a second and more: until their time limit, or with what they make."""
 
 
 @pytest.fixture(scope="module", params=["allowlist", "any"])
@@ -41,7 +56,10 @@ def arena_without_namespaces(tmp_path_factory: pytest.TempPathFactory) -> Iterat
     assert made.close() == []
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, id=case.name, marks=[pytest.mark.slow] if case.name in SLOW else []) for case in CASES],
+)
 def test_a_hostile_case_reaches_nothing_outside_its_session(arena: Arena, case: Case) -> None:
     """Judged by canaries, the neighbour session and the server itself; what the case prints counts only against it."""
     assert play(arena, case) == [], case.must
@@ -53,16 +71,19 @@ def test_nor_without_namespaces(arena_without_namespaces: Arena, case: Case) -> 
     assert play(arena_without_namespaces, case) == [], case.must
 
 
+@pytest.mark.parametrize("tier", TIERS)
+def test_nor_where_the_server_is_another_users(tier: str) -> None:
+    """What looks for files and processes, every module importable; all of it as every user: `bin/soak corpus`."""
+    if "nobody" not in users():
+        skip_for_lack_of("the right to become another user", "run it as root")
+    cases = [case for case in CASES if case.category in ("fs-read", "process")]
+    found = by_case("nobody", tier, "any", cases)
+    assert {name: against for name, (_, against) in found.items() if against} == {}
+
+
 def play(arena: Arena, case: Case) -> list[str]:
-    """Play a case; what speaks against it. Afterwards the session is one in which the next case can be played."""
-    courtesies = arena.import_policy == "allowlist"
-    found = problems(case, arena.play(case), courtesies=courtesies)
-    healthy = arena.answers_plainly()
-    if not healthy:
-        arena.renew()
-    if courtesies and case.expect == "refuse" and not healthy:
-        found.append("the kernel was not well afterwards")
-    return found
+    """What speaks against a case."""
+    return tried(arena, case)[1]
 
 
 def test_the_session_has_every_wall_that_this_machine_gives(arena: Arena) -> None:
@@ -104,3 +125,4 @@ def test_the_corpus_is_whole() -> None:
     """239 cases in 14 categories, no name twice."""
     assert len(CASES) == len({case.name for case in CASES}) == 239
     assert len({case.category for case in CASES}) == 14
+    assert {case.name for case in CASES} >= SLOW

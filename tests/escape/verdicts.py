@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from tests.escape.arena import OUTPUT_CHARS, Seen
+from tests.escape.arena import OUTPUT_CHARS, Arena, Seen
 from tests.escape.cases import Case
 
 GROWTH_BYTES_MAX: Final = 50 << 20
@@ -30,6 +30,19 @@ GIVEN: Final = {
     "in-match-args-metaclass": "a known way round the courtesies, which are no wall",
 }
 """Cases that print BYPASS and may: what they get is given, or known (docs/limitations.md)."""
+
+
+def tried(arena: Arena, case: Case) -> tuple[Seen, list[str]]:
+    """Play a case: what it did, and what speaks against it. Afterwards the session is one for the next case."""
+    courtesies = arena.import_policy == "allowlist"
+    seen = arena.play(case)
+    found = problems(case, seen, courtesies=courtesies)
+    healthy = arena.answers_plainly()
+    if not healthy:
+        arena.renew()
+    if courtesies and case.expect == "refuse" and not healthy:
+        found.append("the kernel was not well afterwards")
+    return seen, found
 
 
 def problems(case: Case, seen: Seen, *, courtesies: bool) -> list[str]:

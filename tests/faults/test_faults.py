@@ -28,6 +28,7 @@ EVERY_FAULT: Final = {
 WAIT_S: Final = 600
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(WAIT_S + 60)
 def test_nothing_is_lost_without_a_word_whatever_is_killed_stopped_filled_or_closed(tmp_path: Path) -> None:
     """After each fault: replies well-formed, acknowledged steps written, no value wrong, no process left.

@@ -14,11 +14,15 @@ from tests.processes import left_over
 
 
 @pytest.mark.parametrize("temporary", [False, True], ids=["runtime_folder", "long_temporary_folder"])
-def test_the_console_starts_runs_interrupts_and_ends_the_kernel(tmp_path: Path, temporary: bool) -> None:
+def test_the_console_starts_runs_interrupts_and_ends_the_kernel(
+    tmp_path: Path, short_dir: Path, temporary: bool
+) -> None:
     """In a fresh home; where XDG_RUNTIME_DIR is not set and the temporary folder is too long for a socket as well."""
     install_kernelspec(tmp_path / "data-of-jupyter")
-    run = tmp_path / ("r" if not temporary else "long" * 30)
-    run.mkdir(mode=0o700)
+    run = short_dir
+    if temporary:
+        run = tmp_path / ("long" * 30)
+        run.mkdir(mode=0o700)
     environment = {name: value for name, value in os.environ.items() if name != "XDG_RUNTIME_DIR"}
     environment |= {"HOME": str(tmp_path / "home"), "JUPYTER_PATH": str(tmp_path / "data-of-jupyter/share/jupyter")}
     environment |= {"TMPDIR" if temporary else "XDG_RUNTIME_DIR": str(run)}

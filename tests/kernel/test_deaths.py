@@ -183,11 +183,9 @@ async def test_where_no_fork_server_can_be_had_kernels_start_cold(
 
 
 @pytest.mark.parametrize("end", ["kill", "end of input"])
-async def test_nothing_outlives_the_host(tmp_path: Path, end: str) -> None:
+async def test_nothing_outlives_the_host(tmp_path: Path, short_dir: Path, end: str) -> None:
     """However it ends: the fork server, the kernels and their monitors go, and so does the run folder."""
-    runtime = tmp_path / "r"
-    runtime.mkdir(mode=0o700)
-    environment = {**os.environ, "XDG_RUNTIME_DIR": str(runtime)}
+    environment = {**os.environ, "XDG_RUNTIME_DIR": str(short_dir)}
     host = subprocess.Popen(  # noqa: ASYNC220 - its pipes are read here, and it is killed on purpose
         [sys.executable, "-m", "tests.kernel.host_program", str(tmp_path / "state")],
         cwd=ROOT,
@@ -209,7 +207,7 @@ async def test_nothing_outlives_the_host(tmp_path: Path, end: str) -> None:
             host.stdin.close()
         await asyncio.to_thread(host.wait, WAIT_S)
         assert left_over(below, WAIT_S) == []
-    assert list((runtime / "rlm").iterdir()) == []
+    assert list((short_dir / "rlm").iterdir()) == []
 
 
 async def test_a_spare_kernel_that_dies_as_it_is_handed_over_is_replaced_by_another(tmp_path: Path) -> None:

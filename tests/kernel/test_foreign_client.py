@@ -29,12 +29,10 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where run folders are made; short, since sockets lie below it."""
-    folder = tmp_path / "r"
-    folder.mkdir(mode=0o700)
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
-    return folder / "rlm"
+def runtime(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where run folders are made."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(short_dir))
+    return short_dir / "rlm"
 
 
 @asynccontextmanager

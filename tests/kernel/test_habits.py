@@ -30,6 +30,8 @@ FILES: Final = (
 )
 PROCESSES: Final = "no process can be started; use concurrent.futures.ThreadPoolExecutor"
 NETWORK: Final = "there is no network; the text is in `context` and `documents`"
+ONE_TEXT: Final = "`context` is one str; documents[name] is one document's text."
+NAMES_ALONE: Final = "`for name in documents` gives names; documents[name] is the text, a str."
 FINAL: Final = "The final answer is given by the tool rlm_finalize"
 HABITS: Final[dict[str, Works | Says]] = {
     # files and folders
@@ -43,6 +45,10 @@ HABITS: Final[dict[str, Works | Says]] = {
     "open('a.log')": Says("It is a document: documents['a.log'] is its text."),
     "open('/data/logs/a.log').read()": Says("It is a document: documents['a.log'] is its text."),
     "from pathlib import Path\nPath('a.log').read_text()": Says("documents['a.log'] is its text"),
+    "open('./logs/../a.log')": Says("documents['a.log'] is its text"),
+    "open(b'a.log')": Says("documents['a.log'] is its text"),
+    "open('c.log')": Says("documents['deep/c.log'] is its text"),
+    "documents['c.log']": Says("the nearest names are 'deep/c.log'"),
     "with open('notes.txt', 'w') as f: f.write('kept')\nopen('notes.txt').read()": Works("'kept'"),
     "import sqlite3": Says("use dict, Counter or sorted(); the user can add modules (RLM_IMPORTS)"),
     # modules that do no harm
@@ -73,6 +79,7 @@ HABITS: Final[dict[str, Works | Says]] = {
         "[2]"
     ),
     "from concurrent.futures import ProcessPoolExecutor\nProcessPoolExecutor()": Says("use ThreadPoolExecutor"),
+    "from concurrent.futures.process import ProcessPoolExecutor": Says(PROCESSES),
     "import requests": Says(NETWORK),
     "import urllib.request": Says(NETWORK),
     # the context
@@ -81,8 +88,35 @@ HABITS: Final[dict[str, Works | Says]] = {
     "documents[0]": Says("list(documents)[0] is names"),
     "documents['a.lgo']": Says("the nearest names are 'a.log'"),
     "ctx[:100]": Says("The loaded text is `context`"),
+    "contxt[:100]": Says("Did you mean context?"),
+    "lenght = 5\nlength": Says("Did you mean lenght?"),
+    "pritn(1)": Says("Did you mean print?"),
     "len(context)": Works("12"),
+    "context['a.log']": Says(ONE_TEXT),
+    "for line in range(1): context[0]['text']": Says(ONE_TEXT),
+    "context.items()": Says(ONE_TEXT),
+    "context.read()": Says(ONE_TEXT),
+    "for doc in documents: print(doc['text'])": Says(NAMES_ALONE),
+    "for doc in documents:\n    n = 1\n    print(doc['text'])": Says(NAMES_ALONE),
+    "for doc in documents: print(doc.content)": Says(NAMES_ALONE),
+    "documents['a.log']['text']": Says(NAMES_ALONE),
+    "documents.search('first')": Says("documents[name] is a text, documents.items() gives both"),
+    "documents['first']": Says("the first names are 'a.log', 'b.log'"),
+    "{'a': 'b'}['a']['text']": Says("string indices must be integers"),
+    "'text'.content": Says("'str' object has no attribute 'content'"),
+    "del context\ncontext": Says("''.join(documents.values()) is the text"),
+    "context = ''.join(documents.values())\nlen(context)": Works("12"),
+    "import csv\nlist(csv.reader(open('a.log')))": Says("documents['a.log'] is its text"),
+    "import csv, io\nlist(csv.reader(io.StringIO(documents['a.log'])))": Works("[['first']]"),
+    "import json\njson.loads(context)": Says("Expecting value: line 1 column 1"),
+    "import re\nre.findall(r'^f\\w+', context, re.M)": Works("['first']"),
+    "read_file('a.log')": Says("The loaded text is `context`"),
     # the field's own words
+    "from rlm import *": Says("are there without it, and rlm_finalize gives the answer"),
+    "from rlm import llm_query": Says("are there without it, and rlm_finalize gives the answer"),
+    "await llm_query('what is it?')": Says("A step cannot ask a language model"),
+    "submit('answer')": Says(FINAL),
+    "python\nprint(1)": Says("Send Python alone, without Markdown around it."),
     "FINAL('answer')": Says(FINAL),
     "FINAL_VAR(answer)": Says(FINAL),
     "llm_query('what is it?')": Says("A step cannot ask a language model"),
@@ -93,6 +127,8 @@ HABITS: Final[dict[str, Works | Says]] = {
     "```python\n1 + 1\n```": Works("2"),
     "```repl\n1 + 1\n```\n": Works("2"),
     "```\n1 + 1\n```": Works("2"),
+    "~~~py\n1 + 1\n~~~": Works("2"),
+    "````python {cell}\ns = '''\n```\n'''\ns\n````": Works("'\\n```\\n'"),
     "Here it is:\n```python\n1\n```": Says("SyntaxError"),
     "1\n```python\n2\n```": Says("Send Python alone, without Markdown around it."),
     ">>> 1 + 1": Works("2"),
@@ -105,6 +141,21 @@ HABITS: Final[dict[str, Works | Says]] = {
     ),
     "input('name?')": Says("nobody is there to answer"),
     "%lsmagic": Works("%time"),
+    "!pip install pandas": Says("no package can be installed in a session; the user can add modules (RLM_IMPORTS)"),
+    "pip install pandas": Says("No package can be installed in a session; the user can add modules (RLM_IMPORTS)"),
+    "ls": Says("No process can be started here; use Python."),
+    "lines = !grep first a.log": Says("no process can be started in a session; use Python"),
+    "%%bash\nls": Says("no process can be started. %lsmagic lists those that are allowed"),
+    "%%writefile notes.txt\nkept": Says("open() reads and writes files in the folder `scratch`"),
+    "%matplotlib inline": Says("a figure is shown by itself, as the last line or by display()"),
+    "%%markdown\n# Title": Says("print() shows text"),
+    "%load_ext autoreload": Says("%lsmagic lists those that are allowed"),
+    "%%time\nsum(range(10))": Works("45"),
+    "%%capture out\nprint('caught')": Works(""),
+    "import sys, io\nold, sys.stdout = sys.stdout, io.StringIO()\nprint('caught')\n"
+    "text, sys.stdout = sys.stdout.getvalue(), old\ntext": Works("'caught\\n'"),
+    "async def main(): return 5\nmain()": Works("[main() has not run: `await main()` runs it]"),
+    "from IPython.display import Markdown, display\ndisplay(Markdown('# Title'))": Works("# Title"),
     "%pip install pandas": Says("%pip is refused by the policy of this session"),
     "if __name__ == '__main__': print('main')": Works("main"),
     "return 5": Says("'return' outside function"),
@@ -119,6 +170,8 @@ async def session(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Dri
     data.mkdir()
     (data / "a.log").write_text("first\n")
     (data / "b.log").write_text("other\n")
+    (data / "deep").mkdir()
+    (data / "deep" / "c.log").write_text("")
     async with open_registry(folder / "state", RLM_CONTEXT_ROOTS=str(data)) as registry:
         told = await registry.init_context(context_text=None, context_paths=[str(data)], limits=AMPLE)
         yield Driven(registry, told.session_id)
@@ -178,3 +231,12 @@ async def test_with_every_module_allowed_the_same_is_said(tmp_path: Path) -> Non
             assert report.error is not None, code
             assert words in report.error.traceback
             assert str(registry._run_dir.path) not in report.error.traceback
+
+
+async def test_a_step_that_leaves_sys_stdout_changed_hides_no_later_output(session: Driven) -> None:
+    """Under the allowlist `sys` is a facade: it was set there for good, while `print` wrote elsewhere."""
+    caught = await session.ok("import sys, io\nsys.stdout = io.StringIO()\nprint('caught')")
+    assert caught.stdout == ""
+    later = await session.ok("print('printed')\nsys.stdout.write('written\\n')\nsys.stdout is not None")
+    assert later.stdout == "printed\nwritten\n"
+    assert later.stderr == "[sys.stdout was changed by an earlier step and is the session's own again]\n"

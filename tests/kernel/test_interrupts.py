@@ -89,6 +89,27 @@ async def test_an_interrupted_step_ends_and_the_kernel_lives_on(shared: Driven, 
     assert shared.kernel.process is process
 
 
+@pytest.mark.parametrize("place", ["self._publish_execute_input", "self.state.say_changed", "self.cells.note"])
+async def test_an_interrupt_before_a_step_s_code_begins_is_not_lost(hasty_registry: Registry, place: str) -> None:
+    """Its client has seen by then that the kernel is busy with it. Nothing of the code runs, and the next step does."""
+    session = await Driven.open(hasty_registry, "the context")
+    owner, _, name = place.rpartition(".")
+    await session.ok(
+        "import signal\n"
+        f"self = get_ipython().kernel\nowner = {owner}\nproper = owner.{name}\n"
+        "def at_this_place(*arguments):\n"
+        f"    owner.{name} = proper\n"
+        "    signal.raise_signal(signal.SIGINT)\n"
+        "    return proper(*arguments)\n"
+        f"def from_the_next_step_on():\n    owner.{name} = at_this_place\n"
+        "    get_ipython().events.unregister('post_execute', from_the_next_step_on)\n"
+        "get_ipython().events.register('post_execute', from_the_next_step_on)"
+    )
+    report = await session.run("begun = True")
+    assert (report.status, report.error and report.error.ename) == ("error", "KeyboardInterrupt")
+    assert (await session.ok("'begun' in globals()")).result == "False"
+
+
 async def test_a_step_past_its_deadline_is_interrupted(shared: Driven) -> None:
     """The step is reported as timed out, with the session's limits untouched."""
     report = await shared.run(BODY, timeout_ms=DEADLINE_MS)
@@ -185,11 +206,12 @@ handlers['execute_request'] = interrupted
 
 
 async def test_an_interrupt_that_comes_before_a_step_s_code_takes_nothing_from_it(any_session: Driven) -> None:
-    """Neither its reply nor its snapshot, without which the next step would not begin for a while."""
+    """But its run: neither its reply nor its snapshot, without which the next step would not begin for a while."""
     await any_session.ok(INTERRUPT_ITSELF)
     for number in range(3):
-        report = await any_session.ok(f"x = {number}\nx")
-        assert (report.result, report.lost) == (str(number), None)
+        report = await any_session.run(f"x = {number}\nx")
+        assert (report.status, report.error and report.error.ename) == ("error", "KeyboardInterrupt")
+        assert (report.result, report.lost) == (None, None)
 
 
 async def test_an_interrupt_that_comes_as_a_step_ends_harms_neither_it_nor_the_next(shared: Driven) -> None:

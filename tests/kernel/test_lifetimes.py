@@ -15,6 +15,7 @@ from rlm_kernel_mcp.errors import RlmError, SessionFinalized, VariableNotFound
 from rlm_kernel_mcp.session import finish, idle_watch, loading, registry
 from rlm_kernel_mcp.session.journal import Journal
 from rlm_kernel_mcp.session.session import Session
+from rlm_kernel_mcp.session.wording import NOTHING_LEFT_TO_INTERRUPT
 from tests.cancelling import call_tool, held_by, open_files
 from tests.processes import left_over
 from tests.sessions import AMPLE, WAIT_S, Driven, open_registry, until
@@ -63,7 +64,7 @@ async def test_a_look_at_an_ended_session_holds_nothing(tmp_path: Path) -> None:
                 with pytest.raises(SessionFinalized):
                     await there.run("1")
                 assert (await there.end_of(1)).stdout == "said\n"
-                assert (await there.interrupt()).note == "No step was running; nothing was interrupted."
+                assert (await there.interrupt()).note == NOTHING_LEFT_TO_INTERRUPT
                 assert (await there.finalize(text="done")).final_answer == "done"
                 with pytest.raises(SessionFinalized):
                     await there.finalize(text="another")

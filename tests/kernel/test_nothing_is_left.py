@@ -31,12 +31,10 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def runtime(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where run folders lie in this test."""
-    folder = tmp_path / "r"
-    folder.mkdir()
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
-    return folder / "rlm"
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(short_dir))
+    return short_dir / "rlm"
 
 
 def descriptors() -> set[str]:
@@ -194,13 +192,12 @@ asyncio.run(main())
 """
 
 
-def test_a_full_run_folder_is_told_and_leaves_nothing_half_made(tmp_path: Path) -> None:
+def test_a_full_run_folder_is_told_and_leaves_nothing_half_made(tmp_path: Path, short_dir: Path) -> None:
     """A tmpfs too small for a kernel's files; the session is had once there is room."""
-    run = tmp_path / "run"
-    run.mkdir()
-    command = [*in_own_mounts(), sys.executable, "-c", FULL, str(run), str(tmp_path / "state")]
+    command = [*in_own_mounts(), sys.executable, "-c", FULL, str(short_dir), str(tmp_path / "state")]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, check=False)
+    assert done.stdout, done.stderr[-2_000:]
     told, *rest = done.stdout.splitlines()
     assert told.startswith("KERNEL_START_FAILED "), done.stderr[-2_000:]
     assert "No space left on device" in told

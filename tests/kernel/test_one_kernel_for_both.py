@@ -25,6 +25,8 @@ from tests.parts import ROOT
 from tests.rights import in_own_mounts
 from tests.specs import write_spec
 
+pytestmark = pytest.mark.slow
+
 PROGRAM: Final = Path(__file__).with_name("program")
 WAIT_S: Final = 90
 LONG: Final = "long"

@@ -181,3 +181,84 @@ async def test_a_step_that_runs_too_long_is_told_its_limit_and_the_way_on(regist
     report = await session.run("while True: len('')")
     assert report.error is not None
     assert report.error.evalue.endswith("at the end of the session's max_runtime_ms")
+
+
+MAIN = "import asyncio\nasync def main(): return 5\nasync def twice(n): return 2 * n\nasync def items(): yield 1\n"
+
+
+@pytest.mark.parametrize(
+    ("shown", "said", "then", "result"),
+    [
+        ("main()", "[main() has not run: `await main()` runs it]\n", "await _", "5"),
+        ("twice(4)", "[twice() has not run: `await twice(...)` runs it]\n", "await _", "8"),
+        ("x = main()", "[x is a coroutine that has not run: `x = await main()` gives its result]\n", "await x", "5"),
+        ("x = main()\nx", "[main() has not run: `await main()` runs it]\n", "await x", "5"),
+        (
+            "[main(), twice(1)]",
+            "[these coroutines have not run: `await asyncio.gather(*_)` runs them]\n",
+            "await asyncio.gather(*_)",
+            "[5, 2]",
+        ),
+        ("items()", "[`[item async for item in items()]` gives its items]\n", "[item async for item in _]", "[1]"),
+        ("asyncio.gather(main())", "[it is still at work: `await _` gives its result]\n", "await _", "[5]"),
+        ("asyncio.ensure_future(main())", "[it is still at work: `await _` gives its result]\n", "await _", "5"),
+    ],
+)
+async def test_what_was_not_awaited_is_told_in_its_own_step_and_can_be_awaited_later(
+    shared: Driven, shown: str, said: str, then: str, result: str
+) -> None:
+    """One sentence, and none at a later line, whether it is awaited or let go."""
+    for following in ((then, result), ("'let go'", "'let go'")):
+        await shared.ok("x = None")
+        assert (await shared.ok(MAIN + shown)).stderr == said
+        later = await shared.ok(following[0])
+        assert (later.stderr, later.result) == ("", following[1])
+        assert (await shared.ok("x = None; 1")).stderr == ""
+        assert (await shared.ok("2")).stderr == ""
+
+
+async def test_a_coroutine_that_is_dropped_at_once_is_warned_of_by_python(shared: Driven) -> None:
+    """In its own step, with its line: nothing is to be added."""
+    report = await shared.ok(f"{MAIN}main()\n3")
+    assert report.stderr == f"In[{report.step_index}]:5: RuntimeWarning: coroutine 'main' was never awaited\n  main()\n"
+
+
+IPYTHON = "from IPython.display import HTML, JSON, SVG, Latex, Markdown, display\n"
+BUNDLE = (
+    "class B:\n    def _repr_mimebundle_(self, include=None, exclude=None):\n        return {'text/markdown': '# B'}\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("code", "shown"),
+    [
+        (f"{IPYTHON}display(Markdown('# Title\\n\\n**bold**'))", "# Title\n\n**bold**\n"),
+        (f"{IPYTHON}Markdown('# Title')", "# Title"),
+        (f"{IPYTHON}display({{'text/markdown': '# raw'}}, raw=True)", "# raw\n"),
+        (f"{BUNDLE}B()", "# B"),
+        ("class M:\n    def _repr_markdown_(self): return '# M'\nM()", "# M"),
+        (f"{IPYTHON}display(Latex('$x$'), JSON({{'a': [1]}}))", '$x$\n{"a": [1]}\n'),
+        ("class R:\n    _repr_markdown_ = lambda self: '# R'\n    __repr__ = lambda self: 'own'\nR()", "own"),
+        (
+            f"{IPYTHON}display(HTML('<b>42</b>'))",
+            "<IPython.core.display.HTML object>\n[its text/html is not shown: text, PNG and JPEG are]\n",
+        ),
+        (
+            f"{IPYTHON}SVG('<svg xmlns=\"http://www.w3.org/2000/svg\"/>')",
+            "<IPython.core.display.SVG object>\n[its image/svg+xml is not shown: text, PNG and JPEG are]",
+        ),
+    ],
+)
+async def test_a_display_that_is_made_for_a_notebook_shows_an_agent_its_text(
+    shared: Driven, code: str, shown: str
+) -> None:
+    """Markdown and its like as they are; of HTML an agent would pay for the tags."""
+    report = await shared.ok(code)
+    assert (report.result or report.stdout) == shown
+
+
+async def test_markdown_is_cut_as_any_value(shared: Driven) -> None:
+    """At the longest text of one value, which says so."""
+    report = await shared.ok(f"{IPYTHON}Markdown('x' * 500_000)")
+    assert report.result is not None
+    assert "cut after 400,000 characters" in report.result[-200:]

@@ -9,7 +9,7 @@ import pytest
 from tests.lab.home import LOCKED, STOCK, Home
 from tests.lab.lab_server import LabKernel, lab_server
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 
 def texts(said: list[dict[str, object]]) -> str:

@@ -14,6 +14,8 @@ import pytest
 
 from tests.lab.home import LOCKED, STOCK, Home
 
+pytestmark = pytest.mark.slow
+
 CELLS: Final = {
     "stream": "print('hello')\nimport statistics\nstatistics.mean([1, 2, 3])",
     "html": "from IPython.display import HTML\nHTML('<b>bold</b>')",

@@ -66,7 +66,27 @@ def test_arguments_that_are_no_object_get_the_envelope(client: LineClient, sessi
     assert session_id
     error = error_of(client.result(client.begin("rlm_run_repl", arguments)))
     assert error["code"] == "INVALID_INPUT"
-    assert "session_id" in error["message"]
+    assert error["message"].startswith("The arguments of rlm_run_repl must be an object")
+    assert "session_id" in error["next_step"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "given"),
+    [([], "a list of 0"), ("", 'the text ""'), (0, "0"), (False, "false"), (1.5, "1.5"), ("{}", 'the text "{}"')],
+)
+def test_arguments_that_are_no_object_are_named_also_where_none_are_needed(
+    client: LineClient, session_id: str, arguments: object, given: str
+) -> None:
+    """An empty list is no empty object: who sends one has something else in mind."""
+    assert session_id
+    error = error_of(client.result(client.begin("rlm_list_sessions", arguments)))
+    assert error["message"].endswith(f"given: {given}.")
+
+
+def test_null_is_no_arguments(client: LineClient, session_id: str) -> None:
+    """As when they are absent."""
+    assert session_id
+    assert client.result(client.begin("rlm_list_sessions", None))["isError"] is False
 
 
 @pytest.mark.parametrize(

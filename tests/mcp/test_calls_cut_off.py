@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from tests.soaks import calls
 
 SEED: Final = 7
 
 
+@pytest.mark.slow
 def test_calls_cut_off_at_random_leave_the_server_as_it_was(tmp_path: Path) -> None:
     """Descriptors, processes, locks, folders, snapshots, disk, and the sessions that are live."""
     table = calls.run(tmp_path, 10, SEED, print)

@@ -62,6 +62,30 @@ def test_a_damaged_store_is_told_by_whoever_reads_it(state: Path, command: list[
     assert "The session store was damaged and is now called sessions.db.damaged-" in done.stderr
 
 
+@pytest.mark.parametrize("command", [["trace"], ["attach", "--print"]])
+def test_a_session_id_that_is_no_unicode_is_nobodys(state: Path, command: list[str]) -> None:
+    """It is shown by its bytes."""
+    done = rlm(*command, os.fsdecode(b"s_\xff1"), env={"RLM_STATE_DIR": str(state)})
+    assert done.returncode == 1
+    assert "There is no session 's_" in done.stderr
+    assert "udcff1'" in done.stderr
+
+
+@pytest.mark.parametrize("option", ["--version", "--help"])
+def test_what_cannot_be_written_is_told_though_nothing_is_buffered(option: str) -> None:
+    """argparse passes over what it could not write; with a buffer that is noticed later."""
+    with Path("/dev/full").open("wb") as output:
+        done = subprocess.run(
+            [sys.executable, "-u", *COMMAND[1:], option],
+            stdout=output,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (1, "rlm-kernel-mcp: No space left on device.\n")
+
+
 def test_a_state_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     """On a file system that is read-only; with the setting that names another."""
     mount = ["mount", "-t", "tmpfs", "-o", "ro", "none", str(tmp_path)]

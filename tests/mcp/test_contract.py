@@ -45,7 +45,7 @@ ARGUMENTS = {
     "rlm_get_var": {"session_id", "var_name", "offset", "limit", "response_format"},
     "rlm_finalize": {"session_id", "final_text", "final_var_name", "max_output_chars", "response_format"},
     "rlm_get_trace": {"session_id", "from_step", "to_step", "detail", "max_output_chars", "offset", "response_format"},
-    "rlm_list_sessions": {"state", "limit", "response_format"},
+    "rlm_list_sessions": {"state", "limit", "offset", "response_format"},
 }
 STEP_FIELDS = {
     "status",
@@ -428,6 +428,43 @@ def test_an_interrupt_ends_the_running_step(client: LineClient) -> None:
     assert interrupted["step_index"] == 1
     assert data_of(client.result(call))["status"] == "interrupted"
     assert client.run(session_id, "n")["result"] == "7"
+
+
+def test_an_interrupt_of_a_session_with_its_final_answer_says_so(client: LineClient) -> None:
+    """Nothing is wrong, and nothing will ever run there again."""
+    session_id = client.open_session()
+    client.data("rlm_finalize", session_id=session_id, final_text="done")
+    data = client.data("rlm_interrupt", session_id=session_id)
+    assert data["status"] == "ok"
+    assert "has its final answer" in data["note"]
+
+
+def test_a_trace_from_behind_its_end_says_so(client: LineClient, session_id: str) -> None:
+    """An empty list alone looks like a session in which nothing was done."""
+    last = client.run(session_id, "1")["step_index"]
+    page = client.data("rlm_get_trace", session_id=session_id, from_step=last + 70)
+    assert (page["events"], page["note"]) == (
+        [],
+        f"from_step={last + 70} lies after the last step, which is {last}.",
+    )
+    page = client.data("rlm_get_trace", session_id=session_id, offset=1_000_000)
+    assert page["note"] == "offset=1,000,000 lies behind the end of these events."
+
+
+def test_a_list_goes_on_where_the_last_answer_ended(client: LineClient, session_id: str) -> None:
+    """As far as there are sessions; each is listed once."""
+    client.run(session_id, "1")
+    client.open_session()
+    whole, found = client.data("rlm_list_sessions", state="all", limit=200), list[str]()
+    while len(found) < len(whole["sessions"]) + whole["omitted"]:
+        page = client.data("rlm_list_sessions", state="all", limit=7, offset=len(found))
+        found += [row["session_id"] for row in page["sessions"]]
+        if page["omitted"]:
+            assert page["note"] == f"{page['omitted']} more, used longer ago: offset={len(found)} goes on."
+    assert found[: len(whole["sessions"])] == [row["session_id"] for row in whole["sessions"]]
+    assert len(set(found)) == len(found)
+    behind = client.data("rlm_list_sessions", state="all", offset=len(found))
+    assert behind == {"sessions": [], "omitted": 0}
 
 
 def test_an_interrupt_with_nothing_running_is_ok_with_a_note(client: LineClient, session_id: str) -> None:

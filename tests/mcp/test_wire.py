@@ -145,6 +145,24 @@ def test_a_batch_that_is_cancelled_in_part_is_answered_without_it(batching: Line
     batching.data("rlm_finalize", session_id=session_id, final_text="")
 
 
+@pytest.mark.parametrize(
+    ("asked", "cancelled"), [(b"70.0", b"70.0"), (b"71", b"71.0"), (b"72.0", b"72"), (b"7e1", b"7e1")]
+)
+def test_a_call_is_cancelled_by_its_id_however_that_number_is_written(
+    client: LineClient, asked: bytes, cancelled: bytes
+) -> None:
+    """Some clients have no whole numbers; the call is not answered any more, and its step goes on."""
+    session_id = client.open_session()
+    arguments = json.dumps({"session_id": session_id, "code": "while True: pass"}).encode()
+    call = b'{"name":"rlm_run_repl","arguments":' + arguments + b"}"
+    client.send_line(b'{"jsonrpc":"2.0","id":' + asked + b',"method":"tools/call","params":' + call + b"}")
+    client.wait_until_running(session_id)
+    client.send_line(b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":' + cancelled + b"}}")
+    assert client.data("rlm_interrupt", session_id=session_id)["status"] == "interrupted"
+    client.data("rlm_finalize", session_id=session_id, final_text="")
+    assert not any(message.get("id") == float(asked) for message in client.seen)
+
+
 def test_a_batch_is_refused_under_each_id_where_there_are_none(client: LineClient) -> None:
     """In messages of their own, since who speaks this version can read no list."""
     batch = json.dumps([{**PING, "id": 1}, {**PING, "id": "b"}, [{**PING, "id": 3}], {**PING, "id": 2.5}, PING, 1])
@@ -230,6 +248,7 @@ def test_a_stderr_that_nobody_reads_stops_nobody(tmp_path: Path) -> None:
         client.kill()
 
 
+@pytest.mark.slow
 def test_answers_that_nobody_reads_take_bounded_memory_and_come_out_whole(server: LineClient) -> None:
     """The client writes on and reads nothing: the server stops reading, and goes on when it is read again."""
     server.initialize()

@@ -17,7 +17,7 @@ from tests.mcp.line_client import LineClient, data_of
 from tests.processes import command_lines_below, left_over, resident_bytes
 
 FULL: Final = os.environ.get("RLM_PRESSURE") == "full"
-pytestmark = [pytest.mark.pressure, pytest.mark.timeout(3_600 if FULL else 900)]
+pytestmark = [pytest.mark.pressure, pytest.mark.slow, pytest.mark.timeout(3_600 if FULL else 900)]
 
 SESSIONS: Final = 64 if FULL else 12
 PRINTED_MB: Final = 200

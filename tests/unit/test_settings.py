@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from rlm_kernel_mcp.errors import InvalidInput
-from rlm_kernel_mcp.settings import default_state_dir, doubts, load_settings
+from rlm_kernel_mcp.kernel.kernelspec import POLICY_FILE, locked_kernelspec
+from rlm_kernel_mcp.policy import load_policy
+from rlm_kernel_mcp.settings import TABLE, default_state_dir, doubts, load_settings
 
 
 def doubted(**environ: str) -> list[str]:
@@ -21,6 +23,12 @@ def doubted(**environ: str) -> list[str]:
         ("RLM_IMPORT", "RLM_IMPORTS"),
         ("RLM_MEMORY_LIMIT", "RLM_MEMORY_LIMIT_MB"),
         ("RLM_MAX_SESSION", "RLM_MAX_SESSIONS"),
+        ("RLM_SESSIONS_MAX", "RLM_MAX_SESSIONS"),
+        ("RLM_ROOTS", "RLM_CONTEXT_ROOTS"),
+        ("RLM_MEMORY", "RLM_MEMORY_LIMIT_MB"),
+        ("RLM_MODE", "RLM_SANDBOX_MODE"),
+        ("rlm_imports", "RLM_IMPORTS"),
+        ("Rlm_State_Dir", "RLM_STATE_DIR"),
     ],
 )
 def test_a_misspelt_variable_is_named_with_the_nearest_known_one(variable: str, nearest: str) -> None:
@@ -28,10 +36,11 @@ def test_a_misspelt_variable_is_named_with_the_nearest_known_one(variable: str, 
     assert doubted(**{variable: "1"}) == [f"{variable} is set, but there is no such setting; did you mean {nearest}?"]
 
 
-def test_a_variable_that_is_like_none_is_named_with_all_that_are_known() -> None:
+@pytest.mark.parametrize("variable", ["RLM_XYZZY", "RLM_HOST", "RLM_NOTEBOOK", "RLM_SUBCALL_BACKEND", "RLM_"])
+def test_a_variable_that_is_like_none_is_named_with_all_that_are_known(variable: str) -> None:
     """And what other programs set is nobody's mistake."""
-    (sentence,) = doubted(RLM_XYZZY="1", PATH="/bin", RLM_FORBID_SKIPS="1")
-    assert sentence.startswith("RLM_XYZZY is set, but there is no such setting; the known ones are RLM_CONTEXT_ROOTS, ")
+    (sentence,) = doubted(**{variable: "1", "PATH": "/bin", "RLM_FORBID_SKIPS": "1"})
+    assert sentence.startswith(f"{variable} is set, but there is no such setting; the known ones are RLM_CONTEXT_ROOTS")
 
 
 def test_a_module_that_is_not_installed_is_named() -> None:
@@ -52,6 +61,21 @@ def test_an_image_has_other_modules_than_this_machine() -> None:
 def test_settings_as_they_should_be_raise_no_doubt(tmp_path: Path) -> None:
     """Every known variable may be set."""
     assert doubted(RLM_CONTEXT_ROOTS=str(tmp_path), RLM_IMPORTS="json", RLM_KERNEL="rlm-python") == []
+
+
+def test_the_defaults_are_those_of_the_policy_beside_the_kernelspec() -> None:
+    """The policy's hold where nothing is set; the others are what is told of them."""
+    policy, defaults = load_policy(locked_kernelspec("rlm-python") / POLICY_FILE), load_settings({"HOME": "/"})
+    assert (defaults.import_policy, defaults.memory_limit_mb) == (policy.imports.mode, policy.limits.memory_mb)
+    told = {row.variable: row.default.removeprefix("the kernelspec's: ") for row in TABLE}
+    assert told["RLM_IMPORT_POLICY"] == policy.imports.mode
+    assert told["RLM_MEMORY_LIMIT_MB"] == str(policy.limits.memory_mb)
+    assert told["RLM_MAX_SESSIONS"] == str(defaults.max_sessions)
+    assert told["RLM_IDLE_TIMEOUT_S"] == str(defaults.idle_timeout_s)
+    assert (told["RLM_KERNEL"], told["RLM_SANDBOX_MODE"]) == (defaults.kernel, defaults.sandbox_mode)
+    assert told["RLM_SANDBOX_CONTAINER_RUNTIME"] == defaults.container_runtime
+    assert told["RLM_SANDBOX_CONTAINER_IMAGE"] == defaults.container_image
+    assert told["RLM_SANDBOX_FALLBACK"] == defaults.sandbox_fallback
 
 
 def test_a_context_root_that_is_no_folder_is_refused() -> None:

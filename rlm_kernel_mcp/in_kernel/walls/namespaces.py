@@ -17,7 +17,6 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import pairwise
-from pathlib import Path
 from typing import Final, NoReturn
 
 from rlm_kernel_mcp.in_kernel.walls import capabilities, landlock, linux, mounts, seccomp
@@ -142,9 +141,18 @@ def _try_namespaces() -> str:
 
 
 def _map_identity(uid: int, gid: int, inside_uid: int = INSIDE_ID, inside_gid: int = INSIDE_ID) -> None:
-    Path("/proc/self/setgroups").write_text("deny", encoding="ascii")
-    Path("/proc/self/uid_map").write_text(f"{inside_uid} {uid} 1", encoding="ascii")
-    Path("/proc/self/gid_map").write_text(f"{inside_gid} {gid} 1", encoding="ascii")
+    _write("/proc/self/setgroups", b"deny")
+    _write("/proc/self/uid_map", b"%d %d 1" % (inside_uid, uid))
+    _write("/proc/self/gid_map", b"%d %d 1" % (inside_gid, gid))
+
+
+def _write(path: str, data: bytes) -> None:
+    """Write a file in one piece. `Path.write_text` would write to 0.8 MB of what a fork shares with the fork server."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, data)
+    finally:
+        os.close(descriptor)
 
 
 def _socketpair() -> tuple[int, int]:

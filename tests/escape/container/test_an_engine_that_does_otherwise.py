@@ -17,6 +17,8 @@ import pytest
 from tests.escape.container.runtimes import ContainerServer, ask, image_in
 from tests.records import recorded_walls
 
+pytestmark = pytest.mark.slow
+
 WRAPPER = """#!{python} -I
 import os, sys
 arguments = sys.argv[1:]

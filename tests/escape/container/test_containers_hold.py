@@ -18,6 +18,8 @@ from rlm_kernel_mcp.kernel.kernelspec import kernelspec_dir
 from rlm_kernel_mcp.policy import Limits, load_policy
 from tests.escape.container.runtimes import ContainerServer, image_in
 
+pytestmark = pytest.mark.slow
+
 SECONDS = 60
 LIMITS = load_policy(kernelspec_dir() / "rlm-python" / "policy.json").limits.model_copy(
     update={"memory_mb": 64, "scratch_mb": 8, "threads": 40}

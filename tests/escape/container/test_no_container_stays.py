@@ -11,6 +11,8 @@ import pytest
 from tests.escape.container.runtimes import ContainerServer, ask, image_in
 from tests.processes import left_over
 
+pytestmark = pytest.mark.slow
+
 WAYS = {"EOF": None, "SIGTERM": signal.SIGTERM}
 
 

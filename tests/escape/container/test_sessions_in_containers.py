@@ -10,6 +10,8 @@ import pytest
 from tests.escape.container.runtimes import ContainerServer, ask
 from tests.records import recorded_walls
 
+pytestmark = pytest.mark.slow
+
 STUBBORN = "from collections import deque\nfrom itertools import repeat\ndeque(repeat(0), maxlen=0)"
 
 

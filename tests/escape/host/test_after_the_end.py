@@ -46,6 +46,7 @@ async def test_what_a_read_takes_between_steps_is_not_charged(registry: Registry
     assert (await session.finalize(text="done")).finish_reason == "timeout"
 
 
+@pytest.mark.slow
 async def test_work_behind_a_read_is_charged_past_the_time_that_the_read_is_waited_for(registry: Registry) -> None:
     """Reads are no cover: with a thread that works on, each is worth its own wait and no more."""
     session = await Driven.open(registry)

@@ -55,6 +55,7 @@ def stopped(ring: Ring, session: str) -> bool:
     return str(ring.row(session)["status"]) == "stopped"
 
 
+@pytest.mark.slow
 def test_it_is_no_cover_for_work_and_no_other_session_is_watched_less_for_it(keeping: Ring) -> None:
     """Both are stopped by their runtime, the one behind which the kernel holds back too."""
     first, second = keeping.open(max_runtime_ms=1_500), keeping.open(max_runtime_ms=1_500)

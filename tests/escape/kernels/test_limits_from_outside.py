@@ -50,6 +50,7 @@ def uncounted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ring]:
         made.close()
 
 
+@pytest.mark.slow
 def test_a_step_that_ignores_the_signal_of_its_processor_time_is_stopped_by_the_ladder(counted: Ring) -> None:
     """Ignored, and its own limit lifted: what is told is true, and the kernel lives."""
     session = counted.open()

@@ -10,10 +10,11 @@ import pytest
 from tests.escape.kernels.ring import POLICY, Ring
 from tests.mcp.line_client import data_of
 
+HOLDS_ON: Final = "hangs and holds on"
 BEHAVIOURS: Final = {
     "hangs": "while True: pass",
     # A loop without a call has an end in CPython 3.11: there an exception's handler does not cover its jump.
-    "hangs and holds on": "while True:\n        try:\n            while 1: id(0)\n        except BaseException: id(0)",
+    HOLDS_ON: "while True:\n        try:\n            while 1: id(0)\n        except BaseException: id(0)",
     "raises no Exception": "raise BaseException('no')",
     "leaves": "raise SystemExit",
     "interrupts": "raise KeyboardInterrupt",
@@ -24,6 +25,14 @@ BEHAVIOURS: Final = {
     "allocates without end": "held = []\n    while True: held.append(bytes(1_000_000))",
     "calls itself": "return own_code(*given, **named)",
 }
+EACH: Final = pytest.mark.parametrize(
+    "behaviour",
+    [
+        pytest.param(own, id=name, marks=[pytest.mark.slow] if name == HOLDS_ON else [])
+        for name, own in BEHAVIOURS.items()
+    ],
+)
+"""What holds on does so for the whole time that it is asked to let go, which is 5 s."""
 MAKE: Final = """
 def own_code(*given, **named):
     @BEHAVIOUR@
@@ -63,7 +72,7 @@ def each_ring(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
         made.close()
 
 
-@pytest.mark.parametrize("behaviour", BEHAVIOURS.values(), ids=BEHAVIOURS)
+@EACH
 def test_objects_are_listed_read_and_kept_in_bounds(each_ring: Ring, behaviour: str) -> None:
     """None of their code runs to list or read them; what runs to keep them is bounded, and the next step begins."""
     session, call = each_ring.open(), each_ring.client.call
@@ -82,7 +91,7 @@ def test_objects_are_listed_read_and_kept_in_bounds(each_ring: Ring, behaviour: 
     each_ring.give_up(session)
 
 
-@pytest.mark.parametrize("behaviour", BEHAVIOURS.values(), ids=BEHAVIOURS)
+@EACH
 def test_an_object_that_is_shown_runs_its_own_code_within_its_step(each_ring: Ring, behaviour: str) -> None:
     """Its step's time and memory, and the neighbour's are its own."""
     session = each_ring.open()

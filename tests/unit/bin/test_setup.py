@@ -44,6 +44,7 @@ def build_editable(folder, settings=None, metadata=None):
 """
 
 
+@pytest.mark.slow
 def test_two_setups_at_once_install_once_and_both_succeed(tmp_path: Path) -> None:
     """Both start on a checkout without an environment; the one that waited finds the work done."""
     root = copied_checkout(tmp_path / "checkout")

@@ -142,6 +142,16 @@ def test_a_pattern_matches_files(root: Path, pattern: str, expected: list[str]) 
     assert names(resolve(root, str(root / pattern))) == expected
 
 
+@pytest.mark.parametrize("pattern", ["/**", "/**/**", "/**/d/**", "/**/d.txt"])
+def test_a_pattern_may_begin_at_the_root_of_the_file_system(root: Path, pattern: str) -> None:
+    """It lies outside the roots, and where all of the file system is one it means every folder."""
+    with pytest.raises(ContextDenied, match="outside the allowed roots"):
+        resolve(root, pattern)
+    glob = listing.Glob(pattern)
+    _, _, in_any_folder = glob.step(glob.start, "any")
+    assert in_any_folder
+
+
 def test_a_file_whose_name_looks_like_a_pattern_is_that_file(root: Path) -> None:
     """`data[1].txt` is opened, and does not match data1.txt, if it exists."""
     write(root, "data[1].txt", "data1.txt")

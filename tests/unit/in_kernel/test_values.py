@@ -9,8 +9,10 @@ import datetime as dt
 import decimal
 import enum
 import fractions
+import ipaddress
 import json
 import math
+import pathlib
 import re
 import threading
 import types
@@ -202,6 +204,20 @@ def noted(error: BaseException) -> BaseException:
     return error
 
 
+class Moment(dt.datetime):
+    __repr__ = __str__ = isoformat = ran
+
+
+class Span(dt.timedelta):
+    __repr__ = __str__ = ran
+
+
+def released() -> memoryview:
+    view_of_memory = memoryview(b"ab")
+    view_of_memory.release()
+    return view_of_memory
+
+
 UTC2 = dt.timezone(dt.timedelta(hours=2))
 TEXTS: list[tuple[Any, str]] = [
     (2**53, "9007199254740992"),
@@ -256,6 +272,17 @@ TEXTS: list[tuple[Any, str]] = [
     (re, "<module 're'>"),
     (object(), "<object object>"),
     (iter([]), "<list_iterator object>"),
+    (pathlib.PurePosixPath("a/b.txt"), "PurePosixPath('a/b.txt')"),
+    (pathlib.PurePosixPath("/a") / "./b//c", "PurePosixPath('/a/b/c')"),
+    (pathlib.PurePosixPath(), "PurePosixPath('.')"),
+    ([pathlib.PureWindowsPath("a/b")], "[PureWindowsPath('a\\\\b')]"),
+    (ipaddress.ip_address("10.0.0.1"), "IPv4Address('10.0.0.1')"),
+    (ipaddress.ip_address("fe80::1%eth0"), "IPv6Address('fe80::1%eth0')"),
+    (ipaddress.ip_network("10.0.0.0/8"), "IPv4Network('10.0.0.0/8')"),
+    (memoryview(b"ab"), "memoryview(b'ab')"),
+    (released(), "<released memory>"),
+    (Moment(2026, 1, 2, 3), "Moment(year=2026, month=1, day=2, hour=3)"),
+    (Span(days=2, seconds=5), "Span(days=2, seconds=5)"),
     (Documents("abc", [("a", 1), ("b", 2)]), "<Documents: 2 documents: 'a', 'b'>"),
     (Documents("abc", [("a", 3)]), "<Documents: 1 document: 'a'>"),
 ]  # fmt: skip
@@ -266,6 +293,82 @@ def test_any_other_value_has_a_text_like_its_repr(value: Any, text: str) -> None
     """Ours: made of what the value holds."""
     seen = view(value, 0, WIDE)
     assert (seen.json, seen.payload.decode(), seen.total_chars) == (False, text, len(text))
+
+
+ANSWERS: list[tuple[Any, str]] = [
+    (dt.date(2026, 11, 22), "2026-11-22"),
+    (dt.datetime(2026, 1, 2, 3, tzinfo=dt.UTC), "2026-01-02 03:00:00+00:00"),
+    (dt.time(1, tzinfo=UTC2), "01:00:00+02:00"),
+    (dt.timedelta(1, 5), "1 day, 0:00:05"),
+    (decimal.Decimal("1.50"), "1.50"),
+    (fractions.Fraction(1, 3), "1/3"),
+    (fractions.Fraction(4, 2), "2"),
+    (uuid.UUID(int=5), "00000000-0000-0000-0000-000000000005"),
+    (pathlib.PurePosixPath("/a/b"), "/a/b"),
+    (ipaddress.ip_address("10.0.0.1"), "10.0.0.1"),
+    (ipaddress.ip_network("fe80::/10"), "fe80::/10"),
+    (1 + 2j, "(1+2j)"),
+    ([dt.date(2026, 11, 22)], "[datetime.date(2026, 11, 22)]"),
+]
+
+
+@pytest.mark.parametrize(("value", "text"), ANSWERS, ids=[text for _, text in ANSWERS])
+def test_as_an_answer_a_value_alone_is_what_str_says_of_it(value: Any, text: str) -> None:
+    """`Decimal('1.50')` was the final answer, for good."""
+    seen = view(value, 0, WIDE, as_text=True)
+    assert (seen.json, seen.own, seen.payload.decode()) == (False, True, text)
+
+
+class OwnZone(dt.tzinfo):
+    utcoffset = tzname = dst = ran
+
+
+def test_as_an_answer_too_no_code_of_a_value_is_run() -> None:
+    """Nor that of a time zone, of a subclass, or of what somebody has put into a slot."""
+    zoned = dt.datetime(2026, 1, 2, tzinfo=OwnZone())
+    forged = fractions.Fraction(1, 3)
+    forged._numerator = hostile(int, 1)  # type: ignore[attr-defined]
+    path = pathlib.PurePosixPath("a")
+    path._str = hostile(str, "b")  # type: ignore[attr-defined]
+    address = ipaddress.IPv4Address(1)
+    address._ip = hostile(int, 1)  # type: ignore[attr-defined]
+    texts = [view(value, 0, WIDE, as_text=True).payload.decode() for value in (zoned, forged, path, address)]
+    assert texts == [
+        "datetime.datetime(2026, 1, 2, 0, 0, tzinfo=<OwnZone object>)",
+        "Fraction(Hostile(1), 3)",
+        "a",
+        "?",
+    ]
+    assert not view(Moment(2026, 1, 2), 0, WIDE, as_text=True).own
+
+
+@pytest.mark.parametrize("value", [endless(), map(str, [1]), iter([1]), parameters, len, re, [].append, object()])
+def test_what_has_no_value_is_no_answer(value: Any) -> None:
+    """`<generator endless>` was the final answer, for good."""
+    assert not view(value, 0, WIDE, as_text=True).own
+    assert view({"f": parameters, 1: int}, 0, WIDE, as_text=True).own
+
+
+class Counted:
+    """As a library's: what it keeps to itself is nobody's."""
+
+    def __init__(self) -> None:
+        self.total, self._cache = 1, [2]
+
+
+def test_of_a_librarys_object_its_public_fields_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A DataFrame was 4,000 characters of `_mgr=BlockManager(...`; of a session's own class nothing is left out."""
+    assert shown(Counted()) == "Counted(total=1)"
+    monkeypatch.setattr(Counted, "__module__", "__main__")
+    assert shown(Counted()) == "Counted(total=1, _cache=[2])"
+
+
+def test_what_calls_itself_numpys_is_not_believed() -> None:
+    """Only what C code has defined is asked for its number."""
+    methods = {"item": ran, "tolist": ran, "__str__": ran, "shape": property(ran), "__module__": "numpy"}
+    for name in ("int64", "bool", "ndarray", "datetime64"):
+        value = type(name, (), methods)()
+        assert (shown(value), describe(value)) == (f"<{name} object>", (name, None))
 
 
 def test_a_container_within_itself_is_shown_once() -> None:

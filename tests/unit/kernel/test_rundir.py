@@ -214,11 +214,11 @@ def test_a_place_too_long_for_sockets_is_left_for_a_shorter_one_and_both_are_sai
 
 
 def test_a_taken_place_beside_which_the_path_is_too_long_is_left_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    short_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The place beside one has a longer name."""
     fits = PATH_BYTES_MAX - len("/rlm/12345678")
-    folder = tmp_path / ("d" * (fits - len(str(tmp_path)) - 1))
+    folder = short_dir / ("d" * (fits - len(str(short_dir)) - 1))
     folder.mkdir()
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
     run = RunDir.create()

@@ -134,7 +134,23 @@ def test_an_empty_final_text_is_an_answer() -> None:
     assert requests.parse("rlm_finalize", requests.Finalize, {"session_id": "s", "final_text": ""}).final_text == ""
 
 
-@pytest.mark.parametrize("name", ["a.b", "x[0]", "f()", "", "1a", "a b", "for", "\ud800", "a\0"])
+@pytest.mark.parametrize(
+    ("given", "meant"), [("\ufb01x", "fix"), ("e\u0301", "\u00e9"), ("\U0001d431", "x"), ("\u212b", "\u00c5")]
+)
+def test_a_variable_goes_by_the_form_that_python_gives_its_name(given: str, meant: str) -> None:
+    """A step that binds one of these binds the other."""
+    namespace: dict[str, Any] = {}
+    exec(f"{given} = 1", namespace)
+    assert meant in namespace
+    parsed = requests.parse("rlm_get_var", requests.GetVar, {"session_id": "s", "var_name": given})
+    assert parsed.var_name == meant
+    final = requests.parse("rlm_finalize", requests.Finalize, {"session_id": "s", "final_var_name": given})
+    assert final.final_var_name == meant
+
+
+@pytest.mark.parametrize(
+    "name", ["a.b", "x[0]", "f()", "", "1a", "a b", "for", "\ud800", "a\0", "\U0001d41f\U0001d428\U0001d42b"]
+)
 def test_a_variable_is_asked_for_by_one_identifier(name: str) -> None:
     """Anything that would have to be evaluated is refused."""
     assert refusal("rlm_get_var", session_id="s", var_name=name).startswith("var_name must be one Python identifier")

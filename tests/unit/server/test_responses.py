@@ -144,7 +144,7 @@ def test_a_listed_session_tells_its_context_in_an_object_of_its_own() -> None:
     assert data_of(responses.sessions(shapes.SessionList((row,), 3), "json"))["omitted"] == 3
     assert data_of(responses.sessions(shapes.SessionList((row,), 0), "json"))["omitted"] == 0
     page = text_of(responses.sessions(shapes.SessionList((row,), 3), "markdown"))
-    assert page.endswith("- and 3 more, used longer ago: a higher limit lists them, up to 8,000 characters")
+    assert page.endswith("\n3 more, used longer ago: offset=1 goes on.")
     assert set(data) == {"session_id", "status", "created_at", "last_used_at", "step_index", "context", "counters"}
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from rlm_kernel_mcp.session import store_database, store_file
+from rlm_kernel_mcp.session import store_database, store_file, store_memory
 from rlm_kernel_mcp.session.store import EventRow, SessionRecord, Store
 from rlm_kernel_mcp.session.store_schema import MIGRATIONS, migrate, transaction, version_of
 from tests.parts import ROOT
@@ -300,7 +300,7 @@ def test_a_write_tries_the_disk_again_by_itself(tmp_path: Path, monkeypatch: pyt
 
 def test_memory_is_bounded_where_the_disk_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Outputs go, the record of steps stays."""
-    monkeypatch.setattr(store_database, "MEMORY_BYTES", 1_000_000)
+    monkeypatch.setattr(store_memory, "MEMORY_BYTES", 1_000_000)
     (tmp_path / "file").write_text("")
     store = Store.open(tmp_path / "file")
     store.add_session(session())

@@ -1,0 +1,190 @@
+"""What others run in a kernel, as lines for the person who looks on: the agent's steps, and other consoles' cells.
+
+Is: what is shown of a message, each line marked so that no output can pass for a word of this program, and made safe.
+Is not: the console that shows it (`console.py`). Above: `console.py`. Below: the store, which knows a step's number;
+`session/cutting.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from rlm_kernel_mcp.errors import SessionNotFound
+from rlm_kernel_mcp.session.cutting import safe_text
+from rlm_kernel_mcp.session.store import EventHead, SessionRecord, Store
+from rlm_kernel_mcp.session.trace import summary_of
+
+CODE_LINES: Final = 10
+CODE_CHARS: Final = 1_000
+"""Shown of a step's code."""
+PARTIAL_S: Final = 1.0
+PARTIAL_CHARS: Final = 10_000
+"""How long a line waits for its end, and how long it may grow, until it is shown without it."""
+CODE_MARK: Final = "> "
+OUTPUT_MARK: Final = "| "
+
+
+class Step(NamedTuple):
+    """A step of the agent."""
+
+    number: int
+    code: str
+
+    @property
+    def name(self) -> str:
+        return f"The agent's step {self.number}"
+
+
+class AgentsSteps:
+    """The record of one session's steps, which its kernel does not write."""
+
+    def __init__(self, state_dir: Path, session_id: str) -> None:
+        self._state_dir = state_dir
+        self._session_id = session_id
+        self._known = 0
+        """Number of the newest step that is no news."""
+
+    def running(self) -> Step | None:
+        """At the start: the step that is running, if one is. What came before is no news from now on."""
+        return self._read(self._running)
+
+    def begun(self, code: str) -> Step | None:
+        """The step that began with this code, if the record has one that is news; it may have ended by now."""
+        return self._read(lambda store, record: self._begun(code, store, record))
+
+    def _running(self, store: Store, record: SessionRecord) -> Step | None:
+        self._known = _number(record)
+        heads = store.heads(self._session_id, self._known, self._known) if record.status == "running" else []
+        return next((step for head in heads if (step := _step(store, head)) is not None), None)
+
+    def _begun(self, code: str, store: Store, record: SessionRecord) -> Step | None:
+        for head in store.heads(self._session_id, self._known + 1, _number(record)):
+            if head.row.summary == summary_of(code) and (step := _step(store, head)) is not None:
+                self._known = step.number
+                return step
+        return None
+
+    def _read(self, look: Callable[[Store, SessionRecord], Step | None]) -> Step | None:
+        """What a look at the record gives; None where that is damaged, or gone."""
+        store = Store.open(self._state_dir)
+        try:
+            record = store.session(self._session_id, whole=False)
+            return None if record is None else look(store, record)
+        except (SessionNotFound, ValueError, LookupError, TypeError):
+            return None
+        finally:
+            store.close()
+
+
+def _number(record: SessionRecord) -> int:
+    return int(json.loads(record.counters)["step_index"])
+
+
+def _step(store: Store, head: EventHead) -> Step | None:
+    if (head.row.action, head.row.source) != ("run_repl", "mcp"):
+        return None
+    row = store.with_texts(head)
+    return None if row is None else Step(row.step_index, row.code or "")
+
+
+class Onlooker:
+    """Takes the messages that others' cells bring, and gives the lines to show."""
+
+    def __init__(self, begun: Callable[[str], Step | None], now: Callable[[], float] = time.monotonic) -> None:
+        """`begun`: of the code of a cell that begins, the agent's step that it is, if it is one."""
+        self._begun = begun
+        self._now = now
+        self._lines: list[str] = []
+        self._partial = ""
+        self._partial_at = 0.0
+        self.runs = ""
+        """What is running, as the person is told; empty where nothing is."""
+        self._cell: str | None = None
+        """Id of the request with which it was sent; None where its beginning was not heard."""
+
+    def begin(self, step: Step, cell: str | None = None) -> None:
+        """The agent's step runs; without an id, one whose beginning this console has not heard."""
+        self._say(f"{step.name} is running.")
+        self._begin(step.name, cell, step.code)
+
+    def take(self, message: Mapping[str, Any]) -> None:
+        """Take a message of a request that is not this console's."""
+        parent, content = message["parent_header"], message["content"]
+        if parent.get("msg_type") != "execute_request":
+            return
+        kind, cell = message["msg_type"], str(parent.get("msg_id"))
+        if kind == "execute_input":
+            self._hear_of(cell, str(content["code"]))
+        elif self.runs and self._cell in (None, cell):
+            if kind == "status" and content["execution_state"] == "idle":
+                self._say(f"{self.runs} has ended.")
+                self.runs = ""
+            else:
+                self.show(kind, content)
+
+    def show(self, kind: str, content: Mapping[str, Any]) -> None:
+        """Show what a message says, if it is one that says something."""
+        if kind == "stream":
+            self._print(str(content["text"]))
+        elif kind == "execute_result":
+            self._line("Out: " + _text_of(content["data"]))
+        elif kind == "display_data":
+            self._line(_text_of(content["data"]))
+        elif kind == "error":
+            self._line("\n".join(map(str, content["traceback"])))
+
+    def text(self) -> str:
+        """What is to be shown now, in whole lines; empty where nothing is."""
+        if self._partial and self._now() - self._partial_at > PARTIAL_S:
+            self._end_line()
+        lines, self._lines = self._lines, []
+        return "".join(f"{line}\n" for line in lines)
+
+    def _hear_of(self, cell: str, code: str) -> None:
+        if (step := self._begun(code)) is not None:
+            self.begin(step, cell)
+        else:
+            self._say("Another client's cell is running.")
+            self._begin("Another client's cell", cell, code)
+
+    def _begin(self, name: str, cell: str | None, code: str) -> None:
+        self.runs, self._cell = name, cell
+        lines = safe_text(code[:CODE_CHARS]).rstrip("\n").split("\n")
+        left_out = len(code.rstrip("\n").split("\n")) - len(lines[:CODE_LINES])
+        self._lines += [CODE_MARK + line for line in lines[:CODE_LINES]]
+        if left_out > 0:
+            self._lines.append(f"{CODE_MARK}[and {left_out:,} more lines]")
+        elif len(code) > CODE_CHARS:
+            self._lines.append(f"{CODE_MARK}[the first {CODE_CHARS:,} of {len(code):,} characters]")
+
+    def _print(self, text: str) -> None:
+        *whole, rest = safe_text(text).split("\n")
+        for line in whole:
+            self._lines.append(OUTPUT_MARK + self._partial + line)
+            self._partial = ""
+        if rest and not self._partial:
+            self._partial_at = self._now()
+        self._partial += rest
+        if len(self._partial) > PARTIAL_CHARS:
+            self._end_line()
+
+    def _line(self, text: str) -> None:
+        self._end_line()
+        self._print(text + "\n")
+
+    def _say(self, text: str) -> None:
+        self._end_line()
+        self._lines.append(text)
+
+    def _end_line(self) -> None:
+        if self._partial:
+            self._lines.append(OUTPUT_MARK + self._partial)
+            self._partial = ""
+
+
+def _text_of(data: Mapping[str, Any]) -> str:
+    return str(data["text/plain"]) if "text/plain" in data else f"[{', '.join(map(str, data))[:100]}]"

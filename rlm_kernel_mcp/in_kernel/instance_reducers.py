@@ -1,0 +1,91 @@
+"""Instances of a session's classes that pickle's own form would bring back changed, or not at all.
+
+Is: exceptions, with what they came from; members of enums; what forbids its attributes to be set. Is not: classes and
+functions (`reducers.py`, `pickling.py`). Above: `reducers.py`. Below: the standard library.
+"""
+
+from __future__ import annotations
+
+import enum
+import types
+from typing import Any
+
+
+def reduce_exception(error: BaseException) -> Any:
+    """An exception of the session's own class by what it holds, past a constructor that takes other arguments."""
+    cls = type(error)
+    base = next(base for base in cls.__mro__ if not isinstance(vars(base).get("__init__"), types.FunctionType)
+                and base.__module__ == "builtins")  # fmt: skip
+    ways: Any = cls
+    if ways.__reduce__ is not base.__reduce__ or ways.__reduce_ex__ is not object.__reduce_ex__:
+        return NotImplemented
+    arguments = base.__reduce__(error)[1]
+    return _make_exception, (cls, base, arguments), dict(vars(error)), None, None, _set_exception_state
+
+
+def _make_exception(cls: type[BaseException], base: Any, arguments: tuple[Any, ...]) -> Any:
+    made = base.__new__(cls, *arguments)
+    base.__init__(made, *arguments)
+    return made
+
+
+def _set_exception_state(error: BaseException, state: dict[str, Any]) -> None:
+    vars(error).update(state)
+
+
+def with_chain(error: BaseException, reduced: Any) -> Any:
+    """An exception's reduction with the errors that it came from, of which pickle keeps none."""
+    chain = (error.__cause__, error.__context__, error.__suppress_context__)
+    if chain == (None, None, False):
+        return reduced
+    if reduced is NotImplemented:
+        reduced = error.__reduce_ex__(2)
+    if type(reduced) is not tuple or len(reduced) not in (2, 3, 6):
+        return reduced
+    make, arguments = reduced[:2]
+    state = reduced[2] if len(reduced) > 2 else None
+    set_state = reduced[5] if len(reduced) > 3 else None
+    return make, arguments, (set_state, state, chain), None, None, _set_chain
+
+
+def _set_chain(error: BaseException, given: tuple[Any, Any, tuple[Any, Any, bool]]) -> None:
+    set_state, state, chain = given
+    if set_state is not None:
+        set_state(error, state)
+    elif state is not None:
+        error.__setstate__(state)
+    error.__cause__, error.__context__, error.__suppress_context__ = chain
+
+
+def reduce_member(member: enum.Enum) -> Any:
+    """A member by its name: its value may be a function, or `nan`, which no fresh class would find again.
+
+    A flag's value is a number, and its combinations are no members.
+    """
+    cls = type(member)
+    if isinstance(member, enum.Flag) or cls.__reduce_ex__ is not enum.Enum.__reduce_ex__:
+        return NotImplemented
+    return _named_member, (cls, member._name_)
+
+
+def _named_member(cls: Any, name: str) -> Any:
+    return cls.__members__[name]
+
+
+def reduce_frozen(thing: Any) -> Any:
+    """An instance with slots whose class refuses to set them, as a frozen one does: its own `__setattr__` is passed."""
+    cls: Any = type(thing)
+    if cls.__reduce_ex__ is not object.__reduce_ex__ or cls.__reduce__ is not object.__reduce__:
+        return NotImplemented
+    reduced = thing.__reduce_ex__(2)
+    if hasattr(cls, "__setstate__") or type(reduced[2]) is not tuple:
+        return NotImplemented
+    return *reduced, *(None,) * (5 - len(reduced)), _set_slots
+
+
+def _set_slots(thing: object, state: tuple[dict[str, Any] | None, dict[str, Any]]) -> None:
+    attributes, slots = state
+    if attributes:
+        vars(thing).update(attributes)
+    for name, value in slots.items():
+        object.__setattr__(thing, name, value)

@@ -1,0 +1,39 @@
+"""What is said of a variable whose text is not its value: an object of a class, an iterator, a function.
+
+Is: words, chosen by the name of the type that the kernel says. Is not: a look at the value. Above: `variables.py`.
+Below: nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+_ITERATORS: Final = frozenset({"generator", "map", "zip", "filter", "enumerate", "reversed", "islice", "chain"})
+_CODE: Final = frozenset({"function", "method", "builtin_function_or_method", "module"})
+
+
+class NotOwn(NamedTuple):
+    """What it is, the note of `rlm_get_var`, and what to bind to a name for a final answer."""
+
+    what: str
+    note: str | None
+    bind: str
+
+
+def not_own(name: str, kind: str) -> NotOwn:
+    """The words on a variable of this name and type, whose text is none of its own."""
+    if kind in _ITERATORS or kind.endswith("iterator"):
+        note = f"An iterator has no items yet: list({name}) in a step makes them."
+        return NotOwn(f"is an iterator ({kind}), which has no items yet", note, f"its items (answer = list({name}))")
+    if kind in ("coroutine", "async_generator"):
+        how = f"await {name}" if kind == "coroutine" else f"[item async for item in {name}]"
+        return NotOwn(
+            f"is a {kind} that has not run", f"It has not run: {how} in a step.", f"its value (answer = {how})"
+        )
+    if kind in _CODE:
+        return NotOwn(f"is no value but a {kind}", None, "what it gives to a name")
+    return NotOwn(
+        f"is or holds an object ({kind}) whose text only its own code can make",
+        f"An object is shown by its fields: its own code is not run. A step with str({name}) has its own text.",
+        f"its text to a name (answer = str({name}))",
+    )

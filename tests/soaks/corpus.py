@@ -1,0 +1,130 @@
+"""The corpus of hostile steps as each user, in each import policy and tier; where one user's cases end otherwise.
+
+Is: every case of `tests/escape/corpus` in real sessions of a server of root's and of one of another user's, judged as
+in `tests/escape/test_corpus.py`, and compared case by case. Is not: the suite's own run of it, which is the user's who
+runs the suite.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import re
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from tests.escape.arena import Arena, Seen
+from tests.escape.canaries import PROGRAM, users
+from tests.escape.cases import Case, read_corpus
+from tests.escape.verdicts import tried
+from tests.escape.walls.cages import Kind
+from tests.kernel.test_one_kernel_for_both import as_user
+from tests.mcp.line_client import SERVE
+
+TIERS: Final = {"ns": SERVE, "lock": (sys.executable, "-I", str(PROGRAM / "serve_without_namespaces.py"), "serve")}
+POLICIES: Final = ("allowlist", "any")
+PRINTS: Final = re.compile(r"(OK|HELD|ESCAPED|BYPASS|NOTE)\b(?: (\w+Error|\w+Exception)\b)?")
+"""What a case says of itself, and the kind of error that held it."""
+
+
+@contextlib.contextmanager
+def arena(user: str, tier: str, policy: str) -> Iterator[Arena]:
+    """A server of that user's, and what is around it; whatever it leaves behind fails."""
+    uid = users()[user]
+    with tempfile.TemporaryDirectory(prefix="rlm-corpus-") as name:
+        folder = Path(name)
+        work, state = folder / "work", folder / "work.state"
+        for made in (folder, work, state):
+            made.mkdir(exist_ok=True)
+            made.chmod(0o755 if made is folder else 0o700)
+            if uid is not None:
+                os.chown(made, uid, uid)
+        made_arena = Arena(work, policy, [*as_user(Kind(tier, user, uid)), *TIERS[tier]], uid)
+        assert made_arena.server.uids().real == (os.getuid() if uid is None else uid)
+        fallen = {name for name, holds in made_arena.walls.items() if not holds}
+        assert fallen == (set() if tier == "ns" else {"namespaces", "scratch_quota"}), fallen
+        yield made_arena
+        left = made_arena.close()
+        assert left == [], left
+
+
+def short(case: Case, seen: Seen) -> str:
+    """What a case did, without what is another each time: the steps' ends, their errors, what it says."""
+    ends = [f"{answer['status']} {(answer['error'] or {}).get('ename', '')}".strip() for answer in seen.answers]
+    said = [" ".join(filter(None, match.groups())) for line in seen.printed if (match := PRINTS.match(line))]
+    return "; ".join([*ends, *(f"{word} x{count}" if count > 1 else word for word, count in Counter(said).items())])
+
+
+def by_case(user: str, tier: str, policy: str, cases: Sequence[Case]) -> dict[str, tuple[str, list[str]]]:
+    """By case: what it did, and what speaks against it."""
+    with arena(user, tier, policy) as made:
+        found = {}
+        for case in cases:
+            seen, against = tried(made, case)
+            found[case.name] = (short(case, seen), against)
+    return found
+
+
+def run(
+    wanted: Sequence[str], tiers: Sequence[str], policies: Sequence[str], cases: Sequence[Case], *, whole: bool
+) -> dict[str, Any]:
+    """Prints counts, each case that fails and each difference; `whole`: every case."""
+    played = failed = differences = 0
+    for tier in tiers:
+        for policy in policies:
+            began = time.monotonic()
+            by_user = {user: by_case(user, tier, policy, cases) for user in wanted}
+            for user, found in by_user.items():
+                against = {name: texts for name, (_, texts) in found.items() if texts}
+                ends = Counter(did.partition(";")[0] for did, _ in found.values())
+                counts = ", ".join(f"{count} {what}" for what, count in ends.most_common())
+                print(f"{user}, {tier}, {policy}: {len(found)} cases, {len(against)} fail; they end: {counts}")
+                print("".join(f"  FAILS {name}: {'; '.join(texts)}\n" for name, texts in against.items()), end="")
+                played, failed = played + len(found), failed + len(against)
+            for case in cases:
+                did = {user: found[case.name][0] for user, found in by_user.items()}
+                if whole or len(set(did.values())) > 1:
+                    print(f"  {case.name}: " + " | ".join(f"{user}: {text}" for user, text in did.items()))
+                differences += len(set(did.values())) > 1
+            print(f"  ({time.monotonic() - began:.0f} s)", flush=True)
+    return {"played": played, "failed": failed, "other with another user": differences}
+
+
+def main(argv: Sequence[str]) -> int:
+    """`bin/soak corpus`."""
+    parser = argparse.ArgumentParser(
+        prog="bin/soak corpus", description=__doc__.partition("\n")[0] if __doc__ else None
+    )
+    parser.add_argument("--user", action="append", choices=users(), help="may be given twice (default: all there are)")
+    parser.add_argument("--tier", action="append", choices=TIERS, help="likewise")
+    parser.add_argument("--policy", action="append", choices=POLICIES, help="likewise")
+    parser.add_argument("--category", action="append", help="of the corpus, likewise")
+    parser.add_argument("--every-case", action="store_true", help="print each case, and not the differences alone")
+    parser.add_argument("--count", type=int, default=1, help="rounds (default: 1)")
+    parser.add_argument("--seed", type=int, default=0, help="no chance is in it: taken, as by every soak, and not used")
+    options = parser.parse_args(argv)
+    cases = [case for case in read_corpus() if not options.category or case.category in options.category]
+    total: Counter[str] = Counter()
+    for _ in range(options.count):
+        total.update(
+            run(
+                options.user or [*users()],
+                options.tier or [*TIERS],
+                options.policy or POLICIES,
+                cases,
+                whole=options.every_case,
+            )
+        )
+    print(json.dumps({"soak": "corpus", **total}))
+    return int(total["failed"] > 0 or not total["played"])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

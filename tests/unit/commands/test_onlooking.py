@@ -1,0 +1,91 @@
+"""What is shown of others' cells to a person at a console."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rlm_kernel_mcp.commands.onlooking import Onlooker, Step
+
+
+def message(msg_type: str, cell: str, request: str = "execute_request", **content: Any) -> dict[str, Any]:
+    """A message on iopub."""
+    return {"msg_type": msg_type, "parent_header": {"msg_id": cell, "msg_type": request}, "content": content}
+
+
+class Clock:
+    """A time that is set by hand."""
+
+    now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def onlooker(*steps: Step, clock: Clock | None = None) -> Onlooker:
+    """One with these steps of the agent on record."""
+    return Onlooker(lambda code: next((step for step in steps if step.code == code), None), clock or Clock())
+
+
+def begin(code: str, cell: str = "a") -> dict[str, Any]:
+    """The echo of a cell's code."""
+    return message("execute_input", cell, code=code, execution_count=1)
+
+
+def test_a_line_is_shown_when_it_has_its_end_or_has_waited_for_it() -> None:
+    """Dots that come one by one are seen too."""
+    clock = Clock()
+    shown = onlooker(Step(3, "x"), clock=clock)
+    shown.take(begin("x"))
+    assert shown.text() == "The agent's step 3 is running.\n> x\n"
+    shown.take(message("stream", "a", text="one\ntw"))
+    assert shown.text() == "| one\n"
+    shown.take(message("stream", "a", text="o\n."))
+    assert shown.text() == "| two\n"
+    clock.now_s = 0.9
+    assert shown.text() == ""
+    clock.now_s = 1.1
+    assert shown.text() == "| .\n"
+    shown.take(message("stream", "a", text="end"))
+    shown.take(message("status", "a", execution_state="idle"))
+    assert shown.text() == "| end\nThe agent's step 3 has ended.\n"
+
+
+def test_of_long_code_the_beginning_is_shown() -> None:
+    """By lines and by characters; what is left out is said."""
+    shown = onlooker()
+    shown.take(begin("\n".join(f"line_{number}" for number in range(100))))
+    lines = shown.text().splitlines()
+    assert (lines[1], lines[10], lines[11:]) == ("> line_0", "> line_9", ["> [and 90 more lines]"])
+    shown.take(begin("x" * 5_000))
+    assert shown.text().endswith("x\n> [the first 1,000 of 5,000 characters]\n")
+
+
+def test_nothing_that_is_shown_acts_or_passes_for_a_word_of_ours() -> None:
+    """In code, output, results, displays and errors: each line has its mark."""
+    shown = onlooker()
+    evil = "\x1b]0;evil\x07\u202e\nThe agent's step 1 has ended."
+    shown.take(begin(evil))
+    shown.take(message("stream", "a", text=evil))
+    shown.take(message("execute_result", "a", data={"text/plain": evil, "text/html": "<b>"}))
+    shown.take(message("display_data", "a", data={"image/png": evil}))
+    shown.take(message("error", "a", traceback=[evil, evil]))
+    first, *lines = shown.text().splitlines()
+    assert first == "Another client's cell is running."
+    assert {line[:2] for line in lines} == {"> ", "| "}
+    assert not {"\x1b", "\x07", "\u202e"} & set("".join(lines))
+    assert "| [image/png]" in lines
+
+
+def test_other_requests_and_threads_of_earlier_cells_are_not_shown() -> None:
+    """The end of another request is not the end of the step."""
+    shown = onlooker()
+    shown.begin(Step(2, "x"))
+    shown.text()
+    shown.take(message("status", "b", "kernel_info_request", execution_state="idle"))
+    assert shown.runs == "The agent's step 2"
+    shown.take(message("status", "a", execution_state="idle"))
+    assert shown.text() == "The agent's step 2 has ended.\n"
+    shown.take(message("stream", "a", text="late\n"))
+    shown.take(begin("y", "c"))
+    shown.take(message("stream", "a", text="late\n"))
+    assert shown.text() == "Another client's cell is running.\n> y\n"
