@@ -33,6 +33,7 @@ PARTS: dict[str, Part] = {
     "context": contexts.context,
     "walls": sessions.walls,
     "attacks": attacks.attacks,
+    "attacks-lock": attacks.attacks_lock,
     "costly": costly.costly,
     "step-cpu": steps.step_cpu,
     "step-sdk": steps.step_sdk,

@@ -11,12 +11,12 @@ from tests.parts import ROOT
 SHIPPED: Final = ROOT / "kernelspecs" / "rlm-python"
 
 
-def write_spec(folder: Path, name: str, changes: dict[str, Any]) -> None:
+def write_spec(folder: Path, name: str, changes: dict[str, Any], shipped: Path = SHIPPED) -> None:
     """Write a kernelspec below `folder`, which is to stand in JUPYTER_PATH. `changes`: by part of the policy."""
     spec = folder / "kernels" / name
     spec.mkdir(parents=True)
-    policy = json.loads((SHIPPED / "policy.json").read_text(encoding="utf-8"))
+    policy = json.loads((shipped / "policy.json").read_text(encoding="utf-8"))
     for part, values in changes.items():
         policy[part] = {**policy[part], **values} if isinstance(policy[part], dict) else values
     (spec / "policy.json").write_text(json.dumps(policy), encoding="utf-8")
-    (spec / "kernel.json").write_bytes((SHIPPED / "kernel.json").read_bytes())
+    (spec / "kernel.json").write_bytes((shipped / "kernel.json").read_bytes())

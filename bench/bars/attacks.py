@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bench.measure import Amounts, Bar, Figures, Row, milliseconds
-from bench.sides.ours import OurServer, our_server
+from bench.sides.ours import SERVE, OurServer, our_server
 
 ATTACKS = {
     "memory": """
@@ -66,6 +66,64 @@ kernel = get_ipython().kernel
 while True:
     kernel.session.send(kernel.iopub_socket, "stream", {"text": [[]] * 45_000}, parent=kernel.get_parent())
 """,
+    "the host, by pictures": """
+import base64
+picture = base64.b64encode(b"\\x89PNG\\r\\n\\x1a\\n" + bytes(700_000)).decode()
+kernel = get_ipython().kernel
+while True:
+    content = {"data": {"image/png": picture, "text/plain": "p"}, "metadata": {}}
+    kernel.session.send(kernel.iopub_socket, "display_data", content, parent=kernel.get_parent())
+""",
+    "threads, with stacks of 32 KB past Python": """
+import _thread
+_thread.stack_size(32 << 10)
+gate = _thread.allocate_lock()
+gate.acquire()
+while True:
+    try:
+        _thread.start_new_thread(gate.acquire, ())
+    except RuntimeError:
+        pass
+""",
+    "threads, by clone with stacks of 512 bytes": """
+import ctypes
+libc = ctypes.CDLL(None)
+libc.clone.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, *[ctypes.c_void_p] * 4]
+stacks, local = ctypes.create_string_buffer(512 * 8_002), ctypes.create_string_buffer(64 << 10)
+pause, number = ctypes.cast(libc.pause, ctypes.c_void_p), ctypes.byref(ctypes.c_long())
+base, storage = ctypes.addressof(stacks), ctypes.addressof(local) + (16 << 10)
+for offset in (0, 16):
+    ctypes.c_void_p.from_address(storage + offset).value = storage
+made = 0
+while True:
+    made += libc.clone(pause, base + 512 * (made % 8_000 + 1), 0x3D0F00, None, number, storage, number) > 0
+""",
+    "time, with the signal of its end ignored and the limit lifted": """
+import resource, signal
+signal.signal(signal.SIGXCPU, signal.SIG_IGN)
+try:
+    resource.setrlimit(resource.RLIMIT_CPU, (-1, -1))
+except (OSError, ValueError):
+    pass
+while True: pass
+""",
+    "others, by looks at them and locks on what they share": """
+import fcntl, os, time
+shared = open(os.__file__)
+def asks():
+    yield lambda: fcntl.flock(shared, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    yield lambda: os.readlink("/proc/self/exe")
+    yield lambda: os.getpgid(1)
+    yield lambda: os.getsid(1)
+    yield lambda: os.sched_getaffinity(1)
+    yield lambda: time.clock_gettime(~1 << 3 | 2)
+while True:
+    for ask in asks():
+        try:
+            ask()
+        except OSError:
+            pass
+""",
     "output past Python": "import os\nwhile True: os.write(1, bytes(65536))",
     "time, by backtracking": "import re\nre.match('(a+)+$', 'a' * 60 + 'b')",
     "time, by C that looks at no signal": "import itertools\nmax(itertools.repeat(0))",
@@ -96,15 +154,29 @@ UNREAD = "output, with a console that does not read"
 BAR_MS = 100.0
 
 
+PROGRAM = Path(__file__).parents[2] / "tests" / "escape" / "walls" / "program" / "serve_without_namespaces.py"
+WITHOUT_NAMESPACES = (sys.executable, "-I", str(PROGRAM), "serve")
+
+
 async def attacks(amounts: Amounts) -> list[Row]:
     """The worst answer of each attack, `rlm_get_var` and steps; the medians over all attacks, and without one."""
+    return await _under(amounts, SERVE, "")
+
+
+async def attacks_lock(amounts: Amounts) -> list[Row]:
+    """The same on a machine that gives no namespaces."""
+    return await _under(amounts, WITHOUT_NAMESPACES, " (tier lock)")
+
+
+async def _under(amounts: Amounts, argv: Sequence[str], where: str) -> list[Row]:
     times = 1 if amounts.smoke else 100
-    with our_server({"RLM_IMPORT_POLICY": "any"}) as server:
+    codes = dict([*ATTACKS.items()][:2]) if where and amounts.smoke else ATTACKS
+    with our_server({"RLM_IMPORT_POLICY": "any"}, argv) as server:
         neighbour = server.open_session()
         server.step(neighbour, "mine = 'kept'")
         calm = await _answers(server, neighbour, times)
         under: dict[str, dict[str, tuple[float, ...]]] = {}
-        for what, code in ATTACKS.items():
+        for what, code in codes.items():
             with _attack(server, code):
                 under[what] = await _answers(server, neighbour, times)
         for what, (before, code) in PREPARED.items():
@@ -114,13 +186,19 @@ async def attacks(amounts: Amounts) -> list[Row]:
             under[UNREAD] = await _answers(server, neighbour, times)
     bar = Bar(BAR_MS, of="ours")
     rows = [
-        Row(f"a neighbour's worst answer, attack on {what}", Figures((max(map(max, found.values())),)), bar=bar)
+        Row(f"a neighbour's worst answer, attack on {what}{where}", Figures((max(map(max, found.values())),)), bar=bar)
         for what, found in under.items()
     ]
     for call, without in calm.items():
         samples = tuple(sample for found in under.values() for sample in found[call])
         rows.append(
-            Row(f"a neighbour's {call}, over all attacks", Figures(samples), "no attack", Figures(without), bar=bar)
+            Row(
+                f"a neighbour's {call}, over all attacks{where}",
+                Figures(samples),
+                "no attack",
+                Figures(without),
+                bar=bar,
+            )
         )
     return rows
 

@@ -147,6 +147,8 @@ class OurServer:
 def _data(message: dict[str, Any]) -> dict[str, Any]:
     result: dict[str, Any] = message["result"]
     envelope = result.get("structuredContent")
+    if len(result.get("content", ())) > 1:  # pictures, and beside them the text
+        envelope = json.loads(result["content"][0]["text"])
     if envelope is None:
         return result
     if not envelope["ok"]:
@@ -156,10 +158,10 @@ def _data(message: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def our_server(env: Mapping[str, str] | None = None) -> Iterator[OurServer]:
+def our_server(env: Mapping[str, str] | None = None, argv: Sequence[str] = SERVE) -> Iterator[OurServer]:
     """A server ready for calls, in a folder of its own."""
     with tempfile.TemporaryDirectory(prefix="rlm-bench-") as folder:
-        server = OurServer(Path(folder), env=env)
+        server = OurServer(Path(folder), argv, env)
         try:
             server.initialize()
             server.initialized()

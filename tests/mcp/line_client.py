@@ -55,6 +55,8 @@ class LineClient:
         self.stdin, self.stdout = self.process.stdin, self.process.stdout
         self._rest = b""
         self._next_id = 0
+        self.wait_s = WAIT_S
+        """Bound of the wait for one message."""
         self.seen: list[dict[str, Any]] = []
         """Every message that was read, in order."""
         self.on_line: Callable[[bytes], None] = lambda line: None
@@ -83,12 +85,12 @@ class LineClient:
 
     def receive(self) -> dict[str, Any]:
         """The next message from the server."""
-        deadline = time.monotonic() + WAIT_S
+        deadline = time.monotonic() + self.wait_s
         while b"\n" not in self._rest:
             readable, _, _ = select.select([self.stdout], [], [], max(0.0, deadline - time.monotonic()))
             chunk = os.read(self.stdout.fileno(), 1 << 20) if readable else b""
             if not chunk:
-                why = "ended its output" if readable else f"said nothing for {WAIT_S:.0f} s"
+                why = "ended its output" if readable else f"said nothing for {self.wait_s:.0f} s"
                 raise AssertionError(f"the server {why}; its log:\n{self.log.read_text()[-4_000:]}")
             self._rest += chunk
         line, _, self._rest = self._rest.partition(b"\n")

@@ -105,6 +105,28 @@ async def test_many_queued_messages_leave_the_event_loop_to_others(tmp_path: Pat
         connection.close()
 
 
+async def test_a_connection_rests_for_as_long_as_its_turn_took_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which on a busy machine is longer than what it used: the others need as much longer for theirs."""
+    clock = {"thread_time": 0.0, "monotonic": time.monotonic()}
+
+    class Clock:
+        thread_time = staticmethod(lambda: clock["thread_time"])
+        monotonic = staticmethod(lambda: clock["monotonic"])
+
+    def costly(frames: list[bytes]) -> None:
+        del frames
+        clock["thread_time"] += 0.02
+        clock["monotonic"] += 0.5
+
+    rests: list[float] = []
+    monkeypatch.setattr(zmtp, "time", Clock)
+    monkeypatch.setattr(asyncio.get_running_loop(), "call_later", lambda delay_s, _: rests.append(delay_s))
+    connection = Connection("SUB", LIMIT)
+    connection.on_message = costly
+    connection.data_received(_ready() + _frame(b"x") * 2)
+    assert rests == [pytest.approx(0.5)]
+
+
 async def test_messages_that_cost_this_process_too_much_end_the_connection(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

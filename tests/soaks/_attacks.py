@@ -1,0 +1,667 @@
+"""The attacks of section 5 of issue 9's faults, each with what would be its harm, by row.
+
+Is: what an adversary (a kernel's code, a client's line, a file that changes) does, and how the harm is told from what
+is right, by what a client and the machine see. Is not: the servers (`_sides.py`) or the table (`controls.py`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import itertools
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import pexpect
+import zmq
+
+from bench.bars.attacks import ATTACKS as ENDLESS
+from bench.bars.costly import PRINTED, SHOWN, UNITS
+from tests.escape.kernels.ring import FORGE
+from tests.soaks._sides import PATIENCE_S, Seen, Side
+
+TIERS: Final = ("ns", "lock")
+MB: Final = 1 << 20
+KEEPS_HANDLERS: Final = """try:
+    from rlm_kernel_mcp.in_kernel.process_state import ProcessState
+    ProcessState.put_back = lambda self: None
+except ImportError:
+    pass
+"""
+KEPT: Final = """from rlm_kernel_mcp.in_kernel.process_state import ProcessState
+ProcessState.put_back = lambda self: None  # handlers and hooks stay as this step leaves them
+"""
+assert KEPT in FORGE
+SPEAK: Final = FORGE.replace(KEPT, KEEPS_HANDLERS)
+"""As `FORGE`, also where nothing is put back."""
+LINES: Final = {
+    '{"id":01}': b'{"id":01}',
+    "a number with a point and no digit": b'{"jsonrpc":"2.0","id":1.,"method":"ping"}',
+    "half a line": b'{"jsonrpc":"2.0","id":2,"method":"pi',
+    "a name that is no text": b'{1:2,"id":03}',
+}
+FLUSHED: Final = 20_000
+EXPECTED: Final = "".join(f"{i}\n" for i in range(FLUSHED)) + "END\n"
+PRINTS: Final = f"for i in range({FLUSHED}): print(i, flush=True)\nprint('END')\n'the ' + 'result'"
+STOP_S: Final = 2.5
+THREADS: Final = 128
+STACKS: Final = """
+import _thread, time
+_thread.stack_size(32 << 10)
+gate = _thread.allocate_lock()
+gate.acquire()
+made = 0
+try:
+    while made < 3_000:
+        _thread.start_new_thread(gate.acquire, ())
+        made += 1
+except RuntimeError:
+    pass
+time.sleep(1.5)
+made
+"""
+CLONES: Final = """
+import ctypes, platform, time
+libc = ctypes.CDLL(None, use_errno=True)
+libc.clone.restype = ctypes.c_int
+pause = ctypes.cast(libc.pause, ctypes.c_void_p)
+number = {"x86_64": 34}.get(platform.machine(), 0)
+libc.clone.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int] + [ctypes.c_void_p] * 4
+stacks = ctypes.create_string_buffer(512 * 3_002)
+local = ctypes.create_string_buffer(64 << 10)
+base, storage = ctypes.addressof(stacks), ctypes.addressof(local) + (16 << 10)
+for offset in (0, 16):
+    ctypes.c_void_p.from_address(storage + offset).value = storage
+made = 0
+flags = 0x3D0F00
+while made < 3_000 and libc.clone(pause, base + 512 * (made + 1), flags, None, number, storage, number) > 0:
+    made += 1
+time.sleep(1.5)
+made
+"""
+WAYS: Final = {"clone with stacks of 512 bytes": CLONES, "Python threads with stacks of 32 KB": STACKS}
+
+
+@dataclass(frozen=True, slots=True)
+class Attack:
+    """One attack: `play` says whether the harm came."""
+
+    row: int
+    what: str
+    test: str
+    """Where this attack, or its kind, stands in the suite."""
+    play: Callable[[Side], Seen]
+    tiers: tuple[str, ...] = TIERS
+
+    def only(self, tiers: list[str] | None) -> Attack:
+        return dataclasses.replace(self, tiers=tuple(tier for tier in self.tiers if tiers is None or tier in tiers))
+
+
+def a_line(side: Side, line: bytes) -> Seen:
+    """Harm: a request behind it is not answered, or the server outlives the end of its input."""
+    with side.server() as server:
+        server.read()
+        server.client.wait_s = 5.0
+        server.client.send_line(line)
+        try:
+            server.read_for(0.3)
+            deaf = False
+        except AssertionError:
+            deaf = True
+        server.client.stdin.close()
+        try:
+            ended = server.client.process.wait(5.0) == 0
+        except subprocess.TimeoutExpired:
+            ended = False
+        text = f"{'nothing behind it is answered' if deaf else 'answered'}; "
+        text += "ends with its input" if ended else "5 s after the end of its input it lives"
+        return server.seen(text, harm=deaf or not ended)
+
+
+def a_pause(side: Side, neighbour_floods: bool) -> Seen:
+    """Harm: output or the result is missing, and nothing says so."""
+    with side.server() as server:
+        session = server.open()
+        if neighbour_floods:
+            flooding = server.open()
+            server.step(flooding, ENDLESS["output"], timeout_ms=60_000)
+            server.read_for(0.3)
+        request = server.step(session, PRINTS, max_output_chars=200_000)
+        time.sleep(0.25)
+        server.process.send_signal(signal.SIGSTOP)
+        time.sleep(STOP_S)
+        server.process.send_signal(signal.SIGCONT)
+        server.read()
+        server.waits_ms.clear()  # the first waited for the server to go on
+        server.read_until(request, 60.0)
+        data = server.data(request)
+        whole = data["stdout"] == EXPECTED and data["result"] == "'the result'"
+        told = "dropped" in data["stdout"]
+        text = f"{len(data['stdout']):,} of {len(EXPECTED):,} characters, {data['status']}, result {data['result']}"
+        return server.seen(text + (", told" if told else ""), harm=not whole and not told)
+
+
+def many_flushes(side: Side) -> Seen:
+    """Harm: characters are missing, or the kernel grows with them."""
+    with side.server() as server:
+        session, count = server.open(), 60_000
+        server.run(session, "1")
+        before = server.largest_kernel_bytes()
+        code = f"for i in range({count}): print('x', end='', flush=True)"
+        request = server.step(session, code, timeout_ms=120_000, max_output_chars=100)
+        most = before
+        while not server.answered(request):
+            server.read()
+            most = max(most, server.largest_kernel_bytes())
+        data = server.end_of(session, request)
+        kept = data["truncated"]["stdout"] + 100
+        text = f"{kept:,} of {count:,} characters, {data['status']}; the kernel grew by {(most - before) / MB:.1f} MB"
+        return server.seen(text, harm=kept < count or most - before > 40 * MB)
+
+
+def a_deaf_console(side: Side) -> Seen:
+    """Harm: the agent's output is not whole, or its kernel grows."""
+    with side.server() as server, zmq.Context() as context, context.socket(zmq.SUB) as console:
+        session, count = server.open(), 60_000
+        server.run(session, "1")
+        connection = json.loads(server.connection_file(session).read_text(encoding="utf-8"))
+        console.setsockopt(zmq.RCVHWM, 1)
+        console.setsockopt(zmq.LINGER, 0)
+        console.subscribe(b"")
+        console.connect(f"ipc://{connection['ip']}-{connection['iopub_port']}")
+        console.poll(1_000)
+        before, most = server.largest_kernel_bytes(), 0
+        code = f"for i in range({count}): print(i, flush=True)"
+        request = server.step(session, code, timeout_ms=120_000, max_output_chars=100)
+        while not server.answered(request):
+            server.read()
+            most = max(most, server.largest_kernel_bytes() - before)
+        data = server.end_of(session, request)
+        kept, expected = data["truncated"]["stdout"] + 100, sum(len(f"{i}\n") for i in range(count))
+        text = f"{kept:,} of {expected:,} characters in {data['duration_ms'] / 1000:.1f} s; "
+        text += f"the kernel grew by {most / MB:.0f} MB"
+        return server.seen(text, harm=kept < expected - 200 or most > 40 * MB)
+
+
+HOLDS_BACK: Final = (
+    SPEAK
+    + """
+signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+about = {"header": {"msg_id": "c1", "session": "a console", "msg_type": "execute_request", "username": "u"}}
+say(kernel.iopub_socket, "execute_input", {"code": "1", "execution_count": 1}, parent=about)
+kernel._send_kept = lambda *given: None
+threading.Thread(target=spin, daemon=True).start()
+"""
+)
+"""The values do not come, and each step is answered all the same, while a thread works."""
+CLAIMS: Final = SPEAK + "signal.signal(signal.SIGUSR2, signal.SIG_IGN)\nclaim_reply(); claim_idle(); mute(); spin()"
+
+
+def values_held_back(side: Side) -> Seen:
+    """Harm: the kernel works on past its runtime of 1.5 s, or a call is not answered."""
+    with side.server({"interrupt_grace_ms": 200}) as server:
+        session = server.open(max_runtime_ms=1_500)
+        server.run(session, HOLDS_BACK, timeout_ms=5_000)
+        server.run(session, "1", timeout_ms=5_000)
+        server.let_work(4.0)
+        rows = server.client.data("rlm_list_sessions")["sessions"]
+        (status,) = (row["status"] for row in rows if row["session_id"] == session)
+        calls = {
+            "get_var": server.call("rlm_get_var", session_id=session, var_name="context"),
+            "interrupt": server.call("rlm_interrupt", session_id=session),
+            "finalize": server.call("rlm_finalize", session_id=session, final_text="done"),
+        }
+        for request in calls.values():
+            server.read_until(request, PATIENCE_S / len(calls))
+        silent = [name for name, request in calls.items() if not server.answered(request)]
+        text = f"no answer in {PATIENCE_S:.0f} s: {', '.join(silent)}" if silent else "each call is answered"
+        text += f"; past its runtime, by work behind what it holds back, it is {status}"
+        return server.seen(text, harm=bool(silent) or status != "stopped")
+
+
+def no_watch(side: Side) -> Seen:
+    """Harm: with the idle stop of the first the watch of another session stops: it works on past its 1.5 s."""
+    with side.server({"interrupt_grace_ms": 200}, RLM_IDLE_TIMEOUT_S="4") as server:
+        first, second = server.open(max_runtime_ms=1_500), server.open(max_runtime_ms=1_500)
+        server.run(first, HOLDS_BACK, timeout_ms=5_000)
+        server.run(first, "1", timeout_ms=5_000)
+        server.read_for(5.5)
+        server.run(second, CLAIMS, timeout_ms=5_000)
+        status, used, ends = dict[str, str](), 0.0, time.monotonic() + 30
+        before = server.all_processor_s()
+        while status.get(second) != "stopped" and used < 8 and time.monotonic() < ends:
+            server.read_for(0.3)
+            rows = server.client.data("rlm_list_sessions")["sessions"]
+            status = {row["session_id"]: row["status"] for row in rows}
+            used = server.all_processor_s() - before
+        text = f"another session past its runtime of 1.5 s is {status.get(second)}; {max(used, 0):.0f} s of work"
+        return server.seen(text, harm=used >= 8)
+
+
+def a_costly_reply(side: Side, which: str, unit: str) -> Seen:
+    """Harm: a neighbour's read takes more than 100 ms."""
+    with side.server() as server:
+        session = server.open()
+        code = f"print('{unit}' * (190_000 // len('{unit}')))"
+        run = {"session_id": session, "code": code, "max_output_chars": SHOWN}
+        if which.startswith("a page"):
+            long = f"print('{unit}' * ({PRINTED} // len('{unit}')))"
+            index = server.run(session, long, max_output_chars=100)["step_index"]
+            page = {"from_step": index, "to_step": index, "detail": "full", "max_output_chars": SHOWN}
+            offset = {"offset": 3_000_000} if "far" in which else {}
+            call: tuple[str, dict[str, Any]] = ("rlm_get_trace", {"session_id": session, **page, **offset})
+        else:
+            call = ("rlm_run_repl", run | ({"response_format": "markdown"} if "markdown" in which else {}))
+        server.waits_ms.clear()
+        request = server.call(call[0], **call[1])
+        server.client.wait_s = 60.0
+        server.read_until(request, 60.0)
+        return server.seen("answered", harm=max(server.waits_ms) > 100)
+
+
+def a_costly_line(side: Side, line: bytes) -> Seen:
+    """Harm: a neighbour's read takes more than 100 ms."""
+    with side.server() as server:
+        server.client.wait_s = 60.0
+        server.client.send_line(line)
+        server.read_for(0.5)
+        return server.seen("answered", harm=max(server.waits_ms) > 100)
+
+
+def values_that_do_not_come_back(side: Side) -> Seen:
+    """Harm: the next step takes longer than one bound over all of them, or what they use is not charged."""
+    values = """
+import os, time
+def comes_back(n):
+    import signal
+    for number in (2, 10, 12, 24): signal.signal(number, signal.SIG_IGN)
+    end = time.process_time() + 9
+    while time.process_time() < end:
+        try:
+            while time.process_time() < end: pass
+        except BaseException: pass
+    os._exit(1)
+class Trap:
+    def __init__(self, n): self.n = n
+    def __reduce__(self): return comes_back, (self.n,)
+"""
+    with side.server() as server:
+        session = server.open()
+        server.run(session, values)
+        for number in range(8):
+            server.run(session, f"t{number} = Trap({number})")
+        server.read_for(1.0)
+        server.run(session, "import os\nos._exit(1)")
+        began = time.monotonic()
+        request = server.step(session, "1 + 1", timeout_ms=5_000)
+        server.read_for(3.0)
+        interrupt = server.call("rlm_interrupt", session_id=session)
+        heard = server.read_until(interrupt, 10.0)
+        within = server.read_until(request, 60.0)
+        took = time.monotonic() - began
+        index = server.call("rlm_get_trace", session_id=session)
+        charged = [event for event in server.data(index)["events"] if event["result_status"] == "charged"]
+        text = f"interrupt {'answered' if heard else 'not answered in 10 s'}; the step's answer after {took:.0f} s"
+        text += "" if within else " not there"
+        return server.seen(f"{text}; charged: {len(charged)} event(s)", harm=not heard or not within or not charged)
+
+
+def threads(side: Side, code: str, *, nobody: bool = False) -> Seen:
+    """Harm: many more of them than the policy's number, or more that live on."""
+    with (side.as_nobody() if nobody else side).server() as server:
+        session = server.open()
+        request = server.step(session, code, timeout_ms=20_000)
+        counts = [0]
+        while not server.answered(request):
+            server.read()
+            counts.append(server.most_threads())
+        data = server.data(request)
+        lives_on = data["status"] == "ok" and sum(count > THREADS for count in counts) > 3
+        text = f"{max(counts):,} threads at most, of a policy of {THREADS}; the step ends {data['status']}"
+        return server.seen(text, harm=max(counts) > 3 * THREADS or lives_on)
+
+
+def processor_time(side: Side, lift: str) -> Seen:
+    """Harm: the step works for more than its limit of 1 s, two more in which it is told, and the ladder."""
+    with side.server({"limits": {"step_cpu_s": 1}, "interrupt_grace_ms": 200}) as server:
+        session = server.open()
+        code = f"import resource, signal\ntry:\n    {lift}\nexcept Exception: pass\nwhile True: pass"
+        request, used = server.step(session, code, timeout_ms=60_000), 0.0
+        while not server.answered(request) and used < 5:
+            server.read()
+            used = max(used, server.most_processor_s())
+        if not server.answered(request):
+            return server.seen("after 5 s of processor time at a limit of 1 s it works on", harm=True)
+        data = server.data(request)
+        return server.seen(f"{data['status']} after {used:.1f} s of processor time at a limit of 1 s", harm=False)
+
+
+def a_banner(side: Side) -> Seen:
+    """Harm: the terminal of who attaches gets the sequence."""
+    with side.server() as server:
+        session = server.open()
+        server.run(session, "type(get_ipython().kernel).banner = '\\x1b]0;evil\\x07'\n1")
+        env = {**server.client.env, "TERM": "dumb", "NO_COLOR": "1", "PROMPT_TOOLKIT_NO_CPR": "1"}
+        argv = side.module()
+        console = pexpect.spawn(
+            argv[0], [*argv[1:], "attach", session], env=env, encoding="utf-8", timeout=30, dimensions=(50, 200)
+        )
+        try:
+            while console.expect([r"In \[.*?\d+.*?\]: ", pexpect.TIMEOUT], timeout=0.2) and console.isalive():
+                server.read()
+            acts = "\x1b]0;evil" in str(console.before)
+        finally:
+            console.close(force=True)
+        return server.seen("the title is set" if acts else "shown as text", harm=acts)
+
+
+LOOKS: Final = """
+import ctypes, os, time
+said = []
+for name, ask in {
+    "readlink": lambda: os.readlink(@LINK@),
+    "getpgid": lambda: os.getpgid(@PID@),
+    "getsid": lambda: os.getsid(@PID@),
+    "sched_getaffinity": lambda: os.sched_getaffinity(@PID@),
+    "clock_gettime": lambda: time.clock_gettime(~@PID@ << 3 | 2),
+}.items():
+    try:
+        ask()
+        said.append(name)
+    except OSError:
+        pass
+' '.join(said)
+"""
+
+
+def looks_at_others(side: Side) -> Seen:
+    """Harm: another process is known by it; `readlink` alone is said in SECURITY.md."""
+    with side.server() as server:
+        link = server.client.folder / "link"
+        link.symlink_to("where it leads")
+        server.client.folder.chmod(0o755)
+        code = LOOKS.replace("@LINK@", repr(str(link))).replace("@PID@", str(os.getpid()))
+        answered = str(server.run(server.open(), code)["result"]).strip("'").split()
+        text = f"answered: {', '.join(answered) or 'none'}"
+        return server.seen(text, harm=bool({*answered} - {"readlink"}))
+
+
+def a_lock(side: Side, kind: str) -> Seen:
+    """Harm: a program of the host's cannot lock a file that is shared."""
+    with side.server() as server:
+        session = server.open()
+        code = (
+            f"import fcntl, os\nheld = open(os.__file__)\nfcntl.flock(held, fcntl.{kind} | fcntl.LOCK_NB)\nos.__file__"
+        )
+        data = server.run(session, code)
+        kept_out = False
+        if data["status"] == "ok":
+            with Path(str(data["result"]).strip("'")).open("rb") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    kept_out = True
+        text = "the host's own lock has to wait" if kept_out else f"refused: {(data['error'] or {}).get('evalue')}"
+        return server.seen(text, harm=kept_out)
+
+
+def tiny_items(side: Side, items: int) -> Seen:
+    """Harm: a neighbour's read takes more than 100 ms, or the host works for more than 10 s."""
+    with side.server() as server:
+        session = server.open()
+        server.run(session, "1")
+        server.waits_ms.clear()
+        before = sum(server.process.cpu_times()[:2])
+        code = SPEAK + f"for _ in range(60): forge('stream', {{'name': 'stdout', 'text': [[]] * {items}}})"
+        request = server.step(session, code, timeout_ms=60_000)
+        server.client.wait_s = 60.0
+        server.read_until(request, 60.0)
+        used = sum(server.process.cpu_times()[:2]) - before
+        data = server.data(request)
+        text = f"{used:.1f} s of the host's time; the step ends {data['status']}"
+        return server.seen(text, harm=max(server.waits_ms) > 100 or used > 10)
+
+
+def outcomes(side: Side) -> Seen:
+    """Harm: the server keeps what the last step of each session said."""
+    said = "😀"
+    code = f"import sys\nt = '{said}' * 3_900_000\nprint(t)\nprint(t, file=sys.stderr)\nt"
+    with side.server(RLM_MAX_SESSIONS="16") as server:
+        sessions = [server.open() for _ in range(10)]
+        server.run(sessions[0], code, max_output_chars=100)
+        before = server.process.memory_info().rss
+        for session in sessions[1:]:
+            server.run(session, code, max_output_chars=100)
+        grown = (server.process.memory_info().rss - before) / MB
+        return server.seen(f"the server grew by {grown:,.0f} MB over 9 sessions' steps", harm=grown > 100)
+
+
+def snapshots(side: Side) -> Seen:
+    """Harm: a session's values take more than 512 MB of disk a minute later."""
+    with side.server({"limits": {"memory_mb": 2048}}) as server:
+        session = server.open()
+        for number in range(9):
+            server.run(session, f"import os\nb{number} = os.urandom(100 << 20)", timeout_ms=60_000)
+            server.read_for(1.5)
+        state, ends = Path(server.client.env["RLM_STATE_DIR"]), time.monotonic() + 75
+        while (size := size_of(state)) > 512 * MB and time.monotonic() < ends:
+            server.read_for(1.0)
+        return server.seen(f"{size / MB:,.0f} MB of disk for 900 MB of values", harm=size > 560 * MB)
+
+
+def size_of(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):
+            total += path.stat().st_blocks * 512
+    return total
+
+
+def a_forged_number(side: Side) -> Seen:
+    """Harm: `INTERNAL_ERROR`."""
+    code = (
+        "import rlm_kernel_mcp.in_kernel.control as control, rlm_kernel_mcp.in_kernel.values as values\n"
+        "control.view = lambda *given, **more: values.View('float', None, True, 5, b'1e999')\nx = 1.5"
+    )
+    with side.server() as server:
+        session = server.open()
+        server.run(session, code)
+        body = server.body(server.call("rlm_get_var", session_id=session, var_name="x"))
+        server.read()
+        code_of = body["error"]["code"] if not body["ok"] else f"the value {body['data']['value']!r}"
+        return server.seen(code_of, harm=code_of == "INTERNAL_ERROR")
+
+
+@contextlib.contextmanager
+def a_path_that_changes(path: Path) -> Iterator[None]:
+    """A link and a file in turn, as fast as it goes."""
+    over = threading.Event()
+
+    def change() -> None:
+        for number in itertools.cycle(range(3)):
+            if over.is_set():
+                return
+            with contextlib.suppress(OSError):
+                path.unlink() if not path.is_dir() or path.is_symlink() else path.rmdir()
+            with contextlib.suppress(OSError):
+                (lambda: path.symlink_to("other"), path.touch, path.mkdir)[number]()
+
+    changing = threading.Thread(target=change)
+    changing.start()
+    try:
+        yield
+    finally:
+        over.set()
+        changing.join()
+
+
+def a_race_of_links(side: Side) -> Seen:
+    """Harm: `INTERNAL_ERROR`."""
+    with side.server() as server:
+        folder = server.client.folder
+        (folder / "other").mkdir()
+        (folder / "other" / "text").write_text("x", encoding="utf-8")
+        codes: dict[str, int] = {}
+        with a_path_that_changes(folder / "race"):
+            for number in range(600):
+                given = ["race/text", "race", "race/*"][number % 3]
+                body = server.body(server.call("rlm_init_context", context_paths=[given]))
+                code = "opened" if body["ok"] else str(body["error"]["code"])
+                codes[code] = codes.get(code, 0) + 1
+                if body["ok"]:
+                    server.body(server.call("rlm_finalize", session_id=body["data"]["session_id"], final_text="x"))
+                if number % 20 == 0:
+                    server.read()
+        return server.seen(json.dumps(dict(sorted(codes.items()))), harm="INTERNAL_ERROR" in codes)
+
+
+LIMITS_TEST: Final = "tests/escape/walls/test_limits_hold.py::test_threads_are_counted_where_memory_would_allow_more"
+OUTSIDE: Final = "tests/escape/kernels/test_limits_from_outside.py"
+WALLS_TEST: Final = "tests/escape/walls/test_walls_hold.py::test_the_attack_is_refused"
+COSTLY: Final = (
+    "a page of a trace",
+    "a page far into a trace",
+    "a step's reply",
+    "a step's reply in markdown",
+)
+LIFTS: Final = {
+    "SIGXCPU ignored": "signal.signal(signal.SIGXCPU, signal.SIG_IGN)",
+    "RLIMIT_CPU lifted": "resource.setrlimit(resource.RLIMIT_CPU, (-1, -1))",
+    "RLIMIT_CPU lifted, and SIGXCPU ignored": (
+        "signal.signal(signal.SIGXCPU, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_CPU, (-1, -1))"
+    ),
+}
+ATTACKS: Final = [
+    *(
+        Attack(
+            1,
+            f"a line on stdin: {name}",
+            "tests/mcp/test_wire.py, tests/mcp/test_frames_soak.py",
+            partial(a_line, line=line),
+            ("ns",),
+        )
+        for name, line in LINES.items()
+    ),
+    Attack(
+        2,
+        "20,000 flushed lines, the host stopped for 2.5 s",
+        "tests/kernel/test_lost_output.py::test_a_host_that_pauses_loses_nothing",
+        partial(a_pause, neighbour_floods=False),
+    ),
+    Attack(
+        2,
+        "the same, and a neighbour floods",
+        "tests/unit/in_kernel/test_audience.py::test_a_host_that_reads_late_gets_all_of_it_in_its_order",
+        partial(a_pause, neighbour_floods=True),
+    ),
+    Attack(
+        2,
+        "60,000 flushes of one character",
+        "tests/kernel/test_lost_output.py::test_very_many_flushes_are_few_messages_and_nothing_is_lost",
+        many_flushes,
+    ),
+    Attack(
+        3,
+        "a console that does not read, 60,000 lines",
+        "tests/kernel/test_lost_output.py::test_a_listener_that_does_not_read_takes_nothing_from_the_step",
+        a_deaf_console,
+    ),
+    Attack(
+        4,
+        "a forged console's cell, the values held back: the session's calls",
+        "tests/escape/kernels/test_held_words.py::test_every_call_is_answered_while_a_kernel_holds_its_values_back",
+        values_held_back,
+    ),
+    Attack(
+        4,
+        "the same: the watch of another session",
+        "tests/escape/kernels/test_held_words.py::test_it_is_no_cover_for_work_and_no_other_session_is_watched_less_for_it",
+        no_watch,
+    ),
+    *(
+        Attack(
+            5,
+            f"{which}, of {name}",
+            "tests/unit/session/test_cutting.py; bench: costly",
+            partial(a_costly_reply, which=which, unit=unit),
+            TIERS if name == "escapes" else ("ns",),
+        )
+        for name, unit in UNITS.items()
+        for which in COSTLY
+    ),
+    Attack(
+        5,
+        "a line of 32 KB of quotes",
+        "tests/unit/server/test_frames.py; bench: costly",
+        partial(a_costly_line, line=b'\\"' * 16_384),
+        ("ns",),
+    ),
+    Attack(
+        5,
+        "a line of 1 MB of brackets",
+        "tests/unit/server/test_frames.py; bench: costly",
+        partial(a_costly_line, line=b"[" * 2_000 + b"[]" * 500_000 + b"]" * 2_000),
+        ("ns",),
+    ),
+    Attack(
+        6,
+        "8 values that ignore signals for 9 s each and then end their kernel",
+        "tests/kernel/test_hostile_snapshots.py::test_values_that_end_each_kernel_have_one_bound_of_time_and_are_charged",
+        values_that_do_not_come_back,
+    ),
+    *(
+        Attack(7, f"{way}, the server {user}'s", LIMITS_TEST, partial(threads, code=code, nobody=user == "nobody"))
+        for way, code in WAYS.items()
+        for user in (["root", "nobody"] if os.geteuid() == 0 else ["this user"])
+    ),
+    *(Attack(8, name, OUTSIDE, partial(processor_time, lift=lift)) for name, lift in LIFTS.items()),
+    Attack(
+        9,
+        "a banner that acts on a terminal",
+        "tests/attach/test_during_a_step.py::test_a_banner_acts_on_nobody_s_terminal",
+        a_banner,
+        ("ns",),
+    ),
+    Attack(10, "looks at another process, and at where a link leads", WALLS_TEST, looks_at_others, ("lock",)),
+    *(
+        Attack(11, f"flock({kind}) on a shared file", WALLS_TEST, partial(a_lock, kind=kind))
+        for kind in ("LOCK_EX", "LOCK_SH")
+    ),
+    *(
+        Attack(
+            12,
+            f"60 messages of {items:,} tiny items",
+            "tests/unit/kernel/test_messages.py, tests/escape/host/test_hostile_peer.py",
+            partial(tiny_items, items=items),
+        )
+        for items in (330_000, 45_000)
+    ),
+    Attack(
+        13, "10 sessions' last outcomes of 12 M characters", "tests/unit/session/test_outcomes.py", outcomes, ("ns",)
+    ),
+    Attack(13, "900 MB of values of one session", "tests/unit/session/test_upkeep.py", snapshots, ("ns",)),
+    Attack(
+        14,
+        "a forged 1e999",
+        "tests/escape/host/test_hostile_peer.py::test_whatever_is_answered_for_a_variable_is_bounded_and_safe",
+        a_forged_number,
+    ),
+    Attack(
+        14,
+        "a path that is a link, a file and a folder in turn",
+        "tests/unit/context/test_sources.py",
+        a_race_of_links,
+        ("ns",),
+    ),
+]
+"""In the table's order."""
