@@ -138,12 +138,18 @@ class Server:
         """That all of them have used."""
         return sum(processor_s(process) for process in self.kernels())
 
-    def let_work(self, processor_s: float) -> None:
-        """Until they have used so much more, or none works any more; the neighbour reads meanwhile."""
-        before, last = self.all_processor_s(), -1.0
-        while last + 0.05 < (used := self.all_processor_s()) < before + processor_s:
-            last = used
-            self.read_for(1.0)
+    def status_after_work(self, session: str) -> str:
+        """What a session is that goes on working: `stopped`, or what it is after so many seconds of work."""
+        before, ends = self.all_processor_s(), time.monotonic() + 30
+        while True:
+            self.read_for(0.3)
+            rows = self.client.data("rlm_list_sessions")["sessions"]
+            (status,) = (str(row["status"]) for row in rows if row["session_id"] == session)
+            used = self.all_processor_s() - before
+            if status == "stopped" or time.monotonic() > ends:
+                return status
+            if used >= 8:
+                return f"{status}, and all kernels worked for {used:.0f} s"
 
     def connection_file(self, session: str) -> Path:
         """As `attach` finds it."""
