@@ -36,7 +36,7 @@ def _set_exception_state(error: BaseException, state: dict[str, Any]) -> None:
 def with_chain(error: BaseException, reduced: Any) -> Any:
     """An exception's reduction with the errors that it came from, of which pickle keeps none."""
     chain = (error.__cause__, error.__context__, error.__suppress_context__)
-    if chain == (None, None, False):
+    if chain[0] is None and chain[1] is None and not chain[2]:
         return reduced
     if reduced is NotImplemented:
         reduced = error.__reduce_ex__(2)
