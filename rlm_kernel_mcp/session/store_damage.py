@@ -48,6 +48,11 @@ def has_broken_schema(connection: sqlite3.Connection, version: int) -> bool:
     return bool(found & ours)
 
 
+def is_of_another_program(connection: sqlite3.Connection, version: int) -> bool:
+    """Whether a file whose schema is not broken has tables that no version of the store has."""
+    return version < 0 or _schema(connection) != _expected_schema(version)
+
+
 def is_broken(connection: sqlite3.Connection) -> bool:
     """Whether a page, an index or a required value of the file is not as it must be. Reads all of the file.
 

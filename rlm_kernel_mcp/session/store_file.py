@@ -26,6 +26,7 @@ from rlm_kernel_mcp.session.store_damage import (
     has_broken_schema,
     is_broken,
     is_damage,
+    is_of_another_program,
 )
 from rlm_kernel_mcp.session.store_rows import text_of
 from rlm_kernel_mcp.session.store_schema import MIGRATIONS, TABLES, migrate, version_of
@@ -142,6 +143,12 @@ def _opened(path: Path) -> tuple[sqlite3.Connection | None, str | None]:
         problem = _LOG_LOST if log.lost(connection) else None  # before anything is written behind what was lost
         if has_broken_schema(connection, version):
             raise _Damaged("its tables are not as they must be")
+        if version < len(MIGRATIONS) and is_of_another_program(connection, version):  # ours would be written into it
+            connection.close()
+            return None, (
+                f"The session store cannot be used: {path.name} is another program's database, to which nothing is "
+                "written; move it away, or set RLM_STATE_DIR to another folder."
+            )
         migrate(connection)
         for table in TABLES:
             connection.execute(f"SELECT * FROM {table} LIMIT 1").fetchall()  # noqa: S608 (our own names)
@@ -165,6 +172,8 @@ def _make_private_file(path: Path) -> None:
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
     status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, f"{path.name} is no regular file")
     if stat.S_IMODE(status.st_mode) != 0o600 and status.st_uid == os.geteuid():
         path.chmod(0o600)
 

@@ -256,6 +256,50 @@ def test_a_database_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
     store.close()
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TABLE other (a TEXT)",
+        "CREATE TABLE sessions (a TEXT)",
+        "CREATE VIEW v AS SELECT 1",
+        "PRAGMA user_version = -1",
+    ],
+)
+def test_nothing_is_written_into_another_program_s_database(tmp_path: Path, statement: str) -> None:
+    """Else the next server would find tables that are not ours beside ours, and set all aside as damaged."""
+    file = tmp_path / "sessions.db"
+    with sqlite3.connect(file) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(statement)
+    connection.close()
+    before = file.read_bytes()
+    store = Store.open(tmp_path)
+    store.add_session(session())
+    assert "sessions.db is another program's database" in str(store.problem)
+    assert IN_MEMORY in str(store.problem)
+    assert store.sessions() == [session()]
+    store.close()
+    assert file.read_bytes() == before
+    assert list(tmp_path.glob("*.damaged*")) == []
+
+
+@pytest.mark.parametrize("kind", ["folder", "fifo", "/dev/zero", "/dev/null"])
+def test_what_is_no_regular_file_is_not_opened_and_said(tmp_path: Path, kind: str) -> None:
+    """It is not called a folder that cannot be written, nor a fault of the disk."""
+    file = tmp_path / "sessions.db"
+    if kind == "folder":
+        file.mkdir()
+    elif kind == "fifo":
+        os.mkfifo(file)
+    else:
+        file.symlink_to(kind)
+    store = Store.open(tmp_path)
+    store.add_session(session())
+    assert "sessions.db is no regular file" in str(store.problem)
+    assert store.sessions() == [session()]
+    store.close()
+
+
 def test_a_database_that_stays_locked_is_waited_for_only_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that hangs in mid-write does not hang the others: they go on in memory until it ends."""
     monkeypatch.setattr(store_file, "BUSY_TIMEOUT_MS", 20)
