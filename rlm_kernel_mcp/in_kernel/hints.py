@@ -26,6 +26,8 @@ _NEAR_CHARS: Final = 60
 _NEAR_LIKENESS: Final = 0.75
 """Among how many names, how long and how like it, the one that was probably meant is looked for."""
 
+_OF_A_LOOP_S_END: Final = ("shutdown_asyncgens", "shutdown_default_executor")
+
 _ONE_TEXT: Final = "`context` is one str; documents[name] is one document's text."
 _NAMES_ALONE: Final = "`for name in documents` gives names; documents[name] is the text, a str."
 _SHELL: Final = re.compile(r"\s*(?:pip3?|conda|uv pip) install\b")
@@ -55,6 +57,7 @@ def hint(error: BaseException, traceback: types.TracebackType | None, user_ns: M
 def install_asyncio_run() -> None:
     """Have what runs a coroutine to its end say what works here, where an event loop runs, and leave none behind."""
     run, run_until_complete = asyncio.run, asyncio.BaseEventLoop.run_until_complete
+    enter_runner, run_in_runner = asyncio.Runner.__enter__, asyncio.Runner.run
 
     @functools.wraps(run)
     def run_or_say(main: Any, **options: Any) -> Any:
@@ -63,11 +66,23 @@ def install_asyncio_run() -> None:
 
     @functools.wraps(run_until_complete)
     def run_until_complete_or_say(self: asyncio.BaseEventLoop, future: Any) -> Any:
-        if self.is_running():
+        if getattr(future, "__name__", "") not in _OF_A_LOOP_S_END:  # which nobody wrote
             _say_if_running("run_until_complete()", future)
         return run_until_complete(self, future)
 
+    @functools.wraps(enter_runner)
+    def enter_runner_or_say(self: asyncio.Runner) -> asyncio.Runner:
+        _say_if_running("Runner.run()", None)  # before there is a loop, whose end would fail too
+        return enter_runner(self)
+
+    @functools.wraps(run_in_runner)
+    def run_in_runner_or_say(self: asyncio.Runner, coro: Any, **options: Any) -> Any:
+        _say_if_running("Runner.run()", coro)
+        return run_in_runner(self, coro, **options)
+
     asyncio.run = run_or_say
+    asyncio.Runner.__enter__ = enter_runner_or_say  # type: ignore[method-assign]
+    asyncio.Runner.run = run_in_runner_or_say  # type: ignore[method-assign]
     asyncio.BaseEventLoop.run_until_complete = run_until_complete_or_say  # type: ignore[method-assign]
 
 

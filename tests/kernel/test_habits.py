@@ -139,6 +139,13 @@ HABITS: Final[dict[str, Works | Says]] = {
     "import asyncio\nasync def main(): return 5\nasyncio.get_event_loop().run_until_complete(main())": Says(
         "write `await main()` instead"
     ),
+    "import asyncio\nasync def main(): return 5\nasyncio.new_event_loop().run_until_complete(main())": Says(
+        "write `await main()` instead"
+    ),
+    "import asyncio\nasync def main(): return 5\nwith asyncio.Runner() as r: r.run(main())": Says(
+        "write `await main()` instead"
+    ),
+    "import asyncio\nasync def main(): return 5\nasyncio.Runner().run(main())": Says("write `await main()` instead"),
     "input('name?')": Says("nobody is there to answer"),
     "%lsmagic": Works("%time"),
     "!pip install pandas": Says("no package can be installed in a session; the user can add modules (RLM_IMPORTS)"),
