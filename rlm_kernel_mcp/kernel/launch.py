@@ -38,6 +38,10 @@ from rlm_kernel_mcp.shielded import shielded
 
 log = logging.getLogger(__name__)
 KEY_BYTES: Final = 32
+STARTS_MAX: Final = 2
+"""Kernels that are started at a time: thirty at once take every processor, and who only reads waits as long as they."""
+CONTAINER_STARTS_MAX: Final = 8
+"""The same in container mode, where a start waits for the engine most of its time."""
 
 
 @dataclass(slots=True)
@@ -89,12 +93,13 @@ class KernelStarter:
         self.policy: Policy = effective_policy(locked_kernelspec(settings.kernel), settings.of_kernel())
         self._fork_server: ForkServer | None = None
         self._fork_lock = asyncio.Lock()
+        self._turns = asyncio.Semaphore(STARTS_MAX if settings.sandbox_mode == "process" else CONTAINER_STARTS_MAX)
         self._containers = Containers(settings, run_dir.path) if settings.sandbox_mode == "container" else None
         if self._containers is None:
             run_dir.guard()
 
     async def start(self) -> Kernel:
-        """Start one kernel and wait until it is ready for code.
+        """Start one kernel, when its turn comes, and wait until it is ready for code.
 
         In container mode a kernel that cannot have its container gets the process walls, where the user allowed that.
 
@@ -102,6 +107,10 @@ class KernelStarter:
             SandboxUnavailable: a required wall cannot be raised.
             KernelStartFailed: anything else.
         """
+        async with self._turns:
+            return await self._start_now()
+
+    async def _start_now(self) -> Kernel:
         if self._containers is None:
             return await self._start(None)
         try:

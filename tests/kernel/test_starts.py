@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from rlm_kernel_mcp.errors import KernelStartFailed
-from rlm_kernel_mcp.kernel.launch import KernelStarter
+from rlm_kernel_mcp.kernel.launch import STARTS_MAX, Kernel, KernelStarter
 from rlm_kernel_mcp.kernel.rundir import RunDir
 from rlm_kernel_mcp.kernel.status import StatusSocket
 from rlm_kernel_mcp.settings import load_settings
-from tests.sessions import WAIT_S
+from tests.sessions import WAIT_S, Driven, open_registry
 
 pytestmark = pytest.mark.anyio
 
@@ -50,3 +50,23 @@ async def test_a_kernel_that_ends_while_it_starts_is_told_at_once_with_its_end(
     finally:
         starter.close()
         run_dir.remove()
+
+
+async def test_few_kernels_start_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many sessions are opened at once: they would take every processor from who only reads."""
+    start, under_way, most = KernelStarter._start, 0, 0
+
+    async def counted(starter: KernelStarter, runtime: None) -> Kernel:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        try:
+            return await start(starter, runtime)
+        finally:
+            under_way -= 1
+
+    monkeypatch.setattr(KernelStarter, "_start", counted)
+    async with open_registry(tmp_path) as opened:
+        driven = await asyncio.gather(*(Driven.open(opened) for _ in range(2 * STARTS_MAX + 1)))
+        assert len({one.kernel.process.pid for one in driven}) == 2 * STARTS_MAX + 1
+    assert most == STARTS_MAX
