@@ -55,7 +55,8 @@ BROAD_EDGES: Final = {
     "in_kernel/tracebacks.py",
 }
 """Where an `except Exception` may end an exception: the tool edge, a line of stdin, the session's reaper, the record's
-threads, and in the kernel where a value's own code runs: its pickling, its text, an expression that a client asks for."""
+threads, and in the kernel where a value's own code runs: its pickling, its text, an expression that a client asks
+for."""
 
 LAST_WORDS: Final = {"in_kernel/launch.py", "in_kernel/fork_server.py"}
 """Where a kernel that cannot start says why, whatever it was, and ends."""
