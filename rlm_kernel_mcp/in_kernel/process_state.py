@@ -3,7 +3,7 @@
 Is: the streams, `print`, the publisher of displays, handlers and mask of signals, the tracing function, the switch
 interval, and a recursion limit below Python's own. Is not: state that a step set for the steps after it (filters of
 warnings, the decimal context, the locale, the working directory, hooks for exceptions), which stays; nor a wall.
-Above: `kernel.py`. Below: the standard library.
+Above: `kernel.py`. Below: `signals.py`, the standard library.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import sys
 import threading
 from collections.abc import Iterator
 from typing import Any, Final
+
+from rlm_kernel_mcp.in_kernel.signals import handler_of, set_handler
 
 _SIGNALS: Final = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU, signal.SIGTERM)
 """What limits and snapshots come by; SIGINT is `interrupts.py`'s."""
@@ -38,7 +40,7 @@ class ProcessState:
             for stream in self._streams.values()
         }
         self._publisher, self._hook, self._print = shell.display_pub, shell.displayhook, builtins.print
-        self._handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+        self._handlers = {number: handler_of(number) for number in _SIGNALS}
         self._switch_s = sys.getswitchinterval()
         self._depth = sys.getrecursionlimit()
         self._changed: list[str] = []
@@ -73,8 +75,8 @@ class ProcessState:
         if threading.current_thread() is threading.main_thread():
             signal.pthread_sigmask(signal.SIG_SETMASK, [])
             for number, handler in self._handlers.items():
-                if signal.getsignal(number) is not handler:
-                    signal.signal(number, handler)
+                if handler_of(number) is not handler:
+                    set_handler(number, handler)
                     yield f"the handler of {number.name}"
 
     def _restored_streams(self) -> Iterator[str]:

@@ -40,6 +40,7 @@ class Database:
     def __init__(self, folder: Path, seed: Operation) -> None:
         """`seed` writes the rows of the live sessions into a database that takes over."""
         self._folder = folder
+        self._file = folder / FILE_NAME
         self._seed = seed
         self._lock = threading.RLock()
         self._disk, self._write_problem = open_file(folder)
@@ -292,6 +293,6 @@ class Database:
 
     def _current_inode(self) -> int | None:
         try:
-            return (self._folder / FILE_NAME).stat().st_ino
+            return self._file.stat().st_ino
         except OSError:
             return None
