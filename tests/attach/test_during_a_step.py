@@ -10,6 +10,7 @@ import pytest
 
 from tests.attach.console import PROMPT, Console
 from tests.mcp.line_client import LineClient
+from tests.records import record_of
 
 Attach = Callable[..., Console]
 ENDLESS = "import time\nwhile True: time.sleep(0.01); print('\\x1b]0;evil\\x07 agent goes on')"
@@ -186,6 +187,23 @@ def test_a_banner_acts_on_nobody_s_terminal(tmp_path: Path, banner: str) -> None
             assert "evil" in console.greeting or "evil" not in banner
             assert not {"\x1b]", "\x07", "\u202e"} & set(re.findall(r"\x1b\]|\x07|\u202e", console.greeting))
             assert "2" in console.run("1 + 1")
+        finally:
+            console.close()
+    finally:
+        client.kill()
+
+
+def test_a_banner_that_acts_would_be_seen(tmp_path: Path) -> None:
+    """The control: Jupyter's own console gives it to the terminal as it is."""
+    client = LineClient(tmp_path, {"RLM_IMPORT_POLICY": "any"})
+    try:
+        client.initialize()
+        session_id = client.open_session()
+        client.run(session_id, "type(get_ipython().kernel).banner = '\\x1b]0;evil\\x07'")
+        connection = record_of(Path(client.env["RLM_STATE_DIR"]), session_id).connection_file
+        console = Console(["-m", "jupyter_console", "--existing", connection], client.env)
+        try:
+            assert "\x1b]0;evil" in console.greeting
         finally:
             console.close()
     finally:
