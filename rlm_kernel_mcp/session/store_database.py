@@ -249,10 +249,12 @@ class Database:
             self._within_ms = within_ms
 
     def _end(self, how: str) -> None:
-        """End the transaction of `_begin`, if it is not ended."""
-        if self._is_begun and self._disk is not None:
-            self._is_begun = False
+        """End the transaction of `_begin`, if it is not ended: a disk that is full ends it by itself."""
+        if not self._is_begun or self._disk is None:
+            return
+        if self._disk.in_transaction:
             self._disk.execute(how)
+        self._is_begun = False
 
     def _begin_memory(self, problem: str) -> None:
         self._memory = open_memory()
