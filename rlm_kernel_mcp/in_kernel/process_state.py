@@ -93,6 +93,7 @@ class ProcessState:
 
     def _has_its_parts(self, stream: Any) -> bool:
         """Whether nobody has closed a stream, or put something of its own in the place of its parts and methods."""
+        _let_go_of_odd_keys(vars(stream))
         held, parts = vars(stream), self._parts[id(stream)]
         replaced = [part for part, value in parts.items() if held.get(part, self) is not value]
         shadowed = [part for part in held.keys() - self._held[id(stream)] if hasattr(type(stream), part)]
@@ -101,3 +102,13 @@ class ProcessState:
         for part in shadowed:
             del held[part]
         return not replaced and not shadowed
+
+
+def _let_go_of_odd_keys(held: dict[Any, Any]) -> None:
+    """A key that is no text has a say in each look at the others: all are taken off down to it, which asks none."""
+    taken: list[tuple[str, Any]] = []
+    while not all(type(key) is str for key in held):
+        key, value = held.popitem()
+        if type(key) is str:
+            taken.append((key, value))
+    held.update(reversed(taken))
