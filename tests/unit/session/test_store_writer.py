@@ -142,7 +142,7 @@ async def test_a_slow_write_leaves_the_next_ones_to_threads(
 
 
 async def test_a_disk_that_is_full_at_a_write_at_once_raises_nothing(store: Store, writer: Writer) -> None:
-    """SQLite ends the transaction by itself there: to end it again would be an error of its own, in the step's place."""
+    """SQLite ends the transaction by itself there: to end it again would be an error in the place of the step."""
     disk = store._database._disk
     assert disk is not None
     disk.execute("PRAGMA max_page_count = 1")
