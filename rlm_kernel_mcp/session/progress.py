@@ -42,7 +42,8 @@ def noting_progress(step: RunningStep, journal: Journal) -> Iterator[None]:
 async def _note(step: RunningStep, journal: Journal) -> None:
     noted = 0
     while True:
-        reply = None if step.execution is None else step.execution.reply
+        # Each note has all that was said: on a disk that does not answer they would pile up, once a second.
+        reply = None if step.execution is None or journal.is_behind else step.execution.reply
         if reply is not None and (chars := reply.stdout.chars + reply.stderr.chars) != noted:
             noted = chars
             texts = reply.stdout.text(), reply.stderr.text()
