@@ -14,6 +14,7 @@ from rlm_kernel_mcp.session.journal import Journal
 from rlm_kernel_mcp.session.step import RunningStep
 from rlm_kernel_mcp.session.store import EventRow, SessionRecord, Store
 from rlm_kernel_mcp.session.store_writer import AT_ONCE_CHARS, Writer
+from tests.sessions import until
 
 pytestmark = pytest.mark.anyio
 
@@ -41,8 +42,7 @@ async def test_notes_do_not_pile_up_where_the_disk_does_not_answer(
                 await asyncio.sleep(0)
             assert len(writer._waiting["s_1"]) <= 1
             answers.set()
-            while [row.stdout for row in store.events("s_1")] != ["x" * TURNS]:
-                await asyncio.sleep(0)
+            await until(lambda: [row.stdout for row in store.events("s_1")] == ["x" * TURNS])
     finally:
         answers.set()
         writer.close()
