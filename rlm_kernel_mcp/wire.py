@@ -43,6 +43,9 @@ from __future__ import annotations
 
 from typing import Final
 
+OWN_REQUESTS: Final = "rlm_"
+"""What the types of our own requests begin with."""
+
 INFO: Final = "rlm_info_request"
 LOAD_CONTEXT: Final = "rlm_load_context_request"
 GET_VAR: Final = "rlm_get_var_request"

@@ -39,6 +39,8 @@ class EncodingDetector:
         self._start = b""
         self._seen_bytes = 0
         self._decoded_chars = 0
+        self._torn_bytes = 0
+        """Of a character that the end of the document cuts off."""
         self._has_early_nul = False
         self._encoding = "utf-8"
         self._decoder: codecs.IncrementalDecoder | None = None
@@ -67,6 +69,7 @@ class EncodingDetector:
         if self._decoder is None:
             self._begin(self._start)
             self._decode(self._start)
+        self._torn_bytes = len(self._decoder.getstate()[0]) if self._decoder is not None else 0
         self._decode(b"", final=True)
         if self.is_binary:
             return BINARY
@@ -78,7 +81,8 @@ class EncodingDetector:
     def _is_what_it_seems(self) -> bool:
         bad = self.undecodable_bytes
         if self._encoding in ("utf-16", "utf-32"):
-            return bad * 20 <= self._seen_bytes
+            # A file that was cut off, or got a line end of one byte, is the text that it is before that.
+            return (bad - self._torn_bytes) * 20 <= self._seen_bytes and bool(self._decoded_chars or not bad)
         # Sequences of several bytes that decode are hardly ever chance: UTF-8 with a line of something else.
         continuation_bytes = self._seen_bytes - bad - self._decoded_chars
         return bad * 1_000 <= self._seen_bytes or continuation_bytes >= bad

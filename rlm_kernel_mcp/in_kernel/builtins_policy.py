@@ -142,5 +142,5 @@ def refuse_attributes(tree: ast.AST) -> None:
             if name in LEADS_OUT:
                 raise AttributeRefused(
                     f"line {node.lineno}: the attribute {name} is refused by the policy of this session; "
-                    "nothing of this step has run."
+                    f"nothing of this {wording().cell} has run."
                 )

@@ -23,6 +23,7 @@ from rlm_kernel_mcp.in_kernel.sources import offered_by, says_nothing, with_sour
 from rlm_kernel_mcp.in_kernel.threads import ThreadsOwnHeader
 from rlm_kernel_mcp.in_kernel.unawaited import of_result
 from rlm_kernel_mcp.in_kernel.value_text import int_text, json_text, not_decimal
+from rlm_kernel_mcp.in_kernel.wording import wording
 
 TEXT_CHARS: Final = 400_000
 """Longest text of one value."""
@@ -272,10 +273,10 @@ class BoundedDisplayPublisher(ThreadsOwnHeader, ZMQDisplayPublisher):
                 stream.flush_next()
             super().publish(shown, about, **_short(options))
         else:
-            self._left = 0
+            self._left, cell = 0, wording().cell
             sys.stderr.write(
-                f"[this and all further displays of the step are dropped: a step may show {DISPLAYS_PER_STEP - 1:,} "
-                f"of them, of {DISPLAY_CHARS_PER_STEP:,} characters in all]\n"
+                f"[this and all further displays of the {cell} are dropped: a {cell} may show "
+                f"{DISPLAYS_PER_STEP - 1:,} of them, of {DISPLAY_CHARS_PER_STEP:,} characters in all]\n"
             )
 
 

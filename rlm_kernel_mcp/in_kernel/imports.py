@@ -26,6 +26,12 @@ MISSPELT_LIKENESS: Final = 0.9
 """Of a name to a module of Python's own, from which on that one may be meant (`colections` is, `lxml` is not)."""
 MISSPELT_CHARS: Final = 40
 _PROCESSES: Final = "no process can be started; use concurrent.futures.ThreadPoolExecutor"
+
+
+def _kept(words: Wording) -> str:
+    return f"names persist from {words.cell} to {words.cell}; json writes text"
+
+
 INSTEAD: Final[Mapping[str, Callable[[Wording], str]]] = {
     **dict.fromkeys(("glob", "os", "posix", "shutil", "tempfile"), lambda words: words.files),
     **dict.fromkeys(("concurrent.futures.process", "multiprocessing", "pty", "subprocess"), lambda _: _PROCESSES),
@@ -36,7 +42,7 @@ INSTEAD: Final[Mapping[str, Callable[[Wording], str]]] = {
         ),
         lambda words: words.network,
     ),
-    **dict.fromkeys(("marshal", "pickle", "shelve"), lambda _: "names persist from step to step; json writes text"),
+    **dict.fromkeys(("marshal", "pickle", "shelve"), _kept),
     **dict.fromkeys(("faulthandler", "pdb"), lambda _: "there is no debugger; an error shows its traceback"),
     "rlm": lambda words: words.own_library,
     "signal": lambda words: words.signals,

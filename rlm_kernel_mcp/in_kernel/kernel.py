@@ -2,7 +2,8 @@
 
 Is: ipykernel's kernel with a step's beginning and end (output budget, changed names, interrupt that cannot eat
 the reply). Is not: a wall.
-Above: `app.py`. Below: `control.py`, `client_requests.py`, `stdin.py`, `expressions.py`, `shell.py`, `interrupts.py`.
+Above: `app.py`. Below: `answered.py`, `control.py`, `client_requests.py`, `stdin.py`, `expressions.py`, `shell.py`,
+`interrupts.py`.
 Source: Jupyter messaging 5.5, Execute.
 """
 
@@ -19,6 +20,7 @@ import zmq
 from ipykernel.ipkernel import IPythonKernel
 from traitlets import Type
 
+from rlm_kernel_mcp.in_kernel.answered import AnsweredRequests
 from rlm_kernel_mcp.in_kernel.changes import bound_names, identities
 from rlm_kernel_mcp.in_kernel.client_requests import ClientRequests
 from rlm_kernel_mcp.in_kernel.control import ControlRequests
@@ -38,14 +40,13 @@ from rlm_kernel_mcp.in_kernel.unawaited import of_names
 from rlm_kernel_mcp.in_kernel.unlisted import no_modules_listed
 from rlm_kernel_mcp.in_kernel.values import describe
 from rlm_kernel_mcp.in_kernel.walls.limits import soft_memory
-from rlm_kernel_mcp.wire import KEPT, REPLY_KEY, STEP_KEY
+from rlm_kernel_mcp.wire import KEPT, OWN_REQUESTS, REPLY_KEY, STEP_KEY
 
 UPDATED_NAMES_MAX = 500
-OWN_REQUESTS = "rlm_"
 NAME_CHARS_MAX = 200
 
 
-class RlmKernel(ControlRequests, ClientRequests, InputRequests, IPythonKernel):  # type: ignore[misc]  # untyped below
+class RlmKernel(ControlRequests, AnsweredRequests, ClientRequests, InputRequests, IPythonKernel):  # type: ignore[misc]  # untyped below
     """One session's kernel."""
 
     implementation = "rlm-python"
@@ -68,6 +69,7 @@ class RlmKernel(ControlRequests, ClientRequests, InputRequests, IPythonKernel): 
         self.turns = Turns()
         with no_modules_listed():
             super().__init__(**traits)
+        self.answer_all()
         self.shell.kernel = self.shell.parent = self  # it was made before there was a kernel
         self.interrupts = Interrupts(self.shell.user_ns)
         self.shell.interrupts = self.interrupts
@@ -183,7 +185,7 @@ class RlmKernel(ControlRequests, ClientRequests, InputRequests, IPythonKernel): 
         updated = [[name[:NAME_CHARS_MAX], *describe(shell.user_ns.get(name))] for name in names[:UPDATED_NAMES_MAX]]
         reply: dict[str, Any] = {
             "status": "ok" if ok else "error",
-            "execution_count": shell.execution_count - (1 if store_history else 0),
+            "execution_count": shell.execution_count - 1,  # of a cell that is not counted too, as ipykernel has it
             "user_expressions": self._values,
             "payload": payload,
             REPLY_KEY: {"updated": updated, "dropped": dropped, "unchanged": self._note_unchanged()},

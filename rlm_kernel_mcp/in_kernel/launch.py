@@ -185,6 +185,7 @@ def _silence(status_fd: int) -> None:
 
 def _install_signals() -> None:
     """Limits that arrive as signals become exceptions of the running step, and nothing between steps."""
+    from rlm_kernel_mcp.in_kernel.wording import wording
 
     def in_step() -> bool:
         from rlm_kernel_mcp.in_kernel.kernel import RlmKernel
@@ -199,7 +200,7 @@ def _install_signals() -> None:
     def processor(signum: int, frame: FrameType | None) -> None:
         del signum, frame
         if in_step():
-            raise TimeoutError("the step's processor time limit is reached")
+            raise TimeoutError(f"the {wording().cell}'s processor time limit is reached")
 
     def snapshot(signum: int, frame: FrameType | None) -> None:
         """The next step waits: a snapshot that is under way gives way."""

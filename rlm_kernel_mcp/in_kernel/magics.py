@@ -9,12 +9,13 @@ Above: `app.py`. Below: `wording.py`.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from IPython.core import page
 from IPython.core.alias import Alias
 from IPython.core.autocall import ZMQExitAutocall
+from IPython.core.error import UsageError
 
 from rlm_kernel_mcp.in_kernel.wording import wording
 
@@ -30,16 +31,19 @@ ALLOWED: Final = {
 NEEDS_PROCESS: Final = frozenset({
     "!", "sx", "system", "sc", "script", "bash", "sh", "perl", "ruby", "python", "python2", "python3", "pypy",
     "pip", "conda", "mamba", "micromamba", "uv", "edit", "ed", "man", "qtconsole", "pastebin",
-    "debug", "pdb", "connect_info",
 })  # fmt: skip
-"""Magics that no mode admits: they start a process, wait for a person, or print the kernel's key."""
+"""Magics that no mode admits: they start a process."""
 
+_NO_DEBUGGER: Final = "the frames of an error are not kept for a debugger; its traceback is shown"
+NEVER: Final = {"debug": _NO_DEBUGGER, "pdb": _NO_DEBUGGER, "connect_info": "it would print the kernel's key"}
+"""Magics that no mode admits for another reason."""
 
 _INSTALLERS: Final = frozenset({"pip", "pip3", "conda", "mamba", "micromamba", "uv"})
 NO_PACKAGES: Final = "no package can be installed in a session"
 _INSTEAD: Final = {
     **dict.fromkeys(("load", "run", "writefile", "cat"), "open() reads and writes files in the folder `scratch`"),
     **dict.fromkeys(("bash", "sh", "script", "sx", "system", "python", "python3"), "no process can be started"),
+    **NEVER,
     **dict.fromkeys(("html", "svg", "markdown", "latex", "javascript", "js"), "print() shows text"),
     "matplotlib": "a figure is shown by itself, as the last line or by display()",
 }
@@ -89,7 +93,7 @@ class MagicsOnly:
 def install_magic_policy(shell: Any, mode: str) -> None:
     """Refuse magics by the policy's mode: `allowlist` admits `ALLOWED`, `any` all that need no process."""
     line_magic, cell_magic = shell.run_line_magic, shell.run_cell_magic
-    check = _check_allowed if mode == "allowlist" else _check_needs_no_process(shell)
+    check = (_check_allowed if mode == "allowlist" else _check_needs_no_process)(shell.magics_manager.magics)
 
     def run_line_magic(magic_name: str, line: str, _stack_depth: int = 1) -> Any:
         check("%", magic_name)
@@ -137,21 +141,27 @@ def _refuse_command(command: str, *args: object, **kwargs: object) -> None:
     )
 
 
-def _check_allowed(mark: str, name: str) -> None:
-    if name not in ALLOWED[mark]:
+def _check_allowed(magics: Mapping[str, Any]) -> Callable[[str, str], None]:
+    def check(mark: str, name: str) -> None:
+        if name in ALLOWED[mark]:
+            return
+        if not any(name in known for known in (*magics.values(), _INSTALLERS, _INSTEAD)):
+            raise UsageError(f"there is no magic {mark}{name[:80]}; %lsmagic lists those that are allowed.")
         instead = f"{NO_PACKAGES}; {wording().add_any}" if name in _INSTALLERS else _INSTEAD.get(name, "")
         raise MagicRefused(
             f"{mark}{name} is refused by the policy of this session{': ' if instead else ''}{instead}. %lsmagic lists "
             "those that are allowed."
         )
 
+    return check
 
-def _check_needs_no_process(shell: Any) -> Callable[[str, str], None]:
+
+def _check_needs_no_process(magics: Mapping[str, Any]) -> Callable[[str, str], None]:
     def check(mark: str, name: str) -> None:
-        alias = isinstance(shell.magics_manager.magics["line"].get(name), Alias)
+        alias = isinstance(magics["line"].get(name), Alias)
         if name in NEEDS_PROCESS or (alias and mark == "%"):
-            raise MagicRefused(
-                f"{mark}{name} is refused: no process can be started in a session, and nobody is at the keyboard."
-            )
+            raise MagicRefused(f"{mark}{name} is refused: no process can be started in a session.")
+        if name in NEVER:
+            raise MagicRefused(f"{mark}{name} is refused: {NEVER[name]}.")
 
     return check

@@ -31,7 +31,12 @@ class InputRefused(BuiltinRefused, StdinNotImplementedError):
     """There is nobody to ask; code that is written for notebooks knows it by the second name."""
 
 
+class ClientTakesNoAnswers(StdinNotImplementedError):
+    """The same, in the kernel of another client: by the one name that its person knows from other kernels."""
+
+
 InputRefused.__name__ = InputRefused.__qualname__ = BuiltinRefused.__name__
+ClientTakesNoAnswers.__name__ = ClientTakesNoAnswers.__qualname__ = StdinNotImplementedError.__name__
 
 
 class _Person(NamedTuple):
@@ -86,7 +91,8 @@ class InputRequests:
         """`input()` of a session.
 
         Raises:
-            InputRefused: an agent's step asks, or the cell of a client that takes no questions.
+            InputRefused: an agent's step asks.
+            ClientTakesNoAnswers: the cell of a client that takes no questions.
         """
         return self._asked("input", str(prompt), password=False)
 
@@ -94,7 +100,7 @@ class InputRequests:
         """`getpass.getpass()` of a session; `stream` and `echo_char` are the client's own matter.
 
         Raises:
-            InputRefused: as `raw_input`.
+            InputRefused, ClientTakesNoAnswers: as `raw_input`.
         """
         del stream, echo_char
         return self._asked("getpass", str(prompt), password=True)
@@ -103,6 +109,8 @@ class InputRequests:
         person = self._person
         # A thread or task of another cell must not ask who only happens to be there now.
         if person is None or self.shell.display_pub.parent_header.get("msg_id") != person.parent["header"]["msg_id"]:
+            if not self.owned:
+                raise ClientTakesNoAnswers(f"{name}() has nobody to ask: {wording().nobody_answers}.")
             raise InputRefused(f"{name}() is refused by the policy of this session: {wording().nobody_answers}.")
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:

@@ -35,6 +35,8 @@ class Wording:
     open_elsewhere: str
     read_only_why: str
     exit_does: str
+    cell: str
+    """What is run at a time."""
     add_any: str
     add: str
     """How the module `{name}` of Python's own can be had."""
@@ -53,6 +55,7 @@ AGENT: Final = Wording(
     nobody_answers="nobody is there to answer; put the value into the code of the next step",
     open_elsewhere="; the text is in `context`",
     read_only_why=" (`walls_missing` says why)",
+    cell="step",
     exit_does="exit() ends the step that calls it; the session and its names stay",
     add_any="the user can add modules (RLM_IMPORTS)",
     add="rlm_init_context says in `imports` what may be; the user can add it with RLM_IMPORTS={name}",
@@ -92,6 +95,7 @@ PERSON: Final = Wording(
     nobody_answers="this client takes no answers; put the value into the code",
     open_elsewhere="",
     read_only_why="",
+    cell="cell",
     exit_does="exit() ends the kernel with its client; exit(keep_kernel=True) lets the kernel live",
     add_any="RLM_IMPORTS in the environment of your client adds modules",
     add="RLM_IMPORTS={name} in the environment of your client adds it",

@@ -82,7 +82,7 @@ def test_a_thread_of_an_earlier_cell_asks_nobody(kernel: Client) -> None:
         lambda asked: "never",
     )
     cell = kernel.run("go.set(); done.wait(); said", lambda asked: "never")
-    assert (cell.text, cell.asked) == ("['BuiltinRefused']", [])
+    assert (cell.text, cell.asked) == ("['StdinNotImplementedError']", [])
 
 
 def test_the_history_is_bounded(kernel: Client) -> None:

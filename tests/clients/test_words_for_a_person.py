@@ -23,6 +23,7 @@ SAID: Final = {
     "import signal": "no handler can be set; an interrupt ends a long cell",
     "import sched": "RLM_IMPORTS=sched in the environment of your client adds it",
     "import numpy as np": "if it is installed, RLM_IMPORTS=numpy in the environment of your client adds it",
+    **dict.fromkeys(("import pickle", "import shelve"), "names persist from cell to cell; json writes text"),
     "import colections": "did you mean collections?",
     "open('/etc/passwd')": "it works in the scratch folder only (path: `scratch`).",
     "input('name?')": "this client takes no answers; put the value into the code",

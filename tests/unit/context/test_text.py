@@ -32,6 +32,10 @@ CASES = {
     "utf-8 cut within a character": ("Größe".encode()[:3], "latin-1"),
     "encoded surrogates": ("\ud800".encode("utf-8", "surrogatepass"), "latin-1"),
     "utf-16 of odd length": (SAMPLE.encode("utf-16") + b"x", "utf-16"),
+    "a small utf-16 of odd length": ("\ufeffhi".encode("utf-16-le") + b"\n", "utf-16"),
+    "a small utf-16 cut within a pair": ("\ufeffhi 😀".encode("utf-16-be")[:-1], "utf-16"),
+    "a small utf-32 cut within a character": ("\ufeffhi".encode("utf-32-le")[:-1], "utf-32"),
+    "a utf-16 mark and a NUL": (b"\xff\xfe\x00", BINARY),
     "a utf-16 mark before what is none, with NUL": (b"\xff\xfe\x00\x00\x00" + b"\x00\xd8" * 9, BINARY),
     "a mark that lies, without NUL": (b"\xff\xfe" + b"\x00\xd8".replace(b"\x00", b"\x01") * 3, "latin-1"),
     "a NUL": (b"PK\x03\x04\x00\x00", BINARY),
@@ -89,6 +93,7 @@ def test_a_binary_document_is_known_before_its_end() -> None:
         ("größer\n".encode() * 1_000 + b"\xfc\xe9 \xff\n" * 5, 15),
         (SAMPLE.encode() + "😀".encode()[:3], 3),
         (SAMPLE.encode("utf-16") + b"x", 1),
+        ("\ufeffhi".encode("utf-16-le") + b"\n", 1),
         ("Größe".encode("latin-1"), 0),
     ],
 )
