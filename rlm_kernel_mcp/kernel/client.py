@@ -185,6 +185,8 @@ class KernelClient:
         execution.reply.begin_with(self._late)
         self._late = Reply("", LATE_CHARS_MAX)
         self._executions = {msg_id: execution}
+        # Once it has ended its output is its caller's alone: an idle session would hold up to 45 MB of it.
+        execution.done.add_done_callback(lambda done: self._executions.pop(msg_id, None))
         self._iopub.grant()
         self._shell.grant()
         self._shell.send(frames)

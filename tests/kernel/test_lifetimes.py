@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from pathlib import Path
 from typing import Final
@@ -12,6 +13,7 @@ import pytest
 from jupyter_client.asynchronous.client import AsyncKernelClient
 
 from rlm_kernel_mcp.errors import RlmError, SessionFinalized, VariableNotFound
+from rlm_kernel_mcp.kernel.reply import Reply
 from rlm_kernel_mcp.session import finish, idle_watch, loading, registry
 from rlm_kernel_mcp.session.journal import Journal
 from rlm_kernel_mcp.session.session import Session
@@ -131,6 +133,23 @@ async def test_one_session_s_close_stops_no_other(tmp_path: Path, monkeypatch: p
         assert left_over(processes, WAIT_S) == []
         assert locks(opened) == []
         assert not run_folder.exists()
+
+
+async def test_nothing_of_what_a_step_said_is_held_but_by_the_outcomes(tmp_path: Path) -> None:
+    """Each idle session's connection held its last reply, of up to 45 MB, beside the 16 MB of all outcomes."""
+
+    def held() -> list[int]:
+        return [reply.stdout.chars for reply in gc.get_objects() if type(reply) is Reply and reply.stdout.chars]
+
+    async with open_registry(tmp_path) as registry:
+        sessions = [await Driven.open(registry) for _ in range(2)]
+        for session in sessions:
+            begun = await session.begin("print('said')\nwhile True: pass")
+            await session.until_printed("said")
+            assert held() == [len("said\n")]  # the control
+            await session.interrupt()
+            await session.end_of(begun.step_index)
+            assert held() == []
 
 
 async def test_short_work_waits_for_no_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
