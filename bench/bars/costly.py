@@ -11,6 +11,12 @@ SHOWN = 200_000
 """Characters of the longest reply."""
 UNITS = {"escapes": "\\x1b", "escapes beside letters": "\\x1ba", "line ends": "\\r\\n", "joiners": "\\u0301\\u200c"}
 """What the texts are made of: by how dear a character is."""
+REPLIES = ("a page of a trace", "a page far into a trace", "a step's reply", "the same in markdown,")
+"""In which such a text is given."""
+LINES = {
+    "a line of 32 KB of quotes": b'\\"' * 16_384,
+    "a line of 1 MB of brackets": b"[" * 2_000 + b"[]" * 500_000 + b"]" * 2_000,
+}
 
 
 async def costly(amounts: Amounts) -> list[Row]:
@@ -27,22 +33,15 @@ async def costly(amounts: Amounts) -> list[Row]:
             steps = {"from_step": step["step_index"], "to_step": step["step_index"]}
             trace = {"session_id": session, **steps, "detail": "full", "max_output_chars": SHOWN}
             code = f"print('{unit}' * (190_000 // len('{unit}')))"
-            calls |= {
-                f"a page of a trace of {what}": ("rlm_get_trace", trace),
-                f"a page far into a trace of {what}": ("rlm_get_trace", {**trace, "offset": 3_000_000}),
-                f"a step's reply of {what}": (
-                    "rlm_run_repl",
-                    {"session_id": session, "code": code, "max_output_chars": SHOWN},
-                ),
-                f"the same in markdown, of {what}": (
-                    "rlm_run_repl",
-                    {"session_id": session, "code": code, "max_output_chars": SHOWN, "response_format": "markdown"},
-                ),
-            }
-        calls |= {
-            "a line of 32 KB of quotes": b'\\"' * 16_384,
-            "a line of 1 MB of brackets": b"[" * 2_000 + b"[]" * 500_000 + b"]" * 2_000,
-        }
+            run = {"session_id": session, "code": code, "max_output_chars": SHOWN}
+            made: list[Call] = [
+                ("rlm_get_trace", trace),
+                ("rlm_get_trace", {**trace, "offset": 3_000_000}),
+                ("rlm_run_repl", run),
+                ("rlm_run_repl", {**run, "response_format": "markdown"}),
+            ]
+            calls |= zip((f"{reply} of {what}" for reply in REPLIES), made, strict=True)
+        calls |= LINES
         for what, call in calls.items():
             waits = server.waits_during(call, read)
             rows.append(Row(f"a neighbour's worst read, {what}", Figures((max(waits),)), bar=Bar(BAR_MS, of="ours")))

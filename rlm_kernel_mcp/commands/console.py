@@ -37,7 +37,7 @@ QUEUED_S: Final = 0.5
 """After which a cell that has not begun is said to wait."""
 ANSWER_S: Final = 1.0
 """After which a kernel that does not answer Ctrl-C is said not to."""
-UNREADABLE: Final = (KeyError, TypeError, ValueError, AttributeError)
+UNREADABLE: Final = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
 """What a message of a hostile kernel can make of reading it."""
 
 

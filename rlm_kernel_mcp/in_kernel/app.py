@@ -34,6 +34,7 @@ from rlm_kernel_mcp.in_kernel.pickling import use_namespace
 from rlm_kernel_mcp.in_kernel.process_state import ProcessState
 from rlm_kernel_mcp.in_kernel.shell import RlmShell, shell_config
 from rlm_kernel_mcp.in_kernel.snapshot import Snapshots
+from rlm_kernel_mcp.in_kernel.sparing_session import SparingSession
 from rlm_kernel_mcp.in_kernel.step_places import StepCompiler
 from rlm_kernel_mcp.in_kernel.threads import note_parents
 from rlm_kernel_mcp.in_kernel.unawaited import install_unawaited
@@ -80,6 +81,9 @@ class RlmKernelApp(IPKernelApp):
     outstream_class = DottedObjectName("rlm_kernel_mcp.in_kernel.output.BudgetedOutStream", allow_none=True)
     # fd-level output would deadlock a step that prints 64 KiB from C while it holds the GIL (ipykernel#847).
     capture_fd_output = False
+
+    def _session_default(self) -> SparingSession:
+        return SparingSession(parent=self)
 
     def parse_command_line(self, argv: list[str] | None = None) -> None:
         """No command line of IPython's: to look through its options would write to 1 MB that forks share."""

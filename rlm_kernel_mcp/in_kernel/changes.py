@@ -17,7 +17,9 @@ _HIDDEN_PATTERN: Final = re.compile(r"__\w+__|_{1,3}|_i{1,3}|_i?\d+|_[iod]h|_exi
 
 def is_hidden(name: object) -> bool:
     """Whether a name of the namespace is the shell's own and none of the step's."""
-    return type(name) is not str or name in HIDDEN or _HIDDEN_PATTERN.fullmatch(name) is not None
+    if type(name) is not str or name in HIDDEN:
+        return True
+    return name.startswith("_") and _HIDDEN_PATTERN.fullmatch(name) is not None
 
 
 def identities(user_ns: Mapping[str, Any]) -> dict[str, int]:

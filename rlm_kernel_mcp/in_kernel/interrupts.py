@@ -16,6 +16,8 @@ from typing import Any, Final
 
 from IPython.core.interactiveshell import InteractiveShell
 
+from rlm_kernel_mcp.in_kernel.signals import set_handler
+
 _RUN_CODE: Final = InteractiveShell.run_code.__code__
 
 
@@ -34,7 +36,7 @@ class Interrupts:
     def install(self) -> None:
         """Take the signal, also back from a step that took it. Only the main thread can; a subshell's leaves it."""
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, self._on_sigint)
+            set_handler(signal.SIGINT, self._on_sigint)
 
     def expect(self, *, step: bool) -> None:
         """A request is taken up. Until the code of a step begins, an interrupt is owed to it: it was meant for it."""

@@ -11,6 +11,8 @@ import _socket
 import contextlib
 import ipaddress
 import pathlib
+from itertools import accumulate
+from operator import mul
 from typing import Any, Final
 
 from rlm_kernel_mcp.in_kernel import inspection
@@ -56,8 +58,10 @@ def array_part(value: Any) -> tuple[Any, str] | None:
     if numpy_name(cls) != "ndarray":
         return None
     shape, item_bytes = _get(value, "shape"), max(1, _get(value, "itemsize"))
-    room, count = min(ARRAY_ITEMS, ARRAY_BYTES // item_bytes), _get(value, "size")
-    if count <= room:
+    # Lists without items count too, and so do the fields of a record: each is an object of its own.
+    count = max(accumulate(shape, mul), default=1)
+    room = min(ARRAY_ITEMS // max(1, len(_get(value, "dtype").names or ())), ARRAY_BYTES // item_bytes)
+    if count <= room or not shape:
         return inspection.class_attribute(cls, "tolist")(value), ""
     rows = room // (count // shape[0])
     part = inspection.class_attribute(cls, "__getitem__")(value, slice(0, rows))
@@ -113,6 +117,8 @@ def memory_text(value: memoryview) -> tuple[str, int]:
     """The bytes of a view of memory as far as they are shown, and how many more there are."""
     try:
         size = value.nbytes
+        if not size:
+            return "memoryview(b'')", 0
         if not value.c_contiguous:
             return f"<memory of {size:,} bytes>", 0
         with value.cast("B") as flat:

@@ -3,7 +3,7 @@
 Is: the streams, `print`, the publisher of displays, handlers and mask of signals, the tracing function, the switch
 interval, and a recursion limit below Python's own. Is not: state that a step set for the steps after it (filters of
 warnings, the decimal context, the locale, the working directory, hooks for exceptions), which stays; nor a wall.
-Above: `kernel.py`. Below: `wording.py`, the standard library.
+Above: `kernel.py`. Below: `signals.py`, `wording.py`, the standard library.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any, Final
 
+from rlm_kernel_mcp.in_kernel.signals import handler_of, set_handler
 from rlm_kernel_mcp.in_kernel.wording import wording
 
 _SIGNALS: Final = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU, signal.SIGTERM)
@@ -39,7 +40,7 @@ class ProcessState:
             for stream in self._streams.values()
         }
         self._publisher, self._hook, self._print = shell.display_pub, shell.displayhook, builtins.print
-        self._handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+        self._handlers = {number: handler_of(number) for number in _SIGNALS}
         self._switch_s = sys.getswitchinterval()
         self._depth = sys.getrecursionlimit()
         self._changed: list[str] = []
@@ -75,8 +76,8 @@ class ProcessState:
         if threading.current_thread() is threading.main_thread():
             signal.pthread_sigmask(signal.SIG_SETMASK, [])
             for number, handler in self._handlers.items():
-                if signal.getsignal(number) is not handler:
-                    signal.signal(number, handler)
+                if handler_of(number) is not handler:
+                    set_handler(number, handler)
                     yield f"the handler of {number.name}"
 
     def _restored_streams(self) -> Iterator[str]:
@@ -93,6 +94,7 @@ class ProcessState:
 
     def _has_its_parts(self, stream: Any) -> bool:
         """Whether nobody has closed a stream, or put something of its own in the place of its parts and methods."""
+        _let_go_of_odd_keys(vars(stream))
         held, parts = vars(stream), self._parts[id(stream)]
         replaced = [part for part, value in parts.items() if held.get(part, self) is not value]
         shadowed = [part for part in held.keys() - self._held[id(stream)] if hasattr(type(stream), part)]
@@ -101,3 +103,13 @@ class ProcessState:
         for part in shadowed:
             del held[part]
         return not replaced and not shadowed
+
+
+def _let_go_of_odd_keys(held: dict[Any, Any]) -> None:
+    """A key that is no text has a say in each look at the others: all are taken off down to it, which asks none."""
+    taken: list[tuple[str, Any]] = []
+    while not all(type(key) is str for key in held):
+        key, value = held.popitem()
+        if type(key) is str:
+            taken.append((key, value))
+    held.update(reversed(taken))

@@ -195,7 +195,7 @@ class Connection(asyncio.Protocol):
         self._paused = False
         begun_s, begun_at_s = time.thread_time(), time.monotonic()
         try:
-            more = self._take_turn(begun_s + TURN_S)
+            more = self._take_turn(begun_s)
             used_s = time.thread_time() - begun_s
             self._charge(used_s)
         except ProtocolBroken as error:
@@ -214,12 +214,13 @@ class Connection(asyncio.Protocol):
         else:
             loop.call_soon(self._drain)
 
-    def _take_turn(self, until_s: float) -> bool:
-        """Hand on messages up to the turn's end (of `time.thread_time`) or number; false if none is left.
+    def _take_turn(self, begun_s: float) -> bool:
+        """Hand on messages up to the turn's end or number; false if none is left. It began at `time.thread_time`.
 
         Raises:
             ProtocolBroken: the peer broke the protocol or a limit.
         """
+        end_s = time.monotonic() + TURN_S
         for _ in range(MESSAGES_PER_TURN):
             message = self.reader.next_message()
             if self.reader.ready and not self.ready.done():
@@ -230,7 +231,8 @@ class Connection(asyncio.Protocol):
             if self._messages_left < 0:
                 raise ProtocolBroken(f"it sent more than {FLOOD_MESSAGES:,} messages unasked")
             self.on_message(message)
-            if time.thread_time() > until_s:
+            # No more processor time than time can have passed, which is asked without a call of the system.
+            if time.monotonic() > end_s and time.thread_time() > begun_s + TURN_S:
                 break
         return True
 

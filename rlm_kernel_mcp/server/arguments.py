@@ -156,7 +156,9 @@ class Name(Text):
         return "one Python identifier (no dots, calls or indexes)"
 
     def taken(self, value: object) -> object:
-        return unicodedata.normalize("NFKC", value) if isinstance(value, str) and value.isidentifier() else value
+        if not isinstance(value, str) or (self.high is not None and len(value) > self.high):
+            return value
+        return unicodedata.normalize("NFKC", value) if value.isidentifier() else value
 
     def fault_in_characters(self, value: str) -> str | None:
         # str.isidentifier is false for every text with a surrogate or a NUL in it.

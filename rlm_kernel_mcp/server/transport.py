@@ -43,6 +43,9 @@ MAX_LINE_BYTES: Final = 256 * 1024 * 1024
 FRAMES_AHEAD: Final = 64
 """Frames that the reader may be ahead of the server; of their bytes, what one longest line has."""
 
+READ_BYTES: Final = 1 << 16
+"""As much as a pipe holds. A larger buffer would be mapped, and given back, for each line."""
+
 LINE_START_BYTES: Final = 1 << 16
 """Of a line that is too long or cannot be read: where its request's id is looked for."""
 
@@ -211,7 +214,7 @@ def _frame(line: bytearray, length: int) -> Frame | None:
 
 def _read(descriptor: int) -> bytes:
     try:
-        return os.read(descriptor, 1 << 20)
+        return os.read(descriptor, READ_BYTES)
     except OSError as error:
         log.warning("stdin ended: %s", error.strerror)
         return b""

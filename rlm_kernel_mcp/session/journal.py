@@ -52,6 +52,11 @@ class Journal:
         """What is the matter with the store's disk, and what mends it."""
         return self._store.problem if self._writer is None else self._writer.problem(self._session_id)
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether something is not written yet: what can be left out for now would only wait beside it."""
+        return self._writer is not None and self._writer.is_behind(self._session_id)
+
     async def settled(self) -> None:
         """Wait until what was written down by now is in the record."""
         if self._writer is not None:

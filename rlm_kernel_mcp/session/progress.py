@@ -22,27 +22,33 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def noting_progress(step: RunningStep, journal: Journal) -> Iterator[None]:
-    """Note a step's output once a second while it grows."""
-    task = asyncio.create_task(_note(step, journal), name=f"progress of step {step.index}")
-    task.add_done_callback(_tell)
+    """Note a step's output once a second while it grows. A step that is shorter has no task for it."""
+    noting: list[asyncio.Task[None]] = []
+
+    def begin() -> None:
+        task = asyncio.create_task(_note(step, journal), name=f"progress of step {step.index}")
+        task.add_done_callback(_tell)
+        noting.append(task)
+
+    timer = asyncio.get_running_loop().call_later(NOTE_S, begin)
     try:
         yield
     finally:
-        task.cancel()
+        timer.cancel()
+        for task in noting:
+            task.cancel()
 
 
 async def _note(step: RunningStep, journal: Journal) -> None:
     noted = 0
     while True:
-        await asyncio.sleep(NOTE_S)
-        if step.execution is None:
-            continue
-        reply = step.execution.reply
-        chars = reply.stdout.chars + reply.stderr.chars
-        if chars != noted:
+        # Each note has all that was said: on a disk that does not answer they would pile up, once a second.
+        reply = None if step.execution is None or journal.is_behind else step.execution.reply
+        if reply is not None and (chars := reply.stdout.chars + reply.stderr.chars) != noted:
             noted = chars
             texts = reply.stdout.text(), reply.stderr.text()
             journal.step_goes_on(step.row_id, step.elapsed_ms, *texts)
+        await asyncio.sleep(NOTE_S)
 
 
 def _tell(task: asyncio.Task[None]) -> None:

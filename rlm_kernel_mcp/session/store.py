@@ -36,6 +36,8 @@ from rlm_kernel_mcp.session.store_schema import (
     EventRow,
     SessionKey,
     SessionRecord,
+    changed_event,
+    changed_session,
     event_checks,
     head_checks,
     insert_event,
@@ -43,6 +45,7 @@ from rlm_kernel_mcp.session.store_schema import (
     session_checks,
     update_event,
     update_session,
+    without_texts,
 )
 from rlm_kernel_mcp.session.store_texts import cut_text, fit, size_of
 
@@ -102,7 +105,7 @@ class Store(Reading):
         """Set some fields of a session's row; without such a row nothing happens."""
         record = self._live.get(session_id)
         is_whole = record is not None and changes.keys() <= set(SESSION_COLUMNS)
-        changed = replace(record, **changes) if record is not None and is_whole else None
+        changed = changed_session(record, changes) if record is not None and is_whole else None
         # Whoever does not have the whole row cannot say what its checksum is: it has none then.
         checks: dict[str, Any] = {"row_check": None} if changed is None else session_checks(changed)
         if changed is None and (answer := changes.get("final_answer")) is not None:
@@ -159,9 +162,9 @@ class Store(Reading):
         size += size_of((begun and begun.code) or "")
         changes |= texts | {"text_bytes": size, "row_check": None, "text_check": None}
         if begun is not None and changes.keys() <= set(EVENT_COLUMNS) | set(EVENT_CHECKS):
-            whole = replace(begun, **{name: value for name, value in changes.items() if name not in EVENT_CHECKS})
+            whole = changed_event(begun, {name: changes[name] for name in changes if name not in EVENT_CHECKS})
             changes |= event_checks(whole, size)
-            self._newest[session_id] = _without_texts(whole), size
+            self._newest[session_id] = without_texts(whole), size
         self._completing.add(row_id)
         try:
             self._database.write(lambda connection: update_event(connection, session_id, row_id, changes), size)
@@ -285,7 +288,3 @@ class Store(Reading):
             insert_session(connection, record)
         for event in list(self._begun.values()):
             insert_event(connection, event, 0)
-
-
-def _without_texts(event: EventRow) -> EventRow:
-    return replace(event, code=None, error=None, result=None, stderr=None, stdout=None)

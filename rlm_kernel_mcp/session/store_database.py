@@ -40,6 +40,7 @@ class Database:
     def __init__(self, folder: Path, seed: Operation) -> None:
         """`seed` writes the rows of the live sessions into a database that takes over."""
         self._folder = folder
+        self._file = folder / FILE_NAME
         self._seed = seed
         self._lock = threading.RLock()
         self._disk, self._write_problem = open_file(folder)
@@ -248,10 +249,12 @@ class Database:
             self._within_ms = within_ms
 
     def _end(self, how: str) -> None:
-        """End the transaction of `_begin`, if it is not ended."""
-        if self._is_begun and self._disk is not None:
-            self._is_begun = False
+        """End the transaction of `_begin`, if it is not ended: a disk that is full ends it by itself."""
+        if not self._is_begun or self._disk is None:
+            return
+        if self._disk.in_transaction:
             self._disk.execute(how)
+        self._is_begun = False
 
     def _begin_memory(self, problem: str) -> None:
         self._memory = open_memory()
@@ -292,6 +295,6 @@ class Database:
 
     def _current_inode(self) -> int | None:
         try:
-            return (self._folder / FILE_NAME).stat().st_ino
+            return self._file.stat().st_ino
         except OSError:
             return None

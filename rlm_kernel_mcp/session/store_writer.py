@@ -58,6 +58,10 @@ class Writer:
             "will be once it does, and is lost if this server ends before; check the disk."
         )
 
+    def is_behind(self, session_id: str) -> bool:
+        """Whether something of a session is not written yet."""
+        return session_id in self._since_s
+
     def do(self, session_id: str, write: Callable[[], object], chars: int = 0) -> None:
         """Have something written by one call, after all that the session gave before. Waits for nothing.
 

@@ -10,6 +10,7 @@ import pytest
 
 from tests.attach.console import PROMPT, Console
 from tests.mcp.line_client import LineClient
+from tests.records import record_of
 
 Attach = Callable[..., Console]
 ENDLESS = "import time\nwhile True: time.sleep(0.01); print('\\x1b]0;evil\\x07 agent goes on')"
@@ -32,6 +33,20 @@ while True:
         message["parent_header"] = parent
         kernel.session.send(kernel.iopub_socket, message)
         print("the step goes on")
+"""
+
+RAW = """
+import time
+kernel = get_ipython().kernel
+session, socket = kernel.session, kernel.iopub_socket
+def send(content):
+    *idents, delim, signature, header, parent, metadata, _ = session.serialize(session.msg("execute_input", {}))
+    parts = [header, parent, metadata, content]
+    socket.send_multipart([*idents, delim, session.sign(parts), *parts])
+while True:
+    time.sleep(0.1)
+    send(b'{"execution_count": 1e999}')
+    print("the step goes on")
 """
 
 
@@ -192,6 +207,23 @@ def test_a_banner_acts_on_nobody_s_terminal(tmp_path: Path, banner: str) -> None
         client.kill()
 
 
+def test_a_banner_that_acts_would_be_seen(tmp_path: Path) -> None:
+    """The control: Jupyter's own console gives it to the terminal as it is."""
+    client = LineClient(tmp_path, {"RLM_IMPORT_POLICY": "any"})
+    try:
+        client.initialize()
+        session_id = client.open_session()
+        client.run(session_id, "type(get_ipython().kernel).banner = '\\x1b]0;evil\\x07'")
+        connection = record_of(Path(client.env["RLM_STATE_DIR"]), session_id).connection_file
+        console = Console(["-m", "jupyter_console", "--existing", connection], client.env)
+        try:
+            assert "\x1b]0;evil" in console.greeting
+        finally:
+            console.close()
+    finally:
+        client.kill()
+
+
 @pytest.mark.parametrize("parent", ["{}", "asked", "{**asked, 'msg_id': ''}"], ids=["nobody", "asked", "session"])
 def test_what_nobody_asked_for_acts_on_nobody_s_terminal(tmp_path: Path, parent: str) -> None:
     """A session's code can say whose cell its messages are of: before the person ran one, none of them is theirs."""
@@ -211,6 +243,26 @@ def test_what_nobody_asked_for_acts_on_nobody_s_terminal(tmp_path: Path, parent:
             console.type("40 + 2")
             shown += console.until("42")  # and not the next prompt: that may be of the empty cells
             assert not re.findall(r"\x1b\]|\x07", console.greeting + shown)
+        finally:
+            console.close()
+    finally:
+        client.kill()
+
+
+def test_a_message_that_cannot_be_read_costs_itself_alone(tmp_path: Path) -> None:
+    """No prompt has an infinite number; the next message is shown."""
+    client = LineClient(tmp_path, {"RLM_IMPORT_POLICY": "any"})
+    try:
+        client.initialize()
+        session_id = client.open_session()
+        assert client.data("rlm_run_repl", session_id=session_id, code=RAW, wait_ms=0)["status"] == "running"
+        console = Console(["-m", "rlm_kernel_mcp", "attach", session_id], client.env)
+        try:
+            console.until("a message of the kernel cannot be shown")
+            console.until("the step goes on")
+            client.data("rlm_interrupt", session_id=session_id)
+            console.until("has ended")
+            assert "42" in console.run("40 + 2")
         finally:
             console.close()
     finally:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import threading
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
-from rlm_kernel_mcp.session import snapshot_file
+from rlm_kernel_mcp.kernel.launch import Kernel
+from rlm_kernel_mcp.kernel.process import KernelProcess
+from rlm_kernel_mcp.session import restoring, snapshot_file
 from rlm_kernel_mcp.session.idle_time import FREE_MS
 from rlm_kernel_mcp.session.registry import Registry
 from rlm_kernel_mcp.session.snapshot_file import SnapshotFile
+from rlm_kernel_mcp.session.snapshots import NUDGES, SMALL_NUDGES
 from tests.losses import files, lose_kernel, lost, settle, snapshots
 from tests.sessions import WAIT_S, Driven, until
 
@@ -116,6 +120,35 @@ async def until_a_spare_is_there(registry: Registry) -> None:
             await asyncio.wait({filling})
 
 
+async def test_without_a_bound_a_step_waits_for_values_that_are_held_back(
+    any_registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control of the wait's bound: however often the kernel is asked, the step behind them does not begin."""
+    asked = 0
+    send = KernelProcess.send_signal
+
+    def counting(process: KernelProcess, signum: int) -> None:
+        nonlocal asked
+        asked += signum == signal.SIGUSR2
+        send(process, signum)
+
+    bound = NUDGES + SMALL_NUDGES
+    monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.NUDGES", 1_000_000)
+    monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.NUDGE_S", 0.001)
+    monkeypatch.setattr(KernelProcess, "send_signal", counting)
+    session = await Driven.open(any_registry)
+    await session.ok("get_ipython().kernel._send_kept = lambda *given: None")
+    begun = await session.begin("1")
+    await until(lambda: asked > 3 * bound)
+    running = session.session._running
+    assert running is not None
+    assert running.execution is None
+    await lose_kernel(session, settled=False)
+    report = await session.end_of(begun.step_index)
+    assert report.lost is not None
+    await session.finalize(text="done")
+
+
 async def test_a_snapshot_that_lies_makes_its_own_session_s_values_wrong_and_nothing_else(
     any_registry: Registry,
 ) -> None:
@@ -167,6 +200,32 @@ async def test_values_that_end_each_kernel_have_one_bound_of_time_and_are_charge
     charged = [event for event in await session.trace() if event.result_status == "charged"]
     assert len(charged) == 1
     assert session.session.counters.runtime_ms - used_ms > FREE_MS
+    await session.finalize(text="done")
+
+
+async def test_without_their_bound_values_that_do_not_come_back_keep_a_step_waiting(
+    any_registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control: the first kernel alone works for them for longer than all tries may take."""
+    kernels: list[Kernel] = []
+    bind = restoring._bind
+
+    async def noting(kernel: Kernel, *given: Any) -> Any:
+        kernels.append(kernel)
+        return await bind(kernel, *given)
+
+    monkeypatch.setattr(restoring, "_bind", noting)
+    monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.RESTORE_S", 1_000.0)
+    session = await Driven.open(any_registry)
+    await session.ok(DEAF.format(cpu_s=600) + "trap = Trap(0)")
+    await lose_kernel(session)
+    begun = await session.begin("context")
+    await until(lambda: bool(kernels) and kernels[0].process.cpu_ms() > 1_000 * restoring.TRY_S + 500)
+    assert len(kernels) == 1
+    assert session.session.running
+    await session.interrupt()
+    assert (await session.end_of(begun.step_index)).status == "interrupted"
+    monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.RESTORE_S", 0.1)
     await session.finalize(text="done")
 
 

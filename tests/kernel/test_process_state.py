@@ -42,6 +42,22 @@ async def test_what_would_make_later_steps_mute_or_untrue_is_put_back_and_said(a
     assert (await any_session.ok("print('again')")).stderr == ""
 
 
+KEY = """
+import sys
+class Key:
+    def __hash__(self): return hash("write")
+    def __eq__(self, other): raise ValueError("asked")
+sys.stdout.__dict__[Key()] = sys.stderr.__dict__[1] = None
+"""
+
+
+async def test_an_attribute_of_a_stream_that_is_no_text_takes_no_later_step_its_reply(any_session: Driven) -> None:
+    """It is let go before anything asks it whether it is another; each step ended without a reply."""
+    await any_session.run(KEY)
+    report = await any_session.ok("print('out'); 'result'")
+    assert (report.stdout, report.result, report.stderr) == ("out\n", "'result'", "")
+
+
 async def test_blocked_signals_do_not_keep_a_later_step_from_being_interrupted(any_session: Driven) -> None:
     """The mask is the session's again."""
     await any_session.ok("import signal; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])")

@@ -51,3 +51,27 @@ def test_numbers_times_and_arrays_are_what_they_hold_and_a_table_is_refused() ->
     asked = [str(lab_python()), "-c", LOOK, str(ROOT), json.dumps(list(VALUES))]
     done = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=WAIT_S)
     assert json.loads(done.stdout) == VALUES
+
+
+COUNT: Final = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+import numpy as np
+from rlm_kernel_mcp.in_kernel.library_values import array_part
+
+many = [("", "i4")] * 1_000
+arrays = np.empty((250_000, 0)), np.empty((250_000, 0, 3)), np.zeros(300, many), np.array(b"x" * 20_000_000)
+print(json.dumps([[len(items), more] for items, more in map(array_part, arrays)]))
+"""
+
+
+def test_an_array_is_shown_as_far_as_it_makes_no_flood_of_objects() -> None:
+    """Lists without items and the fields of records count as items: a billion empty rows take no byte in the array."""
+    asked = [str(lab_python()), "-c", COUNT, str(ROOT)]
+    done = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=WAIT_S)
+    assert json.loads(done.stdout) == [
+        [200_000, "… 50,000 more of 250,000 items of shape (0,)"],
+        [200_000, "… 50,000 more of 250,000 items of shape (0, 3)"],
+        [200, "… 100 more items"],
+        [20_000_000, ""],
+    ]

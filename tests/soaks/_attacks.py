@@ -26,7 +26,9 @@ import pexpect
 import zmq
 
 from bench.bars.attacks import ATTACKS as ENDLESS
-from bench.bars.costly import PRINTED, SHOWN, UNITS
+from bench.bars.attacks import UNREAD
+from bench.bars.costly import LINES as COSTLY_LINES
+from bench.bars.costly import PRINTED, REPLIES, SHOWN, UNITS
 from tests.escape.kernels.ring import FORGE
 from tests.soaks._sides import PATIENCE_S, Seen, Side
 
@@ -100,6 +102,10 @@ class Attack:
     what: str
     test: str
     """Where this attack, or its kind, stands in the suite."""
+    control: str
+    """Where the suite shows that the harm would be seen."""
+    bar: str
+    """A neighbour's read meanwhile, in `bench/`; empty where the attack is over in a moment."""
     play: Callable[[Side], Seen]
     tiers: tuple[str, ...] = TIERS
 
@@ -517,14 +523,26 @@ def a_race_of_links(side: Side) -> Seen:
         return server.seen(json.dumps(dict(sorted(codes.items()))), harm="INTERNAL_ERROR" in codes)
 
 
-LIMITS_TEST: Final = "tests/escape/walls/test_limits_hold.py::test_threads_are_counted_where_memory_would_allow_more"
-OUTSIDE: Final = "tests/escape/kernels/test_limits_from_outside.py"
-WALLS_TEST: Final = "tests/escape/walls/test_walls_hold.py::test_the_attack_is_refused"
-COSTLY: Final = (
-    "a page of a trace",
-    "a page far into a trace",
-    "a step's reply",
-    "a step's reply in markdown",
+AUDIENCE: Final = "tests/unit/in_kernel/test_audience.py::"
+LOST_OUTPUT: Final = "tests/kernel/test_lost_output.py::"
+UNPREPARED: Final = f"{AUDIENCE}test_without_a_prepared_socket_most_of_it_would_be_lost"
+HELD: Final = "tests/escape/kernels/test_held_words.py::"
+SNAPSHOTS: Final = "tests/kernel/test_hostile_snapshots.py::"
+CUTTING: Final = "tests/unit/session/test_cutting.py::"
+FRAMES: Final = "tests/unit/server/test_frames.py::"
+THREADS_HOLD: Final = "tests/escape/walls/test_limits_hold.py::"
+OUTSIDE: Final = "tests/escape/kernels/test_limits_from_outside.py::"
+CONSOLE: Final = "tests/attach/test_during_a_step.py::"
+WALLS: Final = "tests/escape/walls/test_walls_hold.py::"
+MESSAGES: Final = "tests/unit/kernel/test_messages.py::"
+COLLECTIONS: Final = "tests/unit/server/test_collections.py::test_no_collection_goes_through_what_a_server_begins_with"
+OUTCOMES: Final = "tests/unit/session/test_outcomes.py::"
+VALUES: Final = "tests/unit/session/test_snapshot_file.py::"
+PATHS: Final = "tests/unit/context/test_sources.py::"
+FLUSHED_BAR: Final = "output, flushed word by word"
+LOOKS_BAR: Final = "others, by looks at them and locks on what they share"
+THREADS_BARS: Final = dict(
+    zip(WAYS, ("threads, by clone with stacks of 512 bytes", "threads, with stacks of 32 KB past Python"), strict=True)
 )
 LIFTS: Final = {
     "SIGXCPU ignored": "signal.signal(signal.SIGXCPU, signal.SIG_IGN)",
@@ -538,7 +556,9 @@ ATTACKS: Final = [
         Attack(
             1,
             f"a line on stdin: {name}",
-            "tests/mcp/test_wire.py, tests/mcp/test_frames_soak.py",
+            "tests/mcp/test_wire.py::test_after_any_line_the_next_is_answered_and_the_end_ends",
+            "tests/mcp/test_frames_soak.py::test_the_account_sees_what_is_wrong",
+            "a line of 32 KB of quotes",
             partial(a_line, line=line),
             ("ns",),
         )
@@ -547,111 +567,184 @@ ATTACKS: Final = [
     Attack(
         2,
         "20,000 flushed lines, the host stopped for 2.5 s",
-        "tests/kernel/test_lost_output.py::test_a_host_that_pauses_loses_nothing",
+        f"{LOST_OUTPUT}test_a_host_that_pauses_loses_nothing",
+        UNPREPARED,
+        FLUSHED_BAR,
         partial(a_pause, neighbour_floods=False),
     ),
     Attack(
         2,
         "the same, and a neighbour floods",
-        "tests/unit/in_kernel/test_audience.py::test_a_host_that_reads_late_gets_all_of_it_in_its_order",
+        f"{AUDIENCE}test_a_host_that_reads_late_gets_all_of_it_in_its_order",
+        UNPREPARED,
+        "output",
         partial(a_pause, neighbour_floods=True),
     ),
     Attack(
         2,
         "60,000 flushes of one character",
-        "tests/kernel/test_lost_output.py::test_very_many_flushes_are_few_messages_and_nothing_is_lost",
+        f"{LOST_OUTPUT}test_very_many_flushes_are_few_messages_and_nothing_is_lost",
+        UNPREPARED,
+        FLUSHED_BAR,
         many_flushes,
     ),
     Attack(
         3,
         "a console that does not read, 60,000 lines",
-        "tests/kernel/test_lost_output.py::test_a_listener_that_does_not_read_takes_nothing_from_the_step",
+        f"{LOST_OUTPUT}test_a_listener_that_does_not_read_takes_nothing_from_the_step",
+        UNPREPARED,
+        UNREAD,
         a_deaf_console,
     ),
     Attack(
         4,
         "a forged console's cell, the values held back: the session's calls",
-        "tests/escape/kernels/test_held_words.py::test_every_call_is_answered_while_a_kernel_holds_its_values_back",
+        f"{HELD}test_every_call_is_answered_while_a_kernel_holds_its_values_back",
+        f"{SNAPSHOTS}test_without_a_bound_a_step_waits_for_values_that_are_held_back",
+        "the host, by values that are held back",
         values_held_back,
     ),
     Attack(
         4,
         "the same: the watch of another session",
-        "tests/escape/kernels/test_held_words.py::test_it_is_no_cover_for_work_and_no_other_session_is_watched_less_for_it",
+        f"{HELD}test_it_is_no_cover_for_work_and_no_other_session_is_watched_less_for_it",
+        f"{SNAPSHOTS}test_without_a_bound_a_step_waits_for_values_that_are_held_back",
+        "the host, by values that are held back",
         no_watch,
     ),
     *(
         Attack(
             5,
-            f"{which}, of {name}",
-            "tests/unit/session/test_cutting.py; bench: costly",
+            f"{which} of {name}",
+            f"{CUTTING}test_a_cut_looks_at_no_more_than_it_shows",
+            f"{CUTTING}test_a_text_made_safe_before_it_is_cut_would_be_seen",
+            f"{which} of {name}",
             partial(a_costly_reply, which=which, unit=unit),
             TIERS if name == "escapes" else ("ns",),
         )
         for name, unit in UNITS.items()
-        for which in COSTLY
+        for which in REPLIES
     ),
-    Attack(
-        5,
-        "a line of 32 KB of quotes",
-        "tests/unit/server/test_frames.py; bench: costly",
-        partial(a_costly_line, line=b'\\"' * 16_384),
-        ("ns",),
-    ),
-    Attack(
-        5,
-        "a line of 1 MB of brackets",
-        "tests/unit/server/test_frames.py; bench: costly",
-        partial(a_costly_line, line=b"[" * 2_000 + b"[]" * 500_000 + b"]" * 2_000),
-        ("ns",),
+    *(
+        Attack(
+            5,
+            name,
+            f"{FRAMES}test_the_cost_of_a_line_grows_no_faster_than_its_length",
+            f"{FRAMES}test_a_reader_whose_cost_grows_by_squares_would_be_seen",
+            name,
+            partial(a_costly_line, line=line),
+            ("ns",),
+        )
+        for name, line in COSTLY_LINES.items()
     ),
     Attack(
         6,
         "8 values that ignore signals for 9 s each and then end their kernel",
-        "tests/kernel/test_hostile_snapshots.py::test_values_that_end_each_kernel_have_one_bound_of_time_and_are_charged",
+        f"{SNAPSHOTS}test_values_that_end_each_kernel_have_one_bound_of_time_and_are_charged",
+        f"{SNAPSHOTS}test_without_their_bound_values_that_do_not_come_back_keep_a_step_waiting",
+        "the host, by values that never come back",
         values_that_do_not_come_back,
     ),
     *(
-        Attack(7, f"{way}, the server {user}'s", LIMITS_TEST, partial(threads, code=code, nobody=user == "nobody"))
+        Attack(
+            7,
+            f"{way}, the server {user}'s",
+            f"{THREADS_HOLD}test_threads_are_counted_where_memory_would_allow_more",
+            f"{THREADS_HOLD}test_the_attack_on_the_number_of_threads_would_be_seen",
+            THREADS_BARS[way],
+            partial(threads, code=code, nobody=user == "nobody"),
+        )
         for way, code in WAYS.items()
         for user in (["root", "nobody"] if os.geteuid() == 0 else ["this user"])
     ),
-    *(Attack(8, name, OUTSIDE, partial(processor_time, lift=lift)) for name, lift in LIFTS.items()),
+    *(
+        Attack(
+            8,
+            name,
+            f"{OUTSIDE}test_a_step_that_ignores_the_signal_of_its_processor_time_is_stopped_by_the_ladder",
+            f"{OUTSIDE}test_without_the_count_a_step_that_ignores_the_signal_would_be_seen_to_work_on",
+            "time, with the signal of its end ignored and the limit lifted",
+            partial(processor_time, lift=lift),
+        )
+        for name, lift in LIFTS.items()
+    ),
     Attack(
         9,
         "a banner that acts on a terminal",
-        "tests/attach/test_during_a_step.py::test_a_banner_acts_on_nobody_s_terminal",
+        f"{CONSOLE}test_a_banner_acts_on_nobody_s_terminal",
+        f"{CONSOLE}test_a_banner_that_acts_would_be_seen",
+        "",
         a_banner,
         ("ns",),
     ),
-    Attack(10, "looks at another process, and at where a link leads", WALLS_TEST, looks_at_others, ("lock",)),
-    *(
-        Attack(11, f"flock({kind}) on a shared file", WALLS_TEST, partial(a_lock, kind=kind))
-        for kind in ("LOCK_EX", "LOCK_SH")
+    Attack(
+        10,
+        "looks at another process, and at where a link leads",
+        f"{WALLS}test_the_attack_is_refused",
+        f"{WALLS}test_without_walls_the_attacks_reach_the_canaries",
+        LOOKS_BAR,
+        looks_at_others,
+        ("lock",),
     ),
     *(
         Attack(
-            12,
-            f"60 messages of {items:,} tiny items",
-            "tests/unit/kernel/test_messages.py, tests/escape/host/test_hostile_peer.py",
-            partial(tiny_items, items=items),
+            11,
+            f"flock({kind}) on a shared file",
+            f"{WALLS}test_the_attack_is_refused",
+            f"{WALLS}test_without_walls_the_attacks_reach_the_canaries",
+            LOOKS_BAR,
+            partial(a_lock, kind=kind),
         )
-        for items in (330_000, 45_000)
+        for kind in ("LOCK_EX", "LOCK_SH")
     ),
     Attack(
-        13, "10 sessions' last outcomes of 12 M characters", "tests/unit/session/test_outcomes.py", outcomes, ("ns",)
+        12,
+        "60 messages of 330,000 tiny items",
+        f"{MESSAGES}test_small_items_are_counted_however_small_their_text",
+        f"{MESSAGES}test_without_the_limit_of_items_the_parsing_would_pass_these_bounds",
+        "the host, by messages of many small items",
+        partial(tiny_items, items=330_000),
     ),
-    Attack(13, "900 MB of values of one session", "tests/unit/session/test_upkeep.py", snapshots, ("ns",)),
+    Attack(
+        12,
+        "60 messages of 45,000 tiny items",
+        COLLECTIONS,
+        COLLECTIONS,
+        "the host, by messages of many small items",
+        partial(tiny_items, items=45_000),
+    ),
+    Attack(
+        13,
+        "10 sessions' last outcomes of 12 M characters",
+        f"{OUTCOMES}test_the_oldest_outcomes_give_way_whoever_s_they_are",
+        f"{OUTCOMES}test_without_the_bound_all_of_it_would_stay",
+        "",
+        outcomes,
+        ("ns",),
+    ),
+    Attack(
+        13,
+        "900 MB of values of one session",
+        f"{VALUES}test_a_session_s_values_take_no_more_disk_than_their_bound_and_more_would_be_seen",
+        f"{VALUES}test_a_session_s_values_take_no_more_disk_than_their_bound_and_more_would_be_seen",
+        "",
+        snapshots,
+        ("ns",),
+    ),
     Attack(
         14,
         "a forged 1e999",
         "tests/escape/host/test_hostile_peer.py::test_whatever_is_answered_for_a_variable_is_bounded_and_safe",
+        "tests/unit/session/test_variables.py::test_a_number_beyond_all_would_be_seen_without_its_guard",
+        "",
         a_forged_number,
     ),
     Attack(
         14,
         "a path that is a link, a file and a folder in turn",
-        "tests/unit/context/test_sources.py",
+        f"{PATHS}test_a_link_that_never_holds_still_is_refused_where_it_is_named",
+        f"{PATHS}test_that_it_never_holds_still_would_be_seen_without_a_guard",
+        "",
         a_race_of_links,
         ("ns",),
     ),

@@ -47,7 +47,8 @@ def run(sides: Sequence[Side], attacks: Sequence[Attack]) -> dict[str, Any]:
     counts = {"attacks": 0, "harm in old": 0, "harm now": 0, "slow reads now": 0}
     for attack in attacks:
         for tier in attack.tiers:
-            print(f"row {attack.row}, {tier}: {attack.what}\n    test: {attack.test}", flush=True)
+            print(f"row {attack.row}, {tier}: {attack.what}", flush=True)
+            print(f"    test: {attack.test}\n    control: {attack.control}\n    bar: {attack.bar or '-'}", flush=True)
             counts["attacks"] += 1
             for side in sides:
                 seen = play(attack, side.in_tier(tier))

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 import pytest
 
+from rlm_kernel_mcp.session import watch
+from rlm_kernel_mcp.session.watch import ResourceWatch
 from tests.escape.canaries import PROGRAM
 from tests.escape.kernels.ring import Ring
 from tests.mcp.line_client import SERVE
+from tests.sessions import Driven, open_registry, until
 
 POLICY: Final = {"limits": {"step_cpu_s": 1, "threads": 64}, "pool": {"spare_kernels": 0}}
 WITHOUT_COUNTING: Final = (sys.executable, "-I", str(PROGRAM / "serve_without_counting.py"), "serve")
@@ -69,6 +73,25 @@ while True:
     assert data["error"]["ename"] == "TimeoutError"
     assert "processor time limit of 1 s" in data["error"]["evalue"]
     assert counted.client.run(session, "1 + 1")["result"] == "2"
+
+
+@pytest.mark.anyio
+async def test_without_the_count_a_step_that_ignores_the_signal_would_be_seen_to_work_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control: past its processor time, all that it is given to end in, and half a second more."""
+    monkeypatch.setattr(watch, "CPU_AGAIN_MS", 100)
+    monkeypatch.setattr(ResourceWatch, "_sample_processor_time", lambda self: None)
+    policy = {"limits": {"step_cpu_s": 1}, "interrupt_grace_ms": 200}
+    async with open_registry(tmp_path, policy=policy, RLM_IMPORT_POLICY="any") as registry:
+        session = await Driven.open(registry)
+        code = "import signal\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass"
+        begun = await session.begin(code)
+        kernel = session.kernel.process
+        ladder_ms = watch.CPU_TELLS * watch.CPU_AGAIN_MS
+        await until(lambda: kernel.cpu_ms() > 1_000 + ladder_ms + 500)
+        assert session.session.running
+        assert (await session.interrupt()).step_index == begun.step_index
 
 
 def test_a_step_within_its_processor_time_may_take_longer_than_that(counted: Ring) -> None:

@@ -466,6 +466,15 @@ def test_a_link_that_never_holds_still_is_refused_where_it_is_named(
         resolve(root, "link.txt")
 
 
+def test_that_it_never_holds_still_would_be_seen_without_a_guard(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The control: what asks Python alone gets an error of a kind that is nobody's answer."""
+    write(root, "target.txt")
+    (root / "link.txt").symlink_to("target.txt")
+    replacing(monkeypatch, root / "link.txt", times=1)
+    with pytest.raises(OSError, match="Invalid argument"):
+        os.path.realpath(root / "link.txt")
+
+
 @pytest.mark.parametrize("asked", ["*.txt", "."])
 def test_a_link_that_never_holds_still_is_skipped_where_it_is_found(
     root: Path, asked: str, monkeypatch: pytest.MonkeyPatch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import collections
+import ctypes
 import dataclasses
 import datetime as dt
 import decimal
@@ -280,6 +281,7 @@ TEXTS: list[tuple[Any, str]] = [
     (ipaddress.ip_address("fe80::1%eth0"), "IPv6Address('fe80::1%eth0')"),
     (ipaddress.ip_network("10.0.0.0/8"), "IPv4Network('10.0.0.0/8')"),
     (memoryview(b"ab"), "memoryview(b'ab')"),
+    (memoryview((ctypes.c_char * 0 * 3)()), "memoryview(b'')"),
     (released(), "<released memory>"),
     (Moment(2026, 1, 2, 3), "Moment(year=2026, month=1, day=2, hour=3)"),
     (Span(days=2, seconds=5), "Span(days=2, seconds=5)"),

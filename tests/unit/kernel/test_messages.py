@@ -9,6 +9,7 @@ import tracemalloc
 
 import pytest
 
+from rlm_kernel_mcp.kernel import messages
 from rlm_kernel_mcp.kernel.messages import CONTENT_BYTES_MAX, DELIMITER, BadMessage, Codec, parse
 
 
@@ -103,6 +104,18 @@ def test_the_parsing_of_what_is_admitted_stays_within_bounds() -> None:
     finally:
         tracemalloc.stop()
     assert peak < 35_000_000
+
+
+def test_without_the_limit_of_items_the_parsing_would_pass_these_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The control: what is refused takes more than what is let through may."""
+    monkeypatch.setattr(messages, "LARGE_JSON_ITEMS", 10_000_000)
+    tracemalloc.start()
+    try:
+        parse(_frames(b'{"x": [' + b"[]," * 700_000 + b"[]]}"))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak > 35_000_000
 
 
 def test_a_long_table_is_no_crowd_of_items() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -156,9 +157,20 @@ def test_the_cost_of_a_line_grows_no_faster_than_its_length(unit: bytes, head: b
     assert long < 30 * max(short, 0.001)
 
 
-def _processor_time(line: bytes) -> float:
+def test_a_reader_whose_cost_grows_by_squares_would_be_seen() -> None:
+    """The control: one that goes through the rest of the line at each character."""
+
+    def read(line: bytes) -> None:
+        for position in range(len(line)):
+            line[position:].count(b"x")
+
+    short, long = (_processor_time(b"x" * length, read) for length in (2_000, 20_000))
+    assert long > 30 * short
+
+
+def _processor_time(line: bytes, read: Callable[[bytes], object] = read_frame) -> float:
     begin = time.thread_time()
-    read_frame(line)
+    read(line)
     return time.thread_time() - begin
 
 

@@ -114,6 +114,19 @@ def test_a_cut_looks_at_no_more_than_it_shows(unit: str, monkeypatch: pytest.Mon
     assert looked_at < 2 * 200_000
 
 
+def test_a_text_made_safe_before_it_is_cut_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The control: the count has all of it then."""
+    looked_at: list[int] = []
+
+    def counting(text: str) -> str:
+        looked_at.append(len(text))
+        return characters.escaped(text)
+
+    monkeypatch.setattr(cutting, "escaped", counting)
+    cut_text(safe_text("\x1b" * 500_000), 20_000, "ask again")
+    assert sum(looked_at) > 2 * 20_000
+
+
 def test_a_long_text_is_made_safe_in_short_calls() -> None:
     """Between them another thread gets the interpreter; the seams do not show."""
     text = "می\u200cخواهم\r\n" * 20_000

@@ -31,6 +31,15 @@ def test_the_oldest_outcomes_give_way_whoever_s_they_are() -> None:
     assert outcomes.get("s_6", 1) is not None
 
 
+def test_without_the_bound_all_of_it_would_stay() -> None:
+    """The control: what the bound drops is there, as it was when each session kept its last one."""
+    outcomes = Outcomes(memory_bytes=1 << 40)
+    for number in range(6):
+        outcomes.add(f"s_{number}", 1, outcome(40_000))
+    found = [outcomes.get(f"s_{number}", 1) for number in range(6)]
+    assert sum(len(each.stdout) for each in found if each is not None) == 240_000
+
+
 def test_characters_count_by_what_they_take_in_memory() -> None:
     """An emoji is four bytes, and makes the others of its text four bytes too."""
     outcomes = Outcomes(memory_bytes=100_000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import threading
@@ -75,6 +76,23 @@ def test_a_name_that_was_not_looked_at_keeps_its_older_step(tmp_path: Path) -> N
     keep(file, 1, {"seen": b"1", "unseen": b"2", "gone": b"3"})
     file.commit(2, KernelReport({"seen": ("int", None), "unseen": ("int", None)}, frozenset({"unseen"})), {})
     assert {name: entry.step for name, entry in file.index.entries.items()} == {"seen": 2, "unseen": 1}
+
+
+def on_disk(folder: Path) -> int:
+    return sum(path.stat().st_size for path in snapshot_files(folder, "s_1") if path.exists())
+
+
+def test_a_session_s_values_take_no_more_disk_than_their_bound_and_more_would_be_seen(tmp_path: Path) -> None:
+    """Each step binds other names; with a larger bound, the control, the same values take more than it."""
+    bounded = SnapshotFile(tmp_path / "bounded", "s_1", LIMITS)
+    larger = SnapshotFile(tmp_path / "larger", "s_1", Limits(name_mb=1, total_mb=64, step_ms=60_000))
+    bound = int(LIMITS.total_mb * snapshot_file.FILE_SHARE) << 20
+    for file in (bounded, larger):
+        with contextlib.suppress(StreamBroken):
+            for step in range(1, 15):
+                keep(file, step, {f"v{step}": bytes(1_000_000)})
+    assert on_disk(tmp_path / "bounded") <= bound
+    assert on_disk(tmp_path / "larger") > bound
 
 
 def test_a_kernel_s_word_alone_makes_no_value(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import pytest
 from rlm_kernel_mcp.errors import SessionNotFound
 from rlm_kernel_mcp.session import store_apart
 from rlm_kernel_mcp.session.store import EventRow, SessionRecord, Store
+from rlm_kernel_mcp.session.store_rows import check_of
 from rlm_kernel_mcp.session.store_schema import MIGRATIONS, migrate
 from tests.soaks import store_bytes
 
@@ -32,6 +33,11 @@ def folder(tmp_path: Path) -> Path:
         store.add_event(EventRow(session_id, NOW, 1, "run_repl", "mcp", "ok", "print", code="print(1)", stdout="one"))
     store.close()
     return tmp_path
+
+
+def test_a_row_s_checksum_is_the_one_that_stores_have_since_there_is_one() -> None:
+    """Another way to compute it would make every row that was written before a damaged one."""
+    assert check_of(("s_7f3k9qab", None, 64, "größer \ud800", "")) == 3_380_282_246
 
 
 def change(folder: Path, statement: str) -> None:

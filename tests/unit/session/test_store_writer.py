@@ -139,3 +139,17 @@ async def test_a_slow_write_leaves_the_next_ones_to_threads(
         writer.do("s_1", lambda: writers.append(threading.current_thread()))
     await writer.settled("s_1")
     assert [one is threading.main_thread() for one in writers] == [True, False]
+
+
+async def test_a_disk_that_is_full_at_a_write_at_once_raises_nothing(store: Store, writer: Writer) -> None:
+    """SQLite ends the transaction by itself there: to end it again would be an error in the place of the step."""
+    disk = store._database._disk
+    assert disk is not None
+    disk.execute("PRAGMA max_page_count = 1")
+    writer.do("s_1", lambda: store.put_context("s_1", b"x" * AT_ONCE_CHARS))
+    writer.do("s_1", lambda: store.update_session("s_1", status="while full"))
+    assert "the disk is full" in (store.problem or "")
+    disk.execute("PRAGMA max_page_count = 1000000")
+    assert store._database.mend()
+    writer.do("s_1", lambda: store.update_session("s_1", status="after"))
+    assert (status_of(store, "s_1"), store.context("s_1"), store.problem) == ("after", b"x" * AT_ONCE_CHARS, None)

@@ -30,6 +30,16 @@ def test_a_value_that_no_answer_could_carry_is_given_as_text() -> None:
     assert variables._json_value(deep, 4_000) == (True, json.loads(deep))
 
 
+def test_a_number_beyond_all_would_be_seen_without_its_guard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With it the text is given; the control is without it: a value that no JSON can carry."""
+    assert variables._json_value("[1e999]", 4_000) == (False, "[1e999]")
+    monkeypatch.setattr(variables, "_finite", float)
+    whole, shown = variables._json_value("[1e999]", 4_000)
+    assert whole
+    with pytest.raises(ValueError, match="JSON"):
+        json.dumps(shown, allow_nan=False)
+
+
 def test_the_name_of_a_type_is_cut_before_it_is_made_safe(monkeypatch: pytest.MonkeyPatch) -> None:
     """900,000 characters of it took 0.1 s of the event loop."""
     looked_at: list[int] = []

@@ -1,0 +1,49 @@
+"""What a running step has said so far is noted in its row, and piles up nowhere."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+
+import pytest
+
+from rlm_kernel_mcp.kernel.client import Execution
+from rlm_kernel_mcp.session import progress
+from rlm_kernel_mcp.session.journal import Journal
+from rlm_kernel_mcp.session.step import RunningStep
+from rlm_kernel_mcp.session.store import EventRow, SessionRecord, Store
+from rlm_kernel_mcp.session.store_writer import AT_ONCE_CHARS, Writer
+from tests.sessions import until
+
+pytestmark = pytest.mark.anyio
+
+TURNS = 100
+
+
+async def test_notes_do_not_pile_up_where_the_disk_does_not_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each has the whole output: one waits at most, and what was left out is in the next."""
+    monkeypatch.setattr(progress, "NOTE_S", 0)
+    store = Store.open(tmp_path)
+    store.add_session(SessionRecord("s_1", "2026", "text", "running"))
+    writer = Writer(store)
+    journal = Journal(store, "s_1", writer=writer)
+    step = RunningStep(1, "code", 1_000, execution=Execution("x"))
+    step.row_id = store.begin_event(EventRow("s_1", "2026", 1, "run_repl"))
+    assert step.execution is not None
+    answers = threading.Event()
+    try:
+        writer.do("s_1", lambda: answers.wait(60), AT_ONCE_CHARS + 1)
+        with progress.noting_progress(step, journal):
+            for _ in range(TURNS):
+                step.execution.reply.stdout.add("x")
+                await asyncio.sleep(0)
+            assert len(writer._waiting["s_1"]) <= 1
+            answers.set()
+            await until(lambda: [row.stdout for row in store.events("s_1")] == ["x" * TURNS])
+    finally:
+        answers.set()
+        writer.close()
+        store.close()
