@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NoReturn
 
-from rlm_kernel_mcp.kernel.container import CODE_LABEL, USER, labels_argv
+from rlm_kernel_mcp.kernel.placement.container.arguments import CODE_LABEL, USER, labels_argv
 from rlm_kernel_mcp.kernel_code import kernel_code, kernel_side
 from rlm_kernel_mcp.settings import TABLE
 

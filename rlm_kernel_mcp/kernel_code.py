@@ -1,8 +1,8 @@
 """Which code runs inside a kernel: the files of this package on the kernel's side, and a hash of them.
 
-Is: what the host, an image's builder and the kernel itself in its container each find for themselves.
-Is not: a proof: an image is its user's own. Above: `kernel/container.py`, `in_kernel/walls/container.py`, the image's
-builder. Below: the standard library.
+Is: what the host, an image's builder and the kernel itself in its container each find for themselves. Is not: a proof:
+an image is its user's own. Above: `kernel/placement/container/arguments.py`, `in_kernel/walls/container.py`, the
+image's builder. Below: the standard library.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ that they are answered while a step runs.
     `whole: false` that text leaves parts of a very large value out, and says so; `own: false` there is an object of a
     class in it, of which it tells the fields and not what the class itself would say
 `rlm_names_request {}` -> `{status, names: [[name, type, size], ...]}`
-On shell, since they run in the main thread between steps (the formats: `in_kernel/snapshot.py`):
+On shell, since they run in the main thread between steps (the formats: `in_kernel/snapshots/taking.py`):
 `rlm_snapshot_request {token, after}` with the write end of a pipe on the descriptor socket
     -> `{status, names: {name: {type, why}}, unverified: [name], more}`
 `rlm_restore_request {items: [{name, offset, bytes}]}` with a file on the descriptor socket

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rlm_kernel_mcp.session.store import SessionRecord, Store
+from rlm_kernel_mcp.store.store import SessionRecord, Store
 from tests.mcp.line_client import LineClient
 
 

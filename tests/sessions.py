@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, Final
 from unittest.mock import patch
 
-from rlm_kernel_mcp.kernel.launch import Kernel
+from rlm_kernel_mcp.kernel.starter import Kernel
 from rlm_kernel_mcp.session.registry import Registry
+from rlm_kernel_mcp.session.reports import Final as FinalAnswer
+from rlm_kernel_mcp.session.reports import Limits, StepReport, TraceEvent, VariableSlice
 from rlm_kernel_mcp.session.session import Session
-from rlm_kernel_mcp.session.shapes import Final as FinalAnswer
-from rlm_kernel_mcp.session.shapes import Limits, StepReport, TraceEvent, VariableSlice
 from rlm_kernel_mcp.settings import load_settings
 from tests.specs import write_spec
 

@@ -47,12 +47,12 @@ LATE: Final = {"IPython", "ipykernel", "jupyter_client", "jupyter_core", "sqlite
 
 BROAD_EDGES: Final = {
     "server/tools.py",
-    "server/transport.py",
+    "server/stdio.py",
     "session/session.py",
-    "session/store_writer.py",
-    "in_kernel/expressions.py",
-    "in_kernel/snapshot.py",
-    "in_kernel/tracebacks.py",
+    "store/writer.py",
+    "in_kernel/requests/expressions.py",
+    "in_kernel/snapshots/taking.py",
+    "in_kernel/display_text/tracebacks.py",
 }
 """Where an `except Exception` may end an exception: the tool edge, a line of stdin, the session's reaper, the record's
 threads, and in the kernel where a value's own code runs: its pickling, its text, an expression that a client asks

@@ -14,8 +14,8 @@ from typing import NoReturn
 
 from rlm_kernel_mcp.commands.live import find_session, has_kernel, is_live, opened_store
 from rlm_kernel_mcp.errors import InvalidInput, KernelDied
-from rlm_kernel_mcp.session.store import SessionRecord
 from rlm_kernel_mcp.settings import Settings
+from rlm_kernel_mcp.store.store import SessionRecord
 
 
 def attach(settings: Settings, session_id: str, *, only_print: bool) -> int:

@@ -25,7 +25,7 @@ from traitlets import Unicode
 
 from rlm_kernel_mcp.commands.onlooking import AgentsSteps, Onlooker
 from rlm_kernel_mcp.commands.terminal import TypedAhead
-from rlm_kernel_mcp.session.cutting import safe_text
+from rlm_kernel_mcp.text.safe_text import safe_text
 from rlm_kernel_mcp.wire import TAKE_BACK
 
 READY_S: Final = 30.0

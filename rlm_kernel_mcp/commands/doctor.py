@@ -25,7 +25,7 @@ from rlm_kernel_mcp.commands.table import aligned
 from rlm_kernel_mcp.errors import KernelStartFailed, RlmError, SandboxUnavailable
 from rlm_kernel_mcp.kernel.kernelspec import POLICY_FILE, locked_kernelspec
 from rlm_kernel_mcp.policy import load_policy
-from rlm_kernel_mcp.session.shapes import Limits, Wall
+from rlm_kernel_mcp.session.reports import Limits, Wall
 from rlm_kernel_mcp.settings import Settings, doubts
 from rlm_kernel_mcp.shielded import shielded
 

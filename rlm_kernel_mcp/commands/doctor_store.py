@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rlm_kernel_mcp.session.store import Store
-from rlm_kernel_mcp.session.wording import counted
 from rlm_kernel_mcp.settings import Settings
+from rlm_kernel_mcp.store.store import Store
+from rlm_kernel_mcp.text.wording import counted
 
 
 def store_lines(settings: Settings) -> Iterator[str]:

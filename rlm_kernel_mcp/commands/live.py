@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Final
 
 from rlm_kernel_mcp.errors import InvalidInput, SessionNotFound
-from rlm_kernel_mcp.session.store import SessionRecord, Store
 from rlm_kernel_mcp.settings import Settings
+from rlm_kernel_mcp.store.store import SessionRecord, Store
 
 NAMED_MAX: Final = 5
 """Live sessions that are named where another one was meant, the last used first."""

@@ -2,7 +2,7 @@
 
 Is: what is shown of a message, each line marked so that no output can pass for a word of this program, and made safe.
 Is not: the console that shows it (`console.py`). Above: `console.py`. Below: the store, which knows a step's number;
-`session/cutting.py`.
+`text/safe_text.py`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from rlm_kernel_mcp.errors import SessionNotFound
-from rlm_kernel_mcp.session.cutting import safe_text
-from rlm_kernel_mcp.session.store import EventHead, SessionRecord, Store
-from rlm_kernel_mcp.session.trace import summary_of
+from rlm_kernel_mcp.session.trace.pages import summary_of
+from rlm_kernel_mcp.store.store import EventHead, SessionRecord, Store
+from rlm_kernel_mcp.text.safe_text import safe_text
 
 CODE_LINES: Final = 10
 CODE_CHARS: Final = 1_000

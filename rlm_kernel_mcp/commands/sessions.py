@@ -10,11 +10,11 @@ import sys
 
 from rlm_kernel_mcp.commands.live import opened_store
 from rlm_kernel_mcp.commands.table import aligned
-from rlm_kernel_mcp.session.cutting import safe_text
 from rlm_kernel_mcp.session.listing import chars_of, counters_of, recorded_status
-from rlm_kernel_mcp.session.store import SessionRecord
-from rlm_kernel_mcp.session.wording import counted, damaged_words
 from rlm_kernel_mcp.settings import Settings
+from rlm_kernel_mcp.store.store import SessionRecord
+from rlm_kernel_mcp.text.safe_text import safe_text
+from rlm_kernel_mcp.text.wording import counted, damaged_words
 
 HEAD = ("SESSION", "STATUS", "CONTEXT", "STEPS", "LAST USED", "SERVER")
 

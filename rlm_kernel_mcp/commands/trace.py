@@ -2,7 +2,7 @@
 
 Is: the same events and pages that `rlm_get_trace` gives, uncut. Is not: asking a kernel: cells of a console that
 nobody has asked for yet are added when the agent reads the trace.
-Above: `cli.py`. Below: `live.py`, `session/trace_reading.py`, `server/markdown.py`.
+Above: `cli.py`. Below: `live.py`, `session/trace/reading.py`, `server/markdown.py`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from dataclasses import asdict
 
 from rlm_kernel_mcp.commands.live import find_session, opened_store
 from rlm_kernel_mcp.server import markdown
-from rlm_kernel_mcp.session.trace_reading import whole_trace
-from rlm_kernel_mcp.session.wording import damaged_words
+from rlm_kernel_mcp.session.trace.reading import whole_trace
 from rlm_kernel_mcp.settings import Settings
+from rlm_kernel_mcp.text.wording import damaged_words
 
 
 def print_trace(settings: Settings, session_id: str, *, as_json: bool) -> int:

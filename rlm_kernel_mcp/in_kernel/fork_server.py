@@ -1,8 +1,9 @@
 """The fork server: one preloaded, single-threaded process that forks a kernel per request.
 
-Is: the program behind `kernel/fork_server.py`. Is not: a place for user code: the child raises its walls first.
-It makes no zmq context, thread or event loop, since a fork would carry them broken into the child.
-Protocol: `kernel/fork_server.py`; the child then speaks `kernel/status.py`; this process adds `{exit: code}`.
+Is: the program behind `kernel/placement/forked.py`. Is not: a place for user code: the child raises its walls first. It
+makes no zmq context, thread or event loop, since a fork would carry them broken into the child. Protocol:
+`kernel/placement/forked.py`; the child then speaks `kernel/placement/startup_status.py`; this process adds `{exit:
+code}`.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ from typing import Any, NoReturn
 from rlm_kernel_mcp.in_kernel.inherited import forget_inherited_signals, settle_descriptors, silence_streams
 from rlm_kernel_mcp.in_kernel.launch import give_up, launch, parse_options
 from rlm_kernel_mcp.in_kernel.preload import preload
-from rlm_kernel_mcp.in_kernel.walls import linux, namespaces
-from rlm_kernel_mcp.in_kernel.walls.outside import outside_places
+from rlm_kernel_mcp.in_kernel.walls import namespaces
+from rlm_kernel_mcp.in_kernel.walls import syscalls as linux
+from rlm_kernel_mcp.in_kernel.walls.package_locations import outside_places
 
 PR_SET_PDEATHSIG = 1
 REQUEST_BYTES = 64 * 1024

@@ -1,7 +1,7 @@
 """From a bare process to a locked kernel, in numbered steps that fail closed.
 
 Is: the order in which a kernel comes to be, the same for a cold start and for a fork. Is not: the walls themselves
-(`walls/`). Above: `__main__.py`, `fork_server.py`. Below: `preload.py`, `walls/`, `app.py`.
+(`walls/`). Above: `__main__.py`, `fork_server.py`. Below: `preload.py`, `walls/`, `in_kernel/ipython/app.py`.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from types import FrameType
 from typing import Any, Final, NoReturn
 
 from rlm_kernel_mcp.in_kernel.inherited import forget_inherited_signals, settle_descriptors, silence_streams
-from rlm_kernel_mcp.in_kernel.walls import container, linux
-from rlm_kernel_mcp.in_kernel.walls.outside import outside_places
+from rlm_kernel_mcp.in_kernel.walls import container
+from rlm_kernel_mcp.in_kernel.walls import syscalls as linux
+from rlm_kernel_mcp.in_kernel.walls.package_locations import outside_places
 from rlm_kernel_mcp.in_kernel.walls.plan import WallFailed, WallStatus, plan_from_policy
 from rlm_kernel_mcp.in_kernel.walls.raising import enter_namespaces, raise_lock_a, raise_lock_b
 
@@ -135,15 +136,15 @@ def _prepare(options: Options, policy: dict[str, Any]) -> Any:
     os.chdir(options.scratch)
     # 2. Signals: as pid 1 of a namespace a process ignores what it has no handler for.
     _install_signals()
-    # The interpreter lock is waited for by microseconds (`app.py`), which the system would round up to 50.
+    # The interpreter lock is waited for by microseconds (`ipython/app.py`), which the system would round up to 50.
     with contextlib.suppress(OSError):
         linux.prctl(linux.PR_SET_TIMERSLACK, TIMER_SLACK_NS)
     # 3. Lock A: one thread, no sockets yet.
     raise_lock_a(raised)
     # 4. The application binds its ipc sockets and starts its threads, which inherit lock A.
-    from rlm_kernel_mcp.in_kernel.app import make_app
-    from rlm_kernel_mcp.in_kernel.figures import show_figures_inline
-    from rlm_kernel_mcp.in_kernel.wording import speak_to_a_person
+    from rlm_kernel_mcp.in_kernel.channels.figures import show_figures_inline
+    from rlm_kernel_mcp.in_kernel.courtesies.wording import speak_to_a_person
+    from rlm_kernel_mcp.in_kernel.ipython.app import make_app
 
     if options.container:
         os.umask(0)  # the host is another user than the kernel; only it and the container can reach the folder
@@ -185,10 +186,10 @@ def _silence(status_fd: int) -> None:
 
 def _install_signals() -> None:
     """Limits that arrive as signals become exceptions of the running step, and nothing between steps."""
-    from rlm_kernel_mcp.in_kernel.wording import wording
+    from rlm_kernel_mcp.in_kernel.courtesies.wording import wording
 
     def in_step() -> bool:
-        from rlm_kernel_mcp.in_kernel.kernel import RlmKernel
+        from rlm_kernel_mcp.in_kernel.ipython.kernel import RlmKernel
 
         return RlmKernel.initialized() and RlmKernel.instance().in_step
 
@@ -205,7 +206,7 @@ def _install_signals() -> None:
     def snapshot(signum: int, frame: FrameType | None) -> None:
         """The next step waits: a snapshot that is under way gives way."""
         del signum, frame
-        from rlm_kernel_mcp.in_kernel.kernel import RlmKernel
+        from rlm_kernel_mcp.in_kernel.ipython.kernel import RlmKernel
 
         if RlmKernel.initialized():
             RlmKernel.instance().snapshots.interrupt()

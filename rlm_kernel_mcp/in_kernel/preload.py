@@ -45,7 +45,7 @@ LATE: Final = (
     "zmq.eventloop.zmqstream",
 )
 """Imported by IPython and asyncio on first use of something."""
-OURS: Final = ("rlm_kernel_mcp.in_kernel.app", "rlm_kernel_mcp.in_kernel.figures")
+OURS: Final = ("rlm_kernel_mcp.in_kernel.ipython.app", "rlm_kernel_mcp.in_kernel.channels.figures")
 
 
 def preload(policy: dict[str, Any]) -> None:
@@ -64,6 +64,6 @@ def preload(policy: dict[str, Any]) -> None:
             importlib.import_module(name)
         except ImportError:
             continue
-    from rlm_kernel_mcp.in_kernel.app import make_shell
+    from rlm_kernel_mcp.in_kernel.ipython.app import make_shell
 
     make_shell()

@@ -1,9 +1,9 @@
 """The one builder of kernels: program, arguments, environment and folders, whoever starts one.
 
 Is: what a kernel is started with, as data, and the files that it reads; from these the kernel grants itself what it may
-see (`in_kernel/launch.py`). Is not: a process. Above: `provisioner.py`, for our own host and for every other Jupyter
-client; `launch.py`, `foreign_client.py`. Below: `rundir.py`, the policy, the settings. What differs between the two
-stands in `Built.owned` and nowhere else.
+see (`in_kernel/launch.py`). Is not: a process. Above: `kernel/placement/provisioner.py`, for our own host and for every
+other Jupyter client; `starter.py`, `kernel/placement/foreign_client.py`. Below: `kernel/placement/run_dir.py`, the
+policy, the settings. What differs between the two stands in `Built.owned` and nowhere else.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from rlm_kernel_mcp.kernel.fork_server import ENVIRONMENT
 from rlm_kernel_mcp.kernel.kernelspec import POLICY_FILE
-from rlm_kernel_mcp.kernel.rundir import KernelDir
+from rlm_kernel_mcp.kernel.placement.forked import ENVIRONMENT
+from rlm_kernel_mcp.kernel.placement.run_dir import KernelDir
 from rlm_kernel_mcp.policy import Policy, load_policy
 from rlm_kernel_mcp.settings import KernelSettings
 

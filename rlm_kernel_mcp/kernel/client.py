@@ -1,8 +1,8 @@
 """The host's hand on a running kernel: three connections, requests, and the three-way wait.
 
-Is: shell, control and iopub of one kernel; what belongs to whom is told by the parent's `msg_id`. Is not: trust,
-limits of a session, or the ladder (`session/`). Above: `launch.py`, `session/`. Below: `zmtp.py`, `messages.py`,
-`reply.py`.
+Is: shell, control and iopub of one kernel; what belongs to whom is told by the parent's `msg_id`. Is not: trust, limits
+of a session, or the ladder (`session/`). Above: `starter.py`, `session/`. Below: `kernel/untrusted/zmtp.py`,
+`kernel/untrusted/messages.py`, `kernel/untrusted/reply.py`.
 
 The three-way wait: an execution is done when its reply (shell) and its idle status (iopub) are both there, or one of
 them has come and the other stays away for a grace (ipykernel can lose the reply in an interrupt's race), or the kernel
@@ -18,9 +18,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from rlm_kernel_mcp.errors import KernelDied
-from rlm_kernel_mcp.kernel.messages import BadMessage, Codec, Message, parse
-from rlm_kernel_mcp.kernel.reply import Reply
-from rlm_kernel_mcp.kernel.zmtp import Connection, ProtocolBroken
+from rlm_kernel_mcp.kernel.untrusted.messages import BadMessage, Codec, Message, parse
+from rlm_kernel_mcp.kernel.untrusted.reply import Reply
+from rlm_kernel_mcp.kernel.untrusted.zmtp import Connection, ProtocolBroken
 from rlm_kernel_mcp.wire import KEPT, REPLY_KEY, STEP_KEY
 
 MESSAGE_BYTES_MAX: Final = 4 << 20

@@ -1,7 +1,7 @@
 """Spare kernels: started ahead, walls raised, handed over once.
 
 Is: at most `spare_kernels` ready kernels of one starter, replaced in the background. Is not: reuse: a kernel that had
-a session is never given to another. Above: `session/`. Below: `launch.py`.
+a session is never given to another. Above: `session/`. Below: `starter.py`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 from rlm_kernel_mcp.errors import KernelDied, KernelStartFailed, RlmError
-from rlm_kernel_mcp.kernel.launch import Kernel, KernelStarter
+from rlm_kernel_mcp.kernel.starter import Kernel, KernelStarter
 from rlm_kernel_mcp.shielded import shielded
 
 log = logging.getLogger(__name__)

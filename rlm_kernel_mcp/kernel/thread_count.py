@@ -1,7 +1,8 @@
 """The count of a kernel's threads, from outside.
 
 Is: what ends a kernel that has more than its policy gives, where the system bounds none (decision 0025) or was got
-round. Is not: a step's other limits (`session/watch.py`). Above: `launch.py`, `session/`. Below: the operating system.
+round. Is not: a step's other limits (`session/steps/resource_watch.py`). Above: `starter.py`, `session/`. Below: the
+operating system.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from rlm_kernel_mcp.wire import HOST_COUNTS_THREADS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from rlm_kernel_mcp.kernel.launch import Kernel
+    from rlm_kernel_mcp.kernel.starter import Kernel
 
 LOOK_S: Final = 0.01
 """In this time a kernel starts some hundred threads, each of which takes 30 KB of the system's memory."""

@@ -35,13 +35,14 @@ from mcp.types import (
 
 from rlm_kernel_mcp import __version__
 from rlm_kernel_mcp.errors import RlmError
-from rlm_kernel_mcp.server import tools, words
+from rlm_kernel_mcp.server import descriptions as words
+from rlm_kernel_mcp.server import tools
 from rlm_kernel_mcp.server.log_stream import LogStream
 from rlm_kernel_mcp.server.requests import NO_OBJECT
-from rlm_kernel_mcp.server.transport import stdio_streams
-from rlm_kernel_mcp.session.cutting import safe_text
+from rlm_kernel_mcp.server.stdio import stdio_streams
 from rlm_kernel_mcp.settings import Settings, doubts
 from rlm_kernel_mcp.shielded import shielded
+from rlm_kernel_mcp.text.safe_text import safe_text
 
 if TYPE_CHECKING:
     from rlm_kernel_mcp.session.registry import Registry

@@ -2,7 +2,7 @@
 
 Is: the words that a model reads when it got an argument wrong. Is not: which tool takes what (`requests.py`).
 Pydantic calls `check`; no text of pydantic's own reaches a client.
-Above: `requests.py`. Below: `session/cutting.py`.
+Above: `requests.py`. Below: `text/safe_text.py`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from pydantic_core import CoreSchema, core_schema
 
-from rlm_kernel_mcp.session.cutting import safe_text
+from rlm_kernel_mcp.text.safe_text import safe_text
 
 SHOWN_CHARS: Final = 40
 """How much of a wrong text is shown in a message."""

@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterator
 
-from rlm_kernel_mcp.session.shapes import (
+from rlm_kernel_mcp.session.reports import (
     ContextReport,
     Counters,
     Final,
@@ -26,7 +26,7 @@ from rlm_kernel_mcp.session.shapes import (
     TracePage,
     VariableSlice,
 )
-from rlm_kernel_mcp.session.wording import NOTHING_INTERRUPTED, NOTHING_LEFT_TO_INTERRUPT, counted
+from rlm_kernel_mcp.text.wording import NOTHING_INTERRUPTED, NOTHING_LEFT_TO_INTERRUPT, counted
 
 STATUS_LINES = {
     "ok": "Step {index}: ok in {ms} ms.",

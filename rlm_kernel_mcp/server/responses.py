@@ -18,8 +18,8 @@ from mcp.types import CallToolResult, ContentBlock, ImageContent, TextContent
 from rlm_kernel_mcp.errors import RlmError
 from rlm_kernel_mcp.server import markdown
 from rlm_kernel_mcp.server.requests import ResponseFormat
-from rlm_kernel_mcp.session import shapes
-from rlm_kernel_mcp.session.cutting import safe_text
+from rlm_kernel_mcp.session import reports as shapes
+from rlm_kernel_mcp.text.safe_text import safe_text
 
 FULL_FIELDS: Final = ("code", "stdout", "stderr", "result", "error")
 """Fields of a trace event that only `detail="full"` carries."""

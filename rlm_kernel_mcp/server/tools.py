@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 from mcp.types import CallToolResult, Tool, ToolAnnotations
 
 from rlm_kernel_mcp.errors import InternalError, RlmError
-from rlm_kernel_mcp.server import requests, responses, words
-from rlm_kernel_mcp.session.shapes import Limits
+from rlm_kernel_mcp.server import descriptions as words
+from rlm_kernel_mcp.server import requests, responses
+from rlm_kernel_mcp.session.reports import Limits
 
 if TYPE_CHECKING:
     # Only the type: the registry brings jupyter_client, and the server answers `initialize` before that.

@@ -1,7 +1,7 @@
 """Which sessions this server holds, by their handles, each with the lock that keeps other servers off it.
 
 Is: a handle's session, from memory or opened again from its record; and its leaving, when its record has all that there
-is to it. Is not: the calls (`registry.py`). Above: `registry.py`. Below: `reopening.py`, `store.py`.
+is to it. Is not: the calls (`registry.py`). Above: `registry.py`. Below: `reopening.py`, `store/store.py`.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from functools import partial
 from weakref import WeakValueDictionary
 
 from rlm_kernel_mcp.errors import SessionBusy, SessionNotFound
-from rlm_kernel_mcp.session.cutting import safe_text
-from rlm_kernel_mcp.session.journal import Journal
 from rlm_kernel_mcp.session.opening import ContextSource, Prepared
 from rlm_kernel_mcp.session.reopening import Surroundings, reopen
+from rlm_kernel_mcp.session.reports import Limits
 from rlm_kernel_mcp.session.session import Session
-from rlm_kernel_mcp.session.shapes import Limits
-from rlm_kernel_mcp.session.store import SessionLock, SessionRecord
+from rlm_kernel_mcp.session.trace.journal import Journal
 from rlm_kernel_mcp.shielded import made_in_thread, shielded
+from rlm_kernel_mcp.store.store import SessionLock, SessionRecord
+from rlm_kernel_mcp.text.safe_text import safe_text
 
 
 class Handles:

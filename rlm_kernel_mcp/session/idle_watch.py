@@ -1,8 +1,8 @@
 """The watch over sessions that run no step: whose kernel is stopped, and who is let go.
 
 Is: what the registry does each second with each session, by the monotonic clock, and the charge for processor time
-between steps. Is not: how that is measured (`idle_time.py`), nor who gives way to another (`places.py`).
-Above: `session.py`, `registry.py`. Below: `kernel_life.py`, `kernel/`.
+between steps. Is not: how that is measured (`session/kernels/idle_time.py`), nor who gives way to another
+(`session/kernels/slots.py`). Above: `session.py`, `registry.py`. Below: `session/kernels/session_kernel.py`, `kernel/`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from rlm_kernel_mcp.kernel.thread_count import end_for_its_threads
-from rlm_kernel_mcp.session.kernel_life import IDLE_SETTLE_S
+from rlm_kernel_mcp.session.kernels.session_kernel import IDLE_SETTLE_S
 
 if TYPE_CHECKING:
     from rlm_kernel_mcp.session.session import Session

@@ -1,7 +1,7 @@
 """Rows of `rlm_list_sessions`: which, and each from its record and the live session where this server has it.
 
 Is: the choice and the rows. Is not: the bound of the whole answer, which depends on its form (`server/responses.py`).
-Above: `registry.py`, `commands/sessions.py`. Below: `store.py`'s rows.
+Above: `registry.py`, `commands/sessions.py`. Below: `store/store.py`'s rows.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Final, Literal
 
+from rlm_kernel_mcp.session.reports import Counters, SessionList, SessionStatus, SessionSummary
 from rlm_kernel_mcp.session.session import Session
-from rlm_kernel_mcp.session.shapes import Counters, SessionList, SessionStatus, SessionSummary
-from rlm_kernel_mcp.session.store import SessionKey, SessionRecord, Store
-from rlm_kernel_mcp.session.store_reading import in_reader
-from rlm_kernel_mcp.session.wording import damaged_words
+from rlm_kernel_mcp.store.reading import in_reader
+from rlm_kernel_mcp.store.store import SessionKey, SessionRecord, Store
+from rlm_kernel_mcp.text.wording import damaged_words
 
 State = Literal["live", "all"]
 

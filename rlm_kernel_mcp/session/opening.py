@@ -1,7 +1,7 @@
 """Opens a session: from a context's source to a kernel with the context in it.
 
 Is: what `rlm_init_context` does below its handle. Is not: the handle (`registry.py`). Above: `registry.py`.
-Below: `context/`, `kernel/pool.py`, `recovery.py`.
+Below: `context/`, `kernel/pool.py`, `session/kernels/recovery.py`.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import Final
 from rlm_kernel_mcp.context.payload import Payload, build_payload, text_payload
 from rlm_kernel_mcp.context.sources import resolve_sources, too_large
 from rlm_kernel_mcp.errors import ContextNotFound, ContextTooLarge, KernelDied
-from rlm_kernel_mcp.kernel.launch import Kernel
-from rlm_kernel_mcp.kernel.messages import Message
 from rlm_kernel_mcp.kernel.pool import KernelPool
-from rlm_kernel_mcp.session.loading import GoOn, read_in_thread
-from rlm_kernel_mcp.session.recovery import context_report, load_context
-from rlm_kernel_mcp.session.shapes import ContextReport, Wall
+from rlm_kernel_mcp.kernel.starter import Kernel
+from rlm_kernel_mcp.kernel.untrusted.messages import Message
+from rlm_kernel_mcp.session.kernels.loading import GoOn, read_in_thread
+from rlm_kernel_mcp.session.kernels.recovery import context_report, load_context
+from rlm_kernel_mcp.session.reports import ContextReport, Wall
 from rlm_kernel_mcp.settings import Settings
 from rlm_kernel_mcp.wire import INFO, NAMESPACE, NAMESPACE_READ_ONLY, READ_ONLY_SCRATCH
 

@@ -2,7 +2,7 @@
 
 Is: open, run, read, list, finalize, close; who owns the run folder, the kernels and the store. Is not: MCP, and nothing
 here is tied to a connection: a session belongs to its handle. Above: `server/`. Below: `handles.py`, `opening.py`,
-`finish.py`.
+`finalize.py`.
 """
 
 from __future__ import annotations
@@ -16,22 +16,26 @@ from dataclasses import replace
 from typing import Final
 
 from rlm_kernel_mcp.errors import InvalidInput
-from rlm_kernel_mcp.kernel.launch import KernelStarter
+from rlm_kernel_mcp.kernel.placement.run_dir import RunDir
 from rlm_kernel_mcp.kernel.pool import KernelPool
-from rlm_kernel_mcp.kernel.rundir import RunDir
-from rlm_kernel_mcp.session import console, finish, listing, shapes, trace_reading
+from rlm_kernel_mcp.kernel.starter import KernelStarter
+from rlm_kernel_mcp.session import attached_console as console
+from rlm_kernel_mcp.session import finalize as finish
+from rlm_kernel_mcp.session import listing
+from rlm_kernel_mcp.session import reports as shapes
 from rlm_kernel_mcp.session.handles import Handles
 from rlm_kernel_mcp.session.idle_watch import watch_all
+from rlm_kernel_mcp.session.kernels.slots import Places
 from rlm_kernel_mcp.session.opening import ContextSource, Prepared, namespace_of, prepare
-from rlm_kernel_mcp.session.places import Places
 from rlm_kernel_mcp.session.reopening import Surroundings
-from rlm_kernel_mcp.session.store import Store
-from rlm_kernel_mcp.session.store_reading import in_reader
-from rlm_kernel_mcp.session.store_writer import Writer
+from rlm_kernel_mcp.session.trace import reading as trace_reading
 from rlm_kernel_mcp.session.upkeep import keep_up
-from rlm_kernel_mcp.session.wording import NOTHING_INTERRUPTED, NOTHING_LEFT_TO_INTERRUPT
 from rlm_kernel_mcp.settings import Settings
 from rlm_kernel_mcp.shielded import all_ended, made_in_thread, shielded
+from rlm_kernel_mcp.store.reading import in_reader
+from rlm_kernel_mcp.store.store import Store
+from rlm_kernel_mcp.store.writer import Writer
+from rlm_kernel_mcp.text.wording import NOTHING_INTERRUPTED, NOTHING_LEFT_TO_INTERRUPT
 
 log = logging.getLogger(__name__)
 ID_ALPHABET: Final = "23456789abcdefghjkmnpqrstuvwxyz"

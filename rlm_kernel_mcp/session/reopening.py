@@ -1,7 +1,7 @@
 """A session of an earlier or another server, opened again from its record.
 
 Is: record to `Session`, without a kernel: the first use restores one, with the loss report. Is not: the lock
-(`registry.py` takes it). Above: `registry.py`. Below: `store.py`'s rows, `opening.py`.
+(`registry.py` takes it). Above: `registry.py`. Below: `store/store.py`'s rows, `opening.py`.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from rlm_kernel_mcp.context.payload import Payload
 from rlm_kernel_mcp.errors import ContextNotFound
 from rlm_kernel_mcp.kernel.pool import KernelPool
 from rlm_kernel_mcp.policy import Policy
-from rlm_kernel_mcp.session.guardrails import Account
-from rlm_kernel_mcp.session.journal import KERNEL_GONE, Journal, updated_of
-from rlm_kernel_mcp.session.loading import GoOn, read_in_thread
+from rlm_kernel_mcp.session.account import Account
+from rlm_kernel_mcp.session.kernels.loading import GoOn, read_in_thread
+from rlm_kernel_mcp.session.kernels.recovery import Recovery
+from rlm_kernel_mcp.session.kernels.slots import Places
 from rlm_kernel_mcp.session.opening import ContextSource
-from rlm_kernel_mcp.session.outcomes import Outcomes
-from rlm_kernel_mcp.session.places import Places
-from rlm_kernel_mcp.session.recovery import Recovery
+from rlm_kernel_mcp.session.reports import ContextReport, Counters, DocumentInfo, Limits
 from rlm_kernel_mcp.session.session import Session
-from rlm_kernel_mcp.session.shapes import ContextReport, Counters, DocumentInfo, Limits
-from rlm_kernel_mcp.session.snapshots import Snapshots
-from rlm_kernel_mcp.session.store import SessionRecord, Store
-from rlm_kernel_mcp.session.store_reading import damaged_record
-from rlm_kernel_mcp.session.store_writer import Writer
+from rlm_kernel_mcp.session.snapshots.taking import Snapshots
+from rlm_kernel_mcp.session.steps.outcomes import Outcomes
+from rlm_kernel_mcp.session.trace.journal import KERNEL_GONE, Journal, updated_of
 from rlm_kernel_mcp.settings import Settings
+from rlm_kernel_mcp.store.reading import damaged_record
+from rlm_kernel_mcp.store.store import SessionRecord, Store
+from rlm_kernel_mcp.store.writer import Writer
 
 ENDED_ALIVE: Final = ("ok", "error", "timeout", "interrupted")
 """How a step ends whose kernel may have lived on: its names are in the next snapshot."""

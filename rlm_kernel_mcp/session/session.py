@@ -1,7 +1,8 @@
 """One session: a kernel, an account, one step at a time.
 
-Is: the states of a session and what each call may do in them. Is not: how a step runs (`step.py`), its kernel's fate
-(`kernel_life.py`), its final answer (`finish.py`), or the handles (`registry.py`). Above: those two. Below: the others.
+Is: the states of a session and what each call may do in them. Is not: how a step runs (`session/steps/run.py`), its
+kernel's fate (`session/kernels/session_kernel.py`), its final answer (`finalize.py`), or the handles (`registry.py`).
+Above: those two. Below: the others.
 
 States: idle -> running -> idle, until a limit stops it (`stopped`: values can still be read) or it is `finalized` (the
 trace stays). `dead`: no kernel could be had. A step belongs to the session, not to the call that began it.
@@ -16,18 +17,19 @@ from dataclasses import replace
 from typing import Final
 
 from rlm_kernel_mcp.errors import InvalidInput, KernelDied, RestoreStopped, RlmError, SessionFinalized
-from rlm_kernel_mcp.kernel.launch import Kernel
-from rlm_kernel_mcp.session import idle_watch, variables
-from rlm_kernel_mcp.session.delivery import deliver, stopped_report
-from rlm_kernel_mcp.session.guardrails import Account
-from rlm_kernel_mcp.session.journal import Journal
-from rlm_kernel_mcp.session.kernel_life import SETTLE_S, STOP_SETTLE_S, KernelLife, joined
-from rlm_kernel_mcp.session.progress import noting_progress
-from rlm_kernel_mcp.session.recovery import Recovery
-from rlm_kernel_mcp.session.shapes import ContextReport, Counters, Lost, SessionStatus, StepReport, VariableSlice
-from rlm_kernel_mcp.session.step import INTERRUPT_WAIT_MS, Outcome, RunningStep, partial_outcome, run_step
-from rlm_kernel_mcp.session.store_reading import in_reader
+from rlm_kernel_mcp.kernel.starter import Kernel
+from rlm_kernel_mcp.session import idle_watch
+from rlm_kernel_mcp.session.account import Account
+from rlm_kernel_mcp.session.kernels import variables
+from rlm_kernel_mcp.session.kernels.recovery import Recovery
+from rlm_kernel_mcp.session.kernels.session_kernel import SETTLE_S, STOP_SETTLE_S, KernelLife, joined
+from rlm_kernel_mcp.session.reports import ContextReport, Counters, Lost, SessionStatus, StepReport, VariableSlice
+from rlm_kernel_mcp.session.steps.delivery import deliver, stopped_report
+from rlm_kernel_mcp.session.steps.run import INTERRUPT_WAIT_MS, Outcome, RunningStep, partial_outcome, run_step
+from rlm_kernel_mcp.session.trace.journal import Journal
+from rlm_kernel_mcp.session.trace.progress import noting_progress
 from rlm_kernel_mcp.shielded import shielded
+from rlm_kernel_mcp.store.reading import in_reader
 
 log = logging.getLogger(__name__)
 STOP_S: Final = 60.0

@@ -1,7 +1,7 @@
 """What a server does for the store beside its sessions' work: looks it through, and keeps it small.
 
-Is: when. Is not: what is removed (`store_pruning.py`), or what damage is (`store_damage.py`).
-Above: `registry.py`. Below: `store.py`.
+Is: when. Is not: what is removed (`store/pruning.py`), or what damage is (`store/database/damage.py`).
+Above: `registry.py`. Below: `store/store.py`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from rlm_kernel_mcp.session.store import Store
-from rlm_kernel_mcp.session.store_damage import FAILURES
-from rlm_kernel_mcp.session.store_file import meaning
+from rlm_kernel_mcp.store.database.damage import FAILURES
+from rlm_kernel_mcp.store.database.file import meaning
+from rlm_kernel_mcp.store.store import Store
 
 EVERY_S: Final = 50.0
 """Between two runs: what is too old or too much is gone within a minute."""

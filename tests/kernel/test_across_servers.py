@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from rlm_kernel_mcp.errors import SessionBusy, SessionFinalized, SessionNotFound
-from rlm_kernel_mcp.session.journal import Journal
 from rlm_kernel_mcp.session.registry import Registry
-from rlm_kernel_mcp.session.shapes import Limits, SessionSummary
+from rlm_kernel_mcp.session.reports import Limits, SessionSummary
+from rlm_kernel_mcp.session.trace.journal import Journal
 from tests.losses import OWN, lost, restored, settle
 from tests.sessions import AMPLE, WAIT_S, Driven, open_registry, until
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from rlm_kernel_mcp.errors import KernelStartFailed
-from rlm_kernel_mcp.kernel.fork_server import ForkServer, default_python
+from rlm_kernel_mcp.kernel.placement.forked import ForkServer, default_python
 from rlm_kernel_mcp.session.registry import Registry
 from tests.sessions import Driven, open_registry
 

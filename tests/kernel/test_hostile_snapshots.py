@@ -11,13 +11,14 @@ from typing import Any, Final
 
 import pytest
 
-from rlm_kernel_mcp.kernel.launch import Kernel
-from rlm_kernel_mcp.kernel.process import KernelProcess
-from rlm_kernel_mcp.session import restoring, snapshot_file
-from rlm_kernel_mcp.session.idle_time import FREE_MS
+from rlm_kernel_mcp.kernel.placement.process import KernelProcess
+from rlm_kernel_mcp.kernel.starter import Kernel
+from rlm_kernel_mcp.session.kernels.idle_time import FREE_MS
 from rlm_kernel_mcp.session.registry import Registry
-from rlm_kernel_mcp.session.snapshot_file import SnapshotFile
-from rlm_kernel_mcp.session.snapshots import NUDGES, SMALL_NUDGES
+from rlm_kernel_mcp.session.snapshots import file as snapshot_file
+from rlm_kernel_mcp.session.snapshots import restoring
+from rlm_kernel_mcp.session.snapshots.file import SnapshotFile
+from rlm_kernel_mcp.session.snapshots.taking import NUDGES, SMALL_NUDGES
 from tests.losses import files, lose_kernel, lost, settle, snapshots
 from tests.sessions import WAIT_S, Driven, until
 
@@ -62,7 +63,7 @@ async def test_whatever_a_kernel_does_with_its_snapshot_costs_its_own_session_al
     any_registry: Registry, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The next step runs, values kept before are there, the other session notices nothing, the disk is bounded."""
-    monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.NUDGES", 10)
+    monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.taking.NUDGES", 10)
     session, other = await Driven.open(any_registry), await Driven.open(any_registry)
     snapshots(session)._step_s = 0.3
     await session.ok("kept = [1]")
@@ -90,7 +91,7 @@ async def test_a_kernel_that_takes_no_descriptor_is_replaced(
     any_registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The pipes that it was passed would pile up."""
-    monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.NUDGES", 10)
+    monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.taking.NUDGES", 10)
     session = await Driven.open(any_registry)
     snapshots(session)._step_s = 0.3
     await session.ok("kept = [1]")
@@ -98,7 +99,7 @@ async def test_a_kernel_that_takes_no_descriptor_is_replaced(
     await until_a_spare_is_there(any_registry)
     before = open_pipes()
     await session.ok(
-        "import rlm_kernel_mcp.in_kernel.control as control, time\n"
+        "import rlm_kernel_mcp.in_kernel.ipython.control as control, time\n"
         "def hold(): time.sleep(600)\ncontrol._receive_descriptor = hold\n"
         "get_ipython().kernel.snapshots.take_small = lambda token, after: None"
     )
@@ -133,8 +134,8 @@ async def test_without_a_bound_a_step_waits_for_values_that_are_held_back(
         send(process, signum)
 
     bound = NUDGES + SMALL_NUDGES
-    monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.NUDGES", 1_000_000)
-    monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.NUDGE_S", 0.001)
+    monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.taking.NUDGES", 1_000_000)
+    monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.taking.NUDGE_S", 0.001)
     monkeypatch.setattr(KernelProcess, "send_signal", counting)
     session = await Driven.open(any_registry)
     await session.ok("get_ipython().kernel._send_kept = lambda *given: None")
@@ -187,7 +188,7 @@ async def test_values_that_end_each_kernel_have_one_bound_of_time_and_are_charge
     any_registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many there are: three kernels try, and the session goes on without them."""
-    monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.RESTORE_S", 0.1)
+    monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.taking.RESTORE_S", 0.1)
     session = await Driven.open(any_registry)
     await session.ok(DEAF.format(cpu_s=30))
     for n in range(8):
@@ -215,7 +216,7 @@ async def test_without_their_bound_values_that_do_not_come_back_keep_a_step_wait
         return await bind(kernel, *given)
 
     monkeypatch.setattr(restoring, "_bind", noting)
-    monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.RESTORE_S", 1_000.0)
+    monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.taking.RESTORE_S", 1_000.0)
     session = await Driven.open(any_registry)
     await session.ok(DEAF.format(cpu_s=600) + "trap = Trap(0)")
     await lose_kernel(session)
@@ -225,7 +226,7 @@ async def test_without_their_bound_values_that_do_not_come_back_keep_a_step_wait
     assert session.session.running
     await session.interrupt()
     assert (await session.end_of(begun.step_index)).status == "interrupted"
-    monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.RESTORE_S", 0.1)
+    monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.taking.RESTORE_S", 0.1)
     await session.finalize(text="done")
 
 
@@ -233,7 +234,7 @@ async def test_the_return_of_values_is_interrupted_and_nothing_is_lost_by_it(
     any_registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The step ends without having run; the next one tries again."""
-    monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.RESTORE_S", 1_000.0)
+    monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.taking.RESTORE_S", 1_000.0)
     session = await Driven.open(any_registry)
     await session.ok("beside = [1]")
     await session.ok(DEAF.format(cpu_s=600) + "trap = Trap(0)")
@@ -243,7 +244,7 @@ async def test_the_return_of_values_is_interrupted_and_nothing_is_lost_by_it(
     report = await session.interrupt()
     assert (report.status, report.step_index) == ("interrupted", begun.step_index)
     assert "were being put into a fresh kernel" in report.stderr or "before its code ran" in report.stderr
-    monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.RESTORE_S", 0.1)
+    monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.taking.RESTORE_S", 0.1)
     report = await session.ok("beside, 'ran' in globals()")
     assert report.result == "([1], False)"
     assert "trap" in lost(report)

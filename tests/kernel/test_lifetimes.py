@@ -13,11 +13,13 @@ import pytest
 from jupyter_client.asynchronous.client import AsyncKernelClient
 
 from rlm_kernel_mcp.errors import RlmError, SessionFinalized, VariableNotFound
-from rlm_kernel_mcp.kernel.reply import Reply
-from rlm_kernel_mcp.session import finish, idle_watch, loading, registry
-from rlm_kernel_mcp.session.journal import Journal
+from rlm_kernel_mcp.kernel.untrusted.reply import Reply
+from rlm_kernel_mcp.session import finalize as finish
+from rlm_kernel_mcp.session import idle_watch, registry
+from rlm_kernel_mcp.session.kernels import loading
 from rlm_kernel_mcp.session.session import Session
-from rlm_kernel_mcp.session.wording import NOTHING_LEFT_TO_INTERRUPT
+from rlm_kernel_mcp.session.trace.journal import Journal
+from rlm_kernel_mcp.text.wording import NOTHING_LEFT_TO_INTERRUPT
 from tests.cancelling import call_tool, held_by, open_files
 from tests.processes import left_over
 from tests.sessions import AMPLE, WAIT_S, Driven, open_registry, until

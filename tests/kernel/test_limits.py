@@ -11,7 +11,7 @@ import pytest
 
 from rlm_kernel_mcp.errors import SessionFinalized
 from rlm_kernel_mcp.session.registry import Registry
-from rlm_kernel_mcp.session.shapes import StepReport
+from rlm_kernel_mcp.session.reports import StepReport
 from tests.sessions import AMPLE, Driven, open_registry
 
 pytestmark = pytest.mark.anyio

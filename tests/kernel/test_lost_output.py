@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
 
-from rlm_kernel_mcp.session import variables
+from rlm_kernel_mcp.session.kernels import variables
 from rlm_kernel_mcp.session.registry import Registry
 from tests.sessions import WAIT_S, Driven, until
 

@@ -17,10 +17,10 @@ import psutil
 import pytest
 
 from rlm_kernel_mcp.errors import InvalidInput, KernelStartFailed
-from rlm_kernel_mcp.kernel.rundir import RunDir
+from rlm_kernel_mcp.kernel.placement.run_dir import RunDir
 from rlm_kernel_mcp.session.registry import Registry
-from rlm_kernel_mcp.session.store import Store
 from rlm_kernel_mcp.settings import load_settings
+from rlm_kernel_mcp.store.store import Store
 from tests.parts import ROOT
 from tests.processes import left_over
 from tests.rights import in_own_mounts
@@ -107,7 +107,7 @@ async def test_a_kernel_that_never_is_ready_leaves_nothing(
     kernel["argv"] = [sys.executable, "-c", f"import sys; {what}", *kernel["argv"][4:]]
     spec.write_text(json.dumps(kernel), encoding="utf-8")
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
-    monkeypatch.setattr("rlm_kernel_mcp.kernel.launch.ForkServer.start", no_fork_server)
+    monkeypatch.setattr("rlm_kernel_mcp.kernel.starter.ForkServer.start", no_fork_server)
     async with open_registry(tmp_path / "state", RLM_KERNEL="bad", RLM_MAX_SESSIONS="1") as registry:
         [folder] = runtime.iterdir()
         before, processes = (sorted(folder.iterdir()), descriptors()), set(psutil.Process().children(recursive=True))

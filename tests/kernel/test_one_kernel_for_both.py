@@ -18,8 +18,8 @@ from typing import Any, Final
 import psutil
 import pytest
 
-from rlm_kernel_mcp.in_kernel.walls.linux import syscall_numbers
 from rlm_kernel_mcp.in_kernel.walls.plan import WALLS
+from rlm_kernel_mcp.in_kernel.walls.syscalls import syscall_numbers
 from tests.escape.walls.cages import Kind, kinds
 from tests.parts import ROOT
 from tests.rights import in_own_mounts

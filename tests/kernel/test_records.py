@@ -12,7 +12,7 @@ import pytest
 
 from rlm_kernel_mcp.errors import SessionBusy
 from rlm_kernel_mcp.session.registry import Registry
-from rlm_kernel_mcp.session.store import Store
+from rlm_kernel_mcp.store.store import Store
 from tests.losses import lose_kernel, lost
 from tests.sessions import WAIT_S, Driven, until
 

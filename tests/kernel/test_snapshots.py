@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from rlm_kernel_mcp.session.registry import Registry
-from rlm_kernel_mcp.session.snapshot_file import GARBAGE_BYTES_MIN
+from rlm_kernel_mcp.session.snapshots.file import GARBAGE_BYTES_MIN
 from tests.losses import OWN, files, lose_kernel, lost, restored, settle, snapshots, values_file
 from tests.sessions import WAIT_S, Driven, open_registry
 
@@ -249,8 +249,8 @@ async def test_a_value_that_hangs_when_it_is_restored_is_left_behind(
     session: Driven, how: str, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The session comes back with the others, whatever the value does."""
-    monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.RESTORE_S", 0.3)
-    monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.NUDGES", 20)
+    monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.taking.RESTORE_S", 0.3)
+    monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.taking.NUDGES", 20)
     await session.ok("import time" + HANGS_WHEN_RESTORED.format(how=how))
     await lose_kernel(session)
     report = await session.ok("beside")
@@ -315,7 +315,7 @@ async def test_a_snapshot_that_the_host_did_not_get_is_sent_again(
     """The kernel believed it sent; the host's disk was full. The next snapshot has the value, not an older one."""
     await session.ok("x = ['old']")
     await settle(session)
-    monkeypatch.setattr("rlm_kernel_mcp.session.snapshot_file.write_all", full_disk)
+    monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.file.write_all", full_disk)
     told = await session.ok("x = ['new']")
     assert told.note is None
     await settle(session)
@@ -340,7 +340,7 @@ async def test_a_full_disk_leaves_the_older_value_and_says_so(session: Driven, m
     """If the kernel goes before there is room again."""
     await session.ok("x = ['old']")
     await settle(session)
-    monkeypatch.setattr("rlm_kernel_mcp.session.snapshot_file.write_all", full_disk)
+    monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.file.write_all", full_disk)
     await session.ok("x = ['new']")
     await lose_kernel(session)
     report = await session.ok("x")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
 
-from rlm_kernel_mcp.session.shapes import StepReport
+from rlm_kernel_mcp.session.reports import StepReport
 from tests.losses import lose_kernel
 from tests.sessions import WAIT_S, Driven
 

@@ -11,8 +11,10 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, Final
 
-from rlm_kernel_mcp.kernel import launch, pool
-from rlm_kernel_mcp.session import finish, registry, session
+from rlm_kernel_mcp.kernel import pool
+from rlm_kernel_mcp.kernel import starter as launch
+from rlm_kernel_mcp.session import finalize as finish
+from rlm_kernel_mcp.session import registry, session
 from tests.cancelling import call_tool, cancelled_at, counted_tasks, held_by
 from tests.sessions import open_registry
 

@@ -13,7 +13,7 @@ LOOK: Final = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
 import numpy as np, pandas as pd
-from rlm_kernel_mcp.in_kernel.values import describe, view
+from rlm_kernel_mcp.in_kernel.display_text.values import describe, view
 
 def seen(value):
     one, answer = view(value, 0, 4000), view(value, 0, 4000, as_text=True)
@@ -57,7 +57,7 @@ COUNT: Final = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
 import numpy as np
-from rlm_kernel_mcp.in_kernel.library_values import array_part
+from rlm_kernel_mcp.in_kernel.display_text.library_values import array_part
 
 many = [("", "i4")] * 1_000
 arrays = np.empty((250_000, 0)), np.empty((250_000, 0, 3)), np.zeros(300, many), np.array(b"x" * 20_000_000)

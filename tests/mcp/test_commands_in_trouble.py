@@ -11,7 +11,7 @@ from typing import IO
 
 import pytest
 
-from rlm_kernel_mcp.session.store import EventRow, SessionRecord, Store
+from rlm_kernel_mcp.store.store import EventRow, SessionRecord, Store
 from tests.rights import in_own_mounts
 
 COMMAND = [sys.executable, "-I", "-m", "rlm_kernel_mcp"]

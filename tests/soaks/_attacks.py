@@ -35,12 +35,12 @@ from tests.soaks._sides import PATIENCE_S, Seen, Side
 TIERS: Final = ("ns", "lock")
 MB: Final = 1 << 20
 KEEPS_HANDLERS: Final = """try:
-    from rlm_kernel_mcp.in_kernel.process_state import ProcessState
+    from rlm_kernel_mcp.in_kernel.ipython.process_state import ProcessState
     ProcessState.put_back = lambda self: None
 except ImportError:
     pass
 """
-KEPT: Final = """from rlm_kernel_mcp.in_kernel.process_state import ProcessState
+KEPT: Final = """from rlm_kernel_mcp.in_kernel.ipython.process_state import ProcessState
 ProcessState.put_back = lambda self: None  # handlers and hooks stay as this step leaves them
 """
 assert KEPT in FORGE
@@ -468,7 +468,7 @@ def size_of(folder: Path) -> int:
 def a_forged_number(side: Side) -> Seen:
     """Harm: `INTERNAL_ERROR`."""
     code = (
-        "import rlm_kernel_mcp.in_kernel.control as control, rlm_kernel_mcp.in_kernel.values as values\n"
+        "import rlm_kernel_mcp.in_kernel.ipython.control as control, rlm_kernel_mcp.in_kernel.display_text.values as values\n"
         "control.view = lambda *given, **more: values.View('float', None, True, 5, b'1e999')\nx = 1.5"
     )
     with side.server() as server:

@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import psutil
 
-from rlm_kernel_mcp.session.store import Store
+from rlm_kernel_mcp.store.store import Store
 from tests.mcp.line_client import LineClient
 from tests.soaks.calls import serving
 

@@ -25,7 +25,7 @@ from typing import Any, Final
 
 import psutil
 
-from rlm_kernel_mcp.session.store import EventRow, Store
+from rlm_kernel_mcp.store.store import EventRow, Store
 from tests.faults.disk import SmallDisk
 from tests.mcp.line_client import SERVE, WAIT_S, LineClient
 from tests.soaks.calls import serving

@@ -1,7 +1,7 @@
 """The walls that hold a kernel: rlimits, capabilities, Landlock, seccomp, namespaces. A wall.
 
-Is: what `in_kernel/app.py` raises around itself, in numbered steps that fail closed. Is not: a check inside the
-interpreter. Above: `in_kernel/app.py`, `in_kernel/probe.py`. Below: the standard library and the Linux kernel.
+Is: what `in_kernel/ipython/app.py` raises around itself, in numbered steps that fail closed. Is not: a check inside the
+interpreter. Above: `in_kernel/ipython/app.py`, `in_kernel/probe.py`. Below: the standard library and the Linux kernel.
 
 The calls, in this order, by the process that becomes the kernel (single thread, all imports done):
 

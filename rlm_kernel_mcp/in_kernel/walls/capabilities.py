@@ -1,7 +1,7 @@
 """Capabilities: none are left, in no set. A wall.
 
 Is: the dropping of the bounding, ambient, inheritable, permitted and effective sets of this thread. Is not: a change
-of user. Above: `raising.py`, `namespaces.py`. Below: `linux.py`.
+of user. Above: `raising.py`, `namespaces.py`. Below: `syscalls.py`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import errno
 import struct
 from typing import Final
 
-from rlm_kernel_mcp.in_kernel.walls import linux
+from rlm_kernel_mcp.in_kernel.walls import syscalls as linux
 
 _VERSION_3: Final = 0x20080522
 _HEADER: Final = struct.pack("=Ii", _VERSION_3, 0)

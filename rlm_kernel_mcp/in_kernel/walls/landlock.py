@@ -2,7 +2,7 @@
 
 Is: one ruleset, deny by default, for files, TCP ports, abstract sockets and signals. Is not: a wall around UDP,
 path sockets, chmod, utime or stat, which Landlock does not see (seccomp and the namespaces do).
-Above: `raising.py`, `namespaces.py`. Below: `linux.py`.
+Above: `raising.py`, `namespaces.py`. Below: `syscalls.py`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import struct
 from collections.abc import Iterable
 from typing import Final
 
-from rlm_kernel_mcp.in_kernel.walls import linux
+from rlm_kernel_mcp.in_kernel.walls import syscalls as linux
 
 EXECUTE: Final = 1 << 0
 WRITE_FILE: Final = 1 << 1

@@ -2,7 +2,7 @@
 
 Is: `setrlimit` on this process, and what makes its threads the only ones that are counted. Is not: the processor time
 of a step and resident memory, which the host measures from outside. Above: `raising.py`, the shell (`soft_memory`).
-Below: the standard library, `linux.py`.
+Below: the standard library, `syscalls.py`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import re
 import resource
 from typing import Final
 
-from rlm_kernel_mcp.in_kernel.walls import linux
+from rlm_kernel_mcp.in_kernel.walls import syscalls as linux
 from rlm_kernel_mcp.in_kernel.walls.plan import WallPlan
 
 MB: Final = 1 << 20

@@ -1,7 +1,7 @@
 """The kernel's own view of the files: a small read-only root with the Python installation and a scratch tmpfs. A wall.
 
 Is: mounts, made in a mount namespace of its own and pivoted into. Is not: the namespaces themselves. Above:
-`namespaces.py`. Below: `linux.py`. Needs Linux 5.12 (mount_setattr on whole trees).
+`namespaces.py`. Below: `syscalls.py`. Needs Linux 5.12 (mount_setattr on whole trees).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from rlm_kernel_mcp.in_kernel.walls import linux
+from rlm_kernel_mcp.in_kernel.walls import syscalls as linux
 from rlm_kernel_mcp.in_kernel.walls.plan import WallPlan
 
 DEVICES: Final = ("/dev/null", "/dev/zero", "/dev/urandom")

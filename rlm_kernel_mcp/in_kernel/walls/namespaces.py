@@ -1,8 +1,8 @@
 """Namespaces: the kernel alone with its own users, mounts, network, pids and ipc, and the monitor beside it. A wall.
 
 Is: unshare(2), the fork into the new pid namespace, and what the parent of that fork does until the kernel ends.
-Is not: the view of the files (`mounts.py`). Above: `raising.py`, a fork server (`refusal`). Below: `linux.py`,
-`seccomp.py`, `landlock.py`, `capabilities.py`, which confine the monitor too.
+Is not: the view of the files (`mounts.py`). Above: `raising.py`, a fork server (`refusal`). Below: `syscalls.py`,
+`in_kernel/walls/filters/seccomp.py`, `landlock.py`, `capabilities.py`, which confine the monitor too.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from contextlib import suppress
 from itertools import pairwise
 from typing import Final, NoReturn
 
-from rlm_kernel_mcp.in_kernel.walls import capabilities, landlock, linux, mounts, seccomp
+from rlm_kernel_mcp.in_kernel.walls import capabilities, landlock, mounts
+from rlm_kernel_mcp.in_kernel.walls import syscalls as linux
+from rlm_kernel_mcp.in_kernel.walls.filters import seccomp
 from rlm_kernel_mcp.in_kernel.walls.plan import WallPlan
 
 Announce = Callable[[int, int], None]

@@ -151,7 +151,7 @@ def installation_paths() -> tuple[str, ...]:
     """What a kernel reads of the machine: Python's libraries, this package, shared libraries, time zones.
 
     Not the whole prefixes (a prefix may be `/usr` or a home folder), and of `sys.path` only folders of installed
-    packages: an editable install of another project stays out of view, unless it is imported (`outside.py`).
+    packages: an editable install of another project stays out of view, unless it is imported (`package_locations.py`).
     """
     return tuple(path for path in _installation() if os.access(path, os.R_OK))
 

@@ -1,6 +1,6 @@
 """The walls, raised in order around this process: namespaces, lock A, lock B. A wall.
 
-Is: the order, the fail-closed rule, the rows. Is not: any mechanism. Above: `in_kernel/app.py`, `probe.py`.
+Is: the order, the fail-closed rule, the rows. Is not: any mechanism. Above: `in_kernel/ipython/app.py`, `probe.py`.
 Below: the other modules of this package.
 
 A wall that the policy requires and the machine cannot raise is `WallFailed`; one that it wants is a row that says
@@ -18,7 +18,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from rlm_kernel_mcp.in_kernel.walls import capabilities, container, landlock, limits, linux, namespaces, seccomp
+from rlm_kernel_mcp.in_kernel.walls import capabilities, container, landlock, limits, namespaces
+from rlm_kernel_mcp.in_kernel.walls import syscalls as linux
+from rlm_kernel_mcp.in_kernel.walls.filters import seccomp
 from rlm_kernel_mcp.in_kernel.walls.plan import (
     READ_ONLY_SCRATCH,
     REMEDIES,

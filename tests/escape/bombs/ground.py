@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import psutil
 
-from rlm_kernel_mcp.session.store import SessionRecord
+from rlm_kernel_mcp.store.store import SessionRecord
 from tests.escape.canaries import PROGRAM
 from tests.mcp.line_client import SERVE, WAIT_S, LineClient
 from tests.processes import largest_bytes

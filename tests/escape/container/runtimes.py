@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from rlm_kernel_mcp.kernel.container import list_argv
+from rlm_kernel_mcp.kernel.placement.container.arguments import list_argv
 from tests.mcp.line_client import LineClient
 from tests.parts import ROOT, skip_for_lack_of
 

@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from rlm_kernel_mcp.kernel.launch import Kernel
+from rlm_kernel_mcp.kernel.starter import Kernel
 from rlm_kernel_mcp.session.registry import Registry
 from tests.sessions import AMPLE, Driven, until
 

@@ -61,7 +61,7 @@ def mute():
     'What the kernel itself says from now on does not arrive.'
     kernel.session.send = lambda *args, **options: None
 
-from rlm_kernel_mcp.in_kernel.process_state import ProcessState
+from rlm_kernel_mcp.in_kernel.ipython.process_state import ProcessState
 ProcessState.put_back = lambda self: None  # handlers and hooks stay as this step leaves them
 
 go = threading.Event()

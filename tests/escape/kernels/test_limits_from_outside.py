@@ -9,8 +9,8 @@ from typing import Final
 
 import pytest
 
-from rlm_kernel_mcp.session import watch
-from rlm_kernel_mcp.session.watch import ResourceWatch
+from rlm_kernel_mcp.session.steps import resource_watch as watch
+from rlm_kernel_mcp.session.steps.resource_watch import ResourceWatch
 from tests.escape.canaries import PROGRAM
 from tests.escape.kernels.ring import Ring
 from tests.mcp.line_client import SERVE

@@ -18,9 +18,9 @@ from jupyter_client.asynchronous.client import AsyncKernelClient
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 
-from rlm_kernel_mcp.kernel.launch import KernelStarter
-from rlm_kernel_mcp.kernel.provisioner import RlmProvisioner
-from rlm_kernel_mcp.kernel.rundir import RunDir
+from rlm_kernel_mcp.kernel.placement.provisioner import RlmProvisioner
+from rlm_kernel_mcp.kernel.placement.run_dir import RunDir
+from rlm_kernel_mcp.kernel.starter import KernelStarter
 from rlm_kernel_mcp.settings import load_settings
 
 WAIT_S = 60

@@ -12,7 +12,7 @@ from types import ModuleType
 
 import pytest
 
-from rlm_kernel_mcp.kernel.container import CODE_LABEL
+from rlm_kernel_mcp.kernel.placement.container.arguments import CODE_LABEL
 from rlm_kernel_mcp.kernel_code import kernel_code
 from tests.parts import ROOT
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import zmq
 
-from rlm_kernel_mcp.in_kernel.app import BoundHeartbeat
+from rlm_kernel_mcp.in_kernel.ipython.app import BoundHeartbeat
 
 
 def test_the_heartbeat_is_bound_before_its_thread_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,9 +13,9 @@ import pytest
 import zmq
 from jupyter_client.session import Session
 
-from rlm_kernel_mcp.in_kernel import audience
-from rlm_kernel_mcp.in_kernel.audience import Audience
-from rlm_kernel_mcp.in_kernel.iopub import SparingIOPubThread
+from rlm_kernel_mcp.in_kernel.channels import audience
+from rlm_kernel_mcp.in_kernel.channels.audience import Audience
+from rlm_kernel_mcp.in_kernel.channels.iopub import SparingIOPubThread
 from tests.unit.in_kernel.test_iopub import collect_no_pipes
 
 WAIT_S = 20.0

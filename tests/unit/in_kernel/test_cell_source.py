@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rlm_kernel_mcp.in_kernel.cell_source import begins_with_prompt, without_indent, without_prompts
+from rlm_kernel_mcp.in_kernel.courtesies.cell_source import begins_with_prompt, without_indent, without_prompts
 
 
 def prepared(cell: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rlm_kernel_mcp.in_kernel.changes import bound_names, identities
+from rlm_kernel_mcp.in_kernel.namespace.bound_names import bound_names, identities
 
 
 def after(code: str, start: dict[str, Any] | None = None) -> list[str]:

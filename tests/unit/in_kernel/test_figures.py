@@ -12,7 +12,7 @@ LIBRARY = "class Settings(dict): pass\nrcParams = Settings(backend='agg')\nseen 
 PROGRAM = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
-from rlm_kernel_mcp.in_kernel.figures import show_figures_inline
+from rlm_kernel_mcp.in_kernel.channels.figures import show_figures_inline
 if "before" in sys.argv: import matplotlib
 if "named" in sys.argv: os.environ["MPLBACKEND"] = "svg"
 finders = len(sys.meta_path)

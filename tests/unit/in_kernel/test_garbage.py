@@ -9,8 +9,8 @@ from typing import Any, NoReturn
 
 import pytest
 
-from rlm_kernel_mcp.in_kernel import garbage
-from rlm_kernel_mcp.in_kernel.garbage import UNITS, Garbage
+from rlm_kernel_mcp.in_kernel.ipython import garbage
+from rlm_kernel_mcp.in_kernel.ipython.garbage import UNITS, Garbage
 
 
 class Machine:

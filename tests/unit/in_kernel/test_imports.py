@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from rlm_kernel_mcp.in_kernel.builtins_policy import (
+from rlm_kernel_mcp.in_kernel.courtesies.builtins_policy import (
     LEADS_OUT,
     AttributeRefused,
     BuiltinRefused,
@@ -23,7 +23,7 @@ from rlm_kernel_mcp.in_kernel.builtins_policy import (
     restricted_builtins,
     scratch_open,
 )
-from rlm_kernel_mcp.in_kernel.imports import ImportRefused, Imports, allowed_names
+from rlm_kernel_mcp.in_kernel.courtesies.imports import ImportRefused, Imports, allowed_names
 
 
 def run(code: str, *modules: str, scratch: str = "/nowhere") -> dict[str, Any]:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 import zmq
 
-from rlm_kernel_mcp.in_kernel.iopub import SparingIOPubThread
+from rlm_kernel_mcp.in_kernel.channels.iopub import SparingIOPubThread
 
 WAIT_S = 20.0
 

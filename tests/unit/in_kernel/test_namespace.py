@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rlm_kernel_mcp.in_kernel.namespace import Documents, fill
+from rlm_kernel_mcp.in_kernel.namespace.documents import Documents, fill
 from rlm_kernel_mcp.wire import NAMESPACE
 
 TEXT = "alpha" + "" + "βγ" + "delta"

@@ -10,7 +10,7 @@ import zmq
 from ipykernel.iostream import IOPubThread
 from jupyter_client.session import Session
 
-from rlm_kernel_mcp.in_kernel.output import MESSAGE_CHARS, BudgetedOutStream
+from rlm_kernel_mcp.in_kernel.channels.output import MESSAGE_CHARS, BudgetedOutStream
 
 
 class SmallStream(BudgetedOutStream):

@@ -10,10 +10,10 @@ from typing import Any, Final
 
 import pytest
 
-from rlm_kernel_mcp.in_kernel.snapshot import MB, SMALL_NAMES, Snapshots
+from rlm_kernel_mcp.in_kernel.snapshots.taking import MB, SMALL_NAMES, Snapshots
+from rlm_kernel_mcp.kernel.untrusted.snapshot_report import checked_report
 from rlm_kernel_mcp.policy import Snapshots as Limits
-from rlm_kernel_mcp.session.snapshot_file import SnapshotFile
-from rlm_kernel_mcp.session.snapshot_report import checked_report
+from rlm_kernel_mcp.session.snapshots.file import SnapshotFile
 from rlm_kernel_mcp.wire import KEPT_BYTES_MAX
 
 LIMITS: Final = {"name_mb": 1, "total_mb": 4, "step_ms": 60_000}
@@ -35,7 +35,7 @@ class Counted:
 @pytest.fixture(autouse=True)
 def time_is_no_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten milliseconds may pass anywhere on a busy machine."""
-    monkeypatch.setattr("rlm_kernel_mcp.in_kernel.snapshot.SMALL_S", 60.0)
+    monkeypatch.setattr("rlm_kernel_mcp.in_kernel.snapshots.taking.SMALL_S", 60.0)
 
 
 def small(snapshots: Snapshots, token: int, after: int | None) -> tuple[dict[str, Any], bytes]:

@@ -9,7 +9,7 @@ import pytest
 import zmq
 from jupyter_client.session import DELIM, Session
 
-from rlm_kernel_mcp.in_kernel.sparing_session import SparingSession
+from rlm_kernel_mcp.in_kernel.channels.sparing_session import SparingSession
 
 KEY = b"a key of theirs"
 

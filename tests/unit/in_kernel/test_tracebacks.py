@@ -8,8 +8,8 @@ from typing import Any, NoReturn
 
 import pytest
 
-from rlm_kernel_mcp.in_kernel.step_places import STEPS_KEPT, StepCompiler
-from rlm_kernel_mcp.in_kernel.tracebacks import TracebackLimits, format_exception
+from rlm_kernel_mcp.in_kernel.display_text.source_locations import STEPS_KEPT, StepCompiler
+from rlm_kernel_mcp.in_kernel.display_text.tracebacks import TracebackLimits, format_exception
 
 
 def failed(code: str, limits: TracebackLimits | None = None, name: str = "<ipython-input-3-0123456789ab>") -> list[str]:
@@ -138,7 +138,7 @@ def never(*args: object) -> NoReturn:
 
 def test_frames_of_the_machinery_are_not_shown() -> None:
     """Ours: the step called a function of ours; that one is no news for the model."""
-    lines = failed("from rlm_kernel_mcp.in_kernel.namespace import Documents\nDocuments('', [])['a']")
+    lines = failed("from rlm_kernel_mcp.in_kernel.namespace.documents import Documents\nDocuments('', [])['a']")
     assert [line for line in lines if ", in " in line] == ["  In[3], line 2, in <module>"]
 
 

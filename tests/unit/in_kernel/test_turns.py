@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rlm_kernel_mcp.in_kernel.turns import KEPT, Turns
+from rlm_kernel_mcp.in_kernel.requests.turns import KEPT, Turns
 
 
 def test_a_cell_is_begun_or_taken_back_and_never_both() -> None:

@@ -26,9 +26,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlm_kernel_mcp.in_kernel.namespace import Documents
-from rlm_kernel_mcp.in_kernel.value_text import WORK_CHARS
-from rlm_kernel_mcp.in_kernel.values import View, describe, list_names, view
+from rlm_kernel_mcp.in_kernel.display_text.value_text import WORK_CHARS
+from rlm_kernel_mcp.in_kernel.display_text.values import View, describe, list_names, view
+from rlm_kernel_mcp.in_kernel.namespace.documents import Documents
 
 WIDE = 200_000
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from rlm_kernel_mcp.errors import SandboxUnavailable
-from rlm_kernel_mcp.kernel import container
-from rlm_kernel_mcp.kernel.container import ContainerRuntime, Mounts
+from rlm_kernel_mcp.kernel.placement.container import arguments as container
+from rlm_kernel_mcp.kernel.placement.container.arguments import ContainerRuntime, Mounts
 from rlm_kernel_mcp.kernel_code import PACKAGE, kernel_side
 from rlm_kernel_mcp.policy import Limits
 from tests.parts import ROOT

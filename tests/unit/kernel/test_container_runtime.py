@@ -12,12 +12,14 @@ import psutil
 import pytest
 
 from rlm_kernel_mcp.errors import InvalidInput, KernelStartFailed, SandboxUnavailable
-from rlm_kernel_mcp.kernel import container, container_runtime, container_sweep
-from rlm_kernel_mcp.kernel.container import CODE_LABEL, ContainerRuntime
-from rlm_kernel_mcp.kernel.container_launch import visible_pid
-from rlm_kernel_mcp.kernel.container_runtime import Containers
-from rlm_kernel_mcp.kernel.container_sweep import remember_runtime, without_containers
-from rlm_kernel_mcp.kernel.rundir import LOCK_NAME, sweep
+from rlm_kernel_mcp.kernel.placement.container import arguments as container
+from rlm_kernel_mcp.kernel.placement.container import runtime as container_runtime
+from rlm_kernel_mcp.kernel.placement.container import sweep as container_sweep
+from rlm_kernel_mcp.kernel.placement.container.arguments import CODE_LABEL, ContainerRuntime
+from rlm_kernel_mcp.kernel.placement.container.launch import visible_pid
+from rlm_kernel_mcp.kernel.placement.container.runtime import Containers
+from rlm_kernel_mcp.kernel.placement.container.sweep import remember_runtime, without_containers
+from rlm_kernel_mcp.kernel.placement.run_dir import LOCK_NAME, sweep
 from rlm_kernel_mcp.kernel_code import kernel_code
 from rlm_kernel_mcp.settings import Settings, load_settings
 

@@ -11,7 +11,7 @@ import pytest
 from rlm_kernel_mcp.errors import KernelDied
 from rlm_kernel_mcp.kernel import client
 from rlm_kernel_mcp.kernel.client import Execution
-from rlm_kernel_mcp.kernel.messages import Message
+from rlm_kernel_mcp.kernel.untrusted.messages import Message
 
 pytestmark = pytest.mark.anyio
 WAIT_S = 10.0

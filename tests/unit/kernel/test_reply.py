@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlm_kernel_mcp.kernel.messages import Message
-from rlm_kernel_mcp.kernel.reply import IMAGES_MAX, STREAM_CHARS_MAX, UPDATED_MAX, Reply
+from rlm_kernel_mcp.kernel.untrusted.messages import Message
+from rlm_kernel_mcp.kernel.untrusted.reply import IMAGES_MAX, STREAM_CHARS_MAX, UPDATED_MAX, Reply
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"rest"
 

@@ -14,16 +14,16 @@ from pathlib import Path
 import pytest
 
 from rlm_kernel_mcp.errors import KernelStartFailed
-from rlm_kernel_mcp.kernel import run_place
-from rlm_kernel_mcp.kernel.run_place import PATH_BYTES_MAX
-from rlm_kernel_mcp.kernel.rundir import LOCK_NAME, RunDir, sweep
+from rlm_kernel_mcp.kernel.placement import run_place
+from rlm_kernel_mcp.kernel.placement.run_dir import LOCK_NAME, RunDir, sweep
+from rlm_kernel_mcp.kernel.placement.run_place import PATH_BYTES_MAX
 from tests.parts import skip_for_lack_of
 from tests.processes import command_lines_below, left_over
 from tests.rights import NOBODY
 
 HOLDER = """
 import os, sys, time
-from rlm_kernel_mcp.kernel.rundir import RunDir
+from rlm_kernel_mcp.kernel.placement.run_dir import RunDir
 run = RunDir.create()
 run.kernel_dir()
 print(run.path, flush=True)

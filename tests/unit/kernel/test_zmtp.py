@@ -10,8 +10,8 @@ import pytest
 import zmq
 import zmq.asyncio
 
-from rlm_kernel_mcp.kernel import zmtp
-from rlm_kernel_mcp.kernel.zmtp import (
+from rlm_kernel_mcp.kernel.untrusted import zmtp
+from rlm_kernel_mcp.kernel.untrusted.zmtp import (
     COMMAND,
     FRAMES_MAX,
     GREETING,

@@ -11,8 +11,8 @@ from mcp.types import CallToolResult, ImageContent, TextContent
 
 from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.server import responses
-from rlm_kernel_mcp.session import shapes
-from rlm_kernel_mcp.session.wording import NOTHING_INTERRUPTED
+from rlm_kernel_mcp.session import reports as shapes
+from rlm_kernel_mcp.text.wording import NOTHING_INTERRUPTED
 
 STEP_FIELDS = {
     "status",

@@ -12,7 +12,7 @@ from mcp import Client, MCPError
 from rlm_kernel_mcp.errors import SandboxUnavailable, SessionNotFound
 from rlm_kernel_mcp.server import app
 from rlm_kernel_mcp.server.app import build_server
-from rlm_kernel_mcp.session import shapes
+from rlm_kernel_mcp.session import reports as shapes
 
 if TYPE_CHECKING:
     from rlm_kernel_mcp.session.registry import Registry

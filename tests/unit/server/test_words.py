@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from rlm_kernel_mcp.server import requests, words
+from rlm_kernel_mcp.server import descriptions as words
+from rlm_kernel_mcp.server import requests
 from rlm_kernel_mcp.server.tools import TABLE, ToolRow
 
 

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlm_kernel_mcp.session import characters, cutting
-from rlm_kernel_mcp.session.cutting import cut_text, safe_prefix, safe_text, share
+from rlm_kernel_mcp.text import characters
+from rlm_kernel_mcp.text import safe_text as cutting
+from rlm_kernel_mcp.text.safe_text import cut_text, safe_prefix, safe_text, share
 
 ACTING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2066-\u2069\ud800-\udfff\U000e0000-\U000e001f]")
 SCOTLAND = "\U0001f3f4\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from rlm_kernel_mcp.session.guardrails import Account
-from rlm_kernel_mcp.session.shapes import Left, Limits
+from rlm_kernel_mcp.session.account import Account
+from rlm_kernel_mcp.session.reports import Left, Limits
 
 
 def _account(**limits: int) -> Account:

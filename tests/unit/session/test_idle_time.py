@@ -1,8 +1,8 @@
-"""`session/idle_time.py`: what counts as a session's own work between steps, over a clock that the test turns."""
+"""Idle time: what counts as a session's own work between steps, over a clock that the test turns."""
 
 from __future__ import annotations
 
-from rlm_kernel_mcp.session.idle_time import FREE_MS, IdleTime
+from rlm_kernel_mcp.session.kernels.idle_time import FREE_MS, IdleTime
 
 
 class Machine:

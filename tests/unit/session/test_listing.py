@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rlm_kernel_mcp.session.listing import chosen, listed
-from rlm_kernel_mcp.session.store import SessionKey, SessionRecord, Store
+from rlm_kernel_mcp.store.store import SessionKey, SessionRecord, Store
 
 
 def key(number: int, status: str = "idle") -> SessionKey:

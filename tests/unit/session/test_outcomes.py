@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rlm_kernel_mcp.kernel.reply import Reply
-from rlm_kernel_mcp.session.guardrails import Account
-from rlm_kernel_mcp.session.journal import Journal
-from rlm_kernel_mcp.session.outcomes import RECENT_STEPS, Outcomes
-from rlm_kernel_mcp.session.shapes import Limits, StepError, Variable
-from rlm_kernel_mcp.session.step import Outcome
-from rlm_kernel_mcp.session.store import SessionRecord, Store
+from rlm_kernel_mcp.kernel.untrusted.reply import Reply
+from rlm_kernel_mcp.session.account import Account
+from rlm_kernel_mcp.session.reports import Limits, StepError, Variable
+from rlm_kernel_mcp.session.steps.outcomes import RECENT_STEPS, Outcomes
+from rlm_kernel_mcp.session.steps.run import Outcome
+from rlm_kernel_mcp.session.trace.journal import Journal
+from rlm_kernel_mcp.store.store import SessionRecord, Store
 
 NOW = "2026-11-22T10:00:00.000Z"
 

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from rlm_kernel_mcp.session import places
-from rlm_kernel_mcp.session.places import Places
+from rlm_kernel_mcp.session.kernels import slots as places
+from rlm_kernel_mcp.session.kernels.slots import Places
 from tests.sessions import WAIT_S, until
 
 pytestmark = pytest.mark.anyio

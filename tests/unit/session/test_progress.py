@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from rlm_kernel_mcp.kernel.client import Execution
-from rlm_kernel_mcp.session import progress
-from rlm_kernel_mcp.session.journal import Journal
-from rlm_kernel_mcp.session.step import RunningStep
-from rlm_kernel_mcp.session.store import EventRow, SessionRecord, Store
-from rlm_kernel_mcp.session.store_writer import AT_ONCE_CHARS, Writer
+from rlm_kernel_mcp.session.steps.run import RunningStep
+from rlm_kernel_mcp.session.trace import progress
+from rlm_kernel_mcp.session.trace.journal import Journal
+from rlm_kernel_mcp.store.store import EventRow, SessionRecord, Store
+from rlm_kernel_mcp.store.writer import AT_ONCE_CHARS, Writer
 from tests.sessions import until
 
 pytestmark = pytest.mark.anyio

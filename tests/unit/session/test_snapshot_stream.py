@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from rlm_kernel_mcp.session.snapshot_stream import SnapshotStream, StreamBroken, StreamLimits
+from rlm_kernel_mcp.kernel.untrusted.snapshot_stream import SnapshotStream, StreamBroken, StreamLimits
 from rlm_kernel_mcp.wire import SNAPSHOT_ABORTED, SNAPSHOT_NAMES_MAX
 
 LIMITS = StreamLimits(name_bytes=1_000_000, total_bytes=2_000_000)

@@ -21,9 +21,10 @@ from typing import Self
 import pytest
 
 from rlm_kernel_mcp.errors import InvalidInput
-from rlm_kernel_mcp.session import store_checkpoints, store_texts
-from rlm_kernel_mcp.session.snapshot_file import snapshot_files
-from rlm_kernel_mcp.session.store import EventRow, SessionRecord, Store
+from rlm_kernel_mcp.session.snapshots.file import snapshot_files
+from rlm_kernel_mcp.store import text_budget as store_texts
+from rlm_kernel_mcp.store.database import checkpoints as store_checkpoints
+from rlm_kernel_mcp.store.store import EventRow, SessionRecord, Store
 
 NOW = "2026-11-22T10:00:00.000Z"
 ODD_TEXT = "a\x00b \ud800 \udfff 😀\r\n"
@@ -31,7 +32,7 @@ ODD_TEXT = "a\x00b \ud800 \udfff 😀\r\n"
 CHILD = """
 import sys
 from pathlib import Path
-from rlm_kernel_mcp.session.store import EventRow, SessionRecord, Store
+from rlm_kernel_mcp.store.store import EventRow, SessionRecord, Store
 NOW = "2026-11-22T10:00:00.000Z"
 def step(index, **columns):
     return EventRow("s_1", NOW, index, "run_repl", **columns)

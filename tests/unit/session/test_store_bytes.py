@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from rlm_kernel_mcp.errors import SessionNotFound
-from rlm_kernel_mcp.session import store_apart
-from rlm_kernel_mcp.session.store import EventRow, SessionRecord, Store
-from rlm_kernel_mcp.session.store_rows import check_of
-from rlm_kernel_mcp.session.store_schema import MIGRATIONS, migrate
+from rlm_kernel_mcp.store.database import apart as store_apart
+from rlm_kernel_mcp.store.database.rows import check_of
+from rlm_kernel_mcp.store.database.schema import MIGRATIONS, migrate
+from rlm_kernel_mcp.store.store import EventRow, SessionRecord, Store
 from tests.soaks import store_bytes
 
 NOW = "2026-11-22T10:00:00.000Z"
@@ -186,7 +186,7 @@ def test_no_reader_waits_for_a_look_through_the_whole_file(folder: Path, monkeyp
 CUT_OFF = """
 import os, sys
 from pathlib import Path
-from rlm_kernel_mcp.session.store import EventRow, SessionRecord, Store
+from rlm_kernel_mcp.store.store import EventRow, SessionRecord, Store
 NOW = "2026-11-22T10:00:00.000Z"
 folder = Path(sys.argv[1])
 store = Store.open(folder)

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from rlm_kernel_mcp.session import store_database, store_file, store_memory
-from rlm_kernel_mcp.session.store import EventRow, SessionRecord, Store
-from rlm_kernel_mcp.session.store_schema import MIGRATIONS, migrate, transaction, version_of
+from rlm_kernel_mcp.store.database import database as store_database
+from rlm_kernel_mcp.store.database import file as store_file
+from rlm_kernel_mcp.store.database import memory as store_memory
+from rlm_kernel_mcp.store.database.schema import MIGRATIONS, migrate, transaction, version_of
+from rlm_kernel_mcp.store.store import EventRow, SessionRecord, Store
 from tests.parts import ROOT
 from tests.rights import in_own_mounts, reachable_folder, without_root_rights
 
@@ -96,7 +98,7 @@ def test_a_place_that_can_be_no_folder_leaves_a_store_in_memory(tmp_path: Path, 
 FULL_DISK = """
 import json, os, resource, sys
 from pathlib import Path
-from rlm_kernel_mcp.session.store import EventRow, SessionRecord, Store
+from rlm_kernel_mcp.store.store import EventRow, SessionRecord, Store
 folder, kind = Path(sys.argv[1]), sys.argv[2]
 if kind == "tmpfs":
     os.system(f"mount -t tmpfs -o size=2m none {folder}")

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from rlm_kernel_mcp.session import store_writer
-from rlm_kernel_mcp.session.store import SessionRecord, Store
-from rlm_kernel_mcp.session.store_writer import AT_ONCE_CHARS, Writer
+from rlm_kernel_mcp.store import writer as store_writer
+from rlm_kernel_mcp.store.store import SessionRecord, Store
+from rlm_kernel_mcp.store.writer import AT_ONCE_CHARS, Writer
 
 pytestmark = pytest.mark.anyio
 

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from rlm_kernel_mcp.session import variables
-from rlm_kernel_mcp.session.surrogates import CALL_BYTES, decoded
+from rlm_kernel_mcp.session.kernels import variables
+from rlm_kernel_mcp.text.surrogates import CALL_BYTES, decoded
 
 
 @pytest.mark.parametrize("character", ["a", "é", "\ud800", "€", "\U0001f600"])

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from rlm_kernel_mcp.session.store import Store
-from rlm_kernel_mcp.session.store_schema import SessionRecord
 from rlm_kernel_mcp.session.upkeep import PruningClock
+from rlm_kernel_mcp.store.database.schema import SessionRecord
+from rlm_kernel_mcp.store.store import Store
 
 BEGUN = datetime(2026, 11, 23, 10, tzinfo=UTC)
 

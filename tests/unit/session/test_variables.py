@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rlm_kernel_mcp.session import variables
+from rlm_kernel_mcp.session.kernels import variables
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from rlm_kernel_mcp.policy import Limits
-from rlm_kernel_mcp.session.watch import ResourceWatch
+from rlm_kernel_mcp.session.steps.resource_watch import ResourceWatch
 
 pytestmark = pytest.mark.anyio
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import platform
 from collections.abc import Sequence
 
-from rlm_kernel_mcp.in_kernel.walls import bpf, linux, seccomp
+from rlm_kernel_mcp.in_kernel.walls import syscalls as linux
+from rlm_kernel_mcp.in_kernel.walls.filters import bpf, seccomp
 from tests.escape.walls.program.attacks_surface import REFUSED
 
 

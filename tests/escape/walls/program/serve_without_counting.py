@@ -11,7 +11,7 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).parents[4]))
 
 from rlm_kernel_mcp.cli import main
-from rlm_kernel_mcp.in_kernel.walls import bpf
+from rlm_kernel_mcp.in_kernel.walls.filters import bpf
 from tests.escape.walls.program.hiding import hide
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from rlm_kernel_mcp.in_kernel.walls import bpf
+from rlm_kernel_mcp.in_kernel.walls.filters import bpf
 
 WORD = 0xFFFFFFFF
 

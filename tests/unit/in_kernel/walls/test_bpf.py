@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from rlm_kernel_mcp.in_kernel.walls import bpf
+from rlm_kernel_mcp.in_kernel.walls.filters import bpf
 from tests.unit.in_kernel.walls.bpf_machine import answer
 
 ARCH = 0xC000003E

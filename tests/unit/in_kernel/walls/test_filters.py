@@ -8,7 +8,9 @@ import struct
 
 import pytest
 
-from rlm_kernel_mcp.in_kernel.walls import bpf, filters, linux
+from rlm_kernel_mcp.in_kernel.walls import syscalls as linux
+from rlm_kernel_mcp.in_kernel.walls.filters import bpf
+from rlm_kernel_mcp.in_kernel.walls.filters import programs as filters
 from tests.parts import ROOT
 from tests.unit.in_kernel.walls.bpf_machine import answer
 

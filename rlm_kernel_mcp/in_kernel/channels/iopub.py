@@ -1,0 +1,134 @@
+"""Sends a kernel's iopub messages from one thread, woken once for all that wait.
+
+Is: ipykernel's thread with fewer wake-ups: each costs several changes of the interpreter lock, and a step sends four
+messages. Is not: a change of what is sent or in which order; nor a wall.
+Above: `in_kernel/ipython/app.py`, `in_kernel/ipython/kernel.py`. Below: ipykernel, `audience.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import zmq
+from ipykernel.iostream import IOPubThread
+
+from rlm_kernel_mcp.in_kernel.channels.audience import RETRY_S, Audience
+
+WAIT_S = 10.0
+"""Longest wait for the thread, which never takes a hundredth of it."""
+
+
+class SparingIOPubThread(IOPubThread):
+    """The iopub thread of a session's kernel."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._woken = False
+        self._holding = False
+        self.listeners = 0
+        """Subscriptions on the socket: the host's, and each console's (the socket reports all, `XPUB_VERBOSER`)."""
+        self.audience: Audience | None = None
+        """Who listens, where the socket was prepared for it."""
+        self.is_owned: Callable[[], bool] = lambda: False
+        """Whether the first who listens is the session's host."""
+        self._retrying = False
+
+    def schedule(self, f: Callable[[], Any]) -> None:
+        """Have the thread call `f`, after all that was scheduled before."""
+        if not self.thread.is_alive():
+            f()
+            return
+        self._events.append(f)
+        # A thread that was woken and has not looked yet finds the newest too: it clears the flag before it looks.
+        if not self._woken:
+            try:
+                self._woken = True
+                self._ring()
+            except BaseException:  # an interrupt: nobody else would ever wake the thread again
+                self._woken = False
+                raise
+
+    def _ring(self) -> None:
+        """Wake the thread.
+
+        By its loop and not by ipykernel's inproc socket, which takes longer, and which a thread that is short of
+        memory for a moment never hears of again: libzmq tells of a message once.
+        """
+        loop: asyncio.AbstractEventLoop = self.io_loop.asyncio_loop  # type: ignore[attr-defined]  # tornado's only kind
+        loop.call_soon_threadsafe(self._handle_event, None)
+
+    def send_multipart(self, *args: Any, **kwargs: Any) -> None:
+        """Have the thread send a message."""
+        if self._holding and self.thread.is_alive():
+            self._events.append(functools.partial(self._really_send, *args, **kwargs))
+        else:
+            super().send_multipart(*args, **kwargs)
+
+    def wake_anew(self) -> None:
+        """Have the next message wake the thread, whatever it was told before.
+
+        Short of memory the thread can lose a wake-up between receiving it and acting on it.
+        """
+        self._woken = False
+
+    def wait(self) -> None:
+        """Return when all that was scheduled so far has been done."""
+        done = threading.Event()
+        self.wake_anew()
+        self.schedule(done.set)
+        done.wait(WAIT_S)
+
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[None]:
+        """Leave the thread asleep over a message that another one is about to follow."""
+        self._holding = True
+        try:
+            yield
+        finally:
+            self._holding = False
+
+    def _handle_subscription(self, frames: list[bytes]) -> None:
+        """Count who listens; whoever came last is shown at once what was held for lack of listeners."""
+        if self.audience is not None:
+            for frame in frames:
+                if frame[:1] == b"\x01":
+                    self.audience.admit(frame[1:], owned=self.is_owned())
+        super()._handle_subscription(frames)
+        self.listeners += sum(1 if frame[:1] == b"\x01" else -1 for frame in frames)
+        if self.audience is not None:
+            self.audience.only(self.listeners)
+        self._handle_event(None)
+
+    def _send_welcome_message(self, subscription: str) -> None:
+        """Greet who has just begun to listen, and nobody else."""
+        if self.audience is None:
+            super()._send_welcome_message(subscription)
+            return
+        frames = self.session.serialize(self.session.msg("iopub_welcome", {"subscription": subscription}))
+        self.audience.welcome([subscription.encode(), *frames] if subscription else frames)
+
+    def _really_send(self, msg: Any, *args: Any, **kwargs: Any) -> None:
+        """In the thread: send a message."""
+        if self.audience is None:
+            super()._really_send(msg, *args, **kwargs)
+        elif not self.closed:
+            self.audience.send(msg)
+            if not self._retrying and self.audience.has_pending:
+                self._retry()
+
+    def _retry(self) -> None:
+        """Look until nothing waits any more for a client that does not read."""
+        self._retrying = self.audience is not None and not self.closed and self.audience.send_pending()
+        if self._retrying:
+            self.io_loop.call_later(RETRY_S, self._retry)
+
+    def _handle_event(self, msg: Any) -> None:
+        self._woken = False
+        super()._handle_event(msg)
+        if self.audience is not None and not self.closed and self.socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+            self._xpub_stream.flush(zmq.POLLIN)  # a send may have taken libzmq's only hint that somebody came

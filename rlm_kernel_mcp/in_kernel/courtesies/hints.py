@@ -1,0 +1,244 @@
+"""One sentence for what models do by habit and what is otherwise here.
+
+Is: what to do instead, found by an exception and the step's line, shown below its traceback. Is not: a wall, or a way
+to make anything work. A courtesy. Above: `in_kernel/ipython/shell.py`, `in_kernel/ipython/app.py`. Below:
+`in_kernel/display_text/inspection.py`, `in_kernel/namespace/documents.py`,
+`in_kernel/display_text/source_locations.py`, `wording.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import difflib
+import functools
+import re
+import types
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from rlm_kernel_mcp.in_kernel.courtesies.wording import wording
+from rlm_kernel_mcp.in_kernel.display_text.inspection import instance_dict
+from rlm_kernel_mcp.in_kernel.display_text.source_locations import is_step, source_line
+from rlm_kernel_mcp.in_kernel.namespace.documents import Documents, document_like, held_names
+
+_NEAR_FROM: Final = 2_000
+_NEAR_CHARS: Final = 60
+_NEAR_LIKENESS: Final = 0.75
+"""Among how many names, how long and how like it, the one that was probably meant is looked for."""
+
+_OF_A_LOOP_S_END: Final = ("shutdown_asyncgens", "shutdown_default_executor")
+
+_ONE_TEXT: Final = "`context` is one str; documents[name] is one document's text."
+_NAMES_ALONE: Final = "`for name in documents` gives names; documents[name] is the text, a str."
+_SHELL: Final = re.compile(r"\s*(?:pip3?|conda|uv pip) install\b")
+_LOOP: Final = re.compile(r"\bfor\s+(\w+)\s+in\s+documents\s*:")
+_CONTEXT_ITEM: Final = re.compile(r"\bcontext\s*\[")
+_DOCUMENT_ITEM: Final = re.compile(r"\bdocuments\[[^\]]*\]\s*\[")
+_PAIRS: Final = re.compile(r"\bfor\s+\(?\s*\w+\s*,\s*\w+\s*\)?\s+in\s+documents\b(?!\s*\.)")
+LOOP_LINES: Final = 30
+"""Before a line, in which the loop that it is in is looked for."""
+_OUT: Final = re.compile(r"\bOut\[")
+_PROCESSES: Final = ("multiprocessing/", "concurrent/futures/process.py", "/subprocess.py")
+_FORK: Final = re.compile(r"\bos\.(fork|forkpty|posix_spawnp?|exec[lv]p?e?|spawn[lv]p?e?)\b")
+_NETWORK: Final = ("/socket.py", "/urllib/request.py", "/http/client.py", "/requests/", "/urllib3/", "/httpx/")
+_SOCKET: Final = re.compile(r"\bsocket\.")
+
+
+def hint(error: BaseException, traceback: types.TracebackType | None, user_ns: Mapping[str, Any]) -> str:
+    """What to do instead, in one sentence; empty where nothing is known. Runs no code of the error's."""
+    lines = _step_lines(traceback)
+    for find in _FINDERS:
+        said = find(error, lines, user_ns)
+        if said:
+            return said
+    return ""
+
+
+def install_asyncio_run() -> None:
+    """Have what runs a coroutine to its end say what works here, where an event loop runs, and leave none behind."""
+    run, run_until_complete = asyncio.run, asyncio.BaseEventLoop.run_until_complete
+    enter_runner, run_in_runner = asyncio.Runner.__enter__, asyncio.Runner.run
+
+    @functools.wraps(run)
+    def run_or_say(main: Any, **options: Any) -> Any:
+        _say_if_running("asyncio.run()", main)
+        return run(main, **options)
+
+    @functools.wraps(run_until_complete)
+    def run_until_complete_or_say(self: asyncio.BaseEventLoop, future: Any) -> Any:
+        if getattr(future, "__name__", "") not in _OF_A_LOOP_S_END:  # which nobody wrote
+            _say_if_running("run_until_complete()", future)
+        return run_until_complete(self, future)
+
+    @functools.wraps(enter_runner)
+    def enter_runner_or_say(self: asyncio.Runner) -> asyncio.Runner:
+        _say_if_running("Runner.run()", None)  # before there is a loop, whose end would fail too
+        return enter_runner(self)
+
+    @functools.wraps(run_in_runner)
+    def run_in_runner_or_say(self: asyncio.Runner, coro: Any, **options: Any) -> Any:
+        _say_if_running("Runner.run()", coro)
+        return run_in_runner(self, coro, **options)
+
+    asyncio.run = run_or_say
+    asyncio.Runner.__enter__ = enter_runner_or_say  # type: ignore[method-assign]
+    asyncio.Runner.run = run_in_runner_or_say  # type: ignore[method-assign]
+    asyncio.BaseEventLoop.run_until_complete = run_until_complete_or_say  # type: ignore[method-assign]
+
+
+def _say_if_running(what: str, main: Any) -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    name = getattr(main, "__name__", "main")
+    if isinstance(main, types.CoroutineType):
+        main.close()  # else "never awaited" is said at some other line
+    raise RuntimeError(f"{what} cannot be called from a running event loop: write `await {name}()` instead")
+
+
+def _step_lines(traceback: types.TracebackType | None) -> list[str]:
+    """What an exception passed through, the outermost first: of a step its line, of a library its file."""
+    lines = []
+    while traceback is not None:
+        file = traceback.tb_frame.f_code.co_filename
+        lines.append((source_line(file, traceback.tb_lineno) or "") if is_step(file) else file)
+        traceback = traceback.tb_next
+    return lines
+
+
+def _of_a_name(error: BaseException, lines: list[str], user_ns: Mapping[str, Any]) -> str:
+    del lines
+    name = error.name if type(error) is NameError else None
+    if type(name) is not str or name in user_ns:
+        return ""
+    if name in wording().names:
+        return wording().names[name]
+    known = [known for known in list(user_ns)[:_NEAR_FROM] if type(known) is str and not known.startswith("_")]
+    near = difflib.get_close_matches(name[:_NEAR_CHARS], [*known, *dir(builtins)], 1, _NEAR_LIKENESS)
+    return f"Did you mean {near[0]}?" if near else ""
+
+
+def _of_a_document(error: BaseException, lines: list[str], user_ns: Mapping[str, Any]) -> str:
+    """A file that is not there, and is a document."""
+    del lines
+    if not isinstance(error, FileNotFoundError | PermissionError):
+        return ""
+    path = error.filename or (instance_dict(error) or {}).get("path")
+    name = document_like(user_ns.get("documents"), path)
+    return f"It is a document: documents[{name!r}] is its text." if name else ""
+
+
+def _of_an_unbound_context(error: BaseException, lines: list[str], user_ns: Mapping[str, Any]) -> str:
+    del lines
+    if type(error) is NameError and error.name == "context" and _names(user_ns):
+        return "`context` was unbound by a step; ''.join(documents.values()) is the text."
+    return ""
+
+
+def _of_an_attribute(error: BaseException, lines: list[str], user_ns: Mapping[str, Any]) -> str:
+    """The text taken for a mapping or a file, a document's name for the document."""
+    del lines
+    names = _names(user_ns)
+    if type(error) is not AttributeError or not names:
+        return ""
+    if error.obj is user_ns["documents"]:
+        return "`documents` is a mapping: documents[name] is a text, documents.items() gives both."
+    if error.obj is user_ns.get("context"):
+        return _ONE_TEXT
+    return _NAMES_ALONE if type(error.obj) is str and error.obj in names else ""
+
+
+def _of_an_item(error: BaseException, lines: list[str], user_ns: Mapping[str, Any]) -> str:
+    """The same, asked by `[...]`: then the error does not say of what."""
+    said = error.args[0] if type(error) is TypeError and error.args else None
+    if type(said) is not str or not said.startswith("string indices must be") or not _names(user_ns):
+        return ""
+    if any(map(_CONTEXT_ITEM.search, lines)):
+        return _ONE_TEXT
+    looped = _looped(error.__traceback__)
+    if any(map(_DOCUMENT_ITEM.search, lines)) or any(f"{name}[" in line for name in looped for line in lines):
+        return _NAMES_ALONE
+    return ""
+
+
+def _names(user_ns: Mapping[str, Any]) -> list[Any]:
+    """The names of the documents, if there are some."""
+    documents = user_ns.get("documents")
+    return held_names(documents) if type(documents) is Documents else []
+
+
+def _looped(traceback: types.TracebackType | None) -> set[str]:
+    """The names that loops over `documents` bind around the lines of steps that an exception passed through."""
+    found: set[str] = set()
+    while traceback is not None:
+        file, last = traceback.tb_frame.f_code.co_filename, traceback.tb_lineno
+        if is_step(file):
+            lines = (source_line(file, number) or "" for number in range(max(1, last - LOOP_LINES), last + 1))
+            found.update(name for line in lines for name in _LOOP.findall(line))
+        traceback = traceback.tb_next
+    return found
+
+
+def _of_a_package(error: BaseException, lines: list[str], user_ns: Mapping[str, Any]) -> str:
+    del lines, user_ns
+    if type(error) is SyntaxError and isinstance(error.text, str) and _SHELL.match(error.text):
+        return f"No package can be installed in a session; {wording().add_any}."
+    return ""
+
+
+def _of_pairs(error: BaseException, lines: list[str], user_ns: Mapping[str, Any]) -> str:
+    del user_ns
+    if type(error) is ValueError and any(map(_PAIRS.search, lines)):
+        return "`documents` gives its names: `for name, text in documents.items()` gives both."
+    return ""
+
+
+def _of_a_result(error: BaseException, lines: list[str], user_ns: Mapping[str, Any]) -> str:
+    del user_ns
+    return wording().names["Out"] if type(error) is KeyError and any(map(_OUT.search, lines)) else ""
+
+
+def _of_processes(error: BaseException, lines: list[str], user_ns: Mapping[str, Any]) -> str:
+    del user_ns
+    if not isinstance(error, OSError | ImportError):
+        return ""
+    if any(part in line for line in lines for part in _PROCESSES) or any(map(_FORK.search, lines)):
+        return "No process can be started here; concurrent.futures.ThreadPoolExecutor runs threads."
+    return ""
+
+
+def _of_the_network(error: BaseException, lines: list[str], user_ns: Mapping[str, Any]) -> str:
+    del user_ns
+    if not isinstance(error, OSError):
+        return ""
+    if any(part in line for line in lines for part in _NETWORK) or any(map(_SOCKET.search, lines)):
+        return wording().no_network
+    return ""
+
+
+def _of_a_fence(error: BaseException, lines: list[str], user_ns: Mapping[str, Any]) -> str:
+    del lines, user_ns
+    if (
+        isinstance(error, SyntaxError)
+        and isinstance(error.text, str)
+        and error.text.lstrip().startswith(("```", "~~~"))
+    ):
+        return "Send Python alone, without Markdown around it."
+    return ""
+
+
+_FINDERS: Final[tuple[Callable[[BaseException, list[str], Mapping[str, Any]], str], ...]] = (
+    _of_an_unbound_context,
+    _of_a_name,
+    _of_a_document,
+    _of_an_attribute,
+    _of_an_item,
+    _of_a_package,
+    _of_pairs,
+    _of_a_result,
+    _of_processes,
+    _of_the_network,
+    _of_a_fence,
+)

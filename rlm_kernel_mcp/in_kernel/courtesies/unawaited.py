@@ -1,0 +1,93 @@
+"""What an agent is told of a coroutine that it did not await: in the step that made it, and at no later line.
+
+Is: one sentence below a result, or for a name that a step bound. Is not: Python's own warning of a coroutine that is
+dropped, which comes where it is true and is left as it is. A courtesy. Above: `in_kernel/channels/display.py`,
+`in_kernel/ipython/kernel.py`, `in_kernel/display_text/stderr_hooks.py`. Below: `in_kernel/namespace/bound_names.py`,
+`in_kernel/display_text/inspection.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import types
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from rlm_kernel_mcp.in_kernel.display_text.inspection import exact
+from rlm_kernel_mcp.in_kernel.namespace.bound_names import is_hidden
+
+LOOKED_AT: Final = 1_000
+"""Items of a container that is a result."""
+_ANY_ARGUMENTS: Final = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
+
+_warnings: Any = warnings
+_warn_unawaited: Final[Callable[[Any], None]] = _warnings._warn_unawaited_coroutine
+
+
+class _Told(str):
+    """The name of a coroutine of which was said that it has not run. The coroutine bears it as long as it lives."""
+
+    __slots__ = ()
+
+
+def install_unawaited() -> None:
+    """Have Python say nothing of a dropped coroutine of which its step was told."""
+    _warnings._warn_unawaited_coroutine = _warn_unless_told
+
+
+def of_result(value: object) -> str:
+    """What is said below a result that is still to be awaited; empty for any other."""
+    kind = type(value)
+    if kind is types.CoroutineType:
+        return f"[{_name(value)}() has not run: `await {_call(value)}` runs it]\n" if _tell(value) else ""
+    if kind is types.AsyncGeneratorType:
+        return f"[`[item async for item in {_call(value)}]` gives its items]\n"
+    if kind in (list, tuple, set):
+        held: Any = value
+        told = [_tell(item) for item in list(held)[:LOOKED_AT] if type(item) is types.CoroutineType]
+        return "[these coroutines have not run: `await asyncio.gather(*_)` runs them]\n" if any(told) else ""
+    if issubclass(kind, asyncio.Future) and not asyncio.Future.done(value):  # type: ignore[arg-type]  # it is one
+        return "[it is still at work: `await _` gives its result]\n"
+    return ""
+
+
+def of_names(user_ns: Mapping[Any, Any]) -> str:
+    """What is said of the names that hold a coroutine which has not run, once of each coroutine."""
+    found = [(name, value) for name, value in list(user_ns.items()) if type(value) is types.CoroutineType]
+    return "".join(
+        f"[{name} is a coroutine that has not run: `{name} = await {_call(value)}` gives its result]\n"
+        for name, value in found
+        if not is_hidden(name) and _tell(value)
+    )
+
+
+def _tell(coroutine: Any) -> bool:
+    """Whether nothing was said of a coroutine yet, and it has not begun; it is marked."""
+    if type(coroutine.__qualname__) is _Told or inspect.getcoroutinestate(coroutine) != inspect.CORO_CREATED:
+        return False
+    coroutine.__qualname__ = _Told(coroutine.__qualname__)
+    return True
+
+
+def _name(thing: Any) -> str:
+    return exact(thing.__name__)
+
+
+def _call(thing: Any) -> str:
+    """The call that made a coroutine or an asynchronous generator; its arguments are not known any more."""
+    code: types.CodeType = thing.cr_code if type(thing) is types.CoroutineType else thing.ag_code
+    takes_any = code.co_argcount or code.co_kwonlyargcount or code.co_flags & _ANY_ARGUMENTS
+    return f"{_name(thing)}({'...' if takes_any else ''})"
+
+
+def _warn_unless_told(coroutine: Any) -> None:
+    if type(coroutine.__qualname__) is _Told:
+        return
+    if coroutine.cr_origin is not None:  # somebody has them tracked
+        _warn_unawaited(coroutine)
+        return
+    # Not by Python's own function: its place would be this one.
+    text = f"coroutine '{coroutine.__qualname__}' was never awaited"
+    warnings.warn(text, RuntimeWarning, stacklevel=2, source=coroutine)

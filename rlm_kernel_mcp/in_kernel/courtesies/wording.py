@@ -1,0 +1,118 @@
+"""The words of the courtesies where they differ by who reads them: an agent of a session, or a person at a notebook.
+
+Is: one switch for the whole kernel, and two sets of words. Is not: what is refused, which is the same for both. A
+person has no tools of ours, and no `context` or `documents` that held anything. A courtesy. Above:
+`in_kernel/launch.py`, `builtins_policy.py`, `hints.py`, `imports.py`, `magics.py`, `in_kernel/requests/stdin.py`.
+Below: nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+_OUT: Final = "Earlier results are not kept: `_` is the last one; bind to a name what you want to keep."
+_OUT_NAMES: Final = ("Out", "_1", "_2", "_3", "_4", "_5")
+_SHELL_NAMES: Final = ("cat", "cd", "grep", "ls", "pip", "pwd")
+_NO_SHELL: Final = "No process can be started here; use Python."
+_TOOLS: Final = (
+    "rlm_init_context", "rlm_run_repl", "rlm_await_step", "rlm_interrupt",
+    "rlm_get_var", "rlm_finalize", "rlm_get_trace", "rlm_list_sessions",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """What is said to one kind of reader."""
+
+    files: str
+    network: str
+    no_network: str
+    signals: str
+    own_library: str
+    """In place of a module `rlm`; empty where there is nothing that it could mean."""
+    nobody_answers: str
+    open_elsewhere: str
+    read_only_why: str
+    exit_does: str
+    cell: str
+    """What is run at a time."""
+    add_any: str
+    add: str
+    """How the module `{name}` of Python's own can be had."""
+    add_installed: str
+    """How the module `{name}` can be had, if it is installed."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """Names that are not there, and what is."""
+
+
+AGENT: Final = Wording(
+    files="use `documents` for the text; open(), os.path and pathlib in the folder `scratch`",
+    network="there is no network; the text is in `context` and `documents`",
+    no_network="There is no network here; the text to work on is in `context` and `documents`.",
+    signals="no handler can be set; timeout_ms of rlm_run_repl ends a long step",
+    own_library="`context`, `documents` and `scratch` are there without it, and rlm_finalize gives the answer",
+    nobody_answers="nobody is there to answer; put the value into the code of the next step",
+    open_elsewhere="; the text is in `context`",
+    read_only_why=" (`walls_missing` says why)",
+    cell="step",
+    exit_does="exit() ends the step that calls it; the session and its names stay",
+    add_any="the user can add modules (RLM_IMPORTS)",
+    add="rlm_init_context says in `imports` what may be; the user can add it with RLM_IMPORTS={name}",
+    add_installed="if it is installed, the user can add it with RLM_IMPORTS={name}",
+    names={
+        **dict.fromkeys(
+            ("FINAL", "FINAL_VAR", "final_answer", "SUBMIT", "submit", "finish"),
+            "The final answer is given by the tool rlm_finalize (final_var_name or final_text), not in a step.",
+        ),
+        **dict.fromkeys(
+            (
+                *("llm_query", "llm_batch", "llm_query_batched", "rlm_query", "rlm_query_batched"),
+                *("llm", "sub_llm", "sub_rlm"),
+            ),
+            "A step cannot ask a language model: read what it printed yourself, and go on in the next step.",
+        ),
+        **dict.fromkeys(_OUT_NAMES, _OUT),
+        **dict.fromkeys(_SHELL_NAMES, _NO_SHELL),
+        **dict.fromkeys(("SHOW_VARS", "show_vars"), "%whos lists the session's variables."),
+        **dict.fromkeys(
+            ("corpus", "ctx", "docs", "document", "files", "get_document", "read_file"),
+            "The loaded text is `context` (one str); its documents are in `documents` (name -> text).",
+        ),
+        **dict.fromkeys(("python", "repl"), "Send Python alone, without Markdown around it."),
+        "get_ipython": "IPython's shell is not given to a step.",
+        **{name: f"{name} is a tool of this server: call it beside rlm_run_repl, not in a step." for name in _TOOLS},
+        "await_step": "A running step is waited for by the tool rlm_await_step.",
+    },
+)
+
+PERSON: Final = Wording(
+    files="open(), os.path and pathlib work in the folder `scratch`",
+    network="there is no network",
+    no_network="There is no network here.",
+    signals="no handler can be set; an interrupt ends a long cell",
+    own_library="",
+    nobody_answers="this client takes no answers; put the value into the code",
+    open_elsewhere="",
+    read_only_why="",
+    cell="cell",
+    exit_does="exit() ends the kernel with its client; exit(keep_kernel=True) lets the kernel live",
+    add_any="RLM_IMPORTS in the environment of your client adds modules",
+    add="RLM_IMPORTS={name} in the environment of your client adds it",
+    add_installed="if it is installed, RLM_IMPORTS={name} in the environment of your client adds it",
+    names=dict.fromkeys(_OUT_NAMES, _OUT) | dict.fromkeys(_SHELL_NAMES, _NO_SHELL),
+)
+
+_wording = AGENT
+
+
+def speak_to_a_person() -> None:
+    """Another Jupyter client started this kernel: whoever reads it from now on is a person."""
+    global _wording  # noqa: PLW0603  (one kernel, one kind of reader)
+    _wording = PERSON
+
+
+def wording() -> Wording:
+    """The words for who reads this kernel."""
+    return _wording

@@ -1,0 +1,80 @@
+"""What Python itself says on stderr: warnings, exceptions of threads and of destructors, printed tracebacks.
+
+Is: their texts, with places as `tracebacks.py` names them, so that no path of the installation is shown. Is not: a
+wall: code that asks for `__file__` gets it. A courtesy. Above: `in_kernel/ipython/app.py`. Below: `tracebacks.py`,
+`source_locations.py`.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import traceback
+import types
+import warnings
+from typing import Any, Final
+
+from IPython.core import interactiveshell
+
+from rlm_kernel_mcp.in_kernel.display_text import inspection
+from rlm_kernel_mcp.in_kernel.display_text.source_locations import is_hidden, place, source_line
+from rlm_kernel_mcp.in_kernel.display_text.tracebacks import format_exception
+
+EXIT_HINT: Final = "To exit:"
+"""Beginning of what IPython warns of after a SystemExit, which a session's client cannot follow."""
+NAME_CHARS: Final = 200
+
+_shell: Any = interactiveshell
+_warn = _shell.warn
+_format_frame = traceback.StackSummary.format_frame_summary
+
+
+def install_notices() -> None:
+    """Have this process say things in our words from now on."""
+    warnings.formatwarning = _warning
+    threading.excepthook = _of_a_thread
+    sys.unraisablehook = _of_nobody
+    traceback.StackSummary.format_frame_summary = _frame  # type: ignore[method-assign]  # there is no other hook
+    _shell.warn = _shell_warning
+
+
+def _shell_warning(message: Any, *args: Any, **kwargs: Any) -> None:
+    if not (type(message) is str and message.startswith(EXIT_HINT)):
+        _warn(message, *args, **{**kwargs, "stacklevel": kwargs.get("stacklevel", 1) + 1})
+
+
+def _warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """As `warnings.formatwarning`; the shell's own frames have no place, and only a step's lines are shown."""
+    where = "" if is_hidden(filename) else f"{place(filename)}:{lineno}: "
+    source = (line or source_line(filename, lineno) or "").strip()
+    text = f"{where}{inspection.exact(category.__name__)}: {message}\n"
+    return f"{text}  {source}\n" if source and where else text
+
+
+def _of_a_thread(args: Any) -> None:
+    """As `threading.excepthook`."""
+    if args.exc_type is not SystemExit:
+        name = args.thread.name if args.thread is not None else threading.get_ident()
+        _say(f"Exception in thread {str(name)[:NAME_CHARS]}:", args)
+
+
+def _of_nobody(args: Any) -> None:
+    """As `sys.unraisablehook`, for an exception that nobody can catch: a destructor's, a callback's."""
+    it = args.object
+    name = it.__qualname__ if isinstance(it, types.FunctionType | types.MethodType) else inspection.type_name(it)
+    _say(f"{args.err_msg or 'Exception ignored in'}: {name[:NAME_CHARS]}", args)
+
+
+def _say(head: str, args: Any) -> None:
+    value = args.exc_value if args.exc_value is not None else args.exc_type()
+    _, _, lines = format_exception(args.exc_type, value, args.exc_traceback)
+    if sys.stderr is not None:
+        sys.stderr.write("\n".join([head, *lines, ""]))
+
+
+def _frame(self: traceback.StackSummary, frame_summary: traceback.FrameSummary) -> str:
+    """As the method of that name, for what code prints with `traceback` or `logging`."""
+    text = _format_frame(self, frame_summary)
+    return text.replace(f'"{frame_summary.filename}"', f'"{place(frame_summary.filename)}"', 1)

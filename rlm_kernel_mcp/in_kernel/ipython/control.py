@@ -1,0 +1,199 @@
+"""The `rlm_*` requests of the control channel, answered while a step runs.
+
+Is: the kernel's end of `wire.py`. Is not: a wall: a hostile kernel can answer anything, and the host knows.
+Runs in the control thread: no user code may run here, so values are shown by `in_kernel/display_text/values.py` alone.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import platform
+import socket
+from typing import Any, ClassVar
+
+from rlm_kernel_mcp.in_kernel.courtesies.imports import allowed_names
+from rlm_kernel_mcp.in_kernel.display_text.values import list_names, view
+from rlm_kernel_mcp.in_kernel.namespace import documents as namespace
+from rlm_kernel_mcp.in_kernel.snapshots.taking import Snapshots
+from rlm_kernel_mcp.wire import (
+    DESCRIPTOR_FD,
+    DOCUMENTS_TOLD,
+    GET_VAR,
+    INFO,
+    LOAD_CONTEXT,
+    NAMES,
+    RESTORE,
+    SNAPSHOT,
+)
+
+NAMES_MAX = 2_000
+EDGE_CHARS = 400
+
+Message = dict[str, Any]
+Document = tuple[str, int, str, str]
+"""Name, size in bytes, encoding, and how what does not decode is kept (a codec's `errors`)."""
+
+
+class ControlRequests:
+    """Mixin of the kernel: base class `__init__` finds the handlers by the names in `control_msg_types`."""
+
+    from ipykernel.kernelbase import Kernel as _Kernel
+
+    control_msg_types: ClassVar = [*_Kernel.control_msg_types, INFO, LOAD_CONTEXT, GET_VAR, NAMES]
+    msg_types: ClassVar = [*_Kernel.msg_types, SNAPSHOT, RESTORE]
+
+    session: Any
+    shell: Any
+    policy: dict[str, Any]
+    """The effective policy, set by the app before the first message."""
+    wall_rows: list[dict[str, Any]]
+    """Which walls hold, set by the app."""
+    scratch: str
+    snapshots: Snapshots
+
+    async def rlm_info_request(self, stream: Any, ident: Any, parent: Message) -> None:
+        """Say which walls hold and what may be imported."""
+        content = {
+            "status": "ok",
+            "walls": self.wall_rows,
+            "pid": os.getpid(),
+            "python": platform.python_version(),
+            "imports": allowed_names(self.policy["imports"]),
+            "import_policy": self.policy["imports"]["mode"],
+        }
+        self.session.send(stream, "rlm_info_reply", content, parent, ident=ident)
+
+    async def rlm_load_context_request(self, stream: Any, ident: Any, parent: Message) -> None:
+        """Decode the context's bytes and put its names into the namespace."""
+        try:
+            content = self._load_context(parent)
+        except (OSError, ValueError, MemoryError, KeyError, IndexError) as error:
+            content = {"status": "error", "ename": type(error).__name__, "evalue": str(error)}
+        self.session.send(stream, "rlm_load_context_reply", content, parent, ident=ident)
+
+    def _load_context(self, parent: Message) -> Message:
+        request = parent["content"]
+        if request["source"] == "gone":
+            return self._unbind_context()
+        documents: list[Document] = json.loads(bytes(parent["buffers"][0]))
+        total = sum(document[1] for document in documents)
+        if request["source"] == "buffer":
+            return self._fill(documents, memoryview(parent["buffers"][1]))
+        descriptor = _receive_descriptor()
+        try:
+            size = os.fstat(descriptor).st_size
+            if size < total:
+                raise ValueError(f"the context has {size:,} bytes and not {total:,}; it changed while it was read")
+            if not total:
+                return self._fill(documents, memoryview(b""))
+            # Mapped, not read: the text is then the only copy that this process owns.
+            with mmap.mmap(descriptor, total, mmap.MAP_PRIVATE, mmap.PROT_READ) as mapped, memoryview(mapped) as raw:
+                return self._fill(documents, raw)
+        finally:
+            os.close(descriptor)
+
+    def _unbind_context(self) -> Message:
+        """An empty text in its place would be a lie."""
+        for name in ("context", "documents"):
+            self.shell.user_ns.pop(name, None)
+        self.snapshots = Snapshots(self.shell.user_ns, self.policy["snapshots"])
+        return {"status": "ok"}
+
+    def _fill(self, documents: list[Document], raw: memoryview) -> Message:
+        whole, sizes = _decode(documents, raw)
+        chars = [[document[0], size] for document, size in zip(documents, sizes, strict=True)]
+        namespace.fill(self.shell.user_ns, whole, chars, self.scratch)
+        self.snapshots = Snapshots(self.shell.user_ns, self.policy["snapshots"])
+        lines = whole.count("\n") + (1 if whole and not whole.endswith("\n") else 0)
+        return {
+            "status": "ok",
+            "chars": len(whole),
+            "lines": lines,
+            "documents": sizes[:DOCUMENTS_TOLD],
+            "head": whole[:EDGE_CHARS],
+            "tail": whole[-EDGE_CHARS:],
+        }
+
+    async def rlm_get_var_request(self, stream: Any, ident: Any, parent: Message) -> None:
+        """Show a slice of a variable; the bulk goes as a binary frame."""
+        request = parent["content"]
+        name = request["name"]
+        user_ns = self.shell.user_ns
+        if name not in user_ns:
+            content: Message = {"status": "error", "ename": "NameError", "evalue": name}
+            self.session.send(stream, "rlm_get_var_reply", content, parent, ident=ident)
+            return
+        shown = view(user_ns[name], int(request["offset"]), int(request["limit"]), as_text=bool(request.get("as_text")))
+        content = {
+            "status": "ok",
+            "name": name,
+            "type": shown.type,
+            "size": shown.size,
+            "json": shown.json,
+            "total_chars": shown.total_chars,
+            "whole": shown.whole,
+            "own": shown.own,
+        }
+        self.session.send(stream, "rlm_get_var_reply", content, parent, ident=ident, buffers=[shown.payload])
+
+    async def rlm_names_request(self, stream: Any, ident: Any, parent: Message) -> None:
+        """List the user's names with their types and sizes."""
+        names = list_names(dict(self.shell.user_ns), self.shell.user_ns_hidden)[:NAMES_MAX]
+        payload = json.dumps([list(row) for row in names], ensure_ascii=True).encode()
+        self.session.send(stream, "rlm_names_reply", {"status": "ok"}, parent, ident=ident, buffers=[payload])
+
+    async def rlm_snapshot_request(self, stream: Any, ident: Any, parent: Message) -> None:
+        """Send what changed since the last snapshot over the pipe that the host passes."""
+        descriptor, request = _receive_descriptor(), parent["content"]
+        try:
+            content = {"status": "ok", **self.snapshots.take(descriptor, request["token"], request["after"])}
+        except OSError as error:
+            content = {"status": "error", "ename": type(error).__name__, "evalue": str(error)}
+        finally:
+            os.close(descriptor)
+        self.session.send(stream, "rlm_snapshot_reply", content, parent, ident=ident)
+
+    async def rlm_restore_request(self, stream: Any, ident: Any, parent: Message) -> None:
+        """Bind the names of a snapshot that the host passes as a file."""
+        descriptor = _receive_descriptor()
+        try:
+            content = {"status": "ok", "names": self.snapshots.restore(descriptor, parent["content"]["items"])}
+        finally:
+            os.close(descriptor)
+        self.session.send(stream, "rlm_restore_reply", content, parent, ident=ident)
+
+
+def _decode(documents: list[Document], raw: memoryview) -> tuple[str, list[int]]:
+    """The whole text and each document's length in characters.
+
+    Valid UTF-8 is decoded in one piece, without a second copy.
+    """
+    blocks = []
+    start = 0
+    for _, size, encoding, errors in documents:
+        blocks.append((raw[start : start + size], encoding, errors))
+        start += size
+    if len(blocks) == 1:
+        text = str(*blocks[0])
+        return text, [len(text)]
+    if all((encoding, errors) == ("utf-8", "strict") for _, encoding, errors in blocks):
+        text = str(raw, "utf-8", "strict")
+        if len(text) == len(raw):
+            return text, [len(block) for block, _, _ in blocks]
+        return text, [len(str(*block)) for block in blocks]
+    texts = [str(*block) for block in blocks]
+    return "".join(texts), [len(text) for text in texts]
+
+
+def _receive_descriptor() -> int:
+    """Take the descriptor that the host passes over the inherited socket."""
+    channel = socket.socket(fileno=os.dup(DESCRIPTOR_FD))
+    try:
+        _, descriptors, _, _ = socket.recv_fds(channel, 1, 1)
+    finally:
+        channel.close()
+    if not descriptors:
+        raise ValueError("the host passed no descriptor")
+    return descriptors[0]

@@ -1,0 +1,277 @@
+"""The kernel of one session: `execute_request` and what surrounds it.
+
+Is: ipykernel's kernel with a step's beginning and end (output budget, changed names, interrupt that cannot eat the
+reply). Is not: a wall. Above: `app.py`. Below: `in_kernel/answered.py`, `control.py`,
+`in_kernel/requests/client_requests.py`, `in_kernel/requests/stdin.py`, `in_kernel/requests/expressions.py`, `shell.py`,
+`interrupts.py`. Source: Jupyter messaging 5.5, Execute.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import zmq
+from ipykernel.ipkernel import IPythonKernel
+from traitlets import Type
+
+from rlm_kernel_mcp.in_kernel.answered import AnsweredRequests
+from rlm_kernel_mcp.in_kernel.channels.display import IMAGES
+from rlm_kernel_mcp.in_kernel.channels.output import BudgetedOutStream, own_streams
+from rlm_kernel_mcp.in_kernel.channels.packing import PAYLOAD_CHARS, fitting
+from rlm_kernel_mcp.in_kernel.courtesies.unawaited import of_names
+from rlm_kernel_mcp.in_kernel.display_text.source_locations import StepCompiler
+from rlm_kernel_mcp.in_kernel.display_text.values import describe
+from rlm_kernel_mcp.in_kernel.ipython.control import ControlRequests
+from rlm_kernel_mcp.in_kernel.ipython.garbage import Garbage
+from rlm_kernel_mcp.in_kernel.ipython.interrupts import Interrupts
+from rlm_kernel_mcp.in_kernel.ipython.process_state import ProcessState
+from rlm_kernel_mcp.in_kernel.ipython.shell import RlmShell
+from rlm_kernel_mcp.in_kernel.ipython.unlisted import no_modules_listed
+from rlm_kernel_mcp.in_kernel.namespace.bound_names import bound_names, identities
+from rlm_kernel_mcp.in_kernel.requests.client_requests import ClientRequests
+from rlm_kernel_mcp.in_kernel.requests.expressions import evaluate
+from rlm_kernel_mcp.in_kernel.requests.history import CellHistory
+from rlm_kernel_mcp.in_kernel.requests.stdin import InputRequests
+from rlm_kernel_mcp.in_kernel.requests.turns import Turns
+from rlm_kernel_mcp.in_kernel.walls.limits import soft_memory
+from rlm_kernel_mcp.wire import KEPT, OWN_REQUESTS, REPLY_KEY, STEP_KEY
+
+UPDATED_NAMES_MAX = 500
+NAME_CHARS_MAX = 200
+
+
+class RlmKernel(ControlRequests, AnsweredRequests, ClientRequests, InputRequests, IPythonKernel):  # type: ignore[misc]  # untyped below
+    """One session's kernel."""
+
+    implementation = "rlm-python"
+    shell_class = Type(RlmShell)
+    compiler_class = Type(StepCompiler)  # type: ignore[assignment]  # ipykernel narrows the trait
+    _execute_sleep = 0
+    _wanted: tuple[Any, Any, dict[str, Any]] | None = None
+    """Stream, identity and request of a step after which a snapshot is wanted."""
+    _unchanged = False
+    """Whether the step's reply said that no name has to be kept anew."""
+    garbage: Garbage
+    state: ProcessState
+    """Both set by the app, once the kernel is as its steps are to find it."""
+    _values: dict[str, Any]
+    """What the running step's `user_expressions` show."""
+
+    def __init__(self, **traits: Any) -> None:
+        """As ipykernel's."""
+        self.cells = CellHistory()
+        self.turns = Turns()
+        with no_modules_listed():
+            super().__init__(**traits)
+        self.answer_all()
+        self.shell.kernel = self.shell.parent = self  # it was made before there was a kernel
+        self.interrupts = Interrupts(self.shell.user_ns)
+        self.shell.interrupts = self.interrupts
+
+    def belong_to_host(self) -> None:
+        """Our own host started this kernel: nobody renders what it shows, and only the host ends it."""
+        self.owned = True
+        self.shell.display_formatter.show(IMAGES)
+
+    def pre_handler_hook(self) -> None:
+        """Before each shell request: what it runs can be interrupted. A step says itself from when on.
+
+        An interrupt before that would cost the step its reply and its snapshot.
+        """
+        if self.get_parent()["header"]["msg_type"] != "execute_request":
+            self.interrupts.arm()
+
+    def post_handler_hook(self) -> None:
+        """After each shell request."""
+        self.interrupts.disarm()
+
+    def _publish_status(self, status: str, channel: str, parent: Any = None) -> None:
+        """Send the status; `busy` goes with what the request says next, the echo of a step's code or `idle`.
+
+        Not of our own requests on control: they wait for a reply alone, and the iopub thread would have to be woken
+        in the middle of a step.
+        """
+        if channel == "control" and self.get_parent(channel)["header"]["msg_type"].startswith(OWN_REQUESTS):
+            return
+        if status == "idle":
+            self.iopub_thread.wake_anew()
+        elif channel == "shell" and status == "busy":
+            self.interrupts.expect(step=self.get_parent(channel)["header"]["msg_type"] == "execute_request")
+        with self.iopub_thread.hold() if status == "busy" else contextlib.nullcontext():
+            super()._publish_status(status, channel, parent)
+
+    def _publish_execute_input(self, code: str, parent: Any, execution_count: int) -> None:
+        """Send the echo of a cell; together with its end where our host alone listens, who knows what it sent."""
+        with self.iopub_thread.hold() if self.owned and self.iopub_thread.listeners < 2 else contextlib.nullcontext():
+            super()._publish_execute_input(code, parent, execution_count)
+
+    def init_metadata(self, parent: dict[str, Any]) -> dict[str, Any]:
+        """No ipyparallel fields."""
+        del parent
+        return {}
+
+    def finish_metadata(
+        self, parent: dict[str, Any], metadata: dict[str, Any], reply_content: dict[str, Any]
+    ) -> dict[str, Any]:
+        """No ipyparallel fields. Called right before the reply to a cell is sent."""
+        if parent["header"]["msg_type"] == "execute_request":
+            self.begin_abort(parent, reply_content["status"])
+        return metadata
+
+    async def execute_request(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
+        """Run a step; afterwards its host may want to have what it changed."""
+        self._unchanged = False
+        await super().execute_request(stream, ident, parent)
+        if self.owned and REPLY_KEY in parent["metadata"] and not self._unchanged:
+            self._wanted = stream, ident, parent
+
+    async def dispatch_shell(self, msg: Any, /, subshell_id: str | None = None, *, concurrent: bool = False) -> None:
+        """Serve a shell request. A snapshot comes after `idle`, and before anything else."""
+        await super().dispatch_shell(msg, subshell_id=subshell_id, concurrent=concurrent)
+        wanted, self._wanted = self._wanted, None
+        if wanted is not None:
+            # Until the step's messages are sent: pickling would take the interpreter lock from the thread that sends.
+            self.iopub_thread.wait()
+            self._send_kept(*wanted)
+
+    def _send_kept(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
+        asked = parent["metadata"][REPLY_KEY]
+        kept = self.snapshots.take_small(asked["token"], asked["after"])
+        content, buffers = ({"status": "left"}, []) if kept is None else ({"status": "ok", **kept[0]}, [kept[1]])
+        self.session.send(stream, KEPT, content, parent, ident=ident, buffers=buffers)
+        stream.flush(zmq.POLLOUT)
+
+    async def do_execute(  # noqa: PLR0913  (ipykernel's signature)
+        self,
+        code: str,
+        silent: bool,
+        store_history: bool = True,
+        user_expressions: dict[str, str] | None = None,
+        allow_stdin: bool = False,
+        *,
+        cell_meta: Any = None,
+        cell_id: Any = None,
+    ) -> dict[str, Any]:
+        """Run a step's code; the reply says how it ended, what it bound and what output was dropped."""
+        del cell_meta, cell_id
+        self.interrupts.armed = False
+        shell = self.shell
+        before = identities(shell.user_ns)
+        self.state.put_back()
+        streams = own_streams()
+        for stream in streams:
+            stream.begin_step()
+        self.state.say_changed()
+        shell.last_error, shell.end_error = None, None
+        shell.out_of_memory = shell.display_failed = False
+        shell.runs_for_agent = self.owned and not allow_stdin
+        self._name_cell()
+        self.cell_client = self.get_parent()["header"]["session"]
+        if not silent and store_history and code and not code.isspace():
+            self.cells.note(self.cell_client, shell.execution_count, code)
+        self._values = {}
+        with self.person(allow_stdin):
+            ok = await self._run(code, silent, store_history, user_expressions)
+        payload = self._payload(streams)
+        dropped = {stream.name: stream.finish_step() for stream in streams}
+        tree = shell.compile.take_tree(shell.transform_cell(code) if ok else "")
+        names = [] if silent else bound_names(tree or code, before, shell.user_ns, ok)
+        updated = [[name[:NAME_CHARS_MAX], *describe(shell.user_ns.get(name))] for name in names[:UPDATED_NAMES_MAX]]
+        reply: dict[str, Any] = {
+            "status": "ok" if ok else "error",
+            "execution_count": shell.execution_count - 1,  # of a cell that is not counted too, as ipykernel has it
+            "user_expressions": self._values,
+            "payload": payload,
+            REPLY_KEY: {"updated": updated, "dropped": dropped, "unchanged": self._note_unchanged()},
+        }
+        if not ok:
+            ename, evalue, lines = shell.end_error or shell.last_error or ("KeyboardInterrupt", "", [])
+            reply.update(ename=ename, evalue=evalue, traceback=lines)
+        return reply
+
+    def _name_cell(self) -> None:
+        """Have tracebacks call the cell by its step's number: that is what its agent and the trace know it by."""
+        step = self.get_parent()["metadata"].get(STEP_KEY) if self.shell.runs_for_agent else None
+        self.shell.compile.step = step if type(step) is int else 0
+        self.shell.compile.for_console = self.owned and not self.shell.runs_for_agent
+
+    def _payload(self, streams: Sequence[BudgetedOutStream]) -> list[Any]:
+        """What the step has for its client besides output; what does not fit a reply is said."""
+        payload, too_large = fitting(self.shell.payload_manager.read_payload())
+        self.shell.payload_manager.clear_payload()
+        if too_large and streams:
+            streams[-1].write(
+                f"[payloads left out: {too_large:,}; a reply has room for {PAYLOAD_CHARS:,} characters]\n"
+            )
+        return payload
+
+    def _note_unchanged(self) -> bool:
+        """Whether the snapshot that is asked for has nothing in it, seen at a glance: then it needs no message."""
+        asked = self.get_parent()["metadata"].get(REPLY_KEY) if self.owned else None
+        self._unchanged = asked is not None and self.snapshots.unchanged(asked["token"], asked["after"])
+        return self._unchanged
+
+    async def _run(self, code: str, silent: bool, store_history: bool, expressions: Any) -> bool:
+        """Run the code to its end; true if it raised nothing. From here on an interrupt must not eat the reply."""
+        shell = self.shell
+        soft_memory(True)
+        self.in_step = True
+        try:
+            self.interrupts.arm()
+            self.garbage.before_step()
+            transformed = shell.transform_cell(code)
+            if shell.should_run_async(code, transformed_cell=transformed):
+                result = await self._run_async(code, transformed, silent, store_history)
+            else:
+                result = shell.run_cell(code, store_history=store_history, silent=silent)
+            ok = bool(result is not None and result.success and not shell.display_failed)
+            # Code may show an error that it caught; an agent is told of that one too (`%run` of a script that failed).
+            ok = ok and not (self.owned and shell.last_error)
+            if ok and expressions:
+                self.interrupts.arm()
+                self._values = evaluate(shell, expressions)
+            if ok:
+                if shell.runs_for_agent and (said := of_names(shell.user_ns)):
+                    sys.stderr.write(said)
+                self.garbage.let_go(shell)
+            else:
+                self.garbage.after_failure(shell, shell.out_of_memory)
+            return ok
+        except (KeyboardInterrupt, MemoryError, SyntaxError, asyncio.CancelledError) as error:
+            # The interrupt or the limit hit outside the code itself: between IPython's own lines, or in its
+            # transformers.
+            self.in_step = self.interrupts.armed = False
+            shell.publish_error(type(error), error, error.__traceback__)
+            self.garbage.let_go(shell)
+            self.garbage.owe()  # the frames of this error are these here
+            return False
+        finally:
+            self.in_step = self.interrupts.armed = False
+            self.interrupts.disarm()
+            self.state.put_back()
+            soft_memory(False)
+
+    async def _run_async(self, code: str, transformed: str, silent: bool, store_history: bool) -> Any:
+        run = self.shell.run_cell_async(
+            code, store_history=store_history, silent=silent, transformed_cell=transformed, preprocessing_exc_tuple=None
+        )
+        context = contextvars.copy_context()
+        future = asyncio.get_running_loop().create_task(run, context=context)
+        try:
+            self.interrupts.arm(future)
+            result = await future
+            self.shell.note_end(result)
+            return result
+        except KeyboardInterrupt:
+            future.cancel()
+            raise
+        finally:
+            for variable, value in context.items():
+                if variable.get(None) is not value:
+                    variable.set(value)  # state of the session, like what a step without an await sets
+            self.shell.events.trigger("post_execute")

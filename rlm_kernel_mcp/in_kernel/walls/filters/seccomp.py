@@ -1,0 +1,64 @@
+"""Seccomp: a filter over every system call of every thread, for good. A wall.
+
+Is: the loading of a filter, and the look whether it is in force. Is not: what it lets through (`programs.py`).
+Above: `in_kernel/walls/raising.py`, `in_kernel/walls/namespaces.py`. Below: `in_kernel/walls/syscalls.py`, `bpf.py`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import platform
+import struct
+from collections.abc import Sequence
+from typing import Final
+
+from rlm_kernel_mcp.in_kernel.walls import syscalls as linux
+from rlm_kernel_mcp.in_kernel.walls.filters import bpf
+from rlm_kernel_mcp.in_kernel.walls.filters import programs as filters
+
+_SET_MODE_FILTER: Final = 1
+_TSYNC: Final = 1
+
+
+def load_stage(
+    stage: filters.Stage, pid: int, *, map_libraries: bool = False, threads: Sequence[int] | None = ()
+) -> str:
+    """Put a stage's filter on every thread of this process; no_new_privs is set. The arguments: `kernel_filter`'s.
+
+    Returns:
+        What was loaded, for the wall's row.
+
+    Raises:
+        OSError: the machine is neither x86_64 nor aarch64, or the kernel refused.
+    """
+    program = filters.kernel_filter(_machine(), stage, pid, map_libraries=map_libraries, threads=threads)
+    _load(program)
+    return f"allowlist of stage {stage} on every thread, {len(program)} instructions"
+
+
+def load_monitor(own_pid: int, pidfd: int) -> None:
+    """Put the monitor's filter on this process.
+
+    Raises:
+        OSError: as for `load_stage`.
+    """
+    _load(filters.monitor_filter(_machine(), own_pid, pidfd))
+
+
+def _machine() -> str:
+    machine = platform.machine()
+    try:
+        linux.audit_arch(machine)
+    except KeyError:
+        raise OSError(errno.ENOSYS, f"no filter is known for a machine of type {machine}") from None
+    return machine
+
+
+def _load(program: bpf.Body) -> None:
+    code = bpf.pack(program)
+    buffer = ctypes.create_string_buffer(code, len(code))
+    header = struct.pack("=H6xQ", len(program), ctypes.addressof(buffer))
+    unsynchronised = linux.syscall("seccomp", _SET_MODE_FILTER, _TSYNC, header)
+    if unsynchronised:
+        raise OSError(errno.EAGAIN, f"thread {unsynchronised} did not take the filter")

@@ -1,0 +1,146 @@
+"""What our own host does for its kernels, done for the kernel of any other Jupyter client.
+
+Is: the run folder of that one kernel, its transport, its policy with the user's settings, and its start to the end.
+Is not: anything that would make it another kernel (`kernel/builder.py`). Above: `provisioner.py`. Below: `run_dir.py`,
+`cold.py`, the policy, the settings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from logging import Logger
+from pathlib import Path
+from typing import Any
+
+from rlm_kernel_mcp.errors import KernelStartFailed, RlmError, SandboxUnavailable
+from rlm_kernel_mcp.kernel.builder import Built, effective_policy, use_sockets
+from rlm_kernel_mcp.kernel.placement.cold import REAP_S, ClientsProcess, start_cold
+from rlm_kernel_mcp.kernel.placement.run_dir import KernelDir, RunDir
+from rlm_kernel_mcp.kernel.placement.startup_status import StatusSocket
+from rlm_kernel_mcp.policy import Policy
+from rlm_kernel_mcp.settings import doubts, load_kernel_settings
+
+
+class ForeignClient:
+    """One kernel of another Jupyter client, over its restarts: folders that last until the client is done with it."""
+
+    def __init__(self, log: Logger) -> None:
+        self._log = log
+        self._run_dir: RunDir | None = None
+        self._folders: KernelDir | None = None
+        self._policy: Policy | None = None
+
+    def prepare(self, manager: Any, spec: Any, arguments: dict[str, Any]) -> tuple[KernelDir, Policy]:
+        """Before a start: the kernel's folders, fresh ones, and its policy; the manager is told of the transport.
+
+        Args:
+            manager: jupyter_client's; whatever transport it was set to becomes ipc, and it writes that down.
+            spec: the kernelspec.
+            arguments: what the client gave with the start.
+
+        Raises:
+            RlmError: the folders cannot be made; the policy, or a setting in the environment, is wrong.
+        """
+        environment: Mapping[str, str] = arguments.get("env") or os.environ
+        with self._nothing_left():
+            self._policy = self._effective_policy(spec, {**environment, **spec.env})
+            if self._folders is None:
+                self._make_folders()
+            else:
+                self._folders.make_anew()
+        assert self._folders is not None
+        # `jupyter run FILE` hands its own file on: only an option would change a kernel.
+        ignored = [str(argument) for argument in arguments.pop("extra_arguments", None) or ()]
+        if any(argument.startswith("-") for argument in ignored):
+            self._log.warning("A locked kernel takes no arguments; left out: %s", " ".join(ignored))
+        use_sockets(manager, self._folders)
+        return self._folders, self._policy
+
+    async def start(self, built: Built) -> ClientsProcess:
+        """Start it and wait until it is ready for code, within the policy's time.
+
+        Raises:
+            SandboxUnavailable: a required wall cannot be raised.
+            KernelStartFailed: anything else; nothing is left.
+        """
+        assert self._policy is not None
+        limit_ms = self._policy.start_timeout_ms
+        with self._nothing_left():
+            try:
+                async with asyncio.timeout(limit_ms / 1000):
+                    return await _start(built)
+            except TimeoutError as error:
+                raise KernelStartFailed(f"The kernel was not ready within {limit_ms:,} ms.") from error
+
+    def remove(self) -> None:
+        """Remove the folders; the kernel is gone, or goes with this process."""
+        atexit.unregister(self.remove)
+        if self._run_dir is not None:
+            self._run_dir.remove()
+            self._run_dir = self._folders = None
+
+    @contextmanager
+    def _nothing_left(self) -> Iterator[None]:
+        """Where a start fails, the folders go, since many a client calls no clean-up then.
+
+        A client shows the text of an error alone, so that what to do next is added to it.
+        """
+        try:
+            yield
+        except RlmError as error:
+            self.remove()
+            if error.next_step == error.default_next_step:
+                raise
+            raise type(error)(f"{error.message} {error.next_step}", error.next_step) from error
+        except BaseException:
+            self.remove()
+            raise
+
+    def _effective_policy(self, spec: Any, environment: Mapping[str, str]) -> Policy:
+        """With the settings that our own host reads too, as the client's environment and the kernelspec have them."""
+        settings = load_kernel_settings(environment)
+        if settings.sandbox_mode == "container" and settings.sandbox_fallback != "process":
+            raise SandboxUnavailable(
+                "RLM_SANDBOX_MODE=container: only the server `rlm-kernel-mcp` runs kernels in containers.",
+                "Start this client without that setting, or with RLM_SANDBOX_FALLBACK=process: the kernel is then "
+                "locked by the walls of this process alone.",
+            )
+        ours = spec.argv[:1] in (["python"], [sys.executable])  # of another Python's modules nothing is known here
+        for doubt in doubts(environment, settings if ours else replace(settings, imports=())):
+            self._log.warning("%s", doubt)
+        return effective_policy(Path(spec.resource_dir), settings)
+
+    def _make_folders(self) -> None:
+        self._run_dir = RunDir.create()
+        # Some clients, jupyter console among them, end without a clean-up, and any may be killed.
+        atexit.register(self.remove)
+        self._run_dir.guard()
+        self._folders = self._run_dir.kernel_dir()
+
+
+async def _start(built: Built) -> ClientsProcess:
+    status = StatusSocket()
+    try:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        ours.close()  # a session's host passes descriptors over it; here nobody does
+        with theirs:
+            child, pid, pidfd = await start_cold(built, status, theirs)
+        process = ClientsProcess(pid, pidfd, child)
+        try:
+            await status.wait_ready()
+        except BaseException:
+            process.kill()
+            with suppress(subprocess.TimeoutExpired):  # the system holds it; it ends when it can
+                process.wait(REAP_S)
+            raise
+    finally:
+        status.close()
+    return process

@@ -1,0 +1,221 @@
+"""Where a server's kernels have their sockets and scratch folders.
+
+Is: one 0700 folder a server, held by a lock that dies with it, and one folder a kernel below it; the sweep of what dead
+servers left. Is not: the state folder, which outlives servers. Below: `kernel/placement/container/sweep.py`.
+The path is short since an ipc socket's path may have 107 bytes at most.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from rlm_kernel_mcp.errors import KernelStartFailed
+from rlm_kernel_mcp.kernel.placement.container.sweep import may_have_containers, without_containers
+from rlm_kernel_mcp.kernel.placement.reaper import Undertaker
+from rlm_kernel_mcp.kernel.placement.run_place import PATH_BYTES_MAX, run_place
+from rlm_kernel_mcp.shielded import made_in_thread
+
+LOCK_NAME = "owner.lock"
+NEW_LOCK_NAME = "new.lock"
+UNDERTAKER = 'read _; for _ in 1 2 3 4 5 6 7 8 9 10; do rm -rf -- "$0" && exit; sleep 0.1; done'
+"""Waits for the end of its input, which is the server's end. Kernels that are just dying may be in the way at first."""
+
+
+@dataclass(frozen=True, slots=True)
+class KernelDir:
+    """The folders of one kernel."""
+
+    path: Path
+
+    @property
+    def sockets(self) -> Path:
+        """0700 folder of the connection file and the ipc sockets."""
+        return self.path / "c"
+
+    @property
+    def connection_file(self) -> Path:
+        return self.sockets / "kernel.json"
+
+    @property
+    def socket_stem(self) -> str:
+        """`ip` of an ipc connection: the sockets are this with `-1` .. `-5` behind."""
+        return str(self.sockets / "s")
+
+    @property
+    def scratch(self) -> Path:
+        return self.path / "w"
+
+    @property
+    def policy_file(self) -> Path:
+        """The effective policy that the kernel reads."""
+        return self.sockets / "policy.json"
+
+    def make(self) -> None:
+        """Make the folders below `path`, which is there.
+
+        Raises:
+            KernelStartFailed: they cannot be made.
+        """
+        try:
+            self.sockets.mkdir(mode=0o700)
+            self.scratch.mkdir(mode=0o700)
+        except OSError as error:
+            raise _unusable("The kernel's folder cannot be made", error) from error
+
+    def make_anew(self) -> None:
+        """At the same place, for a kernel that takes the place of one whose processes are gone."""
+        shutil.rmtree(self.sockets, ignore_errors=True)
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        self.make()
+
+    def remove(self) -> None:
+        """Remove the kernel's folders; call only when its processes are gone."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+class RunDir:
+    """One server's run folder. Hold it as long as the server lives."""
+
+    def __init__(self, path: Path, lock: int) -> None:
+        self.path = path
+        self._lock = lock
+        self._owner = os.getpid()
+        self._undertaker: Undertaker | None = None
+
+    @classmethod
+    def create(cls, *, ask_engines: bool = False) -> RunDir:
+        """Make this server's folder and sweep those of servers that are gone.
+
+        `ask_engines`: also those that had containers, whose engine is asked to remove them.
+
+        Raises:
+            KernelStartFailed: the folder cannot be made, or its path is too long and so is every other place's.
+        """
+        try:
+            base = run_place()
+            sweep(base, ask_engines=ask_engines)
+            path = Path(tempfile.mkdtemp(prefix="", dir=base))
+            try:
+                return cls(path, _owned(path))
+            except BaseException:
+                shutil.rmtree(path, ignore_errors=True)
+                raise
+        except OSError as error:
+            raise _unusable("The run folder cannot be made", error) from error
+
+    @classmethod
+    async def create_in_thread(cls, *, ask_engines: bool = False) -> RunDir:
+        """As `create`, which may have much to sweep; removed again where the wait for it is cut off."""
+        return await made_in_thread(partial(cls.create, ask_engines=ask_engines), lambda made: made.remove())
+
+    def kernel_dir(self) -> KernelDir:
+        """Make the folders of one more kernel."""
+        try:
+            made = KernelDir(Path(tempfile.mkdtemp(prefix="", dir=self.path)))
+        except OSError as error:
+            raise _unusable("The kernel's folder cannot be made", error) from error
+        try:
+            made.make()
+        except BaseException:
+            made.remove()
+            raise
+        return made
+
+    def guard(self) -> None:
+        """Have a shell beside this process remove the folder where this process is killed; Codex does so at its end.
+
+        Not for a folder that tells of containers: one that is just being made would be forgotten with it.
+        """
+        if self._undertaker is None:
+            argv = ["/bin/sh", "-c", UNDERTAKER, str(self.path)]
+            self._undertaker = Undertaker(argv, cwd="/", env={"PATH": "/usr/bin:/bin"})
+
+    def remove(self) -> None:
+        """Remove the folder with all below it, and give the lock up; what containers are left go before.
+
+        Once: a second call, and one in a process that was forked from the owner, does nothing.
+        """
+        if self._lock < 0 or self._owner != os.getpid():
+            return
+        lock, self._lock = self._lock, -1
+        if without_containers([self.path]):
+            shutil.rmtree(self.path, ignore_errors=True)
+        if self._undertaker is not None:
+            self._undertaker.dismiss()
+            self._undertaker = None
+        os.close(lock)
+
+
+def sweep(base: Path, *, ask_engines: bool = False) -> list[Path]:
+    """Remove the run folders whose owner is gone, by the lock that it held; returns them.
+
+    A folder that tells of containers stays where no engine is to be asked: a server in container mode sweeps it.
+    """
+    swept, with_containers = [], []
+    with ExitStack() as held:
+        for path in sorted(base.iterdir()):
+            with ExitStack() as lock:
+                if not _ownerless(path, lock):
+                    continue
+                if not may_have_containers(path):
+                    swept.append(path)
+                    shutil.rmtree(path, ignore_errors=True)
+                elif ask_engines:
+                    with_containers.append(path)
+                    held.push(lock.pop_all())
+        for path in without_containers(with_containers):
+            swept.append(path)
+            shutil.rmtree(path, ignore_errors=True)
+    return swept
+
+
+def _ownerless(path: Path, lock: ExitStack) -> bool:
+    """Whether this is a run folder whose owner is gone; its lock is then held by `lock`."""
+    try:
+        descriptor = os.open(path / LOCK_NAME, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False  # not a run folder, or one that is being made or removed just now
+    lock.callback(os.close, descriptor)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False  # its owner lives, or nobody can say
+    return True
+
+
+def _owned(path: Path) -> int:
+    """The lock of a run folder that was made just now.
+
+    Raises:
+        OSError: it cannot be had. KernelStartFailed: the folder's path is too long.
+    """
+    length = len(os.fsencode(path))
+    if length > PATH_BYTES_MAX:
+        raise KernelStartFailed(
+            f"The run folder's path has {length} bytes; the limit is {PATH_BYTES_MAX}, since a socket's path may have "
+            "107.",
+            "Set XDG_RUNTIME_DIR or TMPDIR to a shorter path.",
+        )
+    lock = os.open(path / NEW_LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Only now another server's sweep sees a run folder: one with an owner.
+        (path / NEW_LOCK_NAME).rename(path / LOCK_NAME)
+    except BaseException:
+        os.close(lock)
+        raise
+    return lock
+
+
+def _unusable(what: str, error: OSError) -> KernelStartFailed:
+    return KernelStartFailed(
+        f"{what}: {error.strerror}.",
+        "Tell the user to free room in, or make writable, the folder of XDG_RUNTIME_DIR, or without it of TMPDIR.",
+    )

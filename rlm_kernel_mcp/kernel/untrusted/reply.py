@@ -1,0 +1,236 @@
+"""Folds the messages of one `execute_request` into a reply. Sans-I/O.
+
+Is: the first to look inside what a kernel says, so everything is checked for type, size and count here and bounded.
+Is not: trusted afterwards either: a hostile kernel can make its own step say anything. Above: `kernel/client.py`, which
+feeds it. Below: `messages.py`. Source: Jupyter messaging 5.5, "Messages on the IOPub channel"; nbclient's three-way
+wait.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, TypeGuard
+
+from rlm_kernel_mcp.kernel.untrusted.messages import Message
+from rlm_kernel_mcp.wire import REPLY_KEY
+
+STREAM_CHARS_MAX: Final = 4_200_000
+STREAM_BYTES_MAX: Final = 6 << 20
+"""Characters kept of one stream, and their UTF-8 bytes. The kernel's own limit on characters lies below."""
+PIECES_MAX: Final = 1_000
+"""Pieces of a text that lie apart: each takes some fifty bytes beside its characters."""
+RESULT_CHARS_MAX: Final = 2_000_000
+TRACEBACK_CHARS_MAX: Final = 200_000
+EVALUE_CHARS_MAX: Final = 20_000
+NAME_CHARS_MAX: Final = 200
+UPDATED_MAX: Final = 500
+IMAGES_MAX: Final = 4
+IMAGES_TRIED_MAX: Final = 16
+"""Of one reply, that begin as pictures do: to decode one that is none at its end takes as long as a good one."""
+IMAGE_BYTES_MAX: Final = 1 << 20
+HEAD_CHARS: Final = 12
+"""Of base64, that hold a magic number."""
+ImageType = Literal["image/png", "image/jpeg"]
+MAGIC: Final[Mapping[ImageType, bytes]] = {"image/png": b"\x89PNG\r\n\x1a\n", "image/jpeg": b"\xff\xd8\xff"}
+
+
+@dataclass(slots=True)
+class Text:
+    """Text that arrives in pieces, kept up to a limit; what is beyond is counted."""
+
+    limit: int
+    bytes_left: int = STREAM_BYTES_MAX
+    chars: int = 0
+    dropped: int = 0
+    _pieces: list[str] = field(default_factory=list)
+    _recent: list[str] = field(default_factory=list)
+
+    def add(self, piece: str) -> None:
+        """Append as much as the limit allows."""
+        room = self.limit - self.chars
+        kept = piece if len(piece) <= room else piece[: max(room, 0)]
+        data = kept.encode("utf-8", "surrogatepass")
+        if len(data) > self.bytes_left:
+            kept = data[: self.bytes_left].decode("utf-8", "ignore")
+        self.bytes_left -= min(len(data), self.bytes_left)
+        if kept:
+            self._recent.append(kept)
+            self.chars += len(kept)
+            if len(self._recent) >= PIECES_MAX:
+                self._pieces.append("".join(self._recent))
+                self._recent.clear()
+        self.dropped += len(piece) - len(kept)
+
+    def text(self) -> str:
+        """What was kept."""
+        if self._recent or len(self._pieces) > 1:
+            whole = "".join((*self._pieces, *self._recent))
+            self._pieces, self._recent = [whole], []
+        return self._pieces[0] if self._pieces else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    mime_type: ImageType
+    data: str
+
+
+@dataclass(slots=True)
+class Reply:
+    """What one request has said so far. Complete when both the reply and the idle status have come."""
+
+    msg_id: str
+    stream_chars_max: int = STREAM_CHARS_MAX
+    stdout: Text = field(init=False)
+    stderr: Text = field(init=False)
+    result: str | None = None
+    ename: str | None = None
+    evalue: str = ""
+    traceback: str = ""
+    pictures: list[Picture] = field(default_factory=list)
+    _pictures_tried: int = 0
+    updated: list[tuple[str, str, int | None]] = field(default_factory=list)
+    dropped: dict[str, int] = field(default_factory=dict)
+    code: str | None = None
+    """From `execute_input`; how the trace learns what a console ran."""
+    execution_count: int | None = None
+    status: Literal["ok", "error", "aborted"] | None = None
+    unchanged: bool = False
+    """Whether no name has to be kept anew, so that no snapshot follows."""
+    replied: bool = False
+    idle: bool = False
+    begun_ns: int = field(default_factory=time.monotonic_ns)
+    late_chars: int = 0
+    """How much of the text at the beginning was printed before this request, by what earlier ones left running."""
+
+    @property
+    def elapsed_ms(self) -> int:
+        """Time since the first message of this request."""
+        return (time.monotonic_ns() - self.begun_ns) // 1_000_000
+
+    def __post_init__(self) -> None:
+        self.stdout, self.stderr = Text(self.stream_chars_max), Text(self.stream_chars_max)
+
+    @property
+    def complete(self) -> bool:
+        return self.replied and self.idle
+
+    def begin_with(self, late: Reply) -> None:
+        """Put output that came between two requests before that of this one."""
+        for own, other in ((self.stdout, late.stdout), (self.stderr, late.stderr)):
+            own.add(other.text())
+            own.dropped += other.dropped
+        self.pictures += late.pictures
+        self.late_chars = late.stdout.chars + late.stderr.chars
+
+    def feed(self, message: Message) -> None:
+        """Take one message whose parent is this request; comms, input requests and unknown types are ignored."""
+        content = message.content
+        match message.msg_type:
+            case "stream":
+                text = content.get("text")
+                if isinstance(text, str):
+                    (self.stderr if content.get("name") == "stderr" else self.stdout).add(text)
+            case "execute_input":
+                self._take_input(content)
+            case "execute_result" | "display_data":
+                self._take_data(content.get("data"), message.msg_type == "execute_result")
+            case "error":
+                self._take_error(content)
+            case "status":
+                self.idle = self.idle or content.get("execution_state") == "idle"
+            case "execute_reply":
+                self._take_reply(content)
+            case _:
+                pass
+
+    def _take_input(self, content: dict[str, Any]) -> None:
+        code, count = content.get("code"), content.get("execution_count")
+        if isinstance(code, str) and self.code is None:
+            self.code = code[:RESULT_CHARS_MAX]
+        if type(count) is int:
+            self.execution_count = count
+
+    def _take_data(self, data: object, is_result: bool) -> None:
+        if not isinstance(data, dict):
+            return
+        text = data.get("text/plain")
+        if isinstance(text, str):
+            if is_result:
+                self.result = text[:RESULT_CHARS_MAX]
+            else:
+                self.stdout.add(text if text.endswith("\n") else text + "\n")
+        for mime_type in ("image/png", "image/jpeg"):
+            if len(self.pictures) < IMAGES_MAX and self._pictures_tried < IMAGES_TRIED_MAX:
+                self._take_picture(mime_type, data.get(mime_type))
+
+    def _take_picture(self, mime_type: ImageType, data: object) -> None:
+        if _begins(data, mime_type):
+            self._pictures_tried += 1
+            picture = _picture(mime_type, data)
+            if picture is not None:
+                self.pictures.append(picture)
+
+    def _take_error(self, content: dict[str, Any]) -> None:
+        ename, evalue, lines = content.get("ename"), content.get("evalue"), content.get("traceback")
+        if not isinstance(ename, str):
+            return
+        self.ename = ename[:NAME_CHARS_MAX]
+        self.evalue = evalue[:EVALUE_CHARS_MAX] if isinstance(evalue, str) else ""
+        if isinstance(lines, list) and lines:
+            text = "\n".join(line for line in lines[:10_000] if isinstance(line, str))
+            self.traceback = text[:TRACEBACK_CHARS_MAX]
+
+    def _take_reply(self, content: dict[str, Any]) -> None:
+        if self.replied:
+            return  # the first one counts
+        status = content.get("status")
+        self.replied = True
+        self.status = status if status in ("ok", "error", "aborted") else "error"
+        if self.status != "ok" and self.ename is None:
+            self._take_error(content)
+        extra = content.get(REPLY_KEY)
+        if not isinstance(extra, dict):
+            return
+        self.unchanged = extra.get("unchanged") is True
+        rows = extra.get("updated")
+        if isinstance(rows, list):
+            self.updated = [row for row in map(_variable, rows[:UPDATED_MAX]) if row is not None]
+        dropped = extra.get("dropped")
+        if isinstance(dropped, dict):
+            self.dropped = {name: count for name in ("stdout", "stderr") if (count := _count(dropped.get(name)))}
+
+
+def _variable(row: object) -> tuple[str, str, int | None] | None:
+    if not isinstance(row, list) or len(row) != 3 or not isinstance(row[0], str) or not isinstance(row[1], str):
+        return None
+    return row[0][:NAME_CHARS_MAX], row[1][:NAME_CHARS_MAX], _count(row[2])
+
+
+def _count(value: object) -> int | None:
+    return value if type(value) is int and 0 <= value < 1 << 53 else None
+
+
+def _begins(data: object, mime_type: ImageType) -> TypeGuard[str]:
+    """Whether some base64 of bounded length begins as a picture of its type does: cheap, however many come."""
+    if not isinstance(data, str) or len(data) > IMAGE_BYTES_MAX * 4 // 3 + 4:
+        return False
+    try:
+        return base64.b64decode(data[:HEAD_CHARS], validate=True).startswith(MAGIC[mime_type])
+    except (binascii.Error, ValueError):
+        return False
+
+
+def _picture(mime_type: ImageType, data: str) -> Picture | None:
+    """A picture that is what it says it is: canonical base64 of bytes with the format's magic number."""
+    try:
+        raw = base64.b64decode(data.replace("\n", ""), validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    if not raw.startswith(MAGIC[mime_type]):
+        return None
+    return Picture(mime_type, base64.b64encode(raw).decode("ascii"))

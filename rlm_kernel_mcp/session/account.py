@@ -1,0 +1,85 @@
+"""The account of one session against its limits. Sans-I/O.
+
+Is: counting, and the answer to "may a step run" and "has a limit been reached". Is not: the clock or the kernel. A
+limit stops the session, never the server. Above: `session.py`, `session/trace/journal.py`, `session/steps/delivery.py`.
+Below: `reports.py`.
+"""
+
+from __future__ import annotations
+
+from rlm_kernel_mcp.session.reports import Counters, GuardrailStop, Left, Limits
+
+
+class Account:
+    """What a session has used. Times in ms, texts in characters."""
+
+    def __init__(self, limits: Limits, counters: Counters | None = None, stop: GuardrailStop | None = None) -> None:
+        self.limits = limits
+        used = counters or Counters()
+        self._steps = used.step_index
+        self._runtime_ms = used.runtime_ms
+        self._chars = used.budget_used
+        self.stop: GuardrailStop | None = stop
+        """The first limit that was reached; it stays."""
+
+    @property
+    def counters(self) -> Counters:
+        return Counters(self._steps, self._runtime_ms, self._chars)
+
+    @property
+    def left(self) -> Left:
+        return Left(
+            steps_left=max(0, self.limits.max_steps - self._steps),
+            runtime_left_ms=max(0, self.limits.max_runtime_ms - self._runtime_ms),
+            chars_left=max(0, self.limits.budget_limit - self._chars),
+        )
+
+    def snapshot(self) -> dict[str, int]:
+        """`guardrail_snapshot` of a trace event."""
+        return {
+            "step_index": self._steps,
+            "max_steps": self.limits.max_steps,
+            "runtime_ms": self._runtime_ms,
+            "max_runtime_ms": self.limits.max_runtime_ms,
+            "budget_used": self._chars,
+            "budget_limit": self.limits.budget_limit,
+        }
+
+    def admit(self, code_chars: int) -> GuardrailStop | None:
+        """Before a step: None and the code is charged, or the limit that stops the session.
+
+        Code that is longer than what is left of the budget is not run: the budget is then exceeded.
+        """
+        if self.stop is None and code_chars > self.left.chars_left:
+            self.stop = "budget_exceeded"
+        if self.stop is None:
+            self._chars += code_chars
+        return self.stop
+
+    def begin_step(self) -> int:
+        """Count a step; returns its index, from 1."""
+        self._steps += 1
+        return self._steps
+
+    def charge_runtime(self, duration_ms: int) -> None:
+        """Time in which the session's code was executing."""
+        self._runtime_ms += duration_ms
+
+    def charge_chars(self, chars: int) -> None:
+        """Characters delivered to the client."""
+        self._chars += chars
+
+    def exceed_budget(self) -> None:
+        """A step said more than the budget had left; the few characters that a cut left over are of no use."""
+        self.stop = self.stop or "budget_exceeded"
+
+    def check(self) -> GuardrailStop | None:
+        """After a step or a delivery: the limit that has been reached, if any."""
+        if self.stop is None:
+            if self._runtime_ms >= self.limits.max_runtime_ms:
+                self.stop = "timeout"
+            elif self._chars >= self.limits.budget_limit:
+                self.stop = "budget_exceeded"
+            elif self._steps >= self.limits.max_steps:
+                self.stop = "max_steps"
+        return self.stop

@@ -1,0 +1,91 @@
+"""Processor time that a kernel uses between steps.
+
+Is: the count of what code goes on using after its step has ended, measured from outside. Is not: what the kernel works
+for us: while a value is read, as much as the reader waits is free, and no more; a snapshot is free if the kernel ends
+it as it should. Above: `session_kernel.py`. Below: `kernel/placement/process.py`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final, Protocol
+
+FREE_MS: Final = 500
+"""Processor time between two steps that does not count as the session's: a kernel's own threads wake now and then."""
+
+
+class Measured(Protocol):
+    """A process, as far as its processor time is concerned."""
+
+    def cpu_ms(self) -> int:
+        """Processor time used so far, in ms; 0 once it is gone."""
+
+
+def _now_ms() -> int:
+    return time.monotonic_ns() // 1_000_000
+
+
+class IdleTime:
+    """The count for one kernel, from the end of its last step on."""
+
+    def __init__(self, process: Measured, now_ms: Callable[[], int] = _now_ms, owed_ms: int = 0) -> None:
+        """`owed_ms`: what the kernels before this one used, and nobody was charged for yet."""
+        self._owed_ms = owed_ms
+        self._seen_ms = 0
+        """What was last seen of this one: once it is gone nobody can say more."""
+        self._process = process
+        self._now_ms = now_ms
+        self._readers = 0
+        self._read_from_ms = (0, 0)
+        """Clock and processor time when the reads that are under way began, or the count began anew in them."""
+        self._from_ms = process.cpu_ms()
+
+    def charged(self) -> None:
+        """All of it is charged: begin to count anew."""
+        self._owed_ms = 0
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin to count this kernel's time anew: what it used up to now was for us."""
+        self._seen_ms = 0
+        self._from_ms = self._process.cpu_ms()
+        self._read_from_ms = self._now_ms(), self._from_ms
+
+    def used_ms(self, free_ms: int = 0) -> int:
+        """Processor time since the count began, without what was used for readers; 0 as long as it is free.
+
+        `free_ms`: what may turn out to have been for us.
+        """
+        cpu_ms = self._process.cpu_ms()
+        if cpu_ms:  # else it is gone
+            used_ms = max(0, cpu_ms - self._from_ms - self._for_readers_ms() - free_ms)
+            self._seen_ms = max(used_ms, self._seen_ms) if free_ms else used_ms
+        return self.seen_ms
+
+    @property
+    def seen_ms(self) -> int:
+        """As `used_ms` was last seen."""
+        return self._owed_ms + (self._seen_ms if self._seen_ms > FREE_MS else 0)
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """While this is open somebody waits for the kernel's answer. Reads at the same time are one time of waiting."""
+        if not self._readers:
+            self._read_from_ms = self._now_ms(), self._process.cpu_ms()
+        self._readers += 1
+        try:
+            yield
+        finally:
+            free_ms = self._for_readers_ms()
+            self._readers -= 1
+            if not self._readers:
+                self._from_ms += free_ms
+
+    def _for_readers_ms(self) -> int:
+        """What the reads under way have had of the processor: no more than was waited for them."""
+        if not self._readers:
+            return 0
+        clock_ms, cpu_ms = self._read_from_ms
+        return max(0, min(self._process.cpu_ms() - cpu_ms, self._now_ms() - clock_ms))

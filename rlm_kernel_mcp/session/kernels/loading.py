@@ -1,0 +1,72 @@
+"""Reads contexts in threads, out of the way of everything else.
+
+Is: threads of their own for what reads files, a bound on how many read much at a time, and the end of a reading that
+nobody waits for any more. Is not: what is read (`session/opening.py`, `context/`). Above: `session/opening.py`,
+`session/reopening.py`. Below: `shielded.py`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from rlm_kernel_mcp.context.payload import Payload
+from rlm_kernel_mcp.shielded import made_in_thread
+
+LOADS_MAX: Final = 4
+"""Contexts of many or large files that are read at a time; the others wait for their turn."""
+LARGE: Final = 2_000
+"""Folder entries and blocks of 32 KB that are read before a context counts as one of those: a small one never waits."""
+THREADS_MAX: Final = 64
+"""More than sessions are opened at a time: each has a place (`slots.py`)."""
+LOOK_S: Final = 0.5
+"""How often who waits for a turn looks whether anybody waits for him."""
+
+GoOn = Callable[[], None]
+"""Asked by a reader at each entry and block; raises where nobody waits for the context any more."""
+_files = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="context")
+_turns = threading.BoundedSemaphore(LOADS_MAX)
+
+
+class NobodyWaits(Exception):
+    """Ends a reading; nobody is told."""
+
+
+class _Reading:
+    """One reading, as its thread sees it."""
+
+    def __init__(self) -> None:
+        self.ended = threading.Event()
+        self._asked = 0
+        self._has_turn = False
+
+    def go_on(self) -> None:
+        self._asked += 1
+        while self._asked >= LARGE and not self._has_turn and not self.ended.is_set():
+            self._has_turn = _turns.acquire(timeout=LOOK_S)
+        if self.ended.is_set():
+            raise NobodyWaits
+
+    def do(self, read: Callable[[GoOn], Payload]) -> Payload:
+        try:
+            return read(self.go_on)
+        finally:
+            if self._has_turn:
+                _turns.release()
+
+
+async def read_in_thread(read: Callable[[GoOn], Payload], *, files: bool) -> Payload:
+    """The payload that `read` makes; where the wait is cancelled the reading ends soon and leaves nothing.
+
+    `files`: whether it reads files, of which there may be very many; an inline text is a short work.
+
+    Raises:
+        What `read` raises.
+    """
+    reading = _Reading()
+    try:
+        return await made_in_thread(lambda: reading.do(read), Payload.close, _files if files else None)
+    finally:
+        reading.ended.set()

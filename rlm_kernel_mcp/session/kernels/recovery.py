@@ -1,0 +1,204 @@
+"""Gives a session a kernel with its context in it: the first one, and a fresh one after a loss.
+
+Is: loading the context, and the honest account of what a fresh kernel does not have. Is not: the decision to replace a
+kernel (`session_kernel.py`). Above: that, `session/opening.py`. Below: `session/snapshots/taking.py`, `kernel/pool.py`,
+`context/`. A step is never run again by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Final
+
+from rlm_kernel_mcp.context.payload import Payload
+from rlm_kernel_mcp.errors import ContextNotFound, ContextTooLarge, KernelDied, RequestRefused
+from rlm_kernel_mcp.kernel.pool import KernelPool
+from rlm_kernel_mcp.kernel.starter import Kernel
+from rlm_kernel_mcp.kernel.untrusted.messages import Message
+from rlm_kernel_mcp.policy import Policy
+from rlm_kernel_mcp.session.kernels.slots import Places
+from rlm_kernel_mcp.session.reports import ContextReport, DocumentInfo, Lost, Variable
+from rlm_kernel_mcp.session.snapshots.requests import hand_over
+from rlm_kernel_mcp.session.snapshots.restoring import Effort, Losses
+from rlm_kernel_mcp.session.snapshots.taking import Snapshots
+from rlm_kernel_mcp.text.safe_text import safe_text
+from rlm_kernel_mcp.wire import DOCUMENTS_TOLD, LOAD_CONTEXT, NAMESPACE
+
+LOAD_TIMEOUT_S: Final = 120.0
+NAMES_KEPT_MAX: Final = 2_000
+EDGE_CHARS: Final = 400
+
+OpenPayload = Callable[[], Awaitable[Payload]]
+"""Opens the session's context again. Raises an RlmError if it is not what it was."""
+
+
+@dataclass(slots=True)
+class Recovery:
+    """What a session needs to get a kernel."""
+
+    pool: KernelPool
+    policy: Policy
+    open_payload: OpenPayload
+    snapshots: Snapshots
+    places: Places
+    names: OrderedDict[str, tuple[str, int]] = field(default_factory=OrderedDict)
+    """Names that steps have bound, with type and step: what a kernel takes with it before it was snapshotted."""
+
+    def note_bound(self, step: int, updated: Iterable[Variable]) -> None:
+        """Remember what a step bound."""
+        for variable in updated:
+            self.names[variable.name] = (variable.type, step)
+            self.names.move_to_end(variable.name)
+        while len(self.names) > NAMES_KEPT_MAX:
+            self.names.popitem(last=False)
+
+    async def fresh_kernel(self, reason: str, last_step: int, effort: Effort) -> tuple[Kernel, Lost]:
+        """A kernel with the context and what the snapshots have, and the account of the rest.
+
+        `last_step`: index of the last step that ended with the kernel alive. `effort`: what may be done for the values.
+
+        Raises:
+            KernelStartFailed, SandboxUnavailable, KernelDied.
+            RestoreStopped: the caller gave up the values' return.
+        """
+        await self.snapshots.settle()
+        tries = 0
+
+        async def fill(fresh: Kernel) -> _Filled:
+            nonlocal tries
+            tries += 1
+            return await self._fill(fresh, last_step, effort, one_by_one=tries > 1)
+
+        taken: tuple[Kernel, _Filled] | None = None
+        try:
+            taken = await self.pool.take(fill)
+        except KernelDied:
+            if not tries:
+                raise
+        # Values can be made to end whoever restores them: the session goes on without them.
+        kernel, filled = taken or await self.pool.take(self._fill_bare)
+        told = {name for name, _ in filled.lost}.union(filled.names)
+        unkept = [
+            (name, f"its value ({kind}) was not kept")
+            for name, (kind, step) in self.names.items()
+            if name not in told and (step > self.snapshots.step or self.snapshots.left_out)
+        ]
+        lost = filled.gone + filled.lost + unkept
+        return kernel, Lost(safe_text(reason), tuple(lost), tuple(filled.back + filled.names))
+
+    async def _fill(self, kernel: Kernel, last_step: int, effort: Effort, *, one_by_one: bool) -> _Filled:
+        """Put the context and the snapshots into a fresh kernel."""
+        back, gone = await self._load(kernel)
+        names, lost = await self.snapshots.restore(kernel, last_step, effort, one_by_one=one_by_one)
+        return _Filled(back, gone, names, lost)
+
+    async def _fill_bare(self, kernel: Kernel) -> _Filled:
+        """Put the context alone into a fresh kernel."""
+        back, gone = await self._load(kernel)
+        return _Filled(back, gone, [], self.snapshots.all_lost("no fresh kernel survived the restoring of the values"))
+
+    async def _load(self, kernel: Kernel) -> tuple[list[str], Losses]:
+        """Load the context again; the names that are back, and (name, why not) of the others."""
+        try:
+            with await self.open_payload() as payload:
+                await load_context(kernel, payload)
+                if payload.has_changed():
+                    raise ContextNotFound("the context's files were changed while they were loaded again")
+                return list(NAMESPACE), []
+        except RequestRefused as error:
+            refused = error.message
+        await load_nothing(kernel)
+        return ["scratch"], [(name, refused) for name in NAMESPACE if name != "scratch"]
+
+    def everything_lost(self, reason: str) -> Lost:
+        """The account when no fresh kernel could be had."""
+        names = dict.fromkeys((*NAMESPACE, *self.snapshots.names, *self.names))
+        gone = [(name, "no kernel to hold it; the next use tries again") for name in names]
+        return Lost(safe_text(reason), tuple(gone), ())
+
+
+@dataclass(frozen=True, slots=True)
+class _Filled:
+    """What a fresh kernel has of the session."""
+
+    back: list[str]
+    """The session's own names."""
+    gone: Losses
+    names: list[str]
+    """The user's names."""
+    lost: Losses
+
+
+async def load_context(kernel: Kernel, payload: Payload) -> Message:
+    """Hand a payload to a kernel that has run no user code yet; its reply is then true.
+
+    Raises:
+        ContextTooLarge: the kernel cannot hold it.
+        KernelDied: the kernel went away, or could not decode it.
+    """
+    # Not in the message's own JSON: the kernel parses that where nobody answers for a lack of memory.
+    rows = [[one.name, one.byte_count, one.encoding, one.errors] for one in payload.documents]
+    table = json.dumps(rows).encode()
+    request = {"source": "descriptor" if payload.data is None else "buffer"}
+    if payload.descriptor is not None and payload.data is None:
+        hand_over(kernel, os.dup(payload.descriptor))
+    reply = await _ask_to_load(kernel, request, [table] if payload.data is None else [table, payload.data])
+    content = reply.content
+    if content.get("status") == "ok":
+        return reply
+    if content.get("ename") == "MemoryError":
+        raise ContextTooLarge(
+            f"The context has {payload.byte_count:,} bytes in {len(payload.documents):,} documents; the session's "
+            "memory (RLM_MEMORY_LIMIT_MB) cannot hold them."
+        )
+    raise KernelDied(f"The kernel could not take the context: {safe_text(str(content.get('evalue')))[:500]}.")
+
+
+async def load_nothing(kernel: Kernel) -> None:
+    """Unbind the context's names in a fresh kernel: the context could not be had again, and is not an empty text.
+
+    Raises:
+        KernelDied: the kernel went away.
+    """
+    await _ask_to_load(kernel, {"source": "gone"}, [])
+
+
+async def _ask_to_load(kernel: Kernel, request: dict[str, Any], buffers: Sequence[bytes]) -> Message:
+    try:
+        async with asyncio.timeout(LOAD_TIMEOUT_S):
+            return await kernel.client.request(LOAD_CONTEXT, request, buffers=buffers)
+    except TimeoutError:
+        raise KernelDied(f"The kernel did not take the context within {LOAD_TIMEOUT_S:.0f} s.") from None
+
+
+def context_report(payload: Payload, reply: Message) -> ContextReport:
+    """What the client is told of a context that has been loaded."""
+    content = reply.content
+    # No text twice: of a short context the tail is what the head does not have.
+    tail_chars = min(EDGE_CHARS, max(0, content["chars"] - EDGE_CHARS))
+    tail = content["tail"]
+    return ContextReport(
+        kind=payload.kind,
+        chars=content["chars"],
+        lines=content["lines"],
+        bytes=payload.byte_count,
+        sha256=payload.sha256,
+        head=safe_text(content["head"][:EDGE_CHARS]),
+        tail=safe_text(tail[len(tail) - tail_chars :]),
+        documents=tuple(
+            DocumentInfo(safe_text(document.name), chars)
+            for document, chars in zip(payload.documents, content["documents"][:DOCUMENTS_TOLD], strict=False)
+        ),
+        document_count=len(payload.documents),
+        encodings=payload.encodings,
+        undecodable_bytes=sum(payload.undecodable.values()),
+        undecodable_in={safe_text(name): count for name, count in islice(payload.undecodable.items(), DOCUMENTS_TOLD)},
+        skipped=tuple(safe_text(line) for line in payload.skipped.first),
+        skipped_count=payload.skipped.count,
+    )

@@ -1,0 +1,260 @@
+"""The kernel of one session from the first to the last: taken, kept, measured, snapshotted, replaced.
+
+Is: which kernel a session has right now, and what went with the ones before. Is not: steps (`session/steps/run.py`) or
+what a limit means (`session/account.py`). Above: `session/session.py`. Below: `recovery.py`,
+`session/snapshots/taking.py`, `slots.py`, `idle_time.py`, `kernel/`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, nullcontext
+from typing import Any, Final, Protocol
+
+from rlm_kernel_mcp.errors import KernelDied, RestoreStopped, RlmError
+from rlm_kernel_mcp.kernel.starter import Kernel
+from rlm_kernel_mcp.session.kernels.idle_time import FREE_MS, IdleTime
+from rlm_kernel_mcp.session.kernels.recovery import Recovery
+from rlm_kernel_mcp.session.kernels.slots import Occupant
+from rlm_kernel_mcp.session.reports import Lost, Variable
+from rlm_kernel_mcp.session.snapshots.restoring import Effort
+from rlm_kernel_mcp.session.steps.run import RunningStep
+
+SETTLE_S: Final = 0.5
+"""How long the end of the server waits for a snapshot."""
+STOP_SETTLE_S: Final = 5.0
+"""How long another session, which needs the place, waits for the values of an idle one to be kept."""
+IDLE_SETTLE_S: Final = 30.0
+"""How long the idle stop waits for them: longer than a snapshot takes that ends."""
+
+
+class Owner(Occupant, Protocol):
+    """Who has the kernel: what a session is told."""
+
+    def adopted(self, kernel: Kernel) -> None:
+        """Told of each kernel."""
+
+    def restored(self, loss: Lost) -> None:
+        """Told of each kernel that replaces another, with what it lacks."""
+
+
+class KernelLife:
+    """The one kernel that a session has at a time, or none."""
+
+    def __init__(self, owner: Owner, recovery: Recovery) -> None:
+        self.recovery = recovery
+        # No cycle: the texts of an ended session, of many megabytes perhaps, go with it and not at some later time.
+        self._owner_ref = weakref.ref(owner)
+        self._places = recovery.places
+        self._lock = asyncio.Lock()
+        self._idle_time: IdleTime | None = None
+        self._restoring_ms = 0
+        """Processor time that the values' own code took when they came back, not charged yet."""
+        self._loss: Lost | None = None
+        self.kernel: Kernel | None = None
+        self.gone_reason = "the kernel was gone"
+        self.failure: str | None = None
+        """Why the last try for a fresh kernel failed; the next use tries again."""
+        self.closed = False
+        """The server ends, or the session has its final answer: no kernel is started any more."""
+        self._readers = 0
+        self.last_step = 0
+        """Index of the last step that ended with the kernel alive."""
+
+    @property
+    def _owner(self) -> Owner:
+        owner = self._owner_ref()
+        assert owner is not None  # whoever asks something of its kernel has it
+        return owner
+
+    @property
+    def changing(self) -> bool:
+        """Whether a kernel is just being stopped or replaced."""
+        return self._lock.locked()
+
+    @property
+    def being_read(self) -> bool:
+        """Whether somebody waits for an answer of the kernel, or for the kernel to ask."""
+        return self._readers > 0
+
+    def adopt(self, kernel: Kernel) -> None:
+        """Take a ready kernel with the context in it."""
+        self.kernel = kernel
+        owed_ms, self._restoring_ms = self._restoring_ms, 0
+        self._idle_time = IdleTime(
+            kernel.process, owed_ms=owed_ms + (self._idle_time.seen_ms if self._idle_time else 0)
+        )
+        self._owner.adopted(kernel)
+
+    def require_place(self, *, stopped: bool) -> None:
+        """Raise SessionBusy if no kernel can be had just now, since all that may be there are at work.
+
+        `stopped`: a limit has stopped the session, so that it needs none.
+        """
+        if self.kernel is None and not stopped:
+            self._places.require(self._owner.session_id)
+
+    async def live(self, stop: asyncio.Future[None] | None = None) -> Kernel:
+        """The kernel; a fresh one with what can be had back where it is gone.
+
+        `stop`: done when the caller gives up the values' return.
+
+        Raises:
+            KernelDied, KernelStartFailed, SandboxUnavailable: none can be had.
+            RestoreStopped: the caller gave it up.
+            SessionBusy: no place is free for it.
+        """
+        async with self._lock:
+            kernel = self.kernel
+            if kernel is not None and kernel.client.broken is None:
+                return kernel
+            try:
+                if kernel is not None:
+                    await self._drop(kernel, kernel.client.broken or "it is gone")
+                return await self._restore(stop)
+            finally:
+                if self.kernel is None:  # none could be had, or the call that wanted it is cancelled
+                    self._places.release(self._owner.session_id)
+                self._places.tell()
+
+    async def ready_for_step(self, stop: asyncio.Future[None]) -> tuple[Kernel, dict[str, Any] | None]:
+        """The kernel with nothing of ours under way in it, and what asks it for a snapshot after the step.
+
+        Raises: as `live`.
+        """
+        snapshots = self.recovery.snapshots
+        kernel = await self.live(stop)
+        if not await snapshots.give_way(kernel):
+            async with self._lock:
+                if self.kernel is kernel:
+                    if self._idle_time is not None:
+                        self._idle_time.used_ms()  # seen now: it is owed
+                    await self._drop(kernel, "a value's own code, run to keep the value, did not end; it was killed")
+            kernel = await self.live(stop)
+        return kernel, snapshots.ask(kernel)
+
+    def step_ended(
+        self, kernel: Kernel, step: RunningStep, updated: tuple[Variable, ...], runtime_left_ms: int
+    ) -> None:
+        """After a step that left the kernel alive: note what it bound, and take the snapshot off the reply's path.
+
+        It may take no longer than the session's runtime lasts: only at its end is seen whether it was one.
+        """
+        self.last_step = step.index
+        self.idle_cpu_charged()
+        self.recovery.note_bound(step.index, updated)
+        execution = step.execution
+        if execution is None or execution.kept is None:
+            return
+        if execution.reply.unchanged:
+            self.recovery.snapshots.unchanged(kernel, step.index)
+        elif self._idle_time is not None:
+            left_s = runtime_left_ms / 1000
+            self.recovery.snapshots.begin(kernel, step.index, execution.kept, left_s, self._idle_time.restart)
+
+    async def replace(self, kernel: Kernel, reason: str, stop: asyncio.Future[None]) -> Lost | None:
+        """After a kernel went in a step: a fresh one at once, and the account of what is gone.
+
+        `stop`: done when the caller gives up the values' return; the next use tries again.
+        """
+        async with self._lock:
+            if self.kernel is kernel:
+                await self._drop(kernel, reason)
+            if self.kernel is None:
+                try:
+                    await self._restore(stop)
+                except RlmError as error:
+                    return self.recovery.everything_lost(f"{reason}; and no other could be had: {error.message}")
+        return self.take_loss()
+
+    async def drop(self, reason: str, *, settle_s: float, unless: Callable[[], bool] = lambda: False) -> bool:
+        """End the kernel, after its snapshot has settled; the next use makes a fresh one. Whether it was ended.
+
+        `settle_s`: how long to wait for the snapshot. `unless`: asked when it has
+        settled; if it is true by then the kernel stays.
+        """
+        async with self._lock:
+            if self.kernel is not None:
+                settling = asyncio.ensure_future(self.recovery.snapshots.settle())
+                await asyncio.wait({settling}, timeout=settle_s)
+                settling.cancel()
+                if unless():
+                    self._places.tell()
+                    return False
+                await self._drop(self.kernel, reason)
+            self._places.release(self._owner.session_id)
+            return True
+
+    async def _drop(self, kernel: Kernel, reason: str) -> None:
+        self.kernel, self.gone_reason = None, reason
+        await kernel.kill(reason)
+
+    async def _restore(self, stop: asyncio.Future[None] | None) -> Kernel:
+        if self.closed:
+            raise KernelDied(f"The session's kernel is gone: {self.gone_reason}.")
+        effort = Effort(stop)
+        try:
+            await self._places.take(self._owner.session_id, self._owner)
+            kernel, loss = await self.recovery.fresh_kernel(self.gone_reason, self.last_step, effort)
+        except BaseException as error:  # also where the call that wanted it is cancelled
+            if isinstance(error, RlmError) and not isinstance(error, RestoreStopped):
+                self.failure = error.message
+            self._places.release(self._owner.session_id)
+            raise
+        finally:
+            self._restoring_ms += effort.used_ms if effort.used_ms > FREE_MS else 0
+        self.failure = None
+        self.adopt(kernel)
+        self._loss = joined(self._loss, loss)
+        self._owner.restored(loss)
+        return kernel
+
+    @property
+    def untold(self) -> bool:
+        """Whether there is something that the next reply must tell."""
+        return self._loss is not None
+
+    def take_loss(self) -> Lost | None:
+        """What the next reply must tell, once."""
+        loss, self._loss = self._loss, None
+        return loss
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[Kernel]:
+        """The kernel, for a question of ours: what it works for that is not the session's, as long as it is waited for.
+
+        Raises: as `live`.
+        """
+        self._readers += 1  # who is being read does not give its place to another
+        try:
+            kernel = await self.live()
+            with self._idle_time.reading() if self._idle_time is not None else nullcontext():
+                yield kernel
+        finally:
+            self._readers -= 1
+            self._places.tell()
+
+    def idle_cpu_ms(self) -> int:
+        """Processor time used since the last step ended, beyond what is free; measured from outside.
+
+        A snapshot has the time that it may take; only then is seen whether it was one.
+        """
+        if self._idle_time is None:
+            return 0
+        return self._idle_time.used_ms(free_ms=int(self.recovery.snapshots.within_s * 1000))
+
+    def idle_cpu_charged(self) -> None:
+        """Begin to count anew."""
+        if self._idle_time is not None:
+            self._idle_time.charged()
+
+
+def joined(earlier: Lost | None, later: Lost | None) -> Lost | None:
+    """Two losses that no reply has told yet, as one: what came back with the later is not lost any more."""
+    if earlier is None or later is None:
+        return later or earlier
+    later_names = {name for name, _ in later.lost}.union(later.restored)
+    kept = tuple(row for row in earlier.lost if row[0] not in later_names)
+    return Lost(f"{earlier.reason}; then {later.reason}", kept + later.lost, later.restored)

@@ -1,0 +1,235 @@
+"""Reads variables of a live kernel over its control channel, also while a step runs.
+
+Is: the request, its bounds, and the checks on what comes back. Is not: a step: nothing of the user's code runs for it.
+Above: `session/session.py`. Below: `kernel/`, `text/safe_text.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import json
+import math
+import re
+from collections.abc import Sequence
+from typing import Any, Final
+
+from rlm_kernel_mcp.errors import InvalidInput, KernelDied, VariableNotFound
+from rlm_kernel_mcp.kernel.client import MESSAGE_BYTES_MAX
+from rlm_kernel_mcp.kernel.starter import Kernel
+from rlm_kernel_mcp.kernel.untrusted.messages import BadMessage, Message, parse_json
+from rlm_kernel_mcp.session.kernels.not_own import not_own
+from rlm_kernel_mcp.session.reports import VariableSlice
+from rlm_kernel_mcp.text.safe_text import safe_prefix, safe_text
+from rlm_kernel_mcp.text.surrogates import CALL_BYTES, decoded
+from rlm_kernel_mcp.wire import GET_VAR, NAMES
+
+READ_TIMEOUT_S: Final = 10.0
+"""A kernel in one long C call answers when that call ends; past this the caller is told so."""
+NEAREST: Final = 5
+NAMES_MAX: Final = 2_000
+NAME_CHARS_MAX: Final = 200
+COMPARED_CHARS: Final = 40
+"""Of a name, when the nearest to a missing one are looked for: the comparison's cost grows with its square."""
+DEPTH_MAX: Final = 100
+"""Of a JSON value that is given on; a kernel of ours shows 50 levels, and the SDK writes some 200."""
+JSON_EXPANSION: Final = 6
+"""Characters that JSON may take for one of a text."""
+ANSWER_BYTES_MAX: Final = 24 << 20
+"""Of a final answer in the kernel's own words, which may need six bytes for a character."""
+
+_LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+
+
+async def get_variable(kernel: Kernel, name: str, offset: int, limit: int) -> VariableSlice:
+    """A slice of a variable.
+
+    Raises:
+        VariableNotFound: no such name; the message has the nearest ones.
+        KernelDied: the kernel is gone, or did not answer in time.
+    """
+    # One character more than is shown: it tells whether two that belong together would be parted.
+    reply = await _ask(kernel, GET_VAR, {"name": name, "offset": offset, "limit": limit + 1, "as_text": False})
+    content = reply.content
+    if content.get("status") != "ok":
+        raise await _not_found(kernel, name)
+    payload = reply.buffers[0] if reply.buffers else b""
+    type_name = _type_name(content)
+    size, total = _count(content.get("size")), _count(content.get("total_chars")) or 0
+    text = await _decoded(payload)
+    if content.get("json") is True:
+        whole, value = _json_value(text, limit)
+        if whole:
+            return VariableSlice(name, type_name, size, value, False, total, offset, None, False)
+        text = value
+    shown, covered = _page(text, limit)
+    end = offset + covered
+    more = covered > 0 and end < total
+    following, cut = end if more else None, more or offset > 0
+    note = not_own(name, type_name)[1] if content.get("own") is False else None
+    return VariableSlice(name, type_name, size, shown, True, total, offset, following, cut, note)
+
+
+async def read_text(kernel: Kernel, name: str, limit: int) -> str:
+    """A variable's whole text: a `str` as it is, anything else as it is shown.
+
+    Raises:
+        InvalidInput: it is longer than `limit` characters, or has no text that is its own.
+        VariableNotFound, KernelDied: as `get_variable`.
+    """
+    request = {"name": name, "offset": 0, "limit": limit + 1, "as_text": True}
+    reply = await _ask(kernel, GET_VAR, request, ANSWER_BYTES_MAX)
+    if reply.content.get("status") != "ok":
+        raise await _not_found(kernel, name)
+    if reply.content.get("own") is False:
+        kind = _type_name(reply.content)
+        what, _, bind = not_own(name, kind)
+        raise InvalidInput(
+            f"{name} {what}; no final answer was taken.",
+            f"Bind {bind} in a step and finalize with that, or give final_text.",
+        )
+    text = await _decoded(reply.buffers[0] if reply.buffers else b"")
+    total = max(len(text), _count(reply.content.get("total_chars")) or 0)
+    if total <= limit and reply.content.get("whole") is not False:
+        return text
+    fault = f"{name} has {total:,} characters; a final answer has at most {limit:,}."
+    if total <= limit:
+        fault = f"{name} is so large that its text leaves parts out, after {total:,} characters."
+    raise InvalidInput(fault, "Bind the answer alone to a name, best as a str, and finalize with that.")
+
+
+async def list_names(kernel: Kernel) -> list[tuple[str, str, int | None]]:
+    """The user's names with types and sizes."""
+    reply = await _ask(kernel, NAMES, {})
+    try:
+        rows = parse_json(reply.buffers[0]) if reply.buffers else []
+    except BadMessage:
+        return []
+    if not isinstance(rows, list):
+        return []
+    return [
+        (row[0][:NAME_CHARS_MAX], row[1][:NAME_CHARS_MAX], _count(row[2]))
+        for row in rows[:NAMES_MAX]
+        if isinstance(row, list) and len(row) == 3 and isinstance(row[0], str) and isinstance(row[1], str)
+    ]
+
+
+async def _ask(
+    kernel: Kernel, msg_type: str, content: dict[str, Any], reply_bytes_max: int = MESSAGE_BYTES_MAX
+) -> Message:
+    asked = asyncio.ensure_future(kernel.client.request(msg_type, content, reply_bytes_max=reply_bytes_max))
+    try:
+        # Not `asyncio.timeout`: where this process was stopped for longer, the answer is there when it goes on.
+        await asyncio.wait({asked}, timeout=READ_TIMEOUT_S)
+        if asked.done():
+            return asked.result()
+    finally:
+        asked.cancel()
+    raise KernelDied(
+        f"The kernel did not answer within {READ_TIMEOUT_S:.0f} s: it is in one long call of C code.",
+        "Wait for the step with rlm_await_step, or stop it with rlm_interrupt, then ask again.",
+    )
+
+
+async def _not_found(kernel: Kernel, name: str) -> VariableNotFound:
+    names = [row[0] for row in await list_names(kernel)]
+    near = await asyncio.to_thread(_nearest, name, names)
+    if near:
+        hint = f"nearest: {', '.join(near)}"
+    elif names:
+        hint = f"there are: {', '.join(names[:20])}"
+    else:
+        hint = "no name is bound yet"
+    return VariableNotFound(safe_text(f"There is no variable {name!r} in this session; {hint}."))
+
+
+def _nearest(name: str, names: Sequence[str]) -> list[str]:
+    by_start = {other[:COMPARED_CHARS]: other for other in names}
+    return [by_start[start] for start in difflib.get_close_matches(name[:COMPARED_CHARS], by_start, NEAREST, 0.5)]
+
+
+def _page(text: str, limit: int) -> tuple[str, int]:
+    """A safe beginning of some text within `limit` characters, and how many of its characters that covers.
+
+    At least one, so that the reader gets on: one whose escape does not fit is shown as U+FFFD.
+    """
+    shown, covered = safe_prefix(text, limit)
+    return (shown, covered) if covered or not text else ("\ufffd", 1)
+
+
+def _json_value(text: str, limit: int) -> tuple[bool, Any]:
+    """(True, the value of a JSON text, with every string in it safe to show) if it fits, else (False, its text)."""
+    if len(text) > JSON_EXPANSION * (limit + 1):
+        return False, text
+    try:
+        value = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
+        written = _written(value)
+    except (ValueError, RecursionError):
+        return False, text
+    try:
+        safe = _safe_value(value, DEPTH_MAX)
+    except ValueError:
+        return False, written
+    # A text has as many characters as are shown of it; within another value an escape may be longer than its source.
+    fits = len(written) <= limit and not (isinstance(safe, str) and len(safe) > limit)
+    return (True, safe) if fits else (False, written)
+
+
+def _written(value: Any) -> str:
+    """A JSON value's text as the kernel counts it: of a `str` itself, else JSON with spaces, of valid Unicode."""
+    if isinstance(value, str):
+        return value
+    return _LONE_SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", json.dumps(value, ensure_ascii=False))
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _finite(digits: str) -> float:
+    """A number as it is read; one too large to be one (1e999) is no value that JSON could carry on."""
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError(f"{digits[:20]} is too large for a number")
+    return number
+
+
+def _safe_value(value: Any, levels: int) -> Any:
+    """A JSON value with every text in it safe to show. Raises: ValueError where only its text tells all of it."""
+    if isinstance(value, str):
+        return safe_text(value)
+    if not isinstance(value, list | dict):
+        return value
+    if not levels:
+        raise ValueError("it is nested too deep for an answer")
+    if isinstance(value, list):
+        return [_safe_value(item, levels - 1) for item in value]
+    safe = {safe_text(key): _safe_value(item, levels - 1) for key, item in value.items()}
+    if len(safe) < len(value):
+        raise ValueError("two of its keys are shown alike")
+    return safe
+
+
+async def _decoded(payload: bytes) -> str:
+    """The text of an answer; a large one is read in a thread, since lone surrogates take long."""
+    return await asyncio.to_thread(_decode, payload) if len(payload) > CALL_BYTES else _decode(payload)
+
+
+def _decode(payload: bytes) -> str:
+    try:
+        return decoded(payload)
+    except UnicodeDecodeError:
+        return payload.decode("utf-8", "replace")
+
+
+def _type_name(content: dict[str, Any]) -> str:
+    """The name of a value's type, cut before it is looked at: a kernel may call it anything of any length."""
+    return safe_text(_text(content.get("type"))[:NAME_CHARS_MAX])[:NAME_CHARS_MAX]
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _count(value: object) -> int | None:
+    return value if type(value) is int and 0 <= value < 1 << 53 else None

@@ -1,0 +1,264 @@
+"""What a session answers with: plain data between `session/` and `server/`.
+
+Is: frozen dataclasses whose fields are the contract's, with its units. Is not: JSON, MCP or markdown, which
+`server/responses.py` makes of them. All text here is already safe to show (`text/safe_text.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+StepStatus = Literal["ok", "error", "timeout", "interrupted", "running", "kernel_died", "stopped"]
+GuardrailStop = Literal["max_steps", "timeout", "budget_exceeded"]
+SessionStatus = Literal["idle", "running", "stopped", "finalized", "dead"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """A session's guardrails, as asked for at its start."""
+
+    max_steps: int = 64
+    max_runtime_ms: int = 120_000
+    budget_limit: int = 100_000
+    step_timeout_ms: int = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """The running account."""
+
+    step_index: int = 0
+    runtime_ms: int = 0
+    budget_used: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What is left of the limits after a step."""
+
+    steps_left: int
+    runtime_left_ms: int
+    chars_left: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepError:
+    """An exception raised by the user's code."""
+
+    ename: str
+    evalue: str
+    traceback: str
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """A name that a step bound or rebound. `size` is `len()` where the type is a built-in container or text."""
+
+    name: str
+    type: str
+    size: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Truncated:
+    """Number of characters cut from each text of this reply."""
+
+    stdout: int = 0
+    stderr: int = 0
+    result: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """What a killed kernel took with it, and what the fresh one has back."""
+
+    reason: str
+    lost: tuple[tuple[str, str], ...]
+    """(name, why) of each name that is gone."""
+    restored: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A picture that a step displayed: base64 data of a checked PNG or JPEG."""
+
+    mime_type: Literal["image/png", "image/jpeg"]
+    data: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepReport:
+    """`data` of `rlm_run_repl`, `rlm_await_step` and `rlm_interrupt`."""
+
+    status: StepStatus
+    step_index: int
+    duration_ms: int
+    budget: Left
+    stdout: str = ""
+    stderr: str = ""
+    result: str | None = None
+    error: StepError | None = None
+    updated_vars_summary: tuple[Variable, ...] = ()
+    guardrail_stop: GuardrailStop | None = None
+    truncated: Truncated = field(default_factory=Truncated)
+    lost: Lost | None = None
+    note: str | None = None
+    images: tuple[Image, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentInfo:
+    name: str
+    chars: int
+
+
+@dataclass(frozen=True, slots=True)
+class ContextReport:
+    """The context as the client is told of it.
+
+    `head` and `tail` are at most 400 characters each, and never overlap: of a context of up to 400 the head is all.
+    """
+
+    kind: Literal["text", "documents"]
+    chars: int
+    lines: int
+    bytes: int
+    sha256: str
+    head: str
+    tail: str
+    documents: tuple[DocumentInfo, ...]
+    """The first 20."""
+    document_count: int
+    encodings: dict[str, int] = field(default_factory=dict)
+    """Number of documents by encoding."""
+    skipped: tuple[str, ...] = ()
+    """Entries of a folder that were left out, each with its reason; the first 20."""
+    skipped_count: int = 0
+    undecodable_bytes: int = 0
+    """Bytes that are no character of their document's encoding."""
+    undecodable_in: dict[str, int] = field(default_factory=dict)
+    """How many of them each document holds; the first 20 documents that hold any."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wall:
+    """One confinement layer and whether it holds this kernel."""
+
+    name: str
+    holds: bool
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """`data` of `rlm_init_context`."""
+
+    session_id: str
+    config: Limits
+    counters: Counters
+    context: ContextReport
+    namespace: dict[str, str]
+    imports: tuple[str, ...]
+    """Importable modules; `("*",)` under `RLM_IMPORT_POLICY=any`."""
+    walls: tuple[Wall, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class VariableSlice:
+    """`data` of `rlm_get_var`. `value` is a JSON value where `text` is false, else a slice of text.
+
+    `note`: how an object's own text is had, where `value` shows its fields.
+    """
+
+    name: str
+    type: str
+    size: int | None
+    value: Any
+    text: bool
+    total_chars: int
+    offset: int
+    next_offset: int | None
+    truncated: bool
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    steps: int
+    runtime_ms: int
+    budget_used: int
+    started_at: str
+    finished_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Final:
+    """`data` of `rlm_finalize`. `final_answer` may be cut; `final_answer_chars` is its whole length.
+
+    `cut_chars`: how many of its characters are not shown. `note`: which call gets them, where the text has no room to.
+    """
+
+    final_answer: str
+    final_answer_chars: int
+    finish_reason: str
+    stats: Stats
+    citations: None = None
+    coverage: None = None
+    cut_chars: int = 0
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TraceEvent:
+    """One event of the trace. The last five fields are filled only with `detail="full"`."""
+
+    ts: str
+    step_index: int
+    action: Literal["init_context", "run_repl", "interrupt", "restore", "finalize"]
+    source: Literal["mcp", "console"]
+    result_status: str
+    summary: str
+    duration_ms: int
+    guardrail_snapshot: dict[str, int]
+    code: str | None = None
+    stdout: str | None = None
+    stderr: str | None = None
+    result: str | None = None
+    error: StepError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TracePage:
+    """`data` of `rlm_get_trace`."""
+
+    events: tuple[TraceEvent, ...]
+    next_offset: int | None
+    note: str | None = None
+    """What could not be read, if anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionList:
+    """`data` of `rlm_list_sessions`, the last used first. `omitted`: how many more there are behind them."""
+
+    rows: tuple[SessionSummary, ...]
+    omitted: int
+    offset: int = 0
+    """How many stand before them."""
+    note: str | None = None
+    """What could not be read, if anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSummary:
+    """One row of `rlm_list_sessions`."""
+
+    session_id: str
+    status: SessionStatus
+    created_at: str
+    last_used_at: str
+    step_index: int
+    kind: str
+    chars: int
+    counters: Counters

@@ -1,0 +1,92 @@
+"""How a kernel is asked for its values, in its main thread, where the values' own code may run and not end.
+
+Is: an answer within bounds of time, and the signal that makes such code let go. Is not: what is asked or answered.
+Above: `taking.py`, `session/kernels/recovery.py`. Below: `kernel/`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from rlm_kernel_mcp.errors import KernelDied
+from rlm_kernel_mcp.kernel.starter import Kernel
+from rlm_kernel_mcp.kernel.untrusted.messages import Message
+
+NUDGE_S: Final = 0.05
+"""Between two signals."""
+
+
+@dataclass(slots=True)
+class Taking:
+    """One snapshot from the end of its step on."""
+
+    kernel: Kernel
+    step: int
+    token: int
+    kept: asyncio.Future[Message]
+    """The kernel's own word after the step: the whole snapshot if it is small, as most are."""
+    within_s: float
+    """How long the kernel may work for it."""
+    on_done: Callable[[], None]
+    piping: bool = False
+    """Whether the kernel was asked for a larger one by a pipe."""
+    skipped: bool = False
+    """Whether the next step has come: the kernel is not asked any more."""
+    free: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set while the kernel has nothing to do for it."""
+
+
+async def ask(kernel: Kernel, msg_type: str, content: dict[str, Any], within_s: float, nudges: int) -> Message:
+    """Send a request and wait for its answer. Raises: as `answer`."""
+    asking = asyncio.ensure_future(kernel.client.request(msg_type, content, shell=True))
+    try:
+        return await answer(kernel, asking, within_s, nudges)
+    finally:
+        asking.cancel()
+
+
+async def answer(kernel: Kernel, asking: asyncio.Future[Message], within_s: float, nudges: int) -> Message:
+    """Wait for an answer; after `within_s` signal the kernel, up to `nudges` times, to let a value's own code go.
+
+    Raises:
+        KernelDied: the kernel went away.
+        TimeoutError: it does not answer even so.
+    """
+    await asyncio.wait({asking}, timeout=within_s)
+    for _ in range(nudges):
+        if asking.done():
+            return asking.result()
+        kernel.process.send_signal(signal.SIGUSR2)
+        await asyncio.wait({asking}, timeout=NUDGE_S)
+    raise TimeoutError
+
+
+def hand_over(kernel: Kernel, descriptor: int) -> None:
+    """Pass a descriptor to a kernel, and close it here.
+
+    Raises:
+        KernelDied: the kernel does not take what is passed to it.
+    """
+    try:
+        kernel.pass_descriptor(descriptor)
+    except OSError as error:
+        raise KernelDied(f"The kernel takes no open file: {error.strerror}.") from error
+    finally:
+        os.close(descriptor)
+
+
+async def within(seconds: float, waiting: Coroutine[Any, Any, Any]) -> None:
+    """Wait for something at most so long."""
+    task = asyncio.ensure_future(waiting)
+    await asyncio.wait({task}, timeout=seconds)
+    task.cancel()
+
+
+async def end_of(stream: asyncio.Future[Any]) -> None:
+    """Wait for a thread's end."""
+    await asyncio.wait({stream})

@@ -1,0 +1,59 @@
+"""The newest outcomes of all sessions of a server, in memory for whoever asks for one again.
+
+Is: at most `MEMORY_BYTES` of them, whoever's they are. Is not: the record: what is not here is read from the journal,
+which has all but a step's pictures. Above: `session/trace/journal.py`. Below: `run.py`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import OrderedDict
+from typing import Final
+
+from rlm_kernel_mcp.session.steps.run import Outcome
+
+MEMORY_BYTES: Final = 16 << 20
+"""Of texts and pictures, over all sessions of a server."""
+RECENT_STEPS: Final = 8
+"""Of one session."""
+
+
+class Outcomes:
+    """One server's. Belongs to the event loop."""
+
+    def __init__(self, memory_bytes: int = MEMORY_BYTES) -> None:
+        self._room = memory_bytes
+        self._held: OrderedDict[tuple[str, int], tuple[Outcome, int]] = OrderedDict()
+
+    def add(self, session_id: str, index: int, outcome: Outcome) -> None:
+        """Keep an outcome, if there is room for it at all; the oldest give way."""
+        self._drop((session_id, index - RECENT_STEPS))
+        self._drop((session_id, index))
+        size = _size(outcome)
+        self._held[session_id, index] = outcome, size
+        self._room -= size
+        while self._room < 0:
+            self._drop(next(iter(self._held)))
+
+    def get(self, session_id: str, index: int) -> Outcome | None:
+        """The outcome of a step, if it is here."""
+        found = self._held.get((session_id, index))
+        return None if found is None else found[0]
+
+    def forget(self, session_id: str) -> None:
+        """Keep nothing of a session."""
+        for key in [key for key in self._held if key[0] == session_id]:
+            self._drop(key)
+
+    def _drop(self, key: tuple[str, int]) -> None:
+        _, size = self._held.pop(key, (None, 0))
+        self._room += size
+
+
+def _size(outcome: Outcome) -> int:
+    """Its bytes in memory, about: a text takes one to four for a character."""
+    error = outcome.error
+    texts = [outcome.stdout, outcome.stderr, outcome.result or "", *(data for _, data in outcome.pictures)]
+    texts += [error.evalue, error.traceback] if error is not None else []
+    names = sum(100 + len(row.name) + len(row.type) for row in outcome.updated)
+    return sum(map(sys.getsizeof, texts)) + names + 1_000

@@ -1,0 +1,84 @@
+"""Measures a kernel from outside while a step runs: memory, threads and processor time.
+
+Is: the limits that do not rest on what a kernel says of itself, nor on a limit that it could lift or a signal that it
+could ignore. Is not: the wall: the limits in the kernel are, and this acts before and after them. Above: `run.py`.
+Below: `kernel/placement/process.py`, `kernel/thread_count.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import Final
+
+from rlm_kernel_mcp.kernel.starter import Kernel
+from rlm_kernel_mcp.kernel.thread_count import end_for_its_threads
+from rlm_kernel_mcp.policy import Limits
+
+SAMPLE_S: Final = 0.05
+HARD_SHARE: Final = 0.25
+HARD_ROOM_MB: Final = 128
+"""A kernel that passes its memory limit by this share and by this much, after it was told, is killed. The room is what
+the kernel's own hard limit leaves over its soft one: with less, a small kernel would be killed between two samples
+while it still raises its MemoryError, since much of its address space was there, untouched, before the step."""
+CPU_AGAIN_MS: Final = 1_000
+"""A step that goes on past its processor time is told again after this much more."""
+CPU_TELLS: Final = 2
+"""So often it is told before the ladder: the first may have hit a line that swallowed it."""
+MB: Final = 1 << 20
+
+
+class ResourceWatch:
+    """The watch over one step."""
+
+    def __init__(self, kernel: Kernel, limits: Limits) -> None:
+        self._kernel = kernel
+        self._process = process = kernel.process
+        self._limits = limits
+        self._timer: asyncio.TimerHandle | None = None
+        self._cpu_end_ms = 0
+        self._cpu_told = 0
+        self.exhausted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done when the step goes on past its processor time although it was told: the ladder is next."""
+        self._soft_bytes = kernel.base_bytes + limits.memory_mb * MB
+        self._hard_bytes = self._soft_bytes + max(int(limits.memory_mb * HARD_SHARE), HARD_ROOM_MB) * MB
+        # Data of an earlier step may already lie above the soft limit: the step that frees it must be able to run.
+        self._told = process.resident_bytes() > self._soft_bytes
+
+    def begin_step(self) -> None:
+        """Give the step its processor time. The kernel's own limit of it would be the kernel's to ignore."""
+        self._cpu_end_ms = self._process.cpu_ms() + self._limits.step_cpu_s * 1000
+
+    def start(self) -> None:
+        """Sample until `stop`. What passes a limit is told by a signal that the kernel turns into an error first."""
+        self._timer = asyncio.get_running_loop().call_later(SAMPLE_S, self._sample)
+
+    def stop(self) -> None:
+        """Sample no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _sample(self) -> None:
+        if end_for_its_threads(self._kernel, self._limits.threads):
+            return
+        resident = self._process.resident_bytes()
+        if resident > self._hard_bytes:
+            self._kernel.client.close(f"it passed its memory limit of {self._limits.memory_mb:,} MB and was killed")
+            self._process.kill()
+            return
+        if resident > self._soft_bytes and not self._told:
+            self._told = True
+            self._process.send_signal(signal.SIGUSR1)
+        self._sample_processor_time()
+        self.start()
+
+    def _sample_processor_time(self) -> None:
+        used_ms = self._process.cpu_ms()
+        if used_ms <= self._cpu_end_ms:
+            return
+        self._cpu_end_ms = max(self._cpu_end_ms, used_ms - 1) + CPU_AGAIN_MS
+        if self._cpu_told < CPU_TELLS:
+            self._cpu_told += 1
+            self._process.send_signal(signal.SIGXCPU)
+        elif not self.exhausted.done():
+            self.exhausted.set_result(None)

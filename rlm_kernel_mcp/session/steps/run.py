@@ -1,0 +1,258 @@
+"""The way of one step through the kernel, readable at one sight: `run_step`.
+
+Is: send the code, wait three ways, climb the ladder at the deadline, say how it ended. Is not: who may run a step
+(`session/session.py`), what it costs (`session/account.py`), or how it is shown (`delivery.py`). Below: `kernel/`.
+
+The ladder: SIGINT, grace, SIGINT again, grace, SIGKILL. The kernel is not asked whether it obeys; only that the step
+is done counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from rlm_kernel_mcp.errors import SessionBusy
+from rlm_kernel_mcp.kernel.client import Execution
+from rlm_kernel_mcp.kernel.starter import Kernel
+from rlm_kernel_mcp.kernel.untrusted.reply import Reply
+from rlm_kernel_mcp.policy import Policy
+from rlm_kernel_mcp.session.reports import Lost, StepError, StepStatus, Variable
+from rlm_kernel_mcp.session.steps.resource_watch import ResourceWatch
+
+SECOND_INTERRUPT_SHARE: Final = 0.5
+"""The second SIGINT comes after this share of the grace: the first may have hit a line that swallowed it."""
+
+INTERRUPT_WAIT_MS: Final = 30_000
+"""How long an interrupt waits for the step's end, far beyond the ladder's; then the step is reported as running."""
+
+
+@dataclass(slots=True)
+class RunningStep:
+    """One step from its start on; `finished` is set once."""
+
+    index: int
+    code: str
+    timeout_ms: int
+    at_deadline: StepStatus = "timeout"
+    keep: dict[str, Any] | None = None
+    """What asks the kernel for a snapshot after the step."""
+    execution: Execution | None = None
+    started_ns: int = 0
+    interrupt: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    """Done by `rlm_interrupt`: climb the ladder now."""
+    preparation: asyncio.Future[None] | None = None
+    """While the session's values come back into a fresh kernel: done by `rlm_interrupt` in place of `interrupt`."""
+    finished: asyncio.Event = field(default_factory=asyncio.Event)
+    outcome: Outcome | None = None
+    row_id: int = 0
+    ends_runtime: bool = False
+    """Whether its deadline is the end of the session's runtime, and not its own."""
+
+    def stop(self) -> None:
+        """`rlm_interrupt`: stop what the step is at."""
+        asked = self.interrupt if self.preparation is None else self.preparation
+        if not asked.done():
+            asked.set_result(None)
+
+    @contextmanager
+    def preparing(self) -> Iterator[asyncio.Future[None]]:
+        """While this is open its kernel is made; what it gives is done if that is to be given up."""
+        self.preparation = asyncio.get_running_loop().create_future()
+        try:
+            yield self.preparation
+        finally:
+            self.preparation = None
+
+    def limit(self, runtime_left_ms: int) -> None:
+        """Let it take no longer than the session's runtime lasts."""
+        self.ends_runtime |= runtime_left_ms < self.timeout_ms
+        self.timeout_ms = min(self.timeout_ms, runtime_left_ms)
+
+    async def has_ended(self, wait_ms: int) -> bool:
+        """Wait for its end, at most so long; whether it has come."""
+        try:
+            async with asyncio.timeout(wait_ms / 1000):
+                await self.finished.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def busy(self, session_id: str) -> SessionBusy:
+        """What another call hears while this runs."""
+        return SessionBusy(
+            f"Step {self.index} of session {session_id} has been running for {self.elapsed_ms:,} ms.",
+            f"Call rlm_await_step with step_index={self.index} to wait for it, or rlm_interrupt to stop it.",
+        )
+
+    @property
+    def overrun(self) -> str:
+        """What a step that reached its deadline is told: which limit it was, and what to do."""
+        if self.ends_runtime:
+            return f"stopped after {self.timeout_ms:,} ms, at the end of the session's max_runtime_ms"
+        return f"stopped at the step's limit of {self.timeout_ms:,} ms; pass a longer timeout_ms to rlm_run_repl"
+
+    @property
+    def elapsed_ms(self) -> int:
+        """Time in which the step has been executing."""
+        if self.outcome is not None:
+            return self.outcome.duration_ms
+        return (time.monotonic_ns() - self.started_ns) // 1_000_000 if self.started_ns else 0
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How a step ended, with its whole output as the kernel gave it: raw, not yet safe to show."""
+
+    status: StepStatus
+    duration_ms: int
+    stdout: str = ""
+    stderr: str = ""
+    result: str | None = None
+    error: StepError | None = None
+    updated: tuple[Variable, ...] = ()
+    dropped: dict[str, int] = field(default_factory=dict)
+    pictures: tuple[tuple[str, str], ...] = ()
+    kernel_gone: str | None = None
+    """Why the kernel is gone, if it is."""
+    lost: Lost | None = None
+    rungs: tuple[str, ...] = ()
+    """What the ladder did, in order."""
+    late_chars: int = 0
+    """How many characters at the beginning of the streams were printed before the step."""
+
+    @property
+    def chars(self) -> int:
+        """Characters of its texts and pictures."""
+        traceback = self.error.traceback if self.error else ""
+        texts = (self.stdout, self.stderr, self.result or "", traceback, *(data for _, data in self.pictures))
+        return sum(map(len, texts))
+
+
+async def run_step(step: RunningStep, kernel: Kernel, policy: Policy, on_rung: Callable[[str], None]) -> Outcome:
+    """Run a step's code to its end, by itself or by the ladder.
+
+    `on_rung` is told of each rung as it is climbed. Never raises for what the kernel does.
+    """
+    watch = ResourceWatch(kernel, policy.limits)
+    watch.begin_step()
+    execution = step.execution = kernel.client.execute(step.code, step.keep, step.index)
+    step.started_ns = time.monotonic_ns()
+    rungs: list[str] = []
+
+    def climb(rung: str) -> None:
+        rungs.append(rung)
+        on_rung(rung)
+
+    watch.start()
+    try:
+        asked = await _wait(step, execution, watch)
+        if not execution.done.done():
+            await _climb(execution, kernel, policy.interrupt_grace_ms / 1000, climb)
+    finally:
+        watch.stop()
+    duration_ms = (time.monotonic_ns() - step.started_ns) // 1_000_000
+    if rungs and watch.exhausted.done() and not asked:
+        outcome = _outcome(execution, duration_ms, rungs, "error")
+        outcome.error = _out_of_processor_time(policy.limits.step_cpu_s, outcome.error)
+        return outcome
+    outcome = _outcome(execution, duration_ms, rungs, "interrupted" if asked else step.at_deadline)
+    if outcome.status == "timeout":
+        _tell_limit(outcome, step.overrun)
+    return outcome
+
+
+async def _wait(step: RunningStep, execution: Execution, watch: ResourceWatch) -> bool:
+    """Wait for the end, the deadline, the end of its processor time or an interrupt; true if it was the interrupt."""
+    waits: list[asyncio.Future[Any]] = [execution.done, step.interrupt, watch.exhausted]
+    await asyncio.wait(waits, timeout=step.timeout_ms / 1000, return_when=asyncio.FIRST_COMPLETED)
+    return step.interrupt.done()
+
+
+def _out_of_processor_time(limit_s: int, error: StepError | None) -> StepError:
+    words = (
+        f"the step's processor time limit of {limit_s:,} s is reached; it went on after it was told, and was stopped"
+    )
+    return StepError("TimeoutError", words, error.traceback if error else "")
+
+
+async def _climb(execution: Execution, kernel: Kernel, grace_s: float, climb: Callable[[str], None]) -> None:
+    """SIGINT, SIGINT again, SIGKILL; stops at the rung that ends the step."""
+    graces = (grace_s * SECOND_INTERRUPT_SHARE, grace_s * (1 - SECOND_INTERRUPT_SHARE))
+    for wait_s in graces:
+        climb("SIGINT")
+        kernel.interrupt()
+        waits: list[asyncio.Future[Any]] = [execution.done, kernel.dead]
+        await asyncio.wait(waits, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
+        if execution.done.done():
+            return
+    climb("SIGKILL")
+    await kernel.kill("it did not come to rest within the grace time and was killed")
+
+
+def _outcome(execution: Execution, duration_ms: int, rungs: list[str], when_stopped: StepStatus) -> Outcome:
+    reply = execution.reply
+    how = execution.done.result()
+    gone = None if how in ("complete", "half") else how
+    status: StepStatus
+    if rungs:
+        status = when_stopped
+    elif gone is not None:
+        status = "kernel_died"
+    else:
+        status = "ok" if reply.ename is None and reply.status == "ok" else "error"
+    return Outcome(
+        status=status,
+        duration_ms=duration_ms,
+        stdout=reply.stdout.text(),
+        stderr=reply.stderr.text(),
+        result=reply.result,
+        error=_error(reply, gone),
+        updated=tuple(Variable(*row) for row in reply.updated),
+        dropped={
+            "stdout": reply.stdout.dropped + (reply.dropped.get("stdout") or 0),
+            "stderr": reply.stderr.dropped + (reply.dropped.get("stderr") or 0),
+        },
+        pictures=tuple((picture.mime_type, picture.data) for picture in reply.pictures),
+        kernel_gone=gone,
+        rungs=tuple(rungs),
+        late_chars=reply.late_chars,
+    )
+
+
+def _tell_limit(outcome: Outcome, overrun: str) -> None:
+    """Say in the step's error why it was interrupted; where its code made something else of that, on stderr."""
+    error = outcome.error
+    if error is not None and error.ename == "KeyboardInterrupt" and not error.evalue:
+        outcome.error = StepError(error.ename, overrun, f"{error.traceback}: {overrun}" if error.traceback else "")
+    else:
+        end = "" if outcome.stderr.endswith("\n") or not outcome.stderr else "\n"
+        outcome.stderr += f"{end}[{overrun}]\n"
+
+
+def partial_outcome(step: RunningStep) -> Outcome:
+    """What a running step has said so far."""
+    if step.execution is None:
+        return Outcome("running", step.elapsed_ms)
+    reply = step.execution.reply
+    return Outcome(
+        "running",
+        step.elapsed_ms,
+        stdout=reply.stdout.text(),
+        stderr=reply.stderr.text(),
+        result=reply.result,
+        pictures=tuple((picture.mime_type, picture.data) for picture in reply.pictures),
+        late_chars=reply.late_chars,
+    )
+
+
+def _error(reply: Reply, gone: str | None) -> StepError | None:
+    if reply.ename is not None:
+        return StepError(reply.ename, reply.evalue, reply.traceback)
+    if gone is None and reply.status in (None, "aborted"):
+        return StepError("NoReply", "The kernel came to rest without a reply; whether the code ran is not known.", "")
+    return None

@@ -1,0 +1,284 @@
+"""What a session writes down as it happens, and reads back.
+
+Is: the translation between a session's events and the store's rows. Is not: the store, nor the page a client gets
+(`pages.py`). Above: `session/session.py`, `session/handles.py`. Below: `store/store.py`. A step's row is written before
+it runs, as `unknown`, and completed after: a kill at any moment leaves a truthful record.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Final
+
+from rlm_kernel_mcp.kernel.untrusted.reply import Reply
+from rlm_kernel_mcp.session.account import Account
+from rlm_kernel_mcp.session.reports import ContextReport, Lost, SessionStatus, StepError, StepStatus, Variable, Wall
+from rlm_kernel_mcp.session.steps.outcomes import Outcomes
+from rlm_kernel_mcp.session.steps.run import Outcome
+from rlm_kernel_mcp.session.trace.pages import summary_of
+from rlm_kernel_mcp.store.store import EventRow, Store
+from rlm_kernel_mcp.store.writer import Writer
+from rlm_kernel_mcp.text.wording import counted
+
+KERNEL_GONE: Final = "kernel_gone"
+"""Key in a record's `extra`: why the session's last kernel was stopped."""
+CONSOLE_EVENTS_MAX: Final = 5_000
+CONSOLE_CHARS_MAX: Final = 20_000_000
+"""Console cells kept of one session, and the characters of them all: a kernel can make them up."""
+
+
+class Journal:
+    """The written record of one session."""
+
+    def __init__(
+        self, store: Store, session_id: str, outcomes: Outcomes | None = None, writer: Writer | None = None
+    ) -> None:
+        """`outcomes`, `writer`: the server's, which all journals share. Without a writer who calls writes."""
+        self._outcomes = outcomes or Outcomes()
+        self._store = store
+        self._writer = writer
+        self._session_id = session_id
+        self._newest_step = self._newest_row = 0
+        self._console_events = 0
+        self._console_chars = 0
+        self._console_counts: set[int] = set()
+        """Execution counts of the console's cells that are written down, of the kernel that is there now."""
+
+    @property
+    def problem(self) -> str | None:
+        """What is the matter with the store's disk, and what mends it."""
+        return self._store.problem if self._writer is None else self._writer.problem(self._session_id)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether something is not written yet: what can be left out for now would only wait beside it."""
+        return self._writer is not None and self._writer.is_behind(self._session_id)
+
+    async def settled(self) -> None:
+        """Wait until what was written down by now is in the record."""
+        if self._writer is not None:
+            await self._writer.settled(self._session_id)
+
+    def _write(self, write: Callable[[], object], chars: int = 0) -> None:
+        if self._writer is None:
+            write()
+        else:
+            self._writer.do(self._session_id, write, chars)
+
+    @staticmethod
+    def now() -> str:
+        """UTC, ISO 8601."""
+        return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+    def event(self, action: str, step_index: int, status: str, summary: str, account: Account) -> None:
+        """Write an event that is whole from the start."""
+        self._add(self._row(action, step_index, status, summary, account))
+
+    def opened(self, context: ContextReport, walls: Sequence[Wall], duration_ms: int, account: Account) -> None:
+        """Write the session's beginning, with the walls that hold its kernel."""
+        holding = ", ".join(wall.name for wall in walls if wall.holds) or "none"
+        missing = ", ".join(wall.name for wall in walls if not wall.holds)
+        summary = f"{context.kind} of {counted(context.chars, 'character')}"
+        summary += f" in {counted(context.document_count, 'document')}; "
+        summary += f"walls that hold: {holding}" + (f"; that do not: {missing}" if missing else "")
+        row = self._row("init_context", 0, "ok", summary, account)
+        row.duration_ms = duration_ms
+        self._add(row)
+
+    def final(self, step_index: int, reason: str, source: str, answer: str, account: Account) -> None:
+        """Write the final answer; `source` says what it was given as."""
+        summary = f"final answer of {counted(len(answer), 'character')} from a {source}"
+        row = self._row("finalize", step_index, reason, summary, account)
+        row.id = self._store.mint()
+        self._write(lambda: self._store.add_final(row, answer), len(answer))
+
+    def step_begins(self, index: int, code: str, account: Account) -> int:
+        """Write a step's row before it runs; returns its id."""
+        row = self._row("run_repl", index, "unknown", summary_of(code), account, code=code)
+        self.counters_changed(account, "running")
+        self._newest_step, self._newest_row = index, self._store.mint()
+        row.id = self._newest_row
+        self._write(lambda: self._store.begin_event(row))
+        return self._newest_row
+
+    def step_goes_on(self, row_id: int, duration_ms: int, stdout: str, stderr: str) -> None:
+        """Write what a running step has said so far, for who reads the record from outside."""
+        write = partial(self._store.note_progress, row_id, duration_ms, stdout, stderr)
+        self._write(write, len(stdout) + len(stderr))
+
+    def step_ended(self, row_id: int, outcome: Outcome, account: Account) -> None:
+        """Complete a step's row."""
+        changes = {
+            "result_status": outcome.status,
+            "duration_ms": outcome.duration_ms,
+            "guardrail_snapshot": _snapshot(account),
+            "stdout": outcome.stdout,
+            "stderr": outcome.stderr,
+            "result": outcome.result,
+            "error": _error_json(outcome),
+            "extra": _extra(outcome),
+        }
+        self._write(lambda: self._store.complete_event(row_id, **changes), outcome.chars)
+        self.counters_changed(account, "stopped" if account.stop else "idle")
+
+    def delivered(self, index: int, account: Account, status: SessionStatus) -> None:
+        """Output of a step went out and was charged: the newest step's row has what was used by then."""
+        self.counters_changed(account, status)
+        if index == self._newest_step and status != "running":
+            row_id, snapshot = self._newest_row, _snapshot(account)
+            self._write(lambda: self._store.amend_event(self._session_id, row_id, guardrail_snapshot=snapshot))
+
+    def remember(self, index: int, outcome: Outcome) -> None:
+        """Keep a step's outcome in memory as well, as long as there is room."""
+        self._outcomes.add(self._session_id, index, outcome)
+
+    def remembered(self, index: int) -> Outcome | None:
+        """A step's outcome, if it is in memory."""
+        return self._outcomes.get(self._session_id, index)
+
+    def forget(self) -> None:
+        """Keep no outcome of the session in memory."""
+        self._outcomes.forget(self._session_id)
+
+    def outcome(self, index: int) -> Outcome | None:
+        """A finished step as it was written, for a report after it left memory."""
+        for row in self._store.events(self._session_id, index, index):
+            if row.action == "run_repl" and row.source == "mcp" and row.code is not None:
+                return _outcome(row)
+        return None
+
+    def console(self, reply: Reply, account: Account) -> None:
+        """Write down a cell that someone ran from an attached console."""
+        outcome = Outcome(_console_status(reply), reply.elapsed_ms)
+        if reply.ename:
+            outcome.error = StepError(reply.ename, reply.evalue, reply.traceback)
+        code = reply.code or ""
+        row = self._row("run_repl", account.counters.step_index, outcome.status, summary_of(code), account, code=code)
+        row.stdout, row.stderr, row.result = reply.stdout.text(), reply.stderr.text(), reply.result
+        row.error, row.duration_ms = _error_json(outcome), outcome.duration_ms
+        self._add_console(row, reply.execution_count)
+
+    def missed_console(self, count: int, code: str, account: Account) -> None:
+        """Write down a cell that the kernel's history has and nobody here heard of."""
+        if count not in self._console_counts:
+            row = self._row("run_repl", account.counters.step_index, "unknown", summary_of(code), account, code=code)
+            self._add_console(row, count)
+
+    def _add_console(self, row: EventRow, count: int | None) -> None:
+        texts = (row.code, row.stdout, row.stderr, row.result, row.error)
+        self._console_events += 1
+        self._console_chars += sum(len(text) for text in texts if text)
+        if self._console_events <= CONSOLE_EVENTS_MAX and self._console_chars <= CONSOLE_CHARS_MAX:
+            row.source = "console"
+            self._add(row)
+            if count is not None:
+                self._console_counts.add(count)
+
+    def _add(self, row: EventRow) -> None:
+        row.id = self._store.mint()
+        chars = sum(len(text) for text in (row.stdout, row.stderr, row.result, row.error) if text)
+        self._write(lambda: self._store.add_event(row), chars)
+
+    def _update(self, **changes: Any) -> None:
+        chars = len(changes.get("final_answer", ""))
+        self._write(lambda: self._store.update_session(self._session_id, **changes), chars)
+
+    def counters_changed(self, account: Account, status: SessionStatus) -> None:
+        """Keep the session's record true: counters, whether a step runs, and whether a limit has stopped it."""
+        used = account.counters
+        counters = {"step_index": used.step_index, "runtime_ms": used.runtime_ms, "budget_used": used.budget_used}
+        self._update(
+            counters=json.dumps(counters),
+            status=status,
+            stop_reason=account.stop,
+            last_used_at=self.now(),
+        )
+
+    def kernel_changed(self, connection_file: str, pid: int) -> None:
+        """Write down where a console finds the session's kernel."""
+        self._console_counts.clear()
+        self._update(connection_file=connection_file, kernel_pid=pid)
+
+    def kernel_stopped(self, reason: str) -> None:
+        """Write down why the session has no kernel just now: whoever opens it next tells it."""
+        self.kernel_changed("", 0)
+        self._update(extra=json.dumps({KERNEL_GONE: reason}))
+
+    def closed(self, status: str, **changes: Any) -> None:
+        """Write down that the session has no kernel any more."""
+        self._update(status=status, connection_file="", kernel_pid=0, **changes)
+
+    def events(self, from_step: int | None, to_step: int | None, *, texts: bool = True) -> list[EventRow]:
+        """The session's rows, in order; without their texts where those are not wanted."""
+        return self._store.events(self._session_id, from_step, to_step, texts=texts)
+
+    def _row(
+        self, action: str, step_index: int, status: str, summary: str, account: Account, code: str | None = None
+    ) -> EventRow:
+        return EventRow(
+            session_id=self._session_id,
+            ts=self.now(),
+            step_index=step_index,
+            action=action,
+            source="mcp",
+            result_status=status,
+            summary=summary,
+            duration_ms=0,
+            guardrail_snapshot=_snapshot(account),
+            code=code,
+        )
+
+
+def _snapshot(account: Account) -> str:
+    return json.dumps(account.snapshot())
+
+
+def _error_json(outcome: Outcome) -> str | None:
+    error = outcome.error
+    if error is None:
+        return None
+    return json.dumps({"ename": error.ename, "evalue": error.evalue, "traceback": error.traceback})
+
+
+def _console_status(reply: Reply) -> StepStatus:
+    if reply.ename == "KeyboardInterrupt":  # how a kernel tells that somebody stopped it
+        return "interrupted"
+    return "error" if reply.ename else "ok"
+
+
+def _extra(outcome: Outcome) -> str:
+    """What else a report of a step says, for one that is made from its row."""
+    rows = [[row.name, row.type, row.size] for row in outcome.updated]
+    return json.dumps({"updated": rows, "dropped": outcome.dropped, "late_chars": outcome.late_chars})
+
+
+def _extra_of(row: EventRow) -> dict[str, Any]:
+    found = json.loads(row.extra) if row.extra else {}
+    return found if isinstance(found, dict) else {}
+
+
+def updated_of(row: EventRow) -> tuple[Variable, ...]:
+    """The names that a step bound, as its row has them."""
+    return tuple(Variable(*found) for found in _extra_of(row).get("updated", ()))
+
+
+def _outcome(row: EventRow) -> Outcome:
+    error: dict[str, str] | None = json.loads(row.error) if row.error else None
+    extra = _extra_of(row)
+    return Outcome(
+        status=row.result_status if row.result_status != "unknown" else "kernel_died",  # type: ignore[arg-type]
+        duration_ms=row.duration_ms,
+        stdout=row.stdout or "",
+        stderr=row.stderr or "",
+        result=row.result,
+        error=StepError(**error) if error else None,
+        updated=updated_of(row),
+        dropped=extra.get("dropped", {}),
+        late_chars=extra.get("late_chars", 0),
+        lost=Lost("the server that ran this step ended before the step did", (), ())
+        if row.result_status == "unknown"
+        else None,
+    )

@@ -1,0 +1,177 @@
+"""The trace as the client reads it: events, cut into pages.
+
+Is: pure functions from the store's rows to `TracePage`. Is not: the store (`reading.py`). Above: that. Below:
+`store/store.py`'s rows, `text/safe_text.py`.
+
+A page is a window over the events one after the other. A place in them, which `next_offset` is, counts for each event
+the characters of its fixed part, then, with `detail="full"`, the bytes of its texts as the store has them: what lies
+before a page is passed over by its length and not read. A window that begins or ends inside a text has that part of it,
+under the same event's fixed part again, so that the pieces of all pages, put together, are the whole.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+from rlm_kernel_mcp.session.reports import StepError, TraceEvent, TracePage
+from rlm_kernel_mcp.store.store import EventHead, EventRow
+from rlm_kernel_mcp.text.characters import LONGEST_SEQUENCE
+from rlm_kernel_mcp.text.safe_text import safe_prefix, safe_text, splits_at
+
+SUMMARY_CHARS: Final = 120
+TEXTS: Final = ("code", "stdout", "stderr", "result", "evalue", "traceback")
+_CHARACTER_BYTES: Final = 4
+_LINE_END: Final = re.compile(r"\r\n|\r|\n")
+
+Detail = Literal["summary", "full"]
+Texts = Mapping[str, bytes | None]
+"""An event's long texts in UTF-8 by column, as the store has them."""
+ReadTexts = Callable[[EventHead], Texts | None]
+"""Reads them; None where they are damaged."""
+
+
+@dataclass(slots=True)
+class _Window:
+    """A part of one event's texts under way."""
+
+    room: int
+    """Characters that may still be shown."""
+    must: bool
+    """Whether something must be shown whatever the room is: the reader must get on."""
+    shown: dict[str, str] = field(default_factory=lambda: dict.fromkeys(TEXTS, ""))
+
+
+def page(
+    heads: Iterable[EventHead], read: ReadTexts, *, detail: Detail, max_output_chars: int, offset: int
+) -> tuple[TracePage, int]:
+    """The page at a place, of about `max_output_chars` characters, and how many damaged events it leaves out."""
+    events: list[TraceEvent] = []
+    damaged = position = 0
+    room = max_output_chars
+    for head in heads:
+        event = _event(head.row)
+        fixed = len(json.dumps(asdict(event), ensure_ascii=False))
+        size = head.text_bytes if detail == "full" else 0
+        if position + fixed + size <= offset:
+            position += fixed + size
+            continue
+        is_new = offset <= position
+        if events and fixed > room:
+            return TracePage(tuple(events), position), damaged
+        texts = read(head) if detail == "full" else {}
+        if texts is None:
+            damaged += 1
+        else:
+            window = _Window(room - fixed if is_new else room, must=not is_new and not events)
+            stop = _fill(window, _texts(texts), max(offset - position - fixed, 0))
+            events.append(event if detail == "summary" else _filled(event, texts, window))
+            if stop is not None:
+                return TracePage(tuple(events), position + fixed + stop), damaged
+            room = window.room
+        position += fixed + size
+    return TracePage(tuple(events), None), damaged
+
+
+def whole(head: EventHead, texts: Texts) -> TraceEvent:
+    """An event with its texts in full."""
+    window = _Window(1 << 60, must=False)
+    _fill(window, _texts(texts), 0)
+    return _filled(_event(head.row), texts, window)
+
+
+def marked_running(heads: Iterable[EventHead], step_index: int) -> list[EventHead]:
+    """The events; that of the step that runs just now says so, where the store can only say that its end is unknown."""
+    running = ("run_repl", "mcp", step_index, "unknown")
+    return [
+        replace(head, row=replace(head.row, result_status="running", duration_ms=_age_ms(head.row.ts)))
+        if (head.row.action, head.row.source, head.row.step_index, head.row.result_status) == running
+        else head
+        for head in heads
+    ]
+
+
+def summary_of(code: str) -> str:
+    """The first `SUMMARY_CHARS` characters of some code, each line end as a space."""
+    return _LINE_END.sub(" ", code[: 2 * SUMMARY_CHARS])[:SUMMARY_CHARS]
+
+
+def _age_ms(moment: str) -> int:
+    return max(0, int((datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds() * 1000))
+
+
+def _event(row: EventRow) -> TraceEvent:
+    return TraceEvent(
+        ts=row.ts,
+        step_index=row.step_index,
+        action=row.action,  # type: ignore[arg-type]  # the store holds only what the session wrote
+        source=row.source,  # type: ignore[arg-type]
+        result_status=row.result_status,
+        summary=safe_text(row.summary),
+        duration_ms=row.duration_ms,
+        guardrail_snapshot=json.loads(row.guardrail_snapshot or "{}"),
+    )
+
+
+def _texts(texts: Texts) -> dict[str, bytes]:
+    """The texts in the order in which they are shown; an exception's JSON is never shorter than its two."""
+    error = _error(texts)
+    found = {name: texts.get(name) or b"" for name in ("code", "stdout", "stderr", "result")}
+    parts = {name: str(error.get(name) or "") for name in ("evalue", "traceback")}
+    return found | {name: part.encode("utf-8", "surrogatepass") for name, part in parts.items()}
+
+
+def _error(texts: Texts) -> dict[str, Any]:
+    found = json.loads((texts.get("error") or b"{}").decode("utf-8", "surrogatepass"))
+    return found if isinstance(found, dict) else {}
+
+
+def _fill(window: _Window, texts: Mapping[str, bytes], begin: int) -> int | None:
+    """Show what there is room for from the byte `begin` of the texts on; where it ends, or None if all is shown."""
+    at = 0
+    for name, data in texts.items():
+        start = min(max(begin - at, 0), len(data))
+        if start < len(data):
+            window.shown[name], end = _part(data, start, window)
+            if end < len(data):
+                return at + end
+        at += len(data)
+    return None
+
+
+def _part(data: bytes, start: int, window: _Window) -> tuple[str, int]:
+    """Safe text from a byte of a text on, and the byte where it ends."""
+    while start < len(data) and _continues(data[start]):  # an offset of the caller's own making
+        start += 1
+    end = min(start + _CHARACTER_BYTES * (max(window.room, 0) + LONGEST_SEQUENCE), len(data))
+    while end < len(data) and _continues(data[end]):
+        end -= 1
+    text = data[start:end].decode("utf-8", "surrogatepass")
+    shown, covered = safe_prefix(text, window.room)
+    if not covered and text and window.must:
+        covered = next((place for place in range(1, len(text)) if not splits_at(text, place)), len(text))
+        shown = safe_text(text[:covered])
+    window.must = window.must and not covered
+    window.room -= len(shown)
+    return shown, start + len(text[:covered].encode("utf-8", "surrogatepass"))
+
+
+def _continues(byte: int) -> bool:
+    return byte & 0xC0 == 0x80
+
+
+def _filled(event: TraceEvent, texts: Texts, window: _Window) -> TraceEvent:
+    shown, error = window.shown, _error(texts)
+    ename = safe_text(str(error.get("ename")))
+    return replace(
+        event,
+        code=shown["code"],
+        stdout=shown["stdout"],
+        stderr=shown["stderr"],
+        result=None if texts.get("result") is None else shown["result"],
+        error=StepError(ename, shown["evalue"], shown["traceback"]) if error else None,
+    )

@@ -1,0 +1,74 @@
+"""Reads a session's trace from the store, event by event, beside those who write it.
+
+Is: which rows, what is told with them, and off the event loop. Is not: the pages (`pages.py`).
+Above: `session/registry.py`, `commands/trace.py`. Below: `pages.py`, `store/store.py`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from rlm_kernel_mcp.errors import SessionNotFound
+from rlm_kernel_mcp.session.reports import TraceEvent, TracePage
+from rlm_kernel_mcp.session.trace.pages import Detail, marked_running, page, whole
+from rlm_kernel_mcp.store.store import EventHead, Rows, Store
+from rlm_kernel_mcp.text.wording import damaged_words
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which page of which steps."""
+
+    from_step: int | None
+    to_step: int | None
+    detail: str
+    max_output_chars: int
+    offset: int
+
+
+def read_page(store: Store, session_id: str, wanted: Wanted) -> TracePage:
+    """A page of a session's trace. Waits for the disk: call it by `in_reader`."""
+    heads = _heads(store, session_id, wanted.from_step, wanted.to_step)
+    detail: Detail = "full" if wanted.detail == "full" else "summary"
+    size, offset = wanted.max_output_chars, wanted.offset
+    found, damaged = page(heads, store.texts, detail=detail, max_output_chars=size, offset=offset)
+    empty = "" if found.events or heads.damaged + damaged else _why_empty(store, session_id, wanted)
+    notes = (empty, store.problem, damaged_words(heads.damaged + damaged, "event"))
+    return replace(found, note=" ".join(filter(None, notes)) or None)
+
+
+def _why_empty(store: Store, session_id: str, wanted: Wanted) -> str:
+    """What to say of a page on which nothing stands."""
+    last = max((head.row.step_index for head in store.heads(session_id)), default=0)
+    if wanted.from_step is not None and wanted.from_step > last:
+        return f"from_step={wanted.from_step:,} lies after the last step, which is {last:,}."
+    return f"offset={wanted.offset:,} lies behind the end of these events." if wanted.offset else ""
+
+
+def whole_trace(store: Store, session_id: str) -> Iterator[TraceEvent | None]:
+    """Every event in full, one after the other; None in the place of one that is damaged."""
+    heads = _heads(store, session_id, None, None)
+    for head in heads:
+        texts = store.texts(head)
+        yield None if texts is None else whole(head, texts)
+    yield from (None for _ in range(heads.damaged))
+
+
+def _heads(store: Store, session_id: str, from_step: int | None, to_step: int | None) -> Rows[EventHead]:
+    heads = store.heads(session_id, from_step, to_step)
+    running = _running_step(store, session_id)
+    return heads if running is None else Rows(marked_running(heads, running), heads.damaged)
+
+
+def _running_step(store: Store, session_id: str) -> int | None:
+    """The step that runs just now in whatever server; a step whose server was killed runs no more."""
+    try:
+        record = store.session(session_id, whole=False)
+    except SessionNotFound:
+        return None
+    if record is None or record.status != "running" or store.holder(session_id) is None:
+        return None
+    index: int = json.loads(record.counters or "{}").get("step_index", 0)
+    return index

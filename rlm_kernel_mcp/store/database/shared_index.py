@@ -1,0 +1,37 @@
+"""The file through which processes share the index of the store's log: kept as long as SQLite has it mapped.
+
+Is: a look before each use of the store. Who cuts that file to nothing under a live process would end it by SIGBUS at
+its next access; filled with zeros again it is an index that nobody has made, and SQLite makes it anew from the log.
+Is not: a wall: a cut in the moment between the look and the access is not seen. Above: `database.py`,
+`apart.py`. Below: the file system.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+
+class SharedIndex:
+    """The index beside one store."""
+
+    def __init__(self, store: Path) -> None:
+        self._path = store.with_name(f"{store.name}-shm")
+        self._known: tuple[int, int] = (0, 0)
+        """Number of the inode, and the largest size seen of it."""
+
+    def keep(self) -> None:
+        """Give the file its size back, if somebody has cut it off."""
+        try:
+            found = self._path.stat()
+            inode, size = self._known
+            if found.st_ino == inode and found.st_size < size:
+                log.warning("%s was cut off by another program; it is made anew", self._path.name)
+                os.truncate(self._path, size)  # by path: closing a descriptor of it would drop SQLite's locks
+            else:
+                self._known = found.st_ino, found.st_size
+        except OSError:
+            return

@@ -1,0 +1,291 @@
+"""What survives a restart: sessions, their events with all output, and contexts given inline.
+
+Is: one SQLite file below RLM_STATE_DIR that several servers share, and a lock for each session. Is not: the meaning of
+the rows (`session/trace/journal.py`, `session/trace/pages.py`), nor the session's values (`session/snapshots/file.py`).
+Above: `session/registry.py`, `session/trace/journal.py`, the command line. Below: `store/database/database.py`,
+`session_lock.py`, `text_budget.py`.
+
+It waits for the disk: an event loop has it written by `writer.py`. A bad disk never raises: see `problem`.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from rlm_kernel_mcp.errors import SessionNotFound
+from rlm_kernel_mcp.store.database.damage import CHECKED_AT_OPEN_BYTES
+from rlm_kernel_mcp.store.database.database import Database
+from rlm_kernel_mcp.store.database.file import meaning
+from rlm_kernel_mcp.store.database.rows import Rows, check_of
+from rlm_kernel_mcp.store.database.schema import (
+    EVENT_CHECKS,
+    EVENT_COLUMNS,
+    EVENT_TEXTS,
+    SESSION_COLUMNS,
+    EventHead,
+    EventRow,
+    SessionKey,
+    SessionRecord,
+    changed_event,
+    changed_session,
+    event_checks,
+    head_checks,
+    insert_event,
+    insert_session,
+    session_checks,
+    update_event,
+    update_session,
+    without_texts,
+)
+from rlm_kernel_mcp.store.pruning import Pruning
+from rlm_kernel_mcp.store.reading import Reading
+from rlm_kernel_mcp.store.session_lock import SessionLock, holder_of, take_lock
+from rlm_kernel_mcp.store.text_budget import cut_text, fit, size_of
+
+__all__ = ["EventHead", "EventRow", "Rows", "SessionKey", "SessionLock", "SessionRecord", "Store"]
+
+PROGRESS_BYTES: Final = 64 << 10
+"""Kept of each text of a step that is still running."""
+_LAST_STATUSES: Final = ("finalized", "dead")
+
+log = logging.getLogger(__name__)
+
+
+class Store(Reading):
+    """The record of all sessions of one user."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._state_dir = state_dir
+        self._last_id = 0
+        self._minting = threading.Lock()
+        self._live: dict[str, SessionRecord] = {}
+        self._begun: dict[int, EventRow] = {}
+        self._completing: set[int] = set()
+        self._newest: dict[str, tuple[EventRow, int]] = {}
+        """The last event of a session that was completed here, without its texts, and their size."""
+        self._text_bytes: dict[str, int] = {}
+        self._lock_problem: str | None = None
+        super().__init__(Database(state_dir, self._seed))
+
+    @classmethod
+    def open(cls, state_dir: Path) -> Store:
+        """The store below `state_dir`, which is made if it is missing. Never raises: see `problem`."""
+        return cls(state_dir)
+
+    @property
+    def problem(self) -> str | None:
+        """What is the matter with the disk and what mends it; None if all is well."""
+        return self._database.problem or self._lock_problem
+
+    def close(self) -> None:
+        """Close the file. Locks are their holders' to release."""
+        self._database.close()
+
+    def at_once(self, write: Callable[[], object]) -> bool:
+        """Call one of the methods below if that waits for no other thread and process; whether it was called."""
+        return self._database.at_once(write)
+
+    # Sessions
+
+    def add_session(self, record: SessionRecord) -> None:
+        """Write a new session's row."""
+        record = replace(record, last_used_at=record.last_used_at or record.created_at)
+        self._live[record.session_id] = record
+        self._text_bytes.setdefault(record.session_id, 0)
+        self._database.write(lambda connection: insert_session(connection, record))
+
+    def update_session(self, session_id: str, **changes: Any) -> None:
+        """Set some fields of a session's row; without such a row nothing happens."""
+        record = self._live.get(session_id)
+        is_whole = record is not None and changes.keys() <= set(SESSION_COLUMNS)
+        changed = changed_session(record, changes) if record is not None and is_whole else None
+        # Whoever does not have the whole row cannot say what its checksum is: it has none then.
+        checks: dict[str, Any] = {"row_check": None} if changed is None else session_checks(changed)
+        if changed is None and (answer := changes.get("final_answer")) is not None:
+            checks["answer_check"] = check_of((answer,))
+        columns = changes | checks
+        self._database.write(lambda connection: update_session(connection, session_id, columns))
+        if changed is not None:
+            self._live[session_id] = changed
+        if changes.get("status") in _LAST_STATUSES:
+            self._forget(session_id)
+
+    def remove_session(self, session_id: str) -> None:
+        """Remove every row of a session that came to nothing."""
+
+        def remove(connection: sqlite3.Connection) -> None:
+            for table in ("events", "contexts", "sessions"):
+                connection.execute(f"DELETE FROM {table} WHERE session_id = ?", (session_id,))  # noqa: S608 (ours)
+
+        self._forget(session_id)
+        self._database.write(remove)
+
+    def let_go(self, session_id: str) -> None:
+        """Hold nothing of a session in memory any more: this process does not drive it from now on."""
+        self._forget(session_id)
+
+    # Events
+
+    def mint(self) -> int:
+        """The id of an event that is about to be written: larger than every earlier one's."""
+        with self._minting:
+            self._last_id = max(time.time_ns(), self._last_id + 1)
+            return self._last_id
+
+    def begin_event(self, event: EventRow) -> int:
+        """Write an event's row before it happens, as `unknown`; returns its id, for `complete_event`."""
+        event.result_status = "unknown"
+        return self._insert(event, is_begun=True)
+
+    def add_event(self, event: EventRow) -> int:
+        """Write an event that is whole already; returns its id."""
+        return self._insert(event, is_begun=False)
+
+    def add_final(self, event: EventRow, answer: str) -> int:
+        """Write the event of a final answer, whose text stands in the session's row alone."""
+        return self._insert(event, is_begun=False, answer=answer)
+
+    def complete_event(self, row_id: int, **changes: Any) -> None:
+        """Set some fields of an event's row. Texts beyond the store's room are kept as head and tail, with a note."""
+        begun = self._begun.get(row_id)
+        session_id = begun.session_id if begun else self._session_of(row_id)
+        if session_id is None:
+            return
+        texts, size = self._fitted(session_id, {name: changes[name] for name in EVENT_TEXTS if name in changes})
+        size += size_of((begun and begun.code) or "")
+        changes |= texts | {"text_bytes": size, "row_check": None, "text_check": None}
+        if begun is not None and changes.keys() <= set(EVENT_COLUMNS) | set(EVENT_CHECKS):
+            whole = changed_event(begun, {name: changes[name] for name in changes if name not in EVENT_CHECKS})
+            changes |= event_checks(whole, size)
+            self._newest[session_id] = without_texts(whole), size
+        self._completing.add(row_id)
+        try:
+            self._database.write(lambda connection: update_event(connection, session_id, row_id, changes), size)
+        finally:
+            self._begun.pop(row_id, None)
+            self._completing.discard(row_id)
+
+    def note_progress(self, row_id: int, duration_ms: int, stdout: str, stderr: str) -> None:
+        """Write what an event that goes on has said so far: of each text head and tail, for who looks from outside."""
+        begun = self._begun.get(row_id)
+        if begun is None:
+            return
+        changes: dict[str, Any] = {"duration_ms": duration_ms}
+        for name, text in (("stdout", stdout), ("stderr", stderr)):
+            changes[name] = cut_text(text, PROGRESS_BYTES)
+        so_far = replace(begun, **changes)
+        size = sum(size_of(text) for text in (so_far.code, so_far.stdout, so_far.stderr) if text)
+        changes |= event_checks(so_far, size)
+
+        def note(connection: sqlite3.Connection) -> None:
+            if row_id in self._begun and row_id not in self._completing:  # asked under the database's lock
+                update_event(connection, begun.session_id, row_id, changes)
+
+        self._database.write(note, size)
+
+    def amend_event(self, session_id: str, row_id: int, **changes: Any) -> None:
+        """Set some fields, no texts, of the row of an event that is complete."""
+        event, size = self._newest.get(session_id, (None, 0))
+        checks: dict[str, Any] = {"row_check": None}
+        if event is not None and event.id == row_id:
+            for name, value in changes.items():
+                setattr(event, name, value)
+            checks = head_checks(event, size)
+        columns = changes | checks
+        self._database.write(lambda connection: update_event(connection, session_id, row_id, columns))
+
+    # What a fresh kernel needs
+
+    def put_context(self, session_id: str, data: bytes) -> None:
+        """Keep the bytes of a context that was given inline."""
+
+        def put(connection: sqlite3.Connection) -> None:
+            connection.execute("INSERT OR REPLACE INTO contexts VALUES (?, ?)", (session_id, data))
+
+        self._database.write(put, len(data))
+
+    # Over several processes
+
+    def acquire(self, session_id: str, *, is_new: bool = False) -> SessionLock | None:
+        """Make this process the only one that drives a session; None if another does. `is_new`: it has no rows yet.
+
+        Raises:
+            InvalidInput: no session can be called so.
+        """
+        try:
+            lock = take_lock(self._state_dir, session_id)
+        except OSError as error:
+            self._lock_problem = f"Sessions cannot be locked against other servers: {meaning(error)}"
+            log.warning("%s", self._lock_problem)
+            return SessionLock(session_id)
+        if lock is not None and not is_new:
+            # From now on this process writes the session's rows, also where the disk fails.
+            with suppress(SessionNotFound):  # damaged: who asks for the session itself is told
+                if record := self.session(session_id):
+                    self._live.setdefault(session_id, record)
+            rows = self._database.read("SELECT max(id) FROM events WHERE session_id = ?", (session_id,))
+            with self._minting:
+                self._last_id = max(self._last_id, *(last or 0 for (last,) in rows))
+        return lock
+
+    def holder(self, session_id: str) -> int | None:
+        """Process id of the server that drives a session; None if none does, 0 if it does not say."""
+        return holder_of(self._state_dir, session_id)
+
+    def look_through(self) -> None:
+        """Set a damaged file aside that was too large to be looked through when it was opened. Takes a while."""
+        self._database.check(above_bytes=CHECKED_AT_OPEN_BYTES)
+
+    def prune(self, now_iso: str, max_age_days: float = 30, max_total_mb: float = 2048) -> None:
+        """Remove sessions unused for longer than `max_age_days`, then the oldest until the rest is small enough.
+
+        Never one that is live in this or another process. Waits for the disk: run it in a worker thread.
+        """
+        Pruning(self._database, self._state_dir, self._live).run(now_iso, max_age_days, max_total_mb)
+
+    # Inside
+
+    def _insert(self, event: EventRow, *, is_begun: bool, answer: str | None = None) -> int:
+        row_id = event.id or self.mint()
+        texts, size = self._fitted(event.session_id, {name: getattr(event, name) for name in EVENT_TEXTS})
+        event.id = row_id
+        for name, text in texts.items():
+            setattr(event, name, text)
+        if is_begun:
+            self._begun[row_id] = event
+        size += size_of(answer or "")
+        self._database.write(lambda connection: insert_event(connection, event, size, answer), size)
+        return row_id
+
+    def _fitted(self, session_id: str, texts: dict[str, str | None]) -> tuple[dict[str, Any], int]:
+        if session_id not in self._text_bytes:
+            rows = self._database.read("SELECT sum(text_bytes) FROM events WHERE session_id = ?", (session_id,))
+            self._text_bytes[session_id] = sum(used or 0 for (used,) in rows)
+        kept, size = fit(texts, self._text_bytes[session_id])
+        self._text_bytes[session_id] += size
+        return kept, size
+
+    def _session_of(self, row_id: int) -> str | None:
+        rows = self._database.read("SELECT session_id FROM events WHERE id = ?", (row_id,))
+        return rows[-1][0] if rows else None
+
+    def _forget(self, session_id: str) -> None:
+        self._live.pop(session_id, None)
+        self._text_bytes.pop(session_id, None)
+        self._newest.pop(session_id, None)
+        for row_id in [row_id for row_id, event in list(self._begun.items()) if event.session_id == session_id]:
+            self._begun.pop(row_id, None)
+
+    def _seed(self, connection: sqlite3.Connection) -> None:
+        for record in list(self._live.values()):
+            insert_session(connection, record)
+        for event in list(self._begun.values()):
+            insert_event(connection, event, 0)

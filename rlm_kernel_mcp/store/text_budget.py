@@ -1,0 +1,78 @@
+"""How much of a step's text the store keeps: whole as long as there is room, else head and tail with an exact note.
+
+Is: pure cutting by bytes. Is not: what a client is shown (`text/safe_text.py`). Above: `store.py`. Below: nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Final
+
+STEP_TEXT_BYTES: Final = 16 << 20
+"""Text of one event that is kept, in UTF-8 bytes."""
+
+SESSION_TEXT_BYTES: Final = 256 << 20
+"""Text of one session that is kept."""
+
+LEAST_TEXT_BYTES: Final = 4_000
+"""Kept of each event, also of a session that has used up its room."""
+
+
+_LEAST_SHARE_BYTES: Final = 100
+
+
+def fit(texts: Mapping[str, str | None], used_bytes: int) -> tuple[dict[str, str | None], int]:
+    """An event's texts cut to the room there is, and their size in bytes. `error` stays an object of JSON.
+
+    `used_bytes` is what the session holds already. Small texts stay whole at the cost of the large ones.
+    """
+    room = min(STEP_TEXT_BYTES, max(SESSION_TEXT_BYTES - used_bytes, LEAST_TEXT_BYTES))
+    sizes = {name: size_of(text) for name, text in texts.items() if text}
+    total = sum(sizes.values())
+    if total <= room:
+        return dict(texts), total
+    kept: dict[str, str | None] = dict(texts)
+    shares = len(sizes)
+    for name in sorted(sizes, key=lambda name: sizes[name]):
+        share, shares = room // shares, shares - 1
+        if sizes[name] > share:
+            cut = cut_error if name == "error" else cut_text
+            kept[name] = cut(texts[name] or "", share)
+        room -= min(share, sizes[name])
+    return kept, sum(size_of(text) for text in kept.values() if text)
+
+
+def cut_text(text: str, room_bytes: int) -> str:
+    """Head and tail of a text, with a note between them that says exactly how much is left out."""
+    data = text.encode("utf-8", "surrogatepass")
+    if len(data) <= room_bytes:
+        return text
+    head = data[: room_bytes // 2]
+    tail = data[len(data) - room_bytes // 2 :]
+    # A character that the cut goes through is left out: its first byte is no continuation byte (0b10......).
+    while head and data[len(head)] & 0xC0 == 0x80:
+        head = head[:-1]
+    tail = tail.lstrip(bytes(range(0x80, 0xC0)))
+    first, last = head.decode("utf-8", "surrogatepass"), tail.decode("utf-8", "surrogatepass")
+    left_out = len(text) - len(first) - len(last)
+    note = f"\n[{left_out:,} of {len(text):,} characters were not kept: the store has no more room for this step]\n"
+    return first + note + last
+
+
+def cut_error(error: str, room_bytes: int) -> str:
+    """An error's JSON object with its texts cut."""
+    parts = json.loads(error)
+    if not isinstance(parts, dict):
+        return "{}"
+    share = room_bytes
+    while True:
+        cut = json.dumps({name: cut_text(str(value), share) for name, value in parts.items()})
+        if len(cut) <= room_bytes or share < _LEAST_SHARE_BYTES:
+            return cut
+        share //= 2
+
+
+def size_of(text: str) -> int:
+    """A text's size in bytes."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
