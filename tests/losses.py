@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from rlm_kernel_mcp.session.reports import StepReport
-from rlm_kernel_mcp.session.snapshots.file import snapshot_files
 from rlm_kernel_mcp.session.snapshots.taking import Snapshots
+from rlm_kernel_mcp.store.paths import snapshot_files
 from tests.sessions import WAIT_S, Driven
 
 OWN: Final = {"context", "documents", "scratch"}

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 from unittest.mock import patch
 
-from rlm_kernel_mcp.kernel.starter import Kernel
+from rlm_kernel_mcp.kernel.kernel import Kernel
 from rlm_kernel_mcp.session.registry import Registry
 from rlm_kernel_mcp.session.reports import Final as FinalAnswer
 from rlm_kernel_mcp.session.reports import Limits, StepReport, TraceEvent, VariableSlice

@@ -7,8 +7,10 @@ import re
 import statistics
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
+from graphlib import TopologicalSorter
 from typing import Final
 
 import pytest
@@ -19,19 +21,25 @@ PACKAGE: Final = ROOT / "rlm_kernel_mcp"
 FRONTS: Final = {"__main__", "cli", "commands"}
 GROUND: Final = {"errors", "shielded", "wire"}
 MAY_IMPORT: Final = {
-    "server": {"session", "policy", "settings", *GROUND},
-    "session": {"context", "kernel", "policy", "settings", *GROUND},
-    "kernel": {"kernel_code", "policy", "settings", *GROUND},
+    "server": {"session", "policy", "settings", "text", *GROUND},
+    "session": {"context", "kernel", "policy", "settings", "store", "text", *GROUND},
+    "store": {"settings", "text", *GROUND},
+    "kernel": {"kernel_code", "policy", "settings", "text", *GROUND},
     "context": {"policy", "settings", *GROUND},
     "settings": {"errors"},
     "policy": {"errors"},
     "in_kernel": {"kernel_code", "wire"},
     "kernel_code": set[str](),
     "shielded": {"errors"},
+    "text": set[str](),
     "errors": set[str](),
     "wire": set[str](),
 }
 """Part of the package to the parts below it. The fronts may import all but `in_kernel`."""
+
+UNTRUSTED: Final = "kernel/untrusted/"
+"""Whatever looks inside what a kernel says: it needs a second reader, and stands on the ground alone."""
+UNTRUSTED_MAY_IMPORT: Final = {"errors", "text", "wire"}
 
 THIRD_PARTY: Final = {
     "commands": {"IPython", "jupyter_client", "jupyter_console", "prompt_toolkit", "traitlets"},
@@ -68,6 +76,7 @@ UNWANTED_WORDS: Final = re.compile(r"utils|helpers|manager|handler|service|engin
 PAYLOADS: Final = {"corpus", "program"}
 """Folders of what tests run inside a kernel: attacks, which may name any place and sleep as they like."""
 
+MODULES_OF_FOLDER: Final = 12
 LINES_OF_MODULE: Final = 300
 LINES_OF_FUNCTION: Final = 50
 MEDIAN_LINES_OF_FUNCTION: Final = 12
@@ -101,7 +110,7 @@ def functions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionD
 
 
 def test_imports_go_down_only() -> None:
-    """server -> session -> context, kernel -> policy, settings, errors, wire; nobody imports in_kernel."""
+    """server -> session -> context, kernel, store -> policy, settings, text, errors, wire; nobody imports in_kernel."""
     upward = []
     for name, tree in modules().items():
         part = part_of(name)
@@ -136,6 +145,39 @@ def test_the_server_imports_nothing_of_jupyter_before_it_answers() -> None:
         [sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True, timeout=60
     )
     assert LATE & {name.partition(".")[0] for name in loaded.stdout.split()} == set()
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    """Imports for types alone count too: who reads one of a circle has to read all of it."""
+    names = {f"{PACKAGE.name}.{name.removesuffix('.py').replace('/', '.')}": name for name in modules()}
+    arrows = {
+        name: {found for module in imports(tree) for found in (module, module.rpartition(".")[0]) if found in names}
+        for name, tree in ((module, modules()[file]) for module, file in names.items())
+    }
+    TopologicalSorter(arrows).prepare()  # raises CycleError, which names the circle
+
+
+def test_a_folder_is_known_by_heart() -> None:
+    """At most twelve modules beside `__init__`."""
+    folders = Counter(name.rpartition("/")[0] for name in modules() if not name.endswith("__init__.py"))
+    assert {folder: count for folder, count in folders.items() if count > MODULES_OF_FOLDER} == {}
+
+
+def test_what_reads_a_kernel_s_words_stands_on_the_ground_alone() -> None:
+    """In one folder, and without a way to the rest of the host."""
+    strays = []
+    for name, tree in modules().items():
+        if name.startswith(UNTRUSTED):
+            for module in imports(tree):
+                package, _, rest = module.partition(".")
+                inner = rest.replace(".", "/")
+                if (
+                    package == PACKAGE.name
+                    and not inner.startswith(UNTRUSTED)
+                    and part_of(inner) not in UNTRUSTED_MAY_IMPORT
+                ):
+                    strays.append(f"{name} imports {module}")
+    assert strays == []
 
 
 @pytest.mark.parametrize("name", sorted(modules()))

@@ -13,7 +13,8 @@ from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 from rlm_kernel_mcp.errors import KernelDied, KernelStartFailed, RlmError
-from rlm_kernel_mcp.kernel.starter import Kernel, KernelStarter
+from rlm_kernel_mcp.kernel.kernel import Kernel
+from rlm_kernel_mcp.kernel.starter import KernelStarter
 from rlm_kernel_mcp.shielded import shielded
 
 log = logging.getLogger(__name__)

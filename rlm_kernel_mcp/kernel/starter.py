@@ -1,36 +1,32 @@
 """Starts kernels: kernelspec, provisioner, readiness.
 
-Is: one live kernel as `Kernel` (process, client, folders, walls) and the `KernelStarter` that makes them, forked from a
-fork server where that holds, cold where it does not. Is not: a session. Above: `pool.py`, `session/`.
-Below: `start.py`, `kernel/placement/forked.py`, `kernel/placement/provisioner.py`.
+Is: how a `Kernel` comes to be, forked from a fork server where that holds, cold where it does not. Is not: a session.
+Above: `pool.py`, `session/registry.py`. Below: `kernel.py`, `start.py`, `kernel/placement/forked.py`,
+`kernel/placement/provisioner.py`.
 """
 
 from __future__ import annotations
 
-import array
 import asyncio
 import logging
 import os
-import signal
-import socket
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from jupyter_client.kernelspec import KernelSpecManager
 
 from rlm_kernel_mcp.errors import KernelStartFailed, RlmError, SandboxUnavailable
 from rlm_kernel_mcp.kernel.builder import effective_policy, use_sockets
-from rlm_kernel_mcp.kernel.client import KernelClient
+from rlm_kernel_mcp.kernel.kernel import Kernel
 from rlm_kernel_mcp.kernel.kernelspec import kernelspec_dir, locked_kernelspec
 from rlm_kernel_mcp.kernel.placement.container import arguments as container
 from rlm_kernel_mcp.kernel.placement.container.arguments import ContainerRuntime
 from rlm_kernel_mcp.kernel.placement.container.launch import KernelContainer
 from rlm_kernel_mcp.kernel.placement.container.runtime import Containers
 from rlm_kernel_mcp.kernel.placement.forked import ForkServer, default_python
-from rlm_kernel_mcp.kernel.placement.process import KernelProcess, ended_how
+from rlm_kernel_mcp.kernel.placement.process import ended_how
 from rlm_kernel_mcp.kernel.placement.provisioner import LaunchOptions
 from rlm_kernel_mcp.kernel.placement.run_dir import KernelDir, RunDir
-from rlm_kernel_mcp.kernel.start import Begun, Launch, gone, sockets, unless_dead
+from rlm_kernel_mcp.kernel.start import Begun, Launch, sockets, unless_dead
 from rlm_kernel_mcp.kernel.thread_count import count_until_its_end, host_counts
 from rlm_kernel_mcp.policy import Policy
 from rlm_kernel_mcp.settings import Settings
@@ -42,44 +38,6 @@ STARTS_MAX: Final = 2
 """Kernels that are started at a time: thirty at once take every processor, and who only reads waits as long as they."""
 CONTAINER_STARTS_MAX: Final = 8
 """The same in container mode, where a start waits for the engine most of its time."""
-
-
-@dataclass(slots=True)
-class Kernel:
-    """One live, locked-down kernel."""
-
-    process: KernelProcess
-    client: KernelClient
-    folders: KernelDir
-    walls: list[dict[str, Any]]
-    descriptors: socket.socket
-    """Our end of the socket on which the kernel takes descriptors."""
-    base_bytes: int
-    """Resident memory when the kernel was ready, before any user code."""
-
-    @property
-    def dead(self) -> asyncio.Future[int]:
-        return self.process.dead
-
-    def interrupt(self) -> None:
-        """SIGINT to the kernel."""
-        self.process.send_signal(signal.SIGINT)
-
-    def pass_descriptor(self, descriptor: int) -> None:
-        """Hand an open file to the kernel, which asks for it next."""
-        self.descriptors.sendmsg([b"d"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))])
-
-    async def kill(self, reason: str = "it was shut down") -> None:
-        """SIGKILL the kernel with all its threads, wait for its death, remove its folders; a cancelled wait too."""
-        self.client.close(reason)
-        self.process.kill()
-        await shielded(self._buried(), f"the end of kernel {self.process.pid}")
-
-    async def _buried(self) -> None:
-        died = await gone(self.process)
-        self.descriptors.close()
-        if died:
-            self.folders.remove()
 
 
 class KernelStarter:

@@ -16,7 +16,7 @@ from rlm_kernel_mcp.wire import HOST_COUNTS_THREADS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from rlm_kernel_mcp.kernel.starter import Kernel
+    from rlm_kernel_mcp.kernel.kernel import Kernel
 
 LOOK_S: Final = 0.01
 """In this time a kernel starts some hundred threads, each of which takes 30 KB of the system's memory."""

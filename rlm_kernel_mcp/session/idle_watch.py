@@ -40,7 +40,7 @@ async def watch_all(sessions: Mapping[str, Session], idle_timeout_s: float, let_
                 if can_be_let_go(session, idle_timeout_s):
                     let_go(session)
                 elif session.idle_kernel is not None:
-                    look = asyncio.create_task(session.watch_idle(idle_timeout_s), name=f"look at {session_id}")
+                    look = asyncio.create_task(watch(session, idle_timeout_s), name=f"look at {session_id}")
                     look.add_done_callback(_tell)
                     looks[session_id] = look
     finally:
@@ -62,7 +62,7 @@ async def watch(session: Session, idle_timeout_s: float) -> None:
     if session.finalized:  # its end was begun, and failed
         await session.stop_kernel("the session was finalized", settle_s=0)
     elif session.life.idle_cpu_ms() > session.account.left.runtime_left_ms:
-        charge(session)
+        session.life.charge_idle_cpu(session.account, session.journal)
         why = "it went on working after its step had ended and used up the session's runtime"
         await session.stop_kernel(why, settle_s=0)
     elif unused_s(session) > idle_timeout_s and not (
@@ -80,15 +80,3 @@ def can_be_let_go(session: Session, idle_timeout_s: float) -> bool:
 def unused_s(session: Session) -> float:
     """Seconds since a call used it, or a step of it ended."""
     return time.monotonic() - session.used_at_s
-
-
-def charge(session: Session) -> None:
-    """Code that runs on after its step's claimed end is charged by what the kernel used, seen from outside."""
-    used_ms = session.life.idle_cpu_ms()
-    if used_ms:
-        account = session.account
-        account.charge_runtime(used_ms)
-        summary = f"{used_ms:,} ms of processor time used between steps, charged as runtime"
-        session.journal.event("run_repl", account.counters.step_index, "charged", summary, account)
-        account.check()
-        session.life.idle_cpu_charged()

@@ -16,8 +16,8 @@ from typing import Final
 from rlm_kernel_mcp.context.payload import Payload, build_payload, text_payload
 from rlm_kernel_mcp.context.sources import resolve_sources, too_large
 from rlm_kernel_mcp.errors import ContextNotFound, ContextTooLarge, KernelDied
+from rlm_kernel_mcp.kernel.kernel import Kernel
 from rlm_kernel_mcp.kernel.pool import KernelPool
-from rlm_kernel_mcp.kernel.starter import Kernel
 from rlm_kernel_mcp.kernel.untrusted.messages import Message
 from rlm_kernel_mcp.session.kernels.loading import GoOn, read_in_thread
 from rlm_kernel_mcp.session.kernels.recovery import context_report, load_context

@@ -17,8 +17,7 @@ from dataclasses import replace
 from typing import Final
 
 from rlm_kernel_mcp.errors import InvalidInput, KernelDied, RestoreStopped, RlmError, SessionFinalized
-from rlm_kernel_mcp.kernel.starter import Kernel
-from rlm_kernel_mcp.session import idle_watch
+from rlm_kernel_mcp.kernel.kernel import Kernel
 from rlm_kernel_mcp.session.account import Account
 from rlm_kernel_mcp.session.kernels import variables
 from rlm_kernel_mcp.session.kernels.recovery import Recovery
@@ -133,7 +132,7 @@ class Session:
         self._touch()
         self._require_not_final()
         self.require_idle()
-        idle_watch.charge(self)
+        self.life.charge_idle_cpu(self.account, self.journal)
         self.life.require_place(stopped=self.account.stop is not None)
         if self.account.admit(len(code)) is not None:
             self.journal.counters_changed(self.account, self._recorded_status)
@@ -228,7 +227,7 @@ class Session:
             await self.journal.settled()  # the record has that it began, whatever becomes of this server
         if stop.done():
             raise RestoreStopped("The step was interrupted before its code ran.")
-        idle_watch.charge(self)
+        self.life.charge_idle_cpu(self.account, self.journal)
         step.limit(self.account.left.runtime_left_ms)
         with noting_progress(step, self.journal):
             outcome = await run_step(step, kernel, self.life.recovery.policy, lambda rung: self._on_rung(step, rung))
@@ -243,10 +242,6 @@ class Session:
 
     def _on_rung(self, step: RunningStep, rung: str) -> None:
         self.journal.event("interrupt", step.index, "ok", f"{rung} to the kernel in step {step.index}", self.account)
-
-    async def watch_idle(self, idle_timeout_s: float) -> None:
-        """Called each second by the registry: stop a kernel that is not used, or that works while no step runs."""
-        await idle_watch.watch(self, idle_timeout_s)
 
     # --- the rest -------------------------------------------------------------------------------
 

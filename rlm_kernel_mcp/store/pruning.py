@@ -2,7 +2,7 @@
 
 Is: which sessions go, with the files of their snapshots, and in small bites, so that no other process waits long. Is
 not: when (`session/upkeep.py`). Never removes a session that is live anywhere.
-Above: `store.py`. Below: `store/database/database.py`, `session_lock.py`, `session/snapshots/file.py`.
+Above: `store.py`. Below: `store/database/database.py`, `session_lock.py`, `paths.py`.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from rlm_kernel_mcp.errors import InvalidInput
-from rlm_kernel_mcp.session.snapshots.file import FOLDER_NAME, snapshot_files
 from rlm_kernel_mcp.store.database.database import Database
 from rlm_kernel_mcp.store.database.file import meaning
+from rlm_kernel_mcp.store.paths import SNAPSHOTS, snapshot_files
 from rlm_kernel_mcp.store.session_lock import SessionLock, sweep_locks, take_lock
 
 DAY_S: Final = 86_400
@@ -87,7 +87,7 @@ class Pruning:
         """
         if not self._database.is_on_disk:
             return
-        found = {path.stem for path in (self._state_dir / FOLDER_NAME).glob("*.*")}
+        found = {path.stem for path in (self._state_dir / SNAPSHOTS).glob("*.*")}
         strays = {one: _written_s(self._state_dir, one) for one in found if one not in known and one not in self._live}
         for session_id in sorted(strays, key=lambda one: strays[one], reverse=True):
             room_mb -= _files_mb(self._state_dir, session_id)
@@ -140,7 +140,7 @@ class Pruning:
 def _all_files_mb(state_dir: Path) -> dict[str, float]:
     """What each session's snapshots take, from one look at their folder: this is asked every minute."""
     sizes: dict[str, float] = {}
-    with contextlib.suppress(OSError), os.scandir(state_dir / FOLDER_NAME) as found:
+    with contextlib.suppress(OSError), os.scandir(state_dir / SNAPSHOTS) as found:
         for entry in found:
             session_id = entry.name.partition(".")[0]
             with contextlib.suppress(OSError):  # gone meanwhile

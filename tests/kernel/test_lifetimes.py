@@ -185,12 +185,12 @@ async def test_what_the_wall_clock_says_stops_no_session_and_keeps_none(
     async with open_registry(tmp_path) as opened:
         driven = await Driven.open(opened)
         monkeypatch.setattr(Journal, "now", staticmethod(lambda: clock))
-        await driven.session.watch_idle(3_600)
+        await idle_watch.watch(driven.session, 3_600)
         assert driven.session.has_kernel
         await driven.ok("x = 1")
-        await driven.session.watch_idle(3_600)
+        await idle_watch.watch(driven.session, 3_600)
         assert driven.session.has_kernel
-        await driven.session.watch_idle(0)
+        await idle_watch.watch(driven.session, 0)
         assert not driven.session.has_kernel
 
 
@@ -207,11 +207,11 @@ async def test_a_person_at_a_console_holds_off_the_idle_stop(tmp_path: Path, mon
         finally:
             console.stop_channels()
         await until(lambda: driven.kernel.client.console_within(idle_watch.CONSOLE_HOLD_S))
-        await driven.session.watch_idle(0)
+        await idle_watch.watch(driven.session, 0)
         assert driven.session.has_kernel
         await until(lambda: not driven.kernel.client.console_busy)
         monkeypatch.setattr(idle_watch, "CONSOLE_HOLD_S", 0)
-        await driven.session.watch_idle(0)
+        await idle_watch.watch(driven.session, 0)
         assert not driven.session.has_kernel
 
 
@@ -256,7 +256,7 @@ async def test_a_finalize_that_was_cut_short_is_brought_to_its_end(tmp_path: Pat
         session = driven.session
         finish._commit(session, ("text", "done"), "done")
         if by == "watch":
-            await session.watch_idle(3_600)
+            await idle_watch.watch(session, 3_600)
             assert not session.has_kernel
         assert (await driven.finalize(text="done")).final_answer == "done"
         held = await held_by(opened)

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import functools
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from types import ModuleType
 from typing import Any, Final
 
 from rlm_kernel_mcp.in_kernel.courtesies.builtins_policy import refusal, scratch_open
@@ -36,25 +34,6 @@ HIDDEN: Final[Mapping[str, frozenset[str]]] = {
     "traceback": frozenset({"walk_stack", "walk_tb"}),
 }  # fmt: skip
 """Names that a facade does not have: they hand out frames, and with them the whole interpreter."""
-
-LIVE: Final[Mapping[str, frozenset[str]]] = {"sys": frozenset({"stdin", "stdout", "stderr"})}
-"""Names that are looked up and set in the real module: `contextlib.redirect_stdout` changes them there, and a step
-that sets `sys.stdout` means the one that `print` writes to."""
-
-
-class LiveFacade(ModuleType):
-    """The facade of a module with such names."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        """Set a name where those who use it look for it."""
-        module: Any = vars(self).get("__name__")
-        if type(module) is str and name in LIVE.get(module, ()):
-            setattr(sys.modules[module], name, value)
-        else:
-            super().__setattr__(name, value)
-
-
-LiveFacade.__name__ = LiveFacade.__qualname__ = ModuleType.__name__  # what a session is told of its type
 
 
 def stand_ins(module: str, scratch: str) -> dict[str, Any]:

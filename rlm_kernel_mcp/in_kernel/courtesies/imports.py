@@ -19,8 +19,9 @@ from types import MappingProxyType, ModuleType
 from typing import Any, Final
 
 from rlm_kernel_mcp.in_kernel.courtesies.builtins_policy import refuse_attributes, restricted_builtins
-from rlm_kernel_mcp.in_kernel.courtesies.facades import HIDDEN, LIVE, ONLY, LiveFacade, stand_ins
+from rlm_kernel_mcp.in_kernel.courtesies.facades import HIDDEN, ONLY, stand_ins
 from rlm_kernel_mcp.in_kernel.courtesies.wording import Wording, wording
+from rlm_kernel_mcp.in_kernel.namespace.live_facade import LIVE, LiveFacade
 
 MISSPELT_LIKENESS: Final = 0.9
 """Of a name to a module of Python's own, from which on that one may be meant (`colections` is, `lxml` is not)."""

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from rlm_kernel_mcp.in_kernel.display_text import inspection, library_values
-from rlm_kernel_mcp.in_kernel.display_text.value_text import int_text
-
-if TYPE_CHECKING:
-    from rlm_kernel_mcp.in_kernel.display_text.object_text import ObjectText
+from rlm_kernel_mcp.in_kernel.display_text.value_text import TypeText, int_text
 
 _TIME_FIELDS: Final[tuple[tuple[type, dict[str, Any]], ...]] = tuple(
     (base, {name: vars(base)[name].__get__ for name in names.split()})
@@ -23,19 +20,19 @@ _TIME_FIELDS: Final[tuple[tuple[type, dict[str, Any]], ...]] = tuple(
 _CLOCK_FIELDS: Final = {name: vars(dt.datetime)[name].__get__ for name in ("hour", "minute", "second", "microsecond")}
 
 
-def _path(text: ObjectText, value: Any) -> None:
+def _path(text: TypeText, value: Any) -> None:
     text.put(f"{inspection.type_name(value)}({library_values.path_text(value)!r})")
 
 
-def _address(text: ObjectText, value: Any) -> None:
+def _address(text: TypeText, value: Any) -> None:
     text.put(f"{inspection.type_name(value)}('{library_values.address_text(value)}')")
 
 
-def _network(text: ObjectText, value: Any) -> None:
+def _network(text: TypeText, value: Any) -> None:
     text.put(f"{inspection.type_name(value)}('{library_values.network_text(value)}')")
 
 
-def _memory(text: ObjectText, value: memoryview) -> None:
+def _memory(text: TypeText, value: memoryview) -> None:
     shown, more = library_values.memory_text(value)
     text.put(shown)
     if more:
@@ -43,7 +40,7 @@ def _memory(text: ObjectText, value: memoryview) -> None:
         text.whole = False
 
 
-def library_value(text: ObjectText, value: Any) -> bool:
+def library_value(text: TypeText, value: Any) -> bool:
     """Write a number, a time or an array of numpy; whether it was one."""
     name = library_values.numpy_name(type(value))
     if name is None:
@@ -67,7 +64,7 @@ def library_value(text: ObjectText, value: Any) -> bool:
     return True
 
 
-def any_time(text: ObjectText, value: dt.datetime | dt.date | dt.timedelta, name: str) -> None:
+def any_time(text: TypeText, value: dt.datetime | dt.date | dt.timedelta, name: str) -> None:
     """A subclass's, of pandas for instance: what its base holds."""
     text.own = False
     if name == "NaTType":
@@ -80,7 +77,7 @@ def any_time(text: ObjectText, value: dt.datetime | dt.date | dt.timedelta, name
     text.named(value, name, held, len(held))
 
 
-LIBRARY_WRITERS: Final[dict[type, Callable[[ObjectText, Any], None]]] = {
+LIBRARY_WRITERS: Final[dict[type, Callable[[TypeText, Any], None]]] = {
     memoryview: _memory,
     **dict.fromkeys(library_values.PATHS, _path),
     **dict.fromkeys(library_values.ADDRESSES, _address),

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from json.encoder import encode_basestring
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from rlm_kernel_mcp.in_kernel.display_text.library_values import number
 
@@ -106,6 +106,21 @@ class Text:
         if room < size:
             self.parts.append(f"… {size - room} more {unit}")
             self.whole = False
+
+
+class TypeText(Protocol):
+    """What a writer of one type writes with: `ObjectText`."""
+
+    parts: list[str]
+    whole: bool
+    own: bool
+
+    def put(self, text: str) -> None: ...
+    def cut(self, size: int, take: Callable[[int], str], unit: str) -> None: ...
+    def write(self, value: Any) -> None: ...
+    def bracketed(self, value: Any, edges: tuple[str, str], items: Iterable[Any], count: Callable[[], int]) -> None: ...
+    def mapping(self, value: Any, edges: tuple[str, str], pairs: Iterable[Any]) -> None: ...
+    def named(self, value: Any, name: str, fields: Iterable[tuple[str, Any]], count: int) -> None: ...
 
 
 def blocks(make_iterator: Callable[[], Iterator[Any]]) -> Iterator[Any]:

@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from rlm_kernel_mcp.in_kernel.courtesies.facades import LiveFacade
 from rlm_kernel_mcp.in_kernel.display_text.answer_text import answer_text
 from rlm_kernel_mcp.in_kernel.display_text.inspection import NAME_CHARS, type_name
 from rlm_kernel_mcp.in_kernel.display_text.library_values import array_shape
@@ -23,6 +22,7 @@ from rlm_kernel_mcp.in_kernel.display_text.object_text import object_text
 from rlm_kernel_mcp.in_kernel.display_text.value_text import CompactJsonText, json_text
 from rlm_kernel_mcp.in_kernel.namespace.bound_names import is_hidden
 from rlm_kernel_mcp.in_kernel.namespace.documents import Documents, held_names
+from rlm_kernel_mcp.in_kernel.namespace.live_facade import LiveFacade
 
 # Static types only: `issubclass` of an ABC such as `Documents` would ask the class's metaclass.
 _SIZES: Final[tuple[tuple[type, Callable[[Any], int]], ...]] = (

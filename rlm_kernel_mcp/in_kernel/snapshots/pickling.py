@@ -21,7 +21,7 @@ from typing import Any, Final, Protocol
 
 import cloudpickle
 
-from rlm_kernel_mcp.in_kernel.courtesies.facades import LiveFacade
+from rlm_kernel_mcp.in_kernel.namespace.live_facade import LiveFacade
 from rlm_kernel_mcp.in_kernel.snapshots.function_lines import lines_of, put_back
 from rlm_kernel_mcp.in_kernel.snapshots.reducers import KNOWN_TYPES, reduce_known
 

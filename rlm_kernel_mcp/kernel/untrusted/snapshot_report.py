@@ -6,14 +6,27 @@ Below: `text/safe_text.py`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from rlm_kernel_mcp.kernel.untrusted.snapshot_stream import StreamBroken
-from rlm_kernel_mcp.session.snapshots.file import KernelReport
 from rlm_kernel_mcp.text.safe_text import safe_text
 from rlm_kernel_mcp.wire import SNAPSHOT_NAME_CHARS_MAX, SNAPSHOT_NAMES_MAX
 
 REASON_CHARS_MAX: Final = 300
+
+
+@dataclass(frozen=True, slots=True)
+class KernelReport:
+    """What a kernel says of its names after a step, checked."""
+
+    names: Mapping[str, tuple[str, str | None]]
+    """Type, and why there is no value; None where there is one."""
+    unverified: frozenset[str] = frozenset()
+    """Names that were not looked at this time."""
+    more: int = 0
+    """How many more names there are than are kept."""
 
 
 def checked_report(content: dict[str, Any]) -> KernelReport:

@@ -18,8 +18,8 @@ from typing import Any, Final
 
 from rlm_kernel_mcp.context.payload import Payload
 from rlm_kernel_mcp.errors import ContextNotFound, ContextTooLarge, KernelDied, RequestRefused
+from rlm_kernel_mcp.kernel.kernel import Kernel
 from rlm_kernel_mcp.kernel.pool import KernelPool
-from rlm_kernel_mcp.kernel.starter import Kernel
 from rlm_kernel_mcp.kernel.untrusted.messages import Message
 from rlm_kernel_mcp.policy import Policy
 from rlm_kernel_mcp.session.kernels.slots import Places

@@ -14,13 +14,15 @@ from contextlib import asynccontextmanager, nullcontext
 from typing import Any, Final, Protocol
 
 from rlm_kernel_mcp.errors import KernelDied, RestoreStopped, RlmError
-from rlm_kernel_mcp.kernel.starter import Kernel
+from rlm_kernel_mcp.kernel.kernel import Kernel
+from rlm_kernel_mcp.session.account import Account
 from rlm_kernel_mcp.session.kernels.idle_time import FREE_MS, IdleTime
 from rlm_kernel_mcp.session.kernels.recovery import Recovery
 from rlm_kernel_mcp.session.kernels.slots import Occupant
 from rlm_kernel_mcp.session.reports import Lost, Variable
 from rlm_kernel_mcp.session.snapshots.restoring import Effort
 from rlm_kernel_mcp.session.steps.run import RunningStep
+from rlm_kernel_mcp.session.trace.journal import Journal
 
 SETTLE_S: Final = 0.5
 """How long the end of the server waits for a snapshot."""
@@ -244,6 +246,16 @@ class KernelLife:
         if self._idle_time is None:
             return 0
         return self._idle_time.used_ms(free_ms=int(self.recovery.snapshots.within_s * 1000))
+
+    def charge_idle_cpu(self, account: Account, journal: Journal) -> None:
+        """Code that runs on after its step's claimed end is charged by what the kernel used, seen from outside."""
+        used_ms = self.idle_cpu_ms()
+        if used_ms:
+            account.charge_runtime(used_ms)
+            summary = f"{used_ms:,} ms of processor time used between steps, charged as runtime"
+            journal.event("run_repl", account.counters.step_index, "charged", summary, account)
+            account.check()
+            self.idle_cpu_charged()
 
     def idle_cpu_charged(self) -> None:
         """Begin to count anew."""

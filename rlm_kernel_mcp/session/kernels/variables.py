@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from rlm_kernel_mcp.errors import InvalidInput, KernelDied, VariableNotFound
 from rlm_kernel_mcp.kernel.client import MESSAGE_BYTES_MAX
-from rlm_kernel_mcp.kernel.starter import Kernel
+from rlm_kernel_mcp.kernel.kernel import Kernel
 from rlm_kernel_mcp.kernel.untrusted.messages import BadMessage, Message, parse_json
 from rlm_kernel_mcp.session.kernels.not_own import not_own
 from rlm_kernel_mcp.session.reports import VariableSlice

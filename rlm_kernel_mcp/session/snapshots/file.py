@@ -21,8 +21,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+from rlm_kernel_mcp.kernel.untrusted.snapshot_report import KernelReport
 from rlm_kernel_mcp.kernel.untrusted.snapshot_stream import SnapshotStream, StreamBroken, StreamLimits
 from rlm_kernel_mcp.policy import Snapshots as Limits
+from rlm_kernel_mcp.store.paths import snapshot_files
 
 MB: Final = 1 << 20
 GARBAGE_BYTES_MIN: Final = 16 * MB
@@ -35,8 +37,6 @@ END_S: Final = 1.0
 """How much longer than the kernel's own time a stream may take."""
 NO_TIME: Final = "there was no time to keep it"
 DAMAGED: Final = "its snapshot on disk is damaged"
-FOLDER_NAME: Final = "snapshots"
-SUFFIXES: Final = (".a", ".b", ".json", ".part")
 
 
 @dataclass(slots=True)
@@ -51,18 +51,6 @@ class Entry:
     why: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class KernelReport:
-    """What a kernel says of its names after a step, checked."""
-
-    names: Mapping[str, tuple[str, str | None]]
-    """Type, and why there is no value; None where there is one."""
-    unverified: frozenset[str] = frozenset()
-    """Names that were not looked at this time."""
-    more: int = 0
-    """How many more names there are than are kept."""
-
-
 @dataclass(slots=True)
 class Index:
     """What there is."""
@@ -71,11 +59,6 @@ class Index:
     """The last step after which a snapshot was taken."""
     entries: dict[str, Entry] = field(default_factory=dict)
     more: int = 0
-
-
-def snapshot_files(state_dir: Path, session_id: str) -> list[Path]:
-    """The files in which a session's snapshots may lie."""
-    return [state_dir / FOLDER_NAME / f"{session_id}{suffix}" for suffix in SUFFIXES]
 
 
 class SnapshotFile:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from rlm_kernel_mcp.errors import KernelDied, RestoreStopped
-from rlm_kernel_mcp.kernel.starter import Kernel
+from rlm_kernel_mcp.kernel.kernel import Kernel
 from rlm_kernel_mcp.kernel.untrusted.messages import Message
 from rlm_kernel_mcp.kernel.untrusted.snapshot_report import REASON_CHARS_MAX, words
 from rlm_kernel_mcp.session.snapshots.file import Entry, SnapshotFile

@@ -11,7 +11,7 @@ import asyncio
 import signal
 from typing import Final
 
-from rlm_kernel_mcp.kernel.starter import Kernel
+from rlm_kernel_mcp.kernel.kernel import Kernel
 from rlm_kernel_mcp.kernel.thread_count import end_for_its_threads
 from rlm_kernel_mcp.policy import Limits
 

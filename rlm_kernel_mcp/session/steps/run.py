@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from rlm_kernel_mcp.errors import SessionBusy
 from rlm_kernel_mcp.kernel.client import Execution
-from rlm_kernel_mcp.kernel.starter import Kernel
+from rlm_kernel_mcp.kernel.kernel import Kernel
 from rlm_kernel_mcp.kernel.untrusted.reply import Reply
 from rlm_kernel_mcp.policy import Policy
 from rlm_kernel_mcp.session.reports import Lost, StepError, StepStatus, Variable

@@ -8,7 +8,8 @@ from functools import partial
 
 import pytest
 
-from rlm_kernel_mcp.kernel.starter import Kernel
+from rlm_kernel_mcp.kernel.kernel import Kernel
+from rlm_kernel_mcp.session import idle_watch
 from rlm_kernel_mcp.session.registry import Registry
 from tests.sessions import AMPLE, Driven, until
 
@@ -41,7 +42,7 @@ async def test_what_a_read_takes_between_steps_is_not_charged(registry: Registry
     began_ms = kernel.process.cpu_ms()
     while kernel.process.cpu_ms() - began_ms < 1_500:
         assert (await session.slice("numbers", limit=100_000)).truncated
-    await session.session.watch_idle(3_600)
+    await idle_watch.watch(session.session, 3_600)
     assert session.kernel is kernel
     assert (await session.finalize(text="done")).finish_reason == "timeout"
 

@@ -42,6 +42,7 @@ async def test_a_look_that_does_not_end_or_fails_holds_up_no_other(
 ) -> None:
     """And the session that it waits for is not looked at twice at once."""
     monkeypatch.setattr(idle_watch, "IDLE_CHECK_S", 0)
+    monkeypatch.setattr(idle_watch, "watch", lambda session, idle_timeout_s: session.watch_idle(idle_timeout_s))
     sessions = {look: Looked(look) for look in ("never ends", "fails", "ends")}
     watching = asyncio.create_task(idle_watch.watch_all(cast(dict[str, Session], sessions), 60, lambda _: None))
     async with asyncio.timeout(WAIT_S):

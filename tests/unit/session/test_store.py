@@ -21,9 +21,9 @@ from typing import Self
 import pytest
 
 from rlm_kernel_mcp.errors import InvalidInput
-from rlm_kernel_mcp.session.snapshots.file import snapshot_files
 from rlm_kernel_mcp.store import text_budget as store_texts
 from rlm_kernel_mcp.store.database import checkpoints as store_checkpoints
+from rlm_kernel_mcp.store.paths import snapshot_files
 from rlm_kernel_mcp.store.store import EventRow, SessionRecord, Store
 
 NOW = "2026-11-22T10:00:00.000Z"
