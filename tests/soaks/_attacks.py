@@ -524,21 +524,21 @@ def a_race_of_links(side: Side) -> Seen:
         return server.seen(json.dumps(dict(sorted(codes.items()))), harm="INTERNAL_ERROR" in codes)
 
 
-AUDIENCE: Final = "tests/unit/in_kernel/test_audience.py::"
+AUDIENCE: Final = "tests/unit/in_kernel/channels/test_audience.py::"
 LOST_OUTPUT: Final = "tests/kernel/test_lost_output.py::"
 UNPREPARED: Final = f"{AUDIENCE}test_without_a_prepared_socket_most_of_it_would_be_lost"
 HELD: Final = "tests/escape/kernels/test_held_words.py::"
 SNAPSHOTS: Final = "tests/kernel/test_hostile_snapshots.py::"
-CUTTING: Final = "tests/unit/session/test_cutting.py::"
+CUTTING: Final = "tests/unit/text/test_safe_text.py::"
 FRAMES: Final = "tests/unit/server/test_frames.py::"
 THREADS_HOLD: Final = "tests/escape/walls/test_limits_hold.py::"
 OUTSIDE: Final = "tests/escape/kernels/test_limits_from_outside.py::"
 CONSOLE: Final = "tests/attach/test_during_a_step.py::"
 WALLS: Final = "tests/escape/walls/test_walls_hold.py::"
-MESSAGES: Final = "tests/unit/kernel/test_messages.py::"
+MESSAGES: Final = "tests/unit/kernel/untrusted/test_messages.py::"
 COLLECTIONS: Final = "tests/unit/server/test_collections.py::test_no_collection_goes_through_what_a_server_begins_with"
-OUTCOMES: Final = "tests/unit/session/test_outcomes.py::"
-VALUES: Final = "tests/unit/session/test_snapshot_file.py::"
+OUTCOMES: Final = "tests/unit/session/steps/test_outcomes.py::"
+VALUES: Final = "tests/unit/session/snapshots/test_file.py::"
 PATHS: Final = "tests/unit/context/test_sources.py::"
 FLUSHED_BAR: Final = "output, flushed word by word"
 LOOKS_BAR: Final = "others, by looks at them and locks on what they share"
@@ -736,7 +736,7 @@ ATTACKS: Final = [
         14,
         "a forged 1e999",
         "tests/escape/host/test_hostile_peer.py::test_whatever_is_answered_for_a_variable_is_bounded_and_safe",
-        "tests/unit/session/test_variables.py::test_a_number_beyond_all_would_be_seen_without_its_guard",
+        "tests/unit/session/kernels/test_variables.py::test_a_number_beyond_all_would_be_seen_without_its_guard",
         "",
         a_forged_number,
     ),

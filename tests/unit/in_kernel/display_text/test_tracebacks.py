@@ -159,7 +159,7 @@ def test_an_exception_that_raises_when_it_is_asked_for_its_text_is_still_named()
     assert format_exception(Hostile, Hostile(), None) == (
         "Hostile",
         "<its __str__ raised ValueError>",
-        ["tests.unit.in_kernel.test_tracebacks.Hostile: <its __str__ raised ValueError>"],
+        ["tests.unit.in_kernel.display_text.test_tracebacks.Hostile: <its __str__ raised ValueError>"],
     )
 
 

@@ -16,7 +16,7 @@ from rlm_kernel_mcp.policy import Snapshots as Limits
 from rlm_kernel_mcp.session.snapshots import file as snapshot_file
 from rlm_kernel_mcp.session.snapshots.file import DAMAGED, Entry, SnapshotFile
 from rlm_kernel_mcp.store.paths import snapshot_files
-from tests.unit.session.test_snapshot_stream import END, GIVEN_UP, chunk, head, sent
+from tests.unit.kernel.untrusted.test_snapshot_stream import END, GIVEN_UP, chunk, head, sent
 
 LIMITS = Limits(name_mb=1, total_mb=4, step_ms=60_000)
 

@@ -109,7 +109,7 @@ def test_no_code_of_an_object_or_a_class_is_run() -> None:
     """Ours: nor of its metaclass."""
     value = hostile(object)
     assert shown(value) == "<Hostile object>"
-    assert shown(type(value)) == "<class 'tests.unit.in_kernel.test_values.Hostile'>"
+    assert shown(type(value)) == "<class 'tests.unit.in_kernel.display_text.test_values.Hostile'>"
     assert describe(type(value)) == ("HostileMeta", None)
 
 
@@ -259,7 +259,7 @@ TEXTS: list[tuple[Any, str]] = [
     (Row("a", 1), "Row(name='a', size=1)"),
     (Color.RED, "<Color.RED: 1>"),
     (Level.LOW, "<Level.LOW: 1>"),
-    (Color, "<class 'tests.unit.in_kernel.test_values.Color'>"),
+    (Color, "<class 'tests.unit.in_kernel.display_text.test_values.Color'>"),
     (int, "<class 'int'>"),
     (Plain(1, ["a"]), "Plain(x=1, tags=['a'])"),
     (Slotted(1), "Slotted(x=1)"),
