@@ -26,8 +26,7 @@ THREADS: Final = 8
 AT_ONCE_CHARS: Final = 200_000
 """More is worked on in a thread: it would keep the other sessions waiting."""
 SLOW_S: Final = 0.08
-"""A write that took longer shows a slow disk: the writes of the next `SLOW_FOR_S` are left to threads."""
-SLOW_FOR_S: Final = 2.0
+"""A small write that took longer shows a slow disk: the next ones are left to threads, until one is quicker there."""
 SETTLED_S: Final = 5.0
 """So long an answer waits for the disk. Then it goes out, and says that the record is behind."""
 CLOSE_S: Final = 2.0
@@ -40,13 +39,13 @@ class Writer:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="writer of the store")
-        self._waiting: dict[str, deque[Callable[[], object]]] = {}
-        """What is to be written by session; of a session that is not there nothing is under way either."""
+        self._waiting: dict[str, deque[tuple[Callable[[], object], bool]]] = {}
+        """What is to be written by session, and whether it is small; of one that is not there nothing is under way."""
         self._since_s: dict[str, float] = {}
         """Since when a session has something that is not written."""
         self._change = threading.Condition()
         self._closed = False
-        self._slow_until_s = 0.0
+        self._is_slow = False
 
     def problem(self, session_id: str) -> str | None:
         """What is the matter with a session's record, and what mends it; None if all is well."""
@@ -67,27 +66,26 @@ class Writer:
 
         `chars`: the size of what is written. What a thread raises is logged.
         """
-        if chars <= AT_ONCE_CHARS and session_id not in self._since_s and self._at_once(write):
+        is_small = chars <= AT_ONCE_CHARS
+        if is_small and session_id not in self._since_s and self._at_once(write):
             return
         with self._change:
             if self._closed:
                 log.warning("session %s: something came after the end of the store, and is not written", session_id)
                 return
             waiting = self._waiting.setdefault(session_id, deque())
-            waiting.append(write)
+            waiting.append((write, is_small))
             if session_id in self._since_s:
                 return
             self._since_s[session_id] = time.monotonic()
         self._threads.submit(self._run, session_id)
 
     def _at_once(self, write: Callable[[], object]) -> bool:
-        begun_s = time.monotonic()
-        if self._closed or begun_s < self._slow_until_s:
+        if self._closed or self._is_slow:
             return False
+        begun_s = time.monotonic()
         is_done = self._store.at_once(write)
-        ended_s = time.monotonic()
-        if ended_s - begun_s > SLOW_S:
-            self._slow_until_s = ended_s + SLOW_FOR_S
+        self._is_slow = time.monotonic() - begun_s > SLOW_S
         return is_done
 
     def made(self, session_id: str, make: Callable[[], T]) -> asyncio.Future[T]:
@@ -140,9 +138,11 @@ class Writer:
                     del self._waiting[session_id], self._since_s[session_id]
                     self._change.notify_all()
                     return
-                write = waiting.popleft()
-                self._since_s[session_id] = time.monotonic()
+                write, is_small = waiting.popleft()
+                self._since_s[session_id] = begun_s = time.monotonic()
             try:
                 write()
             except Exception:  # whatever becomes of one write, the next is done
                 log.exception("something of session %s could not be written into the store", session_id)
+            if is_small:
+                self._is_slow = time.monotonic() - begun_s > SLOW_S

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -132,13 +134,22 @@ async def test_a_write_that_fails_stops_no_other(store: Store, writer: Writer) -
 async def test_a_slow_write_leaves_the_next_ones_to_threads(
     store: Store, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A disk that is slow once is slow again."""
+    """A disk that is slow once is slow again, however much later; the first that is quick ends that."""
+    writers: list[bool] = []
+
+    async def write() -> None:
+        writer.do("s_1", lambda: writers.append(threading.current_thread() is threading.main_thread()))
+        await writer.settled("s_1")
+
+    later = SimpleNamespace(monotonic=lambda: time.monotonic() + 3_600)
     monkeypatch.setattr(store_writer, "SLOW_S", 0.0)
-    writers: list[threading.Thread] = []
-    for _ in range(2):
-        writer.do("s_1", lambda: writers.append(threading.current_thread()))
-    await writer.settled("s_1")
-    assert [one is threading.main_thread() for one in writers] == [True, False]
+    await write()
+    monkeypatch.setattr(store_writer, "time", later)
+    await write()
+    monkeypatch.setattr(store_writer, "SLOW_S", 60.0)
+    await write()
+    await write()
+    assert writers == [True, False, False, True]
 
 
 async def test_a_disk_that_is_full_at_a_write_at_once_raises_nothing(store: Store, writer: Writer) -> None:
