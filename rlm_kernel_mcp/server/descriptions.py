@@ -147,8 +147,8 @@ LIST_SESSIONS: Final = (
     """\
 List sessions with their status, the last used first, to find a session_id again or to see what is running: this \
 server's own, then those of the user's other servers. state "live" (default): those in which something can still be \
-run; "all": ended ones too. limit: default 20, at most 200; the answer has at most 8000 characters. To go on, add the \
-number of sessions in the answer to offset (default 0).
+run; "all": ended ones too. limit: default 20, at most 200; the answer has at most 8000 characters. To go on, give \
+the offset (default 0) that the note names.
 """
     + ENVELOPE
     + """\

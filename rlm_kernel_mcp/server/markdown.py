@@ -133,7 +133,7 @@ def more_sessions(found: SessionList) -> str:
     """How many are not listed, and what lists them; nothing where none is left."""
     if not found.omitted:
         return ""
-    return f"{found.omitted:,} more, used longer ago: offset={found.offset + len(found.rows)} goes on."
+    return f"{found.omitted:,} more, used longer ago: offset={found.goes_on} goes on."
 
 
 def session(row: SessionSummary) -> str:

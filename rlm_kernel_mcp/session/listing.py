@@ -38,17 +38,19 @@ async def listed(store: Store, own: Mapping[str, Session], state: State, limit: 
     """
     used = {session_id: session.last_used_at for session_id, session in own.items()}
 
-    def read() -> tuple[list[tuple[SessionRecord, bool]], int, int]:
+    def read() -> tuple[list[tuple[SessionRecord, bool]], list[int], int, int]:
         keys = store.session_keys()
         wanted = chosen(keys, used, state)
-        records = store.summaries([key.session_id for key in wanted[offset : offset + limit]])
+        page = {key.session_id: place for place, key in enumerate(wanted[offset : offset + limit], offset)}
+        records = store.summaries(list(page))
         rows = [(one, _is_driven(store, one, used)) for one in records]
-        return rows, max(0, len(wanted) - offset - limit), keys.damaged + records.damaged
+        places = [*(page[one.session_id] for one in records), offset + len(page)]
+        return rows, places, max(0, len(wanted) - offset - limit), keys.damaged + records.damaged
 
-    found, omitted, damaged = await in_reader(read)
+    found, places, omitted, damaged = await in_reader(read)
     rows = [summary(record, own.get(record.session_id), driven=driven) for record, driven in found]
     notes = (store.problem, damaged_words(damaged, "session"))
-    return SessionList(tuple(rows), omitted, offset, " ".join(filter(None, notes)) or None)
+    return SessionList(tuple(rows), omitted, offset, " ".join(filter(None, notes)) or None, tuple(places))
 
 
 def chosen(keys: Sequence[SessionKey], used: Mapping[str, str], state: State) -> list[SessionKey]:

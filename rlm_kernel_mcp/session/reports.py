@@ -248,6 +248,13 @@ class SessionList:
     """How many stand before them."""
     note: str | None = None
     """What could not be read, if anything."""
+    places: tuple[int, ...] = ()
+    """The place of each row, and the one behind them: a record that cannot be read has a place and no row."""
+
+    @property
+    def goes_on(self) -> int:
+        """The place from which on the rest is listed."""
+        return self.places[len(self.rows)] if self.places else self.offset + len(self.rows)
 
 
 @dataclass(frozen=True, slots=True)
