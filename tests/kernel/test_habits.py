@@ -202,6 +202,18 @@ async def test_a_habit_works_or_is_told_what_does(session: Driven, code: str) ->
     assert str(session.registry._run_dir.path) not in said
 
 
+@pytest.mark.parametrize(
+    "code", ["del context\nNone.items()", "context = None\ncontext.items()", "context = []\ncontext.foo"]
+)
+async def test_what_is_no_text_is_not_said_to_be_one(session: Driven, code: str) -> None:
+    """Where a step bound `context` to something else, or unbound it: then `None` is it as little as any other."""
+    report = await session.run(
+        f"before = context\ntry:\n    {code.replace(chr(10), chr(10) + '    ')}\nfinally:\n    context = before"
+    )
+    assert report.error is not None
+    assert ONE_TEXT not in report.error.traceback
+
+
 async def test_a_coroutine_that_asyncio_run_refused_is_spoken_of_once(session: Driven) -> None:
     """Nothing about it is said at a later, unrelated line."""
     await session.run("import asyncio\nasync def main(): return 5\nasyncio.run(main())")

@@ -145,9 +145,9 @@ def _of_an_attribute(error: BaseException, lines: list[str], user_ns: Mapping[st
         return ""
     if error.obj is user_ns["documents"]:
         return "`documents` is a mapping: documents[name] is a text, documents.items() gives both."
-    if error.obj is user_ns.get("context"):
-        return _ONE_TEXT
-    return _NAMES_ALONE if type(error.obj) is str and error.obj in names else ""
+    if type(error.obj) is not str:  # `context` may be bound to something else, or unbound and this be None
+        return ""
+    return _ONE_TEXT if error.obj is user_ns.get("context") else _NAMES_ALONE if error.obj in names else ""
 
 
 def _of_an_item(error: BaseException, lines: list[str], user_ns: Mapping[str, Any]) -> str:
