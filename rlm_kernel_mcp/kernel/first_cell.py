@@ -11,11 +11,10 @@ import time
 from typing import Final
 
 from jupyter_client.asynchronous.client import AsyncKernelClient
-from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 
 from rlm_kernel_mcp.errors import KernelStartFailed
-from rlm_kernel_mcp.kernel.kernelspec import kernelspec_dir
+from rlm_kernel_mcp.kernel.kernelspec import spec_manager
 from rlm_kernel_mcp.shielded import shielded
 
 CELL_S: Final = 30.0
@@ -29,9 +28,7 @@ async def first_cell(kernel: str) -> int:
         KernelStartFailed: anything else.
     """
     begin = time.monotonic_ns()
-    specs = KernelSpecManager(ensure_native_kernel=False)
-    specs.kernel_dirs = [str(kernelspec_dir()), *specs.kernel_dirs]
-    manager = AsyncKernelManager(kernel_name=kernel, kernel_spec_manager=specs, log=_silent())
+    manager = AsyncKernelManager(kernel_name=kernel, kernel_spec_manager=spec_manager(), log=_silent())
     await manager.start_kernel()
     client: AsyncKernelClient = manager.client()
     try:

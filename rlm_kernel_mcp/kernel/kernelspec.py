@@ -17,9 +17,12 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from rlm_kernel_mcp.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from jupyter_client.kernelspec import KernelSpecManager
 
 POLICY_FILE: Final = "policy.json"
 PACKAGE: Final = Path(__file__).resolve().parent.parent
@@ -61,6 +64,17 @@ def locked_kernelspec(name: str) -> Path:
             "Correct the setting: the server starts no kernel that is not locked down.",
         )
     return found[name]
+
+
+def spec_manager() -> KernelSpecManager:
+    """Jupyter's reader of kernelspecs, over our own and the folders where Jupyter looks.
+
+    It is told the folders: to find them itself it imports the whole of IPython, for `~/.ipython/kernels`.
+    """
+    from jupyter_client.kernelspec import KernelSpecManager
+    from jupyter_core.paths import jupyter_path
+
+    return KernelSpecManager(ensure_native_kernel=False, kernel_dirs=[str(kernelspec_dir()), *jupyter_path("kernels")])
 
 
 def install_kernelspec(prefix: Path | None = None) -> tuple[Path, ...]:

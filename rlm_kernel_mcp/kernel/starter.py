@@ -12,12 +12,10 @@ import logging
 import os
 from typing import Final
 
-from jupyter_client.kernelspec import KernelSpecManager
-
 from rlm_kernel_mcp.errors import KernelStartFailed, RlmError, SandboxUnavailable
 from rlm_kernel_mcp.kernel.builder import effective_policy, use_sockets
 from rlm_kernel_mcp.kernel.kernel import Kernel
-from rlm_kernel_mcp.kernel.kernelspec import kernelspec_dir, locked_kernelspec
+from rlm_kernel_mcp.kernel.kernelspec import locked_kernelspec, spec_manager
 from rlm_kernel_mcp.kernel.placement.container import arguments as container
 from rlm_kernel_mcp.kernel.placement.container.arguments import ContainerRuntime
 from rlm_kernel_mcp.kernel.placement.container.launch import KernelContainer
@@ -45,8 +43,7 @@ class KernelStarter:
 
     def __init__(self, settings: Settings, run_dir: RunDir) -> None:
         self._run_dir = run_dir
-        self._specs = KernelSpecManager(ensure_native_kernel=False)
-        self._specs.kernel_dirs = [str(kernelspec_dir()), *self._specs.kernel_dirs]
+        self._specs = spec_manager()
         self._kernel_name = settings.kernel
         self.policy: Policy = effective_policy(locked_kernelspec(settings.kernel), settings.of_kernel())
         self._fork_server: ForkServer | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -130,3 +131,15 @@ def closed_to_us(folder: Path) -> Iterator[None]:
             yield
     finally:
         folder.chmod(mode)
+
+
+def test_to_find_a_kernelspec_takes_nothing_of_ipython() -> None:
+    """The server imported the whole of it on its event loop, while every client waited."""
+    program = """
+import sys
+from rlm_kernel_mcp.kernel.kernelspec import spec_manager
+import rlm_kernel_mcp.session.registry
+print(spec_manager().get_kernel_spec("rlm-python").display_name != "", "IPython" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "False"]
