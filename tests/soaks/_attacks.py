@@ -468,8 +468,11 @@ def size_of(folder: Path) -> int:
 def a_forged_number(side: Side) -> Seen:
     """Harm: `INTERNAL_ERROR`."""
     code = (
-        "import rlm_kernel_mcp.in_kernel.ipython.control as control\n"
-        "import rlm_kernel_mcp.in_kernel.display_text.values as values\n"
+        "try:\n"
+        "    import rlm_kernel_mcp.in_kernel.ipython.control as control\n"
+        "    import rlm_kernel_mcp.in_kernel.display_text.values as values\n"
+        "except ImportError:  # an older tree\n"
+        "    import rlm_kernel_mcp.in_kernel.control as control, rlm_kernel_mcp.in_kernel.values as values\n"
         "control.view = lambda *given, **more: values.View('float', None, True, 5, b'1e999')\nx = 1.5"
     )
     with side.server() as server:
