@@ -136,7 +136,7 @@ def _prepare(options: Options, policy: dict[str, Any]) -> Any:
     os.chdir(options.scratch)
     # 2. Signals: as pid 1 of a namespace a process ignores what it has no handler for.
     _install_signals()
-    # The interpreter lock is waited for by microseconds (`ipython/app.py`), which the system would round up to 50.
+    # The interpreter lock is waited for by microseconds (`channels/threads.py`), which the system would round up to 50.
     with contextlib.suppress(OSError):
         linux.prctl(linux.PR_SET_TIMERSLACK, TIMER_SLACK_NS)
     # 3. Lock A: one thread, no sockets yet.

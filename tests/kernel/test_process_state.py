@@ -75,3 +75,13 @@ async def test_state_that_a_step_sets_for_later_steps_stays(any_session: Driven)
         "warnings.warn('unseen'); (decimal.getcontext().prec, sys.getrecursionlimit(), sys.unraisablehook is hook)"
     )
     assert (report.result, report.stderr) == ("(5, 3000, True)", "")
+
+
+async def test_among_many_threads_the_interpreter_is_waited_for_longer(any_session: Driven) -> None:
+    """Twenty that wake up each 20 µs spend their time on that."""
+    begin = "import sys, threading\nstop = threading.Event()\nfew = sys.getswitchinterval()\n"
+    threads = "threads = [threading.Thread(target=stop.wait) for _ in range(4)]\nfor one in threads: one.start()\n"
+    assert (await any_session.ok(f"{begin}{threads}sys.getswitchinterval() > 10 * few")).result == "True"
+    assert (await any_session.ok("sys.getswitchinterval() > 10 * few")).result == "True"
+    await any_session.ok("stop.set()\nfor one in threads: one.join()")
+    assert (await any_session.ok("sys.getswitchinterval() == few")).result == "True"

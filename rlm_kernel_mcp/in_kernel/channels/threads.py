@@ -1,14 +1,16 @@
 """Threads print for the cell that started them, whichever cell runs by then.
 
-Is: a note on each thread of the request that it was started in, and the streams' reading of it. Without it ipykernel
-gives a thread's output to the newest cell: an agent's threads would print into a console's cell, and the other way
-round. A courtesy; is not a wall. Above: `output.py`, `display.py`, `in_kernel/ipython/app.py`. Below: the standard
+Is: a note on each thread of the request that it was started in, the streams' reading of it, and how long threads wait
+for the interpreter lock. Without the note ipykernel gives a thread's output to the newest cell: an agent's threads
+would print into a console's cell, and the other way round. A courtesy; is not a wall.
+Above: `output.py`, `display.py`, `in_kernel/ipython/app.py`, `in_kernel/ipython/process_state.py`. Below: the standard
 library.
 """
 
 from __future__ import annotations
 
 import functools
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any, Final
@@ -16,6 +18,26 @@ from typing import Any, Final
 NOT_PYTHONS: Final = 8
 """Room for threads that Python knows nothing of: libzmq has four."""
 PARENT: Final = "_rlm_parent_header"
+SWITCH_S: Final = 0.00002
+"""Longest wait for the interpreter lock. Reading a variable in the middle of a running loop takes some of them, which
+at CPython's 5 ms would be 16 ms. Code that runs in one thread does not notice."""
+SWITCH_AMONG_MANY_S: Final = 0.002
+"""The same among many threads, each of which wakes up so often: twenty that count did so at a third of the speed."""
+FEW_THREADS: Final = 2
+"""Of a session's own, beside the main thread."""
+
+
+class SwitchInterval:
+    """Sets the wait for the interpreter lock by how many threads there are."""
+
+    def __init__(self) -> None:
+        self._own = threading.active_count()
+        self.settle()
+
+    def settle(self) -> None:
+        """Called before and after a step, and for each thread that is started."""
+        many = threading.active_count() - self._own > FEW_THREADS
+        sys.setswitchinterval(SWITCH_AMONG_MANY_S if many else SWITCH_S)
 
 
 class ThreadsOwnHeader:
@@ -38,7 +60,7 @@ class ThreadsOwnHeader:
         self._parent_header_global = value
 
 
-def note_parents(current: Callable[[], Any], most: int) -> None:
+def note_parents(current: Callable[[], Any], most: int, interval: SwitchInterval) -> None:
     """From now on each thread that is started remembers what `current` says then.
 
     `most`: the policy's number of threads. One too many is Python's own error everywhere; where the system does not
@@ -52,5 +74,6 @@ def note_parents(current: Callable[[], Any], most: int) -> None:
             raise RuntimeError("can't start new thread")
         setattr(self, PARENT, current())
         start(self)
+        interval.settle()
 
     threading.Thread.start = noting_start  # type: ignore[method-assign]  # there is no other hook

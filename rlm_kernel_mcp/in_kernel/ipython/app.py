@@ -10,9 +10,8 @@ import builtins
 import errno
 import logging
 import os
-import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import zmq
 from ipykernel.heartbeat import Heartbeat
@@ -24,7 +23,7 @@ from rlm_kernel_mcp.in_kernel.channels.audience import Audience
 from rlm_kernel_mcp.in_kernel.channels.iopub import SparingIOPubThread
 from rlm_kernel_mcp.in_kernel.channels.output import BudgetedOutStream
 from rlm_kernel_mcp.in_kernel.channels.sparing_session import SparingSession
-from rlm_kernel_mcp.in_kernel.channels.threads import note_parents
+from rlm_kernel_mcp.in_kernel.channels.threads import SwitchInterval, note_parents
 from rlm_kernel_mcp.in_kernel.courtesies.hints import install_asyncio_run
 from rlm_kernel_mcp.in_kernel.courtesies.imports import install_import_policy
 from rlm_kernel_mcp.in_kernel.courtesies.magics import install_magic_policy
@@ -38,10 +37,6 @@ from rlm_kernel_mcp.in_kernel.ipython.shell import RlmShell, shell_config
 from rlm_kernel_mcp.in_kernel.namespace import documents as namespace
 from rlm_kernel_mcp.in_kernel.snapshots.pickling import use_namespace
 from rlm_kernel_mcp.in_kernel.snapshots.taking import Snapshots
-
-SWITCH_INTERVAL_S: Final = 0.00002
-"""Longest wait for the interpreter lock. Reading a variable in the middle of a running loop takes some of them, which
-at CPython's 5 ms would be 16 ms. Code that runs in one thread does not notice."""
 
 
 class NoProfileDir(ProfileDir):
@@ -181,13 +176,13 @@ def make_app(connection_file: Path, policy: dict[str, Any], scratch: Path) -> Rl
     _begin_here(app.kernel.shell)
     # traitlets sets DEBUG and lets the log's output filter: four records a step for nobody.
     app.log.setLevel(logging.WARNING)
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
     kernel = app.kernel
     app.iopub_thread.is_owned = lambda: kernel.owned
     install_notices()
     install_asyncio_run()
     install_unawaited()
-    note_parents(lambda: kernel.shell.display_pub.parent_header, policy["limits"]["threads"])
+    interval = SwitchInterval()
+    note_parents(lambda: kernel.shell.display_pub.parent_header, policy["limits"]["threads"], interval)
     kernel.policy = policy
     kernel.scratch = str(scratch)
     namespace.fill(kernel.shell.user_ns, "", [], str(scratch))
@@ -196,7 +191,7 @@ def make_app(connection_file: Path, policy: dict[str, Any], scratch: Path) -> Rl
     kernel.install_input()
     install_magic_policy(kernel.shell, policy["imports"]["mode"])
     install_import_policy(kernel.shell, policy["imports"], str(scratch), {"input": builtins.input})
-    kernel.state = ProcessState(kernel.shell)
+    kernel.state = ProcessState(kernel.shell, interval)
     kernel.garbage = Garbage(policy["limits"]["memory_mb"])
     return app
 

@@ -16,6 +16,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any, Final
 
+from rlm_kernel_mcp.in_kernel.channels.threads import SwitchInterval
 from rlm_kernel_mcp.in_kernel.courtesies.wording import wording
 from rlm_kernel_mcp.in_kernel.ipython.signals import handler_of, set_handler
 
@@ -31,8 +32,9 @@ _PARTS: Final = frozenset({
 class ProcessState:
     """The state as the kernel began with it. All methods belong to the main thread."""
 
-    def __init__(self, shell: Any) -> None:
+    def __init__(self, shell: Any, interval: SwitchInterval) -> None:
         self._shell = shell
+        self._interval = interval
         self._streams: dict[str, Any] = {"stdout": sys.stdout, "stderr": sys.stderr}
         self._held = {id(stream): set(vars(stream)) for stream in self._streams.values()}
         self._parts = {
@@ -41,7 +43,6 @@ class ProcessState:
         }
         self._publisher, self._hook, self._print = shell.display_pub, shell.displayhook, builtins.print
         self._handlers = {number: handler_of(number) for number in _SIGNALS}
-        self._switch_s = sys.getswitchinterval()
         self._depth = sys.getrecursionlimit()
         self._changed: list[str] = []
 
@@ -72,7 +73,7 @@ class ProcessState:
         if sys.getrecursionlimit() < self._depth:
             sys.setrecursionlimit(self._depth)
             yield "sys.setrecursionlimit"
-        sys.setswitchinterval(self._switch_s)
+        self._interval.settle()
         if threading.current_thread() is threading.main_thread():
             signal.pthread_sigmask(signal.SIG_SETMASK, [])
             for number, handler in self._handlers.items():
