@@ -111,13 +111,13 @@ class Session:
         return kernel if kernel is not None and kernel.client.broken is None and not self.running else None
 
     def adopted(self, kernel: Kernel) -> None:
-        """`kernel_life.Owner`: the session has a kernel."""
+        """`session_kernel.Owner`: the session has a kernel."""
         journal, account = self.journal, self.account  # not the session: a kernel's end is no end of its connections
         kernel.client.on_console = lambda reply: journal.console(reply, account)
         self.journal.kernel_changed(str(kernel.folders.connection_file), kernel.process.pid)
 
     def restored(self, loss: Lost) -> None:
-        """`kernel_life.Owner`: the kernel replaces another."""
+        """`session_kernel.Owner`: the kernel replaces another."""
         summary = f"{loss.reason}; restored {len(loss.restored)} names, lost {len(loss.lost)}"
         self.journal.event("restore", self.account.counters.step_index, "ok", summary, self.account)
 

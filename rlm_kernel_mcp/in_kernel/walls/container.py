@@ -1,7 +1,8 @@
 """A container seen from inside: whether the engine gave what the host asked for. A wall.
 
 Is: looking, before any other wall is raised, so that what is reported is what is there and not what was asked for.
-Is not: making anything: the engine did. Above: `launch.py`, `raising.py`. Below: the standard library, `plan.py`.
+Is not: making anything: the engine did. Above: `in_kernel/launch.py`, `raising.py`. Below: the standard library,
+`plan.py`.
 """
 
 from __future__ import annotations

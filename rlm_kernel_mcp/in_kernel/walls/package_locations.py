@@ -2,7 +2,7 @@
 
 Is: the places beyond Python's own folders that a kernel must see, since something imported from there reads its files
 later. Is not: a way to them for what nobody imported: other code beside an editable package stays out of view.
-Above: `launch.py`, `fork_server.py`. Below: `plan.py`. Needs every module imported that is to be.
+Above: `in_kernel/launch.py`, `in_kernel/fork_server.py`. Below: `plan.py`. Needs every module imported that is to be.
 """
 
 from __future__ import annotations

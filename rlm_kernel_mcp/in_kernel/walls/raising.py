@@ -1,7 +1,7 @@
 """The walls, raised in order around this process: namespaces, lock A, lock B. A wall.
 
-Is: the order, the fail-closed rule, the rows. Is not: any mechanism. Above: `in_kernel/ipython/app.py`, `probe.py`.
-Below: the other modules of this package.
+Is: the order, the fail-closed rule, the rows. Is not: any mechanism. Above: `in_kernel/ipython/app.py`,
+`in_kernel/probe.py`. Below: the other modules of this package.
 
 A wall that the policy requires and the machine cannot raise is `WallFailed`; one that it wants is a row that says
 why not. A step that breaks half-way is `WallFailed` whatever the policy says: the process is in no known state.

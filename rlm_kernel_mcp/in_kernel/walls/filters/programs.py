@@ -1,7 +1,7 @@
 """Which system calls a kernel, and its monitor, may make. A wall.
 
 Is: the allowlists as pure functions of machine, stage and pid. Is not: their installation (`seccomp.py`).
-Above: `seccomp.py`. Below: `bpf.py`, the numbers in `syscalls.json`.
+Above: `seccomp.py`. Below: `bpf.py`, the numbers in `in_kernel/walls/syscalls.json`.
 
 Each refusal that is not obvious has its reason beside it. Default: refused (EPERM).
 """
