@@ -19,6 +19,8 @@ from rlm_kernel_mcp.in_kernel.display_text import inspection
 
 ARRAY_ITEMS: Final = 200_000
 ARRAY_BYTES: Final = 16 << 20
+PATH_CHARS: Final = 100_000
+"""More than any file system takes; what a session puts into a path of its own may be endless."""
 """Of an array or a view of memory that is shown; the rest is counted."""
 _NUMBERS: Final = frozenset({
     "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "longlong", "ulonglong", "intc", "uintc",
@@ -85,10 +87,14 @@ def path_text(value: Any) -> str:
     held = _held(value)
     known = held.get("_str")
     if type(known) is str:
-        return known
+        return known[:PATH_CHARS]
     separator = "\\" if isinstance(value, pathlib.PureWindowsPath) else "/"
     parts = held.get("_raw_paths") or held.get("_parts")
-    texts = [part for part in parts if type(part) is str] if type(parts) is list else []
+    texts, left = [], PATH_CHARS  # a session can put anything there
+    for part in parts[:PATH_CHARS] if type(parts) is list else ():
+        if left > 0 and type(part) is str:
+            texts.append(part[:left])
+            left -= len(part) + 1
     names = [name for text in texts for name in text.split(separator) if name not in ("", ".")]
     root = separator if texts and texts[0].startswith(separator) else ""
     return root + separator.join(names) or "."

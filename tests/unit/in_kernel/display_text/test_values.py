@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import collections
+import contextlib
 import ctypes
 import dataclasses
 import datetime as dt
@@ -16,6 +17,7 @@ import math
 import pathlib
 import re
 import threading
+import time
 import types
 import uuid
 import zoneinfo
@@ -558,3 +560,16 @@ def test_the_text_of_plain_values_is_their_repr(value: Any) -> None:
     seen = view(value, 0, WIDE)
     if not seen.json and not isinstance(value, str):
         assert seen.payload.decode() == repr(value)
+
+
+@pytest.mark.parametrize("parts", [["/" * 10**6] * 10**6, ["a/" * 30_000_000], ["a"] * 10**7])
+def test_a_path_of_parts_that_its_session_put_there_costs_no_more_than_a_path(parts: list[str]) -> None:
+    """In the control thread, which answers every other read: by processor time, a tenth of a second at most."""
+    path = pathlib.PurePosixPath("a")
+    slots = vars(pathlib.PurePath)
+    slots["_parts" if "_parts" in slots else "_raw_paths"].__set__(path, parts)
+    with contextlib.suppress(AttributeError):
+        slots["_str"].__delete__(path)
+    began = time.thread_time()
+    assert len(view(path, 0, WIDE, as_text=True).payload) < 300_000
+    assert time.thread_time() - began < 0.5
