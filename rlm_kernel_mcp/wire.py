@@ -86,7 +86,7 @@ NAMESPACE: Final = {
     "context": "the whole text, a str; several documents stand one after the other, nothing between them",
     "documents": "mapping of document name to its text (slices of context, made on access): documents[name], "
     ".items(), .at(offset) -> (name, offset in it), .span(name) -> (start, end)",
-    "scratch": "path (str) of the one folder where open() may read and write",
+    "scratch": "path (str) of the one folder where open() may read and write; the documents are no files in it",
 }
 """The names put into every session's namespace, with the line that the client is shown for each."""
 

@@ -10,6 +10,7 @@ absolute; it also needs this package in its own environment, for the provisioner
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -87,9 +88,12 @@ def install_kernelspec(prefix: Path | None = None) -> tuple[Path, ...]:
         The folders that were written.
 
     Raises:
-        InvalidInput: the place cannot be written.
+        InvalidInput: the place cannot be written, or lies in a home folder that is not there.
     """
-    return tuple(_copy(source, _kernels_below(prefix) / source.name) for source in _own_specs())
+    kernels = _kernels_below(prefix)
+    if prefix is None and not _home_is_there(kernels):  # root could make it: a home that is nobody's
+        raise _refused(kernels, "written", FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
+    return tuple(_copy(source, kernels / source.name) for source in _own_specs())
 
 
 def remove_kernelspec(prefix: Path | None = None) -> tuple[Path, ...]:
@@ -174,11 +178,17 @@ def _remove(folder: Path) -> None:
         shutil.rmtree(folder)
 
 
+def _home_is_there(folder: Path) -> bool:
+    """Whether the home folder exists, if this one lies below it."""
+    home = os.path.expanduser("~")  # noqa: PTH111  (as Jupyter reads it, never an error)
+    return not folder.is_relative_to(home) or os.path.exists(home)  # noqa: PTH110  (as above)
+
+
 def _refused(folder: Path, what: str, error: OSError) -> InvalidInput:
     home = os.path.expanduser("~")  # noqa: PTH111  (as Jupyter reads it, never an error)
     below_home = folder.is_relative_to(home)
-    there = not below_home or os.path.exists(home)  # noqa: PTH110  (as above)
+    missing = "" if _home_is_there(folder) else f"; there is no folder {home}"
     return InvalidInput(
-        f"The kernelspec {folder} cannot be {what}: {error.strerror}{'' if there else f'; there is no folder {home}'}.",
+        f"The kernelspec {folder} cannot be {what}: {error.strerror}{missing}.",
         "Choose another place: --prefix DIR, --sys-prefix" + (", or set HOME." if below_home else " or --user."),
     )

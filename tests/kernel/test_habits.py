@@ -229,6 +229,13 @@ ANY_HABITS: Final = {
     "import subprocess\nsubprocess.run(['ls'])": "No process can be started here",
     "import os\nos.fork()": "No process can be started here",
     "import os\nos.posix_spawn('/bin/ls', ['ls'], {})": "No process can be started here",
+    "import pty\npty.fork()": "No process can be started here",
+    "import shelve\nshelve.open('x')": "keep a dict, and write it with json or pickle",
+    "import dbm\ndbm.open('d', 'c')": "keep a dict, and write it with json or pickle",
+    "import fcntl\nfcntl.flock(open('x', 'w'), 2)": "No file can be locked here",
+    "import fcntl\nfcntl.lockf(open('x', 'w'), 2)": "No file can be locked here",
+    "import os\nos.chmod('.', 0o700)": "A file's mode cannot be changed here",
+    "import shutil\nopen('x', 'w').close()\nshutil.copy('x', 'y')": "shutil.copyfile",
     "import socket\nsocket.socket()": "There is no network here",
     "import urllib.request\nurllib.request.urlopen('http://127.0.0.1:9/')": "There is no network here",
     "import asyncio\nasync def main(): return 5\nasyncio.run(main())": "write `await main()` instead",
@@ -249,6 +256,28 @@ async def test_with_every_module_allowed_the_same_is_said(tmp_path: Path) -> Non
             assert report.error is not None, code
             assert words in report.error.traceback
             assert str(registry._run_dir.path) not in report.error.traceback
+
+
+async def test_os_system_says_why_its_command_did_not_run(tmp_path: Path) -> None:
+    """It raises nothing: its answer alone is a number that nobody knows."""
+    async with open_registry(tmp_path / "state", RLM_IMPORT_POLICY="any") as registry:
+        told = await registry.init_context(context_text="x", context_paths=None, limits=AMPLE)
+        report = await Driven(registry, told.session_id).ok("import os\nos.system('ls')")
+        assert (report.result, report.stderr) == (
+            "32512",
+            "[os.system() answers 32512: no process can be started here; use Python]\n",
+        )
+
+
+async def test_a_task_says_where_it_is_by_its_step(session: Driven) -> None:
+    """As every place; a library's is its path within it."""
+    code = "import asyncio\nasync def work(): await asyncio.sleep(60)\ntask = asyncio.create_task(work())"
+    place = f"work() at In[{(await session.ok(code)).step_index}]:2>"
+    assert f"coro=<{place.replace('at', 'running at')}" in (await session.ok("print(task)")).stdout
+    report = await session.ok("print(asyncio.current_task(), asyncio.get_running_loop().call_later(60, work))")
+    assert place in report.stdout
+    assert "/ipykernel/" not in report.stdout
+    await session.ok("task.cancel()")
 
 
 async def test_a_step_that_leaves_sys_stdout_changed_hides_no_later_output(session: Driven) -> None:

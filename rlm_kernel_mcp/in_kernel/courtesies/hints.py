@@ -11,8 +11,11 @@ from __future__ import annotations
 import asyncio
 import builtins
 import difflib
+import errno
 import functools
+import os
 import re
+import sys
 import types
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -39,8 +42,11 @@ _PAIRS: Final = re.compile(r"\bfor\s+\(?\s*\w+\s*,\s*\w+\s*\)?\s+in\s+documents\
 LOOP_LINES: Final = 30
 """Before a line, in which the loop that it is in is looked for."""
 _OUT: Final = re.compile(r"\bOut\[")
-_PROCESSES: Final = ("multiprocessing/", "concurrent/futures/process.py", "/subprocess.py")
+_PROCESSES: Final = ("multiprocessing/", "concurrent/futures/process.py", "/subprocess.py", "/pty.py")
 _FORK: Final = re.compile(r"\bos\.(fork|forkpty|posix_spawnp?|exec[lv]p?e?|spawn[lv]p?e?)\b")
+_DBM: Final = ("dbm/", "/shelve.py")
+_LOCK: Final = re.compile(r"\b(flock|lockf)\(|/mailbox\.py")
+_MODE: Final = re.compile(r"\b[fl]?chmod\(|/shutil\.py")
 _NETWORK: Final = ("/socket.py", "/urllib/request.py", "/http/client.py", "/requests/", "/urllib3/", "/httpx/")
 _SOCKET: Final = re.compile(r"\bsocket\.")
 
@@ -85,6 +91,19 @@ def install_asyncio_run() -> None:
     asyncio.Runner.__enter__ = enter_runner_or_say  # type: ignore[method-assign]
     asyncio.Runner.run = run_in_runner_or_say  # type: ignore[method-assign]
     asyncio.BaseEventLoop.run_until_complete = run_until_complete_or_say  # type: ignore[method-assign]
+
+
+def install_os_system() -> None:
+    """Have `os.system`, which raises nothing, say why its command did not run."""
+    system = os.system
+
+    @functools.wraps(system)
+    def system_or_say(command: str | bytes) -> int:
+        status = system(command)
+        sys.stderr.write(f"[os.system() answers {status}: no process can be started here; use Python]\n")
+        return status
+
+    os.system = system_or_say  # type: ignore[assignment]  # as it is called
 
 
 def _say_if_running(what: str, main: Any) -> None:
@@ -209,6 +228,20 @@ def _of_processes(error: BaseException, lines: list[str], user_ns: Mapping[str, 
     return ""
 
 
+def _of_a_lock_or_mode(error: BaseException, lines: list[str], user_ns: Mapping[str, Any]) -> str:
+    """What is refused of a file although it may be written."""
+    del user_ns
+    if type(error) is not PermissionError or error.errno != errno.EPERM:
+        return ""
+    if any(part in line for line in lines for part in _DBM):
+        return "dbm and shelve set a file's mode, which is refused here: keep a dict, and write it with json or pickle."
+    if any(map(_LOCK.search, lines)):
+        return "No file can be locked here, and none has to be: the folder `scratch` is this session's alone."
+    if any(map(_MODE.search, lines)):
+        return "A file's mode cannot be changed here; shutil.copyfile copies the bytes alone."
+    return ""
+
+
 def _of_the_network(error: BaseException, lines: list[str], user_ns: Mapping[str, Any]) -> str:
     del user_ns
     if not isinstance(error, OSError):
@@ -239,6 +272,7 @@ _FINDERS: Final[tuple[Callable[[BaseException, list[str], Mapping[str, Any]], st
     _of_pairs,
     _of_a_result,
     _of_processes,
+    _of_a_lock_or_mode,
     _of_the_network,
     _of_a_fence,
 )

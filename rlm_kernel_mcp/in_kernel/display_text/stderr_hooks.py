@@ -1,12 +1,15 @@
 """What Python itself says on stderr: warnings, exceptions of threads and of destructors, printed tracebacks.
 
-Is: their texts, with places as `tracebacks.py` names them, so that no path of the installation is shown. Is not: a
-wall: code that asks for `__file__` gets it. A courtesy. Above: `in_kernel/ipython/app.py`. Below: `tracebacks.py`,
-`source_locations.py`.
+Is: their texts, and those of tasks, with places as `tracebacks.py` names them, so that no path of the installation is
+shown. Is not: a wall: code that asks for `__file__` gets it. A courtesy. Above: `in_kernel/ipython/app.py`. Below:
+`tracebacks.py`, `source_locations.py`.
 """
 
 from __future__ import annotations
 
+import asyncio
+import asyncio.coroutines
+import asyncio.format_helpers
 import sys
 import threading
 import traceback
@@ -27,6 +30,10 @@ NAME_CHARS: Final = 200
 _shell: Any = interactiveshell
 _warn = _shell.warn
 _format_frame = traceback.StackSummary.format_frame_summary
+_coroutines: Any = asyncio.coroutines
+_format_helpers: Any = asyncio.format_helpers
+_format_coroutine = _coroutines._format_coroutine
+_function_source = _format_helpers._get_function_source
 
 
 def install_notices() -> None:
@@ -36,6 +43,21 @@ def install_notices() -> None:
     sys.unraisablehook = _of_nobody
     traceback.StackSummary.format_frame_summary = _frame  # type: ignore[method-assign]  # there is no other hook
     _shell.warn = _shell_warning
+    # What the `repr` of a task, a future and a handle is made of.
+    _coroutines._format_coroutine, _format_helpers._get_function_source = _coroutine, _source
+
+
+def _coroutine(coro: Any) -> str:
+    """As asyncio's: a coroutine's name, and where it is."""
+    text: str = _format_coroutine(coro)
+    code = getattr(coro, "cr_code", None) or getattr(coro, "gi_code", None)
+    return text.replace(code.co_filename, place(code.co_filename), 1) if type(code) is types.CodeType else text
+
+
+def _source(function: Any) -> tuple[str, int] | None:
+    """As asyncio's: file and line of a function."""
+    found = _function_source(function)
+    return found and (place(found[0]), found[1])
 
 
 def _shell_warning(message: Any, *args: Any, **kwargs: Any) -> None:

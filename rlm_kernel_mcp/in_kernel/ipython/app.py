@@ -24,7 +24,7 @@ from rlm_kernel_mcp.in_kernel.channels.iopub import SparingIOPubThread
 from rlm_kernel_mcp.in_kernel.channels.output import BudgetedOutStream
 from rlm_kernel_mcp.in_kernel.channels.sparing_session import SparingSession
 from rlm_kernel_mcp.in_kernel.channels.threads import SwitchInterval, note_parents
-from rlm_kernel_mcp.in_kernel.courtesies.hints import install_asyncio_run
+from rlm_kernel_mcp.in_kernel.courtesies.hints import install_asyncio_run, install_os_system
 from rlm_kernel_mcp.in_kernel.courtesies.imports import install_import_policy
 from rlm_kernel_mcp.in_kernel.courtesies.magics import install_magic_policy
 from rlm_kernel_mcp.in_kernel.courtesies.unawaited import install_unawaited
@@ -180,6 +180,7 @@ def make_app(connection_file: Path, policy: dict[str, Any], scratch: Path) -> Rl
     app.iopub_thread.is_owned = lambda: kernel.owned
     install_notices()
     install_asyncio_run()
+    install_os_system()
     install_unawaited()
     interval = SwitchInterval()
     note_parents(lambda: kernel.shell.display_pub.parent_header, policy["limits"]["threads"], interval)

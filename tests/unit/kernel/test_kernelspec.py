@@ -114,11 +114,23 @@ def test_a_home_that_cannot_be_written_is_told_in_true_words(
         monkeypatch.setenv("HOME", str(home))
         monkeypatch.delenv("JUPYTER_DATA_DIR", raising=False)
         with closed_to_us(home if there else folder):
-            with pytest.raises(InvalidInput, match=r"cannot be written: Permission denied") as refused:
+            why = "Permission denied" if there else "No such file or directory"
+            with pytest.raises(InvalidInput, match=f"cannot be written: {why}") as refused:
                 kernelspec.install_kernelspec()
             assert (f"there is no folder {home}" in refused.value.message) is not there
             assert "deleted" not in refused.value.message
             assert not any(spec.folder.is_relative_to(home) for spec in kernelspec.installed_kernelspecs())
+
+
+def test_a_home_that_is_not_there_is_not_made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Root could; that of a user without one is nobody's."""
+    home = tmp_path / "nonexistent"
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delenv("JUPYTER_DATA_DIR", raising=False)
+    with pytest.raises(InvalidInput, match=f"there is no folder {home}"):
+        kernelspec.install_kernelspec()
+    assert not home.exists()
+    assert kernelspec.install_kernelspec(home)  # who names the place means it
 
 
 @contextmanager
