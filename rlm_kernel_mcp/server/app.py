@@ -2,7 +2,7 @@
 
 Is: who starts what and in which order things end. `initialize` is answered before anything of Jupyter is imported;
 EOF, SIGTERM and SIGINT all end with the kernels gone. Is not: tools (`tools.py`) or lines (`frames.py`).
-Above: `cli.py`. Below: tools, transport, the registry (imported in the background).
+Above: `cli.py`. Below: `tools.py`, `stdio.py`, `session/registry.py` (imported in the background).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Is: one page per tool: a status line, fenced texts, what is left of the limits. Is not: JSON, or cutting (the
 texts come cut and safe). Text from a kernel or a context stands inside a fence that it cannot close.
-Above: `responses.py`. Below: session shapes.
+Above: `responses.py`. Below: `session/reports.py`.
 """
 
 from __future__ import annotations

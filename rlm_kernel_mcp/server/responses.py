@@ -2,7 +2,7 @@
 
 Is: the envelope, and the JSON object of each tool, field by field as the contract has them. Is not: text for reading
 (`markdown.py`), nor any decision about what may be said (`session/` cuts and makes safe).
-Above: `tools.py`. Below: session shapes, errors.
+Above: `tools.py`. Below: `session/reports.py`, errors.
 """
 
 from __future__ import annotations
