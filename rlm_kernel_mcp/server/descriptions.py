@@ -64,7 +64,8 @@ STEP_SHAPE: Final = """\
   updated_vars_summary: {name: string, type: string, size: number|null}[],
   guardrail_stop: null|"max_steps"|"timeout"|"budget_exceeded",
   budget: {steps_left, runtime_left_ms, chars_left: number}, truncated: {stdout, stderr, result: number},
-  lost: null|{reason: string, lost: {name: string, why: string}[], restored: string[]}, note?: string }"""
+  lost: null|{reason: string, lost: {name: string, why: string}[], restored: string[],
+    omitted?: {lost?: number, restored?: number}}, note?: string }"""
 
 RUN_REPL: Final = (
     """\

@@ -206,8 +206,11 @@ def _cuts(report: StepReport) -> list[str]:
 def _lost(lost: Lost) -> str:
     lines = [f"The kernel was replaced: {lost.reason}."]
     lines += [f"- gone: {code(name)} ({why})" for name, why in lost.lost]
-    if lost.restored:
-        lines.append("- restored: " + ", ".join(code(name) for name in lost.restored))
+    if lost.more_lost:
+        lines.append(f"- gone: {counted(lost.more_lost, 'more name')}")
+    if lost.restored or lost.more_restored:
+        more = [counted(lost.more_restored, "more name")] if lost.more_restored else []
+        lines.append("- restored: " + ", ".join([*map(code, lost.restored), *more]))
     return "\n".join(lines)
 
 

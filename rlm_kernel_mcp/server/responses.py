@@ -160,7 +160,9 @@ def _fields(shape: Any) -> dict[str, Any]:
 
 def _lost(lost: shapes.Lost) -> dict[str, Any]:
     names = [{"name": name, "why": why} for name, why in lost.lost]
-    return {"reason": lost.reason, "lost": names, "restored": list(lost.restored)}
+    more = {kind: count for kind, count in (("lost", lost.more_lost), ("restored", lost.more_restored)) if count}
+    omitted = {"omitted": more} if more else {}
+    return {"reason": lost.reason, "lost": names, "restored": list(lost.restored), **omitted}
 
 
 def _event(event: shapes.TraceEvent, detail: str) -> dict[str, Any]:

@@ -73,7 +73,7 @@ async def _read(session: Session, var_name: str) -> str:
     A large answer of a kernel is waited for also where nobody wants it any more: it would break the usual limit.
     """
     async with session.life.reading() as kernel:
-        reading = variables.read_text(kernel, var_name, ANSWER_CHARS_MAX)
+        reading = variables.read_text(kernel, var_name, ANSWER_CHARS_MAX, session.life.recovery.gone)
         return await shielded(reading, f"the final answer of {session.session_id}", within_s=END_S)
 
 

@@ -75,8 +75,11 @@ class Lost:
 
     reason: str
     lost: tuple[tuple[str, str], ...]
-    """(name, why) of each name that is gone."""
+    """(name, why) of each name that is gone, or back as it was earlier; it is not in `restored` then."""
     restored: tuple[str, ...]
+    more_lost: int = 0
+    more_restored: int = 0
+    """How many names of each kind are not listed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -251,7 +251,7 @@ class Session:
         self._require_not_final()
         try:
             async with self.life.reading() as kernel:
-                return await variables.get_variable(kernel, name, offset, limit)
+                return await variables.get_variable(kernel, name, offset, limit, self.life.recovery.gone)
         except KernelDied:
             self._require_not_final()  # it was finalized meanwhile
             raise

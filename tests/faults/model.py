@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 OLDER: Final = re.compile(r"restored as it was after step (\d+)")
+LIKEWISE: Final = "likewise"
+"""A reason that is the row's before it."""
 
 
 class _Gone:
@@ -56,8 +58,10 @@ class Model:
 
     def told(self, lost: dict[str, Any] | None) -> None:
         """A reply's loss report: what it names is gone or older, and no longer expected."""
+        why = ""
         for row in lost["lost"] if lost is not None else ():
-            older, name = OLDER.search(row["why"]), row["name"]
+            why = why if row["why"] == LIKEWISE else row["why"]
+            older, name = OLDER.search(why), row["name"]
             then = self.history.get(int(older[1]), {}) if older is not None else {}
             if older is None:
                 self.values[name] = GONE

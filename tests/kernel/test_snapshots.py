@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from rlm_kernel_mcp.errors import VariableNotFound
 from rlm_kernel_mcp.session.registry import Registry
 from rlm_kernel_mcp.session.snapshots.file import GARBAGE_BYTES_MIN
 from tests.losses import OWN, files, lose_kernel, lost, restored, settle, snapshots, values_file
@@ -113,6 +114,21 @@ async def test_two_kernels_lost_without_a_step_between_tell_one_loss(session: Dr
     report = await session.ok("a")
     assert set(lost(report)) == {"g"}
     assert restored(report) == {"a"} | OWN
+
+
+async def test_a_name_that_a_kernel_took_with_it_is_told_to_who_reads_it(session: Driven) -> None:
+    """Until a step binds it again."""
+    await session.ok("g = (i for i in 'x')")
+    await lose_kernel(session)
+    await session.ok("1")
+    with pytest.raises(
+        VariableNotFound, match="'g' in this session: it was lost when the kernel was replaced after step"
+    ):
+        await session.slice("g")
+    await session.ok("g = 1")
+    await session.ok("del g")
+    with pytest.raises(VariableNotFound, match="'g' in this session; there are"):
+        await session.slice("g")
 
 
 async def test_a_kernel_lost_before_its_snapshot_tells_what_is_old_and_what_is_gone(session: Driven) -> None:

@@ -50,11 +50,15 @@ class Recovery:
     names: OrderedDict[str, tuple[str, int]] = field(default_factory=OrderedDict)
     """Names that steps have bound, with type and step: what a kernel takes with it before it was snapshotted."""
 
+    gone: dict[str, str] = field(default_factory=dict)
+    """What became of each name that a kernel took with it and that no step has bound since."""
+
     def note_bound(self, step: int, updated: Iterable[Variable]) -> None:
         """Remember what a step bound."""
         for variable in updated:
             self.names[variable.name] = (variable.type, step)
             self.names.move_to_end(variable.name)
+            self.gone.pop(variable.name, None)
         while len(self.names) > NAMES_KEPT_MAX:
             self.names.popitem(last=False)
 
@@ -90,6 +94,9 @@ class Recovery:
             if name not in told and (step > self.snapshots.step or self.snapshots.left_out)
         ]
         lost = filled.gone + filled.lost + unkept
+        self.gone |= {
+            name: f"it was lost when the kernel was replaced after step {last_step} ({why})" for name, why in lost
+        }
         return kernel, Lost(safe_text(reason), tuple(lost), tuple(filled.back + filled.names))
 
     async def _fill(self, kernel: Kernel, last_step: int, effort: Effort, *, one_by_one: bool) -> _Filled:

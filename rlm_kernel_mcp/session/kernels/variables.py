@@ -11,7 +11,8 @@ import difflib
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 from rlm_kernel_mcp.errors import InvalidInput, KernelDied, VariableNotFound
@@ -38,11 +39,15 @@ JSON_EXPANSION: Final = 6
 ANSWER_BYTES_MAX: Final = 24 << 20
 """Of a final answer in the kernel's own words, which may need six bytes for a character."""
 
+NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
+
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
-async def get_variable(kernel: Kernel, name: str, offset: int, limit: int) -> VariableSlice:
-    """A slice of a variable.
+async def get_variable(
+    kernel: Kernel, name: str, offset: int, limit: int, gone: Mapping[str, str] = NOTHING
+) -> VariableSlice:
+    """A slice of a variable. `gone`: what became of names that are no more.
 
     Raises:
         VariableNotFound: no such name; the message has the nearest ones.
@@ -52,7 +57,7 @@ async def get_variable(kernel: Kernel, name: str, offset: int, limit: int) -> Va
     reply = await _ask(kernel, GET_VAR, {"name": name, "offset": offset, "limit": limit + 1, "as_text": False})
     content = reply.content
     if content.get("status") != "ok":
-        raise await _not_found(kernel, name)
+        raise await _not_found(kernel, name, gone)
     payload = reply.buffers[0] if reply.buffers else b""
     type_name = _type_name(content)
     size, total = _count(content.get("size")), _count(content.get("total_chars")) or 0
@@ -70,7 +75,7 @@ async def get_variable(kernel: Kernel, name: str, offset: int, limit: int) -> Va
     return VariableSlice(name, type_name, size, shown, True, total, offset, following, cut, note)
 
 
-async def read_text(kernel: Kernel, name: str, limit: int) -> str:
+async def read_text(kernel: Kernel, name: str, limit: int, gone: Mapping[str, str] = NOTHING) -> str:
     """A variable's whole text: a `str` as it is, anything else as it is shown.
 
     Raises:
@@ -80,7 +85,7 @@ async def read_text(kernel: Kernel, name: str, limit: int) -> str:
     request = {"name": name, "offset": 0, "limit": limit + 1, "as_text": True}
     reply = await _ask(kernel, GET_VAR, request, ANSWER_BYTES_MAX)
     if reply.content.get("status") != "ok":
-        raise await _not_found(kernel, name)
+        raise await _not_found(kernel, name, gone)
     if reply.content.get("own") is False:
         kind = _type_name(reply.content)
         what, _, bind = not_own(name, kind)
@@ -131,7 +136,7 @@ async def _ask(
     )
 
 
-async def _not_found(kernel: Kernel, name: str) -> VariableNotFound:
+async def _not_found(kernel: Kernel, name: str, gone: Mapping[str, str]) -> VariableNotFound:
     names = [row[0] for row in await list_names(kernel)]
     near = await asyncio.to_thread(_nearest, name, names)
     if near:
@@ -140,7 +145,8 @@ async def _not_found(kernel: Kernel, name: str) -> VariableNotFound:
         hint = f"there are: {', '.join(names[:20])}"
     else:
         hint = "no name is bound yet"
-    return VariableNotFound(safe_text(f"There is no variable {name!r} in this session; {hint}."))
+    fate = f": {gone[name]}" if name in gone else ""
+    return VariableNotFound(safe_text(f"There is no variable {name!r} in this session{fate}; {hint}."))
 
 
 def _nearest(name: str, names: Sequence[str]) -> list[str]:

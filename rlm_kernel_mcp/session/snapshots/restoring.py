@@ -81,9 +81,10 @@ async def restore(
             if why is not None:
                 lost.append((name, words(why)[:REASON_CHARS_MAX]))
                 continue
-            back.append(name)
             if entry.step < last_step:
                 lost.append((name, f"restored as it was after step {entry.step}; later steps may have changed it"))
+            else:
+                back.append(name)
     return back, lost
 
 

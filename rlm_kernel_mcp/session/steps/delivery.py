@@ -6,6 +6,7 @@ Above: `session/session.py`. Below: `text/safe_text.py`, `session/account.py`.
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Final
 
@@ -13,13 +14,29 @@ from rlm_kernel_mcp.session.account import Account
 from rlm_kernel_mcp.session.reports import Image, Left, Lost, StepError, StepReport, Truncated, Variable
 from rlm_kernel_mcp.session.steps.run import Outcome
 from rlm_kernel_mcp.text.safe_text import Cut, cut_text, safe_prefix, safe_text, share
+from rlm_kernel_mcp.text.wording import counted
 
-NAMES_CHARS_MAX: Final = 2_000
-"""Characters of names and types in `updated_vars_summary`: they are the code's choice as well."""
-LOST_CHARS_MAX: Final = 4_000
+NAMES_MAX: Final = 12
+NAMES_CHARS_MAX: Final = 1_000
+"""Characters that `updated_vars_summary` takes: its names and types are the code's choice as well."""
+LOST_CHARS_MAX: Final = 1_500
 """Characters of the account of what a killed kernel took with it: the names in it are the code's choice too."""
+REASON_CHARS_MAX: Final = 500
+RESTORED_SHARE: Final = 0.25
+"""Of the room for names, what those that came back may take: to know what is gone is worth more."""
+ROW_CHARS: Final = 36
+"""What a row of names costs beside its texts, about."""
+LIKEWISE: Final = "likewise"
+"""Stands for a reason that is the row's before it, where more names than a few share it."""
+A_FEW: Final = 3
+DEFINITIONS: Final = frozenset({"builtin_function_or_method", "function", "module", "type"})
+"""Types of names that come by the dozen (`from math import *`); listed after the others where not all fit."""
 EVALUE_CHARS_MAX: Final = 1_000
+KERNEL_CUT_CHARS: Final = 80
+"""From the end of an exception's message, in which the kernel says that it has cut it."""
 NAME_CHARS_MAX: Final = 200
+
+_KERNEL_CUT: Final = re.compile(r"… \[cut: (?P<kept>[\d,]{1,20}) of (?P<whole>[\d,]{1,20}) characters\]\Z", re.ASCII)
 
 
 def deliver(outcome: Outcome, *, step_index: int, account: Account, max_output_chars: int) -> StepReport:
@@ -35,7 +52,7 @@ def deliver(outcome: Outcome, *, step_index: int, account: Account, max_output_c
         account.exceed_budget()
     if final:
         account.check()
-    names, unlisted = _names(outcome.updated)
+    names, unlisted = _names(outcome.updated, max_output_chars)
     return StepReport(
         status=outcome.status,
         step_index=step_index,
@@ -48,7 +65,7 @@ def deliver(outcome: Outcome, *, step_index: int, account: Account, max_output_c
         updated_vars_summary=names,
         guardrail_stop=account.stop if final else None,
         truncated=Truncated(**{name: shown[name].cut_chars for name in ("stdout", "stderr", "result")}),
-        lost=_shown_loss(outcome.lost),
+        lost=_shown_loss(outcome.lost, max_output_chars),
         note=_notes(outcome, unlisted, [_untold(shown, rest)]),
         images=tuple(_image(mime_type, data) for mime_type, data in outcome.pictures),
     )
@@ -58,7 +75,7 @@ def _cuts(outcome: Outcome, limit: int, rest: str) -> tuple[str, dict[str, Cut]]
     """The exception's name and every text of a reply, within `limit` characters in all."""
     error = outcome.error or StepError("", "", "")
     ename = safe_prefix(error.ename, min(NAME_CHARS_MAX, limit))[0]
-    evalue = cut_text(error.evalue, min(EVALUE_CHARS_MAX, (limit - len(ename)) // 2), rest)
+    evalue = _message(error.evalue, min(EVALUE_CHARS_MAX, (limit - len(ename)) // 2), rest)
     left = limit - len(ename) - len(evalue.text)
     texts = {
         "stdout": outcome.stdout,
@@ -75,6 +92,19 @@ def _cuts(outcome: Outcome, limit: int, rest: str) -> tuple[str, dict[str, Cut]]
         fits = covered == len(text) and len(safe) <= room
         cuts[name] = Cut(safe, 0, is_told=True) if fits else cut_text(text, room, rest)
     return ename, {**cuts, "evalue": evalue}
+
+
+def _message(text: str, limit: int, rest: str) -> Cut:
+    """An exception's message within `limit`. One that the kernel has cut gets one mark, of its whole length."""
+    cut = _KERNEL_CUT.search(text, max(0, len(text) - KERNEL_CUT_CHARS))
+    if len(text) <= limit or cut is None:
+        return cut_text(text, limit, rest)
+    kept, whole = cut["kept"], cut["whole"]
+    said = f"… [cut here, of {whole} characters; {rest.replace('the rest', f'the first {kept}')}]"
+    if len(said) > limit // 2:
+        said = "…"
+    safe, covered = safe_prefix(text[: cut.start()], max(0, limit - len(said)))
+    return Cut(safe + said, cut.start() - covered, is_told=len(said) > 1)
 
 
 def _untold(shown: dict[str, Cut], rest: str) -> str:
@@ -108,7 +138,7 @@ def _notes(outcome: Outcome, unlisted: int, notes: list[str]) -> str | None:
     if outcome.late_chars:
         notes.append(f"The first {outcome.late_chars:,} characters of output were printed before this step began.")
     if unlisted:
-        notes.append(f"{unlisted:,} more names were bound.")
+        notes.append(f"{counted(unlisted, 'more name')} {'was' if unlisted == 1 else 'were'} bound.")
     notes += [
         f"The kernel kept the head and tail of {name}: {count:,} characters were dropped for good."
         for name, count in outcome.dropped.items()
@@ -117,36 +147,62 @@ def _notes(outcome: Outcome, unlisted: int, notes: list[str]) -> str | None:
     return " ".join(filter(None, notes)) or None
 
 
-def _names(updated: tuple[Variable, ...]) -> tuple[tuple[Variable, ...], int]:
+def _names(updated: tuple[Variable, ...], max_chars: int) -> tuple[tuple[Variable, ...], int]:
+    """The names that fit, and how many do not."""
+    if len(updated) > NAMES_MAX:
+        updated = tuple(sorted(updated, key=lambda variable: variable.type in DEFINITIONS))
     shown: list[Variable] = []
-    chars = 0
-    for variable in updated:
+    left = min(NAMES_CHARS_MAX, max_chars)
+    for variable in updated[:NAMES_MAX]:
         safe = Variable(safe_text(variable.name), safe_text(variable.type), variable.size)
-        chars += len(safe.name) + len(safe.type)
-        if chars > NAMES_CHARS_MAX:
+        left -= len(safe.name) + len(safe.type) + ROW_CHARS
+        if left < 0:
             break
         shown.append(safe)
     return tuple(shown), len(updated) - len(shown)
 
 
-def _shown_loss(loss: Lost | None) -> Lost | None:
+def _shown_loss(loss: Lost | None, max_chars: int = LOST_CHARS_MAX) -> Lost | None:
     """The account with safe names, as many of them as fit; the rest is counted."""
     if loss is None:
         return None
-    gone: list[tuple[str, str]] = []
-    back: list[str] = []
-    left = LOST_CHARS_MAX
-    for name, why in loss.lost:
-        left -= len(name) + len(why)
-        if left >= 0:
-            gone.append((safe_text(name), safe_text(why)))
-    for name in loss.restored:
-        left -= len(name)
-        if left >= 0:
-            back.append(safe_text(name))
-    unlisted = len(loss.lost) - len(gone) + len(loss.restored) - len(back)
-    more = f"; {unlisted:,} more names are not listed here" if unlisted else ""
-    return Lost(safe_text(loss.reason) + more, tuple(gone), tuple(back))
+    limit = min(LOST_CHARS_MAX, max_chars)
+    reason = cut_text(loss.reason, min(REASON_CHARS_MAX, limit), "rlm_get_trace has it").text
+    left = limit - len(reason)
+    back, back_chars = _fitting(loss.restored, int(left * RESTORED_SHARE))
+    gone = _fitting_rows(loss.lost, left - back_chars)
+    return Lost(reason, gone, back, len(loss.lost) - len(gone), len(loss.restored) - len(back))
+
+
+def _fitting(names: tuple[str, ...], room: int) -> tuple[tuple[str, ...], int]:
+    """The first of some names that fit, safe, and the characters that they take."""
+    shown: list[str] = []
+    used = 0
+    for name in names:
+        safe = safe_text(name)
+        if used + len(safe) + 3 > room:
+            break
+        used += len(safe) + 3
+        shown.append(safe)
+    return tuple(shown), used
+
+
+def _fitting_rows(lost: tuple[tuple[str, str], ...], room: int) -> tuple[tuple[str, str], ...]:
+    """The rows that fit, safe; those of one reason together, which only the first of them gives."""
+    by_reason: dict[str, list[str]] = {}
+    for name, why in lost:
+        by_reason.setdefault(why, []).append(name)
+    shown: list[tuple[str, str]] = []
+    for why, names in by_reason.items():
+        said = safe_text(why)
+        for name in names:
+            safe = safe_text(name)
+            room -= len(safe) + len(said) + ROW_CHARS
+            if room < 0:
+                return tuple(shown)
+            shown.append((safe, said))
+            said = LIKEWISE if len(names) > A_FEW else said
+    return tuple(shown)
 
 
 def _image(mime_type: str, data: str) -> Image:
