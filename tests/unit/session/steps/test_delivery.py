@@ -88,7 +88,8 @@ def test_a_message_that_the_kernel_cut_has_one_mark_of_a_cut() -> None:
     report = delivered(Outcome("error", 1, error=StepError("ValueError", evalue, "ValueError: x")))
     assert report.error is not None
     assert report.error.evalue.endswith(
-        'x… [cut here, of 20,000 characters; rlm_get_trace(from_step=1, to_step=1, detail="full") gets the first 10,000]'
+        "x… [cut here, of 20,000 characters; "
+        'rlm_get_trace(from_step=1, to_step=1, detail="full") gets the first 10,000]'
     )
     assert report.error.evalue.count("cut") == 1
     assert len(report.error.evalue) == 1_000
