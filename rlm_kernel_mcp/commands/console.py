@@ -220,7 +220,8 @@ class AttachedShell(ZMQTerminalInteractiveShell):  # type: ignore[misc]  # jupyt
             try:
                 reply = self.client.control_channel.get_msg(timeout=0)
                 answered = reply["parent_header"].get("msg_id") == self._interrupt
-                taken_back = answered and self._cell in reply["content"].get(TAKE_BACK, ())
+                taken = reply["content"].get(TAKE_BACK)
+                taken_back = answered and isinstance(taken, list) and self._cell in taken
             except Empty:
                 break
             except UNREADABLE:

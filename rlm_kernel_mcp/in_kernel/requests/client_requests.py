@@ -15,7 +15,7 @@ from typing import Any
 
 from rlm_kernel_mcp.in_kernel.requests.history import CellHistory
 from rlm_kernel_mcp.in_kernel.requests.turns import Turns
-from rlm_kernel_mcp.wire import HISTORY_OF_OTHERS, TAKE_BACK
+from rlm_kernel_mcp.wire import HISTORY_OF_OTHERS, STEP_KEY, TAKE_BACK
 
 Message = dict[str, Any]
 
@@ -43,7 +43,8 @@ class ClientRequests:
 
         A cell of its own that waits it may take back.
         """
-        if self.owned and (asked := parent["content"].get(TAKE_BACK)):
+        asked = parent["content"].get(TAKE_BACK)
+        if self.owned and isinstance(asked, list) and asked:
             taken = self.turns.take_back(parent["header"]["session"], asked)
             if len(taken) == len(asked):
                 content = {"status": "ok", TAKE_BACK: taken}
@@ -59,6 +60,8 @@ class ClientRequests:
         """Whether a request is served in its turn: no cell that its client has taken back."""
         if not self.owned or msg["header"]["msg_type"] != "execute_request":
             return True
+        if STEP_KEY in msg["metadata"]:
+            return True  # the agent's: it is stopped by its own client alone, and never by who claims to be that
         if self.turns.begin(msg["header"]["session"], msg["header"]["msg_id"]):
             return True
         self._send_abort_reply(stream, msg, idents)
