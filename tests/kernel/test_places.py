@@ -99,6 +99,9 @@ async def test_a_running_session_keeps_its_place(two_places: Registry) -> None:
         await Driven.open(two_places)
     with pytest.raises(SessionBusy, match="RLM_MAX_SESSIONS"):
         await idle.run("1")
+    with pytest.raises(SessionBusy):
+        await idle.session.get_var("context", 0, 10)
+    assert idle.session.status == "idle"  # nothing of it is dead: it waits for a place
     await first.interrupt()
     report = await idle.ok("2")
     assert (report.result, report.step_index) == ("2", 1)

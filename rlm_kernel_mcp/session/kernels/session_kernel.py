@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
 from typing import Any, Final, Protocol
 
-from rlm_kernel_mcp.errors import KernelDied, RestoreStopped, RlmError
+from rlm_kernel_mcp.errors import KernelDied, RestoreStopped, RlmError, SessionBusy
 from rlm_kernel_mcp.kernel.kernel import Kernel
 from rlm_kernel_mcp.session.account import Account
 from rlm_kernel_mcp.session.kernels.idle_time import FREE_MS, IdleTime
@@ -201,7 +201,7 @@ class KernelLife:
             await self._places.take(self._owner.session_id, self._owner)
             kernel, loss = await self.recovery.fresh_kernel(self.gone_reason, self.last_step, effort)
         except BaseException as error:  # also where the call that wanted it is cancelled
-            if isinstance(error, RlmError) and not isinstance(error, RestoreStopped):
+            if isinstance(error, RlmError) and not isinstance(error, RestoreStopped | SessionBusy):
                 self.failure = error.message
             self._places.release(self._owner.session_id)
             raise
