@@ -12,6 +12,8 @@ import pytest
 from tests.parts import ROOT
 
 PAPERS: Final = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("rlm_kernel_mcp/**/*.py")])
+PATHS: Final = [path.as_posix() for top in ROOT.glob("[!.]*") if top.is_dir() for path in top.rglob("*.py")]
+NAMED_FILE: Final = re.compile(r"`([\w./-]*\w\.py)(?:::\w+)?`")
 BARE_NAME: Final = re.compile(
     r"\b(?:pip3?|pipx|uv|uvx)\b(?: +(?:install|run|add|inject|tool|pip))*(?: +-\S+)* +[\"'`]?rlm[-_]kernel[-_]mcp"
 )
@@ -51,3 +53,21 @@ def test_the_metadata_names_the_licence_the_authors_and_only_what_runs() -> None
     systems = [name for name in project["classifiers"] if name.startswith("Operating System")]
     assert systems == ["Operating System :: POSIX :: Linux"]
     assert "metadata" not in (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+
+
+def files_that_are_not_there(text: str) -> list[str]:
+    """Python files that a paper names, by their path or the end of it, and that the checkout does not have."""
+    return [name for name in NAMED_FILE.findall(text) if not any(f"/{path}".endswith(f"/{name}") for path in PATHS)]
+
+
+@pytest.mark.parametrize("paper", PAPERS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_paper_names_a_file_that_is_gone(paper: Path) -> None:
+    """A module moves or goes, and with it every sentence that sends a reader there. The changelog tells of the past."""
+    if paper.name != "CHANGELOG.md":
+        assert files_that_are_not_there(paper.read_text(encoding="utf-8")) == []
+
+
+def test_such_a_file_would_be_seen() -> None:
+    """The pattern above matches what it is for, and the whole name counts."""
+    text = "`kernel/gone.py`, `step.py`, `tests/unit/test_papers.py::test_it`, `session/session.py`"
+    assert files_that_are_not_there(text) == ["kernel/gone.py", "step.py"]
