@@ -3,7 +3,7 @@
 Is: the real console, changed where it takes for granted that it is the kernel's only client: it asks on the control
 channel, which a running step does not block; shows what the agent runs; and Ctrl-C takes a cell back that waits. Is
 not: a way to stop the agent's step: the kernel refuses that to a console. Above: `attach.py`. Below: jupyter_console,
-`onlooking.py`, `terminal.py`.
+`lost_kernel.py`, `onlooking.py`, `terminal.py`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from jupyter_console.ptshell import ZMQTerminalInteractiveShell
 from prompt_toolkit.application import in_terminal
 from traitlets import Unicode
 
-from rlm_kernel_mcp.commands.onlooking import AgentsSteps, Onlooker
+from rlm_kernel_mcp.commands.lost_kernel import FAREWELLS, LostKernel
+from rlm_kernel_mcp.commands.onlooking import UNREADABLE, AgentsSteps, Onlooker, unreadable
 from rlm_kernel_mcp.commands.terminal import TypedAhead
 from rlm_kernel_mcp.text.safe_text import safe_text
 from rlm_kernel_mcp.wire import TAKE_BACK
@@ -37,8 +38,6 @@ QUEUED_S: Final = 0.5
 """After which a cell that has not begun is said to wait."""
 ANSWER_S: Final = 1.0
 """After which a kernel that does not answer Ctrl-C is said not to."""
-UNREADABLE: Final = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
-"""What a message of a hostile kernel can make of reading it."""
 
 
 class AttachedShell(ZMQTerminalInteractiveShell):  # type: ignore[misc]  # jupyter_console ships no types
@@ -62,8 +61,6 @@ class AttachedShell(ZMQTerminalInteractiveShell):  # type: ignore[misc]  # jupyt
     _pressed_again = False
     """Whether Ctrl-C was pressed while that is so."""
     _look_until = 0.0
-    _silent = False
-    """Whether the kernel is said to give no sign of life."""
 
     def __init__(self, **traits: Any) -> None:
         self._typed_ahead = TypedAhead()
@@ -71,6 +68,8 @@ class AttachedShell(ZMQTerminalInteractiveShell):  # type: ignore[misc]  # jupyt
         steps = AgentsSteps(Path(self.state_dir), self.agents_session)
         self._others = Onlooker(steps.begun)
         self._at_start = steps.running()
+        self._lost = LostKernel(Path(self.state_dir), self.agents_session, self.parent.existing)
+        self._confirms = self.confirm_exit
 
     def init_completer(self) -> None:
         """Complete as the console does, and give up sooner: the kernel may be at work for long."""
@@ -98,10 +97,7 @@ class AttachedShell(ZMQTerminalInteractiveShell):  # type: ignore[misc]  # jupyt
         if self._at_start is not None:
             self._others.begin(self._at_start)
             print(self._others.text(), end="")
-            print(
-                "What it prints is shown as it comes; a cell that you enter runs when it has ended.",
-                flush=True,
-            )
+            print("What it prints is shown as it comes; a cell that you enter runs when it has ended.", flush=True)
 
     def check_complete(self, code: str) -> tuple[bool, str]:
         """Whether Enter goes on with the cell: found here, since a kernel at work gives no answer."""
@@ -109,7 +105,21 @@ class AttachedShell(ZMQTerminalInteractiveShell):  # type: ignore[misc]  # jupyt
         return status == "incomplete", " " * (indent or 0)
 
     def run_cell(self, cell: str, store_history: bool = True) -> None:
-        """Run a cell; one that waits behind the agent's step says so, and can be taken back."""
+        """Run a cell; one that waits behind the agent's step says so, and can be taken back.
+
+        A kernel that is gone gets none; what leaves the console leaves it then too.
+        """
+        sent = self.client.is_alive()
+        if sent:
+            self._send(cell, store_history)
+        if self.client.is_alive():
+            return
+        if cell.strip() in FAREWELLS:
+            self.ask_exit()
+        elif cell.strip():
+            print(self._lost.answer(sent), flush=True)
+
+    def _send(self, cell: str, store_history: bool) -> None:
         self._sent_s = time.monotonic()
         self._typed_ahead.keep()
         try:
@@ -140,12 +150,12 @@ class AttachedShell(ZMQTerminalInteractiveShell):  # type: ignore[misc]  # jupyt
         except _Enough:
             pass
         except UNREADABLE as error:
-            print(_unreadable(error))
+            print(unreadable(error))
         print(self._others.text(), end="", flush=True)
         self._hear_interrupt()
         if self._executing and self._sent_s is not None and time.monotonic() - self._sent_s > QUEUED_S:
             self._sent_s = None
-            print(f"This cell runs when {_what(self._others.runs)} has ended.", flush=True)
+            print(f"This cell runs when {self._others.in_the_way()} has ended.", flush=True)
 
     def from_here(self, msg: dict[str, Any]) -> bool:
         """Whether it belongs to a cell of the person: a kernel knows this console's id before anything is run."""
@@ -184,7 +194,7 @@ class AttachedShell(ZMQTerminalInteractiveShell):  # type: ignore[misc]  # jupyt
 
     def _look(self) -> str:
         """What came since the last look, as far as there is time to read it, for showing."""
-        channel, unreadable = self.client.iopub_channel, ""
+        channel, faults = self.client.iopub_channel, ""
         until = time.monotonic() + LOOK_S
         while time.monotonic() < until:
             try:
@@ -195,17 +205,21 @@ class AttachedShell(ZMQTerminalInteractiveShell):  # type: ignore[misc]  # jupyt
             except Empty:
                 break
             except UNREADABLE as error:
-                unreadable = _unreadable(error) + "\n"
-        return self._others.text() + unreadable + self._sign_of_life()
-
-    def _sign_of_life(self) -> str:
+                faults = unreadable(error) + "\n"
         alive = self.client.is_alive()
-        was_silent, self._silent = self._silent, not alive
-        if alive or was_silent:
-            return ""
-        return (
-            "The kernel gives no sign of life; the session may have another by now. Leave (Ctrl-D) and attach again.\n"
-        )
+        self.set_trait("confirm_exit", self._confirms and alive)
+        return self._others.text() + faults + self._lost.news(alive)
+
+    def mainloop(self) -> None:
+        """Until the person leaves: never the kernel's end."""
+        while True:
+            try:
+                asyncio.run(self._main_task())
+                break
+            except KeyboardInterrupt:
+                print("\nKeyboardInterrupt\n")
+        if self.client.is_alive():
+            print("The session and its kernel go on.")
 
     def interrupt(self) -> None:
         """Ctrl-C while a cell runs or waits. In a signal's handler: what is answered is heard later."""
@@ -227,7 +241,7 @@ class AttachedShell(ZMQTerminalInteractiveShell):  # type: ignore[misc]  # jupyt
             except UNREADABLE:
                 continue
             if taken_back:
-                raise _GivenUp(f"Your cell was taken back; {_what(self._others.runs)} goes on.")
+                raise _GivenUp(f"Your cell was taken back; {self._others.in_the_way()} goes on.")
             if answered:
                 self._interrupt = ""
         if not self._interrupt or self._begun:
@@ -245,14 +259,6 @@ class _Enough(Exception):
 
 class _GivenUp(Exception):
     """The person waits for the cell no longer; the text says what becomes of it."""
-
-
-def _what(runs: str) -> str:
-    return "the agent's step" if runs.startswith("The agent's step") else "what runs before it"
-
-
-def _unreadable(error: Exception) -> str:
-    return f"[a message of the kernel cannot be shown: {type(error).__name__}]"
 
 
 class PatientCompleter(ZMQCompleter):  # type: ignore[misc]  # as above

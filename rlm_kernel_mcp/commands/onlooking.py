@@ -26,6 +26,8 @@ PARTIAL_CHARS: Final = 10_000
 """How long a line waits for its end, and how long it may grow, until it is shown without it."""
 CODE_MARK: Final = "> "
 OUTPUT_MARK: Final = "| "
+UNREADABLE: Final = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
+"""What a message of a hostile kernel can make of reading it."""
 
 
 class Step(NamedTuple):
@@ -137,6 +139,10 @@ class Onlooker:
         elif kind == "error":
             self._line("\n".join(map(str, content["traceback"])))
 
+    def in_the_way(self) -> str:
+        """What a person's cell waits for, in a sentence."""
+        return "the agent's step" if self.runs.startswith("The agent's step") else "what runs before it"
+
     def text(self) -> str:
         """What is to be shown now, in whole lines; empty where nothing is."""
         if self._partial and self._now() - self._partial_at > PARTIAL_S:
@@ -188,3 +194,8 @@ class Onlooker:
 
 def _text_of(data: Mapping[str, Any]) -> str:
     return str(data["text/plain"]) if "text/plain" in data else f"[{', '.join(map(str, data))[:100]}]"
+
+
+def unreadable(error: Exception) -> str:
+    """What stands in the place of a message that cannot be read."""
+    return f"[a message of the kernel cannot be shown: {type(error).__name__}]"

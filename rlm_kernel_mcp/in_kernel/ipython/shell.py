@@ -37,6 +37,7 @@ def shell_config() -> Config:
     config.HistoryManager.enabled = False
     config.HistoryManager.hist_file = ":memory:"
     config.InteractiveShell.cache_size = 0
+    config.InteractiveShell.enable_tip = False  # what it recommends (`!ls`, `%edit`) is refused here
     config.InteractiveShell.colors = "nocolor"
     config.InteractiveShell.automagic = False
     config.InteractiveShell.autocall = 0

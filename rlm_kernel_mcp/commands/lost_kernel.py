@@ -1,0 +1,71 @@
+"""What a person at a console is told of a kernel that gives no sign of life, by its session's record.
+
+Is: the words, and when they are news. Is not: the heartbeat (`console.py`). Above: `console.py`. Below: `live.py`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from rlm_kernel_mcp.commands.live import is_live
+from rlm_kernel_mcp.store.store import Store
+
+LOOK_S: Final = 1.0
+"""Between two looks at the record, while the kernel stays silent."""
+LEAVE: Final = "Leave (exit or Ctrl-D)"
+FAREWELLS: Final = ("exit", "quit", "exit()", "quit()", "%exit", "%quit")
+"""Cells that leave the console, whose kernel would otherwise say so."""
+
+
+class LostKernel:
+    """Tells what became of one kernel of one session."""
+
+    def __init__(
+        self, state_dir: Path, session_id: str, connection_file: str, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._state_dir = state_dir
+        self._session_id = session_id
+        self._connection_file = connection_file
+        self._now = now
+        self._told = ""
+        self._next_look = 0.0
+
+    def news(self, alive: bool) -> str:
+        """A line, when the kernel has fallen silent and when the record has another reason for it; else nothing."""
+        if alive:
+            self._told, self._next_look = "", 0.0
+        elif self._now() >= self._next_look:
+            self._next_look = self._now() + LOOK_S
+            if (words := self.words()) != self._told:
+                self._told = words
+                return f"{words}\n"
+        return ""
+
+    def answer(self, sent: bool) -> str:
+        """To a cell that the person enters, or had `sent` before."""
+        return f"{'No answer comes to your cell.' if sent else 'Your cell was not run.'} {self.words()}"
+
+    def words(self) -> str:
+        """What the record says just now."""
+        return f"The kernel gives no sign of life{self._reason()}"
+
+    def _reason(self) -> str:
+        trace = f"{LEAVE}; `rlm-kernel-mcp trace {self._session_id}` shows what was done."
+        store = Store.open(self._state_dir)
+        try:
+            record = store.session(self._session_id, whole=False)
+            live = record is not None and is_live(store, record)
+        finally:
+            store.close()
+        if record is None:
+            return f": its session is recorded no more. {LEAVE}."
+        if record.status == "finalized":
+            return f": the session has its final answer, and no kernel any more. {trace}"
+        if not live:
+            return f": the session's server has ended. The agent's next step may start another kernel. {trace}"
+        if record.connection_file in ("", self._connection_file):
+            return f". The agent's next step starts another if it has ended. {LEAVE}, and attach again then."
+        return f": the session has another by now. {LEAVE} and attach again."
