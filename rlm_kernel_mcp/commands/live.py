@@ -6,6 +6,7 @@ Above: `sessions.py`, `attach.py`, `trace.py`. Below: the store.
 
 from __future__ import annotations
 
+import difflib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ from rlm_kernel_mcp.store.store import SessionRecord, Store
 
 NAMED_MAX: Final = 5
 """Live sessions that are named where another one was meant, the last used first."""
+NEAR: Final = 0.8
+"""How alike an id is that may have been meant: of ten characters two are others, or missing."""
 
 
 @contextmanager
@@ -52,12 +55,16 @@ def find_session(store: Store, session_id: str) -> SessionRecord:
     """
     record = store.session(session_id, whole=False)
     if record is None:
-        newest_first = sorted(store.sessions(), key=lambda found: found.last_used_at, reverse=True)
+        recorded = store.sessions()
+        near = difflib.get_close_matches(session_id, [found.session_id for found in recorded], n=1, cutoff=NEAR)
+        newest_first = sorted(recorded, key=lambda found: found.last_used_at, reverse=True)
         live = [found.session_id for found in newest_first if is_live(store, found)]
         more = f" and {len(live) - NAMED_MAX:,} more" if len(live) > NAMED_MAX else ""
         known = f"live sessions: {', '.join(live[:NAMED_MAX])}{more}" if live else "there is no live session"
+        nearest = f"the nearest id is {near[0]}; " if near else ""
         raise SessionNotFound(
-            f"There is no session {session_id!r}; {known}.", "List them with `rlm-kernel-mcp sessions`."
+            f"There is no session {session_id!r}; {nearest}{known}.",
+            "List them with `rlm-kernel-mcp sessions --all`, which has the ended ones too.",
         )
     return record
 

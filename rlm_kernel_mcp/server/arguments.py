@@ -162,7 +162,9 @@ class Name(Text):
 
     def fault_in_characters(self, value: str) -> str | None:
         # str.isidentifier is false for every text with a surrogate or a NUL in it.
-        if value.isidentifier() and not keyword.iskeyword(value):
+        if keyword.iskeyword(value):
+            return f"must be a name that a value can have; given: {shown(value)}, a keyword of Python"
+        if value.isidentifier():
             return None
         return f"must be {self.wanted()}; given: {shown(value)}"
 

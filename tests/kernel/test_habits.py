@@ -48,7 +48,7 @@ HABITS: Final[dict[str, Works | Says]] = {
     "open('./logs/../a.log')": Says("documents['a.log'] is its text"),
     "open(b'a.log')": Says("documents['a.log'] is its text"),
     "open('c.log')": Says("documents['deep/c.log'] is its text"),
-    "documents['c.log']": Says("the nearest names are 'deep/c.log'"),
+    "documents['c.log']": Says("the nearest name is 'deep/c.log'"),
     "with open('notes.txt', 'w') as f: f.write('kept')\nopen('notes.txt').read()": Works("'kept'"),
     "import sqlite3": Says("use dict, Counter or sorted(); the user can add modules (RLM_IMPORTS)"),
     # modules that do no harm
@@ -84,8 +84,8 @@ HABITS: Final[dict[str, Works | Says]] = {
     "import urllib.request": Says(NETWORK),
     # the context
     "for name, text in documents: pass": Says("`for name, text in documents.items()` gives both."),
-    "documents[:3]": Says("list(documents)[...] is names, list(documents.values())[...] texts"),
-    "documents[0]": Says("list(documents)[0] is names"),
+    "documents[:3]": Says("list(documents)[...] is names, list(documents.values())[...] their texts"),
+    "documents[0]": Says("list(documents)[0] is a name, list(documents.values())[0] its text"),
     "documents['a.lgo']": Says("the nearest names are 'a.log'"),
     "ctx[:100]": Says("The loaded text is `context`"),
     "contxt[:100]": Says("Did you mean context?"),

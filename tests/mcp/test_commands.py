@@ -93,7 +93,16 @@ def test_attach_to_a_session_that_is_not_there_names_the_live_ones(session_id: s
     done = rlm("attach", "s_nobody22")
     assert (done.returncode, done.stdout) == (1, "")
     assert session_id in done.stderr
-    assert "rlm-kernel-mcp sessions" in done.stderr
+    assert "rlm-kernel-mcp sessions --all" in done.stderr
+    assert "nearest" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["trace", "attach"])
+def test_an_id_with_a_slip_in_it_is_told_the_one_that_was_meant(client: LineClient, rlm: Command, command: str) -> None:
+    """Also of a session that has ended: the list of the live ones would not have it."""
+    ended = client.open_session()
+    client.data("rlm_finalize", session_id=ended, final_text="done")
+    assert f"the nearest id is {ended};" in rlm(command, ended[:-1]).stderr
 
 
 def test_attach_to_a_finished_session_says_what_can_still_be_done(client: LineClient, rlm: Command) -> None:

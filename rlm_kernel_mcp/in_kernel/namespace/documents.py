@@ -51,9 +51,10 @@ class Documents(Mapping[str, str]):
             TypeError: it is a number or a slice.
         """
         if isinstance(name, int | slice):  # type: ignore[unreachable]  # a model's habit, not a type's
-            part = "..." if isinstance(name, slice) else f"{name}"  # type: ignore[unreachable]
+            many = isinstance(name, slice)  # type: ignore[unreachable]
+            part, names, texts = ("...", "names", "their texts") if many else (f"{name}", "a name", "its text")
             raise TypeError(
-                f"documents go by name: list(documents)[{part}] is names, list(documents.values())[{part}] texts"
+                f"documents go by name: list(documents)[{part}] is {names}, list(documents.values())[{part}] {texts}"
             )
         start, end = self.span(name)
         return self._context[start:end]
@@ -100,8 +101,9 @@ class Documents(Mapping[str, str]):
             return f"no document {name!r}: the context is one text without documents"
         wanted, names = str(name)[:500], self._names[:CLOSE_NAMES_FROM]
         near = ending_with(wanted, names) or difflib.get_close_matches(wanted, names, n=3)
-        named = ("the nearest names are", near) if near else ("the first names are", names[:3])
-        hint = f"; {named[0]} {', '.join(repr(name[:200]) for name in named[1])}"
+        named = near or names[:3]
+        which, are = "nearest" if near else "first", " is" if len(named) == 1 else "s are"
+        hint = f"; the {which} name{are} {', '.join(repr(name[:200]) for name in named)}"
         return f"no document {name!r} among {len(self._names):,}{hint}"
 
 

@@ -52,8 +52,10 @@ class Places:
     def require(self, session_id: str) -> None:
         """Raise at once what `take` would find: SessionBusy if a step runs in the holder of every place."""
         if session_id not in self._held and len(self._held) >= self._limit and not self._not_running():
+            holders = f"All {self._limit} sessions" if self._limit > 1 else "The one session"
+            are = "are" if self._limit > 1 else "is"
             raise SessionBusy(
-                f"All {self._limit} sessions that may have a kernel are running a step; the limit is RLM_MAX_SESSIONS.",
+                f"{holders} that may have a kernel {are} running a step; the limit is RLM_MAX_SESSIONS.",
                 "Wait for a step to end with rlm_await_step, stop one with rlm_interrupt, or ask the user for a "
                 "higher limit.",
             )

@@ -37,8 +37,12 @@ def test_an_offset_outside_of_the_context_is_an_error(offset: int) -> None:
 
 def test_a_missing_document_names_the_nearest() -> None:
     """Ours: models misspell paths."""
-    with pytest.raises(KeyError, match=r"no document 'Dir/d\.text' among 4; the nearest names are 'dir/d\.txt'"):
+    with pytest.raises(KeyError, match=r"no document 'Dir/d\.text' among 4; the nearest name is 'dir/d\.txt'"):
         DOCUMENTS["Dir/d.text"]
+    with pytest.raises(KeyError, match="the nearest names are 'a2', 'a1'"):
+        Documents("ab", [("a1", 1), ("a2", 1)])["a"]
+    with pytest.raises(KeyError, match="the first name is 'b'"):
+        Documents("b", [("b", 1)])["x"]
     with pytest.raises(KeyError, match="one text without documents"):
         Documents("text", [])["a"]
 

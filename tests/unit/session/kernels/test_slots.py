@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from rlm_kernel_mcp.errors import SessionBusy
 from rlm_kernel_mcp.session.kernels import slots as places
 from rlm_kernel_mcp.session.kernels.slots import Places
 from tests.sessions import WAIT_S, until
@@ -104,3 +105,15 @@ async def test_a_place_that_becomes_free_is_for_who_has_waited_longest() -> None
         held.release("third")
         await late
     assert set(held._held) == {"late"}
+
+
+async def test_one_place_is_spoken_of_as_one() -> None:
+    """And more as many."""
+    for limit, told in ((1, "The one session that may have a kernel is running a step;"), (2, "All 2 sessions that ")):
+        held = Places(limit)
+        for name in range(limit):
+            session = Idle(held, str(name), name)
+            session.running = True
+            await held.take(str(name), session)
+        with pytest.raises(SessionBusy, match=told):
+            held.require("next")
