@@ -31,7 +31,6 @@ from rlm_kernel_mcp.wire import TAKE_BACK
 
 READY_S: Final = 30.0
 """How long a kernel may take to say what it is; its control channel is not blocked by a step."""
-COMPLETION_S: Final = 1.0
 LOOK_S: Final = 0.1
 """Between two looks at what others' cells bring, and the longest that one look takes."""
 QUEUED_S: Final = 0.5
@@ -264,7 +263,7 @@ class _GivenUp(Exception):
 class PatientCompleter(ZMQCompleter):  # type: ignore[misc]  # as above
     """The console's, which takes no answer for one of no matches."""
 
-    timeout = COMPLETION_S
+    timeout = 1.0
 
     def complete_request(self, code: str, cursor_pos: int) -> dict[str, Any]:
         """What the kernel completes; nothing while it runs a step."""
