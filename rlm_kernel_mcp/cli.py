@@ -29,8 +29,6 @@ OWN_OPTIONS: Final = ("-h", "--help", "--version")
 
 INTERRUPTED: Final = 130
 
-Command = Callable[[argparse.Namespace], int]
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
@@ -41,18 +39,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     told = io.StringIO()  # argparse says nothing of what it could not write
     try:
         with contextlib.redirect_stdout(told):
-            options = build_parser().parse_args(given)
+            options, beyond = build_parser().parse_known_args(given)
+            if beyond:  # argparse would show the whole's usage
+                options.parser.error(f"unrecognized arguments: {' '.join(beyond)}")
     except SystemExit as end:
         if end.code == 0 and (status := _ended(lambda: _print(told.getvalue()), closed & {"stdout"})):
             raise SystemExit(status) from None
         _say("")
         raise
-    command: Command = options.command
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # None where it is closed
             stream.reconfigure(errors="backslashreplace")
-    needed = {"stdin", "stdout"} if command is _serve else {"stdout"}
-    return _ended(lambda: command(options), closed & needed)
+    needed = {"stdin", "stdout"} if options.command is _serve else {"stdout"}
+    return _ended(lambda: options.command(options), closed & needed)
 
 
 def _print(text: str) -> int:
@@ -112,7 +111,7 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
             metavar="VALUE",
             help=f"{row.meaning}{known} (variable {row.variable}; default: {row.default})".replace("%", "%%"),
         )
-    parser.set_defaults(command=_serve)
+    parser.set_defaults(command=_serve, parser=parser)
 
 
 def _add_kernelspec(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -126,9 +125,9 @@ def _add_kernelspec(commands: argparse._SubParsersAction[argparse.ArgumentParser
     install = actions.add_parser(
         "install", help="put it where Jupyter looks", description="Put it where Jupyter looks."
     )
-    install.set_defaults(command=_install_kernelspec)
+    install.set_defaults(command=_install_kernelspec, parser=install)
     remove = actions.add_parser("remove", help="take it away again", description="Delete what install put there.")
-    remove.set_defaults(command=_remove_kernelspec)
+    remove.set_defaults(command=_remove_kernelspec, parser=remove)
     for action in (install, remove):
         place = action.add_mutually_exclusive_group()
         place.add_argument("--user", action="store_true", help="the user's own folder (the default)")
@@ -141,7 +140,7 @@ def _add_kernelspec(commands: argparse._SubParsersAction[argparse.ArgumentParser
     listing = actions.add_parser(
         "list", help="show the installed copies", description="Show the installed copies, the one that wins first."
     )
-    listing.set_defaults(command=_list_kernelspecs)
+    listing.set_defaults(command=_list_kernelspecs, parser=listing)
 
 
 def _add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -152,7 +151,7 @@ def _add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "Jupyter client does, and say what holds and how to mend what does not. Settings come from the environment, as "
         "for serve. Exit status 0: every required wall holds.",
     )
-    parser.set_defaults(command=_doctor)
+    parser.set_defaults(command=_doctor, parser=parser)
 
 
 def _add_sessions(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -164,7 +163,7 @@ def _add_sessions(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     sessions.add_argument(
         "--all", action="store_true", dest="ended_too", help="also those that no server drives (default: live ones)"
     )
-    sessions.set_defaults(command=_sessions)
+    sessions.set_defaults(command=_sessions, parser=sessions)
     attach = commands.add_parser(
         "attach",
         help="open jupyter console on a session's kernel",
@@ -178,7 +177,7 @@ def _add_sessions(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         dest="only_print",
         help="only print the connection file's path, for another client",
     )
-    attach.set_defaults(command=_attach)
+    attach.set_defaults(command=_attach, parser=attach)
     trace = commands.add_parser(
         "trace",
         help="print the trace of a session",
@@ -186,7 +185,7 @@ def _add_sessions(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     )
     _add_session_id(trace)
     trace.add_argument("--json", action="store_true", dest="as_json", help="one JSON object a line instead of text")
-    trace.set_defaults(command=_trace)
+    trace.set_defaults(command=_trace, parser=trace)
 
 
 def _add_session_id(command: argparse.ArgumentParser) -> None:

@@ -5,7 +5,9 @@ Is: lines for a person. Is not: a repair; what is damaged stays where it is. Abo
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 from rlm_kernel_mcp.settings import Settings
 from rlm_kernel_mcp.store.store import Store
@@ -14,7 +16,7 @@ from rlm_kernel_mcp.text.wording import counted
 
 def store_lines(settings: Settings) -> Iterator[str]:
     """What is there, and what of it is damaged; nothing is made where nothing is."""
-    if not settings.state_dir.is_dir():
+    if not settings.state_dir.exists() and _can_be_made(settings.state_dir):
         yield "No session has been recorded yet (RLM_STATE_DIR)."
         return
     store = Store.open(settings.state_dir)
@@ -32,3 +34,13 @@ def store_lines(settings: Settings) -> Iterator[str]:
             yield f"A damaged session store was set aside as {name}; delete it if nobody wants to repair it."
     finally:
         store.close()
+
+
+def _can_be_made(folder: Path) -> bool:
+    """Whether a folder that is not there could be: tried where it would lie, since rights alone do not tell."""
+    above = next(parent for parent in folder.parents if parent.exists())
+    try:
+        with tempfile.TemporaryDirectory(prefix=".rlm-doctor-", dir=above):
+            return True
+    except OSError:
+        return False

@@ -11,6 +11,8 @@ from typing import IO
 
 import pytest
 
+from rlm_kernel_mcp.commands.doctor_store import store_lines
+from rlm_kernel_mcp.settings import load_settings
 from rlm_kernel_mcp.store.store import EventRow, SessionRecord, Store
 from tests.rights import in_own_mounts
 
@@ -99,6 +101,31 @@ def test_a_state_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
         check=False,
     )
     assert "make it writable, or set RLM_STATE_DIR to a folder that is." in done.stderr
+
+
+@pytest.mark.parametrize("below", ["/proc/x", "/proc/x/y", __file__, f"{__file__}/below"])
+def test_doctor_says_that_a_state_folder_cannot_be_made(below: str) -> None:
+    """And what mends it, as the server does."""
+    (told,) = store_lines(load_settings({"RLM_STATE_DIR": below}, {}))
+    assert told.startswith("The session store cannot be used: ")
+    assert "set RLM_STATE_DIR to" in told
+
+
+def test_doctor_makes_no_state_folder(tmp_path: Path) -> None:
+    """Nor leaves anything where it tried whether one could be made."""
+    (told,) = store_lines(load_settings({"RLM_STATE_DIR": str(tmp_path / "below" / "state")}, {}))
+    assert told.startswith("No session has been recorded yet")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", [["sessions", "x"], ["serve", "--frob"], ["--frob"], ["kernelspec", "list", "x"]])
+def test_an_argument_too_many_is_answered_by_the_command_s_own_usage(command: list[str]) -> None:
+    """Which is not that of the whole program."""
+    done = rlm(*command, env={})
+    name = " ".join(word for word in command if word.isalpha() and word != "x") or "serve"
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"usage: rlm-kernel-mcp {name} ")
+    assert f"unrecognized arguments: {command[-1]}" in done.stderr
 
 
 @pytest.mark.parametrize("below", ["", "/below"])

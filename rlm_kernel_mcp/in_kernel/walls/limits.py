@@ -124,7 +124,8 @@ def bound_memory(statm: int, memory_mb: int) -> str:
     bare_bytes = pages * resource.getpagesize()
     _lower(resource.RLIMIT_AS, bare_bytes + (memory_mb + MEMORY_GAP_MB) * MB)
     _bounds["hard"] = resource.getrlimit(resource.RLIMIT_AS)[1]
-    return f"{memory_mb} MB above the bare kernel's {bare_bytes // MB} MB"
+    # In doctor's probe the process is no kernel, and smaller.
+    return f"{memory_mb} MB beyond the {bare_bytes // MB} MB of address space that the process begins with"
 
 
 def soft_memory(on: bool) -> None:

@@ -40,3 +40,33 @@ def test_a_whole_run_leaves_the_slow_tests_out_and_what_is_named_is_run(
     if expected[0] == "-m":
         assert " minutes" in lines.pop(0)
     assert lines == ["-m", "pytest", *expected]
+
+
+@pytest.mark.parametrize(
+    "given", [["tests/nope"], ["-x", "tests/nope"], ["bin", "tests/nope::test_one"], ["--slow", "tests/nope"]]
+)
+def test_a_path_that_is_not_there_is_named_at_once(tmp_path: Path, given: list[str]) -> None:
+    """Beside workers pytest says no more than that no tests ran."""
+    root = copied_checkout(tmp_path / "checkout")
+    done = run(root / "bin" / "test", *given, path=programs(tmp_path / "path"))
+    assert (done.returncode, done.stdout) == (4, "")
+    assert done.stderr == "bin/test: there is no tests/nope; give a file or folder below tests/.\n"
+
+
+@pytest.mark.parametrize("program", ["test", "check"])
+def test_help_runs_nothing(tmp_path: Path, program: str) -> None:
+    """Not even the set-up."""
+    root = copied_checkout(tmp_path / "checkout")
+    done = run(root / "bin" / program, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(done.stdout.splitlines()) in range(1, 10)
+    assert "set -eu" not in done.stdout
+    assert not (root / ".venv").exists()
+
+
+def test_a_check_of_a_part_is_refused(tmp_path: Path) -> None:
+    """It would be one of the whole."""
+    root = copied_checkout(tmp_path / "checkout")
+    done = run(root / "bin" / "check", "tests/unit", path=programs(tmp_path / "path"))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "takes no arguments" in done.stderr
