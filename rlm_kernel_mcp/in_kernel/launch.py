@@ -143,11 +143,12 @@ def _prepare(options: Options, policy: dict[str, Any]) -> Any:
     raise_lock_a(raised)
     # 4. The application binds its ipc sockets and starts its threads, which inherit lock A.
     from rlm_kernel_mcp.in_kernel.channels.figures import show_figures_inline
-    from rlm_kernel_mcp.in_kernel.courtesies.wording import speak_to_a_person
+    from rlm_kernel_mcp.in_kernel.courtesies.wording import note_memory_limit, speak_to_a_person
     from rlm_kernel_mcp.in_kernel.ipython.app import make_app
 
     if options.container:
         os.umask(0)  # the host is another user than the kernel; only it and the container can reach the folder
+    note_memory_limit(policy["limits"]["memory_mb"])
     app = make_app(options.connection_file, policy, options.scratch)
     os.umask(0o077)
     # 5. Lock B: on every thread.
@@ -186,7 +187,7 @@ def _silence(status_fd: int) -> None:
 
 def _install_signals() -> None:
     """Limits that arrive as signals become exceptions of the running step, and nothing between steps."""
-    from rlm_kernel_mcp.in_kernel.courtesies.wording import wording
+    from rlm_kernel_mcp.in_kernel.courtesies.wording import out_of_memory_words, wording
 
     def in_step() -> bool:
         from rlm_kernel_mcp.in_kernel.ipython.kernel import RlmKernel
@@ -196,7 +197,7 @@ def _install_signals() -> None:
     def memory(signum: int, frame: FrameType | None) -> None:
         del signum, frame
         if in_step():
-            raise MemoryError("the session's memory limit is reached")
+            raise MemoryError(out_of_memory_words())
 
     def processor(signum: int, frame: FrameType | None) -> None:
         del signum, frame

@@ -46,6 +46,7 @@ def opened(report: Opened) -> str:
     parts = [
         f"Session {code(report.session_id)} is open.",
         *_context(report.context),
+        *filter(None, [empty_context(report.context)]),
         "Names in the kernel:\n" + "\n".join(f"- {code(name)}: {line}" for name, line in report.namespace.items()),
         "Importable: " + (", ".join(report.imports) if report.imports != ("*",) else "every installed module") + ".",
         "Walls that hold: " + ", ".join(wall.name for wall in report.walls if wall.holds) + ".",
@@ -53,6 +54,11 @@ def opened(report: Opened) -> str:
         _limits(report.config),
     ]
     return "\n\n".join(parts)
+
+
+def empty_context(report: ContextReport) -> str | None:
+    """The notice that there is no text to work on."""
+    return None if report.chars else "The context is empty: its documents hold no character. Check what was given."
 
 
 def step(report: StepReport) -> str:

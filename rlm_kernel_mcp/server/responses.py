@@ -41,7 +41,8 @@ def opened(report: shapes.Opened, form: ResponseFormat) -> CallToolResult:
     data |= {"context": _context(report.context), "walls": [wall.name for wall in report.walls if wall.holds]}
     # What a wall is and does is prose for people: `rlm-kernel-mcp doctor`.
     missing = [{"name": wall.name, "reason": wall.detail} for wall in report.walls if not wall.holds]
-    return _envelope({"ok": True, "data": data | ({"walls_missing": missing} if missing else {})})
+    rest = ({"walls_missing": missing} if missing else {}) | _note(markdown.empty_context(report.context))
+    return _envelope({"ok": True, "data": data | rest})
 
 
 def step(report: shapes.StepReport, form: ResponseFormat) -> CallToolResult:

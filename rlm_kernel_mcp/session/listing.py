@@ -15,7 +15,7 @@ from rlm_kernel_mcp.session.reports import Counters, SessionList, SessionStatus,
 from rlm_kernel_mcp.session.session import Session
 from rlm_kernel_mcp.store.reading import in_reader
 from rlm_kernel_mcp.store.store import SessionKey, SessionRecord, Store
-from rlm_kernel_mcp.text.wording import damaged_words
+from rlm_kernel_mcp.text.wording import counted, damaged_words
 
 State = Literal["live", "all"]
 
@@ -45,12 +45,15 @@ async def listed(store: Store, own: Mapping[str, Session], state: State, limit: 
         records = store.summaries(list(page))
         rows = [(one, _is_driven(store, one, used)) for one in records]
         places = [*(page[one.session_id] for one in records), offset + len(page)]
-        return rows, places, max(0, len(wanted) - offset - limit), keys.damaged + records.damaged
+        return rows, places, len(wanted), keys.damaged + records.damaged
 
-    found, places, omitted, damaged = await in_reader(read)
+    found, places, count, damaged = await in_reader(read)
     rows = [summary(record, own.get(record.session_id), driven=driven) for record, driven in found]
-    notes = (store.problem, damaged_words(damaged, "session"))
-    return SessionList(tuple(rows), omitted, offset, " ".join(filter(None, notes)) or None, tuple(places))
+    behind = f"Nothing is there: offset is {offset:,}, and there are {counted(count, 'session')} to list."
+    notes = (behind if offset and offset >= count else None, store.problem, damaged_words(damaged, "session"))
+    return SessionList(
+        tuple(rows), max(0, count - offset - limit), offset, " ".join(filter(None, notes)) or None, tuple(places)
+    )
 
 
 def chosen(keys: Sequence[SessionKey], used: Mapping[str, str], state: State) -> list[SessionKey]:

@@ -54,7 +54,8 @@ HABITS: Final[dict[str, Works | Says]] = {
     # modules that do no harm
     "import sys\nsys.version_info >= (3, 11), sys.getsizeof('') > 0": Works("(True, True)"),
     "import sys\nprint('to stderr', file=sys.stderr)": Works("to stderr"),
-    "import sys\nsys.modules": Says("module 'sys' has no attribute 'modules' in this session"),
+    "import sys\nsys.modules": Says("module 'sys' has no attribute 'modules' in this session: the policy leaves that"),
+    "import os.path\nos.getcwd()": Says("in this session, whose policy admits os.path of it alone; the user can add"),
     "import gzip, io\ngzip.decompress(gzip.compress(b'x'))": Works("b'x'"),
     "import bz2, lzma\nbz2.decompress(bz2.compress(lzma.compress(b'x')))[:1]": Works("b'\\xfd'"),
     "import tomllib\ntomllib.loads('a = 1')": Works("{'a': 1}"),
@@ -146,6 +147,14 @@ HABITS: Final[dict[str, Works | Says]] = {
         "write `await main()` instead"
     ),
     "import asyncio\nasync def main(): return 5\nasyncio.Runner().run(main())": Says("write `await main()` instead"),
+    "import asyncio\nasyncio.run(asyncio.sleep(0))": Says("write `await asyncio.sleep(0)` instead"),
+    "import asyncio\nasyncio.run(\n    main=asyncio.gather(*[]), debug=True)": Says(
+        "write `await asyncio.gather(*[])` "
+    ),
+    "import asyncio\nasync def main(n): return n\né = asyncio.Runner().run(main('ü'))": Says(
+        "write `await main('ü')` "
+    ),
+    "import asyncio\nasync def main(): return 5\nc = main()\nasyncio.run(c)": Says("write `await main()` instead"),
     "input('name?')": Says("nobody is there to answer"),
     "%lsmagic": Works("%time"),
     "!pip install pandas": Says("no package can be installed in a session; the user can add modules (RLM_IMPORTS)"),

@@ -197,6 +197,23 @@ async def test_a_step_that_swallows_its_memory_error_for_ever_is_killed(small: D
     assert (await small.ok("context")).result == "'the context'"
 
 
+@pytest.mark.parametrize("code", ["bytearray(3_000_000_000)", "[1] * 600_000_000", "s = 'x' * 50_000_000\n(s + s) * 9"])
+async def test_a_memory_error_says_which_limit_it_is_and_what_to_do(small: Driven, code: str) -> None:
+    """Python's own has no words."""
+    report = await small.run(code)
+    assert report.error is not None
+    words = "the session's memory limit of 96 MB is reached; `del` the largest names, or do less at a time"
+    assert report.error.evalue == words
+    assert report.error.traceback.endswith(f"MemoryError: {report.error.evalue}")
+
+
+async def test_a_memory_error_of_the_parser_is_not_called_the_session_s(small: Driven) -> None:
+    """A step that is nested too deep to be parsed has all its memory left."""
+    report = await small.run("-" * 5_000 + "1")
+    assert report.error is not None
+    assert "memory limit" not in report.error.evalue
+
+
 async def test_a_step_that_is_told_of_its_memory_outside_its_own_try_ends_with_a_memory_error(small: Driven) -> None:
     """The host tells it by a signal; here only the jump back of the outer loop is where Python takes one."""
     begun = await small.begin(
@@ -208,7 +225,8 @@ async def test_a_step_that_is_told_of_its_memory_outside_its_own_try_ends_with_a
     report = await small.end_of(begun.step_index)
     assert (report.status, report.lost) == ("error", None)
     assert report.error is not None
-    assert (report.error.ename, report.error.evalue) == ("MemoryError", "the session's memory limit is reached")
+    assert report.error.ename == "MemoryError"
+    assert report.error.evalue.startswith("the session's memory limit of ")
     assert (await small.ok("context")).result == "'the context'"
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.mcp.line_client import LineClient, error_of
+from tests.mcp.line_client import LineClient, error_of, text_of
 from tests.mcp.test_contract import ARGUMENTS
 
 CODES = {
@@ -118,13 +119,48 @@ def test_values_that_the_sdk_would_drop_get_the_envelope(
     assert said in error["message"]
 
 
+def test_an_empty_final_text_is_refused_and_the_session_goes_on(client: LineClient) -> None:
+    """It would end the session for good."""
+    session_id = client.open_session()
+    error = client.error("rlm_finalize", session_id=session_id, final_text="")
+    assert error["code"] == "INVALID_INPUT"
+    assert error["message"] == "final_text is empty; no final answer was taken."
+    assert client.run(session_id, "1 + 1")["result"] == "2"
+    client.data("rlm_finalize", session_id=session_id, final_text="done")
+
+
+def test_a_place_behind_the_end_says_so(client: LineClient) -> None:
+    """An empty answer alone looks like an empty value, or like no sessions."""
+    session_id = client.open_session("twelve chars")
+    part = client.data("rlm_get_var", session_id=session_id, var_name="context", offset=99_999_999)
+    assert part["note"] == "Nothing is there: the value has 12 characters, and offset is 99,999,999."
+    assert "note" not in client.data("rlm_get_var", session_id=session_id, var_name="context", offset=11)
+    listed = client.data("rlm_list_sessions", offset=5_000)
+    assert listed["sessions"] == []
+    assert listed["note"].startswith("Nothing is there: offset is 5,000, and there are ")
+    assert "note" not in client.data("rlm_list_sessions")
+    client.data("rlm_finalize", session_id=session_id, final_text="done")
+
+
+@pytest.mark.parametrize("form", ["json", "markdown"])
+def test_a_context_without_a_character_is_said_to_be_empty(tmp_path: Path, form: str) -> None:
+    (tmp_path / "empty.txt").write_text("")
+    client = LineClient(tmp_path)
+    try:
+        client.initialize()
+        result = client.call("rlm_init_context", context_paths=["empty.txt"], response_format=form)
+        assert "The context is empty: its documents hold no character." in text_of(result)
+    finally:
+        client.kill()
+
+
 def test_a_context_of_fifty_megabytes_comes_through_whole(client: LineClient) -> None:
     """As one line on the wire."""
     text = "0123456789" * 5_000_000
     data = client.data("rlm_init_context", context_text=text)
     assert data["context"]["chars"] == 50_000_000
     assert client.run(data["session_id"], "context.count('90')")["result"] == "4999999"
-    client.data("rlm_finalize", session_id=data["session_id"], final_text="")
+    client.data("rlm_finalize", session_id=data["session_id"], final_text="done")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ to make anything work. A courtesy. Above: `in_kernel/ipython/shell.py`, `in_kern
 
 from __future__ import annotations
 
-import asyncio
 import builtins
 import difflib
 import errno
@@ -20,7 +19,7 @@ import types
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from rlm_kernel_mcp.in_kernel.courtesies.wording import wording
+from rlm_kernel_mcp.in_kernel.courtesies.wording import out_of_memory_words, wording
 from rlm_kernel_mcp.in_kernel.display_text.inspection import instance_dict
 from rlm_kernel_mcp.in_kernel.display_text.source_locations import is_step, source_line
 from rlm_kernel_mcp.in_kernel.namespace.documents import Documents, document_like, held_names
@@ -29,8 +28,6 @@ _NEAR_FROM: Final = 2_000
 _NEAR_CHARS: Final = 60
 _NEAR_LIKENESS: Final = 0.75
 """Among how many names, how long and how like it, the one that was probably meant is looked for."""
-
-_OF_A_LOOP_S_END: Final = ("shutdown_asyncgens", "shutdown_default_executor")
 
 _ONE_TEXT: Final = "`context` is one str; documents[name] is one document's text."
 _NAMES_ALONE: Final = "`for name in documents` gives names; documents[name] is the text, a str."
@@ -61,38 +58,6 @@ def hint(error: BaseException, traceback: types.TracebackType | None, user_ns: M
     return ""
 
 
-def install_asyncio_run() -> None:
-    """Have what runs a coroutine to its end say what works here, where an event loop runs, and leave none behind."""
-    run, run_until_complete = asyncio.run, asyncio.BaseEventLoop.run_until_complete
-    enter_runner, run_in_runner = asyncio.Runner.__enter__, asyncio.Runner.run
-
-    @functools.wraps(run)
-    def run_or_say(main: Any, **options: Any) -> Any:
-        _say_if_running("asyncio.run()", main)
-        return run(main, **options)
-
-    @functools.wraps(run_until_complete)
-    def run_until_complete_or_say(self: asyncio.BaseEventLoop, future: Any) -> Any:
-        if getattr(future, "__name__", "") not in _OF_A_LOOP_S_END:  # which nobody wrote
-            _say_if_running("run_until_complete()", future)
-        return run_until_complete(self, future)
-
-    @functools.wraps(enter_runner)
-    def enter_runner_or_say(self: asyncio.Runner) -> asyncio.Runner:
-        _say_if_running("Runner.run()", None)  # before there is a loop, whose end would fail too
-        return enter_runner(self)
-
-    @functools.wraps(run_in_runner)
-    def run_in_runner_or_say(self: asyncio.Runner, coro: Any, **options: Any) -> Any:
-        _say_if_running("Runner.run()", coro)
-        return run_in_runner(self, coro, **options)
-
-    asyncio.run = run_or_say
-    asyncio.Runner.__enter__ = enter_runner_or_say  # type: ignore[method-assign]
-    asyncio.Runner.run = run_in_runner_or_say  # type: ignore[method-assign]
-    asyncio.BaseEventLoop.run_until_complete = run_until_complete_or_say  # type: ignore[method-assign]
-
-
 def install_os_system() -> None:
     """Have `os.system`, which raises nothing, say why its command did not run."""
     system = os.system
@@ -106,15 +71,13 @@ def install_os_system() -> None:
     os.system = system_or_say  # type: ignore[assignment]  # as it is called
 
 
-def _say_if_running(what: str, main: Any) -> None:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return
-    name = getattr(main, "__name__", "main")
-    if isinstance(main, types.CoroutineType):
-        main.close()  # else "never awaited" is said at some other line
-    raise RuntimeError(f"{what} cannot be called from a running event loop: write `await {name}()` instead")
+def out_of_memory(error: BaseException, traceback: types.TracebackType | None) -> str:
+    """What to say of a step's MemoryError that has no words; nothing of any other, or of the parser's own."""
+    if not isinstance(error, MemoryError) or error.args not in ((), ("",)):
+        return ""
+    while traceback is not None and not is_step(traceback.tb_frame.f_code.co_filename):
+        traceback = traceback.tb_next
+    return out_of_memory_words() if traceback is not None else ""
 
 
 def _step_lines(traceback: types.TracebackType | None) -> list[str]:
@@ -251,6 +214,13 @@ def _of_the_network(error: BaseException, lines: list[str], user_ns: Mapping[str
     return ""
 
 
+def _of_memory(error: BaseException, lines: list[str], user_ns: Mapping[str, Any]) -> str:
+    """A library's MemoryError, which says of what (numpy's do), and not what to do."""
+    del lines, user_ns
+    own_words = isinstance(error, MemoryError) and type(error) is not MemoryError and bool(error.args)
+    return f"{out_of_memory_words().capitalize()}." if own_words else ""
+
+
 def _of_a_fence(error: BaseException, lines: list[str], user_ns: Mapping[str, Any]) -> str:
     del lines, user_ns
     if (
@@ -274,5 +244,6 @@ _FINDERS: Final[tuple[Callable[[BaseException, list[str], Mapping[str, Any]], st
     _of_processes,
     _of_a_lock_or_mode,
     _of_the_network,
+    _of_memory,
     _of_a_fence,
 )

@@ -244,10 +244,15 @@ class Imports:
             if sys.modules.get(full) is value and self.admits(full):
                 return self._facade(full)
         raise AttributeError(
-            f"module {name!r} has no attribute {wanted!r} in this session, "
-            "whose policy shows a module's own public names only",
-            name=wanted,
+            f"module {name!r} has no attribute {wanted!r}{self._why_not(name, real, admitted, wanted)}", name=wanted
         )
+
+    def _why_not(self, name: str, real: ModuleType, admitted: bool, wanted: str) -> str:
+        """Why a facade has no such attribute, as the end of a sentence; nothing where the module has none either."""
+        if not admitted:
+            below = ", ".join(sorted(module for module in self._listed if module.startswith(f"{name}.")))
+            return f" in this session, whose policy admits {below} of it alone; {wording().add_any}"
+        return " in this session: the policy leaves that name out" if wanted in vars(real) else ""
 
 
 def _parents(name: str) -> list[str]:

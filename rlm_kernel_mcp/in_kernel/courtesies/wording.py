@@ -105,12 +105,24 @@ PERSON: Final = Wording(
 )
 
 _wording = AGENT
+_memory_mb = 0
 
 
 def speak_to_a_person() -> None:
     """Another Jupyter client started this kernel: whoever reads it from now on is a person."""
     global _wording  # noqa: PLW0603  (one kernel, one kind of reader)
     _wording = PERSON
+
+
+def note_memory_limit(memory_mb: int) -> None:
+    """What the session's data may take, for the words on its end."""
+    global _memory_mb  # noqa: PLW0603  (one kernel, one limit)
+    _memory_mb = memory_mb
+
+
+def out_of_memory_words() -> str:
+    """Which limit a step ran into, and what to do."""
+    return f"the session's memory limit of {_memory_mb:,} MB is reached; `del` the largest names, or do less at a time"
 
 
 def wording() -> Wording:

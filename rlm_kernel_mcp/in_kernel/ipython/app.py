@@ -24,9 +24,10 @@ from rlm_kernel_mcp.in_kernel.channels.iopub import SparingIOPubThread
 from rlm_kernel_mcp.in_kernel.channels.output import BudgetedOutStream
 from rlm_kernel_mcp.in_kernel.channels.sparing_session import SparingSession
 from rlm_kernel_mcp.in_kernel.channels.threads import SwitchInterval, note_parents
-from rlm_kernel_mcp.in_kernel.courtesies.hints import install_asyncio_run, install_os_system
+from rlm_kernel_mcp.in_kernel.courtesies.hints import install_os_system
 from rlm_kernel_mcp.in_kernel.courtesies.imports import install_import_policy
 from rlm_kernel_mcp.in_kernel.courtesies.magics import install_magic_policy
+from rlm_kernel_mcp.in_kernel.courtesies.running_loop import install_asyncio_run
 from rlm_kernel_mcp.in_kernel.courtesies.unawaited import install_unawaited
 from rlm_kernel_mcp.in_kernel.display_text.source_locations import StepCompiler
 from rlm_kernel_mcp.in_kernel.display_text.stderr_hooks import install_notices

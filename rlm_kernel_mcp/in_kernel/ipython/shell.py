@@ -24,7 +24,7 @@ from rlm_kernel_mcp.in_kernel.channels.display import install_display_limits
 from rlm_kernel_mcp.in_kernel.channels.output import flush_streams
 from rlm_kernel_mcp.in_kernel.channels.packing import pack
 from rlm_kernel_mcp.in_kernel.courtesies.cell_source import begins_with_prompt, install_cell_transforms
-from rlm_kernel_mcp.in_kernel.courtesies.hints import hint
+from rlm_kernel_mcp.in_kernel.courtesies.hints import hint, out_of_memory
 from rlm_kernel_mcp.in_kernel.display_text.source_locations import StepCompiler
 from rlm_kernel_mcp.in_kernel.display_text.tracebacks import below_the_step, format_exception
 from rlm_kernel_mcp.in_kernel.ipython.interrupts import Interrupts
@@ -245,6 +245,8 @@ class RlmShell(ZMQInteractiveShell):
             etype, evalue = KeyboardInterrupt, KeyboardInterrupt("interrupted in an await")
         flush_streams()
         ename, text, lines = format_exception(etype, evalue, traceback)
+        if words := out_of_memory(evalue, traceback):
+            text, lines[-1] = words, f"{lines[-1]}: {words}"
         if said := hint(evalue, traceback, self.user_ns):
             lines.append(said)
         self.last_error = ename, text, lines

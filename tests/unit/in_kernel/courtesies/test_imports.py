@@ -46,6 +46,26 @@ def test_an_empty_allowlist_refuses_every_import() -> None:
         run("import math")
 
 
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (
+            "import os.path\nos.getcwd",
+            "module 'os' has no attribute 'getcwd' in this session, whose policy admits os.path",
+        ),
+        (
+            "import sys\nsys.modules",
+            "module 'sys' has no attribute 'modules' in this session: the policy leaves that name",
+        ),
+        ("import sys\nsys.nothing", "module 'sys' has no attribute 'nothing'$"),
+    ],
+)
+def test_a_name_that_a_facade_has_not_is_refused_in_true_words(code: str, words: str) -> None:
+    """`os.getcwd` is public, and `sys.nothing` is nowhere."""
+    with pytest.raises(AttributeError, match=words):
+        run(code, "os.path", "sys")
+
+
 def test_functions_and_classes_of_a_facade_are_the_real_ones() -> None:
     """Ours: identity, `isinstance` and pickling by reference must not notice the facade."""
     names = run("import json, datetime\nfrom math import *", "json", "datetime", "math")
