@@ -50,7 +50,7 @@ async def listed(store: Store, own: Mapping[str, Session], state: State, limit: 
     found, places, count, damaged = await in_reader(read)
     rows = [summary(record, own.get(record.session_id), driven=driven) for record, driven in found]
     behind = f"Nothing is there: offset is {offset:,}, and there are {counted(count, 'session')} to list."
-    notes = (behind if offset and offset >= count else None, store.problem, damaged_words(damaged, "session"))
+    notes = (behind if offset > count else None, store.problem, damaged_words(damaged, "session"))
     return SessionList(
         tuple(rows), max(0, count - offset - limit), offset, " ".join(filter(None, notes)) or None, tuple(places)
     )

@@ -72,7 +72,7 @@ async def get_variable(
     more = covered > 0 and end < total
     following, cut = end if more else None, more or offset > 0
     note = not_own(name, type_name)[1] if content.get("own") is False else None
-    if offset and offset >= total:
+    if offset > total:
         note = f"Nothing is there: the value has {total:,} characters, and offset is {offset:,}."
     return VariableSlice(name, type_name, size, shown, True, total, offset, following, cut, note)
 
