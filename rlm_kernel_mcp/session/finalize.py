@@ -56,11 +56,6 @@ async def finalize(
     async with session.final_lock:
         if session.final is None:
             session.require_idle()
-            if text == "":
-                raise InvalidInput(
-                    "final_text is empty; no final answer was taken.",
-                    "Give an answer of at least one character; the session is as it was.",
-                )
             answer = text if text is not None else await _read(session, var_name or "")
             session.require_idle()  # a step may have begun while the variable was read
             _commit(session, given, answer)

@@ -142,7 +142,7 @@ def test_a_batch_that_is_cancelled_in_part_is_answered_without_it(batching: Line
     answers: Any = batching.receive()
     assert [answer["id"] for answer in answers] == ["other"]
     batching.data("rlm_interrupt", session_id=session_id)
-    batching.data("rlm_finalize", session_id=session_id, final_text="done")
+    batching.data("rlm_finalize", session_id=session_id, final_text="")
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_a_call_is_cancelled_by_its_id_however_that_number_is_written(
     client.wait_until_running(session_id)
     client.send_line(b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":' + cancelled + b"}}")
     assert client.data("rlm_interrupt", session_id=session_id)["status"] == "interrupted"
-    client.data("rlm_finalize", session_id=session_id, final_text="done")
+    client.data("rlm_finalize", session_id=session_id, final_text="")
     assert not any(message.get("id") == float(asked) for message in client.seen)
 
 
