@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from rlm_kernel_mcp.settings import Settings
@@ -16,7 +17,7 @@ from rlm_kernel_mcp.text.wording import counted
 
 def store_lines(settings: Settings) -> Iterator[str]:
     """What is there, and what of it is damaged; nothing is made where nothing is."""
-    if not settings.state_dir.exists() and _can_be_made(settings.state_dir):
+    if _could_be_made(settings.state_dir):
         yield "No session has been recorded yet (RLM_STATE_DIR)."
         return
     store = Store.open(settings.state_dir)
@@ -29,17 +30,21 @@ def store_lines(settings: Settings) -> Iterator[str]:
             yield f"The session store is whole: {counted(found, 'session')}."
         for fault in faults:
             yield f"DAMAGED in the session store, and left out: {fault}."
-        aside = sorted(path.name for path in settings.state_dir.glob("sessions.db.damaged-*[0-9]Z"))
+        aside: list[str] = []
+        with suppress(PermissionError):  # of a folder above, which the problem is about
+            aside = sorted(path.name for path in settings.state_dir.glob("sessions.db.damaged-*[0-9]Z"))
         for name in aside:
             yield f"A damaged session store was set aside as {name}; delete it if nobody wants to repair it."
     finally:
         store.close()
 
 
-def _can_be_made(folder: Path) -> bool:
-    """Whether a folder that is not there could be: tried where it would lie, since rights alone do not tell."""
-    above = next(parent for parent in folder.parents if parent.exists())
+def _could_be_made(folder: Path) -> bool:
+    """Whether a folder is not there, and could be: tried where it would lie, since rights alone do not tell."""
     try:
+        if folder.exists():
+            return False
+        above = next(parent for parent in folder.parents if parent.exists())
         with tempfile.TemporaryDirectory(prefix=".rlm-doctor-", dir=above):
             return True
     except OSError:

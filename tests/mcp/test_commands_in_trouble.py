@@ -14,7 +14,7 @@ import pytest
 from rlm_kernel_mcp.commands.doctor_store import store_lines
 from rlm_kernel_mcp.settings import load_settings
 from rlm_kernel_mcp.store.store import EventRow, SessionRecord, Store
-from tests.rights import in_own_mounts
+from tests.rights import in_own_mounts, reachable_folder, without_root_rights
 
 COMMAND = [sys.executable, "-I", "-m", "rlm_kernel_mcp"]
 
@@ -109,6 +109,15 @@ def test_doctor_says_that_a_state_folder_cannot_be_made(below: str) -> None:
     (told,) = store_lines(load_settings({"RLM_STATE_DIR": below}, {}))
     assert told.startswith("The session store cannot be used: ")
     assert "set RLM_STATE_DIR to" in told
+
+
+def test_doctor_says_that_a_state_folder_cannot_be_looked_for() -> None:
+    """Where a folder above it is closed to this user."""
+    with reachable_folder() as folder:
+        folder.chmod(0)
+        with without_root_rights():
+            (told,) = store_lines(load_settings({"RLM_STATE_DIR": f"{folder}/x/y"}, {}))
+    assert told.startswith("The session store cannot be used: its folder cannot be written; make it writable")
 
 
 def test_doctor_makes_no_state_folder(tmp_path: Path) -> None:
