@@ -100,6 +100,7 @@ async def test_code_longer_than_the_budget_is_not_run(registry: Registry) -> Non
 async def test_a_final_answer_is_given_once(session: Driven) -> None:
     """The same call again gives the same answer, another is refused, and so is a step; the trace can be read."""
     await session.ok("answer = 'forty-two \\u2603'")
+    kernel = session.kernel
     first = await session.finalize(var="answer")
     assert first.final_answer == "forty-two \u2603"
     assert (first.finish_reason, first.stats.steps) == ("completed", 1)
@@ -109,7 +110,7 @@ async def test_a_final_answer_is_given_once(session: Driven) -> None:
     with pytest.raises(SessionFinalized):
         await session.run("1")
     assert (await session.trace("summary"))[-1].action == "finalize"
-    assert not session.session.has_kernel
+    assert kernel.dead.done()
 
 
 @pytest.mark.parametrize(

@@ -162,7 +162,10 @@ class Sessions(RuleBasedStateMachine):
             self.account(session, report)
             session.replies[session.steps] = report
         else:
-            assert (report["status"], report["note"]) == ("ok", "No step was running; nothing was interrupted.")
+            is_final = session.final is not None
+            note = "No step was running; nothing was interrupted."
+            note += " The session has its final answer: nothing runs in it any more." if is_final else ""
+            assert (report["status"], report["note"]) == ("ok", note)
 
     @rule(session=sessions, back=st.integers(0, 12))
     def await_step(self, session: Expected, back: int) -> None:
