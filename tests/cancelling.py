@@ -144,7 +144,7 @@ class Held:
 async def held_by(registry: Registry) -> Held:
     """Once all that is under way has come to its end."""
     async with asyncio.timeout(WAIT_S):
-        for session in registry._sessions.values():
+        for session in list(registry._sessions.values()):
             if session._task is not None:
                 await asyncio.wait({session._task})
             await session.life.recovery.snapshots.settle()

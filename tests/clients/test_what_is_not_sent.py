@@ -55,7 +55,7 @@ def test_the_displays_of_a_cell_are_bounded(kernel: Client) -> None:
     """In size, whatever their types; one line says so, and the next cell starts anew."""
     cell = kernel.run("for number in range(40): display({'text/html': 'x' * 1_000_000}, raw=True)")
     assert len(cell.of("display_data")) == 32
-    assert "all further displays of the step are dropped" in cell.stream("stderr")
+    assert "all further displays of the cell are dropped" in cell.stream("stderr")
     assert kernel.run("display(1)").text == "1"
 
 

@@ -16,10 +16,11 @@ from rlm_kernel_mcp.session.steps.run import Outcome
 from rlm_kernel_mcp.text.safe_text import Cut, cut_text, safe_prefix, safe_text, share
 from rlm_kernel_mcp.text.wording import counted
 
-NAMES_MAX: Final = 12
-NAMES_CHARS_MAX: Final = 1_000
+NAMES_MAX: Final = 40
+NAMES_CHARS_MAX: Final = 2_500
+NAMES_CHARS_MIN: Final = 1_000
 """Characters that `updated_vars_summary` takes: its names and types are the code's choice as well."""
-LOST_CHARS_MAX: Final = 1_500
+LOST_CHARS_MAX: Final = 3_000
 """Characters of the account of what a killed kernel took with it: the names in it are the code's choice too."""
 REASON_CHARS_MAX: Final = 500
 RESTORED_SHARE: Final = 0.25
@@ -28,7 +29,7 @@ ROW_CHARS: Final = 36
 """What a row of names costs beside its texts, about."""
 LIKEWISE: Final = "likewise"
 """Stands for a reason that is the row's before it, where more names than a few share it."""
-A_FEW: Final = 3
+A_FEW: Final = 12
 DEFINITIONS: Final = frozenset({"builtin_function_or_method", "function", "module", "type"})
 """Types of names that come by the dozen (`from math import *`); listed after the others where not all fit."""
 EVALUE_CHARS_MAX: Final = 1_000
@@ -152,7 +153,7 @@ def _names(updated: tuple[Variable, ...], max_chars: int) -> tuple[tuple[Variabl
     if len(updated) > NAMES_MAX:
         updated = tuple(sorted(updated, key=lambda variable: variable.type in DEFINITIONS))
     shown: list[Variable] = []
-    left = min(NAMES_CHARS_MAX, max_chars)
+    left = max(NAMES_CHARS_MIN, min(NAMES_CHARS_MAX, max_chars))
     for variable in updated[:NAMES_MAX]:
         safe = Variable(safe_text(variable.name), safe_text(variable.type), variable.size)
         left -= len(safe.name) + len(safe.type) + ROW_CHARS

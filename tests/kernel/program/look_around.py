@@ -22,6 +22,10 @@ CALLS: dict[str, tuple[int, list[int]]] = globals()["CALLS"]
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+DEBUGGER = frozenset({"IPython.core.debugger", "IPython.core.debugger_backport", "cmd", "code", "pdb"})
+"""What a person's kernel is offered beside (`RlmKernelApp.offer_debugger`), where every import is allowed."""
+
+
 def _tried(act: Callable[[], Any]) -> str:
     try:
         found = act()
@@ -87,7 +91,7 @@ def _look() -> dict[str, Any]:
         "flags": str(sys.flags),
         "arguments": sys.argv,
         "threads": threading.active_count(),
-        "modules": sorted(sys.modules),
+        "modules": sorted(set(sys.modules) - DEBUGGER),
         "root": _tried(lambda: " ".join(sorted(os.listdir("/")))),
         "a socket": _tried(lambda: socket.socket().close()),
     }
