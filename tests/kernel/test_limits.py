@@ -210,8 +210,9 @@ async def test_a_memory_error_says_which_limit_it_is_and_what_to_do(small: Drive
 
 async def test_a_memory_error_of_the_parser_is_not_called_the_session_s(small: Driven) -> None:
     """A step that is nested too deep to be parsed has all its memory left."""
-    report = await small.run("-" * 5_000 + "1")
-    assert report.error is not None
+    report = await small.run("-" * 200_000 + "1")
+    assert report.error is not None, report
+    assert report.error.ename == "MemoryError"
     assert "memory limit" not in report.error.evalue
 
 
