@@ -208,14 +208,6 @@ async def test_a_memory_error_says_which_limit_it_is_and_what_to_do(small: Drive
     assert report.error.traceback.endswith(f"MemoryError: {report.error.evalue}")
 
 
-async def test_a_memory_error_of_the_parser_is_not_called_the_session_s(small: Driven) -> None:
-    """A step that is nested too deep to be parsed has all its memory left."""
-    report = await small.run("-" * 200_000 + "1")
-    assert report.error is not None, report
-    assert report.error.ename == "MemoryError"
-    assert "memory limit" not in report.error.evalue
-
-
 async def test_a_step_that_is_told_of_its_memory_outside_its_own_try_ends_with_a_memory_error(small: Driven) -> None:
     """The host tells it by a signal; here only the jump back of the outer loop is where Python takes one."""
     begun = await small.begin(
