@@ -31,7 +31,8 @@ A `history_request` of `hist_access_type: "rlm_others"` is answered with rows (1
     that other clients than the asking one ran.
 An `interrupt_request` with `{rlm_take_back: [msg_id, ...]}`, cells of the asking client, is answered
     `{status: "ok", rlm_take_back: [msg_id, ...]}` with those that have not begun and never will; where it names none
-    that has begun, that is all that is done. Such a cell is answered `aborted` in its turn.
+    that has begun, that is all that is done. Such a cell is answered `aborted` in its turn. A step (`rlm_step`) is
+    taken back by nobody.
 An error reply is `{status: "error", ename, evalue}`.
 
 `execute_reply.content["rlm"]` = `{updated: [[name, type, size], ...], dropped: {stdout: n, stderr: n}, unchanged}`:
