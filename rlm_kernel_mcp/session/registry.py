@@ -115,8 +115,9 @@ class Registry:
                 keeping = self._writer.made(
                     session_id, lambda: self.store.put_context(session_id, _bytes(context_text))
                 )
-                await asyncio.shield(keeping)
             await self._writer.settled(session_id)
+            if keeping is not None and keeping.done():  # else the disk does not answer, which the next step is told
+                keeping.result()
         except BaseException:  # it failed, or the call was cut off: nobody will ever ask for this session
             await shielded(self._undo(session_id, prepared, keeping), f"the undoing of {session_id}")
             raise

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 import threading
 import time
 from collections import deque
@@ -61,24 +62,26 @@ class Writer:
         """Whether something of a session is not written yet."""
         return session_id in self._since_s
 
-    def do(self, session_id: str, write: Callable[[], object], chars: int = 0) -> None:
+    def do(self, session_id: str, write: Callable[[], object], chars: int = 0) -> bool:
         """Have something written by one call, after all that the session gave before. Waits for nothing.
 
-        `chars`: the size of what is written. What a thread raises is logged.
+        `chars`: the size of what is written. What a thread raises is logged. Returns whether it was taken: nothing is
+        after `close`, and that is logged.
         """
         is_small = chars <= AT_ONCE_CHARS
         if is_small and session_id not in self._since_s and self._at_once(write):
-            return
+            return True
         with self._change:
             if self._closed:
                 log.warning("session %s: something came after the end of the store, and is not written", session_id)
-                return
+                return False
             waiting = self._waiting.setdefault(session_id, deque())
             waiting.append((write, is_small))
             if session_id in self._since_s:
-                return
+                return True
             self._since_s[session_id] = time.monotonic()
         self._threads.submit(self._run, session_id)
+        return True
 
     def _at_once(self, write: Callable[[], object]) -> bool:
         if self._closed or self._is_slow:
@@ -89,7 +92,10 @@ class Writer:
         return is_done
 
     def made(self, session_id: str, make: Callable[[], T]) -> asyncio.Future[T]:
-        """The same of what has a result; it is done also where nobody waits for it any more."""
+        """The same of what has a result; it is done also where nobody waits for it any more.
+
+        Raises in the future: what `make` raises; sqlite3.ProgrammingError: the store is closed.
+        """
         made: Future[T] = Future()
         made.set_running_or_notify_cancel()
 
@@ -100,7 +106,8 @@ class Writer:
                 made.set_exception(error)
                 raise
 
-        self.do(session_id, do, AT_ONCE_CHARS + 1)
+        if not self.do(session_id, do, AT_ONCE_CHARS + 1):
+            made.set_exception(sqlite3.ProgrammingError("the store is closed"))
         return asyncio.wrap_future(made)
 
     async def settled(self, session_id: str) -> None:

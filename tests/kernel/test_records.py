@@ -12,6 +12,7 @@ import pytest
 
 from rlm_kernel_mcp.errors import SessionBusy
 from rlm_kernel_mcp.session.registry import Registry
+from rlm_kernel_mcp.store import writer as store_writer
 from rlm_kernel_mcp.store.store import Store
 from tests.losses import lose_kernel, lost
 from tests.sessions import WAIT_S, Driven, until
@@ -149,3 +150,27 @@ async def test_a_session_with_its_answer_is_gone_at_once_with_all_its_texts(regi
         await until(lambda: session() is None)
     finally:
         gc.enable()
+
+
+async def test_a_session_opens_where_the_disk_does_not_answer_for_its_context(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The wait for the disk has a bound, as that of every other call; the next step says what is the matter."""
+    monkeypatch.setattr(store_writer, "SETTLED_S", 0.05)
+    answers, put = threading.Event(), registry.store.put_context
+
+    def put_later(session_id: str, data: bytes) -> None:
+        assert answers.wait(WAIT_S)
+        put(session_id, data)
+
+    monkeypatch.setattr(registry.store, "put_context", put_later)
+    try:
+        async with asyncio.timeout(WAIT_S):
+            session = await Driven.open(registry, "a context")
+            report = await session.ok("context")
+        assert report.result == "'a context'"
+        assert "has not answered" in (report.note or "")
+    finally:
+        answers.set()
+    await registry._writer.settled(session.session_id)
+    assert registry.store.context(session.session_id) == b"a context"

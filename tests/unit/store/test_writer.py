@@ -164,3 +164,13 @@ async def test_a_disk_that_is_full_at_a_write_at_once_raises_nothing(store: Stor
     assert store._database.mend()
     writer.do("s_1", lambda: store.update_session("s_1", status="after"))
     assert (status_of(store, "s_1"), store.context("s_1"), store.problem) == ("after", b"x" * AT_ONCE_CHARS, None)
+
+
+async def test_what_is_asked_for_after_the_end_fails_and_is_not_waited_for(store: Store, writer: Writer) -> None:
+    """Its future would never end."""
+    writer.close()
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        async with asyncio.timeout(5):
+            await writer.made("s_1", lambda: store.context("s_1"))
+    assert not writer.do("s_1", lambda: store.update_session("s_1", status="too late"))
+    assert status_of(store, "s_1") == "idle"
