@@ -38,6 +38,11 @@ def _time(value: dt.datetime | dt.time) -> str | None:
     return str(value) if id(type(value.tzinfo)) in _ZONES else None
 
 
+def _path(value: Any) -> str | None:
+    text, whole = library_values.path_text(value)
+    return text if whole else None
+
+
 def _fraction(value: fractions.Fraction) -> str | None:
     numerator, denominator = fraction_parts(value)
     if type(numerator) is not int or type(denominator) is not int:
@@ -48,7 +53,7 @@ def _fraction(value: fractions.Fraction) -> str | None:
 _TEXTS: Final[dict[int, Callable[[Any], str | None]]] = {
     **dict.fromkeys(map(id, (dt.date, dt.timedelta)), str),
     **dict.fromkeys(map(id, (dt.datetime, dt.time)), _time),
-    **dict.fromkeys(map(id, library_values.PATHS), library_values.path_text),
+    **dict.fromkeys(map(id, library_values.PATHS), _path),
     **dict.fromkeys(map(id, library_values.ADDRESSES), library_values.address_text),
     **dict.fromkeys(map(id, library_values.NETWORKS), library_values.network_text),
     id(decimal.Decimal): decimal_text,

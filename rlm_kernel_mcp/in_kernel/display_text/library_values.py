@@ -19,9 +19,11 @@ from rlm_kernel_mcp.in_kernel.display_text import inspection
 
 ARRAY_ITEMS: Final = 200_000
 ARRAY_BYTES: Final = 16 << 20
+"""Of an array or a view of memory that is shown; the rest is counted."""
 PATH_CHARS: Final = 100_000
 """More than any file system takes; what a session puts into a path of its own may be endless."""
-"""Of an array or a view of memory that is shown; the rest is counted."""
+PATH_PARTS: Final = PATH_CHARS // 2
+"""Each has a character at least, and one beside it."""
 _NUMBERS: Final = frozenset({
     "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "longlong", "ulonglong", "intc", "uintc",
     "float16", "float32", "float64", "complex64", "complex128", "bool", "bool_",
@@ -82,22 +84,23 @@ def _get(value: Any, name: str) -> Any:
     return inspection.class_attribute(type(value), name).__get__(value)
 
 
-def path_text(value: Any) -> str:
-    """A path as text, from what it holds: the text that was made of it once, or its parts."""
+def path_text(value: Any) -> tuple[str, bool]:
+    """A path as text, from what it holds: the text that was made of it once, or its parts. And whether it is whole."""
     held = _held(value)
     known = held.get("_str")
     if type(known) is str:
-        return known[:PATH_CHARS]
+        return known[:PATH_CHARS], len(known) <= PATH_CHARS
     separator = "\\" if isinstance(value, pathlib.PureWindowsPath) else "/"
     parts = held.get("_raw_paths") or held.get("_parts")
+    parts = parts if type(parts) is list else []
     texts, left = [], PATH_CHARS  # a session can put anything there
-    for part in parts[:PATH_CHARS] if type(parts) is list else ():
+    for part in parts[:PATH_PARTS]:
         if left > 0 and type(part) is str:
             texts.append(part[:left])
             left -= len(part) + 1
     names = [name for text in texts for name in text.split(separator) if name not in ("", ".")]
     root = separator if texts and texts[0].startswith(separator) else ""
-    return root + separator.join(names) or "."
+    return root + separator.join(names) or ".", left >= -1 and len(parts) <= PATH_PARTS
 
 
 def address_text(value: Any) -> str:

@@ -21,7 +21,9 @@ _CLOCK_FIELDS: Final = {name: vars(dt.datetime)[name].__get__ for name in ("hour
 
 
 def _path(text: TypeText, value: Any) -> None:
-    text.put(f"{inspection.type_name(value)}({library_values.path_text(value)!r})")
+    shown, whole = library_values.path_text(value)
+    text.put(f"{inspection.type_name(value)}({shown!r}{'' if whole else '…'})")
+    text.whole &= whole
 
 
 def _address(text: TypeText, value: Any) -> None:
