@@ -208,6 +208,13 @@ async def test_a_memory_error_says_which_limit_it_is_and_what_to_do(small: Drive
     assert report.error.traceback.endswith(f"MemoryError: {report.error.evalue}")
 
 
+async def test_a_memory_error_of_the_parser_is_not_called_the_session_s(small_registry: Registry) -> None:
+    """A step that is nested too deep to be parsed has all its memory left."""
+    report = await (await Driven.open(small_registry)).run("-" * 20_000 + "1")
+    assert report.error is not None
+    assert (report.error.ename, "memory limit" in report.error.evalue) == ("MemoryError", False)
+
+
 async def test_a_step_that_is_told_of_its_memory_outside_its_own_try_ends_with_a_memory_error(small: Driven) -> None:
     """The host tells it by a signal; here only the jump back of the outer loop is where Python takes one."""
     begun = await small.begin(
