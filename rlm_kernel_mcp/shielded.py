@@ -22,6 +22,8 @@ T = TypeVar("T")
 
 WITHIN_S: Final = 30.0
 _under_way: set[asyncio.Task[Any]] = set()
+_unwanted: set[asyncio.Future[Any]] = set()
+"""What threads still make although the wait for it was cancelled; it is discarded when it is made."""
 
 
 async def shielded(work: Coroutine[Any, Any, T], what: str, *, within_s: float = WITHIN_S) -> T:
@@ -65,7 +67,9 @@ async def made_in_thread(make: Callable[[], T], discard: Callable[[T], object], 
     try:
         await asyncio.wait({making})
     except asyncio.CancelledError:
+        _unwanted.add(making)
         making.add_done_callback(lambda made: None if made.cancelled() or made.exception() else discard(made.result()))
+        making.add_done_callback(_unwanted.discard)
         raise
     return making.result()
 

@@ -20,10 +20,10 @@ import anyio
 import psutil
 from mcp.types import CallToolRequestParams
 
+from rlm_kernel_mcp import shielded
 from rlm_kernel_mcp.server import app
 from rlm_kernel_mcp.server.app import LazyRegistry
 from rlm_kernel_mcp.session.registry import Registry
-from rlm_kernel_mcp.shielded import all_ended
 from tests.sessions import WAIT_S
 
 T = TypeVar("T")
@@ -148,7 +148,9 @@ async def held_by(registry: Registry) -> Held:
             if session._task is not None:
                 await asyncio.wait({session._task})
             await session.life.recovery.snapshots.settle()
-        await all_ended(WAIT_S)
+        await shielded.all_ended(WAIT_S)
+        if unwanted := {making for making in shielded._unwanted if making.get_loop() is asyncio.get_running_loop()}:
+            await asyncio.wait(unwanted)
         for session_id in list(registry._writer._since_s):
             await registry._writer.settled(session_id)
         await asyncio.to_thread(registry.store._database._checkpoints.join)
