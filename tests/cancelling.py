@@ -21,8 +21,8 @@ import psutil
 from mcp.types import CallToolRequestParams
 
 from rlm_kernel_mcp import shielded
-from rlm_kernel_mcp.server import app
-from rlm_kernel_mcp.server.app import LazyRegistry
+from rlm_kernel_mcp.server import mcp_server
+from rlm_kernel_mcp.server.mcp_server import LazyRegistry
 from rlm_kernel_mcp.session.registry import Registry
 from tests.sessions import WAIT_S
 
@@ -120,7 +120,7 @@ async def call_tool(registry: Registry, tool: str, **arguments: Any) -> dict[str
         meta={"progress_token": 1},
         session=SimpleNamespace(report_progress=report_progress),
     )
-    result = await app._call_tool(context, CallToolRequestParams(name=tool, arguments=arguments))
+    result = await mcp_server._call_tool(context, CallToolRequestParams(name=tool, arguments=arguments))
     envelope: dict[str, Any] | None = result.structured_content
     assert envelope is not None
     return envelope

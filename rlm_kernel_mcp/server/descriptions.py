@@ -3,7 +3,7 @@
 Is: all that a client shows a model (titles, defaults and bounds of schemas are dropped by most), so both stand in the
 text. Descriptions stay below 2,048 characters, where some clients cut; instructions too, with "when" in the first \
 250.
-Above: `tools.py`, `app.py`. Below: nothing.
+Above: `tools.py`, `mcp_server.py`. Below: nothing.
 """
 
 from __future__ import annotations

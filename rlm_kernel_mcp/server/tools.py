@@ -2,7 +2,7 @@
 
 Is: the way from a validated request to the session and back. Is not: validation (`requests.py`), shaping
 (`responses.py`), or any logic of a step (`session/`).
-Above: `app.py`. Below: requests, responses, the registry.
+Above: `mcp_server.py`. Below: requests, responses, the registry.
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 from mcp import Client
 
-from rlm_kernel_mcp.server.app import build_server
-from rlm_kernel_mcp.server.app import open_registry as open_in_background
+from rlm_kernel_mcp.server.mcp_server import build_server
+from rlm_kernel_mcp.server.mcp_server import open_registry as open_in_background
 from rlm_kernel_mcp.settings import load_settings
 
 WAIT_S: Final = 60.0

@@ -10,8 +10,8 @@ import pytest
 from mcp import Client, MCPError
 
 from rlm_kernel_mcp.errors import SandboxUnavailable, SessionNotFound
-from rlm_kernel_mcp.server import app
-from rlm_kernel_mcp.server.app import build_server
+from rlm_kernel_mcp.server import mcp_server
+from rlm_kernel_mcp.server.mcp_server import build_server
 from rlm_kernel_mcp.session import reports as shapes
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ async def test_a_caller_with_a_progress_token_is_told_that_the_server_still_work
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Some clients give up on a silent server; a cancelled call cancels the wait."""
-    monkeypatch.setattr(app, "PROGRESS_INTERVAL_S", 0.001)
+    monkeypatch.setattr(mcp_server, "PROGRESS_INTERVAL_S", 0.001)
     registry = FailingRegistry()
     told = asyncio.Event()
 

@@ -1,0 +1,177 @@
+"""The MCP server, whatever carries it: the SDK's low-level server with our handlers, and the registry behind them.
+
+Is: what is listed, how a call reaches its tool, progress while it waits, and the registry's life between the first and
+the last message. Is not: a process or a transport (`app.py`), nor a tool (`tools.py`).
+Above: `app.py`, which runs it over a transport. Below: `tools.py`, `session/registry.py` (imported in the background).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from mcp.server.context import CallNext, HandlerResult, ServerMiddleware, ServerRequestContext
+from mcp.server.lowlevel import Server
+from mcp.shared.exceptions import MCPError
+from mcp.types import (
+    INVALID_PARAMS,
+    CallToolRequestParams,
+    CallToolResult,
+    ListToolsResult,
+    PaginatedRequestParams,
+)
+
+from rlm_kernel_mcp import __version__
+from rlm_kernel_mcp.errors import RlmError
+from rlm_kernel_mcp.server import descriptions as words
+from rlm_kernel_mcp.server import tools
+from rlm_kernel_mcp.server.requests import NO_OBJECT
+from rlm_kernel_mcp.settings import Settings
+from rlm_kernel_mcp.shielded import shielded
+from rlm_kernel_mcp.text.safe_text import safe_text
+
+if TYPE_CHECKING:
+    from rlm_kernel_mcp.session.registry import Registry
+
+log = logging.getLogger(__name__)
+
+PROGRESS_INTERVAL_S = 5.0
+
+
+class LazyRegistry:
+    """The registry, opened in the background once a client has shown that it will use it."""
+
+    def __init__(self, open_registry: Callable[[], Awaitable[Registry]]) -> None:
+        self._open_registry = open_registry
+        self._opening: asyncio.Task[Registry] | None = None
+
+    def warm(self) -> asyncio.Task[Registry]:
+        """Begin to open it, if nobody has; after a failure begin again."""
+        if self._opening is None or _failed(self._opening):
+            self._opening = asyncio.create_task(self._open(), name="open registry")
+        return self._opening
+
+    async def get(self) -> Registry:
+        """The open registry. A caller that is cancelled leaves the opening alone."""
+        return await asyncio.shield(self.warm())
+
+    async def close(self) -> None:
+        """End every kernel; whatever state the opening is in."""
+        if self._opening is None:
+            return
+        self._opening.cancel()
+        await asyncio.wait([self._opening])
+        if not _failed(self._opening):
+            await self._opening.result().close()
+
+    async def _open(self) -> Registry:
+        try:
+            return await self._open_registry()
+        except RlmError as error:
+            log.error("%s: %s", error.code, error.message)
+            raise
+
+
+def _failed(task: asyncio.Task[Registry]) -> bool:
+    return task.done() and (task.cancelled() or task.exception() is not None)
+
+
+async def open_registry(settings: Settings) -> Registry:
+    """Import the session layer, Jupyter with it, in a thread, so that the server goes on answering; then open it."""
+    module = await asyncio.to_thread(importlib.import_module, "rlm_kernel_mcp.session.registry")
+    registry: Registry = await module.Registry.open(settings)
+    return registry
+
+
+def build_server(
+    open_registry: Callable[[], Awaitable[Registry]], on_message: Callable[[], None] = lambda: None
+) -> Server[LazyRegistry]:
+    """The MCP server; its lifespan owns the registry. `on_message` is called at each message."""
+
+    @asynccontextmanager
+    async def lifespan(_server: Server[LazyRegistry]) -> AsyncIterator[LazyRegistry]:
+        registry = LazyRegistry(open_registry)
+        try:
+            yield registry
+        finally:
+            with anyio.CancelScope(shield=True):  # the process ends behind this, so it is waited for
+                await shielded(registry.close(), "the end of the sessions")
+
+    server = Server(
+        "rlm-kernel-mcp",
+        version=__version__,
+        title="RLM kernel",
+        instructions=words.INSTRUCTIONS,
+        lifespan=lifespan,
+        on_list_tools=_list_tools,
+        on_call_tool=_call_tool,
+    )
+    # In place of the SDK's own, which makes a tracing span for each call: nobody collects them here.
+    server.middleware[:] = [_accept_any_arguments(on_message)]
+    return server
+
+
+async def _list_tools(
+    ctx: ServerRequestContext[LazyRegistry], _params: PaginatedRequestParams | None
+) -> ListToolsResult:
+    # Only now: an import in the background would slow down `initialize`, on which clients have an eye.
+    ctx.lifespan_context.warm()
+    return ListToolsResult(tools=[row.listed() for row in tools.TABLE])
+
+
+async def _call_tool(ctx: ServerRequestContext[LazyRegistry], params: CallToolRequestParams) -> CallToolResult:
+    row = tools.BY_NAME.get(params.name)
+    if row is None:
+        known = ", ".join(tools.BY_NAME)
+        raise MCPError(INVALID_PARAMS, f"There is no tool {safe_text(params.name[:64])!r}; the tools are: {known}.")
+    answering = tools.answer(row, ctx.lifespan_context.get, params.arguments or {})
+    if ctx.meta is None or "progress_token" not in ctx.meta:
+        return await answering
+    with _progress(ctx):
+        return await answering
+
+
+def _accept_any_arguments(on_message: Callable[[], None]) -> ServerMiddleware[LazyRegistry]:
+    """Let arguments that are no object reach the tool, which refuses them in our words; the SDK would in its own."""
+
+    async def accept(ctx: ServerRequestContext[LazyRegistry, Any], call_next: CallNext) -> HandlerResult:
+        on_message()
+        if ctx.method == "tools/call" and isinstance(ctx.params, Mapping):
+            arguments = ctx.params.get("arguments")
+            if arguments is not None and not isinstance(arguments, dict):
+                ctx = replace(ctx, params={**ctx.params, "arguments": {NO_OBJECT: arguments}})
+        return await call_next(ctx)
+
+    return accept
+
+
+@contextmanager
+def _progress(ctx: ServerRequestContext[LazyRegistry]) -> Iterator[None]:
+    """Report while a call waits: some clients give up on a silent server.
+
+    Awaits nothing itself: a call cut off there would have made a session whose handle nobody is told.
+    """
+
+    async def report() -> None:
+        begin = anyio.current_time()
+        while True:
+            await anyio.sleep(PROGRESS_INTERVAL_S)
+            waited = anyio.current_time() - begin
+            await ctx.session.report_progress(waited, message=f"waiting for {waited:.0f} s")
+
+    def ended(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.warning("no progress is reported any more: %r", error)
+
+    reporting = asyncio.create_task(report(), name="progress")
+    reporting.add_done_callback(ended)
+    try:
+        yield
+    finally:
+        reporting.cancel()
