@@ -201,7 +201,7 @@ def _settings(options: argparse.Namespace | None = None) -> Settings:
 
 def _serve(options: argparse.Namespace) -> int:
     settings = _settings(options)
-    from rlm_kernel_mcp.kernel.kernelspec import locked_kernelspec
+    from rlm_kernel_mcp.kernel.placement.kernelspec import locked_kernelspec
     from rlm_kernel_mcp.server.app import run
 
     locked_kernelspec(settings.kernel)
@@ -210,7 +210,7 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _install_kernelspec(options: argparse.Namespace) -> int:
-    from rlm_kernel_mcp.kernel.kernelspec import install_kernelspec
+    from rlm_kernel_mcp.kernel.placement.kernelspec import install_kernelspec
 
     for folder in install_kernelspec(_prefix(options)):
         print(f"installed {folder.name} in {folder}")
@@ -222,7 +222,7 @@ def _install_kernelspec(options: argparse.Namespace) -> int:
 
 
 def _remove_kernelspec(options: argparse.Namespace) -> int:
-    from rlm_kernel_mcp.kernel.kernelspec import remove_kernelspec
+    from rlm_kernel_mcp.kernel.placement.kernelspec import remove_kernelspec
 
     for folder in remove_kernelspec(_prefix(options)):
         print(f"removed {folder}")
@@ -230,7 +230,7 @@ def _remove_kernelspec(options: argparse.Namespace) -> int:
 
 
 def _list_kernelspecs(_options: argparse.Namespace) -> int:
-    from rlm_kernel_mcp.kernel.kernelspec import installed_kernelspecs
+    from rlm_kernel_mcp.kernel.placement.kernelspec import installed_kernelspecs
 
     specs = installed_kernelspecs()
     for spec in specs:

@@ -1,7 +1,7 @@
 """The user's settings: environment variables and options of `serve`.
 
 Is: one table that `serve --help`, the parser and the README are made of. Is not: the policy of a kernel,
-to which `kernel/builder.py` applies the settings that concern it.
+to which `kernel/placement/builder.py` applies the settings that concern it.
 """
 
 from __future__ import annotations

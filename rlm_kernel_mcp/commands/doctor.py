@@ -23,7 +23,7 @@ from typing import Any, Final
 from rlm_kernel_mcp.commands.doctor_store import store_lines
 from rlm_kernel_mcp.commands.table import aligned
 from rlm_kernel_mcp.errors import KernelStartFailed, RlmError, SandboxUnavailable
-from rlm_kernel_mcp.kernel.kernelspec import POLICY_FILE, locked_kernelspec
+from rlm_kernel_mcp.kernel.placement.kernelspec import POLICY_FILE, locked_kernelspec
 from rlm_kernel_mcp.policy import load_policy
 from rlm_kernel_mcp.session.reports import Limits, Wall
 from rlm_kernel_mcp.settings import Settings, doubts

@@ -2,8 +2,8 @@
 
 Is: the program behind `kernel/placement/forked.py`. Is not: a place for user code: the child raises its walls first. It
 makes no zmq context, thread or event loop, since a fork would carry them broken into the child. Protocol:
-`kernel/placement/forked.py`; the child then speaks `kernel/placement/startup_status.py`; this process adds `{exit:
-code}`.
+`kernel/placement/forked.py`; the child then speaks `kernel/placement/local/startup_status.py`; this process adds
+`{exit: code}`.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from jupyter_client.asynchronous.client import AsyncKernelClient
 from jupyter_client.manager import AsyncKernelManager
 
 from rlm_kernel_mcp.errors import KernelStartFailed
-from rlm_kernel_mcp.kernel.kernelspec import spec_manager
+from rlm_kernel_mcp.kernel.placement.kernelspec import spec_manager
 from rlm_kernel_mcp.shielded import shielded
 
 CELL_S: Final = 30.0

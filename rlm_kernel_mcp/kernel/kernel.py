@@ -1,7 +1,7 @@
 """One live, locked-down kernel, as the host holds it.
 
 Is: its process, client, directories and walls, and its end. Is not: how it was started (`starter.py`), nor what runs in
-it. Above: `starter.py`, `session/`. Below: `client.py`, `kernel/placement/process.py`, `kernel/placement/run_dir.py`.
+it. Above: `starter.py`, `session/`. Below: `client.py`, `kernel/placement/`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlm_kernel_mcp.kernel.client import KernelClient
-from rlm_kernel_mcp.kernel.placement.process import KernelProcess
+from rlm_kernel_mcp.kernel.placement.local.process import KernelProcess
 from rlm_kernel_mcp.kernel.placement.run_dir import KernelDir
 from rlm_kernel_mcp.kernel.start import gone
 from rlm_kernel_mcp.shielded import shielded

@@ -2,7 +2,7 @@
 
 Is: jupyter_client's way to a process, our own readiness test, and what has been taken so far. Is not: which kernel is
 started (`starter.py`). Above: `starter.py`. Below: jupyter_client's manager, `kernel/placement/provisioner.py`,
-`client.py`, `kernel/placement/startup_status.py`.
+`client.py`, `kernel/placement/local/startup_status.py`.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from jupyter_client.manager import AsyncKernelManager
 
 from rlm_kernel_mcp.errors import KernelDied, KernelStartFailed
 from rlm_kernel_mcp.kernel.client import CLOSED_GRACE_S, KernelClient
-from rlm_kernel_mcp.kernel.placement.process import KernelProcess
+from rlm_kernel_mcp.kernel.placement.local.process import KernelProcess
+from rlm_kernel_mcp.kernel.placement.local.startup_status import StatusSocket, ended
 from rlm_kernel_mcp.kernel.placement.provisioner import LaunchOptions, RlmProvisioner
 from rlm_kernel_mcp.kernel.placement.run_dir import KernelDir
-from rlm_kernel_mcp.kernel.placement.startup_status import StatusSocket, ended
 
 log = logging.getLogger(__name__)
 DEATH_S: Final = 20.0

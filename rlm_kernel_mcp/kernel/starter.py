@@ -13,15 +13,15 @@ import os
 from typing import Final
 
 from rlm_kernel_mcp.errors import KernelStartFailed, RlmError, SandboxUnavailable
-from rlm_kernel_mcp.kernel.builder import effective_policy, use_sockets
 from rlm_kernel_mcp.kernel.kernel import Kernel
-from rlm_kernel_mcp.kernel.kernelspec import locked_kernelspec, spec_manager
+from rlm_kernel_mcp.kernel.placement.builder import effective_policy, use_sockets
 from rlm_kernel_mcp.kernel.placement.container import arguments as container
 from rlm_kernel_mcp.kernel.placement.container.arguments import ContainerRuntime
 from rlm_kernel_mcp.kernel.placement.container.launch import KernelContainer
 from rlm_kernel_mcp.kernel.placement.container.runtime import Containers
 from rlm_kernel_mcp.kernel.placement.forked import ForkServer, default_python
-from rlm_kernel_mcp.kernel.placement.process import ended_how
+from rlm_kernel_mcp.kernel.placement.kernelspec import locked_kernelspec, spec_manager
+from rlm_kernel_mcp.kernel.placement.local.process import ended_how
 from rlm_kernel_mcp.kernel.placement.provisioner import LaunchOptions
 from rlm_kernel_mcp.kernel.placement.run_dir import KernelDir, RunDir
 from rlm_kernel_mcp.kernel.start import Begun, Launch, sockets, unless_dead

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from rlm_kernel_mcp.kernel.kernelspec import install_kernelspec
+from rlm_kernel_mcp.kernel.placement.kernelspec import install_kernelspec
 from tests.attach.console import WAIT_S, Console
 from tests.processes import left_over
 

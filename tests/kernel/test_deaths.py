@@ -18,8 +18,8 @@ from rlm_kernel_mcp.errors import KernelStartFailed
 from rlm_kernel_mcp.kernel.client import KernelClient
 from rlm_kernel_mcp.kernel.placement import provisioner
 from rlm_kernel_mcp.kernel.placement.forked import ForkServer
-from rlm_kernel_mcp.kernel.placement.process import KernelProcess
-from rlm_kernel_mcp.kernel.placement.startup_status import StatusSocket
+from rlm_kernel_mcp.kernel.placement.local.process import KernelProcess
+from rlm_kernel_mcp.kernel.placement.local.startup_status import StatusSocket
 from rlm_kernel_mcp.session.registry import Registry
 from tests.parts import ROOT
 from tests.processes import command_lines_below, left_over

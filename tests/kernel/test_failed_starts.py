@@ -15,7 +15,7 @@ import pytest
 from jupyter_client.connect import write_connection_file
 
 from rlm_kernel_mcp.errors import KernelStartFailed, RlmError, SandboxUnavailable
-from rlm_kernel_mcp.kernel.placement.startup_status import StatusSocket
+from rlm_kernel_mcp.kernel.placement.local.startup_status import StatusSocket
 from tests.sessions import WAIT_S, Driven, open_registry
 from tests.specs import SHIPPED, write_spec
 

@@ -18,7 +18,7 @@ from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 
 from rlm_kernel_mcp.errors import KernelStartFailed, RlmError
-from rlm_kernel_mcp.kernel.kernelspec import install_kernelspec
+from rlm_kernel_mcp.kernel.placement.kernelspec import install_kernelspec
 from rlm_kernel_mcp.session.registry import Registry
 from rlm_kernel_mcp.settings import load_settings
 from tests.processes import command_lines_below, left_over

@@ -12,7 +12,7 @@ from typing import Any, Final
 import pytest
 
 from rlm_kernel_mcp.kernel.kernel import Kernel
-from rlm_kernel_mcp.kernel.placement.process import KernelProcess
+from rlm_kernel_mcp.kernel.placement.local.process import KernelProcess
 from rlm_kernel_mcp.session.kernels.idle_time import FREE_MS
 from rlm_kernel_mcp.session.registry import Registry
 from rlm_kernel_mcp.session.snapshots import file as snapshot_file

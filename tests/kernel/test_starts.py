@@ -11,8 +11,8 @@ import pytest
 
 from rlm_kernel_mcp.errors import KernelStartFailed
 from rlm_kernel_mcp.kernel.kernel import Kernel
+from rlm_kernel_mcp.kernel.placement.local.startup_status import StatusSocket
 from rlm_kernel_mcp.kernel.placement.run_dir import RunDir
-from rlm_kernel_mcp.kernel.placement.startup_status import StatusSocket
 from rlm_kernel_mcp.kernel.starter import STARTS_MAX, KernelStarter
 from rlm_kernel_mcp.settings import load_settings
 from tests.sessions import WAIT_S, Driven, open_registry

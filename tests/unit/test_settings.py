@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rlm_kernel_mcp.errors import InvalidInput
-from rlm_kernel_mcp.kernel.kernelspec import POLICY_FILE, locked_kernelspec
+from rlm_kernel_mcp.kernel.placement.kernelspec import POLICY_FILE, locked_kernelspec
 from rlm_kernel_mcp.policy import load_policy
 from rlm_kernel_mcp.settings import TABLE, default_state_dir, doubts, load_settings
 

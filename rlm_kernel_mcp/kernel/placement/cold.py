@@ -2,7 +2,8 @@
 
 Is: the child, what it says on standard error before it is a kernel, and its end, as our own host sees it
 (`KernelProcess`) and as any other Jupyter client does (`ClientsProcess`). Is not: a fork (`forked.py`).
-Above: `provisioner.py`, `foreign_client.py`. Below: `kernel/builder.py`, `process.py`, `startup_status.py`.
+Above: `provisioner.py`, `foreign_client.py`. Below: `builder.py`, `local/process.py`,
+`local/startup_status.py`.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Final
 
 from rlm_kernel_mcp.errors import KernelStartFailed
-from rlm_kernel_mcp.kernel.builder import Built
-from rlm_kernel_mcp.kernel.placement.process import KernelProcess, ended_how, readable
+from rlm_kernel_mcp.kernel.placement.builder import Built
+from rlm_kernel_mcp.kernel.placement.local.process import KernelProcess, ended_how, readable
+from rlm_kernel_mcp.kernel.placement.local.startup_status import WITHOUT_A_WORD, StatusSocket, without_folders
 from rlm_kernel_mcp.kernel.placement.run_dir import KernelDir
-from rlm_kernel_mcp.kernel.placement.startup_status import WITHOUT_A_WORD, StatusSocket, without_folders
 
 REAP_S: Final = 2.0
 START_ERRORS: Final = "start-errors"

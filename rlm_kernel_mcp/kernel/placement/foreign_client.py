@@ -1,7 +1,7 @@
 """What our own host does for its kernels, done for the kernel of any other Jupyter client.
 
 Is: the run folder of that one kernel, its transport, its policy with the user's settings, and its start to the end.
-Is not: anything that would make it another kernel (`kernel/builder.py`). Above: `provisioner.py`. Below: `run_dir.py`,
+Is not: anything that would make it another kernel (`builder.py`). Above: `provisioner.py`. Below: `run_dir.py`,
 `cold.py`, the policy, the settings.
 """
 
@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from rlm_kernel_mcp.errors import KernelStartFailed, RlmError, SandboxUnavailable
-from rlm_kernel_mcp.kernel.builder import Built, effective_policy, use_sockets
+from rlm_kernel_mcp.kernel.placement.builder import Built, effective_policy, use_sockets
 from rlm_kernel_mcp.kernel.placement.cold import REAP_S, ClientsProcess, start_cold
+from rlm_kernel_mcp.kernel.placement.local.startup_status import StatusSocket
 from rlm_kernel_mcp.kernel.placement.run_dir import KernelDir, RunDir
-from rlm_kernel_mcp.kernel.placement.startup_status import StatusSocket
 from rlm_kernel_mcp.policy import Policy
 from rlm_kernel_mcp.settings import doubts, load_kernel_settings
 

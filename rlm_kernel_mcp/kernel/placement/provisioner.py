@@ -2,7 +2,7 @@
 
 Is: jupyter_client's way from a manager to a process, with one builder for our own host and for every other client.
 Is not: the walls, which the kernel raises in itself (`in_kernel/walls`). Above: jupyter_client's KernelManager, ours
-(`kernel/starter.py`) or anyone's. Below: `kernel/builder.py`, `foreign_client.py`, `cold.py`, `forked.py`,
+(`kernel/starter.py`) or anyone's. Below: `builder.py`, `foreign_client.py`, `cold.py`, `forked.py`,
 `kernel/placement/container/launch.py`. Source: jupyter_client's provisioning API, entry point group
 `jupyter_client.kernel_provisioners`.
 """
@@ -17,14 +17,14 @@ from typing import Any
 from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 
-from rlm_kernel_mcp.kernel.builder import Built, build
+from rlm_kernel_mcp.kernel.placement.builder import Built, build
 from rlm_kernel_mcp.kernel.placement.cold import ClientsProcess, our_process, start_cold
 from rlm_kernel_mcp.kernel.placement.container.launch import KernelContainer
 from rlm_kernel_mcp.kernel.placement.foreign_client import ForeignClient
 from rlm_kernel_mcp.kernel.placement.forked import ForkServer
-from rlm_kernel_mcp.kernel.placement.process import KernelProcess
+from rlm_kernel_mcp.kernel.placement.local.process import KernelProcess
+from rlm_kernel_mcp.kernel.placement.local.startup_status import StatusSocket
 from rlm_kernel_mcp.kernel.placement.run_dir import KernelDir
-from rlm_kernel_mcp.kernel.placement.startup_status import StatusSocket
 from rlm_kernel_mcp.policy import Policy
 
 

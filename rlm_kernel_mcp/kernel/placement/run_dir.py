@@ -18,7 +18,7 @@ from pathlib import Path
 
 from rlm_kernel_mcp.errors import KernelStartFailed
 from rlm_kernel_mcp.kernel.placement.container.sweep import may_have_containers, without_containers
-from rlm_kernel_mcp.kernel.placement.reaper import Undertaker
+from rlm_kernel_mcp.kernel.placement.local.reaper import Undertaker
 from rlm_kernel_mcp.kernel.placement.run_place import PATH_BYTES_MAX, run_place
 from rlm_kernel_mcp.shielded import made_in_thread
 

@@ -13,8 +13,8 @@ from typing import Any
 import psutil
 import pytest
 
-from rlm_kernel_mcp.kernel.kernelspec import kernelspec_dir
 from rlm_kernel_mcp.kernel.placement.container.arguments import ContainerRuntime, Mounts, run_argv
+from rlm_kernel_mcp.kernel.placement.kernelspec import kernelspec_dir
 from rlm_kernel_mcp.policy import Limits, load_policy
 from tests.escape.container.runtimes import ContainerServer, image_in
 

@@ -18,7 +18,7 @@ from typing import Final
 
 from rlm_kernel_mcp.kernel.client import KernelClient
 from rlm_kernel_mcp.kernel.kernel import Kernel
-from rlm_kernel_mcp.kernel.placement.process import KernelProcess
+from rlm_kernel_mcp.kernel.placement.local.process import KernelProcess
 from rlm_kernel_mcp.session.registry import Registry
 from tests.processes import bounded_growth
 from tests.sessions import WAIT_S, Driven

@@ -25,7 +25,7 @@ from rlm_kernel_mcp.errors import SandboxUnavailable
 from rlm_kernel_mcp.kernel.placement.container import arguments as container
 from rlm_kernel_mcp.kernel.placement.container.arguments import ContainerRuntime
 from rlm_kernel_mcp.kernel.placement.container.sweep import remember_runtime
-from rlm_kernel_mcp.kernel.placement.reaper import Undertaker
+from rlm_kernel_mcp.kernel.placement.local.reaper import Undertaker
 from rlm_kernel_mcp.kernel_code import kernel_code
 from rlm_kernel_mcp.settings import Settings
 

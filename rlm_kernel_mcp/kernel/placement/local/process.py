@@ -1,7 +1,7 @@
 """A kernel's process, by pidfd: death is an event, a signal cannot reach a stranger.
 
 Is: the part of `subprocess.Popen` that jupyter_client's provisioner uses, over a process that need not be our child
-(the fork server's, or one behind a namespace's monitor). Above: `provisioner.py`, `startup_status.py`. Below: asyncio.
+(the fork server's, or one behind a namespace's monitor). Above: the placements, `startup_status.py`. Below: asyncio.
 """
 
 from __future__ import annotations

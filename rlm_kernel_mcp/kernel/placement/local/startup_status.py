@@ -1,7 +1,7 @@
 """What a starting kernel tells its host, on a socket that it closes before any user code runs.
 
 Is: the host's end: the kernel's pid with a pidfd, then `ready` with the walls that hold, or `failed` with the reason.
-Is not: a channel to a running kernel. Above: `provisioner.py`. Below: `process.py`. Each datagram is one JSON object:
+Is not: a channel to a running kernel. Above: the placements. Below: `process.py`. Each datagram is one JSON object:
 `{pid}` (+ a pidfd), `{status: "ready", walls}`, `{status: "failed", wall, reason, remedy}`, and from a fork server
 `{exit: code}`.
 """
@@ -20,7 +20,7 @@ import socket
 from typing import Any, Final
 
 from rlm_kernel_mcp.errors import KernelStartFailed, SandboxUnavailable
-from rlm_kernel_mcp.kernel.placement.process import EXIT_UNKNOWN, ended_how, readable
+from rlm_kernel_mcp.kernel.placement.local.process import EXIT_UNKNOWN, ended_how, readable
 
 DATAGRAM_BYTES: Final = 64 * 1024
 EXIT_WAIT_S: Final = 1.0

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from rlm_kernel_mcp.kernel.kernelspec import POLICY_FILE
 from rlm_kernel_mcp.kernel.placement.forked import ENVIRONMENT
+from rlm_kernel_mcp.kernel.placement.kernelspec import POLICY_FILE
 from rlm_kernel_mcp.kernel.placement.run_dir import KernelDir
 from rlm_kernel_mcp.policy import Policy, load_policy
 from rlm_kernel_mcp.settings import KernelSettings

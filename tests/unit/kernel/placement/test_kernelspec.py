@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from rlm_kernel_mcp.errors import InvalidInput
-from rlm_kernel_mcp.kernel import kernelspec
-from rlm_kernel_mcp.kernel.kernelspec import InstalledKernelspec
+from rlm_kernel_mcp.kernel.placement import kernelspec
+from rlm_kernel_mcp.kernel.placement.kernelspec import InstalledKernelspec
 from tests.rights import reachable_folder, without_root_rights
 
 
@@ -149,7 +149,7 @@ def test_to_find_a_kernelspec_takes_nothing_of_ipython() -> None:
     """The server imported the whole of it on its event loop, while every client waited."""
     program = """
 import sys
-from rlm_kernel_mcp.kernel.kernelspec import spec_manager
+from rlm_kernel_mcp.kernel.placement.kernelspec import spec_manager
 import rlm_kernel_mcp.session.registry
 print(spec_manager().get_kernel_spec("rlm-python").display_name != "", "IPython" in sys.modules)
 """

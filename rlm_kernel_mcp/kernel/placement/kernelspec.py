@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from jupyter_client.kernelspec import KernelSpecManager
 
 POLICY_FILE: Final = "policy.json"
-PACKAGE: Final = Path(__file__).resolve().parent.parent
+PACKAGE: Final = Path(__file__).resolve().parent.parent.parent
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""`kernel/placement/startup_status.py`: what a starting kernel says, as its host hears it."""
+"""`kernel/placement/local/startup_status.py`: what a starting kernel says, as its host hears it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rlm_kernel_mcp.errors import KernelStartFailed, RlmError, SandboxUnavailable
-from rlm_kernel_mcp.kernel.placement.startup_status import StatusSocket
+from rlm_kernel_mcp.kernel.placement.local.startup_status import StatusSocket
 
 pytestmark = pytest.mark.anyio
 
