@@ -41,6 +41,24 @@ UNTRUSTED: Final = "kernel/untrusted/"
 """Whatever looks inside what a kernel says: it needs a second reader, and stands on the ground alone."""
 UNTRUSTED_MAY_IMPORT: Final = {"errors", "text", "wire"}
 
+SANS_IO: Final = {
+    "kernel/untrusted/snapshot_stream.py",
+    "kernel/untrusted/snapshot_report.py",
+}
+"""What takes bytes and events and waits for nothing, so that nothing it is given can hold it up."""
+WAITS: Final = {
+    "asyncio",
+    "concurrent",
+    "os",
+    "select",
+    "selectors",
+    "signal",
+    "socket",
+    "subprocess",
+    "threading",
+    "time",
+}
+
 THIRD_PARTY: Final = {
     "commands": {"IPython", "jupyter_client", "jupyter_console", "prompt_toolkit", "traitlets"},
     "server": {"anyio", "mcp", "mcp_types", "pydantic", "pydantic_core"},
@@ -178,6 +196,12 @@ def test_what_reads_a_kernel_s_words_stands_on_the_ground_alone() -> None:
                 ):
                     strays.append(f"{name} imports {module}")
     assert strays == []
+
+
+@pytest.mark.parametrize("name", sorted(SANS_IO))
+def test_what_decodes_or_decides_does_no_io(name: str) -> None:
+    """A pipe, a clock or a thread that it cannot reach is none that it waits for."""
+    assert WAITS & {module.partition(".")[0] for module in imports(modules()[name])} == set()
 
 
 @pytest.mark.parametrize("name", sorted(modules()))

@@ -229,7 +229,8 @@ class Snapshots:
 
     def _send(self, name: str, value: object, first: Writer, second: Writer, sink: Sink) -> Writer:
         """Send a value; returns the writer that saw what was sent, which a thread may have made another by now."""
-        head = b"N " + json.dumps({"name": name, "type": type_name(value)}).encode() + b"\n"
+        kind = type_name(value)[:SNAPSHOT_NAME_CHARS_MAX]
+        head = b"N " + json.dumps({"name": name, "type": kind}).encode() + b"\n"
         if first.held is not None:
             held = b"".join(first.held)
             sink(head + struct.pack(">I", len(held)) + held + struct.pack(">I", 0))

@@ -1,27 +1,24 @@
-"""The stream in which a kernel sends its snapshots, read within bounds of size, count and time.
+"""The stream in which a kernel sends its snapshots, decoded within bounds of size and count. Sans-I/O.
 
-Is: the format of `in_kernel/snapshots/taking.py`, read by someone who trusts no byte of it. Is not: a reader of the
-values. Above: `session/snapshots/file.py`. Below: the pipe, or the bytes of one message.
+Is: the format of `in_kernel/snapshots/taking.py`, read by someone who trusts no byte of it: bytes in, events out. Is
+not: a reader of the values, and nothing here waits: whoever has a pipe reads it elsewhere
+(`session/snapshots/pipe.py`). Above: that, `session/snapshots/file.py`. Below: `wire.py`.
+
+However a stream is cut into blocks, the events are the same but for where a value's bytes are cut.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import select
-import threading
-import time
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from rlm_kernel_mcp.wire import SNAPSHOT_ABORTED, SNAPSHOT_NAME_CHARS_MAX, SNAPSHOT_NAMES_MAX
 
 HEAD_BYTES_MAX: Final = 8_192
-READ_BYTES: Final = 1 << 18
-POLL_MS: Final = 200
-
-Take = Callable[[bytes], None]
+"""Longest line that begins a name; an honest one has less than 5,000."""
+LENGTH_BYTES: Final = 4
 
 
 class StreamBroken(Exception):
@@ -38,86 +35,123 @@ class StreamLimits:
     """All values, given-up ones too."""
 
 
-class SnapshotStream:
-    """One stream, to be read by one thread."""
+@dataclass(frozen=True, slots=True)
+class NameBegins:
+    """A name; its value follows."""
 
-    def __init__(self, source: int | bytes, limits: StreamLimits, deadline: float, stop: threading.Event) -> None:
-        """`source`: a pipe's end, or all there is. `deadline`: of `time.monotonic`. `stop`: set by another thread."""
-        self._reader, self._buffer = (-1, bytearray(source)) if isinstance(source, bytes) else (source, bytearray())
+    name: str
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
+class ValueBytes:
+    """Some bytes of the value."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ValueEnds:
+    """The value has come, or the kernel gave it up."""
+
+    whole: bool
+
+
+Event = NameBegins | ValueBytes | ValueEnds
+
+
+class StreamDecoder:
+    """One stream. It holds no more than one head beside the block that it was fed."""
+
+    def __init__(self, limits: StreamLimits) -> None:
         self._limits = limits
-        self._deadline = deadline
-        self._stop = stop
+        self._buffer = bytearray()
         self._names = 0
-        self._bytes = 0
-        self._poll = select.poll()
-        if self._reader >= 0:
-            self._poll.register(self._reader, select.POLLIN)
+        self._total_bytes = 0
+        self._is_in_value = False
+        self._value_bytes = 0
+        self._chunk_left = 0
 
-    def head(self) -> tuple[str, str] | None:
-        """The next name and its type, or None at the end.
+    def feed(self, data: bytes) -> list[Event]:
+        """Take the next bytes; what is complete by now.
 
         Raises:
-            StreamBroken.
+            StreamBroken: it is of no use any more.
         """
-        while b"\n" not in self._buffer:
-            if len(self._buffer) > HEAD_BYTES_MAX:
+        self._buffer += data
+        events: list[Event] = []
+        while (event := self._value() if self._is_in_value else self._head()) is not None:
+            events.append(event)
+        return events
+
+    def end(self) -> None:
+        """No more bytes come. Raises StreamBroken if something is not complete."""
+        if self._is_in_value:
+            raise StreamBroken("the stream ends within a value")
+        if self._buffer:
+            raise StreamBroken("the stream ends within a head")
+
+    def _head(self) -> NameBegins | None:
+        end = self._buffer.find(b"\n", 0, HEAD_BYTES_MAX)
+        if end < 0:
+            if len(self._buffer) >= HEAD_BYTES_MAX:
                 raise StreamBroken("a name's head does not end")
-            if not self._more():
-                if self._buffer:
-                    raise StreamBroken("the stream ends within a head")
-                return None
+            return None
         self._names += 1
         if self._names > SNAPSHOT_NAMES_MAX:
             raise StreamBroken(f"more than {SNAPSHOT_NAMES_MAX:,} names")
-        return _head(self._taken(self._buffer.index(b"\n") + 1))
+        head = _head(self._taken(end + 1))
+        self._is_in_value, self._value_bytes = True, 0
+        return head
 
-    def value(self, take: Take) -> bool:
-        """Hand the bytes of a value on, block by block; false if the kernel gave the value up.
+    def _value(self) -> ValueBytes | ValueEnds | None:
+        """All bytes of a value that are there as one event, however small the kernel's chunks; else its end."""
+        pieces: list[bytes] = []
+        while self._chunk_left or len(self._buffer) >= LENGTH_BYTES:
+            if not self._chunk_left:
+                length = int.from_bytes(self._buffer[:LENGTH_BYTES], "big")
+                if pieces and length in (0, SNAPSHOT_ABORTED):
+                    break  # that is the next event
+                del self._buffer[:LENGTH_BYTES]
+                if length in (0, SNAPSHOT_ABORTED):
+                    self._is_in_value = False
+                    return ValueEnds(whole=length == 0)
+                self._count(length)
+                self._chunk_left = length
+            if not self._buffer:
+                break
+            pieces.append(self._taken(min(self._chunk_left, len(self._buffer))))
+            self._chunk_left -= len(pieces[-1])
+        return ValueBytes(b"".join(pieces)) if pieces else None
 
-        Raises:
-            StreamBroken; and what `take` raises.
-        """
-        size = 0
-        while length := int.from_bytes(self._taken(4), "big"):
-            if length == SNAPSHOT_ABORTED:
-                return False
-            size += length
-            self._bytes += length
-            if size > self._limits.name_bytes:
-                raise StreamBroken(f"more than {self._limits.name_bytes:,} bytes of one name")
-            if self._bytes > self._limits.total_bytes:
-                raise StreamBroken(f"more than {self._limits.total_bytes:,} bytes")
-            while length:
-                if not self._buffer and not self._more():
-                    raise StreamBroken("the stream ends within a value")
-                block = self._taken(min(length, len(self._buffer)))
-                take(block)
-                length -= len(block)
-        return True
+    def _count(self, length: int) -> None:
+        """A chunk is announced; one that passes a cap is not waited for."""
+        self._value_bytes += length
+        self._total_bytes += length
+        if self._value_bytes > self._limits.name_bytes:
+            raise StreamBroken(f"more than {self._limits.name_bytes:,} bytes of one name")
+        if self._total_bytes > self._limits.total_bytes:
+            raise StreamBroken(f"more than {self._limits.total_bytes:,} bytes")
 
     def _taken(self, count: int) -> bytes:
-        while len(self._buffer) < count:
-            if not self._more():
-                raise StreamBroken("the stream ends within a value")
         taken = bytes(self._buffer[:count])
         del self._buffer[:count]
         return taken
 
-    def _more(self) -> bool:
-        """Wait for more bytes; false at the end of the stream."""
-        if self._reader < 0:
-            return False
-        while True:
-            if self._stop.is_set() or time.monotonic() > self._deadline:
-                raise StreamBroken("the stream does not end")
-            if self._poll.poll(POLL_MS):
-                break
-        data = os.read(self._reader, READ_BYTES)
-        self._buffer += data
-        return bool(data)
+
+def decoded(blocks: Iterable[bytes], limits: StreamLimits) -> Iterator[Event]:
+    """The events of a whole stream.
+
+    Raises:
+        StreamBroken; and what `blocks` raises.
+    """
+    decoder = StreamDecoder(limits)
+    for block in blocks:
+        yield from decoder.feed(block)
+    decoder.end()
 
 
-def _head(line: bytes) -> tuple[str, str]:
+def _head(line: bytes) -> NameBegins:
     try:
         head = json.loads(line.removeprefix(b"N "))
     except (ValueError, RecursionError) as error:
@@ -127,4 +161,4 @@ def _head(line: bytes) -> tuple[str, str]:
         raise StreamBroken("a name's head has another shape")
     if len(name) > SNAPSHOT_NAME_CHARS_MAX:
         raise StreamBroken(f"a name of {len(name):,} characters")
-    return name, kind[:SNAPSHOT_NAME_CHARS_MAX]
+    return NameBegins(name, kind[:SNAPSHOT_NAME_CHARS_MAX])

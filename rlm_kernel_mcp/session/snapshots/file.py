@@ -1,7 +1,8 @@
 """One session's snapshots: values one after the other in one file, and an index of them that is replaced whole.
 
-Is: what stands where, of which step, and whether it is still what was written. Is not: a reader of the bytes.
-Above: `taking.py`. Below: `kernel/untrusted/snapshot_stream.py`, the file system.
+Is: what stands where, of which step, and whether it is still what was written. Is not: a reader of the bytes, nor of a
+pipe: it takes the events of a stream. Above: `taking.py`, `pipe.py`. Below: `kernel/untrusted/snapshot_stream.py`, the
+file system.
 
 Two files take turns as the values are moved together, and the index names the one that counts: at any moment what
 the index says is there. Blocking: everything but `index`, `is_still` and `remove` is called in a thread, one call at a
@@ -11,18 +12,22 @@ time, `advance` too: what changes the index has one writer.
 from __future__ import annotations
 
 import json
-import math
 import os
-import threading
-import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from rlm_kernel_mcp.kernel.untrusted.snapshot_report import KernelReport
-from rlm_kernel_mcp.kernel.untrusted.snapshot_stream import SnapshotStream, StreamBroken, StreamLimits
+from rlm_kernel_mcp.kernel.untrusted.snapshot_stream import (
+    Event,
+    NameBegins,
+    StreamBroken,
+    StreamLimits,
+    ValueBytes,
+    decoded,
+)
 from rlm_kernel_mcp.policy import Snapshots as Limits
 from rlm_kernel_mcp.store.paths import snapshot_files
 
@@ -33,8 +38,6 @@ FILE_SHARE: Final = 2.5
 """How large the file may be, by the values it may hold: those, half as many dead bytes, and one stream of new ones.
 While the values are moved together there are two files: a session takes at most 3.5 times its values of the disk."""
 READ_BYTES: Final = 1 << 20
-END_S: Final = 1.0
-"""How much longer than the kernel's own time a stream may take."""
 NO_TIME: Final = "there was no time to keep it"
 DAMAGED: Final = "its snapshot on disk is damaged"
 
@@ -75,45 +78,39 @@ class SnapshotFile:
         self.index = Index()
         self._load()
 
-    def receive(self, reader: int, step_ms: int, stop: threading.Event) -> dict[str, Entry]:
-        """Append the values of a stream that comes through a pipe, and close the reader; the names that came.
+    @property
+    def stream_limits(self) -> StreamLimits:
+        """What one stream may hold: every value, and as much again of ones that were given up."""
+        return StreamLimits(self._name_bytes, 2 * self._total_bytes)
+
+    def append(self, events: Iterable[Event]) -> dict[str, Entry]:
+        """Append the values of a stream; the names that came.
 
         Raises:
-            StreamBroken, OSError: nothing of the stream is kept.
+            StreamBroken, OSError, and what `events` raises: nothing of the stream is kept.
         """
-        try:
-            return self._receive(reader, time.monotonic() + step_ms / 1000 + END_S, stop)
-        finally:
-            os.close(reader)
-
-    def _receive(self, source: int | bytes, deadline: float, stop: threading.Event) -> dict[str, Entry]:
         target = _create(self._data_paths[self._current], os.O_WRONLY)
         try:
             os.ftruncate(target, self._end)
-            limits = StreamLimits(self._name_bytes, 2 * self._total_bytes)
-            received, self._end = self._append(SnapshotStream(source, limits, deadline, stop), target, self._end)
+            received, self._end = self._append(events, target, self._end)
             return received
         finally:
             os.ftruncate(target, self._end)
             os.close(target)
 
-    def _append(self, stream: SnapshotStream, target: int, end: int) -> tuple[dict[str, Entry], int]:
+    def _append(self, events: Iterable[Event], target: int, end: int) -> tuple[dict[str, Entry], int]:
         received: dict[str, Entry] = {}
+        name = kind = ""
         size = crc = 0
-
-        def take(block: bytes) -> None:
-            nonlocal size, crc
-            write_all(target, block, end + size)
-            size += len(block)
-            crc = zlib.crc32(block, crc)
-
-        while (head := stream.head()) is not None:
-            size = crc = 0
-            name, kind = head
-            whole = stream.value(take)
-            if end + size > self._file_bytes:
-                raise StreamBroken(f"the session's snapshots pass {self._file_bytes:,} bytes")
-            if whole:
+        for event in events:
+            if isinstance(event, ValueBytes):
+                if end + size + len(event.data) > self._file_bytes:
+                    raise StreamBroken(f"the session's snapshots pass {self._file_bytes:,} bytes")
+                write_all(target, event.data, end + size)
+                size, crc = size + len(event.data), zlib.crc32(event.data, crc)
+            elif isinstance(event, NameBegins):
+                name, kind, size, crc = event.name, event.type, 0, 0
+            elif event.whole:
                 received[name] = Entry(kind, -1, end, size, crc)
                 end += size
         return received, end
@@ -129,11 +126,11 @@ class SnapshotFile:
         self.index = Index(step, entries, self.index.more)
 
     def store(self, step: int, report: KernelReport, stream: bytes) -> None:
-        """`receive` and `commit` at once, of a stream that is there as a whole.
+        """`append` and `commit` at once, of a stream that is there as a whole.
 
         Raises: as they do.
         """
-        self.commit(step, report, self._receive(stream, math.inf, threading.Event()))
+        self.commit(step, report, self.append(decoded([stream], self.stream_limits)))
 
     def commit(self, step: int, report: KernelReport, received: Mapping[str, Entry]) -> None:
         """Take what was received into the index, and write it.

@@ -2,7 +2,7 @@
 
 Is: when, off the reply's path, and how the next step comes first; a kernel that does not keep to it is named. Is not: a
 reader: nothing here is ever unpickled. Above: `session/kernels/recovery.py`, `session/kernels/session_kernel.py`.
-Below: `restoring.py`, `file.py`, `kernel/`.
+Below: `restoring.py`, `file.py`, `pipe.py`, `kernel/`.
 
 A snapshot belongs to the step after which it was taken. A name that was not looked at since an older step comes back
 as it was then, and the loss report says so.
@@ -27,6 +27,7 @@ from rlm_kernel_mcp.kernel.untrusted.snapshot_report import checked_report
 from rlm_kernel_mcp.kernel.untrusted.snapshot_stream import StreamBroken
 from rlm_kernel_mcp.policy import Policy
 from rlm_kernel_mcp.session.snapshots.file import DAMAGED, SnapshotFile
+from rlm_kernel_mcp.session.snapshots.pipe import receive
 from rlm_kernel_mcp.session.snapshots.requests import NUDGE_S, Taking, answer, ask, end_of, hand_over, within
 from rlm_kernel_mcp.session.snapshots.restoring import Effort, Losses, restore
 from rlm_kernel_mcp.shielded import shielded
@@ -282,7 +283,7 @@ class Snapshots:
         self._token += 1
         token = self._token
         reader, writer = os.pipe2(os.O_CLOEXEC)
-        stream = loop.run_in_executor(_readers, self._file.receive, reader, int(self._step_s * 1000), stop)
+        stream = loop.run_in_executor(_readers, receive, self._file, reader, int(self._step_s * 1000), stop)
         try:
             hand_over(kernel, writer)
             request = {"token": token, "after": self._after(kernel)}

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import struct
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from rlm_kernel_mcp.kernel.untrusted.snapshot_stream import SnapshotStream, StreamBroken, StreamLimits
+from rlm_kernel_mcp.kernel.untrusted.snapshot_stream import (
+    Event,
+    NameBegins,
+    StreamBroken,
+    StreamDecoder,
+    StreamLimits,
+    ValueBytes,
+    ValueEnds,
+    decoded,
+)
 from rlm_kernel_mcp.wire import SNAPSHOT_ABORTED, SNAPSHOT_NAMES_MAX
 
 LIMITS = StreamLimits(name_bytes=1_000_000, total_bytes=2_000_000)
-FAR = 60.0
 
 
 def head(name: str, kind: str = "int") -> bytes:
@@ -31,42 +39,27 @@ END = struct.pack(">I", 0)
 GIVEN_UP = struct.pack(">I", SNAPSHOT_ABORTED)
 
 
-@contextmanager
-def sent(data: bytes, *, ends: bool = True) -> Iterator[int]:
-    """A pipe into which a thread writes; the reading end."""
-    reader, writer = os.pipe()
-
-    def write() -> None:
-        try:
-            view = memoryview(data)
-            while view:
-                view = view[os.write(writer, view) :]
-        except BrokenPipeError:
-            return
-        finally:
-            if ends:
-                os.close(writer)
-
-    thread = threading.Thread(target=write)
-    thread.start()
-    try:
-        yield reader
-    finally:
-        os.close(reader)
-        thread.join()
-        if not ends:
-            os.close(writer)
-
-
-def read(reader: int, within_s: float = FAR) -> list[tuple[str, str, bytes | None]]:
+def read(blocks: Iterable[bytes]) -> list[tuple[str, str, bytes | None]]:
     """Every name of a stream with its type, and its bytes or None where it was given up."""
-    stream = SnapshotStream(reader, LIMITS, time.monotonic() + within_s, threading.Event())
+    return told(decoded(blocks, LIMITS))
+
+
+def told(events: Iterable[Event]) -> list[tuple[str, str, bytes | None]]:
     found: list[tuple[str, str, bytes | None]] = []
-    while (row := stream.head()) is not None:
-        value = bytearray()
-        whole = stream.value(value.extend)
-        found.append((*row, bytes(value) if whole else None))
+    name, kind, value = "", "", bytearray()
+    for event in events:
+        match event:
+            case NameBegins():
+                name, kind, value = event.name, event.type, bytearray()
+            case ValueBytes():
+                value += event.data
+            case ValueEnds():
+                found.append((name, kind, bytes(value) if event.whole else None))
     return found
+
+
+def cut(stream: bytes, size: int) -> list[bytes]:
+    return [stream[start : start + size] for start in range(0, len(stream), size)]
 
 
 def test_values_come_as_they_were_sent() -> None:
@@ -87,14 +80,14 @@ def test_values_come_as_they_were_sent() -> None:
         + head("empty")
         + END
     )
-    with sent(stream) as reader:
-        assert read(reader) == [("a", "int", b"1"), ("größe", "str", big), ("half", "int", None), ("empty", "int", b"")]
+    for blocks in ([stream], cut(stream, 65_536), cut(stream, 3)):
+        assert read(blocks) == [("a", "int", b"1"), ("größe", "str", big), ("half", "int", None), ("empty", "int", b"")]
 
 
 def test_an_empty_stream_has_no_names() -> None:
     """Nothing changed in the step."""
-    with sent(b"") as reader:
-        assert read(reader) == []
+    assert read([]) == []
+    assert read([b""]) == []
 
 
 @pytest.mark.parametrize(
@@ -112,6 +105,7 @@ def test_an_empty_stream_has_no_names() -> None:
         (b"N " + b"[" * 8_000 + b"\n", "not JSON"),
         (head("n" * 201), "201 characters"),
         (b"N " + b" " * 10_000, "head does not end"),
+        (b"N " + b" " * 10_000 + b"\n", "head does not end"),
         (head("a")[:-1], "ends within a head"),
         (head("a"), "ends within a value"),
         (head("a") + b"\x00\x00", "ends within a value"),
@@ -126,35 +120,51 @@ def test_an_empty_stream_has_no_names() -> None:
     ],
 )
 def test_what_breaks_the_format_or_a_cap_ends_the_reading(stream: bytes, why: str) -> None:
-    """At once, with the reason; nothing is held that the caps do not allow."""
-    with sent(stream) as reader, pytest.raises(StreamBroken, match=why):
-        read(reader)
+    """At once, with the reason; nothing is held that the caps do not allow. In whatever blocks it comes."""
+    for blocks in ([stream], cut(stream, 262_144), cut(stream, 1_000)):
+        with pytest.raises(StreamBroken, match=why):
+            read(blocks)
 
 
-def test_a_stream_that_does_not_end_is_left_at_the_deadline() -> None:
-    """Silent in the middle of a value."""
-    with sent(head("a") + chunk(b"12345"), ends=False) as reader, pytest.raises(StreamBroken, match="does not end"):
-        read(reader, 0.01)
+names = st.text(max_size=6)
+chunks = st.lists(st.binary(min_size=1, max_size=9), max_size=4)
+streams = st.lists(st.tuples(names, chunks, st.sampled_from([END, GIVEN_UP])), max_size=5).map(
+    lambda rows: b"".join(head(name) + b"".join(map(chunk, data)) + end for name, data, end in rows)
+)
 
 
-def test_a_stream_without_end_that_never_pauses_is_left_at_the_deadline() -> None:
-    """Bytes that are always there must not keep the reader from looking at the clock."""
-    with sent((head("a") + chunk(b"x") + GIVEN_UP) * SNAPSHOT_NAMES_MAX) as reader, pytest.raises(StreamBroken):
-        read(reader, -1.0)
+@given(streams | st.binary(max_size=60), st.integers(0, 40), st.lists(st.integers(1, 9), min_size=1))
+def test_however_a_stream_is_cut_it_says_the_same(stream: bytes, missing: int, sizes: list[int]) -> None:
+    """Also one that is garbage or ends too early: the same names and values, or the same reason."""
+    stream = stream[: max(0, len(stream) - missing)]
+    ends = itertools.accumulate(itertools.islice(itertools.cycle(sizes), len(stream) + 1))
+    places = [0, *itertools.takewhile(lambda end: end < len(stream), ends), len(stream)]
+    assert outcome([stream[one:other] for one, other in itertools.pairwise(places)]) == outcome([stream])
 
 
-def test_another_thread_ends_the_reading() -> None:
-    """The kernel is gone, and somebody else still holds the pipe."""
-    stop = threading.Event()
-    with sent(b"", ends=False) as reader:
-        stream = SnapshotStream(reader, LIMITS, time.monotonic() + FAR, stop)
-        threading.Thread(target=stop.set).start()
-        with pytest.raises(StreamBroken, match="does not end"):
-            stream.head()
+def outcome(blocks: Iterable[bytes]) -> object:
+    try:
+        return read(blocks)
+    except StreamBroken as error:
+        return str(error)
+
+
+def test_tiny_chunks_make_no_events_of_their_own() -> None:
+    """A kernel that sends its bytes one by one costs the host no object for each."""
+    events = StreamDecoder(LIMITS).feed(head("a") + chunk(b"x") * 50_000 + END)
+    assert events == [NameBegins("a", "int"), ValueBytes(b"x" * 50_000), ValueEnds(whole=True)]
+
+
+def test_a_decoder_holds_no_more_than_a_head() -> None:
+    """What it was fed of a value is with whoever fed it."""
+    decoder = StreamDecoder(LIMITS)
+    decoder.feed(head("a") + struct.pack(">I", 1_000_000))
+    for _ in range(9):
+        assert decoder.feed(b"x" * 100_000) == [ValueBytes(b"x" * 100_000)]
+        assert not decoder._buffer
 
 
 def test_a_long_type_is_cut() -> None:
     """It is shown to nobody whole, and stands in the index."""
-    with sent(head("a", "t" * 5_000) + END) as reader:
-        ((_, kind, _),) = read(reader)
+    ((_, kind, _),) = read([head("a", "t" * 5_000) + END])
     assert kind == "t" * 200

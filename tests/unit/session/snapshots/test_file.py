@@ -5,18 +5,17 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import threading
 from pathlib import Path
 
 import pytest
 
 from rlm_kernel_mcp.kernel.untrusted.snapshot_report import KernelReport
-from rlm_kernel_mcp.kernel.untrusted.snapshot_stream import StreamBroken
+from rlm_kernel_mcp.kernel.untrusted.snapshot_stream import StreamBroken, decoded
 from rlm_kernel_mcp.policy import Snapshots as Limits
 from rlm_kernel_mcp.session.snapshots import file as snapshot_file
 from rlm_kernel_mcp.session.snapshots.file import DAMAGED, Entry, SnapshotFile
 from rlm_kernel_mcp.store.paths import snapshot_files
-from tests.unit.kernel.untrusted.test_snapshot_stream import END, GIVEN_UP, chunk, head, sent
+from tests.unit.kernel.untrusted.test_snapshot_stream import END, GIVEN_UP, chunk, head
 
 LIMITS = Limits(name_mb=1, total_mb=4, step_ms=60_000)
 
@@ -26,8 +25,7 @@ def opened(folder: Path) -> SnapshotFile:
 
 
 def receive(file: SnapshotFile, stream: bytes) -> dict[str, Entry]:
-    with sent(stream) as reader:
-        return file.receive(os.dup(reader), 60_000, threading.Event())
+    return file.append(decoded([stream], file.stream_limits))
 
 
 def keep(file: SnapshotFile, step: int, values: dict[str, bytes], *, unverified: tuple[str, ...] = ()) -> None:
@@ -135,17 +133,6 @@ def test_a_value_that_was_given_up_leaves_the_older_one(tmp_path: Path) -> None:
     keep(file, 1, {"a": b"old"})
     assert receive(file, head("a") + chunk(b"half") + GIVEN_UP) == {}
     assert values(file) == {"a": b"old"}
-
-
-def test_the_reader_is_closed_whatever_happens(tmp_path: Path) -> None:
-    """A kernel that writes into a pipe that nobody reads would hang."""
-    (tmp_path / "snapshots").write_text("in the way")
-    reader, writer = os.pipe()
-    with pytest.raises(OSError, match="exists"):
-        opened(tmp_path).receive(reader, 1_000, threading.Event())
-    with pytest.raises(BrokenPipeError):
-        os.write(writer, b"x")
-    os.close(writer)
 
 
 @pytest.mark.parametrize("where", ["replace", "write"])

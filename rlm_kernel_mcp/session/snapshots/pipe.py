@@ -1,0 +1,56 @@
+"""The pipe through which a kernel sends a large snapshot, read in a thread until its end, its deadline or a stop.
+
+Is: the wait for bytes, and their way into the file. Is not: a look at them (`kernel/untrusted/snapshot_stream.py`); nor
+the writing end, which the kernel alone has. Above: `taking.py`. Below: `file.py`, the operating system.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+import time
+from collections.abc import Iterator
+from typing import Final
+
+from rlm_kernel_mcp.kernel.untrusted.snapshot_stream import StreamBroken, decoded
+from rlm_kernel_mcp.session.snapshots.file import Entry, SnapshotFile
+
+READ_BYTES: Final = 1 << 18
+POLL_MS: Final = 200
+END_S: Final = 1.0
+"""How much longer than the kernel's own time a stream may take."""
+
+
+def receive(file: SnapshotFile, reader: int, step_ms: int, stop: threading.Event) -> dict[str, Entry]:
+    """Append the values of a stream to a session's file, and close the reader; the names that came.
+
+    `step_ms`: how long the kernel may take. `stop`: set by another thread when nobody waits any more.
+
+    Raises:
+        StreamBroken, OSError: nothing of the stream is kept.
+    """
+    try:
+        deadline = time.monotonic() + step_ms / 1000 + END_S
+        return file.append(decoded(blocks(reader, deadline, stop), file.stream_limits))
+    finally:
+        os.close(reader)
+
+
+def blocks(reader: int, deadline: float, stop: threading.Event) -> Iterator[bytes]:
+    """What comes through a pipe. `deadline`: by `time.monotonic`.
+
+    Raises:
+        StreamBroken: it does not end in time, or before the stop.
+    """
+    poll = select.poll()
+    poll.register(reader, select.POLLIN)
+    while True:
+        # Asked for each block, also where there is always one: such a pipe ends too.
+        if stop.is_set() or time.monotonic() > deadline:
+            raise StreamBroken("the stream does not end")
+        if poll.poll(POLL_MS):
+            data = os.read(reader, READ_BYTES)
+            if not data:
+                return
+            yield data
