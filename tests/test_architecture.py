@@ -19,20 +19,22 @@ from tests.parts import ROOT
 
 PACKAGE: Final = ROOT / "rlm_kernel_mcp"
 FRONTS: Final = {"__main__", "cli", "commands"}
-GROUND: Final = {"errors", "shielded", "wire"}
+GROUND: Final = {"errors", "shielded", "units", "whole_writes", "wire"}
 MAY_IMPORT: Final = {
     "server": {"session", "policy", "settings", "text", *GROUND},
     "session": {"context", "kernel", "policy", "settings", "store", "text", *GROUND},
     "store": {"settings", "text", *GROUND},
     "kernel": {"kernel_code", "policy", "settings", "text", *GROUND},
-    "context": {"policy", "settings", *GROUND},
+    "context": {"policy", "settings", "text", *GROUND},
     "settings": {"errors"},
     "policy": {"errors"},
-    "in_kernel": {"kernel_code", "wire"},
+    "in_kernel": {"kernel_code", "units", "wire"},
     "kernel_code": set[str](),
     "shielded": {"errors"},
     "text": set[str](),
     "errors": set[str](),
+    "units": set[str](),
+    "whole_writes": set[str](),
     "wire": set[str](),
 }
 """Part of the package to the parts below it. The fronts may import all but `in_kernel`."""

@@ -22,6 +22,7 @@ from rlm_kernel_mcp.context.paths import cause, open_below, refusal, shown
 from rlm_kernel_mcp.context.sources import Skipped, Source, Sources, too_large
 from rlm_kernel_mcp.context.text import BINARY, EncodingDetector, errors_of
 from rlm_kernel_mcp.errors import ContextDenied, ContextNotFound, ContextTooLarge, InvalidInput
+from rlm_kernel_mcp.whole_writes import write_at
 
 BLOCK_BYTES: Final = 1 << 15
 """Read at once. Larger blocks are slower: block and decoded text then leave the processor's cache."""
@@ -262,10 +263,8 @@ def _unlinked_file() -> tuple[int, int]:
 
 
 def _write(writer: int, block: bytes, offset: int) -> None:
-    done = 0
     try:
-        while done < len(block):
-            done += os.pwrite(writer, memoryview(block)[done:], offset + done)
+        write_at(writer, block, offset)
     except OSError as error:
         raise _no_room(error) from error
 

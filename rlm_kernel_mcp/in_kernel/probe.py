@@ -24,8 +24,8 @@ from typing import Any, Final, NoReturn
 
 from rlm_kernel_mcp.in_kernel.walls.plan import REMEDIES, WALLS, WallFailed, WallStatus, plan_from_policy
 from rlm_kernel_mcp.in_kernel.walls.raising import enter_namespaces, raise_lock_a, raise_lock_b
+from rlm_kernel_mcp.units import MB
 
-MB: Final = 1 << 20
 CHILD_SECONDS: Final = 20
 SCRATCH_MB_MAX: Final = 64
 """Enough to see a quota refuse, however large the policy's is."""

@@ -23,6 +23,7 @@ from rlm_kernel_mcp.session.kernels.loading import GoOn, read_in_thread
 from rlm_kernel_mcp.session.kernels.recovery import context_report, load_context
 from rlm_kernel_mcp.session.reports import ContextReport, Wall
 from rlm_kernel_mcp.settings import Settings
+from rlm_kernel_mcp.units import MB
 from rlm_kernel_mcp.wire import INFO, NAMESPACE, NAMESPACE_READ_ONLY, READ_ONLY_SCRATCH
 
 CONTEXT_SHARE: Final = 0.6
@@ -32,7 +33,6 @@ TABLE_SHARE: Final = 0.2
 DOCUMENT_BYTES: Final = 500
 """What a kernel needs for one document beside its text and its name, about."""
 INFO_S: Final = 20.0
-MB: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)

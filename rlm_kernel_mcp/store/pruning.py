@@ -21,6 +21,7 @@ from rlm_kernel_mcp.store.database.database import Database
 from rlm_kernel_mcp.store.database.file import meaning
 from rlm_kernel_mcp.store.paths import SNAPSHOTS, snapshot_files
 from rlm_kernel_mcp.store.session_lock import SessionLock, sweep_locks, take_lock
+from rlm_kernel_mcp.units import MB
 
 DAY_S: Final = 86_400
 _EVENTS_AT_ONCE: Final = 64
@@ -144,7 +145,7 @@ def _all_files_mb(state_dir: Path) -> dict[str, float]:
         for entry in found:
             session_id = entry.name.partition(".")[0]
             with contextlib.suppress(OSError):  # gone meanwhile
-                size_mb = entry.stat(follow_symlinks=False).st_size / (1 << 20)
+                size_mb = entry.stat(follow_symlinks=False).st_size / MB
                 sizes[session_id] = sizes.get(session_id, 0.0) + size_mb
     return sizes
 
@@ -155,7 +156,7 @@ def _files_mb(state_dir: Path, session_id: str) -> float:
     for path in snapshot_files(state_dir, session_id):
         with contextlib.suppress(OSError):  # most sessions have only some of them
             size += path.stat().st_size
-    return size / (1 << 20)
+    return size / MB
 
 
 def _written_s(state_dir: Path, session_id: str) -> float:

@@ -331,7 +331,7 @@ async def test_a_snapshot_that_the_host_did_not_get_is_sent_again(
     """The kernel believed it sent; the host's disk was full. The next snapshot has the value, not an older one."""
     await session.ok("x = ['old']")
     await settle(session)
-    monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.file.write_all", full_disk)
+    monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.file.write_at", full_disk)
     told = await session.ok("x = ['new']")
     assert told.note is None
     await settle(session)
@@ -356,7 +356,7 @@ async def test_a_full_disk_leaves_the_older_value_and_says_so(session: Driven, m
     """If the kernel goes before there is room again."""
     await session.ok("x = ['old']")
     await settle(session)
-    monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.file.write_all", full_disk)
+    monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.file.write_at", full_disk)
     await session.ok("x = ['new']")
     await lose_kernel(session)
     report = await session.ok("x")

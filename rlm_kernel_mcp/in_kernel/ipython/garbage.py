@@ -13,7 +13,8 @@ import sys
 import time
 from typing import Any, Final
 
-from rlm_kernel_mcp.in_kernel.walls.limits import MB, has_room, trim_heap
+from rlm_kernel_mcp.in_kernel.walls.limits import has_room, trim_heap
+from rlm_kernel_mcp.units import MB
 
 UNITS: Final = 32
 """Into how many parts of the limit the room is measured."""

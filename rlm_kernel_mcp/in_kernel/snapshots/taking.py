@@ -25,6 +25,7 @@ from rlm_kernel_mcp.in_kernel.display_text.tracebacks import format_exception
 from rlm_kernel_mcp.in_kernel.namespace.bound_names import is_hidden
 from rlm_kernel_mcp.in_kernel.snapshots.pickling import OwnValue, read_value, use_own_values, write_value
 from rlm_kernel_mcp.in_kernel.snapshots.writer import Memory, Sink, SnapshotStopped, TooLarge, Writer, write_all
+from rlm_kernel_mcp.units import MB
 from rlm_kernel_mcp.wire import KEPT_BYTES_MAX, NAMESPACE, SNAPSHOT_ABORTED, SNAPSHOT_NAME_CHARS_MAX, SNAPSHOT_NAMES_MAX
 
 T = TypeVar("T")
@@ -33,7 +34,6 @@ ATOMS: Final = (str, bytes, int, float, complex, bool, type(None), range)
 ATOM_BYTES_MAX: Final = 1 << 16
 """An atom of at most this size is kept alive, to be known again: its `id` alone may be another object's by then."""
 REASON_CHARS: Final = 200
-MB: Final = 1 << 20
 SMALL_NAMES: Final = 200
 SMALL_S: Final = 0.01
 """Bounds of a snapshot that needs no pipe, beside its bytes."""

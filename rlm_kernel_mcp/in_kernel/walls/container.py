@@ -12,9 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from rlm_kernel_mcp.in_kernel.walls.plan import WallFailed, WallPlan, WallStatus
+from rlm_kernel_mcp.in_kernel.walls.plan import MB, WallFailed, WallPlan, WallStatus
 
-MB: Final = 1 << 20
 CGROUPS: Final = Path("/sys/fs/cgroup")
 UNLIMITED_BYTES: Final = 1 << 60
 """cgroup v1 writes a number near 2**63 where there is no limit."""

@@ -15,9 +15,8 @@ import resource
 from typing import Final
 
 from rlm_kernel_mcp.in_kernel.walls import syscalls as linux
-from rlm_kernel_mcp.in_kernel.walls.plan import WallPlan
+from rlm_kernel_mcp.in_kernel.walls.plan import MB, WallPlan
 
-MB: Final = 1 << 20
 MEMORY_GAP_MB: Final = 128
 """Between the soft limit, in force while a step runs, and the hard one: room to report the MemoryError."""
 PENDING_SIGNALS: Final = 1024

@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Final
 
 from rlm_kernel_mcp.in_kernel.walls import syscalls as linux
-from rlm_kernel_mcp.in_kernel.walls.plan import WallPlan
+from rlm_kernel_mcp.in_kernel.walls.plan import MB, WallPlan
 
 DEVICES: Final = ("/dev/null", "/dev/zero", "/dev/urandom")
-MB: Final = 1 << 20
 
 _MS_REC_PRIVATE: Final = 0x4000 | 1 << 18
 _MNT_DETACH: Final = 2

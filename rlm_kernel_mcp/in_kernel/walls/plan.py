@@ -28,6 +28,7 @@ WALLS: Final = (
 )
 """Every wall, in the order in which its row is shown."""
 
+MB: Final = 1 << 20
 READ_ONLY_SCRATCH: Final = "the scratch folder is read-only"
 """Stands in the row `scratch_quota` where it is; `wire.py` has the same words, by which the host knows it."""
 REMEDIES: Final = {

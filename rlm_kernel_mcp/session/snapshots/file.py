@@ -30,8 +30,9 @@ from rlm_kernel_mcp.kernel.untrusted.snapshot_stream import (
 )
 from rlm_kernel_mcp.policy import Snapshots as Limits
 from rlm_kernel_mcp.store.paths import snapshot_files
+from rlm_kernel_mcp.units import MB
+from rlm_kernel_mcp.whole_writes import write_at
 
-MB: Final = 1 << 20
 GARBAGE_BYTES_MIN: Final = 16 * MB
 """Dead bytes below which the values are not moved together, where there is room for them."""
 FILE_SHARE: Final = 2.5
@@ -106,7 +107,7 @@ class SnapshotFile:
             if isinstance(event, ValueBytes):
                 if end + size + len(event.data) > self._file_bytes:
                     raise StreamBroken(f"the session's snapshots pass {self._file_bytes:,} bytes")
-                write_all(target, event.data, end + size)
+                write_at(target, event.data, end + size)
                 size, crc = size + len(event.data), zlib.crc32(event.data, crc)
             elif isinstance(event, NameBegins):
                 name, kind, size, crc = event.name, event.type, 0, 0
@@ -240,7 +241,7 @@ def _moved(entries: Mapping[str, Entry], source: int, target: int) -> tuple[dict
     for name, entry in entries.items():
         moved[name] = replace(entry, offset=end)
         for block in _blocks(source, entry):
-            write_all(target, block, end)
+            write_at(target, block, end)
             end += len(block)
     return moved, end
 
@@ -265,11 +266,3 @@ def _crc(source: int, entry: Entry) -> int | None:
 def _create(path: Path, flags: int) -> int:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     return os.open(path, flags | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-
-
-def write_all(target: int, block: bytes, offset: int) -> None:
-    """Write a whole block at a place of a file."""
-    view = memoryview(block)
-    while view:
-        written = os.pwrite(target, view, offset)
-        view, offset = view[written:], offset + written

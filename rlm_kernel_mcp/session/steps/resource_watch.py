@@ -14,6 +14,7 @@ from typing import Final
 from rlm_kernel_mcp.kernel.kernel import Kernel
 from rlm_kernel_mcp.kernel.thread_count import end_for_its_threads
 from rlm_kernel_mcp.policy import Limits
+from rlm_kernel_mcp.units import MB
 
 SAMPLE_S: Final = 0.05
 HARD_SHARE: Final = 0.25
@@ -25,7 +26,6 @@ CPU_AGAIN_MS: Final = 1_000
 """A step that goes on past its processor time is told again after this much more."""
 CPU_TELLS: Final = 2
 """So often it is told before the ladder: the first may have hit a line that swallowed it."""
-MB: Final = 1 << 20
 
 
 class ResourceWatch:

@@ -10,10 +10,11 @@ from typing import Any, Final
 
 import pytest
 
-from rlm_kernel_mcp.in_kernel.snapshots.taking import MB, SMALL_NAMES, Snapshots
+from rlm_kernel_mcp.in_kernel.snapshots.taking import SMALL_NAMES, Snapshots
 from rlm_kernel_mcp.kernel.untrusted.snapshot_report import checked_report
 from rlm_kernel_mcp.policy import Snapshots as Limits
 from rlm_kernel_mcp.session.snapshots.file import SnapshotFile
+from rlm_kernel_mcp.units import MB
 from rlm_kernel_mcp.wire import KEPT_BYTES_MAX
 
 LIMITS: Final = {"name_mb": 1, "total_mb": 4, "step_ms": 60_000}
