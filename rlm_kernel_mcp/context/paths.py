@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from rlm_kernel_mcp.errors import ContextDenied, ContextNotFound, InvalidInput, RequestRefused
+from rlm_kernel_mcp.text.printable import printable
 
 MAX_PATH_BYTES: Final = 4_095
 """Longest path that is looked at (Linux's PATH_MAX without its NUL)."""
@@ -44,13 +45,6 @@ def shown(text: str) -> str:
     """A path as a message may show it: quoted, unprintable characters escaped, at most 200 characters."""
     name = printable(text)
     return f"'{name}'" if len(name) <= _SHOWN_CHARS else f"'{name[:_SHOWN_CHARS]}…' ({len(text):,} characters)"
-
-
-def printable(text: str) -> str:
-    """`text` with every control, format, surrogate and undecodable character as a backslash escape."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else _escaped(char) for char in text)
 
 
 def checked(given: object) -> str:
@@ -191,10 +185,3 @@ def _path_of(descriptor: int) -> str:
 
         return os.fsdecode(fcntl.fcntl(descriptor, fcntl.F_GETPATH, b"\0" * 1024).rstrip(b"\0"))
     return os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115 (strings: one call a file)
-
-
-def _escaped(char: str) -> str:
-    number = ord(char)
-    if 0xDC80 <= number <= 0xDCFF:  # a byte that is no UTF-8, as `os.fsdecode` hands it on
-        return f"\\x{number - 0xDC00:02x}"
-    return char.encode("unicode_escape", "backslashreplace").decode("ascii")

@@ -21,12 +21,12 @@ from rlm_kernel_mcp.context.paths import (
     is_below,
     kind_of,
     outside,
-    printable,
     refusal,
     resolved,
     shown,
 )
 from rlm_kernel_mcp.errors import ContextDenied, ContextNotFound, ContextTooLarge, InvalidInput, RequestRefused
+from rlm_kernel_mcp.text.printable import printable
 
 DOCUMENT_LIMIT: Final = 200_000
 """Documents of one context."""

@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from rlm_kernel_mcp.errors import KernelStartFailed, SandboxUnavailable
 from rlm_kernel_mcp.kernel.placement.local.process import EXIT_UNKNOWN, ended_how, readable
+from rlm_kernel_mcp.text.printable import printable
 
 DATAGRAM_BYTES: Final = 64 * 1024
 EXIT_WAIT_S: Final = 1.0
@@ -162,8 +163,3 @@ def _raise_failure(message: dict[str, Any]) -> None:
 def without_folders(text: str) -> str:
     """The beginning of a text, printable and without the folders of the files that it names."""
     return printable(_FOLDERS.sub("", text[:REASON_CHARS]))[:REASON_CHARS]
-
-
-def printable(text: str) -> str:
-    """A text of a kernel that can do nothing to whoever reads it."""
-    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
