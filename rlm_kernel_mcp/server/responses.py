@@ -48,7 +48,7 @@ def opened(report: shapes.Opened, form: ResponseFormat) -> CallToolResult:
 def step(report: shapes.StepReport, form: ResponseFormat) -> CallToolResult:
     """Response of `rlm_run_repl`, `rlm_await_step` and `rlm_interrupt`."""
     if form == "markdown":
-        return _reading(markdown.step(report), report.images)
+        return _reading(markdown.step(report), _pictures(report))
     # Not asdict, here and below: it copies every value, of any depth and size.
     data = _fields(report)
     del data["images"]
@@ -60,7 +60,7 @@ def step(report: shapes.StepReport, form: ResponseFormat) -> CallToolResult:
         data["error"] = _fields(report.error)
     data["updated_vars_summary"] = [_fields(row) for row in report.updated_vars_summary]
     data["budget"], data["truncated"] = _fields(report.budget), _fields(report.truncated)
-    return _envelope({"ok": True, "data": data}, report.images)
+    return _envelope({"ok": True, "data": data}, _pictures(report))
 
 
 def variable(part: shapes.VariableSlice, form: ResponseFormat) -> CallToolResult:
@@ -112,30 +112,28 @@ def failure(error: RlmError, form: ResponseFormat) -> CallToolResult:
     return _envelope({"ok": False, "error": {"code": error.code, "message": message, "next_step": next_step}})
 
 
-def _reading(text: str, images: Sequence[shapes.Image] = ()) -> CallToolResult:
-    content: list[ContentBlock] = [TextContent(type="text", text=text)]
-    return CallToolResult(content=content + _blocks(images))
+def _reading(text: str, pictures: Sequence[ContentBlock] = ()) -> CallToolResult:
+    return CallToolResult(content=[TextContent(type="text", text=text), *pictures])
 
 
-def _envelope(body: dict[str, Any], images: Sequence[shapes.Image] = ()) -> CallToolResult:
-    """One text block of compact JSON and the same object as structuredContent; beside images, the text alone.
+def _envelope(body: dict[str, Any], pictures: Sequence[ContentBlock] = ()) -> CallToolResult:
+    """One text block of compact JSON and the same object as structuredContent; beside pictures, the text alone.
 
     Raises:
         ValueError: a value is no JSON or no Unicode, which the session's own checks exclude.
     """
     text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     text.encode()
-    content: list[ContentBlock] = [TextContent(type="text", text=text)]
     # Some clients drop images when there is structuredContent.
     return CallToolResult(
-        content=content + _blocks(images),
-        structured_content=None if images else body,
+        content=[TextContent(type="text", text=text), *pictures],
+        structured_content=None if pictures else body,
         is_error=not body["ok"],
     )
 
 
-def _blocks(images: Sequence[shapes.Image]) -> list[ContentBlock]:
-    return [ImageContent(type="image", data=image.data, mime_type=image.mime_type) for image in images]
+def _pictures(report: shapes.StepReport) -> list[ContentBlock]:
+    return [ImageContent(type="image", data=picture.data, mime_type=picture.mime_type) for picture in report.images]
 
 
 def _context(report: shapes.ContextReport) -> dict[str, Any]:

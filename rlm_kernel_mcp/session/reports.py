@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from rlm_kernel_mcp.kernel.untrusted.reply import Picture
+
 StepStatus = Literal["ok", "error", "timeout", "interrupted", "running", "kernel_died", "stopped"]
 GuardrailStop = Literal["max_steps", "timeout", "budget_exceeded"]
 SessionStatus = Literal["idle", "running", "stopped", "finalized", "dead"]
@@ -83,14 +85,6 @@ class Lost:
 
 
 @dataclass(frozen=True, slots=True)
-class Image:
-    """A picture that a step displayed: base64 data of a checked PNG or JPEG."""
-
-    mime_type: Literal["image/png", "image/jpeg"]
-    data: str
-
-
-@dataclass(frozen=True, slots=True)
 class StepReport:
     """`data` of `rlm_run_repl`, `rlm_await_step` and `rlm_interrupt`."""
 
@@ -107,7 +101,7 @@ class StepReport:
     truncated: Truncated = field(default_factory=Truncated)
     lost: Lost | None = None
     note: str | None = None
-    images: tuple[Image, ...] = ()
+    images: tuple[Picture, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeGuard
 
+from rlm_kernel_mcp.kernel.untrusted.fields import NAME_CHARS_MAX, count_of, name_row
 from rlm_kernel_mcp.kernel.untrusted.messages import Message
 from rlm_kernel_mcp.wire import REPLY_KEY
 
@@ -26,7 +27,6 @@ PIECES_MAX: Final = 1_000
 RESULT_CHARS_MAX: Final = 2_000_000
 TRACEBACK_CHARS_MAX: Final = 200_000
 EVALUE_CHARS_MAX: Final = 20_000
-NAME_CHARS_MAX: Final = 200
 UPDATED_MAX: Final = 500
 IMAGES_MAX: Final = 4
 IMAGES_TRIED_MAX: Final = 16
@@ -75,6 +75,8 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
+    """A picture that a step displayed: base64 data of a checked PNG or JPEG."""
+
     mime_type: ImageType
     data: str
 
@@ -199,20 +201,10 @@ class Reply:
         self.unchanged = extra.get("unchanged") is True
         rows = extra.get("updated")
         if isinstance(rows, list):
-            self.updated = [row for row in map(_variable, rows[:UPDATED_MAX]) if row is not None]
+            self.updated = [row for row in map(name_row, rows[:UPDATED_MAX]) if row is not None]
         dropped = extra.get("dropped")
         if isinstance(dropped, dict):
-            self.dropped = {name: count for name in ("stdout", "stderr") if (count := _count(dropped.get(name)))}
-
-
-def _variable(row: object) -> tuple[str, str, int | None] | None:
-    if not isinstance(row, list) or len(row) != 3 or not isinstance(row[0], str) or not isinstance(row[1], str):
-        return None
-    return row[0][:NAME_CHARS_MAX], row[1][:NAME_CHARS_MAX], _count(row[2])
-
-
-def _count(value: object) -> int | None:
-    return value if type(value) is int and 0 <= value < 1 << 53 else None
+            self.dropped = {name: count for name in ("stdout", "stderr") if (count := count_of(dropped.get(name)))}
 
 
 def _begins(data: object, mime_type: ImageType) -> TypeGuard[str]:

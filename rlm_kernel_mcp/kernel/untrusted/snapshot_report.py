@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from rlm_kernel_mcp.kernel.untrusted.fields import count_of
 from rlm_kernel_mcp.kernel.untrusted.snapshot_stream import StreamBroken
 from rlm_kernel_mcp.text.safe_text import safe_text
 from rlm_kernel_mcp.wire import SNAPSHOT_NAME_CHARS_MAX, SNAPSHOT_NAMES_MAX
@@ -47,7 +48,7 @@ def checked_report(content: dict[str, Any]) -> KernelReport:
     unverified = content.get("unverified")
     unverified = unverified[:SNAPSHOT_NAMES_MAX] if isinstance(unverified, list) else []
     named = frozenset(name for name in unverified if isinstance(name, str))
-    return KernelReport(names, named, more if type(more) is int and 0 <= more < 1 << 53 else 0)
+    return KernelReport(names, named, count_of(more) or 0)
 
 
 def words(said: object) -> str:

@@ -18,6 +18,7 @@ from typing import Any, Final
 from rlm_kernel_mcp.errors import InvalidInput, KernelDied, VariableNotFound
 from rlm_kernel_mcp.kernel.client import MESSAGE_BYTES_MAX
 from rlm_kernel_mcp.kernel.kernel import Kernel
+from rlm_kernel_mcp.kernel.untrusted.fields import NAME_CHARS_MAX, count_of, name_row
 from rlm_kernel_mcp.kernel.untrusted.messages import BadMessage, Message, parse_json
 from rlm_kernel_mcp.session.kernels.not_own import not_own
 from rlm_kernel_mcp.session.reports import VariableSlice
@@ -29,7 +30,6 @@ READ_TIMEOUT_S: Final = 10.0
 """A kernel in one long C call answers when that call ends; past this the caller is told so."""
 NEAREST: Final = 5
 NAMES_MAX: Final = 2_000
-NAME_CHARS_MAX: Final = 200
 COMPARED_CHARS: Final = 40
 """Of a name, when the nearest to a missing one are looked for: the comparison's cost grows with its square."""
 DEPTH_MAX: Final = 100
@@ -60,7 +60,7 @@ async def get_variable(
         raise await _not_found(kernel, name, gone)
     payload = reply.buffers[0] if reply.buffers else b""
     type_name = _type_name(content)
-    size, total = _count(content.get("size")), _count(content.get("total_chars")) or 0
+    size, total = count_of(content.get("size")), count_of(content.get("total_chars")) or 0
     text = await _decoded(payload)
     if content.get("json") is True:
         whole, value = _json_value(text, limit)
@@ -96,7 +96,7 @@ async def read_text(kernel: Kernel, name: str, limit: int, gone: Mapping[str, st
             f"Bind {bind} in a step and finalize with that, or give final_text.",
         )
     text = await _decoded(reply.buffers[0] if reply.buffers else b"")
-    total = max(len(text), _count(reply.content.get("total_chars")) or 0)
+    total = max(len(text), count_of(reply.content.get("total_chars")) or 0)
     if total <= limit and reply.content.get("whole") is not False:
         return text
     fault = f"{name} has {total:,} characters; a final answer has at most {limit:,}."
@@ -114,11 +114,7 @@ async def list_names(kernel: Kernel) -> list[tuple[str, str, int | None]]:
         return []
     if not isinstance(rows, list):
         return []
-    return [
-        (row[0][:NAME_CHARS_MAX], row[1][:NAME_CHARS_MAX], _count(row[2]))
-        for row in rows[:NAMES_MAX]
-        if isinstance(row, list) and len(row) == 3 and isinstance(row[0], str) and isinstance(row[1], str)
-    ]
+    return [row for row in map(name_row, rows[:NAMES_MAX]) if row is not None]
 
 
 async def _ask(
@@ -237,7 +233,3 @@ def _type_name(content: dict[str, Any]) -> str:
 
 def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
-
-
-def _count(value: object) -> int | None:
-    return value if type(value) is int and 0 <= value < 1 << 53 else None

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Final
 
 from rlm_kernel_mcp.session.account import Account
-from rlm_kernel_mcp.session.reports import Image, Left, Lost, StepError, StepReport, Truncated, Variable
+from rlm_kernel_mcp.session.reports import Left, Lost, StepError, StepReport, Truncated, Variable
 from rlm_kernel_mcp.session.steps.run import Outcome
 from rlm_kernel_mcp.text.safe_text import Cut, cut_text, safe_prefix, safe_text, share
 from rlm_kernel_mcp.text.wording import counted
@@ -68,7 +68,7 @@ def deliver(outcome: Outcome, *, step_index: int, account: Account, max_output_c
         truncated=Truncated(**{name: shown[name].cut_chars for name in ("stdout", "stderr", "result")}),
         lost=_shown_loss(outcome.lost, max_output_chars),
         note=_notes(outcome, unlisted, [_untold(shown, rest)]),
-        images=tuple(_image(mime_type, data) for mime_type, data in outcome.pictures),
+        images=outcome.pictures,
     )
 
 
@@ -204,7 +204,3 @@ def _fitting_rows(lost: tuple[tuple[str, str], ...], room: int) -> tuple[tuple[s
             shown.append((safe, said))
             said = LIKEWISE if len(names) > A_FEW else said
     return tuple(shown)
-
-
-def _image(mime_type: str, data: str) -> Image:
-    return Image("image/png" if mime_type == "image/png" else "image/jpeg", data)

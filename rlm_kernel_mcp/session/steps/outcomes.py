@@ -53,7 +53,7 @@ class Outcomes:
 def _size(outcome: Outcome) -> int:
     """Its bytes in memory, about: a text takes one to four for a character."""
     error = outcome.error
-    texts = [outcome.stdout, outcome.stderr, outcome.result or "", *(data for _, data in outcome.pictures)]
+    texts = [outcome.stdout, outcome.stderr, outcome.result or "", *(picture.data for picture in outcome.pictures)]
     texts += [error.evalue, error.traceback] if error is not None else []
     names = sum(100 + len(row.name) + len(row.type) for row in outcome.updated)
     return sum(map(sys.getsizeof, texts)) + names + 1_000

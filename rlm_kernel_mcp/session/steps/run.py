@@ -19,7 +19,7 @@ from typing import Any, Final
 from rlm_kernel_mcp.errors import SessionBusy
 from rlm_kernel_mcp.kernel.client import Execution
 from rlm_kernel_mcp.kernel.kernel import Kernel
-from rlm_kernel_mcp.kernel.untrusted.reply import Reply
+from rlm_kernel_mcp.kernel.untrusted.reply import Picture, Reply
 from rlm_kernel_mcp.policy import Policy
 from rlm_kernel_mcp.session.reports import Lost, StepError, StepStatus, Variable
 from rlm_kernel_mcp.session.steps.resource_watch import ResourceWatch
@@ -116,7 +116,7 @@ class Outcome:
     error: StepError | None = None
     updated: tuple[Variable, ...] = ()
     dropped: dict[str, int] = field(default_factory=dict)
-    pictures: tuple[tuple[str, str], ...] = ()
+    pictures: tuple[Picture, ...] = ()
     kernel_gone: str | None = None
     """Why the kernel is gone, if it is."""
     lost: Lost | None = None
@@ -129,7 +129,7 @@ class Outcome:
     def chars(self) -> int:
         """Characters of its texts and pictures."""
         traceback = self.error.traceback if self.error else ""
-        texts = (self.stdout, self.stderr, self.result or "", traceback, *(data for _, data in self.pictures))
+        texts = (self.stdout, self.stderr, self.result or "", traceback, *(picture.data for picture in self.pictures))
         return sum(map(len, texts))
 
 
@@ -217,7 +217,7 @@ def _outcome(execution: Execution, duration_ms: int, rungs: list[str], when_stop
             "stdout": reply.stdout.dropped + (reply.dropped.get("stdout") or 0),
             "stderr": reply.stderr.dropped + (reply.dropped.get("stderr") or 0),
         },
-        pictures=tuple((picture.mime_type, picture.data) for picture in reply.pictures),
+        pictures=tuple(reply.pictures),
         kernel_gone=gone,
         rungs=tuple(rungs),
         late_chars=reply.late_chars,
@@ -245,7 +245,7 @@ def partial_outcome(step: RunningStep) -> Outcome:
         stdout=reply.stdout.text(),
         stderr=reply.stderr.text(),
         result=reply.result,
-        pictures=tuple((picture.mime_type, picture.data) for picture in reply.pictures),
+        pictures=tuple(reply.pictures),
         late_chars=reply.late_chars,
     )
 

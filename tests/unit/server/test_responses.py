@@ -10,6 +10,7 @@ import pytest
 from mcp.types import CallToolResult, ImageContent, TextContent
 
 from rlm_kernel_mcp.errors import InvalidInput
+from rlm_kernel_mcp.kernel.untrusted.reply import Picture
 from rlm_kernel_mcp.server import responses
 from rlm_kernel_mcp.session import reports as shapes
 from rlm_kernel_mcp.text.wording import NOTHING_INTERRUPTED
@@ -79,7 +80,7 @@ def test_what_was_lost_is_named_with_its_reason() -> None:
 @pytest.mark.parametrize("form", ["json", "markdown"])
 def test_pictures_come_as_blocks_and_then_without_structured_content(form: Any) -> None:
     """Some clients drop pictures where there is structuredContent."""
-    report = a_step(images=(shapes.Image("image/png", "aGk="),))
+    report = a_step(images=(Picture("image/png", "aGk="),))
     result = responses.step(report, form)
     assert result.structured_content is None
     assert [(block.mime_type, block.data) for block in result.content if isinstance(block, ImageContent)] == [
