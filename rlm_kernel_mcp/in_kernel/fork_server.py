@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import ctypes
 import errno
 import gc
 import json
@@ -31,7 +30,6 @@ from rlm_kernel_mcp.in_kernel.walls import namespaces
 from rlm_kernel_mcp.in_kernel.walls import syscalls as linux
 from rlm_kernel_mcp.in_kernel.walls.package_locations import outside_places
 
-PR_SET_PDEATHSIG = 1
 REQUEST_BYTES = 64 * 1024
 RESERVED = 3
 """The two descriptors of a request, and one to answer it."""
@@ -40,7 +38,7 @@ AGAIN_S = 0.1
 
 def die_with_parent(parent: int) -> None:
     """SIGKILL when the parent goes; exit now if it has gone already."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
 

@@ -9,26 +9,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import Final, Literal
+from typing import Literal, TypeGuard, get_args
 
 from rlm_kernel_mcp.session.reports import Counters, SessionList, SessionStatus, SessionSummary
 from rlm_kernel_mcp.session.session import Session
 from rlm_kernel_mcp.store.reading import in_reader
-from rlm_kernel_mcp.store.store import SessionKey, SessionRecord, Store
+from rlm_kernel_mcp.store.store import ENDED_STATUSES, SessionKey, SessionRecord, Store
 from rlm_kernel_mcp.text.wording import counted, damaged_words
 
 State = Literal["live", "all"]
-
-ENDED: Final = ("finalized", "dead")
-"""By the record: nothing can be run in such a session any more. The others come back on use, in any server."""
-
-STATUSES: dict[str, SessionStatus] = {
-    "idle": "idle",
-    "running": "running",
-    "stopped": "stopped",
-    "finalized": "finalized",
-    "dead": "dead",
-}
 
 
 async def listed(store: Store, own: Mapping[str, Session], state: State, limit: int, offset: int = 0) -> SessionList:
@@ -58,7 +47,7 @@ async def listed(store: Store, own: Mapping[str, Session], state: State, limit: 
 
 def chosen(keys: Sequence[SessionKey], used: Mapping[str, str], state: State) -> list[SessionKey]:
     """The sessions of a state in the order in which they are listed. `used`: when this server's own were last used."""
-    wanted = [key for key in keys if state == "all" or key.session_id in used or key.status not in ENDED]
+    wanted = [key for key in keys if state == "all" or key.session_id in used or key.status not in ENDED_STATUSES]
     last_used = {key.session_id: used.get(key.session_id, key.last_used_at) for key in wanted}
     return sorted(wanted, key=lambda key: (key.session_id in used, last_used[key.session_id]), reverse=True)
 
@@ -73,8 +62,14 @@ def recorded_status(record: SessionRecord, *, driven: bool) -> SessionStatus:
 
     `driven`: whether a living server drives the session.
     """
-    status = STATUSES.get(record.status, "idle")
-    return "idle" if status == "running" and not driven else status
+    if not _is_status(record.status) or (record.status == "running" and not driven):
+        return "idle"
+    return record.status
+
+
+def _is_status(status: str) -> TypeGuard[SessionStatus]:
+    """False for a status that another version wrote and this one does not know."""
+    return status in get_args(SessionStatus)
 
 
 def summary(record: SessionRecord, session: Session | None, *, driven: bool) -> SessionSummary:

@@ -48,13 +48,14 @@ from rlm_kernel_mcp.store.database.schema import (
 from rlm_kernel_mcp.store.pruning import Pruning
 from rlm_kernel_mcp.store.reading import Reading
 from rlm_kernel_mcp.store.session_lock import SessionLock, holder_of, take_lock
-from rlm_kernel_mcp.store.text_budget import cut_text, fit, size_of
+from rlm_kernel_mcp.store.text_budget import cut_to_bytes, fit, size_of
 
 __all__ = ["EventHead", "EventRow", "Rows", "SessionKey", "SessionLock", "SessionRecord", "Store"]
 
 PROGRESS_BYTES: Final = 64 << 10
 """Kept of each text of a step that is still running."""
-_LAST_STATUSES: Final = ("finalized", "dead")
+ENDED_STATUSES: Final = ("finalized", "dead")
+"""Nothing can be run in such a session any more. The others come back on use, in any server."""
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +116,7 @@ class Store(Reading):
         self._database.write(lambda connection: update_session(connection, session_id, columns))
         if changed is not None:
             self._live[session_id] = changed
-        if changes.get("status") in _LAST_STATUSES:
+        if changes.get("status") in ENDED_STATUSES:
             self._forget(session_id)
 
     def remove_session(self, session_id: str) -> None:
@@ -180,7 +181,7 @@ class Store(Reading):
             return
         changes: dict[str, Any] = {"duration_ms": duration_ms}
         for name, text in (("stdout", stdout), ("stderr", stderr)):
-            changes[name] = cut_text(text, PROGRESS_BYTES)
+            changes[name] = cut_to_bytes(text, PROGRESS_BYTES)
         so_far = replace(begun, **changes)
         size = sum(size_of(text) for text in (so_far.code, so_far.stdout, so_far.stderr) if text)
         changes |= event_checks(so_far, size)

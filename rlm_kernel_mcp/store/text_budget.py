@@ -1,6 +1,6 @@
 """How much of a step's text the store keeps: whole as long as there is room, else head and tail with an exact note.
 
-Is: pure cutting by bytes. Is not: what a client is shown (`text/safe_text.py`). Above: `store.py`. Below: nothing.
+Is: pure cutting by bytes. Is not: what a client is shown. Above: `store.py`. Below: `text/safe_text.py`, which shares.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from typing import Final
+
+from rlm_kernel_mcp.text.safe_text import share
 
 STEP_TEXT_BYTES: Final = 16 << 20
 """Text of one event that is kept, in UTF-8 bytes."""
@@ -17,7 +19,6 @@ SESSION_TEXT_BYTES: Final = 256 << 20
 
 LEAST_TEXT_BYTES: Final = 4_000
 """Kept of each event, also of a session that has used up its room."""
-
 
 _LEAST_SHARE_BYTES: Final = 100
 
@@ -33,17 +34,14 @@ def fit(texts: Mapping[str, str | None], used_bytes: int) -> tuple[dict[str, str
     if total <= room:
         return dict(texts), total
     kept: dict[str, str | None] = dict(texts)
-    shares = len(sizes)
-    for name in sorted(sizes, key=lambda name: sizes[name]):
-        share, shares = room // shares, shares - 1
-        if sizes[name] > share:
-            cut = cut_error if name == "error" else cut_text
-            kept[name] = cut(texts[name] or "", share)
-        room -= min(share, sizes[name])
+    for name, room_bytes in zip(sizes, share(list(sizes.values()), room), strict=True):
+        if sizes[name] > room_bytes:
+            cut = cut_error if name == "error" else cut_to_bytes
+            kept[name] = cut(texts[name] or "", room_bytes)
     return kept, sum(size_of(text) for text in kept.values() if text)
 
 
-def cut_text(text: str, room_bytes: int) -> str:
+def cut_to_bytes(text: str, room_bytes: int) -> str:
     """Head and tail of a text, with a note between them that says exactly how much is left out."""
     data = text.encode("utf-8", "surrogatepass")
     if len(data) <= room_bytes:
@@ -65,12 +63,12 @@ def cut_error(error: str, room_bytes: int) -> str:
     parts = json.loads(error)
     if not isinstance(parts, dict):
         return "{}"
-    share = room_bytes
+    each = room_bytes
     while True:
-        cut = json.dumps({name: cut_text(str(value), share) for name, value in parts.items()})
-        if len(cut) <= room_bytes or share < _LEAST_SHARE_BYTES:
+        cut = json.dumps({name: cut_to_bytes(str(value), each) for name, value in parts.items()})
+        if len(cut) <= room_bytes or each < _LEAST_SHARE_BYTES:
             return cut
-        share //= 2
+        each //= 2
 
 
 def size_of(text: str) -> int:

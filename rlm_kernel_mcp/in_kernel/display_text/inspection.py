@@ -27,7 +27,8 @@ _type_mro: Final = type.__dict__["__mro__"].__get__
 _type_dict: Final = type.__dict__["__dict__"].__get__
 _type_flags: Final = type.__dict__["__flags__"].__get__
 _DESCRIPTORS: Final = (types.GetSetDescriptorType, types.MemberDescriptorType)
-_HEAP_TYPE: Final = 1 << 9
+HEAP_TYPE: Final = 1 << 9
+"""Of a type's flags: it was made by a class statement, or as one is (Py_TPFLAGS_HEAPTYPE)."""
 _IMMUTABLE_TYPE: Final = 1 << 8
 _VARARGS, _VARKEYWORDS = 4, 8
 
@@ -60,7 +61,7 @@ def is_of_the_session(cls: type) -> bool:
 
 def is_immutable(cls: type) -> bool:
     """Whether nobody can change a class's attributes."""
-    return not _type_flags(cls) & _HEAP_TYPE or bool(_type_flags(cls) & _IMMUTABLE_TYPE)
+    return not _type_flags(cls) & HEAP_TYPE or bool(_type_flags(cls) & _IMMUTABLE_TYPE)
 
 
 def static_name(cls: type, module: str) -> str | None:
@@ -69,7 +70,7 @@ def static_name(cls: type, module: str) -> str | None:
     A class that Python code makes lies on the heap, whatever it calls itself.
     """
     own = _type_module(cls)
-    if _type_flags(cls) & _HEAP_TYPE or type(own) is not str or own != module:
+    if _type_flags(cls) & HEAP_TYPE or type(own) is not str or own != module:
         return None
     return exact(_type_name(cls))
 
@@ -97,7 +98,7 @@ def slots(cls: type) -> list[tuple[str, types.MemberDescriptorType]]:
     """The `__slots__` of a class and its bases, base first, each with its reader."""
     readers = []
     for base in reversed(_type_mro(cls)):
-        if _type_flags(base) & _HEAP_TYPE:
+        if _type_flags(base) & HEAP_TYPE:
             for name, member in dict(_type_dict(base)).items():
                 if type(member) is types.MemberDescriptorType and type(name) is str and member.__objclass__ is base:
                     readers.append((name, member))

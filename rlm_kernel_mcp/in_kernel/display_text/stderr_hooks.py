@@ -25,7 +25,6 @@ from rlm_kernel_mcp.in_kernel.display_text.tracebacks import format_exception
 
 EXIT_HINT: Final = "To exit:"
 """Beginning of what IPython warns of after a SystemExit, which a session's client cannot follow."""
-NAME_CHARS: Final = 200
 
 _shell: Any = interactiveshell
 _warn = _shell.warn
@@ -79,14 +78,14 @@ def _of_a_thread(args: Any) -> None:
     """As `threading.excepthook`."""
     if args.exc_type is not SystemExit:
         name = args.thread.name if args.thread is not None else threading.get_ident()
-        _say(f"Exception in thread {str(name)[:NAME_CHARS]}:", args)
+        _say(f"Exception in thread {str(name)[: inspection.NAME_CHARS]}:", args)
 
 
 def _of_nobody(args: Any) -> None:
     """As `sys.unraisablehook`, for an exception that nobody can catch: a destructor's, a callback's."""
     it = args.object
     name = it.__qualname__ if isinstance(it, types.FunctionType | types.MethodType) else inspection.type_name(it)
-    _say(f"{args.err_msg or 'Exception ignored in'}: {name[:NAME_CHARS]}", args)
+    _say(f"{args.err_msg or 'Exception ignored in'}: {name[: inspection.NAME_CHARS]}", args)
 
 
 def _say(head: str, args: Any) -> None:

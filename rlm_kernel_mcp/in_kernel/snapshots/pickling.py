@@ -21,6 +21,7 @@ from typing import Any, Final, Protocol
 
 import cloudpickle
 
+from rlm_kernel_mcp.in_kernel.display_text.inspection import HEAP_TYPE
 from rlm_kernel_mcp.in_kernel.namespace.live_facade import LiveFacade
 from rlm_kernel_mcp.in_kernel.snapshots.function_lines import lines_of, put_back
 from rlm_kernel_mcp.in_kernel.snapshots.reducers import KNOWN_TYPES, reduce_known
@@ -35,7 +36,6 @@ _TURNED_INTO_OTHERS: Final = (memoryview, io.TextIOWrapper)
 _MODULES: Final = (types.ModuleType, LiveFacade)
 _PLAIN: Final = (str, bytes, int, float, complex, bool, type(None))
 """Types for which pickle's own writer, a hundred times faster to make, does the same."""
-_HEAP_TYPE: Final = 1 << 9
 _lru_cache: Final[Any] = type(functools.lru_cache(len))
 
 
@@ -127,7 +127,7 @@ def _reduce_module(module: types.ModuleType) -> tuple[Any, ...]:
 def _is_ordinary(cls: type) -> bool:
     """Whether a class is a session's or a library's own, and no kind that has a form of its own here."""
     return (
-        bool(cls.__flags__ & _HEAP_TYPE)
+        bool(cls.__flags__ & HEAP_TYPE)
         and not issubclass(cls, (type, BaseException, enum.Enum))
         and not isinstance(cls.__setattr__, types.FunctionType)
         and cls not in KNOWN_TYPES

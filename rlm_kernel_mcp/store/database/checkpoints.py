@@ -13,6 +13,7 @@ from typing import Final
 
 from rlm_kernel_mcp.store.database.damage import FAILURES
 from rlm_kernel_mcp.store.database.file import connect, meaning
+from rlm_kernel_mcp.store.database.schema import PAGE_BYTES
 from rlm_kernel_mcp.store.database.shared_index import SharedIndex
 
 CHECKPOINT_BYTES: Final = 8 << 20
@@ -23,7 +24,6 @@ JOIN_S: Final = 1.0
 """How long a writer, or the end, waits for a checkpoint."""
 RETRY_BUSY_MS: Final = 50
 
-_PAGE_BYTES: Final = 4_096
 _PAGES_PER_WRITE: Final = 5
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class Checkpoints:
 
     def wrote(self, size_bytes: int) -> None:
         """Note a write of about that size; begins a checkpoint when one is due."""
-        self._unchecked_bytes += size_bytes + _PAGES_PER_WRITE * _PAGE_BYTES
+        self._unchecked_bytes += size_bytes + _PAGES_PER_WRITE * PAGE_BYTES
         if self._unchecked_bytes < CHECKPOINT_BYTES:
             return
         is_under_way = self._thread is not None and self._thread.is_alive()

@@ -13,14 +13,12 @@ from typing import Final
 
 from rlm_kernel_mcp.store.database.damage import FAILURES
 from rlm_kernel_mcp.store.database.rows import DamagedText, text_of
-from rlm_kernel_mcp.store.database.schema import TABLES, migrate
+from rlm_kernel_mcp.store.database.schema import PAGE_BYTES, TABLES, migrate
 
 Operation = Callable[[sqlite3.Connection], None]
 
 MEMORY_BYTES: Final = 128 << 20
 """What it may hold; beyond it, what can be done without goes first."""
-
-_PAGE_BYTES: Final = 4_096
 
 # When the memory is full: what goes, in this order, until the write fits.
 _RELIEFS: Final = (
@@ -36,7 +34,7 @@ def open_memory() -> sqlite3.Connection:
     """An empty one, with its tables."""
     memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     memory.text_factory = text_of
-    memory.execute(f"PRAGMA max_page_count = {MEMORY_BYTES // _PAGE_BYTES}")
+    memory.execute(f"PRAGMA max_page_count = {MEMORY_BYTES // PAGE_BYTES}")
     migrate(memory)
     return memory
 

@@ -18,6 +18,9 @@ from rlm_kernel_mcp.store.database.rows import check_of, is_as_declared, texts_c
 
 Migration = tuple[str, ...]
 
+PAGE_BYTES: Final = 4_096
+"""Of a file that SQLite makes: its own default, which nothing here changes."""
+
 
 @dataclass(slots=True)
 class SessionRecord:
