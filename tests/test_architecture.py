@@ -75,7 +75,7 @@ LATE: Final = {"IPython", "ipykernel", "jupyter_client", "jupyter_core", "sqlite
 
 BROAD_EDGES: Final = {
     "server/tools.py",
-    "server/stdio.py",
+    "server/transport/stdio.py",
     "session/session.py",
     "store/writer.py",
     "in_kernel/requests/expressions.py",

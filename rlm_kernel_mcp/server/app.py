@@ -1,8 +1,8 @@
 """The server as a process: which transport carries it, signals, and how and when all ends.
 
 Is: who starts what and in which order things end. `initialize` is answered before anything of Jupyter is imported;
-EOF, SIGTERM and SIGINT all end with the kernels gone. Is not: the MCP server (`mcp_server.py`) or lines (`frames.py`).
-Above: `cli.py`. Below: `mcp_server.py`, `stdio.py`, `log_stream.py`.
+EOF, SIGTERM and SIGINT all end with the kernels gone. Is not: the MCP server (`mcp_server.py`), or how its messages
+come and go (`transport/`). Above: `cli.py`. Below: `mcp_server.py`, `transport/stdio.py`, `log_stream.py`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from mcp.types import JSONRPCRequest
 
 from rlm_kernel_mcp.server.log_stream import LogStream
 from rlm_kernel_mcp.server.mcp_server import LazyRegistry, build_server, open_registry
-from rlm_kernel_mcp.server.stdio import stdio_streams
+from rlm_kernel_mcp.server.transport.stdio import stdio_streams
 from rlm_kernel_mcp.settings import Settings, doubts
 
 if TYPE_CHECKING:

@@ -2,8 +2,9 @@
 
 `bin/soak frames --count 100000 --seed 0`. Is: seeded lines (valid ones mutated, truncated, spliced), half of them to a
 server with which a version with batches is agreed, and an account of its own of what each line must be answered. Is
-not: the server's reading of them (`server/frames.py`), from which the account shares nothing but Python's JSON.
-Every answer is looked at. At the end a call is answered, the end of the input ends the server, and nothing is over.
+not: the server's reading of them (`server/transport/frames.py`), from which the account shares nothing but Python's
+JSON. Every answer is looked at. At the end a call is answered, the end of the input ends the server, and nothing is
+over.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Is: the wire, taken away from descriptors 0 and 1 so that no print of a library can reach it, nor a child read it.
 Is not: what a line means (`frames.py`). Unlike the SDK's transport it answers bad lines, and both its threads are
 daemons that only block in the system, so that the process can always end at once.
-Above: `app.py`. Below: `frames.py`, `owed.py`.
+Above: `server/app.py`. Below: `frames.py`, `owed.py`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from mcp.shared.message import SessionMessage
 from mcp.types import JSONRPCMessage, JSONRPCRequest
 
-from rlm_kernel_mcp.server.frames import (
+from rlm_kernel_mcp.server.transport.frames import (
     Frame,
     read_frame,
     refuse_failed_line,
@@ -35,7 +35,7 @@ from rlm_kernel_mcp.server.frames import (
     write_batch,
     write_frame,
 )
-from rlm_kernel_mcp.server.owed import Batch, Owed, Patience
+from rlm_kernel_mcp.server.transport.owed import Batch, Owed, Patience
 
 log = logging.getLogger(__name__)
 

@@ -13,9 +13,9 @@ import pytest
 from mcp.shared.message import SessionMessage
 from mcp.types import INTERNAL_ERROR, JSONRPCRequest, JSONRPCResponse
 
-from rlm_kernel_mcp.server import stdio as transport
-from rlm_kernel_mcp.server.frames import Frame, read_frame
-from rlm_kernel_mcp.server.stdio import ReadSide, WriteSide, frames_of, streams_over
+from rlm_kernel_mcp.server.transport import stdio as transport
+from rlm_kernel_mcp.server.transport.frames import Frame, read_frame
+from rlm_kernel_mcp.server.transport.stdio import ReadSide, WriteSide, frames_of, streams_over
 
 pytestmark = pytest.mark.anyio
 

@@ -16,7 +16,7 @@ from typing import Final
 from mcp.shared.message import ServerMessageMetadata, SessionMessage
 from mcp.types import INVALID_REQUEST, JSONRPCError, JSONRPCMessage, JSONRPCRequest, JSONRPCResponse
 
-from rlm_kernel_mcp.server.frames import Frame, Refusal, refuse
+from rlm_kernel_mcp.server.transport.frames import Frame, Refusal, refuse
 
 BATCHED: Final = frozenset({"2025-03-26"})
 """The protocol versions that have batches."""

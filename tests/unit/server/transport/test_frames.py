@@ -20,7 +20,7 @@ from mcp.types import (
     JSONRPCResponse,
 )
 
-from rlm_kernel_mcp.server.frames import DEEPEST, Frame, read_frame, refuse_long_line, write_frame
+from rlm_kernel_mcp.server.transport.frames import DEEPEST, Frame, read_frame, refuse_long_line, write_frame
 
 
 def call_with(value: bytes) -> Any:
