@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from rlm_kernel_mcp.errors import SessionNotFound
-from rlm_kernel_mcp.session.trace.pages import summary_of
+from rlm_kernel_mcp.session.trace.events import summary_of
 from rlm_kernel_mcp.store.store import EventHead, SessionRecord, Store
 from rlm_kernel_mcp.text.safe_text import safe_text
 

@@ -1,6 +1,6 @@
 """`rlm-kernel-mcp trace`: what was done in a session, live or ended, in full.
 
-Is: the same events and pages that `rlm_get_trace` gives, uncut. Is not: asking a kernel: cells of a console that
+Is: the same events that `rlm_get_trace` gives in pages, uncut. Is not: asking a kernel: cells of a console that
 nobody has asked for yet are added when the agent reads the trace.
 Above: `cli.py`. Below: `live.py`, `session/trace/reading.py`, `server/markdown.py`.
 """

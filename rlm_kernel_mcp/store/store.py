@@ -1,9 +1,9 @@
 """What survives a restart: sessions, their events with all output, and contexts given inline.
 
 Is: one SQLite file below RLM_STATE_DIR that several servers share, and a lock for each session. Is not: the meaning of
-the rows (`session/trace/journal.py`, `session/trace/pages.py`), nor the session's values (`session/snapshots/file.py`).
-Above: `session/registry.py`, `session/trace/journal.py`, the command line. Below: `store/database/database.py`,
-`session_lock.py`, `text_budget.py`.
+the rows (`session/trace/journal.py`, `session/trace/events.py`), nor the session's values
+(`session/snapshots/file.py`). Above: `session/registry.py`, `session/trace/journal.py`, the command line.
+Below: `store/database/database.py`, `session_lock.py`, `text_budget.py`.
 
 It waits for the disk: an event loop has it written by `writer.py`. A bad disk never raises: see `problem`.
 """

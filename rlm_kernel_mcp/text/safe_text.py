@@ -2,7 +2,7 @@
 
 Is: the last thing that happens to a kernel's text before a client sees it, at a cost that grows with what is shown and
 not with what there is. Is not: what is kept: the store has the text as it came. Sans-I/O.
-Above: `session/steps/delivery.py`, `session/trace/pages.py`, `server/`. Below: `characters.py`.
+Above: `session/steps/delivery.py`, `session/trace/`, `server/`. Below: `characters.py`.
 """
 
 from __future__ import annotations

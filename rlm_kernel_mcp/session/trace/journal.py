@@ -1,8 +1,8 @@
 """What a session writes down as it happens, and reads back.
 
-Is: the translation between a session's events and the store's rows. Is not: the store, nor the page a client gets
-(`pages.py`). Above: `session/session.py`, `session/handles.py`. Below: `store/store.py`. A step's row is written before
-it runs, as `unknown`, and completed after: a kill at any moment leaves a truthful record.
+Is: the translation between a session's events and the store's rows. Is not: the store, nor the event that a client
+reads (`events.py`). Above: `session/session.py`, `session/handles.py`. Below: `store/store.py`. A step's row is written
+before it runs, as `unknown`, and completed after: a kill at any moment leaves a truthful record.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from rlm_kernel_mcp.session.account import Account
 from rlm_kernel_mcp.session.reports import ContextReport, Lost, SessionStatus, StepError, StepStatus, Variable, Wall
 from rlm_kernel_mcp.session.steps.outcomes import Outcomes
 from rlm_kernel_mcp.session.steps.run import Outcome
-from rlm_kernel_mcp.session.trace.pages import summary_of
+from rlm_kernel_mcp.session.trace.events import summary_of
 from rlm_kernel_mcp.store.store import EventRow, Store
 from rlm_kernel_mcp.store.writer import Writer
 from rlm_kernel_mcp.text.wording import counted

@@ -1,7 +1,7 @@
 """The trace as the client reads it: events, cut into pages.
 
-Is: pure functions from the store's rows to `TracePage`. Is not: the store (`reading.py`). Above: that. Below:
-`store/store.py`'s rows, `text/safe_text.py`.
+Is: pure functions from the store's rows to `TracePage`. Is not: the store (`reading.py`), nor what an event is
+(`events.py`). Above: `reading.py`. Below: `events.py`, `store/store.py`'s rows, `text/safe_text.py`.
 
 A page is a window over the events one after the other. A place in them, which `next_offset` is, counts for each event
 the characters of its fixed part, then, with `detail="full"`, the bytes of its texts as the store has them: what lies
@@ -12,27 +12,22 @@ under the same event's fixed part again, so that the pieces of all pages, put to
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
-from typing import Any, Final, Literal
+from dataclasses import asdict, dataclass, field
+from typing import Final, Literal
 
-from rlm_kernel_mcp.session.reports import StepError, TraceEvent, TracePage
-from rlm_kernel_mcp.store.store import EventHead, EventRow
+from rlm_kernel_mcp.session.reports import TraceEvent, TracePage
+from rlm_kernel_mcp.session.trace.events import Texts, event_of, texts_of, with_texts
+from rlm_kernel_mcp.store.store import EventHead
 from rlm_kernel_mcp.text.characters import LONGEST_SEQUENCE
 from rlm_kernel_mcp.text.safe_text import safe_prefix, safe_text, splits_at
 
-SUMMARY_CHARS: Final = 120
 TEXTS: Final = ("code", "stdout", "stderr", "result", "evalue", "traceback")
 _CHARACTER_BYTES: Final = 4
-_LINE_END: Final = re.compile(r"\r\n|\r|\n")
 
 Detail = Literal["summary", "full"]
-Texts = Mapping[str, bytes | None]
-"""An event's long texts in UTF-8 by column, as the store has them."""
 ReadTexts = Callable[[EventHead], Texts | None]
-"""Reads them; None where they are damaged."""
+"""Reads an event's texts; None where they are damaged."""
 
 
 @dataclass(slots=True)
@@ -54,7 +49,7 @@ def page(
     damaged = position = 0
     room = max_output_chars
     for head in heads:
-        event = _event(head.row)
+        event = event_of(head.row)
         fixed = len(json.dumps(asdict(event), ensure_ascii=False))
         size = head.text_bytes if detail == "full" else 0
         if position + fixed + size <= offset:
@@ -68,66 +63,13 @@ def page(
             damaged += 1
         else:
             window = _Window(room - fixed if is_new else room, must=not is_new and not events)
-            stop = _fill(window, _texts(texts), max(offset - position - fixed, 0))
-            events.append(event if detail == "summary" else _filled(event, texts, window))
+            stop = _fill(window, texts_of(texts), max(offset - position - fixed, 0))
+            events.append(event if detail == "summary" else with_texts(event, texts, window.shown))
             if stop is not None:
                 return TracePage(tuple(events), position + fixed + stop), damaged
             room = window.room
         position += fixed + size
     return TracePage(tuple(events), None), damaged
-
-
-def whole(head: EventHead, texts: Texts) -> TraceEvent:
-    """An event with its texts in full."""
-    window = _Window(1 << 60, must=False)
-    _fill(window, _texts(texts), 0)
-    return _filled(_event(head.row), texts, window)
-
-
-def marked_running(heads: Iterable[EventHead], step_index: int) -> list[EventHead]:
-    """The events; that of the step that runs just now says so, where the store can only say that its end is unknown."""
-    running = ("run_repl", "mcp", step_index, "unknown")
-    return [
-        replace(head, row=replace(head.row, result_status="running", duration_ms=_age_ms(head.row.ts)))
-        if (head.row.action, head.row.source, head.row.step_index, head.row.result_status) == running
-        else head
-        for head in heads
-    ]
-
-
-def summary_of(code: str) -> str:
-    """The first `SUMMARY_CHARS` characters of some code, each line end as a space."""
-    return _LINE_END.sub(" ", code[: 2 * SUMMARY_CHARS])[:SUMMARY_CHARS]
-
-
-def _age_ms(moment: str) -> int:
-    return max(0, int((datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds() * 1000))
-
-
-def _event(row: EventRow) -> TraceEvent:
-    return TraceEvent(
-        ts=row.ts,
-        step_index=row.step_index,
-        action=row.action,  # type: ignore[arg-type]  # the store holds only what the session wrote
-        source=row.source,  # type: ignore[arg-type]
-        result_status=row.result_status,
-        summary=safe_text(row.summary),
-        duration_ms=row.duration_ms,
-        guardrail_snapshot=json.loads(row.guardrail_snapshot or "{}"),
-    )
-
-
-def _texts(texts: Texts) -> dict[str, bytes]:
-    """The texts in the order in which they are shown; an exception's JSON is never shorter than its two."""
-    error = _error(texts)
-    found = {name: texts.get(name) or b"" for name in ("code", "stdout", "stderr", "result")}
-    parts = {name: str(error.get(name) or "") for name in ("evalue", "traceback")}
-    return found | {name: part.encode("utf-8", "surrogatepass") for name, part in parts.items()}
-
-
-def _error(texts: Texts) -> dict[str, Any]:
-    found = json.loads((texts.get("error") or b"{}").decode("utf-8", "surrogatepass"))
-    return found if isinstance(found, dict) else {}
 
 
 def _fill(window: _Window, texts: Mapping[str, bytes], begin: int) -> int | None:
@@ -162,16 +104,3 @@ def _part(data: bytes, start: int, window: _Window) -> tuple[str, int]:
 
 def _continues(byte: int) -> bool:
     return byte & 0xC0 == 0x80
-
-
-def _filled(event: TraceEvent, texts: Texts, window: _Window) -> TraceEvent:
-    shown, error = window.shown, _error(texts)
-    ename = safe_text(str(error.get("ename")))
-    return replace(
-        event,
-        code=shown["code"],
-        stdout=shown["stdout"],
-        stderr=shown["stderr"],
-        result=None if texts.get("result") is None else shown["result"],
-        error=StepError(ename, shown["evalue"], shown["traceback"]) if error else None,
-    )

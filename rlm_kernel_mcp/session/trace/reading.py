@@ -1,7 +1,7 @@
 """Reads a session's trace from the store, event by event, beside those who write it.
 
-Is: which rows, what is told with them, and off the event loop. Is not: the pages (`pages.py`).
-Above: `session/registry.py`, `commands/trace.py`. Below: `pages.py`, `store/store.py`.
+Is: which rows, what is told with them, and off the event loop. Is not: an event (`events.py`) or a page (`pages.py`).
+Above: `session/registry.py`, `commands/trace.py`. Below: `events.py`, `pages.py`, `store/store.py`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 
 from rlm_kernel_mcp.errors import SessionNotFound
 from rlm_kernel_mcp.session.reports import TraceEvent, TracePage
-from rlm_kernel_mcp.session.trace.pages import Detail, marked_running, page, whole
+from rlm_kernel_mcp.session.trace.events import marked_running, whole_event
+from rlm_kernel_mcp.session.trace.pages import Detail, page
 from rlm_kernel_mcp.store.store import EventHead, Rows, Store
 from rlm_kernel_mcp.text.wording import damaged_words
 
@@ -52,7 +53,7 @@ def whole_trace(store: Store, session_id: str) -> Iterator[TraceEvent | None]:
     heads = _heads(store, session_id, None, None)
     for head in heads:
         texts = store.texts(head)
-        yield None if texts is None else whole(head, texts)
+        yield None if texts is None else whole_event(head, texts)
     yield from (None for _ in range(heads.damaged))
 
 

@@ -1,0 +1,92 @@
+"""What a row of the store is as an event of the trace: where every form of a trace begins.
+
+Is: pure functions from a row and its texts to `TraceEvent`, every text in it safe to show. Is not: pages (`pages.py`),
+the store (`reading.py`), nor what an event looks like: a form of the trace is a module of its own that takes the events
+of `reading.whole_trace`, as `server/markdown.py` does. Above: `pages.py`, `reading.py`, `journal.py`.
+Below: `store/store.py`'s rows, `text/safe_text.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from rlm_kernel_mcp.session.reports import StepError, TraceEvent
+from rlm_kernel_mcp.store.store import EventHead, EventRow
+from rlm_kernel_mcp.text.safe_text import safe_text
+
+SUMMARY_CHARS: Final = 120
+_LINE_END: Final = re.compile(r"\r\n|\r|\n")
+
+Texts = Mapping[str, bytes | None]
+"""An event's long texts in UTF-8 (surrogatepass) by column, as the store has them."""
+
+
+def event_of(row: EventRow) -> TraceEvent:
+    """The event without its long texts."""
+    return TraceEvent(
+        ts=row.ts,
+        step_index=row.step_index,
+        action=row.action,  # type: ignore[arg-type]  # the store holds only what the session wrote
+        source=row.source,  # type: ignore[arg-type]
+        result_status=row.result_status,
+        summary=safe_text(row.summary),
+        duration_ms=row.duration_ms,
+        guardrail_snapshot=json.loads(row.guardrail_snapshot or "{}"),
+    )
+
+
+def texts_of(texts: Texts) -> dict[str, bytes]:
+    """The long texts by name, in the order of showing; an exception's two are never longer than its JSON."""
+    error = _error(texts)
+    found = {name: texts.get(name) or b"" for name in ("code", "stdout", "stderr", "result")}
+    parts = {name: str(error.get(name) or "") for name in ("evalue", "traceback")}
+    return found | {name: part.encode("utf-8", "surrogatepass") for name, part in parts.items()}
+
+
+def with_texts(event: TraceEvent, texts: Texts, shown: Mapping[str, str]) -> TraceEvent:
+    """The event with what is shown of each of `texts_of(texts)`, which is safe by now."""
+    error = _error(texts)
+    return replace(
+        event,
+        code=shown["code"],
+        stdout=shown["stdout"],
+        stderr=shown["stderr"],
+        result=None if texts.get("result") is None else shown["result"],
+        error=StepError(safe_text(str(error.get("ename"))), shown["evalue"], shown["traceback"]) if error else None,
+    )
+
+
+def whole_event(head: EventHead, texts: Texts) -> TraceEvent:
+    """The event with its texts in full."""
+    shown = {name: safe_text(text.decode("utf-8", "surrogatepass")) for name, text in texts_of(texts).items()}
+    return with_texts(event_of(head.row), texts, shown)
+
+
+def marked_running(heads: Iterable[EventHead], step_index: int) -> list[EventHead]:
+    """The events; that of the step that runs just now says so, where the store can only say that its end is unknown."""
+    running = ("run_repl", "mcp", step_index, "unknown")
+    return [
+        replace(head, row=replace(head.row, result_status="running", duration_ms=_age_ms(head.row.ts)))
+        if (head.row.action, head.row.source, head.row.step_index, head.row.result_status) == running
+        else head
+        for head in heads
+    ]
+
+
+def summary_of(code: str) -> str:
+    """The first `SUMMARY_CHARS` characters of some code, each line end as a space."""
+    return _LINE_END.sub(" ", code[: 2 * SUMMARY_CHARS])[:SUMMARY_CHARS]
+
+
+def _age_ms(moment: str) -> int:
+    return max(0, int((datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds() * 1000))
+
+
+def _error(texts: Texts) -> dict[str, Any]:
+    found = json.loads((texts.get("error") or b"{}").decode("utf-8", "surrogatepass"))
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,57 @@
+"""An event in full is what its pages are, put together: each form of the trace tells the same."""
+
+from __future__ import annotations
+
+import json
+from typing import Final
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rlm_kernel_mcp.session.reports import TraceEvent
+from rlm_kernel_mcp.session.trace.events import whole_event
+from rlm_kernel_mcp.session.trace.pages import TEXTS, page
+from rlm_kernel_mcp.store.store import EventHead, EventRow
+
+CHARACTERS: Final = st.sampled_from("ab é€😀\x1b\u202e\n\ud800")
+"""None that a page of one character parts from its neighbour."""
+SOME_TEXT: Final = st.none() | st.text(CHARACTERS, max_size=40)
+
+
+@st.composite
+def events(draw: st.DrawFn) -> tuple[EventHead, dict[str, bytes | None]]:
+    """A row of the store, and its texts as the store has them."""
+    error = draw(
+        st.none() | st.fixed_dictionaries(dict.fromkeys(("ename", "evalue", "traceback"), st.text(CHARACTERS)))
+    )
+    texts = {name: draw(SOME_TEXT) for name in ("code", "stdout", "stderr", "result")}
+    texts["error"] = None if error is None else json.dumps(error)
+    stored = {name: None if text is None else text.encode("utf-8", "surrogatepass") for name, text in texts.items()}
+    size = sum(len(text or b"") for text in stored.values())
+    return EventHead(EventRow("s_1", "2026-11-28T00:00:00.000Z", 1, "run_repl", summary="x"), size, None), stored
+
+
+def parts_of(event: TraceEvent) -> dict[str, str]:
+    """What an event has of each text."""
+    error = event.error
+    own = (event.code, event.stdout, event.stderr, event.result, error and error.evalue, error and error.traceback)
+    return dict(zip(TEXTS, (text or "" for text in own), strict=True))
+
+
+@given(events(), st.integers(1, 400))
+def test_the_pages_of_an_event_put_together_are_the_event_in_full(
+    drawn: tuple[EventHead, dict[str, bytes | None]], max_output_chars: int
+) -> None:
+    head, texts = drawn
+    whole = whole_event(head, texts)
+    offset: int | None = 0
+    put_together = dict.fromkeys(TEXTS, "")
+    while offset is not None:
+        part, damaged = page([head], lambda _: texts, detail="full", max_output_chars=max_output_chars, offset=offset)
+        assert not damaged
+        assert part.next_offset is None or part.next_offset > offset
+        for event in part.events:
+            put_together = {name: text + parts_of(event)[name] for name, text in put_together.items()}
+            assert (event.error is None, event.result is None) == (whole.error is None, whole.result is None)
+        offset = part.next_offset
+    assert put_together == parts_of(whole)
