@@ -528,10 +528,10 @@ def a_race_of_links(side: Side) -> Seen:
 
 
 AUDIENCE: Final = "tests/unit/in_kernel/channels/test_audience.py::"
-LOST_OUTPUT: Final = "tests/kernel/test_lost_output.py::"
+LOST_OUTPUT: Final = "tests/kernel/steps/test_lost_output.py::"
 UNPREPARED: Final = f"{AUDIENCE}test_without_a_prepared_socket_most_of_it_would_be_lost"
 HELD: Final = "tests/escape/kernels/test_held_words.py::"
-SNAPSHOTS: Final = "tests/kernel/test_hostile_snapshots.py::"
+SNAPSHOTS: Final = "tests/kernel/snapshots/test_hostile_snapshots.py::"
 CUTTING: Final = "tests/unit/text/test_safe_text.py::"
 FRAMES: Final = "tests/unit/server/transport/test_frames.py::"
 THREADS_HOLD: Final = "tests/escape/walls/test_limits_hold.py::"
@@ -560,8 +560,8 @@ ATTACKS: Final = [
         Attack(
             1,
             f"a line on stdin: {name}",
-            "tests/mcp/test_wire.py::test_after_any_line_the_next_is_answered_and_the_end_ends",
-            "tests/mcp/test_frames_soak.py::test_the_account_sees_what_is_wrong",
+            "tests/mcp/wire/test_wire.py::test_after_any_line_the_next_is_answered_and_the_end_ends",
+            "tests/mcp/wire/test_frames_soak.py::test_the_account_sees_what_is_wrong",
             "a line of 32 KB of quotes",
             partial(a_line, line=line),
             ("ns",),

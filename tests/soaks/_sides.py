@@ -19,7 +19,7 @@ from typing import Any, Final
 import psutil
 
 from tests.escape.canaries import NOBODY
-from tests.kernel.test_one_kernel_for_both import PROGRAM
+from tests.kernel.clients.test_one_kernel_for_both import PROGRAM
 from tests.mcp.line_client import LineClient
 from tests.rights import in_own_mounts
 from tests.specs import write_spec

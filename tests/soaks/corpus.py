@@ -25,7 +25,7 @@ from tests.escape.canaries import PROGRAM, users
 from tests.escape.cases import Case, read_corpus
 from tests.escape.verdicts import tried
 from tests.escape.walls.cages import Kind
-from tests.kernel.test_one_kernel_for_both import as_user
+from tests.kernel.clients.test_one_kernel_for_both import as_user
 from tests.mcp.line_client import SERVE
 
 TIERS: Final = {"ns": SERVE, "lock": (sys.executable, "-I", str(PROGRAM / "serve_without_namespaces.py"), "serve")}

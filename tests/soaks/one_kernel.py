@@ -1,7 +1,7 @@
 """Compares our host's kernel with a foreign client's in every tier, as every user, in every place, again and again.
 
-`bin/soak one_kernel --count 3`. Is: `tests/kernel/test_one_kernel_for_both.py` in full. Prints each difference, and at
-the end one line of JSON.
+`bin/soak one_kernel --count 3`. Is: `tests/kernel/clients/test_one_kernel_for_both.py` in full. Prints each difference,
+and at the end one line of JSON.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 
 from tests.escape.walls.cages import kinds
-from tests.kernel.test_one_kernel_for_both import PLACES, differences
+from tests.kernel.clients.test_one_kernel_for_both import PLACES, differences
 
 
 def main(argv: Sequence[str]) -> int:

@@ -187,7 +187,7 @@ async def test_nothing_outlives_the_host(tmp_path: Path, short_dir: Path, end: s
     """However it ends: the fork server, the kernels and their monitors go, and so does the run folder."""
     environment = {**os.environ, "XDG_RUNTIME_DIR": str(short_dir)}
     host = subprocess.Popen(  # noqa: ASYNC220 - its pipes are read here, and it is killed on purpose
-        [sys.executable, "-m", "tests.kernel.host_program", str(tmp_path / "state")],
+        [sys.executable, "-m", "tests.kernel.lifetimes.host_program", str(tmp_path / "state")],
         cwd=ROOT,
         env=environment,
         stdin=subprocess.PIPE,

@@ -71,7 +71,7 @@ def ignored_and_blocked(*numbers: signal.Signals) -> Iterator[None]:
 
 async def test_what_signals_a_fork_server_inherits_as_ignored_or_blocked_changes_nothing(tmp_path: Path) -> None:
     """It ignores the interrupt, which is meant for a kernel, and what Python always ignores; it blocks nothing."""
-    policy = Path(__file__).parents[2] / "kernelspecs" / "rlm-python" / "policy.json"
+    policy = Path(__file__).parents[3] / "kernelspecs" / "rlm-python" / "policy.json"
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU, signal.SIGHUP)
     with ignored_and_blocked(*numbers):
         server = await ForkServer.start(default_python(), policy)

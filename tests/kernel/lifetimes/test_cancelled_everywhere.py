@@ -69,7 +69,7 @@ async def test_a_session_whose_opening_is_cancelled_leaves_nothing(tmp_path: Pat
 
 def test_without_the_shield_something_is_left(tmp_path: Path) -> None:
     """The control: clean-up that awaits where it stands is cut off, and the look of these tests sees it."""
-    command = [sys.executable, "-W", "ignore", "-m", "tests.kernel.without_shield", str(tmp_path)]
+    command = [sys.executable, "-W", "ignore", "-m", "tests.kernel.lifetimes.without_shield", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT, check=False)
     print(f"without the shield something is left at {done.stdout.strip()} of the last awaits")
     assert int(done.stdout) > 2, done.stderr[-2_000:]

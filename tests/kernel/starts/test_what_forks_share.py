@@ -16,7 +16,7 @@ from tests.sessions import Driven, open_registry
 
 pytestmark = pytest.mark.anyio
 
-SPEC = Path(__file__).resolve().parents[2] / "kernelspecs" / "rlm-python" / "policy.json"
+SPEC = Path(__file__).resolve().parents[3] / "kernelspecs" / "rlm-python" / "policy.json"
 PRELOADED = """
 import json, sys, threading
 from rlm_kernel_mcp.in_kernel import fork_server
