@@ -15,6 +15,7 @@ from typing import Final
 
 import pytest
 
+from rlm_kernel_mcp.kernel_code import kernel_side
 from tests.parts import ROOT
 
 PACKAGE: Final = ROOT / "rlm_kernel_mcp"
@@ -100,6 +101,11 @@ MODULES_OF_FOLDER: Final = 12
 LINES_OF_MODULE: Final = 300
 LINES_OF_FUNCTION: Final = 50
 MEDIAN_LINES_OF_FUNCTION: Final = 12
+
+
+WALLS: Final = "in_kernel/walls/"
+NODES_OF_A_DUPLICATE: Final = 12
+"""Of the syntax tree of a function's body: what is smaller says the same by chance."""
 
 
 @cache
@@ -204,6 +210,44 @@ def test_what_reads_a_kernel_s_words_stands_on_the_ground_alone() -> None:
 def test_what_decodes_or_decides_does_no_io(name: str) -> None:
     """A pipe, a clock or a thread that it cannot reach is none that it waits for."""
     assert WAITS & {module.partition(".")[0] for module in imports(modules()[name])} == set()
+
+
+def test_the_walls_stand_on_the_standard_library_alone() -> None:
+    """What holds can be read in one directory, and nothing that is loaded for it can be missing or replaced."""
+    strays = []
+    for name, tree in modules().items():
+        if name.startswith(WALLS):
+            inner = f"{PACKAGE.name}.{WALLS.rstrip('/').replace('/', '.')}"
+            loaded = ast.Module([line for line in tree.body if isinstance(line, ast.Import | ast.ImportFrom)], [])
+            found = [module for module in imports(loaded) if not module.startswith(inner)]
+            strays += [
+                f"{name}: {module}" for module in found if module.partition(".")[0] not in sys.stdlib_module_names
+            ]
+    assert strays == []
+
+
+def test_an_image_holds_all_that_a_kernel_imports_of_the_package() -> None:
+    """A container has the kernel's side alone: what that imports of the ground has to come along."""
+    held = {path.relative_to(PACKAGE).as_posix() for path in kernel_side(PACKAGE)}
+    needed = {
+        f"{part_of(module.partition('.')[2].replace('.', '/'))}.py"
+        for name, tree in modules().items()
+        if name in held
+        for module in imports(tree)
+        if module.startswith(f"{PACKAGE.name}.")
+    }
+    assert needed - held == {"in_kernel.py"}
+
+
+def test_no_function_is_written_twice() -> None:
+    """The same body in two places: one of them is not mended with the other."""
+    places: dict[str, list[str]] = {}
+    for name, tree in modules().items():
+        for function in functions(tree):
+            body = function.body[1:] if ast.get_docstring(function) is not None else function.body
+            if sum(1 for line in body for _ in ast.walk(line)) >= NODES_OF_A_DUPLICATE:
+                places.setdefault("".join(map(ast.dump, body)), []).append(f"{name}: {function.name}")
+    assert [found for found in places.values() if len(found) > 1] == []
 
 
 @pytest.mark.parametrize("name", sorted(modules()))

@@ -205,7 +205,13 @@ def test_the_kernel_code_s_hash_covers_what_runs_inside_and_nothing_else() -> No
     """An image is refused when it holds other code; a change of the host's side rebuilds nothing."""
     names = {path.relative_to(PACKAGE).as_posix() for path in kernel_side(PACKAGE)}
     assert {"__init__.py", "wire.py", "in_kernel/launch.py", "in_kernel/walls/syscalls.json"} <= names
-    assert {name.partition("/")[0] for name in names} == {"__init__.py", "kernel_code.py", "wire.py", "in_kernel"}
+    assert {name.partition("/")[0] for name in names} == {
+        "__init__.py",
+        "kernel_code.py",
+        "units.py",
+        "wire.py",
+        "in_kernel",
+    }
 
 
 def test_the_default_image_is_the_one_that_the_build_command_makes() -> None:
