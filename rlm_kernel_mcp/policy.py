@@ -95,7 +95,7 @@ class Pool(_Part):
     """A spare kernel older than this is replaced."""
 
 
-class Snapshots(_Part):
+class SnapshotLimits(_Part):
     """What of a namespace is kept so that a fresh kernel can have it back."""
 
     name_mb: int = Field(ge=0, le=65_536)
@@ -115,7 +115,7 @@ class Policy(_Part):
     limits: Limits
     walls: Walls
     pool: Pool
-    snapshots: Snapshots
+    snapshots: SnapshotLimits
     interrupt_grace_ms: int = Field(ge=50, le=60_000)
     """How long an interrupted step may take to come to rest before the next rung of the ladder."""
 

@@ -24,9 +24,9 @@ On shell, since they run in the main thread between steps (the formats: `in_kern
     -> `{status, names: {name: null | why}}`
 An `execute_request` with `{rlm_step: n}` in its metadata is step n of the session: so its frames are called.
 An `execute_request` with `{rlm: {token, after}}` in its metadata is followed, after its reply and `idle`, by one more
-    message on shell, `rlm_kept`: what `rlm_snapshot_request` answers, with the stream as its buffer; or
-    `{status: "left"}` where that does not fit one message, for the host to ask for it by a pipe. None follows where
-    the reply says `unchanged`: the host has had every value since `after`.
+    message on shell, `rlm_snapshot`: what `rlm_snapshot_request` answers, with the stream as its buffer; or
+    `{status: "too_large"}` where that does not fit one message, for the host to ask for it by a pipe. None follows
+    where the reply says `unchanged`: the host has had every value since `after`.
 A `history_request` of `hist_access_type: "rlm_others"` is answered with rows (1, execution count, code) of the cells
     that other clients than the asking one ran.
 An `interrupt_request` with `{rlm_take_back: [msg_id, ...]}`, cells of the asking client, is answered
@@ -53,11 +53,11 @@ GET_VAR: Final = "rlm_get_var_request"
 NAMES: Final = "rlm_names_request"
 SNAPSHOT: Final = "rlm_snapshot_request"
 RESTORE: Final = "rlm_restore_request"
-KEPT: Final = "rlm_kept"
+INLINE_SNAPSHOT: Final = "rlm_snapshot"
 DOCUMENTS_TOLD: Final = 20
 """Documents of a context whose sizes are told; a context may have 200,000 of them, a message may not."""
-KEPT_BYTES_MAX: Final = 48 * 1024
-"""Of the stream in an `rlm_kept` message."""
+INLINE_SNAPSHOT_BYTES_MAX: Final = 48 * 1024
+"""Of the stream in an `rlm_snapshot` message."""
 
 SNAPSHOT_ABORTED: Final = 0xFFFFFFFF
 """In place of a chunk's length in a snapshot's stream: this name was given up."""

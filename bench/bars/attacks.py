@@ -136,7 +136,7 @@ signal.signal(signal.SIGUSR2, signal.SIG_IGN)
 def hold(*_):
     while True: pass
 kernel = get_ipython().kernel
-kernel._send_kept = hold
+kernel._send_snapshot = hold
 """
 NEVER_BACK = """
 class Never:

@@ -21,7 +21,7 @@ from rlm_kernel_mcp.errors import KernelDied
 from rlm_kernel_mcp.kernel.untrusted.messages import BadMessage, Codec, Message, parse
 from rlm_kernel_mcp.kernel.untrusted.reply import Reply
 from rlm_kernel_mcp.kernel.untrusted.zmtp import Connection, ProtocolBroken
-from rlm_kernel_mcp.wire import KEPT, REPLY_KEY, STEP_KEY
+from rlm_kernel_mcp.wire import INLINE_SNAPSHOT, REPLY_KEY, STEP_KEY
 
 MESSAGE_BYTES_MAX: Final = 4 << 20
 REPLY_GRACE_S: Final = 0.5
@@ -43,7 +43,7 @@ class Execution:
     def __init__(self, msg_id: str) -> None:
         self.reply = Reply(msg_id)
         self.done: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self.kept: asyncio.Future[Message] | None = None
+        self.snapshot: asyncio.Future[Message] | None = None
         """What the step changed, if that was asked for: comes after its end. Fails as `KernelClient.request`;
         cancelled where the reply says that nothing did."""
         self._grace: asyncio.TimerHandle | None = None
@@ -51,8 +51,8 @@ class Execution:
     def feed(self, message: Message) -> None:
         """Take one message of this execution."""
         self.reply.feed(message)
-        if self.reply.unchanged and self.kept is not None:
-            self.kept.cancel()
+        if self.reply.unchanged and self.snapshot is not None:
+            self.snapshot.cancel()
         if self._grace is not None:
             self._grace.cancel()
         if self.reply.complete:
@@ -65,10 +65,10 @@ class Execution:
         """End the wait: `complete`, `half` (idle or reply came alone), or why the kernel is gone."""
         if self._grace is not None:
             self._grace.cancel()
-        if self.kept is not None and not self.kept.done() and how == "half" and not self.reply.replied:
+        if self.snapshot is not None and not self.snapshot.done() and how == "half" and not self.reply.replied:
             # It follows a reply. Whoever waited on would take the kernel for one that does not come to it.
-            self.kept.set_exception(KernelDied("The kernel came to rest without a reply, and keeps nothing."))
-            self.kept.exception()  # looked at, also where nobody waits
+            self.snapshot.set_exception(KernelDied("The kernel came to rest without a reply, and keeps nothing."))
+            self.snapshot.exception()  # looked at, also where nobody waits
         if not self.done.done():
             self.done.set_result(how)
 
@@ -83,7 +83,7 @@ class KernelClient:
         self._iopub = Connection("SUB", MESSAGE_BYTES_MAX)
         self._requests: dict[str, asyncio.Future[Message]] = {}
         self._replies_max: dict[str, tuple[Connection, int]] = {}
-        self._kept: dict[str, asyncio.Future[Message]] = {}
+        self._snapshots: dict[str, asyncio.Future[Message]] = {}
         self._executions: dict[str, Execution] = {}
         self._consoles: dict[str, Reply] = {}
         self._late = Reply("", LATE_CHARS_MAX)
@@ -157,11 +157,11 @@ class KernelClient:
         sizes = (size for where, size in self._replies_max.values() if where is channel)
         channel.reader.message_bytes_max = max(MESSAGE_BYTES_MAX, *sizes, 0)
 
-    def execute(self, code: str, keep: dict[str, Any] | None = None, step: int = 0) -> Execution:
+    def execute(self, code: str, snapshot_request: dict[str, Any] | None = None, step: int = 0) -> Execution:
         """Send a step's code; the returned execution fills as messages come.
 
         `step`: its number in the session, which the kernel's own count is not.
-        `keep`: what asks the kernel for a snapshot after the step (`wire.py`).
+        `snapshot_request`: what asks the kernel for a snapshot after the step (`wire.py`).
         """
         content = {
             "code": code,
@@ -172,16 +172,16 @@ class KernelClient:
             "stop_on_error": False,
         }
         metadata: dict[str, Any] = {STEP_KEY: step} if step else {}
-        if keep is not None:
-            metadata[REPLY_KEY] = keep
+        if snapshot_request is not None:
+            metadata[REPLY_KEY] = snapshot_request
         msg_id, frames = self._codec.build("execute_request", content, metadata=metadata)
         execution = Execution(msg_id)
         if self.broken is not None:
             execution.finish(self.broken)
             return execution
-        if keep is not None:
-            execution.kept = self._kept[msg_id] = asyncio.get_running_loop().create_future()
-            execution.kept.add_done_callback(lambda kept: self._kept.pop(msg_id, None))
+        if snapshot_request is not None:
+            execution.snapshot = self._snapshots[msg_id] = asyncio.get_running_loop().create_future()
+            execution.snapshot.add_done_callback(lambda taken: self._snapshots.pop(msg_id, None))
         execution.reply.begin_with(self._late)
         self._late = Reply("", LATE_CHARS_MAX)
         self._executions = {msg_id: execution}
@@ -208,7 +208,7 @@ class KernelClient:
         message = self._parse(frames)
         if message is None:
             return
-        waiting = (self._kept if message.msg_type == KEPT else self._requests).get(message.parent_id)
+        waiting = (self._snapshots if message.msg_type == INLINE_SNAPSHOT else self._requests).get(message.parent_id)
         if waiting is not None and not waiting.done():
             waiting.set_result(message)
             return
@@ -279,7 +279,7 @@ class KernelClient:
         self.broken = self.broken or reason
         for channel in (self._shell, self._control, self._iopub):
             channel.close()
-        for future in (*self._requests.values(), *self._kept.values()):
+        for future in (*self._requests.values(), *self._snapshots.values()):
             if not future.done():
                 future.set_exception(KernelDied(f"The kernel is gone: {self.broken}."))
                 future.exception()  # looked at, also where nobody waits any more

@@ -223,7 +223,7 @@ class Session:
 
     async def _execute(self, step: RunningStep) -> Outcome:
         with step.preparing() as stop:
-            kernel, step.keep = await self.life.ready_for_step(stop)
+            kernel, step.snapshot_request = await self.life.ready_for_step(stop)
             await self.journal.settled()  # the record has that it began, whatever becomes of this server
         if stop.done():
             raise RestoreStopped("The step was interrupted before its code ran.")

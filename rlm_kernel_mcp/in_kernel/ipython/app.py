@@ -37,7 +37,7 @@ from rlm_kernel_mcp.in_kernel.ipython.process_state import ProcessState
 from rlm_kernel_mcp.in_kernel.ipython.shell import RlmShell, shell_config
 from rlm_kernel_mcp.in_kernel.namespace import documents as namespace
 from rlm_kernel_mcp.in_kernel.snapshots.pickling import use_namespace
-from rlm_kernel_mcp.in_kernel.snapshots.taking import Snapshots
+from rlm_kernel_mcp.in_kernel.snapshots.taking import NamespaceSnapshots
 
 
 class NoProfileDir(ProfileDir):
@@ -189,7 +189,7 @@ def make_app(connection_file: Path, policy: dict[str, Any], scratch: Path) -> Rl
     kernel.scratch = str(scratch)
     namespace.fill(kernel.shell.user_ns, "", [], str(scratch))
     use_namespace(kernel.shell.user_ns)
-    kernel.snapshots = Snapshots(kernel.shell.user_ns, policy["snapshots"])
+    kernel.snapshots = NamespaceSnapshots(kernel.shell.user_ns, policy["snapshots"])
     kernel.install_input()
     install_magic_policy(kernel.shell, policy["imports"]["mode"])
     install_import_policy(kernel.shell, policy["imports"], str(scratch), {"input": builtins.input})

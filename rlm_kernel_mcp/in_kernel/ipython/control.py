@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from rlm_kernel_mcp.in_kernel.courtesies.imports import allowed_names
 from rlm_kernel_mcp.in_kernel.display_text.values import list_names, view
 from rlm_kernel_mcp.in_kernel.namespace import documents as namespace
-from rlm_kernel_mcp.in_kernel.snapshots.taking import Snapshots
+from rlm_kernel_mcp.in_kernel.snapshots.taking import NamespaceSnapshots
 from rlm_kernel_mcp.wire import (
     DESCRIPTOR_FD,
     DOCUMENTS_TOLD,
@@ -51,7 +51,7 @@ class ControlRequests:
     wall_rows: list[dict[str, Any]]
     """Which walls hold, set by the app."""
     scratch: str
-    snapshots: Snapshots
+    snapshots: NamespaceSnapshots
 
     async def rlm_info_request(self, stream: Any, ident: Any, parent: Message) -> None:
         """Say which walls hold and what may be imported."""
@@ -98,14 +98,14 @@ class ControlRequests:
         """An empty text in its place would be a lie."""
         for name in ("context", "documents"):
             self.shell.user_ns.pop(name, None)
-        self.snapshots = Snapshots(self.shell.user_ns, self.policy["snapshots"])
+        self.snapshots = NamespaceSnapshots(self.shell.user_ns, self.policy["snapshots"])
         return {"status": "ok"}
 
     def _fill(self, documents: list[Document], raw: memoryview) -> Message:
         whole, sizes = _decode(documents, raw)
         chars = [[document[0], size] for document, size in zip(documents, sizes, strict=True)]
         namespace.fill(self.shell.user_ns, whole, chars, self.scratch)
-        self.snapshots = Snapshots(self.shell.user_ns, self.policy["snapshots"])
+        self.snapshots = NamespaceSnapshots(self.shell.user_ns, self.policy["snapshots"])
         lines = whole.count("\n") + (1 if whole and not whole.endswith("\n") else 0)
         return {
             "status": "ok",

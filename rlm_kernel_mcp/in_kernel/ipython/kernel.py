@@ -39,7 +39,7 @@ from rlm_kernel_mcp.in_kernel.requests.history import CellHistory
 from rlm_kernel_mcp.in_kernel.requests.stdin import InputRequests
 from rlm_kernel_mcp.in_kernel.requests.turns import Turns
 from rlm_kernel_mcp.in_kernel.walls.limits import soft_memory
-from rlm_kernel_mcp.wire import KEPT, OWN_REQUESTS, REPLY_KEY, STEP_KEY
+from rlm_kernel_mcp.wire import INLINE_SNAPSHOT, OWN_REQUESTS, REPLY_KEY, STEP_KEY
 
 UPDATED_NAMES_MAX = 500
 NAME_CHARS_MAX = 200
@@ -137,13 +137,15 @@ class RlmKernel(ControlRequests, AnsweredRequests, ClientRequests, InputRequests
         if wanted is not None:
             # Until the step's messages are sent: pickling would take the interpreter lock from the thread that sends.
             self.iopub_thread.wait()
-            self._send_kept(*wanted)
+            self._send_snapshot(*wanted)
 
-    def _send_kept(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
+    def _send_snapshot(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
         asked = parent["metadata"][REPLY_KEY]
-        kept = self.snapshots.take_small(asked["token"], asked["after"])
-        content, buffers = ({"status": "left"}, []) if kept is None else ({"status": "ok", **kept[0]}, [kept[1]])
-        self.session.send(stream, KEPT, content, parent, ident=ident, buffers=buffers)
+        taken = self.snapshots.take_small(asked["token"], asked["after"])
+        content, buffers = (
+            ({"status": "too_large"}, []) if taken is None else ({"status": "ok", **taken[0]}, [taken[1]])
+        )
+        self.session.send(stream, INLINE_SNAPSHOT, content, parent, ident=ident, buffers=buffers)
         stream.flush(zmq.POLLOUT)
 
     async def do_execute(  # noqa: PLR0913  (ipykernel's signature)

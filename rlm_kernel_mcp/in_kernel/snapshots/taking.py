@@ -26,7 +26,13 @@ from rlm_kernel_mcp.in_kernel.namespace.bound_names import is_hidden
 from rlm_kernel_mcp.in_kernel.snapshots.pickling import OwnValue, read_value, use_own_values, write_value
 from rlm_kernel_mcp.in_kernel.snapshots.writer import Memory, Sink, SnapshotStopped, TooLarge, Writer, write_all
 from rlm_kernel_mcp.units import MB
-from rlm_kernel_mcp.wire import KEPT_BYTES_MAX, NAMESPACE, SNAPSHOT_ABORTED, SNAPSHOT_NAME_CHARS_MAX, SNAPSHOT_NAMES_MAX
+from rlm_kernel_mcp.wire import (
+    INLINE_SNAPSHOT_BYTES_MAX,
+    NAMESPACE,
+    SNAPSHOT_ABORTED,
+    SNAPSHOT_NAME_CHARS_MAX,
+    SNAPSHOT_NAMES_MAX,
+)
 
 T = TypeVar("T")
 ATOMS: Final = (str, bytes, int, float, complex, bool, type(None), range)
@@ -42,7 +48,7 @@ SLOW_SHARE: Final = 0.5
 
 
 @dataclass(slots=True)
-class Kept:
+class Sent:
     """What was last sent of a name."""
 
     identity: int
@@ -52,7 +58,7 @@ class Kept:
     """The value itself, where it is a small atom."""
 
 
-class Snapshots:
+class NamespaceSnapshots:
     """The snapshots of one session, seen from inside its kernel."""
 
     def __init__(self, user_ns: dict[str, Any], limits: Mapping[str, int]) -> None:
@@ -60,8 +66,8 @@ class Snapshots:
         self._name_bytes = limits["name_mb"] * MB
         self._total_bytes = limits["total_mb"] * MB
         self._step_s = limits["step_ms"] / 1000
-        self._kept: dict[str, Kept] = {}
-        self._kept_bytes = 0
+        self._sent: dict[str, Sent] = {}
+        self._sent_bytes = 0
         self._slow: dict[str, int] = {}
         self._token: int | None = None
         self._own = {name: user_ns[name] for name in NAMESPACE if name in user_ns}
@@ -103,7 +109,7 @@ class Snapshots:
         if after is None or after != self._token:
             return False
         names, more = self._names()
-        same = not more and len(names) == len(self._kept) and all(map(self._is_same_atom, names, names.values()))
+        same = not more and len(names) == len(self._sent) and all(map(self._is_same_atom, names, names.values()))
         if same:
             self._token = token
         return same
@@ -115,14 +121,14 @@ class Snapshots:
         """
         if self._misfit is not None and id(self._user_ns.get(self._misfit[0])) == self._misfit[1]:
             return None
-        before = dict(self._kept), self._kept_bytes, self._token, dict(self._slow)
+        before = dict(self._sent), self._sent_bytes, self._token, dict(self._slow)
         bounds = self._name_bytes, self._step_s
-        self._name_bytes, self._step_s = min(KEPT_BYTES_MAX, self._name_bytes), SMALL_S
+        self._name_bytes, self._step_s = min(INLINE_SNAPSHOT_BYTES_MAX, self._name_bytes), SMALL_S
         self._small, self._misfit = Memory(), None
         try:
             return self._take(self._small.write, token, after), self._small.stream()
         except SnapshotStopped:
-            self._kept, self._kept_bytes, self._token, self._slow = before
+            self._sent, self._sent_bytes, self._token, self._slow = before
             return None
         finally:
             self._name_bytes, self._step_s = bounds
@@ -130,14 +136,14 @@ class Snapshots:
 
     def _take(self, sink: Sink, token: int, after: int | None) -> dict[str, Any]:
         if after != self._token:
-            self._kept.clear()
-            self._kept_bytes = 0
+            self._sent.clear()
+            self._sent_bytes = 0
         self._token, self.stop = token, False
         deadline = time.monotonic() + self._step_s
         names, more = self._names()
         if self._small is not None and len(names) > SMALL_NAMES:
             raise SnapshotStopped
-        for gone in self._kept.keys() - names.keys():
+        for gone in self._sent.keys() - names.keys():
             self._forget(gone)
         # Fresh bindings first: if the time is up, what is only verified again is what stays undone.
         order = sorted(names, key=lambda name: self._is_known(name, names[name]))
@@ -171,12 +177,12 @@ class Snapshots:
         return newest, len(found) - len(newest)
 
     def _is_known(self, name: str, value: object) -> bool:
-        kept = self._kept.get(name)
-        return kept is not None and kept.identity == id(value)
+        known = self._sent.get(name)
+        return known is not None and known.identity == id(value)
 
     def _is_same_atom(self, name: str, value: object) -> bool:
-        kept = self._kept.get(name)
-        return kept is not None and kept.atom is value and type(value) in ATOMS and value is not None
+        known = self._sent.get(name)
+        return known is not None and known.atom is value and type(value) in ATOMS and value is not None
 
     def _tried(self, name: str, value: object, deadline: float, sink: Sink) -> str | None:
         """Keep one name; returns why that cannot be.
@@ -208,24 +214,24 @@ class Snapshots:
         return why
 
     def _forget(self, name: str) -> None:
-        kept = self._kept.pop(name, None)
-        self._kept_bytes -= kept.bytes if kept is not None else 0
+        known = self._sent.pop(name, None)
+        self._sent_bytes -= known.bytes if known is not None else 0
 
     def _keep(self, name: str, value: object, deadline: float, sink: Sink) -> None:
-        kept = self._kept.get(name)
-        room = self._total_bytes - self._kept_bytes + (kept.bytes if kept is not None else 0)
+        known = self._sent.get(name)
+        room = self._total_bytes - self._sent_bytes + (known.bytes if known is not None else 0)
         limit = min(self._name_bytes, room)
         first = Writer(limit, deadline, self, None)
-        own = next((OwnValue(key) for key, known in self._own.items() if known is value), None)
+        own = next((OwnValue(key) for key, bound in self._own.items() if bound is value), None)
         written = value if own is None else own
         self._guarded(partial(write_value, written, first))
         sent = first
-        if kept is None or kept.digest != first.digest:
+        if known is None or known.digest != first.digest:
             sent = self._send(name, written, first, Writer(limit, deadline, self, sink), sink)
         atom = value if type(value) in ATOMS and sent.bytes <= ATOM_BYTES_MAX else None
         self._forget(name)
-        self._kept[name] = Kept(id(value), sent.digest, sent.bytes, atom)
-        self._kept_bytes += sent.bytes
+        self._sent[name] = Sent(id(value), sent.digest, sent.bytes, atom)
+        self._sent_bytes += sent.bytes
 
     def _send(self, name: str, value: object, first: Writer, second: Writer, sink: Sink) -> Writer:
         """Send a value; returns the writer that saw what was sent, which a thread may have made another by now."""

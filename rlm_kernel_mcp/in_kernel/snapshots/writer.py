@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
-from rlm_kernel_mcp.wire import KEPT_BYTES_MAX
+from rlm_kernel_mcp.wire import INLINE_SNAPSHOT_BYTES_MAX
 
 BUFFER_BYTES: Final = 1 << 20
 PIECE_BYTES: Final = 1 << 20
@@ -42,7 +42,7 @@ class Memory:
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
-        self._room = KEPT_BYTES_MAX
+        self._room = INLINE_SNAPSHOT_BYTES_MAX
 
     def write(self, data: bytes) -> None:
         """Append, up to what one message holds."""

@@ -148,13 +148,13 @@ class KernelLife:
         self.idle_cpu_charged()
         self.recovery.note_bound(step.index, updated)
         execution = step.execution
-        if execution is None or execution.kept is None:
+        if execution is None or execution.snapshot is None:
             return
         if execution.reply.unchanged:
             self.recovery.snapshots.unchanged(kernel, step.index)
         elif self._idle_time is not None:
             left_s = runtime_left_ms / 1000
-            self.recovery.snapshots.begin(kernel, step.index, execution.kept, left_s, self._idle_time.restart)
+            self.recovery.snapshots.begin(kernel, step.index, execution.snapshot, left_s, self._idle_time.restart)
 
     async def replace(self, kernel: Kernel, reason: str, stop: asyncio.Future[None]) -> Lost | None:
         """After a kernel went in a step: a fresh one at once, and the account of what is gone.

@@ -28,7 +28,7 @@ from rlm_kernel_mcp.kernel.untrusted.snapshot_stream import (
     ValueBytes,
     decoded,
 )
-from rlm_kernel_mcp.policy import Snapshots as Limits
+from rlm_kernel_mcp.policy import SnapshotLimits
 from rlm_kernel_mcp.store.paths import snapshot_files
 from rlm_kernel_mcp.units import MB
 from rlm_kernel_mcp.whole_writes import write_at
@@ -68,7 +68,7 @@ class Index:
 class SnapshotFile:
     """The bytes and the index of one session."""
 
-    def __init__(self, state_dir: Path, session_id: str, limits: Limits) -> None:
+    def __init__(self, state_dir: Path, session_id: str, limits: SnapshotLimits) -> None:
         self._data_paths = snapshot_files(state_dir, session_id)[:2]
         self._index_path, self._partial = snapshot_files(state_dir, session_id)[2:]
         self._current = 0

@@ -32,7 +32,7 @@ from rlm_kernel_mcp.session.snapshots.requests import NUDGE_S, Taking, answer, a
 from rlm_kernel_mcp.session.snapshots.restoring import Effort, Losses, restore
 from rlm_kernel_mcp.shielded import shielded
 from rlm_kernel_mcp.store.database.file import meaning
-from rlm_kernel_mcp.wire import KEPT_BYTES_MAX, SNAPSHOT
+from rlm_kernel_mcp.wire import INLINE_SNAPSHOT_BYTES_MAX, SNAPSHOT
 
 log = logging.getLogger(__name__)
 NUDGES: Final = 100
@@ -223,7 +223,7 @@ class Snapshots:
                 return None
         if message is None:  # the next step has come, and `give_way` signals the kernel
             message = await answer(taking.kernel, taking.kept, NUDGES * NUDGE_S, 0)
-        return None if message.content.get("status") == "left" else message
+        return None if message.content.get("status") == "too_large" else message
 
     async def _keep(self, taking: Taking, message: Message) -> None:
         report = checked_report(message.content)
@@ -231,8 +231,8 @@ class Snapshots:
         if taking.token <= self._failed_token:
             raise StreamBroken("it may say what changed since one that is not in the file")
         stream = message.buffers[0] if message.buffers else b""
-        if len(stream) > KEPT_BYTES_MAX:
-            raise StreamBroken(f"a small snapshot has at most {KEPT_BYTES_MAX:,} bytes")
+        if len(stream) > INLINE_SNAPSHOT_BYTES_MAX:
+            raise StreamBroken(f"a small snapshot has at most {INLINE_SNAPSHOT_BYTES_MAX:,} bytes")
         if not stream and self._file.is_still(report):
             self._still(taking.kernel, taking.step, taking.token)
             return

@@ -39,7 +39,7 @@ class RunningStep:
     code: str
     timeout_ms: int
     at_deadline: StepStatus = "timeout"
-    keep: dict[str, Any] | None = None
+    snapshot_request: dict[str, Any] | None = None
     """What asks the kernel for a snapshot after the step."""
     execution: Execution | None = None
     started_ns: int = 0
@@ -140,7 +140,7 @@ async def run_step(step: RunningStep, kernel: Kernel, policy: Policy, on_rung: C
     """
     watch = ResourceWatch(kernel, policy.limits)
     watch.begin_step()
-    execution = step.execution = kernel.client.execute(step.code, step.keep, step.index)
+    execution = step.execution = kernel.client.execute(step.code, step.snapshot_request, step.index)
     step.started_ns = time.monotonic_ns()
     rungs: list[str] = []
 

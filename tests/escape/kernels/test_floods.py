@@ -63,7 +63,7 @@ while True:
 """,
     "answers": """
 while True:
-    kernel.shell_stream.socket.send_multipart([*ident, *frames("rlm_kept", {"status": "ok", "names": {"n": big}})])
+    kernel.shell_stream.socket.send_multipart([*ident, *frames("rlm_snapshot", {"status": "ok", "names": {"n": big}})])
 """,
     "buffers": "flood([*frames('comm_msg', {'comm_id': 'c'}), *[b'x' * 500_000] * 7])",
 }

@@ -21,7 +21,7 @@ def hold(*_):
 
 about = {"header": {"msg_id": "c1", "session": "a console", "msg_type": "execute_request", "username": "u"}}
 say(kernel.iopub_socket, "execute_input", {"code": "1", "execution_count": 1}, parent=about)
-kernel._send_kept = hold
+kernel._send_snapshot = hold
 """
 )
 

@@ -158,7 +158,7 @@ expressions = {"\\x1b": {"data": {"text/html": "x"}}}
 forge("execute_reply", {"status": "ok", "payload": payload, "user_expressions": expressions}, "shell")
 """,
     "answers that nobody asked for": """
-for kind in ("rlm_kept", "rlm_get_var_reply", "rlm_snapshot_reply", "rlm_restore_reply", "rlm_info_reply",
+for kind in ("rlm_snapshot", "rlm_get_var_reply", "rlm_snapshot_reply", "rlm_restore_reply", "rlm_info_reply",
              "kernel_info_reply", "history_reply", "rlm_load_context_reply", "shutdown_reply"):
     for value in WRONG:
         say_raw("shell", kind, json.dumps({"status": value, "names": value, "more": value, "history": value}).encode())

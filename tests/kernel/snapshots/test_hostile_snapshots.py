@@ -138,7 +138,7 @@ async def test_without_a_bound_a_step_waits_for_values_that_are_held_back(
     monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.taking.NUDGE_S", 0.001)
     monkeypatch.setattr(KernelProcess, "send_signal", counting)
     session = await Driven.open(any_registry)
-    await session.ok("get_ipython().kernel._send_kept = lambda *given: None")
+    await session.ok("get_ipython().kernel._send_snapshot = lambda *given: None")
     begun = await session.begin("1")
     await until(lambda: asked > 3 * bound)
     running = session.session._running

@@ -53,11 +53,11 @@ async def test_a_lost_reply_takes_the_snapshot_along(monkeypatch: pytest.MonkeyP
     """It would have followed: whoever waits for it is told that it does not come."""
     monkeypatch.setattr(client, "REPLY_GRACE_S", 0.02)
     execution = Execution("m")
-    execution.kept = asyncio.get_running_loop().create_future()
+    execution.snapshot = asyncio.get_running_loop().create_future()
     execution.feed(message(*IDLE))
     async with asyncio.timeout(WAIT_S):
         with pytest.raises(KernelDied, match="without a reply"):
-            await execution.kept
+            await execution.snapshot
 
 
 async def test_what_is_still_printed_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,12 +10,12 @@ from typing import Any, Final
 
 import pytest
 
-from rlm_kernel_mcp.in_kernel.snapshots.taking import SMALL_NAMES, Snapshots
+from rlm_kernel_mcp.in_kernel.snapshots.taking import SMALL_NAMES, NamespaceSnapshots
 from rlm_kernel_mcp.kernel.untrusted.snapshot_report import checked_report
-from rlm_kernel_mcp.policy import Snapshots as Limits
+from rlm_kernel_mcp.policy import SnapshotLimits
 from rlm_kernel_mcp.session.snapshots.file import SnapshotFile
 from rlm_kernel_mcp.units import MB
-from rlm_kernel_mcp.wire import KEPT_BYTES_MAX
+from rlm_kernel_mcp.wire import INLINE_SNAPSHOT_BYTES_MAX
 
 LIMITS: Final = {"name_mb": 1, "total_mb": 4, "step_ms": 60_000}
 
@@ -39,14 +39,14 @@ def time_is_no_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rlm_kernel_mcp.in_kernel.snapshots.taking.SMALL_S", 60.0)
 
 
-def small(snapshots: Snapshots, token: int, after: int | None) -> tuple[dict[str, Any], bytes]:
+def small(snapshots: NamespaceSnapshots, token: int, after: int | None) -> tuple[dict[str, Any], bytes]:
     """One that must be small."""
     taken = snapshots.take_small(token, after)
     assert taken is not None
     return taken
 
 
-def by_pipe(snapshots: Snapshots, token: int, after: int | None, folder: Path) -> tuple[dict[str, Any], bytes]:
+def by_pipe(snapshots: NamespaceSnapshots, token: int, after: int | None, folder: Path) -> tuple[dict[str, Any], bytes]:
     """The same by `take`, into a file in the pipe's place."""
     path = folder / f"stream {token}"
     descriptor = os.open(path, os.O_CREAT | os.O_RDWR)
@@ -64,14 +64,18 @@ def sent_names(stream: bytes) -> list[str]:
 def test_it_is_what_the_pipe_would_have_carried(tmp_path: Path) -> None:
     """Byte for byte, with the same report."""
     names = {"a": 1, "b": [1, 2], "text": "x" * 1_000, "gone": (one for one in "x"), "_hidden": 5}
-    assert small(Snapshots(dict(names), LIMITS), 1, None) == by_pipe(Snapshots(dict(names), LIMITS), 1, None, tmp_path)
+    assert small(NamespaceSnapshots(dict(names), LIMITS), 1, None) == by_pipe(
+        NamespaceSnapshots(dict(names), LIMITS), 1, None, tmp_path
+    )
 
 
 def test_what_the_host_keeps_of_it_a_fresh_kernel_binds(tmp_path: Path) -> None:
     """From stream to file to values."""
-    report, stream = small(Snapshots({"a": 1, "b": [1, {"c": None}], "bad": (one for one in "x")}, LIMITS), 1, None)
+    report, stream = small(
+        NamespaceSnapshots({"a": 1, "b": [1, {"c": None}], "bad": (one for one in "x")}, LIMITS), 1, None
+    )
     assert report["names"]["bad"]["why"].startswith("it cannot be kept: TypeError: ")
-    file = SnapshotFile(tmp_path, "s_1", Limits(name_mb=1, total_mb=4, step_ms=60_000))
+    file = SnapshotFile(tmp_path, "s_1", SnapshotLimits(name_mb=1, total_mb=4, step_ms=60_000))
     file.store(1, checked_report({"status": "ok", **report}), stream)
     items = [
         {"name": name, "offset": entry.offset, "bytes": entry.bytes}
@@ -81,7 +85,7 @@ def test_what_the_host_keeps_of_it_a_fresh_kernel_binds(tmp_path: Path) -> None:
     fresh: dict[str, Any] = {}
     descriptor = file.open_for_reading()
     try:
-        assert Snapshots(fresh, LIMITS).restore(descriptor, items) == {"a": None, "b": None}
+        assert NamespaceSnapshots(fresh, LIMITS).restore(descriptor, items) == {"a": None, "b": None}
     finally:
         os.close(descriptor)
     assert fresh == {"a": 1, "b": [1, {"c": None}]}
@@ -90,7 +94,7 @@ def test_what_the_host_keeps_of_it_a_fresh_kernel_binds(tmp_path: Path) -> None:
 def test_only_what_changed_is_sent_and_everything_is_told() -> None:
     """Also a change in place; a deleted name is not told any more."""
     names: dict[str, Any] = {"a": [1], "b": [2], "c": 3}
-    snapshots = Snapshots(names, LIMITS)
+    snapshots = NamespaceSnapshots(names, LIMITS)
     assert sorted(sent_names(small(snapshots, 1, None)[1])) == ["a", "b", "c"]
     report, stream = small(snapshots, 2, 1)
     assert (set(report["names"]), stream) == ({"a", "b", "c"}, b"")
@@ -102,7 +106,7 @@ def test_only_what_changed_is_sent_and_everything_is_told() -> None:
 
 def test_everything_is_sent_again_after_one_that_the_host_does_not_have() -> None:
     """It names the last that it has."""
-    snapshots = Snapshots({"a": [1], "b": 2}, LIMITS)
+    snapshots = NamespaceSnapshots({"a": [1], "b": 2}, LIMITS)
     small(snapshots, 1, None)
     small(snapshots, 2, 1)
     assert sorted(sent_names(small(snapshots, 3, 1)[1])) == ["a", "b"]
@@ -111,15 +115,15 @@ def test_everything_is_sent_again_after_one_that_the_host_does_not_have() -> Non
 @pytest.mark.parametrize(
     "names",
     [
-        {"a": [1], "large": b"x" * (KEPT_BYTES_MAX + 1)},
-        {"a": [1], **{f"n{number}": b"x" * (KEPT_BYTES_MAX // 8) for number in range(9)}},
+        {"a": [1], "large": b"x" * (INLINE_SNAPSHOT_BYTES_MAX + 1)},
+        {"a": [1], **{f"n{number}": b"x" * (INLINE_SNAPSHOT_BYTES_MAX // 8) for number in range(9)}},
         {"a": [1], **{f"n{number}": number for number in range(SMALL_NAMES)}},
     ],
     ids=["a large value", "many that are large together", "many names"],
 )
 def test_what_does_not_fit_is_left_as_if_nothing_had_happened(tmp_path: Path, names: dict[str, Any]) -> None:
     """The pipe then carries just what it would have carried."""
-    snapshots = Snapshots({"a": names["a"]}, LIMITS)
+    snapshots = NamespaceSnapshots({"a": names["a"]}, LIMITS)
     small(snapshots, 1, None)
     snapshots._user_ns.update(names)
     assert snapshots.take_small(2, 1) is None
@@ -133,7 +137,7 @@ def test_a_value_that_did_not_fit_is_not_tried_again_before_it_is_bound_anew() -
     """Its pickling would cost every step what it cost this one."""
     value, large = Counted(), b"x" * MB
     names: dict[str, Any] = {"large": [large[: MB // 2]], "value": value}
-    snapshots = Snapshots(names, LIMITS)
+    snapshots = NamespaceSnapshots(names, LIMITS)
     assert snapshots.take_small(1, None) is None
     tried = value.times
     assert snapshots.take_small(2, None) is None
@@ -152,14 +156,14 @@ def test_a_step_that_waits_ends_it_and_blames_no_value() -> None:
             snapshots.interrupt()
 
     names: dict[str, Any] = {"value": Counted(ask_once)}
-    snapshots = Snapshots(names, LIMITS)
+    snapshots = NamespaceSnapshots(names, LIMITS)
     assert snapshots.take_small(1, None) is None
     assert sent_names(small(snapshots, 2, None)[1]) == ["value"]
 
 
 def test_a_value_above_the_policy_s_cap_of_one_name_is_told_by_the_pipe_alone(tmp_path: Path) -> None:
     """The small one's bounds end with it."""
-    snapshots = Snapshots({"larger": b"x" * (MB + 1), "large": b"x" * (MB // 2)}, LIMITS)
+    snapshots = NamespaceSnapshots({"larger": b"x" * (MB + 1), "large": b"x" * (MB // 2)}, LIMITS)
     assert snapshots.take_small(1, None) is None
     report, stream = by_pipe(snapshots, 1, None, tmp_path)
     assert report["names"]["larger"]["why"].startswith("its value is larger than 1 MB")

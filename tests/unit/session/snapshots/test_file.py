@@ -11,13 +11,13 @@ import pytest
 
 from rlm_kernel_mcp.kernel.untrusted.snapshot_report import KernelReport
 from rlm_kernel_mcp.kernel.untrusted.snapshot_stream import StreamBroken, decoded
-from rlm_kernel_mcp.policy import Snapshots as Limits
+from rlm_kernel_mcp.policy import SnapshotLimits
 from rlm_kernel_mcp.session.snapshots import file as snapshot_file
 from rlm_kernel_mcp.session.snapshots.file import DAMAGED, Entry, SnapshotFile
 from rlm_kernel_mcp.store.paths import snapshot_files
 from tests.unit.kernel.untrusted.test_snapshot_stream import END, GIVEN_UP, chunk, head
 
-LIMITS = Limits(name_mb=1, total_mb=4, step_ms=60_000)
+LIMITS = SnapshotLimits(name_mb=1, total_mb=4, step_ms=60_000)
 
 
 def opened(folder: Path) -> SnapshotFile:
@@ -85,7 +85,7 @@ def on_disk(folder: Path) -> int:
 def test_a_session_s_values_take_no_more_disk_than_their_bound_and_more_would_be_seen(tmp_path: Path) -> None:
     """Each step binds other names; with a larger bound, the control, the same values take more than it."""
     bounded = SnapshotFile(tmp_path / "bounded", "s_1", LIMITS)
-    larger = SnapshotFile(tmp_path / "larger", "s_1", Limits(name_mb=1, total_mb=64, step_ms=60_000))
+    larger = SnapshotFile(tmp_path / "larger", "s_1", SnapshotLimits(name_mb=1, total_mb=64, step_ms=60_000))
     bound = int(LIMITS.total_mb * snapshot_file.FILE_SHARE) << 20
     for file in (bounded, larger):
         with contextlib.suppress(StreamBroken):
