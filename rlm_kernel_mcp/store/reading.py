@@ -190,6 +190,16 @@ class Reading:
         if damaged:
             yield f"the record of {counted(damaged, 'session')}"
 
+    def _session_of(self, row_id: int) -> str | None:
+        """Whose an event is."""
+        rows = self._database.read("SELECT session_id FROM events WHERE id = ?", (row_id,))
+        return rows[-1][0] if rows else None
+
+    def _text_bytes_of(self, session_id: str) -> int:
+        """What the texts of a session's events take."""
+        rows = self._database.read("SELECT sum(text_bytes) FROM events WHERE session_id = ?", (session_id,))
+        return sum(used or 0 for (used,) in rows)
+
     def _sessions(
         self, condition: str, *parameters: str, whole: bool = True, read: Read | None = None
     ) -> Rows[SessionRecord]:

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,12 +25,12 @@ from rlm_kernel_mcp.errors import SessionNotFound
 from rlm_kernel_mcp.store.database.damage import CHECKED_AT_OPEN_BYTES
 from rlm_kernel_mcp.store.database.database import Database
 from rlm_kernel_mcp.store.database.file import meaning
-from rlm_kernel_mcp.store.database.rows import Rows, check_of
+from rlm_kernel_mcp.store.database.memory import Operation
+from rlm_kernel_mcp.store.database.rows import Rows
 from rlm_kernel_mcp.store.database.schema import (
     EVENT_CHECKS,
     EVENT_COLUMNS,
     EVENT_TEXTS,
-    SESSION_COLUMNS,
     EventHead,
     EventRow,
     SessionKey,
@@ -40,7 +41,6 @@ from rlm_kernel_mcp.store.database.schema import (
     head_checks,
     insert_event,
     insert_session,
-    session_checks,
     update_event,
     update_session,
     without_texts,
@@ -56,6 +56,9 @@ PROGRESS_BYTES: Final = 64 << 10
 """Kept of each text of a step that is still running."""
 ENDED_STATUSES: Final = ("finalized", "dead")
 """Nothing can be run in such a session any more. The others come back on use, in any server."""
+
+Fields = dict[str, Any]
+"""Values by column."""
 
 log = logging.getLogger(__name__)
 
@@ -105,19 +108,7 @@ class Store(Reading):
 
     def update_session(self, session_id: str, **changes: Any) -> None:
         """Set some fields of a session's row; without such a row nothing happens."""
-        record = self._live.get(session_id)
-        is_whole = record is not None and changes.keys() <= set(SESSION_COLUMNS)
-        changed = changed_session(record, changes) if record is not None and is_whole else None
-        # Whoever does not have the whole row cannot say what its checksum is: it has none then.
-        checks: dict[str, Any] = {"row_check": None} if changed is None else session_checks(changed)
-        if changed is None and (answer := changes.get("final_answer")) is not None:
-            checks["answer_check"] = check_of((answer,))
-        columns = changes | checks
-        self._database.write(lambda connection: update_session(connection, session_id, columns))
-        if changed is not None:
-            self._live[session_id] = changed
-        if changes.get("status") in ENDED_STATUSES:
-            self._forget(session_id)
+        self._write(lambda connection: None, 0, session_id, changes)
 
     def remove_session(self, session_id: str) -> None:
         """Remove every row of a session that came to nothing."""
@@ -141,10 +132,12 @@ class Store(Reading):
             self._last_id = max(time.time_ns(), self._last_id + 1)
             return self._last_id
 
-    def begin_event(self, event: EventRow) -> int:
+    # `session`: fields of the session's row that are set in the same transaction.
+
+    def begin_event(self, event: EventRow, session: Fields | None = None) -> int:
         """Write an event's row before it happens, as `unknown`; returns its id, for `complete_event`."""
         event.result_status = "unknown"
-        return self._insert(event, is_begun=True)
+        return self._insert(event, is_begun=True, session=session)
 
     def add_event(self, event: EventRow) -> int:
         """Write an event that is whole already; returns its id."""
@@ -154,11 +147,10 @@ class Store(Reading):
         """Write the event of a final answer, whose text stands in the session's row alone."""
         return self._insert(event, is_begun=False, answer=answer)
 
-    def complete_event(self, row_id: int, **changes: Any) -> None:
+    def complete_event(self, row_id: int, session: Fields | None = None, **changes: Any) -> None:
         """Set some fields of an event's row. Texts beyond the store's room are kept as head and tail, with a note."""
         begun = self._begun.get(row_id)
-        session_id = begun.session_id if begun else self._session_of(row_id)
-        if session_id is None:
+        if (session_id := begun.session_id if begun else self._session_of(row_id)) is None:
             return
         texts, size = self._fitted(session_id, {name: changes[name] for name in EVENT_TEXTS if name in changes})
         size += size_of((begun and begun.code) or "")
@@ -169,7 +161,8 @@ class Store(Reading):
             self._newest[session_id] = without_texts(whole), size
         self._completing.add(row_id)
         try:
-            self._database.write(lambda connection: update_event(connection, session_id, row_id, changes), size)
+            update = partial(update_event, session_id=session_id, row_id=row_id, changes=changes)
+            self._write(update, size, session_id, session)
         finally:
             self._begun.pop(row_id, None)
             self._completing.discard(row_id)
@@ -192,7 +185,7 @@ class Store(Reading):
 
         self._database.write(note, size)
 
-    def amend_event(self, session_id: str, row_id: int, **changes: Any) -> None:
+    def amend_event(self, session_id: str, row_id: int, session: Fields | None = None, **changes: Any) -> None:
         """Set some fields, no texts, of the row of an event that is complete."""
         event, size = self._newest.get(session_id, (None, 0))
         checks: dict[str, Any] = {"row_check": None}
@@ -200,8 +193,8 @@ class Store(Reading):
             for name, value in changes.items():
                 setattr(event, name, value)
             checks = head_checks(event, size)
-        columns = changes | checks
-        self._database.write(lambda connection: update_event(connection, session_id, row_id, columns))
+        update = partial(update_event, session_id=session_id, row_id=row_id, changes=changes | checks)
+        self._write(update, 0, session_id, session)
 
     # What a fresh kernel needs
 
@@ -254,7 +247,26 @@ class Store(Reading):
 
     # Inside
 
-    def _insert(self, event: EventRow, *, is_begun: bool, answer: str | None = None) -> int:
+    def _write(self, operation: Operation, size_bytes: int, session_id: str, fields: Fields | None) -> None:
+        """Do `operation`, and set some fields of a session's row with it."""
+        if fields is None:
+            self._database.write(operation, size_bytes)
+            return
+        changed, columns = changed_session(self._live.get(session_id), fields)
+
+        def both(connection: sqlite3.Connection) -> None:
+            update_session(connection, session_id, columns)
+            operation(connection)
+
+        self._database.write(both, size_bytes)
+        if changed is not None:
+            self._live[session_id] = changed
+        if fields.get("status") in ENDED_STATUSES:
+            self._forget(session_id)
+
+    def _insert(
+        self, event: EventRow, *, is_begun: bool, answer: str | None = None, session: Fields | None = None
+    ) -> int:
         row_id = event.id or self.mint()
         texts, size = self._fitted(event.session_id, {name: getattr(event, name) for name in EVENT_TEXTS})
         event.id = row_id
@@ -263,20 +275,16 @@ class Store(Reading):
         if is_begun:
             self._begun[row_id] = event
         size += size_of(answer or "")
-        self._database.write(lambda connection: insert_event(connection, event, size, answer), size)
+        insert = partial(insert_event, event=event, text_bytes=size, answer=answer)
+        self._write(insert, size, event.session_id, session)
         return row_id
 
     def _fitted(self, session_id: str, texts: dict[str, str | None]) -> tuple[dict[str, Any], int]:
         if session_id not in self._text_bytes:
-            rows = self._database.read("SELECT sum(text_bytes) FROM events WHERE session_id = ?", (session_id,))
-            self._text_bytes[session_id] = sum(used or 0 for (used,) in rows)
+            self._text_bytes[session_id] = self._text_bytes_of(session_id)
         kept, size = fit(texts, self._text_bytes[session_id])
         self._text_bytes[session_id] += size
         return kept, size
-
-    def _session_of(self, row_id: int) -> str | None:
-        rows = self._database.read("SELECT session_id FROM events WHERE id = ?", (row_id,))
-        return rows[-1][0] if rows else None
 
     def _forget(self, session_id: str) -> None:
         self._live.pop(session_id, None)

@@ -98,10 +98,10 @@ class Journal:
     def step_begins(self, index: int, code: str, account: Account) -> int:
         """Write a step's row before it runs; returns its id."""
         row = self._row("run_repl", index, "unknown", summary_of(code), account, code=code)
-        self.counters_changed(account, "running")
+        session = self._counters(account, "running")
         self._newest_step, self._newest_row = index, self._store.mint()
         row.id = self._newest_row
-        self._write(lambda: self._store.begin_event(row))
+        self._write(lambda: self._store.begin_event(row, session=session))
         return self._newest_row
 
     def step_goes_on(self, row_id: int, duration_ms: int, stdout: str, stderr: str) -> None:
@@ -121,15 +121,17 @@ class Journal:
             "error": _error_json(outcome),
             "extra": _extra(outcome),
         }
-        self._write(lambda: self._store.complete_event(row_id, **changes), outcome.chars)
-        self.counters_changed(account, "stopped" if account.stop else "idle")
+        session = self._counters(account, "stopped" if account.stop else "idle")
+        self._write(lambda: self._store.complete_event(row_id, session=session, **changes), outcome.chars)
 
     def delivered(self, index: int, account: Account, status: SessionStatus) -> None:
         """Output of a step went out and was charged: the newest step's row has what was used by then."""
-        self.counters_changed(account, status)
-        if index == self._newest_step and status != "running":
-            row_id, snapshot = self._newest_row, _snapshot(account)
-            self._write(lambda: self._store.amend_event(self._session_id, row_id, guardrail_snapshot=snapshot))
+        if index != self._newest_step or status == "running":
+            self.counters_changed(account, status)
+            return
+        own_id, row_id, snapshot = self._session_id, self._newest_row, _snapshot(account)
+        session = self._counters(account, status)
+        self._write(lambda: self._store.amend_event(own_id, row_id, session=session, guardrail_snapshot=snapshot))
 
     def remember(self, index: int, outcome: Outcome) -> None:
         """Keep a step's outcome in memory as well, as long as there is room."""
@@ -188,14 +190,7 @@ class Journal:
 
     def counters_changed(self, account: Account, status: SessionStatus) -> None:
         """Keep the session's record true: counters, whether a step runs, and whether a limit has stopped it."""
-        used = account.counters
-        counters = {"step_index": used.step_index, "runtime_ms": used.runtime_ms, "budget_used": used.budget_used}
-        self._update(
-            counters=json.dumps(counters),
-            status=status,
-            stop_reason=account.stop,
-            last_used_at=self.now(),
-        )
+        self._update(**self._counters(account, status))
 
     def kernel_changed(self, connection_file: str, pid: int) -> None:
         """Write down where a console finds the session's kernel."""
@@ -214,6 +209,17 @@ class Journal:
     def events(self, from_step: int | None, to_step: int | None, *, texts: bool = True) -> list[EventRow]:
         """The session's rows, in order; without their texts where those are not wanted."""
         return self._store.events(self._session_id, from_step, to_step, texts=texts)
+
+    def _counters(self, account: Account, status: SessionStatus) -> dict[str, Any]:
+        """Those fields of the session's record that each step changes."""
+        used = account.counters
+        counters = {"step_index": used.step_index, "runtime_ms": used.runtime_ms, "budget_used": used.budget_used}
+        return {
+            "counters": json.dumps(counters),
+            "status": status,
+            "stop_reason": account.stop,
+            "last_used_at": self.now(),
+        }
 
     def _row(
         self, action: str, step_index: int, status: str, summary: str, account: Account, code: str | None = None

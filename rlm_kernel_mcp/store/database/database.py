@@ -21,7 +21,7 @@ from typing import Any, Final
 from rlm_kernel_mcp.store.database.apart import Apart
 from rlm_kernel_mcp.store.database.checkpoints import JOIN_S, RETRY_BUSY_MS, Checkpoints
 from rlm_kernel_mcp.store.database.damage import FAILURES, Failure, has_broken_schema, is_damage
-from rlm_kernel_mcp.store.database.file import BUSY_TIMEOUT_MS, FILE_NAME, meaning, open_file
+from rlm_kernel_mcp.store.database.file import BUSY_TIMEOUT_MS, FILE_NAME, inode_of, meaning, open_file
 from rlm_kernel_mcp.store.database.memory import Operation, move_all, open_memory, salvage, write_memory
 from rlm_kernel_mcp.store.database.schema import MIGRATIONS, transaction
 from rlm_kernel_mcp.store.database.shared_index import SharedIndex
@@ -40,12 +40,12 @@ class Database:
     def __init__(self, folder: Path, seed: Operation) -> None:
         """`seed` writes the rows of the live sessions into a database that takes over."""
         self._folder = folder
-        self._file = folder / FILE_NAME
+        self._file = str(folder / FILE_NAME)  # looked at before each write
         self._seed = seed
         self._lock = threading.RLock()
         self._disk, self._write_problem = open_file(folder)
         self._read_problem: str | None = None
-        self._inode = self._current_inode()
+        self._inode = inode_of(self._file)
         self._within_ms = BUSY_TIMEOUT_MS
         self._is_damaged = self._is_moved = self._is_begun = False
         self._memory: sqlite3.Connection | None = None
@@ -74,7 +74,7 @@ class Database:
             sqlite3.ProgrammingError, sqlite3.IntegrityError: a defect of the caller, such as a store that is closed.
         """
         with self._lock:
-            if self._memory is None and self._current_inode() != self._inode:
+            if self._memory is None and not self._is_begun and inode_of(self._file) != self._inode:
                 # Removed, or another server has set it aside: rows written there would be nobody's.
                 self._is_moved = True
                 self._begin_memory("The session store was removed or replaced while this server used it.")
@@ -106,7 +106,7 @@ class Database:
             if self._memory is not None:
                 is_free = time.monotonic() < self._retry_at
             else:
-                is_free = self._current_inode() == self._inode and not self._checkpoints.is_behind and self._begin()
+                is_free = inode_of(self._file) == self._inode and not self._checkpoints.is_behind and self._begin()
             if is_free:
                 do()
             return is_free
@@ -224,8 +224,8 @@ class Database:
     def _open_disk(self) -> sqlite3.Connection:
         if self._disk is None:
             raise sqlite3.ProgrammingError("the store is closed")
-        self._index.keep()
         if not self._is_begun:
+            self._index.keep()
             self._wait_for_others(self._disk, BUSY_TIMEOUT_MS)
         return self._disk
 
@@ -235,6 +235,7 @@ class Database:
         if disk is None:
             return False
         try:
+            self._index.keep()
             self._wait_for_others(disk, 0)
             disk.execute("BEGIN IMMEDIATE")
         except FAILURES:
@@ -273,13 +274,13 @@ class Database:
             salvage(self._disk, memory)
             self._disk.close()
         # Another server may have set the same damaged file aside already, and begun a new one.
-        is_the_same = self._current_inode() == self._inode
+        is_the_same = inode_of(self._file) == self._inode
         self._disk, problem = open_file(self._folder, set_aside=self._is_damaged and is_the_same)
         self._within_ms = BUSY_TIMEOUT_MS
         if self._disk is None:
             self._write_problem = problem
         else:
-            self._inode, self._is_damaged, self._is_moved = self._current_inode(), False, False
+            self._inode, self._is_damaged, self._is_moved = inode_of(self._file), False, False
         return problem
 
     def _move(self, memory: sqlite3.Connection, disk: sqlite3.Connection) -> bool:
@@ -292,9 +293,3 @@ class Database:
             self._write_problem = f"The session store cannot be written: {meaning(error)}"
             return False
         return True
-
-    def _current_inode(self) -> int | None:
-        try:
-            return self._file.stat().st_ino
-        except OSError:
-            return None

@@ -73,6 +73,14 @@ def make_private_folder(folder: Path) -> None:
         folder.chmod(0o700)
 
 
+def inode_of(path: str) -> int | None:
+    """Which file is called so just now; None if none is, or it cannot be looked at."""
+    try:
+        return os.stat(path).st_ino  # noqa: PTH116 (a path's own way takes twice as long, at each write)
+    except OSError:
+        return None
+
+
 def meaning(error: OSError | Failure) -> str:
     """What went wrong, in a person's words, and what mends it."""
     code, number = _code(error), error.errno if isinstance(error, OSError) else None

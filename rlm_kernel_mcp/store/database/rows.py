@@ -73,6 +73,14 @@ def texts_check(texts: Iterable[str | bytes | None]) -> int:
     return check_of(None if text is None else zlib.crc32(_encoded(text)) for text in texts)
 
 
+def held(values: Iterable[Any]) -> list[Any]:
+    """Values as SQLite can hold them: a text with lone surrogates, which it refuses, becomes bytes."""
+    return [
+        _held_text(value) if isinstance(value, str) and not value.isascii() else value  # few go the long way
+        for value in values
+    ]
+
+
 def given_back(value: Any) -> Any:
     """A value as it was before `held`. Raises: UnicodeDecodeError."""
     return decoded(value) if isinstance(value, bytes) else value
@@ -123,6 +131,14 @@ def _is_object(text: str, *, counts: bool) -> bool:
     except (ValueError, RecursionError):
         return False
     return isinstance(found, dict) and (not counts or all(type(value) is int for value in found.values()))
+
+
+def _held_text(text: str) -> str | bytes:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")
+    return text
 
 
 def _encoded(value: Any) -> bytes:

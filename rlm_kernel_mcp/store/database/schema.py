@@ -7,14 +7,14 @@ what is done with it (`store/store.py`). Above: `store/store.py`, `database.py`.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from operator import attrgetter
 from typing import Any, Final
 
-from rlm_kernel_mcp.store.database.rows import check_of, is_as_declared, texts_check, values_of
+from rlm_kernel_mcp.store.database.rows import check_of, held, is_as_declared, texts_check, values_of
 
 Migration = tuple[str, ...]
 
@@ -194,13 +194,21 @@ def update_event(connection: sqlite3.Connection, session_id: str, row_id: int, c
     _update(connection, "events", changes, (*EVENT_COLUMNS, *EVENT_CHECKS), key)
 
 
-def changed_session(record: SessionRecord, changes: dict[str, Any]) -> SessionRecord:
-    """The record with some fields set anew; `dataclasses.replace` takes five times as long."""
-    return SessionRecord(**(dict(zip(SESSION_COLUMNS, _session_values(record), strict=True)) | changes))
+def changed_session(
+    record: SessionRecord | None, fields: dict[str, Any]
+) -> tuple[SessionRecord | None, dict[str, Any]]:
+    """A session with some fields set anew (None without the whole of it), and the columns to set: with checksums."""
+    if record is None or not fields.keys() <= set(SESSION_COLUMNS):
+        # Whoever does not have the whole row cannot say what its checksum is: it has none then.
+        answer = fields.get("final_answer")
+        return None, fields | {"row_check": None} | ({} if answer is None else {"answer_check": check_of((answer,))})
+    # `dataclasses.replace` takes five times as long.
+    changed = SessionRecord(**(dict(zip(SESSION_COLUMNS, _session_values(record), strict=True)) | fields))
+    return changed, fields | session_checks(changed)
 
 
 def changed_event(event: EventRow, changes: dict[str, Any]) -> EventRow:
-    """The same of an event."""
+    """An event with some fields set anew."""
     return EventRow(**(dict(zip(EVENT_COLUMNS, _event_values(event), strict=True)) | changes))
 
 
@@ -254,14 +262,6 @@ def head_of(row: Sequence[Any]) -> EventHead | None:
     return EventHead(event, text_bytes, text_check) if is_right else None
 
 
-def held(values: Iterable[Any]) -> list[Any]:
-    """Values as SQLite can hold them: a text with lone surrogates, which it refuses, becomes bytes."""
-    return [
-        _held_text(value) if isinstance(value, str) and not value.isascii() else value  # few go the long way
-        for value in values
-    ]
-
-
 def _update(
     connection: sqlite3.Connection, table: str, changes: dict[str, Any], columns: tuple[str, ...], key: dict[str, Any]
 ) -> None:
@@ -277,14 +277,6 @@ def _update_statement(table: str, changed: tuple[str, ...], columns: tuple[str, 
     settings = ", ".join(f"{column} = ?" for column in changed)
     condition = " AND ".join(f"{column} = ?" for column in key)
     return f"UPDATE {table} SET {settings} WHERE {condition}"  # noqa: S608 (known columns)
-
-
-def _held_text(text: str) -> str | bytes:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "surrogatepass")
-    return text
 
 
 def _insert(table: str, columns: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ import gc
 import json
 import threading
 import weakref
+from typing import Any
 
 import pytest
 
@@ -83,7 +84,7 @@ async def test_a_long_output_is_written_whole_without_holding_the_others_up(
     threads: dict[int, bool] = {}
     complete = Store.complete_event
 
-    def look(store: Store, row_id: int, **changes: object) -> None:
+    def look(store: Store, row_id: int, **changes: Any) -> None:
         threads[len(str(changes["stdout"]))] = threading.current_thread() is threading.main_thread()
         complete(store, row_id, **changes)
 
@@ -105,7 +106,7 @@ async def test_a_long_output_s_step_is_busy_until_it_is_written(
     writing, go_on = threading.Event(), threading.Event()
     complete = Store.complete_event
 
-    def held_up(store: Store, row_id: int, **changes: object) -> None:
+    def held_up(store: Store, row_id: int, **changes: Any) -> None:
         if len(str(changes["stdout"])) > 1_000_000:
             writing.set()
             assert go_on.wait(30)
