@@ -1,48 +1,18 @@
 """Names and shapes that the host and the kernel agree on.
 
-Is: stdlib-only constants. Is not: behaviour. Both sides import it: the host to send, `in_kernel` to answer.
-Messages are Jupyter messaging 5.5; the ones named `rlm_*` are ours and travel on the control channel, so
-that they are answered while a step runs.
+Is: constants and types of the standard library alone. Is not: behaviour, nor a check: a type says what a well-behaved
+kernel sends, and `kernel/untrusted/` makes one of what did come. Both sides import it: the host to send, `in_kernel` to
+answer.
 
-`rlm_info_request {}` -> `{status, walls: [{name, holds, detail}], pid, python, imports: [module], import_policy}`
-`rlm_load_context_request {source}` and a buffer with the JSON of `[[name, bytes, encoding, errors], ...]`, each
-    document; with
-    `source: "buffer"` the text's bytes are a second buffer, or
-    `source: "descriptor"` they are read from a descriptor that arrives on the kernel's descriptor socket, or
-    `source: "gone"` they cannot be had again: a fresh kernel's `context` and `documents` are then unbound
-    -> `{status, chars, lines, documents: [chars, ...], head, tail}`, the sizes of the first `DOCUMENTS_TOLD` documents
-`rlm_get_var_request {name, offset, limit, as_text}` -> `{status, name, type, size, json, total_chars, whole, own}` and
-    one buffer: `json: true` the whole JSON text of the value (it fits within `limit` characters; never with `as_text`),
-    `json: false` the UTF-8 (surrogatepass) slice `[offset, offset + limit)` of the value's text;
-    `whole: false` that text leaves parts of a very large value out, and says so; `own: false` there is an object of a
-    class in it, of which it tells the fields and not what the class itself would say
-`rlm_names_request {}` -> `{status, names: [[name, type, size], ...]}`
-On shell, since they run in the main thread between steps (the formats: `in_kernel/snapshots/taking.py`):
-`rlm_snapshot_request {token, after}` with the write end of a pipe on the descriptor socket
-    -> `{status, names: {name: {type, why}}, unverified: [name], more}`
-`rlm_restore_request {items: [{name, offset, bytes}]}` with a file on the descriptor socket
-    -> `{status, names: {name: null | why}}`
-An `execute_request` with `{rlm_step: n}` in its metadata is step n of the session: so its frames are called.
-An `execute_request` with `{rlm: {token, after}}` in its metadata is followed, after its reply and `idle`, by one more
-    message on shell, `rlm_snapshot`: what `rlm_snapshot_request` answers, with the stream as its buffer; or
-    `{status: "too_large"}` where that does not fit one message, for the host to ask for it by a pipe. None follows
-    where the reply says `unchanged`: the host has had every value since `after`.
-A `history_request` of `hist_access_type: "rlm_others"` is answered with rows (1, execution count, code) of the cells
-    that other clients than the asking one ran.
-An `interrupt_request` with `{rlm_take_back: [msg_id, ...]}`, cells of the asking client, is answered
-    `{status: "ok", rlm_take_back: [msg_id, ...]}` with those that have not begun and never will; where it names none
-    that has begun, that is all that is done. Such a cell is answered `aborted` in its turn. A step (`rlm_step`) is
-    taken back by nobody.
-An error reply is `{status: "error", ename, evalue}`.
-
-`execute_reply.content["rlm"]` = `{updated: [[name, type, size], ...], dropped: {stdout: n, stderr: n}, unchanged}`:
-    the names that the step bound or rebound, how many characters of a stream the kernel dropped
-    because the step printed more than `output_chars_per_step`, and whether nothing has to be kept anew.
+Messages are Jupyter messaging 5.5. The ones named `rlm_*` are ours. They travel on the control channel, so that they
+are answered while a step runs; `SNAPSHOT` and `RESTORE` on shell, since they run in the main thread between steps (the
+formats: `in_kernel/snapshots/taking.py`). The reply to `rlm_x_request` is `rlm_x_reply`, with the content named here or
+`Failure`.
 """
 
-from __future__ import annotations
+# No `from __future__ import annotations`: each key's type would be compiled anew, in every start of a kernel.
 
-from typing import Final
+from typing import Final, Literal, TypedDict
 
 OWN_REQUESTS: Final = "rlm_"
 """What the types of our own requests begin with."""
@@ -100,3 +70,206 @@ NAMESPACE_READ_ONLY: Final = {
     "lies in it: keep what you make in variables",
 }
 """The lines that are others there."""
+
+
+class Failure(TypedDict):
+    """The reply to any of them that could not be done."""
+
+    status: Literal["error"]
+    ename: str
+    """Name of the exception's type."""
+    evalue: str
+    """What it says."""
+
+
+class WallRow(TypedDict):
+    """One wall of a kernel."""
+
+    name: str
+    holds: bool
+    detail: str
+    """How it holds, or why it does not."""
+
+
+class InfoReply(TypedDict):
+    """Reply to `INFO`, which asks with nothing."""
+
+    status: Literal["ok"]
+    walls: list[WallRow]
+    pid: int
+    """As the kernel itself counts, in its own namespace."""
+    python: str
+    """Version."""
+    imports: list[str]
+    """Modules that a step may import."""
+    import_policy: str
+    """`allowlist` or `any`."""
+
+
+class LoadContextRequest(TypedDict):
+    """`LOAD_CONTEXT`. Its first buffer is the JSON of a `DocumentRow` for each document, but where it is gone."""
+
+    source: Literal["buffer", "descriptor", "gone"]
+    """Where the documents' bytes are, one after the other: in a second buffer, or in a file on the descriptor socket.
+    `gone`: they cannot be had again, and the context's names are unbound in a fresh kernel."""
+
+
+DocumentRow = tuple[str, int, str, str]
+"""Name, size in bytes, encoding, and how what does not decode is kept (a codec's `errors`)."""
+
+
+class LoadContextReply(TypedDict):
+    """Reply to `LOAD_CONTEXT`."""
+
+    status: Literal["ok"]
+    chars: int
+    lines: int
+    documents: list[int]
+    """Characters of each of the first `DOCUMENTS_TOLD`."""
+    head: str
+    """First characters of the whole text."""
+    tail: str
+    """Its last ones."""
+
+
+class ContextGoneReply(TypedDict):
+    """The same where the source was `gone`."""
+
+    status: Literal["ok"]
+
+
+class GetVarRequest(TypedDict):
+    """`GET_VAR`: a slice of a variable."""
+
+    name: str
+    offset: int
+    """Characters of the value's text before the slice."""
+    limit: int
+    """Characters of the slice."""
+    as_text: bool
+    """Whether its text is wanted even where its JSON would fit."""
+
+
+class GetVarReply(TypedDict):
+    """Reply to `GET_VAR`. Its buffer is UTF-8 (surrogatepass): a whole JSON text, or a slice of the value's text."""
+
+    status: Literal["ok"]
+    name: str
+    type: str
+    size: int | None
+    """Its length, where it has one."""
+    json: bool
+    """Whether the buffer is the whole JSON text of the value, which fits `limit` characters."""
+    total_chars: int
+    """Of the value's text."""
+    whole: bool
+    """False: that text leaves parts of a very large value out, and says so."""
+    own: bool
+    """False: there is an object of a class in it, of which it tells the fields and not what the class would say."""
+
+
+class NamesReply(TypedDict):
+    """Reply to `NAMES`, which asks with nothing. Its one buffer is the JSON of a `NameRow` for each of the names."""
+
+    status: Literal["ok"]
+
+
+NameRow = tuple[str, str, int | None]
+"""Name, type and size of a variable."""
+
+
+class SnapshotRequest(TypedDict):
+    """`SNAPSHOT`, with the write end of a pipe on the descriptor socket; also in a step's metadata (`StepMetadata`)."""
+
+    token: int
+    """Names this snapshot."""
+    after: int | None
+    """The last one that the host has, if this kernel took it; if it is not the one before this, all is sent again."""
+
+
+class SnapshotRow(TypedDict):
+    """One name in a snapshot's account."""
+
+    type: str
+    why: str | None
+    """Why the host has no value of it; None where it has one."""
+
+
+class SnapshotReply(TypedDict):
+    """Reply to `SNAPSHOT`; and the content of `INLINE_SNAPSHOT`, whose buffer is the stream."""
+
+    status: Literal["ok"]
+    names: dict[str, SnapshotRow]
+    unverified: list[str]
+    """Names that were not looked at this time."""
+    more: int
+    """Names beyond those that are kept at all."""
+
+
+class SnapshotTooLarge(TypedDict):
+    """Content of `INLINE_SNAPSHOT` where the snapshot does not fit one message: the host asks for it by a pipe."""
+
+    status: Literal["too_large"]
+
+
+class RestoreItem(TypedDict):
+    """Where one value lies in the file of a restore."""
+
+    name: str
+    offset: int
+    """Bytes before it."""
+    bytes: int
+
+
+class RestoreRequest(TypedDict):
+    """`RESTORE`, with a file on the descriptor socket."""
+
+    items: list[RestoreItem]
+
+
+class RestoreReply(TypedDict):
+    """Reply to `RESTORE`."""
+
+    status: Literal["ok"]
+    names: dict[str, str | None]
+    """Why a name is not back; None where it is."""
+
+
+class StepMetadata(TypedDict, total=False):
+    """Metadata of a step's `execute_request`."""
+
+    rlm_step: int
+    """Its number in the session: so its frames are called."""
+    rlm: SnapshotRequest
+    """Has an `INLINE_SNAPSHOT` follow the step's reply and `idle` on shell, unless the reply says `unchanged`."""
+
+
+class StepExtra(TypedDict):
+    """`execute_reply.content["rlm"]` of a step."""
+
+    updated: list[NameRow]
+    """Names that the step bound or rebound."""
+    dropped: dict[str, int]
+    """Characters of each stream that the kernel dropped, since the step printed more than `output_chars_per_step`."""
+    unchanged: bool
+    """Whether nothing has to be kept anew: the host has had every value since `after`."""
+
+
+class HistoryRequest(TypedDict):
+    """The host's `history_request`: its rows are (1, execution count, code) of cells that other clients ran."""
+
+    output: bool
+    raw: bool
+    hist_access_type: Literal["rlm_others"]
+
+
+class TakeBack(TypedDict):
+    """A console's `interrupt_request`, and the reply to it beside its status.
+
+    The request names cells of the asking client; the reply names those that have not begun and never will. Where the
+    request names none that has begun, that is all that is done. Such a cell is answered `aborted` in its turn. A step
+    (`rlm_step`) is taken back by nobody.
+    """
+
+    rlm_take_back: list[str]
+    """`msg_id` of each cell."""

@@ -27,7 +27,7 @@ from rlm_kernel_mcp.commands.lost_kernel import FAREWELLS, LostKernel
 from rlm_kernel_mcp.commands.onlooking import UNREADABLE, AgentsSteps, Onlooker, unreadable
 from rlm_kernel_mcp.commands.terminal import TypedAhead
 from rlm_kernel_mcp.text.safe_text import safe_text
-from rlm_kernel_mcp.wire import TAKE_BACK
+from rlm_kernel_mcp.wire import TAKE_BACK, TakeBack
 
 READY_S: Final = 30.0
 """How long a kernel may take to say what it is; its control channel is not blocked by a step."""
@@ -223,7 +223,7 @@ class AttachedShell(ZMQTerminalInteractiveShell):  # type: ignore[misc]  # jupyt
     def interrupt(self) -> None:
         """Ctrl-C while a cell runs or waits. In a signal's handler: what is answered is heard later."""
         self._pressed_again = bool(self._interrupt) and not self._begun
-        asked = self.client.session.msg("interrupt_request", {TAKE_BACK: [self._cell] if self._cell else []})
+        asked = self.client.session.msg("interrupt_request", TakeBack(rlm_take_back=[self._cell] if self._cell else []))
         self.client.control_channel.send(asked)
         self._interrupt, self._asked_s = asked["header"]["msg_id"], time.monotonic()
 

@@ -14,14 +14,14 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from rlm_kernel_mcp.errors import KernelDied
 from rlm_kernel_mcp.kernel.untrusted.messages import BadMessage, Codec, Message, parse
 from rlm_kernel_mcp.kernel.untrusted.reply import Reply
 from rlm_kernel_mcp.kernel.untrusted.zmtp import Connection, ProtocolBroken
-from rlm_kernel_mcp.wire import INLINE_SNAPSHOT, REPLY_KEY, STEP_KEY
+from rlm_kernel_mcp.wire import INLINE_SNAPSHOT, REPLY_KEY, STEP_KEY, SnapshotRequest, StepMetadata
 
 MESSAGE_BYTES_MAX: Final = 4 << 20
 REPLY_GRACE_S: Final = 0.5
@@ -122,7 +122,7 @@ class KernelClient:
     async def request(
         self,
         msg_type: str,
-        content: dict[str, Any],
+        content: Mapping[str, object],
         *,
         buffers: Sequence[bytes] = (),
         shell: bool = False,
@@ -157,7 +157,7 @@ class KernelClient:
         sizes = (size for where, size in self._replies_max.values() if where is channel)
         channel.reader.message_bytes_max = max(MESSAGE_BYTES_MAX, *sizes, 0)
 
-    def execute(self, code: str, snapshot_request: dict[str, Any] | None = None, step: int = 0) -> Execution:
+    def execute(self, code: str, snapshot_request: SnapshotRequest | None = None, step: int = 0) -> Execution:
         """Send a step's code; the returned execution fills as messages come.
 
         `step`: its number in the session, which the kernel's own count is not.
@@ -171,7 +171,7 @@ class KernelClient:
             "allow_stdin": False,
             "stop_on_error": False,
         }
-        metadata: dict[str, Any] = {STEP_KEY: step} if step else {}
+        metadata: StepMetadata = {STEP_KEY: step} if step else {}
         if snapshot_request is not None:
             metadata[REPLY_KEY] = snapshot_request
         msg_id, frames = self._codec.build("execute_request", content, metadata=metadata)

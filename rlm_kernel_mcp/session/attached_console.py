@@ -11,7 +11,7 @@ from typing import Final
 
 from rlm_kernel_mcp.errors import KernelDied
 from rlm_kernel_mcp.session.session import Session
-from rlm_kernel_mcp.wire import HISTORY_OF_OTHERS
+from rlm_kernel_mcp.wire import HISTORY_OF_OTHERS, HistoryRequest
 
 HISTORY_TIMEOUT_S: Final = 2.0
 CELLS_MAX: Final = 2_000
@@ -23,7 +23,7 @@ async def note_missed_cells(session: Session) -> None:
     kernel = session.idle_kernel
     if kernel is None:
         return
-    request = {"output": False, "raw": True, "hist_access_type": HISTORY_OF_OTHERS}
+    request: HistoryRequest = {"output": False, "raw": True, "hist_access_type": HISTORY_OF_OTHERS}
     try:
         async with asyncio.timeout(HISTORY_TIMEOUT_S):
             reply = await kernel.client.request("history_request", request, shell=True)

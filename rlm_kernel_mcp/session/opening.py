@@ -18,7 +18,7 @@ from rlm_kernel_mcp.context.sources import resolve_sources, too_large
 from rlm_kernel_mcp.errors import ContextNotFound, ContextTooLarge, KernelDied
 from rlm_kernel_mcp.kernel.kernel import Kernel
 from rlm_kernel_mcp.kernel.pool import KernelPool
-from rlm_kernel_mcp.kernel.untrusted.messages import Message
+from rlm_kernel_mcp.kernel.untrusted.answers import imports_of
 from rlm_kernel_mcp.session.kernels.loading import GoOn, read_in_thread
 from rlm_kernel_mcp.session.kernels.recovery import context_report, load_context
 from rlm_kernel_mcp.session.reports import ContextReport, Wall
@@ -119,27 +119,26 @@ async def prepare(source: ContextSource, settings: Settings, pool: KernelPool) -
     payload = await source.opened(settings)
     try:
 
-        async def load(kernel: Kernel) -> tuple[ContextReport, Sequence[str]]:
+        async def load(kernel: Kernel) -> tuple[ContextReport, tuple[str, ...]]:
             nonlocal payload
-            reply = await load_context(kernel, payload)
+            loaded = await load_context(kernel, payload)
             if payload.has_changed():
                 payload.close()
                 payload = await source.opened(settings, copy=True)
-                reply = await load_context(kernel, payload)
-            info = await _info(kernel)
-            return context_report(payload, reply), info.content["imports"]
+                loaded = await load_context(kernel, payload)
+            return context_report(payload, loaded), await _imports(kernel)
 
         kernel, (context, imports) = await pool.take(load)
         duration_ms = (time.monotonic_ns() - begun_ns) // 1_000_000
-        return Prepared(kernel, context, tuple(imports), walls_of(kernel), duration_ms)
+        return Prepared(kernel, context, imports, walls_of(kernel), duration_ms)
     finally:
         payload.close()
 
 
-async def _info(kernel: Kernel) -> Message:
+async def _imports(kernel: Kernel) -> tuple[str, ...]:
     try:
         async with asyncio.timeout(INFO_S):
-            return await kernel.client.request(INFO, {})
+            return imports_of((await kernel.client.request(INFO, {})).content)
     except TimeoutError:
         raise KernelDied(f"The kernel did not say what it is within {INFO_S:.0f} s.") from None
 

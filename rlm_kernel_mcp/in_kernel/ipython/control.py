@@ -26,14 +26,27 @@ from rlm_kernel_mcp.wire import (
     NAMES,
     RESTORE,
     SNAPSHOT,
+    ContextGoneReply,
+    DocumentRow,
+    Failure,
+    GetVarReply,
+    GetVarRequest,
+    InfoReply,
+    LoadContextReply,
+    LoadContextRequest,
+    NameRow,
+    NamesReply,
+    RestoreReply,
+    RestoreRequest,
+    SnapshotReply,
+    SnapshotRequest,
+    WallRow,
 )
 
 NAMES_MAX = 2_000
 EDGE_CHARS = 400
 
 Message = dict[str, Any]
-Document = tuple[str, int, str, str]
-"""Name, size in bytes, encoding, and how what does not decode is kept (a codec's `errors`)."""
 
 
 class ControlRequests:
@@ -48,14 +61,14 @@ class ControlRequests:
     shell: Any
     policy: dict[str, Any]
     """The effective policy, set by the app before the first message."""
-    wall_rows: list[dict[str, Any]]
+    wall_rows: list[WallRow]
     """Which walls hold, set by the app."""
     scratch: str
     snapshots: NamespaceSnapshots
 
     async def rlm_info_request(self, stream: Any, ident: Any, parent: Message) -> None:
         """Say which walls hold and what may be imported."""
-        content = {
+        content: InfoReply = {
             "status": "ok",
             "walls": self.wall_rows,
             "pid": os.getpid(),
@@ -68,16 +81,16 @@ class ControlRequests:
     async def rlm_load_context_request(self, stream: Any, ident: Any, parent: Message) -> None:
         """Decode the context's bytes and put its names into the namespace."""
         try:
-            content = self._load_context(parent)
+            content: LoadContextReply | ContextGoneReply | Failure = self._load_context(parent)
         except (OSError, ValueError, MemoryError, KeyError, IndexError) as error:
-            content = {"status": "error", "ename": type(error).__name__, "evalue": str(error)}
+            content = _failure(error)
         self.session.send(stream, "rlm_load_context_reply", content, parent, ident=ident)
 
-    def _load_context(self, parent: Message) -> Message:
-        request = parent["content"]
+    def _load_context(self, parent: Message) -> LoadContextReply | ContextGoneReply:
+        request: LoadContextRequest = parent["content"]
         if request["source"] == "gone":
             return self._unbind_context()
-        documents: list[Document] = json.loads(bytes(parent["buffers"][0]))
+        documents: list[DocumentRow] = json.loads(bytes(parent["buffers"][0]))
         total = sum(document[1] for document in documents)
         if request["source"] == "buffer":
             return self._fill(documents, memoryview(parent["buffers"][1]))
@@ -94,14 +107,14 @@ class ControlRequests:
         finally:
             os.close(descriptor)
 
-    def _unbind_context(self) -> Message:
+    def _unbind_context(self) -> ContextGoneReply:
         """An empty text in its place would be a lie."""
         for name in ("context", "documents"):
             self.shell.user_ns.pop(name, None)
         self.snapshots = NamespaceSnapshots(self.shell.user_ns, self.policy["snapshots"])
         return {"status": "ok"}
 
-    def _fill(self, documents: list[Document], raw: memoryview) -> Message:
+    def _fill(self, documents: list[DocumentRow], raw: memoryview) -> LoadContextReply:
         whole, sizes = _decode(documents, raw)
         chars = [[document[0], size] for document, size in zip(documents, sizes, strict=True)]
         namespace.fill(self.shell.user_ns, whole, chars, self.scratch)
@@ -118,15 +131,15 @@ class ControlRequests:
 
     async def rlm_get_var_request(self, stream: Any, ident: Any, parent: Message) -> None:
         """Show a slice of a variable; the bulk goes as a binary frame."""
-        request = parent["content"]
+        request: GetVarRequest = parent["content"]
         name = request["name"]
         user_ns = self.shell.user_ns
         if name not in user_ns:
-            content: Message = {"status": "error", "ename": "NameError", "evalue": name}
-            self.session.send(stream, "rlm_get_var_reply", content, parent, ident=ident)
+            missing: Failure = {"status": "error", "ename": "NameError", "evalue": name}
+            self.session.send(stream, "rlm_get_var_reply", missing, parent, ident=ident)
             return
         shown = view(user_ns[name], int(request["offset"]), int(request["limit"]), as_text=bool(request.get("as_text")))
-        content = {
+        content: GetVarReply = {
             "status": "ok",
             "name": name,
             "type": shown.type,
@@ -140,32 +153,39 @@ class ControlRequests:
 
     async def rlm_names_request(self, stream: Any, ident: Any, parent: Message) -> None:
         """List the user's names with their types and sizes."""
-        names = list_names(dict(self.shell.user_ns), self.shell.user_ns_hidden)[:NAMES_MAX]
+        content: NamesReply = {"status": "ok"}
+        names: list[NameRow] = list_names(dict(self.shell.user_ns), self.shell.user_ns_hidden)[:NAMES_MAX]
         payload = json.dumps([list(row) for row in names], ensure_ascii=True).encode()
-        self.session.send(stream, "rlm_names_reply", {"status": "ok"}, parent, ident=ident, buffers=[payload])
+        self.session.send(stream, "rlm_names_reply", content, parent, ident=ident, buffers=[payload])
 
     async def rlm_snapshot_request(self, stream: Any, ident: Any, parent: Message) -> None:
         """Send what changed since the last snapshot over the pipe that the host passes."""
-        descriptor, request = _receive_descriptor(), parent["content"]
+        request: SnapshotRequest = parent["content"]
+        descriptor = _receive_descriptor()
         try:
-            content = {"status": "ok", **self.snapshots.take(descriptor, request["token"], request["after"])}
+            content: SnapshotReply | Failure = self.snapshots.take(descriptor, request["token"], request["after"])
         except OSError as error:
-            content = {"status": "error", "ename": type(error).__name__, "evalue": str(error)}
+            content = _failure(error)
         finally:
             os.close(descriptor)
         self.session.send(stream, "rlm_snapshot_reply", content, parent, ident=ident)
 
     async def rlm_restore_request(self, stream: Any, ident: Any, parent: Message) -> None:
         """Bind the names of a snapshot that the host passes as a file."""
+        request: RestoreRequest = parent["content"]
         descriptor = _receive_descriptor()
         try:
-            content = {"status": "ok", "names": self.snapshots.restore(descriptor, parent["content"]["items"])}
+            content: RestoreReply = {"status": "ok", "names": self.snapshots.restore(descriptor, request["items"])}
         finally:
             os.close(descriptor)
         self.session.send(stream, "rlm_restore_reply", content, parent, ident=ident)
 
 
-def _decode(documents: list[Document], raw: memoryview) -> tuple[str, list[int]]:
+def _failure(error: BaseException) -> Failure:
+    return {"status": "error", "ename": type(error).__name__, "evalue": str(error)}
+
+
+def _decode(documents: list[DocumentRow], raw: memoryview) -> tuple[str, list[int]]:
     """The whole text and each document's length in characters.
 
     Valid UTF-8 is decoded in one piece, without a second copy.

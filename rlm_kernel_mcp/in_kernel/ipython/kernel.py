@@ -39,7 +39,17 @@ from rlm_kernel_mcp.in_kernel.requests.history import CellHistory
 from rlm_kernel_mcp.in_kernel.requests.stdin import InputRequests
 from rlm_kernel_mcp.in_kernel.requests.turns import Turns
 from rlm_kernel_mcp.in_kernel.walls.limits import soft_memory
-from rlm_kernel_mcp.wire import INLINE_SNAPSHOT, OWN_REQUESTS, REPLY_KEY, STEP_KEY
+from rlm_kernel_mcp.wire import (
+    INLINE_SNAPSHOT,
+    OWN_REQUESTS,
+    REPLY_KEY,
+    STEP_KEY,
+    NameRow,
+    SnapshotReply,
+    SnapshotRequest,
+    SnapshotTooLarge,
+    StepExtra,
+)
 
 UPDATED_NAMES_MAX = 500
 NAME_CHARS_MAX = 200
@@ -140,11 +150,10 @@ class RlmKernel(ControlRequests, AnsweredRequests, ClientRequests, InputRequests
             self._send_snapshot(*wanted)
 
     def _send_snapshot(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
-        asked = parent["metadata"][REPLY_KEY]
+        asked: SnapshotRequest = parent["metadata"][REPLY_KEY]
         taken = self.snapshots.take_small(asked["token"], asked["after"])
-        content, buffers = (
-            ({"status": "too_large"}, []) if taken is None else ({"status": "ok", **taken[0]}, [taken[1]])
-        )
+        content: SnapshotReply | SnapshotTooLarge = {"status": "too_large"} if taken is None else taken[0]
+        buffers = [] if taken is None else [taken[1]]
         self.session.send(stream, INLINE_SNAPSHOT, content, parent, ident=ident, buffers=buffers)
         stream.flush(zmq.POLLOUT)
 
@@ -183,13 +192,16 @@ class RlmKernel(ControlRequests, AnsweredRequests, ClientRequests, InputRequests
         dropped = {stream.name: stream.finish_step() for stream in streams}
         tree = shell.compile.take_tree(shell.transform_cell(code) if ok else "")
         names = [] if silent else bound_names(tree or code, before, shell.user_ns, ok)
-        updated = [[name[:NAME_CHARS_MAX], *describe(shell.user_ns.get(name))] for name in names[:UPDATED_NAMES_MAX]]
+        updated: list[NameRow] = [
+            (name[:NAME_CHARS_MAX], *describe(shell.user_ns.get(name))) for name in names[:UPDATED_NAMES_MAX]
+        ]
+        extra: StepExtra = {"updated": updated, "dropped": dropped, "unchanged": self._note_unchanged()}
         reply: dict[str, Any] = {
             "status": "ok" if ok else "error",
             "execution_count": shell.execution_count - 1,  # of a cell that is not counted too, as ipykernel has it
             "user_expressions": self._values,
             "payload": payload,
-            REPLY_KEY: {"updated": updated, "dropped": dropped, "unchanged": self._note_unchanged()},
+            REPLY_KEY: extra,
         }
         if not ok:
             ename, evalue, lines = shell.end_error or shell.last_error or ("KeyboardInterrupt", "", [])
@@ -214,7 +226,7 @@ class RlmKernel(ControlRequests, AnsweredRequests, ClientRequests, InputRequests
 
     def _note_unchanged(self) -> bool:
         """Whether the snapshot that is asked for has nothing in it, seen at a glance: then it needs no message."""
-        asked = self.get_parent()["metadata"].get(REPLY_KEY) if self.owned else None
+        asked: SnapshotRequest | None = self.get_parent()["metadata"].get(REPLY_KEY) if self.owned else None
         self._unchanged = asked is not None and self.snapshots.unchanged(asked["token"], asked["after"])
         return self._unchanged
 

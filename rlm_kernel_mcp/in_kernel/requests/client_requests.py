@@ -15,7 +15,7 @@ from typing import Any
 
 from rlm_kernel_mcp.in_kernel.requests.history import CellHistory
 from rlm_kernel_mcp.in_kernel.requests.turns import Turns
-from rlm_kernel_mcp.wire import HISTORY_OF_OTHERS, STEP_KEY, TAKE_BACK
+from rlm_kernel_mcp.wire import HISTORY_OF_OTHERS, STEP_KEY, TAKE_BACK, Failure, TakeBack
 
 Message = dict[str, Any]
 
@@ -47,11 +47,15 @@ class ClientRequests:
         if self.owned and isinstance(asked, list) and asked:
             taken = self.turns.take_back(parent["header"]["session"], asked)
             if len(taken) == len(asked):
-                content = {"status": "ok", TAKE_BACK: taken}
-                self.session.send(stream, "interrupt_reply", content, parent, ident=ident)
+                answered: TakeBack = {TAKE_BACK: taken}
+                self.session.send(stream, "interrupt_reply", {"status": "ok", **answered}, parent, ident=ident)
                 return
         if self.owned and self.in_step and self.cell_client != parent["header"]["session"]:
-            content = {"status": "error", "ename": "PermissionError", "evalue": "another client's cell is running"}
+            content: Failure = {
+                "status": "error",
+                "ename": "PermissionError",
+                "evalue": "another client's cell is running",
+            }
             self.session.send(stream, "interrupt_reply", content, parent, ident=ident)
             return
         await super().interrupt_request(stream, ident, parent)  # type: ignore[misc]  # the kernel's base has it

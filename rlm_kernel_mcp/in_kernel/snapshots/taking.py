@@ -32,6 +32,9 @@ from rlm_kernel_mcp.wire import (
     SNAPSHOT_ABORTED,
     SNAPSHOT_NAME_CHARS_MAX,
     SNAPSHOT_NAMES_MAX,
+    RestoreItem,
+    SnapshotReply,
+    SnapshotRow,
 )
 
 T = TypeVar("T")
@@ -88,11 +91,8 @@ class NamespaceSnapshots:
             self.interruptible = False
             raise SnapshotStopped
 
-    def take(self, descriptor: int, token: int, after: int | None) -> dict[str, Any]:
-        """Send what changed; returns `{names: {name: {type, why}}, unverified: [name], more}`.
-
-        `why` is null where the host has the value, else why it has not. `unverified`: not looked at this time. `more`:
-        names beyond those that are kept at all.
+    def take(self, descriptor: int, token: int, after: int | None) -> SnapshotReply:
+        """Send what changed; returns the account of it.
 
         Args:
             descriptor: the pipe.
@@ -114,7 +114,7 @@ class NamespaceSnapshots:
             self._token = token
         return same
 
-    def take_small(self, token: int, after: int | None) -> tuple[dict[str, Any], bytes] | None:
+    def take_small(self, token: int, after: int | None) -> tuple[SnapshotReply, bytes] | None:
         """As `take`, with the stream in memory; None, and nothing has happened, where it is no small matter.
 
         Most snapshots are: then they cost the host no pipe, no thread and no question.
@@ -134,7 +134,7 @@ class NamespaceSnapshots:
             self._name_bytes, self._step_s = bounds
             self._small = None
 
-    def _take(self, sink: Sink, token: int, after: int | None) -> dict[str, Any]:
+    def _take(self, sink: Sink, token: int, after: int | None) -> SnapshotReply:
         if after != self._token:
             self._sent.clear()
             self._sent_bytes = 0
@@ -147,7 +147,7 @@ class NamespaceSnapshots:
             self._forget(gone)
         # Fresh bindings first: if the time is up, what is only verified again is what stays undone.
         order = sorted(names, key=lambda name: self._is_known(name, names[name]))
-        report: dict[str, dict[str, Any]] = {}
+        report: dict[str, SnapshotRow] = {}
         unverified: list[str] = []
         for name in order:
             value = names[name]
@@ -163,7 +163,7 @@ class NamespaceSnapshots:
                     self._misfit = None if self.stop else (name, id(value))
                     raise
                 unverified.append(name)
-        return {"names": report, "unverified": unverified, "more": more}
+        return {"status": "ok", "names": report, "unverified": unverified, "more": more}
 
     def _names(self) -> tuple[dict[str, Any], int]:
         """The user's names, as many as are kept; the session's own only where they were bound anew."""
@@ -250,8 +250,8 @@ class NamespaceSnapshots:
         sink(struct.pack(">I", 0))
         return second
 
-    def restore(self, descriptor: int, items: list[dict[str, Any]]) -> dict[str, str | None]:
-        """Bind names from the pickles in a file, `{name, offset, bytes}` each; name to null, or why it is not back."""
+    def restore(self, descriptor: int, items: list[RestoreItem]) -> dict[str, str | None]:
+        """Bind names from the pickles in a file; by name None, or why it is not back."""
         self.stop = False
         report: dict[str, str | None] = {}
         for item in items:

@@ -13,7 +13,7 @@ import itertools
 import json
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -60,9 +60,9 @@ class Codec:
     def build(
         self,
         msg_type: str,
-        content: dict[str, Any],
+        content: Mapping[str, object],
         buffers: Sequence[bytes] = (),
-        metadata: dict[str, Any] | None = None,
+        metadata: Mapping[str, object] | None = None,
     ) -> tuple[str, list[bytes]]:
         """A request's (msg_id, frames)."""
         msg_id = f"{self.session}_{next(self._counter)}"

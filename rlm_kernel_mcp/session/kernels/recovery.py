@@ -14,12 +14,13 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Final
+from typing import Final
 
 from rlm_kernel_mcp.context.payload import Payload
 from rlm_kernel_mcp.errors import ContextNotFound, ContextTooLarge, KernelDied, RequestRefused
 from rlm_kernel_mcp.kernel.kernel import Kernel
 from rlm_kernel_mcp.kernel.pool import KernelPool
+from rlm_kernel_mcp.kernel.untrusted.answers import failure_of, is_ok, loaded_context
 from rlm_kernel_mcp.kernel.untrusted.messages import Message
 from rlm_kernel_mcp.policy import Policy
 from rlm_kernel_mcp.session.kernels.slots import Places
@@ -28,7 +29,14 @@ from rlm_kernel_mcp.session.snapshots.requests import hand_over
 from rlm_kernel_mcp.session.snapshots.restoring import Effort, Losses
 from rlm_kernel_mcp.session.snapshots.taking import Snapshots
 from rlm_kernel_mcp.text.safe_text import safe_text
-from rlm_kernel_mcp.wire import DOCUMENTS_TOLD, LOAD_CONTEXT, NAMESPACE
+from rlm_kernel_mcp.wire import (
+    DOCUMENTS_TOLD,
+    LOAD_CONTEXT,
+    NAMESPACE,
+    DocumentRow,
+    LoadContextReply,
+    LoadContextRequest,
+)
 
 LOAD_TIMEOUT_S: Final = 120.0
 NAMES_KEPT_MAX: Final = 2_000
@@ -142,7 +150,7 @@ class _Filled:
     lost: Losses
 
 
-async def load_context(kernel: Kernel, payload: Payload) -> Message:
+async def load_context(kernel: Kernel, payload: Payload) -> LoadContextReply:
     """Hand a payload to a kernel that has run no user code yet; its reply is then true.
 
     Raises:
@@ -150,21 +158,21 @@ async def load_context(kernel: Kernel, payload: Payload) -> Message:
         KernelDied: the kernel went away, or could not decode it.
     """
     # Not in the message's own JSON: the kernel parses that where nobody answers for a lack of memory.
-    rows = [[one.name, one.byte_count, one.encoding, one.errors] for one in payload.documents]
+    rows: list[DocumentRow] = [(one.name, one.byte_count, one.encoding, one.errors) for one in payload.documents]
     table = json.dumps(rows).encode()
-    request = {"source": "descriptor" if payload.data is None else "buffer"}
+    request: LoadContextRequest = {"source": "descriptor" if payload.data is None else "buffer"}
     if payload.descriptor is not None and payload.data is None:
         hand_over(kernel, os.dup(payload.descriptor))
     reply = await _ask_to_load(kernel, request, [table] if payload.data is None else [table, payload.data])
-    content = reply.content
-    if content.get("status") == "ok":
-        return reply
-    if content.get("ename") == "MemoryError":
+    if is_ok(reply.content):
+        return loaded_context(reply.content)
+    ename, evalue = failure_of(reply.content)
+    if ename == "MemoryError":
         raise ContextTooLarge(
             f"The context has {payload.byte_count:,} bytes in {len(payload.documents):,} documents; the session's "
             "memory (RLM_MEMORY_LIMIT_MB) cannot hold them."
         )
-    raise KernelDied(f"The kernel could not take the context: {safe_text(str(content.get('evalue')))[:500]}.")
+    raise KernelDied(f"The kernel could not take the context: {safe_text(evalue)[:500]}.")
 
 
 async def load_nothing(kernel: Kernel) -> None:
@@ -176,7 +184,7 @@ async def load_nothing(kernel: Kernel) -> None:
     await _ask_to_load(kernel, {"source": "gone"}, [])
 
 
-async def _ask_to_load(kernel: Kernel, request: dict[str, Any], buffers: Sequence[bytes]) -> Message:
+async def _ask_to_load(kernel: Kernel, request: LoadContextRequest, buffers: Sequence[bytes]) -> Message:
     try:
         async with asyncio.timeout(LOAD_TIMEOUT_S):
             return await kernel.client.request(LOAD_CONTEXT, request, buffers=buffers)
@@ -184,23 +192,22 @@ async def _ask_to_load(kernel: Kernel, request: dict[str, Any], buffers: Sequenc
         raise KernelDied(f"The kernel did not take the context within {LOAD_TIMEOUT_S:.0f} s.") from None
 
 
-def context_report(payload: Payload, reply: Message) -> ContextReport:
+def context_report(payload: Payload, loaded: LoadContextReply) -> ContextReport:
     """What the client is told of a context that has been loaded."""
-    content = reply.content
     # No text twice: of a short context the tail is what the head does not have.
-    tail_chars = min(EDGE_CHARS, max(0, content["chars"] - EDGE_CHARS))
-    tail = content["tail"]
+    tail_chars = min(EDGE_CHARS, max(0, loaded["chars"] - EDGE_CHARS))
+    tail = loaded["tail"]
     return ContextReport(
         kind=payload.kind,
-        chars=content["chars"],
-        lines=content["lines"],
+        chars=loaded["chars"],
+        lines=loaded["lines"],
         bytes=payload.byte_count,
         sha256=payload.sha256,
-        head=safe_text(content["head"][:EDGE_CHARS]),
+        head=safe_text(loaded["head"][:EDGE_CHARS]),
         tail=safe_text(tail[len(tail) - tail_chars :]),
         documents=tuple(
             DocumentInfo(safe_text(document.name), chars)
-            for document, chars in zip(payload.documents, content["documents"][:DOCUMENTS_TOLD], strict=False)
+            for document, chars in zip(payload.documents, loaded["documents"], strict=False)
         ),
         document_count=len(payload.documents),
         encodings=payload.encodings,

@@ -11,7 +11,7 @@ import asyncio
 import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from rlm_kernel_mcp.errors import KernelDied, RestoreStopped, RlmError, SessionBusy
 from rlm_kernel_mcp.kernel.kernel import Kernel
@@ -23,6 +23,7 @@ from rlm_kernel_mcp.session.reports import Lost, Variable
 from rlm_kernel_mcp.session.snapshots.restoring import Effort
 from rlm_kernel_mcp.session.steps.run import RunningStep
 from rlm_kernel_mcp.session.trace.journal import Journal
+from rlm_kernel_mcp.wire import SnapshotRequest
 
 SETTLE_S: Final = 0.5
 """How long the end of the server waits for a snapshot."""
@@ -121,7 +122,7 @@ class KernelLife:
                     self._places.release(self._owner.session_id)
                 self._places.tell()
 
-    async def ready_for_step(self, stop: asyncio.Future[None]) -> tuple[Kernel, dict[str, Any] | None]:
+    async def ready_for_step(self, stop: asyncio.Future[None]) -> tuple[Kernel, SnapshotRequest | None]:
         """The kernel with nothing of ours under way in it, and what asks it for a snapshot after the step.
 
         Raises: as `live`.

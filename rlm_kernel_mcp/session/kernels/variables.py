@@ -18,13 +18,14 @@ from typing import Any, Final
 from rlm_kernel_mcp.errors import InvalidInput, KernelDied, VariableNotFound
 from rlm_kernel_mcp.kernel.client import MESSAGE_BYTES_MAX
 from rlm_kernel_mcp.kernel.kernel import Kernel
-from rlm_kernel_mcp.kernel.untrusted.fields import NAME_CHARS_MAX, count_of, name_row
+from rlm_kernel_mcp.kernel.untrusted.answers import is_ok, variable_of
+from rlm_kernel_mcp.kernel.untrusted.fields import NAME_CHARS_MAX, name_row
 from rlm_kernel_mcp.kernel.untrusted.messages import BadMessage, Message, parse_json
 from rlm_kernel_mcp.session.kernels.not_own import not_own
 from rlm_kernel_mcp.session.reports import VariableSlice
 from rlm_kernel_mcp.text.safe_text import safe_prefix, safe_text
 from rlm_kernel_mcp.text.surrogates import CALL_BYTES, decoded
-from rlm_kernel_mcp.wire import GET_VAR, NAMES
+from rlm_kernel_mcp.wire import GET_VAR, NAMES, GetVarReply, GetVarRequest
 
 READ_TIMEOUT_S: Final = 10.0
 """A kernel in one long C call answers when that call ends; past this the caller is told so."""
@@ -54,15 +55,14 @@ async def get_variable(
         KernelDied: the kernel is gone, or did not answer in time.
     """
     # One character more than is shown: it tells whether two that belong together would be parted.
-    reply = await _ask(kernel, GET_VAR, {"name": name, "offset": offset, "limit": limit + 1, "as_text": False})
-    content = reply.content
-    if content.get("status") != "ok":
+    request: GetVarRequest = {"name": name, "offset": offset, "limit": limit + 1, "as_text": False}
+    reply = await _ask(kernel, GET_VAR, request)
+    if not is_ok(reply.content):
         raise await _not_found(kernel, name, gone)
-    payload = reply.buffers[0] if reply.buffers else b""
-    type_name = _type_name(content)
-    size, total = count_of(content.get("size")), count_of(content.get("total_chars")) or 0
+    payload, said = reply.buffers[0] if reply.buffers else b"", variable_of(reply.content)
+    type_name, size, total = _type_name(said), said["size"], said["total_chars"]
     text = await _decoded(payload)
-    if content.get("json") is True:
+    if said["json"]:
         whole, value = _json_value(text, limit)
         if whole:
             return VariableSlice(name, type_name, size, value, False, total, offset, None, False)
@@ -71,7 +71,7 @@ async def get_variable(
     end = offset + covered
     more = covered > 0 and end < total
     following, cut = end if more else None, more or offset > 0
-    note = not_own(name, type_name)[1] if content.get("own") is False else None
+    note = None if said["own"] else not_own(name, type_name)[1]
     if offset > total:
         note = f"Nothing is there: the value has {total:,} characters, and offset is {offset:,}."
     return VariableSlice(name, type_name, size, shown, True, total, offset, following, cut, note)
@@ -84,20 +84,21 @@ async def read_text(kernel: Kernel, name: str, limit: int, gone: Mapping[str, st
         InvalidInput: it is longer than `limit` characters, or has no text that is its own.
         VariableNotFound, KernelDied: as `get_variable`.
     """
-    request = {"name": name, "offset": 0, "limit": limit + 1, "as_text": True}
+    request: GetVarRequest = {"name": name, "offset": 0, "limit": limit + 1, "as_text": True}
     reply = await _ask(kernel, GET_VAR, request, ANSWER_BYTES_MAX)
-    if reply.content.get("status") != "ok":
+    if not is_ok(reply.content):
         raise await _not_found(kernel, name, gone)
-    if reply.content.get("own") is False:
-        kind = _type_name(reply.content)
+    said = variable_of(reply.content)
+    if not said["own"]:
+        kind = _type_name(said)
         what, _, bind = not_own(name, kind)
         raise InvalidInput(
             f"{name} {what}; no final answer was taken.",
             f"Bind {bind} in a step and finalize with that, or give final_text.",
         )
     text = await _decoded(reply.buffers[0] if reply.buffers else b"")
-    total = max(len(text), count_of(reply.content.get("total_chars")) or 0)
-    if total <= limit and reply.content.get("whole") is not False:
+    total = max(len(text), said["total_chars"])
+    if total <= limit and said["whole"]:
         return text
     fault = f"{name} has {total:,} characters; a final answer has at most {limit:,}."
     if total <= limit:
@@ -118,7 +119,7 @@ async def list_names(kernel: Kernel) -> list[tuple[str, str, int | None]]:
 
 
 async def _ask(
-    kernel: Kernel, msg_type: str, content: dict[str, Any], reply_bytes_max: int = MESSAGE_BYTES_MAX
+    kernel: Kernel, msg_type: str, content: Mapping[str, object], reply_bytes_max: int = MESSAGE_BYTES_MAX
 ) -> Message:
     asked = asyncio.ensure_future(kernel.client.request(msg_type, content, reply_bytes_max=reply_bytes_max))
     try:
@@ -226,10 +227,6 @@ def _decode(payload: bytes) -> str:
         return payload.decode("utf-8", "replace")
 
 
-def _type_name(content: dict[str, Any]) -> str:
-    """The name of a value's type, cut before it is looked at: a kernel may call it anything of any length."""
-    return safe_text(_text(content.get("type"))[:NAME_CHARS_MAX])[:NAME_CHARS_MAX]
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
+def _type_name(said: GetVarReply) -> str:
+    """The name of a value's type: a kernel may call it anything, and its safe form may be longer."""
+    return safe_text(said["type"])[:NAME_CHARS_MAX]

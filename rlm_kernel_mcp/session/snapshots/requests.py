@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -41,7 +41,7 @@ class Taking:
     """Set while the kernel has nothing to do for it."""
 
 
-async def ask(kernel: Kernel, msg_type: str, content: dict[str, Any], within_s: float, nudges: int) -> Message:
+async def ask(kernel: Kernel, msg_type: str, content: Mapping[str, object], within_s: float, nudges: int) -> Message:
     """Send a request and wait for its answer. Raises: as `answer`."""
     asking = asyncio.ensure_future(kernel.client.request(msg_type, content, shell=True))
     try:

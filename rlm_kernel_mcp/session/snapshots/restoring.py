@@ -9,17 +9,18 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from rlm_kernel_mcp.errors import KernelDied, RestoreStopped
 from rlm_kernel_mcp.kernel.kernel import Kernel
+from rlm_kernel_mcp.kernel.untrusted.answers import restored_names
 from rlm_kernel_mcp.kernel.untrusted.messages import Message
 from rlm_kernel_mcp.kernel.untrusted.snapshot_report import REASON_CHARS_MAX, words
 from rlm_kernel_mcp.session.snapshots.file import Entry, SnapshotFile
 from rlm_kernel_mcp.session.snapshots.requests import NUDGE_S, ask, hand_over
-from rlm_kernel_mcp.wire import RESTORE, SNAPSHOT_NAMES_MAX
+from rlm_kernel_mcp.wire import RESTORE, SNAPSHOT_NAMES_MAX, RestoreRequest
 
 FIRST_SHARE: Final = 0.5
 LATER_SHARE: Final = 0.25
@@ -90,9 +91,11 @@ async def restore(
 
 async def _bind(
     kernel: Kernel, file: SnapshotFile, items: Sequence[tuple[str, Entry]], effort: Effort
-) -> dict[str, object]:
+) -> Mapping[str, object]:
     hand_over(kernel, file.open_for_reading())
-    request = {"items": [{"name": name, "offset": entry.offset, "bytes": entry.bytes} for name, entry in items]}
+    request: RestoreRequest = {
+        "items": [{"name": name, "offset": entry.offset, "bytes": entry.bytes} for name, entry in items]
+    }
     began_s, began_ms = time.monotonic(), kernel.process.cpu_ms()
     nudged_s = NUDGED_SHARE * effort.left_s
     nudges = math.ceil(nudged_s / NUDGE_S)
@@ -103,8 +106,7 @@ async def _bind(
     finally:
         ended_ms = kernel.process.cpu_ms()  # 0 if it is gone: nobody can say what it used
         effort.used_ms += ended_ms - began_ms if ended_ms else int((time.monotonic() - began_s) * 1000)
-    answers = reply.content.get("names")
-    return answers if isinstance(answers, dict) else {}
+    return restored_names(reply.content)
 
 
 async def _unless_stopped(asking: Coroutine[Any, Any, Message], effort: Effort) -> Message:

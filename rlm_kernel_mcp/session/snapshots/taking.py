@@ -18,7 +18,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from rlm_kernel_mcp.errors import KernelDied
 from rlm_kernel_mcp.kernel.kernel import Kernel
@@ -32,7 +32,7 @@ from rlm_kernel_mcp.session.snapshots.requests import NUDGE_S, Taking, answer, a
 from rlm_kernel_mcp.session.snapshots.restoring import Effort, Losses, restore
 from rlm_kernel_mcp.shielded import shielded
 from rlm_kernel_mcp.store.database.file import meaning
-from rlm_kernel_mcp.wire import INLINE_SNAPSHOT_BYTES_MAX, SNAPSHOT
+from rlm_kernel_mcp.wire import INLINE_SNAPSHOT_BYTES_MAX, SNAPSHOT, SnapshotRequest
 
 log = logging.getLogger(__name__)
 NUDGES: Final = 100
@@ -98,7 +98,7 @@ class Snapshots:
         """Whether a kernel is at work for a snapshot."""
         return self._taking is not None and not self._taking.free.is_set()
 
-    def ask(self, kernel: Kernel) -> dict[str, Any] | None:
+    def ask(self, kernel: Kernel) -> SnapshotRequest | None:
         """Before a step: what asks the kernel for the snapshot after it; None where there is none."""
         if not self._enabled or self._hung is kernel:
             return None
@@ -286,7 +286,7 @@ class Snapshots:
         stream = loop.run_in_executor(_readers, receive, self._file, reader, int(self._step_s * 1000), stop)
         try:
             hand_over(kernel, writer)
-            request = {"token": token, "after": self._after(kernel)}
+            request: SnapshotRequest = {"token": token, "after": self._after(kernel)}
             reply = await ask(kernel, SNAPSHOT, request, taking.within_s + SLACK_S, NUDGES)
             received = await stream
         finally:

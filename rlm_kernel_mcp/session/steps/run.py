@@ -23,6 +23,7 @@ from rlm_kernel_mcp.kernel.untrusted.reply import Picture, Reply
 from rlm_kernel_mcp.policy import Policy
 from rlm_kernel_mcp.session.reports import Lost, StepError, StepStatus, Variable
 from rlm_kernel_mcp.session.steps.resource_watch import ResourceWatch
+from rlm_kernel_mcp.wire import SnapshotRequest
 
 SECOND_INTERRUPT_SHARE: Final = 0.5
 """The second SIGINT comes after this share of the grace: the first may have hit a line that swallowed it."""
@@ -39,7 +40,7 @@ class RunningStep:
     code: str
     timeout_ms: int
     at_deadline: StepStatus = "timeout"
-    snapshot_request: dict[str, Any] | None = None
+    snapshot_request: SnapshotRequest | None = None
     """What asks the kernel for a snapshot after the step."""
     execution: Execution | None = None
     started_ns: int = 0

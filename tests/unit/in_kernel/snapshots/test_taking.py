@@ -15,7 +15,7 @@ from rlm_kernel_mcp.kernel.untrusted.snapshot_report import checked_report
 from rlm_kernel_mcp.policy import SnapshotLimits
 from rlm_kernel_mcp.session.snapshots.file import SnapshotFile
 from rlm_kernel_mcp.units import MB
-from rlm_kernel_mcp.wire import INLINE_SNAPSHOT_BYTES_MAX
+from rlm_kernel_mcp.wire import INLINE_SNAPSHOT_BYTES_MAX, RestoreItem, SnapshotReply
 
 LIMITS: Final = {"name_mb": 1, "total_mb": 4, "step_ms": 60_000}
 
@@ -39,14 +39,14 @@ def time_is_no_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rlm_kernel_mcp.in_kernel.snapshots.taking.SMALL_S", 60.0)
 
 
-def small(snapshots: NamespaceSnapshots, token: int, after: int | None) -> tuple[dict[str, Any], bytes]:
+def small(snapshots: NamespaceSnapshots, token: int, after: int | None) -> tuple[SnapshotReply, bytes]:
     """One that must be small."""
     taken = snapshots.take_small(token, after)
     assert taken is not None
     return taken
 
 
-def by_pipe(snapshots: NamespaceSnapshots, token: int, after: int | None, folder: Path) -> tuple[dict[str, Any], bytes]:
+def by_pipe(snapshots: NamespaceSnapshots, token: int, after: int | None, folder: Path) -> tuple[SnapshotReply, bytes]:
     """The same by `take`, into a file in the pipe's place."""
     path = folder / f"stream {token}"
     descriptor = os.open(path, os.O_CREAT | os.O_RDWR)
@@ -74,10 +74,10 @@ def test_what_the_host_keeps_of_it_a_fresh_kernel_binds(tmp_path: Path) -> None:
     report, stream = small(
         NamespaceSnapshots({"a": 1, "b": [1, {"c": None}], "bad": (one for one in "x")}, LIMITS), 1, None
     )
-    assert report["names"]["bad"]["why"].startswith("it cannot be kept: TypeError: ")
+    assert str(report["names"]["bad"]["why"]).startswith("it cannot be kept: TypeError: ")
     file = SnapshotFile(tmp_path, "s_1", SnapshotLimits(name_mb=1, total_mb=4, step_ms=60_000))
-    file.store(1, checked_report({"status": "ok", **report}), stream)
-    items = [
+    file.store(1, checked_report({**report}), stream)
+    items: list[RestoreItem] = [
         {"name": name, "offset": entry.offset, "bytes": entry.bytes}
         for name, entry in file.index.entries.items()
         if entry.why is None
@@ -166,5 +166,5 @@ def test_a_value_above_the_policy_s_cap_of_one_name_is_told_by_the_pipe_alone(tm
     snapshots = NamespaceSnapshots({"larger": b"x" * (MB + 1), "large": b"x" * (MB // 2)}, LIMITS)
     assert snapshots.take_small(1, None) is None
     report, stream = by_pipe(snapshots, 1, None, tmp_path)
-    assert report["names"]["larger"]["why"].startswith("its value is larger than 1 MB")
+    assert str(report["names"]["larger"]["why"]).startswith("its value is larger than 1 MB")
     assert "large" in sent_names(stream)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from rlm_kernel_mcp.kernel.untrusted.answers import variable_of
 from rlm_kernel_mcp.session.kernels import variables
 
 
@@ -49,5 +50,5 @@ def test_the_name_of_a_type_is_cut_before_it_is_made_safe(monkeypatch: pytest.Mo
         return text
 
     monkeypatch.setattr(variables, "safe_text", counting)
-    assert variables._type_name({"type": "\u202e" * 900_000}) == "\u202e" * 200
+    assert variables._type_name(variable_of({"type": "\u202e" * 900_000})) == "\u202e" * 200
     assert looked_at == [200]

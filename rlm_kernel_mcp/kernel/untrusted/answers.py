@@ -1,0 +1,81 @@
+"""What a kernel answers to our own requests, checked: from data of anything to the types of `wire.py`.
+
+Is: type, size and count of each field that the host reads. Is not: whether it is true: only a kernel that has run
+nobody's code yet is believed. Above: `session/`. Below: `fields.py`, `wire.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from rlm_kernel_mcp.errors import KernelDied
+from rlm_kernel_mcp.kernel.untrusted.fields import NAME_CHARS_MAX, count_of
+from rlm_kernel_mcp.wire import DOCUMENTS_TOLD, GetVarReply, LoadContextReply
+
+IMPORTS_MAX: Final = 10_000
+EDGE_CHARS_MAX: Final = 4_000
+EVALUE_CHARS_MAX: Final = 500
+
+Content = Mapping[str, Any]
+"""Of a message from a kernel."""
+
+
+def is_ok(content: Content) -> bool:
+    """Whether a request was done."""
+    return content.get("status") == "ok"
+
+
+def failure_of(content: Content) -> tuple[str, str]:
+    """Name and words of the exception for which a request was not done; not safe to show yet."""
+    return _text(content.get("ename"), NAME_CHARS_MAX), _text(content.get("evalue"), EVALUE_CHARS_MAX)
+
+
+def loaded_context(content: Content) -> LoadContextReply:
+    """What a kernel says of a context that it has loaded.
+
+    Raises:
+        KernelDied: it says nothing of the kind.
+    """
+    chars, lines, documents = count_of(content.get("chars")), count_of(content.get("lines")), content.get("documents")
+    if chars is None or lines is None or not isinstance(documents, list):
+        raise KernelDied("The kernel did not say what it has loaded.")
+    return {
+        "status": "ok",
+        "chars": chars,
+        "lines": lines,
+        "documents": [count_of(size) or 0 for size in documents[:DOCUMENTS_TOLD]],
+        "head": _text(content.get("head"), EDGE_CHARS_MAX),
+        "tail": _text(content.get("tail"), EDGE_CHARS_MAX),
+    }
+
+
+def imports_of(content: Content) -> tuple[str, ...]:
+    """The modules that a kernel says may be imported."""
+    found = content.get("imports")
+    rows = found[:IMPORTS_MAX] if isinstance(found, list) else []
+    return tuple(name[:NAME_CHARS_MAX] for name in rows if isinstance(name, str))
+
+
+def variable_of(content: Content) -> GetVarReply:
+    """What a kernel says of a variable; the texts are not safe to show yet."""
+    return {
+        "status": "ok",
+        "name": _text(content.get("name"), NAME_CHARS_MAX),
+        "type": _text(content.get("type"), NAME_CHARS_MAX),
+        "size": count_of(content.get("size")),
+        "json": content.get("json") is True,
+        "total_chars": count_of(content.get("total_chars")) or 0,
+        "whole": content.get("whole") is not False,
+        "own": content.get("own") is not False,
+    }
+
+
+def restored_names(content: Content) -> Mapping[str, object]:
+    """Why each name is not back (`words` makes it safe); None where it is."""
+    found = content.get("names")
+    return found if isinstance(found, dict) else {}
+
+
+def _text(value: object, limit: int) -> str:
+    return value[:limit] if isinstance(value, str) else ""

@@ -1,0 +1,93 @@
+"""Whatever a kernel answers to our own requests, the host has the types of `wire.py` of it, bounded."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rlm_kernel_mcp.errors import KernelDied
+from rlm_kernel_mcp.kernel.untrusted.answers import (
+    EDGE_CHARS_MAX,
+    EVALUE_CHARS_MAX,
+    IMPORTS_MAX,
+    failure_of,
+    imports_of,
+    loaded_context,
+    restored_names,
+    variable_of,
+)
+from rlm_kernel_mcp.kernel.untrusted.fields import COUNT_MAX, NAME_CHARS_MAX
+from rlm_kernel_mcp.wire import DOCUMENTS_TOLD, GetVarReply, LoadContextReply
+
+VALUES: Final = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just("x" * 10_000),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner) | st.just([1] * (IMPORTS_MAX + 1)),
+    max_leaves=8,
+)
+KEYS: Final = sorted({*GetVarReply.__annotations__, *LoadContextReply.__annotations__, "imports", "names", "evalue"})
+CONTENTS: Final = st.dictionaries(st.sampled_from(KEYS), VALUES)
+
+
+def is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value < COUNT_MAX
+
+
+def is_text(value: object, limit: int) -> bool:
+    return type(value) is str and len(value) <= limit
+
+
+@given(CONTENTS)
+def test_a_variable_is_one_whatever_is_said_of_it(content: dict[str, Any]) -> None:
+    said = variable_of(content)
+    assert said.keys() == GetVarReply.__annotations__.keys()
+    assert is_text(said["name"], NAME_CHARS_MAX)
+    assert is_text(said["type"], NAME_CHARS_MAX)
+    assert {type(said["json"]), type(said["whole"]), type(said["own"])} == {bool}
+    assert is_count(said["total_chars"])
+    assert said["size"] is None or is_count(said["size"])
+
+
+@given(CONTENTS)
+def test_a_context_is_loaded_in_bounded_words_or_the_kernel_is_given_up(content: dict[str, Any]) -> None:
+    if not (
+        is_count(content.get("chars")) and is_count(content.get("lines")) and isinstance(content.get("documents"), list)
+    ):
+        with pytest.raises(KernelDied):
+            loaded_context(content)
+        return
+    said = loaded_context(content)
+    assert said.keys() == LoadContextReply.__annotations__.keys()
+    assert is_count(said["chars"])
+    assert is_count(said["lines"])
+    assert len(said["documents"]) <= DOCUMENTS_TOLD
+    assert all(map(is_count, said["documents"]))
+    assert is_text(said["head"], EDGE_CHARS_MAX)
+    assert is_text(said["tail"], EDGE_CHARS_MAX)
+
+
+@given(CONTENTS)
+def test_names_and_reasons_are_texts_of_bounded_length(content: dict[str, Any]) -> None:
+    assert len(imports_of(content)) <= IMPORTS_MAX
+    assert all(is_text(name, NAME_CHARS_MAX) for name in imports_of(content))
+    assert all(is_text(words, EVALUE_CHARS_MAX) for words in failure_of(content))
+    assert all(type(name) is str for name in restored_names(content))
+
+
+def test_what_a_well_behaved_kernel_says_comes_through_as_it_is() -> None:
+    """The control: the checks take nothing away from it."""
+    loaded: LoadContextReply = {
+        "status": "ok", "chars": 3, "lines": 1, "documents": [1, 2], "head": "abc", "tail": "abc",
+    }  # fmt: skip
+    variable: GetVarReply = {
+        "status": "ok", "name": "x", "type": "list", "size": 2, "json": False, "total_chars": 9, "whole": False,
+        "own": False,
+    }  # fmt: skip
+    assert loaded_context(loaded) == loaded
+    assert variable_of(variable) == variable
+    assert imports_of({"imports": ["math", "re"]}) == ("math", "re")
+    assert restored_names({"names": {"a": None}}) == {"a": None}
+    with pytest.raises(KernelDied):
+        loaded_context({"status": "ok"})
