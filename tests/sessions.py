@@ -14,6 +14,7 @@ from typing import Any, Final
 from unittest.mock import patch
 
 from rlm_kernel_mcp.kernel.kernel import Kernel
+from rlm_kernel_mcp.kernel.placement.forked import ForkedPlacement, ForkServer
 from rlm_kernel_mcp.session.registry import Registry
 from rlm_kernel_mcp.session.reports import Final as FinalAnswer
 from rlm_kernel_mcp.session.reports import Limits, StepReport, TraceEvent, VariableSlice
@@ -49,6 +50,14 @@ async def open_registry(
     finally:
         async with asyncio.timeout(WAIT_S):
             await registry.close()
+
+
+def fork_server_of(registry: Registry) -> ForkServer:
+    """The fork server of a registry that has started a kernel."""
+    placement = registry._starter._placement
+    assert isinstance(placement, ForkedPlacement)
+    assert placement.fork_server is not None
+    return placement.fork_server
 
 
 async def until(condition: Callable[[], bool]) -> None:

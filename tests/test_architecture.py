@@ -40,6 +40,17 @@ MAY_IMPORT: Final = {
 }
 """Part of the package to the parts below it. The fronts may import all but `in_kernel`."""
 
+SHARED_BY_A_FOLDER: Final = {
+    "session/account.py": "what a session may use and what it answers are the words of all its folders",
+    "session/reports.py": "as above",
+    "in_kernel/walls/syscalls.py": "the filters are made of the calls that the other walls make",
+}
+"""Modules that the folders below their own may import, and why they lie no deeper."""
+
+ON_THIS_MACHINE: Final = "kernel/placement/local/"
+"""What only a kernel on the host's machine has."""
+MAY_KNOW_THE_MACHINE: Final = ("kernel/placement/", "kernel/start.py", "kernel/starter.py", "kernel/kernel.py")
+
 UNTRUSTED: Final = "kernel/untrusted/"
 """Whatever looks inside what a kernel says: it needs a second reader, and stands on the ground alone."""
 UNTRUSTED_MAY_IMPORT: Final = {"errors", "text", "wire"}
@@ -181,6 +192,42 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
         for name, tree in ((module, modules()[file]) for module, file in names.items())
     }
     TopologicalSorter(arrows).prepare()  # raises CycleError, which names the circle
+
+
+def imported_modules(tree: ast.Module) -> Iterator[str]:
+    """Paths below the package of the modules of ours that a module imports."""
+    for module in imports(tree):
+        for found in (module, module.rpartition(".")[0]):
+            path = found.removeprefix(f"{PACKAGE.name}.").replace(".", "/") + ".py"
+            if path in modules():
+                yield path
+
+
+def test_a_folder_imports_those_below_it_and_never_the_one_above() -> None:
+    """A reader of a folder needs not know what it is a part of, and folders beside one another make no circle."""
+    upward, arrows = [], dict[str, set[str]]()
+    for name, tree in modules().items():
+        folder = name.rpartition("/")[0]
+        for found in imported_modules(tree):
+            other = found.rpartition("/")[0]
+            if found in SHARED_BY_A_FOLDER or not other or other == folder:
+                continue
+            if folder.startswith(f"{other}/"):
+                upward.append(f"{name} imports {found}")
+            arrows.setdefault(folder, set()).add(other)
+    assert upward == []
+    TopologicalSorter(arrows).prepare()  # raises CycleError, which names the circle
+
+
+def test_only_the_placements_and_the_start_know_that_a_kernel_is_on_this_machine() -> None:
+    """All else has a kernel by `kernel/placement/base.py`, so that one elsewhere is one module more."""
+    strays = [
+        f"{name} imports {found}"
+        for name, tree in modules().items()
+        for found in imported_modules(tree)
+        if found.startswith(ON_THIS_MACHINE) and not name.startswith(MAY_KNOW_THE_MACHINE)
+    ]
+    assert strays == []
 
 
 def test_a_folder_is_known_by_heart() -> None:

@@ -6,16 +6,14 @@ it. Above: `starter.py`, `session/`. Below: `client.py`, `kernel/placement/`.
 
 from __future__ import annotations
 
-import array
 import asyncio
 import signal
-import socket
 from dataclasses import dataclass
 from typing import Any
 
 from rlm_kernel_mcp.kernel.client import KernelClient
-from rlm_kernel_mcp.kernel.placement.local.process import KernelProcess
-from rlm_kernel_mcp.kernel.placement.run_dir import KernelDir
+from rlm_kernel_mcp.kernel.placement.base import HostProcess, StartedKernel
+from rlm_kernel_mcp.kernel.placement.local.kernel_dir import KernelDir
 from rlm_kernel_mcp.kernel.start import gone
 from rlm_kernel_mcp.shielded import shielded
 
@@ -24,14 +22,16 @@ from rlm_kernel_mcp.shielded import shielded
 class Kernel:
     """One live, locked-down kernel."""
 
-    process: KernelProcess
+    started: StartedKernel
     client: KernelClient
     folders: KernelDir
     walls: list[dict[str, Any]]
-    descriptors: socket.socket
-    """Our end of the socket on which the kernel takes descriptors."""
     base_bytes: int
     """Resident memory when the kernel was ready, before any user code."""
+
+    @property
+    def process(self) -> HostProcess:
+        return self.started.process
 
     @property
     def dead(self) -> asyncio.Future[int]:
@@ -42,8 +42,8 @@ class Kernel:
         self.process.send_signal(signal.SIGINT)
 
     def pass_descriptor(self, descriptor: int) -> None:
-        """Hand an open file to the kernel, which asks for it next."""
-        self.descriptors.sendmsg([b"d"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))])
+        """Hand an open file to the kernel, for the next request to it. Raises: OSError."""
+        self.started.pass_descriptor(descriptor)
 
     async def kill(self, reason: str = "it was shut down") -> None:
         """SIGKILL the kernel with all its threads, wait for its death, remove its folders; a cancelled wait too."""
@@ -53,6 +53,6 @@ class Kernel:
 
     async def _buried(self) -> None:
         died = await gone(self.process)
-        self.descriptors.close()
+        self.started.close()
         if died:
             self.folders.remove()

@@ -1,32 +1,28 @@
 """One start of a kernel, from the manager's call to a kernel that answers, and its undoing where it comes to nothing.
 
 Is: jupyter_client's way to a process, our own readiness test, and what has been taken so far. Is not: which kernel is
-started (`starter.py`). Above: `starter.py`. Below: jupyter_client's manager, `kernel/placement/provisioner.py`,
-`client.py`, `kernel/placement/local/startup_status.py`.
+started, or where (`starter.py`). Above: `starter.py`. Below: jupyter_client's manager,
+`kernel/placement/provisioner.py`, `client.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 from collections.abc import Coroutine
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 from jupyter_client.manager import AsyncKernelManager
 
 from rlm_kernel_mcp.errors import KernelDied, KernelStartFailed
 from rlm_kernel_mcp.kernel.client import CLOSED_GRACE_S, KernelClient
-from rlm_kernel_mcp.kernel.placement.local.process import KernelProcess
-from rlm_kernel_mcp.kernel.placement.local.startup_status import StatusSocket, ended
-from rlm_kernel_mcp.kernel.placement.provisioner import LaunchOptions, RlmProvisioner
-from rlm_kernel_mcp.kernel.placement.run_dir import KernelDir
+from rlm_kernel_mcp.kernel.placement.base import HostPlacement, HostProcess, Order, StartedKernel
+from rlm_kernel_mcp.kernel.placement.local.startup_status import ended
+from rlm_kernel_mcp.kernel.placement.provisioner import RlmProvisioner
 
 log = logging.getLogger(__name__)
 DEATH_S: Final = 20.0
 """How long a killed process may take to be gone: its memory is given back, its container is removed."""
-NAME_S: Final = 2.0
-"""How long a kernel that nobody waits for any more may take to say who it is, so that it can be ended."""
 T = TypeVar("T")
 
 
@@ -37,10 +33,10 @@ class Launch(AsyncKernelManager):
     """
 
     @property
-    def kernel_process(self) -> KernelProcess | None:
-        """The process, from the moment on at which there is one."""
-        process = self.provisioner.process if isinstance(self.provisioner, RlmProvisioner) else None
-        return process if isinstance(process, KernelProcess) else None
+    def started(self) -> StartedKernel | None:
+        """What the placement gave back, from the moment on at which there is a process."""
+        started = self.provisioner.started if isinstance(self.provisioner, RlmProvisioner) else None
+        return cast(StartedKernel | None, started)  # the order's placement was one of our own host's
 
     def _connect_control_socket(self) -> None:
         """Connect to nothing: `client.py` does, within bounds."""
@@ -55,27 +51,21 @@ class Launch(AsyncKernelManager):
 class Begun:
     """A start that has begun: what it has taken so far, to be given back where it comes to nothing."""
 
-    def __init__(
-        self, manager: Launch, folders: KernelDir, status: StatusSocket, ours: socket.socket, theirs: socket.socket
-    ) -> None:
+    def __init__(self, manager: Launch, order: Order, placement: HostPlacement) -> None:
+        """`placement`: the order's."""
         self._manager = manager
-        self._folders = folders
-        self._status = status
-        self._ours = ours
-        self._theirs = theirs
+        self._order = order
+        self._placement = placement
         self._client = KernelClient(manager.session.key)
         self._launching: asyncio.Task[None] | None = None
-        self._forked = False
 
-    async def launch(self, options: LaunchOptions) -> KernelProcess:
+    async def launch(self) -> StartedKernel:
         """Have the process started. In a task of its own: one that was asked for must be known, to be ended."""
-        self._forked = options.fork_server is not None
-        self._launching = asyncio.ensure_future(self._manager.start_kernel(rlm_options=options))
+        self._launching = asyncio.ensure_future(self._manager.start_kernel(order=self._order))
         await asyncio.shield(self._launching)
-        process = self._manager.kernel_process
-        assert process is not None
-        self._theirs.close()
-        return process
+        started = self._manager.started
+        assert started is not None
+        return started
 
     async def connect(self) -> KernelClient:
         """Our own readiness test: the shell answers and iopub has welcomed us."""
@@ -86,25 +76,27 @@ class Begun:
     async def undo(self, waited: bool) -> None:
         """Give everything back. `waited`: a process that has not said who it is had its time to do so."""
         self._client.close()
-        self._status.nobody_waits()
         if self._launching is not None:
-            if self._forked and not waited:
-                await asyncio.wait({self._launching}, timeout=NAME_S)
+            if not waited and (within_s := self._placement.named_within_s):
+                await asyncio.wait({self._launching}, timeout=within_s)
             self._launching.cancel()
             await asyncio.wait({self._launching}, timeout=DEATH_S)
             if self._launching.done() and not self._launching.cancelled():
                 self._launching.exception()  # looked at; `launch` has raised it, or nobody waits for it
         # The manager's own: it sleeps for a while after it has started the process, and may be cut off there.
-        if (started := self._manager.kernel_process) is not None:
-            started.kill()
-        died = started is None or await gone(started)
-        for end in (self._ours, self._theirs, self._status):
-            end.close()
+        started = self._manager.started
+        if started is not None:
+            started.abandon()
+        died = started is None or await gone(started.process)
+        if started is not None:
+            started.close()
+        if self._order.taken is not None:
+            self._order.taken.close()
         if died:
-            self._folders.remove()
+            self._order.folders.remove()
 
 
-async def gone(process: KernelProcess) -> bool:
+async def gone(process: HostProcess) -> bool:
     """Wait for a killed process's death, as long as that can take; whether it came."""
     await asyncio.wait({process.dead}, timeout=DEATH_S)
     if not process.dead.done():
@@ -112,23 +104,7 @@ async def gone(process: KernelProcess) -> bool:
     return process.dead.done()
 
 
-def sockets() -> tuple[StatusSocket, socket.socket, socket.socket]:
-    """A status socket, and the two ends, the host's first, of the one on which a kernel takes descriptors."""
-    try:
-        status = StatusSocket()
-        try:
-            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        except OSError:
-            status.close()
-            raise
-    except OSError as error:
-        raise KernelStartFailed(f"The kernel's sockets cannot be made: {error.strerror}.") from error
-    ours.shutdown(socket.SHUT_RD)  # this socket carries descriptors one way; nothing is ever read here
-    ours.setblocking(False)
-    return status, ours, theirs
-
-
-async def unless_dead(process: KernelProcess, step: Coroutine[Any, Any, T]) -> T:
+async def unless_dead(process: HostProcess, step: Coroutine[Any, Any, T]) -> T:
     """What a step of a start comes to.
 
     Raises:

@@ -1,14 +1,13 @@
 """The count of a kernel's threads, from outside.
 
 Is: what ends a kernel that has more than its policy gives, where the system bounds none (decision 0025) or was got
-round. Is not: a step's other limits (`session/steps/resource_watch.py`). Above: `starter.py`, `session/`. Below: the
-operating system.
+round. Is not: a step's other limits (`session/steps/resource_watch.py`). Above: `starter.py`, `session/`. Below:
+`kernel.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from rlm_kernel_mcp.wire import HOST_COUNTS_THREADS
@@ -40,18 +39,9 @@ def count_until_its_end(kernel: Kernel, most: int) -> None:
 
 def end_for_its_threads(kernel: Kernel, most: int) -> bool:
     """Kill a kernel that has more than `most` threads; whether it was."""
-    found = thread_count(kernel.process.pid)
+    found = kernel.process.thread_count()
     if found <= most:
         return False
     kernel.client.close(f"it had {found:,} threads, passed its limit of {most:,} and was killed")
     kernel.process.kill()
     return True
-
-
-def thread_count(pid: int) -> int:
-    """Threads that a process has; 0 once it is gone."""
-    try:
-        # A folder's links are itself, its parent and its folders: one call, however many there are.
-        return Path(f"/proc/{pid}/task").stat().st_nlink - 2
-    except OSError:
-        return 0

@@ -11,9 +11,11 @@ import pytest
 
 from rlm_kernel_mcp.errors import KernelStartFailed
 from rlm_kernel_mcp.kernel.kernel import Kernel
+from rlm_kernel_mcp.kernel.placement.base import HostPlacement
+from rlm_kernel_mcp.kernel.placement.forked import STARTS_MAX
 from rlm_kernel_mcp.kernel.placement.local.startup_status import StatusSocket
 from rlm_kernel_mcp.kernel.placement.run_dir import RunDir
-from rlm_kernel_mcp.kernel.starter import STARTS_MAX, KernelStarter
+from rlm_kernel_mcp.kernel.starter import KernelStarter
 from rlm_kernel_mcp.settings import load_settings
 from tests.sessions import WAIT_S, Driven, open_registry
 
@@ -57,12 +59,12 @@ async def test_few_kernels_start_at_a_time(tmp_path: Path, monkeypatch: pytest.M
     """However many sessions are opened at once: they would take every processor from who only reads."""
     start, under_way, most = KernelStarter._start, 0, 0
 
-    async def counted(starter: KernelStarter, runtime: None) -> Kernel:
+    async def counted(starter: KernelStarter, placement: HostPlacement) -> Kernel:
         nonlocal under_way, most
         under_way += 1
         most = max(most, under_way)
         try:
-            return await start(starter, runtime)
+            return await start(starter, placement)
         finally:
             under_way -= 1
 

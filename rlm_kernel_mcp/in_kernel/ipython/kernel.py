@@ -1,7 +1,7 @@
 """The kernel of one session: `execute_request` and what surrounds it.
 
 Is: ipykernel's kernel with a step's beginning and end (output budget, changed names, interrupt that cannot eat the
-reply). Is not: a wall. Above: `app.py`. Below: `in_kernel/answered.py`, `control.py`,
+reply). Is not: a wall. Above: `app.py`. Below: `answered.py`, `control.py`,
 `in_kernel/requests/client_requests.py`, `in_kernel/requests/stdin.py`, `in_kernel/requests/expressions.py`, `shell.py`,
 `interrupts.py`. Source: Jupyter messaging 5.5, Execute.
 """
@@ -19,13 +19,13 @@ import zmq
 from ipykernel.ipkernel import IPythonKernel
 from traitlets import Type
 
-from rlm_kernel_mcp.in_kernel.answered import AnsweredRequests
 from rlm_kernel_mcp.in_kernel.channels.display import IMAGES
 from rlm_kernel_mcp.in_kernel.channels.output import BudgetedOutStream, own_streams
 from rlm_kernel_mcp.in_kernel.channels.packing import PAYLOAD_CHARS, fitting
 from rlm_kernel_mcp.in_kernel.courtesies.unawaited import of_names
 from rlm_kernel_mcp.in_kernel.display_text.source_locations import StepCompiler
 from rlm_kernel_mcp.in_kernel.display_text.values import describe
+from rlm_kernel_mcp.in_kernel.ipython.answered import AnsweredRequests
 from rlm_kernel_mcp.in_kernel.ipython.control import ControlRequests
 from rlm_kernel_mcp.in_kernel.ipython.garbage import Garbage
 from rlm_kernel_mcp.in_kernel.ipython.interrupts import Interrupts

@@ -1,9 +1,9 @@
-"""The one builder of kernels: program, arguments, environment and folders, whoever starts one.
+"""The one builder of kernels: program, arguments, environment and files, whoever starts one.
 
 Is: what a kernel is started with, as data, and the files that it reads; from these the kernel grants itself what it may
-see (`in_kernel/launch.py`). Is not: a process. Above: `kernel/placement/provisioner.py`, for our own host and for every
-other Jupyter client; `starter.py`, `kernel/placement/foreign_client.py`. Below: `kernel/placement/run_dir.py`, the
-policy, the settings. What differs between the two stands in `Built.owned` and nowhere else.
+see (`in_kernel/launch.py`). Is not: a process. Above: `provisioner.py`, for our own host and for every other
+Jupyter client; `kernel/starter.py`, `foreign_client.py`. Below: `base.py`, the policy, the settings. What differs
+between the two stands in `Order.owned` and nowhere else.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from rlm_kernel_mcp.kernel.placement.base import Command, Order
 from rlm_kernel_mcp.kernel.placement.forked import ENVIRONMENT
 from rlm_kernel_mcp.kernel.placement.kernelspec import POLICY_FILE
-from rlm_kernel_mcp.kernel.placement.run_dir import KernelDir
+from rlm_kernel_mcp.kernel.placement.local.kernel_dir import KernelDir
 from rlm_kernel_mcp.policy import Policy, load_policy
 from rlm_kernel_mcp.settings import KernelSettings
 
@@ -25,24 +25,6 @@ CONNECTION_FLAG: Final = "-f"
 CHANNELS: Final = ("shell", "iopub", "stdin", "hb", "control")
 CONNECTION_KEYS: Final = ("transport", "ip", *(f"{channel}_port" for channel in CHANNELS), "signature_scheme")
 """Of a client's connection info, what a kernel reads; the key besides."""
-
-
-@dataclass(frozen=True, slots=True)
-class Built:
-    """What one kernel is started with. A fork and a container have a program of their own."""
-
-    folders: KernelDir
-    program: tuple[str, ...]
-    """Interpreter and module, as the kernelspec has them."""
-    arguments: tuple[str, ...]
-    environment: dict[str, str]
-    """All of it: nothing is inherited."""
-    owned: bool
-    """Started by our own host, which keeps sessions in its kernels."""
-
-    @property
-    def cwd(self) -> str:
-        return str(self.folders.scratch)
 
 
 def effective_policy(spec_dir: Path, settings: KernelSettings) -> Policy:
@@ -64,32 +46,29 @@ def use_sockets(manager: Any, folders: KernelDir) -> None:
         setattr(manager, f"{channel}_port", number)
 
 
-def build(
-    folders: KernelDir, policy: Policy, spec_argv: Sequence[str], connection: Mapping[str, Any], *, owned: bool
-) -> Built:
+def build(order: Order, spec_argv: Sequence[str], connection: Mapping[str, Any]) -> Command:
     """Write the kernel's own policy and connection file, and say what it is started with.
 
     The kernel reads and sees files of its own folders alone: where a client lays its connection file, and what else
     lies there, is nothing to it.
 
     Args:
-        folders: made for this kernel.
-        policy: the effective one.
+        order: whose kernel; its folders were made for this kernel.
         spec_argv: the kernelspec's, of which the program is taken.
-        connection: jupyter_client's connection info, over ipc with sockets in `folders.sockets`.
-        owned: whether our own host starts it.
+        connection: jupyter_client's connection info, over ipc with sockets in the order's folders.
 
     Raises:
         OSError: a file cannot be written.
     """
-    folders.policy_file.write_text(policy.model_dump_json(), encoding="utf-8")
+    folders = order.folders
+    folders.policy_file.write_text(order.policy.model_dump_json(), encoding="utf-8")
     _write_connection_file(folders, connection)
     arguments = [CONNECTION_FLAG, str(folders.connection_file), "--policy", str(folders.policy_file)]
     arguments += ["--sockets", str(folders.sockets), "--scratch", str(folders.scratch)]
-    arguments += ["--owned"] if owned else []
+    arguments += ["--owned"] if order.owned else []
     program = list(spec_argv)
     program = program[: program.index(CONNECTION_FLAG)] if CONNECTION_FLAG in program else program
-    return Built(folders, tuple(program), tuple(arguments), scrubbed_environment(folders), owned)
+    return Command(tuple(program), tuple(arguments), scrubbed_environment(folders), str(folders.scratch))
 
 
 def scrubbed_environment(folders: KernelDir) -> dict[str, str]:

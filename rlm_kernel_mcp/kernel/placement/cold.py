@@ -1,9 +1,8 @@
-"""Starts a kernel as our own child: an interpreter with everything to import.
+"""The cold placement: a kernel is our own child, an interpreter with everything to import.
 
 Is: the child, what it says on standard error before it is a kernel, and its end, as our own host sees it
-(`KernelProcess`) and as any other Jupyter client does (`ClientsProcess`). Is not: a fork (`forked.py`).
-Above: `provisioner.py`, `foreign_client.py`. Below: `builder.py`, `local/process.py`,
-`local/startup_status.py`.
+(`KernelProcess`) and as any other Jupyter client does (`ClientsProcess`). Is not: a fork (`forked.py`), nor when our
+host starts cold. Above: `forked.py`, `foreign_client.py`. Below: `base.py`, `local/`.
 """
 
 from __future__ import annotations
@@ -23,10 +22,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Final
 
 from rlm_kernel_mcp.errors import KernelStartFailed
-from rlm_kernel_mcp.kernel.placement.builder import Built
+from rlm_kernel_mcp.kernel.placement.base import Command, Order
+from rlm_kernel_mcp.kernel.placement.local.kernel_dir import KernelDir
 from rlm_kernel_mcp.kernel.placement.local.process import KernelProcess, ended_how, readable
+from rlm_kernel_mcp.kernel.placement.local.started import Ends, LocalKernel, ends_of
 from rlm_kernel_mcp.kernel.placement.local.startup_status import WITHOUT_A_WORD, StatusSocket, without_folders
-from rlm_kernel_mcp.kernel.placement.run_dir import KernelDir
 
 REAP_S: Final = 2.0
 START_ERRORS: Final = "start-errors"
@@ -35,8 +35,22 @@ LAST_BYTES: Final = 4_000
 Child = subprocess.Popen[bytes]
 
 
+class ColdPlacement:
+    """`base.Placement` for our own host. Anything of it can be used by many starts at a time: it keeps nothing."""
+
+    async def start(self, order: Order, command: Command) -> LocalKernel:
+        """Called by `forked.py`, where no fork server can be had.
+
+        Raises:
+            SandboxUnavailable, KernelStartFailed.
+        """
+        ends = ends_of(order.taken)
+        child, pid, pidfd = await start_cold(order, command, ends)
+        return ends.kernel(_our_process(child, pid, pidfd, ends.status))
+
+
 class ClientsProcess:
-    """The kernel of another Jupyter client: the part of `subprocess.Popen` that jupyter_client's provisioner uses.
+    """The kernel of another Jupyter client, as `base.ManagedProcess`.
 
     A client may start a kernel in one thread or event loop and end it in another: nothing here belongs to a loop.
     """
@@ -101,7 +115,7 @@ class ClientsProcess:
             self._pidfd = -1
 
 
-async def start_cold(built: Built, status: StatusSocket, descriptors: socket.socket) -> tuple[Child, int, int]:
+async def start_cold(order: Order, command: Command, ends: Ends) -> tuple[Child, int, int]:
     """Start the child and wait until it has said who it is.
 
     Returns:
@@ -110,35 +124,35 @@ async def start_cold(built: Built, status: StatusSocket, descriptors: socket.soc
     Raises:
         KernelStartFailed: it ended before, or cannot be started; nothing of it is left.
     """
-    errors = (built.folders.path / START_ERRORS).open("wb")
+    errors = (order.folders.path / START_ERRORS).open("wb")
 
     def spawn(passed: Sequence[int]) -> Child:
         return subprocess.Popen(
-            [*built.program, *built.arguments, "--status-fd", str(passed[0]), "--descriptor-fd", str(passed[1])],
+            [*command.program, *command.arguments, "--status-fd", str(passed[0]), "--descriptor-fd", str(passed[1])],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=errors.fileno(),
-            env=built.environment,
-            cwd=built.cwd,
+            env=command.environment,
+            cwd=command.cwd,
             pass_fds=passed,
             start_new_session=True,
         )
 
-    with errors, _above_streams(status.theirs, descriptors) as passed:
+    with errors, _above_streams(ends.status.theirs, ends.theirs) as passed:
         try:
             child = _SPAWNER.run(lambda: spawn(passed))
         except OSError as error:
             raise KernelStartFailed(f"The kernel's program cannot be started: {error.strerror}.") from error
-    status.close_theirs()
+    ends.status.close_theirs()
     try:
-        pid, pidfd = await status.wait_pid()
+        pid, pidfd = await ends.status.wait_pid()
     except BaseException as error:
         child.kill()
         with suppress(subprocess.TimeoutExpired):  # the system holds it; it ends when it can
             child.wait(REAP_S)
         code = child.returncode
         if code is not None and isinstance(error, KernelStartFailed) and error.message == WITHOUT_A_WORD:
-            raise _without_a_word(code, built.folders) from error
+            raise _without_a_word(code, order.folders) from error
         raise
     return child, pid, pidfd
 
@@ -154,7 +168,7 @@ def _above_streams(*sockets: socket.socket) -> Iterator[list[int]]:
         yield numbers
 
 
-def our_process(child: Child, pid: int, pidfd: int, status: StatusSocket) -> KernelProcess:
+def _our_process(child: Child, pid: int, pidfd: int, status: StatusSocket) -> KernelProcess:
     """A child of our own host, in its event loop."""
 
     async def reap() -> int:

@@ -1,8 +1,8 @@
-"""What our own host does for its kernels, done for the kernel of any other Jupyter client.
+"""The placement of any other Jupyter client: a cold start, with what our own host does for its kernels.
 
 Is: the run folder of that one kernel, its transport, its policy with the user's settings, and its start to the end.
-Is not: anything that would make it another kernel (`builder.py`). Above: `provisioner.py`. Below: `run_dir.py`,
-`cold.py`, the policy, the settings.
+Is not: anything that would make it another kernel (`builder.py`). Above: `provisioner.py`. Below: `base.py`,
+`run_dir.py`, `cold.py`, the policy, the settings.
 """
 
 from __future__ import annotations
@@ -10,36 +10,46 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from logging import Logger
 from pathlib import Path
 from typing import Any
 
 from rlm_kernel_mcp.errors import KernelStartFailed, RlmError, SandboxUnavailable
-from rlm_kernel_mcp.kernel.placement.builder import Built, effective_policy, use_sockets
+from rlm_kernel_mcp.kernel.placement.base import Command, Order
+from rlm_kernel_mcp.kernel.placement.builder import effective_policy, use_sockets
 from rlm_kernel_mcp.kernel.placement.cold import REAP_S, ClientsProcess, start_cold
-from rlm_kernel_mcp.kernel.placement.local.startup_status import StatusSocket
-from rlm_kernel_mcp.kernel.placement.run_dir import KernelDir, RunDir
+from rlm_kernel_mcp.kernel.placement.local.kernel_dir import KernelDir
+from rlm_kernel_mcp.kernel.placement.local.started import Ends
+from rlm_kernel_mcp.kernel.placement.run_dir import RunDir
 from rlm_kernel_mcp.policy import Policy
 from rlm_kernel_mcp.settings import doubts, load_kernel_settings
 
 
+@dataclass(frozen=True, slots=True)
+class ClientsKernel:
+    """`base.Started`: ready for code, since the client asks for no more."""
+
+    process: ClientsProcess
+
+
 class ForeignClient:
-    """One kernel of another Jupyter client, over its restarts: folders that last until the client is done with it."""
+    """`base.Placement` for one kernel of another Jupyter client, over its restarts.
+
+    Its folders last until the client is done with it.
+    """
 
     def __init__(self, log: Logger) -> None:
         self._log = log
         self._run_dir: RunDir | None = None
         self._folders: KernelDir | None = None
-        self._policy: Policy | None = None
 
-    def prepare(self, manager: Any, spec: Any, arguments: dict[str, Any]) -> tuple[KernelDir, Policy]:
-        """Before a start: the kernel's folders, fresh ones, and its policy; the manager is told of the transport.
+    def order(self, manager: Any, spec: Any, arguments: dict[str, Any]) -> Order:
+        """Called before each start (`pre_launch`): fresh folders, and the policy; the manager is told of the transport.
 
         Args:
             manager: jupyter_client's; whatever transport it was set to becomes ipc, and it writes that down.
@@ -51,7 +61,7 @@ class ForeignClient:
         """
         environment: Mapping[str, str] = arguments.get("env") or os.environ
         with self._nothing_left():
-            self._policy = self._effective_policy(spec, {**environment, **spec.env})
+            policy = self._effective_policy(spec, {**environment, **spec.env})
             if self._folders is None:
                 self._make_folders()
             else:
@@ -62,26 +72,28 @@ class ForeignClient:
         if any(argument.startswith("-") for argument in ignored):
             self._log.warning("A locked kernel takes no arguments; left out: %s", " ".join(ignored))
         use_sockets(manager, self._folders)
-        return self._folders, self._policy
+        return Order(self, self._folders, policy, owned=False)
 
-    async def start(self, built: Built) -> ClientsProcess:
-        """Start it and wait until it is ready for code, within the policy's time.
+    async def start(self, order: Order, command: Command) -> ClientsKernel:
+        """Called by the provisioner (`launch_kernel`): start it and wait until it is ready, within the policy's time.
 
         Raises:
             SandboxUnavailable: a required wall cannot be raised.
             KernelStartFailed: anything else; nothing is left.
         """
-        assert self._policy is not None
-        limit_ms = self._policy.start_timeout_ms
+        limit_ms = order.policy.start_timeout_ms
         with self._nothing_left():
             try:
                 async with asyncio.timeout(limit_ms / 1000):
-                    return await _start(built)
+                    return ClientsKernel(await _start(order, command))
             except TimeoutError as error:
                 raise KernelStartFailed(f"The kernel was not ready within {limit_ms:,} ms.") from error
 
     def remove(self) -> None:
-        """Remove the folders; the kernel is gone, or goes with this process."""
+        """Called when the client is done with the kernel (`cleanup`), or this process ends: remove the folders.
+
+        The kernel is gone, or goes with this process.
+        """
         atexit.unregister(self.remove)
         if self._run_dir is not None:
             self._run_dir.remove()
@@ -126,21 +138,18 @@ class ForeignClient:
         self._folders = self._run_dir.kernel_dir()
 
 
-async def _start(built: Built) -> ClientsProcess:
-    status = StatusSocket()
+async def _start(order: Order, command: Command) -> ClientsProcess:
+    ends = Ends()  # a session's host passes descriptors over one of them; here nobody does
     try:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        ours.close()  # a session's host passes descriptors over it; here nobody does
-        with theirs:
-            child, pid, pidfd = await start_cold(built, status, theirs)
+        child, pid, pidfd = await start_cold(order, command, ends)
         process = ClientsProcess(pid, pidfd, child)
         try:
-            await status.wait_ready()
+            await ends.status.wait_ready()
         except BaseException:
             process.kill()
             with suppress(subprocess.TimeoutExpired):  # the system holds it; it ends when it can
                 process.wait(REAP_S)
             raise
     finally:
-        status.close()
+        ends.close()
     return process

@@ -1,23 +1,37 @@
-"""The host's end of the fork server: a preloaded, single-threaded process that forks kernels.
+"""The forked placement: kernels are forked by the fork server, a preloaded, single-threaded process.
 
-Is: start it, ask it for forks, notice its death. Is not: the server program (`in_kernel/fork_server.py`), and never
-this process: a fork of the host would take its secrets and descriptors along. Above: `kernel/starter.py`. Below:
-nothing. One datagram a kernel: `{argv, env, cwd}` with the kernel's ends of its status and descriptor sockets.
+Is: the host's end of that process: start it, ask it for forks, notice its death; and a cold start where it cannot be
+had. Is not: the server program (`in_kernel/fork_server.py`), and never this process: a fork of the host would take its
+secrets and descriptors along. Above: `choice.py`. Below: `base.py`, `cold.py`, `local/`. One datagram a kernel:
+`{argv, env, cwd}` with the kernel's ends of its status and descriptor sockets.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import socket
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from rlm_kernel_mcp.errors import KernelStartFailed
+from rlm_kernel_mcp.errors import KernelStartFailed, RlmError, SandboxUnavailable
+from rlm_kernel_mcp.kernel.placement.base import Command, HostPlacement, Order
+from rlm_kernel_mcp.kernel.placement.cold import ColdPlacement
+from rlm_kernel_mcp.kernel.placement.local.process import KernelProcess
+from rlm_kernel_mcp.kernel.placement.local.started import Ends, LocalKernel, ends_of
+from rlm_kernel_mcp.kernel.placement.local.startup_status import StatusSocket
+from rlm_kernel_mcp.policy import Policy
+
+log = logging.getLogger(__name__)
+STARTS_MAX: Final = 2
+"""Kernels that are started at a time: thirty at once take every processor, and who only reads waits as long as they."""
+NAME_S: Final = 2.0
+"""How long a kernel that nobody waits for any more may take to say who it is, so that it can be ended."""
 
 ENVIRONMENT: Final = {
     "PATH": "/usr/bin:/bin",
@@ -31,6 +45,75 @@ ENVIRONMENT: Final = {
 }
 """What a kernel and the fork server have in common; nothing of the host's."""
 MODULE: Final = "rlm_kernel_mcp.in_kernel.fork_server"
+
+
+class ForkedPlacement:
+    """`base.HostPlacement` by a fork server, which is started when it is first needed and again where it has ended."""
+
+    starts_max = STARTS_MAX
+
+    def __init__(self, run_dir: Path, policy: Policy) -> None:
+        """`run_dir`: the server's, in which the fork server finds its policy."""
+        self._policy_file = run_dir / "policy.json"
+        self._policy = policy
+        self._cold = ColdPlacement()
+        self._lock = asyncio.Lock()
+        self.fork_server: ForkServer | None = None
+        """None until it is needed, and where it cannot be had: kernels start cold then."""
+
+    @property
+    def named_within_s(self) -> float:
+        """A fork that was asked for comes to be, whoever waits for it."""
+        return NAME_S if self.fork_server is not None else 0
+
+    async def take(self) -> Ends:
+        """The sockets. The fork server's own start belongs to the time of the kernel that needs it first."""
+        return Ends()
+
+    async def start(self, order: Order, command: Command) -> LocalKernel:
+        """Fork a kernel. Raises: SandboxUnavailable, KernelStartFailed."""
+        fork_server = await self._ready_fork_server()
+        if fork_server is None:
+            return await self._cold.start(order, command)
+        ends = ends_of(order.taken)
+        await fork_server.fork(command.arguments, command.environment, command.cwd, ends.status.theirs, ends.theirs)
+        return ends.kernel(await _named(ends.status))
+
+    async def _ready_fork_server(self) -> ForkServer | None:
+        """The fork server, started (again) where it is not running; None where there is none: kernels start cold."""
+        async with self._lock:
+            if self.fork_server is not None and self.fork_server.alive:
+                return self.fork_server
+            if self.fork_server is not None:
+                log.warning("the fork server ended; starting another")
+                self.close()
+            self._policy_file.write_text(self._policy.model_dump_json(), encoding="utf-8")
+            try:
+                self.fork_server = await ForkServer.start(default_python(), self._policy_file)
+            except RlmError as error:
+                log.warning("kernels start cold: %s", error.message)
+            return self.fork_server
+
+    def fallback(self, why: SandboxUnavailable) -> tuple[HostPlacement, dict[str, Any]]:
+        """There is none: the walls that are missing here are missing on this machine."""
+        raise why
+
+    def close(self) -> None:
+        """Stop the fork server, and with it every kernel that is still there."""
+        if self.fork_server is not None:
+            self.fork_server.stop()
+            self.fork_server = None
+
+
+async def _named(status: StatusSocket) -> KernelProcess:
+    """The process of a kernel that was asked for, as soon as it has said who it is."""
+    status.close_theirs()
+    try:
+        pid, pidfd = await status.wait_pid()
+    except BaseException:
+        status.disown()
+        raise
+    return KernelProcess(pid, pidfd, status.exit_code)
 
 
 class ForkServer:

@@ -12,12 +12,12 @@ import os
 import shutil
 import tempfile
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from rlm_kernel_mcp.errors import KernelStartFailed
 from rlm_kernel_mcp.kernel.placement.container.sweep import may_have_containers, without_containers
+from rlm_kernel_mcp.kernel.placement.local.kernel_dir import KernelDir, unusable
 from rlm_kernel_mcp.kernel.placement.local.reaper import Undertaker
 from rlm_kernel_mcp.kernel.placement.run_place import PATH_BYTES_MAX, run_place
 from rlm_kernel_mcp.shielded import made_in_thread
@@ -26,58 +26,6 @@ LOCK_NAME = "owner.lock"
 NEW_LOCK_NAME = "new.lock"
 UNDERTAKER = 'read _; for _ in 1 2 3 4 5 6 7 8 9 10; do rm -rf -- "$0" && exit; sleep 0.1; done'
 """Waits for the end of its input, which is the server's end. Kernels that are just dying may be in the way at first."""
-
-
-@dataclass(frozen=True, slots=True)
-class KernelDir:
-    """The folders of one kernel."""
-
-    path: Path
-
-    @property
-    def sockets(self) -> Path:
-        """0700 folder of the connection file and the ipc sockets."""
-        return self.path / "c"
-
-    @property
-    def connection_file(self) -> Path:
-        return self.sockets / "kernel.json"
-
-    @property
-    def socket_stem(self) -> str:
-        """`ip` of an ipc connection: the sockets are this with `-1` .. `-5` behind."""
-        return str(self.sockets / "s")
-
-    @property
-    def scratch(self) -> Path:
-        return self.path / "w"
-
-    @property
-    def policy_file(self) -> Path:
-        """The effective policy that the kernel reads."""
-        return self.sockets / "policy.json"
-
-    def make(self) -> None:
-        """Make the folders below `path`, which is there.
-
-        Raises:
-            KernelStartFailed: they cannot be made.
-        """
-        try:
-            self.sockets.mkdir(mode=0o700)
-            self.scratch.mkdir(mode=0o700)
-        except OSError as error:
-            raise _unusable("The kernel's folder cannot be made", error) from error
-
-    def make_anew(self) -> None:
-        """At the same place, for a kernel that takes the place of one whose processes are gone."""
-        shutil.rmtree(self.sockets, ignore_errors=True)
-        shutil.rmtree(self.scratch, ignore_errors=True)
-        self.make()
-
-    def remove(self) -> None:
-        """Remove the kernel's folders; call only when its processes are gone."""
-        shutil.rmtree(self.path, ignore_errors=True)
 
 
 class RunDir:
@@ -108,7 +56,7 @@ class RunDir:
                 shutil.rmtree(path, ignore_errors=True)
                 raise
         except OSError as error:
-            raise _unusable("The run folder cannot be made", error) from error
+            raise unusable("The run folder cannot be made", error) from error
 
     @classmethod
     async def create_in_thread(cls, *, ask_engines: bool = False) -> RunDir:
@@ -120,7 +68,7 @@ class RunDir:
         try:
             made = KernelDir(Path(tempfile.mkdtemp(prefix="", dir=self.path)))
         except OSError as error:
-            raise _unusable("The kernel's folder cannot be made", error) from error
+            raise unusable("The kernel's folder cannot be made", error) from error
         try:
             made.make()
         except BaseException:
@@ -212,10 +160,3 @@ def _owned(path: Path) -> int:
         os.close(lock)
         raise
     return lock
-
-
-def _unusable(what: str, error: OSError) -> KernelStartFailed:
-    return KernelStartFailed(
-        f"{what}: {error.strerror}.",
-        "Tell the user to free room in, or make writable, the folder of XDG_RUNTIME_DIR, or without it of TMPDIR.",
-    )

@@ -19,6 +19,8 @@ from typing import Final
 from rlm_kernel_mcp.kernel.client import KernelClient
 from rlm_kernel_mcp.kernel.kernel import Kernel
 from rlm_kernel_mcp.kernel.placement.local.process import KernelProcess
+from rlm_kernel_mcp.kernel.placement.local.started import LocalKernel
+from rlm_kernel_mcp.kernel.placement.local.startup_status import StatusSocket
 from rlm_kernel_mcp.session.registry import Registry
 from tests.processes import bounded_growth
 from tests.sessions import WAIT_S, Driven
@@ -53,7 +55,8 @@ async def peer(registry: Registry, behaviour: str, variable: bytes = b"") -> Asy
                     await client.open({"ip": folders.socket_stem, **ports})
                 process.dead.add_done_callback(lambda code: client.close("its process ended"))
                 client.on_broken = lambda reason: process.kill()
-                kernel = Kernel(process, client, folders, [], ours, process.resident_bytes())
+                started = LocalKernel(process, StatusSocket(), ours)
+                kernel = Kernel(started, client, folders, [], process.resident_bytes())
                 registry._pool._spares.appendleft((asyncio.get_running_loop().time(), kernel))
                 driven = await Driven.open(registry)
                 assert driven.kernel is kernel

@@ -16,14 +16,14 @@ import pytest
 
 from rlm_kernel_mcp.errors import KernelStartFailed
 from rlm_kernel_mcp.kernel.client import KernelClient
-from rlm_kernel_mcp.kernel.placement import provisioner
+from rlm_kernel_mcp.kernel.placement import forked
 from rlm_kernel_mcp.kernel.placement.forked import ForkServer
 from rlm_kernel_mcp.kernel.placement.local.process import KernelProcess
 from rlm_kernel_mcp.kernel.placement.local.startup_status import StatusSocket
 from rlm_kernel_mcp.session.registry import Registry
 from tests.parts import ROOT
 from tests.processes import command_lines_below, left_over
-from tests.sessions import WAIT_S, Driven, open_registry
+from tests.sessions import WAIT_S, Driven, fork_server_of, open_registry
 
 pytestmark = pytest.mark.anyio
 
@@ -66,7 +66,7 @@ async def test_a_kernel_that_dies_in_a_step_is_replaced_and_the_step_says_so(
 
 CUT_OFF = {
     "before the kernel has said who it is": (ForkServer, "fork"),
-    "as its process is known": (provisioner, "_forked"),
+    "as its process is known": (forked, "_named"),
     "as it is ready": (StatusSocket, "wait_ready"),
     "as it is connected": (KernelClient, "open"),
 }
@@ -97,7 +97,7 @@ async def test_a_start_that_is_cut_off_leaves_no_kernel(
                 reached.set()
 
         monkeypatch.setattr(owner, part, told)
-        monkeypatch.setattr(provisioner, "KernelProcess", Noted)
+        monkeypatch.setattr(forked, "KernelProcess", Noted)
         start = asyncio.create_task(starter.start())
         async with asyncio.timeout(WAIT_S):
             await reached.wait()
@@ -106,9 +106,7 @@ async def test_a_start_that_is_cut_off_leaves_no_kernel(
         assert start.cancelled()
         assert all(process.dead.done() for process in made)
         assert [path for path in registry._run_dir.path.iterdir() if path.is_dir()] == []
-        forked = starter._fork_server
-        assert forked is not None
-        assert left_over(command_lines_below(forked.pid), WAIT_S) == []
+        assert left_over(command_lines_below(fork_server_of(registry).pid), WAIT_S) == []
 
 
 async def test_a_kernel_that_died_between_steps_is_replaced_before_the_next(session: Driven) -> None:
@@ -144,8 +142,7 @@ async def test_a_killed_fork_server_takes_its_kernels_along_and_every_session_is
             await session.ok("kept = 1")
         await sessions[0].begin("print('begun', flush=True)\nimport time\ntime.sleep(3600)")
         await sessions[0].until_printed("begun")
-        fork_server = registry._starter._fork_server
-        assert fork_server is not None
+        fork_server = fork_server_of(registry)
         os.kill(fork_server.pid, signal.SIGKILL)
         running = await sessions[0].end_of(2)
         assert (running.status, running.stdout) == ("kernel_died", "begun\n")
@@ -155,9 +152,7 @@ async def test_a_killed_fork_server_takes_its_kernels_along_and_every_session_is
             report = await session.ok("context")
             assert report.result == f"'context {number}'"
             assert (report.lost is not None) == (number > 0)
-        another = registry._starter._fork_server
-        assert another is not None
-        assert another.pid != fork_server.pid
+        assert fork_server_of(registry).pid != fork_server.pid
 
 
 async def test_where_no_fork_server_can_be_had_kernels_start_cold(

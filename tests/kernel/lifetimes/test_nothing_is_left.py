@@ -107,7 +107,7 @@ async def test_a_kernel_that_never_is_ready_leaves_nothing(
     kernel["argv"] = [sys.executable, "-c", f"import sys; {what}", *kernel["argv"][4:]]
     spec.write_text(json.dumps(kernel), encoding="utf-8")
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
-    monkeypatch.setattr("rlm_kernel_mcp.kernel.starter.ForkServer.start", no_fork_server)
+    monkeypatch.setattr("rlm_kernel_mcp.kernel.placement.forked.ForkServer.start", no_fork_server)
     async with open_registry(tmp_path / "state", RLM_KERNEL="bad", RLM_MAX_SESSIONS="1") as registry:
         [folder] = runtime.iterdir()
         before, processes = (sorted(folder.iterdir()), descriptors()), set(psutil.Process().children(recursive=True))
@@ -182,6 +182,8 @@ async def main():
             await Driven.open(registry)
         except RlmError as error:
             print(error.code, error.message, error.next_step)
+        if registry._pool._filling is not None:  # the spare kernel's start fails too
+            await asyncio.wait({registry._pool._filling})
         [run] = (folder / "rlm").iterdir()
         print([path.name for path in run.iterdir() if path.is_dir()])
         os.system(f"mount -o remount,size=64m,nr_inodes=4k {folder}")

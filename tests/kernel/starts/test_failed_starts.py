@@ -87,7 +87,7 @@ async def test_an_interpreter_that_ends_before_it_is_a_kernel_leaves_its_last_li
     kernel["argv"] = [sys.executable, "-c", code, *kernel["argv"][4:]]
     spec.write_text(json.dumps(kernel), encoding="utf-8")
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
-    monkeypatch.setattr("rlm_kernel_mcp.kernel.starter.ForkServer.start", _no_fork_server)
+    monkeypatch.setattr("rlm_kernel_mcp.kernel.placement.forked.ForkServer.start", _no_fork_server)
     async with open_registry(tmp_path / "state", RLM_KERNEL="other") as registry:
         with pytest.raises(KernelStartFailed, match=r"ended with exit status 5 .*: no such thing here"):
             await Driven.open(registry)
@@ -103,7 +103,7 @@ async def test_a_program_that_is_not_there_is_a_start_that_failed(
     kernel["argv"][0] = str(tmp_path / "no-python")
     spec.write_text(json.dumps(kernel), encoding="utf-8")
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
-    monkeypatch.setattr("rlm_kernel_mcp.kernel.starter.ForkServer.start", _no_fork_server)
+    monkeypatch.setattr("rlm_kernel_mcp.kernel.placement.forked.ForkServer.start", _no_fork_server)
     async with open_registry(tmp_path / "state", RLM_KERNEL="gone") as registry:
         with pytest.raises(KernelStartFailed, match="No such file or directory") as caught:
             await Driven.open(registry)

@@ -14,7 +14,7 @@ import pytest
 from rlm_kernel_mcp.errors import KernelStartFailed
 from rlm_kernel_mcp.kernel.placement.forked import ForkServer, default_python
 from rlm_kernel_mcp.session.registry import Registry
-from tests.sessions import Driven, open_registry
+from tests.sessions import Driven, fork_server_of, open_registry
 
 pytestmark = pytest.mark.anyio
 
@@ -24,8 +24,7 @@ async def test_a_fork_server_at_its_limit_of_descriptors_fails_one_start_and_no_
     async with open_registry(tmp_path / "state", policy={"pool": {"spare_kernels": 0}}) as registry:
         first = await Driven.open(registry)
         await first.ok("kept = 1")
-        server = registry._starter._fork_server
-        assert server is not None
+        server = fork_server_of(registry)
         limits = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
         highest = max(int(path.name) for path in Path(f"/proc/{server.pid}/fd").iterdir())
         resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (highest + 1, limits[1]))
@@ -34,7 +33,7 @@ async def test_a_fork_server_at_its_limit_of_descriptors_fails_one_start_and_no_
         assert (await first.ok("kept")).result == "1"
         resource.prlimit(server.pid, resource.RLIMIT_NOFILE, limits)
         await Driven.open(registry)
-        assert registry._starter._fork_server is server
+        assert fork_server_of(registry) is server
         assert server.alive
 
 
@@ -42,8 +41,7 @@ async def test_a_fork_server_that_is_ready_writes_into_no_pipe(tmp_path: Path) -
     """Nobody would read it; full, it would hold up every start."""
     async with open_registry(tmp_path / "state") as registry:
         await Driven.open(registry)
-        server = registry._starter._fork_server
-        assert server is not None
+        server = fork_server_of(registry)
         streams = {str(Path(f"/proc/{server.pid}/fd/{number}").readlink()) for number in (0, 1, 2)}
         assert streams == {os.devnull}
         assert server._child.stderr is not None

@@ -130,10 +130,8 @@ def undertaker_argv(runtime: ContainerRuntime, run_dir: str) -> list[str]:
     return ["/bin/sh", "-c", f'cat >/dev/null; ids=$({left}) && [ -n "$ids" ] && exec {remove} $ids']
 
 
-def with_runtime(runtime: ContainerRuntime | None, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def with_runtime(runtime: ContainerRuntime, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """A kernel's rows of `walls`; what it found its container to be, before any user code, gets the engine's name."""
-    if runtime is None:
-        return list(rows)
     named = f"{runtime.name} {runtime.version}: "
     return [{**row, "detail": named + row["detail"]} if row["name"] == "container" else row for row in rows]
 

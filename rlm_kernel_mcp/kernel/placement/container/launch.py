@@ -1,8 +1,8 @@
 """Starts kernels in containers, and sees that none is left.
 
 Is: the hand-over of a kernel's sockets, and its process as the host sees it. Is not: what an engine is asked
-(`arguments.py`). Above: `kernel/starter.py`, `kernel/placement/provisioner.py`. Below: `runtime.py`,
-`kernel/placement/local/process.py`, `kernel/placement/local/startup_status.py`.
+(`arguments.py`). Above: `kernel/placement/contained.py`. Below: `runtime.py`,
+`kernel/placement/local/`.
 
 A container inherits no descriptor, so the kernel takes its ends of the status and the descriptor socket over a socket
 in the mounted folder, on which the host serves exactly one connection, before any user code runs. The kernel answers
@@ -27,9 +27,9 @@ from rlm_kernel_mcp.errors import KernelStartFailed
 from rlm_kernel_mcp.kernel.placement.container import arguments as container
 from rlm_kernel_mcp.kernel.placement.container.arguments import ContainerRuntime, Mounts
 from rlm_kernel_mcp.kernel.placement.container.runtime import END_S, SAID_CHARS, ask
+from rlm_kernel_mcp.kernel.placement.local.kernel_dir import KernelDir
 from rlm_kernel_mcp.kernel.placement.local.process import EXIT_UNKNOWN, KernelProcess, readable
 from rlm_kernel_mcp.kernel.placement.local.startup_status import StatusSocket
-from rlm_kernel_mcp.kernel.placement.run_dir import KernelDir
 from rlm_kernel_mcp.kernel_code import kernel_code
 from rlm_kernel_mcp.policy import Limits
 from rlm_kernel_mcp.shielded import shielded

@@ -1,8 +1,8 @@
 """Asks a container engine: whether it serves, and small commands.
 
 Is: the probe of docker or podman and of the image, by the client program, once for all kernels, and the fallback.
-Is not: the argument lists (`arguments.py`) or a kernel's container (`launch.py`). Above: `kernel/starter.py`,
-`launch.py`. Below: `arguments.py`, `sweep.py`.
+Is not: the argument lists (`arguments.py`) or a kernel's container (`launch.py`). Above: `launch.py`,
+`kernel/placement/contained.py`. Below: `arguments.py`, `sweep.py`.
 """
 
 from __future__ import annotations
