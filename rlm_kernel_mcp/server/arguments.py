@@ -21,7 +21,7 @@ SHOWN_CHARS: Final = 40
 """How much of a wrong text is shown in a message."""
 
 
-def shown(value: object) -> str:
+def describe_value(value: object) -> str:
     """A JSON value in a few words, for a message: never long, whatever the value is."""
     match value:
         case int() if not isinstance(value, bool):
@@ -48,19 +48,19 @@ class Argument:
     nullable: bool = False
     publish_null: bool = False
 
-    def wanted(self) -> str:
+    def expected(self) -> str:
         """What a right value is, with bounds and unit."""
         raise NotImplementedError
 
-    def taken(self, value: object) -> object:
+    def normalized(self, value: object) -> object:
         """What a value stands for, before it is judged."""
         return value
 
-    def fault(self, value: object) -> str | None:
+    def error(self, value: object) -> str | None:
         """What is wrong with `value`, as the end of a sentence that begins with the argument's name; None if right."""
         raise NotImplementedError
 
-    def schema(self) -> dict[str, Any]:
+    def value_schema(self) -> dict[str, Any]:
         """JSON schema of a right value that is not null."""
         raise NotImplementedError
 
@@ -72,67 +72,67 @@ class Argument:
         """
         if value is None and self.nullable:
             return None
-        taken = self.taken(value)
-        fault = self.fault(taken)
-        if fault is not None:
-            raise ValueError(fault)
-        return tuple(taken) if isinstance(taken, list) else taken
+        normalized = self.normalized(value)
+        error = self.error(normalized)
+        if error is not None:
+            raise ValueError(error)
+        return tuple(normalized) if isinstance(normalized, list) else normalized
 
-    def published(self) -> dict[str, Any]:
+    def json_schema(self) -> dict[str, Any]:
         """JSON schema as `tools/list` shows it."""
-        return {"anyOf": [self.schema(), {"type": "null"}]} if self.publish_null else self.schema()
+        return {"anyOf": [self.value_schema(), {"type": "null"}]} if self.publish_null else self.value_schema()
 
     def __get_pydantic_core_schema__(self, _source: Any, _handler: Any) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(self.check)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Whole(Argument):
+class IntegerArg(Argument):
     """A whole number within bounds. A boolean is none; 5.0 is 5, as JSON has it; -0.0 is a slip of somebody's sum."""
 
     low: int = 0
     high: int = 0
     unit: str = ""
 
-    def wanted(self) -> str:
+    def expected(self) -> str:
         unit = f" of {self.unit}" if self.unit else ""
         return f"a whole number{unit} from {self.low:,} to {self.high:,}"
 
-    def taken(self, value: object) -> object:
+    def normalized(self, value: object) -> object:
         is_whole = isinstance(value, float) and value.is_integer() and repr(value) != "-0.0"
         return int(value) if is_whole else value  # type: ignore[call-overload]  # then it is a float
 
-    def fault(self, value: object) -> str | None:
+    def error(self, value: object) -> str | None:
         if type(value) is int and self.low <= value <= self.high:
             return None
-        return f"must be {self.wanted()}; given: {shown(value)}"
+        return f"must be {self.expected()}; given: {describe_value(value)}"
 
-    def schema(self) -> dict[str, Any]:
+    def value_schema(self) -> dict[str, Any]:
         return {"type": "integer", "minimum": self.low, "maximum": self.high}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Text(Argument):
+class TextArg(Argument):
     """A text within length bounds that can be written as UTF-8; with `nul` it may hold NUL characters."""
 
     low: int = 0
     high: int | None = None
     nul: bool = False
 
-    def wanted(self) -> str:
+    def expected(self) -> str:
         if self.high is None:
             return "a text" if self.low == 0 else "a text that is not empty"
         return f"a text of {self.low:,} to {self.high:,} characters"
 
-    def fault(self, value: object) -> str | None:
+    def error(self, value: object) -> str | None:
         if not isinstance(value, str):
-            return f"must be {self.wanted()}; given: {shown(value)}"
+            return f"must be {self.expected()}; given: {describe_value(value)}"
         if len(value) < self.low or (self.high is not None and len(value) > self.high):
             given = f"{len(value):,} characters" if value else "an empty text"
-            return f"must be {self.wanted()}; given: {given}"
-        return self.fault_in_characters(value)
+            return f"must be {self.expected()}; given: {given}"
+        return self.character_error(value)
 
-    def fault_in_characters(self, value: str) -> str | None:
+    def character_error(self, value: str) -> str | None:
         """What is wrong with a character of the text."""
         try:
             value.encode()
@@ -143,65 +143,65 @@ class Text(Argument):
             return f"must not hold a NUL character; there is one at character {at:,}"
         return None
 
-    def schema(self) -> dict[str, Any]:
+    def value_schema(self) -> dict[str, Any]:
         bounds = {"minLength": self.low or None, "maxLength": self.high}
         return {"type": "string"} | {name: bound for name, bound in bounds.items() if bound is not None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Name(Text):
+class NameArg(TextArg):
     """A Python identifier, in the form that Python itself gives it (NFKC): a letter and its accent are one."""
 
-    def wanted(self) -> str:
+    def expected(self) -> str:
         return "one Python identifier (no dots, calls or indexes)"
 
-    def taken(self, value: object) -> object:
+    def normalized(self, value: object) -> object:
         if not isinstance(value, str) or (self.high is not None and len(value) > self.high):
             return value
         return unicodedata.normalize("NFKC", value) if value.isidentifier() else value
 
-    def fault_in_characters(self, value: str) -> str | None:
+    def character_error(self, value: str) -> str | None:
         # str.isidentifier is false for every text with a surrogate or a NUL in it.
         if keyword.iskeyword(value):
-            return f"must be a name that a value can have; given: {shown(value)}, a keyword of Python"
+            return f"must be a name that a value can have; given: {describe_value(value)}, a keyword of Python"
         if value.isidentifier():
             return None
-        return f"must be {self.wanted()}; given: {shown(value)}"
+        return f"must be {self.expected()}; given: {describe_value(value)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Paths(Argument):
+class PathsArg(Argument):
     """A list of paths or globs."""
 
     high: int = 0
-    path: Text = Text(low=1, high=4096)
+    path: TextArg = TextArg(low=1, high=4096)
 
-    def wanted(self) -> str:
+    def expected(self) -> str:
         return f"a list of 1 to {self.high:,} paths"
 
-    def fault(self, value: object) -> str | None:
+    def error(self, value: object) -> str | None:
         if not isinstance(value, list) or not 1 <= len(value) <= self.high:
-            return f"must be {self.wanted()}; given: {shown(value)}"
-        faults = (f"[{place}] {fault}" for place, item in enumerate(value) if (fault := self.path.fault(item)))
-        return next(faults, None)
+            return f"must be {self.expected()}; given: {describe_value(value)}"
+        errors = (f"[{place}] {error}" for place, item in enumerate(value) if (error := self.path.error(item)))
+        return next(errors, None)
 
-    def schema(self) -> dict[str, Any]:
-        return {"type": "array", "items": self.path.schema(), "minItems": 1, "maxItems": self.high}
+    def value_schema(self) -> dict[str, Any]:
+        return {"type": "array", "items": self.path.value_schema(), "minItems": 1, "maxItems": self.high}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OneOf(Argument):
+class ChoiceArg(Argument):
     """One of a few words."""
 
     words: tuple[str, ...] = ()
 
-    def wanted(self) -> str:
+    def expected(self) -> str:
         return " or ".join(f'"{word}"' for word in self.words)
 
-    def fault(self, value: object) -> str | None:
+    def error(self, value: object) -> str | None:
         if isinstance(value, str) and value in self.words:
             return None
-        return f"must be {self.wanted()}; given: {shown(value)}"
+        return f"must be {self.expected()}; given: {describe_value(value)}"
 
-    def schema(self) -> dict[str, Any]:
+    def value_schema(self) -> dict[str, Any]:
         return {"type": "string", "enum": list(self.words)}

@@ -14,7 +14,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import ErrorDetails
 
 from rlm_kernel_mcp.errors import InvalidInput
-from rlm_kernel_mcp.server.arguments import SHOWN_CHARS, Argument, Name, OneOf, Paths, Text, Whole, shown
+from rlm_kernel_mcp.server.arguments import (
+    SHOWN_CHARS,
+    Argument,
+    ChoiceArg,
+    IntegerArg,
+    NameArg,
+    PathsArg,
+    TextArg,
+    describe_value,
+)
 
 ResponseFormat = Literal["json", "markdown"]
 
@@ -27,25 +36,25 @@ NO_OBJECT: Final = "(no object)"
 MAX_OUTPUT_CHARS: Final = 200_000
 DAY_MS: Final = 86_400_000
 
-SessionId = Annotated[str, Text(low=1, high=64), Field(description="Handle that rlm_init_context returned.")]
+SessionId = Annotated[str, TextArg(low=1, high=64), Field(description="Handle that rlm_init_context returned.")]
 WaitMs = Annotated[
     int,
-    Whole(low=0, high=600_000, unit="milliseconds"),
+    IntegerArg(low=0, high=600_000, unit="milliseconds"),
     Field(description="Milliseconds to wait for the step; one that runs longer is answered as `running` and goes on."),
 ]
 OutputChars = Annotated[
     int,
-    Whole(low=1, high=MAX_OUTPUT_CHARS, unit="characters"),
+    IntegerArg(low=1, high=MAX_OUTPUT_CHARS, unit="characters"),
     Field(description="Most characters of text in the answer; more is cut in the middle, and the cut is said."),
 ]
-Offset = Annotated[int, Whole(low=0, high=10**15, unit="characters")]
+Offset = Annotated[int, IntegerArg(low=0, high=10**15, unit="characters")]
 StepIndex = Annotated[
-    int, Whole(low=0, high=1_000_000), Field(description="The step to wait for, as rlm_run_repl numbered it.")
+    int, IntegerArg(low=0, high=1_000_000), Field(description="The step to wait for, as rlm_run_repl numbered it.")
 ]
-StepBound = Annotated[int | None, Whole(low=0, high=1_000_000, nullable=True, publish_null=True)]
+StepBound = Annotated[int | None, IntegerArg(low=0, high=1_000_000, nullable=True, publish_null=True)]
 Format = Annotated[
     ResponseFormat,
-    OneOf(words=("json", "markdown")),
+    ChoiceArg(words=("json", "markdown")),
     Field(description="`json`: one compact JSON object. `markdown`: text made for reading."),
 ]
 
@@ -63,30 +72,32 @@ class InitContext(Request):
 
     context_text: Annotated[
         str | None,
-        Text(low=1, nul=True, nullable=True),
+        TextArg(low=1, nul=True, nullable=True),
         Field(description="The context itself, kept exactly as given. Exactly one of context_text and context_paths."),
     ] = None
     context_paths: Annotated[
         tuple[str, ...] | None,
-        Paths(high=10_000, nullable=True),
+        PathsArg(high=10_000, nullable=True),
         Field(description="Files, folders or globs to load; relative ones against the server's working directory."),
     ] = None
     max_steps: Annotated[
-        int, Whole(low=1, high=1_000_000, unit="steps"), Field(description="Steps that may be run, failed ones too.")
+        int,
+        IntegerArg(low=1, high=1_000_000, unit="steps"),
+        Field(description="Steps that may be run, failed ones too."),
     ] = 64
     max_runtime_ms: Annotated[
         int,
-        Whole(low=1, high=DAY_MS, unit="milliseconds"),
+        IntegerArg(low=1, high=DAY_MS, unit="milliseconds"),
         Field(description="Milliseconds in which steps of this session may be executing, in sum."),
     ] = 120_000
     budget_limit: Annotated[
         int,
-        Whole(low=1, high=1_000_000_000, unit="characters"),
+        IntegerArg(low=1, high=1_000_000_000, unit="characters"),
         Field(description="Characters of code in and of output delivered out, in sum."),
     ] = 100_000
     step_timeout_ms: Annotated[
         int,
-        Whole(low=1, high=DAY_MS, unit="milliseconds"),
+        IntegerArg(low=1, high=DAY_MS, unit="milliseconds"),
         Field(description="Milliseconds after which one step is interrupted, unless rlm_run_repl says otherwise."),
     ] = 60_000
 
@@ -102,12 +113,12 @@ class RunRepl(Request):
     session_id: SessionId
     code: Annotated[
         str,
-        Text(low=1, high=200_000),
+        TextArg(low=1, high=200_000),
         Field(description="Python to run in the session's kernel; the last expression's value is shown."),
     ]
     timeout_ms: Annotated[
         int | None,
-        Whole(low=1, high=DAY_MS, unit="milliseconds", nullable=True, publish_null=True),
+        IntegerArg(low=1, high=DAY_MS, unit="milliseconds", nullable=True, publish_null=True),
         Field(description="Milliseconds after which the step is interrupted; null: the session's step_timeout_ms."),
     ] = None
     wait_ms: WaitMs = 45_000
@@ -133,10 +144,14 @@ class GetVar(Request):
     """Arguments of `rlm_get_var`."""
 
     session_id: SessionId
-    var_name: Annotated[str, Name(low=1, high=1_000), Field(description="Name of a variable: one Python identifier.")]
+    var_name: Annotated[
+        str, NameArg(low=1, high=1_000), Field(description="Name of a variable: one Python identifier.")
+    ]
     offset: Annotated[Offset, Field(description="Character of the value's text to begin at.")] = 0
     limit: Annotated[
-        int, Whole(low=1, high=MAX_OUTPUT_CHARS, unit="characters"), Field(description="Most characters to return.")
+        int,
+        IntegerArg(low=1, high=MAX_OUTPUT_CHARS, unit="characters"),
+        Field(description="Most characters to return."),
     ] = 4_000
 
 
@@ -146,12 +161,12 @@ class Finalize(Request):
     session_id: SessionId
     final_text: Annotated[
         str | None,
-        Text(high=4_000_000, nullable=True, nul=True),
+        TextArg(high=4_000_000, nullable=True, nul=True),
         Field(description="The final answer itself. Exactly one of final_text and final_var_name."),
     ] = None
     final_var_name: Annotated[
         str | None,
-        Name(low=1, high=1_000, nullable=True),
+        NameArg(low=1, high=1_000, nullable=True),
         Field(description="Name of the variable that holds the final answer."),
     ] = None
     max_output_chars: OutputChars = 40_000
@@ -170,7 +185,7 @@ class GetTrace(Request):
     to_step: Annotated[StepBound, Field(description="Last step wanted, inclusive; null: to the end.")] = None
     detail: Annotated[
         Literal["summary", "full"],
-        OneOf(words=("summary", "full")),
+        ChoiceArg(words=("summary", "full")),
         Field(description="`full` adds code, stdout, stderr, result and error of each step."),
     ] = "summary"
     max_output_chars: OutputChars = 8_000
@@ -182,14 +197,16 @@ class ListSessions(Request):
 
     state: Annotated[
         Literal["live", "all"],
-        OneOf(words=("live", "all")),
+        ChoiceArg(words=("live", "all")),
         Field(description="`live`: sessions in which something can still be run; `all`: ended ones too."),
     ] = "live"
     limit: Annotated[
-        int, Whole(low=1, high=200, unit="sessions"), Field(description="Most sessions to list, the last used first.")
+        int,
+        IntegerArg(low=1, high=200, unit="sessions"),
+        Field(description="Most sessions to list, the last used first."),
     ] = 20
     offset: Annotated[
-        int, Whole(low=0, high=10**15, unit="sessions"), Field(description="Sessions to pass over, to go on.")
+        int, IntegerArg(low=0, high=10**15, unit="sessions"), Field(description="Sessions to pass over, to go on.")
     ] = 0
 
 
@@ -205,7 +222,7 @@ def parse(tool_name: str, model: type[R], arguments: Mapping[str, Any]) -> R:
     if NO_OBJECT in arguments:
         raise InvalidInput(
             f"The arguments of {tool_name} must be an object (null or absent: an empty one); given: "
-            f"{shown(arguments[NO_OBJECT])}.",
+            f"{describe_value(arguments[NO_OBJECT])}.",
             f"Call it again with an object of these: {', '.join(input_schema(model)['properties'])}.",
         )
     try:
@@ -232,7 +249,7 @@ def input_schema(model: type[Request]) -> dict[str, Any]:
 def _property(model: type[Request], name: str) -> dict[str, Any]:
     field = model.model_fields[name]
     default = {} if field.is_required() or field.default is None else {"default": field.default}
-    return {**_kind(model, name).published(), "description": field.description, **default}
+    return {**_kind(model, name).json_schema(), "description": field.description, **default}
 
 
 def _kind(model: type[Request], name: str) -> Argument:
@@ -245,7 +262,7 @@ def _faults(tool_name: str, model: type[Request], details: list[ErrorDetails]) -
         name = str(detail["loc"][0]) if detail["loc"] else ""
         match detail["type"]:
             case "missing":
-                yield f"{name} is missing; it must be {_kind(model, name).wanted()}."
+                yield f"{name} is missing; it must be {_kind(model, name).expected()}."
             case "value_error":
                 text = str(detail["ctx"]["error"])
                 yield f"{name}{'' if text.startswith('[') else ' '}{text}." if name else f"{text}."
