@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from rlm_kernel_mcp.store.database.damage import FAILURES
-from rlm_kernel_mcp.store.database.file import meaning
+from rlm_kernel_mcp.store.database.file import explain_error
 from rlm_kernel_mcp.store.store import Store
 
 EVERY_S: Final = 50.0
@@ -66,5 +66,5 @@ async def keep_up(store: Store, every_s: float = EVERY_S) -> None:
         try:
             await asyncio.to_thread(store.prune, clock.now_iso())
         except (OSError, *FAILURES) as error:
-            log.warning("the session store could not be pruned: %s", meaning(error))
+            log.warning("the session store could not be pruned: %s", explain_error(error))
         await asyncio.sleep(every_s)

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.store.database.database import Database
-from rlm_kernel_mcp.store.database.file import meaning
+from rlm_kernel_mcp.store.database.file import explain_error
 from rlm_kernel_mcp.store.paths import SNAPSHOTS, snapshot_files
 from rlm_kernel_mcp.store.session_lock import SessionLock, sweep_locks, take_lock
 from rlm_kernel_mcp.units import MB
@@ -67,7 +67,7 @@ class Pruning:
         try:
             sweep_locks(self._state_dir)
         except OSError as error:
-            log.warning("lock files of ended servers stay: %s", meaning(error))
+            log.warning("lock files of ended servers stay: %s", explain_error(error))
 
     def _remove(self, session_id: str, last_used_at: str) -> None:
         lock = None if session_id in self._live else self._lock(session_id)
@@ -107,7 +107,7 @@ class Pruning:
             for path in snapshot_files(self._state_dir, session_id):
                 path.unlink(missing_ok=True)
         except OSError as error:
-            log.warning("snapshots of an ended session stay: %s", meaning(error))
+            log.warning("snapshots of an ended session stay: %s", explain_error(error))
 
     def _lock(self, session_id: str) -> SessionLock | None:
         try:

@@ -24,7 +24,7 @@ from typing import Any, Final
 from rlm_kernel_mcp.errors import SessionNotFound
 from rlm_kernel_mcp.store.database.damage import CHECKED_AT_OPEN_BYTES
 from rlm_kernel_mcp.store.database.database import Database
-from rlm_kernel_mcp.store.database.file import meaning
+from rlm_kernel_mcp.store.database.file import explain_error
 from rlm_kernel_mcp.store.database.memory import Operation
 from rlm_kernel_mcp.store.database.rows import Rows
 from rlm_kernel_mcp.store.database.schema import (
@@ -217,7 +217,7 @@ class Store(Reading):
         try:
             lock = take_lock(self._state_dir, session_id)
         except OSError as error:
-            self._lock_problem = f"Sessions cannot be locked against other servers: {meaning(error)}"
+            self._lock_problem = f"Sessions cannot be locked against other servers: {explain_error(error)}"
             log.warning("%s", self._lock_problem)
             return SessionLock(session_id)
         if lock is not None and not is_new:

@@ -15,7 +15,7 @@ from typing import Any, Final
 from rlm_kernel_mcp.in_kernel.display_text import inspection
 from rlm_kernel_mcp.in_kernel.display_text.library_writers import library_value
 from rlm_kernel_mcp.in_kernel.display_text.type_writers import BASES, EXACT
-from rlm_kernel_mcp.in_kernel.display_text.value_text import Text
+from rlm_kernel_mcp.in_kernel.display_text.value_text import TextBuilder
 
 CLASSES_KEPT: Final = 1_000
 CLASS_WORK: Final = 100
@@ -26,7 +26,7 @@ INSTANCE_WORK: Final = 30
 Slots = list[tuple[str, types.MemberDescriptorType]]
 
 
-class ObjectText(Text):
+class ObjectText(TextBuilder):
     """Structural text of any value."""
 
     def __init__(self) -> None:

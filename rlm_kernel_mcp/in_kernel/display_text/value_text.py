@@ -44,7 +44,7 @@ class NotJson(Exception):
     """The value is not JSON without loss."""
 
 
-class Text:
+class TextBuilder:
     """A text under way: its parts, and how many characters it may still take."""
 
     comma = ", "
@@ -162,7 +162,7 @@ def dict_pairs(value: Any) -> Iterable[Any]:
     return blocks(lambda: iter(dict.items(value)))
 
 
-class JsonText(Text):
+class JsonText(TextBuilder):
     """JSON text with `", "` and `": "`; raises `NotJson` for a value that JSON cannot hold without loss."""
 
     def write(self, value: Any) -> None:

@@ -39,7 +39,7 @@ MAGIC: Final[Mapping[ImageType, bytes]] = {"image/png": b"\x89PNG\r\n\x1a\n", "i
 
 
 @dataclass(slots=True)
-class Text:
+class BoundedText:
     """Text that arrives in pieces, kept up to a limit; what is beyond is counted."""
 
     limit: int
@@ -87,8 +87,8 @@ class Reply:
 
     msg_id: str
     stream_chars_max: int = STREAM_CHARS_MAX
-    stdout: Text = field(init=False)
-    stderr: Text = field(init=False)
+    stdout: BoundedText = field(init=False)
+    stderr: BoundedText = field(init=False)
     result: str | None = None
     ename: str | None = None
     evalue: str = ""
@@ -115,7 +115,7 @@ class Reply:
         return (time.monotonic_ns() - self.begun_ns) // 1_000_000
 
     def __post_init__(self) -> None:
-        self.stdout, self.stderr = Text(self.stream_chars_max), Text(self.stream_chars_max)
+        self.stdout, self.stderr = BoundedText(self.stream_chars_max), BoundedText(self.stream_chars_max)
 
     @property
     def complete(self) -> bool:

@@ -31,7 +31,7 @@ from rlm_kernel_mcp.session.snapshots.pipe import receive
 from rlm_kernel_mcp.session.snapshots.requests import NUDGE_S, Taking, answer, ask, end_of, hand_over, within
 from rlm_kernel_mcp.session.snapshots.restoring import Effort, Losses, restore
 from rlm_kernel_mcp.shielded import shielded
-from rlm_kernel_mcp.store.database.file import meaning
+from rlm_kernel_mcp.store.database.file import explain_error
 from rlm_kernel_mcp.wire import INLINE_SNAPSHOT_BYTES_MAX, SNAPSHOT, SnapshotRequest
 
 log = logging.getLogger(__name__)
@@ -182,7 +182,7 @@ class Snapshots:
         try:
             self._file.remove()
         except OSError as error:  # they are of no use any more; the session has its answer all the same
-            log.warning("the values kept of an ended session stay: %s", meaning(error))
+            log.warning("the values kept of an ended session stay: %s", explain_error(error))
 
     def _after(self, kernel: Kernel) -> int | None:
         """The last snapshot that is in the file, if this kernel took it."""
@@ -275,7 +275,7 @@ class Snapshots:
     def _disk_failed(self, error: OSError) -> None:
         # Nobody knows what the file has: everything is sent again.
         self._had, self._still_step, self._failed_token = None, 0, self._token
-        self.problem = f"The values of this session are not kept for a restart: {meaning(error)}"
+        self.problem = f"The values of this session are not kept for a restart: {explain_error(error)}"
         log.warning("%s", self.problem)
 
     async def _receive(self, taking: Taking) -> None:

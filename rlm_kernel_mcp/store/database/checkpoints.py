@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from rlm_kernel_mcp.store.database.damage import FAILURES
-from rlm_kernel_mcp.store.database.file import connect, meaning
+from rlm_kernel_mcp.store.database.file import connect, explain_error
 from rlm_kernel_mcp.store.database.schema import PAGE_BYTES
 from rlm_kernel_mcp.store.database.shared_index import SharedIndex
 
@@ -81,4 +81,4 @@ class Checkpoints:
             finally:
                 connection.close()
         except (OSError, *FAILURES) as error:  # nothing is lost: the log goes on growing
-            log.warning("the session store's checkpoint failed: %s", meaning(error))
+            log.warning("the session store's checkpoint failed: %s", explain_error(error))

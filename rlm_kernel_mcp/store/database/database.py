@@ -21,7 +21,7 @@ from typing import Any, Final
 from rlm_kernel_mcp.store.database.apart import Apart
 from rlm_kernel_mcp.store.database.checkpoints import JOIN_S, RETRY_BUSY_MS, Checkpoints
 from rlm_kernel_mcp.store.database.damage import FAILURES, Failure, has_broken_schema, is_damage
-from rlm_kernel_mcp.store.database.file import BUSY_TIMEOUT_MS, FILE_NAME, inode_of, meaning, open_file
+from rlm_kernel_mcp.store.database.file import BUSY_TIMEOUT_MS, FILE_NAME, explain_error, inode_of, open_file
 from rlm_kernel_mcp.store.database.memory import Operation, move_all, open_memory, salvage, write_memory
 from rlm_kernel_mcp.store.database.schema import MIGRATIONS, transaction
 from rlm_kernel_mcp.store.database.shared_index import SharedIndex
@@ -78,9 +78,9 @@ class Database:
                 # Removed, or another server has set it aside: rows written there would be nobody's.
                 self._is_moved = True
                 self._begin_memory("The session store was removed or replaced while this server used it.")
-                self.mend()
+                self.return_to_disk()
             elif self._memory is not None and time.monotonic() >= self._retry_at:
-                self.mend()
+                self.return_to_disk()
             if self._memory is None:
                 try:
                     operation(self._open_disk())
@@ -92,7 +92,7 @@ class Database:
                 except FAILURES as error:
                     self._end("ROLLBACK")
                     self._is_damaged = self._is_damage(error)
-                    self._begin_memory(f"The session store cannot be written: {meaning(error)}")
+                    self._begin_memory(f"The session store cannot be written: {explain_error(error)}")
             return self._write_memory(operation)
 
     def at_once(self, do: Callable[[], object]) -> bool:
@@ -149,7 +149,7 @@ class Database:
                 return
             found = self._apart.is_broken()
         except (OSError, *FAILURES) as error:
-            log.warning("the session store could not be looked through: %s", meaning(error))
+            log.warning("the session store could not be looked through: %s", explain_error(error))
             return
         if found:
             with self._lock:
@@ -166,7 +166,7 @@ class Database:
             except sqlite3.ProgrammingError:
                 raise
             except FAILURES as error:
-                self._read_problem = f"The session store cannot be read in full: {meaning(error)}"
+                self._read_problem = f"The session store cannot be read in full: {explain_error(error)}"
                 log.warning("%s", self._read_problem)
                 if not self._is_damage(error) or not self._set_aside(self._read_problem):
                     break
@@ -180,7 +180,7 @@ class Database:
         self._is_damaged = True
         if self._memory is None:
             self._begin_memory(problem)
-        return self.mend()
+        return self.return_to_disk()
 
     def _is_damage(self, error: Failure) -> bool:
         if is_damage(error) or self._disk is None:
@@ -191,7 +191,7 @@ class Database:
         except FAILURES as other:
             return is_damage(other)
 
-    def mend(self) -> bool:
+    def return_to_disk(self) -> bool:
         """Try now to move to the disk what is in memory; whether all is on disk then."""
         with self._lock:
             memory = self._memory
@@ -290,6 +290,6 @@ class Database:
                 move_all(memory, disk)
         except FAILURES as error:
             self._is_damaged = self._is_damage(error)
-            self._write_problem = f"The session store cannot be written: {meaning(error)}"
+            self._write_problem = f"The session store cannot be written: {explain_error(error)}"
             return False
         return True

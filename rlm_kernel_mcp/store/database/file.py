@@ -56,7 +56,7 @@ def open_file(folder: Path, *, set_aside: bool = False) -> tuple[sqlite3.Connect
         with _one_opener(folder):
             return _open(folder / FILE_NAME, set_aside=set_aside)
     except (OSError, *FAILURES) as error:
-        return None, f"The session store cannot be used: {meaning(error)}"
+        return None, f"The session store cannot be used: {explain_error(error)}"
 
 
 def make_private_folder(folder: Path) -> None:
@@ -81,7 +81,7 @@ def inode_of(path: str) -> int | None:
         return None
 
 
-def meaning(error: OSError | Failure) -> str:
+def explain_error(error: OSError | Failure) -> str:
     """What went wrong, in a person's words, and what mends it."""
     code, number = _code(error), error.errno if isinstance(error, OSError) else None
     if code == sqlite3.SQLITE_FULL or number in _FULL:

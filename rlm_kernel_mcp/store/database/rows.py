@@ -73,7 +73,7 @@ def texts_check(texts: Iterable[str | bytes | None]) -> int:
     return check_of(None if text is None else zlib.crc32(_encoded(text)) for text in texts)
 
 
-def held(values: Iterable[Any]) -> list[Any]:
+def to_sqlite(values: Iterable[Any]) -> list[Any]:
     """Values as SQLite can hold them: a text with lone surrogates, which it refuses, becomes bytes."""
     return [
         _held_text(value) if isinstance(value, str) and not value.isascii() else value  # few go the long way
@@ -81,8 +81,8 @@ def held(values: Iterable[Any]) -> list[Any]:
     ]
 
 
-def given_back(value: Any) -> Any:
-    """A value as it was before `held`. Raises: UnicodeDecodeError."""
+def from_sqlite(value: Any) -> Any:
+    """A value as it was before `to_sqlite`. Raises: UnicodeDecodeError."""
     return decoded(value) if isinstance(value, bytes) else value
 
 
@@ -91,7 +91,7 @@ def values_of(row: Sequence[Any]) -> list[Any] | None:
     if any(isinstance(value, DamagedText) for value in row):
         return None
     try:
-        return [given_back(value) for value in row]
+        return [from_sqlite(value) for value in row]
     except UnicodeDecodeError:
         return None
 

@@ -14,7 +14,7 @@ from functools import cache
 from operator import attrgetter
 from typing import Any, Final
 
-from rlm_kernel_mcp.store.database.rows import check_of, held, is_as_declared, texts_check, values_of
+from rlm_kernel_mcp.store.database.rows import check_of, is_as_declared, texts_check, to_sqlite, values_of
 
 Migration = tuple[str, ...]
 
@@ -174,13 +174,13 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 def insert_session(connection: sqlite3.Connection, record: SessionRecord) -> None:
     """Write a session's row, in place of an earlier one."""
-    connection.execute(_INSERT_SESSION, [*held(_session_values(record)), *session_checks(record).values()])
+    connection.execute(_INSERT_SESSION, [*to_sqlite(_session_values(record)), *session_checks(record).values()])
 
 
 def insert_event(connection: sqlite3.Connection, event: EventRow, text_bytes: int, answer: str | None = None) -> None:
     """Write an event's row, in place of an earlier one with its id. `answer`: as `event_checks`."""
     checks = event_checks(event, text_bytes, answer)
-    connection.execute(_INSERT_EVENT, [*held(_event_values(event)), *checks.values()])
+    connection.execute(_INSERT_EVENT, [*to_sqlite(_event_values(event)), *checks.values()])
 
 
 def update_session(connection: sqlite3.Connection, session_id: str, changes: dict[str, Any]) -> None:
@@ -267,7 +267,7 @@ def _update(
 ) -> None:
     if changes:
         statement = _update_statement(table, tuple(changes), columns, tuple(key))
-        connection.execute(statement, held((*changes.values(), *key.values())))
+        connection.execute(statement, to_sqlite((*changes.values(), *key.values())))
 
 
 @cache

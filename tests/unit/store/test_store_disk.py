@@ -66,9 +66,9 @@ def test_a_folder_that_cannot_be_written_leaves_a_store_in_memory(reachable: Pat
             f"to a folder that is. {IN_MEMORY}"
         )
         assert lock is not None
-        assert not store._database.mend()
+        assert not store._database.return_to_disk()
         parent.chmod(0o700)
-        assert store._database.mend()
+        assert store._database.return_to_disk()
         run_step(store, 2)
         lock.release()
         store.close()
@@ -120,12 +120,12 @@ running = store.begin_event(EventRow("s_1", NOW, index, "run_repl"))
 full = store.problem
 store.update_session("s_1", status="stopped")
 while_full = steps(store)
-still_full = store._database.mend()
+still_full = store._database.return_to_disk()
 if kind == "tmpfs":
     os.system(f"mount -o remount,size=64m {folder}")
 else:
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-mended = store._database.mend()
+mended = store._database.return_to_disk()
 store.complete_event(running, result_status="ok", stdout=str(index) * 5_000)
 problem = store.problem
 store.close()
@@ -216,7 +216,7 @@ def test_damage_that_shows_only_later_does_not_stop_a_live_session(tmp_path: Pat
         store.add_event(EventRow("s_0", NOW, 5, "run_repl", stdout="x" * 3_000))
     store.complete_event(running, result_status="ok", stdout="out")
     assert "it is damaged; it will be set aside" in store.problem
-    assert store._database.mend()
+    assert store._database.return_to_disk()
     expected = [(index, "ok", "out") for index in range(1, 300)]
     assert steps_of(store) == expected
     store.close()
@@ -239,7 +239,7 @@ def test_a_store_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
         f"The session store was written by a newer version of this program (its schema is 99, this program's "
         f"{len(MIGRATIONS)}); upgrade rlm-kernel-mcp, or set RLM_STATE_DIR to another folder. {IN_MEMORY}"
     )
-    assert not store._database.mend()
+    assert not store._database.return_to_disk()
     assert store.sessions() == [session()]
     store.close()
     assert (tmp_path / "sessions.db").read_bytes() == before
@@ -313,11 +313,11 @@ def test_a_database_that_stays_locked_is_waited_for_only_once(tmp_path: Path, mo
     store.complete_event(running, result_status="ok", stdout="out")
     run_step(store, 2)
     assert "another process keeps it locked; end that process." in str(store.problem)
-    assert not store._database.mend()
+    assert not store._database.return_to_disk()
     assert steps_of(store) == [(1, "ok", "out"), (2, "ok", "out")]
     hanging.execute("ROLLBACK")
     hanging.close()
-    assert store._database.mend()
+    assert store._database.return_to_disk()
     run_step(store, 3)
     assert store.problem is None
     store.close()
@@ -327,7 +327,7 @@ def test_a_database_that_stays_locked_is_waited_for_only_once(tmp_path: Path, mo
 
 
 def test_a_write_tries_the_disk_again_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody has to call `mend`."""
+    """Nobody has to call `return_to_disk`."""
     monkeypatch.setattr(store_file, "BUSY_TIMEOUT_MS", 20)
     monkeypatch.setattr(store_database, "_FIRST_RETRY_S", 0.0)
     store = Store.open(tmp_path)

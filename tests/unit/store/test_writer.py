@@ -84,7 +84,7 @@ async def test_a_store_that_stays_locked_is_told_once_it_matters(
     await writer.settled("s_1")
     assert "another process keeps it locked" in (writer.problem("s_1") or "")
     other.execute("ROLLBACK")
-    store._database.mend()
+    store._database.return_to_disk()
     assert (status_of(store, "s_1"), store.problem) == ("kept", None)
 
 
@@ -161,7 +161,7 @@ async def test_a_disk_that_is_full_at_a_write_at_once_raises_nothing(store: Stor
     writer.do("s_1", lambda: store.update_session("s_1", status="while full"))
     assert "the disk is full" in (store.problem or "")
     disk.execute("PRAGMA max_page_count = 1000000")
-    assert store._database.mend()
+    assert store._database.return_to_disk()
     writer.do("s_1", lambda: store.update_session("s_1", status="after"))
     assert (status_of(store, "s_1"), store.context("s_1"), store.problem) == ("after", b"x" * AT_ONCE_CHARS, None)
 

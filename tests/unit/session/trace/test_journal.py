@@ -116,5 +116,5 @@ async def test_both_are_kept_whichever_statement_finds_the_disk_full(
     expected = [*kept, used if fails_at < AMENDED_AT else [3]]
     assert recorded(store) == expected
     store._database._disk = disk
-    assert store._database.mend()
+    assert store._database.return_to_disk()
     assert (recorded(store), store.problem) == (expected, None)
