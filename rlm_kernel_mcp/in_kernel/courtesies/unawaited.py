@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from rlm_kernel_mcp.in_kernel.display_text.inspection import exact
-from rlm_kernel_mcp.in_kernel.namespace.bound_names import is_hidden
+from rlm_kernel_mcp.in_kernel.namespace.bound_names import is_shell_name
 
 LOOKED_AT: Final = 1_000
 """Items of a container that is a result."""
@@ -59,7 +59,7 @@ def of_names(user_ns: Mapping[Any, Any]) -> str:
     return "".join(
         f"[{name} is a coroutine that has not run: `{name} = await {_call(value)}` gives its result]\n"
         for name, value in found
-        if not is_hidden(name) and _tell(value)
+        if not is_shell_name(name) and _tell(value)
     )
 
 

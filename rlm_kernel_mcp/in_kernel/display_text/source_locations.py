@@ -126,8 +126,8 @@ class StepCompiler(CachingCompiler):
         return name
 
 
-def is_hidden(filename: str) -> bool:
-    """Whether a file is the shell's, which is in every traceback and says nothing to a reader."""
+def is_internal_frame(filename: str) -> bool:
+    """Whether a file is the shell's: its frames are in every traceback and say nothing to a reader."""
     return filename.startswith(_HIDDEN)
 
 
@@ -136,7 +136,7 @@ def is_step(filename: str) -> bool:
     return _CELL.fullmatch(filename) is not None
 
 
-def place(filename: str) -> str:
+def display_location(filename: str) -> str:
     """A file's name for a reader: the step's or console's number, or the path within its library."""
     cell = _CELL.fullmatch(filename)
     if cell:

@@ -20,7 +20,7 @@ from typing import Any, Final
 from IPython.core import interactiveshell
 
 from rlm_kernel_mcp.in_kernel.display_text import inspection
-from rlm_kernel_mcp.in_kernel.display_text.source_locations import is_hidden, place, source_line
+from rlm_kernel_mcp.in_kernel.display_text.source_locations import display_location, is_internal_frame, source_line
 from rlm_kernel_mcp.in_kernel.display_text.tracebacks import format_exception
 
 EXIT_HINT: Final = "To exit:"
@@ -38,8 +38,8 @@ _function_source = _format_helpers._get_function_source
 def install_notices() -> None:
     """Have this process say things in our words from now on."""
     warnings.formatwarning = _warning
-    threading.excepthook = _of_a_thread
-    sys.unraisablehook = _of_nobody
+    threading.excepthook = _thread_exception
+    sys.unraisablehook = _unraisable
     traceback.StackSummary.format_frame_summary = _frame  # type: ignore[method-assign]  # there is no other hook
     _shell.warn = _shell_warning
     # What the `repr` of a task, a future and a handle is made of.
@@ -50,13 +50,15 @@ def _coroutine(coro: Any) -> str:
     """As asyncio's: a coroutine's name, and where it is."""
     text: str = _format_coroutine(coro)
     code = getattr(coro, "cr_code", None) or getattr(coro, "gi_code", None)
-    return text.replace(code.co_filename, place(code.co_filename), 1) if type(code) is types.CodeType else text
+    return (
+        text.replace(code.co_filename, display_location(code.co_filename), 1) if type(code) is types.CodeType else text
+    )
 
 
 def _source(function: Any) -> tuple[str, int] | None:
     """As asyncio's: file and line of a function."""
     found = _function_source(function)
-    return found and (place(found[0]), found[1])
+    return found and (display_location(found[0]), found[1])
 
 
 def _shell_warning(message: Any, *args: Any, **kwargs: Any) -> None:
@@ -68,20 +70,20 @@ def _warning(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
 ) -> str:
     """As `warnings.formatwarning`; the shell's own frames have no place, and only a step's lines are shown."""
-    where = "" if is_hidden(filename) else f"{place(filename)}:{lineno}: "
+    where = "" if is_internal_frame(filename) else f"{display_location(filename)}:{lineno}: "
     source = (line or source_line(filename, lineno) or "").strip()
     text = f"{where}{inspection.exact(category.__name__)}: {message}\n"
     return f"{text}  {source}\n" if source and where else text
 
 
-def _of_a_thread(args: Any) -> None:
+def _thread_exception(args: Any) -> None:
     """As `threading.excepthook`."""
     if args.exc_type is not SystemExit:
         name = args.thread.name if args.thread is not None else threading.get_ident()
         _say(f"Exception in thread {str(name)[: inspection.NAME_CHARS]}:", args)
 
 
-def _of_nobody(args: Any) -> None:
+def _unraisable(args: Any) -> None:
     """As `sys.unraisablehook`, for an exception that nobody can catch: a destructor's, a callback's."""
     it = args.object
     name = it.__qualname__ if isinstance(it, types.FunctionType | types.MethodType) else inspection.type_name(it)
@@ -98,4 +100,4 @@ def _say(head: str, args: Any) -> None:
 def _frame(self: traceback.StackSummary, frame_summary: traceback.FrameSummary) -> str:
     """As the method of that name, for what code prints with `traceback` or `logging`."""
     text = _format_frame(self, frame_summary)
-    return text.replace(f'"{frame_summary.filename}"', f'"{place(frame_summary.filename)}"', 1)
+    return text.replace(f'"{frame_summary.filename}"', f'"{display_location(frame_summary.filename)}"', 1)

@@ -16,7 +16,12 @@ from itertools import groupby, islice
 from typing import Any, Final
 
 from rlm_kernel_mcp.in_kernel.display_text import inspection
-from rlm_kernel_mcp.in_kernel.display_text.source_locations import is_hidden, is_step, place, source_line
+from rlm_kernel_mcp.in_kernel.display_text.source_locations import (
+    display_location,
+    is_internal_frame,
+    is_step,
+    source_line,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,14 +167,14 @@ def _frames(traceback: types.TracebackType | None, limits: TracebackLimits) -> I
 
 def _visible(traceback: types.TracebackType | None) -> Iterator[types.TracebackType]:
     while traceback is not None:
-        if not is_hidden(traceback.tb_frame.f_code.co_filename):
+        if not is_internal_frame(traceback.tb_frame.f_code.co_filename):
             yield traceback
         traceback = traceback.tb_next
 
 
 def _frame(link: types.TracebackType, repeated: int, limits: TracebackLimits) -> Iterator[str]:
     code, number = link.tb_frame.f_code, link.tb_lineno
-    yield f"  {place(code.co_filename)}, line {number}, in {inspection.exact(code.co_qualname)}"
+    yield f"  {display_location(code.co_filename)}, line {number}, in {inspection.exact(code.co_qualname)}"
     source = source_line(code.co_filename, number)
     if source is not None:
         yield f"    {_cut(source.strip(), limits.source_chars)}"
@@ -205,7 +210,7 @@ def _syntax(exception: BaseException) -> Iterator[str]:
     if type(number) is not int:
         return
     name = exception.filename if type(exception.filename) is str else "?"
-    yield f"  {place(name)}, line {number}"
+    yield f"  {display_location(name)}, line {number}"
     if type(text) is not str:
         # The compiler, which has the tree alone, knows no text, and counts its columns in bytes of UTF-8.
         text = source_line(name, number)

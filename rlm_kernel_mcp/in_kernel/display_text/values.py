@@ -20,7 +20,7 @@ from rlm_kernel_mcp.in_kernel.display_text.inspection import NAME_CHARS, type_na
 from rlm_kernel_mcp.in_kernel.display_text.library_values import array_shape
 from rlm_kernel_mcp.in_kernel.display_text.object_text import object_text
 from rlm_kernel_mcp.in_kernel.display_text.value_text import CompactJsonText, json_text
-from rlm_kernel_mcp.in_kernel.namespace.bound_names import is_hidden
+from rlm_kernel_mcp.in_kernel.namespace.bound_names import is_shell_name
 from rlm_kernel_mcp.in_kernel.namespace.documents import Documents, held_names
 from rlm_kernel_mcp.in_kernel.namespace.live_facade import LiveFacade
 
@@ -107,7 +107,7 @@ def list_names(user_ns: Mapping[Any, Any], hidden: Mapping[Any, Any]) -> list[tu
     return [
         (name[:NAME_CHARS], *describe(value))
         for name, value in dict(user_ns).items()
-        if not is_hidden(name) and not (name in hidden and hidden[name] is value)
+        if not is_shell_name(name) and not (name in hidden and hidden[name] is value)
     ]
 
 

@@ -15,7 +15,7 @@ HIDDEN: Final = frozenset({"In", "Out", "exit", "quit", "get_ipython", "open"})
 _HIDDEN_PATTERN: Final = re.compile(r"__\w+__|_{1,3}|_i{1,3}|_i?\d+|_[iod]h|_exit_code")
 
 
-def is_hidden(name: object) -> bool:
+def is_shell_name(name: object) -> bool:
     """Whether a name of the namespace is the shell's own and none of the step's."""
     if type(name) is not str or name in HIDDEN:
         return True
@@ -43,7 +43,7 @@ def bound_names(code: str | ast.Module, before: Mapping[str, int], user_ns: Mapp
     return [
         name
         for name, value in dict(user_ns).items()
-        if (name in surely or before.get(name) != id(value)) and not is_hidden(name)
+        if (name in surely or before.get(name) != id(value)) and not is_shell_name(name)
     ]
 
 

@@ -22,7 +22,7 @@ from typing import Any, Final, TypeVar
 
 from rlm_kernel_mcp.in_kernel.display_text.inspection import type_name
 from rlm_kernel_mcp.in_kernel.display_text.tracebacks import format_exception
-from rlm_kernel_mcp.in_kernel.namespace.bound_names import is_hidden
+from rlm_kernel_mcp.in_kernel.namespace.bound_names import is_shell_name
 from rlm_kernel_mcp.in_kernel.snapshots.pickling import OwnValue, read_value, use_own_values, write_value
 from rlm_kernel_mcp.in_kernel.snapshots.writer import Memory, Sink, SnapshotStopped, TooLarge, Writer, write_all
 from rlm_kernel_mcp.units import MB
@@ -170,7 +170,7 @@ class NamespaceSnapshots:
         found = {
             name: value
             for name, value in list(self._user_ns.items())
-            if not is_hidden(name) and not (name in self._own and self._own[name] is value)
+            if not is_shell_name(name) and not (name in self._own and self._own[name] is value)
         }
         short = [(name, value) for name, value in found.items() if len(name) <= SNAPSHOT_NAME_CHARS_MAX]
         newest = dict(short[-SNAPSHOT_NAMES_MAX:])
