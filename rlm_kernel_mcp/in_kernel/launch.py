@@ -129,7 +129,7 @@ def _prepare(options: Options, policy: dict[str, Any]) -> Any:
     rows: list[WallStatus] = []
     if options.container:
         # 0. Nothing of what follows would hold in a container that is not as the host asked for.
-        rows = [container.look(options.code)]
+        rows = [container.verify(options.code)]
         plan = replace(plan, in_container=True)
     # 1. Namespaces: forks where they can be had; the parent stays behind as the monitor.
     raised = enter_namespaces(plan, lambda pid, pidfd: _announce(options.status_fd, pid, pidfd))

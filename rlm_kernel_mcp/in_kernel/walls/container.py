@@ -27,7 +27,7 @@ REBUILD: Final = "Build the image anew with bin/build-image; its label does not 
 NAMESPACES: Final = "the container's own: mount (read-only), network (no way out), pid, ipc"
 
 
-def look(code: str) -> WallStatus:
+def verify(code: str) -> WallStatus:
     """Look at this container from inside; the row says what was found, its limits as the engine set them.
 
     `code`: the `kernel_code()` of the host; what the image's label says of its content may be old, or another's.
@@ -40,10 +40,10 @@ def look(code: str) -> WallStatus:
     if kernel_code() != code:
         reason = f"the image holds other kernel code ({kernel_code()}) than the server ({code})."
         raise WallFailed("container", reason, REBUILD)
-    for promise, kept in PROMISES:
-        if not kept():
-            raise WallFailed("container", f"this container has not: {promise}", REMEDY)
-    found = [*(promise for promise, _ in PROMISES), *limits(CGROUPS)]
+    for requirement, holds in REQUIREMENTS:
+        if not holds():
+            raise WallFailed("container", f"this container has not: {requirement}", REMEDY)
+    found = [*(requirement for requirement, _ in REQUIREMENTS), *limits(CGROUPS)]
     return WallStatus("container", True, ", ".join(found))
 
 
@@ -108,7 +108,7 @@ def _read_only() -> bool:
     return bool(os.statvfs("/").f_flag & os.ST_RDONLY)
 
 
-PROMISES: Final[tuple[tuple[str, Callable[[], bool]], ...]] = (
+REQUIREMENTS: Final[tuple[tuple[str, Callable[[], bool]], ...]] = (
     ("a user that is not root", lambda: os.getuid() != 0),
     ("a read-only root", _read_only),
     ("no network", _no_way_out),

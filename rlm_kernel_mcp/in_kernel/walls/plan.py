@@ -101,7 +101,7 @@ class WallPlan:
     map_libraries: bool = False
     """Any installed module may be imported by a step, so that extension modules must be mapped after the walls rose."""
     in_container: bool = False
-    """Around this process is a container that `container.look` has found to be as the host asked for."""
+    """Around this process is a container that `container.verify` has found to be as the host asked for."""
 
     def asks_for(self, wall: str) -> bool:
         """Whether the policy requires or wants this wall; a wall in neither list is not raised."""

@@ -28,26 +28,31 @@ def write(folder: Path, files: dict[str, str]) -> Path:
 def test_this_machine_is_not_taken_for_a_container() -> None:
     """What runs the tests is root, may write, sees others or has a network: fail closed, and say in what."""
     with pytest.raises(WallFailed, match="this container has not") as failed:
-        container.look(kernel_code())
+        container.verify(kernel_code())
     assert failed.value.wall == "container"
     assert "RLM_SANDBOX_MODE=process" in failed.value.remedy
 
 
-@pytest.mark.parametrize("broken", [promise for promise, _ in container.PROMISES])
+@pytest.mark.parametrize("broken", [requirement for requirement, _ in container.REQUIREMENTS])
 def test_one_broken_promise_is_enough(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each alone keeps user code out, and is named."""
-    promises = tuple((promise, lambda promise=promise: promise != broken) for promise, _ in container.PROMISES)
-    monkeypatch.setattr(container, "PROMISES", promises)
+    requirements = tuple(
+        (requirement, lambda requirement=requirement: requirement != broken)
+        for requirement, _ in container.REQUIREMENTS
+    )
+    monkeypatch.setattr(container, "REQUIREMENTS", requirements)
     with pytest.raises(WallFailed, match=broken):
-        container.look(kernel_code())
+        container.verify(kernel_code())
 
 
 def test_the_row_says_what_was_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The limits are the engine's own, read from the control group and not from what was asked for."""
-    monkeypatch.setattr(container, "PROMISES", tuple((promise, lambda: True) for promise, _ in container.PROMISES))
+    monkeypatch.setattr(
+        container, "REQUIREMENTS", tuple((requirement, lambda: True) for requirement, _ in container.REQUIREMENTS)
+    )
     files = {"memory.max": f"{1488 << 20}\n", "pids.max": "130\n", "cpu.max": "100000 100000\n"}
     monkeypatch.setattr(container, "CGROUPS", write(tmp_path, files))
-    row = container.look(kernel_code())
+    row = container.verify(kernel_code())
     assert (row.name, row.holds) == ("container", True)
     assert "no network" in row.detail
     assert row.detail.endswith("1,488 MB, 130 pids, processors: 1")
@@ -104,4 +109,4 @@ def test_a_folder_that_no_tmpfs_bounds_is_no_quota(tmp_path: Path) -> None:
 def test_an_image_that_holds_other_code_than_its_label_says_is_refused() -> None:
     """A label is what somebody wrote; the code that runs looks at itself."""
     with pytest.raises(WallFailed, match=r"holds other kernel code \(\w{16}\) than the server \(0000\)"):
-        container.look("0000")
+        container.verify("0000")
