@@ -21,10 +21,11 @@ from types import FrameType
 from typing import Any, Final, NoReturn
 
 from rlm_kernel_mcp.in_kernel.inherited import forget_inherited_signals, settle_descriptors, silence_streams
+from rlm_kernel_mcp.in_kernel.precedence import lower_process, lower_session
 from rlm_kernel_mcp.in_kernel.walls import container
 from rlm_kernel_mcp.in_kernel.walls import syscalls as linux
 from rlm_kernel_mcp.in_kernel.walls.package_locations import outside_places
-from rlm_kernel_mcp.in_kernel.walls.plan import WallFailed, WallStatus, plan_from_policy
+from rlm_kernel_mcp.in_kernel.walls.plan import WallFailed, WallPlan, WallStatus, plan_from_policy
 from rlm_kernel_mcp.in_kernel.walls.raising import enter_namespaces, raise_lock_a, raise_lock_b
 
 TIMER_SLACK_NS: Final = 1_000
@@ -117,22 +118,17 @@ def give_up(status_fd: int, error: BaseException) -> NoReturn:
 
 def _prepare(options: Options, policy: dict[str, Any]) -> Any:
     """Steps 1 to 6; returns the application, ready for user code."""
-    if options.sockets is None and any(policy["walls"].values()):
-        # In a Jupyter client's folder are other kernels' keys: what lies around a connection file is never granted.
-        raise WallFailed("landlock", "nobody made a folder for this kernel's sockets.", WITHOUT_PROVISIONER)
-    plan = plan_from_policy(
-        policy,
-        scratch=str(options.scratch),
-        socket_dir=str(options.sockets or options.connection_file.parent),
-        read_only=outside_places(policy["imports"]["mode"] == "any"),
-    )
+    plan = _plan(options, policy)
     rows: list[WallStatus] = []
     if options.container:
         # 0. Nothing of what follows would hold in a container that is not as the host asked for.
         rows = [container.verify(options.code)]
         plan = replace(plan, in_container=True)
     # 1. Namespaces: forks where they can be had; the parent stays behind as the monitor.
+    procfs = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) if sys.platform == "linux" else -1
     raised = enter_namespaces(plan, lambda pid, pidfd: _announce(options.status_fd, pid, pidfd))
+    group = lower_process(procfs)
+    os.close(procfs)
     os.chdir(options.scratch)
     # 2. Signals: as pid 1 of a namespace a process ignores what it has no handler for.
     _install_signals()
@@ -151,7 +147,8 @@ def _prepare(options: Options, policy: dict[str, Any]) -> Any:
     note_memory_limit(policy["limits"]["memory_mb"])
     app = make_app(options.connection_file, policy, options.scratch)
     os.umask(0o077)
-    # 5. Lock B: on every thread.
+    # 5. Lock B: on every thread. From here on the host comes first.
+    lower_session(group)
     raise_lock_b(raised)
     if options.owned:
         app.kernel.belong_to_host()
@@ -165,6 +162,18 @@ def _prepare(options: Options, policy: dict[str, Any]) -> Any:
     _tell(options.status_fd, {"status": "ready", "walls": app.kernel.wall_rows})
     _silence(options.status_fd)
     return app
+
+
+def _plan(options: Options, policy: dict[str, Any]) -> WallPlan:
+    if options.sockets is None and any(policy["walls"].values()):
+        # In a Jupyter client's folder are other kernels' keys: what lies around a connection file is never granted.
+        raise WallFailed("landlock", "nobody made a folder for this kernel's sockets.", WITHOUT_PROVISIONER)
+    return plan_from_policy(
+        policy,
+        scratch=str(options.scratch),
+        socket_dir=str(options.sockets or options.connection_file.parent),
+        read_only=outside_places(policy["imports"]["mode"] == "any"),
+    )
 
 
 def _announce(status_fd: int, pid: int, pidfd: int) -> None:

@@ -1,0 +1,79 @@
+"""The host comes before the code in its kernels where processors are short, and no kernel can change that."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import psutil
+import pytest
+
+from rlm_kernel_mcp.in_kernel.precedence import NICENESS
+from tests.escape.canaries import PROGRAM
+from tests.escape.kernels.ring import Ring
+from tests.mcp.line_client import SERVE
+
+TIERS: Final = {"ns": SERVE, "lock": (sys.executable, "-I", str(PROGRAM / "serve_without_namespaces.py"), "serve")}
+TRIES: Final = """
+import os
+said = []
+for ask in (
+    lambda: os.nice(-1),
+    lambda: os.setpriority(os.PRIO_PROCESS, 0, 0),
+    lambda: os.setpriority(os.PRIO_USER, 0, 0),
+    lambda: os.setsid(),
+    lambda: open('/proc/self/autogroup', 'wb').write(b'0'),
+    lambda: open(f'/proc/{os.getpid()}/autogroup', 'wb').write(b'0'),
+):
+    try:
+        said.append(str(ask()))
+    except OSError:
+        said.append('refused')
+for name in range(3, 256):
+    try:
+        os.pwrite(name, b'0', 0)
+    except OSError:
+        pass
+' '.join(said)
+"""
+
+
+@pytest.fixture(scope="module", params=[*TIERS])
+def tiered(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ring]:
+    """A server in each tier."""
+    made = Ring(tmp_path_factory.mktemp(request.param), "any", {}, TIERS[request.param])
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def group_of(pid: int) -> int | None:
+    """The niceness of a process's session as a group; None where sessions are none."""
+    try:
+        return int(Path(f"/proc/{pid}/autogroup").read_text(encoding="ascii").split()[-1])
+    except OSError:
+        return None
+
+
+def test_each_thread_of_a_kernel_gives_way_to_the_host_and_so_does_its_session(tiered: Ring) -> None:
+    """Whichever of the two this machine looks at."""
+    kernel = tiered.kernel(tiered.open())
+    host = psutil.Process(tiered.client.process.pid)
+    lowered = min(int(host.nice()) + NICENESS, 19)
+    for thread in Path(f"/proc/{kernel.pid}/task").iterdir():
+        # The 19th field behind the name, which may hold anything: see proc_pid_stat(5).
+        assert int((thread / "stat").read_text().rpartition(")")[2].split()[16]) == lowered
+    assert group_of(kernel.pid) == (None if group_of(host.pid) is None else NICENESS)
+
+
+def test_a_kernel_s_code_cannot_take_its_weight_back(tiered: Ring) -> None:
+    """By no call, no file, and no descriptor that it might have inherited."""
+    session = tiered.open()
+    kernel = tiered.kernel(session)
+    before = (kernel.nice(), group_of(kernel.pid))
+    data = tiered.run(session, TRIES)
+    assert data["result"] == repr(" ".join(["refused"] * 6)), data
+    assert (kernel.nice(), group_of(kernel.pid)) == before
