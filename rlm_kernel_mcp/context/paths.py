@@ -41,7 +41,7 @@ _MISSING_CAUSES: Final = {
 }
 
 
-def shown(text: str) -> str:
+def quoted(text: str) -> str:
     """A path as a message may show it: quoted, unprintable characters escaped, at most 200 characters."""
     name = printable(text)
     return f"'{name}'" if len(name) <= _SHOWN_CHARS else f"'{name[:_SHOWN_CHARS]}…' ({len(text):,} characters)"
@@ -58,13 +58,13 @@ def checked(given: object) -> str:
     if not given:
         raise InvalidInput("context_paths holds an empty path.")
     if "\0" in given:
-        raise InvalidInput(f"The path {shown(given)} holds a NUL character, which no file name has.")
+        raise InvalidInput(f"The path {quoted(given)} holds a NUL character, which no file name has.")
     try:
         length = len(os.fsencode(given))
     except UnicodeEncodeError as error:
-        raise InvalidInput(f"The path {shown(given)} holds a lone surrogate, which no file name has.") from error
+        raise InvalidInput(f"The path {quoted(given)} holds a lone surrogate, which no file name has.") from error
     if length > MAX_PATH_BYTES:
-        raise InvalidInput(f"The path {shown(given)} is {length:,} bytes long; the limit is {MAX_PATH_BYTES:,} bytes.")
+        raise InvalidInput(f"The path {quoted(given)} is {length:,} bytes long; the limit is {MAX_PATH_BYTES:,} bytes.")
     return given
 
 
@@ -97,7 +97,7 @@ def canonical_roots(roots: Sequence[Path]) -> tuple[str, ...]:
             found.append(_canonical(root))
         except OSError as error:
             if error.errno not in _NOT_THERE:
-                raise refusal(str(root), error) from error
+                raise unreadable(str(root), error) from error
     return tuple(found)
 
 
@@ -127,7 +127,7 @@ def open_below(path: str, given: str, roots: Sequence[str], *, folder: bool = Fa
         OSError: it cannot be opened.
     """
     wanted = stat.S_ISDIR if folder else stat.S_ISREG
-    moved = ContextDenied(f"{shown(given)} was replaced while it was opened; it is no longer what was asked for.")
+    moved = ContextDenied(f"{quoted(given)} was replaced while it was opened; it is no longer what was asked for.")
     # Opening some devices has an effect of its own, so ask first what it is; the answer that counts is fstat's.
     if not wanted(os.stat(path, follow_symlinks=False).st_mode):  # noqa: PTH116 (strings: one call a file)
         raise NotADirectoryError(errno.ENOTDIR, "not a folder") if folder else moved
@@ -144,19 +144,19 @@ def open_below(path: str, given: str, roots: Sequence[str], *, folder: bool = Fa
 
 def outside(given: str, roots: Sequence[str]) -> ContextDenied:
     """The error for a path outside the roots; it names them, which are the user's own setting."""
-    named = ", ".join(shown(root) for root in roots[:_ROOTS_SHOWN]) or "none that is there"
+    named = ", ".join(quoted(root) for root in roots[:_ROOTS_SHOWN]) or "none that is there"
     more = f" and {len(roots) - _ROOTS_SHOWN:,} more" if len(roots) > _ROOTS_SHOWN else ""
-    return ContextDenied(f"{shown(given)} lies outside the allowed roots, which are {named}{more}.")
+    return ContextDenied(f"{quoted(given)} lies outside the allowed roots, which are {named}{more}.")
 
 
-def refusal(given: str, error: OSError) -> RequestRefused:
+def unreadable(given: str, error: OSError) -> RequestRefused:
     """The error for a path that the caller named and that could not be opened."""
     if error.errno in _MISSING_CAUSES:
-        return ContextNotFound(f"{shown(given)} {_MISSING_CAUSES[error.errno]}.")
+        return ContextNotFound(f"{quoted(given)} {_MISSING_CAUSES[error.errno]}.")
     if error.errno == errno.ENAMETOOLONG:
-        return InvalidInput(f"The path {shown(given)} is longer than this file system allows.")
+        return InvalidInput(f"The path {quoted(given)} is longer than this file system allows.")
     return ContextDenied(
-        f"{shown(given)} cannot be read: {cause(error)}.",
+        f"{quoted(given)} cannot be read: {cause(error)}.",
         "Ask the user to make it readable for the server, or give another path.",
     )
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, Self
 
-from rlm_kernel_mcp.context.paths import cause, open_below, refusal, shown
+from rlm_kernel_mcp.context.paths import cause, open_below, quoted, unreadable
 from rlm_kernel_mcp.context.sources import Skipped, Source, Sources, too_large
 from rlm_kernel_mcp.context.text import BINARY, EncodingDetector, errors_of
 from rlm_kernel_mcp.errors import ContextDenied, ContextNotFound, ContextTooLarge, InvalidInput
@@ -200,7 +200,7 @@ class _Reading:
             return Document(source.name, size, encoding, bad_bytes, errors_of(encoding) if bad_bytes else "strict")
         if source.given is not None:
             raise InvalidInput(
-                f"{shown(source.given)} is binary: it has a NUL byte in its first 64 KB, and no byte order mark of "
+                f"{quoted(source.given)} is binary: it has a NUL byte in its first 64 KB, and no byte order mark of "
                 "UTF-16 or UTF-32.",
                 "Give text files; a folder or pattern skips the binary ones by itself.",
             )
@@ -214,7 +214,7 @@ class _Reading:
             yield
         except (OSError, ContextDenied) as error:
             if source.given is not None:
-                raise refusal(source.given, error) if isinstance(error, OSError) else error from error
+                raise unreadable(source.given, error) if isinstance(error, OSError) else error from error
             self._skipped.add(source.name, cause(error) if isinstance(error, OSError) else "replaced meanwhile")
 
     def _rewind(self, hash_then: hashlib._Hash, bytes_then: int) -> None:

@@ -21,9 +21,9 @@ from rlm_kernel_mcp.context.paths import (
     is_below,
     kind_of,
     outside,
-    refusal,
+    quoted,
     resolved,
-    shown,
+    unreadable,
 )
 from rlm_kernel_mcp.errors import ContextDenied, ContextNotFound, ContextTooLarge, InvalidInput, RequestRefused
 from rlm_kernel_mcp.text.printable import printable
@@ -133,7 +133,7 @@ class _Resolution:
                 os.stat(real)  # noqa: PTH116 (only its error is wanted)
                 raise FileNotFoundError(2, "gone")
         except OSError as error:
-            raise refusal(given, error) from error
+            raise unreadable(given, error) from error
 
     def _add_existing(self, given: str, path: str, real: str) -> None:
         status = os.stat(real)  # noqa: PTH116 (strings, as everywhere here)
@@ -143,7 +143,7 @@ class _Resolution:
             self._take(Found(path, real, status.st_size), given)
         else:
             raise ContextDenied(
-                f"{shown(given)} is {kind_of(status.st_mode)}; a context is read from regular files.",
+                f"{quoted(given)} is {kind_of(status.st_mode)}; a context is read from regular files.",
                 "Give the path of a regular file or of a folder.",
             )
 
@@ -156,7 +156,7 @@ class _Resolution:
         if not found:
             skipped = self.skipped.count - skipped_before
             reasons = f" ({skipped:,} skipped, such as {self.skipped.last})" if skipped else ""
-            raise ContextNotFound(nothing.format(shown(given)) + reasons + ".")
+            raise ContextNotFound(nothing.format(quoted(given)) + reasons + ".")
         # A file that is reached directly and by a link goes by its own name.
         direct = {one.real for one in found if not one.is_link}
         for one in sorted(found, key=lambda one: one.path):

@@ -58,7 +58,7 @@ def restricted_builtins(scratch: str, import_: Callable[..., Any], reveal: Calla
         reveal: gives the real module behind a facade (and anything else unchanged), for `help`.
     """
     names = {name: value for name, value in vars(builtins).items() if name not in DROPPED}
-    names |= {name: refusal(name, instead) for name, instead in REFUSED.items()}
+    names |= {name: refusing_stand_in(name, instead) for name, instead in REFUSED.items()}
     names |= {"__import__": import_, "open": scratch_open(scratch), "help": _help(reveal)}
     return names
 
@@ -100,7 +100,7 @@ def scratch_open(scratch: str) -> Callable[..., IO[Any]]:
     return open
 
 
-def refusal(name: str, instead: str) -> Callable[..., Any]:
+def refusing_stand_in(name: str, instead: str) -> Callable[..., Any]:
     """A function that stands in for a refused one: it raises `BuiltinRefused`, which says what to do instead."""
 
     def refused(*args: object, **kwargs: object) -> Any:

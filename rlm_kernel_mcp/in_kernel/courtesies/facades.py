@@ -11,7 +11,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from rlm_kernel_mcp.in_kernel.courtesies.builtins_policy import refusal, scratch_open
+from rlm_kernel_mcp.in_kernel.courtesies.builtins_policy import refusing_stand_in, scratch_open
 
 SYS: Final = frozenset({
     "api_version", "byteorder", "copyright", "exc_info", "exception", "exit", "flags", "float_info", "float_repr_style",
@@ -43,7 +43,10 @@ def stand_ins(module: str, scratch: str) -> dict[str, Any]:
 
 
 def _refused_files(module: str, *names: str) -> dict[str, Any]:
-    return {name: refusal(f"{module}.{name}", "open() reads and writes files in the scratch folder") for name in names}
+    return {
+        name: refusing_stand_in(f"{module}.{name}", "open() reads and writes files in the scratch folder")
+        for name in names
+    }
 
 
 def _futures(scratch: str) -> dict[str, Any]:
@@ -52,7 +55,7 @@ def _futures(scratch: str) -> dict[str, Any]:
     instead = "no process can be started in a session; use ThreadPoolExecutor"
     return {
         "ThreadPoolExecutor": concurrent.futures.ThreadPoolExecutor,
-        "ProcessPoolExecutor": refusal("ProcessPoolExecutor", instead),
+        "ProcessPoolExecutor": refusing_stand_in("ProcessPoolExecutor", instead),
     }
 
 

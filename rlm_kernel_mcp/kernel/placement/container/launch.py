@@ -26,7 +26,7 @@ from typing import IO, Any, Final
 from rlm_kernel_mcp.errors import KernelStartFailed
 from rlm_kernel_mcp.kernel.placement.container import arguments as container
 from rlm_kernel_mcp.kernel.placement.container.arguments import ContainerRuntime, Mounts
-from rlm_kernel_mcp.kernel.placement.container.runtime import END_S, SAID_CHARS, ask
+from rlm_kernel_mcp.kernel.placement.container.runtime import END_S, SAID_CHARS, ask_engine
 from rlm_kernel_mcp.kernel.placement.local.kernel_dir import KernelDir
 from rlm_kernel_mcp.kernel.placement.local.process import EXIT_UNKNOWN, KernelProcess, readable
 from rlm_kernel_mcp.kernel.placement.local.startup_status import StatusSocket
@@ -134,7 +134,7 @@ class KernelContainer:
 
     async def remove(self) -> bool:
         """End the container and remove it; false where the engine could not."""
-        status, _ = await ask(container.remove_argv(self.runtime.name, self.runtime.program, [self.name]))
+        status, _ = await ask_engine(container.remove_argv(self.runtime.name, self.runtime.program, [self.name]))
         return status == 0
 
     async def reap(self, child: subprocess.Popen[bytes], ended: int, status: StatusSocket) -> int:
@@ -193,7 +193,9 @@ class ContainerProcess(KernelProcess):
                 self.dead.set_result(EXIT_UNKNOWN)  # nobody may wait for ever for an engine that does not answer
         else:
             runtime = self._place.runtime
-            await ask(container.signal_argv(runtime, self._place.name, signal.Signals(signum).name.removeprefix("SIG")))
+            await ask_engine(
+                container.signal_argv(runtime, self._place.name, signal.Signals(signum).name.removeprefix("SIG"))
+            )
 
 
 def visible_pid(pidfd: int) -> int:

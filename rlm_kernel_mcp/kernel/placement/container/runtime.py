@@ -123,7 +123,7 @@ async def find_runtime(settings: Settings) -> ContainerRuntime:
     if program is None:
         raise container.runtime_missing(runtime)
     (version_status, version), (image_status, labels) = await asyncio.gather(
-        ask(container.version_argv(runtime, program)), ask(container.labels_argv(program, image))
+        ask_engine(container.version_argv(runtime, program)), ask_engine(container.labels_argv(program, image))
     )
     if version_status:
         raise container.runtime_unreachable(runtime)
@@ -145,7 +145,7 @@ def _label(labels: str) -> str | None:
     return code[:LABEL_CHARS] if isinstance(code, str) else None
 
 
-async def ask(argv: Sequence[str]) -> tuple[int, str]:
+async def ask_engine(argv: Sequence[str]) -> tuple[int, str]:
     """Run an engine's command: its status and what it printed; what it complained of goes to the log.
 
     A program that cannot be run, or gives no answer in time, has a status other than 0 too.
