@@ -53,23 +53,15 @@ STATUS_FD: Final = 3
 DESCRIPTOR_FD: Final = 4
 """Numbers of a kernel's status socket, until it is ready, and of the socket on which it takes descriptors."""
 
-NAMESPACE: Final = {
-    "context": "the whole text, a str; several documents stand one after the other, nothing between them",
-    "documents": "mapping of document name to its text (slices of context, made on access): documents[name], "
-    ".items(), .at(offset) -> (name, offset in it), .span(name) -> (start, end)",
-    "scratch": "path (str) of the one folder where open() may read and write; the documents are no files in it",
-}
-"""The names put into every session's namespace, with the line that the client is shown for each."""
+OFFERED_MAX: Final = 64
+OFFERED_NAME_CHARS_MAX: Final = 64
+OFFERED_LINE_CHARS_MAX: Final = 400
+"""Names that a kernel offers, the length of one, and of the line that the client is shown for it."""
 
 READ_ONLY_SCRATCH: Final = "the scratch folder is read-only"
 """In the detail of a kernel's row `scratch_quota` where its scratch folder is; open() says so too."""
 HOST_COUNTS_THREADS: Final = "counted by the host"
 """In the detail of a kernel's row `rlimits` where nothing of the system's bounds its threads alone."""
-NAMESPACE_READ_ONLY: Final = {
-    "scratch": f"path (str) of the one folder of open(); {READ_ONLY_SCRATCH} here, since nothing could bound what "
-    "lies in it: keep what you make in variables",
-}
-"""The lines that are others there."""
 
 
 class Failure(TypedDict):
@@ -130,12 +122,18 @@ class LoadContextReply(TypedDict):
     """First characters of the whole text."""
     tail: str
     """Its last ones."""
+    names: dict[str, str]
+    """Each name that the session begins with, and the line that the client is shown for it."""
 
 
 class ContextGoneReply(TypedDict):
     """The same where the source was `gone`."""
 
     status: Literal["ok"]
+    names: dict[str, str]
+    """All names of a session, as in `LoadContextReply`."""
+    unbound: list[str]
+    """Those of them that are not there without a context."""
 
 
 class GetVarRequest(TypedDict):

@@ -46,6 +46,7 @@ class Handles:
         reference: dict[str, object] = {"inline": True}
         if source.paths is not None:
             reference = {"paths": source.paths, "working_dir": str(self._shared.settings.working_dir)}
+        reference["names"] = list(prepared.namespace)
         record = SessionRecord(
             session_id=session_id,
             created_at=Journal.now(),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -24,7 +23,7 @@ from rlm_kernel_mcp.session.kernels.recovery import context_report, load_context
 from rlm_kernel_mcp.session.reports import ContextReport, Wall
 from rlm_kernel_mcp.settings import Settings
 from rlm_kernel_mcp.units import MB
-from rlm_kernel_mcp.wire import INFO, NAMESPACE, NAMESPACE_READ_ONLY, READ_ONLY_SCRATCH
+from rlm_kernel_mcp.wire import INFO, LoadContextReply
 
 CONTEXT_SHARE: Final = 0.6
 """Share of a session's memory that its context's bytes may take; the text, and the work on it, need the rest."""
@@ -102,6 +101,8 @@ class Prepared:
 
     kernel: Kernel
     context: ContextReport
+    namespace: dict[str, str]
+    """The names that the kernel offers, with a line on each."""
     imports: tuple[str, ...]
     walls: tuple[Wall, ...]
     duration_ms: int
@@ -119,18 +120,19 @@ async def prepare(source: ContextSource, settings: Settings, pool: KernelPool) -
     payload = await source.opened(settings)
     try:
 
-        async def load(kernel: Kernel) -> tuple[ContextReport, tuple[str, ...]]:
+        async def load(kernel: Kernel) -> tuple[LoadContextReply, tuple[str, ...]]:
             nonlocal payload
             loaded = await load_context(kernel, payload)
             if payload.has_changed():
                 payload.close()
                 payload = await source.opened(settings, copy=True)
                 loaded = await load_context(kernel, payload)
-            return context_report(payload, loaded), await _imports(kernel)
+            return loaded, await _imports(kernel)
 
-        kernel, (context, imports) = await pool.take(load)
+        kernel, (loaded, imports) = await pool.take(load)
         duration_ms = (time.monotonic_ns() - begun_ns) // 1_000_000
-        return Prepared(kernel, context, imports, walls_of(kernel), duration_ms)
+        context = context_report(payload, loaded)
+        return Prepared(kernel, context, loaded["names"], imports, walls_of(kernel), duration_ms)
     finally:
         payload.close()
 
@@ -146,9 +148,3 @@ async def _imports(kernel: Kernel) -> tuple[str, ...]:
 def walls_of(kernel: Kernel) -> tuple[Wall, ...]:
     """Which walls hold a kernel: what it said before any user code ran."""
     return tuple(Wall(row["name"], row["holds"], row["detail"]) for row in kernel.walls)
-
-
-def namespace_of(walls: Sequence[Wall]) -> dict[str, str]:
-    """The names in a new session's namespace, with a line on each that is true of a kernel with these walls."""
-    read_only = any(READ_ONLY_SCRATCH in wall.detail for wall in walls)
-    return {**NAMESPACE, **(NAMESPACE_READ_ONLY if read_only else {})}

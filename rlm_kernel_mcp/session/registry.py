@@ -26,7 +26,7 @@ from rlm_kernel_mcp.session import reports as shapes
 from rlm_kernel_mcp.session.handles import Handles
 from rlm_kernel_mcp.session.idle_watch import watch_all
 from rlm_kernel_mcp.session.kernels.slots import Places
-from rlm_kernel_mcp.session.opening import ContextSource, Prepared, namespace_of, prepare
+from rlm_kernel_mcp.session.opening import ContextSource, Prepared, prepare
 from rlm_kernel_mcp.session.reopening import Surroundings
 from rlm_kernel_mcp.session.trace import reading as trace_reading
 from rlm_kernel_mcp.session.upkeep import keep_up
@@ -126,7 +126,7 @@ class Registry:
             config=limits,
             counters=session.counters,
             context=prepared.context,
-            namespace=namespace_of(prepared.walls),
+            namespace=prepared.namespace,
             imports=prepared.imports,
             walls=prepared.walls,
         )

@@ -30,6 +30,8 @@ from rlm_kernel_mcp.store.reading import damaged_record
 from rlm_kernel_mcp.store.store import SessionRecord, Store
 from rlm_kernel_mcp.store.writer import Writer
 
+OFFERED_BEFORE: Final = ("context", "documents", "scratch")
+"""The names of a session whose record is from before records had them."""
 ENDED_ALIVE: Final = ("ok", "error", "timeout", "interrupted")
 """How a step ends whose kernel may have lived on: its names are in the next snapshot."""
 
@@ -75,6 +77,7 @@ def _reopened(record: SessionRecord, shared: Surroundings, *, is_new: bool) -> S
         lambda: opened_context(record, shared.settings, shared.store),
         snapshots,
         shared.places,
+        offered=tuple(json.loads(record.context_ref).get("names", OFFERED_BEFORE)),
     )
     session = Session(record.session_id, account, _context(json.loads(record.context)), recovery, journal)
     session.created_at, session.last_used_at = record.created_at, record.last_used_at or record.created_at

@@ -35,7 +35,7 @@ from rlm_kernel_mcp.in_kernel.ipython.garbage import Garbage
 from rlm_kernel_mcp.in_kernel.ipython.kernel import RlmKernel
 from rlm_kernel_mcp.in_kernel.ipython.process_state import ProcessState
 from rlm_kernel_mcp.in_kernel.ipython.shell import RlmShell, shell_config
-from rlm_kernel_mcp.in_kernel.namespace import documents as namespace
+from rlm_kernel_mcp.in_kernel.namespace import offered
 from rlm_kernel_mcp.in_kernel.snapshots.pickling import use_namespace
 from rlm_kernel_mcp.in_kernel.snapshots.taking import NamespaceSnapshots
 
@@ -187,7 +187,7 @@ def make_app(connection_file: Path, policy: dict[str, Any], scratch: Path) -> Rl
     note_parents(lambda: kernel.shell.display_pub.parent_header, policy["limits"]["threads"], interval)
     kernel.policy = policy
     kernel.scratch = str(scratch)
-    namespace.fill(kernel.shell.user_ns, "", [], str(scratch))
+    offered.bind(kernel.shell.user_ns, offered.Loaded("", [], str(scratch)))
     use_namespace(kernel.shell.user_ns)
     kernel.snapshots = NamespaceSnapshots(kernel.shell.user_ns, policy["snapshots"])
     kernel.install_input()

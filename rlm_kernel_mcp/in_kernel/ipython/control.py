@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from rlm_kernel_mcp.in_kernel.courtesies.imports import allowed_names
 from rlm_kernel_mcp.in_kernel.display_text.values import list_names, view
-from rlm_kernel_mcp.in_kernel.namespace import documents as namespace
+from rlm_kernel_mcp.in_kernel.namespace import offered
 from rlm_kernel_mcp.in_kernel.snapshots.taking import NamespaceSnapshots
 from rlm_kernel_mcp.wire import (
     DESCRIPTOR_FD,
@@ -109,15 +109,14 @@ class ControlRequests:
 
     def _unbind_context(self) -> ContextGoneReply:
         """An empty text in its place would be a lie."""
-        for name in ("context", "documents"):
-            self.shell.user_ns.pop(name, None)
+        unbound = offered.unbind_context(self.shell.user_ns)
         self.snapshots = NamespaceSnapshots(self.shell.user_ns, self.policy["snapshots"])
-        return {"status": "ok"}
+        return {"status": "ok", "names": offered.lines(self.wall_rows), "unbound": unbound}
 
     def _fill(self, documents: list[DocumentRow], raw: memoryview) -> LoadContextReply:
         whole, sizes = _decode(documents, raw)
         chars = [[document[0], size] for document, size in zip(documents, sizes, strict=True)]
-        namespace.fill(self.shell.user_ns, whole, chars, self.scratch)
+        offered.bind(self.shell.user_ns, offered.Loaded(whole, chars, self.scratch))
         self.snapshots = NamespaceSnapshots(self.shell.user_ns, self.policy["snapshots"])
         lines = whole.count("\n") + (1 if whole and not whole.endswith("\n") else 0)
         return {
@@ -127,6 +126,7 @@ class ControlRequests:
             "documents": sizes[:DOCUMENTS_TOLD],
             "head": whole[:EDGE_CHARS],
             "tail": whole[-EDGE_CHARS:],
+            "names": offered.lines(self.wall_rows),
         }
 
     async def rlm_get_var_request(self, stream: Any, ident: Any, parent: Message) -> None:

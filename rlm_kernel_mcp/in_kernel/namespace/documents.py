@@ -1,7 +1,7 @@
-"""The names that a session's namespace starts with: `context`, `documents`, `scratch`.
+"""The documents of a session: `documents`, a table of where each lies in the one text `context`.
 
-Is: one text and a table of where each document lies in it. Is not: a copy of any document, nor a wall or a courtesy.
-Above: `in_kernel/ipython/app.py`, `in_kernel/ipython/control.py`. Below: `wire.py`.
+Is: slices, made on access. Is not: a copy of any document, nor a wall or a courtesy.
+Above: `offered.py`, which binds it. Below: the standard library.
 """
 
 from __future__ import annotations
@@ -9,11 +9,9 @@ from __future__ import annotations
 import difflib
 import os
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, islice
 from typing import Any
-
-from rlm_kernel_mcp.wire import NAMESPACE
 
 CLOSE_NAMES_FROM = 20_000
 """Among how many names the nearest to a missing one are looked for."""
@@ -131,16 +129,3 @@ def document_like(documents: Any, path: object) -> str:
 def ending_with(path: str, names: Iterable[str]) -> list[str]:
     """The names of the documents of which this is the file's name, or the last folders and that: at most 3."""
     return list(islice((name for name in names if path and name.endswith(f"/{path}")), 3))
-
-
-def fill(user_ns: MutableMapping[str, Any], context: str, documents: Sequence[Sequence[Any]], scratch: str) -> None:
-    """Bind the names of `wire.NAMESPACE` in a session's namespace.
-
-    Args:
-        user_ns: the session's namespace.
-        context: the whole text.
-        documents: (name, size in characters) of each document, in the order of `context`.
-        scratch: path of the folder where `open` works.
-    """
-    values = {"context": context, "documents": Documents(context, documents), "scratch": scratch}
-    user_ns.update({name: values[name] for name in NAMESPACE})

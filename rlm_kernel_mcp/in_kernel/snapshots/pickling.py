@@ -46,7 +46,7 @@ def use_namespace(user_ns: dict[str, Any]) -> None:
 
 
 def use_own_values(values: Mapping[str, Any]) -> None:
-    """Say what the session's own names hold (`wire.NAMESPACE`), as the host has filled them."""
+    """Say what the session's own names hold (`offered.py`), as they were bound."""
     _own_values.clear()
     _own_values.update(values)
 

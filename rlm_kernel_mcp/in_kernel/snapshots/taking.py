@@ -23,12 +23,12 @@ from typing import Any, Final, TypeVar
 from rlm_kernel_mcp.in_kernel.display_text.inspection import type_name
 from rlm_kernel_mcp.in_kernel.display_text.tracebacks import format_exception
 from rlm_kernel_mcp.in_kernel.namespace.bound_names import is_shell_name
+from rlm_kernel_mcp.in_kernel.namespace.offered import OFFERED
 from rlm_kernel_mcp.in_kernel.snapshots.pickling import OwnValue, read_value, use_own_values, write_value
 from rlm_kernel_mcp.in_kernel.snapshots.writer import Memory, Sink, SnapshotStopped, TooLarge, Writer, write_all
 from rlm_kernel_mcp.units import MB
 from rlm_kernel_mcp.wire import (
     INLINE_SNAPSHOT_BYTES_MAX,
-    NAMESPACE,
     SNAPSHOT_ABORTED,
     SNAPSHOT_NAME_CHARS_MAX,
     SNAPSHOT_NAMES_MAX,
@@ -73,7 +73,7 @@ class NamespaceSnapshots:
         self._sent_bytes = 0
         self._slow: dict[str, int] = {}
         self._token: int | None = None
-        self._own = {name: user_ns[name] for name in NAMESPACE if name in user_ns}
+        self._own = {name: user_ns[name] for name in OFFERED if name in user_ns}
         use_own_values(self._own)
         self._small: Memory | None = None
         """Where a small snapshot goes, while one is taken."""

@@ -11,7 +11,15 @@ from typing import Any, Final
 
 from rlm_kernel_mcp.errors import KernelDied
 from rlm_kernel_mcp.kernel.untrusted.fields import NAME_CHARS_MAX, count_of
-from rlm_kernel_mcp.wire import DOCUMENTS_TOLD, GetVarReply, LoadContextReply
+from rlm_kernel_mcp.wire import (
+    DOCUMENTS_TOLD,
+    OFFERED_LINE_CHARS_MAX,
+    OFFERED_MAX,
+    OFFERED_NAME_CHARS_MAX,
+    ContextGoneReply,
+    GetVarReply,
+    LoadContextReply,
+)
 
 IMPORTS_MAX: Final = 10_000
 EDGE_CHARS_MAX: Final = 4_000
@@ -47,7 +55,32 @@ def loaded_context(content: Content) -> LoadContextReply:
         "documents": [count_of(size) or 0 for size in documents[:DOCUMENTS_TOLD]],
         "head": _text(content.get("head"), EDGE_CHARS_MAX),
         "tail": _text(content.get("tail"), EDGE_CHARS_MAX),
+        "names": offered_names(content),
     }
+
+
+def without_context(content: Content) -> ContextGoneReply:
+    """What a kernel says that was told to do without a context. Raises: as `offered_names`."""
+    names, unbound = offered_names(content), content.get("unbound")
+    rows = unbound if isinstance(unbound, list) else []
+    return {"status": "ok", "names": names, "unbound": [name for name in names if name in rows]}
+
+
+def offered_names(content: Content) -> dict[str, str]:
+    """The names that a kernel offers to a session, each with the line that the client is shown for it.
+
+    Raises:
+        KernelDied: there are too many, or one is none that code could use, or its line does not fit or acts.
+    """
+    found = content.get("names")
+    if not isinstance(found, dict) or len(found) > OFFERED_MAX or not all(map(_is_offer, found, found.values())):
+        raise KernelDied("The kernel did not say which names it offers.")
+    return dict(found)
+
+
+def _is_offer(name: str, line: object) -> bool:
+    is_name = len(name) <= OFFERED_NAME_CHARS_MAX and name.isidentifier() and name.isascii()
+    return is_name and isinstance(line, str) and len(line) <= OFFERED_LINE_CHARS_MAX and line.isprintable()
 
 
 def imports_of(content: Content) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from rlm_kernel_mcp.context.payload import Payload
 from rlm_kernel_mcp.errors import ContextNotFound, ContextTooLarge, KernelDied, RequestRefused
 from rlm_kernel_mcp.kernel.kernel import Kernel
 from rlm_kernel_mcp.kernel.pool import KernelPool
-from rlm_kernel_mcp.kernel.untrusted.answers import failure_of, is_ok, loaded_context
+from rlm_kernel_mcp.kernel.untrusted.answers import failure_of, is_ok, loaded_context, without_context
 from rlm_kernel_mcp.kernel.untrusted.messages import Message
 from rlm_kernel_mcp.policy import Policy
 from rlm_kernel_mcp.session.kernels.slots import Places
@@ -32,7 +32,7 @@ from rlm_kernel_mcp.text.safe_text import safe_text
 from rlm_kernel_mcp.wire import (
     DOCUMENTS_TOLD,
     LOAD_CONTEXT,
-    NAMESPACE,
+    ContextGoneReply,
     DocumentRow,
     LoadContextReply,
     LoadContextRequest,
@@ -58,6 +58,8 @@ class Recovery:
     names: OrderedDict[str, tuple[str, int]] = field(default_factory=OrderedDict)
     """Names that steps have bound, with type and step: what a kernel takes with it before it was snapshotted."""
 
+    offered: tuple[str, ...] = ()
+    """The names that the session's kernels offer by themselves, as the last one said."""
     gone: dict[str, str] = field(default_factory=dict)
     """What became of each name that a kernel took with it and that no step has bound since."""
 
@@ -122,18 +124,21 @@ class Recovery:
         """Load the context again; the names that are back, and (name, why not) of the others."""
         try:
             with await self.open_payload() as payload:
-                await load_context(kernel, payload)
+                loaded = await load_context(kernel, payload)
                 if payload.has_changed():
                     raise ContextNotFound("the context's files were changed while they were loaded again")
-                return list(NAMESPACE), []
+                self.offered = tuple(loaded["names"])
+                return list(self.offered), []
         except RequestRefused as error:
             refused = error.message
-        await load_nothing(kernel)
-        return ["scratch"], [(name, refused) for name in NAMESPACE if name != "scratch"]
+        left = await load_nothing(kernel)
+        self.offered = tuple(left["names"])
+        unbound = left["unbound"]
+        return [name for name in self.offered if name not in unbound], [(name, refused) for name in unbound]
 
     def everything_lost(self, reason: str) -> Lost:
         """The account when no fresh kernel could be had."""
-        names = dict.fromkeys((*NAMESPACE, *self.snapshots.names, *self.names))
+        names = dict.fromkeys((*self.offered, *self.snapshots.names, *self.names))
         gone = [(name, "no kernel to hold it; the next use tries again") for name in names]
         return Lost(safe_text(reason), tuple(gone), ())
 
@@ -151,7 +156,12 @@ class _Filled:
 
 
 async def load_context(kernel: Kernel, payload: Payload) -> LoadContextReply:
-    """Hand a payload to a kernel that has run no user code yet; its reply is then true.
+    """Hand a payload to a kernel that has run nobody's code yet; its reply, and the lines in it, are then true.
+
+    That holds for each load: the first comes before any step, a second one (the file changed meanwhile) follows at
+    once, and a fresh kernel gets its context before the values, whose own code runs when they come back. So the lines
+    on the names are ours when a model reads them, which is once, after the first load. They are bounded all the same:
+    nobody is to depend on this order to keep a kernel's words from acting.
 
     Raises:
         ContextTooLarge: the kernel cannot hold it.
@@ -175,13 +185,13 @@ async def load_context(kernel: Kernel, payload: Payload) -> LoadContextReply:
     raise KernelDied(f"The kernel could not take the context: {safe_text(evalue)[:500]}.")
 
 
-async def load_nothing(kernel: Kernel) -> None:
+async def load_nothing(kernel: Kernel) -> ContextGoneReply:
     """Unbind the context's names in a fresh kernel: the context could not be had again, and is not an empty text.
 
     Raises:
         KernelDied: the kernel went away.
     """
-    await _ask_to_load(kernel, {"source": "gone"}, [])
+    return without_context((await _ask_to_load(kernel, {"source": "gone"}, [])).content)
 
 
 async def _ask_to_load(kernel: Kernel, request: LoadContextRequest, buffers: Sequence[bytes]) -> Message:

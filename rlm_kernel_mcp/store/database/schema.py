@@ -35,7 +35,7 @@ class SessionRecord:
     context: str = "{}"
     """json: the context's report."""
     context_ref: str = "{}"
-    """json: how to load the context again."""
+    """json: how to load the context again, and the names that are there by themselves."""
     walls: str = "[]"
     """json."""
     counters: str = "{}"

@@ -347,7 +347,7 @@ def names_that_act(wire: Wire, parent: Parent) -> None:
 def answer(parent: Parent, msg_type: str, content: dict[str, Any], variable: bytes) -> bytes:
     """What the control channel says."""
     if msg_type == "rlm_load_context_request":
-        reply: dict[str, Any] = {"chars": 1, "lines": 1, "documents": [1], "head": "x", "tail": ""}
+        reply: dict[str, Any] = {"chars": 1, "lines": 1, "documents": [1], "head": "x", "tail": "", "names": {}}
         return parent.message("rlm_load_context_reply", {"status": "ok", **reply})
     if msg_type == "rlm_info_request":
         return parent.message(

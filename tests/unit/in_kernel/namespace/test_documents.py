@@ -1,13 +1,10 @@
-"""The documents of a context, and the names of a fresh session."""
+"""The documents of a context."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from rlm_kernel_mcp.in_kernel.namespace.documents import Documents, fill
-from rlm_kernel_mcp.wire import NAMESPACE
+from rlm_kernel_mcp.in_kernel.namespace.documents import Documents
 
 TEXT = "alpha" + "" + "βγ" + "delta"
 DOCUMENTS = Documents(TEXT, [("a.txt", 5), ("empty.txt", 0), ("b.txt", 2), ("dir/d.txt", 5)])
@@ -60,13 +57,3 @@ def test_documents_describe_themselves_in_a_line() -> None:
     many = Documents("x" * 9_000, [(f"{number}.txt", 1) for number in range(9_000)])
     assert repr(Documents("a", [("a.txt", 1)])) == "<Documents: 1 document, 1 character, 'a.txt'>"
     assert repr(many) == "<Documents: 9,000 documents, 9,000 characters, '0.txt', '1.txt', '2.txt', …>"
-
-
-def test_a_fresh_namespace_has_the_names_that_the_client_is_told_of() -> None:
-    """Contract: `namespace` of rlm_init_context."""
-    names: dict[str, Any] = {}
-    fill(names, TEXT, [("a", 5), ("b", 7)], "/scratch")
-    assert names.keys() == NAMESPACE.keys()
-    assert names["context"] is TEXT
-    assert names["documents"]["b"] == TEXT[5:]
-    assert names["scratch"] == "/scratch"

@@ -18,17 +18,34 @@ from rlm_kernel_mcp.kernel.untrusted.answers import (
     loaded_context,
     restored_names,
     variable_of,
+    without_context,
 )
 from rlm_kernel_mcp.kernel.untrusted.fields import COUNT_MAX, NAME_CHARS_MAX
-from rlm_kernel_mcp.wire import DOCUMENTS_TOLD, GetVarReply, LoadContextReply
+from rlm_kernel_mcp.wire import (
+    DOCUMENTS_TOLD,
+    OFFERED_LINE_CHARS_MAX,
+    OFFERED_MAX,
+    OFFERED_NAME_CHARS_MAX,
+    GetVarReply,
+    LoadContextReply,
+)
 
 VALUES: Final = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just("x" * 10_000),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner) | st.just([1] * (IMPORTS_MAX + 1)),
     max_leaves=8,
 )
+NAMES: Final = st.sampled_from(["a", "context", "a b", "", "1a", "x" * 65, "ä", "\x1b"])
+LINES: Final = st.sampled_from(["a line", "", "two\nlines", "\x1b[31m", "\u202e", "x" * 401, "x" * 400]) | st.none()
 KEYS: Final = sorted({*GetVarReply.__annotations__, *LoadContextReply.__annotations__, "imports", "names", "evalue"})
-CONTENTS: Final = st.dictionaries(st.sampled_from(KEYS), VALUES)
+CONTENTS: Final = st.dictionaries(st.sampled_from(KEYS), VALUES) | st.fixed_dictionaries(
+    {
+        "chars": st.integers(),
+        "lines": st.integers(),
+        "documents": st.lists(VALUES),
+        "names": st.dictionaries(NAMES, LINES),
+    }
+)
 
 
 def is_count(value: object) -> bool:
@@ -37,6 +54,17 @@ def is_count(value: object) -> bool:
 
 def is_text(value: object, limit: int) -> bool:
     return type(value) is str and len(value) <= limit
+
+
+def is_offered(names: object) -> bool:
+    """Whether names and lines are fit to be shown."""
+    return isinstance(names, dict) and all(
+        name in ("a", "context")
+        and isinstance(line, str)
+        and line.isprintable()
+        and len(line) <= OFFERED_LINE_CHARS_MAX
+        for name, line in names.items()
+    )
 
 
 @given(CONTENTS)
@@ -52,9 +80,8 @@ def test_a_variable_is_one_whatever_is_said_of_it(content: dict[str, Any]) -> No
 
 @given(CONTENTS)
 def test_a_context_is_loaded_in_bounded_words_or_the_kernel_is_given_up(content: dict[str, Any]) -> None:
-    if not (
-        is_count(content.get("chars")) and is_count(content.get("lines")) and isinstance(content.get("documents"), list)
-    ):
+    counts = is_count(content.get("chars")) and is_count(content.get("lines"))
+    if not (counts and isinstance(content.get("documents"), list) and is_offered(content.get("names"))):
         with pytest.raises(KernelDied):
             loaded_context(content)
         return
@@ -80,6 +107,7 @@ def test_what_a_well_behaved_kernel_says_comes_through_as_it_is() -> None:
     """The control: the checks take nothing away from it."""
     loaded: LoadContextReply = {
         "status": "ok", "chars": 3, "lines": 1, "documents": [1, 2], "head": "abc", "tail": "abc",
+        "names": {"context": "the text"},
     }  # fmt: skip
     variable: GetVarReply = {
         "status": "ok", "name": "x", "type": "list", "size": 2, "json": False, "total_chars": 9, "whole": False,
@@ -91,3 +119,34 @@ def test_what_a_well_behaved_kernel_says_comes_through_as_it_is() -> None:
     assert restored_names({"names": {"a": None}}) == {"a": None}
     with pytest.raises(KernelDied):
         loaded_context({"status": "ok"})
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        None,
+        [],
+        {"a b": "x"},
+        {"": "x"},
+        {"a": 1},
+        {"a": "two\nlines"},
+        {"a": "\x1b[31m"},
+        {"a": "\u202e"},
+        {"ä": "x"},
+        {"a": "x" * (OFFERED_LINE_CHARS_MAX + 1)},
+        {"a" * (OFFERED_NAME_CHARS_MAX + 1): "x"},
+        {f"a{number}": "x" for number in range(OFFERED_MAX + 1)},
+    ],
+)
+def test_names_that_no_kernel_of_ours_offers_are_not_shown(names: object) -> None:
+    """Whether a context was loaded or could not be had again."""
+    with pytest.raises(KernelDied):
+        without_context({"status": "ok", "names": names, "unbound": []})
+    with pytest.raises(KernelDied):
+        loaded_context({"chars": 1, "lines": 1, "documents": [], "names": names})
+
+
+@pytest.mark.parametrize("unbound", [None, 5, ["context", "other", [], "context"], {"context": 1}])
+def test_only_names_that_are_offered_can_be_missing(unbound: object) -> None:
+    said = without_context({"names": {"context": "the text", "scratch": "a path"}, "unbound": unbound})
+    assert said["unbound"] == (["context"] if isinstance(unbound, list) else [])

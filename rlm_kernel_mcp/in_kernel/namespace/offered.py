@@ -1,0 +1,81 @@
+"""The names that a session's namespace starts with, each with the line that the client is shown for it.
+
+Is: the one place where a name is offered; its value is a module beside this one. What is offered here is bound, said in
+the reply to `rlm_load_context_request`, left out of the snapshots, and known to the host. Is not: a wall or a courtesy.
+Above: `in_kernel/ipython/app.py`, `in_kernel/ipython/control.py`, `in_kernel/snapshots/taking.py`.
+Below: `documents.py`, `wire.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from rlm_kernel_mcp.in_kernel.namespace.documents import Documents
+from rlm_kernel_mcp.wire import READ_ONLY_SCRATCH, WallRow
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A session's context, as its names are made of it."""
+
+    context: str
+    """The whole text."""
+    documents: Sequence[Sequence[Any]]
+    """(name, size in characters) of each document, in the order of `context`."""
+    scratch: str
+    """Path of the folder where `open` works."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One name."""
+
+    line: str
+    """What the client is told of it: at most `wire.OFFERED_LINE_CHARS_MAX` printable characters."""
+    value: Callable[[Loaded], object]
+    of_context: bool = True
+    """Whether it says something of the context: without one it is unbound, since an empty one would be a lie."""
+    line_read_only: str = ""
+    """Its line where the scratch folder is read-only, if that is another."""
+
+
+OFFERED: Final[Mapping[str, Offer]] = {
+    "context": Offer(
+        "the whole text, a str; several documents stand one after the other, nothing between them",
+        lambda loaded: loaded.context,
+    ),
+    "documents": Offer(
+        "mapping of document name to its text (slices of context, made on access): documents[name], "
+        ".items(), .at(offset) -> (name, offset in it), .span(name) -> (start, end)",
+        lambda loaded: Documents(loaded.context, loaded.documents),
+    ),
+    "scratch": Offer(
+        "path (str) of the one folder where open() may read and write; the documents are no files in it",
+        lambda loaded: loaded.scratch,
+        of_context=False,
+        line_read_only=f"path (str) of the one folder of open(); {READ_ONLY_SCRATCH} here, since nothing could bound "
+        "what lies in it: keep what you make in variables",
+    ),
+}
+"""The names, in the order in which they are shown."""
+
+
+def bind(user_ns: MutableMapping[str, Any], loaded: Loaded) -> None:
+    """Bind every name in a session's namespace."""
+    user_ns.update({name: offer.value(loaded) for name, offer in OFFERED.items()})
+
+
+def unbind_context(user_ns: MutableMapping[str, Any]) -> list[str]:
+    """Take the names of the context out of a session's namespace; returns which those are."""
+    names = [name for name, offer in OFFERED.items() if offer.of_context]
+    for name in names:
+        user_ns.pop(name, None)
+    return names
+
+
+def lines(walls: Iterable[WallRow]) -> dict[str, str]:
+    """Each name with a line that is true of a kernel with these walls."""
+    read_only = any(READ_ONLY_SCRATCH in wall["detail"] for wall in walls)
+    return {name: (offer.line_read_only if read_only else "") or offer.line for name, offer in OFFERED.items()}

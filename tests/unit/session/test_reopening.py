@@ -1,0 +1,47 @@
+"""What a session has of itself when its record is all that there is, and no kernel."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final, cast
+
+import pytest
+
+from rlm_kernel_mcp.policy import load_policy
+from rlm_kernel_mcp.session.reopening import Surroundings, reopen
+from rlm_kernel_mcp.session.reports import ContextReport, Limits
+from rlm_kernel_mcp.settings import load_settings
+from rlm_kernel_mcp.store.store import SessionRecord, Store
+from tests.parts import ROOT
+
+NO_PART: Final = cast(Any, None)
+"""Of a server that no kernel can be had from."""
+CONTEXT: Final = ContextReport("text", 1, 1, 1, "0" * 64, "x", "", (), 1)
+
+
+@pytest.mark.parametrize(
+    ("reference", "names"),
+    [
+        ({"inline": True, "names": ["context", "search"]}, ["context", "search"]),
+        ({"inline": True}, ["context", "documents", "scratch"]),
+    ],
+    ids=["a record of today", "a record from before records had the names"],
+)
+def test_the_names_of_a_session_are_told_though_no_kernel_can_be_had(
+    tmp_path: Path, reference: dict[str, Any], names: list[str]
+) -> None:
+    """They are the kernel's to say; the record remembers them for the time when there is none."""
+    store = Store.open(tmp_path)
+    try:
+        limits = json.dumps(asdict(Limits(1, 1, 1, 1)))
+        context, reference_json = json.dumps(asdict(CONTEXT)), json.dumps(reference)
+        record = SessionRecord("s_1", "2026", "text", "idle", limits, context, reference_json)
+        settings = load_settings({"RLM_STATE_DIR": str(tmp_path)})
+        policy = load_policy(ROOT / "kernelspecs" / "rlm-python" / "policy.json")
+        session = reopen(record, Surroundings(settings, policy, NO_PART, NO_PART, store, NO_PART))
+        lost = session.life.recovery.everything_lost("no kernel").lost
+        assert [name for name, _ in lost] == names
+    finally:
+        store.close()
