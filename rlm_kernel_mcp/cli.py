@@ -148,7 +148,7 @@ def _add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "doctor",
         help="say what holds on this machine and what is missing",
         description="Raise every wall in a process of its own, start one kernel as the server does and one as another "
-        "Jupyter client does, and say what holds and how to mend what does not. Settings come from the environment, as "
+        "Jupyter client does, and say what holds and how to fix what does not. Settings come from the environment, as "
         "for serve. Exit status 0: every required wall holds.",
     )
     parser.set_defaults(command=_doctor, parser=parser)

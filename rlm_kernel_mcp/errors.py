@@ -1,7 +1,7 @@
 """Every error this package raises on purpose, in one tree.
 
     RlmError
-      RequestRefused              the caller can mend it by asking differently
+      RequestRefused              the caller can put it right by asking differently
         InvalidInput                INVALID_INPUT
         SessionNotFound             SESSION_NOT_FOUND
         SessionFinalized            SESSION_FINALIZED
@@ -42,7 +42,7 @@ class RlmError(Exception):
 
 
 class RequestRefused(RlmError):
-    """The request cannot be served as asked; asking differently can mend it."""
+    """The request cannot be served as asked; asking differently can put it right."""
 
 
 class InvalidInput(RequestRefused):

@@ -1,6 +1,6 @@
-"""`rlm-kernel-mcp doctor`: what holds on this machine, and how to mend what does not.
+"""`rlm-kernel-mcp doctor`: what holds on this machine, and how to fix what does not.
 
-Is: three tries that a person can repeat: every wall raised in a process of its own, one kernel started as the server
+Is: three trials that a person can repeat: every wall raised in a process of its own, one kernel started as the server
 does it, one as any other Jupyter client does. Is not: the walls (`in_kernel/walls/`), never raised in this process.
 Above: `cli.py`. Below: `in_kernel.probe` as a program, the policy, the registry.
 """
@@ -53,7 +53,9 @@ def doctor(settings: Settings) -> int:
     if not all([_server_starts_one(settings), _client_starts_one(settings)]):
         return 1
     if missing or unheard:
-        print(f"Required, and not held: {', '.join([*missing, *unheard])}. The server refuses to start a kernel.")
+        print(
+            f"Required walls that do not hold: {', '.join([*missing, *unheard])}. The server refuses to start a kernel."
+        )
         return 1
     print("Every required wall holds.")
     return 0
@@ -63,7 +65,7 @@ def _server_starts_one(settings: Settings) -> bool:
     try:
         took_ms, around = asyncio.run(first_step(settings))
     except RlmError as error:
-        print(f"No kernel starts in the server: {error.code}: {error.message}\n  mend: {error.next_step}", flush=True)
+        print(f"No kernel starts in the server: {error.code}: {error.message}\n  fix: {error.next_step}", flush=True)
         return False
     print(f"A kernel starts in the server, takes a context and answers: {took_ms:,} ms.", flush=True)
     if around is not None:
@@ -79,8 +81,8 @@ def _client_starts_one(settings: Settings) -> bool:
         took_ms = asyncio.run(first_cell(settings.kernel))
     except RlmError as error:
         said = error.next_step in error.message or error.next_step == error.default_next_step
-        mend = "" if said else f"\n  mend: {error.next_step}"
-        print(f"No kernel starts in another Jupyter client: {error.code}: {error.message}{mend}")
+        fix = "" if said else f"\n  fix: {error.next_step}"
+        print(f"No kernel starts in another Jupyter client: {error.code}: {error.message}{fix}")
         return settings.sandbox_mode == "container" and isinstance(error, SandboxUnavailable)
     print(f"A kernel starts in another Jupyter client, the same one, and answers: {took_ms:,} ms.")
     return True
@@ -90,7 +92,7 @@ def probe(policy_file: Path) -> dict[str, Any]:
     """Raise the walls in a process of its own and return what it says of them.
 
     Raises:
-        KernelStartFailed: it said nothing.
+        KernelStartFailed: it gave no report.
     """
     argv = [sys.executable, "-I", "-m", "rlm_kernel_mcp.in_kernel.probe", "--policy", str(policy_file)]
     try:
@@ -100,7 +102,7 @@ def probe(policy_file: Path) -> dict[str, Any]:
     except subprocess.TimeoutExpired:
         raise KernelStartFailed(
             f"The probe of the walls did not end within {PROBE_TIMEOUT_S} s.",
-            "Run doctor again when the machine has less to do; if it says so again, report it with this output.",
+            "Run doctor again when the machine is less busy; if it says the same, report it with this output.",
         ) from None
     try:
         report: dict[str, Any] = json.loads(done.stdout)
@@ -108,7 +110,7 @@ def probe(policy_file: Path) -> dict[str, Any]:
         last = (done.stderr.strip().splitlines() or ["nothing"])[-1]
         raise KernelStartFailed(
             f"The probe of the walls ended with status {done.returncode} and said: {last}",
-            "Install the package anew (bin/setup), then run doctor again.",
+            "Install the package again (bin/setup), then run doctor again.",
         ) from None
     return report
 
@@ -124,7 +126,7 @@ def wall_lines(report: dict[str, Any], required: tuple[str, ...]) -> Iterator[st
     for line, remedy in zip(aligned(rows), remedies, strict=True):
         yield line
         if remedy:
-            yield f"  mend: {remedy}"
+            yield f"  fix: {remedy}"
 
 
 async def first_step(settings: Settings) -> tuple[int, Wall | None]:

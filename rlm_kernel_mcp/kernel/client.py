@@ -66,7 +66,7 @@ class Execution:
         if self._grace is not None:
             self._grace.cancel()
         if self.snapshot is not None and not self.snapshot.done() and how == "half" and not self.reply.replied:
-            # It follows a reply. Whoever waited on would take the kernel for one that does not come to it.
+            # It follows a reply, and there was none: whoever went on waiting would take this kernel for one that hangs.
             self.snapshot.set_exception(KernelDied("The kernel came to rest without a reply, and keeps nothing."))
             self.snapshot.exception()  # looked at, also where nobody waits
         if not self.done.done():

@@ -120,7 +120,7 @@ def build_server(
 async def _list_tools(
     ctx: ServerRequestContext[LazyRegistry], _params: PaginatedRequestParams | None
 ) -> ListToolsResult:
-    # Only now: an import in the background would slow down `initialize`, on which clients have an eye.
+    # Only now: an import in the background would slow down `initialize`, which clients time.
     ctx.lifespan_context.warm()
     return ListToolsResult(tools=[row.listed() for row in tools.TABLE])
 

@@ -180,7 +180,7 @@ class Session:
         return replace(report, note=f"{problem} {report.note or ''}".rstrip()) if problem else report
 
     def _new_problem(self) -> str | None:
-        """What is the matter with the disk, told once."""
+        """What is wrong with the disk, told once."""
         problem = self.journal.problem or self.life.recovery.snapshots.problem
         told, self._told_problem = self._told_problem, problem
         return problem if problem != told else None

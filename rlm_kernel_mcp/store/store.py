@@ -86,7 +86,7 @@ class Store(Reading):
 
     @property
     def problem(self) -> str | None:
-        """What is the matter with the disk and what mends it; None if all is well."""
+        """What is wrong with the disk, and how to fix it; None if all is well."""
         return self._database.problem or self._lock_problem
 
     def close(self) -> None:

@@ -49,7 +49,7 @@ class Writer:
         self._is_slow = False
 
     def problem(self, session_id: str) -> str | None:
-        """What is the matter with a session's record, and what mends it; None if all is well."""
+        """What is wrong with a session's record, and how to fix it; None if all is well."""
         since_s = self._since_s.get(session_id)
         if since_s is None or time.monotonic() - since_s < SETTLED_S:
             return self._store.problem

@@ -1,6 +1,6 @@
 """How a number and its noun read.
 
-Is: the one place that knows that one document is no "1 documents". Is not: any sentence.
+Is: the one place that knows when a noun is in the plural. Is not: any sentence.
 Above: whoever tells a count to a person or a model. Below: nothing.
 """
 

@@ -132,7 +132,7 @@ def installed_kernelspecs() -> tuple[InstalledKernelspec, ...]:
 
 
 def _python_of(spec: Path) -> str:
-    """The program that a kernelspec starts; what is the matter with one that names none."""
+    """The program that a kernelspec starts; or what is wrong with a kernelspec that names none."""
     try:
         return str(json.loads(spec.read_text(encoding="utf-8"))["argv"][0])
     except (OSError, ValueError, LookupError, TypeError):

@@ -173,7 +173,7 @@ class KernelLife:
         return self.take_loss()
 
     async def drop(self, reason: str, *, settle_s: float, unless: Callable[[], bool] = lambda: False) -> bool:
-        """End the kernel, after its snapshot has settled; the next use makes a fresh one. Whether it was ended.
+        """End the kernel, after its snapshot has settled; the next use makes a fresh one. Returns whether it was ended.
 
         `settle_s`: how long to wait for the snapshot. `unless`: asked when it has
         settled; if it is true by then the kernel stays.

@@ -1,6 +1,6 @@
 """A session's snapshots on the host's side: taken from a kernel after a step, handed to a fresh one.
 
-Is: when, off the reply's path, and how the next step comes first; a kernel that does not keep to it is named. Is not: a
+Is: when, off the reply's path, and how the next step comes first; a kernel that does not let go is reported. Is not: a
 reader: nothing here is ever unpickled. Above: `session/kernels/recovery.py`, `session/kernels/session_kernel.py`.
 Below: `restoring.py`, `file.py`, `pipe.py`, `kernel/`.
 
@@ -204,7 +204,7 @@ class Snapshots:
             # The kernel has ended, as every session's does, or sends nonsense: nobody can act on it, and `lost` tells.
             log.debug("no snapshot after step %d: %s", taking.step, error)
         except TimeoutError:
-            log.warning("no snapshot after step %d: the kernel does not come to it", taking.step)
+            log.warning("no snapshot after step %d: the kernel did not answer in time", taking.step)
             if not taking.kernel.client.console_busy:
                 self._hung = taking.kernel
         except OSError as error:

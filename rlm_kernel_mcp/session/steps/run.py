@@ -1,4 +1,4 @@
-"""The way of one step through the kernel, readable at one sight: `run_step`.
+"""The way of one step through the kernel, readable at a glance: `run_step`.
 
 Is: send the code, wait three ways, climb the ladder at the deadline, say how it ended. Is not: who may run a step
 (`session/session.py`), what it costs (`session/account.py`), or how it is shown (`delivery.py`). Below: `kernel/`.

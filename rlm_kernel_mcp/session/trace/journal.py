@@ -49,7 +49,7 @@ class Journal:
 
     @property
     def problem(self) -> str | None:
-        """What is the matter with the store's disk, and what mends it."""
+        """What is wrong with the store's disk, and how to fix it."""
         return self._store.problem if self._writer is None else self._writer.problem(self._session_id)
 
     @property

@@ -59,7 +59,7 @@ class Database:
 
     @property
     def problem(self) -> str | None:
-        """What is the matter, and what mends it; None if all is well."""
+        """What is wrong, and how to fix it; None if all is well."""
         problem = self._write_problem or self._read_problem
         return f"{problem} {_UNTIL_THEN}" if self._memory is not None else problem
 

@@ -82,12 +82,12 @@ def inode_of(path: str) -> int | None:
 
 
 def explain_error(error: OSError | Failure) -> str:
-    """What went wrong, in a person's words, and what mends it."""
+    """What went wrong, in a person's words, and how to fix it."""
     code, number = _code(error), error.errno if isinstance(error, OSError) else None
     if code == sqlite3.SQLITE_FULL or number in _FULL:
         return "the disk is full; free some room."
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) or isinstance(error, TimeoutError):
-        return "another process keeps it locked; end that process."
+        return "another process holds a lock on it; stop that process."
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN) or number in _FORBIDDEN:
         return "its folder cannot be written; make it writable, or set RLM_STATE_DIR to a folder that is."
     if is_damage(error):

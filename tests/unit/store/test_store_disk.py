@@ -312,7 +312,7 @@ def test_a_database_that_stays_locked_is_waited_for_only_once(tmp_path: Path, mo
     hanging.execute("BEGIN IMMEDIATE")
     store.complete_event(running, result_status="ok", stdout="out")
     run_step(store, 2)
-    assert "another process keeps it locked; end that process." in str(store.problem)
+    assert "another process holds a lock on it; stop that process." in str(store.problem)
     assert not store._database.return_to_disk()
     assert steps_of(store) == [(1, "ok", "out"), (2, "ok", "out")]
     hanging.execute("ROLLBACK")

@@ -82,7 +82,7 @@ async def test_a_store_that_stays_locked_is_told_once_it_matters(
     """And is in memory by then; nothing is lost when the lock goes."""
     writer.do("s_1", lambda: store.update_session("s_1", status="kept"))
     await writer.settled("s_1")
-    assert "another process keeps it locked" in (writer.problem("s_1") or "")
+    assert "another process holds a lock on it" in (writer.problem("s_1") or "")
     other.execute("ROLLBACK")
     store._database.return_to_disk()
     assert (status_of(store, "s_1"), store.problem) == ("kept", None)
