@@ -564,7 +564,6 @@ ATTACKS: Final = [
             "tests/mcp/wire/test_frames_soak.py::test_the_account_sees_what_is_wrong",
             "a line of 32 KB of quotes",
             partial(a_line, line=line),
-            ("ns",),
         )
         for name, line in LINES.items()
     ),
@@ -624,7 +623,6 @@ ATTACKS: Final = [
             f"{CUTTING}test_a_text_made_safe_before_it_is_cut_would_be_seen",
             f"{which} of {name}",
             partial(a_costly_reply, which=which, unit=unit),
-            TIERS if name == "escapes" else ("ns",),
         )
         for name, unit in UNITS.items()
         for which in REPLIES
@@ -637,7 +635,6 @@ ATTACKS: Final = [
             f"{FRAMES}test_a_reader_whose_cost_grows_by_squares_would_be_seen",
             name,
             partial(a_costly_line, line=line),
-            ("ns",),
         )
         for name, line in COSTLY_LINES.items()
     ),
@@ -679,7 +676,6 @@ ATTACKS: Final = [
         f"{CONSOLE}test_a_banner_that_acts_would_be_seen",
         "",
         a_banner,
-        ("ns",),
     ),
     Attack(
         10,
@@ -688,7 +684,6 @@ ATTACKS: Final = [
         f"{WALLS}test_without_walls_the_attacks_reach_the_canaries",
         LOOKS_BAR,
         looks_at_others,
-        ("lock",),
     ),
     *(
         Attack(
@@ -724,7 +719,6 @@ ATTACKS: Final = [
         f"{OUTCOMES}test_without_the_bound_all_of_it_would_stay",
         "",
         outcomes,
-        ("ns",),
     ),
     Attack(
         13,
@@ -733,7 +727,6 @@ ATTACKS: Final = [
         f"{VALUES}test_a_session_s_values_take_no_more_disk_than_their_bound_and_more_would_be_seen",
         "",
         snapshots,
-        ("ns",),
     ),
     Attack(
         14,
@@ -750,7 +743,6 @@ ATTACKS: Final = [
         f"{PATHS}test_that_it_never_holds_still_would_be_seen_without_a_guard",
         "",
         a_race_of_links,
-        ("ns",),
     ),
 ]
 """In the table's order."""
