@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from bench import report
-from bench.bars import attacks, contexts, costly, ends, lasting, many, sessions, starts, steps, variables
+from bench.bars import aftermath, attacks, contexts, costly, ends, lasting, many, sessions, starts, steps, variables
 from bench.measure import Amounts, Row
 
 Part = Callable[[Amounts], Awaitable[list[Row]]]
@@ -35,6 +35,7 @@ PARTS: dict[str, Part] = {
     "attacks": attacks.attacks,
     "attacks-lock": attacks.attacks_lock,
     "costly": costly.costly,
+    "aftermath": aftermath.aftermath,
     "step-cpu": steps.step_cpu,
     "step-sdk": steps.step_sdk,
     "step-fresh": steps.step_fresh,

@@ -74,7 +74,7 @@ class OurServer:
         return time.perf_counter() - begin
 
     def waits_during(self, costly: Call | bytes, short: Call) -> list[float]:
-        """How long a short call takes, in ms, again and again while a costly one, or a line, is dealt with."""
+        """How long a short call takes, in ms, again and again while a costly one, or a line, is served or refused."""
         begun = None if isinstance(costly, bytes) else self._begin(costly)
         if isinstance(costly, bytes):
             os.write(self._to, costly + b"\n")
@@ -82,7 +82,7 @@ class OurServer:
         while begun is not None or len(waits) < 20:
             begin = time.perf_counter()
             request_id = self._begin(short)
-            while (answered := self._receive_answer()[0]) != request_id:
+            while (answered := self._receive()["id"]) != request_id:
                 begun = None if answered == begun else begun
             waits.append((time.perf_counter() - begin) * 1_000)
         return waits
@@ -132,6 +132,11 @@ class OurServer:
 
     def _receive_answer(self, wanted: int | None = None) -> tuple[int, dict[str, Any]]:
         """The next answer, or the one to a request; (its id, its data)."""
+        message = self._receive(wanted)
+        return message["id"], _data(message)
+
+    def _receive(self, wanted: int | None = None) -> dict[str, Any]:
+        """The same as it stands on the wire, refused or not."""
         while True:
             while b"\n" not in self._rest:
                 chunk = os.read(self._from, 1 << 20)
@@ -139,9 +144,9 @@ class OurServer:
                     raise RuntimeError("the server ended")
                 self._rest += chunk
             line, _, self._rest = self._rest.partition(b"\n")
-            message = json.loads(line)
+            message: dict[str, Any] = json.loads(line)
             if "id" in message and wanted in (None, message["id"]):
-                return message["id"], _data(message)
+                return message
 
 
 def _data(message: dict[str, Any]) -> dict[str, Any]:

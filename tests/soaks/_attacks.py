@@ -25,6 +25,7 @@ from typing import Any, Final
 import pexpect
 import zmq
 
+from bench.bars.aftermath import BANNER, NUMBER, OUTCOMES, RACE, VALUES
 from bench.bars.attacks import ATTACKS as ENDLESS
 from bench.bars.attacks import UNREAD
 from bench.bars.costly import LINES as COSTLY_LINES
@@ -105,7 +106,7 @@ class Attack:
     control: str
     """Where the suite shows that the harm would be seen."""
     bar: str
-    """A neighbour's read meanwhile, in `bench/`; empty where the attack is over in a moment."""
+    """A neighbour's read meanwhile, in `bench/`, and what the attack leaves."""
     play: Callable[[Side], Seen]
     tiers: tuple[str, ...] = TIERS
 
@@ -540,8 +541,8 @@ CONSOLE: Final = "tests/attach/test_during_a_step.py::"
 WALLS: Final = "tests/escape/walls/test_walls_hold.py::"
 MESSAGES: Final = "tests/unit/kernel/untrusted/test_messages.py::"
 COLLECTIONS: Final = "tests/unit/server/test_collections.py::test_no_collection_goes_through_what_a_server_begins_with"
-OUTCOMES: Final = "tests/unit/session/steps/test_outcomes.py::"
-VALUES: Final = "tests/unit/session/snapshots/test_file.py::"
+KEPT_OUTCOMES: Final = "tests/unit/session/steps/test_outcomes.py::"
+KEPT_VALUES: Final = "tests/unit/session/snapshots/test_file.py::"
 PATHS: Final = "tests/unit/context/test_sources.py::"
 FLUSHED_BAR: Final = "output, flushed word by word"
 LOOKS_BAR: Final = "others, by looks at them and locks on what they share"
@@ -555,6 +556,14 @@ LIFTS: Final = {
         "signal.signal(signal.SIGXCPU, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_CPU, (-1, -1))"
     ),
 }
+LIFT_TESTS: Final = (
+    "test_a_step_that_ignores_the_signal_of_its_processor_time_is_stopped_by_the_ladder",
+    "test_no_limit_that_the_system_holds_can_be_lifted",
+)
+LIFT_CONTROLS: Final = (
+    "test_without_the_count_a_step_that_ignores_the_signal_would_be_seen_to_work_on",
+    "test_a_limit_that_the_kernel_could_lift_would_be_seen_not_to_hold",
+)
 ATTACKS: Final = [
     *(
         Attack(
@@ -595,7 +604,7 @@ ATTACKS: Final = [
         3,
         "a console that does not read, 60,000 lines",
         f"{LOST_OUTPUT}test_a_listener_that_does_not_read_takes_nothing_from_the_step",
-        UNPREPARED,
+        f"{AUDIENCE}test_without_a_place_of_its_own_a_client_that_does_not_read_would_hold_up_the_host",
         UNREAD,
         a_deaf_console,
     ),
@@ -662,8 +671,8 @@ ATTACKS: Final = [
         Attack(
             8,
             name,
-            f"{OUTSIDE}test_a_step_that_ignores_the_signal_of_its_processor_time_is_stopped_by_the_ladder",
-            f"{OUTSIDE}test_without_the_count_a_step_that_ignores_the_signal_would_be_seen_to_work_on",
+            f"{OUTSIDE}{LIFT_TESTS['setrlimit' in lift]}",
+            f"{OUTSIDE}{LIFT_CONTROLS['setrlimit' in lift]}",
             "time, with the signal of its end ignored and the limit lifted",
             partial(processor_time, lift=lift),
         )
@@ -674,7 +683,7 @@ ATTACKS: Final = [
         "a banner that acts on a terminal",
         f"{CONSOLE}test_a_banner_acts_on_nobody_s_terminal",
         f"{CONSOLE}test_a_banner_that_acts_would_be_seen",
-        "",
+        BANNER,
         a_banner,
     ),
     Attack(
@@ -715,17 +724,17 @@ ATTACKS: Final = [
     Attack(
         13,
         "10 sessions' last outcomes of 12 M characters",
-        f"{OUTCOMES}test_the_oldest_outcomes_give_way_whoever_s_they_are",
-        f"{OUTCOMES}test_without_the_bound_all_of_it_would_stay",
-        "",
+        f"{KEPT_OUTCOMES}test_the_oldest_outcomes_give_way_whoever_s_they_are",
+        f"{KEPT_OUTCOMES}test_without_the_bound_all_of_it_would_stay",
+        OUTCOMES,
         outcomes,
     ),
     Attack(
         13,
         "900 MB of values of one session",
-        f"{VALUES}test_a_session_s_values_take_no_more_disk_than_their_bound_and_more_would_be_seen",
-        f"{VALUES}test_a_session_s_values_take_no_more_disk_than_their_bound_and_more_would_be_seen",
-        "",
+        f"{KEPT_VALUES}test_a_session_s_values_take_no_more_disk_than_their_bound_and_more_would_be_seen",
+        f"{KEPT_VALUES}test_a_session_s_values_take_no_more_disk_than_their_bound_and_more_would_be_seen",
+        VALUES,
         snapshots,
     ),
     Attack(
@@ -733,7 +742,7 @@ ATTACKS: Final = [
         "a forged 1e999",
         "tests/escape/host/test_hostile_peer.py::test_whatever_is_answered_for_a_variable_is_bounded_and_safe",
         "tests/unit/session/kernels/test_variables.py::test_a_number_beyond_all_would_be_seen_without_its_guard",
-        "",
+        NUMBER,
         a_forged_number,
     ),
     Attack(
@@ -741,7 +750,7 @@ ATTACKS: Final = [
         "a path that is a link, a file and a folder in turn",
         f"{PATHS}test_a_link_that_never_holds_still_is_refused_where_it_is_named",
         f"{PATHS}test_that_it_never_holds_still_would_be_seen_without_a_guard",
-        "",
+        RACE,
         a_race_of_links,
     ),
 ]

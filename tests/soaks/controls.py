@@ -48,7 +48,7 @@ def run(sides: Sequence[Side], attacks: Sequence[Attack]) -> dict[str, Any]:
     for attack in attacks:
         for tier in attack.tiers:
             print(f"row {attack.row}, {tier}: {attack.what}", flush=True)
-            print(f"    test: {attack.test}\n    control: {attack.control}\n    bar: {attack.bar or '-'}", flush=True)
+            print(f"    test: {attack.test}\n    control: {attack.control}\n    bar: {attack.bar}", flush=True)
             counts["attacks"] += 1
             for side in sides:
                 seen = play(attack, side.in_tier(tier))

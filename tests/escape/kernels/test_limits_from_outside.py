@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import resource
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+import psutil
 import pytest
 
 from rlm_kernel_mcp.session.steps import resource_watch as watch
@@ -15,9 +18,11 @@ from tests.escape.canaries import PROGRAM
 from tests.escape.kernels.ring import Ring
 from tests.mcp.line_client import SERVE
 from tests.sessions import Driven, open_registry, until
+from tests.specs import SHIPPED
 
 POLICY: Final = {"limits": {"step_cpu_s": 1, "threads": 64}, "pool": {"spare_kernels": 0}}
 WITHOUT_COUNTING: Final = (sys.executable, "-I", str(PROGRAM / "serve_without_counting.py"), "serve")
+LIFT: Final = "resource.setrlimit(resource.RLIMIT_CPU, (-1, -1))"
 MANY: Final = """
 import _thread, threading, time
 _thread.stack_size(32 << 10)
@@ -92,6 +97,38 @@ async def test_without_the_count_a_step_that_ignores_the_signal_would_be_seen_to
         await until(lambda: kernel.cpu_ms() > 1_000 + ladder_ms + 500)
         assert session.session.running
         assert (await session.interrupt()).step_index == begun.step_index
+
+
+@pytest.mark.anyio
+async def test_a_limit_that_the_kernel_could_lift_would_be_seen_not_to_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control: where calls are not filtered, a limit of the system's own that is set and lifted ends nothing."""
+    monkeypatch.setattr(watch, "CPU_AGAIN_MS", 100)
+    monkeypatch.setattr(ResourceWatch, "_sample_processor_time", lambda self: None)
+    shipped = json.loads((SHIPPED / "policy.json").read_text(encoding="utf-8"))["walls"]
+    walls = {"required": [wall for wall in shipped["required"] if wall != "seccomp"]}
+    policy = {"limits": {"step_cpu_s": 1}, "interrupt_grace_ms": 200, "walls": walls}
+    async with open_registry(tmp_path, policy=policy, RLM_IMPORT_POLICY="any") as registry:
+        session = await Driven.open(registry)
+        kernel = session.kernel.process
+        resource.prlimit(kernel.pid, resource.RLIMIT_CPU, (kernel.cpu_ms() // 1_000 + 1, resource.RLIM_INFINITY))
+        begun = await session.begin(f"import resource\n{LIFT}\nwhile True: pass")
+        end_ms = (kernel.cpu_ms() // 1_000 + 1) * 1_000
+        await until(lambda: kernel.cpu_ms() > end_ms + watch.CPU_TELLS * watch.CPU_AGAIN_MS + 500)
+        assert resource.prlimit(kernel.pid, resource.RLIMIT_CPU)[0] == resource.RLIM_INFINITY
+        assert session.session.running
+        assert (await session.interrupt()).step_index == begun.step_index
+
+
+def test_no_limit_that_the_system_holds_can_be_lifted(counted: Ring) -> None:
+    """With the filter, the same call is refused; what is measured from outside rests on no limit of the kernel's."""
+    session = counted.open()
+    kernel = counted.kernel(session)
+    before = kernel.rlimit(psutil.RLIMIT_CPU)
+    data = counted.run(session, f"import resource\n{LIFT}")
+    assert (data["status"], data["error"]["ename"]) == ("error", "ValueError"), data  # as Python says EPERM here
+    assert kernel.rlimit(psutil.RLIMIT_CPU) == before
 
 
 def test_a_step_within_its_processor_time_may_take_longer_than_that(counted: Ring) -> None:

@@ -165,6 +165,31 @@ def test_a_client_that_does_not_read_costs_the_others_nothing_and_is_told_what_i
     assert len(seen) + gone in (MANY, MANY + 1)  # the first idle status was among them, or not
 
 
+def test_without_a_place_of_its_own_a_client_that_does_not_read_would_hold_up_the_host(
+    stage: Callable[..., Scene], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control: subscribed as the host is, it is waited for as the host is, and what follows goes to neither."""
+
+    def admit_alike(self: Audience, topic: bytes, *, owned: bool) -> None:
+        self._socket.setsockopt(zmq.SUBSCRIBE, topic)
+
+    monkeypatch.setattr(Audience, "admit", admit_alike)
+    scene = stage()
+    host, stopped = scene.listener(), scene.listener()
+    assert scene.message(host)["msg_type"] == "iopub_welcome"  # the other's
+    scene.say(MANY, size=300).join()
+    heard: list[dict[str, Any]] = []
+    while host.poll(500):
+        heard.append(scene.message(host))
+    assert len(heard) < MANY
+    assert not scene.thread.audience._others  # type: ignore[union-attr]
+    reading = threading.Thread(target=scene.until_idle, args=(stopped,))
+    reading.start()  # it reads, and the host's come
+    heard += scene.until_idle(host)
+    reading.join(WAIT_S)
+    assert numbers(heard) == list(range(MANY))
+
+
 def test_a_host_that_is_deaf_for_too_long_is_told_how_much_was_dropped(
     stage: Callable[..., Scene], monkeypatch: pytest.MonkeyPatch
 ) -> None:
