@@ -24,7 +24,7 @@ from typing import Final
 from rlm_kernel_mcp.errors import KernelStartFailed
 from rlm_kernel_mcp.kernel.placement.base import Command, Order
 from rlm_kernel_mcp.kernel.placement.local.kernel_dir import KernelDir
-from rlm_kernel_mcp.kernel.placement.local.process import KernelProcess, ended_how, readable
+from rlm_kernel_mcp.kernel.placement.local.process import KernelProcess, describe_exit, wait_readable
 from rlm_kernel_mcp.kernel.placement.local.started import Ends, LocalKernel, ends_of
 from rlm_kernel_mcp.kernel.placement.local.startup_status import WITHOUT_A_WORD, StatusSocket, without_folders
 
@@ -92,7 +92,7 @@ class ClientsProcess:
     async def ended(self) -> int:
         """The exit code, once the process has ended: an event, in whatever loop this is waited for."""
         if self._pidfd >= 0:
-            await readable(self._pidfd)
+            await wait_readable(self._pidfd)
         return self.wait()
 
     def send_signal(self, signum: int) -> None:
@@ -175,7 +175,7 @@ def _our_process(child: Child, pid: int, pidfd: int, status: StatusSocket) -> Ke
         ended = os.pidfd_open(child.pid)
         try:
             async with asyncio.timeout(REAP_S):
-                await readable(ended)
+                await wait_readable(ended)
         except TimeoutError:
             child.kill()
         finally:
@@ -188,7 +188,7 @@ def _our_process(child: Child, pid: int, pidfd: int, status: StatusSocket) -> Ke
 
 def _without_a_word(code: int, folders: KernelDir) -> KernelStartFailed:
     """What is to be said of a process that never came to be a kernel: how it ended, and its last line."""
-    how = f"The kernel's process {ended_how(code)} before it was ready"
+    how = f"The kernel's process {describe_exit(code)} before it was ready"
     with (folders.path / START_ERRORS).open("rb") as errors:
         errors.seek(max(0, errors.seek(0, os.SEEK_END) - LAST_BYTES))
         last = without_folders(errors.read(LAST_BYTES).decode("utf-8", "replace").strip().rpartition("\n")[2])

@@ -18,7 +18,7 @@ from pathlib import Path
 from rlm_kernel_mcp.errors import KernelStartFailed
 from rlm_kernel_mcp.kernel.placement.container.sweep import may_have_containers, without_containers
 from rlm_kernel_mcp.kernel.placement.local.kernel_dir import KernelDir, unusable
-from rlm_kernel_mcp.kernel.placement.local.reaper import Undertaker
+from rlm_kernel_mcp.kernel.placement.local.reaper import Reaper
 from rlm_kernel_mcp.kernel.placement.run_place import PATH_BYTES_MAX, run_place
 from rlm_kernel_mcp.shielded import made_in_thread
 
@@ -35,7 +35,7 @@ class RunDir:
         self.path = path
         self._lock = lock
         self._owner = os.getpid()
-        self._undertaker: Undertaker | None = None
+        self._reaper: Reaper | None = None
 
     @classmethod
     def create(cls, *, ask_engines: bool = False) -> RunDir:
@@ -81,9 +81,9 @@ class RunDir:
 
         Not for a folder that tells of containers: one that is just being made would be forgotten with it.
         """
-        if self._undertaker is None:
+        if self._reaper is None:
             argv = ["/bin/sh", "-c", UNDERTAKER, str(self.path)]
-            self._undertaker = Undertaker(argv, cwd="/", env={"PATH": "/usr/bin:/bin"})
+            self._reaper = Reaper(argv, cwd="/", env={"PATH": "/usr/bin:/bin"})
 
     def remove(self) -> None:
         """Remove the folder with all below it, and give the lock up; what containers are left go before.
@@ -95,9 +95,9 @@ class RunDir:
         lock, self._lock = self._lock, -1
         if without_containers([self.path]):
             shutil.rmtree(self.path, ignore_errors=True)
-        if self._undertaker is not None:
-            self._undertaker.dismiss()
-            self._undertaker = None
+        if self._reaper is not None:
+            self._reaper.stop()
+            self._reaper = None
         os.close(lock)
 
 

@@ -38,7 +38,7 @@ def test_a_server_that_ends_takes_its_containers_along(own_server: ContainerServ
 
 
 def test_a_server_that_is_killed_is_tidied_up_after_at_once(own_server: ContainerServer) -> None:
-    """SIGKILL leaves it no time; its undertaker, a process of its own, sees the pipe close."""
+    """SIGKILL leaves it no time; its reaper, a process of its own, sees the pipe close."""
     own_server.client.open_session()
     (run_dir,) = own_server.run_dirs
     own_server.wait_for_containers(run_dir, 2)
@@ -55,12 +55,12 @@ def test_what_a_server_and_its_undertaker_leave_goes_at_the_next_start_and_nothi
     client.open_session()
     (run_dir,) = own_server.run_dirs
     left = own_server.wait_for_containers(run_dir, 2)
-    undertaker = next(
+    reaper = next(
         process
         for process in psutil.Process(client.process.pid).children()
         if process.cmdline()[:2] == ["/bin/sh", "-c"]
     )
-    undertaker.kill()
+    reaper.kill()
     client.process.kill()
     client.process.wait()
     assert sorted(own_server.containers(run_dir)) == sorted(left)

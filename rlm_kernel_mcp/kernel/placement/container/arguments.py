@@ -123,7 +123,7 @@ def labels_argv(program: str, image: str) -> list[str]:
     return [program, "image", "inspect", "--format", "{{json .Config.Labels}}", image]
 
 
-def undertaker_argv(runtime: ContainerRuntime, run_dir: str) -> list[str]:
+def reaper_argv(runtime: ContainerRuntime, run_dir: str) -> list[str]:
     """A shell that waits for the end of its input, which is the server's end, and removes what containers are left."""
     left = shlex.join(list_argv(runtime.program, run_dir))
     remove = shlex.join(remove_argv(runtime.name, runtime.program))

@@ -28,7 +28,7 @@ from rlm_kernel_mcp.kernel.placement.container import arguments as container
 from rlm_kernel_mcp.kernel.placement.container.arguments import ContainerRuntime, Mounts
 from rlm_kernel_mcp.kernel.placement.container.runtime import END_S, SAID_CHARS, ask_engine
 from rlm_kernel_mcp.kernel.placement.local.kernel_dir import KernelDir
-from rlm_kernel_mcp.kernel.placement.local.process import EXIT_UNKNOWN, KernelProcess, readable
+from rlm_kernel_mcp.kernel.placement.local.process import EXIT_UNKNOWN, KernelProcess, wait_readable
 from rlm_kernel_mcp.kernel.placement.local.startup_status import StatusSocket
 from rlm_kernel_mcp.kernel_code import kernel_code
 from rlm_kernel_mcp.policy import Limits
@@ -108,7 +108,7 @@ class KernelContainer:
         """Serve the one connection; false if the container ended first."""
         loop = asyncio.get_running_loop()
         connected = asyncio.ensure_future(loop.sock_accept(listener))
-        gone = asyncio.ensure_future(readable(ended))
+        gone = asyncio.ensure_future(wait_readable(ended))
         try:
             await asyncio.wait({connected, gone}, return_when=asyncio.FIRST_COMPLETED)
             if not connected.done():
@@ -127,7 +127,7 @@ class KernelContainer:
     async def _end(self, child: subprocess.Popen[bytes], ended: int) -> int:
         """End the engine's client and the container, whatever state they are in; returns the client's exit status."""
         child.kill()
-        await readable(ended)
+        await wait_readable(ended)
         os.close(ended)
         await self.remove()
         return child.wait()
@@ -142,7 +142,7 @@ class KernelContainer:
         status.close()
         try:
             async with asyncio.timeout(END_S):
-                await readable(ended)
+                await wait_readable(ended)
         except TimeoutError:
             outlived = True
         else:

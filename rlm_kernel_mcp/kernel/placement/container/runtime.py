@@ -25,7 +25,7 @@ from rlm_kernel_mcp.errors import SandboxUnavailable
 from rlm_kernel_mcp.kernel.placement.container import arguments as container
 from rlm_kernel_mcp.kernel.placement.container.arguments import ContainerRuntime
 from rlm_kernel_mcp.kernel.placement.container.sweep import remember_runtime
-from rlm_kernel_mcp.kernel.placement.local.reaper import Undertaker
+from rlm_kernel_mcp.kernel.placement.local.reaper import Reaper
 from rlm_kernel_mcp.kernel_code import kernel_code
 from rlm_kernel_mcp.settings import Settings
 
@@ -45,14 +45,14 @@ CANNOT_RUN: Final = 126
 
 
 class Containers:
-    """What the containers of one server have in common: the engine, once it is found, the fallback, the undertaker."""
+    """What the containers of one server have in common: the engine, once it is found, the fallback, the reaper."""
 
     def __init__(self, settings: Settings, run_dir: Path) -> None:
         self._settings = settings
         self._run_dir = run_dir
         self._finding: asyncio.Task[ContainerRuntime] | None = None
         self._runtime: ContainerRuntime | None = None
-        self._undertaker: Undertaker | None = None
+        self._reaper: Reaper | None = None
         self._hung: tuple[float, SandboxUnavailable] | None = None
         """Until when (monotonic, s) an engine that gave no answer is not asked again, and what is said instead."""
 
@@ -80,7 +80,7 @@ class Containers:
                 self._hung = time.monotonic() + ASK_AGAIN_S, why
             raise
         remember_runtime(self._run_dir, found)
-        self._undertaker = Undertaker(container.undertaker_argv(found, str(self._run_dir)))
+        self._reaper = Reaper(container.reaper_argv(found, str(self._run_dir)))
         self._runtime = found
         return found
 
@@ -96,12 +96,12 @@ class Containers:
         return container.fallback_row(why)
 
     def close(self) -> None:
-        """Dismiss the undertaker; call when every kernel is gone. The run folder's removal looks for what is left."""
+        """Stop the reaper; call when every kernel is gone. The run folder's removal looks for what is left."""
         if self._finding is not None:
             self._finding.cancel()
-        if self._undertaker is not None:
-            self._undertaker.dismiss()
-            self._undertaker = None
+        if self._reaper is not None:
+            self._reaper.stop()
+            self._reaper = None
 
 
 def _heard(task: asyncio.Task[ContainerRuntime]) -> None:

@@ -18,7 +18,7 @@ EXIT_UNKNOWN: Final = -255
 PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
 
-async def readable(descriptor: int) -> None:
+async def wait_readable(descriptor: int) -> None:
     """Wait until a descriptor can be read; a pidfd can once its process has ended."""
     loop = asyncio.get_running_loop()
     ready: asyncio.Future[None] = loop.create_future()
@@ -119,7 +119,7 @@ class KernelProcess:
             return 0
 
 
-def ended_how(code: int) -> str:
+def describe_exit(code: int) -> str:
     """How a process ended, in words that go on after its name."""
     if code == EXIT_UNKNOWN:
         return "ended, nobody could say how"

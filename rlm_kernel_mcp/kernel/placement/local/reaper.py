@@ -1,6 +1,6 @@
 """A process that outlives this one by a moment, to remove what it leaves where it is killed.
 
-Is: its start and its dismissal. Is not: what it removes, which its command line says.
+Is: its start and its end. Is not: what it removes, which its command line says.
 Above: `run_dir.py`, `kernel/placement/container/runtime.py`. Below: subprocess.
 """
 
@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 
 
-class Undertaker:
+class Reaper:
     """Its input is a pipe that nobody writes to: it ends when this process does, however that ends."""
 
     def __init__(self, argv: Sequence[str], *, cwd: str | None = None, env: Mapping[str, str] | None = None) -> None:
@@ -25,7 +25,7 @@ class Undertaker:
             start_new_session=True,  # a signal to this process's group is not for it
         )
 
-    def dismiss(self) -> None:
+    def stop(self) -> None:
         """End it: there is nothing left to remove."""
         assert self._process.stdin is not None
         self._process.kill()

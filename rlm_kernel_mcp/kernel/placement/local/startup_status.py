@@ -20,7 +20,7 @@ import socket
 from typing import Any, Final
 
 from rlm_kernel_mcp.errors import KernelStartFailed, SandboxUnavailable
-from rlm_kernel_mcp.kernel.placement.local.process import EXIT_UNKNOWN, ended_how, readable
+from rlm_kernel_mcp.kernel.placement.local.process import EXIT_UNKNOWN, describe_exit, wait_readable
 from rlm_kernel_mcp.text.printable import printable
 
 DATAGRAM_BYTES: Final = 64 * 1024
@@ -53,7 +53,7 @@ class StatusSocket:
         Raises:
             KernelStartFailed: the kernel went away without a word.
         """
-        await readable(self._ours.fileno())
+        await wait_readable(self._ours.fileno())
         data, descriptors, _, _ = socket.recv_fds(self._ours, DATAGRAM_BYTES, 1)
         if not data:
             raise KernelStartFailed(WITHOUT_A_WORD)
@@ -136,7 +136,7 @@ class StatusSocket:
 
 def ended(code: int) -> KernelStartFailed:
     """Why there is no kernel, by the exit code of its process."""
-    return KernelStartFailed(f"The kernel's process {ended_how(code)} before it was ready.")
+    return KernelStartFailed(f"The kernel's process {describe_exit(code)} before it was ready.")
 
 
 def _no_descriptor() -> KernelStartFailed:

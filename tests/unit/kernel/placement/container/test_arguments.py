@@ -230,10 +230,10 @@ def test_the_undertaker_removes_exactly_what_the_engine_lists_once_its_input_end
     program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$*" >>{record}\n[ "$1" = ps ] && printf "c1\\nc2\\n"\nexit 0\n')
     program.chmod(0o755)
     runtime = ContainerRuntime("podman", str(program), "image:1", "9.9")
-    undertaker = subprocess.Popen(container.undertaker_argv(runtime, "/run/it's"), stdin=subprocess.PIPE)
-    assert undertaker.poll() is None
+    reaper = subprocess.Popen(container.reaper_argv(runtime, "/run/it's"), stdin=subprocess.PIPE)
+    assert reaper.poll() is None
     assert not record.exists()
-    undertaker.communicate(timeout=10)
+    reaper.communicate(timeout=10)
     listing, removal = record.read_text().splitlines()
     assert listing.endswith("--filter label=rlm-kernel-mcp.run-dir=/run/it's")
     assert removal == "rm --force --volumes --time 0 c1 c2"
