@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from rlm_kernel_mcp.session.reports import StepReport
-from rlm_kernel_mcp.session.snapshots.taking import Snapshots
+from rlm_kernel_mcp.session.snapshots.taking import SnapshotTaker
 from rlm_kernel_mcp.store.paths import snapshot_files
 from tests.sessions import WAIT_S, Driven
 
@@ -17,7 +17,7 @@ OWN: Final = {"context", "documents", "scratch"}
 """The names that every fresh kernel has."""
 
 
-def snapshots(session: Driven) -> Snapshots:
+def snapshots(session: Driven) -> SnapshotTaker:
     """The host's side of a session's snapshots."""
     return session.session.life.recovery.snapshots
 

@@ -22,7 +22,9 @@ from rlm_kernel_mcp.session.kernels.slots import Places
 from rlm_kernel_mcp.session.opening import ContextSource
 from rlm_kernel_mcp.session.reports import ContextReport, Counters, DocumentInfo, Limits
 from rlm_kernel_mcp.session.session import Session
-from rlm_kernel_mcp.session.snapshots.taking import Snapshots
+from rlm_kernel_mcp.session.snapshots.file import SnapshotFile
+from rlm_kernel_mcp.session.snapshots.restoring import SnapshotRestorer
+from rlm_kernel_mcp.session.snapshots.taking import SnapshotTaker
 from rlm_kernel_mcp.session.steps.outcomes import Outcomes
 from rlm_kernel_mcp.session.trace.journal import KERNEL_GONE, Journal, updated_of
 from rlm_kernel_mcp.settings import Settings
@@ -70,12 +72,13 @@ def _reopened(record: SessionRecord, shared: Surroundings, *, is_new: bool) -> S
     counters: dict[str, int] = json.loads(record.counters or "{}")
     account = Account(limits, Counters(**counters), record.stop_reason)  # type: ignore[arg-type]  # we wrote it
     journal = Journal(shared.store, record.session_id, shared.outcomes, shared.writer)
-    snapshots = Snapshots(shared.settings.state_dir, record.session_id, shared.policy)
+    file = SnapshotFile(shared.settings.state_dir, record.session_id, shared.policy.snapshots)
     recovery = Recovery(
         shared.pool,
         shared.policy,
         lambda: opened_context(record, shared.settings, shared.store),
-        snapshots,
+        SnapshotTaker(file, shared.policy.snapshots),
+        SnapshotRestorer(file),
         shared.places,
         offered=tuple(json.loads(record.context_ref).get("names", OFFERED_BEFORE)),
     )

@@ -26,8 +26,9 @@ from rlm_kernel_mcp.policy import Policy
 from rlm_kernel_mcp.session.kernels.slots import Places
 from rlm_kernel_mcp.session.reports import ContextReport, DocumentInfo, Lost, Variable
 from rlm_kernel_mcp.session.snapshots.requests import hand_over
-from rlm_kernel_mcp.session.snapshots.restoring import Effort, Losses
-from rlm_kernel_mcp.session.snapshots.taking import Snapshots
+from rlm_kernel_mcp.session.snapshots.restoring import Effort, Losses, SnapshotRestorer
+from rlm_kernel_mcp.session.snapshots.states import Restoring, RestoringEvent
+from rlm_kernel_mcp.session.snapshots.taking import SnapshotTaker
 from rlm_kernel_mcp.text.safe_text import safe_text
 from rlm_kernel_mcp.wire import (
     DOCUMENTS_TOLD,
@@ -53,7 +54,8 @@ class Recovery:
     pool: KernelPool
     policy: Policy
     open_payload: OpenPayload
-    snapshots: Snapshots
+    snapshots: SnapshotTaker
+    restorer: SnapshotRestorer
     places: Places
     names: OrderedDict[str, tuple[str, int]] = field(default_factory=OrderedDict)
     """Names that steps have bound, with type and step: what a kernel takes with it before it was snapshotted."""
@@ -82,26 +84,17 @@ class Recovery:
             RestoreStopped: the caller gave up the values' return.
         """
         await self.snapshots.settle()
-        tries = 0
-
-        async def fill(fresh: Kernel) -> _Filled:
-            nonlocal tries
-            tries += 1
-            return await self._fill(fresh, last_step, effort, one_by_one=tries > 1)
-
-        taken: tuple[Kernel, _Filled] | None = None
         try:
-            taken = await self.pool.take(fill)
-        except KernelDied:
-            if not tries:
-                raise
-        # Values can be made to end whoever restores them: the session goes on without them.
-        kernel, filled = taken or await self.pool.take(self._fill_bare)
+            kernel, filled = await self._filled(last_step, effort)
+        except BaseException:
+            effort.on(RestoringEvent.CUT_OFF)
+            raise
+        effort.on(RestoringEvent.FILLED)
         told = {name for name, _ in filled.lost}.union(filled.names)
         unkept = [
             (name, f"its value ({kind}) was not kept")
             for name, (kind, step) in self.names.items()
-            if name not in told and (step > self.snapshots.step or self.snapshots.left_out)
+            if name not in told and (step > self.snapshots.step or self.restorer.left_out)
         ]
         lost = filled.gone + filled.lost + unkept
         self.gone |= {
@@ -109,16 +102,28 @@ class Recovery:
         }
         return kernel, Lost(safe_text(reason), tuple(lost), tuple(filled.back + filled.names))
 
-    async def _fill(self, kernel: Kernel, last_step: int, effort: Effort, *, one_by_one: bool) -> _Filled:
-        """Put the context and the snapshots into a fresh kernel."""
-        back, gone = await self._load(kernel)
-        names, lost = await self.snapshots.restore(kernel, last_step, effort, one_by_one=one_by_one)
-        return _Filled(back, gone, names, lost)
+    async def _filled(self, last_step: int, effort: Effort) -> tuple[Kernel, _Filled]:
+        async def fill(fresh: Kernel) -> _Filled:
+            effort.on(RestoringEvent.KERNEL_CAME)
+            return await self._fill(fresh, last_step, effort)
 
-    async def _fill_bare(self, kernel: Kernel) -> _Filled:
-        """Put the context alone into a fresh kernel."""
+        try:
+            return await self.pool.take(fill)
+        except KernelDied:
+            if effort.state is Restoring.NO_KERNEL:
+                raise
+        # Values can be made to end whoever restores them: the session goes on without them.
+        effort.on(RestoringEvent.TRIES_ENDED)
+        return await self.pool.take(fill)
+
+    async def _fill(self, kernel: Kernel, last_step: int, effort: Effort) -> _Filled:
+        """Put the context and the snapshots into a fresh kernel; the context alone where the effort is at BARE."""
         back, gone = await self._load(kernel)
-        return _Filled(back, gone, [], self.snapshots.all_lost("no fresh kernel survived the restoring of the values"))
+        if effort.state is Restoring.BARE:
+            why = "no fresh kernel survived the restoring of the values"
+            return _Filled(back, gone, [], self.restorer.all_lost(why))
+        names, lost = await self.restorer.restore(kernel, last_step, effort)
+        return _Filled(back, gone, names, lost)
 
     async def _load(self, kernel: Kernel) -> tuple[list[str], Losses]:
         """Load the context again; the names that are back, and (name, why not) of the others."""
@@ -138,7 +143,7 @@ class Recovery:
 
     def everything_lost(self, reason: str) -> Lost:
         """The account when no fresh kernel could be had."""
-        names = dict.fromkeys((*self.offered, *self.snapshots.names, *self.names))
+        names = dict.fromkeys((*self.offered, *self.restorer.names, *self.names))
         gone = [(name, "no kernel to hold it; the next use tries again") for name in names]
         return Lost(safe_text(reason), tuple(gone), ())
 

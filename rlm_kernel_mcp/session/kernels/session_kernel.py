@@ -129,7 +129,7 @@ class KernelLife:
         """
         snapshots = self.recovery.snapshots
         kernel = await self.live(stop)
-        if not await snapshots.give_way(kernel):
+        if not await snapshots.yield_to_step(kernel):
             async with self._lock:
                 if self.kernel is kernel:
                     if self._idle_time is not None:

@@ -5,7 +5,7 @@ pipe: it takes the events of a stream. Above: `taking.py`, `pipe.py`. Below: `ke
 file system.
 
 Two files take turns as the values are moved together, and the index names the one that counts: at any moment what
-the index says is there. Blocking: everything but `index`, `is_still` and `remove` is called in a thread, one call at a
+the index says is there. Blocking: everything but `index`, `matches` and `remove` is called in a thread, one call at a
 time, `advance` too: what changes the index has one writer.
 """
 
@@ -116,7 +116,7 @@ class SnapshotFile:
                 end += size
         return received, end
 
-    def is_still(self, report: KernelReport) -> bool:
+    def matches(self, report: KernelReport) -> bool:
         """Whether a report says of a snapshot without values just what the index says, but for the step."""
         entries = {name: (entry.type, entry.why) for name, entry in self.index.entries.items()}
         return not report.unverified and report.more == self.index.more and report.names == entries

@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Coroutine, Mapping
 from typing import Any, Final
 
 from rlm_kernel_mcp.errors import KernelDied
@@ -19,26 +18,6 @@ from rlm_kernel_mcp.kernel.untrusted.messages import Message
 
 NUDGE_S: Final = 0.05
 """Between two signals."""
-
-
-@dataclass(slots=True)
-class Taking:
-    """One snapshot from the end of its step on."""
-
-    kernel: Kernel
-    step: int
-    token: int
-    kept: asyncio.Future[Message]
-    """The kernel's own word after the step: the whole snapshot if it is small, as most are."""
-    within_s: float
-    """How long the kernel may work for it."""
-    on_done: Callable[[], None]
-    piping: bool = False
-    """Whether the kernel was asked for a larger one by a pipe."""
-    skipped: bool = False
-    """Whether the next step has come: the kernel is not asked any more."""
-    free: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set while the kernel has nothing to do for it."""
 
 
 async def ask(kernel: Kernel, msg_type: str, content: Mapping[str, object], within_s: float, nudges: int) -> Message:
@@ -51,19 +30,29 @@ async def ask(kernel: Kernel, msg_type: str, content: Mapping[str, object], with
 
 
 async def answer(kernel: Kernel, asking: asyncio.Future[Message], within_s: float, nudges: int) -> Message:
-    """Wait for an answer; after `within_s` signal the kernel, up to `nudges` times, to let a value's own code go.
+    """Wait for an answer as `came` does.
 
     Raises:
         KernelDied: the kernel went away.
         TimeoutError: it does not answer even so.
     """
+    if not await came(kernel, asking, within_s, nudges):
+        raise TimeoutError
+    return asking.result()
+
+
+async def came(kernel: Kernel, asking: asyncio.Future[Message], within_s: float, nudges: int) -> bool:
+    """Whether an answer comes, or the kernel's end, which is one too.
+
+    After `within_s` the kernel is signalled, up to `nudges` times, to let a value's own code go.
+    """
     await asyncio.wait({asking}, timeout=within_s)
     for _ in range(nudges):
         if asking.done():
-            return asking.result()
+            break
         kernel.process.send_signal(signal.SIGUSR2)
         await asyncio.wait({asking}, timeout=NUDGE_S)
-    raise TimeoutError
+    return asking.done()
 
 
 def hand_over(kernel: Kernel, descriptor: int) -> None:

@@ -188,7 +188,7 @@ async def test_values_that_end_each_kernel_have_one_bound_of_time_and_are_charge
     any_registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many there are: three kernels try, and the session goes on without them."""
-    monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.taking.RESTORE_S", 0.1)
+    monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.restoring.RESTORE_S", 0.1)
     session = await Driven.open(any_registry)
     await session.ok(DEAF.format(cpu_s=30))
     for n in range(8):
@@ -216,7 +216,7 @@ async def test_without_their_bound_values_that_do_not_come_back_keep_a_step_wait
         return await bind(kernel, *given)
 
     monkeypatch.setattr(restoring, "_bind", noting)
-    monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.taking.RESTORE_S", 1_000.0)
+    monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.restoring.RESTORE_S", 1_000.0)
     session = await Driven.open(any_registry)
     await session.ok(DEAF.format(cpu_s=600) + "trap = Trap(0)")
     await lose_kernel(session)
@@ -226,7 +226,7 @@ async def test_without_their_bound_values_that_do_not_come_back_keep_a_step_wait
     assert session.session.running
     await session.interrupt()
     assert (await session.end_of(begun.step_index)).status == "interrupted"
-    monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.taking.RESTORE_S", 0.1)
+    monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.restoring.RESTORE_S", 0.1)
     await session.finalize(text="done")
 
 
@@ -234,7 +234,7 @@ async def test_the_return_of_values_is_interrupted_and_nothing_is_lost_by_it(
     any_registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The step ends without having run; the next one tries again."""
-    monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.taking.RESTORE_S", 1_000.0)
+    monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.restoring.RESTORE_S", 1_000.0)
     session = await Driven.open(any_registry)
     await session.ok("beside = [1]")
     await session.ok(DEAF.format(cpu_s=600) + "trap = Trap(0)")
@@ -244,7 +244,7 @@ async def test_the_return_of_values_is_interrupted_and_nothing_is_lost_by_it(
     report = await session.interrupt()
     assert (report.status, report.step_index) == ("interrupted", begun.step_index)
     assert "were being put into a fresh kernel" in report.stderr or "before its code ran" in report.stderr
-    monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.taking.RESTORE_S", 0.1)
+    monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.restoring.RESTORE_S", 0.1)
     report = await session.ok("beside, 'ran' in globals()")
     assert report.result == "([1], False)"
     assert "trap" in lost(report)
