@@ -22,11 +22,15 @@ from rlm_kernel_mcp.kernel.kernel import Kernel
 from rlm_kernel_mcp.kernel.untrusted.reply import Picture, Reply
 from rlm_kernel_mcp.policy import Policy
 from rlm_kernel_mcp.session.reports import Lost, StepError, StepStatus, Variable
+from rlm_kernel_mcp.session.steps.clock import StepClock
 from rlm_kernel_mcp.session.steps.resource_watch import ResourceWatch
 from rlm_kernel_mcp.wire import SnapshotRequest
 
 SECOND_INTERRUPT_SHARE: Final = 0.5
 """The second SIGINT comes after this share of the grace: the first may have hit a line that swallowed it."""
+
+NS_PER_MS: Final = 1_000_000
+NS_PER_S: Final = 1_000_000_000
 
 INTERRUPT_WAIT_MS: Final = 30_000
 """How long an interrupt waits for the step's end, far beyond the ladder's; then the step is reported as running."""
@@ -43,7 +47,8 @@ class RunningStep:
     snapshot_request: SnapshotRequest | None = None
     """What asks the kernel for a snapshot after the step."""
     execution: Execution | None = None
-    started_ns: int = 0
+    clock: StepClock | None = None
+    """Runs from the moment at which its code was sent."""
     interrupt: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     """Done by `rlm_interrupt`: climb the ladder now."""
     preparation: asyncio.Future[None] | None = None
@@ -102,7 +107,7 @@ class RunningStep:
         """Time in which the step has been executing."""
         if self.outcome is not None:
             return self.outcome.duration_ms
-        return (time.monotonic_ns() - self.started_ns) // 1_000_000 if self.started_ns else 0
+        return self.clock.elapsed_ns(time.monotonic_ns()) // NS_PER_MS if self.clock is not None else 0
 
 
 @dataclass(slots=True)
@@ -142,7 +147,7 @@ async def run_step(step: RunningStep, kernel: Kernel, policy: Policy, on_rung: C
     watch = ResourceWatch(kernel, policy.limits)
     watch.begin_step()
     execution = step.execution = kernel.client.execute(step.code, step.snapshot_request, step.index)
-    step.started_ns = time.monotonic_ns()
+    clock = step.clock = StepClock(time.monotonic_ns(), step.timeout_ms * NS_PER_MS)
     rungs: list[str] = []
 
     def climb(rung: str) -> None:
@@ -151,12 +156,12 @@ async def run_step(step: RunningStep, kernel: Kernel, policy: Policy, on_rung: C
 
     watch.start()
     try:
-        asked = await _wait(step, execution, watch)
+        asked = await _wait(step, clock, execution, watch)
         if not execution.done.done():
             await _climb(execution, kernel, policy.interrupt_grace_ms / 1000, climb)
     finally:
         watch.stop()
-    duration_ms = (time.monotonic_ns() - step.started_ns) // 1_000_000
+    duration_ms = clock.elapsed_ns(time.monotonic_ns()) // NS_PER_MS
     if rungs and watch.exhausted.done() and not asked:
         outcome = _outcome(execution, duration_ms, rungs, "error")
         outcome.error = _out_of_processor_time(policy.limits.step_cpu_s, outcome.error)
@@ -167,10 +172,14 @@ async def run_step(step: RunningStep, kernel: Kernel, policy: Policy, on_rung: C
     return outcome
 
 
-async def _wait(step: RunningStep, execution: Execution, watch: ResourceWatch) -> bool:
+async def _wait(step: RunningStep, clock: StepClock, execution: Execution, watch: ResourceWatch) -> bool:
     """Wait for the end, the deadline, the end of its processor time or an interrupt; true if it was the interrupt."""
     waits: list[asyncio.Future[Any]] = [execution.done, step.interrupt, watch.exhausted]
-    await asyncio.wait(waits, timeout=step.timeout_ms / 1000, return_when=asyncio.FIRST_COMPLETED)
+    left_ns = step.timeout_ms * NS_PER_MS
+    while left_ns > 0 and not any(one.done() for one in waits):
+        await asyncio.wait(waits, timeout=left_ns / NS_PER_S, return_when=asyncio.FIRST_COMPLETED)
+        now_ns = time.monotonic_ns()
+        left_ns = clock.deadline_ns(now_ns) - now_ns  # again: a pause has moved the deadline on
     return step.interrupt.done()
 
 

@@ -1,0 +1,44 @@
+"""The time that a step is charged for, and its limit: a clock that can be paused. Sans-I/O.
+
+Is: arithmetic on moments that the caller reads, in monotonic nanoseconds. Is not: a look at a clock, nor a wait.
+Charged is the time outside of the pauses, and in a pause the processor time that the kernel used all the same.
+Above: `run.py`. Below: nothing.
+"""
+
+from __future__ import annotations
+
+
+class StepClock:
+    """One step's clock. It runs from the moment at which it is made."""
+
+    def __init__(self, now_ns: int, limit_ns: int) -> None:
+        """`limit_ns`: what the step may be charged in all."""
+        self._limit_ns = limit_ns
+        self._charged_ns = 0
+        """Up to `_since_ns`, or, while it is paused, up to now."""
+        self._since_ns: int | None = now_ns
+        """From when on it runs; None while it is paused."""
+
+    @property
+    def is_paused(self) -> bool:
+        return self._since_ns is None
+
+    def pause(self, now_ns: int) -> None:
+        """Charge nothing from now on. A clock that is paused stays so."""
+        self._charged_ns = self.elapsed_ns(now_ns)
+        self._since_ns = None
+
+    def resume(self, now_ns: int, used_ns: int = 0) -> None:
+        """Go on from now. `used_ns`: processor time that the kernel used in the pause. A running clock just runs on."""
+        if self.is_paused:
+            self._charged_ns += max(used_ns, 0)
+            self._since_ns = now_ns
+
+    def elapsed_ns(self, now_ns: int) -> int:
+        """What the step is charged by now."""
+        running_ns = 0 if self._since_ns is None else max(now_ns - self._since_ns, 0)
+        return self._charged_ns + running_ns
+
+    def deadline_ns(self, now_ns: int) -> int:
+        """The first moment at which the limit can be reached, a past one where it was. A pause moves it on."""
+        return now_ns + self._limit_ns - self.elapsed_ns(now_ns)
