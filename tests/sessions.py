@@ -16,15 +16,14 @@ from unittest.mock import patch
 from rlm_kernel_mcp.kernel.kernel import Kernel
 from rlm_kernel_mcp.kernel.placement.forked import ForkedPlacement, ForkServer
 from rlm_kernel_mcp.session.registry import Registry
-from rlm_kernel_mcp.session.reports import Final as FinalAnswer
-from rlm_kernel_mcp.session.reports import Limits, StepReport, TraceEvent, VariableSlice
+from rlm_kernel_mcp.session.reports import FinalReport, Guardrails, StepReport, TraceEvent, VariableSlice
 from rlm_kernel_mcp.session.session import Session
 from rlm_kernel_mcp.settings import load_settings
 from tests.specs import write_spec
 
 WAIT_S: Final = 60.0
 """Bound of every wait; nothing here should come near it."""
-AMPLE: Final = Limits(max_steps=10_000, max_runtime_ms=3_600_000, budget_limit=100_000_000)
+AMPLE: Final = Guardrails(max_steps=10_000, max_runtime_ms=3_600_000, budget_limit=100_000_000)
 """Limits that no test reaches by accident."""
 
 
@@ -75,7 +74,7 @@ class Driven:
         self.session_id = session_id
 
     @classmethod
-    async def open(cls, registry: Registry, context: str = "some text", limits: Limits = AMPLE) -> Driven:
+    async def open(cls, registry: Registry, context: str = "some text", limits: Guardrails = AMPLE) -> Driven:
         async with asyncio.timeout(WAIT_S):
             opened = await registry.init_context(context_text=context, context_paths=None, limits=limits)
         return cls(registry, opened.session_id)
@@ -136,7 +135,7 @@ class Driven:
     async def value(self, name: str) -> Any:
         return (await self.slice(name)).value
 
-    async def finalize(self, *, text: str | None = None, var: str | None = None) -> FinalAnswer:
+    async def finalize(self, *, text: str | None = None, var: str | None = None) -> FinalReport:
         async with asyncio.timeout(WAIT_S):
             return await self.registry.finalize(
                 self.session_id, final_text=text, final_var_name=var, max_output_chars=100_000

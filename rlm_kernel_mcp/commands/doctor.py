@@ -25,7 +25,7 @@ from rlm_kernel_mcp.commands.table import aligned
 from rlm_kernel_mcp.errors import KernelStartFailed, RlmError, SandboxUnavailable
 from rlm_kernel_mcp.kernel.placement.kernelspec import POLICY_FILE, locked_kernelspec
 from rlm_kernel_mcp.policy import load_policy
-from rlm_kernel_mcp.session.reports import Limits, Wall
+from rlm_kernel_mcp.session.reports import Guardrails, Wall
 from rlm_kernel_mcp.settings import Settings, doubts
 from rlm_kernel_mcp.shielded import shielded
 
@@ -141,7 +141,7 @@ async def first_step(settings: Settings) -> tuple[int, Wall | None]:
     with tempfile.TemporaryDirectory(prefix="rlm-doctor-") as state:
         registry = await Registry.open(replace(settings, state_dir=Path(state)))
         try:
-            opened = await registry.init_context(context_text="doctor", context_paths=None, limits=Limits())
+            opened = await registry.init_context(context_text="doctor", context_paths=None, limits=Guardrails())
             step = await registry.run_repl(
                 opened.session_id, "len(context)", timeout_ms=None, wait_ms=30_000, max_output_chars=100
             )

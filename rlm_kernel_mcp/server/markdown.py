@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from rlm_kernel_mcp.session.reports import (
     ContextReport,
     Counters,
-    Final,
+    FinalReport,
+    Guardrails,
     Left,
-    Limits,
     Lost,
     Opened,
     SessionList,
@@ -104,7 +104,7 @@ def variable(part: VariableSlice) -> str:
     return f"{head}\n\n{fenced(part.value)}{rest}"
 
 
-def final(report: Final) -> str:
+def final(report: FinalReport) -> str:
     """Page of `rlm_finalize`."""
     stats = report.stats
     shown = report.final_answer_chars - report.cut_chars
@@ -243,7 +243,7 @@ def _left(left: Left) -> str:
     return f"Left: {steps}, {left.runtime_left_ms:,} ms of run time, {chars}."
 
 
-def _limits(limits: Limits) -> str:
+def _limits(limits: Guardrails) -> str:
     return (
         f"Limits: {counted(limits.max_steps, 'step')}, {limits.max_runtime_ms:,} ms of run time in sum, "
         f"{limits.step_timeout_ms:,} ms for a step, {counted(limits.budget_limit, 'character')}."

@@ -29,8 +29,7 @@ from mcp.types import (
 
 from rlm_kernel_mcp import __version__
 from rlm_kernel_mcp.errors import RlmError
-from rlm_kernel_mcp.server import descriptions as words
-from rlm_kernel_mcp.server import tools
+from rlm_kernel_mcp.server import descriptions, tools
 from rlm_kernel_mcp.server.requests import NO_OBJECT
 from rlm_kernel_mcp.settings import Settings
 from rlm_kernel_mcp.shielded import shielded
@@ -107,7 +106,7 @@ def build_server(
         "rlm-kernel-mcp",
         version=__version__,
         title="RLM kernel",
-        instructions=words.INSTRUCTIONS,
+        instructions=descriptions.INSTRUCTIONS,
         lifespan=lifespan,
         on_list_tools=_list_tools,
         on_call_tool=_call_tool,

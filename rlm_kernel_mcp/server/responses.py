@@ -18,7 +18,7 @@ from mcp.types import CallToolResult, ContentBlock, ImageContent, TextContent
 from rlm_kernel_mcp.errors import RlmError
 from rlm_kernel_mcp.server import markdown
 from rlm_kernel_mcp.server.requests import ResponseFormat
-from rlm_kernel_mcp.session import reports as shapes
+from rlm_kernel_mcp.session import reports
 from rlm_kernel_mcp.text.safe_text import safe_text
 
 FULL_FIELDS: Final = ("code", "stdout", "stderr", "result", "error")
@@ -33,7 +33,7 @@ LIST_FRAME_CHARS: Final = 200
 """Of them, what stands around its rows."""
 
 
-def opened(report: shapes.Opened, form: ResponseFormat) -> CallToolResult:
+def opened(report: reports.Opened, form: ResponseFormat) -> CallToolResult:
     """Response of `rlm_init_context`."""
     if form == "markdown":
         return _reading(markdown.opened(report))
@@ -45,7 +45,7 @@ def opened(report: shapes.Opened, form: ResponseFormat) -> CallToolResult:
     return _envelope({"ok": True, "data": data | rest})
 
 
-def step(report: shapes.StepReport, form: ResponseFormat) -> CallToolResult:
+def step(report: reports.StepReport, form: ResponseFormat) -> CallToolResult:
     """Response of `rlm_run_repl`, `rlm_await_step` and `rlm_interrupt`."""
     if form == "markdown":
         return _reading(markdown.step(report), _pictures(report))
@@ -63,7 +63,7 @@ def step(report: shapes.StepReport, form: ResponseFormat) -> CallToolResult:
     return _envelope({"ok": True, "data": data}, _pictures(report))
 
 
-def variable(part: shapes.VariableSlice, form: ResponseFormat) -> CallToolResult:
+def variable(part: reports.VariableSlice, form: ResponseFormat) -> CallToolResult:
     """Response of `rlm_get_var`."""
     if form == "markdown":
         return _reading(markdown.variable(part))
@@ -73,7 +73,7 @@ def variable(part: shapes.VariableSlice, form: ResponseFormat) -> CallToolResult
     return _envelope({"ok": True, "data": data})
 
 
-def final(report: shapes.Final, form: ResponseFormat) -> CallToolResult:
+def final(report: reports.FinalReport, form: ResponseFormat) -> CallToolResult:
     """Response of `rlm_finalize`."""
     if form == "markdown":
         return _reading(markdown.final(report))
@@ -84,7 +84,7 @@ def final(report: shapes.Final, form: ResponseFormat) -> CallToolResult:
     return _envelope({"ok": True, "data": data})
 
 
-def trace(page: shapes.TracePage, form: ResponseFormat, detail: str) -> CallToolResult:
+def trace(page: reports.TracePage, form: ResponseFormat, detail: str) -> CallToolResult:
     """Response of `rlm_get_trace`."""
     if form == "markdown":
         return _reading(markdown.trace(page))
@@ -92,7 +92,7 @@ def trace(page: shapes.TracePage, form: ResponseFormat, detail: str) -> CallTool
     return _envelope({"ok": True, "data": {"events": events, "next_offset": page.next_offset} | _note(page.note)})
 
 
-def sessions(found: shapes.SessionList, form: ResponseFormat) -> CallToolResult:
+def sessions(found: reports.SessionList, form: ResponseFormat) -> CallToolResult:
     """Response of `rlm_list_sessions`."""
     written = markdown.session if form == "markdown" else _written_session
     found = _fitting(found, [len(written(row)) for row in found.rows])
@@ -132,11 +132,11 @@ def _envelope(body: dict[str, Any], pictures: Sequence[ContentBlock] = ()) -> Ca
     )
 
 
-def _pictures(report: shapes.StepReport) -> list[ContentBlock]:
+def _pictures(report: reports.StepReport) -> list[ContentBlock]:
     return [ImageContent(type="image", data=picture.data, mime_type=picture.mime_type) for picture in report.images]
 
 
-def _context(report: shapes.ContextReport) -> dict[str, Any]:
+def _context(report: reports.ContextReport) -> dict[str, Any]:
     """The contract's fields, and what was skipped or decoded where there is something to say."""
     data = asdict(report)
     if not report.encodings.keys() - {USUAL_ENCODING}:
@@ -157,14 +157,14 @@ def _fields(shape: Any) -> dict[str, Any]:
     return {name: getattr(shape, name) for name in shape.__dataclass_fields__}
 
 
-def _lost(lost: shapes.Lost) -> dict[str, Any]:
+def _lost(lost: reports.Lost) -> dict[str, Any]:
     names = [{"name": name, "why": why} for name, why in lost.lost]
     more = {kind: count for kind, count in (("lost", lost.more_lost), ("restored", lost.more_restored)) if count}
     omitted = {"omitted": more} if more else {}
     return {"reason": lost.reason, "lost": names, "restored": list(lost.restored), **omitted}
 
 
-def _event(event: shapes.TraceEvent, detail: str) -> dict[str, Any]:
+def _event(event: reports.TraceEvent, detail: str) -> dict[str, Any]:
     data = asdict(event)
     if detail != "full":
         for name in FULL_FIELDS:
@@ -172,17 +172,17 @@ def _event(event: shapes.TraceEvent, detail: str) -> dict[str, Any]:
     return data
 
 
-def _session(row: shapes.SessionSummary) -> dict[str, Any]:
+def _session(row: reports.SessionSummary) -> dict[str, Any]:
     data = asdict(row)
     data["context"] = {"kind": data.pop("kind"), "chars": data.pop("chars")}
     return data
 
 
-def _written_session(row: shapes.SessionSummary) -> str:
+def _written_session(row: reports.SessionSummary) -> str:
     return json.dumps(_session(row), ensure_ascii=False, separators=(",", ":"))
 
 
-def _fitting(found: shapes.SessionList, lengths: Sequence[int]) -> shapes.SessionList:
+def _fitting(found: reports.SessionList, lengths: Sequence[int]) -> reports.SessionList:
     """As many of the rows as the answer has room for; the others are counted."""
     ends = accumulate(length + 1 for length in lengths)
     room = LIST_CHARS_MAX - LIST_FRAME_CHARS - len(json.dumps(found.note))

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 from mcp.types import CallToolResult, Tool, ToolAnnotations
 
 from rlm_kernel_mcp.errors import InternalError, RlmError
-from rlm_kernel_mcp.server import descriptions as words
-from rlm_kernel_mcp.server import requests, responses
-from rlm_kernel_mcp.session.reports import Limits
+from rlm_kernel_mcp.server import descriptions, requests, responses
+from rlm_kernel_mcp.session.reports import Guardrails
 
 if TYPE_CHECKING:
     # Only the type: the registry brings jupyter_client, and the server answers `initialize` before that.
@@ -47,7 +46,7 @@ class ToolRow:
 
 
 async def init_context(registry: Registry, request: requests.InitContext) -> CallToolResult:
-    limits = Limits(
+    limits = Guardrails(
         max_steps=request.max_steps,
         max_runtime_ms=request.max_runtime_ms,
         budget_limit=request.budget_limit,
@@ -114,14 +113,14 @@ async def list_sessions(registry: Registry, request: requests.ListSessions) -> C
 
 
 TABLE: Final = (
-    ToolRow("rlm_init_context", requests.InitContext, init_context, words.INIT_CONTEXT),
-    ToolRow("rlm_run_repl", requests.RunRepl, run_repl, words.RUN_REPL),
-    ToolRow("rlm_await_step", requests.AwaitStep, await_step, words.AWAIT_STEP),
-    ToolRow("rlm_interrupt", requests.Interrupt, interrupt, words.INTERRUPT),
-    ToolRow("rlm_get_var", requests.GetVar, get_var, words.GET_VAR, read_only=True),
-    ToolRow("rlm_finalize", requests.Finalize, finalize, words.FINALIZE),
-    ToolRow("rlm_get_trace", requests.GetTrace, get_trace, words.GET_TRACE, read_only=True),
-    ToolRow("rlm_list_sessions", requests.ListSessions, list_sessions, words.LIST_SESSIONS, read_only=True),
+    ToolRow("rlm_init_context", requests.InitContext, init_context, descriptions.INIT_CONTEXT),
+    ToolRow("rlm_run_repl", requests.RunRepl, run_repl, descriptions.RUN_REPL),
+    ToolRow("rlm_await_step", requests.AwaitStep, await_step, descriptions.AWAIT_STEP),
+    ToolRow("rlm_interrupt", requests.Interrupt, interrupt, descriptions.INTERRUPT),
+    ToolRow("rlm_get_var", requests.GetVar, get_var, descriptions.GET_VAR, read_only=True),
+    ToolRow("rlm_finalize", requests.Finalize, finalize, descriptions.FINALIZE),
+    ToolRow("rlm_get_trace", requests.GetTrace, get_trace, descriptions.GET_TRACE, read_only=True),
+    ToolRow("rlm_list_sessions", requests.ListSessions, list_sessions, descriptions.LIST_SESSIONS, read_only=True),
 )
 
 BY_NAME: Final = {row.name: row for row in TABLE}

@@ -7,13 +7,13 @@ Below: `reports.py`.
 
 from __future__ import annotations
 
-from rlm_kernel_mcp.session.reports import Counters, GuardrailStop, Left, Limits
+from rlm_kernel_mcp.session.reports import Counters, Guardrails, GuardrailStop, Left
 
 
 class Account:
     """What a session has used. Times in ms, texts in characters."""
 
-    def __init__(self, limits: Limits, counters: Counters | None = None, stop: GuardrailStop | None = None) -> None:
+    def __init__(self, limits: Guardrails, counters: Counters | None = None, stop: GuardrailStop | None = None) -> None:
         self.limits = limits
         used = counters or Counters()
         self._steps = used.step_index

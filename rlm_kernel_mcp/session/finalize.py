@@ -10,22 +10,20 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Callable
-from typing import Final as Constant
+from typing import Final
 
 from rlm_kernel_mcp.errors import InvalidInput, SessionFinalized, VariableNotFound
 from rlm_kernel_mcp.session.kernels import variables
-from rlm_kernel_mcp.session.reports import Final, Stats
+from rlm_kernel_mcp.session.reports import FinalReport, Stats
 from rlm_kernel_mcp.session.session import Session
 from rlm_kernel_mcp.shielded import shielded
 from rlm_kernel_mcp.text.safe_text import cut_text
 
-ANSWER_CHARS_MAX: Constant = 4_000_000
+ANSWER_CHARS_MAX: Final = 4_000_000
 """Longest answer that is kept."""
-END_S: Constant = 180.0
+END_S: Final = 180.0
 """Longer than a kernel may take to load a context: whoever is just getting one has to be waited for."""
-WHERE_IS_THE_REST: Constant = (
-    'rlm_finalize with a larger max_output_chars, or rlm_get_trace(detail="full"), gets the rest'
-)
+WHERE_IS_THE_REST: Final = 'rlm_finalize with a larger max_output_chars, or rlm_get_trace(detail="full"), gets the rest'
 
 
 async def finalize(
@@ -34,7 +32,7 @@ async def finalize(
     var_name: str | None,
     max_output_chars: int,
     let_go: Callable[[Session], None] = lambda session: None,
-) -> Final:
+) -> FinalReport:
     """Commit the answer and end the kernel; the same call again gives the same answer, and ends what is left to end.
 
     `let_go`: told when nothing of the session is held any more.
@@ -111,13 +109,13 @@ def _digested(given: tuple[str, str]) -> tuple[str, str]:
     return (given[0], _digest(given[1])) if given[0] == "text" else given
 
 
-def _report(session: Session, max_output_chars: int) -> Final:
+def _report(session: Session, max_output_chars: int) -> FinalReport:
     answer = session.final
     if answer is None:
         raise VariableNotFound("The session has no final answer.")
     shown = cut_text(answer, max_output_chars, WHERE_IS_THE_REST)
     used = session.counters
-    return Final(
+    return FinalReport(
         final_answer=shown.text,
         final_answer_chars=len(answer),
         finish_reason=session.account.stop or "completed",

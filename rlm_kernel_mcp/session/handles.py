@@ -18,7 +18,7 @@ from weakref import WeakValueDictionary
 from rlm_kernel_mcp.errors import SessionBusy, SessionNotFound
 from rlm_kernel_mcp.session.opening import ContextSource, Prepared
 from rlm_kernel_mcp.session.reopening import Surroundings, reopen
-from rlm_kernel_mcp.session.reports import Limits
+from rlm_kernel_mcp.session.reports import Guardrails
 from rlm_kernel_mcp.session.session import Session
 from rlm_kernel_mcp.session.trace.journal import Journal
 from rlm_kernel_mcp.shielded import made_in_thread, shielded
@@ -38,7 +38,7 @@ class Handles:
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         """Of those who open the same session again."""
 
-    async def add(self, session_id: str, source: ContextSource, prepared: Prepared, limits: Limits) -> Session:
+    async def add(self, session_id: str, source: ContextSource, prepared: Prepared, limits: Guardrails) -> Session:
         """Make the session of a kernel that has its context, and write it down."""
         taking = partial(self._store.acquire, session_id, is_new=True)
         self._locks[session_id] = await made_in_thread(taking, _release)

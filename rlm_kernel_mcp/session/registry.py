@@ -20,9 +20,7 @@ from rlm_kernel_mcp.kernel.placement.run_dir import RunDir
 from rlm_kernel_mcp.kernel.pool import KernelPool
 from rlm_kernel_mcp.kernel.starter import KernelStarter
 from rlm_kernel_mcp.session import attached_console as console
-from rlm_kernel_mcp.session import finalize as finish
-from rlm_kernel_mcp.session import listing
-from rlm_kernel_mcp.session import reports as shapes
+from rlm_kernel_mcp.session import finalize, listing, reports
 from rlm_kernel_mcp.session.handles import Handles
 from rlm_kernel_mcp.session.idle_watch import watch_all
 from rlm_kernel_mcp.session.kernels.slots import Places
@@ -91,8 +89,8 @@ class Registry:
         return registry
 
     async def init_context(
-        self, *, context_text: str | None, context_paths: Sequence[str] | None, limits: shapes.Limits
-    ) -> shapes.Opened:
+        self, *, context_text: str | None, context_paths: Sequence[str] | None, limits: reports.Guardrails
+    ) -> reports.Opened:
         """Open a session: a kernel of its own with the context in it.
 
         Raises:
@@ -121,7 +119,7 @@ class Registry:
         except BaseException:  # it failed, or the call was cut off: nobody will ever ask for this session
             await shielded(self._undo(session_id, prepared, keeping), f"the undoing of {session_id}")
             raise
-        return shapes.Opened(
+        return reports.Opened(
             session_id=session.session_id,
             config=limits,
             counters=session.counters,
@@ -144,7 +142,7 @@ class Registry:
 
     async def run_repl(
         self, session_id: str, code: str, *, timeout_ms: int | None, wait_ms: int, max_output_chars: int
-    ) -> shapes.StepReport:
+    ) -> reports.StepReport:
         """Run a step. Raises: SessionNotFound, SessionFinalized, SessionBusy, KernelDied."""
         async with self._handles.in_use(session_id) as session:
             timeout = session.account.limits.step_timeout_ms if timeout_ms is None else timeout_ms
@@ -152,18 +150,18 @@ class Registry:
 
     async def await_step(
         self, session_id: str, step_index: int, *, wait_ms: int, max_output_chars: int
-    ) -> shapes.StepReport:
+    ) -> reports.StepReport:
         """Wait for a step. Raises: SessionNotFound, InvalidInput."""
         async with self._handles.in_use(session_id) as session:
             return await session.await_step(step_index, wait_ms=wait_ms, max_output_chars=max_output_chars)
 
-    async def interrupt(self, session_id: str) -> shapes.StepReport:
+    async def interrupt(self, session_id: str) -> reports.StepReport:
         """Stop the running step. Raises: SessionNotFound."""
         async with self._handles.in_use(session_id) as session:
             report = await session.interrupt(INTERRUPT_OUTPUT_CHARS)
         if report is not None:
             return report
-        return shapes.StepReport(
+        return reports.StepReport(
             status="ok",
             step_index=session.counters.step_index,
             duration_ms=0,
@@ -172,14 +170,14 @@ class Registry:
             note=NOTHING_LEFT_TO_INTERRUPT if session.finalized else NOTHING_INTERRUPTED,
         )
 
-    async def get_var(self, session_id: str, var_name: str, *, offset: int, limit: int) -> shapes.VariableSlice:
+    async def get_var(self, session_id: str, var_name: str, *, offset: int, limit: int) -> reports.VariableSlice:
         """Read a variable. Raises: SessionNotFound, SessionFinalized, VariableNotFound, KernelDied."""
         async with self._handles.in_use(session_id) as session:
             return await session.get_var(var_name, offset, limit)
 
     async def finalize(
         self, session_id: str, *, final_text: str | None, final_var_name: str | None, max_output_chars: int
-    ) -> shapes.Final:
+    ) -> reports.FinalReport:
         """Take the final answer.
 
         Raises:
@@ -188,7 +186,7 @@ class Registry:
         async with self._handles.in_use(session_id) as session:
             if session.finalized and session_id not in self._sessions:
                 session.final = await in_reader(lambda: self.store.final_answer(session_id))
-            return await finish.finalize(session, final_text, final_var_name, max_output_chars, self._handles.let_go)
+            return await finalize.finalize(session, final_text, final_var_name, max_output_chars, self._handles.let_go)
 
     async def get_trace(
         self,
@@ -199,7 +197,7 @@ class Registry:
         detail: str,
         max_output_chars: int,
         offset: int,
-    ) -> shapes.TracePage:
+    ) -> reports.TracePage:
         """A page of the trace. Raises: SessionNotFound, InvalidInput."""
         if from_step is not None and to_step is not None and from_step > to_step:
             raise InvalidInput(f"from_step={from_step} lies after to_step={to_step}.")
@@ -214,7 +212,7 @@ class Registry:
 
     async def list_sessions(
         self, *, state: listing.State = "live", limit: int = 20, offset: int = 0
-    ) -> shapes.SessionList:
+    ) -> reports.SessionList:
         """This server's sessions and those of others, the last used first."""
         return await listing.listed(self.store, self._sessions, state, limit, offset)
 

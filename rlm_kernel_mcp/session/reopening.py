@@ -20,7 +20,7 @@ from rlm_kernel_mcp.session.kernels.loading import GoOn, read_in_thread
 from rlm_kernel_mcp.session.kernels.recovery import Recovery
 from rlm_kernel_mcp.session.kernels.slots import Places
 from rlm_kernel_mcp.session.opening import ContextSource
-from rlm_kernel_mcp.session.reports import ContextReport, Counters, DocumentInfo, Limits
+from rlm_kernel_mcp.session.reports import ContextReport, Counters, DocumentInfo, Guardrails
 from rlm_kernel_mcp.session.session import Session
 from rlm_kernel_mcp.session.snapshots.file import SnapshotFile
 from rlm_kernel_mcp.session.snapshots.restoring import SnapshotRestorer
@@ -68,7 +68,7 @@ def reopen(record: SessionRecord, shared: Surroundings, *, is_new: bool = False)
 
 
 def _reopened(record: SessionRecord, shared: Surroundings, *, is_new: bool) -> Session:
-    limits = Limits(**json.loads(record.limits))
+    limits = Guardrails(**json.loads(record.limits))
     counters: dict[str, int] = json.loads(record.counters or "{}")
     account = Account(limits, Counters(**counters), record.stop_reason)  # type: ignore[arg-type]  # we wrote it
     journal = Journal(shared.store, record.session_id, shared.outcomes, shared.writer)

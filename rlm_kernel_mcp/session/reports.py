@@ -17,7 +17,7 @@ SessionStatus = Literal["idle", "running", "stopped", "finalized", "dead"]
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class Guardrails:
     """A session's guardrails, as asked for at its start."""
 
     max_steps: int = 64
@@ -152,7 +152,7 @@ class Opened:
     """`data` of `rlm_init_context`."""
 
     session_id: str
-    config: Limits
+    config: Guardrails
     counters: Counters
     context: ContextReport
     namespace: dict[str, str]
@@ -190,7 +190,7 @@ class Stats:
 
 
 @dataclass(frozen=True, slots=True)
-class Final:
+class FinalReport:
     """`data` of `rlm_finalize`. `final_answer` may be cut; `final_answer_chars` is its whole length.
 
     `cut_chars`: how many of its characters are not shown. `note`: which call gets them, where the text has no room to.

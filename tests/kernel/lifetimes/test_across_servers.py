@@ -12,7 +12,7 @@ import pytest
 
 from rlm_kernel_mcp.errors import SessionBusy, SessionFinalized, SessionNotFound
 from rlm_kernel_mcp.session.registry import Registry
-from rlm_kernel_mcp.session.reports import Limits, SessionSummary
+from rlm_kernel_mcp.session.reports import Guardrails, SessionSummary
 from rlm_kernel_mcp.session.trace.journal import Journal
 from tests.losses import OWN, lost, restored, settle
 from tests.sessions import AMPLE, WAIT_S, Driven, open_registry, until
@@ -38,7 +38,7 @@ async def tidied(registry: Registry) -> None:
 
 async def test_the_next_server_goes_on_where_the_last_one_ended(tmp_path: Path) -> None:
     """Values, counters, trace and earlier outputs; the first reply says where they come from."""
-    limits = Limits(max_steps=5, max_runtime_ms=60_000, budget_limit=10_000)
+    limits = Guardrails(max_steps=5, max_runtime_ms=60_000, budget_limit=10_000)
     async with open_registry(tmp_path) as first:
         session = await Driven.open(first, "the text", limits)
         await session.ok("x = [1]\ndef f(): return x\nprint('said')")

@@ -14,8 +14,7 @@ from jupyter_client.asynchronous.client import AsyncKernelClient
 
 from rlm_kernel_mcp.errors import RlmError, SessionFinalized, VariableNotFound
 from rlm_kernel_mcp.kernel.untrusted.reply import Reply
-from rlm_kernel_mcp.session import finalize as finish
-from rlm_kernel_mcp.session import idle_watch, registry
+from rlm_kernel_mcp.session import finalize, idle_watch, registry
 from rlm_kernel_mcp.session.kernels import loading
 from rlm_kernel_mcp.session.session import Session
 from rlm_kernel_mcp.session.trace.journal import Journal
@@ -255,7 +254,7 @@ async def test_a_finalize_that_was_cut_short_is_brought_to_its_end(tmp_path: Pat
         driven = await Driven.open(opened)
         await driven.ok("x = 1")
         session = driven.session
-        finish._commit(session, ("text", "done"), "done")
+        finalize._commit(session, ("text", "done"), "done")
         if by == "watch":
             await idle_watch.watch(session, 3_600)
             assert not session.has_kernel

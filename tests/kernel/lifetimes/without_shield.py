@@ -13,8 +13,7 @@ from typing import Any, Final
 
 from rlm_kernel_mcp.kernel import pool
 from rlm_kernel_mcp.kernel import starter as launch
-from rlm_kernel_mcp.session import finalize as finish
-from rlm_kernel_mcp.session import registry, session
+from rlm_kernel_mcp.session import finalize, registry, session
 from tests.cancelling import call_tool, cancelled_at, counted_tasks, held_by
 from tests.sessions import open_registry
 
@@ -28,7 +27,7 @@ async def bare(work: Coroutine[Any, Any, Any], what: str, *, within_s: float = 0
 
 
 async def main(folder: Path) -> None:
-    for module in (launch, pool, registry, session, finish):
+    for module in (launch, pool, registry, session, finalize):
         module.shielded = bare  # type: ignore[attr-defined]
     left = 0
     async with open_registry(folder / "state", policy={"pool": {"spare_kernels": 0}}) as opened:

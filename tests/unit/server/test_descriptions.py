@@ -6,15 +6,14 @@ import re
 
 import pytest
 
-from rlm_kernel_mcp.server import descriptions as words
-from rlm_kernel_mcp.server import requests
+from rlm_kernel_mcp.server import descriptions, requests
 from rlm_kernel_mcp.server.tools import TABLE, ToolRow
 
 
 def test_the_instructions_say_when_to_use_the_server_before_clients_cut() -> None:
     """Some show 250 characters, some 2,048."""
-    assert len(words.INSTRUCTIONS) <= 2_048
-    first = words.INSTRUCTIONS[:250]
+    assert len(descriptions.INSTRUCTIONS) <= 2_048
+    first = descriptions.INSTRUCTIONS[:250]
     assert "too large" in first
     assert "kernel" in first
 

@@ -12,7 +12,7 @@ from mcp.types import CallToolResult, ImageContent, TextContent
 from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.kernel.untrusted.reply import Picture
 from rlm_kernel_mcp.server import responses
-from rlm_kernel_mcp.session import reports as shapes
+from rlm_kernel_mcp.session import reports
 from rlm_kernel_mcp.text.wording import NOTHING_INTERRUPTED
 
 STEP_FIELDS = {
@@ -29,12 +29,12 @@ STEP_FIELDS = {
     "truncated",
     "lost",
 }
-LEFT = shapes.Left(steps_left=63, runtime_left_ms=119_000, chars_left=99_000)
+LEFT = reports.Left(steps_left=63, runtime_left_ms=119_000, chars_left=99_000)
 
 
-def a_step(**changes: Any) -> shapes.StepReport:
+def a_step(**changes: Any) -> reports.StepReport:
     values: dict[str, Any] = {"status": "ok", "step_index": 1, "duration_ms": 12, "budget": LEFT, **changes}
-    return shapes.StepReport(**values)
+    return reports.StepReport(**values)
 
 
 def text_of(result: CallToolResult) -> str:
@@ -68,7 +68,7 @@ def test_the_json_is_compact_and_keeps_unicode_as_it_is() -> None:
 
 def test_what_was_lost_is_named_with_its_reason() -> None:
     """Pairs become objects."""
-    lost = shapes.Lost("it was killed", (("a", "a lock cannot be kept"),), ("b",))
+    lost = reports.Lost("it was killed", (("a", "a lock cannot be kept"),), ("b",))
     data = data_of(responses.step(a_step(status="timeout", lost=lost), "json"))
     assert data["lost"] == {
         "reason": "it was killed",
@@ -92,9 +92,9 @@ def test_pictures_come_as_blocks_and_then_without_structured_content(form: Any) 
 @pytest.mark.parametrize("form", ["json", "markdown"])
 def test_a_list_has_at_most_eight_thousand_characters_and_counts_the_rest(form: Any) -> None:
     """The last used stay."""
-    row = shapes.SessionSummary("s_1", "idle", "a" * 24, "b" * 24, 2, "text", 9, shapes.Counters(2, 3, 4))
+    row = reports.SessionSummary("s_1", "idle", "a" * 24, "b" * 24, 2, "text", 9, reports.Counters(2, 3, 4))
     rows = tuple(replace(row, session_id=f"s_{number}") for number in range(200))
-    text = text_of(responses.sessions(shapes.SessionList(rows, 1_000), form))
+    text = text_of(responses.sessions(reports.SessionList(rows, 1_000), form))
     assert 7_500 < len(text) <= 8_000
     listed = text.count("idle")
     assert f"{1_200 - listed:,}" in (text if form == "markdown" else f"{json.loads(text)['data']['omitted']:,}")
@@ -103,10 +103,10 @@ def test_a_list_has_at_most_eight_thousand_characters_and_counts_the_rest(form: 
 
 def test_the_walls_are_names_and_only_those_that_are_missing_have_a_reason() -> None:
     """What a wall is and does is prose for people."""
-    walls = (shapes.Wall("seccomp", holds=True, detail="prose"), shapes.Wall("container", holds=False, detail="why"))
-    report = shapes.ContextReport("text", 3, 1, 3, "x", "abc", "", (), 0)
+    walls = (reports.Wall("seccomp", holds=True, detail="prose"), reports.Wall("container", holds=False, detail="why"))
+    report = reports.ContextReport("text", 3, 1, 3, "x", "abc", "", (), 0)
     for rows, missing in ((walls, [{"name": "container", "reason": "why"}]), (walls[:1], None)):
-        opened = shapes.Opened("s_1", shapes.Limits(), shapes.Counters(), report, {}, ("re",), rows)
+        opened = reports.Opened("s_1", reports.Guardrails(), reports.Counters(), report, {}, ("re",), rows)
         data = data_of(responses.opened(opened, "json"))
         assert data["walls"] == ["seccomp"]
         assert data.get("walls_missing") == missing
@@ -114,8 +114,8 @@ def test_the_walls_are_names_and_only_those_that_are_missing_have_a_reason() -> 
 
 def test_a_context_tells_what_was_skipped_only_where_something_was() -> None:
     """The usual answer is the contract's, nothing more."""
-    report = shapes.ContextReport("text", 3, 1, 3, "x", "abc", "abc", (), 0)
-    opened = shapes.Opened("s_1", shapes.Limits(), shapes.Counters(), report, {}, ("re",), ())
+    report = reports.ContextReport("text", 3, 1, 3, "x", "abc", "abc", (), 0)
+    opened = reports.Opened("s_1", reports.Guardrails(), reports.Counters(), report, {}, ("re",), ())
     data = data_of(responses.opened(opened, "json"))
     assert set(data) == {"session_id", "config", "counters", "context", "namespace", "imports", "walls"}
     fields = {"kind", "chars", "lines", "bytes", "sha256", "head", "tail", "documents", "document_count"}
@@ -130,8 +130,8 @@ def test_a_context_tells_what_was_skipped_only_where_something_was() -> None:
 
 def test_full_fields_of_an_event_are_there_only_in_full_detail() -> None:
     """A summary of a long session stays short."""
-    event = shapes.TraceEvent("t", 1, "run_repl", "mcp", "ok", "x = 1", 3, {"step_index": 1}, code="x = 1", stdout="")
-    page = shapes.TracePage((event,), None)
+    event = reports.TraceEvent("t", 1, "run_repl", "mcp", "ok", "x = 1", 3, {"step_index": 1}, code="x = 1", stdout="")
+    page = reports.TracePage((event,), None)
     (summary,) = data_of(responses.trace(page, "json", "summary"))["events"]
     (full,) = data_of(responses.trace(page, "json", "full"))["events"]
     assert set(full) - set(summary) == {"code", "stdout", "stderr", "result", "error"}
@@ -139,12 +139,12 @@ def test_full_fields_of_an_event_are_there_only_in_full_detail() -> None:
 
 def test_a_listed_session_tells_its_context_in_an_object_of_its_own() -> None:
     """As the contract has it."""
-    row = shapes.SessionSummary("s_1", "idle", "a", "b", 2, "text", 9, shapes.Counters(2, 3, 4))
-    (data,) = data_of(responses.sessions(shapes.SessionList((row,), 0), "json"))["sessions"]
+    row = reports.SessionSummary("s_1", "idle", "a", "b", 2, "text", 9, reports.Counters(2, 3, 4))
+    (data,) = data_of(responses.sessions(reports.SessionList((row,), 0), "json"))["sessions"]
     assert data["context"] == {"kind": "text", "chars": 9}
-    assert data_of(responses.sessions(shapes.SessionList((row,), 3), "json"))["omitted"] == 3
-    assert data_of(responses.sessions(shapes.SessionList((row,), 0), "json"))["omitted"] == 0
-    page = text_of(responses.sessions(shapes.SessionList((row,), 3), "markdown"))
+    assert data_of(responses.sessions(reports.SessionList((row,), 3), "json"))["omitted"] == 3
+    assert data_of(responses.sessions(reports.SessionList((row,), 0), "json"))["omitted"] == 0
+    page = text_of(responses.sessions(reports.SessionList((row,), 3), "markdown"))
     assert page.endswith("\n3 more, used longer ago: offset=1 goes on.")
     assert set(data) == {"session_id", "status", "created_at", "last_used_at", "step_index", "context", "counters"}
 
@@ -152,7 +152,7 @@ def test_a_listed_session_tells_its_context_in_an_object_of_its_own() -> None:
 @pytest.mark.parametrize("value", [None, 1.5, "x", [1, {"a": None}], {"k": [True]}, 10**30])
 def test_a_variable_s_json_value_comes_as_it_is(value: object) -> None:
     """The value itself, null included."""
-    part = shapes.VariableSlice("x", "t", None, value, False, 5, 0, None, False)
+    part = reports.VariableSlice("x", "t", None, value, False, 5, 0, None, False)
     assert data_of(responses.variable(part, "json"))["value"] == value
 
 
@@ -171,9 +171,9 @@ def test_markdown_is_one_text_block_and_no_json() -> None:
     report = a_step(
         status="error",
         stdout="out\n",
-        error=shapes.StepError("ValueError", "bad", "Traceback\nValueError: bad"),
-        updated_vars_summary=(shapes.Variable("xs", "list", 3),),
-        truncated=shapes.Truncated(stdout=1_200),
+        error=reports.StepError("ValueError", "bad", "Traceback\nValueError: bad"),
+        updated_vars_summary=(reports.Variable("xs", "list", 3),),
+        truncated=reports.Truncated(stdout=1_200),
         guardrail_stop="max_steps",
     )
     result = responses.step(report, "markdown")
@@ -192,7 +192,7 @@ def test_markdown_is_one_text_block_and_no_json() -> None:
 def test_a_cut_is_told_once() -> None:
     """The note has it, with the call that gets the rest, where the text itself had no room for that."""
     note = 'Cut: 1,200 characters of stdout; rlm_get_trace(from_step=1, to_step=1, detail="full") gets the rest.'
-    truncated = shapes.Truncated(stdout=1_200, result=7)
+    truncated = reports.Truncated(stdout=1_200, result=7)
     page = text_of(responses.step(a_step(stdout="out", truncated=truncated, note=note), "markdown"))
     assert page.count("characters of stdout") == 1
     assert "Cut from this answer: 7 characters of result." in page
@@ -218,7 +218,7 @@ def test_no_output_can_close_its_fence(text: str) -> None:
 
 def test_every_page_of_markdown_reads_without_gaps() -> None:
     """Each tool's page says its own most important number."""
-    context = shapes.ContextReport(
+    context = reports.ContextReport(
         "documents",
         1_000,
         9,
@@ -226,26 +226,28 @@ def test_every_page_of_markdown_reads_without_gaps() -> None:
         "ab",
         "head",
         "tail",
-        (shapes.DocumentInfo("a.txt", 1_000),),
+        (reports.DocumentInfo("a.txt", 1_000),),
         3,
         {},
         ("b: binary",),
         1,
     )
-    walls = (shapes.Wall("rlimits", True, ""), shapes.Wall("landlock", False, "no kernel support"))
-    opened = shapes.Opened("s_1", shapes.Limits(), shapes.Counters(), context, {"context": "text"}, ("re",), walls)
+    walls = (reports.Wall("rlimits", True, ""), reports.Wall("landlock", False, "no kernel support"))
+    opened = reports.Opened(
+        "s_1", reports.Guardrails(), reports.Counters(), context, {"context": "text"}, ("re",), walls
+    )
     page = text_of(responses.opened(opened, "markdown"))
     assert "1,000 characters in 3 documents" in page
     assert "- and 2 more" in page
     assert "- b: binary" in page
     assert "Wall that does not hold: landlock (no kernel support)." in page
-    part = shapes.VariableSlice("x", "str", 10, "abc", True, 10, 2, 5, True)
+    part = reports.VariableSlice("x", "str", 10, "abc", True, 10, 2, 5, True)
     assert "characters 2 to 5 of 10" in text_of(responses.variable(part, "markdown"))
-    stats = shapes.Stats(1, 2, 3, "a", "b")
+    stats = reports.Stats(1, 2, 3, "a", "b")
     assert "42 characters, 2 characters of it shown" in text_of(
-        responses.final(shapes.Final("ab", 42, "completed", stats, cut_chars=40), "markdown")
+        responses.final(reports.FinalReport("ab", 42, "completed", stats, cut_chars=40), "markdown")
     )
-    assert text_of(responses.sessions(shapes.SessionList((), 0), "markdown")).startswith("No sessions")
-    assert text_of(responses.trace(shapes.TracePage((), None), "markdown", "summary")).startswith("No events")
+    assert text_of(responses.sessions(reports.SessionList((), 0), "markdown")).startswith("No sessions")
+    assert text_of(responses.trace(reports.TracePage((), None), "markdown", "summary")).startswith("No events")
     refused = text_of(responses.failure(InvalidInput("no", "do this"), "markdown"))
     assert refused == "INVALID_INPUT: no\n\nNext: do this"

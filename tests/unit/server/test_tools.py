@@ -12,7 +12,7 @@ from mcp import Client, MCPError
 from rlm_kernel_mcp.errors import SandboxUnavailable, SessionNotFound
 from rlm_kernel_mcp.server import mcp_server
 from rlm_kernel_mcp.server.mcp_server import build_server
-from rlm_kernel_mcp.session import reports as shapes
+from rlm_kernel_mcp.session import reports
 
 if TYPE_CHECKING:
     from rlm_kernel_mcp.session.registry import Registry
@@ -28,13 +28,13 @@ class FailingRegistry:
         self.waiting = asyncio.Event()
         self.cancelled = asyncio.Event()
 
-    async def list_sessions(self, **_arguments: object) -> list[shapes.SessionSummary]:
+    async def list_sessions(self, **_arguments: object) -> list[reports.SessionSummary]:
         raise RuntimeError("the secret is in /a/host/path")
 
-    async def interrupt(self, session_id: str) -> shapes.StepReport:
+    async def interrupt(self, session_id: str) -> reports.StepReport:
         raise SessionNotFound(f"There is no session {session_id}.")
 
-    async def get_trace(self, _session_id: str, **_: Any) -> shapes.TracePage:
+    async def get_trace(self, _session_id: str, **_: Any) -> reports.TracePage:
         self.waiting.set()
         try:
             await asyncio.Event().wait()

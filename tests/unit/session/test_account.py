@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from rlm_kernel_mcp.session.account import Account
-from rlm_kernel_mcp.session.reports import Left, Limits
+from rlm_kernel_mcp.session.reports import Guardrails, Left
 
 
 def _account(**limits: int) -> Account:
-    return Account(Limits(**limits))
+    return Account(Guardrails(**limits))
 
 
 def test_the_step_that_reaches_max_steps_stops_the_session() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from rlm_kernel_mcp.policy import load_policy
 from rlm_kernel_mcp.session.reopening import Surroundings, reopen
-from rlm_kernel_mcp.session.reports import ContextReport, Limits
+from rlm_kernel_mcp.session.reports import ContextReport, Guardrails
 from rlm_kernel_mcp.settings import load_settings
 from rlm_kernel_mcp.store.store import SessionRecord, Store
 from tests.parts import ROOT
@@ -35,7 +35,7 @@ def test_the_names_of_a_session_are_told_though_no_kernel_can_be_had(
     """They are the kernel's to say; the record remembers them for the time when there is none."""
     store = Store.open(tmp_path)
     try:
-        limits = json.dumps(asdict(Limits(1, 1, 1, 1)))
+        limits = json.dumps(asdict(Guardrails(1, 1, 1, 1)))
         context, reference_json = json.dumps(asdict(CONTEXT)), json.dumps(reference)
         record = SessionRecord("s_1", "2026", "text", "idle", limits, context, reference_json)
         settings = load_settings({"RLM_STATE_DIR": str(tmp_path)})

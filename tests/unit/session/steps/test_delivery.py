@@ -9,13 +9,13 @@ from mcp.types import TextContent
 
 from rlm_kernel_mcp.server import responses
 from rlm_kernel_mcp.session.account import Account
-from rlm_kernel_mcp.session.reports import Limits, Lost, StepError, StepReport, Variable
+from rlm_kernel_mcp.session.reports import Guardrails, Lost, StepError, StepReport, Variable
 from rlm_kernel_mcp.session.steps.delivery import deliver
 from rlm_kernel_mcp.session.steps.run import Outcome
 
 
 def delivered(outcome: Outcome, max_output_chars: int = 8_000) -> StepReport:
-    return deliver(outcome, step_index=1, account=Account(Limits()), max_output_chars=max_output_chars)
+    return deliver(outcome, step_index=1, account=Account(Guardrails()), max_output_chars=max_output_chars)
 
 
 def reply_chars(report: StepReport) -> int:

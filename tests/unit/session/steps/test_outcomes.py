@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rlm_kernel_mcp.kernel.untrusted.reply import Reply
 from rlm_kernel_mcp.session.account import Account
-from rlm_kernel_mcp.session.reports import Limits, StepError, Variable
+from rlm_kernel_mcp.session.reports import Guardrails, StepError, Variable
 from rlm_kernel_mcp.session.steps.outcomes import RECENT_STEPS, Outcomes
 from rlm_kernel_mcp.session.steps.run import Outcome
 from rlm_kernel_mcp.session.trace.journal import Journal
@@ -64,7 +64,7 @@ def test_an_outcome_read_from_the_record_is_the_one_that_was_written(tmp_path: P
     store = Store.open(tmp_path)
     store.add_session(SessionRecord("s_1", NOW, "text", "idle"))
     journal = Journal(store, "s_1", Outcomes(memory_bytes=10))
-    account = Account(Limits())
+    account = Account(Guardrails())
     whole = Outcome(
         "error",
         5,
@@ -87,7 +87,7 @@ def test_progress_is_noted_while_a_step_runs_and_never_after_its_end(tmp_path: P
     """It is written by a thread that nobody waits for."""
     store = Store.open(tmp_path)
     store.add_session(SessionRecord("s_1", NOW, "text", "idle"))
-    journal, account = Journal(store, "s_1"), Account(Limits())
+    journal, account = Journal(store, "s_1"), Account(Guardrails())
     row_id = journal.step_begins(1, "code", account)
     journal.step_goes_on(row_id, 1_500, "so far", "")
     (running,) = store.events("s_1")
@@ -105,7 +105,7 @@ def test_a_cell_of_a_console_has_its_own_time_and_status(tmp_path: Path) -> None
     """One that a person stopped after 3 s was `error, 0 ms`."""
     store = Store.open(tmp_path)
     store.add_session(SessionRecord("s_1", NOW, "text", "idle"))
-    journal, account = Journal(store, "s_1"), Account(Limits())
+    journal, account = Journal(store, "s_1"), Account(Guardrails())
     for count, ename in enumerate((None, "KeyboardInterrupt", "ValueError"), 1):
         reply = Reply(f"m{count}", code="cell", execution_count=count, ename=ename)
         reply.begun_ns -= 3_000_000_000

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rlm_kernel_mcp.session.account import Account
-from rlm_kernel_mcp.session.reports import Limits
+from rlm_kernel_mcp.session.reports import Guardrails
 from rlm_kernel_mcp.session.steps.run import Outcome
 from rlm_kernel_mcp.session.trace.journal import Journal
 from rlm_kernel_mcp.store.store import SessionRecord, Store
@@ -92,7 +92,7 @@ async def test_a_step_is_written_in_three_transactions(store: Store, journal: Jo
     said: list[str] = []
     store.at_once(lambda: None)  # once: how long a statement waits for others
     disk.set_trace_callback(lambda statement: said.append(" ".join(statement.split()[:2])))
-    one_step(journal, Account(Limits()))
+    one_step(journal, Account(Guardrails()))
     disk.set_trace_callback(None)
     event_too = ("INSERT OR", "UPDATE events", "UPDATE events")
     assert said == [one for event in event_too for one in ("BEGIN IMMEDIATE", "UPDATE sessions", event, "COMMIT")]
@@ -108,7 +108,7 @@ async def test_both_are_kept_whichever_statement_finds_the_disk_full(
     assert disk is not None
     failing = FullAt(disk, fails_at)
     store._database._disk = failing  # type: ignore[assignment]
-    one_step(journal, Account(Limits()))
+    one_step(journal, Account(Guardrails()))
     await journal.settled()
     assert failing.has_failed
     # A row that is complete stays on the disk: what its delivery charged is then in the session's row alone.
