@@ -9,6 +9,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import takewhile
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,7 +22,7 @@ from rlm_kernel_mcp.kernel.kernel import Kernel
 from rlm_kernel_mcp.kernel.untrusted.messages import Message
 from rlm_kernel_mcp.kernel.untrusted.snapshot_stream import StreamBroken
 from rlm_kernel_mcp.policy import SnapshotLimits
-from rlm_kernel_mcp.session.snapshots import taking
+from rlm_kernel_mcp.session.snapshots import changes, taking
 from rlm_kernel_mcp.session.snapshots.file import SnapshotFile
 from rlm_kernel_mcp.session.snapshots.pipe import receive
 from rlm_kernel_mcp.session.snapshots.run import SnapshotRun
@@ -132,6 +133,9 @@ class World:
         patch.setattr(taking, "SnapshotRun", Told)
         patch.setattr(taking, "receive", self._receive)
         patch.setattr(taking, "NUDGES", 3)
+        self._threads = ThreadPoolExecutor(2)
+        patch.setattr(changes, "threads", self._threads)
+        patch.setattr(taking, "_readers", self._threads)
         self.kernel = ScriptedKernel()
         self.file = GatedFile(folder)
         self.taker = SnapshotTaker(self.file, LIMITS)
@@ -169,6 +173,7 @@ class World:
         if (last := self.taker._changes._last) is not None:
             last.cancel()
             await asyncio.wait({last})
+        self._threads.shutdown()
 
     async def _hold(self) -> None:
         await self._turn.wait()
