@@ -80,7 +80,11 @@ def counted_tasks() -> Iterator[None]:
 
     def make(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> asyncio.Task[Any]:
         points = _points.get()
-        return asyncio.Task(work if points is None else _counted(work, points), loop=loop, **options)
+        if points is None:
+            return asyncio.Task(work, loop=loop, **options)
+        task = asyncio.Task(_counted(work, points), loop=loop, **options)
+        task.add_done_callback(lambda _: work.close())  # one that is cancelled before it begins awaits nothing
+        return task
 
     loop = asyncio.get_running_loop()
     loop.set_task_factory(make)

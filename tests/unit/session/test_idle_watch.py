@@ -11,6 +11,7 @@ import pytest
 
 from rlm_kernel_mcp.session import idle_watch
 from rlm_kernel_mcp.session.session import Session
+from tests.fake_kernel import FOREVER, Fakes
 from tests.sessions import WAIT_S
 
 pytestmark = pytest.mark.anyio
@@ -86,3 +87,48 @@ async def test_cells_of_a_console_hold_the_idle_stop_off_and_not_for_ever(
     session: Any = Unused(unused_s, console_s)
     await idle_watch.watch(session, 60)
     assert session.stopped is stopped
+
+
+class Clock:
+    """In place of the module `time`: it is as late as it is set to."""
+
+    def __init__(self) -> None:
+        self.now_s = time.monotonic()
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+
+async def test_an_idle_session_s_kernel_is_stopped_after_the_idle_time_and_comes_back_on_use(
+    fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not a second before, and with its values kept; a step that runs is not idle."""
+    clock = Clock()
+    monkeypatch.setattr(idle_watch, "time", clock)
+    (session, kernel), (busy, _) = await fakes.open(), await fakes.open()
+    await session.ok("x = 1")
+    await busy.begin(FOREVER)
+    clock.now_s = session.session.used_at_s + 60
+    await idle_watch.watch(session.session, 60)
+    assert kernel.process.poll() is None
+    clock.now_s += 1
+    for one in (session, busy):
+        await idle_watch.watch(one.session, 60)
+    assert kernel.process.poll() == -9
+    assert (session.session.has_kernel, busy.session.has_kernel) == (False, True)
+    assert await session.value("x") == 1
+
+
+async def test_what_a_kernel_works_after_its_step_is_charged_and_ends_it(fakes: Fakes) -> None:
+    """Once it has used up the session's runtime, measured from outside."""
+    session, kernel = await fakes.open()
+    await session.ok("x = 1")
+    await session.session.life.recovery.snapshots.settle()
+    kernel.process.cpu += 2_000
+    await idle_watch.watch(session.session, 60)
+    assert kernel.process.poll() is None
+    kernel.process.cpu += 3_600_000
+    await idle_watch.watch(session.session, 60)
+    assert kernel.process.poll() == -9
+    assert session.session.status == "stopped"
+    assert await session.value("x") == 1

@@ -1,0 +1,98 @@
+"""Values over a whole session: what is kept after its steps, and what a fresh kernel has of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from rlm_kernel_mcp.wire import INLINE_SNAPSHOT, RESTORE, SNAPSHOT
+from tests.fake_kernel import FATAL, FakeKernel, Fakes
+from tests.sessions import Driven, until
+
+pytestmark = pytest.mark.anyio
+
+
+async def settled(session: Driven) -> None:
+    """The snapshot after the last step is in the file."""
+    await session.session.life.recovery.snapshots.settle()
+
+
+async def after_a_death(session: Driven, kernel: FakeKernel) -> dict[str, str]:
+    """Why each name that the kernel had is not back, or not as it was."""
+    kernel.process.end(3)
+    lost = (await session.ok("1")).lost
+    assert lost is not None
+    return dict(lost.lost)
+
+
+@pytest.mark.parametrize("large", [False, True])
+async def test_what_is_kept_comes_back(fakes: Fakes, large: bool) -> None:
+    """A small one in a message, a large one by a pipe."""
+    session, kernel = await fakes.open()
+    kernel.large = large
+    await session.ok("x, y = 1, 'two'")
+    await settled(session)
+    assert await after_a_death(session, kernel) == {}
+    assert (SNAPSHOT in kernel.heard) is large
+    assert (await session.ok("[x, y]")).result == "[1, 'two']"
+
+
+async def test_a_step_that_binds_nothing_sends_nothing(fakes: Fakes) -> None:
+    """And the values are of that step all the same."""
+    session, kernel = await fakes.open()
+    await session.ok("x = 1")
+    await settled(session)
+    await session.ok("x")
+    assert session.session.life.recovery.snapshots.step == 2
+    await settled(session)
+    assert await after_a_death(session, kernel) == {}
+
+
+async def test_a_kernel_that_ends_before_its_snapshot_takes_its_names_with_it(fakes: Fakes) -> None:
+    """Those of the snapshot before come back as they were then, and are told."""
+    session, kernel = await fakes.open()
+    await session.ok("x = 1")
+    await settled(session)
+    kernel.deaf = {INLINE_SNAPSHOT}
+    await session.ok("x, y = 2, 3")
+    lost = await after_a_death(session, kernel)
+    assert "after step 1" in lost["x"]
+    assert "was not kept" in lost["y"]
+    assert (await session.ok("x")).result == "1"
+
+
+async def test_the_next_step_comes_before_a_large_snapshot(fakes: Fakes) -> None:
+    """The kernel is signalled until it lets go; then the step runs, and the snapshot after it has all."""
+    session, kernel = await fakes.open()
+    kernel.large, kernel.deaf = True, {SNAPSHOT}
+    await session.ok("x = 1")
+    await until(lambda: SNAPSHOT in kernel.heard)
+    await session.begin("y = 2")
+    await until(lambda: "SIGUSR2" in kernel.heard)
+    kernel.answer_now()
+    assert (await session.end_of(2)).status == "ok"
+    await settled(session)
+    assert await after_a_death(session, kernel) == {}
+    assert (await session.ok("[x, y]")).result == "[1, 2]"
+
+
+async def test_a_value_that_ends_whatever_it_comes_back_into_is_found_and_left_out(fakes: Fakes) -> None:
+    """All at once, then one by one: three kernels, and the others are back."""
+    session, kernel = await fakes.open()
+    await session.ok(f"x, y, z = 1, {FATAL!r}, 3")
+    await settled(session)
+    lost = await after_a_death(session, kernel)
+    assert set(lost) == {"y"}
+    assert "did not survive" in lost["y"]
+    assert (await session.ok("[x, z]")).result == "[1, 3]"
+    assert [fake.heard.count(RESTORE) for fake in fakes.kernels] == [0, 1, 2, 2]
+
+
+async def test_an_answer_in_the_session_s_end_leaves_no_values(fakes: Fakes) -> None:
+    """Of a finalized session nothing is kept."""
+    session, _ = await fakes.open()
+    await session.ok("x = 1")
+    await settled(session)
+    kept = fakes.registry.settings.state_dir / "snapshots"
+    assert list(kept.glob("*"))
+    await session.finalize(text="done")
+    assert list(kept.glob("*")) == []
