@@ -27,7 +27,7 @@ from rlm_kernel_mcp.kernel.client import KernelClient
 from rlm_kernel_mcp.kernel.kernel import Kernel
 from rlm_kernel_mcp.kernel.placement.builder import effective_policy
 from rlm_kernel_mcp.kernel.placement.kernelspec import locked_kernelspec
-from rlm_kernel_mcp.kernel.placement.local.process import ended_how
+from rlm_kernel_mcp.kernel.placement.local.process import describe_exit
 from rlm_kernel_mcp.kernel.placement.run_dir import RunDir
 from rlm_kernel_mcp.kernel.starter import KernelStarter
 from rlm_kernel_mcp.kernel.untrusted.messages import DELIMITER
@@ -42,6 +42,8 @@ FOREVER: Final = "while True: pass"
 DIES: Final = "os._exit(3)"
 FATAL: Final = "ends the kernel into which it comes back"
 GRACE_MS: Final = 50
+EDGE_CHARS: Final = 400
+OFFERED: Final = dict.fromkeys(("context", "documents", "scratch"), "a line on it")
 pids: Final = itertools.count(1_000_000_000)
 """No process has such a number."""
 
@@ -224,7 +226,9 @@ class FakeKernel:
         """The reply to one of our own requests, and its buffers (`wire.py`)."""
         answer: tuple[Any, ...]
         match kind:
-            case "rlm_load_context_request" if content["source"] != "gone":
+            case "rlm_load_context_request" if content["source"] == "gone":
+                answer = ({"names": OFFERED, "unbound": ["context", "documents"]},)
+            case "rlm_load_context_request":
                 answer = self._load(self._read() if content["source"] == "descriptor" else buffers[1])
             case "rlm_names_request":
                 rows = [[name, type(value).__name__, None] for name, value in self.names.items()]
@@ -243,7 +247,8 @@ class FakeKernel:
 
     def _load(self, data: bytes) -> tuple[dict[str, Any]]:
         text = self.context = data.decode()
-        return ({"chars": len(text), "lines": 1, "documents": [len(text)], "head": text[:400], "tail": text[-400:]},)
+        edges = {"head": text[:EDGE_CHARS], "tail": text[-EDGE_CHARS:]}
+        return ({"chars": len(text), "lines": 1, "documents": [len(text)], "names": OFFERED, **edges},)
 
     def _variable(self, names: dict[str, Any], asked: dict[str, Any]) -> tuple[Any, ...]:
         if asked["name"] not in names:
@@ -313,7 +318,7 @@ class FakeStarter:
             fake.process.kill()
             folders.remove()
             raise
-        fake.process.dead.add_done_callback(lambda code: client.close(f"its process {ended_how(code.result())}"))
+        fake.process.dead.add_done_callback(lambda code: client.close(f"its process {describe_exit(code.result())}"))
         client.on_broken = lambda reason: fake.process.kill()
         return Kernel(fake, client, folders, [], 0)
 
