@@ -31,8 +31,6 @@ LIMITS = Limits(
 class Process:
     """A kernel's process whose processor time is what the test says."""
 
-    pid = 1
-
     def __init__(self) -> None:
         self.used_ms = 5_000
         self.signals: asyncio.Queue[int] = asyncio.Queue()
@@ -42,6 +40,9 @@ class Process:
 
     def resident_bytes(self) -> int:
         return 0
+
+    def thread_count(self) -> int:
+        return 1
 
     def send_signal(self, signum: int) -> None:
         self.signals.put_nowait(signum)
