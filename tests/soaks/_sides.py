@@ -28,7 +28,7 @@ LIMITS: Final = {"max_steps": 10_000, "max_runtime_ms": 3_600_000, "budget_limit
 PATIENCE_S: Final = 15.0
 """How long an answer is waited for."""
 CALM_READS: Final = 100
-"""How long an answer is waited for."""
+"""Before an attack."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,8 @@ class Seen:
     reads: int = 0
     calm_ms: float = 0.0
     """The worst of some before the attack: what the machine alone does."""
+    starved_ms: float = 0.0
+    """Of the worst read, how long the server's thread could have run and had no processor."""
 
 
 class Server:
@@ -52,6 +54,7 @@ class Server:
         client.wait_s = PATIENCE_S
         client.initialize()
         self.waits_ms: list[float] = []
+        self.starved_ms = 0.0
         self.neighbour = self.open()
         self.data(self.step(self.neighbour, "mine = 'kept'"))
         self.calm_ms = max(self.read() for _ in range(CALM_READS))
@@ -100,10 +103,13 @@ class Server:
 
     def read(self) -> float:
         """One read of the neighbour's; how long it took, in ms."""
-        began = time.perf_counter()
+        began, starved = time.perf_counter(), starved_ms(self.client.process.pid)
         self.client.call("rlm_get_var", session_id=self.neighbour, var_name="mine")
-        self.waits_ms.append((time.perf_counter() - began) * 1_000)
-        return self.waits_ms[-1]
+        took = (time.perf_counter() - began) * 1_000
+        if took > max(self.waits_ms, default=0.0):
+            self.starved_ms = starved_ms(self.client.process.pid) - starved
+        self.waits_ms.append(took)
+        return took
 
     def read_until(self, request: int, bound_s: float = PATIENCE_S) -> bool:
         """The neighbour reads again and again until a call is answered; whether it was within the bound."""
@@ -159,7 +165,15 @@ class Server:
 
     def seen(self, text: str, *, harm: bool) -> Seen:
         """With the neighbour's waits."""
-        return Seen(harm, text, max(self.waits_ms, default=0.0), len(self.waits_ms), self.calm_ms)
+        return Seen(harm, text, max(self.waits_ms, default=0.0), len(self.waits_ms), self.calm_ms, self.starved_ms)
+
+
+def starved_ms(pid: int) -> float:
+    """How long a process's first thread has waited for a processor so far; 0 where the system does not count it."""
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_text(encoding="ascii").split()[1]) / 1e6
+    except (OSError, IndexError):
+        return 0.0
 
 
 def threads(process: psutil.Process) -> int:

@@ -35,7 +35,8 @@ def play(attack: Attack, side: Side) -> Seen:
 def line(side: Side, seen: Seen) -> str:
     """What was seen on one side."""
     waits = (
-        f"; a neighbour's read: {seen.read_ms:,.1f} ms at most, of {seen.reads} (calm: {seen.calm_ms:,.1f})"
+        f"; a neighbour's read: {seen.read_ms:,.1f} ms at most, {seen.starved_ms:,.1f} of it without a processor, "
+        f"of {seen.reads} (calm: {seen.calm_ms:,.1f})"
         if seen.reads
         else ""
     )
