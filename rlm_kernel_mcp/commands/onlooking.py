@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from rlm_kernel_mcp.errors import SessionNotFound
 from rlm_kernel_mcp.session.trace.events import summary_of
+from rlm_kernel_mcp.store.database.file import FILE_NAME, inode_of
 from rlm_kernel_mcp.store.store import EventHead, SessionRecord, Store
 from rlm_kernel_mcp.text.safe_text import safe_text
 
@@ -49,6 +50,9 @@ class AgentsSteps:
         self._session_id = session_id
         self._known = 0
         """Number of the newest step that is no news."""
+        self._store: Store | None = None
+        self._inode: int | None = None
+        """Of the file that is open: one that was removed or set aside says nothing new."""
 
     def running(self) -> Step | None:
         """At the start: the step that is running, if one is. What came before is no news from now on."""
@@ -72,14 +76,23 @@ class AgentsSteps:
 
     def _read(self, look: Callable[[Store, SessionRecord], Step | None]) -> Step | None:
         """What a look at the record gives; None where that is damaged, or gone."""
-        store = Store.open(self._state_dir)
         try:
+            store = self._open()
             record = store.session(self._session_id, whole=False)
             return None if record is None else look(store, record)
         except (SessionNotFound, ValueError, LookupError, TypeError):
             return None
-        finally:
-            store.close()
+
+    def _open(self) -> Store:
+        """The record, opened once: a kernel can make up as many cells as it likes, each of which is looked for."""
+        file = str(self._state_dir / FILE_NAME)
+        if self._store is not None and inode_of(file) != self._inode:
+            self._store.close()
+            self._store = None
+        if self._store is None:
+            self._store = Store.open(self._state_dir)
+            self._inode = inode_of(file)
+        return self._store
 
 
 def _number(record: SessionRecord) -> int:

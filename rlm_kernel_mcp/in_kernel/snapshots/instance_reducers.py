@@ -8,7 +8,20 @@ from __future__ import annotations
 
 import enum
 import types
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
+
+NAME_CHARS: Final = 100
+
+
+@dataclass(slots=True)
+class Causes:
+    """What becomes of the errors that the exceptions of one value came from."""
+
+    kept: bool = True
+    """False where one of them cannot be written: then the exceptions are kept without, and each says so."""
+    met: bool = False
+    """Whether there was any."""
 
 
 def reduce_exception(error: BaseException) -> Any:
@@ -33,11 +46,12 @@ def _set_exception_state(error: BaseException, state: dict[str, Any]) -> None:
     vars(error).update(state)
 
 
-def with_chain(error: BaseException, reduced: Any) -> Any:
-    """An exception's reduction with the errors that it came from, of which pickle keeps none."""
+def with_chain(error: BaseException, reduced: Any, causes: Causes) -> Any:
+    """An exception's reduction with the errors that it came from, of which pickle keeps none, or with a note of them."""
     chain = (error.__cause__, error.__context__, error.__suppress_context__)
     if chain[0] is None and chain[1] is None and not chain[2]:
         return reduced
+    causes.met = True
     if reduced is NotImplemented:
         reduced = error.__reduce_ex__(2)
     if type(reduced) is not tuple or len(reduced) not in (2, 3, 6):
@@ -45,7 +59,22 @@ def with_chain(error: BaseException, reduced: Any) -> Any:
     make, arguments = reduced[:2]
     state = reduced[2] if len(reduced) > 2 else None
     set_state = reduced[5] if len(reduced) > 3 else None
-    return make, arguments, (set_state, state, chain), None, None, _set_chain
+    if causes.kept:
+        return make, arguments, (set_state, state, chain), None, None, _set_chain
+    return make, arguments, (set_state, state, chain[2], _note_of(*chain[:2])), None, None, _set_note
+
+
+def _note_of(cause: BaseException | None, context: BaseException | None) -> str:
+    gone = {"__cause__": cause, "__context__": context}
+    named = [f"{name} ({type(one).__name__[:NAME_CHARS]})" for name, one in gone.items() if one is not None]
+    return f"[{' and '.join(named)} of this error cannot be kept, and did not come back with it]" if named else ""
+
+
+def _set_note(error: BaseException, given: tuple[Any, Any, bool, str]) -> None:
+    set_state, state, suppressed, note = given
+    _set_chain(error, (set_state, state, (None, None, suppressed)))
+    if note:
+        BaseException.add_note(error, note)
 
 
 def _set_chain(error: BaseException, given: tuple[Any, Any, tuple[Any, Any, bool]]) -> None:

@@ -24,6 +24,7 @@ import cloudpickle
 from rlm_kernel_mcp.in_kernel.display_text.inspection import HEAP_TYPE
 from rlm_kernel_mcp.in_kernel.namespace.live_facade import LiveFacade
 from rlm_kernel_mcp.in_kernel.snapshots.function_lines import lines_of, put_back
+from rlm_kernel_mcp.in_kernel.snapshots.instance_reducers import Causes
 from rlm_kernel_mcp.in_kernel.snapshots.reducers import KNOWN_TYPES, reduce_known
 
 PROTOCOL: Final = 5
@@ -83,8 +84,9 @@ class Readable(Protocol):
 class SessionPickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle ships no types
     """Writes one value. A function of the session carries its code and not a copy of the globals that it uses."""
 
-    def __init__(self, file: Writable, protocol: int) -> None:
+    def __init__(self, file: Writable, protocol: int, causes: Causes) -> None:
         super().__init__(file, protocol=protocol)
+        self._causes = causes
         self._ordinary: dict[int, bool] = {}
         """By a class's identity: whether nobody here has a say in how its instances are written."""
         self._cells: dict[int, _Cell] = {}
@@ -110,7 +112,7 @@ class SessionPickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle 
             raise pickle.PicklingError(f"cannot keep {type(obj).__name__!r} objects")
         if type(obj) is _lru_cache:
             return _cache_again, (obj.__wrapped__, *obj.cache_parameters().values()), dict(obj.__dict__)
-        known = reduce_known(obj, _or_own_value, super().reducer_override)
+        known = reduce_known(obj, _or_own_value, super().reducer_override, self._causes)
         return super().reducer_override(obj) if known is NotImplemented else known
 
     def _cell(self, cell: types.CellType) -> _Cell:
@@ -135,8 +137,8 @@ def _is_ordinary(cls: type) -> bool:
     )
 
 
-def write_value(value: object, file: Writable) -> None:
-    """Pickle a value into a file.
+def write_value(value: object, file: Writable, causes: Causes) -> None:
+    """Pickle a value into a file. `causes` says whether with the errors that its exceptions came from.
 
     Raises:
         Exception: whatever the value's own code, or pickle, raises; and what `file.write` raises.
@@ -144,7 +146,7 @@ def write_value(value: object, file: Writable) -> None:
     if type(value) in _PLAIN:
         pickle.dump(value, file, PROTOCOL)
     else:
-        SessionPickler(file, protocol=PROTOCOL).dump(value)
+        SessionPickler(file, PROTOCOL, causes).dump(value)
 
 
 def read_value(file: Readable) -> Any:

@@ -22,6 +22,7 @@ from typing import Any, Final
 from cloudpickle import cloudpickle
 
 from rlm_kernel_mcp.in_kernel.snapshots.instance_reducers import (
+    Causes,
     reduce_exception,
     reduce_frozen,
     reduce_member,
@@ -226,13 +227,16 @@ _typed_dict_maker: Any = typing.TypedDict
 TYPED_DICT: Final = type(_typed_dict_maker("_", {}))
 
 
-def reduce_known(thing: Any, own_value: Callable[[Any], Any], by_cloudpickle: Callable[[Any], Any]) -> Any:
+def reduce_known(
+    thing: Any, own_value: Callable[[Any], Any], by_cloudpickle: Callable[[Any], Any], causes: Causes
+) -> Any:
     """How an object of these types is written; NotImplemented for any other.
 
     Args:
         thing: any object.
         own_value: gives what stands for a value that the fresh kernel's session has anyway.
         by_cloudpickle: cloudpickle's own answer.
+        causes: what becomes of the errors that an exception came from.
     """
     cls = type(thing)
     reduced: Any = NotImplemented
@@ -253,7 +257,7 @@ def reduce_known(thing: Any, own_value: Callable[[Any], Any], by_cloudpickle: Ca
         reduced = reduce_member(thing)
     elif issubclass(cls, BaseException):
         own = isinstance(cls.__init__, types.FunctionType)
-        reduced = with_chain(thing, reduce_exception(thing) if own else reduced)
+        reduced = with_chain(thing, reduce_exception(thing) if own else reduced, causes)
     elif isinstance(cls.__setattr__, types.FunctionType):
         reduced = reduce_frozen(thing)
     return reduced

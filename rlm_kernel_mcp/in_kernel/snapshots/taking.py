@@ -24,6 +24,7 @@ from rlm_kernel_mcp.in_kernel.display_text.inspection import type_name
 from rlm_kernel_mcp.in_kernel.display_text.tracebacks import format_exception
 from rlm_kernel_mcp.in_kernel.namespace.bound_names import is_shell_name
 from rlm_kernel_mcp.in_kernel.namespace.offered import OFFERED
+from rlm_kernel_mcp.in_kernel.snapshots.instance_reducers import Causes
 from rlm_kernel_mcp.in_kernel.snapshots.pickling import OwnValue, read_value, use_own_values, write_value
 from rlm_kernel_mcp.in_kernel.snapshots.writer import Memory, Sink, SnapshotStopped, TooLarge, Writer, write_all
 from rlm_kernel_mcp.units import MB
@@ -221,19 +222,25 @@ class NamespaceSnapshots:
         known = self._sent.get(name)
         room = self._total_bytes - self._sent_bytes + (known.bytes if known is not None else 0)
         limit = min(self._name_bytes, room)
-        first = Writer(limit, deadline, self, None)
         own = next((OwnValue(key) for key, bound in self._own.items() if bound is value), None)
         written = value if own is None else own
-        self._guarded(partial(write_value, written, first))
+        first, causes = Writer(limit, deadline, self, None), Causes()
+        try:
+            self._guarded(partial(write_value, written, first, causes))
+        except Exception as error:
+            if not causes.met or (isinstance(error, TooLarge) and self._small is not None):
+                raise
+            first, causes = Writer(limit, deadline, self, None), Causes(kept=False)
+            self._guarded(partial(write_value, written, first, causes))
         sent = first
         if known is None or known.digest != first.digest:
-            sent = self._send(name, written, first, Writer(limit, deadline, self, sink), sink)
+            sent = self._send(name, written, first, Writer(limit, deadline, self, sink), sink, causes)
         atom = value if type(value) in ATOMS and sent.bytes <= ATOM_BYTES_MAX else None
         self._forget(name)
         self._sent[name] = Sent(id(value), sent.digest, sent.bytes, atom)
         self._sent_bytes += sent.bytes
 
-    def _send(self, name: str, value: object, first: Writer, second: Writer, sink: Sink) -> Writer:
+    def _send(self, name: str, value: object, first: Writer, second: Writer, sink: Sink, causes: Causes) -> Writer:
         """Send a value; returns the writer that saw what was sent, which a thread may have made another by now."""
         kind = type_name(value)[:SNAPSHOT_NAME_CHARS_MAX]
         head = b"N " + json.dumps({"name": name, "type": kind}).encode() + b"\n"
@@ -243,7 +250,7 @@ class NamespaceSnapshots:
             return first
         sink(head)
         try:
-            self._guarded(partial(write_value, value, second))
+            self._guarded(partial(write_value, value, second, causes))
         except BaseException:
             sink(struct.pack(">I", SNAPSHOT_ABORTED))
             raise

@@ -21,7 +21,9 @@ NAMES_CHARS_MAX: Final = 2_500
 NAMES_CHARS_MIN: Final = 1_000
 """Characters that `updated_vars_summary` takes: its names and types are the code's choice as well."""
 LOST_CHARS_MAX: Final = 3_000
-"""Characters of the account of what a killed kernel took with it: the names in it are the code's choice too."""
+LOST_CHARS_MIN: Final = 300
+"""Characters of the account of what a killed kernel took with it: the names in it are the code's choice too. However
+little output a client asks for, it hears why the kernel is gone, how many names are lost, and the first of them."""
 REASON_CHARS_MAX: Final = 500
 RESTORED_SHARE: Final = 0.25
 """Of the room for names, what those that came back may take: to know what is gone is worth more."""
@@ -167,8 +169,8 @@ def _shown_loss(loss: Lost | None, max_chars: int = LOST_CHARS_MAX) -> Lost | No
     """The account with safe names, as many of them as fit; the rest is counted."""
     if loss is None:
         return None
-    limit = min(LOST_CHARS_MAX, max_chars)
-    reason = cut_text(loss.reason, min(REASON_CHARS_MAX, limit), "rlm_get_trace has it").text
+    limit = max(LOST_CHARS_MIN, min(LOST_CHARS_MAX, max_chars))
+    reason = cut_text(loss.reason, min(REASON_CHARS_MAX, limit // 2), "rlm_get_trace has it").text
     left = limit - len(reason)
     back, back_chars = _fitting(loss.restored, int(left * RESTORED_SHARE))
     gone = _fitting_rows(loss.lost, left - back_chars)
@@ -198,9 +200,16 @@ def _fitting_rows(lost: tuple[tuple[str, str], ...], room: int) -> tuple[tuple[s
         said = safe_text(why)
         for name in names:
             safe = safe_text(name)
-            room -= len(safe) + len(said) + ROW_CHARS
-            if room < 0:
-                return tuple(shown)
+            left = room - len(safe) - len(said) - ROW_CHARS
+            if left < 0:
+                return tuple(shown) or (_cut_row(safe, said, room - ROW_CHARS),)
+            room = left
             shown.append((safe, said))
             said = LIKEWISE if len(names) > A_FEW else said
     return tuple(shown)
+
+
+def _cut_row(name: str, why: str, room: int) -> tuple[str, str]:
+    """A row of which each text takes as much as there is room for."""
+    shares = share((len(name), len(why)), max(room, 2))
+    return cut_text(name, shares[0], "").text, cut_text(why, shares[1], "").text

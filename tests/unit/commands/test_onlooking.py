@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+from pathlib import Path
 from typing import Any
 
-from rlm_kernel_mcp.commands.onlooking import Onlooker, Step
+import pytest
+
+from rlm_kernel_mcp.commands.onlooking import AgentsSteps, Onlooker, Step
+from rlm_kernel_mcp.session.account import Account
+from rlm_kernel_mcp.session.reports import Limits
+from rlm_kernel_mcp.session.trace.journal import Journal
+from rlm_kernel_mcp.store.store import SessionRecord, Store
 
 
 def message(msg_type: str, cell: str, request: str = "execute_request", **content: Any) -> dict[str, Any]:
@@ -89,3 +97,38 @@ def test_other_requests_and_threads_of_earlier_cells_are_not_shown() -> None:
     shown.take(begin("y", "c"))
     shown.take(message("stream", "a", text="late\n"))
     assert shown.text() == "Another client's cell is running.\n> y\n"
+
+
+def test_the_record_is_opened_once_however_many_cells_a_kernel_makes_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Opening takes twenty times as long as looking; one that takes the file's place is opened again."""
+    opened: list[Path] = []
+    open_store = Store.open
+
+    def counted(folder: Path) -> Store:
+        opened.append(folder)
+        return open_store(folder)
+
+    monkeypatch.setattr(Store, "open", counted)
+    with contextlib.closing(open_store(tmp_path)) as store:
+        store.add_session(SessionRecord("s_1", "2026-01-01T00:00:00Z", "text", "idle"))
+        steps = AgentsSteps(tmp_path, "s_1")
+        shown = Onlooker(steps.begun)
+        for number in range(100):
+            shown.take(begin(f"forged {number}"))
+        assert shown.text().count("Another client's cell is running.") == 100
+        assert len(opened) == 1
+    for file in tmp_path.glob("sessions.db*"):
+        file.unlink()
+    with contextlib.closing(open_store(tmp_path)) as store:
+        store.add_session(SessionRecord("s_1", "2026-01-01T00:00:00Z", "text", "idle"))
+        account = Account(Limits())
+        account.begin_step()
+        journal = Journal(store, "s_1")
+        journal.step_begins(1, "real", account)
+        shown.take(begin("real"))
+        assert "The agent's step 1 is running." in shown.text()
+    assert len(opened) == 2
+    assert steps._store is not None
+    steps._store.close()

@@ -27,24 +27,29 @@ def reply_chars(report: StepReport) -> int:
 MANY = tuple((f"name_{number}", "its value (generator) was not kept") for number in range(2_000))
 
 
-@pytest.mark.parametrize("max_output_chars", [300, 8_000])
+@pytest.mark.parametrize("max_output_chars", [1, 100, 300, 8_000])
 @pytest.mark.parametrize(
     "loss",
     [
         Lost("the kernel ended by SIGKILL", MANY, tuple(f"back_{number}" for number in range(3_000))),
         Lost("the kernel ended by SIGKILL", (), tuple(f"back_{number}" for number in range(3_000))),
         Lost("; then ".join(["the kernel ended by SIGKILL"] * 200), (), ()),
+        Lost("it ended " * 200, (("name" * 9_000, "why " * 9_000), *MANY), tuple("back" * 999 for _ in range(9))),
     ],
-    ids=["gone and back", "all back", "one loss after another"],
+    ids=["gone and back", "all back", "one loss after another", "long words"],
 )
 def test_the_account_of_a_loss_is_bounded(loss: Lost, max_output_chars: int) -> None:
     """Names are listed as far as they fit, and the rest is counted."""
     bare = reply_chars(delivered(Outcome("kernel_died", 1)))
     report = delivered(Outcome("kernel_died", 1, lost=loss), max_output_chars)
-    assert reply_chars(report) - bare <= min(3_000, max_output_chars) + 100
+    assert reply_chars(report) - bare <= max(300, min(3_000, max_output_chars)) + 100
     assert report.lost is not None
     assert len(report.lost.lost) + report.lost.more_lost == len(loss.lost)
     assert len(report.lost.restored) + report.lost.more_restored == len(loss.restored)
+    assert report.lost.reason[:8] == loss.reason[:8]
+    for (name, why), (given, because) in zip(report.lost.lost[:1], loss.lost, strict=False):
+        assert given.startswith(name[:10])
+        assert because.startswith(why[:10])
     assert not loss.lost or report.lost.lost
 
 
@@ -71,7 +76,7 @@ def test_what_is_not_listed_is_counted_in_both_forms() -> None:
     assert all(f"{count:,} more names" in page.text for count in omitted.values())
 
 
-@pytest.mark.parametrize("max_output_chars", [300, 8_000])
+@pytest.mark.parametrize("max_output_chars", [1, 100, 300, 8_000])
 def test_the_names_that_a_step_bound_are_bounded_and_the_rest_is_counted(max_output_chars: int) -> None:
     """What the step made itself comes before what an import brought by the dozen."""
     brought = tuple(Variable(f"function_{number}", "builtin_function_or_method", None) for number in range(60))
