@@ -47,7 +47,7 @@ def _set_exception_state(error: BaseException, state: dict[str, Any]) -> None:
 
 
 def with_chain(error: BaseException, reduced: Any, causes: Causes) -> Any:
-    """An exception's reduction with the errors that it came from, of which pickle keeps none, or with a note of them."""
+    """An exception's reduction with the errors that it came from, which pickle leaves out, or with a note on them."""
     chain = (error.__cause__, error.__context__, error.__suppress_context__)
     if chain[0] is None and chain[1] is None and not chain[2]:
         return reduced
