@@ -34,7 +34,8 @@ _namespace: dict[str, Any] = {}
 _own_values: dict[str, Any] = {}
 _TURNED_INTO_OTHERS: Final = (memoryview, io.TextIOWrapper)
 """What cloudpickle would bring back as something else: as bytes, and as text in memory."""
-_MODULES: Final = (types.ModuleType, LiveFacade)
+MODULES: Final = (types.ModuleType, LiveFacade)
+"""Written by name."""
 _PLAIN: Final = (str, bytes, int, float, complex, bool, type(None))
 """Types for which pickle's own writer, a hundred times faster to make, does the same."""
 _lru_cache: Final[Any] = type(functools.lru_cache(len))
@@ -104,7 +105,7 @@ class SessionPickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle 
     def _reduced(self, obj: Any) -> Any:
         if type(obj) is types.FunctionType and obj.__globals__ is _namespace:
             return _reduce_function(obj, [self._cell(cell) for cell in obj.__closure__ or ()])
-        if type(obj) in _MODULES:
+        if type(obj) in MODULES:
             return _reduce_module(obj)
         if obj is sys.stdout or obj is sys.stderr:
             return _own_stream, ("stdout" if obj is sys.stdout else "stderr",)
@@ -250,5 +251,5 @@ def _import_again(name: str, *below: str) -> Any:
 def _modules_below(module: types.ModuleType) -> Iterator[str]:
     """The names of the innermost facades that a facade holds."""
     for member, value in list(vars(module).items()):
-        if type(value) in _MODULES and value.__name__ == f"{module.__name__}.{member}":
+        if type(value) in MODULES and value.__name__ == f"{module.__name__}.{member}":
             yield from list(_modules_below(value)) or [value.__name__]

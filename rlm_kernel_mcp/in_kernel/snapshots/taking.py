@@ -25,7 +25,7 @@ from rlm_kernel_mcp.in_kernel.display_text.tracebacks import format_exception
 from rlm_kernel_mcp.in_kernel.namespace.bound_names import is_shell_name
 from rlm_kernel_mcp.in_kernel.namespace.offered import OFFERED
 from rlm_kernel_mcp.in_kernel.snapshots.instance_reducers import Causes
-from rlm_kernel_mcp.in_kernel.snapshots.pickling import OwnValue, read_value, use_own_values, write_value
+from rlm_kernel_mcp.in_kernel.snapshots.pickling import MODULES, OwnValue, read_value, use_own_values, write_value
 from rlm_kernel_mcp.in_kernel.snapshots.writer import Memory, Sink, SnapshotStopped, TooLarge, Writer, write_all
 from rlm_kernel_mcp.units import MB
 from rlm_kernel_mcp.wire import (
@@ -39,8 +39,8 @@ from rlm_kernel_mcp.wire import (
 )
 
 T = TypeVar("T")
-ATOMS: Final = (str, bytes, int, float, complex, bool, type(None), range)
-"""Types whose values never change: the same object is the same value."""
+ATOMS: Final = (str, bytes, int, float, complex, bool, type(None), range, *MODULES)
+"""Types whose values never change: the same object is the same value. A module is imported again, whatever is in it."""
 ATOM_BYTES_MAX: Final = 1 << 16
 """An atom of at most this size is kept alive, to be known again: its `id` alone may be another object's by then."""
 REASON_CHARS: Final = 200

@@ -10,7 +10,7 @@ import pytest
 
 from rlm_kernel_mcp.commands.onlooking import AgentsSteps, Onlooker, Step
 from rlm_kernel_mcp.session.account import Account
-from rlm_kernel_mcp.session.reports import Limits
+from rlm_kernel_mcp.session.reports import Guardrails
 from rlm_kernel_mcp.session.trace.journal import Journal
 from rlm_kernel_mcp.store.store import SessionRecord, Store
 
@@ -123,7 +123,7 @@ def test_the_record_is_opened_once_however_many_cells_a_kernel_makes_up(
         file.unlink()
     with contextlib.closing(open_store(tmp_path)) as store:
         store.add_session(SessionRecord("s_1", "2026-01-01T00:00:00Z", "text", "idle"))
-        account = Account(Limits())
+        account = Account(Guardrails())
         account.begin_step()
         journal = Journal(store, "s_1")
         journal.step_begins(1, "real", account)

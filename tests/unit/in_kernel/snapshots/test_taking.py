@@ -168,3 +168,13 @@ def test_a_value_above_the_policy_s_cap_of_one_name_is_told_by_the_pipe_alone(tm
     report, stream = by_pipe(snapshots, 1, None, tmp_path)
     assert str(report["names"]["larger"]["why"]).startswith("its value is larger than 1 MB")
     assert "large" in sent_names(stream)
+
+
+def test_what_cannot_change_is_known_also_when_there_is_no_time_to_look_at_it(tmp_path: Path) -> None:
+    """Plain values and modules would be told as what later steps may have changed; a list is."""
+    names: dict[str, Any] = {"number": 5, "text": "words", "module": json, "nothing": (), "many": [1]}
+    snapshots = NamespaceSnapshots(names, LIMITS)
+    by_pipe(snapshots, 1, None, tmp_path)
+    names["value"] = Counted(snapshots.interrupt)  # the next step waits
+    report, _ = by_pipe(snapshots, 2, 1, tmp_path)
+    assert set(report["unverified"]) == {"nothing", "many", "value"}
