@@ -122,7 +122,7 @@ async def call_tool(registry: Registry, tool: str, **arguments: Any) -> dict[str
     context: Any = SimpleNamespace(
         lifespan_context=LazyRegistry(opened),
         meta={"progress_token": 1},
-        session=SimpleNamespace(report_progress=report_progress),
+        session=SimpleNamespace(report_progress=report_progress, client_params=None),
     )
     result = await mcp_server._call_tool(context, CallToolRequestParams(name=tool, arguments=arguments))
     envelope: dict[str, Any] | None = result.structured_content

@@ -13,7 +13,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 from mcp.server.context import CallNext, HandlerResult, ServerMiddleware, ServerRequestContext
@@ -31,6 +31,7 @@ from rlm_kernel_mcp import __version__
 from rlm_kernel_mcp.errors import RlmError
 from rlm_kernel_mcp.server import descriptions, tools
 from rlm_kernel_mcp.server.requests import NO_OBJECT
+from rlm_kernel_mcp.session.reports import Caller
 from rlm_kernel_mcp.settings import Settings
 from rlm_kernel_mcp.shielded import shielded
 from rlm_kernel_mcp.text.safe_text import safe_text
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PROGRESS_INTERVAL_S = 5.0
+CLIENT_CHARS_MAX: Final = 200
+"""Of what a client calls itself."""
 
 
 class LazyRegistry:
@@ -129,11 +132,18 @@ async def _call_tool(ctx: ServerRequestContext[LazyRegistry], params: CallToolRe
     if row is None:
         known = ", ".join(tools.BY_NAME)
         raise MCPError(INVALID_PARAMS, f"There is no tool {safe_text(params.name[:64])!r}; the tools are: {known}.")
-    answering = tools.answer(row, ctx.lifespan_context.get, params.arguments or {})
+    answering = tools.answer(row, ctx.lifespan_context.get, _caller(ctx), params.arguments or {})
     if ctx.meta is None or "progress_token" not in ctx.meta:
         return await answering
     with _progress(ctx):
         return await answering
+
+
+def _caller(ctx: ServerRequestContext[LazyRegistry]) -> Caller:
+    """Who calls. Over stdio a server has one connection; a transport that has many names them here."""
+    said = ctx.session.client_params
+    client = "" if said is None else f"{said.client_info.name} {said.client_info.version}"
+    return Caller("stdio", safe_text(client[:CLIENT_CHARS_MAX]))
 
 
 def _accept_any_arguments(on_message: Callable[[], None]) -> ServerMiddleware[LazyRegistry]:

@@ -16,7 +16,7 @@ from mcp.types import CallToolResult, Tool, ToolAnnotations
 
 from rlm_kernel_mcp.errors import InternalError, RlmError
 from rlm_kernel_mcp.server import descriptions, requests, responses
-from rlm_kernel_mcp.session.reports import Guardrails
+from rlm_kernel_mcp.session.reports import Caller, Guardrails
 
 if TYPE_CHECKING:
     # Only the type: the registry brings jupyter_client, and the server answers `initialize` before that.
@@ -28,12 +28,20 @@ GetRegistry = Callable[[], Awaitable["Registry"]]
 
 
 @dataclass(frozen=True, slots=True)
+class Call:
+    """What a tool is called with beside its request."""
+
+    registry: Registry
+    caller: Caller
+
+
+@dataclass(frozen=True, slots=True)
 class ToolRow:
     """One tool: what it takes, what does it, what the model is told."""
 
     name: str
     request: type[requests.Request]
-    call: Callable[[Registry, Any], Awaitable[CallToolResult]]
+    call: Callable[[Call, Any], Awaitable[CallToolResult]]
     description: str
     read_only: bool = False
 
@@ -45,21 +53,21 @@ class ToolRow:
         return Tool(name=self.name, description=self.description, input_schema=schema, annotations=hints)
 
 
-async def init_context(registry: Registry, request: requests.InitContext) -> CallToolResult:
+async def init_context(call: Call, request: requests.InitContext) -> CallToolResult:
     limits = Guardrails(
         max_steps=request.max_steps,
         max_runtime_ms=request.max_runtime_ms,
         budget_limit=request.budget_limit,
         step_timeout_ms=request.step_timeout_ms,
     )
-    report = await registry.init_context(
-        context_text=request.context_text, context_paths=request.context_paths, limits=limits
+    report = await call.registry.init_context(
+        context_text=request.context_text, context_paths=request.context_paths, limits=limits, caller=call.caller
     )
     return responses.opened(report, request.response_format)
 
 
-async def run_repl(registry: Registry, request: requests.RunRepl) -> CallToolResult:
-    report = await registry.run_repl(
+async def run_repl(call: Call, request: requests.RunRepl) -> CallToolResult:
+    report = await call.registry.run_repl(
         request.session_id,
         request.code,
         timeout_ms=request.timeout_ms,
@@ -69,24 +77,24 @@ async def run_repl(registry: Registry, request: requests.RunRepl) -> CallToolRes
     return responses.step(report, request.response_format)
 
 
-async def await_step(registry: Registry, request: requests.AwaitStep) -> CallToolResult:
-    report = await registry.await_step(
+async def await_step(call: Call, request: requests.AwaitStep) -> CallToolResult:
+    report = await call.registry.await_step(
         request.session_id, request.step_index, wait_ms=request.wait_ms, max_output_chars=request.max_output_chars
     )
     return responses.step(report, request.response_format)
 
 
-async def interrupt(registry: Registry, request: requests.Interrupt) -> CallToolResult:
-    return responses.step(await registry.interrupt(request.session_id), request.response_format)
+async def interrupt(call: Call, request: requests.Interrupt) -> CallToolResult:
+    return responses.step(await call.registry.interrupt(request.session_id), request.response_format)
 
 
-async def get_var(registry: Registry, request: requests.GetVar) -> CallToolResult:
-    part = await registry.get_var(request.session_id, request.var_name, offset=request.offset, limit=request.limit)
+async def get_var(call: Call, request: requests.GetVar) -> CallToolResult:
+    part = await call.registry.get_var(request.session_id, request.var_name, offset=request.offset, limit=request.limit)
     return responses.variable(part, request.response_format)
 
 
-async def finalize(registry: Registry, request: requests.Finalize) -> CallToolResult:
-    report = await registry.finalize(
+async def finalize(call: Call, request: requests.Finalize) -> CallToolResult:
+    report = await call.registry.finalize(
         request.session_id,
         final_text=request.final_text,
         final_var_name=request.final_var_name,
@@ -95,8 +103,8 @@ async def finalize(registry: Registry, request: requests.Finalize) -> CallToolRe
     return responses.final(report, request.response_format)
 
 
-async def get_trace(registry: Registry, request: requests.GetTrace) -> CallToolResult:
-    page = await registry.get_trace(
+async def get_trace(call: Call, request: requests.GetTrace) -> CallToolResult:
+    page = await call.registry.get_trace(
         request.session_id,
         from_step=request.from_step,
         to_step=request.to_step,
@@ -107,8 +115,8 @@ async def get_trace(registry: Registry, request: requests.GetTrace) -> CallToolR
     return responses.trace(page, request.response_format, request.detail)
 
 
-async def list_sessions(registry: Registry, request: requests.ListSessions) -> CallToolResult:
-    found = await registry.list_sessions(state=request.state, limit=request.limit, offset=request.offset)
+async def list_sessions(call: Call, request: requests.ListSessions) -> CallToolResult:
+    found = await call.registry.list_sessions(state=request.state, limit=request.limit, offset=request.offset)
     return responses.sessions(found, request.response_format)
 
 
@@ -126,13 +134,15 @@ TABLE: Final = (
 BY_NAME: Final = {row.name: row for row in TABLE}
 
 
-async def answer(row: ToolRow, get_registry: GetRegistry, arguments: Mapping[str, Any]) -> CallToolResult:
+async def answer(
+    row: ToolRow, get_registry: GetRegistry, caller: Caller, arguments: Mapping[str, Any]
+) -> CallToolResult:
     """One call from raw arguments to its answer. The edge: every exception but cancellation becomes the envelope."""
     # Read before validation, so that even an invalid request is refused in the form that it asked for.
     form: requests.ResponseFormat = "markdown" if arguments.get("response_format") == "markdown" else "json"
     try:
         request = requests.parse(row.name, row.request, arguments)
-        return await row.call(await get_registry(), request)
+        return await row.call(Call(await get_registry(), caller), request)
     except RlmError as error:
         log.info("%s refused: %s", row.name, error.code)
         return responses.failure(error, form)

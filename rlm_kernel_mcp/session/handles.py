@@ -18,7 +18,7 @@ from weakref import WeakValueDictionary
 from rlm_kernel_mcp.errors import SessionBusy, SessionNotFound
 from rlm_kernel_mcp.session.opening import ContextSource, Prepared
 from rlm_kernel_mcp.session.reopening import Surroundings, reopen
-from rlm_kernel_mcp.session.reports import Guardrails
+from rlm_kernel_mcp.session.reports import Caller, Guardrails
 from rlm_kernel_mcp.session.session import Session
 from rlm_kernel_mcp.session.trace.journal import Journal
 from rlm_kernel_mcp.shielded import made_in_thread, shielded
@@ -35,13 +35,18 @@ class Handles:
         self._writer = shared.writer
         self.sessions: dict[str, Session] = {}
         self._locks: dict[str, SessionLock | None] = {}
+        self.opened_by: dict[str, Caller | None] = {}
+        """Who opened each that was opened here; of one that is here from its record nobody knows."""
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         """Of those who open the same session again."""
 
-    async def add(self, session_id: str, source: ContextSource, prepared: Prepared, limits: Guardrails) -> Session:
-        """Make the session of a kernel that has its context, and write it down."""
+    async def add(
+        self, session_id: str, source: ContextSource, prepared: Prepared, limits: Guardrails, caller: Caller | None
+    ) -> Session:
+        """Make the session of a kernel that has its context, and write it down. `caller`: who opened it."""
         taking = partial(self._store.acquire, session_id, is_new=True)
         self._locks[session_id] = await made_in_thread(taking, _release)
+        self.opened_by[session_id] = caller
         context = prepared.context
         reference: dict[str, object] = {"inline": True}
         if source.paths is not None:
@@ -134,6 +139,7 @@ class Handles:
     def give_back(self, session_id: str) -> None:
         """Let other servers have a session, once its record is written."""
         lock = self._locks.pop(session_id, None)
+        self.opened_by.pop(session_id, None)
         self._writer.do(session_id, lambda: self._let_go(session_id, lock))
 
     def _let_go(self, session_id: str, lock: SessionLock | None) -> None:

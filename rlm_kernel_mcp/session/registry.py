@@ -89,9 +89,14 @@ class Registry:
         return registry
 
     async def init_context(
-        self, *, context_text: str | None, context_paths: Sequence[str] | None, limits: reports.Guardrails
+        self,
+        *,
+        context_text: str | None,
+        context_paths: Sequence[str] | None,
+        limits: reports.Guardrails,
+        caller: reports.Caller | None = None,
     ) -> reports.Opened:
-        """Open a session: a kernel of its own with the context in it.
+        """Open a session: a kernel of its own with the context in it. `caller`: who asks; None: no client.
 
         Raises:
             ContextNotFound, ContextDenied, ContextTooLarge, InvalidInput, KernelStartFailed, SandboxUnavailable.
@@ -106,7 +111,7 @@ class Registry:
             raise
         keeping: asyncio.Future[None] | None = None
         try:
-            session = await self._handles.add(session_id, source, prepared, limits)
+            session = await self._handles.add(session_id, source, prepared, limits, caller)
             await self._places.take(session_id, session)
             if context_text is not None:
                 # A large one takes a while; only then is there something that another server could open.

@@ -1,4 +1,4 @@
-"""What a session answers with: plain data between `session/` and `server/`.
+"""What a session is asked by and answers with: plain data between `session/` and `server/`.
 
 Is: frozen dataclasses whose fields are the contract's, with its units. Is not: JSON, MCP or markdown, which
 `server/responses.py` makes of them. All text here is already safe to show (`text/safe_text.py`).
@@ -14,6 +14,16 @@ from rlm_kernel_mcp.kernel.untrusted.reply import Picture
 StepStatus = Literal["ok", "error", "timeout", "interrupted", "running", "kernel_died", "stopped"]
 GuardrailStop = Literal["max_steps", "timeout", "budget_exceeded"]
 SessionStatus = Literal["idle", "running", "stopped", "finalized", "dead"]
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls. Nothing depends on it yet: a session belongs to its handle (decision 0001)."""
+
+    connection: str
+    """Which connection of the server: `stdio` is the one that there is over stdin and stdout."""
+    client: str
+    """What the client calls itself, with its version: safe to show, and never a proof."""
 
 
 @dataclass(frozen=True, slots=True)

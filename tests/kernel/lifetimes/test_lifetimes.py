@@ -16,6 +16,7 @@ from rlm_kernel_mcp.errors import RlmError, SessionFinalized, VariableNotFound
 from rlm_kernel_mcp.kernel.untrusted.reply import Reply
 from rlm_kernel_mcp.session import finalize, idle_watch, registry
 from rlm_kernel_mcp.session.kernels import loading
+from rlm_kernel_mcp.session.reports import Caller
 from rlm_kernel_mcp.session.session import Session
 from rlm_kernel_mcp.session.trace.journal import Journal
 from rlm_kernel_mcp.text.wording import NOTHING_LEFT_TO_INTERRUPT
@@ -49,6 +50,15 @@ async def test_a_load_that_nobody_waits_for_any_more_holds_nothing(tmp_path: Pat
             await asyncio.wait({loading_it})
             await until(lambda: copies() == 0)
         assert (await held_by(opened)).places == ()
+
+
+async def test_who_opened_a_session_is_known_as_long_as_it_is_held(tmp_path: Path) -> None:
+    """From the call to the registry, and no longer than the session's lock."""
+    async with open_registry(tmp_path) as opened:
+        session_id = (await call_tool(opened, "rlm_init_context", context_text="x"))["data"]["session_id"]
+        assert opened._handles.opened_by == {session_id: Caller("stdio", "")}
+        await Driven(opened, session_id).finalize(text="done")
+        assert opened._handles.opened_by == {}
 
 
 async def test_a_look_at_an_ended_session_holds_nothing(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from mcp import Client, MCPError
+from mcp.types import Implementation
 
 from rlm_kernel_mcp.errors import SandboxUnavailable, SessionNotFound
 from rlm_kernel_mcp.server import mcp_server
@@ -152,3 +153,26 @@ async def test_a_caller_with_a_progress_token_is_told_that_the_server_still_work
         await registry.cancelled.wait()
         await asyncio.wait([call])
     assert call.cancelled()
+
+
+@pytest.mark.parametrize(
+    ("client_info", "client"),
+    [
+        (Implementation(name="codex", version="1.2"), "codex 1.2"),
+        (Implementation(name="\x1b[2J" * 99, version=""), None),
+    ],
+)
+async def test_the_registry_is_told_who_opens_a_session(client_info: Implementation, client: str | None) -> None:
+    """What a client calls itself is bounded and safe to show, whatever it is."""
+    callers: list[reports.Caller] = []
+
+    class Registry(FailingRegistry):
+        async def init_context(self, *, caller: reports.Caller, **_arguments: object) -> reports.Opened:
+            callers.append(caller)
+            raise SandboxUnavailable("no walls")
+
+    async with asyncio.timeout(10), Client(server_over(Registry()), client_info=client_info, mode="legacy") as opened:
+        await opened.call_tool("rlm_init_context", {"context_text": "x"})
+    (caller,) = callers
+    assert caller.connection == "stdio"
+    assert caller.client == client if client else (caller.client.startswith(r"\x1b[2J") and caller.client.isprintable())
