@@ -136,7 +136,7 @@ class Held:
 
     folders: int
     locks: tuple[str, ...]
-    places: tuple[str, ...]
+    slots: tuple[str, ...]
     kernels: int
     sessions: tuple[str, ...]
     rows: int
@@ -151,7 +151,7 @@ async def held_by(registry: Registry) -> Held:
         for session in list(registry._sessions.values()):
             if session._task is not None:
                 await asyncio.wait({session._task})
-            await session.life.recovery.snapshots.settle()
+            await session.kernel.recovery.snapshots.settle()
         await shielded.all_ended(WAIT_S)
         if unwanted := {making for making in shielded._unwanted if making.get_loop() is asyncio.get_running_loop()}:
             await asyncio.wait(unwanted)
@@ -164,7 +164,7 @@ async def held_by(registry: Registry) -> Held:
     return Held(
         folders=sum(path.is_dir() for path in run_folder.iterdir()),
         locks=tuple(sorted(path.stem for path in (registry.settings.state_dir / "locks").glob("*"))),
-        places=tuple(sorted(registry._places._held)),
+        slots=tuple(sorted(registry._slots._held)),
         kernels=sum(session.has_kernel for session in registry._sessions.values()),
         sessions=tuple(sorted(registry._sessions)),
         rows=database.read("SELECT count(*) FROM sessions")[0][0],

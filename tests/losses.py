@@ -19,7 +19,7 @@ OWN: Final = {"context", "documents", "scratch"}
 
 def snapshots(session: Driven) -> SnapshotTaker:
     """The host's side of a session's snapshots."""
-    return session.session.life.recovery.snapshots
+    return session.session.kernel.recovery.snapshots
 
 
 def files(session: Driven) -> list[Path]:

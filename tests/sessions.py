@@ -87,7 +87,7 @@ class Driven:
     @property
     def kernel(self) -> Kernel:
         """The session's kernel, to act on it from outside."""
-        kernel = self.session.life.kernel
+        kernel = self.session.kernel.current
         assert kernel is not None
         return kernel
 

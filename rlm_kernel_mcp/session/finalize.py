@@ -70,15 +70,15 @@ async def _read(session: Session, var_name: str) -> str:
 
     A large answer of a kernel is waited for also where nobody wants it any more: it would break the usual limit.
     """
-    async with session.life.reading() as kernel:
-        reading = variables.read_text(kernel, var_name, ANSWER_CHARS_MAX, session.life.recovery.gone)
+    async with session.kernel.reading() as kernel:
+        reading = variables.read_text(kernel, var_name, ANSWER_CHARS_MAX, session.kernel.recovery.gone)
         return await shielded(reading, f"the final answer of {session.session_id}", within_s=END_S)
 
 
 def _commit(session: Session, given: tuple[str, str], answer: str) -> None:
     """Take the answer and write it down; there is no kernel for the session from now on."""
     session.final, session.final_given, session.finished_at = answer, given, session.journal.now()
-    session.life.closed = True
+    session.kernel.closed = True
     reason = session.account.stop or "completed"
     # The session's row has the answer, and has it alone; its event says that there is one, so it comes after.
     session.journal.closed(
@@ -93,8 +93,8 @@ def _commit(session: Session, given: tuple[str, str], answer: str) -> None:
 
 async def _end(session: Session, let_go: Callable[[Session], None]) -> None:
     """End the kernel, forget the values, and see the answer written; what was done of it before is not done again."""
-    await session.life.drop("the session was finalized", settle_s=0)
-    await session.life.recovery.snapshots.remove()
+    await session.kernel.drop("the session was finalized", settle_s=0)
+    await session.kernel.recovery.snapshots.remove()
     let_go(session)
     await session.journal.settled()
 

@@ -17,7 +17,7 @@ from weakref import WeakValueDictionary
 
 from rlm_kernel_mcp.errors import SessionBusy, SessionNotFound
 from rlm_kernel_mcp.session.opening import ContextSource, Prepared
-from rlm_kernel_mcp.session.reopening import Surroundings, reopen
+from rlm_kernel_mcp.session.reopening import ServerResources, reopen
 from rlm_kernel_mcp.session.reports import Caller, Guardrails
 from rlm_kernel_mcp.session.session import Session
 from rlm_kernel_mcp.session.trace.journal import Journal
@@ -29,7 +29,7 @@ from rlm_kernel_mcp.text.safe_text import safe_text
 class Handles:
     """The sessions of one server that are in memory."""
 
-    def __init__(self, shared: Surroundings) -> None:
+    def __init__(self, shared: ServerResources) -> None:
         self._shared = shared
         self._store = shared.store
         self._writer = shared.writer
@@ -65,7 +65,7 @@ class Handles:
         )
         self._writer.do(session_id, lambda: self._store.add_session(record))
         session = reopen(record, self._shared, is_new=True)
-        session.life.adopt(prepared.kernel)
+        session.kernel.adopt(prepared.kernel)
         self.sessions[session_id] = session
         session.journal.opened(context, prepared.walls, prepared.duration_ms, session.account)
         return session

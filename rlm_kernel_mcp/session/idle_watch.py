@@ -57,12 +57,12 @@ def _tell(look: asyncio.Task[None]) -> None:
 async def watch(session: Session, idle_timeout_s: float) -> None:
     """Stop a kernel that is not used, or that works while no step runs."""
     kernel = session.idle_kernel
-    if kernel is None or end_for_its_threads(kernel, session.life.recovery.policy.limits.threads):
+    if kernel is None or end_for_its_threads(kernel, session.kernel.recovery.policy.limits.threads):
         return
     if session.finalized:  # its end was begun, and failed
         await session.stop_kernel("the session was finalized", settle_s=0)
-    elif session.life.idle_cpu_ms() > session.account.left.runtime_left_ms:
-        session.life.charge_idle_cpu(session.account, session.journal)
+    elif session.kernel.idle_cpu_ms() > session.account.left.runtime_left_ms:
+        session.kernel.charge_idle_cpu(session.account, session.journal)
         why = "it went on working after its step had ended and used up the session's runtime"
         await session.stop_kernel(why, settle_s=0)
     elif unused_s(session) > idle_timeout_s and not (

@@ -23,9 +23,9 @@ from rlm_kernel_mcp.session import attached_console as console
 from rlm_kernel_mcp.session import finalize, listing, reports
 from rlm_kernel_mcp.session.handles import Handles
 from rlm_kernel_mcp.session.idle_watch import watch_all
-from rlm_kernel_mcp.session.kernels.slots import Places
+from rlm_kernel_mcp.session.kernels.slots import KernelSlots
 from rlm_kernel_mcp.session.opening import ContextSource, Prepared, prepare
-from rlm_kernel_mcp.session.reopening import Surroundings
+from rlm_kernel_mcp.session.reopening import ServerResources
 from rlm_kernel_mcp.session.trace import reading as trace_reading
 from rlm_kernel_mcp.session.upkeep import keep_up
 from rlm_kernel_mcp.settings import Settings
@@ -53,9 +53,9 @@ class Registry:
         self._run_dir = run_dir
         self._starter = starter
         self._pool = KernelPool(starter)
-        self._places = Places(settings.max_sessions)
+        self._slots = KernelSlots(settings.max_sessions)
         self._writer = Writer(store)
-        self._shared = Surroundings(settings, starter.policy, self._pool, self._places, store, self._writer)
+        self._shared = ServerResources(settings, starter.policy, self._pool, self._slots, store, self._writer)
         self._handles = Handles(self._shared)
         self._sessions = self._handles.sessions
         self._tasks: list[asyncio.Task[None]] = []
@@ -103,16 +103,16 @@ class Registry:
         """
         source = ContextSource(context_text, tuple(context_paths) if context_paths is not None else None)
         session_id = "s_" + "".join(secrets.choice(ID_ALPHABET) for _ in range(ID_CHARS))
-        await self._places.take(session_id)
+        await self._slots.acquire(session_id)
         try:
             prepared = await prepare(source, self.settings, self._pool)
         except BaseException:
-            self._places.release(session_id)
+            self._slots.release(session_id)
             raise
         keeping: asyncio.Future[None] | None = None
         try:
             session = await self._handles.add(session_id, source, prepared, limits, caller)
-            await self._places.take(session_id, session)
+            await self._slots.acquire(session_id, session)
             if context_text is not None:
                 # A large one takes a while; only then is there something that another server could open.
                 keeping = self._writer.made(
@@ -138,7 +138,7 @@ class Registry:
         """Leave nothing of a session that could not be made. `keeping`: the thread that writes its context."""
         self._sessions.pop(session_id, None)  # from now on nobody finds it
         await prepared.kernel.kill("its session could not be made")
-        self._places.release(session_id)
+        self._slots.release(session_id)
         if keeping is not None:
             await asyncio.wait({keeping})
         self._writer.do(session_id, lambda: self.store.remove_session(session_id))
@@ -249,7 +249,7 @@ class Registry:
         for task in late:
             log.error("a session was not closed within %.0f s", CLOSE_S)
             task.cancel()
-        left = [session.life.kernel for session in sessions if session.life.kernel is not None]
+        left = [session.kernel.current for session in sessions if session.kernel.current is not None]
         if left:
             ends = {asyncio.ensure_future(kernel.kill("the server ended")) for kernel in left}
             await asyncio.wait(ends, timeout=KILL_S)

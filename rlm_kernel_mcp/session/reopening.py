@@ -18,7 +18,7 @@ from rlm_kernel_mcp.policy import Policy
 from rlm_kernel_mcp.session.account import Account
 from rlm_kernel_mcp.session.kernels.loading import GoOn, read_in_thread
 from rlm_kernel_mcp.session.kernels.recovery import Recovery
-from rlm_kernel_mcp.session.kernels.slots import Places
+from rlm_kernel_mcp.session.kernels.slots import KernelSlots
 from rlm_kernel_mcp.session.opening import ContextSource
 from rlm_kernel_mcp.session.reports import ContextReport, Counters, DocumentInfo, Guardrails
 from rlm_kernel_mcp.session.session import Session
@@ -42,19 +42,19 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class ServerResources:
     """What every session of a server shares."""
 
     settings: Settings
     policy: Policy
     pool: KernelPool
-    places: Places
+    slots: KernelSlots
     store: Store
     writer: Writer
     outcomes: Outcomes = field(default_factory=Outcomes)
 
 
-def reopen(record: SessionRecord, shared: Surroundings, *, is_new: bool = False) -> Session:
+def reopen(record: SessionRecord, shared: ServerResources, *, is_new: bool = False) -> Session:
     """The session of a record, as its last server left it; `is_new`: it had none. Else this reads: call it in a thread.
 
     Raises:
@@ -67,7 +67,7 @@ def reopen(record: SessionRecord, shared: Surroundings, *, is_new: bool = False)
         raise damaged_record(record.session_id) from error
 
 
-def _reopened(record: SessionRecord, shared: Surroundings, *, is_new: bool) -> Session:
+def _reopened(record: SessionRecord, shared: ServerResources, *, is_new: bool) -> Session:
     limits = Guardrails(**json.loads(record.limits))
     counters: dict[str, int] = json.loads(record.counters or "{}")
     account = Account(limits, Counters(**counters), record.stop_reason)  # type: ignore[arg-type]  # we wrote it
@@ -79,7 +79,7 @@ def _reopened(record: SessionRecord, shared: Surroundings, *, is_new: bool) -> S
         lambda: opened_context(record, shared.settings, shared.store),
         SnapshotTaker(file, shared.policy.snapshots),
         SnapshotRestorer(file),
-        shared.places,
+        shared.slots,
         offered=tuple(json.loads(record.context_ref).get("names", OFFERED_BEFORE)),
     )
     session = Session(record.session_id, account, _context(json.loads(record.context)), recovery, journal)
@@ -89,7 +89,7 @@ def _reopened(record: SessionRecord, shared: Surroundings, *, is_new: bool) -> S
         session.final, session.finished_at = record.final_answer or "", record.finished_at
         given = extra.get("final_given", ["", ""])
         session.final_given = (str(given[0]), str(given[1]))
-        session.life.closed = True
+        session.kernel.closed = True
         return session
     if is_new:
         return session
@@ -126,17 +126,17 @@ def open_context(record: SessionRecord, settings: Settings, store: Store, go_on:
 
 def _remember(session: Session, gone_reason: str) -> None:
     """What the trace says of the time after the last snapshot: the names bound since, and a step that was cut off."""
-    life = session.life
-    life.gone_reason = gone_reason
-    kept = life.last_step = life.recovery.snapshots.step
+    kernel = session.kernel
+    kernel.gone_reason = gone_reason
+    kept = kernel.last_step = kernel.recovery.snapshots.step
     for row in session.journal.events(kept + 1, None, texts=False):
         if row.action != "run_repl" or row.source != "mcp":
             continue
         if row.result_status in ENDED_ALIVE:
-            life.last_step = row.step_index
-            life.recovery.note_bound(row.step_index, updated_of(row))
+            kernel.last_step = row.step_index
+            kernel.recovery.note_bound(row.step_index, updated_of(row))
         elif row.result_status == "unknown" and row.step_index == session.counters.step_index:
-            life.gone_reason += f" while step {row.step_index} ran; what that step did is gone"
+            kernel.gone_reason += f" while step {row.step_index} ran; what that step did is gone"
 
 
 def _context(raw: dict[str, Any]) -> ContextReport:

@@ -21,7 +21,7 @@ from rlm_kernel_mcp.kernel.kernel import Kernel
 from rlm_kernel_mcp.session.account import Account
 from rlm_kernel_mcp.session.kernels import variables
 from rlm_kernel_mcp.session.kernels.recovery import Recovery
-from rlm_kernel_mcp.session.kernels.session_kernel import SETTLE_S, STOP_SETTLE_S, KernelLife, joined
+from rlm_kernel_mcp.session.kernels.session_kernel import SETTLE_S, STOP_SETTLE_S, SessionKernel, joined
 from rlm_kernel_mcp.session.reports import ContextReport, Counters, Lost, SessionStatus, StepReport, VariableSlice
 from rlm_kernel_mcp.session.steps.delivery import deliver, stopped_report
 from rlm_kernel_mcp.session.steps.run import INTERRUPT_WAIT_MS, Outcome, RunningStep, partial_outcome, run_step
@@ -44,7 +44,7 @@ class Session:
         self.account = account
         self.context = context
         self.journal = journal
-        self.life = KernelLife(self, recovery)
+        self.kernel = SessionKernel(self, recovery)
         self.created_at = self.last_used_at = journal.now()
         self.used_at_s = time.monotonic()
         self.calls = 0
@@ -68,7 +68,7 @@ class Session:
             return "finalized"
         if self.running:
             return "running"
-        if self.life.failure is not None:
+        if self.kernel.failure is not None:
             return "dead"
         return "stopped" if self.account.stop else "idle"
 
@@ -91,33 +91,33 @@ class Session:
 
     @property
     def has_kernel(self) -> bool:
-        return self.life.kernel is not None
+        return self.kernel.current is not None
 
     @property
     def changing(self) -> bool:
         """Whether its kernel is just being stopped, replaced or read."""
-        return self.life.changing or self.life.being_read
+        return self.kernel.changing or self.kernel.being_read
 
     @property
     def held(self) -> bool:
         """Whether there is more to it than its record and its snapshots have."""
         at_work = self.calls > 0 or self.running or self.changing or self.has_kernel
-        return at_work or self._untold is not None or self.life.untold
+        return at_work or self._untold is not None or self.kernel.untold
 
     @property
     def idle_kernel(self) -> Kernel | None:
         """The kernel, if it is there and no step is running in it."""
-        kernel = self.life.kernel
+        kernel = self.kernel.current
         return kernel if kernel is not None and kernel.client.broken is None and not self.running else None
 
-    def adopted(self, kernel: Kernel) -> None:
-        """`session_kernel.Owner`: the session has a kernel."""
+    def on_kernel_started(self, kernel: Kernel) -> None:
+        """`KernelObserver`: the session has a kernel."""
         journal, account = self.journal, self.account  # not the session: a kernel's end is no end of its connections
         kernel.client.on_console = lambda reply: journal.console(reply, account)
         self.journal.kernel_changed(str(kernel.folders.connection_file), kernel.process.pid)
 
-    def restored(self, loss: Lost) -> None:
-        """`session_kernel.Owner`: the kernel replaces another."""
+    def on_kernel_restored(self, loss: Lost) -> None:
+        """`KernelObserver`: the kernel replaces another."""
         summary = f"{loss.reason}; restored {len(loss.restored)} names, lost {len(loss.lost)}"
         self.journal.event("restore", self.account.counters.step_index, "ok", summary, self.account)
 
@@ -132,12 +132,12 @@ class Session:
         self._touch()
         self._require_not_final()
         self.require_idle()
-        self.life.charge_idle_cpu(self.account, self.journal)
-        self.life.require_place(stopped=self.account.stop is not None)
+        self.kernel.charge_idle_cpu(self.account, self.journal)
+        self.kernel.check_slot(stopped=self.account.stop is not None)
         if self.account.admit(len(code)) is not None:
             self.journal.counters_changed(self.account, self._recorded_status)
             await self.journal.settled()
-            loss, self._untold = joined(self._untold, self.life.take_loss()), None
+            loss, self._untold = joined(self._untold, self.kernel.take_loss()), None
             return stopped_report(self.account, len(code), loss)
         step = RunningStep(self.account.begin_step(), code, timeout_ms)
         step.limit(self.account.left.runtime_left_ms)
@@ -181,7 +181,7 @@ class Session:
 
     def _new_problem(self) -> str | None:
         """What is wrong with the disk, told once."""
-        problem = self.journal.problem or self.life.recovery.snapshots.problem
+        problem = self.journal.problem or self.kernel.recovery.snapshots.problem
         told, self._told_problem = self._told_problem, problem
         return problem if problem != told else None
 
@@ -213,7 +213,7 @@ class Session:
             step.row_id = self.journal.step_begins(step.index, step.code, self.account)
             return await self._execute(step)
         except RestoreStopped as error:
-            return Outcome("interrupted", 0, stderr=error.message, lost=self.life.take_loss())
+            return Outcome("interrupted", 0, stderr=error.message, lost=self.kernel.take_loss())
         except RlmError as error:
             return Outcome("kernel_died", step.elapsed_ms, stderr=error.message, kernel_gone=error.message)
         except Exception:  # the reaper's edge: whatever goes wrong here, the step must end for those who wait
@@ -223,21 +223,21 @@ class Session:
 
     async def _execute(self, step: RunningStep) -> Outcome:
         with step.preparing() as stop:
-            kernel, step.snapshot_request = await self.life.ready_for_step(stop)
+            kernel, step.snapshot_request = await self.kernel.ready_for_step(stop)
             await self.journal.settled()  # the record has that it began, whatever becomes of this server
         if stop.done():
             raise RestoreStopped("The step was interrupted before its code ran.")
-        self.life.charge_idle_cpu(self.account, self.journal)
+        self.kernel.charge_idle_cpu(self.account, self.journal)
         step.limit(self.account.left.runtime_left_ms)
         with noting_progress(step, self.journal):
-            outcome = await run_step(step, kernel, self.life.recovery.policy, lambda rung: self._on_rung(step, rung))
+            outcome = await run_step(step, kernel, self.kernel.recovery.policy, lambda rung: self._on_rung(step, rung))
         self.account.charge_runtime(outcome.duration_ms)
         if outcome.kernel_gone is not None:
             with step.preparing() as stop:
-                outcome.lost = await self.life.replace(kernel, outcome.kernel_gone, stop)
+                outcome.lost = await self.kernel.replace(kernel, outcome.kernel_gone, stop)
         else:
-            outcome.lost = self.life.take_loss()
-            self.life.step_ended(kernel, step, outcome.updated, self.account.left.runtime_left_ms)
+            outcome.lost = self.kernel.take_loss()
+            self.kernel.step_ended(kernel, step, outcome.updated, self.account.left.runtime_left_ms)
         return outcome
 
     def _on_rung(self, step: RunningStep, rung: str) -> None:
@@ -250,8 +250,8 @@ class Session:
         self._touch()
         self._require_not_final()
         try:
-            async with self.life.reading() as kernel:
-                return await variables.get_variable(kernel, name, offset, limit, self.life.recovery.gone)
+            async with self.kernel.reading() as kernel:
+                return await variables.get_variable(kernel, name, offset, limit, self.kernel.recovery.gone)
         except KernelDied:
             self._require_not_final()  # it was finalized meanwhile
             raise
@@ -262,7 +262,9 @@ class Session:
         return await shielded(stop, f"the stop of {self.session_id}'s kernel", within_s=STOP_S)
 
     async def _stop_kernel(self, reason: str, settle_s: float) -> bool:
-        stopped = await self.life.drop(reason, settle_s=settle_s, unless=lambda: self.running or self.life.being_read)
+        stopped = await self.kernel.drop(
+            reason, settle_s=settle_s, unless=lambda: self.running or self.kernel.being_read
+        )
         if stopped:
             self.journal.forget()
         if stopped and not self.finalized:  # then its record is closed
@@ -271,13 +273,13 @@ class Session:
 
     async def close(self, reason: str) -> None:
         """The server ends: end the running step, if any, and the kernel. The record stays for another server."""
-        self.life.closed = True
+        self.kernel.closed = True
         task = self._task
-        if self.running and self.life.kernel is not None:
-            await self.life.kernel.kill(reason)
+        if self.running and self.kernel.current is not None:
+            await self.kernel.current.kill(reason)
         if task is not None:
             await asyncio.wait({task}, timeout=SETTLE_S)
-        await self.life.drop(reason, settle_s=SETTLE_S)
+        await self.kernel.drop(reason, settle_s=SETTLE_S)
         if task is not None and not task.done():
             task.cancel()
             await asyncio.wait({task}, timeout=SETTLE_S)

@@ -23,7 +23,7 @@ from rlm_kernel_mcp.kernel.pool import KernelPool
 from rlm_kernel_mcp.kernel.untrusted.answers import failure_of, is_ok, loaded_context, without_context
 from rlm_kernel_mcp.kernel.untrusted.messages import Message
 from rlm_kernel_mcp.policy import Policy
-from rlm_kernel_mcp.session.kernels.slots import Places
+from rlm_kernel_mcp.session.kernels.slots import KernelSlots
 from rlm_kernel_mcp.session.reports import ContextReport, DocumentInfo, Lost, Variable
 from rlm_kernel_mcp.session.snapshots.requests import hand_over
 from rlm_kernel_mcp.session.snapshots.restoring import Effort, Losses, SnapshotRestorer
@@ -56,7 +56,7 @@ class Recovery:
     open_payload: OpenPayload
     snapshots: SnapshotTaker
     restorer: SnapshotRestorer
-    places: Places
+    slots: KernelSlots
     names: OrderedDict[str, tuple[str, int]] = field(default_factory=OrderedDict)
     """Names that steps have bound, with type and step: what a kernel takes with it before it was snapshotted."""
 

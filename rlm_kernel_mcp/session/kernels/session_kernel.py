@@ -18,7 +18,7 @@ from rlm_kernel_mcp.kernel.kernel import Kernel
 from rlm_kernel_mcp.session.account import Account
 from rlm_kernel_mcp.session.kernels.idle_time import FREE_MS, IdleTime
 from rlm_kernel_mcp.session.kernels.recovery import Recovery
-from rlm_kernel_mcp.session.kernels.slots import Occupant
+from rlm_kernel_mcp.session.kernels.slots import SlotHolder
 from rlm_kernel_mcp.session.reports import Lost, Variable
 from rlm_kernel_mcp.session.snapshots.restoring import Effort
 from rlm_kernel_mcp.session.steps.run import RunningStep
@@ -28,35 +28,35 @@ from rlm_kernel_mcp.wire import SnapshotRequest
 SETTLE_S: Final = 0.5
 """How long the end of the server waits for a snapshot."""
 STOP_SETTLE_S: Final = 5.0
-"""How long another session, which needs the place, waits for the values of an idle one to be kept."""
+"""How long another session, which needs the slot, waits for the values of an idle one to be kept."""
 IDLE_SETTLE_S: Final = 30.0
 """How long the idle stop waits for them: longer than a snapshot takes that ends."""
 
 
-class Owner(Occupant, Protocol):
+class KernelObserver(SlotHolder, Protocol):
     """Who has the kernel: what a session is told."""
 
-    def adopted(self, kernel: Kernel) -> None:
+    def on_kernel_started(self, kernel: Kernel) -> None:
         """Told of each kernel."""
 
-    def restored(self, loss: Lost) -> None:
+    def on_kernel_restored(self, loss: Lost) -> None:
         """Told of each kernel that replaces another, with what it lacks."""
 
 
-class KernelLife:
+class SessionKernel:
     """The one kernel that a session has at a time, or none."""
 
-    def __init__(self, owner: Owner, recovery: Recovery) -> None:
+    def __init__(self, observer: KernelObserver, recovery: Recovery) -> None:
         self.recovery = recovery
         # No cycle: the texts of an ended session, of many megabytes perhaps, go with it and not at some later time.
-        self._owner_ref = weakref.ref(owner)
-        self._places = recovery.places
+        self._observer_ref = weakref.ref(observer)
+        self._slots = recovery.slots
         self._lock = asyncio.Lock()
         self._idle_time: IdleTime | None = None
         self._restoring_ms = 0
         """Processor time that the values' own code took when they came back, not charged yet."""
         self._loss: Lost | None = None
-        self.kernel: Kernel | None = None
+        self.current: Kernel | None = None
         self.gone_reason = "the kernel was gone"
         self.failure: str | None = None
         """Why the last try for a fresh kernel failed; the next use tries again."""
@@ -67,10 +67,10 @@ class KernelLife:
         """Index of the last step that ended with the kernel alive."""
 
     @property
-    def _owner(self) -> Owner:
-        owner = self._owner_ref()
-        assert owner is not None  # whoever asks something of its kernel has it
-        return owner
+    def _observer(self) -> KernelObserver:
+        observer = self._observer_ref()
+        assert observer is not None  # whoever asks something of its kernel has it
+        return observer
 
     @property
     def changing(self) -> bool:
@@ -84,20 +84,20 @@ class KernelLife:
 
     def adopt(self, kernel: Kernel) -> None:
         """Take a ready kernel with the context in it."""
-        self.kernel = kernel
+        self.current = kernel
         owed_ms, self._restoring_ms = self._restoring_ms, 0
         self._idle_time = IdleTime(
             kernel.process, owed_ms=owed_ms + (self._idle_time.seen_ms if self._idle_time else 0)
         )
-        self._owner.adopted(kernel)
+        self._observer.on_kernel_started(kernel)
 
-    def require_place(self, *, stopped: bool) -> None:
+    def check_slot(self, *, stopped: bool) -> None:
         """Raise SessionBusy if no kernel can be had just now, since all that may be there are at work.
 
         `stopped`: a limit has stopped the session, so that it needs none.
         """
-        if self.kernel is None and not stopped:
-            self._places.require(self._owner.session_id)
+        if self.current is None and not stopped:
+            self._slots.check_free(self._observer.session_id)
 
     async def live(self, stop: asyncio.Future[None] | None = None) -> Kernel:
         """The kernel; a fresh one with what can be had back where it is gone.
@@ -107,10 +107,10 @@ class KernelLife:
         Raises:
             KernelDied, KernelStartFailed, SandboxUnavailable: none can be had.
             RestoreStopped: the caller gave it up.
-            SessionBusy: no place is free for it.
+            SessionBusy: no slot is free for it.
         """
         async with self._lock:
-            kernel = self.kernel
+            kernel = self.current
             if kernel is not None and kernel.client.broken is None:
                 return kernel
             try:
@@ -118,9 +118,9 @@ class KernelLife:
                     await self._drop(kernel, kernel.client.broken or "it is gone")
                 return await self._restore(stop)
             finally:
-                if self.kernel is None:  # none could be had, or the call that wanted it is cancelled
-                    self._places.release(self._owner.session_id)
-                self._places.tell()
+                if self.current is None:  # none could be had, or the call that wanted it is cancelled
+                    self._slots.release(self._observer.session_id)
+                self._slots.notify()
 
     async def ready_for_step(self, stop: asyncio.Future[None]) -> tuple[Kernel, SnapshotRequest | None]:
         """The kernel with nothing of ours under way in it, and what asks it for a snapshot after the step.
@@ -131,7 +131,7 @@ class KernelLife:
         kernel = await self.live(stop)
         if not await snapshots.yield_to_step(kernel):
             async with self._lock:
-                if self.kernel is kernel:
+                if self.current is kernel:
                     if self._idle_time is not None:
                         self._idle_time.used_ms()  # seen now: it is owed
                     await self._drop(kernel, "a value's own code, run to keep the value, did not end; it was killed")
@@ -163,9 +163,9 @@ class KernelLife:
         `stop`: done when the caller gives up the values' return; the next use tries again.
         """
         async with self._lock:
-            if self.kernel is kernel:
+            if self.current is kernel:
                 await self._drop(kernel, reason)
-            if self.kernel is None:
+            if self.current is None:
                 try:
                     await self._restore(stop)
                 except RlmError as error:
@@ -179,19 +179,19 @@ class KernelLife:
         settled; if it is true by then the kernel stays.
         """
         async with self._lock:
-            if self.kernel is not None:
+            if self.current is not None:
                 settling = asyncio.ensure_future(self.recovery.snapshots.settle())
                 await asyncio.wait({settling}, timeout=settle_s)
                 settling.cancel()
                 if unless():
-                    self._places.tell()
+                    self._slots.notify()
                     return False
-                await self._drop(self.kernel, reason)
-            self._places.release(self._owner.session_id)
+                await self._drop(self.current, reason)
+            self._slots.release(self._observer.session_id)
             return True
 
     async def _drop(self, kernel: Kernel, reason: str) -> None:
-        self.kernel, self.gone_reason = None, reason
+        self.current, self.gone_reason = None, reason
         await kernel.kill(reason)
 
     async def _restore(self, stop: asyncio.Future[None] | None) -> Kernel:
@@ -199,19 +199,19 @@ class KernelLife:
             raise KernelDied(f"The session's kernel is gone: {self.gone_reason}.")
         effort = Effort(stop)
         try:
-            await self._places.take(self._owner.session_id, self._owner)
+            await self._slots.acquire(self._observer.session_id, self._observer)
             kernel, loss = await self.recovery.fresh_kernel(self.gone_reason, self.last_step, effort)
         except BaseException as error:  # also where the call that wanted it is cancelled
             if isinstance(error, RlmError) and not isinstance(error, RestoreStopped | SessionBusy):
                 self.failure = error.message
-            self._places.release(self._owner.session_id)
+            self._slots.release(self._observer.session_id)
             raise
         finally:
             self._restoring_ms += effort.used_ms if effort.used_ms > FREE_MS else 0
         self.failure = None
         self.adopt(kernel)
         self._loss = joined(self._loss, loss)
-        self._owner.restored(loss)
+        self._observer.on_kernel_restored(loss)
         return kernel
 
     @property
@@ -230,14 +230,14 @@ class KernelLife:
 
         Raises: as `live`.
         """
-        self._readers += 1  # who is being read does not give its place to another
+        self._readers += 1  # who is being read does not give its slot to another
         try:
             kernel = await self.live()
             with self._idle_time.reading() if self._idle_time is not None else nullcontext():
                 yield kernel
         finally:
             self._readers -= 1
-            self._places.tell()
+            self._slots.notify()
 
     def idle_cpu_ms(self) -> int:
         """Processor time used since the last step ended, beyond what is free; measured from outside.

@@ -1,7 +1,7 @@
 """How many sessions may have a kernel at a time, and who gives way.
 
-Is: RLM_MAX_SESSIONS. A session holds its place from before its kernel starts until that kernel is stopped; a kernel
-that is replaced keeps its place. Is not: the number of sessions, which is not limited: those without a kernel come
+Is: RLM_MAX_SESSIONS. A session holds its slot from before its kernel starts until that kernel is stopped; a kernel
+that is replaced keeps its slot. Is not: the number of sessions, which is not limited: those without a kernel come
 back on use. Above: `session/registry.py`, `session_kernel.py`. Below: nothing.
 """
 
@@ -19,8 +19,8 @@ PATIENCE_S: Final = 0.5
 """So long a session may take to give way before another one is asked as well."""
 
 
-class Occupant(Protocol):
-    """A session, as far as its place is concerned."""
+class SlotHolder(Protocol):
+    """A session, as far as its slot is concerned."""
 
     session_id: str
     used_at_s: float
@@ -35,22 +35,22 @@ class Occupant(Protocol):
         """Whether its kernel is just being stopped, replaced or read: a moment, at whose end it tells."""
 
     def stop_kernel(self, reason: str) -> Coroutine[Any, Any, bool]:
-        """End its kernel and release its place, unless a step begins meanwhile."""
+        """End its kernel and release its slot, unless a step begins meanwhile."""
 
 
-class Places:
-    """The places of one server. Belongs to the event loop."""
+class KernelSlots:
+    """The slots of one server. Belongs to the event loop."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._held: dict[str, Occupant | None] = {}
+        self._held: dict[str, SlotHolder | None] = {}
         self._waiting: list[str] = []
-        """Sessions that wait for a place, in the order in which they came."""
+        """Sessions that wait for a slot, in the order in which they came."""
         self._giving_way: dict[str, asyncio.Task[bool]] = {}
         self._news = asyncio.Event()
 
-    def require(self, session_id: str) -> None:
-        """Raise at once what `take` would find: SessionBusy if a step runs in the holder of every place."""
+    def check_free(self, session_id: str) -> None:
+        """Raise at once what `acquire` would find: SessionBusy if a step runs in the holder of every slot."""
         if session_id not in self._held and len(self._held) >= self._limit and not self._not_running():
             holders = f"All {self._limit} sessions" if self._limit > 1 else "The one session"
             are = "are" if self._limit > 1 else "is"
@@ -60,38 +60,38 @@ class Places:
                 "higher limit.",
             )
 
-    async def take(self, session_id: str, occupant: Occupant | None = None) -> None:
-        """Hold a place from now on; call it again when a session that was being opened is there (`occupant`).
+    async def acquire(self, session_id: str, holder: SlotHolder | None = None) -> None:
+        """Hold a slot from now on; call it again when a session that was being opened is there (`holder`).
 
         Raises:
-            SessionBusy: every place is held by a session that runs a step.
+            SessionBusy: every slot is held by a session that runs a step.
         """
         if session_id not in self._held:
             self._waiting.append(session_id)
             try:
                 # What is free goes to those first who came first.
                 while len(self._held) + self._waiting.index(session_id) >= self._limit:
-                    self.require(session_id)
+                    self.check_free(session_id)
                     await self._make_room()
-                self._held[session_id] = occupant
+                self._held[session_id] = holder
             finally:
                 self._waiting.remove(session_id)
-                self.tell()
-        elif occupant is not None:
-            self._held[session_id] = occupant
-            self.tell()
+                self.notify()
+        elif holder is not None:
+            self._held[session_id] = holder
+            self.notify()
 
     def release(self, session_id: str) -> None:
-        """Give the place back; safe to call by who holds none."""
+        """Give the slot back; safe to call by who holds none."""
         self._held.pop(session_id, None)
-        self.tell()
+        self.notify()
 
-    def tell(self) -> None:
-        """A session may have become idle: let those who wait for a place look again."""
+    def notify(self) -> None:
+        """A session may have become idle: let those who wait for a slot look again."""
         self._news.set()
 
     async def _make_room(self) -> None:
-        """Have a session give way for each that waits and finds no free place, and wait until something has changed.
+        """Have a session give way for each that waits and finds no free slot, and wait until something has changed.
 
         One that takes its time to give way, as hostile values can make it do, holds up nobody: another is asked too.
         """
@@ -124,8 +124,8 @@ class Places:
         if not done.cancelled() and done.exception() is not None:
             log.error("the kernel of %s could not be stopped to make room", session_id, exc_info=done.exception())
         else:
-            self.tell()
+            self.notify()
 
-    def _not_running(self) -> list[Occupant | None]:
-        """Who holds a place and runs no step; None is a session that is being opened."""
+    def _not_running(self) -> list[SlotHolder | None]:
+        """Who holds a slot and runs no step; None is a session that is being opened."""
         return [held for held in self._held.values() if held is None or not held.running]

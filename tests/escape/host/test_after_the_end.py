@@ -27,7 +27,7 @@ async def test_what_runs_on_is_charged_to_the_next_step(registry: Registry) -> N
     session = await Driven.open(registry)
     await session.ok("import threading\ngo = threading.Event()\n" + SPIN + "threading.Thread(target=spin).start()")
     before = session.session.counters.runtime_ms
-    await until(lambda: session.session.life.idle_cpu_ms() > 600)
+    await until(lambda: session.session.kernel.idle_cpu_ms() > 600)
     report = await session.ok("1")
     assert session.session.counters.runtime_ms - before >= 600
     assert report.duration_ms < session.session.counters.runtime_ms - before

@@ -131,7 +131,7 @@ async def test_a_cancelled_finalize_has_no_part_done(tmp_path: Path, answer: str
             again = await call_tool(opened, "rlm_finalize", session_id=driven.session_id, **given)
             assert again["ok"], again
             now = await held_by(opened)
-            assert (now.folders, now.locks, now.places, now.sessions) == (0, (), (), ())
+            assert (now.folders, now.locks, now.slots, now.sessions) == (0, (), (), ())
             assert (now.processes, now.descriptors) == (before.processes, before.descriptors)
             assert list((opened.settings.state_dir / "snapshots").glob("*")) == []
             await begin()

@@ -49,7 +49,7 @@ async def test_a_load_that_nobody_waits_for_any_more_holds_nothing(tmp_path: Pat
             loading_it.cancel()
             await asyncio.wait({loading_it})
             await until(lambda: copies() == 0)
-        assert (await held_by(opened)).places == ()
+        assert (await held_by(opened)).slots == ()
 
 
 async def test_who_opened_a_session_is_known_as_long_as_it_is_held(tmp_path: Path) -> None:
@@ -91,12 +91,12 @@ async def test_a_session_that_is_read_keeps_its_place_until_it_has_answered(tmp_
     async with open_registry(tmp_path, policy=NO_SPARE, RLM_MAX_SESSIONS="1") as opened:
         driven = await Driven.open(opened)
         await driven.ok("x = 'read'")
-        await driven.session.life.recovery.snapshots.settle()
+        await driven.session.kernel.recovery.snapshots.settle()
         driven.kernel.process.send_signal(signal.SIGSTOP)
         reading = asyncio.create_task(driven.value("x"))
-        await until(lambda: driven.session.life.being_read)
+        await until(lambda: driven.session.kernel.being_read)
         opening = asyncio.create_task(Driven.open(opened, "the other"))
-        await until(lambda: bool(opened._places._waiting))
+        await until(lambda: bool(opened._slots._waiting))
         assert driven.session.has_kernel
         driven.kernel.process.send_signal(signal.SIGCONT)
         assert await reading == "read"
@@ -108,15 +108,15 @@ async def test_a_read_under_way_makes_no_kernel_for_a_session_that_is_finalized(
     async with open_registry(tmp_path, policy=NO_SPARE) as opened:
         driven = await Driven.open(opened)
         await driven.ok("x = 1")
-        await driven.session.life.recovery.snapshots.settle()
+        await driven.session.kernel.recovery.snapshots.settle()
         driven.kernel.process.send_signal(signal.SIGSTOP)
         reads = [asyncio.create_task(driven.value("x")) for _ in range(2)]
-        await until(lambda: driven.session.life.being_read)
+        await until(lambda: driven.session.kernel.being_read)
         await driven.finalize(text="done")
         for answer in await asyncio.gather(*reads, return_exceptions=True):
             assert isinstance(answer, SessionFinalized)
         held = await held_by(opened)
-        assert (held.kernels, held.folders, held.places, held.locks) == (0, 0, (), ())
+        assert (held.kernels, held.folders, held.slots, held.locks) == (0, 0, (), ())
 
 
 @pytest.mark.parametrize("how", ["fails", "hangs"])
@@ -248,11 +248,11 @@ async def test_a_restore_that_cannot_be_had_holds_no_place(tmp_path: Path, monke
         async def fail(*_: object) -> None:
             raise ZeroDivisionError
 
-        monkeypatch.setattr(type(driven.session.life.recovery), "fresh_kernel", fail)
+        monkeypatch.setattr(type(driven.session.kernel.recovery), "fresh_kernel", fail)
         for _ in range(2):
             answer = await call_tool(opened, "rlm_get_var", session_id=driven.session_id, var_name="x")
             assert answer["error"]["code"] == "INTERNAL_ERROR"
-        assert opened._places._held == {}
+        assert opened._slots._held == {}
         with pytest.raises(RlmError):
             await Driven(opened, "s_nobody").run("1")
 
@@ -270,6 +270,6 @@ async def test_a_finalize_that_was_cut_short_is_brought_to_its_end(tmp_path: Pat
             assert not session.has_kernel
         assert (await driven.finalize(text="done")).final_answer == "done"
         held = await held_by(opened)
-        assert (held.kernels, held.folders, held.places, held.locks, held.sessions) == (0, 0, (), (), ())
+        assert (held.kernels, held.folders, held.slots, held.locks, held.sessions) == (0, 0, (), (), ())
         assert list((tmp_path / "snapshots").glob("*")) == []
         assert (await driven.finalize(text="done")).final_answer == "done"

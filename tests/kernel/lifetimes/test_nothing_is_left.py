@@ -68,7 +68,7 @@ async def test_a_defect_behind_the_store_closes_it_too(
     tmp_path: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever it is."""
-    monkeypatch.setattr("rlm_kernel_mcp.session.registry.Places", lambda limit: 1 / 0)
+    monkeypatch.setattr("rlm_kernel_mcp.session.registry.KernelSlots", lambda limit: 1 / 0)
     with nothing_stays(runtime), pytest.raises(ZeroDivisionError):
         await Registry.open(load_settings({"RLM_STATE_DIR": str(tmp_path / "state")}))
 

@@ -30,7 +30,7 @@ def with_kernel(*sessions: Driven) -> list[bool]:
 async def until_stopped(session: Driven) -> None:
     async with asyncio.timeout(WAIT_S):
         await session.kernel.dead
-        while session.session.life.changing:  # noqa: ASYNC110  (nobody tells of it)
+        while session.session.kernel.changing:  # noqa: ASYNC110  (nobody tells of it)
             await asyncio.sleep(0)
 
 

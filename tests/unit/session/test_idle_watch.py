@@ -67,7 +67,7 @@ class Unused:
         self.idle_kernel = SimpleNamespace(client=client)
         limits = SimpleNamespace(threads=10)
         recovery = SimpleNamespace(policy=SimpleNamespace(limits=limits))
-        self.life = SimpleNamespace(recovery=recovery, idle_cpu_ms=lambda: 0)
+        self.kernel = SimpleNamespace(recovery=recovery, idle_cpu_ms=lambda: 0)
         self.stopped = False
 
     async def stop_kernel(self, reason: str, settle_s: float) -> bool:
@@ -123,7 +123,7 @@ async def test_what_a_kernel_works_after_its_step_is_charged_and_ends_it(fakes: 
     """Once it has used up the session's runtime, measured from outside."""
     session, kernel = await fakes.open()
     await session.ok("x = 1")
-    await session.session.life.recovery.snapshots.settle()
+    await session.session.kernel.recovery.snapshots.settle()
     kernel.process.cpu += 2_000
     await idle_watch.watch(session.session, 60)
     assert kernel.process.poll() is None

@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 import pytest
 
 from rlm_kernel_mcp.policy import load_policy
-from rlm_kernel_mcp.session.reopening import Surroundings, reopen
+from rlm_kernel_mcp.session.reopening import ServerResources, reopen
 from rlm_kernel_mcp.session.reports import ContextReport, Guardrails
 from rlm_kernel_mcp.settings import load_settings
 from rlm_kernel_mcp.store.store import SessionRecord, Store
@@ -40,8 +40,8 @@ def test_the_names_of_a_session_are_told_though_no_kernel_can_be_had(
         record = SessionRecord("s_1", "2026", "text", "idle", limits, context, reference_json)
         settings = load_settings({"RLM_STATE_DIR": str(tmp_path)})
         policy = load_policy(ROOT / "kernelspecs" / "rlm-python" / "policy.json")
-        session = reopen(record, Surroundings(settings, policy, NO_PART, NO_PART, store, NO_PART))
-        lost = session.life.recovery.everything_lost("no kernel").lost
+        session = reopen(record, ServerResources(settings, policy, NO_PART, NO_PART, store, NO_PART))
+        lost = session.kernel.recovery.everything_lost("no kernel").lost
         assert [name for name, _ in lost] == names
     finally:
         store.close()

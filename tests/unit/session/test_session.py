@@ -103,7 +103,7 @@ async def test_kernels_that_never_take_a_context_open_no_session(fakes: Fakes, m
     with pytest.raises(KernelDied, match="did not take the context"):
         await fakes.open()
     assert [kernel.process.returncode for kernel in fakes.kernels] == [-9, -9, -9]
-    assert fakes.registry._places._held == {}
+    assert fakes.registry._slots._held == {}
 
 
 async def test_a_step_whose_delivery_was_cut_off_is_delivered_again(fakes: Fakes) -> None:

@@ -35,12 +35,12 @@ async def test_a_session_that_is_read_keeps_its_place(one_place: Fakes) -> None:
     """Whoever wants it waits until the reader has been answered."""
     first, kernel = await one_place.open()
     await first.ok("x = 1")
-    await first.session.life.recovery.snapshots.settle()
+    await first.session.kernel.recovery.snapshots.settle()
     kernel.deaf = {GET_VAR}
     reading = asyncio.create_task(first.value("x"))
     await until(lambda: GET_VAR in kernel.heard)
     opening = asyncio.create_task(one_place.open())
-    await until(lambda: len(one_place.registry._places._waiting) == 1)
+    await until(lambda: len(one_place.registry._slots._waiting) == 1)
     for _ in range(100):  # in which a kernel is stopped, if it is
         await asyncio.sleep(0)
     assert kernel.process.returncode is None

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from rlm_kernel_mcp.errors import SessionBusy
-from rlm_kernel_mcp.session.kernels import slots as places
-from rlm_kernel_mcp.session.kernels.slots import Places
+from rlm_kernel_mcp.session.kernels import slots
+from rlm_kernel_mcp.session.kernels.slots import KernelSlots
 from tests.sessions import WAIT_S, until
 
 pytestmark = pytest.mark.anyio
@@ -20,8 +20,8 @@ class Idle:
     running = False
     changing = False
 
-    def __init__(self, held: Places, name: str, used_at_s: float, *, slow: bool = False) -> None:
-        self._places, self.session_id, self.used_at_s = held, name, used_at_s
+    def __init__(self, held: KernelSlots, name: str, used_at_s: float, *, slow: bool = False) -> None:
+        self._slots, self.session_id, self.used_at_s = held, name, used_at_s
         self._slow = slow
         self.asked = 0
 
@@ -31,36 +31,36 @@ class Idle:
         if self._slow:
             await asyncio.Event().wait()
         await asyncio.sleep(0)
-        self._places.release(self.session_id)
+        self._slots.release(self.session_id)
         return True
 
 
-async def held_by(held: Places, *sessions: Idle) -> None:
+async def held_by(held: KernelSlots, *sessions: Idle) -> None:
     for session in sessions:
-        await held.take(session.session_id, session)
+        await held.acquire(session.session_id, session)
 
 
 async def test_a_session_that_takes_its_time_to_give_way_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever needs a place gets another's, and so does whoever comes after."""
-    monkeypatch.setattr(places, "PATIENCE_S", 0.01)
-    held = Places(3)
+    monkeypatch.setattr(slots, "PATIENCE_S", 0.01)
+    held = KernelSlots(3)
     hostile, first, second = (Idle(held, name, at, slow=name == "h") for at, name in enumerate(["h", "a", "b"]))
     await held_by(held, hostile, first, second)
     async with asyncio.timeout(WAIT_S):
-        await asyncio.gather(held.take("c"), held.take("d"))
+        await asyncio.gather(held.acquire("c"), held.acquire("d"))
     assert (hostile.asked, first.asked, second.asked) == (1, 1, 1)
     assert set(held._held) == {"h", "c", "d"}
 
 
 async def test_as_many_give_way_as_places_are_needed_and_no_more() -> None:
     """Those that were idle longest; who came first has the first place."""
-    held = Places(3)
+    held = KernelSlots(3)
     sessions = [Idle(held, name, at) for at, name in enumerate("abc")]
     await held_by(held, *sessions)
     order: list[str] = []
 
     async def take(name: str) -> None:
-        await held.take(name)
+        await held.acquire(name)
         order.append(name)
 
     async with asyncio.timeout(WAIT_S):
@@ -72,12 +72,12 @@ async def test_as_many_give_way_as_places_are_needed_and_no_more() -> None:
 
 async def test_a_free_place_that_is_about_to_be_taken_costs_nobody_a_kernel() -> None:
     """Two wait, one place becomes free, one session is asked."""
-    held = Places(3)
+    held = KernelSlots(3)
     first, second = Idle(held, "a", 0), Idle(held, "b", 1)
     first.changing = second.changing = True
     await held_by(held, first, second)
-    await held.take("opening")
-    waiting = [asyncio.create_task(held.take(name)) for name in ("c", "d")]
+    await held.acquire("opening")
+    waiting = [asyncio.create_task(held.acquire(name)) for name in ("c", "d")]
     await until(lambda: len(held._waiting) == 2)
     first.changing = second.changing = False
     held.release("opening")
@@ -89,12 +89,12 @@ async def test_a_free_place_that_is_about_to_be_taken_costs_nobody_a_kernel() ->
 
 async def test_a_place_that_becomes_free_is_for_who_has_waited_longest() -> None:
     """Also where somebody else asks in that moment; who gives up waiting is in nobody's way."""
-    held = Places(1)
-    await held.take("opening")  # nobody can be asked to give way
-    waiting = [asyncio.create_task(held.take(name)) for name in ("first", "gives up", "third")]
+    held = KernelSlots(1)
+    await held.acquire("opening")  # nobody can be asked to give way
+    waiting = [asyncio.create_task(held.acquire(name)) for name in ("first", "gives up", "third")]
     await until(lambda: len(held._waiting) == 3)
     held.release("opening")
-    late = asyncio.create_task(held.take("late"))
+    late = asyncio.create_task(held.acquire("late"))
     async with asyncio.timeout(WAIT_S):
         await waiting[0]
         assert set(held._held) == {"first"}
@@ -110,10 +110,10 @@ async def test_a_place_that_becomes_free_is_for_who_has_waited_longest() -> None
 async def test_one_place_is_spoken_of_as_one() -> None:
     """And more as many."""
     for limit, told in ((1, "The one session that may have a kernel is running a step;"), (2, "All 2 sessions that ")):
-        held = Places(limit)
+        held = KernelSlots(limit)
         for name in range(limit):
             session = Idle(held, str(name), name)
             session.running = True
-            await held.take(str(name), session)
+            await held.acquire(str(name), session)
         with pytest.raises(SessionBusy, match=told):
-            held.require("next")
+            held.check_free("next")

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.anyio
 
 async def settled(session: Driven) -> None:
     """The snapshot after the last step is in the file."""
-    await session.session.life.recovery.snapshots.settle()
+    await session.session.kernel.recovery.snapshots.settle()
 
 
 async def after_a_death(session: Driven, kernel: FakeKernel) -> dict[str, str]:
@@ -42,7 +42,7 @@ async def test_a_step_that_binds_nothing_sends_nothing(fakes: Fakes) -> None:
     await session.ok("x = 1")
     await settled(session)
     await session.ok("x")
-    assert session.session.life.recovery.snapshots.step == 2
+    assert session.session.kernel.recovery.snapshots.step == 2
     await settled(session)
     assert await after_a_death(session, kernel) == {}
 
