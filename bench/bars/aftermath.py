@@ -156,6 +156,7 @@ async def _values(server: OurServer, neighbour: Neighbour, megabytes: int) -> fl
     for number in range(9):
         code = f"import os\nb{number} = os.urandom({megabytes} << 20)"
         neighbour.during(("rlm_run_repl", {"session_id": session, "code": code}))
+        await settle(server.pid)  # the next step would end what is being kept
     bound, ends = QUANTITIES[f"disk taken a while later, attack on {VALUES}"].limit, time.monotonic() + PRUNED_S
     await asyncio.sleep(LOOK_S)
     while (taken := _disk_mb(server.folder / "state")) > bound and time.monotonic() < ends:
