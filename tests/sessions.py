@@ -23,6 +23,8 @@ from tests.specs import write_spec
 
 WAIT_S: Final = 60.0
 """Bound of every wait; nothing here should come near it."""
+POLL_S: Final = 0.002
+"""Pause between two looks for what tells nobody that it has become so; the kernels need the processor meanwhile."""
 AMPLE: Final = Guardrails(max_steps=10_000, max_runtime_ms=3_600_000, budget_limit=100_000_000)
 """Limits that no test reaches by accident."""
 
@@ -63,7 +65,7 @@ async def until(condition: Callable[[], bool]) -> None:
     """Wait until something is so that tells nobody when it becomes so."""
     async with asyncio.timeout(WAIT_S):
         while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0)
+            await asyncio.sleep(POLL_S)
 
 
 class Driven:

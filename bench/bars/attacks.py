@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bench.measure import Amounts, Bar, Figures, Row, milliseconds
-from bench.sides.ours import SERVE, OurServer, our_server
+from bench.sides.ours import OurServer, our_server
+from tests.mcp.line_client import SERVE
 
 ATTACKS = {
     "memory": """

@@ -19,8 +19,9 @@ BARE = (sys.executable, "-I", str(BARE_FILE))
 
 async def initialize(amounts: Amounts) -> list[Row]:
     """From the start of the process, as a client starts it, to the answer."""
-    with tempfile.TemporaryDirectory(prefix="rlm-bench-") as folder:
-        sides = [_start(OURS, Path(folder)), _start(BARE, Path(folder))]
+    with tempfile.TemporaryDirectory(prefix="rlm-bench-") as around:
+        folder = Path(tempfile.mkdtemp(dir=around))
+        sides = [_start(OURS, folder), _start(BARE, folder)]
         ours, other = await interleave(sides, amounts.times(25), warm_up=amounts.times(3))
     return [
         Row("`initialize` answered, from bin/rlm-mcp", ours, "a bare `MCPServer` with one tool", other, bar=Bar(1.1))

@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable
 
 from bench.measure import Amounts, Bar, Row, interleave, milliseconds
 from bench.sides.fresh import fresh_step
-from bench.sides.ours import NO_LIMITS, SERVE, OurServer, our_server
+from bench.sides.ours import NO_LIMITS, OurServer, our_server
 from bench.sides.stock import StockKernel, stock_kernel
+from tests.mcp.line_client import SERVE
 
 CODE = "1+1"
 STOCK = "stock ipykernel, execute to reply and idle, no MCP"

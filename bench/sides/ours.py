@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,8 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-SERVE = (sys.executable, "-I", "-m", "rlm_kernel_mcp", "serve")
-CLIENT = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "bench", "version": "1"}}
+from tests.mcp.line_client import CLIENT, SERVE, LineClient
+
+WAIT_S = 600
+"""What is measured may take long; a server that says nothing at all ends the run."""
 NO_LIMITS = {"max_steps": 1_000_000, "budget_limit": 1_000_000_000, "max_runtime_ms": 86_400_000}
 
 Call = tuple[str, dict[str, Any]]
@@ -22,38 +22,26 @@ Call = tuple[str, dict[str, Any]]
 
 
 class OurServer:
-    """One server process. `folder` is its working directory, below which contexts may lie."""
+    """One server process. `folder` is its working directory, below which contexts may lie; its state lies there too."""
 
     def __init__(self, folder: Path, argv: Sequence[str] = SERVE, env: Mapping[str, str] | None = None) -> None:
         self.folder = folder
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("RLM_")}
-        self._process = subprocess.Popen(
-            argv,
-            cwd=folder,
-            env={**inherited, "RLM_STATE_DIR": str(folder / "state"), **(env or {})},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            bufsize=0,
-        )
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._to, self._from = self._process.stdin.fileno(), self._process.stdout.fileno()
-        self._rest = b""
-        self._last_id = 0
+        settings = {"RLM_STATE_DIR": str(folder / "state"), **(env or {})}
+        self._client = LineClient(folder, settings, tuple(argv), subprocess.DEVNULL, keeps=False)
+        self._client.wait_s = WAIT_S
 
     @property
     def pid(self) -> int:
-        return self._process.pid
+        return self._client.process.pid
 
     def initialize(self) -> None:
         """Return when `initialize` has been answered."""
-        self._receive_answer(self._send("initialize", CLIENT))
+        self._receive_answer(self._client.send("initialize", CLIENT))
 
     def initialized(self) -> None:
         """The rest of the handshake."""
-        self._write({"jsonrpc": "2.0", "method": "notifications/initialized"})
-        self._receive_answer(self._send("tools/list", {}))
+        self._client.notify("notifications/initialized")
+        self._receive_answer(self._client.send("tools/list", {}))
 
     def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
         """`data` of one call."""
@@ -77,7 +65,7 @@ class OurServer:
         """How long a short call takes, in ms, again and again while a costly one, or a line, is served or refused."""
         begun = None if isinstance(costly, bytes) else self._begin(costly)
         if isinstance(costly, bytes):
-            os.write(self._to, costly + b"\n")
+            self._client.send_line(costly)
         waits: list[float] = []
         while begun is not None or len(waits) < 20:
             begin = time.perf_counter()
@@ -110,25 +98,12 @@ class OurServer:
 
     def close(self) -> None:
         """Close its input and wait for its end."""
-        os.close(self._to)
-        self._process.stdin = None
-        self._process.wait(60)
-        os.close(self._from)
-        self._process.stdout = None
+        self._client.end()
+        self._client.stdout.close()
 
     def _begin(self, call: Call) -> int:
         tool, arguments = call
-        return self._send("tools/call", {"name": tool, "arguments": arguments})
-
-    def _send(self, method: str, params: dict[str, Any]) -> int:
-        self._last_id += 1
-        self._write({"jsonrpc": "2.0", "id": self._last_id, "method": method, "params": params})
-        return self._last_id
-
-    def _write(self, body: dict[str, Any]) -> None:
-        left = memoryview(json.dumps(body).encode() + b"\n")
-        while left:
-            left = left[os.write(self._to, left) :]
+        return self._client.begin(tool, arguments)
 
     def _receive_answer(self, wanted: int | None = None) -> tuple[int, dict[str, Any]]:
         """The next answer, or the one to a request; (its id, its data)."""
@@ -138,13 +113,7 @@ class OurServer:
     def _receive(self, wanted: int | None = None) -> dict[str, Any]:
         """The same as it stands on the wire, refused or not."""
         while True:
-            while b"\n" not in self._rest:
-                chunk = os.read(self._from, 1 << 20)
-                if not chunk:
-                    raise RuntimeError("the server ended")
-                self._rest += chunk
-            line, _, self._rest = self._rest.partition(b"\n")
-            message: dict[str, Any] = json.loads(line)
+            message = self._client.receive()
             if "id" in message and wanted in (None, message["id"]):
                 return message
 
@@ -165,8 +134,9 @@ def _data(message: dict[str, Any]) -> dict[str, Any]:
 @contextmanager
 def our_server(env: Mapping[str, str] | None = None, argv: Sequence[str] = SERVE) -> Iterator[OurServer]:
     """A server ready for calls, in a folder of its own."""
-    with tempfile.TemporaryDirectory(prefix="rlm-bench-") as folder:
-        server = OurServer(Path(folder), argv, env)
+    with tempfile.TemporaryDirectory(prefix="rlm-bench-") as around:
+        folder = Path(tempfile.mkdtemp(dir=around))
+        server = OurServer(folder, argv, env)
         try:
             server.initialize()
             server.initialized()

@@ -1,7 +1,8 @@
 """A client that speaks to a server line by line, as it stands on the wire.
 
-Is: one server process, requests and answers as JSON objects, every wait bounded. Is not: the SDK's client, which could
-neither send what a server must refuse nor show what it was really answered.
+Is: one server process, requests and answers as JSON objects, every wait bounded; the benchmark's and the soaks' client
+too. Is not: the SDK's client, which could neither send what a server must refuse nor show what it was really answered,
+or anything of pytest's.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from typing import Any, Final
 
 WAIT_S: Final = 60.0
 """Bound of every wait; nothing here should come near it."""
+POLL_S: Final = 0.005
+"""At most so long nobody looks for what tells nobody; the server and its kernels need the processor meanwhile."""
 
 ENDLESS_CALL: Final = "import collections, itertools\ncollections.deque(itertools.repeat(0), maxlen=0)"
 """One call in C that never looks for signals."""
@@ -36,7 +39,10 @@ class LineClient:
         env: Mapping[str, str] | None = None,
         argv: tuple[str, ...] = SERVE,
         stderr: int | None = None,
+        *,
+        keeps: bool = True,
     ) -> None:
+        """`keeps`: whether what was read stays in `seen`, so that answers may be asked for in any order."""
         self.folder = folder
         self.log = folder.parent / f"{folder.name}.stderr"
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("RLM_")}
@@ -54,6 +60,7 @@ class LineClient:
         assert self.process.stdout is not None
         self.stdin, self.stdout = self.process.stdin, self.process.stdout
         self._rest = b""
+        self._keeps = keeps
         self._next_id = 0
         self.wait_s = WAIT_S
         """Bound of the wait for one message."""
@@ -96,7 +103,8 @@ class LineClient:
         line, _, self._rest = self._rest.partition(b"\n")
         self.on_line(line)
         message: dict[str, Any] = json.loads(line)
-        self.seen.append(message)
+        if self._keeps:
+            self.seen.append(message)
         return message
 
     def answer(self, request_id: int | str) -> dict[str, Any]:
@@ -143,6 +151,10 @@ class LineClient:
         """`data` of a step."""
         return self.data("rlm_run_repl", session_id=session_id, code=code, **arguments)
 
+    def pause(self) -> None:
+        """Between two looks for what tells nobody that it has become so: until the server speaks, or a moment."""
+        select.select([self.stdout], [], [], POLL_S)
+
     def wait_until_running(self, *session_ids: str) -> None:
         """Return when a step runs in each of the sessions."""
         deadline = time.monotonic() + WAIT_S
@@ -150,6 +162,7 @@ class LineClient:
             rows = self.data("rlm_list_sessions")["sessions"]
             if {row["session_id"] for row in rows if row["status"] == "running"} >= set(session_ids):
                 return
+            self.pause()
         raise AssertionError(f"no step runs in {session_ids}")
 
     def wait_for_name(self, session_id: str, name: str) -> None:
@@ -158,6 +171,7 @@ class LineClient:
         while time.monotonic() < deadline:
             if not self.call("rlm_get_var", session_id=session_id, var_name=name).get("isError"):
                 return
+            self.pause()
         raise AssertionError(f"{name} was not bound")
 
     def end(self) -> int:

@@ -59,6 +59,7 @@ class Ground:
         deadline = time.monotonic() + WAIT_S
         while "begun" not in self._partial(session, index):
             assert time.monotonic() < deadline, "the bomb's code does not run"
+            self.client.pause()
         return self.client.begin(
             "rlm_await_step", {"session_id": session, "step_index": index, "wait_ms": int(WAIT_S * 1000)}
         )

@@ -147,6 +147,7 @@ class Ring:
         deadline = time.monotonic() + WAIT_S
         while not condition():
             assert time.monotonic() < deadline, "it did not become so"
+            self.client.pause()
 
     def kernel(self, session: str) -> psutil.Process:
         """The session's kernel, measured by somebody else than the server."""

@@ -24,7 +24,7 @@ from rlm_kernel_mcp.store.store import Store
 from tests.parts import ROOT
 from tests.processes import left_over
 from tests.rights import in_own_mounts
-from tests.sessions import WAIT_S, Driven, open_registry
+from tests.sessions import WAIT_S, Driven, open_registry, until
 from tests.specs import write_spec
 
 pytestmark = pytest.mark.anyio
@@ -92,8 +92,7 @@ async def test_a_start_that_is_cut_off_leaves_no_run_folder(
         await made.wait()
         with pytest.raises(asyncio.CancelledError):
             await opening
-        while list(runtime.iterdir()):  # noqa: ASYNC110
-            await asyncio.sleep(0)
+    await until(lambda: list(runtime.iterdir()) == [])
 
 
 @pytest.mark.parametrize("what", ["sys.exit(5)", "import time; time.sleep(3_600)"], ids=["dies", "hangs"])

@@ -11,7 +11,7 @@ import pytest
 from rlm_kernel_mcp.errors import InvalidInput, SessionBusy
 from rlm_kernel_mcp.session.registry import Registry
 from tests.losses import OWN, lost, restored
-from tests.sessions import AMPLE, WAIT_S, Driven, open_registry
+from tests.sessions import AMPLE, WAIT_S, Driven, open_registry, until
 
 pytestmark = pytest.mark.anyio
 
@@ -30,8 +30,7 @@ def with_kernel(*sessions: Driven) -> list[bool]:
 async def until_stopped(session: Driven) -> None:
     async with asyncio.timeout(WAIT_S):
         await session.kernel.dead
-        while session.session.kernel.changing:  # noqa: ASYNC110  (nobody tells of it)
-            await asyncio.sleep(0)
+    await until(lambda: not session.session.kernel.changing)
 
 
 async def test_an_idle_session_s_kernel_is_stopped_and_comes_back_on_use(tmp_path: Path) -> None:

@@ -23,9 +23,7 @@ pytestmark = pytest.mark.anyio
 
 async def until_idle(session: Driven) -> None:
     """Wait until no step runs, without asking for its report."""
-    async with asyncio.timeout(WAIT_S):
-        while session.session.running:  # noqa: ASYNC110  (nobody tells of it)
-            await asyncio.sleep(0)
+    await until(lambda: not session.session.running)
 
 
 async def test_a_refused_second_step_names_the_running_one_and_its_age(session: Driven) -> None:
