@@ -61,6 +61,17 @@ def fork_server_of(registry: Registry) -> ForkServer:
     return placement.fork_server
 
 
+@asynccontextmanager
+async def lent(registry: Registry) -> AsyncIterator[Registry]:
+    """A registry that others use before and after: every session that is opened meanwhile is ended."""
+    yield registry
+    async with asyncio.timeout(WAIT_S):
+        sessions = list(registry._handles.sessions.values())
+        await asyncio.gather(*(session.close("its tests have ended") for session in sessions))
+        for session in sessions:
+            registry._handles.let_go(session)
+
+
 async def until(condition: Callable[[], bool]) -> None:
     """Wait until something is so that tells nobody when it becomes so."""
     async with asyncio.timeout(WAIT_S):

@@ -10,10 +10,21 @@ from tests.attach.console import Console
 from tests.mcp.line_client import LineClient
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LineClient]:
-    """One server for the tests of a module."""
+    """One server a worker."""
     client = LineClient(tmp_path_factory.mktemp("server"))
+    try:
+        client.initialize()
+        yield client
+    finally:
+        client.kill()
+
+
+@pytest.fixture(scope="session")
+def any_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LineClient]:
+    """One server a worker whose sessions may do to their kernels what they like."""
+    client = LineClient(tmp_path_factory.mktemp("any"), {"RLM_IMPORT_POLICY": "any"})
     try:
         client.initialize()
         yield client

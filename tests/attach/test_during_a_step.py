@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -161,109 +162,69 @@ def test_ctrl_c_takes_a_cell_back_that_waits_behind_the_agents_step(
     assert [event["summary"] for event in events if event["source"] == "console"] == ["agents + 1"]
 
 
-def test_a_kernel_that_takes_nothing_back_holds_nobody_up(tmp_path: Path) -> None:
+def test_a_kernel_that_takes_nothing_back_holds_nobody_up(any_client: LineClient) -> None:
     """A session's code can have its kernel answer no interrupt: pressed again, Ctrl-C leaves the cell to it."""
-    client = LineClient(tmp_path, {"RLM_IMPORT_POLICY": "any"})
-    try:
-        client.initialize()
-        session_id = client.open_session()
-        client.run(session_id, "get_ipython().kernel.control_handlers['interrupt_request'] = lambda *sent: None")
-        console = Console(["-m", "rlm_kernel_mcp", "attach", session_id], client.env)
-        try:
-            running(client, session_id)
-            console.type("1 + 1")
-            console.until("This cell runs when the agent's step has ended.")
-            console.interrupt()
-            console.until("The kernel gives no answer")
-            console.interrupt()
-            console.until("it may still run")
-            console.until("agent goes on")
-            client.data("rlm_interrupt", session_id=session_id)
-            console.until("has ended")
-            client.run(session_id, "import os; os._exit(1)")
-            console.until("The kernel gives no sign of life")
-        finally:
-            console.close()
-    finally:
-        client.kill()
+    session_id = any_client.open_session()
+    any_client.run(session_id, "get_ipython().kernel.control_handlers['interrupt_request'] = lambda *sent: None")
+    with closing(Console(["-m", "rlm_kernel_mcp", "attach", session_id], any_client.env)) as console:
+        running(any_client, session_id)
+        console.type("1 + 1")
+        console.until("This cell runs when the agent's step has ended.")
+        console.interrupt()
+        console.until("The kernel gives no answer")
+        console.interrupt()
+        console.until("it may still run")
+        console.until("agent goes on")
+        any_client.data("rlm_interrupt", session_id=session_id)
+        console.until("has ended")
+        any_client.run(session_id, "import os; os._exit(1)")
+        console.until("The kernel gives no sign of life")
 
 
 @pytest.mark.parametrize("banner", ["'\\x1b]0;evil\\x07'", "'\\u202eevil'", "7", "None"])
-def test_a_banner_acts_on_nobody_s_terminal(tmp_path: Path, banner: str) -> None:
+def test_a_banner_acts_on_nobody_s_terminal(any_client: LineClient, banner: str) -> None:
     """A session's code can make its kernel say anything of itself, and a person sees it before anything is run."""
-    client = LineClient(tmp_path, {"RLM_IMPORT_POLICY": "any"})
-    try:
-        client.initialize()
-        session_id = client.open_session()
-        assert client.run(session_id, f"type(get_ipython().kernel).banner = {banner}\n1")["result"] == "1"
-        console = Console(["-m", "rlm_kernel_mcp", "attach", session_id], client.env)
-        try:
-            assert "evil" in console.greeting or "evil" not in banner
-            assert not {"\x1b]", "\x07", "\u202e"} & set(re.findall(r"\x1b\]|\x07|\u202e", console.greeting))
-            assert "2" in console.run("1 + 1")
-        finally:
-            console.close()
-    finally:
-        client.kill()
+    session_id = any_client.open_session()
+    assert any_client.run(session_id, f"type(get_ipython().kernel).banner = {banner}\n1")["result"] == "1"
+    with closing(Console(["-m", "rlm_kernel_mcp", "attach", session_id], any_client.env)) as console:
+        assert "evil" in console.greeting or "evil" not in banner
+        assert not {"\x1b]", "\x07", "\u202e"} & set(re.findall(r"\x1b\]|\x07|\u202e", console.greeting))
+        assert "2" in console.run("1 + 1")
 
 
-def test_a_banner_that_acts_would_be_seen(tmp_path: Path) -> None:
+def test_a_banner_that_acts_would_be_seen(any_client: LineClient) -> None:
     """The control: Jupyter's own console gives it to the terminal as it is."""
-    client = LineClient(tmp_path, {"RLM_IMPORT_POLICY": "any"})
-    try:
-        client.initialize()
-        session_id = client.open_session()
-        client.run(session_id, "type(get_ipython().kernel).banner = '\\x1b]0;evil\\x07'")
-        connection = record_of(Path(client.env["RLM_STATE_DIR"]), session_id).connection_file
-        console = Console(["-m", "jupyter_console", "--existing", connection], client.env)
-        try:
-            assert "\x1b]0;evil" in console.greeting
-        finally:
-            console.close()
-    finally:
-        client.kill()
+    session_id = any_client.open_session()
+    any_client.run(session_id, "type(get_ipython().kernel).banner = '\\x1b]0;evil\\x07'")
+    connection = record_of(Path(any_client.env["RLM_STATE_DIR"]), session_id).connection_file
+    with closing(Console(["-m", "jupyter_console", "--existing", connection], any_client.env)) as console:
+        assert "\x1b]0;evil" in console.greeting
 
 
 @pytest.mark.parametrize("parent", ["{}", "asked", "{**asked, 'msg_id': ''}"], ids=["nobody", "asked", "session"])
-def test_what_nobody_asked_for_acts_on_nobody_s_terminal(tmp_path: Path, parent: str) -> None:
+def test_what_nobody_asked_for_acts_on_nobody_s_terminal(any_client: LineClient, parent: str) -> None:
     """A session's code can say whose cell its messages are of: before the person ran one, none of them is theirs."""
-    client = LineClient(tmp_path, {"RLM_IMPORT_POLICY": "any"})
-    try:
-        client.initialize()
-        session_id = client.open_session()
-        begun = client.data("rlm_run_repl", session_id=session_id, code=FORGED.format(parent=parent), wait_ms=0)
-        assert begun["status"] == "running"
-        console = Console(["-m", "rlm_kernel_mcp", "attach", session_id], client.env)
-        try:
-            console.until("the step goes on")
-            console.type("")
-            shown = console.until("the step goes on")
-            client.data("rlm_interrupt", session_id=session_id)
-            shown += console.until("has ended") + console.run("")
-            console.type("40 + 2")
-            shown += console.until("42")  # and not the next prompt: that may be of the empty cells
-            assert not re.findall(r"\x1b\]|\x07", console.greeting + shown)
-        finally:
-            console.close()
-    finally:
-        client.kill()
+    session_id = any_client.open_session()
+    begun = any_client.data("rlm_run_repl", session_id=session_id, code=FORGED.format(parent=parent), wait_ms=0)
+    assert begun["status"] == "running"
+    with closing(Console(["-m", "rlm_kernel_mcp", "attach", session_id], any_client.env)) as console:
+        console.until("the step goes on")
+        console.type("")
+        shown = console.until("the step goes on")
+        any_client.data("rlm_interrupt", session_id=session_id)
+        shown += console.until("has ended") + console.run("")
+        console.type("40 + 2")
+        shown += console.until("42")  # and not the next prompt: that may be of the empty cells
+        assert not re.findall(r"\x1b\]|\x07", console.greeting + shown)
 
 
-def test_a_message_that_cannot_be_read_costs_itself_alone(tmp_path: Path) -> None:
+def test_a_message_that_cannot_be_read_costs_itself_alone(any_client: LineClient) -> None:
     """No prompt has an infinite number; the next message is shown."""
-    client = LineClient(tmp_path, {"RLM_IMPORT_POLICY": "any"})
-    try:
-        client.initialize()
-        session_id = client.open_session()
-        assert client.data("rlm_run_repl", session_id=session_id, code=RAW, wait_ms=0)["status"] == "running"
-        console = Console(["-m", "rlm_kernel_mcp", "attach", session_id], client.env)
-        try:
-            console.until("a message of the kernel cannot be shown")
-            console.until("the step goes on")
-            client.data("rlm_interrupt", session_id=session_id)
-            console.until("has ended")
-            assert "42" in console.run("40 + 2")
-        finally:
-            console.close()
-    finally:
-        client.kill()
+    session_id = any_client.open_session()
+    assert any_client.data("rlm_run_repl", session_id=session_id, code=RAW, wait_ms=0)["status"] == "running"
+    with closing(Console(["-m", "rlm_kernel_mcp", "attach", session_id], any_client.env)) as console:
+        console.until("a message of the kernel cannot be shown")
+        console.until("the step goes on")
+        any_client.data("rlm_interrupt", session_id=session_id)
+        console.until("has ended")
+        assert "42" in console.run("40 + 2")

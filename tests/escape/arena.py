@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -179,6 +180,34 @@ class Arena:
             "TOKEN_SELF": self.run,
             "IN_USERNS": "True",
         }
+
+
+@contextmanager
+def opened(folder: Path, import_policy: str, argv: Sequence[str] = SERVE) -> Iterator[Arena]:
+    """One server for many cases; it must end without leaving anything."""
+    arena = Arena(folder, import_policy, argv)
+    yield arena
+    assert arena.close() == []
+
+
+def fallen(arena: Arena) -> set[str]:
+    """The walls that a new session does not have."""
+    arena.renew()
+    return {name for name, holds in arena.walls.items() if not holds}
+
+
+def unlocked(arena: Arena) -> list[str]:
+    """Threads of the kernel, looked at from outside, that have a right in any set, no filter, or may get new rights."""
+    threads = list(Path(f"/proc/{arena.kernel().pid}/task").iterdir())
+    assert len(threads) >= 5
+    found = []
+    for thread in threads:
+        status = (thread / "status").read_text(encoding="ascii")
+        facts = {key: value.strip() for key, _, value in (line.partition(":") for line in status.splitlines())}
+        rights = {facts[name] for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")}
+        if (rights, facts["NoNewPrivs"], facts["Seccomp"]) != ({"0" * 16}, "1", "2"):
+            found.append(status)
+    return found
 
 
 def _data(result: dict[str, Any]) -> dict[str, Any]:

@@ -8,10 +8,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+import pytest
 
 CORPUS: Final = Path(__file__).with_name("corpus")
 NEXT_CELL: Final = "# --- next cell ---\n"
+
+SLOW: Final = {
+    *(
+        "bi-shadow-print",
+        "res-cpu-c-loop",
+        "res-cpu-sigmask",
+        "res-cpu-sort",
+        "res-gil-hold",
+        "res-int-pow",
+        "res-int-str",
+    ),
+    *("res-mem-nested", "res-mem-zlib", "res-out-flood", "res-out-traceback", "res-out-warnings"),
+}
+"""Cases that keep a core busy for a second and more: until their time limit, or with what they make."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +51,12 @@ class Case:
 def read_corpus() -> list[Case]:
     """Every case, by category and name."""
     return [_read(path) for path in sorted(CORPUS.glob("*/*.py"))]
+
+
+def as_parameters() -> list[Any]:
+    """Every case as a test's parameter, named as it is, the slow ones marked."""
+    slow = [pytest.mark.slow]
+    return [pytest.param(case, id=case.name, marks=slow if case.name in SLOW else []) for case in read_corpus()]
 
 
 def _read(path: Path) -> Case:

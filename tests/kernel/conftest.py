@@ -1,4 +1,8 @@
-"""One registry a module, and sessions of it: where state is not the subject, kernels are shared."""
+"""One registry a worker and policy, and sessions of it: where state is not the subject, kernels are shared.
+
+A registry with its fork server costs half a second of a core, a session a twentieth of one. A test that is about a
+registry itself (its fork server, its clocks, its settings) opens its own.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +11,35 @@ from collections.abc import AsyncIterator
 import pytest
 
 from rlm_kernel_mcp.session.registry import Registry
-from tests.sessions import Driven, open_registry
+from tests.sessions import Driven, lent, open_registry
 
 
-@pytest.fixture(scope="module")
-async def registry(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Registry]:
+@pytest.fixture(scope="session")
+async def workers_registry(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Registry]:
     """A registry with the shipped policy."""
     async with open_registry(tmp_path_factory.mktemp("state")) as opened:
         yield opened
 
 
-@pytest.fixture(scope="module")
-async def any_registry(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Registry]:
+@pytest.fixture(scope="session")
+async def workers_any_registry(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Registry]:
     """A registry of `RLM_IMPORT_POLICY=any`: the code of a step may reach everything that the walls leave."""
     async with open_registry(tmp_path_factory.mktemp("state"), RLM_IMPORT_POLICY="any") as opened:
         yield opened
+
+
+@pytest.fixture(scope="module")
+async def registry(workers_registry: Registry) -> AsyncIterator[Registry]:
+    """The worker's registry with the shipped policy; no session of a module outlives it."""
+    async with lent(workers_registry) as mine:
+        yield mine
+
+
+@pytest.fixture(scope="module")
+async def any_registry(workers_any_registry: Registry) -> AsyncIterator[Registry]:
+    """The worker's registry of `RLM_IMPORT_POLICY=any`; no session of a module outlives it."""
+    async with lent(workers_any_registry) as mine:
+        yield mine
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""One registry for the tests of a module; its kernels are given little time to obey."""
+"""One registry a worker; its kernels are given little time to obey."""
 
 from __future__ import annotations
 
@@ -8,18 +8,25 @@ from typing import Final
 import pytest
 
 from rlm_kernel_mcp.session.registry import Registry
-from tests.sessions import Driven, open_registry
+from tests.sessions import Driven, lent, open_registry
 
 POLICY: Final = {"interrupt_grace_ms": 200, "snapshots": {"total_mb": 0}}
 """A kernel that does not obey is not waited for, and nothing of it is kept: neither is the subject here."""
 
 
-@pytest.fixture(scope="module")
-async def registry(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Registry]:
+@pytest.fixture(scope="session")
+async def workers_registry(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Registry]:
     """A registry whose sessions may use everything that the walls leave."""
     state = tmp_path_factory.mktemp("state")
     async with open_registry(state, policy=POLICY, RLM_IMPORT_POLICY="any") as opened:
         yield opened
+
+
+@pytest.fixture(scope="module")
+async def registry(workers_registry: Registry) -> AsyncIterator[Registry]:
+    """The worker's registry; no session of a module outlives it."""
+    async with lent(workers_registry) as mine:
+        yield mine
 
 
 @pytest.fixture(scope="module")

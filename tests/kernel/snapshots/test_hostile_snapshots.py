@@ -30,7 +30,7 @@ snapshots = get_ipython().kernel.snapshots
 def head(name): return b"N " + json.dumps({{"name": name, "type": "int"}}).encode() + b"\\n"
 def chunk(data): return struct.pack(">I", len(data)) + data
 END, GIVEN_UP = struct.pack(">I", 0), struct.pack(">I", 0xFFFFFFFF)
-FINE = {{"names": {{}}, "unverified": [], "more": 0}}
+FINE = {{"status": "ok", "names": {{}}, "unverified": [], "more": 0}}
 def send(fd, data):
     view = memoryview(data)
     while view: view = view[os.write(fd, view):]
@@ -158,7 +158,7 @@ async def test_a_snapshot_that_lies_makes_its_own_session_s_values_wrong_and_not
     await session.ok(
         TAKES_OVER.format(
             body="send(fd, head('x') + chunk(b'cos\\ngetpid\\n(tR.') + END)\n"
-            "    return {'names': {'x': {'type': 'int', 'why': None}}, 'unverified': [], 'more': 0}"
+            "    return {**FINE, 'names': {'x': {'type': 'int', 'why': None}}}"
         )
     )
     await lose_kernel(session)

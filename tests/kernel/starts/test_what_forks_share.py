@@ -6,13 +6,12 @@ import ast
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from rlm_kernel_mcp.session.registry import Registry
-from tests.sessions import Driven, open_registry
+from tests.sessions import Driven
 
 pytestmark = pytest.mark.anyio
 
@@ -26,19 +25,12 @@ print(json.dumps([sorted(sys.modules), threading.active_count()]))
 """
 
 
-@pytest.fixture(scope="module")
-async def open_to_all(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Registry]:
-    """A registry whose sessions may look at their own kernel."""
-    async with open_registry(tmp_path_factory.mktemp("state"), RLM_IMPORT_POLICY="any") as registry:
-        yield registry
-
-
-async def test_a_kernel_imports_nothing_after_its_fork_and_preloading_starts_no_thread(open_to_all: Registry) -> None:
+async def test_a_kernel_imports_nothing_after_its_fork_and_preloading_starts_no_thread(any_registry: Registry) -> None:
     """Each module would be read from disk at every start, and be in each kernel's own memory."""
     argv = (sys.executable, "-I", "-c", PRELOADED, str(SPEC))
     child = await asyncio.create_subprocess_exec(*argv, stdout=asyncio.subprocess.PIPE)
     preloaded, threads = json.loads((await child.communicate())[0])
-    session = await Driven.open(open_to_all)
+    session = await Driven.open(any_registry)
     await session.ok("1 + 1")
     found = await session.ok("import sys; print(sorted(sys.modules))")
     # The first is how the fork server runs, the second how it has read its tables.
@@ -46,9 +38,9 @@ async def test_a_kernel_imports_nothing_after_its_fork_and_preloading_starts_no_
     assert threads == 1
 
 
-async def test_the_shell_that_was_made_before_the_fork_is_this_session_s(open_to_all: Registry) -> None:
+async def test_the_shell_that_was_made_before_the_fork_is_this_session_s(any_registry: Registry) -> None:
     """It knows its kernel, and no folder of whoever started the fork server."""
-    session = await Driven.open(open_to_all)
+    session = await Driven.open(any_registry)
     got = await session.ok(
         "shell = get_ipython()\n"
         "folders = {str(place) for place in (*_dh, shell.starting_dir, shell.home_dir)}\n"
@@ -57,8 +49,8 @@ async def test_the_shell_that_was_made_before_the_fork_is_this_session_s(open_to
     assert got.result == "(True, True, True)"
 
 
-async def test_the_files_of_all_modules_are_not_listed_for_a_debugger_that_is_not_there(open_to_all: Registry) -> None:
+async def test_the_files_of_all_modules_are_not_listed_for_a_debugger_that_is_not_there(any_registry: Registry) -> None:
     """To list them writes to 1.5 MB of what forks share."""
-    session = await Driven.open(open_to_all)
+    session = await Driven.open(any_registry)
     assert (await session.ok("get_ipython().kernel._kernel_modules")).result == "[]"
     assert (await session.ok("import sys, ipykernel.ipkernel as k; k.sys is sys")).result == "True"
