@@ -48,11 +48,11 @@ BODIES = {
     "half a value": "send(fd, head('a') + struct.pack('>I', 1000) + b'half'); return FINE",
     "half a value, and the report": "send(fd, head('a') + struct.pack('>I', 1000)); os.dup(fd); return FINE",
     "nothing for an answer": "return {}",
-    "another shape": "return {'names': [1, 2], 'unverified': 5, 'more': 'x'}",
-    "odd rows": "return {'names': {'a': 5, 'b': {'why': ['x'] * 100}, 'c' * 9000: {}, 'd': {'type': {'x': 1}}}}",
-    "odd numbers": "return {'names': {}, 'unverified': [1, None, {}], 'more': 10 ** 30}",
-    "names it does not have": "return {'names': {'context': {'type': 'str'}, '__builtins__': {'why': None}}}",
-    "too large an answer": "return {'names': {'n%d' % n: {'type': 't' * 100, 'why': None} for n in range(100_000)}}",
+    "another shape": "return FINE | {'names': [1, 2], 'unverified': 5, 'more': 'x'}",
+    "odd rows": "return FINE | {'names': {'a': 5, 'b': {'why': ['x'] * 100}, 'c' * 9000: {}, 'd': {'type': {'x': 1}}}}",
+    "odd numbers": "return FINE | {'names': {}, 'unverified': [1, None, {}], 'more': 10 ** 30}",
+    "names it does not have": "return FINE | {'names': {'context': {'type': 'str'}, '__builtins__': {'why': None}}}",
+    "too large an answer": "return FINE | {'names': {'n%d' % n: {'type': 't' * 100} for n in range(100_000)}}",
     "an exception": "raise ValueError('no')",
     "death": "os._exit(1)",
 }
@@ -158,7 +158,7 @@ async def test_a_snapshot_that_lies_makes_its_own_session_s_values_wrong_and_not
     await session.ok(
         TAKES_OVER.format(
             body="send(fd, head('x') + chunk(b'cos\\ngetpid\\n(tR.') + END)\n"
-            "    return {**FINE, 'names': {'x': {'type': 'int', 'why': None}}}"
+            "    return FINE | {'names': {'x': {'type': 'int', 'why': None}}}"
         )
     )
     await lose_kernel(session)
