@@ -24,7 +24,7 @@ NAMES: Final = "rlm_names_request"
 SNAPSHOT: Final = "rlm_snapshot_request"
 RESTORE: Final = "rlm_restore_request"
 INLINE_SNAPSHOT: Final = "rlm_snapshot"
-DOCUMENTS_TOLD: Final = 20
+DOCUMENTS_LISTED: Final = 20
 """Documents of a context whose sizes are told; a context may have 200,000 of them, a message may not."""
 INLINE_SNAPSHOT_BYTES_MAX: Final = 48 * 1024
 """Of the stream in an `rlm_snapshot` message."""
@@ -117,7 +117,7 @@ class LoadContextReply(TypedDict):
     chars: int
     lines: int
     documents: list[int]
-    """Characters of each of the first `DOCUMENTS_TOLD`."""
+    """Characters of each of the first `DOCUMENTS_LISTED`."""
     head: str
     """First characters of the whole text."""
     tail: str

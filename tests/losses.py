@@ -52,7 +52,7 @@ async def lose_kernel(session: Driven, *, settled: bool = True) -> None:
 def lost(report: StepReport) -> dict[str, str]:
     """Name to reason."""
     assert report.lost is not None, report
-    return dict(report.lost.lost)
+    return dict(report.lost.names)
 
 
 def restored(report: StepReport) -> set[str]:

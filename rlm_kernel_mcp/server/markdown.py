@@ -17,7 +17,7 @@ from rlm_kernel_mcp.session.reports import (
     FinalReport,
     Guardrails,
     Left,
-    Lost,
+    LossReport,
     Opened,
     SessionList,
     SessionSummary,
@@ -209,9 +209,9 @@ def _cuts(report: StepReport) -> list[str]:
     return [f"Cut from this answer: {', '.join(cuts)}."] if cuts else []
 
 
-def _lost(lost: Lost) -> str:
+def _lost(lost: LossReport) -> str:
     lines = [f"The kernel was replaced: {lost.reason}."]
-    lines += [f"- gone: {code(name)} ({why})" for name, why in lost.lost]
+    lines += [f"- gone: {code(name)} ({why})" for name, why in lost.names]
     if lost.more_lost:
         lines.append(f"- gone: {counted(lost.more_lost, 'more name')}")
     if lost.restored or lost.more_restored:

@@ -157,8 +157,8 @@ def _fields(shape: Any) -> dict[str, Any]:
     return {name: getattr(shape, name) for name in shape.__dataclass_fields__}
 
 
-def _lost(lost: reports.Lost) -> dict[str, Any]:
-    names = [{"name": name, "why": why} for name, why in lost.lost]
+def _lost(lost: reports.LossReport) -> dict[str, Any]:
+    names = [{"name": name, "why": why} for name, why in lost.names]
     more = {kind: count for kind, count in (("lost", lost.more_lost), ("restored", lost.more_restored)) if count}
     omitted = {"omitted": more} if more else {}
     return {"reason": lost.reason, "lost": names, "restored": list(lost.restored), **omitted}

@@ -121,5 +121,5 @@ def _report(session: Session, max_output_chars: int) -> FinalReport:
         finish_reason=session.account.stop or "completed",
         stats=Stats(used.step_index, used.runtime_ms, used.budget_used, session.created_at, session.finished_at or ""),
         cut_chars=shown.cut_chars,
-        note=None if shown.is_told else f"Cut: {shown.cut_chars:,} characters of final_answer; {WHERE_IS_THE_REST}.",
+        note=None if shown.says_where else f"Cut: {shown.cut_chars:,} characters of final_answer; {WHERE_IS_THE_REST}.",
     )

@@ -82,11 +82,11 @@ class Truncated:
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class LossReport:
     """What a killed kernel took with it, and what the fresh one has back."""
 
     reason: str
-    lost: tuple[tuple[str, str], ...]
+    names: tuple[tuple[str, str], ...]
     """(name, why) of each name that is gone, or back as it was earlier; it is not in `restored` then."""
     restored: tuple[str, ...]
     more_lost: int = 0
@@ -109,7 +109,7 @@ class StepReport:
     updated_vars_summary: tuple[Variable, ...] = ()
     guardrail_stop: GuardrailStop | None = None
     truncated: Truncated = field(default_factory=Truncated)
-    lost: Lost | None = None
+    lost: LossReport | None = None
     note: str | None = None
     images: tuple[Picture, ...] = ()
 

@@ -22,7 +22,7 @@ from rlm_kernel_mcp.session.account import Account
 from rlm_kernel_mcp.session.kernels import variables
 from rlm_kernel_mcp.session.kernels.recovery import Recovery
 from rlm_kernel_mcp.session.kernels.session_kernel import SETTLE_S, STOP_SETTLE_S, SessionKernel, joined
-from rlm_kernel_mcp.session.reports import ContextReport, Counters, Lost, SessionStatus, StepReport, VariableSlice
+from rlm_kernel_mcp.session.reports import ContextReport, Counters, LossReport, SessionStatus, StepReport, VariableSlice
 from rlm_kernel_mcp.session.steps.delivery import deliver, stopped_report
 from rlm_kernel_mcp.session.steps.run import INTERRUPT_WAIT_MS, Outcome, RunningStep, partial_outcome, run_step
 from rlm_kernel_mcp.session.trace.journal import Journal
@@ -56,9 +56,9 @@ class Session:
         self.finished_at: str | None = None
         self._running: RunningStep | None = None
         self._task: asyncio.Task[None] | None = None
-        self._untold: Lost | None = None
+        self._unreported: LossReport | None = None
         """The loss in the outcome of a step that nobody has read yet."""
-        self._told_problem: str | None = None
+        self._reported_problem: str | None = None
 
     # --- what others ask about it -------------------------------------------------------------
 
@@ -102,7 +102,7 @@ class Session:
     def held(self) -> bool:
         """Whether there is more to it than its record and its snapshots have."""
         at_work = self.calls > 0 or self.running or self.changing or self.has_kernel
-        return at_work or self._untold is not None or self.kernel.untold
+        return at_work or self._unreported is not None or self.kernel.unreported
 
     @property
     def idle_kernel(self) -> Kernel | None:
@@ -116,9 +116,9 @@ class Session:
         kernel.client.on_console = lambda reply: journal.console(reply, account)
         self.journal.kernel_changed(str(kernel.folders.connection_file), kernel.process.pid)
 
-    def on_kernel_restored(self, loss: Lost) -> None:
+    def on_kernel_restored(self, loss: LossReport) -> None:
         """`KernelObserver`: the kernel replaces another."""
-        summary = f"{loss.reason}; restored {len(loss.restored)} names, lost {len(loss.lost)}"
+        summary = f"{loss.reason}; restored {len(loss.restored)} names, lost {len(loss.names)}"
         self.journal.event("restore", self.account.counters.step_index, "ok", summary, self.account)
 
     # --- steps ----------------------------------------------------------------------------------
@@ -137,7 +137,7 @@ class Session:
         if self.account.admit(len(code)) is not None:
             self.journal.counters_changed(self.account, self._recorded_status)
             await self.journal.settled()
-            loss, self._untold = joined(self._untold, self.kernel.take_loss()), None
+            loss, self._unreported = joined(self._unreported, self.kernel.take_loss()), None
             return stopped_report(self.account, len(code), loss)
         step = RunningStep(self.account.begin_step(), code, timeout_ms)
         step.limit(self.account.left.runtime_left_ms)
@@ -174,15 +174,15 @@ class Session:
         report = deliver(outcome, step_index=index, account=self.account, max_output_chars=max_output_chars)
         self.journal.delivered(index, self.account, self._recorded_status)
         await self.journal.settled()  # what is told is written by then, or it is said why not
-        if outcome.lost is not None and outcome.lost is self._untold:
-            self._untold = None
+        if outcome.lost is not None and outcome.lost is self._unreported:
+            self._unreported = None
         problem = self._new_problem()
         return replace(report, note=f"{problem} {report.note or ''}".rstrip()) if problem else report
 
     def _new_problem(self) -> str | None:
         """What is wrong with the disk, told once."""
         problem = self.journal.problem or self.kernel.recovery.snapshots.problem
-        told, self._told_problem = self._told_problem, problem
+        told, self._reported_problem = self._reported_problem, problem
         return problem if problem != told else None
 
     async def _finished(self, index: int) -> Outcome:
@@ -197,7 +197,7 @@ class Session:
         """A step's whole life, apart from the calls that look at it."""
         try:
             outcome = await self._outcome(step)
-            self._untold = outcome.lost = joined(self._untold, outcome.lost)
+            self._unreported = outcome.lost = joined(self._unreported, outcome.lost)
             self.account.check()
             step.outcome = outcome
             self.journal.remember(step.index, outcome)

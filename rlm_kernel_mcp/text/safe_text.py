@@ -45,12 +45,12 @@ def safe_text(text: str) -> str:
 class Cut:
     """Safe text of bounded length, and how many characters of the source it leaves out.
 
-    `is_told`: whether the text itself says where the rest is, or nothing was cut.
+    `says_where`: whether the text itself says where the rest is, or nothing was cut.
     """
 
     text: str
     cut_chars: int
-    is_told: bool
+    says_where: bool
 
 
 def safe_prefix(text: str, limit: int) -> tuple[str, int]:
@@ -141,18 +141,18 @@ def cut_text(text: str, limit: int, where_is_the_rest: str) -> Cut:
     """
     safe, covered = safe_prefix(text, limit) if len(text) <= limit else ("", -1)
     if covered == len(text):
-        return Cut(safe, 0, is_told=True)
+        return Cut(safe, 0, says_where=True)
     for form in (_SAID, _COUNTED, _SHORT):
         room = limit - len(form(len(text), len(text), where_is_the_rest))
         if room >= limit // 2:
             break
     else:
         safe, covered = safe_prefix(text, limit)
-        return Cut(safe, len(text) - covered, is_told=False)
+        return Cut(safe, len(text) - covered, says_where=False)
     head, head_chars = safe_prefix(text, room * 2 // 3)
     tail, tail_chars = _safe_suffix(text, min(room - len(head), len(text) - head_chars))
     gone = len(text) - head_chars - tail_chars
-    return Cut(head + form(gone, len(text), where_is_the_rest) + tail, gone, is_told=form is _SAID)
+    return Cut(head + form(gone, len(text), where_is_the_rest) + tail, gone, says_where=form is _SAID)
 
 
 def share(lengths: Sequence[int], limit: int) -> list[int]:

@@ -19,7 +19,7 @@ from rlm_kernel_mcp.in_kernel.namespace import offered
 from rlm_kernel_mcp.in_kernel.snapshots.taking import NamespaceSnapshots
 from rlm_kernel_mcp.wire import (
     DESCRIPTOR_FD,
-    DOCUMENTS_TOLD,
+    DOCUMENTS_LISTED,
     GET_VAR,
     INFO,
     LOAD_CONTEXT,
@@ -123,7 +123,7 @@ class ControlRequests:
             "status": "ok",
             "chars": len(whole),
             "lines": lines,
-            "documents": sizes[:DOCUMENTS_TOLD],
+            "documents": sizes[:DOCUMENTS_LISTED],
             "head": whole[:EDGE_CHARS],
             "tail": whole[-EDGE_CHARS:],
             "names": offered.lines(self.wall_rows),

@@ -12,7 +12,7 @@ from typing import Any, Final
 from rlm_kernel_mcp.errors import KernelDied
 from rlm_kernel_mcp.kernel.untrusted.fields import NAME_CHARS_MAX, count_of
 from rlm_kernel_mcp.wire import (
-    DOCUMENTS_TOLD,
+    DOCUMENTS_LISTED,
     OFFERED_LINE_CHARS_MAX,
     OFFERED_MAX,
     OFFERED_NAME_CHARS_MAX,
@@ -52,7 +52,7 @@ def loaded_context(content: Content) -> LoadContextReply:
         "status": "ok",
         "chars": chars,
         "lines": lines,
-        "documents": [count_of(size) or 0 for size in documents[:DOCUMENTS_TOLD]],
+        "documents": [count_of(size) or 0 for size in documents[:DOCUMENTS_LISTED]],
         "head": _text(content.get("head"), EDGE_CHARS_MAX),
         "tail": _text(content.get("tail"), EDGE_CHARS_MAX),
         "names": offered_names(content),

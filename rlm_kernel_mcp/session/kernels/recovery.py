@@ -24,14 +24,14 @@ from rlm_kernel_mcp.kernel.untrusted.answers import failure_of, is_ok, loaded_co
 from rlm_kernel_mcp.kernel.untrusted.messages import Message
 from rlm_kernel_mcp.policy import Policy
 from rlm_kernel_mcp.session.kernels.slots import KernelSlots
-from rlm_kernel_mcp.session.reports import ContextReport, DocumentInfo, Lost, Variable
-from rlm_kernel_mcp.session.snapshots.requests import hand_over
+from rlm_kernel_mcp.session.reports import ContextReport, DocumentInfo, LossReport, Variable
+from rlm_kernel_mcp.session.snapshots.requests import pass_descriptor
 from rlm_kernel_mcp.session.snapshots.restoring import Effort, Losses, SnapshotRestorer
 from rlm_kernel_mcp.session.snapshots.states import Restoring, RestoringEvent
 from rlm_kernel_mcp.session.snapshots.taking import SnapshotTaker
 from rlm_kernel_mcp.text.safe_text import safe_text
 from rlm_kernel_mcp.wire import (
-    DOCUMENTS_TOLD,
+    DOCUMENTS_LISTED,
     LOAD_CONTEXT,
     ContextGoneReply,
     DocumentRow,
@@ -74,7 +74,7 @@ class Recovery:
         while len(self.names) > NAMES_KEPT_MAX:
             self.names.popitem(last=False)
 
-    async def fresh_kernel(self, reason: str, last_step: int, effort: Effort) -> tuple[Kernel, Lost]:
+    async def fresh_kernel(self, reason: str, last_step: int, effort: Effort) -> tuple[Kernel, LossReport]:
         """A kernel with the context and what the snapshots have, and the account of the rest.
 
         `last_step`: index of the last step that ended with the kernel alive. `effort`: what may be done for the values.
@@ -100,7 +100,7 @@ class Recovery:
         self.gone |= {
             name: f"it was lost when the kernel was replaced after step {last_step} ({why})" for name, why in lost
         }
-        return kernel, Lost(safe_text(reason), tuple(lost), tuple(filled.back + filled.names))
+        return kernel, LossReport(safe_text(reason), tuple(lost), tuple(filled.back + filled.names))
 
     async def _filled(self, last_step: int, effort: Effort) -> tuple[Kernel, _Filled]:
         async def fill(fresh: Kernel) -> _Filled:
@@ -141,11 +141,11 @@ class Recovery:
         unbound = left["unbound"]
         return [name for name in self.offered if name not in unbound], [(name, refused) for name in unbound]
 
-    def everything_lost(self, reason: str) -> Lost:
+    def everything_lost(self, reason: str) -> LossReport:
         """The account when no fresh kernel could be had."""
         names = dict.fromkeys((*self.offered, *self.restorer.names, *self.names))
         gone = [(name, "no kernel to hold it; the next use tries again") for name in names]
-        return Lost(safe_text(reason), tuple(gone), ())
+        return LossReport(safe_text(reason), tuple(gone), ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +177,7 @@ async def load_context(kernel: Kernel, payload: Payload) -> LoadContextReply:
     table = json.dumps(rows).encode()
     request: LoadContextRequest = {"source": "descriptor" if payload.data is None else "buffer"}
     if payload.descriptor is not None and payload.data is None:
-        hand_over(kernel, os.dup(payload.descriptor))
+        pass_descriptor(kernel, os.dup(payload.descriptor))
     reply = await _ask_to_load(kernel, request, [table] if payload.data is None else [table, payload.data])
     if is_ok(reply.content):
         return loaded_context(reply.content)
@@ -227,7 +227,9 @@ def context_report(payload: Payload, loaded: LoadContextReply) -> ContextReport:
         document_count=len(payload.documents),
         encodings=payload.encodings,
         undecodable_bytes=sum(payload.undecodable.values()),
-        undecodable_in={safe_text(name): count for name, count in islice(payload.undecodable.items(), DOCUMENTS_TOLD)},
+        undecodable_in={
+            safe_text(name): count for name, count in islice(payload.undecodable.items(), DOCUMENTS_LISTED)
+        },
         skipped=tuple(safe_text(line) for line in payload.skipped.first),
         skipped_count=payload.skipped.count,
     )

@@ -19,7 +19,7 @@ from rlm_kernel_mcp.session.account import Account
 from rlm_kernel_mcp.session.kernels.idle_time import FREE_MS, IdleTime
 from rlm_kernel_mcp.session.kernels.recovery import Recovery
 from rlm_kernel_mcp.session.kernels.slots import SlotHolder
-from rlm_kernel_mcp.session.reports import Lost, Variable
+from rlm_kernel_mcp.session.reports import LossReport, Variable
 from rlm_kernel_mcp.session.snapshots.restoring import Effort
 from rlm_kernel_mcp.session.steps.run import RunningStep
 from rlm_kernel_mcp.session.trace.journal import Journal
@@ -39,7 +39,7 @@ class KernelObserver(SlotHolder, Protocol):
     def on_kernel_started(self, kernel: Kernel) -> None:
         """Told of each kernel."""
 
-    def on_kernel_restored(self, loss: Lost) -> None:
+    def on_kernel_restored(self, loss: LossReport) -> None:
         """Told of each kernel that replaces another, with what it lacks."""
 
 
@@ -55,7 +55,7 @@ class SessionKernel:
         self._idle_time: IdleTime | None = None
         self._restoring_ms = 0
         """Processor time that the values' own code took when they came back, not charged yet."""
-        self._loss: Lost | None = None
+        self._loss: LossReport | None = None
         self.current: Kernel | None = None
         self.gone_reason = "the kernel was gone"
         self.failure: str | None = None
@@ -157,7 +157,7 @@ class SessionKernel:
             left_s = runtime_left_ms / 1000
             self.recovery.snapshots.begin(kernel, step.index, execution.snapshot, left_s, self._idle_time.restart)
 
-    async def replace(self, kernel: Kernel, reason: str, stop: asyncio.Future[None]) -> Lost | None:
+    async def replace(self, kernel: Kernel, reason: str, stop: asyncio.Future[None]) -> LossReport | None:
         """After a kernel went in a step: a fresh one at once, and the account of what is gone.
 
         `stop`: done when the caller gives up the values' return; the next use tries again.
@@ -215,11 +215,11 @@ class SessionKernel:
         return kernel
 
     @property
-    def untold(self) -> bool:
+    def unreported(self) -> bool:
         """Whether there is something that the next reply must tell."""
         return self._loss is not None
 
-    def take_loss(self) -> Lost | None:
+    def take_loss(self) -> LossReport | None:
         """What the next reply must tell, once."""
         loss, self._loss = self._loss, None
         return loss
@@ -264,10 +264,10 @@ class SessionKernel:
             self._idle_time.charged()
 
 
-def joined(earlier: Lost | None, later: Lost | None) -> Lost | None:
+def joined(earlier: LossReport | None, later: LossReport | None) -> LossReport | None:
     """Two losses that no reply has told yet, as one: what came back with the later is not lost any more."""
     if earlier is None or later is None:
         return later or earlier
-    later_names = {name for name, _ in later.lost}.union(later.restored)
-    kept = tuple(row for row in earlier.lost if row[0] not in later_names)
-    return Lost(f"{earlier.reason}; then {later.reason}", kept + later.lost, later.restored)
+    later_names = {name for name, _ in later.names}.union(later.restored)
+    kept = tuple(row for row in earlier.names if row[0] not in later_names)
+    return LossReport(f"{earlier.reason}; then {later.reason}", kept + later.names, later.restored)

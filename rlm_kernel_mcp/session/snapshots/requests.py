@@ -16,46 +16,46 @@ from rlm_kernel_mcp.errors import KernelDied
 from rlm_kernel_mcp.kernel.kernel import Kernel
 from rlm_kernel_mcp.kernel.untrusted.messages import Message
 
-NUDGE_S: Final = 0.05
+SIGNAL_EVERY_S: Final = 0.05
 """Between two signals."""
 
 
-async def ask(kernel: Kernel, msg_type: str, content: Mapping[str, object], within_s: float, nudges: int) -> Message:
+async def ask(kernel: Kernel, msg_type: str, content: Mapping[str, object], within_s: float, signals: int) -> Message:
     """Send a request and wait for its answer. Raises: as `answer`."""
     asking = asyncio.ensure_future(kernel.client.request(msg_type, content, shell=True))
     try:
-        return await answer(kernel, asking, within_s, nudges)
+        return await answer(kernel, asking, within_s, signals)
     finally:
         asking.cancel()
 
 
-async def answer(kernel: Kernel, asking: asyncio.Future[Message], within_s: float, nudges: int) -> Message:
+async def answer(kernel: Kernel, asking: asyncio.Future[Message], within_s: float, signals: int) -> Message:
     """Wait for an answer as `came` does.
 
     Raises:
         KernelDied: the kernel went away.
         TimeoutError: it does not answer even so.
     """
-    if not await came(kernel, asking, within_s, nudges):
+    if not await came(kernel, asking, within_s, signals):
         raise TimeoutError
     return asking.result()
 
 
-async def came(kernel: Kernel, asking: asyncio.Future[Message], within_s: float, nudges: int) -> bool:
+async def came(kernel: Kernel, asking: asyncio.Future[Message], within_s: float, signals: int) -> bool:
     """Whether an answer comes, or the kernel's end, which is one too.
 
-    After `within_s` the kernel is signalled, up to `nudges` times, to let a value's own code go.
+    After `within_s` the kernel is signalled, up to `signals` times, to let a value's own code go.
     """
     await asyncio.wait({asking}, timeout=within_s)
-    for _ in range(nudges):
+    for _ in range(signals):
         if asking.done():
             break
         kernel.process.send_signal(signal.SIGUSR2)
-        await asyncio.wait({asking}, timeout=NUDGE_S)
+        await asyncio.wait({asking}, timeout=SIGNAL_EVERY_S)
     return asking.done()
 
 
-def hand_over(kernel: Kernel, descriptor: int) -> None:
+def pass_descriptor(kernel: Kernel, descriptor: int) -> None:
     """Pass a descriptor to a kernel, and close it here.
 
     Raises:

@@ -21,7 +21,7 @@ from rlm_kernel_mcp.kernel.untrusted.messages import Message
 from rlm_kernel_mcp.kernel.untrusted.snapshot_report import REASON_CHARS_MAX, words
 from rlm_kernel_mcp.session.snapshots.changes import threads
 from rlm_kernel_mcp.session.snapshots.file import DAMAGED, Entry, SnapshotFile
-from rlm_kernel_mcp.session.snapshots.requests import NUDGE_S, ask, hand_over
+from rlm_kernel_mcp.session.snapshots.requests import SIGNAL_EVERY_S, ask, pass_descriptor
 from rlm_kernel_mcp.session.snapshots.states import RESTORING, Restoring, RestoringEvent
 from rlm_kernel_mcp.session.states.machine import state_after
 from rlm_kernel_mcp.wire import RESTORE, SNAPSHOT_NAMES_MAX, RestoreRequest
@@ -34,7 +34,7 @@ RESTORE_BYTES_PER_S: Final = 20_000_000
 """The bound of all tries: so long, and as much longer as the values are large."""
 TRY_S: Final = 1.0
 """However short the time, a try has this much."""
-NUDGED_SHARE: Final = 0.25
+SIGNALLED_SHARE: Final = 0.25
 """Share of the time that is left, at whose beginning the kernel is signalled to let a value's own code go."""
 
 Losses = list[tuple[str, str]]
@@ -139,15 +139,15 @@ def _account(
 async def _bind(
     kernel: Kernel, file: SnapshotFile, items: Sequence[tuple[str, Entry]], effort: Effort
 ) -> Mapping[str, object]:
-    hand_over(kernel, file.open_for_reading())
+    pass_descriptor(kernel, file.open_for_reading())
     request: RestoreRequest = {
         "items": [{"name": name, "offset": entry.offset, "bytes": entry.bytes} for name, entry in items]
     }
     began_s, began_ms = time.monotonic(), kernel.process.cpu_ms()
-    nudged_s = NUDGED_SHARE * effort.left_s
-    nudges = math.ceil(nudged_s / NUDGE_S)
+    signalled_s = SIGNALLED_SHARE * effort.left_s
+    signals = math.ceil(signalled_s / SIGNAL_EVERY_S)
     try:
-        reply = await _unless_stopped(ask(kernel, RESTORE, request, effort.left_s - nudged_s, nudges), effort)
+        reply = await _unless_stopped(ask(kernel, RESTORE, request, effort.left_s - signalled_s, signals), effort)
     except TimeoutError:
         raise KernelDied("The fresh kernel did not come to an end of restoring the session's values.") from None
     finally:

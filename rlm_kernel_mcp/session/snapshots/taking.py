@@ -30,7 +30,7 @@ from rlm_kernel_mcp.session.snapshots.changes import Changes
 from rlm_kernel_mcp.session.snapshots.confirmed import Confirmed
 from rlm_kernel_mcp.session.snapshots.file import SnapshotFile
 from rlm_kernel_mcp.session.snapshots.pipe import receive
-from rlm_kernel_mcp.session.snapshots.requests import NUDGE_S, ask, came, end_of, hand_over, within
+from rlm_kernel_mcp.session.snapshots.requests import SIGNAL_EVERY_S, ask, came, end_of, pass_descriptor, within
 from rlm_kernel_mcp.session.snapshots.run import SnapshotRun
 from rlm_kernel_mcp.session.snapshots.states import TakingEvent
 from rlm_kernel_mcp.shielded import shielded
@@ -38,10 +38,10 @@ from rlm_kernel_mcp.store.database.file import explain_error
 from rlm_kernel_mcp.wire import INLINE_SNAPSHOT_BYTES_MAX, SNAPSHOT, SnapshotRequest
 
 log = logging.getLogger(__name__)
-NUDGES: Final = 100
+SIGNALS: Final = 100
 """How often, and so how long, a kernel is asked to let a value's own code go."""
 SMALL_S: Final = 0.1
-SMALL_NUDGES: Final = 20
+SMALL_SIGNALS: Final = 20
 """How long a small snapshot may take before the kernel is asked to let go, and how often it is asked."""
 SLACK_S: Final = 1.0
 """Beyond the policy's time for one step's snapshots: for the kernel's own report."""
@@ -94,7 +94,7 @@ class SnapshotTaker:
         `within_s`: how long the kernel may take at most; the policy's time where that is shorter. `on_done`: called
         when the kernel has ended it as it should.
         """
-        within_s = min(self._step_s, max(within_s, SMALL_S + SMALL_NUDGES * NUDGE_S))
+        within_s = min(self._step_s, max(within_s, SMALL_S + SMALL_SIGNALS * SIGNAL_EVERY_S))
         run = self._run = SnapshotRun(kernel, step, self._confirmed.token, inline, within_s, on_done)
         task = self._changes.in_turn(lambda: self._take(run), f"snapshot after step {step}")
         task.add_done_callback(lambda _: run.cut_off())
@@ -116,12 +116,12 @@ class SnapshotTaker:
         if run is not None and not run.kernel_idle.is_set():
             if not run.is_piping:  # a small one is done in a moment, and worth it
                 await within(SMALL_S, run.kernel_idle.wait())
-            for _ in range(NUDGES):
+            for _ in range(SIGNALS):
                 if run.kernel_idle.is_set() or kernel.client.console_busy:
                     break
                 # Again and again: one that comes before the kernel has begun is forgotten when it begins.
                 kernel.process.send_signal(signal.SIGUSR2)
-                await within(NUDGE_S, run.kernel_idle.wait())
+                await within(SIGNAL_EVERY_S, run.kernel_idle.wait())
             else:
                 self._hung = kernel
         return self._hung is not kernel
@@ -167,12 +167,12 @@ class SnapshotTaker:
 
     async def _await_answer(self, run: SnapshotRun) -> None:
         """INLINE: wait for the kernel's own message; where the next step has come, until that has signalled enough."""
-        has_come = await came(run.kernel, run.inline, SMALL_S, SMALL_NUDGES)
+        has_come = await came(run.kernel, run.inline, SMALL_S, SMALL_SIGNALS)
         if not has_come:
             run.on(TakingEvent.NO_ANSWER)
             if run.is_piping:
                 return
-            has_come = await came(run.kernel, run.inline, NUDGES * NUDGE_S, 0)
+            has_come = await came(run.kernel, run.inline, SIGNALS * SIGNAL_EVERY_S, 0)
         if not has_come:
             raise TimeoutError
         run.note_answer()
@@ -213,9 +213,9 @@ class SnapshotTaker:
         reader, writer = os.pipe2(os.O_CLOEXEC)
         stream = loop.run_in_executor(_readers, receive, self._file, reader, int(self._step_s * 1000), stop)
         try:
-            hand_over(kernel, writer)
+            pass_descriptor(kernel, writer)
             request: SnapshotRequest = {"token": token, "after": self._confirmed.after(kernel)}
-            reply = await ask(kernel, SNAPSHOT, request, run.within_s + SLACK_S, NUDGES)
+            reply = await ask(kernel, SNAPSHOT, request, run.within_s + SLACK_S, SIGNALS)
             received = await stream
         finally:
             stop.set()

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Final
 
 from rlm_kernel_mcp.session.account import Account
-from rlm_kernel_mcp.session.reports import Left, Lost, StepError, StepReport, Truncated, Variable
+from rlm_kernel_mcp.session.reports import Left, LossReport, StepError, StepReport, Truncated, Variable
 from rlm_kernel_mcp.session.steps.run import Outcome
 from rlm_kernel_mcp.text.safe_text import Cut, cut_text, safe_prefix, safe_text, share
 from rlm_kernel_mcp.text.wording import counted
@@ -69,7 +69,7 @@ def deliver(outcome: Outcome, *, step_index: int, account: Account, max_output_c
         guardrail_stop=account.stop if final else None,
         truncated=Truncated(**{name: shown[name].cut_chars for name in ("stdout", "stderr", "result")}),
         lost=_shown_loss(outcome.lost, max_output_chars),
-        note=_notes(outcome, unlisted, [_untold(shown, rest)]),
+        note=_notes(outcome, unlisted, [_cuts_unsaid(shown, rest)]),
         images=outcome.pictures,
     )
 
@@ -93,7 +93,7 @@ def _cuts(outcome: Outcome, limit: int, rest: str) -> tuple[str, dict[str, Cut]]
     for (name, text), room in zip(texts.items(), rooms, strict=True):
         safe, covered = wholes.get(name, ("", -1))
         fits = covered == len(text) and len(safe) <= room
-        cuts[name] = Cut(safe, 0, is_told=True) if fits else cut_text(text, room, rest)
+        cuts[name] = Cut(safe, 0, says_where=True) if fits else cut_text(text, room, rest)
     return ename, {**cuts, "evalue": evalue}
 
 
@@ -107,12 +107,12 @@ def _message(text: str, limit: int, rest: str) -> Cut:
     if len(said) > limit // 2:
         said = "…"
     safe, covered = safe_prefix(text[: cut.start()], max(0, limit - len(said)))
-    return Cut(safe + said, cut.start() - covered, is_told=len(said) > 1)
+    return Cut(safe + said, cut.start() - covered, says_where=len(said) > 1)
 
 
-def _untold(shown: dict[str, Cut], rest: str) -> str:
+def _cuts_unsaid(shown: dict[str, Cut], rest: str) -> str:
     """What there was no room to say where it was cut."""
-    cut = [f"{cut.cut_chars:,} characters of {name}" for name, cut in shown.items() if not cut.is_told]
+    cut = [f"{cut.cut_chars:,} characters of {name}" for name, cut in shown.items() if not cut.says_where]
     return f"Cut: {', '.join(cut)}; {rest}." if cut else ""
 
 
@@ -121,7 +121,7 @@ def _left_while_running(left: Left, elapsed_ms: int) -> Left:
     return replace(left, runtime_left_ms=max(0, left.runtime_left_ms - elapsed_ms))
 
 
-def stopped_report(account: Account, code_chars: int, lost: Lost | None = None) -> StepReport:
+def stopped_report(account: Account, code_chars: int, lost: LossReport | None = None) -> StepReport:
     """The answer to a step that may not run any more; `code_chars` is its length."""
     why = f"The session has reached its limit ({account.stop})"
     if account.stop == "budget_exceeded" and code_chars > account.left.chars_left > 0:
@@ -165,7 +165,7 @@ def _names(updated: tuple[Variable, ...], max_chars: int) -> tuple[tuple[Variabl
     return tuple(shown), len(updated) - len(shown)
 
 
-def _shown_loss(loss: Lost | None, max_chars: int = LOST_CHARS_MAX) -> Lost | None:
+def _shown_loss(loss: LossReport | None, max_chars: int = LOST_CHARS_MAX) -> LossReport | None:
     """The account with safe names, as many of them as fit; the rest is counted."""
     if loss is None:
         return None
@@ -173,8 +173,8 @@ def _shown_loss(loss: Lost | None, max_chars: int = LOST_CHARS_MAX) -> Lost | No
     reason = cut_text(loss.reason, min(REASON_CHARS_MAX, limit // 2), "rlm_get_trace has it").text
     left = limit - len(reason)
     back, back_chars = _fitting(loss.restored, int(left * RESTORED_SHARE))
-    gone = _fitting_rows(loss.lost, left - back_chars)
-    return Lost(reason, gone, back, len(loss.lost) - len(gone), len(loss.restored) - len(back))
+    gone = _fitting_rows(loss.names, left - back_chars)
+    return LossReport(reason, gone, back, len(loss.names) - len(gone), len(loss.restored) - len(back))
 
 
 def _fitting(names: tuple[str, ...], room: int) -> tuple[tuple[str, ...], int]:

@@ -21,7 +21,7 @@ from rlm_kernel_mcp.kernel.client import Execution
 from rlm_kernel_mcp.kernel.kernel import Kernel
 from rlm_kernel_mcp.kernel.untrusted.reply import Picture, Reply
 from rlm_kernel_mcp.policy import Policy
-from rlm_kernel_mcp.session.reports import Lost, StepError, StepStatus, Variable
+from rlm_kernel_mcp.session.reports import LossReport, StepError, StepStatus, Variable
 from rlm_kernel_mcp.session.steps.clock import StepClock
 from rlm_kernel_mcp.session.steps.resource_watch import ResourceWatch
 from rlm_kernel_mcp.wire import SnapshotRequest
@@ -125,7 +125,7 @@ class Outcome:
     pictures: tuple[Picture, ...] = ()
     kernel_gone: str | None = None
     """Why the kernel is gone, if it is."""
-    lost: Lost | None = None
+    lost: LossReport | None = None
     rungs: tuple[str, ...] = ()
     """What the ladder did, in order."""
     late_chars: int = 0

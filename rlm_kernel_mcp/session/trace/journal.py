@@ -15,7 +15,15 @@ from typing import Any, Final
 
 from rlm_kernel_mcp.kernel.untrusted.reply import Reply
 from rlm_kernel_mcp.session.account import Account
-from rlm_kernel_mcp.session.reports import ContextReport, Lost, SessionStatus, StepError, StepStatus, Variable, Wall
+from rlm_kernel_mcp.session.reports import (
+    ContextReport,
+    LossReport,
+    SessionStatus,
+    StepError,
+    StepStatus,
+    Variable,
+    Wall,
+)
 from rlm_kernel_mcp.session.steps.outcomes import Outcomes
 from rlm_kernel_mcp.session.steps.run import Outcome
 from rlm_kernel_mcp.session.trace.events import summary_of
@@ -284,7 +292,7 @@ def _outcome(row: EventRow) -> Outcome:
         updated=updated_of(row),
         dropped=extra.get("dropped", {}),
         late_chars=extra.get("late_chars", 0),
-        lost=Lost("the server that ran this step ended before the step did", (), ())
+        lost=LossReport("the server that ran this step ended before the step did", (), ())
         if row.result_status == "unknown"
         else None,
     )

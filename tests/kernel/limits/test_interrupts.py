@@ -145,7 +145,7 @@ async def test_a_step_that_ignores_the_interrupt_is_killed_and_says_so(hasty_reg
     assert report.lost is not None
     assert "killed" in report.lost.reason
     assert {"context", "documents", "scratch"} <= set(report.lost.restored)
-    assert "kept" in {*report.lost.restored, *dict(report.lost.lost)}
+    assert "kept" in {*report.lost.restored, *dict(report.lost.names)}
     assert (await session.ok("context")).result == "'the context'"
     assert session.kernel.process.pid != pid
     assert await rungs(session) == ["SIGINT", "SIGINT", "SIGKILL"]

@@ -18,7 +18,7 @@ from rlm_kernel_mcp.session.registry import Registry
 from rlm_kernel_mcp.session.snapshots import file as snapshot_file
 from rlm_kernel_mcp.session.snapshots import restoring
 from rlm_kernel_mcp.session.snapshots.file import SnapshotFile
-from rlm_kernel_mcp.session.snapshots.taking import NUDGES, SMALL_NUDGES
+from rlm_kernel_mcp.session.snapshots.taking import SIGNALS, SMALL_SIGNALS
 from tests.losses import files, lose_kernel, lost, settle, snapshots
 from tests.sessions import WAIT_S, Driven, until
 
@@ -133,7 +133,7 @@ async def test_without_a_bound_a_step_waits_for_values_that_are_held_back(
         asked += signum == signal.SIGUSR2
         send(process, signum)
 
-    bound = NUDGES + SMALL_NUDGES
+    bound = SIGNALS + SMALL_SIGNALS
     monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.taking.NUDGES", 1_000_000)
     monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.taking.NUDGE_S", 0.001)
     monkeypatch.setattr(KernelProcess, "send_signal", counting)

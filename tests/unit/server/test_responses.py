@@ -68,7 +68,7 @@ def test_the_json_is_compact_and_keeps_unicode_as_it_is() -> None:
 
 def test_what_was_lost_is_named_with_its_reason() -> None:
     """Pairs become objects."""
-    lost = reports.Lost("it was killed", (("a", "a lock cannot be kept"),), ("b",))
+    lost = reports.LossReport("it was killed", (("a", "a lock cannot be kept"),), ("b",))
     data = data_of(responses.step(a_step(status="timeout", lost=lost), "json"))
     assert data["lost"] == {
         "reason": "it was killed",

@@ -41,7 +41,7 @@ def test_the_names_of_a_session_are_told_though_no_kernel_can_be_had(
         settings = load_settings({"RLM_STATE_DIR": str(tmp_path)})
         policy = load_policy(ROOT / "kernelspecs" / "rlm-python" / "policy.json")
         session = reopen(record, ServerResources(settings, policy, NO_PART, NO_PART, store, NO_PART))
-        lost = session.kernel.recovery.everything_lost("no kernel").lost
+        lost = session.kernel.recovery.everything_lost("no kernel").names
         assert [name for name, _ in lost] == names
     finally:
         store.close()

@@ -167,11 +167,11 @@ def test_a_cut_keeps_head_and_tail_and_says_how_many_of_how_many() -> None:
     ("limit", "mark"), [(2, "…"), (50, "…"), (100, "cut here ...]"), (180, "cut here; ask again ...]")]
 )
 def test_a_small_cut_keeps_head_and_tail_and_says_what_fits(limit: int, mark: str) -> None:
-    """The reader must see that something is gone; `is_told` says whether the text names the call for the rest."""
+    """The reader must see that something is gone; `says_where` says whether the text names the call for the rest."""
     cut = cut_text("H" + "x" * 9_998 + "T", limit, "ask again")
     assert len(cut.text) <= limit
     assert mark in cut.text
-    assert cut.is_told is ("ask again" in cut.text)
+    assert cut.says_where is ("ask again" in cut.text)
     if limit > 2:
         assert (cut.text[0], cut.text[-1]) == ("H", "T")
 

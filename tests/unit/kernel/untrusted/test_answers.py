@@ -22,7 +22,7 @@ from rlm_kernel_mcp.kernel.untrusted.answers import (
 )
 from rlm_kernel_mcp.kernel.untrusted.fields import COUNT_MAX, NAME_CHARS_MAX
 from rlm_kernel_mcp.wire import (
-    DOCUMENTS_TOLD,
+    DOCUMENTS_LISTED,
     OFFERED_LINE_CHARS_MAX,
     OFFERED_MAX,
     OFFERED_NAME_CHARS_MAX,
@@ -89,7 +89,7 @@ def test_a_context_is_loaded_in_bounded_words_or_the_kernel_is_given_up(content:
     assert said.keys() == LoadContextReply.__annotations__.keys()
     assert is_count(said["chars"])
     assert is_count(said["lines"])
-    assert len(said["documents"]) <= DOCUMENTS_TOLD
+    assert len(said["documents"]) <= DOCUMENTS_LISTED
     assert all(map(is_count, said["documents"]))
     assert is_text(said["head"], EDGE_CHARS_MAX)
     assert is_text(said["tail"], EDGE_CHARS_MAX)

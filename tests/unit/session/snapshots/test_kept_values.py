@@ -21,7 +21,7 @@ async def after_a_death(session: Driven, kernel: FakeKernel) -> dict[str, str]:
     kernel.process.end(3)
     lost = (await session.ok("1")).lost
     assert lost is not None
-    return dict(lost.lost)
+    return dict(lost.names)
 
 
 @pytest.mark.parametrize("large", [False, True])

@@ -16,7 +16,7 @@ from rlm_kernel_mcp.kernel.pool import TRIES, KernelPool
 from rlm_kernel_mcp.kernel.untrusted.messages import Message
 from rlm_kernel_mcp.kernel.untrusted.snapshot_report import KernelReport
 from rlm_kernel_mcp.session.kernels.recovery import Recovery
-from rlm_kernel_mcp.session.reports import Lost
+from rlm_kernel_mcp.session.reports import LossReport
 from rlm_kernel_mcp.session.snapshots.file import SnapshotFile
 from rlm_kernel_mcp.session.snapshots.restoring import Effort, SnapshotRestorer
 from rlm_kernel_mcp.session.snapshots.states import RESTORING, Restoring, RestoringEvent
@@ -85,7 +85,7 @@ class Kernels:
         return message({"status": "ok", "names": {"context": "the text"}, "unbound": ["context"]})
 
 
-async def way_back(folder: Path, fates: Sequence[str]) -> tuple[Told, Kernels, Lost | RlmError]:
+async def way_back(folder: Path, fates: Sequence[str]) -> tuple[Told, Kernels, LossReport | RlmError]:
     """A session with two values, over kernels with these fates."""
     effort = Told(asyncio.get_running_loop().create_future())
     file = SnapshotFile(folder, "s_1", LIMITS)
@@ -141,7 +141,7 @@ async def test_the_way_back_goes_by_the_table(fates: tuple[str, ...], tmp_path: 
     effort, kernels, answer = await way_back(tmp_path, fates)
     end, events = WAYS[fates]
     assert (effort.state, [event for _, event in effort.told]) == (end, events)
-    assert isinstance(answer, Lost) is (end is not R.GIVEN_UP)
+    assert isinstance(answer, LossReport) is (end is not R.GIVEN_UP)
     if fates == ("cut",):
         assert isinstance(answer, RestoreStopped)
     if fates[0] == "dies":

@@ -9,7 +9,7 @@ from mcp.types import TextContent
 
 from rlm_kernel_mcp.server import responses
 from rlm_kernel_mcp.session.account import Account
-from rlm_kernel_mcp.session.reports import Guardrails, Lost, StepError, StepReport, Variable
+from rlm_kernel_mcp.session.reports import Guardrails, LossReport, StepError, StepReport, Variable
 from rlm_kernel_mcp.session.steps.delivery import deliver
 from rlm_kernel_mcp.session.steps.run import Outcome
 
@@ -31,26 +31,26 @@ MANY = tuple((f"name_{number}", "its value (generator) was not kept") for number
 @pytest.mark.parametrize(
     "loss",
     [
-        Lost("the kernel ended by SIGKILL", MANY, tuple(f"back_{number}" for number in range(3_000))),
-        Lost("the kernel ended by SIGKILL", (), tuple(f"back_{number}" for number in range(3_000))),
-        Lost("; then ".join(["the kernel ended by SIGKILL"] * 200), (), ()),
-        Lost("it ended " * 200, (("name" * 9_000, "why " * 9_000), *MANY), tuple("back" * 999 for _ in range(9))),
+        LossReport("the kernel ended by SIGKILL", MANY, tuple(f"back_{number}" for number in range(3_000))),
+        LossReport("the kernel ended by SIGKILL", (), tuple(f"back_{number}" for number in range(3_000))),
+        LossReport("; then ".join(["the kernel ended by SIGKILL"] * 200), (), ()),
+        LossReport("it ended " * 200, (("name" * 9_000, "why " * 9_000), *MANY), tuple("back" * 999 for _ in range(9))),
     ],
     ids=["gone and back", "all back", "one loss after another", "long words"],
 )
-def test_the_account_of_a_loss_is_bounded(loss: Lost, max_output_chars: int) -> None:
+def test_the_account_of_a_loss_is_bounded(loss: LossReport, max_output_chars: int) -> None:
     """Names are listed as far as they fit, and the rest is counted."""
     bare = reply_chars(delivered(Outcome("kernel_died", 1)))
     report = delivered(Outcome("kernel_died", 1, lost=loss), max_output_chars)
     assert reply_chars(report) - bare <= max(300, min(3_000, max_output_chars)) + 100
     assert report.lost is not None
-    assert len(report.lost.lost) + report.lost.more_lost == len(loss.lost)
+    assert len(report.lost.names) + report.lost.more_lost == len(loss.names)
     assert len(report.lost.restored) + report.lost.more_restored == len(loss.restored)
     assert report.lost.reason[:8] == loss.reason[:8]
-    for (name, why), (given, because) in zip(report.lost.lost[:1], loss.lost, strict=False):
+    for (name, why), (given, because) in zip(report.lost.names[:1], loss.names, strict=False):
         assert given.startswith(name[:10])
         assert because.startswith(why[:10])
-    assert not loss.lost or report.lost.lost
+    assert not loss.names or report.lost.names
 
 
 def test_the_reason_that_more_names_than_a_few_share_is_given_once() -> None:
@@ -58,14 +58,14 @@ def test_the_reason_that_more_names_than_a_few_share_is_given_once() -> None:
     stale, gone = "restored as it was after step 21; later steps may have changed it", "its value (lock) was not kept"
     rest = tuple((f"more_{number}", stale) for number in range(10))
     rows = (("a", stale), ("g", gone), ("b", stale), ("c", stale), ("h", gone), ("d", stale), *rest)
-    report = delivered(Outcome("ok", 1, lost=Lost("it ended", rows, ())))
+    report = delivered(Outcome("ok", 1, lost=LossReport("it ended", rows, ())))
     assert report.lost is not None
     likewise = tuple((name, "likewise") for name in (*"bcd", *(name for name, _ in rest)))
-    assert report.lost.lost == (("a", stale), *likewise, ("g", gone), ("h", gone))
+    assert report.lost.names == (("a", stale), *likewise, ("g", gone), ("h", gone))
 
 
 def test_what_is_not_listed_is_counted_in_both_forms() -> None:
-    report = delivered(Outcome("ok", 1, lost=Lost("it ended", MANY, ("x",) * 999)))
+    report = delivered(Outcome("ok", 1, lost=LossReport("it ended", MANY, ("x",) * 999)))
     assert report.lost is not None
     data = responses.step(report, "json").structured_content
     assert data is not None
