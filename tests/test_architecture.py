@@ -304,6 +304,18 @@ def test_no_function_is_written_twice() -> None:
     assert [found for found in places.values() if len(found) > 1] == []
 
 
+def test_only_one_folder_looks_inside_a_kernel_s_message() -> None:
+    """The rest of the host hands a message's content on, and reads what was made of it there."""
+    looks = []
+    for name, tree in modules().items():
+        if part_of(name) in {"kernel", "session"} and not name.startswith(UNTRUSTED):
+            inner = (node.value for node in ast.walk(tree) if isinstance(node, ast.Attribute | ast.Subscript))
+            looks += [
+                f"{name}:{one.lineno}" for one in inner if isinstance(one, ast.Attribute) and one.attr == "content"
+            ]
+    assert looks == []
+
+
 @pytest.mark.parametrize("name", sorted(modules()))
 def test_a_module_is_read_at_one_sitting(name: str) -> None:
     """At most 300 lines, and no function of more than 50."""

@@ -10,12 +10,11 @@ import asyncio
 from typing import Final
 
 from rlm_kernel_mcp.errors import KernelDied
+from rlm_kernel_mcp.kernel.untrusted.answers import history_cells
 from rlm_kernel_mcp.session.session import Session
 from rlm_kernel_mcp.wire import HISTORY_OF_OTHERS, HistoryRequest
 
 HISTORY_TIMEOUT_S: Final = 2.0
-CELLS_MAX: Final = 2_000
-CODE_CHARS_MAX: Final = 200_000
 
 
 async def note_missed_cells(session: Session) -> None:
@@ -29,10 +28,5 @@ async def note_missed_cells(session: Session) -> None:
             reply = await kernel.client.request("history_request", request, shell=True)
     except (TimeoutError, KernelDied):
         return
-    history = reply.content.get("history")
-    if not isinstance(history, list):
-        return
-    for row in history[-CELLS_MAX:]:
-        # Our own are the steps.
-        if isinstance(row, list) and len(row) == 3 and row[0] == 1 and type(row[1]) is int and isinstance(row[2], str):
-            session.journal.missed_console(row[1], row[2][:CODE_CHARS_MAX], session.account)
+    for count, code in history_cells(reply.content):  # our own are not in it: they are the steps
+        session.journal.missed_console(count, code, session.account)

@@ -1,16 +1,17 @@
 """What a kernel answers to our own requests, checked: from data of anything to the types of `wire.py`.
 
 Is: type, size and count of each field that the host reads. Is not: whether it is true: only a kernel that has run
-nobody's code yet is believed. Above: `session/`. Below: `fields.py`, `wire.py`.
+nobody's code yet is believed. Above: `session/`. Below: `fields.py`, `messages.py`, `wire.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from rlm_kernel_mcp.errors import KernelDied
-from rlm_kernel_mcp.kernel.untrusted.fields import NAME_CHARS_MAX, count_of
+from rlm_kernel_mcp.kernel.untrusted.fields import NAME_CHARS_MAX, count_of, name_row
+from rlm_kernel_mcp.kernel.untrusted.messages import BadMessage, parse_json
 from rlm_kernel_mcp.wire import (
     DOCUMENTS_LISTED,
     OFFERED_LINE_CHARS_MAX,
@@ -24,6 +25,10 @@ from rlm_kernel_mcp.wire import (
 IMPORTS_MAX: Final = 10_000
 EDGE_CHARS_MAX: Final = 4_000
 EVALUE_CHARS_MAX: Final = 500
+NAMES_MAX: Final = 2_000
+CELLS_MAX: Final = 2_000
+CODE_CHARS_MAX: Final = 200_000
+"""Of a history: its newest cells, and the code of each."""
 
 Content = Mapping[str, Any]
 """Of a message from a kernel."""
@@ -102,6 +107,28 @@ def variable_of(content: Content) -> GetVarReply:
         "whole": content.get("whole") is not False,
         "own": content.get("own") is not False,
     }
+
+
+def variables_in(buffers: Sequence[bytes]) -> list[tuple[str, str, int | None]]:
+    """Names, types and sizes of a session's variables, as many as are readable; not safe to show yet."""
+    try:
+        rows = parse_json(buffers[0]) if buffers else []
+    except BadMessage:
+        return []
+    return [row for row in map(name_row, rows[:NAMES_MAX]) if row is not None] if isinstance(rows, list) else []
+
+
+def history_cells(content: Content) -> list[tuple[int, str]]:
+    """Execution count and code of the newest cells in a history."""
+    found = content.get("history")
+    rows = found[-CELLS_MAX:] if isinstance(found, list) else []
+    return [(row[1], row[2][:CODE_CHARS_MAX]) for row in rows if _is_cell(row)]
+
+
+def _is_cell(row: object) -> bool:
+    if not isinstance(row, list) or len(row) != 3 or row[0] != 1:
+        return False
+    return type(row[1]) is int and isinstance(row[2], str)
 
 
 def restored_names(content: Content) -> Mapping[str, object]:

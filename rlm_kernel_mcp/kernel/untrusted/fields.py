@@ -1,7 +1,7 @@
 """Fields that several messages of a kernel have, each checked on its own.
 
 Is: type, size and count of one field. Is not: a message (`messages.py`), nor whether its sender is to be believed.
-Above: `reply.py`, `snapshot_report.py`, `session/kernels/variables.py`. Below: nothing.
+Above: `reply.py`, `snapshot_report.py`, `answers.py`, `session/kernels/variables.py`. Below: nothing.
 """
 
 from __future__ import annotations

@@ -30,6 +30,11 @@ class KernelReport:
     """How many more names there are than are kept."""
 
 
+def is_too_large(content: dict[str, Any]) -> bool:
+    """Whether what came after a step is only the word that its snapshot is to be asked for by a pipe."""
+    return content.get("status") == "too_large"
+
+
 def checked_report(content: dict[str, Any]) -> KernelReport:
     """The kernel's account of its names, checked.
 

@@ -18,9 +18,9 @@ from typing import Any, Final
 from rlm_kernel_mcp.errors import InvalidInput, KernelDied, VariableNotFound
 from rlm_kernel_mcp.kernel.client import MESSAGE_BYTES_MAX
 from rlm_kernel_mcp.kernel.kernel import Kernel
-from rlm_kernel_mcp.kernel.untrusted.answers import is_ok, variable_of
-from rlm_kernel_mcp.kernel.untrusted.fields import NAME_CHARS_MAX, name_row
-from rlm_kernel_mcp.kernel.untrusted.messages import BadMessage, Message, parse_json
+from rlm_kernel_mcp.kernel.untrusted.answers import is_ok, variable_of, variables_in
+from rlm_kernel_mcp.kernel.untrusted.fields import NAME_CHARS_MAX
+from rlm_kernel_mcp.kernel.untrusted.messages import Message
 from rlm_kernel_mcp.session.kernels.not_own import not_own
 from rlm_kernel_mcp.session.reports import VariableSlice
 from rlm_kernel_mcp.text.safe_text import safe_prefix, safe_text
@@ -30,7 +30,6 @@ from rlm_kernel_mcp.wire import GET_VAR, NAMES, GetVarReply, GetVarRequest
 READ_TIMEOUT_S: Final = 10.0
 """A kernel in one long C call answers when that call ends; past this the caller is told so."""
 NEAREST: Final = 5
-NAMES_MAX: Final = 2_000
 COMPARED_CHARS: Final = 40
 """Of a name, when the nearest to a missing one are looked for: the comparison's cost grows with its square."""
 DEPTH_MAX: Final = 100
@@ -109,13 +108,7 @@ async def read_text(kernel: Kernel, name: str, limit: int, gone: Mapping[str, st
 async def list_names(kernel: Kernel) -> list[tuple[str, str, int | None]]:
     """The user's names with types and sizes."""
     reply = await _ask(kernel, NAMES, {})
-    try:
-        rows = parse_json(reply.buffers[0]) if reply.buffers else []
-    except BadMessage:
-        return []
-    if not isinstance(rows, list):
-        return []
-    return [row for row in map(name_row, rows[:NAMES_MAX]) if row is not None]
+    return variables_in(reply.buffers)
 
 
 async def _ask(

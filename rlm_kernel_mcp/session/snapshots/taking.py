@@ -23,7 +23,7 @@ from typing import Final
 from rlm_kernel_mcp.errors import KernelDied
 from rlm_kernel_mcp.kernel.kernel import Kernel
 from rlm_kernel_mcp.kernel.untrusted.messages import Message
-from rlm_kernel_mcp.kernel.untrusted.snapshot_report import checked_report
+from rlm_kernel_mcp.kernel.untrusted.snapshot_report import checked_report, is_too_large
 from rlm_kernel_mcp.kernel.untrusted.snapshot_stream import StreamBroken
 from rlm_kernel_mcp.policy import SnapshotLimits
 from rlm_kernel_mcp.session.snapshots.changes import Changes
@@ -184,7 +184,7 @@ class SnapshotTaker:
             KernelDied, StreamBroken, OSError.
         """
         message = run.inline.result()
-        if message.content.get("status") == "too_large":
+        if is_too_large(message.content):
             run.on(TakingEvent.TOO_LARGE)
             return
         report = checked_report(message.content)

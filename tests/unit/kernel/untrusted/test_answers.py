@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Final
 
 import pytest
@@ -10,14 +11,19 @@ from hypothesis import strategies as st
 
 from rlm_kernel_mcp.errors import KernelDied
 from rlm_kernel_mcp.kernel.untrusted.answers import (
+    CELLS_MAX,
+    CODE_CHARS_MAX,
     EDGE_CHARS_MAX,
     EVALUE_CHARS_MAX,
     IMPORTS_MAX,
+    NAMES_MAX,
     failure_of,
+    history_cells,
     imports_of,
     loaded_context,
     restored_names,
     variable_of,
+    variables_in,
     without_context,
 )
 from rlm_kernel_mcp.kernel.untrusted.fields import COUNT_MAX, NAME_CHARS_MAX
@@ -101,6 +107,27 @@ def test_names_and_reasons_are_texts_of_bounded_length(content: dict[str, Any]) 
     assert all(is_text(name, NAME_CHARS_MAX) for name in imports_of(content))
     assert all(is_text(words, EVALUE_CHARS_MAX) for words in failure_of(content))
     assert all(type(name) is str for name in restored_names(content))
+
+
+@given(CONTENTS, st.lists(VALUES | st.just([1, 2, "code"]) | st.just(["x", "int", 5])))
+def test_rows_are_rows_whatever_stands_between_them(content: dict[str, Any], rows: list[Any]) -> None:
+    cells = history_cells({**content, "history": rows})
+    assert cells.count((2, "code")) >= rows.count([1, 2, "code"])
+    assert all(type(count) is int and is_text(code, CODE_CHARS_MAX) for count, code in cells)
+    variables = variables_in([json.dumps(rows).encode()])
+    assert variables.count(("x", "int", 5)) >= rows.count(["x", "int", 5])
+    assert all(is_text(name, NAME_CHARS_MAX) and is_text(kind, NAME_CHARS_MAX) for name, kind, _ in variables)
+    assert history_cells(content) == []
+
+
+def test_of_many_rows_the_first_names_and_the_newest_cells_are_read() -> None:
+    """A kernel's message has room for many more."""
+    cells = history_cells({"history": [[1, count, "x" * (CODE_CHARS_MAX + 1)] for count in range(CELLS_MAX + 1)]})
+    assert [count for count, _ in cells] == list(range(1, CELLS_MAX + 1))
+    assert {len(code) for _, code in cells} == {CODE_CHARS_MAX}
+    names = variables_in([json.dumps([[f"x{count}", "int", 1] for count in range(NAMES_MAX + 1)]).encode()])
+    assert [name for name, _, _ in names] == [f"x{count}" for count in range(NAMES_MAX)]
+    assert (variables_in([]), variables_in([b"{"]), variables_in([b"5"])) == ([], [], [])
 
 
 def test_what_a_well_behaved_kernel_says_comes_through_as_it_is() -> None:
