@@ -63,7 +63,7 @@ async def test_whatever_a_kernel_does_with_its_snapshot_costs_its_own_session_al
     any_registry: Registry, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The next step runs, values kept before are there, the other session notices nothing, the disk is bounded."""
-    monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.taking.NUDGES", 10)
+    monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.taking.SIGNALS", 10)
     session, other = await Driven.open(any_registry), await Driven.open(any_registry)
     snapshots(session)._step_s = 0.3
     await session.ok("kept = [1]")
@@ -91,7 +91,7 @@ async def test_a_kernel_that_takes_no_descriptor_is_replaced(
     any_registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The pipes that it was passed would pile up."""
-    monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.taking.NUDGES", 10)
+    monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.taking.SIGNALS", 10)
     session = await Driven.open(any_registry)
     snapshots(session)._step_s = 0.3
     await session.ok("kept = [1]")
@@ -134,8 +134,8 @@ async def test_without_a_bound_a_step_waits_for_values_that_are_held_back(
         send(process, signum)
 
     bound = SIGNALS + SMALL_SIGNALS
-    monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.taking.NUDGES", 1_000_000)
-    monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.taking.NUDGE_S", 0.001)
+    monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.taking.SIGNALS", 1_000_000)
+    monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.taking.SIGNAL_EVERY_S", 0.001)
     monkeypatch.setattr(KernelProcess, "send_signal", counting)
     session = await Driven.open(any_registry)
     await session.ok("get_ipython().kernel._send_snapshot = lambda *given: None")

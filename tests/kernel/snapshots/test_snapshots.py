@@ -266,7 +266,7 @@ async def test_a_value_that_hangs_when_it_is_restored_is_left_behind(
 ) -> None:
     """The session comes back with the others, whatever the value does."""
     monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.restoring.RESTORE_S", 0.3)
-    monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.taking.NUDGES", 20)
+    monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.taking.SIGNALS", 20)
     await session.ok("import time" + HANGS_WHEN_RESTORED.format(how=how))
     await lose_kernel(session)
     report = await session.ok("beside")

@@ -132,7 +132,7 @@ class World:
 
         patch.setattr(taking, "SnapshotRun", Told)
         patch.setattr(taking, "receive", self._receive)
-        patch.setattr(taking, "NUDGES", 3)
+        patch.setattr(taking, "SIGNALS", 3)
         self._threads = ThreadPoolExecutor(2)
         patch.setattr(changes, "threads", self._threads)
         patch.setattr(taking, "_readers", self._threads)
