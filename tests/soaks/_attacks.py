@@ -149,7 +149,7 @@ def a_pause(side: Side, neighbour_floods: bool) -> Seen:
         signal.sigtimedwait([], STOP_S)
         server.process.send_signal(signal.SIGCONT)
         server.read()
-        server.waits_ms.clear()  # the first waited for the server to go on
+        server.forget_waits()  # the first waited for the server to go on
         server.read_until(request, 60.0)
         data = server.data(request)
         whole = data["stdout"] == EXPECTED and data["result"] == "'the result'"
@@ -248,7 +248,7 @@ def no_watch(side: Side) -> Seen:
 
 
 def a_costly_reply(side: Side, which: str, unit: str) -> Seen:
-    """Harm: a neighbour's read takes more than 100 ms."""
+    """Harm: a neighbour's read takes more than 100 ms of the server's own."""
     with side.server() as server:
         session = server.open()
         code = f"print('{unit}' * (190_000 // len('{unit}')))"
@@ -261,20 +261,20 @@ def a_costly_reply(side: Side, which: str, unit: str) -> Seen:
             call: tuple[str, dict[str, Any]] = ("rlm_get_trace", {"session_id": session, **page, **offset})
         else:
             call = ("rlm_run_repl", run | ({"response_format": "markdown"} if "markdown" in which else {}))
-        server.waits_ms.clear()
+        server.forget_waits()
         request = server.call(call[0], **call[1])
         server.client.wait_s = 60.0
         server.read_until(request, 60.0)
-        return server.seen("answered", harm=max(server.waits_ms) > 100)
+        return server.seen("answered", harm=max(server.own_ms) > 100)
 
 
 def a_costly_line(side: Side, line: bytes) -> Seen:
-    """Harm: a neighbour's read takes more than 100 ms."""
+    """Harm: a neighbour's read takes more than 100 ms of the server's own."""
     with side.server() as server:
         server.client.wait_s = 60.0
         server.client.send_line(line)
         server.read_for(0.5)
-        return server.seen("answered", harm=max(server.waits_ms) > 100)
+        return server.seen("answered", harm=max(server.own_ms) > 100)
 
 
 def values_that_do_not_come_back(side: Side) -> Seen:
@@ -415,11 +415,11 @@ def a_lock(side: Side, kind: str) -> Seen:
 
 
 def tiny_items(side: Side, items: int) -> Seen:
-    """Harm: a neighbour's read takes more than 100 ms, or the host works for more than 10 s."""
+    """Harm: a neighbour's read takes more than 100 ms of the server's own, or the host works for more than 10 s."""
     with side.server() as server:
         session = server.open()
         server.run(session, "1")
-        server.waits_ms.clear()
+        server.forget_waits()
         before = sum(server.process.cpu_times()[:2])
         code = SPEAK + f"for _ in range(60): forge('stream', {{'name': 'stdout', 'text': [[]] * {items}}})"
         request = server.step(session, code, timeout_ms=60_000)
@@ -428,7 +428,7 @@ def tiny_items(side: Side, items: int) -> Seen:
         used = sum(server.process.cpu_times()[:2]) - before
         data = server.data(request)
         text = f"{used:.1f} s of the host's time; the step ends {data['status']}"
-        return server.seen(text, harm=max(server.waits_ms) > 100 or used > 10)
+        return server.seen(text, harm=max(server.own_ms) > 100 or used > 10)
 
 
 def outcomes(side: Side) -> Seen:

@@ -55,7 +55,7 @@ def run(sides: Sequence[Side], attacks: Sequence[Attack]) -> dict[str, Any]:
                 seen = play(attack, side.in_tier(tier))
                 print(line(side, seen), flush=True)
                 counts["harm in old" if side.old else "harm now"] += seen.harm
-                counts["slow reads now"] += not side.old and seen.read_ms > READ_MS
+                counts["slow reads now"] += not side.old and seen.read_ms - seen.starved_ms > READ_MS
     return counts
 
 
