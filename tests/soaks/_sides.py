@@ -28,7 +28,7 @@ LIMITS: Final = {"max_steps": 10_000, "max_runtime_ms": 3_600_000, "budget_limit
 PATIENCE_S: Final = 15.0
 """How long an answer is waited for."""
 WORK_S: Final = 4.0
-"""Of a session with 1.5 s, which has them measured every second: more is harm, and twice as much is enough to see it."""
+"""Of a session that may work for 1.5 s: more is harm, and twice as much is enough to see it."""
 CALM_READS: Final = 100
 """Before an attack."""
 
