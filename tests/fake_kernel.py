@@ -27,7 +27,6 @@ from rlm_kernel_mcp.kernel.client import KernelClient
 from rlm_kernel_mcp.kernel.kernel import Kernel
 from rlm_kernel_mcp.kernel.placement.builder import effective_policy
 from rlm_kernel_mcp.kernel.placement.kernelspec import locked_kernelspec
-from rlm_kernel_mcp.kernel.placement.local.process import describe_exit
 from rlm_kernel_mcp.kernel.placement.run_dir import RunDir
 from rlm_kernel_mcp.kernel.starter import KernelStarter
 from rlm_kernel_mcp.kernel.untrusted.messages import DELIMITER
@@ -318,9 +317,7 @@ class FakeStarter:
             fake.process.kill()
             folders.remove()
             raise
-        fake.process.dead.add_done_callback(lambda code: client.close(f"its process {describe_exit(code.result())}"))
-        client.on_broken = lambda reason: fake.process.kill()
-        return Kernel(fake, client, folders, [], 0)
+        return Kernel.joined(fake, client, folders, [])
 
     def close(self) -> None:
         """Nothing outlives it."""

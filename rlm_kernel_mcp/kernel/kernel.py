@@ -14,6 +14,7 @@ from typing import Any
 from rlm_kernel_mcp.kernel.client import KernelClient
 from rlm_kernel_mcp.kernel.placement.base import HostProcess, StartedKernel
 from rlm_kernel_mcp.kernel.placement.local.kernel_dir import KernelDir
+from rlm_kernel_mcp.kernel.placement.local.process import describe_exit
 from rlm_kernel_mcp.kernel.start import gone
 from rlm_kernel_mcp.shielded import shielded
 
@@ -28,6 +29,17 @@ class Kernel:
     walls: list[dict[str, Any]]
     base_bytes: int
     """Resident memory when the kernel was ready, before any user code."""
+
+    @classmethod
+    def joined(
+        cls, started: StartedKernel, client: KernelClient, folders: KernelDir, walls: list[dict[str, Any]]
+    ) -> Kernel:
+        """A kernel that is ready just now: the end of its process is its client's, and the other way round."""
+        process = started.process
+        process.dead.add_done_callback(lambda code: client.close(f"its process {describe_exit(code.result())}"))
+        # What is not read any more must not run on unseen.
+        client.on_broken = lambda reason: process.kill()
+        return cls(started, client, folders, walls, process.resident_bytes())
 
     @property
     def process(self) -> HostProcess:

@@ -17,7 +17,6 @@ from rlm_kernel_mcp.kernel.placement.builder import effective_policy, use_socket
 from rlm_kernel_mcp.kernel.placement.choice import placement_of
 from rlm_kernel_mcp.kernel.placement.kernelspec import locked_kernelspec, spec_manager
 from rlm_kernel_mcp.kernel.placement.local.kernel_dir import KernelDir
-from rlm_kernel_mcp.kernel.placement.local.process import describe_exit
 from rlm_kernel_mcp.kernel.placement.run_dir import RunDir
 from rlm_kernel_mcp.kernel.start import Begun, Launch, unless_dead
 from rlm_kernel_mcp.kernel.thread_count import count_until_its_end, host_counts
@@ -82,11 +81,7 @@ class KernelStarter:
             if isinstance(error, OSError):
                 raise KernelStartFailed(f"The kernel cannot be made: {error.strerror}.") from error
             raise
-        process = started.process
-        process.dead.add_done_callback(lambda code: client.close(f"its process {describe_exit(code.result())}"))
-        # What is not read any more must not run on unseen.
-        client.on_broken = lambda reason: process.kill()
-        kernel = Kernel(started, client, folders, walls, process.resident_bytes())
+        kernel = Kernel.joined(started, client, folders, walls)
         if host_counts(walls):
             count_until_its_end(kernel, self.policy.limits.threads)
         return kernel

@@ -2,7 +2,7 @@
 
 Is: the count of what code goes on using after its step has ended, measured from outside. Is not: what the kernel works
 for us: while a value is read, as much as the reader waits is free, and no more; a snapshot is free if the kernel ends
-it as it should. Above: `session_kernel.py`. Below: `kernel/placement/local/process.py`.
+it as it should. Above: `session_kernel.py`. Below: nothing.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Is: the limits that do not rest on what a kernel says of itself, nor on a limit that it could lift or a signal that it
 could ignore. Is not: the wall: the limits in the kernel are, and this acts before and after them. Above: `run.py`.
-Below: `kernel/placement/local/process.py`, `kernel/thread_count.py`.
+Below: `kernel/kernel.py`, `kernel/thread_count.py`.
 """
 
 from __future__ import annotations

@@ -53,10 +53,7 @@ async def peer(registry: Registry, behaviour: str, variable: bytes = b"") -> Asy
                 ports = {"shell_port": 1, "iopub_port": 2, "control_port": 5}
                 async with asyncio.timeout(WAIT_S):
                     await client.open({"ip": folders.socket_stem, **ports})
-                process.dead.add_done_callback(lambda code: client.close("its process ended"))
-                client.on_broken = lambda reason: process.kill()
-                started = LocalKernel(process, StatusSocket(), ours)
-                kernel = Kernel(started, client, folders, [], process.resident_bytes())
+                kernel = Kernel.joined(LocalKernel(process, StatusSocket(), ours), client, folders, [])
                 registry._pool._spares.appendleft((asyncio.get_running_loop().time(), kernel))
                 driven = await Driven.open(registry)
                 assert driven.kernel is kernel
