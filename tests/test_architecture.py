@@ -59,6 +59,7 @@ SANS_IO: Final = {
     "kernel/untrusted/snapshot_stream.py",
     "kernel/untrusted/snapshot_report.py",
     "session/snapshots/states.py",
+    "session/states/lifecycle.py",
     "session/states/machine.py",
 }
 """What takes bytes and events and waits for nothing, so that nothing it is given can hold it up."""

@@ -7,6 +7,8 @@ Below: `reports.py`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from rlm_kernel_mcp.session.reports import Counters, Guardrails, GuardrailStop, Left
 
 
@@ -21,6 +23,8 @@ class Account:
         self._chars = used.budget_used
         self.stop: GuardrailStop | None = stop
         """The first limit that was reached; it stays."""
+        self.on_stop: Callable[[], None] = lambda: None
+        """Called when it is reached."""
 
     @property
     def counters(self) -> Counters:
@@ -50,8 +54,8 @@ class Account:
 
         Code that is longer than what is left of the budget is not run: the budget is then exceeded.
         """
-        if self.stop is None and code_chars > self.left.chars_left:
-            self.stop = "budget_exceeded"
+        if code_chars > self.left.chars_left:
+            self._reach("budget_exceeded")
         if self.stop is None:
             self._chars += code_chars
         return self.stop
@@ -71,15 +75,19 @@ class Account:
 
     def exceed_budget(self) -> None:
         """A step said more than the budget had left; the few characters that a cut left over are of no use."""
-        self.stop = self.stop or "budget_exceeded"
+        self._reach("budget_exceeded")
 
     def check(self) -> GuardrailStop | None:
         """After a step or a delivery: the limit that has been reached, if any."""
-        if self.stop is None:
-            if self._runtime_ms >= self.limits.max_runtime_ms:
-                self.stop = "timeout"
-            elif self._chars >= self.limits.budget_limit:
-                self.stop = "budget_exceeded"
-            elif self._steps >= self.limits.max_steps:
-                self.stop = "max_steps"
+        if self._runtime_ms >= self.limits.max_runtime_ms:
+            self._reach("timeout")
+        elif self._chars >= self.limits.budget_limit:
+            self._reach("budget_exceeded")
+        elif self._steps >= self.limits.max_steps:
+            self._reach("max_steps")
         return self.stop
+
+    def _reach(self, limit: GuardrailStop) -> None:
+        if self.stop is None:
+            self.stop = limit
+            self.on_stop()

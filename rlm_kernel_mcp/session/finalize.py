@@ -16,6 +16,7 @@ from rlm_kernel_mcp.errors import InvalidInput, SessionFinalized, VariableNotFou
 from rlm_kernel_mcp.session.kernels import variables
 from rlm_kernel_mcp.session.reports import FinalReport, Stats
 from rlm_kernel_mcp.session.session import Session
+from rlm_kernel_mcp.session.states.lifecycle import Event
 from rlm_kernel_mcp.shielded import shielded
 from rlm_kernel_mcp.text.safe_text import cut_text
 
@@ -77,8 +78,8 @@ async def _read(session: Session, var_name: str) -> str:
 
 def _commit(session: Session, given: tuple[str, str], answer: str) -> None:
     """Take the answer and write it down; there is no kernel for the session from now on."""
+    session.states.on(Event.FINAL_ANSWER)
     session.final, session.final_given, session.finished_at = answer, given, session.journal.now()
-    session.kernel.closed = True
     reason = session.account.stop or "completed"
     # The session's row has the answer, and has it alone; its event says that there is one, so it comes after.
     session.journal.closed(

@@ -25,6 +25,7 @@ from rlm_kernel_mcp.session.session import Session
 from rlm_kernel_mcp.session.snapshots.file import SnapshotFile
 from rlm_kernel_mcp.session.snapshots.restoring import SnapshotRestorer
 from rlm_kernel_mcp.session.snapshots.taking import SnapshotTaker
+from rlm_kernel_mcp.session.states.lifecycle import Event
 from rlm_kernel_mcp.session.steps.outcomes import Outcomes
 from rlm_kernel_mcp.session.trace.journal import KERNEL_GONE, Journal, updated_of
 from rlm_kernel_mcp.settings import Settings
@@ -89,7 +90,7 @@ def _reopened(record: SessionRecord, shared: ServerResources, *, is_new: bool) -
         session.final, session.finished_at = record.final_answer or "", record.finished_at
         given = extra.get("final_given", ["", ""])
         session.final_given = (str(given[0]), str(given[1]))
-        session.kernel.closed = True
+        session.states.on(Event.FINAL_ANSWER)
         return session
     if is_new:
         return session

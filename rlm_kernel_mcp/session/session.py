@@ -1,11 +1,10 @@
 """One session: a kernel, an account, one step at a time.
 
-Is: the states of a session and what each call may do in them. Is not: how a step runs (`session/steps/run.py`), its
-kernel's fate (`session/kernels/session_kernel.py`), its final answer (`finalize.py`), or the handles (`registry.py`).
-Above: those two. Below: the others.
+Is: what each call may do in which of its states (`session/states/lifecycle.py`). Is not: how a step runs
+(`session/steps/run.py`), its kernel's fate (`session/kernels/session_kernel.py`), its final answer (`finalize.py`), or
+the handles (`registry.py`). Above: those two. Below: the others.
 
-States: idle -> running -> idle, until a limit stops it (`stopped`: values can still be read) or it is `finalized` (the
-trace stays). `dead`: no kernel could be had. A step belongs to the session, not to the call that began it.
+A step belongs to the session, not to the call that began it.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ import asyncio
 import logging
 import time
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from rlm_kernel_mcp.errors import InvalidInput, KernelDied, RestoreStopped, RlmError, SessionFinalized
@@ -23,6 +23,7 @@ from rlm_kernel_mcp.session.kernels import variables
 from rlm_kernel_mcp.session.kernels.recovery import Recovery
 from rlm_kernel_mcp.session.kernels.session_kernel import SETTLE_S, STOP_SETTLE_S, SessionKernel, joined
 from rlm_kernel_mcp.session.reports import ContextReport, Counters, LossReport, SessionStatus, StepReport, VariableSlice
+from rlm_kernel_mcp.session.states.lifecycle import Event, SessionStates
 from rlm_kernel_mcp.session.steps.delivery import deliver, stopped_report
 from rlm_kernel_mcp.session.steps.run import INTERRUPT_WAIT_MS, Outcome, RunningStep, partial_outcome, run_step
 from rlm_kernel_mcp.session.trace.journal import Journal
@@ -44,7 +45,11 @@ class Session:
         self.account = account
         self.context = context
         self.journal = journal
-        self.kernel = SessionKernel(self, recovery)
+        self.states = SessionStates()
+        self.kernel = SessionKernel(self, recovery, self.states)
+        account.on_stop = partial(self.states.on, Event.LIMIT_REACHED)
+        if account.stop is not None:
+            account.on_stop()
         self.created_at = self.last_used_at = journal.now()
         self.used_at_s = time.monotonic()
         self.calls = 0
@@ -64,13 +69,7 @@ class Session:
 
     @property
     def status(self) -> SessionStatus:
-        if self.finalized:
-            return "finalized"
-        if self.running:
-            return "running"
-        if self.kernel.failure is not None:
-            return "dead"
-        return "stopped" if self.account.stop else "idle"
+        return self.states.word
 
     @property
     def _recorded_status(self) -> SessionStatus:
@@ -79,11 +78,11 @@ class Session:
 
     @property
     def finalized(self) -> bool:
-        return self.final is not None
+        return self.states.is_finalized
 
     @property
     def running(self) -> bool:
-        return self._running is not None
+        return self.states.is_running
 
     @property
     def counters(self) -> Counters:
@@ -141,6 +140,7 @@ class Session:
             return stopped_report(self.account, len(code), loss)
         step = RunningStep(self.account.begin_step(), code, timeout_ms)
         step.limit(self.account.left.runtime_left_ms)
+        self.states.on(Event.STEP_BEGAN)
         self._running = step
         self._task = asyncio.create_task(self._drive(step), name=f"step {step.index} of {self.session_id}")
         return await self._report_when_done(step, wait_ms, max_output_chars)
@@ -205,6 +205,7 @@ class Session:
             await self.journal.settled()  # nobody is told of an end that the record does not have
         finally:  # also where the server's end cancels this
             self._running = None
+            self.states.on(Event.STEP_ENDED)
             self.used_at_s = time.monotonic()
             step.finished.set()
 
@@ -273,7 +274,7 @@ class Session:
 
     async def close(self, reason: str) -> None:
         """The server ends: end the running step, if any, and the kernel. The record stays for another server."""
-        self.kernel.closed = True
+        self.states.on(Event.SERVER_ENDS)
         task = self._task
         if self.running and self.kernel.current is not None:
             await self.kernel.current.kill(reason)

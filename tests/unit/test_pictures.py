@@ -7,10 +7,18 @@ from typing import Any, Final
 import pytest
 
 from rlm_kernel_mcp.session.snapshots.states import RESTORING, TAKING
+from rlm_kernel_mcp.session.states.lifecycle import KERNEL, LIFE, LIMIT, STEP
 from tests.parts import ROOT
 from tests.pictures import picture
 
-TABLES: Final[dict[str, Any]] = {"a snapshot": TAKING, "the way back": RESTORING}
+TABLES: Final[dict[str, Any]] = {
+    "a session's life": LIFE,
+    "a session's step": STEP,
+    "a session's limit": LIMIT,
+    "a session's kernel": KERNEL,
+    "a snapshot": TAKING,
+    "the way back": RESTORING,
+}
 
 
 @pytest.mark.parametrize("what", TABLES)

@@ -21,6 +21,7 @@ from rlm_kernel_mcp.session.kernels.recovery import Recovery
 from rlm_kernel_mcp.session.kernels.slots import SlotHolder
 from rlm_kernel_mcp.session.reports import LossReport, Variable
 from rlm_kernel_mcp.session.snapshots.restoring import Effort
+from rlm_kernel_mcp.session.states.lifecycle import Event, SessionStates
 from rlm_kernel_mcp.session.steps.run import RunningStep
 from rlm_kernel_mcp.session.trace.journal import Journal
 from rlm_kernel_mcp.wire import SnapshotRequest
@@ -46,8 +47,9 @@ class KernelObserver(SlotHolder, Protocol):
 class SessionKernel:
     """The one kernel that a session has at a time, or none."""
 
-    def __init__(self, observer: KernelObserver, recovery: Recovery) -> None:
+    def __init__(self, observer: KernelObserver, recovery: Recovery, states: SessionStates) -> None:
         self.recovery = recovery
+        self._states = states
         # No cycle: the texts of an ended session, of many megabytes perhaps, go with it and not at some later time.
         self._observer_ref = weakref.ref(observer)
         self._slots = recovery.slots
@@ -58,10 +60,6 @@ class SessionKernel:
         self._loss: LossReport | None = None
         self.current: Kernel | None = None
         self.gone_reason = "the kernel was gone"
-        self.failure: str | None = None
-        """Why the last try for a fresh kernel failed; the next use tries again."""
-        self.closed = False
-        """The server ends, or the session has its final answer: no kernel is started any more."""
         self._readers = 0
         self.last_step = 0
         """Index of the last step that ended with the kernel alive."""
@@ -84,6 +82,7 @@ class SessionKernel:
 
     def adopt(self, kernel: Kernel) -> None:
         """Take a ready kernel with the context in it."""
+        self._states.on(Event.KERNEL_CAME)
         self.current = kernel
         owed_ms, self._restoring_ms = self._restoring_ms, 0
         self._idle_time = IdleTime(
@@ -192,23 +191,24 @@ class SessionKernel:
 
     async def _drop(self, kernel: Kernel, reason: str) -> None:
         self.current, self.gone_reason = None, reason
+        self._states.on(Event.KERNEL_WENT)
         await kernel.kill(reason)
 
     async def _restore(self, stop: asyncio.Future[None] | None) -> Kernel:
-        if self.closed:
+        if not self._states.is_open:
             raise KernelDied(f"The session's kernel is gone: {self.gone_reason}.")
+        self._states.on(Event.RESTORE_BEGAN)
         effort = Effort(stop)
         try:
             await self._slots.acquire(self._observer.session_id, self._observer)
             kernel, loss = await self.recovery.fresh_kernel(self.gone_reason, self.last_step, effort)
         except BaseException as error:  # also where the call that wanted it is cancelled
-            if isinstance(error, RlmError) and not isinstance(error, RestoreStopped | SessionBusy):
-                self.failure = error.message
+            is_refusal = isinstance(error, RlmError) and not isinstance(error, RestoreStopped | SessionBusy)
+            self._states.on(Event.KERNEL_REFUSED if is_refusal else Event.RESTORE_CUT_OFF)
             self._slots.release(self._observer.session_id)
             raise
         finally:
             self._restoring_ms += effort.used_ms if effort.used_ms > FREE_MS else 0
-        self.failure = None
         self.adopt(kernel)
         self._loss = joined(self._loss, loss)
         self._observer.on_kernel_restored(loss)
