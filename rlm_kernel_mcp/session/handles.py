@@ -11,8 +11,9 @@ import json
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
+from typing import Final
 from weakref import WeakValueDictionary
 
 from rlm_kernel_mcp.errors import SessionBusy, SessionNotFound
@@ -23,7 +24,21 @@ from rlm_kernel_mcp.session.session import Session
 from rlm_kernel_mcp.session.trace.journal import Journal
 from rlm_kernel_mcp.shielded import made_in_thread, shielded
 from rlm_kernel_mcp.store.store import SessionLock, SessionRecord
+from rlm_kernel_mcp.store.writer import AT_ONCE_CHARS
 from rlm_kernel_mcp.text.safe_text import safe_text
+
+REOPEN_S: Final = 30.0
+"""So long a call waits for a session's record and its lock."""
+
+
+@dataclass(slots=True)
+class _Held:
+    """A session's lock; None before a thread has it."""
+
+    lock: SessionLock | None = None
+
+    def take(self, lock: SessionLock | None) -> None:
+        self.lock = lock
 
 
 class Handles:
@@ -34,7 +49,7 @@ class Handles:
         self._store = shared.store
         self._writer = shared.writer
         self.sessions: dict[str, Session] = {}
-        self._locks: dict[str, SessionLock | None] = {}
+        self._locks: dict[str, _Held] = {}
         self.opened_by: dict[str, Caller | None] = {}
         """Who opened each that was opened here; of one that is here from its record nobody knows."""
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -43,9 +58,13 @@ class Handles:
     async def add(
         self, session_id: str, source: ContextSource, prepared: Prepared, limits: Guardrails, caller: Caller | None
     ) -> Session:
-        """Make the session of a kernel that has its context, and write it down. `caller`: who opened it."""
-        taking = partial(self._store.acquire, session_id, is_new=True)
-        self._locks[session_id] = await made_in_thread(taking, _release)
+        """Make the session of a kernel that has its context, and write it down: it waits for no disk.
+
+        `caller`: who opened it.
+        """
+        held = self._locks[session_id] = _Held()
+        # In the session's own order: before its first row, and given back behind its last.
+        self._writer.do(session_id, lambda: held.take(self._store.acquire(session_id, is_new=True)), AT_ONCE_CHARS + 1)
         self.opened_by[session_id] = caller
         context = prepared.context
         reference: dict[str, object] = {"inline": True}
@@ -87,11 +106,18 @@ class Handles:
 
         Raises:
             SessionNotFound: nobody has it.
-            SessionBusy: another server drives it.
+            SessionBusy: another server drives it, or the disk does not answer.
         """
         if session := self.sessions.get(session_id):
             return session
-        return await shielded(self._opened_again(session_id), f"the reopening of {session_id}")
+        try:
+            return await shielded(self._opened_again(session_id), f"the reopening of {session_id}", within_s=REOPEN_S)
+        except TimeoutError:
+            raise SessionBusy(
+                f"The record of session {session_id} could not be read within {REOPEN_S:.0f} s: the disk of the "
+                "session store does not answer.",
+                "Call the tool again later; if it fails again, tell the user to check the disk of RLM_STATE_DIR.",
+            ) from None
 
     async def _opened_again(self, session_id: str) -> Session:
         async with self._turns.setdefault(session_id, asyncio.Lock()):
@@ -101,7 +127,7 @@ class Handles:
             reading = partial(self._read_again, session_id)
             read, lock = await made_in_thread(reading, lambda found: self._let_go(session_id, found[1]))
             if lock is not None:
-                self.sessions[session_id], self._locks[session_id] = read, lock
+                self.sessions[session_id], self._locks[session_id] = read, _Held(lock)
                 self._writer.do(session_id, lambda: self._store.update_session(session_id, server_pid=os.getpid()))
             return read
 
@@ -138,9 +164,9 @@ class Handles:
 
     def give_back(self, session_id: str) -> None:
         """Let other servers have a session, once its record is written."""
-        lock = self._locks.pop(session_id, None)
+        held = self._locks.pop(session_id, None) or _Held()
         self.opened_by.pop(session_id, None)
-        self._writer.do(session_id, lambda: self._let_go(session_id, lock))
+        self._writer.do(session_id, lambda: self._let_go(session_id, held.lock))
 
     def _let_go(self, session_id: str, lock: SessionLock | None) -> None:
         self._store.let_go(session_id)

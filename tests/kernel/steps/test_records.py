@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import os
 import threading
 import weakref
 from typing import Any
 
 import pytest
 
-from rlm_kernel_mcp.errors import SessionBusy
+from rlm_kernel_mcp.errors import SessionBusy, SessionFinalized
+from rlm_kernel_mcp.session import handles
 from rlm_kernel_mcp.session.registry import Registry
 from rlm_kernel_mcp.store import writer as store_writer
-from rlm_kernel_mcp.store.store import Store
+from rlm_kernel_mcp.store.store import SessionLock, SessionRecord, Store
 from tests.losses import lose_kernel, lost
 from tests.sessions import WAIT_S, Driven, until
 
@@ -173,3 +175,56 @@ async def test_a_session_opens_where_the_disk_does_not_answer_for_its_context(
         answers.set()
     await registry._writer.settled(session.session_id)
     assert registry.store.context(session.session_id) == b"a context"
+
+
+async def test_a_session_opens_where_the_disk_does_not_answer_for_its_lock(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lock is taken in the order of the session's writes: before its first row, and given back behind its last."""
+    monkeypatch.setattr(store_writer, "SETTLED_S", 0.05)
+    answers, acquire = threading.Event(), registry.store.acquire
+
+    def acquire_later(session_id: str, *, is_new: bool = False) -> SessionLock | None:
+        assert answers.wait(WAIT_S)
+        return acquire(session_id, is_new=is_new)
+
+    monkeypatch.setattr(registry.store, "acquire", acquire_later)
+    try:
+        async with asyncio.timeout(WAIT_S):
+            session = await Driven.open(registry, "a context")
+            report = await session.ok("context")
+        assert report.result == "'a context'"
+        assert "has not answered" in (report.note or "")
+        assert registry.store.holder(session.session_id) is None
+    finally:
+        answers.set()
+    monkeypatch.undo()
+    await registry._writer.settled(session.session_id)
+    assert registry.store.holder(session.session_id) == os.getpid()
+    await session.finalize(text="done")
+    await registry._writer.settled(session.session_id)
+    assert registry.store.holder(session.session_id) is None
+
+
+async def test_a_record_that_the_disk_does_not_give_is_told_as_that(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was called a defect of the server."""
+    session = await Driven.open(registry)
+    await session.finalize(text="done")
+    monkeypatch.setattr(handles, "REOPEN_S", 0.05)
+    answers, read = threading.Event(), registry.store.session
+
+    def read_later(session_id: str, *, whole: bool = True) -> SessionRecord | None:
+        assert answers.wait(WAIT_S)
+        return read(session_id, whole=whole)
+
+    monkeypatch.setattr(registry.store, "session", read_later)
+    try:
+        with pytest.raises(SessionBusy, match="the disk of the session store does not answer") as told:
+            await session.run("1")
+        assert "RLM_STATE_DIR" in told.value.next_step
+    finally:
+        answers.set()
+    with pytest.raises(SessionFinalized):
+        await session.run("1")
