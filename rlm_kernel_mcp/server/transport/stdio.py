@@ -266,10 +266,13 @@ class Wire:
 
     async def _take(self, to_server: ToServer, message: JSONRPCMessage, size: int, batch: Batch | None) -> None:
         await self._owed.until_room()
-        if not isinstance(message, JSONRPCRequest):
-            await to_server.send(SessionMessage(message))
-            return
-        await to_server.send(self._owed.take(message, size, batch, self._write_batch))
+        given = SessionMessage(message)
+        if isinstance(message, JSONRPCRequest):
+            given = self._owed.take(message, size, batch, self._write_batch)
+        try:
+            to_server.send_nowait(given)  # a server that waits gets it without another turn of the loop
+        except anyio.WouldBlock:
+            await to_server.send(given)
 
     async def _write_batch(self, messages: list[JSONRPCMessage]) -> None:
         await self._write(write_batch(messages))

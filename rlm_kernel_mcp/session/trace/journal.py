@@ -106,7 +106,7 @@ class Journal:
     def step_begins(self, index: int, code: str, account: Account) -> int:
         """Write a step's row before it runs; returns its id."""
         row = self._row("run_repl", index, "unknown", summary_of(code), account, code=code)
-        session = self._counters(account, "running")
+        session = self._counters(account, "running", row.ts)
         self._newest_step, self._newest_row = index, self._store.mint()
         row.id = self._newest_row
         self._write(lambda: self._store.begin_event(row, session=session))
@@ -218,7 +218,7 @@ class Journal:
         """The session's rows, in order; without their texts where those are not wanted."""
         return self._store.events(self._session_id, from_step, to_step, texts=texts)
 
-    def _counters(self, account: Account, status: SessionStatus) -> dict[str, Any]:
+    def _counters(self, account: Account, status: SessionStatus, now: str | None = None) -> dict[str, Any]:
         """Those fields of the session's record that each step changes."""
         used = account.counters
         counters = {"step_index": used.step_index, "runtime_ms": used.runtime_ms, "budget_used": used.budget_used}
@@ -226,7 +226,7 @@ class Journal:
             "counters": json.dumps(counters),
             "status": status,
             "stop_reason": account.stop,
-            "last_used_at": self.now(),
+            "last_used_at": now or self.now(),
         }
 
     def _row(

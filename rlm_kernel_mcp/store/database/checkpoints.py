@@ -41,8 +41,9 @@ class Checkpoints:
     @property
     def is_behind(self) -> bool:
         """Whether a writer of the next moments may be made to wait for the checkpoint under way."""
-        is_under_way = self._thread is not None and self._thread.is_alive()
-        return is_under_way and self._unchecked_bytes >= LOG_BYTES - CHECKPOINT_BYTES
+        if self._unchecked_bytes < LOG_BYTES - CHECKPOINT_BYTES:  # as at almost every write
+            return False
+        return self._thread is not None and self._thread.is_alive()
 
     def wrote(self, size_bytes: int) -> None:
         """Note a write of about that size; begins a checkpoint when one is due."""

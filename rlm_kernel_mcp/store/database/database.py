@@ -111,7 +111,8 @@ class Database:
                 do()
             return is_free
         finally:
-            self._end("ROLLBACK")
+            if self._is_begun:
+                self._end("ROLLBACK")
             self._lock.release()
 
     def read(self, query: str, parameters: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
