@@ -269,10 +269,10 @@ class Wire:
         given = SessionMessage(message)
         if isinstance(message, JSONRPCRequest):
             given = self._owed.take(message, size, batch, self._write_batch)
-        try:
-            to_server.send_nowait(given)  # a server that waits gets it without another turn of the loop
-        except anyio.WouldBlock:
-            await to_server.send(given)
+        with contextlib.suppress(anyio.WouldBlock):  # a server that waits gets it without another turn of the loop
+            to_server.send_nowait(given)
+            return
+        await to_server.send(given)
 
     async def _write_batch(self, messages: list[JSONRPCMessage]) -> None:
         await self._write(write_batch(messages))
