@@ -35,7 +35,7 @@ from rlm_kernel_mcp.session.registry import Registry
 from rlm_kernel_mcp.settings import Settings, load_settings
 from rlm_kernel_mcp.store.store import Store
 from rlm_kernel_mcp.wire import INLINE_SNAPSHOT, REPLY_KEY
-from tests.sessions import WAIT_S, Driven
+from tests.sessions import WAIT_S, SessionDriver
 
 FOREVER: Final = "while True: pass"
 DIES: Final = "os._exit(3)"
@@ -335,9 +335,9 @@ class Fakes:
         """All that were started, in their order."""
         return self.starter.kernels
 
-    async def open(self, context: str = "some text") -> tuple[Driven, FakeKernel]:
+    async def open(self, context: str = "some text") -> tuple[SessionDriver, FakeKernel]:
         """A session and its kernel."""
-        session = await Driven.open(self.registry, context)
+        session = await SessionDriver.open(self.registry, context)
         return session, self.kernels[-1]
 
 

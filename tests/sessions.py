@@ -79,7 +79,7 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(POLL_S)
 
 
-class Driven:
+class SessionDriver:
     """One session, as an agent uses it."""
 
     def __init__(self, registry: Registry, session_id: str) -> None:
@@ -87,7 +87,7 @@ class Driven:
         self.session_id = session_id
 
     @classmethod
-    async def open(cls, registry: Registry, context: str = "some text", limits: Guardrails = AMPLE) -> Driven:
+    async def open(cls, registry: Registry, context: str = "some text", limits: Guardrails = AMPLE) -> SessionDriver:
         async with asyncio.timeout(WAIT_S):
             opened = await registry.init_context(context_text=context, context_paths=None, limits=limits)
         return cls(registry, opened.session_id)

@@ -7,29 +7,29 @@ from collections.abc import Iterator
 import pytest
 
 from rlm_kernel_mcp.in_kernel.walls import namespaces
-from tests.escape.arena import Arena, fallen, opened, unlocked
+from tests.escape.attack_server import AttackServer, fallen, opened, unlocked
 from tests.escape.cases import Case, as_parameters
 from tests.escape.verdicts import tried
 
 
 @pytest.fixture(scope="module")
-def arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
+def attack_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AttackServer]:
     """One server for all cases."""
     with opened(tmp_path_factory.mktemp("any"), "any") as made:
         yield made
 
 
 @pytest.mark.parametrize("case", as_parameters())
-def test_a_hostile_case_reaches_nothing_outside_its_session(arena: Arena, case: Case) -> None:
+def test_a_hostile_case_reaches_nothing_outside_its_session(attack_server: AttackServer, case: Case) -> None:
     """Judged by canaries, the neighbour session and the server itself; what the case prints counts only against it."""
-    assert tried(arena, case)[1] == [], case.must
+    assert tried(attack_server, case)[1] == [], case.must
 
 
-def test_the_session_has_every_wall_that_this_machine_gives(arena: Arena) -> None:
+def test_the_session_has_every_wall_that_this_machine_gives(attack_server: AttackServer) -> None:
     """So that what was tried was tried against them."""
-    assert fallen(arena) == ({"namespaces", "scratch_quota"} if namespaces.refusal() else set())
+    assert fallen(attack_server) == ({"namespaces", "scratch_quota"} if namespaces.refusal() else set())
 
 
-def test_every_thread_of_a_kernel_is_locked(arena: Arena) -> None:
+def test_every_thread_of_a_kernel_is_locked(attack_server: AttackServer) -> None:
     """Looked at from outside: no right in any set, no_new_privs, a filter, on every thread that ipykernel started."""
-    assert unlocked(arena) == []
+    assert unlocked(attack_server) == []

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.escape.arena import Arena, fallen, opened
+from tests.escape.attack_server import AttackServer, fallen, opened
 from tests.escape.canaries import PROGRAM
 from tests.escape.cases import Case, read_corpus
 from tests.escape.verdicts import tried
@@ -21,26 +21,26 @@ CASES = [case for case in read_corpus() if case.category in WAYS_OUT]
 
 
 @pytest.fixture(scope="module")
-def arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
+def attack_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AttackServer]:
     """One server on a machine that refuses namespaces, every module importable."""
     with opened(tmp_path_factory.mktemp("lock"), "any", SERVE) as made:
         yield made
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_nor_without_namespaces(arena: Arena, case: Case) -> None:
+def test_nor_without_namespaces(attack_server: AttackServer, case: Case) -> None:
     """Judged as in `test_corpus.py`."""
-    assert tried(arena, case)[1] == [], case.must
+    assert tried(attack_server, case)[1] == [], case.must
 
 
-def test_without_namespaces_every_other_wall_stands(arena: Arena) -> None:
+def test_without_namespaces_every_other_wall_stands(attack_server: AttackServer) -> None:
     """The scratch folder is read-only there: that a kernel starts shows that IPython makes nothing in it."""
-    assert fallen(arena) == {"namespaces", "scratch_quota"}
+    assert fallen(attack_server) == {"namespaces", "scratch_quota"}
 
 
-def test_a_kernel_listens_on_its_ipc_sockets_alone(arena: Arena) -> None:
+def test_a_kernel_listens_on_its_ipc_sockets_alone(attack_server: AttackServer) -> None:
     """ipykernel would open a TCP port for the output of forked children, over ipc as well."""
-    connections = arena.kernel().net_connections("all")
+    connections = attack_server.kernel().net_connections("all")
     assert {connection.family for connection in connections} == {socket.AF_UNIX}
     bound = {Path(str(connection.laddr)).name for connection in connections if str(connection.laddr)}
     assert bound == {f"s-{number}" for number in range(1, 6)}

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from tests.escape.arena import OUTPUT_CHARS, Arena, Seen
+from tests.escape.attack_server import OUTPUT_CHARS, AttackServer, Seen
 from tests.escape.cases import Case
 
 GROWTH_BYTES_MAX: Final = 50 << 20
@@ -32,14 +32,14 @@ GIVEN: Final = {
 """Cases that print BYPASS and may: what they get is given, or known (docs/limitations.md)."""
 
 
-def tried(arena: Arena, case: Case) -> tuple[Seen, list[str]]:
+def tried(attack_server: AttackServer, case: Case) -> tuple[Seen, list[str]]:
     """Play a case: what it did, and what speaks against it. Afterwards the session is one for the next case."""
-    courtesies = arena.import_policy == "allowlist"
-    seen = arena.play(case)
+    courtesies = attack_server.import_policy == "allowlist"
+    seen = attack_server.play(case)
     found = problems(case, seen, courtesies=courtesies)
-    healthy = arena.answers_plainly()
+    healthy = attack_server.answers_plainly()
     if not healthy:
-        arena.renew()
+        attack_server.renew()
     if courtesies and case.expect == "refuse" and not healthy:
         found.append("the kernel was not well afterwards")
     return seen, found

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from rlm_kernel_mcp.session.registry import Registry
-from tests.sessions import Driven, lent, open_registry
+from tests.sessions import SessionDriver, lent, open_registry
 
 
 @pytest.fixture(scope="session")
@@ -43,18 +43,18 @@ async def any_registry(workers_any_registry: Registry) -> AsyncIterator[Registry
 
 
 @pytest.fixture(scope="module")
-async def shared(registry: Registry) -> Driven:
+async def shared(registry: Registry) -> SessionDriver:
     """A session for tests that leave nothing behind that others would notice."""
-    return await Driven.open(registry, "alpha\nbeta\ngamma\n")
+    return await SessionDriver.open(registry, "alpha\nbeta\ngamma\n")
 
 
 @pytest.fixture
-async def session(registry: Registry) -> Driven:
+async def session(registry: Registry) -> SessionDriver:
     """A session of the test's own."""
-    return await Driven.open(registry)
+    return await SessionDriver.open(registry)
 
 
 @pytest.fixture
-async def any_session(any_registry: Registry) -> Driven:
+async def any_session(any_registry: Registry) -> SessionDriver:
     """A session of the test's own, whose courtesies are off."""
-    return await Driven.open(any_registry)
+    return await SessionDriver.open(any_registry)

@@ -17,7 +17,7 @@ from rlm_kernel_mcp.kernel.placement.local.startup_status import StatusSocket
 from rlm_kernel_mcp.kernel.placement.run_dir import RunDir
 from rlm_kernel_mcp.kernel.starter import KernelStarter
 from rlm_kernel_mcp.settings import load_settings
-from tests.sessions import WAIT_S, Driven, open_registry
+from tests.sessions import WAIT_S, SessionDriver, open_registry
 
 pytestmark = pytest.mark.anyio
 
@@ -70,6 +70,6 @@ async def test_few_kernels_start_at_a_time(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(KernelStarter, "_start", counted)
     async with open_registry(tmp_path) as opened:
-        driven = await asyncio.gather(*(Driven.open(opened) for _ in range(2 * STARTS_MAX + 1)))
-        assert len({one.kernel.process.pid for one in driven}) == 2 * STARTS_MAX + 1
+        driver = await asyncio.gather(*(SessionDriver.open(opened) for _ in range(2 * STARTS_MAX + 1)))
+        assert len({one.kernel.process.pid for one in driver}) == 2 * STARTS_MAX + 1
     assert most == STARTS_MAX

@@ -30,7 +30,7 @@ from bench.bars.attacks import ATTACKS as ENDLESS
 from bench.bars.attacks import UNREAD
 from bench.bars.costly import LINES as COSTLY_LINES
 from bench.bars.costly import PRINTED, REPLIES, SHOWN, UNITS
-from tests.escape.kernels.ring import FORGE
+from tests.escape.kernels.kernel_server import FORGE
 from tests.soaks._sides import PATIENCE_S, Seen, Side
 
 TIERS: Final = ("ns", "lock")

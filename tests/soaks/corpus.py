@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from tests.escape.arena import Arena, Seen
+from tests.escape.attack_server import AttackServer, Seen
 from tests.escape.canaries import PROGRAM, users
 from tests.escape.cases import Case, read_corpus
 from tests.escape.verdicts import tried
@@ -35,7 +35,7 @@ PRINTS: Final = re.compile(r"(OK|HELD|ESCAPED|BYPASS|NOTE)\b(?: (\w+Error|\w+Exc
 
 
 @contextlib.contextmanager
-def arena(user: str, tier: str, policy: str) -> Iterator[Arena]:
+def attack_server(user: str, tier: str, policy: str) -> Iterator[AttackServer]:
     """A server of that user's, and what is around it; whatever it leaves behind fails."""
     uid = users()[user]
     with tempfile.TemporaryDirectory(prefix="rlm-corpus-") as name:
@@ -46,12 +46,12 @@ def arena(user: str, tier: str, policy: str) -> Iterator[Arena]:
             made.chmod(0o755 if made is folder else 0o700)
             if uid is not None:
                 os.chown(made, uid, uid)
-        made_arena = Arena(work, policy, [*as_user(Kind(tier, user, uid)), *TIERS[tier]], uid)
-        assert made_arena.server.uids().real == (os.getuid() if uid is None else uid)
-        fallen = {name for name, holds in made_arena.walls.items() if not holds}
+        made_server = AttackServer(work, policy, [*as_user(Kind(tier, user, uid)), *TIERS[tier]], uid)
+        assert made_server.server.uids().real == (os.getuid() if uid is None else uid)
+        fallen = {name for name, holds in made_server.walls.items() if not holds}
         assert fallen == (set() if tier == "ns" else {"namespaces", "scratch_quota"}), fallen
-        yield made_arena
-        left = made_arena.close()
+        yield made_server
+        left = made_server.close()
         assert left == [], left
 
 
@@ -64,7 +64,7 @@ def short(case: Case, seen: Seen) -> str:
 
 def by_case(user: str, tier: str, policy: str, cases: Sequence[Case]) -> dict[str, tuple[str, list[str]]]:
     """By case: what it did, and what speaks against it."""
-    with arena(user, tier, policy) as made:
+    with attack_server(user, tier, policy) as made:
         found = {}
         for case in cases:
             seen, against = tried(made, case)

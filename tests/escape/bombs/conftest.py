@@ -7,38 +7,38 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from rlm_kernel_mcp.in_kernel.walls import namespaces
-from tests.escape.bombs.ground import Ground
+from tests.escape.bombs.machine import Machine
 from tests.parts import skip_for_lack_of
 
 
 @pytest.fixture(scope="session")
-def ground_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str, str], Ground]]:
+def ground_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str, str], Machine]]:
     """Makes a server on first use, and ends all of them at the end."""
-    made: dict[tuple[str, str], Ground] = {}
+    made: dict[tuple[str, str], Machine] = {}
 
-    def get(tier: str, import_policy: str) -> Ground:
+    def get(tier: str, import_policy: str) -> Machine:
         if tier == "ns" and namespaces.refusal():
             skip_for_lack_of("a machine that gives namespaces", "rlm-kernel-mcp doctor (its line on namespaces)")
         key = (tier, import_policy)
         if key not in made:
-            made[key] = Ground(tmp_path_factory.mktemp(f"{tier}-{import_policy}"), tier, import_policy)
+            made[key] = Machine(tmp_path_factory.mktemp(f"{tier}-{import_policy}"), tier, import_policy)
         return made[key]
 
     yield get
-    for ground in made.values():
-        ground.close()
+    for machine in made.values():
+        machine.close()
 
 
 @pytest.fixture
-def ground(request: pytest.FixtureRequest, ground_of: Callable[[str, str], Ground]) -> Ground:
+def machine(request: pytest.FixtureRequest, ground_of: Callable[[str, str], Machine]) -> Machine:
     """By an indirect parameter such as `ns-allowlist`."""
     tier, _, import_policy = request.param.partition("-")
     return ground_of(tier, import_policy)
 
 
 @pytest.fixture
-def session(ground: Ground) -> Iterator[str]:
+def session(machine: Machine) -> Iterator[str]:
     """A session for one bomb; it must end as any other does."""
-    made = ground.open_session()
+    made = machine.open_session()
     yield made
-    ground.end_session(made)
+    machine.end_session(made)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.escape.bombs.ground import GROWTH_BYTES_MAX, Ground
 from tests.escape.bombs.kinds import ENDING, ENDLESS, Ending, Endless
+from tests.escape.bombs.machine import GROWTH_BYTES_MAX, Machine
 
 SHORT_MS = 200
 
@@ -15,46 +15,46 @@ def places(needs_any: bool) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize(
-    ("ground", "bomb"),
+    ("machine", "bomb"),
     [
         pytest.param(place, bomb, id=f"{place}-{name}")
         for name, bomb in ENDLESS.items()
         for place in places(bomb.needs_any)
     ],
-    indirect=["ground"],
+    indirect=["machine"],
 )
 def test_a_neighbour_is_answered_while_a_bomb_goes_off_and_the_bomb_is_stopped(
-    ground: Ground, session: str, bomb: Endless
+    machine: Machine, session: str, bomb: Endless
 ) -> None:
     """By `rlm_interrupt`, and when it is run again by its own time limit; its value is there afterwards."""
-    before = ground.host_bytes(session)
-    request = ground.begin(session, bomb.code)
-    ground.neighbour_answers_before(request)
-    report = ground.interrupt(session, request)
+    before = machine.host_bytes(session)
+    request = machine.begin(session, bomb.code)
+    machine.neighbour_answers_before(request)
+    report = machine.interrupt(session, request)
     assert (report["status"], report["lost"] is None) == ("interrupted", bomb.obeys), report
-    ground.still_has_its_value(session)
-    if bomb.obeys or ground.tier == "ns":  # where it must be killed it takes the grace time, and is the same in both
-        report = ground.client.run(session, bomb.code, timeout_ms=SHORT_MS, max_output_chars=1000)
+    machine.still_has_its_value(session)
+    if bomb.obeys or machine.tier == "ns":  # where it must be killed it takes the grace time, and is the same in both
+        report = machine.client.run(session, bomb.code, timeout_ms=SHORT_MS, max_output_chars=1000)
         assert (report["status"], report["lost"] is None) == ("timeout", bomb.obeys), report
-        ground.still_has_its_value(session)
-    assert ground.host_bytes(session) - before < GROWTH_BYTES_MAX
+        machine.still_has_its_value(session)
+    assert machine.host_bytes(session) - before < GROWTH_BYTES_MAX
 
 
 @pytest.mark.parametrize(
-    ("ground", "bomb"),
+    ("machine", "bomb"),
     [
         pytest.param(place, bomb, id=f"{place}-{name}")
         for name, bomb in ENDING.items()
         for place in places(bomb.needs_any)
     ],
-    indirect=["ground"],
+    indirect=["machine"],
 )
-def test_a_bomb_that_meets_a_limit_is_an_error_of_its_step(ground: Ground, session: str, bomb: Ending) -> None:
+def test_a_bomb_that_meets_a_limit_is_an_error_of_its_step(machine: Machine, session: str, bomb: Ending) -> None:
     """In the words of Python or of the operating system; the kernel lives on."""
-    before = ground.host_bytes(session)
-    report = ground.client.run(session, bomb.code, max_output_chars=1000)
+    before = machine.host_bytes(session)
+    report = machine.client.run(session, bomb.code, max_output_chars=1000)
     assert (report["status"], report["lost"]) == ("error", None), report
     text = f"{report['error']['ename']}: {report['error']['evalue']}"
     assert text.startswith(bomb.errors), text
-    ground.still_has_its_value(session)
-    assert ground.host_bytes(session) - before < GROWTH_BYTES_MAX
+    machine.still_has_its_value(session)
+    assert machine.host_bytes(session) - before < GROWTH_BYTES_MAX

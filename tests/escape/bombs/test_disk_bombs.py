@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rlm_kernel_mcp.wire import READ_ONLY_SCRATCH
-from tests.escape.bombs.ground import GROWTH_BYTES_MAX, Ground
+from tests.escape.bombs.machine import GROWTH_BYTES_MAX, Machine
 from tests.mcp.line_client import ENDLESS_CALL
 
 SCRATCH_MB = 64
@@ -70,17 +70,17 @@ made
 EFBIG, ENOSPC = 27, 28
 
 
-def outside(ground: Ground, session: str) -> Path:
+def outside(machine: Machine, session: str) -> Path:
     """The folder on the host that the scratch folder's path names."""
-    return Path(ground.record(session).connection_file).parents[1] / "w"
+    return Path(machine.record(session).connection_file).parents[1] / "w"
 
 
-@pytest.mark.parametrize("ground", ["ns-allowlist", "ns-any"], indirect=True)
-def test_a_full_scratch_folder_ends_at_its_quota_and_leaves_nothing(ground: Ground) -> None:
+@pytest.mark.parametrize("machine", ["ns-allowlist", "ns-any"], indirect=True)
+def test_a_full_scratch_folder_ends_at_its_quota_and_leaves_nothing(machine: Machine) -> None:
     """Whatever fills it; nothing of it is ever on the host's disk, and a fresh kernel's is empty."""
-    session = ground.open_session()
-    before, folder = ground.host_bytes(session), outside(ground, session)
-    ends = {name: ground.client.run(session, code)["result"] for name, code in FILLS.items()}
+    session = machine.open_session()
+    before, folder = machine.host_bytes(session), outside(machine, session)
+    ends = {name: machine.client.run(session, code)["result"] for name, code in FILLS.items()}
     assert ends["one large file"] == f"({SCRATCH_MB}, {EFBIG})"
     assert ends["many large files, after it"] == f"(0, {ENOSPC})"
     assert ends["a sparse file"] == str(EFBIG)
@@ -88,51 +88,51 @@ def test_a_full_scratch_folder_ends_at_its_quota_and_leaves_nothing(ground: Grou
     assert 4000 < int(made) < 4096
     assert why == str(ENOSPC)
     assert list(folder.iterdir()) == []
-    ground.still_has_its_value(session)
-    report = ground.client.run(session, ENDLESS_CALL, timeout_ms=200)
+    machine.still_has_its_value(session)
+    report = machine.client.run(session, ENDLESS_CALL, timeout_ms=200)
     assert report["lost"] is not None
-    assert ground.client.run(session, "open('first', 'x').write('x')")["result"] == "1"
-    assert ground.host_bytes(session) - before < GROWTH_BYTES_MAX
-    folder = outside(ground, session)
+    assert machine.client.run(session, "open('first', 'x').write('x')")["result"] == "1"
+    assert machine.host_bytes(session) - before < GROWTH_BYTES_MAX
+    folder = outside(machine, session)
     assert folder.is_dir()
-    ground.end_session(session)
+    machine.end_session(session)
     assert not folder.parent.exists()
 
 
-@pytest.mark.parametrize("ground", ["ns-any"], indirect=True)
-def test_folders_3000_deep_leave_nothing(ground: Ground) -> None:
+@pytest.mark.parametrize("machine", ["ns-any"], indirect=True)
+def test_folders_3000_deep_leave_nothing(machine: Machine) -> None:
     """Nobody has to walk down to remove them."""
-    session = ground.open_session()
-    folder = outside(ground, session)
-    assert ground.client.run(session, FOLDERS)["result"] == "3000"
+    session = machine.open_session()
+    folder = outside(machine, session)
+    assert machine.client.run(session, FOLDERS)["result"] == "3000"
     assert list(folder.iterdir()) == []
-    ground.end_session(session)
+    machine.end_session(session)
     assert not folder.parent.exists()
 
 
-@pytest.mark.parametrize("ground", ["lock-allowlist", "lock-any"], indirect=True)
-def test_where_no_quota_can_be_had_the_scratch_folder_is_read_only_and_says_so(ground: Ground) -> None:
+@pytest.mark.parametrize("machine", ["lock-allowlist", "lock-any"], indirect=True)
+def test_where_no_quota_can_be_had_the_scratch_folder_is_read_only_and_says_so(machine: Machine) -> None:
     """In what a client is told of the name and of the walls; under the shipped policy in the error too."""
-    opened = ground.client.data("rlm_init_context", context_text="some text")
+    opened = machine.client.data("rlm_init_context", context_text="some text")
     session = opened["session_id"]
     assert READ_ONLY_SCRATCH in opened["namespace"]["scratch"]
     (missing,) = (wall for wall in opened["walls_missing"] if wall["name"] == "scratch_quota")
     assert READ_ONLY_SCRATCH in missing["reason"]
     for mode in ("w", "ab", "x"):
-        error = ground.client.run(session, f"open('a', {mode!r})")["error"]
+        error = machine.client.run(session, f"open('a', {mode!r})")["error"]
         assert error["ename"] == "PermissionError"
-        assert READ_ONLY_SCRATCH in error["evalue"] or ground.import_policy == "any"
-    if ground.import_policy == "any":
-        assert ground.client.run(session, FOLDERS)["error"]["ename"] == "PermissionError"
-    folder = outside(ground, session)
+        assert READ_ONLY_SCRATCH in error["evalue"] or machine.import_policy == "any"
+    if machine.import_policy == "any":
+        assert machine.client.run(session, FOLDERS)["error"]["ename"] == "PermissionError"
+    folder = outside(machine, session)
     assert list(folder.iterdir()) == []
-    ground.end_session(session)
+    machine.end_session(session)
     assert not folder.parent.exists()
 
 
-@pytest.mark.parametrize("ground", ["ns-allowlist"], indirect=True)
-def test_where_there_is_a_quota_the_scratch_folder_is_not_said_to_be_read_only(ground: Ground) -> None:
+@pytest.mark.parametrize("machine", ["ns-allowlist"], indirect=True)
+def test_where_there_is_a_quota_the_scratch_folder_is_not_said_to_be_read_only(machine: Machine) -> None:
     """The line on the name is true of this kernel."""
-    opened = ground.client.data("rlm_init_context", context_text="some text")
+    opened = machine.client.data("rlm_init_context", context_text="some text")
     assert "read and write" in opened["namespace"]["scratch"]
-    ground.end_session(opened["session_id"])
+    machine.end_session(opened["session_id"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.escape.bombs.ground import Ground
+from tests.escape.bombs.machine import Machine
 
 HONEST = {
     "classes": """
@@ -124,12 +124,12 @@ with open(f"{scratch}/notes.txt", "rb") as file:
 PLACES = ("ns-allowlist", "ns-any", "lock-allowlist", "lock-any")
 
 
-@pytest.mark.parametrize("ground", PLACES, indirect=True)
-def test_honest_code_works_in_one_session(ground: Ground, session: str) -> None:
+@pytest.mark.parametrize("machine", PLACES, indirect=True)
+def test_honest_code_works_in_one_session(machine: Machine, session: str) -> None:
     """Step after step, each with what it says of itself; the kernel is the same from the first to the last."""
     for name, code in HONEST.items():
-        report = ground.client.run(session, code)
+        report = machine.client.run(session, code)
         assert (report["status"], report["stderr"], report["lost"]) == ("ok", "", None), (name, report)
-    if ground.tier == "ns":  # where it has no quota the scratch folder is read-only
-        assert ground.client.run(session, FILES)["status"] == "ok"
-    ground.still_has_its_value(session)
+    if machine.tier == "ns":  # where it has no quota the scratch folder is read-only
+        assert machine.client.run(session, FILES)["status"] == "ok"
+    machine.still_has_its_value(session)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.escape.bombs.ground import GROWTH_BYTES_MAX, Ground
+from tests.escape.bombs.machine import GROWTH_BYTES_MAX, Machine
 from tests.escape.bombs.memory_kinds import ANY, SHIPPED
 
 IN_EITHER_TIER = ("a list that doubles", "many small objects", "a product of iterators", "caught and taken again")
@@ -23,13 +23,13 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("ground", "code"), CASES, indirect=["ground"])
-def test_a_memory_bomb_ends_in_a_clean_error_with_its_kernel_alive(ground: Ground, session: str, code: str) -> None:
+@pytest.mark.parametrize(("machine", "code"), CASES, indirect=["machine"])
+def test_a_memory_bomb_ends_in_a_clean_error_with_its_kernel_alive(machine: Machine, session: str, code: str) -> None:
     """MemoryError, or what mmap(2) has for it; the value bound before is there, nothing was lost, the host is small."""
-    before = ground.host_bytes(session)
-    report = ground.client.run(session, code, max_output_chars=2000)
+    before = machine.host_bytes(session)
+    report = machine.client.run(session, code, max_output_chars=2000)
     assert (report["status"], report["lost"]) == ("error", None), report
     name, text = report["error"]["ename"], report["error"]["evalue"]
     assert name == "MemoryError" or (name, text) == ("OSError", "[Errno 12] Cannot allocate memory"), report
-    ground.still_has_its_value(session)
-    assert ground.host_bytes(session) - before < GROWTH_BYTES_MAX
+    machine.still_has_its_value(session)
+    assert machine.host_bytes(session) - before < GROWTH_BYTES_MAX

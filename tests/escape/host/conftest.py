@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 
 from rlm_kernel_mcp.session.registry import Registry
-from tests.sessions import Driven, lent, open_registry
+from tests.sessions import SessionDriver, lent, open_registry
 
 POLICY: Final = {"interrupt_grace_ms": 200, "snapshots": {"total_mb": 0}}
 """A kernel that does not obey is not waited for, and nothing of it is kept: neither is the subject here."""
@@ -30,8 +30,8 @@ async def registry(workers_registry: Registry) -> AsyncIterator[Registry]:
 
 
 @pytest.fixture(scope="module")
-async def neighbour(registry: Registry) -> Driven:
+async def neighbour(registry: Registry) -> SessionDriver:
     """An honest session beside the hostile ones."""
-    session = await Driven.open(registry, "the neighbour's context")
+    session = await SessionDriver.open(registry, "the neighbour's context")
     await session.ok("kept = 'kept'")
     return session

@@ -23,14 +23,14 @@ from rlm_kernel_mcp.kernel.placement.local.started import LocalKernel
 from rlm_kernel_mcp.kernel.placement.local.startup_status import StatusSocket
 from rlm_kernel_mcp.session.registry import Registry
 from tests.processes import bounded_growth
-from tests.sessions import WAIT_S, Driven
+from tests.sessions import WAIT_S, SessionDriver
 
 PROGRAM: Final = Path(__file__).with_name("program") / "fake_kernel.py"
 MB: Final = 1 << 20
 
 
 @asynccontextmanager
-async def peer(registry: Registry, behaviour: str, variable: bytes = b"") -> AsyncIterator[Driven]:
+async def peer(registry: Registry, behaviour: str, variable: bytes = b"") -> AsyncIterator[SessionDriver]:
     """A session with such a peer. `variable`: what it answers to `rlm_get_var`, a line of JSON and the raw rest."""
     folders = registry._run_dir.kernel_dir()
     program = subprocess.Popen(  # noqa: ASYNC220 - as the provisioner starts kernels
@@ -55,10 +55,10 @@ async def peer(registry: Registry, behaviour: str, variable: bytes = b"") -> Asy
                     await client.open({"ip": folders.socket_stem, **ports})
                 kernel = Kernel.joined(LocalKernel(process, StatusSocket(), ours), client, folders, [])
                 registry._pool._spares.appendleft((asyncio.get_running_loop().time(), kernel))
-                driven = await Driven.open(registry)
-                assert driven.kernel is kernel
-                yield driven
-                await driven.finalize(text="done")
+                driver = await SessionDriver.open(registry)
+                assert driver.kernel is kernel
+                yield driver
+                await driver.finalize(text="done")
         finally:
             program.kill()
 

@@ -11,7 +11,7 @@ import pytest
 from rlm_kernel_mcp.kernel.kernel import Kernel
 from rlm_kernel_mcp.session import idle_watch
 from rlm_kernel_mcp.session.registry import Registry
-from tests.sessions import AMPLE, Driven, until
+from tests.sessions import AMPLE, SessionDriver, until
 
 pytestmark = pytest.mark.anyio
 
@@ -24,7 +24,7 @@ def has_used(kernel: Kernel, cpu_ms: int) -> bool:
 
 async def test_what_runs_on_is_charged_to_the_next_step(registry: Registry) -> None:
     """Where it is not enough to end the session."""
-    session = await Driven.open(registry)
+    session = await SessionDriver.open(registry)
     await session.ok("import threading\ngo = threading.Event()\n" + SPIN + "threading.Thread(target=spin).start()")
     before = session.session.counters.runtime_ms
     await until(lambda: session.session.kernel.idle_cpu_ms() > 600)
@@ -35,7 +35,7 @@ async def test_what_runs_on_is_charged_to_the_next_step(registry: Registry) -> N
 
 async def test_what_a_read_takes_between_steps_is_not_charged(registry: Registry) -> None:
     """The kernel works for the reader then: a session that its runtime has stopped can still be read."""
-    session = await Driven.open(registry, limits=replace(AMPLE, max_runtime_ms=700))
+    session = await SessionDriver.open(registry, limits=replace(AMPLE, max_runtime_ms=700))
     await session.run("numbers = list(range(10 ** 6))\nwhile True: len('')", timeout_ms=60_000)
     assert session.session.account.stop == "timeout"
     kernel = session.kernel
@@ -50,7 +50,7 @@ async def test_what_a_read_takes_between_steps_is_not_charged(registry: Registry
 @pytest.mark.slow
 async def test_work_behind_a_read_is_charged_past_the_time_that_the_read_is_waited_for(registry: Registry) -> None:
     """Reads are no cover: with a thread that works on, each is worth its own wait and no more."""
-    session = await Driven.open(registry)
+    session = await SessionDriver.open(registry)
     await session.ok("import threading\n" + SPIN + "threading.Thread(target=spin).start()")
     before = session.session.counters.runtime_ms
     kernel = session.kernel
@@ -68,7 +68,7 @@ async def test_work_behind_a_read_is_charged_past_the_time_that_the_read_is_wait
 
 async def test_a_kernel_that_claims_to_be_busy_for_ever_is_ended_at_the_deadline(registry: Registry) -> None:
     """No reply, no idle: the ladder goes to its end."""
-    session = await Driven.open(registry)
+    session = await SessionDriver.open(registry)
     code = (
         "from IPython import get_ipython\n"
         "kernel = get_ipython().kernel\n"

@@ -9,7 +9,7 @@ import pytest
 from rlm_kernel_mcp.errors import VariableNotFound
 from rlm_kernel_mcp.session.registry import Registry
 from tests.escape.host.peers import bounded_memory, peer
-from tests.sessions import Driven
+from tests.sessions import SessionDriver
 
 pytestmark = pytest.mark.anyio
 
@@ -63,7 +63,7 @@ NEVER_ENDS = (
 )
 
 
-async def _unharmed(neighbour: Driven) -> None:
+async def _unharmed(neighbour: SessionDriver) -> None:
     """The neighbour runs steps, shows variables, and is what it was."""
     assert (await neighbour.ok("context")).result == '"the neighbour\'s context"'
     assert await neighbour.value("kept") == "kept"
@@ -71,7 +71,7 @@ async def _unharmed(neighbour: Driven) -> None:
 
 @pytest.mark.parametrize("behaviour", ENDS_WELL)
 async def test_only_what_belongs_to_a_step_becomes_its_report(
-    registry: Registry, neighbour: Driven, behaviour: str
+    registry: Registry, neighbour: SessionDriver, behaviour: str
 ) -> None:
     """Foreign parents, second replies and unknown types change nothing."""
     async with peer(registry, behaviour) as hostile:
@@ -93,7 +93,7 @@ async def test_a_kernel_that_comes_to_rest_without_a_reply_is_not_believed_to_ha
         assert "without a reply" in report.error.evalue
 
 
-async def test_values_of_any_type_in_any_field_do_no_harm(registry: Registry, neighbour: Driven) -> None:
+async def test_values_of_any_type_in_any_field_do_no_harm(registry: Registry, neighbour: SessionDriver) -> None:
     """Numbers for texts, texts for lists, surrogates, giants: the report is well-formed, whatever it says."""
     with bounded_memory(GROWTH_MB):
         async with peer(registry, "wrong_types") as hostile:
@@ -106,7 +106,7 @@ async def test_values_of_any_type_in_any_field_do_no_harm(registry: Registry, ne
 
 @pytest.mark.parametrize(("behaviour", "reason"), NO_MESSAGE.items(), ids=NO_MESSAGE.keys())
 async def test_a_kernel_that_breaks_the_protocol_is_replaced_and_the_reason_said(
-    registry: Registry, neighbour: Driven, behaviour: str, reason: str
+    registry: Registry, neighbour: SessionDriver, behaviour: str, reason: str
 ) -> None:
     """At once, in bounded memory, and by a kernel that works."""
     with bounded_memory(GROWTH_MB):
@@ -121,7 +121,7 @@ async def test_a_kernel_that_breaks_the_protocol_is_replaced_and_the_reason_said
 
 @pytest.mark.parametrize("behaviour", NEVER_ENDS)
 async def test_a_step_that_never_ends_ends_at_its_deadline_and_others_work_meanwhile(
-    registry: Registry, neighbour: Driven, behaviour: str
+    registry: Registry, neighbour: SessionDriver, behaviour: str
 ) -> None:
     """Floods of every kind on every channel: the neighbour's calls come through while they go on."""
     with bounded_memory(GROWTH_MB):
@@ -138,7 +138,7 @@ async def test_a_step_that_never_ends_ends_at_its_deadline_and_others_work_meanw
             assert (await hostile.ok("context")).result == "'some text'"
 
 
-async def test_consoles_that_a_kernel_makes_up_are_bounded(registry: Registry, neighbour: Driven) -> None:
+async def test_consoles_that_a_kernel_makes_up_are_bounded(registry: Registry, neighbour: SessionDriver) -> None:
     """In memory and in the trace."""
     with bounded_memory(GROWTH_MB):
         async with peer(registry, "consoles") as hostile:
@@ -150,7 +150,7 @@ async def test_consoles_that_a_kernel_makes_up_are_bounded(registry: Registry, n
     assert sum(len(row.code or "") + len(row.stdout or "") + len(row.stderr or "") for row in rows) < 25_000_000
 
 
-async def test_output_after_the_claimed_end_is_bounded(registry: Registry, neighbour: Driven) -> None:
+async def test_output_after_the_claimed_end_is_bounded(registry: Registry, neighbour: SessionDriver) -> None:
     """The step is over for the client; what still comes is cut off or told with the next step."""
     with bounded_memory(GROWTH_MB):
         async with peer(registry, "flood_of_late_output") as hostile:
@@ -206,7 +206,7 @@ VARIABLES = {
 
 @pytest.mark.parametrize("variable", VARIABLES.values(), ids=VARIABLES.keys())
 async def test_whatever_is_answered_for_a_variable_is_bounded_and_safe(
-    registry: Registry, neighbour: Driven, variable: bytes
+    registry: Registry, neighbour: SessionDriver, variable: bytes
 ) -> None:
     """The client gets JSON and Unicode, at most as many characters as it asked for."""
     with bounded_memory(GROWTH_MB):
@@ -230,7 +230,7 @@ NAMES = {
 
 @pytest.mark.parametrize("names", NAMES.values(), ids=NAMES.keys())
 async def test_whatever_is_answered_for_the_names_is_bounded_and_safe(
-    registry: Registry, neighbour: Driven, names: bytes
+    registry: Registry, neighbour: SessionDriver, names: bytes
 ) -> None:
     """A missing variable is answered as such."""
     with bounded_memory(GROWTH_MB):

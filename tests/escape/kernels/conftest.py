@@ -6,31 +6,31 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.escape.kernels.ring import Ring
+from tests.escape.kernels.kernel_server import KernelServer
 
 
 @pytest.fixture(scope="session")
-def ring_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Ring]]:
+def ring_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], KernelServer]]:
     """Makes the server of an import policy on first use; every session is its test's own."""
-    made: dict[str, Ring] = {}
+    made: dict[str, KernelServer] = {}
 
-    def get(import_policy: str) -> Ring:
+    def get(import_policy: str) -> KernelServer:
         if import_policy not in made:
-            made[import_policy] = Ring(tmp_path_factory.mktemp(import_policy), import_policy)
+            made[import_policy] = KernelServer(tmp_path_factory.mktemp(import_policy), import_policy)
         return made[import_policy]
 
     yield get
-    for ring in made.values():
-        ring.close()
+    for kernel_server in made.values():
+        kernel_server.close()
 
 
 @pytest.fixture(scope="module")
-def ring(ring_of: Callable[[str], Ring]) -> Ring:
+def kernel_server(ring_of: Callable[[str], KernelServer]) -> KernelServer:
     """The interpreter is the attacker's: whatever is installed may be imported."""
     return ring_of("any")
 
 
 @pytest.fixture(scope="module", params=["allowlist", "any"])
-def each_ring(request: pytest.FixtureRequest, ring_of: Callable[[str], Ring]) -> Ring:
+def each_server(request: pytest.FixtureRequest, ring_of: Callable[[str], KernelServer]) -> KernelServer:
     """For attacks that need no import that the allowlist refuses."""
     return ring_of(request.param)

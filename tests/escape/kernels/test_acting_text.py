@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.escape.kernels.ring import Ring
+from tests.escape.kernels.kernel_server import KernelServer
 from tests.mcp.line_client import ENDLESS_CALL, text_of
 
 ACTING: Final = (
@@ -49,12 +49,12 @@ STEPS: Final = {
 
 
 @pytest.fixture(scope="module")
-def acting(each_ring: Ring) -> Iterator[str]:
+def acting(each_server: KernelServer) -> Iterator[str]:
     """A session whose code holds the text."""
-    session = each_ring.open()
-    assert each_ring.client.run(session, BEGIN)["status"] == "ok"
+    session = each_server.open()
+    assert each_server.client.run(session, BEGIN)["status"] == "ok"
     yield session
-    each_ring.give_up(session)
+    each_server.give_up(session)
 
 
 def check(result: dict[str, Any]) -> None:
@@ -80,11 +80,11 @@ def texts(value: Any) -> Iterator[str]:
 
 @pytest.mark.parametrize("response_format", FORMATS)
 @pytest.mark.parametrize("step", STEPS.values(), ids=STEPS)
-def test_what_a_step_shows_cannot_act(each_ring: Ring, acting: str, step: str, response_format: str) -> None:
+def test_what_a_step_shows_cannot_act(each_server: KernelServer, acting: str, step: str, response_format: str) -> None:
     """In the reply, and whenever the step is reported again."""
-    call = each_ring.client.call
+    call = each_server.client.call
     check(call("rlm_run_repl", session_id=acting, code=step, response_format=response_format))
-    index = each_ring.row(acting)["step_index"]
+    index = each_server.row(acting)["step_index"]
     check(call("rlm_await_step", session_id=acting, step_index=index, response_format=response_format))
     trace = {"from_step": index, "to_step": index, "detail": "full", "response_format": response_format}
     shown = call("rlm_get_trace", session_id=acting, **trace)
@@ -94,43 +94,47 @@ def test_what_a_step_shows_cannot_act(each_ring: Ring, acting: str, step: str, r
 
 @pytest.mark.parametrize("response_format", FORMATS)
 @pytest.mark.parametrize("value", ["T", "[T]", "{T: {T: T}}", "Shown", "held"])
-def test_what_a_variable_holds_cannot_act(each_ring: Ring, acting: str, value: str, response_format: str) -> None:
+def test_what_a_variable_holds_cannot_act(
+    each_server: KernelServer, acting: str, value: str, response_format: str
+) -> None:
     """As text, as JSON with its keys, as an object with its attributes."""
     bound = f"held = Shown(); setattr(held, 'x' + N, T)\nShown.__name__ = Shown.__qualname__ = N\nname = {value}"
-    assert each_ring.client.run(acting, bound)["status"] == "ok"
-    check(each_ring.client.call("rlm_get_var", session_id=acting, var_name="name", response_format=response_format))
+    assert each_server.client.run(acting, bound)["status"] == "ok"
+    check(each_server.client.call("rlm_get_var", session_id=acting, var_name="name", response_format=response_format))
 
 
 @pytest.mark.parametrize("response_format", FORMATS)
-def test_names_in_a_refusal_cannot_act(each_ring: Ring, acting: str, response_format: str) -> None:
+def test_names_in_a_refusal_cannot_act(each_server: KernelServer, acting: str, response_format: str) -> None:
     """The nearest names to a missing one are the code's choice."""
-    each_ring.client.run(acting, "globals()['missing' + '\\x1b[31m'] = 1")
+    each_server.client.run(acting, "globals()['missing' + '\\x1b[31m'] = 1")
     arguments = {"session_id": acting, "var_name": "missing", "response_format": response_format}
-    refused = each_ring.client.call("rlm_get_var", **arguments)
+    refused = each_server.client.call("rlm_get_var", **arguments)
     assert refused["isError"]
     assert "missing\\x" in text_of(refused).replace("\\\\", "\\")
     assert not any(ACTS.search(text) for text in texts(refused))
 
 
 @pytest.mark.parametrize("response_format", FORMATS)
-def test_names_that_a_kernel_took_with_it_and_an_answer_cannot_act(each_ring: Ring, response_format: str) -> None:
+def test_names_that_a_kernel_took_with_it_and_an_answer_cannot_act(
+    each_server: KernelServer, response_format: str
+) -> None:
     """The account of a loss, the final answer, and the trace of it all."""
-    session, call = each_ring.open(), each_ring.client.call
-    each_ring.client.run(session, BEGIN + "globals()[T] = iter([])")
+    session, call = each_server.open(), each_server.client.call
+    each_server.client.run(session, BEGIN + "globals()[T] = iter([])")
     lost = call("rlm_run_repl", session_id=session, code=ENDLESS_CALL, timeout_ms=200, response_format=response_format)
     check(lost)
-    each_ring.client.run(session, BEGIN)
+    each_server.client.run(session, BEGIN)
     options = {"session_id": session, "response_format": response_format}
     check(call("rlm_finalize", final_var_name="T", **options))
     check(call("rlm_get_trace", detail="full", **options))
 
 
 @pytest.mark.parametrize("response_format", FORMATS)
-def test_a_context_cannot_act(each_ring: Ring, response_format: str) -> None:
+def test_a_context_cannot_act(each_server: KernelServer, response_format: str) -> None:
     """Its head and tail, and the names of its documents: a folder's files may be called anything."""
-    call = each_ring.client.call
+    call = each_server.client.call
     check(call("rlm_init_context", context_text=ACTING, response_format=response_format))
-    folder = Path(each_ring.client.folder, response_format)
+    folder = Path(each_server.client.folder, response_format)
     folder.mkdir()
     (folder / ("doc" + ACTING.replace("/", ""))).write_text("x", encoding="utf-8")
     shown = call("rlm_init_context", context_paths=[folder.name], response_format=response_format)

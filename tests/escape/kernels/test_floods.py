@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from tests.escape.kernels.ring import FORGE, Ring
+from tests.escape.kernels.kernel_server import FORGE, KernelServer
 from tests.mcp.line_client import data_of
 
 SEND: Final = (
@@ -71,17 +71,17 @@ while True:
 
 
 @pytest.mark.parametrize("code", ENDLESS.values(), ids=ENDLESS)
-def test_a_flood_ends_and_takes_no_memory(ring: Ring, code: str) -> None:
+def test_a_flood_ends_and_takes_no_memory(kernel_server: KernelServer, code: str) -> None:
     """Less than 50 MB, the neighbour works meanwhile, and the session goes on with another kernel."""
-    session = ring.open()
-    with ring.bounded_memory():
-        request = ring.begin(session, SEND + code, timeout_ms=400)
+    session = kernel_server.open()
+    with kernel_server.bounded_memory():
+        request = kernel_server.begin(session, SEND + code, timeout_ms=400)
         for _ in range(3):
-            ring.check_neighbour()
-        data = data_of(ring.client.result(request))
+            kernel_server.check_neighbour()
+        data = data_of(kernel_server.client.result(request))
     assert data["status"] in ("timeout", "kernel_died")
-    assert ring.client.run(session, "context")["result"] == "'some text'"
-    ring.give_up(session)
+    assert kernel_server.client.run(session, "context")["result"] == "'some text'"
+    kernel_server.give_up(session)
 
 
 HUGE: Final = {
@@ -96,15 +96,15 @@ HUGE: Final = {
 
 
 @pytest.mark.parametrize("code", HUGE.values(), ids=HUGE)
-def test_a_huge_message_ends_its_kernel_and_takes_no_memory(ring: Ring, code: str) -> None:
+def test_a_huge_message_ends_its_kernel_and_takes_no_memory(kernel_server: KernelServer, code: str) -> None:
     """It is not read to its end."""
-    session = ring.open()
-    with ring.bounded_memory():
-        data = ring.run(session, f"{SEND}\n{code}\ntime.sleep(60)", timeout_ms=20_000)
+    session = kernel_server.open()
+    with kernel_server.bounded_memory():
+        data = kernel_server.run(session, f"{SEND}\n{code}\ntime.sleep(60)", timeout_ms=20_000)
     assert data["status"] == "kernel_died"
     assert "message of more than" in data["lost"]["reason"]
-    assert ring.client.run(session, "context")["result"] == "'some text'"
-    ring.give_up(session)
+    assert kernel_server.client.run(session, "context")["result"] == "'some text'"
+    kernel_server.give_up(session)
 
 
 HONEST: Final = {
@@ -122,12 +122,12 @@ HONEST: Final = {
 
 
 @pytest.mark.parametrize("code", HONEST.values(), ids=HONEST)
-def test_much_by_honest_means_costs_no_kernel(ring: Ring, code: str) -> None:
+def test_much_by_honest_means_costs_no_kernel(kernel_server: KernelServer, code: str) -> None:
     """What a library does, or a look at the help of something large: cut or left out; the values are still there."""
-    session = ring.open()
-    ring.client.run(session, "mine = object()")
-    with ring.bounded_memory():
-        data = ring.run(session, code, timeout_ms=20_000)
+    session = kernel_server.open()
+    kernel_server.client.run(session, "mine = object()")
+    with kernel_server.bounded_memory():
+        data = kernel_server.run(session, code, timeout_ms=20_000)
         assert data["status"] in ("ok", "error"), data
-        assert ring.client.run(session, "type(mine)")["result"] == "object"
-    ring.give_up(session)
+        assert kernel_server.client.run(session, "type(mine)")["result"] == "object"
+    kernel_server.give_up(session)

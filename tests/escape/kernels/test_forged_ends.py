@@ -14,7 +14,7 @@ from typing import Final
 import psutil
 import pytest
 
-from tests.escape.kernels.ring import FORGE, Ring, cpu_ms
+from tests.escape.kernels.kernel_server import FORGE, KernelServer, cpu_ms
 from tests.mcp.line_client import WAIT_S, data_of
 
 CLAIMS: Final = {
@@ -57,53 +57,53 @@ WAYS: Final = {
         for name, claim in CLAIMS.items()
     ],
 )
-def test_what_runs_on_behind_a_forged_end_is_charged(ring: Ring, claim: str) -> None:
+def test_what_runs_on_behind_a_forged_end_is_charged(kernel_server: KernelServer, claim: str) -> None:
     """Wherever it runs: for its client the step is over, for the account it is not. All kernels work at once."""
-    sessions = {name: ring.open() for name in WAYS}
+    sessions = {name: kernel_server.open() for name in WAYS}
     begun = [
-        ring.begin(session, f"{FORGE}\ndef claim(): {claim}\n{WAYS[name]}", timeout_ms=30_000)
+        kernel_server.begin(session, f"{FORGE}\ndef claim(): {claim}\n{WAYS[name]}", timeout_ms=30_000)
         for name, session in sessions.items()
     ]
     for request, name in zip(begun, WAYS, strict=True):
-        data = data_of(ring.client.result(request))
+        data = data_of(kernel_server.client.result(request))
         assert data["status"] in ("ok", "error"), name
         assert data["error"] is None or data["error"]["ename"] == "NoReply", name
-    before_ms = {name: ring.row(session)["counters"]["runtime_ms"] for name, session in sessions.items()}
-    kernels = [ring.kernel(session) for session in sessions.values()]
+    before_ms = {name: kernel_server.row(session)["counters"]["runtime_ms"] for name, session in sessions.items()}
+    kernels = [kernel_server.kernel(session) for session in sessions.values()]
     began_ms = [cpu_ms(kernel) for kernel in kernels]
     for kernel in kernels:
         kernel.send_signal(signal.SIGUSR2)
     for kernel, kernel_ms in zip(kernels, began_ms, strict=True):
-        ring.until_at(kernel, kernel_ms + 650)
-    next_steps = [ring.begin(session, "1", timeout_ms=200) for session in sessions.values()]
-    ring.check_neighbour()
+        kernel_server.until_at(kernel, kernel_ms + 650)
+    next_steps = [kernel_server.begin(session, "1", timeout_ms=200) for session in sessions.values()]
+    kernel_server.check_neighbour()
     for request, (name, session) in zip(next_steps, sessions.items(), strict=True):
-        assert data_of(ring.client.result(request))["status"] in ("ok", "timeout"), name
-        assert len(ring.charged(session)) == 1, name
-        assert ring.row(session)["counters"]["runtime_ms"] - before_ms[name] >= 550, name
-        assert ring.client.run(session, "context")["result"] == "'some text'", name
-        ring.give_up(session)
+        assert data_of(kernel_server.client.result(request))["status"] in ("ok", "timeout"), name
+        assert len(kernel_server.charged(session)) == 1, name
+        assert kernel_server.row(session)["counters"]["runtime_ms"] - before_ms[name] >= 550, name
+        assert kernel_server.client.run(session, "context")["result"] == "'some text'", name
+        kernel_server.give_up(session)
 
 
 @pytest.mark.slow
-def test_it_ends_when_the_session_has_no_runtime_left(ring: Ring) -> None:
+def test_it_ends_when_the_session_has_no_runtime_left(kernel_server: KernelServer) -> None:
     """Without another step: the kernel is stopped, the session is, and what can be said is said."""
-    session = ring.open(max_runtime_ms=3_000)
-    kernel = ring.kernel(session)
-    assert ring.run(session, FORGE + "claim_reply(); claim_idle(); mute(); spin()")["status"] == "ok"
+    session = kernel_server.open(max_runtime_ms=3_000)
+    kernel = kernel_server.kernel(session)
+    assert kernel_server.run(session, FORGE + "claim_reply(); claim_idle(); mute(); spin()")["status"] == "ok"
     kernel.wait(WAIT_S)
-    ring.until(lambda: ring.row(session)["status"] == "stopped")
-    assert ring.row(session)["counters"]["runtime_ms"] >= 3_000
-    refused = ring.client.run(session, "1")
+    kernel_server.until(lambda: kernel_server.row(session)["status"] == "stopped")
+    assert kernel_server.row(session)["counters"]["runtime_ms"] >= 3_000
+    refused = kernel_server.client.run(session, "1")
     assert (refused["status"], refused["guardrail_stop"]) == ("stopped", "timeout")
-    final = ring.client.data("rlm_finalize", session_id=session, final_text="done")
+    final = kernel_server.client.data("rlm_finalize", session_id=session, final_text="done")
     assert final["finish_reason"] == "timeout"
-    ring.check_neighbour()
+    kernel_server.check_neighbour()
 
 
-def test_a_kernel_that_claims_every_end_at_once_is_stopped_as_well(ring: Ring) -> None:
+def test_a_kernel_that_claims_every_end_at_once_is_stopped_as_well(kernel_server: KernelServer) -> None:
     """Each request is answered before it is looked at, while a thread works."""
-    session = ring.open(max_runtime_ms=1_300)
+    session = kernel_server.open(max_runtime_ms=1_300)
     at_once = """
 async def execute_request(stream, ident_, request):
     global parent, ident
@@ -113,56 +113,56 @@ async def execute_request(stream, ident_, request):
 kernel.shell_handlers["execute_request"] = execute_request
 threading.Thread(target=spin).start()
 """
-    ring.run(session, FORGE + at_once)
-    kernel, steps = ring.kernel(session), 0
-    while (data := ring.client.run(session, "undefined"))["status"] == "ok":
+    kernel_server.run(session, FORGE + at_once)
+    kernel, steps = kernel_server.kernel(session), 0
+    while (data := kernel_server.client.run(session, "undefined"))["status"] == "ok":
         steps += 1
         with contextlib.suppress(psutil.NoSuchProcess):  # it may be stopped before another step is sent
-            ring.until_used(kernel, 600)
+            kernel_server.until_used(kernel, 600)
     assert data["status"] in ("stopped", "timeout")
     assert data["guardrail_stop"] == "timeout"
     assert 0 < steps <= 3
-    assert ring.charged(session)
+    assert kernel_server.charged(session)
     kernel.wait(WAIT_S)
 
 
 @pytest.mark.parametrize("way", ["spin()", "threading.Thread(target=spin).start()"], ids=["in the step", "in a thread"])
-def test_a_kernel_that_claims_to_be_busy_for_ever_ends_with_the_ladder(ring: Ring, way: str) -> None:
+def test_a_kernel_that_claims_to_be_busy_for_ever_ends_with_the_ladder(kernel_server: KernelServer, way: str) -> None:
     """Neither reply nor idle: the deadline, two interrupts, SIGKILL; a fresh kernel is there afterwards."""
-    session = ring.open()
-    data = ring.run(session, f"{FORGE}\nmute()\n{way}", timeout_ms=300)
+    session = kernel_server.open()
+    data = kernel_server.run(session, f"{FORGE}\nmute()\n{way}", timeout_ms=300)
     assert data["status"] == "timeout"
     assert "did not come to rest" in data["lost"]["reason"]
-    assert ring.client.run(session, "context")["result"] == "'some text'"
-    ring.give_up(session)
+    assert kernel_server.client.run(session, "context")["result"] == "'some text'"
+    kernel_server.give_up(session)
 
 
 @pytest.mark.slow
 def test_a_snapshot_that_never_ends_is_no_cover(tmp_path: Path) -> None:
     """The host waits for the values' bytes and asks for the kernel back; all that time is charged when none came."""
-    ring = Ring(tmp_path, "any", {"interrupt_grace_ms": 200})
+    kernel_server = KernelServer(tmp_path, "any", {"interrupt_grace_ms": 200})
     try:
-        session = ring.open()
-        assert ring.run(session, FORGE + "claim_reply(); claim_idle(); mute(); spin()")["status"] == "ok"
-        used_ms = ring.until_used(ring.kernel(session), 800)
-        data = ring.run(session, "1")
+        session = kernel_server.open()
+        assert kernel_server.run(session, FORGE + "claim_reply(); claim_idle(); mute(); spin()")["status"] == "ok"
+        used_ms = kernel_server.until_used(kernel_server.kernel(session), 800)
+        data = kernel_server.run(session, "1")
         assert data["status"] == "ok"
         assert "run to keep the value, did not end" in data["lost"]["reason"]
-        assert len(ring.charged(session)) == 1
-        assert ring.row(session)["counters"]["runtime_ms"] >= used_ms
+        assert len(kernel_server.charged(session)) == 1
+        assert kernel_server.row(session)["counters"]["runtime_ms"] >= used_ms
     finally:
-        ring.close()
+        kernel_server.close()
 
 
-def test_a_kernel_that_breaks_the_wire_after_its_work_is_charged_for_it(ring: Ring) -> None:
+def test_a_kernel_that_breaks_the_wire_after_its_work_is_charged_for_it(kernel_server: KernelServer) -> None:
     """What was seen of it before is not forgotten with it."""
-    session = ring.open()
+    session = kernel_server.open()
     code = "claim_reply(); claim_idle(); mute()\nwhile time.process_time() < 2.2: pass\n"
-    ring.run(session, FORGE + code + "kernel.iopub_thread.send_multipart([b'no message'])")
-    kernel = ring.kernel(session)
+    kernel_server.run(session, FORGE + code + "kernel.iopub_thread.send_multipart([b'no message'])")
+    kernel = kernel_server.kernel(session)
     kernel.wait(WAIT_S)
-    data = ring.run(session, "1")
+    data = kernel_server.run(session, "1")
     assert (data["status"], data["result"]) == ("ok", "1")
     assert data["lost"] is not None
-    assert ring.row(session)["counters"]["runtime_ms"] >= 600
-    ring.give_up(session)
+    assert kernel_server.row(session)["counters"]["runtime_ms"] >= 600
+    kernel_server.give_up(session)

@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from tests.escape.kernels.ring import FORGE, Ring
+from tests.escape.kernels.kernel_server import FORGE, KernelServer
 from tests.mcp.line_client import WAIT_S, data_of
 
 DEAF: Final = FORGE + "signal.signal(signal.SIGUSR2, signal.SIG_IGN)\n"
@@ -27,16 +27,16 @@ kernel._send_snapshot = hold
 
 
 @pytest.fixture(scope="module")
-def keeping(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ring]:
+def keeping(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KernelServer]:
     """A server whose sessions' values are kept."""
-    made = Ring(tmp_path_factory.mktemp("keeping"), "any", {"interrupt_grace_ms": 200})
+    made = KernelServer(tmp_path_factory.mktemp("keeping"), "any", {"interrupt_grace_ms": 200})
     try:
         yield made
     finally:
         made.close()
 
 
-def test_every_call_is_answered_while_a_kernel_holds_its_values_back(keeping: Ring) -> None:
+def test_every_call_is_answered_while_a_kernel_holds_its_values_back(keeping: KernelServer) -> None:
     """The next step comes at once, and a read, an interrupt and the final answer behind it."""
     session = keeping.open()
     assert keeping.run(session, HOLDS_BACK)["status"] == "ok"
@@ -51,12 +51,12 @@ def test_every_call_is_answered_while_a_kernel_holds_its_values_back(keeping: Ri
     assert final["final_answer"] == "done"
 
 
-def stopped(ring: Ring, session: str) -> bool:
-    return str(ring.row(session)["status"]) == "stopped"
+def stopped(kernel_server: KernelServer, session: str) -> bool:
+    return str(kernel_server.row(session)["status"]) == "stopped"
 
 
 @pytest.mark.slow
-def test_it_is_no_cover_for_work_and_no_other_session_is_watched_less_for_it(keeping: Ring) -> None:
+def test_it_is_no_cover_for_work_and_no_other_session_is_watched_less_for_it(keeping: KernelServer) -> None:
     """Both are stopped by their runtime, the one behind which the kernel holds back too."""
     first, second = keeping.open(max_runtime_ms=1_500), keeping.open(max_runtime_ms=1_500)
     kernels = [keeping.kernel(first), keeping.kernel(second)]

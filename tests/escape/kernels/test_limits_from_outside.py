@@ -15,9 +15,9 @@ import pytest
 from rlm_kernel_mcp.session.steps import resource_watch as watch
 from rlm_kernel_mcp.session.steps.resource_watch import ResourceWatch
 from tests.escape.canaries import PROGRAM
-from tests.escape.kernels.ring import Ring
+from tests.escape.kernels.kernel_server import KernelServer
 from tests.mcp.line_client import SERVE
-from tests.sessions import Driven, open_registry, until
+from tests.sessions import SessionDriver, open_registry, until
 from tests.specs import SHIPPED
 
 POLICY: Final = {"limits": {"step_cpu_s": 1, "threads": 64}, "pool": {"spare_kernels": 0}}
@@ -40,9 +40,9 @@ def take_all(seconds):
 
 
 @pytest.fixture(scope="module")
-def counted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ring]:
+def counted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KernelServer]:
     """This machine's best tier."""
-    made = Ring(tmp_path_factory.mktemp("counted"), "any", POLICY, SERVE)
+    made = KernelServer(tmp_path_factory.mktemp("counted"), "any", POLICY, SERVE)
     try:
         yield made
     finally:
@@ -50,9 +50,9 @@ def counted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ring]:
 
 
 @pytest.fixture(scope="module")
-def uncounted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ring]:
+def uncounted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KernelServer]:
     """A machine on which the host alone counts threads."""
-    made = Ring(tmp_path_factory.mktemp("uncounted"), "any", POLICY, WITHOUT_COUNTING)
+    made = KernelServer(tmp_path_factory.mktemp("uncounted"), "any", POLICY, WITHOUT_COUNTING)
     try:
         yield made
     finally:
@@ -60,7 +60,7 @@ def uncounted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ring]:
 
 
 @pytest.mark.slow
-def test_a_step_that_ignores_the_signal_of_its_processor_time_is_stopped_by_the_ladder(counted: Ring) -> None:
+def test_a_step_that_ignores_the_signal_of_its_processor_time_is_stopped_by_the_ladder(counted: KernelServer) -> None:
     """Ignored, and its own limit lifted: what is told is true, and the kernel lives."""
     session = counted.open()
     code = """
@@ -89,7 +89,7 @@ async def test_without_the_count_a_step_that_ignores_the_signal_would_be_seen_to
     monkeypatch.setattr(ResourceWatch, "_sample_processor_time", lambda self: None)
     policy = {"limits": {"step_cpu_s": 1}, "interrupt_grace_ms": 200}
     async with open_registry(tmp_path, policy=policy, RLM_IMPORT_POLICY="any") as registry:
-        session = await Driven.open(registry)
+        session = await SessionDriver.open(registry)
         code = "import signal\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass"
         begun = await session.begin(code)
         kernel = session.kernel.process
@@ -110,7 +110,7 @@ async def test_a_limit_that_the_kernel_could_lift_would_be_seen_not_to_hold(
     walls = {"required": [wall for wall in shipped["required"] if wall != "seccomp"]}
     policy = {"limits": {"step_cpu_s": 1}, "interrupt_grace_ms": 200, "walls": walls}
     async with open_registry(tmp_path, policy=policy, RLM_IMPORT_POLICY="any") as registry:
-        session = await Driven.open(registry)
+        session = await SessionDriver.open(registry)
         kernel = session.kernel.process
         resource.prlimit(kernel.pid, resource.RLIMIT_CPU, (kernel.cpu_ms() // 1_000 + 1, resource.RLIM_INFINITY))
         begun = await session.begin(f"import resource\n{LIFT}\nwhile True: pass")
@@ -121,7 +121,7 @@ async def test_a_limit_that_the_kernel_could_lift_would_be_seen_not_to_hold(
         assert (await session.interrupt()).step_index == begun.step_index
 
 
-def test_no_limit_that_the_system_holds_can_be_lifted(counted: Ring) -> None:
+def test_no_limit_that_the_system_holds_can_be_lifted(counted: KernelServer) -> None:
     """With the filter, the same call is refused; what is measured from outside rests on no limit of the kernel's."""
     session = counted.open()
     kernel = counted.kernel(session)
@@ -131,7 +131,7 @@ def test_no_limit_that_the_system_holds_can_be_lifted(counted: Ring) -> None:
     assert kernel.rlimit(psutil.RLIMIT_CPU) == before
 
 
-def test_a_step_within_its_processor_time_may_take_longer_than_that(counted: Ring) -> None:
+def test_a_step_within_its_processor_time_may_take_longer_than_that(counted: KernelServer) -> None:
     """Waiting is free, and what earlier steps used is not this one's."""
     session = counted.open()
     work = "import time\nend = time.process_time() + 0.7\nwhile time.process_time() < end: pass\n"
@@ -139,7 +139,7 @@ def test_a_step_within_its_processor_time_may_take_longer_than_that(counted: Rin
         assert counted.client.run(session, work, timeout_ms=60_000)["status"] == "ok"
 
 
-def test_where_the_system_counts_threads_one_too_many_is_an_error_and_no_end(counted: Ring) -> None:
+def test_where_the_system_counts_threads_one_too_many_is_an_error_and_no_end(counted: KernelServer) -> None:
     """`RuntimeError`, as Python says it; the kernel has as many as its policy gives, or fewer."""
     session = counted.open()
     data = counted.run(session, f"{MANY}\ntake_all(0)\n'refused'")
@@ -147,7 +147,7 @@ def test_where_the_system_counts_threads_one_too_many_is_an_error_and_no_end(cou
     assert counted.kernel(session).num_threads() <= 64
 
 
-def test_where_nothing_counts_threads_the_host_does_and_ends_the_kernel(uncounted: Ring) -> None:
+def test_where_nothing_counts_threads_the_host_does_and_ends_the_kernel(uncounted: KernelServer) -> None:
     """In a step; the next one has a fresh kernel with what was there."""
     session = uncounted.open()
     uncounted.run(session, "kept = 'there'")
@@ -157,7 +157,7 @@ def test_where_nothing_counts_threads_the_host_does_and_ends_the_kernel(uncounte
     assert uncounted.client.run(session, "kept")["result"] == "'there'"
 
 
-def test_nor_do_threads_that_are_started_between_steps_pass_the_limit(uncounted: Ring) -> None:
+def test_nor_do_threads_that_are_started_between_steps_pass_the_limit(uncounted: KernelServer) -> None:
     """The watch over idle sessions counts too."""
     session = uncounted.open()
     kernel = uncounted.kernel(session)
@@ -170,7 +170,7 @@ def test_nor_do_threads_that_are_started_between_steps_pass_the_limit(uncounted:
     assert "passed its limit of 64" in data["lost"]["reason"]
 
 
-def test_honest_code_that_wants_a_thread_too_many_hears_of_it_from_python(uncounted: Ring) -> None:
+def test_honest_code_that_wants_a_thread_too_many_hears_of_it_from_python(uncounted: KernelServer) -> None:
     """Also where the host would end the kernel for it."""
     session = uncounted.open()
     code = """

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.escape.kernels.ring import POLICY, Ring
+from tests.escape.kernels.kernel_server import POLICY, KernelServer
 from tests.mcp.line_client import data_of
 
 HOLDS_ON: Final = "hangs and holds on"
@@ -62,10 +62,10 @@ del objects
 
 
 @pytest.fixture(scope="module", params=["allowlist", "any"])
-def each_ring(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ring]:
+def each_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KernelServer]:
     """Whose kernels have little memory, and keep their values: what an object does then is half of the matter."""
     policy: dict[str, Any] = {**POLICY, "limits": {"memory_mb": 150}, "snapshots": {"step_ms": 300}}
-    made = Ring(tmp_path_factory.mktemp(request.param), request.param, policy)
+    made = KernelServer(tmp_path_factory.mktemp(request.param), request.param, policy)
     try:
         yield made
     finally:
@@ -73,43 +73,43 @@ def each_ring(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 
 
 @EACH
-def test_objects_are_listed_read_and_kept_in_bounds(each_ring: Ring, behaviour: str) -> None:
+def test_objects_are_listed_read_and_kept_in_bounds(each_server: KernelServer, behaviour: str) -> None:
     """None of their code runs to list or read them; what runs to keep them is bounded, and the next step begins."""
-    session, call = each_ring.open(), each_ring.client.call
-    with each_ring.bounded_memory():
-        data = each_ring.run(session, MAKE.replace("@BEHAVIOUR@", behaviour) + BIND, timeout_ms=20_000)
+    session, call = each_server.open(), each_server.client.call
+    with each_server.bounded_memory():
+        data = each_server.run(session, MAKE.replace("@BEHAVIOUR@", behaviour) + BIND, timeout_ms=20_000)
         assert (data["status"], data["lost"]) == ("ok", None), data
         listed = {row["name"]: row["type"] for row in data["updated_vars_summary"]}
         assert {"an_object", "a_type", "a_list", "in_a_dict"} <= set(listed)
         for name in ("an_object", "a_type", "of_the_type", "a_dict", "a_str", "in_a_list", "in_a_dict", "with_it"):
             read = call("rlm_get_var", session_id=session, var_name=name)
             assert data_of(read)["type"] == listed[name]
-        each_ring.check_neighbour()
-        data = each_ring.run(session, "6 * 7", timeout_ms=20_000)
+        each_server.check_neighbour()
+        data = each_server.run(session, "6 * 7", timeout_ms=20_000)
         assert (data["status"], data["result"]) == ("ok", "42"), data
         assert data["lost"] is None or "own code" in data["lost"]["reason"]
-    each_ring.give_up(session)
+    each_server.give_up(session)
 
 
 @EACH
-def test_an_object_that_is_shown_runs_its_own_code_within_its_step(each_ring: Ring, behaviour: str) -> None:
+def test_an_object_that_is_shown_runs_its_own_code_within_its_step(each_server: KernelServer, behaviour: str) -> None:
     """Its step's time and memory, and the neighbour's are its own."""
-    session = each_ring.open()
+    session = each_server.open()
     make = MAKE.replace("@BEHAVIOUR@", behaviour) + "bad = type('Bad', (), own)()\n"
-    with each_ring.bounded_memory():
-        data = each_ring.run(session, make + "[bad, {'a': bad}]", timeout_ms=400)
+    with each_server.bounded_memory():
+        data = each_server.run(session, make + "[bad, {'a': bad}]", timeout_ms=400)
         assert data["status"] in ("ok", "error", "timeout", "kernel_died"), data
-        data = each_ring.run(session, make + "print(f'{bad}', bad, bad == bad, len(bad), list(bad))", timeout_ms=400)
+        data = each_server.run(session, make + "print(f'{bad}', bad, bad == bad, len(bad), list(bad))", timeout_ms=400)
         assert data["status"] in ("error", "timeout", "kernel_died"), data
-        assert each_ring.client.run(session, "context")["result"] == "'some text'"
-    each_ring.give_up(session)
+        assert each_server.client.run(session, "context")["result"] == "'some text'"
+    each_server.give_up(session)
 
 
-def test_an_object_is_no_answer_by_its_own_word(each_ring: Ring) -> None:
+def test_an_object_is_no_answer_by_its_own_word(each_server: KernelServer) -> None:
     """A final answer is read like any variable, and what only its own code could say of it is no answer."""
-    session = each_ring.open()
-    each_ring.run(session, MAKE.replace("@BEHAVIOUR@", "return 'its own word'") + BIND, timeout_ms=20_000)
-    error = each_ring.client.error("rlm_finalize", session_id=session, final_var_name="an_object")
+    session = each_server.open()
+    each_server.run(session, MAKE.replace("@BEHAVIOUR@", "return 'its own word'") + BIND, timeout_ms=20_000)
+    error = each_server.client.error("rlm_finalize", session_id=session, final_var_name="an_object")
     assert error["code"] == "INVALID_INPUT"
     assert "an object (Bad)" in error["message"]
-    assert each_ring.run(session, "context")["result"] == "'some text'"
+    assert each_server.run(session, "context")["result"] == "'some text'"

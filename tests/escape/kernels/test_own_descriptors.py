@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from tests.escape.canaries import PROGRAM
-from tests.escape.kernels.ring import CHANNELS, Ring
+from tests.escape.kernels.kernel_server import CHANNELS, KernelServer
 from tests.mcp.line_client import SERVE
 
 MARK: Final = "MARK-OF-THE-KERNEL"
@@ -62,9 +62,9 @@ WITHOUT_NAMESPACES: Final = (sys.executable, "-I", str(PROGRAM / "serve_without_
 
 
 @pytest.fixture(scope="module", params=[SERVE, WITHOUT_NAMESPACES], ids=["all walls", "without namespaces"])
-def ring(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ring]:
+def kernel_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KernelServer]:
     """Also where a kernel has the machine's process numbers and folders before its eyes."""
-    made = Ring(tmp_path_factory.mktemp("own"), "any", argv=request.param)
+    made = KernelServer(tmp_path_factory.mktemp("own"), "any", argv=request.param)
     try:
         yield made
     finally:
@@ -72,35 +72,35 @@ def ring(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.mark.parametrize("ruin", RUINS.values(), ids=RUINS)
-def test_a_kernel_that_ruins_itself_ruins_nothing_else(ring: Ring, ruin: str) -> None:
+def test_a_kernel_that_ruins_itself_ruins_nothing_else(kernel_server: KernelServer, ruin: str) -> None:
     """Whatever is left of it, the session has a kernel that works with the next steps, and its context."""
-    session = ring.open()
-    with ring.bounded_memory():
-        ring.run(session, CHANNELS + ruin, timeout_ms=500)
-        ring.check_neighbour()
-        ring.run(session, "1", timeout_ms=500)
-        data = ring.client.run(session, "context")
+    session = kernel_server.open()
+    with kernel_server.bounded_memory():
+        kernel_server.run(session, CHANNELS + ruin, timeout_ms=500)
+        kernel_server.check_neighbour()
+        kernel_server.run(session, "1", timeout_ms=500)
+        data = kernel_server.client.run(session, "context")
     assert (data["status"], data["result"]) == ("ok", "'some text'")
-    ring.give_up(session)
+    kernel_server.give_up(session)
 
 
-def test_no_byte_of_a_kernel_stands_on_stdout_outside_a_result(ring: Ring) -> None:
+def test_no_byte_of_a_kernel_stands_on_stdout_outside_a_result(kernel_server: KernelServer) -> None:
     """What it wrote to its descriptors came nowhere; what it printed came in the answer to its step alone."""
-    session = ring.open()
+    session = kernel_server.open()
     lines: list[bytes] = []
-    heard, ring.client.on_line = ring.client.on_line, lines.append
+    heard, kernel_server.client.on_line = kernel_server.client.on_line, lines.append
     try:
-        ring.run(session, CHANNELS + RUINS["garbage to every descriptor"], timeout_ms=500)
-        request = ring.begin(session, f"print('{MARK}')")
-        ring.client.result(request)
-        ring.check_neighbour()
+        kernel_server.run(session, CHANNELS + RUINS["garbage to every descriptor"], timeout_ms=500)
+        request = kernel_server.begin(session, f"print('{MARK}')")
+        kernel_server.client.result(request)
+        kernel_server.check_neighbour()
     finally:
-        ring.client.on_line = heard
+        kernel_server.client.on_line = heard
     for line in lines:
         heard(line)
     assert [json.loads(line)["id"] for line in lines if MARK.encode() in line] == [request]
-    assert MARK not in ring.client.log.read_text(encoding="utf-8")
-    ring.give_up(session)
+    assert MARK not in kernel_server.client.log.read_text(encoding="utf-8")
+    kernel_server.give_up(session)
 
 
 SIGNALLED: Final = (
@@ -123,17 +123,17 @@ done
 )
 
 
-def test_signals_reach_nobody_else(ring: Ring) -> None:
+def test_signals_reach_nobody_else(kernel_server: KernelServer) -> None:
     """Neither its parent nor the server: refused each time, and the session goes on. Its group is its own."""
-    session = ring.open()
-    kernel = ring.kernel(session)
+    session = kernel_server.open()
+    kernel = kernel_server.kernel(session)
     group = {process.pid for process in psutil.process_iter() if _group(process.pid) == _group(kernel.pid)}
-    assert ring.client.process.pid not in group
+    assert kernel_server.client.process.pid not in group
     assert group <= {kernel.pid, kernel.ppid()}
-    data = ring.run(session, SIGNALLED.replace("@SERVER@", str(ring.client.process.pid)))
+    data = kernel_server.run(session, SIGNALLED.replace("@SERVER@", str(kernel_server.client.process.pid)))
     assert (data["status"], data["result"], data["lost"]) == ("ok", "[]", None)
-    assert ring.client.run(session, "1")["result"] == "1"
-    ring.give_up(session)
+    assert kernel_server.client.run(session, "1")["result"] == "1"
+    kernel_server.give_up(session)
 
 
 REWRITES: Final = (
@@ -171,17 +171,17 @@ done
 )
 
 
-def test_a_kernel_cannot_change_its_connection_file_or_its_sockets(ring: Ring) -> None:
+def test_a_kernel_cannot_change_its_connection_file_or_its_sockets(kernel_server: KernelServer) -> None:
     """Where a console looks for the kernel there is what the host wrote: no byte, no link, no other socket."""
-    session = ring.open()
-    kernel_dir = ring.connection_file(session).parent
+    session = kernel_server.open()
+    kernel_dir = kernel_server.connection_file(session).parent
     before, mode = _state(kernel_dir), kernel_dir.stat().st_mode
     assert set(before) >= {"kernel.json", "s-1", "s-2", "s-3", "s-4", "s-5"}
-    data = ring.run(session, REWRITES)
+    data = kernel_server.run(session, REWRITES)
     assert (data["status"], data["result"]) == ("ok", "[]"), data
     assert _state(kernel_dir) == before
     assert kernel_dir.stat().st_mode == mode
-    ring.give_up(session)
+    kernel_server.give_up(session)
 
 
 def _group(pid: int) -> int | None:

@@ -12,7 +12,7 @@ import pytest
 
 from rlm_kernel_mcp.in_kernel.precedence import NICENESS
 from tests.escape.canaries import PROGRAM
-from tests.escape.kernels.ring import Ring
+from tests.escape.kernels.kernel_server import KernelServer
 from tests.mcp.line_client import SERVE
 
 TIERS: Final = {"ns": SERVE, "lock": (sys.executable, "-I", str(PROGRAM / "serve_without_namespaces.py"), "serve")}
@@ -41,9 +41,9 @@ for name in range(3, 256):
 
 
 @pytest.fixture(scope="module", params=[*TIERS])
-def tiered(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ring]:
+def tiered(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KernelServer]:
     """A server in each tier."""
-    made = Ring(tmp_path_factory.mktemp(request.param), "any", {}, TIERS[request.param])
+    made = KernelServer(tmp_path_factory.mktemp(request.param), "any", {}, TIERS[request.param])
     try:
         yield made
     finally:
@@ -58,7 +58,7 @@ def group_of(pid: int) -> int | None:
         return None
 
 
-def test_each_thread_of_a_kernel_gives_way_to_the_host_and_so_does_its_session(tiered: Ring) -> None:
+def test_each_thread_of_a_kernel_gives_way_to_the_host_and_so_does_its_session(tiered: KernelServer) -> None:
     """Whichever of the two this machine looks at."""
     kernel = tiered.kernel(tiered.open())
     host = psutil.Process(tiered.client.process.pid)
@@ -69,7 +69,7 @@ def test_each_thread_of_a_kernel_gives_way_to_the_host_and_so_does_its_session(t
     assert group_of(kernel.pid) == (None if group_of(host.pid) is None else NICENESS)
 
 
-def test_a_kernel_s_code_cannot_take_its_weight_back(tiered: Ring) -> None:
+def test_a_kernel_s_code_cannot_take_its_weight_back(tiered: KernelServer) -> None:
     """By no call, no file, and no descriptor that it might have inherited."""
     session = tiered.open()
     kernel = tiered.kernel(session)

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.escape.kernels.ring import FORGE, Ring
+from tests.escape.kernels.kernel_server import FORGE, KernelServer
 
 VALUES: Final = {
     "no number": "float('nan')",
@@ -35,25 +35,25 @@ MAKE: Final = {
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_a_value_that_breaks_parsers_is_answered_for_in_bounds(each_ring: Ring, name: str) -> None:
+def test_a_value_that_breaks_parsers_is_answered_for_in_bounds(each_server: KernelServer, name: str) -> None:
     """As a result, an error, a variable, an answer, and in the trace: JSON and Unicode each time, of bounded size."""
-    call, session = each_ring.client.call, each_ring.open()
-    with each_ring.bounded_memory():
-        shown = each_ring.run(session, f"{MAKE.get(name, '')}\nvalue = {VALUES[name]}\nvalue")
+    call, session = each_server.client.call, each_server.open()
+    with each_server.bounded_memory():
+        shown = each_server.run(session, f"{MAKE.get(name, '')}\nvalue = {VALUES[name]}\nvalue")
         assert shown["lost"] is None
-        raised = each_ring.run(session, "raise ValueError(value)")
+        raised = each_server.run(session, "raise ValueError(value)")
         assert raised["status"] == "error"
         for limit in (10, 200_000):
-            read = each_ring.client.data("rlm_get_var", session_id=session, var_name="value", limit=limit)
+            read = each_server.client.data("rlm_get_var", session_id=session, var_name="value", limit=limit)
             assert len(json.dumps(read, ensure_ascii=False)) < 6 * limit + 2_000
             sound(read)
-        sound(each_ring.client.data("rlm_get_trace", session_id=session, detail="full"))
+        sound(each_server.client.data("rlm_get_trace", session_id=session, detail="full"))
         answer = call("rlm_finalize", session_id=session, final_var_name="value")
         sound(answer)
         if answer.get("isError"):
             assert json.loads(answer["content"][0]["text"])["error"]["code"] == "INVALID_INPUT"
-            each_ring.give_up(session)
-        each_ring.check_neighbour()
+            each_server.give_up(session)
+        each_server.check_neighbour()
 
 
 def sound(value: Any) -> None:
@@ -79,20 +79,20 @@ globals()[Name('victim')] = 1
 
 
 @pytest.mark.parametrize("code", NAMES.values(), ids=NAMES)
-def test_a_name_that_breaks_parsers_is_listed_in_bounds(each_ring: Ring, code: str) -> None:
+def test_a_name_that_breaks_parsers_is_listed_in_bounds(each_server: KernelServer, code: str) -> None:
     """In the reply, in a refusal, in the trace; the session goes on."""
-    session = each_ring.open()
-    with each_ring.bounded_memory():
-        data = each_ring.run(session, code)
+    session = each_server.open()
+    with each_server.bounded_memory():
+        data = each_server.run(session, code)
         assert data["status"] in ("ok", "error")
         assert len(json.dumps(data)) < 50_000
         sound(data)
-        refused = each_ring.client.error("rlm_get_var", session_id=session, var_name="missing")
+        refused = each_server.client.error("rlm_get_var", session_id=session, var_name="missing")
         assert refused["code"] == "VARIABLE_NOT_FOUND"
         assert len(refused["message"]) < 5_000
-        assert each_ring.client.run(session, "6 * 7")["result"] == "42"
-        sound(each_ring.client.data("rlm_get_trace", session_id=session, detail="full"))
-    each_ring.give_up(session)
+        assert each_server.client.run(session, "6 * 7")["result"] == "42"
+        sound(each_server.client.data("rlm_get_trace", session_id=session, detail="full"))
+    each_server.give_up(session)
 
 
 SAY: Final = (
@@ -174,20 +174,20 @@ for number, value in enumerate(WRONG):
 
 
 @pytest.mark.parametrize("code", MESSAGES.values(), ids=MESSAGES)
-def test_a_forged_message_makes_that_step_wrong_and_nothing_else(ring: Ring, code: str) -> None:
+def test_a_forged_message_makes_that_step_wrong_and_nothing_else(kernel_server: KernelServer, code: str) -> None:
     """The kernel lives, the report is well-formed, and the next step is right again."""
-    session = ring.open()
-    with ring.bounded_memory():
-        data = ring.run(session, SAY + code)
+    session = kernel_server.open()
+    with kernel_server.bounded_memory():
+        data = kernel_server.run(session, SAY + code)
         assert data["status"] in ("ok", "error")
         assert data["lost"] is None
         sound(data)
-        ring.run(session, "kernel.get_parent()")  # what came too late for the step before is told with this one
-        data = ring.run(session, "6 * 7")
+        kernel_server.run(session, "kernel.get_parent()")  # what came too late is told with this step
+        data = kernel_server.run(session, "6 * 7")
         assert (data["status"], data["result"]) == ("ok", "42")
-        sound(ring.client.data("rlm_get_trace", session_id=session, detail="full"))
-        sound(ring.client.data("rlm_get_var", session_id=session, var_name="deep"))
-    ring.give_up(session)
+        sound(kernel_server.client.data("rlm_get_trace", session_id=session, detail="full"))
+        sound(kernel_server.client.data("rlm_get_var", session_id=session, var_name="deep"))
+    kernel_server.give_up(session)
 
 
 BREAKS: Final = {
@@ -200,12 +200,12 @@ BREAKS: Final = {
 
 
 @pytest.mark.parametrize("code", BREAKS.values(), ids=BREAKS)
-def test_a_message_that_cannot_be_read_ends_its_kernel_and_says_why(ring: Ring, code: str) -> None:
+def test_a_message_that_cannot_be_read_ends_its_kernel_and_says_why(kernel_server: KernelServer, code: str) -> None:
     """In bounded memory; a fresh one has the context."""
-    session = ring.open()
-    with ring.bounded_memory():
-        data = ring.run(session, SAY + code + "\ntime.sleep(60)")
+    session = kernel_server.open()
+    with kernel_server.bounded_memory():
+        data = kernel_server.run(session, SAY + code + "\ntime.sleep(60)")
         assert data["status"] == "kernel_died"
         assert "message" in data["lost"]["reason"]
-        assert ring.client.run(session, "context")["result"] == "'some text'"
-    ring.give_up(session)
+        assert kernel_server.client.run(session, "context")["result"] == "'some text'"
+    kernel_server.give_up(session)

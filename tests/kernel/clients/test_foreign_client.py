@@ -22,7 +22,7 @@ from rlm_kernel_mcp.kernel.placement.kernelspec import install_kernelspec
 from rlm_kernel_mcp.session.registry import Registry
 from rlm_kernel_mcp.settings import load_settings
 from tests.processes import command_lines_below, left_over
-from tests.sessions import WAIT_S, Driven
+from tests.sessions import WAIT_S, SessionDriver
 from tests.specs import write_spec
 
 pytestmark = pytest.mark.anyio
@@ -373,9 +373,9 @@ async def test_a_kernelspec_s_policy_and_the_settings_mean_the_same_in_both_worl
         async with asyncio.timeout(WAIT_S):
             registry = await Registry.open(settings)
         try:
-            driven = await Driven.open(registry)
-            assert (await driven.ok("import os; os.sep")).result == "'/'"
-            step = await driven.run(taking)
+            driver = await SessionDriver.open(registry)
+            assert (await driver.ok("import os; os.sep")).result == "'/'"
+            step = await driver.run(taking)
             assert (step.error.ename if step.error else "") == ends
         finally:
             await registry.close()

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 import pytest
 
-from tests.sessions import AMPLE, Driven, open_registry
+from tests.sessions import AMPLE, SessionDriver, open_registry
 
 pytestmark = pytest.mark.anyio
 
@@ -179,7 +179,7 @@ HABITS: Final[dict[str, Works | Says]] = {
 
 
 @pytest.fixture(scope="module")
-async def session(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Driven]:
+async def session(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[SessionDriver]:
     """A session over two documents."""
     folder = tmp_path_factory.mktemp("habits")
     data = folder / "data"
@@ -190,11 +190,11 @@ async def session(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Dri
     (data / "deep" / "c.log").write_text("")
     async with open_registry(folder / "state", RLM_CONTEXT_ROOTS=str(data)) as registry:
         told = await registry.init_context(context_text=None, context_paths=[str(data)], limits=AMPLE)
-        yield Driven(registry, told.session_id)
+        yield SessionDriver(registry, told.session_id)
 
 
 @pytest.mark.parametrize("code", HABITS)
-async def test_a_habit_works_or_is_told_what_does(session: Driven, code: str) -> None:
+async def test_a_habit_works_or_is_told_what_does(session: SessionDriver, code: str) -> None:
     """Each costs the agent at most 500 characters beside its own code, and shows no place of the host."""
     expected = HABITS[code]
     report = await session.run(code)
@@ -214,7 +214,7 @@ async def test_a_habit_works_or_is_told_what_does(session: Driven, code: str) ->
 @pytest.mark.parametrize(
     "code", ["del context\nNone.items()", "context = None\ncontext.items()", "context = []\ncontext.foo"]
 )
-async def test_what_is_no_text_is_not_said_to_be_one(session: Driven, code: str) -> None:
+async def test_what_is_no_text_is_not_said_to_be_one(session: SessionDriver, code: str) -> None:
     """Where a step bound `context` to something else, or unbound it: then `None` is it as little as any other."""
     report = await session.run(f"before = context\n{code}")
     await session.ok("context = before")
@@ -222,7 +222,7 @@ async def test_what_is_no_text_is_not_said_to_be_one(session: Driven, code: str)
     assert ONE_TEXT not in report.error.traceback
 
 
-async def test_a_coroutine_that_asyncio_run_refused_is_spoken_of_once(session: Driven) -> None:
+async def test_a_coroutine_that_asyncio_run_refused_is_spoken_of_once(session: SessionDriver) -> None:
     """Nothing about it is said at a later, unrelated line."""
     await session.run("import asyncio\nasync def main(): return 5\nasyncio.run(main())")
     later = await session.ok("1")
@@ -259,7 +259,7 @@ async def test_with_every_module_allowed_the_same_is_said(tmp_path: Path) -> Non
     settings: dict[str, Any] = {"RLM_CONTEXT_ROOTS": str(data), "RLM_IMPORT_POLICY": "any"}
     async with open_registry(tmp_path / "state", **settings) as registry:
         told = await registry.init_context(context_text=None, context_paths=[str(data)], limits=AMPLE)
-        session = Driven(registry, told.session_id)
+        session = SessionDriver(registry, told.session_id)
         for code, words in ANY_HABITS.items():
             report = await session.run(code)
             assert report.error is not None, code
@@ -271,14 +271,14 @@ async def test_os_system_says_why_its_command_did_not_run(tmp_path: Path) -> Non
     """It raises nothing: its answer alone is a number that nobody knows."""
     async with open_registry(tmp_path / "state", RLM_IMPORT_POLICY="any") as registry:
         told = await registry.init_context(context_text="x", context_paths=None, limits=AMPLE)
-        report = await Driven(registry, told.session_id).ok("import os\nos.system('ls')")
+        report = await SessionDriver(registry, told.session_id).ok("import os\nos.system('ls')")
         assert (report.result, report.stderr) == (
             "32512",
             "[os.system() answers 32512: no process can be started here; use Python]\n",
         )
 
 
-async def test_a_task_says_where_it_is_by_its_step(session: Driven) -> None:
+async def test_a_task_says_where_it_is_by_its_step(session: SessionDriver) -> None:
     """As every place; a library's is its path within it."""
     code = "import asyncio\nasync def work(): await asyncio.sleep(60)\ntask = asyncio.create_task(work())"
     place = f"work() at In[{(await session.ok(code)).step_index}]:2>"
@@ -289,7 +289,7 @@ async def test_a_task_says_where_it_is_by_its_step(session: Driven) -> None:
     await session.ok("task.cancel()")
 
 
-async def test_a_step_that_leaves_sys_stdout_changed_hides_no_later_output(session: Driven) -> None:
+async def test_a_step_that_leaves_sys_stdout_changed_hides_no_later_output(session: SessionDriver) -> None:
     """Under the allowlist `sys` is a facade: it was set there for good, while `print` wrote elsewhere."""
     caught = await session.ok("import sys, io\nsys.stdout = io.StringIO()\nprint('caught')")
     assert caught.stdout == ""

@@ -7,12 +7,12 @@ import json
 import sys
 from pathlib import Path
 
-from tests.sessions import Driven, open_registry
+from tests.sessions import SessionDriver, open_registry
 
 
 async def main() -> None:
     async with open_registry(Path(sys.argv[1])) as registry:
-        idle, running = await Driven.open(registry), await Driven.open(registry)
+        idle, running = await SessionDriver.open(registry), await SessionDriver.open(registry)
         await running.begin("print('begun', flush=True)\nwhile True: len('')")
         await running.until_printed("begun")
         filling = registry._pool._filling

@@ -15,14 +15,14 @@ from rlm_kernel_mcp.session.registry import Registry
 from rlm_kernel_mcp.session.reports import Guardrails, SessionSummary
 from rlm_kernel_mcp.session.trace.journal import Journal
 from tests.losses import OWN, lost, restored, settle
-from tests.sessions import AMPLE, WAIT_S, Driven, open_registry, until
+from tests.sessions import AMPLE, WAIT_S, SessionDriver, open_registry, until
 
 pytestmark = pytest.mark.anyio
 
 
-async def opened_with_paths(registry: Registry, path: Path) -> Driven:
+async def opened_with_paths(registry: Registry, path: Path) -> SessionDriver:
     opened = await registry.init_context(context_text=None, context_paths=[str(path)], limits=AMPLE)
-    return Driven(registry, opened.session_id)
+    return SessionDriver(registry, opened.session_id)
 
 
 async def listed(registry: Registry, session_id: str) -> SessionSummary:
@@ -40,13 +40,13 @@ async def test_the_next_server_goes_on_where_the_last_one_ended(tmp_path: Path) 
     """Values, counters, trace and earlier outputs; the first reply says where they come from."""
     limits = Guardrails(max_steps=5, max_runtime_ms=60_000, budget_limit=10_000)
     async with open_registry(tmp_path) as first:
-        session = await Driven.open(first, "the text", limits)
+        session = await SessionDriver.open(first, "the text", limits)
         await session.ok("x = [1]\ndef f(): return x\nprint('said')")
         await session.run("1 / 0")
         await settle(session)
         before = session.session.counters
     async with open_registry(tmp_path) as second:
-        session = Driven(second, session.session_id)
+        session = SessionDriver(second, session.session_id)
         row = await listed(second, session.session_id)
         assert (row.status, row.step_index, row.counters) == ("idle", 2, before)
         assert (await session.end_of(1)).stdout == "said\n"
@@ -69,7 +69,7 @@ async def test_the_next_server_goes_on_where_the_last_one_ended(tmp_path: Path) 
         await session.ok("4")
         assert (await session.ok("5")).guardrail_stop == "max_steps"
     async with open_registry(tmp_path) as third:
-        report = await Driven(third, session.session_id).run("6")
+        report = await SessionDriver(third, session.session_id).run("6")
         assert (report.status, report.guardrail_stop) == ("stopped", "max_steps")
 
 
@@ -77,9 +77,9 @@ async def test_one_server_at_a_time_drives_a_session(tmp_path: Path) -> None:
     """The other is told which process has it, may read its trace, and gets it when the first one ends."""
     async with open_registry(tmp_path) as second:
         async with open_registry(tmp_path) as first:
-            session = await Driven.open(first)
+            session = await SessionDriver.open(first)
             await session.ok("x = 1")
-            elsewhere = Driven(second, session.session_id)
+            elsewhere = SessionDriver(second, session.session_id)
             for call in (
                 lambda: elsewhere.run("x"),
                 lambda: elsewhere.value("x"),
@@ -112,7 +112,7 @@ async def test_a_context_of_files_is_loaded_again_where_it_is_what_it_was(
         await settle(session)
     monkeypatch.chdir("/")
     async with open_registry(tmp_path / "state", RLM_CONTEXT_ROOTS=str(tmp_path)) as second:
-        report = await Driven(second, session.session_id).ok("(context, n, sorted(documents))")
+        report = await SessionDriver(second, session.session_id).ok("(context, n, sorted(documents))")
         assert report.result == "('alphabeta', 2, ['docs/a.txt', 'docs/b.txt'])"
         assert lost(report) == {}
 
@@ -144,7 +144,7 @@ async def test_a_context_that_is_not_what_it_was_is_gone_and_not_another(
         await settle(session)
     meddle(folder)
     async with open_registry(tmp_path / "state", RLM_CONTEXT_ROOTS=str(tmp_path)) as second:
-        session = Driven(second, session.session_id)
+        session = SessionDriver(second, session.session_id)
         report = await session.ok("(upper, 'context' in globals(), 'documents' in globals(), scratch != '')")
         assert report.result == "('ALPHABETA', False, False, True)"
         assert "have changed" in lost(report)["context"] or "not" in lost(report)["context"]
@@ -156,14 +156,14 @@ async def test_a_context_that_is_not_what_it_was_is_gone_and_not_another(
 async def test_an_inline_context_whose_copy_is_damaged_is_gone(tmp_path: Path) -> None:
     """It is held against its hash."""
     async with open_registry(tmp_path) as first:
-        session = await Driven.open(first, "the text")
+        session = await SessionDriver.open(first, "the text")
         await session.ok("x = 1")
         await settle(session)
     with sqlite3.connect(tmp_path / "sessions.db") as database:
         database.execute("UPDATE contexts SET data = ?", (b"another text",))
     database.close()
     async with open_registry(tmp_path) as second:
-        report = await Driven(second, session.session_id).ok("(x, 'context' in globals())")
+        report = await SessionDriver(second, session.session_id).ok("(x, 'context' in globals())")
         assert report.result == "(1, False)"
         assert "damaged" in lost(report)["context"]
 
@@ -171,11 +171,11 @@ async def test_an_inline_context_whose_copy_is_damaged_is_gone(tmp_path: Path) -
 async def test_a_finalized_session_stays_so_everywhere(tmp_path: Path) -> None:
     """The same answer from any server, no other, no step; reading an old step changes nothing of it."""
     async with open_registry(tmp_path) as first, open_registry(tmp_path) as second:
-        session = await Driven.open(first)
+        session = await SessionDriver.open(first)
         await session.ok("x = 'the answer'\nprint('said')")
         answer = await session.finalize(var="x")
         for registry in (second, first):
-            elsewhere = Driven(registry, session.session_id)
+            elsewhere = SessionDriver(registry, session.session_id)
             assert (await elsewhere.finalize(var="x")).final_answer == answer.final_answer == "the answer"
             assert (await elsewhere.end_of(1)).stdout == "said\n"
             assert (await listed(registry, session.session_id)).status == "finalized"
@@ -190,7 +190,7 @@ async def test_a_finalized_session_stays_so_everywhere(tmp_path: Path) -> None:
 async def test_old_sessions_are_removed_when_a_server_starts(tmp_path: Path) -> None:
     """With their values; the live ones stay."""
     async with open_registry(tmp_path) as first:
-        old, new = await Driven.open(first), await Driven.open(first)
+        old, new = await SessionDriver.open(first), await SessionDriver.open(first)
         for session in (old, new):
             await session.ok("x = 1")
             await settle(session)
@@ -202,27 +202,27 @@ async def test_old_sessions_are_removed_when_a_server_starts(tmp_path: Path) -> 
         await until(lambda: {path.stem for path in (tmp_path / "snapshots").iterdir()} == {new.session_id})
         await until(lambda: second.store.session(old.session_id) is None)
         with pytest.raises(SessionNotFound):
-            await Driven(second, old.session_id).run("x")
-        assert (await Driven(second, new.session_id).ok("x")).result == "1"
+            await SessionDriver(second, old.session_id).run("x")
+        assert (await SessionDriver(second, new.session_id).ok("x")).result == "1"
 
 
 async def test_a_damaged_store_does_not_take_values_of_others_along(tmp_path: Path) -> None:
     """It is set aside with a word, and its sessions' values stay: repaired, it has them all."""
     async with open_registry(tmp_path) as first:
-        session = await Driven.open(first)
+        session = await SessionDriver.open(first)
         await session.ok("x = 1")
         await settle(session)
     good = (tmp_path / "sessions.db").read_bytes()
     (tmp_path / "sessions.db").write_bytes(b"no database at all" * 1_000)
     async with open_registry(tmp_path) as second:
         await tidied(second)
-        fresh = await Driven.open(second)
+        fresh = await SessionDriver.open(second)
         report = await fresh.ok("1")
         assert report.note is not None
         assert "The session store was damaged" in report.note
         assert (await fresh.ok("2")).note is None
         with pytest.raises(SessionNotFound):
-            await Driven(second, session.session_id).run("x")
+            await SessionDriver(second, session.session_id).run("x")
     (tmp_path / "sessions.db").write_bytes(good)
     async with open_registry(tmp_path) as third:
-        assert (await Driven(third, session.session_id).ok("x")).result == "1"
+        assert (await SessionDriver(third, session.session_id).ok("x")).result == "1"

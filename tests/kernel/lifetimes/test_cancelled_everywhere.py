@@ -15,7 +15,7 @@ import pytest
 from rlm_kernel_mcp.session.registry import Registry
 from tests.cancelling import call_tool, cancelled_at, counted_tasks, held_by
 from tests.parts import ROOT
-from tests.sessions import Driven, open_registry
+from tests.sessions import SessionDriver, open_registry
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -29,7 +29,7 @@ async def server(tmp_path: Path, *, spare: bool = False) -> AsyncIterator[Regist
     """A registry that has opened and ended a session, so that all that stays for good is there."""
     policy = {"pool": {"spare_kernels": int(spare)}}
     async with open_registry(tmp_path / "state", policy=policy, RLM_CONTEXT_ROOTS=str(tmp_path)) as opened:
-        await (await Driven.open(opened)).finalize(text="warm")
+        await (await SessionDriver.open(opened)).finalize(text="warm")
         with counted_tasks():
             yield opened
 
@@ -64,7 +64,7 @@ async def test_a_session_whose_opening_is_cancelled_leaves_nothing(tmp_path: Pat
 
         count = await at_every_await(f"rlm_init_context ({given})", call, after)
         assert count > {"text": 20, "paths": 15, "spare": 5}[given]
-        assert (await Driven(opened, answers[-1]["data"]["session_id"]).ok("len(context)")).status == "ok"
+        assert (await SessionDriver(opened, answers[-1]["data"]["session_id"]).ok("len(context)")).status == "ok"
 
 
 def test_without_the_shield_something_is_left(tmp_path: Path) -> None:
@@ -78,9 +78,9 @@ def test_without_the_shield_something_is_left(tmp_path: Path) -> None:
 async def test_a_cancelled_call_on_a_session_leaves_it_as_it_was(tmp_path: Path) -> None:
     """A step and the wait for it, an interrupt, a read, the trace, the list: no more is held, and the session works."""
     async with server(tmp_path) as opened:
-        driven = await Driven.open(opened)
-        await driven.ok("import time\nn, large = 0, 'y' * 5_000_000")
-        before, given = await held_by(opened), {"session_id": driven.session_id}
+        driver = await SessionDriver.open(opened)
+        await driver.ok("import time\nn, large = 0, 'y' * 5_000_000")
+        before, given = await held_by(opened), {"session_id": driver.session_id}
 
         async def step_and_wait() -> None:
             answer = await call_tool(opened, "rlm_run_repl", **given, code="time.sleep(0.005); n += 1", wait_ms=0)
@@ -99,10 +99,10 @@ async def test_a_cancelled_call_on_a_session_leaves_it_as_it_was(tmp_path: Path)
         }
 
         async def after(nth: int, cut_off: bool) -> None:
-            if driven.session.running:
-                await driven.interrupt()
+            if driver.session.running:
+                await driver.interrupt()
             assert await held_by(opened) == before, f"cancelled at await {nth}"
-            assert (await driven.ok("len(large)", wait_ms=60_000)).result == "5000000" or cut_off
+            assert (await driver.ok("len(large)", wait_ms=60_000)).result == "5000000" or cut_off
 
         for name, call in calls.items():
             assert await at_every_await(name, call, after) > 0
@@ -114,21 +114,21 @@ async def test_a_cancelled_finalize_has_no_part_done(tmp_path: Path, answer: str
     given = {"final_text": "done"} if answer == "text" else {"final_var_name": "large"}
     async with server(tmp_path) as opened:
         before = await held_by(opened)
-        sessions: list[Driven] = []
+        sessions: list[SessionDriver] = []
 
         async def begin() -> None:
-            sessions.append(await Driven.open(opened))
+            sessions.append(await SessionDriver.open(opened))
             await sessions[-1].ok("large = '\u20ac' * 2_000_000")  # more bytes than a message usually has
 
         async def after(nth: int, cut_off: bool) -> None:
             del cut_off
-            now, driven = await held_by(opened), sessions[-1]
-            record = opened.store.session(driven.session_id)
+            now, driver = await held_by(opened), sessions[-1]
+            record = opened.store.session(driver.session_id)
             assert record is not None
             assert (record.status == "finalized") is (now.kernels == 0), f"cancelled at await {nth}: {now}"
             if now.kernels:  # not committed: it works as before
-                assert (await driven.ok("len(large)")).result == "2000000"
-            again = await call_tool(opened, "rlm_finalize", session_id=driven.session_id, **given)
+                assert (await driver.ok("len(large)")).result == "2000000"
+            again = await call_tool(opened, "rlm_finalize", session_id=driver.session_id, **given)
             assert again["ok"], again
             now = await held_by(opened)
             assert (now.folders, now.locks, now.slots, now.sessions) == (0, (), (), ())
@@ -150,24 +150,24 @@ async def test_a_cancelled_restore_takes_no_place(tmp_path: Path) -> None:
     (tmp_path / "b.txt").write_text("b" * 1_000, encoding="utf-8")
     async with server(tmp_path) as opened:
         answer = await call_tool(opened, "rlm_init_context", context_paths=[str(tmp_path / "*.txt")])
-        driven = Driven(opened, answer["data"]["session_id"])
-        await driven.ok("x = 'kept'")
-        await driven.session.stop_kernel("a test")
-        opened._handles.let_go(driven.session)  # as if another server had had it
+        driver = SessionDriver(opened, answer["data"]["session_id"])
+        await driver.ok("x = 'kept'")
+        await driver.session.stop_kernel("a test")
+        opened._handles.let_go(driver.session)  # as if another server had had it
         before, read = await held_by(opened), ""
 
         async def call() -> None:
             nonlocal read
-            answer = await call_tool(opened, "rlm_get_var", session_id=driven.session_id, var_name="x")
+            answer = await call_tool(opened, "rlm_get_var", session_id=driver.session_id, var_name="x")
             read = answer["data"]["value"]
 
         async def after(nth: int, cut_off: bool) -> None:
             if cut_off:
                 now = await held_by(opened)
                 if now.kernels:
-                    await driven.session.stop_kernel("a test")
-                if driven.session_id in now.sessions:
-                    opened._handles.let_go(driven.session)
+                    await driver.session.stop_kernel("a test")
+                if driver.session_id in now.sessions:
+                    opened._handles.let_go(driver.session)
                 assert await held_by(opened) == before, f"cancelled at await {nth}"
             await asyncio.sleep(0)
 

@@ -23,7 +23,7 @@ from rlm_kernel_mcp.kernel.placement.local.startup_status import StatusSocket
 from rlm_kernel_mcp.session.registry import Registry
 from tests.parts import ROOT
 from tests.processes import command_lines_below, left_over
-from tests.sessions import WAIT_S, Driven, fork_server_of, open_registry
+from tests.sessions import WAIT_S, SessionDriver, fork_server_of, open_registry
 
 pytestmark = pytest.mark.anyio
 
@@ -41,7 +41,7 @@ async def test_a_kernel_that_dies_in_a_step_is_replaced_and_the_step_says_so(
     any_registry: Registry, code: str, reason: str
 ) -> None:
     """What had come of its output is kept, the reason is the true one, the context is back."""
-    session = await Driven.open(any_registry, "the context")
+    session = await SessionDriver.open(any_registry, "the context")
     await session.ok("kept = 1")
     await session.begin(
         "import ctypes, os, signal, time\n"
@@ -109,7 +109,7 @@ async def test_a_start_that_is_cut_off_leaves_no_kernel(
         assert left_over(command_lines_below(fork_server_of(registry).pid), WAIT_S) == []
 
 
-async def test_a_kernel_that_died_between_steps_is_replaced_before_the_next(session: Driven) -> None:
+async def test_a_kernel_that_died_between_steps_is_replaced_before_the_next(session: SessionDriver) -> None:
     """The next step runs, and says what is gone; nothing is run again by itself."""
     await session.ok("class Kept: pass\nkept = 1")
     kernel = session.kernel
@@ -123,7 +123,7 @@ async def test_a_kernel_that_died_between_steps_is_replaced_before_the_next(sess
     assert session.session.counters.step_index == 2
 
 
-async def test_a_variable_can_be_asked_for_when_the_kernel_has_died_between_steps(session: Driven) -> None:
+async def test_a_variable_can_be_asked_for_when_the_kernel_has_died_between_steps(session: SessionDriver) -> None:
     """The question brings a fresh kernel; the loss is told by the next step."""
     await session.ok("kept = 1")
     kernel = session.kernel
@@ -137,7 +137,7 @@ async def test_a_variable_can_be_asked_for_when_the_kernel_has_died_between_step
 async def test_a_killed_fork_server_takes_its_kernels_along_and_every_session_is_told(tmp_path: Path) -> None:
     """Running and idle sessions, and the spare kernel; each gets a fresh one from another fork server."""
     async with open_registry(tmp_path) as registry:
-        sessions = [await Driven.open(registry, f"context {number}") for number in range(3)]
+        sessions = [await SessionDriver.open(registry, f"context {number}") for number in range(3)]
         for session in sessions:
             await session.ok("kept = 1")
         await sessions[0].begin("print('begun', flush=True)\nimport time\ntime.sleep(3600)")
@@ -166,7 +166,7 @@ async def test_where_no_fork_server_can_be_had_kernels_start_cold(
     monkeypatch.setattr(ForkServer, "start", refuse)
     before = command_lines_below(os.getpid())
     async with open_registry(tmp_path, RLM_IMPORT_POLICY="any") as registry:
-        session = await Driven.open(registry, "the context")
+        session = await SessionDriver.open(registry, "the context")
         assert (await session.ok("context")).result == "'the context'"
         assert {wall["name"] for wall in session.kernel.walls} >= {"rlimits", "seccomp"}
         report = await session.run("import os\nos._exit(7)")
@@ -208,7 +208,7 @@ async def test_nothing_outlives_the_host(tmp_path: Path, short_dir: Path, end: s
 async def test_a_spare_kernel_that_dies_as_it_is_handed_over_is_replaced_by_another(tmp_path: Path) -> None:
     """Neither a new session nor one that needs a fresh kernel hears of it."""
     async with open_registry(tmp_path) as registry:
-        session = await Driven.open(registry, "first")
+        session = await SessionDriver.open(registry, "first")
         for use in ("open", "restore"):
             filling = registry._pool._filling
             assert filling is not None
@@ -217,7 +217,7 @@ async def test_a_spare_kernel_that_dies_as_it_is_handed_over_is_replaced_by_anot
             ((_, spare),) = registry._pool._spares
             spare.process.kill()
             if use == "open":
-                assert (await (await Driven.open(registry, "second")).ok("context")).result == "'second'"
+                assert (await (await SessionDriver.open(registry, "second")).ok("context")).result == "'second'"
             else:
                 session.kernel.process.kill()
                 report = await session.run("context")

@@ -22,7 +22,7 @@ from rlm_kernel_mcp.session.trace.journal import Journal
 from rlm_kernel_mcp.text.wording import NOTHING_LEFT_TO_INTERRUPT
 from tests.cancelling import call_tool, held_by, open_files
 from tests.processes import left_over
-from tests.sessions import AMPLE, WAIT_S, Driven, open_registry, until
+from tests.sessions import AMPLE, WAIT_S, SessionDriver, open_registry, until
 
 pytestmark = pytest.mark.anyio
 
@@ -57,21 +57,21 @@ async def test_who_opened_a_session_is_known_as_long_as_it_is_held(tmp_path: Pat
     async with open_registry(tmp_path) as opened:
         session_id = (await call_tool(opened, "rlm_init_context", context_text="x"))["data"]["session_id"]
         assert opened._handles.opened_by == {session_id: Caller("stdio", "")}
-        await Driven(opened, session_id).finalize(text="done")
+        await SessionDriver(opened, session_id).finalize(text="done")
         assert opened._handles.opened_by == {}
 
 
 async def test_a_look_at_an_ended_session_holds_nothing(tmp_path: Path) -> None:
     """In the server that had it and in another: every call is answered, and neither file, lock nor session stays."""
     async with open_registry(tmp_path) as first, open_registry(tmp_path) as second:
-        ended = [await Driven.open(first) for _ in range(3)]
-        for driven in ended:
-            await driven.ok("print('said')")
-            await driven.finalize(text="done")
+        ended = [await SessionDriver.open(first) for _ in range(3)]
+        for driver in ended:
+            await driver.ok("print('said')")
+            await driver.finalize(text="done")
         for opened in (first, second):
             before = await held_by(opened)
-            for driven in ended:
-                there = Driven(opened, driven.session_id)
+            for driver in ended:
+                there = SessionDriver(opened, driver.session_id)
                 with pytest.raises(SessionFinalized):
                     await there.value("x")
                 with pytest.raises(SessionFinalized):
@@ -89,16 +89,16 @@ async def test_a_look_at_an_ended_session_holds_nothing(tmp_path: Path) -> None:
 async def test_a_session_that_is_read_keeps_its_place_until_it_has_answered(tmp_path: Path) -> None:
     """Another one that needs the place gets it then."""
     async with open_registry(tmp_path, policy=NO_SPARE, RLM_MAX_SESSIONS="1") as opened:
-        driven = await Driven.open(opened)
-        await driven.ok("x = 'read'")
-        await driven.session.kernel.recovery.snapshots.settle()
-        driven.kernel.process.send_signal(signal.SIGSTOP)
-        reading = asyncio.create_task(driven.value("x"))
-        await until(lambda: driven.session.kernel.being_read)
-        opening = asyncio.create_task(Driven.open(opened, "the other"))
+        driver = await SessionDriver.open(opened)
+        await driver.ok("x = 'read'")
+        await driver.session.kernel.recovery.snapshots.settle()
+        driver.kernel.process.send_signal(signal.SIGSTOP)
+        reading = asyncio.create_task(driver.value("x"))
+        await until(lambda: driver.session.kernel.being_read)
+        opening = asyncio.create_task(SessionDriver.open(opened, "the other"))
         await until(lambda: bool(opened._slots._waiting))
-        assert driven.session.has_kernel
-        driven.kernel.process.send_signal(signal.SIGCONT)
+        assert driver.session.has_kernel
+        driver.kernel.process.send_signal(signal.SIGCONT)
         assert await reading == "read"
         assert (await (await opening).ok("context")).result == "'the other'"
 
@@ -106,13 +106,13 @@ async def test_a_session_that_is_read_keeps_its_place_until_it_has_answered(tmp_
 async def test_a_read_under_way_makes_no_kernel_for_a_session_that_is_finalized(tmp_path: Path) -> None:
     """It is told that the session has its answer, and no kernel is left to nobody."""
     async with open_registry(tmp_path, policy=NO_SPARE) as opened:
-        driven = await Driven.open(opened)
-        await driven.ok("x = 1")
-        await driven.session.kernel.recovery.snapshots.settle()
-        driven.kernel.process.send_signal(signal.SIGSTOP)
-        reads = [asyncio.create_task(driven.value("x")) for _ in range(2)]
-        await until(lambda: driven.session.kernel.being_read)
-        await driven.finalize(text="done")
+        driver = await SessionDriver.open(opened)
+        await driver.ok("x = 1")
+        await driver.session.kernel.recovery.snapshots.settle()
+        driver.kernel.process.send_signal(signal.SIGSTOP)
+        reads = [asyncio.create_task(driver.value("x")) for _ in range(2)]
+        await until(lambda: driver.session.kernel.being_read)
+        await driver.finalize(text="done")
         for answer in await asyncio.gather(*reads, return_exceptions=True):
             assert isinstance(answer, SessionFinalized)
         held = await held_by(opened)
@@ -126,7 +126,7 @@ async def test_one_session_s_close_stops_no_other(tmp_path: Path, monkeypatch: p
     close, never = Session.close, asyncio.Event()
     others = set(psutil.Process().children(recursive=True))  # servers of other tests
     async with open_registry(tmp_path) as opened:
-        bad, good = await Driven.open(opened), await Driven.open(opened)
+        bad, good = await SessionDriver.open(opened), await SessionDriver.open(opened)
         processes, run_folder = set(psutil.Process().children(recursive=True)) - others, opened._run_dir.path
 
         async def badly(session: Session, reason: str) -> None:
@@ -154,7 +154,7 @@ async def test_nothing_of_what_a_step_said_is_held_but_by_the_outcomes(tmp_path:
         return [reply.stdout.chars for reply in gc.get_objects() if type(reply) is Reply and reply.stdout.chars]
 
     async with open_registry(tmp_path) as registry:
-        sessions = [await Driven.open(registry) for _ in range(2)]
+        sessions = [await SessionDriver.open(registry) for _ in range(2)]
         for session in sessions:
             begun = await session.begin("print('said')\nwhile True: pass")
             await session.until_printed("said")
@@ -177,10 +177,10 @@ async def test_short_work_waits_for_no_load(tmp_path: Path, monkeypatch: pytest.
             paths = [str(tmp_path / "many")]
             waiting = asyncio.create_task(opened.init_context(context_text=None, context_paths=paths, limits=AMPLE))
             await opened.init_context(context_text=None, context_paths=[str(tmp_path / "a.txt")], limits=AMPLE)
-            driven = await Driven.open(opened, "x")
-            assert (await driven.ok("print('long ' * 200_000)")).status == "ok"
+            driver = await SessionDriver.open(opened, "x")
+            assert (await driver.ok("print('long ' * 200_000)")).status == "ok"
             with pytest.raises(VariableNotFound):
-                await driven.value("contest")
+                await driver.value("contest")
             assert not waiting.done()
         finally:
             loading._turns.release(loading.LOADS_MAX)
@@ -193,22 +193,22 @@ async def test_what_the_wall_clock_says_stops_no_session_and_keeps_none(
 ) -> None:
     """Set back or forward by a century: one used just now stays, an idle one goes."""
     async with open_registry(tmp_path) as opened:
-        driven = await Driven.open(opened)
+        driver = await SessionDriver.open(opened)
         monkeypatch.setattr(Journal, "now", staticmethod(lambda: clock))
-        await idle_watch.watch(driven.session, 3_600)
-        assert driven.session.has_kernel
-        await driven.ok("x = 1")
-        await idle_watch.watch(driven.session, 3_600)
-        assert driven.session.has_kernel
-        await idle_watch.watch(driven.session, 0)
-        assert not driven.session.has_kernel
+        await idle_watch.watch(driver.session, 3_600)
+        assert driver.session.has_kernel
+        await driver.ok("x = 1")
+        await idle_watch.watch(driver.session, 3_600)
+        assert driver.session.has_kernel
+        await idle_watch.watch(driver.session, 0)
+        assert not driver.session.has_kernel
 
 
 async def test_a_person_at_a_console_holds_off_the_idle_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """For ten minutes from each cell on; then nobody works there."""
     async with open_registry(tmp_path) as opened:
-        driven = await Driven.open(opened)
-        console = AsyncKernelClient(connection_file=str(driven.kernel.folders.connection_file))
+        driver = await SessionDriver.open(opened)
+        console = AsyncKernelClient(connection_file=str(driver.kernel.folders.connection_file))
         console.load_connection_file()
         console.start_channels()
         try:
@@ -216,23 +216,23 @@ async def test_a_person_at_a_console_holds_off_the_idle_stop(tmp_path: Path, mon
             await console.execute_interactive("1 + 1", timeout=WAIT_S, output_hook=lambda message: None)
         finally:
             console.stop_channels()
-        await until(lambda: driven.kernel.client.console_within(idle_watch.CONSOLE_HOLD_S))
-        await idle_watch.watch(driven.session, 0)
-        assert driven.session.has_kernel
-        await until(lambda: not driven.kernel.client.console_busy)
+        await until(lambda: driver.kernel.client.console_within(idle_watch.CONSOLE_HOLD_S))
+        await idle_watch.watch(driver.session, 0)
+        assert driver.session.has_kernel
+        await until(lambda: not driver.kernel.client.console_busy)
         monkeypatch.setattr(idle_watch, "CONSOLE_HOLD_S", 0)
-        await idle_watch.watch(driven.session, 0)
-        assert not driven.session.has_kernel
+        await idle_watch.watch(driver.session, 0)
+        assert not driver.session.has_kernel
 
 
 async def test_a_session_that_is_idle_for_long_is_let_go_and_comes_back(tmp_path: Path) -> None:
     """Neither its lock nor itself stays; another server has it then, and tells why its kernel was stopped."""
     async with open_registry(tmp_path, RLM_IDLE_TIMEOUT_S="1") as first, open_registry(tmp_path) as second:
-        driven = await Driven.open(first)
-        await driven.ok("x = [1]")
-        await until(lambda: driven.session_id not in first._sessions)
+        driver = await SessionDriver.open(first)
+        await driver.ok("x = [1]")
+        await until(lambda: driver.session_id not in first._sessions)
         assert locks(first) == []
-        report = await Driven(second, driven.session_id).ok("x")
+        report = await SessionDriver(second, driver.session_id).ok("x")
         assert report.result == "[1]"
         assert report.lost is not None
         assert report.lost.reason == "the session was idle for more than 1 s (RLM_IDLE_TIMEOUT_S)"
@@ -242,34 +242,34 @@ async def test_a_session_that_is_idle_for_long_is_let_go_and_comes_back(tmp_path
 async def test_a_restore_that_cannot_be_had_holds_no_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next session gets it."""
     async with open_registry(tmp_path, policy=NO_SPARE, RLM_MAX_SESSIONS="1") as opened:
-        driven = await Driven.open(opened)
-        await driven.session.stop_kernel("a test")
+        driver = await SessionDriver.open(opened)
+        await driver.session.stop_kernel("a test")
 
         async def fail(*_: object) -> None:
             raise ZeroDivisionError
 
-        monkeypatch.setattr(type(driven.session.kernel.recovery), "fresh_kernel", fail)
+        monkeypatch.setattr(type(driver.session.kernel.recovery), "fresh_kernel", fail)
         for _ in range(2):
-            answer = await call_tool(opened, "rlm_get_var", session_id=driven.session_id, var_name="x")
+            answer = await call_tool(opened, "rlm_get_var", session_id=driver.session_id, var_name="x")
             assert answer["error"]["code"] == "INTERNAL_ERROR"
         assert opened._slots._held == {}
         with pytest.raises(RlmError):
-            await Driven(opened, "s_nobody").run("1")
+            await SessionDriver(opened, "s_nobody").run("1")
 
 
 @pytest.mark.parametrize("by", ["watch", "call"])
 async def test_a_finalize_that_was_cut_short_is_brought_to_its_end(tmp_path: Path, by: str) -> None:
     """The answer stands, the kernel and its values are still there: the watch, or the same call again, ends them."""
     async with open_registry(tmp_path, policy=NO_SPARE) as opened:
-        driven = await Driven.open(opened)
-        await driven.ok("x = 1")
-        session = driven.session
+        driver = await SessionDriver.open(opened)
+        await driver.ok("x = 1")
+        session = driver.session
         finalize._commit(session, ("text", "done"), "done")
         if by == "watch":
             await idle_watch.watch(session, 3_600)
             assert not session.has_kernel
-        assert (await driven.finalize(text="done")).final_answer == "done"
+        assert (await driver.finalize(text="done")).final_answer == "done"
         held = await held_by(opened)
         assert (held.kernels, held.folders, held.slots, held.locks, held.sessions) == (0, 0, (), (), ())
         assert list((tmp_path / "snapshots").glob("*")) == []
-        assert (await driven.finalize(text="done")).final_answer == "done"
+        assert (await driver.finalize(text="done")).final_answer == "done"

@@ -24,7 +24,7 @@ from rlm_kernel_mcp.store.store import Store
 from tests.parts import ROOT
 from tests.processes import left_over
 from tests.rights import in_own_mounts
-from tests.sessions import WAIT_S, Driven, open_registry, until
+from tests.sessions import WAIT_S, SessionDriver, open_registry, until
 from tests.specs import write_spec
 
 pytestmark = pytest.mark.anyio
@@ -112,7 +112,7 @@ async def test_a_kernel_that_never_is_ready_leaves_nothing(
         before, processes = (sorted(folder.iterdir()), descriptors()), set(psutil.Process().children(recursive=True))
         for _ in range(2):
             with pytest.raises(KernelStartFailed):
-                await Driven.open(registry)
+                await SessionDriver.open(registry)
         (folder / "policy.json").unlink()
         assert (sorted(folder.iterdir()), descriptors()) == before
         assert left_over(set(psutil.Process().children(recursive=True)) - processes, 20) == []
@@ -127,7 +127,7 @@ async def opened(tmp_path: Path, runtime: Path) -> AsyncIterator[Registry]:
 
 async def test_a_process_without_descriptors_starts_no_kernel_and_then_one(opened: Registry, runtime: Path) -> None:
     """A clear error, no folder left, and the session is had when there are some again."""
-    await (await Driven.open(opened)).finalize(text="warm")
+    await (await SessionDriver.open(opened)).finalize(text="warm")
     [folder] = runtime.iterdir()
     before = sorted(folder.iterdir())
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -137,11 +137,11 @@ async def test_a_process_without_descriptors_starts_no_kernel_and_then_one(opene
         resource.setrlimit(resource.RLIMIT_NOFILE, (free + room, limits[1]))
         try:
             with pytest.raises(KernelStartFailed, match="Too many open files"):
-                await Driven.open(opened)
+                await SessionDriver.open(opened)
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         assert sorted(folder.iterdir()) == before
-    assert (await (await Driven.open(opened)).ok("1 + 1")).result == "2"
+    assert (await (await SessionDriver.open(opened)).ok("1 + 1")).result == "2"
 
 
 @pytest.mark.parametrize("where", ["add_session", "put_context"])
@@ -156,14 +156,14 @@ async def test_a_session_that_cannot_be_written_down_leaves_no_kernel(
     monkeypatch.setattr(Store, where, fail)
     for _ in range(2):
         with pytest.raises(ZeroDivisionError):
-            await Driven.open(opened)
+            await SessionDriver.open(opened)
     monkeypatch.undo()
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime.parent))
     [folder] = runtime.iterdir()
     assert [path for path in folder.iterdir() if path.is_dir()] == []
     assert list((opened.settings.state_dir / "locks").iterdir()) == []
     assert not any(row.status == "idle" for row in (await opened.list_sessions()).rows)
-    assert (await (await Driven.open(opened)).ok("1 + 1")).result == "2"
+    assert (await (await SessionDriver.open(opened)).ok("1 + 1")).result == "2"
 
 
 FULL: Final = """
@@ -173,12 +173,12 @@ folder = Path(sys.argv[1])
 os.system(f"mount -t tmpfs -o size=64k,nr_inodes=12 none {folder}")
 os.environ["XDG_RUNTIME_DIR"] = str(folder)
 from rlm_kernel_mcp.errors import RlmError
-from tests.sessions import Driven, open_registry
+from tests.sessions import SessionDriver, open_registry
 
 async def main():
     async with open_registry(Path(sys.argv[2])) as registry:
         try:
-            await Driven.open(registry)
+            await SessionDriver.open(registry)
         except RlmError as error:
             print(error.code, error.message, error.next_step)
         if registry._pool._filling is not None:  # the spare kernel's start fails too
@@ -186,7 +186,7 @@ async def main():
         [run] = (folder / "rlm").iterdir()
         print([path.name for path in run.iterdir() if path.is_dir()])
         os.system(f"mount -o remount,size=64m,nr_inodes=4k {folder}")
-        print((await (await Driven.open(registry)).ok("1 + 1")).result)
+        print((await (await SessionDriver.open(registry)).ok("1 + 1")).result)
     print(list((folder / "rlm").iterdir()))
 
 asyncio.run(main())

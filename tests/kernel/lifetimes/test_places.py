@@ -11,7 +11,7 @@ import pytest
 from rlm_kernel_mcp.errors import InvalidInput, SessionBusy
 from rlm_kernel_mcp.session.registry import Registry
 from tests.losses import OWN, lost, restored
-from tests.sessions import AMPLE, WAIT_S, Driven, open_registry, until
+from tests.sessions import AMPLE, WAIT_S, SessionDriver, open_registry, until
 
 pytestmark = pytest.mark.anyio
 
@@ -23,11 +23,11 @@ async def two_places(tmp_path: Path) -> AsyncIterator[Registry]:
         yield opened
 
 
-def with_kernel(*sessions: Driven) -> list[bool]:
+def with_kernel(*sessions: SessionDriver) -> list[bool]:
     return [session.session.has_kernel for session in sessions]
 
 
-async def until_stopped(session: Driven) -> None:
+async def until_stopped(session: SessionDriver) -> None:
     async with asyncio.timeout(WAIT_S):
         await session.kernel.dead
     await until(lambda: not session.session.kernel.changing)
@@ -36,7 +36,7 @@ async def until_stopped(session: Driven) -> None:
 async def test_an_idle_session_s_kernel_is_stopped_and_comes_back_on_use(tmp_path: Path) -> None:
     """After RLM_IDLE_TIMEOUT_S; the values are there, and the reply says why they had to come back."""
     async with open_registry(tmp_path, RLM_IDLE_TIMEOUT_S="1") as registry:
-        session = await Driven.open(registry)
+        session = await SessionDriver.open(registry)
         await session.ok("x = [1]")
         process = session.kernel.process
         await until_stopped(session)
@@ -56,7 +56,7 @@ async def test_an_idle_session_s_kernel_is_stopped_and_comes_back_on_use(tmp_pat
 async def test_a_session_whose_step_runs_is_not_idle(tmp_path: Path) -> None:
     """However long it runs without anybody asking."""
     async with open_registry(tmp_path, RLM_IDLE_TIMEOUT_S="1") as registry:
-        session = await Driven.open(registry)
+        session = await SessionDriver.open(registry)
         begun = await session.begin("import time\ntime.sleep(2.5)\n'done'")
         report = await session.end_of(begun.step_index)
         assert (report.status, report.result, report.lost) == ("ok", "'done'", None)
@@ -65,7 +65,7 @@ async def test_a_session_whose_step_runs_is_not_idle(tmp_path: Path) -> None:
 async def test_a_variable_of_a_stopped_session_can_be_read(tmp_path: Path) -> None:
     """That brings its kernel back too; the next step tells."""
     async with open_registry(tmp_path, RLM_IDLE_TIMEOUT_S="1") as registry:
-        session = await Driven.open(registry)
+        session = await SessionDriver.open(registry)
         await session.ok("x = [1]")
         await until_stopped(session)
         assert await session.value("x") == [1]
@@ -74,10 +74,10 @@ async def test_a_variable_of_a_stopped_session_can_be_read(tmp_path: Path) -> No
 
 async def test_the_session_that_was_idle_longest_gives_its_place(two_places: Registry) -> None:
     """And gets another when it is used again."""
-    first, second = await Driven.open(two_places), await Driven.open(two_places)
+    first, second = await SessionDriver.open(two_places), await SessionDriver.open(two_places)
     await first.ok("x = 'first'")
     await second.ok("x = 'second'")
-    third = await Driven.open(two_places)
+    third = await SessionDriver.open(two_places)
     assert with_kernel(first, second, third) == [False, True, True]
     report = await first.ok("x")
     assert report.result == "'first'"
@@ -90,12 +90,12 @@ async def test_the_session_that_was_idle_longest_gives_its_place(two_places: Reg
 
 async def test_a_running_session_keeps_its_place(two_places: Registry) -> None:
     """When all of them run, the refusal names the limit and what to do."""
-    first, second = await Driven.open(two_places), await Driven.open(two_places)
-    idle = await Driven.open(two_places)
+    first, second = await SessionDriver.open(two_places), await SessionDriver.open(two_places)
+    idle = await SessionDriver.open(two_places)
     await first.begin("while True: pass")
     await second.begin("while True: pass")
     with pytest.raises(SessionBusy, match="All 2 sessions that may have a kernel are running a step"):
-        await Driven.open(two_places)
+        await SessionDriver.open(two_places)
     with pytest.raises(SessionBusy, match="RLM_MAX_SESSIONS"):
         await idle.run("1")
     with pytest.raises(SessionBusy):
@@ -109,7 +109,7 @@ async def test_a_running_session_keeps_its_place(two_places: Registry) -> None:
 
 async def test_a_killed_kernel_s_place_is_its_session_s(two_places: Registry) -> None:
     """While a fresh one is made nobody else takes it."""
-    first, second = await Driven.open(two_places), await Driven.open(two_places)
+    first, second = await SessionDriver.open(two_places), await SessionDriver.open(two_places)
     await second.begin("while True: pass")
     await first.begin("while True: pass")
     first.kernel.process.kill()
@@ -123,9 +123,9 @@ async def test_sessions_that_are_opened_at_once_never_have_more_kernels_than_pla
     """Eight at once, each with a step; each keeps what it made."""
     most = 0
 
-    async def open_one(number: int) -> Driven:
+    async def open_one(number: int) -> SessionDriver:
         nonlocal most
-        session = await Driven.open(two_places, f"context {number}")
+        session = await SessionDriver.open(two_places, f"context {number}")
         most = max(most, sum(found.has_kernel for found in two_places._sessions.values()))
         return session
 
@@ -142,10 +142,10 @@ async def test_sessions_that_are_opened_at_once_never_have_more_kernels_than_pla
 
 async def test_finalizing_frees_the_place(two_places: Registry) -> None:
     """At once, and for whoever comes."""
-    sessions = [await Driven.open(two_places), await Driven.open(two_places)]
+    sessions = [await SessionDriver.open(two_places), await SessionDriver.open(two_places)]
     await sessions[0].begin("while True: pass")
     await sessions[1].finalize(text="done")
-    third = await Driven.open(two_places)
+    third = await SessionDriver.open(two_places)
     assert (await third.ok("1")).result == "1"
     await sessions[0].interrupt()
 
@@ -156,9 +156,9 @@ async def test_a_context_that_cannot_be_loaded_takes_no_place(two_places: Regist
         with pytest.raises(InvalidInput):
             await two_places.init_context(context_text=None, context_paths=[], limits=AMPLE)
     for _ in range(3):
-        opening = asyncio.create_task(Driven.open(two_places))
+        opening = asyncio.create_task(SessionDriver.open(two_places))
         await asyncio.sleep(0)
         opening.cancel()
         await asyncio.wait({opening})
-    first, second = await Driven.open(two_places), await Driven.open(two_places)
+    first, second = await SessionDriver.open(two_places), await SessionDriver.open(two_places)
     assert with_kernel(first, second) == [True, True]

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from rlm_kernel_mcp.session.registry import Registry
-from tests.sessions import Driven, open_registry
+from tests.sessions import SessionDriver, open_registry
 
 pytestmark = pytest.mark.anyio
 
@@ -72,7 +72,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("code", OBEDIENT.values(), ids=OBEDIENT.keys())
-async def test_an_interrupted_step_ends_and_the_kernel_lives_on(shared: Driven, code: str) -> None:
+async def test_an_interrupted_step_ends_and_the_kernel_lives_on(shared: SessionDriver, code: str) -> None:
     """What was bound before stays, also what the step bound, and the next step runs."""
     await shared.ok("kept = 'before'")
     process = shared.kernel.process
@@ -92,7 +92,7 @@ async def test_an_interrupted_step_ends_and_the_kernel_lives_on(shared: Driven, 
 @pytest.mark.parametrize("place", ["self._publish_execute_input", "self.state.say_changed", "self.cells.note"])
 async def test_an_interrupt_before_a_step_s_code_begins_is_not_lost(hasty_registry: Registry, place: str) -> None:
     """Its client has seen by then that the kernel is busy with it. Nothing of the code runs, and the next step does."""
-    session = await Driven.open(hasty_registry, "the context")
+    session = await SessionDriver.open(hasty_registry, "the context")
     owner, _, name = place.rpartition(".")
     await session.ok(
         "import signal\n"
@@ -110,7 +110,7 @@ async def test_an_interrupt_before_a_step_s_code_begins_is_not_lost(hasty_regist
     assert (await session.ok("'begun' in globals()")).result == "False"
 
 
-async def test_a_step_past_its_deadline_is_interrupted(shared: Driven) -> None:
+async def test_a_step_past_its_deadline_is_interrupted(shared: SessionDriver) -> None:
     """The step is reported as timed out, with the session's limits untouched."""
     report = await shared.run(BODY, timeout_ms=DEADLINE_MS)
     assert (report.status, report.guardrail_stop, report.lost) == ("timeout", None, None)
@@ -118,7 +118,7 @@ async def test_a_step_past_its_deadline_is_interrupted(shared: Driven) -> None:
     assert (await shared.ok("n > 0")).result == "True"
 
 
-async def rungs(session: Driven) -> list[str]:
+async def rungs(session: SessionDriver) -> list[str]:
     """The rungs of the ladder that the trace names."""
     return [event.summary.split()[0] for event in await session.trace("summary") if event.action == "interrupt"]
 
@@ -134,7 +134,7 @@ async def hasty_registry(tmp_path_factory: pytest.TempPathFactory) -> AsyncItera
 @pytest.mark.parametrize("code", (STUBBORN | HOSTILE).values(), ids=(STUBBORN | HOSTILE).keys())
 async def test_a_step_that_ignores_the_interrupt_is_killed_and_says_so(hasty_registry: Registry, code: str) -> None:
     """The session goes on with a fresh kernel that has the context; the reply says what happened to the rest."""
-    session = await Driven.open(hasty_registry, "the context")
+    session = await SessionDriver.open(hasty_registry, "the context")
     await session.ok("kept = 1")
     pid = session.kernel.process.pid
     await session.begin(code)
@@ -151,7 +151,7 @@ async def test_a_step_that_ignores_the_interrupt_is_killed_and_says_so(hasty_reg
     assert await rungs(session) == ["SIGINT", "SIGINT", "SIGKILL"]
 
 
-async def test_a_stopped_kernel_does_not_stop_the_session(session: Driven) -> None:
+async def test_a_stopped_kernel_does_not_stop_the_session(session: SessionDriver) -> None:
     """SIGSTOP from outside: the step ends at its deadline all the same."""
     await session.begin("while True: len('')", timeout_ms=DEADLINE_MS)
     session.kernel.process.send_signal(signal.SIGSTOP)
@@ -162,7 +162,7 @@ async def test_a_stopped_kernel_does_not_stop_the_session(session: Driven) -> No
     assert (await session.ok("1 + 1")).result == "2"
 
 
-async def test_threads_left_running_do_not_hold_the_step_open(session: Driven) -> None:
+async def test_threads_left_running_do_not_hold_the_step_open(session: SessionDriver) -> None:
     """A step ends when its code does; its threads go on, and later output of theirs is not lost."""
     report = await session.ok(
         "import threading\n"
@@ -181,7 +181,7 @@ async def test_threads_left_running_do_not_hold_the_step_open(session: Driven) -
     assert report.stdout == "from the thread\n"
 
 
-async def test_rlm_interrupt_ends_the_running_step(shared: Driven) -> None:
+async def test_rlm_interrupt_ends_the_running_step(shared: SessionDriver) -> None:
     """The reply is the step's own report; the waiting call gets it too."""
     began = await shared.begin(f"{READY}\n{BODY}")
     await shared.until_printed("begun")
@@ -205,7 +205,7 @@ handlers['execute_request'] = interrupted
 """
 
 
-async def test_an_interrupt_that_comes_before_a_step_s_code_takes_nothing_from_it(any_session: Driven) -> None:
+async def test_an_interrupt_that_comes_before_a_step_s_code_takes_nothing_from_it(any_session: SessionDriver) -> None:
     """But its run: neither its reply nor its snapshot, without which the next step would not begin for a while."""
     await any_session.ok(INTERRUPT_ITSELF)
     for number in range(3):
@@ -214,7 +214,7 @@ async def test_an_interrupt_that_comes_before_a_step_s_code_takes_nothing_from_i
         assert (report.result, report.lost) == (None, None)
 
 
-async def test_an_interrupt_that_comes_as_a_step_ends_harms_neither_it_nor_the_next(shared: Driven) -> None:
+async def test_an_interrupt_that_comes_as_a_step_ends_harms_neither_it_nor_the_next(shared: SessionDriver) -> None:
     """At whatever line it lands: each step gets its reply, and none is hit by an interrupt meant for another."""
     for turn in range(50):
         await shared.run(f"for n in range({turn * 40}): pass", wait_ms=0)
@@ -224,7 +224,7 @@ async def test_an_interrupt_that_comes_as_a_step_ends_harms_neither_it_nor_the_n
         assert (await shared.ok(f"{turn} + 0")).result == str(turn)
 
 
-async def test_a_step_goes_on_when_the_call_that_began_it_is_cancelled(shared: Driven) -> None:
+async def test_a_step_goes_on_when_the_call_that_began_it_is_cancelled(shared: SessionDriver) -> None:
     """A step belongs to the session and not to the call."""
     code = "import time\nprint('begun', flush=True)\ntime.sleep(0.3)\nprint('whole')"
     call = asyncio.create_task(shared.run(code))

@@ -12,12 +12,12 @@ import pytest
 from rlm_kernel_mcp.errors import SessionFinalized
 from rlm_kernel_mcp.session.registry import Registry
 from rlm_kernel_mcp.session.reports import StepReport
-from tests.sessions import AMPLE, Driven, open_registry
+from tests.sessions import AMPLE, SessionDriver, open_registry
 
 pytestmark = pytest.mark.anyio
 
 
-async def _stopped(session: Driven, stop: str) -> None:
+async def _stopped(session: SessionDriver, stop: str) -> None:
     """Nothing runs any more; values, trace and the final answer can still be had."""
     steps = session.session.counters.step_index
     report = await session.run("after = 1")
@@ -31,7 +31,7 @@ async def _stopped(session: Driven, stop: str) -> None:
 
 async def test_the_step_that_reaches_max_steps_says_so_and_no_other_runs(registry: Registry) -> None:
     """Failed steps count too."""
-    session = await Driven.open(registry, limits=replace(AMPLE, max_steps=2))
+    session = await SessionDriver.open(registry, limits=replace(AMPLE, max_steps=2))
     assert (await session.ok("kept = 'best so far'")).guardrail_stop is None
     report = await session.run("1 / 0")
     assert (report.status, report.guardrail_stop, report.budget.steps_left) == ("error", "max_steps", 0)
@@ -40,7 +40,7 @@ async def test_the_step_that_reaches_max_steps_says_so_and_no_other_runs(registr
 
 async def test_a_step_is_interrupted_when_the_sessions_runtime_is_used_up(registry: Registry) -> None:
     """Also where its own timeout is longer; the kernel lives on, so that values can be read."""
-    session = await Driven.open(registry, limits=replace(AMPLE, max_runtime_ms=400))
+    session = await SessionDriver.open(registry, limits=replace(AMPLE, max_runtime_ms=400))
     await session.ok("kept = 'best so far'")
     report = await session.run("while True: len('')", timeout_ms=60_000)
     assert (report.status, report.guardrail_stop, report.budget.runtime_left_ms) == ("timeout", "timeout", 0)
@@ -50,7 +50,7 @@ async def test_a_step_is_interrupted_when_the_sessions_runtime_is_used_up(regist
 
 async def test_waiting_between_steps_is_not_runtime(registry: Registry) -> None:
     """Only the time in which a step executes counts."""
-    session = await Driven.open(registry, limits=replace(AMPLE, max_runtime_ms=60_000))
+    session = await SessionDriver.open(registry, limits=replace(AMPLE, max_runtime_ms=60_000))
     first = await session.ok("1")
     second = await session.ok("2")
     used = session.session.counters.runtime_ms
@@ -59,7 +59,7 @@ async def test_waiting_between_steps_is_not_runtime(registry: Registry) -> None:
 
 async def test_no_reply_ever_delivers_more_than_the_budget_has_left(registry: Registry) -> None:
     """Stdout, stderr, result, error and traceback together; the rest stays in the trace for a person."""
-    session = await Driven.open(registry, limits=replace(AMPLE, budget_limit=3_000))
+    session = await SessionDriver.open(registry, limits=replace(AMPLE, budget_limit=3_000))
     await session.ok("kept = 'best so far'")
     left = session.session.account.left.chars_left
     code = "import warnings\nprint('o' * 5000)\nwarnings.warn('e' * 5000)\nraise ValueError('v' * 5000)"
@@ -82,7 +82,7 @@ def _delivered(report: StepReport) -> int:
 async def test_however_little_is_left_no_reply_passes_it(registry: Registry, left: int) -> None:
     """Down to the last character; a reply that is cut says how much was cut."""
     code = "print('o' * 2000)\nraise ValueError('\\x1b' * 2000)"
-    session = await Driven.open(registry, limits=replace(AMPLE, budget_limit=len(code) + left))
+    session = await SessionDriver.open(registry, limits=replace(AMPLE, budget_limit=len(code) + left))
     report = await session.run(code)
     assert _delivered(report) <= left
     assert report.truncated.stdout + len(report.stdout) >= 2000
@@ -90,14 +90,14 @@ async def test_however_little_is_left_no_reply_passes_it(registry: Registry, lef
 
 async def test_code_longer_than_the_budget_is_not_run(registry: Registry) -> None:
     """It would be charged more than there is."""
-    session = await Driven.open(registry, limits=replace(AMPLE, budget_limit=100))
+    session = await SessionDriver.open(registry, limits=replace(AMPLE, budget_limit=100))
     await session.ok("kept = 'best so far'")
     report = await session.run("ran = 1\n" * 20)
     assert (report.status, report.guardrail_stop) == ("stopped", "budget_exceeded")
     await _stopped(session, "budget_exceeded")
 
 
-async def test_a_final_answer_is_given_once(session: Driven) -> None:
+async def test_a_final_answer_is_given_once(session: SessionDriver) -> None:
     """The same call again gives the same answer, another is refused, and so is a step; the trace can be read."""
     await session.ok("answer = 'forty-two \\u2603'")
     kernel = session.kernel
@@ -126,7 +126,7 @@ async def test_a_final_answer_is_given_once(session: Driven) -> None:
 )
 async def test_a_final_answer_is_the_variables_whole_text(registry: Registry, value: str, answer: str) -> None:
     """Of a `str` the text itself, of anything else its text as `rlm_get_var` shows it."""
-    session = await Driven.open(registry)
+    session = await SessionDriver.open(registry)
     await session.ok(f"answer = {value}")
     final = await registry.finalize(
         session.session_id, final_text=None, final_var_name="answer", max_output_chars=1_000_000
@@ -143,8 +143,8 @@ async def small_registry(tmp_path_factory: pytest.TempPathFactory) -> AsyncItera
 
 
 @pytest.fixture(scope="module")
-async def small(small_registry: Registry) -> Driven:
-    return await Driven.open(small_registry, "the context")
+async def small(small_registry: Registry) -> SessionDriver:
+    return await SessionDriver.open(small_registry, "the context")
 
 
 BOMBS = {
@@ -168,7 +168,7 @@ BOMBS = {
 
 
 @pytest.mark.parametrize("code", BOMBS.values(), ids=BOMBS.keys())
-async def test_a_memory_bomb_is_an_error_of_its_step(small: Driven, code: str) -> None:
+async def test_a_memory_bomb_is_an_error_of_its_step(small: SessionDriver, code: str) -> None:
     """And its kernel lives on: the next step runs and the context is there."""
     await small.ok("kept = 1")
     report = await small.run(code)
@@ -183,11 +183,11 @@ async def test_a_memory_bomb_is_an_error_of_its_step(small: Driven, code: str) -
 
 async def test_a_step_may_use_what_the_limit_allows(small_registry: Registry) -> None:
     """The limit is on the session's own data, beyond what the bare kernel takes."""
-    session = await Driven.open(small_registry)
+    session = await SessionDriver.open(small_registry)
     assert (await session.ok("b = bytearray(60 * 10 ** 6)\nlen(b)")).result == "60000000"
 
 
-async def test_a_step_that_swallows_its_memory_error_for_ever_is_killed(small: Driven) -> None:
+async def test_a_step_that_swallows_its_memory_error_for_ever_is_killed(small: SessionDriver) -> None:
     """Past the hard limit nothing is asked any more. Unless it is told just outside its own `try`: that ends it."""
     report = await small.run(
         "l = []\nwhile True:\n    try:\n        while True: l.append(bytearray(10 ** 5))\n    except MemoryError: pass",
@@ -199,7 +199,7 @@ async def test_a_step_that_swallows_its_memory_error_for_ever_is_killed(small: D
 
 
 @pytest.mark.parametrize("code", ["bytearray(3_000_000_000)", "[1] * 600_000_000", "s = 'x' * 50_000_000\n(s + s) * 9"])
-async def test_a_memory_error_says_which_limit_it_is_and_what_to_do(small: Driven, code: str) -> None:
+async def test_a_memory_error_says_which_limit_it_is_and_what_to_do(small: SessionDriver, code: str) -> None:
     """Python's own has no words."""
     report = await small.run(code)
     assert report.error is not None
@@ -210,12 +210,14 @@ async def test_a_memory_error_says_which_limit_it_is_and_what_to_do(small: Drive
 
 async def test_a_memory_error_of_the_parser_is_not_called_the_session_s(small_registry: Registry) -> None:
     """A step that is nested too deep to be parsed has all its memory left."""
-    report = await (await Driven.open(small_registry)).run("-" * 20_000 + "1")
+    report = await (await SessionDriver.open(small_registry)).run("-" * 20_000 + "1")
     assert report.error is not None
     assert (report.error.ename, "memory limit" in report.error.evalue) == ("MemoryError", False)
 
 
-async def test_a_step_that_is_told_of_its_memory_outside_its_own_try_ends_with_a_memory_error(small: Driven) -> None:
+async def test_a_step_that_is_told_of_its_memory_outside_its_own_try_ends_with_a_memory_error(
+    small: SessionDriver,
+) -> None:
     """The host tells it by a signal; here only the jump back of the outer loop is where Python takes one."""
     begun = await small.begin(
         "print('on')\nwhile True:\n    try:\n        bytearray(10 ** 12)\n    except MemoryError: pass",
@@ -236,7 +238,7 @@ async def test_a_step_that_lowers_its_own_hard_limit_of_memory_costs_its_kernel_
 ) -> None:
     """Nothing could raise it again: every later step would end without a reply."""
     async with open_registry(tmp_path / "state", RLM_IMPORT_POLICY="any") as registry:
-        session = await Driven.open(registry, limits=AMPLE)
+        session = await SessionDriver.open(registry, limits=AMPLE)
         await session.ok("kept = 'there'")
         report = await session.run("import resource; resource.setrlimit(resource.RLIMIT_AS, (100 << 20, 100 << 20))")
         assert (report.status, report.lost is not None) == ("kernel_died", True)

@@ -20,7 +20,7 @@ from rlm_kernel_mcp.session.snapshots import restoring
 from rlm_kernel_mcp.session.snapshots.file import SnapshotFile
 from rlm_kernel_mcp.session.snapshots.taking import SIGNALS, SMALL_SIGNALS
 from tests.losses import files, lose_kernel, lost, settle, snapshots
-from tests.sessions import WAIT_S, Driven, until
+from tests.sessions import WAIT_S, SessionDriver, until
 
 pytestmark = pytest.mark.anyio
 
@@ -64,7 +64,7 @@ async def test_whatever_a_kernel_does_with_its_snapshot_costs_its_own_session_al
 ) -> None:
     """The next step runs, values kept before are there, the other session notices nothing, the disk is bounded."""
     monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.taking.SIGNALS", 10)
-    session, other = await Driven.open(any_registry), await Driven.open(any_registry)
+    session, other = await SessionDriver.open(any_registry), await SessionDriver.open(any_registry)
     snapshots(session)._step_s = 0.3
     await session.ok("kept = [1]")
     await settle(session)
@@ -92,7 +92,7 @@ async def test_a_kernel_that_takes_no_descriptor_is_replaced(
 ) -> None:
     """The pipes that it was passed would pile up."""
     monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.taking.SIGNALS", 10)
-    session = await Driven.open(any_registry)
+    session = await SessionDriver.open(any_registry)
     snapshots(session)._step_s = 0.3
     await session.ok("kept = [1]")
     await settle(session)
@@ -137,7 +137,7 @@ async def test_without_a_bound_a_step_waits_for_values_that_are_held_back(
     monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.taking.SIGNALS", 1_000_000)
     monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.taking.SIGNAL_EVERY_S", 0.001)
     monkeypatch.setattr(KernelProcess, "send_signal", counting)
-    session = await Driven.open(any_registry)
+    session = await SessionDriver.open(any_registry)
     await session.ok("get_ipython().kernel._send_snapshot = lambda *given: None")
     begun = await session.begin("1")
     await until(lambda: asked > 3 * bound)
@@ -154,7 +154,7 @@ async def test_a_snapshot_that_lies_makes_its_own_session_s_values_wrong_and_not
     any_registry: Registry,
 ) -> None:
     """The bytes are read by a kernel of the same session alone, behind the same walls."""
-    session = await Driven.open(any_registry)
+    session = await SessionDriver.open(any_registry)
     await session.ok(
         TAKES_OVER.format(
             body="send(fd, head('x') + chunk(b'cos\\ngetpid\\n(tR.') + END)\n"
@@ -189,7 +189,7 @@ async def test_values_that_end_each_kernel_have_one_bound_of_time_and_are_charge
 ) -> None:
     """However many there are: three kernels try, and the session goes on without them."""
     monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.restoring.RESTORE_S", 0.1)
-    session = await Driven.open(any_registry)
+    session = await SessionDriver.open(any_registry)
     await session.ok(DEAF.format(cpu_s=30))
     for n in range(8):
         await session.ok(f"trap{n} = Trap({n})")
@@ -217,7 +217,7 @@ async def test_without_their_bound_values_that_do_not_come_back_keep_a_step_wait
 
     monkeypatch.setattr(restoring, "_bind", noting)
     monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.restoring.RESTORE_S", 1_000.0)
-    session = await Driven.open(any_registry)
+    session = await SessionDriver.open(any_registry)
     await session.ok(DEAF.format(cpu_s=600) + "trap = Trap(0)")
     await lose_kernel(session)
     begun = await session.begin("context")
@@ -235,7 +235,7 @@ async def test_the_return_of_values_is_interrupted_and_nothing_is_lost_by_it(
 ) -> None:
     """The step ends without having run; the next one tries again."""
     monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.restoring.RESTORE_S", 1_000.0)
-    session = await Driven.open(any_registry)
+    session = await SessionDriver.open(any_registry)
     await session.ok("beside = [1]")
     await session.ok(DEAF.format(cpu_s=600) + "trap = Trap(0)")
     await lose_kernel(session)
@@ -270,7 +270,7 @@ async def test_the_index_of_the_values_has_one_writer(any_registry: Registry, mo
     monkeypatch.setattr(snapshot_file, "_moved", slow)
     monkeypatch.setattr(snapshot_file, "GARBAGE_BYTES_MIN", 0)
     monkeypatch.setattr(SnapshotFile, "advance", watched)
-    session = await Driven.open(any_registry)
+    session = await SessionDriver.open(any_registry)
     await session.ok("a = 'x' * 60_000; b = 'y' * 60_000")
     await settle(session)
     await session.ok("a = 'z' * 60_000; b = 'a' * 60_000")
@@ -287,7 +287,7 @@ async def test_the_index_of_the_values_has_one_writer(any_registry: Registry, mo
 
 async def test_the_host_s_loop_goes_on_while_a_kernel_floods(any_registry: Registry) -> None:
     """The stream is read in a thread."""
-    session, other = await Driven.open(any_registry), await Driven.open(any_registry)
+    session, other = await SessionDriver.open(any_registry), await SessionDriver.open(any_registry)
     await session.ok(TAKES_OVER.format(body=BODIES["a stream without end"]))
     reports = [await other.ok(f"{n}") for n in range(20)]
     assert [report.result for report in reports] == [str(n) for n in range(20)]

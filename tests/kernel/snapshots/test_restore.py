@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.losses import OWN, lose_kernel, lost, restored
-from tests.sessions import Driven
+from tests.sessions import SessionDriver
 
 pytestmark = pytest.mark.anyio
 
@@ -26,7 +26,7 @@ NOT_KEPT = read_cells("lost_cells.txt")
 
 
 @pytest.mark.parametrize("what", KEPT)
-async def test_what_a_fresh_kernel_has_of_the_one_before(session: Driven, what: str) -> None:
+async def test_what_a_fresh_kernel_has_of_the_one_before(session: SessionDriver, what: str) -> None:
     """By value, each name by itself, and without a word about a loss."""
     make, use, expected = KEPT[what]
     await session.ok(make)
@@ -40,7 +40,7 @@ async def test_what_a_fresh_kernel_has_of_the_one_before(session: Driven, what: 
 
 
 @pytest.mark.parametrize("what", NOT_KEPT)
-async def test_what_cannot_be_had_back_is_named_with_its_reason(session: Driven, what: str) -> None:
+async def test_what_cannot_be_had_back_is_named_with_its_reason(session: SessionDriver, what: str) -> None:
     """The names beside it come back all the same."""
     make, why = NOT_KEPT[what]
     await session.ok(f"beside = [1]\n{make}\nafter = 'a'")

@@ -13,7 +13,7 @@ from rlm_kernel_mcp.errors import VariableNotFound
 from rlm_kernel_mcp.session.registry import Registry
 from rlm_kernel_mcp.session.snapshots.file import GARBAGE_BYTES_MIN
 from tests.losses import OWN, files, lose_kernel, lost, restored, settle, snapshots, values_file
-from tests.sessions import WAIT_S, Driven, open_registry
+from tests.sessions import WAIT_S, SessionDriver, open_registry
 
 pytestmark = pytest.mark.anyio
 MB = 1 << 20
@@ -28,12 +28,12 @@ async def tight_registry(tmp_path_factory: pytest.TempPathFactory) -> AsyncItera
 
 
 @pytest.fixture
-async def tight(tight_registry: Registry) -> Driven:
+async def tight(tight_registry: Registry) -> SessionDriver:
     """A session whose snapshots are small."""
-    return await Driven.open(tight_registry)
+    return await SessionDriver.open(tight_registry)
 
 
-async def test_a_value_changed_in_place_comes_back_changed(session: Driven) -> None:
+async def test_a_value_changed_in_place_comes_back_changed(session: SessionDriver) -> None:
     """Also where the change was made through another name, or by a function."""
     await session.ok("data = [1]\nalias = data\nbox = {'in': data}\ndef grow(): data.append(len(data))")
     await settle(session)
@@ -47,7 +47,7 @@ async def test_a_value_changed_in_place_comes_back_changed(session: Driven) -> N
     )
 
 
-async def test_values_of_steps_that_change_nothing_are_as_of_the_last_of_them(session: Driven) -> None:
+async def test_values_of_steps_that_change_nothing_are_as_of_the_last_of_them(session: SessionDriver) -> None:
     """Where every value is one that cannot change, the reply says so, and no snapshot is taken."""
     await session.ok("number = 1\ntext = 'a'")
     await settle(session)
@@ -67,7 +67,7 @@ async def test_values_of_steps_that_change_nothing_are_as_of_the_last_of_them(se
     assert (report.result, lost(report)) == ("(2, 'a', [1])", {})
 
 
-async def test_numbers_that_take_turns_in_the_same_memory_come_back_as_the_last_one(session: Driven) -> None:
+async def test_numbers_that_take_turns_in_the_same_memory_come_back_as_the_last_one(session: SessionDriver) -> None:
     """An object's identity is no proof that its value is what it was: Python gives the place to the next one."""
     await session.ok("x = float('1.5')")
     await settle(session)
@@ -80,7 +80,7 @@ async def test_numbers_that_take_turns_in_the_same_memory_come_back_as_the_last_
     assert (await session.ok("x")).result == expected
 
 
-async def test_a_name_that_was_deleted_stays_away_and_is_no_loss(session: Driven) -> None:
+async def test_a_name_that_was_deleted_stays_away_and_is_no_loss(session: SessionDriver) -> None:
     """It was the step's own wish."""
     await session.ok("kept = 1\ngone = [2]")
     await settle(session)
@@ -93,7 +93,7 @@ async def test_a_name_that_was_deleted_stays_away_and_is_no_loss(session: Driven
     assert restored(report) == {"kept"} | OWN
 
 
-async def test_what_a_second_kernel_made_is_kept_too(session: Driven) -> None:
+async def test_what_a_second_kernel_made_is_kept_too(session: SessionDriver) -> None:
     """Restored, changed, lost again."""
     await session.ok("a = [1]\nclass C: pass\nc = C()")
     await lose_kernel(session)
@@ -105,7 +105,7 @@ async def test_what_a_second_kernel_made_is_kept_too(session: Driven) -> None:
     assert (await session.ok("(a, b)")).result == "([1, 2, 3], [1, 2])"
 
 
-async def test_two_kernels_lost_without_a_step_between_tell_one_loss(session: Driven) -> None:
+async def test_two_kernels_lost_without_a_step_between_tell_one_loss(session: SessionDriver) -> None:
     """Nothing is said twice, and what came back is not called lost."""
     await session.ok("a = 1\ng = (i for i in 'x')")
     await lose_kernel(session)
@@ -116,7 +116,7 @@ async def test_two_kernels_lost_without_a_step_between_tell_one_loss(session: Dr
     assert restored(report) == {"a"} | OWN
 
 
-async def test_a_name_that_a_kernel_took_with_it_is_told_to_who_reads_it(session: Driven) -> None:
+async def test_a_name_that_a_kernel_took_with_it_is_told_to_who_reads_it(session: SessionDriver) -> None:
     """Until a step binds it again."""
     await session.ok("g = (i for i in 'x')")
     await lose_kernel(session)
@@ -131,7 +131,7 @@ async def test_a_name_that_a_kernel_took_with_it_is_told_to_who_reads_it(session
         await session.slice("g")
 
 
-async def test_a_kernel_lost_before_its_snapshot_tells_what_is_old_and_what_is_gone(session: Driven) -> None:
+async def test_a_kernel_lost_before_its_snapshot_tells_what_is_old_and_what_is_gone(session: SessionDriver) -> None:
     """The values of the snapshot before come back as they were then; names without one are lost."""
     await session.ok("old = [1]")
     await settle(session)
@@ -145,7 +145,7 @@ async def test_a_kernel_lost_before_its_snapshot_tells_what_is_old_and_what_is_g
     assert lost(report)["slow"] == "its value (Slow) was not kept"
 
 
-async def test_a_value_above_its_cap_is_not_kept_and_the_others_are(tight: Driven) -> None:
+async def test_a_value_above_its_cap_is_not_kept_and_the_others_are(tight: SessionDriver) -> None:
     """2 MB of one name, 5 MB of all: the reason names both."""
     await tight.ok(
         "small = 'x'\nlarge = 'y' * 3_000_000\none = 'a' * 1_800_000; two = 'b' * 1_800_000; three = 'c' * 1_800_000"
@@ -157,7 +157,7 @@ async def test_a_value_above_its_cap_is_not_kept_and_the_others_are(tight: Drive
     assert lost(report) == {"large": why, "three": why}
 
 
-async def test_a_value_that_shrinks_below_its_cap_is_kept_again(tight: Driven) -> None:
+async def test_a_value_that_shrinks_below_its_cap_is_kept_again(tight: SessionDriver) -> None:
     """The room that others gave up is there for it."""
     await tight.ok("large = 'y' * 3_000_000\none = 'a' * 1_900_000; two = 'b' * 1_900_000; three = 'c' * 1_900_000")
     await settle(tight)
@@ -170,7 +170,7 @@ async def test_a_value_that_shrinks_below_its_cap_is_kept_again(tight: Driven) -
     assert lost(report) == {}
 
 
-async def test_a_value_that_takes_too_long_is_given_up_and_the_others_are_kept(tight: Driven) -> None:
+async def test_a_value_that_takes_too_long_is_given_up_and_the_others_are_kept(tight: SessionDriver) -> None:
     """Half a second a step; it is not tried again before it is bound anew, so that the others have their turn."""
     await tight.ok(
         "import time\nclass Slow:\n    def __reduce__(self):\n        time.sleep(60)\nslow = Slow()\nbeside = [1]"
@@ -211,14 +211,14 @@ slow = Slow()
 """
 
 
-async def until_entered(session: Driven) -> None:
+async def until_entered(session: SessionDriver) -> None:
     """Wait until a value's own code is running for a snapshot."""
     async with asyncio.timeout(WAIT_S):
         while not await session.value("entered"):  # noqa: ASYNC110  (nobody tells of it)
             await asyncio.sleep(0)
 
 
-async def test_the_next_step_does_not_wait_for_a_snapshot(session: Driven) -> None:
+async def test_the_next_step_does_not_wait_for_a_snapshot(session: SessionDriver) -> None:
     """A value's code that would run for a minute lets go at once when a step comes."""
     await session.ok(SLEEPS)
     await until_entered(session)
@@ -227,7 +227,7 @@ async def test_the_next_step_does_not_wait_for_a_snapshot(session: Driven) -> No
     assert report.duration_ms < 20_000
 
 
-async def test_a_kernel_whose_values_do_not_let_it_go_is_replaced(session: Driven) -> None:
+async def test_a_kernel_whose_values_do_not_let_it_go_is_replaced(session: SessionDriver) -> None:
     """Code that catches the signal and runs on: the step runs in a fresh kernel, and is told why."""
     await session.ok("kept = [1]")
     await settle(session)
@@ -262,7 +262,7 @@ beside = [1]
     ids=["in Python", "in C"],
 )
 async def test_a_value_that_hangs_when_it_is_restored_is_left_behind(
-    session: Driven, how: str, why: str, monkeypatch: pytest.MonkeyPatch
+    session: SessionDriver, how: str, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The session comes back with the others, whatever the value does."""
     monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.restoring.RESTORE_S", 0.3)
@@ -276,7 +276,7 @@ async def test_a_value_that_hangs_when_it_is_restored_is_left_behind(
 
 async def test_values_of_which_each_ends_the_fresh_kernel_do_not_end_the_session(any_registry: Registry) -> None:
     """After three kernels the session goes on without its values, and says so."""
-    session = await Driven.open(any_registry)
+    session = await SessionDriver.open(any_registry)
     await session.ok(
         "import os\nclass Bomb:\n    def __reduce__(self): return os._exit, (3,)\n"
         "one, two, three, four = Bomb(), Bomb(), Bomb(), Bomb()\nbeside = [1]"
@@ -289,7 +289,7 @@ async def test_values_of_which_each_ends_the_fresh_kernel_do_not_end_the_session
 
 async def test_a_value_that_ends_the_kernel_while_it_is_kept_loses_that_kernel_alone(any_registry: Registry) -> None:
     """What was kept before comes back. It ends the kernel once the host wants that back: the step is told by then."""
-    session = await Driven.open(any_registry)
+    session = await SessionDriver.open(any_registry)
     await session.ok("kept = [1]")
     await settle(session)
     await session.ok(
@@ -302,7 +302,7 @@ async def test_a_value_that_ends_the_kernel_while_it_is_kept_loses_that_kernel_a
     assert lost(report)["bomb"] == "its value (Bomb) was not kept"
 
 
-async def test_names_beyond_what_is_kept_are_counted(session: Driven) -> None:
+async def test_names_beyond_what_is_kept_are_counted(session: SessionDriver) -> None:
     """The newest 5,000 names come back; a hundred thousand do not end the kernel."""
     await session.ok("globals().update({f'v{n}': n for n in range(100_000)}); globals()['n' * 1000] = 1")
     await lose_kernel(session)
@@ -311,7 +311,7 @@ async def test_names_beyond_what_is_kept_are_counted(session: Driven) -> None:
     assert lost(report)["95,001 more names"] == "of a session 5,000 names are kept"
 
 
-async def test_a_thread_that_changes_a_value_all_the_time_costs_that_value_at_most(session: Driven) -> None:
+async def test_a_thread_that_changes_a_value_all_the_time_costs_that_value_at_most(session: SessionDriver) -> None:
     """A dict that grows while it is pickled."""
     await session.ok(
         "import threading, itertools\nmoving = {0: 0}\nstill = [1]\ngo = True\n"
@@ -326,7 +326,7 @@ async def test_a_thread_that_changes_a_value_all_the_time_costs_that_value_at_mo
 
 
 async def test_a_snapshot_that_the_host_did_not_get_is_sent_again(
-    session: Driven, monkeypatch: pytest.MonkeyPatch
+    session: SessionDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The kernel believed it sent; the host's disk was full. The next snapshot has the value, not an older one."""
     await session.ok("x = ['old']")
@@ -352,7 +352,9 @@ def full_disk(target: int, block: bytes, offset: int) -> None:
     raise OSError(28, os.strerror(28))
 
 
-async def test_a_full_disk_leaves_the_older_value_and_says_so(session: Driven, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_full_disk_leaves_the_older_value_and_says_so(
+    session: SessionDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """If the kernel goes before there is room again."""
     await session.ok("x = ['old']")
     await settle(session)
@@ -365,7 +367,7 @@ async def test_a_full_disk_leaves_the_older_value_and_says_so(session: Driven, m
 
 
 @pytest.mark.parametrize("damage", ["cut short", "a bit turned", "gone", "emptied"])
-async def test_a_damaged_file_is_noticed_and_its_values_are_lost_by_name(session: Driven, damage: str) -> None:
+async def test_a_damaged_file_is_noticed_and_its_values_are_lost_by_name(session: SessionDriver, damage: str) -> None:
     """Never a wrong value: each one is held against its checksum."""
     await session.ok("first = 'a' * 100\nlast = 'z' * 100")
     await settle(session)
@@ -389,7 +391,7 @@ async def test_a_damaged_file_is_noticed_and_its_values_are_lost_by_name(session
     assert lost(report) == dict.fromkeys(gone, "its snapshot on disk is damaged")
 
 
-async def test_the_file_is_moved_together_when_most_of_it_is_dead(session: Driven) -> None:
+async def test_the_file_is_moved_together_when_most_of_it_is_dead(session: SessionDriver) -> None:
     """It does not grow with the number of steps; what is in it stays."""
     await session.ok("kept = {'a': [1]}\nimport random")
     for _ in range(12):
@@ -403,7 +405,7 @@ async def test_the_file_is_moved_together_when_most_of_it_is_dead(session: Drive
     assert lost(report) == {}
 
 
-async def test_fifty_megabytes_come_back(session: Driven) -> None:
+async def test_fifty_megabytes_come_back(session: SessionDriver) -> None:
     """As text, as bytes and as many small objects."""
     await session.ok(
         "text = 'x' * 20_000_000\nraw = bytes(20_000_000)\nmany = {f'key {n}': [n, str(n)] for n in range(200_000)}"
@@ -414,7 +416,7 @@ async def test_fifty_megabytes_come_back(session: Driven) -> None:
     assert lost(report) == {}
 
 
-async def test_a_finalized_session_leaves_no_file(session: Driven) -> None:
+async def test_a_finalized_session_leaves_no_file(session: SessionDriver) -> None:
     """Its values are nobody's any more."""
     await session.ok("x = 'secret'")
     await settle(session)
@@ -424,7 +426,7 @@ async def test_a_finalized_session_leaves_no_file(session: Driven) -> None:
     assert not any(path.exists() for path in files(session))
 
 
-async def test_the_files_are_this_user_s_alone(session: Driven) -> None:
+async def test_the_files_are_this_user_s_alone(session: SessionDriver) -> None:
     """Folder 0700, files 0600."""
     await session.ok("x = 1")
     await settle(session)
@@ -433,7 +435,7 @@ async def test_the_files_are_this_user_s_alone(session: Driven) -> None:
     assert {found.stat().st_mode & 0o777 for found in path.parent.iterdir()} == {0o600}
 
 
-async def test_a_kernel_killed_in_the_middle_of_its_snapshot_loses_nothing_older(session: Driven) -> None:
+async def test_a_kernel_killed_in_the_middle_of_its_snapshot_loses_nothing_older(session: SessionDriver) -> None:
     """The half that came is no value."""
     await session.ok("x = ['old']\nbig = b'1' * 30_000_000")
     await settle(session)
@@ -445,7 +447,7 @@ async def test_a_kernel_killed_in_the_middle_of_its_snapshot_loses_nothing_older
         assert {"x", "big"} <= set(lost(report))
 
 
-async def test_the_signal_that_ends_a_snapshot_does_nothing_in_a_step(session: Driven) -> None:
+async def test_the_signal_that_ends_a_snapshot_does_nothing_in_a_step(session: SessionDriver) -> None:
     """Neither in one that runs nor between steps."""
     session.kernel.process.send_signal(signal.SIGUSR2)
     begun = await session.begin(
@@ -459,7 +461,7 @@ async def test_the_signal_that_ends_a_snapshot_does_nothing_in_a_step(session: D
     assert (report.status, report.result) == ("ok", "'done'")
 
 
-async def test_many_steps_at_once_after_each_other_keep_the_newest_values(session: Driven) -> None:
+async def test_many_steps_at_once_after_each_other_keep_the_newest_values(session: SessionDriver) -> None:
     """Each cuts the snapshot of the one before short; the last one is whole."""
     await session.ok("bulk = {n: str(n) for n in range(100_000)}\ncount = []")
     for _ in range(20):
@@ -472,7 +474,7 @@ async def test_many_steps_at_once_after_each_other_keep_the_newest_values(sessio
 
 async def test_one_session_s_snapshot_does_not_hold_another_s(registry: Registry) -> None:
     """16 sessions, of which each keeps something at the same time."""
-    sessions = await asyncio.gather(*(Driven.open(registry, f"context {n}") for n in range(8)))
+    sessions = await asyncio.gather(*(SessionDriver.open(registry, f"context {n}") for n in range(8)))
     async with asyncio.timeout(WAIT_S):
         await asyncio.gather(*(session.ok(f"x = [{n}] * 100_000") for n, session in enumerate(sessions)))
         await asyncio.gather(*(lose_kernel(session) for session in sessions))

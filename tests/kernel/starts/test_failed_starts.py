@@ -16,7 +16,7 @@ from jupyter_client.connect import write_connection_file
 
 from rlm_kernel_mcp.errors import KernelStartFailed, RlmError, SandboxUnavailable
 from rlm_kernel_mcp.kernel.placement.local.startup_status import StatusSocket
-from tests.sessions import WAIT_S, Driven, open_registry
+from tests.sessions import WAIT_S, SessionDriver, open_registry
 from tests.specs import SHIPPED, write_spec
 
 pytestmark = pytest.mark.anyio
@@ -90,7 +90,7 @@ async def test_an_interpreter_that_ends_before_it_is_a_kernel_leaves_its_last_li
     monkeypatch.setattr("rlm_kernel_mcp.kernel.placement.forked.ForkServer.start", _no_fork_server)
     async with open_registry(tmp_path / "state", RLM_KERNEL="other") as registry:
         with pytest.raises(KernelStartFailed, match=r"ended with exit status 5 .*: no such thing here"):
-            await Driven.open(registry)
+            await SessionDriver.open(registry)
 
 
 async def test_a_program_that_is_not_there_is_a_start_that_failed(
@@ -106,7 +106,7 @@ async def test_a_program_that_is_not_there_is_a_start_that_failed(
     monkeypatch.setattr("rlm_kernel_mcp.kernel.placement.forked.ForkServer.start", _no_fork_server)
     async with open_registry(tmp_path / "state", RLM_KERNEL="gone") as registry:
         with pytest.raises(KernelStartFailed, match="No such file or directory") as caught:
-            await Driven.open(registry)
+            await SessionDriver.open(registry)
     assert str(tmp_path) not in caught.value.message
 
 

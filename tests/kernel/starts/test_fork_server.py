@@ -14,7 +14,7 @@ import pytest
 from rlm_kernel_mcp.errors import KernelStartFailed
 from rlm_kernel_mcp.kernel.placement.forked import ForkServer, default_python
 from rlm_kernel_mcp.session.registry import Registry
-from tests.sessions import Driven, fork_server_of, open_registry
+from tests.sessions import SessionDriver, fork_server_of, open_registry
 
 pytestmark = pytest.mark.anyio
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.anyio
 async def test_a_fork_server_at_its_limit_of_descriptors_fails_one_start_and_no_session(tmp_path: Path) -> None:
     """The start is told why; once there is room the next one succeeds, by the same fork server."""
     async with open_registry(tmp_path / "state", policy={"pool": {"spare_kernels": 0}}) as registry:
-        first = await Driven.open(registry)
+        first = await SessionDriver.open(registry)
         await first.ok("kept = 1")
         server = fork_server_of(registry)
         limits = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
@@ -32,7 +32,7 @@ async def test_a_fork_server_at_its_limit_of_descriptors_fails_one_start_and_no_
             await open_several(registry)
         assert (await first.ok("kept")).result == "1"
         resource.prlimit(server.pid, resource.RLIMIT_NOFILE, limits)
-        await Driven.open(registry)
+        await SessionDriver.open(registry)
         assert fork_server_of(registry) is server
         assert server.alive
 
@@ -40,7 +40,7 @@ async def test_a_fork_server_at_its_limit_of_descriptors_fails_one_start_and_no_
 async def test_a_fork_server_that_is_ready_writes_into_no_pipe(tmp_path: Path) -> None:
     """Nobody would read it; full, it would hold up every start."""
     async with open_registry(tmp_path / "state") as registry:
-        await Driven.open(registry)
+        await SessionDriver.open(registry)
         server = fork_server_of(registry)
         streams = {str(Path(f"/proc/{server.pid}/fd/{number}").readlink()) for number in (0, 1, 2)}
         assert streams == {os.devnull}
@@ -51,7 +51,7 @@ async def test_a_fork_server_that_is_ready_writes_into_no_pipe(tmp_path: Path) -
 async def open_several(registry: Registry) -> None:
     """More than the fork server has descriptors for."""
     for _ in range(8):
-        await Driven.open(registry)
+        await SessionDriver.open(registry)
 
 
 @contextmanager

@@ -22,11 +22,11 @@ PROGRAM: Final = """
 import asyncio, sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
-from tests.sessions import Driven, open_registry
+from tests.sessions import SessionDriver, open_registry
 
 async def main():
     async with open_registry(Path(sys.argv[1]), RLM_IMPORT_POLICY="any", RLM_IMPORTS="edited,lonely") as registry:
-        session = await Driven.open(registry)
+        session = await SessionDriver.open(registry)
         for code in sys.argv[2:]:
             report = await session.run(code)
             print(report.status, report.result, report.error.evalue if report.error else "")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rlm_kernel_mcp.session.registry import Registry
-from tests.sessions import Driven
+from tests.sessions import SessionDriver
 
 pytestmark = pytest.mark.anyio
 
@@ -30,7 +30,7 @@ async def test_a_kernel_imports_nothing_after_its_fork_and_preloading_starts_no_
     argv = (sys.executable, "-I", "-c", PRELOADED, str(SPEC))
     child = await asyncio.create_subprocess_exec(*argv, stdout=asyncio.subprocess.PIPE)
     preloaded, threads = json.loads((await child.communicate())[0])
-    session = await Driven.open(any_registry)
+    session = await SessionDriver.open(any_registry)
     await session.ok("1 + 1")
     found = await session.ok("import sys; print(sorted(sys.modules))")
     # The first is how the fork server runs, the second how it has read its tables.
@@ -40,7 +40,7 @@ async def test_a_kernel_imports_nothing_after_its_fork_and_preloading_starts_no_
 
 async def test_the_shell_that_was_made_before_the_fork_is_this_session_s(any_registry: Registry) -> None:
     """It knows its kernel, and no folder of whoever started the fork server."""
-    session = await Driven.open(any_registry)
+    session = await SessionDriver.open(any_registry)
     got = await session.ok(
         "shell = get_ipython()\n"
         "folders = {str(place) for place in (*_dh, shell.starting_dir, shell.home_dir)}\n"
@@ -51,6 +51,6 @@ async def test_the_shell_that_was_made_before_the_fork_is_this_session_s(any_reg
 
 async def test_the_files_of_all_modules_are_not_listed_for_a_debugger_that_is_not_there(any_registry: Registry) -> None:
     """To list them writes to 1.5 MB of what forks share."""
-    session = await Driven.open(any_registry)
+    session = await SessionDriver.open(any_registry)
     assert (await session.ok("get_ipython().kernel._kernel_modules")).result == "[]"
     assert (await session.ok("import sys, ipykernel.ipkernel as k; k.sys is sys")).result == "True"

@@ -11,7 +11,7 @@ import pytest
 
 from rlm_kernel_mcp.session.registry import Registry
 from tests.kernel.bare_kernel import BareKernel, bare_kernel
-from tests.sessions import Driven
+from tests.sessions import SessionDriver
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +49,6 @@ def test_no_profile_history_or_startup_file_is_touched(kernel: BareKernel) -> No
 @pytest.mark.anyio
 async def test_no_module_is_taken_from_the_scratch_folder(any_registry: Registry) -> None:
     """The working directory, which code can write to, is not on the path."""
-    session = await Driven.open(any_registry)
+    session = await SessionDriver.open(any_registry)
     report = await session.ok("import sys, os; [p for p in sys.path if p in ('', '.', os.getcwd())]")
     assert report.result == "[]"

@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from tests.sessions import AMPLE, Driven, open_registry
+from tests.sessions import AMPLE, SessionDriver, open_registry
 
 pytestmark = pytest.mark.anyio
 LINES: Final = "Müller war hier\n"
@@ -26,7 +26,7 @@ async def test_one_line_of_latin_1_spoils_no_other(tmp_path: Path) -> None:
         assert told.context.undecodable_bytes == 1
         assert told.context.undecodable_in == {"mixed.txt": 1}
         assert told.context.encodings == {"utf-8": 2, "latin-1": 1}
-        session = Driven(registry, told.session_id)
+        session = SessionDriver(registry, told.session_id)
         assert (await session.ok("context.count('Müller')")).result == "1015"
         assert (await session.ok("documents['mixed.txt'].count('Müller')")).result == "1000"
         await session.ok("raw = documents['mixed.txt'].encode('utf-8', 'surrogateescape')")
@@ -42,5 +42,5 @@ async def test_a_document_is_cut_where_it_ends_even_in_the_middle_of_a_character
     async with open_registry(tmp_path / "state", RLM_CONTEXT_ROOTS=str(folder)) as registry:
         told = await registry.init_context(context_text=None, context_paths=[str(folder)], limits=AMPLE)
         assert told.context.undecodable_in == {"a.txt": 1, "b.txt": 1}
-        session = Driven(registry, told.session_id)
+        session = SessionDriver(registry, told.session_id)
         assert (await session.ok("documents['a.txt'][-1], documents['b.txt'][0]")).result == r"('\udcc3', '\udcbc')"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rlm_kernel_mcp.session.registry import Registry
-from tests.sessions import Driven, open_registry
+from tests.sessions import SessionDriver, open_registry
 
 pytestmark = pytest.mark.anyio
 
@@ -38,13 +38,15 @@ async def roomy_registry(tmp_path_factory: pytest.TempPathFactory) -> AsyncItera
 
 
 @pytest.fixture
-async def roomy(roomy_registry: Registry) -> Driven:
-    session = await Driven.open(roomy_registry)
+async def roomy(roomy_registry: Registry) -> SessionDriver:
+    session = await SessionDriver.open(roomy_registry)
     await session.ok(MEASURE)
     return session
 
 
-async def test_steps_that_failed_in_every_way_leave_four_fifths_of_a_fresh_sessions_memory(roomy: Driven) -> None:
+async def test_steps_that_failed_in_every_way_leave_four_fifths_of_a_fresh_sessions_memory(
+    roomy: SessionDriver,
+) -> None:
     """More than 50 of them in a row, one of each kind."""
     assert len(STEPS) >= 50
     for step in STEPS:
@@ -56,7 +58,7 @@ async def test_steps_that_failed_in_every_way_leave_four_fifths_of_a_fresh_sessi
 async def test_the_same_holds_at_small_limits_also_after_small_pieces(tmp_path: Path, limit_mb: int) -> None:
     """Pieces below 128 KB come from the C library's arenas, of which the second reserves 64 MB at a time."""
     async with open_registry(tmp_path, RLM_MEMORY_LIMIT_MB=str(limit_mb)) as registry:
-        session = await Driven.open(registry)
+        session = await SessionDriver.open(registry)
         await session.ok(MEASURE)
         for step in STEPS:
             await session.run(step.replace("SIZE", str(limit_mb * 3 // 10 << 20)))
@@ -68,7 +70,7 @@ async def test_the_same_holds_at_small_limits_also_after_small_pieces(tmp_path: 
             await session.ok(ASK)
 
 
-async def test_no_kind_of_failing_step_keeps_what_it_held(roomy: Driven) -> None:
+async def test_no_kind_of_failing_step_keeps_what_it_held(roomy: SessionDriver) -> None:
     """Each takes more than the fifth that may be missing after it."""
     for step in STEPS:
         await roomy.run(step.replace("SIZE", str(SIZE)))
@@ -76,7 +78,7 @@ async def test_no_kind_of_failing_step_keeps_what_it_held(roomy: Driven) -> None
         assert report.status == "ok", (step, report.error)
 
 
-async def test_a_step_that_was_interrupted_leaves_nothing_behind(roomy: Driven) -> None:
+async def test_a_step_that_was_interrupted_leaves_nothing_behind(roomy: SessionDriver) -> None:
     """At its deadline, in plain code and in an await."""
     for body in ("    while True: len(a)", "    await asyncio.sleep(60)"):
         code = f"import asyncio\nasync def f():\n    a = bytes({SIZE})\n{body}\nawait f()"
@@ -85,7 +87,7 @@ async def test_a_step_that_was_interrupted_leaves_nothing_behind(roomy: Driven) 
         await roomy.ok(ASK)
 
 
-async def test_errors_that_hold_their_frames_do_not_use_up_a_session(session: Driven) -> None:
+async def test_errors_that_hold_their_frames_do_not_use_up_a_session(session: SessionDriver) -> None:
     """As reported: 300 MB in the frame of an error that was caught, six times, in a session of 1 GB."""
     await session.ok(
         "def f():\n    a = bytes(300 * 2**20); raise Exception('x')\n"
@@ -98,7 +100,7 @@ async def test_errors_that_hold_their_frames_do_not_use_up_a_session(session: Dr
     assert (await session.ok("y = [0] * (20 * 2**20); len(y)")).result == "20971520"
 
 
-async def test_garbage_of_steps_that_ended_well_is_collected_once_it_takes_half(roomy: Driven) -> None:
+async def test_garbage_of_steps_that_ended_well_is_collected_once_it_takes_half(roomy: SessionDriver) -> None:
     """Nothing looks for it below that."""
     circle = f"def f():\n    a = [bytes({LIMIT_MB * 55 // 100 << 20})]; a.append(a)\nf()"
     for _ in range(4):
@@ -106,7 +108,7 @@ async def test_garbage_of_steps_that_ended_well_is_collected_once_it_takes_half(
     await roomy.ok(ASK)
 
 
-async def test_what_a_name_holds_stays(roomy: Driven) -> None:
+async def test_what_a_name_holds_stays(roomy: SessionDriver) -> None:
     """Also an exception with its frames, and what a context variable holds that has a name."""
     await roomy.ok(
         "import contextvars\nvariable = contextvars.ContextVar('variable')\n"
@@ -119,7 +121,7 @@ async def test_what_a_name_holds_stays(roomy: Driven) -> None:
     assert got.result == "('kept', 'ZeroDivisionError', True)"
 
 
-async def test_a_context_variable_is_state_also_where_a_step_awaits(roomy: Driven) -> None:
+async def test_a_context_variable_is_state_also_where_a_step_awaits(roomy: SessionDriver) -> None:
     """The task of such a step has a context of its own."""
     await roomy.ok("import asyncio, contextvars\nv = contextvars.ContextVar('v')\nv.set(1)")
     await roomy.ok("await asyncio.sleep(0)\nv.set(v.get() + 1)")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.sessions import Driven
+from tests.sessions import SessionDriver
 
 pytestmark = pytest.mark.anyio
 
@@ -32,7 +32,9 @@ CHANGED = {
 
 
 @pytest.mark.parametrize("code", CHANGED)
-async def test_what_would_make_later_steps_mute_or_untrue_is_put_back_and_said(any_session: Driven, code: str) -> None:
+async def test_what_would_make_later_steps_mute_or_untrue_is_put_back_and_said(
+    any_session: SessionDriver, code: str
+) -> None:
     """Once, to the next step, whose output, display and result are all there."""
     await any_session.ok(code)
     report = await any_session.ok("import sys\nprint('out'); print('err', file=sys.stderr); display('shown'); 'result'")
@@ -51,21 +53,23 @@ sys.stdout.__dict__[Key()] = sys.stderr.__dict__[1] = None
 """
 
 
-async def test_an_attribute_of_a_stream_that_is_no_text_takes_no_later_step_its_reply(any_session: Driven) -> None:
+async def test_an_attribute_of_a_stream_that_is_no_text_takes_no_later_step_its_reply(
+    any_session: SessionDriver,
+) -> None:
     """It is let go before anything asks it whether it is another; each step ended without a reply."""
     await any_session.run(KEY)
     report = await any_session.ok("print('out'); 'result'")
     assert (report.stdout, report.result, report.stderr) == ("out\n", "'result'", "")
 
 
-async def test_blocked_signals_do_not_keep_a_later_step_from_being_interrupted(any_session: Driven) -> None:
+async def test_blocked_signals_do_not_keep_a_later_step_from_being_interrupted(any_session: SessionDriver) -> None:
     """The mask is the session's again."""
     await any_session.ok("import signal; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])")
     report = await any_session.run("while True: len('')", timeout_ms=50)
     assert (report.status, report.lost) == ("timeout", None)
 
 
-async def test_state_that_a_step_sets_for_later_steps_stays(any_session: Driven) -> None:
+async def test_state_that_a_step_sets_for_later_steps_stays(any_session: SessionDriver) -> None:
     """It is the session's own."""
     await any_session.ok(
         "import decimal, sys, warnings\ndecimal.getcontext().prec = 5\nwarnings.simplefilter('ignore')\n"
@@ -77,7 +81,7 @@ async def test_state_that_a_step_sets_for_later_steps_stays(any_session: Driven)
     assert (report.result, report.stderr) == ("(5, 3000, True)", "")
 
 
-async def test_among_many_threads_the_interpreter_is_waited_for_longer(any_session: Driven) -> None:
+async def test_among_many_threads_the_interpreter_is_waited_for_longer(any_session: SessionDriver) -> None:
     """Twenty that wake up each 20 µs spend their time on that."""
     begin = "import sys, threading\nstop = threading.Event()\nfew = sys.getswitchinterval()\n"
     threads = "threads = [threading.Thread(target=stop.wait) for _ in range(4)]\nfor one in threads: one.start()\n"

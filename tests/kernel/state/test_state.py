@@ -6,12 +6,12 @@ import re
 
 import pytest
 
-from tests.sessions import Driven
+from tests.sessions import SessionDriver
 
 pytestmark = pytest.mark.anyio
 
 
-async def test_everything_a_step_makes_is_there_in_the_next(shared: Driven) -> None:
+async def test_everything_a_step_makes_is_there_in_the_next(shared: SessionDriver) -> None:
     """Variables, functions, classes, imports, compiled patterns and generators that were begun."""
     await shared.ok(
         "import re, statistics\n"
@@ -32,7 +32,7 @@ async def test_everything_a_step_makes_is_there_in_the_next(shared: Driven) -> N
     assert report.result == "(6, ['al', 'am'], 1, 2, 2)"
 
 
-async def test_only_the_last_expression_is_shown(shared: Driven) -> None:
+async def test_only_the_last_expression_is_shown(shared: SessionDriver) -> None:
     """An expression in the middle, an assignment at the end and a semicolon show nothing."""
     assert (await shared.ok("1 + 1\n2 + 2")).result == "4"
     assert (await shared.ok("1 + 1\nlast = 3")).result is None
@@ -40,14 +40,14 @@ async def test_only_the_last_expression_is_shown(shared: Driven) -> None:
     assert (await shared.ok("None")).result is None
 
 
-async def test_await_works_at_the_top_level(shared: Driven) -> None:
+async def test_await_works_at_the_top_level(shared: SessionDriver) -> None:
     """As in IPython; what is made in it stays."""
     report = await shared.ok("import asyncio\nawaited = await asyncio.sleep(0, 'slept')\nawaited")
     assert report.result == "'slept'"
     assert (await shared.ok("awaited")).result == "'slept'"
 
 
-async def test_an_exception_is_data_and_the_session_goes_on(shared: Driven) -> None:
+async def test_an_exception_is_data_and_the_session_goes_on(shared: SessionDriver) -> None:
     """What was bound before it stays, and the next step runs."""
     report = await shared.run("before = 1\nprint('said')\n1 / 0\nafter = 2")
     assert report.status == "error"
@@ -75,7 +75,7 @@ async def test_an_exception_is_data_and_the_session_goes_on(shared: Driven) -> N
         ("(" * 300 + ")" * 300, "SyntaxError"),
     ],
 )
-async def test_whatever_code_raises_is_reported_by_its_name(shared: Driven, code: str, ename: str) -> None:
+async def test_whatever_code_raises_is_reported_by_its_name(shared: SessionDriver, code: str, ename: str) -> None:
     """No exception of the code ends the kernel, or the step without a word."""
     report = await shared.run(code)
     assert report.status == "error"
@@ -84,7 +84,7 @@ async def test_whatever_code_raises_is_reported_by_its_name(shared: Driven, code
     assert (await shared.ok("40 + 2")).result == "42"
 
 
-async def test_the_names_that_a_step_binds_are_told_with_type_and_size(shared: Driven) -> None:
+async def test_the_names_that_a_step_binds_are_told_with_type_and_size(shared: SessionDriver) -> None:
     """Rebinding to the same value counts; names that were only read do not."""
     await shared.ok("kept = [1, 2]\nother = 'x' * 10")
     report = await shared.ok("kept = kept\nfresh = {'a': 1}\nlen(other)")
@@ -92,7 +92,7 @@ async def test_the_names_that_a_step_binds_are_told_with_type_and_size(shared: D
     assert told == {"kept": ("list", 2), "fresh": ("dict", 1)}
 
 
-async def test_stdout_stderr_and_result_are_told_apart(shared: Driven) -> None:
+async def test_stdout_stderr_and_result_are_told_apart(shared: SessionDriver) -> None:
     """Each in its own field, in the order in which it was written."""
     report = await shared.ok("import warnings\nprint('one')\nwarnings.warn('careful')\nprint('two')\n'three'")
     assert report.stdout == "one\ntwo\n"
@@ -100,7 +100,7 @@ async def test_stdout_stderr_and_result_are_told_apart(shared: Driven) -> None:
     assert report.result == "'three'"
 
 
-async def test_a_flood_of_output_keeps_head_and_tail_and_the_exact_count(shared: Driven) -> None:
+async def test_a_flood_of_output_keeps_head_and_tail_and_the_exact_count(shared: SessionDriver) -> None:
     """100 MB are printed; what was dropped is counted to the character."""
     report = await shared.ok("for n in range(100_000): print(f'{n:09d}' + 'x' * 990)", max_output_chars=200_000)
     shown, whole = report.stdout, 100_000 * 1_000
@@ -115,6 +115,6 @@ async def test_a_flood_of_output_keeps_head_and_tail_and_the_exact_count(shared:
     assert len(head) + int(dropped.replace(",", "")) + len(tail) == whole
 
 
-async def test_the_context_is_what_was_given(shared: Driven) -> None:
+async def test_the_context_is_what_was_given(shared: SessionDriver) -> None:
     """Not stripped, not normalised."""
     assert (await shared.ok("context")).result == repr("alpha\nbeta\ngamma\n")

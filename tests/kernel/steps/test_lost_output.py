@@ -11,7 +11,7 @@ from jupyter_client.blocking.client import BlockingKernelClient
 
 from rlm_kernel_mcp.session.kernels import variables
 from rlm_kernel_mcp.session.registry import Registry
-from tests.sessions import WAIT_S, Driven, until
+from tests.sessions import WAIT_S, SessionDriver, until
 
 pytestmark = pytest.mark.anyio
 
@@ -21,7 +21,7 @@ PRINTS = "for i in range(3000): print(i, flush=True)\nprint('END')\n'the result'
 
 async def test_a_host_that_pauses_loses_nothing(any_registry: Registry) -> None:
     """The kernel waits for it: every line, the result, and the end."""
-    session = await Driven.open(any_registry)
+    session = await SessionDriver.open(any_registry)
     iopub = session.kernel.client._iopub
     assert iopub._transport is not None
     iopub._transport.pause_reading()
@@ -42,7 +42,7 @@ async def test_a_value_is_read_while_the_kernel_waits_for_a_host_that_does_not_r
     any_registry: Registry,
 ) -> None:
     """The answer comes on another channel, whose thread waits for no output."""
-    session = await Driven.open(any_registry)
+    session = await SessionDriver.open(any_registry)
     iopub = session.kernel.client._iopub
     assert iopub._transport is not None
     iopub._transport.pause_reading()
@@ -59,7 +59,7 @@ async def test_a_value_is_read_while_the_kernel_waits_for_a_host_that_does_not_r
     await session.finalize(text="done")
 
 
-async def names(session: Driven) -> set[str]:
+async def names(session: SessionDriver) -> set[str]:
     return {name for name, _, _ in await variables.list_names(session.kernel)}
 
 
@@ -67,7 +67,7 @@ async def test_an_answer_that_came_while_the_host_was_stopped_is_taken(
     any_registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However long it was stopped: the time is over, and the answer is there."""
-    session = await Driven.open(any_registry)
+    session = await SessionDriver.open(any_registry)
     await session.ok("x = 'there'")
     loop, ahead_s = asyncio.get_running_loop(), 0.0
     now = loop.time
@@ -90,7 +90,7 @@ async def test_an_answer_that_came_while_the_host_was_stopped_is_taken(
 
 async def test_very_many_flushes_are_few_messages_and_nothing_is_lost(any_registry: Registry) -> None:
     """In their order with what is displayed between them; the kernel's memory stays what it was."""
-    session = await Driven.open(any_registry)
+    session = await SessionDriver.open(any_registry)
     before = session.kernel.process.resident_bytes()
     code = "for i in range(60_000): print('x', end='', flush=True)\ndisplay('shown')\nprint('y', flush=True)"
     report = await session.ok(code)
@@ -102,7 +102,7 @@ async def test_very_many_flushes_are_few_messages_and_nothing_is_lost(any_regist
 
 async def test_a_listener_that_does_not_read_takes_nothing_from_the_step(any_registry: Registry) -> None:
     """A person's console that is stopped: the step's output is whole, its kernel no larger."""
-    session = await Driven.open(any_registry)
+    session = await SessionDriver.open(any_registry)
     kernel = session.kernel
     path = kernel.folders.connection_file
     console = BlockingKernelClient(connection_file=str(path))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sessions import WAIT_S, Driven
+from tests.sessions import WAIT_S, SessionDriver
 
 pytestmark = pytest.mark.anyio
 
@@ -29,7 +29,7 @@ async def attached(connection_file: Path, *cells: str) -> None:
         assert await process.wait() == 0
 
 
-async def test_missed_cells_are_found_and_heard_ones_are_not_told_twice(session: Driven) -> None:
+async def test_missed_cells_are_found_and_heard_ones_are_not_told_twice(session: SessionDriver) -> None:
     """The agent's own steps, of which the history tells too, are no console's cells."""
     await session.ok("x = 1")
     connection_file = session.kernel.folders.connection_file
@@ -45,7 +45,7 @@ async def test_missed_cells_are_found_and_heard_ones_are_not_told_twice(session:
     assert session.session.counters.step_index == 2
 
 
-async def test_a_long_history_does_not_cost_the_session_its_kernel(session: Driven) -> None:
+async def test_a_long_history_does_not_cost_the_session_its_kernel(session: SessionDriver) -> None:
     """Longer than one message may be: the newest cells are told."""
     for number in range(6):
         await session.ok(f"x = {number}\n#" + "x" * 190_000)

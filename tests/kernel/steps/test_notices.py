@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import rlm_kernel_mcp
-from tests.sessions import Driven
+from tests.sessions import SessionDriver
 
 pytestmark = pytest.mark.anyio
 
@@ -46,7 +46,7 @@ NOTICES = {
 
 
 @pytest.mark.parametrize("notice", NOTICES)
-async def test_a_notice_names_the_step_and_its_line(any_session: Driven, notice: str) -> None:
+async def test_a_notice_names_the_step_and_its_line(any_session: SessionDriver, notice: str) -> None:
     """As a traceback does."""
     code, expected = NOTICES[notice]
     report = await any_session.ok(code)
@@ -67,7 +67,7 @@ async def test_a_notice_names_the_step_and_its_line(any_session: Driven, notice:
     ],
     ids=["a thread", "print_exc", "logging", "a task", "a finalizer"],
 )
-async def test_a_traceback_on_stderr_names_the_library_s_file_alone(any_session: Driven, code: str) -> None:
+async def test_a_traceback_on_stderr_names_the_library_s_file_alone(any_session: SessionDriver, code: str) -> None:
     """Whoever prints it."""
     shown = (await any_session.run(code)).stderr
     assert "json/decoder.py" in shown
@@ -78,7 +78,7 @@ async def test_a_traceback_on_stderr_names_the_library_s_file_alone(any_session:
 @pytest.mark.parametrize(
     "code", ["raise SystemExit", "raise SystemExit('bye')", "raise SystemExit(3)", "exit()", "quit()"]
 )
-async def test_an_exit_says_nothing_about_how_to_exit(any_session: Driven, code: str) -> None:
+async def test_an_exit_says_nothing_about_how_to_exit(any_session: SessionDriver, code: str) -> None:
     """Nobody could follow it; the exception is an error like any other, and the session lives."""
     report = await any_session.run(code)
     assert report.stderr == ""
@@ -87,7 +87,7 @@ async def test_an_exit_says_nothing_about_how_to_exit(any_session: Driven, code:
     assert (await any_session.ok("1 + 1")).result == "2"
 
 
-async def test_a_thread_that_exits_says_nothing(any_session: Driven) -> None:
+async def test_a_thread_that_exits_says_nothing(any_session: SessionDriver) -> None:
     """As Python has it."""
     code = "import sys, threading\nthread = threading.Thread(target=sys.exit)\nthread.start(); thread.join()"
     assert (await any_session.ok(code)).stderr == ""

@@ -18,17 +18,17 @@ from rlm_kernel_mcp.session.registry import Registry
 from rlm_kernel_mcp.store import writer as store_writer
 from rlm_kernel_mcp.store.store import SessionLock, SessionRecord, Store
 from tests.losses import lose_kernel, lost
-from tests.sessions import WAIT_S, Driven, until
+from tests.sessions import WAIT_S, SessionDriver, until
 
 pytestmark = pytest.mark.anyio
 
 
-async def until_idle(session: Driven) -> None:
+async def until_idle(session: SessionDriver) -> None:
     """Wait until no step runs, without asking for its report."""
     await until(lambda: not session.session.running)
 
 
-async def test_a_refused_second_step_names_the_running_one_and_its_age(session: Driven) -> None:
+async def test_a_refused_second_step_names_the_running_one_and_its_age(session: SessionDriver) -> None:
     """And says what to do instead; it counts for nothing."""
     begun = await session.begin("while True: pass")
     with pytest.raises(SessionBusy, match=rf"Step {begun.step_index} of session {session.session_id}") as refused:
@@ -40,7 +40,7 @@ async def test_a_refused_second_step_names_the_running_one_and_its_age(session: 
     assert (await session.ok("1")).step_index == begun.step_index + 1
 
 
-async def test_every_rung_of_the_ladder_is_an_event(session: Driven) -> None:
+async def test_every_rung_of_the_ladder_is_an_event(session: SessionDriver) -> None:
     """SIGINT, SIGINT, SIGKILL, a fresh kernel: each stands in the trace, between the step's row and the next."""
     await session.ok("x = 1")
     endless = "import collections, itertools\ncollections.deque(itertools.repeat(0), maxlen=0)"
@@ -61,7 +61,7 @@ async def test_every_rung_of_the_ladder_is_an_event(session: Driven) -> None:
     assert (await session.ok("x")).result == "1"
 
 
-async def test_a_loss_that_nobody_heard_is_told_by_the_next_reply(session: Driven) -> None:
+async def test_a_loss_that_nobody_heard_is_told_by_the_next_reply(session: SessionDriver) -> None:
     """The client had given the call up that would have told it."""
     await session.ok("x = 1\ng = (i for i in 'x')")
     call = asyncio.create_task(session.run("print('begun', flush=True)\nwhile True: pass"))
@@ -89,7 +89,7 @@ async def test_a_long_output_is_written_whole_without_holding_the_others_up(
         complete(store, row_id, **changes)
 
     monkeypatch.setattr(Store, "complete_event", look)
-    session = await Driven.open(registry)
+    session = await SessionDriver.open(registry)
     small, large = await session.ok("print('x' * 9)"), await session.ok("print('y' * 2_999_999)")
     assert threads[3_000_000] is False
     assert large.truncated.stdout > 2_000_000
@@ -102,7 +102,7 @@ async def test_a_long_output_s_step_is_busy_until_it_is_written(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody is told of an end that the record does not have; other sessions go on meanwhile."""
-    session, other = await Driven.open(registry), await Driven.open(registry)
+    session, other = await SessionDriver.open(registry), await SessionDriver.open(registry)
     writing, go_on = threading.Event(), threading.Event()
     complete = Store.complete_event
 
@@ -125,7 +125,7 @@ async def test_a_long_output_s_step_is_busy_until_it_is_written(
         await each.finalize(text="done")
 
 
-async def test_characters_that_a_running_step_told_are_in_the_record(session: Driven) -> None:
+async def test_characters_that_a_running_step_told_are_in_the_record(session: SessionDriver) -> None:
     """A server that is killed then has not given them for nothing."""
     begun = await session.begin("print('x' * 500, flush=True)\nwhile True: pass")
     await session.until_printed("x")
@@ -144,10 +144,10 @@ async def test_a_session_with_its_answer_is_gone_at_once_with_all_its_texts(regi
     gc.collect()
     gc.disable()
     try:
-        driven = await Driven.open(registry)
-        await driven.ok("answer = 'x' * 1_000_000")
-        session = weakref.ref(driven.session)
-        await driven.finalize(var="answer")
+        driver = await SessionDriver.open(registry)
+        await driver.ok("answer = 'x' * 1_000_000")
+        session = weakref.ref(driver.session)
+        await driver.finalize(var="answer")
         await until(lambda: session() is None)
     finally:
         gc.enable()
@@ -167,7 +167,7 @@ async def test_a_session_opens_where_the_disk_does_not_answer_for_its_context(
     monkeypatch.setattr(registry.store, "put_context", put_later)
     try:
         async with asyncio.timeout(WAIT_S):
-            session = await Driven.open(registry, "a context")
+            session = await SessionDriver.open(registry, "a context")
             report = await session.ok("context")
         assert report.result == "'a context'"
         assert "has not answered" in (report.note or "")

@@ -9,7 +9,7 @@ import pytest
 
 from rlm_kernel_mcp.errors import SessionBusy, VariableNotFound
 from rlm_kernel_mcp.session.registry import Registry
-from tests.sessions import WAIT_S, Driven, until
+from tests.sessions import WAIT_S, SessionDriver, until
 
 pytestmark = pytest.mark.anyio
 
@@ -18,7 +18,7 @@ ENDLESS = "import time\nprint('begun', flush=True)\nwhile True: time.sleep(0.01)
 
 async def test_everything_else_is_answered_while_a_step_runs(registry: Registry) -> None:
     """Variables, trace, the list and other sessions; a second step is refused with what to do."""
-    busy, other = await Driven.open(registry), await Driven.open(registry, "other")
+    busy, other = await SessionDriver.open(registry), await SessionDriver.open(registry, "other")
     await busy.ok("kept = [1, 2, 3]")
     began = await busy.begin(ENDLESS)
     await busy.until_printed("begun")
@@ -38,7 +38,7 @@ async def test_everything_else_is_answered_while_a_step_runs(registry: Registry)
     assert (await busy.interrupt()).status == "interrupted"
 
 
-async def test_a_variable_is_read_while_the_step_computes(session: Driven) -> None:
+async def test_a_variable_is_read_while_the_step_computes(session: SessionDriver) -> None:
     """A pure Python loop holds the interpreter lock most of the time; the value read is the one of this moment."""
     await session.begin("n = 0\nprint('begun', flush=True)\nwhile True: n += 1")
     await session.until_printed("begun")
@@ -62,7 +62,7 @@ LISTENER = (
 )
 
 
-async def test_a_console_is_shown_a_silent_step_while_it_runs(session: Driven) -> None:
+async def test_a_console_is_shown_a_silent_step_while_it_runs(session: SessionDriver) -> None:
     """A step's echo goes out with its end where the host alone listens; a console must not wait for it."""
     argv = [sys.executable, "-I", "-c", LISTENER, str(session.kernel.folders.connection_file)]
     listener = await asyncio.create_subprocess_exec(*argv, stdout=asyncio.subprocess.PIPE)
@@ -77,7 +77,7 @@ async def test_a_console_is_shown_a_silent_step_while_it_runs(session: Driven) -
 
 async def test_sessions_do_not_share_names_files_or_output(registry: Registry) -> None:
     """Each has a kernel of its own, also when all of them run at once."""
-    sessions = [await Driven.open(registry, f"context {number}") for number in range(3)]
+    sessions = [await SessionDriver.open(registry, f"context {number}") for number in range(3)]
     code = (
         "import threading\n"
         "mine = context\n"
@@ -93,14 +93,14 @@ async def test_sessions_do_not_share_names_files_or_output(registry: Registry) -
     assert await sessions[1].value("mine") == "context 1"
 
 
-async def test_many_waiters_of_a_step_get_the_same_report(session: Driven) -> None:
+async def test_many_waiters_of_a_step_get_the_same_report(session: SessionDriver) -> None:
     """A step belongs to the session; whoever waits for it is told the same."""
     began = await session.begin("print('begun', flush=True)\nimport time\ntime.sleep(0.2)\n'end'")
     reports = await asyncio.gather(*(session.end_of(began.step_index) for _ in range(5)))
     assert {(report.status, report.stdout, report.result) for report in reports} == {("ok", "begun\n", "'end'")}
 
 
-async def test_a_finished_step_is_reported_again_long_after(session: Driven) -> None:
+async def test_a_finished_step_is_reported_again_long_after(session: SessionDriver) -> None:
     """From memory while it is new, from the record when it is old; the same either way."""
     first = await session.run("old = 1\nprint('said')\n1 / 0")
     for number in range(12):
@@ -111,7 +111,7 @@ async def test_a_finished_step_is_reported_again_long_after(session: Driven) -> 
     assert again.duration_ms == first.duration_ms
 
 
-async def test_values_that_lie_hang_or_raise_are_shown_without_running_their_code(session: Driven) -> None:
+async def test_values_that_lie_hang_or_raise_are_shown_without_running_their_code(session: SessionDriver) -> None:
     """`repr`, `len`, `==`, `hash`, attribute access and the metaclass are the code's own, and are not asked."""
     await session.ok(
         "def endless(*a, **k):\n"
@@ -138,7 +138,7 @@ async def test_values_that_lie_hang_or_raise_are_shown_without_running_their_cod
         await session.value("no_such_name")
 
 
-async def test_what_runs_on_prints_into_the_step_that_runs_then(session: Driven) -> None:
+async def test_what_runs_on_prints_into_the_step_that_runs_then(session: SessionDriver) -> None:
     """Threads and tasks of an earlier step: nothing of theirs is lost, and what came between two steps is said to."""
     await session.ok(
         "import asyncio, threading\n"

@@ -10,7 +10,7 @@ from jupyter_client.blocking.client import BlockingKernelClient
 
 from rlm_kernel_mcp.session.reports import StepReport
 from tests.losses import lose_kernel
-from tests.sessions import WAIT_S, Driven
+from tests.sessions import WAIT_S, SessionDriver
 
 pytestmark = pytest.mark.anyio
 
@@ -23,7 +23,7 @@ later = lambda: fail()"""
 
 
 @contextmanager
-def console(session: Driven) -> Iterator[BlockingKernelClient]:
+def console(session: SessionDriver) -> Iterator[BlockingKernelClient]:
     """A client that is attached to the session's kernel as a person's console is."""
     client = BlockingKernelClient(connection_file=str(session.kernel.folders.connection_file))
     client.load_connection_file()
@@ -45,7 +45,7 @@ def traceback(report: StepReport) -> str:
     return report.error.traceback
 
 
-async def test_an_earlier_steps_function_is_named_with_its_own_step_and_lines(session: Driven) -> None:
+async def test_an_earlier_steps_function_is_named_with_its_own_step_and_lines(session: SessionDriver) -> None:
     """Not with the lines of the step that calls it."""
     await session.ok("1")
     made = await session.ok(DEFINED)
@@ -54,7 +54,9 @@ async def test_an_earlier_steps_function_is_named_with_its_own_step_and_lines(se
     assert f"In[{made.step_index + 1}], line 2, in <module>\n    later()\n" in failed
 
 
-async def test_after_a_lost_kernel_a_step_has_its_own_number_and_functions_have_their_lines(session: Driven) -> None:
+async def test_after_a_lost_kernel_a_step_has_its_own_number_and_functions_have_their_lines(
+    session: SessionDriver,
+) -> None:
     """The fresh kernel counts from 1; what came back was defined in a step, and its lines come back with it."""
     await session.ok("1")
     made = await session.ok(DEFINED)
@@ -74,7 +76,7 @@ async def test_after_a_lost_kernel_a_step_has_its_own_number_and_functions_have_
     assert warned.stderr.startswith(f"In[{warned.step_index}]:2: UserWarning")
 
 
-async def test_a_consoles_cells_have_their_own_count_and_name(session: Driven) -> None:
+async def test_a_consoles_cells_have_their_own_count_and_name(session: SessionDriver) -> None:
     """A person's prompt goes on counting all cells; no step is called by its number, nor a cell by a step's."""
     await session.ok("1")
     with console(session) as client:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from rlm_kernel_mcp.session.registry import Registry
-from tests.sessions import AMPLE, Driven
+from tests.sessions import AMPLE, SessionDriver
 
 pytestmark = pytest.mark.anyio
 
@@ -22,14 +22,14 @@ pytestmark = pytest.mark.anyio
     ],
 )
 @pytest.mark.parametrize("frame", ["{}\nlen(t)", "{}\n%time len(t)", "  {}\n  len(t)", "%time 1\n{}"])
-async def test_no_transform_of_ipython_reaches_into_a_literal(shared: Driven, literal: str, frame: str) -> None:
+async def test_no_transform_of_ipython_reaches_into_a_literal(shared: SessionDriver, literal: str, frame: str) -> None:
     """In honest Python, beside a magic, and in a cell that is indented as a whole."""
     await shared.ok(frame.format(f't = """{literal}"""'))
     assert await shared.value("t") == literal
 
 
 @pytest.mark.parametrize("cell", [">>> n = 5\n>>> n", "In [7]: n = 5\n\nIn [8]: n", "  n = 5\n  n"])
-async def test_what_was_pasted_with_its_prompts_or_indentation_runs(shared: Driven, cell: str) -> None:
+async def test_what_was_pasted_with_its_prompts_or_indentation_runs(shared: SessionDriver, cell: str) -> None:
     """As IPython does it."""
     assert (await shared.ok(cell)).result == "5"
 
@@ -61,7 +61,7 @@ class Pretty:
 )
 @pytest.mark.parametrize("around", ["{}", "[{}]", "{{'a': {}}}", "(1, {{2: [{}]}})", "print({})"])
 async def test_a_repr_that_fails_is_the_steps_error_with_its_line(
-    shared: Driven, around: str, made: str, ename: str, line: str
+    shared: SessionDriver, around: str, made: str, ename: str, line: str
 ) -> None:
     """Alone, in containers, and where it is printed."""
     report = await shared.run(f"{BAD_REPR}\n{around.format(made)}")
@@ -112,7 +112,9 @@ SYNTAX_ERRORS = {
 
 
 @pytest.mark.parametrize("code", SYNTAX_ERRORS)
-async def test_a_syntax_error_of_any_kind_names_the_steps_line_and_nothing_has_run(shared: Driven, code: str) -> None:
+async def test_a_syntax_error_of_any_kind_names_the_steps_line_and_nothing_has_run(
+    shared: SessionDriver, code: str
+) -> None:
     """Also one that only the compiler finds, after IPython would have run the lines before it."""
     number, line = SYNTAX_ERRORS[code]
     await shared.ok("ran = False")
@@ -126,7 +128,9 @@ async def test_a_syntax_error_of_any_kind_names_the_steps_line_and_nothing_has_r
 
 
 @pytest.mark.parametrize("leave", ["exit()", "quit()", "exit(3)", "raise SystemExit", "raise SystemExit('bye')"])
-async def test_nothing_of_a_step_runs_after_it_leaves_and_the_session_goes_on(shared: Driven, leave: str) -> None:
+async def test_nothing_of_a_step_runs_after_it_leaves_and_the_session_goes_on(
+    shared: SessionDriver, leave: str
+) -> None:
     """In an agent's step; a console's `exit` leaves the console (`test_courtesies.py`)."""
     report = await shared.run(f"kept = 'state'\nprint('stop here'); {leave}\nprint('still runs')")
     assert report.error is not None
@@ -135,13 +139,13 @@ async def test_nothing_of_a_step_runs_after_it_leaves_and_the_session_goes_on(sh
 
 
 @pytest.mark.parametrize("name", ["exit", "quit"])
-async def test_the_name_of_a_way_out_alone_is_text(shared: Driven, name: str) -> None:
+async def test_the_name_of_a_way_out_alone_is_text(shared: SessionDriver, name: str) -> None:
     """As in Python."""
     assert "the session and its names stay" in ((await shared.ok(name)).result or "")
 
 
 @pytest.mark.parametrize("power", [4000, 4299])
-async def test_a_whole_number_is_decimal_as_far_as_python_writes_it_so(shared: Driven, power: int) -> None:
+async def test_a_whole_number_is_decimal_as_far_as_python_writes_it_so(shared: SessionDriver, power: int) -> None:
     """As a result, nested, negative and as a variable."""
     digits = "1" + "0" * power
     assert (await shared.ok(f"n = 10**{power}; n")).result == digits
@@ -150,7 +154,7 @@ async def test_a_whole_number_is_decimal_as_far_as_python_writes_it_so(shared: D
     assert (await shared.slice("n", limit=5000)).value == digits
 
 
-async def test_a_number_past_pythons_limit_says_what_to_do(shared: Driven) -> None:
+async def test_a_number_past_pythons_limit_says_what_to_do(shared: SessionDriver) -> None:
     """It is exact all the same."""
     shown = (await shared.ok("n = 10**4300; n")).result or ""
     number, _, said = shown.partition(" ")
@@ -162,14 +166,14 @@ async def test_a_number_past_pythons_limit_says_what_to_do(shared: Driven) -> No
 
 async def test_a_large_whole_number_is_a_final_answer_in_decimal(registry: Registry) -> None:
     """Not in hexadecimal."""
-    session = await Driven.open(registry)
+    session = await SessionDriver.open(registry)
     await session.ok("n = -10**4000")
     assert (await session.finalize(var="n")).final_answer == "-1" + "0" * 4000
 
 
 async def test_a_step_that_runs_too_long_is_told_its_limit_and_the_way_on(registry: Registry) -> None:
     """Whether its code lets the interrupt through or not; a session's end is told as one."""
-    session = await Driven.open(registry, limits=replace(AMPLE, max_runtime_ms=2_000))
+    session = await SessionDriver.open(registry, limits=replace(AMPLE, max_runtime_ms=2_000))
     said = "stopped at the step's limit of 100 ms; pass a longer timeout_ms to rlm_run_repl"
     report = await session.run("while True: len('')", timeout_ms=100)
     assert report.error is not None
@@ -205,7 +209,7 @@ MAIN = "import asyncio\nasync def main(): return 5\nasync def twice(n): return 2
     ],
 )
 async def test_what_was_not_awaited_is_told_in_its_own_step_and_can_be_awaited_later(
-    shared: Driven, shown: str, said: str, then: str, result: str
+    shared: SessionDriver, shown: str, said: str, then: str, result: str
 ) -> None:
     """One sentence, and none at a later line, whether it is awaited or let go."""
     for following in ((then, result), ("'let go'", "'let go'")):
@@ -217,7 +221,7 @@ async def test_what_was_not_awaited_is_told_in_its_own_step_and_can_be_awaited_l
         assert (await shared.ok("2")).stderr == ""
 
 
-async def test_a_coroutine_that_is_dropped_at_once_is_warned_of_by_python(shared: Driven) -> None:
+async def test_a_coroutine_that_is_dropped_at_once_is_warned_of_by_python(shared: SessionDriver) -> None:
     """In its own step, with its line: nothing is to be added."""
     report = await shared.ok(f"{MAIN}main()\n3")
     assert report.stderr == f"In[{report.step_index}]:5: RuntimeWarning: coroutine 'main' was never awaited\n  main()\n"
@@ -250,14 +254,14 @@ BUNDLE = (
     ],
 )
 async def test_a_display_that_is_made_for_a_notebook_shows_an_agent_its_text(
-    shared: Driven, code: str, shown: str
+    shared: SessionDriver, code: str, shown: str
 ) -> None:
     """Markdown and its like as they are; of HTML an agent would pay for the tags."""
     report = await shared.ok(code)
     assert (report.result or report.stdout) == shown
 
 
-async def test_markdown_is_cut_as_any_value(shared: Driven) -> None:
+async def test_markdown_is_cut_as_any_value(shared: SessionDriver) -> None:
     """At the longest text of one value, which says so."""
     report = await shared.ok(f"{IPYTHON}Markdown('x' * 500_000)")
     assert report.result is not None

@@ -133,11 +133,11 @@ import asyncio, os, sys
 from pathlib import Path
 folder, kind = Path(sys.argv[1]), sys.argv[2]
 os.system(f"mount -t tmpfs -o size=4m{',ro' if kind == 'read-only' else ''} none {folder}")
-from tests.sessions import Driven, open_registry
+from tests.sessions import SessionDriver, open_registry
 
 async def main():
     async with open_registry(folder) as registry:
-        session = await Driven.open(registry, "the text")
+        session = await SessionDriver.open(registry, "the text")
         await session.ok("x = [1]")
         if kind == "full":
             with (folder / "filler").open("wb", buffering=0) as filler:
@@ -157,7 +157,7 @@ async def main():
             print(registry.store.problem)
     if kind == "full":
         async with open_registry(folder) as registry:
-            print((await Driven(registry, session_id).ok("(x, context)")).result)
+            print((await SessionDriver(registry, session_id).ok("(x, context)")).result)
 
 asyncio.run(main())
 """

@@ -13,7 +13,7 @@ import pytest
 
 from tests.cancelling import call_tool, cancelled_at, counted_tasks, held_by
 from tests.fake_kernel import FOREVER, Fakes
-from tests.sessions import Driven
+from tests.sessions import SessionDriver
 
 pytestmark = pytest.mark.anyio
 POINTS_MAX: Final = 200
@@ -47,7 +47,7 @@ async def test_an_opening_leaves_nothing(fakes: Fakes) -> None:
             assert [kernel for kernel in fakes.kernels if kernel.process.returncode is None] == []
 
     assert await at_every_await(call, after) > 5
-    session = Driven(fakes.registry, answers[-1]["data"]["session_id"])
+    session = SessionDriver(fakes.registry, answers[-1]["data"]["session_id"])
     assert (await session.ok("context")).result == "'some text'"
 
 
@@ -81,7 +81,7 @@ async def test_a_step_and_its_interrupt_leave_the_session_as_it_was(fakes: Fakes
 async def test_a_finalize_has_no_part_done(fakes: Fakes, answer: dict[str, str]) -> None:
     """The session goes on, or it has its answer; the same call again is answered, and then nothing is held."""
     await (await fakes.open())[0].finalize(text="warm")
-    before, sessions = await held_by(fakes.registry), list[Driven]()
+    before, sessions = await held_by(fakes.registry), list[SessionDriver]()
 
     async def begin() -> None:
         sessions.append((await fakes.open())[0])

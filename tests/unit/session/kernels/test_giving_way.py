@@ -9,7 +9,7 @@ import pytest
 from rlm_kernel_mcp.errors import SessionBusy
 from rlm_kernel_mcp.wire import GET_VAR, SNAPSHOT
 from tests.fake_kernel import FOREVER, Fakes
-from tests.sessions import WAIT_S, Driven, until
+from tests.sessions import WAIT_S, SessionDriver, until
 
 pytestmark = pytest.mark.anyio
 
@@ -63,7 +63,7 @@ async def test_a_session_that_runs_a_step_gives_its_place_to_nobody(one_place: F
 
 async def test_a_session_that_was_used_last_gives_way_last(one_place: Fakes) -> None:
     """Three sessions take turns at one place; each has its own value each time."""
-    sessions: list[Driven] = []
+    sessions: list[SessionDriver] = []
     for number in range(3):
         sessions.append((await one_place.open())[0])
         await sessions[-1].ok(f"x = {number}")

@@ -6,17 +6,17 @@ import pytest
 
 from rlm_kernel_mcp.wire import INLINE_SNAPSHOT, RESTORE, SNAPSHOT
 from tests.fake_kernel import FATAL, FakeKernel, Fakes
-from tests.sessions import Driven, until
+from tests.sessions import SessionDriver, until
 
 pytestmark = pytest.mark.anyio
 
 
-async def settled(session: Driven) -> None:
+async def settled(session: SessionDriver) -> None:
     """The snapshot after the last step is in the file."""
     await session.session.kernel.recovery.snapshots.settle()
 
 
-async def after_a_death(session: Driven, kernel: FakeKernel) -> dict[str, str]:
+async def after_a_death(session: SessionDriver, kernel: FakeKernel) -> dict[str, str]:
     """Why each name that the kernel had is not back, or not as it was."""
     kernel.process.end(3)
     lost = (await session.ok("1")).lost

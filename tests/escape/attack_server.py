@@ -69,7 +69,7 @@ class Seen:
         return [line for answer in self.answers for line in answer["stdout"].splitlines()]
 
 
-class Arena:
+class AttackServer:
     """One server in one import policy."""
 
     def __init__(self, folder: Path, import_policy: str, argv: Sequence[str] = SERVE, uid: int | None = None) -> None:
@@ -183,22 +183,22 @@ class Arena:
 
 
 @contextmanager
-def opened(folder: Path, import_policy: str, argv: Sequence[str] = SERVE) -> Iterator[Arena]:
+def opened(folder: Path, import_policy: str, argv: Sequence[str] = SERVE) -> Iterator[AttackServer]:
     """One server for many cases; it must end without leaving anything."""
-    arena = Arena(folder, import_policy, argv)
-    yield arena
-    assert arena.close() == []
+    attack_server = AttackServer(folder, import_policy, argv)
+    yield attack_server
+    assert attack_server.close() == []
 
 
-def fallen(arena: Arena) -> set[str]:
+def fallen(attack_server: AttackServer) -> set[str]:
     """The walls that a new session does not have."""
-    arena.renew()
-    return {name for name, holds in arena.walls.items() if not holds}
+    attack_server.renew()
+    return {name for name, holds in attack_server.walls.items() if not holds}
 
 
-def unlocked(arena: Arena) -> list[str]:
+def unlocked(attack_server: AttackServer) -> list[str]:
     """Threads of the kernel, looked at from outside, that have a right in any set, no filter, or may get new rights."""
-    threads = list(Path(f"/proc/{arena.kernel().pid}/task").iterdir())
+    threads = list(Path(f"/proc/{attack_server.kernel().pid}/task").iterdir())
     assert len(threads) >= 5
     found = []
     for thread in threads:

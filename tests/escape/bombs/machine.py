@@ -29,7 +29,7 @@ ROUNDS: Final = 3
 LONG_MS: Final = 600_000
 
 
-class Ground:
+class Machine:
     """One server in one tier and import policy."""
 
     def __init__(self, folder: Path, tier: str, import_policy: str, memory_mb: int = MEMORY_MB) -> None:

@@ -87,7 +87,7 @@ def spin(cpu_s=60):
 """What a step needs to speak for its kernel (`forge` sends any message, of any shape) and to run on."""
 
 
-class Ring:
+class KernelServer:
     """One server in one import policy, and the neighbour."""
 
     def __init__(
