@@ -1,10 +1,10 @@
-"""What comes to its end whatever cancels the call that began it.
+"""Work that runs to its end whatever cancels the call that began it.
 
 Is: the one way to await in an `except` or a `finally`, and to make a change that must not stop half-way: in a task of
 its own, with a bound. Is not: for what a cancelled call may leave undone. Above: all of the host. Below: asyncio.
 
-The SDK cancels a call by a scope of anyio, which cancels again at every await: what stands behind an await in an
-`except` or a `finally` would not run. `tests/test_architecture.py` refuses one that is not `await shielded(...)`.
+The SDK cancels a call by a scope of anyio, which cancels again at every await: what comes after an await in an `except`
+or a `finally` would not run. `tests/test_architecture.py` refuses one that is not `await shielded(...)`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Writes a whole block at a place of a file, where the operating system may take a part of it.
+"""Writes a whole block at an offset of a file, where the operating system may take a part of it.
 
 Is: the host's one loop around `pwrite`. Is not: a judgement of an error: each caller says what a full disk means
 for it. Above: `context/payload.py`, `session/snapshots/file.py`. Below: the operating system.

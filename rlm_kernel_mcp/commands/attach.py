@@ -1,8 +1,7 @@
 """`rlm-kernel-mcp attach`: jupyter console on the kernel of a live session.
 
-Is: finding the connection file and giving the terminal over. Is not: the console, nor what keeps its output from
-the agent's (`kernel/client.py`).
-Above: `cli.py`. Below: `live.py`; `console.py` as a program.
+Is: finding the connection file and handing the terminal over. Is not: the console, nor what keeps its output from the
+agent's (`kernel/client.py`). Above: `cli.py`. Below: `live.py`; `console.py` as a program.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """jupyter console on a kernel that another process owns: `python -m rlm_kernel_mcp.commands.console --existing FILE`.
 
-Is: the real console, changed where it takes for granted that it is the kernel's only client: it asks on the control
-channel, which a running step does not block; shows what the agent runs; and Ctrl-C takes a cell back that waits. Is
-not: a way to stop the agent's step: the kernel refuses that to a console. Above: `attach.py`. Below: jupyter_console,
+Is: the real console, changed where it assumes that it is the kernel's only client: it asks on the control channel,
+which a running step does not block, it shows what the agent runs, and Ctrl-C withdraws a cell that is waiting. Is not:
+a way to stop the agent's step: the kernel refuses that to a console. Above: `attach.py`. Below: jupyter_console,
 `lost_kernel.py`, `onlooking.py`, `terminal.py`.
 """
 

@@ -1,8 +1,8 @@
-"""What a command has of whoever started it, made as if it had been started from a plain shell.
+"""What a command inherits from whoever started it, reset to what a plain shell would pass on.
 
-Is: signals, mask, umask, standard streams, the soft limit of descriptors. Is not: a kernel's beginning, which is more
-thorough (`in_kernel/inherited.py`). SIGHUP, which `nohup` has ignored, and a shell's job control stay as they are.
-Above: `cli.py`. Below: the standard library.
+Is: signals, mask, umask, standard streams, the soft limit of descriptors. Is not: the start of a kernel, which is more
+thorough (`in_kernel/inherited.py`). SIGHUP, which `nohup` ignores, and a shell's job control stay as they are. Above:
+`cli.py`. Below: the standard library.
 """
 
 from __future__ import annotations

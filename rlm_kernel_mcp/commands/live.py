@@ -1,4 +1,4 @@
-"""Which recorded sessions are alive: the store's rows, held against the locks of living servers.
+"""Which recorded sessions are alive: the store's rows, checked against the locks of live servers.
 
 Is: finding a session of any of this user's servers. Is not: the store, which a killed server leaves as it was.
 Above: `sessions.py`, `attach.py`, `trace.py`. Below: the store.

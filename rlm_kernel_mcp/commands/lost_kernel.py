@@ -1,4 +1,4 @@
-"""What a person at a console is told of a kernel that gives no sign of life, by its session's record.
+"""What a person at a console is told about a kernel that gives no sign of life, from its session's record.
 
 Is: the words, and when they are news. Is not: the heartbeat (`console.py`). Above: `console.py`. Below: `live.py`.
 """

@@ -1,8 +1,8 @@
-"""What others run in a kernel, as lines for the person who looks on: the agent's steps, and other consoles' cells.
+"""What others run in a kernel, as lines for the person who watches: the agent's steps, and other consoles' cells.
 
-Is: what is shown of a message, each line marked so that no output can pass for a word of this program, and made safe.
-Is not: the console that shows it (`console.py`). Above: `console.py`. Below: the store, which knows a step's number;
-`text/safe_text.py`.
+Is: what is shown of a message, each line marked so that no output can be mistaken for a message of this program, and
+made safe. Is not: the console that shows it (`console.py`). Above: `console.py`. Below: the store, which knows a step's
+number; `text/safe_text.py`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """`rlm-kernel-mcp sessions`: the sessions of this user's servers, as a table.
 
-Is: one line a session. Is not: `rlm_list_sessions`, which knows its own server's alone.
-Above: `cli.py`. Below: `live.py`.
+Is: one line a session. Is not: `rlm_list_sessions`, which puts its own server's sessions first. Above: `cli.py`. Below:
+`live.py`.
 """
 
 from __future__ import annotations

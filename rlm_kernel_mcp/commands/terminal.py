@@ -1,4 +1,4 @@
-"""What a person types while a cell waits, kept where Ctrl-C would have the terminal throw it away.
+"""Keeps what a person types while a cell waits, which the terminal would discard on Ctrl-C.
 
 Is: one flag of the terminal. Is not: the console. Above: `console.py`. Source: termios(3), NOFLSH.
 """

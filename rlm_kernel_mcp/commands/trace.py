@@ -1,8 +1,8 @@
 """`rlm-kernel-mcp trace`: what was done in a session, live or ended, in full.
 
-Is: the same events that `rlm_get_trace` gives in pages, uncut. Is not: asking a kernel: cells of a console that
-nobody has asked for yet are added when the agent reads the trace.
-Above: `cli.py`. Below: `live.py`, `session/trace/reading.py`, `server/markdown.py`.
+Is: the same events that `rlm_get_trace` gives in pages, uncut. Is not: a request to a kernel: a console's cells that
+nobody has fetched yet are added when the agent reads the trace. Above: `cli.py`. Below: `live.py`,
+`session/trace/reading.py`, `server/markdown.py`.
 """
 
 from __future__ import annotations

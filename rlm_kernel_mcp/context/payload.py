@@ -1,9 +1,8 @@
-"""Sources to one payload: the bytes that a kernel loads as its context, and what is known of them.
+"""Makes one payload of the sources: the bytes that a kernel loads as its context, and what is known of them.
 
-Is: one read of every file, in small blocks, that hashes, tells the encoding and (for several files) lays the
-bytes one after the other into an unlinked temporary file. Is not: decoding; the kernel does that.
-Above: the session, in a worker thread, which sends `data` or `descriptor` as `wire.LOAD_CONTEXT`.
-Below: `paths.py`, `text.py`.
+Is: one read of every file, in small blocks, that hashes, detects the encoding and (for several files) writes the bytes
+one after the other into an unlinked temporary file. Is not: decoding; the kernel does that. Above: the session, in a
+worker thread, which sends `data` or `descriptor` as `wire.LOAD_CONTEXT`. Below: `paths.py`, `text.py`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Paths to sources: which files a request for `context_paths` means.
+"""Turns paths into sources: which files a request for `context_paths` means.
 
 Is: resolving files, folders and globs to regular files below the allowed roots, each once, named, in order.
 Is not: reading them (`payload.py`). What is decided here is checked again on each opened descriptor.

@@ -1,6 +1,6 @@
 """Encodings. Sans-I/O.
 
-Is: telling a document's encoding from its bytes, block by block. Is not: reading files (`sources.py`, `payload.py`),
+Is: detecting a document's encoding from its bytes, block by block. Is not: reading files (`sources.py`, `payload.py`),
 nor decoding for the kernel, which decodes for itself. Above: `payload.py`. Below: nothing.
 """
 

@@ -1,4 +1,4 @@
-"""What a server does for the store beside its sessions' work: looks it through, and keeps it small.
+"""What a server does for the store besides its sessions' work: it checks it, and keeps it small.
 
 Is: when. Is not: what is removed (`store/pruning.py`), or what damage is (`store/database/damage.py`).
 Above: `registry.py`. Below: `store/store.py`.

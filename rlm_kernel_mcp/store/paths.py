@@ -1,6 +1,6 @@
-"""Where below the state directory the files of a session lie.
+"""Where a session's files are below the state directory.
 
-Is: their names, for who writes, counts and removes them. Is not: their contents. Above: `pruning.py`,
+Is: their names, for whoever writes, counts and removes them. Is not: their contents. Above: `pruning.py`,
 `session/snapshots/file.py`. Below: nothing.
 """
 

@@ -1,8 +1,8 @@
 """Removing sessions that are too old, or too many for the disk.
 
-Is: which sessions go, with the files of their snapshots, and in small bites, so that no other process waits long. Is
-not: when (`session/upkeep.py`). Never removes a session that is live anywhere.
-Above: `store.py`. Below: `store/database/database.py`, `session_lock.py`, `paths.py`.
+Is: which sessions go, with the files of their snapshots, in small portions, so that no other process waits long. Is
+not: when (`session/upkeep.py`). Never removes a session that is live anywhere. Above: `store.py`. Below:
+`store/database/database.py`, `session_lock.py`, `paths.py`.
 """
 
 from __future__ import annotations

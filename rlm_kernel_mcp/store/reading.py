@@ -1,10 +1,10 @@
-"""What is read from the store: rows that are whole, and how many are not.
+"""Reads from the store: the rows that are intact, and how many are not.
 
-Is: the reading half of `Store`. Is not: the look at a row (`store/database/rows.py`), nor the writing half
+Is: the reading half of `Store`. Is not: the check of a row (`store/database/rows.py`), nor the writing half
 (`store.py`). Above: `store.py`, which is this and more. Below: `store/database/database.py`,
 `store/database/schema.py`.
 
-What may take long is read on a connection of its own: call it by `in_reader`, and only who asks waits.
+What may take long is read on a connection of its own: call it through `in_reader`, so that only the caller waits.
 """
 
 from __future__ import annotations

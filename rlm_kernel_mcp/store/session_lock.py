@@ -1,4 +1,4 @@
-"""A lock on one session over all server processes, which dies with its holder.
+"""A lock on one session across all server processes, which is released when its holder dies.
 
 Is: one file a session, locked with flock; the holder's process id stands in it for others to read. Is not: the
 lock of a step (`session/session.py`). Above: `store.py`. Below: the file system.

@@ -5,7 +5,7 @@ the rows (`session/trace/journal.py`, `session/trace/events.py`), nor the sessio
 (`session/snapshots/file.py`). Above: `session/registry.py`, `session/trace/journal.py`, the command line.
 Below: `store/database/database.py`, `session_lock.py`, `text_budget.py`.
 
-It waits for the disk: an event loop has it written by `writer.py`. A bad disk never raises: see `problem`.
+Its methods wait for the disk: an event loop writes through `writer.py`. A bad disk never raises: see `problem`.
 """
 
 from __future__ import annotations

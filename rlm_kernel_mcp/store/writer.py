@@ -1,4 +1,4 @@
-"""Writes a server's record: at once where nothing has to be waited for, else in threads, where only who must waits.
+"""Writes a server's record: at once where nothing has to be waited for, else in threads, and only those wait who must.
 
 Is: when, an order for each session, and the wait of whoever tells a client something until that is written. Is not:
 what is written (`store.py`), nor the readers (`reading.py`). Above: `session/registry.py`, `session/handles.py`,

@@ -1,6 +1,6 @@
 r"""Which characters act on a terminal, reorder or hide text, and which of them spell a word: one table.
 
-Is: the escape of every character that acts (`\x1b`, `\u202e`), at C's speed. Is not: the length of anything
+Is: the escape of every character that acts (`\x1b`, `\u202e`), at the speed of C. Is not: the length of anything
 (`safe_text.py`). What spells stays only where it can: a joiner, a mark of direction or a soft hyphen beside a letter,
 mark or emoji; a variation selector after a character that has variants, which no letter of Latin, Greek or Cyrillic
 has: behind each of those it could carry a hidden byte. Of tags only the three flags that Unicode recommends stay.

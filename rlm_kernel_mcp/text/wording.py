@@ -1,4 +1,4 @@
-"""How a number and its noun read.
+"""How a number and its noun are written.
 
 Is: the one place that knows when a noun is in the plural. Is not: any sentence.
 Above: whoever tells a count to a person or a model. Below: nothing.

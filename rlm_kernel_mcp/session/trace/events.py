@@ -1,4 +1,4 @@
-"""What a row of the store is as an event of the trace: where every form of a trace begins.
+"""Turns a row of the store into an event of the trace: where every form of a trace begins.
 
 Is: pure functions from a row and its texts to `TraceEvent`, every text in it safe to show. Is not: pages (`pages.py`),
 the store (`reading.py`), nor what an event looks like: a form of the trace is a module of its own that takes the events

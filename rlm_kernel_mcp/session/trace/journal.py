@@ -1,4 +1,4 @@
-"""What a session writes down as it happens, and reads back.
+"""Writes down what happens in a session, and reads it back.
 
 Is: the translation between a session's events and the store's rows. Is not: the store, nor the event that a client
 reads (`events.py`). Above: `session/session.py`, `session/handles.py`. Below: `store/store.py`. A step's row is written

@@ -1,7 +1,7 @@
 """What a running step has said so far, written into its row now and then.
 
-Is: for who looks from outside, with `rlm-kernel-mcp trace` or from another server. Is not: the step's record, which is
-written when it ends. Above: `session/session.py`. Below: `journal.py`, `session/steps/run.py`.
+Is: for whoever looks from outside, with `rlm-kernel-mcp trace` or from another server. Is not: the step's record, which
+is written when it ends. Above: `session/session.py`. Below: `journal.py`, `session/steps/run.py`.
 """
 
 from __future__ import annotations

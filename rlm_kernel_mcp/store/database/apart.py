@@ -1,4 +1,4 @@
-"""Further connections to the store's file, for reads that take long: who writes does not wait for them.
+"""Further connections to the store's file, for slow reads: writers do not wait for them.
 
 Is: one for rows, its lock, and its end with the file it belongs to; one for a look through the whole file, which no
 other read waits for. Is not: what is read.

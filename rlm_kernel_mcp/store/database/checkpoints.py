@@ -1,6 +1,6 @@
-"""When the log beside the store is written into its file: off the event loop, since that waits for the disk.
+"""When SQLite's log is written back into the store's file: off the event loop, since that waits for the disk.
 
-Is: a thread now and then, and how long others wait for it. Is not: the log, which is SQLite's (write-ahead).
+Is: a thread now and then, and how long others wait for it. Is not: the log itself (write-ahead), which is SQLite's.
 Above: `database.py`. Below: `file.py`, `damage.py`.
 """
 

@@ -1,8 +1,7 @@
 """Whether the store's file, or the log beside it, is still what was written.
 
-Is: what SQLite itself does not look at: its schema, its pages as a whole, and a log that ends too soon. Is not: what
-is in a row (`rows.py`), nor what is done about it. Above: `file.py`, `database.py`.
-Below: `schema.py`, sqlite3.
+Is: what SQLite itself does not check: its schema, its pages as a whole, and a log that ends too soon. Is not: what is
+in a row (`rows.py`), nor what is done about it. Above: `file.py`, `database.py`. Below: `schema.py`, sqlite3.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The store's database: on disk as long as the disk holds, else in memory until it does again.
+"""The store's database: on disk as long as the disk works, and in memory until it works again.
 
-Is: which of the two a write goes to, and that none of them ever raises for a bad disk. Is not: what is written
-(`store/store.py`), nor the file (`file.py`). Above: `store/store.py`. Below: `apart.py`, `checkpoints.py`,
-`file.py`, `memory.py`, `schema.py`.
+Is: which of the two a write goes to, and that no write ever raises for a bad disk. Is not: what is written
+(`store/store.py`), nor the file (`file.py`). Above: `store/store.py`. Below: `apart.py`, `checkpoints.py`, `file.py`,
+`memory.py`, `schema.py`.
 
 On the first write that fails, a database in memory takes over, seeded with the live sessions. From time to time
 a write first tries to move what it holds to the disk. Reads see both.

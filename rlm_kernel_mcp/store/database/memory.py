@@ -1,4 +1,4 @@
-"""The database in memory that takes over where the disk fails.
+"""The database in memory that takes over when the disk fails.
 
 Is: its room, what it takes from a disk that can still be read, and what it gives back. Is not: when
 (`database.py`). Above: that. Below: `schema.py`, `rows.py`.

@@ -1,9 +1,9 @@
 """The file through which processes share the index of the store's log: kept as long as SQLite has it mapped.
 
-Is: a look before each use of the store. Who cuts that file to nothing under a live process would end it by SIGBUS at
-its next access; filled with zeros again it is an index that nobody has made, and SQLite makes it anew from the log.
-Is not: a wall: a cut in the moment between the look and the access is not seen. Above: `database.py`,
-`apart.py`. Below: the file system.
+Is: a check before each use of the store. To truncate that file under a live process would end the process by SIGBUS at
+its next access; filled with zeros again it is an index that was never built, and SQLite rebuilds it from the log. Is
+not: a wall: a truncation between the check and the access is not seen. Above: `database.py`, `apart.py`. Below: the
+file system.
 """
 
 from __future__ import annotations
