@@ -191,7 +191,7 @@ async def test_a_session_opens_where_the_disk_does_not_answer_for_its_lock(
     monkeypatch.setattr(registry.store, "acquire", acquire_later)
     try:
         async with asyncio.timeout(WAIT_S):
-            session = await Driven.open(registry, "a context")
+            session = await SessionDriver.open(registry, "a context")
             report = await session.ok("context")
         assert report.result == "'a context'"
         assert "has not answered" in (report.note or "")
@@ -210,7 +210,7 @@ async def test_a_record_that_the_disk_does_not_give_is_told_as_that(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It was called a defect of the server."""
-    session = await Driven.open(registry)
+    session = await SessionDriver.open(registry)
     await session.finalize(text="done")
     monkeypatch.setattr(handles, "REOPEN_S", 0.05)
     answers, read = threading.Event(), registry.store.session

@@ -25,7 +25,7 @@ from rlm_kernel_mcp.session.states.lifecycle import (
 from rlm_kernel_mcp.session.states.machine import ImpossibleEvent
 from tests.fake_kernel import FakeKernel, Fakes
 from tests.pictures import pairs
-from tests.sessions import AMPLE, WAIT_S, Driven, until
+from tests.sessions import AMPLE, WAIT_S, SessionDriver, until
 
 pytestmark = pytest.mark.anyio
 TABLES: Final[tuple[Any, ...]] = (LIFE, STEP, LIMIT, KERNEL)
@@ -55,7 +55,7 @@ def refuse(_: object) -> None:
     raise KernelStartFailed("there is none")
 
 
-async def cut_off(session: Driven, fakes: Fakes) -> None:
+async def cut_off(session: SessionDriver, fakes: Fakes) -> None:
     """A read that is cancelled while its session gets a kernel."""
     begun = asyncio.Event()
     start = fakes.starter.start
@@ -73,7 +73,7 @@ async def cut_off(session: Driven, fakes: Fakes) -> None:
     fakes.starter.start = start  # type: ignore[method-assign]
 
 
-async def lose(session: Driven, kernel: FakeKernel) -> None:
+async def lose(session: SessionDriver, kernel: FakeKernel) -> None:
     client = session.kernel.client
     kernel.process.end(3)
     await until(lambda: client.broken is not None)
@@ -108,7 +108,7 @@ async def answered_then_closed(fakes: Fakes) -> None:
     opened = await fakes.registry.init_context(
         context_text="text", context_paths=None, limits=replace(AMPLE, max_steps=1)
     )
-    session = Driven(fakes.registry, opened.session_id)
+    session = SessionDriver(fakes.registry, opened.session_id)
     its = session.session
     await session.ok("1")
     assert word(its) == "stopped"
@@ -118,7 +118,7 @@ async def answered_then_closed(fakes: Fakes) -> None:
     assert word(its) == "finalized"
 
 
-async def closed_then_answered(session: Driven) -> None:
+async def closed_then_answered(session: SessionDriver) -> None:
     its = session.session
     await its.close("the server ended")
     await its.close("the server ended")
