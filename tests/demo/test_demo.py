@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import subprocess
 
+import pytest
+
 from tests.parts import ROOT
 
 
+@pytest.mark.slow
 def test_the_demo_answers_checks_itself_and_accounts_for_what_reached_the_client() -> None:
     """Exit status 0 is its own check against the second computation."""
     done = demo("asyncio", "email", "json")

@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
 import pytest
 
 from tests.escape.bombs.kinds import ENDING, ENDLESS, Ending, Endless
 from tests.escape.bombs.machine import GROWTH_BYTES_MAX, Machine
 
 SHORT_MS = 200
-
-
-def places(needs_any: bool) -> tuple[str, ...]:
-    return ("ns-any", "lock-any") if needs_any else ("ns-allowlist", "lock-any")
-
-
-@pytest.mark.parametrize(
-    ("machine", "bomb"),
-    [
-        pytest.param(place, bomb, id=f"{place}-{name}")
-        for name, bomb in ENDLESS.items()
-        for place in places(bomb.needs_any)
-    ],
-    indirect=["machine"],
+Bomb = TypeVar("Bomb", Endless, Ending)
+IN_BOTH_TIERS = (
+    "memory taken again and again",
+    "threads that work",
+    "a flood of output",
+    "processes",
+    "signals ignored",
 )
+"""What stops a bomb is the same in both tiers: the fast part sets these off in both, the others in one."""
+
+
+def in_places(bombs: Mapping[str, Bomb]) -> list[Any]:
+    """Each bomb in either tier, as a test's parameters; slow is what the fast part does not need to repeat."""
+    found = []
+    for name, bomb in bombs.items():
+        place = "ns-any" if bomb.needs_any else "ns-allowlist"
+        marks = [] if name in IN_BOTH_TIERS else [pytest.mark.slow]
+        found += [
+            pytest.param(place, bomb, id=f"{place}-{name}"),
+            pytest.param("lock-any", bomb, id=f"lock-any-{name}", marks=marks),
+        ]
+    return found
+
+
+@pytest.mark.parametrize(("machine", "bomb"), in_places(ENDLESS), indirect=["machine"])
 def test_a_neighbour_is_answered_while_a_bomb_goes_off_and_the_bomb_is_stopped(
     machine: Machine, session: str, bomb: Endless
 ) -> None:
@@ -40,15 +53,7 @@ def test_a_neighbour_is_answered_while_a_bomb_goes_off_and_the_bomb_is_stopped(
     assert machine.host_bytes(session) - before < GROWTH_BYTES_MAX
 
 
-@pytest.mark.parametrize(
-    ("machine", "bomb"),
-    [
-        pytest.param(place, bomb, id=f"{place}-{name}")
-        for name, bomb in ENDING.items()
-        for place in places(bomb.needs_any)
-    ],
-    indirect=["machine"],
-)
+@pytest.mark.parametrize(("machine", "bomb"), in_places(ENDING), indirect=["machine"])
 def test_a_bomb_that_meets_a_limit_is_an_error_of_its_step(machine: Machine, session: str, bomb: Ending) -> None:
     """In the words of Python or of the operating system; the kernel lives on."""
     before = machine.host_bytes(session)
@@ -58,3 +63,8 @@ def test_a_bomb_that_meets_a_limit_is_an_error_of_its_step(machine: Machine, ses
     assert text.startswith(bomb.errors), text
     machine.still_has_its_value(session)
     assert machine.host_bytes(session) - before < GROWTH_BYTES_MAX
+
+
+def test_what_is_set_off_in_both_tiers_is_there() -> None:
+    """A name that no bomb has would set off nothing."""
+    assert ENDLESS.keys() >= set(IN_BOTH_TIERS)

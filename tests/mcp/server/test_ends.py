@@ -12,11 +12,8 @@ import pytest
 from tests.mcp.line_client import ENDLESS_CALL, LineClient, data_of
 from tests.processes import command_lines_below, left_over, run_folders
 
-IN_FLIGHT = {
-    "nothing": "",
-    "a busy step": "while True: pass",
-    "a step that ignores SIGINT": ENDLESS_CALL,
-}
+BUSY = "while True: pass"
+IN_FLIGHT = {"nothing": [""], "a busy step, and one that ignores SIGINT": [BUSY, ENDLESS_CALL]}
 WAYS = {"EOF": None, "SIGTERM": signal.SIGTERM, "SIGINT": signal.SIGINT}
 
 
@@ -32,14 +29,15 @@ def server(tmp_path: Path) -> Iterator[LineClient]:
         client.kill()
 
 
-def with_a_session(server: LineClient, code: str) -> dict[psutil.Process, str]:
-    """Open a session, begin a step, and return every process that then lives below the server."""
+def with_sessions(server: LineClient, *codes: str) -> dict[psutil.Process, str]:
+    """Open a session for each code, begin a step in it, and return every process that then lives below the server."""
     server.initialize()
-    session_id = server.open_session()
-    server.run(session_id, "warm = 1")
-    if code:
-        server.begin("rlm_run_repl", {"session_id": session_id, "code": code})
-        server.wait_until_running(session_id)
+    for code in codes:
+        session_id = server.open_session()
+        server.run(session_id, "warm = 1")
+        if code:
+            server.begin("rlm_run_repl", {"session_id": session_id, "code": code})
+            server.wait_until_running(session_id)
     processes = command_lines_below(server.process.pid)
     assert processes
     assert all(folder.is_dir() for folder in run_folders(processes.values()))
@@ -54,10 +52,10 @@ def end(server: LineClient, way: signal.Signals | None) -> int:
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("code", IN_FLIGHT)
-def test_the_server_ends_cleanly_and_leaves_no_process(server: LineClient, way: str, code: str) -> None:
+@pytest.mark.parametrize("steps", IN_FLIGHT)
+def test_the_server_ends_cleanly_and_leaves_no_process(server: LineClient, way: str, steps: str) -> None:
     """Status 0, and every process that lived below it is gone; sockets and scratch folders are, too."""
-    processes = with_a_session(server, IN_FLIGHT[code])
+    processes = with_sessions(server, *IN_FLIGHT[steps])
     assert end(server, WAYS[way]) == 0
     assert left_over(processes, 10) == []
     (folder,) = run_folders(processes.values())
@@ -77,7 +75,7 @@ def test_the_server_ends_cleanly_before_anything_was_asked(server: LineClient, w
 
 def test_a_server_that_is_killed_leaves_no_process(server: LineClient) -> None:
     """The kernels notice by themselves; a shell removes sockets and scratch folders, and is gone itself."""
-    processes = with_a_session(server, IN_FLIGHT["a busy step"])
+    processes = with_sessions(server, BUSY)
     server.process.kill()
     server.process.wait(10)
     assert left_over(processes, 20) == []
@@ -87,7 +85,7 @@ def test_a_server_that_is_killed_leaves_no_process(server: LineClient) -> None:
 
 def test_a_client_that_does_not_read_cannot_hold_the_server(server: LineClient) -> None:
     """Its pipe is full and the server is asked to end."""
-    processes = with_a_session(server, "")
+    processes = with_sessions(server, "")
     for _ in range(200):
         server.send("tools/list")
     assert end(server, signal.SIGTERM) == 0
