@@ -35,12 +35,12 @@ STAMP_NAME: Final = ".setup-stamp"
 class Environment(NamedTuple):
     """One virtual environment of a checkout."""
 
-    folder: str
+    directory: str
     extras: str
     """Of the package, as in `pyproject.toml`."""
     constraints: tuple[str, ...] = ("constraints.txt",)
     beside: str = ""
-    """The extras that were installed into the same folder before, and stay."""
+    """The extras that were installed into the same directory before, and stay."""
 
     def stamp_name(self) -> str:
         """Name of the file that says for what the environment was completed."""
@@ -52,7 +52,7 @@ GROUPS: Final = {
     "check": Environment(".venv", "dev", beside=CORE.extras),
     "lab": Environment(".venv-lab", "lab,console", ("constraints.txt", "constraints-lab.txt")),
 }
-"""What `--with` brings besides `codex`. What pins our own dependencies has a folder of its own."""
+"""What `--with` brings besides `codex`. What pins our own dependencies has a directory of its own."""
 DESCRIPTIONS: Final = {
     "check": "ruff and mypy, for bin/check",
     "codex": "the Codex binary, for tests/codex (needs npm)",
@@ -90,9 +90,9 @@ def main(arguments: Sequence[str]) -> None:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the checkout for this process: a lock on the folder itself, which the system lifts when we die."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def locked(directory: Path) -> Iterator[None]:
+    """Hold the checkout for this process: a lock on the directory itself, which the system lifts when we die."""
+    descriptor = os.open(directory, os.O_RDONLY)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -113,33 +113,33 @@ def fingerprint(root: Path) -> str:
     return digest.hexdigest()
 
 
-def is_current(folder: Path, stamp: str, stamp_name: str = STAMP_NAME) -> bool:
-    """Whether `folder` was completed for exactly this stamp."""
+def is_current(directory: Path, stamp: str, stamp_name: str = STAMP_NAME) -> bool:
+    """Whether `directory` was completed for exactly this stamp."""
     try:
-        return (folder / stamp_name).read_text(encoding="utf-8") == stamp
+        return (directory / stamp_name).read_text(encoding="utf-8") == stamp
     except OSError:
         return False
 
 
 def make_environment(root: Path, environment: Environment) -> None:
     """Bring one environment to what the checkout asks for; nothing is done where the stamp says that it is there."""
-    folder = root / environment.folder
+    directory = root / environment.directory
     stamp = fingerprint(root)
-    if is_current(folder, stamp, environment.stamp_name()):
+    if is_current(directory, stamp, environment.stamp_name()):
         return
-    python = folder / "bin" / "python"
+    python = directory / "bin" / "python"
     if not runs_this_version(python):
-        say(f"making {environment.folder} with Python {platform.python_version()}")
-        run([sys.executable, "-m", "venv", "--clear", str(folder)], "Debian: apt-get install python3-venv")
-    (folder / environment.stamp_name()).unlink(missing_ok=True)
-    say(f"installing the package with [{environment.extras}] into {environment.folder}")
+        say(f"making {environment.directory} with Python {platform.python_version()}")
+        run([sys.executable, "-m", "venv", "--clear", str(directory)], "Debian: apt-get install python3-venv")
+    (directory / environment.stamp_name()).unlink(missing_ok=True)
+    say(f"installing the package with [{environment.extras}] into {environment.directory}")
     pip = [str(python), "-I", "-m", "pip", "--disable-pip-version-check", "install", "-qq"]
     constraints = [part for name in environment.constraints for part in ("--constraint", name)]
     run([*pip, *constraints, "--editable", f".[{environment.extras}]"], "is a package index to be reached?", cwd=root)
     say("compiling bytecode")
-    compile_bytecode(root, folder)
-    (folder / environment.stamp_name()).write_text(stamp, encoding="utf-8")
-    say(f"{environment.folder} is done")
+    compile_bytecode(root, directory)
+    (directory / environment.stamp_name()).write_text(stamp, encoding="utf-8")
+    say(f"{environment.directory} is done")
 
 
 def runs_this_version(python: Path) -> bool:
@@ -153,11 +153,11 @@ def runs_this_version(python: Path) -> bool:
     return found.returncode == 0 and found.stdout.strip() == sys.version.strip()
 
 
-def compile_bytecode(root: Path, folder: Path) -> None:
+def compile_bytecode(root: Path, directory: Path) -> None:
     """Write every .pyc now: where PYTHONDONTWRITEBYTECODE is set, each start of the server would compile anew."""
-    python = folder / "bin" / "python"
-    library = next((folder / "lib").glob("python*")) / "site-packages"
-    # The status is not asked for: packages may ship templates that are no Python.
+    python = directory / "bin" / "python"
+    library = next((directory / "lib").glob("python*")) / "site-packages"
+    # The status is not asked for: packages may ship templates that are not Python.
     subprocess.run(
         [str(python), "-I", "-m", "compileall", "-q", "-j", "0", str(library), str(root / "rlm_kernel_mcp")],
         check=False,
@@ -167,9 +167,9 @@ def compile_bytecode(root: Path, folder: Path) -> None:
 
 def install_codex(root: Path) -> None:
     """Bring the pinned Codex binary into `.codex-bin/`."""
-    folder = root / ".codex-bin"
+    directory = root / ".codex-bin"
     stamp = f"{CODEX_VERSION} {platform.system()} {platform.machine()}"
-    if is_current(folder, stamp):
+    if is_current(directory, stamp):
         return
     npm = shutil.which("npm")
     if npm is None:
@@ -177,17 +177,17 @@ def install_codex(root: Path) -> None:
             "the Codex binary comes from npm, which is not here (Debian: apt-get install npm; macOS: brew install node)"
         )
     say(f"installing Codex {CODEX_VERSION} into .codex-bin (about 300 MB)")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    (folder / "package.json").write_text('{"private": true}\n', encoding="utf-8")
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir()
+    (directory / "package.json").write_text('{"private": true}\n', encoding="utf-8")
     package = f"@openai/codex@{CODEX_VERSION}"
     run(
-        [npm, "install", "--prefix", str(folder), "--no-audit", "--no-fund", "--loglevel=error", package],
+        [npm, "install", "--prefix", str(directory), "--no-audit", "--no-fund", "--loglevel=error", package],
         "is the npm registry to be reached?",
     )
-    if not list(folder.glob("node_modules/@openai/codex-*/vendor/*/bin/codex")):
+    if not list(directory.glob("node_modules/@openai/codex-*/vendor/*/bin/codex")):
         fail(f"npm installed {package}, but without a binary for {platform.system()} {platform.machine()}")
-    (folder / STAMP_NAME).write_text(stamp, encoding="utf-8")
+    (directory / STAMP_NAME).write_text(stamp, encoding="utf-8")
     say("Codex is there")
 
 

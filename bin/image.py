@@ -94,8 +94,8 @@ def labels_of(program: str, image: str) -> dict[str, str]:
 
 def build_from_base(program: str, image: str, base: str | None, extra: Sequence[str], labels: dict[str, str]) -> None:
     """Build `containers/Containerfile` on a base image."""
-    with tempfile.TemporaryDirectory(prefix="rlm-image-") as folder:
-        context = Path(folder)
+    with tempfile.TemporaryDirectory(prefix="rlm-image-") as directory:
+        context = Path(directory)
         copy_kernel_side(context)
         shutil.copy(ROOT / "constraints.txt", context)
         (context / "requirements.txt").write_text("\n".join([*requirements(), *extra]) + "\n", encoding="utf-8")
@@ -139,13 +139,13 @@ def is_complete(root: Path, stamp: str) -> bool:
         return False
 
 
-def unpack_debian(folder: Path, root: Path) -> None:
+def unpack_debian(directory: Path, root: Path) -> None:
     """Python and the libraries it needs, unpacked and not installed: no maintainer script runs, no shell is there."""
     for tool in ("apt-get", "dpkg-deb", "tar"):
         if shutil.which(tool) is None:
             fail(f"--local needs {tool}, which Debian and Ubuntu have; elsewhere build from a base image")
     say("fetching Debian packages")
-    archives = folder / "debs"
+    archives = directory / "debs"
     (archives / "partial").mkdir(parents=True)
     # An empty status file: everything counts as not installed, so apt names all that is needed. No lock, and no user to
     # switch to: an ordinary user may build.
@@ -154,8 +154,8 @@ def unpack_debian(folder: Path, root: Path) -> None:
     fetch = ["install", "--yes", "--no-install-recommends", "--download-only", *DEBIAN_PACKAGES]
     if subprocess.run([*apt, *fetch], check=False, stdin=subprocess.DEVNULL, stdout=sys.stderr.fileno()).returncode:
         say("fetching the lists of Debian packages")
-        (folder / "lists" / "partial").mkdir(parents=True)
-        apt += ["-o", f"Dir::State::lists={folder / 'lists'}"]
+        (directory / "lists" / "partial").mkdir(parents=True)
+        apt += ["-o", f"Dir::State::lists={directory / 'lists'}"]
         run([*apt, "update"], "is a Debian mirror to be reached?")
         run([*apt, *fetch], "do the lists hold Python 3.11 or later?")
     for name in ("bin", "sbin", "lib", "lib64"):
@@ -169,7 +169,7 @@ def unpack_debian(folder: Path, root: Path) -> None:
     for name in ("tmp", "proc", "sys", "dev", "run"):
         (root / name).mkdir(exist_ok=True)
     shutil.rmtree(archives)
-    shutil.rmtree(folder / "lists", ignore_errors=True)
+    shutil.rmtree(directory / "lists", ignore_errors=True)
 
 
 def unpack(archive: Path, root: Path) -> None:
@@ -196,17 +196,17 @@ def install_packages(root: Path, extra: Sequence[str]) -> None:
 def compile_bytecode(root: Path) -> None:
     """The image is read-only when a kernel runs: what is not compiled now is compiled at every start."""
     say("compiling bytecode")
-    folders = [str(packages_of(root)), *(str(path) for path in root.glob("usr/lib/python3*"))]
+    directories = [str(packages_of(root)), *(str(path) for path in root.glob("usr/lib/python3*"))]
     argv = ["-m", "compileall", "-q", "-j", "0", "-s", str(root), "-p", "/", "--invalidation-mode", "unchecked-hash"]
-    run_inside(root, [*argv, *folders], "is this machine of the packages' architecture?")
+    run_inside(root, [*argv, *directories], "is this machine of the packages' architecture?")
 
 
 def packages_of(root: Path) -> Path:
     """Where Debian's Python looks for what Debian did not install."""
     (library,) = root.glob("usr/lib/python3.*[0-9]")
-    folder = root / "usr" / "local" / "lib" / library.name / "dist-packages"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    directory = root / "usr" / "local" / "lib" / library.name / "dist-packages"
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory
 
 
 def run_inside(root: Path, arguments: list[str], hint: str) -> None:
@@ -221,12 +221,12 @@ def run_inside(root: Path, arguments: list[str], hint: str) -> None:
     run(argv, hint, environment)
 
 
-def copy_kernel_side(folder: Path) -> None:
+def copy_kernel_side(directory: Path) -> None:
     """The kernel's side of the package, fresh."""
     package = ROOT / "rlm_kernel_mcp"
-    shutil.rmtree(folder / package.name, ignore_errors=True)
+    shutil.rmtree(directory / package.name, ignore_errors=True)
     for path in kernel_side(package):
-        target = folder / package.name / path.relative_to(package)
+        target = directory / package.name / path.relative_to(package)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)
 
@@ -256,9 +256,9 @@ def requirements() -> list[str]:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(directory: Path) -> Iterator[None]:
     """One build at a time; the system lifts the lock when we die."""
-    descriptor = os.open(folder, os.O_RDONLY)
+    descriptor = os.open(directory, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

@@ -65,7 +65,7 @@ def report(answers: Answers, call: str) -> str:
 
 
 def decoded(path: Path) -> str:
-    """A source's text: UTF-8, its mark left out; a file that is no UTF-8 at large keeps each byte as a character."""
+    """A source's text: UTF-8, its mark left out; a file that is not UTF-8 at large keeps each byte as a character."""
     data = path.read_bytes()
     text = data.decode("utf-8-sig", "surrogateescape")
     bad = sum("\udc80" <= char <= "\udcff" for char in text)
@@ -77,7 +77,7 @@ def read(text: str, call: str) -> Document:
     """Read one document that is valid Python.
 
     Raises:
-        tokenize.TokenError: the text is no Python.
+        tokenize.TokenError: the text is not Python.
     """
     found = Document()
     blocks: list[tuple[int, int, str] | None] = []  # one per open indentation: the function that it is the body of

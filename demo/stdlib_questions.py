@@ -52,7 +52,7 @@ def nodes(tree):
 def read(name):
     try:
         tree = ast.parse(documents[name])
-    except (SyntaxError, ValueError):  # ValueError: a few bytes of it are no UTF-8
+    except (SyntaxError, ValueError):  # ValueError: a few bytes of it are not UTF-8
         no_python.append(name)
         return
     imports = set()

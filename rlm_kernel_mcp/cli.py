@@ -130,9 +130,9 @@ def _add_kernelspec(commands: argparse._SubParsersAction[argparse.ArgumentParser
     remove.set_defaults(command=_remove_kernelspec, parser=remove)
     for action in (install, remove):
         place = action.add_mutually_exclusive_group()
-        place.add_argument("--user", action="store_true", help="the user's own folder (the default)")
+        place.add_argument("--user", action="store_true", help="the user's own directory (the default)")
         place.add_argument(
-            "--prefix", type=_folder, metavar="DIR", help="the environment at DIR (DIR/share/jupyter/kernels)"
+            "--prefix", type=_directory, metavar="DIR", help="the environment at DIR (DIR/share/jupyter/kernels)"
         )
         place.add_argument(
             "--sys-prefix", action="store_true", help="the environment of the Python that runs this command"
@@ -158,7 +158,7 @@ def _add_sessions(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     sessions = commands.add_parser(
         "sessions",
         help="list the live sessions of your servers",
-        description="List the live sessions of the state folder (RLM_STATE_DIR), the last used first.",
+        description="List the live sessions of the state directory (RLM_STATE_DIR), the last used first.",
     )
     sessions.add_argument(
         "--all", action="store_true", dest="ended_too", help="also those that no server drives (default: live ones)"
@@ -212,8 +212,8 @@ def _serve(options: argparse.Namespace) -> int:
 def _install_kernelspec(options: argparse.Namespace) -> int:
     from rlm_kernel_mcp.kernel.placement.kernelspec import install_kernelspec
 
-    for folder in install_kernelspec(_prefix(options)):
-        print(f"installed {folder.name} in {folder}")
+    for directory in install_kernelspec(_prefix(options)):
+        print(f"installed {directory.name} in {directory}")
     print(
         "In a notebook the HTML that a locked kernel shows acts with the notebook's rights: a script in it can do what "
         "the page can, also start an unlocked kernel."
@@ -224,8 +224,8 @@ def _install_kernelspec(options: argparse.Namespace) -> int:
 def _remove_kernelspec(options: argparse.Namespace) -> int:
     from rlm_kernel_mcp.kernel.placement.kernelspec import remove_kernelspec
 
-    for folder in remove_kernelspec(_prefix(options)):
-        print(f"removed {folder}")
+    for directory in remove_kernelspec(_prefix(options)):
+        print(f"removed {directory}")
     return 0
 
 
@@ -234,7 +234,7 @@ def _list_kernelspecs(_options: argparse.Namespace) -> int:
 
     specs = installed_kernelspecs()
     for spec in specs:
-        print(f"{spec.name}  {spec.folder}  ({spec.python})")
+        print(f"{spec.name}  {spec.directory}  ({spec.python})")
     if not specs:
         print("none installed; `rlm-kernel-mcp kernelspec install` does it", file=sys.stderr)
     return 0
@@ -270,13 +270,13 @@ def _trace(options: argparse.Namespace) -> int:
 
 
 def _id_given(text: str) -> str:
-    """A session's id; bytes that are no Unicode stand as escapes, and then it is nobody's."""
+    """A session's id; bytes that are not Unicode stand as escapes, and then it is nobody's."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def _folder(text: str) -> Path:
+def _directory(text: str) -> Path:
     if not text:
-        raise argparse.ArgumentTypeError("it is empty; give a folder")
+        raise argparse.ArgumentTypeError("it is empty; give a directory")
     return Path(text)
 
 

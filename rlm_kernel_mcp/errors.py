@@ -91,7 +91,7 @@ class ContextDenied(RequestRefused):
     """A context path lies outside the allowed roots, or cannot be read."""
 
     code = "CONTEXT_DENIED"
-    default_next_step = "Ask the user to add the folder to RLM_CONTEXT_ROOTS, or give a path below an allowed root."
+    default_next_step = "Ask the user to add the directory to RLM_CONTEXT_ROOTS, or give a path below an allowed root."
 
 
 class ContextTooLarge(RequestRefused):

@@ -66,10 +66,10 @@ class Limits(_Part):
     """Threads of the kernel, its own dozen included."""
 
     scratch_mb: int = Field(ge=0, le=65_536)
-    """Bytes that the scratch folder may hold in all. 0: the scratch folder is read-only."""
+    """Bytes that the scratch directory may hold in all. 0: the scratch directory is read-only."""
 
     scratch_files: int = Field(ge=16, le=1_000_000)
-    """Files and folders that the scratch folder may hold."""
+    """Files and directories that the scratch directory may hold."""
 
     output_chars_per_step: int = Field(ge=10_000, le=100_000_000)
     """Characters of stdout, and of stderr, that a kernel sends for one step: the head, and at the end the tail."""

@@ -50,7 +50,7 @@ TABLE: Final = (
     Setting("RLM_MEMORY_LIMIT_MB", "memory of one session in MB", "the kernelspec's: 1024"),
     Setting("RLM_MAX_SESSIONS", "live sessions at once", "32"),
     Setting("RLM_IDLE_TIMEOUT_S", "seconds after which an idle session's kernel is stopped", "3600"),
-    Setting("RLM_STATE_DIR", "folder of traces and session records", "the platform's state folder"),
+    Setting("RLM_STATE_DIR", "directory of traces and session records", "the platform's state directory"),
 )
 
 ELSEWHERE: Final = frozenset({"RLM_FORBID_SKIPS", "RLM_PRESSURE"})
@@ -135,12 +135,12 @@ def load_settings(environ: Mapping[str, str], overrides: Mapping[str, str] | Non
     except OSError as error:
         raise InvalidInput(
             f"The working directory cannot be used: {error.strerror}.",
-            "Change to a folder that is there, then try again.",
+            "Change to a directory that is there, then try again.",
         ) from error
     roots = values.get("RLM_CONTEXT_ROOTS")
-    folders = [part for part in (roots or "").split(os.pathsep) if part]
+    directories = [part for part in (roots or "").split(os.pathsep) if part]
     return Settings(
-        context_roots=tuple(_root(part) for part in folders) or (working_dir.resolve(),),
+        context_roots=tuple(_root(part) for part in directories) or (working_dir.resolve(),),
         kernel=values.get("RLM_KERNEL", "rlm-python"),
         sandbox_mode=values.get("RLM_SANDBOX_MODE", "process"),
         container_runtime=values.get("RLM_SANDBOX_CONTAINER_RUNTIME", "docker"),
@@ -178,7 +178,7 @@ def _modules(values: Mapping[str, str]) -> tuple[str, ...]:
     modules = tuple(name.strip() for name in values.get("RLM_IMPORTS", "").split(",") if name.strip())
     for name in modules:
         if not all(part.isidentifier() for part in name.split(".")):
-            raise InvalidInput(f"RLM_IMPORTS names {name!r}, which is no module name.", "Correct the setting.")
+            raise InvalidInput(f"RLM_IMPORTS names {name!r}, which is not a module name.", "Correct the setting.")
     return modules
 
 
@@ -215,7 +215,7 @@ def _state_dir(values: Mapping[str, str], environ: Mapping[str, str]) -> Path:
         return _expanded("RLM_STATE_DIR", given) if given else default_state_dir(environ)
     except RuntimeError:
         raise InvalidInput(
-            "There is no home folder for the session records: HOME is not set, and this user has none.",
+            "There is no home directory for the session records: HOME is not set, and this user has none.",
             "Set RLM_STATE_DIR, or HOME.",
         ) from None
 
@@ -225,12 +225,12 @@ def _expanded(variable: str, text: str) -> Path:
         return Path(text).expanduser()
     except RuntimeError:
         raise InvalidInput(
-            f"{variable} names {text!r}: there is no such home folder.", "Correct the setting."
+            f"{variable} names {text!r}: there is no such home directory.", "Correct the setting."
         ) from None
 
 
 def default_state_dir(environ: Mapping[str, str]) -> Path:
-    """The platform's state folder: XDG's on Linux, Application Support on macOS."""
+    """The platform's state directory: XDG's on Linux, Application Support on macOS."""
     home = Path(environ.get("HOME") or Path.home())
     if sys.platform == "darwin":
         return home / "Library" / "Application Support" / "rlm-kernel-mcp"
@@ -242,7 +242,7 @@ def default_state_dir(environ: Mapping[str, str]) -> Path:
 def _image(name: str) -> str:
     if not IMAGE_NAME.fullmatch(name):  # an engine would take one that begins with a dash for an option
         raise InvalidInput(
-            f"RLM_SANDBOX_CONTAINER_IMAGE={name!r} is no image's name; one looks like rlm-kernel:latest.",
+            f"RLM_SANDBOX_CONTAINER_IMAGE={name!r} is not the name of an image; one looks like rlm-kernel:latest.",
             "Correct the setting.",
         )
     return name
@@ -251,7 +251,7 @@ def _image(name: str) -> str:
 def _root(text: str) -> Path:
     path = _expanded("RLM_CONTEXT_ROOTS", text)
     if not path.is_dir():
-        raise InvalidInput(f"RLM_CONTEXT_ROOTS names {text!r}, which is no folder.", "Correct the setting.")
+        raise InvalidInput(f"RLM_CONTEXT_ROOTS names {text!r}, which is not a directory.", "Correct the setting.")
     return path.resolve()
 
 

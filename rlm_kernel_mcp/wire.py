@@ -58,8 +58,8 @@ OFFERED_NAME_CHARS_MAX: Final = 64
 OFFERED_LINE_CHARS_MAX: Final = 400
 """Names that a kernel offers, the length of one, and of the line that the client is shown for it."""
 
-READ_ONLY_SCRATCH: Final = "the scratch folder is read-only"
-"""In the detail of a kernel's row `scratch_quota` where its scratch folder is; open() says so too."""
+READ_ONLY_SCRATCH: Final = "the scratch directory is read-only"
+"""In the detail of a kernel's row `scratch_quota` where its scratch directory is; open() says so too."""
 HOST_COUNTS_THREADS: Final = "counted by the host"
 """In the detail of a kernel's row `rlimits` where nothing of the system's bounds its threads alone."""
 

@@ -134,7 +134,7 @@ async def call_tool(registry: Registry, tool: str, **arguments: Any) -> dict[str
 class Held:
     """What a server holds, each to be the same before and after."""
 
-    folders: int
+    directories: int
     locks: tuple[str, ...]
     slots: tuple[str, ...]
     kernels: int
@@ -160,9 +160,9 @@ async def held_by(registry: Registry) -> Held:
         await asyncio.to_thread(registry.store._database._checkpoints.join)
         while (filling := registry._pool._filling) is not None and not filling.done():
             await asyncio.wait({filling})
-    run_folder, database = registry._run_dir.path, registry.store._database
+    run_directory, database = registry._run_dir.path, registry.store._database
     return Held(
-        folders=sum(path.is_dir() for path in run_folder.iterdir()),
+        directories=sum(path.is_dir() for path in run_directory.iterdir()),
         locks=tuple(sorted(path.stem for path in (registry.settings.state_dir / "locks").glob("*"))),
         slots=tuple(sorted(registry._slots._held)),
         kernels=sum(session.has_kernel for session in registry._sessions.values()),

@@ -310,14 +310,14 @@ class FakeStarter:
         fake = FakeKernel()
         self.kernels.append(fake)
         self.prepare(fake)
-        folders, client = self._run_dir.kernel_dir(), fake.client
+        directories, client = self._run_dir.kernel_dir(), fake.client
         try:
-            await client.open({"ip": folders.socket_stem, "shell_port": 1, "iopub_port": 2, "control_port": 5})
+            await client.open({"ip": directories.socket_stem, "shell_port": 1, "iopub_port": 2, "control_port": 5})
         except BaseException:
             fake.process.kill()
-            folders.remove()
+            directories.remove()
             raise
-        return Kernel.joined(fake, client, folders, [])
+        return Kernel.joined(fake, client, directories, [])
 
     def close(self) -> None:
         """Nothing outlives it."""

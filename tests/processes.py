@@ -27,8 +27,8 @@ def command_lines_below(pid: int) -> dict[psutil.Process, str]:
     return found
 
 
-def run_folders(command_lines: Iterable[str]) -> set[Path]:
-    """The run folders that these processes, a fork server or its kernels among them, were started with."""
+def run_directories(command_lines: Iterable[str]) -> set[Path]:
+    """The run directories that these processes, a fork server or its kernels among them, were started with."""
     found = (re.search(r"--policy (\S+)/policy\.json --parent", line) for line in command_lines)
     return {Path(match[1]) for match in found if match is not None}
 

@@ -20,12 +20,12 @@ NOBODY = 65534
 
 @contextmanager
 def without_root_rights(*owned: Path) -> Iterator[None]:
-    """Run as a user whom file modes bind, and who owns these folders."""
+    """Run as a user whom file modes bind, and who owns these directories."""
     if os.geteuid() != 0:
         yield
         return
-    for folder in owned:
-        os.chown(folder, NOBODY, NOBODY)
+    for directory in owned:
+        os.chown(directory, NOBODY, NOBODY)
     os.setegid(NOBODY)
     os.seteuid(NOBODY)
     try:
@@ -36,23 +36,23 @@ def without_root_rights(*owned: Path) -> Iterator[None]:
 
 
 @contextmanager
-def reachable_folder() -> Iterator[Path]:
-    """A folder that the user of `without_root_rights` can reach; pytest's own are root's alone."""
-    folder = Path(tempfile.mkdtemp(prefix="rlm-test-"))
-    folder.chmod(0o755)
+def reachable_directory() -> Iterator[Path]:
+    """A directory that the user of `without_root_rights` can reach; pytest's own are root's alone."""
+    directory = Path(tempfile.mkdtemp(prefix="rlm-test-"))
+    directory.chmod(0o755)
     try:
-        yield folder
+        yield directory
     finally:
-        for path in [folder, *folder.iterdir()]:
+        for path in [directory, *directory.iterdir()]:
             path.chmod(0o700)
-        shutil.rmtree(folder)
+        shutil.rmtree(directory)
 
 
 def in_own_mounts() -> list[str]:
     """What a command begins with that may mount what it likes, for itself alone; skips where nobody may."""
     command = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--mount", "--map-root-user"]
-    with reachable_folder() as folder:
-        trial = [*command, "mount", "-t", "tmpfs", "none", str(folder)]
+    with reachable_directory() as directory:
+        trial = [*command, "mount", "-t", "tmpfs", "none", str(directory)]
         if subprocess.run(trial, check=False, capture_output=True).returncode:
             skip_for_lack_of("a mount namespace", "sysctl -w kernel.unprivileged_userns_clone=1, or run as root")
     return command

@@ -1,4 +1,4 @@
-"""Real sessions for tests: a registry with a state folder of its own, and one session of it driven step by step.
+"""Real sessions for tests: a registry with a state directory of its own, and one session of it driven step by step.
 
 Is: the project's own session layer over real kernels, every wait bounded. Is not: MCP (`tests/mcp`).
 """

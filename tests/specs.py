@@ -11,9 +11,9 @@ from tests.parts import ROOT
 SHIPPED: Final = ROOT / "kernelspecs" / "rlm-python"
 
 
-def write_spec(folder: Path, name: str, changes: dict[str, Any], shipped: Path = SHIPPED) -> None:
-    """Write a kernelspec below `folder`, which is to stand in JUPYTER_PATH. `changes`: by part of the policy."""
-    spec = folder / "kernels" / name
+def write_spec(directory: Path, name: str, changes: dict[str, Any], shipped: Path = SHIPPED) -> None:
+    """Write a kernelspec below `directory`, which is to stand in JUPYTER_PATH. `changes`: by part of the policy."""
+    spec = directory / "kernels" / name
     spec.mkdir(parents=True)
     policy = json.loads((shipped / "policy.json").read_text(encoding="utf-8"))
     for part, values in changes.items():

@@ -40,12 +40,12 @@ MAY_IMPORT: Final = {
 }
 """Part of the package to the parts below it. The fronts may import all but `in_kernel`."""
 
-SHARED_BY_A_FOLDER: Final = {
-    "session/account.py": "what a session may use and what it answers are the words of all its folders",
+SHARED_BY_A_DIRECTORY: Final = {
+    "session/account.py": "what a session may use and what it answers are the words of all its directories",
     "session/reports.py": "as above",
     "in_kernel/walls/syscalls.py": "the filters are made of the calls that the other walls make",
 }
-"""Modules that the folders below their own may import, and why they lie no deeper."""
+"""Modules that the directories below their own may import, and why they lie no deeper."""
 
 ON_THIS_MACHINE: Final = "kernel/placement/local/"
 """What only a kernel on the host's machine has."""
@@ -109,12 +109,12 @@ PICKLES: Final = {"pickle", "cPickle", "_pickle", "cloudpickle", "marshal", "she
 
 UNWANTED_WORDS: Final = re.compile(r"utils|helpers|manager|handler|service|engine", re.IGNORECASE)
 PAYLOADS: Final = {"corpus", "program"}
-"""Folders of what tests run inside a kernel: attacks, which may name any place and sleep as they like."""
+"""Directories of what tests run inside a kernel: attacks, which may name any place and sleep as they like."""
 
 POLLS: Final = {"tests/sessions.py": "POLL_S"}
 """Where tests wait for what tells nobody that it has become so, and the pause between two looks."""
 
-MODULES_OF_FOLDER: Final = 12
+MODULES_OF_DIRECTORY: Final = 12
 LINES_OF_MODULE: Final = 300
 LINES_OF_FUNCTION: Final = 50
 MEDIAN_LINES_OF_FUNCTION: Final = 12
@@ -210,17 +210,17 @@ def imported_modules(tree: ast.Module) -> Iterator[str]:
 
 
 def test_a_folder_imports_those_below_it_and_never_the_one_above() -> None:
-    """A reader of a folder needs not know what it is a part of, and folders beside one another make no circle."""
+    """A reader of a directory need not know what it is part of, and directories side by side make no circle."""
     upward, arrows = [], dict[str, set[str]]()
     for name, tree in modules().items():
-        folder = name.rpartition("/")[0]
+        directory = name.rpartition("/")[0]
         for found in imported_modules(tree):
             other = found.rpartition("/")[0]
-            if found in SHARED_BY_A_FOLDER or not other or other == folder:
+            if found in SHARED_BY_A_DIRECTORY or not other or other == directory:
                 continue
-            if folder.startswith(f"{other}/"):
+            if directory.startswith(f"{other}/"):
                 upward.append(f"{name} imports {found}")
-            arrows.setdefault(folder, set()).add(other)
+            arrows.setdefault(directory, set()).add(other)
     assert upward == []
     TopologicalSorter(arrows).prepare()  # raises CycleError, which names the circle
 
@@ -237,15 +237,15 @@ def test_only_the_placements_and_the_start_know_that_a_kernel_is_on_this_machine
 
 
 def test_a_folder_is_known_by_heart() -> None:
-    """At most twelve modules beside `__init__`, the tests' too; the corpus is no code of ours."""
+    """At most twelve modules beside `__init__`, the tests' too; the corpus is not a code of ours."""
     files = [path.relative_to(ROOT) for top in (PACKAGE, ROOT / "tests") for path in top.rglob("*.py")]
     ours = (file.parent.as_posix() for file in files if file.name != "__init__.py" and "corpus" not in file.parts)
-    folders = Counter(ours)
-    assert {folder: count for folder, count in folders.items() if count > MODULES_OF_FOLDER} == {}
+    directories = Counter(ours)
+    assert {directory: count for directory, count in directories.items() if count > MODULES_OF_DIRECTORY} == {}
 
 
 def test_what_reads_a_kernel_s_words_stands_on_the_ground_alone() -> None:
-    """In one folder, and without a way to the rest of the host."""
+    """In one directory, and without a way to the rest of the host."""
     strays = []
     for name, tree in modules().items():
         if name.startswith(UNTRUSTED):
@@ -393,7 +393,7 @@ def test_packages_import_nothing_of_themselves() -> None:
 
 
 def test_tests_wait_for_events_and_never_sleep() -> None:
-    """A sleep is a guess about another machine's speed. `sleep(0)` lets others run; a poll's pause is no wait."""
+    """A sleep is a guess about another machine's speed. `sleep(0)` lets others run; a poll's pause is not a wait."""
     sleeps = []
     for path in sorted((ROOT / "tests").rglob("*.py")):
         if PAYLOADS & set(path.relative_to(ROOT).parts):
@@ -408,7 +408,7 @@ def test_tests_wait_for_events_and_never_sleep() -> None:
 
 
 def test_no_file_names_a_place_that_only_one_machine_has() -> None:
-    """Paths of a home or work folder, and hosts of package mirrors, are for nobody else. Attacks may try them."""
+    """Paths of a home or work directory, and hosts of package mirrors, are for nobody else. Attacks may try them."""
     place = re.compile(r"(?<![\w.])/(?:root|work|home/\w+|Users/\w+)/|//[\w.-]*(?:pypi|npmjs|registry)[\w.-]*")
     assert [name for name, text in own_files() if place.search(text) and not PAYLOADS & set(name.split("/"))] == []
 

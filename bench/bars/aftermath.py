@@ -95,7 +95,7 @@ async def aftermath(amounts: Amounts) -> list[Row]:
         for _ in range(amounts.times(50)):
             neighbour.during(("rlm_get_var", {"session_id": session, "var_name": "x"}))
         rows.append(neighbour.row(NUMBER))
-        with _changing(server.folder / "race"):
+        with _changing(server.directory / "race"):
             for number in range(amounts.times(150)):
                 paths = [["race/text", "race", "race/*"][number % 3]]
                 neighbour.during(("rlm_init_context", {"context_paths": paths}))
@@ -113,7 +113,7 @@ def _banner(server: OurServer, neighbour: Neighbour) -> int:
     session = server.open_session()
     server.step(session, ACTING)
     ours, theirs = os.openpty()
-    settings = {"RLM_STATE_DIR": str(server.folder / "state"), "TERM": "dumb", "PROMPT_TOOLKIT_NO_CPR": "1"}
+    settings = {"RLM_STATE_DIR": str(server.directory / "state"), "TERM": "dumb", "PROMPT_TOOLKIT_NO_CPR": "1"}
     argv = [sys.executable, "-I", "-m", "rlm_kernel_mcp", "attach", session]
     console = subprocess.Popen(argv, stdin=theirs, stdout=theirs, stderr=theirs, env={**os.environ, **settings})
     os.close(theirs)
@@ -159,7 +159,7 @@ async def _values(server: OurServer, neighbour: Neighbour, megabytes: int) -> fl
         await settle(server.pid)  # the next step would end what is being kept
     bound, ends = QUANTITIES[f"disk taken a while later, attack on {VALUES}"].limit, time.monotonic() + PRUNED_S
     await asyncio.sleep(LOOK_S)
-    while (taken := _disk_mb(server.folder / "state")) > bound and time.monotonic() < ends:
+    while (taken := _disk_mb(server.directory / "state")) > bound and time.monotonic() < ends:
         neighbour.once()
         await asyncio.sleep(LOOK_S)
     server.finalize(session)

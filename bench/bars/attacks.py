@@ -222,7 +222,7 @@ def _deaf_console(server: OurServer, session_id: str) -> Iterator[None]:
     import zmq
 
     argv = [sys.executable, "-I", "-m", "rlm_kernel_mcp", "attach", session_id, "--print"]
-    env = {**os.environ, "RLM_STATE_DIR": str(server.folder / "state")}
+    env = {**os.environ, "RLM_STATE_DIR": str(server.directory / "state")}
     found = subprocess.run(argv, env=env, capture_output=True, text=True, check=True).stdout.strip()
     connection = json.loads(Path(found).read_text(encoding="utf-8"))
     with zmq.Context() as context, context.socket(zmq.SUB) as console:

@@ -13,7 +13,7 @@ async def context(amounts: Amounts) -> list[Row]:
     """`rlm_init_context` with the spare kernel ready, against reading the file's bytes in this process."""
     size = amounts.megabytes(100)
     with our_server() as server:
-        path = _write(server.folder, size)
+        path = _write(server.directory, size)
 
         async def ours() -> float:
             await settle(server.pid)
@@ -60,7 +60,7 @@ async def _memory(size: int) -> list[Row]:
 async def _load(size: int) -> tuple[float, float]:
     """(peak of the server, what the kernels hold more than before), in MB, in a server of its own."""
     with our_server() as server:
-        path = _write(server.folder, size)
+        path = _write(server.directory, size)
         server.finalize(server.open_session("x"))
         await settle(server.pid)
         before = _held(server)
@@ -75,7 +75,7 @@ def _held(server: OurServer) -> float:
     return max(status_mb(process.pid, "RssAnon") for process in tree(server.pid)[1:])
 
 
-def _write(folder: Path, size: int) -> Path:
-    path = folder / f"context-{size}.txt"
+def _write(directory: Path, size: int) -> Path:
+    path = directory / f"context-{size}.txt"
     path.write_bytes(b"0123456789abcde\n" * (size << 16))
     return path

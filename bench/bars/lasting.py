@@ -59,7 +59,7 @@ async def restore(amounts: Amounts) -> list[Row]:
 
 async def _kept(server: OurServer, session_id: str) -> None:
     """Return when the values are on the disk."""
-    index = server.folder / "state" / "snapshots" / f"{session_id}.json"
+    index = server.directory / "state" / "snapshots" / f"{session_id}.json"
     for _ in range(int(KEEP_LIMIT_S / LOOK_S)):
         if index.exists():
             entries = json.loads(index.read_text(encoding="utf-8"))["entries"]

@@ -24,20 +24,20 @@ SPEC = Path(__file__).resolve().parents[2] / "kernelspecs" / "rlm-python"
 
 async def init_context(amounts: Amounts) -> list[Row]:
     """A small text; the spare kernel is ready, since nothing else happens at the time."""
-    with our_server() as server, tempfile.TemporaryDirectory(prefix="rlm-bench-stock-") as folder:
+    with our_server() as server, tempfile.TemporaryDirectory(prefix="rlm-bench-stock-") as directory:
 
         async def ours() -> float:
             await settle(server.pid)
             return await _open_and_finalize(server)
 
-        sides = [ours, _stock_start(Path(folder))]
+        sides = [ours, _stock_start(Path(directory))]
         mine, other = await interleave(sides, amounts.times(15), warm_up=amounts.times(1))
     return [Row("rlm_init_context, spare kernel ready", mine, STOCK_START, other, bar=Bar(0.04))]
 
 
 async def burst(amounts: Amounts) -> list[Row]:
     """Sessions in a row after the spare is gone; and several at once, until the last one is ready."""
-    with our_server() as server, tempfile.TemporaryDirectory(prefix="rlm-bench-stock-") as folder:
+    with our_server() as server, tempfile.TemporaryDirectory(prefix="rlm-bench-stock-") as directory:
         waiting: list[float] = []
 
         async def in_a_row() -> float:
@@ -48,10 +48,10 @@ async def burst(amounts: Amounts) -> list[Row]:
                     server.finalize(session_id)
             return waiting.pop()
 
-        sides = [in_a_row, _stock_start(Path(folder))]
+        sides = [in_a_row, _stock_start(Path(directory))]
         ours, other = await interleave(sides, amounts.times(16), warm_up=amounts.times(1))
         rows = [Row("rlm_init_context in a burst, no spare left", ours, STOCK_START, other, bar=Bar(0.2))]
-        sides = [lambda: _all_at_once(server), lambda: _stock_at_once(Path(folder))]
+        sides = [lambda: _all_at_once(server), lambda: _stock_at_once(Path(directory))]
         ours, other = await interleave(sides, amounts.times(5), warm_up=amounts.times(1))
     what = f"{AT_ONCE} rlm_init_context at once, all answered"
     return [*rows, Row(what, ours, f"{AT_ONCE} stock kernels at once, all ready", other, bar=Bar(0.2))]
@@ -79,8 +79,8 @@ async def _all_at_once(server: OurServer) -> float:
     return elapsed_s * 1000
 
 
-async def _stock_at_once(folder: Path) -> float:
-    kernels = [StockKernel(folder) for _ in range(AT_ONCE)]
+async def _stock_at_once(directory: Path) -> float:
+    kernels = [StockKernel(directory) for _ in range(AT_ONCE)]
     try:
         return await milliseconds(lambda: asyncio.gather(*(kernel.start() for kernel in kernels)))
     finally:
@@ -93,11 +93,11 @@ async def walls(amounts: Amounts) -> list[Row]:
     The bars are what a trial of these mechanisms took: 2 to 7 ms without namespaces, 8 to 14 ms more with them.
     """
     kinds = {"every wall": 21.0, "every wall but namespaces": 7.0, "no walls": 0.0}
-    with tempfile.TemporaryDirectory(prefix="rlm-bench-specs-") as folder, contextlib.ExitStack() as stack:
+    with tempfile.TemporaryDirectory(prefix="rlm-bench-specs-") as directory, contextlib.ExitStack() as stack:
         servers = []
         for number, kind in enumerate(kinds):
-            _write_spec(Path(folder), f"walls-{number}", kind)
-            server = stack.enter_context(our_server({"JUPYTER_PATH": folder, "RLM_KERNEL": f"walls-{number}"}))
+            _write_spec(Path(directory), f"walls-{number}", kind)
+            server = stack.enter_context(our_server({"JUPYTER_PATH": directory, "RLM_KERNEL": f"walls-{number}"}))
             _check_walls(set(server.call("rlm_init_context", context_text="x")["walls"]), kind)
             servers.append(server)
         sides = [functools.partial(_open_and_finalize, server) for server in servers]
@@ -117,8 +117,8 @@ def _check_walls(held: set[str], kind: str) -> None:
     assert "namespaces" not in held or kind == "every wall", held
 
 
-def _write_spec(folder: Path, name: str, kind: str) -> None:
-    spec = folder / "kernels" / name
+def _write_spec(directory: Path, name: str, kind: str) -> None:
+    spec = directory / "kernels" / name
     spec.mkdir(parents=True)
     policy = json.loads((SPEC / "policy.json").read_text(encoding="utf-8"))
     policy["pool"]["spare_kernels"] = 0
@@ -180,9 +180,9 @@ async def _open_and_finalize(server: OurServer) -> float:
     return elapsed_ms
 
 
-def _stock_start(folder: Path) -> Callable[[], Awaitable[float]]:
+def _stock_start(directory: Path) -> Callable[[], Awaitable[float]]:
     async def sample() -> float:
-        kernel = StockKernel(folder)
+        kernel = StockKernel(directory)
         try:
             return await milliseconds(kernel.start)
         finally:

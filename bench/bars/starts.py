@@ -20,20 +20,20 @@ BARE = (sys.executable, "-I", str(BARE_FILE))
 async def initialize(amounts: Amounts) -> list[Row]:
     """From the start of the process, as a client starts it, to the answer."""
     with tempfile.TemporaryDirectory(prefix="rlm-bench-") as around:
-        folder = Path(tempfile.mkdtemp(dir=around))
-        sides = [_start(OURS, folder), _start(BARE, folder)]
+        directory = Path(tempfile.mkdtemp(dir=around))
+        sides = [_start(OURS, directory), _start(BARE, directory)]
         ours, other = await interleave(sides, amounts.times(25), warm_up=amounts.times(3))
     return [
         Row("`initialize` answered, from bin/rlm-mcp", ours, "a bare `MCPServer` with one tool", other, bar=Bar(1.1))
     ]
 
 
-def _start(argv: tuple[str, ...], folder: Path) -> Callable[[], Awaitable[float]]:
+def _start(argv: tuple[str, ...], directory: Path) -> Callable[[], Awaitable[float]]:
     async def sample() -> float:
         started: list[OurServer] = []
 
         async def action() -> None:
-            started.append(OurServer(folder, argv))
+            started.append(OurServer(directory, argv))
             started[0].initialize()
 
         elapsed_ms = await milliseconds(action)

@@ -53,8 +53,8 @@ async def step_sdk(amounts: Amounts) -> list[Row]:
         parameters = StdioServerParameters(
             command=SERVE[0],
             args=list(SERVE[1:]),
-            cwd=elsewhere.folder,
-            env={**os.environ, "RLM_STATE_DIR": str(elsewhere.folder / "sdk")},
+            cwd=elsewhere.directory,
+            env={**os.environ, "RLM_STATE_DIR": str(elsewhere.directory / "sdk")},
         )
         async with Client(stdio_client(parameters)) as client, stock_kernel() as stock:
             opened = await client.call_tool("rlm_init_context", {"context_text": "a small text", **NO_LIMITS})
@@ -69,7 +69,7 @@ async def step_large(amounts: Amounts) -> list[Row]:
     """A step with a large context loaded against one with a single byte, in one server."""
     size = amounts.megabytes(200)
     with our_server() as server:
-        (server.folder / "large.txt").write_bytes(b"0123456789abcde\n" * (size << 16))
+        (server.directory / "large.txt").write_bytes(b"0123456789abcde\n" * (size << 16))
         large = server.open_session(context_paths=["large.txt"])
         small = server.open_session("x")
         sides = [our_step(server, large), our_step(server, small)]
@@ -88,7 +88,7 @@ async def step_fresh(amounts: Amounts) -> list[Row]:
             fresh_step("n = len(context)", dict(state))
 
         with our_server() as server:
-            (server.folder / "context.txt").write_text(text, encoding="ascii")
+            (server.directory / "context.txt").write_text(text, encoding="ascii")
             session_id = server.open_session(context_paths=["context.txt"])
             sides = [our_step(server, session_id, "n = len(context)"), lambda: milliseconds(fresh)]
             ours, other = await interleave(sides, amounts.times(40), warm_up=amounts.times(3))

@@ -22,12 +22,12 @@ Call = tuple[str, dict[str, Any]]
 
 
 class OurServer:
-    """One server process. `folder` is its working directory, below which contexts may lie; its state lies there too."""
+    """One server process. Contexts may lie below `directory`, where it works and where its state lies too."""
 
-    def __init__(self, folder: Path, argv: Sequence[str] = SERVE, env: Mapping[str, str] | None = None) -> None:
-        self.folder = folder
-        settings = {"RLM_STATE_DIR": str(folder / "state"), **(env or {})}
-        self._client = LineClient(folder, settings, tuple(argv), subprocess.DEVNULL, keeps=False)
+    def __init__(self, directory: Path, argv: Sequence[str] = SERVE, env: Mapping[str, str] | None = None) -> None:
+        self.directory = directory
+        settings = {"RLM_STATE_DIR": str(directory / "state"), **(env or {})}
+        self._client = LineClient(directory, settings, tuple(argv), subprocess.DEVNULL, keeps=False)
         self._client.wait_s = WAIT_S
 
     @property
@@ -133,10 +133,10 @@ def _data(message: dict[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def our_server(env: Mapping[str, str] | None = None, argv: Sequence[str] = SERVE) -> Iterator[OurServer]:
-    """A server ready for calls, in a folder of its own."""
+    """A server ready for calls, in a directory of its own."""
     with tempfile.TemporaryDirectory(prefix="rlm-bench-") as around:
-        folder = Path(tempfile.mkdtemp(dir=around))
-        server = OurServer(folder, argv, env)
+        directory = Path(tempfile.mkdtemp(dir=around))
+        server = OurServer(directory, argv, env)
         try:
             server.initialize()
             server.initialized()

@@ -21,15 +21,15 @@ READY_S = 60
 class StockKernel:
     """One kernel, started and spoken to as any Jupyter program does."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._manager = AsyncKernelManager(connection_file=str(folder / f"{os.urandom(4).hex()}.json"))
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._manager = AsyncKernelManager(connection_file=str(directory / f"{os.urandom(4).hex()}.json"))
         self._client: AsyncKernelClient | None = None
 
     async def start(self) -> None:
         """Return when `wait_for_ready` does."""
-        # Its history goes to a folder of ours: a benchmark leaves nothing in the user's profile.
-        env = {**os.environ, "IPYTHONDIR": str(self._folder)}
+        # Its history goes to a directory of ours: a benchmark leaves nothing in the user's profile.
+        env = {**os.environ, "IPYTHONDIR": str(self._directory)}
         await self._manager.start_kernel(env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         await self._connect()
 
@@ -106,8 +106,8 @@ class StockKernel:
 @asynccontextmanager
 async def stock_kernels(count: int = 1) -> AsyncIterator[list[StockKernel]]:
     """Ready kernels, started together."""
-    with tempfile.TemporaryDirectory(prefix="rlm-bench-stock-", ignore_cleanup_errors=True) as folder:
-        kernels = [StockKernel(Path(folder)) for _ in range(count)]
+    with tempfile.TemporaryDirectory(prefix="rlm-bench-stock-", ignore_cleanup_errors=True) as directory:
+        kernels = [StockKernel(Path(directory)) for _ in range(count)]
         try:
             await asyncio.gather(*(kernel.start() for kernel in kernels))
             yield kernels

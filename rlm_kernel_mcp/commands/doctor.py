@@ -74,7 +74,7 @@ def _server_starts_one(settings: Settings) -> bool:
 
 
 def _client_starts_one(settings: Settings) -> bool:
-    """Another Jupyter client; one that was asked for a container has none to give, which is no fault of the machine."""
+    """Another Jupyter client; one that was asked for a container has none to give, through no fault of the machine."""
     from rlm_kernel_mcp.kernel.first_cell import first_cell
 
     try:

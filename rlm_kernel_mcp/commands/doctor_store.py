@@ -31,7 +31,7 @@ def store_lines(settings: Settings) -> Iterator[str]:
         for fault in faults:
             yield f"DAMAGED in the session store, and left out: {fault}."
         aside: list[str] = []
-        with suppress(PermissionError):  # of a folder above, which the problem is about
+        with suppress(PermissionError):  # of a directory above, which the problem is about
             aside = sorted(path.name for path in settings.state_dir.glob("sessions.db.damaged-*[0-9]Z"))
         for name in aside:
             yield f"A damaged session store was set aside as {name}; delete it if nobody wants to repair it."
@@ -39,12 +39,12 @@ def store_lines(settings: Settings) -> Iterator[str]:
         store.close()
 
 
-def _could_be_made(folder: Path) -> bool:
-    """Whether a folder is not there, and could be: tried where it would lie, since rights alone do not tell."""
+def _could_be_made(directory: Path) -> bool:
+    """Whether a directory is not there, and could be: tried where it would lie, since rights alone do not tell."""
     try:
-        if folder.exists():
+        if directory.exists():
             return False
-        above = next(parent for parent in folder.parents if parent.exists())
+        above = next(parent for parent in directory.parents if parent.exists())
         with tempfile.TemporaryDirectory(prefix=".rlm-doctor-", dir=above):
             return True
     except OSError:

@@ -28,11 +28,13 @@ def opened_store(settings: Settings) -> Iterator[Store]:
     """The store of this user's servers.
 
     Raises:
-        SessionNotFound: there is no state folder, so no session was ever opened with these settings.
-        InvalidInput: it is no folder.
+        SessionNotFound: there is no state directory, so no session was ever opened with these settings.
+        InvalidInput: it is not a directory.
     """
     if settings.state_dir.exists() and not settings.state_dir.is_dir():
-        raise InvalidInput(f"RLM_STATE_DIR names {settings.state_dir}, which is no folder.", "Correct the setting.")
+        raise InvalidInput(
+            f"RLM_STATE_DIR names {settings.state_dir}, which is not a directory.", "Correct the setting."
+        )
     if not settings.state_dir.exists():
         raise SessionNotFound(
             f"No session was ever recorded in {settings.state_dir}.",

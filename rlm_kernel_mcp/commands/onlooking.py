@@ -49,13 +49,13 @@ class AgentsSteps:
         self._state_dir = state_dir
         self._session_id = session_id
         self._known = 0
-        """Number of the newest step that is no news."""
+        """Number of the newest step that is not news."""
         self._store: Store | None = None
         self._inode: int | None = None
         """Of the file that is open: one that was removed or set aside says nothing new."""
 
     def running(self) -> Step | None:
-        """At the start: the step that is running, if one is. What came before is no news from now on."""
+        """At the start: the step that is running, if one is. What came before is not news from now on."""
         return self._read(self._running)
 
     def begun(self, code: str) -> Step | None:

@@ -1,6 +1,6 @@
-"""What lies in a folder or matches a glob, below the allowed roots.
+"""What lies in a directory or matches a glob, below the allowed roots.
 
-Is: walking folders without leaving the roots, without following links in circles, and with a bounded number
+Is: walking directories without leaving the roots, without following links in circles, and with a bounded number
 of entries. Is not: what the files hold (`payload.py`), nor their names and order (`sources.py`).
 Above: `sources.py`. Below: `paths.py`.
 """
@@ -19,7 +19,7 @@ from rlm_kernel_mcp.context.paths import cause, is_below, kind_of, open_below, o
 from rlm_kernel_mcp.errors import ContextDenied, ContextTooLarge, InvalidInput
 
 ENTRY_LIMIT: Final = 2_000_000
-"""Folder entries that one request looks at."""
+"""Directory entries that one request looks at."""
 
 _MAGIC: Final = re.compile(r"[*?\[]")
 _ANY_DEPTH: Final = "**"
@@ -51,9 +51,9 @@ class _Entry:
 
 
 class Glob:
-    """An absolute pattern: the folder before the first wildcard, and the parts that are matched below it.
+    """An absolute pattern: the directory before the first wildcard, and the parts that are matched below it.
 
-    A state is the set of parts that the next entry's name may match, so that one visit of a folder is enough
+    A state is the set of parts that the next entry's name may match, so that one visit of a directory is enough
     however many `**` the pattern has.
     """
 
@@ -70,7 +70,7 @@ class Glob:
         self.start = self._with_depth({0})
 
     def step(self, state: frozenset[int], name: str) -> tuple[bool, frozenset[int], frozenset[int]]:
-        """Match an entry's name: whether it is a whole match, and the states inside it if it is a folder.
+        """Match an entry's name: whether it is a whole match, and the states inside it if it is a directory.
 
         The first state came by parts that name the entry, the second by `**`.
         """
@@ -88,14 +88,14 @@ class Glob:
         return is_match, self._with_depth(by_name - {end}), self._with_depth(by_depth)
 
     def _with_depth(self, state: set[int]) -> frozenset[int]:
-        # `**` may match no folder at all, so the part after it may come at once.
+        # `**` may match no directory at all, so the part after it may come at once.
         last = len(self._tests) - 1
         return frozenset(state | {at + 1 for at in state if self._tests[at] is None and at < last})
 
 
 @dataclass(slots=True)
 class Lister:
-    """Lists folders for one request."""
+    """Lists directories for one request."""
 
     roots: tuple[str, ...]
     skip: Callable[[str, str, str], None]
@@ -104,11 +104,11 @@ class Lister:
     """Asked at each entry; raises where nobody waits for the list any more."""
     seen_entries: int = field(default=0, init=False)
 
-    def folder(self, real: str, path: str) -> Iterator[Found]:
-        """All files below a folder, at any depth. Hidden entries and links to folders are skipped, and said.
+    def directory(self, real: str, path: str) -> Iterator[Found]:
+        """All files below a directory, at any depth. Hidden entries and links to directories are skipped, and said.
 
         Raises:
-            ContextDenied, OSError: the folder itself cannot be read; one below it is skipped.
+            ContextDenied, OSError: the directory itself cannot be read; one below it is skipped.
         """
         waiting = [(real, path)]
         while waiting:
@@ -119,18 +119,18 @@ class Lister:
                     waiting.append((entry.real, entry.path))
                 elif target := self._target(entry):
                     if stat.S_ISDIR(target.mode):
-                        self._skip(entry, "a link to a folder; name it itself to load it")
+                        self._skip(entry, "a link to a directory; name it itself to load it")
                     else:
                         yield from self._file(target)
 
     def glob(self, pattern: str) -> Iterator[Found]:
         """All files that match an absolute pattern; what does not match is not mentioned.
 
-        A link to a folder is entered where a part of the pattern names it, not by `**`.
+        A link to a directory is entered where a part of the pattern names it, not by `**`.
 
         Raises:
             InvalidInput: `..` stands after a wildcard.
-            ContextDenied, OSError: the folder before the first wildcard lies outside the roots, or cannot be read.
+            ContextDenied, OSError: the directory before the first wildcard lies outside the roots, or cannot be read.
         """
         glob = Glob(pattern)
         start = resolved(glob.base)
@@ -156,7 +156,7 @@ class Lister:
 
     def _entries(self, real: str, path: str, *, is_start: str) -> list[_Entry]:
         try:
-            descriptor = open_below(real, path, self.roots, folder=True)
+            descriptor = open_below(real, path, self.roots, directory=True)
             try:
                 with os.scandir(descriptor) as found:
                     return [entry for one in found if (entry := self._entry(one, real, path))]
@@ -173,18 +173,18 @@ class Lister:
         self.seen_entries += 1
         if self.seen_entries > ENTRY_LIMIT:
             raise ContextTooLarge(
-                f"context_paths reach more than {ENTRY_LIMIT:,} folder entries.",
-                "Name a narrower folder or pattern.",
+                f"context_paths reach more than {ENTRY_LIMIT:,} directory entries.",
+                "Name a narrower directory or pattern.",
             )
         try:
             status = entry.stat(follow_symlinks=False)
-        except OSError as error:  # this entry alone: it went while the folder was listed
+        except OSError as error:  # this entry alone: it went while the directory was listed
             self.skip(_join(path, entry.name), _join(real, entry.name), cause(error))
             return None
         return _Entry(entry.name, _join(path, entry.name), _join(real, entry.name), status.st_mode, status.st_size)
 
     def _target(self, entry: _Entry) -> _Entry | None:
-        """What a link leads to, under the link's own path; an entry that is no link is its own target."""
+        """What a link leads to, under the link's own path; an entry that is not a link is its own target."""
         if not stat.S_ISLNK(entry.mode):
             return entry
         try:
@@ -213,5 +213,5 @@ def has_wildcard(text: str) -> bool:
     return _MAGIC.search(text) is not None
 
 
-def _join(folder: str, name: str) -> str:
-    return f"{folder}{name}" if folder.endswith("/") else f"{folder}/{name}"
+def _join(directory: str, name: str) -> str:
+    return f"{directory}{name}" if directory.endswith("/") else f"{directory}/{name}"

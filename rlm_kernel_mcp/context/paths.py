@@ -36,7 +36,7 @@ _DENIED_CAUSES: Final = {
 }
 _MISSING_CAUSES: Final = {
     errno.ENOENT: "does not exist",
-    errno.ENOTDIR: "does not exist: a part of it that should be a folder is a file",
+    errno.ENOTDIR: "does not exist: a part of it that should be a directory is a file",
     errno.ELOOP: "leads to no file: its links lead in a circle",
 }
 
@@ -117,22 +117,22 @@ def is_below(path: str, roots: Sequence[str]) -> bool:
     return any(path == root or path.startswith(root.rstrip("/") + "/") for root in roots)
 
 
-def open_below(path: str, given: str, roots: Sequence[str], *, folder: bool = False) -> int:
-    """A read-only descriptor of the regular file (or folder) at the resolved `path`.
+def open_below(path: str, given: str, roots: Sequence[str], *, directory: bool = False) -> int:
+    """A read-only descriptor of the regular file (or directory) at the resolved `path`.
 
     Never waits (FIFO), follows no link at the end, and asks the descriptor itself where it lies.
 
     Raises:
-        ContextDenied: what was opened lies outside the roots, or is no regular file (no folder).
+        ContextDenied: what was opened lies outside the roots, or is not a regular file (not a directory).
         OSError: it cannot be opened.
     """
-    wanted = stat.S_ISDIR if folder else stat.S_ISREG
+    wanted = stat.S_ISDIR if directory else stat.S_ISREG
     moved = ContextDenied(f"{quoted(given)} was replaced while it was opened; it is no longer what was asked for.")
     # Opening some devices has an effect of its own, so ask first what it is; the answer that counts is fstat's.
     if not wanted(os.stat(path, follow_symlinks=False).st_mode):  # noqa: PTH116 (strings: one call a file)
-        raise NotADirectoryError(errno.ENOTDIR, "not a folder") if folder else moved
+        raise NotADirectoryError(errno.ENOTDIR, "not a directory") if directory else moved
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY
-    descriptor = os.open(path, flags | (os.O_DIRECTORY if folder else 0))
+    descriptor = os.open(path, flags | (os.O_DIRECTORY if directory else 0))
     try:
         if not wanted(os.fstat(descriptor).st_mode) or not is_below(_path_of(descriptor), roots):
             raise moved
@@ -169,7 +169,7 @@ def cause(error: OSError) -> str:
 
 
 def kind_of(mode: int) -> str:
-    """What an entry that is neither file nor folder is called."""
+    """What an entry that is neither file nor directory is called."""
     kinds = (
         (stat.S_ISFIFO, "a FIFO"),
         (stat.S_ISSOCK, "a socket"),

@@ -105,7 +105,7 @@ def text_payload(text: str) -> Payload:
 def build_payload(sources: Sources, *, copy: bool = False, go_on: Callable[[], None] = lambda: None) -> Payload:
     """Read all files once. One file stays where it is, and its own descriptor is handed on; several are copied.
 
-    A file that was found in a folder or by a glob and is binary, or cannot be read any more, is skipped.
+    A file that was found in a directory or by a glob and is binary, or cannot be read any more, is skipped.
     `copy`: copy a single file too. This happens by itself where it is written to meanwhile. `go_on` is asked at each
     block, and raises where nobody waits for the payload any more.
 
@@ -201,7 +201,7 @@ class _Reading:
             raise InvalidInput(
                 f"{quoted(source.given)} is binary: it has a NUL byte in its first 64 KB, and no byte order mark of "
                 "UTF-16 or UTF-32.",
-                "Give text files; a folder or pattern skips the binary ones by itself.",
+                "Give text files; a directory or pattern skips the binary ones by itself.",
             )
         self._skipped.add(source.name, "binary")
         return None
@@ -227,7 +227,7 @@ class _Reading:
         return ContextNotFound(
             f"None of the files that context_paths mean ({len(self._sources.files):,}) is a text that can be read; "
             f"skipped: {self._skipped.count:,}, such as {self._skipped.last}.",
-            "Give the paths of text files, or of folders that hold some.",
+            "Give the paths of text files, or of directories that hold some.",
         )
 
 
@@ -270,6 +270,6 @@ def _write(writer: int, block: bytes, offset: int) -> None:
 
 def _no_room(error: OSError) -> ContextTooLarge:
     return ContextTooLarge(
-        f"The files cannot be laid together in the temporary folder: {cause(error)}.",
-        "Give one file, or tell the user to free room in the temporary folder, or to set TMPDIR to a larger one.",
+        f"The files cannot be laid together in the temporary directory: {cause(error)}.",
+        "Give one file, or tell the user to free room in the temporary directory, or to set TMPDIR to a larger one.",
     )

@@ -1,6 +1,6 @@
 """Turns paths into sources: which files a request for `context_paths` means.
 
-Is: resolving files, folders and globs to regular files below the allowed roots, each once, named, in order.
+Is: resolving files, directories and globs to regular files below the allowed roots, each once, named, in order.
 Is not: reading them (`payload.py`). What is decided here is checked again on each opened descriptor.
 Above: the session, in a worker thread (it asks the file system). Below: `listing.py`, `paths.py`.
 """
@@ -63,7 +63,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """The files of a request, each once: in the order of the given paths, those of a folder or glob by name."""
+    """The files of a request, each once: in the order of the given paths, those of a directory or glob by name."""
 
     files: tuple[Source, ...]
     roots: tuple[str, ...]
@@ -81,14 +81,14 @@ def resolve_sources(
 ) -> Sources:
     """Find the files that `paths` mean. A relative path is read against `working_dir`.
 
-    A path that exists just so is that file or folder, wildcards or not; else one with `*`, `?` or `[` is a
-    glob, which matches files only. Hidden entries of a folder count only if they are named. `go_on` is asked at each
+    A path that exists just so is that file or directory, wildcards or not; else one with `*`, `?` or `[` is a
+    glob, which matches files only. Hidden entries of a directory count only if they are named. `go_on` is asked at each
     entry, and raises where nobody waits for the sources any more.
 
     Raises:
-        InvalidInput: a path is no possible path.
-        ContextNotFound: a path, or all files of a folder or glob, are missing.
-        ContextDenied: a path lies outside the roots, or is no regular file or folder, or cannot be read.
+        InvalidInput: a path is not a possible path.
+        ContextNotFound: a path, or all files of a directory or glob, are missing.
+        ContextDenied: a path lies outside the roots, or is not a regular file or directory, or cannot be read.
         ContextTooLarge: more than `max_bytes` bytes, or more than 200,000 files.
     """
     if not paths:
@@ -138,13 +138,13 @@ class _Resolution:
     def _add_existing(self, given: str, path: str, real: str) -> None:
         status = os.stat(real)  # noqa: PTH116 (strings, as everywhere here)
         if stat.S_ISDIR(status.st_mode):
-            self._add_found(given, lambda: self._lister.folder(real, path), "The folder {} holds no file to load")
+            self._add_found(given, lambda: self._lister.directory(real, path), "The directory {} holds no file to load")
         elif stat.S_ISREG(status.st_mode):
             self._take(Found(path, real, status.st_size), given)
         else:
             raise ContextDenied(
                 f"{quoted(given)} is {kind_of(status.st_mode)}; a context is read from regular files.",
-                "Give the path of a regular file or of a folder.",
+                "Give the path of a regular file or of a directory.",
             )
 
     def _add_found(self, given: str, find: Callable[[], Iterable[Found]], nothing: str) -> None:
@@ -183,10 +183,10 @@ class _Resolution:
 
     def _name(self, path: str, real: str) -> str:
         """Relative to the working directory if it lies below that, else to its root."""
-        for folder in self._working_dirs:
+        for directory in self._working_dirs:
             for place in (path, real):
-                if place.startswith(folder.rstrip("/") + "/") and ".." not in place.split("/"):
-                    return printable(os.path.normpath(place)[len(folder.rstrip("/")) + 1 :])
+                if place.startswith(directory.rstrip("/") + "/") and ".." not in place.split("/"):
+                    return printable(os.path.normpath(place)[len(directory.rstrip("/")) + 1 :])
         root = max((root for root in self.roots if is_below(real, (root,))), key=len, default="")
         return printable(real[len(root.rstrip("/")) + 1 :] or real)
 
@@ -202,7 +202,7 @@ class _Resolution:
     def _too_many() -> ContextTooLarge:
         return ContextTooLarge(
             f"context_paths mean more than {DOCUMENT_LIMIT:,} files, which is the limit of one context.",
-            "Name a narrower folder or pattern.",
+            "Name a narrower directory or pattern.",
         )
 
 

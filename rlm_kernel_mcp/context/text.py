@@ -13,7 +13,7 @@ SNIFF_BYTES: Final = 65_536
 """A NUL within this many first bytes marks a binary file, unless a UTF-16 or UTF-32 mark explains it."""
 
 BINARY: Final = "binary"
-"""What `EncodingDetector.finish` says of bytes that are no text."""
+"""What `EncodingDetector.finish` says of bytes that are not text."""
 
 # UTF-32's little-endian mark begins with UTF-16's: the longer ones come first.
 _MARKS: Final = (

@@ -49,7 +49,7 @@ class Options:
     policy_file: Path
     scratch: Path
     sockets: Path | None
-    """The folder of this kernel's sockets and files; None where nobody made one for it."""
+    """The directory of this kernel's sockets and files; None where nobody made one for it."""
     status_fd: int
     descriptor_fd: int
     owned: bool
@@ -69,7 +69,7 @@ def parse_options(argv: Sequence[str]) -> Options:
     words = iter(argv)
     for flag in words:
         if flag not in _FLAGS or (value := "" if flag == OWNED else next(words, None)) is None:
-            raise SystemExit(f"rlm-kernel: {flag!r} is no option, or has no value; there are {', '.join(_FLAGS)}")
+            raise SystemExit(f"rlm-kernel: {flag!r} is not an option, or has no value; there are {', '.join(_FLAGS)}")
         given[flag] = value
     if "-f" not in given or "--policy" not in given:
         raise SystemExit("rlm-kernel: -f CONNECTION_FILE and --policy POLICY must be given")
@@ -143,7 +143,7 @@ def _prepare(options: Options, policy: dict[str, Any]) -> Any:
     from rlm_kernel_mcp.in_kernel.ipython.app import make_app
 
     if options.container:
-        os.umask(0)  # the host is another user than the kernel; only it and the container can reach the folder
+        os.umask(0)  # the host is another user than the kernel; only it and the container can reach the directory
     note_memory_limit(policy["limits"]["memory_mb"])
     app = make_app(options.connection_file, policy, options.scratch)
     os.umask(0o077)
@@ -166,8 +166,8 @@ def _prepare(options: Options, policy: dict[str, Any]) -> Any:
 
 def _plan(options: Options, policy: dict[str, Any]) -> WallPlan:
     if options.sockets is None and any(policy["walls"].values()):
-        # In a Jupyter client's folder are other kernels' keys: what lies around a connection file is never granted.
-        raise WallFailed("landlock", "nobody made a folder for this kernel's sockets.", WITHOUT_PROVISIONER)
+        # In a Jupyter client's directory are other kernels' keys: what lies around a connection file is never granted.
+        raise WallFailed("landlock", "nobody made a directory for this kernel's sockets.", WITHOUT_PROVISIONER)
     return plan_from_policy(
         policy,
         scratch=str(options.scratch),

@@ -30,7 +30,7 @@ def lower_process(procfs: int) -> int:
         procfs: a descriptor of /proc.
 
     Returns:
-        A descriptor for `lower_session`; -1 where sessions are no groups.
+        A descriptor for `lower_session`; -1 where sessions are not groups.
     """
     os.nice(NICENESS)
     try:

@@ -54,11 +54,11 @@ def tier(rows: Sequence[WallStatus]) -> str:
 
 def _in_child(policy: dict[str, Any], wanted: list[str]) -> dict[str, Any]:
     reader, writer = os.pipe()
-    with tempfile.TemporaryDirectory(prefix="rlm-probe-") as folder:
+    with tempfile.TemporaryDirectory(prefix="rlm-probe-") as directory:
         child = os.fork()
         if child == 0:
             os.close(reader)
-            _raise_and_try(policy, wanted, Path(folder), writer)
+            _raise_and_try(policy, wanted, Path(directory), writer)
         os.close(writer)
         said = _read_to_end(reader, child)
         _, status = os.waitpid(child, 0)
@@ -83,10 +83,10 @@ def _read_to_end(reader: int, child: int) -> bytes:
     return said
 
 
-def _raise_and_try(policy: dict[str, Any], wanted: list[str], folder: Path, writer: int) -> NoReturn:
+def _raise_and_try(policy: dict[str, Any], wanted: list[str], directory: Path, writer: int) -> NoReturn:
     """In the child: raise everything, try everything, say what came of it."""
     try:
-        scratch, sockets = folder / "w", folder / "c"
+        scratch, sockets = directory / "w", directory / "c"
         scratch.mkdir()
         sockets.mkdir(mode=0o700)
         scratch_mb = min(policy["limits"]["scratch_mb"], SCRATCH_MB_MAX)
@@ -154,7 +154,7 @@ def _try_scratch_quota(scratch: Path) -> str:
 
 TRIALS: Final[dict[str, Callable[[Path], str]]] = {
     "rlimits": _try_rlimits,
-    "landlock": lambda _scratch: _refused(lambda: list(Path("/").iterdir()), "reading the root folder"),
+    "landlock": lambda _scratch: _refused(lambda: list(Path("/").iterdir()), "reading the root directory"),
     "seccomp": _try_seccomp,
     "namespaces": _try_namespaces,
     "scratch_quota": _try_scratch_quota,

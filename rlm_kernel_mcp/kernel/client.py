@@ -259,7 +259,7 @@ class KernelClient:
         try:
             return parse(frames)
         except BadMessage as error:
-            self._break(f"it sent what is no Jupyter message ({error})")
+            self._break(f"it sent something that is not a Jupyter message ({error})")
             return None
 
     def _on_closed(self, reason: str) -> None:

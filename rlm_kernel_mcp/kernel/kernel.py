@@ -25,21 +25,21 @@ class Kernel:
 
     started: StartedKernel
     client: KernelClient
-    folders: KernelDir
+    directories: KernelDir
     walls: list[dict[str, Any]]
     base_bytes: int
     """Resident memory when the kernel was ready, before any user code."""
 
     @classmethod
     def joined(
-        cls, started: StartedKernel, client: KernelClient, folders: KernelDir, walls: list[dict[str, Any]]
+        cls, started: StartedKernel, client: KernelClient, directories: KernelDir, walls: list[dict[str, Any]]
     ) -> Kernel:
         """A kernel that is ready just now: the end of its process is its client's, and the other way round."""
         process = started.process
         process.dead.add_done_callback(lambda code: client.close(f"its process {describe_exit(code.result())}"))
         # What is not read any more must not run on unseen.
         client.on_broken = lambda reason: process.kill()
-        return cls(started, client, folders, walls, process.resident_bytes())
+        return cls(started, client, directories, walls, process.resident_bytes())
 
     @property
     def process(self) -> HostProcess:
@@ -58,7 +58,7 @@ class Kernel:
         self.started.pass_descriptor(descriptor)
 
     async def kill(self, reason: str = "it was shut down") -> None:
-        """SIGKILL the kernel with all its threads, wait for its death, remove its folders; a cancelled wait too."""
+        """SIGKILL the kernel with all its threads, wait for its death, remove its directories; a cancelled wait too."""
         self.client.close(reason)
         self.process.kill()
         await shielded(self._buried(), f"the end of kernel {self.process.pid}")
@@ -67,4 +67,4 @@ class Kernel:
         died = await gone(self.process)
         self.started.close()
         if died:
-            self.folders.remove()
+            self.directories.remove()

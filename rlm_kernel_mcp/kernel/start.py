@@ -93,7 +93,7 @@ class Begun:
         if self._order.taken is not None:
             self._order.taken.close()
         if died:
-            self._order.folders.remove()
+            self._order.directories.remove()
 
 
 async def gone(process: HostProcess) -> bool:

@@ -62,12 +62,12 @@ class KernelStarter:
     async def _start(self, placement: HostPlacement) -> Kernel:
         taken = await placement.take()
         try:
-            folders = self._run_dir.kernel_dir()
+            directories = self._run_dir.kernel_dir()
         except KernelStartFailed:
             taken.close()
             raise
-        order = Order(placement, folders, self.policy, owned=True, taken=taken)
-        begun = Begun(self._manager(folders), order, placement)
+        order = Order(placement, directories, self.policy, owned=True, taken=taken)
+        begun = Begun(self._manager(directories), order, placement)
         try:
             async with asyncio.timeout(self.policy.start_timeout_ms / 1000):
                 started = await begun.launch()
@@ -81,21 +81,21 @@ class KernelStarter:
             if isinstance(error, OSError):
                 raise KernelStartFailed(f"The kernel cannot be made: {error.strerror}.") from error
             raise
-        kernel = Kernel.joined(started, client, folders, walls)
+        kernel = Kernel.joined(started, client, directories, walls)
         if host_counts(walls):
             count_until_its_end(kernel, self.policy.limits.threads)
         return kernel
 
-    def _manager(self, folders: KernelDir) -> Launch:
+    def _manager(self, directories: KernelDir) -> Launch:
         manager = Launch(
             kernel_name=self._kernel_name,
             kernel_spec_manager=self._specs,
-            connection_file=str(folders.connection_file),
+            connection_file=str(directories.connection_file),
         )
-        use_sockets(manager, folders)
+        use_sockets(manager, directories)
         manager.session.key = os.urandom(KEY_BYTES).hex().encode()
         return manager
 
     def close(self) -> None:
-        """End what makes kernels, and with it every kernel that is still there; containers go with the run folder."""
+        """End what makes kernels, and with it every kernel that is left; containers go with the run directory."""
         self._placement.close()

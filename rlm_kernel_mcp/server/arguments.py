@@ -138,7 +138,7 @@ class TextArg(Argument):
             value.encode()
         except UnicodeEncodeError as error:
             where = f"character {error.start:,} (U+{ord(value[error.start]):04X})"
-            return f"must be valid Unicode; {where} is half of a surrogate pair, or a byte that was no UTF-8"
+            return f"must be valid Unicode; {where} is half of a surrogate pair, or a byte that was not UTF-8"
         if not self.nul and (at := value.find("\0")) >= 0:
             return f"must not hold a NUL character; there is one at character {at:,}"
         return None

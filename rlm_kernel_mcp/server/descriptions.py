@@ -16,8 +16,8 @@ is loaded into a locked-down Python kernel as a variable; you send code and see 
 shell.
 
 The loop (one session per context, one step at a time):
-1. rlm_init_context with context_paths (files, folders, globs) or context_text. Keep the session_id; every call needs \
-it.
+1. rlm_init_context with context_paths (files, directories, globs) or context_text. Keep the session_id; every call \
+needs it.
 2. Look first: the answer shows size, head and tail. In a step, look at slices of `context` and at names in \
 `documents` before you write a search.
 3. rlm_run_repl runs Python; names persist between steps. Print little (counts, a few examples) and keep results in \
@@ -41,12 +41,12 @@ response_format "markdown" gives text for reading; "json" (default) {ok: true, d
 
 INIT_CONTEXT: Final = (
     """\
-Open a session: load a text, files, folders or globs into a fresh locked-down Python kernel, for work on more text \
+Open a session: load a text, files, directories or globs into a fresh locked-down Python kernel, for work on more text \
 than you can read. Give exactly one of context_text, context_paths (relative ones against the server's working \
-directory; only below the folders the user allowed). Limits, with defaults: max_steps 64 (1 to 1000000); \
+directory; only below the directories the user allowed). Limits, with defaults: max_steps 64 (1 to 1000000); \
 max_runtime_ms 120000 (time in which steps execute, in sum) and step_timeout_ms 60000 (1 to 86400000 each); \
 budget_limit 100000 (1 to 1000000000 characters of code in and output out). In the kernel: `context` is the whole \
-text (str), `documents` maps file name to text, `scratch` is the only folder open() may use.
+text (str), `documents` maps file name to text, `scratch` is the only directory open() may use.
 """
     + ENVELOPE
     + """\

@@ -147,7 +147,7 @@ def _caller(ctx: ServerRequestContext[LazyRegistry]) -> Caller:
 
 
 def _accept_any_arguments(on_message: Callable[[], None]) -> ServerMiddleware[LazyRegistry]:
-    """Let arguments that are no object reach the tool, which refuses them in our words; the SDK would in its own."""
+    """Let arguments that are not an object reach the tool, which refuses them in our words and not in the SDK's."""
 
     async def accept(ctx: ServerRequestContext[LazyRegistry, Any], call_next: CallNext) -> HandlerResult:
         on_message()

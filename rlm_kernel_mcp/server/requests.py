@@ -78,7 +78,7 @@ class InitContext(Request):
     context_paths: Annotated[
         tuple[str, ...] | None,
         PathsArg(high=10_000, nullable=True),
-        Field(description="Files, folders or globs to load; relative ones against the server's working directory."),
+        Field(description="Files, directories or globs to load; relative ones against the server's working directory."),
     ] = None
     max_steps: Annotated[
         int,

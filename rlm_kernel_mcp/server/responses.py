@@ -120,7 +120,7 @@ def _envelope(body: dict[str, Any], pictures: Sequence[ContentBlock] = ()) -> Ca
     """One text block of compact JSON and the same object as structuredContent; beside pictures, the text alone.
 
     Raises:
-        ValueError: a value is no JSON or no Unicode, which the session's own checks exclude.
+        ValueError: a value is not JSON or not Unicode, which the session's own checks exclude.
     """
     text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     text.encode()

@@ -1,8 +1,8 @@
 """Handles to sessions: what the MCP tools call.
 
-Is: open, run, read, list, finalize, close; who owns the run folder, the kernels and the store. Is not: MCP, and nothing
-here is tied to a connection: a session belongs to its handle. Above: `server/`. Below: `handles.py`, `opening.py`,
-`finalize.py`.
+Is: open, run, read, list, finalize, close; who owns the run directory, the kernels and the store. Is not: MCP, and
+nothing here is tied to a connection: a session belongs to its handle. Above: `server/`. Below: `handles.py`,
+`opening.py`, `finalize.py`.
 """
 
 from __future__ import annotations
@@ -63,12 +63,12 @@ class Registry:
 
     @classmethod
     async def open(cls, settings: Settings) -> Registry:
-        """Open the store and the run folder, and warm the first kernel in the background.
+        """Open the store and the run directory, and warm the first kernel in the background.
 
         Raises:
             KernelStartFailed.
         """
-        with ExitStack() as undo:  # whatever fails, or cuts this off: the folder and the file are given back
+        with ExitStack() as undo:  # whatever fails, or cuts this off: the directory and the file are given back
             run_dir = await RunDir.create_in_thread(ask_engines=settings.sandbox_mode == "container")
             undo.callback(run_dir.remove)
             starter = KernelStarter(settings, run_dir)

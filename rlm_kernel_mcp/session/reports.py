@@ -140,10 +140,10 @@ class ContextReport:
     encodings: dict[str, int] = field(default_factory=dict)
     """Number of documents by encoding."""
     skipped: tuple[str, ...] = ()
-    """Entries of a folder that were left out, each with its reason; the first 20."""
+    """Entries of a directory that were left out, each with its reason; the first 20."""
     skipped_count: int = 0
     undecodable_bytes: int = 0
-    """Bytes that are no character of their document's encoding."""
+    """Bytes that are not a character of their document's encoding."""
     undecodable_in: dict[str, int] = field(default_factory=dict)
     """How many of them each document holds; the first 20 documents that hold any."""
 

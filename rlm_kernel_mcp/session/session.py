@@ -111,9 +111,9 @@ class Session:
 
     def on_kernel_started(self, kernel: Kernel) -> None:
         """`KernelObserver`: the session has a kernel."""
-        journal, account = self.journal, self.account  # not the session: a kernel's end is no end of its connections
+        journal, account = self.journal, self.account  # not the session: its connections outlive the kernel
         kernel.client.on_console = lambda reply: journal.console(reply, account)
-        self.journal.kernel_changed(str(kernel.folders.connection_file), kernel.process.pid)
+        self.journal.kernel_changed(str(kernel.directories.connection_file), kernel.process.pid)
 
     def on_kernel_restored(self, loss: LossReport) -> None:
         """`KernelObserver`: the kernel replaces another."""

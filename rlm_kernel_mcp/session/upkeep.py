@@ -21,7 +21,7 @@ EVERY_S: Final = 50.0
 """Between two runs: what is too old or too much is gone within a minute."""
 
 JUMP: Final = timedelta(days=1)
-"""The system's clock may go ahead of this server's own by so much; what is beyond is no time that has passed."""
+"""The system's clock may go ahead of this server's own by so much; what is beyond is not time that has passed."""
 
 log = logging.getLogger(__name__)
 

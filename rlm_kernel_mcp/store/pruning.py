@@ -139,7 +139,7 @@ class Pruning:
 
 
 def _all_files_mb(state_dir: Path) -> dict[str, float]:
-    """What each session's snapshots take, from one look at their folder: this is asked every minute."""
+    """What each session's snapshots take, from one look at their directory: this is asked every minute."""
     sizes: dict[str, float] = {}
     with contextlib.suppress(OSError), os.scandir(state_dir / SNAPSHOTS) as found:
         for entry in found:

@@ -67,7 +67,7 @@ class Reading:
     def session_keys(self) -> Rows[SessionKey]:
         """All sessions of all servers, in no order: what one is chosen by, and no more."""
         rows = self._database.read_apart("SELECT session_id, last_used_at, status FROM sessions")
-        # A value that is no text is none of ours; its row is chosen all the same, and then found to be damaged.
+        # A value that is not a text is none of ours; its row is chosen all the same, and then found to be damaged.
         keys = {row[0]: SessionKey(*(value if type(value) is str else "" for value in row)) for row in rows}
         named = [key for key in keys.values() if key.session_id]
         return Rows(named, len(keys) - len(named))

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Final
 
 from rlm_kernel_mcp.errors import InvalidInput
-from rlm_kernel_mcp.store.database.file import make_private_folder
+from rlm_kernel_mcp.store.database.file import make_private_directory
 
-FOLDER_NAME: Final = "locks"
+DIRECTORY_NAME: Final = "locks"
 
 _SESSION_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _TRIES: Final = 4
@@ -37,7 +37,7 @@ class SessionLock:
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is None or self._path is None:
             return
-        # Removed while it is still locked: whoever opened it before sees that it is no longer the one in the folder.
+        # Removed while it is still locked: whoever opened it before sees that it is no longer the one in the directory.
         with suppress(OSError):
             self._path.unlink()
         os.close(descriptor)
@@ -48,10 +48,10 @@ def take_lock(state_dir: Path, session_id: str) -> SessionLock | None:
 
     Raises:
         InvalidInput: no session can be called so.
-        OSError: the folder cannot hold locks.
+        OSError: the directory cannot hold locks.
     """
     path = _path(state_dir, session_id)
-    make_private_folder(path.parent)
+    make_private_directory(path.parent)
     for _ in range(_TRIES):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
@@ -89,15 +89,15 @@ def holder_of(state_dir: Path, session_id: str) -> int | None:
 
 def sweep_locks(state_dir: Path) -> None:
     """Remove the lock files that killed processes left."""
-    for path in (state_dir / FOLDER_NAME).glob("*.lock"):
+    for path in (state_dir / DIRECTORY_NAME).glob("*.lock"):
         if _SESSION_ID.fullmatch(path.stem) and (lock := take_lock(state_dir, path.stem)):
             lock.release()
 
 
 def _path(state_dir: Path, session_id: str) -> Path:
     if not _SESSION_ID.fullmatch(session_id):
-        raise InvalidInput(f"{session_id[:80]!r} is no session id.")
-    return state_dir / FOLDER_NAME / f"{session_id}.lock"
+        raise InvalidInput(f"{session_id[:80]!r} is not a session id.")
+    return state_dir / DIRECTORY_NAME / f"{session_id}.lock"
 
 
 def _try_lock(descriptor: int, kind: int) -> bool:

@@ -48,7 +48,7 @@ def cut_to_bytes(text: str, room_bytes: int) -> str:
         return text
     head = data[: room_bytes // 2]
     tail = data[len(data) - room_bytes // 2 :]
-    # A character that the cut goes through is left out: its first byte is no continuation byte (0b10......).
+    # A character that the cut goes through is left out: its first byte is not a continuation byte (0b10......).
     while head and data[len(head)] & 0xC0 == 0x80:
         head = head[:-1]
     tail = tail.lstrip(bytes(range(0x80, 0xC0)))

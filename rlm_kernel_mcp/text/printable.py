@@ -1,8 +1,8 @@
 """Text of which every character prints: what a path or a kernel's reason may be in a message or in the log.
 
-Is: an escape for whatever is no printable character of Python. Is not: a kernel's output, in which line ends and what
-spells a word stay (`safe_text.py`), nor any cut. Above: `context/paths.py`, `kernel/placement/local/startup_status.py`.
-Below: nothing.
+Is: an escape for whatever is not a printable character of Python. Is not: a kernel's output, in which line ends and
+what spells a word stay (`safe_text.py`), nor any cut. Above: `context/paths.py`,
+`kernel/placement/local/startup_status.py`. Below: nothing.
 """
 
 from __future__ import annotations
@@ -17,6 +17,6 @@ def printable(text: str) -> str:
 
 def _escaped(char: str) -> str:
     number = ord(char)
-    if 0xDC80 <= number <= 0xDCFF:  # a byte that is no UTF-8, as `os.fsdecode` hands it on
+    if 0xDC80 <= number <= 0xDCFF:  # a byte that is not UTF-8, as `os.fsdecode` hands it on
         return f"\\x{number - 0xDC00:02x}"
     return char.encode("unicode_escape", "backslashreplace").decode("ascii")

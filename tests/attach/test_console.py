@@ -33,7 +33,7 @@ def command(*arguments: str, env: dict[str, str]) -> str:
 def test_the_developer_sees_and_changes_the_agents_variables(
     client: LineClient, session_id: str, attach: Attach
 ) -> None:
-    """The cells stand in the trace as the console's, and are no steps of the agent's account."""
+    """The cells stand in the trace as the console's, and are not steps of the agent's account."""
     console = attach()
     assert "42" in console.run("agents + 1")
     console.run("agents = 'changed'; print('said')")
@@ -163,7 +163,7 @@ def other_client(path: str, program: str) -> Any:
 
 
 def test_cells_of_any_other_client_are_in_the_trace_once(client: LineClient, session_id: str) -> None:
-    """`attach --print` gives the file to connect by; a silent cell is no cell."""
+    """`attach --print` gives the file to connect by; a silent cell is not a cell."""
     path = command("attach", session_id, "--print", env=client.env)
     program = (
         "client.wait_for_ready(timeout=60)\n"

@@ -133,7 +133,7 @@ def test_a_short_step_is_shown_too(client: LineClient, session_id: str, attach: 
 
 
 def test_a_cell_of_another_console_is_shown_as_one(client: LineClient, session_id: str, attach: Attach) -> None:
-    """It is no step of the agent."""
+    """It is not a step of the agent."""
     first, second = attach(), attach()
     second.run("agents + 1")
     shown = first.until("Another client's cell has ended.")

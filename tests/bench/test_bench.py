@@ -1,4 +1,4 @@
-"""The benchmark works, part by part. What it measures is no test's business: a figure depends on the machine."""
+"""The benchmark works, part by part. What it measures is not a test's business: a figure depends on the machine."""
 
 from __future__ import annotations
 

@@ -131,18 +131,18 @@ class Client:
 
 
 @contextmanager
-def started(kernel_name: str, folder: Path, **policy: dict[str, Any]) -> Iterator[Client]:
+def started(kernel_name: str, directory: Path, **policy: dict[str, Any]) -> Iterator[Client]:
     """Start a kernel as a client of another project would, and end it.
 
     Args:
         kernel_name: `python3` is the stock kernel of this environment; any other name the shipped kernelspec.
-        folder: short, private and empty.
+        directory: short, private and empty.
         policy: changes to the shipped policy, by its parts.
     """
-    write_spec(folder, "rlm-python", policy)
-    specs = KernelSpecManager(kernel_dirs=[str(folder / "kernels")])
+    write_spec(directory, "rlm-python", policy)
+    specs = KernelSpecManager(kernel_dirs=[str(directory / "kernels")])
     manager = KernelManager(kernel_name=kernel_name, kernel_spec_manager=specs)
-    manager.start_kernel(env={**os.environ, "IPYTHONDIR": str(folder / "ipython")})
+    manager.start_kernel(env={**os.environ, "IPYTHONDIR": str(directory / "ipython")})
     client = manager.client()
     client.start_channels()
     try:

@@ -20,8 +20,8 @@ KERNELS = ("rlm-python", "rlm-any", "python3")
 def kernel(request: pytest.FixtureRequest) -> Iterator[Client]:
     """One kernel for all checks: ours under each import policy, then ipykernel's. Socket paths must be short."""
     name = request.param
-    with tempfile.TemporaryDirectory(prefix="rlm-") as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_RUNTIME_DIR", folder)
+    with tempfile.TemporaryDirectory(prefix="rlm-") as directory, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", directory)
         policy = {"imports": {"mode": "any"}} if name == "rlm-any" else {}
-        with started("rlm-python" if policy else name, Path(folder), **policy) as client:
+        with started("rlm-python" if policy else name, Path(directory), **policy) as client:
             yield client

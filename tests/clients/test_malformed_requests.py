@@ -58,10 +58,10 @@ def answer(kernel: Client, request: str, content: Any) -> Content:
 @pytest.fixture(scope="module", params=["rlm-python", "rlm-any"])
 def ours(request: pytest.FixtureRequest) -> Any:
     """Ours alone: the stock kernel logs most of these requests and answers none of them."""
-    with tempfile.TemporaryDirectory(prefix="rlm-") as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_RUNTIME_DIR", folder)
+    with tempfile.TemporaryDirectory(prefix="rlm-") as directory, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", directory)
         policy = {"imports": {"mode": "any"}} if request.param == "rlm-any" else {}
-        with started("rlm-python", Path(folder), **policy) as client:
+        with started("rlm-python", Path(directory), **policy) as client:
             yield client
 
 

@@ -600,6 +600,6 @@ def test_a_cell_that_stopped_in_the_debugger_goes_on_after_an_interrupt(kernel: 
 
 @pytest.mark.parametrize("kernel", ["rlm-any", "python3"], indirect=True)
 def test_the_working_directory_can_be_changed(kernel: Client) -> None:
-    """Where IPython keeps the ones before is no folder of the machine."""
+    """Where IPython keeps the ones before is not a directory of the machine."""
     cell = kernel.run("before = get_ipython().run_line_magic('pwd', '')\n%cd /\n%cd -q {before}")
     assert (cell.stream(), cell.reply["status"]) == ("/\n", "ok")

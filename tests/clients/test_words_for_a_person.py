@@ -16,8 +16,8 @@ from tests.processes import left_over
 OURS: Final = ("rlm_", "step", "agent", "the user", "documents", "`context`", "walls_missing")
 """What stands in the words for a model."""
 SAID: Final = {
-    "import os": "open(), os.path and pathlib work in the folder `scratch`; RLM_IMPORTS in the environment",
-    "import glob": "the folder `scratch`",
+    "import os": "open(), os.path and pathlib work in the directory `scratch`; RLM_IMPORTS in the environment",
+    "import glob": "the directory `scratch`",
     "import subprocess": "no process can be started; use concurrent.futures.ThreadPoolExecutor",
     "import socket": "there is no network",
     "import signal": "no handler can be set; an interrupt ends a long cell",
@@ -25,7 +25,7 @@ SAID: Final = {
     "import numpy as np": "if it is installed, RLM_IMPORTS=numpy in the environment of your client adds it",
     **dict.fromkeys(("import pickle", "import shelve"), "names persist from cell to cell; json writes text"),
     "import colections": "did you mean collections?",
-    "open('/etc/passwd')": "it works in the scratch folder only (path: `scratch`).",
+    "open('/etc/passwd')": "it works in the scratch directory only (path: `scratch`).",
     "input('name?')": "this client takes no answers; put the value into the code",
     "!ls": "no process can be started in a session; use Python",
     "%pip install pandas": "%pip is refused by the policy of this session",
@@ -38,9 +38,9 @@ SAID: Final = {
 @pytest.fixture(scope="module")
 def ours() -> Iterator[Client]:
     """Our kernel, started by a foreign client."""
-    with tempfile.TemporaryDirectory(prefix="rlm-") as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_RUNTIME_DIR", folder)
-        with started("rlm-python", Path(folder)) as client:
+    with tempfile.TemporaryDirectory(prefix="rlm-") as directory, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", directory)
+        with started("rlm-python", Path(directory)) as client:
             yield client
 
 
@@ -61,10 +61,10 @@ def test_a_refusal_speaks_to_a_person(ours: Client, code: str) -> None:
 )
 def test_exit_ends_the_kernel_unless_it_is_to_be_kept(name: str, code: str, kept: bool) -> None:
     """As on the stock kernel, the control: a client is told so, and the kernel goes by itself."""
-    with tempfile.TemporaryDirectory(prefix="rlm-") as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_RUNTIME_DIR", folder)
+    with tempfile.TemporaryDirectory(prefix="rlm-") as directory, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", directory)
         before = set(psutil.Process().children(recursive=True))
-        with started(name, Path(folder)) as client:
+        with started(name, Path(directory)) as client:
             below = set(psutil.Process().children(recursive=True)) - before
             kernel = [process for process in below if process.name() != "sh"]  # that one ends with this process
             assert client.run(code).reply["payload"] == [{"source": "ask_exit", "keepkernel": kept}]

@@ -85,25 +85,25 @@ class CodexRun:
 
 def run_codex(
     script: Script,
-    folder: Path,
+    directory: Path,
     *,
     model: str,
     tapped: bool = False,
     files: Mapping[str, str] | None = None,
     ended_by: signal.Signals | None = None,
 ) -> CodexRun:
-    """Run one conversation to its end in `folder`; raise what its script raised.
+    """Run one conversation to its end in `directory`; raise what its script raised.
 
     Args:
         script: what the model says.
-        folder: an empty folder for Codex's home, its working directory and the logs.
+        directory: an empty directory for Codex's home, its working directory and the logs.
         model: `"fake-model"` is unknown to Codex's catalog and calls tools directly; `"gpt-6-sol"` uses code mode.
         tapped: record the wire with a `tee` on each side of the server. Without it Codex starts `bin/rlm-mcp` itself.
         files: name and text of the files in Codex's working directory, which is the server's too.
         ended_by: Codex gets this signal where the script ends, and its last message never arrives.
     """
     binary = codex_binary()
-    work, wire_in, wire_out = folder / "work", folder / "to_server.jsonl", folder / "from_server.jsonl"
+    work, wire_in, wire_out = directory / "work", directory / "to_server.jsonl", directory / "from_server.jsonl"
     work.mkdir()
     for name, text in (files or {}).items():
         (work / name).write_text(text, encoding="utf-8")
@@ -118,8 +118,8 @@ def run_codex(
     with endpoint:
         values = {"model": model, "base_url": endpoint.base_url, "command": command[0], "args": command[1:]}
         config = CONFIG.format(**{key: json.dumps(value) for key, value in values.items()})
-        (folder / "config.toml").write_text(config)
-        codex = _started(binary, folder, work)
+        (directory / "config.toml").write_text(config)
+        codex = _started(binary, directory, work)
         try:
             out, err = codex.communicate(timeout=RUN_TIMEOUT_S)
         finally:

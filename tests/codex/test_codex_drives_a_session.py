@@ -17,7 +17,7 @@ import pytest
 
 from tests.codex.codex_exec import CodexRun, run_codex
 from tests.codex.scripted_model import Item, Request, Script, call, javascript, results_of
-from tests.processes import left_over, run_folders
+from tests.processes import left_over, run_directories
 
 pytestmark = [pytest.mark.codex, pytest.mark.slow]
 
@@ -181,6 +181,6 @@ def assert_nothing_is_left(run: CodexRun) -> None:
     assert any(re.search(r"-m rlm_kernel_mcp( |$)", command) for command in commands), commands
     assert any("rlm_kernel_mcp.in_kernel" in command for command in commands), commands
     assert left_over(run.processes, timeout_s=20) == []
-    folders = run_folders(commands)
-    assert folders
-    assert not any(folder.exists() for folder in folders)
+    directories = run_directories(commands)
+    assert directories
+    assert not any(directory.exists() for directory in directories)

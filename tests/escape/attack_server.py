@@ -1,7 +1,7 @@
 """A real server with a hostile session and a neighbour, canaries around them, and what a case did to any of them.
 
-The evidence is independent of what a case prints: tokens in what came back, hits on sockets, a changed folder, a peer
-process, the neighbour's answers, the server's own memory.
+The evidence is independent of what a case prints: tokens in what came back, hits on sockets, a changed directory, a
+peer process, the neighbour's answers, the server's own memory.
 """
 
 from __future__ import annotations
@@ -72,15 +72,17 @@ class Seen:
 class AttackServer:
     """One server in one import policy."""
 
-    def __init__(self, folder: Path, import_policy: str, argv: Sequence[str] = SERVE, uid: int | None = None) -> None:
-        """`uid`: the user that `argv` becomes, to whom the folder belongs; what is outside is that user's too."""
+    def __init__(
+        self, directory: Path, import_policy: str, argv: Sequence[str] = SERVE, uid: int | None = None
+    ) -> None:
+        """`uid`: the user that `argv` becomes, to whom the directory belongs; what is outside is that user's too."""
         self.import_policy = import_policy
         self.run = secrets.token_hex(6)
         self.secret = "sbx-secret-" + secrets.token_hex(16)
         self.canaries = Canaries(uid)
         settings = {"RLM_IMPORT_POLICY": import_policy, "SBX_SERVER_SECRET": self.secret}
-        self.client = LineClient(folder, settings, tuple(argv))
-        self.state_dir = folder.parent / f"{folder.name}.state"
+        self.client = LineClient(directory, settings, tuple(argv))
+        self.state_dir = directory.parent / f"{directory.name}.state"
         self.client.initialize()
         self.server = psutil.Process(self.client.process.pid)
         self.neighbour_token = secrets.token_hex(16)
@@ -91,13 +93,13 @@ class AttackServer:
     def close(self) -> list[str]:
         """End the server; returns what it left behind."""
         below = self.server.children(recursive=True)
-        folders = [self._connection_file(session).parents[2] for session in (self.neighbour, self.session)]
+        directories = [self._connection_file(session).parents[2] for session in (self.neighbour, self.session)]
         status = self.client.end()
         self.client.kill()
         _, alive = psutil.wait_procs(below, timeout=20)
         self.canaries.__exit__(None, None, None)
         left = [f"process {process.pid} is left" for process in alive]
-        left += [f"the folder {folder} is left" for folder in set(folders) if folder.exists()]
+        left += [f"the directory {directory} is left" for directory in set(directories) if directory.exists()]
         return left + ([f"the server ended with {status}"] if status else [])
 
     def play(self, case: Case) -> Seen:
@@ -164,7 +166,7 @@ class AttackServer:
         canaries = self.canaries
         return {
             "CANARY_FILE": str(canaries.file),
-            "CANARY_DIR": str(canaries.folder),
+            "CANARY_DIR": str(canaries.directory),
             "CANARY_PORT": str(canaries.tcp_port),
             "CANARY_UDP": str(canaries.udp_port),
             "CANARY_SOCK": str(canaries.root / "stream"),
@@ -183,9 +185,9 @@ class AttackServer:
 
 
 @contextmanager
-def opened(folder: Path, import_policy: str, argv: Sequence[str] = SERVE) -> Iterator[AttackServer]:
+def opened(directory: Path, import_policy: str, argv: Sequence[str] = SERVE) -> Iterator[AttackServer]:
     """One server for many cases; it must end without leaving anything."""
-    attack_server = AttackServer(folder, import_policy, argv)
+    attack_server = AttackServer(directory, import_policy, argv)
     yield attack_server
     assert attack_server.close() == []
 

@@ -1,4 +1,4 @@
-"""Canaries: a folder, sockets and a process outside the walls, and what happened to them."""
+"""Canaries: a directory, sockets and a process outside the walls, and what happened to them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def users() -> dict[str, int | None]:
 
 
 def python_for(uid: int | None) -> str:
-    """A Python that the user can read; root's own may lie in a folder of root's alone."""
+    """A Python that the user can read; root's own may lie in a directory of root's alone."""
     if uid is None or all(path.stat().st_mode & 0o001 for path in Path(os.__file__).parents):
         return sys.executable
     return "/usr/bin/python3"
@@ -42,8 +42,8 @@ class Canaries:
         self.root.chmod(0o755)
         self.token = secrets.token_hex(16)
         self.program = self._copy_program()
-        self.folder = self._folder("canary")
-        self.file = self.folder / "file"
+        self.directory = self._directory("canary")
+        self.file = self.directory / "file"
         self.file.write_text(self.token, encoding="utf-8")
         self._own(self.file)
         self._stack = contextlib.ExitStack()
@@ -67,9 +67,9 @@ class Canaries:
         self._stack.close()
         shutil.rmtree(self.root)
 
-    def folders(self) -> tuple[Path, Path]:
-        """A fresh scratch folder and a fresh sockets folder with a connection file, both of the user's."""
-        scratch, sockets = (self._folder(f"{kind}-{secrets.token_hex(4)}") for kind in ("w", "c"))
+    def directories(self) -> tuple[Path, Path]:
+        """A fresh scratch directory and a fresh sockets directory with a connection file, both of the user's."""
+        scratch, sockets = (self._directory(f"{kind}-{secrets.token_hex(4)}") for kind in ("w", "c"))
         connection = sockets / "kernel.json"
         connection.write_text("{}", encoding="utf-8")
         self._own(connection)
@@ -78,7 +78,7 @@ class Canaries:
     def targets(self, machine: str) -> dict[str, Any]:
         """What the attacks are told."""
         return {
-            "canary_dir": str(self.folder),
+            "canary_dir": str(self.directory),
             "canary_file": str(self.file),
             "tcp_port": self.tcp_port,
             "udp_port": self.udp_port,
@@ -92,19 +92,19 @@ class Canaries:
     def hits(self, said: str) -> list[str]:
         """Every sign since the last look that something outside was reached, and the tokens that `said` shows."""
         found = [f"{name} was reached" for name, listener in self._listeners.items() if _was_reached(listener)]
-        folder, peer = self._fingerprint(), self._peer_state()
-        if folder != self._before:
-            found.append(f"the canary folder changed: {self._before} -> {folder}")
+        directory, peer = self._fingerprint(), self._peer_state()
+        if directory != self._before:
+            found.append(f"the canary directory changed: {self._before} -> {directory}")
         if peer != self._peer_before:
             found.append(f"the peer changed: {self._peer_before} -> {peer}")
         for name, token in (("canary's", self.token), ("peer's", self.peer_token)):
             if token in said:
                 found.append(f"the {name} token came out")
-        self._before, self._peer_before = folder, peer
+        self._before, self._peer_before = directory, peer
         return found
 
     def _copy_program(self) -> Path:
-        """The attack program and the walls, in a folder that every user can read, at the places of the checkout."""
+        """The attack program and the walls, in a directory that every user can read, at the places of the checkout."""
         copies = self.root / "program"
         program = copies / "tests" / "escape" / "walls" / "program"
         package = copies / "rlm_kernel_mcp" / "in_kernel" / "walls"
@@ -114,11 +114,11 @@ class Canaries:
             path.chmod(0o755 if path.is_dir() else 0o644)
         return program
 
-    def _folder(self, name: str) -> Path:
-        folder = self.root / name
-        folder.mkdir(mode=0o700)
-        self._own(folder)
-        return folder
+    def _directory(self, name: str) -> Path:
+        directory = self.root / name
+        directory.mkdir(mode=0o700)
+        self._own(directory)
+        return directory
 
     def _own(self, path: Path) -> None:
         if self.uid is not None:
@@ -179,7 +179,7 @@ class Canaries:
 
     def _fingerprint(self) -> dict[str, Any]:
         found = {}
-        for path in (self.folder, *sorted(self.folder.rglob("*"))):
+        for path in (self.directory, *sorted(self.directory.rglob("*"))):
             status = path.lstat()
             facts = (status.st_mode, status.st_uid, status.st_size, status.st_mtime_ns, status.st_nlink)
             found[path.name] = (*facts, os.listxattr(path), path.is_file() and path.read_bytes())

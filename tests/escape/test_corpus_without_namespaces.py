@@ -34,7 +34,7 @@ def test_nor_without_namespaces(attack_server: AttackServer, case: Case) -> None
 
 
 def test_without_namespaces_every_other_wall_stands(attack_server: AttackServer) -> None:
-    """The scratch folder is read-only there: that a kernel starts shows that IPython makes nothing in it."""
+    """The scratch directory is read-only there: that a kernel starts shows that IPython makes nothing in it."""
     assert fallen(attack_server) == {"namespaces", "scratch_quota"}
 
 

@@ -24,10 +24,10 @@ SPECIAL_ALLOWED: Final[dict[str, Callable[[dict[str, Any]], bool]]] = {
 }
 """Honest cases that show something else than `OK`."""
 GIVEN: Final = {
-    "imp-io": "`io` is on the allowlist, as a facade whose `open` keeps to the scratch folder",
+    "imp-io": "`io` is on the allowlist, as a facade whose `open` keeps to the scratch directory",
     "imp-inspect": "`inspect` is on the allowlist, as a facade that hands out no frame",
     "imp-sys": "`sys` is on the allowlist, as a facade without modules, frames, traces, import machinery or hooks",
-    "in-match-args-metaclass": "a known way round the courtesies, which are no wall",
+    "in-match-args-metaclass": "a known way round the courtesies, which are not a wall",
 }
 """Cases that print BYPASS and may: what they get is given, or known (docs/limitations.md)."""
 

@@ -12,14 +12,14 @@ DISK_MB: Final = 48
 
 
 class SmallDisk:
-    """A tmpfs below a test's folder."""
+    """A tmpfs below a test's directory."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     @classmethod
     def mount(cls, path: Path) -> SmallDisk | None:
-        """Mount it at a folder that is made; None where this user may not."""
+        """Mount it at a directory that is made; None where this user may not."""
         path.mkdir(mode=0o700)
         if os.geteuid() != 0:
             return None

@@ -2,7 +2,7 @@
 
 The workload drives servers over their real stdio; a fault hits a server, its kernel, its fork server, its disk or its
 pipes at a random moment. After each: every reply is well-formed, every acknowledged step stands in the store as it was
-answered, no value is wrong of which no reply said so, and neither a process nor a run folder is left.
+answered, no value is wrong of which no reply said so, and neither a process nor a run directory is left.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ PR_SET_CHILD_SUBREAPER: Final = 36
 class Soak(Workload):
     """One run: the workload and its faults. A second server stands ready, since to start one takes longest."""
 
-    def __init__(self, seed: int, folder: Path) -> None:
-        super().__init__(seed, folder)
+    def __init__(self, seed: int, directory: Path) -> None:
+        super().__init__(seed, directory)
         self.counts: Counter[str] = Counter()
         self._deck: list[Callable[[], None]] = []
         self.disk = SmallDisk.mount(self.state)
@@ -253,8 +253,8 @@ class Soak(Workload):
             assert client.end() == 0
             assert not left_over(below, END_S), below
         assert not left_over(psutil.Process().children(recursive=True), END_S), "whoever lost its parent is ours"
-        folders = [path for path in self.run_folders.glob("*/*") if path.is_dir()]
-        assert folders == [], folders
+        directories = [path for path in self.run_directories.glob("*/*") if path.is_dir()]
+        assert directories == [], directories
         assert list((self.state / "snapshots").glob("*")) == []
 
     def close(self) -> None:
@@ -265,10 +265,10 @@ class Soak(Workload):
             self.disk.unmount()
 
 
-def run(count: int, seed: int, folder: Path, say: Callable[[str], None]) -> Counter[str]:
+def run(count: int, seed: int, directory: Path, say: Callable[[str], None]) -> Counter[str]:
     """Inject `count` faults; raises at the first broken invariant, after saying which seed and which fault."""
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    soak = Soak(seed, folder)
+    soak = Soak(seed, directory)
     fault = "none yet"
     try:
         soak.start()
@@ -306,8 +306,8 @@ def main(argv: Sequence[str]) -> int:
         os.execve(sys.executable, full, {**os.environ, "RLM_PRESSURE": "full"})
     print(f"{found.count} faults, seed {found.seed}", flush=True)
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="soak-") as folder:
-        counts = run(found.count, found.seed, Path(folder), lambda line: print(line, flush=True))
+    with tempfile.TemporaryDirectory(prefix="soak-") as directory:
+        counts = run(found.count, found.seed, Path(directory), lambda line: print(line, flush=True))
         disk = "tried" if "disk_full" in counts else "not tried: too few faults, or nobody who may mount a small one"
     print(json.dumps({"seed": found.seed, "s": round(time.monotonic() - began), "full disk": disk, "faults": counts}))
     return 0

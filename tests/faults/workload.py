@@ -46,13 +46,13 @@ json.dumps([
 class Workload:
     """One session, driven over one server at a time."""
 
-    def __init__(self, seed: int, folder: Path) -> None:
+    def __init__(self, seed: int, directory: Path) -> None:
         self.random = random.Random(seed)
-        self.folder = folder
-        self.state = folder / "state"
-        self.run_folders = folder / "run"
-        self.run_folders.mkdir(mode=0o700)
-        write_spec(folder / "specs", "soak", {"interrupt_grace_ms": 250})
+        self.directory = directory
+        self.state = directory / "state"
+        self.run_directories = directory / "run"
+        self.run_directories.mkdir(mode=0o700)
+        write_spec(directory / "specs", "soak", {"interrupt_grace_ms": 250})
         self.model = Model()
         self.servers = 0
         self.session_id = ""
@@ -60,14 +60,14 @@ class Workload:
     def start_server(self) -> LineClient:
         """Another server on the same state; the handshake is not awaited."""
         self.servers += 1
-        home = self.folder / f"server{self.servers}"
+        home = self.directory / f"server{self.servers}"
         home.mkdir()
         return LineClient(
             home,
             {
                 "RLM_STATE_DIR": str(self.state),
-                "XDG_RUNTIME_DIR": str(self.run_folders),
-                "JUPYTER_PATH": str(self.folder / "specs"),
+                "XDG_RUNTIME_DIR": str(self.run_directories),
+                "JUPYTER_PATH": str(self.directory / "specs"),
                 "RLM_KERNEL": "soak",
             },
         )

@@ -89,26 +89,28 @@ class BareKernel:
 
 
 @contextmanager
-def bare_kernel(folder: Path, mode: str, **limits: int) -> Iterator[BareKernel]:
+def bare_kernel(directory: Path, mode: str, **limits: int) -> Iterator[BareKernel]:
     """Start a kernel of the shipped policy in an import mode, with no wall raised."""
     policy = json.loads((ROOT / "kernelspecs/rlm-python/policy.json").read_text(encoding="utf-8"))
     policy["imports"]["mode"] = mode
     policy["walls"] = {"required": [], "wanted": []}
     policy["limits"] |= limits
     for name in ("c", "w"):
-        (folder / name).mkdir()
-    (folder / "policy.json").write_text(json.dumps(policy), encoding="utf-8")
-    # Unix sockets have short names, and pytest's folders long ones.
-    connection, _ = write_connection_file(str(folder / "c" / "k.json"), transport="ipc", ip=str(folder / "c" / "k"))
+        (directory / name).mkdir()
+    (directory / "policy.json").write_text(json.dumps(policy), encoding="utf-8")
+    # Unix sockets have short names, and pytest's directories long ones.
+    connection, _ = write_connection_file(
+        str(directory / "c" / "k.json"), transport="ipc", ip=str(directory / "c" / "k")
+    )
     argv = [sys.executable, "-c", START, str(ROOT), "-f", connection]
-    argv += ["--policy", str(folder / "policy.json"), "--scratch", str(folder / "w"), "--owned"]
-    with subprocess.Popen(argv, cwd=folder / "w", stdout=subprocess.DEVNULL) as process:
+    argv += ["--policy", str(directory / "policy.json"), "--scratch", str(directory / "w"), "--owned"]
+    with subprocess.Popen(argv, cwd=directory / "w", stdout=subprocess.DEVNULL) as process:
         client = BlockingKernelClient(connection_file=connection)
         client.load_connection_file()
         client.start_channels(hb=False)  # a heart that does not beat yet would be taken for a dead one
         try:
             client.wait_for_ready(timeout=WAIT_S)
-            yield BareKernel(client, folder / "w")
+            yield BareKernel(client, directory / "w")
         finally:
             client.stop_channels()
             client.context.destroy(linger=0)

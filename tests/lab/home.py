@@ -34,29 +34,29 @@ user=$3
 shift 3
 exec setpriv --reuid "$user" --regid "$user" --clear-groups "$@"
 """
-"""Opens, for what it starts alone, the way to a Python below a private folder ($1) at its place ($2)."""
+"""Opens, for what it starts alone, the way to a Python below a private directory ($1) at its place ($2)."""
 
 
 @dataclass(frozen=True)
 class Home:
     """A user's home, and the environment of what that user starts."""
 
-    folder: Path
+    directory: Path
     env: Mapping[str, str]
     other_user: bool = False
     """Whether it is the home of another, ordinary user than the test's own."""
 
     @classmethod
-    def make(cls, folder: Path, *, other_user: bool = False, **variables: str) -> Home:
+    def make(cls, directory: Path, *, other_user: bool = False, **variables: str) -> Home:
         """A home in which our kernelspec was installed by the command that README names."""
-        folder.mkdir(exist_ok=True)
+        directory.mkdir(exist_ok=True)
         path = f"{lab_python().parent}:{os.environ['PATH']}"
-        env = {"HOME": str(folder), "PATH": path, "LANG": "C.UTF-8", "TMPDIR": tempfile.gettempdir(), **variables}
+        env = {"HOME": str(directory), "PATH": path, "LANG": "C.UTF-8", "TMPDIR": tempfile.gettempdir(), **variables}
         if other_user:
             if os.geteuid() != 0:
                 skip_for_lack_of("the right to become another user", "run it as root")
-            os.chown(folder, NOBODY, NOBODY)
-        home = cls(folder, env, other_user)
+            os.chown(directory, NOBODY, NOBODY)
+        home = cls(directory, env, other_user)
         installed = home.run("rlm-kernel-mcp", "kernelspec", "install")
         assert installed.returncode == 0, installed.stderr
         return home
@@ -75,7 +75,7 @@ class Home:
         return subprocess.Popen(
             command,
             env=self.env,
-            cwd=self.folder,
+            cwd=self.directory,
             stdin=subprocess.DEVNULL,
             text=True,
             start_new_session=True,
@@ -94,16 +94,16 @@ class Home:
 
     def write(self, name: str, text: str) -> Path:
         """A file of this home's user."""
-        path = self.folder / name
+        path = self.directory / name
         path.write_text(text, encoding="utf-8")
         shutil.chown(path, NOBODY if self.other_user else os.getuid())
         return path
 
 
 def _private_way(python: Path) -> tuple[str, str]:
-    """The topmost folder above a Python that only its owner may enter, and what in it leads to the Python."""
+    """The topmost directory above a Python that only its owner may enter, and what in it leads to the Python."""
     way = [*reversed(python.parents)]
-    for folder, inner in pairwise(way):
-        if not folder.stat().st_mode & 0o001:
-            return str(folder), str(inner)
+    for directory, inner in pairwise(way):
+        if not directory.stat().st_mode & 0o001:
+            return str(directory), str(inner)
     return "", ""

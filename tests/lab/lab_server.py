@@ -143,7 +143,7 @@ async def lab_server(home: Home) -> AsyncIterator[LabServer]:
     process = await asyncio.create_subprocess_exec(
         *home.command("jupyter", "lab", *options, "--LabApp.extension_manager=readonly"),
         env=home.env,
-        cwd=home.folder,
+        cwd=home.directory,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -72,7 +72,7 @@ def ran(home: Home, program: str, kernel: str, cells: dict[str, str]) -> dict[st
     home.write("in.ipynb", notebook(list(cells.values())))
     done = home.run(*(part.format(kernel=kernel) for part in RUNS[program]))
     assert done.returncode == 0, done.stderr
-    found = json.loads((home.folder / f"out-{kernel}.ipynb").read_text(encoding="utf-8"))["cells"]
+    found = json.loads((home.directory / f"out-{kernel}.ipynb").read_text(encoding="utf-8"))["cells"]
     code = [cell for cell in found if cell["cell_type"] == "code"]
     return {name: merged(map(comparable, cell["outputs"])) for name, cell in zip(cells, code, strict=True)}
 
@@ -115,7 +115,7 @@ def stock_data(any_module: Home) -> dict[str, list[dict[str, Any]]]:
 @pytest.fixture(scope="module")
 def any_module(home: Home) -> Home:
     """The home with every installed module allowed."""
-    return Home(home.folder, {**home.env, "RLM_IMPORT_POLICY": "any"})
+    return Home(home.directory, {**home.env, "RLM_IMPORT_POLICY": "any"})
 
 
 @pytest.mark.parametrize("program", RUNS)
@@ -146,7 +146,7 @@ def test_frames_figures_and_progress_bars_look_as_on_a_stock_kernel(
 
 def test_a_module_that_the_user_added_may_be_imported(home: Home, stock_data: dict[str, list[dict[str, Any]]]) -> None:
     """By the setting that the refusal names."""
-    with_pandas = Home(home.folder, {**home.env, "RLM_IMPORTS": "pandas"})
+    with_pandas = Home(home.directory, {**home.env, "RLM_IMPORTS": "pandas"})
     found = ran(with_pandas, "nbconvert", LOCKED, {"frame": DATA_CELLS["frame"]})
     assert found["frame"] == stock_data["frame"]
 
@@ -158,7 +158,7 @@ def test_a_notebook_stops_at_the_first_error(home: Home) -> None:
     assert done.returncode == 1
     assert "ZeroDivisionError" in done.stderr
     assert "two" not in done.stdout + done.stderr
-    assert not (home.folder / "stopped.ipynb").exists()
+    assert not (home.directory / "stopped.ipynb").exists()
 
 
 def test_a_file_is_run_without_a_word_of_its_name(home: Home) -> None:

@@ -1,4 +1,4 @@
-"""Servers for the tests of this folder: real processes, over real stdio."""
+"""Servers for the tests of this directory: real processes, over real stdio."""
 
 from __future__ import annotations
 

@@ -31,11 +31,11 @@ CLIENT: Final = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInf
 
 
 class LineClient:
-    """One server and the pipe to it. Its folder is the server's working directory; state and log lie in it."""
+    """One server and the pipe to it. Its directory is the server's working directory; state and log lie in it."""
 
     def __init__(
         self,
-        folder: Path,
+        directory: Path,
         env: Mapping[str, str] | None = None,
         argv: tuple[str, ...] = SERVE,
         stderr: int | None = None,
@@ -43,14 +43,14 @@ class LineClient:
         keeps: bool = True,
     ) -> None:
         """`keeps`: whether what was read stays in `seen`, so that answers may be asked for in any order."""
-        self.folder = folder
-        self.log = folder.parent / f"{folder.name}.stderr"
+        self.directory = directory
+        self.log = directory.parent / f"{directory.name}.stderr"
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("RLM_")}
-        self.env = {**inherited, "RLM_STATE_DIR": str(folder.parent / f"{folder.name}.state"), **(env or {})}
+        self.env = {**inherited, "RLM_STATE_DIR": str(directory.parent / f"{directory.name}.state"), **(env or {})}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 argv,
-                cwd=folder,
+                cwd=directory,
                 env=self.env,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

@@ -240,8 +240,8 @@ def test_errors_tell_no_host_path_and_no_traceback_of_the_server(client: LineCli
     """Outside of what the caller gave, and the roots, which are the user's own setting."""
     for arguments in ({"context_paths": ["/no/such/place"]}, {"context_paths": ["no_such_file"]}):
         error = client.error("rlm_init_context", **arguments)
-        told = json.dumps(error).replace(f"the allowed roots, which are '{client.folder.resolve()}'", "")
-        assert str(client.folder.resolve()) not in told
+        told = json.dumps(error).replace(f"the allowed roots, which are '{client.directory.resolve()}'", "")
+        assert str(client.directory.resolve()) not in told
         assert "Traceback" not in told
         assert sys.prefix not in told
 
@@ -296,10 +296,10 @@ def test_given_limits_are_the_session_s(client: LineClient) -> None:
 
 def test_files_folders_and_globs_are_loaded_below_the_working_directory(client: LineClient) -> None:
     """The first 20 documents are listed, all are counted."""
-    folder = client.folder / "corpus"
-    folder.mkdir()
+    directory = client.directory / "corpus"
+    directory.mkdir()
     for number in range(25):
-        (folder / f"doc{number:02}.txt").write_text(f"document {number}\n")
+        (directory / f"doc{number:02}.txt").write_text(f"document {number}\n")
     data = client.data("rlm_init_context", context_paths=["corpus"])
     assert data["context"]["kind"] == "documents"
     assert data["context"]["document_count"] == 25
@@ -309,7 +309,7 @@ def test_files_folders_and_globs_are_loaded_below_the_working_directory(client: 
         data["session_id"], "len(documents), sum(len(text) for text in documents.values()) == len(context)"
     )
     assert step["result"] == "(25, True)"
-    globbed = client.data("rlm_init_context", context_paths=["corpus/doc1*.txt", str(folder / "doc00.txt")])
+    globbed = client.data("rlm_init_context", context_paths=["corpus/doc1*.txt", str(directory / "doc00.txt")])
     assert globbed["context"]["document_count"] == 11
 
 
@@ -317,8 +317,8 @@ def test_paths_that_are_missing_or_outside_are_refused_by_their_own_codes(client
     """And the message names the path that was given."""
     secret = tmp_path / "secret.txt"
     secret.write_text("s")
-    (client.folder / "link.txt").symlink_to(secret)
-    (client.folder / "loop").symlink_to("loop")
+    (client.directory / "link.txt").symlink_to(secret)
+    (client.directory / "loop").symlink_to("loop")
     missing = client.error("rlm_init_context", context_paths=["nothing_here.txt"])
     assert missing["code"] == "CONTEXT_NOT_FOUND"
     assert "nothing_here.txt" in missing["message"]
@@ -468,7 +468,7 @@ def test_a_list_goes_on_where_the_last_answer_ended(client: LineClient, session_
 
 
 def test_an_interrupt_with_nothing_running_is_ok_with_a_note(client: LineClient, session_id: str) -> None:
-    """It is no mistake to be careful."""
+    """It is not a mistake to be careful."""
     data = client.data("rlm_interrupt", session_id=session_id)
     assert data["status"] == "ok"
     assert data["note"]
@@ -517,7 +517,7 @@ def test_a_small_json_value_comes_whole(
     "code", ["{1, 2}", "object()", "float('nan')", "lambda: 1", "10**5000", "'\\ud800'", "[[]] * 2 + [{3: 4}]"]
 )
 def test_what_is_no_json_comes_as_something_that_can_be_read(client: LineClient, session_id: str, code: str) -> None:
-    """Never a failure of the tool, never bytes that are no JSON."""
+    """Never a failure of the tool, never bytes that are not JSON."""
     client.run(session_id, f"odd = {code}")
     data = client.data("rlm_get_var", session_id=session_id, var_name="odd")
     assert data["name"] == "odd"

@@ -124,7 +124,7 @@ def differences(value: Any, shape: Any, where: str = "data") -> list[str]:
 
 def test_every_answer_has_exactly_the_contract_s_fields(client: LineClient) -> None:
     """The fields beside them are named here, each with what brings it."""
-    (client.folder / "a.txt").write_text("a document")
+    (client.directory / "a.txt").write_text("a document")
     opened = client.data("rlm_init_context", context_paths=["a.txt"])
     assert differences(opened, OPENED) == []
     assert differences(client.data("rlm_init_context", context_text="x" * 900), OPENED) == []

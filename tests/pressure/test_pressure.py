@@ -37,9 +37,9 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., LineClient]]:
     started: list[LineClient] = []
 
     def start(**env: str) -> LineClient:
-        folder = tmp_path / "server"
-        folder.mkdir()
-        client = LineClient(folder, env)
+        directory = tmp_path / "server"
+        directory.mkdir()
+        client = LineClient(directory, env)
         started.append(client)
         client.initialize()
         return client
@@ -135,8 +135,8 @@ def test_a_context_at_the_limit_is_worked_on_and_one_above_it_is_refused(serve: 
     """60 % of the session's memory in bytes; the refusal names both."""
     client = serve(RLM_MEMORY_LIMIT_MB="128")
     limit = int(128 * MB * 0.6)
-    (client.folder / "full.txt").write_bytes(b"0123456789abcde\n" * (limit // 16))
-    (client.folder / "above.txt").write_bytes(b"x" * (limit + 1))
+    (client.directory / "full.txt").write_bytes(b"0123456789abcde\n" * (limit // 16))
+    (client.directory / "above.txt").write_bytes(b"x" * (limit + 1))
     for _ in range(2):
         opened = client.data("rlm_init_context", context_paths=["full.txt"], **NO_LIMITS)
         assert opened["context"]["chars"] == limit // 16 * 16
@@ -151,10 +151,10 @@ def test_a_context_at_the_limit_is_worked_on_and_one_above_it_is_refused(serve: 
 def test_a_context_of_very_many_documents_is_opened_and_restored(serve: Callable[..., LineClient]) -> None:
     """More than any one message may list: only the first ones are told, and every one is there."""
     client = serve(RLM_IMPORT_POLICY="any")
-    folder = client.folder / "many"
-    folder.mkdir()
+    directory = client.directory / "many"
+    directory.mkdir()
     for number in range(DOCUMENTS):
-        (folder / f"a document with a long name, number {number:06}.txt").write_text(f"{number}\n")
+        (directory / f"a document with a long name, number {number:06}.txt").write_text(f"{number}\n")
     opened = client.data("rlm_init_context", context_paths=["many"], **NO_LIMITS)
     context, session_id = opened["context"], opened["session_id"]
     assert context["document_count"] == DOCUMENTS
@@ -184,7 +184,7 @@ def test_a_kernel_without_memory_costs_its_step_and_nothing_else(serve: Callable
 
 
 def test_sessions_that_come_and_go_leave_nothing_in_the_server(serve: Callable[..., LineClient]) -> None:
-    """Its memory, its descriptors and its folders are what they were."""
+    """Its memory, its descriptors and its directories are what they were."""
     client = serve()
 
     def come_and_go(count: int) -> None:
@@ -199,6 +199,6 @@ def test_sessions_that_come_and_go_leave_nothing_in_the_server(serve: Callable[.
     with flat_memory(client, 12):
         come_and_go(COMINGS)
     assert len(list(Path(f"/proc/{client.process.pid}/fd").iterdir())) <= descriptors + STARTING_DESCRIPTORS
-    state = Path(f"{client.folder}.state")
+    state = Path(f"{client.directory}.state")
     assert list((state / "locks").iterdir()) == []
     assert list((state / "snapshots").glob("*")) == []

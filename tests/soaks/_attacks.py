@@ -51,7 +51,7 @@ LINES: Final = {
     '{"id":01}': b'{"id":01}',
     "a number with a point and no digit": b'{"jsonrpc":"2.0","id":1.,"method":"ping"}',
     "half a line": b'{"jsonrpc":"2.0","id":2,"method":"pi',
-    "a name that is no text": b'{1:2,"id":03}',
+    "a name that is not a text": b'{1:2,"id":03}',
 }
 FLUSHED: Final = 20_000
 EXPECTED: Final = "".join(f"{i}\n" for i in range(FLUSHED)) + "END\n"
@@ -386,9 +386,9 @@ for name, ask in {
 def looks_at_others(side: Side) -> Seen:
     """Harm: another process is known by it; `readlink` alone is said in SECURITY.md."""
     with side.server() as server:
-        link = server.client.folder / "link"
+        link = server.client.directory / "link"
         link.symlink_to("where it leads")
-        server.client.folder.chmod(0o755)
+        server.client.directory.chmod(0o755)
         code = LOOKS.replace("@LINK@", repr(str(link))).replace("@PID@", str(os.getpid()))
         answered = str(server.run(server.open(), code)["result"]).strip("'").split()
         text = f"answered: {', '.join(answered) or 'none'}"
@@ -464,9 +464,9 @@ def snapshots(side: Side) -> Seen:
         return server.seen(f"{size / MB:,.0f} MB of disk for 900 MB of values", harm=size > 560 * MB)
 
 
-def size_of(folder: Path) -> int:
+def size_of(directory: Path) -> int:
     total = 0
-    for path in folder.rglob("*"):
+    for path in directory.rglob("*"):
         with contextlib.suppress(OSError):
             total += path.stat().st_blocks * 512
     return total
@@ -517,11 +517,11 @@ def a_path_that_changes(path: Path) -> Iterator[None]:
 def a_race_of_links(side: Side) -> Seen:
     """Harm: `INTERNAL_ERROR`."""
     with side.server() as server:
-        folder = server.client.folder
-        (folder / "other").mkdir()
-        (folder / "other" / "text").write_text("x", encoding="utf-8")
+        directory = server.client.directory
+        (directory / "other").mkdir()
+        (directory / "other" / "text").write_text("x", encoding="utf-8")
         codes: dict[str, int] = {}
-        with a_path_that_changes(folder / "race"):
+        with a_path_that_changes(directory / "race"):
             for number in range(600):
                 given = ["race/text", "race", "race/*"][number % 3]
                 body = server.body(server.call("rlm_init_context", context_paths=[given]))
@@ -753,7 +753,7 @@ ATTACKS: Final = [
     ),
     Attack(
         14,
-        "a path that is a link, a file and a folder in turn",
+        "a path that is a link, a file and a directory in turn",
         f"{PATHS}test_a_link_that_never_holds_still_is_refused_where_it_is_named",
         f"{PATHS}test_that_it_never_holds_still_would_be_seen_without_a_guard",
         RACE,

@@ -243,16 +243,16 @@ class Side:
     def server(self, policy: Mapping[str, Any] | None = None, **settings: str) -> Iterator[Server]:
         """A server, every module importable. `policy`: changes of the kernelspec's."""
         with tempfile.TemporaryDirectory(prefix="rlm-ctl-") as name:
-            folder = Path(name)
-            (folder / "work").mkdir()
-            (folder / "work.state").mkdir(mode=0o700)
-            write_spec(folder, "attacked", dict(policy or {}), self.root / "kernelspecs" / "rlm-python")
-            for path in [folder, *folder.iterdir()]:
+            directory = Path(name)
+            (directory / "work").mkdir()
+            (directory / "work.state").mkdir(mode=0o700)
+            write_spec(directory, "attacked", dict(policy or {}), self.root / "kernelspecs" / "rlm-python")
+            for path in [directory, *directory.iterdir()]:
                 path.chmod(0o755 if path.name != "work.state" else 0o700)
                 if self.user is not None:
                     os.chown(path, self.user, self.user)
-            env = {"RLM_KERNEL": "attacked", "JUPYTER_PATH": str(folder), "RLM_IMPORT_POLICY": "any", **settings}
-            client = LineClient(folder / "work", env, self.argv())
+            env = {"RLM_KERNEL": "attacked", "JUPYTER_PATH": str(directory), "RLM_IMPORT_POLICY": "any", **settings}
+            client = LineClient(directory / "work", env, self.argv())
             try:
                 yield Server(client, self)
             finally:

@@ -1,7 +1,8 @@
 """Calls cut off at random, sessions opened and ended, ended ones looked at: a server holds what it held before.
 
 Is: one real server over its stdio, its calls cancelled as a client cancels, and a look from outside at its descriptors,
-processes, locks, folders and disk before and after each part. Is not: faults of kernels and disks (`tests/faults/`).
+processes, locks, directories and disk before and after each part. Is not: faults of kernels and disks
+(`tests/faults/`).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any, Final
 import psutil
 
 from tests.mcp.line_client import LineClient
-from tests.processes import run_folders
+from tests.processes import run_directories
 
 REST_S: Final = 30.0
 """Within this the server has come to rest after the last call: clean-ups, the spare kernel, reading threads."""
@@ -37,7 +38,7 @@ class Held:
     descriptors: int
     processes: int
     locks: int
-    folders: int
+    directories: int
     snapshot_files: int
     unlinked_mb: float
     """Disk of files without a name that it has open."""
@@ -68,7 +69,7 @@ def held(client: LineClient) -> Held:
         descriptors=descriptors,
         processes=len(below),
         locks=len(list((state / "locks").glob("*"))),
-        folders=sum(path.is_dir() for folder in run_folders(lines) for path in folder.iterdir()),
+        directories=sum(path.is_dir() for directory in run_directories(lines) for path in directory.iterdir()),
         snapshot_files=len(list((state / "snapshots").glob("*"))),
         unlinked_mb=round(unlinked / (1 << 20), 1),
     )
@@ -161,15 +162,15 @@ class Calls:
         assert self.client.data("rlm_finalize", session_id=session_id, final_text="done")["final_answer"] == "done"
 
 
-def run(folder: Path, count: int, seed: int, say: Callable[[str], None]) -> dict[str, Any]:
+def run(directory: Path, count: int, seed: int, say: Callable[[str], None]) -> dict[str, Any]:
     """All of it: a table of what was held before and after each part."""
-    files = folder / "files"
+    files = directory / "files"
     files.mkdir(parents=True)
     for number in range(20):
         (files / f"{number}.txt").write_text("line\n" * 400_000, encoding="utf-8")
-    (folder / "server").mkdir()
+    (directory / "server").mkdir()
     table: dict[str, Any] = {}
-    client = LineClient(folder / "server", {"RLM_CONTEXT_ROOTS": str(folder), "RLM_MAX_SESSIONS": "4"})
+    client = LineClient(directory / "server", {"RLM_CONTEXT_ROOTS": str(directory), "RLM_MAX_SESSIONS": "4"})
     with serving(client):
         client.initialize()
         calls = Calls(client, random.Random(seed), files)
@@ -215,8 +216,8 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--seed", type=int, default=1)
     found = parser.parse_args(argv)
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="soak-") as folder:
-        table = run(Path(folder), found.count, found.seed, lambda line: print(line, flush=True))
+    with tempfile.TemporaryDirectory(prefix="soak-") as directory:
+        table = run(Path(directory), found.count, found.seed, lambda line: print(line, flush=True))
     print(json.dumps({"seed": found.seed, "s": round(time.monotonic() - began), "leaks": leaks(table), **table}))
     return int(bool(leaks(table)))
 

@@ -39,11 +39,11 @@ def attack_server(user: str, tier: str, policy: str) -> Iterator[AttackServer]:
     """A server of that user's, and what is around it; whatever it leaves behind fails."""
     uid = users()[user]
     with tempfile.TemporaryDirectory(prefix="rlm-corpus-") as name:
-        folder = Path(name)
-        work, state = folder / "work", folder / "work.state"
-        for made in (folder, work, state):
+        directory = Path(name)
+        work, state = directory / "work", directory / "work.state"
+        for made in (directory, work, state):
             made.mkdir(exist_ok=True)
-            made.chmod(0o755 if made is folder else 0o700)
+            made.chmod(0o755 if made is directory else 0o700)
             if uid is not None:
                 os.chown(made, uid, uid)
         made_server = AttackServer(work, policy, [*as_user(Kind(tier, user, uid)), *TIERS[tier]], uid)

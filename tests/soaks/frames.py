@@ -261,7 +261,7 @@ class Account:
 
 
 def asked(body: Any) -> list[object]:
-    """The ids under which one JSON value that is no list must be answered, None for null."""
+    """The ids under which one JSON value that is not a list must be answered, None for null."""
     if not isinstance(body, dict) or "id" not in body or ("method" not in body and {"result", "error"} & body.keys()):
         return []
     request_id, method = body["id"], body.get("method")
@@ -302,9 +302,9 @@ def _fault_of_result(result: dict[str, Any]) -> str | None:
     return "an error that the contract has not" if result.get("isError") and code not in CODES else None
 
 
-def run(count: int, seed: int, version: str, folder: Path) -> tuple[list[str], dict[str, int]]:
+def run(count: int, seed: int, version: str, directory: Path) -> tuple[list[str], dict[str, int]]:
     """Send `count` lines to one server; returns what was wrong, and numbers."""
-    client = LineClient(folder)
+    client = LineClient(directory)
     try:
         client.request("initialize", {**CLIENT, "protocolVersion": version})
         client.notify("notifications/initialized")
@@ -374,7 +374,7 @@ def _below(items: list[Any]) -> list[object]:
 
 
 def _is_message(item: Any) -> bool:
-    """Whether an item of a batch is a message or a list, so that it is no stray value of its own."""
+    """Whether an item of a batch is a message or a list, so that it is not a stray value of its own."""
     if isinstance(item, list):
         return True
     if not isinstance(item, dict):
@@ -411,8 +411,8 @@ def main(argv: Sequence[str]) -> int:
     numbers: Counter[str] = Counter()
     wrong = 0
     for version in VERSIONS:
-        with tempfile.TemporaryDirectory(prefix="soak-frames-") as folder:
-            server = Path(folder) / "server"
+        with tempfile.TemporaryDirectory(prefix="soak-frames-") as directory:
+            server = Path(directory) / "server"
             server.mkdir()
             problems, found = run(options.count // len(VERSIONS), options.seed, version, server)
         for problem in problems:

@@ -161,10 +161,10 @@ class Output:
         }
 
 
-def run(folder: Path, count: int, seed: int, flushes: int, say: Callable[[str], None]) -> dict[str, Any]:
+def run(directory: Path, count: int, seed: int, flushes: int, say: Callable[[str], None]) -> dict[str, Any]:
     """All of it: what was lost without a word, first of all."""
-    (folder / "server").mkdir(parents=True)
-    client = LineClient(folder / "server", {"RLM_MEMORY_LIMIT_MB": str(MEMORY_MB)})
+    (directory / "server").mkdir(parents=True)
+    client = LineClient(directory / "server", {"RLM_MEMORY_LIMIT_MB": str(MEMORY_MB)})
     with serving(client):
         client.initialize()
         output = Output(client, random.Random(seed), say)
@@ -200,8 +200,8 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--seed", type=int, default=1)
     found = parser.parse_args(argv)
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="soak-") as folder:
-        table = run(Path(folder), found.count, found.seed, found.flushes, lambda line: print(line, flush=True))
+    with tempfile.TemporaryDirectory(prefix="soak-") as directory:
+        table = run(Path(directory), found.count, found.seed, found.flushes, lambda line: print(line, flush=True))
     print(json.dumps({"soak": "output", "seed": found.seed, "s": round(time.monotonic() - began), **table}))
     return int(bool(table["lost"]))
 

@@ -171,12 +171,12 @@ class Scene:
 
 
 @contextmanager
-def scene(folder: Path) -> Iterator[Scene]:
+def scene(directory: Path) -> Iterator[Scene]:
     """Both servers; what was stopped goes on at the end, so that it can end."""
-    state = folder / "state"
+    state = directory / "state"
     disk = SmallDisk.mount(state)
     for name in ("server", "neighbour"):
-        (folder / name).mkdir()
+        (directory / name).mkdir()
     with ExitStack() as ends:
         if disk is not None:
             ends.callback(disk.unmount)
@@ -184,10 +184,10 @@ def scene(folder: Path) -> Iterator[Scene]:
         ends.callback(os.close, reading)
         fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         settings = {"RLM_STATE_DIR": str(state)}
-        client = LineClient(folder / "server", settings, argv=RELAYED, stderr=writing)
+        client = LineClient(directory / "server", settings, argv=RELAYED, stderr=writing)
         os.close(writing)
         ends.enter_context(serving(client))
-        neighbour = LineClient(folder / "neighbour", settings)
+        neighbour = LineClient(directory / "neighbour", settings)
         ends.enter_context(serving(neighbour))
         found = Scene(client, neighbour, disk)
         ends.callback(found.store.close)
@@ -206,7 +206,7 @@ def main(argv: Sequence[str]) -> int:
     began, rng = time.monotonic(), random.Random(found.seed)
     counts: Counter[str] = Counter()
     slowest: dict[str, float] = {}
-    with tempfile.TemporaryDirectory(prefix="soak-") as folder, scene(Path(folder)) as there:
+    with tempfile.TemporaryDirectory(prefix="soak-") as directory, scene(Path(directory)) as there:
         for _ in range(found.count):
             one = rng.choice(there.kinds())
             there.slowest_neighbour_s = 0.0

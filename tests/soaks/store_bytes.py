@@ -33,9 +33,9 @@ FAILURES: Final = ("silent", "raised")
 Damage = Callable[[Path, random.Random], str]
 
 
-def build(folder: Path) -> Store:
+def build(directory: Path) -> Store:
     """A store with three sessions, their events and contexts; it is left open, with its log beside it."""
-    store = Store.open(folder)
+    store = Store.open(directory)
     for number, session_id in enumerate(SESSIONS):
         context = json.dumps({"chars": 3_400, "head": "Straße" * 60, "sha256": hashlib.sha256(CONTEXT).hexdigest()})
         counters = json.dumps({"step_index": 8, "runtime_ms": 5, "budget_used": 900})
@@ -88,9 +88,9 @@ def change_type(path: Path, rng: random.Random) -> str:
     return f"{table}.{column} of row {row_id}: {value!r}"
 
 
-def read_all(folder: Path) -> tuple[dict[str, Any], bool]:
+def read_all(directory: Path) -> tuple[dict[str, Any], bool]:
     """All that a store has, as its readers get it, and whether they were told that something is amiss."""
-    store = Store.open(folder)
+    store = Store.open(directory)
     try:
         listed = store.sessions()
         keys = store.session_keys()
@@ -120,13 +120,13 @@ def read_all(folder: Path) -> tuple[dict[str, Any], bool]:
         store.close()
 
 
-def judge(folder: Path, expected: dict[str, Any]) -> str:
+def judge(directory: Path, expected: dict[str, Any]) -> str:
     """How a trial ended."""
     try:
-        found, told = read_all(folder)
+        found, told = read_all(directory)
     except Exception as error:  # noqa: BLE001 (a soak's edge: whatever it is, it is counted)
         return f"raised {type(error).__name__}: {error}"
-    if list(folder.glob("*.damaged-*")):
+    if list(directory.glob("*.damaged-*")):
         return "set aside" if told else "silent: set aside without a word"
     if found == expected:
         return "whole"

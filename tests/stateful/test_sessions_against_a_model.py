@@ -41,8 +41,8 @@ class Connection:
 
     def __init__(self) -> None:
         self._exits = ExitStack()
-        folder = self._exits.enter_context(tempfile.TemporaryDirectory())
-        server_settings = load_settings({"RLM_STATE_DIR": str(Path(folder) / "state")})
+        directory = self._exits.enter_context(tempfile.TemporaryDirectory())
+        server_settings = load_settings({"RLM_STATE_DIR": str(Path(directory) / "state")})
         self._portal = self._exits.enter_context(anyio.from_thread.start_blocking_portal())
         client = Client(build_server(lambda: open_in_background(server_settings)))
         self.client = self._exits.enter_context(self._portal.wrap_async_context_manager(client))

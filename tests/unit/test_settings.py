@@ -80,7 +80,7 @@ def test_the_defaults_are_those_of_the_policy_beside_the_kernelspec() -> None:
 
 def test_a_context_root_that_is_no_folder_is_refused() -> None:
     """The server would refuse every path, one by one."""
-    with pytest.raises(InvalidInput, match="RLM_CONTEXT_ROOTS names '/nonexistent', which is no folder"):
+    with pytest.raises(InvalidInput, match="RLM_CONTEXT_ROOTS names '/nonexistent', which is not a directory"):
         load_settings({"RLM_CONTEXT_ROOTS": "/nonexistent"})
 
 

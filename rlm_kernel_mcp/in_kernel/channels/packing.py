@@ -24,7 +24,7 @@ PAYLOAD_CHARS: Final = 400_000
 def pack(message: Any) -> bytes:
     """A part of a message as JSON in UTF-8.
 
-    jupyter_client's own loses the message over a lone surrogate, and writes some of them as bytes that are no UTF-8.
+    jupyter_client's own loses the message over a lone surrogate, and writes some of them as bytes that are not UTF-8.
     """
     try:
         text = _encode(message)

@@ -72,7 +72,7 @@ class SparingSession(Session):
         """A message from its frames after the identities; as jupyter_client's, which makes objects of dates.
 
         Raises:
-            ValueError, TypeError: it is unsigned, wrongly signed, came before, or is no message.
+            ValueError, TypeError: it is unsigned, wrongly signed, came before, or is not a message.
         """
         if not content or self.auth is None or len(msg_list) < PARTS:
             return dict(super().deserialize(msg_list, content, copy))

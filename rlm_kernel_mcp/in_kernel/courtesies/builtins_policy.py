@@ -53,7 +53,7 @@ def restricted_builtins(scratch: str, import_: Callable[..., Any], reveal: Calla
     """The builtins of a session.
 
     Args:
-        scratch: folder where `open` works.
+        scratch: directory where `open` works.
         import_: the session's own `__import__`.
         reveal: gives the real module behind a facade (and anything else unchanged), for `help`.
     """
@@ -64,7 +64,7 @@ def restricted_builtins(scratch: str, import_: Callable[..., Any], reveal: Calla
 
 
 def scratch_open(scratch: str) -> Callable[..., IO[Any]]:
-    """The session's `open`: files in the folder `scratch` only, relative paths start there, text is UTF-8."""
+    """The session's `open`: files in the directory `scratch` only, relative paths start there, text is UTF-8."""
     root = os.path.realpath(scratch)
 
     def open(  # noqa: A001  (it stands in for the builtin)
@@ -81,7 +81,7 @@ def scratch_open(scratch: str) -> Callable[..., IO[Any]]:
         path = os.path.realpath(os.path.join(root, shown))  # noqa: PTH118  (a name may be bytes of any kind)
         if path != root and not path.startswith(root + os.sep):
             refused = PermissionError(
-                f"open({shown!r}) is refused by the policy: it works in the scratch folder only (path: `scratch`)"
+                f"open({shown!r}) is refused by the policy: it works in the scratch directory only (path: `scratch`)"
                 f"{wording().open_elsewhere}."
             )
             vars(refused)["path"] = shown  # for `hints.py`; as `filename` it would take the place of these words
@@ -94,7 +94,7 @@ def scratch_open(scratch: str) -> Callable[..., IO[Any]]:
             if error.errno in (errno.EACCES, errno.EROFS) and not set(mode).isdisjoint("wxa+"):
                 why = f"{READ_ONLY_SCRATCH} here{wording().read_only_why}: keep what you make in variables"
                 raise PermissionError(error.errno, why, shown) from None
-            error.filename = shown  # as it was given: the folder is the host's
+            error.filename = shown  # as it was given: the directory is the host's
             raise
 
     return open

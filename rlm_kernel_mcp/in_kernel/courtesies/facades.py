@@ -37,14 +37,14 @@ HIDDEN: Final[Mapping[str, frozenset[str]]] = {
 
 
 def stand_ins(module: str, scratch: str) -> dict[str, Any]:
-    """What stands in a module's facade in place of the real names. `scratch`: the folder where `open` works."""
+    """What stands in a module's facade in place of the real names. `scratch`: the directory where `open` works."""
     make = _STAND_INS.get(module)
     return {} if make is None else make(scratch)
 
 
 def _refused_files(module: str, *names: str) -> dict[str, Any]:
     return {
-        name: refusing_stand_in(f"{module}.{name}", "open() reads and writes files in the scratch folder")
+        name: refusing_stand_in(f"{module}.{name}", "open() reads and writes files in the scratch directory")
         for name in names
     }
 

@@ -199,7 +199,7 @@ def _of_a_lock_or_mode(error: BaseException, lines: list[str], user_ns: Mapping[
     if any(part in line for line in lines for part in _DBM):
         return "dbm and shelve set a file's mode, which is refused here: keep a dict, and write it with json or pickle."
     if any(map(_LOCK.search, lines)):
-        return "No file can be locked here, and none has to be: the folder `scratch` is this session's alone."
+        return "No file can be locked here, and none has to be: the directory `scratch` is this session's alone."
     if any(map(_MODE.search, lines)):
         return "A file's mode cannot be changed here; shutil.copyfile copies the bytes alone."
     return ""

@@ -41,7 +41,7 @@ NEVER: Final = {"debug": _NO_DEBUGGER, "pdb": _NO_DEBUGGER, "connect_info": "it 
 _INSTALLERS: Final = frozenset({"pip", "pip3", "conda", "mamba", "micromamba", "uv"})
 NO_PACKAGES: Final = "no package can be installed in a session"
 _INSTEAD: Final = {
-    **dict.fromkeys(("load", "run", "writefile", "cat"), "open() reads and writes files in the folder `scratch`"),
+    **dict.fromkeys(("load", "run", "writefile", "cat"), "open() reads and writes files in the directory `scratch`"),
     **dict.fromkeys(("bash", "sh", "script", "sx", "system", "python", "python3"), "no process can be started"),
     **NEVER,
     **dict.fromkeys(("html", "svg", "markdown", "latex", "javascript", "js"), "print() shows text"),

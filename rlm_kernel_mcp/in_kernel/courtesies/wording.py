@@ -48,7 +48,7 @@ class Wording:
 
 
 AGENT: Final = Wording(
-    files="use `documents` for the text; open(), os.path and pathlib in the folder `scratch`",
+    files="use `documents` for the text; open(), os.path and pathlib in the directory `scratch`",
     network="there is no network; the text is in `context` and `documents`",
     no_network="There is no network here; the text to work on is in `context` and `documents`.",
     signals="no handler can be set; timeout_ms of rlm_run_repl ends a long step",
@@ -88,7 +88,7 @@ AGENT: Final = Wording(
 )
 
 PERSON: Final = Wording(
-    files="open(), os.path and pathlib work in the folder `scratch`",
+    files="open(), os.path and pathlib work in the directory `scratch`",
     network="there is no network",
     no_network="There is no network here.",
     signals="no handler can be set; an interrupt ends a long cell",

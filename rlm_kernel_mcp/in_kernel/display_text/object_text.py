@@ -1,4 +1,4 @@
-"""The text of a value that is no JSON: like `repr`, made from what the value holds and with none of its code run.
+"""The text of a value that is not JSON: like `repr`, made from what the value holds and with none of its code run.
 
 Is: the containers, and `ClassName(attribute=...)` for objects of any class. Is not: `repr`, since what an object's
 class would say of itself is not asked; nor the types that are listed in `type_writers.py`.

@@ -32,12 +32,14 @@ _HIDDEN: Final = (
     codeop.__file__,
     "<frozen importlib",
 )
-_FOLDERS: Final = (
+_DIRECTORIES: Final = (
     *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
     *(entry for entry in sys.path if Path(entry).is_absolute()),
     str(Path(__file__).parents[3]),
 )
-_LIBRARIES: Final = tuple(sorted({folder.rstrip(os.sep) + os.sep for folder in _FOLDERS}, key=len, reverse=True))
+_LIBRARIES: Final = tuple(
+    sorted({directory.rstrip(os.sep) + os.sep for directory in _DIRECTORIES}, key=len, reverse=True)
+)
 """What a file's path begins with that is not told: the longest ones first."""
 _INCOMPLETE: Final[int] = getattr(codeop, "PyCF_ALLOW_INCOMPLETE_INPUT", 0)
 _CELL: Final = re.compile(r"<ipython-(input|console)-(\d+)-\w+>")
@@ -69,7 +71,7 @@ class StepCompiler(CachingCompiler):
         """Compile a step's statements, which IPython compiles one by one as it runs them, before any of them runs.
 
         Raises:
-            SyntaxError, ValueError, RecursionError, MemoryError: one of them is no Python after all.
+            SyntaxError, ValueError, RecursionError, MemoryError: one of them is not Python after all.
         """
         self._ahead.clear()
         with self.extra_flags(ast.PyCF_ALLOW_TOP_LEVEL_AWAIT):

@@ -41,7 +41,7 @@ from rlm_kernel_mcp.in_kernel.snapshots.taking import NamespaceSnapshots
 
 
 class NoProfileDir(ProfileDir):
-    """A profile folder that is never made: a session has no profile, history or start-up files."""
+    """A profile directory that is never made: a session has no profile, history or start-up files."""
 
     def check_dirs(self) -> None:
         """Make nothing."""
@@ -86,7 +86,7 @@ class RlmKernelApp(IPKernelApp):
         del argv
 
     def init_profile_dir(self) -> None:
-        """No profile folder."""
+        """No profile directory."""
         self.profile_dir = NoProfileDir()
 
     def init_config_files(self) -> None:
@@ -199,7 +199,7 @@ def make_app(connection_file: Path, policy: dict[str, Any], scratch: Path) -> Rl
 
 
 def _begin_here(shell: RlmShell) -> None:
-    """The shell was made elsewhere: in the folder of whoever started the fork server, or this process."""
+    """The shell was made elsewhere: in the directory of whoever started the fork server, or this process."""
     here = os.getcwd()  # noqa: PTH109
     shell.starting_dir = shell.home_dir = here
     shell.user_ns["_dh"][:] = [Path(here)]

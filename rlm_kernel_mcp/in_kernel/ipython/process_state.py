@@ -107,7 +107,7 @@ class ProcessState:
 
 
 def _let_go_of_odd_keys(held: dict[Any, Any]) -> None:
-    """A key that is no text has a say in each look at the others: all are taken off down to it, which asks none."""
+    """A key that is not a text has a say in each look at the others: all are taken off down to it, which asks none."""
     taken: list[tuple[str, Any]] = []
     while not all(type(key) is str for key in held):
         key, value = held.popitem()

@@ -112,10 +112,10 @@ class RlmShell(ZMQInteractiveShell):
         install_cell_transforms(self.input_transformer_manager)
         self._own_transformers = self._transformers()
         install_display_limits(self)
-        self.db: Any = {}  # `%cd` and `%bookmark` write to it; IPython's is a folder of the profile, which is not there
+        self.db: Any = {}  # `%cd` and `%bookmark` write to it; IPython's is in a profile, and there is none
 
     def init_ipython_dir(self, ipython_dir: str | None) -> None:
-        """No folder of IPython's: it would be made in the scratch folder, which is read-only where it has no quota."""
+        """No directory of IPython's: it would be in the scratch directory, which is read-only where it has no quota."""
         del ipython_dir
         self.ipython_dir = ""
 
@@ -154,7 +154,7 @@ class RlmShell(ZMQInteractiveShell):
     def _python(self, raw_cell: str) -> str | None:
         """The cell, if it is Python: then IPython's transformers, which tokenize it twice, have nothing to do in it.
 
-        None where they are to be asked: for what is no Python, a person's bare name (`exit`), a pasted prompt that
+        None where they are to be asked: for what is not Python, a person's bare name (`exit`), a pasted prompt that
         happens to be Python, or where somebody has added a transformer.
         """
         cell = raw_cell if raw_cell.endswith("\n") else raw_cell + "\n"
@@ -186,7 +186,7 @@ class RlmShell(ZMQInteractiveShell):
         compiler: Any = compile,
         result: Any = None,
     ) -> bool:
-        """Run a step's statements once all of them are compiled: what is no Python after all runs not even in part."""
+        """Run a step's statements once all of them are compiled: what is not Python does not run even in part."""
         if isinstance(compiler, StepCompiler) and interactivity == "last_expr":
             try:
                 compiler.compile_ahead(nodelist, cell_name)

@@ -53,7 +53,7 @@ def _statements(code: str | ast.Module) -> list[ast.stmt]:
     try:
         return ast.parse(code).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        # Magics are no Python, and a step may be too deep to parse here: identity alone then decides.
+        # Magics are not Python, and a step may be too deep to parse here: identity alone then decides.
         return []
 
 

@@ -127,5 +127,5 @@ def document_like(documents: Any, path: object) -> str:
 
 
 def ending_with(path: str, names: Iterable[str]) -> list[str]:
-    """The names of the documents of which this is the file's name, or the last folders and that: at most 3."""
+    """The names of the documents of which this is the file's name, or the last directories and that: at most 3."""
     return list(islice((name for name in names if path and name.endswith(f"/{path}")), 3))

@@ -25,7 +25,7 @@ class Loaded:
     documents: Sequence[Sequence[Any]]
     """(name, size in characters) of each document, in the order of `context`."""
     scratch: str
-    """Path of the folder where `open` works."""
+    """Path of the directory where `open` works."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Offer:
     of_context: bool = True
     """Whether it says something of the context: without one it is unbound, since an empty one would be a lie."""
     line_read_only: str = ""
-    """Its line where the scratch folder is read-only, if that is another."""
+    """Its line where the scratch directory is read-only, if that is another."""
 
 
 OFFERED: Final[Mapping[str, Offer]] = {
@@ -52,11 +52,11 @@ OFFERED: Final[Mapping[str, Offer]] = {
         lambda loaded: Documents(loaded.context, loaded.documents),
     ),
     "scratch": Offer(
-        "path (str) of the one folder where open() may read and write; the documents are no files in it",
+        "path (str) of the one directory where open() may read and write; the documents are not files in it",
         lambda loaded: loaded.scratch,
         of_context=False,
-        line_read_only=f"path (str) of the one folder of open(); {READ_ONLY_SCRATCH} here, since nothing could bound "
-        "what lies in it: keep what you make in variables",
+        line_read_only=f"path (str) of the one directory of open(); {READ_ONLY_SCRATCH} here, since nothing could "
+        "bound what lies in it: keep what you make in variables",
     ),
 }
 """The names, in the order in which they are shown."""

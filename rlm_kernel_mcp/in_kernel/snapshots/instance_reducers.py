@@ -89,7 +89,7 @@ def _set_chain(error: BaseException, given: tuple[Any, Any, tuple[Any, Any, bool
 def reduce_member(member: enum.Enum) -> Any:
     """A member by its name: its value may be a function, or `nan`, which no fresh class would find again.
 
-    A flag's value is a number, and its combinations are no members.
+    A flag's value is a number, and its combinations are not members.
     """
     cls = type(member)
     if isinstance(member, enum.Flag) or cls.__reduce_ex__ is not enum.Enum.__reduce_ex__:

@@ -116,7 +116,7 @@ class NamespaceSnapshots:
         return same
 
     def take_small(self, token: int, after: int | None) -> tuple[SnapshotReply, bytes] | None:
-        """As `take`, with the stream in memory; None, and nothing has happened, where it is no small matter.
+        """As `take`, with the stream in memory; None, and nothing has happened, where it is not a small matter.
 
         Most snapshots are: then they cost the host no pipe, no thread and no question.
         """

@@ -26,8 +26,9 @@ The calls, in this order, by the process that becomes the kernel (single thread,
 
 `policy` is the parsed `policy.json`. `scratch` and `socket_dir` exist, are absolute and belong to the caller.
 `scratch` is the path that the namespace's `scratch` name shows: in tier `ns` a fresh tmpfs lies on it (the outside
-folder stays empty), else it is read-only; `raised.scratch_writable` says which. Working folder afterwards: `scratch`.
-`read_only`: what else user code may read (an IPYTHONDIR). The Python installation and this package are in anyway.
+directory stays empty), else it is read-only; `raised.scratch_writable` says which. Working directory afterwards:
+`scratch`. `read_only`: what else user code may read (an IPYTHONDIR). The Python installation and this package are in
+anyway.
 
 `announce(pid, pidfd)` is called exactly once, before any wait, with the kernel's pid as the caller's pid namespace
 numbers it: in the monitor when there is one, else in the kernel itself. The pidfd is closed after the call: pass it

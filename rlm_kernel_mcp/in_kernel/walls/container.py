@@ -42,7 +42,7 @@ def verify(code: str) -> WallStatus:
         raise WallFailed("container", reason, REBUILD)
     for requirement, holds in REQUIREMENTS:
         if not holds():
-            raise WallFailed("container", f"this container has not: {requirement}", REMEDY)
+            raise WallFailed("container", f"this container does not have: {requirement}", REMEDY)
     found = [*(requirement for requirement, _ in REQUIREMENTS), *limits(CGROUPS)]
     return WallStatus("container", True, ", ".join(found))
 
@@ -69,7 +69,7 @@ def _first_number(*files: Path) -> int:
 
 
 def scratch_quota(plan: WallPlan) -> str:
-    """What bounds the scratch folder by the engine's hand; empty unless both its bytes and its files are bounded."""
+    """What bounds the scratch directory by the engine's hand; empty unless both its bytes and its files are bounded."""
     found = os.statvfs(plan.scratch)
     holds = (
         Path(plan.scratch).is_mount()

@@ -39,7 +39,7 @@ SCOPE_SIGNALS: Final = 2
 _NEWEST_TRIED: Final = 7
 """The newest ABI whose bits are used here; a newer kernel offers them all."""
 TRUNCATE_ABI: Final = 3
-"""Below it a file outside could be emptied by truncate(2), so Landlock alone is no wall."""
+"""Below it a file outside could be emptied by truncate(2), so Landlock alone is not a wall."""
 
 _VERSION_FLAG: Final = 1
 _PATH_BENEATH: Final = 1

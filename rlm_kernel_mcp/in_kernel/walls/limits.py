@@ -123,7 +123,7 @@ def bound_memory(statm: int, memory_mb: int) -> str:
     bare_bytes = pages * resource.getpagesize()
     _lower(resource.RLIMIT_AS, bare_bytes + (memory_mb + MEMORY_GAP_MB) * MB)
     _bounds["hard"] = resource.getrlimit(resource.RLIMIT_AS)[1]
-    # In doctor's probe the process is no kernel, and smaller.
+    # In doctor's probe the process is not a kernel, and is smaller.
     return f"{memory_mb} MB beyond the {bare_bytes // MB} MB of address space that the process begins with"
 
 

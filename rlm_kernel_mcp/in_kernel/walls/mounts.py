@@ -35,11 +35,11 @@ NOEXEC: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class _Tree:
-    """A place of the old view, cloned: where it goes, a descriptor of it, whether it is a folder."""
+    """A place of the old view, cloned: where it goes, a descriptor of it, whether it is a directory."""
 
     path: str
     descriptor: int
-    is_folder: bool
+    is_directory: bool
 
 
 def enter_view(plan: WallPlan) -> int:
@@ -56,7 +56,7 @@ def enter_view(plan: WallPlan) -> int:
     trees = [_clone(path, RDONLY | NOSUID | NODEV) for path in places]
     trees += [_clone(path, RDONLY | NOSUID | NOEXEC) for path in DEVICES]
     trees.append(_clone(os.path.realpath(plan.socket_dir), NOSUID | NODEV | NOEXEC))
-    root = plan.scratch  # a folder that is certainly there: the new root is put together on it
+    root = plan.scratch  # a directory that is certainly there: the new root is put together on it
     _tmpfs(root, "mode=755,size=1m,nr_inodes=4096", NOSUID | NODEV)
     for tree in trees:
         _attach(root, tree)
@@ -144,7 +144,7 @@ def _clone(path: str, attributes: int) -> _Tree:
 
 def _attach(root: str, tree: _Tree) -> None:
     place = Path(root + tree.path)
-    if tree.is_folder:
+    if tree.is_directory:
         place.mkdir(parents=True, exist_ok=True)
     else:
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -118,7 +118,7 @@ def enter_a_user_namespace() -> bool:
 
 
 def sockets_bound(kernel_end: int) -> None:
-    """Ask the monitor to make the sockets folder read-only, and wait until it is.
+    """Ask the monitor to make the sockets directory read-only, and wait until it is.
 
     Raises:
         OSError: the monitor could not, or is gone.
@@ -128,7 +128,7 @@ def sockets_bound(kernel_end: int) -> None:
     os.close(kernel_end)
     number = struct.unpack("=i", answer)[0] if len(answer) == 4 else errno.EPIPE
     if number:
-        raise OSError(number, f"the sockets folder cannot be made read-only: {os.strerror(number)}")
+        raise OSError(number, f"the sockets directory cannot be made read-only: {os.strerror(number)}")
 
 
 def _try_namespaces() -> str:

@@ -1,7 +1,7 @@
 """Where packages really lie that are installed by links, path files or as editable ones. A wall.
 
-Is: the places beyond Python's own folders that a kernel must see, since something imported from there reads its files
-later. Is not: a way to them for what nobody imported: other code beside an editable package stays out of view.
+Is: the places beyond Python's own directories that a kernel must see, since something imported from there reads its
+files later. Is not: a way to them for what nobody imported: other code beside an editable package stays out of view.
 Above: `in_kernel/launch.py`, `in_kernel/fork_server.py`. Below: `plan.py`. Needs every module imported that is to be.
 """
 
@@ -13,14 +13,14 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from rlm_kernel_mcp.in_kernel.walls.plan import installation_paths, package_folders
+from rlm_kernel_mcp.in_kernel.walls.plan import installation_paths, package_directories
 
 
 @cache
 def outside_places(every_package: bool) -> tuple[str, ...]:
-    """The folders of packages, and the files of single modules, that lie outside of `installation_paths`.
+    """The directories of packages, and the files of single modules, that lie outside of `installation_paths`.
 
-    `every_package`: also what is linked into the folders of installed packages and was not imported yet.
+    `every_package`: also what is linked into the directories of installed packages and was not imported yet.
     """
     inside = tuple(os.path.realpath(path) + os.sep for path in installation_paths())
     places: dict[str, None] = {}
@@ -32,7 +32,7 @@ def outside_places(every_package: bool) -> tuple[str, ...]:
 
 
 def _imported() -> Iterator[str]:
-    """Of each module that is imported, its package's folder or its file."""
+    """Of each module that is imported, its package's directory or its file."""
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
         if isinstance(file, str) and Path(file).is_absolute():
@@ -40,9 +40,9 @@ def _imported() -> Iterator[str]:
 
 
 def _linked() -> Iterator[str]:
-    """Of each entry of the folders of installed packages, where it really lies."""
-    for folder in package_folders():
-        with os.scandir(folder) as entries:
+    """Of each entry of the directories of installed packages, where it really lies."""
+    for directory in package_directories():
+        with os.scandir(directory) as entries:
             for entry in entries:
                 if entry.is_dir():
                     yield entry.path
@@ -52,7 +52,7 @@ def _linked() -> Iterator[str]:
 
 
 def _places(file: str, *, in_package: bool) -> Iterator[str]:
-    """The folder of a package's file as it is written, and where a link from it leads to; or a lone module's file."""
+    """The directory of a package's file as it is written, and where a link from it leads; or a lone module's file."""
     if not in_package:
         yield file
         return

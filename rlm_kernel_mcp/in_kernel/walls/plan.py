@@ -29,7 +29,7 @@ WALLS: Final = (
 """Every wall, in the order in which its row is shown."""
 
 MB: Final = 1 << 20
-READ_ONLY_SCRATCH: Final = "the scratch folder is read-only"
+READ_ONLY_SCRATCH: Final = "the scratch directory is read-only"
 """Stands in the row `scratch_quota` where it is; `wire.py` has the same words, by which the host knows it."""
 REMEDIES: Final = {
     "rlimits": "Start the server with a hard limit of processor time, files and memory no lower than the policy's.",
@@ -40,7 +40,7 @@ REMEDIES: Final = {
     "seccomp": "Use Linux 4.14 or later on x86_64 or aarch64, with seccomp allowed.",
     "namespaces": "Allow unprivileged user namespaces (Linux 5.12 or later): user.max_user_namespaces above 0, no "
     "AppArmor or container profile that forbids them.",
-    "scratch_quota": "Needs the wall `namespaces`; without it the scratch folder is read-only.",
+    "scratch_quota": "Needs the wall `namespaces`; without it the scratch directory is read-only.",
 }
 """What a person can do about a wall that cannot be raised."""
 
@@ -119,19 +119,19 @@ def plan_from_policy(
 
     Args:
         policy: the parsed `policy.json` (`limits`, `walls`).
-        scratch: folder of the user's files; exists, and belongs to the caller.
-        socket_dir: folder of the ipc sockets and the connection file, mode 0700, with nothing else in it.
+        scratch: directory of the user's files; exists, and belongs to the caller.
+        socket_dir: directory of the ipc sockets and the connection file, mode 0700, with nothing else in it.
         read_only: what user code may read besides the Python installation.
 
     Raises:
-        WallFailed: a path is not absolute, or lies where the scratch folder would cover it.
+        WallFailed: a path is not absolute, or lies where the scratch directory would cover it.
     """
     limits, walls = policy["limits"], policy["walls"]
     for path in (scratch, socket_dir, *read_only):
         if not Path(path).is_absolute():
             raise WallFailed("landlock", f"the path {path!r} is not absolute.", "Give absolute paths.")
         if path != scratch and Path(path).is_relative_to(scratch):
-            raise WallFailed("namespaces", f"{path!r} lies inside the scratch folder.", "Use separate folders.")
+            raise WallFailed("namespaces", f"{path!r} lies inside the scratch directory.", "Use separate directories.")
     return WallPlan(
         scratch=scratch,
         socket_dir=socket_dir,
@@ -151,7 +151,7 @@ def plan_from_policy(
 def installation_paths() -> tuple[str, ...]:
     """What a kernel reads of the machine: Python's libraries, this package, shared libraries, time zones.
 
-    Not the whole prefixes (a prefix may be `/usr` or a home folder), and of `sys.path` only folders of installed
+    Not the whole prefixes (a prefix may be `/usr` or a home directory), and of `sys.path` only directories of installed
     packages: an editable install of another project stays out of view, unless it is imported (`package_locations.py`).
     """
     return tuple(path for path in _installation() if os.access(path, os.R_OK))
@@ -164,15 +164,15 @@ def _installation() -> tuple[str, ...]:
     for prefix in (sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix):
         paths += [f"{prefix}/lib", f"{prefix}/lib64", f"{prefix}/pyvenv.cfg"]
     paths += [sysconfig.get_path(name) for name in ("stdlib", "platstdlib")]
-    paths += _package_folders()
+    paths += _package_directories()
     return tuple(dict.fromkeys(paths))
 
 
-def package_folders() -> tuple[str, ...]:
-    """The folders of installed packages that can be read."""
-    return tuple(path for path in _package_folders() if os.access(path, os.R_OK))
+def package_directories() -> tuple[str, ...]:
+    """The directories of installed packages that can be read."""
+    return tuple(path for path in _package_directories() if os.access(path, os.R_OK))
 
 
-def _package_folders() -> tuple[str, ...]:
+def _package_directories() -> tuple[str, ...]:
     paths = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *site.getsitepackages()]
     return tuple(dict.fromkeys(paths))

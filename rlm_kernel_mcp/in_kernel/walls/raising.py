@@ -54,7 +54,7 @@ class Raised:
     """What holds the policy's number of threads. RLIMIT_NPROC is not enforced for root, and without a user namespace of
     its own or a user of its own it would count what is not this kernel's."""
     scratch_writable: bool = False
-    """Whether user code may write in the scratch folder: only where its quota is enforced."""
+    """Whether user code may write in the scratch directory: only where its quota is enforced."""
     tasks: int | None = None
     """The listing of this process's own threads, where other processes' have numbers in its view too."""
     _rows: dict[str, WallStatus] = field(default_factory=dict)
@@ -159,7 +159,7 @@ def raise_lock_a(raised: Raised) -> None:
 
 
 def raise_lock_b(raised: Raised) -> None:
-    """Step 3: the address space, the sockets folder, and the filter under which user code runs, on every thread.
+    """Step 3: the address space, the sockets directory, and the filter under which user code runs, on every thread.
 
     Raises:
         WallFailed: a required wall cannot be raised, or the monitor is gone.

@@ -8,7 +8,7 @@ The way of a start: `kernel/starter.py` has a placement (`choice.py`) and makes 
 order to jupyter_client's manager, which hands it to the provisioner that the kernelspec names; `builder.py` makes the
 command, and the order's placement starts it. Whoever keeps kernels elsewhere than on this machine keeps this:
 
-- the kernel's five sockets are served at `order.folders.socket_stem` when `ready` returns, for the host and for a
+- the kernel's five sockets are served at `order.directories.socket_stem` when `ready` returns, for the host and for a
   console, which read the connection file there: a placement elsewhere relays them;
 - a descriptor that is passed (a context's or the snapshots' file to read, or a pipe to write to) is served as if the
   kernel had it: a placement elsewhere copies through it;
@@ -32,7 +32,7 @@ class Order:
 
     placement: Placement
     """Where."""
-    folders: KernelDir
+    directories: KernelDir
     """Made for this kernel, on the host's machine."""
     policy: Policy
     """The effective one."""

@@ -38,9 +38,9 @@ def effective_policy(spec_dir: Path, settings: KernelSettings) -> Policy:
     )
 
 
-def use_sockets(manager: Any, folders: KernelDir) -> None:
-    """Set jupyter_client's manager to ipc over sockets in the kernel's own folder, whatever it was set to before."""
-    manager.transport, manager.ip = "ipc", folders.socket_stem
+def use_sockets(manager: Any, directories: KernelDir) -> None:
+    """Set jupyter_client's manager to ipc over sockets in the kernel's own directory, whatever it was set to before."""
+    manager.transport, manager.ip = "ipc", directories.socket_stem
     manager.cache_ports = False
     for number, channel in enumerate(CHANNELS, start=1):
         setattr(manager, f"{channel}_port", number)
@@ -49,33 +49,33 @@ def use_sockets(manager: Any, folders: KernelDir) -> None:
 def build(order: Order, spec_argv: Sequence[str], connection: Mapping[str, Any]) -> Command:
     """Write the kernel's own policy and connection file, and say what it is started with.
 
-    The kernel reads and sees files of its own folders alone: where a client lays its connection file, and what else
+    The kernel reads and sees files of its own directories alone: where a client lays its connection file, and what else
     lies there, is nothing to it.
 
     Args:
-        order: whose kernel; its folders were made for this kernel.
+        order: whose kernel; its directories were made for this kernel.
         spec_argv: the kernelspec's, of which the program is taken.
-        connection: jupyter_client's connection info, over ipc with sockets in the order's folders.
+        connection: jupyter_client's connection info, over ipc with sockets in the order's directories.
 
     Raises:
         OSError: a file cannot be written.
     """
-    folders = order.folders
-    folders.policy_file.write_text(order.policy.model_dump_json(), encoding="utf-8")
-    _write_connection_file(folders, connection)
-    arguments = [CONNECTION_FLAG, str(folders.connection_file), "--policy", str(folders.policy_file)]
-    arguments += ["--sockets", str(folders.sockets), "--scratch", str(folders.scratch)]
+    directories = order.directories
+    directories.policy_file.write_text(order.policy.model_dump_json(), encoding="utf-8")
+    _write_connection_file(directories, connection)
+    arguments = [CONNECTION_FLAG, str(directories.connection_file), "--policy", str(directories.policy_file)]
+    arguments += ["--sockets", str(directories.sockets), "--scratch", str(directories.scratch)]
     arguments += ["--owned"] if order.owned else []
     program = list(spec_argv)
     program = program[: program.index(CONNECTION_FLAG)] if CONNECTION_FLAG in program else program
-    return Command(tuple(program), tuple(arguments), scrubbed_environment(folders), str(folders.scratch))
+    return Command(tuple(program), tuple(arguments), scrubbed_environment(directories), str(directories.scratch))
 
 
-def scrubbed_environment(folders: KernelDir) -> dict[str, str]:
+def scrubbed_environment(directories: KernelDir) -> dict[str, str]:
     """The whole environment of a kernel: nothing of the host's but the time zone."""
     environment = {
         **ENVIRONMENT,
-        "HOME": str(folders.scratch),
+        "HOME": str(directories.scratch),
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
     }
     if "TZ" in os.environ:
@@ -83,14 +83,14 @@ def scrubbed_environment(folders: KernelDir) -> dict[str, str]:
     return environment
 
 
-def _write_connection_file(folders: KernelDir, connection: Mapping[str, Any]) -> None:
+def _write_connection_file(directories: KernelDir, connection: Mapping[str, Any]) -> None:
     """Anew, so that whoever attaches reads the old one or the new one; with the key in it, for this user alone."""
     key = connection["key"]
     told = {name: connection[name] for name in CONNECTION_KEYS} | {
         "key": key.decode() if isinstance(key, bytes) else key
     }
-    new = folders.connection_file.with_suffix(".new")
+    new = directories.connection_file.with_suffix(".new")
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         json.dump(told, file)
-    new.replace(folders.connection_file)
+    new.replace(directories.connection_file)

@@ -26,7 +26,7 @@ from rlm_kernel_mcp.kernel.placement.base import Command, Order
 from rlm_kernel_mcp.kernel.placement.local.kernel_dir import KernelDir
 from rlm_kernel_mcp.kernel.placement.local.process import KernelProcess, describe_exit, wait_readable
 from rlm_kernel_mcp.kernel.placement.local.started import Ends, LocalKernel, ends_of
-from rlm_kernel_mcp.kernel.placement.local.startup_status import WITHOUT_A_WORD, StatusSocket, without_folders
+from rlm_kernel_mcp.kernel.placement.local.startup_status import WITHOUT_A_WORD, StatusSocket, without_directories
 
 REAP_S: Final = 2.0
 START_ERRORS: Final = "start-errors"
@@ -124,7 +124,7 @@ async def start_cold(order: Order, command: Command, ends: Ends) -> tuple[Child,
     Raises:
         KernelStartFailed: it ended before, or cannot be started; nothing of it is left.
     """
-    errors = (order.folders.path / START_ERRORS).open("wb")
+    errors = (order.directories.path / START_ERRORS).open("wb")
 
     def spawn(passed: Sequence[int]) -> Child:
         return subprocess.Popen(
@@ -152,14 +152,14 @@ async def start_cold(order: Order, command: Command, ends: Ends) -> tuple[Child,
             child.wait(REAP_S)
         code = child.returncode
         if code is not None and isinstance(error, KernelStartFailed) and error.message == WITHOUT_A_WORD:
-            raise _without_a_word(code, order.folders) from error
+            raise _without_a_word(code, order.directories) from error
         raise
     return child, pid, pidfd
 
 
 @contextmanager
 def _above_streams(*sockets: socket.socket) -> Iterator[list[int]]:
-    """Copies with numbers that are no standard stream's: in a client without one a socket may have such a number."""
+    """Copies with numbers that are not a standard stream's: in a client without one a socket may have such a number."""
     with ExitStack() as copies:
         numbers = []
         for one in sockets:
@@ -186,12 +186,12 @@ def _our_process(child: Child, pid: int, pidfd: int, status: StatusSocket) -> Ke
     return KernelProcess(pid, pidfd, reap)
 
 
-def _without_a_word(code: int, folders: KernelDir) -> KernelStartFailed:
+def _without_a_word(code: int, directories: KernelDir) -> KernelStartFailed:
     """What is to be said of a process that never came to be a kernel: how it ended, and its last line."""
     how = f"The kernel's process {describe_exit(code)} before it was ready"
-    with (folders.path / START_ERRORS).open("rb") as errors:
+    with (directories.path / START_ERRORS).open("rb") as errors:
         errors.seek(max(0, errors.seek(0, os.SEEK_END) - LAST_BYTES))
-        last = without_folders(errors.read(LAST_BYTES).decode("utf-8", "replace").strip().rpartition("\n")[2])
+        last = without_directories(errors.read(LAST_BYTES).decode("utf-8", "replace").strip().rpartition("\n")[2])
     return KernelStartFailed(f"{how}: {last}." if last else f"{how}.")
 
 

@@ -46,7 +46,7 @@ class ContainerPlacement:
     async def start(self, order: Order, command: Command) -> LocalKernel:
         """Start a container and the kernel in it. Raises: SandboxUnavailable, KernelStartFailed."""
         runtime = await self._containers.ready_runtime()
-        place = KernelContainer(runtime, self._run_dir, order.folders, order.policy.limits)
+        place = KernelContainer(runtime, self._run_dir, order.directories, order.policy.limits)
         ends = ends_of(order.taken)
         process = await place.start(command.arguments, command.environment, ends.status, ends.theirs)
         return ends.kernel(process, lambda rows: with_runtime(runtime, rows))
@@ -56,6 +56,6 @@ class ContainerPlacement:
         return self._otherwise, self._containers.fallback(why)
 
     def close(self) -> None:
-        """Containers that are left go with the run folder."""
+        """Containers that are left go with the run directory."""
         self._otherwise.close()
         self._containers.close()

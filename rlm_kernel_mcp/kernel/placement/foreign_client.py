@@ -1,6 +1,6 @@
 """The placement of any other Jupyter client: a cold start, with what our own host does for its kernels.
 
-Is: the run folder of that one kernel, its transport, its policy with the user's settings, and its start to the end.
+Is: the run directory of that one kernel, its transport, its policy with the user's settings, and its start to the end.
 Is not: anything that would make it another kernel (`builder.py`). Above: `provisioner.py`. Below: `base.py`,
 `run_dir.py`, `cold.py`, the policy, the settings.
 """
@@ -40,16 +40,16 @@ class ClientsKernel:
 class ForeignClient:
     """`base.Placement` for one kernel of another Jupyter client, over its restarts.
 
-    Its folders last until the client is done with it.
+    Its directories last until the client is done with it.
     """
 
     def __init__(self, log: Logger) -> None:
         self._log = log
         self._run_dir: RunDir | None = None
-        self._folders: KernelDir | None = None
+        self._directories: KernelDir | None = None
 
     def order(self, manager: Any, spec: Any, arguments: dict[str, Any]) -> Order:
-        """Called before each start (`pre_launch`): fresh folders, and the policy; the manager is told of the transport.
+        """Called before each start (`pre_launch`): fresh directories and the policy; the manager is told its transport.
 
         Args:
             manager: jupyter_client's; whatever transport it was set to becomes ipc, and it writes that down.
@@ -57,22 +57,22 @@ class ForeignClient:
             arguments: what the client gave with the start.
 
         Raises:
-            RlmError: the folders cannot be made; the policy, or a setting in the environment, is wrong.
+            RlmError: the directories cannot be made; the policy, or a setting in the environment, is wrong.
         """
         environment: Mapping[str, str] = arguments.get("env") or os.environ
         with self._nothing_left():
             policy = self._effective_policy(spec, {**environment, **spec.env})
-            if self._folders is None:
-                self._make_folders()
+            if self._directories is None:
+                self._make_directories()
             else:
-                self._folders.make_anew()
-        assert self._folders is not None
+                self._directories.make_anew()
+        assert self._directories is not None
         # `jupyter run FILE` hands its own file on: only an option would change a kernel.
         ignored = [str(argument) for argument in arguments.pop("extra_arguments", None) or ()]
         if any(argument.startswith("-") for argument in ignored):
             self._log.warning("A locked kernel takes no arguments; left out: %s", " ".join(ignored))
-        use_sockets(manager, self._folders)
-        return Order(self, self._folders, policy, owned=False)
+        use_sockets(manager, self._directories)
+        return Order(self, self._directories, policy, owned=False)
 
     async def start(self, order: Order, command: Command) -> ClientsKernel:
         """Called by the provisioner (`launch_kernel`): start it and wait until it is ready, within the policy's time.
@@ -90,18 +90,18 @@ class ForeignClient:
                 raise KernelStartFailed(f"The kernel was not ready within {limit_ms:,} ms.") from error
 
     def remove(self) -> None:
-        """Called when the client is done with the kernel (`cleanup`), or this process ends: remove the folders.
+        """Called when the client is done with the kernel (`cleanup`), or this process ends: remove the directories.
 
         The kernel is gone, or goes with this process.
         """
         atexit.unregister(self.remove)
         if self._run_dir is not None:
             self._run_dir.remove()
-            self._run_dir = self._folders = None
+            self._run_dir = self._directories = None
 
     @contextmanager
     def _nothing_left(self) -> Iterator[None]:
-        """Where a start fails, the folders go, since many a client calls no clean-up then.
+        """Where a start fails, the directories go, since many a client calls no clean-up then.
 
         A client shows the text of an error alone, so that what to do next is added to it.
         """
@@ -130,12 +130,12 @@ class ForeignClient:
             self._log.warning("%s", doubt)
         return effective_policy(Path(spec.resource_dir), settings)
 
-    def _make_folders(self) -> None:
+    def _make_directories(self) -> None:
         self._run_dir = RunDir.create()
         # Some clients, jupyter console among them, end without a clean-up, and any may be killed.
         atexit.register(self.remove)
         self._run_dir.guard()
-        self._folders = self._run_dir.kernel_dir()
+        self._directories = self._run_dir.kernel_dir()
 
 
 async def _start(order: Order, command: Command) -> ClientsProcess:

@@ -1,6 +1,6 @@
 """Where our kernelspecs lie, and how they get to where Jupyter looks.
 
-Is: the folder of the package's own specs, and install, list and remove for other Jupyter clients.
+Is: the directory of the package's own specs, and install, list and remove for other Jupyter clients.
 Is not: reading a spec or its policy (the provisioner's and `policy.py`'s). Above: the command line, the
 kernel's start. Below: Jupyter's paths, imported only when asked for.
 
@@ -31,21 +31,21 @@ PACKAGE: Final = Path(__file__).resolve().parent.parent.parent
 
 @dataclass(frozen=True, slots=True)
 class InstalledKernelspec:
-    """One of our kernelspecs in a folder that Jupyter searches; `python` is the `argv[0]` that it starts."""
+    """One of our kernelspecs in a directory that Jupyter searches; `python` is the `argv[0]` that it starts."""
 
     name: str
-    folder: Path
+    directory: Path
     python: str
 
 
 def kernelspec_dir() -> Path:
-    """The folder that holds `rlm-python/`: the package's own copy, or in an editable install the checkout's."""
+    """The directory that holds `rlm-python/`: the package's own copy, or in an editable install the checkout's."""
     packaged = PACKAGE / "kernelspecs"
     return packaged if packaged.is_dir() else PACKAGE.parent / "kernelspecs"
 
 
 def locked_kernelspec(name: str) -> Path:
-    """The folder of a kernelspec that carries a policy: our own, or another where Jupyter looks.
+    """The directory of a kernelspec that carries a policy: our own, or another where Jupyter looks.
 
     Raises:
         InvalidInput: there is none of that name; the message has those that there are.
@@ -61,16 +61,16 @@ def locked_kernelspec(name: str) -> Path:
                 found.setdefault(policy.parent.name, policy.parent)
     if name not in found:
         raise InvalidInput(
-            f"RLM_KERNEL={name!r} is no kernelspec with a policy; known: {', '.join(sorted(found))}.",
+            f"RLM_KERNEL={name!r} is not a kernelspec with a policy; known: {', '.join(sorted(found))}.",
             "Correct the setting: the server starts no kernel that is not locked down.",
         )
     return found[name]
 
 
 def spec_manager() -> KernelSpecManager:
-    """Jupyter's reader of kernelspecs, over our own and the folders where Jupyter looks.
+    """Jupyter's reader of kernelspecs, over our own and the directories where Jupyter looks.
 
-    It is told the folders: to find them itself it imports the whole of IPython, for `~/.ipython/kernels`.
+    It is told the directories: to find them itself it imports the whole of IPython, for `~/.ipython/kernels`.
     """
     from jupyter_client.kernelspec import KernelSpecManager
     from jupyter_core.paths import jupyter_path
@@ -82,13 +82,13 @@ def install_kernelspec(prefix: Path | None = None) -> tuple[Path, ...]:
     """Copy our kernelspecs to where Jupyter looks, replacing older copies.
 
     Args:
-        prefix: environment to install into (`--sys-prefix` is `Path(sys.prefix)`); None: the user's own folder.
+        prefix: environment to install into (`--sys-prefix` is `Path(sys.prefix)`); None: the user's own directory.
 
     Returns:
-        The folders that were written.
+        The directories that were written.
 
     Raises:
-        InvalidInput: the place cannot be written, or lies in a home folder that is not there.
+        InvalidInput: the place cannot be written, or lies in a home directory that is not there.
     """
     kernels = _kernels_below(prefix)
     if prefix is None and not _home_is_there(kernels):  # root could make it: a home that is nobody's
@@ -97,7 +97,7 @@ def install_kernelspec(prefix: Path | None = None) -> tuple[Path, ...]:
 
 
 def remove_kernelspec(prefix: Path | None = None) -> tuple[Path, ...]:
-    """Delete what `install_kernelspec` put at the same place, given the same `prefix`; returns the deleted folders.
+    """Delete what `install_kernelspec` put at the same place, given the same `prefix`; returns the deleted directories.
 
     Raises:
         InvalidInput: there is none of ours at that place, or it cannot be deleted.
@@ -112,20 +112,20 @@ def remove_kernelspec(prefix: Path | None = None) -> tuple[Path, ...]:
             f"No kernelspec of this package is installed in {kernels}.",
             "List the installed ones with `rlm-kernel-mcp kernelspec list`.",
         )
-    for folder in ours:
-        _delete(folder)
+    for directory in ours:
+        _delete(directory)
     return ours
 
 
 def installed_kernelspecs() -> tuple[InstalledKernelspec, ...]:
-    """Every copy of ours in the folders that Jupyter searches from here, the one that wins first."""
+    """Every copy of ours in the directories that Jupyter searches from here, the one that wins first."""
     from jupyter_core.paths import jupyter_path
 
     found = []
     for kernels in map(Path, jupyter_path("kernels")):
         for source in _own_specs():
             spec = kernels / source.name / "kernel.json"
-            with suppress(OSError):  # what may not be looked at is no kernelspec to Jupyter either
+            with suppress(OSError):  # what may not be looked at is not a kernelspec to Jupyter either
                 if spec.is_file():
                     found.append(InstalledKernelspec(source.name, spec.parent, _python_of(spec)))
     return tuple(found)
@@ -151,44 +151,44 @@ def _kernels_below(prefix: Path | None) -> Path:
     return Path(jupyter_data_dir()) / "kernels"
 
 
-def _copy(source: Path, folder: Path) -> Path:
+def _copy(source: Path, directory: Path) -> Path:
     spec = json.loads((source / "kernel.json").read_text(encoding="utf-8"))
     spec["argv"][0] = sys.executable
     try:
-        _remove(folder)
-        shutil.copytree(source, folder)
-        (folder / "kernel.json").write_text(json.dumps(spec, indent=2) + "\n", encoding="utf-8")
+        _remove(directory)
+        shutil.copytree(source, directory)
+        (directory / "kernel.json").write_text(json.dumps(spec, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
-        raise _refused(folder, "written", error) from error
-    return folder
+        raise _refused(directory, "written", error) from error
+    return directory
 
 
-def _delete(folder: Path) -> None:
+def _delete(directory: Path) -> None:
     try:
-        _remove(folder)
+        _remove(directory)
     except OSError as error:
-        raise _refused(folder, "deleted", error) from error
+        raise _refused(directory, "deleted", error) from error
 
 
-def _remove(folder: Path) -> None:
-    """A symbolic link to a spec's folder is unlinked, and what it points to stays."""
-    if folder.is_symlink():
-        folder.unlink()
-    elif folder.exists():
-        shutil.rmtree(folder)
+def _remove(directory: Path) -> None:
+    """A symbolic link to a spec's directory is unlinked, and what it points to stays."""
+    if directory.is_symlink():
+        directory.unlink()
+    elif directory.exists():
+        shutil.rmtree(directory)
 
 
-def _home_is_there(folder: Path) -> bool:
-    """Whether the home folder exists, if this one lies below it."""
+def _home_is_there(directory: Path) -> bool:
+    """Whether the home directory exists, if this one lies below it."""
     home = os.path.expanduser("~")  # noqa: PTH111  (as Jupyter reads it, never an error)
-    return not folder.is_relative_to(home) or os.path.exists(home)  # noqa: PTH110  (as above)
+    return not directory.is_relative_to(home) or os.path.exists(home)  # noqa: PTH110  (as above)
 
 
-def _refused(folder: Path, what: str, error: OSError) -> InvalidInput:
+def _refused(directory: Path, what: str, error: OSError) -> InvalidInput:
     home = os.path.expanduser("~")  # noqa: PTH111  (as Jupyter reads it, never an error)
-    below_home = folder.is_relative_to(home)
-    missing = "" if _home_is_there(folder) else f"; there is no folder {home}"
+    below_home = directory.is_relative_to(home)
+    missing = "" if _home_is_there(directory) else f"; there is no directory {home}"
     return InvalidInput(
-        f"The kernelspec {folder} cannot be {what}: {error.strerror}{missing}.",
+        f"The kernelspec {directory} cannot be {what}: {error.strerror}{missing}.",
         "Choose another place: --prefix DIR, --sys-prefix" + (", or set HOME." if below_home else " or --user."),
     )

@@ -1,8 +1,8 @@
-"""Where a server's kernels have their sockets and scratch folders.
+"""Where a server's kernels have their sockets and scratch directories.
 
-Is: one 0700 folder a server, held by a lock that dies with it, and one folder a kernel below it; the sweep of what dead
-servers left. Is not: the state folder, which outlives servers. Below: `kernel/placement/container/sweep.py`.
-The path is short since an ipc socket's path may have 107 bytes at most.
+Is: one 0700 directory a server, held by a lock that dies with it, and one directory a kernel below it; the sweep of
+what dead servers left. Is not: the state directory, which outlives servers. Below:
+`kernel/placement/container/sweep.py`. The path is short since an ipc socket's path may have 107 bytes at most.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ UNDERTAKER = 'read _; for _ in 1 2 3 4 5 6 7 8 9 10; do rm -rf -- "$0" && exit; 
 
 
 class RunDir:
-    """One server's run folder. Hold it as long as the server lives."""
+    """One server's run directory. Hold it as long as the server lives."""
 
     def __init__(self, path: Path, lock: int) -> None:
         self.path = path
@@ -39,12 +39,12 @@ class RunDir:
 
     @classmethod
     def create(cls, *, ask_engines: bool = False) -> RunDir:
-        """Make this server's folder and sweep those of servers that are gone.
+        """Make this server's directory and sweep those of servers that are gone.
 
         `ask_engines`: also those that had containers, whose engine is asked to remove them.
 
         Raises:
-            KernelStartFailed: the folder cannot be made, or its path is too long and so is every other place's.
+            KernelStartFailed: the directory cannot be made, or its path is too long and so is every other place's.
         """
         try:
             base = run_place()
@@ -56,7 +56,7 @@ class RunDir:
                 shutil.rmtree(path, ignore_errors=True)
                 raise
         except OSError as error:
-            raise unusable("The run folder cannot be made", error) from error
+            raise unusable("The run directory cannot be made", error) from error
 
     @classmethod
     async def create_in_thread(cls, *, ask_engines: bool = False) -> RunDir:
@@ -64,11 +64,11 @@ class RunDir:
         return await made_in_thread(partial(cls.create, ask_engines=ask_engines), lambda made: made.remove())
 
     def kernel_dir(self) -> KernelDir:
-        """Make the folders of one more kernel."""
+        """Make the directories of one more kernel."""
         try:
             made = KernelDir(Path(tempfile.mkdtemp(prefix="", dir=self.path)))
         except OSError as error:
-            raise unusable("The kernel's folder cannot be made", error) from error
+            raise unusable("The kernel's directory cannot be made", error) from error
         try:
             made.make()
         except BaseException:
@@ -77,16 +77,16 @@ class RunDir:
         return made
 
     def guard(self) -> None:
-        """Have a shell beside this process remove the folder where this process is killed; Codex does so at its end.
+        """Have a shell beside this process remove the directory where this process is killed; Codex does so at its end.
 
-        Not for a folder that tells of containers: one that is just being made would be forgotten with it.
+        Not for a directory that tells of containers: one that is just being made would be forgotten with it.
         """
         if self._reaper is None:
             argv = ["/bin/sh", "-c", UNDERTAKER, str(self.path)]
             self._reaper = Reaper(argv, cwd="/", env={"PATH": "/usr/bin:/bin"})
 
     def remove(self) -> None:
-        """Remove the folder with all below it, and give the lock up; what containers are left go before.
+        """Remove the directory with all below it, and give the lock up; what containers are left go before.
 
         Once: a second call, and one in a process that was forked from the owner, does nothing.
         """
@@ -102,9 +102,9 @@ class RunDir:
 
 
 def sweep(base: Path, *, ask_engines: bool = False) -> list[Path]:
-    """Remove the run folders whose owner is gone, by the lock that it held; returns them.
+    """Remove the run directories whose owner is gone, by the lock that it held; returns them.
 
-    A folder that tells of containers stays where no engine is to be asked: a server in container mode sweeps it.
+    A directory that tells of containers stays where no engine is to be asked: a server in container mode sweeps it.
     """
     swept, with_containers = [], []
     with ExitStack() as held:
@@ -125,11 +125,11 @@ def sweep(base: Path, *, ask_engines: bool = False) -> list[Path]:
 
 
 def _ownerless(path: Path, lock: ExitStack) -> bool:
-    """Whether this is a run folder whose owner is gone; its lock is then held by `lock`."""
+    """Whether this is a run directory whose owner is gone; its lock is then held by `lock`."""
     try:
         descriptor = os.open(path / LOCK_NAME, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
-        return False  # not a run folder, or one that is being made or removed just now
+        return False  # not a run directory, or one that is being made or removed just now
     lock.callback(os.close, descriptor)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -139,22 +139,22 @@ def _ownerless(path: Path, lock: ExitStack) -> bool:
 
 
 def _owned(path: Path) -> int:
-    """The lock of a run folder that was made just now.
+    """The lock of a run directory that was made just now.
 
     Raises:
-        OSError: it cannot be had. KernelStartFailed: the folder's path is too long.
+        OSError: it cannot be had. KernelStartFailed: the directory's path is too long.
     """
     length = len(os.fsencode(path))
     if length > PATH_BYTES_MAX:
         raise KernelStartFailed(
-            f"The run folder's path has {length} bytes; the limit is {PATH_BYTES_MAX}, since a socket's path may have "
-            "107.",
+            f"The run directory's path has {length} bytes; the limit is {PATH_BYTES_MAX}, since a socket's path may "
+            "have 107.",
             "Set XDG_RUNTIME_DIR or TMPDIR to a shorter path.",
         )
     lock = os.open(path / NEW_LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Only now another server's sweep sees a run folder: one with an owner.
+        # Only now another server's sweep sees a run directory: one with an owner.
         (path / NEW_LOCK_NAME).rename(path / LOCK_NAME)
     except BaseException:
         os.close(lock)

@@ -1,4 +1,4 @@
-"""Where run folders may lie: a place of this user alone, that nobody else took first or can take away.
+"""Where run directories may lie: a place of this user alone, that nobody else took first or can take away.
 
 Is: the choice, made anew at each start, and the words on a choice that is not the first. Is not: what lies there.
 Above: `run_dir.py`. Below: the standard library.
@@ -16,14 +16,14 @@ from typing import Final
 
 log = logging.getLogger(__name__)
 PATH_BYTES_MAX: Final = 84
-"""Of a run folder's path. Below it come a kernel's folder and its sockets; a socket's path may have 107."""
+"""Of a run directory's path. Below it come a kernel's directory and its sockets; a socket's path may have 107."""
 RANDOM_NAME_BYTES: Final = 9
 """What `mkdtemp` adds to a place, with the slash; or to a place's name, with the hyphen."""
-SHORT_FOLDERS: Final = ("/tmp", "/var/tmp")  # noqa: S108  (the place made there is this user's alone)
+SHORT_DIRECTORIES: Final = ("/tmp", "/var/tmp")  # noqa: S108  (the place made there is this user's alone)
 
 
 def run_place() -> Path:
-    """The folder below which run folders are made: 0700, this user's. It stays when they are gone.
+    """The directory below which run directories are made: 0700, this user's. It stays when they are gone.
 
     Where the first is too long for sockets another one is taken, and said.
 
@@ -34,8 +34,8 @@ def run_place() -> Path:
     place = next((place for place in (first, *filter(_is_reachable, others)) if _has_room(place)), first)
     if place != first:
         log.warning(
-            "a run folder below %s would have a path of %d bytes, and the limit is %d, since a socket's path may have "
-            "107: kernels have theirs below %s",
+            "a run directory below %s would have a path of %d bytes, and the limit is %d, since a socket's path may "
+            "have 107: kernels have theirs below %s",
             first,
             _longest(first),
             PATH_BYTES_MAX,
@@ -51,17 +51,17 @@ def _candidates() -> Iterator[Path]:
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     if runtime and Path(runtime).is_dir() and os.access(runtime, os.W_OK):
         yield Path(runtime) / "rlm"
-    for folder in dict.fromkeys([tempfile.gettempdir(), *SHORT_FOLDERS]):
-        yield Path(folder) / f"rlm-{os.getuid()}"
+    for directory in dict.fromkeys([tempfile.gettempdir(), *SHORT_DIRECTORIES]):
+        yield Path(directory) / f"rlm-{os.getuid()}"
 
 
 def _has_room(place: Path) -> bool:
-    """Whether a run folder's path fits there, or beside it where somebody else has taken it."""
+    """Whether a run directory's path fits there, or beside it where somebody else has taken it."""
     return _longest(place) <= PATH_BYTES_MAX
 
 
 def _longest(place: Path) -> int:
-    """Bytes of a run folder's path."""
+    """Bytes of a run directory's path."""
     is_taken = os.path.lexists(place) and not _is_own(place)
     return len(os.fsencode(place)) + RANDOM_NAME_BYTES * (2 if is_taken else 1)
 
@@ -87,7 +87,7 @@ def _beside(taken: Path) -> Path:
     """
     earlier = (place for place in sorted(taken.parent.glob(f"{taken.name}-*")) if _is_own(place))
     place = next(earlier, None) or Path(tempfile.mkdtemp(prefix=f"{taken.name}-", dir=taken.parent))
-    log.warning("%s is there and is no folder of this user alone: kernels have theirs below %s", taken, place)
+    log.warning("%s is there and is not a directory of this user alone: kernels have theirs below %s", taken, place)
     return place
 
 

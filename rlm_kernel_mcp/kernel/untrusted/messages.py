@@ -35,7 +35,7 @@ _STRINGS: Final = re.compile(rb'"[^"\\]*+(?:\\(?:.|\Z)[^"\\]*+)*+(?:"|\Z)', re.D
 
 
 class BadMessage(Exception):
-    """A kernel sent something that is no Jupyter message, or one past the limits."""
+    """A kernel sent something that is not a Jupyter message, or one past the limits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ def parse_json(part: bytes) -> Any:
     """A kernel's JSON text of bounded size, parsed in bounded memory and time.
 
     Raises:
-        BadMessage: it is no JSON, or holds more than `LARGE_JSON_ITEMS` items.
+        BadMessage: it is not JSON, or holds more than `LARGE_JSON_ITEMS` items.
     """
     if len(part) > LARGE_JSON_ITEMS and _is_crowded(part):
         raise BadMessage(f"a part of {len(part):,} bytes holds more than {LARGE_JSON_ITEMS:,} items")

@@ -1,7 +1,7 @@
 """One line of stdin made into JSON-RPC messages, or into the answers that a bad line gets; and back.
 
 Is: reading what the SDK's own reader drops without a word, so that its sender would wait for ever: lone surrogates,
-bytes that are no UTF-8, numbers of thousands of digits, deep nesting, ids of every kind. They are handed on for the
+bytes that are not UTF-8, numbers of thousands of digits, deep nesting, ids of every kind. They are handed on for the
 tools to refuse, or refused here under their id. The cost of a line grows with its length and no faster.
 Is not: I/O (`stdio.py`), what is still owed an answer (`owed.py`), nor any judgement of arguments
 (`server/requests.py`). Above: `stdio.py`. Below: the SDK's message types.
@@ -40,6 +40,7 @@ LOOKED_AT: Final = 50_000
 """Brackets and strings that are looked at in a line that the parser does not take: some 30 ms."""
 
 MESSAGE_PARTS: Final = '"jsonrpc": "2.0", a text as "method" and, if any, an object as "params"'
+NO_MESSAGE: Final = f"The line is not a JSON-RPC 2.0 message: it needs {MESSAGE_PARTS}."
 
 LONGEST_NUMBER: Final = 1_000
 """Digits of a whole number that is read exactly; a longer one is beyond every bound and read as infinite."""
@@ -72,7 +73,7 @@ class Frame:
 
 def read_frame(line: bytes | bytearray) -> Frame | None:
     """The frame of a line; None where it is blank, or bad with nobody to answer (the log says so)."""
-    # surrogateescape: a byte that is no UTF-8 stays visible as a lone surrogate, for the tool to refuse by place.
+    # surrogateescape: a byte that is not UTF-8 stays visible as a lone surrogate, for the tool to refuse by place.
     text = line.decode("utf-8", "surrogateescape")
     if not text.strip():
         return None
@@ -134,9 +135,9 @@ def write_batch(messages: list[JSONRPCMessage]) -> bytes:
 
 
 def _frame_of(body: Any) -> Frame | None:
-    """The frame of one JSON value that is no list."""
+    """The frame of one JSON value that is not a list."""
     if not isinstance(body, dict) or not {"method", "id", "result", "error"} & body.keys():
-        return _refuse(None, INVALID_REQUEST, f"The line is no JSON-RPC 2.0 message: it needs {MESSAGE_PARTS}.")
+        return _refuse(None, INVALID_REQUEST, NO_MESSAGE)
     try:
         if "method" not in body and ("result" in body or "error" in body):
             return Frame(message=jsonrpc_message_adapter.validate_python(body, by_name=False))
@@ -144,15 +145,15 @@ def _frame_of(body: Any) -> Frame | None:
             return Frame(message=JSONRPCNotification.model_validate(_with_whole_id(body), by_name=False))
         fault, body["id"] = _checked_id(body["id"])
         if not fault and not _is_unicode(body.get("method")):
-            fault = "The request's method is no valid Unicode."
+            fault = "The request's method is not valid Unicode."
         if fault:
             log.warning("a bad request on stdin: %s", fault)
-            # A text that is no Unicode has nobody whom an answer would reach; the others wait for null, or for it.
+            # A text that is not Unicode has nobody whom an answer would reach; the others wait for null, or for it.
             return None if not _is_unicode(body["id"]) else Frame(answer=refuse(body["id"], INVALID_REQUEST, fault))
         return Frame(message=JSONRPCRequest.model_validate(body, by_name=False))
     except ValidationError:
         request_id = body.get("id") if "method" in body or not {"result", "error"} & body.keys() else None
-        return _refuse(request_id, INVALID_REQUEST, f"The line is no JSON-RPC 2.0 message: it needs {MESSAGE_PARTS}.")
+        return _refuse(request_id, INVALID_REQUEST, NO_MESSAGE)
 
 
 def _asks(body: dict[str, Any]) -> bool:
@@ -183,14 +184,14 @@ def _checked_id(value: object) -> tuple[str, object]:
     if isinstance(value, float) and math.isfinite(value):
         return f"The request's id is {value}; it must be a text or a whole number.", value
     if isinstance(value, str):
-        return "The request's id is no valid Unicode, so that no answer can carry it.", value
+        return "The request's id is not valid Unicode, so that no answer can carry it.", value
     kinds = {"NoneType": "null", "bool": "a boolean", "dict": "an object", "list": "a list"}
     kind = kinds.get(type(value).__name__, "a number beyond all bounds")
     return f"The request's id is {kind}; it must be a text or a whole number.", None
 
 
 def _frames_of_item(item: Any) -> Iterator[Frame]:
-    """What one item of a batch comes to; an item that is no message is refused, under each id that is in it."""
+    """What one item of a batch comes to; an item that is not a message is refused, under each id that is in it."""
     if isinstance(item, list):
         yield from _refusals(item, "A batch has messages in it, and no other batch.")
         return
@@ -199,7 +200,7 @@ def _frames_of_item(item: Any) -> Iterator[Frame]:
         yield frame
     elif not (isinstance(item, dict) and {"result", "error"} & item.keys()):
         yield Frame(
-            answer=refuse(None, INVALID_REQUEST, f"An item of the batch is no message: it needs {MESSAGE_PARTS}.")
+            answer=refuse(None, INVALID_REQUEST, f"An item of the batch is not a message: it needs {MESSAGE_PARTS}.")
         )
 
 
@@ -253,7 +254,7 @@ def _flattened(text: str) -> str:
 
 
 def _id_in(text: str) -> int | float | str | None:
-    """The request's id, as far as it can be seen in text that is no JSON."""
+    """The request's id, as far as it can be seen in text that is not JSON."""
     depth = 0
     for token in islice(_TOKEN.finditer(text), LOOKED_AT):
         depth += _step(token)
@@ -263,7 +264,7 @@ def _id_in(text: str) -> int | float | str | None:
 
 
 def _seen_id(text: str) -> int | float | str | None:
-    """`01` is the number of who wrote it, though it is no JSON."""
+    """`01` is the number of who wrote it, though it is not JSON."""
     if text[0] != '"':
         return float(text) if "." in text else int(text)
     try:

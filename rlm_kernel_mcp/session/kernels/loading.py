@@ -18,7 +18,7 @@ from rlm_kernel_mcp.shielded import made_in_thread
 LOADS_MAX: Final = 4
 """Contexts of many or large files that are read at a time; the others wait for their turn."""
 LARGE: Final = 2_000
-"""Folder entries and blocks of 32 KB that are read before a context counts as one of those: a small one never waits."""
+"""Directory entries and blocks of 32 KB that are read before a context counts as such: a small one never waits."""
 THREADS_MAX: Final = 64
 """More than sessions are opened at a time: each has a place (`slots.py`)."""
 LOOK_S: Final = 0.5

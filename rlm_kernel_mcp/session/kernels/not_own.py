@@ -31,7 +31,7 @@ def not_own(name: str, kind: str) -> NotOwn:
             f"is a {kind} that has not run", f"It has not run: {how} in a step.", f"its value (answer = {how})"
         )
     if kind in _CODE:
-        return NotOwn(f"is no value but a {kind}", None, "what it gives to a name")
+        return NotOwn(f"is not a value but a {kind}", None, "what it gives to a name")
     return NotOwn(
         f"is or holds an object ({kind}) whose text only its own code can make",
         f"An object is shown by its fields: its own code is not run. A step with str({name}) has its own text.",

@@ -181,11 +181,11 @@ def _written(value: Any) -> str:
 
 
 def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 def _finite(digits: str) -> float:
-    """A number as it is read; one too large to be one (1e999) is no value that JSON could carry on."""
+    """A number as it is read; one too large to be one (1e999) is not a value that JSON could carry on."""
     number = float(digits)
     if not math.isfinite(number):
         raise ValueError(f"{digits[:20]} is too large for a number")

@@ -30,9 +30,9 @@ decision a step that comes changes nothing but the signals that `yield_to_step` 
 The kernel is at work for the snapshot in the states of `KERNEL_AT_WORK`, and in no other: there alone a step waits for
 it, and there alone its processor time is not charged yet.
 
-What lasts from one snapshot to the next is no state of a snapshot, and has a place of its own each: which snapshot the
-host has (`confirmed.py`), what of the file still has to be written (`changes.py`), and which kernel did not let go when
-it was asked to (`SnapshotTaker`: nothing is asked of that one any more).
+What lasts from one snapshot to the next is not a state of a snapshot, and has a place of its own each: which snapshot
+the host has (`confirmed.py`), what of the file still has to be written (`changes.py`), and which kernel did not let go
+when it was asked to (`SnapshotTaker`: nothing is asked of that one any more).
 
 The way back (`Effort`) is over several kernels: a value's own code can end each of them. The first kernel gets all
 values at once; each later one gets them one by one, so that the value that ends it is known and left out; and when the
@@ -70,7 +70,7 @@ class Taking(Enum):
     """The message is there, or the kernel has ended."""
     CHECKING_SUPERSEDED = auto()
     PIPING = auto()
-    """The kernel was asked to send by a pipe what is no small matter."""
+    """The kernel was asked to send by a pipe what is not a small matter."""
     STORING = auto()
     """Everything has come; it is on its way into the file."""
 
@@ -113,7 +113,7 @@ class TakingEvent(Enum):
     TIMED_OUT = auto()
     """The kernel does not answer, however often it is signalled."""
     CONSOLE_BUSY = auto()
-    """The same behind a person's cell, which is no fault of a value's."""
+    """The same behind a person's cell, which is not a fault of a value's."""
     DISK_REFUSED = auto()
     CUT_OFF = auto()
     """The server ends."""

@@ -25,12 +25,12 @@ _BIG_ENDIAN_LOG: Final = 0x377F0683
 _LOG_MAGIC: Final = (0x377F0682, _BIG_ENDIAN_LOG)
 
 Failure = sqlite3.Error | UnicodeDecodeError
-"""What SQLite's module raises for a bad file; the second where the file's own words, in a message, are no text."""
+"""What SQLite's module raises for a bad file; the second where the file's own words, in a message, are not text."""
 FAILURES: Final = (sqlite3.Error, UnicodeDecodeError)
 
 
 def is_damage(error: BaseException) -> bool:
-    """Whether SQLite says that the file itself is broken, or is no store at all."""
+    """Whether SQLite says that the file itself is broken, or is not a store at all."""
     code = int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
     return isinstance(error, UnicodeDecodeError) or code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 

@@ -37,13 +37,13 @@ log = logging.getLogger(__name__)
 class Database:
     """One store's rows. Any thread may call; calls do not overlap."""
 
-    def __init__(self, folder: Path, seed: Operation) -> None:
+    def __init__(self, directory: Path, seed: Operation) -> None:
         """`seed` writes the rows of the live sessions into a database that takes over."""
-        self._folder = folder
-        self._file = str(folder / FILE_NAME)  # looked at before each write
+        self._directory = directory
+        self._file = str(directory / FILE_NAME)  # looked at before each write
         self._seed = seed
         self._lock = threading.RLock()
-        self._disk, self._write_problem = open_file(folder)
+        self._disk, self._write_problem = open_file(directory)
         self._read_problem: str | None = None
         self._inode = inode_of(self._file)
         self._within_ms = BUSY_TIMEOUT_MS
@@ -51,9 +51,9 @@ class Database:
         self._memory: sqlite3.Connection | None = None
         self._retry_s = _FIRST_RETRY_S
         self._retry_at = 0.0
-        self._index = SharedIndex(folder / FILE_NAME)
-        self._checkpoints = Checkpoints(folder / FILE_NAME, self._index)
-        self._apart = Apart(folder / FILE_NAME, self._index)
+        self._index = SharedIndex(directory / FILE_NAME)
+        self._checkpoints = Checkpoints(directory / FILE_NAME, self._index)
+        self._apart = Apart(directory / FILE_NAME, self._index)
         if self._disk is None:
             self._begin_memory(self._write_problem or "")
 
@@ -146,7 +146,7 @@ class Database:
         with self._lock:
             is_on_disk = self.is_on_disk
         try:
-            if not is_on_disk or (self._folder / FILE_NAME).stat().st_size <= above_bytes:
+            if not is_on_disk or (self._directory / FILE_NAME).stat().st_size <= above_bytes:
                 return
             found = self._apart.is_broken()
         except (OSError, *FAILURES) as error:
@@ -276,7 +276,7 @@ class Database:
             self._disk.close()
         # Another server may have set the same damaged file aside already, and begun a new one.
         is_the_same = inode_of(self._file) == self._inode
-        self._disk, problem = open_file(self._folder, set_aside=self._is_damaged and is_the_same)
+        self._disk, problem = open_file(self._directory, set_aside=self._is_damaged and is_the_same)
         self._within_ms = BUSY_TIMEOUT_MS
         if self._disk is None:
             self._write_problem = problem

@@ -45,32 +45,32 @@ _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FORBIDDEN: Final = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
-def open_file(folder: Path, *, set_aside: bool = False) -> tuple[sqlite3.Connection | None, str | None]:
-    """The store below `folder`, and what a person should know of it.
+def open_file(directory: Path, *, set_aside: bool = False) -> tuple[sqlite3.Connection | None, str | None]:
+    """The store below `directory`, and what a person should know of it.
 
     `(connection, None)`: all is well. `(connection, problem)`: usable, but it is a new one, since the old one was
     damaged. `(None, problem)`: not usable. `set_aside`: begin a new one in any case.
     """
     try:
-        make_private_folder(folder)
-        with _one_opener(folder):
-            return _open(folder / FILE_NAME, set_aside=set_aside)
+        make_private_directory(directory)
+        with _one_opener(directory):
+            return _open(directory / FILE_NAME, set_aside=set_aside)
     except (OSError, *FAILURES) as error:
         return None, f"The session store cannot be used: {explain_error(error)}"
 
 
-def make_private_folder(folder: Path) -> None:
-    """Make a folder, or take one over, that only this user can enter, whatever the umask."""
-    for missing in reversed([one for one in (folder, *folder.parents) if not one.exists()]):
+def make_private_directory(directory: Path) -> None:
+    """Make a directory, or take one over, that only this user can enter, whatever the umask."""
+    for missing in reversed([one for one in (directory, *directory.parents) if not one.exists()]):
         missing.mkdir(exist_ok=True)
         missing.chmod(0o700)
-    status = folder.stat()
+    status = directory.stat()
     if not stat.S_ISDIR(status.st_mode):
-        raise NotADirectoryError(errno.ENOTDIR, "its folder is a file")
-    # A folder that others use too (/tmp, the home) was named by mistake, and stays as it is: the files are 0600.
-    is_ours = status.st_uid == os.geteuid() and not status.st_mode & stat.S_ISVTX and folder != Path.home()
+        raise NotADirectoryError(errno.ENOTDIR, "its directory is a file")
+    # A directory that others use too (/tmp, the home) was named by mistake, and stays as it is: the files are 0600.
+    is_ours = status.st_uid == os.geteuid() and not status.st_mode & stat.S_ISVTX and directory != Path.home()
     if is_ours and stat.S_IMODE(status.st_mode) != 0o700:
-        folder.chmod(0o700)
+        directory.chmod(0o700)
 
 
 def inode_of(path: str) -> int | None:
@@ -89,11 +89,11 @@ def explain_error(error: OSError | Failure) -> str:
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) or isinstance(error, TimeoutError):
         return "another process holds a lock on it; stop that process."
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN) or number in _FORBIDDEN:
-        return "its folder cannot be written; make it writable, or set RLM_STATE_DIR to a folder that is."
+        return "its directory cannot be written; make it writable, or set RLM_STATE_DIR to a directory that is."
     if is_damage(error):
         return "it is damaged; it will be set aside, and a new one begun."
     said = error.strerror if isinstance(error, OSError) else str(error)
-    return f"{said}; check the disk, or set RLM_STATE_DIR to another folder."
+    return f"{said}; check the disk, or set RLM_STATE_DIR to another directory."
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -146,7 +146,7 @@ def _opened(path: Path) -> tuple[sqlite3.Connection | None, str | None]:
             connection.close()
             return None, (
                 f"The session store was written by a newer version of this program (its schema is {version}, this "
-                f"program's {len(MIGRATIONS)}); upgrade rlm-kernel-mcp, or set RLM_STATE_DIR to another folder."
+                f"program's {len(MIGRATIONS)}); upgrade rlm-kernel-mcp, or set RLM_STATE_DIR to another directory."
             )
         problem = _LOG_LOST if log.lost(connection) else None  # before anything is written behind what was lost
         if has_broken_schema(connection, version):
@@ -155,7 +155,7 @@ def _opened(path: Path) -> tuple[sqlite3.Connection | None, str | None]:
             connection.close()
             return None, (
                 f"The session store cannot be used: {path.name} is another program's database, to which nothing is "
-                "written; move it away, or set RLM_STATE_DIR to another folder."
+                "written; move it away, or set RLM_STATE_DIR to another directory."
             )
         migrate(connection)
         for table in TABLES:
@@ -181,7 +181,7 @@ def _make_private_file(path: Path) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.EINVAL, f"{path.name} is no regular file")
+        raise OSError(errno.EINVAL, f"{path.name} is not a regular file")
     if stat.S_IMODE(status.st_mode) != 0o600 and status.st_uid == os.geteuid():
         path.chmod(0o600)
 
@@ -196,9 +196,9 @@ def _set_aside(path: Path) -> str:
 
 
 @contextmanager
-def _one_opener(folder: Path) -> Iterator[None]:
+def _one_opener(directory: Path) -> Iterator[None]:
     """Two processes that find a damaged store must not set aside each other's new one."""
-    descriptor = os.open(folder / "opening.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(directory / "opening.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         os.fchmod(descriptor, 0o600)
         for left in reversed(range(_OPENING_TRIES)):

@@ -36,7 +36,7 @@ class Rows(list[T]):
 
 
 class DamagedText(str):
-    """A text of the file that is no UTF-8."""
+    """A text of the file that is not UTF-8."""
 
     __slots__ = ()
 
@@ -87,7 +87,7 @@ def from_sqlite(value: Any) -> Any:
 
 
 def values_of(row: Sequence[Any]) -> list[Any] | None:
-    """The values of a row as they were written; None if one of them is no text of ours."""
+    """The values of a row as they were written; None if one of them is not a text of ours."""
     if any(isinstance(value, DamagedText) for value in row):
         return None
     try:

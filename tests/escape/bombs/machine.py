@@ -32,11 +32,11 @@ LONG_MS: Final = 600_000
 class Machine:
     """One server in one tier and import policy."""
 
-    def __init__(self, folder: Path, tier: str, import_policy: str, memory_mb: int = MEMORY_MB) -> None:
+    def __init__(self, directory: Path, tier: str, import_policy: str, memory_mb: int = MEMORY_MB) -> None:
         self.tier, self.import_policy = tier, import_policy
-        self.state_dir = folder.parent / f"{folder.name}.state"
+        self.state_dir = directory.parent / f"{directory.name}.state"
         settings = {"RLM_IMPORT_POLICY": import_policy, "RLM_MEMORY_LIMIT_MB": str(memory_mb)}
-        self.client = LineClient(folder, settings, SERVE if tier == "ns" else WITHOUT_NAMESPACES)
+        self.client = LineClient(directory, settings, SERVE if tier == "ns" else WITHOUT_NAMESPACES)
         self.client.initialize()
         self.neighbour = self.open_session()
 

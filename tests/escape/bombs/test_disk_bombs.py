@@ -1,4 +1,4 @@
-"""The scratch folder is bounded in bytes and files, or read-only; nothing of it is left at the end."""
+"""The scratch directory is bounded in bytes and files, or read-only; nothing of it is left at the end."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ except OSError as error:
 made, why
 """,
 }
-FOLDERS = """
+DIRECTORIES = """
 import os
 for name in os.listdir(scratch):
     os.unlink(name)
@@ -71,7 +71,7 @@ EFBIG, ENOSPC = 27, 28
 
 
 def outside(machine: Machine, session: str) -> Path:
-    """The folder on the host that the scratch folder's path names."""
+    """The directory on the host that the scratch directory's path names."""
     return Path(machine.record(session).connection_file).parents[1] / "w"
 
 
@@ -79,7 +79,7 @@ def outside(machine: Machine, session: str) -> Path:
 def test_a_full_scratch_folder_ends_at_its_quota_and_leaves_nothing(machine: Machine) -> None:
     """Whatever fills it; nothing of it is ever on the host's disk, and a fresh kernel's is empty."""
     session = machine.open_session()
-    before, folder = machine.host_bytes(session), outside(machine, session)
+    before, directory = machine.host_bytes(session), outside(machine, session)
     ends = {name: machine.client.run(session, code)["result"] for name, code in FILLS.items()}
     assert ends["one large file"] == f"({SCRATCH_MB}, {EFBIG})"
     assert ends["many large files, after it"] == f"(0, {ENOSPC})"
@@ -87,27 +87,27 @@ def test_a_full_scratch_folder_ends_at_its_quota_and_leaves_nothing(machine: Mac
     made, why = ends["many small files"].strip("()").split(", ")
     assert 4000 < int(made) < 4096
     assert why == str(ENOSPC)
-    assert list(folder.iterdir()) == []
+    assert list(directory.iterdir()) == []
     machine.still_has_its_value(session)
     report = machine.client.run(session, ENDLESS_CALL, timeout_ms=200)
     assert report["lost"] is not None
     assert machine.client.run(session, "open('first', 'x').write('x')")["result"] == "1"
     assert machine.host_bytes(session) - before < GROWTH_BYTES_MAX
-    folder = outside(machine, session)
-    assert folder.is_dir()
+    directory = outside(machine, session)
+    assert directory.is_dir()
     machine.end_session(session)
-    assert not folder.parent.exists()
+    assert not directory.parent.exists()
 
 
 @pytest.mark.parametrize("machine", ["ns-any"], indirect=True)
 def test_folders_3000_deep_leave_nothing(machine: Machine) -> None:
     """Nobody has to walk down to remove them."""
     session = machine.open_session()
-    folder = outside(machine, session)
-    assert machine.client.run(session, FOLDERS)["result"] == "3000"
-    assert list(folder.iterdir()) == []
+    directory = outside(machine, session)
+    assert machine.client.run(session, DIRECTORIES)["result"] == "3000"
+    assert list(directory.iterdir()) == []
     machine.end_session(session)
-    assert not folder.parent.exists()
+    assert not directory.parent.exists()
 
 
 @pytest.mark.parametrize("machine", ["lock-allowlist", "lock-any"], indirect=True)
@@ -123,11 +123,11 @@ def test_where_no_quota_can_be_had_the_scratch_folder_is_read_only_and_says_so(m
         assert error["ename"] == "PermissionError"
         assert READ_ONLY_SCRATCH in error["evalue"] or machine.import_policy == "any"
     if machine.import_policy == "any":
-        assert machine.client.run(session, FOLDERS)["error"]["ename"] == "PermissionError"
-    folder = outside(machine, session)
-    assert list(folder.iterdir()) == []
+        assert machine.client.run(session, DIRECTORIES)["error"]["ename"] == "PermissionError"
+    directory = outside(machine, session)
+    assert list(directory.iterdir()) == []
     machine.end_session(session)
-    assert not folder.parent.exists()
+    assert not directory.parent.exists()
 
 
 @pytest.mark.parametrize("machine", ["ns-allowlist"], indirect=True)

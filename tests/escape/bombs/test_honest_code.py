@@ -130,6 +130,6 @@ def test_honest_code_works_in_one_session(machine: Machine, session: str) -> Non
     for name, code in HONEST.items():
         report = machine.client.run(session, code)
         assert (report["status"], report["stderr"], report["lost"]) == ("ok", "", None), (name, report)
-    if machine.tier == "ns":  # where it has no quota the scratch folder is read-only
+    if machine.tier == "ns":  # where it has no quota the scratch directory is read-only
         assert machine.client.run(session, FILES)["status"] == "ok"
     machine.still_has_its_value(session)

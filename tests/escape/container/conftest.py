@@ -20,9 +20,9 @@ def runtime(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def server(runtime: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ContainerServer]:
     """One server for the tests of a module; any module may be imported, so that the walls are alone."""
-    folder = tmp_path_factory.mktemp("server")
-    (folder / "story.txt").write_text("It was a bright cold day.\n" * 1000)
-    found = ContainerServer(runtime, folder, RLM_IMPORT_POLICY="any", RLM_MEMORY_LIMIT_MB="256")
+    directory = tmp_path_factory.mktemp("server")
+    (directory / "story.txt").write_text("It was a bright cold day.\n" * 1000)
+    found = ContainerServer(runtime, directory, RLM_IMPORT_POLICY="any", RLM_MEMORY_LIMIT_MB="256")
     try:
         yield found
     finally:

@@ -58,12 +58,12 @@ def ask(runtime: str, *arguments: str) -> str:
 
 
 class ContainerServer:
-    """A server in container mode, with run folders of its own, so that its containers are told from all others."""
+    """A server in container mode, with run directories of its own, so that its containers are told from all others."""
 
-    def __init__(self, runtime: str, folder: Path, **settings: str) -> None:
+    def __init__(self, runtime: str, directory: Path, **settings: str) -> None:
         self.runtime = runtime
         self.run_base = Path(tempfile.mkdtemp(prefix="rlm-c-"))  # short: sockets lie below it
-        self.folder = folder
+        self.directory = directory
         self.settings = {
             "RLM_SANDBOX_MODE": "container",
             "RLM_SANDBOX_CONTAINER_RUNTIME": runtime,
@@ -79,18 +79,18 @@ class ContainerServer:
         return self._start()
 
     def _start(self) -> LineClient:
-        self.client = LineClient(self.folder, self.settings)
+        self.client = LineClient(self.directory, self.settings)
         self.client.initialize()
         return self.client
 
     @property
     def run_dirs(self) -> list[Path]:
-        """The run folders of this test's servers."""
+        """The run directories of this test's servers."""
         base = self.run_base / "rlm"
         return sorted(base.iterdir()) if base.exists() else []
 
     def containers(self, run_dir: Path) -> list[str]:
-        """Ids of the containers of one run folder's server."""
+        """Ids of the containers of one run directory's server."""
         return ask(self.runtime, *list_argv("", str(run_dir))[1:]).split()
 
     def wait_for_containers(self, run_dir: Path, count: int) -> list[str]:

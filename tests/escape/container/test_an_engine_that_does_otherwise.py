@@ -42,18 +42,18 @@ OVERRIDDEN = {
 class Wrapped:
     """Starts servers whose podman changes the options of `run`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, directory: Path) -> None:
         image_in("podman")
-        self.folder = folder
+        self.directory = directory
         self.servers: list[ContainerServer] = []
 
     def server(self, removed: list[list[str]], added: list[str], **settings: str) -> ContainerServer:
-        program = self.folder / "bin" / "podman"
+        program = self.directory / "bin" / "podman"
         program.parent.mkdir()
         real = shutil.which("podman")
         program.write_text(WRAPPER.format(python=sys.executable, removed=removed, added=added, podman=real))
         program.chmod(0o755)
-        home = self.folder / "server"
+        home = self.directory / "server"
         home.mkdir()
         path = f"{program.parent}:{os.environ['PATH']}"
         self.servers.append(ContainerServer("podman", home, PATH=path, **settings))
@@ -76,7 +76,7 @@ def test_a_container_that_is_not_as_asked_for_gets_no_user_code(wrapped: Wrapped
     server = wrapped.server(*OVERRIDDEN[promise])
     error = server.client.error("rlm_init_context", context_text="x")
     assert error["code"] == "SANDBOX_UNAVAILABLE"
-    assert f"this container has not: {promise}" in error["message"]
+    assert f"this container does not have: {promise}" in error["message"]
     assert "RLM_SANDBOX_MODE=process" in error["next_step"]
     (run_dir,) = server.run_dirs
     server.wait_for_containers(run_dir, 0)
@@ -107,7 +107,7 @@ def test_an_engine_that_cannot_start_the_container_is_a_reason_to_fall_back_wher
 def test_where_the_engine_forbids_namespaces_inside_the_other_walls_hold_and_say_so(
     wrapped: Wrapped, tmp_path: Path
 ) -> None:
-    """As docker does. No tmpfs of podman's bounds a number of files, so the scratch folder is read-only then."""
+    """As docker does. No tmpfs of podman's bounds a number of files, so the scratch directory is read-only then."""
     profile = tmp_path / "profile.json"
     profile.write_text(json.dumps(without_namespaces()))
     server = wrapped.server([], ["--security-opt", f"seccomp={profile}"])

@@ -30,30 +30,30 @@ class BareContainer:
     """A container as a kernel gets it, with the test's own program in place of the kernel: no wall but the engine's."""
 
     def __init__(self, runtime: str, limits: Limits) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="rlm-b-"))
+        self.directory = Path(tempfile.mkdtemp(prefix="rlm-b-"))
         for name in ("c", "w"):
-            (self.folder / name).mkdir()
-        (self.folder / "c").chmod(0o1777)
+            (self.directory / name).mkdir()
+        (self.directory / "c").chmod(0o1777)
         self.runtime = ContainerRuntime(runtime, runtime, image_in(runtime), "")
-        mounts = Mounts(self.folder.name, str(self.folder), str(self.folder / "c"), str(self.folder / "w"))
+        mounts = Mounts(self.directory.name, str(self.directory), str(self.directory / "c"), str(self.directory / "w"))
         argv = run_argv(self.runtime, mounts, limits, {"HOME": "/tmp"}, [])
         self.argv = argv[: argv.index("-m")]
 
     def run(self, program: str) -> subprocess.CompletedProcess[str]:
         """Run Python code in it, to its end."""
-        program = f"scratch = {str(self.folder / 'w')!r}\nsockets = {str(self.folder / 'c')!r}\n{program}"
+        program = f"scratch = {str(self.directory / 'w')!r}\nsockets = {str(self.directory / 'c')!r}\n{program}"
         return subprocess.run(
             [*self.argv, "-c", program],
             capture_output=True,
             text=True,
             check=False,
             timeout=SECONDS,
-            cwd=self.folder,  # podman's monitor writes there
+            cwd=self.directory,  # podman's monitor writes there
         )
 
     def close(self) -> None:
-        subprocess.run([self.runtime.program, "rm", "-f", self.folder.name], capture_output=True, check=False)
-        shutil.rmtree(self.folder)
+        subprocess.run([self.runtime.program, "rm", "-f", self.directory.name], capture_output=True, check=False)
+        shutil.rmtree(self.directory)
 
 
 @pytest.fixture
@@ -203,7 +203,7 @@ INSIDE = {
     "the package": "import os\nopen(os.__file__, 'a')",
     "the connection file": "import glob\nopen(glob.glob(scratch[:-1] + 'c/kernel.json')[0], 'w')",
     "a socket's place": "import os\nos.unlink(scratch[:-1] + 'c/s-1')",
-    "the mounted folder": "open(scratch[:-1] + 'c/made', 'w')",
+    "the mounted directory": "open(scratch[:-1] + 'c/made', 'w')",
     "another user": "import os\nos.setuid(0)",
     "the first process": "import os\nos.kill(1, 9) if os.getpid() != 1 else os.kill(2, 9)",
 }

@@ -18,7 +18,7 @@ WAYS = {"EOF": None, "SIGTERM": signal.SIGTERM}
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_server_that_ends_takes_its_containers_along(own_server: ContainerServer, way: str) -> None:
-    """A step is running, and the spare kernel is there; status 0, no process, no container, no folder."""
+    """A step is running, and the spare kernel is there; status 0, no process, no container, no directory."""
     client = own_server.client
     session_id = client.open_session()
     client.begin("rlm_run_repl", {"session_id": session_id, "code": "while True: pass"})

@@ -52,7 +52,7 @@ def test_the_walls_name_the_engine_and_what_the_container_was_found_to_be(server
 
 
 def test_steps_run_on_a_context_that_came_as_a_file(server: ContainerServer, session: str) -> None:
-    """The file is mapped through a descriptor that crossed into the container; nothing of its folder is mounted."""
+    """The file is mapped through a descriptor that crossed into the container; nothing of its directory is mounted."""
     done = server.client.run(session, "words = context.split()\nprint(len(words), documents.at(30))\nwords[3]")
     assert (done["status"], done["stdout"], done["result"]) == ("ok", "6000 ('story.txt', 30)\n", "'bright'")
     assert server.client.data("rlm_get_var", session_id=session, var_name="words", limit=30)["size"] == 6000

@@ -32,9 +32,9 @@ MB: Final = 1 << 20
 @asynccontextmanager
 async def peer(registry: Registry, behaviour: str, variable: bytes = b"") -> AsyncIterator[SessionDriver]:
     """A session with such a peer. `variable`: what it answers to `rlm_get_var`, a line of JSON and the raw rest."""
-    folders = registry._run_dir.kernel_dir()
+    directories = registry._run_dir.kernel_dir()
     program = subprocess.Popen(  # noqa: ASYNC220 - as the provisioner starts kernels
-        [sys.executable, "-I", str(PROGRAM), folders.socket_stem, behaviour],
+        [sys.executable, "-I", str(PROGRAM), directories.socket_stem, behaviour],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
@@ -52,8 +52,8 @@ async def peer(registry: Registry, behaviour: str, variable: bytes = b"") -> Asy
                 client = KernelClient(b"key")
                 ports = {"shell_port": 1, "iopub_port": 2, "control_port": 5}
                 async with asyncio.timeout(WAIT_S):
-                    await client.open({"ip": folders.socket_stem, **ports})
-                kernel = Kernel.joined(LocalKernel(process, StatusSocket(), ours), client, folders, [])
+                    await client.open({"ip": directories.socket_stem, **ports})
+                kernel = Kernel.joined(LocalKernel(process, StatusSocket(), ours), client, directories, [])
                 registry._pool._spares.appendleft((asyncio.get_running_loop().time(), kernel))
                 driver = await SessionDriver.open(registry)
                 assert driver.kernel is kernel

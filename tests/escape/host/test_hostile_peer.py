@@ -191,7 +191,7 @@ VARIABLES = {
     "a size that is none": row(b"x", size="large", total_chars=-1),
     "a giant total": row(b"x", total_chars=1 << 60),
     "json that is none": row(b"{", json=True),
-    "json that is no number": row(b"NaN", json=True),
+    "json that is not a number": row(b"NaN", json=True),
     "a giant number": row(b"9" * 100_000, json=True),
     "a number beyond all": row(b"1e999", json=True),
     "numbers beyond all": row(b'{"a": [1, -1e999, 1E+400]}', json=True),

@@ -1,7 +1,7 @@
 """One server over stdio, hostile sessions in it, and an honest neighbour that must notice nothing.
 
 Is: real kernels whose code is the adversary, seen as a client sees them, with every line of the server's stdout read
-strictly. Is not: a peer that is no kernel (`tests/escape/host/`) or the way out of a kernel (`tests/escape/walls/`).
+strictly. Is not: a peer that is not a kernel (`tests/escape/host/`) or the way out of a kernel (`tests/escape/walls/`).
 """
 
 from __future__ import annotations
@@ -91,14 +91,14 @@ class KernelServer:
     """One server in one import policy, and the neighbour."""
 
     def __init__(
-        self, folder: Path, import_policy: str, policy: dict[str, Any] | None = None, argv: tuple[str, ...] = SERVE
+        self, directory: Path, import_policy: str, policy: dict[str, Any] | None = None, argv: tuple[str, ...] = SERVE
     ) -> None:
-        work = folder / "work"
+        work = directory / "work"
         work.mkdir(parents=True)
-        write_spec(folder, "hostile", POLICY if policy is None else policy)
-        self.state_dir = folder / "work.state"
+        write_spec(directory, "hostile", POLICY if policy is None else policy)
+        self.state_dir = directory / "work.state"
         self.import_policy = import_policy
-        settings = {"RLM_KERNEL": "hostile", "JUPYTER_PATH": str(folder), "RLM_IMPORT_POLICY": import_policy}
+        settings = {"RLM_KERNEL": "hostile", "JUPYTER_PATH": str(directory), "RLM_IMPORT_POLICY": import_policy}
         self.client = LineClient(work, settings, argv)
         self.client.on_line = self._heard
         self.client.initialize()

@@ -131,12 +131,12 @@ def test_names_that_a_kernel_took_with_it_and_an_answer_cannot_act(
 
 @pytest.mark.parametrize("response_format", FORMATS)
 def test_a_context_cannot_act(each_server: KernelServer, response_format: str) -> None:
-    """Its head and tail, and the names of its documents: a folder's files may be called anything."""
+    """Its head and tail, and the names of its documents: a directory's files may be called anything."""
     call = each_server.client.call
     check(call("rlm_init_context", context_text=ACTING, response_format=response_format))
-    folder = Path(each_server.client.folder, response_format)
-    folder.mkdir()
-    (folder / ("doc" + ACTING.replace("/", ""))).write_text("x", encoding="utf-8")
-    shown = call("rlm_init_context", context_paths=[folder.name], response_format=response_format)
+    directory = Path(each_server.client.directory, response_format)
+    directory.mkdir()
+    (directory / ("doc" + ACTING.replace("/", ""))).write_text("x", encoding="utf-8")
+    shown = call("rlm_init_context", context_paths=[directory.name], response_format=response_format)
     assert not any(ACTS.search(text) for text in texts(shown))
     assert not shown.get("isError"), shown

@@ -106,7 +106,7 @@ def test_an_object_that_is_shown_runs_its_own_code_within_its_step(each_server: 
 
 
 def test_an_object_is_no_answer_by_its_own_word(each_server: KernelServer) -> None:
-    """A final answer is read like any variable, and what only its own code could say of it is no answer."""
+    """A final answer is read like any variable, and what only its own code could say of it is not an answer."""
     session = each_server.open()
     each_server.run(session, MAKE.replace("@BEHAVIOUR@", "return 'its own word'") + BIND, timeout_ms=20_000)
     error = each_server.client.error("rlm_finalize", session_id=session, final_var_name="an_object")

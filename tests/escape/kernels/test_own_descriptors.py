@@ -63,7 +63,7 @@ WITHOUT_NAMESPACES: Final = (sys.executable, "-I", str(PROGRAM / "serve_without_
 
 @pytest.fixture(scope="module", params=[SERVE, WITHOUT_NAMESPACES], ids=["all walls", "without namespaces"])
 def kernel_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KernelServer]:
-    """Also where a kernel has the machine's process numbers and folders before its eyes."""
+    """Also where a kernel has the machine's process numbers and directories before its eyes."""
     made = KernelServer(tmp_path_factory.mktemp("own"), "any", argv=request.param)
     try:
         yield made
@@ -141,7 +141,7 @@ REWRITES: Final = (
     + """
 import ctypes
 file = kernel.parent.connection_file
-folder = os.path.dirname(file)
+directory = os.path.dirname(file)
 sockets = [f"{kernel.parent.ip}-{port}" for port in range(1, 6)]
 libc = ctypes.CDLL(None)
 done = []
@@ -151,8 +151,8 @@ def attempt(name, act):
     except OSError:
         pass
 attempt("own file", lambda: open('mine', 'w').write('{}'))
-own, done = done, []  # where the scratch folder can be written
-for path in (file, *sockets, os.path.join(folder, 'new')):
+own, done = done, []  # where the scratch directory can be written
+for path in (file, *sockets, os.path.join(directory, 'new')):
     path_bytes = path.encode()
     attempt(f"open {path}", lambda: open(path, 'r+b' if os.path.exists(path) else 'wb').write(b'{}'))
     attempt(f"truncate {path}", lambda: os.truncate(path, 0))
@@ -164,8 +164,8 @@ for path in (file, *sockets, os.path.join(folder, 'new')):
     attempt(f"libc unlink {path}", lambda: libc.unlink(path_bytes))
     attempt(f"libc rename {path}", lambda: libc.rename(b'mine', path_bytes))
     attempt(f"chmod {path}", lambda: os.chmod(path, 0o777))
-attempt("folder", lambda: os.rename(folder, folder + '.old'))
-attempt("folder mode", lambda: os.chmod(folder, 0o777))
+attempt("directory", lambda: os.rename(directory, directory + '.old'))
+attempt("directory mode", lambda: os.chmod(directory, 0o777))
 done
 """
 )
@@ -191,10 +191,10 @@ def _group(pid: int) -> int | None:
         return None
 
 
-def _state(folder: Path) -> dict[str, tuple[int, int, bytes]]:
-    """Everything in a folder: what it is, which file it is, what is in it."""
+def _state(directory: Path) -> dict[str, tuple[int, int, bytes]]:
+    """Everything in a directory: what it is, which file it is, what is in it."""
     found = {}
-    for path in sorted(folder.iterdir()):
+    for path in sorted(directory.iterdir()):
         status = path.lstat()
         found[path.name] = (status.st_mode, status.st_ino, path.read_bytes() if stat.S_ISREG(status.st_mode) else b"")
     return found

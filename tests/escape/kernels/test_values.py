@@ -193,7 +193,7 @@ def test_a_forged_message_makes_that_step_wrong_and_nothing_else(kernel_server: 
 BREAKS: Final = {
     "a number of 5,000 digits": "say_raw('iopub', 'stream', b'{\"text\": ' + b'9' * 5_000 + b'}')",
     "deeper than Python goes": "say_raw('iopub', 'stream', b'{\"text\": ' + b'[' * 100_000 + b']' * 100_000 + b'}')",
-    "bytes that are no UTF-8": "say_raw('shell', 'execute_reply', b'{\"status\": \"\\xff\"}')",
+    "bytes that are not UTF-8": "say_raw('shell', 'execute_reply', b'{\"status\": \"\\xff\"}')",
     "no object": "say_raw('shell', 'execute_reply', b'[]')",
     "10 MB": "say_raw('iopub', 'stream', b'{\"text\": \"' + b'x' * 10_000_000 + b'\"}')",
 }

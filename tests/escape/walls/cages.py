@@ -66,12 +66,12 @@ def start(kind: Kind, canaries: Canaries, attacks: Sequence[str], **changes: Any
 
     Args:
         kind: tier and user.
-        canaries: what is outside; also gives it its folders.
+        canaries: what is outside; also gives it its directories.
         attacks: names, in the order in which they are tried.
         changes: of the specification: `policy`, `targets`, `hidden_calls`, `early_thread`, and what signals it
             inherits as `ignored_signals` and `blocked_signals`.
     """
-    scratch, sockets = canaries.folders()
+    scratch, sockets = canaries.directories()
     spec = {
         "policy": policy(kind.tier),
         "targets": canaries.targets(platform.machine()) | {"scratch": str(scratch), "socket_dir": str(sockets)},

@@ -20,7 +20,7 @@ def number(kind: Kind, attack: str, **limits: int) -> int:
     """What an attack that goes on until it is stopped got to; the kernel came to its end by itself."""
     with Canaries(kind.uid) as canaries:
         ended = run(kind, canaries, [attack], policy=policy(kind.tier, **limits))
-        outside = [path for folder in canaries.root.glob("w-*") for path in folder.iterdir()]
+        outside = [path for directory in canaries.root.glob("w-*") for path in directory.iterdir()]
     assert ended.code == 0
     assert outside == []
     what, text = ended.outcomes[attack]
@@ -100,7 +100,7 @@ def test_folders_nested_3000_deep_count_as_files_and_leave_nothing_outside(
     kind: Kind, scratch_files: int, expected: int
 ) -> None:
     """They vanish with the tmpfs: nobody has to remove them, which takes a descriptor a level."""
-    made = number(kind, "attacks_resources.nest_folders_deeply", scratch_files=scratch_files)
+    made = number(kind, "attacks_resources.nest_directories_deeply", scratch_files=scratch_files)
     assert abs(made - expected) <= 2
 
 

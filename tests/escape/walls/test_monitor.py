@@ -164,19 +164,19 @@ def test_the_kernel_does_not_outlive_its_monitor(kind: Kind) -> None:
 
 @pytest.mark.parametrize("kind", KINDS, ids=ids)
 def test_a_socket_bound_inside_is_reached_from_outside(kind: Kind) -> None:
-    """Through the folder that both see; it is read-only inside by then."""
+    """Through the directory that both see; it is read-only inside by then."""
     with running(kind) as made, socket.socket(socket.AF_UNIX) as client:
-        (folder,) = made.canaries.root.glob("c-*")
+        (directory,) = made.canaries.root.glob("c-*")
         client.settimeout(SECONDS)
-        client.connect(str(folder / "s-1"))
+        client.connect(str(directory / "s-1"))
         client.send(b"hello")
         assert client.recv(16) == b"hello"
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=ids)
 def test_the_kernel_sees_itself_alone(kind: Kind) -> None:
-    """Its user, its number, its folder, its host name; nothing of the machine's."""
+    """Its user, its number, its directory, its host name; nothing of the machine's."""
     with running(kind, "honest.know_who_it_is", WAIT) as made:
         who = json.loads(made.line()[2].strip("'"))
-        (folder,) = made.canaries.root.glob("w-*")
-    assert who == {"uid": 65532, "pid": 1, "cwd": str(folder), "host": "kernel"}
+        (directory,) = made.canaries.root.glob("w-*")
+    assert who == {"uid": 65532, "pid": 1, "cwd": str(directory), "host": "kernel"}

@@ -23,7 +23,7 @@ NOT_HERE = {"honest.write_and_read_scratch", "honest.wait_for_a_line", "honest.c
 # What must reach a canary when nothing is raised: an attack that never fires tests nothing. Harmless to the machine.
 FIRES = {
     "attacks_files.read_the_canary": "token",
-    "attacks_files.change_the_canarys_times_by_path": "folder",
+    "attacks_files.change_the_canarys_times_by_path": "directory",
     "attacks_network.connect_by_tcp": "tcp",
     "attacks_network.connect_by_tcp_over_ipv6": "tcp6",
     "attacks_network.send_by_udp": "udp",
@@ -37,7 +37,7 @@ WORKS_WITHOUT_WALLS = [
     "attacks_files.lock_a_shared_file",
     "attacks_files.lock_a_shared_file_for_reading",
     "attacks_files.lock_the_bytes_of_a_shared_file",
-    "attacks_files.be_told_of_what_changes_in_a_shared_folder",
+    "attacks_files.be_told_of_what_changes_in_a_shared_directory",
     "attacks_files.drop_what_is_cached_of_a_shared_file",
     "attacks_files.put_out_the_pages_of_a_shared_file",
     "attacks_processes.ask_for_the_peers_group",
@@ -61,7 +61,7 @@ def attacked(request: pytest.FixtureRequest) -> Iterator[tuple[Kind, Ended, list
 
 
 def test_nothing_outside_was_reached(attacked: tuple[Kind, Ended, list[str]]) -> None:
-    """No connection, no datagram, no change of the folder, no signal to the peer, no token in what came out."""
+    """No connection, no datagram, no change of the directory, no signal to the peer, no token in what came out."""
     _, ended, hits = attacked
     assert hits == []
     assert ended.code == 0

@@ -13,11 +13,11 @@ from tests.attach.console import WAIT_S, Console
 from tests.processes import left_over
 
 
-@pytest.mark.parametrize("temporary", [False, True], ids=["runtime_folder", "long_temporary_folder"])
+@pytest.mark.parametrize("temporary", [False, True], ids=["runtime_directory", "long_temporary_directory"])
 def test_the_console_starts_runs_interrupts_and_ends_the_kernel(
     tmp_path: Path, short_dir: Path, temporary: bool
 ) -> None:
-    """In a fresh home; where XDG_RUNTIME_DIR is not set and the temporary folder is too long for a socket as well."""
+    """In a fresh home; where XDG_RUNTIME_DIR is not set and the temporary directory's path is too long for a socket."""
     install_kernelspec(tmp_path / "data-of-jupyter")
     run = short_dir
     if temporary:

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def runtime(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where run folders are made."""
+    """Where run directories are made."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(short_dir))
     return short_dir / "rlm"
 
@@ -62,8 +62,8 @@ async def managed(manager: AsyncKernelManager, start: dict[str, Any]) -> AsyncIt
         client.context.destroy(linger=0)
 
 
-def inside(folder: Path) -> list[Path]:
-    return list(folder.iterdir())
+def inside(directory: Path) -> list[Path]:
+    return list(directory.iterdir())
 
 
 async def run(client: AsyncKernelClient, code: str) -> tuple[dict[str, Any], str]:
@@ -88,12 +88,12 @@ async def test_the_kernel_is_locked_and_does_honest_work(tmp_path: Path, runtime
         assert content["ename"] == "ImportRefused"
         for refused in ("open('/etc/passwd')", "open('../outside', 'w')", "!ls"):
             assert (await run(client, refused))[0]["status"] == "error"
-        for folder in (runtime, *inside(runtime)):
-            assert folder.stat().st_mode & 0o777 == 0o700
+        for directory in (runtime, *inside(runtime)):
+            assert directory.stat().st_mode & 0o777 == 0o700
 
 
 async def test_it_can_be_interrupted_restarted_and_shut_down(tmp_path: Path, runtime: Path) -> None:
-    """By the client that started it; nothing of it is left then, neither process nor folder."""
+    """By the client that started it; nothing of it is left then, neither process nor directory."""
     before = command_lines_below(os.getpid())
     async with started(tmp_path) as (manager, client):
         await run(client, "kept = 1")
@@ -144,35 +144,35 @@ async def test_a_kernel_that_dies_is_noticed(tmp_path: Path, runtime: Path) -> N
         assert not await manager.is_alive()
 
 
-def runtime_folder(folder: Path) -> Path:
+def runtime_directory(directory: Path) -> Path:
     """As Jupyter's own: this user's alone."""
-    (folder / "runtime").mkdir(mode=0o700)
-    return folder / "runtime" / "kernel-1.json"
+    (directory / "runtime").mkdir(mode=0o700)
+    return directory / "runtime" / "kernel-1.json"
 
 
-def temporary_folder(folder: Path) -> Path:
+def temporary_directory(directory: Path) -> Path:
     """As jupyter_client makes one for a client that names none: beside everybody's files."""
-    (folder / "tmp").mkdir()
-    (folder / "tmp").chmod(0o1777)
-    return folder / "tmp" / "tmpx.json"
+    (directory / "tmp").mkdir()
+    (directory / "tmp").chmod(0o1777)
+    return directory / "tmp" / "tmpx.json"
 
 
-def long_path(folder: Path) -> Path:
+def long_path(directory: Path) -> Path:
     """Longer than a socket's path may be."""
-    deep = folder / ("d" * (199 - len(os.fsencode(folder)) - len("/k.json")))
+    deep = directory / ("d" * (199 - len(os.fsencode(directory)) - len("/k.json")))
     deep.mkdir()
     assert len(os.fsencode(deep / "k.json")) == 200
     return deep / "k.json"
 
 
-def folder_of_others(folder: Path) -> Path:
+def directory_of_others(directory: Path) -> Path:
     """Where everybody may write and remove."""
-    (folder / "shared").mkdir()
-    (folder / "shared").chmod(0o777)
-    return folder / "shared" / "kernel.json"
+    (directory / "shared").mkdir()
+    (directory / "shared").chmod(0o777)
+    return directory / "shared" / "kernel.json"
 
 
-@pytest.mark.parametrize("place", [runtime_folder, temporary_folder, long_path, folder_of_others])
+@pytest.mark.parametrize("place", [runtime_directory, temporary_directory, long_path, directory_of_others])
 async def test_it_starts_wherever_the_connection_file_lies_and_sees_nothing_of_that_folder(
     tmp_path: Path, runtime: Path, place: Callable[[Path], Path]
 ) -> None:
@@ -249,7 +249,7 @@ def test_a_program_that_ends_with_its_kernel_ends_without_a_word(
 
 
 def test_a_killed_client_leaves_nothing(tmp_path: Path, runtime: Path) -> None:
-    """Neither kernel nor monitor nor folder; only its connection file, which was its own to remove."""
+    """Neither kernel nor monitor nor directory; only its connection file, which was its own to remove."""
     code = f"{START}\nprint(km.connection_file, flush=True)\nsys.stdin.read()"
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen(client_argv(tmp_path, code), **pipes) as client:  # type: ignore[call-overload]
@@ -332,7 +332,7 @@ def test_what_a_client_inherited_changes_nothing(tmp_path: Path, runtime: Path) 
 
 
 async def test_a_start_that_fails_leaves_nothing(tmp_path: Path, runtime: Path) -> None:
-    """Many a client calls no clean-up then: no folder, no process, no descriptor; the reason is the error's."""
+    """Many a client calls no clean-up then: no directory, no process, no descriptor; the reason is the error's."""
     install_kernelspec(tmp_path)
     spec = tmp_path / "share" / "jupyter" / "kernels" / "rlm-python" / "kernel.json"
     told = json.loads(spec.read_text(encoding="utf-8"))
@@ -353,7 +353,7 @@ async def test_a_start_that_fails_leaves_nothing(tmp_path: Path, runtime: Path) 
 async def test_a_client_s_arguments_are_left_out_and_it_is_told(
     tmp_path: Path, runtime: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """None of them may name other folders, or make it a session's kernel."""
+    """None of them may name other directories, or make it a session's kernel."""
     given = ["--owned", "--scratch=/", "--sockets", "/tmp", "--IPKernelApp.quiet=False"]
     async with started(tmp_path, {"extra_arguments": given}) as (_, client):
         content, printed = await run(client, "print(scratch)")

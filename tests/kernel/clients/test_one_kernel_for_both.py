@@ -31,8 +31,8 @@ PROGRAM: Final = Path(__file__).with_name("program")
 WAIT_S: Final = 90
 LONG: Final = "long"
 PLACES: Final = ("runtime", "tmp", LONG, "shared")
-"""Where a client lays its connection file: its runtime folder, the temporary folder, a path of 200 bytes, a folder in
-which others may write."""
+"""Where a client lays its connection file: its runtime directory, the temporary one, a path of 200 bytes, a directory
+in which others may write."""
 OWN_USER: Final = 1 << 30
 """From here on numbers of users are made up: in tier `lock` a kernel of root's has one to itself."""
 STATUS: Final = re.compile(
@@ -91,24 +91,24 @@ def differences(kind: Kind, places: tuple[str, ...]) -> list[str]:
 def seen_in_both(kind: Kind, places: tuple[str, ...]) -> Iterator[list[Seen]]:
     """A kernel of ours, then one of a foreign client for each place; they live meanwhile."""
     with tempfile.TemporaryDirectory(prefix="rlm-both-") as name:
-        folder = Path(name)
-        foreign = list(connection_files(folder, places))
+        directory = Path(name)
+        foreign = list(connection_files(directory, places))
         required = [wall for wall in WALLS if kind.tier == "ns" or wall not in ("namespaces", "scratch_quota")]
-        write_spec(folder, "both", {"walls": {"required": required, "wanted": []}})
-        (folder / "run").mkdir(mode=0o700)
-        for path in [folder, *folder.rglob("*")]:
+        write_spec(directory, "both", {"walls": {"required": required, "wanted": []}})
+        (directory / "run").mkdir(mode=0o700)
+        for path in [directory, *directory.rglob("*")]:
             if kind.uid is not None:
                 os.chown(path, kind.uid, kind.uid)
         numbers = syscall_numbers(platform.machine())
         spec = {
-            "kernels": str(folder / "kernels"),
+            "kernels": str(directory / "kernels"),
             "name": "both",
             "foreign": foreign,
-            "places": tried(folder, foreign),
+            "places": tried(directory, foreign),
             "calls": {name: [numbers[name], arguments] for name, arguments in CALLS.items() if name in numbers},
             "look": (PROGRAM / "look_around.py").read_text(encoding="utf-8"),
         }
-        environment = os.environ | {"PYTHONPATH": str(ROOT), "XDG_RUNTIME_DIR": str(folder / "run")}
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "XDG_RUNTIME_DIR": str(directory / "run")}
         argv = [*as_user(kind), sys.executable, str(PROGRAM / "both.py"), json.dumps(spec)]
         with subprocess.Popen(
             argv, env=environment, cwd="/", stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -120,16 +120,16 @@ def seen_in_both(kind: Kind, places: tuple[str, ...]) -> Iterator[list[Seen]]:
             finally:
                 program.communicate(timeout=WAIT_S)
         assert program.returncode == 0
-        assert list((folder / "run" / "rlm").iterdir()) == []
+        assert list((directory / "run" / "rlm").iterdir()) == []
 
 
-def connection_files(folder: Path, places: tuple[str, ...]) -> Iterator[str]:
+def connection_files(directory: Path, places: tuple[str, ...]) -> Iterator[str]:
     """A file name in each of the places, beside a stranger's file."""
     modes = {"runtime": 0o700, "tmp": 0o1777, "shared": 0o777}
     for place in places:
-        around = folder / place
+        around = directory / place
         if place == LONG:
-            around = folder / ("d" * (199 - len(os.fsencode(folder)) - len("/k.json")))
+            around = directory / ("d" * (199 - len(os.fsencode(directory)) - len("/k.json")))
             assert len(os.fsencode(around / "k.json")) == 200
         around.mkdir()
         around.chmod(modes.get(place, 0o755))
@@ -138,12 +138,12 @@ def connection_files(folder: Path, places: tuple[str, ...]) -> Iterator[str]:
         yield str(around / "k.json")
 
 
-def tried(folder: Path, foreign: list[str]) -> list[str]:
+def tried(directory: Path, foreign: list[str]) -> list[str]:
     """What each kernel tries to get at: what is granted, what must not be, and what lies around a connection file."""
     around = [str(Path(path).parent / name) for path in foreign for name in ("", "k.json", "stranger")]
     machine = ["/", "/etc/passwd", "/tmp", "/proc/self", "/dev/null", "/dev/zero", "/dev/tty", "/usr/lib"]
     ours = [sys.prefix, sys.executable, str(ROOT), str(ROOT / "rlm_kernel_mcp"), str(Path.home())]
-    own = [str(folder / name) for name in ("", "run", "kernels/both/policy.json")]
+    own = [str(directory / name) for name in ("", "run", "kernels/both/policy.json")]
     return [*machine, *ours, *own, *around]
 
 
@@ -155,14 +155,14 @@ def as_user(kind: Kind) -> list[str]:
     return [*in_own_mounts(), sys.executable, str(PROGRAM / "as_nobody.py"), str(kind.uid), reachable]
 
 
-def seen(world: str, pid: int, folder: str, inside: str) -> Seen:
-    """What was seen, with the kernel's own folder, and a user that it has for itself, by one name."""
-    found = json.loads(inside.replace(folder, "<kernel>"))
+def seen(world: str, pid: int, directory: str, inside: str) -> Seen:
+    """What was seen, with the kernel's own directory, and a user that it has for itself, by one name."""
+    found = json.loads(inside.replace(directory, "<kernel>"))
     found["ids"][0] = min(OWN_USER, found["ids"][0])
-    return Seen(world, found, outside(pid, folder))
+    return Seen(world, found, outside(pid, directory))
 
 
-def outside(pid: int, folder: str) -> dict[str, Any]:
+def outside(pid: int, directory: str) -> dict[str, Any]:
     """A kernel and, where it has one, its monitor, as the machine sees them; some of it root alone may look at."""
     processes = {"kernel": pid}
     if status(Path(f"/proc/{pid}"))["NSpid"] == "2":  # it has a number in a namespace of its own too
@@ -176,9 +176,9 @@ def outside(pid: int, folder: str) -> dict[str, Any]:
         found[f"{name}: priority"] = os.getpriority(os.PRIO_PROCESS, number)
         found[f"{name}: out of memory"] = (proc / "oom_score_adj").read_text()
         if os.geteuid() == 0:
-            found[f"{name}: mounts"] = mounts(proc, folder)
+            found[f"{name}: mounts"] = mounts(proc, directory)
             found[f"{name}: descriptors but connections"] = descriptors(proc)
-            found[f"{name}: listens on"] = listeners(proc, folder)
+            found[f"{name}: listens on"] = listeners(proc, directory)
             found[f"{name}: is in our namespaces"] = {
                 link.name: link.readlink() == Path("/proc/self/ns", link.name).readlink()
                 for link in (proc / "ns").iterdir()
@@ -203,9 +203,9 @@ def limits(proc: Path) -> list[str]:
     return [line for line in lines if not line.startswith("Max address space")]
 
 
-def mounts(proc: Path, folder: str) -> list[list[str]]:
+def mounts(proc: Path, directory: str) -> list[list[str]]:
     """Of each mount: what of its file system, where, how; the numbers are the moment's."""
-    lines = (proc / "mountinfo").read_text(encoding="utf-8").replace(folder, "<kernel>").splitlines()
+    lines = (proc / "mountinfo").read_text(encoding="utf-8").replace(directory, "<kernel>").splitlines()
     rows = [line.split(" ") for line in lines]
     return [[*row[3:6], *row[row.index("-") + 1 :]] for row in rows]
 
@@ -215,7 +215,7 @@ def descriptors(proc: Path) -> list[str]:
     return sorted(link for link in links if link != "socket:")
 
 
-def listeners(proc: Path, folder: str) -> list[str]:
-    """Unix sockets below the kernel's folder on which somebody listens (flag SO_ACCEPTCON)."""
+def listeners(proc: Path, directory: str) -> list[str]:
+    """Unix sockets below the kernel's directory on which somebody listens (flag SO_ACCEPTCON)."""
     rows = [line.split() for line in (proc / "net" / "unix").read_text(encoding="utf-8").splitlines()[1:]]
-    return sorted(row[7][len(folder) :] for row in rows if row[3] == "00010000" and row[7:8] and folder in row[7])
+    return sorted(row[7][len(directory) :] for row in rows if row[3] == "00010000" and row[7:8] and directory in row[7])

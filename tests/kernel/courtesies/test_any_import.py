@@ -56,7 +56,7 @@ def test_an_extension_module_that_was_not_loaded_ahead_can_be_imported(client: L
 
 
 def test_what_code_wrote_can_still_not_be_executed(client: LineClient) -> None:
-    """Neither memory nor a file of the scratch folder."""
+    """Neither memory nor a file of the scratch directory."""
     session = client.open_session()
     report = client.run(session, EXECUTABLE_MEMORY)
     assert report["result"] == "['anonymous', 'a file of its own', 'writable too']"
@@ -72,7 +72,7 @@ def test_a_thread_of_libzmq_that_starts_after_the_walls_ends_no_kernel(client: L
         assert (report["status"], report["result"]) == ("ok", "'alive'")
 
 
-@pytest.mark.skipif(bool(namespaces.refusal()), reason="the scratch folder is read-only without namespaces")
+@pytest.mark.skipif(bool(namespaces.refusal()), reason="the scratch directory is read-only without namespaces")
 def test_a_database_in_the_scratch_folder_says_how_it_can_be_had(client: LineClient) -> None:
     """Its locks would be had on whatever can be read, so there are none."""
     session = client.open_session()

@@ -14,7 +14,7 @@ from tests.kernel.bare_kernel import WAIT_S, BareKernel, bare_kernel
 @pytest.fixture(scope="module")
 def kernel() -> Iterator[BareKernel]:
     """A kernel with the shipped allowlist."""
-    with tempfile.TemporaryDirectory() as folder, bare_kernel(Path(folder), "allowlist") as started:
+    with tempfile.TemporaryDirectory() as directory, bare_kernel(Path(directory), "allowlist") as started:
         yield started
 
 
@@ -22,7 +22,7 @@ def kernel() -> Iterator[BareKernel]:
 def any_kernel() -> Iterator[BareKernel]:
     """A kernel of `RLM_IMPORT_POLICY=any`, whose streams have the smallest budget."""
     limits = {"output_chars_per_step": 10_000}
-    with tempfile.TemporaryDirectory() as folder, bare_kernel(Path(folder), "any", **limits) as started:
+    with tempfile.TemporaryDirectory() as directory, bare_kernel(Path(directory), "any", **limits) as started:
         yield started
 
 
@@ -241,7 +241,7 @@ def test_lone_surrogates_are_printed_in_writing(kernel: BareKernel) -> None:
 
 @pytest.mark.parametrize("half", ["\\ud800", "\\udcff"])
 def test_a_lone_surrogate_loses_no_message(kernel: BareKernel, half: str) -> None:
-    """Ours: jupyter_client's JSON loses an error, a result or a reply over one, or sends bytes that are no UTF-8."""
+    """Ours: jupyter_client's JSON loses an error, a result or a reply over one, or sends bytes that are not UTF-8."""
     error = kernel.run(f"raise ValueError('before {half} after')")
     assert (error.ename, error.evalue) == ("ValueError", f"before {half} after".encode().decode("unicode_escape"))
     shown = kernel.run(f"class Half:\n    def __repr__(self): return 'a{half}b'\nglobals()['n{half}'] = 1\nHalf()")

@@ -26,7 +26,7 @@ class Says(NamedTuple):
 
 
 FILES: Final = (
-    "use `documents` for the text; open(), os.path and pathlib in the folder `scratch`; the user can add modules"
+    "use `documents` for the text; open(), os.path and pathlib in the directory `scratch`; the user can add modules"
 )
 PROCESSES: Final = "no process can be started; use concurrent.futures.ThreadPoolExecutor"
 NETWORK: Final = "there is no network; the text is in `context` and `documents`"
@@ -34,7 +34,7 @@ ONE_TEXT: Final = "`context` is one str; documents[name] is one document's text.
 NAMES_ALONE: Final = "`for name in documents` gives names; documents[name] is the text, a str."
 FINAL: Final = "The final answer is given by the tool rlm_finalize"
 HABITS: Final[dict[str, Works | Says]] = {
-    # files and folders
+    # files and directories
     "import os": Says(FILES),
     "import os, json": Says(FILES),
     "from os import listdir": Says(FILES),
@@ -162,7 +162,7 @@ HABITS: Final[dict[str, Works | Says]] = {
     "ls": Says("No process can be started here; use Python."),
     "lines = !grep first a.log": Says("no process can be started in a session; use Python"),
     "%%bash\nls": Says("no process can be started. %lsmagic lists those that are allowed"),
-    "%%writefile notes.txt\nkept": Says("open() reads and writes files in the folder `scratch`"),
+    "%%writefile notes.txt\nkept": Says("open() reads and writes files in the directory `scratch`"),
     "%matplotlib inline": Says("a figure is shown by itself, as the last line or by display()"),
     "%%markdown\n# Title": Says("print() shows text"),
     "%load_ext autoreload": Says("%lsmagic lists those that are allowed"),
@@ -181,14 +181,14 @@ HABITS: Final[dict[str, Works | Says]] = {
 @pytest.fixture(scope="module")
 async def session(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[SessionDriver]:
     """A session over two documents."""
-    folder = tmp_path_factory.mktemp("habits")
-    data = folder / "data"
+    directory = tmp_path_factory.mktemp("habits")
+    data = directory / "data"
     data.mkdir()
     (data / "a.log").write_text("first\n")
     (data / "b.log").write_text("other\n")
     (data / "deep").mkdir()
     (data / "deep" / "c.log").write_text("")
-    async with open_registry(folder / "state", RLM_CONTEXT_ROOTS=str(data)) as registry:
+    async with open_registry(directory / "state", RLM_CONTEXT_ROOTS=str(data)) as registry:
         told = await registry.init_context(context_text=None, context_paths=[str(data)], limits=AMPLE)
         yield SessionDriver(registry, told.session_id)
 

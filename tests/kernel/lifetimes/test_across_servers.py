@@ -117,16 +117,16 @@ async def test_a_context_of_files_is_loaded_again_where_it_is_what_it_was(
         assert lost(report) == {}
 
 
-def change(folder: Path) -> None:
-    (folder / "a.txt").write_text("ALPHA")
+def change(directory: Path) -> None:
+    (directory / "a.txt").write_text("ALPHA")
 
 
-def remove(folder: Path) -> None:
-    (folder / "a.txt").unlink()
+def remove(directory: Path) -> None:
+    (directory / "a.txt").unlink()
 
 
-def add(folder: Path) -> None:
-    (folder / "c.txt").write_text("gamma")
+def add(directory: Path) -> None:
+    (directory / "c.txt").write_text("gamma")
 
 
 @pytest.mark.parametrize("meddle", [change, remove, add])
@@ -134,15 +134,15 @@ async def test_a_context_that_is_not_what_it_was_is_gone_and_not_another(
     tmp_path: Path, meddle: Callable[[Path], None]
 ) -> None:
     """Neither the new text nor an empty one is called `context`; values that were made of the old one are there."""
-    folder = tmp_path / "docs"
-    folder.mkdir()
-    (folder / "a.txt").write_text("alpha")
-    (folder / "b.txt").write_text("beta")
+    directory = tmp_path / "docs"
+    directory.mkdir()
+    (directory / "a.txt").write_text("alpha")
+    (directory / "b.txt").write_text("beta")
     async with open_registry(tmp_path / "state", RLM_CONTEXT_ROOTS=str(tmp_path)) as first:
-        session = await opened_with_paths(first, folder)
+        session = await opened_with_paths(first, directory)
         await session.ok("upper = context.upper()\nsame = context")
         await settle(session)
-    meddle(folder)
+    meddle(directory)
     async with open_registry(tmp_path / "state", RLM_CONTEXT_ROOTS=str(tmp_path)) as second:
         session = SessionDriver(second, session.session_id)
         report = await session.ok("(upper, 'context' in globals(), 'documents' in globals(), scratch != '')")

@@ -47,7 +47,7 @@ async def at_every_await(name: str, call: Call, after: Callable[[int, bool], Awa
 
 @pytest.mark.parametrize("given", ["text", "paths", "spare"])
 async def test_a_session_whose_opening_is_cancelled_leaves_nothing(tmp_path: Path, given: str) -> None:
-    """Neither folder, lock, place, kernel, process, descriptor, row nor context, wherever it is cut off."""
+    """Neither directory, lock, place, kernel, process, descriptor, row nor context, wherever it is cut off."""
     for name in "abc":
         (tmp_path / f"{name}.txt").write_text(name * 1_000, encoding="utf-8")
     context = {"context_paths": [str(tmp_path / "*.txt")]} if given == "paths" else {"context_text": "some text"}
@@ -131,7 +131,7 @@ async def test_a_cancelled_finalize_has_no_part_done(tmp_path: Path, answer: str
             again = await call_tool(opened, "rlm_finalize", session_id=driver.session_id, **given)
             assert again["ok"], again
             now = await held_by(opened)
-            assert (now.folders, now.locks, now.slots, now.sessions) == (0, (), (), ())
+            assert (now.directories, now.locks, now.slots, now.sessions) == (0, (), (), ())
             assert (now.processes, now.descriptors) == (before.processes, before.descriptors)
             assert list((opened.settings.state_dir / "snapshots").glob("*")) == []
             await begin()

@@ -77,7 +77,7 @@ CUT_OFF = {
 async def test_a_start_that_is_cut_off_leaves_no_kernel(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: Any, part: str
 ) -> None:
-    """Wherever it is cut off: its end is seen before the start has failed, and its folders are gone."""
+    """Wherever it is cut off: its end is seen before the start has failed, and its directories are gone."""
     made: list[KernelProcess] = []
 
     class Noted(KernelProcess):
@@ -179,7 +179,7 @@ async def test_where_no_fork_server_can_be_had_kernels_start_cold(
 
 @pytest.mark.parametrize("end", ["kill", "end of input"])
 async def test_nothing_outlives_the_host(tmp_path: Path, short_dir: Path, end: str) -> None:
-    """However it ends: the fork server, the kernels and their monitors go, and so does the run folder."""
+    """However it ends: the fork server, the kernels and their monitors go, and so does the run directory."""
     environment = {**os.environ, "XDG_RUNTIME_DIR": str(short_dir)}
     host = subprocess.Popen(  # noqa: ASYNC220 - its pipes are read here, and it is killed on purpose
         [sys.executable, "-m", "tests.kernel.lifetimes.host_program", str(tmp_path / "state")],

@@ -116,18 +116,18 @@ async def test_a_read_under_way_makes_no_kernel_for_a_session_that_is_finalized(
         for answer in await asyncio.gather(*reads, return_exceptions=True):
             assert isinstance(answer, SessionFinalized)
         held = await held_by(opened)
-        assert (held.kernels, held.folders, held.slots, held.locks) == (0, 0, (), ())
+        assert (held.kernels, held.directories, held.slots, held.locks) == (0, 0, (), ())
 
 
 @pytest.mark.parametrize("how", ["fails", "hangs"])
 async def test_one_session_s_close_stops_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
-    """Kernels, locks and the run folder are gone all the same."""
+    """Kernels, locks and the run directory are gone all the same."""
     monkeypatch.setattr(registry, "CLOSE_S", 1.0)
     close, never = Session.close, asyncio.Event()
     others = set(psutil.Process().children(recursive=True))  # servers of other tests
     async with open_registry(tmp_path) as opened:
         bad, good = await SessionDriver.open(opened), await SessionDriver.open(opened)
-        processes, run_folder = set(psutil.Process().children(recursive=True)) - others, opened._run_dir.path
+        processes, run_directory = set(psutil.Process().children(recursive=True)) - others, opened._run_dir.path
 
         async def badly(session: Session, reason: str) -> None:
             if session.session_id != bad.session_id:
@@ -143,7 +143,7 @@ async def test_one_session_s_close_stops_no_other(tmp_path: Path, monkeypatch: p
         assert kernel.dead.done()
         assert left_over(processes, WAIT_S) == []
         assert locks(opened) == []
-        assert not run_folder.exists()
+        assert not run_directory.exists()
 
 
 async def test_nothing_of_what_a_step_said_is_held_but_by_the_outcomes(tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ async def test_a_person_at_a_console_holds_off_the_idle_stop(tmp_path: Path, mon
     """For ten minutes from each cell on; then nobody works there."""
     async with open_registry(tmp_path) as opened:
         driver = await SessionDriver.open(opened)
-        console = AsyncKernelClient(connection_file=str(driver.kernel.folders.connection_file))
+        console = AsyncKernelClient(connection_file=str(driver.kernel.directories.connection_file))
         console.load_connection_file()
         console.start_channels()
         try:
@@ -270,6 +270,6 @@ async def test_a_finalize_that_was_cut_short_is_brought_to_its_end(tmp_path: Pat
             assert not session.has_kernel
         assert (await driver.finalize(text="done")).final_answer == "done"
         held = await held_by(opened)
-        assert (held.kernels, held.folders, held.slots, held.locks, held.sessions) == (0, 0, (), (), ())
+        assert (held.kernels, held.directories, held.slots, held.locks, held.sessions) == (0, 0, (), (), ())
         assert list((tmp_path / "snapshots").glob("*")) == []
         assert (await driver.finalize(text="done")).final_answer == "done"

@@ -1,4 +1,4 @@
-"""What fails on the way to a session is given back at once: run folder, sockets, lock, kernel, place."""
+"""What fails on the way to a session is given back at once: run directory, sockets, lock, kernel, place."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def runtime(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where run folders lie in this test."""
+    """Where run directories lie in this test."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(short_dir))
     return short_dir / "rlm"
 
@@ -50,7 +50,7 @@ def descriptors() -> set[str]:
 
 @contextmanager
 def nothing_stays(runtime: Path) -> Iterator[None]:
-    """No run folder, no descriptor and no process more than before."""
+    """No run directory, no descriptor and no process more than before."""
     before, processes = descriptors(), set(psutil.Process().children(recursive=True))
     yield
     assert list(runtime.iterdir()) == []
@@ -59,7 +59,7 @@ def nothing_stays(runtime: Path) -> Iterator[None]:
 
 
 async def test_a_kernelspec_without_a_policy_leaves_no_run_folder(tmp_path: Path, runtime: Path) -> None:
-    """The folder is made before the kernelspec is read."""
+    """The directory is made before the kernelspec is read."""
     with nothing_stays(runtime), pytest.raises(InvalidInput, match="no kernelspec"):
         await Registry.open(load_settings({"RLM_STATE_DIR": str(tmp_path), "RLM_KERNEL": "no-such"}))
 
@@ -99,7 +99,7 @@ async def test_a_start_that_is_cut_off_leaves_no_run_folder(
 async def test_a_kernel_that_never_is_ready_leaves_nothing(
     tmp_path: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    """Neither its folder nor its place: the next one can be tried."""
+    """Neither its directory nor its place: the next one can be tried."""
     write_spec(tmp_path, "bad", {"pool": {"spare_kernels": 0}, "start_timeout_ms": 1_000})
     spec = tmp_path / "kernels" / "bad" / "kernel.json"
     kernel = json.loads(spec.read_text(encoding="utf-8"))
@@ -108,28 +108,28 @@ async def test_a_kernel_that_never_is_ready_leaves_nothing(
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
     monkeypatch.setattr("rlm_kernel_mcp.kernel.placement.forked.ForkServer.start", no_fork_server)
     async with open_registry(tmp_path / "state", RLM_KERNEL="bad", RLM_MAX_SESSIONS="1") as registry:
-        [folder] = runtime.iterdir()
-        before, processes = (sorted(folder.iterdir()), descriptors()), set(psutil.Process().children(recursive=True))
+        [directory] = runtime.iterdir()
+        before, processes = (sorted(directory.iterdir()), descriptors()), set(psutil.Process().children(recursive=True))
         for _ in range(2):
             with pytest.raises(KernelStartFailed):
                 await SessionDriver.open(registry)
-        (folder / "policy.json").unlink()
-        assert (sorted(folder.iterdir()), descriptors()) == before
+        (directory / "policy.json").unlink()
+        assert (sorted(directory.iterdir()), descriptors()) == before
         assert left_over(set(psutil.Process().children(recursive=True)) - processes, 20) == []
 
 
 @pytest.fixture
 async def opened(tmp_path: Path, runtime: Path) -> AsyncIterator[Registry]:
-    """A registry without spare kernels, in a run folder of the test's own."""
+    """A registry without spare kernels, in a run directory of the test's own."""
     async with open_registry(tmp_path / "state", policy={"pool": {"spare_kernels": 0}}, RLM_MAX_SESSIONS="1") as found:
         yield found
 
 
 async def test_a_process_without_descriptors_starts_no_kernel_and_then_one(opened: Registry, runtime: Path) -> None:
-    """A clear error, no folder left, and the session is had when there are some again."""
+    """A clear error, no directory left, and the session is had when there are some again."""
     await (await SessionDriver.open(opened)).finalize(text="warm")
-    [folder] = runtime.iterdir()
-    before = sorted(folder.iterdir())
+    [directory] = runtime.iterdir()
+    before = sorted(directory.iterdir())
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     for room in range(8):
         free = os.dup(0)
@@ -140,7 +140,7 @@ async def test_a_process_without_descriptors_starts_no_kernel_and_then_one(opene
                 await SessionDriver.open(opened)
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-        assert sorted(folder.iterdir()) == before
+        assert sorted(directory.iterdir()) == before
     assert (await (await SessionDriver.open(opened)).ok("1 + 1")).result == "2"
 
 
@@ -159,8 +159,8 @@ async def test_a_session_that_cannot_be_written_down_leaves_no_kernel(
             await SessionDriver.open(opened)
     monkeypatch.undo()
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime.parent))
-    [folder] = runtime.iterdir()
-    assert [path for path in folder.iterdir() if path.is_dir()] == []
+    [directory] = runtime.iterdir()
+    assert [path for path in directory.iterdir() if path.is_dir()] == []
     assert list((opened.settings.state_dir / "locks").iterdir()) == []
     assert not any(row.status == "idle" for row in (await opened.list_sessions()).rows)
     assert (await (await SessionDriver.open(opened)).ok("1 + 1")).result == "2"
@@ -169,9 +169,9 @@ async def test_a_session_that_cannot_be_written_down_leaves_no_kernel(
 FULL: Final = """
 import asyncio, os, sys
 from pathlib import Path
-folder = Path(sys.argv[1])
-os.system(f"mount -t tmpfs -o size=64k,nr_inodes=12 none {folder}")
-os.environ["XDG_RUNTIME_DIR"] = str(folder)
+directory = Path(sys.argv[1])
+os.system(f"mount -t tmpfs -o size=64k,nr_inodes=12 none {directory}")
+os.environ["XDG_RUNTIME_DIR"] = str(directory)
 from rlm_kernel_mcp.errors import RlmError
 from tests.sessions import SessionDriver, open_registry
 
@@ -183,11 +183,11 @@ async def main():
             print(error.code, error.message, error.next_step)
         if registry._pool._filling is not None:  # the spare kernel's start fails too
             await asyncio.wait({registry._pool._filling})
-        [run] = (folder / "rlm").iterdir()
+        [run] = (directory / "rlm").iterdir()
         print([path.name for path in run.iterdir() if path.is_dir()])
-        os.system(f"mount -o remount,size=64m,nr_inodes=4k {folder}")
+        os.system(f"mount -o remount,size=64m,nr_inodes=4k {directory}")
         print((await (await SessionDriver.open(registry)).ok("1 + 1")).result)
-    print(list((folder / "rlm").iterdir()))
+    print(list((directory / "rlm").iterdir()))
 
 asyncio.run(main())
 """

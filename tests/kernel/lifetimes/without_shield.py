@@ -26,11 +26,11 @@ async def bare(work: Coroutine[Any, Any, Any], what: str, *, within_s: float = 0
     return await work
 
 
-async def main(folder: Path) -> None:
+async def main(directory: Path) -> None:
     for module in (launch, pool, registry, session, finalize):
         module.shielded = bare  # type: ignore[attr-defined]
     left = 0
-    async with open_registry(folder / "state", policy={"pool": {"spare_kernels": 0}}) as opened:
+    async with open_registry(directory / "state", policy={"pool": {"spare_kernels": 0}}) as opened:
         with counted_tasks():
             for nth in AWAITS:
                 before = await held_by(opened)

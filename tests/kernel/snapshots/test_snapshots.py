@@ -68,7 +68,7 @@ async def test_values_of_steps_that_change_nothing_are_as_of_the_last_of_them(se
 
 
 async def test_numbers_that_take_turns_in_the_same_memory_come_back_as_the_last_one(session: SessionDriver) -> None:
-    """An object's identity is no proof that its value is what it was: Python gives the place to the next one."""
+    """An object's identity is not a proof that its value is what it was: Python gives the place to the next one."""
     await session.ok("x = float('1.5')")
     await settle(session)
     await session.ok(
@@ -427,7 +427,7 @@ async def test_a_finalized_session_leaves_no_file(session: SessionDriver) -> Non
 
 
 async def test_the_files_are_this_user_s_alone(session: SessionDriver) -> None:
-    """Folder 0700, files 0600."""
+    """Directory 0700, files 0600."""
     await session.ok("x = 1")
     await settle(session)
     path = values_file(session)
@@ -436,7 +436,7 @@ async def test_the_files_are_this_user_s_alone(session: SessionDriver) -> None:
 
 
 async def test_a_kernel_killed_in_the_middle_of_its_snapshot_loses_nothing_older(session: SessionDriver) -> None:
-    """The half that came is no value."""
+    """The half that came is not a value."""
     await session.ok("x = ['old']\nbig = b'1' * 30_000_000")
     await settle(session)
     await session.ok("x = ['new']\nbig = b'2' * 30_000_000\nother = b'3' * 30_000_000")

@@ -25,13 +25,13 @@ pytestmark = pytest.mark.anyio
 async def failed_start(policy: dict[str, Any]) -> tuple[RlmError, str, int]:
     """Start a kernel of a policy that it cannot use: the host's error, its standard error, its exit status."""
     status = StatusSocket()
-    with TemporaryDirectory() as name:  # pytest's folders have names too long for sockets
-        folder = Path(name)
-        (folder / "w").mkdir()
-        (folder / "policy.json").write_text(json.dumps(policy), encoding="utf-8")
-        connection, _ = write_connection_file(str(folder / "k.json"), transport="ipc", ip=str(folder / "k"))
+    with TemporaryDirectory() as name:  # pytest's directories have names too long for sockets
+        directory = Path(name)
+        (directory / "w").mkdir()
+        (directory / "policy.json").write_text(json.dumps(policy), encoding="utf-8")
+        connection, _ = write_connection_file(str(directory / "k.json"), transport="ipc", ip=str(directory / "k"))
         argv = [sys.executable, "-I", "-m", "rlm_kernel_mcp.in_kernel", "-f", connection]
-        argv += ["--policy", str(folder / "policy.json"), "--scratch", str(folder / "w")]
+        argv += ["--policy", str(directory / "policy.json"), "--scratch", str(directory / "w")]
         argv += ["--status-fd", str(status.theirs.fileno())]
         passed = [status.theirs.fileno()]
         with subprocess.Popen(argv, stderr=subprocess.PIPE, pass_fds=passed) as process:  # noqa: ASYNC220
@@ -64,7 +64,7 @@ async def test_a_kernel_that_nobody_made_a_folder_for_is_refused() -> None:
     What lies around its connection file, other kernels' keys among it, is not to be granted.
     """
     error, _, code = await failed_start(json.loads((SHIPPED / "policy.json").read_text(encoding="utf-8")))
-    assert "nobody made a folder" in error.message
+    assert "nobody made a directory" in error.message
     assert "install rlm-kernel-mcp where the client runs" in error.next_step
     assert code == 3
 

@@ -46,11 +46,11 @@ def one_by_one(site: Path) -> None:
 
 
 def file_by_file(site: Path) -> None:
-    for folder, _, files in os.walk(SITE):
-        here = site / Path(folder).relative_to(SITE)
+    for directory, _, files in os.walk(SITE):
+        here = site / Path(directory).relative_to(SITE)
         here.mkdir(parents=True)
         for file in files:
-            (here / file).symlink_to(Path(folder) / file)
+            (here / file).symlink_to(Path(directory) / file)
 
 
 def by_a_path_file(site: Path) -> None:
@@ -58,15 +58,15 @@ def by_a_path_file(site: Path) -> None:
     (site / "all.pth").write_text(f"{SITE}\n{ROOT}\n", encoding="utf-8")
 
 
-def environment(folder: Path, install: Callable[[Path], None]) -> Path:
+def environment(directory: Path, install: Callable[[Path], None]) -> Path:
     """A virtual environment without a package of its own; returns its interpreter."""
-    site = folder / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
-    (folder / "bin").mkdir(parents=True)
+    site = directory / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
+    (directory / "bin").mkdir(parents=True)
     site.parent.mkdir(parents=True)
-    (folder / "pyvenv.cfg").write_bytes((Path(sys.prefix) / "pyvenv.cfg").read_bytes())
-    (folder / "bin" / "python").symlink_to(Path(sys.executable).resolve())
+    (directory / "pyvenv.cfg").write_bytes((Path(sys.prefix) / "pyvenv.cfg").read_bytes())
+    (directory / "bin" / "python").symlink_to(Path(sys.executable).resolve())
     install(site)
-    return folder / "bin" / "python"
+    return directory / "bin" / "python"
 
 
 def answers(python: Path, state: Path, *codes: str) -> list[str]:

@@ -39,12 +39,12 @@ async def test_a_kernel_imports_nothing_after_its_fork_and_preloading_starts_no_
 
 
 async def test_the_shell_that_was_made_before_the_fork_is_this_session_s(any_registry: Registry) -> None:
-    """It knows its kernel, and no folder of whoever started the fork server."""
+    """It knows its kernel, and no directory of whoever started the fork server."""
     session = await SessionDriver.open(any_registry)
     got = await session.ok(
         "shell = get_ipython()\n"
-        "folders = {str(place) for place in (*_dh, shell.starting_dir, shell.home_dir)}\n"
-        "folders == {str(scratch)}, shell.kernel.shell is shell, shell.parent is shell.kernel"
+        "directories = {str(place) for place in (*_dh, shell.starting_dir, shell.home_dir)}\n"
+        "directories == {str(scratch)}, shell.kernel.shell is shell, shell.parent is shell.kernel"
     )
     assert got.result == "(True, True, True)"
 

@@ -17,11 +17,11 @@ from tests.sessions import SessionDriver
 @pytest.fixture(scope="module")
 def kernel() -> Iterator[BareKernel]:
     """A kernel without a wall that might refuse, and so hide, what is looked for; a start-up file lies in wait."""
-    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as environment:
-        startup = Path(folder) / "startup.py"
+    with tempfile.TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as environment:
+        startup = Path(directory) / "startup.py"
         startup.write_text("started_up = True\n", encoding="utf-8")
         environment.setenv("PYTHONSTARTUP", str(startup))
-        below = Path(folder) / "k"
+        below = Path(directory) / "k"
         below.mkdir()
         with bare_kernel(below, "any") as started:
             yield started

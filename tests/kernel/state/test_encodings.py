@@ -15,14 +15,14 @@ LINES: Final = "Müller war hier\n"
 
 async def test_one_line_of_latin_1_spoils_no_other(tmp_path: Path) -> None:
     """1,000 lines of UTF-8 are 1,000 lines of UTF-8; the one bad byte is named, and can be had back."""
-    folder = tmp_path / "data"
-    folder.mkdir()
-    (folder / "good.txt").write_text(LINES * 10, encoding="utf-8")
+    directory = tmp_path / "data"
+    directory.mkdir()
+    (directory / "good.txt").write_text(LINES * 10, encoding="utf-8")
     raw = LINES.encode() * 1_000 + LINES.encode("latin-1")
-    (folder / "mixed.txt").write_bytes(raw)
-    (folder / "old.txt").write_bytes(LINES.encode("latin-1") * 5)
-    async with open_registry(tmp_path / "state", RLM_CONTEXT_ROOTS=str(folder)) as registry:
-        told = await registry.init_context(context_text=None, context_paths=[str(folder)], limits=AMPLE)
+    (directory / "mixed.txt").write_bytes(raw)
+    (directory / "old.txt").write_bytes(LINES.encode("latin-1") * 5)
+    async with open_registry(tmp_path / "state", RLM_CONTEXT_ROOTS=str(directory)) as registry:
+        told = await registry.init_context(context_text=None, context_paths=[str(directory)], limits=AMPLE)
         assert told.context.undecodable_bytes == 1
         assert told.context.undecodable_in == {"mixed.txt": 1}
         assert told.context.encodings == {"utf-8": 2, "latin-1": 1}
@@ -35,12 +35,12 @@ async def test_one_line_of_latin_1_spoils_no_other(tmp_path: Path) -> None:
 
 async def test_a_document_is_cut_where_it_ends_even_in_the_middle_of_a_character(tmp_path: Path) -> None:
     """The half of a character at one document's end and the half at the next one's beginning make no character."""
-    folder = tmp_path / "data"
-    folder.mkdir()
-    (folder / "a.txt").write_bytes(LINES.encode() * 3 + "ü".encode()[:1])
-    (folder / "b.txt").write_bytes("ü".encode()[1:] + LINES.encode() * 3)
-    async with open_registry(tmp_path / "state", RLM_CONTEXT_ROOTS=str(folder)) as registry:
-        told = await registry.init_context(context_text=None, context_paths=[str(folder)], limits=AMPLE)
+    directory = tmp_path / "data"
+    directory.mkdir()
+    (directory / "a.txt").write_bytes(LINES.encode() * 3 + "ü".encode()[:1])
+    (directory / "b.txt").write_bytes("ü".encode()[1:] + LINES.encode() * 3)
+    async with open_registry(tmp_path / "state", RLM_CONTEXT_ROOTS=str(directory)) as registry:
+        told = await registry.init_context(context_text=None, context_paths=[str(directory)], limits=AMPLE)
         assert told.context.undecodable_in == {"a.txt": 1, "b.txt": 1}
         session = SessionDriver(registry, told.session_id)
         assert (await session.ok("documents['a.txt'][-1], documents['b.txt'][0]")).result == r"('\udcc3', '\udcbc')"

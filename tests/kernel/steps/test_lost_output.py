@@ -104,7 +104,7 @@ async def test_a_listener_that_does_not_read_takes_nothing_from_the_step(any_reg
     """A person's console that is stopped: the step's output is whole, its kernel no larger."""
     session = await SessionDriver.open(any_registry)
     kernel = session.kernel
-    path = kernel.folders.connection_file
+    path = kernel.directories.connection_file
     console = BlockingKernelClient(connection_file=str(path))
     console.load_connection_file()
     console.iopub_channel.start()

@@ -30,9 +30,9 @@ async def attached(connection_file: Path, *cells: str) -> None:
 
 
 async def test_missed_cells_are_found_and_heard_ones_are_not_told_twice(session: SessionDriver) -> None:
-    """The agent's own steps, of which the history tells too, are no console's cells."""
+    """The agent's own steps, of which the history tells too, are not a console's cells."""
     await session.ok("x = 1")
-    connection_file = session.kernel.folders.connection_file
+    connection_file = session.kernel.directories.connection_file
     await attached(connection_file, "heard = 1")
     listen, session.kernel.client.on_console = session.kernel.client.on_console, lambda reply: None
     await attached(connection_file, "missed = 2", "missed / 0")
@@ -50,7 +50,7 @@ async def test_a_long_history_does_not_cost_the_session_its_kernel(session: Sess
     for number in range(6):
         await session.ok(f"x = {number}\n#" + "x" * 190_000)
     process = session.kernel.process
-    await attached(session.kernel.folders.connection_file, "y = 1")
+    await attached(session.kernel.directories.connection_file, "y = 1")
     await session.trace("summary")
     assert session.kernel.process is process
     assert (await session.ok("x + y")).lost is None

@@ -71,8 +71,8 @@ async def test_a_traceback_on_stderr_names_the_library_s_file_alone(any_session:
     """Whoever prints it."""
     shown = (await any_session.run(code)).stderr
     assert "json/decoder.py" in shown
-    for folder in (sys.prefix, sys.base_prefix, str(Path(rlm_kernel_mcp.__file__).parents[1])):
-        assert folder not in shown
+    for directory in (sys.prefix, sys.base_prefix, str(Path(rlm_kernel_mcp.__file__).parents[1])):
+        assert directory not in shown
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ LISTENER = (
 
 async def test_a_console_is_shown_a_silent_step_while_it_runs(session: SessionDriver) -> None:
     """A step's echo goes out with its end where the host alone listens; a console must not wait for it."""
-    argv = [sys.executable, "-I", "-c", LISTENER, str(session.kernel.folders.connection_file)]
+    argv = [sys.executable, "-I", "-c", LISTENER, str(session.kernel.directories.connection_file)]
     listener = await asyncio.create_subprocess_exec(*argv, stdout=asyncio.subprocess.PIPE)
     assert listener.stdout is not None
     async with asyncio.timeout(WAIT_S):

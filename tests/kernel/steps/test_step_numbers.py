@@ -25,7 +25,7 @@ later = lambda: fail()"""
 @contextmanager
 def console(session: SessionDriver) -> Iterator[BlockingKernelClient]:
     """A client that is attached to the session's kernel as a person's console is."""
-    client = BlockingKernelClient(connection_file=str(session.kernel.folders.connection_file))
+    client = BlockingKernelClient(connection_file=str(session.kernel.directories.connection_file))
     client.load_connection_file()
     client.start_channels(hb=False)
     try:

@@ -72,7 +72,7 @@ def test_a_misspelt_session_id_is_told_a_few_live_ones_and_how_many_more(client:
 
 
 def test_no_session_at_all_is_said_on_stderr(rlm: Command, tmp_path: Path) -> None:
-    """A state folder that does not exist is not made by looking."""
+    """A state directory that does not exist is not made by looking."""
     done = rlm("sessions", RLM_STATE_DIR=str(tmp_path / "nowhere"))
     assert (done.returncode, done.stdout) == (1, "")
     assert "RLM_STATE_DIR" in done.stderr
@@ -134,9 +134,9 @@ def test_trace_json_is_one_event_a_line(session_id: str, rlm: Command) -> None:
 
 def test_trace_works_when_the_server_is_gone(tmp_path: Path, rlm: Command) -> None:
     """The record outlives it."""
-    folder = tmp_path / "server"
-    folder.mkdir()
-    server = LineClient(folder)
+    directory = tmp_path / "server"
+    directory.mkdir()
+    server = LineClient(directory)
     try:
         server.initialize()
         session_id = server.open_session()

@@ -14,7 +14,7 @@ import pytest
 from rlm_kernel_mcp.commands.doctor_store import store_lines
 from rlm_kernel_mcp.settings import load_settings
 from rlm_kernel_mcp.store.store import EventRow, SessionRecord, Store
-from tests.rights import in_own_mounts, reachable_folder, without_root_rights
+from tests.rights import in_own_mounts, reachable_directory, without_root_rights
 
 COMMAND = [sys.executable, "-I", "-m", "rlm_kernel_mcp"]
 
@@ -49,7 +49,7 @@ def listed(state: Path, output: IO[bytes]) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def state(tmp_path: Path) -> Path:
-    """A state folder with one ended session."""
+    """A state directory with one ended session."""
     store = Store.open(tmp_path / "state")
     store.add_session(SessionRecord("s_1", "2026-11-22T10:00:00.000Z", "text", "idle", context="{}", counters="{}"))
     store.close()
@@ -100,7 +100,7 @@ def test_a_state_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
         timeout=60,
         check=False,
     )
-    assert "make it writable, or set RLM_STATE_DIR to a folder that is." in done.stderr
+    assert "make it writable, or set RLM_STATE_DIR to a directory that is." in done.stderr
 
 
 @pytest.mark.parametrize("below", ["/proc/x", "/proc/x/y", __file__, f"{__file__}/below"])
@@ -112,12 +112,12 @@ def test_doctor_says_that_a_state_folder_cannot_be_made(below: str) -> None:
 
 
 def test_doctor_says_that_a_state_folder_cannot_be_looked_for() -> None:
-    """Where a folder above it is closed to this user."""
-    with reachable_folder() as folder:
-        folder.chmod(0)
+    """Where a directory above it is closed to this user."""
+    with reachable_directory() as directory:
+        directory.chmod(0)
         with without_root_rights():
-            (told,) = store_lines(load_settings({"RLM_STATE_DIR": f"{folder}/x/y"}, {}))
-    assert told.startswith("The session store cannot be used: its folder cannot be written; make it writable")
+            (told,) = store_lines(load_settings({"RLM_STATE_DIR": f"{directory}/x/y"}, {}))
+    assert told.startswith("The session store cannot be used: its directory cannot be written; make it writable")
 
 
 def test_doctor_makes_no_state_folder(tmp_path: Path) -> None:
@@ -176,11 +176,11 @@ def test_a_working_directory_that_is_gone_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize("spec", ["{bad", '{"argv": []}', "[]", '{"argv": null}'])
 def test_a_damaged_kernelspec_is_listed_as_such(tmp_path: Path, spec: str) -> None:
     """The others are listed too."""
-    folder = tmp_path / "kernels" / "rlm-python"
-    folder.mkdir(parents=True)
-    (folder / "kernel.json").write_text(spec)
+    directory = tmp_path / "kernels" / "rlm-python"
+    directory.mkdir(parents=True)
+    (directory / "kernel.json").write_text(spec)
     done = rlm("kernelspec", "list", env={"JUPYTER_PATH": str(tmp_path)})
-    assert f"rlm-python  {folder}  (damaged: install it again, or remove it)" in done.stdout.splitlines()
+    assert f"rlm-python  {directory}  (damaged: install it again, or remove it)" in done.stdout.splitlines()
 
 
 @pytest.mark.parametrize("prefix", ["", "/proc/none", __file__])
@@ -210,9 +210,9 @@ def test_output_that_cannot_be_written_is_told(state: Path) -> None:
 @pytest.mark.parametrize("variable", ["XDG_RUNTIME_DIR", "TMPDIR"])
 def test_a_path_too_long_for_sockets_is_told_with_its_length_and_the_limit(tmp_path: Path, variable: str) -> None:
     """By doctor, as by a server; both go on in a shorter place."""
-    folder = tmp_path / ("long" * 30)
-    folder.mkdir()
-    done = rlm("doctor", unset=("XDG_RUNTIME_DIR",) if variable == "TMPDIR" else (), env={variable: str(folder)})
+    directory = tmp_path / ("long" * 30)
+    directory.mkdir()
+    done = rlm("doctor", unset=("XDG_RUNTIME_DIR",) if variable == "TMPDIR" else (), env={variable: str(directory)})
     assert "the limit is 84" in done.stderr
     assert done.returncode == 0
 

@@ -20,7 +20,7 @@ Serve = Callable[[str], LineClient]
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Serve]:
-    """Servers one after the other, over one state folder."""
+    """Servers one after the other, over one state directory."""
     clients: list[LineClient] = []
 
     def begin(name: str) -> LineClient:

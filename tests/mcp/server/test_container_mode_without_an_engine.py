@@ -10,10 +10,10 @@ import pytest
 from tests.mcp.line_client import LineClient
 
 
-def server(folder: Path, **settings: str) -> Iterator[LineClient]:
-    folder.mkdir()
-    nowhere = {"PATH": str(folder), "RLM_SANDBOX_MODE": "container", "RLM_SANDBOX_CONTAINER_RUNTIME": "podman"}
-    client = LineClient(folder, {**nowhere, **settings})
+def server(directory: Path, **settings: str) -> Iterator[LineClient]:
+    directory.mkdir()
+    nowhere = {"PATH": str(directory), "RLM_SANDBOX_MODE": "container", "RLM_SANDBOX_CONTAINER_RUNTIME": "podman"}
+    client = LineClient(directory, {**nowhere, **settings})
     try:
         client.initialize()
         yield client

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from tests.mcp.line_client import ENDLESS_CALL, LineClient, data_of
-from tests.processes import command_lines_below, left_over, run_folders
+from tests.processes import command_lines_below, left_over, run_directories
 
 BUSY = "while True: pass"
 IN_FLIGHT = {"nothing": [""], "a busy step, and one that ignores SIGINT": [BUSY, ENDLESS_CALL]}
@@ -20,9 +20,9 @@ WAYS = {"EOF": None, "SIGTERM": signal.SIGTERM, "SIGINT": signal.SIGINT}
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[LineClient]:
     """A server of the test's own, to be ended."""
-    folder = tmp_path / "server"
-    folder.mkdir()
-    client = LineClient(folder)
+    directory = tmp_path / "server"
+    directory.mkdir()
+    client = LineClient(directory)
     try:
         yield client
     finally:
@@ -40,7 +40,7 @@ def with_sessions(server: LineClient, *codes: str) -> dict[psutil.Process, str]:
             server.wait_until_running(session_id)
     processes = command_lines_below(server.process.pid)
     assert processes
-    assert all(folder.is_dir() for folder in run_folders(processes.values()))
+    assert all(directory.is_dir() for directory in run_directories(processes.values()))
     return processes
 
 
@@ -54,12 +54,12 @@ def end(server: LineClient, way: signal.Signals | None) -> int:
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("steps", IN_FLIGHT)
 def test_the_server_ends_cleanly_and_leaves_no_process(server: LineClient, way: str, steps: str) -> None:
-    """Status 0, and every process that lived below it is gone; sockets and scratch folders are, too."""
+    """Status 0, and every process that lived below it is gone; sockets and scratch directories are, too."""
     processes = with_sessions(server, *IN_FLIGHT[steps])
     assert end(server, WAYS[way]) == 0
     assert left_over(processes, 10) == []
-    (folder,) = run_folders(processes.values())
-    assert not folder.exists()
+    (directory,) = run_directories(processes.values())
+    assert not directory.exists()
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -74,13 +74,13 @@ def test_the_server_ends_cleanly_before_anything_was_asked(server: LineClient, w
 
 
 def test_a_server_that_is_killed_leaves_no_process(server: LineClient) -> None:
-    """The kernels notice by themselves; a shell removes sockets and scratch folders, and is gone itself."""
+    """The kernels notice by themselves; a shell removes sockets and scratch directories, and is gone itself."""
     processes = with_sessions(server, BUSY)
     server.process.kill()
     server.process.wait(10)
     assert left_over(processes, 20) == []
-    (folder,) = run_folders(processes.values())
-    assert not folder.exists()
+    (directory,) = run_directories(processes.values())
+    assert not directory.exists()
 
 
 def test_a_client_that_does_not_read_cannot_hold_the_server(server: LineClient) -> None:
@@ -104,16 +104,16 @@ def test_answers_that_were_due_before_the_end_of_input_are_given(server: LineCli
 
 def test_a_new_server_takes_the_old_one_s_session_over_and_says_so(tmp_path: Path) -> None:
     """A client that starts anew keeps its handle; `lost` tells what became of the kernel."""
-    folder = tmp_path / "server"
-    folder.mkdir()
-    old = LineClient(folder)
+    directory = tmp_path / "server"
+    directory.mkdir()
+    old = LineClient(directory)
     try:
         old.initialize()
         session_id = old.open_session("the text")
         assert old.end() == 0
     finally:
         old.kill()
-    new = LineClient(folder)
+    new = LineClient(directory)
     try:
         new.initialize()
         step = new.run(session_id, "context")

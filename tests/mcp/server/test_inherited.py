@@ -31,9 +31,9 @@ os.execv(sys.argv[1], sys.argv[1:])
 @pytest.mark.parametrize("way", [None, signal.SIGINT, signal.SIGTERM], ids=["end of input", "SIGINT", "SIGTERM"])
 def test_a_server_that_inherits_the_worst_works_and_ends(tmp_path: Path, way: signal.Signals | None) -> None:
     """Sessions open, steps are interrupted, files are the user's own; a signal ends it as ever."""
-    folder = tmp_path / "server"
-    folder.mkdir()
-    client = LineClient(folder, argv=(sys.executable, "-c", STARTER, *SERVE))
+    directory = tmp_path / "server"
+    directory.mkdir()
+    client = LineClient(directory, argv=(sys.executable, "-c", STARTER, *SERVE))
     try:
         client.initialize()
         sessions = [client.open_session() for _ in range(3)]

@@ -68,7 +68,7 @@ def test_the_first_answer_is_initialize_s_with_instructions(tmp_path: Path) -> N
         ("RLM_MEMORY_LIMIT_MB", "lots", "whole number of MB"),
         ("RLM_MAX_SESSIONS", "0", "whole number of sessions"),
         ("RLM_IDLE_TIMEOUT_S", "-1", "whole number of seconds"),
-        ("RLM_CONTEXT_ROOTS", "/no/such/folder", "/no/such/folder"),
+        ("RLM_CONTEXT_ROOTS", "/no/such/directory", "/no/such/directory"),
         ("RLM_KERNEL", "no-such-kernel", "known: rlm-python"),
         ("RLM_KERNEL", "python3", "known: rlm-python"),
     ],
@@ -184,7 +184,7 @@ def test_a_state_folder_that_cannot_be_one_costs_only_what_a_restart_would_need(
 
 
 def test_a_session_beyond_the_places_is_refused_while_steps_run_and_loses_nothing(tmp_path: Path) -> None:
-    """RLM_MAX_SESSIONS; the refused step is no step."""
+    """RLM_MAX_SESSIONS; the refused step is not a step."""
     client = LineClient(tmp_path, env={"RLM_MAX_SESSIONS": "1"})
     try:
         client.initialize()

@@ -23,13 +23,13 @@ from tests.sessions import until
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Callable[[str], LineClient]]:
-    """Starts servers of one state folder, each by a name of its own."""
+    """Starts servers of one state directory, each by a name of its own."""
     started: list[LineClient] = []
 
     def start(name: str) -> LineClient:
-        folder = tmp_path / name
-        folder.mkdir()
-        client = LineClient(folder, {"RLM_STATE_DIR": str(tmp_path / "state")})
+        directory = tmp_path / name
+        directory.mkdir()
+        client = LineClient(directory, {"RLM_STATE_DIR": str(tmp_path / "state")})
         started.append(client)
         client.initialize()
         return client
@@ -112,7 +112,7 @@ def test_a_live_session_outlives_its_store(
     client = serve("server")
     session_id = client.open_session("the text")
     client.run(session_id, "x = [1]\nprint('step 1')")
-    # What is being written in that very moment is lost with the folder, and said.
+    # What is being written in that very moment is lost with the directory, and said.
     asyncio.run(until((tmp_path / "state" / "snapshots" / f"{session_id}.json").is_file))
     meddle(tmp_path / "state")
     for number in range(2, 5):
@@ -131,16 +131,16 @@ def test_a_live_session_outlives_its_store(
 TROUBLE = """
 import asyncio, os, sys
 from pathlib import Path
-folder, kind = Path(sys.argv[1]), sys.argv[2]
-os.system(f"mount -t tmpfs -o size=4m{',ro' if kind == 'read-only' else ''} none {folder}")
+directory, kind = Path(sys.argv[1]), sys.argv[2]
+os.system(f"mount -t tmpfs -o size=4m{',ro' if kind == 'read-only' else ''} none {directory}")
 from tests.sessions import SessionDriver, open_registry
 
 async def main():
-    async with open_registry(folder) as registry:
+    async with open_registry(directory) as registry:
         session = await SessionDriver.open(registry, "the text")
         await session.ok("x = [1]")
         if kind == "full":
-            with (folder / "filler").open("wb", buffering=0) as filler:
+            with (directory / "filler").open("wb", buffering=0) as filler:
                 try:
                     while True: filler.write(bytes(4096))
                 except OSError: pass
@@ -151,12 +151,12 @@ async def main():
         print(len([event for event in trace if event.action == "run_repl" and event.result_status == "ok"]))
         session_id = session.session_id
         if kind == "full":
-            (folder / "filler").unlink()
+            (directory / "filler").unlink()
             registry.store._database._retry_at = 0.0
             await session.ok("x.append(5); x")
             print(registry.store.problem)
     if kind == "full":
-        async with open_registry(folder) as registry:
+        async with open_registry(directory) as registry:
             print((await SessionDriver(registry, session_id).ok("(x, context)")).result)
 
 asyncio.run(main())
@@ -167,7 +167,7 @@ asyncio.run(main())
     ("kind", "said", "afterwards"),
     [
         ("full", "the disk is full; free some room.", ["4", "None", "([1, 2, 3, 4, 5], 'the text')"]),
-        ("read-only", "its folder cannot be written; make it writable, or set RLM_STATE_DIR", ["4"]),
+        ("read-only", "its directory cannot be written; make it writable, or set RLM_STATE_DIR", ["4"]),
     ],
 )
 def test_a_live_session_goes_on_where_the_disk_takes_nothing(

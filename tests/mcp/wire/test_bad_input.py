@@ -78,7 +78,7 @@ def test_arguments_that_are_no_object_get_the_envelope(client: LineClient, sessi
 def test_arguments_that_are_no_object_are_named_also_where_none_are_needed(
     client: LineClient, session_id: str, arguments: object, given: str
 ) -> None:
-    """An empty list is no empty object: who sends one has something else in mind."""
+    """An empty list is not an empty object: who sends one has something else in mind."""
     assert session_id
     error = error_of(client.result(client.begin("rlm_list_sessions", arguments)))
     assert error["message"].endswith(f"given: {given}.")

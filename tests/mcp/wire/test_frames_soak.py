@@ -16,9 +16,9 @@ REFUSAL = {"jsonrpc": "2.0", "id": None, "error": {"code": -32600, "message": "n
 @pytest.mark.parametrize("version", VERSIONS)
 def test_each_id_in_any_lines_is_answered_once_and_the_end_ends(tmp_path: Path, version: str) -> None:
     """A thousand seeded lines each; every answer is looked at."""
-    folder = tmp_path / "server"
-    folder.mkdir()
-    problems, numbers = run(1_000, 1, version, folder)
+    directory = tmp_path / "server"
+    directory.mkdir()
+    problems, numbers = run(1_000, 1, version, directory)
     assert problems == []
     assert numbers["answers"] > 300
 

@@ -40,9 +40,9 @@ def test_a_step_that_binds_thousands_of_names_ends_well(client: LineClient) -> N
 
 def test_thousands_of_documents_are_loaded(client: LineClient) -> None:
     """The answer to loading names every document."""
-    folder = client.folder / "many"
-    folder.mkdir()
+    directory = client.directory / "many"
+    directory.mkdir()
     for number in range(2_500):
-        (folder / f"a_document_with_a_long_name_{number:05}.txt").write_text("x\n")
+        (directory / f"a_document_with_a_long_name_{number:05}.txt").write_text("x\n")
     context = client.data("rlm_init_context", context_paths=["many"])["context"]
     assert (context["document_count"], context["chars"]) == (2_500, 5_000)

@@ -24,9 +24,9 @@ LISTING: Final = {"name": "rlm_list_sessions", "arguments": {}}
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[LineClient]:
     """A server of the test's own, which has said nothing yet."""
-    folder = tmp_path / "server"
-    folder.mkdir()
-    client = LineClient(folder)
+    directory = tmp_path / "server"
+    directory.mkdir()
+    client = LineClient(directory)
     yield client
     client.kill()
 
@@ -231,9 +231,9 @@ def test_after_any_line_the_next_is_answered_and_the_end_ends(server: LineClient
 def test_a_stderr_that_nobody_reads_stops_nobody(tmp_path: Path) -> None:
     """Each refusal is logged: far more than the pipe takes. What was written then comes out whole."""
     reading, writing = os.pipe()
-    folder = tmp_path / "server"
-    folder.mkdir()
-    client = LineClient(folder, stderr=writing)
+    directory = tmp_path / "server"
+    directory.mkdir()
+    client = LineClient(directory, stderr=writing)
     try:
         client.initialize()
         for _ in range(1_000):

@@ -1,4 +1,4 @@
-"""Copies of the checkout's fronts in a folder of the test's own, so that the real checkout is never touched."""
+"""Copies of the checkout's fronts in a directory of the test's own, so that the real checkout is never touched."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from tests.parts import ROOT
 SYSTEM_PATH: Final = "/usr/bin:/bin"
 
 
-def copied_checkout(folder: Path) -> Path:
+def copied_checkout(directory: Path) -> Path:
     """A checkout with the fronts and what the set-up is made from, and no `.venv`."""
-    shutil.copytree(ROOT / "bin", folder / "bin")
-    shutil.copytree(ROOT / "kernelspecs", folder / "kernelspecs")
-    (folder / "rlm_kernel_mcp").mkdir()
+    shutil.copytree(ROOT / "bin", directory / "bin")
+    shutil.copytree(ROOT / "kernelspecs", directory / "kernelspecs")
+    (directory / "rlm_kernel_mcp").mkdir()
     for name in ("pyproject.toml", "constraints.txt", "constraints-lab.txt", "rlm_kernel_mcp/__init__.py"):
-        shutil.copy(ROOT / name, folder / name)
-    return folder
+        shutil.copy(ROOT / name, directory / name)
+    return directory
 
 
 def checkout_module() -> ModuleType:
-    """`bin/checkout.py`, which is no part of a package."""
+    """`bin/checkout.py`, which is not a part of a package."""
     spec = importlib.util.spec_from_file_location("checkout", ROOT / "bin" / "checkout.py")
     assert spec is not None
     assert spec.loader is not None
@@ -41,18 +41,18 @@ def mark_as_set_up(root: Path) -> None:
     (root / ".venv" / ".setup-stamp").write_text(checkout_module().fingerprint(root))
 
 
-def programs(folder: Path, **scripts: str) -> Path:
-    """A folder for PATH that holds only what the fronts need of the system, and these shell scripts."""
-    folder.mkdir()
+def programs(directory: Path, **scripts: str) -> Path:
+    """A directory for PATH that holds only what the fronts need of the system, and these shell scripts."""
+    directory.mkdir()
     for name in ("dirname", "readlink"):
         found = shutil.which(name, path=SYSTEM_PATH)
         assert found is not None
-        (folder / name).symlink_to(found)
+        (directory / name).symlink_to(found)
     for name, script in scripts.items():
-        program = folder / name.replace("_", ".")
+        program = directory / name.replace("_", ".")
         program.write_text(f"#!/bin/sh\n{script}\n")
         program.chmod(0o755)
-    return folder
+    return directory
 
 
 def python_front() -> str:

@@ -18,7 +18,7 @@ from tests.parts import ROOT
 
 
 def builder() -> ModuleType:
-    """`bin/image.py`, which is no module of a package."""
+    """`bin/image.py`, which is not a module of a package."""
     spec = importlib.util.spec_from_file_location("image", ROOT / "bin" / "image.py")
     assert spec is not None
     assert spec.loader is not None

@@ -43,7 +43,9 @@ def test_it_hands_its_arguments_on(tmp_path: Path, arguments: list[str], expecte
     assert told.stdout == f"{root}/.venv/bin/python -I -m rlm_kernel_mcp{expected}\n{tmp_path}\n"
 
 
-@pytest.mark.parametrize("how", ["absolute link", "relative link", "link to a link", "relative path", "in its folder"])
+@pytest.mark.parametrize(
+    "how", ["absolute link", "relative link", "link to a link", "relative path", "in its directory"]
+)
 def test_it_finds_its_checkout_however_it_is_called_and_stays_in_the_callers_folder(tmp_path: Path, how: str) -> None:
     """The server's working directory is the client's: relative context paths are read against it."""
     root = copied_checkout(tmp_path / "checkout with a space")
@@ -58,7 +60,7 @@ def test_it_finds_its_checkout_however_it_is_called_and_stays_in_the_callers_fol
         "relative link": ("elsewhere/relative", tmp_path),
         "link to a link": ("./twice", elsewhere),
         "relative path": ("checkout with a space/bin/rlm-mcp", tmp_path),
-        "in its folder": ("./rlm-mcp", root / "bin"),
+        "in its directory": ("./rlm-mcp", root / "bin"),
     }[how]
     told = run(command, cwd=cwd)
     assert told.stdout == f"{root}/.venv/bin/python -I -m rlm_kernel_mcp\n{cwd}\n"

@@ -31,9 +31,9 @@ optional-dependencies = {console = [], test = []}
 BARE_BACKEND = """
 import zipfile
 
-def build_editable(folder, settings=None, metadata=None):
+def build_editable(directory, settings=None, metadata=None):
     name = "bare-1-py3-none-any.whl"
-    with zipfile.ZipFile(f"{folder}/{name}", "w") as wheel:
+    with zipfile.ZipFile(f"{directory}/{name}", "w") as wheel:
         wheel.writestr("bare.py", "here = True")
         described = "Metadata-Version: 2.1\\nName: bare\\nVersion: 1\\n"
         described += "Provides-Extra: console\\nProvides-Extra: test\\n"

@@ -50,7 +50,7 @@ def test_a_path_that_is_not_there_is_named_at_once(tmp_path: Path, given: list[s
     root = copied_checkout(tmp_path / "checkout")
     done = run(root / "bin" / "test", *given, path=programs(tmp_path / "path"))
     assert (done.returncode, done.stdout) == (4, "")
-    assert done.stderr == "bin/test: there is no tests/nope; give a file or folder below tests/.\n"
+    assert done.stderr == "bin/test: there is no tests/nope; give a file or directory below tests/.\n"
 
 
 @pytest.mark.parametrize("program", ["test", "check"])

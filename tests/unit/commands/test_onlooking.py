@@ -106,9 +106,9 @@ def test_the_record_is_opened_once_however_many_cells_a_kernel_makes_up(
     opened: list[Path] = []
     open_store = Store.open
 
-    def counted(folder: Path) -> Store:
-        opened.append(folder)
-        return open_store(folder)
+    def counted(directory: Path) -> Store:
+        opened.append(directory)
+        return open_store(directory)
 
     monkeypatch.setattr(Store, "open", counted)
     with contextlib.closing(open_store(tmp_path)) as store:

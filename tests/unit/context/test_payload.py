@@ -43,21 +43,21 @@ def no_descriptor_is_left() -> Iterator[None]:
 
 
 @contextmanager
-def unprivileged_folder() -> Iterator[Path]:
-    """A folder of a user whom modes bind; the block runs as this user."""
-    folder = Path(tempfile.mkdtemp(prefix="rlm-test-"))
+def unprivileged_directory() -> Iterator[Path]:
+    """A directory of a user whom modes bind; the block runs as this user."""
+    directory = Path(tempfile.mkdtemp(prefix="rlm-test-"))
     is_root = os.geteuid() == 0
     if is_root:
-        os.chown(folder, 65534, 65534)
+        os.chown(directory, 65534, 65534)
         os.setegid(65534)
         os.seteuid(65534)
     try:
-        yield folder
+        yield directory
     finally:
         if is_root:
             os.seteuid(0)
             os.setegid(0)
-        shutil.rmtree(folder)
+        shutil.rmtree(directory)
 
 
 def test_one_file_is_handed_on_as_it_is(tmp_path: Path) -> None:
@@ -130,22 +130,22 @@ def test_a_binary_file_is_refused_where_it_is_named(tmp_path: Path) -> None:
 
 
 def test_a_file_that_went_after_it_was_found_is_refused_or_skipped(tmp_path: Path) -> None:
-    """By its own name it is missing; of a folder the others are loaded."""
+    """By its own name it is missing; of a directory the others are loaded."""
     for name in ("a.txt", "b.txt", "c.txt"):
         (tmp_path / name).write_text(name)
-    folder, alone = resolve(tmp_path, "."), resolve(tmp_path, "b.txt")
+    directory, alone = resolve(tmp_path, "."), resolve(tmp_path, "b.txt")
     (tmp_path / "b.txt").unlink()
     (tmp_path / "c.txt").unlink()
     os.mkfifo(tmp_path / "c.txt")
     with pytest.raises(ContextNotFound, match=r"'b\.txt' does not exist"):
         build_payload(alone)
-    with build_payload(folder) as payload:
+    with build_payload(directory) as payload:
         assert held_bytes(payload) == b"a.txt"
         assert payload.skipped.first == ["b.txt: gone", "c.txt: replaced meanwhile"]
 
 
 def test_a_file_swapped_for_a_link_to_outside_is_never_read(tmp_path: Path) -> None:
-    """Between finding and reading, neither the file nor its folder can be led out of the root."""
+    """Between finding and reading, neither the file nor its directory can be led out of the root."""
     root = tmp_path / "root"
     (root / "d").mkdir(parents=True)
     (root / "d/secret.txt").write_text("inner")
@@ -164,13 +164,13 @@ def test_a_file_swapped_for_a_link_to_outside_is_never_read(tmp_path: Path) -> N
 
 def test_what_modes_forbid_is_denied_by_name_and_skipped_in_a_folder() -> None:
     """Permission is asked when the file is opened."""
-    with unprivileged_folder() as folder:
-        (folder / "a.txt").write_text("a")
-        (folder / "closed.txt").write_text("b")
-        (folder / "closed.txt").chmod(0o000)
+    with unprivileged_directory() as directory:
+        (directory / "a.txt").write_text("a")
+        (directory / "closed.txt").write_text("b")
+        (directory / "closed.txt").chmod(0o000)
         with pytest.raises(ContextDenied, match=r"'closed\.txt' cannot be read: permission denied"):
-            build_payload(resolve(folder, "closed.txt"))
-        with build_payload(resolve(folder, ".")) as payload:
+            build_payload(resolve(directory, "closed.txt"))
+        with build_payload(resolve(directory, ".")) as payload:
             assert held_bytes(payload) == b"a"
             assert payload.skipped.first == ["closed.txt: permission denied"]
 
@@ -243,7 +243,7 @@ def test_a_temporary_folder_that_cannot_take_the_copy_is_said(
     """The user is told what to free or to set, instead of an internal error."""
     (tmp_path / "a.txt").write_text("a")
     monkeypatch.setattr(tempfile, "tempdir", missing)
-    with pytest.raises(ContextTooLarge, match="temporary folder") as refused:
+    with pytest.raises(ContextTooLarge, match="temporary directory") as refused:
         build_payload(resolve(tmp_path, "a.txt"), copy=True)
     assert "TMPDIR" in refused.value.next_step
 
@@ -267,7 +267,7 @@ except ContextTooLarge as error:
     print(error.message, sorted(path.name for path in root.iterdir()))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout == "The files cannot be laid together in the temporary folder: file too large. ['a', 'b']\n"
+    assert done.stdout == "The files cannot be laid together in the temporary directory: file too large. ['a', 'b']\n"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="VmHWM is Linux's")

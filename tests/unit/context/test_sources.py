@@ -16,18 +16,18 @@ from rlm_kernel_mcp.context import listing, sources
 from rlm_kernel_mcp.context.paths import open_below
 from rlm_kernel_mcp.context.sources import Sources, resolve_sources
 from rlm_kernel_mcp.errors import ContextDenied, ContextNotFound, ContextTooLarge, InvalidInput, RequestRefused
-from tests.rights import reachable_folder, without_root_rights
+from tests.rights import reachable_directory, without_root_rights
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """An allowed root beside a folder that is not."""
-    folder = tmp_path / "allowed"
-    folder.mkdir()
+    """An allowed root beside a directory that is not."""
+    directory = tmp_path / "allowed"
+    directory.mkdir()
     secret = tmp_path / "outside"
     secret.mkdir()
     (secret / "secret.txt").write_text("secret")
-    return folder
+    return directory
 
 
 def write(root: Path, *names: str, data: bytes = b"text\n") -> None:
@@ -48,19 +48,19 @@ def names(found: Sources) -> list[str]:
 @pytest.fixture
 def open_root() -> Iterator[Path]:
     """A root that the user of `without_root_rights` owns and can reach."""
-    with reachable_folder() as folder:
-        yield folder
+    with reachable_directory() as directory:
+        yield directory
 
 
 def test_paths_keep_their_order_and_folders_are_sorted_by_name(root: Path) -> None:
-    """`cat b a` stays b, a; inside a folder the order is that of the paths."""
+    """`cat b a` stays b, a; inside a directory the order is that of the paths."""
     write(root, "b.txt", "a.txt", "d/2.txt", "d/10.txt", "d/sub/1.txt", "d/Z.txt")
     found = resolve(root, "b.txt", "d", "a.txt")
     assert names(found) == ["b.txt", "d/10.txt", "d/2.txt", "d/Z.txt", "d/sub/1.txt", "a.txt"]
 
 
 def test_each_file_is_taken_once_however_often_it_is_reached(root: Path) -> None:
-    """By itself, by its folder, by a glob, by another spelling and by a link."""
+    """By itself, by its directory, by a glob, by another spelling and by a link."""
     write(root, "d/a.txt", "d/b.txt")
     (root / "d" / "0-link.txt").symlink_to("a.txt")
     (root / "other.txt").symlink_to("d/b.txt")
@@ -85,8 +85,8 @@ def test_a_name_is_relative_to_the_working_directory_else_to_the_root(tmp_path: 
 
 def test_names_are_unique_over_several_roots(tmp_path: Path) -> None:
     """Two roots may each hold an a.txt; both are documents."""
-    for folder in ("one", "two"):
-        write(tmp_path / folder, "a.txt")
+    for directory in ("one", "two"):
+        write(tmp_path / directory, "a.txt")
     roots = (tmp_path / "one", tmp_path / "two")
     found = resolve_sources([str(one) for one in roots], roots=roots, working_dir=Path("/"), max_bytes=100)
     renamed = resolve_sources(
@@ -97,7 +97,7 @@ def test_names_are_unique_over_several_roots(tmp_path: Path) -> None:
 
 
 def test_names_are_printable_whatever_the_file_system_holds(root: Path) -> None:
-    """Line feeds, escapes, right-to-left marks and bytes that are no UTF-8 become backslash escapes."""
+    """Line feeds, escapes, right-to-left marks and bytes that are not UTF-8 become backslash escapes."""
     for name in (b"new\nline", b"\x1b[2J", b"\xff\xfe", "a\u202eb".encode(), "grün".encode()):
         (root / os.fsdecode(name)).write_text("x")
     found = resolve(root, ".")
@@ -106,7 +106,7 @@ def test_names_are_printable_whatever_the_file_system_holds(root: Path) -> None:
 
 
 def test_hidden_entries_count_only_where_they_are_named(root: Path) -> None:
-    """A folder leaves them out and says so; a path or a pattern with the dot takes them."""
+    """A directory leaves them out and says so; a path or a pattern with the dot takes them."""
     write(root, "a.txt", ".env", ".git/config", "sub/.b.txt")
     found = resolve(root, ".")
     assert names(found) == ["a.txt"]
@@ -136,7 +136,7 @@ def test_hidden_entries_count_only_where_they_are_named(root: Path) -> None:
     ],
 )
 def test_a_pattern_matches_files(root: Path, pattern: str, expected: list[str]) -> None:
-    """`*`, `?`, `[...]` within a name, `**` over any number of folders; folders themselves are not taken."""
+    """`*`, `?`, `[...]` within a name, `**` over any number of directories; directories themselves are not taken."""
     write(root, "a.txt", "b.txt", "d/c.txt", "d/e/f.txt", "d/e/g.md")
     assert names(resolve(root, pattern)) == expected
     assert names(resolve(root, str(root / pattern))) == expected
@@ -144,12 +144,12 @@ def test_a_pattern_matches_files(root: Path, pattern: str, expected: list[str]) 
 
 @pytest.mark.parametrize("pattern", ["/**", "/**/**", "/**/d/**", "/**/d.txt"])
 def test_a_pattern_may_begin_at_the_root_of_the_file_system(root: Path, pattern: str) -> None:
-    """It lies outside the roots, and where all of the file system is one it means every folder."""
+    """It lies outside the roots, and where all of the file system is one it means every directory."""
     with pytest.raises(ContextDenied, match="outside the allowed roots"):
         resolve(root, pattern)
     glob = listing.Glob(pattern)
-    _, _, in_any_folder = glob.step(glob.start, "any")
-    assert in_any_folder
+    _, _, in_any_directory = glob.step(glob.start, "any")
+    assert in_any_directory
 
 
 def test_a_file_whose_name_looks_like_a_pattern_is_that_file(root: Path) -> None:
@@ -159,21 +159,21 @@ def test_a_file_whose_name_looks_like_a_pattern_is_that_file(root: Path) -> None
 
 
 def test_links_inside_the_roots_are_followed_to_files(root: Path) -> None:
-    """A link to a file is that file under the link's name; a link to a folder is entered only where it is named."""
+    """A link to a file is that file under the link's name; a link to a directory is entered only where it is named."""
     write(root, "data/a.txt", "far/b.txt")
     (root / "data/link.txt").symlink_to("../far/b.txt")
-    (root / "data/folder").symlink_to("../far")
+    (root / "data/directory").symlink_to("../far")
     found = resolve(root, "data")
     assert names(found) == ["data/a.txt", "data/link.txt"]
-    assert found.skipped.first == ["data/folder: a link to a folder; name it itself to load it"]
-    assert names(resolve(root, "data/folder")) == ["data/folder/b.txt"]
-    assert names(resolve(root, "data/*/*.txt")) == ["data/folder/b.txt"]
+    assert found.skipped.first == ["data/directory: a link to a directory; name it itself to load it"]
+    assert names(resolve(root, "data/directory")) == ["data/directory/b.txt"]
+    assert names(resolve(root, "data/*/*.txt")) == ["data/directory/b.txt"]
     with pytest.raises(ContextNotFound):
         resolve(root, "data/**/b.txt")
 
 
 def test_circles_of_links_end(root: Path) -> None:
-    """A folder that holds itself is walked once; a link to itself is a circle, said as such."""
+    """A directory that holds itself is walked once; a link to itself is a circle, said as such."""
     write(root, "d/a.txt")
     (root / "d/self").symlink_to(".")
     (root / "d/up").symlink_to("..")
@@ -192,17 +192,17 @@ def test_circles_of_links_end(root: Path) -> None:
     [
         ("gone.txt", ContextNotFound, "'gone.txt' does not exist"),
         ("gone/gone.txt", ContextNotFound, "'gone/gone.txt' does not exist"),
-        ("a.txt/b", ContextNotFound, "'a.txt/b' does not exist: a part of it that should be a folder is a file"),
+        ("a.txt/b", ContextNotFound, "'a.txt/b' does not exist: a part of it that should be a directory is a file"),
         ("a.txt/*", ContextNotFound, "'a.txt/\\*' does not exist: a part"),
         ("*.md", ContextNotFound, "The pattern '\\*.md' matches no file"),
         ("gone/*.md", ContextNotFound, "'gone/\\*.md' does not exist"),
-        ("empty", ContextNotFound, "The folder 'empty' holds no file to load"),
+        ("empty", ContextNotFound, "The directory 'empty' holds no file to load"),
         ("hidden", ContextNotFound, r"holds no file to load \(1 skipped, such as hidden/.x: hidden\)"),
         ("dangling", ContextNotFound, "'dangling' does not exist"),
         ("/etc/passwd", ContextDenied, "'/etc/passwd' lies outside the allowed roots"),
         ("/etc/no-such-file", ContextDenied, "'/etc/no-such-file' lies outside the allowed roots"),
         ("/etc/*", ContextDenied, "'/etc/\\*' lies outside the allowed roots"),
-        ("/no-such-folder/*", ContextDenied, "lies outside the allowed roots"),
+        ("/no-such-directory/*", ContextDenied, "lies outside the allowed roots"),
         ("../outside/secret.txt", ContextDenied, "'../outside/secret.txt' lies outside"),
         ("..", ContextDenied, "'..' lies outside the allowed roots"),
         ("/", ContextDenied, "'/' lies outside the allowed roots"),
@@ -243,7 +243,7 @@ def test_a_path_that_cannot_be_read_is_refused_by_the_callers_own_name(
 
 
 def test_what_a_folder_holds_besides_readable_files_is_skipped_with_its_reason(root: Path) -> None:
-    """Links that lead out, FIFOs and sockets in a folder do not fail it."""
+    """Links that lead out, FIFOs and sockets in a directory do not fail it."""
     write(root, "d/a.txt")
     os.mkfifo(root / "d/pipe")
     (root / "d/out.txt").symlink_to("../../outside/secret.txt")
@@ -258,7 +258,7 @@ def test_what_a_folder_holds_besides_readable_files_is_skipped_with_its_reason(r
 
 
 def test_only_the_first_twenty_skipped_entries_are_kept(root: Path) -> None:
-    """A folder of many FIFOs does not fill the host's memory or the reply."""
+    """A directory of many FIFOs does not fill the host's memory or the reply."""
     write(root, "d/a.txt")
     for number in range(30):
         os.mkfifo(root / f"d/pipe{number}")
@@ -267,7 +267,7 @@ def test_only_the_first_twenty_skipped_entries_are_kept(root: Path) -> None:
 
 
 def test_what_modes_forbid_is_denied_by_name_and_skipped_in_a_folder(open_root: Path) -> None:
-    """Without read permission a named file is denied; in a folder it is not known before it is opened."""
+    """Without read permission a named file is denied; in a directory it is not known before it is opened."""
     write(open_root, "closed.txt", "locked/a.txt", "ok.txt")
     (open_root / "locked").chmod(0o000)
     (open_root / "closed.txt").chmod(0o000)
@@ -294,7 +294,7 @@ def test_a_context_above_the_limit_is_refused_before_it_is_read(root: Path) -> N
 
 
 def test_the_number_of_documents_and_of_entries_is_bounded(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder with more files than one context may have is refused while it is walked."""
+    """A directory with more files than one context may have is refused while it is walked."""
     write(root, *(f"d/{number}" for number in range(12)))
     monkeypatch.setattr(sources, "DOCUMENT_LIMIT", 12)
     assert len(resolve(root, "d").files) == 12
@@ -304,7 +304,7 @@ def test_the_number_of_documents_and_of_entries_is_bounded(root: Path, monkeypat
     with pytest.raises(ContextTooLarge, match="more than 11 files"):
         resolve(root, *(f"d/{number}" for number in range(12)))
     monkeypatch.setattr(listing, "ENTRY_LIMIT", 11)
-    with pytest.raises(ContextTooLarge, match="more than 11 folder entries"):
+    with pytest.raises(ContextTooLarge, match="more than 11 directory entries"):
         resolve(root, "d/*[x]")
 
 
@@ -316,7 +316,7 @@ def test_no_path_and_too_many_paths_are_invalid(root: Path, paths: list[str]) ->
 
 
 def test_a_folder_deeper_than_any_path_can_name_is_skipped_where_it_ends(root: Path) -> None:
-    """Folders 3,000 deep neither overflow the stack nor fail the request."""
+    """Directories 3,000 deep neither overflow the stack nor fail the request."""
     write(root, "a.txt")
     here = Path.cwd()
     os.chdir(root)
@@ -349,7 +349,7 @@ def test_a_root_that_is_gone_allows_nothing(tmp_path: Path, root: Path) -> None:
 
 
 def test_a_link_slipped_in_after_the_check_opens_nothing(root: Path) -> None:
-    """The descriptor itself is asked where it lies, so a folder swapped for a link to outside is refused."""
+    """The descriptor itself is asked where it lies, so a directory swapped for a link to outside is refused."""
     write(root, "d/secret.txt")
     (root / "d").rename(root / "was")
     (root / "d").symlink_to("../outside")
@@ -414,8 +414,8 @@ def test_what_lies_outside_is_refused_with_the_roots_that_are_there(
         with pytest.raises(ContextDenied, match=f"which are '{root}'"):
             resolve(root, path)
     many = [root / f"r{number}" for number in range(7)]
-    for folder in many:
-        folder.mkdir()
+    for directory in many:
+        directory.mkdir()
     with pytest.raises(ContextDenied, match=r"r0', .*r4' and 2 more\.$"):
         resolve_sources(["/etc/passwd"], roots=many, working_dir=root, max_bytes=1)
     with pytest.raises(ContextDenied, match="which are none that is there"):

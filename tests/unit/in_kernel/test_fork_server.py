@@ -122,7 +122,7 @@ def test_a_request_without_its_descriptors_ends_nobody(host: Host, reserve: Rese
 
 @pytest.mark.parametrize("data", [b"{", b"[]", b"{}", b"\xff", REQUEST])
 def test_a_request_that_is_none_fails_that_start(host: Host, reserve: Reserve, data: bytes) -> None:
-    """In the child, which says why; also where the folder is not there."""
+    """In the child, which says why; also where the directory is not there."""
     children: dict[int, socket.socket] = {}
     host.ask(data)
     fork_server.answer(host.served, reserve, children)

@@ -29,7 +29,9 @@ def test_all_that_can_be_given_is_read() -> None:
 
 @pytest.mark.parametrize("wrong", [["--sokets", "/k"], ["--sockets"], ["c.json"]])
 def test_what_cannot_be_read_is_refused_by_name(wrong: list[str]) -> None:
-    with pytest.raises(SystemExit, match=rf"rlm-kernel: '{wrong[0]}' is no option, or has no value; there are -f, "):
+    with pytest.raises(
+        SystemExit, match=rf"rlm-kernel: '{wrong[0]}' is not an option, or has no value; there are -f, "
+    ):
         parse_options([*NEEDED, *wrong])
 
 

@@ -16,7 +16,7 @@ from rlm_kernel_mcp.in_kernel import precedence
 def test_where_sessions_are_no_groups_the_process_alone_gives_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A /proc without such a file is no reason not to start."""
+    """A /proc without such a file is not a reason not to start."""
     lowered: list[int] = []
     monkeypatch.setattr(os, "nice", lowered.append)
     procfs = os.open(tmp_path, os.O_PATH | os.O_DIRECTORY)

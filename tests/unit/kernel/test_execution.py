@@ -73,7 +73,7 @@ async def test_what_is_still_printed_is_waited_for(monkeypatch: pytest.MonkeyPat
 
 
 async def test_a_busy_kernel_is_waited_for_without_end() -> None:
-    """Output and the busy status are no end."""
+    """Output and the busy status are not an end."""
     execution = Execution("m")
     execution.feed(message("status", {"execution_state": "busy"}))
     execution.feed(message(*PRINTED))

@@ -162,7 +162,7 @@ def test_a_keyword_is_refused_as_one(name: str) -> None:
 
 
 def test_half_a_surrogate_pair_is_refused_by_its_place() -> None:
-    """Text that is no Unicode can be neither run, hashed nor answered."""
+    """Text that is not Unicode can be neither run, hashed nor answered."""
     message = refusal("rlm_run_repl", session_id="s", code="print('\ud83d')")
     assert message.startswith("code must be valid Unicode; character 7 (U+D83D)")
 

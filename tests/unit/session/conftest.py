@@ -1,4 +1,4 @@
-"""What the tests of a session share: a registry whose kernels are no processes."""
+"""What the tests of a session share: a registry whose kernels are not processes."""
 
 from __future__ import annotations
 

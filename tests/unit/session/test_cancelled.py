@@ -1,4 +1,4 @@
-"""A call that is cancelled at its n-th await, for every n, over kernels that are no processes.
+"""A call that is cancelled at its n-th await, for every n, over kernels that are not processes.
 
 Is: the session layer's own clean-up, in less than a second. Is not: a start, or a process (`tests/kernel/lifetimes/
 test_cancelled_everywhere.py`).
@@ -98,7 +98,7 @@ async def test_a_finalize_has_no_part_done(fakes: Fakes, answer: dict[str, str])
         again = await call_tool(fakes.registry, "rlm_finalize", session_id=session.session_id, **answer)
         assert again["data"]["final_answer"] == "done", f"cancelled at await {nth}: {again}"
         now = await held_by(fakes.registry)
-        assert (now.folders, now.locks, now.slots, now.sessions) == (0, (), (), ())
+        assert (now.directories, now.locks, now.slots, now.sessions) == (0, (), (), ())
         assert now.descriptors == before.descriptors
         await begin()
 

@@ -60,9 +60,9 @@ def step(index: int, session_id: str = "s_1", **columns: str | None) -> EventRow
 class Child:
     """Another process that has opened the same store; killed at the end of the block."""
 
-    def __init__(self, program: str, folder: Path) -> None:
+    def __init__(self, program: str, directory: Path) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", CHILD + program, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", CHILD + program, directory], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         self.pid = self._process.pid
 
@@ -92,7 +92,7 @@ class Child:
 
 
 def test_a_session_comes_back_as_it_was_written(tmp_path: Path) -> None:
-    """Every field, also with text that SQLite refuses, from another store of the same folder."""
+    """Every field, also with text that SQLite refuses, from another store of the same directory."""
     record = SessionRecord(
         session_id="s_1",
         created_at=NOW,
@@ -293,7 +293,7 @@ def test_a_context_comes_back_as_it_was_given(store: Store, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o777])
 def test_nobody_else_can_read_the_store_whatever_the_umask(tmp_path: Path, umask: int) -> None:
-    """Folders are 0700 and files 0600: they hold what agents read and wrote."""
+    """Directories are 0700 and files 0600: they hold what agents read and wrote."""
     before = os.umask(umask)
     try:
         store = Store.open(tmp_path / "one" / "two")
@@ -331,14 +331,14 @@ def test_readers_and_a_writer_do_not_wait_for_each_other(store: Store, tmp_path:
 
 
 def test_a_folder_that_was_open_to_others_is_closed_unless_it_is_a_shared_one(tmp_path: Path) -> None:
-    """A folder like /tmp (sticky) stays as it is; the files in it are private all the same."""
+    """A directory like /tmp (sticky) stays as it is; the files in it are private all the same."""
     for name, mode, expected in (("mine", 0o755, 0o700), ("shared", 0o1777, 0o1777)):
-        folder = tmp_path / name
-        folder.mkdir()
-        folder.chmod(mode)
-        Store.open(folder).close()
-        assert stat.S_IMODE(folder.stat().st_mode) == expected
-        assert stat.S_IMODE((folder / "sessions.db").stat().st_mode) == 0o600
+        directory = tmp_path / name
+        directory.mkdir()
+        directory.chmod(mode)
+        Store.open(directory).close()
+        assert stat.S_IMODE(directory.stat().st_mode) == expected
+        assert stat.S_IMODE((directory / "sessions.db").stat().st_mode) == 0o600
 
 
 def test_a_session_is_driven_by_one_process_at_a_time(tmp_path: Path) -> None:
@@ -440,17 +440,17 @@ def test_old_sessions_are_removed_with_all_that_is_theirs(store: Store, tmp_path
 
 def test_values_that_no_store_knows_go_when_they_are_too_old_or_too_large(store: Store, tmp_path: Path) -> None:
     """Their store may have been set aside, and be repaired; the oldest go first."""
-    folder = tmp_path / "state" / "snapshots"
-    folder.mkdir()
+    directory = tmp_path / "state" / "snapshots"
+    directory.mkdir()
     now_s = datetime.fromisoformat(NOW).timestamp()
     for name, days in (("s_1", 400), ("s_new", 1), ("s_older", 20), ("s_old", 31)):
         for path in snapshot_files(tmp_path / "state", name):
             path.write_bytes(bytes(1 << 20))
             os.utime(path, (now_s, now_s - days * 86_400))
     store.prune(NOW)
-    assert {path.stem for path in folder.iterdir()} == {"s_1", "s_new", "s_older"}
+    assert {path.stem for path in directory.iterdir()} == {"s_1", "s_new", "s_older"}
     store.prune(NOW, max_total_mb=9)
-    assert {path.stem for path in folder.iterdir()} == {"s_1", "s_new"}
+    assert {path.stem for path in directory.iterdir()} == {"s_1", "s_new"}
 
 
 def test_a_live_session_is_never_removed(store: Store, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ NOW = "2026-11-22T10:00:00.000Z"
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def directory(tmp_path: Path) -> Path:
     """A closed store with two sessions of one event each."""
     store = Store.open(tmp_path)
     for session_id in ("s_1", "s_2"):
@@ -40,8 +40,8 @@ def test_a_row_s_checksum_is_the_one_that_stores_have_since_there_is_one() -> No
     assert check_of(("s_7f3k9qab", None, 64, "größer \ud800", "")) == 3_380_282_246
 
 
-def change(folder: Path, statement: str) -> None:
-    connection = sqlite3.connect(folder / "sessions.db", isolation_level=None)
+def change(directory: Path, statement: str) -> None:
+    connection = sqlite3.connect(directory / "sessions.db", isolation_level=None)
     connection.execute(statement)
     connection.close()
 
@@ -64,13 +64,13 @@ def test_a_judge_sees_what_is_missing_in_silence(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", ["'{bad'", "'[]'", "NULL", "7", "x'ff'", "4611686018427387904"])
 @pytest.mark.parametrize("column", ["context", "counters", "limits"])
-def test_a_damaged_row_is_left_out_and_the_others_stay(folder: Path, column: str, value: str) -> None:
+def test_a_damaged_row_is_left_out_and_the_others_stay(directory: Path, column: str, value: str) -> None:
     """Also one of a version that kept no checksum: there what is in it must be what is meant to be."""
     if value == "NULL":
         value = "''||x'ff'"  # the column takes none
     for no_check in ("", ", row_check = NULL"):
-        change(folder, f"UPDATE sessions SET {column} = {value}{no_check} WHERE session_id = 's_1'")
-        store = Store.open(folder)
+        change(directory, f"UPDATE sessions SET {column} = {value}{no_check} WHERE session_id = 's_1'")
+        store = Store.open(directory)
         assert ([one.session_id for one in store.sessions()], store.sessions().damaged) == (["s_2"], 1)
         assert store.summaries(["s_1", "s_2"]).damaged == 1
         with pytest.raises(SessionNotFound, match="the store is damaged"):
@@ -92,10 +92,10 @@ def test_a_damaged_row_is_left_out_and_the_others_stay(folder: Path, column: str
         "id = 0.5",
     ],
 )
-def test_a_damaged_event_is_left_out_and_counted(folder: Path, damage: str) -> None:
+def test_a_damaged_event_is_left_out_and_counted(directory: Path, damage: str) -> None:
     """A text that was changed is still a text: only its checksum tells."""
-    change(folder, f"UPDATE events SET {damage} WHERE session_id = 's_1'")
-    store = Store.open(folder)
+    change(directory, f"UPDATE events SET {damage} WHERE session_id = 's_1'")
+    store = Store.open(directory)
     events = store.events("s_1")
     assert (events, events.damaged) == ([], 1)
     assert store.events("s_2").damaged == 0
@@ -133,28 +133,28 @@ def test_rows_of_a_version_without_checksums_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("found", [b"CREATE TABLE sessions", b"PRIMARY KEY (session_id, id)"])
-def test_a_schema_whose_text_is_damaged_is_set_aside(folder: Path, found: bytes) -> None:
-    """Every call answered INTERNAL_ERROR for good: its error message was no text."""
-    path = folder / "sessions.db"
+def test_a_schema_whose_text_is_damaged_is_set_aside(directory: Path, found: bytes) -> None:
+    """Every call answered INTERNAL_ERROR for good: its error message was not a text."""
+    path = directory / "sessions.db"
     data = path.read_bytes()
     at = data.index(found) + len(found) - 3
     for byte in (0xFF, ord("#")):
         path.write_bytes(data[:at] + bytes([byte]) + data[at + 1 :])
-        store = Store.open(folder)
+        store = Store.open(directory)
         assert "damaged and is now called" in str(store.problem)
         assert store.sessions() == []
         store.close()
 
 
-def test_damage_found_by_a_read_is_set_aside_and_the_live_session_is_kept(folder: Path) -> None:
+def test_damage_found_by_a_read_is_set_aside_and_the_live_session_is_kept(directory: Path) -> None:
     """A reader is told; what the server itself drives goes on."""
-    store = Store.open(folder)
+    store = Store.open(directory)
     store.add_session(SessionRecord("s_live", NOW, "text", "idle"))
-    path = folder / "sessions.db"
+    path = directory / "sessions.db"
     with path.open("r+b") as file:
         file.seek(4096)
         file.write(b"\xff" * (path.stat().st_size - 4096))
-    reader = Store.open(folder)
+    reader = Store.open(directory)
     assert "damaged and is now called" in str(reader.problem)
     reader.close()
     store.update_session("s_live", status="stopped")
@@ -162,7 +162,7 @@ def test_damage_found_by_a_read_is_set_aside_and_the_live_session_is_kept(folder
     store.close()
 
 
-def test_no_reader_waits_for_a_look_through_the_whole_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_reader_waits_for_a_look_through_the_whole_file(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It takes as long as the file is large and the disk is slow."""
     begun, go_on = threading.Event(), threading.Event()
 
@@ -171,7 +171,7 @@ def test_no_reader_waits_for_a_look_through_the_whole_file(folder: Path, monkeyp
         return not go_on.wait(60) and connection is None
 
     monkeypatch.setattr(store_apart, "is_broken", slowly)
-    store = Store.open(folder)
+    store = Store.open(directory)
     with ThreadPoolExecutor(2) as threads:
         looking = threads.submit(store._database.check)
         try:
@@ -188,14 +188,14 @@ import os, sys
 from pathlib import Path
 from rlm_kernel_mcp.store.store import EventRow, SessionRecord, Store
 NOW = "2026-11-22T10:00:00.000Z"
-folder = Path(sys.argv[1])
-store = Store.open(folder)
+directory = Path(sys.argv[1])
+store = Store.open(directory)
 store.add_session(SessionRecord("s_1", NOW, "text", "idle"))
 for step in range(3):
     store.add_event(EventRow("s_1", NOW, step, "run_repl", stdout=str(step)))
-    os.truncate(folder / "sessions.db-shm", 0)
+    os.truncate(directory / "sessions.db-shm", 0)
 found = [event.stdout for event in store.events("s_1")]
-os.truncate(folder / "sessions.db-shm", 0)
+os.truncate(directory / "sessions.db-shm", 0)
 store.close()
 print(found, store.problem)
 """

@@ -18,7 +18,7 @@ from rlm_kernel_mcp.store.database import memory as store_memory
 from rlm_kernel_mcp.store.database.schema import MIGRATIONS, migrate, transaction, version_of
 from rlm_kernel_mcp.store.store import EventRow, SessionRecord, Store
 from tests.parts import ROOT
-from tests.rights import in_own_mounts, reachable_folder, without_root_rights
+from tests.rights import in_own_mounts, reachable_directory, without_root_rights
 
 NOW = "2026-11-22T10:00:00.000Z"
 IN_MEMORY = "Until then sessions are kept in memory only, and are lost when this server ends."
@@ -42,13 +42,13 @@ def steps_of(store: Store, session_id: str = "s_1") -> list[tuple[int, str, str 
 
 @pytest.fixture
 def reachable() -> Iterator[Path]:
-    """A folder that the user of `without_root_rights` can reach."""
-    with reachable_folder() as folder:
-        yield folder
+    """A directory that the user of `without_root_rights` can reach."""
+    with reachable_directory() as directory:
+        yield directory
 
 
 def test_a_folder_that_cannot_be_written_leaves_a_store_in_memory(reachable: Path) -> None:
-    """Everything works, the message names the setting, and all is written as soon as the folder can be."""
+    """Everything works, the message names the setting, and all is written as soon as the directory can be."""
     parent = reachable / "parent"
     parent.mkdir()
     with without_root_rights(parent):
@@ -62,8 +62,8 @@ def test_a_folder_that_cannot_be_written_leaves_a_store_in_memory(reachable: Pat
         assert store.session("s_1") == session()
         assert store.context("s_1") == b"context"
         assert store.problem == (
-            "The session store cannot be used: its folder cannot be written; make it writable, or set RLM_STATE_DIR "
-            f"to a folder that is. {IN_MEMORY}"
+            "The session store cannot be used: its directory cannot be written; make it writable, or set RLM_STATE_DIR "
+            f"to a directory that is. {IN_MEMORY}"
         )
         assert lock is not None
         assert not store._database.return_to_disk()
@@ -78,12 +78,12 @@ def test_a_folder_that_cannot_be_written_leaves_a_store_in_memory(reachable: Pat
         again.close()
 
 
-@pytest.mark.parametrize("folder", ["file", "file/below", "n" * 300, "pipe"])
-def test_a_place_that_can_be_no_folder_leaves_a_store_in_memory(tmp_path: Path, folder: str) -> None:
+@pytest.mark.parametrize("directory", ["file", "file/below", "n" * 300, "pipe"])
+def test_a_place_that_can_be_no_folder_leaves_a_store_in_memory(tmp_path: Path, directory: str) -> None:
     """A wrong RLM_STATE_DIR does not stop the server."""
     (tmp_path / "file").write_text("mine")
     os.mkfifo(tmp_path / "pipe")
-    store = Store.open(tmp_path / folder)
+    store = Store.open(tmp_path / directory)
     store.add_session(session())
     run_step(store, 1)
     assert steps_of(store) == [(1, "ok", "out")]
@@ -99,13 +99,13 @@ FULL_DISK = """
 import json, os, resource, sys
 from pathlib import Path
 from rlm_kernel_mcp.store.store import EventRow, SessionRecord, Store
-folder, kind = Path(sys.argv[1]), sys.argv[2]
+directory, kind = Path(sys.argv[1]), sys.argv[2]
 if kind == "tmpfs":
-    os.system(f"mount -t tmpfs -o size=2m none {folder}")
+    os.system(f"mount -t tmpfs -o size=2m none {directory}")
 else:
     resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, resource.RLIM_INFINITY))
 NOW = "2026-11-22T10:00:00.000Z"
-store = Store.open(folder / "state")
+store = Store.open(directory / "state")
 def run_step(index):
     row_id = store.begin_event(EventRow("s_1", NOW, index, "run_repl"))
     store.complete_event(row_id, result_status="ok", stdout=str(index) * 5_000)
@@ -122,14 +122,14 @@ store.update_session("s_1", status="stopped")
 while_full = steps(store)
 still_full = store._database.return_to_disk()
 if kind == "tmpfs":
-    os.system(f"mount -o remount,size=64m {folder}")
+    os.system(f"mount -o remount,size=64m {directory}")
 else:
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 mended = store._database.return_to_disk()
 store.complete_event(running, result_status="ok", stdout=str(index) * 5_000)
 problem = store.problem
 store.close()
-again = Store.open(folder / "state")
+again = Store.open(directory / "state")
 result = {
     "steps": index, "full": full, "while_full": while_full, "still_full": still_full, "mended": mended,
     "problem": problem, "again": steps(again), "status": again.session("s_1").status, "again_problem": again.problem,
@@ -237,7 +237,7 @@ def test_a_store_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     store.add_session(session())
     assert store.problem == (
         f"The session store was written by a newer version of this program (its schema is 99, this program's "
-        f"{len(MIGRATIONS)}); upgrade rlm-kernel-mcp, or set RLM_STATE_DIR to another folder. {IN_MEMORY}"
+        f"{len(MIGRATIONS)}); upgrade rlm-kernel-mcp, or set RLM_STATE_DIR to another directory. {IN_MEMORY}"
     )
     assert not store._database.return_to_disk()
     assert store.sessions() == [session()]
@@ -285,11 +285,11 @@ def test_nothing_is_written_into_another_program_s_database(tmp_path: Path, stat
     assert list(tmp_path.glob("*.damaged*")) == []
 
 
-@pytest.mark.parametrize("kind", ["folder", "fifo", "/dev/zero", "/dev/null"])
+@pytest.mark.parametrize("kind", ["directory", "fifo", "/dev/zero", "/dev/null"])
 def test_what_is_no_regular_file_is_not_opened_and_said(tmp_path: Path, kind: str) -> None:
-    """It is not called a folder that cannot be written, nor a fault of the disk."""
+    """It is not called a directory that cannot be written, nor a fault of the disk."""
     file = tmp_path / "sessions.db"
-    if kind == "folder":
+    if kind == "directory":
         file.mkdir()
     elif kind == "fifo":
         os.mkfifo(file)
@@ -297,7 +297,7 @@ def test_what_is_no_regular_file_is_not_opened_and_said(tmp_path: Path, kind: st
         file.symlink_to(kind)
     store = Store.open(tmp_path)
     store.add_session(session())
-    assert "sessions.db is no regular file" in str(store.problem)
+    assert "sessions.db is not a regular file" in str(store.problem)
     assert store.sessions() == [session()]
     store.close()
 

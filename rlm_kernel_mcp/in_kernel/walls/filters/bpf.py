@@ -118,7 +118,7 @@ def assemble(arch: int, first_unknown: int, bodies: Iterable[tuple[int, Body]]) 
 
     Args:
         arch: AUDIT_ARCH of the machine.
-        first_unknown: smallest number that is no call known here; x86_64's x32 numbers lie above it too.
+        first_unknown: smallest number that is not a call known here; x86_64's x32 numbers lie above it too.
         bodies: system call number and its body; what is not listed is refused.
     """
     program = [

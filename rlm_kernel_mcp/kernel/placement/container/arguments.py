@@ -17,7 +17,7 @@ from rlm_kernel_mcp.kernel_code import kernel_code
 from rlm_kernel_mcp.policy import Limits
 
 RUN_DIR_LABEL: Final = "rlm-kernel-mcp.run-dir"
-"""Label of every container: the run folder of the server that owns it. Nothing is ever removed by a name's pattern."""
+"""Label of every container: the run directory of the server that owns it. Nothing is removed by a name's pattern."""
 CODE_LABEL: Final = "rlm-kernel-mcp.kernel-code"
 """Label of an image: `kernel_code()` of the package that it was built from."""
 
@@ -58,7 +58,7 @@ class Mounts:
     run_dir: str
     sockets: str
     scratch: str
-    """A tmpfs of the engine lies here; the folder on the host stays empty."""
+    """A tmpfs of the engine lies here; the directory on the host stays empty."""
 
 
 def run_argv(

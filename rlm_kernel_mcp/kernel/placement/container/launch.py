@@ -5,7 +5,7 @@ Is: the hand-over of a kernel's sockets, and its process as the host sees it. Is
 `kernel/placement/local/`.
 
 A container inherits no descriptor, so the kernel takes its ends of the status and the descriptor socket over a socket
-in the mounted folder, on which the host serves exactly one connection, before any user code runs. The kernel answers
+in the mounted directory, on which the host serves exactly one connection, before any user code runs. The kernel answers
 with a pidfd of its own, by which the host sees and signals it as it does any other kernel, where the system lets it.
 """
 
@@ -46,18 +46,18 @@ class KernelContainer:
 
     runtime: ContainerRuntime
     run_dir: Path
-    folders: KernelDir
+    directories: KernelDir
     limits: Limits
 
     @property
     def name(self) -> str:
-        """Nobody else's: made of two random folder names of which one is held by this server's lock."""
-        return f"rlm-{self.run_dir.name}-{self.folders.path.name}"
+        """Nobody else's: made of two random directory names of which one is held by this server's lock."""
+        return f"rlm-{self.run_dir.name}-{self.directories.path.name}"
 
     @property
     def _ends(self) -> Path:
         """The socket of the hand-over."""
-        return self.folders.sockets / "ends"
+        return self.directories.sockets / "ends"
 
     async def start(
         self,
@@ -73,7 +73,7 @@ class KernelContainer:
             KernelStartFailed: the kernel could not start.
         """
         self._open_to_the_container()
-        mounts = Mounts(self.name, str(self.run_dir), str(self.folders.sockets), str(self.folders.scratch))
+        mounts = Mounts(self.name, str(self.run_dir), str(self.directories.sockets), str(self.directories.scratch))
         environment = {**environment, "PATH": PATH_INSIDE}
         argv = container.run_argv(
             self.runtime,
@@ -82,9 +82,9 @@ class KernelContainer:
             environment,
             [*arguments, "--container", str(self._ends), "--code", kernel_code()],
         )
-        complaints = self.folders.path / "engine.log"
+        complaints = self.directories.path / "engine.log"
         with complaints.open("wb") as log_file, _listening(self._ends) as listener:
-            child, ended = _client(argv, log_file, self.folders.path)
+            child, ended = _client(argv, log_file, self.directories.path)
             try:
                 if not await self._hand_over(listener, ended, [status.theirs, descriptors]):
                     said = complaints.read_text(encoding="utf-8", errors="replace").strip()[-SAID_CHARS:]
@@ -99,9 +99,9 @@ class KernelContainer:
         return ContainerProcess(pid, pidfd, self, lambda: self.reap(child, ended, status))
 
     def _open_to_the_container(self) -> None:
-        """Let the container's user in: the folders above are this user's alone, so nobody else gets here."""
-        self.folders.sockets.chmod(0o1777)
-        for path in (self.folders.connection_file, self.folders.policy_file):
+        """Let the container's user in: the directories above are this user's alone, so nobody else gets here."""
+        self.directories.sockets.chmod(0o1777)
+        for path in (self.directories.connection_file, self.directories.policy_file):
             path.chmod(0o644)
 
     async def _hand_over(self, listener: socket.socket, ended: int, ends: Sequence[socket.socket]) -> bool:
@@ -216,17 +216,17 @@ def visible_pid(pidfd: int) -> int:
     raise container.unseen()
 
 
-def _client(argv: Sequence[str], complaints: IO[bytes], folder: Path) -> tuple[subprocess.Popen[bytes], int]:
+def _client(argv: Sequence[str], complaints: IO[bytes], directory: Path) -> tuple[subprocess.Popen[bytes], int]:
     """The engine's client, which lives as long as the container, and a pidfd of it.
 
-    `folder`: where it works. podman's monitor leaves a file `oom` there when a container passes its memory.
+    `directory`: where it works. podman's monitor leaves a file `oom` there when a container passes its memory.
     """
     child = subprocess.Popen(
         argv,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=complaints,
-        cwd=folder,
+        cwd=directory,
         start_new_session=True,
     )
     return child, os.pidfd_open(child.pid)

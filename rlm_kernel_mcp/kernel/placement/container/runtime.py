@@ -96,7 +96,7 @@ class Containers:
         return container.fallback_row(why)
 
     def close(self) -> None:
-        """Stop the reaper; call when every kernel is gone. The run folder's removal looks for what is left."""
+        """Stop the reaper; call when every kernel is gone. Removing the run directory looks for what is left."""
         if self._finding is not None:
             self._finding.cancel()
         if self._reaper is not None:

@@ -1,6 +1,6 @@
 """Removes the containers that dead servers left.
 
-Is: by the label that names a server's run folder, once that folder's lock is free; never by a container's name.
+Is: by the label that names a server's run directory, once that directory's lock is free; never by a container's name.
 Is not: the life of a container (`launch.py`). Above: `kernel/placement/run_dir.py`. Below: `arguments.py`.
 """
 
@@ -23,7 +23,7 @@ from rlm_kernel_mcp.kernel.placement.container.arguments import ContainerRuntime
 log = logging.getLogger(__name__)
 FILE_NAME: Final = "container-runtime.json"
 ENGINE_S: Final = 10.0
-"""How long one engine may take for all that it is asked here, however many folders there are."""
+"""How long one engine may take for all that it is asked here, however many directories there are."""
 ENGINES_AT_ONCE: Final = 8
 
 
@@ -34,14 +34,14 @@ def remember_runtime(run_dir: Path, runtime: ContainerRuntime) -> None:
 
 
 def may_have_containers(run_dir: Path) -> bool:
-    """Whether an engine must be asked before this folder may go."""
+    """Whether an engine must be asked before this directory may go."""
     return (run_dir / FILE_NAME).exists()
 
 
 def without_containers(run_dirs: Iterable[Path]) -> list[Path]:
-    """Those of these folders of dead servers of which no container is left; removes what is left. Blocking.
+    """Those of these directories of dead servers of which no container is left; removes what is left. Blocking.
 
-    Takes at most `ENGINE_S`, all engines being asked at once. A folder whose engine does not answer is not among
+    Takes at most `ENGINE_S`, all engines being asked at once. A directory whose engine does not answer is not among
     them: it must stay, so that a later start asks again.
     """
     free, by_engine = [], dict[str, list[_Left]]()
@@ -66,7 +66,7 @@ class _Left:
 
 
 def _recorded(run_dir: Path) -> _Left | None:
-    """What is written of a folder's engine; None for a server in process mode, and where it was being written."""
+    """What is written of a directory's engine; None for a server in process mode, and where it was being written."""
     try:
         record = json.loads((run_dir / FILE_NAME).read_text(encoding="utf-8"))
         name, program = record["name"], record["program"]
@@ -82,7 +82,7 @@ def _recorded(run_dir: Path) -> _Left | None:
 
 
 def _cleaned(lefts: Sequence[_Left]) -> list[Path]:
-    """The folders of one engine's of which no container is left; one that does not answer is asked no more."""
+    """The directories of one engine's of which no container is left; one that does not answer is asked no more."""
     deadline = time.monotonic() + ENGINE_S
     free: list[Path] = []
     for left in lefts:

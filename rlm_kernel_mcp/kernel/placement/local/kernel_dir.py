@@ -15,13 +15,13 @@ from rlm_kernel_mcp.errors import KernelStartFailed
 
 @dataclass(frozen=True, slots=True)
 class KernelDir:
-    """The folders of one kernel."""
+    """The directories of one kernel."""
 
     path: Path
 
     @property
     def sockets(self) -> Path:
-        """0700 folder of the connection file and the ipc sockets."""
+        """0700 directory of the connection file and the ipc sockets."""
         return self.path / "c"
 
     @property
@@ -43,7 +43,7 @@ class KernelDir:
         return self.sockets / "policy.json"
 
     def make(self) -> None:
-        """Make the folders below `path`, which is there.
+        """Make the directories below `path`, which is there.
 
         Raises:
             KernelStartFailed: they cannot be made.
@@ -52,7 +52,7 @@ class KernelDir:
             self.sockets.mkdir(mode=0o700)
             self.scratch.mkdir(mode=0o700)
         except OSError as error:
-            raise unusable("The kernel's folder cannot be made", error) from error
+            raise unusable("The kernel's directory cannot be made", error) from error
 
     def make_anew(self) -> None:
         """At the same place, for a kernel that takes the place of one whose processes are gone."""
@@ -61,7 +61,7 @@ class KernelDir:
         self.make()
 
     def remove(self) -> None:
-        """Remove the kernel's folders; call only when its processes are gone."""
+        """Remove the kernel's directories; call only when its processes are gone."""
         shutil.rmtree(self.path, ignore_errors=True)
 
 
@@ -69,5 +69,5 @@ def unusable(what: str, error: OSError) -> KernelStartFailed:
     """What is told where a directory cannot be made."""
     return KernelStartFailed(
         f"{what}: {error.strerror}.",
-        "Tell the user to free room in, or make writable, the folder of XDG_RUNTIME_DIR, or without it of TMPDIR.",
+        "Tell the user to free room in, or make writable, the directory of XDG_RUNTIME_DIR, or without it of TMPDIR.",
     )

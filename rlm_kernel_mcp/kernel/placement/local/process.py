@@ -113,7 +113,7 @@ class KernelProcess:
     def thread_count(self) -> int:
         """Threads, counted from outside; 0 once it is gone."""
         try:
-            # A folder's links are itself, its parent and its folders: one call, however many there are.
+            # A directory's links are itself, its parent and its directories: one call, however many there are.
             return os.stat(f"/proc/{self.pid}/task").st_nlink - 2  # noqa: PTH116  (a hundred times a second)
         except OSError:
             return 0

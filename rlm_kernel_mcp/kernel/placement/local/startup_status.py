@@ -28,8 +28,8 @@ EXIT_WAIT_S: Final = 1.0
 REASON_CHARS: Final = 1_000
 TRACEBACK_CHARS: Final = 4_000
 WITHOUT_A_WORD: Final = "The kernel's process ended before it was ready."
-_FOLDERS: Final = re.compile(r"(?<![\w.~])(?:/[\w.+@~-]+)+/(?=[\w.+@~-])")
-"""Folders before a name: whoever reads an error is told no path of this machine; the log has them."""
+_DIRECTORIES: Final = re.compile(r"(?<![\w.~])(?:/[\w.+@~-]+)+/(?=[\w.+@~-])")
+"""Directories before a name: whoever reads an error is told no path of this machine; the log has them."""
 log = logging.getLogger(__name__)
 
 
@@ -153,13 +153,13 @@ def _raise_failure(message: dict[str, Any]) -> None:
     if message.get("traceback"):
         lines = str(message["traceback"])[:TRACEBACK_CHARS].splitlines()
         log.error("a kernel could not start:\n%s", "\n".join(map(printable, lines)))
-    reason = without_folders(str(message.get("reason", ""))).rstrip(".")
+    reason = without_directories(str(message.get("reason", ""))).rstrip(".")
     remedy = message.get("remedy")
     if message.get("wall"):
         raise SandboxUnavailable(f"The wall {message['wall']!r} cannot be raised: {reason}.", remedy or None)
     raise KernelStartFailed(f"The kernel could not start: {reason}.", remedy or None)
 
 
-def without_folders(text: str) -> str:
-    """The beginning of a text, printable and without the folders of the files that it names."""
-    return printable(_FOLDERS.sub("", text[:REASON_CHARS]))[:REASON_CHARS]
+def without_directories(text: str) -> str:
+    """The beginning of a text, printable and without the directories of the files that it names."""
+    return printable(_DIRECTORIES.sub("", text[:REASON_CHARS]))[:REASON_CHARS]

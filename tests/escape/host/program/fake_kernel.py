@@ -1,4 +1,4 @@
-"""A process that is no kernel: it speaks the kernel's wire by hand, and answers a step as its behaviour says.
+"""A process that is not a kernel: it speaks the kernel's wire by hand, and answers a step as its behaviour says.
 
 `python fake_kernel.py SOCKET_STEM BEHAVIOUR`: binds `SOCKET_STEM-1` (shell), `-2` (iopub) and `-5` (control), prints a
 line when they are there, and lives until it is killed. Standard library alone: nothing of the host's helps it.

@@ -1,4 +1,4 @@
-"""Attacks on files outside the scratch folder."""
+"""Attacks on files outside the scratch directory."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def list_the_root(targets: Targets) -> list[str]:
     return os.listdir("/")
 
 
-def list_the_canary_folder(targets: Targets) -> list[str]:
+def list_the_canary_directory(targets: Targets) -> list[str]:
     return os.listdir(targets.canary_dir)
 
 
@@ -71,8 +71,8 @@ def write_a_new_file_beside_it(targets: Targets) -> None:
     Path(targets.canary_dir, "new").write_text("x", encoding="utf-8")
 
 
-def make_a_folder_beside_it(targets: Targets) -> None:
-    os.mkdir(targets.canary_dir + "/folder")
+def make_a_directory_beside_it(targets: Targets) -> None:
+    os.mkdir(targets.canary_dir + "/directory")
 
 
 def make_a_device(targets: Targets) -> None:
@@ -99,7 +99,7 @@ def change_the_canarys_times_by_path(targets: Targets) -> None:
     os.utime(targets.canary_file, (1, 1))
 
 
-def change_the_canary_folders_times_by_path(targets: Targets) -> None:
+def change_the_canary_directories_times_by_path(targets: Targets) -> None:
     os.utime(targets.canary_dir, (1, 1))
 
 
@@ -136,7 +136,7 @@ def remove_a_socket(targets: Targets) -> None:
     os.unlink(targets.socket_dir + "/s-1")
 
 
-def change_the_mode_of_the_sockets_folder(targets: Targets) -> None:
+def change_the_mode_of_the_sockets_directory(targets: Targets) -> None:
     os.chmod(targets.socket_dir, 0o777)
 
 
@@ -171,12 +171,12 @@ def take_a_lease_on_a_shared_file(targets: Targets) -> None:
         fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
 
 
-def be_told_of_what_changes_in_a_shared_folder(targets: Targets) -> None:
-    folder = os.open(os.path.dirname(os.__file__), os.O_RDONLY)
+def be_told_of_what_changes_in_a_shared_directory(targets: Targets) -> None:
+    directory = os.open(os.path.dirname(os.__file__), os.O_RDONLY)
     try:
-        fcntl.fcntl(folder, fcntl.F_NOTIFY, fcntl.DN_ACCESS)
+        fcntl.fcntl(directory, fcntl.F_NOTIFY, fcntl.DN_ACCESS)
     finally:
-        os.close(folder)
+        os.close(directory)
 
 
 def drop_what_is_cached_of_a_shared_file(targets: Targets) -> None:

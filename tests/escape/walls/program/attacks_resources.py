@@ -1,4 +1,4 @@
-"""Attacks on what is bounded: memory, descriptors, threads, the scratch folder's bytes and files."""
+"""Attacks on what is bounded: memory, descriptors, threads, the scratch directory's bytes and files."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def write_many_small_files(targets: Targets) -> str:
     return str(made)
 
 
-def nest_folders_deeply(targets: Targets) -> str:
+def nest_directories_deeply(targets: Targets) -> str:
     os.chdir(targets.scratch)
     made = 0
     with suppress(OSError):

@@ -1,6 +1,7 @@
 """A process that raises the walls around itself and then tries attacks; no IPython, standard library only.
 
-`python -I cage.py SPEC`: SPEC is JSON with the policy, the folders, the targets and the names of the attacks. Lines on
+`python -I cage.py SPEC`: SPEC is JSON with the policy, the directories, the targets and the names of the attacks. Lines
+on
 stdout: what was announced; which walls stand; then one an attack, `[name, kind, text]`: kind `refused` with the errno's
 name, `raised`, or `done` with what the attack got. What happened to the targets is looked at from outside.
 """

@@ -11,7 +11,7 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True)
 class Targets:
-    """Paths, ports and pids of the canaries, and the folders of this process."""
+    """Paths, ports and pids of the canaries, and the directories of this process."""
 
     scratch: str
     socket_dir: str

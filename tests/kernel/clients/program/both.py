@@ -1,8 +1,8 @@
 """Starts kernels of one kernelspec in two worlds, ours and a foreign client's, and says what each is like from inside.
 
-`python both.py SPEC`: SPEC is JSON: `kernels` (folder of kernelspecs), `name`, `foreign` (connection files), `places`
-(paths) and `calls` (system calls) that each tries, `look` (the code that does). Prints a line of JSON a kernel:
-`[world, pid, folder, seen]`, and ends with its input; the kernels live until then.
+`python both.py SPEC`: SPEC is JSON: `kernels` (directory of kernelspecs), `name`, `foreign` (connection files),
+`places` (paths) and `calls` (system calls) that each tries, `look` (the code that does). Prints a line of JSON a
+kernel: `[world, pid, directory, seen]`, and ends with its input; the kernels live until then.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ WAIT_S = 60
 
 
 async def look(client: AsyncKernelClient, spec: dict[str, Any]) -> tuple[str, str]:
-    """The kernel's own folder, and what it sees."""
+    """The kernel's own directory, and what it sees."""
     client.start_channels()
     await client.wait_for_ready(timeout=WAIT_S)
     said: list[str] = []
@@ -44,8 +44,8 @@ async def look(client: AsyncKernelClient, spec: dict[str, Any]) -> tuple[str, st
     reply = await client.execute_interactive(code, timeout=WAIT_S, allow_stdin=False, output_hook=collect)
     client.stop_channels()
     assert reply["content"]["status"] == "ok", reply["content"]
-    folder, seen = "".join(said).splitlines()
-    return folder, seen
+    directory, seen = "".join(said).splitlines()
+    return directory, seen
 
 
 async def main(spec: dict[str, Any]) -> None:
@@ -55,7 +55,7 @@ async def main(spec: dict[str, Any]) -> None:
     run_dir = RunDir.create()
     starter = KernelStarter(load_settings({**os.environ, "RLM_KERNEL": spec["name"]}), run_dir)
     kernel = await starter.start()
-    client = AsyncKernelClient(connection_file=str(kernel.folders.connection_file))
+    client = AsyncKernelClient(connection_file=str(kernel.directories.connection_file))
     client.load_connection_file()
     managers = []
     for connection_file in spec["foreign"]:

@@ -52,7 +52,7 @@ def _place(path: str) -> dict[str, str]:
         "make a file": _tried(lambda: os.open(made, os.O_CREAT | os.O_WRONLY, 0o600)),
         "rename": _tried(lambda: os.rename(made, made + "2")),
         "remove": _tried(lambda: os.unlink(made + "2")),
-        "make a folder": _tried(lambda: os.mkdir(made + "d")),
+        "make a directory": _tried(lambda: os.mkdir(made + "d")),
         "link": _tried(lambda: os.symlink("x", made + "l")),
         "mode": _tried(lambda: os.chmod(path, 0o700)),
     }
@@ -86,7 +86,7 @@ def _look() -> dict[str, Any]:
         "mask": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])),
         "ids": [os.getuid(), os.getgid(), os.getgroups(), os.getpid() == 1, os.getpgid(0) == os.getpid()],
         "name": os.uname().nodename,
-        "folder": os.getcwd(),
+        "directory": os.getcwd(),
         "path": sys.path,
         "flags": str(sys.flags),
         "arguments": sys.argv,

@@ -25,10 +25,10 @@ MANY = 5_000
 class Scene:
     """A thread that publishes, and who listens to it."""
 
-    def __init__(self, folder: Path, *, prepared: bool = True) -> None:
+    def __init__(self, directory: Path, *, prepared: bool = True) -> None:
         self.session = Session(key=b"of this test", digest_history_size=0)  # several listeners read with it
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._address = f"ipc://{folder / 's'}"
+        self._address = f"ipc://{directory / 's'}"
         socket = self._context.socket(zmq.XPUB)
         socket.linger = 0
         if prepared:

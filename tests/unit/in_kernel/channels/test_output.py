@@ -145,7 +145,7 @@ def test_no_message_is_larger_than_a_quarter_of_a_megabyte(wire: Wire) -> None:
 
 
 def test_a_lone_surrogate_is_written_out(wire: Wire) -> None:
-    """Ours: Jupyter's packer would fail on one kind and write bytes that are no UTF-8 for the other."""
+    """Ours: Jupyter's packer would fail on one kind and write bytes that are not UTF-8 for the other."""
     wire.stream.write("a\ud800b\udc80c")
     assert wire.received() == ["a\\ud800b\\udc80c"]
 

@@ -211,7 +211,7 @@ def test_files_are_opened_in_the_scratch_folder_alone(tmp_path: Path) -> None:
         "/dev/null",
         "\x2e\x2e/outside",
     ):
-        with pytest.raises(PermissionError, match="works in the scratch folder only"):
+        with pytest.raises(PermissionError, match="works in the scratch directory only"):
             open_(name)
     with pytest.raises(PermissionError, match="no file descriptor"):
         open_(0)
@@ -220,7 +220,7 @@ def test_files_are_opened_in_the_scratch_folder_alone(tmp_path: Path) -> None:
 
 
 def test_the_scratch_folder_may_be_named_through_a_link(tmp_path: Path) -> None:
-    """Ours: on some systems the temporary folder is one."""
+    """Ours: on some systems the temporary directory is one."""
     (tmp_path / "real").mkdir()
     (tmp_path / "w").symlink_to("real")
     with scratch_open(str(tmp_path / "w"))(os.fspath(tmp_path / "w" / "a"), "w") as file:

@@ -91,7 +91,7 @@ def test_notes_and_the_members_of_a_group_are_shown() -> None:
 
 
 def test_groups_within_groups_end_at_a_depth() -> None:
-    """Ours: a thousand of them are no thousand levels of text."""
+    """Ours: a thousand of them are not a thousand levels of text."""
     lines = failed("e = ValueError()\nfor _ in range(1_000): e = ExceptionGroup('g', [e])\nraise e")
     assert lines[-1].strip() == "[a group of 1 exceptions within 3 others is not shown]"
     assert len(lines) < 20
@@ -137,7 +137,7 @@ def never(*args: object) -> NoReturn:
 
 
 def test_frames_of_the_machinery_are_not_shown() -> None:
-    """Ours: the step called a function of ours; that one is no news for the model."""
+    """Ours: the step called a function of ours; that one is not news for the model."""
     lines = failed("from rlm_kernel_mcp.in_kernel.namespace.documents import Documents\nDocuments('', [])['a']")
     assert [line for line in lines if ", in " in line] == ["  In[3], line 2, in <module>"]
 

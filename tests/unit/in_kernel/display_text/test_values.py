@@ -556,7 +556,7 @@ PLAIN = st.recursive(
 @given(PLAIN)
 @settings(deadline=None)
 def test_the_text_of_plain_values_is_their_repr(value: Any) -> None:
-    """Ours: where a value is no JSON and no text."""
+    """Ours: where a value is neither JSON nor text."""
     seen = view(value, 0, WIDE)
     if not seen.json and not isinstance(value, str):
         assert seen.payload.decode() == repr(value)

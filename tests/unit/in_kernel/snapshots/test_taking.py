@@ -46,9 +46,11 @@ def small(snapshots: NamespaceSnapshots, token: int, after: int | None) -> tuple
     return taken
 
 
-def by_pipe(snapshots: NamespaceSnapshots, token: int, after: int | None, folder: Path) -> tuple[SnapshotReply, bytes]:
+def by_pipe(
+    snapshots: NamespaceSnapshots, token: int, after: int | None, directory: Path
+) -> tuple[SnapshotReply, bytes]:
     """The same by `take`, into a file in the pipe's place."""
-    path = folder / f"stream {token}"
+    path = directory / f"stream {token}"
     descriptor = os.open(path, os.O_CREAT | os.O_RDWR)
     try:
         return snapshots.take(descriptor, token, after), path.read_bytes()

@@ -18,16 +18,16 @@ POLICY = {
 }
 
 
-def write(folder: Path, files: dict[str, str]) -> Path:
+def write(directory: Path, files: dict[str, str]) -> Path:
     for name, text in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
-    return folder
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_text(text)
+    return directory
 
 
 def test_this_machine_is_not_taken_for_a_container() -> None:
     """What runs the tests is root, may write, sees others or has a network: fail closed, and say in what."""
-    with pytest.raises(WallFailed, match="this container has not") as failed:
+    with pytest.raises(WallFailed, match="this container does not have") as failed:
         container.verify(kernel_code())
     assert failed.value.wall == "container"
     assert "RLM_SANDBOX_MODE=process" in failed.value.remedy
@@ -98,7 +98,7 @@ def test_an_engine_that_sets_no_limit_is_not_said_to_have_one(case: str, tmp_pat
 
 
 def test_a_folder_that_no_tmpfs_bounds_is_no_quota(tmp_path: Path) -> None:
-    """Neither an ordinary folder, nor a mount that holds more than the plan says."""
+    """Neither an ordinary directory, nor a mount that holds more than the plan says."""
     (tmp_path / "w").mkdir()
     (tmp_path / "c").mkdir()
     plan = plan_from_policy(POLICY, scratch=str(tmp_path / "w"), socket_dir=str(tmp_path / "c"))

@@ -28,7 +28,7 @@ def test_each_abi_forbids_all_that_it_can(version: int, files: int, tcp: int, sc
 
 
 def test_no_grant_lets_a_program_run_or_makes_a_link_or_a_device() -> None:
-    """Reading is files and folders; writing is regular files and folders."""
+    """Reading is files and directories; writing is regular files and directories."""
     make_char, make_fifo, make_block, make_link = (1 << bit for bit in (6, 10, 11, 12))
     forbidden = (
         landlock.EXECUTE | landlock.MAKE_SOCK | landlock.IOCTL_DEV | make_char | make_fifo | make_block | make_link

@@ -29,6 +29,6 @@ def test_a_place_inside_another_is_shown_once(tmp_path: Path) -> None:
 
 
 def test_what_does_not_exist_is_left_out(tmp_path: Path) -> None:
-    """A machine without /lib64 has a kernel all the same; a link to nowhere is no place."""
+    """A machine without /lib64 has a kernel all the same; a link to nowhere is not a place."""
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
     assert resolve([str(tmp_path / "missing"), str(tmp_path / "dangling")]) == ({}, [])

@@ -37,19 +37,19 @@ def test_the_plan_is_the_policys_limits_and_the_kernels_paths(tmp_path: Path) ->
 
 @pytest.mark.parametrize("wrong", ["relative/path", ""])
 def test_a_path_that_is_not_absolute_is_refused(tmp_path: Path, wrong: str) -> None:
-    """It would mean another folder once the working folder changes."""
+    """It would mean another directory once the working directory changes."""
     with pytest.raises(WallFailed, match="not absolute"):
         plan_from_policy(POLICY, scratch=wrong, socket_dir=str(tmp_path))
 
 
 def test_a_sockets_folder_inside_the_scratch_folder_is_refused(tmp_path: Path) -> None:
-    """The tmpfs on the scratch folder would cover it, or user code could write in it."""
-    with pytest.raises(WallFailed, match="inside the scratch folder"):
+    """The tmpfs on the scratch directory would cover it, or user code could write in it."""
+    with pytest.raises(WallFailed, match="inside the scratch directory"):
         plan_from_policy(POLICY, scratch=str(tmp_path), socket_dir=str(tmp_path / "c"))
 
 
 def test_a_kernel_reads_python_and_this_package_and_no_home_folder() -> None:
-    """An installation below a home folder shows its libraries only."""
+    """An installation below a home directory shows its libraries only."""
     paths = [Path(path) for path in installation_paths()]
     needed = (os.__file__, rlm_kernel_mcp.__file__, json.__file__)
     assert all(any(Path(path).resolve().is_relative_to(place.resolve()) for place in paths) for path in needed)

@@ -14,20 +14,20 @@ import pytest
 from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.kernel.placement import kernelspec
 from rlm_kernel_mcp.kernel.placement.kernelspec import InstalledKernelspec
-from tests.rights import reachable_folder, without_root_rights
+from tests.rights import reachable_directory, without_root_rights
 
 
 @pytest.fixture(autouse=True)
-def own_jupyter_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Jupyter's user folder and search path lie in the test's own folder."""
+def own_jupyter_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jupyter's user directory and search path lie in the test's own directory."""
     monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "env" / "share" / "jupyter"))
 
 
 def test_the_checkout_has_the_spec_and_its_policy_side_by_side() -> None:
-    """Choosing the spec chooses the lockdown: both files lie in one folder."""
-    folder = kernelspec.kernelspec_dir() / "rlm-python"
-    assert sorted(path.name for path in folder.iterdir()) == ["kernel.json", "policy.json"]
+    """Choosing the spec chooses the lockdown: both files lie in one directory."""
+    directory = kernelspec.kernelspec_dir() / "rlm-python"
+    assert sorted(path.name for path in directory.iterdir()) == ["kernel.json", "policy.json"]
 
 
 def test_a_copy_inside_the_package_wins_over_the_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,28 +39,28 @@ def test_a_copy_inside_the_package_wins_over_the_checkout(tmp_path: Path, monkey
 
 def test_an_installed_spec_starts_our_python_and_keeps_everything_else(tmp_path: Path) -> None:
     """A client of another environment must not start its own Python."""
-    (folder,) = kernelspec.install_kernelspec()
+    (directory,) = kernelspec.install_kernelspec()
     own = kernelspec.kernelspec_dir() / "rlm-python"
     expected = json.loads((own / "kernel.json").read_text())
     expected["argv"][0] = sys.executable
-    assert folder == tmp_path / "data" / "kernels" / "rlm-python"
-    assert json.loads((folder / "kernel.json").read_text()) == expected
-    assert (folder / "policy.json").read_bytes() == (own / "policy.json").read_bytes()
+    assert directory == tmp_path / "data" / "kernels" / "rlm-python"
+    assert json.loads((directory / "kernel.json").read_text()) == expected
+    assert (directory / "policy.json").read_bytes() == (own / "policy.json").read_bytes()
 
 
 def test_installing_again_replaces_an_older_copy_whole(tmp_path: Path) -> None:
     """A file of an older version must not stay beside the new policy."""
-    (folder,) = kernelspec.install_kernelspec(tmp_path / "env")
-    (folder / "left-over.json").write_text("{}")
-    assert kernelspec.install_kernelspec(tmp_path / "env") == (folder,)
-    assert not (folder / "left-over.json").exists()
+    (directory,) = kernelspec.install_kernelspec(tmp_path / "env")
+    (directory / "left-over.json").write_text("{}")
+    assert kernelspec.install_kernelspec(tmp_path / "env") == (directory,)
+    assert not (directory / "left-over.json").exists()
 
 
 def test_the_list_names_each_copy_and_the_python_that_it_starts(tmp_path: Path) -> None:
-    """The user's folder is searched after JUPYTER_PATH, and both copies are told."""
+    """The user's directory is searched after JUPYTER_PATH, and both copies are told."""
     (in_env,) = kernelspec.install_kernelspec(tmp_path / "env")
     (of_user,) = kernelspec.install_kernelspec()
-    ours = [found for found in kernelspec.installed_kernelspecs() if found.folder.is_relative_to(tmp_path)]
+    ours = [found for found in kernelspec.installed_kernelspecs() if found.directory.is_relative_to(tmp_path)]
     assert ours == [
         InstalledKernelspec("rlm-python", in_env, sys.executable),
         InstalledKernelspec("rlm-python", of_user, sys.executable),
@@ -96,7 +96,7 @@ def test_removing_what_is_not_there_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_place_that_cannot_be_written_is_refused_with_the_reason(tmp_path: Path) -> None:
-    """A file stands where a folder is needed; root cannot write below it either."""
+    """A file stands where a directory is needed; root cannot write below it either."""
     (tmp_path / "file").write_text("")
     with pytest.raises(InvalidInput, match="Not a directory"):
         kernelspec.install_kernelspec(tmp_path / "file")
@@ -106,20 +106,20 @@ def test_a_place_that_cannot_be_written_is_refused_with_the_reason(tmp_path: Pat
 def test_a_home_that_cannot_be_written_is_told_in_true_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
 ) -> None:
-    """Nothing was to be deleted; where the home folder is missing, that is what is said. A list passes over it."""
-    with reachable_folder() as folder:
-        home = folder / "home"
+    """Nothing was to be deleted; where the home directory is missing, that is what is said. A list passes over it."""
+    with reachable_directory() as directory:
+        home = directory / "home"
         if there:
             home.mkdir(mode=0o700)
         monkeypatch.setenv("HOME", str(home))
         monkeypatch.delenv("JUPYTER_DATA_DIR", raising=False)
-        with closed_to_us(home if there else folder):
+        with closed_to_us(home if there else directory):
             why = "Permission denied" if there else "No such file or directory"
             with pytest.raises(InvalidInput, match=f"cannot be written: {why}") as refused:
                 kernelspec.install_kernelspec()
-            assert (f"there is no folder {home}" in refused.value.message) is not there
+            assert (f"there is no directory {home}" in refused.value.message) is not there
             assert "deleted" not in refused.value.message
-            assert not any(spec.folder.is_relative_to(home) for spec in kernelspec.installed_kernelspecs())
+            assert not any(spec.directory.is_relative_to(home) for spec in kernelspec.installed_kernelspecs())
 
 
 def test_a_home_that_is_not_there_is_not_made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -127,22 +127,22 @@ def test_a_home_that_is_not_there_is_not_made(monkeypatch: pytest.MonkeyPatch, t
     home = tmp_path / "nonexistent"
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.delenv("JUPYTER_DATA_DIR", raising=False)
-    with pytest.raises(InvalidInput, match=f"there is no folder {home}"):
+    with pytest.raises(InvalidInput, match=f"there is no directory {home}"):
         kernelspec.install_kernelspec()
     assert not home.exists()
     assert kernelspec.install_kernelspec(home)  # who names the place means it
 
 
 @contextmanager
-def closed_to_us(folder: Path) -> Iterator[None]:
+def closed_to_us(directory: Path) -> Iterator[None]:
     """Nobody may write there, nor look below it where it is a home."""
-    mode = folder.stat().st_mode & 0o777
-    folder.chmod(0o555 if mode == 0o755 else 0o000)
+    mode = directory.stat().st_mode & 0o777
+    directory.chmod(0o555 if mode == 0o755 else 0o000)
     try:
         with without_root_rights():
             yield
     finally:
-        folder.chmod(mode)
+        directory.chmod(mode)
 
 
 def test_to_find_a_kernelspec_takes_nothing_of_ipython() -> None:

@@ -1,4 +1,4 @@
-"""Run folders belong to whoever holds their lock; the rest is swept, by that lock and never by name."""
+"""Run directories belong to whoever holds their lock; the rest is swept, by that lock and never by name."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ sys.stdin.read()
 
 @pytest.fixture
 def base(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Where run folders lie in this test: no long path, which would be left for another."""
-    with tempfile.TemporaryDirectory() as folder:
-        monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
-        yield Path(folder) / "rlm"
+    """Where run directories lie in this test: no long path, which would be left for another."""
+    with tempfile.TemporaryDirectory() as directory:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", directory)
+        yield Path(directory) / "rlm"
 
 
 def test_a_killed_server_s_folder_is_swept_and_a_living_one_s_is_not(base: Path) -> None:
@@ -72,7 +72,7 @@ GUARDED = HOLDER.replace("run.kernel_dir()", "run.kernel_dir(), run.guard()") + 
 
 @pytest.mark.parametrize("killed", [True, False])
 def test_a_guarded_folder_goes_with_its_server_and_no_process_stays(base: Path, killed: bool) -> None:
-    """Also where it is killed; a shell beside it removes the folder then."""
+    """Also where it is killed; a shell beside it removes the directory then."""
     holder = subprocess.Popen(
         [sys.executable, "-c", GUARDED],
         stdin=subprocess.PIPE,
@@ -97,7 +97,7 @@ def test_a_guarded_folder_goes_with_its_server_and_no_process_stays(base: Path, 
 
 
 def test_what_is_no_run_folder_is_left_alone(base: Path) -> None:
-    """Names are no proof of anything."""
+    """Names are not proof of anything."""
     RunDir.create().remove()
     (base / "looks_like_one").mkdir()
     (base / "a file").write_text("mine")
@@ -170,7 +170,7 @@ def test_where_somebody_made_our_place_first_another_is_taken_and_said(
 ) -> None:
     """By the next start the same one, which is swept too; nothing is put where the first one leads."""
     if squat is of_another_user and os.geteuid() != 0:
-        skip_for_lack_of("a folder of another user", "run as root")
+        skip_for_lack_of("a directory of another user", "run as root")
     squat(base)
     if squat is Path.mkdir:
         base.chmod(0o755)
@@ -194,7 +194,7 @@ def test_where_somebody_made_our_place_first_another_is_taken_and_said(
 
 @pytest.fixture
 def deep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A temporary folder whose path is too long for sockets."""
+    """A temporary directory whose path is too long for sockets."""
     path = tmp_path / ("d" * 120)
     path.mkdir()
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(path))
@@ -204,7 +204,7 @@ def deep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_place_too_long_for_sockets_is_left_for_a_shorter_one_and_both_are_said(
     deep: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A server starts whatever the user's temporary folder is, as the kernel of another Jupyter client does."""
+    """A server starts whatever the user's temporary directory is, as the kernel of another Jupyter client does."""
     run = RunDir.create()
     assert len(os.fsencode(run.kernel_dir().socket_stem)) < 107
     assert str(run.path.parent) in caplog.text
@@ -218,22 +218,22 @@ def test_a_taken_place_beside_which_the_path_is_too_long_is_left_too(
 ) -> None:
     """The place beside one has a longer name."""
     fits = PATH_BYTES_MAX - len("/rlm/12345678")
-    folder = short_dir / ("d" * (fits - len(str(short_dir)) - 1))
-    folder.mkdir()
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
+    directory = short_dir / ("d" * (fits - len(str(short_dir)) - 1))
+    directory.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(directory))
     run = RunDir.create()
-    assert run.path.parent == folder / "rlm"
+    assert run.path.parent == directory / "rlm"
     run.remove()
-    (folder / "rlm").rmdir()
-    (folder / "rlm").touch()
+    (directory / "rlm").rmdir()
+    (directory / "rlm").touch()
     run = RunDir.create()
-    assert run.path.parent.parent != folder
+    assert run.path.parent.parent != directory
     run.remove()
 
 
 def test_where_every_place_is_too_long_for_sockets_that_is_told(deep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the length, the limit and what to do."""
-    monkeypatch.setattr(run_place, "SHORT_FOLDERS", (str(deep), "/proc/self/no-such-folder"))
+    monkeypatch.setattr(run_place, "SHORT_DIRECTORIES", (str(deep), "/proc/self/no-such-directory"))
     monkeypatch.setattr(tempfile, "gettempdir", lambda: str(deep))
     with pytest.raises(KernelStartFailed, match="the limit is 84") as told:
         RunDir.create()

@@ -59,7 +59,7 @@ def test_what_the_sdk_drops_or_changes_reaches_the_tool(value: bytes, read: obje
 
 @pytest.mark.parametrize("levels", [300, 5_000, 200_000])
 def test_a_value_of_any_depth_reaches_the_tool_as_some_nested_value(levels: int) -> None:
-    """Depth is refused by the tool, as a wrong type, and is no way to make the reader fail."""
+    """Depth is refused by the tool, as a wrong type, and is not a way to make the reader fail."""
     value = call_with(b"[" * levels + b"]" * levels)
     for _ in range(DEEPEST - 5):
         (value,) = value
@@ -115,7 +115,7 @@ def test_json_that_is_no_request_is_answered(line: bytes) -> None:
 
 
 def test_a_request_whose_id_no_answer_can_carry_is_passed_over() -> None:
-    """An id that is no Unicode cannot be written back."""
+    """An id that is not Unicode cannot be written back."""
     assert read_frame(b'{"jsonrpc":"2.0","id":"\\ud800","method":"ping"}') is None
 
 
@@ -143,7 +143,7 @@ def test_an_answer_that_is_no_unicode_becomes_an_error_answer() -> None:
     ids=["Arabic digit", "half a pair", "half an escape", "too long", "exponent"],
 )
 def test_an_id_that_cannot_be_read_in_broken_json_answers_nobody(line: bytes) -> None:
-    """And is no error."""
+    """And is not an error."""
     assert read_frame(line) is None
 
 

@@ -61,7 +61,7 @@ def test_more_threads_than_the_reader_waits_for_are_charged() -> None:
 
 
 def test_what_a_process_used_is_remembered_when_it_is_gone() -> None:
-    """As far as it was seen: it cannot be measured any more, and its end is no excuse."""
+    """As far as it was seen: it cannot be measured any more, and its end is not an excuse."""
     machine, idle = begun()
     machine.passes(2_000, worked_ms=1_900)
     assert idle.used_ms() == 1_900

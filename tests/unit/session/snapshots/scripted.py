@@ -98,8 +98,8 @@ class ScriptedKernel:
 class GatedFile(SnapshotFile):
     """A real file on a disk that waits until a test lets it go on, and fails as that says."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder, "s_1", LIMITS)
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory, "s_1", LIMITS)
         self.gate = threading.Event()
         self.fails: Exception | None = None
 
@@ -120,7 +120,7 @@ class GatedFile(SnapshotFile):
 class World:
     """One snapshot of a real taker, behind another that has the turn until a test ends it."""
 
-    def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
+    def __init__(self, directory: Path, patch: pytest.MonkeyPatch) -> None:
         self.told: list[tuple[Taking, TakingEvent]] = []
         told = self.told
 
@@ -137,7 +137,7 @@ class World:
         patch.setattr(changes, "threads", self._threads)
         patch.setattr(taking, "_readers", self._threads)
         self.kernel = ScriptedKernel()
-        self.file = GatedFile(folder)
+        self.file = GatedFile(directory)
         self.taker = SnapshotTaker(self.file, LIMITS)
         self._read = threading.Event()
         self._pipe_fails = False

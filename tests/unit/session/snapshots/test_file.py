@@ -20,8 +20,8 @@ from tests.unit.kernel.untrusted.test_snapshot_stream import END, GIVEN_UP, chun
 LIMITS = SnapshotLimits(name_mb=1, total_mb=4, step_ms=60_000)
 
 
-def opened(folder: Path) -> SnapshotFile:
-    return SnapshotFile(folder, "s_1", LIMITS)
+def opened(directory: Path) -> SnapshotFile:
+    return SnapshotFile(directory, "s_1", LIMITS)
 
 
 def receive(file: SnapshotFile, stream: bytes) -> dict[str, Entry]:
@@ -63,7 +63,7 @@ def test_another_process_finds_what_was_kept(tmp_path: Path) -> None:
 
 
 def test_a_session_that_has_bound_nothing_yet_has_its_step_written_down(tmp_path: Path) -> None:
-    """The first of a new state folder too, where no value has made the snapshots' folder."""
+    """The first of a new state directory too, where no value has made the snapshots' directory."""
     file = opened(tmp_path / "new")
     file.advance(1)
     file.write_index()
@@ -78,8 +78,8 @@ def test_a_name_that_was_not_looked_at_keeps_its_older_step(tmp_path: Path) -> N
     assert {name: entry.step for name, entry in file.index.entries.items()} == {"seen": 2, "unseen": 1}
 
 
-def on_disk(folder: Path) -> int:
-    return sum(path.stat().st_size for path in snapshot_files(folder, "s_1") if path.exists())
+def on_disk(directory: Path) -> int:
+    return sum(path.stat().st_size for path in snapshot_files(directory, "s_1") if path.exists())
 
 
 def test_a_session_s_values_take_no_more_disk_than_their_bound_and_more_would_be_seen(tmp_path: Path) -> None:

@@ -85,10 +85,10 @@ class Kernels:
         return message({"status": "ok", "names": {"context": "the text"}, "unbound": ["context"]})
 
 
-async def way_back(folder: Path, fates: Sequence[str]) -> tuple[Told, Kernels, LossReport | RlmError]:
+async def way_back(directory: Path, fates: Sequence[str]) -> tuple[Told, Kernels, LossReport | RlmError]:
     """A session with two values, over kernels with these fates."""
     effort = Told(asyncio.get_running_loop().create_future())
-    file = SnapshotFile(folder, "s_1", LIMITS)
+    file = SnapshotFile(directory, "s_1", LIMITS)
     stream = b"".join(head(name) + chunk(b"value") + END for name in ("a", "b"))
     file.store(1, KernelReport({"a": ("int", None), "b": ("int", None)}), stream)
     kernels = Kernels(fates, effort)

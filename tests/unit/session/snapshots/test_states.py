@@ -31,12 +31,12 @@ LOOKED_AT_ONCE: Final = frozenset({Taking.ANSWERED, Taking.ANSWERED_SUPERSEDED})
 """From these a turn leads to CHECKING and out of it without a pause: nothing can come in between."""
 
 
-def taken(way: list[TakingEvent], folder: Path) -> tuple[list[tuple[Taking, TakingEvent]], SnapshotRun]:
+def taken(way: list[TakingEvent], directory: Path) -> tuple[list[tuple[Taking, TakingEvent]], SnapshotRun]:
     """What a real taker tells its snapshot when the world goes this way."""
 
     async def go() -> tuple[list[tuple[Taking, TakingEvent]], SnapshotRun]:
         with pytest.MonkeyPatch.context() as patch:
-            world = World(folder, patch)
+            world = World(directory, patch)
             try:
                 run = await world.go(way)
                 return world.told[: len(way)], run
@@ -95,8 +95,8 @@ def ways(draw: st.DrawFn) -> list[TakingEvent]:
 @given(ways())
 def test_whatever_comes_in_whatever_order_the_taker_and_the_table_agree(way: list[TakingEvent]) -> None:
     """A kernel that answers, hangs, breaks the rules or ends; a disk that fails; steps that come at any moment."""
-    with tempfile.TemporaryDirectory() as folder:
-        told, _ = taken(way, Path(folder))
+    with tempfile.TemporaryDirectory() as directory:
+        told, _ = taken(way, Path(directory))
     assert told == expected(way)
 
 

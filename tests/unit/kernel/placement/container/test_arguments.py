@@ -88,7 +88,7 @@ def test_the_engine_s_memory_limit_comes_after_the_kernel_s_own(runtime: Contain
 
 @by_runtime
 def test_both_tmpfs_are_bounded(runtime: ContainerRuntime) -> None:
-    """/tmp and the scratch folder, in bytes; in files too where the engine can."""
+    """/tmp and the scratch directory, in bytes; in files too where the engine can."""
     files = {"docker": ",nr_inodes=1024", "podman": ""}[runtime.name]
     assert f"--tmpfs /tmp:rw,nosuid,nodev,noexec,size=16m,mode=1777{files}" in options(runtime)
     files = {"docker": ",nr_inodes=4096", "podman": ""}[runtime.name]

@@ -29,9 +29,9 @@ pytestmark = pytest.mark.anyio
 class FalseEngine:
     """A podman of a few shell lines that answers as told and writes down what it was asked."""
 
-    def __init__(self, folder: Path) -> None:
-        self.program = folder / "podman"
-        self.record = folder / "asked"
+    def __init__(self, directory: Path) -> None:
+        self.program = directory / "podman"
+        self.record = directory / "asked"
         self.answers: dict[str, tuple[int, str]] = {
             "version": (0, "9.9"),
             "image": (0, "null"),
@@ -149,33 +149,33 @@ def test_a_kernel_is_known_by_its_pidfd_and_one_that_has_ended_has_no_number() -
 
 
 def run_dir(tmp_path: Path, program: Path) -> Path:
-    folder = tmp_path / "run"
-    folder.mkdir()
-    remember_runtime(folder, ContainerRuntime("podman", str(program), "image:1", "9.9"))
-    return folder
+    directory = tmp_path / "run"
+    directory.mkdir()
+    remember_runtime(directory, ContainerRuntime("podman", str(program), "image:1", "9.9"))
+    return directory
 
 
 def test_a_dead_server_s_containers_are_removed_by_their_label(engine: FalseEngine, tmp_path: Path) -> None:
-    """Exactly those that the engine lists for its run folder."""
+    """Exactly those that the engine lists for its run directory."""
     engine.answers["ps"] = (0, "c1")
     engine.write()
-    folder = run_dir(tmp_path, engine.program)
-    assert without_containers([folder]) == [folder]
+    directory = run_dir(tmp_path, engine.program)
+    assert without_containers([directory]) == [directory]
     listing, removal = engine.asked()
-    assert listing.endswith(f"label=rlm-kernel-mcp.run-dir={folder}")
+    assert listing.endswith(f"label=rlm-kernel-mcp.run-dir={directory}")
     assert removal == "rm --force --volumes --time 0 c1"
 
 
 def test_nothing_is_removed_where_nothing_is_left(engine: FalseEngine, tmp_path: Path) -> None:
     """`rm` without a name is an error of the engine's."""
     engine.write()
-    folder = run_dir(tmp_path, engine.program)
-    assert without_containers([folder]) == [folder]
+    directory = run_dir(tmp_path, engine.program)
+    assert without_containers([directory]) == [directory]
     assert len(engine.asked()) == 1
 
 
 def test_a_folder_whose_engine_does_not_answer_is_kept_for_the_next_start(engine: FalseEngine, tmp_path: Path) -> None:
-    """With the folder would go the only record of whose containers they are."""
+    """With the directory would go the only record of whose containers they are."""
     engine.answers["ps"] = (1, "")
     engine.write()
     assert without_containers([run_dir(tmp_path, engine.program)]) == []
@@ -183,11 +183,11 @@ def test_a_folder_whose_engine_does_not_answer_is_kept_for_the_next_start(engine
 
 def test_a_folder_without_containers_or_engine_is_free(tmp_path: Path) -> None:
     """A server in process mode, one that was killed while it wrote the record, an engine that was uninstalled."""
-    folder = run_dir(tmp_path, tmp_path / "gone")
-    assert without_containers([tmp_path, folder]) == [tmp_path, folder]
+    directory = run_dir(tmp_path, tmp_path / "gone")
+    assert without_containers([tmp_path, directory]) == [tmp_path, directory]
     for record in ('{"na', "[]", "7", '{"name": 1, "program": []}', "\udcff"):
-        (folder / "container-runtime.json").write_text(record, errors="surrogateescape")
-        assert without_containers([folder]) == [folder]
+        (directory / "container-runtime.json").write_text(record, errors="surrogateescape")
+        assert without_containers([directory]) == [directory]
 
 
 async def test_an_engine_that_hangs_is_waited_for_once_by_all_who_ask(
@@ -230,7 +230,7 @@ async def test_an_engine_that_cannot_be_run_is_one_that_does_not_answer(engine: 
 def test_an_image_s_name_is_no_option_of_the_engine(name: str) -> None:
     """Refused at the start, with what a name looks like; an empty setting is none."""
     if name:
-        with pytest.raises(InvalidInput, match="is no image's name"):
+        with pytest.raises(InvalidInput, match="is not the name of an image"):
             settings(RLM_SANDBOX_CONTAINER_IMAGE=name)
     else:
         assert settings(RLM_SANDBOX_CONTAINER_IMAGE=name).container_image == "rlm-kernel:latest"
@@ -239,20 +239,20 @@ def test_an_image_s_name_is_no_option_of_the_engine(name: str) -> None:
 def test_an_engine_that_hangs_costs_a_start_one_bounded_wait_however_many_folders_it_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each engine is asked at the same time; one that hangs keeps its folders, another's are free."""
+    """Each engine is asked at the same time; one that hangs keeps its directories, another's are free."""
     monkeypatch.setattr(container_sweep, "ENGINE_S", 0.3)
     hung, fine = tmp_path / "hung", tmp_path / "fine"
     hung.write_text(f"#!/bin/sh\necho $$ >>{tmp_path}/asked\nexec /bin/sleep 600\n")
     fine.write_text("#!/bin/sh\n")
-    folders: dict[str, list[Path]] = {"hung": [], "fine": []}
+    directories: dict[str, list[Path]] = {"hung": [], "fine": []}
     for program in (hung, fine):
         program.chmod(0o755)
         for number in range(20):
-            folder = tmp_path / f"{program.name}-{number}"
-            folder.mkdir()
-            remember_runtime(folder, ContainerRuntime("podman", str(program), "image:1", "9.9"))
-            folders[program.name].append(folder)
-    assert without_containers(folders["hung"] + folders["fine"]) == folders["fine"]
+            directory = tmp_path / f"{program.name}-{number}"
+            directory.mkdir()
+            remember_runtime(directory, ContainerRuntime("podman", str(program), "image:1", "9.9"))
+            directories[program.name].append(directory)
+    assert without_containers(directories["hung"] + directories["fine"]) == directories["fine"]
     asked = [int(line) for line in (tmp_path / "asked").read_text().splitlines()]
     assert len(asked) == 1
     assert not psutil.pid_exists(asked[0])
@@ -261,9 +261,9 @@ def test_an_engine_that_hangs_costs_a_start_one_bounded_wait_however_many_folder
 def test_no_engine_is_asked_in_process_mode(engine: FalseEngine, tmp_path: Path) -> None:
     """What a server in container mode left is swept by the next one of that mode."""
     engine.write()
-    folder = run_dir(tmp_path, engine.program)
-    (folder / LOCK_NAME).touch()
+    directory = run_dir(tmp_path, engine.program)
+    (directory / LOCK_NAME).touch()
     assert sweep(tmp_path) == []
     assert engine.asked() == []
-    assert sweep(tmp_path, ask_engines=True) == [folder]
-    assert not folder.exists()
+    assert sweep(tmp_path, ask_engines=True) == [directory]
+    assert not directory.exists()

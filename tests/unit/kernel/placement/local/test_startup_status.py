@@ -31,7 +31,7 @@ async def heard(*messages: dict[str, Any], pid: bool = False) -> RlmError:
 
 
 async def test_a_reason_can_do_nothing_and_names_no_folder(caplog: pytest.LogCaptureFixture) -> None:
-    """Control, bidi and zero-width characters are shown, paths lose their folders, what is long is cut."""
+    """Control, bidi and zero-width characters are shown, paths lose their directories, what is long is cut."""
     reason = "Oops: \x1b[31m /opt/secret place/a.py, '/srv/data-1/b/c.py' \u202e 1/2 " + "x" * 100_000
     traceback = "Traceback:\n  \x1b]0;title\x07 in make_app\n" + "y" * 100_000
     with caplog.at_level(logging.ERROR):
