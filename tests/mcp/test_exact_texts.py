@@ -14,6 +14,12 @@ from tests.mcp.line_client import LineClient
 
 
 @pytest.fixture(scope="module")
+def client(workers_client: LineClient) -> LineClient:
+    """The worker's server."""
+    return workers_client
+
+
+@pytest.fixture(scope="module")
 def session_id(client: LineClient) -> str:
     """A session for steps that do not disturb each other."""
     return client.open_session("exact", max_steps=1_000, budget_limit=10_000_000, max_runtime_ms=3_600_000)

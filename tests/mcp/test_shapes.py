@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import pytest
+
 from tests.mcp.line_client import ENDLESS_CALL, LineClient
 
 Shape = dict[str, Any]
@@ -102,6 +104,12 @@ LIST: Final[Shape] = {
     ],
     "omitted": int,
 }
+
+
+@pytest.fixture(scope="module")
+def client(workers_client: LineClient) -> LineClient:
+    """The worker's server."""
+    return workers_client
 
 
 def differences(value: Any, shape: Any, where: str = "data") -> list[str]:

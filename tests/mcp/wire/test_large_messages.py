@@ -6,9 +6,17 @@ a kernel that died of a long result, or of a context of many documents.
 
 from __future__ import annotations
 
+import pytest
+
 from tests.mcp.line_client import LineClient
 
 LONG = 200_000
+
+
+@pytest.fixture(scope="module")
+def client(workers_client: LineClient) -> LineClient:
+    """The worker's server."""
+    return workers_client
 
 
 def test_a_long_result_and_a_long_print_arrive(client: LineClient) -> None:

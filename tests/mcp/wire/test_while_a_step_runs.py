@@ -16,6 +16,12 @@ while not go:
 """
 
 
+@pytest.fixture(scope="module")
+def client(workers_client: LineClient) -> LineClient:
+    """The worker's server."""
+    return workers_client
+
+
 @pytest.fixture
 def running(client: LineClient) -> tuple[str, int]:
     """A session whose first step runs until it is interrupted, and the call that waits for it."""
