@@ -24,6 +24,10 @@ NAMES: Final = "rlm_names_request"
 SNAPSHOT: Final = "rlm_snapshot_request"
 RESTORE: Final = "rlm_restore_request"
 INLINE_SNAPSHOT: Final = "rlm_snapshot"
+DELIMITER: Final = b"<IDS|MSG>"
+"""Between the addresses of a Jupyter message and its signed parts."""
+EDGE_CHARS: Final = 400
+"""Of a context's head, and of its tail, that a load reply has and a client is shown."""
 DOCUMENTS_LISTED: Final = 20
 """Documents of a context whose sizes are told; a context may have 200,000 of them, a message may not."""
 INLINE_SNAPSHOT_BYTES_MAX: Final = 48 * 1024

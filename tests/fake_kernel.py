@@ -29,12 +29,11 @@ from rlm_kernel_mcp.kernel.placement.builder import effective_policy
 from rlm_kernel_mcp.kernel.placement.kernelspec import locked_kernelspec
 from rlm_kernel_mcp.kernel.placement.run_dir import RunDir
 from rlm_kernel_mcp.kernel.starter import KernelStarter
-from rlm_kernel_mcp.kernel.untrusted.messages import DELIMITER
 from rlm_kernel_mcp.policy import Policy
 from rlm_kernel_mcp.session.registry import Registry
 from rlm_kernel_mcp.settings import Settings, load_settings
 from rlm_kernel_mcp.store.store import Store
-from rlm_kernel_mcp.wire import INLINE_SNAPSHOT, REPLY_KEY
+from rlm_kernel_mcp.wire import DELIMITER, INLINE_SNAPSHOT, REPLY_KEY
 from tests.sessions import WAIT_S, SessionDriver
 
 FOREVER: Final = "while True: pass"

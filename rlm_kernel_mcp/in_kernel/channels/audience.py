@@ -20,7 +20,8 @@ from typing import Any, Final
 
 import zmq
 
-DELIM: Final = b"<IDS|MSG>"
+from rlm_kernel_mcp.wire import DELIMITER
+
 MESSAGES_MAX: Final = 200
 """Of each listener in libzmq's hands."""
 HOST_WAIT_S: Final = 60.0
@@ -48,8 +49,8 @@ class Missed:
     def add(self, frames: Frames) -> None:
         """One more message."""
         self.count += 1
-        if DELIM in frames[:-5]:
-            self._parent = frames[list(frames).index(DELIM) + 3]
+        if DELIMITER in frames[:-5]:
+            self._parent = frames[list(frames).index(DELIMITER) + 3]
 
     def notice(self) -> list[bytes]:
         """What the listener is told, as a line on stderr where the first ones are missing."""
@@ -102,8 +103,8 @@ class OtherClient:
         self._pending_bytes += _size(frames)
 
     def _sent(self, frames: Frames) -> bool:
-        first = [self._topic] if frames[0] == DELIM else [self._topic + bytes(frames[0])]
-        rest = frames if frames[0] == DELIM else frames[1:]
+        first = [self._topic] if frames[0] == DELIMITER else [self._topic + bytes(frames[0])]
+        rest = frames if frames[0] == DELIMITER else frames[1:]
         self._socket.setsockopt(zmq.INVERT_MATCHING, 1)
         try:
             self._socket.send_multipart([*first, *rest], zmq.NOBLOCK)

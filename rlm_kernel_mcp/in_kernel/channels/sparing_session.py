@@ -13,7 +13,7 @@ from typing import Any, Final
 import zmq
 from ipykernel.kernelbase import Session  # type: ignore[attr-defined]  # jupyter_client's, which ipykernel uses
 
-from rlm_kernel_mcp.in_kernel.channels.audience import DELIM
+from rlm_kernel_mcp.wire import DELIMITER
 
 DONE: Final = zmq.MessageTracker()
 OWN_VERSION: Final = "5."
@@ -46,7 +46,7 @@ class SparingSession(Session):
         metadata = pack(msg["metadata"]) if msg["metadata"] else b"{}"
         parts = [pack(msg["header"]), packed, metadata, pack(content)]
         idents = ident if isinstance(ident, list) else [] if ident is None else [ident]
-        return [*idents, DELIM, self.sign(parts), *parts]
+        return [*idents, DELIMITER, self.sign(parts), *parts]
 
     def send(  # noqa: PLR0913, PLR0917  (jupyter_client's signature)
         self,

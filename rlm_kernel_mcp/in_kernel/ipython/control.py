@@ -20,6 +20,7 @@ from rlm_kernel_mcp.in_kernel.snapshots.taking import NamespaceSnapshots
 from rlm_kernel_mcp.wire import (
     DESCRIPTOR_FD,
     DOCUMENTS_LISTED,
+    EDGE_CHARS,
     GET_VAR,
     INFO,
     LOAD_CONTEXT,
@@ -44,7 +45,6 @@ from rlm_kernel_mcp.wire import (
 )
 
 NAMES_MAX = 2_000
-EDGE_CHARS = 400
 
 Message = dict[str, Any]
 

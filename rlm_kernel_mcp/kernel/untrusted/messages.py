@@ -19,7 +19,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final
 
-DELIMITER: Final = b"<IDS|MSG>"
+from rlm_kernel_mcp.wire import DELIMITER
+
 PROTOCOL_VERSION: Final = "5.5"
 HEADER_BYTES_MAX: Final = 64 * 1024
 """Of the header and the parent header each."""

@@ -32,6 +32,7 @@ from rlm_kernel_mcp.session.snapshots.taking import SnapshotTaker
 from rlm_kernel_mcp.text.safe_text import safe_text
 from rlm_kernel_mcp.wire import (
     DOCUMENTS_LISTED,
+    EDGE_CHARS,
     LOAD_CONTEXT,
     ContextGoneReply,
     DocumentRow,
@@ -41,7 +42,6 @@ from rlm_kernel_mcp.wire import (
 
 LOAD_TIMEOUT_S: Final = 120.0
 NAMES_KEPT_MAX: Final = 2_000
-EDGE_CHARS: Final = 400
 
 OpenPayload = Callable[[], Awaitable[Payload]]
 """Opens the session's context again. Raises an RlmError if it is not what it was."""

@@ -10,7 +10,8 @@ import tracemalloc
 import pytest
 
 from rlm_kernel_mcp.kernel.untrusted import messages
-from rlm_kernel_mcp.kernel.untrusted.messages import CONTENT_BYTES_MAX, DELIMITER, BadMessage, Codec, parse
+from rlm_kernel_mcp.kernel.untrusted.messages import CONTENT_BYTES_MAX, BadMessage, Codec, parse
+from rlm_kernel_mcp.wire import DELIMITER
 
 
 def _frames(content: bytes = b"{}", header: bytes = b'{"msg_type": "status"}', parent: bytes = b"{}") -> list[bytes]:
