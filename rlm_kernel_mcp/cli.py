@@ -215,8 +215,8 @@ def _install_kernelspec(options: argparse.Namespace) -> int:
     for directory in install_kernelspec(_prefix(options)):
         print(f"installed {directory.name} in {directory}")
     print(
-        "In a notebook the HTML that a locked kernel shows acts with the notebook's rights: a script in it can do what "
-        "the page can, also start an unlocked kernel."
+        "In a notebook, HTML from a locked kernel acts with the notebook's rights: a script in it can do whatever the "
+        "page can, including starting an unlocked kernel."
     )
     return 0
 

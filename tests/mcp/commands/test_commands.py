@@ -193,7 +193,7 @@ def test_the_kernelspec_is_installed_listed_and_removed(rlm: Command, tmp_path: 
     data = str(tmp_path / "share" / "jupyter")
     installed = rlm("kernelspec", "install", "--prefix", str(tmp_path))
     assert installed.returncode == 0
-    assert "the HTML that a locked kernel shows acts with the notebook's rights" in installed.stdout
+    assert "HTML from a locked kernel acts with the notebook's rights" in installed.stdout
     assert (tmp_path / "share/jupyter/kernels/rlm-python/kernel.json").is_file()
     assert data in rlm("kernelspec", "list", JUPYTER_PATH=data).stdout
     assert rlm("kernelspec", "remove", "--prefix", str(tmp_path)).returncode == 0
