@@ -60,7 +60,7 @@ def nothing_stays(runtime: Path) -> Iterator[None]:
 
 async def test_a_kernelspec_without_a_policy_leaves_no_run_folder(tmp_path: Path, runtime: Path) -> None:
     """The directory is made before the kernelspec is read."""
-    with nothing_stays(runtime), pytest.raises(InvalidInput, match="no kernelspec"):
+    with nothing_stays(runtime), pytest.raises(InvalidInput, match="not a kernelspec"):
         await Registry.open(load_settings({"RLM_STATE_DIR": str(tmp_path), "RLM_KERNEL": "no-such"}))
 
 
