@@ -1,4 +1,4 @@
-"""What a kernel has of the process that started it: two sockets, and nothing else.
+"""What a kernel inherits from the process that started it: two sockets, and nothing else.
 
 Is: the same beginning for a fork and for a cold start, whatever the starter had open, ignored or blocked. Is not: a
 wall: what is left open here is what user code finds. Above: `launch.py`, `fork_server.py`. Below: the standard library.

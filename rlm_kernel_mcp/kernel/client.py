@@ -1,7 +1,7 @@
 """The host's hand on a running kernel: three connections, requests, and the three-way wait.
 
-Is: shell, control and iopub of one kernel; what belongs to whom is told by the parent's `msg_id`. Is not: trust, limits
-of a session, or the ladder (`session/`). Above: `starter.py`, `session/`. Below: `kernel/untrusted/zmtp.py`,
+Is: shell, control and iopub of one kernel; the parent's `msg_id` tells what belongs to whom. Is not: trust, limits of a
+session, or the ladder (`session/`). Above: `starter.py`, `session/`. Below: `kernel/untrusted/zmtp.py`,
 `kernel/untrusted/messages.py`, `kernel/untrusted/reply.py`.
 
 The three-way wait: an execution is done when its reply (shell) and its idle status (iopub) are both there, or one of

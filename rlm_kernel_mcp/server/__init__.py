@@ -1,1 +1,1 @@
-"""The MCP face: tools, requests, responses. The only room that imports `mcp`."""
+"""The MCP face: tools, requests, responses. The only part that imports `mcp`."""

@@ -1,8 +1,8 @@
 """The server as a process: which transport carries it, signals, and how and when all ends.
 
-Is: who starts what and in which order things end. `initialize` is answered before anything of Jupyter is imported;
-EOF, SIGTERM and SIGINT all end with the kernels gone. Is not: the MCP server (`mcp_server.py`), or how its messages
-come and go (`transport/`). Above: `cli.py`. Below: `mcp_server.py`, `transport/stdio.py`, `log_stream.py`.
+Is: who starts what, and in which order everything ends. `initialize` is answered before anything of Jupyter is
+imported; EOF, SIGTERM and SIGINT all end with the kernels gone. Is not: the MCP server (`mcp_server.py`), or how its
+messages come and go (`transport/`). Above: `cli.py`. Below: `mcp_server.py`, `transport/stdio.py`, `log_stream.py`.
 """
 
 from __future__ import annotations

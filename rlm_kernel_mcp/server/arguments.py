@@ -1,8 +1,7 @@
-"""What a right argument looks like: one small class per kind that checks, says what is wrong, publishes its schema.
+"""What a right argument looks like: a small class for each kind, with its check and its schema.
 
-Is: the words that a model reads when it got an argument wrong. Is not: which tool takes what (`requests.py`).
-Pydantic calls `check`; no text of pydantic's own reaches a client.
-Above: `requests.py`. Below: `text/safe_text.py`.
+Is: the words that a model reads when it gets an argument wrong. Is not: which tool takes what (`requests.py`). Pydantic
+calls `check`; no text of pydantic's own reaches a client. Above: `requests.py`. Below: `text/safe_text.py`.
 """
 
 from __future__ import annotations

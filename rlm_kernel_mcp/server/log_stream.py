@@ -1,8 +1,8 @@
 """stderr of the server, which never waits for a reader.
 
-Is: a text stream that takes what is written at once and writes it in a thread of its own; what finds no room is
-dropped by whole writes, counted, and told in its place. Is not: logging, which writes into it.
-Above: `app.py`. Below: a descriptor.
+Is: a text stream that accepts what is written at once and writes it out in a thread of its own; what finds no room is
+dropped in whole writes, counted, and reported in its place. Is not: logging, which writes into it. Above: `app.py`.
+Below: a descriptor.
 """
 
 from __future__ import annotations

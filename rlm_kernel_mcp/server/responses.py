@@ -1,4 +1,4 @@
-"""What a session answered, made into what the client gets.
+"""Turns what a session answered into what the client gets.
 
 Is: the envelope, and the JSON object of each tool, field by field as the contract has them. Is not: text for reading
 (`markdown.py`), nor any decision about what may be said (`session/` cuts and makes safe).

@@ -1,7 +1,7 @@
-"""Cells that someone ran from an attached console while nobody here listened.
+"""Cells that someone ran from an attached console while nobody here was listening.
 
-Is: asking the kernel's own history and writing down what is missing. Is not: how a console attaches (`commands/`),
-nor the cells that iopub told of at once (`session.py`). Source: Jupyter messaging 5.5, History.
+Is: asking the kernel's own history and writing down what is missing. Is not: how a console attaches (`commands/`), nor
+the cells that iopub reported at once (`session.py`). Source: Jupyter messaging 5.5, History.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Which sessions this server holds, by their handles, each with the lock that keeps other servers off it.
 
-Is: a handle's session, from memory or opened again from its record; and its leaving, when its record has all that there
-is to it. Is not: the calls (`registry.py`). Above: `registry.py`. Below: `reopening.py`, `store/store.py`.
+Is: a handle's session, from memory or opened again from its record; and letting it go once its record has all that
+there is to it. Is not: the calls (`registry.py`). Above: `registry.py`. Below: `reopening.py`, `store/store.py`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Rows of `rlm_list_sessions`: which, and each from its record and the live session where this server has it.
+"""The rows of `rlm_list_sessions`: each from its record and, where this server has it, the live session.
 
 Is: the choice and the rows. Is not: the bound of the whole answer, which depends on its form (`server/responses.py`).
 Above: `registry.py`, `commands/sessions.py`. Below: `store/store.py`'s rows.

@@ -1,4 +1,4 @@
-"""A session of an earlier or another server, opened again from its record.
+"""Opens a session of an earlier or another server again, from its record.
 
 Is: record to `Session`, without a kernel: the first use restores one, with the loss report. Is not: the lock
 (`registry.py` takes it). Above: `registry.py`. Below: `store/store.py`'s rows, `opening.py`.

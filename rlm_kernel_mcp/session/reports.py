@@ -1,4 +1,4 @@
-"""What a session is asked by and answers with: plain data between `session/` and `server/`.
+"""What a session is asked with and what it answers: plain data between `session/` and `server/`.
 
 Is: frozen dataclasses whose fields are the contract's, with its units. Is not: JSON, MCP or markdown, which
 `server/responses.py` makes of them. All text here is already safe to show (`text/safe_text.py`).

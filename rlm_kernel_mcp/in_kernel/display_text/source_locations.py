@@ -1,4 +1,4 @@
-"""What a place in code is called before a reader: a step's number, a library's file, never a path of the machine.
+"""What a place in code is called where it is shown: a step's number, a library's file, never a path of the machine.
 
 Is: the names that steps are compiled under, and what any file's name becomes. Is not: a traceback. A courtesy.
 Above: `in_kernel/ipython/kernel.py`, `tracebacks.py`, `stderr_hooks.py`. Below: `inspection.py`, IPython's compiler.

@@ -1,9 +1,9 @@
 """Every request of a Jupyter client gets its reply, also one that cannot be read or that fails while it is served.
 
-Is: a look at what a request must have, and the `error` reply where its own did not come; a client waits for it without
-an end. Is not: what a request does (`in_kernel/requests/client_requests.py`), nor our own requests, whose host has
-bounds of its own. Above: `in_kernel/ipython/kernel.py`. Below: ipykernel, which logs such a request and says nothing.
-Source: Jupyter messaging 5.5.
+Is: a check of what a request must have, and the `error` reply where its own did not come: a client would wait for ever.
+Is not: what a request does (`in_kernel/requests/client_requests.py`), nor our own requests, whose host has bounds of
+its own. Above: `in_kernel/ipython/kernel.py`. Below: ipykernel, which logs such a request and says nothing. Source:
+Jupyter messaging 5.5.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What a step leaves in memory that no name holds: let go when it fails, and collected before it is missed.
 
 Is: the shell's own hold on exceptions and results, and when CPython's collector is asked. Is not: the memory limit
-(`in_kernel/walls/limits.py`), nor a wall. What is below half of the limit and no failed step's costs nothing.
-Above: `kernel.py`. Below: `in_kernel/walls/limits.py`, the standard library.
+(`in_kernel/walls/limits.py`), nor a wall. Garbage below half of the limit costs nothing, unless its step failed. Above:
+`kernel.py`. Below: `in_kernel/walls/limits.py`, the standard library.
 """
 
 from __future__ import annotations

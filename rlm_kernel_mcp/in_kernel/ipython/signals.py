@@ -1,4 +1,4 @@
-"""Handlers of signals, looked at and set without enum members.
+"""Handlers of signals, read and set without enum members.
 
 Is: two functions of the C module below `signal`, whose Python half looks for an enum member for each number and each
 handler: that is nine tenths of its time, and each step asks some ten times. Is not: a wall.

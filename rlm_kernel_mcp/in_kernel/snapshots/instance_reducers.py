@@ -1,6 +1,6 @@
 """Instances of a session's classes that pickle's own form would bring back changed, or not at all.
 
-Is: exceptions, with what they came from; members of enums; what forbids its attributes to be set. Is not: classes and
+Is: exceptions, with what they came from; members of enums; what forbids setting its attributes. Is not: classes and
 functions (`reducers.py`, `pickling.py`). Above: `reducers.py`. Below: the standard library.
 """
 

@@ -1,9 +1,8 @@
 """How a value of the session becomes bytes and a value again.
 
-Is: cloudpickle, with functions that keep living in the session's namespace and modules that are imported anew. Is
-not: the choice of what to keep (`taking.py`). The bytes are read by a fresh kernel of the same session alone, never
-by the host. Above: `taking.py`. Below: `reducers.py`, `in_kernel/courtesies/facades.py`, `function_lines.py`,
-cloudpickle.
+Is: cloudpickle, with functions that keep living in the session's namespace and modules that are imported again. Is not:
+the choice of what to keep (`taking.py`). The bytes are read by a fresh kernel of the same session alone, never by the
+host. Above: `taking.py`. Below: `reducers.py`, `in_kernel/courtesies/facades.py`, `function_lines.py`, cloudpickle.
 """
 
 from __future__ import annotations

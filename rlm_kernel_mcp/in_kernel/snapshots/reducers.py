@@ -1,4 +1,4 @@
-"""What the library's own makers give a session, and neither pickle nor cloudpickle writes by value.
+"""What the standard library's factories make, and neither pickle nor cloudpickle writes by value.
 
 Is: NewType, ParamSpec, TypeVarTuple, TypedDict, type aliases, enums, single dispatch, cached properties, sort keys,
 matches, structs, context variables, the qualified name of a class. Is not: any other class or function, which

@@ -1,4 +1,4 @@
-"""One line of stdin made into JSON-RPC messages, or into the answers that a bad line gets; and back.
+"""Turns a line of stdin into JSON-RPC messages, or into the answers to a bad line; and back.
 
 Is: reading what the SDK's own reader drops without a word, so that its sender would wait for ever: lone surrogates,
 bytes that are not UTF-8, numbers of thousands of digits, deep nesting, ids of every kind. They are handed on for the

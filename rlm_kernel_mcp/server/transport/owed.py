@@ -1,8 +1,8 @@
 """What the server owes its client: which requests have no answer yet, and in which batch their answers go.
 
-Is: the account between the wire and the SDK: which version was agreed, how many requests and bytes are in work, when
-everything is answered. Is not: I/O (`stdio.py`), nor the answers (the SDK makes them).
-Above: `stdio.py`. Below: `frames.py`. Sources: JSON-RPC 2.0, section 6; MCP 2025-03-26, "Batching".
+Is: the account between the wire and the SDK: which version was agreed, how many requests and bytes are being handled,
+when everything is answered. Is not: I/O (`stdio.py`), nor the answers (the SDK makes them). Above: `stdio.py`. Below:
+`frames.py`. Sources: JSON-RPC 2.0, section 6; MCP 2025-03-26, "Batching".
 """
 
 from __future__ import annotations

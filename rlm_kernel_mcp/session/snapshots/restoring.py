@@ -1,4 +1,4 @@
-"""A session's values put back into a fresh kernel, where the values' own code runs.
+"""Puts a session's values back into a fresh kernel, where the values' own code runs.
 
 Is: what is asked of the kernel, one bound of time over all tries, and what that cost. Is not: the choice of kernels
 (`session/kernels/recovery.py`), nor what was kept (`taking.py`). Above: the former. Below: `states.py`, `requests.py`,

@@ -1,4 +1,4 @@
-"""A session's snapshots taken from its kernel, after a step and off the reply's path.
+"""Takes a session's snapshots from its kernel, after a step and off the reply's path.
 
 Is: what is done in each state of `states.py`, and how the next step comes first. Is not: the way back (`restoring.py`),
 nor a reader: nothing here is ever unpickled. Above: `session/kernels/recovery.py`, `session/kernels/session_kernel.py`.

@@ -1,4 +1,4 @@
-"""Starts kernels in containers, and sees that none is left.
+"""Starts kernels in containers, and makes sure that none is left.
 
 Is: the hand-over of a kernel's sockets, and its process as the host sees it. Is not: what an engine is asked
 (`arguments.py`). Above: `kernel/placement/contained.py`. Below: `runtime.py`,

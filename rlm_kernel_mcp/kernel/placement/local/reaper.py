@@ -1,4 +1,4 @@
-"""A process that outlives this one by a moment, to remove what it leaves where it is killed.
+"""A process that outlives this one by a moment, to remove what this one leaves when it is killed.
 
 Is: its start and its end. Is not: what it removes, which its command line says.
 Above: `run_dir.py`, `kernel/placement/container/runtime.py`. Below: subprocess.
