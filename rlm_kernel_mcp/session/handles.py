@@ -24,7 +24,6 @@ from rlm_kernel_mcp.session.session import Session
 from rlm_kernel_mcp.session.trace.journal import Journal
 from rlm_kernel_mcp.shielded import made_in_thread, shielded
 from rlm_kernel_mcp.store.store import SessionLock, SessionRecord
-from rlm_kernel_mcp.store.writer import AT_ONCE_CHARS
 from rlm_kernel_mcp.text.safe_text import safe_text
 
 REOPEN_S: Final = 30.0
@@ -57,14 +56,14 @@ class Handles:
 
     async def add(
         self, session_id: str, source: ContextSource, prepared: Prepared, limits: Guardrails, caller: Caller | None
-    ) -> Session:
-        """Make the session of a kernel that has its context, and write it down: it waits for no disk.
+    ) -> tuple[Session, asyncio.Future[None]]:
+        """Make the session of a kernel that has its context, and have it written down: it waits for no disk.
 
         `caller`: who opened it.
+
+        Returns:
+            The session, and its lock and first row, done when both are there; it raises what kept them from it.
         """
-        held = self._locks[session_id] = _Held()
-        # In the session's own order: before its first row, and given back behind its last.
-        self._writer.do(session_id, lambda: held.take(self._store.acquire(session_id, is_new=True)), AT_ONCE_CHARS + 1)
         self.opened_by[session_id] = caller
         context = prepared.context
         reference: dict[str, object] = {"inline": True}
@@ -82,12 +81,18 @@ class Handles:
             walls=json.dumps([asdict(wall) for wall in prepared.walls]),
             server_pid=os.getpid(),
         )
-        self._writer.do(session_id, lambda: self._store.add_session(record))
+        held = self._locks[session_id] = _Held()
+
+        def write_down() -> None:  # in the session's own order: the lock is given back behind its last row
+            held.take(self._store.acquire(session_id, is_new=True))
+            self._store.add_session(record)
+
+        written = self._writer.made(session_id, write_down)
         session = reopen(record, self._shared, is_new=True)
         session.kernel.adopt(prepared.kernel)
         self.sessions[session_id] = session
         session.journal.opened(context, prepared.walls, prepared.duration_ms, session.account)
-        return session
+        return session, written
 
     @asynccontextmanager
     async def in_use(self, session_id: str) -> AsyncIterator[Session]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Final
@@ -109,20 +109,22 @@ class Registry:
         except BaseException:
             self._slots.release(session_id)
             raise
-        keeping: asyncio.Future[None] | None = None
+        written: list[asyncio.Future[None]] = []
         try:
-            session = await self._handles.add(session_id, source, prepared, limits, caller)
+            session, row = await self._handles.add(session_id, source, prepared, limits, caller)
+            written.append(row)
             await self._slots.acquire(session_id, session)
             if context_text is not None:
                 # A large one takes a while; only then is there something that another server could open.
-                keeping = self._writer.made(
-                    session_id, lambda: self.store.put_context(session_id, _bytes(context_text))
+                written.append(
+                    self._writer.made(session_id, lambda: self.store.put_context(session_id, _bytes(context_text)))
                 )
             await self._writer.settled(session_id)
-            if keeping is not None and keeping.done():  # else the disk does not answer, which the next step is told
-                keeping.result()
+            for one in written:
+                if one.done():  # else the disk does not answer, which the next step is told
+                    one.result()
         except BaseException:  # it failed, or the call was cut off: nobody will ever ask for this session
-            await shielded(self._undo(session_id, prepared, keeping), f"the undoing of {session_id}")
+            await shielded(self._undo(session_id, prepared, written), f"the undoing of {session_id}")
             raise
         return reports.Opened(
             session_id=session.session_id,
@@ -134,13 +136,12 @@ class Registry:
             walls=prepared.walls,
         )
 
-    async def _undo(self, session_id: str, prepared: Prepared, keeping: asyncio.Future[None] | None) -> None:
-        """Leave nothing of a session that could not be made. `keeping`: the thread that writes its context."""
+    async def _undo(self, session_id: str, prepared: Prepared, written: Iterable[asyncio.Future[None]]) -> None:
+        """Leave nothing of a session that could not be made. `written`: what is on its way into the store."""
         self._sessions.pop(session_id, None)  # from now on nobody finds it
         await prepared.kernel.kill("its session could not be made")
         self._slots.release(session_id)
-        if keeping is not None:
-            await asyncio.wait({keeping})
+        await asyncio.gather(*written, return_exceptions=True)
         self._writer.do(session_id, lambda: self.store.remove_session(session_id))
         self._handles.give_back(session_id)
         await self._writer.settled(session_id)
