@@ -135,7 +135,7 @@ def load_settings(environ: Mapping[str, str], overrides: Mapping[str, str] | Non
     except OSError as error:
         raise InvalidInput(
             f"The working directory cannot be used: {error.strerror}.",
-            "Change to a directory that is there, then try again.",
+            "Change to a directory that exists, then try again.",
         ) from error
     roots = values.get("RLM_CONTEXT_ROOTS")
     directories = [part for part in (roots or "").split(os.pathsep) if part]

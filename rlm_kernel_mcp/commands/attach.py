@@ -22,7 +22,7 @@ def attach(settings: Settings, session_id: str, *, only_print: bool) -> int:
 
     Raises:
         SessionNotFound: there is no such session.
-        KernelDied: the session has ended, or its kernel is stopped just now.
+        KernelDied: the session has ended, or its kernel is stopped at the moment.
         InvalidInput: jupyter_console is not installed.
     """
     with opened_store(settings) as store:
@@ -35,7 +35,7 @@ def attach(settings: Settings, session_id: str, *, only_print: bool) -> int:
         )
     if not attachable:
         raise KernelDied(
-            f"The kernel of session {session_id} is stopped just now.",
+            f"The kernel of session {session_id} is stopped at the moment.",
             "The agent's next step starts it again; attach then.",
         )
     if only_print:

@@ -38,7 +38,7 @@ def opened_store(settings: Settings) -> Iterator[Store]:
     if not settings.state_dir.exists():
         raise SessionNotFound(
             f"No session was ever recorded in {settings.state_dir}.",
-            "Set RLM_STATE_DIR to what the server has, if the server has one.",
+            "Set RLM_STATE_DIR to the value that the server uses, if it uses one.",
         )
     store = Store.open(settings.state_dir)
     try:
@@ -66,7 +66,7 @@ def find_session(store: Store, session_id: str) -> SessionRecord:
         nearest = f"the nearest id is {near[0]}; " if near else ""
         raise SessionNotFound(
             f"There is no session {session_id!r}; {nearest}{known}.",
-            "List them with `rlm-kernel-mcp sessions --all`, which has the ended ones too.",
+            "List them with `rlm-kernel-mcp sessions --all`, which lists ended ones too.",
         )
     return record
 

@@ -225,7 +225,7 @@ class _Reading:
 
     def _nothing(self) -> ContextNotFound:
         return ContextNotFound(
-            f"None of the files that context_paths mean ({len(self._sources.files):,}) is a text that can be read; "
+            f"None of the files that context_paths name ({len(self._sources.files):,}) is a text that can be read; "
             f"skipped: {self._skipped.count:,}, such as {self._skipped.last}.",
             "Give the paths of text files, or of directories that hold some.",
         )
@@ -270,6 +270,6 @@ def _write(writer: int, block: bytes, offset: int) -> None:
 
 def _no_room(error: OSError) -> ContextTooLarge:
     return ContextTooLarge(
-        f"The files cannot be laid together in the temporary directory: {cause(error)}.",
+        f"The files cannot be put together in the temporary directory: {cause(error)}.",
         "Give one file, or tell the user to free room in the temporary directory, or to set TMPDIR to a larger one.",
     )

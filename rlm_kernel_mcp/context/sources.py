@@ -201,7 +201,7 @@ class _Resolution:
     @staticmethod
     def _too_many() -> ContextTooLarge:
         return ContextTooLarge(
-            f"context_paths mean more than {DOCUMENT_LIMIT:,} files, which is the limit of one context.",
+            f"context_paths name more than {DOCUMENT_LIMIT:,} files, which is the limit of one context.",
             "Name a narrower directory or pattern.",
         )
 

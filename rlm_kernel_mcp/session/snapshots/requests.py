@@ -64,7 +64,7 @@ def pass_descriptor(kernel: Kernel, descriptor: int) -> None:
     try:
         kernel.pass_descriptor(descriptor)
     except OSError as error:
-        raise KernelDied(f"The kernel takes no open file: {error.strerror}.") from error
+        raise KernelDied(f"The kernel cannot be given an open file: {error.strerror}.") from error
     finally:
         os.close(descriptor)
 

@@ -149,7 +149,7 @@ async def _bind(
     try:
         reply = await _unless_stopped(ask(kernel, RESTORE, request, effort.left_s - signalled_s, signals), effort)
     except TimeoutError:
-        raise KernelDied("The fresh kernel did not come to an end of restoring the session's values.") from None
+        raise KernelDied("The fresh kernel did not finish restoring the session's values.") from None
     finally:
         ended_ms = kernel.process.cpu_ms()  # 0 if it is gone: nobody can say what it used
         effort.used_ms += ended_ms - began_ms if ended_ms else int((time.monotonic() - began_s) * 1000)

@@ -267,7 +267,7 @@ except ContextTooLarge as error:
     print(error.message, sorted(path.name for path in root.iterdir()))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout == "The files cannot be laid together in the temporary directory: file too large. ['a', 'b']\n"
+    assert done.stdout == "The files cannot be put together in the temporary directory: file too large. ['a', 'b']\n"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="VmHWM is Linux's")
