@@ -24,7 +24,7 @@ from rlm_kernel_mcp.shielded import made_in_thread
 
 LOCK_NAME = "owner.lock"
 NEW_LOCK_NAME = "new.lock"
-UNDERTAKER = 'read _; for _ in 1 2 3 4 5 6 7 8 9 10; do rm -rf -- "$0" && exit; sleep 0.1; done'
+REAPER = 'read _; for _ in 1 2 3 4 5 6 7 8 9 10; do rm -rf -- "$0" && exit; sleep 0.1; done'
 """Waits for the end of its input, which is the server's end. Kernels that are just dying may be in the way at first."""
 
 
@@ -82,7 +82,7 @@ class RunDir:
         Not for a directory that tells of containers: one that is just being made would be forgotten with it.
         """
         if self._reaper is None:
-            argv = ["/bin/sh", "-c", UNDERTAKER, str(self.path)]
+            argv = ["/bin/sh", "-c", REAPER, str(self.path)]
             self._reaper = Reaper(argv, cwd="/", env={"PATH": "/usr/bin:/bin"})
 
     def remove(self) -> None:

@@ -20,7 +20,7 @@ LOADS_MAX: Final = 4
 LARGE: Final = 2_000
 """Directory entries and blocks of 32 KB that are read before a context counts as such: a small one never waits."""
 THREADS_MAX: Final = 64
-"""More than sessions are opened at a time: each has a place (`slots.py`)."""
+"""More than sessions are opened at a time: each has a slot (`slots.py`)."""
 LOOK_S: Final = 0.5
 """How often who waits for a turn looks whether anybody waits for him."""
 
