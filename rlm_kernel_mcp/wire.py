@@ -10,7 +10,7 @@ formats: `in_kernel/snapshots/taking.py`). The reply to `rlm_x_request` is `rlm_
 `Failure`.
 """
 
-# No `from __future__ import annotations`: each key's type would be compiled anew, in every start of a kernel.
+# No `from __future__ import annotations`: each key's type would be compiled again, in every start of a kernel.
 
 from typing import Final, Literal, TypedDict
 
@@ -107,7 +107,7 @@ class LoadContextRequest(TypedDict):
 
     source: Literal["buffer", "descriptor", "gone"]
     """Where the documents' bytes are, one after the other: in a second buffer, or in a file on the descriptor socket.
-    `gone`: they cannot be had again, and the context's names are unbound in a fresh kernel."""
+    `gone`: they cannot be loaded again, and the context's names are unbound in a fresh kernel."""
 
 
 DocumentRow = tuple[str, int, str, str]
@@ -254,7 +254,7 @@ class StepExtra(TypedDict):
     dropped: dict[str, int]
     """Characters of each stream that the kernel dropped, since the step printed more than `output_chars_per_step`."""
     unchanged: bool
-    """Whether nothing has to be kept anew: the host has had every value since `after`."""
+    """Whether nothing has to be kept again: the host has had every value since `after`."""
 
 
 class HistoryRequest(TypedDict):

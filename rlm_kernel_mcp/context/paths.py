@@ -23,7 +23,7 @@ MAX_PATH_BYTES: Final = 4_095
 
 _SHOWN_CHARS: Final = 200
 _TRIES: Final = 3
-"""How often a path is resolved anew that changes meanwhile."""
+"""How often a path that changes meanwhile is resolved again."""
 _NOT_THERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EACCES})
 _REPLACED: Final = "it was replaced while it was looked at"
 _ROOTS_SHOWN: Final = 5

@@ -69,7 +69,7 @@ class Reserve:
 
 
 def serve(requests: socket.socket) -> NoReturn:
-    """Fork a kernel per request until the host closes its end. One that cannot be had ends no other."""
+    """Fork a kernel per request until the host closes its end. One that fails ends no other."""
     reserve = Reserve()
     wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)

@@ -124,7 +124,7 @@ def _prepare(options: Options, policy: dict[str, Any]) -> Any:
         # 0. Nothing of what follows would hold in a container that is not as the host asked for.
         rows = [container.verify(options.code)]
         plan = replace(plan, in_container=True)
-    # 1. Namespaces: forks where they can be had; the parent stays behind as the monitor.
+    # 1. Namespaces: forks where they are available; the parent stays behind as the monitor.
     procfs = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) if sys.platform == "linux" else -1
     raised = enter_namespaces(plan, lambda pid, pidfd: _announce(options.status_fd, pid, pidfd))
     group = lower_process(procfs)

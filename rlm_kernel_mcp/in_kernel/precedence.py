@@ -43,7 +43,7 @@ def lower_session(group: int) -> None:
     """Give this process's session less weight, just before user code: a start is not held up. Lets `group` go."""
     if group < 0:
         return
-    with contextlib.suppress(OSError):  # the process's own number is all that can be had
+    with contextlib.suppress(OSError):  # the process's own number is all there is
         _write(group, b"%d" % NICENESS)
     os.close(group)
 

@@ -51,7 +51,7 @@ class PruningClock:
         if wall > latest and not self._told:
             log.warning(
                 "the system's clock was set to %s, more than a day ahead of the time that has passed: sessions are not "
-                "removed for their age by it until this server is started anew",
+                "removed for their age by it until this server is restarted",
                 wall.isoformat(timespec="seconds"),
             )
         self._told = wall > latest

@@ -287,7 +287,7 @@ def _short(options: Bundle) -> Bundle:
 
 
 def install_display_limits(shell: Any) -> None:
-    """Make the shell's formatter, display hook and display publisher anew, as the bounded ones."""
+    """Replace the shell's formatter, display hook and display publisher by the bounded ones."""
     shell.display_formatter = BoundedDisplayFormatter(parent=shell)
     shell.displayhook_class = BoundedDisplayHook
     shell.init_displayhook()

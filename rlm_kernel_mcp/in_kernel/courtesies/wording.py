@@ -40,9 +40,9 @@ class Wording:
     """What is run at a time."""
     add_any: str
     add: str
-    """How the module `{name}` of Python's own can be had."""
+    """How to get the module `{name}` of Python's own."""
     add_installed: str
-    """How the module `{name}` can be had, if it is installed."""
+    """How to get the module `{name}`, if it is installed."""
     names: Mapping[str, str] = field(default_factory=dict)
     """Names that are not there, and what is."""
 

@@ -51,7 +51,7 @@ _CAUSED: Final = "\nThe above exception was the direct cause of the following ex
 _DURING: Final = "\nDuring handling of the above exception, another exception occurred:\n"
 
 _WAYS_ROUND: Final = {
-    ("sqlite3.OperationalError", "access permission denied"): " (no lock on a file can be had here: open it by "
+    ("sqlite3.OperationalError", "access permission denied"): " (no lock on a file can be taken here: open it by "
     "sqlite3.connect('file:NAME?nolock=1', uri=True), or use ':memory:')"
 }
 """What a library says where a wall refuses what it wants, and how it works without that."""

@@ -65,7 +65,7 @@ class RlmKernel(ControlRequests, AnsweredRequests, ClientRequests, InputRequests
     _wanted: tuple[Any, Any, dict[str, Any]] | None = None
     """Stream, identity and request of a step after which a snapshot is wanted."""
     _unchanged = False
-    """Whether the step's reply said that no name has to be kept anew."""
+    """Whether the step's reply said that no name has to be kept again."""
     garbage: Garbage
     state: ProcessState
     """Both set by the app, once the kernel is as its steps are to find it."""

@@ -48,7 +48,7 @@ SMALL_NAMES: Final = 200
 SMALL_S: Final = 0.01
 """Bounds of a snapshot that needs no pipe, beside its bytes."""
 SLOW_SHARE: Final = 0.5
-"""A name that took more than this share of the time in vain is not tried again before it is bound anew."""
+"""A name that took more than this share of the time in vain is not tried again until it is bound again."""
 
 
 @dataclass(slots=True)
@@ -167,7 +167,7 @@ class NamespaceSnapshots:
         return {"status": "ok", "names": report, "unverified": unverified, "more": more}
 
     def _names(self) -> tuple[dict[str, Any], int]:
-        """The user's names, as many as are kept; the session's own only where they were bound anew."""
+        """The user's names, as many as are kept; the session's own only where they were bound again."""
         found = {
             name: value
             for name, value in list(self._user_ns.items())

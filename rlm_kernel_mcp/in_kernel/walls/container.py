@@ -23,7 +23,7 @@ REMEDY: Final = (
     "Look whether the engine's own configuration overrides the options that the server gives, or set "
     "RLM_SANDBOX_MODE=process."
 )
-REBUILD: Final = "Build the image anew with bin/build-image; its label does not say what it holds."
+REBUILD: Final = "Rebuild the image with bin/build-image; its label does not say what it holds."
 NAMESPACES: Final = "the container's own: mount (read-only), network (no way out), pid, ipc"
 
 

@@ -185,7 +185,7 @@ class HostPlacement(Placement, Protocol):
         """As `Placement.start`."""
 
     def fallback(self, why: SandboxUnavailable) -> tuple[HostPlacement, dict[str, Any]]:
-        """Called where a kernel cannot be had here: the placement to take instead, and the row of `walls` that says so.
+        """Called where no kernel can be started here: the placement to take instead, and the row of `walls` for it.
 
         Raises:
             SandboxUnavailable: `why`, where there is none, or the user did not allow it.

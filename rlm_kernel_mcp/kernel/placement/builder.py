@@ -49,7 +49,7 @@ def use_sockets(manager: Any, directories: KernelDir) -> None:
 def build(order: Order, spec_argv: Sequence[str], connection: Mapping[str, Any]) -> Command:
     """Write the kernel's own policy and connection file, and say what it is started with.
 
-    The kernel reads and sees files of its own directories alone: where a client lays its connection file, and what else
+    The kernel reads and sees files of its own directories alone: where a client puts its connection file, and what else
     lies there, is nothing to it.
 
     Args:

@@ -39,7 +39,7 @@ class ColdPlacement:
     """`base.Placement` for our own host. Anything of it can be used by many starts at a time: it keeps nothing."""
 
     async def start(self, order: Order, command: Command) -> LocalKernel:
-        """Called by `forked.py`, where no fork server can be had.
+        """Called by `forked.py`, where no fork server is available.
 
         Raises:
             SandboxUnavailable, KernelStartFailed.

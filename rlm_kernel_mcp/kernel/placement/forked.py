@@ -59,7 +59,7 @@ class ForkedPlacement:
         self._cold = ColdPlacement()
         self._lock = asyncio.Lock()
         self.fork_server: ForkServer | None = None
-        """None until it is needed, and where it cannot be had: kernels start cold then."""
+        """None until it is needed, and where it is not available: kernels start cold then."""
 
     @property
     def named_within_s(self) -> float:

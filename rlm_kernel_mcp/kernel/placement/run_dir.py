@@ -142,7 +142,7 @@ def _owned(path: Path) -> int:
     """The lock of a run directory that was made just now.
 
     Raises:
-        OSError: it cannot be had. KernelStartFailed: the directory's path is too long.
+        OSError: it cannot be taken. KernelStartFailed: the directory's path is too long.
     """
     length = len(os.fsencode(path))
     if length > PATH_BYTES_MAX:

@@ -1,6 +1,6 @@
 """Where run directories may lie: a place of this user alone, that nobody else took first or can take away.
 
-Is: the choice, made anew at each start, and the words on a choice that is not the first. Is not: what lies there.
+Is: the choice, made again at each start, and the words on a choice that is not the first. Is not: what lies there.
 Above: `run_dir.py`. Below: the standard library.
 """
 

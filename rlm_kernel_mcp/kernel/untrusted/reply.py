@@ -102,7 +102,7 @@ class Reply:
     execution_count: int | None = None
     status: Literal["ok", "error", "aborted"] | None = None
     unchanged: bool = False
-    """Whether no name has to be kept anew, so that no snapshot follows."""
+    """Whether no name has to be kept again, so that no snapshot follows."""
     replied: bool = False
     idle: bool = False
     begun_ns: int = field(default_factory=time.monotonic_ns)

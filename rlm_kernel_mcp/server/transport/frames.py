@@ -49,7 +49,7 @@ BATCH_MAX: Final = 1_000
 _EXACT: Final = 1 << 53
 """Up to here a number with a fraction of zero is the whole number that it says."""
 
-# A string that does not end is one token too, to the end of the text: else each quote in it would be tried anew.
+# A string that does not end is one token too, to the end of the text: else each quote in it would be tried again.
 _TOKEN: Final = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[{]++|[\]}]++', re.DOTALL)
 _ID: Final = re.compile(r'\s*:\s*(-?[0-9]{1,18}(?:\.[0-9]{1,18})?|"(?:[^"\\\x00-\x1f]|\\.){0,200}")\s*[,}]')
 

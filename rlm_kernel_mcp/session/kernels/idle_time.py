@@ -39,16 +39,16 @@ class IdleTime:
         self._now_ms = now_ms
         self._readers = 0
         self._read_from_ms = (0, 0)
-        """Clock and processor time when the reads that are under way began, or the count began anew in them."""
+        """Clock and processor time when the reads that are under way began, or the count started again in them."""
         self._from_ms = process.cpu_ms()
 
     def charged(self) -> None:
-        """All of it is charged: begin to count anew."""
+        """All of it is charged: start counting again."""
         self._owed_ms = 0
         self.restart()
 
     def restart(self) -> None:
-        """Begin to count this kernel's time anew: what it used up to now was for us."""
+        """Start counting this kernel's time again: what it used up to now was for us."""
         self._seen_ms = 0
         self._from_ms = self._process.cpu_ms()
         self._read_from_ms = self._now_ms(), self._from_ms

@@ -142,7 +142,7 @@ class Recovery:
         return [name for name in self.offered if name not in unbound], [(name, refused) for name in unbound]
 
     def everything_lost(self, reason: str) -> LossReport:
-        """The account when no fresh kernel could be had."""
+        """The account when no fresh kernel could be started."""
         names = dict.fromkeys((*self.offered, *self.restorer.names, *self.names))
         gone = [(name, "no kernel to hold it; the next use tries again") for name in names]
         return LossReport(safe_text(reason), tuple(gone), ())
@@ -191,7 +191,7 @@ async def load_context(kernel: Kernel, payload: Payload) -> LoadContextReply:
 
 
 async def load_nothing(kernel: Kernel) -> ContextGoneReply:
-    """Unbind the context's names in a fresh kernel: the context could not be had again, and is not an empty text.
+    """Unbind the context's names in a fresh kernel: the context could not be loaded again, and is not an empty text.
 
     Raises:
         KernelDied: the kernel went away.

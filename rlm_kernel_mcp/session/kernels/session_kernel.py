@@ -91,7 +91,7 @@ class SessionKernel:
         self._observer.on_kernel_started(kernel)
 
     def check_slot(self, *, stopped: bool) -> None:
-        """Raise SessionBusy if no kernel can be had just now, since all that may be there are at work.
+        """Raise SessionBusy if no kernel is available right now, since all that there may be are at work.
 
         `stopped`: a limit has stopped the session, so that it needs none.
         """
@@ -99,12 +99,12 @@ class SessionKernel:
             self._slots.check_free(self._observer.session_id)
 
     async def live(self, stop: asyncio.Future[None] | None = None) -> Kernel:
-        """The kernel; a fresh one with what can be had back where it is gone.
+        """The kernel; a fresh one with what can be restored, where it is gone.
 
         `stop`: done when the caller gives up the values' return.
 
         Raises:
-            KernelDied, KernelStartFailed, SandboxUnavailable: none can be had.
+            KernelDied, KernelStartFailed, SandboxUnavailable: none could be started.
             RestoreStopped: the caller gave it up.
             SessionBusy: no slot is free for it.
         """
@@ -117,7 +117,7 @@ class SessionKernel:
                     await self._drop(kernel, kernel.client.broken or "it is gone")
                 return await self._restore(stop)
             finally:
-                if self.current is None:  # none could be had, or the call that wanted it is cancelled
+                if self.current is None:  # none could be started, or the call that wanted it is cancelled
                     self._slots.release(self._observer.session_id)
                 self._slots.notify()
 
@@ -168,7 +168,7 @@ class SessionKernel:
                 try:
                     await self._restore(stop)
                 except RlmError as error:
-                    return self.recovery.everything_lost(f"{reason}; and no other could be had: {error.message}")
+                    return self.recovery.everything_lost(f"{reason}; and no other could be started: {error.message}")
         return self.take_loss()
 
     async def drop(self, reason: str, *, settle_s: float, unless: Callable[[], bool] = lambda: False) -> bool:
@@ -259,7 +259,7 @@ class SessionKernel:
             self.idle_cpu_charged()
 
     def idle_cpu_charged(self) -> None:
-        """Begin to count anew."""
+        """Start counting again."""
         if self._idle_time is not None:
             self._idle_time.charged()
 

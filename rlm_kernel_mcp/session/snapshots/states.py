@@ -218,7 +218,7 @@ class Restoring(Enum):
     RESTORED = auto()
     WITHOUT_VALUES = auto()
     GIVEN_UP = auto()
-    """No kernel could be had, or whoever wanted it does not any more; nothing is lost by it."""
+    """No kernel could be started, or whoever wanted it does not any more; nothing is lost by it."""
 
 
 class RestoringEvent(Enum):

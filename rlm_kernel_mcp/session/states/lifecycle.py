@@ -22,7 +22,8 @@ There are four machines, since a session has four things that come and go by the
   more; the answer alone is for good.
 - STEP: whether a step runs.
 - LIMIT: whether one was reached. That is for good, and it ends no step that runs.
-- KERNEL: whether there is one. A kernel that could not be had (REFUSED) is tried for again with the next use, and until
+- KERNEL: whether there is one. A kernel that could not be started (REFUSED) is tried for again with the next use, and
+until
   one is had the session is called dead.
 
 They are coupled by the events that several of them see. STEP_BEGAN stands in the rows of an open or closed life (its
@@ -56,7 +57,7 @@ class Event(Enum):
     """A fresh kernel is tried for."""
     KERNEL_CAME = auto()
     KERNEL_REFUSED = auto()
-    """None could be had."""
+    """None could be started."""
     RESTORE_CUT_OFF = auto()
     """Whoever wanted it does not any more, or all places are held: that says nothing of the next try."""
     KERNEL_WENT = auto()
@@ -94,7 +95,7 @@ class HasKernel(Enum):
     COMING = auto()
     PRESENT = auto()
     REFUSED = auto()
-    """None could be had."""
+    """None could be started."""
     COMING_AGAIN = auto()
     """After that."""
 

@@ -97,7 +97,7 @@ class LogBefore:
         return 0 <= frames < max(self._commits, default=0) and self._is_same_turn()
 
     def _is_same_turn(self) -> bool:
-        """Whether nobody has begun the log anew meanwhile."""
+        """Whether nobody has restarted the log meanwhile."""
         try:
             with self._path.open("rb") as log:
                 return log.read(_LOG_HEAD) == self._head

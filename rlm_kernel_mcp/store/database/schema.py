@@ -197,7 +197,7 @@ def update_event(connection: sqlite3.Connection, session_id: str, row_id: int, c
 def changed_session(
     record: SessionRecord | None, fields: dict[str, Any]
 ) -> tuple[SessionRecord | None, dict[str, Any]]:
-    """A session with some fields set anew (None without the whole of it), and the columns to set: with checksums."""
+    """A session with some fields set again (None without the whole of it), and the columns to set: with checksums."""
     if record is None or not fields.keys() <= set(SESSION_COLUMNS):
         # Whoever does not have the whole row cannot say what its checksum is: it has none then.
         answer = fields.get("final_answer")
@@ -208,7 +208,7 @@ def changed_session(
 
 
 def changed_event(event: EventRow, changes: dict[str, Any]) -> EventRow:
-    """An event with some fields set anew."""
+    """An event with some fields set again."""
     return EventRow(**(dict(zip(EVENT_COLUMNS, _event_values(event), strict=True)) | changes))
 
 

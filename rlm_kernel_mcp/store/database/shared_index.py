@@ -29,7 +29,7 @@ class SharedIndex:
             found = os.stat(self._path)  # noqa: PTH116 (a path's own way takes twice as long, at each write)
             inode, size = self._known
             if found.st_ino == inode and found.st_size < size:
-                log.warning("%s was cut off by another program; it is made anew", Path(self._path).name)
+                log.warning("%s was cut off by another program; it is made again", Path(self._path).name)
                 os.truncate(self._path, size)  # by path: closing a descriptor of it would drop SQLite's locks
             else:
                 self._known = found.st_ino, found.st_size

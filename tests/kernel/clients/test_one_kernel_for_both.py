@@ -31,7 +31,7 @@ PROGRAM: Final = Path(__file__).with_name("program")
 WAIT_S: Final = 90
 LONG: Final = "long"
 PLACES: Final = ("runtime", "tmp", LONG, "shared")
-"""Where a client lays its connection file: its runtime directory, the temporary one, a path of 200 bytes, a directory
+"""Where a client puts its connection file: its runtime directory, the temporary one, a path of 200 bytes, a directory
 in which others may write."""
 OWN_USER: Final = 1 << 30
 """From here on numbers of users are made up: in tier `lock` a kernel of root's has one to itself."""

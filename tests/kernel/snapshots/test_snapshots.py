@@ -171,7 +171,7 @@ async def test_a_value_that_shrinks_below_its_cap_is_kept_again(tight: SessionDr
 
 
 async def test_a_value_that_takes_too_long_is_given_up_and_the_others_are_kept(tight: SessionDriver) -> None:
-    """Half a second a step; it is not tried again before it is bound anew, so that the others have their turn."""
+    """Half a second a step; it is not tried again until it is bound again, so that the others have their turn."""
     await tight.ok(
         "import time\nclass Slow:\n    def __reduce__(self):\n        time.sleep(60)\nslow = Slow()\nbeside = [1]"
     )

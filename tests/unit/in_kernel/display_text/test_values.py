@@ -508,7 +508,7 @@ def test_a_container_that_the_step_is_changing_can_be_shown() -> None:
 
 
 def test_the_names_of_a_namespace_are_listed_without_the_shells_own() -> None:
-    """Ours: a hidden name that the step has bound anew is the step's."""
+    """Ours: a hidden name that the step has bound again is the step's."""
     start = ran
     namespace = {
         "In": [],
