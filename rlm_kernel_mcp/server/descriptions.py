@@ -44,7 +44,7 @@ INIT_CONTEXT: Final = (
 Open a session: load a text, files, directories or globs into a fresh locked-down Python kernel, for work on more text \
 than you can read. Give exactly one of context_text, context_paths (relative ones against the server's working \
 directory; only below the directories the user allowed). Limits, with defaults: max_steps 64 (1 to 1000000); \
-max_runtime_ms 120000 (time in which steps execute, in sum) and step_timeout_ms 60000 (1 to 86400000 each); \
+max_runtime_ms 120000 (time in which steps execute, in total) and step_timeout_ms 60000 (1 to 86400000 each); \
 budget_limit 100000 (1 to 1000000000 characters of code in and output out). In the kernel: `context` is the whole \
 text (str), `documents` maps file name to text, `scratch` is the only directory open() may use.
 """

@@ -245,7 +245,7 @@ def _left(left: Left) -> str:
 
 def _limits(limits: Guardrails) -> str:
     return (
-        f"Limits: {counted(limits.max_steps, 'step')}, {limits.max_runtime_ms:,} ms of run time in sum, "
+        f"Limits: {counted(limits.max_steps, 'step')}, {limits.max_runtime_ms:,} ms of run time in total, "
         f"{limits.step_timeout_ms:,} ms for a step, {counted(limits.budget_limit, 'character')}."
     )
 

@@ -88,12 +88,12 @@ class InitContext(Request):
     max_runtime_ms: Annotated[
         int,
         IntegerArg(low=1, high=DAY_MS, unit="milliseconds"),
-        Field(description="Milliseconds in which steps of this session may be executing, in sum."),
+        Field(description="Milliseconds in which steps of this session may be executing, in total."),
     ] = 120_000
     budget_limit: Annotated[
         int,
         IntegerArg(low=1, high=1_000_000_000, unit="characters"),
-        Field(description="Characters of code in and of output delivered out, in sum."),
+        Field(description="Characters of code in and of output delivered out, in total."),
     ] = 100_000
     step_timeout_ms: Annotated[
         int,

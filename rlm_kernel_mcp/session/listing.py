@@ -23,7 +23,7 @@ State = Literal["live", "all"]
 async def listed(store: Store, own: Mapping[str, Session], state: State, limit: int, offset: int = 0) -> SessionList:
     """At most `limit` sessions from place `offset` on: this server's own before the others, the last used first.
 
-    The store is read in a thread: however many sessions there are, only who asks waits.
+    The store is read in a thread: however many sessions there are, only the caller waits.
     """
     used = {session_id: session.last_used_at for session_id, session in own.items()}
 

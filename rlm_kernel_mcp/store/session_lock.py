@@ -70,7 +70,7 @@ def take_lock(state_dir: Path, session_id: str) -> SessionLock | None:
 
 
 def holder_of(state_dir: Path, session_id: str) -> int | None:
-    """Process id of who holds a session's lock; None if nobody does, 0 if it does not say."""
+    """Process id of the holder of a session's lock; None if nobody does, 0 if it does not say."""
     try:
         descriptor = os.open(_path(state_dir, session_id), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:

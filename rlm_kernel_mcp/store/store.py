@@ -168,7 +168,7 @@ class Store(Reading):
             self._completing.discard(row_id)
 
     def note_progress(self, row_id: int, duration_ms: int, stdout: str, stderr: str) -> None:
-        """Write what an event that goes on has said so far: of each text head and tail, for who looks from outside."""
+        """Write what a running event has said so far: head and tail of each text, for whoever looks from outside."""
         begun = self._begun.get(row_id)
         if begun is None:
             return

@@ -1,4 +1,4 @@
-"""The words of the courtesies where they differ by who reads them: an agent of a session, or a person at a notebook.
+"""The words of the courtesies where they depend on who reads them: an agent of a session, or a person at a notebook.
 
 Is: one switch for the whole kernel, and two sets of words. Is not: what is refused, which is the same for both. A
 person has no tools of ours, and no `context` or `documents` that held anything. A courtesy. Above:
@@ -126,5 +126,5 @@ def out_of_memory_words() -> str:
 
 
 def wording() -> Wording:
-    """The words for who reads this kernel."""
+    """The words for whoever reads this kernel."""
     return _wording

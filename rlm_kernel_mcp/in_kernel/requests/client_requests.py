@@ -65,7 +65,7 @@ class ClientRequests:
         if not self.owned or msg["header"]["msg_type"] != "execute_request":
             return True
         if STEP_KEY in msg["metadata"]:
-            return True  # the agent's: it is stopped by its own client alone, and never by who claims to be that
+            return True  # the agent's: it is stopped by its own client alone, and never by whoever claims to be that
         if self.turns.begin(msg["header"]["session"], msg["header"]["msg_id"]):
             return True
         self._send_abort_reply(stream, msg, idents)

@@ -25,7 +25,7 @@ class RlmProvisioner(LocalProvisioner):
     process: Any = None
     """A `base.ManagedProcess`; the base class says Popen, of which it has the part in use."""
     started: Started | None = None
-    """What the start gave back, for who ordered it."""
+    """What the start gave back, for whoever ordered it."""
     _client: ForeignClient | None = None
     _order: Order | None = None
     _command: Command | None = None

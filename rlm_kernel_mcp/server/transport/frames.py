@@ -264,7 +264,7 @@ def _id_in(text: str) -> int | float | str | None:
 
 
 def _seen_id(text: str) -> int | float | str | None:
-    """`01` is the number of who wrote it, though it is not JSON."""
+    """`01` is the number that its writer meant, though it is not JSON."""
     if text[0] != '"':
         return float(text) if "." in text else int(text)
     try:

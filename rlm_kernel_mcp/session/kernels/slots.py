@@ -82,7 +82,7 @@ class KernelSlots:
             self.notify()
 
     def release(self, session_id: str) -> None:
-        """Give the slot back; safe to call by who holds none."""
+        """Give the slot back; safe to call where none is held."""
         self._held.pop(session_id, None)
         self.notify()
 

@@ -113,7 +113,7 @@ class Journal:
         return self._newest_row
 
     def step_goes_on(self, row_id: int, duration_ms: int, stdout: str, stderr: str) -> None:
-        """Write what a running step has said so far, for who reads the record from outside."""
+        """Write what a running step has said so far, for whoever reads the record from outside."""
         write = partial(self._store.note_progress, row_id, duration_ms, stdout, stderr)
         self._write(write, len(stdout) + len(stderr))
 

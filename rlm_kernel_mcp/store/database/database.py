@@ -139,7 +139,7 @@ class Database:
         except sqlite3.ProgrammingError:
             raise
         except (OSError, *FAILURES):
-            return self.read(query, parameters)  # it says what is the matter, and does what mends it
+            return self.read(query, parameters)  # it says what is wrong, and repairs what it can
 
     def check(self, above_bytes: int = 0) -> None:
         """Look the whole file through, if it is so large, beside those who use it; a damaged one is set aside."""
