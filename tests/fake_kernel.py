@@ -85,6 +85,9 @@ class FakeProcess:
     def terminate(self) -> None:
         self.send_signal(signal.SIGTERM)
 
+    def give_way(self) -> None:
+        raise AssertionError("it has one thread")
+
     def cpu_ms(self) -> int:
         return 0 if self.dead.done() else self.cpu
 

@@ -21,7 +21,7 @@ from types import FrameType
 from typing import Any, Final, NoReturn
 
 from rlm_kernel_mcp.in_kernel.inherited import forget_inherited_signals, settle_descriptors, silence_streams
-from rlm_kernel_mcp.in_kernel.precedence import lower_process, lower_session
+from rlm_kernel_mcp.in_kernel.precedence import tell_weight
 from rlm_kernel_mcp.in_kernel.walls import container
 from rlm_kernel_mcp.in_kernel.walls import syscalls as linux
 from rlm_kernel_mcp.in_kernel.walls.package_locations import outside_places
@@ -127,7 +127,7 @@ def _prepare(options: Options, policy: dict[str, Any]) -> Any:
     # 1. Namespaces: forks where they are available; the parent stays behind as the monitor.
     procfs = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) if sys.platform == "linux" else -1
     raised = enter_namespaces(plan, lambda pid, pidfd: _announce(options.status_fd, pid, pidfd))
-    group = lower_process(procfs)
+    tell_weight(procfs, options.status_fd)
     os.close(procfs)
     os.chdir(options.scratch)
     # 2. Signals: as pid 1 of a namespace a process ignores what it has no handler for.
@@ -147,8 +147,7 @@ def _prepare(options: Options, policy: dict[str, Any]) -> Any:
     note_memory_limit(policy["limits"]["memory_mb"])
     app = make_app(options.connection_file, policy, options.scratch)
     os.umask(0o077)
-    # 5. Lock B: on every thread. From here on the host comes first.
-    lower_session(group)
+    # 5. Lock B: on every thread.
     raise_lock_b(raised)
     if options.owned:
         app.kernel.belong_to_host()

@@ -29,6 +29,8 @@ class Kernel:
     walls: list[dict[str, Any]]
     base_bytes: int
     """Resident memory when the kernel was ready, before any user code."""
+    base_threads: int = 0
+    """Threads, then."""
 
     @classmethod
     def joined(
@@ -39,7 +41,7 @@ class Kernel:
         process.dead.add_done_callback(lambda code: client.close(f"its process {describe_exit(code.result())}"))
         # What is not read any more must not run on unseen.
         client.on_broken = lambda reason: process.kill()
-        return cls(started, client, directories, walls, process.resident_bytes())
+        return cls(started, client, directories, walls, process.resident_bytes(), process.thread_count())
 
     @property
     def process(self) -> HostProcess:

@@ -1,8 +1,8 @@
 """The count of a kernel's threads, from outside.
 
 Is: what ends a kernel that has more than its policy gives, where the system bounds none (decision 0025) or was got
-round. Is not: a step's other limits (`session/steps/resource_watch.py`). Above: `starter.py`, `session/`. Below:
-`kernel.py`.
+round, and what has one with many give way to the host (decision 0061). Is not: a step's other limits
+(`session/steps/resource_watch.py`). Above: `starter.py`, `session/`. Below: `kernel.py`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 
 LOOK_S: Final = 0.01
 """In this time a kernel starts some hundred threads, each of which takes 30 KB of the system's memory."""
+
+
+THREADS_AT_PAR: Final = 8
+"""Of user code. Threads that wait for the interpreter lock wake up all the time, and the more of them there are, the
+longer whoever shares a processor with them waits for it: a server's thread for 13 of 15 s beside six kernels of 20."""
 
 
 def host_counts(walls: Iterable[Mapping[str, Any]]) -> bool:
@@ -38,8 +43,10 @@ def count_until_its_end(kernel: Kernel, most: int) -> None:
 
 
 def end_for_its_threads(kernel: Kernel, most: int) -> bool:
-    """Kill a kernel that has more than `most` threads; whether it was."""
+    """Kill a kernel that has more than `most` threads; whether it was. One with many gives way to the host."""
     found = kernel.process.thread_count()
+    if found > kernel.base_threads + THREADS_AT_PAR:
+        kernel.process.give_way()
     if found <= most:
         return False
     kernel.client.close(f"it had {found:,} threads, passed its limit of {most:,} and was killed")

@@ -96,6 +96,9 @@ class HostProcess(ManagedProcess, Protocol):
     dead: asyncio.Future[int]
     """Done with the exit code, once nothing of the process is left."""
 
+    def give_way(self) -> None:
+        """Called at each look at a kernel with many threads: weigh it less than the host from now on."""
+
     def cpu_ms(self) -> int:
         """Called before and after each step and every 50 ms in one: processor time so far over all threads, in ms."""
 

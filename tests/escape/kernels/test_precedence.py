@@ -1,4 +1,4 @@
-"""The host comes before the code in its kernels where processors are short, and no kernel can change that."""
+"""The host comes before a kernel with many threads where processors are short, and no kernel can change that."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 import psutil
 import pytest
 
-from rlm_kernel_mcp.in_kernel.precedence import NICENESS
+from rlm_kernel_mcp.kernel.placement.local.process import NICENESS
 from tests.escape.canaries import PROGRAM
 from tests.escape.kernels.kernel_server import KernelServer
 from tests.mcp.line_client import SERVE
@@ -58,22 +58,35 @@ def group_of(pid: int) -> int | None:
         return None
 
 
-def test_each_thread_of_a_kernel_gives_way_to_the_host_and_so_does_its_session(tiered: KernelServer) -> None:
-    """Whichever of the two this machine looks at."""
-    kernel = tiered.kernel(tiered.open())
+def weights(kernel: psutil.Process) -> tuple[set[int], int | None]:
+    """The niceness of each thread, and of the session as a group."""
+    threads = Path(f"/proc/{kernel.pid}/task").iterdir()
+    # The 19th field behind the name, which may hold anything: see proc_pid_stat(5).
+    return {int((one / "stat").read_text().rpartition(")")[2].split()[16]) for one in threads}, group_of(kernel.pid)
+
+
+THREADS: Final = "import threading, time\nfor _ in range(20): threading.Thread(target=time.sleep, args=(60,)).start()"
+
+
+def test_a_kernel_with_many_threads_gives_way_to_the_host_and_one_without_does_not(tiered: KernelServer) -> None:
+    """Whichever of the two numbers this machine looks at."""
+    session = tiered.open()
+    kernel = tiered.kernel(session)
+    before = weights(kernel)
     host = psutil.Process(tiered.client.process.pid)
-    lowered = min(int(host.nice()) + NICENESS, 19)
-    for thread in Path(f"/proc/{kernel.pid}/task").iterdir():
-        # The 19th field behind the name, which may hold anything: see proc_pid_stat(5).
-        assert int((thread / "stat").read_text().rpartition(")")[2].split()[16]) == lowered
-    assert group_of(kernel.pid) == (None if group_of(host.pid) is None else NICENESS)
+    assert before == ({int(host.nice())}, None if group_of(host.pid) is None else 0)
+    tiered.run(session, "sum(range(1_000_000))")
+    assert weights(kernel) == before
+    tiered.run(session, THREADS + "\ntime.sleep(0.5)")
+    assert weights(kernel) == (before[0], NICENESS) if before[1] is not None else ({NICENESS}, None)
 
 
 def test_a_kernel_s_code_cannot_take_its_weight_back(tiered: KernelServer) -> None:
     """By no call, no file, and no descriptor that it might have inherited."""
     session = tiered.open()
     kernel = tiered.kernel(session)
-    before = (kernel.nice(), group_of(kernel.pid))
+    tiered.run(session, THREADS + "\ntime.sleep(0.5)")
+    before = weights(kernel)
     data = tiered.run(session, TRIES)
     assert data["result"] == repr(" ".join(["refused"] * 6)), data
-    assert (kernel.nice(), group_of(kernel.pid)) == before
+    assert weights(kernel) == before

@@ -16,6 +16,8 @@ from typing import Final
 
 EXIT_UNKNOWN: Final = -255
 PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
+NICENESS: Final = 10
+"""Of a kernel that gives way: a tenth of the weight of what works beside it."""
 
 
 async def wait_readable(descriptor: int) -> None:
@@ -46,6 +48,8 @@ class KernelProcess:
         self._pidfd = pidfd
         self._reap = reap
         self._reaping: asyncio.Task[None] | None = None
+        self._weight = -1
+        self._gave_way = False
         self.dead: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         asyncio.get_running_loop().add_reader(pidfd, self._on_death)
 
@@ -53,6 +57,7 @@ class KernelProcess:
         asyncio.get_running_loop().remove_reader(self._pidfd)
         os.close(self._pidfd)
         self._pidfd = -1
+        self.weigh_by(-1)
         self._reaping = asyncio.get_running_loop().create_task(self._collect(), name=f"end of kernel {self.pid}")
 
     async def _collect(self) -> None:
@@ -86,6 +91,33 @@ class KernelProcess:
     def terminate(self) -> None:
         """SIGTERM."""
         self.send_signal(signal.SIGTERM)
+
+    def weigh_by(self, weight: int) -> None:
+        """Have `give_way` write to this file (`StatusSocket.take_weight`), which is closed when the process is gone."""
+        if self._weight >= 0:
+            os.close(self._weight)
+        self._weight = weight
+        if weight >= 0 and self._pidfd < 0:
+            self.weigh_by(-1)
+
+    def give_way(self) -> None:
+        """Give the kernel less weight than the host and everybody else, for good, where processors are short.
+
+        Where sessions are scheduled as groups (sched(7), autogroup) its session's weight is what counts, which users
+        other than root may set once in 100 ms on the whole machine; elsewhere each thread's. Call it again as long as
+        there is a reason.
+        """
+        if self._gave_way or self._pidfd < 0:
+            return
+        if self._weight >= 0:
+            with contextlib.suppress(OSError):  # asked too often (EAGAIN), or it has just ended
+                os.write(self._weight, b"%d" % NICENESS)
+                self._gave_way = True
+            return
+        with contextlib.suppress(OSError):  # it, or one of its threads, has just ended
+            signal.pidfd_send_signal(self._pidfd, 0)  # else the number may be another process's by now
+            for thread in os.listdir(f"/proc/{self.pid}/task"):  # noqa: PTH208  (names alone, 20 times a second)
+                os.setpriority(os.PRIO_PROCESS, int(thread), NICENESS)
 
     def cpu_ms(self) -> int:
         """Processor time used so far over all threads, in ms, measured from outside; 0 once it is gone."""

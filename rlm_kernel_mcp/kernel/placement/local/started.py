@@ -74,7 +74,9 @@ class LocalKernel:
 
     async def ready(self) -> Rows:
         """The rows of the walls. Raises: as `StatusSocket.wait_ready`."""
-        return self._told(await self._status.wait_ready())
+        rows = await self._status.wait_ready()
+        self.process.weigh_by(self._status.take_weight())
+        return self._told(rows)
 
     def pass_descriptor(self, descriptor: int) -> None:
         """Hand over an open file. Raises: OSError."""

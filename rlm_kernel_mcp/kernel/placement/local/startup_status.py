@@ -2,8 +2,8 @@
 
 Is: the host's end: the kernel's pid with a pidfd, then `ready` with the walls that hold, or `failed` with the reason.
 Is not: a channel to a running kernel. Above: the placements. Below: `process.py`. Each datagram is one JSON object:
-`{pid}` (+ a pidfd), `{status: "ready", walls}`, `{status: "failed", wall, reason, remedy}`, and from a fork server
-`{exit: code}`.
+`{pid}` (+ a pidfd), `{status: "weight"}` (+ the file that sets its session's, where there is one), `{status: "ready",
+walls}`, `{status: "failed", wall, reason, remedy}`, and from a fork server `{exit: code}`.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ class StatusSocket:
         self._ours, self.theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._ours.setblocking(False)
         self._exit: int | None = None
+        self._weight = -1
         self._started = asyncio.Event()
         """Nobody waits for `ready` any more: only one may read at a time."""
 
@@ -58,6 +59,9 @@ class StatusSocket:
         if not data:
             raise KernelStartFailed(WITHOUT_A_WORD)
         message = json.loads(data)
+        if message.get("status") == "weight":  # before or after the pid: another process may tell that
+            self._weight = descriptors[0] if descriptors else -1
+            return await self.receive()
         return message, descriptors[0] if descriptors else None
 
     async def wait_pid(self) -> tuple[int, int]:
@@ -111,6 +115,14 @@ class StatusSocket:
         finally:
             self.close()
 
+    def take_weight(self) -> int:
+        """The file that sets the weight of the kernel's session, once it is ready; -1 where there is none.
+
+        It is the caller's from now on.
+        """
+        weight, self._weight = self._weight, -1
+        return weight
+
     def nobody_waits(self) -> None:
         """The start was given up before anybody asked for `ready`: the exit need not wait for that."""
         self._started.set()
@@ -132,6 +144,8 @@ class StatusSocket:
         """Close both ends."""
         self._ours.close()
         self.theirs.close()
+        if (weight := self.take_weight()) >= 0:
+            os.close(weight)
 
 
 def ended(code: int) -> KernelStartFailed:

@@ -51,7 +51,7 @@ class Process:
 @contextmanager
 def watched(process: Process) -> Iterator[ResourceWatch]:
     """A watch over a step of this process, which the test starts; stopped at the end."""
-    kernel: Any = SimpleNamespace(process=process, base_bytes=0)
+    kernel: Any = SimpleNamespace(process=process, base_bytes=0, base_threads=1)
     watch = ResourceWatch(kernel, LIMITS)
     watch.begin_step()
     try:
