@@ -41,7 +41,7 @@ def numpy_name(cls: type) -> str | None:
 
 
 def number(value: Any) -> bool | int | float | complex | None:
-    """The number that a scalar of numpy is; None if it is no such."""
+    """The number that a scalar of numpy is; None if it is not one."""
     if numpy_name(type(value)) not in _NUMBERS:
         return None
     found = inspection.class_attribute(type(value), "item")(value)
@@ -49,7 +49,7 @@ def number(value: Any) -> bool | int | float | complex | None:
 
 
 def time_text(value: Any, method: str = "__str__") -> str | None:
-    """What a `datetime64` or `timedelta64` says of itself by C code; None if it is no such."""
+    """What a `datetime64` or `timedelta64` says of itself by C code; None if it is not one."""
     if numpy_name(type(value)) not in _TIMES:
         return None
     text = inspection.class_attribute(type(value), method)(value)
