@@ -205,9 +205,9 @@ class Session:
             await self.journal.settled()  # nobody is told of an end that the record does not have
         finally:  # also where the server's end cancels this
             self._running = None
-            self.states.on(Event.STEP_ENDED)
             self.used_at_s = time.monotonic()
             step.finished.set()
+            self.states.on(Event.STEP_ENDED)
 
     async def _outcome(self, step: RunningStep) -> Outcome:
         try:
