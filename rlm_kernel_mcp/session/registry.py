@@ -120,9 +120,9 @@ class Registry:
                     self._writer.made(session_id, lambda: self.store.put_context(session_id, _bytes(context_text)))
                 )
             await self._writer.settled(session_id)
-            for one in written:
-                if one.done():  # else the disk does not answer, which the next step is told
-                    one.result()
+            done, _ = await asyncio.wait(written, timeout=0)  # a turn: the loop may not have heard of their ends yet
+            for one in done:  # of others the disk does not answer, which the next step is told
+                one.result()
         except BaseException:  # it failed, or the call was cut off: nobody will ever ask for this session
             await shielded(self._undo(session_id, prepared, written), f"the undoing of {session_id}")
             raise

@@ -1,7 +1,8 @@
-"""`session/opening.py`: what of a context is refused before a kernel is taken."""
+"""`session/opening.py`: what of a context is refused before a kernel is taken, and a record that cannot be begun."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ import pytest
 from rlm_kernel_mcp.errors import ContextTooLarge
 from rlm_kernel_mcp.session.opening import ContextSource
 from rlm_kernel_mcp.settings import load_settings
+from rlm_kernel_mcp.store.store import Store
+from tests.fake_kernel import Fakes
 
 
 def test_more_documents_than_the_memory_has_room_for_are_refused_with_both_numbers(
@@ -27,3 +30,24 @@ def test_more_documents_than_the_memory_has_room_for_are_refused_with_both_numbe
         source.open(settings)
     assert "30 documents, whose table takes about 15,000,1" in refused.value.message
     assert "the limit is 13,421,772 bytes" in refused.value.message
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("where", ["add_session", "put_context"])
+async def test_a_write_that_failed_before_the_loop_s_next_turn_ends_the_opening(
+    fakes: Fakes, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """A thread that is done at once: nothing is left to wait for, and its error is on its way to the loop."""
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    def at_once(work: Callable[[str], None], session_id: str) -> None:
+        work(session_id)
+
+    monkeypatch.setattr(Store, where, fail)
+    monkeypatch.setattr(fakes.registry._writer._threads, "submit", at_once)
+    with pytest.raises(ZeroDivisionError):
+        await fakes.open()
+    assert fakes.registry._sessions == {}
+    assert fakes.kernels[0].process.returncode is not None
