@@ -85,7 +85,7 @@ class StreamDecoder:
         return events
 
     def end(self) -> None:
-        """No more bytes come. Raises StreamBroken if something is not complete."""
+        """No more bytes come. Raises StreamBroken if a value is not complete; the beginning of a head is of no use."""
         if self._is_in_value:
             raise StreamBroken("the stream ends within a value")
         if self._buffer:
