@@ -155,15 +155,19 @@ class SnapshotTaker:
             # The kernel has ended, as every session's does, or sends nonsense: nobody can act on it, and `lost` tells.
             log.debug("no snapshot after step %d: %s", run.step, error)
             run.on(TakingEvent.BROKEN)
-        except TimeoutError:
-            log.warning("no snapshot after step %d: the kernel did not answer in time", run.step)
-            busy = run.kernel.client.console_busy
-            run.on(TakingEvent.CONSOLE_BUSY if busy else TakingEvent.TIMED_OUT)
-            if run.is_hung:
-                self._hung = run.kernel
         except OSError as error:
-            run.on(TakingEvent.DISK_REFUSED)
-            self._disk_failed(error)
+            if isinstance(error, TimeoutError) and error.errno is None:  # a wait of ours; a disk's (ETIMEDOUT) has one
+                self._no_answer_in_time(run)
+            else:
+                run.on(TakingEvent.DISK_REFUSED)
+                self._disk_failed(error)
+
+    def _no_answer_in_time(self, run: SnapshotRun) -> None:
+        log.warning("no snapshot after step %d: the kernel did not answer in time", run.step)
+        busy = run.kernel.client.console_busy
+        run.on(TakingEvent.CONSOLE_BUSY if busy else TakingEvent.TIMED_OUT)
+        if run.is_hung:
+            self._hung = run.kernel
 
     async def _await_answer(self, run: SnapshotRun) -> None:
         """INLINE: wait for the kernel's own message; where the next step has come, until that has signalled enough."""

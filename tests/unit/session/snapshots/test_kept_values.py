@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 import pytest
 
 from rlm_kernel_mcp.wire import INLINE_SNAPSHOT, RESTORE, SNAPSHOT
@@ -34,6 +37,32 @@ async def test_what_is_kept_comes_back(fakes: Fakes, large: bool) -> None:
     assert await after_a_death(session, kernel) == {}
     assert (SNAPSHOT in kernel.heard) is large
     assert (await session.ok("[x, y]")).result == "[1, 'two']"
+
+
+def no_answer_of_the_disk(*_: object) -> None:
+    raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+
+
+@pytest.mark.parametrize("large", [False, True])
+async def test_a_disk_that_does_not_answer_in_time_is_not_taken_for_the_kernel(
+    fakes: Fakes, monkeypatch: pytest.MonkeyPatch, large: bool
+) -> None:
+    """A network's disk raises Python's TimeoutError. It is told, and what was not kept is sent again."""
+    session, kernel = await fakes.open()
+    kernel.large = large
+    await session.ok("x = 1")
+    await settled(session)
+    monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.file.write_at", no_answer_of_the_disk)
+    await session.ok("x = 2")
+    await settled(session)
+    monkeypatch.undo()
+    note = (await session.ok("3")).note
+    assert note is not None
+    assert note.startswith("The values of this session are not kept for a restart")
+    await settled(session)
+    assert len(fakes.kernels) == 1
+    assert await after_a_death(session, kernel) == {}
+    assert (await session.ok("x")).result == "2"
 
 
 async def test_a_step_that_binds_nothing_sends_nothing(fakes: Fakes) -> None:
