@@ -73,7 +73,7 @@ def _reopened(record: SessionRecord, shared: ServerResources, *, is_new: bool) -
     counters: dict[str, int] = json.loads(record.counters or "{}")
     account = Account(limits, Counters(**counters), record.stop_reason)  # type: ignore[arg-type]  # we wrote it
     journal = Journal(shared.store, record.session_id, shared.outcomes, shared.writer)
-    file = SnapshotFile(shared.settings.state_dir, record.session_id, shared.policy.snapshots)
+    file = SnapshotFile(shared.settings.state_dir, record.session_id, shared.policy.snapshots, is_new=is_new)
     recovery = Recovery(
         shared.pool,
         shared.policy,

@@ -68,7 +68,8 @@ class Index:
 class SnapshotFile:
     """The bytes and the index of one session."""
 
-    def __init__(self, state_dir: Path, session_id: str, limits: SnapshotLimits) -> None:
+    def __init__(self, state_dir: Path, session_id: str, limits: SnapshotLimits, *, is_new: bool = False) -> None:
+        """`is_new`: of a session that has nothing on disk yet; no disk is waited for then."""
         self._data_paths = snapshot_files(state_dir, session_id)[:2]
         self._index_path, self._partial = snapshot_files(state_dir, session_id)[2:]
         self._current = 0
@@ -77,7 +78,8 @@ class SnapshotFile:
         self._file_bytes = int(self._total_bytes * FILE_SHARE)
         self._end = 0
         self.index = Index()
-        self._load()
+        if not is_new:
+            self._load()
 
     @property
     def stream_limits(self) -> StreamLimits:

@@ -1,7 +1,7 @@
 """The states of a session. Sans-I/O.
 
 Is: four tables that are its state machines, and the word that a client reads. Is not: what a call does in a state
-(`session/session.py`), how a kernel is had (`session/kernels/session_kernel.py`), or what a limit is
+(`session/session.py`), how it gets a kernel (`session/kernels/session_kernel.py`), or what a limit is
 (`session/account.py`). Above: those. Below: `machine.py`, `session/reports.py`.
 
 Rules
@@ -23,8 +23,7 @@ There are four machines, since a session has four things that come and go by the
 - STEP: whether a step runs.
 - LIMIT: whether one was reached. That is for good, and it ends no step that runs.
 - KERNEL: whether there is one. A kernel that could not be started (REFUSED) is tried for again with the next use, and
-until
-  one is had the session is called dead.
+  until there is one the session is called dead.
 
 They are coupled by the events that several of them see. STEP_BEGAN stands in the rows of an open or closed life (its
 code may still run where the server ends), of no running step and of no reached limit; so a step that begins in any

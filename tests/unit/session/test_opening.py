@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 from rlm_kernel_mcp.errors import ContextTooLarge
 from rlm_kernel_mcp.session.opening import ContextSource
 from rlm_kernel_mcp.settings import load_settings
+from rlm_kernel_mcp.store.paths import snapshot_files
 from rlm_kernel_mcp.store.store import Store
 from tests.fake_kernel import Fakes
 
@@ -51,3 +54,17 @@ async def test_a_write_that_failed_before_the_loop_s_next_turn_ends_the_opening(
         await fakes.open()
     assert fakes.registry._sessions == {}
     assert fakes.kernels[0].process.returncode is not None
+
+
+@pytest.mark.anyio
+async def test_a_new_session_is_opened_without_a_look_at_the_disk(
+    fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The event loop would wait for it. What lies where its values will be kept would be seen in it."""
+    monkeypatch.setattr(secrets, "choice", lambda alphabet: "2")
+    index = snapshot_files(fakes.registry.settings.state_dir, "s_22222222")[2]
+    index.parent.mkdir(exist_ok=True)
+    index.write_text(json.dumps({"file": 0, "step": 7, "more": 0, "entries": {}}))
+    index.with_name(snapshot_files(fakes.registry.settings.state_dir, "s_22222222")[0].name).touch()
+    session, _ = await fakes.open()
+    assert session.session.kernel.recovery.snapshots.step == 0
