@@ -12,6 +12,8 @@ import pytest
 from tests.parts import ROOT
 
 PAPERS: Final = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("rlm_kernel_mcp/**/*.py")])
+OTHERS: Final = [ROOT / "pyproject.toml", *sorted(path for path in (ROOT / "bin").glob("[!_.]*") if path.is_file())]
+"""What has comments for a reader too."""
 PATHS: Final = [path.as_posix() for top in ROOT.glob("[!.]*") if top.is_dir() for path in top.rglob("*.py")]
 NAMED_FILE: Final = re.compile(r"`([\w./-]*\w\.py)(?:::\w+)?`")
 BARE_NAME: Final = re.compile(
@@ -60,7 +62,7 @@ def files_that_are_not_there(text: str) -> list[str]:
     return [name for name in NAMED_FILE.findall(text) if not any(f"/{path}".endswith(f"/{name}") for path in PATHS)]
 
 
-@pytest.mark.parametrize("paper", PAPERS, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("paper", [*PAPERS, *OTHERS], ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_paper_names_a_file_that_is_gone(paper: Path) -> None:
     """A module moves or goes, and with it every sentence that sends a reader there. The changelog tells of the past."""
     if paper.name != "CHANGELOG.md":
