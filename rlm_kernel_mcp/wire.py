@@ -50,6 +50,9 @@ STEP_KEY: Final = "rlm_step"
 HISTORY_OF_OTHERS: Final = "rlm_others"
 """`hist_access_type` of the host's `history_request`."""
 
+TICKET_KEY: Final = "rlm_ticket"
+"""Key of a step's ticket in the metadata of its `execute_request`, and in the request that withdraws the step."""
+
 TAKE_BACK: Final = "rlm_take_back"
 """Key of our own part in a console's `interrupt_request` and its reply."""
 
@@ -242,6 +245,8 @@ class StepMetadata(TypedDict, total=False):
 
     rlm_step: int
     """Its number in the session: so its frames are called."""
+    rlm_ticket: str
+    """Known to the host and the kernel alone: whoever has it may withdraw the step."""
     rlm: SnapshotRequest
     """Has an `INLINE_SNAPSHOT` follow the step's reply and `idle` on shell, unless the reply says `unchanged`."""
 
@@ -270,8 +275,21 @@ class TakeBack(TypedDict):
 
     The request names cells of the asking client; the reply names those that have not begun and never will. Where the
     request names none that has begun, that is all that is done. Such a cell is answered `aborted` in its turn. A step
-    (`rlm_step`) is taken back by nobody.
+    (`rlm_step`) is withdrawn by `Withdraw` alone.
     """
 
     rlm_take_back: list[str]
     """`msg_id` of each cell."""
+
+
+class Withdraw(TypedDict):
+    """The host's `interrupt_request` for a step that has not begun; nothing is interrupted by it."""
+
+    rlm_ticket: str
+
+
+class WithdrawReply(TypedDict):
+    """The reply to `Withdraw` beside its status."""
+
+    withdrawn: bool
+    """Whether the step has not begun, and never will. It is answered `aborted` in its turn."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -21,7 +22,7 @@ from rlm_kernel_mcp.errors import KernelDied
 from rlm_kernel_mcp.kernel.untrusted.messages import BadMessage, Codec, Message, parse
 from rlm_kernel_mcp.kernel.untrusted.reply import Reply
 from rlm_kernel_mcp.kernel.untrusted.zmtp import Connection, ProtocolBroken
-from rlm_kernel_mcp.wire import INLINE_SNAPSHOT, REPLY_KEY, STEP_KEY, SnapshotRequest, StepMetadata
+from rlm_kernel_mcp.wire import INLINE_SNAPSHOT, REPLY_KEY, STEP_KEY, TICKET_KEY, SnapshotRequest, StepMetadata
 
 MESSAGE_BYTES_MAX: Final = 4 << 20
 REPLY_GRACE_S: Final = 0.5
@@ -40,8 +41,10 @@ OnBroken = Callable[[str], None]
 class Execution:
     """One `execute_request` under way. `done` is set once, with how it ended."""
 
-    def __init__(self, msg_id: str) -> None:
+    def __init__(self, msg_id: str, ticket: str = "") -> None:
+        """`ticket`: by which it can be withdrawn."""
         self.reply = Reply(msg_id)
+        self.ticket = ticket
         self.done: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.snapshot: asyncio.Future[Message] | None = None
         """What the step changed, if that was asked for: comes after its end. Fails as `KernelClient.request`;
@@ -62,7 +65,9 @@ class Execution:
             self._grace = asyncio.get_running_loop().call_later(REPLY_GRACE_S, self.finish, "half")
 
     def finish(self, how: str) -> None:
-        """End the wait: `complete`, `half` (idle or reply came alone), or why the kernel is gone."""
+        """End the wait: `complete`, `half` (idle or reply came alone), `withdrawn`, or why the kernel is gone."""
+        if self.snapshot is not None and how == "withdrawn":
+            self.snapshot.cancel()
         if self._grace is not None:
             self._grace.cancel()
         if self.snapshot is not None and not self.snapshot.done() and how == "half" and not self.reply.replied:
@@ -171,11 +176,12 @@ class KernelClient:
             "allow_stdin": False,
             "stop_on_error": False,
         }
-        metadata: StepMetadata = {STEP_KEY: step} if step else {}
+        ticket = secrets.token_hex(8)
+        metadata: StepMetadata = {STEP_KEY: step, TICKET_KEY: ticket} if step else {}
         if snapshot_request is not None:
             metadata[REPLY_KEY] = snapshot_request
         msg_id, frames = self._codec.build("execute_request", content, metadata=metadata)
-        execution = Execution(msg_id)
+        execution = Execution(msg_id, ticket)
         if self.broken is not None:
             execution.finish(self.broken)
             return execution

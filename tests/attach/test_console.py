@@ -145,6 +145,30 @@ def test_an_error_in_the_console_does_not_cost_the_agent_the_step_behind_it(
     assert client.run(session_id, "agents + 1")["result"] == "42"
 
 
+@pytest.mark.parametrize("how", ["interrupt", "timeout"])
+def test_a_step_that_waits_behind_a_cell_of_the_console_is_withdrawn_and_the_cell_goes_on(
+    client: LineClient, session_id: str, attach: Attach, how: str
+) -> None:
+    """It was said to be stopped, and ran; the person's cell was stopped in its place."""
+    client.run(session_id, "def wait():\n    print('begun', flush=True)\n    while True: pass")
+    console = attach()
+    console.type("wait()")
+    console.until("begun")
+    timeout = {"timeout_ms": 300} if how == "timeout" else {}
+    begun = client.run(session_id, "ran = True", wait_ms=0, **timeout)
+    if how == "interrupt":
+        client.data("rlm_interrupt", session_id=session_id)
+    ended = client.data("rlm_await_step", session_id=session_id, step_index=begun["step_index"])
+    assert ended["status"] == {"interrupt": "interrupted", "timeout": "timeout"}[how]
+    assert "the step did not begin, and nothing of it ran" in ended["stderr"]
+    behind = client.run(session_id, "'ran' in globals()", wait_ms=200)
+    assert behind["status"] == "running"
+    console.interrupt()
+    console.until("KeyboardInterrupt")
+    ended = client.data("rlm_await_step", session_id=session_id, step_index=behind["step_index"])
+    assert ended["result"] == "False"
+
+
 CLIENT = (
     "import json, sys\n"
     "from jupyter_client import BlockingKernelClient\n"

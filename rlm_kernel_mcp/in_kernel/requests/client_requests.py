@@ -11,13 +11,16 @@ import asyncio
 import os
 import signal
 import socket
-from typing import Any
+from typing import Any, Final
 
 from rlm_kernel_mcp.in_kernel.requests.history import CellHistory
 from rlm_kernel_mcp.in_kernel.requests.turns import Turns
-from rlm_kernel_mcp.wire import HISTORY_OF_OTHERS, STEP_KEY, TAKE_BACK, Failure, TakeBack
+from rlm_kernel_mcp.wire import HISTORY_OF_OTHERS, STEP_KEY, TAKE_BACK, TICKET_KEY, Failure, TakeBack, WithdrawReply
 
 Message = dict[str, Any]
+
+STEPS: Final = ""
+"""In place of a client's session id: the turns of steps, by their tickets."""
 
 
 class ClientRequests:
@@ -41,8 +44,13 @@ class ClientRequests:
     async def interrupt_request(self, stream: Any, ident: Any, parent: Message) -> None:
         """Interrupt a cell for the client that runs it: a console's Ctrl-C must not end the agent's step.
 
-        A cell of its own that waits it may take back.
+        A cell of its own that waits it may take back, and whoever has a step's ticket that step.
         """
+        ticket = parent["content"].get(TICKET_KEY)
+        if self.owned and isinstance(ticket, str):
+            withdrawn: WithdrawReply = {"withdrawn": bool(self.turns.take_back(STEPS, [ticket]))}
+            self.session.send(stream, "interrupt_reply", {"status": "ok", **withdrawn}, parent, ident=ident)
+            return
         asked = parent["content"].get(TAKE_BACK)
         if self.owned and isinstance(asked, list) and asked:
             taken = self.turns.take_back(parent["header"]["session"], asked)
@@ -64,9 +72,13 @@ class ClientRequests:
         """Whether a request is served in its turn: no cell that its client has taken back."""
         if not self.owned or msg["header"]["msg_type"] != "execute_request":
             return True
+        turn = msg["header"]["session"], msg["header"]["msg_id"]
         if STEP_KEY in msg["metadata"]:
-            return True  # the agent's: it is stopped by its own client alone, and never by whoever claims to be that
-        if self.turns.begin(msg["header"]["session"], msg["header"]["msg_id"]):
+            # The agent's: it is known by its ticket, since whoever claims to be its client is not to take it back.
+            if not isinstance(ticket := msg["metadata"].get(TICKET_KEY), str):
+                return True
+            turn = STEPS, ticket
+        if self.turns.begin(*turn):
             return True
         self._send_abort_reply(stream, msg, idents)
         return False

@@ -39,6 +39,11 @@ def is_ok(content: Content) -> bool:
     return content.get("status") == "ok"
 
 
+def is_withdrawn(content: Content) -> bool:
+    """Whether the kernel says that a step has not begun and never will."""
+    return is_ok(content) and content.get("withdrawn") is True
+
+
 def failure_of(content: Content) -> tuple[str, str]:
     """Name and words of the exception for which a request was not done; not safe to show yet."""
     return _text(content.get("ename"), NAME_CHARS_MAX), _text(content.get("evalue"), EVALUE_CHARS_MAX)

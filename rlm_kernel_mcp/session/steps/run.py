@@ -16,21 +16,25 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from rlm_kernel_mcp.errors import SessionBusy
+from rlm_kernel_mcp.errors import KernelDied, SessionBusy
 from rlm_kernel_mcp.kernel.client import Execution
 from rlm_kernel_mcp.kernel.kernel import Kernel
+from rlm_kernel_mcp.kernel.untrusted.answers import is_withdrawn
 from rlm_kernel_mcp.kernel.untrusted.reply import Picture, Reply
 from rlm_kernel_mcp.policy import Policy
 from rlm_kernel_mcp.session.reports import LossReport, StepError, StepStatus, Variable
 from rlm_kernel_mcp.session.steps.clock import StepClock
 from rlm_kernel_mcp.session.steps.resource_watch import ResourceWatch
-from rlm_kernel_mcp.wire import SnapshotRequest
+from rlm_kernel_mcp.wire import SnapshotRequest, Withdraw
 
 SECOND_INTERRUPT_SHARE: Final = 0.5
 """The second SIGINT comes after this share of the grace: the first may have hit a line that swallowed it."""
 
 NS_PER_MS: Final = 1_000_000
 NS_PER_S: Final = 1_000_000_000
+
+WITHDRAW_S: Final = 1.0
+NOT_BEGUN: Final = "the step did not begin, and nothing of it ran"
 
 INTERRUPT_WAIT_MS: Final = 30_000
 """How long an interrupt waits for the step's end, far beyond the ladder's; then the step is reported as running."""
@@ -157,7 +161,7 @@ async def run_step(step: RunningStep, kernel: Kernel, policy: Policy, on_rung: C
     watch.start()
     try:
         asked = await _wait(step, clock, execution, watch)
-        if not execution.done.done():
+        if not execution.done.done() and not await _withdraw(execution, kernel):
             await _climb(execution, kernel, policy.interrupt_grace_ms / 1000, climb)
     finally:
         watch.stop()
@@ -166,7 +170,11 @@ async def run_step(step: RunningStep, kernel: Kernel, policy: Policy, on_rung: C
         outcome = _outcome(execution, duration_ms, rungs, "error")
         outcome.error = _out_of_processor_time(policy.limits.step_cpu_s, outcome.error)
         return outcome
-    outcome = _outcome(execution, duration_ms, rungs, "interrupted" if asked else step.at_deadline)
+    ended_early = asked or watch.exhausted.done()
+    outcome = _outcome(execution, duration_ms, rungs, "interrupted" if ended_early else step.at_deadline)
+    if execution.done.result() == "withdrawn":
+        who = ": a cell of an attached console is running" if kernel.client.console_busy else ""
+        outcome.stderr += f"[{NOT_BEGUN}{who}]\n"
     if outcome.status == "timeout":
         _tell_limit(outcome, step.overrun)
     return outcome
@@ -190,6 +198,21 @@ def _out_of_processor_time(limit_s: int, error: StepError | None) -> StepError:
     return StepError("TimeoutError", words, error.traceback if error else "")
 
 
+async def _withdraw(execution: Execution, kernel: Kernel) -> bool:
+    """Take back a step that has not begun, and interrupt nobody: what runs is another client's cell. Whether it was."""
+    if execution.reply.code is not None or not execution.ticket:
+        return False
+    request: Withdraw = {"rlm_ticket": execution.ticket}
+    try:
+        async with asyncio.timeout(WITHDRAW_S):
+            reply = await kernel.client.request("interrupt_request", request)
+    except (TimeoutError, KernelDied):
+        return False
+    if is_withdrawn(reply.content) and not execution.done.done():
+        execution.finish("withdrawn")
+    return execution.done.done()
+
+
 async def _climb(execution: Execution, kernel: Kernel, grace_s: float, climb: Callable[[str], None]) -> None:
     """SIGINT, SIGINT again, SIGKILL; stops at the rung that ends the step."""
     graces = (grace_s * SECOND_INTERRUPT_SHARE, grace_s * (1 - SECOND_INTERRUPT_SHARE))
@@ -207,9 +230,9 @@ async def _climb(execution: Execution, kernel: Kernel, grace_s: float, climb: Ca
 def _outcome(execution: Execution, duration_ms: int, rungs: list[str], when_stopped: StepStatus) -> Outcome:
     reply = execution.reply
     how = execution.done.result()
-    gone = None if how in ("complete", "half") else how
+    gone = None if how in ("complete", "half", "withdrawn") else how
     status: StepStatus
-    if rungs:
+    if rungs or how == "withdrawn":
         status = when_stopped
     elif gone is not None:
         status = "kernel_died"

@@ -9,7 +9,7 @@ import pytest
 
 from rlm_kernel_mcp.in_kernel.requests.client_requests import ClientRequests
 from rlm_kernel_mcp.in_kernel.requests.turns import Turns
-from rlm_kernel_mcp.wire import STEP_KEY, TAKE_BACK
+from rlm_kernel_mcp.wire import STEP_KEY, TAKE_BACK, TICKET_KEY
 
 
 class Base:
@@ -35,7 +35,7 @@ class Kernel(ClientRequests, Base):
         self._send_abort_reply = lambda stream, msg, idents: self.aborted.append(msg["header"]["msg_id"])
 
 
-def cell(msg_id: str, **metadata: int) -> dict[str, Any]:
+def cell(msg_id: str, **metadata: int | str) -> dict[str, Any]:
     header = {"session": "host", "msg_id": msg_id, "msg_type": "execute_request"}
     return {"header": header, "metadata": metadata, "content": {}}
 
@@ -47,6 +47,18 @@ def test_the_agents_step_is_not_taken_back_by_who_claims_its_client_s_name() -> 
     assert kernel.should_handle(None, cell("step", **{STEP_KEY: 3}), None)
     assert not kernel.should_handle(None, cell("cell"), None)
     assert kernel.aborted == ["cell"]
+
+
+@pytest.mark.anyio
+async def test_a_step_is_withdrawn_by_its_ticket_until_it_begins_and_nobody_is_interrupted() -> None:
+    kernel = Kernel()
+    waiting, begun = (cell(name, **{STEP_KEY: 1, TICKET_KEY: name}) for name in ("waiting", "begun"))
+    assert kernel.should_handle(None, begun, None)
+    for ticket in ("begun", "waiting"):
+        await kernel.interrupt_request(None, None, {**cell("request"), "content": {TICKET_KEY: ticket}})
+    assert [content["withdrawn"] for content in kernel.sent] == [False, True]
+    assert not kernel.should_handle(None, waiting, None)
+    assert (kernel.aborted, kernel.interrupted) == (["waiting"], 0)
 
 
 @pytest.mark.parametrize("asked", [5, True, {"a": 1}, "a", None, []])
