@@ -19,6 +19,7 @@ from rlm_kernel_mcp.session.session import Session
 from rlm_kernel_mcp.session.states.lifecycle import Event
 from rlm_kernel_mcp.shielded import shielded
 from rlm_kernel_mcp.text.safe_text import cut_text
+from rlm_kernel_mcp.text.wording import counted
 
 ANSWER_CHARS_MAX: Final = 4_000_000
 """Longest answer that is kept."""
@@ -60,7 +61,8 @@ async def finalize(
             _commit(session, given, answer)
         elif given not in (session.final_given, _digested(session.final_given)):
             raise SessionFinalized(
-                f"Session {session.session_id} already has another final answer, of {len(session.final):,} characters."
+                f"Session {session.session_id} already has another final answer, of "
+                f"{counted(len(session.final), 'character')}."
             )
     await shielded(_end(session, let_go), f"the end of session {session.session_id}", within_s=END_S)
     return _report(session, max_output_chars)

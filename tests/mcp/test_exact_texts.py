@@ -215,6 +215,17 @@ def test_an_object_is_no_answer_and_the_way_to_its_text_is_said(client: LineClie
     assert client.data("rlm_finalize", session_id=session_id, final_var_name="answer")["final_answer"] == "its text"
 
 
+@pytest.mark.parametrize("code", ["class answer: pass", "answer = int", "answer = documents", "answer = ..."])
+def test_a_class_and_the_table_of_documents_are_no_answers(client: LineClient, code: str) -> None:
+    """`<class '__main__.A'>` was the final answer, and the session was over."""
+    session_id = client.open_session()
+    client.run(session_id, code)
+    error = client.error("rlm_finalize", session_id=session_id, final_var_name="answer")
+    assert error["code"] == "INVALID_INPUT"
+    assert "no final answer was taken" in error["message"]
+    assert client.run(session_id, "1")["status"] == "ok"
+
+
 def test_a_final_text_that_is_too_long_is_refused_and_one_at_the_limit_is_kept_once(client: LineClient) -> None:
     """9,000,000 characters were accepted, and stored three times."""
     session_id = client.open_session()

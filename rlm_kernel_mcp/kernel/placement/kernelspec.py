@@ -187,8 +187,10 @@ def _home_is_there(directory: Path) -> bool:
 def _refused(directory: Path, what: str, error: OSError) -> InvalidInput:
     home = os.path.expanduser("~")  # noqa: PTH111  (as Jupyter reads it, never an error)
     below_home = directory.is_relative_to(home)
+    in_prefix = directory.is_relative_to(sys.prefix)
+    others = ["--prefix DIR", *([] if in_prefix else ["--sys-prefix"]), "another HOME" if below_home else "--user"]
     missing = "" if _home_is_there(directory) else f"; there is no directory {home}"
     return InvalidInput(
         f"The kernelspec {directory} cannot be {what}: {error.strerror}{missing}.",
-        "Choose another place: --prefix DIR, --sys-prefix" + (", or set HOME." if below_home else " or --user."),
+        f"Choose another place: {', '.join(others[:-1])} or {others[-1]}.",
     )

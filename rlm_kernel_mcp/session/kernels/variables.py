@@ -21,10 +21,11 @@ from rlm_kernel_mcp.kernel.kernel import Kernel
 from rlm_kernel_mcp.kernel.untrusted.answers import is_ok, variable_of, variables_in
 from rlm_kernel_mcp.kernel.untrusted.fields import NAME_CHARS_MAX
 from rlm_kernel_mcp.kernel.untrusted.messages import Message
-from rlm_kernel_mcp.session.kernels.not_own import not_own
+from rlm_kernel_mcp.session.kernels.not_own import NO_ANSWER, not_own
 from rlm_kernel_mcp.session.reports import VariableSlice
 from rlm_kernel_mcp.text.safe_text import safe_prefix, safe_text
 from rlm_kernel_mcp.text.surrogates import CALL_BYTES, decoded
+from rlm_kernel_mcp.text.wording import counted
 from rlm_kernel_mcp.wire import GET_VAR, NAMES, GetVarReply, GetVarRequest
 
 READ_TIMEOUT_S: Final = 10.0
@@ -72,7 +73,7 @@ async def get_variable(
     following, cut = end if more else None, more or offset > 0
     note = None if said["own"] else not_own(name, type_name)[1]
     if offset > total:
-        note = f"Nothing is there: the value has {total:,} characters, and offset is {offset:,}."
+        note = f"Nothing is there: the value has {counted(total, 'character')}, and offset is {offset:,}."
     return VariableSlice(name, type_name, size, shown, True, total, offset, following, cut, note)
 
 
@@ -88,8 +89,8 @@ async def read_text(kernel: Kernel, name: str, limit: int, gone: Mapping[str, st
     if not is_ok(reply.content):
         raise await _not_found(kernel, name, gone)
     said = variable_of(reply.content)
-    if not said["own"]:
-        kind = _type_name(said)
+    kind = _type_name(said)
+    if not said["own"] or kind in NO_ANSWER:
         what, _, bind = not_own(name, kind)
         raise InvalidInput(
             f"{name} {what}; no final answer was taken.",
