@@ -181,7 +181,7 @@ def open_files() -> Iterator[str]:
     """
     for entry in list(Path("/proc/self/fd").iterdir()):
         try:
-            name = re.sub(r"\[\d+\]", "", str(entry.readlink()))
+            name = re.sub(r"\[\d+\]|(?<=^/proc/)\d+", "", str(entry.readlink()))
         except FileNotFoundError:
             continue  # the listing's own
         if "/sessions.db" not in name:
