@@ -68,7 +68,7 @@ def test_a_variable_is_read_while_a_step_runs(server: ContainerServer, session: 
     """On the control channel, across the container's border."""
     step = server.client.begin("rlm_run_repl", {"session_id": session, "code": "v = 7\nwhile True: pass", "wait_ms": 0})
     assert server.client.result(step)["structuredContent"]["data"]["status"] == "running"
-    server.client.wait_until_running(session)
+    server.client.wait_for_name(session, "v")
     assert server.client.data("rlm_get_var", session_id=session, var_name="context", limit=10)["value"] == "It was a b"
     assert server.client.data("rlm_interrupt", session_id=session)["status"] == "interrupted"
     assert server.client.run(session, "v")["result"] == "7"
