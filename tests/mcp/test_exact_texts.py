@@ -215,9 +215,9 @@ def test_an_object_is_no_answer_and_the_way_to_its_text_is_said(client: LineClie
     assert client.data("rlm_finalize", session_id=session_id, final_var_name="answer")["final_answer"] == "its text"
 
 
-@pytest.mark.parametrize("code", ["class answer: pass", "answer = int", "answer = documents", "answer = ..."])
-def test_a_class_and_the_table_of_documents_are_no_answers(client: LineClient, code: str) -> None:
-    """`<class '__main__.A'>` was the final answer, and the session was over."""
+@pytest.mark.parametrize("code", ["answer = documents", "answer = ...", "answer = NotImplemented"])
+def test_the_table_of_documents_and_a_mark_are_no_answers(client: LineClient, code: str) -> None:
+    """`<Documents: 1 document: 'context'>` was the final answer, and the session was over."""
     session_id = client.open_session()
     client.run(session_id, code)
     error = client.error("rlm_finalize", session_id=session_id, final_var_name="answer")

@@ -11,9 +11,8 @@ from typing import Final, NamedTuple
 _ITERATORS: Final = frozenset({"generator", "map", "zip", "filter", "enumerate", "reversed", "islice", "chain"})
 _CODE: Final = frozenset({"function", "method", "builtin_function_or_method", "module"})
 
-_CLASSES: Final = frozenset({"type", "EnumType", "EnumMeta", "ABCMeta"})
 _MARKS: Final = frozenset({"NotImplementedType", "ellipsis"})
-NO_ANSWER: Final = _CODE | _CLASSES | _MARKS | {"Documents"}
+NO_ANSWER: Final = _CODE | _MARKS | {"Documents"}
 """Types whose text is their own, and still no answer to anything."""
 
 
@@ -38,8 +37,7 @@ def not_own(name: str, kind: str) -> NotOwn:
     if kind == "Documents":
         return NotOwn("is the table of documents", None, f"a document's text (answer = {name}[document])")
     if kind in NO_ANSWER:
-        what = "class" if kind in _CLASSES else kind
-        return NotOwn(f"is not a value but a {what}", None, "what it gives to a name")
+        return NotOwn(f"is not a value but a {kind}", None, "what it gives to a name")
     return NotOwn(
         f"is or holds an object ({kind}) whose text only its own code can make",
         f"An object is shown by its fields: its own code is not run. A step with str({name}) has its own text.",

@@ -15,6 +15,7 @@ import pytest
 from rlm_kernel_mcp.store import writer as store_writer
 from rlm_kernel_mcp.store.store import SessionRecord, Store
 from rlm_kernel_mcp.store.writer import AT_ONCE_CHARS, Writer
+from tests.sessions import until
 
 pytestmark = pytest.mark.anyio
 
@@ -140,6 +141,7 @@ async def test_a_slow_write_leaves_the_next_ones_to_threads(
     async def write() -> None:
         writer.do("s_1", lambda: writers.append(threading.current_thread() is threading.main_thread()))
         await writer.settled("s_1")
+        await until(lambda: not writer.is_behind("s_1"))  # its thread has left: the next is a choice again
 
     later = SimpleNamespace(monotonic=lambda: time.monotonic() + 3_600)
     monkeypatch.setattr(store_writer, "SLOW_S", 0.0)
