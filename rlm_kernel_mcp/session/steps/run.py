@@ -161,7 +161,8 @@ async def run_step(step: RunningStep, kernel: Kernel, policy: Policy, on_rung: C
     watch.start()
     try:
         asked = await _wait(step, clock, execution, watch)
-        if not execution.done.done() and not await _withdraw(execution, kernel):
+        withdrawn = not execution.done.done() and await _withdraw(execution, kernel)
+        if not execution.done.done():
             await _climb(execution, kernel, policy.interrupt_grace_ms / 1000, climb)
     finally:
         watch.stop()
@@ -172,7 +173,8 @@ async def run_step(step: RunningStep, kernel: Kernel, policy: Policy, on_rung: C
         return outcome
     ended_early = asked or watch.exhausted.done()
     outcome = _outcome(execution, duration_ms, rungs, "interrupted" if ended_early else step.at_deadline)
-    if execution.done.result() == "withdrawn":
+    if withdrawn:
+        outcome.status = "interrupted" if ended_early else step.at_deadline
         who = ": a cell of an attached console is running" if kernel.client.console_busy else ""
         outcome.stderr += f"[{NOT_BEGUN}{who}]\n"
     if outcome.status == "timeout":
@@ -208,9 +210,10 @@ async def _withdraw(execution: Execution, kernel: Kernel) -> bool:
             reply = await kernel.client.request("interrupt_request", request)
     except (TimeoutError, KernelDied):
         return False
-    if is_withdrawn(reply.content) and not execution.done.done():
+    withdrawn = is_withdrawn(reply.content)
+    if withdrawn:  # its turn may have come meanwhile: it was answered `aborted` then
         execution.finish("withdrawn")
-    return execution.done.done()
+    return withdrawn
 
 
 async def _climb(execution: Execution, kernel: Kernel, grace_s: float, climb: Callable[[str], None]) -> None:
