@@ -127,8 +127,9 @@ def _prepare(options: Options, policy: dict[str, Any]) -> Any:
     # 1. Namespaces: forks where they are available; the parent stays behind as the monitor.
     procfs = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) if sys.platform == "linux" else -1
     raised = enter_namespaces(plan, lambda pid, pidfd: _announce(options.status_fd, pid, pidfd))
-    tell_weight(procfs, options.status_fd)
-    os.close(procfs)
+    if procfs >= 0:
+        tell_weight(procfs, options.status_fd)
+        os.close(procfs)
     os.chdir(options.scratch)
     # 2. Signals: as pid 1 of a namespace a process ignores what it has no handler for.
     _install_signals()

@@ -94,11 +94,10 @@ class KernelProcess:
 
     def weigh_by(self, weight: int) -> None:
         """Have `give_way` write to this file (`StatusSocket.take_weight`), which is closed when the process is gone."""
-        if self._weight >= 0:
-            os.close(self._weight)
-        self._weight = weight
-        if weight >= 0 and self._pidfd < 0:
-            self.weigh_by(-1)
+        kept = weight if self._pidfd >= 0 else -1
+        for unused in {self._weight, weight} - {kept, -1}:
+            os.close(unused)
+        self._weight = kept
 
     def give_way(self) -> None:
         """Give the kernel less weight than the host and everybody else, for good, where processors are short.

@@ -60,6 +60,7 @@ class StatusSocket:
             raise KernelStartFailed(WITHOUT_A_WORD)
         message = json.loads(data)
         if message.get("status") == "weight":  # before or after the pid: another process may tell that
+            self._close_weight()
             self._weight = descriptors[0] if descriptors else -1
             return await self.receive()
         return message, descriptors[0] if descriptors else None
@@ -132,18 +133,23 @@ class StatusSocket:
         with contextlib.suppress(BlockingIOError, ConnectionError):  # nothing said so far
             while True:
                 data, descriptors, _, _ = socket.recv_fds(self._ours, DATAGRAM_BYTES, 1)
-                for descriptor in descriptors:
-                    with contextlib.suppress(ProcessLookupError):  # it ended by itself
-                        signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-                    os.close(descriptor)
                 if not data:
                     break
+                is_process = "pid" in json.loads(data)
+                for descriptor in descriptors:
+                    with contextlib.suppress(ProcessLookupError):  # it ended by itself
+                        if is_process:
+                            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+                    os.close(descriptor)
         self.close()
 
     def close(self) -> None:
         """Close both ends."""
         self._ours.close()
         self.theirs.close()
+        self._close_weight()
+
+    def _close_weight(self) -> None:
         if (weight := self.take_weight()) >= 0:
             os.close(weight)
 

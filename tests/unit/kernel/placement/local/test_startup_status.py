@@ -5,11 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rlm_kernel_mcp.errors import KernelStartFailed, RlmError, SandboxUnavailable
+from rlm_kernel_mcp.in_kernel.precedence import WEIGHT
 from rlm_kernel_mcp.kernel.placement.local.startup_status import StatusSocket
 
 pytestmark = pytest.mark.anyio
@@ -70,3 +77,36 @@ async def test_a_host_without_a_descriptor_for_the_kernels_process_says_so_at_on
     assert isinstance(error, KernelStartFailed)
     assert "no descriptor left" in error.message
     assert "ulimit -n" in error.next_step
+
+
+async def test_a_kernel_that_nobody_waits_for_is_killed_whatever_else_it_has_said(tmp_path: Path) -> None:
+    """What sets its weight came first, and was taken for the process: the start's clean-up ended there."""
+    child = subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE)  # noqa: ASYNC220
+    weight = os.open(tmp_path / "autogroup", os.O_CREAT | os.O_WRONLY)
+    pidfd = os.pidfd_open(child.pid)
+    status = StatusSocket()
+    socket.send_fds(status.theirs, [WEIGHT], [weight])
+    socket.send_fds(status.theirs, [json.dumps({"pid": child.pid}).encode()], [pidfd])
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    status.disown()
+    assert child.wait(60) == -signal.SIGKILL
+    assert len(list(Path("/proc/self/fd").iterdir())) == before - 2  # both ends of the socket; no copy is left
+    child.communicate()
+    os.close(weight)
+    os.close(pidfd)
+
+
+async def test_of_two_weights_the_first_is_closed() -> None:
+    """The host keeps one file of a kernel, however often it says the word."""
+    status = StatusSocket()
+    reading, writing = os.pipe()
+    for _ in range(2):
+        socket.send_fds(status.theirs, [WEIGHT], [writing])
+    status.theirs.send(b'{"status": "ready", "walls": []}')
+    async with asyncio.timeout(10):
+        await status.wait_ready()
+    os.close(writing)
+    os.close(status.take_weight())
+    assert os.read(reading, 1) == b""
+    os.close(reading)
+    status.close()
