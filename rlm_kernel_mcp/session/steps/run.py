@@ -171,12 +171,12 @@ async def run_step(step: RunningStep, kernel: Kernel, policy: Policy, on_rung: C
         outcome = _outcome(execution, duration_ms, rungs, "error")
         outcome.error = _out_of_processor_time(policy.limits.step_cpu_s, outcome.error)
         return outcome
-    ended_early = asked or watch.exhausted.done()
-    outcome = _outcome(execution, duration_ms, rungs, "interrupted" if ended_early else step.at_deadline)
+    when_stopped: StepStatus = "interrupted" if asked or watch.exhausted.done() else step.at_deadline
+    outcome = _outcome(execution, duration_ms, rungs, when_stopped)
     if withdrawn:
-        outcome.status = "interrupted" if ended_early else step.at_deadline
+        outcome.status = when_stopped
         who = ": a cell of an attached console is running" if kernel.client.console_busy else ""
-        outcome.stderr += f"[{NOT_BEGUN}{who}]\n"
+        outcome.stderr += f"[{NOT_BEGUN}{who}; call rlm_run_repl again]\n"
     if outcome.status == "timeout":
         _tell_limit(outcome, step.overrun)
     return outcome
@@ -235,7 +235,7 @@ def _outcome(execution: Execution, duration_ms: int, rungs: list[str], when_stop
     how = execution.done.result()
     gone = None if how in ("complete", "half", "withdrawn") else how
     status: StepStatus
-    if rungs or how == "withdrawn":
+    if rungs:
         status = when_stopped
     elif gone is not None:
         status = "kernel_died"
