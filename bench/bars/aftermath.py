@@ -95,7 +95,7 @@ async def aftermath(amounts: Amounts) -> list[Row]:
         for _ in range(amounts.times(50)):
             neighbour.during(("rlm_get_var", {"session_id": session, "var_name": "x"}))
         rows.append(neighbour.row(NUMBER))
-        with _changing(server.directory / "race"):
+        with changing_path(server.directory / "race"):
             for number in range(amounts.times(150)):
                 paths = [["race/text", "race", "race/*"][number % 3]]
                 neighbour.during(("rlm_init_context", {"context_paths": paths}))
@@ -175,8 +175,8 @@ def _disk_mb(directory: Path) -> float:
 
 
 @contextlib.contextmanager
-def _changing(path: Path) -> Iterator[None]:
-    """A link, a file and a directory in turn, as fast as it goes."""
+def changing_path(path: Path) -> Iterator[None]:
+    """A link to a directory, a file and a directory in turn, as fast as it goes."""
     (path.parent / "other").mkdir()
     (path.parent / "other" / "text").write_text("x", encoding="utf-8")
     over = threading.Event()

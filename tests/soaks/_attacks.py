@@ -9,14 +9,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
-import itertools
 import json
 import os
 import signal
 import subprocess
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,7 +23,7 @@ from typing import Any, Final
 import pexpect
 import zmq
 
-from bench.bars.aftermath import BANNER, NUMBER, OUTCOMES, RACE, VALUES
+from bench.bars.aftermath import BANNER, NUMBER, OUTCOMES, RACE, VALUES, changing_path
 from bench.bars.attacks import ATTACKS as ENDLESS
 from bench.bars.attacks import UNREAD
 from bench.bars.costly import LINES as COSTLY_LINES
@@ -491,37 +489,11 @@ def a_forged_number(side: Side) -> Seen:
         return server.seen(code_of, harm=code_of == "INTERNAL_ERROR")
 
 
-@contextlib.contextmanager
-def a_path_that_changes(path: Path) -> Iterator[None]:
-    """A link and a file in turn, as fast as it goes."""
-    over = threading.Event()
-
-    def change() -> None:
-        for number in itertools.cycle(range(3)):
-            if over.is_set():
-                return
-            with contextlib.suppress(OSError):
-                path.unlink() if not path.is_dir() or path.is_symlink() else path.rmdir()
-            with contextlib.suppress(OSError):
-                (lambda: path.symlink_to("other"), path.touch, path.mkdir)[number]()
-
-    changing = threading.Thread(target=change)
-    changing.start()
-    try:
-        yield
-    finally:
-        over.set()
-        changing.join()
-
-
 def a_race_of_links(side: Side) -> Seen:
     """Harm: `INTERNAL_ERROR`."""
     with side.server() as server:
-        directory = server.client.directory
-        (directory / "other").mkdir()
-        (directory / "other" / "text").write_text("x", encoding="utf-8")
         codes: dict[str, int] = {}
-        with a_path_that_changes(directory / "race"):
+        with changing_path(server.client.directory / "race"):
             for number in range(600):
                 given = ["race/text", "race", "race/*"][number % 3]
                 body = server.body(server.call("rlm_init_context", context_paths=[given]))
