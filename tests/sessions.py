@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -121,6 +122,13 @@ class SessionDriver:
         report = await self.run(code, wait_ms=0, **options)
         assert report.status == "running", report
         return report
+
+    async def pause_kernel(self) -> None:
+        """SIGSTOP its process; returns when each of its threads has stopped, which the signal does not wait for."""
+        process = self.kernel.process
+        process.send_signal(signal.SIGSTOP)
+        threads = Path(f"/proc/{process.pid}/task")
+        await until(lambda: all("T (stopped)" in (one / "status").read_text() for one in threads.iterdir()))
 
     async def until_printed(self, text: str) -> None:
         """Wait until the running step has printed something."""

@@ -92,7 +92,7 @@ async def test_a_session_that_is_read_keeps_its_place_until_it_has_answered(tmp_
         driver = await SessionDriver.open(opened)
         await driver.ok("x = 'read'")
         await driver.session.kernel.recovery.snapshots.settle()
-        driver.kernel.process.send_signal(signal.SIGSTOP)
+        await driver.pause_kernel()
         reading = asyncio.create_task(driver.value("x"))
         await until(lambda: driver.session.kernel.being_read)
         opening = asyncio.create_task(SessionDriver.open(opened, "the other"))
@@ -109,7 +109,7 @@ async def test_a_read_under_way_makes_no_kernel_for_a_session_that_is_finalized(
         driver = await SessionDriver.open(opened)
         await driver.ok("x = 1")
         await driver.session.kernel.recovery.snapshots.settle()
-        driver.kernel.process.send_signal(signal.SIGSTOP)
+        await driver.pause_kernel()
         reads = [asyncio.create_task(driver.value("x")) for _ in range(2)]
         await until(lambda: driver.session.kernel.being_read)
         await driver.finalize(text="done")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import AsyncIterator
 
 import pytest
@@ -154,7 +153,7 @@ async def test_a_step_that_ignores_the_interrupt_is_killed_and_says_so(hasty_reg
 async def test_a_stopped_kernel_does_not_stop_the_session(session: SessionDriver) -> None:
     """SIGSTOP from outside: the step ends at its deadline all the same."""
     await session.begin("while True: len('')", timeout_ms=DEADLINE_MS)
-    session.kernel.process.send_signal(signal.SIGSTOP)
+    await session.pause_kernel()
     report = await session.end_of(1)
     assert report.status == "timeout"
     assert report.lost is not None
