@@ -75,6 +75,15 @@ class Limits(_Part):
     """Characters of stdout, and of stderr, that a kernel sends for one step: the head, and at the end the tail."""
 
 
+class Context(_Part):
+    """How large a context may be."""
+
+    mapped_max_gb: int = Field(ge=0, le=1024)
+    """Address space of one kernel in which files are mapped to be read, beside its memory: the contexts that are not
+    held in memory, all together. A file there takes at most 1 MB of memory for each 512 MB that are read, and what the
+    system caches of it. 0: none is mapped."""
+
+
 class Walls(_Part):
     """Which walls must hold. A required wall that cannot be raised refuses the kernel (SANDBOX_UNAVAILABLE)."""
 
@@ -113,6 +122,7 @@ class Policy(_Part):
 
     imports: Imports
     limits: Limits
+    context: Context
     walls: Walls
     pool: Pool
     snapshots: SnapshotLimits

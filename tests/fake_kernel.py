@@ -91,7 +91,7 @@ class FakeProcess:
     def cpu_ms(self) -> int:
         return 0 if self.dead.done() else self.cpu
 
-    def resident_bytes(self) -> int:
+    def memory_bytes(self) -> int:
         return 0
 
     def thread_count(self) -> int:

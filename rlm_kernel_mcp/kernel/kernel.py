@@ -28,7 +28,7 @@ class Kernel:
     directories: KernelDir
     walls: list[dict[str, Any]]
     base_bytes: int
-    """Resident memory when the kernel was ready, before any user code."""
+    """Its own memory (`memory_bytes`) when it was ready, before any user code."""
     base_threads: int = 0
     """Threads, then."""
 
@@ -41,7 +41,7 @@ class Kernel:
         process.dead.add_done_callback(lambda code: client.close(f"its process {describe_exit(code.result())}"))
         # What is not read any more must not run on unseen.
         client.on_broken = lambda reason: process.kill()
-        return cls(started, client, directories, walls, process.resident_bytes(), process.thread_count())
+        return cls(started, client, directories, walls, process.memory_bytes(), process.thread_count())
 
     @property
     def process(self) -> HostProcess:

@@ -1,14 +1,16 @@
 """Capabilities: none are left, in no set. A wall.
 
-Is: the dropping of the bounding, ambient, inheritable, permitted and effective sets of this thread. Is not: a change
-of user. Above: `raising.py`, `namespaces.py`. Below: `syscalls.py`.
+Is: the dropping of the bounding, ambient, inheritable, permitted and effective sets of this thread, and of root's
+groups. Is not: a change of user. Above: `raising.py`, `namespaces.py`. Below: `syscalls.py`.
 """
 
 from __future__ import annotations
 
 import ctypes
 import errno
+import os
 import struct
+from contextlib import suppress
 from typing import Final
 
 from rlm_kernel_mcp.in_kernel.walls import syscalls as linux
@@ -35,6 +37,13 @@ def drop_all() -> str:
     if bounding_is_empty:
         return "every set is empty, the bounding set too"
     return "effective, permitted and inheritable are empty; without no_new_privs a set-user-id program could give some"
+
+
+def forget_groups() -> None:
+    """Root's supplementary groups would stay with the kernel; an ordinary user may not give his up."""
+    if os.geteuid() == 0:
+        with suppress(PermissionError):
+            os.setgroups([])
 
 
 def current_sets() -> tuple[int, int, int]:

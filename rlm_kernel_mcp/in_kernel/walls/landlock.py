@@ -2,7 +2,7 @@
 
 Is: one ruleset, deny by default, for files, TCP ports, abstract sockets and signals. Is not: a wall around UDP,
 path sockets, chmod, utime or stat, which Landlock does not see (seccomp and the namespaces do).
-Above: `raising.py`, `namespaces.py`. Below: `syscalls.py`.
+Above: `raising.py`, `namespaces.py`. Below: `syscalls.py`, `plan.py`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from rlm_kernel_mcp.in_kernel.walls import syscalls as linux
+from rlm_kernel_mcp.in_kernel.walls.plan import WallPlan
 
 EXECUTE: Final = 1 << 0
 WRITE_FILE: Final = 1 << 1
@@ -53,6 +54,19 @@ def abi() -> int:
         return linux.syscall("landlock_create_ruleset", None, 0, _VERSION_FLAG)
     except OSError:
         return 0
+
+
+def granted(plan: WallPlan, scratch_writable: bool) -> list[tuple[str, int]]:
+    """What a kernel may open: path and access."""
+    return [
+        *((path, READ) for path in plan.read_only),
+        (plan.scratch, READ_WRITE if scratch_writable else READ),
+        # MAKE_SOCK serves until lock B refuses bind(2); nothing here can be removed, renamed or rewritten.
+        (plan.socket_dir, READ | MAKE_SOCK),
+        # Not /dev/zero: mapped as shared and read, in a window that no limit of memory counts, it is memory.
+        ("/dev/null", READ_FILE | WRITE_FILE),
+        ("/dev/urandom", READ_FILE),
+    ]
 
 
 def restrict(rules: Iterable[tuple[str, int]], *, behind_namespaces: bool, may_signal: bool = False) -> str:

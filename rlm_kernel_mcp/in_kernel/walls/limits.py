@@ -1,7 +1,7 @@
 """Resource limits of a kernel: descriptors, file size, threads, core files, address space. A wall.
 
 Is: `setrlimit` on this process, and what makes its threads the only ones that are counted. Is not: the processor time
-of a step and resident memory, which the host measures from outside. Above: `raising.py`, the shell (`soft_memory`).
+of a step and the memory in use, which the host measures from outside. Above: `raising.py`, the shell (`soft_memory`).
 Below: the standard library, `syscalls.py`.
 """
 
@@ -109,8 +109,15 @@ def open_statm(procfs: int) -> int:
     return os.open("self/statm", os.O_RDONLY | os.O_CLOEXEC, dir_fd=procfs)
 
 
-def bound_memory(statm: int, memory_mb: int) -> str:
+def bound_memory(statm: int, memory_mb: int, window_gb: int = 0) -> str:
     """Limit the address space to what the bare kernel has now, `memory_mb`, and the gap; lets `statm` go.
+
+    Not RLIMIT_DATA in its place: mprotect(2) passes that one as soon as the address space is full (decision 0070).
+
+    Args:
+        statm: of `open_statm`.
+        memory_mb: the policy's.
+        window_gb: the size of the window for files, which the kernel has already, for the row.
 
     Returns:
         What was limited, for the wall's row.
@@ -124,7 +131,9 @@ def bound_memory(statm: int, memory_mb: int) -> str:
     _lower(resource.RLIMIT_AS, bare_bytes + (memory_mb + MEMORY_GAP_MB) * MB)
     _bounds["hard"] = resource.getrlimit(resource.RLIMIT_AS)[1]
     # In doctor's probe the process is not a kernel, and is smaller.
-    return f"{memory_mb} MB beyond the {bare_bytes // MB} MB of address space that the process begins with"
+    begin_mb = bare_bytes // MB - window_gb * 1024
+    files = f", {window_gb} GB more for files that are mapped to be read" if window_gb else ""
+    return f"{memory_mb} MB beyond the {begin_mb} MB of address space that the process begins with{files}"
 
 
 def soft_memory(on: bool) -> None:

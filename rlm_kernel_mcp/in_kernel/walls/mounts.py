@@ -17,7 +17,7 @@ from typing import Final
 from rlm_kernel_mcp.in_kernel.walls import syscalls as linux
 from rlm_kernel_mcp.in_kernel.walls.plan import MB, WallPlan
 
-DEVICES: Final = ("/dev/null", "/dev/zero", "/dev/urandom")
+DEVICES: Final = ("/dev/null", "/dev/urandom")
 
 _MS_REC_PRIVATE: Final = 0x4000 | 1 << 18
 _MNT_DETACH: Final = 2

@@ -90,6 +90,7 @@ class WallPlan:
     socket_dir: str
     read_only: tuple[str, ...]
     memory_mb: int
+    mapped_max_gb: int
     open_files: int
     threads: int
     scratch_mb: int
@@ -118,7 +119,7 @@ def plan_from_policy(
     """The plan of one kernel, made by the process that will raise it (its parent is remembered).
 
     Args:
-        policy: the parsed `policy.json` (`limits`, `walls`).
+        policy: the parsed `policy.json` (`limits`, `walls`, `context`).
         scratch: directory of the user's files; exists, and belongs to the caller.
         socket_dir: directory of the ipc sockets and the connection file, mode 0700, with nothing else in it.
         read_only: what user code may read besides the Python installation.
@@ -137,6 +138,7 @@ def plan_from_policy(
         socket_dir=socket_dir,
         read_only=(*installation_paths(), *read_only),
         memory_mb=int(limits["memory_mb"]),
+        mapped_max_gb=int(policy["context"]["mapped_max_gb"]),
         open_files=int(limits["open_files"]),
         threads=int(limits["threads"]),
         scratch_mb=int(limits["scratch_mb"]),

@@ -14,11 +14,10 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from rlm_kernel_mcp.in_kernel.walls import capabilities, container, landlock, limits, namespaces
+from rlm_kernel_mcp.in_kernel.walls import capabilities, container, landlock, limits, namespaces, window
 from rlm_kernel_mcp.in_kernel.walls import syscalls as linux
 from rlm_kernel_mcp.in_kernel.walls.filters import seccomp
 from rlm_kernel_mcp.in_kernel.walls.plan import (
@@ -116,7 +115,7 @@ def enter_namespaces(plan: WallPlan, announce: namespaces.Announce | None = None
         raise WallFailed(
             "landlock", "the process has more than one thread.", "Raise the walls before any thread starts."
         )
-    _forget_groups()
+    capabilities.forget_groups()
     procfs = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     refusal = namespaces.refusal() if plan.asks_for("namespaces") else "the policy does not ask for it"
     if refusal and plan.in_container:
@@ -152,21 +151,25 @@ def raise_lock_a(raised: Raised) -> None:
     raised.attempt("capabilities", capabilities.drop_all)
     raised.attempt("no_new_privs", _no_new_privs)
     raised.attempt("not_dumpable", _not_dumpable)
-    raised.attempt("landlock", lambda: landlock.restrict(_rules(raised), behind_namespaces=alone))
+    raised.attempt(
+        "landlock", lambda: landlock.restrict(landlock.granted(plan, raised.scratch_writable), behind_namespaces=alone)
+    )
     raised.attempt("seccomp", lambda: seccomp.load_stage("A", os.getpid()))
     if not alone:
         _note_scratch_without_quota(raised)
 
 
 def raise_lock_b(raised: Raised) -> None:
-    """Step 3: the address space, the sockets directory, and the filter under which user code runs, on every thread.
+    """Step 3: the address space and the window in it, the sockets directory, the filter of user code on every thread.
 
     Raises:
-        WallFailed: a required wall cannot be raised, or the monitor is gone.
+        WallFailed: a required wall cannot be raised, the monitor is gone, or nothing would close the window.
     """
+    files = _window(raised)
     if raised.holds("rlimits"):
         others = raised.detail("rlimits")
-        raised.attempt("rlimits", lambda: f"{limits.bound_memory(raised.statm, raised.plan.memory_mb)}, {others}")
+        memory = (raised.statm, raised.plan.memory_mb, raised.plan.mapped_max_gb if files else 0)
+        raised.attempt("rlimits", lambda: f"{limits.bound_memory(*memory)}, {others}")
     else:
         os.close(raised.statm)
     if raised.monitor is not None:
@@ -178,8 +181,17 @@ def raise_lock_b(raised: Raised) -> None:
     if raised.holds("seccomp"):
         libraries = raised.plan.map_libraries
         raised.attempt(
-            "seccomp", lambda: seccomp.load_stage("B", os.getpid(), map_libraries=libraries, threads=threads)
+            "seccomp",
+            lambda: seccomp.load_stage("B", os.getpid(), map_libraries=libraries, threads=threads, window=files),
         )
+    if files and not raised.holds("seccomp"):
+        raise WallFailed("seccomp", "stage B was refused; without it the window for files is room for anything.", "")
+
+
+def _window(raised: Raised) -> tuple[int, int] | None:
+    """The window for files, where everything stands that makes it one; Landlock, since /dev/zero mapped is memory."""
+    stand = all(raised.holds(wall) for wall in ("rlimits", "seccomp", "landlock"))
+    return window.take(raised.plan.mapped_max_gb, raised.plan.memory_mb) if stand else None
 
 
 def _inside_namespaces(plan: WallPlan, procfs: int, announce: namespaces.Announce | None) -> Raised:
@@ -250,13 +262,6 @@ def _own_threads(raised: Raised) -> tuple[int, ...] | None:
     return threads
 
 
-def _forget_groups() -> None:
-    """Root's supplementary groups would stay with the kernel; an ordinary user may not give his up."""
-    if os.geteuid() == 0:
-        with suppress(PermissionError):
-            os.setgroups([])
-
-
 def _announce_self(announce: namespaces.Announce | None) -> None:
     if announce is None:
         return
@@ -283,16 +288,3 @@ def _not_dumpable() -> str:
     if linux.prctl(linux.PR_GET_DUMPABLE) != 0:
         raise OSError(errno.EPERM, "it was cleared, and is not")
     return "no process of the same user can read its memory"
-
-
-def _rules(raised: Raised) -> list[tuple[str, int]]:
-    plan = raised.plan
-    return [
-        *((path, landlock.READ) for path in plan.read_only),
-        (plan.scratch, landlock.READ_WRITE if raised.scratch_writable else landlock.READ),
-        # MAKE_SOCK serves until lock B refuses bind(2); nothing here can be removed, renamed or rewritten.
-        (plan.socket_dir, landlock.READ | landlock.MAKE_SOCK),
-        ("/dev/null", landlock.READ_FILE | landlock.WRITE_FILE),
-        ("/dev/zero", landlock.READ_FILE),
-        ("/dev/urandom", landlock.READ_FILE),
-    ]

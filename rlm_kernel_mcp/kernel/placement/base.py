@@ -102,8 +102,8 @@ class HostProcess(ManagedProcess, Protocol):
     def cpu_ms(self) -> int:
         """Called before and after each step and every 50 ms in one: processor time so far over all threads, in ms."""
 
-    def resident_bytes(self) -> int:
-        """Called when it is ready, and every 50 ms in a step: resident memory."""
+    def memory_bytes(self) -> int:
+        """Called when it is ready, and every 50 ms in a step: memory that is its own, and not that of mapped files."""
 
     def thread_count(self) -> int:
         """Called every 50 ms in a step, each second between steps, and every 10 ms where nothing else bounds it."""

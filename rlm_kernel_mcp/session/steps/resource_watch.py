@@ -43,7 +43,7 @@ class ResourceWatch:
         self._soft_bytes = kernel.base_bytes + limits.memory_mb * MB
         self._hard_bytes = self._soft_bytes + max(int(limits.memory_mb * HARD_SHARE), HARD_ROOM_MB) * MB
         # Data of an earlier step may already lie above the soft limit: the step that frees it must be able to run.
-        self._told = process.resident_bytes() > self._soft_bytes
+        self._told = process.memory_bytes() > self._soft_bytes
 
     def begin_step(self) -> None:
         """Give the step its processor time. The kernel's own limit of it would be the kernel's to ignore."""
@@ -61,12 +61,12 @@ class ResourceWatch:
     def _sample(self) -> None:
         if end_for_its_threads(self._kernel, self._limits.threads):
             return
-        resident = self._process.resident_bytes()
-        if resident > self._hard_bytes:
+        taken = self._process.memory_bytes()
+        if taken > self._hard_bytes:
             self._kernel.client.close(f"it passed its memory limit of {self._limits.memory_mb:,} MB and was killed")
             self._process.kill()
             return
-        if resident > self._soft_bytes and not self._told:
+        if taken > self._soft_bytes and not self._told:
             self._told = True
             self._process.send_signal(signal.SIGUSR1)
         self._sample_processor_time()

@@ -143,6 +143,24 @@ raise MemoryError("again and again")
 }
 """With what the shipped policy gives."""
 
+_BY_CALLS: Final = """
+import ctypes, os
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mmap.restype = libc.mremap.restype = ctypes.c_void_p
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+libc.mremap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_int]
+libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+libc.memset.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
+piece, failed = 1 << 22, ctypes.c_void_p(-1).value
+def checked(result):
+    if result in (failed, -1):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return result
+def taken(flags, size=piece, protection=3, descriptor=-1):
+    return checked(libc.mmap(None, size, protection, flags, descriptor, 0))
+def written(address, size=piece):
+    libc.memset(address, 1, size)
+"""
 ANY: Final = {
     "private mappings": """
 import mmap
@@ -169,6 +187,53 @@ libc.memset.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
 while block := libc.malloc(1 << 20):
     libc.memset(block, 1, 1 << 20)
 raise MemoryError("malloc gave nothing")
+""",
+    "stacks": f"""{_BY_CALLS}
+while True:
+    written(taken(0x122))
+""",
+    "4 GB of a stack at once": f"""{_BY_CALLS}
+written(taken(0x122, 4 << 30), 4 << 30)
+""",
+    "shared memory by its call": f"""{_BY_CALLS}
+while True:
+    written(taken(0x21))
+""",
+    "memory that grows where it moves": f"""{_BY_CALLS}
+size = piece
+address = taken(0x22)
+while True:
+    address = checked(libc.mremap(address, size, size + piece, 1))
+    size += piece
+    written(address + size - piece)
+""",
+    "a stack that grows where it moves": f"""{_BY_CALLS}
+size = piece
+address = taken(0x122)
+while True:
+    address = checked(libc.mremap(address, size, size + piece, 1))
+    size += piece
+    written(address + size - piece)
+""",
+    "pages of a file that are written to": f"""{_BY_CALLS}
+file = os.open(os.__file__, os.O_RDONLY)
+while True:
+    address = taken(2, 8 * 4096, 1, file)
+    checked(libc.mprotect(address, 8 * 4096, 3))
+    written(address, 8 * 4096)
+""",
+    "addresses that are filled and then made writable": f"""{_BY_CALLS}
+kept, size = [], 64 << 30
+while size >= piece:
+    try:
+        kept.append((taken(0x4022, size, 0), size))
+    except OSError:
+        size //= 2
+for address, size in kept:
+    for place in range(address, address + size, piece):
+        checked(libc.mprotect(place, piece, 3))
+        written(place)
+raise MemoryError("there were no more addresses")
 """,
 }
 """With `RLM_IMPORT_POLICY=any`."""

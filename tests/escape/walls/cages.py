@@ -21,6 +21,7 @@ LIMITS = {
     "scratch_mb": 8,
     "scratch_files": 256,
 }
+MAPPED_MAX_GB = 64
 SECONDS = 60
 
 
@@ -47,12 +48,14 @@ def policy(tier: str, **limits: int) -> dict[str, Any]:
         "none": [],
     }
     walls = {"required": list(required[tier]), "wanted": []}
-    return {"imports": {"mode": "allowlist"}, "limits": LIMITS | limits, "walls": walls}
+    context = {"mapped_max_gb": limits.pop("mapped_max_gb", MAPPED_MAX_GB)}
+    return {"imports": {"mode": "allowlist"}, "limits": LIMITS | limits, "context": context, "walls": walls}
 
 
 def names(module: str) -> list[str]:
     """The attacks of a module of the program: its public functions that take the targets alone."""
-    tree = ast.parse((PROGRAM / f"{module}.py").read_text(encoding="utf-8"))
+    (path,) = PROGRAM.rglob(f"{module}.py")
+    tree = ast.parse(path.read_text(encoding="utf-8"))
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
     return [
         f"{module}.{node.name}"

@@ -8,7 +8,7 @@ import pytest
 
 from rlm_kernel_mcp.in_kernel.walls.plan import WALLS
 from tests.escape.canaries import Canaries
-from tests.escape.walls.cages import LIMITS, Kind, kinds, run
+from tests.escape.walls.cages import LIMITS, MAPPED_MAX_GB, Kind, kinds, run
 
 KINDS = kinds()
 # The system call without which a wall cannot be raised.
@@ -31,6 +31,7 @@ def policy(*required: str) -> dict[str, Any]:
     return {
         "imports": {"mode": "allowlist"},
         "limits": LIMITS,
+        "context": {"mapped_max_gb": MAPPED_MAX_GB},
         "walls": {"required": list(required), "wanted": [name for name in WALLS if name not in required]},
     }
 
@@ -57,6 +58,8 @@ def test_a_wanted_wall_that_cannot_be_had_is_a_row_and_the_others_stand(kind: Ki
     assert len(ended.walls[wall]["remedy"]) > 10
     fallen = {name for name, row in ended.walls.items() if not row["holds"]}
     assert fallen <= {wall, "namespaces", "scratch_quota"}
+    has_window = "mapped to be read" in ended.walls["rlimits"]["detail"]
+    assert has_window is (wall not in ("landlock", "seccomp")), "a window is one by what stands around it"
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=ids)
@@ -70,7 +73,7 @@ def test_a_process_with_threads_is_refused(kind: Kind) -> None:
 
 def test_a_wall_that_the_policy_does_not_name_is_not_raised() -> None:
     """A policy for a machine that is itself thrown away."""
-    nothing = {"imports": {"mode": "allowlist"}, "limits": LIMITS, "walls": {"required": [], "wanted": []}}
+    nothing = policy() | {"walls": {"required": [], "wanted": []}}
     with Canaries(KINDS[-1].uid) as canaries:
         ended = run(KINDS[-1], canaries, [PROBE], policy=nothing)
     assert [row["detail"] for row in ended.walls.values() if row["holds"]] == []

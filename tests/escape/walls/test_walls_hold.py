@@ -15,6 +15,7 @@ ATTACKS = [
     *names("attacks_files"),
     *names("attacks_network"),
     *names("attacks_processes"),
+    *names("attacks_window"),
     *[name for name in names("attacks_surface") if name != "attacks_surface.call_as_a_32_bit_program"],
 ]
 KINDS = kinds()
@@ -72,6 +73,16 @@ def test_the_attack_is_refused(attacked: tuple[Kind, Ended, list[str]], attack: 
     """By the operating system, with an error that the program sees."""
     what, text = attacked[1].outcomes[attack]
     assert what == "refused", text
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=IDS)
+def test_where_any_module_may_be_imported_the_window_is_as_closed(kind: Kind) -> None:
+    """There mmap(2) has another body in the filter."""
+    with Canaries(kind.uid) as canaries:
+        policy_of_any = policy(kind.tier) | {"imports": {"mode": "any"}}
+        ended = run(kind, canaries, names("attacks_window"), policy=policy_of_any)
+    assert {name: outcome for name, outcome in ended.outcomes.items() if outcome[0] != "refused"} == {}
+    assert set(ended.outcomes) == set(names("attacks_window"))
 
 
 def test_every_wall_of_the_tier_stands(attacked: tuple[Kind, Ended, list[str]]) -> None:

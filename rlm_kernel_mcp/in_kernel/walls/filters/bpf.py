@@ -19,6 +19,8 @@ JUMP_EQUAL: Final = 0x15
 JUMP_GREATER_OR_EQUAL: Final = 0x35
 JUMP_ANY_BIT: Final = 0x45
 AND: Final = 0x54
+ADD_INDEX: Final = 0x0C
+TO_INDEX: Final = 0x07
 RETURN: Final = 0x06
 
 NUMBER_OFFSET: Final = 0
@@ -48,7 +50,10 @@ Body = tuple[Instruction, ...]
 
 ALLOWED: Final[Body] = (Instruction(RETURN, ALLOW),)
 NOT_THERE: Final[Body] = (Instruction(RETURN, UNKNOWN),)
+REFUSED: Final[Body] = (Instruction(RETURN, REFUSE),)
 _OTHERWISE_REFUSED: Final = Instruction(RETURN, REFUSE)
+NO_USERS_ADDRESS: Final = 0xFF000000
+"""Bits of an address's upper word that are no part of a place: aarch64 overlooks the byte when it maps and unmaps."""
 
 
 def low_word(argument: int) -> Instruction:
@@ -110,6 +115,34 @@ def null(argument: int, then: Body = ALLOWED) -> Body:
         Instruction(JUMP_EQUAL, 0, 1),
         _OTHERWISE_REFUSED,
         *then,
+    )
+
+
+def if_touches(address: int, length: int, first: int, end: int, then: Body, otherwise: Body) -> Body:
+    """`then` if a range of addresses may reach into those from `first` to `end`, else `otherwise`.
+
+    By the upper words alone, so a range that ends less than 8 GB below counts as reaching in. A range past the end of
+    all addresses may count as outside: the kernel refuses it.
+
+    Args:
+        address: the argument with where the range begins.
+        length: the argument with its length in bytes.
+        first: a multiple of 4 GB.
+        end: likewise; the first address behind.
+        then: if it may.
+        otherwise: if it cannot.
+    """
+    return (
+        high_word(address),
+        Instruction(JUMP_ANY_BIT, NO_USERS_ADDRESS, 6),
+        Instruction(JUMP_GREATER_OR_EQUAL, end >> 32, 5 + len(then)),
+        high_word(length),
+        Instruction(TO_INDEX, 0),
+        high_word(address),
+        Instruction(ADD_INDEX, 0),
+        Instruction(JUMP_GREATER_OR_EQUAL, (first >> 32) - 1, 0, len(then)),
+        *then,
+        *otherwise,
     )
 
 

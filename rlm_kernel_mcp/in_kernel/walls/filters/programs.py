@@ -32,7 +32,7 @@ _PLAIN: Final = _words(
     # waiting
     "poll ppoll select pselect6 epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2 eventfd2",
     "nanosleep pause restart_syscall alarm setitimer getitimer",
-    # memory (mmap, mprotect and madvise have bodies)
+    # memory (mmap, mprotect and madvise have bodies, and where there is a window the other two as well)
     "brk munmap mremap msync",
     # this process, its threads and its signals
     "exit exit_group sched_yield set_robust_list set_tid_address rseq gettid getpid getppid",
@@ -97,10 +97,23 @@ PROT_EXEC: Final = 4
 MAP_ANONYMOUS: Final = 0x20
 MAP_HUGETLB: Final = 0x40000
 """Huge pages come from a pool that the machine shares."""
+MAP_SHARED_AND_FIXED: Final = 0x11
+PROT_READ: Final = 1
+MREMAP_TO_A_PLACE: Final = 6
+"""MREMAP_FIXED | MREMAP_DONTUNMAP: those that look at a new address."""
+
+Window = tuple[int, int]
+"""The addresses from the first to before the second, multiples of 4 GB, in which files alone are mapped to be read."""
 
 
 def kernel_filter(
-    machine: str, stage: Stage, pid: int, *, map_libraries: bool = False, threads: Sequence[int] | None = ()
+    machine: str,
+    stage: Stage,
+    pid: int,
+    *,
+    map_libraries: bool = False,
+    threads: Sequence[int] | None = (),
+    window: Window | None = None,
 ) -> bpf.Body:
     """The filter of a kernel: stage A while it binds its sockets and starts its threads, stage B for user code.
 
@@ -112,11 +125,14 @@ def kernel_filter(
         pid: the kernel's pid in its own namespace: the only process it may signal or limit.
         threads: in stage B, whose scheduler and processors may be asked for, and whose scheduler set to a harmless one;
             None where no other process has a number. Stage A admits any, since the threads are only being made.
+        window: what stage B closes to everything but the mapping of a file that is only read.
     """
     bodies = _plain(_PLAIN) | dict.fromkeys(_NOT_THERE, bpf.NOT_THERE) | _checked(pid) | _memory(stage)
     bodies |= _schedulers(pid, None if stage == "A" else threads)
     if stage == "B" and map_libraries:
         bodies["mmap"] = _library_or_data()
+    if stage == "B" and window is not None:
+        bodies |= _outside(window, bodies)
     if stage == "A":
         bodies |= _plain(_PLAIN_IN_STAGE_A)
         bodies["socket"] = _unix_stream()
@@ -186,6 +202,27 @@ def _memory(stage: Stage) -> dict[str, bpf.Body]:
         return bpf.not_all_bits_of(2, PROT_WRITE_AND_EXEC, then) if stage == "A" else bpf.no_bit_of(2, PROT_EXEC, then)
 
     return {"mprotect": allowed(bpf.ALLOWED), "mmap": allowed(bpf.no_bit_of(3, MAP_HUGETLB))}
+
+
+def _outside(window: Window, bodies: Mapping[str, bpf.Body]) -> dict[str, bpf.Body]:
+    """The calls that change what is mapped, as they are outside of the window; inside, a file is mapped or nothing is.
+
+    What is unmapped there, or moved out, would be room that the limit of memory does not count; what is writable or
+    anonymous there, memory that it does not.
+    """
+
+    def outside(then: bpf.Body, address: int = 0, length: int = 1) -> bpf.Body:
+        return bpf.if_touches(address, length, *window, bpf.REFUSED, then)
+
+    elsewhere = outside(bodies["mmap"])
+    file_to_read = bpf.equal_or(3, MAP_SHARED_AND_FIXED, bpf.ALLOWED, elsewhere)
+    to_a_place = outside(bpf.ALLOWED, address=4, length=2)
+    return {
+        "mmap": bpf.equal_or(2, PROT_READ, file_to_read, elsewhere),
+        "munmap": outside(bodies["munmap"]),
+        "mprotect": outside(bodies["mprotect"]),
+        "mremap": outside(bpf.if_any_bit_of(3, MREMAP_TO_A_PLACE, to_a_place, bodies["mremap"])),
+    }
 
 
 def _library_or_data() -> bpf.Body:

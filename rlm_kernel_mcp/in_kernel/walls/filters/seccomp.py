@@ -22,7 +22,12 @@ _TSYNC: Final = 1
 
 
 def load_stage(
-    stage: filters.Stage, pid: int, *, map_libraries: bool = False, threads: Sequence[int] | None = ()
+    stage: filters.Stage,
+    pid: int,
+    *,
+    map_libraries: bool = False,
+    threads: Sequence[int] | None = (),
+    window: filters.Window | None = None,
 ) -> str:
     """Put a stage's filter on every thread of this process; no_new_privs is set. The arguments: `kernel_filter`'s.
 
@@ -32,7 +37,7 @@ def load_stage(
     Raises:
         OSError: the machine is neither x86_64 nor aarch64, or the kernel refused.
     """
-    program = filters.kernel_filter(_machine(), stage, pid, map_libraries=map_libraries, threads=threads)
+    program = filters.kernel_filter(_machine(), stage, pid, map_libraries=map_libraries, threads=threads, window=window)
     _load(program)
     return f"allowlist of stage {stage} on every thread, {len(program)} instructions"
 

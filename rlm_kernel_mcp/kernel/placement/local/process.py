@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 EXIT_UNKNOWN: Final = -255
-PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
+OWN_MEMORY_KB: Final = re.compile(rb"^(?:RssAnon|RssShmem|VmPTE):\s+(\d+) kB$", re.MULTILINE)
 NICENESS: Final = 10
 """Of a kernel that gives way: a tenth of the weight of what works beside it."""
 
@@ -128,18 +129,22 @@ class KernelProcess:
         except OSError:
             return 0
 
-    def resident_bytes(self) -> int:
-        """Resident memory, measured from outside; 0 once it is gone."""
+    def memory_bytes(self) -> int:
+        """Memory that is this process's own, measured from outside; 0 once it is gone.
+
+        What it wrote or shares with no file, and its page tables, which no limit counts. Not the pages of files that it
+        has mapped: the system takes those back as it needs to, and two kernels over one file have them once.
+        """
         try:
-            statm = os.open(f"/proc/{self.pid}/statm", os.O_RDONLY | os.O_CLOEXEC)
+            status = os.open(f"/proc/{self.pid}/status", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             return 0
         try:
-            return int(os.read(statm, 256).split()[1]) * PAGE_BYTES
+            return sum(map(int, OWN_MEMORY_KB.findall(os.read(status, 8192)))) * 1024
         except OSError:  # it ended between the two
             return 0
         finally:
-            os.close(statm)
+            os.close(status)
 
     def thread_count(self) -> int:
         """Threads, counted from outside; 0 once it is gone."""

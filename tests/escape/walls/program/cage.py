@@ -32,9 +32,19 @@ from tests.escape.walls.program import (
     honest,
 )
 from tests.escape.walls.program.hiding import hide
+from tests.escape.walls.program.mappings import attacks_memory, attacks_window
 from tests.escape.walls.program.targets import Targets
 
-MODULES = (attacks_files, attacks_network, attacks_processes, attacks_resources, attacks_surface, honest)
+MODULES = (
+    attacks_files,
+    attacks_memory,
+    attacks_network,
+    attacks_processes,
+    attacks_resources,
+    attacks_surface,
+    attacks_window,
+    honest,
+)
 
 
 def say(value: Any) -> None:

@@ -13,7 +13,7 @@ def answer(program: bpf.Body, arch: int, number: int, *arguments: int) -> int:
     """What the filter returns for one system call (64-bit arguments; what is not given is 0)."""
     words = [argument & 0xFFFFFFFFFFFFFFFF for argument in (*arguments, 0, 0, 0, 0, 0, 0)[:6]]
     data = struct.pack("=IIQ6Q", number & WORD, arch, 0, *words)
-    accumulator, place = 0, 0
+    accumulator, index, place = 0, 0, 0
     while True:
         step = program[place]
         place += 1
@@ -22,6 +22,10 @@ def answer(program: bpf.Body, arch: int, number: int, *arguments: int) -> int:
                 (accumulator,) = struct.unpack_from("=I", data, step.k)
             case bpf.AND:
                 accumulator &= step.k
+            case bpf.TO_INDEX:
+                index = accumulator
+            case bpf.ADD_INDEX:
+                accumulator = accumulator + index & WORD
             case bpf.RETURN:
                 return step.k
             case bpf.JUMP_EQUAL:

@@ -15,6 +15,7 @@ POLICY = {
     "limits": {"memory_mb": 64, "open_files": 64, "threads": 16, "scratch_mb": 8, "scratch_files": 256},
     "walls": {"required": [], "wanted": []},
     "imports": {"mode": "allowlist"},
+    "context": {"mapped_max_gb": 0},
 }
 
 

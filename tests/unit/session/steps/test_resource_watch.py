@@ -38,7 +38,7 @@ class Process:
     def cpu_ms(self) -> int:
         return self.used_ms
 
-    def resident_bytes(self) -> int:
+    def memory_bytes(self) -> int:
         return 0
 
     def thread_count(self) -> int:
@@ -104,7 +104,7 @@ async def test_a_step_within_its_processor_time_is_left_alone(monkeypatch: pytes
     process = Process()
     with watched(process) as watch:
         process.used_ms = 6_000
-        monkeypatch.setattr(Process, "resident_bytes", lambda self: 65 << 20)
+        monkeypatch.setattr(Process, "memory_bytes", lambda self: 65 << 20)
         watch.start()
         async with asyncio.timeout(10):
             assert await process.signals.get() == signal.SIGUSR1
