@@ -12,7 +12,7 @@ formats: `in_kernel/snapshots/taking.py`). The reply to `rlm_x_request` is `rlm_
 
 # No `from __future__ import annotations`: each key's type would be compiled again, in every start of a kernel.
 
-from typing import Final, Literal, TypedDict
+from typing import Final, Literal, NotRequired, TypedDict
 
 OWN_REQUESTS: Final = "rlm_"
 """What the types of our own requests begin with."""
@@ -65,6 +65,12 @@ OFFERED_NAME_CHARS_MAX: Final = 64
 OFFERED_LINE_CHARS_MAX: Final = 400
 """Names that a kernel offers, the length of one, and of the line that the client is shown for it."""
 
+Layout = Literal["ascii", "latin-1", "ucs2", "ucs4"]
+"""How the characters of a text lie in a file so that C can read them there: none above 127; some above that, a byte for
+each; 2 or 4 bytes for each, the lowest first."""
+CANNOT_MAP: Final = "CannotMap"
+"""`ename` of a `Failure` to map a context."""
+
 READ_ONLY_SCRATCH: Final = "the scratch directory is read-only"
 """In the detail of a kernel's row `scratch_quota` where its scratch directory is; open() says so too."""
 HOST_COUNTS_THREADS: Final = "counted by the host"
@@ -108,9 +114,14 @@ class InfoReply(TypedDict):
 class LoadContextRequest(TypedDict):
     """`LOAD_CONTEXT`. Its first buffer is the JSON of a `DocumentRow` for each document, but where it is gone."""
 
-    source: Literal["buffer", "descriptor", "gone"]
+    source: Literal["buffer", "descriptor", "mapped", "gone"]
     """Where the documents' bytes are, one after the other: in a second buffer, or in a file on the descriptor socket.
+    `mapped`: in such a file, and they stay there; the reply is a `Failure` named `CANNOT_MAP` where the kernel cannot.
     `gone`: they cannot be loaded again, and the context's names are unbound in a fresh kernel."""
+    layout: NotRequired[Layout]
+    """Of what is mapped."""
+    lines: NotRequired[int]
+    """Where the host has counted them: the kernel need not go through all of the text."""
 
 
 DocumentRow = tuple[str, int, str, str]
