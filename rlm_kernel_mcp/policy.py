@@ -76,7 +76,10 @@ class Limits(_Part):
 
 
 class Context(_Part):
-    """How large a context may be."""
+    """How large a context may be, and how it is held."""
+
+    in_memory_mb: int = Field(ge=1, le=65_536)
+    """A larger context, or one of more than a quarter of `memory_mb`, is mapped where it lies if its bytes allow it."""
 
     mapped_max_gb: int = Field(ge=0, le=1024)
     """Address space of one kernel in which files are mapped to be read, beside its memory: the contexts that are not

@@ -22,12 +22,14 @@ from typing import Any, Final
 
 from rlm_kernel_mcp.commands.doctor_store import store_lines
 from rlm_kernel_mcp.commands.table import aligned
+from rlm_kernel_mcp.context.held import Room
 from rlm_kernel_mcp.errors import KernelStartFailed, RlmError, SandboxUnavailable
 from rlm_kernel_mcp.kernel.placement.kernelspec import POLICY_FILE, locked_kernelspec
-from rlm_kernel_mcp.policy import load_policy
+from rlm_kernel_mcp.policy import Policy, load_policy
 from rlm_kernel_mcp.session.reports import Guardrails, Wall
 from rlm_kernel_mcp.settings import Settings, doubts
 from rlm_kernel_mcp.shielded import shielded
+from rlm_kernel_mcp.units import MB
 
 PROBE_TIMEOUT_S: Final = 30
 
@@ -39,13 +41,14 @@ def doctor(settings: Settings) -> int:
         InvalidInput: there is no such kernelspec, or its policy cannot be read.
     """
     policy_file = locked_kernelspec(settings.kernel) / POLICY_FILE
-    required = load_policy(policy_file).walls.required
+    policy = load_policy(policy_file)
+    required = policy.walls.required
     print(f"{platform.platform()}, Python {platform.python_version()}\n", flush=True)
     for doubt in doubts(os.environ, settings):
         print(f"Settings: {doubt}\n", flush=True)
     report = probe(policy_file)
     print("\n".join(wall_lines(report, required)))
-    print("\n".join(["", *store_lines(settings)]), flush=True)
+    print("\n".join(["", mapping_line(report, policy), *store_lines(settings)]), flush=True)
     missing = [wall["name"] for wall in report["walls"] if wall["name"] in required and not wall["holds"]]
     unheard = sorted(set(required) - {wall["name"] for wall in report["walls"]})
     print(flush=True)
@@ -127,6 +130,16 @@ def wall_lines(report: dict[str, Any], required: tuple[str, ...]) -> Iterator[st
         yield line
         if remedy:
             yield f"  fix: {remedy}"
+
+
+def mapping_line(report: dict[str, Any], policy: Policy) -> str:
+    """Whether a context that is larger than the memory can be held."""
+    if not policy.context.mapped_max_gb:
+        return "Contexts are held in memory: the policy maps none (context.mapped_max_gb)."
+    if report["mapping"]:
+        return f"Contexts are held in memory: none can be mapped, since {report['mapping']}."
+    larger, most = Room.of(policy).in_memory_bytes // MB, policy.context.mapped_max_gb
+    return f"Contexts of more than {larger:,} MB, of ASCII or latin-1, are mapped, up to {most:,} GB (tried here)."
 
 
 async def first_step(settings: Settings) -> tuple[int, Wall | None]:

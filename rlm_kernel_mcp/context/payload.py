@@ -2,26 +2,27 @@
 
 Is: one read of every file, in small blocks, that hashes, detects the encoding and (for several files) writes the bytes
 one after the other into an unlinked temporary file. Is not: decoding; the kernel does that. Above: the session, in a
-worker thread, which sends `data` or `descriptor` as `wire.LOAD_CONTEXT`. Below: `paths.py`, `text.py`.
+worker thread, which sends `data` or `descriptor` as `wire.LOAD_CONTEXT`.
+Below: `copies.py`, `held.py`, `paths.py`, `text.py`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal, NamedTuple, Self
 
+from rlm_kernel_mcp.context.copies import append, unlinked_file
+from rlm_kernel_mcp.context.held import COPIED_MAX_BYTES, Held, Room, lies_in_memory
 from rlm_kernel_mcp.context.paths import cause, open_below, quoted, unreadable
 from rlm_kernel_mcp.context.sources import Skipped, Source, Sources, too_large
-from rlm_kernel_mcp.context.text import BINARY, EncodingDetector, errors_of
-from rlm_kernel_mcp.errors import ContextDenied, ContextNotFound, ContextTooLarge, InvalidInput
-from rlm_kernel_mcp.whole_writes import write_at
+from rlm_kernel_mcp.context.text import BINARY, EncodingDetector, LineCount, errors_of
+from rlm_kernel_mcp.errors import ContextDenied, ContextNotFound, InvalidInput
+from rlm_kernel_mcp.wire import Layout
 
 BLOCK_BYTES: Final = 1 << 15
 """Read at once. Larger blocks are slower: block and decoded text then leave the processor's cache."""
@@ -39,6 +40,8 @@ class Document:
     encoding: str
     undecodable_bytes: int = 0
     errors: str = "strict"
+    layout: Layout | None = field(default=None, compare=False)
+    """How its characters lie in its bytes; None: they have to be decoded."""
 
 
 @dataclass(slots=True)
@@ -58,6 +61,14 @@ class Payload:
     skipped: Skipped
     state: _State | None = None
     """State of the caller's file when it was hashed, where `descriptor` is that file; None for bytes of our own."""
+    layout: Layout | None = None
+    """How the characters of all documents lie in the descriptor's bytes, where they can be mapped there."""
+    lines: int | None = None
+    """Where `layout` is known: how many there are."""
+    held: Held = "memory"
+    """How a kernel is to hold it."""
+    room: Room | None = None
+    """What it was read within."""
 
     @property
     def encodings(self) -> dict[str, int]:
@@ -102,10 +113,13 @@ def text_payload(text: str) -> Payload:
     return Payload("text", (document,), len(data), digest, data, None, Skipped())
 
 
-def build_payload(sources: Sources, *, copy: bool = False, go_on: Callable[[], None] = lambda: None) -> Payload:
+def build_payload(
+    sources: Sources, *, room: Room | None = None, copy: bool = False, go_on: Callable[[], None] = lambda: None
+) -> Payload:
     """Read all files once. One file stays where it is, and its own descriptor is handed on; several are copied.
 
     A file that was found in a directory or by a glob and is binary, or cannot be read any more, is skipped.
+    `room`: what may be decoded, and what may be mapped; None: all that `sources` allows is to be decoded.
     `copy`: copy a single file too. This happens by itself where it is written to meanwhile. `go_on` is asked at each
     block, and raises where nobody waits for the payload any more.
 
@@ -113,9 +127,10 @@ def build_payload(sources: Sources, *, copy: bool = False, go_on: Callable[[], N
         InvalidInput: a file that was named itself is binary.
         ContextNotFound: a named file is gone, or no file is left.
         ContextDenied: a named file cannot be read, or something else has taken its place.
-        ContextTooLarge: there is more than `max_bytes`, or no room for the copy.
+        ContextTooLarge: there is more than `max_bytes`, or than the room for what has to be decoded, or no room for
+            the copy.
     """
-    reading = _Reading(sources, go_on)
+    reading = _Reading(sources, room or Room(sources.max_bytes), go_on)
     if len(sources.files) == 1 and not copy and (payload := reading.in_place(sources.files[0])):
         return payload
     return reading.copied()
@@ -124,8 +139,13 @@ def build_payload(sources: Sources, *, copy: bool = False, go_on: Callable[[], N
 class _Reading:
     """The state of one `build_payload`."""
 
-    def __init__(self, sources: Sources, go_on: Callable[[], None]) -> None:
+    def __init__(self, sources: Sources, room: Room, go_on: Callable[[], None]) -> None:
         self._sources = sources
+        self._room = room
+        self._max_bytes = sources.max_bytes
+        self._can_be_mapped = room.mapped_bytes > 0
+        """Until something is met that has to be decoded."""
+        self._lines = LineCount()
         self._go_on = go_on
         self._skipped = replace(sources.skipped, first=list(sources.skipped.first))
         self._hash = hashlib.sha256()
@@ -138,6 +158,7 @@ class _Reading:
             descriptor = open_below(source.real, source.given or source.name, self._sources.roots)
             opened.callback(os.close, descriptor)
             before = _state(descriptor)
+            self._can_be_mapped = self._can_be_mapped and not lies_in_memory(descriptor)
             document = self._read(source, descriptor, None)
             # A file of /proc, and one being written to, is not as large as its status says.
             if document is not None and before == _state(descriptor) and before.size == document.byte_count:
@@ -145,18 +166,20 @@ class _Reading:
                 return self._payload([document], descriptor, before)
         if document is None:
             raise self._nothing()
-        self._rewind(hashlib.sha256(), 0)
+        self._rewind(hashlib.sha256(), 0, LineCount())
         return None
 
     def copied(self) -> Payload:
         """The payload that holds copies, in an unlinked file of its own."""
         documents = []
         with ExitStack() as opened:
-            writer, reader = _unlinked_file()
+            writer, reader = unlinked_file()
             opened.callback(os.close, reader)
+            self._can_be_mapped = self._room.mapped_bytes > 0 and not lies_in_memory(reader)
+            self._max_bytes = min(self._sources.max_bytes, COPIED_MAX_BYTES)
             with os.fdopen(writer, "wb", buffering=0) as copy:
                 for source in self._sources.files:
-                    start = self._hash.copy(), self._bytes
+                    start = self._hash.copy(), self._bytes, replace(self._lines)
                     document = self._copy(source, writer)
                     if document is not None:
                         documents.append(document)
@@ -183,20 +206,25 @@ class _Reading:
         size = 0
         while block := os.pread(descriptor, BLOCK_BYTES, size):
             self._go_on()
-            if self._bytes + len(block) > self._sources.max_bytes:
-                raise too_large(self._bytes + len(block), self._sources.max_bytes)
+            if self._bytes + len(block) > self._max_bytes:
+                raise too_large(self._bytes + len(block), self._max_bytes)
             self._hash.update(block)
             detector.feed(block)
             if detector.is_binary:
                 break
+            self._check_room(self._bytes + len(block), detector)
+            self._lines.feed(block)
             if writer is not None:
-                _write(writer, block, self._bytes)
+                append(writer, block, self._bytes)
             size += len(block)
             self._bytes += len(block)
         encoding = detector.finish()
         if encoding != BINARY:
             bad_bytes = detector.undecodable_bytes
-            return Document(source.name, size, encoding, bad_bytes, errors_of(encoding) if bad_bytes else "strict")
+            self._check_room(self._bytes, detector)
+            self._can_be_mapped = self._can_be_mapped and detector.layout is not None
+            errors = errors_of(encoding) if bad_bytes else "strict"
+            return Document(source.name, size, encoding, bad_bytes, errors, detector.layout)
         if source.given is not None:
             raise InvalidInput(
                 f"{quoted(source.given)} is binary: it has a NUL byte in its first 64 KB, and no byte order mark of "
@@ -216,12 +244,30 @@ class _Reading:
                 raise unreadable(source.given, error) if isinstance(error, OSError) else error from error
             self._skipped.add(source.name, cause(error) if isinstance(error, OSError) else "replaced meanwhile")
 
-    def _rewind(self, hash_then: hashlib._Hash, bytes_then: int) -> None:
-        self._hash, self._bytes = hash_then, bytes_then
+    def _check_room(self, byte_count: int, detector: EncodingDetector) -> None:
+        if byte_count > self._room.decoded_bytes and not (self._can_be_mapped and detector.layout):
+            raise self._room.too_large(byte_count)
+
+    def _rewind(self, hash_then: hashlib._Hash, bytes_then: int, lines_then: LineCount) -> None:
+        self._hash, self._bytes, self._lines = hash_then, bytes_then, lines_then
 
     def _payload(self, documents: list[Document], descriptor: int, state: _State | None) -> Payload:
-        digest = self._hash.hexdigest()
-        return Payload("documents", tuple(documents), self._bytes, digest, None, descriptor, self._skipped, state)
+        layouts = {document.layout for document in documents if document.byte_count} or {"ascii"}
+        known = self._can_be_mapped and None not in layouts
+        return Payload(
+            "documents",
+            tuple(documents),
+            self._bytes,
+            self._hash.hexdigest(),
+            None,
+            descriptor,
+            self._skipped,
+            state,
+            layout=("latin-1" if "latin-1" in layouts else "ascii") if known else None,
+            lines=self._lines.count if known else None,
+            held=self._room.held(self._bytes, can_be_mapped=known),
+            room=self._room,
+        )
 
     def _nothing(self) -> ContextNotFound:
         return ContextNotFound(
@@ -242,34 +288,3 @@ class _State(NamedTuple):
 def _state(descriptor: int) -> _State:
     status = os.fstat(descriptor)
     return _State(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-
-
-def _unlinked_file() -> tuple[int, int]:
-    """A writing and a reading descriptor of an empty temporary file that has no name any more."""
-    try:
-        with ExitStack() as opened:
-            writer, name = tempfile.mkstemp(prefix="rlm-context-")
-            opened.callback(os.close, writer)
-            try:
-                # The kernel gets a descriptor that cannot write: it must not be able to fill the disk.
-                reader = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
-            finally:
-                Path(name).unlink()
-            opened.pop_all()
-    except OSError as error:
-        raise _no_room(error) from error
-    return writer, reader
-
-
-def _write(writer: int, block: bytes, offset: int) -> None:
-    try:
-        write_at(writer, block, offset)
-    except OSError as error:
-        raise _no_room(error) from error
-
-
-def _no_room(error: OSError) -> ContextTooLarge:
-    return ContextTooLarge(
-        f"The files cannot be put together in the temporary directory: {cause(error)}.",
-        "Give one file, or tell the user to free room in the temporary directory, or to set TMPDIR to a larger one.",
-    )

@@ -1,4 +1,4 @@
-"""Encodings. Sans-I/O.
+"""Encodings, and lines. Sans-I/O.
 
 Is: detecting a document's encoding from its bytes, block by block. Is not: reading files (`sources.py`, `payload.py`),
 nor decoding for the kernel, which decodes for itself. Above: `payload.py`. Below: nothing.
@@ -7,7 +7,8 @@ nor decoding for the kernel, which decodes for itself. Above: `payload.py`. Belo
 from __future__ import annotations
 
 import codecs
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Literal
 
 SNIFF_BYTES: Final = 65_536
 """A NUL within this many first bytes marks a binary file, unless a UTF-16 or UTF-32 mark explains it."""
@@ -44,6 +45,16 @@ class EncodingDetector:
         self._has_early_nul = False
         self._encoding = "utf-8"
         self._decoder: codecs.IncrementalDecoder | None = None
+        self._is_latin_1 = False
+
+    @property
+    def layout(self) -> Literal["ascii", "latin-1"] | None:
+        """Of a text in which each byte is a character, as far as it has been seen; None: it has to be decoded."""
+        if self._encoding != "utf-8":
+            return None
+        if self._decoded_chars == self._seen_bytes:
+            return "ascii"
+        return "latin-1" if self._is_latin_1 or not self._is_what_it_seems() else None
 
     @property
     def is_binary(self) -> bool:
@@ -75,7 +86,7 @@ class EncodingDetector:
             return BINARY
         if self._is_what_it_seems():
             return self._encoding
-        self.undecodable_bytes = 0
+        self._is_latin_1, self.undecodable_bytes = True, 0
         return BINARY if self._has_early_nul else "latin-1"
 
     def _is_what_it_seems(self) -> bool:
@@ -124,3 +135,21 @@ def errors_of(encoding: str) -> str:
     UTF-16 and UTF-32 cannot: there they become `\xff` as text.
     """
     return "backslashreplace" if encoding in ("utf-16", "utf-32") else "surrogateescape"
+
+
+@dataclass(slots=True)
+class LineCount:
+    """Counts the lines of what each byte is a character of."""
+
+    ends: int = 0
+    is_open: bool = False
+
+    def feed(self, block: bytes) -> None:
+        """Take the next bytes, of which there are some."""
+        self.ends += block.count(b"\n")
+        self.is_open = not block.endswith(b"\n")
+
+    @property
+    def count(self) -> int:
+        """Lines, the last one too where nothing ends it."""
+        return self.ends + self.is_open

@@ -65,5 +65,7 @@ def preload(policy: dict[str, Any]) -> None:
         except ImportError:
             continue
     from rlm_kernel_mcp.in_kernel.ipython.app import make_shell
+    from rlm_kernel_mcp.in_kernel.namespace.mapped_text import why_not
 
+    why_not()  # tried here, once for all forks
     make_shell()

@@ -1,8 +1,9 @@
 """Which walls this machine gives, tried for real. A wall's witness.
 
 Is: a program (`python -I -m rlm_kernel_mcp.in_kernel.probe --policy FILE`) that raises every wall in a child, tries
-there what each wall must refuse, and prints one JSON object `{walls: [{name, holds, detail, remedy}], tier, python,
-kernel_release, arch}`. Is not: a verdict: which walls must hold is the policy's, and doctor's to say.
+there what each wall must refuse, and prints one JSON object `{walls: [{name, holds, detail, remedy}], mapping, tier,
+python, kernel_release, arch}`; `mapping` is why no context can be mapped behind the walls, and empty where one can.
+Is not: a verdict: which walls must hold is the policy's, and doctor's to say.
 Above: `rlm-kernel-mcp doctor`. Below: `walls/`.
 """
 
@@ -22,6 +23,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+from rlm_kernel_mcp.in_kernel.namespace.mapped_text import CannotMap, map_text
 from rlm_kernel_mcp.in_kernel.walls.plan import REMEDIES, WALLS, WallFailed, WallStatus, plan_from_policy
 from rlm_kernel_mcp.in_kernel.walls.raising import enter_namespaces, raise_lock_a, raise_lock_b
 from rlm_kernel_mcp.units import MB
@@ -31,18 +33,22 @@ SCRATCH_MB_MAX: Final = 64
 """Enough to see a quota refuse, however large the policy's is."""
 
 
-def probe(policy: dict[str, Any]) -> list[WallStatus]:
-    """One row per wall. A wall that breaks half-way is left out of a second try, so that the others are seen."""
+def probe(policy: dict[str, Any]) -> tuple[list[WallStatus], str]:
+    """One row per wall, and why no context can be mapped behind them (empty: one can).
+
+    A wall that breaks half-way is left out of a second try, so that the others are seen.
+    """
     broken: dict[str, WallStatus] = {}
     while True:
         wanted = [wall for wall in WALLS if wall not in broken]
         answer = _in_child(policy, wanted)
         if "rows" in answer:
             rows = {row["name"]: WallStatus(**row) for row in answer["rows"]} | broken
-            return [rows[wall] for wall in WALLS if wall in rows]
+            return [rows[wall] for wall in WALLS if wall in rows], answer["mapping"]
         wall = answer["wall"]
         if wall in broken:
-            return [broken.get(name, WallStatus(name, False, "not tried: " + answer["reason"])) for name in WALLS]
+            reason = "not tried: " + answer["reason"]
+            return [broken.get(name, WallStatus(name, False, reason)) for name in WALLS], reason
         broken[wall] = WallStatus(wall, False, answer["reason"], answer["remedy"])
 
 
@@ -89,6 +95,9 @@ def _raise_and_try(policy: dict[str, Any], wanted: list[str], directory: Path, w
         scratch, sockets = directory / "w", directory / "c"
         scratch.mkdir()
         sockets.mkdir(mode=0o700)
+        text = "a text to be mapped\n" * 1000
+        (folder / "text").write_text(text, encoding="ascii")
+        descriptor = os.open(folder / "text", os.O_RDONLY)
         scratch_mb = min(policy["limits"]["scratch_mb"], SCRATCH_MB_MAX)
         limits = policy["limits"] | {"scratch_mb": scratch_mb}
         asked = policy | {"limits": limits, "walls": {"required": [], "wanted": wanted}}
@@ -96,11 +105,19 @@ def _raise_and_try(policy: dict[str, Any], wanted: list[str], directory: Path, w
         raise_lock_a(raised)
         raise_lock_b(raised)
         rows = [asdict(_tried(row, scratch)) for row in raised.rows]
-        answer: dict[str, Any] = {"rows": rows}
+        answer: dict[str, Any] = {"rows": rows, "mapping": _mapping(descriptor, text)}
     except WallFailed as error:
         answer = {"wall": error.wall, "reason": error.reason, "remedy": error.remedy}
     os.write(writer, json.dumps(answer).encode())
     os._exit(0)
+
+
+def _mapping(descriptor: int, text: str) -> str:
+    try:
+        mapped = map_text(descriptor, len(text), "ascii")
+    except CannotMap as error:
+        return str(error)
+    return "" if mapped == text else "what was mapped is not what the file holds"
 
 
 def _tried(row: WallStatus, scratch: Path) -> WallStatus:
@@ -168,9 +185,10 @@ def main() -> None:
     parser.add_argument("--policy", type=Path, required=True, help="policy.json of the kernelspec")
     policy = json.loads(parser.parse_args().policy.read_text(encoding="utf-8"))
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # inherited as ignored, no child's end could be waited for
-    rows = probe(policy)
+    rows, mapping = probe(policy)
     report = {
         "walls": [asdict(row) for row in rows],
+        "mapping": mapping,
         "tier": tier(rows),
         "python": platform.python_version(),
         "kernel_release": platform.release(),

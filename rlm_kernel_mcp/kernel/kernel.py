@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from rlm_kernel_mcp.kernel.client import KernelClient
+from rlm_kernel_mcp.kernel.mapped_file import MappedFile
 from rlm_kernel_mcp.kernel.placement.base import HostProcess, StartedKernel
 from rlm_kernel_mcp.kernel.placement.local.kernel_dir import KernelDir
 from rlm_kernel_mcp.kernel.placement.local.process import describe_exit
@@ -31,17 +32,19 @@ class Kernel:
     """Its own memory (`memory_bytes`) when it was ready, before any user code."""
     base_threads: int = 0
     """Threads, then."""
+    mapped: list[MappedFile] = field(default_factory=list)
+    """The files of its contexts that are not in its memory."""
 
     @classmethod
     def joined(
         cls, started: StartedKernel, client: KernelClient, directories: KernelDir, walls: list[dict[str, Any]]
     ) -> Kernel:
         """A kernel that is ready just now: the end of its process is its client's, and the other way round."""
-        process = started.process
-        process.dead.add_done_callback(lambda code: client.close(f"its process {describe_exit(code.result())}"))
+        process, mapped = started.process, list[MappedFile]()
+        process.dead.add_done_callback(lambda code: client.close(_end(code.result(), mapped)))
         # What is not read any more must not run on unseen.
         client.on_broken = lambda reason: process.kill()
-        return cls(started, client, directories, walls, process.memory_bytes(), process.thread_count())
+        return cls(started, client, directories, walls, process.memory_bytes(), process.thread_count(), mapped)
 
     @property
     def process(self) -> HostProcess:
@@ -70,3 +73,11 @@ class Kernel:
         self.started.close()
         if died:
             self.directories.remove()
+
+
+def _end(exit_code: int, mapped: list[MappedFile]) -> str:
+    """How a kernel's process ended, and which of its files ended it; lets the files go."""
+    why = next((f" ({said})" for file in mapped if (said := file.end_by(exit_code))), "")
+    for file in mapped:
+        file.close()
+    return f"its process {describe_exit(exit_code)}{why}"

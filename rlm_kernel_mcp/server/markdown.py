@@ -178,7 +178,8 @@ def _context(report: ContextReport) -> Iterator[str]:
     documents = f" in {counted(report.document_count, 'document')}" if report.kind == "documents" else ""
     yield (
         f"Context: {counted(report.chars, 'character')}{documents}, {counted(report.lines, 'line')}, "
-        f"{counted(report.bytes, 'byte')}, sha256 {report.sha256}."
+        f"{counted(report.bytes, 'byte')}, sha256 {report.sha256}; "
+        f"{'mapped from its file' if report.held == 'mapped' else 'held in memory'}."
     )
     if report.documents:
         more = report.document_count - len(report.documents)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from rlm_kernel_mcp.context.held import Room
 from rlm_kernel_mcp.context.payload import Payload, build_payload, text_payload
 from rlm_kernel_mcp.context.sources import resolve_sources, too_large
 from rlm_kernel_mcp.errors import ContextNotFound, ContextTooLarge, KernelDied
@@ -25,8 +26,6 @@ from rlm_kernel_mcp.settings import Settings
 from rlm_kernel_mcp.units import MB
 from rlm_kernel_mcp.wire import INFO, LoadContextReply
 
-CONTEXT_SHARE: Final = 0.6
-"""Share of a session's memory that its context's bytes may take; the text, and the work on it, need the rest."""
 TABLE_SHARE: Final = 0.2
 """Share that the documents' names and places may take."""
 DOCUMENT_BYTES: Final = 500
@@ -43,32 +42,31 @@ class ContextSource:
     working_dir: str | None = None
     """Where relative paths begin; None: the server's own."""
 
-    async def opened(self, settings: Settings, *, copy: bool = False) -> Payload:
+    async def opened(self, settings: Settings, room: Room, *, copy: bool = False) -> Payload:
         """Read it in a thread; nothing is left of it where that is cancelled. Raises: as `open`."""
         return await read_in_thread(
-            lambda go_on: self.open(settings, copy=copy, go_on=go_on), files=self.paths is not None
+            lambda go_on: self.open(settings, room, copy=copy, go_on=go_on), files=self.paths is not None
         )
 
-    def open(self, settings: Settings, *, copy: bool = False, go_on: GoOn = lambda: None) -> Payload:
+    def open(self, settings: Settings, room: Room, *, copy: bool = False, go_on: GoOn = lambda: None) -> Payload:
         """Read it; blocking, so run it in a worker thread.
 
         Raises:
             ContextNotFound, ContextDenied, ContextTooLarge, InvalidInput.
         """
-        max_bytes = int(settings.memory_limit_mb * MB * CONTEXT_SHARE)
         if self.text is not None:
             payload = text_payload(self.text)
-            if payload.byte_count > max_bytes:
-                raise too_large(payload.byte_count, max_bytes)
+            if payload.byte_count > room.decoded_bytes:
+                raise too_large(payload.byte_count, room.decoded_bytes)
             return payload
         sources = resolve_sources(
             self.paths or (),
             roots=settings.context_roots,
             working_dir=Path(self.working_dir) if self.working_dir else settings.working_dir,
-            max_bytes=max_bytes,
+            max_bytes=room.max_bytes,
             go_on=go_on,
         )
-        payload = build_payload(sources, copy=copy, go_on=go_on)
+        payload = build_payload(sources, room=room, copy=copy, go_on=go_on)
         table_bytes = sum(DOCUMENT_BYTES + len(document.name) for document in payload.documents)
         limit_bytes = int(settings.memory_limit_mb * MB * TABLE_SHARE)
         if table_bytes > limit_bytes:
@@ -80,13 +78,13 @@ class ContextSource:
             )
         return payload
 
-    def open_again(self, settings: Settings, sha256: str, go_on: GoOn) -> Payload:
+    def open_again(self, settings: Settings, room: Room, sha256: str, go_on: GoOn) -> Payload:
         """Read it again for a fresh kernel; it must be what it was.
 
         Raises:
             ContextNotFound: it has changed since, or as `open`.
         """
-        payload = self.open(settings, go_on=go_on)
+        payload = self.open(settings, room, go_on=go_on)
         if payload.sha256 != sha256:
             payload.close()
             raise ContextNotFound(
@@ -109,7 +107,7 @@ class Prepared:
     """How long all of it took."""
 
 
-async def prepare(source: ContextSource, settings: Settings, pool: KernelPool) -> Prepared:
+async def prepare(source: ContextSource, settings: Settings, room: Room, pool: KernelPool) -> Prepared:
     """Take a kernel and load the context into it.
 
     Raises:
@@ -117,7 +115,7 @@ async def prepare(source: ContextSource, settings: Settings, pool: KernelPool) -
         KernelStartFailed, SandboxUnavailable, KernelDied.
     """
     begun_ns = time.monotonic_ns()
-    payload = await source.opened(settings)
+    payload = await source.opened(settings, room)
     try:
 
         async def load(kernel: Kernel) -> tuple[LoadContextReply, tuple[str, ...]]:
@@ -125,7 +123,7 @@ async def prepare(source: ContextSource, settings: Settings, pool: KernelPool) -
             loaded = await load_context(kernel, payload)
             if payload.has_changed():
                 payload.close()
-                payload = await source.opened(settings, copy=True)
+                payload = await source.opened(settings, room, copy=True)
                 loaded = await load_context(kernel, payload)
             return loaded, await _imports(kernel)
 

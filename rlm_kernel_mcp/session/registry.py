@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Final
 
+from rlm_kernel_mcp.context.held import Room
 from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.kernel.placement.run_dir import RunDir
 from rlm_kernel_mcp.kernel.pool import KernelPool
@@ -105,7 +106,7 @@ class Registry:
         session_id = "s_" + "".join(secrets.choice(ID_ALPHABET) for _ in range(ID_CHARS))
         await self._slots.acquire(session_id)
         try:
-            prepared = await prepare(source, self.settings, self._pool)
+            prepared = await prepare(source, self.settings, Room.of(self._shared.policy), self._pool)
         except BaseException:
             self._slots.release(session_id)
             raise

@@ -11,6 +11,7 @@ import logging
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from rlm_kernel_mcp.context.held import Room
 from rlm_kernel_mcp.context.payload import Payload
 from rlm_kernel_mcp.errors import ContextNotFound
 from rlm_kernel_mcp.kernel.pool import KernelPool
@@ -77,7 +78,7 @@ def _reopened(record: SessionRecord, shared: ServerResources, *, is_new: bool) -
     recovery = Recovery(
         shared.pool,
         shared.policy,
-        lambda: opened_context(record, shared.settings, shared.store),
+        lambda: opened_context(record, shared),
         SnapshotTaker(file, shared.policy.snapshots),
         SnapshotRestorer(file),
         shared.slots,
@@ -99,27 +100,27 @@ def _reopened(record: SessionRecord, shared: ServerResources, *, is_new: bool) -
     return session
 
 
-async def opened_context(record: SessionRecord, settings: Settings, store: Store) -> Payload:
+async def opened_context(record: SessionRecord, shared: ServerResources) -> Payload:
     """A session's context once more, read in a thread. Raises: as `open_context`."""
     files = json.loads(record.context_ref).get("paths") is not None
-    return await read_in_thread(lambda go_on: open_context(record, settings, store, go_on), files=files)
+    return await read_in_thread(lambda go_on: open_context(record, shared, go_on), files=files)
 
 
-def open_context(record: SessionRecord, settings: Settings, store: Store, go_on: GoOn = lambda: None) -> Payload:
+def open_context(record: SessionRecord, shared: ServerResources, go_on: GoOn = lambda: None) -> Payload:
     """A session's context once more: by reference if it is what it was, else from the stored copy.
 
     Raises:
         ContextNotFound, ContextDenied, ContextTooLarge.
     """
     reference: dict[str, Any] = json.loads(record.context_ref)
-    sha256 = json.loads(record.context)["sha256"]
+    sha256, room = json.loads(record.context)["sha256"], Room.of(shared.policy)
     if reference.get("paths") is not None:
         source = ContextSource(None, tuple(reference["paths"]), reference.get("working_dir"))
-        return source.open_again(settings, sha256, go_on)
-    data = store.context(record.session_id)
+        return source.open_again(shared.settings, room, sha256, go_on)
+    data = shared.store.context(record.session_id)
     if data is None:
         raise ContextNotFound("the context was given inline and its stored copy is gone")
-    payload = ContextSource(data.decode("utf-8", "surrogatepass")).open(settings)
+    payload = ContextSource(data.decode("utf-8", "surrogatepass")).open(shared.settings, room)
     if payload.sha256 != sha256:
         raise ContextNotFound("the context was given inline and its stored copy is damaged")
     return payload

@@ -22,6 +22,7 @@ CONTEXT: Final[Shape] = {
     "tail": str,
     "documents": [{"name": str, "chars": int}],
     "document_count": int,
+    "held": str,
 }
 OPENED: Final[Shape] = {
     "session_id": str,

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 from rlm_kernel_mcp.in_kernel.courtesies.imports import allowed_names
 from rlm_kernel_mcp.in_kernel.display_text.values import list_names, view
 from rlm_kernel_mcp.in_kernel.namespace import offered
+from rlm_kernel_mcp.in_kernel.namespace.mapped_text import FORMS, map_text
 from rlm_kernel_mcp.in_kernel.snapshots.taking import NamespaceSnapshots
 from rlm_kernel_mcp.wire import (
     DESCRIPTOR_FD,
@@ -93,17 +94,21 @@ class ControlRequests:
         documents: list[DocumentRow] = json.loads(bytes(parent["buffers"][0]))
         total = sum(document[1] for document in documents)
         if request["source"] == "buffer":
-            return self._fill(documents, memoryview(parent["buffers"][1]))
+            return self._fill(documents, *_decode(documents, memoryview(parent["buffers"][1])))
         descriptor = _receive_descriptor()
         try:
             size = os.fstat(descriptor).st_size
             if size < total:
                 raise ValueError(f"the context has {size:,} bytes and not {total:,}; it changed while it was read")
+            if request["source"] == "mapped":
+                width = FORMS[request["layout"]].width
+                text, sizes = map_text(descriptor, total, request["layout"]), [row[1] // width for row in documents]
+                return self._fill(documents, text, sizes, request["lines"], is_mapped=True)
             if not total:
-                return self._fill(documents, memoryview(b""))
+                return self._fill(documents, *_decode(documents, memoryview(b"")))
             # Mapped, not read: the text is then the only copy that this process owns.
             with mmap.mmap(descriptor, total, mmap.MAP_PRIVATE, mmap.PROT_READ) as mapped, memoryview(mapped) as raw:
-                return self._fill(documents, raw)
+                return self._fill(documents, *_decode(documents, raw))
         finally:
             os.close(descriptor)
 
@@ -113,12 +118,20 @@ class ControlRequests:
         self.snapshots = NamespaceSnapshots(self.shell.user_ns, self.policy["snapshots"])
         return {"status": "ok", "names": offered.lines(self.wall_rows), "unbound": unbound}
 
-    def _fill(self, documents: list[DocumentRow], raw: memoryview) -> LoadContextReply:
-        whole, sizes = _decode(documents, raw)
+    def _fill(
+        self,
+        documents: list[DocumentRow],
+        whole: str,
+        sizes: list[int],
+        lines: int | None = None,
+        *,
+        is_mapped: bool = False,
+    ) -> LoadContextReply:
         chars = [[document[0], size] for document, size in zip(documents, sizes, strict=True)]
         offered.bind(self.shell.user_ns, offered.Loaded(whole, chars, self.scratch))
-        self.snapshots = NamespaceSnapshots(self.shell.user_ns, self.policy["snapshots"])
-        lines = whole.count("\n") + (1 if whole and not whole.endswith("\n") else 0)
+        self.snapshots = NamespaceSnapshots(self.shell.user_ns, self.policy["snapshots"], whole if is_mapped else None)
+        if lines is None:
+            lines = whole.count("\n") + (1 if whole and not whole.endswith("\n") else 0)
         return {
             "status": "ok",
             "chars": len(whole),

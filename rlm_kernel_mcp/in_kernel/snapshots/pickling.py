@@ -31,6 +31,8 @@ PROTOCOL: Final = 5
 _namespace: dict[str, Any] = {}
 """The session's namespace: the globals of its functions. One kernel, one session, so one module-level name."""
 _own_values: dict[str, Any] = {}
+_referred: dict[int, str] = {}
+"""By identity, the names of the session's own values that are never copied: a mapped context, which is never freed."""
 _TURNED_INTO_OTHERS: Final = (memoryview, io.TextIOWrapper)
 """What cloudpickle would bring back as something else: as bytes, and as text in memory."""
 MODULES: Final = (types.ModuleType, LiveFacade)
@@ -46,10 +48,12 @@ def use_namespace(user_ns: dict[str, Any]) -> None:
     _namespace = user_ns
 
 
-def use_own_values(values: Mapping[str, Any]) -> None:
-    """Say what the session's own names hold (`offered.py`), as they were bound."""
+def use_own_values(values: Mapping[str, Any], mapped: str | None = None) -> None:
+    """Say what the session's own names hold (`offered.py`), as they were bound; `mapped`: the text that is a file's."""
     _own_values.clear()
     _own_values.update(values)
+    _referred.clear()
+    _referred.update({id(value): name for name, value in values.items() if mapped is not None and value is mapped})
 
 
 class OwnValue:
@@ -119,6 +123,22 @@ class SessionPickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle 
         return self._cells.setdefault(id(cell), _Cell(cell))
 
 
+class ReferringPickler(SessionPickler):
+    """One that leaves a mapped context where it is, whatever it stands in, and looks at every object for that."""
+
+    def persistent_id(self, obj: Any) -> str | None:
+        """pickle's hook for what is written elsewhere."""
+        return _referred.get(id(obj))
+
+
+class SessionUnpickler(pickle.Unpickler):
+    """Reads one value."""
+
+    def persistent_load(self, pid: Any) -> Any:
+        """pickle's hook for what was written elsewhere: a mapped context, as the fresh kernel has it."""
+        return _own_value(pid)
+
+
 def _reduce_module(module: types.ModuleType) -> tuple[Any, ...]:
     # A library's own function brings real modules along; what the session itself imports is never one of them.
     if sys.modules.get(module.__name__) is module:
@@ -146,7 +166,7 @@ def write_value(value: object, file: Writable, causes: Causes) -> None:
     if type(value) in _PLAIN:
         pickle.dump(value, file, PROTOCOL)
     else:
-        SessionPickler(file, PROTOCOL, causes).dump(value)
+        (ReferringPickler if _referred else SessionPickler)(file, PROTOCOL, causes).dump(value)
 
 
 def read_value(file: Readable) -> Any:
@@ -155,7 +175,7 @@ def read_value(file: Readable) -> Any:
     Raises:
         Exception: whatever that code, or pickle, raises.
     """
-    return pickle.load(file)  # noqa: S301  (inside the walls, and the session's own bytes)
+    return SessionUnpickler(file).load()
 
 
 def _reduce_function(function: types.FunctionType, cells: list[_Cell]) -> tuple[Any, ...]:

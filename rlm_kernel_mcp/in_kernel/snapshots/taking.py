@@ -65,7 +65,8 @@ class Sent:
 class NamespaceSnapshots:
     """The snapshots of one session, seen from inside its kernel."""
 
-    def __init__(self, user_ns: dict[str, Any], limits: Mapping[str, int]) -> None:
+    def __init__(self, user_ns: dict[str, Any], limits: Mapping[str, int], mapped: str | None = None) -> None:
+        """`mapped`: the session's context where it is a mapped file's: never copied."""
         self._user_ns = user_ns
         self._name_bytes = limits["name_mb"] * MB
         self._total_bytes = limits["total_mb"] * MB
@@ -75,7 +76,7 @@ class NamespaceSnapshots:
         self._slow: dict[str, int] = {}
         self._token: int | None = None
         self._own = {name: user_ns[name] for name in OFFERED if name in user_ns}
-        use_own_values(self._own)
+        use_own_values(self._own, mapped)
         self._small: Memory | None = None
         """Where a small snapshot goes, while one is taken."""
         self._misfit: tuple[str, int] | None = None

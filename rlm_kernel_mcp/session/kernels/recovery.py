@@ -19,6 +19,7 @@ from typing import Final
 from rlm_kernel_mcp.context.payload import Payload
 from rlm_kernel_mcp.errors import ContextNotFound, ContextTooLarge, KernelDied, RequestRefused
 from rlm_kernel_mcp.kernel.kernel import Kernel
+from rlm_kernel_mcp.kernel.mapped_file import MappedFile
 from rlm_kernel_mcp.kernel.pool import KernelPool
 from rlm_kernel_mcp.kernel.untrusted.answers import failure_of, is_ok, loaded_context, without_context
 from rlm_kernel_mcp.kernel.untrusted.messages import Message
@@ -31,6 +32,7 @@ from rlm_kernel_mcp.session.snapshots.states import Restoring, RestoringEvent
 from rlm_kernel_mcp.session.snapshots.taking import SnapshotTaker
 from rlm_kernel_mcp.text.safe_text import safe_text
 from rlm_kernel_mcp.wire import (
+    CANNOT_MAP,
     DOCUMENTS_LISTED,
     EDGE_CHARS,
     LOAD_CONTEXT,
@@ -168,6 +170,8 @@ async def load_context(kernel: Kernel, payload: Payload) -> LoadContextReply:
     on the names are ours when a model reads them, which is once, after the first load. They are bounded all the same:
     nobody is to depend on this order to keep a kernel's words from acting.
 
+    A kernel that cannot map what is to be mapped gets it to decode, and `payload.held` says so, where there is room.
+
     Raises:
         ContextTooLarge: the kernel cannot hold it.
         KernelDied: the kernel went away, or could not decode it.
@@ -175,13 +179,18 @@ async def load_context(kernel: Kernel, payload: Payload) -> LoadContextReply:
     # Not in the message's own JSON: the kernel parses that where nobody answers for a lack of memory.
     rows: list[DocumentRow] = [(one.name, one.byte_count, one.encoding, one.errors) for one in payload.documents]
     table = json.dumps(rows).encode()
-    request: LoadContextRequest = {"source": "descriptor" if payload.data is None else "buffer"}
-    if payload.descriptor is not None and payload.data is None:
-        pass_descriptor(kernel, os.dup(payload.descriptor))
-    reply = await _ask_to_load(kernel, request, [table] if payload.data is None else [table, payload.data])
-    if is_ok(reply.content):
-        return loaded_context(reply.content)
+    reply = await _ask_to_load(kernel, _request(payload), [table, *filter(None, [payload.data])], payload.descriptor)
     ename, evalue = failure_of(reply.content)
+    if payload.held == "mapped" and ename == CANNOT_MAP:
+        payload.held = "memory"
+        if payload.room is not None and payload.byte_count > payload.room.decoded_bytes:
+            raise payload.room.too_large(payload.byte_count, f"this kernel cannot map it: {safe_text(evalue)[:200]}")
+        reply = await _ask_to_load(kernel, _request(payload), [table], payload.descriptor)
+        ename, evalue = failure_of(reply.content)
+    if is_ok(reply.content):
+        if payload.held == "mapped" and payload.descriptor is not None:
+            kernel.mapped.append(MappedFile.of(payload.descriptor, payload.byte_count))
+        return loaded_context(reply.content)
     if ename == "MemoryError":
         raise ContextTooLarge(
             f"The context has {payload.byte_count:,} bytes in {len(payload.documents):,} documents; the session's "
@@ -196,10 +205,22 @@ async def load_nothing(kernel: Kernel) -> ContextGoneReply:
     Raises:
         KernelDied: the kernel went away.
     """
-    return without_context((await _ask_to_load(kernel, {"source": "gone"}, [])).content)
+    return without_context((await _ask_to_load(kernel, {"source": "gone"}, [], None)).content)
 
 
-async def _ask_to_load(kernel: Kernel, request: LoadContextRequest, buffers: Sequence[bytes]) -> Message:
+def _request(payload: Payload) -> LoadContextRequest:
+    if payload.data is not None:
+        return {"source": "buffer"}
+    if payload.held == "memory" or payload.layout is None or payload.lines is None:
+        return {"source": "descriptor"}
+    return {"source": "mapped", "layout": payload.layout, "lines": payload.lines}
+
+
+async def _ask_to_load(
+    kernel: Kernel, request: LoadContextRequest, buffers: Sequence[bytes], descriptor: int | None
+) -> Message:
+    if descriptor is not None:
+        pass_descriptor(kernel, os.dup(descriptor))
     try:
         async with asyncio.timeout(LOAD_TIMEOUT_S):
             return await kernel.client.request(LOAD_CONTEXT, request, buffers=buffers)
@@ -232,4 +253,5 @@ def context_report(payload: Payload, loaded: LoadContextReply) -> ContextReport:
         },
         skipped=tuple(safe_text(line) for line in payload.skipped.first),
         skipped_count=payload.skipped.count,
+        held=payload.held,
     )

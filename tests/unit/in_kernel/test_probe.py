@@ -29,6 +29,7 @@ def test_the_program_prints_a_row_for_every_wall_and_the_tier() -> None:
     assert [row["name"] for row in report["walls"]] == list(WALLS)
     assert {row["name"] for row in report["walls"] if not row["holds"]} == missing
     assert report["tier"] == ("lock" if missing else "ns")
+    assert report["mapping"] == ""
     assert (report["arch"], report["kernel_release"]) == (platform.machine(), platform.release())
 
 

@@ -118,7 +118,7 @@ def test_a_context_tells_what_was_skipped_only_where_something_was() -> None:
     opened = reports.Opened("s_1", reports.Guardrails(), reports.Counters(), report, {}, ("re",), ())
     data = data_of(responses.opened(opened, "json"))
     assert set(data) == {"session_id", "config", "counters", "context", "namespace", "imports", "walls"}
-    fields = {"kind", "chars", "lines", "bytes", "sha256", "head", "tail", "documents", "document_count"}
+    fields = {"kind", "chars", "lines", "bytes", "sha256", "head", "tail", "documents", "document_count", "held"}
     assert set(data["context"]) == fields
     assert data["config"] == {
         "max_steps": 64,

@@ -12,7 +12,7 @@ from typing import Final
 
 import pytest
 
-from rlm_kernel_mcp.in_kernel.mapped_text import TESTED
+from rlm_kernel_mcp.in_kernel.namespace.mapped_text import TESTED
 from tests.parts import ROOT, skip_for_lack_of
 
 OPERATIONS: Final = Path(__file__).with_name("mapped_operations.py")
@@ -20,7 +20,7 @@ MINORS: Final = [f"{major}.{minor}" for major, minor in TESTED]
 BEGIN: Final = f"""
 import os, sys
 sys.path.insert(0, {str(ROOT)!r})
-from rlm_kernel_mcp.in_kernel import mapped_text
+from rlm_kernel_mcp.in_kernel.namespace import mapped_text
 from rlm_kernel_mcp.in_kernel.walls import window
 file = os.open(sys.argv[1], os.O_RDWR)
 def over(size, layout):

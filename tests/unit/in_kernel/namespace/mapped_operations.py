@@ -19,7 +19,7 @@ from typing import Any, Final
 
 sys.path.insert(0, sys.argv[1])
 
-from rlm_kernel_mcp.in_kernel.mapped_text import FORMS, map_text, why_not
+from rlm_kernel_mcp.in_kernel.namespace.mapped_text import FORMS, map_text, why_not
 from rlm_kernel_mcp.in_kernel.walls import window
 from rlm_kernel_mcp.wire import Layout
 

@@ -22,7 +22,7 @@ from rlm_kernel_mcp.in_kernel.walls import window
 from rlm_kernel_mcp.wire import Layout
 
 TESTED: Final = ((3, 11), (3, 12), (3, 13))
-"""Minor versions of CPython on which tests/unit/in_kernel/test_mapped_text.py has been seen to hold: no other maps."""
+"""Minor versions of CPython on which all of test_mapped_text.py has been seen to hold: no other maps a text."""
 REFERENCES: Final = 16
 """That nobody gives back, and more than the two that `sys.intern` takes away."""
 _TYPE, _LENGTH, _HASH, _COPIES, _POINTER = 1, 2, 3, 5, -1
