@@ -1,0 +1,232 @@
+"""A context that is larger than its room in memory is a `str` over its file, to a session's code and after a loss."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from rlm_kernel_mcp.context.held import lies_in_memory
+from rlm_kernel_mcp.errors import ContextTooLarge
+from rlm_kernel_mcp.session.registry import Registry
+from rlm_kernel_mcp.session.reports import ContextReport
+from tests.losses import lose_kernel, lost, values_file
+from tests.sessions import AMPLE, Driven, lent, open_registry
+
+pytestmark = pytest.mark.anyio
+
+MB = 1 << 20
+SMALL = {"limits": {"memory_mb": 128}, "context": {"in_memory_mb": 1, "mapped_max_gb": 1}}
+"""128 MB of memory for a session, of which a context has 1, or 76 if it has to be decoded."""
+LINE = "2026-11-28 ERROR customer 17 waited for 31 ms at the counter\n"
+TEXT = LINE * (2 * MB // len(LINE))
+
+
+@pytest.fixture(scope="module")
+def on_disk() -> Iterator[Path]:
+    """A folder whose files are no memory."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        probe = os.open(folder, os.O_RDONLY)
+        try:
+            if lies_in_memory(probe):
+                pytest.skip("/var/tmp is memory here")
+        finally:
+            os.close(probe)
+        yield Path(folder)
+
+
+@pytest.fixture(scope="module")
+async def own_registry(tmp_path_factory: pytest.TempPathFactory, on_disk: Path) -> AsyncIterator[Registry]:
+    """A registry of the module's own, since its policy is."""
+    state = tmp_path_factory.mktemp("state")
+    async with open_registry(state, policy=SMALL, RLM_CONTEXT_ROOTS=str(on_disk)) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def registry(own_registry: Registry) -> AsyncIterator[Registry]:
+    """The module's registry, for one test."""
+    async with lent(own_registry) as mine:
+        yield mine
+
+
+async def opened(registry: Registry, *paths: Path) -> tuple[Driven, ContextReport]:
+    """A session over files, and what its client is told of them."""
+    names = [str(path) for path in paths]
+    report = await registry.init_context(context_text=None, context_paths=names, limits=AMPLE)
+    return Driven(registry, report.session_id), report.context
+
+
+def file_of(folder: Path, name: str, data: bytes) -> Path:
+    """A file with these bytes."""
+    path = folder / name
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "codec"),
+    [
+        ("ascii", TEXT.encode(), "ascii"),
+        ("nul", TEXT.encode() + bytes(70_000), "ascii"),
+        ("latin", TEXT.replace("counter", "Schalter für Göße").encode("latin-1"), "latin-1"),
+        ("page", (TEXT.encode() * 2)[: 2 * MB], "ascii"),
+    ],
+)
+async def test_a_large_text_of_one_byte_a_character_is_mapped_and_is_what_the_file_holds(
+    registry: Registry, on_disk: Path, name: str, data: bytes, codec: str
+) -> None:
+    """It is an exact `str`, with the characters, lines and ends of an ordinary one."""
+    text = data.decode(codec)
+    session, context = await opened(registry, file_of(on_disk, name, data))
+    assert (context.held, context.chars, context.bytes) == ("mapped", len(text), len(data))
+    assert context.lines == text.count("\n") + (not text.endswith("\n"))
+    assert (context.head, len(context.documents)) == (text[:400], 1)
+    code = f"type(context) is str, context[{MB}:{MB} + 9], context.count('ERROR'), documents[{name!r}] is context"
+    expected = (True, text[MB : MB + 9], text.count("ERROR"), True)
+    assert (await session.ok(code)).result == repr(expected)
+    digest = await session.ok("import hashlib; hashlib.sha256(context.encode('latin-1')).hexdigest()")
+    assert digest.result == repr(context.sha256)
+
+
+async def test_several_documents_are_laid_together_and_stay_slices(registry: Registry, on_disk: Path) -> None:
+    """ASCII and latin-1 beside each other are latin-1."""
+    first, second = TEXT, TEXT.replace("counter", "Göße")
+    paths = [file_of(on_disk, "1.txt", first.encode()), file_of(on_disk, "2.txt", second.encode("latin-1"))]
+    session, context = await opened(registry, *paths)
+    assert (context.held, context.chars) == ("mapped", len(first + second))
+    assert [(one.name, one.chars) for one in context.documents] == [("1.txt", len(first)), ("2.txt", len(second))]
+    answer = await session.ok(
+        "documents['2.txt'][-30:], documents.at(len(documents['1.txt'])), len(documents['1.txt'])"
+    )
+    assert answer.result == repr((second[-30:], ("2.txt", 0), len(first)))
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("small", b"x" * MB),
+        ("utf-8", (TEXT + "\u4e2d").encode()),
+        ("utf-16", TEXT.encode("utf-16")),
+        ("marked", b"\xef\xbb\xbf" + TEXT.encode()),
+        ("broken", (TEXT + "\u4e2d" * 9).encode() + b"\xff"),
+    ],
+)
+async def test_what_is_small_or_has_to_be_decoded_is_held_in_memory(
+    registry: Registry, on_disk: Path, name: str, data: bytes
+) -> None:
+    """Nothing changes for it."""
+    _, context = await opened(registry, file_of(on_disk, name, data))
+    assert context.held == "memory"
+
+
+async def test_a_mapped_context_may_be_larger_than_the_session_s_memory(registry: Registry, on_disk: Path) -> None:
+    """A step can go through all of it, and a copy of it is refused as any value that is too large."""
+    size = 300 * MB
+    path = file_of(on_disk, "large", LINE.encode() * 2000)
+    os.truncate(path, size)  # NUL is ASCII
+    try:
+        session, context = await opened(registry, *(path, file_of(on_disk, "end", b"the end")))
+        assert context.held == "mapped"
+        before = session.kernel.process.memory_bytes()
+        found = await session.ok("context.count('end'), context.find('the end'), context[-3:]")
+        assert found.result == repr((1, size, "end"))
+        assert session.kernel.process.memory_bytes() - before < 8 * MB
+        error = (await session.run("copied = context + 'x'")).error
+        assert error is not None
+        assert error.ename == "MemoryError"
+        assert (await session.ok("len(context)")).result == str(size + 7)
+        assert (await session.slice("context", size, 100)).value == "the end"
+    finally:
+        path.unlink()
+
+
+async def test_a_file_that_has_to_be_decoded_is_refused_above_its_limit_before_all_of_it_is_read(
+    registry: Registry, on_disk: Path
+) -> None:
+    """With its bytes, the factor and the setting."""
+    path = file_of(on_disk, "long", "\u4e2d".encode() * (30 * MB))
+    try:
+        with pytest.raises(ContextTooLarge) as refused:
+            await opened(registry, path)
+    finally:
+        path.unlink()
+    for words in ("1 to 4 bytes a character", "80,530,636 bytes", "RLM_MEMORY_LIMIT_MB", "not all ASCII"):
+        assert words in refused.value.message
+    seen = int(refused.value.message.split(" bytes")[0].rsplit(" ", 1)[1].replace(",", ""))
+    assert 80_530_636 < seen < 81 * MB
+
+
+async def test_a_name_for_a_mapped_context_is_a_reference_after_a_loss_too(registry: Registry, on_disk: Path) -> None:
+    """Wherever it stands: no snapshot has a copy of it. What `del` took away comes back with the kernel."""
+    session, _ = await opened(registry, file_of(on_disk, "kept", TEXT.encode()))
+    await session.ok("x = context; held = [context, {'a': (context, documents)}]; f = lambda: x; part = context[5:50]")
+    await session.ok("del context\nx is held[0]")
+    await lose_kernel(session)
+    assert lost(await session.run("1")) == {}
+    same = "x is context, held[0] is context, held[1]['a'][0] is context, f() is context, part"
+    assert (await session.ok(same)).result == repr((True, True, True, True, TEXT[5:50]))
+    assert values_file(session).stat().st_size < 10_000
+
+
+async def test_a_kernel_that_is_lost_has_its_context_mapped_again(registry: Registry, on_disk: Path) -> None:
+    """The fresh one holds it as the first did."""
+    session, _ = await opened(registry, file_of(on_disk, "again", TEXT.encode()))
+    await lose_kernel(session)
+    await session.run("1")
+    assert (await session.ok("len(context), context[:10]")).result == repr((len(TEXT), TEXT[:10]))
+    assert [file.byte_count for file in session.kernel.mapped] == [len(TEXT)]
+
+
+async def test_a_file_that_is_cut_off_ends_the_kernel_and_the_loss_names_it(registry: Registry, on_disk: Path) -> None:
+    """How long it is now and how long it was: SIGBUS alone would say nothing."""
+    path = file_of(on_disk, "cut", TEXT.encode())
+    session, _ = await opened(registry, path)
+    os.truncate(path, 10)
+    report = await session.run("context.count('nowhere')")
+    assert report.status == "kernel_died"
+    assert report.lost is not None
+    assert report.lost.reason == (
+        f"its process was ended by SIGBUS (the context's file was truncated to 10 bytes; it had {len(TEXT):,} when "
+        "it was mapped)"
+    )
+    assert "changed" in dict(report.lost.names)["context"]
+    assert (await session.ok("1 + 1")).result == "2"
+
+
+async def test_a_step_may_not_import_what_made_the_text(registry: Registry, on_disk: Path) -> None:
+    """The allowlist is what it was."""
+    session, _ = await opened(registry, file_of(on_disk, "walled", TEXT.encode()))
+    error = (await session.run("import ctypes")).error
+    assert error is not None
+    assert error.ename == "ImportRefused"
+
+
+async def test_the_host_keeps_nothing_open_of_a_kernel_that_has_ended(registry: Registry, on_disk: Path) -> None:
+    """The descriptor by which it would see a truncation goes with the kernel."""
+    session, _ = await opened(registry, file_of(on_disk, "shut", TEXT.encode()))
+    (held,) = session.kernel.mapped
+    assert held.descriptor >= 0
+    await session.finalize(text="done")
+    assert held.descriptor == -1
+
+
+@pytest.mark.parametrize(("decoded", "held"), [(True, "memory"), (False, None)], ids=["it fits", "it does not"])
+async def test_a_kernel_that_cannot_map_decodes_where_there_is_room_and_says_so(
+    tmp_path: Path, on_disk: Path, decoded: bool, held: str | None
+) -> None:
+    """Without Landlock and seccomp there is no window, since nothing would close it."""
+    path = file_of(on_disk, "wide", TEXT.encode() if decoded else b"x" * (100 * MB))
+    policy = SMALL | {"walls": {"required": [], "wanted": ["rlimits", "no_new_privs"]}}
+    async with open_registry(tmp_path, policy=policy, RLM_CONTEXT_ROOTS=str(on_disk)) as unwalled:
+        if held is not None:
+            _, context = await opened(unwalled, path)
+            assert context.held == held
+            return
+        with pytest.raises(ContextTooLarge) as refused:
+            await opened(unwalled, path)
+    assert "this kernel cannot map it" in refused.value.message
+    assert "80,530,636 bytes" in refused.value.message
