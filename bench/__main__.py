@@ -12,7 +12,20 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from bench import report
-from bench.bars import aftermath, attacks, contexts, costly, ends, lasting, many, sessions, starts, steps, variables
+from bench.bars import (
+    aftermath,
+    attacks,
+    contexts,
+    costly,
+    ends,
+    lasting,
+    many,
+    mapped,
+    sessions,
+    starts,
+    steps,
+    variables,
+)
 from bench.measure import Amounts, Row
 
 Part = Callable[[Amounts], Awaitable[list[Row]]]
@@ -31,6 +44,8 @@ PARTS: dict[str, Part] = {
     "memory-flat": lasting.memory_flat,
     "many": many.many,
     "context": contexts.context,
+    "mapped": mapped.mapped,
+    "mapped-step": mapped.mapped_step,
     "walls": sessions.walls,
     "attacks": attacks.attacks,
     "attacks-lock": attacks.attacks_lock,

@@ -1,0 +1,157 @@
+"""A context that is mapped where it lies: opening it, the memory that it takes, and work on it as on an ordinary `str`.
+
+Processor time, of all processes: the figures are the work, whatever else the machine does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import subprocess
+from pathlib import Path
+
+import psutil
+
+from bench.measure import Amounts, Bar, Figures, Row, Sample, interleave, milliseconds
+from bench.processes import MB, cpu_s, settle, status_mb
+from bench.sides.ours import OurServer, our_server
+
+LINES = "".join(
+    f"2026-11-28T10:{second // 60:02}:{second % 60:02} {level} worker-{second % 7} took {second * 37 % 991} ms for "
+    f"customer{second * 13 % 499}@example.org\n"
+    for second, level in enumerate(["INFO", "INFO", "WARN", "INFO", "ERROR"] * 720)
+)
+"""An hour of a log, which is written again and again."""
+SMALL_MB = 20
+"""Enough to be mapped where a session has 64 MB of memory."""
+WORK = {
+    "count": "{}.count('ERROR')",
+    "in": "'nowhere in it' in {}",
+    "re.findall": r"len(re.findall(r'ERROR .*customer(\d+)@', {}))",
+}
+
+
+async def mapped(amounts: Amounts) -> list[Row]:
+    """1 GB of ASCII by path, in sessions of 4 GB, so that an ordinary `str` of it fits beside it."""
+    size = max(SMALL_MB, amounts.megabytes(1024))
+    with our_server(env={"RLM_MEMORY_LIMIT_MB": "64" if amounts.smoke else str(4 * size)}) as server:
+        path = server.folder / "context.txt"
+        with path.open("w", encoding="ascii") as file:
+            while file.tell() < size * MB:
+                file.write(LINES)
+        rows = [await _opening(server, path, size, amounts)]
+        session = _opened(server, path)
+        rows += await _memory(server, session, path, size)
+        rows += await _work(server, session, size, amounts)
+    return rows
+
+
+async def mapped_step(amounts: Amounts) -> list[Row]:
+    """A step over 1 byte, and over 10 GB, most of which is a hole in the file: NUL is ASCII too."""
+    size = max(SMALL_MB, amounts.megabytes(10 * 1024))
+    with our_server(env={"RLM_MEMORY_LIMIT_MB": "64"} if amounts.smoke else None) as server:
+        path = server.folder / "holes.txt"
+        path.write_text(LINES, encoding="ascii")
+        with path.open("r+b") as file:
+            file.truncate(size * MB)
+        sessions = _opened(server, path), server.open_session("x")
+        await settle(server.pid)
+
+        def over(session: str) -> Sample:
+            async def step() -> float:
+                async def action() -> None:
+                    server.step(session, "len(context), context[-1:]")
+
+                return await milliseconds(action)
+
+            return step
+
+        mine, other = await interleave([over(one) for one in sessions], amounts.times(200), warm_up=amounts.times(10))
+    return [Row(f"step over a context of {size:,} MB, mapped", mine, "over one of 1 byte", other, bar=Bar(1.1))]
+
+
+def _opened(server: OurServer, path: Path) -> str:
+    session = server.open_session(context_paths=[path.name])
+    held = server.step(session, "type(context) is str, len(context)")["result"]
+    assert held == f"(True, {path.stat().st_size})", held
+    return session
+
+
+async def _opening(server: OurServer, path: Path, size: int, amounts: Amounts) -> Row:
+    async def ours() -> float:
+        await settle(server.pid)
+        before = cpu_s(server.pid)
+        opened = server.call("rlm_init_context", context_paths=[path.name])
+        now = cpu_s(server.pid)
+        assert opened["context"]["held"] == "mapped", opened["context"]
+        server.finalize(opened["session_id"])
+        return (sum(now.values()) - sum(before[pid] for pid in before.keys() & now.keys())) * 1_000
+
+    async def sha256sum() -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        summing = await asyncio.create_subprocess_exec("sha256sum", str(path), stdout=subprocess.DEVNULL)
+        assert await summing.wait() == 0
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) * 1_000
+
+    mine, other = await interleave([ours, sha256sum], amounts.times(5), warm_up=1)
+    what = f"context of {size:,} MB by path, mapped and ready (processor time)"
+    return Row(what, mine, "`sha256sum` of the file", other, bar=Bar(2))
+
+
+async def _memory(server: OurServer, session: str, path: Path, size: int) -> list[Row]:
+    small, second = server.open_session("x" * MB), _opened(server, path)
+    kernels = [_kernel_of(server, one) for one in (session, small, second)]
+    for one in (session, small):
+        server.step(one, "context.count('q')")
+    mine, bare = (status_mb(kernel.pid, "RssAnon") for kernel in kernels[:2])
+    alone = kernels[0].memory_full_info().pss / MB
+    server.step(second, "context.count('q')")
+    both = sum(kernels[at].memory_full_info().pss for at in (0, 2)) / MB
+    for one in (small, second):
+        server.finalize(one)
+    return [
+        Row(
+            f"memory of its own that a kernel has more with {size:,} MB mapped than with 1 MB",
+            Figures((mine - bare,)),
+            unit="MB",
+            bar=Bar(8, of="ours"),
+        ),
+        Row(
+            f"memory of two kernels that have read one file of {size:,} MB (shared pages by half)",
+            Figures((both,)),
+            "of one",
+            Figures((alone,)),
+            unit="MB",
+            bar=Bar(1.1),
+        ),
+    ]
+
+
+def _kernel_of(server: OurServer, session: str) -> psutil.Process:
+    """The process of a session: the one that works while its step does."""
+    before = cpu_s(server.pid)
+    server.step(session, "sum(range(5_000_000))")
+    now = cpu_s(server.pid)
+    below = (pid for pid in now if pid != server.pid)
+    return psutil.Process(max(below, key=lambda pid: now[pid] - before.get(pid, 0.0)))
+
+
+async def _work(server: OurServer, session: str, size: int, amounts: Amounts) -> list[Row]:
+    server.step(session, "import re, time\nordinary = context[:-1] + context[-1]\ncontext is not ordinary")
+
+    def takes(code: str) -> Sample:
+        async def work() -> float:
+            timed = f"began = time.process_time(); {code}; print((time.process_time() - began) * 1_000)"
+            return float(server.step(session, timed)["stdout"])
+
+        return work
+
+    rows = []
+    for name, code in WORK.items():
+        sides = [takes(code.format(text)) for text in ("context", "ordinary")]
+        mine, other = await interleave(sides, amounts.times(7), warm_up=1)
+        rows.append(
+            Row(f"{name} over {size:,} MB, mapped (processor time)", mine, "an ordinary `str`", other, bar=Bar(1.1))
+        )
+    return rows
