@@ -35,7 +35,7 @@ async def mapped(amounts: Amounts) -> list[Row]:
     """1 GB of ASCII by path, in sessions of 4 GB, so that an ordinary `str` of it fits beside it."""
     size = max(SMALL_MB, amounts.megabytes(1024))
     with our_server(env={"RLM_MEMORY_LIMIT_MB": "64" if amounts.smoke else str(4 * size)}) as server:
-        path = server.folder / "context.txt"
+        path = server.directory / "context.txt"
         with path.open("w", encoding="ascii") as file:
             while file.tell() < size * MB:
                 file.write(LINES)
@@ -50,7 +50,7 @@ async def mapped_step(amounts: Amounts) -> list[Row]:
     """A step over 1 byte, and over 10 GB, most of which is a hole in the file: NUL is ASCII too."""
     size = max(SMALL_MB, amounts.megabytes(10 * 1024))
     with our_server(env={"RLM_MEMORY_LIMIT_MB": "64"} if amounts.smoke else None) as server:
-        path = server.folder / "holes.txt"
+        path = server.directory / "holes.txt"
         path.write_text(LINES, encoding="ascii")
         with path.open("r+b") as file:
             file.truncate(size * MB)

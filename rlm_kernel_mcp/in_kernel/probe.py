@@ -96,8 +96,8 @@ def _raise_and_try(policy: dict[str, Any], wanted: list[str], directory: Path, w
         scratch.mkdir()
         sockets.mkdir(mode=0o700)
         text = "a text to be mapped\n" * 1000
-        (folder / "text").write_text(text, encoding="ascii")
-        descriptor = os.open(folder / "text", os.O_RDONLY)
+        (directory / "text").write_text(text, encoding="ascii")
+        descriptor = os.open(directory / "text", os.O_RDONLY)
         scratch_mb = min(policy["limits"]["scratch_mb"], SCRATCH_MB_MAX)
         limits = policy["limits"] | {"scratch_mb": scratch_mb}
         asked = policy | {"limits": limits, "walls": {"required": [], "wanted": wanted}}

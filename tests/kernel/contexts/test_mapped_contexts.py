@@ -14,7 +14,7 @@ from rlm_kernel_mcp.errors import ContextTooLarge
 from rlm_kernel_mcp.session.registry import Registry
 from rlm_kernel_mcp.session.reports import ContextReport
 from tests.losses import lose_kernel, lost, values_file
-from tests.sessions import AMPLE, Driven, lent, open_registry
+from tests.sessions import AMPLE, SessionDriver, lent, open_registry
 
 pytestmark = pytest.mark.anyio
 
@@ -27,15 +27,15 @@ TEXT = LINE * (2 * MB // len(LINE))
 
 @pytest.fixture(scope="module")
 def on_disk() -> Iterator[Path]:
-    """A folder whose files are no memory."""
-    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
-        probe = os.open(folder, os.O_RDONLY)
+    """A directory whose files are not memory."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
+        probe = os.open(directory, os.O_RDONLY)
         try:
             if lies_in_memory(probe):
                 pytest.skip("/var/tmp is memory here")
         finally:
             os.close(probe)
-        yield Path(folder)
+        yield Path(directory)
 
 
 @pytest.fixture(scope="module")
@@ -53,16 +53,16 @@ async def registry(own_registry: Registry) -> AsyncIterator[Registry]:
         yield mine
 
 
-async def opened(registry: Registry, *paths: Path) -> tuple[Driven, ContextReport]:
+async def opened(registry: Registry, *paths: Path) -> tuple[SessionDriver, ContextReport]:
     """A session over files, and what its client is told of them."""
     names = [str(path) for path in paths]
     report = await registry.init_context(context_text=None, context_paths=names, limits=AMPLE)
-    return Driven(registry, report.session_id), report.context
+    return SessionDriver(registry, report.session_id), report.context
 
 
-def file_of(folder: Path, name: str, data: bytes) -> Path:
+def file_of(directory: Path, name: str, data: bytes) -> Path:
     """A file with these bytes."""
-    path = folder / name
+    path = directory / name
     path.write_bytes(data)
     return path
 
