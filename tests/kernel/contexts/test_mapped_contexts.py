@@ -197,6 +197,20 @@ async def test_a_file_that_is_cut_off_ends_the_kernel_and_the_loss_names_it(regi
     assert (await session.ok("1 + 1")).result == "2"
 
 
+async def test_all_of_it_holds_without_namespaces(tmp_path: Path, on_disk: Path) -> None:
+    """Tier `lock`: the window is there, and the end by SIGBUS is seen without a monitor between."""
+    path = file_of(on_disk, "tier", TEXT.encode())
+    walls = {"required": ["rlimits", "landlock", "seccomp"], "wanted": []}
+    async with open_registry(tmp_path, policy=SMALL | {"walls": walls}, RLM_CONTEXT_ROOTS=str(on_disk)) as locked:
+        session, context = await opened(locked, path)
+        assert context.held == "mapped"
+        assert (await session.ok("context.count('ERROR')")).result == str(TEXT.count("ERROR"))
+        os.truncate(path, 10)
+        report = await session.run("context.count('nowhere')")
+        assert report.lost is not None
+        assert "truncated to 10 bytes" in report.lost.reason
+
+
 async def test_a_step_may_not_import_what_made_the_text(registry: Registry, on_disk: Path) -> None:
     """The allowlist is what it was."""
     session, _ = await opened(registry, file_of(on_disk, "walled", TEXT.encode()))
