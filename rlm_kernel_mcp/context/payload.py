@@ -3,7 +3,7 @@
 Is: one read of every file, in small blocks, that hashes, detects the encoding and (for several files) writes the bytes
 one after the other into an unlinked temporary file. Is not: decoding; the kernel does that. Above: the session, in a
 worker thread, which sends `data` or `descriptor` as `wire.LOAD_CONTEXT`.
-Below: `copies.py`, `held.py`, `paths.py`, `text.py`.
+Below: `copies.py`, `held.py`, `paths.py`, `text_encoding.py`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from rlm_kernel_mcp.context.copies import append, unlinked_file
 from rlm_kernel_mcp.context.held import COPIED_MAX_BYTES, Held, Room, lies_in_memory
 from rlm_kernel_mcp.context.paths import cause, open_below, quoted, unreadable
 from rlm_kernel_mcp.context.sources import Skipped, Source, Sources, too_large
-from rlm_kernel_mcp.context.text import BINARY, EncodingDetector, LineCount, errors_of
 from rlm_kernel_mcp.errors import ContextDenied, ContextNotFound, InvalidInput
+from rlm_kernel_mcp.text_encoding import BINARY, EncodingDetector, LineCount, errors_of
 from rlm_kernel_mcp.wire import Layout
 
 BLOCK_BYTES: Final = 1 << 15

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from rlm_kernel_mcp.context.text import BINARY, SNIFF_BYTES, EncodingDetector, errors_of
+from rlm_kernel_mcp.text_encoding import BINARY, SNIFF_BYTES, EncodingDetector, errors_of
 
 SAMPLE = "Größe des Bären → 北京 😀\r\nzweite Zeile\n"
 

@@ -1,7 +1,8 @@
 """Encodings, and lines. Sans-I/O.
 
-Is: detecting a document's encoding from its bytes, block by block. Is not: reading files (`sources.py`, `payload.py`),
-nor decoding for the kernel, which decodes for itself. Above: `payload.py`. Below: nothing.
+Is: telling a document's encoding from its bytes, block by block, for the host and for the loader process. Is not:
+reading files, nor decoding for a kernel, which decodes for itself. Above: `context/payload.py`,
+`in_kernel/loader/document.py`. Below: the standard library.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ class EncodingDetector:
     def __init__(self) -> None:
         self.undecodable_bytes = 0
         """Complete after `finish`; 0 where it answers latin-1."""
+        self.text: str | None = None
+        """What the block that was fed last has completed; None where its own bytes, ASCII, are the characters."""
         self._start = b""
         self._seen_bytes = 0
         self._decoded_chars = 0
@@ -70,18 +73,23 @@ class EncodingDetector:
             # A mark may be cut in two by the block's end: wait until the longest would be there.
             self._start += block
             if len(self._start) < _LONGEST_MARK:
+                self.text = ""
                 return
             block, self._start = self._start, b""
             self._begin(block)
         self._decode(block)
 
     def finish(self) -> str:
-        """The codec's name (`utf-8`, `utf-8-sig`, `utf-16`, `utf-32`, `latin-1`), or `BINARY`."""
+        """The codec's name (`utf-8`, `utf-8-sig`, `utf-16`, `utf-32`, `latin-1`), or `BINARY`; `text`: what was left."""
         if self._decoder is None:
             self._begin(self._start)
             self._decode(self._start)
+            begun = self._start.decode("ascii") if self.text is None else self.text
+        else:
+            begun = ""
         self._torn_bytes = len(self._decoder.getstate()[0]) if self._decoder is not None else 0
         self._decode(b"", final=True)
+        self.text = begun + (self.text or "")
         if self.is_binary:
             return BINARY
         if self._is_what_it_seems():
@@ -108,10 +116,12 @@ class EncodingDetector:
         # ASCII inside UTF-8 needs no decoding; it is told ten times faster, if no character is half read.
         if self._encoding == "utf-8" and not final and block.isascii() and not decoder.getstate()[0]:
             self._decoded_chars += len(block)
+            self.text = None
             return
         state = decoder.getstate()
         try:
-            self._decoded_chars += len(decoder.decode(block, final))
+            self.text = decoder.decode(block, final)
+            self._decoded_chars += len(self.text)
         except UnicodeDecodeError:
             decoder.setstate(state)
             self._count_undecodable(decoder, block, final=final)
@@ -122,7 +132,8 @@ class EncodingDetector:
         for errors in ("ignore", errors_of(self._encoding)):
             decoder.setstate(state)
             decoder.errors = errors
-            lengths.append(len(decoder.decode(block, final)))
+            self.text = decoder.decode(block, final)
+            lengths.append(len(self.text))
         decoder.errors = "strict"
         kept, with_them = lengths
         self._decoded_chars += kept
