@@ -27,5 +27,13 @@ def kernel_code() -> str:
 def kernel_side(package: Path) -> list[Path]:
     """The files of the package that an image holds."""
     inside = (path for path in (package / "in_kernel").rglob("*") if path.suffix in (".py", ".json"))
-    ground = ("__init__.py", "kernel_code.py", "text_encoding.py", "units.py", "whole_writes.py", "wire.py")
+    ground = (
+        "__init__.py",
+        "kernel_code.py",
+        "loader_wire.py",
+        "text_encoding.py",
+        "units.py",
+        "whole_writes.py",
+        "wire.py",
+    )
     return sorted([*(package / name for name in ground), *inside])

@@ -86,6 +86,12 @@ class Context(_Part):
     held in memory, all together. A file there takes at most 1 MB of memory for each 512 MB that are read, and what the
     system caches of it. 0: none is mapped."""
 
+    unpacked_max_gb: int = Field(default=4, ge=1, le=1024)
+    """What all compressed files of one context may unpack to."""
+
+    unpacked_ratio_max: int = Field(default=200, ge=2, le=100_000)
+    """How many times its size a compressed file may unpack to, once 64 MB of it are."""
+
 
 class Walls(_Part):
     """Which walls must hold. A required wall that cannot be raised refuses the kernel (SANDBOX_UNAVAILABLE)."""

@@ -51,6 +51,7 @@ TABLE: Final = (
     Setting("RLM_MAX_SESSIONS", "live sessions at once", "32"),
     Setting("RLM_IDLE_TIMEOUT_S", "seconds after which an idle session's kernel is stopped", "3600"),
     Setting("RLM_STATE_DIR", "directory of traces and session records", "the platform's state directory"),
+    Setting("RLM_SPOOL_GB", "disk in RLM_STATE_DIR for contexts that memory cannot hold, in GB", "16"),
 )
 
 ELSEWHERE: Final = frozenset({"RLM_FORBID_SKIPS", "RLM_PRESSURE"})
@@ -80,6 +81,7 @@ class Settings:
     idle_timeout_s: int
     state_dir: Path
     working_dir: Path
+    spool_gb: int = 16
     chosen: frozenset[str] = frozenset()
     """The variables that were set, by the environment or an option. Where one is not that the policy of the kernelspec
     has as well (imports, memory), the policy's holds."""
@@ -153,6 +155,7 @@ def load_settings(environ: Mapping[str, str], overrides: Mapping[str, str] | Non
         idle_timeout_s=_whole(values, "RLM_IDLE_TIMEOUT_S", 3600, 1, 31_536_000, "seconds"),
         state_dir=_state_dir(values, environ),
         working_dir=working_dir,
+        spool_gb=_whole(values, "RLM_SPOOL_GB", 16, 1, 65_536, "GB"),
         chosen=frozenset(values),
     )
 

@@ -80,7 +80,7 @@ class EncodingDetector:
         self._decode(block)
 
     def finish(self) -> str:
-        """The codec's name (`utf-8`, `utf-8-sig`, `utf-16`, `utf-32`, `latin-1`), or `BINARY`; `text`: what was left."""
+        """The codec's name (`utf-8`, `utf-8-sig`, `utf-16`, `utf-32`, `latin-1`), or `BINARY`; `text`: the rest."""
         if self._decoder is None:
             self._begin(self._start)
             self._decode(self._start)

@@ -20,7 +20,7 @@ from tests.parts import ROOT
 
 PACKAGE: Final = ROOT / "rlm_kernel_mcp"
 FRONTS: Final = {"__main__", "cli", "commands"}
-GROUND: Final = {"errors", "shielded", "text_encoding", "units", "whole_writes", "wire"}
+GROUND: Final = {"errors", "loader_wire", "shielded", "text_encoding", "units", "whole_writes", "wire"}
 MAY_IMPORT: Final = {
     "server": {"session", "settings", "text", *GROUND},
     "session": {"context", "kernel", "policy", "settings", "store", "text", *GROUND},
@@ -29,11 +29,12 @@ MAY_IMPORT: Final = {
     "context": {"policy", "text", *GROUND},
     "settings": {"errors"},
     "policy": {"errors"},
-    "in_kernel": {"kernel_code", "text_encoding", "units", "whole_writes", "wire"},
+    "in_kernel": {"kernel_code", "loader_wire", "text_encoding", "units", "whole_writes", "wire"},
     "kernel_code": set[str](),
     "shielded": {"errors"},
     "text": set[str](),
     "errors": set[str](),
+    "loader_wire": set[str](),
     "text_encoding": set[str](),
     "units": set[str](),
     "whole_writes": set[str](),

@@ -11,18 +11,22 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal, NamedTuple, Self
 
+from rlm_kernel_mcp.context.compressed import archive_refused, is_archive
 from rlm_kernel_mcp.context.copies import append, unlinked_file
 from rlm_kernel_mcp.context.held import COPIED_MAX_BYTES, Held, Room, lies_in_memory
-from rlm_kernel_mcp.context.paths import cause, open_below, quoted, unreadable
+from rlm_kernel_mcp.context.loader.index import TextIndex
+from rlm_kernel_mcp.context.loader.spool import Spooled
+from rlm_kernel_mcp.context.paths import open_below
+from rlm_kernel_mcp.context.refusals import binary, nothing_left, skipping
 from rlm_kernel_mcp.context.sources import Skipped, Source, Sources, too_large
-from rlm_kernel_mcp.errors import ContextDenied, ContextNotFound, InvalidInput
+from rlm_kernel_mcp.loader_wire import WIDTHS
 from rlm_kernel_mcp.text_encoding import BINARY, EncodingDetector, LineCount, errors_of
-from rlm_kernel_mcp.wire import Layout
+from rlm_kernel_mcp.wire import DocumentRow, Layout
 
 BLOCK_BYTES: Final = 1 << 15
 """Read at once. Larger blocks are slower: block and decoded text then leave the processor's cache."""
@@ -59,7 +63,7 @@ class Payload:
     data: bytes | None
     descriptor: int | None
     skipped: Skipped
-    state: _State | None = None
+    state: FileState | None = None
     """State of the caller's file when it was hashed, where `descriptor` is that file; None for bytes of our own."""
     layout: Layout | None = None
     """How the characters of all documents lie in the descriptor's bytes, where they can be mapped there."""
@@ -69,6 +73,14 @@ class Payload:
     """How a kernel is to hold it."""
     room: Room | None = None
     """What it was read within."""
+    index: TextIndex | None = None
+    """Places in the text as bytes, characters and lines, where a loader has counted them."""
+    file: Spooled | None = None
+    """The server's own file behind `descriptor`, where it is one."""
+    source: int | None = None
+    """The documents' bytes, where `descriptor` has their characters in another width (`held` is then `spooled`)."""
+    pack: Spooled | None = None
+    """The server's own file behind `source`, where it is one."""
 
     @property
     def encodings(self) -> dict[str, int]:
@@ -85,18 +97,49 @@ class Payload:
 
         If so, what the kernel read may be neither the old text nor the new: `build_payload` with `copy=True`.
         """
-        if self.descriptor is None or self.state is None:
+        own = self.descriptor if self.source is None else self.source
+        if own is None or self.state is None:
             return False
         try:
-            return _state(self.descriptor) != self.state
+            return file_state(own) != self.state
         except OSError:  # its file system is gone; what reads it again says so
             return True
 
+    def passed(self) -> int:
+        """A descriptor for a kernel, which is closed once it was passed on."""
+        assert self.descriptor is not None
+        return os.dup(self.descriptor) if self.file is None else self.file.opened()
+
+    @property
+    def rows(self) -> list[DocumentRow]:
+        """What lies where behind `descriptor`, for a kernel."""
+        if self.held != "spooled" or self.layout is None or self.index is None:
+            return [(one.name, one.byte_count, one.encoding, one.errors) for one in self.documents]
+        width = WIDTHS[self.layout]
+        counted = zip(self.documents, self.index.documents, strict=True)
+        return [(one.name, found.chars * width, self.layout, "strict") for one, found in counted]
+
+    def hold_in_memory(self) -> None:
+        """A kernel that cannot map it is given the documents' own bytes."""
+        was, self.held = self.held, "memory"
+        if was == "spooled" and self.source is not None:
+            if self.file is not None:
+                self.file.release()
+            self.descriptor, self.file, self.source, self.pack = self.source, self.pack, None, None
+
+    def kept(self) -> Callable[[], None]:
+        """Keep the shared file for a kernel that has it mapped; returns what lets it go at the end of the kernel."""
+        return (lambda: None) if self.file is None else self.file.kept()
+
     def close(self) -> None:
-        """Give the descriptor back. Safe to call twice."""
-        descriptor, self.descriptor = self.descriptor, None
-        if descriptor is not None:
-            os.close(descriptor)
+        """Give the descriptors back. Safe to call twice."""
+        held = ((self.file, self.descriptor), (self.pack, self.source))
+        self.file = self.pack = self.descriptor = self.source = None
+        for file, descriptor in held:
+            if file is not None:
+                file.release()
+            elif descriptor is not None:
+                os.close(descriptor)
 
     def __enter__(self) -> Self:
         return self
@@ -154,18 +197,18 @@ class _Reading:
     def in_place(self, source: Source) -> Payload | None:
         """The payload that shares the file itself; None if that does not hold still."""
         document = None
-        with ExitStack() as opened, self._skipping(source):
+        with ExitStack() as opened, skipping(source, self._skipped):
             descriptor = open_below(source.real, source.given or source.name, self._sources.roots)
             opened.callback(os.close, descriptor)
-            before = _state(descriptor)
+            before = file_state(descriptor)
             self._can_be_mapped = self._can_be_mapped and not lies_in_memory(descriptor)
             document = self._read(source, descriptor, None)
             # A file of /proc, and one being written to, is not as large as its status says.
-            if document is not None and before == _state(descriptor) and before.size == document.byte_count:
+            if document is not None and before == file_state(descriptor) and before.size == document.byte_count:
                 opened.pop_all()
                 return self._payload([document], descriptor, before)
         if document is None:
-            raise self._nothing()
+            raise nothing_left(self._sources, self._skipped)
         self._rewind(hashlib.sha256(), 0, LineCount())
         return None
 
@@ -187,13 +230,13 @@ class _Reading:
                         self._rewind(*start)
                         copy.truncate(self._bytes)
             if not documents:
-                raise self._nothing()
+                raise nothing_left(self._sources, self._skipped)
             opened.pop_all()
             return self._payload(documents, reader, None)
 
     def _copy(self, source: Source, writer: int) -> Document | None:
         document = None
-        with self._skipping(source):
+        with skipping(source, self._skipped):
             descriptor = open_below(source.real, source.given or source.name, self._sources.roots)
             try:
                 document = self._read(source, descriptor, writer)
@@ -202,6 +245,11 @@ class _Reading:
         return document
 
     def _read(self, source: Source, descriptor: int, writer: int | None) -> Document | None:
+        if is_archive(source.real):
+            if source.given is not None:
+                raise archive_refused(source.given)
+            self._skipped.add(source.name, "an archive")
+            return None
         detector = EncodingDetector()
         size = 0
         while block := os.pread(descriptor, BLOCK_BYTES, size):
@@ -226,23 +274,9 @@ class _Reading:
             errors = errors_of(encoding) if bad_bytes else "strict"
             return Document(source.name, size, encoding, bad_bytes, errors, detector.layout)
         if source.given is not None:
-            raise InvalidInput(
-                f"{quoted(source.given)} is binary: it has a NUL byte in its first 64 KB, and no byte order mark of "
-                "UTF-16 or UTF-32.",
-                "Give text files; a directory or pattern skips the binary ones by itself.",
-            )
+            raise binary(source.given)
         self._skipped.add(source.name, "binary")
         return None
-
-    @contextmanager
-    def _skipping(self, source: Source) -> Iterator[None]:
-        """A file that cannot be read is an error where it was named itself, else it is skipped."""
-        try:
-            yield
-        except (OSError, ContextDenied) as error:
-            if source.given is not None:
-                raise unreadable(source.given, error) if isinstance(error, OSError) else error from error
-            self._skipped.add(source.name, cause(error) if isinstance(error, OSError) else "replaced meanwhile")
 
     def _check_room(self, byte_count: int, detector: EncodingDetector) -> None:
         if byte_count > self._room.decoded_bytes and not (self._can_be_mapped and detector.layout):
@@ -251,7 +285,7 @@ class _Reading:
     def _rewind(self, hash_then: hashlib._Hash, bytes_then: int, lines_then: LineCount) -> None:
         self._hash, self._bytes, self._lines = hash_then, bytes_then, lines_then
 
-    def _payload(self, documents: list[Document], descriptor: int, state: _State | None) -> Payload:
+    def _payload(self, documents: list[Document], descriptor: int, state: FileState | None) -> Payload:
         layouts = {document.layout for document in documents if document.byte_count} or {"ascii"}
         known = self._can_be_mapped and None not in layouts
         return Payload(
@@ -269,15 +303,8 @@ class _Reading:
             room=self._room,
         )
 
-    def _nothing(self) -> ContextNotFound:
-        return ContextNotFound(
-            f"None of the files that context_paths name ({len(self._sources.files):,}) is a text that can be read; "
-            f"skipped: {self._skipped.count:,}, such as {self._skipped.last}.",
-            "Give the paths of text files, or of directories that hold some.",
-        )
 
-
-class _State(NamedTuple):
+class FileState(NamedTuple):
     """What changes when a file is written to."""
 
     size: int
@@ -285,6 +312,7 @@ class _State(NamedTuple):
     changed_ns: int
 
 
-def _state(descriptor: int) -> _State:
+def file_state(descriptor: int) -> FileState:
+    """The state of an open file now."""
     status = os.fstat(descriptor)
-    return _State(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    return FileState(status.st_size, status.st_mtime_ns, status.st_ctime_ns)

@@ -69,6 +69,8 @@ class Sources:
     roots: tuple[str, ...]
     max_bytes: int
     skipped: Skipped
+    byte_count: int = 0
+    """Of all files, as they were when they were found."""
 
 
 def resolve_sources(
@@ -98,7 +100,9 @@ def resolve_sources(
     resolution = _Resolution(canonical_roots(roots), str(working_dir), max_bytes, go_on)
     for path in paths:
         resolution.add(checked(path))
-    return Sources(tuple(resolution.files.values()), resolution.roots, max_bytes, resolution.skipped)
+    return Sources(
+        tuple(resolution.files.values()), resolution.roots, max_bytes, resolution.skipped, resolution.byte_count
+    )
 
 
 class _Resolution:
@@ -113,7 +117,7 @@ class _Resolution:
         except OSError:  # names are relative to it as it is written
             self._working_dirs = (working_dir, working_dir)
         self._names: set[str] = set()
-        self._bytes = 0
+        self.byte_count = 0
         self._max_bytes = max_bytes
         self._lister = Lister(roots, lambda path, real, why: self.skipped.add(self._name(path, real), why), go_on)
 
@@ -174,9 +178,9 @@ class _Resolution:
     def _take(self, found: Found, given: str | None = None) -> None:
         if found.real in self.files:
             return
-        self._bytes += found.bytes
-        if self._bytes > self._max_bytes:
-            raise too_large(self._bytes, self._max_bytes)
+        self.byte_count += found.bytes
+        if self.byte_count > self._max_bytes:
+            raise too_large(self.byte_count, self._max_bytes)
         if len(self.files) >= DOCUMENT_LIMIT:
             raise self._too_many()
         self.files[found.real] = Source(self._unique(self._name(found.path, found.real)), found.real, given)

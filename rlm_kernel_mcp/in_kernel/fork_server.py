@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from rlm_kernel_mcp.in_kernel.inherited import forget_inherited_signals, settle_descriptors, silence_streams
-from rlm_kernel_mcp.in_kernel.launch import give_up, launch, parse_options
+from rlm_kernel_mcp.in_kernel.launch import announce, give_up, launch, parse_options, tell
+from rlm_kernel_mcp.in_kernel.loader.process import load
 from rlm_kernel_mcp.in_kernel.preload import preload
 from rlm_kernel_mcp.in_kernel.walls import namespaces
 from rlm_kernel_mcp.in_kernel.walls import syscalls as linux
@@ -153,9 +154,21 @@ def _become_kernel(data: bytes, descriptors: list[int], parent: int) -> NoReturn
         sys.argv = ["rlm-kernel"]
         options = parse_options([*request["argv"], "--status-fd", str(status_fd)])
         policy = json.loads(options.policy_file.read_text(encoding="utf-8"))
+        if "loader" in request:
+            become_loader(request["loader"], policy, status_fd)
     except BaseException as error:  # noqa: BLE001  (as in `launch`)
         give_up(status_fd, error)
     launch(options, policy)
+
+
+def become_loader(request: dict[str, Any], policy: dict[str, Any], status_fd: int) -> NoReturn:
+    """A process that reads a context, in place of a kernel."""
+
+    def ready(rows: Any) -> None:
+        tell(status_fd, {"status": "ready", "walls": rows})
+        os.close(status_fd)
+
+    load(request, policy, lambda pid, pidfd: announce(status_fd, pid, pidfd), ready)
 
 
 def main() -> NoReturn:

@@ -112,7 +112,7 @@ def give_up(status_fd: int, error: BaseException) -> NoReturn:
     with contextlib.suppress(OSError):  # closed, or a pipe that nobody reads
         os.write(2, words.encode("utf-8", "backslashreplace"))
     with contextlib.suppress(OSError):  # the host is gone
-        _tell(status_fd, failed)
+        tell(status_fd, failed)
     os._exit(3 if isinstance(error, WallFailed) else 1)
 
 
@@ -126,7 +126,7 @@ def _prepare(options: Options, policy: dict[str, Any]) -> Any:
         plan = replace(plan, in_container=True)
     # 1. Namespaces: forks where they are available; the parent stays behind as the monitor.
     procfs = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) if sys.platform == "linux" else -1
-    raised = enter_namespaces(plan, lambda pid, pidfd: _announce(options.status_fd, pid, pidfd))
+    raised = enter_namespaces(plan, lambda pid, pidfd: announce(options.status_fd, pid, pidfd))
     if procfs >= 0:
         tell_weight(procfs, options.status_fd)
         os.close(procfs)
@@ -159,7 +159,7 @@ def _prepare(options: Options, policy: dict[str, Any]) -> Any:
             app.offer_debugger()
     app.kernel.wall_rows = [asdict(row) for row in (*rows, *raised.rows)]
     # 6. The last words to the host; user code gets neither this socket nor a standard stream.
-    _tell(options.status_fd, {"status": "ready", "walls": app.kernel.wall_rows})
+    tell(options.status_fd, {"status": "ready", "walls": app.kernel.wall_rows})
     _silence(options.status_fd)
     return app
 
@@ -176,13 +176,15 @@ def _plan(options: Options, policy: dict[str, Any]) -> WallPlan:
     )
 
 
-def _announce(status_fd: int, pid: int, pidfd: int) -> None:
+def announce(status_fd: int, pid: int, pidfd: int) -> None:
+    """Say who the process is, with a pidfd of it."""
     if status_fd >= 0:
         with socket.socket(fileno=os.dup(status_fd)) as status:
             socket.send_fds(status, [json.dumps({"pid": pid}).encode()], [pidfd])
 
 
-def _tell(status_fd: int, message: dict[str, Any]) -> None:
+def tell(status_fd: int, message: dict[str, Any]) -> None:
+    """Say something to the host, where there is one."""
     if status_fd >= 0:
         os.write(status_fd, json.dumps(message).encode())
 

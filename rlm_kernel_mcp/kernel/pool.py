@@ -14,12 +14,14 @@ from typing import Final, TypeVar
 
 from rlm_kernel_mcp.errors import KernelDied, KernelStartFailed, RlmError
 from rlm_kernel_mcp.kernel.kernel import Kernel
+from rlm_kernel_mcp.kernel.placement.base import Loader
 from rlm_kernel_mcp.kernel.starter import KernelStarter
 from rlm_kernel_mcp.shielded import shielded
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 TRIES: Final = 3
+ENDING: Final = "The server is ending."
 
 
 class KernelPool:
@@ -62,9 +64,15 @@ class KernelPool:
                 log.warning("taking another kernel: %s", error.message)
         raise AssertionError("the last try returns or raises")
 
+    async def loader(self, file_mb: int, cpu_s: int) -> Loader | None:
+        """A process that reads a context, in no need of a kernel. Raises: as `HostPlacement.loader`."""
+        if self._closed:
+            raise KernelStartFailed(ENDING)
+        return await self._starter.loader(file_mb, cpu_s)
+
     async def _next(self) -> Kernel:
         if self._closed:
-            raise KernelStartFailed("The server is ending.")
+            raise KernelStartFailed(ENDING)
         now = asyncio.get_running_loop().time()
         try:
             while self._spares:

@@ -12,7 +12,7 @@ from typing import Final
 
 from rlm_kernel_mcp.errors import KernelStartFailed, SandboxUnavailable
 from rlm_kernel_mcp.kernel.kernel import Kernel
-from rlm_kernel_mcp.kernel.placement.base import HostPlacement, Order
+from rlm_kernel_mcp.kernel.placement.base import HostPlacement, Loader, Order
 from rlm_kernel_mcp.kernel.placement.builder import effective_policy, use_sockets
 from rlm_kernel_mcp.kernel.placement.choice import placement_of
 from rlm_kernel_mcp.kernel.placement.kernelspec import locked_kernelspec, spec_manager
@@ -85,6 +85,10 @@ class KernelStarter:
         if host_counts(walls):
             count_until_its_end(kernel, self.policy.limits.threads)
         return kernel
+
+    async def loader(self, file_mb: int, cpu_s: int) -> Loader | None:
+        """A process that reads a context. Raises: as `HostPlacement.loader`."""
+        return await self._placement.loader(file_mb, cpu_s)
 
     def _manager(self, directories: KernelDir) -> Launch:
         manager = Launch(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from typing import Final
 
 from rlm_kernel_mcp.session.reports import (
     ContextReport,
@@ -38,6 +39,14 @@ STATUS_LINES = {
     "kernel_died": "Step {index}: the kernel died after {ms} ms.",
     "stopped": "Nothing was run.",
 }
+
+
+HELD: Final = {
+    "memory": "held in memory",
+    "mapped": "mapped from its file",
+    "spooled": "mapped from a file that the server wrote",
+}
+"""Where a context's text is."""
 
 
 def opened(report: Opened) -> str:
@@ -179,7 +188,7 @@ def _context(report: ContextReport) -> Iterator[str]:
     yield (
         f"Context: {counted(report.chars, 'character')}{documents}, {counted(report.lines, 'line')}, "
         f"{counted(report.bytes, 'byte')}, sha256 {report.sha256}; "
-        f"{'mapped from its file' if report.held == 'mapped' else 'held in memory'}."
+        f"{HELD[report.held]}."
     )
     if report.documents:
         more = report.document_count - len(report.documents)

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from rlm_kernel_mcp.context.by_loader import Loaders, load, needs_loader
 from rlm_kernel_mcp.context.held import Room
 from rlm_kernel_mcp.context.payload import Payload, build_payload, text_payload
-from rlm_kernel_mcp.context.sources import resolve_sources, too_large
+from rlm_kernel_mcp.context.refusals import refuse_compressed
+from rlm_kernel_mcp.context.sources import Sources, resolve_sources, too_large
 from rlm_kernel_mcp.errors import ContextNotFound, ContextTooLarge, KernelDied
 from rlm_kernel_mcp.kernel.kernel import Kernel
 from rlm_kernel_mcp.kernel.pool import KernelPool
@@ -42,14 +44,24 @@ class ContextSource:
     working_dir: str | None = None
     """Where relative paths begin; None: the server's own."""
 
-    async def opened(self, settings: Settings, room: Room, *, copy: bool = False) -> Payload:
+    async def opened(
+        self, settings: Settings, room: Room, loaders: Loaders | None = None, *, copy: bool = False
+    ) -> Payload:
         """Read it in a thread; nothing is left of it where that is cancelled. Raises: as `open`."""
         return await read_in_thread(
-            lambda go_on: self.open(settings, room, copy=copy, go_on=go_on), files=self.paths is not None
+            lambda go_on: self.open(settings, room, loaders, copy=copy, go_on=go_on), files=self.paths is not None
         )
 
-    def open(self, settings: Settings, room: Room, *, copy: bool = False, go_on: GoOn = lambda: None) -> Payload:
-        """Read it; blocking, so run it in a worker thread.
+    def open(
+        self,
+        settings: Settings,
+        room: Room,
+        loaders: Loaders | None = None,
+        *,
+        copy: bool = False,
+        go_on: GoOn = lambda: None,
+    ) -> Payload:
+        """Read it; blocking, so run it in a worker thread. `loaders`: for what is large or compressed.
 
         Raises:
             ContextNotFound, ContextDenied, ContextTooLarge, InvalidInput.
@@ -66,7 +78,7 @@ class ContextSource:
             max_bytes=room.max_bytes,
             go_on=go_on,
         )
-        payload = build_payload(sources, room=room, copy=copy, go_on=go_on)
+        payload = _read(sources, room, loaders, copy=copy, go_on=go_on)
         table_bytes = sum(DOCUMENT_BYTES + len(document.name) for document in payload.documents)
         limit_bytes = int(settings.memory_limit_mb * MB * TABLE_SHARE)
         if table_bytes > limit_bytes:
@@ -78,19 +90,32 @@ class ContextSource:
             )
         return payload
 
-    def open_again(self, settings: Settings, room: Room, sha256: str, go_on: GoOn) -> Payload:
+    def open_again(
+        self, settings: Settings, room: Room, sha256: str, go_on: GoOn, loaders: Loaders | None = None
+    ) -> Payload:
         """Read it again for a fresh kernel; it must be what it was.
 
         Raises:
             ContextNotFound: it has changed since, or as `open`.
         """
-        payload = self.open(settings, room, go_on=go_on)
+        payload = self.open(settings, room, loaders, go_on=go_on)
         if payload.sha256 != sha256:
             payload.close()
             raise ContextNotFound(
                 "the context's files have changed since the session began, so it was not loaded again"
             )
         return payload
+
+
+def _read(sources: Sources, room: Room, loaders: Loaders | None, *, copy: bool, go_on: GoOn) -> Payload:
+    """By a loader where it is large or compressed, else here, where it is done before a loader would have begun."""
+    payload = None
+    if loaders is not None and needs_loader(sources):
+        payload = load(sources, room, loaders, copy=copy, go_on=go_on)
+    if payload is None:
+        refuse_compressed(sources)
+        payload = build_payload(sources, room=room, copy=copy, go_on=go_on)
+    return payload
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +132,9 @@ class Prepared:
     """How long all of it took."""
 
 
-async def prepare(source: ContextSource, settings: Settings, room: Room, pool: KernelPool) -> Prepared:
+async def prepare(
+    source: ContextSource, settings: Settings, room: Room, pool: KernelPool, loaders: Loaders | None = None
+) -> Prepared:
     """Take a kernel and load the context into it.
 
     Raises:
@@ -115,7 +142,7 @@ async def prepare(source: ContextSource, settings: Settings, room: Room, pool: K
         KernelStartFailed, SandboxUnavailable, KernelDied.
     """
     begun_ns = time.monotonic_ns()
-    payload = await source.opened(settings, room)
+    payload = await source.opened(settings, room, loaders)
     try:
 
         async def load(kernel: Kernel) -> tuple[LoadContextReply, tuple[str, ...]]:
@@ -123,7 +150,7 @@ async def prepare(source: ContextSource, settings: Settings, room: Room, pool: K
             loaded = await load_context(kernel, payload)
             if payload.has_changed():
                 payload.close()
-                payload = await source.opened(settings, room, copy=True)
+                payload = await source.opened(settings, room, loaders, copy=True)
                 loaded = await load_context(kernel, payload)
             return loaded, await _imports(kernel)
 

@@ -24,6 +24,7 @@ from rlm_kernel_mcp.session import attached_console as console
 from rlm_kernel_mcp.session import finalize, listing, reports
 from rlm_kernel_mcp.session.handles import Handles
 from rlm_kernel_mcp.session.idle_watch import watch_all
+from rlm_kernel_mcp.session.kernels.loaders import loaders_of
 from rlm_kernel_mcp.session.kernels.slots import KernelSlots
 from rlm_kernel_mcp.session.opening import ContextSource, Prepared, prepare
 from rlm_kernel_mcp.session.reopening import ServerResources
@@ -56,7 +57,10 @@ class Registry:
         self._pool = KernelPool(starter)
         self._slots = KernelSlots(settings.max_sessions)
         self._writer = Writer(store)
-        self._shared = ServerResources(settings, starter.policy, self._pool, self._slots, store, self._writer)
+        loaders = loaders_of(self._pool, starter.policy, settings)
+        self._shared = ServerResources(
+            settings, starter.policy, self._pool, self._slots, store, self._writer, loaders=loaders
+        )
         self._handles = Handles(self._shared)
         self._sessions = self._handles.sessions
         self._tasks: list[asyncio.Task[None]] = []
@@ -106,7 +110,9 @@ class Registry:
         session_id = "s_" + "".join(secrets.choice(ID_ALPHABET) for _ in range(ID_CHARS))
         await self._slots.acquire(session_id)
         try:
-            prepared = await prepare(source, self.settings, Room.of(self._shared.policy), self._pool)
+            prepared = await prepare(
+                source, self.settings, Room.of(self._shared.policy), self._pool, self._shared.loaders
+            )
         except BaseException:
             self._slots.release(session_id)
             raise

@@ -11,6 +11,7 @@ import logging
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from rlm_kernel_mcp.context.by_loader import Loaders
 from rlm_kernel_mcp.context.held import Room
 from rlm_kernel_mcp.context.payload import Payload
 from rlm_kernel_mcp.errors import ContextNotFound
@@ -54,6 +55,7 @@ class ServerResources:
     store: Store
     writer: Writer
     outcomes: Outcomes = field(default_factory=Outcomes)
+    loaders: Loaders | None = None
 
 
 def reopen(record: SessionRecord, shared: ServerResources, *, is_new: bool = False) -> Session:
@@ -116,7 +118,7 @@ def open_context(record: SessionRecord, shared: ServerResources, go_on: GoOn = l
     sha256, room = json.loads(record.context)["sha256"], Room.of(shared.policy)
     if reference.get("paths") is not None:
         source = ContextSource(None, tuple(reference["paths"]), reference.get("working_dir"))
-        return source.open_again(shared.settings, room, sha256, go_on)
+        return source.open_again(shared.settings, room, sha256, go_on, shared.loaders)
     data = shared.store.context(record.session_id)
     if data is None:
         raise ContextNotFound("the context was given inline and its stored copy is gone")

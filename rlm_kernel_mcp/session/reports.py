@@ -144,7 +144,7 @@ class ContextReport:
     skipped_count: int = 0
     undecodable_bytes: int = 0
     """Bytes that are not a character of their document's encoding."""
-    held: Literal["memory", "mapped"] = "memory"
+    held: Literal["memory", "mapped", "spooled"] = "memory"
     """Whether its text is in the kernel's memory, or a file that the kernel has mapped."""
     undecodable_in: dict[str, int] = field(default_factory=dict)
     """How many of them each document holds; the first 20 documents that hold any."""

@@ -58,11 +58,12 @@ def raise_limits(plan: WallPlan, *, processes: int, counted: str) -> str:
     _lower(resource.RLIMIT_SIGPENDING, PENDING_SIGNALS)
     _lower(resource.RLIMIT_STACK, STACK_MB * MB)
     _lower(resource.RLIMIT_NOFILE, plan.open_files)
-    _lower(resource.RLIMIT_FSIZE, max(1, plan.scratch_mb) * MB)
+    file_mb = max(1, plan.scratch_mb) if plan.file_mb is None else plan.file_mb
+    _lower(resource.RLIMIT_FSIZE, file_mb * MB)
     if processes:
         _lower(resource.RLIMIT_NPROC, processes)
     threads = f"{plan.threads} threads ({counted})"
-    return f"{plan.open_files} descriptors, {max(1, plan.scratch_mb)} MB a file, {threads}, no core files"
+    return f"{plan.open_files} descriptors, {file_mb} MB a file, {threads}, no core files"
 
 
 def become_a_user_of_its_own() -> bool:

@@ -101,6 +101,8 @@ class WallPlan:
     """The process whose end ends this one; a kernel that finds another parent was orphaned while it started."""
     map_libraries: bool = False
     """Any installed module may be imported by a step, so that extension modules must be mapped after the walls rose."""
+    file_mb: int | None = None
+    """Largest file that it may write, through a descriptor that it was given; None: as large as its scratch folder."""
     in_container: bool = False
     """Around this process is a container that `container.verify` has found to be as the host asked for."""
 

@@ -18,6 +18,7 @@ command, and the order's placement starts it. Whoever keeps kernels elsewhere th
 from __future__ import annotations
 
 import asyncio
+import socket
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -148,6 +149,16 @@ class StartedKernel(Started, Protocol):
         """Called once at the end, when the process is gone or was given up: give back what the host holds of it."""
 
 
+class Loader(Protocol):
+    """A process that reads one context; what it is asked: `context/loader/client.py`."""
+
+    control: socket.socket
+    """The host's end of a socket of whole datagrams."""
+
+    def close(self) -> None:
+        """Called once or twice, in a worker thread: end it, and wait for its end."""
+
+
 class Placement(Protocol):
     """Where a kernel's process comes from."""
 
@@ -186,6 +197,20 @@ class HostPlacement(Placement, Protocol):
 
     async def start(self, order: Order, command: Command) -> StartedKernel:
         """As `Placement.start`."""
+
+    async def loader(self, file_mb: int, cpu_s: int) -> Loader | None:
+        """Called for each context that is large or compressed: a process on this machine that reads it behind walls.
+
+        Args:
+            file_mb: largest file that it may write.
+            cpu_s: processor time that it may use.
+
+        Returns:
+            None where there are none: such contexts are refused, or read by the host if they are not compressed.
+
+        Raises:
+            SandboxUnavailable, KernelStartFailed.
+        """
 
     def fallback(self, why: SandboxUnavailable) -> tuple[HostPlacement, dict[str, Any]]:
         """Called where no kernel can be started here: the placement to take instead, and the row of `walls` for it.

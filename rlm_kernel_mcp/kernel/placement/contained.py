@@ -10,8 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-from rlm_kernel_mcp.errors import SandboxUnavailable
-from rlm_kernel_mcp.kernel.placement.base import Command, HostPlacement, Order
+from rlm_kernel_mcp.errors import KernelFailure, SandboxUnavailable
+from rlm_kernel_mcp.kernel.placement.base import Command, HostPlacement, Loader, Order
 from rlm_kernel_mcp.kernel.placement.container.arguments import with_runtime
 from rlm_kernel_mcp.kernel.placement.container.launch import KernelContainer
 from rlm_kernel_mcp.kernel.placement.container.runtime import Containers
@@ -50,6 +50,13 @@ class ContainerPlacement:
         ends = ends_of(order.taken)
         process = await place.start(command.arguments, command.environment, ends.status, ends.theirs)
         return ends.kernel(process, lambda rows: with_runtime(runtime, rows))
+
+    async def loader(self, file_mb: int, cpu_s: int) -> Loader | None:
+        """Behind the process walls, where this machine has them: it reads for the host, and runs nobody's code."""
+        try:
+            return await self._otherwise.loader(file_mb, cpu_s)
+        except KernelFailure:
+            return None
 
     def fallback(self, why: SandboxUnavailable) -> tuple[HostPlacement, dict[str, Any]]:
         """The process walls, where the user allowed them. Raises: `why`."""

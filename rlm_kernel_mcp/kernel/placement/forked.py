@@ -22,6 +22,7 @@ from typing import Any, Final
 from rlm_kernel_mcp.errors import KernelStartFailed, RlmError, SandboxUnavailable
 from rlm_kernel_mcp.kernel.placement.base import Command, HostPlacement, Order
 from rlm_kernel_mcp.kernel.placement.cold import ColdPlacement
+from rlm_kernel_mcp.kernel.placement.local.loader import LoaderProcess
 from rlm_kernel_mcp.kernel.placement.local.process import KernelProcess
 from rlm_kernel_mcp.kernel.placement.local.started import Ends, LocalKernel, ends_of
 from rlm_kernel_mcp.kernel.placement.local.startup_status import StatusSocket
@@ -78,6 +79,30 @@ class ForkedPlacement:
         ends = ends_of(order.taken)
         await fork_server.fork(command.arguments, command.environment, command.cwd, ends.status.theirs, ends.theirs)
         return ends.kernel(await _named(ends.status))
+
+    async def loader(self, file_mb: int, cpu_s: int) -> LoaderProcess | None:
+        """A process that reads a context, behind walls. Raises: SandboxUnavailable, KernelStartFailed."""
+        fork_server = await self._ready_fork_server()
+        if fork_server is None:
+            return None
+        folders = [self._policy_file.with_name(f"loaders-{name}") for name in ("scratch", "sockets")]
+        for folder in folders:
+            folder.mkdir(mode=0o700, exist_ok=True)  # all of them have the same: there is nothing in it, for good
+        scratch, sockets = map(str, folders)
+        asked = {"scratch": scratch, "sockets": sockets, "file_mb": file_mb, "cpu_s": cpu_s}
+        arguments = ["-f", "none", "--policy", str(self._policy_file), "--scratch", scratch]
+        process = LoaderProcess()
+        try:
+            async with asyncio.timeout(self._policy.start_timeout_ms / 1000):
+                await fork_server.fork(arguments, ENVIRONMENT, "/", process.status.theirs, process.theirs, loader=asked)
+                await process.ready()
+        except TimeoutError:
+            process.close()
+            raise KernelStartFailed("The process that reads contexts was not ready in time.") from None
+        except BaseException:
+            process.close()
+            raise
+        return process
 
     async def _ready_fork_server(self) -> ForkServer | None:
         """The fork server, started (again) where it is not running; None where there is none: kernels start cold."""
@@ -166,14 +191,21 @@ class ForkServer:
         return self._child.pid
 
     async def fork(
-        self, arguments: Sequence[str], env: dict[str, str], cwd: str, status: socket.socket, descriptors: socket.socket
+        self,
+        arguments: Sequence[str],
+        env: dict[str, str],
+        cwd: str,
+        status: socket.socket,
+        descriptors: socket.socket,
+        loader: dict[str, Any] | None = None,
     ) -> None:
-        """Ask for one kernel; it announces itself on the status socket.
+        """Ask for one kernel, or a loader (`in_kernel/loader/process.py`); it announces itself on the status socket.
 
         Raises:
             KernelStartFailed: the fork server is gone.
         """
-        request = json.dumps({"argv": list(arguments), "env": env, "cwd": cwd}).encode()
+        asked: dict[str, Any] = {"argv": list(arguments), "env": env, "cwd": cwd}
+        request = json.dumps(asked if loader is None else asked | {"loader": loader}).encode()
         try:
             socket.send_fds(self._requests, [request], [status.fileno(), descriptors.fileno()])
         except OSError as error:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -37,7 +36,6 @@ from rlm_kernel_mcp.wire import (
     EDGE_CHARS,
     LOAD_CONTEXT,
     ContextGoneReply,
-    DocumentRow,
     LoadContextReply,
     LoadContextRequest,
 )
@@ -176,20 +174,19 @@ async def load_context(kernel: Kernel, payload: Payload) -> LoadContextReply:
         ContextTooLarge: the kernel cannot hold it.
         KernelDied: the kernel went away, or could not decode it.
     """
-    # Not in the message's own JSON: the kernel parses that where nobody answers for a lack of memory.
-    rows: list[DocumentRow] = [(one.name, one.byte_count, one.encoding, one.errors) for one in payload.documents]
-    table = json.dumps(rows).encode()
-    reply = await _ask_to_load(kernel, _request(payload), [table, *filter(None, [payload.data])], payload.descriptor)
+    reply = await _load(kernel, payload)
     ename, evalue = failure_of(reply.content)
-    if payload.held == "mapped" and ename == CANNOT_MAP:
-        payload.held = "memory"
+    if payload.held != "memory" and ename == CANNOT_MAP:
+        payload.hold_in_memory()
         if payload.room is not None and payload.byte_count > payload.room.decoded_bytes:
             raise payload.room.too_large(payload.byte_count, f"this kernel cannot map it: {safe_text(evalue)[:200]}")
-        reply = await _ask_to_load(kernel, _request(payload), [table], payload.descriptor)
+        reply = await _load(kernel, payload)
         ename, evalue = failure_of(reply.content)
     if is_ok(reply.content):
-        if payload.held == "mapped" and payload.descriptor is not None:
-            kernel.mapped.append(MappedFile.of(payload.descriptor, payload.byte_count))
+        if payload.held != "memory" and payload.descriptor is not None:
+            kernel.mapped.append(MappedFile.of(payload.descriptor, sum(row[1] for row in payload.rows)))
+            let_go = payload.kept()
+            kernel.dead.add_done_callback(lambda _: let_go())
         return loaded_context(reply.content)
     if ename == "MemoryError":
         raise ContextTooLarge(
@@ -208,6 +205,13 @@ async def load_nothing(kernel: Kernel) -> ContextGoneReply:
     return without_context((await _ask_to_load(kernel, {"source": "gone"}, [], None)).content)
 
 
+async def _load(kernel: Kernel, payload: Payload) -> Message:
+    descriptor = None if payload.data is not None or payload.descriptor is None else payload.passed()
+    # Not in the message's own JSON: the kernel parses that where nobody answers for a lack of memory.
+    buffers = [json.dumps(payload.rows).encode(), *filter(None, [payload.data])]
+    return await _ask_to_load(kernel, _request(payload), buffers, descriptor)
+
+
 def _request(payload: Payload) -> LoadContextRequest:
     if payload.data is not None:
         return {"source": "buffer"}
@@ -220,7 +224,7 @@ async def _ask_to_load(
     kernel: Kernel, request: LoadContextRequest, buffers: Sequence[bytes], descriptor: int | None
 ) -> Message:
     if descriptor is not None:
-        pass_descriptor(kernel, os.dup(descriptor))
+        pass_descriptor(kernel, descriptor)
     try:
         async with asyncio.timeout(LOAD_TIMEOUT_S):
             return await kernel.client.request(LOAD_CONTEXT, request, buffers=buffers)

@@ -1,0 +1,313 @@
+"""Sources to one payload by a loader process: for what is large or compressed.
+
+Is: the order of the work: files opened below the roots, handed over by descriptors, what is said of them, and where
+the text then lies. Is not: a look at any byte of them. Above: the session, in a worker thread. Below: `payload.py`,
+`context/loader/`.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from rlm_kernel_mcp.context.compressed import archive_refused, form_of, is_archive
+from rlm_kernel_mcp.context.held import Room, lies_in_memory
+from rlm_kernel_mcp.context.loader import answers
+from rlm_kernel_mcp.context.loader.answers import FileRead, FileRefused
+from rlm_kernel_mcp.context.loader.client import LOOK_S, LoaderClient, Process
+from rlm_kernel_mcp.context.loader.index import IndexedDocument, TextIndex
+from rlm_kernel_mcp.context.loader.spool import Spool, Spooled
+from rlm_kernel_mcp.context.paths import open_below
+from rlm_kernel_mcp.context.payload import Document, FileState, Payload, file_state
+from rlm_kernel_mcp.context.refusals import no_disk_for_text, no_room_for_text, nothing_left, refusal, skipping, why
+from rlm_kernel_mcp.context.sources import Source, Sources, too_large
+from rlm_kernel_mcp.errors import ContextDenied, ContextTooLarge
+from rlm_kernel_mcp.loader_wire import FILES_MAX, WIDTHS, Limits
+from rlm_kernel_mcp.text_encoding import errors_of
+from rlm_kernel_mcp.units import MB
+from rlm_kernel_mcp.wire import Layout
+
+FROM_BYTES: Final = 8 * MB
+"""Smaller sources are read by the host's own thread, if none is compressed: it is done before a loader is there."""
+LOADERS_MAX: Final = 4
+RATIO_FROM_BYTES: Final = 64 * MB
+"""Before that a compressed file may be as dense as it likes: a log of one line is."""
+CPU_S: Final = 120
+CPU_BYTES_OF_S: Final = 10_000_000
+
+GoOn = Callable[[], None]
+
+
+@dataclass(slots=True)
+class Loaders:
+    """What a server has for loading: processes, its own files, limits."""
+
+    start: Callable[[int, int, GoOn], Process | None]
+    """Starts one, with the largest file that it may write in MB and its processor time in s; None: there are none here.
+
+    Called in a worker thread. Raises: KernelStartFailed, SandboxUnavailable."""
+    spool: Spool
+    unpacked_bytes: int
+    """What all compressed files of a context may unpack to."""
+    ratio: int
+    """How many times its size a compressed file may unpack to."""
+    turns: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(LOADERS_MAX))
+
+
+def needs_loader(sources: Sources) -> bool:
+    """Whether the host's own thread is not to read these."""
+    return sources.byte_count >= FROM_BYTES or any(form_of(one.real) != "plain" for one in sources.files)
+
+
+def load(
+    sources: Sources,
+    room: Room,
+    loaders: Loaders,
+    *,
+    copy: bool = False,
+    go_on: GoOn = lambda: None,
+) -> Payload | None:
+    """Have a loader read all files once; None where there is none here.
+
+    Args:
+        sources: the files.
+        room: what may be decoded and what may be mapped.
+        loaders: the server's.
+        copy: copy a single file too.
+        go_on: asked at least twice a second; raises where nobody waits any more.
+
+    Raises:
+        InvalidInput, ContextNotFound, ContextDenied, ContextTooLarge: as `build_payload`.
+        KernelStartFailed, SandboxUnavailable: no loader can be had.
+    """
+    while not loaders.turns.acquire(timeout=LOOK_S):
+        go_on()
+    try:
+        file_mb = -(-loaders.spool.left_bytes // MB)
+        cpu_s = CPU_S + (sources.byte_count + loaders.unpacked_bytes) // CPU_BYTES_OF_S
+        process = loaders.start(file_mb, cpu_s, go_on)
+        if process is None:
+            return None
+        try:
+            loading = _Loading(sources, room, loaders, LoaderClient(process, go_on, sources.byte_count), go_on)
+            return loading.payload(copy=copy)
+        finally:
+            process.close()
+    finally:
+        loaders.turns.release()
+
+
+class _Loading:
+    """The state of one `load`."""
+
+    def __init__(self, sources: Sources, room: Room, loaders: Loaders, client: LoaderClient, go_on: GoOn) -> None:
+        self._sources = sources
+        self._room = room
+        self._loaders = loaders
+        self._client = client
+        self._go_on = go_on
+        self._begin_again()
+
+    def _begin_again(self) -> None:
+        self._skipped = replace(self._sources.skipped, first=list(self._sources.skipped.first))
+        self._documents: list[Document] = []
+        self._read: list[FileRead] = []
+        self._states = hashlib.sha256()
+        self._stood_still = True
+        """Whether no file was written to while it was read: what is made of it may be others' too."""
+
+    def payload(self, *, copy: bool) -> Payload:
+        """All of it."""
+        files = self._sources.files
+        with ExitStack() as opened:
+            payload = None
+            if len(files) == 1 and not copy and form_of(files[0].real) == "plain":
+                payload = self._in_place(files[0])
+            if payload is None:
+                payload = self._packed()
+            opened.callback(payload.close)
+            pack = payload.file
+            self._lay(payload)
+            self._client.end()
+            if pack is not None:
+                pack.seal(payload.byte_count)
+            opened.pop_all()
+            return payload
+
+    def _in_place(self, source: Source) -> Payload | None:
+        """The payload over the caller's own file; None where that does not hold still."""
+        self._client.begin(self._limits(self._sources.max_bytes), None)
+        with ExitStack() as opened:
+            descriptor = self._opened(source)
+            if descriptor is None:
+                raise nothing_left(self._sources, self._skipped)
+            opened.callback(os.close, descriptor)
+            before = file_state(descriptor)
+            self._take([source], [descriptor])
+            if not self._documents:
+                raise nothing_left(self._sources, self._skipped)
+            # A file of /proc, and one being written to, is not as large as its status says.
+            if before == file_state(descriptor) and before.size == self._read[0].byte_count:
+                opened.pop_all()
+                return self._made(descriptor, before, None)
+        self._begin_again()
+        return None
+
+    def _packed(self) -> Payload:
+        """The payload whose bytes, unpacked, lie one after the other in a file of the server's own."""
+        with ExitStack() as opened:
+            pack = self._loaders.spool.make()
+            opened.callback(pack.release)
+            self._client.begin(self._limits(self._pack_bytes), pack.writer)
+            batch: list[tuple[Source, int]] = []
+            opened.callback(_close_all, batch)
+            for source in self._sources.files:
+                self._go_on()
+                if (descriptor := self._opened(source)) is not None:
+                    batch.append((source, descriptor))
+                if len(batch) == FILES_MAX:
+                    self._take_batch(batch)
+            self._take_batch(batch)
+            if not self._documents:
+                raise nothing_left(self._sources, self._skipped)
+            opened.pop_all()
+            return self._made(pack.reader, None, pack)
+
+    @property
+    def _pack_bytes(self) -> int:
+        return min(self._sources.max_bytes, self._loaders.spool.left_bytes)
+
+    def _limits(self, text_bytes: int) -> Limits:
+        return {
+            "text_bytes": text_bytes,
+            "unpacked_bytes": self._loaders.unpacked_bytes,
+            "ratio": self._loaders.ratio,
+            "ratio_from": RATIO_FROM_BYTES,
+        }
+
+    def _opened(self, source: Source) -> int | None:
+        descriptor = None
+        if is_archive(source.real):
+            if source.given is not None:
+                raise archive_refused(source.given)
+            self._skipped.add(source.name, "an archive")
+        else:
+            with skipping(source, self._skipped):
+                descriptor = open_below(source.real, source.given or source.name, self._sources.roots)
+        return descriptor
+
+    def _take_batch(self, batch: list[tuple[Source, int]]) -> None:
+        if batch:
+            self._take([source for source, _ in batch], [descriptor for _, descriptor in batch])
+        _close_all(batch)
+
+    def _take(self, sources: Sequence[Source], descriptors: Sequence[int]) -> None:
+        forms = [form_of(source.real) for source in sources]
+        before = [_state(descriptor) for descriptor in descriptors]
+        rows = self._client.files(descriptors, forms)
+        after = [_state(descriptor) for descriptor in descriptors]
+        self._stood_still &= before == after
+        for source, state, form, row in zip(sources, after, forms, rows, strict=True):
+            if isinstance(row, FileRefused):
+                self._refuse(source, form, row)
+                continue
+            errors = errors_of(row.encoding) if row.bad_bytes else "strict"
+            self._documents.append(Document(source.name, row.byte_count, row.encoding, row.bad_bytes, errors))
+            self._read.append(row)
+            self._states.update(repr(state).encode())
+
+    def _refuse(self, source: Source, form: str, row: FileRefused) -> None:
+        """A file that is none of the documents: left out and said, or the end of all."""
+        if row.reason == "too_large":
+            held = sum(one.byte_count for one in self._read)
+            if self._pack_bytes < min(held + row.made, self._sources.max_bytes):
+                raise self._loaders.spool.too_large(held + row.made)
+            raise too_large(held + row.made, self._sources.max_bytes)
+        error = refusal(source, form, row, self._loaders.unpacked_bytes, self._loaders.ratio)
+        if isinstance(error, ContextTooLarge):
+            raise error
+        with skipping(source, self._skipped):
+            if row.reason == "unreadable":
+                raise OSError(row.errno or errno.EIO, os.strerror(row.errno or errno.EIO))
+            if source.given is not None:
+                raise error
+            self._skipped.add(source.name, why(form, row))
+
+    def _made(self, descriptor: int, state: FileState | None, pack: Spooled | None) -> Payload:
+        digest = self._client.finish(self._read)
+        size = sum(one.byte_count for one in self._read)
+        payload = Payload("documents", tuple(self._documents), size, digest, None, descriptor, self._skipped, state)
+        payload.file, payload.room = pack, self._room
+        return payload
+
+    def _lay(self, payload: Payload) -> None:
+        """Index the text, and see to it that it can be mapped where memory is not to hold it."""
+        room, read = self._room, self._read
+        rows = self._client.index(sum(one.index_rows for one in read))
+        try:
+            payload.index = TextIndex([_indexed(one) for one in read], rows)
+        except ValueError as error:
+            raise ContextDenied(f"The context cannot be read: {error}.") from error
+        layout = answers.layout_of(read)
+        text_bytes = sum(one.chars for one in read) * WIDTHS[layout]
+        payload.lines = sum(one.line_ends for one in read) + next(
+            (one.is_open for one in reversed(read) if one.chars), 0
+        )
+        if room.mapped_bytes and answers.is_laid(read):
+            assert payload.descriptor is not None
+            payload.layout = None if lies_in_memory(payload.descriptor) else layout
+            payload.held = room.held(text_bytes, can_be_mapped=payload.layout is not None)
+        elif room.in_memory_bytes < text_bytes <= room.mapped_bytes:
+            try:
+                self._spool(payload, layout, text_bytes)
+            except ContextTooLarge:
+                if text_bytes > room.decoded_bytes:
+                    raise
+        if payload.held == "memory" and max(text_bytes, payload.byte_count) > room.decoded_bytes:
+            raise room.too_large(payload.byte_count)
+
+    def _spool(self, payload: Payload, layout: Layout, size: int) -> None:
+        spool = self._loaders.spool
+        if size > spool.left_bytes:
+            raise no_room_for_text(payload.byte_count, size, WIDTHS[layout], spool.left_bytes)
+
+        def make() -> Spooled:
+            made = spool.make()
+            try:
+                if lies_in_memory(made.reader):
+                    raise no_disk_for_text(size)
+                self._client.spool(made.writer, size // WIDTHS[layout], layout)
+                self._client.end()  # nobody writes to it any more once others have it
+                made.seal(size)
+            except BaseException:
+                made.release()
+                raise
+            return made
+
+        file = spool.shared(self._states.digest(), make, self._go_on) if self._stood_still else make()
+        if file.byte_count != size:
+            file.release()
+            file = make()
+        payload.source, payload.pack = payload.descriptor, payload.file
+        payload.descriptor, payload.file, payload.layout, payload.held = file.reader, file, layout, "spooled"
+
+
+def _state(descriptor: int) -> tuple[int, ...]:
+    status = os.fstat(descriptor)
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _close_all(batch: list[tuple[Source, int]]) -> None:
+    while batch:
+        os.close(batch.pop()[1])
+
+
+def _indexed(one: FileRead) -> IndexedDocument:
+    errors = errors_of(one.encoding) if one.bad_bytes else "strict"
+    return IndexedDocument(one.byte_count, one.encoding, errors, one.chars, one.line_ends)

@@ -1,0 +1,43 @@
+"""Which files are compressed, and which are archives, by their names.
+
+Is: names alone. Is not: what the files hold, which only a loader looks at. Above: `payload.py`, `by_loader.py`,
+`session/opening.py`. Below: `loader_wire.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rlm_kernel_mcp.context.paths import quoted
+from rlm_kernel_mcp.errors import InvalidInput
+from rlm_kernel_mcp.loader_wire import Form
+
+_FORMS: Final[dict[str, Form]] = {
+    ".gz": "gzip",
+    ".bz2": "bzip2",
+    ".xz": "xz",
+    ".zst": "zstd",
+    ".zstd": "zstd",
+}
+_ARCHIVES: Final = (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".7z", ".rar", ".jar", ".whl", ".cpio")
+
+
+def form_of(name: str) -> Form:
+    """How a file of this name is compressed; `plain` if it is not."""
+    return next((form for end, form in _FORMS.items() if name.lower().endswith(end)), "plain")
+
+
+def is_archive(name: str) -> bool:
+    """Whether a file of this name holds other files."""
+    bare = name.lower()
+    for end in _FORMS:
+        bare = bare.removesuffix(end)
+    return bare.endswith(_ARCHIVES)
+
+
+def archive_refused(given: str) -> InvalidInput:
+    """The error for an archive that the caller named itself."""
+    return InvalidInput(
+        f"{quoted(given)} is an archive of files, which is not unpacked here.",
+        "Unpack it into a folder below an allowed root (tar -xf, unzip -d), and give that folder.",
+    )

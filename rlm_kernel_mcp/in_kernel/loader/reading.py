@@ -1,0 +1,161 @@
+"""The pass over a context's files: every byte is looked at once, hashed, and laid where the host said.
+
+Is: reading by descriptors that the host opened, and writing into the one or two that it gave. Is not: the walls, nor
+what is said to the host (`process.py`). Above: `process.py`. Below: `document.py`, `unpacking.py`.
+
+Never mapped: a file that is cut short while it is mapped would end this process without a word.
+"""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+import os
+from array import array
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from rlm_kernel_mcp.in_kernel.loader.document import ASCII, LATIN_1, UCS2, DocumentPass
+from rlm_kernel_mcp.in_kernel.loader.unpacking import PACKED_BYTES, Unpacking, Unreadable
+from rlm_kernel_mcp.loader_wire import BLOCK_BYTES, LAYOUTS, Finished, Limits, Read, Refused
+from rlm_kernel_mcp.whole_writes import write_at
+
+_CODECS: Final = {ASCII: "latin-1", LATIN_1: "latin-1", UCS2: "utf-16-le"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a document lies in the source, and how it is to be decoded."""
+
+    byte_count: int
+    encoding: str
+    errors: str
+
+
+class Pass:
+    """The state of one context's loading."""
+
+    def __init__(self, limits: Limits, pack: int | None, told: Callable[[int, int], None]) -> None:
+        """`pack`: where all bytes go, None where the one file stays as it is. `told(read, made)`: after each block."""
+        self._limits = limits
+        self._pack = pack
+        self._told = told
+        self._source = pack
+        self._places: list[_Place] = []
+        self._index = array("Q")
+        self._hash = hashlib.sha256()
+        self._bytes = self._chars = self._read_bytes = self._unpacked = 0
+        self._layout = ASCII
+        self._is_laid = True
+        """Whether the bytes as they are, are the characters."""
+
+    def file(self, descriptor: int, form: str) -> Read | Refused:
+        """Read one file to its end."""
+        start = self._hash.copy(), self._bytes
+        document = DocumentPass()
+        unpacking = None
+        at = 0
+        try:
+            if form == "plain":
+                blocks = _blocks(descriptor)
+            else:
+                unpacking = Unpacking(form, _reader(descriptor), self._limits, self._unpacked)
+                blocks = unpacking.blocks()
+            for block in blocks:
+                at = unpacking.taken if unpacking else at + len(block)
+                self._take(block)
+                self._told(self._read_bytes + at, self._bytes)
+                if not document.feed(block):
+                    break
+            if not document.finish():
+                raise Unreadable("binary")
+        except (Unreadable, OSError) as error:
+            self._hash, self._bytes = start
+            at = unpacking.taken if unpacking else at
+            reason, number = (error.reason, 0) if isinstance(error, Unreadable) else ("unreadable", error.errno or 0)
+            made = unpacking.made if unpacking else document.byte_count
+            return {"refused": reason, "at": at, "made": made, "errno": number}
+        self._read_bytes += at
+        self._unpacked += unpacking.made if unpacking else 0
+        return self._keep(document, descriptor)
+
+    def finish(self) -> Finished:
+        """All files have been read."""
+        if self._pack is not None:
+            os.ftruncate(self._pack, self._bytes)
+        return {
+            "sha256": self._hash.hexdigest(),
+            "bytes": self._bytes,
+            "chars": self._chars,
+            "layout": LAYOUTS[self._layout],
+            "mapped": self._is_laid,
+        }
+
+    def rows(self, first: int, count: int) -> bytes:
+        """Rows of the index, of one document after the other."""
+        return self._index[first * 2 : (first + count) * 2].tobytes()
+
+    def spool(self, descriptor: int) -> int:
+        """Write all characters, each as wide as the widest needs it; how many bytes that is."""
+        assert self._source is not None
+        codec = codecs.lookup(_CODECS.get(self._layout, "utf-32-le")).encode
+        offset = written = 0
+        for place in self._places:
+            decoder = codecs.getincrementaldecoder(place.encoding)(place.errors)
+            end = offset + place.byte_count
+            while offset < end:
+                block = os.pread(self._source, min(BLOCK_BYTES, end - offset), offset)
+                if not block:
+                    raise OSError("the source is shorter than it was")
+                offset += len(block)
+                encoded = codec(decoder.decode(block, offset == end), "surrogatepass")[0]
+                write_at(descriptor, encoded, written)
+                written += len(encoded)
+                self._told(offset, written)
+        return written
+
+    def _take(self, block: bytes) -> None:
+        if self._bytes + len(block) > self._limits["text_bytes"]:
+            raise Unreadable("too_large")
+        self._hash.update(block)
+        if self._pack is not None:
+            write_at(self._pack, block, self._bytes)
+        self._bytes += len(block)
+
+    def _keep(self, document: DocumentPass, descriptor: int) -> Read:
+        if self._source is None:
+            self._source = os.dup(descriptor)
+        self._places.append(_Place(document.byte_count, document.encoding, document.errors))
+        self._index.extend(document.index)
+        self._chars += document.chars
+        self._layout = max(self._layout, document.layout)
+        self._is_laid &= document.encoding == "latin-1" or (
+            document.layout == ASCII and document.encoding == "utf-8" and document.chars == document.byte_count
+        )
+        return {
+            "bytes": document.byte_count,
+            "encoding": document.encoding,
+            "bad_bytes": document.bad_bytes,
+            "chars": document.chars,
+            "lines": document.lines,
+            "open": document.is_open,
+            "layout": LAYOUTS[document.layout],
+        }
+
+
+def _blocks(descriptor: int) -> Iterator[bytes]:
+    offset = 0
+    while block := os.pread(descriptor, BLOCK_BYTES, offset):
+        while 0 < len(block) < BLOCK_BYTES and (
+            more := os.pread(descriptor, BLOCK_BYTES - len(block), offset + len(block))
+        ):
+            block += more
+        yield block
+        offset += len(block)
+        if len(block) < BLOCK_BYTES:
+            return
+
+
+def _reader(descriptor: int) -> Callable[[int], bytes]:
+    return lambda offset: os.pread(descriptor, PACKED_BYTES, offset)

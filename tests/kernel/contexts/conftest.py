@@ -1,0 +1,74 @@
+"""A server's loaders, and a folder to load from."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from rlm_kernel_mcp.context.by_loader import Loaders, load
+from rlm_kernel_mcp.context.held import Room
+from rlm_kernel_mcp.context.payload import Payload
+from rlm_kernel_mcp.context.sources import resolve_sources
+from tests.sessions import WAIT_S, open_registry
+
+DECODED: Final = Room(1 << 30)
+MAPPED: Final = Room(1 << 20, 0, 1 << 40)
+Load = Callable[..., Payload]
+
+
+@pytest.fixture(scope="session")
+def server_loaders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loaders]:
+    """Of a server in a thread of its own, that has no kernel: each loading is a process of its own anyway."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    opened = open_registry(tmp_path_factory.mktemp("state"), policy={"pool": {"spare_kernels": 0}})
+    try:
+        registry = asyncio.run_coroutine_threadsafe(opened.__aenter__(), loop).result(WAIT_S)
+        loaders = registry._shared.loaders
+        assert loaders is not None
+        yield loaders
+        asyncio.run_coroutine_threadsafe(opened.__aexit__(None, None, None), loop).result(WAIT_S)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+@pytest.fixture
+def loaders(server_loaders: Loaders) -> Iterator[Loaders]:
+    """After each test nothing of it is on disk any more."""
+    yield server_loaders
+    assert server_loaders.spool.used_bytes == 0
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "data").mkdir()
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def read(loaders: Loaders, folder: Path) -> Load:
+    """Load paths below the folder; `limits`: of the loaders, to be other than they are."""
+
+    def read(*paths: str, room: Room = DECODED, **limits: Any) -> Payload:
+        sources = resolve_sources(paths, roots=(folder,), working_dir=folder, max_bytes=1 << 30)
+        payload = load(sources, room, replace(loaders, **limits))
+        assert payload is not None
+        return payload
+
+    return read
+
+
+def held_bytes(payload: Payload, size: int | None = None) -> bytes:
+    """What a kernel would be given."""
+    assert payload.descriptor is not None
+    return os.pread(payload.descriptor, (payload.byte_count if size is None else size) + 1, 0)

@@ -1,0 +1,198 @@
+"""A loader's words are checked, and a loader that lies, is silent or dies is one error and its own end."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rlm_kernel_mcp.context.loader import answers, client
+from rlm_kernel_mcp.context.loader.answers import FileRead, FileRefused, Unbelievable
+from rlm_kernel_mcp.context.loader.client import LoaderClient
+from rlm_kernel_mcp.errors import ContextDenied
+from rlm_kernel_mcp.loader_wire import Limits
+
+GOOD: Final = {
+    "bytes": 10,
+    "encoding": "utf-8",
+    "bad_bytes": 0,
+    "chars": 9,
+    "lines": 2,
+    "open": True,
+    "layout": "latin-1",
+}
+KEYS: Final = [*GOOD, "files", "refused", "at", "made", "errno", "finished"]
+LIMITS: Final[Limits] = {"text_bytes": 1_000, "unpacked_bytes": 1_000, "ratio": 200, "ratio_from": 100}
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from([*GOOD, "files", "refused", "at", "made", "errno", "finished"]), inner, max_size=6
+        )
+    ),
+    max_leaves=12,
+)
+
+
+class FakeProcess:
+    """A loader of whom a thread answers."""
+
+    def __init__(self) -> None:
+        self.control, self.theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.closed = False
+
+    def close(self) -> None:
+        self.closed = True
+        self.control.close()
+
+
+@contextmanager
+def answering(*said: bytes, then: Callable[[socket.socket], None] = lambda end: None) -> Iterator[FakeProcess]:
+    """A loader that answers its first request by these datagrams."""
+    process = FakeProcess()
+
+    def answer() -> None:
+        process.theirs.recv(1 << 16)
+        for one in said:
+            process.theirs.send(one)
+        then(process.theirs)
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    try:
+        yield process
+    finally:
+        process.close()
+        thread.join()
+        process.theirs.close()
+
+
+def files(row: dict[str, Any]) -> bytes:
+    return json.dumps({"files": [row]}).encode()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"bytes": 2_000},
+        {"bytes": -1},
+        {"bytes": True},
+        {"bytes": "10"},
+        {"bytes": 10.0},
+        {"encoding": "rot13"},
+        {"encoding": ["utf-8"]},
+        {"encoding": "latin-1"},
+        {"bad_bytes": 11},
+        {"chars": 41},
+        {"lines": 10},
+        {"layout": "ucs3"},
+        {"chars": None},
+        {"refused": "because"},
+        {"refused": "binary"},
+    ],
+    ids=str,
+)
+def test_a_document_that_cannot_be_is_not_believed(changes: dict[str, Any]) -> None:
+    """Each number for its type and size, each word among those that are known."""
+    with pytest.raises(Unbelievable):
+        answers.files(files(GOOD | changes), 1, 1_000)
+
+
+def test_a_document_that_can_be_is() -> None:
+    """So that the above is no test of a wall without a door."""
+    assert answers.files(files(GOOD), 1, 1_000) == [FileRead(10, "utf-8", 0, 9, 2, True, "latin-1")]
+    refused = {"refused": "binary", "at": 1, "made": 2, "errno": 0}
+    assert answers.files(files(refused), 1, 1_000) == [FileRefused("binary", 1, 2, 0)]
+
+
+@pytest.mark.parametrize("size", [999, 1_999])
+def test_documents_together_have_no_more_bytes_than_a_context_may(size: int) -> None:
+    """One by one each of them may be."""
+    row = {"bytes": 1_000, "encoding": "utf-8", "bad_bytes": 0, "chars": 9, "lines": 2, "layout": "ascii"}
+    with pytest.raises(Unbelievable):
+        answers.files(json.dumps({"files": [row, row]}).encode(), 2, size)
+
+
+@given(JSON | st.dictionaries(st.just("files"), st.lists(JSON, max_size=2)))
+def test_whatever_comes_is_an_answer_or_none(said: Any) -> None:
+    """Nothing else is ever raised."""
+    for take in (
+        lambda data: answers.files(data, 1, 100),
+        lambda data: answers.sha256(data, [FileRead(10, "utf-8", 0, 9, 2, True, "latin-1")]),
+        lambda data: answers.spooled(data, 9, "latin-1"),
+        answers.begun,
+    ):
+        try:
+            take(json.dumps(said).encode())
+        except Unbelievable:
+            continue
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"",
+        b"{",
+        b"[" * 60_000,
+        b"\xff\xfe",
+        b'{"begun": false}',
+        b'{"progress": [1]}',
+        b'{"progress": [-1, 0]}',
+        b"NaN",
+    ],
+    ids=lambda said: repr(said[:20]),
+)
+def test_an_answer_that_makes_no_sense_ends_the_loader(said: bytes) -> None:
+    """And the caller is told in one sentence, with what to do."""
+    with answering(said) as process:
+        with pytest.raises(ContextDenied, match=r"the process that reads it (gave an answer|ended)"):
+            LoaderClient(process, lambda: None, 100).begin(LIMITS, None)
+        assert process.closed
+
+
+def test_a_loader_that_dies_is_told() -> None:
+    """At once."""
+    with answering(then=socket.socket.close) as process:
+        with pytest.raises(ContextDenied, match="the process that reads it ended"):
+            LoaderClient(process, lambda: None, 100).begin(LIMITS, None)
+        assert process.closed
+
+
+def test_progress_that_is_none_does_not_keep_a_loader_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same figures over and over are silence."""
+    monkeypatch.setattr(client, "SILENT_S", 0.2)
+    stop = threading.Event()
+
+    def chatter(end: socket.socket) -> None:
+        while not stop.wait(0.01):
+            try:
+                end.send(b'{"progress": [5, 5]}')
+            except OSError:
+                return
+
+    told: list[tuple[int, int]] = []
+    with answering(then=chatter) as process:
+        asked = LoaderClient(process, lambda: None, 100)
+        asked.told = lambda read, made: told.append((read, made))
+        with pytest.raises(ContextDenied, match="took too long and was ended"):
+            asked.begin(LIMITS, None)
+        stop.set()
+    assert told == [(5, 5)]
+
+
+def test_a_whole_that_is_not_the_sum_of_its_parts_is_not_believed() -> None:
+    """The layout above all: a text of the wrong one would be a broken text."""
+    read = [FileRead(10, "utf-8", 0, 9, 2, True, "latin-1"), FileRead(5, "utf-8", 0, 5, 0, True, "ascii")]
+    whole = {"sha256": "0" * 64, "bytes": 15, "chars": 14, "layout": "latin-1", "mapped": False}
+    assert answers.sha256(json.dumps({"finished": whole}).encode(), read) == "0" * 64
+    for change in ({"bytes": 16}, {"layout": "ascii"}, {"mapped": True}, {"chars": 15}, {"sha256": "0" * 63}):
+        with pytest.raises(Unbelievable):
+            answers.sha256(json.dumps({"finished": whole | change}).encode(), read)
