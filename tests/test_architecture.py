@@ -34,7 +34,7 @@ MAY_IMPORT: Final = {
     "shielded": {"errors"},
     "text": set[str](),
     "errors": set[str](),
-    "loader_wire": set[str](),
+    "loader_wire": {"wire"},
     "text_encoding": set[str](),
     "units": set[str](),
     "whole_writes": set[str](),

@@ -10,22 +10,31 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Final
 
-from rlm_kernel_mcp.context.compressed import archive_refused, form_of, is_archive
+from rlm_kernel_mcp.context.documents import Document, FileState, file_identity, file_state
 from rlm_kernel_mcp.context.held import Room, lies_in_memory
 from rlm_kernel_mcp.context.loader import answers
 from rlm_kernel_mcp.context.loader.answers import FileRead, FileRefused
-from rlm_kernel_mcp.context.loader.client import LOOK_S, LoaderClient, Process
+from rlm_kernel_mcp.context.loader.client import LOOK_S, LoaderClient
+from rlm_kernel_mcp.context.loader.compressed import form_of, is_archive
 from rlm_kernel_mcp.context.loader.index import IndexedDocument, TextIndex
-from rlm_kernel_mcp.context.loader.spool import Spool, Spooled
+from rlm_kernel_mcp.context.loader.loaders import GoOn, Loaders
+from rlm_kernel_mcp.context.loader.spool import Spooled
 from rlm_kernel_mcp.context.paths import open_below
-from rlm_kernel_mcp.context.payload import Document, FileState, Payload, file_state
-from rlm_kernel_mcp.context.refusals import no_disk_for_text, no_room_for_text, nothing_left, refusal, skipping, why
+from rlm_kernel_mcp.context.payload import Payload
+from rlm_kernel_mcp.context.refusals import (
+    archive_refused,
+    no_disk_for_text,
+    no_room_for_text,
+    nothing_left,
+    refusal,
+    skipping,
+    why,
+)
 from rlm_kernel_mcp.context.sources import Source, Sources, too_large
 from rlm_kernel_mcp.errors import ContextDenied, ContextTooLarge
 from rlm_kernel_mcp.loader_wire import FILES_MAX, WIDTHS, Limits
@@ -35,29 +44,10 @@ from rlm_kernel_mcp.wire import Layout
 
 FROM_BYTES: Final = 8 * MB
 """Smaller sources are read by the host's own thread, if none is compressed: it is done before a loader is there."""
-LOADERS_MAX: Final = 4
 RATIO_FROM_BYTES: Final = 64 * MB
 """Before that a compressed file may be as dense as it likes: a log of one line is."""
 CPU_S: Final = 120
 CPU_BYTES_OF_S: Final = 10_000_000
-
-GoOn = Callable[[], None]
-
-
-@dataclass(slots=True)
-class Loaders:
-    """What a server has for loading: processes, its own files, limits."""
-
-    start: Callable[[int, int, GoOn], Process | None]
-    """Starts one, with the largest file that it may write in MB and its processor time in s; None: there are none here.
-
-    Called in a worker thread. Raises: KernelStartFailed, SandboxUnavailable."""
-    spool: Spool
-    unpacked_bytes: int
-    """What all compressed files of a context may unpack to."""
-    ratio: int
-    """How many times its size a compressed file may unpack to."""
-    turns: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(LOADERS_MAX))
 
 
 def needs_loader(sources: Sources) -> bool:
@@ -209,9 +199,9 @@ class _Loading:
 
     def _take(self, sources: Sequence[Source], descriptors: Sequence[int]) -> None:
         forms = [form_of(source.real) for source in sources]
-        before = [_state(descriptor) for descriptor in descriptors]
+        before = [file_identity(descriptor) for descriptor in descriptors]
         rows = self._client.files(descriptors, forms)
-        after = [_state(descriptor) for descriptor in descriptors]
+        after = [file_identity(descriptor) for descriptor in descriptors]
         self._stood_still &= before == after
         for source, state, form, row in zip(sources, after, forms, rows, strict=True):
             if isinstance(row, FileRefused):
@@ -242,9 +232,10 @@ class _Loading:
     def _made(self, descriptor: int, state: FileState | None, pack: Spooled | None) -> Payload:
         digest = self._client.finish(self._read)
         size = sum(one.byte_count for one in self._read)
-        payload = Payload("documents", tuple(self._documents), size, digest, None, descriptor, self._skipped, state)
-        payload.file, payload.room = pack, self._room
-        return payload
+        documents, room = tuple(self._documents), self._room
+        return Payload(
+            "documents", documents, size, digest, None, descriptor, self._skipped, state, room=room, file=pack
+        )
 
     def _lay(self, payload: Payload) -> None:
         """Index the text, and see to it that it can be mapped where memory is not to hold it."""
@@ -256,9 +247,8 @@ class _Loading:
             raise ContextDenied(f"The context cannot be read: {error}.") from error
         layout = answers.layout_of(read)
         text_bytes = sum(one.chars for one in read) * WIDTHS[layout]
-        payload.lines = sum(one.line_ends for one in read) + next(
-            (one.is_open for one in reversed(read) if one.chars), 0
-        )
+        is_open = next((one.is_open for one in reversed(read) if one.chars), False)
+        payload.lines = sum(one.line_ends for one in read) + is_open
         if room.mapped_bytes and answers.is_laid(read):
             assert payload.descriptor is not None
             payload.layout = None if lies_in_memory(payload.descriptor) else layout
@@ -267,7 +257,7 @@ class _Loading:
             try:
                 self._spool(payload, layout, text_bytes)
             except ContextTooLarge:
-                if text_bytes > room.decoded_bytes:
+                if max(text_bytes, payload.byte_count) > room.decoded_bytes:
                     raise
         if payload.held == "memory" and max(text_bytes, payload.byte_count) > room.decoded_bytes:
             raise room.too_large(payload.byte_count)
@@ -296,11 +286,6 @@ class _Loading:
             file = make()
         payload.source, payload.pack = payload.descriptor, payload.file
         payload.descriptor, payload.file, payload.layout, payload.held = file.reader, file, layout, "spooled"
-
-
-def _state(descriptor: int) -> tuple[int, ...]:
-    status = os.fstat(descriptor)
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _close_all(batch: list[tuple[Source, int]]) -> None:

@@ -16,8 +16,8 @@ from rlm_kernel_mcp.policy import Policy
 from rlm_kernel_mcp.units import MB
 
 Held = Literal["memory", "mapped", "spooled"]
-"""Where the text is: the kernel's own memory, a file that the kernel has mapped to be read, or one that the server wrote
-for that, since the characters of the first are not as wide in it as in memory."""
+"""Where the text is: the kernel's own memory, a file that the kernel has mapped to be read, or one that the server
+wrote for that, since the characters of the first are not as wide in it as in memory."""
 DECODED_SHARE: Final = 0.6
 """Share of a session's memory that the bytes of a context may take which is decoded into it."""
 IN_MEMORY_SHARE: Final = 0.25

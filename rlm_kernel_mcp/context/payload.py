@@ -13,16 +13,17 @@ import os
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
-from typing import Final, Literal, NamedTuple, Self
+from dataclasses import dataclass, replace
+from typing import Final, Literal, Self
 
-from rlm_kernel_mcp.context.compressed import archive_refused, is_archive
 from rlm_kernel_mcp.context.copies import append, unlinked_file
+from rlm_kernel_mcp.context.documents import Document, FileState, file_state
 from rlm_kernel_mcp.context.held import COPIED_MAX_BYTES, Held, Room, lies_in_memory
+from rlm_kernel_mcp.context.loader.compressed import is_archive
 from rlm_kernel_mcp.context.loader.index import TextIndex
 from rlm_kernel_mcp.context.loader.spool import Spooled
 from rlm_kernel_mcp.context.paths import open_below
-from rlm_kernel_mcp.context.refusals import binary, nothing_left, skipping
+from rlm_kernel_mcp.context.refusals import archive_refused, binary, nothing_left, skipping
 from rlm_kernel_mcp.context.sources import Skipped, Source, Sources, too_large
 from rlm_kernel_mcp.loader_wire import WIDTHS
 from rlm_kernel_mcp.text_encoding import BINARY, EncodingDetector, LineCount, errors_of
@@ -33,19 +34,6 @@ BLOCK_BYTES: Final = 1 << 15
 
 TEXT_NAME: Final = "context"
 """Name of the one document of an inline text."""
-
-
-@dataclass(frozen=True, slots=True)
-class Document:
-    """One document of a payload. `encoding` is a Python codec, `errors` how it is to be decoded with it."""
-
-    name: str
-    byte_count: int
-    encoding: str
-    undecodable_bytes: int = 0
-    errors: str = "strict"
-    layout: Layout | None = field(default=None, compare=False)
-    """How its characters lie in its bytes; None: they have to be decoded."""
 
 
 @dataclass(slots=True)
@@ -302,17 +290,3 @@ class _Reading:
             held=self._room.held(self._bytes, can_be_mapped=known),
             room=self._room,
         )
-
-
-class FileState(NamedTuple):
-    """What changes when a file is written to."""
-
-    size: int
-    modified_ns: int
-    changed_ns: int
-
-
-def file_state(descriptor: int) -> FileState:
-    """The state of an open file now."""
-    status = os.fstat(descriptor)
-    return FileState(status.st_size, status.st_mtime_ns, status.st_ctime_ns)

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from rlm_kernel_mcp.context.compressed import form_of
 from rlm_kernel_mcp.context.loader.answers import FileRefused
+from rlm_kernel_mcp.context.loader.compressed import form_of
 from rlm_kernel_mcp.context.paths import cause, quoted, unreadable
 from rlm_kernel_mcp.context.sources import Skipped, Source, Sources
 from rlm_kernel_mcp.errors import ContextDenied, ContextNotFound, ContextTooLarge, InvalidInput, RequestRefused
@@ -121,4 +121,12 @@ def no_disk_for_text(size: int) -> ContextTooLarge:
         f"The context has {size:,} bytes as text, for which memory is not enough, and RLM_STATE_DIR lies on a file "
         "system in memory.",
         "Tell the user to set RLM_STATE_DIR to a folder on a disk.",
+    )
+
+
+def archive_refused(given: str) -> InvalidInput:
+    """The error for an archive that the caller named itself."""
+    return InvalidInput(
+        f"{quoted(given)} is an archive of files, which is not unpacked here.",
+        "Unpack it into a folder below an allowed root (tar -xf, unzip -d), and give that folder.",
     )

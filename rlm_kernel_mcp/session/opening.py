@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from rlm_kernel_mcp.context.by_loader import Loaders, load, needs_loader
+from rlm_kernel_mcp.context.by_loader import load, needs_loader
 from rlm_kernel_mcp.context.held import Room
+from rlm_kernel_mcp.context.loader.loaders import Loaders
 from rlm_kernel_mcp.context.payload import Payload, build_payload, text_payload
 from rlm_kernel_mcp.context.refusals import refuse_compressed
 from rlm_kernel_mcp.context.sources import Sources, resolve_sources, too_large

@@ -110,9 +110,8 @@ class Registry:
         session_id = "s_" + "".join(secrets.choice(ID_ALPHABET) for _ in range(ID_CHARS))
         await self._slots.acquire(session_id)
         try:
-            prepared = await prepare(
-                source, self.settings, Room.of(self._shared.policy), self._pool, self._shared.loaders
-            )
+            room = Room.of(self._shared.policy)
+            prepared = await prepare(source, self.settings, room, self._pool, self._shared.loaders)
         except BaseException:
             self._slots.release(session_id)
             raise

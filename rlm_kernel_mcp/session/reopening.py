@@ -11,8 +11,8 @@ import logging
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from rlm_kernel_mcp.context.by_loader import Loaders
 from rlm_kernel_mcp.context.held import Room
+from rlm_kernel_mcp.context.loader.loaders import Loaders
 from rlm_kernel_mcp.context.payload import Payload
 from rlm_kernel_mcp.errors import ContextNotFound
 from rlm_kernel_mcp.kernel.pool import KernelPool

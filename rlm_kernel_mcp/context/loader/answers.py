@@ -177,7 +177,8 @@ def _count(value: Any, most: int = (1 << 63) - 1) -> int:
 
 
 def _layout(value: Any) -> Layout:
-    return LAYOUTS[LAYOUTS.index(_one_of(value, LAYOUTS))]  # type: ignore[arg-type]  (it is one of them)
+    _one_of(value, LAYOUTS)
+    return next(layout for layout in LAYOUTS if layout == value)
 
 
 def _one_of(value: Any, known: Sequence[str]) -> str:

@@ -10,8 +10,8 @@ import asyncio
 from concurrent.futures import wait
 from typing import Final
 
-from rlm_kernel_mcp.context.by_loader import GoOn, Loaders
 from rlm_kernel_mcp.context.loader.client import Process
+from rlm_kernel_mcp.context.loader.loaders import GoOn, Loaders
 from rlm_kernel_mcp.context.loader.spool import GB, Spool
 from rlm_kernel_mcp.kernel.pool import KernelPool
 from rlm_kernel_mcp.policy import Policy

@@ -12,8 +12,9 @@ from typing import Any, Final
 
 import pytest
 
-from rlm_kernel_mcp.context.by_loader import Loaders, load
+from rlm_kernel_mcp.context.by_loader import load
 from rlm_kernel_mcp.context.held import Room
+from rlm_kernel_mcp.context.loader.loaders import Loaders
 from rlm_kernel_mcp.context.payload import Payload
 from rlm_kernel_mcp.context.sources import resolve_sources
 from tests.sessions import WAIT_S, open_registry

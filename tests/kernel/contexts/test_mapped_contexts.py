@@ -144,20 +144,21 @@ async def test_a_mapped_context_may_be_larger_than_the_session_s_memory(registry
         path.unlink()
 
 
-async def test_a_file_that_has_to_be_decoded_is_refused_above_its_limit_before_all_of_it_is_read(
-    registry: Registry, on_disk: Path
+async def test_a_file_that_neither_memory_nor_the_spool_has_room_for_is_refused(
+    registry: Registry, on_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With its bytes, the factor and the setting."""
+    loaders = registry._shared.loaders
+    assert loaders is not None
+    monkeypatch.setattr(loaders.spool, "limit_bytes", 50 * MB)
     path = file_of(on_disk, "long", "\u4e2d".encode() * (30 * MB))
     try:
         with pytest.raises(ContextTooLarge) as refused:
             await opened(registry, path)
     finally:
         path.unlink()
-    for words in ("1 to 4 bytes a character", "80,530,636 bytes", "RLM_MEMORY_LIMIT_MB", "not all ASCII"):
+    for words in ("94,371,840 bytes", "62,914,560 as text", "needs 2 bytes", "RLM_SPOOL_GB leaves 52,428,800"):
         assert words in refused.value.message
-    seen = int(refused.value.message.split(" bytes")[0].rsplit(" ", 1)[1].replace(",", ""))
-    assert 80_530_636 < seen < 81 * MB
 
 
 async def test_a_name_for_a_mapped_context_is_a_reference_after_a_loss_too(registry: Registry, on_disk: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from rlm_kernel_mcp.context.loader.spool import Spool
 from rlm_kernel_mcp.errors import ContextTooLarge
-from tests.sessions import Driven, open_registry
+from tests.sessions import SessionDriver, open_registry
 
 pytestmark = pytest.mark.anyio
 
@@ -77,7 +77,7 @@ async def test_a_session_that_writes_to_a_shared_text_changes_nothing(tmp_path: 
     os.pwrite(file.writer, TEXT, 0)
     file.seal(len(TEXT))
     async with open_registry(tmp_path / "state", policy=walls, RLM_IMPORT_POLICY="any") as registry:
-        session = await Driven.open(registry)
+        session = await SessionDriver.open(registry)
         given = file.opened()
         session.kernel.pass_descriptor(given)
         os.close(given)
@@ -127,7 +127,7 @@ def test_the_spool_has_an_end(tmp_path: Path) -> None:
     os.pwrite(first.writer, bytes(60), 0)
     os.pwrite(second.writer, bytes(50), 0)
     first.seal(60)
-    with pytest.raises(ContextTooLarge, match="needs 50 bytes on disk; RLM_SPOOL_GB allows 100 .* 60 are taken"):
+    with pytest.raises(ContextTooLarge, match=r"needs 50 bytes on disk; RLM_SPOOL_GB allows 100 .* 60 are taken"):
         second.seal(50)
     first.release()
     second.seal(50)

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from rlm_kernel_mcp.context.payload import Document, Payload, build_payload, text_payload
+from rlm_kernel_mcp.context.documents import Document
+from rlm_kernel_mcp.context.payload import Payload, build_payload, text_payload
 from rlm_kernel_mcp.context.sources import Sources, resolve_sources
 from rlm_kernel_mcp.errors import ContextDenied, ContextNotFound, ContextTooLarge, InvalidInput, RequestRefused
 

@@ -1,15 +1,12 @@
 """Which files are compressed, and which are archives, by their names.
 
-Is: names alone. Is not: what the files hold, which only a loader looks at. Above: `payload.py`, `by_loader.py`,
-`session/opening.py`. Below: `loader_wire.py`.
+Is: names alone. Is not: what the files hold, which only a loader looks at. Above: `context/`. Below: `loader_wire.py`.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from rlm_kernel_mcp.context.paths import quoted
-from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.loader_wire import Form
 
 _FORMS: Final[dict[str, Form]] = {
@@ -33,11 +30,3 @@ def is_archive(name: str) -> bool:
     for end in _FORMS:
         bare = bare.removesuffix(end)
     return bare.endswith(_ARCHIVES)
-
-
-def archive_refused(given: str) -> InvalidInput:
-    """The error for an archive that the caller named itself."""
-    return InvalidInput(
-        f"{quoted(given)} is an archive of files, which is not unpacked here.",
-        "Unpack it into a folder below an allowed root (tar -xf, unzip -d), and give that folder.",
-    )

@@ -1,0 +1,45 @@
+"""One document of a context, and what tells that its file was written to.
+
+Is: data. Is not: reading. Above: `payload.py`, `by_loader.py`. Below: `wire.py`.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from rlm_kernel_mcp.wire import Layout
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One document of a payload. `encoding` is a Python codec, `errors` how it is to be decoded with it."""
+
+    name: str
+    byte_count: int
+    encoding: str
+    undecodable_bytes: int = 0
+    errors: str = "strict"
+    layout: Layout | None = field(default=None, compare=False)
+    """How its characters lie in its bytes; None: they have to be decoded."""
+
+
+class FileState(NamedTuple):
+    """What changes when a file is written to."""
+
+    size: int
+    modified_ns: int
+    changed_ns: int
+
+
+def file_state(descriptor: int) -> FileState:
+    """The state of an open file now."""
+    status = os.fstat(descriptor)
+    return FileState(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def file_identity(descriptor: int) -> tuple[int, ...]:
+    """Which file it is, with its state now."""
+    status = os.fstat(descriptor)
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
