@@ -46,6 +46,7 @@ PARTS: dict[str, Part] = {
     "context": contexts.context,
     "mapped": mapped.mapped,
     "mapped-step": mapped.mapped_step,
+    "spooled": mapped.spooled,
     "walls": sessions.walls,
     "attacks": attacks.attacks,
     "attacks-lock": attacks.attacks_lock,

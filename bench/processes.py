@@ -40,6 +40,18 @@ def cpu_s(pid: int) -> dict[int, float]:
     return used
 
 
+def spent_s(pid: int) -> float:
+    """Processor time used so far by a tree, with those of it that have ended and were waited for."""
+    used = 0.0
+    for process in tree(pid):
+        try:
+            times = process.cpu_times()
+        except psutil.Error:
+            continue  # it ended while we looked
+        used += times.user + times.system + times.children_user + times.children_system
+    return used
+
+
 async def settle(pid: int) -> None:
     """Return when a tree has stopped working: the spare kernel is ready, what was closed is gone."""
     before = cpu_s(pid)

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 
 from bench.measure import Amounts, Bar, Figures, Row, Sample, interleave, milliseconds
-from bench.processes import MB, cpu_s, settle, status_mb
+from bench.processes import MB, cpu_s, settle, spent_s, status_mb
 from bench.sides.ours import OurServer, our_server
 
 LINES = "".join(
@@ -89,24 +89,55 @@ def _opened(server: OurServer, path: Path) -> str:
 
 async def _opening(server: OurServer, path: Path, size: int, amounts: Amounts) -> Row:
     async def ours() -> float:
-        await settle(server.pid)
-        before = cpu_s(server.pid)
-        opened = server.call("rlm_init_context", context_paths=[path.name])
-        now = cpu_s(server.pid)
-        assert opened["context"]["held"] == "mapped", opened["context"]
-        server.finalize(opened["session_id"])
-        return (sum(now.values()) - sum(before[pid] for pid in before.keys() & now.keys())) * 1_000
+        return await _open_and_close(server, path, "mapped")
 
     async def sha256sum() -> float:
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        summing = await asyncio.create_subprocess_exec("sha256sum", str(path), stdout=subprocess.DEVNULL)
-        assert await summing.wait() == 0
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) * 1_000
+        return await _of_program("sha256sum", str(path))
 
     mine, other = await interleave([ours, sha256sum], amounts.times(5), warm_up=1)
     what = f"context of {size:,} MB by path, mapped and ready (processor time)"
     return Row(what, mine, "`sha256sum` of the file", other, bar=Bar(2))
+
+
+async def spooled(amounts: Amounts) -> list[Row]:
+    """256 MB of UTF-8 with an emoji in a line of fifty, which has 4 bytes a character in memory, and so on disk."""
+    size = max(SMALL_MB, amounts.megabytes(256))
+    with our_server(env={"RLM_MEMORY_LIMIT_MB": "64"} if amounts.smoke else None) as server:
+        path = server.directory / "wide.txt"
+        with path.open("w", encoding="utf-8") as file:
+            while file.tell() < size * MB:
+                file.write(LINES + "Grüße, Привет, 日本, 😀\n" * 72)
+
+        async def ours() -> float:
+            return await _open_and_close(server, path, "spooled")
+
+        async def iconv() -> float:
+            to = server.directory / "converted"
+            return await _of_program("iconv", "-f", "UTF-8", "-t", "UTF-32LE", "-o", str(to), str(path))
+
+        mine, other = await interleave([ours, iconv], amounts.times(5), warm_up=1)
+    what = f"context of {size:,} MB of UTF-8 by path, on disk as 4 bytes a character and ready (processor time)"
+    return [Row(what, mine, "`iconv -t UTF-32LE` of the file", other, bar=Bar(2.5))]
+
+
+async def _open_and_close(server: OurServer, path: Path, held: str) -> float:
+    """Milliseconds of processor time until a context is ready, with the process that read it."""
+    await settle(server.pid)
+    before = spent_s(server.pid)
+    opened = server.call("rlm_init_context", context_paths=[path.name])
+    await settle(server.pid)
+    after = spent_s(server.pid)
+    assert opened["context"]["held"] == held, opened["context"]
+    server.finalize(opened["session_id"])
+    return (after - before) * 1_000
+
+
+async def _of_program(*command: str) -> float:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    running = await asyncio.create_subprocess_exec(*command, stdout=subprocess.DEVNULL)
+    assert await running.wait() == 0
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) * 1_000
 
 
 async def _memory(server: OurServer, session: str, path: Path, size: int) -> list[Row]:
