@@ -9,7 +9,7 @@ One datagram each way at a time, JSON, over a socket of whole datagrams. The hos
     {begin: Limits} [pack]              -> {begun: true}       with a descriptor: all bytes are laid together in it
     {files: [Form, ...]} [descriptors]  -> {files: [Read | Refused, ...]}     as often as there are files
     {finish: true}                      -> {finished: Finished}
-    {spool: true} [descriptor]          -> {spooled: bytes}    the characters, each as wide as the widest
+    {spool: true} [descriptor]          -> {spooled: bytes, errno}    the characters, each as wide as the widest
     {index: first}                      -> binary              pairs of 8 bytes: lines and characters, of `INDEX_ROWS`
 
 Before any answer may come {progress: [bytes read, bytes of text]}, at most twice a second.
@@ -30,10 +30,21 @@ INDEX_ROWS: Final = 2_048
 Form = Literal["plain", "gzip", "bzip2", "xz", "zstd"]
 LAYOUTS: Final[tuple[Layout, ...]] = ("ascii", "latin-1", "ucs2", "ucs4")
 WIDTHS: Final[dict[Layout, int]] = {"ascii": 1, "latin-1": 1, "ucs2": 2, "ucs4": 4}
-REASONS: Final = ("binary", "too_large", "unpacked", "ratio", "truncated", "corrupt", "memory", "no_zstd", "unreadable")
+REASONS: Final = (
+    "binary",
+    "too_large",
+    "unpacked",
+    "ratio",
+    "truncated",
+    "corrupt",
+    "memory",
+    "no_zstd",
+    "unreadable",
+    "no_room",
+)
 """Why a file is not read: no text; more bytes than the context may have; more than may be unpacked, in all or by ratio;
 a compressed file that ends too early, or is none from some byte on; one that needs more memory than a loader has; zstd
-where this Python has no module for it; an error of the file system."""
+where this Python has no module for it; an error of the file system in reading, or in writing."""
 
 
 class Limits(TypedDict):

@@ -19,7 +19,7 @@ from rlm_kernel_mcp.context.documents import Document, FileState, file_identity,
 from rlm_kernel_mcp.context.held import Room, lies_in_memory
 from rlm_kernel_mcp.context.loader import answers
 from rlm_kernel_mcp.context.loader.answers import FileRead, FileRefused
-from rlm_kernel_mcp.context.loader.client import LOOK_S, LoaderClient
+from rlm_kernel_mcp.context.loader.client import LOOK_S, LoaderClient, unwritten
 from rlm_kernel_mcp.context.loader.compressed import form_of, is_archive
 from rlm_kernel_mcp.context.loader.index import IndexedDocument, TextIndex
 from rlm_kernel_mcp.context.loader.loaders import GoOn, Loaders
@@ -219,6 +219,8 @@ class _Loading:
             if self._pack_bytes < min(held + row.made, self._sources.max_bytes):
                 raise self._loaders.spool.too_large(held + row.made)
             raise too_large(held + row.made, self._sources.max_bytes)
+        if row.reason == "no_room":
+            raise unwritten(row.errno)
         error = refusal(source, form, row, self._loaders.unpacked_bytes, self._loaders.ratio)
         if isinstance(error, ContextTooLarge):
             raise error

@@ -24,6 +24,7 @@ CHARS_OF_BYTE_MAX: Final = 4
 r"""A byte that does not decode as UTF-16 becomes `\xff`."""
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 ROW_BYTES: Final = 16
+ERRNO_MAX: Final = 4_095
 
 
 class Unbelievable(ValueError):
@@ -82,7 +83,9 @@ def files(data: bytes, count: int, text_bytes: int) -> list[FileRead | FileRefus
             raise Unbelievable("a row is no object")
         if "refused" in row:
             reason = _one_of(row["refused"], REASONS)
-            rows.append(FileRefused(reason, *(_count(row.get(key)) for key in ("at", "made", "errno"))))
+            rows.append(
+                FileRefused(reason, _count(row.get("at")), _count(row.get("made")), _count(row.get("errno"), ERRNO_MAX))
+            )
             continue
         read = _read(row, left)
         left -= read.byte_count
@@ -139,10 +142,13 @@ def is_laid(documents: Sequence[FileRead]) -> bool:
     return all(one.is_laid for one in documents)
 
 
-def spooled(data: bytes, chars: int, layout: Layout) -> None:
-    """The answer to the writing of the spool, whose size follows from the characters."""
+def spooled(data: bytes, chars: int, layout: Layout) -> int:
+    """The answer to the writing of the spool, whose size follows from the characters: 0, or why it was not written."""
+    if (number := _count(_key(data, "errno"), ERRNO_MAX)) != 0:
+        return number
     if _count(_key(data, "spooled")) != chars * WIDTHS[layout]:
         raise Unbelievable("the spool has another size than its characters")
+    return 0
 
 
 def index_rows(data: bytes, count: int) -> array[int]:

@@ -7,6 +7,7 @@ what becomes of them (`context/by_loader.py`). Above: `context/by_loader.py`. Be
 from __future__ import annotations
 
 import json
+import os
 import select
 import socket
 import time
@@ -17,7 +18,7 @@ from typing import Any, Final, Protocol
 
 from rlm_kernel_mcp.context.loader import answers
 from rlm_kernel_mcp.context.loader.answers import FileRead, FileRefused, Unbelievable
-from rlm_kernel_mcp.errors import ContextDenied
+from rlm_kernel_mcp.errors import ContextDenied, ContextTooLarge
 from rlm_kernel_mcp.loader_wire import DATAGRAM_BYTES, INDEX_ROWS, Limits
 from rlm_kernel_mcp.wire import Layout
 
@@ -28,6 +29,14 @@ SILENT_S: Final = 60.0
 WHOLE_S: Final = 600.0
 BYTES_OF_S: Final = 2_000_000
 """All of a loading may take ten minutes, and a second more for each 2 MB: a hundredth of what it takes by itself."""
+
+
+def unwritten(number: int) -> ContextTooLarge:
+    """The error for a file of the server's own that could not be written, by the operating system's number."""
+    return ContextTooLarge(
+        f"The context cannot be written into RLM_STATE_DIR: {os.strerror(number).lower()}.",
+        "Give a smaller context, or tell the user to free room there, or to set RLM_STATE_DIR to a larger place.",
+    )
 
 
 class Process(Protocol):
@@ -74,8 +83,10 @@ class LoaderClient:
         return digest
 
     def spool(self, descriptor: int, chars: int, layout: Layout) -> None:
-        """Have all characters written in one width."""
-        self._ask({"spool": True}, (descriptor,), lambda data: answers.spooled(data, chars, layout))
+        """Have all characters written in one width. Raises: ContextTooLarge: there is no room for them."""
+        number: int = self._ask({"spool": True}, (descriptor,), lambda data: answers.spooled(data, chars, layout))
+        if number:
+            raise unwritten(number)
 
     def index(self, rows: int) -> array[int]:
         """The index of all documents, `rows` pairs of line ends and characters."""

@@ -21,7 +21,7 @@ from dataclasses import asdict, replace
 from typing import Any, Final, NoReturn
 
 from rlm_kernel_mcp.in_kernel.loader.reading import Pass
-from rlm_kernel_mcp.in_kernel.loader.unpacking import zstd_module
+from rlm_kernel_mcp.in_kernel.loader.unpacking import Unreadable, zstd_module
 from rlm_kernel_mcp.in_kernel.walls.plan import plan_from_policy
 from rlm_kernel_mcp.in_kernel.walls.raising import enter_namespaces, raise_lock_a, raise_lock_b
 from rlm_kernel_mcp.loader_wire import DATAGRAM_BYTES, FILES_MAX, INDEX_ROWS
@@ -106,7 +106,10 @@ class Loader:
         if "index" in request:
             return loading.rows(int(request["index"]), INDEX_ROWS)
         if "spool" in request:
-            return json.dumps({"spooled": loading.spool(descriptors[0])}).encode()
+            try:
+                return json.dumps({"spooled": loading.spool(descriptors[0]), "errno": 0}).encode()
+            except Unreadable as error:
+                return json.dumps({"spooled": 0, "errno": error.number}).encode()
         return json.dumps({"finished": loading.finish()}).encode()
 
     def _tell(self, read: int, made: int) -> None:

@@ -73,7 +73,9 @@ class Pass:
         except (Unreadable, OSError) as error:
             self._hash, self._bytes = start
             at = unpacking.taken if unpacking else at
-            reason, number = (error.reason, 0) if isinstance(error, Unreadable) else ("unreadable", error.errno or 0)
+            reason, number = (
+                (error.reason, error.number) if isinstance(error, Unreadable) else ("unreadable", error.errno or 0)
+            )
             made = unpacking.made if unpacking else document.byte_count
             return {"refused": reason, "at": at, "made": made, "errno": number}
         self._read_bytes += at
@@ -110,7 +112,10 @@ class Pass:
                     raise OSError("the source is shorter than it was")
                 offset += len(block)
                 encoded = codec(decoder.decode(block, offset == end), "surrogatepass")[0]
-                write_at(descriptor, encoded, written)
+                try:
+                    write_at(descriptor, encoded, written)
+                except OSError as error:
+                    raise Unreadable("no_room", error.errno or 0) from error
                 written += len(encoded)
                 self._told(offset, written)
         return written
@@ -120,7 +125,10 @@ class Pass:
             raise Unreadable("too_large")
         self._hash.update(block)
         if self._pack is not None:
-            write_at(self._pack, block, self._bytes)
+            try:
+                write_at(self._pack, block, self._bytes)
+            except OSError as error:
+                raise Unreadable("no_room", error.errno or 0) from error
         self._bytes += len(block)
 
     def _keep(self, document: DocumentPass, descriptor: int) -> Read:

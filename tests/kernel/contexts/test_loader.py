@@ -184,6 +184,16 @@ def test_a_text_that_the_spool_has_no_room_for_is_refused(folder: Path, read: Lo
     assert small.used_bytes == 0
 
 
+@pytest.mark.parametrize("name", ["a.txt", "*.txt"])
+def test_a_disk_that_is_full_is_told(folder: Path, read: Load, loaders: Loaders, name: str) -> None:
+    """Of a text that is spooled, and of files that are laid together. Here it is the limit of a file's size."""
+    (folder / "a.txt").write_text(TEXTS["ucs4"] * 3)
+    (folder / "b.txt").write_text("b")
+    full = Room(1, 0, 1 << 40)
+    with pytest.raises(ContextTooLarge, match="cannot be written into RLM_STATE_DIR: file too large"):
+        read(name, room=full, start=lambda file_mb, cpu_s, go_on: loaders.start(0 if "*" in name else 1, cpu_s, go_on))
+
+
 def test_sessions_over_the_same_file_have_one_text_on_disk(folder: Path, read: Load, loaders: Loaders) -> None:
     """As long as one of them has it; a change of the file makes another."""
     (folder / "a.txt").write_text(TEXTS["ucs2"])
