@@ -52,6 +52,8 @@ class Pass:
 
     def file(self, descriptor: int, form: str) -> Read | Refused:
         """Read one file to its end."""
+        if form == "plain" and (read := self._small(descriptor)) is not None:
+            return read
         start = self._hash.copy(), self._bytes
         document = DocumentPass()
         unpacking = None
@@ -120,23 +122,54 @@ class Pass:
                 self._told(offset, written)
         return written
 
+    def _small(self, descriptor: int) -> Read | None:
+        """A file of less than one block of ASCII, for which nothing has to be detected; None of any other."""
+        try:
+            block = os.pread(descriptor, BLOCK_BYTES, 0)
+            if (
+                len(block) == BLOCK_BYTES
+                or not block.isascii()
+                or b"\0" in block
+                or os.pread(descriptor, 1, len(block))
+            ):
+                return None
+            self._take(block)
+        except (OSError, Unreadable):  # once more, where it is told
+            return None
+        self._read_bytes += len(block)
+        self._told(self._read_bytes, self._bytes)
+        self._add(descriptor, _Place(len(block), "utf-8", "strict"), len(block))
+        return {
+            "bytes": len(block),
+            "encoding": "utf-8",
+            "bad_bytes": 0,
+            "chars": len(block),
+            "lines": block.count(b"\n"),
+            "open": bool(block) and not block.endswith(b"\n"),
+            "layout": LAYOUTS[ASCII],
+        }
+
+    def _add(self, descriptor: int, place: _Place, chars: int) -> None:
+        if self._source is None:
+            self._source = os.dup(descriptor)
+        self._places.append(place)
+        self._chars += chars
+
     def _take(self, block: bytes) -> None:
         if self._bytes + len(block) > self._limits["text_bytes"]:
             raise Unreadable("too_large")
-        self._hash.update(block)
         if self._pack is not None:
             try:
                 write_at(self._pack, block, self._bytes)
             except OSError as error:
                 raise Unreadable("no_room", error.errno or 0) from error
+        self._hash.update(block)
         self._bytes += len(block)
 
     def _keep(self, document: DocumentPass, descriptor: int) -> Read:
-        if self._source is None:
-            self._source = os.dup(descriptor)
-        self._places.append(_Place(document.byte_count, document.encoding, document.errors))
+        place = _Place(document.byte_count, document.encoding, document.errors)
+        self._add(descriptor, place, document.chars)
         self._index.extend(document.index)
-        self._chars += document.chars
         self._layout = max(self._layout, document.layout)
         self._is_laid &= document.encoding == "latin-1" or (
             document.layout == ASCII and document.encoding == "utf-8" and document.chars == document.byte_count
