@@ -47,6 +47,7 @@ PARTS: dict[str, Part] = {
     "mapped": mapped.mapped,
     "mapped-step": mapped.mapped_step,
     "spooled": mapped.spooled,
+    "files": contexts.files,
     "walls": sessions.walls,
     "attacks": attacks.attacks,
     "attacks-lock": attacks.attacks_lock,

@@ -142,7 +142,7 @@ def main(entries: Sequence[str]) -> int:
             raise
         print(f"bin/demo: {first_of(failed)}", file=sys.stderr)
         return 1
-    return check(source_texts(library, patterns), loaded, answers, no_python, final)
+    return check(source_texts(library, patterns, Path(loaded["prefix"])), loaded, answers, no_python, final)
 
 
 def first_of(failures: BaseException) -> BaseException:
@@ -217,14 +217,17 @@ async def show_trace(agent: Agent) -> None:
         print(f"  {event['ts']}  {what}  {used:6} characters used so far")
 
 
-def source_texts(library: Path, patterns: list[str]) -> dict[str, str]:
-    """The same files, found and read by this process: each once under its own name, and none outside the library."""
+def source_texts(library: Path, patterns: list[str], prefix: Path) -> dict[str, str]:
+    """The same files, found and read by this process: each once under its own name, and none outside the library.
+
+    `prefix`: the folder that the names are relative to, as the server said it.
+    """
     matches = {path for pattern in patterns for path in library.glob(pattern)}
     files: dict[Path, Path] = {}
     for path in sorted(matches, key=lambda path: (path.is_symlink(), path)):
         files.setdefault(path.resolve(), path.relative_to(library))
     return {
-        str(path): independent.decoded(target)
+        str((library / path).relative_to(prefix)): independent.decoded(target)
         for target, path in files.items()
         if target.is_relative_to(library) and not any(part.startswith(".") for part in path.parts)
     }

@@ -1,7 +1,7 @@
 """Encodings, and lines. Sans-I/O.
 
 Is: telling a document's encoding from its bytes, block by block, for the host and for the loader process. Is not:
-reading files, nor decoding for a kernel, which decodes for itself. Above: `context/payload.py`,
+reading files, nor decoding for a kernel, which decodes for itself. Above: `context/reading.py`,
 `in_kernel/loader/document.py`. Below: the standard library.
 """
 

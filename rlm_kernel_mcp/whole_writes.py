@@ -1,7 +1,7 @@
 """Writes a whole block at an offset of a file, where the operating system may take a part of it.
 
 Is: the host's one loop around `pwrite`. Is not: a judgement of an error: each caller says what a full disk means
-for it. Above: `context/payload.py`, `session/snapshots/file.py`. Below: the operating system.
+for it. Above: `context/reading.py`, `session/snapshots/file.py`. Below: the operating system.
 """
 
 from __future__ import annotations

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import subprocess
 from pathlib import Path
 
 from bench.measure import Amounts, Bar, Figures, Row, interleave, milliseconds
-from bench.processes import MB, settle, status_mb, tree
+from bench.processes import MB, cpu_s, settle, status_mb, tree
 from bench.sides.ours import OurServer, our_server
 
 
@@ -79,3 +82,37 @@ def _write(directory: Path, size: int) -> Path:
     path = directory / f"context-{size}.txt"
     path.write_bytes(b"0123456789abcde\n" * (size << 16))
     return path
+
+
+async def files(amounts: Amounts) -> list[Row]:
+    """Processor time of opening a directory of many files, up to `context` in the kernel, against find and cat."""
+    count = 20_000 if not amounts.smoke else 100
+    with our_server() as server:
+        await asyncio.to_thread(_write_many, server.directory / "many", count)
+
+        async def ours() -> float:
+            await settle(server.pid)
+            before = sum(cpu_s(server.pid).values())
+            opened = server.open_session(context_paths=["many"])
+            used_ms = (sum(cpu_s(server.pid).values()) - before) * 1000
+            server.finalize(opened)
+            return used_ms
+
+        async def plain() -> float:
+            command = "find many -type f -print0 | xargs -0 cat | cat > /dev/null"
+            before = os.times()
+            await asyncio.to_thread(subprocess.run, command, shell=True, check=True, cwd=server.directory)
+            after = os.times()
+            used_s = after.children_user + after.children_system - before.children_user - before.children_system
+            return used_s * 1000
+
+        mine, other = await interleave([ours, plain], amounts.times(8), warm_up=1)
+    what = f"processor time of {count:,} files by their directory"
+    return [Row(what, mine, "`find | xargs cat`", other, bar=Bar(2))]
+
+
+def _write_many(directory: Path, count: int) -> None:
+    for number in range(count):
+        place = directory / f"part-{number // 100:03}"
+        place.mkdir(parents=True, exist_ok=True)
+        (place / f"document-{number:05}.txt").write_text("one line of some forty characters, no more\n" * 20)

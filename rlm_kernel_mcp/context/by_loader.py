@@ -12,7 +12,6 @@ import hashlib
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import Final
 
 from rlm_kernel_mcp.context.documents import Document, FileState, file_identity, file_state
@@ -20,19 +19,19 @@ from rlm_kernel_mcp.context.held import Room, lies_in_memory
 from rlm_kernel_mcp.context.loader import answers
 from rlm_kernel_mcp.context.loader.answers import FileRead, FileRefused
 from rlm_kernel_mcp.context.loader.client import LOOK_S, LoaderClient, unwritten
-from rlm_kernel_mcp.context.loader.compressed import form_of, is_archive
+from rlm_kernel_mcp.context.loader.compressed import form_of
 from rlm_kernel_mcp.context.loader.index import IndexedDocument, TextIndex
 from rlm_kernel_mcp.context.loader.loaders import GoOn, Loaders
 from rlm_kernel_mcp.context.loader.spool import Spooled
 from rlm_kernel_mcp.context.paths import open_below
 from rlm_kernel_mcp.context.payload import Payload
 from rlm_kernel_mcp.context.refusals import (
-    archive_refused,
     no_disk_for_text,
     no_room_for_text,
     nothing_left,
     refusal,
     skipping,
+    skips_archive,
     why,
 )
 from rlm_kernel_mcp.context.sources import Source, Sources, too_large
@@ -105,7 +104,7 @@ class _Loading:
         self._begin_again()
 
     def _begin_again(self) -> None:
-        self._skipped = replace(self._sources.skipped, first=list(self._sources.skipped.first))
+        self._skipped = self._sources.skipped.copy()
         self._documents: list[Document] = []
         self._read: list[FileRead] = []
         self._states = hashlib.sha256()
@@ -183,11 +182,7 @@ class _Loading:
 
     def _opened(self, source: Source) -> int | None:
         descriptor = None
-        if is_archive(source.real):
-            if source.given is not None:
-                raise archive_refused(source.given)
-            self._skipped.add(source.name, "an archive")
-        else:
+        if not skips_archive(source, self._skipped):
             with skipping(source, self._skipped):
                 descriptor = open_below(source.real, source.given or source.name, self._sources.roots)
         return descriptor
@@ -208,7 +203,8 @@ class _Loading:
                 self._refuse(source, form, row)
                 continue
             errors = errors_of(row.encoding) if row.bad_bytes else "strict"
-            self._documents.append(Document(source.name, row.byte_count, row.encoding, row.bad_bytes, errors))
+            one = Document(source.name, row.byte_count, row.encoding, row.bad_bytes, errors, None, source.real)
+            self._documents.append(one)
             self._read.append(row)
             self._states.update(repr(state).encode())
 
@@ -229,15 +225,15 @@ class _Loading:
                 raise OSError(row.errno or errno.EIO, os.strerror(row.errno or errno.EIO))
             if source.given is not None:
                 raise error
-            self._skipped.add(source.name, why(form, row))
+            self._skipped.add(source.name, "binary" if row.reason == "binary" else "unreadable", why(form, row))
 
     def _made(self, descriptor: int, state: FileState | None, pack: Spooled | None) -> Payload:
         digest = self._client.finish(self._read)
         size = sum(one.byte_count for one in self._read)
-        documents, room = tuple(self._documents), self._room
-        return Payload(
-            "documents", documents, size, digest, None, descriptor, self._skipped, state, room=room, file=pack
-        )
+        documents, room, prefix = tuple(self._documents), self._room, self._sources.prefix
+        made = Payload("documents", documents, size, digest, None, descriptor, self._skipped, prefix, state)
+        made.room, made.file = room, pack
+        return made
 
     def _lay(self, payload: Payload) -> None:
         """Index the text, and see to it that it can be mapped where memory is not to hold it."""

@@ -23,6 +23,8 @@ class Document:
     errors: str = "strict"
     layout: Layout | None = field(default=None, compare=False)
     """How its characters lie in its bytes; None: they have to be decoded."""
+    path: str | None = field(default=None, compare=False)
+    """The file, with all links resolved; None of an inline text. What cites the document reads there."""
 
 
 class FileState(NamedTuple):

@@ -1,32 +1,46 @@
 """What lies in a directory or matches a glob, below the allowed roots.
 
 Is: walking directories without leaving the roots, without following links in circles, and with a bounded number
-of entries. Is not: what the files hold (`payload.py`), nor their names and order (`sources.py`).
-Above: `sources.py`. Below: `paths.py`.
+of entries; what is left out on the way is told with its kind. Is not: what the files hold (`payload.py`), nor their
+names and order (`sources.py`). Above: `sources.py`. Below: `globs.py`, `ignoring.py`, `left_out.py`, `paths.py`.
 """
 
 from __future__ import annotations
 
-import fnmatch
 import os
-import re
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
-from rlm_kernel_mcp.context.paths import cause, is_below, kind_of, open_below, outside, resolved
-from rlm_kernel_mcp.errors import ContextDenied, ContextTooLarge, InvalidInput
+from rlm_kernel_mcp.context.ignoring import (
+    REPOSITORY_NAME,
+    RULES_NAME,
+    DirectoryRules,
+    Exclusions,
+    rules_above,
+    rules_in,
+    why_no_rules,
+)
+from rlm_kernel_mcp.context.left_out import VENDORED_MARKS, Kind, is_vendored
+from rlm_kernel_mcp.context.paths import cause, is_below, is_kernels, kind_of, open_below, outside, resolved
+from rlm_kernel_mcp.context.patterns.globs import Glob, State
+from rlm_kernel_mcp.context.patterns.ignore_rules import TooManyRulesError
+from rlm_kernel_mcp.errors import ContextDenied, ContextTooLarge
 
 ENTRY_LIMIT: Final = 2_000_000
 """Directory entries that one request looks at."""
 
-_MAGIC: Final = re.compile(r"[*?\[]")
-_ANY_DEPTH: Final = "**"
+_NEVER: Final = frozenset({"excluded", "special"})
+"""What no part of a pattern brings back by naming it."""
+_REASONS: Final[dict[str, str]] = {"special": "made up by the operating system"}
+"""Where the kind alone does not say it."""
+
+Skip = Callable[[str, Kind, str], None]
+"""Told of each entry that is left out: its path as it was reached, the kind, and the reason if that says more."""
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """A regular file that was found. `path` is as it was reached, `real` with all links resolved."""
 
     path: str
@@ -35,62 +49,40 @@ class Found:
     is_link: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(NamedTuple):
     name: str
     path: str
     real: str
     """Resolved but for the entry itself, which may be a link."""
     mode: int
     bytes: int
+    device: int
     is_link: bool = False
 
     @property
-    def is_hidden(self) -> bool:
-        return self.name.startswith(".")
+    def is_directory(self) -> bool:
+        return stat.S_ISDIR(self.mode)
 
 
-class Glob:
-    """An absolute pattern: the directory before the first wildcard, and the parts that are matched below it.
+class _Directory(NamedTuple):
+    """A directory that is still to be listed. `rules` are those of the directories above it."""
 
-    A state is the set of parts that the next entry's name may match, so that one visit of a directory is enough
-    however many `**` the pattern has.
-    """
+    real: str
+    path: str
+    rules: DirectoryRules
+    is_named: bool = False
+    """By the caller, or by a part of a pattern: it is listed though it be vendored."""
+    state: State = frozenset()
+    """Of a glob."""
 
-    def __init__(self, pattern: str) -> None:
-        parts = [part for part in pattern.split("/") if part not in ("", ".")]
-        first = next(at for at, part in enumerate(parts) if has_wildcard(part))
-        if ".." in parts[first:]:
-            raise InvalidInput("A pattern has '..' after a wildcard; put the '..' before the first wildcard.")
-        self.base = "/" + "/".join(parts[:first])
-        pairs = zip(parts[first:], ("", *parts[first:]), strict=False)
-        wild = [part for part, before in pairs if (part, before) != (_ANY_DEPTH,) * 2]
-        self._tests = [None if part == _ANY_DEPTH else re.compile(fnmatch.translate(part)).match for part in wild]
-        self._shows_hidden = [part.startswith(".") for part in wild]
-        self.start = self._with_depth({0})
 
-    def step(self, state: frozenset[int], name: str) -> tuple[bool, frozenset[int], frozenset[int]]:
-        """Match an entry's name: whether it is a whole match, and the states inside it if it is a directory.
+class _Listing(NamedTuple):
+    entries: list[_Entry]
+    names: frozenset[str]
+    rules: DirectoryRules
 
-        The first state came by parts that name the entry, the second by `**`.
-        """
-        by_name, by_depth = set(), set()
-        for at in state:
-            test = self._tests[at]
-            if name.startswith(".") and not self._shows_hidden[at]:
-                continue
-            if test is None:
-                by_depth.add(at)
-            elif test(name):
-                by_name.add(at + 1)
-        end = len(self._tests)
-        is_match = end in by_name or end - 1 in by_depth
-        return is_match, self._with_depth(by_name - {end}), self._with_depth(by_depth)
 
-    def _with_depth(self, state: set[int]) -> frozenset[int]:
-        # `**` may match no directory at all, so the part after it may come at once.
-        last = len(self._tests) - 1
-        return frozenset(state | {at + 1 for at in state if self._tests[at] is None and at < last})
+_EMPTY: Final = _Listing([], frozenset(), DirectoryRules())
 
 
 @dataclass(slots=True)
@@ -98,90 +90,150 @@ class Lister:
     """Lists directories for one request."""
 
     roots: tuple[str, ...]
-    skip: Callable[[str, str, str], None]
-    """Told of each entry that is left out: its path as it was reached, its resolved path, and why."""
+    exclusions: Exclusions
+    skip: Skip
     go_on: Callable[[], None]
     """Asked at each entry; raises where nobody waits for the list any more."""
     seen_entries: int = field(default=0, init=False)
 
     def directory(self, real: str, path: str) -> Iterator[Found]:
-        """All files below a directory, at any depth. Hidden entries and links to directories are skipped, and said.
+        """All files below a directory, at any depth, but for what is left out; links to directories are.
 
         Raises:
             ContextDenied, OSError: the directory itself cannot be read; one below it is skipped.
         """
-        waiting = [(real, path)]
+        waiting = [_Directory(real, path, rules_above(real, self.roots), is_named=True)]
         while waiting:
-            for entry in self._entries(*waiting.pop(), is_start=path):
-                if entry.is_hidden:
-                    self._skip(entry, "hidden")
-                elif stat.S_ISDIR(entry.mode):
-                    waiting.append((entry.real, entry.path))
+            directory = waiting.pop()
+            listing = self._listing(directory, start=path)
+            for entry in listing.entries:
+                if why := self._why(entry, listing, path):
+                    self.skip(entry.path, why, _REASONS.get(why, ""))
+                elif entry.is_directory:
+                    waiting.append(_Directory(entry.real, entry.path, listing.rules.inside(entry.name)))
+                elif stat.S_ISREG(entry.mode):
+                    yield Found(entry.path, entry.real, entry.bytes)
                 elif target := self._target(entry):
-                    if stat.S_ISDIR(target.mode):
-                        self._skip(entry, "a link to a directory; name it itself to load it")
+                    if target.is_directory:
+                        self.skip(entry.path, "link", "a link to a directory; name it itself to load it")
                     else:
                         yield from self._file(target)
 
-    def glob(self, pattern: str) -> Iterator[Found]:
+    def glob(self, glob: Glob, given: str) -> Iterator[Found]:
         """All files that match an absolute pattern; what does not match is not mentioned.
 
-        A link to a directory is entered where a part of the pattern names it, not by `**`.
+        What directories leave out is taken where a part of the pattern names it; by `*` and `**` it is left out too.
+        A link to a directory is entered where a part matches it, not by `**`.
 
         Raises:
-            InvalidInput: `..` stands after a wildcard.
             ContextDenied, OSError: the directory before the first wildcard lies outside the roots, or cannot be read.
         """
-        glob = Glob(pattern)
         start = resolved(glob.base)
         if not is_below(start, self.roots):
-            raise outside(pattern, self.roots)
-        waiting = [(start, glob.base, glob.start)]
+            raise outside(given, self.roots)
+        waiting = [_Directory(start, glob.base, rules_above(start, self.roots), is_named=True, state=glob.start)]
         visited = set()
         while waiting:
-            real, path, state = waiting.pop()
-            if (real, state) in visited:
+            directory = waiting.pop()
+            if (directory.real, directory.state) in visited:
                 continue
-            visited.add((real, state))
-            for entry in self._entries(real, path, is_start=glob.base):
-                is_match, by_name, by_depth = glob.step(state, entry.name)
-                if stat.S_ISDIR(entry.mode):
-                    if inside := by_name | by_depth:
-                        waiting.append((entry.real, entry.path, inside))
-                elif (is_match or by_name) and (target := self._target(entry)):
-                    if not stat.S_ISDIR(target.mode):
-                        yield from self._file(target) if is_match else ()
-                    elif by_name:
-                        waiting.append((target.real, entry.path, by_name))
+            visited.add((directory.real, directory.state))
+            listing = self._listing(directory, start=glob.base)
+            for entry in listing.entries:
+                yield from self._matched(entry, listing, glob, directory.state, waiting)
 
-    def _entries(self, real: str, path: str, *, is_start: str) -> list[_Entry]:
+    def _matched(
+        self, entry: _Entry, listing: _Listing, glob: Glob, state: State, waiting: list[_Directory]
+    ) -> Iterator[Found]:
+        """An entry as a glob takes it: a file, or a directory that waits."""
+        step = glob.step(state, entry.name)
+        if not (step.is_match or step.named or step.by_star or (entry.is_directory and step.by_depth)):
+            return
+        if why := self._why(entry, listing, glob.base):
+            if entry.is_directory and not (step.named or step.by_star or step.by_depth):
+                return
+            step = step.only_named()
+            if why in _NEVER or not (step.is_match or step.named):
+                self.skip(entry.path, why, _REASONS.get(why, ""))
+                return
+        by_part = step.named | step.by_star
+        is_named = bool(step.named)
+        if entry.is_directory:
+            if inside := by_part | step.by_depth:
+                rules = DirectoryRules() if why else listing.rules.inside(entry.name)
+                waiting.append(_Directory(entry.real, entry.path, rules, is_named, inside))
+        elif (step.is_match or by_part) and (target := self._target(entry)):
+            if not target.is_directory:
+                yield from self._file(target) if step.is_match else ()
+            elif by_part:
+                waiting.append(
+                    _Directory(target.real, entry.path, rules_above(target.real, self.roots), is_named, by_part)
+                )
+
+    def _why(self, entry: _Entry, listing: _Listing, base: str) -> Kind | None:
+        """Why an entry is left out where nothing names it; None if it is not."""
+        is_directory = entry.is_directory
+        if is_directory and is_kernels(entry.device):
+            return "special"
+        if self.exclusions and self.exclusions.exclude(entry.path, base, is_directory=is_directory):
+            return "excluded"
+        if entry.name.startswith("."):
+            return "hidden"
+        if is_directory and is_vendored(entry.name, listing.names):
+            return "vendored"
+        if listing.rules.levels and listing.rules.ignores(entry.name, is_directory=is_directory):
+            return "ignored"
+        return None
+
+    def _listing(self, directory: _Directory, *, start: str) -> _Listing:
+        real, path = directory.real, directory.path
         try:
             descriptor = open_below(real, path, self.roots, directory=True)
             try:
+                starts = (_inside(real), _inside(path))
                 with os.scandir(descriptor) as found:
-                    return [entry for one in found if (entry := self._entry(one, real, path))]
+                    entries = [entry for one in found if (entry := self._entry(one, *starts))]
+                names = frozenset([entry.name for entry in entries])
+                if not (directory.is_named or VENDORED_MARKS.isdisjoint(names)):
+                    self.skip(path, "vendored", "")
+                    return _EMPTY
+                return _Listing(entries, names, self._rules(directory, names, descriptor))
             finally:
                 os.close(descriptor)
         except (ContextDenied, OSError) as error:
-            if path == is_start:
+            if path == start:
                 raise
-            self.skip(path, real, cause(error) if isinstance(error, OSError) else "replaced while it was opened")
-            return []
+            if isinstance(error, OSError):
+                self.skip(path, "unreadable", cause(error))
+            else:
+                self.skip(path, "unreadable", "replaced while it was opened")
+            return _EMPTY
 
-    def _entry(self, entry: os.DirEntry[str], real: str, path: str) -> _Entry | None:
+    def _rules(self, directory: _Directory, names: frozenset[str], descriptor: int) -> DirectoryRules:
+        rules = DirectoryRules() if REPOSITORY_NAME in names else directory.rules
+        if RULES_NAME not in names:
+            return rules
+        try:
+            return rules.with_own(rules_in(descriptor))
+        except (OSError, TooManyRulesError) as error:
+            self.skip(_inside(directory.path) + RULES_NAME, "unreadable", why_no_rules(error))
+            return rules
+
+    def _entry(self, entry: os.DirEntry[str], real_start: str, path_start: str) -> _Entry | None:
         self.go_on()
         self.seen_entries += 1
         if self.seen_entries > ENTRY_LIMIT:
             raise ContextTooLarge(
                 f"context_paths reach more than {ENTRY_LIMIT:,} directory entries.",
-                "Name a narrower directory or pattern.",
+                "Name a narrower directory or pattern, or leave directories out by exclude.",
             )
+        name = entry.name
         try:
             status = entry.stat(follow_symlinks=False)
         except OSError as error:  # this entry alone: it went while the directory was listed
-            self.skip(_join(path, entry.name), _join(real, entry.name), cause(error))
+            self.skip(path_start + name, "unreadable", cause(error))
             return None
-        return _Entry(entry.name, _join(path, entry.name), _join(real, entry.name), status.st_mode, status.st_size)
+        return _Entry(name, path_start + name, real_start + name, status.st_mode, status.st_size, status.st_dev)
 
     def _target(self, entry: _Entry) -> _Entry | None:
         """What a link leads to, under the link's own path; an entry that is not a link is its own target."""
@@ -190,28 +242,23 @@ class Lister:
         try:
             real = resolved(entry.real)
             if not is_below(real, self.roots):
-                self._skip(entry, "a link that leads outside the allowed roots")
+                self.skip(entry.path, "link", "a link that leads outside the allowed roots")
                 return None
             status = os.stat(real)  # noqa: PTH116 (strings: one call a file)
         except OSError as error:
-            self._skip(entry, f"a link that leads to no file ({cause(error)})")
+            self.skip(entry.path, "link", f"a link that leads to no file ({cause(error)})")
             return None
-        return _Entry(entry.name, entry.path, real, status.st_mode, status.st_size, is_link=True)
+        return _Entry(entry.name, entry.path, real, status.st_mode, status.st_size, status.st_dev, is_link=True)
 
     def _file(self, entry: _Entry) -> Iterator[Found]:
-        if stat.S_ISREG(entry.mode):
-            yield Found(entry.path, entry.real, entry.bytes, entry.is_link)
+        if not stat.S_ISREG(entry.mode):
+            self.skip(entry.path, "special", kind_of(entry.mode))
+        elif is_kernels(entry.device):
+            self.skip(entry.path, "special", _REASONS["special"])
         else:
-            self._skip(entry, kind_of(entry.mode))
-
-    def _skip(self, entry: _Entry, reason: str) -> None:
-        self.skip(entry.path, entry.real, reason)
+            yield Found(entry.path, entry.real, entry.bytes, entry.is_link)
 
 
-def has_wildcard(text: str) -> bool:
-    """Whether a path is to be read as a pattern where no file has just that name."""
-    return _MAGIC.search(text) is not None
-
-
-def _join(directory: str, name: str) -> str:
-    return f"{directory}{name}" if directory.endswith("/") else f"{directory}/{name}"
+def _inside(directory: str) -> str:
+    """How the paths of what it holds begin."""
+    return directory if directory.endswith("/") else directory + "/"

@@ -8,6 +8,7 @@ Above: `sources.py`, `payload.py`. Below: the operating system (Linux: /proc, ma
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import stat
 import sys
@@ -34,6 +35,13 @@ _DENIED_CAUSES: Final = {
     errno.EINVAL: _REPLACED,
     errno.ESTALE: _REPLACED,
 }
+_KERNELS_OWN: Final = frozenset(
+    """
+    autofs binfmt_misc bpf cgroup cgroup2 configfs debugfs devpts efivarfs fusectl mqueue nfsd nsfs proc pstore
+    rpc_pipefs securityfs selinuxfs sysfs tracefs
+    """.split()  # noqa: SIM905 (twenty-one words)
+)
+"""File systems without files of anybody's."""
 _MISSING_CAUSES: Final = {
     errno.ENOENT: "does not exist",
     errno.ENOTDIR: "does not exist: a part of it that should be a directory is a file",
@@ -91,6 +99,7 @@ def canonical_roots(roots: Sequence[Path]) -> tuple[str, ...]:
     Raises:
         ContextDenied: a root cannot be looked at, for a reason that is not its own (no descriptor, no memory).
     """
+    _kernels_devices.cache_clear()  # once a request: what is mounted changes
     found = []
     for root in roots:
         try:
@@ -126,20 +135,61 @@ def open_below(path: str, given: str, roots: Sequence[str], *, directory: bool =
         ContextDenied: what was opened lies outside the roots, or is not a regular file (not a directory).
         OSError: it cannot be opened.
     """
+    descriptor = _opened(path, given, directory=directory)
+    if not is_below(_path_of(descriptor), roots):
+        os.close(descriptor)
+        raise _moved(given)
+    return descriptor
+
+
+class FileOpener:
+    """Opens regular files one after another; of those in one directory, that alone is asked where it lies."""
+
+    def __init__(self, roots: Sequence[str]) -> None:
+        self._roots = roots
+        self._directory: str | None = None
+        self._descriptor: int | None = None
+
+    def open(self, path: str, given: str) -> int:
+        """As `open_below`, of a regular file."""
+        directory, _, name = path.rpartition("/")
+        if directory != self._directory:
+            self.close()
+            try:
+                self._descriptor = open_below(directory or "/", given, self._roots, directory=True)
+            except PermissionError:  # it may be entered without being listed
+                return open_below(path, given, self._roots)
+            self._directory = directory
+        return _opened(name, given, directory=False, inside=self._descriptor)
+
+    def close(self) -> None:
+        """Give the directory's descriptor back. Safe to call twice."""
+        descriptor, self._descriptor, self._directory = self._descriptor, None, None
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _opened(path: str, given: str, *, directory: bool, inside: int | None = None) -> int:
     wanted = stat.S_ISDIR if directory else stat.S_ISREG
-    moved = ContextDenied(f"{quoted(given)} was replaced while it was opened; it is no longer what was asked for.")
     # Opening some devices has an effect of its own, so ask first what it is; the answer that counts is fstat's.
-    if not wanted(os.stat(path, follow_symlinks=False).st_mode):  # noqa: PTH116 (strings: one call a file)
-        raise NotADirectoryError(errno.ENOTDIR, "not a directory") if directory else moved
+    if not wanted(os.stat(path, dir_fd=inside, follow_symlinks=False).st_mode):
+        raise NotADirectoryError(errno.ENOTDIR, "not a directory") if directory else _moved(given)
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY
-    descriptor = os.open(path, flags | (os.O_DIRECTORY if directory else 0))
+    descriptor = os.open(path, flags | (os.O_DIRECTORY if directory else 0), dir_fd=inside)
     try:
-        if not wanted(os.fstat(descriptor).st_mode) or not is_below(_path_of(descriptor), roots):
-            raise moved
+        status = os.fstat(descriptor)
+        if is_kernels(status.st_dev):
+            raise made_up(given)
+        if not wanted(status.st_mode):
+            raise _moved(given)
     except BaseException:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def _moved(given: str) -> ContextDenied:
+    return ContextDenied(f"{quoted(given)} was replaced while it was opened; it is no longer what was asked for.")
 
 
 def outside(given: str, roots: Sequence[str]) -> ContextDenied:
@@ -147,6 +197,41 @@ def outside(given: str, roots: Sequence[str]) -> ContextDenied:
     named = ", ".join(quoted(root) for root in roots[:_ROOTS_SHOWN]) or "none that is there"
     more = f" and {len(roots) - _ROOTS_SHOWN:,} more" if len(roots) > _ROOTS_SHOWN else ""
     return ContextDenied(f"{quoted(given)} lies outside the allowed roots, which are {named}{more}.")
+
+
+def is_kernels(device: int) -> bool:
+    """Whether files of this device number are no files of anybody, but made up by the operating system (/proc, /sys).
+
+    They have no size, change with each look, and some tell what is the server's own: its environment, its memory.
+    """
+    # What lies on a disk has a driver's number; the others are asked about once in a request.
+    return os.major(device) == 0 and device in _kernels_devices()
+
+
+@functools.cache
+def _kernels_devices() -> frozenset[int]:
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:  # noqa: PTH123 (as above)
+            return frozenset(number for line in mounts if (number := _kernels_device(line)) is not None)
+    except FileNotFoundError:  # no Linux
+        return frozenset()
+
+
+def _kernels_device(mount: str) -> int | None:
+    """The device number of a line of mountinfo, if its file system is one of the kernel's own."""
+    before, _, after = mount.partition(" - ")
+    fields, kind = before.split(" "), after.split(" ", 1)[0]
+    major, _, minor = fields[2].partition(":") if len(fields) > 2 else ("", "", "")
+    return os.makedev(int(major), int(minor)) if kind in _KERNELS_OWN and major.isdecimal() else None
+
+
+def made_up(given: str) -> ContextDenied:
+    """The error for a path below /proc and its like."""
+    return ContextDenied(
+        f"{quoted(given)} is made up by the operating system (/proc, /sys and their like); a context is read from "
+        "regular files.",
+        "Give the path of a regular file or of a directory.",
+    )
 
 
 def unreadable(given: str, error: OSError) -> RequestRefused:

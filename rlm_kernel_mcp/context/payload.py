@@ -1,9 +1,7 @@
-"""Makes one payload of the sources: the bytes that a kernel loads as its context, and what is known of them.
+"""A context on its way to a kernel: the bytes that it loads, and what is known of them.
 
-Is: one read of every file, in small blocks, that hashes, detects the encoding and (for several files) writes the bytes
-one after the other into an unlinked temporary file. Is not: decoding; the kernel does that. Above: the session, in a
-worker thread, which sends `data` or `descriptor` as `wire.LOAD_CONTEXT`.
-Below: `copies.py`, `held.py`, `paths.py`, `text_encoding.py`.
+Is: that, and the payload of an inline text. Is not: the reading of files (`reading.py`, `by_loader.py`). Above: the
+session, which sends `data` or `descriptor` as `wire.LOAD_CONTEXT`. Below: `documents.py`, `held.py`, `context/loader/`.
 """
 
 from __future__ import annotations
@@ -12,25 +10,16 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Literal, Self
 
-from rlm_kernel_mcp.context.copies import append, unlinked_file
 from rlm_kernel_mcp.context.documents import Document, FileState, file_state
-from rlm_kernel_mcp.context.held import COPIED_MAX_BYTES, Held, Room, lies_in_memory
-from rlm_kernel_mcp.context.loader.compressed import is_archive
+from rlm_kernel_mcp.context.held import Held, Room
+from rlm_kernel_mcp.context.left_out import Skipped
 from rlm_kernel_mcp.context.loader.index import TextIndex
 from rlm_kernel_mcp.context.loader.spool import Spooled
-from rlm_kernel_mcp.context.paths import open_below
-from rlm_kernel_mcp.context.refusals import archive_refused, binary, nothing_left, skipping
-from rlm_kernel_mcp.context.sources import Skipped, Source, Sources, too_large
 from rlm_kernel_mcp.loader_wire import WIDTHS
-from rlm_kernel_mcp.text_encoding import BINARY, EncodingDetector, LineCount, errors_of
 from rlm_kernel_mcp.wire import DocumentRow, Layout
-
-BLOCK_BYTES: Final = 1 << 15
-"""Read at once. Larger blocks are slower: block and decoded text then leave the processor's cache."""
 
 TEXT_NAME: Final = "context"
 """Name of the one document of an inline text."""
@@ -51,6 +40,8 @@ class Payload:
     data: bytes | None
     descriptor: int | None
     skipped: Skipped
+    prefix: str | None = None
+    """The directory that the documents' names are relative to; None of an inline text."""
     state: FileState | None = None
     """State of the caller's file when it was hashed, where `descriptor` is that file; None for bytes of our own."""
     layout: Layout | None = None
@@ -142,151 +133,3 @@ def text_payload(text: str) -> Payload:
     document = Document(TEXT_NAME, len(data), "utf-8", errors="surrogatepass")
     digest = hashlib.sha256(data).hexdigest()
     return Payload("text", (document,), len(data), digest, data, None, Skipped())
-
-
-def build_payload(
-    sources: Sources, *, room: Room | None = None, copy: bool = False, go_on: Callable[[], None] = lambda: None
-) -> Payload:
-    """Read all files once. One file stays where it is, and its own descriptor is handed on; several are copied.
-
-    A file that was found in a directory or by a glob and is binary, or cannot be read any more, is skipped.
-    `room`: what may be decoded, and what may be mapped; None: all that `sources` allows is to be decoded.
-    `copy`: copy a single file too. This happens by itself where it is written to meanwhile. `go_on` is asked at each
-    block, and raises where nobody waits for the payload any more.
-
-    Raises:
-        InvalidInput: a file that was named itself is binary.
-        ContextNotFound: a named file is gone, or no file is left.
-        ContextDenied: a named file cannot be read, or something else has taken its place.
-        ContextTooLarge: there is more than `max_bytes`, or than the room for what has to be decoded, or no room for
-            the copy.
-    """
-    reading = _Reading(sources, room or Room(sources.max_bytes), go_on)
-    if len(sources.files) == 1 and not copy and (payload := reading.in_place(sources.files[0])):
-        return payload
-    return reading.copied()
-
-
-class _Reading:
-    """The state of one `build_payload`."""
-
-    def __init__(self, sources: Sources, room: Room, go_on: Callable[[], None]) -> None:
-        self._sources = sources
-        self._room = room
-        self._max_bytes = sources.max_bytes
-        self._can_be_mapped = room.mapped_bytes > 0
-        """Until something is met that has to be decoded."""
-        self._lines = LineCount()
-        self._go_on = go_on
-        self._skipped = replace(sources.skipped, first=list(sources.skipped.first))
-        self._hash = hashlib.sha256()
-        self._bytes = 0
-
-    def in_place(self, source: Source) -> Payload | None:
-        """The payload that shares the file itself; None if that does not hold still."""
-        document = None
-        with ExitStack() as opened, skipping(source, self._skipped):
-            descriptor = open_below(source.real, source.given or source.name, self._sources.roots)
-            opened.callback(os.close, descriptor)
-            before = file_state(descriptor)
-            self._can_be_mapped = self._can_be_mapped and not lies_in_memory(descriptor)
-            document = self._read(source, descriptor, None)
-            # A file of /proc, and one being written to, is not as large as its status says.
-            if document is not None and before == file_state(descriptor) and before.size == document.byte_count:
-                opened.pop_all()
-                return self._payload([document], descriptor, before)
-        if document is None:
-            raise nothing_left(self._sources, self._skipped)
-        self._rewind(hashlib.sha256(), 0, LineCount())
-        return None
-
-    def copied(self) -> Payload:
-        """The payload that holds copies, in an unlinked file of its own."""
-        documents = []
-        with ExitStack() as opened:
-            writer, reader = unlinked_file()
-            opened.callback(os.close, reader)
-            self._can_be_mapped = self._room.mapped_bytes > 0 and not lies_in_memory(reader)
-            self._max_bytes = min(self._sources.max_bytes, COPIED_MAX_BYTES)
-            with os.fdopen(writer, "wb", buffering=0) as copy:
-                for source in self._sources.files:
-                    start = self._hash.copy(), self._bytes, replace(self._lines)
-                    document = self._copy(source, writer)
-                    if document is not None:
-                        documents.append(document)
-                    else:
-                        self._rewind(*start)
-                        copy.truncate(self._bytes)
-            if not documents:
-                raise nothing_left(self._sources, self._skipped)
-            opened.pop_all()
-            return self._payload(documents, reader, None)
-
-    def _copy(self, source: Source, writer: int) -> Document | None:
-        document = None
-        with skipping(source, self._skipped):
-            descriptor = open_below(source.real, source.given or source.name, self._sources.roots)
-            try:
-                document = self._read(source, descriptor, writer)
-            finally:
-                os.close(descriptor)
-        return document
-
-    def _read(self, source: Source, descriptor: int, writer: int | None) -> Document | None:
-        if is_archive(source.real):
-            if source.given is not None:
-                raise archive_refused(source.given)
-            self._skipped.add(source.name, "an archive")
-            return None
-        detector = EncodingDetector()
-        size = 0
-        while block := os.pread(descriptor, BLOCK_BYTES, size):
-            self._go_on()
-            if self._bytes + len(block) > self._max_bytes:
-                raise too_large(self._bytes + len(block), self._max_bytes)
-            self._hash.update(block)
-            detector.feed(block)
-            if detector.is_binary:
-                break
-            self._check_room(self._bytes + len(block), detector)
-            self._lines.feed(block)
-            if writer is not None:
-                append(writer, block, self._bytes)
-            size += len(block)
-            self._bytes += len(block)
-        encoding = detector.finish()
-        if encoding != BINARY:
-            bad_bytes = detector.undecodable_bytes
-            self._check_room(self._bytes, detector)
-            self._can_be_mapped = self._can_be_mapped and detector.layout is not None
-            errors = errors_of(encoding) if bad_bytes else "strict"
-            return Document(source.name, size, encoding, bad_bytes, errors, detector.layout)
-        if source.given is not None:
-            raise binary(source.given)
-        self._skipped.add(source.name, "binary")
-        return None
-
-    def _check_room(self, byte_count: int, detector: EncodingDetector) -> None:
-        if byte_count > self._room.decoded_bytes and not (self._can_be_mapped and detector.layout):
-            raise self._room.too_large(byte_count)
-
-    def _rewind(self, hash_then: hashlib._Hash, bytes_then: int, lines_then: LineCount) -> None:
-        self._hash, self._bytes, self._lines = hash_then, bytes_then, lines_then
-
-    def _payload(self, documents: list[Document], descriptor: int, state: FileState | None) -> Payload:
-        layouts = {document.layout for document in documents if document.byte_count} or {"ascii"}
-        known = self._can_be_mapped and None not in layouts
-        return Payload(
-            "documents",
-            tuple(documents),
-            self._bytes,
-            self._hash.hexdigest(),
-            None,
-            descriptor,
-            self._skipped,
-            state,
-            layout=("latin-1" if "latin-1" in layouts else "ascii") if known else None,
-            lines=self._lines.count if known else None,
-            held=self._room.held(self._bytes, can_be_mapped=known),
-            room=self._room,
-        )

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from rlm_kernel_mcp.context.left_out import Skipped
 from rlm_kernel_mcp.context.loader.answers import FileRefused
-from rlm_kernel_mcp.context.loader.compressed import form_of
+from rlm_kernel_mcp.context.loader.compressed import form_of, is_archive
 from rlm_kernel_mcp.context.paths import cause, quoted, unreadable
-from rlm_kernel_mcp.context.sources import Skipped, Source, Sources
+from rlm_kernel_mcp.context.sources import Source, Sources
 from rlm_kernel_mcp.errors import ContextDenied, ContextNotFound, ContextTooLarge, InvalidInput, RequestRefused
 
 _WHY: Final = {
@@ -84,16 +85,22 @@ def skipping(source: Source, skipped: Skipped) -> Iterator[None]:
     try:
         yield
     except (OSError, ContextDenied) as error:
-        if source.given is not None:
-            raise unreadable(source.given, error) if isinstance(error, OSError) else error from error
-        skipped.add(source.name, cause(error) if isinstance(error, OSError) else "replaced meanwhile")
+        skip_unreadable(source, skipped, error)
+
+
+def skip_unreadable(source: Source, skipped: Skipped, error: OSError | ContextDenied) -> None:
+    """Leave it out and say so; raises where it was named itself."""
+    if source.given is not None:
+        raise unreadable(source.given, error) if isinstance(error, OSError) else error from error
+    why = cause(error) if isinstance(error, OSError) else "replaced meanwhile"
+    skipped.add(source.name, "unreadable", why)
 
 
 def binary(given: str) -> InvalidInput:
     """The error for a file that the caller named itself and that is no text."""
     return InvalidInput(
         f"{quoted(given)} is binary: it has a NUL byte in its first 64 KB, and no byte order mark of UTF-16 or UTF-32.",
-        "Give text files; a folder or pattern skips the binary ones by itself.",
+        "Give text files; a directory or pattern skips the binary ones by itself.",
     )
 
 
@@ -102,7 +109,7 @@ def nothing_left(sources: Sources, skipped: Skipped) -> ContextNotFound:
     return ContextNotFound(
         f"None of the files that context_paths mean ({len(sources.files):,}) is a text that can be read; "
         f"skipped: {skipped.count:,}, such as {skipped.last}.",
-        "Give the paths of text files, or of folders that hold some.",
+        "Give the paths of text files, or of directories that hold some.",
     )
 
 
@@ -120,13 +127,22 @@ def no_disk_for_text(size: int) -> ContextTooLarge:
     return ContextTooLarge(
         f"The context has {size:,} bytes as text, for which memory is not enough, and RLM_STATE_DIR lies on a file "
         "system in memory.",
-        "Tell the user to set RLM_STATE_DIR to a folder on a disk.",
+        "Tell the user to set RLM_STATE_DIR to a directory on a disk.",
     )
 
 
-def archive_refused(given: str) -> InvalidInput:
-    """The error for an archive that the caller named itself."""
-    return InvalidInput(
-        f"{quoted(given)} is an archive of files, which is not unpacked here.",
-        "Unpack it into a folder below an allowed root (tar -xf, unzip -d), and give that folder.",
-    )
+def skips_archive(source: Source, skipped: Skipped) -> bool:
+    """Whether it is an archive, which is left out.
+
+    Raises:
+        InvalidInput: the caller named it itself.
+    """
+    if not is_archive(source.real):
+        return False
+    if source.given is not None:
+        raise InvalidInput(
+            f"{quoted(source.given)} is an archive of files, which is not unpacked here.",
+            "Unpack it into a directory below an allowed root (tar -xf, unzip -d), and give that directory.",
+        )
+    skipped.add(source.name, "archive")
+    return True

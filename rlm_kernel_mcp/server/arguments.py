@@ -172,20 +172,22 @@ class NameArg(TextArg):
 class PathsArg(Argument):
     """A list of paths or globs."""
 
+    low: int = 1
     high: int = 0
+    noun: str = "paths"
     path: TextArg = TextArg(low=1, high=4096)
 
     def expected(self) -> str:
-        return f"a list of 1 to {self.high:,} paths"
+        return f"a list of {self.low:,} to {self.high:,} {self.noun}"
 
     def error(self, value: object) -> str | None:
-        if not isinstance(value, list) or not 1 <= len(value) <= self.high:
+        if not isinstance(value, list) or not self.low <= len(value) <= self.high:
             return f"must be {self.expected()}; given: {describe_value(value)}"
         errors = (f"[{place}] {error}" for place, item in enumerate(value) if (error := self.path.error(item)))
         return next(errors, None)
 
     def value_schema(self) -> dict[str, Any]:
-        return {"type": "array", "items": self.path.value_schema(), "minItems": 1, "maxItems": self.high}
+        return {"type": "array", "items": self.path.value_schema(), "minItems": self.low, "maxItems": self.high}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,8 +43,11 @@ INIT_CONTEXT: Final = (
     """\
 Open a session: load a text, files, directories or globs into a fresh locked-down Python kernel, for work on more text \
 than you can read. Give exactly one of context_text, context_paths (relative ones against the server's working \
-directory; only below the directories the user allowed). Limits, with defaults: max_steps 64 (1 to 1000000); \
-max_runtime_ms 120000 (time in which steps execute, in total) and step_timeout_ms 60000 (1 to 86400000 each); \
+directory; only below the directories the user allowed). A directory leaves out hidden, vendored (node_modules) and \
+binary files, what its .gitignore names, and what exclude (default [], patterns as in .gitignore: "*.min.js", \
+"tests/") names; a file named itself is loaded. Document names are relative to the directory given (`prefix`). \
+Limits, with defaults: max_steps 64 (1 to 1000000); \
+max_runtime_ms 120000 (time in which steps execute, in sum) and step_timeout_ms 60000 (1 to 86400000 each); \
 budget_limit 100000 (1 to 1000000000 characters of code in and output out). In the kernel: `context` is the whole \
 text (str), `documents` maps file name to text, `scratch` is the only directory open() may use.
 """
@@ -53,7 +56,9 @@ text (str), `documents` maps file name to text, `scratch` is the only directory 
 { session_id: string, config: {max_steps, max_runtime_ms, budget_limit, step_timeout_ms: number},
   counters: {step_index, runtime_ms, budget_used: number},
   context: { kind: "text"|"documents", chars, lines, bytes: number, sha256, head, tail: string,
-             documents: {name: string, chars: number}[] /* first 20 */, document_count: number },
+             documents: {name: string, chars: number}[] /* first 20 */, document_count: number, prefix?: string,
+             encodings: {[name: string]: number}, undecodable_bytes: number, undecodable_in?: {[name: string]: number},
+             skipped: {[kind: string]: number}, skipped_first?: string[] },
   namespace: {[name: string]: string}, imports: string[], walls: string[],
   walls_missing?: {name: string, reason: string}[] }"""
 )

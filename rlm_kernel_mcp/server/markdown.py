@@ -185,10 +185,11 @@ def _labelled(label: str, text: str) -> list[str]:
 
 def _context(report: ContextReport) -> Iterator[str]:
     documents = f" in {counted(report.document_count, 'document')}" if report.kind == "documents" else ""
+    below = f" Names are those below {code(report.prefix)}." if report.prefix is not None else ""
     yield (
         f"Context: {counted(report.chars, 'character')}{documents}, {counted(report.lines, 'line')}, "
         f"{counted(report.bytes, 'byte')}, sha256 {report.sha256}; "
-        f"{HELD[report.held]}."
+        f"{HELD[report.held]}.{below}"
     )
     if report.documents:
         more = report.document_count - len(report.documents)
@@ -197,10 +198,9 @@ def _context(report: ContextReport) -> Iterator[str]:
     if report.undecodable_bytes:
         where = ", ".join(f"{code(name)} ({count:,})" for name, count in report.undecodable_in.items())
         yield f"Bytes that do not decode, kept as escapes: {report.undecodable_bytes:,}, in {where}."
-    if report.skipped_count:
-        more = report.skipped_count - len(report.skipped)
-        lines = [f"- {line}" for line in report.skipped]
-        yield "Left out:\n" + "\n".join(lines + ([f"- and {more:,} more"] if more > 0 else []))
+    if report.skipped:
+        counts = ", ".join(f"{count:,} {kind}" for kind, count in report.skipped.items())
+        yield f"Left out: {counts} (such as {', '.join(code(line) for line in report.skipped_first)})."
     yield f"{'It begins' if report.tail else 'It is'}:\n{fenced(report.head)}"
     if report.tail:
         yield f"It ends:\n{fenced(report.tail)}"

@@ -80,6 +80,11 @@ class InitContext(Request):
         PathsArg(high=10_000, nullable=True),
         Field(description="Files, directories or globs to load; relative ones against the server's working directory."),
     ] = None
+    exclude: Annotated[
+        tuple[str, ...],
+        PathsArg(low=0, high=1_000, noun="patterns"),
+        Field(description="Patterns, as in .gitignore, of what the directories and globs of context_paths leave out."),
+    ] = ()
     max_steps: Annotated[
         int,
         IntegerArg(low=1, high=1_000_000, unit="steps"),
@@ -104,6 +109,8 @@ class InitContext(Request):
     @model_validator(mode="after")
     def _one_source(self) -> InitContext:
         _exactly_one(self, "context_text", "context_paths")
+        if self.exclude and self.context_paths is None:
+            raise ValueError("exclude goes with context_paths; a context_text is kept whole")
         return self
 
 

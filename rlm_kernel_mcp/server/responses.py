@@ -24,9 +24,6 @@ from rlm_kernel_mcp.text.safe_text import safe_text
 FULL_FIELDS: Final = ("code", "stdout", "stderr", "result", "error")
 """Fields of a trace event that only `detail="full"` carries."""
 
-USUAL_ENCODING: Final = "utf-8"
-"""What a context is in that there is nothing to say about."""
-
 LIST_CHARS_MAX: Final = 8_000
 """Characters of an answer of `rlm_list_sessions`, in either form."""
 LIST_FRAME_CHARS: Final = 200
@@ -137,14 +134,13 @@ def _pictures(report: reports.StepReport) -> list[ContentBlock]:
 
 
 def _context(report: reports.ContextReport) -> dict[str, Any]:
-    """The contract's fields, and what was skipped or decoded where there is something to say."""
+    """The contract's fields, and where bytes did not decode and what was left out where there is something to say."""
     data = asdict(report)
-    if not report.encodings.keys() - {USUAL_ENCODING}:
-        del data["encodings"]
-    if not report.undecodable_bytes:
-        del data["undecodable_bytes"], data["undecodable_in"]
-    if not report.skipped_count:
-        del data["skipped"], data["skipped_count"]
+    for name in ("undecodable_in", "skipped_first"):
+        if not data[name]:
+            del data[name]
+    if report.prefix is None:
+        del data["prefix"]
     return data
 
 

@@ -61,7 +61,11 @@ async def init_context(call: Call, request: requests.InitContext) -> CallToolRes
         step_timeout_ms=request.step_timeout_ms,
     )
     report = await call.registry.init_context(
-        context_text=request.context_text, context_paths=request.context_paths, limits=limits, caller=call.caller
+        context_text=request.context_text,
+        context_paths=request.context_paths,
+        exclude=request.exclude,
+        limits=limits,
+        caller=call.caller,
     )
     return responses.opened(report, request.response_format)
 

@@ -66,9 +66,7 @@ class Handles:
         """
         self.opened_by[session_id] = caller
         context = prepared.context
-        reference: dict[str, object] = {"inline": True}
-        if source.paths is not None:
-            reference = {"paths": source.paths, "working_dir": str(self._shared.settings.working_dir)}
+        reference = source.reference(self._shared.settings)
         reference["names"] = list(prepared.namespace)
         record = SessionRecord(
             session_id=session_id,

@@ -10,12 +10,13 @@ import asyncio
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from rlm_kernel_mcp.context.by_loader import load, needs_loader
 from rlm_kernel_mcp.context.held import Room
 from rlm_kernel_mcp.context.loader.loaders import Loaders
-from rlm_kernel_mcp.context.payload import Payload, build_payload, text_payload
+from rlm_kernel_mcp.context.payload import Payload, text_payload
+from rlm_kernel_mcp.context.reading import build_payload
 from rlm_kernel_mcp.context.refusals import refuse_compressed
 from rlm_kernel_mcp.context.sources import Sources, resolve_sources, too_large
 from rlm_kernel_mcp.errors import ContextNotFound, ContextTooLarge, KernelDied
@@ -42,8 +43,29 @@ class ContextSource:
 
     text: str | None = None
     paths: tuple[str, ...] | None = None
+    exclude: tuple[str, ...] = ()
+    """Patterns for what the directories and globs among the paths leave out."""
     working_dir: str | None = None
     """Where relative paths begin; None: the server's own."""
+
+    def reference(self, settings: Settings) -> dict[str, object]:
+        """What a record keeps of it, from which `referred` makes it again; of an inline text that it is one."""
+        if self.paths is None:
+            return {"inline": True}
+        exclude = {"exclude": self.exclude} if self.exclude else {}
+        return {"paths": self.paths, **exclude, "working_dir": self.working_dir or str(settings.working_dir)}
+
+    @classmethod
+    def referred(cls, reference: dict[str, Any]) -> ContextSource | None:
+        """The source of a record's reference; None of an inline text, which the store has.
+
+        Raises:
+            KeyError, TypeError: the record is damaged.
+        """
+        if reference.get("paths") is None:
+            return None
+        exclude = tuple(reference.get("exclude", ()))
+        return cls(None, tuple(reference["paths"]), exclude, reference.get("working_dir"))
 
     async def opened(
         self, settings: Settings, room: Room, loaders: Loaders | None = None, *, copy: bool = False
@@ -74,6 +96,7 @@ class ContextSource:
             return payload
         sources = resolve_sources(
             self.paths or (),
+            exclude=self.exclude,
             roots=settings.context_roots,
             working_dir=Path(self.working_dir) if self.working_dir else settings.working_dir,
             max_bytes=room.max_bytes,

@@ -98,6 +98,7 @@ class Registry:
         *,
         context_text: str | None,
         context_paths: Sequence[str] | None,
+        exclude: Sequence[str] = (),
         limits: reports.Guardrails,
         caller: reports.Caller | None = None,
     ) -> reports.Opened:
@@ -106,7 +107,7 @@ class Registry:
         Raises:
             ContextNotFound, ContextDenied, ContextTooLarge, InvalidInput, KernelStartFailed, SandboxUnavailable.
         """
-        source = ContextSource(context_text, tuple(context_paths) if context_paths is not None else None)
+        source = ContextSource(context_text, None if context_paths is None else tuple(context_paths), tuple(exclude))
         session_id = "s_" + "".join(secrets.choice(ID_ALPHABET) for _ in range(ID_CHARS))
         await self._slots.acquire(session_id)
         try:

@@ -116,8 +116,8 @@ def open_context(record: SessionRecord, shared: ServerResources, go_on: GoOn = l
     """
     reference: dict[str, Any] = json.loads(record.context_ref)
     sha256, room = json.loads(record.context)["sha256"], Room.of(shared.policy)
-    if reference.get("paths") is not None:
-        source = ContextSource(None, tuple(reference["paths"]), reference.get("working_dir"))
+    source = ContextSource.referred(reference)
+    if source is not None:
         return source.open_again(shared.settings, room, sha256, go_on, shared.loaders)
     data = shared.store.context(record.session_id)
     if data is None:
@@ -145,5 +145,8 @@ def _remember(session: Session, gone_reason: str) -> None:
 
 def _context(raw: dict[str, Any]) -> ContextReport:
     documents = tuple(DocumentInfo(**row) for row in raw.pop("documents", ()))
-    skipped = tuple(raw.pop("skipped", ()))
-    return ContextReport(**raw, documents=documents, skipped=skipped)
+    skipped, first = raw.pop("skipped", {}), tuple(raw.pop("skipped_first", ()))
+    if isinstance(skipped, list):  # a record from before entries had kinds
+        skipped, first = {"other": count} if (count := raw.pop("skipped_count", 0)) else {}, tuple(skipped)
+    raw.pop("skipped_count", None)
+    return ContextReport(**raw, documents=documents, skipped=skipped, skipped_first=first)

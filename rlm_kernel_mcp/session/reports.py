@@ -139,15 +139,18 @@ class ContextReport:
     document_count: int
     encodings: dict[str, int] = field(default_factory=dict)
     """Number of documents by encoding."""
-    skipped: tuple[str, ...] = ()
-    """Entries of a directory that were left out, each with its reason; the first 20."""
-    skipped_count: int = 0
+    skipped: dict[str, int] = field(default_factory=dict)
+    """How many entries of directories and globs were left out, by kind: one word (`context/left_out.py`)."""
+    skipped_first: tuple[str, ...] = ()
+    """The first of each kind, with its reason."""
     undecodable_bytes: int = 0
     """Bytes that are not a character of their document's encoding."""
     held: Literal["memory", "mapped", "spooled"] = "memory"
     """Whether its text is in the kernel's memory, or a file that the kernel has mapped."""
     undecodable_in: dict[str, int] = field(default_factory=dict)
     """How many of them each document holds; the first 20 documents that hold any."""
+    prefix: str | None = None
+    """The directory that the documents' names are relative to, as an absolute path; None of an inline text."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,4 +21,5 @@ def test_each_file_counts_once_under_its_own_name(tmp_path: Path) -> None:
     (library / "site-packages" / "foreign.py").write_text("f")
     patterns = context_paths(library, [])
     assert patterns == ["*.py", "package/**/*.py"]
-    assert source_texts(library, patterns) == {"package/inner/a.py": "a", "zebra.py": "z"}
+    assert source_texts(library, patterns, library) == {"package/inner/a.py": "a", "zebra.py": "z"}
+    assert source_texts(library, ["package/**/*.py"], library / "package") == {"inner/a.py": "a"}

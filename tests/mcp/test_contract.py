@@ -33,6 +33,7 @@ ARGUMENTS = {
     "rlm_init_context": {
         "context_text",
         "context_paths",
+        "exclude",
         "max_steps",
         "max_runtime_ms",
         "budget_limit",
@@ -311,6 +312,27 @@ def test_files_folders_and_globs_are_loaded_below_the_working_directory(client: 
     assert step["result"] == "(25, True)"
     globbed = client.data("rlm_init_context", context_paths=["corpus/doc1*.txt", str(directory / "doc00.txt")])
     assert globbed["context"]["document_count"] == 11
+
+
+def test_what_a_folder_leaves_out_is_counted_by_kind_and_exclude_adds_to_it(client: LineClient) -> None:
+    """In one object, in one line; the names begin in the directory that was given, which is told once."""
+    directory = client.directory / "project"
+    for name in ("src/a.py", "src/b.pyc", ".env", "node_modules/x.js", "tests/c.py"):
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_text("x")
+    (directory / ".gitignore").write_text("*.pyc\n")
+    context = client.data("rlm_init_context", context_paths=["project"], exclude=["tests/"])["context"]
+    assert [document["name"] for document in context["documents"]] == ["src/a.py"]
+    assert context["prefix"] == str(directory)
+    assert context["skipped"] == {"hidden": 2, "vendored": 1, "ignored": 1, "excluded": 1}
+    arguments = {"context_paths": ["project"], "exclude": ["tests/"], "response_format": "markdown"}
+    page = client.call("rlm_init_context", **arguments)["content"][0]["text"]
+    [line] = [line for line in page.splitlines() if line.startswith("Left out: ")]
+    assert "2 hidden" in line
+    for refused in ({"exclude": ["a["]}, {"exclude": "a"}, {"exclude": [1]}, {"exclude": None}):
+        assert client.error("rlm_init_context", context_paths=["project"], **refused)["code"] == "INVALID_INPUT"
+    error = client.error("rlm_init_context", context_text="x", exclude=["a"])
+    assert (error["code"], "exclude goes with context_paths" in error["message"]) == ("INVALID_INPUT", True)
 
 
 def test_paths_that_are_missing_or_outside_are_refused_by_their_own_codes(client: LineClient, tmp_path: Path) -> None:

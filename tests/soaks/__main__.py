@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-ELSEWHERE: Final = {"faults": "tests.faults.soak"}
+ELSEWHERE: Final = {"faults": "tests.faults.soak", "sources": "tests.unit.context.real_directories"}
 
 
 def modules() -> dict[str, str]:

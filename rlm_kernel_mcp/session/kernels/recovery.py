@@ -29,6 +29,7 @@ from rlm_kernel_mcp.session.snapshots.requests import pass_descriptor
 from rlm_kernel_mcp.session.snapshots.restoring import Effort, Losses, SnapshotRestorer
 from rlm_kernel_mcp.session.snapshots.states import Restoring, RestoringEvent
 from rlm_kernel_mcp.session.snapshots.taking import SnapshotTaker
+from rlm_kernel_mcp.text.printable import printable
 from rlm_kernel_mcp.text.safe_text import safe_text
 from rlm_kernel_mcp.wire import (
     CANNOT_MAP,
@@ -255,7 +256,8 @@ def context_report(payload: Payload, loaded: LoadContextReply) -> ContextReport:
         undecodable_in={
             safe_text(name): count for name, count in islice(payload.undecodable.items(), DOCUMENTS_LISTED)
         },
-        skipped=tuple(safe_text(line) for line in payload.skipped.first),
-        skipped_count=payload.skipped.count,
         held=payload.held,
+        skipped={str(kind): count for kind, count in payload.skipped.counts.items()},
+        skipped_first=tuple(safe_text(line) for line in payload.skipped.examples.values()),
+        prefix=None if payload.prefix is None else safe_text(printable(payload.prefix)),
     )

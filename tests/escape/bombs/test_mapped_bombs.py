@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from tests.escape.bombs.ground import GROWTH_BYTES_MAX, Ground
 
 EITHER_TIER = pytest.mark.parametrize("ground", ["ns-any", "lock-any"], indirect=True)

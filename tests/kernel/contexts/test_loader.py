@@ -17,7 +17,7 @@ from rlm_kernel_mcp.context.held import Room
 from rlm_kernel_mcp.context.loader.client import LoaderClient
 from rlm_kernel_mcp.context.loader.loaders import Loaders
 from rlm_kernel_mcp.context.loader.spool import Spool
-from rlm_kernel_mcp.context.payload import build_payload
+from rlm_kernel_mcp.context.reading import build_payload
 from rlm_kernel_mcp.context.sources import resolve_sources
 from rlm_kernel_mcp.errors import ContextDenied, ContextNotFound, ContextTooLarge, InvalidInput
 from rlm_kernel_mcp.kernel.placement.local.loader import LoaderProcess

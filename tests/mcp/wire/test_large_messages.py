@@ -6,6 +6,8 @@ a kernel that died of a long result, or of a context of many documents.
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tests.mcp.line_client import LineClient
@@ -54,3 +56,4 @@ def test_thousands_of_documents_are_loaded(client: LineClient) -> None:
         (directory / f"a_document_with_a_long_name_{number:05}.txt").write_text("x\n")
     context = client.data("rlm_init_context", context_paths=["many"])["context"]
     assert (context["document_count"], context["chars"]) == (2_500, 5_000)
+    assert len(json.dumps(context)) < 3_000

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from rlm_kernel_mcp.context.held import Room, lies_in_memory
-from rlm_kernel_mcp.context.payload import Payload, build_payload
+from rlm_kernel_mcp.context.payload import Payload
+from rlm_kernel_mcp.context.reading import build_payload
 from rlm_kernel_mcp.context.sources import resolve_sources
 from rlm_kernel_mcp.errors import ContextTooLarge
 from rlm_kernel_mcp.policy import load_policy
@@ -22,7 +23,7 @@ LATIN = b"\xe9t\xe9 " * 10_000
 
 def built(monkeypatch: pytest.MonkeyPatch, root: Path, *contents: bytes, memory: bool = False) -> Payload:
     """The payload of files with these bytes, on a disk or not."""
-    monkeypatch.setattr("rlm_kernel_mcp.context.payload.lies_in_memory", lambda _descriptor: memory)
+    monkeypatch.setattr("rlm_kernel_mcp.context.reading.lies_in_memory", lambda _descriptor: memory)
     for number, content in enumerate(contents):
         (root / f"{number}.txt").write_bytes(content)
     sources = resolve_sources(["."], roots=(root,), working_dir=root, max_bytes=ROOM.max_bytes)

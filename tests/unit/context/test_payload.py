@@ -17,7 +17,9 @@ from pathlib import Path
 import pytest
 
 from rlm_kernel_mcp.context.documents import Document
-from rlm_kernel_mcp.context.payload import Payload, build_payload, text_payload
+from rlm_kernel_mcp.context.paths import open_below
+from rlm_kernel_mcp.context.payload import Payload, text_payload
+from rlm_kernel_mcp.context.reading import build_payload
 from rlm_kernel_mcp.context.sources import Sources, resolve_sources
 from rlm_kernel_mcp.errors import ContextDenied, ContextNotFound, ContextTooLarge, InvalidInput, RequestRefused
 
@@ -177,16 +179,26 @@ def test_what_modes_forbid_is_denied_by_name_and_skipped_in_a_folder() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
-def test_files_whose_status_says_nothing_of_their_size_are_copied() -> None:
-    """A file of /proc says that it is empty; one that can be opened but not read is denied."""
+def test_files_that_the_operating_system_makes_up_are_refused(tmp_path: Path) -> None:
+    """By name, by directory, by pattern and through a link: /proc has the server's own environment in it."""
     proc = Path("/proc/self").resolve()
-    with build_payload(resolve(proc, "status")) as payload:
-        assert held_bytes(payload).startswith(b"Name:")
-        assert payload.byte_count == payload.documents[0].byte_count > 100
-        assert payload.descriptor is not None
-        assert os.fstat(payload.descriptor).st_nlink == 0
-    with pytest.raises(ContextDenied, match="'mem' cannot be read: input/output error"):
-        build_payload(resolve(proc, "mem"))
+    for path in ("status", "environ", ".", "*", "task", "../self/status"):
+        with pytest.raises(ContextDenied, match=r"made up by the operating system \(/proc, /sys"):
+            build_payload(resolve_sources([path], roots=(Path("/proc"),), working_dir=proc, max_bytes=10_000_000))
+    (tmp_path / "a.txt").write_text("a")
+    (tmp_path / "link").symlink_to(proc / "environ")
+    wide = resolve_sources([str(tmp_path)], roots=(Path("/"),), working_dir=tmp_path, max_bytes=10_000_000)
+    assert [source.name for source in wide.files] == ["a.txt"]
+    assert wide.skipped.first == ["link: made up by the operating system"]
+    with pytest.raises(ContextDenied, match="made up"):
+        open_below(str(proc / "environ"), "environ", ("/",))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+def test_a_pattern_over_the_whole_file_system_does_not_enter_what_is_made_up() -> None:
+    """With `/` allowed, `/*/self/status` finds nothing."""
+    with pytest.raises(ContextNotFound, match=r"matches no file \(1 skipped, such as proc: made up by"):
+        resolve_sources(["/p[r]oc/self/status"], roots=(Path("/"),), working_dir=Path("/"), max_bytes=10_000_000)
 
 
 def test_a_file_that_is_written_to_is_noticed(tmp_path: Path) -> None:
@@ -254,7 +266,7 @@ def test_a_copy_that_finds_no_more_room_is_said(tmp_path: Path) -> None:
     program = f"""
 import resource, tempfile
 from pathlib import Path
-from rlm_kernel_mcp.context.payload import build_payload
+from rlm_kernel_mcp.context.reading import build_payload
 from rlm_kernel_mcp.context.sources import resolve_sources
 from rlm_kernel_mcp.errors import ContextTooLarge
 root = Path({str(tmp_path)!r})
@@ -282,7 +294,7 @@ def test_the_hosts_memory_does_not_grow_with_the_context(tmp_path: Path, paths: 
     program = f"""
 import re
 from pathlib import Path
-from rlm_kernel_mcp.context.payload import build_payload
+from rlm_kernel_mcp.context.reading import build_payload
 from rlm_kernel_mcp.context.sources import resolve_sources
 def peak_kb(): return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 def load(paths):

@@ -118,8 +118,21 @@ def test_a_context_tells_what_was_skipped_only_where_something_was() -> None:
     opened = reports.Opened("s_1", reports.Guardrails(), reports.Counters(), report, {}, ("re",), ())
     data = data_of(responses.opened(opened, "json"))
     assert set(data) == {"session_id", "config", "counters", "context", "namespace", "imports", "walls"}
-    fields = {"kind", "chars", "lines", "bytes", "sha256", "head", "tail", "documents", "document_count", "held"}
-    assert set(data["context"]) == fields
+    fields = {"kind", "chars", "lines", "bytes", "sha256", "head", "tail", "documents", "document_count"}
+    assert set(data["context"]) == fields | {"held", "encodings", "undecodable_bytes", "skipped"}
+    assert (data["context"]["undecodable_bytes"], data["context"]["skipped"]) == (0, {})
+    told = reports.ContextReport("documents", 3, 1, 3, "x", "abc", "", (), 1, prefix="/data")
+    told = replace(told, skipped={"hidden": 2}, skipped_first=(".env: hidden",))
+    opened = replace(opened, context=told)
+    context = data_of(responses.opened(opened, "json"))["context"]
+    assert (context["skipped"], context["skipped_first"], context["prefix"]) == (
+        {"hidden": 2},
+        [".env: hidden"],
+        "/data",
+    )
+    page = text_of(responses.opened(opened, "markdown"))
+    assert "Left out: 2 hidden (such as `.env: hidden`)." in page
+    assert "Names are those below `/data`." in page
     assert data["config"] == {
         "max_steps": 64,
         "max_runtime_ms": 120_000,
@@ -229,8 +242,8 @@ def test_every_page_of_markdown_reads_without_gaps() -> None:
         (reports.DocumentInfo("a.txt", 1_000),),
         3,
         {},
+        {"binary": 1, "hidden": 1_200},
         ("b: binary",),
-        1,
     )
     walls = (reports.Wall("rlimits", True, ""), reports.Wall("landlock", False, "no kernel support"))
     opened = reports.Opened(
@@ -239,7 +252,7 @@ def test_every_page_of_markdown_reads_without_gaps() -> None:
     page = text_of(responses.opened(opened, "markdown"))
     assert "1,000 characters in 3 documents" in page
     assert "- and 2 more" in page
-    assert "- b: binary" in page
+    assert "Left out: 1 binary, 1,200 hidden (such as `b: binary`)." in page
     assert "Wall that does not hold: landlock (no kernel support)." in page
     part = reports.VariableSlice("x", "str", 10, "abc", True, 10, 2, 5, True)
     assert "characters 2 to 5 of 10" in text_of(responses.variable(part, "markdown"))

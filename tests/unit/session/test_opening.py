@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -69,3 +70,23 @@ async def test_a_new_session_is_opened_without_a_look_at_the_disk(
     index.with_name(snapshot_files(fakes.registry.settings.state_dir, "s_22222222")[0].name).touch()
     session, _ = await fakes.open()
     assert session.session.kernel.recovery.snapshots.step == 0
+
+
+def test_a_source_comes_back_from_its_reference_with_what_it_leaves_out(tmp_path: Path) -> None:
+    """The same files under the same names, wherever the server runs that opens it again."""
+    for name in ("a.txt", "sub/a.txt", "tests/b.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    variables = {"RLM_CONTEXT_ROOTS": str(tmp_path), "RLM_STATE_DIR": str(tmp_path)}
+    there = replace(load_settings(variables), working_dir=tmp_path)
+    source = ContextSource(paths=("sub", "."), exclude=("tests",))
+    again = ContextSource.referred(json.loads(json.dumps(source.reference(there))))
+    assert again == replace(source, working_dir=str(tmp_path))
+    assert ContextSource.referred(ContextSource("text").reference(there)) is None
+    with source.open(there) as first, again.open_again(load_settings(variables), first.sha256, lambda: None) as second:
+        assert [document.name for document in first.documents] == ["sub/a.txt", "a.txt"]
+        assert second.documents == first.documents
+        assert [document.path for document in second.documents] == [
+            str(tmp_path / "sub/a.txt"),
+            str(tmp_path / "a.txt"),
+        ]

@@ -12,6 +12,7 @@ import pytest
 from rlm_kernel_mcp.policy import load_policy
 from rlm_kernel_mcp.session.reopening import ServerResources, reopen
 from rlm_kernel_mcp.session.reports import ContextReport, Guardrails
+from rlm_kernel_mcp.session.session import Session
 from rlm_kernel_mcp.settings import load_settings
 from rlm_kernel_mcp.store.store import SessionRecord, Store
 from tests.parts import ROOT
@@ -33,15 +34,31 @@ def test_the_names_of_a_session_are_told_though_no_kernel_can_be_had(
     tmp_path: Path, reference: dict[str, Any], names: list[str]
 ) -> None:
     """They are the kernel's to say; the record remembers them for the time when there is none."""
-    store = Store.open(tmp_path)
+    session = reopened(tmp_path, json.dumps(asdict(CONTEXT)), reference)
+    lost = session.kernel.recovery.everything_lost("no kernel").names
+    assert [name for name, _ in lost] == names
+
+
+def reopened(state_dir: Path, context: str, reference: dict[str, Any]) -> Session:
+    """The session of a record that has this context."""
+    store = Store.open(state_dir)
     try:
         limits = json.dumps(asdict(Guardrails(1, 1, 1, 1)))
-        context, reference_json = json.dumps(asdict(CONTEXT)), json.dumps(reference)
-        record = SessionRecord("s_1", "2026", "text", "idle", limits, context, reference_json)
-        settings = load_settings({"RLM_STATE_DIR": str(tmp_path)})
+        record = SessionRecord("s_1", "2026", "text", "idle", limits, context, json.dumps(reference))
+        settings = load_settings({"RLM_STATE_DIR": str(state_dir)})
         policy = load_policy(ROOT / "kernelspecs" / "rlm-python" / "policy.json")
-        session = reopen(record, ServerResources(settings, policy, NO_PART, NO_PART, store, NO_PART))
-        lost = session.kernel.recovery.everything_lost("no kernel").names
-        assert [name for name, _ in lost] == names
+        return reopen(record, ServerResources(settings, policy, NO_PART, NO_PART, store, NO_PART))
     finally:
         store.close()
+
+
+@pytest.mark.parametrize(("first", "count", "skipped"), [([], 0, {}), (["a: hidden", "b: binary"], 2, {"other": 2})])
+def test_a_record_from_before_what_was_left_out_had_kinds_is_no_damaged_one(
+    tmp_path: Path, first: list[str], count: int, skipped: dict[str, int]
+) -> None:
+    """A list of lines, and how many there were."""
+    old = asdict(CONTEXT) | {"skipped": first, "skipped_count": count}
+    for name in ("skipped_first", "prefix"):
+        del old[name]
+    context = reopened(tmp_path, json.dumps(old), {"inline": True}).context
+    assert (context.skipped, context.skipped_first) == (skipped, tuple(first))

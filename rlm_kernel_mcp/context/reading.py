@@ -1,0 +1,191 @@
+"""Makes one payload of the sources: the bytes that a kernel loads as its context, and what is known of them.
+
+Is: one read of every file, in small blocks, that hashes, detects the encoding and (for several files) writes the bytes
+one after the other into an unlinked temporary file. Is not: decoding; the kernel does that. Above: the session, in a
+worker thread. Below: `payload.py`, `copies.py`, `held.py`, `paths.py`, `text_encoding.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from typing import Final
+
+from rlm_kernel_mcp.context.copies import append, unlinked_file
+from rlm_kernel_mcp.context.documents import Document, FileState, file_state
+from rlm_kernel_mcp.context.held import COPIED_MAX_BYTES, Room, lies_in_memory
+from rlm_kernel_mcp.context.paths import FileOpener, open_below
+from rlm_kernel_mcp.context.payload import Payload
+from rlm_kernel_mcp.context.refusals import binary, nothing_left, skip_unreadable, skipping, skips_archive
+from rlm_kernel_mcp.context.sources import Source, Sources, too_large
+from rlm_kernel_mcp.errors import ContextDenied
+from rlm_kernel_mcp.text_encoding import BINARY, EncodingDetector, LineCount, errors_of
+from rlm_kernel_mcp.wire import Layout
+
+BLOCK_BYTES: Final = 1 << 15
+"""Read at once. Larger blocks are slower: block and decoded text then leave the processor's cache."""
+
+
+def build_payload(
+    sources: Sources, *, room: Room | None = None, copy: bool = False, go_on: Callable[[], None] = lambda: None
+) -> Payload:
+    """Read all files once. One file stays where it is, and its own descriptor is handed on; several are copied.
+
+    A file that was found in a directory or by a glob and is binary, or cannot be read any more, is skipped.
+    `room`: what may be decoded, and what may be mapped; None: all that `sources` allows is to be decoded.
+    `copy`: copy a single file too. This happens by itself where it is written to meanwhile. `go_on` is asked at each
+    block, and raises where nobody waits for the payload any more.
+
+    Raises:
+        InvalidInput: a file that was named itself is binary.
+        ContextNotFound: a named file is gone, or no file is left.
+        ContextDenied: a named file cannot be read, or something else has taken its place.
+        ContextTooLarge: there is more than `max_bytes`, or than the room for what has to be decoded, or no room for
+            the copy.
+    """
+    reading = _Reading(sources, room or Room(sources.max_bytes), go_on)
+    if len(sources.files) == 1 and not copy and (payload := reading.in_place(sources.files[0])):
+        return payload
+    return reading.copied()
+
+
+def _detector_fed(start: bytes) -> EncodingDetector:
+    detector = EncodingDetector()
+    detector.feed(start)
+    return detector
+
+
+class _Reading:
+    """The state of one `build_payload`."""
+
+    def __init__(self, sources: Sources, room: Room, go_on: Callable[[], None]) -> None:
+        self._sources = sources
+        self._room = room
+        self._max_bytes = sources.max_bytes
+        self._can_be_mapped = room.mapped_bytes > 0
+        """Until something is met that has to be decoded."""
+        self._lines = LineCount()
+        self._go_on = go_on
+        self._skipped = sources.skipped.copy()
+        self._hash = hashlib.sha256()
+        self._bytes = 0
+        self._opener = FileOpener(sources.roots)
+
+    def in_place(self, source: Source) -> Payload | None:
+        """The payload that shares the file itself; None if that does not hold still."""
+        document = None
+        with ExitStack() as opened, skipping(source, self._skipped):
+            descriptor = open_below(source.real, source.given or source.name, self._sources.roots)
+            opened.callback(os.close, descriptor)
+            before = file_state(descriptor)
+            self._can_be_mapped = self._can_be_mapped and not lies_in_memory(descriptor)
+            document = self._read(source, descriptor, None)
+            # A file of /proc, and one being written to, is not as large as its status says.
+            if document is not None and before == file_state(descriptor) and before.size == document.byte_count:
+                opened.pop_all()
+                return self._payload([document], descriptor, before)
+        if document is None:
+            raise nothing_left(self._sources, self._skipped)
+        self._rewind(hashlib.sha256(), 0, LineCount())
+        return None
+
+    def copied(self) -> Payload:
+        """The payload that holds copies, in an unlinked file of its own."""
+        documents = []
+        with ExitStack() as opened:
+            writer, reader = unlinked_file()
+            opened.callback(os.close, reader)
+            self._can_be_mapped = self._room.mapped_bytes > 0 and not lies_in_memory(reader)
+            self._max_bytes = min(self._sources.max_bytes, COPIED_MAX_BYTES)
+            with closing(self._opener), os.fdopen(writer, "wb", buffering=0) as copy:
+                for source in self._sources.files:
+                    start = self._hash.copy(), self._bytes, replace(self._lines)
+                    document = self._copy(source, writer)
+                    if document is not None:
+                        documents.append(document)
+                    else:
+                        self._rewind(*start)
+                        copy.truncate(self._bytes)
+            if not documents:
+                raise nothing_left(self._sources, self._skipped)
+            opened.pop_all()
+            return self._payload(documents, reader, None)
+
+    def _copy(self, source: Source, writer: int) -> Document | None:
+        try:
+            descriptor = self._opener.open(source.real, source.given or source.name)
+            try:
+                return self._read(source, descriptor, writer)
+            finally:
+                os.close(descriptor)
+        except (OSError, ContextDenied) as error:
+            skip_unreadable(source, self._skipped, error)
+            return None
+
+    def _read(self, source: Source, descriptor: int, writer: int | None) -> Document | None:
+        if skips_archive(source, self._skipped):
+            return None
+        detector = None
+        plain = b""
+        layout: Layout | None = "ascii"
+        size = 0
+        while block := os.pread(descriptor, BLOCK_BYTES, size):
+            self._go_on()
+            if self._bytes + len(block) > self._max_bytes:
+                raise too_large(self._bytes + len(block), self._max_bytes)
+            self._hash.update(block)
+            if not size and block.isascii() and b"\0" not in block:
+                plain = block  # most documents are this block: whether it is all needs no detector
+            else:
+                detector = detector or _detector_fed(plain)
+                detector.feed(block)
+                if detector.is_binary:
+                    break
+                layout = detector.layout
+            self._check_room(self._bytes + len(block), layout)
+            self._lines.feed(block)
+            if writer is not None:
+                append(writer, block, self._bytes)
+            size += len(block)
+            self._bytes += len(block)
+        encoding, bad_bytes = "utf-8", 0
+        if detector is not None:
+            encoding, bad_bytes, layout = detector.finish(), detector.undecodable_bytes, detector.layout
+        if encoding != BINARY:
+            self._check_room(self._bytes, layout)
+            self._can_be_mapped = self._can_be_mapped and layout is not None
+            errors = errors_of(encoding) if bad_bytes else "strict"
+            return Document(source.name, size, encoding, bad_bytes, errors, layout, source.real)
+        if source.given is not None:
+            raise binary(source.given)
+        self._skipped.add(source.name, "binary")
+        return None
+
+    def _check_room(self, byte_count: int, layout: Layout | None) -> None:
+        if byte_count > self._room.decoded_bytes and not (self._can_be_mapped and layout):
+            raise self._room.too_large(byte_count)
+
+    def _rewind(self, hash_then: hashlib._Hash, bytes_then: int, lines_then: LineCount) -> None:
+        self._hash, self._bytes, self._lines = hash_then, bytes_then, lines_then
+
+    def _payload(self, documents: list[Document], descriptor: int, state: FileState | None) -> Payload:
+        layouts = {document.layout for document in documents if document.byte_count} or {"ascii"}
+        known = self._can_be_mapped and None not in layouts
+        return Payload(
+            "documents",
+            tuple(documents),
+            self._bytes,
+            self._hash.hexdigest(),
+            None,
+            descriptor,
+            self._skipped,
+            self._sources.prefix,
+            state,
+            layout=("latin-1" if "latin-1" in layouts else "ascii") if known else None,
+            lines=self._lines.count if known else None,
+            held=self._room.held(self._bytes, can_be_mapped=known),
+            room=self._room,
+        )
