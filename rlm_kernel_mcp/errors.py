@@ -142,3 +142,16 @@ class SandboxUnavailable(KernelFailure):
 
 class InternalError(RlmError):
     """A defect of this server. The log on stderr has the details; the client gets none of them."""
+
+
+def error_of(code: str, message: str, next_step: str) -> RlmError:
+    """The error that a record has told of."""
+    for kind in (*RequestRefused.__subclasses__(), *KernelFailure.__subclasses__()):
+        if kind.code == code:
+            return kind(message, next_step)
+    return InternalError(message, next_step)
+
+
+def again(error: RlmError) -> RlmError:
+    """The same once more, to be raised: each raise of one object makes its traceback longer."""
+    return type(error)(error.message, error.next_step)

@@ -30,7 +30,7 @@ def kernel_side(package: Path) -> list[Path]:
     ground = (
         "__init__.py",
         "kernel_code.py",
-        "loader_wire.py",
+        "context_wire.py",
         "text_encoding.py",
         "units.py",
         "whole_writes.py",

@@ -12,13 +12,12 @@ formats: `in_kernel/snapshots/taking.py`). The reply to `rlm_x_request` is `rlm_
 
 # No `from __future__ import annotations`: each key's type would be compiled again, in every start of a kernel.
 
-from typing import Final, Literal, NotRequired, TypedDict
+from typing import Final, Literal, TypedDict
 
 OWN_REQUESTS: Final = "rlm_"
 """What the types of our own requests begin with."""
 
 INFO: Final = "rlm_info_request"
-LOAD_CONTEXT: Final = "rlm_load_context_request"
 GET_VAR: Final = "rlm_get_var_request"
 NAMES: Final = "rlm_names_request"
 SNAPSHOT: Final = "rlm_snapshot_request"
@@ -65,12 +64,6 @@ OFFERED_NAME_CHARS_MAX: Final = 64
 OFFERED_LINE_CHARS_MAX: Final = 400
 """Names that a kernel offers, the length of one, and of the line that the client is shown for it."""
 
-Layout = Literal["ascii", "latin-1", "ucs2", "ucs4"]
-"""How the characters of a text lie in a file so that C can read them there: none above 127; some above that, a byte for
-each; 2 or 4 bytes for each, the lowest first."""
-CANNOT_MAP: Final = "CannotMap"
-"""`ename` of a `Failure` to map a context."""
-
 READ_ONLY_SCRATCH: Final = "the scratch directory is read-only"
 """In the detail of a kernel's row `scratch_quota` where its scratch directory is; open() says so too."""
 HOST_COUNTS_THREADS: Final = "counted by the host"
@@ -109,49 +102,6 @@ class InfoReply(TypedDict):
     """Modules that a step may import."""
     import_policy: str
     """`allowlist` or `any`."""
-
-
-class LoadContextRequest(TypedDict):
-    """`LOAD_CONTEXT`. Its first buffer is the JSON of a `DocumentRow` for each document, but where it is gone."""
-
-    source: Literal["buffer", "descriptor", "mapped", "gone"]
-    """Where the documents' bytes are, one after the other: in a second buffer, or in a file on the descriptor socket.
-    `mapped`: in such a file, and they stay there; the reply is a `Failure` named `CANNOT_MAP` where the kernel cannot.
-    `gone`: they cannot be loaded again, and the context's names are unbound in a fresh kernel."""
-    layout: NotRequired[Layout]
-    """Of what is mapped."""
-    lines: NotRequired[int]
-    """Where the host has counted them: the kernel need not go through all of the text."""
-
-
-DocumentRow = tuple[str, int, str, str]
-"""Name, size in bytes, encoding, and how what does not decode is kept (a codec's `errors`)."""
-
-
-class LoadContextReply(TypedDict):
-    """Reply to `LOAD_CONTEXT`."""
-
-    status: Literal["ok"]
-    chars: int
-    lines: int
-    documents: list[int]
-    """Characters of each of the first `DOCUMENTS_LISTED`."""
-    head: str
-    """First characters of the whole text."""
-    tail: str
-    """Its last ones."""
-    names: dict[str, str]
-    """Each name that the session begins with, and the line that the client is shown for it."""
-
-
-class ContextGoneReply(TypedDict):
-    """The same where the source was `gone`."""
-
-    status: Literal["ok"]
-    names: dict[str, str]
-    """All names of a session, as in `LoadContextReply`."""
-    unbound: list[str]
-    """Those of them that are not there without a context."""
 
 
 class GetVarRequest(TypedDict):

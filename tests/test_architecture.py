@@ -20,7 +20,7 @@ from tests.parts import ROOT
 
 PACKAGE: Final = ROOT / "rlm_kernel_mcp"
 FRONTS: Final = {"__main__", "cli", "commands"}
-GROUND: Final = {"errors", "loader_wire", "shielded", "text_encoding", "units", "whole_writes", "wire"}
+GROUND: Final = {"context_wire", "errors", "shielded", "text_encoding", "units", "whole_writes", "wire"}
 MAY_IMPORT: Final = {
     "server": {"session", "settings", "text", *GROUND},
     "session": {"context", "kernel", "policy", "settings", "store", "text", *GROUND},
@@ -29,12 +29,12 @@ MAY_IMPORT: Final = {
     "context": {"policy", "text", *GROUND},
     "settings": {"errors"},
     "policy": {"errors"},
-    "in_kernel": {"kernel_code", "loader_wire", "text_encoding", "units", "whole_writes", "wire"},
+    "in_kernel": {"context_wire", "kernel_code", "text_encoding", "units", "whole_writes", "wire"},
+    "context_wire": set[str](),
     "kernel_code": set[str](),
     "shielded": {"errors"},
     "text": set[str](),
     "errors": set[str](),
-    "loader_wire": {"wire"},
     "text_encoding": set[str](),
     "units": set[str](),
     "whole_writes": set[str](),
@@ -55,7 +55,7 @@ MAY_KNOW_THE_MACHINE: Final = ("kernel/placement/", "kernel/start.py", "kernel/s
 
 UNTRUSTED: Final = "kernel/untrusted/"
 """Whatever looks inside what a kernel says: it needs a second reader, and stands on the ground alone."""
-UNTRUSTED_MAY_IMPORT: Final = {"errors", "text", "wire"}
+UNTRUSTED_MAY_IMPORT: Final = {"context_wire", "errors", "text", "wire"}
 
 SANS_IO: Final = {
     "kernel/untrusted/snapshot_stream.py",

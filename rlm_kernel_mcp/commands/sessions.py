@@ -40,10 +40,11 @@ def _is_shown(record: SessionRecord, holder: int | None) -> bool:
 
 
 def _cells(record: SessionRecord, holder: int | None) -> tuple[str, ...]:
+    chars = chars_of(record)
     cells = (
         record.session_id,
         recorded_status(record, driven=holder is not None),
-        f"{record.kind}, {counted(chars_of(record), 'character')}",
+        record.kind if chars is None else f"{record.kind}, {counted(chars, 'character')}",
         f"{counters_of(record).step_index:,}",
         record.last_used_at,
         "none" if holder is None else f"pid {holder}",

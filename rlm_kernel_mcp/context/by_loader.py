@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Final
 
@@ -35,11 +35,10 @@ from rlm_kernel_mcp.context.refusals import (
     why,
 )
 from rlm_kernel_mcp.context.sources import Source, Sources, too_large
+from rlm_kernel_mcp.context_wire import FILES_MAX, WIDTHS, Layout, Limits
 from rlm_kernel_mcp.errors import ContextDenied, ContextTooLarge
-from rlm_kernel_mcp.loader_wire import FILES_MAX, WIDTHS, Limits
 from rlm_kernel_mcp.text_encoding import errors_of
 from rlm_kernel_mcp.units import MB
-from rlm_kernel_mcp.wire import Layout
 
 FROM_BYTES: Final = 8 * MB
 """Smaller sources are read by the host's own thread, if none is compressed: it is done before a loader is there."""
@@ -61,6 +60,7 @@ def load(
     *,
     copy: bool = False,
     go_on: GoOn = lambda: None,
+    on_bytes: Callable[[int], None] = lambda count: None,
 ) -> Payload | None:
     """Have a loader read all files once; None where there is none here.
 
@@ -70,6 +70,7 @@ def load(
         loaders: the server's.
         copy: copy a single file too.
         go_on: asked at least twice a second; raises where nobody waits any more.
+        on_bytes: told how many bytes of the files are read by now.
 
     Raises:
         InvalidInput, ContextNotFound, ContextDenied, ContextTooLarge: as `build_payload`.
@@ -84,8 +85,9 @@ def load(
         if process is None:
             return None
         try:
-            loading = _Loading(sources, room, loaders, LoaderClient(process, go_on, sources.byte_count), go_on)
-            return loading.payload(copy=copy)
+            client = LoaderClient(process, go_on, sources.byte_count)
+            client.told = lambda read, made: on_bytes(read)
+            return _Loading(sources, room, loaders, client, go_on).payload(copy=copy)
         finally:
             process.close()
     finally:

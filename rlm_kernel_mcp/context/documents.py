@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from rlm_kernel_mcp.wire import Layout
+from rlm_kernel_mcp.context_wire import Layout
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ in the kernel (`in_kernel/namespace/mapped_text.py`). Above: `payload.py`, the s
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal, Self
 
@@ -48,6 +48,12 @@ class Room:
             in_memory_bytes=min(policy.context.in_memory_mb * MB, quarter),
             mapped_bytes=policy.context.mapped_max_gb * 1024 * MB,
         )
+
+    def beside(self, byte_count: int) -> Self:
+        """What is left of it beside contexts that have this many bytes in memory."""
+        decoded_bytes = max(0, self.decoded_bytes - byte_count)
+        in_memory_bytes = min(self.in_memory_bytes, decoded_bytes)
+        return replace(self, decoded_bytes=decoded_bytes, in_memory_bytes=in_memory_bytes)
 
     @property
     def max_bytes(self) -> int:

@@ -1,7 +1,7 @@
 """A context on its way to a kernel: the bytes that it loads, and what is known of them.
 
 Is: that, and the payload of an inline text. Is not: the reading of files (`reading.py`, `by_loader.py`). Above: the
-session, which sends `data` or `descriptor` as `wire.LOAD_CONTEXT`. Below: `documents.py`, `held.py`, `context/loader/`.
+session, which sends `data` or `descriptor` as `LOAD_CONTEXT`. Below: `documents.py`, `held.py`, `context/loader/`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from rlm_kernel_mcp.context.held import Held, Room
 from rlm_kernel_mcp.context.left_out import Skipped
 from rlm_kernel_mcp.context.loader.index import TextIndex
 from rlm_kernel_mcp.context.loader.spool import Spooled
-from rlm_kernel_mcp.loader_wire import WIDTHS
-from rlm_kernel_mcp.wire import DocumentRow, Layout
+from rlm_kernel_mcp.context_wire import WIDTHS, DocumentRow, Layout
 
 TEXT_NAME: Final = "context"
 """Name of the one document of an inline text."""
@@ -33,7 +32,7 @@ class Payload:
     bytes count. `sha256` is over these bytes, before any decoding.
     """
 
-    kind: Literal["text", "documents"]
+    kind: Literal["text", "documents", "json"]
     documents: tuple[Document, ...]
     byte_count: int
     sha256: str

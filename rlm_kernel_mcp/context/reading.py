@@ -21,23 +21,28 @@ from rlm_kernel_mcp.context.paths import FileOpener, open_below
 from rlm_kernel_mcp.context.payload import Payload
 from rlm_kernel_mcp.context.refusals import binary, nothing_left, skip_unreadable, skipping, skips_archive
 from rlm_kernel_mcp.context.sources import Source, Sources, too_large
+from rlm_kernel_mcp.context_wire import Layout
 from rlm_kernel_mcp.errors import ContextDenied
 from rlm_kernel_mcp.text_encoding import BINARY, EncodingDetector, LineCount, errors_of
-from rlm_kernel_mcp.wire import Layout
 
 BLOCK_BYTES: Final = 1 << 15
 """Read at once. Larger blocks are slower: block and decoded text then leave the processor's cache."""
 
 
 def build_payload(
-    sources: Sources, *, room: Room | None = None, copy: bool = False, go_on: Callable[[], None] = lambda: None
+    sources: Sources,
+    *,
+    room: Room | None = None,
+    copy: bool = False,
+    go_on: Callable[[], None] = lambda: None,
+    on_bytes: Callable[[int], None] = lambda count: None,
 ) -> Payload:
     """Read all files once. One file stays where it is, and its own descriptor is handed on; several are copied.
 
     A file that was found in a directory or by a glob and is binary, or cannot be read any more, is skipped.
     `room`: what may be decoded, and what may be mapped; None: all that `sources` allows is to be decoded.
     `copy`: copy a single file too. This happens by itself where it is written to meanwhile. `go_on` is asked at each
-    block, and raises where nobody waits for the payload any more.
+    block, and raises where nobody waits for the payload any more. `on_bytes` is told how many bytes are read by now.
 
     Raises:
         InvalidInput: a file that was named itself is binary.
@@ -46,7 +51,7 @@ def build_payload(
         ContextTooLarge: there is more than `max_bytes`, or than the room for what has to be decoded, or no room for
             the copy.
     """
-    reading = _Reading(sources, room or Room(sources.max_bytes), go_on)
+    reading = _Reading(sources, room or Room(sources.max_bytes), go_on, on_bytes)
     if len(sources.files) == 1 and not copy and (payload := reading.in_place(sources.files[0])):
         return payload
     return reading.copied()
@@ -61,7 +66,9 @@ def _detector_fed(start: bytes) -> EncodingDetector:
 class _Reading:
     """The state of one `build_payload`."""
 
-    def __init__(self, sources: Sources, room: Room, go_on: Callable[[], None]) -> None:
+    def __init__(
+        self, sources: Sources, room: Room, go_on: Callable[[], None], on_bytes: Callable[[int], None]
+    ) -> None:
         self._sources = sources
         self._room = room
         self._max_bytes = sources.max_bytes
@@ -69,6 +76,7 @@ class _Reading:
         """Until something is met that has to be decoded."""
         self._lines = LineCount()
         self._go_on = go_on
+        self._on_bytes = on_bytes
         self._skipped = sources.skipped.copy()
         self._hash = hashlib.sha256()
         self._bytes = 0
@@ -151,6 +159,7 @@ class _Reading:
                 append(writer, block, self._bytes)
             size += len(block)
             self._bytes += len(block)
+            self._on_bytes(self._bytes)
         encoding, bad_bytes = "utf-8", 0
         if detector is not None:
             encoding, bad_bytes, layout = detector.finish(), detector.undecodable_bytes, detector.layout

@@ -17,7 +17,7 @@ shell.
 
 The loop (one session per context, one step at a time):
 1. rlm_init_context with context_paths (files, directories, globs) or context_text. Keep the session_id; every call \
-needs it.
+needs it. rlm_add_context loads more into the same session.
 2. Look first: the answer shows size, head and tail. In a step, look at slices of `context` and at names in \
 `documents` before you write a search.
 3. rlm_run_repl runs Python; names persist between steps. Print little (counts, a few examples) and keep results in \
@@ -48,17 +48,20 @@ binary files, what its .gitignore names, and what exclude (default [], patterns 
 "tests/") names; a file named itself is loaded. Document names are relative to the directory given (`prefix`). \
 Limits, with defaults: max_steps 64 (1 to 1000000); \
 max_runtime_ms 120000 (time in which steps execute, in sum) and step_timeout_ms 60000 (1 to 86400000 each); \
-budget_limit 100000 (1 to 1000000000 characters of code in and output out). In the kernel: `context` is the whole \
-text (str), `documents` maps file name to text, `scratch` is the only directory open() may use.
+budget_limit 100000 (1 to 1000000000 characters of code in and output out). In the kernel: `context` (or \
+context_name) is the whole text (str), `documents` maps file name to text, `scratch` is the only directory open() may \
+use. After wait_ms (default 20000, 0 to 600000) the call answers state "loading", what is not known yet is null, and \
+the first step waits for the text.
 """
     + ENVELOPE
     + """\
 { session_id: string, config: {max_steps, max_runtime_ms, budget_limit, step_timeout_ms: number},
   counters: {step_index, runtime_ms, budget_used: number},
-  context: { kind: "text"|"documents", chars, lines, bytes: number, sha256, head, tail: string,
-             documents: {name: string, chars: number}[] /* first 20 */, document_count: number, prefix?: string,
-             encodings: {[name: string]: number}, undecodable_bytes: number, undecodable_in?: {[name: string]: number},
-             skipped: {[kind: string]: number}, skipped_first?: string[] },
+  context: { name: string, state: "ready"|"loading", kind: "text"|"documents", chars, lines, bytes: number,
+             sha256, head, tail: string, documents: {name: string, chars: number}[] /* first 20 */,
+             document_count: number, prefix?: string, held: "memory"|"mapped"|"spooled", changed: boolean,
+             loaded_bytes?: number, encodings: {[name: string]: number}, undecodable_bytes: number,
+             undecodable_in?: {[name: string]: number}, skipped: {[kind: string]: number}, skipped_first?: string[] },
   namespace: {[name: string]: string}, imports: string[], walls: string[],
   walls_missing?: {name: string, reason: string}[] }"""
 )
@@ -70,7 +73,8 @@ STEP_SHAPE: Final = """\
   guardrail_stop: null|"max_steps"|"timeout"|"budget_exceeded",
   budget: {steps_left, runtime_left_ms, chars_left: number}, truncated: {stdout, stderr, result: number},
   lost: null|{reason: string, lost: {name: string, why: string}[], restored: string[],
-    omitted?: {lost?: number, restored?: number}}, note?: string }"""
+    omitted?: {lost?: number, restored?: number}}, note?: string,
+  contexts_changed?: string[] /* contexts whose files are not what was loaded any more */ }"""
 
 RUN_REPL: Final = (
     """\
@@ -142,7 +146,8 @@ stderr, result, error). Cells run from an attached Jupyter console have source "
 """
     + ENVELOPE
     + """\
-{ events: { ts: string, step_index: number, action: "init_context"|"run_repl"|"interrupt"|"restore"|"finalize",
+{ events: { ts: string, step_index: number, action: "init_context"|"add_context"|"run_repl"|"interrupt"|"restore"|
+            "finalize",
             source: "mcp"|"console", result_status: string, summary: string, duration_ms: number,
             guardrail_snapshot: {step_index, max_steps, runtime_ms, max_runtime_ms, budget_used, budget_limit: number},
             code?, stdout?, stderr?, result?, error? }[],
@@ -159,7 +164,23 @@ the offset (default 0) that the note names.
     + ENVELOPE
     + """\
 { sessions: { session_id: string, status: "idle"|"running"|"stopped"|"finalized"|"dead", created_at: string,
-              last_used_at: string, step_index: number, context: {kind: string, chars: number},
+              last_used_at: string, step_index: number, context: {kind: string, chars: number|null},
               counters: {step_index, runtime_ms, budget_used: number} }[],
   omitted: number /* how many more there are behind these */, note?: string }"""
+)
+
+ADD_CONTEXT: Final = (
+    """\
+Load one more text into a live session, between steps, under a name of its own: exactly one of text, paths (files, \
+directories, globs; as context_paths of rlm_init_context) and json_text (JSON, bound as the parsed value). name: one \
+new Python identifier. Not a step, and for free of every limit of the session. Its documents are \
+documents["name/..."]. exclude: patterns of what to leave out. After wait_ms (default 20000, 0 to 600000) the call \
+answers state "loading", and the next step waits for the text.
+"""
+    + ENVELOPE
+    + """\
+{ session_id: string, namespace: {[name: string]: string},
+  context: { name: string, state: "ready"|"loading", kind: "text"|"documents"|"json", chars, lines, bytes: number,
+             sha256, head, tail: string, documents: {name: string, chars: number}[] /* first 20 */,
+             document_count: number, changed: boolean } }"""
 )

@@ -12,12 +12,14 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from rlm_kernel_mcp.session.contexts.given import Added
 from rlm_kernel_mcp.session.reports import (
     ContextReport,
     Counters,
     FinalReport,
     Guardrails,
     Left,
+    LoadingReport,
     LossReport,
     Opened,
     SessionList,
@@ -65,9 +67,20 @@ def opened(report: Opened) -> str:
     return "\n\n".join(parts)
 
 
-def empty_context(report: ContextReport) -> str | None:
+def added(report: Added) -> str:
+    """Page of `rlm_add_context`."""
+    names = "\n".join(f"- {code(name)}: {line}" for name, line in report.namespace.items())
+    notice = filter(None, [empty_context(report.context)])
+    return "\n\n".join([*_context(report.context), *notice, f"New in the kernel:\n{names}"])
+
+
+def empty_context(report: ContextReport | LoadingReport) -> str | None:
     """The notice that there is no text to work on."""
-    return None if report.chars else "The context is empty: its documents hold no character. Check what was given."
+    return (
+        None
+        if isinstance(report, LoadingReport) or report.chars
+        else "The context is empty: its documents hold no character. Check what was given."
+    )
 
 
 def step(report: StepReport) -> str:
@@ -91,6 +104,9 @@ def step(report: StepReport) -> str:
         parts.append(_lost(report.lost))
     if report.note is not None:
         parts.append(report.note)
+    if report.contexts_changed:
+        names = ", ".join(map(code, report.contexts_changed))
+        parts.append(f"Changed on disk since it was loaded: {names}.")
     if report.guardrail_stop is not None and report.status != "stopped":
         parts.append(
             f"Stopped by {report.guardrail_stop}: no further step runs; "
@@ -154,8 +170,16 @@ def more_sessions(found: SessionList) -> str:
 def session(row: SessionSummary) -> str:
     """One line of it."""
     return (
-        f"- {code(row.session_id)}: {row.status}; {row.kind} of {counted(row.chars, 'character')}; "
+        f"- {code(row.session_id)}: {row.status}; {_size(row)}; "
         f"{_used(row.counters)}; created {row.created_at}, last used {row.last_used_at}"
+    )
+
+
+def _size(row: SessionSummary) -> str:
+    return (
+        f"{row.kind} that is not loaded yet"
+        if row.chars is None
+        else f"{row.kind} of {counted(row.chars, 'character')}"
     )
 
 
@@ -183,11 +207,18 @@ def _labelled(label: str, text: str) -> list[str]:
     return [f"{label}:\n{fenced(text)}"] if text else []
 
 
-def _context(report: ContextReport) -> Iterator[str]:
+def _context(report: ContextReport | LoadingReport) -> Iterator[str]:
+    if isinstance(report, LoadingReport):
+        yield (
+            f"Context {code(report.name)} is being loaded: {report.loaded_bytes:,} of {counted(report.bytes, 'byte')} "
+            "by now. The next step waits for it."
+        )
+        return
     documents = f" in {counted(report.document_count, 'document')}" if report.kind == "documents" else ""
+    called = "" if report.name == "context" else f" {code(report.name)}"
     below = f" Names are those below {code(report.prefix)}." if report.prefix is not None else ""
     yield (
-        f"Context: {counted(report.chars, 'character')}{documents}, {counted(report.lines, 'line')}, "
+        f"Context{called}: {counted(report.chars, 'character')}{documents}, {counted(report.lines, 'line')}, "
         f"{counted(report.bytes, 'byte')}, sha256 {report.sha256}; "
         f"{HELD[report.held]}.{below}"
     )

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PROGRESS_INTERVAL_S = 5.0
+LOADING_INTERVAL_S = 0.5
+"""While a context is loaded there is more to tell."""
 CLIENT_CHARS_MAX: Final = 200
 """Of what a client calls itself."""
 
@@ -132,10 +134,11 @@ async def _call_tool(ctx: ServerRequestContext[LazyRegistry], params: CallToolRe
     if row is None:
         known = ", ".join(tools.BY_NAME)
         raise MCPError(INVALID_PARAMS, f"There is no tool {safe_text(params.name[:64])!r}; the tools are: {known}.")
-    answering = tools.answer(row, ctx.lifespan_context.get, _caller(ctx), params.arguments or {})
+    waiting = tools.Waiting()
+    answering = tools.answer(row, ctx.lifespan_context.get, _caller(ctx), params.arguments or {}, waiting)
     if ctx.meta is None or "progress_token" not in ctx.meta:
         return await answering
-    with _progress(ctx):
+    with _progress(ctx, waiting):
         return await answering
 
 
@@ -161,18 +164,27 @@ def _accept_any_arguments(on_message: Callable[[], None]) -> ServerMiddleware[La
 
 
 @contextmanager
-def _progress(ctx: ServerRequestContext[LazyRegistry]) -> Iterator[None]:
+def _progress(ctx: ServerRequestContext[LazyRegistry], waiting: tools.Waiting) -> Iterator[None]:
     """Report while a call waits: some clients give up on a silent server.
+
+    Bytes while it waits for a context, else seconds; the number never becomes smaller.
 
     Awaits nothing itself: a call cut off there would have made a session whose handle nobody is told.
     """
 
     async def report() -> None:
-        begin = anyio.current_time()
+        begin = told = anyio.current_time()
+        loaded = 0
         while True:
-            await anyio.sleep(PROGRESS_INTERVAL_S)
-            waited = anyio.current_time() - begin
-            await ctx.session.report_progress(waited, message=f"waiting for {waited:.0f} s")
+            await anyio.sleep(min(LOADING_INTERVAL_S, PROGRESS_INTERVAL_S))
+            now = anyio.current_time()
+            done, of = waiting.look() or (0, 0)
+            if done > loaded:
+                loaded, told = done, now
+                await ctx.session.report_progress(done, of, f"{done:,} of {of:,} bytes of the context are loaded")
+            elif now - told >= PROGRESS_INTERVAL_S - LOADING_INTERVAL_S / 2:
+                told, waited = now, now - begin
+                await ctx.session.report_progress(loaded + waited, message=f"waiting for {waited:.0f} s")
 
     def ended(task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:

@@ -14,6 +14,21 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import ErrorDetails
 
 from rlm_kernel_mcp.errors import InvalidInput
+from rlm_kernel_mcp.server.argument_types import (
+    DAY_MS,
+    MAX_OUTPUT_CHARS,
+    Exclude,
+    Format,
+    LoadWaitMs,
+    Offset,
+    OutputChars,
+    SessionId,
+    StepBound,
+    StepIndex,
+    WaitMs,
+    exactly_one,
+    only_with,
+)
 from rlm_kernel_mcp.server.arguments import (
     SHOWN_CHARS,
     Argument,
@@ -25,42 +40,15 @@ from rlm_kernel_mcp.server.arguments import (
     describe_value,
 )
 
-ResponseFormat = Literal["json", "markdown"]
-
 FAULTS_SHOWN: Final = 5
 """How many faults of one request are told at once."""
 
 NO_OBJECT: Final = "(no object)"
 """Stands for a name where a call's `arguments` are something else: the value is what was given."""
 
-MAX_OUTPUT_CHARS: Final = 200_000
-DAY_MS: Final = 86_400_000
-
-SessionId = Annotated[str, TextArg(low=1, high=64), Field(description="Handle that rlm_init_context returned.")]
-WaitMs = Annotated[
-    int,
-    IntegerArg(low=0, high=600_000, unit="milliseconds"),
-    Field(description="Milliseconds to wait for the step; one that runs longer is answered as `running` and goes on."),
-]
-OutputChars = Annotated[
-    int,
-    IntegerArg(low=1, high=MAX_OUTPUT_CHARS, unit="characters"),
-    Field(description="Most characters of text in the answer; more is cut in the middle, and the cut is said."),
-]
-Offset = Annotated[int, IntegerArg(low=0, high=10**15, unit="characters")]
-StepIndex = Annotated[
-    int, IntegerArg(low=0, high=1_000_000), Field(description="The step to wait for, as rlm_run_repl numbered it.")
-]
-StepBound = Annotated[int | None, IntegerArg(low=0, high=1_000_000, nullable=True, publish_null=True)]
-Format = Annotated[
-    ResponseFormat,
-    ChoiceArg(words=("json", "markdown")),
-    Field(description="`json`: one compact JSON object. `markdown`: text made for reading."),
-]
-
 
 class Request(BaseModel):
-    """Base of the eight: what every tool takes."""
+    """Base of all: what every tool takes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -80,11 +68,11 @@ class InitContext(Request):
         PathsArg(high=10_000, nullable=True),
         Field(description="Files, directories or globs to load; relative ones against the server's working directory."),
     ] = None
-    exclude: Annotated[
-        tuple[str, ...],
-        PathsArg(low=0, high=1_000, noun="patterns"),
-        Field(description="Patterns, as in .gitignore, of what the directories and globs of context_paths leave out."),
-    ] = ()
+    context_name: Annotated[
+        str, NameArg(low=1, high=64), Field(description="Name of the variable that holds the text in the kernel.")
+    ] = "context"
+    exclude: Exclude = ()
+    wait_ms: LoadWaitMs = 20_000
     max_steps: Annotated[
         int,
         IntegerArg(low=1, high=1_000_000, unit="steps"),
@@ -108,9 +96,8 @@ class InitContext(Request):
 
     @model_validator(mode="after")
     def _one_source(self) -> InitContext:
-        _exactly_one(self, "context_text", "context_paths")
-        if self.exclude and self.context_paths is None:
-            raise ValueError("exclude goes with context_paths; a context_text is kept whole")
+        exactly_one(self, "context_text", "context_paths")
+        only_with(self.exclude, self.context_paths, "exclude goes with context_paths; a context_text is kept whole")
         return self
 
 
@@ -180,7 +167,7 @@ class Finalize(Request):
 
     @model_validator(mode="after")
     def _one_answer(self) -> Finalize:
-        _exactly_one(self, "final_text", "final_var_name")
+        exactly_one(self, "final_text", "final_var_name")
         return self
 
 
@@ -197,6 +184,36 @@ class GetTrace(Request):
     ] = "summary"
     max_output_chars: OutputChars = 8_000
     offset: Annotated[Offset, Field(description="Place to go on at: the next_offset of the page before.")] = 0
+
+
+class AddContext(Request):
+    """Arguments of `rlm_add_context`."""
+
+    session_id: SessionId
+    name: Annotated[str, NameArg(low=1, high=64), Field(description="Name of the new variable: one Python identifier.")]
+    text: Annotated[
+        str | None,
+        TextArg(low=1, nul=True, nullable=True),
+        Field(description="The text itself, kept exactly as given. Exactly one of text, paths and json_text."),
+    ] = None
+    paths: Annotated[
+        tuple[str, ...] | None,
+        PathsArg(high=10_000, nullable=True),
+        Field(description="Files, directories or globs to load; relative ones against the server's working directory."),
+    ] = None
+    json_text: Annotated[
+        str | None,
+        TextArg(low=1, nul=True, nullable=True),
+        Field(description="JSON; the parsed value is bound."),
+    ] = None
+    exclude: Exclude = ()
+    wait_ms: LoadWaitMs = 20_000
+
+    @model_validator(mode="after")
+    def _one_source(self) -> AddContext:
+        exactly_one(self, "text", "paths", "json_text")
+        only_with(self.exclude, self.paths, "exclude goes with paths; text and json_text are kept whole")
+        return self
 
 
 class ListSessions(Request):
@@ -281,9 +298,3 @@ def _faults(tool_name: str, model: type[Request], details: list[ErrorDetails]) -
         names = ", ".join(name[:SHOWN_CHARS] for name in unknown[:FAULTS_SHOWN])
         known = ", ".join(input_schema(model)["properties"])
         yield f"{tool_name} has no argument {names}; it takes: {known}."
-
-
-def _exactly_one(request: Request, first: str, second: str) -> None:
-    given = [name for name in (first, second) if getattr(request, name) is not None]
-    if len(given) != 1:
-        raise ValueError(f"Give exactly one of {first} and {second}; given: {'both' if given else 'none of them'}")

@@ -17,12 +17,16 @@ from mcp.types import CallToolResult, ContentBlock, ImageContent, TextContent
 
 from rlm_kernel_mcp.errors import RlmError
 from rlm_kernel_mcp.server import markdown
-from rlm_kernel_mcp.server.requests import ResponseFormat
+from rlm_kernel_mcp.server.argument_types import ResponseFormat
 from rlm_kernel_mcp.session import reports
+from rlm_kernel_mcp.session.contexts.given import Added
 from rlm_kernel_mcp.text.safe_text import safe_text
 
 FULL_FIELDS: Final = ("code", "stdout", "stderr", "result", "error")
 """Fields of a trace event that only `detail="full"` carries."""
+
+UNKNOWN_YET: Final = ("chars", "lines", "sha256", "head", "tail", "document_count")
+"""Fields of a context that is being loaded, which are null."""
 
 LIST_CHARS_MAX: Final = 8_000
 """Characters of an answer of `rlm_list_sessions`, in either form."""
@@ -42,6 +46,14 @@ def opened(report: reports.Opened, form: ResponseFormat) -> CallToolResult:
     return _envelope({"ok": True, "data": data | rest})
 
 
+def added(report: Added, form: ResponseFormat) -> CallToolResult:
+    """Response of `rlm_add_context`."""
+    if form == "markdown":
+        return _reading(markdown.added(report))
+    data = {"session_id": report.session_id, "context": _context(report.context), "namespace": report.namespace}
+    return _envelope({"ok": True, "data": data | _note(markdown.empty_context(report.context))})
+
+
 def step(report: reports.StepReport, form: ResponseFormat) -> CallToolResult:
     """Response of `rlm_run_repl`, `rlm_await_step` and `rlm_interrupt`."""
     if form == "markdown":
@@ -51,6 +63,8 @@ def step(report: reports.StepReport, form: ResponseFormat) -> CallToolResult:
     del data["images"]
     if report.note is None:
         del data["note"]
+    if not report.contexts_changed:
+        del data["contexts_changed"]
     if report.lost is not None:
         data["lost"] = _lost(report.lost)
     if report.error is not None:
@@ -133,8 +147,10 @@ def _pictures(report: reports.StepReport) -> list[ContentBlock]:
     return [ImageContent(type="image", data=picture.data, mime_type=picture.mime_type) for picture in report.images]
 
 
-def _context(report: reports.ContextReport) -> dict[str, Any]:
+def _context(report: reports.ContextReport | reports.LoadingReport) -> dict[str, Any]:
     """The contract's fields, and where bytes did not decode and what was left out where there is something to say."""
+    if isinstance(report, reports.LoadingReport):
+        return _fields(report) | {"state": "loading"} | dict.fromkeys(UNKNOWN_YET)
     data = asdict(report)
     for name in ("undecodable_in", "skipped_first"):
         if not data[name]:

@@ -1,4 +1,4 @@
-"""The eight tools: a table in fixed order, one short function each, and the one edge where exceptions become answers.
+"""The nine tools: a table in fixed order, one short function each, and the one edge where exceptions become answers.
 
 Is: the way from a validated request to the session and back. Is not: validation (`requests.py`), shaping
 (`responses.py`), or any logic of a step (`session/`).
@@ -16,6 +16,8 @@ from mcp.types import CallToolResult, Tool, ToolAnnotations
 
 from rlm_kernel_mcp.errors import InternalError, RlmError
 from rlm_kernel_mcp.server import descriptions, requests, responses
+from rlm_kernel_mcp.server.argument_types import ResponseFormat
+from rlm_kernel_mcp.session.contexts.given import Given, Options
 from rlm_kernel_mcp.session.reports import Caller, Guardrails
 
 if TYPE_CHECKING:
@@ -27,12 +29,21 @@ log = logging.getLogger(__name__)
 GetRegistry = Callable[[], Awaitable["Registry"]]
 
 
+@dataclass(slots=True)
+class Waiting:
+    """What a call waits for, for whoever tells its client."""
+
+    look: Callable[[], tuple[int, int] | None] = lambda: None
+    """Bytes of a context that are loaded, and bytes in all; None where it waits for something else."""
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """What a tool is called with beside its request."""
 
     registry: Registry
     caller: Caller
+    waiting: Waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +71,15 @@ async def init_context(call: Call, request: requests.InitContext) -> CallToolRes
         budget_limit=request.budget_limit,
         step_timeout_ms=request.step_timeout_ms,
     )
+    options = Options(request.context_name, request.exclude, request.wait_ms)
+    progress = options.progress
+    call.waiting.look = lambda: (progress.loaded_bytes, progress.bytes) if progress.bytes else None
     report = await call.registry.init_context(
         context_text=request.context_text,
         context_paths=request.context_paths,
-        exclude=request.exclude,
         limits=limits,
         caller=call.caller,
+        options=options,
     )
     return responses.opened(report, request.response_format)
 
@@ -124,6 +138,12 @@ async def list_sessions(call: Call, request: requests.ListSessions) -> CallToolR
     return responses.sessions(found, request.response_format)
 
 
+async def add_context(call: Call, request: requests.AddContext) -> CallToolResult:
+    given = Given(request.text, request.paths, request.json_text)
+    options = Options(request.name, request.exclude, request.wait_ms)
+    return responses.added(await call.registry.add_context(request.session_id, given, options), request.response_format)
+
+
 TABLE: Final = (
     ToolRow("rlm_init_context", requests.InitContext, init_context, descriptions.INIT_CONTEXT),
     ToolRow("rlm_run_repl", requests.RunRepl, run_repl, descriptions.RUN_REPL),
@@ -133,20 +153,28 @@ TABLE: Final = (
     ToolRow("rlm_finalize", requests.Finalize, finalize, descriptions.FINALIZE),
     ToolRow("rlm_get_trace", requests.GetTrace, get_trace, descriptions.GET_TRACE, read_only=True),
     ToolRow("rlm_list_sessions", requests.ListSessions, list_sessions, descriptions.LIST_SESSIONS, read_only=True),
+    ToolRow("rlm_add_context", requests.AddContext, add_context, descriptions.ADD_CONTEXT),
 )
 
 BY_NAME: Final = {row.name: row for row in TABLE}
 
 
 async def answer(
-    row: ToolRow, get_registry: GetRegistry, caller: Caller, arguments: Mapping[str, Any]
+    row: ToolRow,
+    get_registry: GetRegistry,
+    caller: Caller,
+    arguments: Mapping[str, Any],
+    waiting: Waiting | None = None,
 ) -> CallToolResult:
     """One call from raw arguments to its answer. The edge: every exception but cancellation becomes the envelope."""
     # Read before validation, so that even an invalid request is refused in the form that it asked for.
-    form: requests.ResponseFormat = "markdown" if arguments.get("response_format") == "markdown" else "json"
+    form: ResponseFormat = "markdown" if arguments.get("response_format") == "markdown" else "json"
     try:
         request = requests.parse(row.name, row.request, arguments)
-        return await row.call(Call(await get_registry(), caller), request)
+        call = Call(await get_registry(), caller, waiting or Waiting())
+        if isinstance(session_id := getattr(request, "session_id", None), str):
+            call.waiting.look = lambda: call.registry.load_progress(session_id)
+        return await row.call(call, request)
     except RlmError as error:
         log.info("%s refused: %s", row.name, error.code)
         return responses.failure(error, form)

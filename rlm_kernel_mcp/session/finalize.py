@@ -96,6 +96,7 @@ def _commit(session: Session, given: tuple[str, str], answer: str) -> None:
 
 async def _end(session: Session, let_go: Callable[[Session], None]) -> None:
     """End the kernel, forget the values, and see the answer written; what was done of it before is not done again."""
+    session.contexts.cancel()
     await session.kernel.drop("the session was finalized", settle_s=0)
     await session.kernel.recovery.snapshots.remove()
     let_go(session)

@@ -17,7 +17,8 @@ from typing import Final
 from weakref import WeakValueDictionary
 
 from rlm_kernel_mcp.errors import SessionBusy, SessionNotFound
-from rlm_kernel_mcp.session.opening import ContextSource, Prepared
+from rlm_kernel_mcp.session.contexts.contexts import ContextList
+from rlm_kernel_mcp.session.opening import Prepared
 from rlm_kernel_mcp.session.reopening import ServerResources, reopen
 from rlm_kernel_mcp.session.reports import Caller, Guardrails
 from rlm_kernel_mcp.session.session import Session
@@ -55,7 +56,7 @@ class Handles:
         """Of those who open the same session again."""
 
     async def add(
-        self, session_id: str, source: ContextSource, prepared: Prepared, limits: Guardrails, caller: Caller | None
+        self, session_id: str, prepared: Prepared, limits: Guardrails, caller: Caller | None
     ) -> tuple[Session, asyncio.Future[None]]:
         """Make the session of a kernel that has its context, and have it written down: it waits for no disk.
 
@@ -65,17 +66,15 @@ class Handles:
             The session, and its lock and first row, done when both are there; it raises what kept them from it.
         """
         self.opened_by[session_id] = caller
-        context = prepared.context
-        reference = source.reference(self._shared.settings)
-        reference["names"] = list(prepared.namespace)
+        contexts = ContextList(session_id, self._shared.means, self._store, [prepared.context])
         record = SessionRecord(
             session_id=session_id,
             created_at=Journal.now(),
-            kind=context.kind,
+            kind=prepared.context.source.kind,
             status="idle",
             limits=json.dumps(asdict(limits)),
-            context=json.dumps(asdict(context)),
-            context_ref=json.dumps(reference),
+            context=json.dumps(contexts.first_row()),
+            context_ref=json.dumps(contexts.reference(list(prepared.namespace))),
             walls=json.dumps([asdict(wall) for wall in prepared.walls]),
             server_pid=os.getpid(),
         )
@@ -89,7 +88,9 @@ class Handles:
         session = reopen(record, self._shared, is_new=True)
         session.kernel.adopt(prepared.kernel)
         self.sessions[session_id] = session
-        session.journal.opened(context, prepared.walls, prepared.duration_ms, session.account)
+        first = session.contexts.contexts.first
+        first.marks = prepared.context.marks
+        session.journal.opened(session.contexts.report(first), prepared.walls, prepared.duration_ms, session.account)
         return session, written
 
     @asynccontextmanager

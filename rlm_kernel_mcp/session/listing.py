@@ -93,7 +93,10 @@ def counters_of(record: SessionRecord) -> Counters:
     return Counters(**{field.name: found.get(field.name, 0) for field in fields(Counters)})
 
 
-def chars_of(record: SessionRecord) -> int:
-    """The length of a recorded session's context."""
-    chars = json.loads(record.context or "{}").get("chars", 0)
+def chars_of(record: SessionRecord) -> int | None:
+    """The length of a recorded session's first context; None while that is not loaded."""
+    found = json.loads(record.context or "{}")
+    if found.get("state", "ready") != "ready":
+        return None
+    chars = found.get("chars", 0)
     return chars if type(chars) is int else 0

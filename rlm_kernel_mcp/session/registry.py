@@ -13,21 +13,25 @@ import secrets
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
-from rlm_kernel_mcp.context.held import Room
 from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.kernel.placement.run_dir import RunDir
 from rlm_kernel_mcp.kernel.pool import KernelPool
 from rlm_kernel_mcp.kernel.starter import KernelStarter
 from rlm_kernel_mcp.session import attached_console as console
 from rlm_kernel_mcp.session import finalize, listing, reports
+from rlm_kernel_mcp.session.contexts.given import Added, Given, Options
+from rlm_kernel_mcp.session.contexts.names import LINES, check_name
+from rlm_kernel_mcp.session.contexts.source import ContextSource, put_text
 from rlm_kernel_mcp.session.handles import Handles
 from rlm_kernel_mcp.session.idle_watch import watch_all
 from rlm_kernel_mcp.session.kernels.loaders import loaders_of
 from rlm_kernel_mcp.session.kernels.slots import KernelSlots
-from rlm_kernel_mcp.session.opening import ContextSource, Prepared, prepare
+from rlm_kernel_mcp.session.opening import Prepared, prepare
 from rlm_kernel_mcp.session.reopening import ServerResources
+from rlm_kernel_mcp.session.session import Session
 from rlm_kernel_mcp.session.trace import reading as trace_reading
 from rlm_kernel_mcp.session.upkeep import keep_up
 from rlm_kernel_mcp.settings import Settings
@@ -57,10 +61,8 @@ class Registry:
         self._pool = KernelPool(starter)
         self._slots = KernelSlots(settings.max_sessions)
         self._writer = Writer(store)
-        loaders = loaders_of(self._pool, starter.policy, settings)
-        self._shared = ServerResources(
-            settings, starter.policy, self._pool, self._slots, store, self._writer, loaders=loaders
-        )
+        shared = (settings, starter.policy, self._pool, self._slots, store, self._writer)
+        self._shared = ServerResources(*shared, loaders=loaders_of(self._pool, starter.policy, settings))
         self._handles = Handles(self._shared)
         self._sessions = self._handles.sessions
         self._tasks: list[asyncio.Task[None]] = []
@@ -98,34 +100,62 @@ class Registry:
         *,
         context_text: str | None,
         context_paths: Sequence[str] | None,
-        exclude: Sequence[str] = (),
         limits: reports.Guardrails,
         caller: reports.Caller | None = None,
+        options: Options | None = None,
     ) -> reports.Opened:
         """Open a session: a kernel of its own with the context in it. `caller`: who asks; None: no client.
+
+        After `options.wait_ms` milliseconds it is open without the context, which comes then.
 
         Raises:
             ContextNotFound, ContextDenied, ContextTooLarge, InvalidInput, KernelStartFailed, SandboxUnavailable.
         """
-        source = ContextSource(context_text, None if context_paths is None else tuple(context_paths), tuple(exclude))
+        options = options or Options()
+        check_name("context_name", options.name)
+        source = ContextSource.of(Given(context_text, None if context_paths is None else tuple(context_paths)), options)
         session_id = "s_" + "".join(secrets.choice(ID_ALPHABET) for _ in range(ID_CHARS))
         await self._slots.acquire(session_id)
         try:
-            room = Room.of(self._shared.policy)
-            prepared = await prepare(source, self.settings, room, self._pool, self._shared.loaders)
+            prepared = await prepare(source, options, self._shared.means, self._pool)
         except BaseException:
             self._slots.release(session_id)
             raise
+        session = await self._opened(session_id, source, prepared, limits, caller)
+        return reports.Opened(
+            session_id=session.session_id,
+            config=limits,
+            counters=session.counters,
+            context=session.contexts.report(session.contexts.contexts.first),
+            namespace=prepared.namespace,
+            imports=prepared.imports,
+            walls=prepared.walls,
+        )
+
+    def load_progress(self, session_id: str) -> tuple[int, int] | None:
+        """Bytes loaded, and bytes in all, of what a session's steps wait for; None where that is nothing."""
+        session = self._sessions.get(session_id)
+        return None if session is None else session.contexts.progress
+
+    async def _opened(
+        self,
+        session_id: str,
+        source: ContextSource,
+        prepared: Prepared,
+        limits: reports.Guardrails,
+        caller: reports.Caller | None,
+    ) -> Session:
+        """The session of a kernel, written down, or nothing of it."""
         written: list[asyncio.Future[None]] = []
         try:
-            session, row = await self._handles.add(session_id, source, prepared, limits, caller)
+            session, row = await self._handles.add(session_id, prepared, limits, caller)
             written.append(row)
             await self._slots.acquire(session_id, session)
-            if context_text is not None:
+            if (text := source.text) is not None:
                 # A large one takes a while; only then is there something that another server could open.
-                written.append(
-                    self._writer.made(session_id, lambda: self.store.put_context(session_id, _bytes(context_text)))
-                )
+                written.append(self._writer.made(session_id, partial(put_text, self.store, session_id, text)))
+            if prepared.reading is not None:
+                session.contexts.begin(session.contexts.contexts.first, source, prepared.reading)
             await self._writer.settled(session_id)
             done, _ = await asyncio.wait(written, timeout=0)  # a turn: the loop may not have heard of their ends yet
             for one in done:  # of others the disk does not answer, which the next step is told
@@ -133,19 +163,26 @@ class Registry:
         except BaseException:  # it failed, or the call was cut off: nobody will ever ask for this session
             await shielded(self._undo(session_id, prepared, written), f"the undoing of {session_id}")
             raise
-        return reports.Opened(
-            session_id=session.session_id,
-            config=limits,
-            counters=session.counters,
-            context=prepared.context,
-            namespace=prepared.namespace,
-            imports=prepared.imports,
-            walls=prepared.walls,
-        )
+        return session
+
+    async def add_context(self, session_id: str, given: Given, options: Options) -> Added:
+        """Load a further context into a session between its steps.
+
+        Raises:
+            SessionNotFound, SessionFinalized, SessionBusy, KernelDied, and as `init_context` does of a context.
+        """
+        source = ContextSource.of(given, options, prefix=f"{options.name}/")
+        async with self._handles.in_use(session_id) as session:
+            session.require_ready()
+            report = await session.contexts.add(source, options.wait_ms)
+        return Added(session_id, report, {options.name: LINES[source.kind].format(name=options.name)})
 
     async def _undo(self, session_id: str, prepared: Prepared, written: Iterable[asyncio.Future[None]]) -> None:
         """Leave nothing of a session that could not be made. `written`: what is on its way into the store."""
-        self._sessions.pop(session_id, None)  # from now on nobody finds it
+        if session := self._sessions.pop(session_id, None):  # from now on nobody finds it
+            session.contexts.cancel()
+        elif prepared.reading is not None:
+            prepared.reading.discard()
         await prepared.kernel.kill("its session could not be made")
         self._slots.release(session_id)
         await asyncio.gather(*written, return_exceptions=True)
@@ -261,7 +298,3 @@ class Registry:
         if left:
             ends = {asyncio.ensure_future(kernel.kill("the server ended")) for kernel in left}
             await asyncio.wait(ends, timeout=KILL_S)
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")

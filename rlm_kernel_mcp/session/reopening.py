@@ -1,7 +1,7 @@
 """Opens a session of an earlier or another server again, from its record.
 
 Is: record to `Session`, without a kernel: the first use restores one, with the loss report. Is not: the lock
-(`registry.py` takes it). Above: `registry.py`. Below: `store/store.py`'s rows, `opening.py`.
+(`registry.py` takes it). Above: `registry.py`. Below: `store/store.py`'s rows, `session/contexts/`.
 """
 
 from __future__ import annotations
@@ -13,23 +13,22 @@ from typing import Any, Final
 
 from rlm_kernel_mcp.context.held import Room
 from rlm_kernel_mcp.context.loader.loaders import Loaders
-from rlm_kernel_mcp.context.payload import Payload
-from rlm_kernel_mcp.errors import ContextNotFound
 from rlm_kernel_mcp.kernel.pool import KernelPool
 from rlm_kernel_mcp.policy import Policy
 from rlm_kernel_mcp.session.account import Account
-from rlm_kernel_mcp.session.kernels.loading import GoOn, read_in_thread
+from rlm_kernel_mcp.session.contexts.contexts import ContextList, contexts_of
+from rlm_kernel_mcp.session.contexts.source import Means
 from rlm_kernel_mcp.session.kernels.recovery import Recovery
 from rlm_kernel_mcp.session.kernels.slots import KernelSlots
-from rlm_kernel_mcp.session.opening import ContextSource
-from rlm_kernel_mcp.session.reports import ContextReport, Counters, DocumentInfo, Guardrails
+from rlm_kernel_mcp.session.reports import Counters, Guardrails
 from rlm_kernel_mcp.session.session import Session
 from rlm_kernel_mcp.session.snapshots.file import SnapshotFile
 from rlm_kernel_mcp.session.snapshots.restoring import SnapshotRestorer
 from rlm_kernel_mcp.session.snapshots.taking import SnapshotTaker
 from rlm_kernel_mcp.session.states.lifecycle import Event
 from rlm_kernel_mcp.session.steps.outcomes import Outcomes
-from rlm_kernel_mcp.session.trace.journal import KERNEL_GONE, Journal, updated_of
+from rlm_kernel_mcp.session.trace.journal import KERNEL_GONE, Journal
+from rlm_kernel_mcp.session.trace.rows import updated_of
 from rlm_kernel_mcp.settings import Settings
 from rlm_kernel_mcp.store.reading import damaged_record
 from rlm_kernel_mcp.store.store import SessionRecord, Store
@@ -57,6 +56,11 @@ class ServerResources:
     outcomes: Outcomes = field(default_factory=Outcomes)
     loaders: Loaders | None = None
 
+    @property
+    def means(self) -> Means:
+        """What contexts are read with."""
+        return Means(self.settings, Room.of(self.policy), self.loaders)
+
 
 def reopen(record: SessionRecord, shared: ServerResources, *, is_new: bool = False) -> Session:
     """The session of a record, as its last server left it; `is_new`: it had none. Else this reads: call it in a thread.
@@ -77,16 +81,19 @@ def _reopened(record: SessionRecord, shared: ServerResources, *, is_new: bool) -
     account = Account(limits, Counters(**counters), record.stop_reason)  # type: ignore[arg-type]  # we wrote it
     journal = Journal(shared.store, record.session_id, shared.outcomes, shared.writer)
     file = SnapshotFile(shared.settings.state_dir, record.session_id, shared.policy.snapshots, is_new=is_new)
+    reference: dict[str, Any] = json.loads(record.context_ref)
+    all_contexts = contexts_of(json.loads(record.context), reference)
+    contexts = ContextList(record.session_id, shared.means, shared.store, all_contexts)
     recovery = Recovery(
         shared.pool,
         shared.policy,
-        lambda: opened_context(record, shared),
         SnapshotTaker(file, shared.policy.snapshots),
         SnapshotRestorer(file),
         shared.slots,
-        offered=tuple(json.loads(record.context_ref).get("names", OFFERED_BEFORE)),
+        contexts,
+        offered=tuple(reference.get("names", OFFERED_BEFORE)),
     )
-    session = Session(record.session_id, account, _context(json.loads(record.context)), recovery, journal)
+    session = Session(record.session_id, account, contexts, recovery, journal)
     session.created_at, session.last_used_at = record.created_at, record.last_used_at or record.created_at
     extra: dict[str, Any] = json.loads(record.extra or "{}")
     if record.status == "finalized":
@@ -102,32 +109,6 @@ def _reopened(record: SessionRecord, shared: ServerResources, *, is_new: bool) -
     return session
 
 
-async def opened_context(record: SessionRecord, shared: ServerResources) -> Payload:
-    """A session's context once more, read in a thread. Raises: as `open_context`."""
-    files = json.loads(record.context_ref).get("paths") is not None
-    return await read_in_thread(lambda go_on: open_context(record, shared, go_on), files=files)
-
-
-def open_context(record: SessionRecord, shared: ServerResources, go_on: GoOn = lambda: None) -> Payload:
-    """A session's context once more: by reference if it is what it was, else from the stored copy.
-
-    Raises:
-        ContextNotFound, ContextDenied, ContextTooLarge.
-    """
-    reference: dict[str, Any] = json.loads(record.context_ref)
-    sha256, room = json.loads(record.context)["sha256"], Room.of(shared.policy)
-    source = ContextSource.referred(reference)
-    if source is not None:
-        return source.open_again(shared.settings, room, sha256, go_on, shared.loaders)
-    data = shared.store.context(record.session_id)
-    if data is None:
-        raise ContextNotFound("the context was given inline and its stored copy is gone")
-    payload = ContextSource(data.decode("utf-8", "surrogatepass")).open(shared.settings, room)
-    if payload.sha256 != sha256:
-        raise ContextNotFound("the context was given inline and its stored copy is damaged")
-    return payload
-
-
 def _remember(session: Session, gone_reason: str) -> None:
     """What the trace says of the time after the last snapshot: the names bound since, and a step that was cut off."""
     kernel = session.kernel
@@ -141,12 +122,3 @@ def _remember(session: Session, gone_reason: str) -> None:
             kernel.recovery.note_bound(row.step_index, updated_of(row))
         elif row.result_status == "unknown" and row.step_index == session.counters.step_index:
             kernel.gone_reason += f" while step {row.step_index} ran; what that step did is gone"
-
-
-def _context(raw: dict[str, Any]) -> ContextReport:
-    documents = tuple(DocumentInfo(**row) for row in raw.pop("documents", ()))
-    skipped, first = raw.pop("skipped", {}), tuple(raw.pop("skipped_first", ()))
-    if isinstance(skipped, list):  # a record from before entries had kinds
-        skipped, first = {"other": count} if (count := raw.pop("skipped_count", 0)) else {}, tuple(skipped)
-    raw.pop("skipped_count", None)
-    return ContextReport(**raw, documents=documents, skipped=skipped, skipped_first=first)

@@ -96,7 +96,7 @@ class LossReport:
 
 @dataclass(frozen=True, slots=True)
 class StepReport:
-    """`data` of `rlm_run_repl`, `rlm_await_step` and `rlm_interrupt`."""
+    """`data` of `rlm_run_repl`, `rlm_await_step` and `rlm_interrupt`. `contexts_changed`: of whose files."""
 
     status: StepStatus
     step_index: int
@@ -112,6 +112,7 @@ class StepReport:
     lost: LossReport | None = None
     note: str | None = None
     images: tuple[Picture, ...] = ()
+    contexts_changed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +128,7 @@ class ContextReport:
     `head` and `tail` are at most 400 characters each, and never overlap: of a context of up to 400 the head is all.
     """
 
-    kind: Literal["text", "documents"]
+    kind: Literal["text", "documents", "json"]
     chars: int
     lines: int
     bytes: int
@@ -151,6 +152,19 @@ class ContextReport:
     """How many of them each document holds; the first 20 documents that hold any."""
     prefix: str | None = None
     """The directory that the documents' names are relative to, as an absolute path; None of an inline text."""
+    name: str = "context"
+    state: Literal["ready"] = "ready"
+    changed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LoadingReport:
+    """A context that is not there yet. `bytes`: in all, as far as that is known by now."""
+
+    name: str
+    kind: str
+    bytes: int
+    loaded_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +183,7 @@ class Opened:
     session_id: str
     config: Guardrails
     counters: Counters
-    context: ContextReport
+    context: ContextReport | LoadingReport
     namespace: dict[str, str]
     imports: tuple[str, ...]
     """Importable modules; `("*",)` under `RLM_IMPORT_POLICY=any`."""
@@ -227,7 +241,7 @@ class TraceEvent:
 
     ts: str
     step_index: int
-    action: Literal["init_context", "run_repl", "interrupt", "restore", "finalize"]
+    action: Literal["init_context", "run_repl", "interrupt", "restore", "finalize", "add_context"]
     source: Literal["mcp", "console"]
     result_status: str
     summary: str
@@ -279,5 +293,5 @@ class SessionSummary:
     last_used_at: str
     step_index: int
     kind: str
-    chars: int
+    chars: int | None
     counters: Counters

@@ -16,37 +16,37 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from rlm_kernel_mcp.errors import InvalidInput, KernelDied, RestoreStopped, RlmError, SessionFinalized
+from rlm_kernel_mcp.errors import KernelDied, RestoreStopped, RlmError, SessionFinalized
 from rlm_kernel_mcp.kernel.kernel import Kernel
 from rlm_kernel_mcp.session.account import Account
+from rlm_kernel_mcp.session.contexts.contexts import ContextList
+from rlm_kernel_mcp.session.contexts.loads import ContextLoads
 from rlm_kernel_mcp.session.kernels import variables
 from rlm_kernel_mcp.session.kernels.recovery import Recovery
 from rlm_kernel_mcp.session.kernels.session_kernel import SETTLE_S, STOP_SETTLE_S, SessionKernel, joined
-from rlm_kernel_mcp.session.reports import ContextReport, Counters, LossReport, SessionStatus, StepReport, VariableSlice
+from rlm_kernel_mcp.session.reports import Counters, LossReport, SessionStatus, StepReport, VariableSlice
 from rlm_kernel_mcp.session.states.lifecycle import Event, SessionStates
 from rlm_kernel_mcp.session.steps.delivery import deliver, stopped_report
 from rlm_kernel_mcp.session.steps.run import INTERRUPT_WAIT_MS, Outcome, RunningStep, partial_outcome, run_step
 from rlm_kernel_mcp.session.trace.journal import Journal
 from rlm_kernel_mcp.session.trace.progress import noting_progress
 from rlm_kernel_mcp.shielded import shielded
-from rlm_kernel_mcp.store.reading import in_reader
 
 log = logging.getLogger(__name__)
 STOP_S: Final = 60.0
+FAILED_HERE: Final = "The server failed in this step; its log has the details."
 
 
 class Session:
     """One session. Its methods belong to the event loop of the registry."""
 
     def __init__(
-        self, session_id: str, account: Account, context: ContextReport, recovery: Recovery, journal: Journal
+        self, session_id: str, account: Account, contexts: ContextList, recovery: Recovery, journal: Journal
     ) -> None:
-        self.session_id = session_id
-        self.account = account
-        self.context = context
-        self.journal = journal
+        self.session_id, self.account, self.journal = session_id, account, journal
         self.states = SessionStates()
         self.kernel = SessionKernel(self, recovery, self.states)
+        self.contexts = ContextLoads(contexts, self.kernel, journal, account)
         account.on_stop = partial(self.states.on, Event.LIMIT_REACHED)
         if account.stop is not None:
             account.on_stop()
@@ -63,7 +63,6 @@ class Session:
         self._task: asyncio.Task[None] | None = None
         self._unreported: LossReport | None = None
         """The loss in the outcome of a step that nobody has read yet."""
-        self._reported_problem: str | None = None
 
     # --- what others ask about it -------------------------------------------------------------
 
@@ -100,7 +99,7 @@ class Session:
     @property
     def held(self) -> bool:
         """Whether there is more to it than its record and its snapshots have."""
-        at_work = self.calls > 0 or self.running or self.changing or self.has_kernel
+        at_work = self.calls > 0 or self.running or self.changing or self.has_kernel or self.contexts.under_way
         return at_work or self._unreported is not None or self.kernel.unreported
 
     @property
@@ -128,11 +127,10 @@ class Session:
         Raises:
             SessionFinalized, SessionBusy, KernelDied.
         """
-        self._touch()
-        self._require_not_final()
-        self.require_idle()
+        self.require_ready()
         self.kernel.charge_idle_cpu(self.account, self.journal)
         self.kernel.check_slot(stopped=self.account.stop is not None)
+        self.contexts.raise_failure()
         if self.account.admit(len(code)) is not None:
             self.journal.counters_changed(self.account, self._recorded_status)
             await self.journal.settled()
@@ -154,7 +152,9 @@ class Session:
         self._touch()
         if self._running is not None and self._running.index == index:
             return await self._report_when_done(self._running, wait_ms, max_output_chars)
-        return await self._deliver(await self._finished(index), index, max_output_chars)
+        return await self._deliver(
+            await self.journal.finished(index, self.account.counters.step_index), index, max_output_chars
+        )
 
     async def interrupt(self, max_output_chars: int) -> StepReport | None:
         """Stop the running step by the ladder and report it; None when none runs."""
@@ -167,31 +167,22 @@ class Session:
 
     async def _report_when_done(self, step: RunningStep, wait_ms: int, max_output_chars: int) -> StepReport:
         has_ended = await step.has_ended(wait_ms)
-        outcome = (step.outcome or await self._finished(step.index)) if has_ended else partial_outcome(step)
+        outcome = (
+            (step.outcome or await self.journal.finished(step.index, step.index))
+            if has_ended
+            else partial_outcome(step)
+        )
         return await self._deliver(outcome, step.index, max_output_chars)
 
     async def _deliver(self, outcome: Outcome, index: int, max_output_chars: int) -> StepReport:
+        self.contexts.raise_again(outcome.refused)
         report = deliver(outcome, step_index=index, account=self.account, max_output_chars=max_output_chars)
         self.journal.delivered(index, self.account, self._recorded_status)
         await self.journal.settled()  # what is told is written by then, or it is said why not
         if outcome.lost is not None and outcome.lost is self._unreported:
             self._unreported = None
-        problem = self._new_problem()
+        problem = self.journal.new_problem(self.kernel.recovery.snapshots.problem)
         return replace(report, note=f"{problem} {report.note or ''}".rstrip()) if problem else report
-
-    def _new_problem(self) -> str | None:
-        """What is wrong with the disk, told once."""
-        problem = self.journal.problem or self.kernel.recovery.snapshots.problem
-        told, self._reported_problem = self._reported_problem, problem
-        return problem if problem != told else None
-
-    async def _finished(self, index: int) -> Outcome:
-        outcome = self.journal.remembered(index) or await in_reader(lambda: self.journal.outcome(index))
-        if outcome is None:
-            steps = self.account.counters.step_index
-            known = f"steps 1 to {steps}" if steps else "no step yet"
-            raise InvalidInput(f"step_index={index} names no step of this session; it has {known}.")
-        return outcome
 
     async def _drive(self, step: RunningStep) -> None:
         """A step's whole life, apart from the calls that look at it."""
@@ -219,11 +210,13 @@ class Session:
             return Outcome("kernel_died", step.elapsed_ms, stderr=error.message, kernel_gone=error.message)
         except Exception:  # the reaper's edge: whatever goes wrong here, the step must end for those who wait
             log.exception("step %d of %s", step.index, self.session_id)
-            words = "The server failed in this step; its log has the details."
-            return Outcome("kernel_died", step.elapsed_ms, stderr=words)
+            return Outcome("kernel_died", step.elapsed_ms, stderr=FAILED_HERE)
 
     async def _execute(self, step: RunningStep) -> Outcome:
         with step.preparing() as stop:
+            if failure := await self.contexts.ready(stop):
+                return Outcome.refusal(failure)
+            self.contexts.look()
             kernel, step.snapshot_request = await self.kernel.ready_for_step(stop)
             await self.journal.settled()  # the record has that it began, whatever becomes of this server
         if stop.done():
@@ -239,12 +232,11 @@ class Session:
         else:
             outcome.lost = self.kernel.take_loss()
             self.kernel.step_ended(kernel, step, outcome.updated, self.account.left.runtime_left_ms)
+        outcome.contexts_changed = await self.contexts.changed()
         return outcome
 
     def _on_rung(self, step: RunningStep, rung: str) -> None:
         self.journal.event("interrupt", step.index, "ok", f"{rung} to the kernel in step {step.index}", self.account)
-
-    # --- the rest -------------------------------------------------------------------------------
 
     async def get_var(self, name: str, offset: int, limit: int) -> VariableSlice:
         """A slice of a variable, also while a step runs. Raises: SessionFinalized, VariableNotFound, KernelDied."""
@@ -259,8 +251,8 @@ class Session:
 
     async def stop_kernel(self, reason: str, settle_s: float = STOP_SETTLE_S) -> bool:
         """End the kernel, once its values are kept, unless it is used meanwhile; the session comes back on use."""
-        stop = self._stop_kernel(reason, settle_s)
-        return await shielded(stop, f"the stop of {self.session_id}'s kernel", within_s=STOP_S)
+        what = f"the stop of {self.session_id}'s kernel"
+        return await shielded(self._stop_kernel(reason, settle_s), what, within_s=STOP_S)
 
     async def _stop_kernel(self, reason: str, settle_s: float) -> bool:
         stopped = await self.kernel.drop(
@@ -275,6 +267,7 @@ class Session:
     async def close(self, reason: str) -> None:
         """The server ends: end the running step, if any, and the kernel. The record stays for another server."""
         self.states.on(Event.SERVER_ENDS)
+        self.contexts.cancel()
         task = self._task
         if self.running and self.kernel.current is not None:
             await self.kernel.current.kill(reason)
@@ -293,6 +286,12 @@ class Session:
     def _require_not_final(self) -> None:
         if self.finalized:
             raise SessionFinalized(f"Session {self.session_id} already has its final answer.")
+
+    def require_ready(self) -> None:
+        """Raise SessionFinalized or SessionBusy unless a step may begin, or a context be added, just now."""
+        self._touch()
+        self._require_not_final()
+        self.require_idle()
 
     def require_idle(self) -> None:
         """Raise SessionBusy if a step is running."""

@@ -117,6 +117,7 @@ class Pruning:
             return None
 
     def _delete(self, session_id: str) -> None:
+        self._do("DELETE FROM added_contexts WHERE session_id = ?", session_id)
         self._remove_files(session_id)
         some = "DELETE FROM events WHERE rowid IN (SELECT rowid FROM events WHERE session_id = ? LIMIT ?)"
         while self._database.is_on_disk and self._one(

@@ -166,9 +166,13 @@ class Reading:
             setattr(event, name, None if text is None else decoded(text))
         return event
 
-    def context(self, session_id: str) -> bytes | None:
-        """The bytes of a context that was given inline."""
-        rows = self._database.read("SELECT data FROM contexts WHERE session_id = ?", (session_id,))
+    def context(self, session_id: str, name: str = "") -> bytes | None:
+        """The bytes of a context that was given inline. `name`: the first one has none."""
+        if name:
+            query = "SELECT data FROM added_contexts WHERE session_id = ? AND name = ?"
+            rows = self._database.read(query, (session_id, name))
+        else:
+            rows = self._database.read("SELECT data FROM contexts WHERE session_id = ?", (session_id,))
         data = rows[-1][0] if rows else None
         return data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
 

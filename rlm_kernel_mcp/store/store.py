@@ -41,6 +41,7 @@ from rlm_kernel_mcp.store.database.schema import (
     head_checks,
     insert_event,
     insert_session,
+    put_context,
     update_event,
     update_session,
     without_texts,
@@ -114,7 +115,7 @@ class Store(Reading):
         """Remove every row of a session that came to nothing."""
 
         def remove(connection: sqlite3.Connection) -> None:
-            for table in ("events", "contexts", "sessions"):
+            for table in ("events", "contexts", "added_contexts", "sessions"):
                 connection.execute(f"DELETE FROM {table} WHERE session_id = ?", (session_id,))  # noqa: S608 (ours)
 
         self._forget(session_id)
@@ -198,13 +199,9 @@ class Store(Reading):
 
     # What a fresh kernel needs
 
-    def put_context(self, session_id: str, data: bytes) -> None:
-        """Keep the bytes of a context that was given inline."""
-
-        def put(connection: sqlite3.Connection) -> None:
-            connection.execute("INSERT OR REPLACE INTO contexts VALUES (?, ?)", (session_id, data))
-
-        self._database.write(put, len(data))
+    def put_context(self, session_id: str, data: bytes | None, name: str = "") -> None:
+        """Keep the bytes of a context that was given inline; None: forget them. `name`: the first one has none."""
+        self._database.write(lambda connection: put_context(connection, session_id, data, name), len(data or b""))
 
     # Over several processes
 

@@ -27,13 +27,17 @@ ORDER = [
     "rlm_finalize",
     "rlm_get_trace",
     "rlm_list_sessions",
+    "rlm_add_context",
 ]
+WITH_SESSION = [tool for tool in ORDER if tool not in ("rlm_init_context", "rlm_list_sessions")]
 READ_ONLY = {"rlm_get_var", "rlm_get_trace", "rlm_list_sessions"}
 ARGUMENTS = {
     "rlm_init_context": {
         "context_text",
         "context_paths",
+        "context_name",
         "exclude",
+        "wait_ms",
         "max_steps",
         "max_runtime_ms",
         "budget_limit",
@@ -47,6 +51,16 @@ ARGUMENTS = {
     "rlm_finalize": {"session_id", "final_text", "final_var_name", "max_output_chars", "response_format"},
     "rlm_get_trace": {"session_id", "from_step", "to_step", "detail", "max_output_chars", "offset", "response_format"},
     "rlm_list_sessions": {"state", "limit", "offset", "response_format"},
+    "rlm_add_context": {
+        "session_id",
+        "name",
+        "text",
+        "paths",
+        "json_text",
+        "exclude",
+        "wait_ms",
+        "response_format",
+    },
 }
 STEP_FIELDS = {
     "status",
@@ -106,7 +120,7 @@ def test_every_tool_carries_its_annotations(client: LineClient) -> None:
 
 def test_a_session_id_is_wanted_wherever_a_session_is_meant(client: LineClient) -> None:
     """Never guessed, never the last one used."""
-    for tool in ORDER[1:-1]:
+    for tool in WITH_SESSION:
         schema = {tool["name"]: tool["inputSchema"] for tool in client.request("tools/list")["result"]["tools"]}[tool]
         assert "session_id" in schema["required"]
         assert client.error(tool)["code"] == "INVALID_INPUT"
@@ -120,7 +134,7 @@ def test_session_ids_are_short_and_never_the_same(client: LineClient, session_id
         assert re.fullmatch(r"s_[a-z0-9]{6,12}", minted)
 
 
-@pytest.mark.parametrize("tool", ORDER[1:-1])
+@pytest.mark.parametrize("tool", WITH_SESSION)
 def test_an_unknown_session_is_not_found_and_the_live_ones_are_named(
     client: LineClient, session_id: str, tool: str
 ) -> None:
@@ -130,6 +144,7 @@ def test_an_unknown_session_is_not_found_and_the_live_ones_are_named(
         "rlm_await_step": {"step_index": 1},
         "rlm_get_var": {"var_name": "x"},
         "rlm_finalize": {"final_text": "x"},
+        "rlm_add_context": {"name": "x", "text": "x"},
     }
     error = client.error(tool, session_id="s_nobody", **more.get(tool, {}))
     assert error["code"] == "SESSION_NOT_FOUND"
@@ -706,6 +721,47 @@ def test_sessions_are_listed_with_their_state(client: LineClient, session_id: st
     assert row["status"] == "idle"
     assert row["context"] == {"kind": "text", "chars": len(TEXT)}
     assert set(row["counters"]) == {"step_index", "runtime_ms", "budget_used"}
+
+
+# --- rlm_add_context ------------------------------------------------------------------------------
+
+
+def test_a_context_that_is_added_is_a_variable_of_its_own_and_no_step(client: LineClient) -> None:
+    """Text and JSON; in the trace as `add_context`, charged to nothing."""
+    session_id = client.open_session(TEXT)
+    before = client.data("rlm_list_sessions")["sessions"][0]["counters"]
+    added = client.data("rlm_add_context", session_id=session_id, name="more", text="one\ntwo\n")
+    context = added["context"]
+    assert added["session_id"] == session_id
+    assert list(added["namespace"]) == ["more"]
+    assert (context["name"], context["state"], context["kind"]) == ("more", "ready", "text")
+    assert (context["chars"], context["lines"], context["changed"]) == (8, 2, False)
+    parsed = client.data("rlm_add_context", session_id=session_id, name="data", json_text='{"a": [1]}')["context"]
+    assert (parsed["kind"], parsed["document_count"]) == ("json", 0)
+    row = next(row for row in client.data("rlm_list_sessions")["sessions"] if row["session_id"] == session_id)
+    assert row["counters"] == before == {"step_index": 0, "runtime_ms": 0, "budget_used": 0}
+    assert (
+        client.run(session_id, "more, data['a'], documents['more'] == more")["result"] == "('one\\ntwo\\n', [1], True)"
+    )
+    events = client.data("rlm_get_trace", session_id=session_id)["events"]
+    assert [event["action"] for event in events] == ["init_context", "add_context", "add_context", "run_repl"]
+    assert "more" in text_of(
+        client.call("rlm_add_context", session_id=session_id, name="x", text="more", response_format="markdown")
+    )
+
+
+def test_a_call_that_does_not_wait_is_answered_with_what_is_known(client: LineClient) -> None:
+    """The rest is null, and the first step waits for it."""
+    opened = client.data("rlm_init_context", context_text="x" * 100_000, wait_ms=0, context_name="story")
+    context = opened["context"]
+    assert list(opened["namespace"]) == ["story", "documents", "scratch"]
+    assert context["name"] == "story"
+    if context["state"] == "loading":
+        unknown = ("chars", "lines", "sha256", "head", "tail", "document_count")
+        assert [context[name] for name in unknown] == [None] * len(unknown)
+        assert isinstance(context["loaded_bytes"], int)
+        assert isinstance(context["bytes"], int)
+    assert client.run(opened["session_id"], "len(story)")["result"] == "100000"
 
 
 # --- guardrails -----------------------------------------------------------------------------------

@@ -26,6 +26,9 @@ CONTEXT: Final[Shape] = {
     "encodings": {"utf-8": int},
     "undecodable_bytes": int,
     "skipped": {},
+    "name": str,
+    "state": str,
+    "changed": bool,
 }
 OPENED: Final[Shape] = {
     "session_id": str,

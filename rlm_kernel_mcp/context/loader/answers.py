@@ -1,7 +1,7 @@
 """What a loader says, checked: it reads hostile bytes, so its words may be theirs.
 
 Is: sans-I/O; each answer for its type, size and sense, against what the host knows by itself. Is not: waiting.
-Above: `client.py`. Below: `loader_wire.py`.
+Above: `client.py`. Below: `context_wire.py`.
 
 What cannot be checked here is a loader's word: how a file is encoded, its counts, and the hash. A loader knows one
 context and nothing else, so a false word harms the session whose file made it false, and no other.
@@ -16,8 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from rlm_kernel_mcp.loader_wire import BLOCK_BYTES, INDEX_ROWS, LAYOUTS, REASONS, WIDTHS
-from rlm_kernel_mcp.wire import Layout
+from rlm_kernel_mcp.context_wire import BLOCK_BYTES, INDEX_ROWS, LAYOUTS, REASONS, WIDTHS, Layout
 
 ENCODINGS: Final = ("utf-8", "utf-8-sig", "utf-16", "utf-32", "latin-1")
 CHARS_OF_BYTE_MAX: Final = 4
@@ -33,7 +32,7 @@ class Unbelievable(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class FileRead:
-    """A file that is a document now; as `loader_wire.Read`."""
+    """A file that is a document now; as `context_wire.Read`."""
 
     byte_count: int
     encoding: str
@@ -58,7 +57,7 @@ class FileRead:
 
 @dataclass(frozen=True, slots=True)
 class FileRefused:
-    """A file that is none; as `loader_wire.Refused`."""
+    """A file that is none; as `context_wire.Refused`."""
 
     reason: str
     at: int

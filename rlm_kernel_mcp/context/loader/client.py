@@ -18,9 +18,8 @@ from typing import Any, Final, Protocol
 
 from rlm_kernel_mcp.context.loader import answers
 from rlm_kernel_mcp.context.loader.answers import FileRead, FileRefused, Unbelievable
+from rlm_kernel_mcp.context_wire import DATAGRAM_BYTES, INDEX_ROWS, Layout, Limits
 from rlm_kernel_mcp.errors import ContextDenied, ContextTooLarge
-from rlm_kernel_mcp.loader_wire import DATAGRAM_BYTES, INDEX_ROWS, Limits
-from rlm_kernel_mcp.wire import Layout
 
 LOOK_S: Final = 0.5
 """How often who waits for an answer looks whether anybody waits for him."""

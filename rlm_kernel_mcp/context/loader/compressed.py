@@ -1,13 +1,13 @@
 """Which files are compressed, and which are archives, by their names.
 
-Is: names alone. Is not: what the files hold, which only a loader looks at. Above: `context/`. Below: `loader_wire.py`.
+Is: names alone. Is not: what the files hold, which only a loader looks at. Above: `context/`. Below: `context_wire.py`.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from rlm_kernel_mcp.loader_wire import Form
+from rlm_kernel_mcp.context_wire import Form
 
 _FORMS: Final[dict[str, Form]] = {
     ".gz": "gzip",

@@ -1,7 +1,7 @@
 r"""Places in a text: as a byte of the source, a character, a line; each from each other. Sans-I/O but for one read.
 
 Is: what a loader counted for each 64 KB of a document, and the step from there to the very place, which reads at most
-one such block. Is not: a look at the whole text. Above: `payload.py`. Below: `loader_wire.py`.
+one such block. Is not: a look at the whole text. Above: `payload.py`. Below: `context_wire.py`.
 
 A line ends with its `\n`, as for grep; a `\r` belongs to its line. A character that a block's end cuts in two is
 counted in the block in which it ends. Nothing of a source is mapped: it may be cut short at any time (`Changed`).
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Final
 
-from rlm_kernel_mcp.loader_wire import BLOCK_BYTES
+from rlm_kernel_mcp.context_wire import BLOCK_BYTES
 
 _UNIT: Final = {"utf-16": 2, "utf-32": 4}
 _MARK_BYTES: Final = {"utf-8-sig": 3, **_UNIT}

@@ -22,7 +22,7 @@ from typing import Any, Final
 from rlm_kernel_mcp.in_kernel.courtesies.wording import out_of_memory_words, wording
 from rlm_kernel_mcp.in_kernel.display_text.inspection import instance_dict
 from rlm_kernel_mcp.in_kernel.display_text.source_locations import is_step, source_line
-from rlm_kernel_mcp.in_kernel.namespace.documents import Documents, document_like, held_names
+from rlm_kernel_mcp.in_kernel.namespace.documents import Documents, document_like, held_contexts, held_names
 
 _NEAR_FROM: Final = 2_000
 _NEAR_CHARS: Final = 60
@@ -114,9 +114,12 @@ def _of_a_document(error: BaseException, lines: list[str], user_ns: Mapping[str,
 
 def _of_an_unbound_context(error: BaseException, lines: list[str], user_ns: Mapping[str, Any]) -> str:
     del lines
-    if type(error) is NameError and error.name == "context" and _names(user_ns):
+    if type(error) is not NameError or error.name != "context" or not _names(user_ns):
+        return ""
+    contexts = held_contexts(user_ns["documents"])
+    if contexts[:1] in ([], ["context"]):
         return "`context` was unbound by a step; ''.join(documents.values()) is the text."
-    return ""
+    return f"The text is called {contexts[0]} in this session."
 
 
 def _of_an_attribute(error: BaseException, lines: list[str], user_ns: Mapping[str, Any]) -> str:

@@ -11,11 +11,20 @@ import mmap
 import os
 import platform
 import socket
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from rlm_kernel_mcp.context_wire import (
+    LOAD_CONTEXT,
+    ContextGoneReply,
+    DocumentRow,
+    LoadContextReply,
+    LoadContextRequest,
+)
 from rlm_kernel_mcp.in_kernel.courtesies.imports import allowed_names
 from rlm_kernel_mcp.in_kernel.display_text.values import list_names, view
 from rlm_kernel_mcp.in_kernel.namespace import offered
+from rlm_kernel_mcp.in_kernel.namespace.adding import CannotAdd, NameTaken, add_json, add_text, take_back
 from rlm_kernel_mcp.in_kernel.namespace.mapped_text import FORMS, map_text
 from rlm_kernel_mcp.in_kernel.snapshots.taking import NamespaceSnapshots
 from rlm_kernel_mcp.wire import (
@@ -24,18 +33,13 @@ from rlm_kernel_mcp.wire import (
     EDGE_CHARS,
     GET_VAR,
     INFO,
-    LOAD_CONTEXT,
     NAMES,
     RESTORE,
     SNAPSHOT,
-    ContextGoneReply,
-    DocumentRow,
     Failure,
     GetVarReply,
     GetVarRequest,
     InfoReply,
-    LoadContextReply,
-    LoadContextRequest,
     NameRow,
     NamesReply,
     RestoreReply,
@@ -83,53 +87,67 @@ class ControlRequests:
         """Decode the context's bytes and put its names into the namespace."""
         try:
             content: LoadContextReply | ContextGoneReply | Failure = self._load_context(parent)
-        except (OSError, ValueError, MemoryError, KeyError, IndexError) as error:
+        except (OSError, ValueError, MemoryError, KeyError, IndexError, CannotAdd) as error:
             content = _failure(error)
         self.session.send(stream, "rlm_load_context_reply", content, parent, ident=ident)
 
     def _load_context(self, parent: Message) -> LoadContextReply | ContextGoneReply:
         request: LoadContextRequest = parent["content"]
         if request["source"] == "gone":
-            return self._unbind_context()
-        documents: list[DocumentRow] = json.loads(bytes(parent["buffers"][0]))
-        total = sum(document[1] for document in documents)
+            return self._unbind_context(request["name"])
         if request["source"] == "buffer":
-            return self._fill(documents, *_decode(documents, memoryview(parent["buffers"][1])))
-        descriptor = _receive_descriptor()
+            documents = self._begin_load(request, parent)
+            return self._fill(request, documents, *_decode(documents, memoryview(parent["buffers"][1])))
+        descriptor = _receive_descriptor()  # before anything can go wrong: it is not to stay there for the next request
         try:
-            size = os.fstat(descriptor).st_size
+            documents = self._begin_load(request, parent)
+            total, size = sum(document[1] for document in documents), os.fstat(descriptor).st_size
             if size < total:
                 raise ValueError(f"the context has {size:,} bytes and not {total:,}; it changed while it was read")
             if request["source"] == "mapped":
                 width = FORMS[request["layout"]].width
                 text, sizes = map_text(descriptor, total, request["layout"]), [row[1] // width for row in documents]
-                return self._fill(documents, text, sizes, request["lines"], is_mapped=True)
+                return self._fill(request, documents, text, sizes)
             if not total:
-                return self._fill(documents, *_decode(documents, memoryview(b"")))
+                return self._fill(request, documents, *_decode(documents, memoryview(b"")))
             # Mapped, not read: the text is then the only copy that this process owns.
             with mmap.mmap(descriptor, total, mmap.MAP_PRIVATE, mmap.PROT_READ) as mapped, memoryview(mapped) as raw:
-                return self._fill(documents, *_decode(documents, raw))
+                return self._fill(request, documents, *_decode(documents, raw))
         finally:
             os.close(descriptor)
 
-    def _unbind_context(self) -> ContextGoneReply:
+    def _begin_load(self, request: LoadContextRequest, parent: Message) -> list[DocumentRow]:
+        """The documents, once the name is free."""
+        if request.get("add") == "again":
+            take_back(self.shell.user_ns, request["name"], self.snapshots.own_value("documents"))
+        if request.get("add") and request["name"] in self.shell.user_ns:
+            raise NameTaken(request["name"])
+        documents: list[DocumentRow] = json.loads(bytes(parent["buffers"][0]))
+        return documents
+
+    def _unbind_context(self, name: str) -> ContextGoneReply:
         """An empty text in its place would be a lie."""
-        unbound = offered.unbind_context(self.shell.user_ns)
-        self.snapshots = NamespaceSnapshots(self.shell.user_ns, self.policy["snapshots"])
+        unbound = offered.unbind_context(self.shell.user_ns, name)
+        self._own_names(name, mapped=())
         return {"status": "ok", "names": offered.lines(self.wall_rows), "unbound": unbound}
 
+    def _own_names(self, name: str, mapped: Sequence[str]) -> None:
+        user_ns, names = self.shell.user_ns, [offered.named(key, name) for key in offered.OFFERED]
+        self.snapshots = NamespaceSnapshots(user_ns, self.policy["snapshots"], ())
+        self.snapshots.own({name: user_ns[name] for name in names if name in user_ns}, mapped)
+
     def _fill(
-        self,
-        documents: list[DocumentRow],
-        whole: str,
-        sizes: list[int],
-        lines: int | None = None,
-        *,
-        is_mapped: bool = False,
+        self, request: LoadContextRequest, documents: list[DocumentRow], whole: str, sizes: list[int]
     ) -> LoadContextReply:
         chars = [[document[0], size] for document, size in zip(documents, sizes, strict=True)]
-        offered.bind(self.shell.user_ns, offered.Loaded(whole, chars, self.scratch))
-        self.snapshots = NamespaceSnapshots(self.shell.user_ns, self.policy["snapshots"], whole if is_mapped else None)
+        loaded = offered.Loaded(whole, chars, self.scratch, request["name"])
+        mapped = (loaded.name,) if request["source"] == "mapped" else ()
+        if request.get("add"):
+            self._add(loaded, mapped, is_json=request["add"] == "json")
+        else:
+            offered.bind(self.shell.user_ns, loaded)
+            self._own_names(loaded.name, mapped)
+        lines = request.get("lines")
         if lines is None:
             lines = whole.count("\n") + (1 if whole and not whole.endswith("\n") else 0)
         return {
@@ -141,6 +159,11 @@ class ControlRequests:
             "tail": whole[-EDGE_CHARS:],
             "names": offered.lines(self.wall_rows),
         }
+
+    def _add(self, loaded: offered.Loaded, mapped: Sequence[str], *, is_json: bool) -> None:
+        user_ns, snapshots = self.shell.user_ns, self.snapshots
+        more = add_json(user_ns, loaded) if is_json else add_text(user_ns, loaded, snapshots.own_value("documents"))
+        snapshots.own(more, mapped)
 
     async def rlm_get_var_request(self, stream: Any, ident: Any, parent: Message) -> None:
         """Show a slice of a variable; the bulk goes as a binary frame."""

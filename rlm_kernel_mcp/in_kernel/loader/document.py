@@ -9,11 +9,11 @@ from __future__ import annotations
 from array import array
 from typing import Final
 
-from rlm_kernel_mcp.loader_wire import BLOCK_BYTES
+from rlm_kernel_mcp.context_wire import BLOCK_BYTES
 from rlm_kernel_mcp.text_encoding import BINARY, EncodingDetector, errors_of
 
 ASCII, LATIN_1, UCS2, UCS4 = range(4)
-"""Places in `loader_wire.LAYOUTS`."""
+"""Places in `context_wire.LAYOUTS`."""
 _OF_WIDTH: Final = {1: LATIN_1, 2: UCS2, 4: UCS4}
 _BARE_BYTES: Final = "\xe9".__sizeof__() - 2
 

@@ -20,11 +20,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from typing import Any, Final, NoReturn
 
+from rlm_kernel_mcp.context_wire import DATAGRAM_BYTES, FILES_MAX, INDEX_ROWS
 from rlm_kernel_mcp.in_kernel.loader.reading import Pass
 from rlm_kernel_mcp.in_kernel.loader.unpacking import Unreadable, zstd_module
 from rlm_kernel_mcp.in_kernel.walls.plan import plan_from_policy
 from rlm_kernel_mcp.in_kernel.walls.raising import enter_namespaces, raise_lock_a, raise_lock_b
-from rlm_kernel_mcp.loader_wire import DATAGRAM_BYTES, FILES_MAX, INDEX_ROWS
 from rlm_kernel_mcp.wire import DESCRIPTOR_FD
 
 MEMORY_MB: Final = 384

@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from rlm_kernel_mcp.context_wire import BLOCK_BYTES, LAYOUTS, Finished, Limits, Read, Refused
 from rlm_kernel_mcp.in_kernel.loader.document import ASCII, LATIN_1, UCS2, DocumentPass
 from rlm_kernel_mcp.in_kernel.loader.unpacking import PACKED_BYTES, Unpacking, Unreadable
-from rlm_kernel_mcp.loader_wire import BLOCK_BYTES, LAYOUTS, Finished, Limits, Read, Refused
 from rlm_kernel_mcp.whole_writes import write_at
 
 _CODECS: Final = {ASCII: "latin-1", LATIN_1: "latin-1", UCS2: "utf-16-le"}

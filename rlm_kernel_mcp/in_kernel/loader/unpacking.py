@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, Final, Protocol
 
-from rlm_kernel_mcp.loader_wire import BLOCK_BYTES, Limits
+from rlm_kernel_mcp.context_wire import BLOCK_BYTES, Limits
 
 PACKED_BYTES: Final = 1 << 16
 """Read at once."""
@@ -28,7 +28,7 @@ _ZSTD_MODULES: Final = ("compression.zstd", "backports.zstd")
 
 
 class Unreadable(Exception):
-    """A file that is not read. `reason`: one of `loader_wire.REASONS`."""
+    """A file that is not read. `reason`: one of `context_wire.REASONS`."""
 
     def __init__(self, reason: str, number: int = 0) -> None:
         super().__init__(reason)

@@ -18,8 +18,8 @@ import sys
 from functools import cache
 from typing import Any, Final, NamedTuple
 
+from rlm_kernel_mcp.context_wire import Layout
 from rlm_kernel_mcp.in_kernel.walls import window
-from rlm_kernel_mcp.wire import Layout
 
 TESTED: Final = ((3, 11), (3, 12), (3, 13))
 """Minor versions of CPython on which all of test_mapped_text.py has been seen to hold: no other maps a text."""

@@ -15,6 +15,9 @@ from typing import Any, Final
 from rlm_kernel_mcp.in_kernel.namespace.documents import Documents
 from rlm_kernel_mcp.wire import READ_ONLY_SCRATCH, WallRow
 
+CONTEXT: Final = "context"
+"""The key of the text in `OFFERED`, and its name unless the client wants another."""
+
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
@@ -26,6 +29,8 @@ class Loaded:
     """(name, size in characters) of each document, in the order of `context`."""
     scratch: str
     """Path of the directory where `open` works."""
+    name: str = CONTEXT
+    """Under which the text is bound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +47,14 @@ class Offer:
 
 
 OFFERED: Final[Mapping[str, Offer]] = {
-    "context": Offer(
+    CONTEXT: Offer(
         "the whole text, a str; several documents stand one after the other, nothing between them",
         lambda loaded: loaded.context,
     ),
     "documents": Offer(
         "mapping of document name to its text (slices of context, made on access): documents[name], "
         ".items(), .at(offset) -> (name, offset in it), .span(name) -> (start, end)",
-        lambda loaded: Documents(loaded.context, loaded.documents),
+        lambda loaded: Documents(loaded.context, loaded.documents, loaded.name),
     ),
     "scratch": Offer(
         "path (str) of the one directory where open() may read and write; the documents are not files in it",
@@ -62,20 +67,26 @@ OFFERED: Final[Mapping[str, Offer]] = {
 """The names, in the order in which they are shown."""
 
 
+def named(key: str, name: str) -> str:
+    """What a session calls the name of a key of `OFFERED`. `name`: of its first context."""
+    return name if key == CONTEXT else key
+
+
 def bind(user_ns: MutableMapping[str, Any], loaded: Loaded) -> None:
     """Bind every name in a session's namespace."""
-    user_ns.update({name: offer.value(loaded) for name, offer in OFFERED.items()})
+    user_ns.pop(CONTEXT, None)  # a kernel begins with an empty text under that name
+    user_ns.update({named(key, loaded.name): offer.value(loaded) for key, offer in OFFERED.items()})
 
 
-def unbind_context(user_ns: MutableMapping[str, Any]) -> list[str]:
-    """Take the names of the context out of a session's namespace; returns which those are."""
-    names = [name for name, offer in OFFERED.items() if offer.of_context]
-    for name in names:
-        user_ns.pop(name, None)
-    return names
+def unbind_context(user_ns: MutableMapping[str, Any], name: str) -> list[str]:
+    """Take the names of the context out of a session's namespace; returns the keys of those."""
+    keys = [key for key, offer in OFFERED.items() if offer.of_context]
+    for bound in (*keys, name):
+        user_ns.pop(bound, None)
+    return keys
 
 
 def lines(walls: Iterable[WallRow]) -> dict[str, str]:
-    """Each name with a line that is true of a kernel with these walls."""
+    """By key a line that is true of a kernel with these walls."""
     read_only = any(READ_ONLY_SCRATCH in wall["detail"] for wall in walls)
-    return {name: (offer.line_read_only if read_only else "") or offer.line for name, offer in OFFERED.items()}
+    return {key: (offer.line_read_only if read_only else "") or offer.line for key, offer in OFFERED.items()}

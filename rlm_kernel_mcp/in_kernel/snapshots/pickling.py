@@ -15,7 +15,7 @@ import marshal
 import pickle
 import sys
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Final, Protocol
 
 import cloudpickle
@@ -48,12 +48,14 @@ def use_namespace(user_ns: dict[str, Any]) -> None:
     _namespace = user_ns
 
 
-def use_own_values(values: Mapping[str, Any], mapped: str | None = None) -> None:
-    """Say what the session's own names hold (`offered.py`), as they were bound; `mapped`: the text that is a file's."""
-    _own_values.clear()
-    _own_values.update(values)
-    _referred.clear()
-    _referred.update({id(value): name for name, value in values.items() if mapped is not None and value is mapped})
+def use_own_values(values: Mapping[str, Any], mapped: Collection[str] = ()) -> None:
+    """Say what the session's own names hold (`offered.py`), as they were bound.
+
+    `mapped`: those whose text has become a mapped file's, which is never copied, whatever it stands in.
+    """
+    global _own_values, _referred  # noqa: PLW0603  (as above; others, since a snapshot may be going through these)
+    _own_values = dict(values)
+    _referred = {id(value): name for name, value in values.items() if name in mapped or id(value) in _referred}
 
 
 class OwnValue:

@@ -15,7 +15,7 @@ import json
 import os
 import struct
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -65,8 +65,7 @@ class Sent:
 class NamespaceSnapshots:
     """The snapshots of one session, seen from inside its kernel."""
 
-    def __init__(self, user_ns: dict[str, Any], limits: Mapping[str, int], mapped: str | None = None) -> None:
-        """`mapped`: the session's context where it is a mapped file's: never copied."""
+    def __init__(self, user_ns: dict[str, Any], limits: Mapping[str, int], own: Iterable[str] = OFFERED) -> None:
         self._user_ns = user_ns
         self._name_bytes = limits["name_mb"] * MB
         self._total_bytes = limits["total_mb"] * MB
@@ -75,8 +74,8 @@ class NamespaceSnapshots:
         self._sent_bytes = 0
         self._slow: dict[str, int] = {}
         self._token: int | None = None
-        self._own = {name: user_ns[name] for name in OFFERED if name in user_ns}
-        use_own_values(self._own, mapped)
+        self._own: dict[str, Any] = {}
+        self.own({name: user_ns[name] for name in own if name in user_ns})
         self._small: Memory | None = None
         """Where a small snapshot goes, while one is taken."""
         self._misfit: tuple[str, int] | None = None
@@ -85,6 +84,15 @@ class NamespaceSnapshots:
         """Set by a signal when the next step waits."""
         self.interruptible = False
         """Whether a value's own code may be running, into which the signal may raise."""
+
+    def own(self, values: Mapping[str, Any], mapped: Collection[str] = ()) -> None:
+        """The session has these by itself from now on, as a fresh kernel will; `mapped`: those that are a file's."""
+        self._own = {**self._own, **values}  # another: a snapshot may be going through the one that there was
+        use_own_values(self._own, mapped)
+
+    def own_value(self, name: str) -> object:
+        """What the session has under one of these names, whatever a step has bound to it; None without it."""
+        return self._own.get(name)
 
     def interrupt(self) -> None:
         """By a signal's handler: the host wants the kernel."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from rlm_kernel_mcp.context_wire import ContextGoneReply, LoadContextReply
 from rlm_kernel_mcp.errors import KernelDied
 from rlm_kernel_mcp.kernel.untrusted.fields import NAME_CHARS_MAX, count_of, name_row
 from rlm_kernel_mcp.kernel.untrusted.messages import BadMessage, parse_json
@@ -17,9 +18,7 @@ from rlm_kernel_mcp.wire import (
     OFFERED_LINE_CHARS_MAX,
     OFFERED_MAX,
     OFFERED_NAME_CHARS_MAX,
-    ContextGoneReply,
     GetVarReply,
-    LoadContextReply,
 )
 
 IMPORTS_MAX: Final = 10_000

@@ -1,51 +1,59 @@
 """Gives a session a kernel with its context in it: the first one, and a fresh one after a loss.
 
-Is: loading the context, and the honest account of what a fresh kernel does not have. Is not: the decision to replace a
-kernel (`session_kernel.py`). Above: that, `session/opening.py`. Below: `session/snapshots/taking.py`, `kernel/pool.py`,
-`context/`. A step is never run again by itself.
+Is: which contexts it gets, and the honest account of what a fresh kernel does not have. Is not: the decision to replace
+a kernel (`session_kernel.py`), nor the first one of a session (`session/opening.py`). Above: `session_kernel.py`.
+Below: `context_loading.py`, `kernel/pool.py`, `session/snapshots/`. A step is never run again by itself.
 """
 
 from __future__ import annotations
 
-import asyncio
-import json
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
-from typing import Final
+from typing import Final, Protocol
 
 from rlm_kernel_mcp.context.payload import Payload
-from rlm_kernel_mcp.errors import ContextNotFound, ContextTooLarge, KernelDied, RequestRefused
+from rlm_kernel_mcp.errors import ContextNotFound, KernelDied, RequestRefused
 from rlm_kernel_mcp.kernel.kernel import Kernel
-from rlm_kernel_mcp.kernel.mapped_file import MappedFile
 from rlm_kernel_mcp.kernel.pool import KernelPool
-from rlm_kernel_mcp.kernel.untrusted.answers import failure_of, is_ok, loaded_context, without_context
-from rlm_kernel_mcp.kernel.untrusted.messages import Message
 from rlm_kernel_mcp.policy import Policy
+from rlm_kernel_mcp.session.kernels.context_loading import FIRST_KEY, load_context, load_nothing, offered_names
 from rlm_kernel_mcp.session.kernels.slots import KernelSlots
-from rlm_kernel_mcp.session.reports import ContextReport, DocumentInfo, LossReport, Variable
-from rlm_kernel_mcp.session.snapshots.requests import pass_descriptor
+from rlm_kernel_mcp.session.reports import LossReport, Variable
 from rlm_kernel_mcp.session.snapshots.restoring import Effort, Losses, SnapshotRestorer
 from rlm_kernel_mcp.session.snapshots.states import Restoring, RestoringEvent
 from rlm_kernel_mcp.session.snapshots.taking import SnapshotTaker
-from rlm_kernel_mcp.text.printable import printable
 from rlm_kernel_mcp.text.safe_text import safe_text
-from rlm_kernel_mcp.wire import (
-    CANNOT_MAP,
-    DOCUMENTS_LISTED,
-    EDGE_CHARS,
-    LOAD_CONTEXT,
-    ContextGoneReply,
-    LoadContextReply,
-    LoadContextRequest,
-)
 
-LOAD_TIMEOUT_S: Final = 120.0
 NAMES_KEPT_MAX: Final = 2_000
+NOT_LOADED_YET: Final = "it is not loaded yet"
+AS_GIVEN: Final = "restored as it was given; what steps have changed in it since is not kept"
 
 OpenPayload = Callable[[], Awaitable[Payload]]
-"""Opens the session's context again. Raises an RlmError if it is not what it was."""
+"""Opens a context again. Raises an RlmError if it is not what it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContextToLoad:
+    """A context that a fresh kernel gets."""
+
+    name: str
+    open: OpenPayload
+    is_json: bool = False
+    """Whether steps can have changed it in place."""
+    at_step: int = 0
+    """The last step that had begun when it came."""
+
+
+class HasContexts(Protocol):
+    """Who has the contexts of a session."""
+
+    @property
+    def first_name(self) -> str:
+        """What the first one is called, whether it is there or not."""
+
+    def to_load(self) -> Sequence[ContextToLoad]:
+        """Those that the session has, in the order in which they came."""
 
 
 @dataclass(slots=True)
@@ -54,10 +62,10 @@ class Recovery:
 
     pool: KernelPool
     policy: Policy
-    open_payload: OpenPayload
     snapshots: SnapshotTaker
     restorer: SnapshotRestorer
     slots: KernelSlots
+    contexts: HasContexts
     names: OrderedDict[str, tuple[str, int]] = field(default_factory=OrderedDict)
     """Names that steps have bound, with type and step: what a kernel takes with it before it was snapshotted."""
 
@@ -118,33 +126,55 @@ class Recovery:
         return await self.pool.take(fill)
 
     async def _fill(self, kernel: Kernel, last_step: int, effort: Effort) -> _Filled:
-        """Put the context and the snapshots into a fresh kernel; the context alone where the effort is at BARE."""
+        """Put the contexts and the snapshots into a fresh kernel; the contexts alone where the effort is at BARE."""
         back, gone = await self._load(kernel)
+        names, lost = list[str](), Losses()
         if effort.state is Restoring.BARE:
-            why = "no fresh kernel survived the restoring of the values"
-            return _Filled(back, gone, [], self.restorer.all_lost(why))
-        names, lost = await self.restorer.restore(kernel, last_step, effort)
+            lost = self.restorer.all_lost("no fresh kernel survived the restoring of the values")
+        else:
+            names, lost = await self.restorer.restore(kernel, last_step, effort)
+        as_given = {one.name for one in self.contexts.to_load() if one.is_json and one.name in back} - {*names}
+        changed = {one.name for one in self.contexts.to_load() if one.name in as_given and one.at_step < last_step}
+        back = [name for name in back if name not in changed and name not in names]
+        lost = [row for row in lost if row[0] not in as_given] + [(name, AS_GIVEN) for name in sorted(changed)]
         return _Filled(back, gone, names, lost)
 
     async def _load(self, kernel: Kernel) -> tuple[list[str], Losses]:
-        """Load the context again; the names that are back, and (name, why not) of the others."""
+        """Load the contexts again; the session's names that are back, and (name, why not) of the others."""
+        contexts, first_name = list(self.contexts.to_load()), self.contexts.first_name
+        first = next((one for one in contexts if one.name == first_name), None)
+        why = NOT_LOADED_YET if first is None else await self._loaded_again(kernel, first, add=False)
+        unbound: list[str] = []
+        if why is not None:
+            left = await load_nothing(kernel, first_name)
+            self.offered, unbound = offered_names(left["names"], first_name), left["unbound"]
+            unbound = [first_name if key == FIRST_KEY else key for key in unbound]
+        back = [name for name in self.offered if name not in unbound]
+        gone = [(name, why) for name in unbound] if first is not None and why is not None else []
+        for one in contexts:
+            if one is not first:
+                why = await self._loaded_again(kernel, one, add=True)
+                back += [one.name] if why is None else []
+                gone += [(one.name, why)] if why is not None else []
+        return back, gone
+
+    async def _loaded_again(self, kernel: Kernel, context: ContextToLoad, *, add: bool) -> str | None:
+        """Load one context again; None, or why that cannot be."""
         try:
-            with await self.open_payload() as payload:
-                loaded = await load_context(kernel, payload)
+            with await context.open() as payload:
+                loaded = await load_context(kernel, payload, context.name, add=add)
                 if payload.has_changed():
                     raise ContextNotFound("the context's files were changed while they were loaded again")
-                self.offered = tuple(loaded["names"])
-                return list(self.offered), []
         except RequestRefused as error:
-            refused = error.message
-        left = await load_nothing(kernel)
-        self.offered = tuple(left["names"])
-        unbound = left["unbound"]
-        return [name for name in self.offered if name not in unbound], [(name, refused) for name in unbound]
+            return error.message
+        if not add:
+            self.offered = offered_names(loaded["names"], context.name)
+        return None
 
     def everything_lost(self, reason: str) -> LossReport:
         """The account when no fresh kernel could be started."""
-        names = dict.fromkeys((*self.offered, *self.restorer.names, *self.names))
+        contexts = (one.name for one in self.contexts.to_load())
+        names = dict.fromkeys((*self.offered, *contexts, *self.restorer.names, *self.names))
         gone = [(name, "no kernel to hold it; the next use tries again") for name in names]
         return LossReport(safe_text(reason), tuple(gone), ())
 
@@ -159,105 +189,3 @@ class _Filled:
     names: list[str]
     """The user's names."""
     lost: Losses
-
-
-async def load_context(kernel: Kernel, payload: Payload) -> LoadContextReply:
-    """Hand a payload to a kernel that has run nobody's code yet; its reply, and the lines in it, are then true.
-
-    That holds for each load: the first comes before any step, a second one (the file changed meanwhile) follows at
-    once, and a fresh kernel gets its context before the values, whose own code runs when they come back. So the lines
-    on the names are ours when a model reads them, which is once, after the first load. They are bounded all the same:
-    nobody is to depend on this order to keep a kernel's words from acting.
-
-    A kernel that cannot map what is to be mapped gets it to decode, and `payload.held` says so, where there is room.
-
-    Raises:
-        ContextTooLarge: the kernel cannot hold it.
-        KernelDied: the kernel went away, or could not decode it.
-    """
-    reply = await _load(kernel, payload)
-    ename, evalue = failure_of(reply.content)
-    if payload.held != "memory" and ename == CANNOT_MAP:
-        payload.hold_in_memory()
-        if payload.room is not None and payload.byte_count > payload.room.decoded_bytes:
-            raise payload.room.too_large(payload.byte_count, f"this kernel cannot map it: {safe_text(evalue)[:200]}")
-        reply = await _load(kernel, payload)
-        ename, evalue = failure_of(reply.content)
-    if is_ok(reply.content):
-        if payload.held != "memory" and payload.descriptor is not None:
-            kernel.mapped.append(MappedFile.of(payload.descriptor, sum(row[1] for row in payload.rows)))
-            let_go = payload.kept()
-            kernel.dead.add_done_callback(lambda _: let_go())
-        return loaded_context(reply.content)
-    if ename == "MemoryError":
-        raise ContextTooLarge(
-            f"The context has {payload.byte_count:,} bytes in {len(payload.documents):,} documents; the session's "
-            "memory (RLM_MEMORY_LIMIT_MB) cannot hold them."
-        )
-    raise KernelDied(f"The kernel could not take the context: {safe_text(evalue)[:500]}.")
-
-
-async def load_nothing(kernel: Kernel) -> ContextGoneReply:
-    """Unbind the context's names in a fresh kernel: the context could not be loaded again, and is not an empty text.
-
-    Raises:
-        KernelDied: the kernel went away.
-    """
-    return without_context((await _ask_to_load(kernel, {"source": "gone"}, [], None)).content)
-
-
-async def _load(kernel: Kernel, payload: Payload) -> Message:
-    descriptor = None if payload.data is not None or payload.descriptor is None else payload.passed()
-    # Not in the message's own JSON: the kernel parses that where nobody answers for a lack of memory.
-    buffers = [json.dumps(payload.rows).encode(), *filter(None, [payload.data])]
-    return await _ask_to_load(kernel, _request(payload), buffers, descriptor)
-
-
-def _request(payload: Payload) -> LoadContextRequest:
-    if payload.data is not None:
-        return {"source": "buffer"}
-    if payload.held == "memory" or payload.layout is None or payload.lines is None:
-        return {"source": "descriptor"}
-    return {"source": "mapped", "layout": payload.layout, "lines": payload.lines}
-
-
-async def _ask_to_load(
-    kernel: Kernel, request: LoadContextRequest, buffers: Sequence[bytes], descriptor: int | None
-) -> Message:
-    if descriptor is not None:
-        pass_descriptor(kernel, descriptor)
-    try:
-        async with asyncio.timeout(LOAD_TIMEOUT_S):
-            return await kernel.client.request(LOAD_CONTEXT, request, buffers=buffers)
-    except TimeoutError:
-        raise KernelDied(f"The kernel did not take the context within {LOAD_TIMEOUT_S:.0f} s.") from None
-
-
-def context_report(payload: Payload, loaded: LoadContextReply) -> ContextReport:
-    """What the client is told of a context that has been loaded."""
-    # No text twice: of a short context the tail is what the head does not have.
-    tail_chars = min(EDGE_CHARS, max(0, loaded["chars"] - EDGE_CHARS))
-    tail = loaded["tail"]
-    return ContextReport(
-        kind=payload.kind,
-        chars=loaded["chars"],
-        lines=loaded["lines"],
-        bytes=payload.byte_count,
-        sha256=payload.sha256,
-        head=safe_text(loaded["head"][:EDGE_CHARS]),
-        tail=safe_text(tail[len(tail) - tail_chars :]),
-        documents=tuple(
-            DocumentInfo(safe_text(document.name), chars)
-            for document, chars in zip(payload.documents, loaded["documents"], strict=False)
-        ),
-        document_count=len(payload.documents),
-        encodings=payload.encodings,
-        undecodable_bytes=sum(payload.undecodable.values()),
-        undecodable_in={
-            safe_text(name): count for name, count in islice(payload.undecodable.items(), DOCUMENTS_LISTED)
-        },
-        held=payload.held,
-        skipped={str(kind): count for kind, count in payload.skipped.counts.items()},
-        skipped_first=tuple(safe_text(line) for line in payload.skipped.examples.values()),
-        prefix=None if payload.prefix is None else safe_text(printable(payload.prefix)),
-    )

@@ -71,6 +71,7 @@ def deliver(outcome: Outcome, *, step_index: int, account: Account, max_output_c
         lost=_shown_loss(outcome.lost, max_output_chars),
         note=_notes(outcome, unlisted, [_cuts_unsaid(shown, rest)]),
         images=outcome.pictures,
+        contexts_changed=outcome.contexts_changed,
     )
 
 

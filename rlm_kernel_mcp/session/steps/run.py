@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from rlm_kernel_mcp.errors import KernelDied, SessionBusy
+from rlm_kernel_mcp.errors import KernelDied, RlmError, SessionBusy
 from rlm_kernel_mcp.kernel.client import Execution
 from rlm_kernel_mcp.kernel.kernel import Kernel
 from rlm_kernel_mcp.kernel.untrusted.answers import is_withdrawn
@@ -134,6 +134,14 @@ class Outcome:
     """What the ladder did, in order."""
     late_chars: int = 0
     """How many characters at the beginning of the streams were printed before the step."""
+    refused: RlmError | None = None
+    """Why its code did not run: this is what its call is answered."""
+    contexts_changed: tuple[str, ...] = ()
+
+    @classmethod
+    def refusal(cls, error: RlmError) -> Outcome:
+        """Of a step whose code did not run, since a context that it waited for could not be loaded."""
+        return cls("error", 0, error=StepError(error.code, error.message, ""), refused=error)
 
     @property
     def chars(self) -> int:

@@ -8,25 +8,20 @@ before it runs, as `unknown`, and completed after: a kill at any moment leaves a
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
 
+from rlm_kernel_mcp.errors import InvalidInput, RlmError
 from rlm_kernel_mcp.kernel.untrusted.reply import Reply
 from rlm_kernel_mcp.session.account import Account
-from rlm_kernel_mcp.session.reports import (
-    ContextReport,
-    LossReport,
-    SessionStatus,
-    StepError,
-    StepStatus,
-    Variable,
-    Wall,
-)
+from rlm_kernel_mcp.session.reports import ContextReport, LoadingReport, SessionStatus, StepError, Wall
 from rlm_kernel_mcp.session.steps.outcomes import Outcomes
 from rlm_kernel_mcp.session.steps.run import Outcome
 from rlm_kernel_mcp.session.trace.events import summary_of
+from rlm_kernel_mcp.session.trace.rows import console_status, error_json, extra_json, outcome_of
+from rlm_kernel_mcp.store.reading import in_reader
 from rlm_kernel_mcp.store.store import EventRow, Store
 from rlm_kernel_mcp.store.writer import Writer
 from rlm_kernel_mcp.text.wording import counted
@@ -50,6 +45,7 @@ class Journal:
         self._writer = writer
         self._session_id = session_id
         self._newest_step = self._newest_row = 0
+        self._told_problem: str | None = None
         self._console_events = 0
         self._console_chars = 0
         self._console_counts: set[int] = set()
@@ -59,6 +55,12 @@ class Journal:
     def problem(self) -> str | None:
         """What is wrong with the store's disk, and how to fix it."""
         return self._store.problem if self._writer is None else self._writer.problem(self._session_id)
+
+    def new_problem(self, other: str | None) -> str | None:
+        """What is wrong with the disk, told once. `other`: what else is."""
+        problem = self.problem or other
+        told, self._told_problem = self._told_problem, problem
+        return problem if problem != told else None
 
     @property
     def is_behind(self) -> bool:
@@ -85,16 +87,45 @@ class Journal:
         """Write an event that is whole from the start."""
         self._add(self._row(action, step_index, status, summary, account))
 
-    def opened(self, context: ContextReport, walls: Sequence[Wall], duration_ms: int, account: Account) -> None:
+    def opened(
+        self, context: ContextReport | LoadingReport, walls: Sequence[Wall], duration_ms: int, account: Account
+    ) -> None:
         """Write the session's beginning, with the walls that hold its kernel."""
         holding = ", ".join(wall.name for wall in walls if wall.holds) or "none"
         missing = ", ".join(wall.name for wall in walls if not wall.holds)
-        summary = f"{context.kind} of {counted(context.chars, 'character')}"
-        summary += f" in {counted(context.document_count, 'document')}; "
-        summary += f"walls that hold: {holding}" + (f"; that do not: {missing}" if missing else "")
+        summary = _of_context(context) if isinstance(context, ContextReport) else f"{context.kind} that is being loaded"
+        summary += f"; walls that hold: {holding}" + (f"; that do not: {missing}" if missing else "")
         row = self._row("init_context", 0, "ok", summary, account)
         row.duration_ms = duration_ms
         self._add(row)
+
+    def loaded(
+        self,
+        action: str,
+        context: ContextReport | None,
+        name: str,
+        failure: RlmError | None,
+        duration_ms: int,
+        account: Account,
+    ) -> None:
+        """Write that a context came, or why it did not, where that was not said with the session's beginning."""
+        summary = f"{name}: {failure.message}" if failure is not None else f"{name}: {_of_context(context)}"
+        row = self._row(action, account.counters.step_index, failure.code if failure else "ok", summary, account)
+        row.duration_ms = duration_ms
+        self._add(row)
+
+    def contexts_changed(self, first: Mapping[str, Any], reference: Mapping[str, Any]) -> None:
+        """Write which contexts the session has, and how to load them again."""
+        self._update(context=json.dumps(first), context_ref=json.dumps(reference))
+
+    def keep_context(self, text: str | None, name: str) -> None:
+        """Keep the text of a context that was given inline, under its name in the store; None: it is not wanted."""
+        store, session_id = self._store, self._session_id
+
+        def keep() -> None:
+            store.put_context(session_id, None if text is None else text.encode("utf-8", "surrogatepass"), name)
+
+        self._write(keep, len(text or ""))
 
     def final(self, step_index: int, reason: str, source: str, answer: str, account: Account) -> None:
         """Write the final answer; `source` says what it was given as."""
@@ -126,8 +157,8 @@ class Journal:
             "stdout": outcome.stdout,
             "stderr": outcome.stderr,
             "result": outcome.result,
-            "error": _error_json(outcome),
-            "extra": _extra(outcome),
+            "error": error_json(outcome),
+            "extra": extra_json(outcome),
         }
         session = self._counters(account, "stopped" if account.stop else "idle")
         self._write(lambda: self._store.complete_event(row_id, session=session, **changes), outcome.chars)
@@ -157,18 +188,26 @@ class Journal:
         """A finished step as it was written, for a report after it left memory."""
         for row in self._store.events(self._session_id, index, index):
             if row.action == "run_repl" and row.source == "mcp" and row.code is not None:
-                return _outcome(row)
+                return outcome_of(row)
         return None
+
+    async def finished(self, index: int, steps: int) -> Outcome:
+        """A step that has ended, of those that there were. Raises: InvalidInput."""
+        outcome = self.remembered(index) or await in_reader(lambda: self.outcome(index))
+        if outcome is None:
+            known = f"steps 1 to {steps}" if steps else "no step yet"
+            raise InvalidInput(f"step_index={index} names no step of this session; it has {known}.")
+        return outcome
 
     def console(self, reply: Reply, account: Account) -> None:
         """Write down a cell that someone ran from an attached console."""
-        outcome = Outcome(_console_status(reply), reply.elapsed_ms)
+        outcome = Outcome(console_status(reply), reply.elapsed_ms)
         if reply.ename:
             outcome.error = StepError(reply.ename, reply.evalue, reply.traceback)
         code = reply.code or ""
         row = self._row("run_repl", account.counters.step_index, outcome.status, summary_of(code), account, code=code)
         row.stdout, row.stderr, row.result = reply.stdout.text(), reply.stderr.text(), reply.result
-        row.error, row.duration_ms = _error_json(outcome), outcome.duration_ms
+        row.error, row.duration_ms = error_json(outcome), outcome.duration_ms
         self._add_console(row, reply.execution_count)
 
     def missed_console(self, count: int, code: str, account: Account) -> None:
@@ -246,53 +285,12 @@ class Journal:
         )
 
 
+def _of_context(context: ContextReport | None) -> str:
+    if context is None:
+        return ""
+    documents = "" if context.kind == "json" else f" in {counted(context.document_count, 'document')}"
+    return f"{context.kind} of {counted(context.chars, 'character')}{documents}"
+
+
 def _snapshot(account: Account) -> str:
     return json.dumps(account.snapshot())
-
-
-def _error_json(outcome: Outcome) -> str | None:
-    error = outcome.error
-    if error is None:
-        return None
-    return json.dumps({"ename": error.ename, "evalue": error.evalue, "traceback": error.traceback})
-
-
-def _console_status(reply: Reply) -> StepStatus:
-    if reply.ename == "KeyboardInterrupt":  # how a kernel tells that somebody stopped it
-        return "interrupted"
-    return "error" if reply.ename else "ok"
-
-
-def _extra(outcome: Outcome) -> str:
-    """What else a report of a step says, for one that is made from its row."""
-    rows = [[row.name, row.type, row.size] for row in outcome.updated]
-    return json.dumps({"updated": rows, "dropped": outcome.dropped, "late_chars": outcome.late_chars})
-
-
-def _extra_of(row: EventRow) -> dict[str, Any]:
-    found = json.loads(row.extra) if row.extra else {}
-    return found if isinstance(found, dict) else {}
-
-
-def updated_of(row: EventRow) -> tuple[Variable, ...]:
-    """The names that a step bound, as its row has them."""
-    return tuple(Variable(*found) for found in _extra_of(row).get("updated", ()))
-
-
-def _outcome(row: EventRow) -> Outcome:
-    error: dict[str, str] | None = json.loads(row.error) if row.error else None
-    extra = _extra_of(row)
-    return Outcome(
-        status=row.result_status if row.result_status != "unknown" else "kernel_died",  # type: ignore[arg-type]
-        duration_ms=row.duration_ms,
-        stdout=row.stdout or "",
-        stderr=row.stderr or "",
-        result=row.result,
-        error=StepError(**error) if error else None,
-        updated=updated_of(row),
-        dropped=extra.get("dropped", {}),
-        late_chars=extra.get("late_chars", 0),
-        lost=LossReport("the server that ran this step ended before the step did", (), ())
-        if row.result_status == "unknown"
-        else None,
-    )

@@ -110,7 +110,7 @@ _session_checked: Final = attrgetter(*(name for name in SESSION_COLUMNS if name 
 _event_checked: Final = attrgetter(*HEAD_COLUMNS)
 _SESSION_TYPES: Final = {field.name: str(field.type) for field in fields(SessionRecord)}
 _EVENT_TYPES: Final = {field.name: str(field.type) for field in fields(EventRow)}
-TABLES: Final = ("sessions", "events", "contexts")
+TABLES: Final = ("sessions", "events", "contexts", "added_contexts")
 SESSION_CHECKS: Final = ("row_check", "answer_check")
 EVENT_CHECKS: Final = ("text_bytes", "row_check", "text_check")
 
@@ -136,6 +136,7 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
         "ALTER TABLE events ADD COLUMN row_check INTEGER",
         "ALTER TABLE events ADD COLUMN text_check INTEGER",
     ),
+    ("CREATE TABLE added_contexts (session_id TEXT, name TEXT, data BLOB NOT NULL, PRIMARY KEY (session_id, name))",),
 )
 """Entry n takes a store from version n (`PRAGMA user_version`) to n + 1. A released entry is never changed."""
 
@@ -181,6 +182,16 @@ def insert_event(connection: sqlite3.Connection, event: EventRow, text_bytes: in
     """Write an event's row, in place of an earlier one with its id. `answer`: as `event_checks`."""
     checks = event_checks(event, text_bytes, answer)
     connection.execute(_INSERT_EVENT, [*to_sqlite(_event_values(event)), *checks.values()])
+
+
+def put_context(connection: sqlite3.Connection, session_id: str, data: bytes | None, name: str) -> None:
+    """Write the bytes of a context in place of earlier ones; None: none. `name`: empty for the session's first one."""
+    table, key = ("added_contexts", {"name": name}) if name else ("contexts", {})
+    row = {"session_id": session_id, **key}
+    condition = " AND ".join(f"{column} = ?" for column in row)
+    connection.execute(f"DELETE FROM {table} WHERE {condition}", [*row.values()])  # noqa: S608 (our own names)
+    if data is not None:
+        connection.execute(_insert(table, [*row, "data"]), [*row.values(), data])
 
 
 def update_session(connection: sqlite3.Connection, session_id: str, changes: dict[str, Any]) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from tests.escape.bombs.ground import GROWTH_BYTES_MAX, Ground
 
-EITHER_TIER = pytest.mark.parametrize("ground", ["ns-any", "lock-any"], indirect=True)
+from tests.escape.bombs.machine import GROWTH_BYTES_MAX, Machine
+
+EITHER_TIER = pytest.mark.parametrize("machine", ["ns-any", "lock-any"], indirect=True)
 WINDOW = """
 import ctypes
 from rlm_kernel_mcp.in_kernel.walls.window import GB, START
@@ -42,38 +43,38 @@ for number in range(20):
 
 
 @EITHER_TIER
-def test_the_whole_window_can_be_read(ground: Ground, session: str) -> None:
+def test_the_whole_window_can_be_read(machine: Machine, session: str) -> None:
     """It is empty pages, of which there is one; what is counted is the tables that lead to them: 1 MB for 512 MB."""
-    report = ground.client.run(session, f"{WINDOW}\nread_all(16)")
+    report = machine.client.run(session, f"{WINDOW}\nread_all(16)")
     assert (report["status"], report["lost"]) == ("ok", None), report
 
 
 @EITHER_TIER
-def test_tables_beyond_the_limit_are_memory_that_the_host_sees(ground: Ground, session: str) -> None:
+def test_tables_beyond_the_limit_are_memory_that_the_host_sees(machine: Machine, session: str) -> None:
     """128 MB for the whole window, where the session has 64: told once, and the kernel lives."""
-    report = ground.client.run(session, WINDOW_OVER_AND_OVER, max_output_chars=2000)
+    report = machine.client.run(session, WINDOW_OVER_AND_OVER, max_output_chars=2000)
     assert (report["status"], report["error"]["ename"], report["lost"]) == ("error", "MemoryError", None), report
     assert "64 MB" in report["error"]["evalue"]
 
 
 @EITHER_TIER
-def test_pages_far_apart_whose_tables_are_the_most_of_them_are_counted_too(ground: Ground, session: str) -> None:
+def test_pages_far_apart_whose_tables_are_the_most_of_them_are_counted_too(machine: Machine, session: str) -> None:
     """No limit of the system's counts tables: it ends as a MemoryError does, or by the host, which says so."""
-    before = ground.host_bytes(session)
+    before = machine.host_bytes(session)
     code = f"{PAGES_FAR_APART}\nfor number in range(12_000):\n    page(number)\nwhile True:\n    pass"
-    report = ground.client.run(session, code, max_output_chars=2000)
+    report = machine.client.run(session, code, max_output_chars=2000)
     assert (report["status"], report["error"]["ename"]) == ("error", "MemoryError"), report
     assert "64 MB" in report["error"]["evalue"], "it was refused a page before the host saw the tables"
-    ground.still_has_its_value(session, lost=True)
-    assert ground.host_bytes(session) - before < GROWTH_BYTES_MAX
+    machine.still_has_its_value(session, lost=True)
+    assert machine.host_bytes(session) - before < GROWTH_BYTES_MAX
 
 
-@pytest.mark.parametrize("ground", ["ns-any"], indirect=True)
+@pytest.mark.parametrize("machine", ["ns-any"], indirect=True)
 def test_holes_of_files_in_the_scratch_folder_are_memory_once_they_are_read_up_to_its_quota(
-    ground: Ground, session: str
+    machine: Machine, session: str
 ) -> None:
     """A tmpfs fills what is read by way of a mapping: that counts as memory, and the quota bounds it over all files."""
-    report = ground.client.run(session, HOLES, max_output_chars=2000)
+    report = machine.client.run(session, HOLES, max_output_chars=2000)
     assert report["status"] in ("error", "kernel_died"), report
     assert report["stdout"] in ("", "0\n"), "more than the quota was had"
-    ground.still_has_its_value(session, lost=True)
+    machine.still_has_its_value(session, lost=True)

@@ -54,7 +54,7 @@ def test_a_stream_that_is_cut_off_is_an_error_that_names_the_byte(
 ) -> None:
     """No text is a part of what it was without a word."""
     packed = PACK[end](TEXT)
-    size = int(kept * len(packed)) if isinstance(kept, float) else kept % len(packed)
+    size = int(kept * len(packed)) if 0 < kept < 1 else int(kept) % len(packed)
     (folder / f"a.{end}").write_bytes(packed[:size])
     with pytest.raises(ContextDenied, match=rf"'a\.{end}' cannot be read: its .* end too early, after {size:,} bytes"):
         read(f"a.{end}")

@@ -21,6 +21,7 @@ from rlm_kernel_mcp.context.reading import build_payload
 from rlm_kernel_mcp.context.sources import resolve_sources
 from rlm_kernel_mcp.errors import ContextDenied, ContextNotFound, ContextTooLarge, InvalidInput
 from rlm_kernel_mcp.kernel.placement.local.loader import LoaderProcess
+from rlm_kernel_mcp.session.reports import ContextReport
 from tests.kernel.contexts.conftest import DECODED, MAPPED, Load, held_bytes
 from tests.sessions import AMPLE, SessionDriver, open_registry
 
@@ -235,6 +236,7 @@ async def test_a_context_that_a_loader_read_is_the_text_that_it_is(
     async with open_registry(tmp_path / "state", policy=policy, RLM_CONTEXT_ROOTS=str(folder)) as registry:
         paths = [str(folder / name)]
         told = (await registry.init_context(context_text=None, context_paths=paths, limits=AMPLE)).context
+        assert isinstance(told, ContextReport)
         assert (told.chars, told.lines, told.held) == (len(text), text.count("\n"), held)
         assert (told.bytes, told.sha256) == (len(raw), hashlib.sha256(raw).hexdigest())
         assert [(one.name, one.chars) for one in told.documents] == [(name, len(text))]
@@ -246,6 +248,7 @@ async def test_a_context_that_a_loader_read_is_the_text_that_it_is(
         session.kernel.process.kill()
         assert (await session.run("pass")).status == "kernel_died"
         assert (await session.ok(facts)).result == expected
+        assert registry._shared.loaders is not None
         spool = registry._shared.loaders.spool
         assert (spool.used_bytes > 0) == (held != "memory" and not (held == "mapped" and name == "a.txt"))
     assert spool.used_bytes == 0

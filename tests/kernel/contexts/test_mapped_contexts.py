@@ -57,6 +57,7 @@ async def opened(registry: Registry, *paths: Path) -> tuple[SessionDriver, Conte
     """A session over files, and what its client is told of them."""
     names = [str(path) for path in paths]
     report = await registry.init_context(context_text=None, context_paths=names, limits=AMPLE)
+    assert isinstance(report.context, ContextReport)
     return SessionDriver(registry, report.session_id), report.context
 
 

@@ -16,7 +16,7 @@ from rlm_kernel_mcp.errors import RlmError, SessionFinalized, VariableNotFound
 from rlm_kernel_mcp.kernel.untrusted.reply import Reply
 from rlm_kernel_mcp.session import finalize, idle_watch, registry
 from rlm_kernel_mcp.session.kernels import loading
-from rlm_kernel_mcp.session.reports import Caller
+from rlm_kernel_mcp.session.reports import Caller, ContextReport
 from rlm_kernel_mcp.session.session import Session
 from rlm_kernel_mcp.session.trace.journal import Journal
 from rlm_kernel_mcp.text.wording import NOTHING_LEFT_TO_INTERRUPT
@@ -184,7 +184,9 @@ async def test_short_work_waits_for_no_load(tmp_path: Path, monkeypatch: pytest.
             assert not waiting.done()
         finally:
             loading._turns.release(loading.LOADS_MAX)
-        assert (await waiting).context.document_count == 2
+        told = (await waiting).context
+        assert isinstance(told, ContextReport)
+        assert told.document_count == 2
 
 
 @pytest.mark.parametrize("clock", ["2001-01-01T00:00:00.000Z", "2101-01-01T00:00:00.000Z"])

@@ -7,6 +7,7 @@ from typing import Final
 
 import pytest
 
+from rlm_kernel_mcp.session.reports import ContextReport
 from tests.sessions import AMPLE, SessionDriver, open_registry
 
 pytestmark = pytest.mark.anyio
@@ -23,6 +24,7 @@ async def test_one_line_of_latin_1_spoils_no_other(tmp_path: Path) -> None:
     (directory / "old.txt").write_bytes(LINES.encode("latin-1") * 5)
     async with open_registry(tmp_path / "state", RLM_CONTEXT_ROOTS=str(directory)) as registry:
         told = await registry.init_context(context_text=None, context_paths=[str(directory)], limits=AMPLE)
+        assert isinstance(told.context, ContextReport)
         assert told.context.undecodable_bytes == 1
         assert told.context.undecodable_in == {"mixed.txt": 1}
         assert told.context.encodings == {"utf-8": 2, "latin-1": 1}
@@ -41,6 +43,7 @@ async def test_a_document_is_cut_where_it_ends_even_in_the_middle_of_a_character
     (directory / "b.txt").write_bytes("ü".encode()[1:] + LINES.encode() * 3)
     async with open_registry(tmp_path / "state", RLM_CONTEXT_ROOTS=str(directory)) as registry:
         told = await registry.init_context(context_text=None, context_paths=[str(directory)], limits=AMPLE)
+        assert isinstance(told.context, ContextReport)
         assert told.context.undecodable_in == {"a.txt": 1, "b.txt": 1}
         session = SessionDriver(registry, told.session_id)
         assert (await session.ok("documents['a.txt'][-1], documents['b.txt'][0]")).result == r"('\udcc3', '\udcbc')"

@@ -23,6 +23,7 @@ RIGHT: dict[str, dict[str, Any]] = {
     "rlm_finalize": {"session_id": "s_1", "final_text": "done"},
     "rlm_get_trace": {"session_id": "s_1"},
     "rlm_list_sessions": {},
+    "rlm_add_context": {"session_id": "s_1", "name": "more", "text": "x"},
 }
 
 JSON_VALUES = st.recursive(
@@ -54,7 +55,8 @@ def test_the_fewest_arguments_are_enough_and_the_rest_has_the_contract_s_default
     request = requests.parse(tool, MODELS[tool], RIGHT[tool])
     assert request.response_format == "json"
     limit = 20 if tool == "rlm_list_sessions" else 4_000
-    for name, default in {"wait_ms": 45_000, "max_steps": 64, "limit": limit, "budget_limit": 100_000}.items():
+    wait_ms = 20_000 if tool in ("rlm_init_context", "rlm_add_context") else 45_000
+    for name, default in {"wait_ms": wait_ms, "max_steps": 64, "limit": limit, "budget_limit": 100_000}.items():
         assert getattr(request, name, default) == default
 
 
@@ -120,6 +122,22 @@ def test_what_is_no_whole_number_is_refused(value: object, said: str) -> None:
 def test_exactly_one_source_of_the_context_is_wanted(source: dict[str, Any]) -> None:
     """None and both are the same mistake, and null is not a source."""
     assert "exactly one of context_text and context_paths" in refusal("rlm_init_context", **source)
+
+
+@pytest.mark.parametrize(
+    "given", [{}, {"text": "a", "json_text": "1"}, {"text": "a", "paths": ["b"], "json_text": "1"}]
+)
+def test_exactly_one_source_of_a_further_context_is_wanted(given: dict[str, Any]) -> None:
+    """As at the beginning."""
+    message = refusal("rlm_add_context", session_id="s_1", name="more", **given)
+    assert "Give exactly one of text, paths and json_text; given: " + (" and ".join(given) or "none") in message
+
+
+@pytest.mark.parametrize("name", ["", "two words", "a.b", "class", "1a"])
+def test_a_context_s_name_is_an_identifier(name: str) -> None:
+    """And no keyword."""
+    assert refusal("rlm_add_context", session_id="s_1", name=name, text="x").startswith("name must be ")
+    assert refusal("rlm_init_context", context_name=name, context_text="x").startswith("context_name must be ")
 
 
 @pytest.mark.parametrize("final", [{}, {"final_text": "a", "final_var_name": "b"}])

@@ -119,7 +119,15 @@ def test_a_context_tells_what_was_skipped_only_where_something_was() -> None:
     data = data_of(responses.opened(opened, "json"))
     assert set(data) == {"session_id", "config", "counters", "context", "namespace", "imports", "walls"}
     fields = {"kind", "chars", "lines", "bytes", "sha256", "head", "tail", "documents", "document_count"}
-    assert set(data["context"]) == fields | {"held", "encodings", "undecodable_bytes", "skipped"}
+    assert set(data["context"]) == fields | {
+        "name",
+        "state",
+        "changed",
+        "held",
+        "encodings",
+        "undecodable_bytes",
+        "skipped",
+    }
     assert (data["context"]["undecodable_bytes"], data["context"]["skipped"]) == (0, {})
     told = reports.ContextReport("documents", 3, 1, 3, "x", "abc", "", (), 1, prefix="/data")
     told = replace(told, skipped={"hidden": 2}, skipped_first=(".env: hidden",))

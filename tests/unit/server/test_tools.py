@@ -32,6 +32,9 @@ class FailingRegistry:
     async def list_sessions(self, **_arguments: object) -> list[reports.SessionSummary]:
         raise RuntimeError("the secret is in /a/host/path")
 
+    def load_progress(self, session_id: str) -> None:
+        """Nothing is being loaded."""
+
     async def interrupt(self, session_id: str) -> reports.StepReport:
         raise SessionNotFound(f"There is no session {session_id}.")
 
@@ -153,6 +156,28 @@ async def test_a_caller_with_a_progress_token_is_told_that_the_server_still_work
         await registry.cancelled.wait()
         await asyncio.wait([call])
     assert call.cancelled()
+
+
+async def test_a_caller_with_a_progress_token_is_told_how_much_of_a_context_is_loaded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Bytes of bytes in all, while the call waits for it."""
+    monkeypatch.setattr(mcp_server, "PROGRESS_INTERVAL_S", 0.001)
+    registry = FailingRegistry()
+    monkeypatch.setattr(registry, "load_progress", lambda session_id: (5_000, 20_000))
+    told: asyncio.Future[tuple[float, float | None, str | None]] = asyncio.get_running_loop().create_future()
+
+    async def on_progress(progress: float, total: float | None, message: str | None) -> None:
+        if not told.done():
+            told.set_result((progress, total, message))
+
+    async with asyncio.timeout(10), Client(server_over(registry), mode="legacy") as client:
+        call = asyncio.create_task(
+            client.call_tool("rlm_get_trace", {"session_id": "s"}, progress_callback=on_progress)
+        )
+        assert await told == (5_000, 20_000, "5,000 of 20,000 bytes of the context are loaded")
+        call.cancel()
+        await asyncio.wait([call])
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 
 from rlm_kernel_mcp.context.held import Room
 from rlm_kernel_mcp.errors import ContextTooLarge
-from rlm_kernel_mcp.session.opening import ContextSource
+from rlm_kernel_mcp.session.contexts.source import ContextSource, Means
 from rlm_kernel_mcp.settings import load_settings
 from rlm_kernel_mcp.store.paths import snapshot_files
 from rlm_kernel_mcp.store.store import Store
@@ -28,11 +28,11 @@ def test_more_documents_than_the_memory_has_room_for_are_refused_with_both_numbe
     variables = {"RLM_CONTEXT_ROOTS": str(tmp_path), "RLM_STATE_DIR": str(tmp_path), "RLM_MEMORY_LIMIT_MB": "64"}
     settings = load_settings(variables)
     source = ContextSource(paths=(str(tmp_path),))
-    with source.open(settings, Room(1 << 20)) as payload:
+    with source.open(Means(settings, Room(1 << 20))) as payload:
         assert len(payload.documents) == 30
-    monkeypatch.setattr("rlm_kernel_mcp.session.opening.DOCUMENT_BYTES", 500_000)
+    monkeypatch.setattr("rlm_kernel_mcp.session.contexts.source.DOCUMENT_BYTES", 500_000)
     with pytest.raises(ContextTooLarge) as refused:
-        source.open(settings, Room(1 << 20))
+        source.open(Means(settings, Room(1 << 20)))
     assert "30 documents, whose table takes about 15,000,1" in refused.value.message
     assert "the limit is 13,421,772 bytes" in refused.value.message
 
@@ -80,10 +80,13 @@ def test_a_source_comes_back_from_its_reference_with_what_it_leaves_out(tmp_path
     variables = {"RLM_CONTEXT_ROOTS": str(tmp_path), "RLM_STATE_DIR": str(tmp_path)}
     there = replace(load_settings(variables), working_dir=tmp_path)
     source = ContextSource(paths=("sub", "."), exclude=("tests",))
-    again = ContextSource.referred(json.loads(json.dumps(source.reference(there))))
+    again = ContextSource.of_reference(json.loads(json.dumps(source.reference(there.working_dir))))
     assert again == replace(source, working_dir=str(tmp_path))
-    assert ContextSource.referred(ContextSource("text").reference(there)) is None
-    with source.open(there) as first, again.open_again(load_settings(variables), first.sha256, lambda: None) as second:
+    inline = ContextSource("text")
+    assert ContextSource.of_reference(inline.reference(there.working_dir)) == replace(inline, text=None)
+    room = Room(1 << 20)
+    elsewhere = Means(load_settings(variables), room)
+    with source.open(Means(there, room)) as first, again.open_again(elsewhere, first.sha256) as second:
         assert [document.name for document in first.documents] == ["sub/a.txt", "a.txt"]
         assert second.documents == first.documents
         assert [document.path for document in second.documents] == [

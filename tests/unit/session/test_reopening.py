@@ -60,5 +60,6 @@ def test_a_record_from_before_what_was_left_out_had_kinds_is_no_damaged_one(
     old = asdict(CONTEXT) | {"skipped": first, "skipped_count": count}
     for name in ("skipped_first", "prefix"):
         del old[name]
-    context = reopened(tmp_path, json.dumps(old), {"inline": True}).context
+    context = reopened(tmp_path, json.dumps(old), {"inline": True}).contexts.contexts.first.report
+    assert context is not None
     assert (context.skipped, context.skipped_first) == (skipped, tuple(first))

@@ -6,9 +6,10 @@ import asyncio
 
 import pytest
 
+from rlm_kernel_mcp.context_wire import LOAD_CONTEXT
 from rlm_kernel_mcp.errors import KernelDied
-from rlm_kernel_mcp.session.kernels import recovery, variables
-from rlm_kernel_mcp.wire import GET_VAR, LOAD_CONTEXT
+from rlm_kernel_mcp.session.kernels import context_loading, variables
+from rlm_kernel_mcp.wire import GET_VAR
 from tests.cancelling import cancelled_at, counted_tasks
 from tests.fake_kernel import DIES, FOREVER, Fakes
 from tests.sessions import WAIT_S, until
@@ -94,7 +95,7 @@ async def test_a_read_that_is_never_answered_is_given_up(fakes: Fakes, monkeypat
 
 async def test_kernels_that_never_take_a_context_open_no_session(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each is ended, three are tried, and no place is held."""
-    monkeypatch.setattr(recovery, "LOAD_TIMEOUT_S", SOON_S)
+    monkeypatch.setattr(context_loading, "LOAD_TIMEOUT_S", SOON_S)
 
     def deafen(kernel: object) -> None:
         fakes.kernels[-1].deaf = {LOAD_CONTEXT}

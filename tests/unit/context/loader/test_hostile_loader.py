@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from rlm_kernel_mcp.context.loader import answers, client
 from rlm_kernel_mcp.context.loader.answers import FileRead, FileRefused, Unbelievable
 from rlm_kernel_mcp.context.loader.client import LoaderClient
+from rlm_kernel_mcp.context_wire import Limits
 from rlm_kernel_mcp.errors import ContextDenied
-from rlm_kernel_mcp.loader_wire import Limits
 
 GOOD: Final = {
     "bytes": 10,

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from rlm_kernel_mcp.context.loader.index import Changed, IndexedDocument, TextIndex
+from rlm_kernel_mcp.context_wire import BLOCK_BYTES
 from rlm_kernel_mcp.in_kernel.loader.document import DocumentPass
-from rlm_kernel_mcp.loader_wire import BLOCK_BYTES
 
 PIECES: Final = ["a", "\n", "\r\n", "\r", "\0", "ü", "\u2028", "日", "😀", "x" * 50 + "\n", "\x85", "\x0b"]
 BAD: Final = [b"\xff", b"\xe2\x82", b"\xf0\x9f\x98", b"\x80", b"\xed\xa0\x80", b"\xc3"]

@@ -19,9 +19,9 @@ from typing import Any, Final
 
 sys.path.insert(0, sys.argv[1])
 
+from rlm_kernel_mcp.context_wire import Layout
 from rlm_kernel_mcp.in_kernel.namespace.mapped_text import FORMS, map_text, why_not
 from rlm_kernel_mcp.in_kernel.walls import window
-from rlm_kernel_mcp.wire import Layout
 
 SIZES: Final = (1, 2, 7, 1023, 1024, 1025, 2048, 4094, 4095, 4096, 4097, 8192, 12_289)
 """In characters: round the border of a page in each width."""

@@ -57,3 +57,21 @@ def test_documents_describe_themselves_in_a_line() -> None:
     many = Documents("x" * 9_000, [(f"{number}.txt", 1) for number in range(9_000)])
     assert repr(Documents("a", [("a.txt", 1)])) == "<Documents: 1 document, 1 character, 'a.txt'>"
     assert repr(many) == "<Documents: 9,000 documents, 9,000 characters, '0.txt', '1.txt', '2.txt', …>"
+
+
+def test_documents_of_a_further_context_stand_behind_the_others_and_lie_in_its_text() -> None:
+    """A name that is there already is refused, and nothing has changed."""
+    documents = Documents("abc", [("a", 1), ("bc", 2)])
+    documents.add("defg", [("more/d", 1), ("more/efg", 3)], "more")
+    assert dict(documents) == {"a": "a", "bc": "bc", "more/d": "d", "more/efg": "efg"}
+    assert documents.span("more/efg") == (1, 4)
+    assert (documents.at(1), documents.at(1, "more")) == (("bc", 0), ("more/efg", 0))
+    with pytest.raises(KeyError, match="these have: context, more"):
+        documents.at(0, "others")
+    with pytest.raises(IndexError, match="of the 4 characters of more"):
+        documents.at(4, "more")
+    with pytest.raises(ValueError, match="same name"):
+        documents.add("x", [("a", 1)], "third")
+    assert repr(documents) == "<Documents: 4 documents, 7 characters, 'a', 'bc', 'more/d', …>"
+    documents.take_back("more")
+    assert list(documents) == ["a", "bc"]

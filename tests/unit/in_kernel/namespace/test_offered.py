@@ -30,7 +30,7 @@ def test_without_its_context_a_session_has_the_names_that_say_nothing_of_it() ->
     """An empty text in its place would be a lie."""
     names: dict[str, Any] = {"own": 1}
     bind(names, LOADED)
-    assert unbind_context(names) == ["context", "documents"]
+    assert unbind_context(names, "context") == ["context", "documents"]
     assert names == {"own": 1, "scratch": "/scratch"}
 
 

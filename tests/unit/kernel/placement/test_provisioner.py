@@ -41,6 +41,9 @@ class Elsewhere:
         self.asked.append((order, command))
         return self.kernel
 
+    async def loader(self, file_mb: int, cpu_s: int) -> None:
+        """It has none."""
+
     def fallback(self, why: SandboxUnavailable) -> tuple[HostPlacement, dict[str, Any]]:
         raise why
 

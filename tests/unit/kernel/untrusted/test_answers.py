@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rlm_kernel_mcp.context_wire import LoadContextReply
 from rlm_kernel_mcp.errors import KernelDied
 from rlm_kernel_mcp.kernel.untrusted.answers import (
     CELLS_MAX,
@@ -33,7 +34,6 @@ from rlm_kernel_mcp.wire import (
     OFFERED_MAX,
     OFFERED_NAME_CHARS_MAX,
     GetVarReply,
-    LoadContextReply,
 )
 
 VALUES: Final = st.recursive(

@@ -15,7 +15,7 @@ from rlm_kernel_mcp.errors import ContextNotFound, KernelDied, KernelStartFailed
 from rlm_kernel_mcp.kernel.pool import TRIES, KernelPool
 from rlm_kernel_mcp.kernel.untrusted.messages import Message
 from rlm_kernel_mcp.kernel.untrusted.snapshot_report import KernelReport
-from rlm_kernel_mcp.session.kernels.recovery import Recovery
+from rlm_kernel_mcp.session.kernels.recovery import ContextToLoad, Recovery
 from rlm_kernel_mcp.session.reports import LossReport
 from rlm_kernel_mcp.session.snapshots.file import SnapshotFile
 from rlm_kernel_mcp.session.snapshots.restoring import Effort, SnapshotRestorer
@@ -99,10 +99,10 @@ async def way_back(directory: Path, fates: Sequence[str]) -> tuple[Told, Kernels
     recovery = Recovery(
         KernelPool(cast("Any", kernels)),
         cast("Any", None),
-        no_context,
         SnapshotTaker(file, LIMITS),
         SnapshotRestorer(file),
         cast("Any", None),
+        cast("Any", SimpleNamespace(first_name="context", to_load=lambda: [ContextToLoad("context", no_context)])),
     )
     try:
         _, lost = await recovery.fresh_kernel("it was lost", 1, effort)

@@ -208,7 +208,7 @@ def test_the_kernel_code_s_hash_covers_what_runs_inside_and_nothing_else() -> No
     assert {name.partition("/")[0] for name in names} == {
         "__init__.py",
         "kernel_code.py",
-        "loader_wire.py",
+        "context_wire.py",
         "text_encoding.py",
         "units.py",
         "whole_writes.py",

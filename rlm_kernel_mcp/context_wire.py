@@ -1,0 +1,146 @@
+"""What the host says of contexts to a kernel, which loads one, and to a loader process, which reads its files.
+
+Is: constants and types of the standard library alone. Is not: behaviour, nor a check, as in `wire.py`, which has all
+other messages: `kernel/untrusted/` and `context/loader/answers.py` make one of what did come. Above:
+`session/kernels/context_loading.py`, `context/`, `in_kernel/`. Below: nothing.
+
+To a kernel: `LOAD_CONTEXT`, as `wire.py` says. To a loader:
+one datagram each way at a time, JSON, over a socket of whole datagrams. The host asks, in this order:
+
+    {begin: Limits} [pack]              -> {begun: true}       with a descriptor: all bytes are laid together in it
+    {files: [Form, ...]} [descriptors]  -> {files: [Read | Refused, ...]}     as often as there are files
+    {finish: true}                      -> {finished: Finished}
+    {spool: true} [descriptor]          -> {spooled: bytes, errno}    the characters, each as wide as the widest
+    {index: first}                      -> binary              pairs of 8 bytes: lines and characters, of `INDEX_ROWS`
+
+Before any answer may come {progress: [bytes read, bytes of text]}, at most twice a second.
+"""
+
+# No `from __future__ import annotations`: each key's type would be compiled again, in every start of a kernel.
+
+from typing import Final, Literal, NotRequired, TypedDict
+
+LOAD_CONTEXT: Final = "rlm_load_context_request"
+NAME_TAKEN: Final = "NameTaken"
+BAD_JSON: Final = "BadJson"
+"""`ename` of a `Failure` to add a context."""
+
+Layout = Literal["ascii", "latin-1", "ucs2", "ucs4"]
+"""How the characters of a text lie in a file so that C can read them there: none above 127; some above that, a byte for
+each; 2 or 4 bytes for each, the lowest first."""
+CANNOT_MAP: Final = "CannotMap"
+"""`ename` of a `Failure` to map a context."""
+
+
+class LoadContextRequest(TypedDict):
+    """`LOAD_CONTEXT`. Its first buffer is the JSON of a `DocumentRow` for each document, but where it is gone."""
+
+    source: Literal["buffer", "descriptor", "mapped", "gone"]
+    """Where the documents' bytes are, one after the other: in a second buffer, or in a file on the descriptor socket.
+    `mapped`: in such a file, and they stay there; the reply is a `Failure` named `CANNOT_MAP` where the kernel cannot.
+    `gone`: they cannot be loaded again, and the context's names are unbound in a fresh kernel."""
+    layout: NotRequired[Layout]
+    """Of what is mapped."""
+    lines: NotRequired[int]
+    """Where the host has counted them: the kernel need not go through all of the text."""
+    name: str
+    add: NotRequired[Literal["text", "json", "again"]]
+    """It comes beside the first one: a text, the value of a JSON text, or a text in place of what was added last."""
+
+
+DocumentRow = tuple[str, int, str, str]
+"""Name, size in bytes, encoding, and how what does not decode is kept (a codec's `errors`)."""
+
+
+class LoadContextReply(TypedDict):
+    """Reply to `LOAD_CONTEXT`."""
+
+    status: Literal["ok"]
+    chars: int
+    lines: int
+    documents: list[int]
+    """Characters of each of the first `DOCUMENTS_LISTED`."""
+    head: str
+    """First characters of the whole text."""
+    tail: str
+    """Its last ones."""
+    names: dict[str, str]
+    """Each name that the session begins with (a context's is `context`), and the line that the client is shown."""
+
+
+class ContextGoneReply(TypedDict):
+    """The same where the source was `gone`."""
+
+    status: Literal["ok"]
+    names: dict[str, str]
+    """All names of a session, as in `LoadContextReply`."""
+    unbound: list[str]
+    """Those of them that are not there without a context."""
+
+
+DATAGRAM_BYTES: Final = 64 * 1024
+FILES_MAX: Final = 64
+"""Files of one request; the system passes 253 descriptors at a time at most."""
+BLOCK_BYTES: Final = 1 << 16
+"""A row of the index stands for so many bytes of a document. Larger blocks would leave the processor's cache."""
+INDEX_ROWS: Final = 2_048
+"""Rows of the index in one datagram."""
+
+Form = Literal["plain", "gzip", "bzip2", "xz", "zstd"]
+LAYOUTS: Final[tuple[Layout, ...]] = ("ascii", "latin-1", "ucs2", "ucs4")
+WIDTHS: Final[dict[Layout, int]] = {"ascii": 1, "latin-1": 1, "ucs2": 2, "ucs4": 4}
+REASONS: Final = (
+    "binary",
+    "too_large",
+    "unpacked",
+    "ratio",
+    "truncated",
+    "corrupt",
+    "memory",
+    "no_zstd",
+    "unreadable",
+    "no_room",
+)
+"""Why a file is not read: no text; more bytes than the context may have; more than may be unpacked, in all or by ratio;
+a compressed file that ends too early, or is none from some byte on; one that needs more memory than a loader has; zstd
+where this Python has no module for it; an error of the file system in reading, or in writing."""
+
+
+class Limits(TypedDict):
+    """`text_bytes`: of all documents; the rest is of compressed files: of all, and of each after `ratio_from`."""
+
+    text_bytes: int
+    unpacked_bytes: int
+    ratio: int
+    ratio_from: int
+
+
+class Read(TypedDict):
+    """One document. `bad_bytes` do not decode; `lines`: line ends; `open`: whether the last character is none."""
+
+    bytes: int
+    encoding: str
+    bad_bytes: int
+    chars: int
+    lines: int
+    open: bool
+    layout: str
+
+
+class Refused(TypedDict):
+    """`at`: how many bytes of the file had been read; `made`: how many of its text; `errno` of the file system's."""
+
+    refused: str
+    at: int
+    made: int
+    errno: int
+
+
+class Finished(TypedDict):
+    """All documents together. `mapped`: the bytes as they are, are the characters in the layout."""
+
+    sha256: str
+    bytes: int
+    chars: int
+    layout: str
+    mapped: bool

@@ -1,0 +1,170 @@
+"""The contexts of one session: which it has, what is known of each, and what its record keeps.
+
+Is: the list, its form in the record, and how each is had again. Is not: loading (`loads.py`), nor a kernel
+(`session/kernels/`). Above: `loads.py`, `session/reopening.py`. Below: `source.py`, `changes.py`, `store/store.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from typing import Any
+
+from rlm_kernel_mcp.context.payload import Payload
+from rlm_kernel_mcp.errors import ContextNotFound
+from rlm_kernel_mcp.session.contexts.changes import FileMarks
+from rlm_kernel_mcp.session.contexts.given import Progress
+from rlm_kernel_mcp.session.contexts.source import Beside, ContextSource, Means
+from rlm_kernel_mcp.session.kernels.loading import GoOn, read_in_thread
+from rlm_kernel_mcp.session.kernels.recovery import ContextToLoad
+from rlm_kernel_mcp.session.reports import ContextReport, DocumentInfo
+from rlm_kernel_mcp.store.store import Store
+
+
+@dataclass(slots=True)
+class SessionContext:
+    """One context of a session."""
+
+    source: ContextSource
+    """Without its text, which the store has."""
+    report: ContextReport | None = None
+    """What is known of it; None: it is not loaded yet."""
+    at_step: int = 0
+    """The last step that had begun when it came."""
+    marks: FileMarks | None = None
+    """Its files as they were when this server read them; None: it has not."""
+    in_store: str = ""
+    """By which name the store has its text; the first one's is empty."""
+    has_failed: bool = False
+    """Whether it could not be loaded; only the first one stays in the list then."""
+
+    @property
+    def name(self) -> str:
+        return self.source.name
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether its files were seen to have changed since."""
+        return self.marks is not None and self.marks.has_changed
+
+
+@dataclass(slots=True)
+class ContextList:
+    """The contexts of one session, the first one first. `HasContexts` of `session/kernels/recovery.py`."""
+
+    session_id: str
+    means: Means
+    store: Store
+    all: list[SessionContext] = field(default_factory=list)
+
+    @property
+    def first(self) -> SessionContext:
+        return self.all[0]
+
+    @property
+    def first_name(self) -> str:
+        return self.first.name
+
+    def to_load(self) -> Sequence[ContextToLoad]:
+        return [
+            ContextToLoad(one.name, partial(self.open_again, one), one.source.is_json, one.at_step)
+            for one in self.all
+            if one.report is not None
+        ]
+
+    def beside(self, context: SessionContext) -> Beside:
+        """What the others take of the limits."""
+        others = [one.report for one in self.all if one is not context and one.report is not None]
+        in_memory = sum(one.bytes for one in others if one.held == "memory")
+        return Beside(in_memory, sum(one.document_count for one in others))
+
+    def changed(self) -> tuple[str, ...]:
+        """The names of those whose files have changed."""
+        return tuple(one.name for one in self.all if one.has_changed)
+
+    async def open_again(self, context: SessionContext) -> Payload:
+        """A context once more, for a fresh kernel; it is what it was, or was never loaded.
+
+        Raises:
+            ContextNotFound, ContextDenied, ContextTooLarge, InvalidInput.
+        """
+        return await read_in_thread(
+            lambda go_on: self._open_again(context, go_on), files=context.source.paths is not None
+        )
+
+    def _open_again(self, context: SessionContext, go_on: GoOn) -> Payload:
+        source, progress = self.source_of(context), Progress()
+        assert context.report is not None
+        payload = source.open_again(self.means, context.report.sha256, go_on, progress, self.beside(context))
+        if not context.has_changed:
+            context.marks = progress.marks
+        return payload
+
+    def source_of(self, context: SessionContext) -> ContextSource:
+        """The source of a context with its text, which is read from the store. Raises: ContextNotFound."""
+        if context.source.paths is not None:
+            return context.source
+        data = self.store.context(self.session_id, context.in_store)
+        if data is None:
+            raise ContextNotFound("the context was given inline and its stored copy is gone")
+        return replace(context.source, text=data.decode("utf-8", "surrogatepass"))
+
+    # --- the record -------------------------------------------------------------------------------
+
+    def first_row(self) -> dict[str, Any]:
+        """What the record has in `context`."""
+        return _row(self.first)
+
+    def reference(self, names: Sequence[str]) -> dict[str, Any]:
+        """What it has in `context_ref`: how to load each again. `names`: those that kernels offer by themselves."""
+        kept = self.first.source.reference(self.means.settings.working_dir)
+        added = [
+            {
+                "source": one.source.reference(self.means.settings.working_dir),
+                "report": _row(one),
+                "at_step": one.at_step,
+                "in_store": one.in_store,
+            }
+            for one in self.all[1:]
+        ]
+        return {**kept, "names": list(names), **({"added": added} if added else {})}
+
+
+def contexts_of(first: Mapping[str, Any], reference: Mapping[str, Any]) -> list[SessionContext]:
+    """The contexts as a record has them. Raises: TypeError, KeyError, ValueError where it is damaged."""
+    added = [
+        SessionContext(
+            ContextSource.of_reference(row["source"]),
+            _report(row["report"], row["source"]["name"]),
+            int(row["at_step"]),
+            None,
+            str(row["in_store"]),
+        )
+        for row in reference.get("added", ())
+    ]
+    source = ContextSource.of_reference(reference)
+    has_failed = first.get("state") == "failed"
+    return [SessionContext(source, _report(first, source.name), has_failed=has_failed), *added]
+
+
+def _row(context: SessionContext) -> dict[str, Any]:
+    if context.report is None:
+        return {
+            "name": context.name,
+            "kind": context.source.kind,
+            "state": "failed" if context.has_failed else "loading",
+        }
+    return asdict(context.report)
+
+
+def _report(row: Mapping[str, Any], name: str) -> ContextReport | None:
+    if row.get("state", "ready") != "ready":
+        return None
+    kept = {"name": name, **row}
+    kept["documents"] = tuple(DocumentInfo(**document) for document in row.get("documents", ()))
+    skipped, count = kept.pop("skipped", {}), kept.pop("skipped_count", 0)
+    kept["skipped_first"] = tuple(kept.get("skipped_first", ()))
+    if isinstance(skipped, list):  # a record from before entries had kinds
+        skipped, kept["skipped_first"] = {"other": count} if count else {}, tuple(skipped)
+    return ContextReport(**kept, skipped=skipped)

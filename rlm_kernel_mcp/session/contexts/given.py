@@ -1,0 +1,63 @@
+"""What a client gives for a context, and is answered: plain data between `server/` and `session/`.
+
+Is: frozen dataclasses, of checked arguments and of `rlm_add_context`'s answer. Is not: where the text then comes from
+(`source.py`). Above: `server/`, `session/registry.py`. Below: `changes.py`, `session/reports.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from rlm_kernel_mcp.session.contexts.changes import FileMarks
+from rlm_kernel_mcp.session.reports import ContextReport, LoadingReport
+
+WAIT_MS: Final = 20_000
+FIRST_NAME: Final = "context"
+"""Of the first context, where the client wants no other."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far the reading of a context is. Written by its thread."""
+
+    loaded_bytes: int = 0
+    bytes: int = 0
+    """In all, as far as it is known."""
+    marks: FileMarks | None = None
+    """The files as they were before they were read."""
+
+    def on_bytes(self, count: int) -> None:
+        """So many have been read by now."""
+        self.loaded_bytes, self.bytes = count, max(count, self.bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a context is loaded, whatever it is of."""
+
+    name: str = FIRST_NAME
+    exclude: tuple[str, ...] = ()
+    """Globs of what is left out."""
+    wait_ms: int = WAIT_MS
+    """Milliseconds after which the call goes on without it."""
+    progress: Progress = field(default_factory=Progress)
+    """Where is told how far it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What it is of. Exactly one of the three is set."""
+
+    text: str | None = None
+    paths: tuple[str, ...] | None = None
+    json_text: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """`data` of `rlm_add_context`. `namespace`: the name, with a line on it."""
+
+    session_id: str
+    context: ContextReport | LoadingReport
+    namespace: dict[str, str]

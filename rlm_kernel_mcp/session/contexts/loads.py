@@ -1,0 +1,295 @@
+"""Loads the contexts of one session into its kernel, while nobody waits for it.
+
+Is: each load from its beginning to its end, whoever waits for it and for how long; and the look at the files of those
+that are loaded. Is not: a context's source (`source.py`), the list (`contexts.py`), nor the session's first kernel
+(`session/opening.py`). Above: `session/session.py`, `session/registry.py`. Below: `contexts.py`, `session/kernels/`,
+`session/trace/journal.py`.
+
+A load belongs to the session. It reads its files beside everything else, and needs the kernel for a moment at its end;
+no step begins before that. One that fails is told once: to the call that began it, or to the next step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from rlm_kernel_mcp.context.payload import Payload
+from rlm_kernel_mcp.errors import InternalError, KernelDied, RestoreStopped, RlmError, again
+from rlm_kernel_mcp.kernel.kernel import Kernel
+from rlm_kernel_mcp.session.account import Account
+from rlm_kernel_mcp.session.contexts.contexts import ContextList, SessionContext
+from rlm_kernel_mcp.session.contexts.given import Progress
+from rlm_kernel_mcp.session.contexts.names import check_name
+from rlm_kernel_mcp.session.contexts.source import ContextSource
+from rlm_kernel_mcp.session.kernels.context_loading import context_report, load_context
+from rlm_kernel_mcp.session.kernels.session_kernel import SessionKernel
+from rlm_kernel_mcp.session.reports import ContextReport, LoadingReport
+from rlm_kernel_mcp.session.trace.journal import Journal
+
+log = logging.getLogger(__name__)
+TRIES: Final = 2
+"""A kernel that goes in the middle of a load is replaced once."""
+LOOK_S: Final = 0.05
+"""So long the end of a step waits for what the file system says of the contexts' files."""
+LOOKS_MAX: Final = 8
+LOADING: Final = "it is still being loaded, and the next step waits for it"
+_lookers = ThreadPoolExecutor(LOOKS_MAX, thread_name_prefix="look at files")
+
+
+@dataclass(slots=True)
+class Reading:
+    """A context's files on their way into a payload."""
+
+    task: asyncio.Task[Payload]
+    progress: Progress
+
+    def discard(self) -> None:
+        """Nobody wants it any more."""
+        self.task.cancel()
+        self.task.add_done_callback(
+            lambda done: None if done.cancelled() or done.exception() else done.result().close()
+        )
+
+
+@dataclass(slots=True)
+class _Load:
+    """One load."""
+
+    context: SessionContext
+    source: ContextSource | None
+    """With its text; None: the store has that."""
+    reading: Reading | None = None
+    begun_s: float = field(default_factory=time.monotonic)
+    task: asyncio.Task[None] | None = None
+    failure: RlmError | None = None
+    """Why it failed, until somebody is told."""
+
+    @property
+    def progress(self) -> Progress:
+        return Progress() if self.reading is None else self.reading.progress
+
+
+class ContextLoads:
+    """The loads of one session. Belongs to the event loop."""
+
+    def __init__(self, contexts: ContextList, kernel: SessionKernel, journal: Journal, account: Account) -> None:
+        self.contexts = contexts
+        self._kernel = kernel
+        self._journal = journal
+        self._account = account
+        self._loads: dict[str, _Load] = {}
+        """Those that have not ended, and those whose failure nobody has been told."""
+        self._look: asyncio.Future[None] | None = None
+
+    # --- what others ask about them ---------------------------------------------------------------
+
+    @property
+    def under_way(self) -> bool:
+        """Whether a context is being loaded, or somebody is to be told why one could not be."""
+        return bool(self._loads)
+
+    @property
+    def progress(self) -> tuple[int, int] | None:
+        """Bytes loaded, and bytes in all, of what is being loaded; None where nothing is."""
+        loads = [load.progress for load in self._loads.values() if load.failure is None]
+        return (sum(one.loaded_bytes for one in loads), sum(one.bytes for one in loads)) if loads else None
+
+    def report(self, context: SessionContext) -> ContextReport | LoadingReport:
+        """What the client is told of a context just now."""
+        if context.report is not None:
+            return context.report
+        progress = self._loads[context.name].progress if context.name in self._loads else Progress()
+        return LoadingReport(context.name, context.source.kind, progress.bytes, progress.loaded_bytes)
+
+    # --- loads ------------------------------------------------------------------------------------
+
+    async def add(self, source: ContextSource, wait_ms: int) -> ContextReport | LoadingReport:
+        """Load a further context, and wait for it at most so long. No step runs now.
+
+        Raises:
+            InvalidInput, ContextNotFound, ContextDenied, ContextTooLarge, KernelDied: nothing has changed.
+        """
+        first = self.contexts.first
+        check_name("name", source.name, [one.name for one in self.contexts.all if not one.has_failed])
+        if source.name == first.name:  # which could not be loaded: this takes its place
+            source = replace(source, prefix="")
+            first.source, first.has_failed = replace(source, text=None), False
+            context = first
+        else:
+            context = SessionContext(replace(source, text=None), in_store=source.name)
+            self.contexts.all.append(context)
+        if source.text is not None:
+            self._journal.keep_context(source.text, context.in_store)
+        self.begin(context, source)
+        self._write_down()  # by this another server knows of it, should this one end
+        await self.wait(context, wait_ms)
+        await self._journal.settled()
+        return self.report(context)
+
+    def begin(self, context: SessionContext, source: ContextSource | None, reading: Reading | None = None) -> None:
+        """Load a context of the list. `reading`: what has begun to read it, if anything."""
+        load = self._loads[context.name] = _Load(context, source, reading)
+        self._kernel.recovery.gone[context.name] = LOADING
+        load.task = asyncio.create_task(self._drive(load), name=f"load of {context.name}")
+        load.task.add_done_callback(lambda task: self._ended(load, task))
+
+    async def wait(self, context: SessionContext, wait_ms: int) -> None:
+        """Wait for the end of a load, at most so long. Raises: why it failed; then that is told."""
+        load = self._loads.get(context.name)
+        if load is None or load.task is None:
+            return
+        await asyncio.wait({load.task}, timeout=wait_ms / 1000)
+        if load.failure is not None and self._loads.get(context.name) is load:
+            raise self._told(load)
+
+    async def ready(self, stop: asyncio.Future[None]) -> RlmError | None:
+        """Wait until every context is there; why one is not, which is told once.
+
+        Raises:
+            RestoreStopped: `stop` is done: the caller gave up the wait. The loads go on.
+        """
+        for context in self.contexts.all:
+            if context.report is None and not context.has_failed and context.name not in self._loads:
+                self.begin(context, None)  # a server before ended while it loaded this
+        while waiting := {load.task for load in self._loads.values() if load.task and not load.task.done()}:
+            await asyncio.wait({*waiting, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if stop.done():
+                raise RestoreStopped("The step was interrupted while a context was being loaded, which goes on.")
+        return self._untold()
+
+    def raise_failure(self) -> None:
+        """Raise why a context could not be loaded, if nobody has been told; it is told then."""
+        if failure := self._untold():
+            raise failure
+
+    @staticmethod
+    def raise_again(failure: RlmError | None) -> None:
+        """Raise what a step was answered, to whoever asks for that step once more."""
+        if failure is not None:
+            raise again(failure)
+
+    def _untold(self) -> RlmError | None:
+        failed = next((load for load in self._loads.values() if load.failure is not None), None)
+        return None if failed is None else self._told(failed)
+
+    def cancel(self) -> None:
+        """Nobody needs them any more."""
+        for load in self._loads.values():
+            if load.task is not None:
+                load.task.cancel()
+        self._loads.clear()
+
+    def _told(self, load: _Load) -> RlmError:
+        assert load.failure is not None
+        self._loads.pop(load.context.name, None)
+        return load.failure
+
+    async def _drive(self, load: _Load) -> None:
+        """A load's whole life."""
+        context = load.context
+        try:
+            if load.reading is None:
+                load.reading = await self._begun(load)
+            context.report = await self._loaded(load, load.reading)
+        except RlmError as error:
+            load.failure = error
+        if load.failure is None:
+            context.marks, context.at_step = load.progress.marks, self._account.counters.step_index
+            self._kernel.recovery.gone.pop(context.name, None)
+            self._loads.pop(context.name, None)
+        else:
+            self._failed(context)
+        duration_ms = int((time.monotonic() - load.begun_s) * 1000)
+        action = "init_context" if context is self.contexts.first else "add_context"
+        self._journal.loaded(action, context.report, context.name, load.failure, duration_ms, self._account)
+        self._write_down()
+
+    def _failed(self, context: SessionContext) -> None:
+        self._kernel.recovery.gone[context.name] = "it could not be loaded"
+        if context is self.contexts.first:
+            context.has_failed = True
+        else:
+            self.contexts.all.remove(context)
+            self._journal.keep_context(None, context.in_store)
+
+    def _write_down(self) -> None:
+        """Have the record say which contexts there are, so that another server can load them."""
+        contexts = self.contexts
+        self._journal.contexts_changed(contexts.first_row(), contexts.reference(self._kernel.recovery.offered))
+
+    async def _begun(self, load: _Load) -> Reading:
+        source, progress = load.source, Progress()
+        if source is None:
+            source = load.source = await asyncio.to_thread(self.contexts.source_of, load.context)
+        beside = self.contexts.beside(load.context)
+        opening = source.opened(self.contexts.means, beside=beside, progress=progress)
+        return Reading(asyncio.create_task(opening, name=f"reading of {source.name}"), progress)
+
+    async def _loaded(self, load: _Load, reading: Reading) -> ContextReport:
+        try:
+            payload = await reading.task
+        except BaseException:
+            reading.discard()
+            raise
+        try:
+            await self._after_first(load)
+            for tries in range(1, TRIES + 1):
+                try:
+                    async with self._kernel.reading() as kernel:
+                        payload, report = await self._into(kernel, load, payload)
+                        return report
+                except KernelDied:
+                    if tries == TRIES:
+                        raise
+            raise AssertionError("the last try returns or raises")
+        finally:
+            payload.close()
+
+    async def _after_first(self, load: _Load) -> None:
+        """The first context comes before the others, in `documents` too."""
+        first = self._loads.get(self.contexts.first_name)
+        if first is not None and first is not load and first.task is not None:
+            await asyncio.wait({first.task})
+
+    async def _into(self, kernel: Kernel, load: _Load, payload: Payload) -> tuple[Payload, ContextReport]:
+        """Put a payload into the kernel; if its file was written to meanwhile, a copy of what it is then."""
+        name = load.context.name
+        loaded = await load_context(kernel, payload, name, add=True)
+        if payload.has_changed():
+            payload.close()
+            source = load.source or load.context.source
+            payload = await source.opened(
+                self.contexts.means, copy=True, beside=self.contexts.beside(load.context), progress=load.progress
+            )
+            loaded = await load_context(kernel, payload, name, add=True, again=True)
+        return payload, context_report(payload, loaded, name)
+
+    def _ended(self, load: _Load, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("the load of %s failed", load.context.name, exc_info=error)
+            load.failure = InternalError("The server failed while it loaded a context; its log has the details.")
+            self._failed(load.context)
+
+    # --- their files ------------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """Begin to ask the file system whether the contexts' files have changed; this waits for nothing."""
+        marks = [one.marks for one in self.contexts.all if one.marks is not None and one.marks.wanted]
+        if marks and (self._look is None or self._look.done()):
+
+            def look() -> None:
+                for files in marks:
+                    files.look()
+
+            self._look = asyncio.get_running_loop().run_in_executor(_lookers, look)
+
+    async def changed(self) -> tuple[str, ...]:
+        """The names of the contexts whose files have changed since they were read; waits a moment for `look`."""
+        if self._look is not None and not self._look.done():
+            await asyncio.wait({self._look}, timeout=LOOK_S)
+        return self.contexts.changed()

@@ -1,0 +1,41 @@
+"""What a context may be called.
+
+Is: which Python identifiers are not to be had, and the words for that. Is not: which names a session has bound, which
+its kernel says. Sans-I/O. Above: `session/registry.py`, `loads.py`. Below: errors.
+"""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Iterable
+from typing import Final
+
+from rlm_kernel_mcp.errors import InvalidInput
+
+NAME_CHARS_MAX: Final = 64
+RESERVED: Final = frozenset({"documents", "scratch", "In", "Out", "get_ipython", "exit", "quit", *dir(builtins)})
+"""What means something else in a step already."""
+LINES: Final = {
+    "text": "the whole text, a str; documents[{name!r}] is the same",
+    "documents": "the whole text of its files, a str; documents[{name!r} + '/' + file name] is the text of one",
+    "json": "what the JSON text says, as Python has it (dict, list, ...)",
+}
+"""What the client is told of a context that was added, by its kind."""
+
+
+def check_name(argument: str, name: str, taken: Iterable[str] = ()) -> None:
+    """Raise InvalidInput unless a context may have this name. It is an identifier, and no keyword, by now.
+
+    `argument`: what the client calls it. `taken`: the names of the session's other contexts.
+    """
+    why = ""
+    if len(name) > NAME_CHARS_MAX:
+        why = f"has {len(name):,} characters; a context's name has at most {NAME_CHARS_MAX}"
+    elif name.startswith("_"):
+        why = f"must not begin with an underscore; given: {name!r}"
+    elif name in RESERVED:
+        why = f"must be a name that means nothing else; {name!r} is the session's or Python's own"
+    elif name in taken:
+        why = f"must be a new name; the session has a context {name!r} already"
+    if why:
+        raise InvalidInput(f"{argument} {why}.", "Choose another name, such as logs or data_2.")

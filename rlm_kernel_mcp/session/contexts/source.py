@@ -1,0 +1,225 @@
+"""Where a context comes from, and how it is read: at first, and again for a fresh kernel.
+
+Is: an inline text or paths, what of them the record keeps, and the limits that the contexts of a session share. Is not:
+files (`context/`), the kernel's part (`session/kernels/recovery.py`), nor the session's list (`contexts.py`).
+Above: `contexts.py`, `session/opening.py`, `session/reopening.py`. Below: `context/`, `session/kernels/loading.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from rlm_kernel_mcp.context.by_loader import load, needs_loader
+from rlm_kernel_mcp.context.held import Room
+from rlm_kernel_mcp.context.loader.loaders import Loaders
+from rlm_kernel_mcp.context.payload import Payload, text_payload
+from rlm_kernel_mcp.context.reading import build_payload
+from rlm_kernel_mcp.context.refusals import refuse_compressed
+from rlm_kernel_mcp.context.sources import Sources, resolve_sources, too_large
+from rlm_kernel_mcp.errors import ContextNotFound, ContextTooLarge
+from rlm_kernel_mcp.session.contexts.changes import FileMarks
+from rlm_kernel_mcp.session.contexts.given import FIRST_NAME, Given, Options, Progress
+from rlm_kernel_mcp.session.kernels.loading import GoOn, read_in_thread
+from rlm_kernel_mcp.settings import Settings
+from rlm_kernel_mcp.store.store import Store
+from rlm_kernel_mcp.units import MB
+
+TABLE_SHARE: Final = 0.2
+"""Share that the documents' names and places may take."""
+DOCUMENT_BYTES: Final = 500
+"""What a kernel needs for one document beside its text and its name, about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What a server reads contexts with."""
+
+    settings: Settings
+    room: Room
+    """What the contexts of one session may have."""
+    loaders: Loaders | None = None
+    """For what is large or compressed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What the session's other contexts take of the limits."""
+
+    bytes: int = 0
+    """Of those that are in the kernel's memory."""
+    documents: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ContextSource:
+    """Where a context comes from: an inline text, or paths. At most one of the two is set; a record has no text."""
+
+    text: str | None = None
+    paths: tuple[str, ...] | None = None
+    working_dir: str | None = None
+    """Where relative paths begin; None: the server's own."""
+    exclude: tuple[str, ...] = ()
+    """Patterns for what the directories and globs among the paths leave out."""
+    is_json: bool = False
+    """Whether the text is JSON, of which the parsed value is the context."""
+    name: str = FIRST_NAME
+    prefix: str = ""
+    """What stands before the names of its documents."""
+
+    @classmethod
+    def of(cls, given: Given, options: Options, *, prefix: str = "") -> ContextSource:
+        """From what a client gave."""
+        text = given.json_text if given.text is None else given.text
+        is_json = given.json_text is not None
+        return cls(text, given.paths, None, options.exclude, is_json, options.name, prefix)
+
+    @property
+    def kind(self) -> str:
+        """What kind of context it makes."""
+        return "documents" if self.paths is not None else "json" if self.is_json else "text"
+
+    def reference(self, working_dir: Path) -> dict[str, Any]:
+        """What the record keeps, beside a text. `working_dir`: the server's own."""
+        more: dict[str, Any] = {"inline": True}
+        if self.paths is not None:
+            more = {"paths": self.paths, "working_dir": self.working_dir or str(working_dir)}
+        more |= {"exclude": self.exclude} if self.exclude else {}
+        more |= {"json": True} if self.is_json else {}
+        return {**more, "name": self.name, "prefix": self.prefix}
+
+    @classmethod
+    def of_reference(cls, found: Mapping[str, Any]) -> ContextSource:
+        """From what the record kept; the text is not there."""
+        paths = found.get("paths")
+        return cls(
+            None,
+            None if paths is None else tuple(paths),
+            found.get("working_dir"),
+            tuple(found.get("exclude", ())),
+            bool(found.get("json")),
+            found.get("name", FIRST_NAME),
+            found.get("prefix", ""),
+        )
+
+    async def opened(
+        self,
+        means: Means,
+        *,
+        copy: bool = False,
+        beside: Beside | None = None,
+        progress: Progress | None = None,
+    ) -> Payload:
+        """Read it in a thread; nothing is left of it where that is cancelled. Raises: as `open`."""
+        return await read_in_thread(
+            lambda go_on: self.open(means, copy=copy, go_on=go_on, beside=beside, progress=progress),
+            files=self.paths is not None,
+        )
+
+    def open(
+        self,
+        means: Means,
+        *,
+        copy: bool = False,
+        go_on: GoOn = lambda: None,
+        beside: Beside | None = None,
+        progress: Progress | None = None,
+    ) -> Payload:
+        """Read it; blocking, so run it in a worker thread.
+
+        `beside`: what the session's other contexts take of the limits. `progress`: is told how far it is.
+
+        Raises:
+            ContextNotFound, ContextDenied, ContextTooLarge, InvalidInput.
+        """
+        beside = beside or Beside()
+        try:
+            payload = self._read(replace(means, room=means.room.beside(beside.bytes)), copy, go_on, progress)
+        except ContextTooLarge as error:
+            if not beside.bytes:
+                raise
+            others = f"The session's other contexts have {beside.bytes:,} bytes of what one session may have."
+            raise ContextTooLarge(f"{error.message} {others}", error.next_step) from error
+        _check_table(payload, means.settings, beside)
+        return payload
+
+    def _read(self, means: Means, copy: bool, go_on: GoOn, progress: Progress | None) -> Payload:
+        room, settings = means.room, means.settings
+        if self.text is not None:
+            payload = text_payload(self.text)
+            if payload.byte_count > room.decoded_bytes:
+                raise too_large(payload.byte_count, room.decoded_bytes)
+            payload.kind = "json" if self.is_json else "text"
+            payload.documents = tuple(replace(document, name=self.name) for document in payload.documents)
+            return payload
+        sources = resolve_sources(
+            self.paths or (),
+            exclude=self.exclude,
+            roots=settings.context_roots,
+            working_dir=Path(self.working_dir) if self.working_dir else settings.working_dir,
+            max_bytes=room.max_bytes,
+            go_on=go_on,
+        )
+        progress = progress or Progress()
+        progress.bytes, progress.marks = sources.byte_count, FileMarks.of(one.real for one in sources.files)
+        payload = _of_files(sources, means, copy, go_on, progress)
+        if self.prefix:
+            prefixed = (replace(one, name=self.prefix + one.name) for one in payload.documents)
+            payload.documents = tuple(prefixed)
+        return payload
+
+    def open_again(
+        self,
+        means: Means,
+        sha256: str,
+        go_on: GoOn = lambda: None,
+        progress: Progress | None = None,
+        beside: Beside | None = None,
+    ) -> Payload:
+        """Read it again for a fresh kernel; it must be what it was.
+
+        Raises:
+            ContextNotFound: it has changed since, or as `open`.
+        """
+        payload = self.open(means, go_on=go_on, beside=beside, progress=progress)
+        if payload.sha256 != sha256:
+            payload.close()
+            raise ContextNotFound(
+                "the context's files have changed since the session began, so it was not loaded again"
+                if self.paths is not None
+                else "the context was given inline and its stored copy is damaged"
+            )
+        return payload
+
+
+def _of_files(sources: Sources, means: Means, copy: bool, go_on: GoOn, progress: Progress) -> Payload:
+    """By a loader where it is large or compressed, else here, where it is done before a loader would have begun."""
+    room, told = means.room, progress.on_bytes
+    payload = None
+    if means.loaders is not None and needs_loader(sources):
+        payload = load(sources, room, means.loaders, copy=copy, go_on=go_on, on_bytes=told)
+    if payload is None:
+        refuse_compressed(sources)
+        payload = build_payload(sources, room=room, copy=copy, go_on=go_on, on_bytes=told)
+    return payload
+
+
+def _check_table(payload: Payload, settings: Settings, beside: Beside) -> None:
+    """Raise ContextTooLarge, and give the payload back, if its documents' names and places take too much."""
+    table_bytes = sum(DOCUMENT_BYTES + len(document.name) for document in payload.documents)
+    limit_bytes = int(settings.memory_limit_mb * MB * TABLE_SHARE) - beside.documents * DOCUMENT_BYTES
+    if table_bytes <= limit_bytes:
+        return
+    payload.close()
+    raise ContextTooLarge(
+        f"The context has {len(payload.documents):,} documents, whose table takes about {table_bytes:,} bytes "
+        f"beside the text; the limit is {max(0, limit_bytes):,} bytes, a part of the session's memory "
+        "(RLM_MEMORY_LIMIT_MB)."
+    )
+
+
+def put_text(store: Store, session_id: str, text: str, name: str = "") -> None:
+    """Keep the text of a context in the store; blocking. `name`: as `Store.put_context`."""
+    store.put_context(session_id, text.encode("utf-8", "surrogatepass"), name)

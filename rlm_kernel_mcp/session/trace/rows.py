@@ -1,0 +1,68 @@
+"""What a row of the store keeps of a step's outcome beside its texts, and the outcome that is made of it again.
+
+Is: pure functions. Is not: the store, nor the event that a client reads (`events.py`). Above: `journal.py`,
+`session/reopening.py`. Below: `session/steps/run.py`, `store/store.py`'s rows.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from rlm_kernel_mcp.errors import error_of
+from rlm_kernel_mcp.kernel.untrusted.reply import Reply
+from rlm_kernel_mcp.session.reports import LossReport, StepError, StepStatus, Variable
+from rlm_kernel_mcp.session.steps.run import Outcome
+from rlm_kernel_mcp.store.store import EventRow
+
+
+def error_json(outcome: Outcome) -> str | None:
+    error = outcome.error
+    if error is None:
+        return None
+    return json.dumps({"ename": error.ename, "evalue": error.evalue, "traceback": error.traceback})
+
+
+def console_status(reply: Reply) -> StepStatus:
+    if reply.ename == "KeyboardInterrupt":  # how a kernel tells that somebody stopped it
+        return "interrupted"
+    return "error" if reply.ename else "ok"
+
+
+def extra_json(outcome: Outcome) -> str:
+    """What else a report of a step says, for one that is made from its row."""
+    rows = [[row.name, row.type, row.size] for row in outcome.updated]
+    told: dict[str, Any] = {"updated": rows, "dropped": outcome.dropped, "late_chars": outcome.late_chars}
+    if outcome.refused is not None:
+        told["refused"] = [outcome.refused.code, outcome.refused.message, outcome.refused.next_step]
+    return json.dumps(told)
+
+
+def _extra_of(row: EventRow) -> dict[str, Any]:
+    found = json.loads(row.extra) if row.extra else {}
+    return found if isinstance(found, dict) else {}
+
+
+def updated_of(row: EventRow) -> tuple[Variable, ...]:
+    """The names that a step bound, as its row has them."""
+    return tuple(Variable(*found) for found in _extra_of(row).get("updated", ()))
+
+
+def outcome_of(row: EventRow) -> Outcome:
+    error: dict[str, str] | None = json.loads(row.error) if row.error else None
+    extra = _extra_of(row)
+    return Outcome(
+        status=row.result_status if row.result_status != "unknown" else "kernel_died",  # type: ignore[arg-type]
+        duration_ms=row.duration_ms,
+        stdout=row.stdout or "",
+        stderr=row.stderr or "",
+        result=row.result,
+        error=StepError(**error) if error else None,
+        updated=updated_of(row),
+        dropped=extra.get("dropped", {}),
+        late_chars=extra.get("late_chars", 0),
+        refused=error_of(*extra["refused"]) if "refused" in extra else None,
+        lost=LossReport("the server that ran this step ended before the step did", (), ())
+        if row.result_status == "unknown"
+        else None,
+    )

@@ -1,0 +1,204 @@
+"""A session has several contexts by name: given at its beginning, added between its steps, there again after a loss."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlm_kernel_mcp.errors import (
+    ContextDenied,
+    ContextTooLarge,
+    InvalidInput,
+    SessionBusy,
+    SessionFinalized,
+)
+from rlm_kernel_mcp.session.contexts.given import Given, Options
+from rlm_kernel_mcp.session.registry import Registry
+from rlm_kernel_mcp.session.reports import ContextReport, Guardrails
+from tests.losses import lost, restored, settle
+from tests.sessions import AMPLE, SessionDriver, open_registry
+
+pytestmark = pytest.mark.anyio
+FOREVER = "while True: pass"
+
+
+async def add(session: SessionDriver, name: str, **given: Any) -> ContextReport:
+    """Add a context; it is there at once."""
+    added = await session.registry.add_context(session.session_id, Given(**given), Options(name))
+    assert isinstance(added.context, ContextReport)
+    assert list(added.namespace) == [name]
+    return added.context
+
+
+async def value(session: SessionDriver, expression: str) -> str | None:
+    """What a step makes of an expression."""
+    return (await session.ok(expression)).result
+
+
+async def test_the_first_context_has_the_name_that_it_was_given_and_no_other(registry: Registry) -> None:
+    """`namespace` says it, and a step that asks for `context` is told the name."""
+    opened = await registry.init_context(
+        context_text="the text", context_paths=None, limits=AMPLE, options=Options("story")
+    )
+    session = SessionDriver(registry, opened.session_id)
+    assert isinstance(opened.context, ContextReport)
+    assert (opened.context.name, opened.context.state) == ("story", "ready")
+    assert list(opened.namespace) == ["story", "documents", "scratch"]
+    assert await value(session, "story, list(documents), documents['story']") == "('the text', ['story'], 'the text')"
+    failed = await session.run("context")
+    assert failed.error is not None
+    assert "The text is called story in this session." in failed.error.traceback + failed.error.evalue
+
+
+@pytest.mark.parametrize("name", ["documents", "scratch", "len", "_x", "In", "x" * 65])
+async def test_a_name_that_means_something_else_is_refused(session: SessionDriver, name: str) -> None:
+    """At the beginning, and later."""
+    with pytest.raises(InvalidInput, match=r"^context_name "):
+        await session.registry.init_context(context_text="x", context_paths=None, limits=AMPLE, options=Options(name))
+    with pytest.raises(InvalidInput, match=r"^name "):
+        await add(session, name, text="x")
+
+
+async def test_a_name_that_is_bound_is_refused_and_nothing_has_changed(session: SessionDriver) -> None:
+    """A context's, and a variable's; one that a step has unbound is free."""
+    await session.ok("mine = 1")
+    for taken in ("context", "mine"):
+        with pytest.raises(InvalidInput, match=f"'{taken}'"):
+            await add(session, taken, text="x")
+    assert await value(session, "mine, context, list(documents)") == "(1, 'some text', ['context'])"
+    await session.ok("del mine")
+    await add(session, "mine", text="x")
+    with pytest.raises(InvalidInput, match="has a context 'mine' already"):
+        await add(session, "mine", text="y")
+
+
+async def test_a_text_paths_and_json_come_between_steps_and_cost_nothing(session: SessionDriver) -> None:
+    """Each under its name, and below the roots alone."""
+    before = session.session.counters
+    text = await add(session, "more", text="a lone \ud800 and é")
+    assert (text.name, text.kind, text.chars, text.documents[0].name) == ("more", "text", 14, "more")
+    parsed = await add(session, "data", json_text='{"a": [1, 2.5, null], "é": "\\ud83d\\ude00"}')
+    assert (parsed.kind, parsed.documents, parsed.document_count) == ("json", (), 0)
+    assert session.session.counters == before
+    assert await value(session, "data") == "{'a': [1, 2.5, None], 'é': '😀'}"
+    assert await value(session, "more == documents['more'] == 'a lone \\ud800 and é'") == "True"
+    actions = [(event.action, event.summary) for event in await session.trace("summary")]
+    assert ("add_context", "more: text of 14 characters in 1 document") in actions
+    assert ("add_context", f"data: json of {parsed.chars} characters") in actions
+    with pytest.raises(ContextDenied):
+        await add(session, "files", paths=("/etc/hostname",))
+
+
+async def test_documents_of_a_context_that_was_added_have_its_name_before_theirs(tmp_path: Path) -> None:
+    """`span` and `at` are of its own text."""
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text(f"of {name}\n")
+    async with open_registry(tmp_path / "state", RLM_CONTEXT_ROOTS=str(tmp_path)) as registry:
+        session = await SessionDriver.open(registry)
+        report = await add(session, "files", paths=(str(tmp_path / "*.txt"),))
+        names = [document.name for document in report.documents]
+        assert all(name.startswith("files/") for name in names)
+        assert report.document_count == 2
+        assert await value(session, "list(documents)") == repr(["context", *names])
+        assert (
+            await value(session, f"documents[{names[1]!r}], documents.span({names[1]!r})") == "('of b.txt\\n', (9, 18))"
+        )
+        assert (
+            await value(session, "documents.at(10, 'files'), documents.at(3)") == f"(({names[1]!r}, 1), ('context', 3))"
+        )
+        assert await value(session, "files") == "'of a.txt\\nof b.txt\\n'"
+
+
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, "1" * 5_000, "nul"], ids=["cut", "deep", "digits", "word"])
+async def test_what_is_no_json_is_refused_and_the_name_stays_free(session: SessionDriver, text: str) -> None:
+    """It is parsed in the kernel, which says what is wrong with it."""
+    with pytest.raises(InvalidInput, match="json_text is not JSON"):
+        await add(session, "data", json_text=text)
+    assert (await session.run("data")).status == "error"
+    await add(session, "data", json_text="[1]")
+    assert await value(session, "data") == "[1]"
+
+
+async def test_nothing_is_added_while_a_step_runs_or_after_the_answer_but_after_a_stop(registry: Registry) -> None:
+    """The contract's errors."""
+    session = await SessionDriver.open(registry, limits=Guardrails(2, 60_000, 10_000, 60_000))
+    step = await session.begin(FOREVER)
+    with pytest.raises(SessionBusy):
+        await add(session, "more", text="x")
+    await session.interrupt()
+    await session.end_of(step.step_index)
+    assert (await session.ok("1")).guardrail_stop == "max_steps"
+    await add(session, "more", text="x")
+    assert await session.value("more") == "x"
+    await session.finalize(text="done")
+    with pytest.raises(SessionFinalized):
+        await add(session, "another", text="x")
+
+
+async def test_the_limit_is_of_all_contexts_together(tmp_path: Path) -> None:
+    """What the others take is said."""
+    async with open_registry(tmp_path, RLM_MEMORY_LIMIT_MB="64") as registry:
+        session = await SessionDriver.open(registry, "x" * (20 << 20))
+        with pytest.raises(ContextTooLarge, match="other contexts have 20,971,520 bytes"):
+            await add(session, "more", text="y" * (19 << 20))
+        await add(session, "more", text="y")
+        assert await value(session, "len(context), more") == f"({20 << 20}, 'y')"
+
+
+async def test_contexts_are_there_again_after_a_kernel_s_death_and_in_another_server(tmp_path: Path) -> None:
+    """`del` loses none of them, a second name for one is a reference, and JSON is as steps left it."""
+    (tmp_path / "a.txt").write_text("of a\n")
+    kept = {"snapshots": {"name_mb": 1}}
+    async with open_registry(tmp_path / "state", policy=kept, RLM_CONTEXT_ROOTS=str(tmp_path)) as registry:
+        opened = await registry.init_context(
+            context_text="first", context_paths=None, limits=AMPLE, options=Options("story")
+        )
+        session = SessionDriver(registry, opened.session_id)
+        large = "z" * (2 << 20)  # more than a snapshot keeps of one name
+        await add(session, "big", text=large)
+        await add(session, "files", paths=(str(tmp_path / "a.txt"),))
+        await add(session, "data", json_text=json.dumps({"a": 1}))
+        await session.ok("x = big; y = (story, files); data['a'] = 2; del files, story")
+        await settle(session)
+        await session.kernel.kill("the test's wish")
+        report = await session.ok("x is big, y == (story, files), files, data, list(documents)")
+        assert report.result == "(True, True, 'of a\\n', {'a': 2}, ['story', 'big', 'files/a.txt'])"
+        assert lost(report) == {}
+        assert restored(report) == {"x", "y", "data", "big", "files", "story", "documents", "scratch"}
+    async with open_registry(tmp_path / "state", RLM_CONTEXT_ROOTS=str(tmp_path)) as registry:
+        session = SessionDriver(registry, opened.session_id)
+        report = await session.ok("x is big, len(big), y == (story, files), files, data")
+        assert report.result == f"(True, {2 << 20}, True, 'of a\\n', {{'a': 2}})"
+        assert lost(report) == {}
+
+
+async def test_what_steps_changed_in_a_large_json_context_is_told_as_lost(session: SessionDriver) -> None:
+    """It comes back as it was given, since it is not copied after each step."""
+    await add(session, "data", json_text=json.dumps({"a": "z" * (5 << 20), "b": 1}))
+    await session.ok("data['b'] = 2")
+    await settle(session)
+    await session.kernel.kill("the test's wish")
+    report = await session.ok("data['b']")
+    assert report.result == "1"
+    assert lost(report) == {"data": "restored as it was given; what steps have changed in it since is not kept"}
+
+
+async def test_a_context_whose_file_has_changed_is_told_as_lost_alone(tmp_path: Path) -> None:
+    """The others are there."""
+    path = tmp_path / "a.txt"
+    path.write_text("of a\n")
+    async with open_registry(tmp_path / "state", RLM_CONTEXT_ROOTS=str(tmp_path)) as registry:
+        session = await SessionDriver.open(registry)
+        await add(session, "files", paths=(str(path),))
+        assert (await session.ok("1")).contexts_changed == ()
+        path.write_text("another\n")
+        assert (await session.ok("2")).contexts_changed == ("files",)
+        assert (await session.ok("3")).contexts_changed == ("files",)
+        await settle(session)
+        await session.kernel.kill("the test's wish")
+        report = await session.ok("context")
+        assert set(lost(report)) == {"files"}
+        assert "have changed" in lost(report)["files"]
