@@ -87,7 +87,9 @@ def load(
         try:
             client = LoaderClient(process, go_on, sources.byte_count)
             client.told = lambda read, made: on_bytes(read)
-            return _Loading(sources, room, loaders, client, go_on).payload(copy=copy)
+            payload = _Loading(sources, room, loaders, client, go_on).payload(copy=copy)
+            on_bytes(sources.byte_count)  # it tells twice a second at most: of a short one nothing
+            return payload
         finally:
             process.close()
     finally:

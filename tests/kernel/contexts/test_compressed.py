@@ -121,4 +121,4 @@ def test_zstd_without_its_module_names_what_to_install(folder: Path, read: Load)
     (folder / "a.zst").write_bytes(b"\x28\xb5\x2f\xfd")
     with pytest.raises(InvalidInput, match=r"'a\.zst' is compressed by zstd") as refused:
         read("a.zst")
-    assert "rlm-kernel-mcp[zstd]" in str(refused.value)
+    assert "rlm-kernel-mcp[zstd]" in refused.value.next_step
