@@ -1,8 +1,8 @@
 """What directories and patterns leave out: the kinds, their counts, and which names are vendored.
 
 Is: the account that the reply gives of it, and the short list of directories that hold copies. Is not: .gitignore and
-`exclude` (`ignoring.py`), nor what counts as binary (`text.py`). A file or directory that is named itself is loaded,
-whatever stands here (docs/decisions/0076). Above: `listing.py`, `sources.py`, `payload.py`. Below: nothing.
+`exclude` (`ignoring.py`), nor what counts as binary (`text_encoding.py`). A file or directory that is named itself is
+loaded, whatever stands here (docs/decisions/0076). Above: `listing.py`, `sources.py`, `reading.py`. Below: nothing.
 """
 
 from __future__ import annotations
