@@ -79,16 +79,15 @@ def load(
     while not loaders.turns.acquire(timeout=LOOK_S):
         go_on()
     try:
-        file_mb = -(-loaders.spool.left_bytes // MB)
         cpu_s = CPU_S + (sources.byte_count + loaders.unpacked_bytes) // CPU_BYTES_OF_S
-        process = loaders.start(file_mb, cpu_s, go_on)
+        process = loaders.start(-(-loaders.spool.left_bytes // MB), cpu_s, go_on)
         if process is None:
             return None
         try:
             client = LoaderClient(process, go_on, sources.byte_count)
             client.told = lambda read, made: on_bytes(read)
             payload = _Loading(sources, room, loaders, client, go_on).payload(copy=copy)
-            on_bytes(sources.byte_count)  # it tells twice a second at most: of a short one nothing
+            on_bytes(sources.byte_count)
             return payload
         finally:
             process.close()
@@ -147,8 +146,9 @@ class _Loading:
                 raise nothing_left(self._sources, self._skipped)
             # A file of /proc, and one being written to, is not as large as its status says.
             if before == file_state(descriptor) and before.size == self._read[0].byte_count:
+                made = self._made(descriptor, before, None)
                 opened.pop_all()
-                return self._made(descriptor, before, None)
+                return made
         self._begin_again()
         return None
 
@@ -169,8 +169,9 @@ class _Loading:
             self._take_batch(batch)
             if not self._documents:
                 raise nothing_left(self._sources, self._skipped)
+            made = self._made(pack.reader, None, pack)
             opened.pop_all()
-            return self._made(pack.reader, None, pack)
+            return made
 
     @property
     def _pack_bytes(self) -> int:
@@ -232,8 +233,7 @@ class _Loading:
             self._skipped.add(source.name, "binary" if row.reason == "binary" else "unreadable", why(form, row))
 
     def _made(self, descriptor: int, state: FileState | None, pack: Spooled | None) -> Payload:
-        digest = self._client.finish(self._read)
-        size = sum(one.byte_count for one in self._read)
+        digest, size = self._client.finish(self._read), sum(one.byte_count for one in self._read)
         documents, room, prefix = tuple(self._documents), self._room, self._sources.prefix
         made = Payload("documents", documents, size, digest, None, descriptor, self._skipped, prefix, state)
         made.room, made.file = room, pack
