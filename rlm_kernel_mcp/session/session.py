@@ -27,7 +27,8 @@ from rlm_kernel_mcp.session.kernels.session_kernel import SETTLE_S, STOP_SETTLE_
 from rlm_kernel_mcp.session.reports import Counters, LossReport, SessionStatus, StepReport, VariableSlice
 from rlm_kernel_mcp.session.states.lifecycle import Event, SessionStates
 from rlm_kernel_mcp.session.steps.delivery import deliver, stopped_report
-from rlm_kernel_mcp.session.steps.run import INTERRUPT_WAIT_MS, Outcome, RunningStep, partial_outcome, run_step
+from rlm_kernel_mcp.session.steps.outcomes import Outcome
+from rlm_kernel_mcp.session.steps.run import INTERRUPT_WAIT_MS, RunningStep, partial_outcome, run_step
 from rlm_kernel_mcp.session.trace.journal import Journal
 from rlm_kernel_mcp.session.trace.progress import noting_progress
 from rlm_kernel_mcp.shielded import shielded

@@ -12,7 +12,7 @@ from typing import Final
 
 from rlm_kernel_mcp.session.account import Account
 from rlm_kernel_mcp.session.reports import Left, LossReport, StepError, StepReport, Truncated, Variable
-from rlm_kernel_mcp.session.steps.run import Outcome
+from rlm_kernel_mcp.session.steps.outcomes import Outcome
 from rlm_kernel_mcp.text.safe_text import Cut, cut_text, safe_prefix, safe_text, share
 from rlm_kernel_mcp.text.wording import counted
 

@@ -1,21 +1,61 @@
-"""The newest outcomes of all sessions of a server, in memory for whoever asks for one again.
+"""How a step ended, and the newest outcomes of all sessions of a server, in memory for whoever asks for one again.
 
 Is: at most `MEMORY_BYTES` of them, whoever's they are. Is not: the record: what is not here is read from the journal,
-which has all but a step's pictures. Above: `session/trace/journal.py`. Below: `run.py`.
+which has all but a step's pictures. Above: `run.py`, `session/trace/journal.py`. Below: `session/reports.py`.
 """
 
 from __future__ import annotations
 
 import sys
 from collections import OrderedDict
+from dataclasses import dataclass, field
 from typing import Final
 
-from rlm_kernel_mcp.session.steps.run import Outcome
+from rlm_kernel_mcp.errors import RlmError
+from rlm_kernel_mcp.kernel.untrusted.reply import Picture
+from rlm_kernel_mcp.session.reports import LossReport, StepError, StepStatus, Variable
 
 MEMORY_BYTES: Final = 16 << 20
 """Of texts and pictures, over all sessions of a server."""
 RECENT_STEPS: Final = 8
 """Of one session."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How a step ended, with its whole output as the kernel gave it: raw, not yet safe to show."""
+
+    status: StepStatus
+    duration_ms: int
+    stdout: str = ""
+    stderr: str = ""
+    result: str | None = None
+    error: StepError | None = None
+    updated: tuple[Variable, ...] = ()
+    dropped: dict[str, int] = field(default_factory=dict)
+    pictures: tuple[Picture, ...] = ()
+    kernel_gone: str | None = None
+    """Why the kernel is gone, if it is."""
+    lost: LossReport | None = None
+    rungs: tuple[str, ...] = ()
+    """What the ladder did, in order."""
+    late_chars: int = 0
+    """How many characters at the beginning of the streams were printed before the step."""
+    refused: RlmError | None = None
+    """Why its code did not run: this is what its call is answered."""
+    contexts_changed: tuple[str, ...] = ()
+
+    @classmethod
+    def refusal(cls, error: RlmError) -> Outcome:
+        """Of a step whose code did not run, since a context that it waited for could not be loaded."""
+        return cls("error", 0, error=StepError(error.code, error.message, ""), refused=error)
+
+    @property
+    def chars(self) -> int:
+        """Characters of its texts and pictures."""
+        traceback = self.error.traceback if self.error else ""
+        texts = (self.stdout, self.stderr, self.result or "", traceback, *(picture.data for picture in self.pictures))
+        return sum(map(len, texts))
 
 
 class Outcomes:

@@ -16,14 +16,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from rlm_kernel_mcp.errors import KernelDied, RlmError, SessionBusy
+from rlm_kernel_mcp.errors import KernelDied, SessionBusy
 from rlm_kernel_mcp.kernel.client import Execution
 from rlm_kernel_mcp.kernel.kernel import Kernel
 from rlm_kernel_mcp.kernel.untrusted.answers import is_withdrawn
-from rlm_kernel_mcp.kernel.untrusted.reply import Picture, Reply
+from rlm_kernel_mcp.kernel.untrusted.reply import Reply
 from rlm_kernel_mcp.policy import Policy
-from rlm_kernel_mcp.session.reports import LossReport, StepError, StepStatus, Variable
+from rlm_kernel_mcp.session.reports import StepError, StepStatus, Variable
 from rlm_kernel_mcp.session.steps.clock import StepClock
+from rlm_kernel_mcp.session.steps.outcomes import Outcome
 from rlm_kernel_mcp.session.steps.resource_watch import ResourceWatch
 from rlm_kernel_mcp.wire import SnapshotRequest, Withdraw
 
@@ -112,43 +113,6 @@ class RunningStep:
         if self.outcome is not None:
             return self.outcome.duration_ms
         return self.clock.elapsed_ns(time.monotonic_ns()) // NS_PER_MS if self.clock is not None else 0
-
-
-@dataclass(slots=True)
-class Outcome:
-    """How a step ended, with its whole output as the kernel gave it: raw, not yet safe to show."""
-
-    status: StepStatus
-    duration_ms: int
-    stdout: str = ""
-    stderr: str = ""
-    result: str | None = None
-    error: StepError | None = None
-    updated: tuple[Variable, ...] = ()
-    dropped: dict[str, int] = field(default_factory=dict)
-    pictures: tuple[Picture, ...] = ()
-    kernel_gone: str | None = None
-    """Why the kernel is gone, if it is."""
-    lost: LossReport | None = None
-    rungs: tuple[str, ...] = ()
-    """What the ladder did, in order."""
-    late_chars: int = 0
-    """How many characters at the beginning of the streams were printed before the step."""
-    refused: RlmError | None = None
-    """Why its code did not run: this is what its call is answered."""
-    contexts_changed: tuple[str, ...] = ()
-
-    @classmethod
-    def refusal(cls, error: RlmError) -> Outcome:
-        """Of a step whose code did not run, since a context that it waited for could not be loaded."""
-        return cls("error", 0, error=StepError(error.code, error.message, ""), refused=error)
-
-    @property
-    def chars(self) -> int:
-        """Characters of its texts and pictures."""
-        traceback = self.error.traceback if self.error else ""
-        texts = (self.stdout, self.stderr, self.result or "", traceback, *(picture.data for picture in self.pictures))
-        return sum(map(len, texts))
 
 
 async def run_step(step: RunningStep, kernel: Kernel, policy: Policy, on_rung: Callable[[str], None]) -> Outcome:

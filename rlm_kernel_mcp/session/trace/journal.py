@@ -17,8 +17,7 @@ from rlm_kernel_mcp.errors import InvalidInput, RlmError
 from rlm_kernel_mcp.kernel.untrusted.reply import Reply
 from rlm_kernel_mcp.session.account import Account
 from rlm_kernel_mcp.session.reports import ContextReport, LoadingReport, SessionStatus, StepError, Wall
-from rlm_kernel_mcp.session.steps.outcomes import Outcomes
-from rlm_kernel_mcp.session.steps.run import Outcome
+from rlm_kernel_mcp.session.steps.outcomes import Outcome, Outcomes
 from rlm_kernel_mcp.session.trace.events import summary_of
 from rlm_kernel_mcp.session.trace.rows import console_status, error_json, extra_json, outcome_of
 from rlm_kernel_mcp.store.reading import in_reader

@@ -12,7 +12,7 @@ from typing import Any
 from rlm_kernel_mcp.errors import error_of
 from rlm_kernel_mcp.kernel.untrusted.reply import Reply
 from rlm_kernel_mcp.session.reports import LossReport, StepError, StepStatus, Variable
-from rlm_kernel_mcp.session.steps.run import Outcome
+from rlm_kernel_mcp.session.steps.outcomes import Outcome
 from rlm_kernel_mcp.store.store import EventRow
 
 

@@ -11,7 +11,7 @@ from rlm_kernel_mcp.server import responses
 from rlm_kernel_mcp.session.account import Account
 from rlm_kernel_mcp.session.reports import Guardrails, LossReport, StepError, StepReport, Variable
 from rlm_kernel_mcp.session.steps.delivery import deliver
-from rlm_kernel_mcp.session.steps.run import Outcome
+from rlm_kernel_mcp.session.steps.outcomes import Outcome
 
 
 def delivered(outcome: Outcome, max_output_chars: int = 8_000) -> StepReport:

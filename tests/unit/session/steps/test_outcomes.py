@@ -7,8 +7,7 @@ from pathlib import Path
 from rlm_kernel_mcp.kernel.untrusted.reply import Reply
 from rlm_kernel_mcp.session.account import Account
 from rlm_kernel_mcp.session.reports import Guardrails, StepError, Variable
-from rlm_kernel_mcp.session.steps.outcomes import RECENT_STEPS, Outcomes
-from rlm_kernel_mcp.session.steps.run import Outcome
+from rlm_kernel_mcp.session.steps.outcomes import RECENT_STEPS, Outcome, Outcomes
 from rlm_kernel_mcp.session.trace.journal import Journal
 from rlm_kernel_mcp.store.store import SessionRecord, Store
 

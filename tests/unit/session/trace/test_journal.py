@@ -11,7 +11,7 @@ import pytest
 
 from rlm_kernel_mcp.session.account import Account
 from rlm_kernel_mcp.session.reports import Guardrails
-from rlm_kernel_mcp.session.steps.run import Outcome
+from rlm_kernel_mcp.session.steps.outcomes import Outcome
 from rlm_kernel_mcp.session.trace.journal import Journal
 from rlm_kernel_mcp.store.store import SessionRecord, Store
 from rlm_kernel_mcp.store.writer import Writer
