@@ -43,10 +43,10 @@ INIT_CONTEXT: Final = (
     """\
 Open a session: load a text, files, directories or globs into a fresh locked-down Python kernel, for work on more text \
 than you can read. Give exactly one of context_text, context_paths (relative ones against the server's working \
-directory; only below the directories the user allowed). A directory leaves out hidden, vendored (node_modules) and \
-binary files, what its .gitignore names, and what exclude (default [], patterns as in .gitignore: "*.min.js", \
-"tests/") names; a file named itself is loaded. Document names are relative to the directory given (`prefix`). \
-Limits, with defaults: max_steps 64 (1 to 1000000); \
+directory; only below the directories the user allowed). A directory leaves out hidden, vendored (node_modules), \
+binary and git-ignored files, and what exclude (default [], patterns as in .gitignore: "*.min.js", "tests/") names; \
+a file named itself is loaded. Document names are relative to `prefix`. Limits, with defaults: max_steps 64 (1 to \
+1000000); \
 max_runtime_ms 120000 (time in which steps execute, in sum) and step_timeout_ms 60000 (1 to 86400000 each); \
 budget_limit 100000 (1 to 1000000000 characters of code in and output out). In the kernel: `context` (or \
 context_name) is the whole text (str), `documents` maps file name to text, `scratch` is the only directory open() may \
