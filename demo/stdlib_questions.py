@@ -220,7 +220,7 @@ async def show_trace(agent: Agent) -> None:
 def source_texts(library: Path, patterns: list[str], prefix: Path) -> dict[str, str]:
     """The same files, found and read by this process: each once under its own name, and none outside the library.
 
-    `prefix`: the folder that the names are relative to, as the server said it.
+    `prefix`: the directory that the names are relative to, as the server said it.
     """
     matches = {path for pattern in patterns for path in library.glob(pattern)}
     files: dict[Path, Path] = {}

@@ -85,10 +85,10 @@ class ForkedPlacement:
         fork_server = await self._ready_fork_server()
         if fork_server is None:
             return None
-        folders = [self._policy_file.with_name(f"loaders-{name}") for name in ("scratch", "sockets")]
-        for folder in folders:
-            folder.mkdir(mode=0o700, exist_ok=True)  # all of them have the same: there is nothing in it, for good
-        scratch, sockets = map(str, folders)
+        directories = [self._policy_file.with_name(f"loaders-{name}") for name in ("scratch", "sockets")]
+        for directory in directories:
+            directory.mkdir(mode=0o700, exist_ok=True)  # all of them have the same: there is nothing in it, for good
+        scratch, sockets = map(str, directories)
         asked = {"scratch": scratch, "sockets": sockets, "file_mb": file_mb, "cpu_s": cpu_s}
         arguments = ["-f", "none", "--policy", str(self._policy_file), "--scratch", scratch]
         process = LoaderProcess()
