@@ -11,19 +11,20 @@ import errno
 import hashlib
 import os
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from functools import partial
 from typing import Final
 
 from rlm_kernel_mcp.context.documents import Document, FileState, file_identity, file_state
 from rlm_kernel_mcp.context.held import Room, lies_in_memory
 from rlm_kernel_mcp.context.loader import answers
 from rlm_kernel_mcp.context.loader.answers import FileRead, FileRefused
-from rlm_kernel_mcp.context.loader.client import LOOK_S, LoaderClient, unwritten
+from rlm_kernel_mcp.context.loader.client import LoaderClient, unwritten
 from rlm_kernel_mcp.context.loader.compressed import form_of
 from rlm_kernel_mcp.context.loader.index import IndexedDocument, TextIndex
 from rlm_kernel_mcp.context.loader.loaders import GoOn, Loaders
 from rlm_kernel_mcp.context.loader.spool import Spooled
-from rlm_kernel_mcp.context.paths import open_below
+from rlm_kernel_mcp.context.paths import FileOpener, open_below
 from rlm_kernel_mcp.context.payload import Payload
 from rlm_kernel_mcp.context.refusals import (
     no_disk_for_text,
@@ -44,8 +45,8 @@ FROM_BYTES: Final = 8 * MB
 """Smaller sources are read by the host's own thread, if none is compressed: it is done before a loader is there."""
 RATIO_FROM_BYTES: Final = 64 * MB
 """Before that a compressed file may be as dense as it likes: a log of one line is."""
-CPU_S: Final = 120
-CPU_BYTES_OF_S: Final = 10_000_000
+HASHED_LATER_BYTES: Final = 64 * MB
+"""Larger sources are ready without their hash, which is made meanwhile; of others it takes some 50 ms."""
 
 
 def needs_loader(sources: Sources) -> bool:
@@ -76,23 +77,15 @@ def load(
         InvalidInput, ContextNotFound, ContextDenied, ContextTooLarge: as `build_payload`.
         KernelStartFailed, SandboxUnavailable: no loader can be had.
     """
-    while not loaders.turns.acquire(timeout=LOOK_S):
-        go_on()
-    try:
-        cpu_s = CPU_S + (sources.byte_count + loaders.unpacked_bytes) // CPU_BYTES_OF_S
-        process = loaders.start(-(-loaders.spool.left_bytes // MB), cpu_s, go_on)
+    byte_count = sources.byte_count + loaders.unpacked_bytes
+    with loaders.process(byte_count, -(-loaders.spool.left_bytes // MB), go_on) as process:
         if process is None:
             return None
-        try:
-            client = LoaderClient(process, go_on, sources.byte_count)
-            client.told = lambda read, made: on_bytes(read)
-            payload = _Loading(sources, room, loaders, client, go_on).payload(copy=copy)
-            on_bytes(sources.byte_count)
-            return payload
-        finally:
-            process.close()
-    finally:
-        loaders.turns.release()
+        client = LoaderClient(process, go_on, sources.byte_count)
+        client.told = lambda read, made: on_bytes(read)
+        payload = _Loading(sources, room, loaders, client, go_on).payload(copy=copy)
+        on_bytes(sources.byte_count)
+        return payload
 
 
 class _Loading:
@@ -136,7 +129,7 @@ class _Loading:
         """The payload over the caller's own file; None where that does not hold still."""
         self._client.begin(self._limits(self._sources.max_bytes), None)
         with ExitStack() as opened:
-            descriptor = self._opened(source)
+            descriptor = self._opened(source, partial(open_below, roots=self._sources.roots))
             if descriptor is None:
                 raise nothing_left(self._sources, self._skipped)
             opened.callback(os.close, descriptor)
@@ -154,7 +147,7 @@ class _Loading:
 
     def _packed(self) -> Payload:
         """The payload whose bytes, unpacked, lie one after the other in a file of the server's own."""
-        with ExitStack() as opened:
+        with ExitStack() as opened, closing(FileOpener(self._sources.roots)) as opener:
             pack = self._loaders.spool.make()
             opened.callback(pack.release)
             self._client.begin(self._limits(self._pack_bytes), pack.writer)
@@ -162,7 +155,7 @@ class _Loading:
             opened.callback(_close_all, batch)
             for source in self._sources.files:
                 self._go_on()
-                if (descriptor := self._opened(source)) is not None:
+                if (descriptor := self._opened(source, opener.open)) is not None:
                     batch.append((source, descriptor))
                 if len(batch) == FILES_MAX:
                     self._take_batch(batch)
@@ -180,16 +173,17 @@ class _Loading:
     def _limits(self, text_bytes: int) -> Limits:
         return {
             "text_bytes": text_bytes,
+            "hash": self._sources.byte_count <= HASHED_LATER_BYTES,
             "unpacked_bytes": self._loaders.unpacked_bytes,
             "ratio": self._loaders.ratio,
             "ratio_from": RATIO_FROM_BYTES,
         }
 
-    def _opened(self, source: Source) -> int | None:
+    def _opened(self, source: Source, opened: Callable[[str, str], int]) -> int | None:
         descriptor = None
         if not skips_archive(source, self._skipped):
             with skipping(source, self._skipped):
-                descriptor = open_below(source.real, source.given or source.name, self._sources.roots)
+                descriptor = opened(source.real, source.given or source.name)
         return descriptor
 
     def _take_batch(self, batch: list[tuple[Source, int]]) -> None:
@@ -237,6 +231,7 @@ class _Loading:
         documents, room, prefix = tuple(self._documents), self._room, self._sources.prefix
         made = Payload("documents", documents, size, digest, None, descriptor, self._skipped, prefix, state)
         made.room, made.file = room, pack
+        made.states = self._states.hexdigest() if self._stood_still else None
         return made
 
     def _lay(self, payload: Payload) -> None:
