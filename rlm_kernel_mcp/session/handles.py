@@ -89,7 +89,7 @@ class Handles:
         session.kernel.adopt(prepared.kernel)
         self.sessions[session_id] = session
         first = session.contexts.contexts.first
-        first.marks = prepared.context.marks
+        first.marks, first.in_place = prepared.context.marks, prepared.context.in_place
         session.contexts.contexts.hash_later(first, prepared.unhashed)
         session.journal.opened(session.contexts.report(first), prepared.walls, prepared.duration_ms, session.account)
         return session, written

@@ -19,8 +19,6 @@ from typing import Any, Final
 from rlm_kernel_mcp.context_wire import BLOCK_BYTES, INDEX_ROWS, LAYOUTS, REASONS, WIDTHS, Layout
 
 ENCODINGS: Final = ("utf-8", "utf-8-sig", "utf-16", "utf-32", "latin-1")
-CHARS_OF_BYTE_MAX: Final = 4
-r"""A byte that does not decode as UTF-16 becomes `\xff`."""
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 ROW_BYTES: Final = 16
 ERRNO_MAX: Final = 4_095
@@ -98,7 +96,7 @@ def _read(row: dict[str, Any], byte_max: int) -> FileRead:
         byte_count,
         _one_of(row.get("encoding"), ENCODINGS),
         _count(row.get("bad_bytes"), byte_count),
-        _count(row.get("chars"), byte_count * CHARS_OF_BYTE_MAX),
+        _count(row.get("chars"), byte_count),
         _count(row.get("lines"), byte_count),
         row.get("open") is True,
         _layout(row.get("layout")),

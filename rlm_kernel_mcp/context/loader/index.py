@@ -10,6 +10,7 @@ counted in the block in which it ends. Nothing of a source is mapped: it may be 
 from __future__ import annotations
 
 import codecs
+import re
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
@@ -18,11 +19,14 @@ from itertools import accumulate
 from typing import Final
 
 from rlm_kernel_mcp.context_wire import BLOCK_BYTES
+from rlm_kernel_mcp.text_encoding import AS_SURROGATES
 
 _UNIT: Final = {"utf-16": 2, "utf-32": 4}
 _MARK_BYTES: Final = {"utf-8-sig": 3, **_UNIT}
 _BIG: Final = {codecs.BOM_UTF16_BE: "utf-16-be", codecs.BOM_UTF32_BE: "utf-32-be"}
 LONGEST_CHAR_BYTES: Final = 4
+_ESCAPED: Final = re.compile("[\udc00-\udcff]")
+"""Each is a byte that does not decode."""
 
 ReadAt = Callable[[int, int], bytes]
 """At most so many bytes from an offset of the source on."""
@@ -184,16 +188,13 @@ class TextIndex:
     def _width(self, number: int, start: int, raw: bytes, chars: int, read: ReadAt) -> int:
         """How many bytes of `raw` its first `chars` characters are, with a byte order mark that is before them."""
         document = self.documents[number]
-        if document.errors == "backslashreplace":
-            return (
-                bisect_right(range(len(raw)), chars, key=lambda size: len(self._text(number, start, raw[:size], read)))
-                - 1
-                if chars
-                else 0
-            )
         codec = self._behind_mark(number, read)
-        kept = self._text(number, start, raw, read)[:chars].encode(codec, document.errors)
-        return len(kept) + (0 if start else _MARK_BYTES.get(document.encoding, 0))
+        kept = self._text(number, start, raw, read)[:chars]
+        mark = 0 if start else _MARK_BYTES.get(document.encoding, 0)
+        if document.errors == AS_SURROGATES:
+            decoded, escaped = _ESCAPED.subn("", kept)
+            return mark + len(decoded.encode(codec)) + escaped
+        return mark + len(kept.encode(codec, document.errors))
 
     def _whole(self, number: int, start: int, block: int, read: ReadAt) -> bytes:
         """A block with the rest of a character that its end cuts."""
@@ -208,9 +209,9 @@ class TextIndex:
 
 
 def _check(column: array[int], first: int, last: int, whole: int) -> None:
-    """Counts only grow, in each block by no more than it has bytes and what one byte can become."""
+    """Counts only grow, in each block by no more than it has bytes and a character that it ends."""
     before = 0
     for row in range(first, last):
-        if not before <= column[row] <= min(whole, before + 4 * BLOCK_BYTES + 4):
+        if not before <= column[row] <= min(whole, before + BLOCK_BYTES + LONGEST_CHAR_BYTES):
             raise ValueError("the index does not grow as a text does")
         before = column[row]

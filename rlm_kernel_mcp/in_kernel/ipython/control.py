@@ -14,6 +14,7 @@ import socket
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import rlm_kernel_mcp.text_encoding  # noqa: F401  (for the `errors` of a document)
 from rlm_kernel_mcp.context_wire import (
     LOAD_CONTEXT,
     ContextGoneReply,

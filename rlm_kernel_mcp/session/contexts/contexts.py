@@ -9,19 +9,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from rlm_kernel_mcp.context.loader.hashing import Unhashed
 from rlm_kernel_mcp.context.payload import Payload
+from rlm_kernel_mcp.context_wire import LoadContextReply
 from rlm_kernel_mcp.errors import ContextNotFound
 from rlm_kernel_mcp.session.contexts.changes import FileMarks
 from rlm_kernel_mcp.session.contexts.given import Progress
 from rlm_kernel_mcp.session.contexts.hashing import Hashes
 from rlm_kernel_mcp.session.contexts.source import Beside, ContextSource, Kept, Means
+from rlm_kernel_mcp.session.kernels.context_loading import context_report
 from rlm_kernel_mcp.session.kernels.loading import GoOn, read_in_thread
 from rlm_kernel_mcp.session.kernels.recovery import ContextToLoad
 from rlm_kernel_mcp.session.reports import ContextReport, DocumentInfo
 from rlm_kernel_mcp.store.store import Store
+
+CUT_OFF: Final = (
+    "its file has changed: it was cut off from {was:,} to {now:,} bytes, and the context was loaded again as it is now"
+)
 
 
 @dataclass(slots=True)
@@ -40,12 +46,18 @@ class SessionContext:
     """By which name the store has its text; the first one's is empty."""
     states: str | None = None
     """As `Payload.states`, when it was read last."""
+    in_place: bool = False
+    """Whether this server has it from its one file itself, which is no copy."""
     has_failed: bool = False
     """Whether it could not be loaded; only the first one stays in the list then."""
 
     @property
     def name(self) -> str:
         return self.source.name
+
+    def note_origin(self, payload: Payload) -> None:
+        """Remember what a payload of it was made of."""
+        self.states, self.in_place = payload.states, payload.state is not None
 
     @property
     def has_changed(self) -> bool:
@@ -77,7 +89,13 @@ class ContextList:
 
     def to_load(self) -> Sequence[ContextToLoad]:
         return [
-            ContextToLoad(one.name, partial(self.open_again, one), one.source.is_json, one.at_step)
+            ContextToLoad(
+                one.name,
+                partial(self.open_again, one),
+                one.source.is_json,
+                one.at_step,
+                partial(self.loaded_again, one),
+            )
             for one in self.all
             if one.report is not None
         ]
@@ -101,9 +119,20 @@ class ContextList:
         payload = await read_in_thread(
             lambda go_on: self._open_again(context, go_on), files=context.source.paths is not None
         )
-        context.states = payload.states
-        self.hash_later(context, payload.unhashed())
+        context.note_origin(payload)
         return payload
+
+    def loaded_again(self, context: SessionContext, payload: Payload, loaded: LoadContextReply) -> str | None:
+        """A fresh kernel has a context; what has become of it, if it is another than it was."""
+        assert context.report is not None
+        was, now = context.report.bytes, payload.byte_count
+        if now < was:
+            context.report = replace(context_report(payload, loaded, context.name), changed=True)
+            if context.marks is not None:
+                context.marks.has_changed = True
+            self.hashes.on_done()
+        self.hash_later(context, payload.unhashed())
+        return CUT_OFF.format(was=was, now=now) if now < was else None
 
     def hash_later(self, context: SessionContext, unhashed: Unhashed | None) -> None:
         """Have the hash of a context that is there made, where it has none yet."""
@@ -118,7 +147,8 @@ class ContextList:
     def _open_again(self, context: SessionContext, go_on: GoOn) -> Payload:
         source, progress = self.source_of(context), Progress()
         assert context.report is not None
-        kept = Kept(context.report.sha256, context.states)
+        mapped_bytes = context.report.bytes if context.in_place and context.report.held == "mapped" else 0
+        kept = Kept(context.report.sha256, context.states, mapped_bytes)
         payload = source.open_again(self.means, kept, go_on, progress, self.beside(context))
         if not context.has_changed:
             context.marks = progress.marks

@@ -103,7 +103,7 @@ class ContextLoads:
     def report(self, context: SessionContext) -> ContextReport | LoadingReport:
         """What the client is told of a context just now."""
         if context.report is not None:
-            return context.report
+            return replace(context.report, changed=context.report.changed or context.has_changed)
         progress = self._loads[context.name].progress if context.name in self._loads else Progress()
         return LoadingReport(context.name, context.source.kind, progress.bytes, progress.loaded_bytes)
 
@@ -245,7 +245,7 @@ class ContextLoads:
                 try:
                     async with self._kernel.reading() as kernel:
                         payload, load.context.report = await self._into(kernel, load, payload)
-                        load.context.states = payload.states
+                        load.context.note_origin(payload)
                         self.contexts.hash_later(load.context, payload.unhashed())
                         return
                 except KernelDied:

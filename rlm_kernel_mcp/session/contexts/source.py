@@ -60,6 +60,8 @@ class Kept:
     sha256: str | None
     states: str | None = None
     """As `Payload.states`."""
+    mapped_bytes: int = 0
+    """What its own file had, if the kernel had mapped that; one that has been cut off since is loaded as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +191,8 @@ class ContextSource:
     ) -> Payload:
         """Read it again for a fresh kernel; it must be what it was, which its files' states say, or else its hash.
 
+        A mapped file that was cut off is no less than what the kernel that ended by that had: it is read as it is now.
+
         Raises:
             ContextNotFound: it has changed since, or as `open`.
         """
@@ -201,6 +205,8 @@ class ContextSource:
                 with unhashed:
                     payload.sha256 = unhashed.digest(means.loaders, go_on)
             if kept.sha256 is not None and payload.sha256 == kept.sha256:
+                return payload
+            if payload.byte_count < kept.mapped_bytes:
                 return payload
             raise ContextNotFound(
                 "the context's files have changed since the session began, so it was not loaded again"
