@@ -85,10 +85,7 @@ class ForkedPlacement:
         fork_server = await self._ready_fork_server()
         if fork_server is None:
             return None
-        folders = [self._policy_file.with_name(f"loaders-{name}") for name in ("scratch", "sockets")]
-        for folder in folders:
-            folder.mkdir(mode=0o700, exist_ok=True)  # all of them have the same: there is nothing in it, for good
-        scratch, sockets = map(str, folders)
+        scratch, sockets = map(str, self._loader_directories())
         asked = {"scratch": scratch, "sockets": sockets, "file_mb": file_mb, "cpu_s": cpu_s}
         arguments = ["-f", "none", "--policy", str(self._policy_file), "--scratch", scratch]
         process = LoaderProcess()
@@ -104,6 +101,10 @@ class ForkedPlacement:
             raise
         return process
 
+    def _loader_directories(self) -> list[Path]:
+        """Scratch and sockets of all loaders: there is nothing in either, for good."""
+        return [self._policy_file.with_name(f"loaders-{name}") for name in ("scratch", "sockets")]
+
     async def _ready_fork_server(self) -> ForkServer | None:
         """The fork server, started (again) where it is not running; None where there is none: kernels start cold."""
         async with self._lock:
@@ -113,6 +114,8 @@ class ForkedPlacement:
                 log.warning("the fork server ended; starting another")
                 self.close()
             self._policy_file.write_text(self._policy.model_dump_json(), encoding="utf-8")
+            for directory in self._loader_directories():
+                directory.mkdir(mode=0o700, exist_ok=True)
             try:
                 self.fork_server = await ForkServer.start(default_python(), self._policy_file)
             except RlmError as error:
