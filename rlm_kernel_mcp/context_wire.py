@@ -13,6 +13,10 @@ one datagram each way at a time, JSON, over a socket of whole datagrams. The hos
     {spool: true} [descriptor]          -> {spooled: bytes, errno}    the characters, each as wide as the widest
     {index: first}                      -> binary              pairs of 8 bytes: lines and characters, of `INDEX_ROWS`
 
+or of another loader, which knows nothing else:
+
+    {hash: bytes} [descriptor]          -> {hashed: sha256}    of the first bytes of a file; empty where it has fewer
+
 Before any answer may come {progress: [bytes read, bytes of text]}, at most twice a second.
 """
 
@@ -107,9 +111,13 @@ where this Python has no module for it; an error of the file system in reading, 
 
 
 class Limits(TypedDict):
-    """`text_bytes`: of all documents; the rest is of compressed files: of all, and of each after `ratio_from`."""
+    """`text_bytes`: of all documents. `hash`: whether they are hashed as they are read; else `Finished` has none.
+
+    The rest is of compressed files: of all, and of each after `ratio_from`.
+    """
 
     text_bytes: int
+    hash: bool
     unpacked_bytes: int
     ratio: int
     ratio_from: int

@@ -18,7 +18,7 @@ from rlm_kernel_mcp.context.documents import Document, FileState, file_identity,
 from rlm_kernel_mcp.context.held import Room, lies_in_memory
 from rlm_kernel_mcp.context.loader import answers
 from rlm_kernel_mcp.context.loader.answers import FileRead, FileRefused
-from rlm_kernel_mcp.context.loader.client import LOOK_S, LoaderClient, unwritten
+from rlm_kernel_mcp.context.loader.client import LoaderClient, unwritten
 from rlm_kernel_mcp.context.loader.compressed import form_of
 from rlm_kernel_mcp.context.loader.index import IndexedDocument, TextIndex
 from rlm_kernel_mcp.context.loader.loaders import GoOn, Loaders
@@ -42,8 +42,8 @@ from rlm_kernel_mcp.units import MB
 
 RATIO_FROM_BYTES: Final = 64 * MB
 """Before that a compressed file may be as dense as it likes: a log of one line is."""
-CPU_S: Final = 120
-CPU_BYTES_OF_S: Final = 10_000_000
+HASHED_LATER_BYTES: Final = 64 * MB
+"""Larger sources are ready without their hash, which is made meanwhile; of others it takes some 50 ms."""
 
 
 def load(
@@ -69,23 +69,15 @@ def load(
         InvalidInput, ContextNotFound, ContextDenied, ContextTooLarge: as `build_payload`.
         KernelStartFailed, SandboxUnavailable: no loader can be had.
     """
-    while not loaders.turns.acquire(timeout=LOOK_S):
-        go_on()
-    try:
-        cpu_s = CPU_S + (sources.byte_count + loaders.unpacked_bytes) // CPU_BYTES_OF_S
-        process = loaders.start(-(-loaders.spool.left_bytes // MB), cpu_s, go_on)
+    byte_count = sources.byte_count + loaders.unpacked_bytes
+    with loaders.process(byte_count, -(-loaders.spool.left_bytes // MB), go_on) as process:
         if process is None:
             return None
-        try:
-            client = LoaderClient(process, go_on, sources.byte_count)
-            client.told = lambda read, made: on_bytes(read)
-            payload = _Loading(sources, room, loaders, client, go_on).payload(copy=copy)
-            on_bytes(sources.byte_count)
-            return payload
-        finally:
-            process.close()
-    finally:
-        loaders.turns.release()
+        client = LoaderClient(process, go_on, sources.byte_count)
+        client.told = lambda read, made: on_bytes(read)
+        payload = _Loading(sources, room, loaders, client, go_on).payload(copy=copy)
+        on_bytes(sources.byte_count)
+        return payload
 
 
 class _Loading:
@@ -175,6 +167,7 @@ class _Loading:
     def _limits(self, text_bytes: int) -> Limits:
         return {
             "text_bytes": text_bytes,
+            "hash": self._sources.byte_count <= HASHED_LATER_BYTES,
             "unpacked_bytes": self._loaders.unpacked_bytes,
             "ratio": self._loaders.ratio,
             "ratio_from": RATIO_FROM_BYTES,
@@ -231,6 +224,7 @@ class _Loading:
         documents, room, prefix = tuple(self._documents), self._room, self._sources.prefix
         made = Payload("documents", documents, size, digest, None, descriptor, self._skipped, prefix, state)
         made.room, made.file = room, pack
+        made.states = self._states.hexdigest() if self._stood_still else None
         return made
 
     def _lay(self, payload: Payload) -> None:

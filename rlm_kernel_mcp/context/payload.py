@@ -16,6 +16,7 @@ from typing import Final, Literal, Self
 from rlm_kernel_mcp.context.documents import Document, FileState, file_state
 from rlm_kernel_mcp.context.held import Held, Room
 from rlm_kernel_mcp.context.left_out import Skipped
+from rlm_kernel_mcp.context.loader.hashing import Unhashed
 from rlm_kernel_mcp.context.loader.index import TextIndex
 from rlm_kernel_mcp.context.loader.spool import Spooled
 from rlm_kernel_mcp.context_wire import WIDTHS, DocumentRow, Layout
@@ -29,13 +30,13 @@ class Payload:
     """A context on its way to a kernel: `data`, or else `descriptor`, holds the documents' bytes from offset 0.
 
     The descriptor is read-only and belongs to the payload (`close`, or `with`); only the first `byte_count`
-    bytes count. `sha256` is over these bytes, before any decoding.
+    bytes count. `sha256` is over these bytes, before any decoding; None: it is not made yet (`unhashed`).
     """
 
     kind: Literal["text", "documents", "json"]
     documents: tuple[Document, ...]
     byte_count: int
-    sha256: str
+    sha256: str | None
     data: bytes | None
     descriptor: int | None
     skipped: Skipped
@@ -59,6 +60,9 @@ class Payload:
     """The documents' bytes, where `descriptor` has their characters in another width (`held` is then `spooled`)."""
     pack: Spooled | None = None
     """The server's own file behind `source`, where it is one."""
+    states: str | None = None
+    """What the file system said of each of its files, as one hash, if none was written to while it was read. Files of
+    which it says the same again are the same."""
 
     @property
     def encodings(self) -> dict[str, int]:
@@ -76,12 +80,17 @@ class Payload:
         If so, what the kernel read may be neither the old text nor the new: `build_payload` with `copy=True`.
         """
         own = self.descriptor if self.source is None else self.source
-        if own is None or self.state is None:
-            return False
-        try:
-            return file_state(own) != self.state
-        except OSError:  # its file system is gone; what reads it again says so
-            return True
+        return own is not None and _has_changed(self.state, own)
+
+    def unhashed(self) -> Unhashed | None:
+        """The documents' bytes, for their hash, where there is none yet; they outlive this payload."""
+        if self.sha256 is not None:
+            return None
+        own, file = (self.descriptor, self.file) if self.source is None else (self.source, self.pack)
+        assert own is not None
+        state = self.state
+        let_go = (lambda: None) if file is None else file.kept()
+        return Unhashed(own, self.byte_count, lambda opened: _has_changed(state, opened), let_go)
 
     def passed(self) -> int:
         """A descriptor for a kernel, which is closed once it was passed on."""
@@ -124,6 +133,13 @@ class Payload:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+def _has_changed(state: FileState | None, descriptor: int) -> bool:
+    try:
+        return state is not None and file_state(descriptor) != state
+    except OSError:  # its file system is gone; what reads it again says so
+        return True
 
 
 def text_payload(text: str) -> Payload:

@@ -186,7 +186,8 @@ def _event(event: reports.TraceEvent, detail: str) -> dict[str, Any]:
 
 def _session(row: reports.SessionSummary) -> dict[str, Any]:
     data = asdict(row)
-    data["context"] = {"kind": data.pop("kind"), "chars": data.pop("chars")}
+    digest = data.pop("sha256")
+    data["context"] = {key: data.pop(key) for key in ("kind", "chars")} | ({"sha256": digest} if digest else {})
     return data
 
 

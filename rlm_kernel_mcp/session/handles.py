@@ -90,6 +90,7 @@ class Handles:
         self.sessions[session_id] = session
         first = session.contexts.contexts.first
         first.marks = prepared.context.marks
+        session.contexts.contexts.hash_later(first, prepared.unhashed)
         session.journal.opened(session.contexts.report(first), prepared.walls, prepared.duration_ms, session.account)
         return session, written
 

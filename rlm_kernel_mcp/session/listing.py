@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Literal, TypeGuard, get_args
 
+from rlm_kernel_mcp.context.by_loader import HASHED_LATER_BYTES
 from rlm_kernel_mcp.session.reports import Counters, SessionList, SessionStatus, SessionSummary
 from rlm_kernel_mcp.session.session import Session
 from rlm_kernel_mcp.store.reading import in_reader
@@ -83,6 +84,7 @@ def summary(record: SessionRecord, session: Session | None, *, driven: bool) -> 
         step_index=counters.step_index,
         kind=record.kind,
         chars=chars_of(record),
+        sha256=sha256_of(record),
         counters=counters,
     )
 
@@ -100,3 +102,10 @@ def chars_of(record: SessionRecord) -> int | None:
         return None
     chars = found.get("chars", 0)
     return chars if type(chars) is int else 0
+
+
+def sha256_of(record: SessionRecord) -> str | None:
+    """The hash of a recorded session's first context, of one so large that it was told without; None while it is."""
+    found = json.loads(record.context or "{}")
+    digest, byte_count = found.get("sha256"), found.get("bytes")
+    return digest if isinstance(digest, str) and type(byte_count) is int and byte_count > HASHED_LATER_BYTES else None

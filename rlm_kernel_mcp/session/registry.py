@@ -181,8 +181,8 @@ class Registry:
         """Leave nothing of a session that could not be made. `written`: what is on its way into the store."""
         if session := self._sessions.pop(session_id, None):  # from now on nobody finds it
             session.contexts.cancel()
-        elif prepared.reading is not None:
-            prepared.reading.discard()
+        else:
+            prepared.discard()
         await prepared.kernel.kill("its session could not be made")
         self._slots.release(session_id)
         await asyncio.gather(*written, return_exceptions=True)

@@ -132,7 +132,8 @@ class ContextReport:
     chars: int
     lines: int
     bytes: int
-    sha256: str
+    sha256: str | None
+    """None while it is being made, which nobody waits for; and for good, of a file that was written to meanwhile."""
     head: str
     tail: str
     documents: tuple[DocumentInfo, ...]
@@ -295,3 +296,5 @@ class SessionSummary:
     kind: str
     chars: int | None
     counters: Counters
+    sha256: str | None = None
+    """Of the first context, where the answer that opened the session may have had none; once it is made."""

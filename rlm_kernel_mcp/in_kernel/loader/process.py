@@ -21,7 +21,7 @@ from dataclasses import asdict, replace
 from typing import Any, Final, NoReturn
 
 from rlm_kernel_mcp.context_wire import DATAGRAM_BYTES, FILES_MAX, INDEX_ROWS
-from rlm_kernel_mcp.in_kernel.loader.reading import Pass
+from rlm_kernel_mcp.in_kernel.loader.reading import Pass, hash_of
 from rlm_kernel_mcp.in_kernel.loader.unpacking import Unreadable, zstd_module
 from rlm_kernel_mcp.in_kernel.walls.plan import plan_from_policy
 from rlm_kernel_mcp.in_kernel.walls.raising import enter_namespaces, raise_lock_a, raise_lock_b
@@ -95,6 +95,8 @@ class Loader:
         if "begin" in request:
             self._pass = Pass(request["begin"], descriptors[0] if descriptors else None, self._tell)
             return b'{"begun": true}'
+        if "hash" in request:
+            return json.dumps({"hashed": hash_of(descriptors[0], int(request["hash"]), self._tell)}).encode()
         loading = self._pass
         assert loading is not None
         if "files" in request:
@@ -105,15 +107,18 @@ class Loader:
             return json.dumps({"files": rows}).encode()
         if "index" in request:
             return loading.rows(int(request["index"]), INDEX_ROWS)
-        if "spool" in request:
-            try:
-                return json.dumps({"spooled": loading.spool(descriptors[0]), "errno": 0}).encode()
-            except Unreadable as error:
-                return json.dumps({"spooled": 0, "errno": error.number}).encode()
-        return json.dumps({"finished": loading.finish()}).encode()
+        answer = _spooled(loading, descriptors[0]) if "spool" in request else {"finished": loading.finish()}
+        return json.dumps(answer).encode()
 
     def _tell(self, read: int, made: int) -> None:
         now = time.monotonic()
         if now - self._told_at >= TOLD_S:
             self._told_at = now
             self._control.send(json.dumps({"progress": [read, made]}).encode())
+
+
+def _spooled(loading: Pass, descriptor: int) -> dict[str, int]:
+    try:
+        return {"spooled": loading.spool(descriptor), "errno": 0}
+    except Unreadable as error:
+        return {"spooled": 0, "errno": error.number}

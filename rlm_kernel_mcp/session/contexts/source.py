@@ -59,6 +59,15 @@ class Beside:
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """What is known of a context that was loaded, to know it again."""
+
+    sha256: str | None
+    states: str | None = None
+    """As `Payload.states`."""
+
+
+@dataclass(frozen=True, slots=True)
 class ContextSource:
     """Where a context comes from: an inline text, or paths. At most one of the two is set; a record has no text."""
 
@@ -179,25 +188,34 @@ class ContextSource:
     def open_again(
         self,
         means: Means,
-        sha256: str,
+        kept: Kept,
         go_on: GoOn = lambda: None,
         progress: Progress | None = None,
         beside: Beside | None = None,
     ) -> Payload:
-        """Read it again for a fresh kernel; it must be what it was.
+        """Read it again for a fresh kernel; it must be what it was, which its files' states say, or else its hash.
 
         Raises:
             ContextNotFound: it has changed since, or as `open`.
         """
         payload = self.open(means, go_on=go_on, beside=beside, progress=progress)
-        if payload.sha256 != sha256:
-            payload.close()
+        try:
+            if kept.states is not None and payload.states == kept.states:
+                payload.sha256 = kept.sha256 or payload.sha256
+                return payload
+            if kept.sha256 is not None and (unhashed := payload.unhashed()) is not None and means.loaders is not None:
+                with unhashed:
+                    payload.sha256 = unhashed.digest(means.loaders, go_on)
+            if kept.sha256 is not None and payload.sha256 == kept.sha256:
+                return payload
             raise ContextNotFound(
                 "the context's files have changed since the session began, so it was not loaded again"
                 if self.paths is not None
                 else "the context was given inline and its stored copy is damaged"
             )
-        return payload
+        except BaseException:
+            payload.close()
+            raise
 
 
 def needs_loader(sources: Sources, room: Room) -> bool:
