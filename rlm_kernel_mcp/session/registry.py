@@ -234,7 +234,9 @@ class Registry:
                 ends.callback(end)
             for task in self._tasks:
                 task.cancel()
+            self._pool.stop()
             await self._close_sessions()
+            self._starter.stop()  # a fork that was asked for would have seconds to say who it is
             await self._pool.close()
             await all_ended(CLOSE_S)
 
