@@ -27,4 +27,5 @@ def kernel_code() -> str:
 def kernel_side(package: Path) -> list[Path]:
     """The files of the package that an image holds."""
     inside = (path for path in (package / "in_kernel").rglob("*") if path.suffix in (".py", ".json"))
-    return sorted([*(package / name for name in ("__init__.py", "kernel_code.py", "units.py", "wire.py")), *inside])
+    ground = (package / name for name in ("__init__.py", "kernel_code.py", "units.py"))
+    return sorted([*ground, *package.glob("*wire.py"), *inside])

@@ -23,6 +23,7 @@ from rlm_kernel_mcp.kernel.pool import KernelPool
 from rlm_kernel_mcp.kernel.untrusted.answers import failure_of, is_ok, loaded_context, without_context
 from rlm_kernel_mcp.kernel.untrusted.messages import Message
 from rlm_kernel_mcp.policy import Policy
+from rlm_kernel_mcp.session.kernels.answering import Answering, Nobody
 from rlm_kernel_mcp.session.kernels.slots import KernelSlots
 from rlm_kernel_mcp.session.reports import ContextReport, DocumentInfo, LossReport, Variable
 from rlm_kernel_mcp.session.snapshots.requests import pass_descriptor
@@ -64,6 +65,8 @@ class Recovery:
     """The names that the session's kernels offer by themselves, as the last one said."""
     gone: dict[str, str] = field(default_factory=dict)
     """What became of each name that a kernel took with it and that no step has bound since."""
+    answering: Answering = field(default_factory=Nobody)
+    """Who answers what the session's code asks."""
 
     def note_bound(self, step: int, updated: Iterable[Variable]) -> None:
         """Remember what a step bound."""
