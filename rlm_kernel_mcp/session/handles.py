@@ -23,7 +23,7 @@ from rlm_kernel_mcp.session.reports import Caller, Guardrails
 from rlm_kernel_mcp.session.session import Session
 from rlm_kernel_mcp.session.trace.journal import Journal
 from rlm_kernel_mcp.shielded import made_in_thread, shielded
-from rlm_kernel_mcp.store.store import SessionLock, SessionRecord
+from rlm_kernel_mcp.store.store import ENDED_STATUSES, SessionLock, SessionRecord
 from rlm_kernel_mcp.text.safe_text import safe_text
 
 REOPEN_S: Final = 30.0
@@ -184,8 +184,8 @@ class Handles:
 
     def not_found(self, session_id: str) -> SessionNotFound:
         """What is said of a handle that nobody has."""
-        live = list(self.sessions)[-5:]
-        known = f"live sessions: {', '.join(live)}" if live else "this server has no live session"
+        live = [one for one, session in self.sessions.items() if session.status not in ENDED_STATUSES][-5:]
+        known = f"live sessions of this server: {', '.join(live)}" if live else "this server drives no live session"
         return SessionNotFound(f"There is no session {safe_text(session_id)!r}; {known}.")
 
 
