@@ -12,7 +12,6 @@ import hashlib
 import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
-from functools import partial
 from typing import Final
 
 from rlm_kernel_mcp.context.documents import Document, FileState, file_identity, file_state
@@ -24,7 +23,7 @@ from rlm_kernel_mcp.context.loader.compressed import form_of
 from rlm_kernel_mcp.context.loader.index import IndexedDocument, TextIndex
 from rlm_kernel_mcp.context.loader.loaders import GoOn, Loaders
 from rlm_kernel_mcp.context.loader.spool import Spooled
-from rlm_kernel_mcp.context.paths import FileOpener, open_below
+from rlm_kernel_mcp.context.paths import FileOpener, OpenedFile
 from rlm_kernel_mcp.context.payload import Payload
 from rlm_kernel_mcp.context.refusals import (
     no_disk_for_text,
@@ -41,17 +40,10 @@ from rlm_kernel_mcp.errors import ContextDenied, ContextTooLarge
 from rlm_kernel_mcp.text_encoding import errors_of
 from rlm_kernel_mcp.units import MB
 
-FROM_BYTES: Final = 8 * MB
-"""Smaller sources are read by the host's own thread, if none is compressed: it is done before a loader is there."""
 RATIO_FROM_BYTES: Final = 64 * MB
 """Before that a compressed file may be as dense as it likes: a log of one line is."""
 HASHED_LATER_BYTES: Final = 64 * MB
 """Larger sources are ready without their hash, which is made meanwhile; of others it takes some 50 ms."""
-
-
-def needs_loader(sources: Sources) -> bool:
-    """Whether the host's own thread is not to read these."""
-    return sources.byte_count >= FROM_BYTES or any(form_of(one.real) != "plain" for one in sources.files)
 
 
 def load(
@@ -97,6 +89,7 @@ class _Loading:
         self._loaders = loaders
         self._client = client
         self._go_on = go_on
+        self._opener = FileOpener(sources.roots)
         self._begin_again()
 
     def _begin_again(self) -> None:
@@ -110,7 +103,7 @@ class _Loading:
     def payload(self, *, copy: bool) -> Payload:
         """All of it."""
         files = self._sources.files
-        with ExitStack() as opened:
+        with closing(self._opener), ExitStack() as opened:
             payload = None
             if len(files) == 1 and not copy and form_of(files[0].real) == "plain":
                 payload = self._in_place(files[0])
@@ -129,12 +122,13 @@ class _Loading:
         """The payload over the caller's own file; None where that does not hold still."""
         self._client.begin(self._limits(self._sources.max_bytes), None)
         with ExitStack() as opened:
-            descriptor = self._opened(source, partial(open_below, roots=self._sources.roots))
-            if descriptor is None:
+            file = self._opened(source)
+            if file is None:
                 raise nothing_left(self._sources, self._skipped)
+            descriptor = file.descriptor
             opened.callback(os.close, descriptor)
             before = file_state(descriptor)
-            self._take([source], [descriptor])
+            self._take([(source, file)])
             if not self._documents:
                 raise nothing_left(self._sources, self._skipped)
             # A file of /proc, and one being written to, is not as large as its status says.
@@ -147,16 +141,16 @@ class _Loading:
 
     def _packed(self) -> Payload:
         """The payload whose bytes, unpacked, lie one after the other in a file of the server's own."""
-        with ExitStack() as opened, closing(FileOpener(self._sources.roots)) as opener:
+        with ExitStack() as opened:
             pack = self._loaders.spool.make()
             opened.callback(pack.release)
             self._client.begin(self._limits(self._pack_bytes), pack.writer)
-            batch: list[tuple[Source, int]] = []
+            batch: list[tuple[Source, OpenedFile]] = []
             opened.callback(_close_all, batch)
             for source in self._sources.files:
                 self._go_on()
-                if (descriptor := self._opened(source, opener.open)) is not None:
-                    batch.append((source, descriptor))
+                if (file := self._opened(source)) is not None:
+                    batch.append((source, file))
                 if len(batch) == FILES_MAX:
                     self._take_batch(batch)
             self._take_batch(batch)
@@ -179,33 +173,32 @@ class _Loading:
             "ratio_from": RATIO_FROM_BYTES,
         }
 
-    def _opened(self, source: Source, opened: Callable[[str, str], int]) -> int | None:
-        descriptor = None
+    def _opened(self, source: Source) -> OpenedFile | None:
+        file = None
         if not skips_archive(source, self._skipped):
             with skipping(source, self._skipped):
-                descriptor = opened(source.real, source.given or source.name)
-        return descriptor
+                file = self._opener.open(source.real, source.given or source.name)
+        return file
 
-    def _take_batch(self, batch: list[tuple[Source, int]]) -> None:
+    def _take_batch(self, batch: list[tuple[Source, OpenedFile]]) -> None:
         if batch:
-            self._take([source for source, _ in batch], [descriptor for _, descriptor in batch])
+            self._take(batch)
         _close_all(batch)
 
-    def _take(self, sources: Sequence[Source], descriptors: Sequence[int]) -> None:
-        forms = [form_of(source.real) for source in sources]
-        before = [file_identity(descriptor) for descriptor in descriptors]
-        rows = self._client.files(descriptors, forms)
-        after = [file_identity(descriptor) for descriptor in descriptors]
-        self._stood_still &= before == after
-        for source, state, form, row in zip(sources, after, forms, rows, strict=True):
+    def _take(self, files: Sequence[tuple[Source, OpenedFile]]) -> None:
+        forms = [form_of(source.real) for source, _ in files]
+        rows = self._client.files([file.descriptor for _, file in files], forms)
+        for (source, file), form, row in zip(files, forms, rows, strict=True):
+            self._stood_still &= file.identity == file_identity(file.descriptor)
             if isinstance(row, FileRefused):
                 self._refuse(source, form, row)
                 continue
             errors = errors_of(row.encoding) if row.bad_bytes else "strict"
-            one = Document(source.name, row.byte_count, row.encoding, row.bad_bytes, errors, None, source.real)
+            place = source.real, file.identity
+            one = Document(source.name, row.byte_count, row.encoding, row.bad_bytes, errors, None, *place)
             self._documents.append(one)
             self._read.append(row)
-            self._states.update(repr(state).encode())
+            self._states.update(repr(file.identity).encode())
 
     def _refuse(self, source: Source, form: str, row: FileRefused) -> None:
         """A file that is none of the documents: left out and said, or the end of all."""
@@ -285,9 +278,9 @@ class _Loading:
         payload.descriptor, payload.file, payload.layout, payload.held = file.reader, file, layout, "spooled"
 
 
-def _close_all(batch: list[tuple[Source, int]]) -> None:
+def _close_all(batch: list[tuple[Source, OpenedFile]]) -> None:
     while batch:
-        os.close(batch.pop()[1])
+        os.close(batch.pop()[1].descriptor)
 
 
 def _indexed(one: FileRead) -> IndexedDocument:

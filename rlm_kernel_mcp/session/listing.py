@@ -48,9 +48,14 @@ async def listed(store: Store, own: Mapping[str, Session], state: State, limit: 
 
 def chosen(keys: Sequence[SessionKey], used: Mapping[str, str], state: State) -> list[SessionKey]:
     """The sessions of a state in the order in which they are listed. `used`: when this server's own were last used."""
-    wanted = [key for key in keys if state == "all" or key.session_id in used or key.status not in ENDED_STATUSES]
+    wanted = [key for key in keys if state == "all" or is_live(key)]
     last_used = {key.session_id: used.get(key.session_id, key.last_used_at) for key in wanted}
     return sorted(wanted, key=lambda key: (key.session_id in used, last_used[key.session_id]), reverse=True)
+
+
+def is_live(session: SessionKey | SessionRecord) -> bool:
+    """Whether something can still be run in it. One that no server drives just now comes back on use."""
+    return session.status not in ENDED_STATUSES
 
 
 def _is_driven(store: Store, record: SessionRecord, used: Mapping[str, str]) -> bool:

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from rlm_kernel_mcp.context.by_loader import load, needs_loader
+from rlm_kernel_mcp.context.by_loader import load
 from rlm_kernel_mcp.context.held import Room
+from rlm_kernel_mcp.context.loader.compressed import form_of
 from rlm_kernel_mcp.context.loader.loaders import Loaders
 from rlm_kernel_mcp.context.payload import Payload, text_payload
 from rlm_kernel_mcp.context.reading import build_payload
@@ -27,6 +28,10 @@ from rlm_kernel_mcp.settings import Settings
 from rlm_kernel_mcp.store.store import Store
 from rlm_kernel_mcp.units import MB
 
+LOADER_FROM_BYTES: Final = 8 * MB
+"""Smaller sources are read by the host's own thread, if none is compressed: it is done before a loader is there."""
+SMALL_FILE_BYTES: Final = 16 << 10
+"""And those that are decoded into memory and whose files have fewer each: handing one to a loader is more work."""
 TABLE_SHARE: Final = 0.2
 """Share that the documents' names and places may take."""
 DOCUMENT_BYTES: Final = 500
@@ -174,8 +179,9 @@ class ContextSource:
             go_on=go_on,
         )
         progress = progress or Progress()
-        progress.bytes, progress.marks = sources.byte_count, FileMarks.of(one.real for one in sources.files)
+        progress.bytes = sources.byte_count
         payload = _of_files(sources, means, copy, go_on, progress)
+        progress.marks = FileMarks.of(payload.documents)
         if self.prefix:
             prefixed = (replace(one, name=self.prefix + one.name) for one in payload.documents)
             payload.documents = tuple(prefixed)
@@ -218,11 +224,19 @@ class ContextSource:
             raise
 
 
+def needs_loader(sources: Sources, room: Room) -> bool:
+    """Whether the host's own thread is not to read these."""
+    if any(form_of(one.real) != "plain" for one in sources.files):
+        return True
+    size = sources.byte_count
+    return size >= LOADER_FROM_BYTES and (size > room.in_memory_bytes or size >= SMALL_FILE_BYTES * len(sources.files))
+
+
 def _of_files(sources: Sources, means: Means, copy: bool, go_on: GoOn, progress: Progress) -> Payload:
     """By a loader where it is large or compressed, else here, where it is done before a loader would have begun."""
     room, told = means.room, progress.on_bytes
     payload = None
-    if means.loaders is not None and needs_loader(sources):
+    if means.loaders is not None and needs_loader(sources, room):
         payload = load(sources, room, means.loaders, copy=copy, go_on=go_on, on_bytes=told)
     if payload is None:
         refuse_compressed(sources)
