@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 
 PROGRESS_INTERVAL_S = 5.0
 CLIENT_CHARS_MAX: Final = 200
-"""Of what a client calls itself."""
+"""Characters kept of what a client calls itself."""
 
 
 class LazyRegistry:
@@ -55,7 +55,7 @@ class LazyRegistry:
         self._opening: asyncio.Task[Registry] | None = None
 
     def warm(self) -> asyncio.Task[Registry]:
-        """Begin to open it, if nobody has; after a failure begin again."""
+        """Begin to open it, unless that has been begun and has not failed."""
         if self._opening is None or _failed(self._opening):
             self._opening = asyncio.create_task(self._open(), name="open registry")
         return self._opening
@@ -65,7 +65,7 @@ class LazyRegistry:
         return await asyncio.shield(self.warm())
 
     async def close(self) -> None:
-        """End every kernel; whatever state the opening is in."""
+        """End every kernel, whatever state the opening is in."""
         if self._opening is None:
             return
         self._opening.cancel()
@@ -118,7 +118,7 @@ def build_server(
         try:
             yield registry
         finally:
-            with anyio.CancelScope(shield=True):  # the process ends behind this, so it is waited for
+            with anyio.CancelScope(shield=True):  # the process ends right after this, so it is waited for
                 await shielded(registry.close(), "the end of the sessions")
 
     server = Server(
@@ -130,7 +130,7 @@ def build_server(
         on_list_tools=_list_tools,
         on_call_tool=partial(_call_tool, connection_of=connection_of),
     )
-    # In place of the SDK's own, which makes a tracing span for each call: nobody collects them here.
+    # The SDK's own middleware makes a tracing span for each call; nobody collects them here.
     server.middleware[:] = [_accept_any_arguments(on_message)]
     return server
 
@@ -180,7 +180,7 @@ def _accept_any_arguments(on_message: Callable[[], None]) -> ServerMiddleware[La
 def _progress(ctx: Context) -> Iterator[None]:
     """Report while a call waits: some clients give up on a silent server.
 
-    Awaits nothing itself: a call cut off there would have made a session whose handle nobody is told.
+    It awaits nothing: a call that was cancelled at such an await would leave a session whose handle nobody knows.
     """
 
     async def report() -> None:
