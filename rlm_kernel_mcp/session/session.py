@@ -53,7 +53,7 @@ class Session:
         self.created_at = self.last_used_at = journal.now()
         self.used_at_s = time.monotonic()
         self.calls = 0
-        """Calls under way: as long as there are some, the registry keeps the session."""
+        """Calls in progress; as long as there are any, the registry keeps the session."""
         self.final_lock = asyncio.Lock()
         self.final: str | None = None
         self.final_given = ("", "")
@@ -65,7 +65,7 @@ class Session:
         """The loss in the outcome of a step that nobody has read yet."""
         self._reported_problem: str | None = None
 
-    # --- what others ask about it -------------------------------------------------------------
+    # --- its state, for others ------------------------------------------------------------------
 
     @property
     def status(self) -> SessionStatus:
@@ -99,7 +99,7 @@ class Session:
 
     @property
     def held(self) -> bool:
-        """Whether there is more to it than its record and its snapshots have."""
+        """Whether it has anything that is not in its record and its snapshots."""
         at_work = self.calls > 0 or self.running or self.changing or self.has_kernel
         return at_work or self._unreported is not None or self.kernel.unreported
 
@@ -173,14 +173,14 @@ class Session:
     async def _deliver(self, outcome: Outcome, index: int, max_output_chars: int) -> StepReport:
         report = deliver(outcome, step_index=index, account=self.account, max_output_chars=max_output_chars)
         self.journal.delivered(index, self.account, self._recorded_status)
-        await self.journal.settled()  # what is told is written by then, or it is said why not
+        await self.journal.settled()  # what is reported is written by then, or the report says why not
         if outcome.lost is not None and outcome.lost is self._unreported:
             self._unreported = None
         problem = self._new_problem()
         return replace(report, note=f"{problem} {report.note or ''}".rstrip()) if problem else report
 
     def _new_problem(self) -> str | None:
-        """What is wrong with the disk, told once."""
+        """What is wrong with the disk, reported once."""
         problem = self.journal.problem or self.kernel.recovery.snapshots.problem
         told, self._reported_problem = self._reported_problem, problem
         return problem if problem != told else None
@@ -202,8 +202,8 @@ class Session:
             step.outcome = outcome
             self.journal.remember(step.index, outcome)
             self.journal.step_ended(step.row_id, outcome, self.account)
-            await self.journal.settled()  # nobody is told of an end that the record does not have
-        finally:  # also where the server's end cancels this
+            await self.journal.settled()  # nobody hears of an end that the record does not have
+        finally:  # also where the end of the server cancels this
             self._running = None
             self.used_at_s = time.monotonic()
             step.finished.set()
