@@ -18,6 +18,7 @@ from rlm_kernel_mcp.session.trace.events import summary_of
 from rlm_kernel_mcp.store.database.file import FILE_NAME, inode_of
 from rlm_kernel_mcp.store.store import EventHead, SessionRecord, Store
 from rlm_kernel_mcp.text.safe_text import safe_text
+from rlm_kernel_mcp.text.wording import counted
 
 CODE_LINES: Final = 10
 CODE_CHARS: Final = 1_000
@@ -25,6 +26,10 @@ CODE_CHARS: Final = 1_000
 PARTIAL_S: Final = 1.0
 PARTIAL_CHARS: Final = 10_000
 """How long a line waits for its end, and how long it may grow, until it is shown without it."""
+CELLS_MAX: Final = 200
+CELLS_S: Final = 1.0
+"""So many cells that begin in so many seconds are looked for in the record and shown; of more, how many there were. A
+kernel can make up thousands, and what is honest would wait behind them."""
 CODE_MARK: Final = "> "
 OUTPUT_MARK: Final = "| "
 UNREADABLE: Final = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
@@ -120,6 +125,9 @@ class Onlooker:
         """What is running, as the person is told; empty where nothing is."""
         self._cell: str | None = None
         """Id of the request with which it was sent; None where its beginning was not heard."""
+        self._heard = self._unshown = 0
+        """Cells that began since `_heard_since_s`, and how many of them are still to be told as a number."""
+        self._heard_since_s = now()
 
     def begin(self, step: Step, cell: str | None = None) -> None:
         """The agent's step runs; without an id, one whose beginning this console has not heard."""
@@ -160,15 +168,29 @@ class Onlooker:
         """What is to be shown now, in whole lines; empty where nothing is."""
         if self._partial and self._now() - self._partial_at > PARTIAL_S:
             self._end_line()
+        self._tell_unshown()
         lines, self._lines = self._lines, []
         return "".join(f"{line}\n" for line in lines)
 
     def _hear_of(self, cell: str, code: str) -> None:
-        if (step := self._begun(code)) is not None:
+        self._tell_unshown()
+        self._heard += 1
+        if self._heard > CELLS_MAX:
+            self._unshown += 1
+        elif (step := self._begun(code)) is not None:
             self.begin(step, cell)
         else:
             self._say("Another client's cell is running.")
             self._begin("Another client's cell", cell, code)
+
+    def _tell_unshown(self) -> None:
+        """Once a second: how many cells were not shown in the one before."""
+        if self._now() - self._heard_since_s < CELLS_S:
+            return
+        if self._unshown:
+            self._say(f"{counted(self._unshown, 'more cell')} began within {CELLS_S:.0f} s, too many to be shown.")
+        self._heard = self._unshown = 0
+        self._heard_since_s = self._now()
 
     def _begin(self, name: str, cell: str | None, code: str) -> None:
         self.runs, self._cell = name, cell

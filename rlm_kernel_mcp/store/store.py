@@ -147,10 +147,10 @@ class Store(Reading):
         """Write the event of a final answer, whose text stands in the session's row alone."""
         return self._insert(event, is_begun=False, answer=answer)
 
-    def complete_event(self, row_id: int, session: Fields | None = None, **changes: Any) -> None:
-        """Set some fields of an event's row. Texts beyond the store's room are kept as head and tail, with a note."""
+    def complete_event(self, row_id: int, session: Fields | None = None, of: str | None = None, **changes: Any) -> None:
+        """Set some fields of an event's row (`of` a session). Texts beyond the store's room keep head and tail."""
         begun = self._begun.get(row_id)
-        if (session_id := begun.session_id if begun else self._session_of(row_id)) is None:
+        if (session_id := of or (begun.session_id if begun else self._session_of(row_id))) is None:
             return
         texts, size = self._fitted(session_id, {name: changes[name] for name in EVENT_TEXTS if name in changes})
         size += size_of((begun and begun.code) or "")

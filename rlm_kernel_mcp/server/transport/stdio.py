@@ -25,7 +25,7 @@ from typing import Final
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.shared.message import SessionMessage
-from mcp.types import JSONRPCMessage, JSONRPCRequest
+from mcp.types import JSONRPCMessage, JSONRPCNotification, JSONRPCRequest
 
 from rlm_kernel_mcp.server.transport.frames import (
     Frame,
@@ -269,6 +269,10 @@ class Wire:
         given = SessionMessage(message)
         if isinstance(message, JSONRPCRequest):
             given = self._owed.take(message, size, batch, self._write_batch)
+        elif isinstance(message, JSONRPCNotification) and not message.method.startswith("notifications/"):
+            log.warning(
+                "%a came without an id: that makes it a notification, which nobody answers", message.method[:64]
+            )
         with contextlib.suppress(anyio.WouldBlock):  # a server that waits gets it without another turn of the loop
             to_server.send_nowait(given)
             return

@@ -129,8 +129,8 @@ class Journal:
             "error": _error_json(outcome),
             "extra": _extra(outcome),
         }
-        session = self._counters(account, "stopped" if account.stop else "idle")
-        self._write(lambda: self._store.complete_event(row_id, session=session, **changes), outcome.chars)
+        own_id, session = self._session_id, self._counters(account, "stopped" if account.stop else "idle")
+        self._write(lambda: self._store.complete_event(row_id, session=session, of=own_id, **changes), outcome.chars)
 
     def delivered(self, index: int, account: Account, status: SessionStatus) -> None:
         """Output of a step was delivered and charged: write into the newest step's row what was used by then."""

@@ -66,8 +66,10 @@ async def test_no_reply_ever_delivers_more_than_the_budget_has_left(registry: Re
     report = await session.run(code)
     assert _delivered(report) <= left - len(code)
     assert report.guardrail_stop == "budget_exceeded"
+    used = session.session.counters.budget_used
     events = await session.trace()
     assert events[-1].stdout == "o" * 5000 + "\n"
+    assert session.session.counters.budget_used == used  # reading back is charged to nothing
     await _stopped(session, "budget_exceeded")
 
 

@@ -96,6 +96,29 @@ def test_a_notification_whose_id_is_null_is_one(client: LineClient) -> None:
     assert ask(client, b'{"jsonrpc":"2.0","id":null,"method":"notifications/initialized"}') == []
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"jsonrpc":"2.0","method":"tools/call","params":{"name":"rlm_list_sessions","arguments":{}}}',
+        b'{"jsonrpc":"2.0","method":"ping"}',
+        b'{"jsonrpc":"2.0","method":"no/such","params":{}}',
+        b'{"jsonrpc":"2.0","method":"\\u202eodd"}',
+    ],
+)
+def test_a_request_that_misses_its_id_is_a_notification_and_the_log_says_so(client: LineClient, line: bytes) -> None:
+    """By JSON-RPC's own words, whatever its method is: its sender would wait for ever, and look there."""
+    assert ask(client, line) == []
+    (told,) = (one for one in client.log.read_text().splitlines()[-1:] if "came without an id" in one)
+    assert ascii(json.loads(line)["method"]) in told
+
+
+@pytest.mark.parametrize("line", [b"no json", b"5", b"{}", b'{"jsonrpc":"2.0"}', b'{"foo":"bar"}', b"\xff"])
+def test_a_line_that_is_no_message_and_has_no_id_is_logged(client: LineClient, line: bytes) -> None:
+    """Two peers that answer such lines could go on for ever (decision 0090)."""
+    assert ask(client, line) == []
+    assert "a bad line on stdin" in client.log.read_text().splitlines()[-1]
+
+
 def test_a_batch_is_answered_in_one_line(batching: LineClient) -> None:
     """Requests of any kind in any order, a bad one too; notifications get nothing, one that is cancelled neither."""
     cancelled = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": "gone"}}
