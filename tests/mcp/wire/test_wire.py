@@ -229,24 +229,31 @@ def test_what_was_read_before_the_end_is_answered(server: LineClient) -> None:
     assert data_of(server.answer(5)["result"])["sessions"] == []
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        b'{"id":01}',
-        b'{"id":"\\ud8',
-        b'\\"' * 16_384,
-        b"[" * 100_000,
-        b'{"a":' * 50_000,
-        b'{"id":1,"jsonrpc":"2.0","method":"initialize","params":{"protocolVersion":1e400}}',
-        b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":{}}}',
-        b'{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":1,"progress":1e400}}',
-        b'{"jsonrpc":"2.0","id":9,"result":{"a":1e400}}',
-        b"\xff\x00\n\r\n\x1b",
-    ],
-    ids=lambda line: ascii(line)[2:22],
+ANY_LINES: Final = (
+    b'{"id":01}',
+    b'{"id":"\\ud8',
+    b'\\"' * 16_384,
+    b"[" * 100_000,
+    b'{"a":' * 50_000,
+    b'{"id":1,"jsonrpc":"2.0","method":"initialize","params":{"protocolVersion":1e400}}',
+    b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":{}}}',
+    b'{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":1,"progress":1e400}}',
+    b'{"jsonrpc":"2.0","id":9,"result":{"a":1e400}}',
+    b"\xff\x00\n\r\n\x1b",
 )
-def test_after_any_line_the_next_is_answered_and_the_end_ends(server: LineClient, line: bytes) -> None:
+
+
+def test_after_any_lines_the_next_is_answered_and_the_end_ends(server: LineClient) -> None:
     """The server is neither deaf nor does it outlive its client."""
+    for line in ANY_LINES:
+        ask(server, line)
+    assert server.end() == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", ANY_LINES, ids=lambda line: ascii(line)[2:22])
+def test_after_any_line_the_next_is_answered_and_the_end_ends(server: LineClient, line: bytes) -> None:
+    """Each alone, as the first that the server is sent."""
     ask(server, line)
     assert server.end() == 0
 
