@@ -44,8 +44,8 @@ class KernelPool:
     async def take(self, prepare: Callable[[Kernel], Awaitable[T]]) -> tuple[Kernel, T]:
         """A ready kernel that nobody has used, and what `prepare` made of it.
 
-        A kernel that goes away before it is prepared is replaced by another, at most `TRIES` times in all: spares die
-        with their fork server, and this may be asked before their deaths are seen.
+        A kernel that goes away before it is prepared is replaced by another one, in at most `TRIES` tries: spares die
+        with their fork server, and this may be called before their deaths are seen.
 
         Raises:
             SandboxUnavailable, KernelStartFailed, KernelDied; and what `prepare` raises.

@@ -31,7 +31,7 @@ UNKNOWN_YET: Final = ("chars", "lines", "sha256", "head", "tail", "document_coun
 LIST_CHARS_MAX: Final = 8_000
 """Characters of an answer of `rlm_list_sessions`, in either form."""
 LIST_FRAME_CHARS: Final = 200
-"""Of them, what stands around its rows."""
+"""Characters of them that are not rows."""
 
 
 def opened(report: reports.Opened, form: ResponseFormat) -> CallToolResult:
@@ -161,7 +161,7 @@ def _context(report: reports.ContextReport | reports.LoadingReport) -> dict[str,
 
 
 def _note(note: str | None) -> dict[str, str]:
-    """There only where there is one to read."""
+    """The field `note`, only where there is one."""
     return {} if note is None else {"note": note}
 
 
@@ -196,7 +196,7 @@ def _written_session(row: reports.SessionSummary) -> str:
 
 
 def _fitting(found: reports.SessionList, lengths: Sequence[int]) -> reports.SessionList:
-    """As many of the rows as the answer has room for; the others are counted."""
+    """As many rows as the answer has room for; the others are counted."""
     ends = accumulate(length + 1 for length in lengths)
     room = LIST_CHARS_MAX - LIST_FRAME_CHARS - len(json.dumps(found.note))
     fitting = sum(end <= room for end in ends)

@@ -79,7 +79,7 @@ def _is_status(status: str) -> TypeGuard[SessionStatus]:
 
 
 def summary(record: SessionRecord, session: Session | None, *, driven: bool) -> SessionSummary:
-    """The row; a session that no server has comes back on use."""
+    """One row; a session that no server drives comes back on use."""
     counters = session.counters if session is not None else counters_of(record)
     return SessionSummary(
         session_id=record.session_id,

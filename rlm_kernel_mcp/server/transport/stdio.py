@@ -25,7 +25,7 @@ from typing import Final
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.shared.message import SessionMessage
-from mcp.types import JSONRPCMessage, JSONRPCRequest
+from mcp.types import JSONRPCMessage, JSONRPCNotification, JSONRPCRequest
 
 from rlm_kernel_mcp.server.transport.frames import (
     Frame,
@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 MAX_LINE_BYTES: Final = 256 * 1024 * 1024
 FRAMES_AHEAD: Final = 64
-"""Frames that the reader may be ahead of the server; of their bytes, what one longest line has."""
+"""Frames that the reader may be ahead of the server, with no more bytes in all than one longest line."""
 
 READ_BYTES: Final = 1 << 16
 """As much as a pipe holds. A larger buffer would be mapped, and given back, for each line."""
@@ -93,7 +93,7 @@ def claim_stdio() -> tuple[int, int]:
 
 
 class Reader:
-    """Reads frames in a thread of its own; at most `FRAMES_AHEAD` of them wait, with the bytes of one longest line."""
+    """Reads frames in a thread of its own. At most `FRAMES_AHEAD` wait, with no more bytes than one longest line."""
 
     def __init__(self, descriptor: int) -> None:
         self._loop = asyncio.get_running_loop()
@@ -200,7 +200,7 @@ def frames_of(descriptor: int) -> Iterator[Frame]:
 
 
 def _frame(line: bytearray, length: int) -> Frame | None:
-    """The frame of a line, which is used up: it may be as large as all else together."""
+    """The frame of a line. The line is used up: it may be as large as everything else together."""
     start = bytes(line[:LINE_START_BYTES])
     if length > MAX_LINE_BYTES:
         return refuse_long_line(start, MAX_LINE_BYTES)
@@ -269,6 +269,10 @@ class Wire:
         given = SessionMessage(message)
         if isinstance(message, JSONRPCRequest):
             given = self._owed.take(message, size, batch, self._write_batch)
+        elif isinstance(message, JSONRPCNotification) and not message.method.startswith("notifications/"):
+            log.warning(
+                "%a came without an id: that makes it a notification, which nobody answers", message.method[:64]
+            )
         with contextlib.suppress(anyio.WouldBlock):  # a server that waits gets it without another turn of the loop
             to_server.send_nowait(given)
             return

@@ -24,13 +24,13 @@ def error_json(outcome: Outcome) -> str | None:
 
 
 def console_status(reply: Reply) -> StepStatus:
-    if reply.ename == "KeyboardInterrupt":  # how a kernel tells that somebody stopped it
+    if reply.ename == "KeyboardInterrupt":  # how a kernel reports that somebody stopped it
         return "interrupted"
     return "error" if reply.ename else "ok"
 
 
 def extra_json(outcome: Outcome) -> str:
-    """What else a report of a step says, for one that is made from its row."""
+    """What else a step's report needs where it is made from the step's row."""
     rows = [[row.name, row.type, row.size] for row in outcome.updated]
     told: dict[str, Any] = {"updated": rows, "dropped": outcome.dropped, "late_chars": outcome.late_chars}
     if outcome.refused is not None:

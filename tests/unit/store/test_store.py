@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -141,6 +142,21 @@ def test_a_step_is_unknown_until_it_is_completed(store: Store) -> None:
     store.complete_event(row_id, result_status="ok", stdout=ODD_TEXT, error='{"ename": "E"}', duration_ms=7)
     (after,) = store.events("s_1")
     assert after == replace(before, result_status="ok", stdout=ODD_TEXT, error='{"ename": "E"}', duration_ms=7)
+
+
+def test_a_session_s_counters_are_kept_also_where_its_step_s_row_is_gone(store: Store, tmp_path: Path) -> None:
+    """The step ran, and was charged; another row of the session says so."""
+    row_id = store.begin_event(step(1))
+    store.let_go("s_1")
+    with closing(sqlite3.connect(tmp_path / "state" / "sessions.db")) as connection:
+        connection.execute("DELETE FROM events")
+        connection.commit()
+    counters = '{"step_index": 1, "runtime_ms": 5, "budget_used": 7}'
+    store.complete_event(row_id, session={"counters": counters, "status": "idle"}, of="s_1", result_status="ok")
+    (kept,) = store.sessions()
+    assert (kept.counters, kept.status) == (counters, "idle")
+    assert store.events("s_1") == []
+    assert store.problem is None
 
 
 def test_events_come_in_order_and_by_their_steps(store: Store) -> None:
