@@ -54,7 +54,7 @@ def class_name(cls: type) -> str:
 
 
 def is_of_the_session(cls: type) -> bool:
-    """Whether a step defined a class, by what it says. The private attributes of a library's class tell nobody anything."""
+    """Whether a step defined a class, as far as it says so; the private attributes of a library's class tell nobody."""
     own = _type_module(cls)
     return type(own) is str and own == "__main__"
 
