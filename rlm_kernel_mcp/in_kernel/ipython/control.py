@@ -1,7 +1,7 @@
 """The `rlm_*` requests of the control channel, answered while a step runs.
 
-Is: the kernel's end of `wire.py`. Is not: a wall: a hostile kernel can answer anything, and the host knows.
-Runs in the control thread: no user code may run here, so values are shown by `in_kernel/display_text/values.py` alone.
+Is: the kernel's end of `wire.py`. Is not: a wall: a hostile kernel can answer anything, and the host knows that. Runs
+in the control thread: no user code may run here, so values are shown by `in_kernel/display_text/values.py` alone.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class ControlRequests:
     snapshots: NamespaceSnapshots
 
     def answer_offered(self) -> None:
-        """Answer the requests that belong to the names on offer. To be called once, when the kernel is made."""
+        """Answer the requests that belong to the names on offer. Call it once, when the kernel is made."""
         for msg_type, answer in offered.requests().items():
             self.control_handlers[msg_type] = partial(self._answer_offered, answer)
 
@@ -182,7 +182,7 @@ class ControlRequests:
         snapshots.own(more, mapped)
 
     async def rlm_get_var_request(self, stream: Any, ident: Any, parent: Message) -> None:
-        """Show a slice of a variable; the bulk goes as a binary frame."""
+        """Show a slice of a variable; the text itself goes as a binary frame."""
         request: GetVarRequest = parent["content"]
         name = request["name"]
         user_ns = self.shell.user_ns

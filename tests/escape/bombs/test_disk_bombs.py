@@ -89,7 +89,7 @@ def test_a_full_scratch_folder_ends_at_its_quota_and_leaves_nothing(machine: Mac
     assert why == str(ENOSPC)
     assert list(directory.iterdir()) == []
     machine.still_has_its_value(session)
-    report = machine.client.run(session, ENDLESS_CALL, timeout_ms=200)
+    report = machine.client.run(session, ENDLESS_CALL, timeout_ms=600)
     assert report["lost"] is not None
     assert machine.client.run(session, "open('first', 'x').write('x')")["result"] == "1"
     assert machine.host_bytes(session) - before < GROWTH_BYTES_MAX
