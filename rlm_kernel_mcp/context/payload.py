@@ -18,6 +18,7 @@ from rlm_kernel_mcp.context.held import Held, Room
 from rlm_kernel_mcp.context.left_out import Skipped
 from rlm_kernel_mcp.context.loader.hashing import Unhashed
 from rlm_kernel_mcp.context.loader.index import TextIndex
+from rlm_kernel_mcp.context.loader.places import Places
 from rlm_kernel_mcp.context.loader.spool import Spooled
 from rlm_kernel_mcp.context_wire import WIDTHS, DocumentRow, Layout
 
@@ -103,8 +104,13 @@ class Payload:
         if self.held != "spooled" or self.layout is None or self.index is None:
             return [(one.name, one.byte_count, one.encoding, one.errors) for one in self.documents]
         width = WIDTHS[self.layout]
-        counted = zip(self.documents, self.index.documents, strict=True)
-        return [(one.name, found.chars * width, self.layout, "strict") for one, found in counted]
+        counted = zip(self.documents, self.index.char_counts, strict=True)
+        return [(one.name, chars * width, self.layout, "strict") for one, chars in counted]
+
+    def places(self, name_start: int = 0) -> Places:
+        """Places in its documents, which outlive it. `name_start`: behind what was put before their names."""
+        documents = (((one.name, one.byte_count, one.encoding, one.errors), one.path or "") for one in self.documents)
+        return Places(documents, self.index, "" if self.prefix is None else f"{self.prefix}/", name_start)
 
     def hold_in_memory(self) -> None:
         """A kernel that cannot map it is given the documents' own bytes."""

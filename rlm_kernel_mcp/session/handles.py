@@ -97,7 +97,7 @@ class Handles:
         session.kernel.adopt(prepared.kernel)
         self.sessions[session_id] = session
         first = session.contexts.contexts.first
-        first.marks, first.in_place = prepared.context.marks, prepared.context.in_place
+        first.take_over(prepared.context)
         session.contexts.contexts.hash_later(first, prepared.unhashed)
         session.journal.opened(session.contexts.report(first), prepared.walls, prepared.duration_ms, session.account)
         return session, written

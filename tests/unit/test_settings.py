@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Final
 
@@ -62,6 +63,22 @@ def test_an_image_has_other_modules_than_this_machine() -> None:
 def test_settings_as_they_should_be_raise_no_doubt(tmp_path: Path) -> None:
     """Every known variable may be set."""
     assert doubted(RLM_CONTEXT_ROOTS=str(tmp_path), RLM_IMPORTS="json", RLM_KERNEL="rlm-python") == []
+
+
+def test_a_policy_from_before_contexts_were_mapped_has_the_defaults(tmp_path: Path) -> None:
+    """A kernelspec that a user installed with an older version, and has changed; also where some of it is set."""
+    shipped = json.loads((locked_kernelspec("rlm-python") / POLICY_FILE).read_text())
+    old = tmp_path / POLICY_FILE
+    whole = load_policy(locked_kernelspec("rlm-python") / POLICY_FILE)
+    old.write_text(json.dumps({part: values for part, values in shipped.items() if part != "context"}))
+    assert load_policy(old) == whole
+    applied = load_policy(old).with_settings(import_policy=None, imports=(), memory_limit_mb=None)
+    assert applied.model_dump()["context"] == shipped["context"]  # which is what a kernel is given
+    old.write_text(json.dumps(shipped | {"context": {"in_memory_mb": 7}}))
+    assert load_policy(old).context == whole.context.model_copy(update={"in_memory_mb": 7})
+    old.write_text(json.dumps(shipped | {"context": {"in_memory": 7}}))
+    with pytest.raises(InvalidInput, match=r"'context\.in_memory'"):
+        load_policy(old)
 
 
 def test_the_defaults_are_those_of_the_policy_beside_the_kernelspec() -> None:

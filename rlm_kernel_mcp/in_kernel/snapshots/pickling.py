@@ -16,6 +16,7 @@ import pickle
 import sys
 import types
 from collections.abc import Callable, Collection, Iterator, Mapping
+from resource import RUSAGE_SELF, getrusage
 from typing import Any, Final, Protocol
 
 import cloudpickle
@@ -25,6 +26,7 @@ from rlm_kernel_mcp.in_kernel.namespace.live_facade import LiveFacade
 from rlm_kernel_mcp.in_kernel.snapshots.function_lines import lines_of, put_back
 from rlm_kernel_mcp.in_kernel.snapshots.instance_reducers import Causes
 from rlm_kernel_mcp.in_kernel.snapshots.reducers import KNOWN_TYPES, reduce_known
+from rlm_kernel_mcp.in_kernel.snapshots.writer import TooLarge
 
 PROTOCOL: Final = 5
 
@@ -39,6 +41,10 @@ MODULES: Final = (types.ModuleType, LiveFacade)
 """Written by name."""
 _PLAIN: Final = (str, bytes, int, float, complex, bool, type(None))
 """Types for which pickle's own writer, a hundred times faster to make, does the same."""
+_SIZED: Final = (str, bytes, bytearray)
+"""What pickle copies in one piece, in which nothing can stop it: a second and more for a gigabyte."""
+WATCHED_FROM_KB: Final = 256 << 10
+"""A process that never had so much memory has nothing that would take long."""
 _lru_cache: Final[Any] = type(functools.lru_cache(len))
 
 
@@ -125,12 +131,19 @@ class SessionPickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle 
         return self._cells.setdefault(id(cell), _Cell(cell))
 
 
-class ReferringPickler(SessionPickler):
-    """One that leaves a mapped context where it is, whatever it stands in, and looks at every object for that."""
+class WatchingPickler(SessionPickler):
+    """One that looks at every object: a mapped context stays where it is, what has no room is refused uncopied."""
+
+    def __init__(self, file: Writable, protocol: int, causes: Causes, limit_bytes: int) -> None:
+        super().__init__(file, protocol, causes)
+        self._limit_bytes = limit_bytes
 
     def persistent_id(self, obj: Any) -> str | None:
         """pickle's hook for what is written elsewhere."""
-        return _referred.get(id(obj))
+        name = _referred.get(id(obj))
+        if name is None:
+            _check_size(obj, self._limit_bytes)
+        return name
 
 
 class SessionUnpickler(pickle.Unpickler):
@@ -159,16 +172,26 @@ def _is_ordinary(cls: type) -> bool:
     )
 
 
-def write_value(value: object, file: Writable, causes: Causes) -> None:
+def write_value(value: object, file: Writable, causes: Causes, limit_bytes: int) -> None:
     """Pickle a value into a file. `causes` says whether with the errors that its exceptions came from.
 
     Raises:
+        TooLarge: it has a text or bytes that are more than `limit_bytes` by themselves.
         Exception: whatever the value's own code, or pickle, raises; and what `file.write` raises.
     """
     if type(value) in _PLAIN:
+        _check_size(value, limit_bytes)
         pickle.dump(value, file, PROTOCOL)
+    elif _referred or getrusage(RUSAGE_SELF).ru_maxrss > WATCHED_FROM_KB:
+        WatchingPickler(file, PROTOCOL, causes, limit_bytes).dump(value)
     else:
-        (ReferringPickler if _referred else SessionPickler)(file, PROTOCOL, causes).dump(value)
+        SessionPickler(file, PROTOCOL, causes).dump(value)
+
+
+def _check_size(value: object, limit_bytes: int) -> None:
+    """A character has a byte at least."""
+    if type(value) in _SIZED and len(value) > limit_bytes:  # type: ignore[arg-type]  # it is one of these
+        raise TooLarge
 
 
 def read_value(file: Readable) -> Any:

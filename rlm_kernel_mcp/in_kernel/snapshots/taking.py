@@ -221,12 +221,12 @@ class NamespaceSnapshots:
         written = value if own is None else own
         first, causes = Writer(limit, deadline, self, None), Causes()
         try:
-            self._guarded(partial(write_value, written, first, causes))
+            self._guarded(partial(write_value, written, first, causes, limit))
         except Exception as error:
             if not causes.met or (isinstance(error, TooLarge) and self._small is not None):
                 raise
             first, causes = Writer(limit, deadline, self, None), Causes(kept=False)
-            self._guarded(partial(write_value, written, first, causes))
+            self._guarded(partial(write_value, written, first, causes, limit))
         sent = first
         if known is None or known.digest != first.digest:
             sent = self._send(name, written, first, Writer(limit, deadline, self, sink), sink, causes)
@@ -245,7 +245,7 @@ class NamespaceSnapshots:
             return first
         sink(head)
         try:
-            self._guarded(partial(write_value, value, second, causes))
+            self._guarded(partial(write_value, value, second, causes, second.limit_bytes))
         except BaseException:
             sink(struct.pack(">I", SNAPSHOT_ABORTED))
             raise

@@ -60,7 +60,7 @@ class Writer:
     """A file for the pickler: it hashes, counts, checks the caps, and passes the bytes on if it has a sink."""
 
     def __init__(self, limit_bytes: int, deadline: float, gate: Gate, sink: Sink | None) -> None:
-        self._limit_bytes = limit_bytes
+        self.limit_bytes = limit_bytes
         self._deadline = deadline
         self._gate = gate
         self._sink = sink
@@ -82,7 +82,7 @@ class Writer:
 
     def _take(self, block: bytes) -> None:
         self.bytes += len(block)
-        if self.bytes > self._limit_bytes:
+        if self.bytes > self.limit_bytes:
             raise TooLarge
         self._hash.update(block)
         if self._sink is not None:

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Final
 
 from rlm_kernel_mcp.context.loader.hashing import Unhashed
+from rlm_kernel_mcp.context.loader.places import Places
 from rlm_kernel_mcp.context.payload import Payload
 from rlm_kernel_mcp.context_wire import LoadContextReply
 from rlm_kernel_mcp.errors import ContextNotFound
@@ -46,6 +47,8 @@ class SessionContext:
     """By which name the store has its text; the first one's is empty."""
     states: str | None = None
     """As `Payload.states`, when it was read last."""
+    places: Places | None = None
+    """Places in its documents, as this server has loaded them last; None of what JSON says."""
     in_place: bool = False
     """Whether this server has it from its one file itself, which is no copy."""
     has_failed: bool = False
@@ -58,6 +61,11 @@ class SessionContext:
     def note_origin(self, payload: Payload) -> None:
         """Remember what a payload of it was made of."""
         self.states, self.in_place = payload.states, payload.state is not None
+        self.places = None if payload.kind == "json" else payload.places(len(self.source.prefix))
+
+    def take_over(self, other: SessionContext) -> None:
+        """Remember what the record does not have of a context that this server has loaded."""
+        self.marks, self.in_place, self.places = other.marks, other.in_place, other.places
 
     @property
     def has_changed(self) -> bool:

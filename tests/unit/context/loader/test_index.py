@@ -49,7 +49,7 @@ def agree(raw: bytes, encoding: str | None = None) -> None:
     """Every place near a block's border, and some others, in all three ways."""
     before = b"line\n" * 3
     index = counted(before, raw)
-    document = index.documents[1]
+    document = index.document(1)
     assert encoding is None or document.encoding == encoding
     source = before + raw
     starts = starts_of(raw, document.encoding, document.errors)
