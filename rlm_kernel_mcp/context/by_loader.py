@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Final
 
-from rlm_kernel_mcp.context.documents import Document, FileState, file_identity, file_state
 from rlm_kernel_mcp.context.held import Room, lies_in_memory
 from rlm_kernel_mcp.context.loader import answers
 from rlm_kernel_mcp.context.loader.answers import FileRead, FileRefused
@@ -24,7 +23,7 @@ from rlm_kernel_mcp.context.loader.index import IndexedDocument, TextIndex
 from rlm_kernel_mcp.context.loader.loaders import GoOn, Loaders
 from rlm_kernel_mcp.context.loader.spool import Spooled
 from rlm_kernel_mcp.context.paths import open_below
-from rlm_kernel_mcp.context.payload import Payload
+from rlm_kernel_mcp.context.payload import Document, FileState, Payload, file_identity, file_state
 from rlm_kernel_mcp.context.refusals import (
     no_disk_for_text,
     no_room_for_text,
@@ -72,9 +71,7 @@ def load(
         go_on: asked at least twice a second; raises where nobody waits any more.
         on_bytes: told how many bytes of the files are read by now.
 
-    Raises:
-        InvalidInput, ContextNotFound, ContextDenied, ContextTooLarge: as `build_payload`.
-        KernelStartFailed, SandboxUnavailable: no loader can be had.
+    Raises: as `build_payload`; KernelStartFailed, SandboxUnavailable: no loader can be had.
     """
     while not loaders.turns.acquire(timeout=LOOK_S):
         go_on()
@@ -287,6 +284,7 @@ class _Loading:
             file.release()
             file = make()
         payload.source, payload.pack = payload.descriptor, payload.file
+        payload.laid_chars = tuple(one.chars for one in self._read)
         payload.descriptor, payload.file, payload.layout, payload.held = file.reader, file, layout, "spooled"
 
 

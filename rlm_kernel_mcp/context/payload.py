@@ -1,27 +1,67 @@
-"""A context on its way to a kernel: the bytes that it loads, and what is known of them.
+"""A context on its way to a kernel: the bytes that it loads, its documents, and what tells that a file was written to.
 
-Is: that, and the payload of an inline text. Is not: the reading of files (`reading.py`, `by_loader.py`). Above: the
-session, which sends `data` or `descriptor` as `LOAD_CONTEXT`. Below: `documents.py`, `held.py`, `context/loader/`.
+Is: that. Is not: the reading of files (`reading.py`, `by_loader.py`), nor a text of the client's own (`inline/`).
+Above: the session, which sends `data` or `descriptor` as `LOAD_CONTEXT`. Below: `held.py`, `context/loader/`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final, Literal, Self
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, Self
 
-from rlm_kernel_mcp.context.documents import Document, FileState, file_state
 from rlm_kernel_mcp.context.held import Held, Room
 from rlm_kernel_mcp.context.left_out import Skipped
 from rlm_kernel_mcp.context.loader.index import TextIndex
 from rlm_kernel_mcp.context.loader.spool import Spooled
-from rlm_kernel_mcp.context_wire import WIDTHS, DocumentRow, Layout
+from rlm_kernel_mcp.context_wire import CODECS, WIDTHS, DocumentRow, Layout
 
-TEXT_NAME: Final = "context"
-"""Name of the one document of an inline text."""
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One document of a payload. `encoding` is a Python codec, `errors` how it is to be decoded with it."""
+
+    name: str
+    byte_count: int
+    encoding: str
+    undecodable_bytes: int = 0
+    errors: str = "strict"
+    layout: Layout | None = field(default=None, compare=False)
+    """How its characters lie in its bytes; None: they have to be decoded."""
+    path: str | None = field(default=None, compare=False)
+    """The file, with all links resolved; None of an inline text. What cites the document reads there."""
+
+
+class FileState(NamedTuple):
+    """What changes when a file is written to."""
+
+    size: int
+    modified_ns: int
+    changed_ns: int
+
+
+def file_state(descriptor: int) -> FileState:
+    """The state of an open file now."""
+    status = os.fstat(descriptor)
+    return FileState(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def file_identity(descriptor: int) -> tuple[int, ...]:
+    """Which file it is, with its state now."""
+    status = os.fstat(descriptor)
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """A text as the client is told of it."""
+
+    chars: int
+    lines: int
+    head: str
+    tail: str
 
 
 @dataclass(slots=True)
@@ -59,6 +99,12 @@ class Payload:
     """The documents' bytes, where `descriptor` has their characters in another width (`held` is then `spooled`)."""
     pack: Spooled | None = None
     """The server's own file behind `source`, where it is one."""
+    laid_chars: tuple[int, ...] | None = None
+    """Characters of each document, where `descriptor` has them in `layout` and not the documents' own bytes."""
+    value_bytes: int | None = None
+    """Of the value of a JSON text, where `descriptor` has that; None: a kernel is to parse the text."""
+    facts: Facts | None = None
+    """What is known of a text that the client gave itself."""
 
     @property
     def encodings(self) -> dict[str, int]:
@@ -91,11 +137,14 @@ class Payload:
     @property
     def rows(self) -> list[DocumentRow]:
         """What lies where behind `descriptor`, for a kernel."""
-        if self.held != "spooled" or self.layout is None or self.index is None:
+        if self.value_bytes is not None:
+            return [(self.documents[0].name, self.value_bytes, "", "")]
+        if self.laid_chars is None or self.layout is None:
             return [(one.name, one.byte_count, one.encoding, one.errors) for one in self.documents]
-        width = WIDTHS[self.layout]
-        counted = zip(self.documents, self.index.documents, strict=True)
-        return [(one.name, found.chars * width, self.layout, "strict") for one, found in counted]
+        width, decoded = WIDTHS[self.layout], (CODECS[self.layout], "surrogatepass")
+        how = decoded if self.held == "memory" else (self.layout, "strict")
+        counted = zip(self.documents, self.laid_chars, strict=True)
+        return [(one.name, chars * width, *how) for one, chars in counted]
 
     def hold_in_memory(self) -> None:
         """A kernel that cannot map it is given the documents' own bytes."""
@@ -104,6 +153,7 @@ class Payload:
             if self.file is not None:
                 self.file.release()
             self.descriptor, self.file, self.source, self.pack = self.source, self.pack, None, None
+            self.laid_chars = None
 
     def kept(self) -> Callable[[], None]:
         """Keep the shared file for a kernel that has it mapped; returns what lets it go at the end of the kernel."""
@@ -124,11 +174,3 @@ class Payload:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
-
-
-def text_payload(text: str) -> Payload:
-    """The payload of an inline text, kept as it is: lone surrogates travel as three bytes each."""
-    data = text.encode("utf-8", "surrogatepass")
-    document = Document(TEXT_NAME, len(data), "utf-8", errors="surrogatepass")
-    digest = hashlib.sha256(data).hexdigest()
-    return Payload("text", (document,), len(data), digest, data, None, Skipped())

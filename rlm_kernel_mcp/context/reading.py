@@ -15,10 +15,9 @@ from dataclasses import replace
 from typing import Final
 
 from rlm_kernel_mcp.context.copies import append, unlinked_file
-from rlm_kernel_mcp.context.documents import Document, FileState, file_state
 from rlm_kernel_mcp.context.held import COPIED_MAX_BYTES, Room, lies_in_memory
 from rlm_kernel_mcp.context.paths import FileOpener, open_below
-from rlm_kernel_mcp.context.payload import Payload
+from rlm_kernel_mcp.context.payload import Document, FileState, Payload, file_state
 from rlm_kernel_mcp.context.refusals import binary, nothing_left, skip_unreadable, skipping, skips_archive
 from rlm_kernel_mcp.context.sources import Source, Sources, too_large
 from rlm_kernel_mcp.context_wire import Layout

@@ -25,7 +25,10 @@ from rlm_kernel_mcp.text.safe_text import safe_text
 FULL_FIELDS: Final = ("code", "stdout", "stderr", "result", "error")
 """Fields of a trace event that only `detail="full"` carries."""
 
-UNKNOWN_YET: Final = ("chars", "lines", "sha256", "head", "tail", "document_count")
+UNKNOWN_YET: Final = (
+    *("chars", "lines", "sha256", "head", "tail", "document_count"),
+    *("held", "encodings", "undecodable_bytes"),
+)
 """Fields of a context that is being loaded, which are null."""
 
 LIST_CHARS_MAX: Final = 8_000
@@ -150,7 +153,8 @@ def _pictures(report: reports.StepReport) -> list[ContentBlock]:
 def _context(report: reports.ContextReport | reports.LoadingReport) -> dict[str, Any]:
     """The contract's fields, and where bytes did not decode and what was left out where there is something to say."""
     if isinstance(report, reports.LoadingReport):
-        return _fields(report) | {"state": "loading"} | dict.fromkeys(UNKNOWN_YET)
+        known = {"state": "loading", "documents": [], "changed": False}
+        return _fields(report) | known | dict.fromkeys(UNKNOWN_YET)
     data = asdict(report)
     for name in ("undecodable_in", "skipped_first"):
         if not data[name]:
@@ -187,6 +191,10 @@ def _event(event: reports.TraceEvent, detail: str) -> dict[str, Any]:
 def _session(row: reports.SessionSummary) -> dict[str, Any]:
     data = asdict(row)
     data["context"] = {"kind": data.pop("kind"), "chars": data.pop("chars")}
+    if data.pop("changed"):
+        data["context"]["changed"] = True
+    if loading := data.pop("loading"):
+        data["context"] |= {"state": "loading", "loaded_bytes": loading["loaded_bytes"], "bytes": loading["bytes"]}
     return data
 
 

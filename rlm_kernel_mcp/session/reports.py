@@ -159,12 +159,13 @@ class ContextReport:
 
 @dataclass(frozen=True, slots=True)
 class LoadingReport:
-    """A context that is not there yet. `bytes`: in all, as far as that is known by now."""
+    """A context that is not there yet. `bytes`: in all, as far as that is known by now; `skipped` likewise."""
 
     name: str
     kind: str
     bytes: int
     loaded_bytes: int
+    skipped: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +286,7 @@ class SessionList:
 
 @dataclass(frozen=True, slots=True)
 class SessionSummary:
-    """One row of `rlm_list_sessions`."""
+    """One row of `rlm_list_sessions`. `loading`: how far its first context is; `changed`: whether its files have."""
 
     session_id: str
     status: SessionStatus
@@ -295,3 +296,5 @@ class SessionSummary:
     kind: str
     chars: int | None
     counters: Counters
+    loading: LoadingReport | None = None
+    changed: bool = False

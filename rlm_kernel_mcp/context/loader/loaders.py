@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from rlm_kernel_mcp.context.loader.client import Process
 from rlm_kernel_mcp.context.loader.spool import Spool
@@ -20,17 +20,24 @@ GoOn = Callable[[], None]
 """Asked at least twice a second; raises where nobody waits any more."""
 
 
+class Start(Protocol):
+    """Starts a process; called in a worker thread."""
+
+    def __call__(self, file_mb: int, cpu_s: int, go_on: GoOn, value_mb: int = 0, /) -> Process | None:
+        """As `HostPlacement.loader`, which has the arguments. Raises: KernelStartFailed, SandboxUnavailable."""
+
+
 @dataclass(slots=True)
 class Loaders:
     """What a server has for loading: processes, its own files, limits."""
 
-    start: Callable[[int, int, GoOn], Process | None]
-    """Starts one, with the largest file that it may write in MB and its processor time in s; None: there are none here.
-
-    Called in a worker thread. Raises: KernelStartFailed, SandboxUnavailable."""
+    start: Start
+    """Starts one; None: there are none here."""
     spool: Spool
     unpacked_bytes: int
     """What all compressed files of a context may unpack to."""
     ratio: int
     """How many times its size a compressed file may unpack to."""
+    value_mb: int = 1024
+    """Memory that the value of a JSON text may take: no session has more."""
     turns: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(LOADERS_MAX))

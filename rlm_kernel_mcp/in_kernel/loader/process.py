@@ -23,6 +23,7 @@ from typing import Any, Final, NoReturn
 from rlm_kernel_mcp.context_wire import DATAGRAM_BYTES, FILES_MAX, INDEX_ROWS
 from rlm_kernel_mcp.in_kernel.loader.reading import Pass
 from rlm_kernel_mcp.in_kernel.loader.unpacking import Unreadable, zstd_module
+from rlm_kernel_mcp.in_kernel.loader.values import write_value
 from rlm_kernel_mcp.in_kernel.walls.plan import plan_from_policy
 from rlm_kernel_mcp.in_kernel.walls.raising import enter_namespaces, raise_lock_a, raise_lock_b
 from rlm_kernel_mcp.wire import DESCRIPTOR_FD
@@ -46,7 +47,9 @@ Announce = Callable[[int, int], None]
 def load(
     request: Mapping[str, Any], policy: Mapping[str, Any], announce: Announce, ready: Callable[[Any], None]
 ) -> NoReturn:
-    """Raise the walls, answer until the host closes its end, end. `request`: {scratch, sockets, file_mb, cpu_s}.
+    """Raise the walls, answer until the host closes its end, end.
+
+    `request`: {scratch, sockets, file_mb, cpu_s, value_mb}.
 
     Raises:
         WallFailed: a wall that the policy requires cannot be raised.
@@ -58,7 +61,7 @@ def load(
     plan = replace(
         plan,
         read_only=(),
-        memory_mb=MEMORY_MB,
+        memory_mb=MEMORY_MB + int(request["value_mb"]),
         mapped_max_gb=0,
         scratch_mb=0,
         file_mb=int(request["file_mb"]),
@@ -95,6 +98,8 @@ class Loader:
         if "begin" in request:
             self._pass = Pass(request["begin"], descriptors[0] if descriptors else None, self._tell)
             return b'{"begun": true}'
+        if "json" in request:
+            return json.dumps({"json": write_value(*descriptors)}).encode()
         loading = self._pass
         assert loading is not None
         if "files" in request:
@@ -106,10 +111,7 @@ class Loader:
         if "index" in request:
             return loading.rows(int(request["index"]), INDEX_ROWS)
         if "spool" in request:
-            try:
-                return json.dumps({"spooled": loading.spool(descriptors[0]), "errno": 0}).encode()
-            except Unreadable as error:
-                return json.dumps({"spooled": 0, "errno": error.number}).encode()
+            return json.dumps(_spooled(loading, descriptors[0])).encode()
         return json.dumps({"finished": loading.finish()}).encode()
 
     def _tell(self, read: int, made: int) -> None:
@@ -117,3 +119,10 @@ class Loader:
         if now - self._told_at >= TOLD_S:
             self._told_at = now
             self._control.send(json.dumps({"progress": [read, made]}).encode())
+
+
+def _spooled(loading: Pass, descriptor: int) -> dict[str, int]:
+    try:
+        return {"spooled": loading.spool(descriptor), "errno": 0}
+    except Unreadable as error:
+        return {"spooled": 0, "errno": error.number}

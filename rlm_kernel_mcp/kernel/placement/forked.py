@@ -80,7 +80,7 @@ class ForkedPlacement:
         await fork_server.fork(command.arguments, command.environment, command.cwd, ends.status.theirs, ends.theirs)
         return ends.kernel(await _named(ends.status))
 
-    async def loader(self, file_mb: int, cpu_s: int) -> LoaderProcess | None:
+    async def loader(self, file_mb: int, cpu_s: int, value_mb: int = 0) -> LoaderProcess | None:
         """A process that reads a context, behind walls. Raises: SandboxUnavailable, KernelStartFailed."""
         fork_server = await self._ready_fork_server()
         if fork_server is None:
@@ -89,7 +89,7 @@ class ForkedPlacement:
         for folder in folders:
             folder.mkdir(mode=0o700, exist_ok=True)  # all of them have the same: there is nothing in it, for good
         scratch, sockets = map(str, folders)
-        asked = {"scratch": scratch, "sockets": sockets, "file_mb": file_mb, "cpu_s": cpu_s}
+        asked = {"scratch": scratch, "sockets": sockets, "file_mb": file_mb, "cpu_s": cpu_s, "value_mb": value_mb}
         arguments = ["-f", "none", "--policy", str(self._policy_file), "--scratch", scratch]
         process = LoaderProcess()
         try:

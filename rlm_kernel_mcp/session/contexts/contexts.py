@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
 
+from rlm_kernel_mcp.context.held import Held
 from rlm_kernel_mcp.context.payload import Payload
 from rlm_kernel_mcp.errors import ContextNotFound
 from rlm_kernel_mcp.session.contexts.changes import FileMarks
@@ -43,6 +44,11 @@ class SessionContext:
     def name(self) -> str:
         return self.source.name
 
+    def is_held(self, held: Held) -> None:
+        """How the kernel of now has it."""
+        if self.report is not None:
+            self.report = replace(self.report, held=held)
+
     @property
     def has_changed(self) -> bool:
         """Whether its files were seen to have changed since."""
@@ -57,6 +63,8 @@ class ContextList:
     means: Means
     store: Store
     all: list[SessionContext] = field(default_factory=list)
+    roots: tuple[tuple[str, ...], ...] = ()
+    """Those that the session was opened with, as `ContextSource` has them."""
 
     @property
     def first(self) -> SessionContext:
@@ -68,7 +76,7 @@ class ContextList:
 
     def to_load(self) -> Sequence[ContextToLoad]:
         return [
-            ContextToLoad(one.name, partial(self.open_again, one), one.source.is_json, one.at_step)
+            ContextToLoad(one.name, partial(self.open_again, one), one.source.is_json, one.at_step, one.is_held)
             for one in self.all
             if one.report is not None
         ]
@@ -118,17 +126,17 @@ class ContextList:
 
     def reference(self, names: Sequence[str]) -> dict[str, Any]:
         """What it has in `context_ref`: how to load each again. `names`: those that kernels offer by themselves."""
-        kept = self.first.source.reference(self.means.settings.working_dir)
+        kept = self.first.source.reference(self.means.settings)
         added = [
             {
-                "source": one.source.reference(self.means.settings.working_dir),
+                "source": one.source.reference(self.means.settings),
                 "report": _row(one),
                 "at_step": one.at_step,
                 "in_store": one.in_store,
             }
             for one in self.all[1:]
         ]
-        return {**kept, "names": list(names), **({"added": added} if added else {})}
+        return {**kept, "names": list(names), "session_roots": self.roots, **({"added": added} if added else {})}
 
 
 def contexts_of(first: Mapping[str, Any], reference: Mapping[str, Any]) -> list[SessionContext]:

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from rlm_kernel_mcp.context.held import Held
 from rlm_kernel_mcp.context.payload import Payload
 from rlm_kernel_mcp.errors import ContextNotFound, KernelDied, RequestRefused
 from rlm_kernel_mcp.kernel.kernel import Kernel
@@ -43,6 +44,8 @@ class ContextToLoad:
     """Whether steps can have changed it in place."""
     at_step: int = 0
     """The last step that had begun when it came."""
+    on_loaded: Callable[[Held], None] = lambda held: None
+    """Told how the kernel has it."""
 
 
 class HasContexts(Protocol):
@@ -165,6 +168,7 @@ class Recovery:
                 loaded = await load_context(kernel, payload, context.name, add=add)
                 if payload.has_changed():
                     raise ContextNotFound("the context's files were changed while they were loaded again")
+                context.on_loaded(payload.held)
         except RequestRefused as error:
             return error.message
         if not add:

@@ -190,7 +190,7 @@ def put_context(connection: sqlite3.Connection, session_id: str, data: bytes | N
     row = {"session_id": session_id, **key}
     columns, marks = ", ".join(row), ", ".join("?" * len(row))
     connection.execute(f"DELETE FROM {table} WHERE ({columns}) = ({marks})", [*row.values()])  # noqa: S608 (ours)
-    insert = f"INSERT INTO {table} ({columns}, data) SELECT {marks}, ? WHERE ?"  # noqa: S608 (our own names)
+    insert = f"INSERT INTO {table} ({columns}, data) SELECT {marks}, ? WHERE ?"
     for given in () if data is None else ((data, True), (b"", False)):  # SQLite keeps what it was last given
         connection.execute(insert, [*row.values(), *given])
 

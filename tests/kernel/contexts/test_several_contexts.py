@@ -114,8 +114,8 @@ async def test_documents_of_a_context_that_was_added_have_its_name_before_theirs
 
 @pytest.mark.parametrize("text", ["{", "[" * 100_000, "1" * 5_000, "nul"], ids=["cut", "deep", "digits", "word"])
 async def test_what_is_no_json_is_refused_and_the_name_stays_free(session: SessionDriver, text: str) -> None:
-    """It is parsed in the kernel, which says what is wrong with it."""
-    with pytest.raises(InvalidInput, match="json_text is not JSON"):
+    """It is parsed in a loader, which says what is wrong with it; no kernel has seen it."""
+    with pytest.raises(InvalidInput, match="json_text is not JSON that can be parsed"):
         await add(session, "data", json_text=text)
     assert (await session.run("data")).status == "error"
     await add(session, "data", json_text="[1]")
@@ -140,7 +140,8 @@ async def test_nothing_is_added_while_a_step_runs_or_after_the_answer_but_after_
 
 async def test_the_limit_is_of_all_contexts_together(tmp_path: Path) -> None:
     """What the others take is said."""
-    async with open_registry(tmp_path, RLM_MEMORY_LIMIT_MB="64") as registry:
+    in_memory = {"context": {"mapped_max_gb": 0}}
+    async with open_registry(tmp_path, policy=in_memory, RLM_MEMORY_LIMIT_MB="64") as registry:
         session = await SessionDriver.open(registry, "x" * (20 << 20))
         with pytest.raises(ContextTooLarge, match="other contexts have 20,971,520 bytes"):
             await add(session, "more", text="y" * (19 << 20))
@@ -202,3 +203,41 @@ async def test_a_context_whose_file_has_changed_is_told_as_lost_alone(tmp_path: 
         report = await session.ok("context")
         assert set(lost(report)) == {"files"}
         assert "have changed" in lost(report)["files"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('["\\ud800", "\ud800"]', ["\ud800", "\ud800"]),
+        ('{"a": 1, "a": 2}', {"a": 2}),
+        ("1e400", float("inf")),
+        ("1" * 4_300, int("1" * 4_300)),
+        ("[" * 900 + "]" * 900, None),
+        ('["\\u0000", "\U0001f600", 0.1, -0.0, 12345678901234567890123, true, null, {"": []}]', None),
+    ],
+    ids=["surrogates", "same key", "infinite", "digits", "deep", "kinds"],
+)
+async def test_a_json_text_comes_as_python_s_own_parser_has_it(
+    session: SessionDriver, text: str, expected: object
+) -> None:
+    """A loader has parsed it: the kernel gets the value, which is the parser's."""
+    report = await add(session, "data", json_text=text)
+    assert report.chars == len(text)
+    assert report.head == text[:400].replace("\ud800", "\\ud800") or expected is None
+    assert json.loads(text) == expected or expected is None
+    assert await value(session, f"__import__('json').loads({text!r}) == data") == "True"
+
+
+async def test_a_json_text_whose_value_is_too_large_is_refused_by_its_numbers(tmp_path: Path) -> None:
+    """In the loader, which may need more than a session has; in the kernel, which has to keep room for steps."""
+    async with open_registry(tmp_path, RLM_MEMORY_LIMIT_MB="64") as registry:
+        session = await SessionDriver.open(registry)
+        with pytest.raises(ContextTooLarge, match=r"23,999,996 bytes, needs more memory than the 64 MB"):
+            await add(session, "data", json_text="[" + '{"a":1},' * 2_999_999 + "{}]")
+        with pytest.raises(ContextTooLarge, match=r"cannot hold the value of that JSON text"):
+            await add(session, "data", json_text="[" + "1," * 9_999_999 + "1]")
+        assert await value(session, "'data' in globals(), len(bytearray(1 << 24))") == f"(False, {1 << 24})"
+        await add(session, "data", json_text="[1]")
+        loaders = registry._shared.loaders
+        assert loaders is not None
+        assert loaders.spool.used_bytes == 0
