@@ -196,7 +196,10 @@ async def test_a_context_whose_file_has_changed_is_told_as_lost_alone(tmp_path: 
         await add(session, "files", paths=(str(path),))
         assert (await session.ok("1")).contexts_changed == ()
         path.write_text("another\n")
-        assert (await session.ok("2")).contexts_changed == ("files",)
+        changed = await session.ok("2")
+        assert changed.contexts_changed == ("files",)
+        session.session.journal.forget()
+        assert (await session.end_of(changed.step_index)).contexts_changed == ("files",)
         assert (await session.ok("3")).contexts_changed == ("files",)
         await settle(session)
         await session.kernel.kill("the test's wish")
@@ -241,3 +244,42 @@ async def test_a_json_text_whose_value_is_too_large_is_refused_by_its_numbers(tm
         loaders = registry._shared.loaders
         assert loaders is not None
         assert loaders.spool.used_bytes == 0
+
+
+async def test_a_file_that_changed_is_told_in_the_list_of_sessions(tmp_path: Path) -> None:
+    """Of the first context, without a step."""
+    path = tmp_path / "a.txt"
+    path.write_text("of a\n")
+    async with open_registry(tmp_path / "state", RLM_CONTEXT_ROOTS=str(tmp_path)) as registry:
+        await registry.init_context(context_text=None, context_paths=[str(path)], limits=AMPLE)
+        (row,) = (await registry.list_sessions()).rows
+        assert row.changed is False
+        path.write_text("another\n")
+        (row,) = (await registry.list_sessions()).rows
+        assert row.changed is True
+
+
+async def test_paths_lie_below_the_session_s_roots_and_the_caller_s(tmp_path: Path) -> None:
+    """Whichever server adopts the session; what was loaded comes back by the roots that it was loaded with."""
+    for name in ("both/a.txt", "first/b.txt", "second/c.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    roots = [f"{tmp_path}/both:{tmp_path}/{name}" for name in ("first", "second")]
+    async with open_registry(tmp_path / "state", RLM_CONTEXT_ROOTS=roots[0]) as registry:
+        session = await SessionDriver.open(registry)
+        await add(session, "b", paths=(f"{tmp_path}/first/b.txt",))
+    async with open_registry(tmp_path / "state", RLM_CONTEXT_ROOTS=roots[1]) as registry:
+        session = SessionDriver(registry, session.session_id)
+        await add(session, "a", paths=(f"{tmp_path}/both/a.txt",))
+        for name in ("first/b.txt", "second/c.txt"):
+            with pytest.raises(
+                ContextDenied, match=rf"'{tmp_path}/{name}' lies outside .*, which are '{tmp_path}/both'"
+            ):
+                await add(session, "more", paths=(f"{tmp_path}/{name}",))
+        report = await session.ok("a, b")
+        assert (report.result, lost(report)) == ("('both/a.txt', 'first/b.txt')", {})
+    async with open_registry(tmp_path / "state", RLM_CONTEXT_ROOTS=f"{tmp_path}/second") as registry:
+        session = SessionDriver(registry, session.session_id)
+        with pytest.raises(ContextDenied, match=rf"no directory in common: '{tmp_path}/both', '{tmp_path}/first'; "):
+            await add(session, "c", paths=(f"{tmp_path}/second/c.txt",))
+        assert await value(session, "a, b") == "('both/a.txt', 'first/b.txt')"
