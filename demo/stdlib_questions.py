@@ -7,9 +7,7 @@ Is not: a test of the kernel; but what it found is checked against `independent.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
 import sys
 import sysconfig
 import tempfile
@@ -21,8 +19,8 @@ from typing import Any, Final
 from mcp import Client, StdioServerParameters
 
 from demo import independent
+from demo.agent import ROOT, Agent, SessionFailed, first_of, show_trace
 
-ROOT: Final = Path(__file__).resolve().parent.parent
 CALL: Final = "get_event_loop"
 PARTS: Final = 8
 CHECKED_A_LINE: Final = 250
@@ -90,47 +88,6 @@ len(report)
 """.replace("CALL", CALL)
 
 
-class SessionFailed(Exception):
-    """The server refused a call, or a step did not end well; the demo has nothing to check."""
-
-
-class Agent:
-    """Calls the server's tools, and accounts for every character that came back."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        self.chars_received = 0
-        self.session_id = ""
-
-    async def call(self, tool: str, **arguments: object) -> dict[str, Any]:
-        """One tool call; returns the envelope's `data`.
-
-        Raises:
-            SessionFailed: the server refused, with its words.
-        """
-        result = await self._client.call_tool(tool, arguments)
-        (block,) = result.content
-        assert block.type == "text"
-        self.chars_received += len(block.text)
-        envelope = json.loads(block.text)
-        if not envelope["ok"]:
-            raise SessionFailed(f"{tool}: {envelope['error']['message']} {envelope['error']['next_step']}")
-        data: dict[str, Any] = envelope["data"]
-        return data
-
-    async def step(self, title: str, code: str) -> None:
-        """One step, waited for to its end, with a line on what it printed and how long it took."""
-        started = time.perf_counter()
-        data = await self.call("rlm_run_repl", session_id=self.session_id, code=code)
-        while data["status"] == "running":
-            data = await self.call("rlm_await_step", session_id=self.session_id, step_index=data["step_index"])
-        seconds = time.perf_counter() - started
-        if data["status"] != "ok":
-            raise SessionFailed(f"step {data['step_index']} ended with {data['status']}: {data['error'] or data}")
-        said = (data["stdout"] or data["result"] or "").strip()
-        print(f"  {data['step_index']:2}  {title:<12} {seconds:7.2f} s  {said}", flush=True)
-
-
 def main(entries: Sequence[str]) -> int:
     """Run the session and check it; returns the exit status."""
     library = Path(sysconfig.get_path("stdlib")).resolve()
@@ -143,11 +100,6 @@ def main(entries: Sequence[str]) -> int:
         print(f"bin/demo: {first_of(failed)}", file=sys.stderr)
         return 1
     return check(source_texts(library, patterns, Path(loaded["prefix"])), loaded, answers, no_python, final)
-
-
-def first_of(failures: BaseException) -> BaseException:
-    """The exception that exception groups were wrapped around."""
-    return first_of(failures.exceptions[0]) if isinstance(failures, BaseExceptionGroup) else failures
 
 
 async def run_session(library: Path, patterns: list[str]) -> tuple[dict[str, Any], dict[str, Any], list[str], str]:
@@ -207,20 +159,10 @@ async def ask(agent: Agent) -> tuple[dict[str, Any], list[str], str]:
     return variables[0]["value"], variables[1]["value"], final["final_answer"]
 
 
-async def show_trace(agent: Agent) -> None:
-    """The trace, one line an event; it stays readable after the end of the session."""
-    print("\nTrace")
-    trace = await agent.call("rlm_get_trace", session_id=agent.session_id)
-    for event in trace["events"]:
-        used = event["guardrail_snapshot"]["budget_used"]
-        what = f"{event['action']:<12} {event['result_status']:<9} {event['duration_ms']:6} ms"
-        print(f"  {event['ts']}  {what}  {used:6} characters used so far")
-
-
 def source_texts(library: Path, patterns: list[str], prefix: Path) -> dict[str, str]:
     """The same files, found and read by this process: each once under its own name, and none outside the library.
 
-    `prefix`: the folder that the names are relative to, as the server said it.
+    `prefix`: the directory that the names are relative to, as the server said it.
     """
     matches = {path for pattern in patterns for path in library.glob(pattern)}
     files: dict[Path, Path] = {}
@@ -268,9 +210,3 @@ def is_python(text: str) -> bool:
     except (SyntaxError, ValueError):
         return False
     return True
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="bin/demo", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("package", nargs="*", help="only these packages of the library, such as json (default: all)")
-    raise SystemExit(main(parser.parse_args().package))

@@ -158,17 +158,17 @@ def _add_sessions(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     sessions = commands.add_parser(
         "sessions",
         help="list the live sessions of your servers",
-        description="List the live sessions of the state directory (RLM_STATE_DIR), the last used first.",
+        description="List the live sessions of the state directory (RLM_STATE_DIR), the last used first: those in "
+        "which something can still be run. One that no server drives just now comes back when it is used.",
     )
-    sessions.add_argument(
-        "--all", action="store_true", dest="ended_too", help="also those that no server drives (default: live ones)"
-    )
+    sessions.add_argument("--all", action="store_true", dest="ended_too", help="also ended ones (default: live ones)")
     sessions.set_defaults(command=_sessions, parser=sessions)
     attach = commands.add_parser(
         "attach",
         help="open jupyter console on a session's kernel",
-        description="Open jupyter console on the kernel of a live session: to see and change the agent's variables. "
-        "What you run stands in the trace as `console` and counts as no step; exit and Ctrl-D leave the session alive.",
+        description="Open jupyter console on the kernel of a session that a server drives: to see and change the "
+        "agent's variables. What you run stands in the trace as `console` and counts as no step; exit and Ctrl-D leave "
+        "the session alive.",
     )
     _add_session_id(attach)
     attach.add_argument(

@@ -17,6 +17,10 @@ or, of a JSON text, this alone:
 
     {json: true} [text, file]           -> {json: Written}     the value that the text says, as `marshal` writes it
 
+or of another loader, which knows nothing else:
+
+    {hash: bytes} [descriptor]          -> {hashed: sha256}    of the first bytes of a file; empty where it has fewer
+
 Before any answer may come {progress: [bytes read, bytes of text]}, at most twice a second.
 """
 
@@ -121,9 +125,13 @@ where this Python has no module for it; an error of the file system in reading, 
 
 
 class Limits(TypedDict):
-    """`text_bytes`: of all documents; the rest is of compressed files: of all, and of each after `ratio_from`."""
+    """`text_bytes`: of all documents. `hash`: whether they are hashed as they are read; else `Finished` has none.
+
+    The rest is of compressed files: of all, and of each after `ratio_from`.
+    """
 
     text_bytes: int
+    hash: bool
     unpacked_bytes: int
     ratio: int
     ratio_from: int

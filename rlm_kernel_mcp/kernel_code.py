@@ -27,13 +27,6 @@ def kernel_code() -> str:
 def kernel_side(package: Path) -> list[Path]:
     """The files of the package that an image holds."""
     inside = (path for path in (package / "in_kernel").rglob("*") if path.suffix in (".py", ".json"))
-    ground = (
-        "__init__.py",
-        "kernel_code.py",
-        "context_wire.py",
-        "text_encoding.py",
-        "units.py",
-        "whole_writes.py",
-        "wire.py",
-    )
-    return sorted([*(package / name for name in ground), *inside])
+    names = ("__init__.py", "kernel_code.py", "text_encoding.py", "units.py", "whole_writes.py")
+    ground = (package / name for name in names)
+    return sorted([*ground, *package.glob("*wire.py"), *inside])

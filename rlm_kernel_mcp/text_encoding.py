@@ -175,6 +175,10 @@ class LineCount:
         self.ends += block.count(b"\n")
         self.is_open = not block.endswith(b"\n")
 
+    def copy(self) -> LineCount:
+        """The same, by itself."""
+        return LineCount(self.ends, self.is_open)
+
     @property
     def count(self) -> int:
         """Lines, the last one too where nothing ends it."""

@@ -7,7 +7,7 @@ answer.
 Messages are Jupyter messaging 5.5. The ones named `rlm_*` are ours. They travel on the control channel, so that they
 are answered while a step runs; `SNAPSHOT` and `RESTORE` on shell, since they run in the main thread between steps (the
 formats: `in_kernel/snapshots/taking.py`). The reply to `rlm_x_request` is `rlm_x_reply`, with the content named here or
-`Failure`.
+`Failure`. The messages of one large matter may have a module of their own beside this one, named `*_wire.py`.
 """
 
 # No `from __future__ import annotations`: each key's type would be compiled again, in every start of a kernel.

@@ -321,6 +321,9 @@ class FakeStarter:
             raise
         return Kernel.joined(fake, client, directories, [])
 
+    def stop(self) -> None:
+        """None of its starts waits for anything."""
+
     def close(self) -> None:
         """Nothing outlives it."""
 

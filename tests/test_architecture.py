@@ -137,7 +137,9 @@ def modules() -> dict[str, ast.Module]:
 
 
 def part_of(name: str) -> str:
-    return name.partition("/")[0].removesuffix(".py")
+    """The messages of one matter may have a module of their own, `*_wire.py`: all of them are the part `wire`."""
+    part = name.partition("/")[0].removesuffix(".py")
+    return "wire" if part.endswith("_wire") else part
 
 
 def imports(tree: ast.Module) -> Iterator[str]:
@@ -287,7 +289,7 @@ def test_an_image_holds_all_that_a_kernel_imports_of_the_package() -> None:
     """A container has the kernel's side alone: what that imports of the ground has to come along."""
     held = {path.relative_to(PACKAGE).as_posix() for path in kernel_side(PACKAGE)}
     needed = {
-        f"{part_of(module.partition('.')[2].replace('.', '/'))}.py"
+        f"{module.split('.')[1]}.py"
         for name, tree in modules().items()
         if name in held
         for module in imports(tree)

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 from bench.measure import Amounts, Bar, Figures, Row, interleave, milliseconds
-from bench.processes import MB, cpu_s, settle, status_mb, tree
+from bench.processes import MB, settle, spent_s, status_mb, tree
 from bench.sides.ours import OurServer, our_server
 
 
@@ -92,9 +92,9 @@ async def files(amounts: Amounts) -> list[Row]:
 
         async def ours() -> float:
             await settle(server.pid)
-            before = sum(cpu_s(server.pid).values())
+            before = spent_s(server.pid)
             opened = server.open_session(context_paths=["many"])
-            used_ms = (sum(cpu_s(server.pid).values()) - before) * 1000
+            used_ms = (spent_s(server.pid) - before) * 1000
             server.finalize(opened)
             return used_ms
 

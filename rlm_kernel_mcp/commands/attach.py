@@ -1,4 +1,4 @@
-"""`rlm-kernel-mcp attach`: jupyter console on the kernel of a live session.
+"""`rlm-kernel-mcp attach`: jupyter console on the kernel of a session that a server drives.
 
 Is: finding the connection file and handing the terminal over. Is not: the console, nor what keeps its output from the
 agent's (`kernel/client.py`). Above: `cli.py`. Below: `live.py`; `console.py` as a program.
@@ -11,7 +11,7 @@ import os
 import sys
 from typing import NoReturn
 
-from rlm_kernel_mcp.commands.live import find_session, has_kernel, is_live, opened_store
+from rlm_kernel_mcp.commands.live import find_session, has_kernel, is_driven, opened_store
 from rlm_kernel_mcp.errors import InvalidInput, KernelDied
 from rlm_kernel_mcp.settings import Settings
 from rlm_kernel_mcp.store.store import SessionRecord
@@ -27,8 +27,8 @@ def attach(settings: Settings, session_id: str, *, only_print: bool) -> int:
     """
     with opened_store(settings) as store:
         record = find_session(store, session_id)
-        live, attachable = is_live(store, record), has_kernel(store, record)
-    if not live:
+        driven, attachable = is_driven(store, record), has_kernel(store, record)
+    if not driven:
         raise KernelDied(
             f"No server drives session {session_id} now (its last state: {record.status}).",
             f"Its trace can be read: `rlm-kernel-mcp trace {session_id}`.",

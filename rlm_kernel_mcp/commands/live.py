@@ -1,12 +1,15 @@
-"""Which recorded sessions are alive: the store's rows, checked against the locks of live servers.
+"""The record as the commands read it, and which of its sessions a server drives just now.
 
-Is: finding a session of any of this user's servers. Is not: the store, which a killed server leaves as it was.
-Above: `sessions.py`, `attach.py`, `trace.py`. Below: the store.
+Is: opening the store of this user's servers, or saying that it may not be looked at; finding a session of any of them.
+Is not: the store, which a killed server leaves as it was. Above: `sessions.py`, `attach.py`, `trace.py`. Below: the
+store, `session/listing.py`.
 """
 
 from __future__ import annotations
 
 import difflib
+import errno
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from rlm_kernel_mcp.errors import InvalidInput, SessionNotFound
+from rlm_kernel_mcp.session.listing import is_live
 from rlm_kernel_mcp.settings import Settings
 from rlm_kernel_mcp.store.store import SessionRecord, Store
 
@@ -28,25 +32,48 @@ def opened_store(settings: Settings) -> Iterator[Store]:
     """The store of this user's servers.
 
     Raises:
-        SessionNotFound: there is no state directory, so no session was ever opened with these settings.
+        SessionNotFound: there is no state directory, so no session was ever opened with these settings; or this user
+            may not look into it; or the store in it cannot be read, or not to its end, and what it has is not known.
         InvalidInput: it is not a directory.
     """
-    if settings.state_dir.exists() and not settings.state_dir.is_dir():
-        raise InvalidInput(
-            f"RLM_STATE_DIR names {settings.state_dir}, which is not a directory.", "Correct the setting."
-        )
-    if not settings.state_dir.exists():
-        raise SessionNotFound(
-            f"No session was ever recorded in {settings.state_dir}.",
-            "Set RLM_STATE_DIR to the value that the server uses, if it uses one.",
-        )
-    store = Store.open(settings.state_dir)
+    directory = settings.state_dir
+    _require_directory(directory)
+    store = Store.open(directory)
     try:
+        _require_read(directory, store)
         if store.problem:
             print(f"rlm-kernel-mcp: {store.problem}", file=sys.stderr)
         yield store
+        _require_read(directory, store)
     finally:
         store.close()
+
+
+def _require_directory(directory: Path) -> None:
+    try:
+        mode = directory.stat().st_mode
+        if stat.S_ISDIR(mode):
+            next(directory.iterdir(), None)
+            return
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM):
+            raise SessionNotFound(
+                f"This user may not look into {directory}, so it is not known which sessions are recorded there.",
+                "Run this as the user whose server it is, or set RLM_STATE_DIR to the value that the server uses.",
+            ) from None
+        raise SessionNotFound(
+            f"No session was ever recorded in {directory}.",
+            "Set RLM_STATE_DIR to the value that the server uses, if it uses one.",
+        ) from None
+    raise InvalidInput(f"RLM_STATE_DIR names {directory}, which is not a directory.", "Correct the setting.")
+
+
+def _require_read(directory: Path, store: Store) -> None:
+    if store.unread:
+        raise SessionNotFound(
+            f"Which sessions are recorded in {directory} is not known. {store.unread}",
+            "Nothing was changed there; set RLM_STATE_DIR if the server uses another directory.",
+        )
 
 
 def find_session(store: Store, session_id: str) -> SessionRecord:
@@ -60,7 +87,7 @@ def find_session(store: Store, session_id: str) -> SessionRecord:
         recorded = store.sessions()
         near = difflib.get_close_matches(session_id, [found.session_id for found in recorded], n=1, cutoff=NEAR)
         newest_first = sorted(recorded, key=lambda found: found.last_used_at, reverse=True)
-        live = [found.session_id for found in newest_first if is_live(store, found)]
+        live = [found.session_id for found in newest_first if is_live(found)]
         more = f" and {len(live) - NAMED_MAX:,} more" if len(live) > NAMED_MAX else ""
         known = f"live sessions: {', '.join(live[:NAMED_MAX])}{more}" if live else "there is no live session"
         nearest = f"the nearest id is {near[0]}; " if near else ""
@@ -71,11 +98,11 @@ def find_session(store: Store, session_id: str) -> SessionRecord:
     return record
 
 
-def is_live(store: Store, record: SessionRecord) -> bool:
-    """Whether a living server drives the session: it holds a lock that dies with it."""
+def is_driven(store: Store, record: SessionRecord) -> bool:
+    """Whether a server drives the session just now: it holds a lock that dies with it."""
     return record.status != "finalized" and store.holder(record.session_id) is not None
 
 
 def has_kernel(store: Store, record: SessionRecord) -> bool:
     """Whether a console can attach now: an idle session's kernel may have been stopped."""
-    return is_live(store, record) and record.connection_file != "" and Path(record.connection_file).exists()
+    return is_driven(store, record) and record.connection_file != "" and Path(record.connection_file).exists()

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from rlm_kernel_mcp.commands.live import is_live
+from rlm_kernel_mcp.commands.live import is_driven
 from rlm_kernel_mcp.store.store import Store
 
 LOOK_S: Final = 1.0
@@ -57,14 +57,14 @@ class LostKernel:
         store = Store.open(self._state_dir)
         try:
             record = store.session(self._session_id, whole=False)
-            live = record is not None and is_live(store, record)
+            driven = record is not None and is_driven(store, record)
         finally:
             store.close()
         if record is None:
             return f": its session is recorded no more. {LEAVE}."
         if record.status == "finalized":
             return f": the session has its final answer, and no kernel any more. {trace}"
-        if not live:
+        if not driven:
             return f": the session's server has ended. The agent's next step may start another kernel. {trace}"
         if record.connection_file in ("", self._connection_file):
             return f". The agent's next step starts another if it has ended. {LEAVE}, and attach again then."

@@ -10,7 +10,7 @@ import sys
 
 from rlm_kernel_mcp.commands.live import opened_store
 from rlm_kernel_mcp.commands.table import aligned
-from rlm_kernel_mcp.session.listing import chars_of, counters_of, recorded_status
+from rlm_kernel_mcp.session.listing import chars_of, counters_of, is_live, recorded_status
 from rlm_kernel_mcp.settings import Settings
 from rlm_kernel_mcp.store.store import SessionRecord
 from rlm_kernel_mcp.text.safe_text import safe_text
@@ -20,23 +20,18 @@ HEAD = ("SESSION", "STATUS", "CONTEXT", "STEPS", "LAST USED", "SERVER")
 
 
 def list_sessions(settings: Settings, *, ended_too: bool) -> int:
-    """Print the live sessions, or all of them, the last used first."""
+    """Print the live sessions, in which something can still be run, or all of them; the last used first."""
     with opened_store(settings) as store:
         found = store.sessions()
-        rows = [(record, store.holder(record.session_id)) for record in found]
+        rows = [(one, store.holder(one.session_id)) for one in found if ended_too or is_live(one)]
     if found.damaged:
         print(f"rlm-kernel-mcp: {damaged_words(found.damaged, 'session')}", file=sys.stderr)
-    rows = [(record, holder) for record, holder in rows if ended_too or _is_shown(record, holder)]
     rows.sort(key=lambda row: row[0].last_used_at, reverse=True)
     if not rows:
-        print("no live session; --all lists the others", file=sys.stderr)
+        print("no session" if ended_too else "no live session; --all lists ended ones too", file=sys.stderr)
         return 0
     print("\n".join(aligned([HEAD, *(_cells(record, holder) for record, holder in rows)])))
     return 0
-
-
-def _is_shown(record: SessionRecord, holder: int | None) -> bool:
-    return holder is not None and record.status != "finalized"
 
 
 def _cells(record: SessionRecord, holder: int | None) -> tuple[str, ...]:

@@ -11,19 +11,20 @@ import errno
 import hashlib
 import os
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import Final
 
+from rlm_kernel_mcp.context.documents import Document, FileState, file_identity, file_state
 from rlm_kernel_mcp.context.held import Room, lies_in_memory
 from rlm_kernel_mcp.context.loader import answers
 from rlm_kernel_mcp.context.loader.answers import FileRead, FileRefused
-from rlm_kernel_mcp.context.loader.client import LOOK_S, LoaderClient, unwritten
+from rlm_kernel_mcp.context.loader.client import LoaderClient, unwritten
 from rlm_kernel_mcp.context.loader.compressed import form_of
 from rlm_kernel_mcp.context.loader.index import IndexedDocument, TextIndex
 from rlm_kernel_mcp.context.loader.loaders import GoOn, Loaders
 from rlm_kernel_mcp.context.loader.spool import Spooled
-from rlm_kernel_mcp.context.paths import open_below
-from rlm_kernel_mcp.context.payload import Document, FileState, Payload, file_identity, file_state
+from rlm_kernel_mcp.context.paths import FileOpener, OpenedFile
+from rlm_kernel_mcp.context.payload import Payload
 from rlm_kernel_mcp.context.refusals import (
     no_disk_for_text,
     no_room_for_text,
@@ -39,17 +40,10 @@ from rlm_kernel_mcp.errors import ContextDenied, ContextTooLarge
 from rlm_kernel_mcp.text_encoding import errors_of
 from rlm_kernel_mcp.units import MB
 
-FROM_BYTES: Final = 8 * MB
-"""Smaller sources are read by the host's own thread, if none is compressed: it is done before a loader is there."""
 RATIO_FROM_BYTES: Final = 64 * MB
 """Before that a compressed file may be as dense as it likes: a log of one line is."""
-CPU_S: Final = 120
-CPU_BYTES_OF_S: Final = 10_000_000
-
-
-def needs_loader(sources: Sources) -> bool:
-    """Whether the host's own thread is not to read these."""
-    return sources.byte_count >= FROM_BYTES or any(form_of(one.real) != "plain" for one in sources.files)
+HASHED_LATER_BYTES: Final = 64 * MB
+"""Larger sources are ready without their hash, which is made meanwhile; of others it takes some 50 ms."""
 
 
 def load(
@@ -73,23 +67,15 @@ def load(
 
     Raises: as `build_payload`; KernelStartFailed, SandboxUnavailable: no loader can be had.
     """
-    while not loaders.turns.acquire(timeout=LOOK_S):
-        go_on()
-    try:
-        cpu_s = CPU_S + (sources.byte_count + loaders.unpacked_bytes) // CPU_BYTES_OF_S
-        process = loaders.start(-(-loaders.spool.left_bytes // MB), cpu_s, go_on)
+    byte_count = sources.byte_count + loaders.unpacked_bytes
+    with loaders.process(byte_count, -(-loaders.spool.left_bytes // MB), go_on) as process:
         if process is None:
             return None
-        try:
-            client = LoaderClient(process, go_on, sources.byte_count)
-            client.told = lambda read, made: on_bytes(read)
-            payload = _Loading(sources, room, loaders, client, go_on).payload(copy=copy)
-            on_bytes(sources.byte_count)
-            return payload
-        finally:
-            process.close()
-    finally:
-        loaders.turns.release()
+        client = LoaderClient(process, go_on, sources.byte_count)
+        client.told = lambda read, made: on_bytes(read)
+        payload = _Loading(sources, room, loaders, client, go_on).payload(copy=copy)
+        on_bytes(sources.byte_count)
+        return payload
 
 
 class _Loading:
@@ -101,6 +87,7 @@ class _Loading:
         self._loaders = loaders
         self._client = client
         self._go_on = go_on
+        self._opener = FileOpener(sources.roots)
         self._begin_again()
 
     def _begin_again(self) -> None:
@@ -114,7 +101,7 @@ class _Loading:
     def payload(self, *, copy: bool) -> Payload:
         """All of it."""
         files = self._sources.files
-        with ExitStack() as opened:
+        with closing(self._opener), ExitStack() as opened:
             payload = None
             if len(files) == 1 and not copy and form_of(files[0].real) == "plain":
                 payload = self._in_place(files[0])
@@ -133,12 +120,13 @@ class _Loading:
         """The payload over the caller's own file; None where that does not hold still."""
         self._client.begin(self._limits(self._sources.max_bytes), None)
         with ExitStack() as opened:
-            descriptor = self._opened(source)
-            if descriptor is None:
+            file = self._opened(source)
+            if file is None:
                 raise nothing_left(self._sources, self._skipped)
+            descriptor = file.descriptor
             opened.callback(os.close, descriptor)
             before = file_state(descriptor)
-            self._take([source], [descriptor])
+            self._take([(source, file)])
             if not self._documents:
                 raise nothing_left(self._sources, self._skipped)
             # A file of /proc, and one being written to, is not as large as its status says.
@@ -155,12 +143,12 @@ class _Loading:
             pack = self._loaders.spool.make()
             opened.callback(pack.release)
             self._client.begin(self._limits(self._pack_bytes), pack.writer)
-            batch: list[tuple[Source, int]] = []
+            batch: list[tuple[Source, OpenedFile]] = []
             opened.callback(_close_all, batch)
             for source in self._sources.files:
                 self._go_on()
-                if (descriptor := self._opened(source)) is not None:
-                    batch.append((source, descriptor))
+                if (file := self._opened(source)) is not None:
+                    batch.append((source, file))
                 if len(batch) == FILES_MAX:
                     self._take_batch(batch)
             self._take_batch(batch)
@@ -177,38 +165,38 @@ class _Loading:
     def _limits(self, text_bytes: int) -> Limits:
         return {
             "text_bytes": text_bytes,
+            "hash": self._sources.byte_count <= HASHED_LATER_BYTES,
             "unpacked_bytes": self._loaders.unpacked_bytes,
             "ratio": self._loaders.ratio,
             "ratio_from": RATIO_FROM_BYTES,
         }
 
-    def _opened(self, source: Source) -> int | None:
-        descriptor = None
+    def _opened(self, source: Source) -> OpenedFile | None:
+        file = None
         if not skips_archive(source, self._skipped):
             with skipping(source, self._skipped):
-                descriptor = open_below(source.real, source.given or source.name, self._sources.roots)
-        return descriptor
+                file = self._opener.open(source.real, source.given or source.name)
+        return file
 
-    def _take_batch(self, batch: list[tuple[Source, int]]) -> None:
+    def _take_batch(self, batch: list[tuple[Source, OpenedFile]]) -> None:
         if batch:
-            self._take([source for source, _ in batch], [descriptor for _, descriptor in batch])
+            self._take(batch)
         _close_all(batch)
 
-    def _take(self, sources: Sequence[Source], descriptors: Sequence[int]) -> None:
-        forms = [form_of(source.real) for source in sources]
-        before = [file_identity(descriptor) for descriptor in descriptors]
-        rows = self._client.files(descriptors, forms)
-        after = [file_identity(descriptor) for descriptor in descriptors]
-        self._stood_still &= before == after
-        for source, state, form, row in zip(sources, after, forms, rows, strict=True):
+    def _take(self, files: Sequence[tuple[Source, OpenedFile]]) -> None:
+        forms = [form_of(source.real) for source, _ in files]
+        rows = self._client.files([file.descriptor for _, file in files], forms)
+        for (source, file), form, row in zip(files, forms, rows, strict=True):
+            self._stood_still &= file.identity == file_identity(file.descriptor)
             if isinstance(row, FileRefused):
                 self._refuse(source, form, row)
                 continue
             errors = errors_of(row.encoding) if row.bad_bytes else "strict"
-            one = Document(source.name, row.byte_count, row.encoding, row.bad_bytes, errors, None, source.real)
+            place = source.real, file.identity
+            one = Document(source.name, row.byte_count, row.encoding, row.bad_bytes, errors, None, *place)
             self._documents.append(one)
             self._read.append(row)
-            self._states.update(repr(state).encode())
+            self._states.update(repr(file.identity).encode())
 
     def _refuse(self, source: Source, form: str, row: FileRefused) -> None:
         """A file that is none of the documents: left out and said, or the end of all."""
@@ -234,6 +222,7 @@ class _Loading:
         documents, room, prefix = tuple(self._documents), self._room, self._sources.prefix
         made = Payload("documents", documents, size, digest, None, descriptor, self._skipped, prefix, state)
         made.room, made.file = room, pack
+        made.states = self._states.hexdigest() if self._stood_still else None
         return made
 
     def _lay(self, payload: Payload) -> None:
@@ -288,9 +277,9 @@ class _Loading:
         payload.descriptor, payload.file, payload.layout, payload.held = file.reader, file, layout, "spooled"
 
 
-def _close_all(batch: list[tuple[Source, int]]) -> None:
+def _close_all(batch: list[tuple[Source, OpenedFile]]) -> None:
     while batch:
-        os.close(batch.pop()[1])
+        os.close(batch.pop()[1].descriptor)
 
 
 def _indexed(one: FileRead) -> IndexedDocument:

@@ -15,13 +15,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Final
 
+from rlm_kernel_mcp.context.documents import Document
 from rlm_kernel_mcp.context.held import Room, lies_in_memory
-from rlm_kernel_mcp.context.left_out import Skipped
 from rlm_kernel_mcp.context.loader.answers import ValueRefused
-from rlm_kernel_mcp.context.loader.client import LOOK_S, LoaderClient, unwritten
+from rlm_kernel_mcp.context.loader.client import LoaderClient, unwritten
 from rlm_kernel_mcp.context.loader.loaders import GoOn, Loaders
 from rlm_kernel_mcp.context.loader.spool import Spool, Spooled
-from rlm_kernel_mcp.context.payload import Document, Facts, Payload
+from rlm_kernel_mcp.context.patterns.left_out import Skipped
+from rlm_kernel_mcp.context.payload import Facts, Payload
 from rlm_kernel_mcp.context_wire import CODECS, WIDTHS, Layout
 from rlm_kernel_mcp.errors import ContextTooLarge, InvalidInput, RequestRefused
 from rlm_kernel_mcp.text.safe_text import safe_text
@@ -33,8 +34,6 @@ from rlm_kernel_mcp.wire import EDGE_CHARS
 BY_FILE_BYTES: Final = 8 * MB
 """From here on a text goes by a file."""
 PIECE_CHARS: Final = 1 << 20
-JSON_CPU_S: Final = 60
-"""Of a loader, which takes a second for some 20 MB."""
 _WHY_NOT: Final = {
     "syntax": "{words}",
     "digits": "a whole number of it has more than 4,300 digits",
@@ -135,36 +134,29 @@ def json_payload(text: str, name: str, room: Room, loaders: Loaders | None, go_o
     made.kind = "json"
     if loaders is None:
         return made
-    while not loaders.turns.acquire(timeout=LOOK_S):
-        go_on()
-    try:
-        return _by_loader(text, made, loaders, go_on)
-    finally:
-        loaders.turns.release()
+    file_bytes = min(loaders.spool.left_bytes, loaders.value_mb * MB)
+    with loaders.process(made.byte_count, -(-file_bytes // MB), go_on, loaders.value_mb) as process:
+        if process is not None:
+            client = LoaderClient(process, go_on, made.byte_count)
+            _take_value(made, text, client, loaders, go_on)
+    return made
 
 
-def _by_loader(text: str, made: Payload, loaders: Loaders, go_on: GoOn) -> Payload:
+def _take_value(made: Payload, text: str, client: LoaderClient, loaders: Loaders, go_on: GoOn) -> None:
     spool = loaders.spool
-    file_bytes = min(spool.left_bytes, loaders.value_mb * MB)
-    process = loaders.start(-(-file_bytes // MB), JSON_CPU_S, go_on, loaders.value_mb)
-    if process is None:
-        return made
     with ExitStack() as opened:
-        opened.callback(process.close)
-        client = LoaderClient(process, go_on, made.byte_count)
         source = written(text, spool, go_on=go_on)
         opened.callback(source.release)
         value = spool.make()
         undo = opened.enter_context(ExitStack())
         undo.callback(value.release)
-        size = client.value(source.reader, value.writer, file_bytes)
-        client.end()
+        size = client.value(source.reader, value.writer, loaders.value_mb * MB)
+        client.end()  # nobody writes to it any more
         if isinstance(size, ValueRefused):
             raise _refusal(size, made.byte_count, loaders.value_mb)
         value.seal(size)
         undo.pop_all()
         made.data, made.file, made.descriptor, made.value_bytes = None, value, value.reader, size
-    return made
 
 
 def _refusal(found: ValueRefused, byte_count: int, value_mb: int) -> RequestRefused:

@@ -2,7 +2,8 @@
 
 Is: the check that a path lies below an allowed root, made on the opened descriptor itself, so that a link
 slipped in between check and use cannot lead out. Is not: the choice of files (`sources.py`).
-Above: `sources.py`, `payload.py`. Below: the operating system (Linux: /proc, macOS: F_GETPATH).
+Above: `sources.py`, `reading.py`, `by_loader.py`. Below: `documents.py`, the operating system (Linux: /proc, macOS:
+F_GETPATH).
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import stat
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
+from rlm_kernel_mcp.context.documents import FileIdentity, file_identity, identity_of
 from rlm_kernel_mcp.errors import ContextDenied, ContextNotFound, InvalidInput, RequestRefused
 from rlm_kernel_mcp.text.printable import printable
 
@@ -135,11 +137,19 @@ def open_below(path: str, given: str, roots: Sequence[str], *, directory: bool =
         ContextDenied: what was opened lies outside the roots, or is not a regular file (not a directory).
         OSError: it cannot be opened.
     """
-    descriptor = _opened(path, given, directory=directory)
+    descriptor = _opened(path, given, directory=directory).descriptor
     if not is_below(_path_of(descriptor), roots):
         os.close(descriptor)
         raise _moved(given)
     return descriptor
+
+
+class OpenedFile(NamedTuple):
+    """An open file, and which it is."""
+
+    descriptor: int
+    identity: FileIdentity
+    """As it was when it was opened."""
 
 
 class FileOpener:
@@ -150,7 +160,7 @@ class FileOpener:
         self._directory: str | None = None
         self._descriptor: int | None = None
 
-    def open(self, path: str, given: str) -> int:
+    def open(self, path: str, given: str) -> OpenedFile:
         """As `open_below`, of a regular file."""
         directory, _, name = path.rpartition("/")
         if directory != self._directory:
@@ -158,7 +168,8 @@ class FileOpener:
             try:
                 self._descriptor = open_below(directory or "/", given, self._roots, directory=True)
             except PermissionError:  # it may be entered without being listed
-                return open_below(path, given, self._roots)
+                descriptor = open_below(path, given, self._roots)
+                return OpenedFile(descriptor, file_identity(descriptor))
             self._directory = directory
         return _opened(name, given, directory=False, inside=self._descriptor)
 
@@ -169,7 +180,7 @@ class FileOpener:
             os.close(descriptor)
 
 
-def _opened(path: str, given: str, *, directory: bool, inside: int | None = None) -> int:
+def _opened(path: str, given: str, *, directory: bool, inside: int | None = None) -> OpenedFile:
     wanted = stat.S_ISDIR if directory else stat.S_ISREG
     # Opening some devices has an effect of its own, so ask first what it is; the answer that counts is fstat's.
     if not wanted(os.stat(path, dir_fd=inside, follow_symlinks=False).st_mode):
@@ -185,7 +196,7 @@ def _opened(path: str, given: str, *, directory: bool, inside: int | None = None
     except BaseException:
         os.close(descriptor)
         raise
-    return descriptor
+    return OpenedFile(descriptor, identity_of(status))
 
 
 def _moved(given: str) -> ContextDenied:

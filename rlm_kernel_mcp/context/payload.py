@@ -1,7 +1,8 @@
-"""A context on its way to a kernel: the bytes that it loads, its documents, and what tells that a file was written to.
+"""A context on its way to a kernel: the bytes that it loads, and what is known of them.
 
 Is: that. Is not: the reading of files (`reading.py`, `by_loader.py`), nor a text of the client's own (`inline/`).
-Above: the session, which sends `data` or `descriptor` as `LOAD_CONTEXT`. Below: `held.py`, `context/loader/`.
+Above: the session, which sends `data` or `descriptor` as `LOAD_CONTEXT`. Below: `documents.py`, `held.py`,
+`context/loader/`.
 """
 
 from __future__ import annotations
@@ -9,49 +10,16 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, Self
+from dataclasses import dataclass
+from typing import Literal, Self
 
+from rlm_kernel_mcp.context.documents import Document, FileState, file_state
 from rlm_kernel_mcp.context.held import Held, Room
-from rlm_kernel_mcp.context.left_out import Skipped
+from rlm_kernel_mcp.context.loader.hashing import Unhashed
 from rlm_kernel_mcp.context.loader.index import TextIndex
 from rlm_kernel_mcp.context.loader.spool import Spooled
+from rlm_kernel_mcp.context.patterns.left_out import Skipped
 from rlm_kernel_mcp.context_wire import CODECS, WIDTHS, DocumentRow, Layout
-
-
-@dataclass(frozen=True, slots=True)
-class Document:
-    """One document of a payload. `encoding` is a Python codec, `errors` how it is to be decoded with it."""
-
-    name: str
-    byte_count: int
-    encoding: str
-    undecodable_bytes: int = 0
-    errors: str = "strict"
-    layout: Layout | None = field(default=None, compare=False)
-    """How its characters lie in its bytes; None: they have to be decoded."""
-    path: str | None = field(default=None, compare=False)
-    """The file, with all links resolved; None of an inline text. What cites the document reads there."""
-
-
-class FileState(NamedTuple):
-    """What changes when a file is written to."""
-
-    size: int
-    modified_ns: int
-    changed_ns: int
-
-
-def file_state(descriptor: int) -> FileState:
-    """The state of an open file now."""
-    status = os.fstat(descriptor)
-    return FileState(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-
-
-def file_identity(descriptor: int) -> tuple[int, ...]:
-    """Which file it is, with its state now."""
-    status = os.fstat(descriptor)
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +37,13 @@ class Payload:
     """A context on its way to a kernel: `data`, or else `descriptor`, holds the documents' bytes from offset 0.
 
     The descriptor is read-only and belongs to the payload (`close`, or `with`); only the first `byte_count`
-    bytes count. `sha256` is over these bytes, before any decoding.
+    bytes count. `sha256` is over these bytes, before any decoding; None: it is not made yet (`unhashed`).
     """
 
     kind: Literal["text", "documents", "json"]
     documents: tuple[Document, ...]
     byte_count: int
-    sha256: str
+    sha256: str | None
     data: bytes | None
     descriptor: int | None
     skipped: Skipped
@@ -105,6 +73,9 @@ class Payload:
     """Of the value of a JSON text, where `descriptor` has that; None: a kernel is to parse the text."""
     facts: Facts | None = None
     """What is known of a text that the client gave itself."""
+    states: str | None = None
+    """What the file system said of each of its files, as one hash, if none was written to while it was read. Files of
+    which it says the same again are the same."""
 
     @property
     def encodings(self) -> dict[str, int]:
@@ -122,12 +93,17 @@ class Payload:
         If so, what the kernel read may be neither the old text nor the new: `build_payload` with `copy=True`.
         """
         own = self.descriptor if self.source is None else self.source
-        if own is None or self.state is None:
-            return False
-        try:
-            return file_state(own) != self.state
-        except OSError:  # its file system is gone; what reads it again says so
-            return True
+        return own is not None and _has_changed(self.state, own)
+
+    def unhashed(self) -> Unhashed | None:
+        """The documents' bytes, for their hash, where there is none yet; they outlive this payload."""
+        if self.sha256 is not None:
+            return None
+        own, file = (self.descriptor, self.file) if self.source is None else (self.source, self.pack)
+        assert own is not None
+        state = self.state
+        let_go = (lambda: None) if file is None else file.kept()
+        return Unhashed(own, self.byte_count, lambda opened: _has_changed(state, opened), let_go)
 
     def passed(self) -> int:
         """A descriptor for a kernel, which is closed once it was passed on."""
@@ -174,3 +150,10 @@ class Payload:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+def _has_changed(state: FileState | None, descriptor: int) -> bool:
+    try:
+        return state is not None and file_state(descriptor) != state
+    except OSError:  # its file system is gone; what reads it again says so
+        return True

@@ -7,22 +7,21 @@ worker thread. Below: `payload.py`, `copies.py`, `held.py`, `paths.py`, `text_en
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable
 from contextlib import ExitStack, closing
-from dataclasses import replace
 from typing import Final
 
-from rlm_kernel_mcp.context.copies import append, unlinked_file
+from rlm_kernel_mcp.context.copies import LaidTogether, unlinked_file
+from rlm_kernel_mcp.context.documents import Document, FileIdentity, FileState, file_identity, file_state
 from rlm_kernel_mcp.context.held import COPIED_MAX_BYTES, Room, lies_in_memory
 from rlm_kernel_mcp.context.paths import FileOpener, open_below
-from rlm_kernel_mcp.context.payload import Document, FileState, Payload, file_state
+from rlm_kernel_mcp.context.payload import Payload
 from rlm_kernel_mcp.context.refusals import binary, nothing_left, skip_unreadable, skipping, skips_archive
 from rlm_kernel_mcp.context.sources import Source, Sources, too_large
 from rlm_kernel_mcp.context_wire import Layout
 from rlm_kernel_mcp.errors import ContextDenied
-from rlm_kernel_mcp.text_encoding import BINARY, EncodingDetector, LineCount, errors_of
+from rlm_kernel_mcp.text_encoding import BINARY, EncodingDetector, errors_of
 
 BLOCK_BYTES: Final = 1 << 15
 """Read at once. Larger blocks are slower: block and decoded text then leave the processor's cache."""
@@ -73,12 +72,10 @@ class _Reading:
         self._max_bytes = sources.max_bytes
         self._can_be_mapped = room.mapped_bytes > 0
         """Until something is met that has to be decoded."""
-        self._lines = LineCount()
+        self._laid = LaidTogether()
         self._go_on = go_on
         self._on_bytes = on_bytes
         self._skipped = sources.skipped.copy()
-        self._hash = hashlib.sha256()
-        self._bytes = 0
         self._opener = FileOpener(sources.roots)
 
     def in_place(self, source: Source) -> Payload | None:
@@ -89,14 +86,13 @@ class _Reading:
             opened.callback(os.close, descriptor)
             before = file_state(descriptor)
             self._can_be_mapped = self._can_be_mapped and not lies_in_memory(descriptor)
-            document = self._read(source, descriptor, None)
+            document = self._read(source, descriptor, file_identity(descriptor))
             # A file of /proc, and one being written to, is not as large as its status says.
             if document is not None and before == file_state(descriptor) and before.size == document.byte_count:
                 opened.pop_all()
                 return self._payload([document], descriptor, before)
         if document is None:
             raise nothing_left(self._sources, self._skipped)
-        self._rewind(hashlib.sha256(), 0, LineCount())
         return None
 
     def copied(self) -> Payload:
@@ -107,43 +103,44 @@ class _Reading:
             opened.callback(os.close, reader)
             self._can_be_mapped = self._room.mapped_bytes > 0 and not lies_in_memory(reader)
             self._max_bytes = min(self._sources.max_bytes, COPIED_MAX_BYTES)
-            with closing(self._opener), os.fdopen(writer, "wb", buffering=0) as copy:
+            with closing(self._opener), os.fdopen(writer, "wb", buffering=0):
+                self._laid = LaidTogether(writer)
                 for source in self._sources.files:
-                    start = self._hash.copy(), self._bytes, replace(self._lines)
-                    document = self._copy(source, writer)
+                    self._laid.begin()
+                    document = self._copy(source)
                     if document is not None:
                         documents.append(document)
                     else:
-                        self._rewind(*start)
-                        copy.truncate(self._bytes)
-            if not documents:
-                raise nothing_left(self._sources, self._skipped)
+                        self._laid.take_back()
+                if not documents:
+                    raise nothing_left(self._sources, self._skipped)
+                payload = self._payload(documents, reader, None)
             opened.pop_all()
-            return self._payload(documents, reader, None)
+            return payload
 
-    def _copy(self, source: Source, writer: int) -> Document | None:
+    def _copy(self, source: Source) -> Document | None:
         try:
-            descriptor = self._opener.open(source.real, source.given or source.name)
+            descriptor, identity = self._opener.open(source.real, source.given or source.name)
             try:
-                return self._read(source, descriptor, writer)
+                return self._read(source, descriptor, identity)
             finally:
                 os.close(descriptor)
         except (OSError, ContextDenied) as error:
             skip_unreadable(source, self._skipped, error)
             return None
 
-    def _read(self, source: Source, descriptor: int, writer: int | None) -> Document | None:
+    def _read(self, source: Source, descriptor: int, identity: FileIdentity) -> Document | None:
         if skips_archive(source, self._skipped):
             return None
         detector = None
         plain = b""
         layout: Layout | None = "ascii"
-        size = 0
+        laid, size = self._laid, 0
         while block := os.pread(descriptor, BLOCK_BYTES, size):
             self._go_on()
-            if self._bytes + len(block) > self._max_bytes:
-                raise too_large(self._bytes + len(block), self._max_bytes)
-            self._hash.update(block)
+            byte_count = laid.byte_count + len(block)
+            if byte_count > self._max_bytes:
+                raise too_large(byte_count, self._max_bytes)
             if not size and block.isascii() and b"\0" not in block:
                 plain = block  # most documents are this block: whether it is all needs no detector
             else:
@@ -152,21 +149,20 @@ class _Reading:
                 if detector.is_binary:
                     break
                 layout = detector.layout
-            self._check_room(self._bytes + len(block), layout)
-            self._lines.feed(block)
-            if writer is not None:
-                append(writer, block, self._bytes)
+            self._check_room(byte_count, layout)
+            laid.append(block)
             size += len(block)
-            self._bytes += len(block)
-            self._on_bytes(self._bytes)
+            self._on_bytes(byte_count)
+            if size == identity.size and len(block) < BLOCK_BYTES:
+                break  # all that it had when it was opened
         encoding, bad_bytes = "utf-8", 0
         if detector is not None:
             encoding, bad_bytes, layout = detector.finish(), detector.undecodable_bytes, detector.layout
         if encoding != BINARY:
-            self._check_room(self._bytes, layout)
+            self._check_room(laid.byte_count, layout)
             self._can_be_mapped = self._can_be_mapped and layout is not None
             errors = errors_of(encoding) if bad_bytes else "strict"
-            return Document(source.name, size, encoding, bad_bytes, errors, layout, source.real)
+            return Document(source.name, size, encoding, bad_bytes, errors, layout, source.real, identity)
         if source.given is not None:
             raise binary(source.given)
         self._skipped.add(source.name, "binary")
@@ -176,24 +172,21 @@ class _Reading:
         if byte_count > self._room.decoded_bytes and not (self._can_be_mapped and layout):
             raise self._room.too_large(byte_count)
 
-    def _rewind(self, hash_then: hashlib._Hash, bytes_then: int, lines_then: LineCount) -> None:
-        self._hash, self._bytes, self._lines = hash_then, bytes_then, lines_then
-
     def _payload(self, documents: list[Document], descriptor: int, state: FileState | None) -> Payload:
         layouts = {document.layout for document in documents if document.byte_count} or {"ascii"}
         known = self._can_be_mapped and None not in layouts
         return Payload(
             "documents",
             tuple(documents),
-            self._bytes,
-            self._hash.hexdigest(),
+            self._laid.byte_count,
+            self._laid.sha256(),
             None,
             descriptor,
             self._skipped,
             self._sources.prefix,
             state,
             layout=("latin-1" if "latin-1" in layouts else "ascii") if known else None,
-            lines=self._lines.count if known else None,
-            held=self._room.held(self._bytes, can_be_mapped=known),
+            lines=self._laid.line_count() if known else None,
+            held=self._room.held(self._laid.byte_count, can_be_mapped=known),
             room=self._room,
         )

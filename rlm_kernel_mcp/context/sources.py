@@ -17,7 +17,6 @@ from typing import Final
 
 from rlm_kernel_mcp.context.held import SESSION_MEMORY
 from rlm_kernel_mcp.context.ignoring import Exclusions
-from rlm_kernel_mcp.context.left_out import Kind, Skipped
 from rlm_kernel_mcp.context.listing import Found, Lister
 from rlm_kernel_mcp.context.paths import (
     canonical_roots,
@@ -32,6 +31,7 @@ from rlm_kernel_mcp.context.paths import (
     unreadable,
 )
 from rlm_kernel_mcp.context.patterns.globs import Glob, has_wildcard
+from rlm_kernel_mcp.context.patterns.left_out import Kind, Skipped
 from rlm_kernel_mcp.errors import ContextDenied, ContextNotFound, ContextTooLarge, InvalidInput
 from rlm_kernel_mcp.text.printable import printable
 

@@ -25,7 +25,6 @@ from typing import Any, NoReturn
 
 from rlm_kernel_mcp.in_kernel.inherited import forget_inherited_signals, settle_descriptors, silence_streams
 from rlm_kernel_mcp.in_kernel.launch import announce, give_up, launch, parse_options, tell
-from rlm_kernel_mcp.in_kernel.loader.process import load
 from rlm_kernel_mcp.in_kernel.preload import preload
 from rlm_kernel_mcp.in_kernel.walls import namespaces
 from rlm_kernel_mcp.in_kernel.walls import syscalls as linux
@@ -163,6 +162,7 @@ def _become_kernel(data: bytes, descriptors: list[int], parent: int) -> NoReturn
 
 def become_loader(request: dict[str, Any], policy: dict[str, Any], status_fd: int) -> NoReturn:
     """A process that reads a context, in place of a kernel."""
+    from rlm_kernel_mcp.in_kernel.loader.process import load  # here: a kernel has none of it
 
     def ready(rows: Any) -> None:
         tell(status_fd, {"status": "ready", "walls": rows})

@@ -107,7 +107,7 @@ class KernelClient:
         """
         for channel, handle in (
             (self._shell, self._on_reply),
-            (self._control, self._on_reply),
+            (self._control, self._on_control),
             (self._iopub, self._on_iopub),
         ):
             channel.on_message = handle
@@ -210,21 +210,27 @@ class KernelClient:
         """
         return time.monotonic() - self._console_at_s < seconds
 
+    def _on_control(self, frames: list[bytes]) -> None:
+        """An answer to a request of ours: nothing else belongs there, and who waits for one would wait in vain."""
+        if (message := self._parse(frames)) is None:
+            return
+        waiting = self._requests.get(message.parent_id)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(message)
+        elif not self._codec.has_built(message.parent_id):
+            self._break("it sent on the control channel what answers no request")
+
     def _on_reply(self, frames: list[bytes]) -> None:
-        message = self._parse(frames)
-        if message is None:
+        if (message := self._parse(frames)) is None:
             return
         waiting = (self._snapshots if message.msg_type == INLINE_SNAPSHOT else self._requests).get(message.parent_id)
         if waiting is not None and not waiting.done():
             waiting.set_result(message)
-            return
-        execution = self._executions.get(message.parent_id)
-        if execution is not None and message.msg_type == "execute_reply":
-            execution.feed(message)
+        elif message.msg_type == "execute_reply" and message.parent_id in self._executions:
+            self._executions[message.parent_id].feed(message)
 
     def _on_iopub(self, frames: list[bytes]) -> None:
-        message = self._parse(frames)
-        if message is None:
+        if (message := self._parse(frames)) is None:
             return
         if message.msg_type == "iopub_welcome":
             if not self._welcome.done():
@@ -247,8 +253,7 @@ class KernelClient:
 
     def _on_console_message(self, message: Message) -> None:
         """A message that some other client caused: fold what looks like a cell, tell when it is done."""
-        reply = self._consoles.get(message.parent_id)
-        if reply is None:
+        if (reply := self._consoles.get(message.parent_id)) is None:
             if message.msg_type != "execute_input":
                 return
             if len(self._consoles) >= CONSOLE_REPLIES_MAX:
@@ -275,10 +280,9 @@ class KernelClient:
 
     def _break(self, reason: str) -> None:
         """The kernel broke the rules: nothing more is read from it."""
-        if self.broken is not None:
-            return
-        self.close(reason)
-        self.on_broken(reason)
+        if self.broken is None:
+            self.close(reason)
+            self.on_broken(reason)
 
     def close(self, reason: str = "it was shut down") -> None:
         """Drop the connections and end every wait with `reason`."""

@@ -96,11 +96,16 @@ class KernelPool:
         while self._closed and self._spares:  # closed while a kernel was starting
             await self._spares.popleft()[1].kill()
 
+    def stop(self) -> None:
+        """Start no more spares; a start that is under way is given up."""
+        if self._filling is not None and not self._closed:  # once: again would cut off the wait for its clean-up
+            self._filling.cancel()
+        self._closed = True
+
     async def close(self) -> None:
         """End the spares and start no more."""
-        self._closed = True
+        self.stop()
         if self._filling is not None:
-            self._filling.cancel()
             await asyncio.wait({self._filling})
         while self._spares:
             await self._spares.popleft()[1].kill()

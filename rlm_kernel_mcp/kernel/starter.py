@@ -100,6 +100,10 @@ class KernelStarter:
         manager.session.key = os.urandom(KEY_BYTES).hex().encode()
         return manager
 
+    def stop(self) -> None:
+        """Start no kernel any more; one that is being started comes to nothing, at once."""
+        self._placement.stop()
+
     def close(self) -> None:
         """End what makes kernels, and with it every kernel that is left; containers go with the run directory."""
         self._placement.close()

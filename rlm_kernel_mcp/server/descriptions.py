@@ -58,7 +58,7 @@ the first step waits for the text.
 { session_id: string, config: {max_steps, max_runtime_ms, budget_limit, step_timeout_ms: number},
   counters: {step_index, runtime_ms, budget_used: number},
   context: { name: string, state: "ready"|"loading", kind: "text"|"documents", chars, lines, bytes: number,
-             sha256, head, tail: string, documents: {name: string, chars: number}[] /* first 20 */,
+             sha256: string|null, head, tail: string, documents: {name: string, chars: number}[] /* first 20 */,
              document_count: number, prefix?: string, held: "memory"|"mapped"|"spooled", changed: boolean,
              loaded_bytes?: number, encodings: {[name: string]: number}, undecodable_bytes: number,
              undecodable_in?: {[name: string]: number}, skipped: {[kind: string]: number}, skipped_first?: string[] },
@@ -164,7 +164,7 @@ the offset (default 0) that the note names.
     + ENVELOPE
     + """\
 { sessions: { session_id: string, status: "idle"|"running"|"stopped"|"finalized"|"dead", created_at: string,
-              last_used_at: string, step_index: number, context: {kind: string, chars: number|null},
+              last_used_at: string, step_index: number, context: {kind: string, chars: number|null, sha256?: string},
               counters: {step_index, runtime_ms, budget_used: number} }[],
   omitted: number /* how many more there are behind these */, note?: string }"""
 )
@@ -181,6 +181,6 @@ answers state "loading", and the next step waits for the text.
     + """\
 { session_id: string, namespace: {[name: string]: string},
   context: { name: string, state: "ready"|"loading", kind: "text"|"documents"|"json", chars, lines, bytes: number,
-             sha256, head, tail: string, documents: {name: string, chars: number}[] /* first 20 */,
+             sha256: string|null, head, tail: string, documents: {name: string, chars: number}[] /* first 20 */,
              document_count: number, changed: boolean } }"""
 )

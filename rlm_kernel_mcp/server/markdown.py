@@ -219,8 +219,7 @@ def _context(report: ContextReport | LoadingReport) -> Iterator[str]:
     below = f" Names are those below {code(report.prefix)}." if report.prefix is not None else ""
     yield (
         f"Context{called}: {counted(report.chars, 'character')}{documents}, {counted(report.lines, 'line')}, "
-        f"{counted(report.bytes, 'byte')}, sha256 {report.sha256}; "
-        f"{HELD[report.held]}.{below}"
+        f"{counted(report.bytes, 'byte')}, sha256 {report.sha256 or 'not made yet'}; {HELD[report.held]}.{below}"
     )
     if report.documents:
         more = report.document_count - len(report.documents)

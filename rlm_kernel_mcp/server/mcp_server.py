@@ -13,6 +13,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -82,6 +83,13 @@ class LazyRegistry:
             raise
 
 
+Context = ServerRequestContext[LazyRegistry]
+
+
+def _the_one_connection(_ctx: Context) -> str:
+    return "stdio"
+
+
 def _failed(task: asyncio.Task[Registry]) -> bool:
     return task.done() and (task.cancelled() or task.exception() is not None)
 
@@ -94,9 +102,17 @@ async def open_registry(settings: Settings) -> Registry:
 
 
 def build_server(
-    open_registry: Callable[[], Awaitable[Registry]], on_message: Callable[[], None] = lambda: None
+    open_registry: Callable[[], Awaitable[Registry]],
+    on_message: Callable[[], None] = lambda: None,
+    connection_of: Callable[[Context], str] = _the_one_connection,
 ) -> Server[LazyRegistry]:
-    """The MCP server; its lifespan owns the registry. `on_message` is called at each message."""
+    """The MCP server; its lifespan owns the registry.
+
+    Args:
+        open_registry: opens it, when a client has shown that it will use it.
+        on_message: called at each message.
+        connection_of: names the connection that a call came by. Over stdio a server has one.
+    """
 
     @asynccontextmanager
     async def lifespan(_server: Server[LazyRegistry]) -> AsyncIterator[LazyRegistry]:
@@ -114,39 +130,40 @@ def build_server(
         instructions=descriptions.INSTRUCTIONS,
         lifespan=lifespan,
         on_list_tools=_list_tools,
-        on_call_tool=_call_tool,
+        on_call_tool=partial(_call_tool, connection_of=connection_of),
     )
     # In place of the SDK's own, which makes a tracing span for each call: nobody collects them here.
     server.middleware[:] = [_accept_any_arguments(on_message)]
     return server
 
 
-async def _list_tools(
-    ctx: ServerRequestContext[LazyRegistry], _params: PaginatedRequestParams | None
-) -> ListToolsResult:
+async def _list_tools(ctx: Context, _params: PaginatedRequestParams | None) -> ListToolsResult:
     # Only now: an import in the background would slow down `initialize`, which clients time.
     ctx.lifespan_context.warm()
     return ListToolsResult(tools=[row.listed() for row in tools.TABLE])
 
 
-async def _call_tool(ctx: ServerRequestContext[LazyRegistry], params: CallToolRequestParams) -> CallToolResult:
+async def _call_tool(
+    ctx: Context, params: CallToolRequestParams, connection_of: Callable[[Context], str] = _the_one_connection
+) -> CallToolResult:
     row = tools.BY_NAME.get(params.name)
     if row is None:
         known = ", ".join(tools.BY_NAME)
         raise MCPError(INVALID_PARAMS, f"There is no tool {safe_text(params.name[:64])!r}; the tools are: {known}.")
     waiting = tools.Waiting()
-    answering = tools.answer(row, ctx.lifespan_context.get, _caller(ctx), params.arguments or {}, waiting)
+    caller = _caller(ctx, connection_of(ctx))
+    answering = tools.answer(row, ctx.lifespan_context.get, caller, params.arguments or {}, waiting)
     if ctx.meta is None or "progress_token" not in ctx.meta:
         return await answering
     with _progress(ctx, waiting):
         return await answering
 
 
-def _caller(ctx: ServerRequestContext[LazyRegistry]) -> Caller:
-    """Who calls. Over stdio a server has one connection; a transport that has many names them here."""
+def _caller(ctx: Context, connection: str) -> Caller:
+    """Who calls."""
     said = ctx.session.client_params
     client = "" if said is None else f"{said.client_info.name} {said.client_info.version}"
-    return Caller("stdio", safe_text(client[:CLIENT_CHARS_MAX]))
+    return Caller(connection, safe_text(client[:CLIENT_CHARS_MAX]))
 
 
 def _accept_any_arguments(on_message: Callable[[], None]) -> ServerMiddleware[LazyRegistry]:
@@ -164,7 +181,7 @@ def _accept_any_arguments(on_message: Callable[[], None]) -> ServerMiddleware[La
 
 
 @contextmanager
-def _progress(ctx: ServerRequestContext[LazyRegistry], waiting: tools.Waiting) -> Iterator[None]:
+def _progress(ctx: Context, waiting: tools.Waiting) -> Iterator[None]:
     """Report while a call waits: some clients give up on a silent server.
 
     Bytes while it waits for a context, else seconds; the number never becomes smaller.

@@ -190,11 +190,12 @@ def _event(event: reports.TraceEvent, detail: str) -> dict[str, Any]:
 
 def _session(row: reports.SessionSummary) -> dict[str, Any]:
     data = asdict(row)
-    data["context"] = {"kind": data.pop("kind"), "chars": data.pop("chars")}
-    if data.pop("changed"):
-        data["context"]["changed"] = True
-    if loading := data.pop("loading"):
-        data["context"] |= {"state": "loading", "loaded_bytes": loading["loaded_bytes"], "bytes": loading["bytes"]}
+    digest, loading = data.pop("sha256"), data.pop("loading")
+    more = {"sha256": digest} if digest else {}
+    more |= {"changed": True} if data.pop("changed") else {}
+    if loading:
+        more |= {"state": "loading", "loaded_bytes": loading["loaded_bytes"], "bytes": loading["bytes"]}
+    data["context"] = {key: data.pop(key) for key in ("kind", "chars")} | more
     return data
 
 

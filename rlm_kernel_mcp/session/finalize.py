@@ -23,6 +23,8 @@ from rlm_kernel_mcp.text.wording import counted
 
 ANSWER_CHARS_MAX: Final = 4_000_000
 """Longest answer that is kept."""
+HASHED_S: Final = 5.0
+"""So long the end of a session waits for the hashes of its contexts."""
 END_S: Final = 180.0
 """Longer than a kernel may take to load a context: whoever is just getting one has to be waited for."""
 WHERE_IS_THE_REST: Final = 'rlm_finalize with a larger max_output_chars, or rlm_get_trace(detail="full"), gets the rest'
@@ -96,8 +98,9 @@ def _commit(session: Session, given: tuple[str, str], answer: str) -> None:
 
 async def _end(session: Session, let_go: Callable[[Session], None]) -> None:
     """End the kernel, forget the values, and see the answer written; what was done of it before is not done again."""
-    session.contexts.cancel()
+    session.contexts.cancel(hashes=False)
     await session.kernel.drop("the session was finalized", settle_s=0)
+    await session.contexts.contexts.hashes.end(HASHED_S)  # the record has them now, or never
     await session.kernel.recovery.snapshots.remove()
     let_go(session)
     await session.journal.settled()

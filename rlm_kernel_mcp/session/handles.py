@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
@@ -24,11 +25,18 @@ from rlm_kernel_mcp.session.reports import Caller, Guardrails
 from rlm_kernel_mcp.session.session import Session
 from rlm_kernel_mcp.session.trace.journal import Journal
 from rlm_kernel_mcp.shielded import made_in_thread, shielded
-from rlm_kernel_mcp.store.store import SessionLock, SessionRecord
+from rlm_kernel_mcp.store.store import ENDED_STATUSES, SessionLock, SessionRecord
 from rlm_kernel_mcp.text.safe_text import safe_text
 
+ID_ALPHABET: Final = "23456789abcdefghjkmnpqrstuvwxyz"
+ID_CHARS: Final = 8
 REOPEN_S: Final = 30.0
 """So long a call waits for a session's record and its lock."""
+
+
+def new_session_id() -> str:
+    """A handle that nobody can guess, without letters that are taken for others."""
+    return "s_" + "".join(secrets.choice(ID_ALPHABET) for _ in range(ID_CHARS))
 
 
 @dataclass(slots=True)
@@ -91,6 +99,7 @@ class Handles:
         self.sessions[session_id] = session
         first = session.contexts.contexts.first
         first.marks = prepared.context.marks
+        session.contexts.contexts.hash_later(first, prepared.unhashed)
         session.journal.opened(session.contexts.report(first), prepared.walls, prepared.duration_ms, session.account)
         return session, written
 
@@ -184,8 +193,8 @@ class Handles:
 
     def not_found(self, session_id: str) -> SessionNotFound:
         """What is said of a handle that nobody has."""
-        live = list(self.sessions)[-5:]
-        known = f"live sessions: {', '.join(live)}" if live else "this server has no live session"
+        live = [one for one, session in self.sessions.items() if session.status not in ENDED_STATUSES][-5:]
+        known = f"live sessions of this server: {', '.join(live)}" if live else "this server drives no live session"
         return SessionNotFound(f"There is no session {safe_text(session_id)!r}; {known}.")
 
 

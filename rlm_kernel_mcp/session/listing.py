@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Literal, TypeGuard, get_args
 
+from rlm_kernel_mcp.context.by_loader import HASHED_LATER_BYTES
 from rlm_kernel_mcp.session.reports import (
     ContextReport,
     Counters,
@@ -64,9 +65,14 @@ async def _look(sessions: Iterable[Session]) -> None:
 
 def chosen(keys: Sequence[SessionKey], used: Mapping[str, str], state: State) -> list[SessionKey]:
     """The sessions of a state in the order in which they are listed. `used`: when this server's own were last used."""
-    wanted = [key for key in keys if state == "all" or key.session_id in used or key.status not in ENDED_STATUSES]
+    wanted = [key for key in keys if state == "all" or is_live(key)]
     last_used = {key.session_id: used.get(key.session_id, key.last_used_at) for key in wanted}
     return sorted(wanted, key=lambda key: (key.session_id in used, last_used[key.session_id]), reverse=True)
+
+
+def is_live(session: SessionKey | SessionRecord) -> bool:
+    """Whether something can still be run in it. One that no server drives just now comes back on use."""
+    return session.status not in ENDED_STATUSES
 
 
 def _is_driven(store: Store, record: SessionRecord, used: Mapping[str, str]) -> bool:
@@ -101,6 +107,7 @@ def summary(record: SessionRecord, session: Session | None, *, driven: bool) -> 
         step_index=counters.step_index,
         kind=record.kind,
         chars=chars_of(record),
+        sha256=sha256_of(record),
         counters=counters,
         loading=first if isinstance(first, LoadingReport) else None,
         changed=isinstance(first, ContextReport) and first.changed,
@@ -120,3 +127,10 @@ def chars_of(record: SessionRecord) -> int | None:
         return None
     chars = found.get("chars", 0)
     return chars if type(chars) is int else 0
+
+
+def sha256_of(record: SessionRecord) -> str | None:
+    """The hash of a recorded session's first context, of one so large that it was told without; None while it is."""
+    found = json.loads(record.context or "{}")
+    digest, byte_count = found.get("sha256"), found.get("bytes")
+    return digest if isinstance(digest, str) and type(byte_count) is int and byte_count > HASHED_LATER_BYTES else None

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
+from rlm_kernel_mcp.context.loader.hashing import Unhashed
 from rlm_kernel_mcp.context_wire import ContextGoneReply, LoadContextReply
 from rlm_kernel_mcp.errors import KernelDied
 from rlm_kernel_mcp.kernel.kernel import Kernel
@@ -43,6 +44,15 @@ class Prepared:
     """How long all of it took."""
     reading: Reading | None = None
     """What still reads the context's files; then the kernel has no context yet."""
+    unhashed: Unhashed | None = None
+    """What the hash of the context is to be made of."""
+
+    def discard(self) -> None:
+        """Nobody wants what is still to come."""
+        if self.reading is not None:
+            self.reading.discard()
+        if self.unhashed is not None:
+            self.unhashed.close()
 
 
 async def prepare(source: ContextSource, options: Options, means: Means, pool: KernelPool) -> Prepared:
@@ -83,8 +93,10 @@ async def _with_context(
 
         kernel, (loaded, imports) = await pool.take(load)
         report = context_report(payload, loaded, source.name)
-        context = SessionContext(replace(source, text=None), report, marks=reading.progress.marks)
-        return _prepared(kernel, context, loaded["names"], imports, begun_ns)
+        marks = reading.progress.marks
+        context = SessionContext(replace(source, text=None), report, marks=marks, states=payload.states)
+        prepared = _prepared(kernel, context, loaded["names"], imports, begun_ns)
+        return replace(prepared, unhashed=payload.unhashed())
     finally:
         payload.close()
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -25,7 +24,7 @@ from rlm_kernel_mcp.session import finalize, listing, reports
 from rlm_kernel_mcp.session.contexts.given import Added, Given, Options
 from rlm_kernel_mcp.session.contexts.names import LINES, check_name
 from rlm_kernel_mcp.session.contexts.source import ContextSource, put_text
-from rlm_kernel_mcp.session.handles import Handles
+from rlm_kernel_mcp.session.handles import Handles, new_session_id
 from rlm_kernel_mcp.session.idle_watch import watch_all
 from rlm_kernel_mcp.session.kernels.loaders import loaders_of
 from rlm_kernel_mcp.session.kernels.slots import KernelSlots
@@ -42,8 +41,6 @@ from rlm_kernel_mcp.store.writer import Writer
 from rlm_kernel_mcp.text.wording import NOTHING_INTERRUPTED, NOTHING_LEFT_TO_INTERRUPT
 
 log = logging.getLogger(__name__)
-ID_ALPHABET: Final = "23456789abcdefghjkmnpqrstuvwxyz"
-ID_CHARS: Final = 8
 CLOSE_S: Final = 4.0
 """What the sessions' ends may take at the end of the server, and after them what is left of clean-ups."""
 KILL_S: Final = 1.0
@@ -114,7 +111,7 @@ class Registry:
         options = options or Options()
         check_name("context_name", options.name)
         source = ContextSource.of(Given(context_text, None if context_paths is None else tuple(context_paths)), options)
-        session_id = "s_" + "".join(secrets.choice(ID_ALPHABET) for _ in range(ID_CHARS))
+        session_id = new_session_id()
         await self._slots.acquire(session_id)
         try:
             prepared = await prepare(source, options, self._shared.means, self._pool)
@@ -181,8 +178,8 @@ class Registry:
         """Leave nothing of a session that could not be made. `written`: what is on its way into the store."""
         if session := self._sessions.pop(session_id, None):  # from now on nobody finds it
             session.contexts.cancel()
-        elif prepared.reading is not None:
-            prepared.reading.discard()
+        else:
+            prepared.discard()
         await prepared.kernel.kill("its session could not be made")
         self._slots.release(session_id)
         await asyncio.gather(*written, return_exceptions=True)
@@ -278,7 +275,9 @@ class Registry:
                 ends.callback(end)
             for task in self._tasks:
                 task.cancel()
+            self._pool.stop()
             await self._close_sessions()
+            self._starter.stop()  # a fork that was asked for would have seconds to say who it is
             await self._pool.close()
             await all_ended(CLOSE_S)
 

@@ -132,7 +132,8 @@ class ContextReport:
     chars: int
     lines: int
     bytes: int
-    sha256: str
+    sha256: str | None
+    """None while it is being made, which nobody waits for; and for good, of a file that was written to meanwhile."""
     head: str
     tail: str
     documents: tuple[DocumentInfo, ...]
@@ -141,9 +142,8 @@ class ContextReport:
     encodings: dict[str, int] = field(default_factory=dict)
     """Number of documents by encoding."""
     skipped: dict[str, int] = field(default_factory=dict)
-    """How many entries of directories and globs were left out, by kind: one word (`context/left_out.py`)."""
+    """How many entries of directories and globs were left out, by kind, which is one word; and the first of each."""
     skipped_first: tuple[str, ...] = ()
-    """The first of each kind, with its reason."""
     undecodable_bytes: int = 0
     """Bytes that are not a character of their document's encoding."""
     held: Literal["memory", "mapped", "spooled"] = "memory"
@@ -257,24 +257,22 @@ class TraceEvent:
 
 @dataclass(frozen=True, slots=True)
 class TracePage:
-    """`data` of `rlm_get_trace`."""
+    """`data` of `rlm_get_trace`. `note`: what could not be read, if anything."""
 
     events: tuple[TraceEvent, ...]
     next_offset: int | None
     note: str | None = None
-    """What could not be read, if anything."""
 
 
 @dataclass(frozen=True, slots=True)
 class SessionList:
-    """`data` of `rlm_list_sessions`, the last used first. `omitted`: how many more there are behind them."""
+    """`data` of `rlm_list_sessions`, the last used first. `omitted`: how many more; `note`: what could not be read."""
 
     rows: tuple[SessionSummary, ...]
     omitted: int
     offset: int = 0
     """How many stand before them."""
     note: str | None = None
-    """What could not be read, if anything."""
     places: tuple[int, ...] = ()
     """The place of each row, and the one behind them: a record that cannot be read has a place and no row."""
 
@@ -296,5 +294,7 @@ class SessionSummary:
     kind: str
     chars: int | None
     counters: Counters
+    sha256: str | None = None
+    """Of the first context, where the answer that opened the session may have had none; once it is made."""
     loading: LoadingReport | None = None
     changed: bool = False

@@ -224,7 +224,7 @@ class Session:
             raise RestoreStopped("The step was interrupted before its code ran.")
         self.kernel.charge_idle_cpu(self.account, self.journal)
         step.limit(self.account.left.runtime_left_ms)
-        with noting_progress(step, self.journal):
+        with noting_progress(step, self.journal), self.kernel.recovery.answering.serving(step):
             outcome = await run_step(step, kernel, self.kernel.recovery.policy, lambda rung: self._on_rung(step, rung))
         self.account.charge_runtime(outcome.duration_ms)
         if outcome.kernel_gone is not None:

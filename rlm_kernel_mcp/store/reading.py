@@ -59,6 +59,11 @@ class Reading:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @property
+    def unread(self) -> str | None:
+        """Why what was read is not what the disk has, for whoever only reads; None where it is."""
+        return self._database.unread
+
     def sessions(self) -> Rows[SessionRecord]:
         """All sessions of all servers, the oldest first."""
         found = self._sessions("")

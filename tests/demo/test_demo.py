@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 
 import pytest
@@ -26,6 +27,35 @@ def test_the_demo_says_a_refusal_in_one_line_and_fails() -> None:
     assert done.returncode == 1
     assert "bin/demo: rlm_init_context" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_a_log_larger_than_the_kernels_memory_is_asked_three_questions_and_held_in_none() -> None:
+    """As `bin/demo --large`, but for its size; exit status 0 is its own check against what was counted in writing."""
+    done = demo("--large", "--large-mb", "200")
+    assert done.returncode == 0, done.stderr
+    assert "agrees in all" in done.stdout
+    assert "held: mapped" in done.stdout
+    own = dict(re.findall(r"(?m)^  (kernel|server) +(\d+) MB of its own", done.stdout))
+    assert own.keys() == {"kernel", "server"}
+    assert int(own["kernel"]) < 128, "a quarter of the session's memory: the log is more"
+    assert 0 < int(own["server"]) < 200
+    assert re.search(r"(?m)^Never ended: q\d{7}-9999$", done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--large", "--large-mb", "10"], "the least is 160 MB"),
+        (["--large-mb", "300"], "--large-mb goes with --large"),
+        (["--large", "json"], "--large has no packages"),
+    ],
+)
+def test_a_size_that_shows_nothing_and_options_that_do_not_go_together_are_refused(given: list[str], said: str) -> None:
+    """With exit status 2, as every wrong use."""
+    done = demo(*given)
+    assert done.returncode == 2
+    assert said in done.stderr
 
 
 def demo(*packages: str) -> subprocess.CompletedProcess[str]:

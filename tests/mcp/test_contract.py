@@ -329,7 +329,7 @@ def test_files_folders_and_globs_are_loaded_below_the_working_directory(client: 
     assert globbed["context"]["document_count"] == 11
 
 
-def test_what_a_folder_leaves_out_is_counted_by_kind_and_exclude_adds_to_it(client: LineClient) -> None:
+def test_what_a_directory_leaves_out_is_counted_by_kind_and_exclude_adds_to_it(client: LineClient) -> None:
     """In one object, in one line; the names begin in the directory that was given, which is told once."""
     directory = client.directory / "project"
     for name in ("src/a.py", "src/b.pyc", ".env", "node_modules/x.js", "tests/c.py"):

@@ -123,12 +123,12 @@ def begun(data: bytes) -> None:
         raise Unbelievable("it did not begin")
 
 
-def sha256(data: bytes, documents: Sequence[FileRead]) -> str:
-    """The hash over all documents; the sums beside it must be those of the documents."""
+def finished(data: bytes, documents: Sequence[FileRead], *, hashed: bool) -> str | None:
+    """The hash over all documents, where it was asked for; the sums beside it must be those of the documents."""
     finished = _key(data, "finished")
-    digest = finished.get("sha256") if isinstance(finished, dict) else None
-    if not isinstance(digest, str) or not _SHA256.fullmatch(digest):
-        raise Unbelievable("there is no hash")
+    if not isinstance(finished, dict):
+        raise Unbelievable("the end of all files is no object")
+    digest = _sha256(finished.get("sha256")) if hashed else None
     expected = (
         sum(one.byte_count for one in documents),
         sum(one.chars for one in documents),
@@ -138,6 +138,12 @@ def sha256(data: bytes, documents: Sequence[FileRead]) -> str:
     if tuple(finished.get(key) for key in ("bytes", "chars", "layout", "mapped")) != expected:
         raise Unbelievable("the whole is not the sum of its documents")
     return digest
+
+
+def hashed(data: bytes) -> str | None:
+    """The hash of a file; None where it is shorter than was said."""
+    digest = _key(data, "hashed")
+    return None if digest == "" else _sha256(digest)
 
 
 def layout_of(documents: Sequence[FileRead]) -> Layout:
@@ -204,6 +210,12 @@ def _key(data: bytes, key: str) -> Any:
 def _list(value: Any, length: int) -> list[Any]:
     if not isinstance(value, list) or len(value) != length:
         raise Unbelievable("a list of another length")
+    return value
+
+
+def _sha256(value: Any) -> str:
+    if not isinstance(value, str) or not _SHA256.fullmatch(value):
+        raise Unbelievable("there is no hash")
     return value
 
 

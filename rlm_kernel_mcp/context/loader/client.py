@@ -63,7 +63,7 @@ class LoaderClient:
 
     def begin(self, limits: Limits, pack: int | None) -> None:
         """Begin a context, or begin it again. `pack`: where all bytes are laid together."""
-        self._text_bytes = limits["text_bytes"]
+        self._text_bytes, self._is_hashed = limits["text_bytes"], limits["hash"]
         self._ask({"begin": limits}, () if pack is None else (pack,), answers.begun)
 
     def files(self, descriptors: Sequence[int], forms: Sequence[str]) -> list[FileRead | FileRefused]:
@@ -76,9 +76,15 @@ class LoaderClient:
         self._text_bytes -= sum(row.byte_count for row in rows if isinstance(row, FileRead))
         return rows
 
-    def finish(self, documents: Sequence[FileRead]) -> str:
-        """All files have been read: the hash of all their bytes."""
-        digest: str = self._ask({"finish": True}, (), lambda data: answers.sha256(data, documents))
+    def finish(self, documents: Sequence[FileRead]) -> str | None:
+        """All files have been read: the hash of all their bytes, if it was asked for."""
+        take = partial(answers.finished, documents=documents, hashed=self._is_hashed)
+        digest: str | None = self._ask({"finish": True}, (), take)
+        return digest
+
+    def hash(self, descriptor: int, byte_count: int) -> str | None:
+        """Have the first bytes of a file hashed, which is all that such a loader does; None where it has fewer."""
+        digest: str | None = self._ask({"hash": byte_count}, (descriptor,), answers.hashed)
         return digest
 
     def spool(self, descriptor: int, chars: int, layout: Layout) -> None:

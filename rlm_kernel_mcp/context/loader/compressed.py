@@ -10,23 +10,24 @@ from typing import Final
 from rlm_kernel_mcp.context_wire import Form
 
 _FORMS: Final[dict[str, Form]] = {
-    ".gz": "gzip",
-    ".bz2": "bzip2",
-    ".xz": "xz",
-    ".zst": "zstd",
-    ".zstd": "zstd",
+    "gz": "gzip",
+    "bz2": "bzip2",
+    "xz": "xz",
+    "zst": "zstd",
+    "zstd": "zstd",
 }
-_ARCHIVES: Final = (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".7z", ".rar", ".jar", ".whl", ".cpio")
+_ARCHIVES: Final = frozenset(("zip", "tar", "tgz", "tbz2", "txz", "7z", "rar", "jar", "whl", "cpio"))
 
 
 def form_of(name: str) -> Form:
     """How a file of this name is compressed; `plain` if it is not."""
-    return next((form for end, form in _FORMS.items() if name.lower().endswith(end)), "plain")
+    _, dot, end = name.rpartition(".")
+    return _FORMS.get(end.lower(), "plain") if dot else "plain"
 
 
 def is_archive(name: str) -> bool:
     """Whether a file of this name holds other files."""
-    bare = name.lower()
-    for end in _FORMS:
-        bare = bare.removesuffix(end)
-    return bare.endswith(_ARCHIVES)
+    stem, _, end = name.rpartition(".")
+    while end.lower() in _FORMS:  # one that is compressed besides
+        stem, _, end = stem.rpartition(".")
+    return bool(stem) and end.lower() in _ARCHIVES

@@ -7,15 +7,19 @@ Is: data. Is not: how a process is started (`session/kernels/loaders.py`). Above
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from rlm_kernel_mcp.context.loader.client import Process
+from rlm_kernel_mcp.context.loader.client import LOOK_S, Process
 from rlm_kernel_mcp.context.loader.spool import Spool
 
 LOADERS_MAX: Final = 4
 """Processes that read at a time; others wait for their turn."""
+CPU_S: Final = 120
+CPU_BYTES_OF_S: Final = 10_000_000
+"""A loader's processor time: so much, and a second more for each so many bytes."""
 GoOn = Callable[[], None]
 """Asked at least twice a second; raises where nobody waits any more."""
 
@@ -41,3 +45,23 @@ class Loaders:
     value_mb: int = 1024
     """Memory that the value of a JSON text may take: no session has more."""
     turns: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(LOADERS_MAX))
+
+    @contextmanager
+    def process(self, byte_count: int, file_mb: int, go_on: GoOn, value_mb: int = 0) -> Iterator[Process | None]:
+        """A process for so many bytes, once it is the caller's turn; None: there are none here. It ends with the block.
+
+        `file_mb`: the largest file that it may write. `value_mb`: memory for the value of a JSON text.
+
+        Raises: KernelStartFailed, SandboxUnavailable.
+        """
+        while not self.turns.acquire(timeout=LOOK_S):
+            go_on()
+        try:
+            process = self.start(file_mb, CPU_S + byte_count // CPU_BYTES_OF_S, go_on, value_mb)
+            try:
+                yield process
+            finally:
+                if process is not None:
+                    process.close()
+        finally:
+            self.turns.release()

@@ -1,6 +1,6 @@
 """Files of the server's own for contexts that memory cannot hold: without a name, counted, shared.
 
-Is: their making in the state folder, the bound on all of them together (RLM_SPOOL_GB), and one file for all sessions
+Is: their making in the state directory, the bound on all of them together (RLM_SPOOL_GB), and one file for all sessions
 over the same sources. Is not: their writing, which a loader does. Above: `context/by_loader.py`. Below: the operating
 system.
 
@@ -20,7 +20,7 @@ from typing import Final
 from rlm_kernel_mcp.errors import ContextTooLarge
 
 GB: Final = 1 << 30
-FOLDER: Final = "spool"
+DIRECTORY: Final = "spool"
 LOOK_S: Final = 0.5
 
 
@@ -69,7 +69,7 @@ class Spool:
 
     def __init__(self, state_dir: Path, limit_bytes: int) -> None:
         """`state_dir`: RLM_STATE_DIR. Nothing is made until it is needed."""
-        self._folder = state_dir / FOLDER
+        self._directory = state_dir / DIRECTORY
         self.limit_bytes = limit_bytes
         self._used = 0
         self._shared: dict[bytes, Spooled] = {}
@@ -88,9 +88,9 @@ class Spool:
     def make(self) -> Spooled:
         """An empty file. Raises: ContextTooLarge."""
         try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             with ExitStack() as opened:
-                writer, name = tempfile.mkstemp(prefix="rlm-context-", dir=self._folder)
+                writer, name = tempfile.mkstemp(prefix="rlm-context-", dir=self._directory)
                 opened.callback(os.close, writer)
                 try:
                     reader = os.open(name, os.O_RDONLY | os.O_CLOEXEC)

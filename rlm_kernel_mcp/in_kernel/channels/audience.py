@@ -20,6 +20,7 @@ from typing import Any, Final
 
 import zmq
 
+from rlm_kernel_mcp.in_kernel.channels.whole_socket import is_out_of_memory
 from rlm_kernel_mcp.wire import DELIMITER
 
 MESSAGES_MAX: Final = 200
@@ -108,8 +109,10 @@ class OtherClient:
         self._socket.setsockopt(zmq.INVERT_MATCHING, 1)
         try:
             self._socket.send_multipart([*first, *rest], zmq.NOBLOCK)
-        except zmq.Again:
-            return False
+        except (MemoryError, zmq.ZMQError) as error:
+            if isinstance(error, zmq.Again) or is_out_of_memory(error):
+                return False
+            raise
         finally:
             self._socket.setsockopt(zmq.INVERT_MATCHING, 0)
         return True
@@ -194,7 +197,12 @@ class Audience:
     def _sent(self, frames: Frames, flags: int) -> bool:
         try:
             self._socket.send_multipart(frames, flags)
-        except zmq.Again:
+        except zmq.Again:  # it has waited
+            return False
+        except (MemoryError, zmq.ZMQError) as error:
+            if not is_out_of_memory(error):
+                raise
+            time.sleep(RETRY_S)
             return False
         return True
 

@@ -24,6 +24,7 @@ from rlm_kernel_mcp.in_kernel.channels.iopub import SparingIOPubThread
 from rlm_kernel_mcp.in_kernel.channels.output import BudgetedOutStream
 from rlm_kernel_mcp.in_kernel.channels.sparing_session import SparingSession
 from rlm_kernel_mcp.in_kernel.channels.threads import SwitchInterval, note_parents
+from rlm_kernel_mcp.in_kernel.channels.whole_socket import WholeSocket
 from rlm_kernel_mcp.in_kernel.courtesies.hints import install_os_system
 from rlm_kernel_mcp.in_kernel.courtesies.imports import install_import_policy
 from rlm_kernel_mcp.in_kernel.courtesies.magics import install_magic_policy
@@ -116,6 +117,11 @@ class RlmKernelApp(IPKernelApp):
 
     def init_code(self) -> None:
         """No start-up files."""
+
+    def init_sockets(self) -> None:
+        """Make the sockets in a context of ipykernel's, of a class that breaks no message off."""
+        zmq.Context._socket_class = WholeSocket  # type: ignore[misc]  # ipykernel makes the context
+        super().init_sockets()
 
     def init_control(self, context: zmq.Context[Any]) -> None:
         """Bind the control channel, without the debugger's connection to the kernel itself, the only one it makes.

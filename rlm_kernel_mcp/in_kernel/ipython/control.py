@@ -12,7 +12,8 @@ import mmap
 import os
 import platform
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 from rlm_kernel_mcp.context_wire import (
@@ -72,12 +73,26 @@ class ControlRequests:
 
     session: Any
     shell: Any
+    control_handlers: dict[str, Any]
     policy: dict[str, Any]
     """The effective policy, set by the app before the first message."""
     wall_rows: list[WallRow]
     """Which walls hold, set by the app."""
     scratch: str
     snapshots: NamespaceSnapshots
+
+    def answer_offered(self) -> None:
+        """Answer the requests that belong to the names on offer. To be called once, when the kernel is made."""
+        for msg_type, answer in offered.requests().items():
+            self.control_handlers[msg_type] = partial(self._answer_offered, answer)
+
+    async def _answer_offered(self, answer: offered.Answer, stream: Any, ident: Any, parent: Message) -> None:
+        try:
+            content: Mapping[str, Any] = {"status": "ok", **answer(parent["content"], _receive_descriptor)}
+        except (OSError, ValueError, MemoryError) as error:
+            content = _failure(error)
+        reply = parent["header"]["msg_type"].replace("_request", "_reply")
+        self.session.send(stream, reply, content, parent, ident=ident)
 
     async def rlm_info_request(self, stream: Any, ident: Any, parent: Message) -> None:
         """Say which walls hold and what may be imported."""

@@ -79,6 +79,7 @@ class RlmKernel(ControlRequests, AnsweredRequests, ClientRequests, InputRequests
         with no_modules_listed():
             super().__init__(**traits)
         self.answer_all()
+        self.answer_offered()
         self.shell.kernel = self.shell.parent = self  # it was made before there was a kernel
         self.interrupts = Interrupts(self.shell.user_ns)
         self.shell.interrupts = self.interrupts

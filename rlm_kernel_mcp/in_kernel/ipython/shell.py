@@ -27,6 +27,7 @@ from rlm_kernel_mcp.in_kernel.courtesies.cell_source import begins_with_prompt, 
 from rlm_kernel_mcp.in_kernel.courtesies.hints import hint, out_of_memory
 from rlm_kernel_mcp.in_kernel.display_text.source_locations import StepCompiler
 from rlm_kernel_mcp.in_kernel.display_text.tracebacks import below_the_step, format_exception
+from rlm_kernel_mcp.in_kernel.ipython.inspector import SessionInspector
 from rlm_kernel_mcp.in_kernel.ipython.interrupts import Interrupts
 
 
@@ -41,6 +42,7 @@ def shell_config() -> Config:
     config.InteractiveShell.colors = "nocolor"
     config.InteractiveShell.automagic = False
     config.InteractiveShell.autocall = 0
+    config.InteractiveShell.inspector_class = SessionInspector
     config.Completer.use_jedi = False
     # From 64 KiB on Session sends without a copy, for which pyzmq then starts a thread with a socket of its own:
     # behind the walls that is the kernel's death.

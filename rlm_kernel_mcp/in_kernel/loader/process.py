@@ -21,7 +21,7 @@ from dataclasses import asdict, replace
 from typing import Any, Final, NoReturn
 
 from rlm_kernel_mcp.context_wire import DATAGRAM_BYTES, FILES_MAX, INDEX_ROWS
-from rlm_kernel_mcp.in_kernel.loader.reading import Pass
+from rlm_kernel_mcp.in_kernel.loader.reading import Pass, hash_of
 from rlm_kernel_mcp.in_kernel.loader.unpacking import Unreadable, zstd_module
 from rlm_kernel_mcp.in_kernel.loader.values import write_value
 from rlm_kernel_mcp.in_kernel.walls.plan import plan_from_policy
@@ -100,6 +100,8 @@ class Loader:
             return b'{"begun": true}'
         if "json" in request:
             return json.dumps({"json": write_value(*descriptors)}).encode()
+        if "hash" in request:
+            return json.dumps({"hashed": hash_of(descriptors[0], int(request["hash"]), self._tell)}).encode()
         loading = self._pass
         assert loading is not None
         if "files" in request:
@@ -110,9 +112,8 @@ class Loader:
             return json.dumps({"files": rows}).encode()
         if "index" in request:
             return loading.rows(int(request["index"]), INDEX_ROWS)
-        if "spool" in request:
-            return json.dumps(_spooled(loading, descriptors[0])).encode()
-        return json.dumps({"finished": loading.finish()}).encode()
+        answer = _spooled(loading, descriptors[0]) if "spool" in request else {"finished": loading.finish()}
+        return json.dumps(answer).encode()
 
     def _tell(self, read: int, made: int) -> None:
         now = time.monotonic()

@@ -14,11 +14,14 @@ import os
 from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from rlm_kernel_mcp.context_wire import BLOCK_BYTES, CODECS, LAYOUTS, Finished, Limits, Read, Refused
 from rlm_kernel_mcp.in_kernel.loader.document import ASCII, DocumentPass
 from rlm_kernel_mcp.in_kernel.loader.unpacking import PACKED_BYTES, Unpacking, Unreadable
 from rlm_kernel_mcp.whole_writes import write_at
+
+HASHED_BYTES: Final = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,7 @@ class Pass:
         self._places: list[_Place] = []
         self._index = array("Q")
         self._hash = hashlib.sha256()
+        self._is_hashed = limits["hash"]
         self._bytes = self._chars = self._read_bytes = self._unpacked = 0
         self._layout = ASCII
         self._is_laid = True
@@ -86,7 +90,7 @@ class Pass:
         if self._pack is not None:
             os.ftruncate(self._pack, self._bytes)
         return {
-            "sha256": self._hash.hexdigest(),
+            "sha256": self._hash.hexdigest() if self._is_hashed else "",
             "bytes": self._bytes,
             "chars": self._chars,
             "layout": LAYOUTS[self._layout],
@@ -160,7 +164,8 @@ class Pass:
                 write_at(self._pack, block, self._bytes)
             except OSError as error:
                 raise Unreadable("no_room", error.errno or 0) from error
-        self._hash.update(block)
+        if self._is_hashed:
+            self._hash.update(block)
         self._bytes += len(block)
 
     def _keep(self, document: DocumentPass, descriptor: int) -> Read:
@@ -180,6 +185,19 @@ class Pass:
             "open": document.is_open,
             "layout": LAYOUTS[document.layout],
         }
+
+
+def hash_of(descriptor: int, byte_count: int, told: Callable[[int, int], None]) -> str:
+    """The SHA-256 of the first bytes of a file; empty where it has fewer. `told`: as of `Pass`."""
+    digest, offset = hashlib.sha256(), 0
+    while offset < byte_count:
+        block = os.pread(descriptor, min(HASHED_BYTES, byte_count - offset), offset)
+        if not block:
+            return ""
+        digest.update(block)
+        offset += len(block)
+        told(offset, 0)
+    return digest.hexdigest()
 
 
 def _blocks(descriptor: int) -> Iterator[bytes]:

@@ -1,7 +1,8 @@
 """The names that a session's namespace starts with, each with the line that the client is shown for it.
 
-Is: the one place where a name is offered; its value is a module beside this one. What is offered here is bound, said in
-the reply to `rlm_load_context_request`, left out of the snapshots, and known to the host. Is not: a wall or a courtesy.
+Is: the one place where a name is offered; its value is a module beside this one. What is offered here is bound, named
+in the reply to `rlm_load_context_request`, left out of the snapshots, and known to the host; requests of the host that
+belong to a name stand in its row. Is not: a wall or a courtesy.
 Above: `in_kernel/ipython/app.py`, `in_kernel/ipython/control.py`, `in_kernel/snapshots/taking.py`.
 Below: `documents.py`, `wire.py`.
 """
@@ -9,7 +10,7 @@ Below: `documents.py`, `wire.py`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from rlm_kernel_mcp.in_kernel.namespace.documents import Documents
@@ -33,6 +34,12 @@ class Loaded:
     """Under which the text is bound."""
 
 
+Answer = Callable[[Mapping[str, Any], Callable[[], int]], Mapping[str, Any]]
+"""Makes the content of a reply from that of a request, and from a function that takes the descriptor which the host has
+passed with it. It runs in the control thread, where no code of the session may run. An OSError, a ValueError or a
+MemoryError becomes a `Failure`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Offer:
     """One name."""
@@ -44,6 +51,8 @@ class Offer:
     """Whether it says something of the context: without one it is unbound, since an empty one would be a lie."""
     line_read_only: str = ""
     """Its line where the scratch directory is read-only, if that is another."""
+    requests: Mapping[str, Answer] = field(default_factory=dict)
+    """By type the requests of the host that belong to it, answered on the control channel while a step runs."""
 
 
 OFFERED: Final[Mapping[str, Offer]] = {
@@ -84,6 +93,11 @@ def unbind_context(user_ns: MutableMapping[str, Any], name: str) -> list[str]:
     for bound in (*keys, name):
         user_ns.pop(bound, None)
     return keys
+
+
+def requests() -> dict[str, Answer]:
+    """Every request that belongs to a name, by its type."""
+    return {msg_type: answer for offer in OFFERED.values() for msg_type, answer in offer.requests.items()}
 
 
 def lines(walls: Iterable[WallRow]) -> dict[str, str]:

@@ -54,14 +54,12 @@ def with_chain(error: BaseException, reduced: Any, causes: Causes) -> Any:
     causes.met = True
     if reduced is NotImplemented:
         reduced = error.__reduce_ex__(2)
-    if type(reduced) is not tuple or len(reduced) not in (2, 3, 6):
+    if type(reduced) is not tuple or not 2 <= len(reduced) <= 6:
         return reduced
-    make, arguments = reduced[:2]
-    state = reduced[2] if len(reduced) > 2 else None
-    set_state = reduced[5] if len(reduced) > 3 else None
+    make, arguments, state, items, pairs, set_state = reduced + (None,) * (6 - len(reduced))
     if causes.kept:
-        return make, arguments, (set_state, state, chain), None, None, _set_chain
-    return make, arguments, (set_state, state, chain[2], _note_of(*chain[:2])), None, None, _set_note
+        return make, arguments, (set_state, state, chain), items, pairs, _set_chain
+    return make, arguments, (set_state, state, chain[2], _note_of(*chain[:2])), items, pairs, _set_note
 
 
 def _note_of(cause: BaseException | None, context: BaseException | None) -> str:

@@ -16,7 +16,6 @@ import os
 import struct
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -25,7 +24,8 @@ from rlm_kernel_mcp.in_kernel.display_text.tracebacks import format_exception
 from rlm_kernel_mcp.in_kernel.namespace.bound_names import is_shell_name
 from rlm_kernel_mcp.in_kernel.namespace.offered import OFFERED
 from rlm_kernel_mcp.in_kernel.snapshots.instance_reducers import Causes
-from rlm_kernel_mcp.in_kernel.snapshots.pickling import MODULES, OwnValue, read_value, use_own_values, write_value
+from rlm_kernel_mcp.in_kernel.snapshots.pickling import OwnValue, read_value, use_own_values, write_value
+from rlm_kernel_mcp.in_kernel.snapshots.unchanging import HELD_BYTES_MAX, Nothing, Sent, is_unchanging, print_of
 from rlm_kernel_mcp.in_kernel.snapshots.writer import Memory, Sink, SnapshotStopped, TooLarge, Writer, write_all
 from rlm_kernel_mcp.units import MB
 from rlm_kernel_mcp.wire import (
@@ -39,27 +39,12 @@ from rlm_kernel_mcp.wire import (
 )
 
 T = TypeVar("T")
-ATOMS: Final = (str, bytes, int, float, complex, bool, type(None), range, *MODULES)
-"""Types whose values never change: the same object is the same value. A module is imported again, whatever is in it."""
-ATOM_BYTES_MAX: Final = 1 << 16
-"""An atom of at most this size is kept alive, to be known again: its `id` alone may be another object's by then."""
 REASON_CHARS: Final = 200
 SMALL_NAMES: Final = 200
 SMALL_S: Final = 0.01
 """Bounds of a snapshot that needs no pipe, beside its bytes."""
 SLOW_SHARE: Final = 0.5
 """A name that took more than this share of the time in vain is not tried again until it is bound again."""
-
-
-@dataclass(slots=True)
-class Sent:
-    """What was last sent of a name."""
-
-    identity: int
-    digest: bytes
-    bytes: int
-    atom: object = None
-    """The value itself, where it is a small atom."""
 
 
 class NamespaceSnapshots:
@@ -119,7 +104,7 @@ class NamespaceSnapshots:
         if after is None or after != self._token:
             return False
         names, more = self._names()
-        same = not more and len(names) == len(self._sent) and all(map(self._is_same_atom, names, names.values()))
+        same = not more and len(names) == len(self._sent) and all(map(self._is_the_same, names, names.values()))
         if same:
             self._token = token
         return same
@@ -162,7 +147,7 @@ class NamespaceSnapshots:
         for name in order:
             value = names[name]
             row = report[name] = {"type": type_name(value), "why": None}
-            if self._is_same_atom(name, value):
+            if self._is_the_same(name, value):
                 continue
             try:
                 if self.stop or time.monotonic() > deadline:
@@ -190,9 +175,10 @@ class NamespaceSnapshots:
         known = self._sent.get(name)
         return known is not None and known.identity == id(value)
 
-    def _is_same_atom(self, name: str, value: object) -> bool:
+    def _is_the_same(self, name: str, value: object) -> bool:
+        """Whether a name has the value that was sent, which cannot have changed."""
         known = self._sent.get(name)
-        return known is not None and known.atom is value and type(value) in ATOMS and value is not None
+        return known is not None and known.was(value)
 
     def _tried(self, name: str, value: object, deadline: float, sink: Sink) -> str | None:
         """Keep one name; returns why that cannot be.
@@ -244,9 +230,9 @@ class NamespaceSnapshots:
         sent = first
         if known is None or known.digest != first.digest:
             sent = self._send(name, written, first, Writer(limit, deadline, self, sink), sink, causes)
-        atom = value if type(value) in ATOMS and sent.bytes <= ATOM_BYTES_MAX else None
+        held = value if sent.bytes <= HELD_BYTES_MAX and is_unchanging(value) else Nothing
         self._forget(name)
-        self._sent[name] = Sent(id(value), sent.digest, sent.bytes, atom)
+        self._sent[name] = Sent(id(value), sent.digest, sent.bytes, held, print_of(value) if held is Nothing else None)
         self._sent_bytes += sent.bytes
 
     def _send(self, name: str, value: object, first: Writer, second: Writer, sink: Sink, causes: Causes) -> Writer:

@@ -118,7 +118,7 @@ def enter_a_user_namespace() -> bool:
 
 
 def sockets_bound(kernel_end: int) -> None:
-    """Ask the monitor to make the sockets directory read-only, and wait until it is.
+    """Ask the monitor to make the sockets directory read-only; returns when it is, and the monitor is confined too.
 
     Raises:
         OSError: the monitor could not, or is gone.
@@ -174,11 +174,13 @@ def _monitor(plan: WallPlan, kernel: int, monitor_end: int, announce: Announce) 
         for number in RELAYED:
             signal.signal(number, lambda received, _frame: _relay(pidfd, received))
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
-        if os.read(monitor_end, 1) == _BOUND:
-            os.write(monitor_end, struct.pack("=i", _make_read_only(plan.socket_dir)))
-        os.close(monitor_end)
+        asked = os.read(monitor_end, 1) == _BOUND
+        answer = struct.pack("=i", _make_read_only(plan.socket_dir) if asked else errno.EPIPE)
         _leave_stderr()
         _give_up_rights(pidfd)
+        if asked:  # last: the kernel waits for it, so that no user code runs beside a monitor with rights
+            os.write(monitor_end, answer)
+        os.close(monitor_end)
         _, status = os.waitpid(kernel, 0)
         _end_as(os.waitstatus_to_exitcode(status))
     except BaseException:

@@ -102,7 +102,7 @@ class WallPlan:
     map_libraries: bool = False
     """Any installed module may be imported by a step, so that extension modules must be mapped after the walls rose."""
     file_mb: int | None = None
-    """Largest file that it may write, through a descriptor that it was given; None: as large as its scratch folder."""
+    """Largest file that it may write, through a descriptor that it was given; None: as its scratch directory."""
     in_container: bool = False
     """Around this process is a container that `container.verify` has found to be as the host asked for."""
 

@@ -220,5 +220,11 @@ class HostPlacement(Placement, Protocol):
             SandboxUnavailable: `why`, where there is none, or the user did not allow it.
         """
 
+    def stop(self) -> None:
+        """Called at the end of the server, when its sessions are closed, and before their starts are waited for.
+
+        No kernel is started any more, and a start that is under way fails at once, by whatever it was held up.
+        """
+
     def close(self) -> None:
         """Called at the end of the server, when its kernels are gone: end what made them, and what is left of them."""

@@ -62,6 +62,10 @@ class ContainerPlacement:
         """The process walls, where the user allowed them. Raises: `why`."""
         return self._otherwise, self._containers.fallback(why)
 
+    def stop(self) -> None:
+        """A container's start is cancelled; that of a kernel without one may wait for the fork server."""
+        self._otherwise.stop()
+
     def close(self) -> None:
         """Containers that are left go with the run directory."""
         self._otherwise.close()

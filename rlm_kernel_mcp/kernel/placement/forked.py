@@ -59,13 +59,14 @@ class ForkedPlacement:
         self._policy = policy
         self._cold = ColdPlacement()
         self._lock = asyncio.Lock()
+        self._stopped = False
         self.fork_server: ForkServer | None = None
         """None until it is needed, and where it is not available: kernels start cold then."""
 
     @property
     def named_within_s(self) -> float:
-        """A fork that was asked for comes to be, whoever waits for it."""
-        return NAME_S if self.fork_server is not None else 0
+        """A fork that was asked for comes to be, whoever waits for it; with the fork server it ends."""
+        return NAME_S if self.fork_server is not None and self.fork_server.alive else 0
 
     async def take(self) -> Ends:
         """The sockets. The fork server's own start belongs to the time of the kernel that needs it first."""
@@ -85,10 +86,7 @@ class ForkedPlacement:
         fork_server = await self._ready_fork_server()
         if fork_server is None:
             return None
-        folders = [self._policy_file.with_name(f"loaders-{name}") for name in ("scratch", "sockets")]
-        for folder in folders:
-            folder.mkdir(mode=0o700, exist_ok=True)  # all of them have the same: there is nothing in it, for good
-        scratch, sockets = map(str, folders)
+        scratch, sockets = map(str, self._loader_directories())
         asked = {"scratch": scratch, "sockets": sockets, "file_mb": file_mb, "cpu_s": cpu_s, "value_mb": value_mb}
         arguments = ["-f", "none", "--policy", str(self._policy_file), "--scratch", scratch]
         process = LoaderProcess()
@@ -104,27 +102,52 @@ class ForkedPlacement:
             raise
         return process
 
+    def _loader_directories(self) -> list[Path]:
+        """Scratch and sockets of all loaders: there is nothing in either, for good."""
+        return [self._policy_file.with_name(f"loaders-{name}") for name in ("scratch", "sockets")]
+
     async def _ready_fork_server(self) -> ForkServer | None:
-        """The fork server, started (again) where it is not running; None where there is none: kernels start cold."""
+        """The fork server, started (again) where it is not running; None where there is none: kernels start cold.
+
+        Raises:
+            KernelStartFailed: the server is ending.
+        """
         async with self._lock:
+            self._refuse_when_stopped()
             if self.fork_server is not None and self.fork_server.alive:
                 return self.fork_server
             if self.fork_server is not None:
                 log.warning("the fork server ended; starting another")
-                self.close()
+                self._end_fork_server()
             self._policy_file.write_text(self._policy.model_dump_json(), encoding="utf-8")
+            for directory in self._loader_directories():
+                directory.mkdir(mode=0o700, exist_ok=True)
             try:
                 self.fork_server = await ForkServer.start(default_python(), self._policy_file)
             except RlmError as error:
                 log.warning("kernels start cold: %s", error.message)
+            self._refuse_when_stopped()  # as it may be meanwhile
             return self.fork_server
+
+    def _refuse_when_stopped(self) -> None:
+        if self._stopped:
+            self._end_fork_server()
+            raise KernelStartFailed("The server is ending.")
 
     def fallback(self, why: SandboxUnavailable) -> tuple[HostPlacement, dict[str, Any]]:
         """There is none: the walls that are missing here are missing on this machine."""
         raise why
 
+    def stop(self) -> None:
+        """Stop the fork server, and start none: with it ends what it was asked to fork, which nobody need wait for."""
+        self._stopped = True
+        self._end_fork_server()
+
     def close(self) -> None:
         """Stop the fork server, and with it every kernel that is still there."""
+        self.stop()
+
+    def _end_fork_server(self) -> None:
         if self.fork_server is not None:
             self.fork_server.stop()
             self.fork_server = None

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import itertools
 import json
 import re
 import secrets
@@ -55,8 +54,13 @@ class Codec:
 
     def __init__(self, key: bytes) -> None:
         self.session = secrets.token_hex(16)
-        self._counter = itertools.count(1)
+        self._built = 0
         self._hmac = hmac.HMAC(key, digestmod=hashlib.sha256)
+
+    def has_built(self, msg_id: str) -> bool:
+        """Whether a request that this client has sent is called so."""
+        ours, _, number = msg_id.rpartition("_")
+        return ours == self.session and number.isdecimal() and number.isascii() and int(number) <= self._built
 
     def build(
         self,
@@ -66,7 +70,8 @@ class Codec:
         metadata: Mapping[str, object] | None = None,
     ) -> tuple[str, list[bytes]]:
         """A request's (msg_id, frames)."""
-        msg_id = f"{self.session}_{next(self._counter)}"
+        self._built += 1
+        msg_id = f"{self.session}_{self._built}"
         header = {
             "msg_id": msg_id,
             "msg_type": msg_type,

@@ -2,7 +2,7 @@
 
 Is: what the file system says of them (size, times, which file it is), a bounded number of them at a time. Is not: their
 bytes, nor the contexts (`contexts.py`). Blocking, so it belongs into a worker thread. Above: `source.py`,
-`contexts.py`. Below: the standard library.
+`contexts.py`. Below: `context/documents.py`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final, Self
+
+from rlm_kernel_mcp.context.documents import Document, FileIdentity, identity_of
 
 AT_A_TIME: Final = 100
 """Files that one look asks for: a step is as fast over many as over one. Of more, each look has others, in turn."""
@@ -20,19 +23,20 @@ MARKS_MAX: Final = 20_000
 
 @dataclass(slots=True)
 class FileMarks:
-    """The files of one context, as they were before they were read."""
+    """The files of one context, as they were when they were opened to be read."""
 
     paths: list[str]
-    states: list[tuple[int, ...] | None]
+    states: list[FileIdentity]
     has_changed: bool = False
     """Seen once, it stays."""
     _next: int = 0
 
     @classmethod
-    def of(cls, paths: Iterable[str]) -> Self:
-        """As they are now."""
-        found = [path for path, _ in zip(paths, range(MARKS_MAX), strict=False)]
-        return cls(found, [_state(path) for path in found])
+    def of(cls, documents: Iterable[Document]) -> Self:
+        """The files of these documents."""
+        files = ((one.path, one.identity) for one in documents if one.path is not None and one.identity is not None)
+        found = list(islice(files, MARKS_MAX))
+        return cls([path for path, _ in found], [state for _, state in found])
 
     @property
     def wanted(self) -> bool:
@@ -52,10 +56,9 @@ class FileMarks:
         return False
 
 
-def _state(path: str) -> tuple[int, ...] | None:
+def _state(path: str) -> FileIdentity | None:
     """What changes when a file is written to or replaced; None if it is not there."""
     try:
-        found = os.stat(path)  # noqa: PTH116 (strings: one call a file)
+        return identity_of(os.stat(path))  # noqa: PTH116 (strings: one call a file)
     except OSError:
         return None
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

@@ -12,11 +12,13 @@ from functools import partial
 from typing import Any
 
 from rlm_kernel_mcp.context.held import Held
+from rlm_kernel_mcp.context.loader.hashing import Unhashed
 from rlm_kernel_mcp.context.payload import Payload
 from rlm_kernel_mcp.errors import ContextNotFound
 from rlm_kernel_mcp.session.contexts.changes import FileMarks
 from rlm_kernel_mcp.session.contexts.given import Progress
-from rlm_kernel_mcp.session.contexts.source import Beside, ContextSource, Means
+from rlm_kernel_mcp.session.contexts.hashing import Hashes
+from rlm_kernel_mcp.session.contexts.source import Beside, ContextSource, Kept, Means
 from rlm_kernel_mcp.session.kernels.loading import GoOn, read_in_thread
 from rlm_kernel_mcp.session.kernels.recovery import ContextToLoad
 from rlm_kernel_mcp.session.reports import ContextReport, DocumentInfo
@@ -37,6 +39,8 @@ class SessionContext:
     """Its files as they were when this server read them; None: it has not."""
     in_store: str = ""
     """By which name the store has its text; the first one's is empty."""
+    states: str | None = None
+    """As `Payload.states`, when it was read last."""
     has_failed: bool = False
     """Whether it could not be loaded; only the first one stays in the list then."""
 
@@ -46,7 +50,7 @@ class SessionContext:
 
     def is_held(self, held: Held) -> None:
         """How the kernel of now has it."""
-        if self.report is not None:
+        if self.report is not None and self.report.held != held:
             self.report = replace(self.report, held=held)
 
     @property
@@ -65,6 +69,11 @@ class ContextList:
     all: list[SessionContext] = field(default_factory=list)
     roots: tuple[tuple[str, ...], ...] = ()
     """Those that the session was opened with, as `ContextSource` has them."""
+    hashes: Hashes = field(init=False)
+    """Of those that have none yet."""
+
+    def __post_init__(self) -> None:
+        self.hashes = Hashes(self.means.loaders)
 
     @property
     def first(self) -> SessionContext:
@@ -97,14 +106,28 @@ class ContextList:
         Raises:
             ContextNotFound, ContextDenied, ContextTooLarge, InvalidInput.
         """
-        return await read_in_thread(
+        payload = await read_in_thread(
             lambda go_on: self._open_again(context, go_on), files=context.source.paths is not None
         )
+        context.states = payload.states
+        self.hash_later(context, payload.unhashed())
+        return payload
+
+    def hash_later(self, context: SessionContext, unhashed: Unhashed | None) -> None:
+        """Have the hash of a context that is there made, where it has none yet."""
+        report = context.report
+
+        def take(digest: str) -> None:
+            if report is not None and context.report is report:  # else it was loaded anew meanwhile
+                context.report = replace(report, sha256=digest)
+
+        self.hashes.begin(context.name, unhashed, take)
 
     def _open_again(self, context: SessionContext, go_on: GoOn) -> Payload:
         source, progress = self.source_of(context), Progress()
         assert context.report is not None
-        payload = source.open_again(self.means, context.report.sha256, go_on, progress, self.beside(context))
+        kept = Kept(context.report.sha256, context.states)
+        payload = source.open_again(self.means, kept, go_on, progress, self.beside(context))
         if not context.has_changed:
             context.marks = progress.marks
         return payload
@@ -132,11 +155,13 @@ class ContextList:
                 "source": one.source.reference(self.means.settings),
                 "report": _row(one),
                 "at_step": one.at_step,
+                "states": one.states,
                 "in_store": one.in_store,
             }
             for one in self.all[1:]
         ]
-        return {**kept, "names": list(names), "session_roots": self.roots, **({"added": added} if added else {})}
+        more = {"states": self.first.states, "session_roots": self.roots} | ({"added": added} if added else {})
+        return {**kept, "names": list(names), **more}
 
 
 def contexts_of(first: Mapping[str, Any], reference: Mapping[str, Any]) -> list[SessionContext]:
@@ -148,12 +173,14 @@ def contexts_of(first: Mapping[str, Any], reference: Mapping[str, Any]) -> list[
             int(row["at_step"]),
             None,
             str(row["in_store"]),
+            row.get("states"),
         )
         for row in reference.get("added", ())
     ]
     source = ContextSource.of_reference(reference)
     has_failed = first.get("state") == "failed"
-    return [SessionContext(source, _report(first, source.name), has_failed=has_failed), *added]
+    states = reference.get("states")
+    return [SessionContext(source, _report(first, source.name), states=states, has_failed=has_failed), *added]
 
 
 def _row(context: SessionContext) -> dict[str, Any]:

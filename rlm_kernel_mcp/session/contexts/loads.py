@@ -86,13 +86,14 @@ class ContextLoads:
         self.looks = FileLooks(contexts)
         self._news: list[str] = []
         """What is to be said of those that came after their call was answered."""
+        contexts.hashes.on_done = self._write_down
 
     # --- what others ask about them ---------------------------------------------------------------
 
     @property
     def under_way(self) -> bool:
-        """Whether a context is being loaded, or somebody is to be told why one could not be."""
-        return bool(self._loads)
+        """Whether a context is being loaded or hashed, or somebody is to be told why one could not be."""
+        return bool(self._loads) or self.contexts.hashes.under_way
 
     @property
     def progress(self) -> tuple[int, int] | None:
@@ -191,12 +192,14 @@ class ContextLoads:
         failed = next((load for load in self._loads.values() if load.failure is not None), None)
         return None if failed is None else self._told(failed)
 
-    def cancel(self) -> None:
-        """Nobody needs them any more."""
+    def cancel(self, *, hashes: bool = True) -> None:
+        """Nobody needs them any more, nor (`hashes`) those that are still to be made."""
         for load in self._loads.values():
             if load.task is not None:
                 load.task.cancel()
         self._loads.clear()
+        if hashes:
+            self.contexts.hashes.cancel()
 
     def _told(self, load: _Load) -> RlmError:
         assert load.failure is not None
@@ -209,7 +212,7 @@ class ContextLoads:
         try:
             if load.reading is None:
                 load.reading = await self._begun(load)
-            context.report = await self._loaded(load, load.reading)
+            await self._loaded(load, load.reading)
         except RlmError as error:
             load.failure = error
         if load.failure is None:
@@ -245,7 +248,7 @@ class ContextLoads:
         opening = source.opened(self.contexts.means, beside=beside, progress=progress)
         return Reading(asyncio.create_task(opening, name=f"reading of {source.name}"), progress)
 
-    async def _loaded(self, load: _Load, reading: Reading) -> ContextReport:
+    async def _loaded(self, load: _Load, reading: Reading) -> None:
         try:
             payload = await reading.task
         except BaseException:
@@ -256,12 +259,13 @@ class ContextLoads:
             for tries in range(1, TRIES + 1):
                 try:
                     async with self._kernel.reading() as kernel:
-                        payload, report = await self._into(kernel, load, payload)
-                        return report
+                        payload, load.context.report = await self._into(kernel, load, payload)
+                        load.context.states = payload.states
+                        self.contexts.hash_later(load.context, payload.unhashed())
+                        return
                 except KernelDied:
                     if tries == TRIES:
                         raise
-            raise AssertionError("the last try returns or raises")
         finally:
             payload.close()
 

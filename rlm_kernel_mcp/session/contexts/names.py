@@ -49,7 +49,8 @@ def came(report: ContextReport) -> str:
     lost = f"; {counted(report.undecodable_bytes, 'byte')} of it do not decode" if report.undecodable_bytes else ""
     skipped = ", ".join(f"{count:,} {kind}" for kind, count in report.skipped.items())
     left_out = f"; left out: {skipped}" if skipped else ""
+    digest = f", sha256 {report.sha256}" if report.sha256 else ""
     return (
         f"{report.name} is loaded: {counted(report.chars, 'character')}{documents}, {counted(report.lines, 'line')}, "
-        f"{counted(report.bytes, 'byte')}, sha256 {report.sha256}, held: {report.held}{lost}{left_out}."
+        f"{counted(report.bytes, 'byte')}{digest}, held: {report.held}{lost}{left_out}."
     )

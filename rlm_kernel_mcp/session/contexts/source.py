@@ -13,9 +13,10 @@ from functools import reduce
 from pathlib import Path
 from typing import Any, Final
 
-from rlm_kernel_mcp.context.by_loader import load, needs_loader
+from rlm_kernel_mcp.context.by_loader import load
 from rlm_kernel_mcp.context.held import Room
 from rlm_kernel_mcp.context.inline import inline_payload, json_payload
+from rlm_kernel_mcp.context.loader.compressed import form_of
 from rlm_kernel_mcp.context.loader.loaders import Loaders
 from rlm_kernel_mcp.context.paths import common_roots, quoted
 from rlm_kernel_mcp.context.payload import Payload
@@ -30,6 +31,10 @@ from rlm_kernel_mcp.settings import Settings
 from rlm_kernel_mcp.store.store import Store
 from rlm_kernel_mcp.units import MB
 
+LOADER_FROM_BYTES: Final = 8 * MB
+"""Smaller sources are read by the host's own thread, if none is compressed: it is done before a loader is there."""
+SMALL_FILE_BYTES: Final = 16 << 10
+"""And those that are decoded into memory and whose files have fewer each: handing one to a loader is more work."""
 TABLE_SHARE: Final = 0.2
 """Share that the documents' names and places may take."""
 DOCUMENT_BYTES: Final = 500
@@ -54,6 +59,15 @@ class Beside:
     bytes: int = 0
     """Of those that are in the kernel's memory."""
     documents: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is known of a context that was loaded, to know it again."""
+
+    sha256: str | None
+    states: str | None = None
+    """As `Payload.states`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,9 +191,10 @@ class ContextSource:
             max_bytes=room.max_bytes,
             go_on=go_on,
         )
-        progress.bytes, progress.marks = sources.byte_count, FileMarks.of(one.real for one in sources.files)
+        progress.bytes = sources.byte_count
         progress.skipped = {str(kind): count for kind, count in sources.skipped.counts.items()}
         payload = _of_files(sources, means, copy, go_on, progress)
+        progress.marks = FileMarks.of(payload.documents)
         if self.prefix:
             prefixed = (replace(one, name=self.prefix + one.name) for one in payload.documents)
             payload.documents = tuple(prefixed)
@@ -198,32 +213,49 @@ class ContextSource:
     def open_again(
         self,
         means: Means,
-        sha256: str,
+        kept: Kept,
         go_on: GoOn = lambda: None,
         progress: Progress | None = None,
         beside: Beside | None = None,
     ) -> Payload:
-        """Read it again for a fresh kernel; it must be what it was.
+        """Read it again for a fresh kernel; it must be what it was, which its files' states say, or else its hash.
 
         Raises:
             ContextNotFound: it has changed since, or as `open`.
         """
         payload = self.open(means, go_on=go_on, beside=beside, progress=progress)
-        if payload.sha256 != sha256:
-            payload.close()
+        try:
+            if kept.states is not None and payload.states == kept.states:
+                payload.sha256 = kept.sha256 or payload.sha256
+                return payload
+            if kept.sha256 is not None and (unhashed := payload.unhashed()) is not None and means.loaders is not None:
+                with unhashed:
+                    payload.sha256 = unhashed.digest(means.loaders, go_on)
+            if kept.sha256 is not None and payload.sha256 == kept.sha256:
+                return payload
             raise ContextNotFound(
                 "the context's files have changed since the session began, so it was not loaded again"
                 if self.paths is not None
                 else "the context was given inline and its stored copy is damaged"
             )
-        return payload
+        except BaseException:
+            payload.close()
+            raise
+
+
+def needs_loader(sources: Sources, room: Room) -> bool:
+    """Whether the host's own thread is not to read these."""
+    if any(form_of(one.real) != "plain" for one in sources.files):
+        return True
+    size = sources.byte_count
+    return size >= LOADER_FROM_BYTES and (size > room.in_memory_bytes or size >= SMALL_FILE_BYTES * len(sources.files))
 
 
 def _of_files(sources: Sources, means: Means, copy: bool, go_on: GoOn, progress: Progress) -> Payload:
     """By a loader where it is large or compressed, else here, where it is done before a loader would have begun."""
     room, told = means.room, progress.on_bytes
     payload = None
-    if means.loaders is not None and needs_loader(sources):
+    if means.loaders is not None and needs_loader(sources, room):
         payload = load(sources, room, means.loaders, copy=copy, go_on=go_on, on_bytes=told)
     if payload is None:
         refuse_compressed(sources)

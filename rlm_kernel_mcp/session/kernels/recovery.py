@@ -18,6 +18,7 @@ from rlm_kernel_mcp.errors import ContextNotFound, KernelDied, RequestRefused
 from rlm_kernel_mcp.kernel.kernel import Kernel
 from rlm_kernel_mcp.kernel.pool import KernelPool
 from rlm_kernel_mcp.policy import Policy
+from rlm_kernel_mcp.session.kernels.answering import Answering, Nobody
 from rlm_kernel_mcp.session.kernels.context_loading import FIRST_KEY, load_context, load_nothing, offered_names
 from rlm_kernel_mcp.session.kernels.slots import KernelSlots
 from rlm_kernel_mcp.session.reports import LossReport, Variable
@@ -76,6 +77,8 @@ class Recovery:
     """The names that the session's kernels offer by themselves, as the last one said."""
     gone: dict[str, str] = field(default_factory=dict)
     """What became of each name that a kernel took with it and that no step has bound since."""
+    answering: Answering = field(default_factory=Nobody)
+    """Who answers what the session's code asks."""
 
     def note_bound(self, step: int, updated: Iterable[Variable]) -> None:
         """Remember what a step bound."""

@@ -61,6 +61,8 @@ class SessionKernel:
         self.current: Kernel | None = None
         self.gone_reason = "the kernel was gone"
         self._readers = 0
+        self._is_fresh = False
+        """Whether the kernel has not been given its way to ask yet."""
         self.last_step = 0
         """Index of the last step that ended with the kernel alive."""
 
@@ -83,7 +85,7 @@ class SessionKernel:
     def adopt(self, kernel: Kernel) -> None:
         """Take a ready kernel with the context in it."""
         self._states.on(Event.KERNEL_CAME)
-        self.current = kernel
+        self.current, self._is_fresh = kernel, True
         owed_ms, self._restoring_ms = self._restoring_ms, 0
         self._idle_time = IdleTime(
             kernel.process, owed_ms=owed_ms + (self._idle_time.seen_ms if self._idle_time else 0)
@@ -135,6 +137,9 @@ class SessionKernel:
                         self._idle_time.used_ms()  # seen now: it is owed
                     await self._drop(kernel, "a value's own code, run to keep the value, did not end; it was killed")
             kernel = await self.live(stop)
+        if self._is_fresh:
+            await self.recovery.answering.open(kernel)
+            self._is_fresh = False
         return kernel, snapshots.ask(kernel)
 
     def step_ended(

@@ -61,7 +61,12 @@ class Database:
     def problem(self) -> str | None:
         """What is wrong, and how to fix it; None if all is well."""
         problem = self._write_problem or self._read_problem
-        return f"{problem} {_UNTIL_THEN}" if self._memory is not None else problem
+        return problem if self._memory is None else f"{problem} {_UNTIL_THEN}"
+
+    @property
+    def unread(self) -> str | None:
+        """Why what was read is not what the disk has; None where it is."""
+        return self._read_problem if self._memory is None else self._write_problem
 
     @property
     def is_on_disk(self) -> bool:
@@ -232,8 +237,7 @@ class Database:
 
     def _begin(self) -> bool:
         """Begin a transaction if no other process writes just now; whether one is begun."""
-        disk = self._disk
-        if disk is None:
+        if (disk := self._disk) is None:
             return False
         try:
             self._index.keep()

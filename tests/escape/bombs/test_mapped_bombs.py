@@ -70,7 +70,7 @@ def test_pages_far_apart_whose_tables_are_the_most_of_them_are_counted_too(machi
 
 
 @pytest.mark.parametrize("machine", ["ns-any"], indirect=True)
-def test_holes_of_files_in_the_scratch_folder_are_memory_once_they_are_read_up_to_its_quota(
+def test_holes_of_files_in_the_scratch_directory_are_memory_once_they_are_read_up_to_its_quota(
     machine: Machine, session: str
 ) -> None:
     """A tmpfs fills what is read by way of a mapping: that counts as memory, and the quota bounds it over all files."""

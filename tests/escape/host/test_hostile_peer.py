@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
 
-from rlm_kernel_mcp.errors import VariableNotFound
+from rlm_kernel_mcp.errors import KernelDied, VariableNotFound
+from rlm_kernel_mcp.session.kernels import variables
 from rlm_kernel_mcp.session.registry import Registry
 from tests.escape.host.peers import bounded_memory, peer
-from tests.sessions import SessionDriver
+from tests.sessions import WAIT_S, SessionDriver
 
 pytestmark = pytest.mark.anyio
 
@@ -42,6 +44,7 @@ NO_MESSAGE = {
     "error_command": "refused",
     "flood_of_commands": "commands",
     "closes_a_channel": "and lived on",
+    "flood_on_control": "answers no request",
 }
 """What breaks the protocol or a limit, and the reason that the client is told."""
 
@@ -58,7 +61,6 @@ NEVER_ENDS = (
     "flood_for_others",
     "flood_of_comms",
     "flood_on_shell",
-    "flood_on_control",
     "flood_of_input_requests",
 )
 
@@ -217,6 +219,36 @@ async def test_whatever_is_answered_for_a_variable_is_bounded_and_safe(
             assert not set(text) & set("\x1b\u202e")
             assert len(text) < 500_000
             await _unharmed(neighbour)
+
+
+NO_ANSWER = (
+    "answer_without_an_id",
+    "answer_with_a_list_as_id",
+    "answer_with_a_foreign_id",
+    "answer_to_what_was_not_asked_yet",
+    "answer_with_digits_of_another_script",
+    "answer_with_an_endless_number",
+    "answer_that_is_no_json",
+    "answer_that_is_no_object",
+    "answer_in_too_few_parts",
+)
+NOTHING_IN_IT = ("answer_that_is_called_a_snapshot", "answer_that_says_nothing", "answer_of_another_kind")
+
+
+@pytest.mark.parametrize("behaviour", [*NO_ANSWER, *NOTHING_IN_IT])
+async def test_an_answer_that_is_none_is_not_waited_out(
+    registry: Registry, neighbour: SessionDriver, behaviour: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is called what it is, at once: here nobody would wait for another to the end of the test."""
+    monkeypatch.setattr(variables, "READ_TIMEOUT_S", 10 * WAIT_S)
+    async with peer(registry, behaviour) as hostile, asyncio.timeout(WAIT_S):
+        if behaviour == "answer_of_another_kind":
+            assert (await hostile.slice("x")).value == ""
+        else:
+            with pytest.raises(KernelDied if behaviour in NO_ANSWER else VariableNotFound) as refused:
+                await hostile.slice("x")
+            assert "in one long call" not in refused.value.message
+        await _unharmed(neighbour)
 
 
 NAMES = {

@@ -51,11 +51,12 @@ def tiered(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def group_of(pid: int) -> int | None:
-    """The niceness of a process's session as a group; None where sessions are none."""
+    """The niceness of a process's session as a group; None where it is none, as before the first setsid(2)."""
     try:
-        return int(Path(f"/proc/{pid}/autogroup").read_text(encoding="ascii").split()[-1])
+        words = Path(f"/proc/{pid}/autogroup").read_text(encoding="ascii").split()
     except OSError:
         return None
+    return int(words[-1]) if words else None
 
 
 def weights(kernel: psutil.Process) -> tuple[set[int], int | None]:
@@ -69,16 +70,16 @@ THREADS: Final = "import threading, time\nfor _ in range(20): threading.Thread(t
 
 
 def test_a_kernel_with_many_threads_gives_way_to_the_host_and_one_without_does_not(tiered: KernelServer) -> None:
-    """Whichever of the two numbers this machine looks at."""
+    """By both numbers, whichever of them this machine looks at."""
     session = tiered.open()
     kernel = tiered.kernel(session)
     before = weights(kernel)
     host = psutil.Process(tiered.client.process.pid)
-    assert before == ({int(host.nice())}, None if group_of(host.pid) is None else 0)
+    assert before in (({int(host.nice())}, None), ({int(host.nice())}, 0))
     tiered.run(session, "sum(range(1_000_000))")
     assert weights(kernel) == before
     tiered.run(session, THREADS + "\ntime.sleep(0.5)")
-    assert weights(kernel) == (before[0], NICENESS) if before[1] is not None else ({NICENESS}, None)
+    assert weights(kernel) == ({NICENESS}, None if before[1] is None else NICENESS)
 
 
 def test_a_kernel_s_code_cannot_take_its_weight_back(tiered: KernelServer) -> None:

@@ -71,8 +71,8 @@ def start(kind: Kind, canaries: Canaries, attacks: Sequence[str], **changes: Any
         kind: tier and user.
         canaries: what is outside; also gives it its directories.
         attacks: names, in the order in which they are tried.
-        changes: of the specification: `policy`, `targets`, `hidden_calls`, `early_thread`, and what signals it
-            inherits as `ignored_signals` and `blocked_signals`.
+        changes: of the specification: `policy`, `targets`, `hidden_calls`, `early_thread`, `slow_monitor`, and what
+            signals it inherits as `ignored_signals` and `blocked_signals`.
     """
     scratch, sockets = canaries.directories()
     spec = {
@@ -81,6 +81,7 @@ def start(kind: Kind, canaries: Canaries, attacks: Sequence[str], **changes: Any
         "attacks": list(attacks),
         "hidden_calls": [],
         "early_thread": False,
+        "slow_monitor": False,
         "ignored_signals": [],
         "blocked_signals": [],
     } | changes

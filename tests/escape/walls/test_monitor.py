@@ -96,6 +96,13 @@ def test_every_thread_of_the_kernel_and_the_monitor_is_locked(kind: Kind) -> Non
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=ids)
+def test_no_user_code_runs_before_the_monitor_is_confined(kind: Kind) -> None:
+    """It ends, and the kernel with it, where it sees that some does."""
+    with running(kind, slow_monitor=True) as made:
+        assert status(made.cage.pid)["Seccomp"] == "2"
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=ids)
 def test_the_monitor_keeps_none_of_the_kernels_descriptors(kind: Kind) -> None:
     """What the kernel closes is closed: its reader sees the end while both processes live."""
     with running(kind, "honest.close_its_output_and_wait") as made:

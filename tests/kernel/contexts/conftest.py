@@ -1,4 +1,4 @@
-"""A server's loaders, and a folder to load from."""
+"""A server's loaders, and a directory to load from."""
 
 from __future__ import annotations
 
@@ -51,17 +51,17 @@ def loaders(server_loaders: Loaders) -> Iterator[Loaders]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def directory(tmp_path: Path) -> Path:
     (tmp_path / "data").mkdir()
     return tmp_path / "data"
 
 
 @pytest.fixture
-def read(loaders: Loaders, folder: Path) -> Load:
-    """Load paths below the folder; `limits`: of the loaders, to be other than they are."""
+def read(loaders: Loaders, directory: Path) -> Load:
+    """Load paths below the directory; `limits`: of the loaders, to be other than they are."""
 
     def read(*paths: str, room: Room = DECODED, **limits: Any) -> Payload:
-        sources = resolve_sources(paths, roots=(folder,), working_dir=folder, max_bytes=1 << 30)
+        sources = resolve_sources(paths, roots=(directory,), working_dir=directory, max_bytes=1 << 30)
         payload = load(sources, room, replace(loaders, **limits))
         assert payload is not None
         return payload

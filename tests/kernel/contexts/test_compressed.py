@@ -26,10 +26,10 @@ FORMS = pytest.mark.parametrize("end", PACK)
 
 
 @FORMS
-def test_a_compressed_file_is_a_document_of_what_it_unpacks_to(folder: Path, read: Load, end: str) -> None:
+def test_a_compressed_file_is_a_document_of_what_it_unpacks_to(directory: Path, read: Load, end: str) -> None:
     """Alone, and beside others; its name keeps its end."""
-    (folder / f"a.txt.{end}").write_bytes(PACK[end](TEXT))
-    (folder / "b.txt").write_bytes(b"plain\n")
+    (directory / f"a.txt.{end}").write_bytes(PACK[end](TEXT))
+    (directory / "b.txt").write_bytes(b"plain\n")
     with read(f"a.txt.{end}") as payload:
         assert held_bytes(payload) == TEXT
         assert [(one.name, one.byte_count, one.encoding) for one in payload.documents] == [
@@ -40,9 +40,9 @@ def test_a_compressed_file_is_a_document_of_what_it_unpacks_to(folder: Path, rea
 
 
 @FORMS
-def test_members_one_after_the_other_are_one_text(folder: Path, read: Load, end: str) -> None:
+def test_members_one_after_the_other_are_one_text(directory: Path, read: Load, end: str) -> None:
     """As a log that is appended to has them; zeroes behind them are padding."""
-    (folder / f"a.{end}").write_bytes(PACK[end](TEXT) + PACK[end](b"") + PACK[end](b"more\n") + bytes(512))
+    (directory / f"a.{end}").write_bytes(PACK[end](TEXT) + PACK[end](b"") + PACK[end](b"more\n") + bytes(512))
     with read(f"a.{end}") as payload:
         assert held_bytes(payload) == TEXT + b"more\n"
 
@@ -50,22 +50,22 @@ def test_members_one_after_the_other_are_one_text(folder: Path, read: Load, end:
 @FORMS
 @pytest.mark.parametrize("kept", [0, 1, 3, 10, 0.5, -1])
 def test_a_stream_that_is_cut_off_is_an_error_that_names_the_byte(
-    folder: Path, read: Load, end: str, kept: float
+    directory: Path, read: Load, end: str, kept: float
 ) -> None:
     """No text is a part of what it was without a word."""
     packed = PACK[end](TEXT)
     size = int(kept * len(packed)) if 0 < kept < 1 else int(kept) % len(packed)
-    (folder / f"a.{end}").write_bytes(packed[:size])
+    (directory / f"a.{end}").write_bytes(packed[:size])
     with pytest.raises(ContextDenied, match=rf"'a\.{end}' cannot be read: its .* end too early, after {size:,} bytes"):
         read(f"a.{end}")
 
 
 @FORMS
-def test_bytes_behind_the_end_are_an_error(folder: Path, read: Load, end: str) -> None:
-    """They may be what matters; in a folder the file is left out, with the reason."""
+def test_bytes_behind_the_end_are_an_error(directory: Path, read: Load, end: str) -> None:
+    """They may be what matters; in a directory the file is left out, with the reason."""
     packed = PACK[end](TEXT)
-    (folder / f"a.{end}").write_bytes(packed + b"not packed at all")
-    (folder / "b.txt").write_bytes(b"plain\n")
+    (directory / f"a.{end}").write_bytes(packed + b"not packed at all")
+    (directory / "b.txt").write_bytes(b"plain\n")
     with pytest.raises(ContextDenied, match=rf"'a\.{end}' cannot be read: it has no .* data from about byte"):
         read(f"a.{end}")
     with read(".") as payload:
@@ -74,34 +74,34 @@ def test_bytes_behind_the_end_are_an_error(folder: Path, read: Load, end: str) -
 
 
 @FORMS
-def test_a_damaged_stream_is_an_error(folder: Path, read: Load, end: str) -> None:
+def test_a_damaged_stream_is_an_error(directory: Path, read: Load, end: str) -> None:
     """Whatever it unpacks to before the damage, which may be no text."""
     packed = bytearray(PACK[end](TEXT))
     packed[len(packed) // 2] ^= 0x55
     packed[len(packed) // 2 + 1] ^= 0x55
-    (folder / f"a.{end}").write_bytes(packed)
+    (directory / f"a.{end}").write_bytes(packed)
     with pytest.raises((ContextDenied, InvalidInput), match=rf"'a\.{end}' (cannot be read|is binary)"):
         read(f"a.{end}")
 
 
 @FORMS
-def test_a_bomb_ends_at_its_ratio(folder: Path, read: Load, end: str) -> None:
+def test_a_bomb_ends_at_its_ratio(directory: Path, read: Load, end: str) -> None:
     """64 MB of one line may be as dense as they like; what is left is nothing on disk."""
-    (folder / f"a.{end}").write_bytes(PACK[end](b"bomb\n" * 100_000) * 140)
+    (directory / f"a.{end}").write_bytes(PACK[end](b"bomb\n" * 100_000) * 140)
     with pytest.raises(ContextTooLarge, match=r"unpacks to 67,\d\d\d,\d\d\d bytes.*200 times.*unpacked_ratio_max"):
         read(f"a.{end}")
 
 
 @FORMS
-def test_many_compressed_files_have_one_limit(folder: Path, read: Load, end: str) -> None:
+def test_many_compressed_files_have_one_limit(directory: Path, read: Load, end: str) -> None:
     """Each may be honest; a bomb of many would be none."""
     for number in range(5):
-        (folder / f"{number}.{end}").write_bytes(PACK[end](TEXT))
+        (directory / f"{number}.{end}").write_bytes(PACK[end](TEXT))
     with pytest.raises(ContextTooLarge, match=rf"'2\.{end}' unpacks to more than is left of the 1,000,000 bytes"):
         read(".", unpacked_bytes=1_000_000)
 
 
-def test_a_stream_that_asks_for_more_memory_than_there_is(folder: Path, read: Load) -> None:
+def test_a_stream_that_asks_for_more_memory_than_there_is(directory: Path, read: Load) -> None:
     """An xz file of 100 bytes may ask for 4 GB."""
     packed = bytearray(lzma.compress(b"text\n" * 100))
     size = (packed[12] + 1) * 4
@@ -109,16 +109,16 @@ def test_a_stream_that_asks_for_more_memory_than_there_is(folder: Path, read: Lo
     at = header.index(b"\x21\x01") + 2
     header[at] = 40
     packed[12 : 12 + size] = header + zlib.crc32(header).to_bytes(4, "little")
-    (folder / "a.xz").write_bytes(packed)
+    (directory / "a.xz").write_bytes(packed)
     with pytest.raises(ContextTooLarge, match="more memory"):
         read("a.xz")
 
 
-def test_zstd_without_its_module_names_what_to_install(folder: Path, read: Load) -> None:
+def test_zstd_without_its_module_names_what_to_install(directory: Path, read: Load) -> None:
     """Python has one from 3.14 on."""
     if zstd_module() is not None:
         pytest.skip("this Python has a module for zstd")
-    (folder / "a.zst").write_bytes(b"\x28\xb5\x2f\xfd")
+    (directory / "a.zst").write_bytes(b"\x28\xb5\x2f\xfd")
     with pytest.raises(InvalidInput, match=r"'a\.zst' is compressed by zstd") as refused:
         read("a.zst")
     assert "rlm-kernel-mcp[zstd]" in refused.value.next_step

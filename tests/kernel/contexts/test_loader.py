@@ -50,10 +50,10 @@ def is_running(process: LoaderProcess) -> bool:
 
 
 @pytest.mark.parametrize("layout", TEXTS)
-def test_a_text_lies_on_disk_as_its_characters_lie_in_memory(folder: Path, read: Load, layout: str) -> None:
+def test_a_text_lies_on_disk_as_its_characters_lie_in_memory(directory: Path, read: Load, layout: str) -> None:
     """ASCII where it is; what is wider in bytes than in characters, or the other way round, in a file of our own."""
     text = TEXTS[layout]
-    (folder / "a.txt").write_bytes(text.encode())
+    (directory / "a.txt").write_bytes(text.encode())
     with read("a.txt", room=MAPPED) as payload:
         assert (payload.layout, payload.byte_count) == (layout, len(text.encode()))
         assert payload.lines == text.count("\n") + (not text.endswith("\n"))
@@ -69,25 +69,25 @@ def test_a_text_lies_on_disk_as_its_characters_lie_in_memory(folder: Path, read:
         assert place == 20_000 * len("a line\n")
 
 
-def test_bytes_of_latin_1_are_their_own_characters(folder: Path, read: Load) -> None:
+def test_bytes_of_latin_1_are_their_own_characters(directory: Path, read: Load) -> None:
     """No copy of them is made, beside ASCII too."""
-    (folder / "a.txt").write_bytes(b"plain\n")
-    (folder / "b.txt").write_bytes("Grüße\n".encode("latin-1") * 20_000)
+    (directory / "a.txt").write_bytes(b"plain\n")
+    (directory / "b.txt").write_bytes("Grüße\n".encode("latin-1") * 20_000)
     with read("*.txt", room=MAPPED) as payload:
         assert (payload.layout, payload.source) == ("latin-1", None)
         assert held_bytes(payload).decode("latin-1") == "plain\n" + "Grüße\n" * 20_000
 
 
-def test_a_loader_says_what_the_host_s_own_reading_says(folder: Path, read: Load) -> None:
+def test_a_loader_says_what_the_host_s_own_reading_says(directory: Path, read: Load) -> None:
     """Names, sizes, encodings, undecodable bytes, hash, what is left out: the same payload."""
-    (folder / "a.txt").write_bytes(b"x" * 65_536)
-    (folder / "b.txt").write_bytes("ü".encode() * 50_000 + b"\xff\n")
-    (folder / "c.txt").write_bytes("ü\n".encode("utf-16"))
-    (folder / "d.txt").write_bytes("ü\n".encode("latin-1") * 5)
-    (folder / "e.bin").write_bytes(b"\0" * 10)
-    (folder / "f.zip").write_bytes(b"PK")
-    (folder / "g.txt").write_bytes(b"")
-    sources = resolve_sources(["."], roots=(folder,), working_dir=folder, max_bytes=1 << 30)
+    (directory / "a.txt").write_bytes(b"x" * 65_536)
+    (directory / "b.txt").write_bytes("ü".encode() * 50_000 + b"\xff\n")
+    (directory / "c.txt").write_bytes("ü\n".encode("utf-16"))
+    (directory / "d.txt").write_bytes("ü\n".encode("latin-1") * 5)
+    (directory / "e.bin").write_bytes(b"\0" * 10)
+    (directory / "f.zip").write_bytes(b"PK")
+    (directory / "g.txt").write_bytes(b"")
+    sources = resolve_sources(["."], roots=(directory,), working_dir=directory, max_bytes=1 << 30)
     with read(".") as by_loader, build_payload(sources) as by_host:
         assert by_loader.documents == by_host.documents
         assert (by_loader.sha256, by_loader.byte_count) == (by_host.sha256, by_host.byte_count)
@@ -95,9 +95,9 @@ def test_a_loader_says_what_the_host_s_own_reading_says(folder: Path, read: Load
         assert sorted(by_loader.skipped.first) == sorted(by_host.skipped.first)
 
 
-def test_a_loader_stands_behind_every_wall_that_this_machine_has(loaders: Loaders, folder: Path) -> None:
+def test_a_loader_stands_behind_every_wall_that_this_machine_has(loaders: Loaders, directory: Path) -> None:
     """It holds the walls of a kernel, and is gone when it has answered."""
-    (folder / "a.txt").write_text("text")
+    (directory / "a.txt").write_text("text")
     started: list[LoaderProcess] = []
     seen: list[str] = []
 
@@ -109,7 +109,7 @@ def test_a_loader_stands_behind_every_wall_that_this_machine_has(loaders: Loader
         seen.extend(line for line in status.splitlines() if line.startswith(("Seccomp:", "NoNewPrivs:", "CapEff:")))
         return process
 
-    sources = resolve_sources(["a.txt"], roots=(folder,), working_dir=folder, max_bytes=100)
+    sources = resolve_sources(["a.txt"], roots=(directory,), working_dir=directory, max_bytes=100)
     payload = load(sources, DECODED, replace(loaders, start=start))
     assert payload is not None
     payload.close()
@@ -120,11 +120,11 @@ def test_a_loader_stands_behind_every_wall_that_this_machine_has(loaders: Loader
 
 
 def test_a_loader_that_is_killed_is_an_error_and_leaves_nothing(
-    loaders: Loaders, folder: Path, monkeypatch: pytest.MonkeyPatch
+    loaders: Loaders, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The next context is loaded as ever."""
-    (folder / "a.txt").write_text("text")
-    sources = resolve_sources(["a.txt"], roots=(folder,), working_dir=folder, max_bytes=100)
+    (directory / "a.txt").write_text("text")
+    sources = resolve_sources(["a.txt"], roots=(directory,), working_dir=directory, max_bytes=100)
     begin = LoaderClient.begin
 
     def killed(client: LoaderClient, *asked: object) -> None:
@@ -142,10 +142,10 @@ def test_a_loader_that_is_killed_is_an_error_and_leaves_nothing(
         assert held_bytes(payload) == b"text"
 
 
-def test_a_loading_that_nobody_waits_for_ends_its_process(loaders: Loaders, folder: Path) -> None:
+def test_a_loading_that_nobody_waits_for_ends_its_process(loaders: Loaders, directory: Path) -> None:
     """At the next look, wherever it is."""
-    (folder / "a.txt").write_text("text")
-    sources = resolve_sources(["a.txt"], roots=(folder,), working_dir=folder, max_bytes=100)
+    (directory / "a.txt").write_text("text")
+    sources = resolve_sources(["a.txt"], roots=(directory,), working_dir=directory, max_bytes=100)
     started: list[LoaderProcess] = []
 
     def start(*asked: Any) -> LoaderProcess:
@@ -163,10 +163,10 @@ def test_a_loading_that_nobody_waits_for_ends_its_process(loaders: Loaders, fold
     assert not is_running(started[0])
 
 
-def test_files_that_are_refused_are_named(folder: Path, read: Load) -> None:
+def test_files_that_are_refused_are_named(directory: Path, read: Load) -> None:
     """As by the host's own reading."""
-    (folder / "a.bin").write_bytes(b"\0" * 100)
-    (folder / "b.tar.gz").write_bytes(b"")
+    (directory / "a.bin").write_bytes(b"\0" * 100)
+    (directory / "b.tar.gz").write_bytes(b"")
     with pytest.raises(InvalidInput, match=r"'a\.bin' is binary"):
         read("a.bin")
     with pytest.raises(InvalidInput, match=r"'b\.tar\.gz' is an archive"):
@@ -175,9 +175,9 @@ def test_files_that_are_refused_are_named(folder: Path, read: Load) -> None:
         read("*")
 
 
-def test_a_text_that_the_spool_has_no_room_for_is_refused(folder: Path, read: Load, tmp_path: Path) -> None:
+def test_a_text_that_the_spool_has_no_room_for_is_refused(directory: Path, read: Load, tmp_path: Path) -> None:
     """With its size on disk, the factor, and the setting."""
-    (folder / "a.txt").write_text(TEXTS["ucs4"])
+    (directory / "a.txt").write_text(TEXTS["ucs4"])
     small = Spool(tmp_path, 300_000)
     no_memory = Room(1, 0, 1 << 40)
     with pytest.raises(ContextTooLarge, match=r"840,\d\d\d as text.*needs 4 bytes.*RLM_SPOOL_GB leaves 300,000"):
@@ -186,18 +186,18 @@ def test_a_text_that_the_spool_has_no_room_for_is_refused(folder: Path, read: Lo
 
 
 @pytest.mark.parametrize("name", ["a.txt", "*.txt"])
-def test_a_disk_that_is_full_is_told(folder: Path, read: Load, loaders: Loaders, name: str) -> None:
+def test_a_disk_that_is_full_is_told(directory: Path, read: Load, loaders: Loaders, name: str) -> None:
     """Of a text that is spooled, and of files that are laid together. Here it is the limit of a file's size."""
-    (folder / "a.txt").write_text(TEXTS["ucs4"] * 3)
-    (folder / "b.txt").write_text("b")
+    (directory / "a.txt").write_text(TEXTS["ucs4"] * 3)
+    (directory / "b.txt").write_text("b")
     full = Room(1, 0, 1 << 40)
     with pytest.raises(ContextTooLarge, match="cannot be written into RLM_STATE_DIR: file too large"):
         read(name, room=full, start=lambda file_mb, cpu_s, go_on: loaders.start(0 if "*" in name else 1, cpu_s, go_on))
 
 
-def test_sessions_over_the_same_file_have_one_text_on_disk(folder: Path, read: Load, loaders: Loaders) -> None:
+def test_sessions_over_the_same_file_have_one_text_on_disk(directory: Path, read: Load, loaders: Loaders) -> None:
     """As long as one of them has it; a change of the file makes another."""
-    (folder / "a.txt").write_text(TEXTS["ucs2"])
+    (directory / "a.txt").write_text(TEXTS["ucs2"])
     first = read("a.txt", room=MAPPED)
     used = loaders.spool.used_bytes
     assert used == len(TEXTS["ucs2"]) * 2
@@ -206,7 +206,7 @@ def test_sessions_over_the_same_file_have_one_text_on_disk(folder: Path, read: L
     assert loaders.spool.used_bytes == used
     first.close()
     assert held_bytes(second, used) == TEXTS["ucs2"].encode("utf-16-le")
-    (folder / "a.txt").write_text(TEXTS["ucs2"] + "!")
+    (directory / "a.txt").write_text(TEXTS["ucs2"] + "!")
     with read("a.txt", room=MAPPED) as third:
         assert third.file is not second.file
     second.close()
@@ -228,13 +228,13 @@ async def test_a_context_that_a_loader_read_is_the_text_that_it_is(
     tmp_path: Path, name: str, text: str, held: str
 ) -> None:
     """In the kernel, in the reply, and once more after a restore; what the server wrote for it goes with it."""
-    folder = tmp_path / "data"
-    folder.mkdir()
+    directory = tmp_path / "data"
+    directory.mkdir()
     raw = text.encode()
-    (folder / name).write_bytes(gzip.compress(raw, 1) if name.endswith("gz") else raw)
+    (directory / name).write_bytes(gzip.compress(raw, 1) if name.endswith("gz") else raw)
     policy = {"context": {"in_memory_mb": 1}}
-    async with open_registry(tmp_path / "state", policy=policy, RLM_CONTEXT_ROOTS=str(folder)) as registry:
-        paths = [str(folder / name)]
+    async with open_registry(tmp_path / "state", policy=policy, RLM_CONTEXT_ROOTS=str(directory)) as registry:
+        paths = [str(directory / name)]
         told = (await registry.init_context(context_text=None, context_paths=paths, limits=AMPLE)).context
         assert isinstance(told, ContextReport)
         assert (told.chars, told.lines, told.held) == (len(text), text.count("\n"), held)

@@ -145,6 +145,18 @@ async def test_a_kernel_lost_before_its_snapshot_tells_what_is_old_and_what_is_g
     assert lost(report)["slow"] == "its value (Slow) was not kept"
 
 
+async def test_what_cannot_change_is_not_told_as_old_where_there_was_no_time(tight: SessionDriver) -> None:
+    """Large texts, tuples and None come back as they were, and nothing is said of them."""
+    await tight.ok("text = 'x' * 200_000\npair = (1, 'a')\nnothing = None\nmany = [1]")
+    await settle(tight)
+    slow = "class Slow:\n    def __reduce__(self):\n        time.sleep(1)\n        return int, ()"
+    await tight.ok(f"import time\n{slow}\nslow = Slow()")
+    await lose_kernel(tight)
+    report = await tight.ok("text == 'x' * 200_000, pair, nothing, many")
+    assert report.result == "(True, (1, 'a'), None, [1])"
+    assert set(lost(report)) == {"many", "slow"}
+
+
 async def test_a_value_above_its_cap_is_not_kept_and_the_others_are(tight: SessionDriver) -> None:
     """2 MB of one name, 5 MB of all: the reason names both."""
     await tight.ok(

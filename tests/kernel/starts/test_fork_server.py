@@ -1,20 +1,27 @@
-"""A real fork server at its limits, and started by somebody who ignores and blocks signals."""
+"""A real fork server at its limits and at the server's end, and started by somebody who ignores and blocks signals."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 import resource
 import signal
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rlm_kernel_mcp.errors import KernelStartFailed
+from rlm_kernel_mcp.kernel.placement import forked
+from rlm_kernel_mcp.kernel.placement.builder import effective_policy
 from rlm_kernel_mcp.kernel.placement.forked import ForkServer, default_python
+from rlm_kernel_mcp.kernel.placement.kernelspec import locked_kernelspec
 from rlm_kernel_mcp.session.registry import Registry
-from tests.sessions import SessionDriver, fork_server_of, open_registry
+from rlm_kernel_mcp.settings import load_settings
+from tests.sessions import WAIT_S, SessionDriver, fork_server_of, open_registry
 
 pytestmark = pytest.mark.anyio
 
@@ -81,3 +88,59 @@ async def test_what_signals_a_fork_server_inherits_as_ignored_or_blocked_changes
     always = {signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ}
     assert int(facts["SigBlk"], 16) == 0
     assert int(facts["SigIgn"], 16) == sum(1 << (number - 1) for number in always)
+
+
+async def test_an_end_does_not_wait_for_a_fork_that_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On a busy machine a fork may take seconds to come about, and a server that is told to end has less than two."""
+    monkeypatch.setattr(forked, "NAME_S", 10 * WAIT_S)
+    async with open_registry(tmp_path / "state") as registry:
+        assert registry._pool._filling is not None
+        await asyncio.wait({registry._pool._filling})
+        server = fork_server_of(registry)
+        os.kill(server.pid, signal.SIGSTOP)
+        asked = asyncio.Event()
+        monkeypatch.setattr(server, "fork", told_by(asked, server.fork))
+        session = await SessionDriver.open(registry)  # has the spare, in whose place another is started
+        async with asyncio.timeout(WAIT_S):
+            await asked.wait()
+        await session.finalize(text="an end that needs no fork server")
+    assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == []
+    assert not registry._pool._spares
+    assert not server.alive
+    assert not registry._run_dir.path.exists()
+
+
+def told_by(asked: asyncio.Event, fork: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    async def fork_and_tell(*arguments: object) -> None:
+        await fork(*arguments)
+        asked.set()
+
+    return fork_and_tell
+
+
+async def test_a_fork_server_that_is_ready_only_when_the_server_ends_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that was started again, since the first had ended, is none for the start that waited for it, or the next."""
+    start, begun, go_on, made = ForkServer.start, asyncio.Event(), asyncio.Event(), list[ForkServer]()
+
+    async def slowly(*arguments: Any) -> ForkServer:
+        made.append(await start(*arguments))
+        begun.set()
+        await go_on.wait()
+        return made[-1]
+
+    monkeypatch.setattr(ForkServer, "start", slowly)
+    placement = forked.ForkedPlacement(
+        tmp_path, effective_policy(locked_kernelspec("rlm-python"), load_settings({}).of_kernel())
+    )
+    waiting = [asyncio.ensure_future(placement._ready_fork_server()) for _ in range(2)]
+    async with asyncio.timeout(WAIT_S):
+        await begun.wait()
+        placement.stop()
+        go_on.set()
+        ends = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(end) for end in ends] == [KernelStartFailed] * 2
+    assert [one.alive for one in made] == [False]

@@ -160,9 +160,9 @@ async def test_a_session_opens_where_the_disk_does_not_answer_for_its_context(
     monkeypatch.setattr(store_writer, "SETTLED_S", 0.05)
     answers, put = threading.Event(), registry.store.put_context
 
-    def put_later(session_id: str, data: bytes) -> None:
+    def put_later(session_id: str, data: bytes, name: str = "") -> None:
         assert answers.wait(WAIT_S)
-        put(session_id, data)
+        put(session_id, data, name)
 
     monkeypatch.setattr(registry.store, "put_context", put_later)
     try:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import re
+import sys
 from dataclasses import replace
+from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -266,3 +271,32 @@ async def test_markdown_is_cut_as_any_value(shared: SessionDriver) -> None:
     report = await shared.ok(f"{IPYTHON}Markdown('x' * 500_000)")
     assert report.result is not None
     assert "cut after 400,000 characters" in report.result[-200:]
+
+
+DOCUMENTS: Final = "rlm_kernel_mcp/in_kernel/namespace/documents.py"
+
+
+@pytest.mark.parametrize("policy", ["allowlist", "any"])
+async def test_what_is_asked_of_an_object_names_no_path_of_the_machine(
+    registry: Registry, any_registry: Registry, policy: str
+) -> None:
+    """Its file is called as a traceback calls it, and a module by its name."""
+    session = await SessionDriver.open(registry if policy == "allowlist" else any_registry)
+    for code, place in (
+        ("documents?", DOCUMENTS),
+        ("documents.at??", DOCUMENTS),
+        ("%pinfo2 documents", DOCUMENTS),
+        ("import re\nre.compile?", "re/__init__.py"),
+        ("from collections import Counter\nCounter?", "collections/__init__.py"),
+        ("import json\njson?", "json/__init__.py" if policy == "any" else None),  # a facade is in no file
+        ("import json\n?json.dumps", "json/__init__.py"),
+        ("get_ipython?", ...),
+        ("def own(): pass\nown?", ...),
+    ):
+        told = (await session.ok(code)).stdout
+        assert told
+        if place is not ...:
+            assert re.findall(r"^File: +(.*)$", told, re.MULTILINE) == ([place] if place else []), code
+        for directory in (sys.prefix, sys.base_prefix, str(Path(__file__).parents[3])):
+            assert directory + os.sep not in told, code
+            assert directory.replace(str(Path.home()), "~") + os.sep not in told, code

@@ -125,6 +125,38 @@ def test_trace_prints_every_step_in_full_and_acts_on_no_terminal(session_id: str
     assert "\u202e" not in done.stdout
 
 
+def test_live_means_the_same_to_the_command_and_to_the_tool(tmp_path: Path, rlm: Command) -> None:
+    """What something can still be run in, also where its server has ended: it comes back on use."""
+    directory = tmp_path / "server"
+    directory.mkdir()
+    first = LineClient(directory)
+    try:
+        first.initialize()
+        left = first.open_session()
+        ended = first.open_session()
+        first.data("rlm_finalize", session_id=ended, final_text="done")
+        assert first.end() == 0
+    finally:
+        first.kill()
+    second = LineClient(directory)
+    try:
+        second.initialize()
+        own = second.open_session()
+        live = [row["session_id"] for row in second.data("rlm_list_sessions")["sessions"]]
+        state_dir = second.env["RLM_STATE_DIR"]
+        head, *rows = rlm("sessions", RLM_STATE_DIR=state_dir).stdout.splitlines()
+        assert set(live) == {row.split()[0] for row in rows} == {own, left}
+        servers = {row.split()[0]: row[head.index("SERVER") :] for row in rows}
+        assert servers == {own: f"pid {second.process.pid}", left: "none"}
+        told = rlm("trace", "s_nothing", RLM_STATE_DIR=state_dir).stderr.splitlines()[0]
+        assert told.endswith(f"live sessions: {own}, {left}.")
+        assert second.error("rlm_get_var", session_id="s_nothing", var_name="x")["message"].endswith(
+            f"live sessions of this server: {own}."
+        )
+    finally:
+        second.kill()
+
+
 def test_trace_json_is_one_event_a_line(session_id: str, rlm: Command) -> None:
     """For a program."""
     events = [json.loads(line) for line in rlm("trace", session_id, "--json").stdout.splitlines()]
@@ -147,8 +179,10 @@ def test_trace_works_when_the_server_is_gone(tmp_path: Path, rlm: Command) -> No
         server.kill()
     state = server.env["RLM_STATE_DIR"]
     assert "still here" in rlm("trace", session_id, RLM_STATE_DIR=state).stdout
-    assert session_id not in rlm("sessions", RLM_STATE_DIR=state).stdout
-    assert session_id in rlm("sessions", "--all", RLM_STATE_DIR=state).stdout
+    for every in ([], ["--all"]):
+        (row,) = rlm("sessions", *every, RLM_STATE_DIR=state).stdout.splitlines()[1:]
+        assert row.startswith(session_id)
+        assert row.endswith(" none")  # no server drives it: it comes back on use
 
 
 def test_doctor_says_which_walls_hold_and_starts_a_kernel(rlm: Command) -> None:

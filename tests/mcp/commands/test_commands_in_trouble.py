@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import IO
 
@@ -14,7 +16,8 @@ import pytest
 from rlm_kernel_mcp.commands.doctor_store import store_lines
 from rlm_kernel_mcp.settings import load_settings
 from rlm_kernel_mcp.store.store import EventRow, SessionRecord, Store
-from tests.rights import in_own_mounts, reachable_directory, without_root_rights
+from tests.parts import skip_for_lack_of
+from tests.rights import NOBODY, in_own_mounts, reachable_directory, without_root_rights
 
 COMMAND = [sys.executable, "-I", "-m", "rlm_kernel_mcp"]
 
@@ -101,6 +104,60 @@ def test_a_state_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
         check=False,
     )
     assert "make it writable, or set RLM_STATE_DIR to a directory that is." in done.stderr
+
+
+READING = [["sessions"], ["sessions", "--all"], ["trace", "s_1"], ["attach", "s_1", "--print"]]
+
+
+@pytest.mark.parametrize("command", READING)
+@pytest.mark.parametrize("closed", ["state", "above", "enter", "list", "store"])
+def test_a_record_that_may_not_be_looked_at_is_not_called_empty(command: list[str], closed: str) -> None:
+    """Who is kept out of the directory, or one above it, or the file in it, is told so, with a status."""
+    if closed == "store" and os.geteuid() != 0:
+        skip_for_lack_of("a file of another user", "run as root")
+    with reachable_directory() as directory:
+        state = directory / "above" / "state"
+        store = Store.open(state)
+        store.add_session(SessionRecord("s_1", "2026-11-22T10:00:00.000Z", "text", "idle", context="{}", counters="{}"))
+        store.close()
+        for path in (state.parent, state):
+            path.chmod(0o755)
+        which = state.parent if closed == "above" else state
+        which.chmod({"enter": 0o444, "list": 0o311, "store": 0o777}.get(closed, 0))
+        done = as_nobody(state, command)
+        which.chmod(0o700)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "not known" in done.stderr
+    assert "no live session" not in done.stderr
+    assert str(state) in done.stderr
+
+
+def as_nobody(state: Path, command: list[str]) -> subprocess.CompletedProcess[str]:
+    """The command as a user whom file modes bind, imported before: the checkout may be root's alone."""
+    script = (
+        "import os, sys; from rlm_kernel_mcp.cli import main\n"
+        "import rlm_kernel_mcp.commands.sessions, rlm_kernel_mcp.commands.trace, rlm_kernel_mcp.commands.attach\n"
+        f"if os.geteuid() == 0: os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})\n"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", script, *command],
+        env=os.environ | {"RLM_STATE_DIR": str(state)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_a_record_that_cannot_be_opened_is_not_called_empty(state: Path) -> None:
+    """One of a newer version."""
+    with closing(sqlite3.connect(state / "sessions.db")) as connection:
+        connection.execute("PRAGMA user_version = 999")
+    done = rlm("sessions", env={"RLM_STATE_DIR": str(state)})
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "written by a newer version" in done.stderr
+    assert "no live session" not in done.stderr
 
 
 @pytest.mark.parametrize("below", ["/proc/x", "/proc/x/y", __file__, f"{__file__}/below"])

@@ -15,6 +15,7 @@ from mcp import Client, StdioServerParameters
 from rlm_kernel_mcp import __version__
 from rlm_kernel_mcp.settings import TABLE
 from tests.mcp.line_client import CLIENT, SERVE, LineClient
+from tests.specs import write_spec
 
 HEAVY = ("jupyter_client", "zmq", "IPython", "ipykernel", "sqlite3", "rlm_kernel_mcp.session.registry")
 
@@ -154,8 +155,10 @@ async def test_the_sdk_s_own_client_opens_a_session_in_both_protocol_eras(tmp_pa
 
 
 def test_a_context_that_the_session_s_memory_cannot_hold_is_refused(tmp_path: Path) -> None:
-    """Inline as well as by path; the message has both sizes."""
-    client = LineClient(tmp_path, env={"RLM_MEMORY_LIMIT_MB": "64"})
+    """Inline as well as by path, where no file is mapped; the message has both sizes."""
+    write_spec(tmp_path, "in-memory", {"context": {"mapped_max_gb": 0}})
+    env = {"RLM_MEMORY_LIMIT_MB": "64", "RLM_KERNEL": "in-memory", "JUPYTER_PATH": str(tmp_path)}
+    client = LineClient(tmp_path, env=env)
     try:
         client.initialize()
         (tmp_path / "large.txt").write_text("x" * 41_000_000)

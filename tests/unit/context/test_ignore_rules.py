@@ -27,7 +27,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @given(seed=st.integers(0, 2**64))
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_folder_has_the_files_that_git_does_not_ignore(repository: Path, seed: int) -> None:
+def test_a_directory_has_the_files_that_git_does_not_ignore(repository: Path, seed: int) -> None:
     """Nested files, negation, anchors, `**`, directories alone, escapes, brackets, blanks, case, odd names."""
     assert difference(repository, seed) is None
 
@@ -66,7 +66,7 @@ def test_a_rule_speaks_of_a_path(text: str, path: str, expected: bool | None) ->
     assert verdict(text, path) is expected
 
 
-def test_a_rule_that_ends_in_a_slash_is_about_folders() -> None:
+def test_a_rule_that_ends_in_a_slash_is_about_directories() -> None:
     """A file of that name stays."""
     assert verdict("build/", "build", is_directory=True) is True
     assert verdict("/src/build/", "src/build", is_directory=True) is True

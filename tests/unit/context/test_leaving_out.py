@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from rlm_kernel_mcp.context.left_out import VENDORED, VENDORED_BESIDE, VENDORED_MARKS, Skipped
 from rlm_kernel_mcp.context.patterns import ignore_rules
+from rlm_kernel_mcp.context.patterns.left_out import VENDORED, VENDORED_BESIDE, VENDORED_MARKS, Skipped
 from rlm_kernel_mcp.context.reading import build_payload
 from rlm_kernel_mcp.context.sources import Sources, resolve_sources
 from rlm_kernel_mcp.errors import ContextNotFound, InvalidInput, RequestRefused
@@ -68,7 +68,7 @@ def test_the_account_stays_small_however_much_is_left_out() -> None:
 
 
 @pytest.mark.parametrize("directory", sorted(VENDORED))
-def test_a_vendored_folder_is_left_out_unless_it_is_named(tmp_path: Path, directory: str) -> None:
+def test_a_vendored_directory_is_left_out_unless_it_is_named(tmp_path: Path, directory: str) -> None:
     """By itself, by a file in it, or by a part of a pattern."""
     write(tmp_path, "a.txt", f"sub/{directory}/b.txt", f"sub/{directory}/c/d.txt")
     assert (
@@ -94,7 +94,7 @@ def test_an_everyday_word_is_vendored_beside_what_makes_it_so(tmp_path: Path, di
 
 
 @pytest.mark.parametrize("mark", sorted(VENDORED_MARKS))
-def test_a_folder_that_says_itself_what_it_is_is_left_out(tmp_path: Path, mark: str) -> None:
+def test_a_directory_that_says_itself_what_it_is_is_left_out(tmp_path: Path, mark: str) -> None:
     """A virtual environment under any name, a cache; named, it is loaded."""
     write(tmp_path, "a.txt", f"env/{mark}", "env/lib/b.txt")
     assert (names(resolve(tmp_path)), resolve(tmp_path).skipped.first) == (["a.txt"], ["env: vendored"])
@@ -110,7 +110,7 @@ def test_a_file_that_is_named_itself_is_loaded_whatever_else_holds(tmp_path: Pat
     assert names(resolve(tmp_path, ".", "a.log", exclude=("a.log",))) == ["d.txt", "a.log"]
 
 
-def test_an_ignored_folder_that_is_named_is_loaded_with_what_it_holds(tmp_path: Path) -> None:
+def test_an_ignored_directory_that_is_named_is_loaded_with_what_it_holds(tmp_path: Path) -> None:
     """The rules above it say nothing of it any more; its own do, and so do they of a directory that is not ignored."""
     write(tmp_path, ".gitignore", text="build/\n*.log\n")
     write(tmp_path, "build/a.txt", "build/b.log", "src/a.txt", "src/b.log")

@@ -16,10 +16,11 @@ from pathlib import Path
 
 import pytest
 
+from rlm_kernel_mcp.context.documents import Document
 from rlm_kernel_mcp.context.held import Room
 from rlm_kernel_mcp.context.inline import inline_payload
 from rlm_kernel_mcp.context.paths import open_below
-from rlm_kernel_mcp.context.payload import Document, Payload
+from rlm_kernel_mcp.context.payload import Payload
 from rlm_kernel_mcp.context.reading import build_payload
 from rlm_kernel_mcp.context.sources import Sources, resolve_sources
 from rlm_kernel_mcp.errors import ContextDenied, ContextNotFound, ContextTooLarge, InvalidInput, RequestRefused

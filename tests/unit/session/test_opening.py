@@ -12,7 +12,7 @@ import pytest
 
 from rlm_kernel_mcp.context.held import Room
 from rlm_kernel_mcp.errors import ContextTooLarge
-from rlm_kernel_mcp.session.contexts.source import ContextSource, Means
+from rlm_kernel_mcp.session.contexts.source import ContextSource, Kept, Means
 from rlm_kernel_mcp.settings import load_settings
 from rlm_kernel_mcp.store.paths import snapshot_files
 from rlm_kernel_mcp.store.store import Store
@@ -88,7 +88,7 @@ def test_a_source_comes_back_from_its_reference_with_what_it_leaves_out(tmp_path
     elsewhere = Means(
         load_settings({"RLM_CONTEXT_ROOTS": str(tmp_path / "tests"), "RLM_STATE_DIR": str(tmp_path)}), room
     )
-    with source.open(Means(there, room)) as first, again.open_again(elsewhere, first.sha256) as second:
+    with source.open(Means(there, room)) as first, again.open_again(elsewhere, Kept(first.sha256)) as second:
         assert [document.name for document in first.documents] == ["sub/a.txt", "a.txt"]
         assert second.documents == first.documents
         assert [document.path for document in second.documents] == [

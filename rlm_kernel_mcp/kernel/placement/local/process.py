@@ -103,17 +103,16 @@ class KernelProcess:
     def give_way(self) -> None:
         """Give the kernel less weight than the host and everybody else, for good, where processors are short.
 
-        Where sessions are scheduled as groups (sched(7), autogroup) its session's weight is what counts, which users
-        other than root may set once in 100 ms on the whole machine; elsewhere each thread's. Call it again as long as
-        there is a reason.
+        Both ways, since the system does not say which one counts: its session's weight where sessions are scheduled as
+        groups (sched(7), autogroup), each thread's where they are not, or lie in a cgroup. Users other than root may
+        weigh one session in 100 ms on the whole machine. Call it again as long as there is a reason.
         """
-        if self._gave_way or self._pidfd < 0:
+        if self._pidfd < 0:
             return
-        if self._weight >= 0:
+        if self._weight >= 0 and not self._gave_way:
             with contextlib.suppress(OSError):  # asked too often (EAGAIN), or it has just ended
                 os.write(self._weight, b"%d" % NICENESS)
                 self._gave_way = True
-            return
         with contextlib.suppress(OSError):  # it, or one of its threads, has just ended
             signal.pidfd_send_signal(self._pidfd, 0)  # else the number may be another process's by now
             for thread in os.listdir(f"/proc/{self.pid}/task"):  # noqa: PTH208  (names alone, 20 times a second)

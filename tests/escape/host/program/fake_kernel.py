@@ -344,8 +344,37 @@ def names_that_act(wire: Wire, parent: Parent) -> None:
     )
 
 
-def answer(parent: Parent, msg_type: str, content: dict[str, Any], variable: bytes) -> bytes:
+def _with_odd_parent(**changes: Any) -> Callable[[Parent], bytes]:
+    return lambda parent: parent.message("rlm_get_var_reply", {"status": "ok", "type": "str"}, **changes)
+
+
+ODD_ANSWERS: dict[str, Callable[[Parent], bytes]] = {
+    "answer_without_an_id": _with_odd_parent(msg_id=None),
+    "answer_with_a_list_as_id": _with_odd_parent(msg_id=["x"]),
+    "answer_with_a_foreign_id": _with_odd_parent(msg_id="another_1"),
+    "answer_to_what_was_not_asked_yet": lambda parent: _with_odd_parent(
+        msg_id=parent.header["msg_id"].rpartition("_")[0] + "_999999"
+    )(parent),
+    "answer_with_digits_of_another_script": lambda parent: _with_odd_parent(
+        msg_id=parent.header["msg_id"].rpartition("_")[0] + "_\u0661"
+    )(parent),
+    "answer_with_an_endless_number": lambda parent: _with_odd_parent(
+        msg_id=parent.header["msg_id"].rpartition("_")[0] + "_" + "9" * 200
+    )(parent),
+    "answer_that_is_no_json": lambda parent: parent.message("rlm_get_var_reply", b"{"),
+    "answer_that_is_no_object": lambda parent: parent.message("rlm_get_var_reply", b"[]"),
+    "answer_in_too_few_parts": lambda parent: multipart(b"<IDS|MSG>", b"x", b"{}"),
+    "answer_that_is_called_a_snapshot": lambda parent: parent.message("rlm_snapshot", {"status": "error"}),
+    "answer_that_says_nothing": lambda parent: parent.message("rlm_get_var_reply", {}),
+    "answer_of_another_kind": lambda parent: parent.message("shutdown_reply", {"status": "ok"}),
+}
+"""What may come in place of a variable."""
+
+
+def answer(name: str, parent: Parent, msg_type: str, content: dict[str, Any], variable: bytes) -> bytes:
     """What the control channel says."""
+    if msg_type == "rlm_get_var_request" and name in ODD_ANSWERS:
+        return ODD_ANSWERS[name](parent)
     if msg_type == "rlm_load_context_request":
         reply: dict[str, Any] = {"chars": 1, "lines": 1, "documents": [1], "head": "x", "tail": "", "names": {}}
         return parent.message("rlm_load_context_reply", {"status": "ok", **reply})
@@ -371,7 +400,7 @@ def serve(stem: str, name: str) -> None:
 
     def control() -> None:
         for msg_type, content, parent in wire.requests("control"):
-            wire.send("control", answer(parent, msg_type, content, variable))
+            wire.send("control", answer(name, parent, msg_type, content, variable))
 
     threading.Thread(target=control, daemon=True).start()
     for msg_type, _, parent in wire.requests("shell"):

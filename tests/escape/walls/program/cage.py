@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import errno
 import json
+import mmap
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +23,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[4]))
 
+from rlm_kernel_mcp.in_kernel.walls.filters import seccomp
 from rlm_kernel_mcp.in_kernel.walls.plan import WallFailed, plan_from_policy
 from rlm_kernel_mcp.in_kernel.walls.raising import enter_namespaces, raise_lock_a, raise_lock_b
 from tests.escape.walls.program import (
@@ -67,10 +70,31 @@ def announced(pid: int, pidfd: int) -> None:
     say(["announced", "pid", str(pid)] if pidfd >= 0 else ["announced", "no pidfd", ""])
 
 
+def keep_monitor_waiting() -> Callable[[], None]:
+    """Before it loads its filter, the monitor looks for a while whether user code runs, and ends in that case.
+
+    Returns:
+        What tells it that user code runs now.
+    """
+    runs = mmap.mmap(-1, 1)
+    load = seccomp.load_monitor
+
+    def load_later(own_pid: int, pidfd: int) -> None:
+        for _ in range(20):
+            if runs[0]:
+                os._exit(1)
+            time.sleep(0.01)
+        load(own_pid, pidfd)
+
+    seccomp.load_monitor = load_later
+    return lambda: runs.write_byte(1)
+
+
 def main(spec: dict[str, Any]) -> None:
     """Raise the walls in the kernel's order, with a listening socket and a thread between the locks, then attack."""
     targets = Targets(**spec["targets"])
     hide(spec["hidden_calls"])
+    user_code_runs = keep_monitor_waiting() if spec["slow_monitor"] else None
     if spec["early_thread"]:
         threading.Thread(target=threading.Event().wait, daemon=True).start()
     for number in spec["ignored_signals"]:
@@ -85,6 +109,8 @@ def main(spec: dict[str, Any]) -> None:
     except WallFailed as error:
         say(["failed", error.wall, error.reason])
         os._exit(3)
+    if user_code_runs is not None:
+        user_code_runs()
     say([[asdict(row) for row in raised.rows], raised.scratch_writable])
     known = {
         f"{module.__name__.rpartition('.')[2]}.{name}": attack

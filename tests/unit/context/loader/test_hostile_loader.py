@@ -29,7 +29,7 @@ GOOD: Final = {
     "layout": "latin-1",
 }
 KEYS: Final = [*GOOD, "files", "refused", "at", "made", "errno", "finished"]
-LIMITS: Final[Limits] = {"text_bytes": 1_000, "unpacked_bytes": 1_000, "ratio": 200, "ratio_from": 100}
+LIMITS: Final[Limits] = {"text_bytes": 1_000, "hash": True, "unpacked_bytes": 1_000, "ratio": 200, "ratio_from": 100}
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: (
@@ -126,7 +126,8 @@ def test_whatever_comes_is_an_answer_or_none(said: Any) -> None:
     """Nothing else is ever raised."""
     for take in (
         lambda data: answers.files(data, 1, 100),
-        lambda data: answers.sha256(data, [FileRead(10, "utf-8", 0, 9, 2, True, "latin-1")]),
+        lambda data: answers.finished(data, [FileRead(10, "utf-8", 0, 9, 2, True, "latin-1")], hashed=True),
+        answers.hashed,
         lambda data: answers.spooled(data, 9, "latin-1"),
         answers.begun,
     ):
@@ -192,7 +193,18 @@ def test_a_whole_that_is_not_the_sum_of_its_parts_is_not_believed() -> None:
     """The layout above all: a text of the wrong one would be a broken text."""
     read = [FileRead(10, "utf-8", 0, 9, 2, True, "latin-1"), FileRead(5, "utf-8", 0, 5, 0, True, "ascii")]
     whole = {"sha256": "0" * 64, "bytes": 15, "chars": 14, "layout": "latin-1", "mapped": False}
-    assert answers.sha256(json.dumps({"finished": whole}).encode(), read) == "0" * 64
+    assert answers.finished(json.dumps({"finished": whole}).encode(), read, hashed=True) == "0" * 64
     for change in ({"bytes": 16}, {"layout": "ascii"}, {"mapped": True}, {"chars": 15}, {"sha256": "0" * 63}):
         with pytest.raises(Unbelievable):
-            answers.sha256(json.dumps({"finished": whole | change}).encode(), read)
+            answers.finished(json.dumps({"finished": whole | change}).encode(), read, hashed=True)
+
+
+def test_a_hash_that_was_not_asked_for_is_none() -> None:
+    """The bytes have not been looked at for it. One that comes later is one, or says that the file is shorter."""
+    whole = {"sha256": "0" * 64, "bytes": 0, "chars": 0, "layout": "ascii", "mapped": True}
+    assert answers.finished(json.dumps({"finished": whole}).encode(), [], hashed=False) is None
+    assert answers.hashed(b'{"hashed": "' + b"a" * 64 + b'"}') == "a" * 64
+    assert answers.hashed(b'{"hashed": ""}') is None
+    for said in (b'{"hashed": "A"}', b'{"hashed": null}', b'{"hashed": 0}'):
+        with pytest.raises(Unbelievable):
+            answers.hashed(said)

@@ -172,11 +172,60 @@ def test_a_value_above_the_policy_s_cap_of_one_name_is_told_by_the_pipe_alone(tm
     assert "large" in sent_names(stream)
 
 
+def doubled(times: int) -> tuple[Any, ...]:
+    """A tuple that holds the one before twice, and so on: small, and endless for who goes through it twice."""
+    made: tuple[Any, ...] = ()
+    for _ in range(times):
+        made = made, made
+    return made
+
+
+UNCHANGING: Final[dict[str, Any]] = {
+    "number": 5,
+    "text": "words",
+    "module": json,
+    "nothing": None,
+    "empty": (),
+    "pair": (1, ("a", None, 2.5), frozenset({b"x"})),
+    "itself": doubled(200),
+    "large_text": "é" * 100_000,
+    "large_bytes": b"x" * 100_000,
+    "large_number": 7 << 1_000_000,
+}
+CHANGING: Final[dict[str, Any]] = {
+    "many": [1],
+    "holds_a_list": (1, [2]),
+    "subclass": type("Text", (str,), {"__reduce__": lambda text: (str, ("x",))})("words"),
+    "large_tuple": tuple(range(100_000)),
+}
+
+
 def test_what_cannot_change_is_known_also_when_there_is_no_time_to_look_at_it(tmp_path: Path) -> None:
     """Plain values and modules would be told as what later steps may have changed; a list is."""
-    names: dict[str, Any] = {"number": 5, "text": "words", "module": json, "nothing": (), "many": [1]}
+    names: dict[str, Any] = {**UNCHANGING, **CHANGING}
+    snapshots = NamespaceSnapshots(names, LIMITS)
+    report, _ = by_pipe(snapshots, 1, None, tmp_path)
+    assert [row["why"] for row in report["names"].values()] == [None] * len(names)
+    names["value"] = Counted(snapshots.interrupt)  # the next step waits
+    report, stream = by_pipe(snapshots, 2, 1, tmp_path)
+    assert set(report["unverified"]) == {*CHANGING, "value"}
+    assert stream == b""
+
+
+def test_a_large_value_in_the_place_of_another_is_sent_and_none_is_kept_alive(tmp_path: Path) -> None:
+    """The next text of that size often lies where the last one lay."""
+    names: dict[str, Any] = {"text": "a" * 100_000}
     snapshots = NamespaceSnapshots(names, LIMITS)
     by_pipe(snapshots, 1, None, tmp_path)
-    names["value"] = Counted(snapshots.interrupt)  # the next step waits
-    report, _ = by_pipe(snapshots, 2, 1, tmp_path)
-    assert set(report["unverified"]) == {"nothing", "many", "value"}
+    place = id(names["text"])
+    again = 0
+    for token in range(2, 52):
+        del names["text"]
+        names["text"] = chr(token + 70) * 100_000
+        again += id(names["text"]) == place
+        assert not snapshots.unchanged(token, token - 1)
+        _, stream = by_pipe(snapshots, token, token - 1, tmp_path)
+        assert sent_names(stream) == ["text"]
+        place = id(names["text"])
+        assert snapshots.unchanged(token, token)
+    assert again, "this test is about texts that lie where another one lay"

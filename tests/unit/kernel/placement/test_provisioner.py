@@ -47,6 +47,9 @@ class Elsewhere:
     def fallback(self, why: SandboxUnavailable) -> tuple[HostPlacement, dict[str, Any]]:
         raise why
 
+    def stop(self) -> None:
+        """Its starts wait for nothing."""
+
     def close(self) -> None:
         """It has nothing."""
 

@@ -1,4 +1,4 @@
-"""A kernel that gives way: by its session's weight where the system has one, else thread by thread."""
+"""A kernel that gives way: by its session's weight where the system has one, and thread by thread."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def test_the_weight_is_written_once_and_its_file_closed_with_the_process()
         one.weigh_by(writing)
         one.give_way()
         one.give_way()
-        assert os.getpriority(os.PRIO_PROCESS, one.pid) == os.getpriority(os.PRIO_PROCESS, 0)
+        assert os.getpriority(os.PRIO_PROCESS, one.pid) == NICENESS
     assert os.read(reading, 64) == b"%d" % NICENESS
     assert os.read(reading, 64) == b""
     os.close(reading)
@@ -62,7 +62,7 @@ async def test_a_system_that_was_asked_too_often_is_asked_again_at_the_next_look
     os.close(reading)
 
 
-async def test_where_sessions_are_no_groups_each_thread_gives_way() -> None:
+async def test_each_thread_gives_way_where_the_system_has_no_file_for_a_session_s_weight() -> None:
     async with process() as one:
         one.give_way()
         assert os.getpriority(os.PRIO_PROCESS, one.pid) == NICENESS

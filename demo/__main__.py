@@ -1,0 +1,36 @@
+"""`bin/demo`: the main job on real input, through the real MCP server.
+
+Without an option, three questions over the whole standard library; with --large, three over a log of 2 GB, in a session
+with 512 MB of memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from demo import large_questions, stdlib_questions
+
+
+def main() -> int:
+    """Run the part that is asked for; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="bin/demo", description=__doc__)
+    parser.add_argument("package", nargs="*", help="only these packages of the library, such as json (default: all)")
+    parser.add_argument("--large", action="store_true", help="a log that is larger than the session's memory")
+    parser.add_argument(
+        "--large-mb",
+        type=int,
+        metavar="MB",
+        help=f"size of that log in MB, at least {large_questions.SMALLEST_MB} (default: {large_questions.LARGE_MB:,})",
+    )
+    options = parser.parse_args()
+    if not options.large:
+        if options.large_mb is not None:
+            parser.error("--large-mb goes with --large")
+        return stdlib_questions.main(options.package)
+    if options.package:
+        parser.error("--large has no packages")
+    return large_questions.main(options.large_mb or large_questions.LARGE_MB)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,84 @@
+"""Who answers what a session's code asks meets each kernel before its first step, and each step with its clock."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import pytest
+
+from rlm_kernel_mcp.errors import KernelDied
+from rlm_kernel_mcp.kernel.kernel import Kernel
+from rlm_kernel_mcp.session.steps.run import RunningStep
+from tests.fake_kernel import DIES, FOREVER, Fakes
+from tests.sessions import SessionDriver
+
+pytestmark = pytest.mark.anyio
+STEP: Final = "execute_request"
+OPENED: Final = "opened"
+
+
+class Recorded:
+    """`Answering` that notes in each kernel when it was opened, and pauses each step's clock at its beginning."""
+
+    def __init__(self, fakes: Fakes) -> None:
+        self._fakes = fakes
+        self.served: list[int] = []
+        self.refuses = False
+
+    async def open(self, kernel: Kernel) -> None:
+        fake = next(fake for fake in self._fakes.kernels if fake.process is kernel.process)
+        if self.refuses:
+            raise KernelDied("It takes no channel.")
+        fake.heard.append(OPENED)
+
+    @contextmanager
+    def serving(self, step: RunningStep) -> Iterator[None]:
+        def pause() -> None:
+            assert step.clock is not None
+            step.clock.pause(time.monotonic_ns())
+
+        self.served.append(step.index)
+        asyncio.get_running_loop().call_soon(pause)
+        yield
+
+
+async def opened(fakes: Fakes) -> tuple[SessionDriver, Recorded]:
+    session, _ = await fakes.open()
+    answering = session.session.kernel.recovery.answering = Recorded(fakes)
+    return session, answering
+
+
+async def test_each_kernel_of_a_session_is_opened_once_and_before_its_first_step(fakes: Fakes) -> None:
+    """The first one, and one that has its values back."""
+    session, _ = await opened(fakes)
+    await session.ok("x = 1")
+    await session.ok("x")
+    await session.run(DIES)
+    await session.ok("x")
+    for kernel in fakes.kernels:
+        assert kernel.heard.count(OPENED) == 1
+        assert kernel.heard.index(OPENED) < kernel.heard.index(STEP)
+    assert fakes.kernels[1].heard.index("rlm_restore_request") < fakes.kernels[1].heard.index(OPENED)
+
+
+async def test_a_step_that_waits_for_an_answer_does_not_reach_its_limit(fakes: Fakes) -> None:
+    """Its clock is paused by whoever serves it; an interrupt still ends it."""
+    session, answering = await opened(fakes)
+    await session.begin(FOREVER, timeout_ms=1)
+    await session.until_printed("begun")
+    assert (await session.interrupt()).status == "interrupted"
+    assert answering.served == [1]
+
+
+async def test_a_kernel_that_takes_no_channel_runs_no_step(fakes: Fakes) -> None:
+    """The step says why; the next one tries again."""
+    session, answering = await opened(fakes)
+    answering.refuses = True
+    report = await session.run("x = 1")
+    assert (report.status, STEP in fakes.kernels[0].heard) == ("kernel_died", False)
+    answering.refuses = False
+    assert (await session.ok("2 + 2")).result == "4"
