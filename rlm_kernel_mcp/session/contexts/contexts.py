@@ -115,11 +115,12 @@ class ContextList:
 
     def hash_later(self, context: SessionContext, unhashed: Unhashed | None) -> None:
         """Have the hash of a context that is there made, where it has none yet."""
-        report = context.report
+        report, states = context.report, context.states
 
         def take(digest: str) -> None:
-            if report is not None and context.report is report:  # else it was loaded anew meanwhile
-                context.report = replace(report, sha256=digest)
+            is_same = context.report is report or (states is not None and context.states == states)
+            if report is not None and context.report is not None and is_same:  # else it was loaded anew meanwhile
+                context.report = replace(context.report, sha256=digest)
 
         self.hashes.begin(context.name, unhashed, take)
 
