@@ -74,7 +74,8 @@ class Handles:
             The session, and its lock and first row, done when both are there; it raises what kept them from it.
         """
         self.opened_by[session_id] = caller
-        contexts = ContextList(session_id, self._shared.means, self._store, [prepared.context])
+        roots = (tuple(map(str, self._shared.settings.context_roots)),)
+        contexts = ContextList(session_id, self._shared.means, self._store, [prepared.context], roots)
         record = SessionRecord(
             session_id=session_id,
             created_at=Journal.now(),

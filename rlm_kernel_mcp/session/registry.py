@@ -171,7 +171,7 @@ class Registry:
         source = ContextSource.of(given, options, prefix=f"{options.name}/")
         async with self._handles.in_use(session_id) as session:
             session.require_ready()
-            report = await session.contexts.add(source, options.wait_ms)
+            report = await session.contexts.add(source, options.wait_ms, self.settings.context_roots)
         return Added(session_id, report, {options.name: LINES[source.kind].format(name=options.name)})
 
     async def _undo(self, session_id: str, prepared: Prepared, written: Iterable[asyncio.Future[None]]) -> None:

@@ -83,7 +83,8 @@ def _reopened(record: SessionRecord, shared: ServerResources, *, is_new: bool) -
     file = SnapshotFile(shared.settings.state_dir, record.session_id, shared.policy.snapshots, is_new=is_new)
     reference: dict[str, Any] = json.loads(record.context_ref)
     all_contexts = contexts_of(json.loads(record.context), reference)
-    contexts = ContextList(record.session_id, shared.means, shared.store, all_contexts)
+    roots = tuple(map(tuple, reference.get("session_roots", ())))
+    contexts = ContextList(record.session_id, shared.means, shared.store, all_contexts, roots)
     recovery = Recovery(
         shared.pool,
         shared.policy,

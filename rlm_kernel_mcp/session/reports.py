@@ -142,9 +142,8 @@ class ContextReport:
     encodings: dict[str, int] = field(default_factory=dict)
     """Number of documents by encoding."""
     skipped: dict[str, int] = field(default_factory=dict)
-    """How many entries of directories and globs were left out, by kind: one word (`context/left_out.py`)."""
+    """How many entries of directories and globs were left out, by kind, which is one word; and the first of each."""
     skipped_first: tuple[str, ...] = ()
-    """The first of each kind, with its reason."""
     undecodable_bytes: int = 0
     """Bytes that are not a character of their document's encoding."""
     held: Literal["memory", "mapped", "spooled"] = "memory"
@@ -160,12 +159,13 @@ class ContextReport:
 
 @dataclass(frozen=True, slots=True)
 class LoadingReport:
-    """A context that is not there yet. `bytes`: in all, as far as that is known by now."""
+    """A context that is not there yet. `bytes`: in all, as far as that is known by now; `skipped` likewise."""
 
     name: str
     kind: str
     bytes: int
     loaded_bytes: int
+    skipped: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,24 +257,22 @@ class TraceEvent:
 
 @dataclass(frozen=True, slots=True)
 class TracePage:
-    """`data` of `rlm_get_trace`."""
+    """`data` of `rlm_get_trace`. `note`: what could not be read, if anything."""
 
     events: tuple[TraceEvent, ...]
     next_offset: int | None
     note: str | None = None
-    """What could not be read, if anything."""
 
 
 @dataclass(frozen=True, slots=True)
 class SessionList:
-    """`data` of `rlm_list_sessions`, the last used first. `omitted`: how many more there are behind them."""
+    """`data` of `rlm_list_sessions`, the last used first. `omitted`: how many more; `note`: what could not be read."""
 
     rows: tuple[SessionSummary, ...]
     omitted: int
     offset: int = 0
     """How many stand before them."""
     note: str | None = None
-    """What could not be read, if anything."""
     places: tuple[int, ...] = ()
     """The place of each row, and the place after the last: a record that cannot be read has a place but no row."""
 
@@ -286,7 +284,7 @@ class SessionList:
 
 @dataclass(frozen=True, slots=True)
 class SessionSummary:
-    """One row of `rlm_list_sessions`."""
+    """One row of `rlm_list_sessions`. `loading`: how far its first context is; `changed`: whether its files have."""
 
     session_id: str
     status: SessionStatus
@@ -298,3 +296,5 @@ class SessionSummary:
     counters: Counters
     sha256: str | None = None
     """Of the first context, where the answer that opened the session may have had none; once it is made."""
+    loading: LoadingReport | None = None
+    changed: bool = False

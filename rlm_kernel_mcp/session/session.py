@@ -217,7 +217,7 @@ class Session:
         with step.preparing() as stop:
             if failure := await self.contexts.ready(stop):
                 return Outcome.refusal(failure)
-            self.contexts.look()
+            self.contexts.looks.begin()
             kernel, step.snapshot_request = await self.kernel.ready_for_step(stop)
             await self.journal.settled()  # the record has that it began, whatever becomes of this server
         if stop.done():
@@ -233,7 +233,7 @@ class Session:
         else:
             outcome.lost = self.kernel.take_loss()
             self.kernel.step_ended(kernel, step, outcome.updated, self.account.left.runtime_left_ms)
-        outcome.contexts_changed = await self.contexts.changed()
+        outcome.contexts_changed, outcome.news = await self.contexts.looks.changed(), self.contexts.take_news()
         return outcome
 
     def _on_rung(self, step: RunningStep, rung: str) -> None:

@@ -761,6 +761,8 @@ def test_a_call_that_does_not_wait_is_answered_with_what_is_known(client: LineCl
         assert [context[name] for name in unknown] == [None] * len(unknown)
         assert isinstance(context["loaded_bytes"], int)
         assert isinstance(context["bytes"], int)
+        assert [context[name] for name in ("held", "encodings", "undecodable_bytes")] == [None] * 3
+        assert (context["documents"], context["skipped"], context["changed"]) == ([], {}, False)
     assert client.run(opened["session_id"], "len(story)")["result"] == "100000"
 
 

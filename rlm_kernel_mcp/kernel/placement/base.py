@@ -198,12 +198,13 @@ class HostPlacement(Placement, Protocol):
     async def start(self, order: Order, command: Command) -> StartedKernel:
         """As `Placement.start`."""
 
-    async def loader(self, file_mb: int, cpu_s: int) -> Loader | None:
+    async def loader(self, file_mb: int, cpu_s: int, value_mb: int = 0) -> Loader | None:
         """Called for each context that is large or compressed: a process on this machine that reads it behind walls.
 
         Args:
             file_mb: largest file that it may write.
             cpu_s: processor time that it may use.
+            value_mb: memory for the value of a JSON text, beside what it needs for files.
 
         Returns:
             None where there are none: such contexts are refused, or read by the host if they are not compressed.

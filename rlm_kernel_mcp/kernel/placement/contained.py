@@ -51,10 +51,10 @@ class ContainerPlacement:
         process = await place.start(command.arguments, command.environment, ends.status, ends.theirs)
         return ends.kernel(process, lambda rows: with_runtime(runtime, rows))
 
-    async def loader(self, file_mb: int, cpu_s: int) -> Loader | None:
+    async def loader(self, file_mb: int, cpu_s: int, value_mb: int = 0) -> Loader | None:
         """Behind the process walls, where this machine has them: it reads for the host, and runs nobody's code."""
         try:
-            return await self._otherwise.loader(file_mb, cpu_s)
+            return await self._otherwise.loader(file_mb, cpu_s, value_mb)
         except KernelFailure:
             return None
 

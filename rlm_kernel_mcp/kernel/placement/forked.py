@@ -81,13 +81,13 @@ class ForkedPlacement:
         await fork_server.fork(command.arguments, command.environment, command.cwd, ends.status.theirs, ends.theirs)
         return ends.kernel(await _named(ends.status))
 
-    async def loader(self, file_mb: int, cpu_s: int) -> LoaderProcess | None:
+    async def loader(self, file_mb: int, cpu_s: int, value_mb: int = 0) -> LoaderProcess | None:
         """A process that reads a context, behind walls. Raises: SandboxUnavailable, KernelStartFailed."""
         fork_server = await self._ready_fork_server()
         if fork_server is None:
             return None
         scratch, sockets = map(str, self._loader_directories())
-        asked = {"scratch": scratch, "sockets": sockets, "file_mb": file_mb, "cpu_s": cpu_s}
+        asked = {"scratch": scratch, "sockets": sockets, "file_mb": file_mb, "cpu_s": cpu_s, "value_mb": value_mb}
         arguments = ["-f", "none", "--policy", str(self._policy_file), "--scratch", scratch]
         process = LoaderProcess()
         try:

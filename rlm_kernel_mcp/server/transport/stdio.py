@@ -42,13 +42,10 @@ log = logging.getLogger(__name__)
 MAX_LINE_BYTES: Final = 256 * 1024 * 1024
 FRAMES_AHEAD: Final = 64
 """Frames that the reader may be ahead of the server, with no more bytes in all than one longest line."""
-
 READ_BYTES: Final = 1 << 16
 """As much as a pipe holds. A larger buffer would be mapped, and given back, for each line."""
-
 LINE_START_BYTES: Final = 1 << 16
 """Of a line that is too long or cannot be read: where its request's id is looked for."""
-
 ToServer = MemoryObjectSendStream[SessionMessage | Exception]
 ReadSide = MemoryObjectReceiveStream[SessionMessage | Exception]
 WriteSide = MemoryObjectSendStream[SessionMessage]
@@ -118,6 +115,7 @@ class Reader:
                     self._taken.wait_for(lambda size=frame.size: self._has_room(size))  # type: ignore[misc]
                     self._count, self._bytes = self._count + 1, self._bytes + frame.size
                 _tell(self._loop, self._frames.put_nowait, frame)
+                del frame  # else a large one stayed in memory until the next line comes, here and below
         finally:
             _tell(self._loop, self._frames.put_nowait, None)
 
@@ -186,9 +184,11 @@ def frames_of(descriptor: int) -> Iterator[Frame]:
             length += len(end)
             if length <= MAX_LINE_BYTES:
                 line += end
-            if frame := _frame(line, length):
-                yield frame
+            frame = _frame(line, length)
             line, length = bytearray(), 0
+            if frame:
+                yield frame
+            del frame  # nobody waits for the next line with this one in memory
         length += len(rest)
         # Of a line that is too long the start is enough: it is there to find the request's id.
         if length <= MAX_LINE_BYTES or not line:
@@ -238,6 +238,7 @@ class Wire:
                     await self._write(write_frame(frame.answer))
                 elif frame.message is not None:
                     await self._take(to_server, frame.message, frame.size, None)
+                del frame
             on_end()
             await self._owed.until_answered()
 

@@ -69,7 +69,7 @@ def deliver(outcome: Outcome, *, step_index: int, account: Account, max_output_c
         guardrail_stop=account.stop if final else None,
         truncated=Truncated(**{name: shown[name].cut_chars for name in ("stdout", "stderr", "result")}),
         lost=_shown_loss(outcome.lost, max_output_chars),
-        note=_notes(outcome, unlisted, [_cuts_unsaid(shown, rest)]),
+        note=_notes(outcome, unlisted, [outcome.news, _cuts_unsaid(shown, rest)]),
         images=outcome.pictures,
         contexts_changed=outcome.contexts_changed,
     )

@@ -44,6 +44,8 @@ class Outcome:
     refused: RlmError | None = None
     """Why its code did not run: this is what its call is answered."""
     contexts_changed: tuple[str, ...] = ()
+    news: str = ""
+    """What is to be said of contexts that came since a call was answered."""
 
     @classmethod
     def refusal(cls, error: RlmError) -> Outcome:

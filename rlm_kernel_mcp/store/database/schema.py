@@ -188,10 +188,11 @@ def put_context(connection: sqlite3.Connection, session_id: str, data: bytes | N
     """Write the bytes of a context in place of earlier ones; None: none. `name`: empty for the session's first one."""
     table, key = ("added_contexts", {"name": name}) if name else ("contexts", {})
     row = {"session_id": session_id, **key}
-    condition = " AND ".join(f"{column} = ?" for column in row)
-    connection.execute(f"DELETE FROM {table} WHERE {condition}", [*row.values()])  # noqa: S608 (our own names)
-    if data is not None:
-        connection.execute(_insert(table, [*row, "data"]), [*row.values(), data])
+    columns, marks = ", ".join(row), ", ".join("?" * len(row))
+    connection.execute(f"DELETE FROM {table} WHERE ({columns}) = ({marks})", [*row.values()])  # noqa: S608 (ours)
+    insert = f"INSERT INTO {table} ({columns}, data) SELECT {marks}, ? WHERE ?"
+    for given in () if data is None else ((data, True), (b"", False)):  # SQLite keeps what it was last given
+        connection.execute(insert, [*row.values(), *given])
 
 
 def update_session(connection: sqlite3.Connection, session_id: str, changes: dict[str, Any]) -> None:

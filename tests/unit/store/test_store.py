@@ -19,6 +19,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Self
 
+import psutil
 import pytest
 
 from rlm_kernel_mcp.errors import InvalidInput
@@ -305,6 +306,16 @@ def test_a_context_comes_back_as_it_was_given(store: Store, tmp_path: Path) -> N
     assert other.context("s_1") == b"\x00\xff"
     assert other.context("s_2") is None
     other.close()
+
+
+@pytest.mark.parametrize("name", ["", "added"])
+def test_a_context_that_was_written_does_not_stay_in_memory(store: Store, name: str) -> None:
+    """SQLite keeps the values that a statement was last given: of a large text they would be there for hours."""
+    store.put_context("s_1", b"x", name)
+    before = psutil.Process().memory_full_info().uss
+    store.put_context("s_1", bytes(64 << 20), name)
+    assert psutil.Process().memory_full_info().uss - before < 32 << 20
+    assert len(store.context("s_1", name) or b"") == 64 << 20
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o777])
