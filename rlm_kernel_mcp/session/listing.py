@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import Literal, TypeGuard, get_args
+from typing import TYPE_CHECKING, Literal, TypeGuard, get_args
 
 from rlm_kernel_mcp.session.reports import Counters, SessionList, SessionStatus, SessionSummary
-from rlm_kernel_mcp.session.session import Session
 from rlm_kernel_mcp.store.reading import in_reader
 from rlm_kernel_mcp.store.store import ENDED_STATUSES, SessionKey, SessionRecord, Store
 from rlm_kernel_mcp.text.wording import counted, damaged_words
+
+if TYPE_CHECKING:  # the commands of the command line list without a session, and without all of Jupyter
+    from rlm_kernel_mcp.session.session import Session
 
 State = Literal["live", "all"]
 
