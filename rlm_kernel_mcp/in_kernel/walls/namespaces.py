@@ -90,6 +90,7 @@ def enter(plan: WallPlan, announce: Announce) -> tuple[int, int]:
         linux.call("sethostname", b"kernel", 6)
     places = mounts.enter_view(plan)
     kernel_end, monitor_end = _socketpair()
+    # Until the monitor has its handlers: a signal's default action would end it, and the kernel with it.
     unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, RELAYED)
     child = os.fork()
     if child:
@@ -165,7 +166,7 @@ def _socketpair() -> tuple[int, int]:
 def _monitor(plan: WallPlan, kernel: int, monitor_end: int, announce: Announce) -> NoReturn:
     try:
         linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != plan.parent_pid:
+        if os.getppid() != plan.parent_pid:  # the parent ended before the line above, so no signal will come
             os._exit(MONITOR_FAILED)
         pidfd = os.pidfd_open(kernel)
         announce(kernel, pidfd)
@@ -219,7 +220,7 @@ def _give_up_rights(pidfd: int) -> None:
         capabilities.drop_all,
         lambda: linux.prctl(linux.PR_SET_DUMPABLE, 0),
         lambda: landlock.restrict((), behind_namespaces=True, may_signal=True),
-        lambda: seccomp.load_monitor(os.getpid(), pidfd),
+        lambda: seccomp.load_monitor(os.getpid(), pidfd),  # last: it refuses what the others call
     ):
         with suppress(OSError):
             step()
@@ -237,5 +238,5 @@ def _end_as(code: int) -> NoReturn:
         if -code not in (signal.SIGKILL, signal.SIGSTOP):
             signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
-        os._exit(128 - code)
+        os._exit(128 - code)  # the signal did not end this process; a shell would report it so
     os._exit(code)

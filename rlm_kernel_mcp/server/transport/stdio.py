@@ -122,6 +122,7 @@ class Reader:
             _tell(self._loop, self._frames.put_nowait, None)
 
     def _has_room(self, size: int) -> bool:
+        # Where nothing waits a frame of any size is taken: one of the longest would never come otherwise.
         return self._count <= 0 or (self._count < FRAMES_AHEAD and self._bytes + size <= MAX_LINE_BYTES)
 
 
@@ -151,7 +152,7 @@ class Writer:
     def _run(self) -> None:
         while True:
             line, written = self._lines.get()
-            failure: OSError | None = OSError("the thread that writes has failed")
+            failure: OSError | None = OSError("the thread that writes has failed")  # if it raises what nobody expects
             try:
                 failure = self._write(line)
             finally:
