@@ -92,7 +92,7 @@ LATE: Final = {"IPython", "ipykernel", "jupyter_client", "jupyter_core", "sqlite
 
 BROAD_EDGES: Final = {
     "server/tools.py",
-    "server/transport/stdio.py",
+    "server/transport/lines.py",
     "session/session.py",
     "store/writer.py",
     "in_kernel/requests/expressions.py",

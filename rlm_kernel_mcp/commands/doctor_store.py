@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from rlm_kernel_mcp.settings import Settings
+from rlm_kernel_mcp.store.database.file import FILE_NAME
 from rlm_kernel_mcp.store.store import Store
 from rlm_kernel_mcp.text.wording import counted
 
@@ -40,11 +41,11 @@ def store_lines(settings: Settings) -> Iterator[str]:
 
 
 def _could_be_made(directory: Path) -> bool:
-    """Whether a directory is missing but could be made: tried where it would lie, as mode bits alone do not tell."""
+    """Whether the store is missing but could be made: tried where it would lie, as mode bits alone do not tell."""
     try:
-        if directory.exists():
+        if (directory / FILE_NAME).exists():
             return False
-        above = next(parent for parent in directory.parents if parent.exists())
+        above = next(parent for parent in (directory, *directory.parents) if parent.exists())
         with tempfile.TemporaryDirectory(prefix=".rlm-doctor-", dir=above):
             return True
     except OSError:

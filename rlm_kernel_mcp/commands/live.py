@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import os
 import stat
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from typing import Final
 from rlm_kernel_mcp.errors import InvalidInput, SessionNotFound
 from rlm_kernel_mcp.session.listing import is_live
 from rlm_kernel_mcp.settings import Settings
+from rlm_kernel_mcp.store.database.file import FILE_NAME
 from rlm_kernel_mcp.store.store import SessionRecord, Store
 
 NAMED_MAX: Final = 5
@@ -54,7 +56,10 @@ def _require_directory(directory: Path) -> None:
         mode = directory.stat().st_mode
         if stat.S_ISDIR(mode):
             next(directory.iterdir(), None)
-            return
+            # Who only looks leaves no store behind. Where none could be made, its opening says why.
+            if (directory / FILE_NAME).exists() or not os.access(directory, os.W_OK):
+                return
+            raise FileNotFoundError(errno.ENOENT, "there is no store")
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EPERM):
             raise SessionNotFound(

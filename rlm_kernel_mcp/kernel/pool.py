@@ -82,7 +82,7 @@ class KernelPool:
                 await kernel.kill("it was a spare and too old")
             return await self._starter.start()
         finally:
-            self.warm()
+            self.warm()  # whatever was handed out, was too old or failed: the next session is to find a spare
 
     async def _fill(self) -> None:
         loop = asyncio.get_running_loop()

@@ -92,7 +92,7 @@ class Begun:
             started.close()
         if self._order.taken is not None:
             self._order.taken.close()
-        if died:
+        if died:  # else it may still write there
             self._order.directories.remove()
 
 
@@ -115,7 +115,7 @@ async def unless_dead(process: HostProcess, step: Coroutine[Any, Any, T]) -> T:
         waits: list[asyncio.Future[Any]] = [waiting, process.dead]
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         unreached = waiting.exception() if waiting.done() else None
-        if isinstance(unreached, KernelDied):
+        if isinstance(unreached, KernelDied):  # a process that dies closes its sockets first, and its end explains more
             await asyncio.wait({process.dead}, timeout=CLOSED_GRACE_S)
         if process.dead.done() and (not waiting.done() or isinstance(unreached, KernelDied)):
             raise ended(process.dead.result()) from unreached

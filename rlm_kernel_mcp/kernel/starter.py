@@ -55,6 +55,7 @@ class KernelStarter:
             return await self._start(self._placement)
         except SandboxUnavailable as why:
             placement, row = self._placement.fallback(why)
+        # Not in the `except`: there a failure of this start would show the first one as its context.
         kernel = await self._start(placement)
         kernel.walls.insert(0, row)
         return kernel

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
+import select
 import sys
+import time
 from collections.abc import Mapping
 from typing import Any, Final
 
 import pexpect
+import psutil
 
 WAIT_S: Final = 60
+POLL_S: Final = 0.002
+"""Pause between two looks at whether it waits."""
 PROMPT: Final = r"In \[.*?\d+.*?\]: "
 
 
@@ -45,7 +50,16 @@ class Console:
         return self.until(PROMPT)
 
     def interrupt(self) -> None:
-        """Press Ctrl-C."""
+        """Press Ctrl-C once it waits for something.
+
+        Python hears a signal that comes between the line on which it asks and its wait for the answer with the answer
+        alone: nobody is as fast as that, but for a test on a busy machine.
+        """
+        process = psutil.Process(self.terminal.pid)
+        deadline = time.monotonic() + WAIT_S
+        while process.status() != psutil.STATUS_SLEEPING:
+            assert time.monotonic() < deadline, "the console is always at work"
+            select.select([], [], [], POLL_S)
         self.terminal.sendintr()
 
     def ended(self) -> str:
@@ -56,4 +70,6 @@ class Console:
 
     def close(self) -> None:
         """For fixtures: end it whatever state it is in."""
+        pty = self.terminal.ptyproc
+        pty.delayafterclose = pty.delayafterterminate = 0.02  # it is asked again, at last by SIGKILL
         self.terminal.close(force=True)

@@ -1,8 +1,8 @@
 """A container seen from inside: whether the engine gave what the host asked for. A wall.
 
-Is: looking, before any other wall is raised, so that what is reported is what is there and not what was asked for.
-Is not: making anything: the engine did. Above: `in_kernel/launch.py`, `raising.py`. Below: the standard library,
-`plan.py`.
+Is: a check, before any other wall is raised, so that what is reported is what is there and not what was asked for. Is
+not: the making of anything, which the engine did. Above: `in_kernel/launch.py`, `raising.py`. Below: the standard
+library, `plan.py`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ NAMESPACES: Final = "the container's own: mount (read-only), network (no way out
 
 
 def verify(code: str) -> WallStatus:
-    """Look at this container from inside; the row says what was found, its limits as the engine set them.
+    """Check this container from inside; the row says what was found, with the limits as the engine set them.
 
     `code`: the `kernel_code()` of the host; what the image's label says of its content may be old, or another's.
 
@@ -48,7 +48,7 @@ def verify(code: str) -> WallStatus:
 
 
 def limits(cgroups: Path) -> tuple[str, str, str]:
-    """Limits of memory, pids and processors, in words; an engine that has no right to set one starts without it."""
+    """Limits of memory, pids and processors, in words; an engine starts without those that it has no right to set."""
     memory = _first_number(cgroups / "memory.max", cgroups / "memory" / "memory.limit_in_bytes")
     pids = _first_number(cgroups / "pids.max", cgroups / "pids" / "pids.max")
     quota = _first_number(cgroups / "cpu.max", cgroups / "cpu" / "cpu.cfs_quota_us")
@@ -60,7 +60,7 @@ def limits(cgroups: Path) -> tuple[str, str, str]:
 
 
 def _first_number(*files: Path) -> int:
-    """The first word of the first file that is there, as a number; 0 for `max` or where no file is there."""
+    """The first word of the first file that exists, as a number; 0 for `max`, or where none exists."""
     for file in files:
         if file.exists():
             word = file.read_text(encoding="ascii").split()[0]
@@ -69,7 +69,7 @@ def _first_number(*files: Path) -> int:
 
 
 def scratch_quota(plan: WallPlan) -> str:
-    """What bounds the scratch directory by the engine's hand; empty unless both its bytes and its files are bounded."""
+    """How the engine bounds the scratch directory; empty unless both its bytes and its files are bounded."""
     found = os.statvfs(plan.scratch)
     holds = (
         Path(plan.scratch).is_mount()
@@ -92,7 +92,7 @@ def _no_capabilities() -> bool:
 
 
 def _no_way_out() -> bool:
-    """No route but the loopback's: the kernel may have made devices that lead nowhere in every network namespace."""
+    """Whether there is no route but the loopback's. Every network namespace may have devices that lead nowhere."""
     four = Path("/proc/net/route").read_text(encoding="ascii").splitlines()[1:]
     six_file = Path("/proc/net/ipv6_route")
     six = six_file.read_text(encoding="ascii").splitlines() if six_file.exists() else []
@@ -100,7 +100,7 @@ def _no_way_out() -> bool:
 
 
 def _alone() -> bool:
-    """Its own pid namespace: at most an init of the engine's beside this process."""
+    """Whether it has its own pid namespace: at most an init of the engine's beside this process."""
     return sum(path.name.isdigit() for path in Path("/proc").iterdir()) <= 2
 
 
@@ -116,4 +116,4 @@ REQUIREMENTS: Final[tuple[tuple[str, Callable[[], bool]], ...]] = (
     ("no new privileges", lambda: _status("NoNewPrivs") == "1"),
     ("processes of its own", _alone),
 )
-"""What `--user`, `--read-only`, `--network none`, `--cap-drop ALL` and `no-new-privileges` are to bring."""
+"""What `--user`, `--read-only`, `--network none`, `--cap-drop ALL` and `no-new-privileges` should result in."""

@@ -55,6 +55,7 @@ def enter_view(plan: WallPlan) -> int:
     links, places = resolve(plan.read_only)
     trees = [_clone(path, RDONLY | NOSUID | NODEV) for path in places]
     trees += [_clone(path, RDONLY | NOSUID | NOEXEC) for path in DEVICES]
+    # Writable until the application has bound its sockets there; then the monitor makes it read-only.
     trees.append(_clone(os.path.realpath(plan.socket_dir), NOSUID | NODEV | NOEXEC))
     root = plan.scratch  # a directory that is certainly there: the new root is put together on it
     _tmpfs(root, "mode=755,size=1m,nr_inodes=4096", NOSUID | NODEV)
@@ -67,6 +68,7 @@ def enter_view(plan: WallPlan) -> int:
             Path(root + link).symlink_to(target)
     _mount_scratch(plan, root + os.path.realpath(plan.scratch))
     os.chdir(root)
+    # The old root comes to lie on top of the new one (pivot_root(2), notes), and is detached from there.
     linux.syscall("pivot_root", b".", b".")
     linux.call("umount2", b".", _MNT_DETACH)
     set_attributes("/", RDONLY | NOSUID | NODEV, recursive=False)

@@ -43,8 +43,8 @@ _given: list[bool] = []
 def refusal() -> str:
     """Why this machine gives this process no namespaces; empty where it does.
 
-    Tried for real in a child. That they are given is remembered, also by what is forked later; a refusal is tried
-    again, since it may have been of the moment (too many namespaces).
+    Tried for real in a child. Success is remembered, also by processes that are forked later. A refusal is tried again,
+    since it may have been temporary (too many namespaces).
     """
     if not _given:
         reason = _try_in_child()
@@ -56,7 +56,7 @@ def refusal() -> str:
 
 def _try_in_child() -> str:
     reader, writer = os.pipe()
-    inherited = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, there would be no end to wait for
+    inherited = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # if it were ignored, the child could not be waited for
     child = os.fork()
     if child == 0:
         try:
@@ -86,10 +86,11 @@ def enter(plan: WallPlan, announce: Announce) -> tuple[int, int]:
     ids = os.getuid(), os.getgid()
     linux.call("unshare", ALL)
     _map_identity(*ids)
-    with suppress(OSError):  # podman's own filter forbids this alone; the name to be hidden is its container's then
+    with suppress(OSError):  # podman's filter forbids only this; the name that would be visible is then its container's
         linux.call("sethostname", b"kernel", 6)
     places = mounts.enter_view(plan)
     kernel_end, monitor_end = _socketpair()
+    # Until the monitor has its handlers: a signal's default action would end it, and the kernel with it.
     unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, RELAYED)
     child = os.fork()
     if child:
@@ -103,16 +104,16 @@ def enter(plan: WallPlan, announce: Announce) -> tuple[int, int]:
 
 
 def enter_a_user_namespace() -> bool:
-    """Put this process into a user namespace and nothing else, in which its threads alone are counted; whether it is.
+    """Put this process into a user namespace and no other, where only its threads are counted; whether it is in one.
 
-    Machines that refuse mounts to a user namespace often give one. It sees itself as the user that it is.
+    Machines that forbid mounts in a user namespace often allow the namespace itself. The process keeps its own user id.
     """
     ids = os.getuid(), os.getgid()
     try:
         linux.call("unshare", _NEWUSER)
     except OSError:
         return False
-    with suppress(OSError):  # it would see itself as nobody
+    with suppress(OSError):  # without the mapping it would see itself as `nobody`
         _map_identity(*ids, *ids)
     return True
 
@@ -165,12 +166,12 @@ def _socketpair() -> tuple[int, int]:
 def _monitor(plan: WallPlan, kernel: int, monitor_end: int, announce: Announce) -> NoReturn:
     try:
         linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != plan.parent_pid:
+        if os.getppid() != plan.parent_pid:  # the parent ended before the line above, so no signal will come
             os._exit(MONITOR_FAILED)
         pidfd = os.pidfd_open(kernel)
         announce(kernel, pidfd)
         _close_all_but(STDERR, monitor_end, pidfd)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # inherited as ignored, there would be no status to wait for
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # if it were inherited as ignored, there would be no exit status
         for number in RELAYED:
             signal.signal(number, lambda received, _frame: _relay(pidfd, received))
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
@@ -178,13 +179,13 @@ def _monitor(plan: WallPlan, kernel: int, monitor_end: int, announce: Announce) 
         answer = struct.pack("=i", _make_read_only(plan.socket_dir) if asked else errno.EPIPE)
         _leave_stderr()
         _give_up_rights(pidfd)
-        if asked:  # last: the kernel waits for it, so that no user code runs beside a monitor with rights
+        if asked:  # last: the kernel waits for it, so that no user code runs beside a monitor that has its rights
             os.write(monitor_end, answer)
         os.close(monitor_end)
         _, status = os.waitpid(kernel, 0)
         _end_as(os.waitstatus_to_exitcode(status))
     except BaseException:
-        traceback.print_exc()  # the one witness of a start; a broken monitor ends, and its kernel with it
+        traceback.print_exc()  # the only trace of a failed start; a broken monitor ends, and its kernel with it
         raise
     finally:
         os._exit(MONITOR_FAILED)
@@ -211,7 +212,7 @@ def _make_read_only(socket_dir: str) -> int:
 
 
 def _give_up_rights(pidfd: int) -> None:
-    """As much as the machine can do; what it cannot, the kernel's own rows report and its policy decides."""
+    """Confine the monitor as far as the machine can. The kernel's own rows report the rest, and the policy decides."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (8, 8))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for step in (
@@ -219,7 +220,7 @@ def _give_up_rights(pidfd: int) -> None:
         capabilities.drop_all,
         lambda: linux.prctl(linux.PR_SET_DUMPABLE, 0),
         lambda: landlock.restrict((), behind_namespaces=True, may_signal=True),
-        lambda: seccomp.load_monitor(os.getpid(), pidfd),
+        lambda: seccomp.load_monitor(os.getpid(), pidfd),  # last: it refuses what the others call
     ):
         with suppress(OSError):
             step()
@@ -232,10 +233,10 @@ def _close_all_but(*kept: int) -> None:
 
 
 def _end_as(code: int) -> NoReturn:
-    """End with the kernel's exit code, or by the signal that ended it, so that the parent sees one and the same."""
+    """End with the kernel's exit code, or by the signal that ended it, so that the parent sees the same end."""
     if code < 0:
         if -code not in (signal.SIGKILL, signal.SIGSTOP):
             signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
-        os._exit(128 - code)
+        os._exit(128 - code)  # the signal did not end this process; a shell would report it so
     os._exit(code)

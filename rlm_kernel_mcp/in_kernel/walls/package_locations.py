@@ -1,8 +1,8 @@
-"""Where packages really lie that are installed by links, path files or as editable ones. A wall.
+"""The real locations of packages that are installed by links, by path files or as editable ones. A wall.
 
 Is: the places beyond Python's own directories that a kernel must see, since something imported from there reads its
 files later. Is not: a way to them for what nobody imported: other code beside an editable package stays out of view.
-Above: `in_kernel/launch.py`, `in_kernel/fork_server.py`. Below: `plan.py`. Needs every module imported that is to be.
+Above: `in_kernel/launch.py`, `in_kernel/fork_server.py`. Below: `plan.py`. Call it when everything is imported.
 """
 
 from __future__ import annotations

@@ -155,6 +155,7 @@ class ForkedPlacement:
 
 async def _named(status: StatusSocket) -> KernelProcess:
     """The process of a kernel that was asked for, as soon as it has said who it is."""
+    # While this process has the kernel's end open, too, the end of a kernel that says nothing would not be seen.
     status.close_theirs()
     try:
         pid, pidfd = await status.wait_pid()

@@ -99,7 +99,7 @@ class RunDir:
         if self._reaper is not None:
             self._reaper.stop()
             self._reaper = None
-        os.close(lock)
+        os.close(lock)  # last: until now no other server's sweep has touched the directory
 
 
 def sweep(base: Path, *, ask_engines: bool = False) -> list[Path]:
@@ -118,7 +118,7 @@ def sweep(base: Path, *, ask_engines: bool = False) -> list[Path]:
                     shutil.rmtree(path, ignore_errors=True)
                 elif ask_engines:
                     with_containers.append(path)
-                    held.push(lock.pop_all())
+                    held.push(lock.pop_all())  # until the engines have answered: no other server sweeps it meanwhile
         for path in without_containers(with_containers):
             swept.append(path)
             shutil.rmtree(path, ignore_errors=True)

@@ -1,9 +1,9 @@
 """MCP's stdio: two descriptors, two threads, two streams.
 
 Is: the wire, taken away from descriptors 0 and 1 so that no print of a library can reach it, nor a child read it.
-Is not: what a line means (`frames.py`). Unlike the SDK's transport it answers bad lines, and both its threads are
-daemons that only block in the system, so that the process can always end at once.
-Above: `server/app.py`. Below: `frames.py`, `owed.py`.
+Is not: what a line is (`lines.py`) or means (`frames.py`). Unlike the SDK's transport it answers bad lines, and both
+its threads are daemons that only block in the system, so that the process can always end at once.
+Above: `server/app.py`. Below: `lines.py`, `frames.py`, `owed.py`.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ import select
 import stat
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Final
 
 import anyio
@@ -27,25 +26,14 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from mcp.shared.message import SessionMessage
 from mcp.types import JSONRPCMessage, JSONRPCNotification, JSONRPCRequest
 
-from rlm_kernel_mcp.server.transport.frames import (
-    Frame,
-    read_frame,
-    refuse_failed_line,
-    refuse_long_line,
-    write_batch,
-    write_frame,
-)
+from rlm_kernel_mcp.server.transport.frames import Frame, write_batch, write_frame
+from rlm_kernel_mcp.server.transport.lines import MAX_LINE_BYTES, frames_of
 from rlm_kernel_mcp.server.transport.owed import Batch, Owed, Patience
 
 log = logging.getLogger(__name__)
 
-MAX_LINE_BYTES: Final = 256 * 1024 * 1024
 FRAMES_AHEAD: Final = 64
 """Frames that the reader may be ahead of the server, with no more bytes in all than one longest line."""
-READ_BYTES: Final = 1 << 16
-"""As much as a pipe holds. A larger buffer would be mapped, and given back, for each line."""
-LINE_START_BYTES: Final = 1 << 16
-"""Of a line that is too long or cannot be read: where its request's id is looked for."""
 ToServer = MemoryObjectSendStream[SessionMessage | Exception]
 ReadSide = MemoryObjectReceiveStream[SessionMessage | Exception]
 WriteSide = MemoryObjectSendStream[SessionMessage]
@@ -120,6 +108,7 @@ class Reader:
             _tell(self._loop, self._frames.put_nowait, None)
 
     def _has_room(self, size: int) -> bool:
+        # Where nothing waits a frame of any size is taken: one of the longest would never come otherwise.
         return self._count <= 0 or (self._count < FRAMES_AHEAD and self._bytes + size <= MAX_LINE_BYTES)
 
 
@@ -149,7 +138,7 @@ class Writer:
     def _run(self) -> None:
         while True:
             line, written = self._lines.get()
-            failure: OSError | None = OSError("the thread that writes has failed")
+            failure: OSError | None = OSError("the thread that writes has failed")  # if it raises what nobody expects
             try:
                 failure = self._write(line)
             finally:
@@ -172,52 +161,6 @@ def _room_in_pipe(descriptor: int) -> select.poll | None:
     room = select.poll()
     room.register(descriptor, select.POLLOUT)
     return room
-
-
-def frames_of(descriptor: int) -> Iterator[Frame]:
-    """Every frame that can be read from a descriptor, to its end; whatever a line raises, the next one is read."""
-    line = bytearray()
-    length = 0
-    while chunk := _read(descriptor):
-        *ends, rest = chunk.split(b"\n")
-        for end in ends:
-            length += len(end)
-            if length <= MAX_LINE_BYTES:
-                line += end
-            frame = _frame(line, length)
-            line, length = bytearray(), 0
-            if frame:
-                yield frame
-            del frame  # nobody waits for the next line with this one in memory
-        length += len(rest)
-        # Of a line that is too long the start is enough: it is there to find the request's id.
-        if length <= MAX_LINE_BYTES or not line:
-            line += rest
-        else:
-            del line[LINE_START_BYTES:]
-    if frame := _frame(line, length):
-        yield frame
-
-
-def _frame(line: bytearray, length: int) -> Frame | None:
-    """The frame of a line. The line is used up: it may be as large as everything else together."""
-    start = bytes(line[:LINE_START_BYTES])
-    if length > MAX_LINE_BYTES:
-        return refuse_long_line(start, MAX_LINE_BYTES)
-    try:
-        frame = read_frame(line)
-    except Exception:
-        log.exception("a line of %d bytes could not be read", length)
-        frame = refuse_failed_line(start)
-    return None if frame is None else replace(frame, size=length)
-
-
-def _read(descriptor: int) -> bytes:
-    try:
-        return os.read(descriptor, READ_BYTES)
-    except OSError as error:
-        log.warning("stdin ended: %s", error.strerror)
-        return b""
 
 
 class Wire:

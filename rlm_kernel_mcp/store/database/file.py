@@ -32,6 +32,7 @@ from rlm_kernel_mcp.store.database.rows import text_of
 from rlm_kernel_mcp.store.database.schema import MIGRATIONS, TABLES, migrate, version_of
 
 FILE_NAME: Final = "sessions.db"
+OUR_DIRECTORIES: Final = ("locks", "snapshots")
 BUSY_TIMEOUT_MS: Final = 1_000
 """How long a statement waits for another process that writes."""
 
@@ -67,10 +68,15 @@ def make_private_directory(directory: Path) -> None:
     status = directory.stat()
     if not stat.S_ISDIR(status.st_mode):
         raise NotADirectoryError(errno.ENOTDIR, "its directory is a file")
-    # A directory that others use too (/tmp, the home) was named by mistake, and stays as it is: the files are 0600.
+    # A directory that others use too (/tmp, the home, /) was named by mistake, and stays as it is: the files are 0600.
     is_ours = status.st_uid == os.geteuid() and not status.st_mode & stat.S_ISVTX and directory != Path.home()
-    if is_ours and stat.S_IMODE(status.st_mode) != 0o700:
+    if is_ours and stat.S_IMODE(status.st_mode) != 0o700 and all(map(_is_our_name, os.listdir(directory))):  # noqa: PTH208
         directory.chmod(0o700)
+
+
+def _is_our_name(name: str) -> bool:
+    """Whether a file or directory in a state directory is called as one of ours is."""
+    return name.startswith(FILE_NAME) or name.endswith(".lock") or name in OUR_DIRECTORIES
 
 
 def inode_of(path: str) -> int | None:

@@ -76,9 +76,9 @@ def test_a_kernel_that_ruins_itself_ruins_nothing_else(kernel_server: KernelServ
     """Whatever is left of it, the session has a kernel that works with the next steps, and its context."""
     session = kernel_server.open()
     with kernel_server.bounded_memory():
-        kernel_server.run(session, CHANNELS + ruin, timeout_ms=500)
+        kernel_server.run(session, CHANNELS + ruin, timeout_ms=300)
         kernel_server.check_neighbour()
-        kernel_server.run(session, "1", timeout_ms=500)
+        kernel_server.run(session, "1", timeout_ms=300)
         data = kernel_server.client.run(session, "context")
     assert (data["status"], data["result"]) == ("ok", "'some text'")
     kernel_server.give_up(session)
@@ -90,7 +90,7 @@ def test_no_byte_of_a_kernel_stands_on_stdout_outside_a_result(kernel_server: Ke
     lines: list[bytes] = []
     heard, kernel_server.client.on_line = kernel_server.client.on_line, lines.append
     try:
-        kernel_server.run(session, CHANNELS + RUINS["garbage to every descriptor"], timeout_ms=500)
+        kernel_server.run(session, CHANNELS + RUINS["garbage to every descriptor"], timeout_ms=300)
         request = kernel_server.begin(session, f"print('{MARK}')")
         kernel_server.client.result(request)
         kernel_server.check_neighbour()

@@ -69,6 +69,8 @@ async def test_a_look_at_an_ended_session_holds_nothing(tmp_path: Path) -> None:
             await driver.ok("print('said')")
             await driver.finalize(text="done")
         for opened in (first, second):
+            await held_by(opened)  # until each has its spare kernel: their processes are counted together
+        for opened in (first, second):
             before = await held_by(opened)
             for driver in ended:
                 there = SessionDriver(opened, driver.session_id)

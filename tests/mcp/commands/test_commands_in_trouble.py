@@ -134,12 +134,20 @@ def test_a_record_that_may_not_be_looked_at_is_not_called_empty(command: list[st
 
 def as_nobody(state: Path, command: list[str]) -> subprocess.CompletedProcess[str]:
     """The command as a user whom file modes bind, imported before: the checkout may be root's alone."""
-    script = (
-        "import os, sys; from rlm_kernel_mcp.cli import main\n"
-        "import rlm_kernel_mcp.commands.sessions, rlm_kernel_mcp.commands.trace, rlm_kernel_mcp.commands.attach\n"
-        f"if os.geteuid() == 0: os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})\n"
-        "sys.exit(main(sys.argv[1:]))"
-    )
+    script = f"""
+import contextlib, io, os, sys
+from rlm_kernel_mcp.cli import main
+state, os.environ["RLM_STATE_DIR"] = os.environ["RLM_STATE_DIR"], "/proc/none"
+with contextlib.redirect_stderr(io.StringIO()):
+    main(sys.argv[1:])
+os.environ["RLM_STATE_DIR"] = state
+import rlm_kernel_mcp.commands.trace, rlm_kernel_mcp.store.store, sqlite3, difflib
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setgid({NOBODY})
+    os.setuid({NOBODY})
+sys.exit(main(sys.argv[1:]))
+"""
     return subprocess.run(
         [sys.executable, "-c", script, *command],
         env=os.environ | {"RLM_STATE_DIR": str(state)},
@@ -148,6 +156,18 @@ def as_nobody(state: Path, command: list[str]) -> subprocess.CompletedProcess[st
         timeout=60,
         check=False,
     )
+
+
+@pytest.mark.parametrize("command", READING)
+def test_who_looks_where_no_session_was_recorded_leaves_nothing_there(tmp_path: Path, command: list[str]) -> None:
+    """A directory that was named by mistake is not made a state directory by looking into it."""
+    tmp_path.chmod(0o755)
+    (tmp_path / "other").touch()
+    done = rlm(*command, env={"RLM_STATE_DIR": str(tmp_path)})
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"rlm-kernel-mcp: No session was ever recorded in {tmp_path}.")
+    assert [path.name for path in tmp_path.iterdir()] == ["other"]
+    assert tmp_path.stat().st_mode & 0o777 == 0o755
 
 
 def test_a_record_that_cannot_be_opened_is_not_called_empty(state: Path) -> None:
@@ -179,8 +199,9 @@ def test_doctor_says_that_a_state_folder_cannot_be_looked_for() -> None:
 
 def test_doctor_makes_no_state_folder(tmp_path: Path) -> None:
     """Nor leaves anything where it tried whether one could be made."""
-    (told,) = store_lines(load_settings({"RLM_STATE_DIR": str(tmp_path / "below" / "state")}, {}))
-    assert told.startswith("No session has been recorded yet")
+    for directory in (tmp_path, tmp_path / "below" / "state"):
+        (told,) = store_lines(load_settings({"RLM_STATE_DIR": str(directory)}, {}))
+        assert told.startswith("No session has been recorded yet")
     assert list(tmp_path.iterdir()) == []
 
 

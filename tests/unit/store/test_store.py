@@ -368,6 +368,26 @@ def test_a_folder_that_was_open_to_others_is_closed_unless_it_is_a_shared_one(tm
         assert stat.S_IMODE((directory / "sessions.db").stat().st_mode) == 0o600
 
 
+@pytest.mark.parametrize("name", ["etc", "README.md", ".git", "sessions.txt"])
+def test_a_folder_that_has_others_things_in_it_stays_open_to_them(tmp_path: Path, name: str) -> None:
+    """Named by mistake: `/` of a server that runs as root, or a project; whoever used it was kept out from then on."""
+    directory = tmp_path / "used"
+    directory.mkdir()
+    directory.chmod(0o755)
+    (directory / name).touch()
+    with closing(Store.open(directory)) as store:
+        lock = store.acquire("s_1")
+        assert (store.problem, lock is None) == (None, False)
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o755
+    assert stat.S_IMODE((directory / "locks").stat().st_mode) == 0o700
+    assert stat.S_IMODE((directory / "sessions.db").stat().st_mode) == 0o600
+    assert lock is not None
+    lock.release()
+    (directory / name).unlink()
+    Store.open(directory).close()
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+
+
 def test_a_session_is_driven_by_one_process_at_a_time(tmp_path: Path) -> None:
     """The second is refused and told who holds it; a killed holder holds no longer."""
     store = Store.open(tmp_path)

@@ -161,7 +161,7 @@ def runtime_missing(runtime: str) -> SandboxUnavailable:
 
 def runtime_unreachable(runtime: str) -> SandboxUnavailable:
     """The client program is there but the engine does not answer; the log has what it said."""
-    start = "start it (`systemctl start docker`) and let this user reach it" if runtime == "docker" else "mend that"
+    start = "start it (`systemctl start docker`) and let this user reach it" if runtime == "docker" else "fix that"
     return SandboxUnavailable(
         f"The container engine {runtime!r} is installed, but does not answer.",
         f"`{runtime} version` says why: {start}, then try again.",

@@ -111,7 +111,7 @@ class KernelContainer:
         gone = asyncio.ensure_future(wait_readable(ended))
         try:
             await asyncio.wait({connected, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if not connected.done():
+            if not connected.done():  # the engine's client has ended, so nobody will connect
                 return False
             with connected.result()[0] as channel:
                 socket.send_fds(channel, [b"e"], [end.fileno() for end in ends])
@@ -207,7 +207,7 @@ def visible_pid(pidfd: int) -> int:
     """
     lines = Path(f"/proc/self/fdinfo/{pidfd}").read_text(encoding="ascii").splitlines()
     fields = dict(line.split(":", 1) for line in lines)
-    pid = int(fields["Pid"])
+    pid = int(fields["Pid"])  # -1: it has ended; 0: it has no number in this pid namespace
     if pid > 0:
         return pid
     os.close(pidfd)
@@ -237,7 +237,7 @@ def _listening(path: Path) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.setblocking(False)
         listener.bind(str(path))
-        path.chmod(0o666)
+        path.chmod(0o666)  # the kernel is another user; the directories above keep everybody else out
         listener.listen(1)
         try:
             yield listener

@@ -13,9 +13,11 @@ import pytest
 from mcp.shared.message import SessionMessage
 from mcp.types import INTERNAL_ERROR, JSONRPCRequest, JSONRPCResponse
 
+from rlm_kernel_mcp.server.transport import lines
 from rlm_kernel_mcp.server.transport import stdio as transport
 from rlm_kernel_mcp.server.transport.frames import Frame, read_frame
-from rlm_kernel_mcp.server.transport.stdio import ReadSide, WriteSide, frames_of, streams_over
+from rlm_kernel_mcp.server.transport.lines import frames_of
+from rlm_kernel_mcp.server.transport.stdio import ReadSide, WriteSide, streams_over
 
 pytestmark = pytest.mark.anyio
 
@@ -127,7 +129,7 @@ def test_a_line_longer_than_the_limit_is_refused_and_the_next_one_read(
     pipes: Pipes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Memory is bounded by the limit, and the request behind the long line is served."""
-    monkeypatch.setattr(transport, "MAX_LINE_BYTES", 100_000)
+    monkeypatch.setattr(lines, "MAX_LINE_BYTES", 100_000)
     long_line = b'{"jsonrpc":"2.0","id":8,"method":"m","params":{"a":"' + b"x" * 3_000_000 + b'"}}\n'
     writing = threading.Thread(target=_write_all, args=(pipes.client_out, long_line + PING + b"\n"))
     writing.start()
@@ -148,7 +150,7 @@ def test_whatever_a_line_raises_it_is_answered_and_the_next_one_read(
             raise LookupError("a defect")
         return read_frame(line)
 
-    monkeypatch.setattr(transport, "read_frame", failing)
+    monkeypatch.setattr(lines, "read_frame", failing)
     os.write(pipes.client_out, b'{"jsonrpc":"2.0","id":"bad","method":"ping"}\nbad\n' + PING + b"\n")
     os.close(pipes.client_out)
     failed, served = list(frames_of(pipes.server_in))
@@ -165,7 +167,7 @@ async def test_the_end_of_the_input_is_told_though_the_reading_fails(
     def failing(_descriptor: int) -> bytes:
         raise ArithmeticError("a defect")
 
-    monkeypatch.setattr(transport, "_read", failing)
+    monkeypatch.setattr(lines, "_read", failing)
     monkeypatch.setattr(threading, "excepthook", lambda _failure: None)
     async with serving(pipes, []) as (read_side, _):
         assert [item async for item in read_side] == []
@@ -186,7 +188,7 @@ async def test_the_reader_is_ahead_by_one_longest_line_at_most(pipes: Pipes, mon
             two.set()
         return read_frame(start)
 
-    monkeypatch.setattr(transport, "read_frame", counted)
+    monkeypatch.setattr(lines, "read_frame", counted)
     reader = transport.Reader(pipes.server_in)
     writing.start()
     assert await asyncio.to_thread(two.wait, 10)
