@@ -190,7 +190,7 @@ class SessionKernel:
             if self.current is not None:
                 settling = asyncio.ensure_future(self.recovery.snapshots.settle())
                 await asyncio.wait({settling}, timeout=settle_s)
-                settling.cancel()
+                settling.cancel()  # the wait alone
                 if unless():
                     self._slots.notify()
                     return False
