@@ -215,7 +215,8 @@ def doubts(environ: Mapping[str, str], settings: Settings | KernelSettings) -> I
 def _state_dir(values: Mapping[str, str], environ: Mapping[str, str]) -> Path:
     given = values.get("RLM_STATE_DIR")
     try:
-        return _expanded("RLM_STATE_DIR", given) if given else default_state_dir(environ)
+        # Absolute: a command in another directory is to name the place, and SQLite takes `file:x` for something else.
+        return (_expanded("RLM_STATE_DIR", given) if given else default_state_dir(environ)).absolute()
     except RuntimeError:
         raise InvalidInput(
             "There is no home directory for the session records: HOME is not set, and this user has none.",

@@ -73,7 +73,7 @@ class Execution:
         if self.snapshot is not None and not self.snapshot.done() and how == "half" and not self.reply.replied:
             # It follows the reply, which did not come: waiting on would make this kernel look like one that hangs.
             self.snapshot.set_exception(KernelDied("The kernel came to rest without a reply, and keeps nothing."))
-            self.snapshot.exception()  # looked at, also where nobody waits
+            self.snapshot.exception()  # read, so that asyncio does not complain where nobody waits
         if not self.done.done():
             self.done.set_result(how)
 
@@ -190,7 +190,7 @@ class KernelClient:
             execution.snapshot.add_done_callback(lambda taken: self._snapshots.pop(msg_id, None))
         execution.reply.begin_with(self._late)
         self._late = Reply("", LATE_CHARS_MAX)
-        self._executions = {msg_id: execution}
+        self._executions = {msg_id: execution}  # what threads of an earlier step print is late output from now on
         # Once it has ended, its output belongs to the caller alone: an idle session would hold up to 45 MB of it.
         execution.done.add_done_callback(lambda done: self._executions.pop(msg_id, None))
         self._iopub.grant()
@@ -238,7 +238,7 @@ class KernelClient:
             return
         execution = self._executions.get(message.parent_id)
         if execution is not None and not execution.done.done():
-            if message.msg_type != "execute_reply":
+            if message.msg_type != "execute_reply":  # that belongs on shell
                 execution.feed(message)
         elif message.parent_session == self._codec.session:
             self._on_late_message(message)
@@ -257,7 +257,7 @@ class KernelClient:
             if message.msg_type != "execute_input":
                 return
             if len(self._consoles) >= CONSOLE_REPLIES_MAX:
-                self._consoles.pop(next(iter(self._consoles)))
+                self._consoles.pop(next(iter(self._consoles)))  # the oldest: a kernel can make up any number of cells
             self._console_at_s = time.monotonic()
             reply = self._consoles[message.parent_id] = Reply(message.parent_id, CONSOLE_CHARS_MAX)
         reply.feed(message)
@@ -286,7 +286,7 @@ class KernelClient:
 
     def close(self, reason: str = "it was shut down") -> None:
         """Drop the connections and end every wait with `reason`."""
-        self.broken = self.broken or reason
+        self.broken = self.broken or reason  # the first: later ones follow from it
         for channel in (self._shell, self._control, self._iopub):
             channel.close()
         for future in (*self._requests.values(), *self._snapshots.values()):

@@ -99,6 +99,7 @@ def _commit(session: Session, given: tuple[str, str], answer: str) -> None:
 async def _end(session: Session, let_go: Callable[[Session], None]) -> None:
     """End the kernel, forget the values, see the answer written. What an earlier call did of this is not done again."""
     session.contexts.cancel(hashes=False)
+    # In this order: a kernel that is there can have another snapshot written; the record comes last, with all of it.
     await session.kernel.drop("the session was finalized", settle_s=0)
     await session.contexts.contexts.hashes.end(HASHED_S)  # the record has them now, or never
     await session.kernel.recovery.snapshots.remove()

@@ -61,7 +61,7 @@ async def watch(session: Session, idle_timeout_s: float) -> None:
         return
     if session.finalized:  # its end was begun and has failed
         await session.stop_kernel("the session was finalized", settle_s=0)
-    elif session.kernel.idle_cpu_ms() > session.account.left.runtime_left_ms:
+    elif session.kernel.idle_cpu_ms() > session.account.left.runtime_left_ms:  # less is charged with the next step
         session.kernel.charge_idle_cpu(session.account, session.journal)
         why = "it went on working after its step had ended and used up the session's runtime"
         await session.stop_kernel(why, settle_s=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +13,7 @@ from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.kernel.placement.kernelspec import POLICY_FILE, locked_kernelspec
 from rlm_kernel_mcp.policy import load_policy
 from rlm_kernel_mcp.settings import TABLE, default_state_dir, doubts, load_settings
+from rlm_kernel_mcp.store.store import Store
 
 
 def doubted(**environ: str) -> list[str]:
@@ -129,3 +131,16 @@ def test_a_relative_xdg_folder_is_ignored_as_the_specification_says(given: str) 
     home = Path("/h")
     found = default_state_dir({"HOME": str(home), "XDG_STATE_HOME": given})
     assert found == home / ".local" / "state" / "rlm-kernel-mcp"
+
+
+@pytest.mark.parametrize("given", ["x", "./x", ":memory:", "file:x?mode=memory", " ", "a/b"])
+def test_a_relative_state_directory_is_one_below_the_working_directory(
+    given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Named in full, so that a command that runs elsewhere says where it looked; and a place, whatever its name."""
+    monkeypatch.chdir(tmp_path)
+    found = load_settings({"RLM_STATE_DIR": given}, {}).state_dir
+    assert found == tmp_path / given
+    with closing(Store.open(found)) as store:
+        assert store.problem is None
+    assert (tmp_path / given / "sessions.db").is_file()

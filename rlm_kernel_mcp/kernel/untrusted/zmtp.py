@@ -112,6 +112,7 @@ class FrameReader:
         if len(buffer) < head:
             return None
         size = int.from_bytes(buffer[1:head], "big")
+        # Before any of the body has come, so that no more than one message is ever held.
         if flags & ~(MORE | LONG | COMMAND) or self._frame_bytes + size > self.message_bytes_max:
             raise ProtocolBroken(f"a message of more than {self.message_bytes_max:,} bytes, or unknown flags")
         if len(buffer) < head + size:

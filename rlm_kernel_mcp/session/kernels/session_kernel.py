@@ -136,7 +136,10 @@ class SessionKernel:
                 if self.current is kernel:
                     if self._idle_time is not None:
                         self._idle_time.used_ms()  # read now, while it can be: it will be charged
-                    await self._drop(kernel, "a value's own code, run to keep the value, did not end; it was killed")
+                    why = (
+                        "a value's own code, run to keep the value, did not end, or the kernel did not say that it did"
+                    )
+                    await self._drop(kernel, f"{why}; it was killed")
             kernel = await self.live(stop)
         if self._is_fresh:
             await self.recovery.answering.open(kernel)
@@ -187,7 +190,7 @@ class SessionKernel:
             if self.current is not None:
                 settling = asyncio.ensure_future(self.recovery.snapshots.settle())
                 await asyncio.wait({settling}, timeout=settle_s)
-                settling.cancel()
+                settling.cancel()  # the wait alone
                 if unless():
                     self._slots.notify()
                     return False

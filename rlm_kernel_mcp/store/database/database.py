@@ -116,7 +116,7 @@ class Database:
                 do()
             return is_free
         finally:
-            if self._is_begun:
+            if self._is_begun:  # `do` wrote nothing, or raised
                 self._end("ROLLBACK")
             self._lock.release()
 
@@ -276,7 +276,7 @@ class Database:
 
     def _open_again(self, memory: sqlite3.Connection) -> str | None:
         if self._disk is not None:
-            salvage(self._disk, memory)
+            salvage(self._disk, memory)  # while it is open: what can still be read of the live sessions
             self._disk.close()
         # Another server may have set the same damaged file aside already, and begun a new one.
         is_the_same = inode_of(self._file) == self._inode
