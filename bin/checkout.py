@@ -51,7 +51,7 @@ CORE: Final = Environment(".venv", "console,test")
 STARTS: Final = (
     "import rlm_kernel_mcp.__main__, rlm_kernel_mcp.server.app, rlm_kernel_mcp.session.registry, mcp.client.stdio",
     "import rlm_kernel_mcp.commands.doctor, rlm_kernel_mcp.commands.sessions, rlm_kernel_mcp.commands.trace",
-    "import rlm_kernel_mcp.commands.console, anyio._backends._asyncio",
+    "import rlm_kernel_mcp.commands.console, anyio._backends._asyncio, anyio._core._signals, anyio._core._subprocesses",
     "import json, sys; from rlm_kernel_mcp.in_kernel.preload import preload; preload(json.load(open(sys.argv[1])))",
     "import pytest, _pytest.assertion.rewrite, pytest_timeout, xdist.plugin, xdist.remote, hypothesis.strategies",
 )
