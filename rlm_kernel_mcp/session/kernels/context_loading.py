@@ -91,6 +91,22 @@ async def load_context(
     raise KernelDied(f"The kernel could not take the context: {safe_text(evalue)[:500]}.")
 
 
+async def load_unless_changed(
+    kernel: Kernel, payload: Payload, name: str = FIRST_KEY, *, add: bool = False
+) -> LoadContextReply | None:
+    """As `load_context`; None where the payload's file was written to meanwhile, whatever the kernel made of it.
+
+    It has then to be read again as a copy, and that has to be loaded, by another kernel if the file has ended this one.
+    """
+    loaded = None
+    try:
+        loaded = await load_context(kernel, payload, name, add=add)
+    except (KernelDied, ContextTooLarge):
+        if not payload.has_changed():
+            raise
+    return None if payload.has_changed() else loaded
+
+
 async def load_nothing(kernel: Kernel, name: str) -> ContextGoneReply:
     """Unbind the first context's names in a fresh kernel: it could not be loaded, and is not an empty text.
 
