@@ -31,6 +31,21 @@ _MARKS: Final = (
 _LONGEST_MARK: Final = 4
 
 
+_BARE_BYTES: Final = "\xe9".__sizeof__() - 2
+
+
+def char_width(text: str) -> Literal[0, 1, 2, 4]:
+    """Bytes that each character of a text needs; 0: one, and none is above 127.
+
+    The interpreter has chosen the narrowest already, and its size tells which. `text`: a slice or a fresh text, since
+    the size of one that C code has looked at as UTF-8 has that in it as well.
+    """
+    if text.isascii():
+        return 0
+    width = (text.__sizeof__() - _BARE_BYTES) // (len(text) + 1)
+    return 4 if width == 4 else 2 if width == 2 else 1
+
+
 class EncodingDetector:
     """Finds the encoding of one document: its byte order mark's, else UTF-8, else latin-1.
 

@@ -14,14 +14,14 @@ from rlm_kernel_mcp.commands.live import is_driven
 from rlm_kernel_mcp.store.store import Store
 
 LOOK_S: Final = 1.0
-"""Between two looks at the record, while the kernel stays silent."""
+"""Seconds between two looks at the record, while the kernel stays silent."""
 LEAVE: Final = "Leave (exit or Ctrl-D)"
 FAREWELLS: Final = ("exit", "quit", "exit()", "quit()", "%exit", "%quit")
 """Cells that leave the console, whose kernel would otherwise say so."""
 
 
 class LostKernel:
-    """Tells what became of one kernel of one session."""
+    """Reports what became of one kernel of one session."""
 
     def __init__(
         self, state_dir: Path, session_id: str, connection_file: str, now: Callable[[], float] = time.monotonic
@@ -45,7 +45,7 @@ class LostKernel:
         return ""
 
     def answer(self, sent: bool) -> str:
-        """To a cell that the person enters, or had `sent` before."""
+        """What to say to a cell that the person enters, or had `sent` before."""
         return f"{'No answer comes to your cell.' if sent else 'Your cell was not run.'} {self.words()}"
 
     def words(self) -> str:

@@ -14,7 +14,9 @@ from tests.parts import ROOT
 PAPERS: Final = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("rlm_kernel_mcp/**/*.py")])
 OTHERS: Final = [ROOT / "pyproject.toml", *sorted(path for path in (ROOT / "bin").glob("[!_.]*") if path.is_file())]
 """What has comments for a reader too."""
-PATHS: Final = [path.as_posix() for top in ROOT.glob("[!.]*") if top.is_dir() for path in top.rglob("*.py")]
+PATHS: Final = [path for top in ROOT.glob("[!.]*") if top.is_dir() for path in top.rglob("*.py")]
+ENDS: Final = {"/".join(path.parts[first:]) for path in PATHS for first in range(1, len(path.parts))}
+"""Every path, and every end of one that begins with a whole name."""
 NAMED_FILE: Final = re.compile(r"`([\w./-]*\w\.py)(?:::\w+)?`")
 BARE_NAME: Final = re.compile(
     r"\b(?:pip3?|pipx|uv|uvx)\b(?: +(?:install|run|add|inject|tool|pip))*(?: +-\S+)* +[\"'`]?rlm[-_]kernel[-_]mcp"
@@ -59,7 +61,7 @@ def test_the_metadata_names_the_licence_the_authors_and_only_what_runs() -> None
 
 def files_that_are_not_there(text: str) -> list[str]:
     """Python files that a paper names, by their path or the end of it, and that the checkout does not have."""
-    return [name for name in NAMED_FILE.findall(text) if not any(f"/{path}".endswith(f"/{name}") for path in PATHS)]
+    return [name for name in NAMED_FILE.findall(text) if name not in ENDS]
 
 
 @pytest.mark.parametrize("paper", [*PAPERS, *OTHERS], ids=lambda path: str(path.relative_to(ROOT)))

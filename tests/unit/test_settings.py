@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -93,6 +94,27 @@ def test_the_defaults_are_those_of_the_policy_beside_the_kernelspec() -> None:
     assert told["RLM_SANDBOX_CONTAINER_RUNTIME"] == defaults.container_runtime
     assert told["RLM_SANDBOX_CONTAINER_IMAGE"] == defaults.container_image
     assert told["RLM_SANDBOX_FALLBACK"] == defaults.sandbox_fallback
+
+
+UNKNOWN: Final = [
+    ("RLM_SANDBOX_FALLBACK", "yes", "off, process"),
+    ("RLM_IMPORT_POLICY", "all", "allowlist, any"),
+    ("RLM_SANDBOX_CONTAINER_RUNTIME", "runc", "docker, podman"),
+    ("RLM_MEMORY_LIMIT_MB", "lots", "whole number of MB"),
+    ("RLM_MAX_SESSIONS", "0", "whole number of sessions"),
+    ("RLM_IDLE_TIMEOUT_S", "-1", "whole number of seconds"),
+    ("RLM_CONTEXT_ROOTS", "/no/such/directory", "/no/such/directory"),
+]
+
+
+@pytest.mark.parametrize(("variable", "value", "known"), [("RLM_SANDBOX_MODE", "none", "process, container"), *UNKNOWN])
+def test_an_unknown_value_is_refused_with_the_known_ones(variable: str, value: str, known: str) -> None:
+    """Given by variable or by option; `tests/mcp/server/test_start.py` has it of a server."""
+    for environ, overrides in ({variable: value}, None), ({}, {variable: value}):
+        with pytest.raises(InvalidInput) as refused:
+            load_settings(environ, overrides)
+        assert variable in refused.value.message
+        assert known in refused.value.message
 
 
 def test_a_context_root_that_is_no_folder_is_refused() -> None:

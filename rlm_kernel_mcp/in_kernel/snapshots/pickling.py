@@ -36,7 +36,7 @@ _own_values: dict[str, Any] = {}
 _referred: dict[int, str] = {}
 """By identity, the names of the session's own values that are never copied: a mapped context, which is never freed."""
 _TURNED_INTO_OTHERS: Final = (memoryview, io.TextIOWrapper)
-"""What cloudpickle would bring back as something else: as bytes, and as text in memory."""
+"""Types that cloudpickle would bring back as something else: as bytes, and as text in memory."""
 MODULES: Final = (types.ModuleType, LiveFacade)
 """Written by name."""
 _PLAIN: Final = (str, bytes, int, float, complex, bool, type(None))
@@ -65,13 +65,13 @@ def use_own_values(values: Mapping[str, Any], mapped: Collection[str] = ()) -> N
 
 
 class OwnValue:
-    """Stands for a value of the session's own that the user gave a second name: a fresh kernel has it anyway."""
+    """Stands for one of the session's own values to which the user gave a second name: a fresh kernel has it anyway."""
 
     def __init__(self, name: str) -> None:
         self._name = name
 
     def __reduce__(self) -> tuple[Callable[[str], Any], tuple[str]]:
-        """Come back as what the fresh kernel's session has under the name."""
+        """Come back as what the fresh kernel has under that name."""
         return _own_value, (self._name,)
 
 
@@ -100,7 +100,7 @@ class SessionPickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle 
         super().__init__(file, protocol=protocol)
         self._causes = causes
         self._ordinary: dict[int, bool] = {}
-        """By a class's identity: whether nobody here has a say in how its instances are written."""
+        """By a class's identity: whether nothing here changes how its instances are written."""
         self._cells: dict[int, _Cell] = {}
         """By a closure cell's identity: what stands for it, once for all functions that share it."""
 
@@ -211,7 +211,7 @@ def _reduce_function(function: types.FunctionType, cells: list[_Cell]) -> tuple[
         "annotations": function.__annotations__,
         "doc": function.__doc__,
         "qualname": function.__qualname__,
-        # In the state and not in the arguments: a function can stand in its own closure.
+        # In the state and not in the arguments: a function can be in its own closure.
         "closure": [cell.contents() for cell in cells],
     }
     arguments = (marshal.dumps(function.__code__), function.__name__, lines_of(function.__code__), tuple(cells))
@@ -259,7 +259,7 @@ def _set_function_state(function: types.FunctionType, state: dict[str, Any]) -> 
 
 
 def _cache_again(function: Callable[..., Any], maxsize: int | None, typed: bool) -> Any:
-    """A function of `functools.lru_cache`, which pickle would write by name alone; what it had cached stays behind."""
+    """A function of `functools.lru_cache`, which pickle would write by name alone; its cache is not kept."""
     return functools.lru_cache(maxsize, typed)(function)
 
 

@@ -81,6 +81,8 @@ class ContextList:
     means: Means
     store: Store
     all: list[SessionContext] = field(default_factory=list)
+    roots: tuple[tuple[str, ...], ...] = ()
+    """Those that the session was opened with, as `ContextSource` has them."""
     hashes: Hashes = field(init=False)
     """Of those that have none yet."""
 
@@ -139,16 +141,19 @@ class ContextList:
             if context.marks is not None:
                 context.marks.has_changed = True
             self.hashes.on_done()
+        elif context.report.held != payload.held:
+            context.report = replace(context.report, held=payload.held)
         self.hash_later(context, payload.unhashed())
         return CUT_OFF.format(was=was, now=now) if now < was else None
 
     def hash_later(self, context: SessionContext, unhashed: Unhashed | None) -> None:
         """Have the hash of a context that is there made, where it has none yet."""
-        report = context.report
+        report, states = context.report, context.states
 
         def take(digest: str) -> None:
-            if report is not None and context.report is report:  # else it was loaded anew meanwhile
-                context.report = replace(report, sha256=digest)
+            is_same = context.report is report or (states is not None and context.states == states)
+            if report is not None and context.report is not None and is_same:  # else it was loaded anew meanwhile
+                context.report = replace(context.report, sha256=digest)
 
         self.hashes.begin(context.name, unhashed, take)
 
@@ -179,10 +184,10 @@ class ContextList:
 
     def reference(self, names: Sequence[str]) -> dict[str, Any]:
         """What it has in `context_ref`: how to load each again. `names`: those that kernels offer by themselves."""
-        kept = self.first.source.reference(self.means.settings.working_dir)
+        kept = self.first.source.reference(self.means.settings)
         added = [
             {
-                "source": one.source.reference(self.means.settings.working_dir),
+                "source": one.source.reference(self.means.settings),
                 "report": _row(one),
                 "at_step": one.at_step,
                 "states": one.states,
@@ -190,7 +195,7 @@ class ContextList:
             }
             for one in self.all[1:]
         ]
-        more = {"states": self.first.states} | ({"added": added} if added else {})
+        more = {"states": self.first.states, "session_roots": self.roots} | ({"added": added} if added else {})
         return {**kept, "names": list(names), **more}
 
 

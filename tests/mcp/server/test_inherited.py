@@ -28,7 +28,14 @@ os.execv(sys.argv[1], sys.argv[1:])
 """Starts a program as no shell would: all ignored, all blocked, nothing allowed, hardly a descriptor."""
 
 
-@pytest.mark.parametrize("way", [None, signal.SIGINT, signal.SIGTERM], ids=["end of input", "SIGINT", "SIGTERM"])
+@pytest.mark.parametrize(
+    "way",
+    [
+        pytest.param(None, id="end of input", marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, id="SIGINT", marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, id="SIGTERM"),
+    ],
+)
 def test_a_server_that_inherits_the_worst_works_and_ends(tmp_path: Path, way: signal.Signals | None) -> None:
     """Sessions open, steps are interrupted, files are the user's own; a signal ends it as ever."""
     directory = tmp_path / "server"
