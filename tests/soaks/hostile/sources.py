@@ -1,6 +1,6 @@
 """Hostile files as contexts: bombs, loops, trees and files that change, names that are no text, lines of gigabytes.
 
-`bin/soak sources_hostile [PART ...] --scale 1 --seed 0`. Is: a real registry with real kernels and loaders, and after
+`bin/soak hostile [PART ...] --scale 1 --seed 0`. Is: a real registry with real kernels and loaders, and after
 each part the question whether anything is left: processes, disk, a session that does not answer. Is not: real
 directories (`bin/soak sources`), nor the walls (`tests/escape`).
 
@@ -20,18 +20,18 @@ from pathlib import Path
 from typing import Final
 
 from tests.sessions import open_registry
-from tests.soaks import _hostile_large, _hostile_trees
-from tests.soaks._hostile_room import HostileRoom
+from tests.soaks.hostile import large, trees
+from tests.soaks.hostile.room import HostileRoom
 
 Part = Callable[[HostileRoom], Awaitable[str]]
 PARTS: Final[dict[str, Part]] = {
-    "bombs": _hostile_trees.bombs,
-    "loops": _hostile_trees.loops,
-    "walked": _hostile_trees.walked,
-    "names": _hostile_trees.names,
-    "written": _hostile_large.written,
-    "one-line": _hostile_large.one_line,
-    "newlines": _hostile_large.newlines,
+    "bombs": trees.bombs,
+    "loops": trees.loops,
+    "walked": trees.walked,
+    "names": trees.names,
+    "written": large.written,
+    "one-line": large.one_line,
+    "newlines": large.newlines,
 }
 POLICY: Final = {"context": {"in_memory_mb": 1}}
 
@@ -55,7 +55,7 @@ async def _run(parts: Sequence[str], scale: float, seed: int) -> list[str]:
 
 def main(argv: Sequence[str]) -> int:
     """Run it; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="bin/soak sources_hostile", description=__doc__)
+    parser = argparse.ArgumentParser(prog="bin/soak hostile", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"default: all of {', '.join(PARTS)}")
     parser.add_argument("--scale", type=float, default=1.0, help="of sizes and rounds (default 1)")
     parser.add_argument("--seed", type=int, default=0)
@@ -65,7 +65,7 @@ def main(argv: Sequence[str]) -> int:
     problems = asyncio.run(_run(options.parts or list(PARTS), options.scale, options.seed))
     for problem in problems[:20]:
         print(problem)
-    told = {"soak": "sources_hostile", "scale": options.scale, "seed": options.seed, "wrong": len(problems)}
+    told = {"soak": "hostile", "scale": options.scale, "seed": options.seed, "wrong": len(problems)}
     print(json.dumps(told))
     return 1 if problems else 0
 

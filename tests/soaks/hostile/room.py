@@ -1,6 +1,6 @@
-"""What the parts of `bin/soak sources_hostile` share: sessions over files, and what must never be left over.
+"""What the parts of `bin/soak hostile` share: sessions over files, and what must never be left over.
 
-Is: opening, and the account of what went wrong. Is not: the files (`_hostile_trees.py`, `_hostile_large.py`).
+Is: opening, and the account of what went wrong. Is not: the files (`trees.py`, `large.py`).
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class HostileRoom:
         assert loaders is not None
         end = time.monotonic() + 30
         while loaders.spool.used_bytes and time.monotonic() < end:  # noqa: ASYNC110 (nobody tells)
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0)
         self.check(loaders.spool.used_bytes == 0, f"{loaders.spool.used_bytes:,} bytes of the spool are still taken")
         more = (psutil.Process().memory_info().rss - self._memory) // MB
         self.check(more < HOST_MORE_MB, f"the host has {more:,} MB more than before")

@@ -1,7 +1,7 @@
-"""Parts of `bin/soak sources_hostile`: files that change while they are loaded and mapped, and lines of gigabytes.
+"""Parts of `bin/soak hostile`: files that change while they are loaded and mapped, and lines of gigabytes.
 
 Is: what a log that is rotated, cut off or written over does to sessions, and two texts of 10 GB, held against `wc`. Is
-not: the run (`sources_hostile.py`).
+not: the run (`sources.py`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from rlm_kernel_mcp.context.loader.places import Place
 from rlm_kernel_mcp.errors import RlmError
 from rlm_kernel_mcp.session.contexts.places import place_of
 from tests.sessions import SessionDriver
-from tests.soaks._hostile_room import MB, HostileRoom, meanwhile
+from tests.soaks.hostile.room import MB, HostileRoom, meanwhile
 
 LINE: Final = b"2026-11-28 ERROR customer 17 waited for 31 ms at the counter\n"
 WHOLE: Final = LINE * (12 * MB // len(LINE))

@@ -1,7 +1,7 @@
-"""Parts of `bin/soak sources_hostile`: compressed bombs, links in circles, trees that change, names that are no text.
+"""Parts of `bin/soak hostile`: compressed bombs, links in circles, trees that change, names that are no text.
 
 Is: what a user's directory may hold by malice or by chance, each held against what another program says. Is not: the
-run (`sources_hostile.py`).
+run (`sources.py`).
 """
 
 # Names need not be texts.
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from rlm_kernel_mcp.errors import RlmError
-from tests.soaks._hostile_room import MB, HostileRoom, meanwhile
+from tests.soaks.hostile.room import MB, HostileRoom, meanwhile
 
 PACKERS: Final[dict[str, Callable[[bytes], bytes]]] = {
     "gz": lambda data: gzip.compress(data, 9),
