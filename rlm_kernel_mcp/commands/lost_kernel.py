@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from rlm_kernel_mcp.commands.live import is_driven
-from rlm_kernel_mcp.store.store import Store
+from rlm_kernel_mcp.errors import SessionNotFound
+from rlm_kernel_mcp.store.store import SessionRecord, Store
 
 LOOK_S: Final = 1.0
 """Seconds between two looks at the record, while the kernel stays silent."""
@@ -53,15 +54,21 @@ class LostKernel:
         return f"The kernel gives no sign of life{self._reason()}"
 
     def _reason(self) -> str:
-        trace = f"{LEAVE}; `rlm-kernel-mcp trace {self._session_id}` shows what was done."
         store = Store.open(self._state_dir)
         try:
             record = store.session(self._session_id, whole=False)
-            driven = record is not None and is_driven(store, record)
+            if record is not None:
+                return self._fate(record, driven=is_driven(store, record))
+            if store.unread:
+                return f", and its session's record cannot be read. {store.unread} {LEAVE}."
+            return f": its session is recorded no more. {LEAVE}."
+        except SessionNotFound:
+            return f". What its session's record says of it is damaged. {LEAVE}."
         finally:
             store.close()
-        if record is None:
-            return f": its session is recorded no more. {LEAVE}."
+
+    def _fate(self, record: SessionRecord, *, driven: bool) -> str:
+        trace = f"{LEAVE}; `rlm-kernel-mcp trace {self._session_id}` shows what was done."
         if record.status == "finalized":
             return f": the session has its final answer, and no kernel any more. {trace}"
         if not driven:

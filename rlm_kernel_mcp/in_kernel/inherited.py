@@ -16,7 +16,8 @@ from typing import Final
 
 from rlm_kernel_mcp.wire import DESCRIPTOR_FD, STATUS_FD
 
-HIGH_FD: Final = 64
+HIGH_FD: Final = max(STATUS_FD, DESCRIPTOR_FD) + 1
+"""From here on a descriptor is in nobody's way, however few a process may have."""
 
 
 def settle_descriptors(status_fd: int, descriptor_fd: int) -> int:

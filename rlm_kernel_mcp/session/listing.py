@@ -10,7 +10,7 @@ import asyncio
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
-from typing import Literal, TypeGuard, get_args
+from typing import TYPE_CHECKING, Literal, TypeGuard, get_args
 
 from rlm_kernel_mcp.context.by_loader import HASHED_LATER_BYTES
 from rlm_kernel_mcp.session.reports import (
@@ -21,10 +21,12 @@ from rlm_kernel_mcp.session.reports import (
     SessionStatus,
     SessionSummary,
 )
-from rlm_kernel_mcp.session.session import Session
 from rlm_kernel_mcp.store.reading import in_reader
 from rlm_kernel_mcp.store.store import ENDED_STATUSES, SessionKey, SessionRecord, Store
 from rlm_kernel_mcp.text.wording import counted, damaged_words
+
+if TYPE_CHECKING:  # the commands of the command line list without a session, and without all of Jupyter
+    from rlm_kernel_mcp.session.session import Session
 
 State = Literal["live", "all"]
 

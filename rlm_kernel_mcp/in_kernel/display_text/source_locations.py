@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import codeop
+import importlib
 import linecache
 import os
 import re
@@ -30,6 +31,7 @@ _HIDDEN: Final = (
     *(str(Path(str(module.__file__)).parent) + os.sep for module in (IPython, ipykernel)),
     str(Path(__file__).parents[1]) + os.sep,
     codeop.__file__,
+    importlib.__file__,
     "<frozen importlib",
 )
 _DIRECTORIES: Final = (

@@ -245,6 +245,8 @@ def _message(exception: Any, limit: int) -> str:
     except Exception as raised:  # noqa: BLE001  (the exception's own code: it may raise anything)
         return f"<its __str__ raised {inspection.type_name(raised)}>"
     text = str.__str__(text)
+    if type(exception) is ImportError and type(exception.path) is str:
+        text = text.removesuffix(f" ({exception.path})")  # where the module lies on this machine
     return _cut(text, limit) + _WAYS_ROUND.get((inspection.class_name(type(exception)), text), "")
 
 

@@ -10,6 +10,7 @@ import builtins
 import errno
 import logging
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,13 @@ class RlmKernelApp(IPKernelApp):
     outstream_class = DottedObjectName("rlm_kernel_mcp.in_kernel.channels.output.BudgetedOutStream", allow_none=True)
     # fd-level output would deadlock a step that prints 64 KiB from C while it holds the GIL (ipykernel#847).
     capture_fd_output = False
+
+    def start(self) -> None:
+        """Serve until somebody asks for the end. A step that stops the event loop which it runs in does not."""
+        super().start()
+        while self.kernel._shutdown_message is None and not (self.shell and self.shell.exit_now):
+            with suppress(KeyboardInterrupt):
+                self.io_loop.start()
 
     def _session_default(self) -> SparingSession:
         return SparingSession(parent=self)

@@ -74,7 +74,7 @@ class Frame:
 def read_frame(line: bytes | bytearray) -> Frame | None:
     """The frame of a line; None where it is blank, or bad with nobody to tell but the log."""
     # surrogateescape: a byte that is not UTF-8 stays visible as a lone surrogate, for the tool to refuse by place.
-    text = line.decode("utf-8", "surrogateescape")
+    text = line.decode("utf-8", "surrogateescape").removeprefix("\ufeff")  # a mark that tools of Windows begin with
     if not text.strip():
         return None
     try:

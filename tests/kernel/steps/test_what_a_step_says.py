@@ -7,12 +7,12 @@ import re
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
 from rlm_kernel_mcp.session.registry import Registry
-from tests.sessions import AMPLE, SessionDriver
+from tests.sessions import AMPLE, SessionDriver, open_registry
 
 pytestmark = pytest.mark.anyio
 
@@ -301,3 +301,28 @@ async def test_what_is_asked_of_an_object_names_no_path_of_the_machine(
         for directory in (sys.prefix, sys.base_prefix, str(Path(__file__).parents[3])):
             assert directory + os.sep not in told, code
             assert directory.replace(str(Path.home()), "~") + os.sep not in told, code
+
+
+@pytest.mark.parametrize("setting", [{"RLM_IMPORT_POLICY": "any"}, {"RLM_IMPORTS": "no_such_module"}], ids=str)
+async def test_what_cannot_be_imported_is_told_without_machinery_and_path(
+    tmp_path: Path, setting: dict[str, Any]
+) -> None:
+    """Neither the import's own frames nor where a module lies says anything to a reader."""
+    async with open_registry(tmp_path, **setting) as registry:
+        session = await SessionDriver.open(registry)
+        for number, (code, words) in enumerate(
+            (
+                ("from json import nope", "ImportError: cannot import name 'nope' from 'json'"),
+                ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
+            ),
+            1,
+        ):
+            error = (await session.run(code)).error
+            assert error is not None
+            assert error.traceback.splitlines() == [
+                "Traceback (most recent call last):",
+                f"  In[{number}], line 1, in <module>",
+                f"    {code}",
+                words,
+            ]
+            assert words == f"{error.ename}: {error.evalue}"

@@ -60,3 +60,23 @@ def test_a_server_that_inherits_the_worst_works_and_ends(tmp_path: Path, way: si
         assert left_over(processes, 10) == []
     finally:
         client.kill()
+
+
+FEW: Final = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def test_a_kernel_starts_where_nobody_may_have_more_than_64_descriptors(tmp_path: Path) -> None:
+    """The sockets that it is handed need no particular number to be out of the way at first."""
+    directory = tmp_path / "server"
+    directory.mkdir()
+    client = LineClient(directory, argv=(sys.executable, "-c", FEW, *SERVE))
+    try:
+        client.initialize()
+        assert client.run(client.open_session(), "6 * 7")["result"] == "42"
+        assert client.end() == 0
+    finally:
+        client.kill()
