@@ -48,6 +48,15 @@ class Environment(NamedTuple):
 
 
 CORE: Final = Environment(".venv", "console,test")
+STARTS: Final = (
+    "import rlm_kernel_mcp.__main__, rlm_kernel_mcp.server.app, rlm_kernel_mcp.session.registry, mcp.client.stdio",
+    "import rlm_kernel_mcp.commands.doctor, rlm_kernel_mcp.commands.sessions, rlm_kernel_mcp.commands.trace",
+    "import rlm_kernel_mcp.commands.console, anyio._backends._asyncio",
+    "import json, sys; from rlm_kernel_mcp.in_kernel.preload import preload; preload(json.load(open(sys.argv[1])))",
+    "import pytest, _pytest.assertion.rewrite, pytest_timeout, xdist.plugin, xdist.remote, hypothesis.strategies",
+)
+"""What the server, the demo, the commands, a kernel and a test import as they begin. Nothing of ours reads the bytecode
+of the rest (jedi, debugpy, the lexers of Pygments, pip), which would take 35 MB."""
 GROUPS: Final = {
     "check": Environment(".venv", "dev", beside=CORE.extras),
     "lab": Environment(".venv-lab", "lab,console", ("constraints.txt", "constraints-lab.txt")),
@@ -133,9 +142,11 @@ def make_environment(root: Path, environment: Environment) -> None:
         run([sys.executable, "-m", "venv", "--clear", str(directory)], "Debian: apt-get install python3-venv")
     (directory / environment.stamp_name()).unlink(missing_ok=True)
     say(f"installing the package with [{environment.extras}] into {environment.directory}")
-    pip = [str(python), "-I", "-m", "pip", "--disable-pip-version-check", "install", "-qq"]
+    pip = [str(python), "-I", "-B", "-m", "pip", "--disable-pip-version-check"]
     constraints = [part for name in environment.constraints for part in ("--constraint", name)]
-    run([*pip, *constraints, "--editable", f".[{environment.extras}]"], "is a package index to be reached?", cwd=root)
+    install = [*pip, "install", "-qq", "--no-compile", *constraints, "--editable", f".[{environment.extras}]"]
+    run(install, "is a package index to be reached?", cwd=root)
+    leave_out(pip, directory)
     say("compiling bytecode")
     compile_bytecode(root, directory)
     (directory / environment.stamp_name()).write_text(stamp, encoding="utf-8")
@@ -153,16 +164,40 @@ def runs_this_version(python: Path) -> bool:
     return found.returncode == 0 and found.stdout.strip() == sys.version.strip()
 
 
+def leave_out(pip: list[str], directory: Path) -> None:
+    """Take out what `venv` brought and nobody uses: setuptools (Python 3.11 has it), and the bytecode of pip."""
+    packages = site_packages(directory)
+    if list(packages.glob("setuptools-*.dist-info")):
+        run([*pip, "uninstall", "-qq", "--yes", "setuptools"], "is .venv writable?")
+    for bytecode in [*packages.glob("pip/**/__pycache__")]:
+        shutil.rmtree(bytecode)
+
+
 def compile_bytecode(root: Path, directory: Path) -> None:
-    """Write every .pyc now: where PYTHONDONTWRITEBYTECODE is set, each start of the server would compile anew."""
-    python = directory / "bin" / "python"
-    library = next((directory / "lib").glob("python*")) / "site-packages"
-    # The status is not asked for: packages may ship templates that are not Python.
-    subprocess.run(
-        [str(python), "-I", "-m", "compileall", "-q", "-j", "0", str(library), str(root / "rlm_kernel_mcp")],
-        check=False,
-        stdout=subprocess.DEVNULL,
-    )
+    """Write now what a start reads: where PYTHONDONTWRITEBYTECODE is set, each start of the server would compile anew.
+
+    `-I` leaves that setting out of account. What cannot be imported is not asked for here: the start itself says it.
+    """
+    python = [str(directory / "bin" / "python"), "-I"]
+    paths = [str(root / "rlm_kernel_mcp")]
+    if directory.name == CORE.directory:
+        policy = str(root / "kernelspecs" / "rlm-python" / "policy.json")
+        for start in STARTS:
+            quietly([*python, "-c", start, policy])
+    else:
+        paths.append(str(site_packages(directory)))
+    quietly([*python, "-m", "compileall", "-q", "-j", "0", *paths])
+
+
+def site_packages(directory: Path) -> Path:
+    """Where an environment has its packages."""
+    return next((directory / "lib").glob("python*")) / "site-packages"
+
+
+def quietly(argv: list[str]) -> None:
+    """Run what may fail without harm: packages ship templates that are not Python."""
+    nothing = subprocess.DEVNULL
+    subprocess.run(argv, check=False, stdin=nothing, stdout=nothing, stderr=nothing)
 
 
 def install_codex(root: Path) -> None:

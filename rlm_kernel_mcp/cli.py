@@ -25,7 +25,7 @@ from rlm_kernel_mcp.settings import TABLE, Settings, load_settings
 DESCRIPTION: Final = "A locked-down IPython kernel per session, served to coding agents over MCP."
 
 OWN_OPTIONS: Final = ("-h", "--help", "--version")
-"""Options that are not those of `serve`, the command that needs no name."""
+"""Options of the program itself; a command line that begins with any other option is meant for `serve`."""
 
 INTERRUPTED: Final = 130
 
@@ -36,11 +36,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or (given[0].startswith("-") and given[0] not in OWN_OPTIONS):
         given.insert(0, "serve")
-    told = io.StringIO()  # argparse says nothing of what it could not write
+    told = io.StringIO()  # argparse hides a failed write, so what it says is kept here first
     try:
         with contextlib.redirect_stdout(told):
             options, beyond = build_parser().parse_known_args(given)
-            if beyond:  # argparse would show the whole's usage
+            if beyond:  # argparse would show the usage of the whole program
                 options.parser.error(f"unrecognized arguments: {' '.join(beyond)}")
     except SystemExit as end:
         if end.code == 0 and (status := _ended(lambda: _print(told.getvalue()), closed & {"stdout"})):
@@ -60,7 +60,7 @@ def _print(text: str) -> int:
 
 
 def _ended(work: Callable[[], int], closed: AbstractSet[str]) -> int:
-    """Do the work; returns the exit status, whatever becomes of it and of what it prints."""
+    """Do the work; returns the exit status, also where the work or the writing of its output fails."""
     if closed:
         return _refuse_closed(closed)
     try:
@@ -73,7 +73,7 @@ def _ended(work: Callable[[], int], closed: AbstractSet[str]) -> int:
         return INTERRUPTED
     except OSError as error:
         drop(1)
-        if isinstance(error, BrokenPipeError):  # who read the output has seen enough
+        if isinstance(error, BrokenPipeError):  # the reader has seen enough
             return 0
         named = f" ({error.filename})" if error.filename else ""
         _say(f"rlm-kernel-mcp: {error.strerror or error}{named}.\n")
@@ -270,7 +270,7 @@ def _trace(options: argparse.Namespace) -> int:
 
 
 def _id_given(text: str) -> str:
-    """A session's id; bytes that are not Unicode stand as escapes, and then it is nobody's."""
+    """A session's id. Bytes that are not Unicode become escapes, and such an id matches no session."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -291,7 +291,7 @@ def _complain(error: RlmError, status: int) -> int:
 
 
 def _say(text: str) -> None:
-    """On stderr, with what waits there; where that takes nothing, the exit status has to do."""
+    """Write to stderr and flush it; where that fails, the exit status has to do."""
     try:
         sys.stderr.write(text)
         sys.stderr.flush()

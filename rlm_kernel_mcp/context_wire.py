@@ -13,6 +13,10 @@ one datagram each way at a time, JSON, over a socket of whole datagrams. The hos
     {spool: true} [descriptor]          -> {spooled: bytes, errno}    the characters, each as wide as the widest
     {index: first}                      -> binary              pairs of 8 bytes: lines and characters, of `INDEX_ROWS`
 
+or, of a JSON text, this alone:
+
+    {json: true} [text, file]           -> {json: Written}     the value that the text says, as `marshal` writes it
+
 or of another loader, which knows nothing else:
 
     {hash: bytes} [descriptor]          -> {hashed: sha256}    of the first bytes of a file; empty where it has fewer
@@ -48,8 +52,11 @@ class LoadContextRequest(TypedDict):
     lines: NotRequired[int]
     """Where the host has counted them: the kernel need not go through all of the text."""
     name: str
-    add: NotRequired[Literal["text", "json", "again"]]
-    """It comes beside the first one: a text, the value of a JSON text, or a text in place of what was added last."""
+    add: NotRequired[Literal["text", "json", "value", "again"]]
+    """It comes beside the first one: a text, the value of a JSON text, the same as `marshal` has written it, or a text
+    in place of what was added last."""
+    chars: NotRequired[int]
+    """Of the JSON text behind a `value`."""
 
 
 DocumentRow = tuple[str, int, str, str]
@@ -102,6 +109,13 @@ INDEX_ROWS: Final = 2_048
 Form = Literal["plain", "gzip", "bzip2", "xz", "zstd"]
 LAYOUTS: Final[tuple[Layout, ...]] = ("ascii", "latin-1", "ucs2", "ucs4")
 WIDTHS: Final[dict[Layout, int]] = {"ascii": 1, "latin-1": 1, "ucs2": 2, "ucs4": 4}
+CODECS: Final[dict[Layout, str]] = {
+    "ascii": "latin-1",
+    "latin-1": "latin-1",
+    "ucs2": "utf-16-le",
+    "ucs4": "utf-32-le",
+}
+"""What writes characters so that they lie in a layout."""
 REASONS: Final = (
     "binary",
     "too_large",
@@ -161,3 +175,18 @@ class Finished(TypedDict):
     chars: int
     layout: str
     mapped: bool
+
+
+JSON_REASONS: Final = ("syntax", "digits", "deep", "memory", "no_room")
+"""Why a JSON text has no value: it is none; a number has more digits than are read; it is nested too deep; its value
+needs more memory than a loader has; an error of the file system in writing."""
+WORDS_CHARS: Final = 200
+
+
+class Written(TypedDict):
+    """`bytes`: of the value. Or `refused`: one of `JSON_REASONS`, `words`: where the text is no JSON, and `errno`."""
+
+    bytes: int
+    refused: str
+    words: str
+    errno: int

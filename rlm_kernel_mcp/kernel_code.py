@@ -17,7 +17,7 @@ PACKAGE: Final = Path(__file__).resolve().parent
 
 @cache
 def kernel_code() -> str:
-    """A hash of the part of this package that runs inside a kernel: an image must hold the very same."""
+    """A hash of the part of this package that runs inside a kernel: an image must hold exactly this code."""
     digest = hashlib.sha256()
     for path in kernel_side(PACKAGE):
         digest.update(f"{path.relative_to(PACKAGE).as_posix()}\0".encode() + path.read_bytes() + b"\0")

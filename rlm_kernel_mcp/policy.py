@@ -6,7 +6,7 @@ policy (the file with the user's settings applied) for each kernel. Below: nothi
 with the standard library alone.
 
 Every limit has a value and none may be "none". A list that is absent is an error (nothing is implied by
-leaving it out); an empty list means "none of them".
+leaving it out); an empty list means "none of them". What is left out of `context` has its default.
 """
 
 from __future__ import annotations
@@ -78,10 +78,10 @@ class Limits(_Part):
 class Context(_Part):
     """How large a context may be, and how it is held."""
 
-    in_memory_mb: int = Field(ge=1, le=65_536)
+    in_memory_mb: int = Field(default=256, ge=1, le=65_536)
     """A larger context, or one of more than a quarter of `memory_mb`, is mapped where it lies if its bytes allow it."""
 
-    mapped_max_gb: int = Field(ge=0, le=1024)
+    mapped_max_gb: int = Field(default=64, ge=0, le=1024)
     """Address space of one kernel in which files are mapped to be read, beside its memory: the contexts that are not
     held in memory, all together. A file there takes at most 1 MB of memory for each 512 MB that are read, and what the
     system caches of it. 0: none is mapped."""
@@ -131,7 +131,8 @@ class Policy(_Part):
 
     imports: Imports
     limits: Limits
-    context: Context
+    context: Context = Context()
+    """A policy from before contexts were mapped has none of it: the defaults hold."""
     walls: Walls
     pool: Pool
     snapshots: SnapshotLimits

@@ -37,7 +37,7 @@ class Setting:
 TABLE: Final = (
     Setting(
         "RLM_CONTEXT_ROOTS",
-        "folders (separated as in PATH) below which context_paths may lie",
+        "directories (separated as in PATH) below which context_paths may lie",
         "the working directory",
     ),
     Setting("RLM_KERNEL", "kernelspec to start", "rlm-python"),
@@ -83,11 +83,11 @@ class Settings:
     working_dir: Path
     spool_gb: int = 16
     chosen: frozenset[str] = frozenset()
-    """The variables that were set, by the environment or an option. Where one is not that the policy of the kernelspec
-    has as well (imports, memory), the policy's holds."""
+    """The variables that were set, by the environment or an option. Where one was not set that the kernelspec's policy
+    has too (imports, memory), the policy's value holds."""
 
     def of_kernel(self) -> KernelSettings:
-        """Those that concern a kernel by itself."""
+        """The settings that concern a kernel by itself."""
         return KernelSettings(
             import_policy=self.import_policy if "RLM_IMPORT_POLICY" in self.chosen else None,
             imports=self.imports,
@@ -99,7 +99,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class KernelSettings:
-    """Those settings that concern a kernel by itself, whoever starts it. None: not set, the policy's own holds."""
+    """The settings that concern a kernel by itself, whoever starts it. None: not set, the policy's value holds."""
 
     import_policy: str | None
     imports: tuple[str, ...]
@@ -190,14 +190,14 @@ def _memory_limit_mb(values: Mapping[str, str]) -> int:
 
 
 def _nearest(end: str) -> str:
-    """The end of the variable that was meant, or nothing: what all of them begin with makes none like another."""
+    """The variable that was meant, without the prefix, or nothing. With it all variables would look alike."""
     ends = [row.variable.removeprefix(_PREFIX) for row in TABLE]
     near = difflib.get_close_matches(end, ends, n=1) or [known for known in ends if end and end in known.split("_")]
     return near[0] if near else ""
 
 
 def doubts(environ: Mapping[str, str], settings: Settings | KernelSettings) -> Iterator[str]:
-    """What in the settings is probably not meant so, a sentence each: misspelt names, modules that are not there."""
+    """What is probably a mistake in the settings, a sentence each: misspelt names, modules that are not installed."""
     known = [row.variable for row in TABLE]
     for variable in sorted(environ):
         if variable.upper().startswith(_PREFIX) and variable not in known and variable not in ELSEWHERE:
@@ -205,10 +205,10 @@ def doubts(environ: Mapping[str, str], settings: Settings | KernelSettings) -> I
             meant = f"; did you mean {_PREFIX}{near}?" if near else f"; the known ones are {', '.join(known)}."
             yield f"{variable} is set, but there is no such setting{meant}"
     if settings.sandbox_mode == "container":
-        return  # the image's modules are others
+        return  # the image has modules of its own
     for name in settings.imports:
         top = name.partition(".")[0]
-        if importlib.util.find_spec(top) is None:  # which imports nothing: the name has no dot
+        if importlib.util.find_spec(top) is None:  # this imports nothing: the name has no dot
             yield f"RLM_IMPORTS names {name!r}, but no module {top!r} is installed for {sys.executable}."
 
 
@@ -238,12 +238,12 @@ def default_state_dir(environ: Mapping[str, str]) -> Path:
     if sys.platform == "darwin":
         return home / "Library" / "Application Support" / "rlm-kernel-mcp"
     base = Path(environ.get("XDG_STATE_HOME", ""))
-    # A relative path is invalid there, says the XDG Base Directory Specification, and is to be ignored.
+    # The XDG Base Directory Specification calls a relative path invalid, to be ignored.
     return (base if base.is_absolute() else home / ".local" / "state") / "rlm-kernel-mcp"
 
 
 def _image(name: str) -> str:
-    if not IMAGE_NAME.fullmatch(name):  # an engine would take one that begins with a dash for an option
+    if not IMAGE_NAME.fullmatch(name):  # an engine would take a name that begins with a dash for an option
         raise InvalidInput(
             f"RLM_SANDBOX_CONTAINER_IMAGE={name!r} is not the name of an image; one looks like rlm-kernel:latest.",
             "Correct the setting.",

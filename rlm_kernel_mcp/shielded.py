@@ -23,14 +23,14 @@ T = TypeVar("T")
 WITHIN_S: Final = 30.0
 _under_way: set[asyncio.Task[Any]] = set()
 _unwanted: set[asyncio.Future[Any]] = set()
-"""What threads still make although the wait for it was cancelled; it is discarded when it is made."""
+"""What threads are still making although nobody waits for it any more; it is discarded when it is made."""
 
 
 async def shielded(work: Coroutine[Any, Any, T], what: str, *, within_s: float = WITHIN_S) -> T:
-    """Do `work` in a task of its own, and wait for its end until this wait is cancelled; `work` goes on then.
+    """Do `work` in a task of its own and wait for it; where this wait is cancelled, `work` goes on.
 
-    Whatever must follow belongs into `work`: behind this nothing runs where the wait is cancelled. What `work` raises
-    then is logged. `what`: its name, for the log.
+    Whatever must follow belongs in `work`: after a cancelled wait, nothing that stands behind this call runs. What
+    `work` then raises is logged. `what`: its name, for the log.
 
     Raises:
         TimeoutError: it did not end within `within_s` seconds, and was given up; and what `work` raises.
@@ -47,7 +47,7 @@ async def shielded(work: Coroutine[Any, Any, T], what: str, *, within_s: float =
 
 
 async def all_ended(within_s: float) -> None:
-    """Wait until nothing of this event loop is under way here but the caller; at most so long, then it is logged."""
+    """Wait for what `shielded` still runs in this event loop, the caller left out; what is left then is logged."""
     loop = asyncio.get_running_loop()
     end = loop.time() + within_s
     while waiting := {task for task in _under_way if task.get_loop() is loop} - {asyncio.current_task()}:

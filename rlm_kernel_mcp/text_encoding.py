@@ -14,6 +14,9 @@ from typing import Final, Literal
 SNIFF_BYTES: Final = 65_536
 """A NUL within this many first bytes marks a binary file, unless a UTF-16 or UTF-32 mark explains it."""
 
+AS_SURROGATES: Final = "bytes-as-surrogates"
+"""A codec's `errors`, to decode with in every process that imports this module."""
+
 BINARY: Final = "binary"
 """What `EncodingDetector.finish` says of bytes that are not text."""
 
@@ -26,6 +29,21 @@ _MARKS: Final = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _LONGEST_MARK: Final = 4
+
+
+_BARE_BYTES: Final = "\xe9".__sizeof__() - 2
+
+
+def char_width(text: str) -> Literal[0, 1, 2, 4]:
+    """Bytes that each character of a text needs; 0: one, and none is above 127.
+
+    The interpreter has chosen the narrowest already, and its size tells which. `text`: a slice or a fresh text, since
+    the size of one that C code has looked at as UTF-8 has that in it as well.
+    """
+    if text.isascii():
+        return 0
+    width = (text.__sizeof__() - _BARE_BYTES) // (len(text) + 1)
+    return 4 if width == 4 else 2 if width == 2 else 1
 
 
 class EncodingDetector:
@@ -137,15 +155,25 @@ class EncodingDetector:
         decoder.errors = "strict"
         kept, with_them = lengths
         self._decoded_chars += kept
-        self.undecodable_bytes += (with_them - kept) // len(b"\xff".decode("ascii", errors_of(self._encoding)))
+        self.undecodable_bytes += with_them - kept
 
 
 def errors_of(encoding: str) -> str:
-    r"""How bytes that do not decode are kept: `surrogateescape`, from which `encode` makes them again, where it can.
+    r"""How bytes that do not decode are kept: each as a lone surrogate, U+DC00 and its value, so `\udcff` for 255.
 
-    UTF-16 and UTF-32 cannot: there they become `\xff` as text.
+    `surrogateescape` does this for bytes above 127, of which `encode` makes bytes again. In UTF-16 and UTF-32 others do
+    not decode either (`AS_SURROGATES`); there a lone surrogate stands for nothing else.
     """
-    return "backslashreplace" if encoding in ("utf-16", "utf-32") else "surrogateescape"
+    return AS_SURROGATES if encoding in ("utf-16", "utf-32") else "surrogateescape"
+
+
+def _as_surrogates(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return "".join(chr(0xDC00 + byte) for byte in error.object[error.start : error.end]), error.end
+
+
+codecs.register_error(AS_SURROGATES, _as_surrogates)
 
 
 @dataclass(slots=True)

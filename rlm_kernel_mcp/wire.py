@@ -1,8 +1,8 @@
 """Names and shapes that the host and the kernel agree on.
 
 Is: constants and types of the standard library alone. Is not: behaviour, nor a check: a type says what a well-behaved
-kernel sends, and `kernel/untrusted/` makes one of what did come. Both sides import it: the host to send, `in_kernel` to
-answer.
+kernel sends, and `kernel/untrusted/` turns what really came into one. Both sides import it: the host to send,
+`in_kernel` to answer.
 
 Messages are Jupyter messaging 5.5. The ones named `rlm_*` are ours. They travel on the control channel, so that they
 are answered while a step runs; `SNAPSHOT` and `RESTORE` on shell, since they run in the main thread between steps (the
@@ -26,17 +26,17 @@ INLINE_SNAPSHOT: Final = "rlm_snapshot"
 DELIMITER: Final = b"<IDS|MSG>"
 """Between the addresses of a Jupyter message and its signed parts."""
 EDGE_CHARS: Final = 400
-"""Of a context's head, and of its tail, that a load reply has and a client is shown."""
+"""Characters of a context's head, and of its tail, in a load reply and in what a client is shown."""
 DOCUMENTS_LISTED: Final = 20
-"""Documents of a context whose sizes are told; a context may have 200,000 of them, a message may not."""
+"""Documents of a context whose sizes are reported. A context may have 200,000 of them, too many for a message."""
 INLINE_SNAPSHOT_BYTES_MAX: Final = 48 * 1024
-"""Of the stream in an `rlm_snapshot` message."""
+"""Bytes of the stream that an `rlm_snapshot` message may hold."""
 
 SNAPSHOT_ABORTED: Final = 0xFFFFFFFF
 """In place of a chunk's length in a snapshot's stream: this name was given up."""
 
 SNAPSHOT_NAMES_MAX: Final = 5_000
-"""Names of a session that are kept."""
+"""Most names of a session that are kept."""
 SNAPSHOT_NAME_CHARS_MAX: Final = 200
 """Longest name that is kept."""
 
@@ -62,16 +62,16 @@ DESCRIPTOR_FD: Final = 4
 OFFERED_MAX: Final = 64
 OFFERED_NAME_CHARS_MAX: Final = 64
 OFFERED_LINE_CHARS_MAX: Final = 400
-"""Names that a kernel offers, the length of one, and of the line that the client is shown for it."""
+"""Most names that a kernel offers, and most characters of one and of the line that the client is shown for it."""
 
 READ_ONLY_SCRATCH: Final = "the scratch directory is read-only"
 """In the detail of a kernel's row `scratch_quota` where its scratch directory is; open() says so too."""
 HOST_COUNTS_THREADS: Final = "counted by the host"
-"""In the detail of a kernel's row `rlimits` where nothing of the system's bounds its threads alone."""
+"""In the detail of a kernel's row `rlimits` where the system has no limit for its threads alone."""
 
 
 class Failure(TypedDict):
-    """The reply to any of them that could not be done."""
+    """The reply to a request that could not be served."""
 
     status: Literal["error"]
     ename: str
@@ -113,7 +113,7 @@ class GetVarRequest(TypedDict):
     limit: int
     """Characters of the slice."""
     as_text: bool
-    """Whether its text is wanted even where its JSON would fit."""
+    """Whether its text is wanted although its JSON would fit."""
 
 
 class GetVarReply(TypedDict):
@@ -131,7 +131,7 @@ class GetVarReply(TypedDict):
     whole: bool
     """False: that text leaves parts of a very large value out, and says so."""
     own: bool
-    """False: there is an object of a class in it, of which it tells the fields and not what the class would say."""
+    """False: it holds an object whose class was not asked; the text has the object's fields instead."""
 
 
 class NamesReply(TypedDict):
@@ -150,7 +150,8 @@ class SnapshotRequest(TypedDict):
     token: int
     """Names this snapshot."""
     after: int | None
-    """The last one that the host has, if this kernel took it; if it is not the one before this, all is sent again."""
+    """The last snapshot that the host has, if this kernel took it. If it is not the one before this, everything is sent
+    again."""
 
 
 class SnapshotRow(TypedDict):
@@ -167,7 +168,7 @@ class SnapshotReply(TypedDict):
     status: Literal["ok"]
     names: dict[str, SnapshotRow]
     unverified: list[str]
-    """Names that were not looked at this time."""
+    """Names that were not examined this time."""
     more: int
     """Names beyond those that are kept at all."""
 
@@ -205,11 +206,11 @@ class StepMetadata(TypedDict, total=False):
     """Metadata of a step's `execute_request`."""
 
     rlm_step: int
-    """Its number in the session: so its frames are called."""
+    """Its number in the session, by which its frames are named."""
     rlm_ticket: str
     """Known to the host and the kernel alone: whoever has it may withdraw the step."""
     rlm: SnapshotRequest
-    """Has an `INLINE_SNAPSHOT` follow the step's reply and `idle` on shell, unless the reply says `unchanged`."""
+    """Asks for an `INLINE_SNAPSHOT` on shell, after the step's reply and `idle`, unless the reply says `unchanged`."""
 
 
 class StepExtra(TypedDict):
@@ -234,9 +235,9 @@ class HistoryRequest(TypedDict):
 class TakeBack(TypedDict):
     """A console's `interrupt_request`, and the reply to it beside its status.
 
-    The request names cells of the asking client; the reply names those that have not begun and never will. Where the
-    request names none that has begun, that is all that is done. Such a cell is answered `aborted` in its turn. A step
-    (`rlm_step`) is withdrawn by `Withdraw` alone.
+    The request names cells of the asking client; the reply names those that have not begun and never will. If no named
+    cell has begun, nothing else is done. Such a cell is answered `aborted` in its turn. A step (`rlm_step`) is
+    withdrawn by `Withdraw` alone.
     """
 
     rlm_take_back: list[str]

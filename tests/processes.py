@@ -10,7 +10,7 @@ import re
 import select
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -57,6 +57,15 @@ def left_over(processes: Iterable[psutil.Process], timeout_s: float) -> list[psu
     for descriptor in waiting:
         os.close(descriptor)
     return list(waiting.values())
+
+
+def thread_statuses(pid: int) -> list[str]:
+    """/proc's status of each thread of a process; without those that end while it is looked at."""
+    found = []
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):
+            found.append((thread / "status").read_text(encoding="ascii"))
+    return found
 
 
 def resident_bytes(pid: int) -> int:

@@ -20,6 +20,7 @@ from rlm_kernel_mcp.session.registry import Registry
 from rlm_kernel_mcp.session.reports import FinalReport, Guardrails, StepReport, TraceEvent, VariableSlice
 from rlm_kernel_mcp.session.session import Session
 from rlm_kernel_mcp.settings import load_settings
+from tests.processes import thread_statuses
 from tests.specs import write_spec
 
 WAIT_S: Final = 60.0
@@ -127,8 +128,7 @@ class SessionDriver:
         """SIGSTOP its process; returns when each of its threads has stopped, which the signal does not wait for."""
         process = self.kernel.process
         process.send_signal(signal.SIGSTOP)
-        threads = Path(f"/proc/{process.pid}/task")
-        await until(lambda: all("T (stopped)" in (one / "status").read_text() for one in threads.iterdir()))
+        await until(lambda: all("T (stopped)" in one for one in thread_statuses(process.pid)))
 
     async def until_printed(self, text: str) -> None:
         """Wait until the running step has printed something."""

@@ -142,6 +142,7 @@ async def _of_program(*command: str) -> float:
 
 async def _memory(server: OurServer, session: str, path: Path, size: int) -> list[Row]:
     small, second = server.open_session("x" * MB), _opened(server, path)
+    await settle(server.pid)  # what makes their hashes works beside them
     kernels = [_kernel_of(server, one) for one in (session, small, second)]
     for one in (session, small):
         server.step(one, "context.count('q')")

@@ -30,13 +30,13 @@ from rlm_kernel_mcp.text.safe_text import safe_text
 from rlm_kernel_mcp.wire import TAKE_BACK, TakeBack
 
 READY_S: Final = 30.0
-"""How long a kernel may take to say what it is; its control channel is not blocked by a step."""
+"""How long a kernel may take to answer `kernel_info_request`; a step does not block its control channel."""
 LOOK_S: Final = 0.1
-"""Between two looks at what others' cells bring, and the longest that one look takes."""
+"""Seconds between two looks at what others' cells print, and the longest that one look takes."""
 QUEUED_S: Final = 0.5
-"""After which a cell that has not begun is said to wait."""
+"""Seconds after which the person is told that a cell waits."""
 ANSWER_S: Final = 1.0
-"""After which a kernel that does not answer Ctrl-C is said not to."""
+"""Seconds after which the person is told that the kernel does not answer Ctrl-C."""
 
 
 class AttachedShell(ZMQTerminalInteractiveShell):  # type: ignore[misc]  # jupyter_console ships no types
@@ -49,14 +49,14 @@ class AttachedShell(ZMQTerminalInteractiveShell):  # type: ignore[misc]  # jupyt
     _cell = ""
     """Id of the request with which the person's running or waiting cell was sent."""
     _cells: frozenset[str] = frozenset()
-    """Ids of all of them."""
+    """The ids of all such requests."""
     _sent_s: float | None = None
     """When the person's cell was sent (monotonic), until it has begun or is said to wait."""
     _begun = False
     _interrupt = ""
     """Id of the interrupt request that has no answer yet."""
     _asked_s: float | None = None
-    """When it was sent (monotonic), until it is said that no answer comes."""
+    """When it was sent (monotonic), until the person is told that no answer comes."""
     _pressed_again = False
     """Whether Ctrl-C was pressed while that is so."""
     _look_until = 0.0
@@ -71,7 +71,7 @@ class AttachedShell(ZMQTerminalInteractiveShell):  # type: ignore[misc]  # jupyt
         self._confirms = self.confirm_exit
 
     def init_completer(self) -> None:
-        """Complete as the console does, and give up sooner: the kernel may be at work for long."""
+        """Complete as the console does, but give up sooner: the kernel may be busy for long."""
         self.Completer = PatientCompleter(self, self.client, config=self.config)
 
     def init_kernel_info(self) -> None:
@@ -91,7 +91,7 @@ class AttachedShell(ZMQTerminalInteractiveShell):  # type: ignore[misc]  # jupyt
         raise RuntimeError(f"the kernel did not say what it is within {READY_S:.0f} s")
 
     def show_banner(self) -> None:
-        """The console's, and what is going on."""
+        """The console's prompt, and what is going on."""
         super().show_banner()
         if self._at_start is not None:
             self._others.begin(self._at_start)
@@ -131,7 +131,7 @@ class AttachedShell(ZMQTerminalInteractiveShell):  # type: ignore[misc]  # jupyt
             self._sent_s, self._cell, self._interrupt = None, "", ""
 
     def handle_input_request(self, msg_id: str, timeout: float = 0.1) -> None:
-        """The first that a cell waits for."""
+        """What a cell waits for first."""
         self._cell = msg_id
         self._cells |= {msg_id}
         if not self.client.stdin_channel.socket.poll(timeout * 1000):
@@ -140,7 +140,7 @@ class AttachedShell(ZMQTerminalInteractiveShell):  # type: ignore[misc]  # jupyt
         super().handle_input_request(msg_id, timeout)
 
     def handle_iopub(self, msg_id: str = "") -> None:
-        """While a cell runs or waits: show what came. What a kernel says may be anything; it costs itself alone."""
+        """While a cell runs or waits: show what came. A kernel may send anything; a bad message costs only itself."""
         if not msg_id:
             return  # at the prompt: `handle_external_iopub`
         self._look_until = time.monotonic() + LOOK_S
@@ -161,7 +161,7 @@ class AttachedShell(ZMQTerminalInteractiveShell):  # type: ignore[misc]  # jupyt
         return msg["parent_header"].get("msg_id") in self._cells
 
     def include_output(self, msg: dict[str, Any]) -> bool:
-        """What the person's running cell says is shown as the console does; all else is the onlooker's."""
+        """Messages of the person's running cell are shown as the console shows them; all others go to the onlooker."""
         if msg["parent_header"].get("msg_id") != self._cell:
             self._take(msg)
             if time.monotonic() > self._look_until:
@@ -176,14 +176,14 @@ class AttachedShell(ZMQTerminalInteractiveShell):  # type: ignore[misc]  # jupyt
         self._typed_ahead.let_go()
 
     def _take(self, msg: dict[str, Any]) -> None:
-        """Take a message of no running cell of the person; of threads of an earlier one what they print."""
+        """Take a message of no running cell of the person; show what threads of an earlier one print."""
         if self.from_here(msg):
             self._others.show(msg["msg_type"], msg["content"])
         else:
             self._others.take(msg)
 
     async def handle_external_iopub(self, loop: Any = None) -> None:
-        """At the prompt: show above it what others' cells bring; what the person has typed stays."""
+        """At the prompt: show above it what others' cells print; what the person has typed stays."""
         del loop
         while True:
             if text := self._look():
@@ -210,7 +210,7 @@ class AttachedShell(ZMQTerminalInteractiveShell):  # type: ignore[misc]  # jupyt
         return self._others.text() + faults + self._lost.news(alive)
 
     def mainloop(self) -> None:
-        """Until the person leaves: never the kernel's end."""
+        """Until the person leaves; it never ends the kernel."""
         while True:
             try:
                 asyncio.run(self._main_task())
@@ -253,7 +253,7 @@ class AttachedShell(ZMQTerminalInteractiveShell):  # type: ignore[misc]  # jupyt
 
 
 class _Enough(Exception):
-    """A look has taken its time; what is left is for the next one."""
+    """A look has taken its full time; what is left is for the next one."""
 
 
 class _GivenUp(Exception):
@@ -261,7 +261,7 @@ class _GivenUp(Exception):
 
 
 class PatientCompleter(ZMQCompleter):  # type: ignore[misc]  # as above
-    """The console's, which takes no answer for one of no matches."""
+    """The console's, which cannot tell a missing answer from one without matches."""
 
     timeout = 1.0
 

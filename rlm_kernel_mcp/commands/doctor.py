@@ -52,7 +52,7 @@ def doctor(settings: Settings) -> int:
     missing = [wall["name"] for wall in report["walls"] if wall["name"] in required and not wall["holds"]]
     unheard = sorted(set(required) - {wall["name"] for wall in report["walls"]})
     print(flush=True)
-    # Both, also where the first does not start: each says where to look.
+    # Both, even where the first does not start: each tells where to look.
     if not all([_server_starts_one(settings), _client_starts_one(settings)]):
         return 1
     if missing or unheard:
@@ -77,7 +77,7 @@ def _server_starts_one(settings: Settings) -> bool:
 
 
 def _client_starts_one(settings: Settings) -> bool:
-    """Another Jupyter client; one that was asked for a container has none to give, through no fault of the machine."""
+    """Another Jupyter client, which gets no container even where one was asked for: no fault of the machine."""
     from rlm_kernel_mcp.kernel.first_cell import first_cell
 
     try:

@@ -16,7 +16,7 @@ from rlm_kernel_mcp.text.wording import counted
 
 
 def store_lines(settings: Settings) -> Iterator[str]:
-    """What is there, and what of it is damaged; nothing is made where nothing is."""
+    """What the store holds, and what of it is damaged; where there is none, none is made."""
     if _could_be_made(settings.state_dir):
         yield "No session has been recorded yet (RLM_STATE_DIR)."
         return
@@ -31,7 +31,7 @@ def store_lines(settings: Settings) -> Iterator[str]:
         for fault in faults:
             yield f"DAMAGED in the session store, and left out: {fault}."
         aside: list[str] = []
-        with suppress(PermissionError):  # of a directory above, which the problem is about
+        with suppress(PermissionError):  # it is about a directory above
             aside = sorted(path.name for path in settings.state_dir.glob("sessions.db.damaged-*[0-9]Z"))
         for name in aside:
             yield f"A damaged session store was set aside as {name}; delete it if nobody wants to repair it."
@@ -40,7 +40,7 @@ def store_lines(settings: Settings) -> Iterator[str]:
 
 
 def _could_be_made(directory: Path) -> bool:
-    """Whether a directory is not there, and could be: tried where it would lie, since rights alone do not tell."""
+    """Whether a directory is missing but could be made: tried where it would lie, as mode bits alone do not tell."""
     try:
         if directory.exists():
             return False

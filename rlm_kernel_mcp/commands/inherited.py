@@ -27,12 +27,13 @@ LEFT_ALONE: Final = frozenset(
     }
 )
 DESCRIPTORS: Final = 65_536
-"""The soft limit, where the hard one allows it: a session takes some twenty, and 1,024 is for programs that select."""
+"""The soft limit, where the hard one allows it. A session takes some twenty; 1,024 is for programs that use
+select(2)."""
 STREAMS: Final = ("stdin", "stdout", "stderr")
 
 
 def settle() -> frozenset[str]:
-    """Undo what was inherited. Once, at the start, in the main thread.
+    """Undo what was inherited. Call it once, at the start, in the main thread.
 
     Returns:
         The names of the standard streams that are closed.
@@ -48,7 +49,7 @@ def settle() -> frozenset[str]:
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
-    os.umask(os.umask(0o077) & ~0o700)  # what we make, we can use
+    os.umask(os.umask(0o077) & ~0o700)  # what we make must be usable by us
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -68,7 +69,7 @@ def _fill(descriptor: int) -> None:
 
 
 def drop(descriptor: int) -> None:
-    """What is still to be written there goes nowhere: Python would try once more at its end, and complain."""
+    """Send what is still to be written there to the null device: Python would try again at its end, and complain."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, descriptor)
     os.close(null)

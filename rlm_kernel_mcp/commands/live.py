@@ -22,9 +22,9 @@ from rlm_kernel_mcp.settings import Settings
 from rlm_kernel_mcp.store.store import SessionRecord, Store
 
 NAMED_MAX: Final = 5
-"""Live sessions that are named where another one was meant, the last used first."""
+"""How many live sessions an error names where there is no session of that id, the last used first."""
 NEAR: Final = 0.8
-"""How alike an id is that may have been meant: of ten characters two are others, or missing."""
+"""How alike an id must be to be suggested: two of ten characters may differ or be missing."""
 
 
 @contextmanager

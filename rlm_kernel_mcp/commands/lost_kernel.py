@@ -11,17 +11,18 @@ from pathlib import Path
 from typing import Final
 
 from rlm_kernel_mcp.commands.live import is_driven
-from rlm_kernel_mcp.store.store import Store
+from rlm_kernel_mcp.errors import SessionNotFound
+from rlm_kernel_mcp.store.store import SessionRecord, Store
 
 LOOK_S: Final = 1.0
-"""Between two looks at the record, while the kernel stays silent."""
+"""Seconds between two looks at the record, while the kernel stays silent."""
 LEAVE: Final = "Leave (exit or Ctrl-D)"
 FAREWELLS: Final = ("exit", "quit", "exit()", "quit()", "%exit", "%quit")
 """Cells that leave the console, whose kernel would otherwise say so."""
 
 
 class LostKernel:
-    """Tells what became of one kernel of one session."""
+    """Reports what became of one kernel of one session."""
 
     def __init__(
         self, state_dir: Path, session_id: str, connection_file: str, now: Callable[[], float] = time.monotonic
@@ -45,7 +46,7 @@ class LostKernel:
         return ""
 
     def answer(self, sent: bool) -> str:
-        """To a cell that the person enters, or had `sent` before."""
+        """What to say to a cell that the person enters, or had `sent` before."""
         return f"{'No answer comes to your cell.' if sent else 'Your cell was not run.'} {self.words()}"
 
     def words(self) -> str:
@@ -53,15 +54,21 @@ class LostKernel:
         return f"The kernel gives no sign of life{self._reason()}"
 
     def _reason(self) -> str:
-        trace = f"{LEAVE}; `rlm-kernel-mcp trace {self._session_id}` shows what was done."
         store = Store.open(self._state_dir)
         try:
             record = store.session(self._session_id, whole=False)
-            driven = record is not None and is_driven(store, record)
+            if record is not None:
+                return self._fate(record, driven=is_driven(store, record))
+            if store.unread:
+                return f", and its session's record cannot be read. {store.unread} {LEAVE}."
+            return f": its session is recorded no more. {LEAVE}."
+        except SessionNotFound:
+            return f". What its session's record says of it is damaged. {LEAVE}."
         finally:
             store.close()
-        if record is None:
-            return f": its session is recorded no more. {LEAVE}."
+
+    def _fate(self, record: SessionRecord, *, driven: bool) -> str:
+        trace = f"{LEAVE}; `rlm-kernel-mcp trace {self._session_id}` shows what was done."
         if record.status == "finalized":
             return f": the session has its final answer, and no kernel any more. {trace}"
         if not driven:

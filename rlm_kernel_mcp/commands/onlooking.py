@@ -18,17 +18,22 @@ from rlm_kernel_mcp.session.trace.events import summary_of
 from rlm_kernel_mcp.store.database.file import FILE_NAME, inode_of
 from rlm_kernel_mcp.store.store import EventHead, SessionRecord, Store
 from rlm_kernel_mcp.text.safe_text import safe_text
+from rlm_kernel_mcp.text.wording import counted
 
 CODE_LINES: Final = 10
 CODE_CHARS: Final = 1_000
-"""Shown of a step's code."""
+"""Characters shown of a step's code."""
 PARTIAL_S: Final = 1.0
 PARTIAL_CHARS: Final = 10_000
 """How long a line waits for its end, and how long it may grow, until it is shown without it."""
+CELLS_MAX: Final = 200
+CELLS_S: Final = 1.0
+"""So many cells that begin in so many seconds are looked for in the record and shown; of more, how many there were. A
+kernel can make up thousands, and what is honest would wait behind them."""
 CODE_MARK: Final = "> "
 OUTPUT_MARK: Final = "| "
 UNREADABLE: Final = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
-"""What a message of a hostile kernel can make of reading it."""
+"""What reading a message of a hostile kernel can raise."""
 
 
 class Step(NamedTuple):
@@ -49,10 +54,10 @@ class AgentsSteps:
         self._state_dir = state_dir
         self._session_id = session_id
         self._known = 0
-        """Number of the newest step that is not news."""
+        """Number of the newest step that is not news to the person."""
         self._store: Store | None = None
         self._inode: int | None = None
-        """Of the file that is open: one that was removed or set aside says nothing new."""
+        """Inode of the open file: one that was removed or set aside has nothing new to say."""
 
     def running(self) -> Step | None:
         """At the start: the step that is running, if one is. What came before is not news from now on."""
@@ -75,7 +80,7 @@ class AgentsSteps:
         return None
 
     def _read(self, look: Callable[[Store, SessionRecord], Step | None]) -> Step | None:
-        """What a look at the record gives; None where that is damaged, or gone."""
+        """The result of a look at the record; None where that is damaged or gone."""
         try:
             store = self._open()
             record = store.session(self._session_id, whole=False)
@@ -110,7 +115,7 @@ class Onlooker:
     """Takes the messages that others' cells bring, and gives the lines to show."""
 
     def __init__(self, begun: Callable[[str], Step | None], now: Callable[[], float] = time.monotonic) -> None:
-        """`begun`: of the code of a cell that begins, the agent's step that it is, if it is one."""
+        """`begun`: takes the code of a cell that begins; returns the agent's step that it is, if it is one."""
         self._begun = begun
         self._now = now
         self._lines: list[str] = []
@@ -120,9 +125,12 @@ class Onlooker:
         """What is running, as the person is told; empty where nothing is."""
         self._cell: str | None = None
         """Id of the request with which it was sent; None where its beginning was not heard."""
+        self._heard = self._unshown = 0
+        """Cells that began since `_heard_since_s`, and how many of them are still to be told as a number."""
+        self._heard_since_s = now()
 
     def begin(self, step: Step, cell: str | None = None) -> None:
-        """The agent's step runs; without an id, one whose beginning this console has not heard."""
+        """Note that the agent's step runs; without an id, one whose beginning this console did not hear."""
         self._say(f"{step.name} is running.")
         self._begin(step.name, cell, step.code)
 
@@ -160,15 +168,29 @@ class Onlooker:
         """What is to be shown now, in whole lines; empty where nothing is."""
         if self._partial and self._now() - self._partial_at > PARTIAL_S:
             self._end_line()
+        self._tell_unshown()
         lines, self._lines = self._lines, []
         return "".join(f"{line}\n" for line in lines)
 
     def _hear_of(self, cell: str, code: str) -> None:
-        if (step := self._begun(code)) is not None:
+        self._tell_unshown()
+        self._heard += 1
+        if self._heard > CELLS_MAX:
+            self._unshown += 1
+        elif (step := self._begun(code)) is not None:
             self.begin(step, cell)
         else:
             self._say("Another client's cell is running.")
             self._begin("Another client's cell", cell, code)
+
+    def _tell_unshown(self) -> None:
+        """Once a second: how many cells were not shown in the one before."""
+        if self._now() - self._heard_since_s < CELLS_S:
+            return
+        if self._unshown:
+            self._say(f"{counted(self._unshown, 'more cell')} began within {CELLS_S:.0f} s, too many to be shown.")
+        self._heard = self._unshown = 0
+        self._heard_since_s = self._now()
 
     def _begin(self, name: str, cell: str | None, code: str) -> None:
         self.runs, self._cell = name, cell
@@ -210,5 +232,5 @@ def _text_of(data: Mapping[str, Any]) -> str:
 
 
 def unreadable(error: Exception) -> str:
-    """What stands in the place of a message that cannot be read."""
+    """What is shown in place of a message that cannot be read."""
     return f"[a message of the kernel cannot be shown: {type(error).__name__}]"

@@ -11,18 +11,18 @@ import termios
 from typing import Final
 
 LOCAL_FLAGS: Final = 3
-"""Place of the flags in what `tcgetattr` gives."""
+"""Index of the flags in what `tcgetattr` returns."""
 
 
 class TypedAhead:
-    """Switches the flag on for a while, in which a cell waits: what is typed for a question is meant for it alone."""
+    """Sets the flag only while a cell waits: what is typed as an answer to a question is meant for that alone."""
 
     def __init__(self) -> None:
         self._terminal = sys.stdin.fileno() if sys.stdin.isatty() else None
         self._kept = False
 
     def keep(self) -> None:
-        """From now on Ctrl-C leaves what was typed."""
+        """From now on Ctrl-C keeps what was typed."""
         if not self._kept and self._set(True):
             self._kept = True
 

@@ -65,9 +65,7 @@ def load(
         go_on: asked at least twice a second; raises where nobody waits any more.
         on_bytes: told how many bytes of the files are read by now.
 
-    Raises:
-        InvalidInput, ContextNotFound, ContextDenied, ContextTooLarge: as `build_payload`.
-        KernelStartFailed, SandboxUnavailable: no loader can be had.
+    Raises: as `build_payload`; KernelStartFailed, SandboxUnavailable: no loader can be had.
     """
     byte_count = sources.byte_count + loaders.unpacked_bytes
     with loaders.process(byte_count, -(-loaders.spool.left_bytes // MB), go_on) as process:
@@ -275,6 +273,7 @@ class _Loading:
             file.release()
             file = make()
         payload.source, payload.pack = payload.descriptor, payload.file
+        payload.laid_chars = tuple(one.chars for one in self._read)
         payload.descriptor, payload.file, payload.layout, payload.held = file.reader, file, layout, "spooled"
 
 

@@ -24,6 +24,8 @@ IN_MEMORY_SHARE: Final = 0.25
 """Share that a context may take that could be mapped as well."""
 COPIED_MAX_BYTES: Final = 16 << 30
 """Of files that are laid together in a temporary file."""
+SESSION_MEMORY: Final = "a part of the session's memory (RLM_MEMORY_LIMIT_MB)"
+WINDOW: Final = "which a session may have mapped (context.mapped_max_gb in the kernelspec's policy.json)"
 _IN_MEMORY: Final = frozenset({"tmpfs", "ramfs", "devtmpfs", "hugetlbfs"})
 
 
@@ -37,6 +39,8 @@ class Room:
     """Up to this many it is, even if it could be mapped: a text in memory does not change with its file."""
     mapped_bytes: int = 0
     """Where it is mapped; 0: none is."""
+    others_bytes: int = 0
+    """What the session's other contexts have in memory."""
 
     @classmethod
     def of(cls, policy: Policy) -> Self:
@@ -53,12 +57,25 @@ class Room:
         """What is left of it beside contexts that have this many bytes in memory."""
         decoded_bytes = max(0, self.decoded_bytes - byte_count)
         in_memory_bytes = min(self.in_memory_bytes, decoded_bytes)
-        return replace(self, decoded_bytes=decoded_bytes, in_memory_bytes=in_memory_bytes)
+        return replace(self, decoded_bytes=decoded_bytes, in_memory_bytes=in_memory_bytes, others_bytes=byte_count)
 
     @property
     def max_bytes(self) -> int:
         """No context has more, whatever is in it."""
         return max(self.decoded_bytes, self.mapped_bytes)
+
+    @property
+    def memory(self) -> str:
+        """What `decoded_bytes` are, in words."""
+        others = (
+            f", of which the session's other contexts have {self.others_bytes:,} bytes" if self.others_bytes else ""
+        )
+        return SESSION_MEMORY + others
+
+    @property
+    def max_of(self) -> str:
+        """What `max_bytes` are, in words."""
+        return self.memory if self.decoded_bytes >= self.mapped_bytes else WINDOW
 
     def held(self, byte_count: int, *, can_be_mapped: bool) -> Held:
         """How a context of this size is held."""
@@ -68,8 +85,7 @@ class Room:
         """The error for a context that has this many bytes or more and has to be decoded; `why` it has to."""
         return ContextTooLarge(
             f"The context has {byte_count:,} bytes or more, and has to be decoded into 1 to 4 bytes a character, since "
-            f"{why}; the limit for that is {self.decoded_bytes:,} bytes, a part of the session's memory "
-            "(RLM_MEMORY_LIMIT_MB)."
+            f"{why}; the limit for that is {self.decoded_bytes:,} bytes, {self.memory}."
         )
 
 

@@ -22,10 +22,10 @@ from rlm_kernel_mcp.context.ignoring import (
     rules_in,
     why_no_rules,
 )
-from rlm_kernel_mcp.context.left_out import VENDORED_MARKS, Kind, is_vendored
 from rlm_kernel_mcp.context.paths import cause, is_below, is_kernels, kind_of, open_below, outside, resolved
 from rlm_kernel_mcp.context.patterns.globs import Glob, State
 from rlm_kernel_mcp.context.patterns.ignore_rules import TooManyRulesError
+from rlm_kernel_mcp.context.patterns.left_out import VENDORED_MARKS, Kind, is_vendored
 from rlm_kernel_mcp.errors import ContextDenied, ContextTooLarge
 
 ENTRY_LIMIT: Final = 2_000_000

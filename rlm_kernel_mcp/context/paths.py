@@ -215,6 +215,13 @@ def _moved(given: str) -> ContextDenied:
     return ContextDenied(f"{quoted(given)} was replaced while it was opened; it is no longer what was asked for.")
 
 
+def common_roots(ours: Sequence[str], theirs: Sequence[str]) -> tuple[str, ...]:
+    """The directories below which everything is allowed by both. Raises: as `canonical_roots`."""
+    one, other = canonical_roots([Path(root) for root in ours]), canonical_roots([Path(root) for root in theirs])
+    below = [root for root in one if is_below(root, other)] + [root for root in other if is_below(root, one)]
+    return tuple(dict.fromkeys(below))
+
+
 def outside(given: str, roots: Sequence[str]) -> ContextDenied:
     """The error for a path outside the roots; it names them, which are the user's own setting."""
     named = ", ".join(quoted(root) for root in roots[:_ROOTS_SHOWN]) or "none that is there"

@@ -1,28 +1,36 @@
 """A context on its way to a kernel: the bytes that it loads, and what is known of them.
 
-Is: that, and the payload of an inline text. Is not: the reading of files (`reading.py`, `by_loader.py`). Above: the
-session, which sends `data` or `descriptor` as `LOAD_CONTEXT`. Below: `documents.py`, `held.py`, `context/loader/`.
+Is: that. Is not: the reading of files (`reading.py`, `by_loader.py`), nor a text of the client's own (`inline/`).
+Above: the session, which sends `data` or `descriptor` as `LOAD_CONTEXT`. Below: `documents.py`, `held.py`,
+`context/loader/`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Literal, Self
+from typing import Literal, Self
 
 from rlm_kernel_mcp.context.documents import Document, FileState, file_state
 from rlm_kernel_mcp.context.held import Held, Room
-from rlm_kernel_mcp.context.left_out import Skipped
 from rlm_kernel_mcp.context.loader.hashing import Unhashed
 from rlm_kernel_mcp.context.loader.index import TextIndex
+from rlm_kernel_mcp.context.loader.places import Places
 from rlm_kernel_mcp.context.loader.spool import Spooled
-from rlm_kernel_mcp.context_wire import WIDTHS, DocumentRow, Layout
+from rlm_kernel_mcp.context.patterns.left_out import Skipped
+from rlm_kernel_mcp.context_wire import CODECS, WIDTHS, DocumentRow, Layout
 
-TEXT_NAME: Final = "context"
-"""Name of the one document of an inline text."""
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """A text as the client is told of it."""
+
+    chars: int
+    lines: int
+    head: str
+    tail: str
 
 
 @dataclass(slots=True)
@@ -60,6 +68,12 @@ class Payload:
     """The documents' bytes, where `descriptor` has their characters in another width (`held` is then `spooled`)."""
     pack: Spooled | None = None
     """The server's own file behind `source`, where it is one."""
+    laid_chars: tuple[int, ...] | None = None
+    """Characters of each document, where `descriptor` has them in `layout` and not the documents' own bytes."""
+    value_bytes: int | None = None
+    """Of the value of a JSON text, where `descriptor` has that; None: a kernel is to parse the text."""
+    facts: Facts | None = None
+    """What is known of a text that the client gave itself."""
     states: str | None = None
     """What the file system said of each of its files, as one hash, if none was written to while it was read. Files of
     which it says the same again are the same."""
@@ -100,11 +114,19 @@ class Payload:
     @property
     def rows(self) -> list[DocumentRow]:
         """What lies where behind `descriptor`, for a kernel."""
-        if self.held != "spooled" or self.layout is None or self.index is None:
+        if self.value_bytes is not None:
+            return [(self.documents[0].name, self.value_bytes, "", "")]
+        if self.laid_chars is None or self.layout is None:
             return [(one.name, one.byte_count, one.encoding, one.errors) for one in self.documents]
-        width = WIDTHS[self.layout]
-        counted = zip(self.documents, self.index.documents, strict=True)
-        return [(one.name, found.chars * width, self.layout, "strict") for one, found in counted]
+        width, decoded = WIDTHS[self.layout], (CODECS[self.layout], "surrogatepass")
+        how = decoded if self.held == "memory" else (self.layout, "strict")
+        counted = zip(self.documents, self.laid_chars, strict=True)
+        return [(one.name, chars * width, *how) for one, chars in counted]
+
+    def places(self, name_start: int = 0) -> Places:
+        """Places in its documents, which outlive it. `name_start`: behind what was put before their names."""
+        documents = (((one.name, one.byte_count, one.encoding, one.errors), one.path or "") for one in self.documents)
+        return Places(documents, self.index, "" if self.prefix is None else f"{self.prefix}/", name_start)
 
     def hold_in_memory(self) -> None:
         """A kernel that cannot map it is given the documents' own bytes."""
@@ -113,6 +135,7 @@ class Payload:
             if self.file is not None:
                 self.file.release()
             self.descriptor, self.file, self.source, self.pack = self.source, self.pack, None, None
+            self.laid_chars = None
 
     def kept(self) -> Callable[[], None]:
         """Keep the shared file for a kernel that has it mapped; returns what lets it go at the end of the kernel."""
@@ -140,11 +163,3 @@ def _has_changed(state: FileState | None, descriptor: int) -> bool:
         return state is not None and file_state(descriptor) != state
     except OSError:  # its file system is gone; what reads it again says so
         return True
-
-
-def text_payload(text: str) -> Payload:
-    """The payload of an inline text, kept as it is: lone surrogates travel as three bytes each."""
-    data = text.encode("utf-8", "surrogatepass")
-    document = Document(TEXT_NAME, len(data), "utf-8", errors="surrogatepass")
-    digest = hashlib.sha256(data).hexdigest()
-    return Payload("text", (document,), len(data), digest, data, None, Skipped())

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from rlm_kernel_mcp.context.left_out import Skipped
 from rlm_kernel_mcp.context.loader.answers import FileRefused
 from rlm_kernel_mcp.context.loader.compressed import form_of, is_archive
 from rlm_kernel_mcp.context.paths import cause, quoted, unreadable
+from rlm_kernel_mcp.context.patterns.left_out import Skipped
 from rlm_kernel_mcp.context.sources import Source, Sources
 from rlm_kernel_mcp.errors import ContextDenied, ContextNotFound, ContextTooLarge, InvalidInput, RequestRefused
 

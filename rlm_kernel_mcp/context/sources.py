@@ -15,8 +15,8 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from rlm_kernel_mcp.context.held import SESSION_MEMORY
 from rlm_kernel_mcp.context.ignoring import Exclusions
-from rlm_kernel_mcp.context.left_out import Kind, Skipped
 from rlm_kernel_mcp.context.listing import Entry, Lister
 from rlm_kernel_mcp.context.paths import (
     canonical_roots,
@@ -31,7 +31,8 @@ from rlm_kernel_mcp.context.paths import (
     unreadable,
 )
 from rlm_kernel_mcp.context.patterns.globs import Glob, has_wildcard
-from rlm_kernel_mcp.errors import ContextDenied, ContextNotFound, ContextTooLarge, InvalidInput, RequestRefused
+from rlm_kernel_mcp.context.patterns.left_out import Kind, Skipped
+from rlm_kernel_mcp.errors import ContextDenied, ContextNotFound, ContextTooLarge, InvalidInput
 from rlm_kernel_mcp.text.printable import printable
 
 DOCUMENT_LIMIT: Final = 200_000
@@ -236,9 +237,18 @@ class _Resolution:
         )
 
 
-def too_large(found_bytes: int, max_bytes: int) -> RequestRefused:
+class AboveLimit(ContextTooLarge):
+    """A context above `max_bytes`. Who knows what that limit is says so: `of`."""
+
+    def __init__(self, found_bytes: int, max_bytes: int) -> None:
+        self.numbers = f"The context has {found_bytes:,} bytes or more; the limit is {max_bytes:,} bytes"
+        super().__init__(f"{self.numbers}, {SESSION_MEMORY}.")
+
+    def of(self, limit: str) -> ContextTooLarge:
+        """The error to raise. `limit`: what the limit is, in words."""
+        return ContextTooLarge(f"{self.numbers}, {limit}.")
+
+
+def too_large(found_bytes: int, max_bytes: int) -> AboveLimit:
     """The error for a context above the limit."""
-    return ContextTooLarge(
-        f"The context has {found_bytes:,} bytes or more; the limit is {max_bytes:,} bytes, "
-        "a part of the session's memory (RLM_MEMORY_LIMIT_MB)."
-    )
+    return AboveLimit(found_bytes, max_bytes)

@@ -32,21 +32,21 @@ from rlm_kernel_mcp.in_kernel.walls.package_locations import outside_places
 
 REQUEST_BYTES = 64 * 1024
 RESERVED = 3
-"""The two descriptors of a request, and one to answer it."""
+"""Two for what a request brings, and one to answer it."""
 AGAIN_S = 0.1
 
 
 def die_with_parent(parent: int) -> None:
-    """SIGKILL when the parent goes; exit now if it has gone already."""
+    """SIGKILL when the parent ends; exit now if it has ended already."""
     linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
 
 
 class Reserve:
-    """Descriptors that are kept for what a request brings, so that one that comes at the limit can be answered.
+    """Descriptors held in reserve for what a request brings, so that a request at the limit can still be answered.
 
-    Without them the operating system would drop what comes along, and with it the socket to say so on.
+    Without them the operating system would drop the passed descriptors, among them the socket to report it on.
     """
 
     def __init__(self) -> None:
@@ -69,13 +69,13 @@ class Reserve:
 
 
 def serve(requests: socket.socket) -> NoReturn:
-    """Fork a kernel per request until the host closes its end. One that fails ends no other."""
+    """Fork a kernel per request until the host closes its end. A request that fails ends no other kernel."""
     reserve = Reserve()
     wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda signum, frame: None)
     children: dict[int, socket.socket] = {}
-    silence_streams()  # nobody reads them from now on: a full pipe would hold up every start
+    silence_streams()  # nobody reads these streams from now on, and a full pipe would hold up every start
     requests.send(b"ready")
     while True:
         readable, _, _ = select.select([requests.fileno(), wake_read], [], [])
@@ -115,7 +115,7 @@ def answer(requests: socket.socket, reserve: Reserve, children: dict[int, socket
 
 
 def _refuse(descriptors: list[int], reason: str) -> None:
-    """Say on the status socket, if it came, why there will be no kernel. Nobody hears standard error."""
+    """Report on the status socket, if it came, why there will be no kernel. Nobody reads standard error."""
     if descriptors:
         with contextlib.suppress(OSError), socket.socket(fileno=descriptors[0]) as status:
             status.send(json.dumps({"status": "failed", "reason": reason}).encode(), socket.MSG_DONTWAIT)
@@ -181,13 +181,13 @@ def main() -> NoReturn:
     die_with_parent(found.parent)
     policy = json.loads(found.policy.read_text(encoding="utf-8"))
     preload(policy)
-    # What is found once here, every fork remembers: places, numbers of system calls, that namespaces are given.
+    # What is found out here once, every fork knows: locations, system call numbers, whether there are namespaces.
     outside_places(policy["imports"]["mode"] == "any")
-    with contextlib.suppress(KeyError):  # a machine for which no wall is known
+    with contextlib.suppress(KeyError):  # a machine for which there are no walls
         linux.syscall_numbers(platform.machine())
     namespaces.refusal()
     gc.collect()
-    gc.freeze()  # shared pages stay shared: the collector does not touch them
+    gc.freeze()  # so that shared pages stay shared: the collector does not touch them
     serve(socket.socket(fileno=os.dup(0)))
 
 

@@ -16,13 +16,14 @@ from typing import Final
 
 from rlm_kernel_mcp.wire import DESCRIPTOR_FD, STATUS_FD
 
-HIGH_FD: Final = 64
+HIGH_FD: Final = max(STATUS_FD, DESCRIPTOR_FD) + 1
+"""From here on a descriptor is in nobody's way, however few a process may have."""
 
 
 def settle_descriptors(status_fd: int, descriptor_fd: int) -> int:
     """Move the two sockets to their places in `wire.py` and close all else but the standard streams.
 
-    A number below 0 was not given; at its place is then a socket with nobody at the other end.
+    Where a number is below 0 no socket was given; in its place comes one with nobody at the other end.
 
     Returns:
         The status socket's number, or -1 where none was given.
@@ -44,19 +45,19 @@ def _copy(given: int) -> int:
 
 
 def forget_inherited_signals() -> None:
-    """The actions and the mask of whoever started this process change nothing: `nohup`, a CI runner, a shell's job.
+    """Undo the signal actions and mask of whoever started this process: `nohup`, a CI runner, a shell's job control.
 
     An interrupt is for a running step: until there is one it does nothing.
     """
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGPIPE, signal.SIGXFSZ}:
-        with contextlib.suppress(OSError):  # the C library's own
+        with contextlib.suppress(OSError):  # those that the C library uses itself
             signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
 def silence_streams() -> None:
-    """Standard streams to the null device: from now on nobody reads or hears them."""
+    """Send the standard streams to the null device: nobody reads them from now on."""
     null = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(null, stream)

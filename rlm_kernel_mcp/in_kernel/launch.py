@@ -34,7 +34,7 @@ WITHOUT_PROVISIONER: Final = (
 )
 REASON_CHARS: Final = 1_000
 TRACEBACK_CHARS: Final = 4_000
-"""Of what the host is told of a start that failed: both fit one datagram, however they are escaped."""
+"""Characters of what the host is told of a failed start: both texts fit one datagram, however they are escaped."""
 OWNED: Final = "--owned"
 _FLAGS: Final = (
     "-f", "--policy", "--sockets", "--scratch", "--status-fd", "--descriptor-fd", OWNED, "--container", "--code",
@@ -53,7 +53,7 @@ class Options:
     status_fd: int
     descriptor_fd: int
     owned: bool
-    """Started by our own host."""
+    """Whether our own host started it."""
     container: str = ""
     """In a container: path of the socket on which the host hands over what a container cannot inherit."""
     code: str = ""
@@ -63,7 +63,7 @@ class Options:
 def parse_options(argv: Sequence[str]) -> Options:
     """Read the kernel's command line (`kernel.json` argv, and what the provisioner adds).
 
-    By hand: argparse would write to 1.8 MB of what a fork shares with the fork server, in the kernel and its monitor.
+    By hand: argparse would write to 1.8 MB of pages that a fork shares with the fork server, in kernel and monitor.
     """
     given: dict[str, str] = {}
     words = iter(argv)
@@ -97,9 +97,9 @@ def launch(options: Options, policy: dict[str, Any]) -> NoReturn:
 
 
 def give_up(status_fd: int, error: BaseException) -> NoReturn:
-    """Say what keeps this kernel from starting, to the host and on the descriptor of standard error, and end.
+    """Report what keeps this kernel from starting, to the host and on descriptor 2, and end the process.
 
-    `sys.stderr` may be ipykernel's by now, which nobody hears any more.
+    `sys.stderr` may be ipykernel's by now, which nobody reads any more.
     """
     words = "".join(traceback.format_exception(error))[-TRACEBACK_CHARS:]
     failed: dict[str, Any] = {"status": "failed", "reason": f"{type(error).__name__}: {error}", "traceback": words}
@@ -133,7 +133,7 @@ def _prepare(options: Options, policy: dict[str, Any]) -> Any:
     os.chdir(options.scratch)
     # 2. Signals: as pid 1 of a namespace a process ignores what it has no handler for.
     _install_signals()
-    # The interpreter lock is waited for by microseconds (`channels/threads.py`), which the system would round up to 50.
+    # Threads wait microseconds for the interpreter lock (`channels/threads.py`); the system would round that up to 50.
     with contextlib.suppress(OSError):
         linux.prctl(linux.PR_SET_TIMERSLACK, TIMER_SLACK_NS)
     # 3. Lock A: one thread, no sockets yet.
@@ -166,7 +166,7 @@ def _prepare(options: Options, policy: dict[str, Any]) -> Any:
 
 def _plan(options: Options, policy: dict[str, Any]) -> WallPlan:
     if options.sockets is None and any(policy["walls"].values()):
-        # In a Jupyter client's directory are other kernels' keys: what lies around a connection file is never granted.
+        # A Jupyter client's directory holds other kernels' keys: what lies around a connection file is never granted.
         raise WallFailed("landlock", "nobody made a directory for this kernel's sockets.", WITHOUT_PROVISIONER)
     return plan_from_policy(
         policy,
@@ -197,7 +197,7 @@ def _silence(status_fd: int) -> None:
 
 
 def _install_signals() -> None:
-    """Limits that arrive as signals become exceptions of the running step, and nothing between steps."""
+    """Turn limits that arrive as signals into exceptions of the running step; between steps they do nothing."""
     from rlm_kernel_mcp.in_kernel.courtesies.wording import out_of_memory_words, wording
 
     def in_step() -> bool:
@@ -216,7 +216,7 @@ def _install_signals() -> None:
             raise TimeoutError(f"the {wording().cell}'s processor time limit is reached")
 
     def snapshot(signum: int, frame: FrameType | None) -> None:
-        """The next step waits: a snapshot that is under way gives way."""
+        """The next step waits: have a snapshot that is under way give way."""
         del signum, frame
         from rlm_kernel_mcp.in_kernel.ipython.kernel import RlmKernel
 

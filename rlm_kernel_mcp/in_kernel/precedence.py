@@ -1,4 +1,4 @@
-"""What the host needs to have a kernel give way where processors are short.
+"""What the host needs to make a kernel give way where processors are short.
 
 Is: the file by which the weight of a kernel's session is set, handed over while the kernel still may. Is not: the
 decision, which is the host's (`kernel/thread_count.py`). Above: `launch.py`. Below: the operating system.
@@ -15,9 +15,9 @@ WEIGHT: Final = b'{"status": "weight"}'
 
 
 def tell_weight(procfs: int, status_fd: int) -> None:
-    """Hand the host what sets the weight of this process's session (sched(7), autogroup), where the system has that.
+    """Hand the host the file that sets the weight of this process's session (sched(7), autogroup), where there is one.
 
-    Call it before this process cannot be looked at any more. Nothing of it stays here.
+    Call it while this process may still be inspected. It keeps nothing here.
 
     Args:
         procfs: a descriptor of /proc.
@@ -27,7 +27,7 @@ def tell_weight(procfs: int, status_fd: int) -> None:
         return
     try:
         weight = os.open("self/autogroup", os.O_WRONLY | os.O_CLOEXEC, dir_fd=procfs)
-    except OSError:  # none here, or /proc is read-only
+    except OSError:  # there is none, or /proc is read-only
         return
     try:
         with socket.socket(fileno=os.dup(status_fd)) as status:

@@ -1,4 +1,4 @@
-"""Which walls this machine gives, tried for real. A wall's witness.
+"""Which walls this machine gives, tried for real.
 
 Is: a program (`python -I -m rlm_kernel_mcp.in_kernel.probe --policy FILE`) that raises every wall in a child, tries
 there what each wall must refuse, and prints one JSON object `{walls: [{name, holds, detail, remedy}], mapping, tier,
@@ -30,7 +30,7 @@ from rlm_kernel_mcp.units import MB
 
 CHILD_SECONDS: Final = 20
 SCRATCH_MB_MAX: Final = 64
-"""Enough to see a quota refuse, however large the policy's is."""
+"""A quota that is quickly reached, however large the policy's is."""
 
 
 def probe(policy: dict[str, Any]) -> tuple[list[WallStatus], str]:
@@ -90,7 +90,7 @@ def _read_to_end(reader: int, child: int) -> bytes:
 
 
 def _raise_and_try(policy: dict[str, Any], wanted: list[str], directory: Path, writer: int) -> NoReturn:
-    """In the child: raise everything, try everything, say what came of it."""
+    """In the child: raise everything, try everything, report the result."""
     try:
         scratch, sockets = directory / "w", directory / "c"
         scratch.mkdir()
@@ -176,7 +176,8 @@ TRIALS: Final[dict[str, Callable[[Path], str]]] = {
     "namespaces": _try_namespaces,
     "scratch_quota": _try_scratch_quota,
 }
-"""What must not work behind a wall; returns what did. The walls without a row here look at themselves when raised."""
+"""Try what must not work behind a wall; returns what did. The walls without a row here verify themselves when
+raised."""
 
 
 def main() -> None:
@@ -184,7 +185,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="rlm-kernel-probe", description=__doc__)
     parser.add_argument("--policy", type=Path, required=True, help="policy.json of the kernelspec")
     policy = json.loads(parser.parse_args().policy.read_text(encoding="utf-8"))
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # inherited as ignored, no child's end could be waited for
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # if it were inherited as ignored, no child could be waited for
     rows, mapping = probe(policy)
     report = {
         "walls": [asdict(row) for row in rows],

@@ -27,7 +27,7 @@ from rlm_kernel_mcp.wire import INLINE_SNAPSHOT, REPLY_KEY, STEP_KEY, TICKET_KEY
 MESSAGE_BYTES_MAX: Final = 4 << 20
 REPLY_GRACE_S: Final = 0.5
 CLOSED_GRACE_S: Final = 1.0
-"""A process that dies closes its sockets first; what ended it is known a moment later."""
+"""Seconds: a process that dies closes its sockets first, and what ended it is known a moment later."""
 CONSOLE_REPLIES_MAX: Final = 4
 CONSOLE_CHARS_MAX: Final = 400_000
 """Characters kept of one stream of a console's cell."""
@@ -47,8 +47,8 @@ class Execution:
         self.ticket = ticket
         self.done: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.snapshot: asyncio.Future[Message] | None = None
-        """What the step changed, if that was asked for: comes after its end. Fails as `KernelClient.request`;
-        cancelled where the reply says that nothing did."""
+        """The snapshot of what the step changed, if it was asked for; it comes after the step's end. Fails as
+        `KernelClient.request`; cancelled where the reply says that nothing did."""
         self._grace: asyncio.TimerHandle | None = None
 
     def feed(self, message: Message) -> None:
@@ -61,7 +61,7 @@ class Execution:
         if self.reply.complete:
             self.finish("complete")
         elif self.reply.idle or self.reply.replied:
-            # From the last message on: output that is still under way must not be left out.
+            # Counted from the last message: output that is still on its way must not be left out.
             self._grace = asyncio.get_running_loop().call_later(REPLY_GRACE_S, self.finish, "half")
 
     def finish(self, how: str) -> None:
@@ -71,7 +71,7 @@ class Execution:
         if self._grace is not None:
             self._grace.cancel()
         if self.snapshot is not None and not self.snapshot.done() and how == "half" and not self.reply.replied:
-            # It follows a reply, and there was none: whoever went on waiting would take this kernel for one that hangs.
+            # It follows the reply, which did not come: waiting on would make this kernel look like one that hangs.
             self.snapshot.set_exception(KernelDied("The kernel came to rest without a reply, and keeps nothing."))
             self.snapshot.exception()  # looked at, also where nobody waits
         if not self.done.done():
@@ -94,7 +94,7 @@ class KernelClient:
         self._late = Reply("", LATE_CHARS_MAX)
         self._welcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.broken: str | None = None
-        """Why this kernel must not be used any more: it broke the protocol or a limit."""
+        """Why this kernel must not be used any more: it broke the protocol or a limit, or it is gone."""
         self._console_at_s = -math.inf
         self.on_console: OnConsole = lambda reply: None
         self.on_broken: OnBroken = lambda reason: None
@@ -158,7 +158,7 @@ class KernelClient:
             self._bound(channel)
 
     def _bound(self, channel: Connection) -> None:
-        """Let a channel's messages be as large as the requests under way there may need, and no larger."""
+        """Allow a channel's messages to be as large as the requests under way there may need, and no larger."""
         sizes = (size for where, size in self._replies_max.values() if where is channel)
         channel.reader.message_bytes_max = max(MESSAGE_BYTES_MAX, *sizes, 0)
 
@@ -191,7 +191,7 @@ class KernelClient:
         execution.reply.begin_with(self._late)
         self._late = Reply("", LATE_CHARS_MAX)
         self._executions = {msg_id: execution}
-        # Once it has ended its output is its caller's alone: an idle session would hold up to 45 MB of it.
+        # Once it has ended, its output belongs to the caller alone: an idle session would hold up to 45 MB of it.
         execution.done.add_done_callback(lambda done: self._executions.pop(msg_id, None))
         self._iopub.grant()
         self._shell.grant()
@@ -200,18 +200,18 @@ class KernelClient:
 
     @property
     def console_busy(self) -> bool:
-        """Whether a cell of some other client is under way, as far as was heard."""
+        """Whether a cell of some other client is running, as far as this client has heard."""
         return bool(self._consoles)
 
     def console_within(self, seconds: float) -> bool:
         """Whether a cell of some other client began or ended in the last so many seconds.
 
-        Not whether one is under way: a cell that was made up need never end.
+        Whether one is running does not count: a cell that was made up need never end.
         """
         return time.monotonic() - self._console_at_s < seconds
 
     def _on_control(self, frames: list[bytes]) -> None:
-        """An answer to a request of ours: nothing else belongs there, and who waits for one would wait in vain."""
+        """Take an answer to a request of ours. Nothing else belongs there: whoever waits for it would wait in vain."""
         if (message := self._parse(frames)) is None:
             return
         waiting = self._requests.get(message.parent_id)
@@ -246,13 +246,13 @@ class KernelClient:
             self._on_console_message(message)
 
     def _on_late_message(self, message: Message) -> None:
-        """Output of what an earlier step left running: it is told with the step that runs now, or the next one."""
+        """Take output of what an earlier step left running: it goes with the step that runs now, or the next one."""
         if message.msg_type in ("stream", "display_data"):
             running = [execution.reply for execution in self._executions.values() if not execution.done.done()]
             (running[0] if running else self._late).feed(message)
 
     def _on_console_message(self, message: Message) -> None:
-        """A message that some other client caused: fold what looks like a cell, tell when it is done."""
+        """Take a message that some other client caused: fold what looks like a cell, and report it when it is done."""
         if (reply := self._consoles.get(message.parent_id)) is None:
             if message.msg_type != "execute_input":
                 return
@@ -274,12 +274,12 @@ class KernelClient:
             return None
 
     def _on_closed(self, reason: str) -> None:
-        """A channel ended from the other side: the process is dying and its death will say why, or it is broken."""
+        """A channel was closed by the other side: the process is dying, which will say why, or the kernel is broken."""
         if self.broken is None:
             asyncio.get_running_loop().call_later(CLOSED_GRACE_S, self._break, f"{reason} and lived on")
 
     def _break(self, reason: str) -> None:
-        """The kernel broke the rules: nothing more is read from it."""
+        """End it: the kernel broke the rules, and nothing more is read from it."""
         if self.broken is None:
             self.close(reason)
             self.on_broken(reason)
@@ -292,7 +292,7 @@ class KernelClient:
         for future in (*self._requests.values(), *self._snapshots.values()):
             if not future.done():
                 future.set_exception(KernelDied(f"The kernel is gone: {self.broken}."))
-                future.exception()  # looked at, also where nobody waits any more
+                future.exception()  # read, so that asyncio does not complain where nobody waits any more
         for execution in self._executions.values():
             execution.finish(self.broken)
         if not self._welcome.done():

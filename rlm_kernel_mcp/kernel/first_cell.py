@@ -35,7 +35,7 @@ async def first_cell(kernel: str) -> int:
         client.start_channels()
         await client.wait_for_ready(timeout=CELL_S)
         reply = await client.execute_interactive("assert context == ''", timeout=CELL_S, allow_stdin=False)
-    except (RuntimeError, TimeoutError) as error:  # jupyter_client's own words for a kernel that does not answer
+    except (RuntimeError, TimeoutError) as error:  # what jupyter_client raises for a kernel that does not answer
         raise KernelStartFailed(f"A kernel started, but its client hears nothing of it: {error}.") from error
     finally:
         client.stop_channels()
@@ -50,7 +50,7 @@ async def _shut_down(manager: AsyncKernelManager) -> None:
 
 
 def _silent() -> logging.Logger:
-    """The manager logs every failure with its traceback; here it is told in a row."""
+    """Silence the manager, which logs every failure with its traceback; here a failure is a row."""
     log = logging.getLogger(__name__)
     log.propagate = False
     log.addHandler(logging.NullHandler())

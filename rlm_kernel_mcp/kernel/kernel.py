@@ -39,10 +39,10 @@ class Kernel:
     def joined(
         cls, started: StartedKernel, client: KernelClient, directories: KernelDir, walls: list[dict[str, Any]]
     ) -> Kernel:
-        """A kernel that is ready just now: the end of its process is its client's, and the other way round."""
+        """A kernel that has just become ready. When its process ends, so does its client, and the other way round."""
         process, mapped = started.process, list[MappedFile]()
         process.dead.add_done_callback(lambda code: client.close(_end(code.result(), mapped)))
-        # What is not read any more must not run on unseen.
+        # A kernel that nobody reads any more must not run on unseen.
         client.on_broken = lambda reason: process.kill()
         return cls(started, client, directories, walls, process.memory_bytes(), process.thread_count(), mapped)
 

@@ -44,8 +44,8 @@ class KernelPool:
     async def take(self, prepare: Callable[[Kernel], Awaitable[T]]) -> tuple[Kernel, T]:
         """A ready kernel that nobody has used, and what `prepare` made of it.
 
-        A kernel that goes away before it is prepared is replaced by another, at most `TRIES` times in all: spares die
-        with their fork server, and this may be asked before their deaths are seen.
+        A kernel that goes away before it is prepared is replaced by another one, in at most `TRIES` tries: spares die
+        with their fork server, and this may be called before their deaths are seen.
 
         Raises:
             SandboxUnavailable, KernelStartFailed, KernelDied; and what `prepare` raises.
@@ -64,11 +64,11 @@ class KernelPool:
                 log.warning("taking another kernel: %s", error.message)
         raise AssertionError("the last try returns or raises")
 
-    async def loader(self, file_mb: int, cpu_s: int) -> Loader | None:
+    async def loader(self, file_mb: int, cpu_s: int, value_mb: int = 0) -> Loader | None:
         """A process that reads a context, in no need of a kernel. Raises: as `HostPlacement.loader`."""
         if self._closed:
             raise KernelStartFailed(ENDING)
-        return await self._starter.loader(file_mb, cpu_s)
+        return await self._starter.loader(file_mb, cpu_s, value_mb)
 
     async def _next(self) -> Kernel:
         if self._closed:

@@ -22,21 +22,21 @@ from rlm_kernel_mcp.kernel.placement.provisioner import RlmProvisioner
 
 log = logging.getLogger(__name__)
 DEATH_S: Final = 20.0
-"""How long a killed process may take to be gone: its memory is given back, its container is removed."""
+"""How long a killed process may take to be gone: its memory is freed, its container is removed."""
 T = TypeVar("T")
 
 
 class Launch(AsyncKernelManager):
     """jupyter_client's way from a kernelspec to a process, and no further.
 
-    Its own connection to the control channel is left out: libzmq would hold whatever a hostile kernel sends there.
+    The manager's own connection to the control channel is left out: libzmq would hold whatever a hostile kernel sends.
     """
 
     @property
     def started(self) -> StartedKernel | None:
-        """What the placement gave back, from the moment on at which there is a process."""
+        """What the placement gave back, as soon as there is a process."""
         started = self.provisioner.started if isinstance(self.provisioner, RlmProvisioner) else None
-        return cast(StartedKernel | None, started)  # the order's placement was one of our own host's
+        return cast(StartedKernel | None, started)  # our own host gave the order, so it is one of its placements
 
     def _connect_control_socket(self) -> None:
         """Connect to nothing: `client.py` does, within bounds."""
@@ -60,7 +60,7 @@ class Begun:
         self._launching: asyncio.Task[None] | None = None
 
     async def launch(self) -> StartedKernel:
-        """Have the process started. In a task of its own: one that was asked for must be known, to be ended."""
+        """Have the process started, in a task of its own: one that was asked for must become known, to be ended."""
         self._launching = asyncio.ensure_future(self._manager.start_kernel(order=self._order))
         await asyncio.shield(self._launching)
         started = self._manager.started
@@ -74,7 +74,7 @@ class Begun:
         return self._client
 
     async def undo(self, waited: bool) -> None:
-        """Give everything back. `waited`: a process that has not said who it is had its time to do so."""
+        """Give everything back. `waited`: a process that has not said who it is has had its time to do so."""
         self._client.close()
         if self._launching is not None:
             if not waited and (within_s := self._placement.named_within_s):
@@ -82,7 +82,7 @@ class Begun:
             self._launching.cancel()
             await asyncio.wait({self._launching}, timeout=DEATH_S)
             if self._launching.done() and not self._launching.cancelled():
-                self._launching.exception()  # looked at; `launch` has raised it, or nobody waits for it
+                self._launching.exception()  # read: `launch` has raised it, or nobody waits for it
         # The manager's own: it sleeps for a while after it has started the process, and may be cut off there.
         started = self._manager.started
         if started is not None:
@@ -97,7 +97,7 @@ class Begun:
 
 
 async def gone(process: HostProcess) -> bool:
-    """Wait for a killed process's death, as long as that can take; whether it came."""
+    """Wait for the death of a killed process, as long as that can take; whether it has died."""
     await asyncio.wait({process.dead}, timeout=DEATH_S)
     if not process.dead.done():
         log.error("kernel process %d was killed, and is still there after %.0f s", process.pid, DEATH_S)
@@ -105,7 +105,7 @@ async def gone(process: HostProcess) -> bool:
 
 
 async def unless_dead(process: HostProcess, step: Coroutine[Any, Any, T]) -> T:
-    """What a step of a start comes to.
+    """The result of one part of a start, unless the kernel ends first.
 
     Raises:
         KernelStartFailed: the kernel ended before, or cannot be reached; and what the step raises.

@@ -86,9 +86,9 @@ class KernelStarter:
             count_until_its_end(kernel, self.policy.limits.threads)
         return kernel
 
-    async def loader(self, file_mb: int, cpu_s: int) -> Loader | None:
+    async def loader(self, file_mb: int, cpu_s: int, value_mb: int = 0) -> Loader | None:
         """A process that reads a context. Raises: as `HostPlacement.loader`."""
-        return await self._placement.loader(file_mb, cpu_s)
+        return await self._placement.loader(file_mb, cpu_s, value_mb)
 
     def _manager(self, directories: KernelDir) -> Launch:
         manager = Launch(

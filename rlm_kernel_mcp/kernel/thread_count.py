@@ -18,21 +18,22 @@ if TYPE_CHECKING:
     from rlm_kernel_mcp.kernel.kernel import Kernel
 
 LOOK_S: Final = 0.01
-"""In this time a kernel starts some hundred threads, each of which takes 30 KB of the system's memory."""
+"""Seconds between two counts. In that time a kernel can start some hundred threads, each with 30 KB of system
+memory."""
 
 
 THREADS_AT_PAR: Final = 8
-"""Of user code. Threads that wait for the interpreter lock wake up all the time, and the more of them there are, the
+"""Threads of user code. Those that wait for the interpreter lock wake up all the time, and the more there are, the
 longer whoever shares a processor with them waits for it: a server's thread for 13 of 15 s beside six kernels of 20."""
 
 
 def host_counts(walls: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether a kernel's rows say that nothing but this bounds its threads."""
+    """Whether a kernel's rows of walls say that only this count bounds its threads."""
     return any(HOST_COUNTS_THREADS in row["detail"] for row in walls if row["name"] == "rlimits")
 
 
 def count_until_its_end(kernel: Kernel, most: int) -> None:
-    """Look again and again, also between steps and while values are restored."""
+    """Count again and again, also between steps and while values are restored."""
     loop = asyncio.get_running_loop()
 
     def look() -> None:

@@ -1,4 +1,4 @@
-"""The server as a process: which transport carries it, signals, and how and when all ends.
+"""The server as a process: which transport carries it, signals, and how and when everything ends.
 
 Is: who starts what, and in which order everything ends. `initialize` is answered before anything of Jupyter is
 imported; EOF, SIGTERM and SIGINT all end with the kernels gone. Is not: the MCP server (`mcp_server.py`), or how its
@@ -40,9 +40,10 @@ END_DEADLINE_S: Final = 10.0
 
 
 async def _open_for_good(settings: Settings) -> Registry:
-    """As `open_registry`, and what is there then stays: no collection of garbage goes through it again.
+    """As `open_registry`; garbage collections leave alone what exists by then.
 
-    It is 100,000 objects, for which everybody waits 70 ms, and a kernel's messages of small items bring it about.
+    Those are some 100,000 objects. A full collection of them takes 70 ms, in which everybody waits, and a kernel can
+    bring it about with messages of many small items.
     """
     registry = await open_registry(settings)
     gc.freeze()
@@ -50,7 +51,7 @@ async def _open_for_good(settings: Settings) -> Registry:
 
 
 async def serve(settings: Settings) -> None:
-    """Serve until the transport has no client any more or a signal comes."""
+    """Serve until the transport has no client left or a signal comes."""
     spoken = anyio.Event()
     server = build_server(lambda: _open_for_good(settings), spoken.set)
     async with anyio.create_task_group() as tasks:
@@ -60,7 +61,7 @@ async def serve(settings: Settings) -> None:
 
 
 async def _serve_stdio(server: Server[LazyRegistry], spoken: anyio.Event, tasks: TaskGroup) -> None:
-    """Serve the one client that is at stdin and stdout, until the input ends. Its process is our parent."""
+    """Serve the one client on stdin and stdout until the input ends. Its process is our parent."""
     tasks.start_soon(_end_with_parent, spoken, tasks.cancel_scope)
     streams = stdio_streams(on_end=lambda: _set_deadline(END_DEADLINE_S), patience=patience)
     async with streams as (read_side, write_side):
@@ -84,12 +85,12 @@ def run(settings: Settings) -> NoReturn:
         out.finish(LOG_DEADLINE_S)
         raise
     out.finish(LOG_DEADLINE_S)
-    # All is closed. What is left of the interpreter's own ending takes 0.2 s and waits for threads that may not end.
+    # All is closed. The interpreter's own shutdown would take 0.2 s more and wait for threads that may not end.
     os._exit(0)
 
 
 def patience(request: JSONRPCRequest) -> float:
-    """Seconds that a request may still take when the input has ended: what waits for a step is not waited for long."""
+    """Seconds that a request may still take when the input has ended: one that waits for a step gets fewer."""
     name = (request.params or {}).get("name")
     return STEP_PATIENCE_S if name in ("rlm_run_repl", "rlm_await_step") else PATIENCE_S
 
@@ -126,7 +127,7 @@ async def _end_with_parent(spoken: anyio.Event, scope: anyio.CancelScope) -> Non
 
 
 def _set_deadline(seconds: float) -> None:
-    """End the process then at the latest, whatever hangs. Kernels that are left notice that their host is gone."""
+    """End the process after so many seconds, whatever hangs. Kernels that are left notice that their host is gone."""
     timer = threading.Timer(seconds, os._exit, (1,))
     timer.daemon = True
     timer.start()

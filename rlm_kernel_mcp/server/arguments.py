@@ -17,7 +17,7 @@ from pydantic_core import CoreSchema, core_schema
 from rlm_kernel_mcp.text.safe_text import safe_text
 
 SHOWN_CHARS: Final = 40
-"""How much of a wrong text is shown in a message."""
+"""Characters of a wrong text that a message shows."""
 
 
 def describe_value(value: object) -> str:
@@ -87,7 +87,7 @@ class Argument:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IntegerArg(Argument):
-    """A whole number within bounds. A boolean is none; 5.0 is 5, as JSON has it; -0.0 is a slip of somebody's sum."""
+    """A whole number within bounds. A boolean is not one; 5.0 is 5, as in JSON; -0.0 is refused as a slip."""
 
     low: int = 0
     high: int = 0
@@ -149,7 +149,7 @@ class TextArg(Argument):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NameArg(TextArg):
-    """A Python identifier, in the form that Python itself gives it (NFKC): a letter and its accent are one."""
+    """A Python identifier in the form that Python itself gives it (NFKC): a letter with its accent is one character."""
 
     def expected(self) -> str:
         return "one Python identifier (no dots, calls or indexes)"

@@ -176,11 +176,11 @@ def session(row: SessionSummary) -> str:
 
 
 def _size(row: SessionSummary) -> str:
-    return (
-        f"{row.kind} that is not loaded yet"
-        if row.chars is None
-        else f"{row.kind} of {counted(row.chars, 'character')}"
-    )
+    if row.loading is not None:
+        return f"{row.kind}, {row.loading.loaded_bytes:,} of {counted(row.loading.bytes, 'byte')} loaded"
+    if row.chars is None:
+        return f"{row.kind} that is not loaded yet"
+    return f"{row.kind} of {counted(row.chars, 'character')}{', changed on disk since' if row.changed else ''}"
 
 
 def failure(error_code: str, message: str, next_step: str) -> str:

@@ -46,7 +46,7 @@ PROGRESS_INTERVAL_S = 5.0
 LOADING_INTERVAL_S = 0.5
 """While a context is loaded there is more to tell."""
 CLIENT_CHARS_MAX: Final = 200
-"""Of what a client calls itself."""
+"""Characters kept of what a client calls itself."""
 
 
 class LazyRegistry:
@@ -57,7 +57,7 @@ class LazyRegistry:
         self._opening: asyncio.Task[Registry] | None = None
 
     def warm(self) -> asyncio.Task[Registry]:
-        """Begin to open it, if nobody has; after a failure begin again."""
+        """Begin to open it, unless that has been begun and has not failed."""
         if self._opening is None or _failed(self._opening):
             self._opening = asyncio.create_task(self._open(), name="open registry")
         return self._opening
@@ -67,7 +67,7 @@ class LazyRegistry:
         return await asyncio.shield(self.warm())
 
     async def close(self) -> None:
-        """End every kernel; whatever state the opening is in."""
+        """End every kernel, whatever state the opening is in."""
         if self._opening is None:
             return
         self._opening.cancel()
@@ -120,7 +120,7 @@ def build_server(
         try:
             yield registry
         finally:
-            with anyio.CancelScope(shield=True):  # the process ends behind this, so it is waited for
+            with anyio.CancelScope(shield=True):  # the process ends right after this, so it is waited for
                 await shielded(registry.close(), "the end of the sessions")
 
     server = Server(
@@ -132,7 +132,7 @@ def build_server(
         on_list_tools=_list_tools,
         on_call_tool=partial(_call_tool, connection_of=connection_of),
     )
-    # In place of the SDK's own, which makes a tracing span for each call: nobody collects them here.
+    # The SDK's own middleware makes a tracing span for each call; nobody collects them here.
     server.middleware[:] = [_accept_any_arguments(on_message)]
     return server
 
@@ -184,9 +184,9 @@ def _accept_any_arguments(on_message: Callable[[], None]) -> ServerMiddleware[La
 def _progress(ctx: Context, waiting: tools.Waiting) -> Iterator[None]:
     """Report while a call waits: some clients give up on a silent server.
 
-    Bytes while it waits for a context, else seconds; the number never becomes smaller.
+    It reports bytes while the call waits for a context, else seconds; the number never becomes smaller.
 
-    Awaits nothing itself: a call cut off there would have made a session whose handle nobody is told.
+    It awaits nothing: a call that was cancelled at such an await would leave a session whose handle nobody knows.
     """
 
     async def report() -> None:

@@ -41,10 +41,10 @@ from rlm_kernel_mcp.server.arguments import (
 )
 
 FAULTS_SHOWN: Final = 5
-"""How many faults of one request are told at once."""
+"""How many faults of one request are reported at once."""
 
 NO_OBJECT: Final = "(no object)"
-"""Stands for a name where a call's `arguments` are something else: the value is what was given."""
+"""Key that holds a call's `arguments` where they are not an object."""
 
 
 class Request(BaseModel):

@@ -25,13 +25,16 @@ from rlm_kernel_mcp.text.safe_text import safe_text
 FULL_FIELDS: Final = ("code", "stdout", "stderr", "result", "error")
 """Fields of a trace event that only `detail="full"` carries."""
 
-UNKNOWN_YET: Final = ("chars", "lines", "sha256", "head", "tail", "document_count")
+UNKNOWN_YET: Final = (
+    *("chars", "lines", "sha256", "head", "tail", "document_count"),
+    *("held", "encodings", "undecodable_bytes"),
+)
 """Fields of a context that is being loaded, which are null."""
 
 LIST_CHARS_MAX: Final = 8_000
 """Characters of an answer of `rlm_list_sessions`, in either form."""
 LIST_FRAME_CHARS: Final = 200
-"""Of them, what stands around its rows."""
+"""Characters of them that are not rows."""
 
 
 def opened(report: reports.Opened, form: ResponseFormat) -> CallToolResult:
@@ -150,7 +153,8 @@ def _pictures(report: reports.StepReport) -> list[ContentBlock]:
 def _context(report: reports.ContextReport | reports.LoadingReport) -> dict[str, Any]:
     """The contract's fields, and where bytes did not decode and what was left out where there is something to say."""
     if isinstance(report, reports.LoadingReport):
-        return _fields(report) | {"state": "loading"} | dict.fromkeys(UNKNOWN_YET)
+        known = {"state": "loading", "documents": [], "changed": False}
+        return _fields(report) | known | dict.fromkeys(UNKNOWN_YET)
     data = asdict(report)
     for name in ("undecodable_in", "skipped_first"):
         if not data[name]:
@@ -161,7 +165,7 @@ def _context(report: reports.ContextReport | reports.LoadingReport) -> dict[str,
 
 
 def _note(note: str | None) -> dict[str, str]:
-    """There only where there is one to read."""
+    """The field `note`, only where there is one."""
     return {} if note is None else {"note": note}
 
 
@@ -186,8 +190,12 @@ def _event(event: reports.TraceEvent, detail: str) -> dict[str, Any]:
 
 def _session(row: reports.SessionSummary) -> dict[str, Any]:
     data = asdict(row)
-    digest = data.pop("sha256")
-    data["context"] = {key: data.pop(key) for key in ("kind", "chars")} | ({"sha256": digest} if digest else {})
+    digest, loading = data.pop("sha256"), data.pop("loading")
+    more = {"sha256": digest} if digest else {}
+    more |= {"changed": True} if data.pop("changed") else {}
+    if loading:
+        more |= {"state": "loading", "loaded_bytes": loading["loaded_bytes"], "bytes": loading["bytes"]}
+    data["context"] = {key: data.pop(key) for key in ("kind", "chars")} | more
     return data
 
 
@@ -196,7 +204,7 @@ def _written_session(row: reports.SessionSummary) -> str:
 
 
 def _fitting(found: reports.SessionList, lengths: Sequence[int]) -> reports.SessionList:
-    """As many of the rows as the answer has room for; the others are counted."""
+    """As many rows as the answer has room for; the others are counted."""
     ends = accumulate(length + 1 for length in lengths)
     room = LIST_CHARS_MAX - LIST_FRAME_CHARS - len(json.dumps(found.note))
     fitting = sum(end <= room for end in ends)

@@ -22,7 +22,7 @@ class Account:
         self._runtime_ms = used.runtime_ms
         self._chars = used.budget_used
         self.stop: GuardrailStop | None = stop
-        """The first limit that was reached; it stays."""
+        """The first limit that was reached; no later one replaces it."""
         self.on_stop: Callable[[], None] = lambda: None
         """Called when it is reached."""
 
@@ -50,7 +50,7 @@ class Account:
         }
 
     def admit(self, code_chars: int) -> GuardrailStop | None:
-        """Before a step: None and the code is charged, or the limit that stops the session.
+        """Before a step: charge its code and return None, or return the limit that stops the session.
 
         Code that is longer than what is left of the budget is not run: the budget is then exceeded.
         """
@@ -66,15 +66,15 @@ class Account:
         return self._steps
 
     def charge_runtime(self, duration_ms: int) -> None:
-        """Time in which the session's code was executing."""
+        """Charge time in which the session's code was executing."""
         self._runtime_ms += duration_ms
 
     def charge_chars(self, chars: int) -> None:
-        """Characters delivered to the client."""
+        """Charge characters delivered to the client."""
         self._chars += chars
 
     def exceed_budget(self) -> None:
-        """A step said more than the budget had left; the few characters that a cut left over are of no use."""
+        """Use up the budget: a step printed more than was left; the few characters that a cut left over are no use."""
         self._reach("budget_exceeded")
 
     def check(self) -> GuardrailStop | None:

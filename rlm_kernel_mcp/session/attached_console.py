@@ -18,7 +18,7 @@ HISTORY_TIMEOUT_S: Final = 2.0
 
 
 async def note_missed_cells(session: Session) -> None:
-    """Ask an idle kernel for its history, put unknown cells into the trace; one that does not answer is left alone."""
+    """Ask an idle kernel for its history and record unknown cells; a kernel that does not answer is left alone."""
     kernel = session.idle_kernel
     if kernel is None:
         return

@@ -1,7 +1,7 @@
 """The final answer of a session.
 
-Is: `rlm_finalize`: the answer from a text or a variable, said once. Is not: the trace, which stays readable.
-Above: `registry.py`. Below: `session.py`.
+Is: `rlm_finalize`: the answer from a text or a variable, given once. Is not: the trace, which stays readable. Above:
+`registry.py`. Below: `session.py`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ANSWER_CHARS_MAX: Final = 4_000_000
 HASHED_S: Final = 5.0
 """So long the end of a session waits for the hashes of its contexts."""
 END_S: Final = 180.0
-"""Longer than a kernel may take to load a context: whoever is just getting one has to be waited for."""
+"""Longer than a kernel may take to load a context: a kernel that is just being made ready has to be waited for."""
 WHERE_IS_THE_REST: Final = 'rlm_finalize with a larger max_output_chars, or rlm_get_trace(detail="full"), gets the rest'
 
 
@@ -73,7 +73,7 @@ async def finalize(
 async def _read(session: Session, var_name: str) -> str:
     """The whole text of the variable that holds the answer.
 
-    A large answer of a kernel is waited for also where nobody wants it any more: it would break the usual limit.
+    A large answer of a kernel is awaited even where nobody wants it any more: it would break the usual limit.
     """
     async with session.kernel.reading() as kernel:
         reading = variables.read_text(kernel, var_name, ANSWER_CHARS_MAX, session.kernel.recovery.gone)
@@ -85,7 +85,7 @@ def _commit(session: Session, given: tuple[str, str], answer: str) -> None:
     session.states.on(Event.FINAL_ANSWER)
     session.final, session.final_given, session.finished_at = answer, given, session.journal.now()
     reason = session.account.stop or "completed"
-    # The session's row has the answer, and has it alone; its event says that there is one, so it comes after.
+    # The answer stands in the session's row alone. Its event only says that there is one, so it is written after that.
     session.journal.closed(
         "finalized",
         final_answer=answer,
@@ -97,7 +97,7 @@ def _commit(session: Session, given: tuple[str, str], answer: str) -> None:
 
 
 async def _end(session: Session, let_go: Callable[[Session], None]) -> None:
-    """End the kernel, forget the values, and see the answer written; what was done of it before is not done again."""
+    """End the kernel, forget the values, see the answer written. What an earlier call did of this is not done again."""
     session.contexts.cancel(hashes=False)
     await session.kernel.drop("the session was finalized", settle_s=0)
     await session.contexts.contexts.hashes.end(HASHED_S)  # the record has them now, or never
@@ -107,7 +107,7 @@ async def _end(session: Session, let_go: Callable[[Session], None]) -> None:
 
 
 def _digest(text: str) -> str:
-    """What a text is known by: the answer itself is kept once."""
+    """What identifies a text: the answer itself is kept once."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 

@@ -31,7 +31,7 @@ from rlm_kernel_mcp.text.safe_text import safe_text
 ID_ALPHABET: Final = "23456789abcdefghjkmnpqrstuvwxyz"
 ID_CHARS: Final = 8
 REOPEN_S: Final = 30.0
-"""So long a call waits for a session's record and its lock."""
+"""How long a call waits for a session's record and its lock."""
 
 
 def new_session_id() -> str:
@@ -59,14 +59,14 @@ class Handles:
         self.sessions: dict[str, Session] = {}
         self._locks: dict[str, _Held] = {}
         self.opened_by: dict[str, Caller | None] = {}
-        """Who opened each that was opened here; of one that is here from its record nobody knows."""
+        """Who opened each session that was opened here; for one that came from its record nobody knows."""
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        """Of those who open the same session again."""
+        """A lock for each session that is being opened again, so that only one call does it."""
 
     async def add(
         self, session_id: str, prepared: Prepared, limits: Guardrails, caller: Caller | None
     ) -> tuple[Session, asyncio.Future[None]]:
-        """Make the session of a kernel that has its context, and have it written down: it waits for no disk.
+        """Make the session of a kernel that has its context, and have it recorded, without waiting for a disk.
 
         `caller`: who opened it.
 
@@ -74,7 +74,8 @@ class Handles:
             The session, and its lock and first row, done when both are there; it raises what kept them from it.
         """
         self.opened_by[session_id] = caller
-        contexts = ContextList(session_id, self._shared.means, self._store, [prepared.context])
+        roots = (tuple(map(str, self._shared.settings.context_roots)),)
+        contexts = ContextList(session_id, self._shared.means, self._store, [prepared.context], roots)
         record = SessionRecord(
             session_id=session_id,
             created_at=Journal.now(),
@@ -88,7 +89,7 @@ class Handles:
         )
         held = self._locks[session_id] = _Held()
 
-        def write_down() -> None:  # in the session's own order: the lock is given back behind its last row
+        def write_down() -> None:  # in the session's own order: the lock is released after its last row is written
             held.take(self._store.acquire(session_id, is_new=True))
             self._store.add_session(record)
 
@@ -97,7 +98,7 @@ class Handles:
         session.kernel.adopt(prepared.kernel)
         self.sessions[session_id] = session
         first = session.contexts.contexts.first
-        first.marks = prepared.context.marks
+        first.take_over(prepared.context)
         session.contexts.contexts.hash_later(first, prepared.unhashed)
         session.journal.opened(session.contexts.report(first), prepared.walls, prepared.duration_ms, session.account)
         return session, written
@@ -115,7 +116,7 @@ class Handles:
     async def get(self, session_id: str) -> Session:
         """A session by its handle; one that this server does not have is opened again from its record.
 
-        One that has its final answer is there for this look only, without its text: neither it nor a lock is held.
+        A session with a final answer is returned for this one use, without the text: neither it nor a lock is kept.
 
         Raises:
             SessionNotFound: nobody has it.
@@ -176,7 +177,7 @@ class Handles:
             self.give_back(session.session_id)
 
     def give_back(self, session_id: str) -> None:
-        """Let other servers have a session, once its record is written."""
+        """Let other servers have a session, as soon as its record is written."""
         held = self._locks.pop(session_id, None) or _Held()
         self.opened_by.pop(session_id, None)
         self._writer.do(session_id, lambda: self._let_go(session_id, held.lock))

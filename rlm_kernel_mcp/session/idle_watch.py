@@ -24,7 +24,7 @@ IDLE_CHECK_S: Final = 1.0
 CONSOLE_HOLD_S: Final = 600.0
 """A person who ran a cell in an attached console this recently is at work: the kernel is not stopped as idle."""
 CONSOLE_HOLD_MAX_S: Final = 12 * 3600.0
-"""So long at most after the idle time: code in the kernel can make cells up again and again."""
+"""How long that can delay the stop: code in the kernel can make up cells again and again."""
 
 
 async def watch_all(sessions: Mapping[str, Session], idle_timeout_s: float, let_go: Callable[[Session], None]) -> None:
@@ -49,7 +49,7 @@ async def watch_all(sessions: Mapping[str, Session], idle_timeout_s: float, let_
 
 
 def _tell(look: asyncio.Task[None]) -> None:
-    """Log what failed in one session: it is looked at again, and so are the others."""
+    """Log what failed in one session; it and the others are looked at again."""
     if not look.cancelled() and look.exception() is not None:
         log.error("the watch over an idle session failed", exc_info=look.exception())
 
@@ -59,7 +59,7 @@ async def watch(session: Session, idle_timeout_s: float) -> None:
     kernel = session.idle_kernel
     if kernel is None or end_for_its_threads(kernel, session.kernel.recovery.policy.limits.threads):
         return
-    if session.finalized:  # its end was begun, and failed
+    if session.finalized:  # its end was begun and has failed
         await session.stop_kernel("the session was finalized", settle_s=0)
     elif session.kernel.idle_cpu_ms() > session.account.left.runtime_left_ms:
         session.kernel.charge_idle_cpu(session.account, session.journal)
@@ -73,7 +73,7 @@ async def watch(session: Session, idle_timeout_s: float) -> None:
 
 
 def can_be_let_go(session: Session, idle_timeout_s: float) -> bool:
-    """Whether its record and its snapshots have all that there is to a session that nobody has used for so long."""
+    """Whether nobody has used a session for so long, and its record and snapshots hold all there is to it."""
     return not session.held and unused_s(session) > idle_timeout_s
 
 

@@ -6,17 +6,27 @@ Above: `registry.py`, `commands/sessions.py`. Below: `store/store.py`'s rows.
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
-from typing import Literal, TypeGuard, get_args
+from typing import TYPE_CHECKING, Literal, TypeGuard, get_args
 
 from rlm_kernel_mcp.context.by_loader import HASHED_LATER_BYTES
-from rlm_kernel_mcp.session.reports import Counters, SessionList, SessionStatus, SessionSummary
-from rlm_kernel_mcp.session.session import Session
+from rlm_kernel_mcp.session.reports import (
+    ContextReport,
+    Counters,
+    LoadingReport,
+    SessionList,
+    SessionStatus,
+    SessionSummary,
+)
 from rlm_kernel_mcp.store.reading import in_reader
 from rlm_kernel_mcp.store.store import ENDED_STATUSES, SessionKey, SessionRecord, Store
 from rlm_kernel_mcp.text.wording import counted, damaged_words
+
+if TYPE_CHECKING:  # the commands of the command line list without a session, and without all of Jupyter
+    from rlm_kernel_mcp.session.session import Session
 
 State = Literal["live", "all"]
 
@@ -38,12 +48,21 @@ async def listed(store: Store, own: Mapping[str, Session], state: State, limit: 
         return rows, places, len(wanted), keys.damaged + records.damaged
 
     found, places, count, damaged = await in_reader(read)
+    await _look(own[record.session_id] for record, _ in found if record.session_id in own)
     rows = [summary(record, own.get(record.session_id), driven=driven) for record, driven in found]
     behind = f"Nothing is there: offset is {offset:,}, and there are {counted(count, 'session')} to list."
     notes = (behind if offset > count else None, store.problem, damaged_words(damaged, "session"))
     return SessionList(
         tuple(rows), max(0, count - offset - limit), offset, " ".join(filter(None, notes)) or None, tuple(places)
     )
+
+
+async def _look(sessions: Iterable[Session]) -> None:
+    """Ask whether the files of their contexts have changed; an answer that takes long is for the next listing."""
+    looks = [session.contexts.looks for session in sessions]
+    for one in looks:
+        one.begin()
+    await asyncio.gather(*(one.changed() for one in looks))
 
 
 def chosen(keys: Sequence[SessionKey], used: Mapping[str, str], state: State) -> list[SessionKey]:
@@ -79,8 +98,9 @@ def _is_status(status: str) -> TypeGuard[SessionStatus]:
 
 
 def summary(record: SessionRecord, session: Session | None, *, driven: bool) -> SessionSummary:
-    """The row; a session that no server has comes back on use."""
+    """One row; a session that no server drives comes back on use."""
     counters = session.counters if session is not None else counters_of(record)
+    first = None if session is None else session.contexts.report(session.contexts.contexts.first)
     return SessionSummary(
         session_id=record.session_id,
         status=session.status if session is not None else recorded_status(record, driven=driven),
@@ -91,6 +111,8 @@ def summary(record: SessionRecord, session: Session | None, *, driven: bool) -> 
         chars=chars_of(record),
         sha256=sha256_of(record),
         counters=counters,
+        loading=first if isinstance(first, LoadingReport) else None,
+        changed=isinstance(first, ContextReport) and first.changed,
     )
 
 

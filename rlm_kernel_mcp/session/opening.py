@@ -93,8 +93,8 @@ async def _with_context(
 
         kernel, (loaded, imports) = await pool.take(load)
         report = context_report(payload, loaded, source.name)
-        marks = reading.progress.marks
-        context = SessionContext(replace(source, text=None), report, marks=marks, states=payload.states)
+        context = SessionContext(replace(source, text=None), report, marks=reading.progress.marks)
+        context.note_origin(payload)
         prepared = _prepared(kernel, context, loaded["names"], imports, begun_ns)
         return replace(prepared, unhashed=payload.unhashed())
     finally:

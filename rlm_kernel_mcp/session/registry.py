@@ -42,7 +42,7 @@ from rlm_kernel_mcp.text.wording import NOTHING_INTERRUPTED, NOTHING_LEFT_TO_INT
 
 log = logging.getLogger(__name__)
 CLOSE_S: Final = 4.0
-"""What the sessions' ends may take at the end of the server, and after them what is left of clean-ups."""
+"""How long the sessions' ends may take at the end of the server, and again the clean-ups that are left after them."""
 KILL_S: Final = 1.0
 INTERRUPT_OUTPUT_CHARS: Final = 8_000
 
@@ -72,7 +72,7 @@ class Registry:
         Raises:
             KernelStartFailed.
         """
-        with ExitStack() as undo:  # whatever fails, or cuts this off: the directory and the file are given back
+        with ExitStack() as undo:  # whatever fails or cancels this, the directory and the file are given back
             run_dir = await RunDir.create_in_thread(ask_engines=settings.sandbox_mode == "container")
             undo.callback(run_dir.remove)
             starter = KernelStarter(settings, run_dir)
@@ -80,7 +80,7 @@ class Registry:
             undo.callback(store.close)
             if store.problem:
                 log.warning("%s", store.problem)
-            limit_mb = starter.policy.limits.memory_mb  # where no setting names one, the kernelspec's
+            limit_mb = starter.policy.limits.memory_mb  # the kernelspec's, where no setting names one
             registry = cls(replace(settings, memory_limit_mb=limit_mb), run_dir, starter, store)
             undo.pop_all()
         registry._pool.warm()
@@ -101,7 +101,7 @@ class Registry:
         caller: reports.Caller | None = None,
         options: Options | None = None,
     ) -> reports.Opened:
-        """Open a session: a kernel of its own with the context in it. `caller`: who asks; None: no client.
+        """Open a session: its own kernel with the context in it. `caller`: who asks; None: no client.
 
         After `options.wait_ms` milliseconds it is open without the context, which comes then.
 
@@ -154,7 +154,7 @@ class Registry:
             if prepared.reading is not None:
                 session.contexts.begin(session.contexts.contexts.first, source, prepared.reading)
             await self._writer.settled(session_id)
-            done, _ = await asyncio.wait(written, timeout=0)  # a turn: the loop may not have heard of their ends yet
+            done, _ = await asyncio.wait(written, timeout=0)  # a turn of the loop: it may not know of their ends yet
             for one in done:  # of others the disk does not answer, which the next step is told
                 one.result()
         except BaseException:  # it failed, or the call was cut off: nobody will ever ask for this session
@@ -171,11 +171,11 @@ class Registry:
         source = ContextSource.of(given, options, prefix=f"{options.name}/")
         async with self._handles.in_use(session_id) as session:
             session.require_ready()
-            report = await session.contexts.add(source, options.wait_ms)
+            report = await session.contexts.add(source, options.wait_ms, self.settings.context_roots)
         return Added(session_id, report, {options.name: LINES[source.kind].format(name=options.name)})
 
     async def _undo(self, session_id: str, prepared: Prepared, written: Iterable[asyncio.Future[None]]) -> None:
-        """Leave nothing of a session that could not be made. `written`: what is on its way into the store."""
+        """Remove all traces of a session that could not be made. `written`: what is on its way into the store."""
         if session := self._sessions.pop(session_id, None):  # from now on nobody finds it
             session.contexts.cancel()
         else:
@@ -264,11 +264,11 @@ class Registry:
         return await listing.listed(self.store, self._sessions, state, limit, offset)
 
     async def close(self) -> None:
-        """End every kernel, leave no process, whatever one of them does. Safe to call twice."""
+        """End every kernel and leave no process, whatever one of them does. Safe to call twice."""
         if self._closed:
             return
         self._closed = True
-        with ExitStack() as ends:  # in the order from below; each, whatever another raises
+        with ExitStack() as ends:  # called from the last to the first, each of them whatever another raises
             for end in (self._run_dir.remove, self.store.close, self._writer.close):
                 ends.callback(end)
             for end in (self._handles.give_all_back, self._starter.close):

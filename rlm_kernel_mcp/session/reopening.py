@@ -1,4 +1,4 @@
-"""Opens a session of an earlier or another server again, from its record.
+"""Opens a session of an earlier server, or of another one, again from its record.
 
 Is: record to `Session`, without a kernel: the first use restores one, with the loss report. Is not: the lock
 (`registry.py` takes it). Above: `registry.py`. Below: `store/store.py`'s rows, `session/contexts/`.
@@ -35,9 +35,9 @@ from rlm_kernel_mcp.store.store import SessionRecord, Store
 from rlm_kernel_mcp.store.writer import Writer
 
 OFFERED_BEFORE: Final = ("context", "documents", "scratch")
-"""The names of a session whose record is from before records had them."""
+"""The names on offer in a session whose record was written before records had them."""
 ENDED_ALIVE: Final = ("ok", "error", "timeout", "interrupted")
-"""How a step ends whose kernel may have lived on: its names are in the next snapshot."""
+"""The ends of a step that its kernel may have survived: its names are in the next snapshot."""
 
 
 log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class ServerResources:
 
 
 def reopen(record: SessionRecord, shared: ServerResources, *, is_new: bool = False) -> Session:
-    """The session of a record, as its last server left it; `is_new`: it had none. Else this reads: call it in a thread.
+    """The session of a record, as its last server left it. Unless it `is_new`, this reads files: call it in a thread.
 
     Raises:
         SessionNotFound: the record is damaged.
@@ -83,7 +83,8 @@ def _reopened(record: SessionRecord, shared: ServerResources, *, is_new: bool) -
     file = SnapshotFile(shared.settings.state_dir, record.session_id, shared.policy.snapshots, is_new=is_new)
     reference: dict[str, Any] = json.loads(record.context_ref)
     all_contexts = contexts_of(json.loads(record.context), reference)
-    contexts = ContextList(record.session_id, shared.means, shared.store, all_contexts)
+    roots = tuple(map(tuple, reference.get("session_roots", ())))
+    contexts = ContextList(record.session_id, shared.means, shared.store, all_contexts, roots)
     recovery = Recovery(
         shared.pool,
         shared.policy,

@@ -1,4 +1,4 @@
-"""What a session is asked with and what it answers: plain data between `session/` and `server/`.
+"""What a session is asked and what it answers: plain data between `session/` and `server/`.
 
 Is: frozen dataclasses whose fields are the contract's, with its units. Is not: JSON, MCP or markdown, which
 `server/responses.py` makes of them. All text here is already safe to show (`text/safe_text.py`).
@@ -21,7 +21,7 @@ class Caller:
     """Who calls. Nothing depends on it yet: a session belongs to its handle (decision 0001)."""
 
     connection: str
-    """Which connection of the server: `stdio` is the one that there is over stdin and stdout."""
+    """Which connection of the server; over stdin and stdout there is one, `stdio`."""
     client: str
     """What the client calls itself, with its version: safe to show, and never a proof."""
 
@@ -83,11 +83,11 @@ class Truncated:
 
 @dataclass(frozen=True, slots=True)
 class LossReport:
-    """What a killed kernel took with it, and what the fresh one has back."""
+    """What a killed kernel took with it, and what the fresh one got back."""
 
     reason: str
     names: tuple[tuple[str, str], ...]
-    """(name, why) of each name that is gone, or back as it was earlier; it is not in `restored` then."""
+    """(name, why) of each name that is gone, or is back with an earlier value; such a name is not in `restored`."""
     restored: tuple[str, ...]
     more_lost: int = 0
     more_restored: int = 0
@@ -125,7 +125,7 @@ class DocumentInfo:
 class ContextReport:
     """The context as the client is told of it.
 
-    `head` and `tail` are at most 400 characters each, and never overlap: of a context of up to 400 the head is all.
+    `head` and `tail` have at most 400 characters each and never overlap: up to 400 characters are all in the head.
     """
 
     kind: Literal["text", "documents", "json"]
@@ -142,9 +142,8 @@ class ContextReport:
     encodings: dict[str, int] = field(default_factory=dict)
     """Number of documents by encoding."""
     skipped: dict[str, int] = field(default_factory=dict)
-    """How many entries of directories and globs were left out, by kind: one word (`context/left_out.py`)."""
+    """How many entries of directories and globs were left out, by kind, which is one word; and the first of each."""
     skipped_first: tuple[str, ...] = ()
-    """The first of each kind, with its reason."""
     undecodable_bytes: int = 0
     """Bytes that are not a character of their document's encoding."""
     held: Literal["memory", "mapped", "spooled"] = "memory"
@@ -160,12 +159,13 @@ class ContextReport:
 
 @dataclass(frozen=True, slots=True)
 class LoadingReport:
-    """A context that is not there yet. `bytes`: in all, as far as that is known by now."""
+    """A context that is not there yet. `bytes`: in all, as far as that is known by now; `skipped` likewise."""
 
     name: str
     kind: str
     bytes: int
     loaded_bytes: int
+    skipped: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +195,7 @@ class Opened:
 class VariableSlice:
     """`data` of `rlm_get_var`. `value` is a JSON value where `text` is false, else a slice of text.
 
-    `note`: how an object's own text is had, where `value` shows its fields.
+    `note`: how to get an object's own text, where `value` shows its fields.
     """
 
     name: str
@@ -223,7 +223,7 @@ class Stats:
 class FinalReport:
     """`data` of `rlm_finalize`. `final_answer` may be cut; `final_answer_chars` is its whole length.
 
-    `cut_chars`: how many of its characters are not shown. `note`: which call gets them, where the text has no room to.
+    `cut_chars`: how many of its characters are not shown. `note`: which call gets them, where the text cannot say it.
     """
 
     final_answer: str
@@ -257,36 +257,34 @@ class TraceEvent:
 
 @dataclass(frozen=True, slots=True)
 class TracePage:
-    """`data` of `rlm_get_trace`."""
+    """`data` of `rlm_get_trace`. `note`: what could not be read, if anything."""
 
     events: tuple[TraceEvent, ...]
     next_offset: int | None
     note: str | None = None
-    """What could not be read, if anything."""
 
 
 @dataclass(frozen=True, slots=True)
 class SessionList:
-    """`data` of `rlm_list_sessions`, the last used first. `omitted`: how many more there are behind them."""
+    """`data` of `rlm_list_sessions`, the last used first. `omitted`: how many more; `note`: what could not be read."""
 
     rows: tuple[SessionSummary, ...]
     omitted: int
     offset: int = 0
     """How many stand before them."""
     note: str | None = None
-    """What could not be read, if anything."""
     places: tuple[int, ...] = ()
-    """The place of each row, and the one behind them: a record that cannot be read has a place and no row."""
+    """The place of each row, and the place after the last: a record that cannot be read has a place but no row."""
 
     @property
     def goes_on(self) -> int:
-        """The place from which on the rest is listed."""
+        """The place at which the rest begins."""
         return self.places[len(self.rows)] if self.places else self.offset + len(self.rows)
 
 
 @dataclass(frozen=True, slots=True)
 class SessionSummary:
-    """One row of `rlm_list_sessions`."""
+    """One row of `rlm_list_sessions`. `loading`: how far its first context is; `changed`: whether its files have."""
 
     session_id: str
     status: SessionStatus
@@ -298,3 +296,5 @@ class SessionSummary:
     counters: Counters
     sha256: str | None = None
     """Of the first context, where the answer that opened the session may have had none; once it is made."""
+    loading: LoadingReport | None = None
+    changed: bool = False

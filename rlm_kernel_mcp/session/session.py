@@ -54,7 +54,7 @@ class Session:
         self.created_at = self.last_used_at = journal.now()
         self.used_at_s = time.monotonic()
         self.calls = 0
-        """Calls under way: as long as there are some, the registry keeps the session."""
+        """Calls in progress; as long as there are any, the registry keeps the session."""
         self.final_lock = asyncio.Lock()
         self.final: str | None = None
         self.final_given = ("", "")
@@ -65,7 +65,7 @@ class Session:
         self._unreported: LossReport | None = None
         """The loss in the outcome of a step that nobody has read yet."""
 
-    # --- what others ask about it -------------------------------------------------------------
+    # --- its state, for others ------------------------------------------------------------------
 
     @property
     def status(self) -> SessionStatus:
@@ -99,7 +99,7 @@ class Session:
 
     @property
     def held(self) -> bool:
-        """Whether there is more to it than its record and its snapshots have."""
+        """Whether it has anything that is not in its record and its snapshots."""
         at_work = self.calls > 0 or self.running or self.changing or self.has_kernel or self.contexts.under_way
         return at_work or self._unreported is not None or self.kernel.unreported
 
@@ -179,7 +179,7 @@ class Session:
         self.contexts.raise_again(outcome.refused)
         report = deliver(outcome, step_index=index, account=self.account, max_output_chars=max_output_chars)
         self.journal.delivered(index, self.account, self._recorded_status)
-        await self.journal.settled()  # what is told is written by then, or it is said why not
+        await self.journal.settled()  # what is reported is written by then, or the report says why not
         if outcome.lost is not None and outcome.lost is self._unreported:
             self._unreported = None
         problem = self.journal.new_problem(self.kernel.recovery.snapshots.problem)
@@ -194,8 +194,8 @@ class Session:
             step.outcome = outcome
             self.journal.remember(step.index, outcome)
             self.journal.step_ended(step.row_id, outcome, self.account)
-            await self.journal.settled()  # nobody is told of an end that the record does not have
-        finally:  # also where the server's end cancels this
+            await self.journal.settled()  # nobody hears of an end that the record does not have
+        finally:  # also where the end of the server cancels this
             self._running = None
             self.used_at_s = time.monotonic()
             step.finished.set()
@@ -217,7 +217,7 @@ class Session:
         with step.preparing() as stop:
             if failure := await self.contexts.ready(stop):
                 return Outcome.refusal(failure)
-            self.contexts.look()
+            self.contexts.looks.begin()
             kernel, step.snapshot_request = await self.kernel.ready_for_step(stop)
             await self.journal.settled()  # the record has that it began, whatever becomes of this server
         if stop.done():
@@ -233,7 +233,7 @@ class Session:
         else:
             outcome.lost = self.kernel.take_loss()
             self.kernel.step_ended(kernel, step, outcome.updated, self.account.left.runtime_left_ms)
-        outcome.contexts_changed = await self.contexts.changed()
+        outcome.contexts_changed, outcome.news = await self.contexts.looks.changed(), self.contexts.take_news()
         return outcome
 
     def _on_rung(self, step: RunningStep, rung: str) -> None:

@@ -1,4 +1,4 @@
-"""What a server does for the store besides its sessions' work: it checks it, and keeps it small.
+"""What a server does for the store beside its sessions' work: it checks the store and keeps it small.
 
 Is: when. Is not: what is removed (`store/pruning.py`), or what damage is (`store/database/damage.py`).
 Above: `registry.py`. Below: `store/store.py`.
@@ -18,10 +18,10 @@ from rlm_kernel_mcp.store.database.file import explain_error
 from rlm_kernel_mcp.store.store import Store
 
 EVERY_S: Final = 50.0
-"""Between two runs: what is too old or too much is gone within a minute."""
+"""Between two runs, so that what is too old or too much is gone within a minute."""
 
 JUMP: Final = timedelta(days=1)
-"""The system's clock may go ahead of this server's own by so much; what is beyond is not time that has passed."""
+"""How far the system's clock may run ahead of this server's own; beyond that, somebody has set it."""
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +33,8 @@ def _since_boot_s() -> float:
 class PruningClock:
     """The time that ages are counted to.
 
-    It is the system's clock, as long as that does not leave behind what has passed since the server began: one set far
-    ahead would make every session old, and nothing brings back what was removed.
+    It is the system's clock, as long as that is not ahead of the time that has passed since the server began: a clock
+    set far ahead would make every session old, and nothing brings back what was removed.
     """
 
     def __init__(

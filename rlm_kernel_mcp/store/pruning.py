@@ -1,7 +1,7 @@
 """Removing sessions that are too old, or too many for the disk.
 
-Is: which sessions go, with the files of their snapshots, in small portions, so that no other process waits long. Is
-not: when (`session/upkeep.py`). Never removes a session that is live anywhere. Above: `store.py`. Below:
+Is: which sessions go, with the files of their snapshots, in small portions, so that no other process waits long. A
+session that is live anywhere is never removed. Is not: when (`session/upkeep.py`). Above: `store.py`. Below:
 `store/database/database.py`, `session_lock.py`, `paths.py`.
 """
 
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 
 class Pruning:
-    """One run over a store that is on disk. `live` are the sessions of this process."""
+    """One run over a store that is on disk. `live`: the sessions of this process."""
 
     def __init__(self, database: Database, state_dir: Path, live: Container[str]) -> None:
         self._database = database
@@ -62,7 +62,7 @@ class Pruning:
                 files_mb -= before_mb - _files_mb(self._state_dir, session_id)
         while self._database.is_on_disk and (free := self._one("PRAGMA freelist_count")):
             self._do(f"PRAGMA incremental_vacuum({_PAGES_AT_ONCE})")
-            if self._one("PRAGMA freelist_count") >= free:  # a file that was made without it
+            if self._one("PRAGMA freelist_count") >= free:  # a file that was made without that setting
                 break
         try:
             sweep_locks(self._state_dir)
@@ -74,7 +74,7 @@ class Pruning:
         if lock is None:
             return
         try:
-            # Somebody may have used it between the list and the lock.
+            # Somebody may have used it since the list was read.
             query = "SELECT count(*) FROM sessions WHERE session_id = ? AND last_used_at = ?"
             if self._one(query, session_id, last_used_at):
                 self._delete(session_id)
@@ -84,7 +84,7 @@ class Pruning:
     def _remove_strays(self, known: Container[str], oldest_s: float, room_mb: float) -> None:
         """Remove snapshots of sessions that are in no store, once they are too old or too large.
 
-        Not before: the store that knows them may have been damaged, and set aside for somebody to repair.
+        Not earlier: the store that knows them may have been damaged and set aside for somebody to repair.
         """
         if not self._database.is_on_disk:
             return
@@ -145,7 +145,7 @@ def _all_files_mb(state_dir: Path) -> dict[str, float]:
     with contextlib.suppress(OSError), os.scandir(state_dir / SNAPSHOTS) as found:
         for entry in found:
             session_id = entry.name.partition(".")[0]
-            with contextlib.suppress(OSError):  # gone meanwhile
+            with contextlib.suppress(OSError):  # removed meanwhile
                 size_mb = entry.stat(follow_symlinks=False).st_size / MB
                 sizes[session_id] = sizes.get(session_id, 0.0) + size_mb
     return sizes

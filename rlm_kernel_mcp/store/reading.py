@@ -45,11 +45,11 @@ _STRAYS: Final = "SELECT count(*) FROM events WHERE session_id NOT IN (SELECT se
 
 T = TypeVar("T")
 _readers = ThreadPoolExecutor(4, thread_name_prefix="reader of the store")
-"""Their own: those who write, and what else is done in threads, wait for no reader."""
+"""Threads for readers alone: writers, and other work in threads, do not wait for a reader."""
 
 
 async def in_reader(read: Callable[[], T]) -> T:
-    """What a function that reads the store gives. Raises: what it raises."""
+    """The result of a function that reads the store, called in a thread. Raises: what it raises."""
     return await asyncio.get_running_loop().run_in_executor(_readers, read)
 
 
@@ -70,9 +70,9 @@ class Reading:
         return Rows(sorted(found, key=lambda record: (record.created_at, record.session_id)), found.damaged)
 
     def session_keys(self) -> Rows[SessionKey]:
-        """All sessions of all servers, in no order: what one is chosen by, and no more."""
+        """All sessions of all servers, in no order, with only the columns that a choice among them needs."""
         rows = self._database.read_apart("SELECT session_id, last_used_at, status FROM sessions")
-        # A value that is not a text is none of ours; its row is chosen all the same, and then found to be damaged.
+        # We write no value here that is not a text; such a row is chosen all the same, and then found to be damaged.
         keys = {row[0]: SessionKey(*(value if type(value) is str else "" for value in row)) for row in rows}
         named = [key for key in keys.values() if key.session_id]
         return Rows(named, len(keys) - len(named))
@@ -182,7 +182,7 @@ class Reading:
         return data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
 
     def faults(self) -> Iterator[str]:
-        """What is damaged in the store, in words; reads all of it, so call it in a thread."""
+        """What is damaged in the store, in words. It reads everything, so call it in a thread."""
         self._database.check()
         keys = self.session_keys()
         damaged = keys.damaged
@@ -200,7 +200,7 @@ class Reading:
             yield f"the record of {counted(damaged, 'session')}"
 
     def _session_of(self, row_id: int) -> str | None:
-        """Whose an event is."""
+        """The session of an event."""
         rows = self._database.read("SELECT session_id FROM events WHERE id = ?", (row_id,))
         return rows[-1][0] if rows else None
 
@@ -221,7 +221,7 @@ class Reading:
 
 
 def damaged_record(session_id: str) -> SessionNotFound:
-    """What is said of a session whose record is not what was written."""
+    """The error for a session whose record is not what was written."""
     return SessionNotFound(
         f"The record of session {session_id} in the store is damaged, so the session cannot be opened again.",
         "Open a new session with rlm_init_context; rlm_get_trace reads what is left of this one.",

@@ -47,8 +47,7 @@ def take_lock(state_dir: Path, session_id: str) -> SessionLock | None:
     """Lock a session; None if another process, or another store of this one, has it.
 
     Raises:
-        InvalidInput: no session can be called so.
-        OSError: the directory cannot hold locks.
+        InvalidInput: no session can have this id. OSError: the directory cannot hold locks.
     """
     path = _path(state_dir, session_id)
     make_private_directory(path.parent)
@@ -65,12 +64,12 @@ def take_lock(state_dir: Path, session_id: str) -> SessionLock | None:
         finally:
             if descriptor >= 0:
                 os.close(descriptor)
-        time.sleep(_PAUSE_S)  # someone may only have been looking who holds it
+        time.sleep(_PAUSE_S)  # it may only have been somebody who looked at who holds it
     return None
 
 
 def holder_of(state_dir: Path, session_id: str) -> int | None:
-    """Process id of the holder of a session's lock; None if nobody does, 0 if it does not say."""
+    """Process id of the holder of a session's lock; None if nobody holds it, 0 if the file does not say who."""
     try:
         descriptor = os.open(_path(state_dir, session_id), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
@@ -81,7 +80,7 @@ def holder_of(state_dir: Path, session_id: str) -> int | None:
                 return None
             if (written := os.pread(descriptor, 20, 0)).isdigit():
                 return int(written)
-            time.sleep(_PAUSE_S)  # it was taken this moment
+            time.sleep(_PAUSE_S)  # it has just been taken
         return 0
     finally:
         os.close(descriptor)

@@ -54,9 +54,9 @@ from rlm_kernel_mcp.store.text_budget import cut_to_bytes, fit, size_of
 __all__ = ["EventHead", "EventRow", "Rows", "SessionKey", "SessionLock", "SessionRecord", "Store"]
 
 PROGRESS_BYTES: Final = 64 << 10
-"""Kept of each text of a step that is still running."""
+"""Bytes kept of each text of a step that is still running."""
 ENDED_STATUSES: Final = ("finalized", "dead")
-"""Nothing can be run in such a session any more. The others come back on use, in any server."""
+"""In such a session nothing can be run any more. The others come back on use, in any server."""
 
 Fields = dict[str, Any]
 """Values by column."""
@@ -95,7 +95,7 @@ class Store(Reading):
         self._database.close()
 
     def at_once(self, write: Callable[[], object]) -> bool:
-        """Call one of the methods below if that waits for no other thread and process; whether it was called."""
+        """Call one of the methods below unless it would wait for another thread or process; whether it was called."""
         return self._database.at_once(write)
 
     # Sessions
@@ -122,7 +122,7 @@ class Store(Reading):
         self._database.write(remove)
 
     def let_go(self, session_id: str) -> None:
-        """Hold nothing of a session in memory any more: this process does not drive it from now on."""
+        """Keep nothing of a session in memory any more: from now on this process does not drive it."""
         self._forget(session_id)
 
     # Events
@@ -148,10 +148,10 @@ class Store(Reading):
         """Write the event of a final answer, whose text stands in the session's row alone."""
         return self._insert(event, is_begun=False, answer=answer)
 
-    def complete_event(self, row_id: int, session: Fields | None = None, **changes: Any) -> None:
-        """Set some fields of an event's row. Texts beyond the store's room are kept as head and tail, with a note."""
+    def complete_event(self, row_id: int, session: Fields | None = None, of: str | None = None, **changes: Any) -> None:
+        """Set some fields of an event's row (`of` a session). Texts beyond the store's room keep head and tail."""
         begun = self._begun.get(row_id)
-        if (session_id := begun.session_id if begun else self._session_of(row_id)) is None:
+        if (session_id := of or (begun.session_id if begun else self._session_of(row_id))) is None:
             return
         texts, size = self._fitted(session_id, {name: changes[name] for name in EVENT_TEXTS if name in changes})
         size += size_of((begun and begun.code) or "")
@@ -169,7 +169,7 @@ class Store(Reading):
             self._completing.discard(row_id)
 
     def note_progress(self, row_id: int, duration_ms: int, stdout: str, stderr: str) -> None:
-        """Write what a running event has said so far: head and tail of each text, for whoever looks from outside."""
+        """Write what a running event has printed so far: head and tail of each text, for readers outside."""
         begun = self._begun.get(row_id)
         if begun is None:
             return
@@ -206,10 +206,10 @@ class Store(Reading):
     # Over several processes
 
     def acquire(self, session_id: str, *, is_new: bool = False) -> SessionLock | None:
-        """Make this process the only one that drives a session; None if another does. `is_new`: it has no rows yet.
+        """Make this process the only one that drives a session; None if another one does. `is_new`: it has no rows yet.
 
         Raises:
-            InvalidInput: no session can be called so.
+            InvalidInput: no session can have this id.
         """
         try:
             lock = take_lock(self._state_dir, session_id)
@@ -218,8 +218,8 @@ class Store(Reading):
             log.warning("%s", self._lock_problem)
             return SessionLock(session_id)
         if lock is not None and not is_new:
-            # From now on this process writes the session's rows, also where the disk fails.
-            with suppress(SessionNotFound):  # damaged: who asks for the session itself is told
+            # From now on this process writes the session's rows, to memory where the disk fails.
+            with suppress(SessionNotFound):  # damaged: whoever asks for the session itself hears of it
                 if record := self.session(session_id):
                     self._live.setdefault(session_id, record)
             rows = self._database.read("SELECT max(id) FROM events WHERE session_id = ?", (session_id,))
@@ -228,7 +228,7 @@ class Store(Reading):
         return lock
 
     def holder(self, session_id: str) -> int | None:
-        """Process id of the server that drives a session; None if none does, 0 if it does not say."""
+        """Process id of the server that drives a session; None if none does, 0 if the lock does not say which."""
         return holder_of(self._state_dir, session_id)
 
     def look_through(self) -> None:

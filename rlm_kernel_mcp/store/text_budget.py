@@ -1,6 +1,6 @@
 """How much of a step's text the store keeps: whole as long as there is room, else head and tail with an exact note.
 
-Is: pure cutting by bytes. Is not: what a client is shown. Above: `store.py`. Below: `text/safe_text.py`, which shares.
+Is: pure cutting by bytes. Is not: what a client is shown. Above: `store.py`. Below: `text/safe_text.py` (`share`).
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import Final
 from rlm_kernel_mcp.text.safe_text import share
 
 STEP_TEXT_BYTES: Final = 16 << 20
-"""Text of one event that is kept, in UTF-8 bytes."""
+"""Bytes of UTF-8 kept of one event's texts."""
 
 SESSION_TEXT_BYTES: Final = 256 << 20
-"""Text of one session that is kept."""
+"""Bytes kept of one session's texts."""
 
 LEAST_TEXT_BYTES: Final = 4_000
-"""Kept of each event, also of a session that has used up its room."""
+"""Bytes kept of each event, even in a session that has used up its room."""
 
 _LEAST_SHARE_BYTES: Final = 100
 
@@ -26,7 +26,7 @@ _LEAST_SHARE_BYTES: Final = 100
 def fit(texts: Mapping[str, str | None], used_bytes: int) -> tuple[dict[str, str | None], int]:
     """An event's texts cut to the room there is, and their size in bytes. `error` stays an object of JSON.
 
-    `used_bytes` is what the session holds already. Small texts stay whole at the cost of the large ones.
+    `used_bytes`: what the session holds already. Small texts stay whole at the expense of the large ones.
     """
     room = min(STEP_TEXT_BYTES, max(SESSION_TEXT_BYTES - used_bytes, LEAST_TEXT_BYTES))
     sizes = {name: size_of(text) for name, text in texts.items() if text}

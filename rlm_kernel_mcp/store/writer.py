@@ -1,7 +1,7 @@
-"""Writes a server's record: at once where nothing has to be waited for, else in threads, and only those wait who must.
+"""Writes a server's record: at once where that waits for nothing, else in threads, so that only those wait who must.
 
-Is: when, an order for each session, and the wait of whoever tells a client something until that is written. Is not:
-what is written (`store.py`), nor the readers (`reading.py`). Above: `session/registry.py`, `session/handles.py`,
+Is: when, an order for each session, and the wait for a write before a client hears of what it records. Is not: what is
+written (`store.py`), nor the readers (`reading.py`). Above: `session/registry.py`, `session/handles.py`,
 `session/trace/journal.py`. Below: `store.py`.
 """
 
@@ -25,13 +25,13 @@ T = TypeVar("T")
 
 THREADS: Final = 8
 AT_ONCE_CHARS: Final = 200_000
-"""More is worked on in a thread: it would keep the other sessions waiting."""
+"""Larger writes go to a thread: they would keep the other sessions waiting."""
 SLOW_S: Final = 0.08
-"""A small write that took longer shows a slow disk: the next ones are left to threads, until one is quicker there."""
+"""A small write that took longer shows a slow disk: the next ones go to threads until one is quicker there."""
 SETTLED_S: Final = 5.0
-"""So long an answer waits for the disk. Then it goes out, and says that the record is behind."""
+"""How long an answer waits for the disk. Then it is sent and says that the record is behind."""
 CLOSE_S: Final = 2.0
-"""So long the end of the server waits for it."""
+"""How long the end of the server waits for it."""
 
 
 class Writer:
@@ -41,9 +41,9 @@ class Writer:
         self._store = store
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="writer of the store")
         self._waiting: dict[str, deque[tuple[Callable[[], object], bool]]] = {}
-        """What is to be written by session, and whether it is small; of one that is not there nothing is under way."""
+        """By session, what is to be written, and whether it is small; a session without a row has nothing under way."""
         self._since_s: dict[str, float] = {}
-        """Since when a session has something that is not written."""
+        """Since when a session has had something unwritten."""
         self._change = threading.Condition()
         self._closed = False
         self._is_slow = False
@@ -63,7 +63,7 @@ class Writer:
         return session_id in self._since_s
 
     def do(self, session_id: str, write: Callable[[], object], chars: int = 0) -> bool:
-        """Have something written by one call, after all that the session gave before. Waits for nothing.
+        """Have one call write something, after everything that the session gave before. Waits for nothing.
 
         `chars`: the size of what is written. What a thread raises is logged. Returns whether it was taken: nothing is
         after `close`, and that is logged.
@@ -92,7 +92,7 @@ class Writer:
         return is_done
 
     def made(self, session_id: str, make: Callable[[], T]) -> asyncio.Future[T]:
-        """The same of what has a result; it is done also where nobody waits for it any more.
+        """The same for a call that has a result; it is made even if nobody waits for it any more.
 
         Raises in the future: what `make` raises; sqlite3.ProgrammingError: the store is closed.
         """
@@ -149,7 +149,7 @@ class Writer:
                 self._since_s[session_id] = begun_s = time.monotonic()
             try:
                 write()
-            except Exception:  # whatever becomes of one write, the next is done
+            except Exception:  # whatever becomes of one write, the next one is done
                 log.exception("something of session %s could not be written into the store", session_id)
             if is_small:
                 self._is_slow = time.monotonic() - begun_s > SLOW_S

@@ -14,11 +14,11 @@ from typing import Final
 from rlm_kernel_mcp.text.characters import LONGEST_SEQUENCE, SUSPECT, escaped
 
 BLOCK_CHARS: Final = 4_096
-"""What is made safe at a time where only a part is wanted."""
+"""Characters that are made safe at a time where only a part is wanted."""
 CALL_CHARS: Final = 1 << 16
 """Most characters for one call in C, some 4 ms: the event loop's thread can have the interpreter in between."""
 
-# What stands in the place of what was cut, from the number that is gone, the whole number, and where the rest is.
+# What stands in place of a cut: how many characters are gone, of how many, and where the rest is.
 _SAID: Final = "\n[... {:,} of {:,} characters cut here; {} ...]\n".format
 _COUNTED: Final = "\n[... {:,} of {:,} characters cut here ...]\n".format
 _SHORT: Final = "…".format
@@ -73,7 +73,7 @@ def safe_prefix(text: str, limit: int) -> tuple[str, int]:
 
 
 def _longest(text: str, start: int, stop: int, room: int) -> tuple[str, int]:
-    """What of `text[start:stop]`, from its start, has a safe form within `room`; and where that ends."""
+    """How much of `text[start:stop]`, from its start, has a safe form within `room`, and where that ends."""
     low, high = start, stop - 1
     while low < high:
         middle = (low + high + 1) // 2

@@ -1,4 +1,4 @@
-"""UTF-8 with lone surrogates back into text, without holding up everybody else.
+"""Decodes UTF-8 that may hold lone surrogates, without holding up everybody else.
 
 Is: the decoder of what a kernel says and the store keeps. Is not: a judgement of lone surrogates (`characters.py`).
 Above: `session/kernels/variables.py`, `store/database/rows.py`, `store/reading.py`. Below: nothing.

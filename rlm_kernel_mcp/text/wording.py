@@ -20,7 +20,7 @@ def counted(count: int, noun: str) -> str:
 
 
 def damaged_words(count: int, noun: str) -> str:
-    """What to say of rows of the store that were left out; nothing of none."""
+    """What to say of rows of the store that were left out; an empty text where there are none."""
     if not count:
         return ""
     is_left = "is left" if count == 1 else "are left"

@@ -78,7 +78,15 @@ def test_neither_sides_output_reaches_the_other(client: LineClient, session_id: 
     assert not any("agent speaks" in cell["stdout"] for cell in console_cells(client, session_id))
 
 
-@pytest.mark.parametrize("farewell", ["exit", "quit", "exit()", "\x04"], ids=["exit", "quit", "exit()", "Ctrl-D"])
+@pytest.mark.parametrize(
+    "farewell",
+    [
+        "exit",
+        pytest.param("quit", marks=pytest.mark.slow),
+        pytest.param("exit()", marks=pytest.mark.slow),
+        pytest.param("\x04", id="Ctrl-D"),
+    ],
+)
 def test_leaving_the_console_leaves_the_session_alive(
     client: LineClient, session_id: str, attach: Attach, farewell: str
 ) -> None:

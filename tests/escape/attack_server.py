@@ -19,7 +19,7 @@ import psutil
 from tests.escape.canaries import Canaries
 from tests.escape.cases import Case
 from tests.mcp.line_client import SERVE, LineClient
-from tests.processes import largest_bytes
+from tests.processes import largest_bytes, thread_statuses
 from tests.records import record_of
 
 STEP_MS: Final = 3_000
@@ -200,11 +200,10 @@ def fallen(attack_server: AttackServer) -> set[str]:
 
 def unlocked(attack_server: AttackServer) -> list[str]:
     """Threads of the kernel, looked at from outside, that have a right in any set, no filter, or may get new rights."""
-    threads = list(Path(f"/proc/{attack_server.kernel().pid}/task").iterdir())
+    threads = thread_statuses(attack_server.kernel().pid)
     assert len(threads) >= 5
     found = []
-    for thread in threads:
-        status = (thread / "status").read_text(encoding="ascii")
+    for status in threads:
         facts = {key: value.strip() for key, _, value in (line.partition(":") for line in status.splitlines())}
         rights = {facts[name] for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")}
         if (rights, facts["NoNewPrivs"], facts["Seccomp"]) != ({"0" * 16}, "1", "2"):

@@ -53,10 +53,24 @@ def read_corpus() -> list[Case]:
     return [_read(path) for path in sorted(CORPUS.glob("*/*.py"))]
 
 
-def as_parameters() -> list[Any]:
-    """Every case as a test's parameter, named as it is, the slow ones marked."""
-    slow = [pytest.mark.slow]
-    return [pytest.param(case, id=case.name, marks=slow if case.name in SLOW else []) for case in read_corpus()]
+COURTESIES: Final = {"allow", "builtins-policy", "import-policy", "introspection", "ipython-magics", "output"}
+"""Categories about the shipped policy's courtesies, or what works under it; the others are about the walls."""
+
+
+def as_parameters(*, courtesies: bool) -> list[Any]:
+    """Every case as a test's parameter, named as it is, the slow ones marked.
+
+    `courtesies`: whether they are on where these are tried. The fast part has each case in the policy in which it comes
+    further: what is about the walls where nothing is refused before them.
+    """
+    return [
+        pytest.param(
+            case,
+            id=case.name,
+            marks=[pytest.mark.slow] * (case.name in SLOW or (case.category in COURTESIES) is not courtesies),
+        )
+        for case in read_corpus()
+    ]
 
 
 def _read(path: Path) -> Case:

@@ -16,7 +16,7 @@ from tests.escape.canaries import users
 from tests.escape.cases import SLOW, Case, as_parameters, read_corpus
 from tests.escape.verdicts import tried
 from tests.parts import skip_for_lack_of
-from tests.soaks.corpus import TIERS, by_case
+from tests.soaks.corpus import by_case
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def attack_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AttackSe
         yield made
 
 
-@pytest.mark.parametrize("case", as_parameters())
+@pytest.mark.parametrize("case", as_parameters(courtesies=True))
 def test_a_hostile_case_reaches_nothing_outside_its_session(attack_server: AttackServer, case: Case) -> None:
     """Judged by canaries, the neighbour session and the server itself; what the case prints counts only against it."""
     assert tried(attack_server, case)[1] == [], case.must
@@ -42,7 +42,7 @@ def test_every_thread_of_a_kernel_is_locked(attack_server: AttackServer) -> None
     assert unlocked(attack_server) == []
 
 
-@pytest.mark.parametrize("tier", TIERS)
+@pytest.mark.parametrize("tier", ["ns", pytest.param("lock", marks=pytest.mark.slow)])
 def test_nor_where_the_server_is_another_users(tier: str) -> None:
     """What looks for files and processes, every module importable; all of it as every user: `bin/soak corpus`."""
     if "nobody" not in users():

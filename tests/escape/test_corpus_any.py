@@ -19,7 +19,7 @@ def attack_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AttackSe
         yield made
 
 
-@pytest.mark.parametrize("case", as_parameters())
+@pytest.mark.parametrize("case", as_parameters(courtesies=False))
 def test_a_hostile_case_reaches_nothing_outside_its_session(attack_server: AttackServer, case: Case) -> None:
     """Judged by canaries, the neighbour session and the server itself; what the case prints counts only against it."""
     assert tried(attack_server, case)[1] == [], case.must

@@ -27,6 +27,7 @@ def attack_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AttackSe
         yield made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_nor_without_namespaces(attack_server: AttackServer, case: Case) -> None:
     """Judged as in `test_corpus.py`."""

@@ -430,14 +430,14 @@ def test_a_step_that_outlasts_the_wait_is_running_and_goes_on(client: LineClient
 def test_a_step_that_outlasts_its_timeout_is_interrupted_and_the_names_stay(client: LineClient) -> None:
     """The session lives on."""
     session_id = client.open_session()
-    data = client.run(session_id, "kept = 1\nwhile True: pass", timeout_ms=200)
+    data = client.run(session_id, "kept = 1\nimport time\nwhile True: time.sleep(60)", timeout_ms=1_000)
     assert data["status"] == "timeout"
     assert client.run(session_id, "kept")["result"] == "1"
 
 
 def test_a_kernel_that_is_gone_says_what_was_lost(client: LineClient) -> None:
     """A call that cannot be interrupted is killed; `lost` says what is gone and what is back."""
-    session_id = client.open_session("the context", step_timeout_ms=300)
+    session_id = client.open_session("the context", step_timeout_ms=600)
     client.run(session_id, "a = [1, 2]")
     data = client.run(session_id, ENDLESS_CALL)
     assert data["status"] == "timeout"
@@ -761,6 +761,8 @@ def test_a_call_that_does_not_wait_is_answered_with_what_is_known(client: LineCl
         assert [context[name] for name in unknown] == [None] * len(unknown)
         assert isinstance(context["loaded_bytes"], int)
         assert isinstance(context["bytes"], int)
+        assert [context[name] for name in ("held", "encodings", "undecodable_bytes")] == [None] * 3
+        assert (context["documents"], context["skipped"], context["changed"]) == ([], {}, False)
     assert client.run(opened["session_id"], "len(story)")["result"] == "100000"
 
 

@@ -155,7 +155,7 @@ def test_every_answer_has_exactly_the_contract_s_fields(client: LineClient) -> N
     running = client.run(**session, code="while True: pass", wait_ms=0)
     assert differences(running, STEP) == []
     assert differences(client.data("rlm_interrupt", **session), STEP) == []
-    killed = client.run(**session, code=ENDLESS_CALL, timeout_ms=300)
+    killed = client.run(**session, code=ENDLESS_CALL, timeout_ms=600)
     assert killed["lost"]["restored"]
     assert differences(killed, STEP) == []
     for name, limit in (("xs", 4_000), ("n", 4_000), ("text", 100)):

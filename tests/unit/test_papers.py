@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import sys
 import tomllib
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +18,38 @@ from tests.parts import ROOT
 PAPERS: Final = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("rlm_kernel_mcp/**/*.py")])
 OTHERS: Final = [ROOT / "pyproject.toml", *sorted(path for path in (ROOT / "bin").glob("[!_.]*") if path.is_file())]
 """What has comments for a reader too."""
-PATHS: Final = [path.as_posix() for top in ROOT.glob("[!.]*") if top.is_dir() for path in top.rglob("*.py")]
+PATHS: Final = [path for top in ROOT.glob("[!.]*") if top.is_dir() for path in top.rglob("*.py")]
+ENDS: Final = {"/".join(path.parts[first:]) for path in PATHS for first in range(1, len(path.parts))}
+"""Every path, and every end of one that begins with a whole name."""
+TOPS: Final = {path.name for top in (ROOT, ROOT / "rlm_kernel_mcp") for path in top.iterdir() if path.is_dir()} - {
+    ".venv"
+}
+PLACES: Final = {
+    f"/{place.relative_to(ROOT).as_posix()}/"
+    for top in ROOT.iterdir()
+    if top.is_dir() and (top.name == ".ci" or not top.name.startswith("."))
+    for place in (top, *top.rglob("*"))
+}
+"""Every file and directory of the checkout."""
+NAMED_PLACE: Final = re.compile(r"`([\w.-]+/[\w./-]*)`")
+MEDIA_TYPES: Final = {"text/plain", "text/html"}
+OUR_NAME: Final = re.compile(r"`((?:[A-Za-z]\w*\.)*(?:[A-Za-z]\w*_\w+|[A-Z][a-z]+[A-Z]\w*))(?:\(\))?`")
+"""What looks like a name of this code: with an underscore, or in CamelCase."""
+NO_CODE_OF_OURS: Final = {"corpus", "program"}
+"""Directories of what tests run inside a kernel."""
+FOREIGN: Final = {
+    "MemoryMax": "systemd",
+    "TasksMax": "systemd",
+    "tool_timeout_sec": "Codex",
+    "default_tools_approval_mode": "Codex",
+    "debug_request": "Jupyter",
+    "provisioner_base": "jupyter_client",
+    "HistoryAccessor": "IPython",
+    "PyImport_Import": "CPython",
+    "rlm_x_reply": "a pattern",
+    "rlm_x_request": "a pattern",
+}
+"""Names of others that no code here has."""
 NAMED_FILE: Final = re.compile(r"`([\w./-]*\w\.py)(?:::\w+)?`")
 BARE_NAME: Final = re.compile(
     r"\b(?:pip3?|pipx|uv|uvx)\b(?: +(?:install|run|add|inject|tool|pip))*(?: +-\S+)* +[\"'`]?rlm[-_]kernel[-_]mcp"
@@ -59,7 +94,7 @@ def test_the_metadata_names_the_licence_the_authors_and_only_what_runs() -> None
 
 def files_that_are_not_there(text: str) -> list[str]:
     """Python files that a paper names, by their path or the end of it, and that the checkout does not have."""
-    return [name for name in NAMED_FILE.findall(text) if not any(f"/{path}".endswith(f"/{name}") for path in PATHS)]
+    return [name for name in NAMED_FILE.findall(text) if name not in ENDS]
 
 
 @pytest.mark.parametrize("paper", [*PAPERS, *OTHERS], ids=lambda path: str(path.relative_to(ROOT)))
@@ -73,3 +108,58 @@ def test_such_a_file_would_be_seen() -> None:
     """The pattern above matches what it is for, and the whole name counts."""
     text = "`kernel/gone.py`, `step.py`, `tests/unit/test_papers.py::test_it`, `session/session.py`"
     assert files_that_are_not_there(text) == ["kernel/gone.py", "step.py"]
+
+
+def places_that_are_not_there(text: str) -> list[str]:
+    """Files and directories that a paper names from the top of the checkout or of the package, and that are gone."""
+    named = {name for name in NAMED_PLACE.findall(text) if name.partition("/")[0] in TOPS} - MEDIA_TYPES
+    return sorted(name for name in named if not any(f"/{name.strip('/')}/" in place for place in PLACES))
+
+
+@pytest.mark.parametrize("paper", PAPERS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_paper_names_a_place_that_is_gone(paper: Path) -> None:
+    """Directories, programs and papers too, which move as modules do."""
+    if paper.name != "CHANGELOG.md":
+        assert places_that_are_not_there(paper.read_text(encoding="utf-8")) == []
+
+
+@cache
+def names_in_code() -> frozenset[str]:
+    """Every name and every word of a string in the code of the checkout, docstrings and comments left out."""
+    return frozenset(
+        word
+        for path in PATHS
+        if not NO_CODE_OF_OURS & set(path.parts) and path != Path(__file__)
+        for found in words_of(ast.parse(path.read_text(encoding="utf-8")))
+        for word in re.findall(r"\w+", found)
+    )
+
+
+def words_of(tree: ast.Module) -> Iterator[str]:
+    told = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        for _, value in ast.iter_fields(node):
+            if isinstance(value, str) and id(node) not in told:
+                yield value
+
+
+def names_that_are_gone(text: str) -> list[str]:
+    """Names of this code that a paper says and no code has."""
+    known = names_in_code() | FOREIGN.keys() | {path.stem for path in PATHS}
+    ours = (name for name in OUR_NAME.findall(text) if name.partition(".")[0] not in sys.stdlib_module_names)
+    return [name for name in ours if not known.issuperset(name.split("."))]
+
+
+@pytest.mark.parametrize("paper", PAPERS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_paper_names_what_is_gone(paper: Path) -> None:
+    """A class, a function or a field that was renamed. A decision tells why, of what was there then too."""
+    if paper.name != "CHANGELOG.md" and paper.parent.name != "decisions":
+        assert names_that_are_gone(paper.read_text(encoding="utf-8")) == []
+
+
+def test_such_a_place_and_such_a_name_would_be_seen() -> None:
+    """The patterns above match what they are for; another's path, and words, are left alone."""
+    text = "`session/gone/`, `bin/gone`, `session/kernels/`, `bin/setup`, `/proc/self`, `text/plain`"
+    assert places_that_are_not_there(text) == ["bin/gone", "session/gone/"]
+    text = "`GoneClass`, `SessionKernel.gone_method`, `gone_function()`, `SessionKernel.ready_for_step`, `gone`"
+    assert names_that_are_gone(text) == ["GoneClass", "SessionKernel.gone_method", "gone_function"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -63,6 +65,22 @@ def test_settings_as_they_should_be_raise_no_doubt(tmp_path: Path) -> None:
     assert doubted(RLM_CONTEXT_ROOTS=str(tmp_path), RLM_IMPORTS="json", RLM_KERNEL="rlm-python") == []
 
 
+def test_a_policy_from_before_contexts_were_mapped_has_the_defaults(tmp_path: Path) -> None:
+    """A kernelspec that a user installed with an older version, and has changed; also where some of it is set."""
+    shipped = json.loads((locked_kernelspec("rlm-python") / POLICY_FILE).read_text())
+    old = tmp_path / POLICY_FILE
+    whole = load_policy(locked_kernelspec("rlm-python") / POLICY_FILE)
+    old.write_text(json.dumps({part: values for part, values in shipped.items() if part != "context"}))
+    assert load_policy(old) == whole
+    applied = load_policy(old).with_settings(import_policy=None, imports=(), memory_limit_mb=None)
+    assert applied.model_dump()["context"] == shipped["context"]  # which is what a kernel is given
+    old.write_text(json.dumps(shipped | {"context": {"in_memory_mb": 7}}))
+    assert load_policy(old).context == whole.context.model_copy(update={"in_memory_mb": 7})
+    old.write_text(json.dumps(shipped | {"context": {"in_memory": 7}}))
+    with pytest.raises(InvalidInput, match=r"'context\.in_memory'"):
+        load_policy(old)
+
+
 def test_the_defaults_are_those_of_the_policy_beside_the_kernelspec() -> None:
     """The policy's hold where nothing is set; the others are what is told of them."""
     policy, defaults = load_policy(locked_kernelspec("rlm-python") / POLICY_FILE), load_settings({"HOME": "/"})
@@ -76,6 +94,27 @@ def test_the_defaults_are_those_of_the_policy_beside_the_kernelspec() -> None:
     assert told["RLM_SANDBOX_CONTAINER_RUNTIME"] == defaults.container_runtime
     assert told["RLM_SANDBOX_CONTAINER_IMAGE"] == defaults.container_image
     assert told["RLM_SANDBOX_FALLBACK"] == defaults.sandbox_fallback
+
+
+UNKNOWN: Final = [
+    ("RLM_SANDBOX_FALLBACK", "yes", "off, process"),
+    ("RLM_IMPORT_POLICY", "all", "allowlist, any"),
+    ("RLM_SANDBOX_CONTAINER_RUNTIME", "runc", "docker, podman"),
+    ("RLM_MEMORY_LIMIT_MB", "lots", "whole number of MB"),
+    ("RLM_MAX_SESSIONS", "0", "whole number of sessions"),
+    ("RLM_IDLE_TIMEOUT_S", "-1", "whole number of seconds"),
+    ("RLM_CONTEXT_ROOTS", "/no/such/directory", "/no/such/directory"),
+]
+
+
+@pytest.mark.parametrize(("variable", "value", "known"), [("RLM_SANDBOX_MODE", "none", "process, container"), *UNKNOWN])
+def test_an_unknown_value_is_refused_with_the_known_ones(variable: str, value: str, known: str) -> None:
+    """Given by variable or by option; `tests/mcp/server/test_start.py` has it of a server."""
+    for environ, overrides in ({variable: value}, None), ({}, {variable: value}):
+        with pytest.raises(InvalidInput) as refused:
+            load_settings(environ, overrides)
+        assert variable in refused.value.message
+        assert known in refused.value.message
 
 
 def test_a_context_root_that_is_no_folder_is_refused() -> None:

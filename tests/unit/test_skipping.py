@@ -44,6 +44,7 @@ def test_where_skips_are_forbidden_a_skipped_test_fails(suite: Path) -> None:
     assert "bin/setup --frobnicator" in done.stdout
 
 
+@pytest.mark.slow
 def test_where_skips_are_forbidden_a_module_that_skips_itself_is_an_error(suite: Path) -> None:
     """Skipping while collecting must not be a way around."""
     (suite / "test_part.py").write_text("import pytest\npytest.skip('all of it', allow_module_level=True)\n")

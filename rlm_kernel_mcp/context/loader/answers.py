@@ -16,11 +16,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from rlm_kernel_mcp.context_wire import BLOCK_BYTES, INDEX_ROWS, LAYOUTS, REASONS, WIDTHS, Layout
+from rlm_kernel_mcp.context_wire import (
+    BLOCK_BYTES,
+    INDEX_ROWS,
+    JSON_REASONS,
+    LAYOUTS,
+    REASONS,
+    WIDTHS,
+    WORDS_CHARS,
+    Layout,
+)
 
 ENCODINGS: Final = ("utf-8", "utf-8-sig", "utf-16", "utf-32", "latin-1")
-CHARS_OF_BYTE_MAX: Final = 4
-r"""A byte that does not decode as UTF-16 becomes `\xff`."""
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 ROW_BYTES: Final = 16
 ERRNO_MAX: Final = 4_095
@@ -98,7 +105,7 @@ def _read(row: dict[str, Any], byte_max: int) -> FileRead:
         byte_count,
         _one_of(row.get("encoding"), ENCODINGS),
         _count(row.get("bad_bytes"), byte_count),
-        _count(row.get("chars"), byte_count * CHARS_OF_BYTE_MAX),
+        _count(row.get("chars"), byte_count),
         _count(row.get("lines"), byte_count),
         row.get("open") is True,
         _layout(row.get("layout")),
@@ -154,6 +161,29 @@ def spooled(data: bytes, chars: int, layout: Layout) -> int:
     if _count(_key(data, "spooled")) != chars * WIDTHS[layout]:
         raise Unbelievable("the spool has another size than its characters")
     return 0
+
+
+@dataclass(frozen=True, slots=True)
+class ValueRefused:
+    """A JSON text without a value; as `context_wire.Written`. `words` are the loader's."""
+
+    reason: str
+    words: str
+    errno: int
+
+
+def value(data: bytes, file_bytes: int) -> int | ValueRefused:
+    """The answer to a JSON text: the size of its value, which is in a file of `file_bytes` at most."""
+    said = _key(data, "json")
+    if not isinstance(said, dict):
+        raise Unbelievable("it is no object")
+    if said.get("refused"):
+        words = said.get("words")
+        if not isinstance(words, str):
+            raise Unbelievable("there are no words")
+        reason = _one_of(said["refused"], JSON_REASONS)
+        return ValueRefused(reason, words[:WORDS_CHARS], _count(said.get("errno"), ERRNO_MAX))
+    return _count(said.get("bytes"), file_bytes)
 
 
 def index_rows(data: bytes, count: int) -> array[int]:

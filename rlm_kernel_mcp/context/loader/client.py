@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any, Final, Protocol
 
 from rlm_kernel_mcp.context.loader import answers
-from rlm_kernel_mcp.context.loader.answers import FileRead, FileRefused, Unbelievable
+from rlm_kernel_mcp.context.loader.answers import FileRead, FileRefused, Unbelievable, ValueRefused
 from rlm_kernel_mcp.context_wire import DATAGRAM_BYTES, INDEX_ROWS, Layout, Limits
 from rlm_kernel_mcp.errors import ContextDenied, ContextTooLarge
 
@@ -99,6 +99,13 @@ class LoaderClient:
         for first in range(0, rows, INDEX_ROWS):
             whole.extend(self._ask({"index": first}, (), partial(answers.index_rows, count=rows - first)))
         return whole
+
+    def value(self, source: int, target: int, file_bytes: int) -> int | ValueRefused:
+        """Have a JSON text parsed and its value written: how many bytes that is, at most `file_bytes`."""
+        answer: int | ValueRefused = self._ask(
+            {"json": True}, (source, target), lambda data: answers.value(data, file_bytes)
+        )
+        return answer
 
     def end(self) -> None:
         """End the process, and wait until nothing of it is left: what it could write to is fixed from now on."""

@@ -1,12 +1,12 @@
 """Who listens on iopub: the session's host, which is waited for, and any other client, which is not.
 
-Is: a bound for each listener on the messages that wait for it and on how long it is waited for; it is told how many it
-missed. Is not: the thread (`iopub.py`), nor a wall. Above: `iopub.py`. Below: libzmq, which drops without a word what a
-listener does not take in time, and cannot be asked to wait for one and not for another.
+Is: a bound for each listener on the messages that wait for it and on how long to wait for it; a listener hears how many
+it missed. Is not: the thread (`iopub.py`), nor a wall. Above: `iopub.py`. Below: libzmq, which silently drops what a
+listener does not take in time, and cannot wait for one listener and not for another.
 
 How one is told from the other: XPUB_MANUAL lets this end say what a new listener is subscribed to. The host gets every
 topic; each other client the private topics of all the others, so that a message under its own one, sent with inverted
-matching, goes to it alone. What it gets in front of the topic is one more prefix, which Jupyter's clients skip.
+matching, goes to it alone. What then stands in front of the topic is one more prefix, which Jupyter's clients skip.
 Source: zmq_setsockopt(3), XPUB_MANUAL, XPUB_NODROP, INVERT_MATCHING.
 """
 
@@ -24,16 +24,16 @@ from rlm_kernel_mcp.in_kernel.channels.whole_socket import is_out_of_memory
 from rlm_kernel_mcp.wire import DELIMITER
 
 MESSAGES_MAX: Final = 200
-"""Of each listener in libzmq's hands."""
+"""Messages for each listener in libzmq's queue."""
 HOST_WAIT_S: Final = 60.0
-"""How long a message waits for the host: one that is stopped and goes on loses nothing."""
+"""How long a message waits for the host: a host that was stopped and goes on loses nothing."""
 LOOK_S: Final = 0.1
 PENDING_BYTES: Final = 4 << 20
-"""Of each other client, beside libzmq's."""
+"""Messages for each other client, beside those in libzmq's queue."""
 RETRY_S: Final = 0.02
 PRIVATE: Final = b"\0"
 PLACES: Final = 16
-"""Other clients that are told apart; more of them share a place, and what they miss."""
+"""Other clients that are told apart; any beyond them share one entry, and what they miss."""
 
 Frames = Sequence[Any]
 
@@ -54,12 +54,12 @@ class Missed:
             self._parent = frames[list(frames).index(DELIMITER) + 3]
 
     def notice(self) -> list[bytes]:
-        """What the listener is told, as a line on stderr where the first ones are missing."""
+        """The line for the listener, on stderr, in place of the first message that it missed."""
         text = f"\n[{self.count:,} messages of the kernel were dropped here: {self._why}]\n"
         message = self._session.msg("stream", {"name": "stderr", "text": text})
         try:
             message["parent_header"] = json.loads(bytes(self._parent))
-        except ValueError:  # it is not ours
+        except ValueError:  # the stream is not one of ours
             message["parent_header"] = {}
         return [b"stream.stderr", *self._session.serialize(message)]
 
@@ -134,7 +134,7 @@ class Audience:
         """Set what a socket needs before it is bound."""
         socket.setsockopt(zmq.SNDHWM, MESSAGES_MAX)
         socket.setsockopt(zmq.XPUB_MANUAL, 1)
-        socket.setsockopt(zmq.XPUB_VERBOSER, 1)  # each client's subscription and its end, to count them
+        socket.setsockopt(zmq.XPUB_VERBOSER, 1)  # each subscription and its end: clients are counted by them
         socket.setsockopt(zmq.XPUB_NODROP, 1)
         socket.setsockopt(zmq.SNDTIMEO, int(LOOK_S * 1000))
 
@@ -144,7 +144,7 @@ class Audience:
             self._has_host = self._has_host or not topic
             self._socket.setsockopt(zmq.SUBSCRIBE, topic)
             if topic:
-                self._socket.setsockopt(zmq.SUBSCRIBE, PRIVATE)  # and so to no other client's messages
+                self._socket.setsockopt(zmq.SUBSCRIBE, PRIVATE)  # and so not to any other client's messages
             return
         place = self._newest = (self._newest + 1) % PLACES
         for other in range(PLACES):
@@ -153,12 +153,12 @@ class Audience:
         self._others[place] = OtherClient(self._socket, _private(place), self._session)
 
     def only(self, listeners: int) -> None:
-        """Told how many there are: the host alone needs no second sending."""
+        """Note how many listeners there are: for the host alone nothing has to be sent twice."""
         if listeners <= self._has_host:
             self._others.clear()
 
     def welcome(self, frames: Frames) -> None:
-        """Send what the newest listener is greeted with."""
+        """Send the newest listener its greeting."""
         newest = self._others.get(self._newest)
         if newest is None:
             self._send_to_host(frames)
@@ -197,7 +197,7 @@ class Audience:
     def _sent(self, frames: Frames, flags: int) -> bool:
         try:
             self._socket.send_multipart(frames, flags)
-        except zmq.Again:  # it has waited
+        except zmq.Again:  # it has waited long enough
             return False
         except (MemoryError, zmq.ZMQError) as error:
             if not is_out_of_memory(error):

@@ -48,7 +48,7 @@ Bundle = dict[str, Any]
 
 
 class _Full(BaseException):
-    """The text has its full length. No Exception: a value's own `except Exception` must not swallow it."""
+    """The text has its full length. Not an `Exception`: a value's own `except Exception` must not swallow it."""
 
 
 class _BoundedText:
@@ -189,7 +189,7 @@ def presentable(data: Bundle, metadata: Bundle | None, types: Sequence[str]) -> 
 
 
 def _own_texts(data: Bundle) -> Iterator[tuple[str, Any]]:
-    """Types and values of a bundle; a text of a class of its own, which may call itself anything, as what it is."""
+    """Types and values of a bundle, each text as a plain `str`: one of a subclass could claim to be anything."""
     for mime_type, value in data.items():
         if issubclass(type(mime_type), str):
             yield str.__str__(mime_type), str.__str__(value) if issubclass(type(value), str) else value
@@ -206,14 +206,14 @@ def _size(mime_type: str, value: object) -> int | None:
 
 
 def _about(shown: Bundle, metadata: Bundle) -> Bundle:
-    """The metadata of what is shown: no type's that is left out, and only what is JSON and short."""
+    """The metadata of what is shown, without that of types that are left out; only what is JSON and short."""
     kept = {name: value for name, value in metadata.items() if name in shown or "/" not in str(name)}
     made = json_text(kept)
     return kept if made is not None and made[1] and len(made[0]) <= METADATA_CHARS else {}
 
 
 def _bounded(text: str) -> str:
-    # A formatted text brings the note of its own cut, so it may be a little longer.
+    # A formatted text ends with the note on its own cut, so it may be a little longer.
     return text if len(text) <= TEXT_CHARS + len(CUT) else text[:TEXT_CHARS] + CUT
 
 
@@ -236,7 +236,7 @@ class BoundedDisplayHook(ZMQShellDisplayHook):
             sys.stderr.write(said)
 
     def finish_displayhook(self) -> None:
-        """Send the value; the end of the step follows at once, and the two go together."""
+        """Send the value together with the end of the step, which follows at once."""
         sys.stdout.flush()
         sys.stderr.flush()
         with self.pub_socket.io_thread.hold():
@@ -281,7 +281,7 @@ class BoundedDisplayPublisher(ThreadsOwnHeader, ZMQDisplayPublisher):
 
 
 def _short(options: Bundle) -> Bundle:
-    """Options of a display, without transient data that is long or no JSON: nothing is shown of it."""
+    """Options of a display, without transient data that is long or not JSON, none of which is ever shown."""
     made = json_text(options.get("transient"))
     return options if made is not None and made[1] and len(made[0]) <= METADATA_CHARS else options | {"transient": {}}
 

@@ -1,4 +1,4 @@
-"""Sends a kernel's iopub messages from one thread, woken once for all that wait.
+"""Sends a kernel's iopub messages from one thread, which is woken once for all that wait.
 
 Is: ipykernel's thread with fewer wake-ups: each costs several changes of the interpreter lock, and a step sends four
 messages. Is not: a change of what is sent or in which order; nor a wall.
@@ -20,7 +20,7 @@ from ipykernel.iostream import IOPubThread
 from rlm_kernel_mcp.in_kernel.channels.audience import RETRY_S, Audience
 
 WAIT_S = 10.0
-"""Longest wait for the thread, which never takes a hundredth of it."""
+"""Longest wait for the thread, a hundred times what it needs."""
 
 
 class SparingIOPubThread(IOPubThread):
@@ -39,12 +39,12 @@ class SparingIOPubThread(IOPubThread):
         self._retrying = False
 
     def schedule(self, f: Callable[[], Any]) -> None:
-        """Have the thread call `f`, after all that was scheduled before."""
+        """Have the thread call `f`, after everything that was scheduled before."""
         if not self.thread.is_alive():
             f()
             return
         self._events.append(f)
-        # A thread that was woken and has not looked yet finds the newest too: it clears the flag before it looks.
+        # A thread that was woken but has not looked yet finds this one too: it clears the flag before it looks.
         if not self._woken:
             try:
                 self._woken = True
@@ -56,8 +56,8 @@ class SparingIOPubThread(IOPubThread):
     def _ring(self) -> None:
         """Wake the thread.
 
-        By its loop and not by ipykernel's inproc socket, which takes longer, and which a thread that is short of
-        memory for a moment never hears of again: libzmq tells of a message once.
+        By its loop and not by ipykernel's inproc socket: that takes longer, and a thread that is short of memory for a
+        moment never hears of the message again, since libzmq reports it once.
         """
         loop: asyncio.AbstractEventLoop = self.io_loop.asyncio_loop  # type: ignore[attr-defined]  # tornado's only kind
         loop.call_soon_threadsafe(self._handle_event, None)
@@ -77,7 +77,7 @@ class SparingIOPubThread(IOPubThread):
         self._woken = False
 
     def wait(self) -> None:
-        """Return when all that was scheduled so far has been done."""
+        """Return when everything that was scheduled so far has been done."""
         done = threading.Event()
         self.wake_anew()
         self.schedule(done.set)
@@ -105,7 +105,7 @@ class SparingIOPubThread(IOPubThread):
         self._handle_event(None)
 
     def _send_welcome_message(self, subscription: str) -> None:
-        """Greet who has just begun to listen, and nobody else."""
+        """Greet only the client that has just begun to listen."""
         if self.audience is None:
             super()._send_welcome_message(subscription)
             return
@@ -122,7 +122,7 @@ class SparingIOPubThread(IOPubThread):
                 self._retry()
 
     def _retry(self) -> None:
-        """Look until nothing waits any more for a client that does not read."""
+        """Look again until nothing waits any more for a client that does not read."""
         self._retrying = self.audience is not None and not self.closed and self.audience.send_pending()
         if self._retrying:
             self.io_loop.call_later(RETRY_S, self._retry)
@@ -131,4 +131,4 @@ class SparingIOPubThread(IOPubThread):
         self._woken = False
         super()._handle_event(msg)
         if self.audience is not None and not self.closed and self.socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
-            self._xpub_stream.flush(zmq.POLLIN)  # a send may have taken libzmq's only hint that somebody came
+            self._xpub_stream.flush(zmq.POLLIN)  # a send may have consumed libzmq's only hint that somebody has come

@@ -20,7 +20,7 @@ from rlm_kernel_mcp.in_kernel.channels.threads import ThreadsOwnHeader
 
 PROMPT_FLUSHES = 2_000
 TOGETHER_S = 0.02
-"""So many flushes of a step are messages of their own; what follows goes out together, this often."""
+"""How many flushes of a step are sent as separate messages, and how often those after them are sent together."""
 MESSAGE_CHARS = 40_000
 """Longest text of one `stream` message: at most 240 KB, whatever the characters."""
 
@@ -37,13 +37,13 @@ class BudgetedOutStream(ThreadsOwnHeader, OutStream):
     tail_chars = 100_000
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Takes what ipykernel gives to its own stream."""
+        """Takes the arguments of ipykernel's own stream."""
         super().__init__(*args, **kwargs)
         self._tail: list[str] = []
         self._prompt_left = PROMPT_FLUSHES
         self._flushed_at = 0.0
         self._sending = False
-        """Whether text may have left the buffer and not be scheduled yet."""
+        """Whether text may have left the buffer without being scheduled yet."""
         self._tail_held = self._past_head = 0
         self._tail_limit = self._head_limit = self._head_left = 0
         self._allot()
@@ -65,7 +65,7 @@ class BudgetedOutStream(ThreadsOwnHeader, OutStream):
         self._prompt_left = max(1, self._prompt_left)
 
     def flush(self) -> None:
-        """Send what is buffered, and return when it is sent: what runs next may never let that thread run again.
+        """Send what is buffered, and return when it is sent: the code that runs next may block that thread for good.
 
         With nothing buffered or under way there is nothing to wait for. A step that has asked for very many messages
         gets one for several flushes. The control thread waits for none: ipykernel flushes after each of its requests,
@@ -84,7 +84,7 @@ class BudgetedOutStream(ThreadsOwnHeader, OutStream):
         self._flushed_at = time.monotonic()
         thread = self.pub_thread.thread if self.pub_thread is not None else None
         if thread is not None and thread.is_alive() and thread.ident != threading.get_ident():
-            # ipykernel's flush hands the messages to a later turn of the thread, and waits for this turn alone.
+            # ipykernel's flush leaves the messages to a later turn of the thread, and waits only for this one.
             sent = threading.Event()
             self.pub_thread.schedule(sent.set)
             sent.wait(self.flush_timeout)
@@ -151,12 +151,12 @@ class BudgetedOutStream(ThreadsOwnHeader, OutStream):
 
 
 def own_streams() -> list[BudgetedOutStream]:
-    """stdout and stderr, as far as a step has put nothing else in their place."""
+    """stdout and stderr, unless a step has put something else in their place."""
     return [stream for stream in (sys.stdout, sys.stderr) if isinstance(stream, BudgetedOutStream)]
 
 
 def flush_streams() -> None:
-    """Send what was printed so far, before a message that belongs behind it."""
+    """Send what was printed so far, before a message that belongs after it."""
     for stream in own_streams():
         stream.flush()
 

@@ -38,7 +38,7 @@ def pack(message: Any) -> bytes:
 
 
 def _written(value: object) -> str:
-    """A date, or the bytes of a picture, as Jupyter writes them; there are no other objects in a message."""
+    """A date, or the bytes of a picture, as Jupyter writes them; a message has no other objects."""
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
     if isinstance(value, bytes):
@@ -51,7 +51,7 @@ _encode: Final = json.JSONEncoder(default=_written, ensure_ascii=False, allow_na
 
 
 def fitting(payloads: Sequence[Any]) -> tuple[list[Any], int]:
-    """The payloads of a reply that are JSON and fit, in order, and how many are left out.
+    """The payloads of a reply that are JSON and fit, in order; and how many are left out.
 
     None of their own code is run. Source: Jupyter messaging 5.5, "Payloads".
     """

@@ -1,7 +1,7 @@
 """Builds, signs and reads a kernel's messages with less work: a step has five, and they were a quarter of its time.
 
-Is: jupyter_client's session for the messages that a kernel deals with; any other goes the library's own way. Is not: a
-change of what is on the wire, but that a parent header comes back with its date as it was written; nor a wall.
+Is: jupyter_client's session for the messages that a kernel handles; any other goes through the library. Is not: a
+change of what is on the wire, except that a parent header comes back with its date as it was written; nor a wall.
 Above: `in_kernel/ipython/app.py`. Below: ipykernel, `audience.py`.
 """
 
@@ -17,7 +17,7 @@ from rlm_kernel_mcp.wire import DELIMITER
 
 DONE: Final = zmq.MessageTracker()
 OWN_VERSION: Final = "5."
-"""Of the protocol: messages of other versions are adapted by the library."""
+"""The protocol's version: messages of others are adapted by the library."""
 PARTS: Final = 5
 """Signature, header, parent header, metadata, content."""
 
@@ -26,7 +26,7 @@ class SparingSession(Session):
     """The session of one kernel's messages."""
 
     _packed: tuple[Any, bytes] = None, b""
-    """The parent header of the newest message, which the others of a step have too, and its JSON; threads share it."""
+    """The parent header of the newest message and its JSON: all messages of a step have the same. Threads share it."""
 
     def msg_header(self, msg_type: str) -> dict[str, Any]:
         """The header of a new message. Its date is text already."""

@@ -16,15 +16,16 @@ from collections.abc import Callable
 from typing import Any, Final
 
 NOT_PYTHONS: Final = 8
-"""Room for threads that Python knows nothing of: libzmq has four."""
+"""Allowance for threads that Python does not know of: libzmq has four."""
 PARENT: Final = "_rlm_parent_header"
 SWITCH_S: Final = 0.00002
 """Longest wait for the interpreter lock. Reading a variable in the middle of a running loop takes some of them, which
 at CPython's 5 ms would be 16 ms. Code that runs in one thread does not notice."""
 SWITCH_AMONG_MANY_S: Final = 0.002
-"""The same among many threads, each of which wakes up so often: twenty that count did so at a third of the speed."""
+"""The same among many threads, each of which wakes up as often: at the shorter wait, twenty that count ran at a third
+of the speed."""
 FEW_THREADS: Final = 2
-"""Of a session's own, beside the main thread."""
+"""Threads of a session's own code, beside the main thread."""
 
 
 class SwitchInterval:
@@ -48,7 +49,7 @@ class ThreadsOwnHeader:
 
     @property
     def parent_header(self) -> Any:
-        """Of the request that this thread or task works for; of the newest one where nobody knows."""
+        """The header of the request that this thread or task works for; of the newest one where that is not known."""
         try:
             return self._parent_header.get()
         except LookupError:

@@ -1,7 +1,8 @@
 """A socket that sends a message whole or not at all, also while user code has taken all memory.
 
-libzmq takes a message part by part, and each part takes memory: a message that was broken off would begin the next one,
-and the host ends a kernel that sends what is none. Is not: a wall. Above: `in_kernel/ipython/app.py`. Below: pyzmq.
+libzmq takes a message part by part, and each part takes memory: a message that was broken off would be the beginning of
+the next one, and the host ends a kernel that sends something malformed. Is not: a wall. Above:
+`in_kernel/ipython/app.py`. Below: pyzmq.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ import zmq
 MORE: Final = int(zmq.SNDMORE)
 LOOK_S: Final = 0.002
 LOOKS: Final = 30_000
-"""How often a message that has begun looks for memory: for a minute. User code has it until its step ends."""
+"""How often a message that has begun tries again for memory, which makes a minute: user code may hold it until its step
+ends."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether Python or libzmq had no memory."""
+    """Whether Python or libzmq was out of memory."""
     return isinstance(error, MemoryError) or (isinstance(error, zmq.ZMQError) and error.errno == errno.ENOMEM)
 
 
@@ -38,8 +40,8 @@ class WholeSocket(zmq.Socket[Any]):
     ) -> Any:
         """Send a message; an error that is raised was raised before any of it was sent.
 
-        A message that has begun, and for which no memory comes, ends with empty parts: the host reads one that is
-        none, says so, and the next is whole.
+        A message that has begun and gets no memory ends with empty parts: the host reads one malformed message, says
+        so, and the next one is whole.
 
         Raises:
             TypeError: a part is neither bytes nor a frame.

@@ -84,7 +84,7 @@ def scratch_open(scratch: str) -> Callable[..., IO[Any]]:
                 f"open({shown!r}) is refused by the policy: it works in the scratch directory only (path: `scratch`)"
                 f"{wording().open_elsewhere}."
             )
-            vars(refused)["path"] = shown  # for `hints.py`; as `filename` it would take the place of these words
+            vars(refused)["path"] = shown  # for `hints.py`; as the error's `filename` it would replace these words
             raise refused
         if encoding is None and "b" not in mode:
             encoding = "utf-8"
@@ -94,7 +94,7 @@ def scratch_open(scratch: str) -> Callable[..., IO[Any]]:
             if error.errno in (errno.EACCES, errno.EROFS) and not set(mode).isdisjoint("wxa+"):
                 why = f"{READ_ONLY_SCRATCH} here{wording().read_only_why}: keep what you make in variables"
                 raise PermissionError(error.errno, why, shown) from None
-            error.filename = shown  # as it was given: the directory is the host's
+            error.filename = shown  # the path as it was given: the directory is the host's matter
             raise
 
     return open

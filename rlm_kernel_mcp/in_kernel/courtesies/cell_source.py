@@ -1,4 +1,4 @@
-r"""What a cell is before it is Python: in a Markdown fence, indented as a whole, or pasted with its prompts.
+r"""Cells that are not Python yet: in a Markdown fence, indented as a whole, or pasted with their prompts.
 
 Is: the transforms that stand in for IPython's own, which look at lines alone and so take prompts and indentation out
 of string literals too. What lies in a literal is left as it is. Is not: magics, `!` and `?`, which IPython finds by
@@ -26,7 +26,7 @@ _STYLES: Final = (
 
 
 def install_cell_transforms(manager: Any) -> None:
-    """Put the transforms of this module in the place of IPython's."""
+    """Use the transforms of this module in place of IPython's."""
     manager.cleanup_transforms = [without_fence, leading_empty_lines, without_indent, without_prompts]
 
 
@@ -37,7 +37,7 @@ def begins_with_prompt(cell: str) -> bool:
 
 
 def without_fence(lines: list[str]) -> list[str]:
-    """The lines without the Markdown fence around all of them, in whose place stand empty lines."""
+    """The lines without the Markdown fence around all of them, which is replaced by empty lines."""
     text = [at for at, line in enumerate(lines) if line.strip()]
     begin = _FENCE.fullmatch(lines[text[0]].strip()) if len(text) > 1 else None
     end = lines[text[-1]].strip() if begin else ""
@@ -58,9 +58,9 @@ def without_indent(lines: list[str]) -> list[str]:
 
 
 def without_prompts(lines: list[str]) -> list[str]:
-    """The lines of a cell that begins with a prompt without theirs.
+    """The lines, without their prompts, of a cell that begins with one.
 
-    Within a literal only the prompts of further lines are taken, and only where each line of the literal has one.
+    Within a literal only continuation prompts are removed, and only where each line of the literal has one.
     """
     for start, further in _STYLES:
         if lines and start.match(lines[0]):
@@ -109,5 +109,5 @@ def _quote_after(line: str, quote: str) -> str:
             return ""
         elif not last.startswith("\\"):
             quote = last
-    # Only quotes that come in threes hold line ends, and a backslash before one.
+    # A literal spans lines only in triple quotes, or with a backslash before the line end.
     return quote if len(quote) == 3 or last.startswith(("\\\n", "\\\r")) else ""

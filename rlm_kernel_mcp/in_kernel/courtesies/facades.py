@@ -1,4 +1,4 @@
-"""What the facades of some modules have that others have not: names left out, names that are looked up, stand-ins.
+"""What is special about the facades of some modules: names left out, names that are looked up, stand-ins.
 
 Is: data and small functions, by module. Is not: the making of facades (`imports.py`). A courtesy.
 Above: `imports.py`. Below: `builtins_policy.py`.
@@ -50,7 +50,7 @@ def _refused_files(module: str, *names: str) -> dict[str, Any]:
 
 
 def _futures(scratch: str) -> dict[str, Any]:
-    """The executors, which `concurrent.futures` imports on demand only; one of them cannot work here."""
+    """The executors, which `concurrent.futures` imports only on demand; one of them cannot work here."""
     del scratch
     instead = "no process can be started in a session; use ThreadPoolExecutor"
     return {

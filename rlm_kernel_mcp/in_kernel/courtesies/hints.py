@@ -1,4 +1,4 @@
-"""One sentence for what models do by habit and what is otherwise here.
+"""One sentence on what models do by habit and what works differently here.
 
 Is: what to do instead, found by an exception and the step's line, shown below its traceback. Is not: a wall, or a way
 to make anything work. A courtesy. Above: `in_kernel/ipython/shell.py`, `in_kernel/ipython/app.py`. Below:
@@ -27,7 +27,7 @@ from rlm_kernel_mcp.in_kernel.namespace.documents import Documents, document_lik
 _NEAR_FROM: Final = 2_000
 _NEAR_CHARS: Final = 60
 _NEAR_LIKENESS: Final = 0.75
-"""Among how many names, how long and how like it, the one that was probably meant is looked for."""
+"""The search for the name that was probably meant: among how many, of what length, and how similar."""
 
 _ONE_TEXT: Final = "`context` is one str; documents[name] is one document's text."
 _NAMES_ALONE: Final = "`for name in documents` gives names; documents[name] is the text, a str."
@@ -37,7 +37,7 @@ _CONTEXT_ITEM: Final = re.compile(r"\bcontext\s*\[")
 _DOCUMENT_ITEM: Final = re.compile(r"\bdocuments\[[^\]]*\]\s*\[")
 _PAIRS: Final = re.compile(r"\bfor\s+\(?\s*\w+\s*,\s*\w+\s*\)?\s+in\s+documents\b(?!\s*\.)")
 LOOP_LINES: Final = 30
-"""Before a line, in which the loop that it is in is looked for."""
+"""Lines before another one that are searched for the loop that it is in."""
 _OUT: Final = re.compile(r"\bOut\[")
 _PROCESSES: Final = ("multiprocessing/", "concurrent/futures/process.py", "/subprocess.py", "/pty.py")
 _FORK: Final = re.compile(r"\bos\.(fork|forkpty|posix_spawnp?|exec[lv]p?e?|spawn[lv]p?e?)\b")
@@ -72,7 +72,7 @@ def install_os_system() -> None:
 
 
 def out_of_memory(error: BaseException, traceback: types.TracebackType | None) -> str:
-    """What to say of a step's MemoryError that has no words; nothing of any other, or of the parser's own."""
+    """What to say of a step's MemoryError without a message; empty for any other, or the parser's."""
     if not isinstance(error, MemoryError) or error.args not in ((), ("",)):
         return ""
     while traceback is not None and not is_step(traceback.tb_frame.f_code.co_filename):
@@ -123,14 +123,14 @@ def _of_an_unbound_context(error: BaseException, lines: list[str], user_ns: Mapp
 
 
 def _of_an_attribute(error: BaseException, lines: list[str], user_ns: Mapping[str, Any]) -> str:
-    """The text taken for a mapping or a file, a document's name for the document."""
+    """The text was taken for a mapping or a file, or a document's name for the document."""
     del lines
     names = _names(user_ns)
     if type(error) is not AttributeError or not names:
         return ""
     if error.obj is user_ns["documents"]:
         return "`documents` is a mapping: documents[name] is a text, documents.items() gives both."
-    if type(error.obj) is not str:  # `context` may be bound to something else, or unbound and this be None
+    if type(error.obj) is not str:  # `context` may be bound to something else, or unbound, when this is None
         return ""
     return _ONE_TEXT if error.obj is user_ns.get("context") else _NAMES_ALONE if error.obj in names else ""
 
@@ -195,7 +195,7 @@ def _of_processes(error: BaseException, lines: list[str], user_ns: Mapping[str, 
 
 
 def _of_a_lock_or_mode(error: BaseException, lines: list[str], user_ns: Mapping[str, Any]) -> str:
-    """What is refused of a file although it may be written."""
+    """Operations that are refused on a file although it may be written."""
     del user_ns
     if type(error) is not PermissionError or error.errno != errno.EPERM:
         return ""
@@ -218,7 +218,7 @@ def _of_the_network(error: BaseException, lines: list[str], user_ns: Mapping[str
 
 
 def _of_memory(error: BaseException, lines: list[str], user_ns: Mapping[str, Any]) -> str:
-    """A library's MemoryError, which says of what (numpy's do), and not what to do."""
+    """A library's MemoryError, which says for what (numpy's do) but not what to do."""
     del lines, user_ns
     own_words = isinstance(error, MemoryError) and type(error) is not MemoryError and bool(error.args)
     return f"{out_of_memory_words().capitalize()}." if own_words else ""

@@ -24,7 +24,8 @@ from rlm_kernel_mcp.in_kernel.courtesies.wording import Wording, wording
 from rlm_kernel_mcp.in_kernel.namespace.live_facade import LIVE, LiveFacade
 
 MISSPELT_LIKENESS: Final = 0.9
-"""Of a name to a module of Python's own, from which on that one may be meant (`colections` is, `lxml` is not)."""
+"""Similarity from which on a module of Python's own may have been meant (`colections` is close enough, `lxml` is
+not)."""
 MISSPELT_CHARS: Final = 40
 _PROCESSES: Final = "no process can be started; use concurrent.futures.ThreadPoolExecutor"
 
@@ -90,7 +91,7 @@ def install_import_policy(
     transform = shell.transform_ast
 
     def transform_ast(tree: ast.AST) -> ast.AST:
-        # Not a registered transformer: IPython unregisters one that raises anything but InputRejected.
+        # Not registered as a transformer: IPython unregisters one that raises anything but InputRejected.
         shell.user_ns["__builtins__"] = dict(names)
         refuse_attributes(tree)
         transformed: ast.AST = transform(tree)
@@ -115,7 +116,7 @@ class Imports:
         self._namespaces = frozenset(parent for name in self._listed for parent in _parents(name))
         self._facades: dict[str, ModuleType] = {}
         self._real: dict[int, tuple[ModuleType, ModuleType]] = {}
-        """Facade and real module by the facade's id, which stays its own as long as it stands here."""
+        """Facade and real module by the facade's id, which is not reused as long as the facade is kept here."""
         self._scratch = scratch
 
     def admits(self, name: str) -> bool:
@@ -157,7 +158,7 @@ class Imports:
         if name.rpartition(".")[0] in self._listed:
             importlib.import_module(name.rpartition(".")[0])
         if not self.admits(name) and (not fromlist or "*" in fromlist):
-            raise self._refused(name)  # of a package that only holds an admitted module there is nothing to give
+            raise self._refused(name)  # a package that only contains an admitted module has nothing to give
         if not fromlist:
             self._facade(name)
             return self._top(name)
@@ -180,7 +181,7 @@ class Imports:
         return self._facade(name)
 
     def _check_member(self, module: ModuleType, name: str, wanted: str) -> None:
-        # CPython would otherwise look for the submodule in `sys.modules` and hand out the real one.
+        # Otherwise CPython would look for the submodule in `sys.modules` and hand out the real one.
         if wanted == "*" or hasattr(module, wanted):
             return
         full, real = f"{name}.{wanted}", self.reveal(module)
@@ -209,7 +210,7 @@ class Imports:
         third_party = name.partition(".")[0] not in sys.stdlib_module_names
         if not admitted or third_party or hasattr(real, "__getattr__") or name in LIVE:
             members["__getattr__"] = functools.partial(self._member, name, real, admitted)
-        # Only now: an interrupt of the step that imports must not leave half a module to the steps after it.
+        # Only now: an interrupt of the importing step must not leave half a module to later steps.
         self._real[id(facade)] = facade, real
         self._facades[name] = facade
         return facade
@@ -233,7 +234,7 @@ class Imports:
             members["__all__"] = [member for member in real.__all__ if member in members]
 
     def _member(self, name: str, real: ModuleType, admitted: bool, wanted: str) -> Any:
-        """A facade's module-level `__getattr__`: submodules, and what the real module makes on demand."""
+        """A facade's module-level `__getattr__`: submodules, and what the real module creates on demand."""
         full = f"{name}.{wanted}"
         if full in self._listed or full in self._namespaces:
             return self._facade(full)

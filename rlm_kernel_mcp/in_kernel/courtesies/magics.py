@@ -73,20 +73,20 @@ class SessionExit(ZMQExitAutocall):
 
 
 class MagicsOnly:
-    """What `get_ipython()` gives to a step under the allowlist: the magics and nothing else of the shell."""
+    """What `get_ipython()` returns in a step under the allowlist: the magics, and nothing else of the shell."""
 
     __slots__ = ("getoutput", "run_cell_magic", "run_line_magic", "system")
 
     def __init__(self, shell: Any) -> None:
         line_magic = shell.run_line_magic
-        # The magic looks for the step's frame this many frames up: one more than without this front.
+        # The magic looks for the step's frame this many frames up: one more because of this object.
         self.run_line_magic = lambda name, line, _stack_depth=1: line_magic(name, line, _stack_depth + 1)
         self.run_cell_magic = shell.run_cell_magic
         self.system = shell.system
         self.getoutput = shell.getoutput
 
     def __getattr__(self, name: str) -> Any:
-        """Nothing else."""
+        """Refuse everything else."""
         raise AttributeError(f"get_ipython() offers the magics only in this session, no {name!r}", name=name)
 
 
@@ -125,7 +125,7 @@ def install_magic_policy(shell: Any, mode: str) -> None:
 
 
 def _show_page(shell: Any, text: Any, start: int = 0, screen_lines: int = 0, pager_cmd: str | None = None) -> None:
-    """Show what `obj?` says: in the client's pager. An agent has none, and sees it as output."""
+    """Show what `obj?` says in the client's pager; to an agent, which has none, as output."""
     if shell.runs_for_agent:
         page.display_page(text, start, screen_lines)
     else:

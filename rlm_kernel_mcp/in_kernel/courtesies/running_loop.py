@@ -1,7 +1,7 @@
-"""What runs a coroutine to its end says what works in a step, where an event loop runs already.
+"""`asyncio.run` and its like say what works in a step, where an event loop runs already.
 
-Is: the words of `asyncio.run` and its like, with the step's own expression. Is not: a wall. A courtesy. Above:
-`in_kernel/ipython/app.py`. Below: `in_kernel/display_text/source_locations.py`.
+Is: what they say, with the step's own expression in it. Is not: a wall. A courtesy. Above: `in_kernel/ipython/app.py`.
+Below: `in_kernel/display_text/source_locations.py`.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from rlm_kernel_mcp.in_kernel.display_text.source_locations import is_step, sour
 _OF_A_LOOP_S_END: Final = ("shutdown_asyncgens", "shutdown_default_executor")
 CALL_LINES: Final = 10
 CALL_CHARS: Final = 120
-"""Of a call that a step should await, up to which it is said as it is written."""
+"""Characters of a call that a step should await, up to which it is quoted as it is written."""
 
 
 def install_asyncio_run() -> None:
-    """Have what runs a coroutine to its end say what works here, where an event loop runs, and leave none behind."""
+    """Have what runs a coroutine to its end say what works here, and close the coroutine."""
     run, run_until_complete = asyncio.run, asyncio.BaseEventLoop.run_until_complete
     enter_runner, run_in_runner = asyncio.Runner.__enter__, asyncio.Runner.run
 
@@ -34,13 +34,13 @@ def install_asyncio_run() -> None:
 
     @functools.wraps(run_until_complete)
     def run_until_complete_or_say(self: asyncio.BaseEventLoop, future: Any) -> Any:
-        if getattr(future, "__name__", "") not in _OF_A_LOOP_S_END:  # which nobody wrote
+        if getattr(future, "__name__", "") not in _OF_A_LOOP_S_END:  # those are asyncio's own
             _say_if_running("run_until_complete()", future)
         return run_until_complete(self, future)
 
     @functools.wraps(enter_runner)
     def enter_runner_or_say(self: asyncio.Runner) -> asyncio.Runner:
-        _say_if_running("Runner.run()", None)  # before there is a loop, whose end would fail too
+        _say_if_running("Runner.run()", None)  # before a loop is made, whose end would fail too
         return enter_runner(self)
 
     @functools.wraps(run_in_runner)
@@ -61,7 +61,7 @@ def _say_if_running(what: str, main: Any) -> None:
         return
     written = _argument_as_written() or f"{getattr(main, '__name__', 'main')}()"
     if isinstance(main, types.CoroutineType):
-        main.close()  # else "never awaited" is said at some other line
+        main.close()  # else Python would say "never awaited" at some other line
     raise RuntimeError(f"{what} cannot be called from a running event loop: write `await {written}` instead")
 
 

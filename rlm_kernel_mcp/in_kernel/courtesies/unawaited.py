@@ -1,4 +1,4 @@
-"""What an agent is told of a coroutine that it did not await: in the step that made it, and at no later line.
+"""What an agent is told of a coroutine that it did not await: in the step that made it, and not at some later line.
 
 Is: one sentence below a result, or for a name that a step bound. Is not: Python's own warning of a coroutine that is
 dropped, which comes where it is true and is left as it is. A courtesy. Above: `in_kernel/channels/display.py`,
@@ -19,7 +19,7 @@ from rlm_kernel_mcp.in_kernel.display_text.inspection import exact
 from rlm_kernel_mcp.in_kernel.namespace.bound_names import is_shell_name
 
 LOOKED_AT: Final = 1_000
-"""Items of a container that is a result."""
+"""Items of a container as a result that are examined."""
 _ANY_ARGUMENTS: Final = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
 
 _warnings: Any = warnings
@@ -27,18 +27,18 @@ _warn_unawaited: Final[Callable[[Any], None]] = _warnings._warn_unawaited_corout
 
 
 class _Told(str):
-    """The name of a coroutine of which was said that it has not run. The coroutine bears it as long as it lives."""
+    """The name given to a coroutine that was reported as not run. The coroutine keeps it as long as it lives."""
 
     __slots__ = ()
 
 
 def install_unawaited() -> None:
-    """Have Python say nothing of a dropped coroutine of which its step was told."""
+    """Keep Python from warning of a dropped coroutine that its step was told of."""
     _warnings._warn_unawaited_coroutine = _warn_unless_told
 
 
 def of_result(value: object) -> str:
-    """What is said below a result that is still to be awaited; empty for any other."""
+    """The note below a result that is still to be awaited; empty for any other."""
     kind = type(value)
     if kind is types.CoroutineType:
         return f"[{_name(value)}() has not run: `await {_call(value)}` runs it]\n" if _tell(value) else ""
@@ -54,7 +54,7 @@ def of_result(value: object) -> str:
 
 
 def of_names(user_ns: Mapping[Any, Any]) -> str:
-    """What is said of the names that hold a coroutine which has not run, once of each coroutine."""
+    """The note on names that hold a coroutine which has not run, once for each coroutine."""
     found = [(name, value) for name, value in list(user_ns.items()) if type(value) is types.CoroutineType]
     return "".join(
         f"[{name} is a coroutine that has not run: `{name} = await {_call(value)}` gives its result]\n"
@@ -64,7 +64,7 @@ def of_names(user_ns: Mapping[Any, Any]) -> str:
 
 
 def _tell(coroutine: Any) -> bool:
-    """Whether nothing was said of a coroutine yet, and it has not begun; it is marked."""
+    """Whether a coroutine has not begun and was not reported yet; this marks it."""
     if type(coroutine.__qualname__) is _Told or inspect.getcoroutinestate(coroutine) != inspect.CORO_CREATED:
         return False
     coroutine.__qualname__ = _Told(coroutine.__qualname__)
@@ -85,9 +85,9 @@ def _call(thing: Any) -> str:
 def _warn_unless_told(coroutine: Any) -> None:
     if type(coroutine.__qualname__) is _Told:
         return
-    if coroutine.cr_origin is not None:  # somebody has them tracked
+    if coroutine.cr_origin is not None:  # origin tracking is switched on (`sys.set_coroutine_origin_tracking_depth`)
         _warn_unawaited(coroutine)
         return
-    # Not by Python's own function: its place would be this one.
+    # Not by Python's own function, which would name this line.
     text = f"coroutine '{coroutine.__qualname__}' was never awaited"
     warnings.warn(text, RuntimeWarning, stacklevel=2, source=coroutine)

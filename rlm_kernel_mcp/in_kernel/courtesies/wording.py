@@ -1,7 +1,7 @@
-"""The words of the courtesies where they depend on who reads them: an agent of a session, or a person at a notebook.
+"""What the courtesies say, where that depends on the reader: a session's agent, or a person at a notebook.
 
 Is: one switch for the whole kernel, and two sets of words. Is not: what is refused, which is the same for both. A
-person has no tools of ours, and no `context` or `documents` that held anything. A courtesy. Above:
+person has none of our tools, and no `context` or `documents` with anything in them. A courtesy. Above:
 `in_kernel/launch.py`, `builtins_policy.py`, `hints.py`, `imports.py`, `magics.py`, `in_kernel/requests/stdin.py`.
 Below: nothing.
 """
@@ -24,14 +24,14 @@ _TOOLS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """What is said to one kind of reader."""
+    """What to say to one kind of reader."""
 
     files: str
     network: str
     no_network: str
     signals: str
     own_library: str
-    """In place of a module `rlm`; empty where there is nothing that it could mean."""
+    """In place of a module `rlm`; empty where nothing can be meant by it."""
     nobody_answers: str
     open_elsewhere: str
     read_only_why: str
@@ -44,7 +44,7 @@ class Wording:
     add_installed: str
     """How to get the module `{name}`, if it is installed."""
     names: Mapping[str, str] = field(default_factory=dict)
-    """Names that are not there, and what is."""
+    """Names that do not exist, and what does."""
 
 
 AGENT: Final = Wording(
@@ -109,13 +109,13 @@ _memory_mb = 0
 
 
 def speak_to_a_person() -> None:
-    """Another Jupyter client started this kernel: whoever reads it from now on is a person."""
+    """Another Jupyter client started this kernel: from now on its reader is a person."""
     global _wording  # noqa: PLW0603  (one kernel, one kind of reader)
     _wording = PERSON
 
 
 def note_memory_limit(memory_mb: int) -> None:
-    """What the session's data may take, for the words on its end."""
+    """Note how much memory the session's data may take, for the message when it is used up."""
     global _memory_mb  # noqa: PLW0603  (one kernel, one limit)
     _memory_mb = memory_mb
 

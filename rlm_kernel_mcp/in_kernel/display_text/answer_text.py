@@ -1,4 +1,4 @@
-"""What one value is as a final answer: `str` of it where its type is known, and not how Python would write it down.
+"""One value as a final answer: its `str` where its type is known, and not its `repr`.
 
 Is: dates, decimals, fractions, numbers of numpy, paths and their like, alone. Is not: containers, whose text is that of
 `object_text.py`, nor subclasses. No code of the value is run. Above: `values.py`. Below: `library_values.py`.
@@ -20,7 +20,7 @@ from rlm_kernel_mcp.in_kernel.display_text.type_writers import decimal_text, fra
 from rlm_kernel_mcp.in_kernel.display_text.value_text import int_text
 
 _ZONES: Final = frozenset(id(cls) for cls in (type(None), dt.timezone, zoneinfo.ZoneInfo) if is_immutable(cls))
-"""Time zones that are asked for their offset."""
+"""Time zones whose own code may be asked for their offset."""
 
 
 def answer_text(value: Any) -> str | None:

@@ -28,7 +28,7 @@ _type_dict: Final = type.__dict__["__dict__"].__get__
 _type_flags: Final = type.__dict__["__flags__"].__get__
 _DESCRIPTORS: Final = (types.GetSetDescriptorType, types.MemberDescriptorType)
 HEAP_TYPE: Final = 1 << 9
-"""Of a type's flags: it was made by a class statement, or as one is (Py_TPFLAGS_HEAPTYPE)."""
+"""Flag of a type that was made by a class statement or in the same way (Py_TPFLAGS_HEAPTYPE)."""
 _IMMUTABLE_TYPE: Final = 1 << 8
 _VARARGS, _VARKEYWORDS = 4, 8
 
@@ -54,7 +54,7 @@ def class_name(cls: type) -> str:
 
 
 def is_of_the_session(cls: type) -> bool:
-    """Whether a step defined a class, as far as it says so: what a library's class keeps to itself tells nobody."""
+    """Whether a step defined a class, as far as it says so; the private attributes of a library's class tell nobody."""
     own = _type_module(cls)
     return type(own) is str and own == "__main__"
 
@@ -67,7 +67,7 @@ def is_immutable(cls: type) -> bool:
 def static_name(cls: type, module: str) -> str | None:
     """The name of a class that C code of this module defines, whose attributes nobody can change; else None.
 
-    A class that Python code makes lies on the heap, whatever it calls itself.
+    A class that Python code makes is a heap type, whatever it calls itself.
     """
     own = _type_module(cls)
     if _type_flags(cls) & HEAP_TYPE or type(own) is not str or own != module:

@@ -1,8 +1,8 @@
 """Values of numpy and of some modules of Python's own: numbers, arrays, paths, addresses, views of memory.
 
-Is: what they hold, read by C code of types that no code of a session can change, or from slots. Is not: pandas, whose
-classes are Python's own and could be anybody's. Above: `value_text.py`, `type_writers.py`, `answer_text.py`.
-Below: `inspection.py`.
+Is: what they hold, read from slots or by C code of types that a session cannot change. Is not: pandas, whose classes
+are Python's own and could be anybody's. Above: `value_text.py`, `type_writers.py`, `answer_text.py`. Below:
+`inspection.py`.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from rlm_kernel_mcp.in_kernel.display_text import inspection
 
 ARRAY_ITEMS: Final = 200_000
 ARRAY_BYTES: Final = 16 << 20
-"""Of an array or a view of memory that is shown; the rest is counted."""
+"""Items of an array, or bytes of a view of memory, that are shown; the rest is counted."""
 PATH_CHARS: Final = 100_000
-"""More than any file system takes; what a session puts into a path of its own may be endless."""
+"""Characters of a path, more than any file system takes: a session can make an endless one."""
 PATH_PARTS: Final = PATH_CHARS // 2
-"""Each has a character at least, and one beside it."""
+"""Each part has at least one character and a separator."""
 _NUMBERS: Final = frozenset({
     "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "longlong", "ulonglong", "intc", "uintc",
     "float16", "float32", "float64", "complex64", "complex128", "bool", "bool_",
@@ -36,7 +36,7 @@ _slots: Final = {cls: dict(inspection.slots(cls)) for cls in (*PATHS, *ADDRESSES
 
 
 def numpy_name(cls: type) -> str | None:
-    """The name of a class of numpy's own C code; None of any other, whatever it calls itself."""
+    """The name of a class of numpy's own C code; None for any other, whatever it calls itself."""
     return inspection.static_name(cls, "numpy")
 
 
@@ -49,7 +49,7 @@ def number(value: Any) -> bool | int | float | complex | None:
 
 
 def time_text(value: Any, method: str = "__str__") -> str | None:
-    """What a `datetime64` or `timedelta64` says of itself by C code; None if it is not one."""
+    """The text of a `datetime64` or `timedelta64`, made by C code; None if it is not one."""
     if numpy_name(type(value)) not in _TIMES:
         return None
     text = inspection.class_attribute(type(value), method)(value)
@@ -57,7 +57,7 @@ def time_text(value: Any, method: str = "__str__") -> str | None:
 
 
 def array_part(value: Any) -> tuple[Any, str] | None:
-    """The items of an array in lists, as many as are shown, and what is said of the rest; None if it is none."""
+    """The items of an array in lists, as many as are shown, and the note on the rest; None if it is not an array."""
     cls = type(value)
     if numpy_name(cls) != "ndarray":
         return None
@@ -76,7 +76,7 @@ def array_part(value: Any) -> tuple[Any, str] | None:
 
 
 def array_shape(value: Any) -> tuple[int, ...] | None:
-    """The shape of an array; None if it is none."""
+    """The shape of an array; None if it is not one."""
     return _get(value, "shape") if numpy_name(type(value)) == "ndarray" else None
 
 
@@ -85,7 +85,7 @@ def _get(value: Any, name: str) -> Any:
 
 
 def path_text(value: Any) -> tuple[str, bool]:
-    """A path as text, from what it holds: the text that was made of it once, or its parts. And whether it is whole."""
+    """A path as text, from what it holds, which is a cached text or its parts; and whether that is all of it."""
     held = _held(value)
     known = held.get("_str")
     if type(known) is str:

@@ -67,7 +67,7 @@ def library_value(text: TypeText, value: Any) -> bool:
 
 
 def any_time(text: TypeText, value: dt.datetime | dt.date | dt.timedelta, name: str) -> None:
-    """A subclass's, of pandas for instance: what its base holds."""
+    """A value of a subclass, of pandas for instance: what its base class holds."""
     text.own = False
     if name == "NaTType":
         text.put("NaT")

@@ -19,9 +19,9 @@ from rlm_kernel_mcp.in_kernel.display_text.value_text import TextBuilder
 
 CLASSES_KEPT: Final = 1_000
 CLASS_WORK: Final = 100
-"""What the reading of one class counts for, in characters."""
+"""What reading one class counts for, in characters."""
 INSTANCE_WORK: Final = 30
-"""What the reading of one instance counts for, in characters."""
+"""What reading one instance counts for, in characters."""
 
 Slots = list[tuple[str, types.MemberDescriptorType]]
 
@@ -32,7 +32,7 @@ class ObjectText(TextBuilder):
     def __init__(self) -> None:
         super().__init__()
         self.own = True
-        """Whether all of it is what the values' types say of themselves: false where an object of a class is in it."""
+        """Whether all of it is the values' own text: false where an object whose class was not asked is in it."""
         self._slots: dict[int, tuple[type, Slots]] = {}
 
     def write(self, value: Any) -> None:

@@ -1,4 +1,4 @@
-"""What a place in code is called where it is shown: a step's number, a library's file, never a path of the machine.
+"""How a place in code is named when shown: by a step's number or a library's file, never by a path of the machine.
 
 Is: the names that steps are compiled under, and what any file's name becomes. Is not: a traceback. A courtesy.
 Above: `in_kernel/ipython/kernel.py`, `tracebacks.py`, `stderr_hooks.py`. Below: `inspection.py`, IPython's compiler.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import codeop
+import importlib
 import linecache
 import os
 import re
@@ -30,6 +31,7 @@ _HIDDEN: Final = (
     *(str(Path(str(module.__file__)).parent) + os.sep for module in (IPython, ipykernel)),
     str(Path(__file__).parents[1]) + os.sep,
     codeop.__file__,
+    importlib.__file__,
     "<frozen importlib",
 )
 _DIRECTORIES: Final = (
@@ -40,7 +42,7 @@ _DIRECTORIES: Final = (
 _LIBRARIES: Final = tuple(
     sorted({directory.rstrip(os.sep) + os.sep for directory in _DIRECTORIES}, key=len, reverse=True)
 )
-"""What a file's path begins with that is not told: the longest ones first."""
+"""Beginnings of paths that are never shown, the longest first."""
 _INCOMPLETE: Final[int] = getattr(codeop, "PyCF_ALLOW_INCOMPLETE_INPUT", 0)
 _CELL: Final = re.compile(r"<ipython-(input|console)-(\d+)-\w+>")
 
@@ -49,11 +51,12 @@ class StepCompiler(CachingCompiler):
     """Names each step by its number, and keeps the lines of the latest `STEPS_KEPT` for tracebacks.
 
     ipykernel's own names a step by a hash that takes 30 ms for a long one and says nothing to a reader. A step is
-    parsed once, though three ask for its tree: the shell's transformer, IPython, and who looks for the names it bound.
+    parsed once, though its tree is asked for three times: by the shell's transformer, by IPython, and in the search for
+    the names that it bound.
     """
 
     step = 0
-    """Number of the session's step that runs, as its agent knows it; 0: the cell has none, and its count names it."""
+    """Number of the running step, as its agent knows it; 0: the cell has none, and is named by its execution count."""
     for_console = False
     """Whether the cell that runs is a person's, in a session whose steps have numbers of their own."""
 
@@ -62,7 +65,7 @@ class StepCompiler(CachingCompiler):
     def __init__(self) -> None:
         """As IPython's."""
         super().__init__()
-        # With it, an open bracket or literal is "incomplete input" and nothing more.
+        # With that flag, an open bracket or literal would only be "incomplete input".
         self.flags &= ~_INCOMPLETE
         self._ahead: dict[tuple[int, str], Any] = {}
         """Code by the identity of its statement, and by its mode."""
@@ -82,7 +85,7 @@ class StepCompiler(CachingCompiler):
                 self._ahead[id(statement), mode] = super().__call__(tree, filename, mode)
 
     def __call__(self, source: Any, filename: str, symbol: str, *options: Any, **more: Any) -> Any:
-        """The code of a source or a tree; of a statement that was compiled ahead the same code."""
+        """The code of a source or a tree; for a statement that was compiled ahead, that code."""
         if isinstance(source, ast.Module | ast.Interactive) and len(source.body) == 1:
             code = self._ahead.pop((id(source.body[0]), symbol), None)
             if code is not None:
@@ -94,10 +97,10 @@ class StepCompiler(CachingCompiler):
         self._ahead.clear()
 
     def ast_parse(self, source: str, filename: str = "<unknown>", symbol: str = "exec") -> ast.AST:
-        """A source's tree; of the step that was parsed last the same one."""
+        """A source's tree; for the step that was parsed last, the same one."""
         if self._parsed is not None and self._parsed[0] == source and symbol == "exec":
             return self._parsed[1]
-        if "\0" in source:  # Python names no line
+        if "\0" in source:  # Python's own error names no line
             before, _, after = source.partition("\0")
             line = before.rpartition("\n")[2]
             text = line + "\\0" + after.partition("\n")[0]
@@ -109,7 +112,7 @@ class StepCompiler(CachingCompiler):
         return tree
 
     def take_tree(self, source: str) -> ast.AST | None:
-        """The tree of a step that has ended, if it is at hand; it is let go."""
+        """The tree of a step that has ended, if it is available; it is released here."""
         parsed, self._parsed = self._parsed, None
         return parsed[1] if parsed is not None and parsed[0] == source else None
 
@@ -129,7 +132,7 @@ class StepCompiler(CachingCompiler):
 
 
 def is_internal_frame(filename: str) -> bool:
-    """Whether a file is the shell's: its frames are in every traceback and say nothing to a reader."""
+    """Whether a file is the shell's, whose frames are in every traceback and tell a reader nothing."""
     return filename.startswith(_HIDDEN)
 
 

@@ -15,14 +15,14 @@ from rlm_kernel_mcp.in_kernel.display_text.inspection import class_attribute
 from rlm_kernel_mcp.in_kernel.display_text.value_text import json_text
 
 READ: Final = ("text/markdown", "text/latex", "application/json")
-"""Types whose source reads as text; the first that there is is shown."""
+"""Types whose source reads as text; the first available one is shown."""
 NAMED: Final = {"text/html": "_repr_html_", "image/svg+xml": "_repr_svg_"}
-"""Types that are named alone, and the method that makes them, which is not called."""
+"""Types that are only named, and the method that would make them, which is not called."""
 _SAYS_NOTHING: Final = re.compile(r"<[\w.]+(?: object)?(?: at 0x[0-9a-f]+)?>")
 
 
 def says_nothing(text: object) -> bool:
-    """Whether a text is none, or only what Python says of an object that has none of its own."""
+    """Whether a text is missing, or only Python's default for an object that has no text of its own."""
     return text is None or (isinstance(text, str) and _SAYS_NOTHING.fullmatch(text) is not None)
 
 
@@ -40,7 +40,7 @@ def offered_by(value: object, formatters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def with_source(data: dict[str, Any], sent: str) -> dict[str, Any]:
-    """A bundle whose text is its source, where it has none that says something. `sent`: the types that are shown."""
+    """The bundle, with its source as the text where the text itself says nothing. `sent`: the types that are shown."""
     text = data.get("text/plain")
     if not says_nothing(text):
         return data

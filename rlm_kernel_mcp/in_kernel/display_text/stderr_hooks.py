@@ -1,6 +1,6 @@
 """What Python itself says on stderr: warnings, exceptions of threads and of destructors, printed tracebacks.
 
-Is: their texts, and those of tasks, with places as `tracebacks.py` names them, so that no path of the installation is
+Is: their texts, and those of tasks, with places named as in `tracebacks.py`, so that no path of the installation is
 shown. Is not: a wall: code that asks for `__file__` gets it. A courtesy. Above: `in_kernel/ipython/app.py`. Below:
 `tracebacks.py`, `source_locations.py`.
 """
@@ -24,7 +24,7 @@ from rlm_kernel_mcp.in_kernel.display_text.source_locations import display_locat
 from rlm_kernel_mcp.in_kernel.display_text.tracebacks import format_exception
 
 EXIT_HINT: Final = "To exit:"
-"""Beginning of what IPython warns of after a SystemExit, which a session's client cannot follow."""
+"""Beginning of IPython's advice after a SystemExit, which a session's client cannot follow."""
 
 _shell: Any = interactiveshell
 _warn = _shell.warn
@@ -36,13 +36,13 @@ _function_source = _format_helpers._get_function_source
 
 
 def install_notices() -> None:
-    """Have this process say things in our words from now on."""
+    """From now on this process uses these texts."""
     warnings.formatwarning = _warning
     threading.excepthook = _thread_exception
     sys.unraisablehook = _unraisable
     traceback.StackSummary.format_frame_summary = _frame  # type: ignore[method-assign]  # there is no other hook
     _shell.warn = _shell_warning
-    # What the `repr` of a task, a future and a handle is made of.
+    # The functions that the `repr` of a task, a future and a handle use.
     _coroutines._format_coroutine, _format_helpers._get_function_source = _coroutine, _source
 
 

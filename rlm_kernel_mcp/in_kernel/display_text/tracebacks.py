@@ -29,7 +29,7 @@ class TracebackLimits:
     """How much of an exception is shown."""
 
     evalue_chars: int = 10_000
-    """Characters of the exception's message, which is also said by itself."""
+    """Characters of the exception's message, which is also given separately."""
     message_chars: int = 2_000
     """Characters of a message or a note within the traceback."""
     frames: int = 40
@@ -54,7 +54,7 @@ _WAYS_ROUND: Final = {
     ("sqlite3.OperationalError", "access permission denied"): " (no lock on a file can be taken here: open it by "
     "sqlite3.connect('file:NAME?nolock=1', uri=True), or use ':memory:')"
 }
-"""What a library says where a wall refuses what it wants, and how it works without that."""
+"""What a library says where a wall refuses it something, and how to use it without that."""
 
 _cause: Final = BaseException.__dict__["__cause__"].__get__
 _context: Final = BaseException.__dict__["__context__"].__get__
@@ -212,14 +212,14 @@ def _syntax(exception: BaseException) -> Iterator[str]:
     name = exception.filename if type(exception.filename) is str else "?"
     yield f"  {display_location(name)}, line {number}"
     if type(text) is not str:
-        # The compiler, which has the tree alone, knows no text, and counts its columns in bytes of UTF-8.
+        # The compiler has only the tree and no text, and counts columns in bytes of UTF-8.
         text = source_line(name, number)
         if type(text) is not str:
             return
         if type(offset) is int:
             offset = len(text.encode("utf-8", "surrogatepass")[: max(0, offset - 1)].decode("utf-8", "replace")) + 1
     own = source_line(name, number)
-    if own and text.strip() not in own.replace("\0", "\\0"):  # the text of an f-string's part alone
+    if own and text.strip() not in own.replace("\0", "\\0"):  # only the text of a part of an f-string
         text, offset = own, None
     source = text.strip()
     if source:
@@ -245,6 +245,8 @@ def _message(exception: Any, limit: int) -> str:
     except Exception as raised:  # noqa: BLE001  (the exception's own code: it may raise anything)
         return f"<its __str__ raised {inspection.type_name(raised)}>"
     text = str.__str__(text)
+    if type(exception) is ImportError and type(exception.path) is str:
+        text = text.removesuffix(f" ({exception.path})")  # where the module lies on this machine
     return _cut(text, limit) + _WAYS_ROUND.get((inspection.class_name(type(exception)), text), "")
 
 

@@ -127,7 +127,7 @@ def _uuid(text: TypeText, value: uuid.UUID) -> None:
 
 
 def fraction_parts(value: fractions.Fraction) -> tuple[Any, Any]:
-    """Numerator and denominator, which somebody may have made anything."""
+    """Numerator and denominator, which code may have replaced by anything."""
     return _numerator(value), _denominator(value)
 
 
@@ -136,7 +136,7 @@ def _fraction(text: TypeText, value: fractions.Fraction) -> None:
 
 
 def decimal_text(value: decimal.Decimal) -> str | None:
-    """A decimal as text; None of a giant."""
+    """A decimal as text; None for a giant one."""
     return None if _decimal_bytes(value) > DECIMAL_BYTES else _decimal_text(value)
 
 
@@ -158,7 +158,7 @@ def _method(text: TypeText, value: types.MethodType) -> None:
 
 
 def _generator(text: TypeText, value: Any) -> None:
-    text.own = False  # what it gives is not made yet
+    text.own = False  # what it yields does not exist yet
     text.put(f"<{inspection.type_name(value)} {inspection.exact(value.__name__)}>")
 
 
@@ -223,7 +223,7 @@ def _any_exception(text: TypeText, value: BaseException, name: str) -> None:
 
 
 def _by_repr(text: TypeText, value: object) -> None:
-    """For types whose `repr` is C code that asks no other object."""
+    """The writer for types whose `repr` is C code that asks no other object."""
     text.put(repr(value))
 
 

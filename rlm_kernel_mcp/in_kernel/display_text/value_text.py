@@ -22,9 +22,9 @@ from rlm_kernel_mcp.in_kernel.display_text.library_values import number
 WORK_CHARS: Final = 2_000_000
 """Longest text that is made of one value; what lies past it is counted."""
 CONTAINER_WORK: Final = 10
-"""What the writing of one container counts for besides its characters, so that the time is bounded too."""
+"""What writing one container counts for beside its characters, so that the time is bounded too."""
 SHORT: Final = 1_000
-"""A text up to this length is never cut for want of room."""
+"""A text up to this length is never cut for lack of room."""
 DEPTH: Final = 50
 """Deepest nesting that is shown."""
 BLOCK: Final = 256
@@ -72,7 +72,7 @@ class TextBuilder:
         return "".join(self.parts)
 
     def enter(self, value: object) -> bool:
-        """Note that a container is being written; false if it is inside of itself, or too deep."""
+        """Note that a container is being written; false if it is inside itself, or too deep."""
         if id(value) in self._path or len(self._path) >= DEPTH:
             return False
         self._path.add(id(value))
@@ -84,7 +84,7 @@ class TextBuilder:
         self._path.discard(id(value))
 
     def items(self, items: Iterable[Any], count: Callable[[], int], write: Callable[[Any], None]) -> None:
-        """Write items with commas between them, up to the full length; says how many there are more."""
+        """Write items with commas between them, up to the full length, and how many more there are."""
         done = 0
         for item in items:
             if done:
@@ -126,8 +126,8 @@ class TypeText(Protocol):
 def blocks(make_iterator: Callable[[], Iterator[Any]]) -> Iterator[Any]:
     """The items of a container that the running step may be changing.
 
-    They are copied block by block. When the container changes its size in between, the reading goes on behind
-    as many items as have been read.
+    They are copied block by block. When the container changes its size in between, reading goes on after as many items
+    as have been read.
     """
     seen = failed = 0
     iterator = make_iterator()
@@ -275,7 +275,7 @@ def int_text(value: int) -> str:
 
 
 def not_decimal(value: int) -> str:
-    """Why the text of an integer is hexadecimal, and what to do; nothing to say where it is decimal."""
+    """Why the text of an integer is hexadecimal, and what to do; empty where it is decimal."""
     bits = int.bit_length(value)
     most = min(sys.get_int_max_str_digits() or DECIMAL_DIGITS, DECIMAL_DIGITS)
     if bits * math.log10(2) < most - 1:

@@ -41,16 +41,16 @@ _SIZES: Final[tuple[tuple[type, Callable[[Any], int]], ...]] = (
 _NO_VALUES: Final = frozenset(
     map(id, (types.FunctionType, types.MethodType, types.BuiltinFunctionType, types.ModuleType, LiveFacade))
 )
-"""Types whose text, alone, names what could give a value."""
+"""Types whose text only names something that could give a value."""
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What `rlm_get_var_request` answers of a value.
+    """What `rlm_get_var_request` is answered about a value.
 
     `payload` is UTF-8 (lone surrogates passed): with `json` the whole JSON text of the value, else the characters
     `[offset, offset + limit)` of its text, which has `total_chars` characters. `whole`: the text leaves nothing out.
-    `own`: no object of a class is in it, whose text only the class's own code could make, and it is a value itself.
+    `own`: it is a value itself, and holds no object whose text only its class's own code could make.
     """
 
     type: str
@@ -63,7 +63,7 @@ class View:
 
 
 def _own_text(value: Any, as_text: bool) -> tuple[str, bool, bool]:
-    """As `object_text`; as an answer alone a value is what `str` would say of it."""
+    """As `object_text`, except that a single value as an answer is its `str`."""
     alone = answer_text(value) if as_text else None
     if alone is not None:
         return alone, True, True
@@ -126,6 +126,6 @@ def _size(value: object) -> int | None:
 
 
 def _compact(value: object) -> str | None:
-    # Made a second time, since the running step may have changed the value: then there is only the text.
+    # Made a second time: the running step may have changed the value meanwhile, and then there is only this text.
     made = json_text(value, CompactJsonText)
     return made[0] if made is not None and made[1] else None

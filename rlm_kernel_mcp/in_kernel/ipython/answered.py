@@ -24,7 +24,7 @@ _FIELDS: Final[dict[str, dict[str, tuple[tuple[type, ...], str]]]] = {
     "is_complete_request": {"code": ((str,), "text")},
     "shutdown_request": {"restart": ((object,), "true or false")},
 }
-"""What the content of a request must have, of which types, and how they are called."""
+"""The fields that a request's content must have, their types, and how a message names those."""
 
 
 class AnsweredRequests:
@@ -39,7 +39,7 @@ class AnsweredRequests:
     _topic: Any
 
     def answer_all(self) -> None:
-        """Have every request that ipykernel serves answered. To be called once, when the kernel is made."""
+        """Make sure that every request which ipykernel serves is answered. Call it once, when the kernel is made."""
         for handlers in (self.shell_handlers, self.control_handlers):
             for msg_type, serve in handlers.items():
                 if msg_type.endswith("_request") and not msg_type.startswith(OWN_REQUESTS):
@@ -75,7 +75,7 @@ class AnsweredRequests:
 
 
 def _wrong(parent: Message) -> str:
-    """What a request is lacking, in one sentence; empty if it can be served."""
+    """What is wrong with a request, in one sentence; empty if it can be served."""
     msg_type, content = parent["header"]["msg_type"], parent["content"]
     fields = _FIELDS.get(msg_type, {})
     if fields and not isinstance(content, dict):

@@ -10,6 +10,7 @@ import builtins
 import errno
 import logging
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ class NoProfileDir(ProfileDir):
 
 
 class BoundHeartbeat(Heartbeat):
-    """ipykernel's, bound where it is made: its thread may come after lock B, which lets nobody bind any more."""
+    """ipykernel's, bound when it is made: its thread may start after lock B, which allows no bind any more."""
 
     def __init__(self, context: zmq.Context[Any], address: tuple[str, str, int]) -> None:
         super().__init__(context, address)
@@ -79,11 +80,18 @@ class RlmKernelApp(IPKernelApp):
     # fd-level output would deadlock a step that prints 64 KiB from C while it holds the GIL (ipykernel#847).
     capture_fd_output = False
 
+    def start(self) -> None:
+        """Serve until somebody asks for the end. A step that stops the event loop which it runs in does not."""
+        super().start()
+        while self.kernel._shutdown_message is None and not (self.shell and self.shell.exit_now):
+            with suppress(KeyboardInterrupt):
+                self.io_loop.start()
+
     def _session_default(self) -> SparingSession:
         return SparingSession(parent=self)
 
     def parse_command_line(self, argv: list[str] | None = None) -> None:
-        """No command line of IPython's: to look through its options would write to 1 MB that forks share."""
+        """No command line of IPython: going through its options would write to 1 MB of pages that forks share."""
         del argv
 
     def init_profile_dir(self) -> None:
@@ -100,10 +108,10 @@ class RlmKernelApp(IPKernelApp):
         """The working directory stays off `sys.path`."""
 
     def init_pdb(self) -> None:
-        """No debugger in a session: nobody is there to speak to it."""
+        """No debugger in a session: there is nobody to use it."""
 
     def offer_debugger(self) -> None:
-        """For a person at a notebook: one that an interrupt ends; Python's own would hold the kernel for good."""
+        """For a person at a notebook: a debugger that an interrupt ends; Python's would hold the kernel for good."""
         super().init_pdb()
 
     def init_poller(self) -> None:
@@ -119,7 +127,7 @@ class RlmKernelApp(IPKernelApp):
         """No start-up files."""
 
     def init_sockets(self) -> None:
-        """Make the sockets in a context of ipykernel's, of a class that breaks no message off."""
+        """Have ipykernel's context make sockets of a class that sends a message whole or not at all."""
         zmq.Context._socket_class = WholeSocket  # type: ignore[misc]  # ipykernel makes the context
         super().init_sockets()
 
@@ -135,7 +143,7 @@ class RlmKernelApp(IPKernelApp):
         self.shell_channel_thread = None
 
     def init_heartbeat(self) -> None:
-        """Bind the heartbeat channel. Its context is its own: it must not wait for the interpreter lock."""
+        """Bind the heartbeat channel, in a context of its own: it must not wait for the interpreter lock."""
         self.heartbeat = BoundHeartbeat(zmq.Context(), (self.transport, self.ip, self.hb_port))
         self.heartbeat.start()
 
@@ -181,7 +189,7 @@ def make_app(connection_file: Path, policy: dict[str, Any], scratch: Path) -> Rl
     app.ipython_dir = os.fspath(scratch)
     app.initialize([])
     _begin_here(app.kernel.shell)
-    # traitlets sets DEBUG and lets the log's output filter: four records a step for nobody.
+    # traitlets sets DEBUG and leaves filtering to the handler: four records a step that nobody reads.
     app.log.setLevel(logging.WARNING)
     kernel = app.kernel
     app.iopub_thread.is_owned = lambda: kernel.owned
@@ -205,7 +213,7 @@ def make_app(connection_file: Path, policy: dict[str, Any], scratch: Path) -> Rl
 
 
 def _begin_here(shell: RlmShell) -> None:
-    """The shell was made elsewhere: in the directory of whoever started the fork server, or this process."""
+    """Make this directory the shell's: it was made in that of whoever started the fork server, or this process."""
     here = os.getcwd()  # noqa: PTH109
     shell.starting_dir = shell.home_dir = here
     shell.user_ns["_dh"][:] = [Path(here)]

@@ -1,12 +1,13 @@
 """The `rlm_*` requests of the control channel, answered while a step runs.
 
-Is: the kernel's end of `wire.py`. Is not: a wall: a hostile kernel can answer anything, and the host knows.
-Runs in the control thread: no user code may run here, so values are shown by `in_kernel/display_text/values.py` alone.
+Is: the kernel's end of `wire.py`. Is not: a wall: a hostile kernel can answer anything, and the host knows that. Runs
+in the control thread: no user code may run here, so values are shown by `in_kernel/display_text/values.py` alone.
 """
 
 from __future__ import annotations
 
 import json
+import marshal
 import mmap
 import os
 import platform
@@ -16,6 +17,7 @@ from functools import partial
 from itertools import chain, repeat
 from typing import Any, ClassVar
 
+import rlm_kernel_mcp.text_encoding  # noqa: F401  (for the `errors` of a document)
 from rlm_kernel_mcp.context_wire import (
     LOAD_CONTEXT,
     ContextGoneReply,
@@ -27,7 +29,14 @@ from rlm_kernel_mcp.context_wire import (
 from rlm_kernel_mcp.in_kernel.courtesies.imports import allowed_names
 from rlm_kernel_mcp.in_kernel.display_text.values import list_names, view
 from rlm_kernel_mcp.in_kernel.namespace import offered
-from rlm_kernel_mcp.in_kernel.namespace.adding import CannotAdd, NameTaken, add_json, add_text, take_back
+from rlm_kernel_mcp.in_kernel.namespace.adding import (
+    CannotAdd,
+    NameTaken,
+    add_json,
+    add_text,
+    add_value,
+    take_back,
+)
 from rlm_kernel_mcp.in_kernel.namespace.mapped_text import FORMS, map_text
 from rlm_kernel_mcp.in_kernel.snapshots.taking import NamespaceSnapshots
 from rlm_kernel_mcp.wire import (
@@ -76,7 +85,7 @@ class ControlRequests:
     snapshots: NamespaceSnapshots
 
     def answer_offered(self) -> None:
-        """Answer the requests that belong to the names on offer. To be called once, when the kernel is made."""
+        """Answer the requests that belong to the names on offer. Call it once, when the kernel is made."""
         for msg_type, answer in offered.requests().items():
             self.control_handlers[msg_type] = partial(self._answer_offered, answer)
 
@@ -121,6 +130,8 @@ class ControlRequests:
             total, size = sum(document[1] for document in documents), os.fstat(descriptor).st_size
             if size < total:
                 raise ValueError(f"the context has {size:,} bytes and not {total:,}; it changed while it was read")
+            if request.get("add") == "value":
+                return self._add_value(request, descriptor, total)
             if request["source"] == "mapped":
                 width = FORMS[request["layout"]].width
                 text, sizes = map_text(descriptor, total, request["layout"]), [row[1] // width for row in documents]
@@ -184,8 +195,15 @@ class ControlRequests:
         more = add_json(user_ns, loaded) if is_json else add_text(user_ns, loaded, snapshots.own_value("documents"))
         snapshots.own(more, mapped)
 
+    def _add_value(self, request: LoadContextRequest, descriptor: int, size: int) -> LoadContextReply:
+        with mmap.mmap(descriptor, size, mmap.MAP_PRIVATE, mmap.PROT_READ) as mapped, memoryview(mapped) as written:
+            value = marshal.loads(written)  # noqa: S302 (a loader of ours wrote it)
+        self.snapshots.own(add_value(self.shell.user_ns, request["name"], value, request["chars"]), ())
+        names = offered.lines(self.wall_rows)
+        return {"status": "ok", "chars": 0, "lines": 0, "documents": [], "head": "", "tail": "", "names": names}
+
     async def rlm_get_var_request(self, stream: Any, ident: Any, parent: Message) -> None:
-        """Show a slice of a variable; the bulk goes as a binary frame."""
+        """Show a slice of a variable; the text itself goes as a binary frame."""
         request: GetVarRequest = parent["content"]
         name = request["name"]
         user_ns = self.shell.user_ns

@@ -1,4 +1,4 @@
-"""What a step leaves in memory that no name holds: let go when it fails, and collected before it is missed.
+"""What a step leaves in memory that no name holds: released when it fails, and collected before the room is needed.
 
 Is: the shell's own hold on exceptions and results, and when CPython's collector is asked. Is not: the memory limit
 (`in_kernel/walls/limits.py`), nor a wall. Garbage below half of the limit costs nothing, unless its step failed. Above:
@@ -17,13 +17,14 @@ from rlm_kernel_mcp.in_kernel.walls.limits import has_room, trim_heap
 from rlm_kernel_mcp.units import MB
 
 UNITS: Final = 32
-"""Into how many parts of the limit the room is measured."""
+"""The units in which room is measured: this many make the limit."""
 PASSES: Final = 2
-"""A finalizer (`__del__`, a generator that is left in the middle) saves what it can reach, uncounted, for the next.
+"""Passes of the collector: what a finalizer (`__del__`, an unfinished generator) can reach is left for the next one.
 
-A step that has not failed left few of those, and a pass through ten million values takes a third of a second."""
+A step that has not failed leaves little of that, and a pass through ten million values takes a third of a second."""
 CHEAP_S: Final = 0.02
-"""A collection that takes less comes after each failed step: garbage in a hole of the heap takes up no new room."""
+"""Where a collection takes less, there is one after each failed step: garbage in holes of the heap takes no new
+room."""
 _IN_CONTEXT_ALONE: Final = 4
 """References to a variable that only a context holds, while it is looked at: the context's, the list's and two more."""
 _LAST: Final = ("last_type", "last_value", "last_traceback", "last_exc")
@@ -35,12 +36,12 @@ class Garbage:
     def __init__(self, memory_mb: int) -> None:
         self._unit = memory_mb * MB // UNITS
         self._room = UNITS
-        """Units of room there were after the last collection; more, where names have been let go since."""
+        """Units of room after the last collection, or more, where names have been released since."""
         self._failed = False
-        """Whether a step has failed and not all was had back that it took."""
+        """Whether a step has failed and not all that it took has been freed."""
         self._seconds = 0.0
         """What the last collection took."""
-        gc.freeze()  # what the bare kernel holds stays, and is not gone through again
+        gc.freeze()  # what the bare kernel holds stays, so the collector need not go through it
 
     def before_step(self) -> None:
         """Collect where more than half of the limit is in use, if it was not in use after the last collection."""
@@ -53,7 +54,7 @@ class Garbage:
             self._room = self._measured()
 
     def after_failure(self, shell: Any, out_of_memory: bool) -> None:
-        """Let go of what the shell holds of a step that failed, and collect what its frames held."""
+        """Release what the shell holds of a step that failed, and collect what its frames held."""
         self.let_go(shell)
         shell.user_ns.pop("__warningregistry__", None)
         _empty_lost_variables()
@@ -63,7 +64,7 @@ class Garbage:
             else:
                 self._collect_if_grown()
         except KeyboardInterrupt:
-            self.owe()  # the step's code has ended; how it did is not changed by what came of its garbage
+            self.owe()  # the step's code has ended, and its garbage does not change how it ended
 
     def let_go(self, shell: Any) -> None:
         """After each step: the shell holds no exception, no frame and no value that the step's names do not."""
@@ -102,7 +103,7 @@ class Garbage:
         self._failed = self._room < before
 
     def _measured(self) -> int:
-        """How many units a step could have now."""
+        """How many units a step could use now."""
         low, high = 0, UNITS
         while low < high:
             middle = (low + high + 1) // 2
@@ -114,7 +115,7 @@ class Garbage:
 
 
 def _empty_lost_variables() -> None:
-    """Let go of what context variables hold that nobody can ask any more: the context keeps each that was ever set."""
+    """Release what unreachable context variables hold: the context keeps each one that was ever set."""
     for variable in list(contextvars.copy_context()):
         if sys.getrefcount(variable) == _IN_CONTEXT_ALONE:
             variable.set(None)

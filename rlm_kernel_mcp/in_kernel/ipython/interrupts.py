@@ -34,12 +34,12 @@ class Interrupts:
         self._is_expecting = self._is_owed = False
 
     def install(self) -> None:
-        """Take the signal, also back from a step that took it. Only the main thread can; a subshell's leaves it."""
+        """Take the signal, or take it back from a step. Only the main thread can; a subshell's does not."""
         if threading.current_thread() is threading.main_thread():
             set_handler(signal.SIGINT, self._on_sigint)
 
     def expect(self, *, step: bool) -> None:
-        """A request is taken up. Until the code of a step begins, an interrupt is owed to it: it was meant for it."""
+        """A request is taken up. An interrupt that comes before its code begins is kept until then: it was for it."""
         self._is_expecting, self._is_owed = step, False
 
     def arm(self, future: asyncio.Future[Any] | None = None) -> None:
@@ -67,7 +67,7 @@ class Interrupts:
         if self._future is None or self._runs_cell(frame):
             raise KeyboardInterrupt
         self.hit = True
-        # The loop sleeps in select(2): a plain cancel would be seen when something else wakes it.
+        # The loop sleeps in select(2) and would notice a plain cancel only when something else wakes it.
         self._future.get_loop().call_soon_threadsafe(self._future.cancel)
 
     def _runs_cell(self, frame: FrameType | None) -> bool:

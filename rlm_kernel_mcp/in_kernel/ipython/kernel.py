@@ -68,7 +68,7 @@ class RlmKernel(ControlRequests, AnsweredRequests, ClientRequests, InputRequests
     """Whether the step's reply said that no name has to be kept again."""
     garbage: Garbage
     state: ProcessState
-    """Both set by the app, once the kernel is as its steps are to find it."""
+    """Both set by the app, once the kernel is as its steps should find it."""
     _values: dict[str, Any]
     """What the running step's `user_expressions` show."""
 
@@ -80,7 +80,7 @@ class RlmKernel(ControlRequests, AnsweredRequests, ClientRequests, InputRequests
             super().__init__(**traits)
         self.answer_all()
         self.answer_offered()
-        self.shell.kernel = self.shell.parent = self  # it was made before there was a kernel
+        self.shell.kernel = self.shell.parent = self  # the shell was made before there was a kernel
         self.interrupts = Interrupts(self.shell.user_ns)
         self.shell.interrupts = self.interrupts
 
@@ -90,7 +90,7 @@ class RlmKernel(ControlRequests, AnsweredRequests, ClientRequests, InputRequests
         self.shell.display_formatter.show(IMAGES)
 
     def pre_handler_hook(self) -> None:
-        """Before each shell request: what it runs can be interrupted. A step says itself from when on.
+        """Before each shell request: what it runs can be interrupted. A step itself says from when on.
 
         An interrupt before that would cost the step its reply and its snapshot.
         """
@@ -102,7 +102,7 @@ class RlmKernel(ControlRequests, AnsweredRequests, ClientRequests, InputRequests
         self.interrupts.disarm()
 
     def _publish_status(self, status: str, channel: str, parent: Any = None) -> None:
-        """Send the status; `busy` goes with what the request says next, the echo of a step's code or `idle`.
+        """Send the status; `busy` goes out together with the next message of the request: a step's echo, or `idle`.
 
         Not of our own requests on control: they wait for a reply alone, and the iopub thread would have to be woken
         in the middle of a step.
@@ -117,7 +117,7 @@ class RlmKernel(ControlRequests, AnsweredRequests, ClientRequests, InputRequests
             super()._publish_status(status, channel, parent)
 
     def _publish_execute_input(self, code: str, parent: Any, execution_count: int) -> None:
-        """Send the echo of a cell; together with its end where our host alone listens, who knows what it sent."""
+        """Send the echo of a cell; together with its end where only our host listens, which knows what it sent."""
         with self.iopub_thread.hold() if self.owned and self.iopub_thread.listeners < 2 else contextlib.nullcontext():
             super()._publish_execute_input(code, parent, execution_count)
 
@@ -135,7 +135,7 @@ class RlmKernel(ControlRequests, AnsweredRequests, ClientRequests, InputRequests
         return metadata
 
     async def execute_request(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
-        """Run a step; afterwards its host may want to have what it changed."""
+        """Run a step, after which its host may want what it changed."""
         self._unchanged = False
         await super().execute_request(stream, ident, parent)
         if self.owned and REPLY_KEY in parent["metadata"] and not self._unchanged:
@@ -199,7 +199,7 @@ class RlmKernel(ControlRequests, AnsweredRequests, ClientRequests, InputRequests
         extra: StepExtra = {"updated": updated, "dropped": dropped, "unchanged": self._note_unchanged()}
         reply: dict[str, Any] = {
             "status": "ok" if ok else "error",
-            "execution_count": shell.execution_count - 1,  # of a cell that is not counted too, as ipykernel has it
+            "execution_count": shell.execution_count - 1,  # so also for a cell that is not counted, as in ipykernel
             "user_expressions": self._values,
             "payload": payload,
             REPLY_KEY: extra,
@@ -216,7 +216,7 @@ class RlmKernel(ControlRequests, AnsweredRequests, ClientRequests, InputRequests
         self.shell.compile.for_console = self.owned and not self.shell.runs_for_agent
 
     def _payload(self, streams: Sequence[BudgetedOutStream]) -> list[Any]:
-        """What the step has for its client besides output; what does not fit a reply is said."""
+        """What the step has for its client besides output; it says so where something does not fit a reply."""
         payload, too_large = fitting(self.shell.payload_manager.read_payload())
         self.shell.payload_manager.clear_payload()
         if too_large and streams:
@@ -226,7 +226,7 @@ class RlmKernel(ControlRequests, AnsweredRequests, ClientRequests, InputRequests
         return payload
 
     def _note_unchanged(self) -> bool:
-        """Whether the snapshot that is asked for has nothing in it, seen at a glance: then it needs no message."""
+        """Whether it is plain at a glance that the snapshot that is asked for is empty: then it needs no message."""
         asked: SnapshotRequest | None = self.get_parent()["metadata"].get(REPLY_KEY) if self.owned else None
         self._unchanged = asked is not None and self.snapshots.unchanged(asked["token"], asked["after"])
         return self._unchanged
@@ -245,7 +245,7 @@ class RlmKernel(ControlRequests, AnsweredRequests, ClientRequests, InputRequests
             else:
                 result = shell.run_cell(code, store_history=store_history, silent=silent)
             ok = bool(result is not None and result.success and not shell.display_failed)
-            # Code may show an error that it caught; an agent is told of that one too (`%run` of a script that failed).
+            # Code may show an error that it caught (`%run` of a script that failed); an agent hears of that one too.
             ok = ok and not (self.owned and shell.last_error)
             if ok and expressions:
                 self.interrupts.arm()
@@ -263,7 +263,7 @@ class RlmKernel(ControlRequests, AnsweredRequests, ClientRequests, InputRequests
             self.in_step = self.interrupts.armed = False
             shell.publish_error(type(error), error, error.__traceback__)
             self.garbage.let_go(shell)
-            self.garbage.owe()  # the frames of this error are these here
+            self.garbage.owe()  # this error's frames are the ones running here
             return False
         finally:
             self.in_step = self.interrupts.armed = False

@@ -1,4 +1,4 @@
-"""What all steps of a process share and a step may leave changed: put back where later steps would be mute or untrue.
+"""State that all steps share and one may leave changed: put back where later steps would be mute or report wrongly.
 
 Is: the streams, `print`, the publisher of displays, handlers and mask of signals, the tracing function, the switch
 interval, and a recursion limit below Python's own. Is not: state that a step set for the steps after it (filters of
@@ -21,12 +21,12 @@ from rlm_kernel_mcp.in_kernel.courtesies.wording import wording
 from rlm_kernel_mcp.in_kernel.ipython.signals import handler_of, set_handler
 
 _SIGNALS: Final = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU, signal.SIGTERM)
-"""What limits and snapshots come by; SIGINT is `interrupts.py`'s."""
+"""The signals of limits and snapshots; SIGINT belongs to `interrupts.py`."""
 _PARTS: Final = frozenset({
     "session", "pub_thread", "name", "topic", "echo", "_buffer_lock", "_io_loop", "_local",
     "_parent_header",
 })  # fmt: skip
-"""Attributes of a stream that stay what they are."""
+"""Attributes of a stream that must stay what they are."""
 
 
 class ProcessState:
@@ -47,11 +47,11 @@ class ProcessState:
         self._changed: list[str] = []
 
     def put_back(self) -> None:
-        """Before a step and after it: what code left changed is noted."""
+        """Put the state back, before a step and after it; what code left changed is noted."""
         self._changed += (name for name in self._restored() if name not in self._changed)
 
     def say_changed(self) -> None:
-        """At the beginning of a step: what was changed is said to the step that first can see it."""
+        """At the beginning of a step: report what was changed to the first step that can see it."""
         if self._changed:
             changed, self._changed = self._changed, []
             put_back = f"was changed by an earlier {wording().cell} and is the session's own again"
@@ -107,7 +107,7 @@ class ProcessState:
 
 
 def _let_go_of_odd_keys(held: dict[Any, Any]) -> None:
-    """A key that is not a text has a say in each look at the others: all are taken off down to it, which asks none."""
+    """Remove keys that are not texts, each look-up asks them. Items are popped down to such a key, which asks none."""
     taken: list[tuple[str, Any]] = []
     while not all(type(key) is str for key in held):
         key, value = held.popitem()

@@ -38,14 +38,14 @@ def shell_config() -> Config:
     config.HistoryManager.enabled = False
     config.HistoryManager.hist_file = ":memory:"
     config.InteractiveShell.cache_size = 0
-    config.InteractiveShell.enable_tip = False  # what it recommends (`!ls`, `%edit`) is refused here
+    config.InteractiveShell.enable_tip = False  # the banner recommends what is refused here (`!ls`, `%edit`)
     config.InteractiveShell.colors = "nocolor"
     config.InteractiveShell.automagic = False
     config.InteractiveShell.autocall = 0
     config.InteractiveShell.inspector_class = SessionInspector
     config.Completer.use_jedi = False
-    # From 64 KiB on Session sends without a copy, for which pyzmq then starts a thread with a socket of its own:
-    # behind the walls that is the kernel's death.
+    # From 64 KiB on Session sends without copying, for which pyzmq starts a thread with its own socket: behind the
+    # walls that would be the kernel's death.
     config.Session.copy_threshold = sys.maxsize
     config.Session.packer = f"{pack.__module__}.{pack.__name__}"
     return config
@@ -98,7 +98,7 @@ class RlmShell(ZMQInteractiveShell):
     out_of_memory = False
     """Whether a MemoryError was part of it."""
     end_error: tuple[str, str, list[str]] | None = None
-    """The one that ended the code. What runs after it (`post_execute`) may show others."""
+    """The error that ended the code. What runs after it (`post_execute`) may show others."""
     display_failed = False
     """Whether the running step's result could not be shown."""
     interrupts: Interrupts
@@ -114,7 +114,7 @@ class RlmShell(ZMQInteractiveShell):
         install_cell_transforms(self.input_transformer_manager)
         self._own_transformers = self._transformers()
         install_display_limits(self)
-        self.db: Any = {}  # `%cd` and `%bookmark` write to it; IPython's is in a profile, and there is none
+        self.db: Any = {}  # `%cd` and `%bookmark` write to it; IPython's own lies in a profile, and there is none
 
     def init_ipython_dir(self, ipython_dir: str | None) -> None:
         """No directory of IPython's: it would be in the scratch directory, which is read-only where it has no quota."""
@@ -137,13 +137,13 @@ class RlmShell(ZMQInteractiveShell):
         self.history_manager = SessionHistory(shell=self, parent=self)
 
     def transform_cell(self, raw_cell: str) -> str:
-        """The cell as Python. A step asks twice for the same one, ipykernel's way in and IPython's."""
+        """The cell as Python. Each step asks twice for the same cell, once from ipykernel and once from IPython."""
         if self._transformed[0] is not raw_cell:
             cell = self._python(raw_cell)
             if cell is None:
                 try:
                     cell = super().transform_cell(raw_cell)
-                except SyntaxError:  # of the tokenizer; the compiler says it with the step's place
+                except SyntaxError:  # the tokenizer's; the compiler will say it with the step's location
                     cell = raw_cell
             self._transformed = raw_cell, cell
         return self._transformed[1]
@@ -213,7 +213,7 @@ class RlmShell(ZMQInteractiveShell):
             self.end_error = error and format_exception(type(error), error, None)
 
     def init_environment(self) -> None:
-        """The environment is the host's choice; IPython's colour variables are not wanted."""
+        """Set nothing: the environment is the host's choice, without IPython's colour variables."""
 
     def init_virtualenv(self) -> None:
         """The kernel already runs in its own environment."""

@@ -1,7 +1,7 @@
-"""What ipykernel's kernel lists when it is made, and ours does not.
+"""The list of modules that ipykernel's kernel makes at its start and ours leaves out.
 
-Is: one walk over all modules that is left out (decision 0033). Is not: a wall; `sys.modules` is untouched. Above:
-`kernel.py`. Below: ipykernel.
+Is: one walk over all modules, left out (decision 0033). Is not: a wall; `sys.modules` is untouched. Above: `kernel.py`.
+Below: ipykernel.
 """
 
 from __future__ import annotations

@@ -10,19 +10,16 @@ from array import array
 from typing import Final
 
 from rlm_kernel_mcp.context_wire import BLOCK_BYTES
-from rlm_kernel_mcp.text_encoding import BINARY, EncodingDetector, errors_of
+from rlm_kernel_mcp.text_encoding import BINARY, EncodingDetector, char_width, errors_of
 
 ASCII, LATIN_1, UCS2, UCS4 = range(4)
 """Places in `context_wire.LAYOUTS`."""
-_OF_WIDTH: Final = {1: LATIN_1, 2: UCS2, 4: UCS4}
-_BARE_BYTES: Final = "\xe9".__sizeof__() - 2
+_OF_WIDTH: Final = {0: ASCII, 1: LATIN_1, 2: UCS2, 4: UCS4}
 
 
 def layout_of(text: str) -> int:
-    """The narrowest layout of a text: the interpreter has chosen it already, and its size tells which."""
-    if text.isascii():
-        return ASCII
-    return _OF_WIDTH[(text.__sizeof__() - _BARE_BYTES) // (len(text) + 1)]
+    """The narrowest layout of a text."""
+    return _OF_WIDTH[char_width(text)]
 
 
 class DocumentPass:

@@ -23,6 +23,7 @@ from typing import Any, Final, NoReturn
 from rlm_kernel_mcp.context_wire import DATAGRAM_BYTES, FILES_MAX, INDEX_ROWS
 from rlm_kernel_mcp.in_kernel.loader.reading import Pass, hash_of
 from rlm_kernel_mcp.in_kernel.loader.unpacking import Unreadable, zstd_module
+from rlm_kernel_mcp.in_kernel.loader.values import write_value
 from rlm_kernel_mcp.in_kernel.walls.plan import plan_from_policy
 from rlm_kernel_mcp.in_kernel.walls.raising import enter_namespaces, raise_lock_a, raise_lock_b
 from rlm_kernel_mcp.wire import DESCRIPTOR_FD
@@ -46,7 +47,9 @@ Announce = Callable[[int, int], None]
 def load(
     request: Mapping[str, Any], policy: Mapping[str, Any], announce: Announce, ready: Callable[[Any], None]
 ) -> NoReturn:
-    """Raise the walls, answer until the host closes its end, end. `request`: {scratch, sockets, file_mb, cpu_s}.
+    """Raise the walls, answer until the host closes its end, end.
+
+    `request`: {scratch, sockets, file_mb, cpu_s, value_mb}.
 
     Raises:
         WallFailed: a wall that the policy requires cannot be raised.
@@ -58,7 +61,7 @@ def load(
     plan = replace(
         plan,
         read_only=(),
-        memory_mb=MEMORY_MB,
+        memory_mb=MEMORY_MB + int(request["value_mb"]),
         mapped_max_gb=0,
         scratch_mb=0,
         file_mb=int(request["file_mb"]),
@@ -95,6 +98,8 @@ class Loader:
         if "begin" in request:
             self._pass = Pass(request["begin"], descriptors[0] if descriptors else None, self._tell)
             return b'{"begun": true}'
+        if "json" in request:
+            return json.dumps({"json": write_value(*descriptors)}).encode()
         if "hash" in request:
             return json.dumps({"hashed": hash_of(descriptors[0], int(request["hash"]), self._tell)}).encode()
         loading = self._pass

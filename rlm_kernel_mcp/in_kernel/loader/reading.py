@@ -16,13 +16,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from rlm_kernel_mcp.context_wire import BLOCK_BYTES, LAYOUTS, Finished, Limits, Read, Refused
-from rlm_kernel_mcp.in_kernel.loader.document import ASCII, LATIN_1, UCS2, DocumentPass
+from rlm_kernel_mcp.context_wire import BLOCK_BYTES, CODECS, LAYOUTS, Finished, Limits, Read, Refused
+from rlm_kernel_mcp.in_kernel.loader.document import ASCII, DocumentPass
 from rlm_kernel_mcp.in_kernel.loader.unpacking import PACKED_BYTES, Unpacking, Unreadable
 from rlm_kernel_mcp.whole_writes import write_at
 
 HASHED_BYTES: Final = 1 << 18
-_CODECS: Final = {ASCII: "latin-1", LATIN_1: "latin-1", UCS2: "utf-16-le"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +104,7 @@ class Pass:
     def spool(self, descriptor: int) -> int:
         """Write all characters, each as wide as the widest needs it; how many bytes that is."""
         assert self._source is not None
-        codec = codecs.lookup(_CODECS.get(self._layout, "utf-32-le")).encode
+        codec = codecs.lookup(CODECS[LAYOUTS[self._layout]]).encode
         offset = written = 0
         for place in self._places:
             decoder = codecs.getincrementaldecoder(place.encoding)(place.errors)

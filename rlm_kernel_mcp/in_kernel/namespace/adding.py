@@ -13,10 +13,15 @@ from typing import Any, Final
 from rlm_kernel_mcp.context_wire import BAD_JSON, NAME_TAKEN
 from rlm_kernel_mcp.in_kernel.namespace.documents import Documents
 from rlm_kernel_mcp.in_kernel.namespace.offered import Loaded
+from rlm_kernel_mcp.in_kernel.walls.limits import has_room
 
 JSON_KEPT_CHARS: Final = 4 << 20
 """The value of a JSON text of up to so many characters is in the snapshots, as any that steps may change. A larger one
 comes back as it was given, and that is told."""
+
+
+STEP_BYTES: Final = 8 << 20
+"""A step can do little with less."""
 
 
 class CannotAdd(Exception):
@@ -62,6 +67,18 @@ def add_json(user_ns: MutableMapping[str, Any], loaded: Loaded) -> dict[str, Any
         raise BadJson(str(error)) from None
     user_ns[loaded.name] = value
     return {} if len(loaded.context) <= JSON_KEPT_CHARS else {loaded.name: value}
+
+
+def add_value(user_ns: MutableMapping[str, Any], name: str, value: object, chars: int) -> dict[str, Any]:
+    """Bind the value of a JSON text of so many characters, which a loader has parsed; kept as `add_json` says.
+
+    Raises:
+        MemoryError: it leaves too little for steps, which have less than what it was read in.
+    """
+    if not has_room(STEP_BYTES):
+        raise MemoryError
+    user_ns[name] = value
+    return {} if chars <= JSON_KEPT_CHARS else {name: value}
 
 
 def take_back(user_ns: MutableMapping[str, Any], name: str, documents: object) -> None:

@@ -16,7 +16,7 @@ _HIDDEN_PATTERN: Final = re.compile(r"__\w+__|_{1,3}|_i{1,3}|_i?\d+|_[iod]h|_exi
 
 
 def is_shell_name(name: object) -> bool:
-    """Whether a name of the namespace is the shell's own and none of the step's."""
+    """Whether a name of the namespace is the shell's own and not a step's."""
     if type(name) is not str or name in HIDDEN:
         return True
     return name.startswith("_") and _HIDDEN_PATTERN.fullmatch(name) is not None

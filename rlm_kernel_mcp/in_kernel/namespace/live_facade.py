@@ -21,7 +21,7 @@ class LiveFacade(ModuleType):
     """The facade of a module with such names."""
 
     def __setattr__(self, name: str, value: object) -> None:
-        """Set a name where those who use it look for it."""
+        """Set a name where its users look for it."""
         module: Any = vars(self).get("__name__")
         if type(module) is str and name in LIVE.get(module, ()):
             setattr(sys.modules[module], name, value)
@@ -29,4 +29,4 @@ class LiveFacade(ModuleType):
             super().__setattr__(name, value)
 
 
-LiveFacade.__name__ = LiveFacade.__qualname__ = ModuleType.__name__  # what a session is told of its type
+LiveFacade.__name__ = LiveFacade.__qualname__ = ModuleType.__name__  # so a session sees its type as that of any module

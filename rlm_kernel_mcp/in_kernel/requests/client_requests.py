@@ -20,7 +20,7 @@ from rlm_kernel_mcp.wire import HISTORY_OF_OTHERS, STEP_KEY, TAKE_BACK, TICKET_K
 Message = dict[str, Any]
 
 STEPS: Final = ""
-"""In place of a client's session id: the turns of steps, by their tickets."""
+"""Stands for a client's session id among the turns: those of steps go by their tickets."""
 
 
 class ClientRequests:
@@ -44,7 +44,7 @@ class ClientRequests:
     async def interrupt_request(self, stream: Any, ident: Any, parent: Message) -> None:
         """Interrupt a cell for the client that runs it: a console's Ctrl-C must not end the agent's step.
 
-        A cell of its own that waits it may take back, and whoever has a step's ticket that step.
+        A client may take back its own waiting cells, and whoever has a step's ticket may take back that step.
         """
         ticket = parent["content"].get(TICKET_KEY)
         if self.owned and isinstance(ticket, str):
@@ -69,12 +69,12 @@ class ClientRequests:
         await super().interrupt_request(stream, ident, parent)  # type: ignore[misc]  # the kernel's base has it
 
     def should_handle(self, stream: Any, msg: Message, idents: Any) -> bool:
-        """Whether a request is served in its turn: no cell that its client has taken back."""
+        """Whether a request is to be served: false for a cell that its client has taken back."""
         if not self.owned or msg["header"]["msg_type"] != "execute_request":
             return True
         turn = msg["header"]["session"], msg["header"]["msg_id"]
         if STEP_KEY in msg["metadata"]:
-            # The agent's: it is known by its ticket, since whoever claims to be its client is not to take it back.
+            # The agent's step goes by its ticket: nobody who merely claims to be its client may take it back.
             if not isinstance(ticket := msg["metadata"].get(TICKET_KEY), str):
                 return True
             turn = STEPS, ticket
@@ -84,11 +84,11 @@ class ClientRequests:
         return False
 
     def _send_interrupt_children(self) -> None:
-        """Answer an `interrupt_request`: there are no children, and the group may be everybody."""
+        """Answer an `interrupt_request`: there are no children, and the process group may include everybody."""
         os.kill(os.getpid(), signal.SIGINT)
 
     def _abort_queues(self, subshell_id: str | None = None) -> None:
-        """Nothing is left to do: it began before the reply (`begin_abort`)."""
+        """Do nothing: this has begun before the reply (`begin_abort`)."""
 
     def begin_abort(self, parent: Message, status: str) -> None:
         """Answer `aborted` to the cells that wait behind one that failed: a notebook runs them all at once.
@@ -100,11 +100,11 @@ class ClientRequests:
         if self.owned or status != "error" or content.get("silent") or not content.get("stop_on_error", True):
             return
         self._aborting = True
-        self.shell_stream.flush()  # each message that has come is now a task that waits for its turn
+        self.shell_stream.flush()  # each message that has come so far is now a task that waits for its turn
         self._end_of_abort = asyncio.ensure_future(self._stop_aborting())
 
     async def _stop_aborting(self) -> None:
-        """Stop behind all that have come by now: the lock gives turns in the order of asking.
+        """Stop after all messages that have come by now: the lock gives turns in the order of asking.
 
         A message asks for the lock in a task of its task (ipykernel's `_async_in_context`), and so does this.
         """
@@ -124,7 +124,7 @@ class ClientRequests:
         self.session.send(stream, "shutdown_reply", content, parent, ident=ident)
 
     async def usage_request(self, stream: Any, ident: Any, parent: Message) -> None:
-        """Answer as ipykernel does where it cannot look at processes, which behind the walls nobody can."""
+        """Answer as ipykernel does where it cannot inspect processes, as behind the walls nobody can."""
         content = {"hostname": socket.gethostname(), "pid": os.getpid(), "cpu_count": os.cpu_count()}
         self.session.send(stream, "usage_reply", content, parent, ident=ident)
 
@@ -146,7 +146,7 @@ class ClientRequests:
         self.session.send(stream, "history_reply", {"status": "ok", "history": rows}, parent, ident=ident)
 
     def do_complete(self, code: str, cursor_pos: int | None) -> Message:
-        """Complete a name. Without jedi IPython completes `a.re` to `.real`; a menu would show the dot."""
+        """Complete a name. Without jedi IPython completes `a.re` to `.real`, and a menu would show the dot."""
         reply: Message = super().do_complete(code, cursor_pos)  # type: ignore[misc]
         matches, start = reply["matches"], reply["cursor_start"]
         if matches and code[start : start + 1] == "." and all(match.startswith(".") for match in matches):

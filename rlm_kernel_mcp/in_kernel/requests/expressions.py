@@ -17,9 +17,9 @@ from rlm_kernel_mcp.in_kernel.display_text.tracebacks import format_exception
 
 EXPRESSIONS_MAX: Final = 1_000
 VALUES_BYTES: Final = 2_000_000
-"""Of all values of one reply together, as JSON."""
+"""Characters of all values of one reply together, as JSON."""
 PLACE: Final = "<string>"
-"""File of an expression in its errors, as in IPython."""
+"""The file name of an expression in its errors, as in IPython."""
 
 
 def evaluate(shell: Any, expressions: object) -> dict[str, Any]:

@@ -18,11 +18,11 @@ from typing import Any, Final
 CELLS_MAX: Final = 1_000
 CODE_CHARS_MAX: Final = 200_000
 RESULT_CHARS_MAX: Final = 20_000
-"""A longer result is not kept; it is as if the cell had none."""
+"""Characters of a result; of a longer one nothing is kept, as if the cell had none."""
 HISTORY_CHARS_MAX: Final = 400_000
-"""Of all cells together: the newest are kept, and one message holds them."""
+"""Characters of all cells together: the newest are kept, and they fit one message."""
 SESSION: Final = 1
-"""Number of the one session that there is; a request may also call it 0, the current one."""
+"""Number of the only session; a request may also call it 0, the current one."""
 TAIL: Final = 10
 """Cells of a tail that names no number, as in IPython."""
 
@@ -61,13 +61,13 @@ class CellHistory:
         self._make_room(len(code))
 
     def note_source(self, execution_count: int, source: str) -> None:
-        """Say what the newest cell was transformed to."""
+        """Note what the newest cell was transformed to."""
         if self._cells and (cell := self._cells[-1]).count == execution_count and source != cell.code:
             cell.source = source[:CODE_CHARS_MAX]
             self._make_room(len(cell.source))
 
     def note_result(self, execution_count: int, text: str) -> None:
-        """Say what the newest cell's last expression showed."""
+        """Note what the newest cell's last expression showed."""
         if self._cells and (cell := self._cells[-1]).count == execution_count and len(text) <= RESULT_CHARS_MAX:
             self._chars -= len(cell.result or "")
             cell.result = text
@@ -152,5 +152,5 @@ def _last(cells: list[Cell], count: int) -> list[Cell]:
 
 
 def _glob(pattern: str) -> Any:
-    """A function that matches as SQLite's GLOB does: whole, with `*`, `?`, `[...]` and `[^...]`, case counts."""
+    """A function that matches as SQLite's GLOB: the whole text, `*`, `?`, `[...]` and `[^...]`, case-sensitive."""
     return re.compile(fnmatch.translate(pattern.replace("[^", "[!"))).match

@@ -28,11 +28,11 @@ END_OF_FILE: Final = "\x04"
 
 
 class InputRefused(BuiltinRefused, StdinNotImplementedError):
-    """There is nobody to ask; code that is written for notebooks knows it by the second name."""
+    """There is nobody to ask. Code that is written for notebooks catches the second of its bases."""
 
 
 class ClientTakesNoAnswers(StdinNotImplementedError):
-    """The same, in the kernel of another client: by the one name that its person knows from other kernels."""
+    """The same in the kernel of another client, under the name that a person knows from other kernels."""
 
 
 InputRefused.__name__ = InputRefused.__qualname__ = BuiltinRefused.__name__
@@ -45,7 +45,7 @@ class _Person(NamedTuple):
     parent: dict[str, Any]
     """The cell's request."""
     ident: Any
-    """Its route."""
+    """Its route back to the client."""
 
 
 class InputRequests:
@@ -107,7 +107,7 @@ class InputRequests:
 
     def _asked(self, name: str, prompt: str, *, password: bool) -> str:
         person = self._person
-        # A thread or task of another cell must not ask who only happens to be there now.
+        # A thread or task of another cell must not ask the client that only happens to be there now.
         if person is None or self.shell.display_pub.parent_header.get("msg_id") != person.parent["header"]["msg_id"]:
             if not self.owned:
                 raise ClientTakesNoAnswers(f"{name}() has nobody to ask: {wording().nobody_answers}.")

@@ -1,7 +1,7 @@
 """Cells that wait for their turn: each has begun, or was taken back by its client, and never both.
 
-Is: who came first, the kernel's main thread with the cell or its control thread with the word to leave it, settled by
-one step of a dict. Is not: a wall. Above: `client_requests.py`. Below: nothing.
+Is: which came first, the main thread that takes up the cell or the control thread that takes it back, settled by one
+atomic operation on a dict. Is not: a wall. Above: `client_requests.py`. Below: nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final
 BEGUN: Final = "begun"
 TAKEN_BACK: Final = "taken back"
 KEPT: Final = 1_000
-"""Cells that are known, the newest."""
+"""How many cells are remembered, the newest ones."""
 ASKED_MAX: Final = 100
 """Cells that one request takes back at most."""
 
@@ -25,11 +25,11 @@ class Turns:
         self._cells: OrderedDict[tuple[str, str], str] = OrderedDict()
 
     def begin(self, session: str, msg_id: str) -> bool:
-        """The cell's turn has come; whether it is to run."""
+        """The cell's turn has come. Returns whether it is to run."""
         return self._settle(session, msg_id, BEGUN)
 
     def take_back(self, session: str, msg_ids: Sequence[str]) -> list[str]:
-        """Have cells of a client not run; returns those that have not begun."""
+        """Keep cells of a client from running; returns those that have not begun."""
         return [msg_id for msg_id in msg_ids[:ASKED_MAX] if self._settle(session, str(msg_id), TAKEN_BACK)]
 
     def _settle(self, session: str, msg_id: str, end: str) -> bool:

@@ -21,11 +21,11 @@ LINE_NUMBER_MAX: Final = 100_000
 KNOWN_MAX: Final = 2_000
 
 _known: dict[int, tuple[weakref.ref[types.CodeType], tuple[str, ...]]] = {}
-"""The lines of each code by its identity: all functions are looked at after each step."""
+"""The lines of each code object by its identity: all functions are examined after each step."""
 
 
 def lines_of(code: types.CodeType) -> tuple[str, ...]:
-    """The lines of a function that a step defined; none where they are not at hand, or long."""
+    """The lines of a function that a step defined; none where they are not available, or too long."""
     known = _known.get(id(code))
     if known is not None and known[0]() is code:
         return known[1]

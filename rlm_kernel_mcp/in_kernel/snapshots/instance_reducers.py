@@ -16,16 +16,16 @@ NAME_CHARS: Final = 100
 
 @dataclass(slots=True)
 class Causes:
-    """What becomes of the errors that the exceptions of one value came from."""
+    """What is done with the errors that the exceptions of one value came from."""
 
     kept: bool = True
-    """False where one of them cannot be written: then the exceptions are kept without, and each says so."""
+    """False where one of them cannot be written: then the exceptions are kept without them, and each says so."""
     met: bool = False
     """Whether there was any."""
 
 
 def reduce_exception(error: BaseException) -> Any:
-    """An exception of the session's own class by what it holds, past a constructor that takes other arguments."""
+    """An exception of the session's own class from what it holds, without its constructor, which may want more."""
     cls = type(error)
     base = next(base for base in cls.__mro__ if not isinstance(vars(base).get("__init__"), types.FunctionType)
                 and base.__module__ == "builtins")  # fmt: skip
@@ -85,7 +85,7 @@ def _set_chain(error: BaseException, given: tuple[Any, Any, tuple[Any, Any, bool
 
 
 def reduce_member(member: enum.Enum) -> Any:
-    """A member by its name: its value may be a function, or `nan`, which no fresh class would find again.
+    """Reduce a member to its name: its value may be a function or `nan`, by which a fresh class would not find it.
 
     A flag's value is a number, and its combinations are not members.
     """

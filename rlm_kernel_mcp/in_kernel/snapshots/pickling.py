@@ -16,6 +16,7 @@ import pickle
 import sys
 import types
 from collections.abc import Callable, Collection, Iterator, Mapping
+from resource import RUSAGE_SELF, getrusage
 from typing import Any, Final, Protocol
 
 import cloudpickle
@@ -25,6 +26,7 @@ from rlm_kernel_mcp.in_kernel.namespace.live_facade import LiveFacade
 from rlm_kernel_mcp.in_kernel.snapshots.function_lines import lines_of, put_back
 from rlm_kernel_mcp.in_kernel.snapshots.instance_reducers import Causes
 from rlm_kernel_mcp.in_kernel.snapshots.reducers import KNOWN_TYPES, reduce_known
+from rlm_kernel_mcp.in_kernel.snapshots.writer import TooLarge
 
 PROTOCOL: Final = 5
 
@@ -34,11 +36,15 @@ _own_values: dict[str, Any] = {}
 _referred: dict[int, str] = {}
 """By identity, the names of the session's own values that are never copied: a mapped context, which is never freed."""
 _TURNED_INTO_OTHERS: Final = (memoryview, io.TextIOWrapper)
-"""What cloudpickle would bring back as something else: as bytes, and as text in memory."""
+"""Types that cloudpickle would bring back as something else: as bytes, and as text in memory."""
 MODULES: Final = (types.ModuleType, LiveFacade)
 """Written by name."""
 _PLAIN: Final = (str, bytes, int, float, complex, bool, type(None))
 """Types for which pickle's own writer, a hundred times faster to make, does the same."""
+_SIZED: Final = (str, bytes, bytearray)
+"""What pickle copies in one piece, in which nothing can stop it: a second and more for a gigabyte."""
+WATCHED_FROM_KB: Final = 256 << 10
+"""A process that never had so much memory has nothing that would take long."""
 _lru_cache: Final[Any] = type(functools.lru_cache(len))
 
 
@@ -59,13 +65,13 @@ def use_own_values(values: Mapping[str, Any], mapped: Collection[str] = ()) -> N
 
 
 class OwnValue:
-    """Stands for a value of the session's own that the user gave a second name: a fresh kernel has it anyway."""
+    """Stands for one of the session's own values to which the user gave a second name: a fresh kernel has it anyway."""
 
     def __init__(self, name: str) -> None:
         self._name = name
 
     def __reduce__(self) -> tuple[Callable[[str], Any], tuple[str]]:
-        """Come back as what the fresh kernel's session has under the name."""
+        """Come back as what the fresh kernel has under that name."""
         return _own_value, (self._name,)
 
 
@@ -94,7 +100,7 @@ class SessionPickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle 
         super().__init__(file, protocol=protocol)
         self._causes = causes
         self._ordinary: dict[int, bool] = {}
-        """By a class's identity: whether nobody here has a say in how its instances are written."""
+        """By a class's identity: whether nothing here changes how its instances are written."""
         self._cells: dict[int, _Cell] = {}
         """By a closure cell's identity: what stands for it, once for all functions that share it."""
 
@@ -125,12 +131,19 @@ class SessionPickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle 
         return self._cells.setdefault(id(cell), _Cell(cell))
 
 
-class ReferringPickler(SessionPickler):
-    """One that leaves a mapped context where it is, whatever it stands in, and looks at every object for that."""
+class WatchingPickler(SessionPickler):
+    """One that looks at every object: a mapped context stays where it is, what has no room is refused uncopied."""
+
+    def __init__(self, file: Writable, protocol: int, causes: Causes, limit_bytes: int) -> None:
+        super().__init__(file, protocol, causes)
+        self._limit_bytes = limit_bytes
 
     def persistent_id(self, obj: Any) -> str | None:
         """pickle's hook for what is written elsewhere."""
-        return _referred.get(id(obj))
+        name = _referred.get(id(obj))
+        if name is None:
+            _check_size(obj, self._limit_bytes)
+        return name
 
 
 class SessionUnpickler(pickle.Unpickler):
@@ -159,16 +172,26 @@ def _is_ordinary(cls: type) -> bool:
     )
 
 
-def write_value(value: object, file: Writable, causes: Causes) -> None:
+def write_value(value: object, file: Writable, causes: Causes, limit_bytes: int) -> None:
     """Pickle a value into a file. `causes` says whether with the errors that its exceptions came from.
 
     Raises:
+        TooLarge: it has a text or bytes that are more than `limit_bytes` by themselves.
         Exception: whatever the value's own code, or pickle, raises; and what `file.write` raises.
     """
     if type(value) in _PLAIN:
+        _check_size(value, limit_bytes)
         pickle.dump(value, file, PROTOCOL)
+    elif _referred or getrusage(RUSAGE_SELF).ru_maxrss > WATCHED_FROM_KB:
+        WatchingPickler(file, PROTOCOL, causes, limit_bytes).dump(value)
     else:
-        (ReferringPickler if _referred else SessionPickler)(file, PROTOCOL, causes).dump(value)
+        SessionPickler(file, PROTOCOL, causes).dump(value)
+
+
+def _check_size(value: object, limit_bytes: int) -> None:
+    """A character has a byte at least."""
+    if type(value) in _SIZED and len(value) > limit_bytes:  # type: ignore[arg-type]  # it is one of these
+        raise TooLarge
 
 
 def read_value(file: Readable) -> Any:
@@ -188,7 +211,7 @@ def _reduce_function(function: types.FunctionType, cells: list[_Cell]) -> tuple[
         "annotations": function.__annotations__,
         "doc": function.__doc__,
         "qualname": function.__qualname__,
-        # In the state and not in the arguments: a function can stand in its own closure.
+        # In the state and not in the arguments: a function can be in its own closure.
         "closure": [cell.contents() for cell in cells],
     }
     arguments = (marshal.dumps(function.__code__), function.__name__, lines_of(function.__code__), tuple(cells))
@@ -236,7 +259,7 @@ def _set_function_state(function: types.FunctionType, state: dict[str, Any]) -> 
 
 
 def _cache_again(function: Callable[..., Any], maxsize: int | None, typed: bool) -> Any:
-    """A function of `functools.lru_cache`, which pickle would write by name alone; what it had cached stays behind."""
+    """A function of `functools.lru_cache`, which pickle would write by name alone; its cache is not kept."""
     return functools.lru_cache(maxsize, typed)(function)
 
 

@@ -47,7 +47,7 @@ def _named_elsewhere(thing: Any) -> bool:
 
 
 def _tracked(make: Callable[..., Any], thing: Any, *arguments: Any) -> Reduced:
-    """One object for all names that hold it, as cloudpickle does with classes."""
+    """Make one object for all names that hold it, as cloudpickle does with classes."""
     return _once, (cloudpickle._get_or_create_tracker_id(thing), make, arguments)
 
 
@@ -142,7 +142,7 @@ def _cached_property(thing: Any) -> Reduced:
 
 
 def _sort_key(thing: Any) -> Reduced:
-    """C code shows the key's object, and its comparison to the collector alone."""
+    """C code gives the key's object; its comparison function is only visible to the garbage collector."""
     compare, *held = [part for part in gc.get_referents(thing) if part is not type(thing)]
     return _make_sort_key, (compare, *held)
 
@@ -179,7 +179,7 @@ def _match(match: re.Match[Any], own_value: Callable[[Any], Any]) -> Reduced:
 
 
 def _make_match(pattern: re.Pattern[Any], text: Any, span: tuple[int, int], end: int) -> Any:
-    """The match again, from where it began."""
+    """Find the match again, from where it began."""
     found = pattern.match(text, span[0], end)
     if found is None or found.span() != span:
         raise ValueError("the pattern does not match again")

@@ -42,9 +42,9 @@ T = TypeVar("T")
 REASON_CHARS: Final = 200
 SMALL_NAMES: Final = 200
 SMALL_S: Final = 0.01
-"""Bounds of a snapshot that needs no pipe, beside its bytes."""
+"""Bounds, beside its bytes, of a snapshot that needs no pipe."""
 SLOW_SHARE: Final = 0.5
-"""A name that took more than this share of the time in vain is not tried again until it is bound again."""
+"""A name that used more than this share of the time and still failed is not tried again until it is bound again."""
 
 
 class NamespaceSnapshots:
@@ -97,7 +97,7 @@ class NamespaceSnapshots:
         return self._take(partial(write_all, descriptor), token, after)
 
     def unchanged(self, token: int, after: int | None) -> bool:
-        """Whether the host has every value, seen without a look into any; then this was the snapshot.
+        """Whether the host has every value, as far as shows without looking into any; then this was the snapshot.
 
         False where a value may have changed in place: `take` finds that out.
         """
@@ -110,7 +110,7 @@ class NamespaceSnapshots:
         return same
 
     def take_small(self, token: int, after: int | None) -> tuple[SnapshotReply, bytes] | None:
-        """As `take`, with the stream in memory; None, and nothing has happened, where it is not a small matter.
+        """As `take`, with the stream in memory; None, with nothing changed, where the snapshot is not small.
 
         Most snapshots are: then they cost the host no pipe, no thread and no question.
         """
@@ -140,7 +140,7 @@ class NamespaceSnapshots:
             raise SnapshotStopped
         for gone in self._sent.keys() - names.keys():
             self._forget(gone)
-        # Fresh bindings first: if the time is up, what is only verified again is what stays undone.
+        # Fresh bindings first: if the time runs out, only re-verifications are left undone.
         order = sorted(names, key=lambda name: self._is_known(name, names[name]))
         report: dict[str, SnapshotRow] = {}
         unverified: list[str] = []
@@ -221,12 +221,12 @@ class NamespaceSnapshots:
         written = value if own is None else own
         first, causes = Writer(limit, deadline, self, None), Causes()
         try:
-            self._guarded(partial(write_value, written, first, causes))
+            self._guarded(partial(write_value, written, first, causes, limit))
         except Exception as error:
             if not causes.met or (isinstance(error, TooLarge) and self._small is not None):
                 raise
             first, causes = Writer(limit, deadline, self, None), Causes(kept=False)
-            self._guarded(partial(write_value, written, first, causes))
+            self._guarded(partial(write_value, written, first, causes, limit))
         sent = first
         if known is None or known.digest != first.digest:
             sent = self._send(name, written, first, Writer(limit, deadline, self, sink), sink, causes)
@@ -236,7 +236,7 @@ class NamespaceSnapshots:
         self._sent_bytes += sent.bytes
 
     def _send(self, name: str, value: object, first: Writer, second: Writer, sink: Sink, causes: Causes) -> Writer:
-        """Send a value; returns the writer that saw what was sent, which a thread may have made another by now."""
+        """Send a value; returns the writer that saw what was sent, since a thread may have changed the value by now."""
         kind = type_name(value)[:SNAPSHOT_NAME_CHARS_MAX]
         head = b"N " + json.dumps({"name": name, "type": kind}).encode() + b"\n"
         if first.held is not None:
@@ -245,7 +245,7 @@ class NamespaceSnapshots:
             return first
         sink(head)
         try:
-            self._guarded(partial(write_value, value, second, causes))
+            self._guarded(partial(write_value, value, second, causes, second.limit_bytes))
         except BaseException:
             sink(struct.pack(">I", SNAPSHOT_ABORTED))
             raise
@@ -278,7 +278,7 @@ class NamespaceSnapshots:
             self.interruptible = False
 
     def _text(self, error: BaseException) -> str:
-        """What an exception of a value's own code says of itself, which is its own code again."""
+        """The message of an exception from a value's own code; making it runs such code again."""
         try:
             ename, evalue, _ = self._guarded(partial(format_exception, type(error), error, None))
         except BaseException:  # noqa: BLE001

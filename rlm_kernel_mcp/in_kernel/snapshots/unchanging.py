@@ -58,7 +58,7 @@ class Sent:
     held: object = Nothing
     """The value itself, where it is small and cannot change."""
     print: Print | None = None
-    """What it is known by, where it is large and cannot change."""
+    """What identifies it, where it is large and cannot change."""
 
     def was(self, value: object) -> bool:
         """Whether it was this value, which cannot have changed."""

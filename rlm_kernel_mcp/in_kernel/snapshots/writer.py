@@ -23,7 +23,7 @@ Sink = Callable[[bytes], None]
 
 
 class SnapshotStopped(BaseException):
-    """The next step wants the kernel, or the time is up. No `Exception`: values' own code catches those."""
+    """The next step wants the kernel, or the time is up. Not an `Exception`: values' own code catches those."""
 
 
 class TooLarge(Exception):
@@ -31,7 +31,7 @@ class TooLarge(Exception):
 
 
 class Gate(Protocol):
-    """Whether to go on; the kernel's signal handler is on the other side."""
+    """Whether to go on: the kernel's signal handler is what ends it."""
 
     stop: bool
     interruptible: bool
@@ -57,10 +57,10 @@ class Memory:
 
 
 class Writer:
-    """A file for the pickler: hashes, counts, checks the caps, and passes on where it has a sink."""
+    """A file for the pickler: it hashes, counts, checks the caps, and passes the bytes on if it has a sink."""
 
     def __init__(self, limit_bytes: int, deadline: float, gate: Gate, sink: Sink | None) -> None:
-        self._limit_bytes = limit_bytes
+        self.limit_bytes = limit_bytes
         self._deadline = deadline
         self._gate = gate
         self._sink = sink
@@ -82,7 +82,7 @@ class Writer:
 
     def _take(self, block: bytes) -> None:
         self.bytes += len(block)
-        if self.bytes > self._limit_bytes:
+        if self.bytes > self.limit_bytes:
             raise TooLarge
         self._hash.update(block)
         if self._sink is not None:
@@ -105,7 +105,7 @@ def send_chunk(sink: Sink, block: bytes) -> None:
 
 
 def write_all(descriptor: int, data: bytes) -> None:
-    """Write everything; a pipe takes what it has room for."""
+    """Write everything, where a pipe takes only what it has room for."""
     window = memoryview(data)
     while window:
         window = window[os.write(descriptor, window) :]

@@ -59,7 +59,7 @@ class Taken(Protocol):
     """What a placement took for one kernel before anything was made for it."""
 
     def close(self) -> None:
-        """Called where the start fails: give it back. Safe to call twice."""
+        """Called where the start fails: release it. Safe to call twice."""
 
 
 class ManagedProcess(Protocol):
@@ -101,10 +101,10 @@ class HostProcess(ManagedProcess, Protocol):
         """Called at each look at a kernel with many threads: weigh it less than the host from now on."""
 
     def cpu_ms(self) -> int:
-        """Called before and after each step and every 50 ms in one: processor time so far over all threads, in ms."""
+        """Called before and after a step and every 50 ms during it: processor time so far over all threads, in ms."""
 
     def memory_bytes(self) -> int:
-        """Called when it is ready, and every 50 ms in a step: memory that is its own, and not that of mapped files."""
+        """Called when it is ready, and every 50 ms during a step: memory of its own, without that of mapped files."""
 
     def thread_count(self) -> int:
         """Called every 50 ms in a step, each second between steps, and every 10 ms where nothing else bounds it."""
@@ -119,7 +119,7 @@ class Started(Protocol):
 
 
 class StartedKernel(Started, Protocol):
-    """What a start for our own host gives back: a kernel of which nothing has been heard yet but that it is there."""
+    """What a start for our own host gives back: a kernel of which nothing is known yet but that it exists."""
 
     @property
     def process(self) -> HostProcess:
@@ -128,7 +128,7 @@ class StartedKernel(Started, Protocol):
     async def ready(self) -> list[dict[str, Any]]:
         """Called once by `kernel/starter.py`, right after the start: the rows of the walls, once it is ready for code.
 
-        It has `Policy.start_timeout_ms`, from the beginning of the start on; then this is cancelled.
+        It has `Policy.start_timeout_ms`, counted from the beginning of the start; then this is cancelled.
 
         Raises:
             SandboxUnavailable: a required wall cannot be raised.
@@ -146,7 +146,7 @@ class StartedKernel(Started, Protocol):
         """Called in place of `ready`, or while it runs, where the start is given up: end the process."""
 
     def close(self) -> None:
-        """Called once at the end, when the process is gone or was given up: give back what the host holds of it."""
+        """Called once at the end, when the process is gone or was given up: release what the host holds of it."""
 
 
 class Loader(Protocol):
@@ -165,7 +165,7 @@ class Placement(Protocol):
     async def start(self, order: Order, command: Command) -> Started:
         """Called by the provisioner (`launch_kernel`) once for each kernel: start its process.
 
-        May be cancelled at every await, and leaves no process then, nor where it raises.
+        May be cancelled at every await; then, and where it raises, it leaves no process.
 
         Raises:
             SandboxUnavailable, KernelStartFailed, OSError.
@@ -182,14 +182,14 @@ class HostPlacement(Placement, Protocol):
     def named_within_s(self) -> float:
         """Read where a start is given up: how long `start` may go on before it is cancelled.
 
-        So that a process that somebody else was asked for is known, and can be ended.
+        A process that another program was asked for then becomes known, and can be ended.
         """
 
     async def take(self) -> Taken:
-        """Called before each start, and before its directories are made: see that there is what a start needs.
+        """Called before each start, and before its directories are made: make sure that there is what a start needs.
 
-        What may run out is taken: without a descriptor left, directories could be made and not be removed. Bounds its
-        own time; a start's time (`Policy.start_timeout_ms`) begins afterwards.
+        What may run out is taken now: without a descriptor left, directories could be made but not removed. It bounds
+        its own time; a start's time (`Policy.start_timeout_ms`) begins afterwards.
 
         Raises:
             SandboxUnavailable, KernelStartFailed.
@@ -198,12 +198,13 @@ class HostPlacement(Placement, Protocol):
     async def start(self, order: Order, command: Command) -> StartedKernel:
         """As `Placement.start`."""
 
-    async def loader(self, file_mb: int, cpu_s: int) -> Loader | None:
+    async def loader(self, file_mb: int, cpu_s: int, value_mb: int = 0) -> Loader | None:
         """Called for each context that is large or compressed: a process on this machine that reads it behind walls.
 
         Args:
             file_mb: largest file that it may write.
             cpu_s: processor time that it may use.
+            value_mb: memory for the value of a JSON text, beside what it needs for files.
 
         Returns:
             None where there are none: such contexts are refused, or read by the host if they are not compressed.
@@ -222,8 +223,8 @@ class HostPlacement(Placement, Protocol):
     def stop(self) -> None:
         """Called at the end of the server, when its sessions are closed, and before their starts are waited for.
 
-        No kernel is started any more, and a start that is under way fails at once, by whatever it was held up.
+        No kernel is started any more, and a start that is under way fails at once, whatever it is waiting for.
         """
 
     def close(self) -> None:
-        """Called at the end of the server, when its kernels are gone: end what made them, and what is left of them."""
+        """Called at the end of the server, when its kernels are gone: end what made them, remove what is left."""

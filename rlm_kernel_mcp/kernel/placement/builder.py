@@ -24,7 +24,7 @@ from rlm_kernel_mcp.settings import KernelSettings
 CONNECTION_FLAG: Final = "-f"
 CHANNELS: Final = ("shell", "iopub", "stdin", "hb", "control")
 CONNECTION_KEYS: Final = ("transport", "ip", *(f"{channel}_port" for channel in CHANNELS), "signature_scheme")
-"""Of a client's connection info, what a kernel reads; the key besides."""
+"""The parts of a client's connection info that a kernel reads, beside the key."""
 
 
 def effective_policy(spec_dir: Path, settings: KernelSettings) -> Policy:
@@ -49,8 +49,8 @@ def use_sockets(manager: Any, directories: KernelDir) -> None:
 def build(order: Order, spec_argv: Sequence[str], connection: Mapping[str, Any]) -> Command:
     """Write the kernel's own policy and connection file, and say what it is started with.
 
-    The kernel reads and sees files of its own directories alone: where a client puts its connection file, and what else
-    lies there, is nothing to it.
+    The kernel reads and sees files of its own directories alone: it never sees where a client puts its connection file,
+    nor what else lies there.
 
     Args:
         order: whose kernel; its directories were made for this kernel.
@@ -72,7 +72,7 @@ def build(order: Order, spec_argv: Sequence[str], connection: Mapping[str, Any])
 
 
 def scrubbed_environment(directories: KernelDir) -> dict[str, str]:
-    """The whole environment of a kernel: nothing of the host's but the time zone."""
+    """The whole environment of a kernel: of the host's, only the time zone."""
     environment = {
         **ENVIRONMENT,
         "HOME": str(directories.scratch),
@@ -84,7 +84,7 @@ def scrubbed_environment(directories: KernelDir) -> dict[str, str]:
 
 
 def _write_connection_file(directories: KernelDir, connection: Mapping[str, Any]) -> None:
-    """Anew, so that whoever attaches reads the old one or the new one; with the key in it, for this user alone."""
+    """Write it anew: whoever attaches reads the old one or the new one. It holds the key: for this user alone."""
     key = connection["key"]
     told = {name: connection[name] for name in CONNECTION_KEYS} | {
         "key": key.decode() if isinstance(key, bytes) else key

@@ -36,7 +36,7 @@ Child = subprocess.Popen[bytes]
 
 
 class ColdPlacement:
-    """`base.Placement` for our own host. Anything of it can be used by many starts at a time: it keeps nothing."""
+    """`base.Placement` for our own host. It keeps nothing, so many starts can use it at a time."""
 
     async def start(self, order: Order, command: Command) -> LocalKernel:
         """Called by `forked.py`, where no fork server is available.
@@ -148,7 +148,7 @@ async def start_cold(order: Order, command: Command, ends: Ends) -> tuple[Child,
         pid, pidfd = await ends.status.wait_pid()
     except BaseException as error:
         child.kill()
-        with suppress(subprocess.TimeoutExpired):  # the system holds it; it ends when it can
+        with suppress(subprocess.TimeoutExpired):  # the system is holding it up; it ends when it can
             child.wait(REAP_S)
         code = child.returncode
         if code is not None and isinstance(error, KernelStartFailed) and error.message == WITHOUT_A_WORD:
@@ -159,7 +159,7 @@ async def start_cold(order: Order, command: Command, ends: Ends) -> tuple[Child,
 
 @contextmanager
 def _above_streams(*sockets: socket.socket) -> Iterator[list[int]]:
-    """Copies with numbers that are not a standard stream's: in a client without one a socket may have such a number."""
+    """Copies with numbers above the standard streams': where one of those is closed, a socket may have its number."""
     with ExitStack() as copies:
         numbers = []
         for one in sockets:
@@ -187,7 +187,7 @@ def _our_process(child: Child, pid: int, pidfd: int, status: StatusSocket) -> Ke
 
 
 def _without_a_word(code: int, directories: KernelDir) -> KernelStartFailed:
-    """What is to be said of a process that never came to be a kernel: how it ended, and its last line."""
+    """What to say of a process that never became a kernel: how it ended, and its last line."""
     how = f"The kernel's process {describe_exit(code)} before it was ready"
     with (directories.path / START_ERRORS).open("rb") as errors:
         errors.seek(max(0, errors.seek(0, os.SEEK_END) - LAST_BYTES))
@@ -210,7 +210,7 @@ class _Spawner:
     def run(self, spawn: Callable[[], Child]) -> Child:
         made: Future[Child] = Future()
         with self._lock:
-            if self._thread is None or not self._thread.is_alive():  # the latter in a process that was forked
+            if self._thread is None or not self._thread.is_alive():  # another process: this one was forked
                 self._asked = queue.SimpleQueue()
                 self._thread = threading.Thread(
                     target=self._serve, args=(self._asked,), name="rlm-spawner", daemon=True

@@ -19,7 +19,7 @@ from rlm_kernel_mcp.kernel.placement.local.started import Ends, LocalKernel, end
 from rlm_kernel_mcp.settings import Settings
 
 STARTS_MAX: Final = 8
-"""Kernels that are started at a time: a start waits for the engine most of its time."""
+"""Kernels that are started at a time: a start spends most of its time waiting for the engine."""
 
 
 class ContainerPlacement:
@@ -29,7 +29,7 @@ class ContainerPlacement:
     named_within_s = 0.0
 
     def __init__(self, settings: Settings, run_dir: Path, otherwise: HostPlacement) -> None:
-        """`run_dir`: the server's, the label of its containers. `otherwise`: where kernels are that can have none."""
+        """`run_dir`: the server's, which labels its containers. `otherwise`: for kernels that can have none."""
         self._containers = Containers(settings, run_dir)
         self._run_dir = run_dir
         self._otherwise = otherwise
@@ -38,7 +38,7 @@ class ContainerPlacement:
         """The sockets, once the engine serves and has the image.
 
         Raises:
-            SandboxUnavailable: with the command that mends it. KernelStartFailed.
+            SandboxUnavailable: with the command that fixes it. KernelStartFailed.
         """
         await self._containers.ready_runtime()
         return Ends()
@@ -51,10 +51,10 @@ class ContainerPlacement:
         process = await place.start(command.arguments, command.environment, ends.status, ends.theirs)
         return ends.kernel(process, lambda rows: with_runtime(runtime, rows))
 
-    async def loader(self, file_mb: int, cpu_s: int) -> Loader | None:
+    async def loader(self, file_mb: int, cpu_s: int, value_mb: int = 0) -> Loader | None:
         """Behind the process walls, where this machine has them: it reads for the host, and runs nobody's code."""
         try:
-            return await self._otherwise.loader(file_mb, cpu_s)
+            return await self._otherwise.loader(file_mb, cpu_s, value_mb)
         except KernelFailure:
             return None
 
@@ -63,7 +63,7 @@ class ContainerPlacement:
         return self._otherwise, self._containers.fallback(why)
 
     def stop(self) -> None:
-        """A container's start is cancelled; that of a kernel without one may wait for the fork server."""
+        """Starts of containers are cancelled by themselves; a kernel without one may be waiting for the fork server."""
         self._otherwise.stop()
 
     def close(self) -> None:

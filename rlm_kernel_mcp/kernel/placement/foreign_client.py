@@ -117,7 +117,7 @@ class ForeignClient:
             raise
 
     def _effective_policy(self, spec: Any, environment: Mapping[str, str]) -> Policy:
-        """With the settings that our own host reads too, as the client's environment and the kernelspec have them."""
+        """The policy, with settings from the client's environment and the kernelspec, which our own host reads too."""
         settings = load_kernel_settings(environment)
         if settings.sandbox_mode == "container" and settings.sandbox_fallback != "process":
             raise SandboxUnavailable(
@@ -125,7 +125,7 @@ class ForeignClient:
                 "Start this client without that setting, or with RLM_SANDBOX_FALLBACK=process: the kernel is then "
                 "locked by the walls of this process alone.",
             )
-        ours = spec.argv[:1] in (["python"], [sys.executable])  # of another Python's modules nothing is known here
+        ours = spec.argv[:1] in (["python"], [sys.executable])  # the modules of another Python are not known here
         for doubt in doubts(environment, settings if ours else replace(settings, imports=())):
             self._log.warning("%s", doubt)
         return effective_policy(Path(spec.resource_dir), settings)

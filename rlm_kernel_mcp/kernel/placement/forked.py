@@ -30,7 +30,7 @@ from rlm_kernel_mcp.policy import Policy
 
 log = logging.getLogger(__name__)
 STARTS_MAX: Final = 2
-"""Kernels that are started at a time: thirty at once take every processor, and who only reads waits as long as they."""
+"""Kernels that are started at a time: thirty at once take every processor, and a mere read waits as long as they do."""
 NAME_S: Final = 2.0
 """How long a kernel that nobody waits for any more may take to say who it is, so that it can be ended."""
 
@@ -38,13 +38,13 @@ ENVIRONMENT: Final = {
     "PATH": "/usr/bin:/bin",
     "LANG": "C.UTF-8",
     "LC_ALL": "C.UTF-8",
-    "MALLOC_ARENA_MAX": "2",  # an arena a thread would take 64 MB of address space each
-    # Freed chunks that a thread's cache keeps would pin the top of the heap, and all that was freed below it.
+    "MALLOC_ARENA_MAX": "2",  # an arena for each thread would take 64 MB of address space
+    # Freed chunks in a thread's cache would pin the top of the heap, and with it all that was freed below.
     "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0",
-    "OPENBLAS_NUM_THREADS": "1",  # a numeric library's threads would start before the walls, which want one
+    "OPENBLAS_NUM_THREADS": "1",  # a numeric library's threads would start before the walls, which need a single thread
     "OMP_NUM_THREADS": "1",
 }
-"""What a kernel and the fork server have in common; nothing of the host's."""
+"""The environment that kernels and the fork server share; nothing of it is the host's."""
 MODULE: Final = "rlm_kernel_mcp.in_kernel.fork_server"
 
 
@@ -65,11 +65,11 @@ class ForkedPlacement:
 
     @property
     def named_within_s(self) -> float:
-        """A fork that was asked for comes to be, whoever waits for it; with the fork server it ends."""
+        """A fork that was asked for happens, whether or not anybody waits for it; it ends with the fork server."""
         return NAME_S if self.fork_server is not None and self.fork_server.alive else 0
 
     async def take(self) -> Ends:
-        """The sockets. The fork server's own start belongs to the time of the kernel that needs it first."""
+        """The sockets. The fork server's own start counts as part of the start of the first kernel that needs it."""
         return Ends()
 
     async def start(self, order: Order, command: Command) -> LocalKernel:
@@ -81,13 +81,13 @@ class ForkedPlacement:
         await fork_server.fork(command.arguments, command.environment, command.cwd, ends.status.theirs, ends.theirs)
         return ends.kernel(await _named(ends.status))
 
-    async def loader(self, file_mb: int, cpu_s: int) -> LoaderProcess | None:
+    async def loader(self, file_mb: int, cpu_s: int, value_mb: int = 0) -> LoaderProcess | None:
         """A process that reads a context, behind walls. Raises: SandboxUnavailable, KernelStartFailed."""
         fork_server = await self._ready_fork_server()
         if fork_server is None:
             return None
         scratch, sockets = map(str, self._loader_directories())
-        asked = {"scratch": scratch, "sockets": sockets, "file_mb": file_mb, "cpu_s": cpu_s}
+        asked = {"scratch": scratch, "sockets": sockets, "file_mb": file_mb, "cpu_s": cpu_s, "value_mb": value_mb}
         arguments = ["-f", "none", "--policy", str(self._policy_file), "--scratch", scratch]
         process = LoaderProcess()
         try:
@@ -126,7 +126,7 @@ class ForkedPlacement:
                 self.fork_server = await ForkServer.start(default_python(), self._policy_file)
             except RlmError as error:
                 log.warning("kernels start cold: %s", error.message)
-            self._refuse_when_stopped()  # as it may be meanwhile
+            self._refuse_when_stopped()  # it may have been stopped meanwhile
             return self.fork_server
 
     def _refuse_when_stopped(self) -> None:
@@ -135,11 +135,11 @@ class ForkedPlacement:
             raise KernelStartFailed("The server is ending.")
 
     def fallback(self, why: SandboxUnavailable) -> tuple[HostPlacement, dict[str, Any]]:
-        """There is none: the walls that are missing here are missing on this machine."""
+        """There is none: walls that are missing here are missing on this machine."""
         raise why
 
     def stop(self) -> None:
-        """Stop the fork server, and start none: with it ends what it was asked to fork, which nobody need wait for."""
+        """Stop the fork server and start no other: what it was asked to fork ends with it, and need not be awaited."""
         self._stopped = True
         self._end_fork_server()
 

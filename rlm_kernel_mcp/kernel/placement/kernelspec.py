@@ -48,7 +48,7 @@ def locked_kernelspec(name: str) -> Path:
     """The directory of a kernelspec that carries a policy: our own, or another where Jupyter looks.
 
     Raises:
-        InvalidInput: there is none of that name; the message has those that there are.
+        InvalidInput: there is none of that name; the message has the known ones.
     """
     found = {spec.name: spec for spec in _own_specs() if (spec / POLICY_FILE).is_file()}
     if name not in found:
@@ -70,7 +70,7 @@ def locked_kernelspec(name: str) -> Path:
 def spec_manager() -> KernelSpecManager:
     """Jupyter's reader of kernelspecs, over our own and the directories where Jupyter looks.
 
-    It is told the directories: to find them itself it imports the whole of IPython, for `~/.ipython/kernels`.
+    It is given the directories: to find them it would import the whole of IPython, for `~/.ipython/kernels`.
     """
     from jupyter_client.kernelspec import KernelSpecManager
     from jupyter_core.paths import jupyter_path
@@ -91,7 +91,7 @@ def install_kernelspec(prefix: Path | None = None) -> tuple[Path, ...]:
         InvalidInput: the place cannot be written, or lies in a home directory that is not there.
     """
     kernels = _kernels_below(prefix)
-    if prefix is None and not _home_is_there(kernels):  # root could make it: a home that is nobody's
+    if prefix is None and not _home_is_there(kernels):  # root could make it, as a home directory of nobody
         raise _refused(kernels, "written", FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
     return tuple(_copy(source, kernels / source.name) for source in _own_specs())
 

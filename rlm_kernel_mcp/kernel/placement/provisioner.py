@@ -23,7 +23,7 @@ class RlmProvisioner(LocalProvisioner):
     """Starts one locked-down kernel over ipc, where its order says."""
 
     process: Any = None
-    """A `base.ManagedProcess`; the base class says Popen, of which it has the part in use."""
+    """A `base.ManagedProcess`; the base class declares a Popen, of which this has the part that is used."""
     started: Started | None = None
     """What the start gave back, for whoever ordered it."""
     _client: ForeignClient | None = None

@@ -25,7 +25,8 @@ from rlm_kernel_mcp.shielded import made_in_thread
 LOCK_NAME = "owner.lock"
 NEW_LOCK_NAME = "new.lock"
 REAPER = 'read _; for _ in 1 2 3 4 5 6 7 8 9 10; do rm -rf -- "$0" && exit; sleep 0.1; done'
-"""Waits for the end of its input, which is the server's end. Kernels that are just dying may be in the way at first."""
+"""A shell command that waits for the end of its input, and so of the server. Dying kernels may be in the way at
+first."""
 
 
 class RunDir:
@@ -60,7 +61,7 @@ class RunDir:
 
     @classmethod
     async def create_in_thread(cls, *, ask_engines: bool = False) -> RunDir:
-        """As `create`, which may have much to sweep; removed again where the wait for it is cut off."""
+        """As `create`, in a thread, since it may have much to sweep; removed again where the wait is cancelled."""
         return await made_in_thread(partial(cls.create, ask_engines=ask_engines), lambda made: made.remove())
 
     def kernel_dir(self) -> KernelDir:
@@ -79,16 +80,16 @@ class RunDir:
     def guard(self) -> None:
         """Have a shell beside this process remove the directory where this process is killed; Codex does so at its end.
 
-        Not for a directory that tells of containers: one that is just being made would be forgotten with it.
+        Not for a directory that records containers: a container that is just being made would be forgotten with it.
         """
         if self._reaper is None:
             argv = ["/bin/sh", "-c", REAPER, str(self.path)]
             self._reaper = Reaper(argv, cwd="/", env={"PATH": "/usr/bin:/bin"})
 
     def remove(self) -> None:
-        """Remove the directory with all below it, and give the lock up; what containers are left go before.
+        """Remove the directory with all below it, and release the lock; containers that are left are removed first.
 
-        Once: a second call, and one in a process that was forked from the owner, does nothing.
+        A second call does nothing, nor does one in a process that was forked from the owner.
         """
         if self._lock < 0 or self._owner != os.getpid():
             return
@@ -104,7 +105,7 @@ class RunDir:
 def sweep(base: Path, *, ask_engines: bool = False) -> list[Path]:
     """Remove the run directories whose owner is gone, by the lock that it held; returns them.
 
-    A directory that tells of containers stays where no engine is to be asked: a server in container mode sweeps it.
+    A directory that records containers stays where no engine is to be asked: a server in container mode sweeps it.
     """
     swept, with_containers = [], []
     with ExitStack() as held:
@@ -134,7 +135,7 @@ def _ownerless(path: Path, lock: ExitStack) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        return False  # its owner lives, or nobody can say
+        return False  # its owner lives, or that cannot be known
     return True
 
 
@@ -154,7 +155,7 @@ def _owned(path: Path) -> int:
     lock = os.open(path / NEW_LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Only now another server's sweep sees a run directory: one with an owner.
+        # Only now does another server's sweep see a run directory, and it sees one with an owner.
         (path / NEW_LOCK_NAME).rename(path / LOCK_NAME)
     except BaseException:
         os.close(lock)

@@ -1,7 +1,7 @@
-"""Where run directories may lie: a place of this user alone, that nobody else took first or can take away.
+"""Where run directories may lie: a directory of this user alone, which nobody else took first or can take away.
 
-Is: the choice, made again at each start, and the words on a choice that is not the first. Is not: what lies there.
-Above: `run_dir.py`. Below: the standard library.
+Is: the choice, made again at each start, and what to say of one that is not the first. Is not: what lies there. Above:
+`run_dir.py`. Below: the standard library.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SHORT_DIRECTORIES: Final = ("/tmp", "/var/tmp")  # noqa: S108  (the place made t
 def run_place() -> Path:
     """The directory below which run directories are made: 0700, this user's. It stays when they are gone.
 
-    Where the first is too long for sockets another one is taken, and said.
+    Where the first is too long for sockets, another one is taken, which the log says.
 
     Raises:
         OSError: none can be made.

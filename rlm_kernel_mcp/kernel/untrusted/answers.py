@@ -27,7 +27,7 @@ EVALUE_CHARS_MAX: Final = 500
 NAMES_MAX: Final = 2_000
 CELLS_MAX: Final = 2_000
 CODE_CHARS_MAX: Final = 200_000
-"""Of a history: its newest cells, and the code of each."""
+"""Limits on a history: the number of its newest cells, and the characters of each one's code."""
 
 Content = Mapping[str, Any]
 """Of a message from a kernel."""
@@ -52,7 +52,7 @@ def loaded_context(content: Content) -> LoadContextReply:
     """What a kernel says of a context that it has loaded.
 
     Raises:
-        KernelDied: it says nothing of the kind.
+        KernelDied: it says something else.
     """
     chars, lines, documents = count_of(content.get("chars")), count_of(content.get("lines")), content.get("documents")
     if chars is None or lines is None or not isinstance(documents, list):
@@ -69,7 +69,7 @@ def loaded_context(content: Content) -> LoadContextReply:
 
 
 def without_context(content: Content) -> ContextGoneReply:
-    """What a kernel says that was told to do without a context. Raises: as `offered_names`."""
+    """The reply of a kernel that was told to do without a context. Raises: as `offered_names`."""
     names, unbound = offered_names(content), content.get("unbound")
     rows = unbound if isinstance(unbound, list) else []
     return {"status": "ok", "names": names, "unbound": [name for name in names if name in rows]}
@@ -79,7 +79,8 @@ def offered_names(content: Content) -> dict[str, str]:
     """The names that a kernel offers to a session, each with the line that the client is shown for it.
 
     Raises:
-        KernelDied: there are too many, or one is none that code could use, or its line does not fit or acts.
+        KernelDied: there are too many, or one is not a name that code can use, or its line is too long or not
+        printable.
     """
     found = content.get("names")
     if not isinstance(found, dict) or len(found) > OFFERED_MAX or not all(map(_is_offer, found, found.values())):

@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import Final
 
 NAME_CHARS_MAX: Final = 200
-"""Of a name or a type's name: a kernel may call them anything of any length."""
+"""Characters kept of a name or a type's name: a kernel may give any, of any length."""
 COUNT_MAX: Final = 1 << 53
-"""Below it every whole number is one of JSON's too."""
+"""Below it every whole number is a number in JSON too."""
 
 
 def count_of(value: object) -> int | None:
-    """A count; None where it is none."""
+    """A count; None where the value is not one."""
     return value if type(value) is int and 0 <= value < COUNT_MAX else None
 
 

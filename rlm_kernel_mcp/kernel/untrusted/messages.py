@@ -22,11 +22,11 @@ from rlm_kernel_mcp.wire import DELIMITER
 
 PROTOCOL_VERSION: Final = "5.5"
 HEADER_BYTES_MAX: Final = 64 * 1024
-"""Of the header and the parent header each."""
+"""Bytes of the header, and of the parent header."""
 CONTENT_BYTES_MAX: Final = 3 << 20
-"""Of the content."""
+"""Bytes of the content."""
 ORIGINS_KEPT: Final = 64
-"""Parent headers whose ids are kept."""
+"""Parent headers whose parsed ids are kept."""
 LARGE_JSON_ITEMS: Final = 100_000
 """Commas and opening brackets of a JSON text, outside of its strings. Parsed, a text can take thirty times its size in
 memory, and long to parse, if it is made of small items; what is honest and large is long texts and pictures."""
@@ -58,7 +58,7 @@ class Codec:
         self._hmac = hmac.HMAC(key, digestmod=hashlib.sha256)
 
     def has_built(self, msg_id: str) -> bool:
-        """Whether a request that this client has sent is called so."""
+        """Whether this is the id of a request that this client has sent."""
         ours, _, number = msg_id.rpartition("_")
         return ours == self.session and number.isdecimal() and number.isascii() and int(number) <= self._built
 

@@ -23,24 +23,24 @@ STREAM_CHARS_MAX: Final = 4_200_000
 STREAM_BYTES_MAX: Final = 6 << 20
 """Characters kept of one stream, and their UTF-8 bytes. The kernel's own limit on characters lies below."""
 PIECES_MAX: Final = 1_000
-"""Pieces of a text that lie apart: each takes some fifty bytes beside its characters."""
+"""Separate pieces of a text: each takes some fifty bytes beside its characters."""
 RESULT_CHARS_MAX: Final = 2_000_000
 TRACEBACK_CHARS_MAX: Final = 200_000
 EVALUE_CHARS_MAX: Final = 20_000
 UPDATED_MAX: Final = 500
 IMAGES_MAX: Final = 4
 IMAGES_TRIED_MAX: Final = 16
-"""Of one reply, that begin as pictures do: to decode one that is none at its end takes as long as a good one."""
+"""Candidates in one reply that begin like pictures: to decode one that turns out bad takes as long as a good one."""
 IMAGE_BYTES_MAX: Final = 1 << 20
 HEAD_CHARS: Final = 12
-"""Of base64, that hold a magic number."""
+"""Characters of base64 that hold a magic number."""
 ImageType = Literal["image/png", "image/jpeg"]
 MAGIC: Final[Mapping[ImageType, bytes]] = {"image/png": b"\x89PNG\r\n\x1a\n", "image/jpeg": b"\xff\xd8\xff"}
 
 
 @dataclass(slots=True)
 class BoundedText:
-    """Text that arrives in pieces, kept up to a limit; what is beyond is counted."""
+    """Text that arrives in pieces, kept up to a limit; the characters beyond it are counted."""
 
     limit: int
     bytes_left: int = STREAM_BYTES_MAX
@@ -98,7 +98,7 @@ class Reply:
     updated: list[tuple[str, str, int | None]] = field(default_factory=list)
     dropped: dict[str, int] = field(default_factory=dict)
     code: str | None = None
-    """From `execute_input`; how the trace learns what a console ran."""
+    """From `execute_input`: this is how the trace learns what a console ran."""
     execution_count: int | None = None
     status: Literal["ok", "error", "aborted"] | None = None
     unchanged: bool = False
@@ -107,7 +107,8 @@ class Reply:
     idle: bool = False
     begun_ns: int = field(default_factory=time.monotonic_ns)
     late_chars: int = 0
-    """How much of the text at the beginning was printed before this request, by what earlier ones left running."""
+    """Characters at the beginning of the text that were printed before this request, by what earlier ones left
+    running."""
 
     @property
     def elapsed_ms(self) -> int:

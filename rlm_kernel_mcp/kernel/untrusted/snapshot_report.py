@@ -25,13 +25,13 @@ class KernelReport:
     names: Mapping[str, tuple[str, str | None]]
     """Type, and why there is no value; None where there is one."""
     unverified: frozenset[str] = frozenset()
-    """Names that were not looked at this time."""
+    """Names that were not examined this time."""
     more: int = 0
     """How many more names there are than are kept."""
 
 
 def is_too_large(content: dict[str, Any]) -> bool:
-    """Whether what came after a step is only the word that its snapshot is to be asked for by a pipe."""
+    """Whether the message after a step only says that its snapshot has to be asked for through a pipe."""
     return content.get("status") == "too_large"
 
 
@@ -39,7 +39,7 @@ def checked_report(content: dict[str, Any]) -> KernelReport:
     """The kernel's account of its names, checked.
 
     Raises:
-        StreamBroken: it is none.
+        StreamBroken: it is not one.
     """
     rows, more = content.get("names"), content.get("more")
     if content.get("status") != "ok" or not isinstance(rows, dict):
@@ -57,5 +57,5 @@ def checked_report(content: dict[str, Any]) -> KernelReport:
 
 
 def words(said: object) -> str:
-    """A text that is safe to show; of anything else nothing, since its own text may be endless or too deep to make."""
+    """A text, made safe to show. Anything else becomes an empty text: its own may be endless or too deep to make."""
     return safe_text(said[: 2 * REASON_CHARS_MAX]) if isinstance(said, str) else "?"

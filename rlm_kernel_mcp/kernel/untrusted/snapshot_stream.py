@@ -4,7 +4,7 @@ Is: the format of `in_kernel/snapshots/taking.py`, read by someone who trusts no
 not: a reader of the values, and nothing here waits: whoever has a pipe reads it elsewhere
 (`session/snapshots/pipe.py`). Above: that, `session/snapshots/file.py`. Below: `wire.py`.
 
-However a stream is cut into blocks, the events are the same but for where a value's bytes are cut.
+However a stream is cut into blocks, the events are the same, except for where a value's bytes are cut.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class StreamLimits:
     """What a stream may hold."""
 
     name_bytes: int
-    """One value."""
+    """Bytes of one value."""
     total_bytes: int
-    """All values, given-up ones too."""
+    """Bytes of all values, also those that were given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class StreamDecoder:
         """Take the next bytes; what is complete by now.
 
         Raises:
-            StreamBroken: it is of no use any more.
+            StreamBroken: the stream is unusable from now on.
         """
         self._buffer += data
         events: list[Event] = []
@@ -125,7 +125,7 @@ class StreamDecoder:
         return ValueBytes(b"".join(pieces)) if pieces else None
 
     def _count(self, length: int) -> None:
-        """A chunk is announced; one that passes a cap is not waited for."""
+        """A chunk is announced; one that would pass a cap is not awaited."""
         self._value_bytes += length
         self._total_bytes += length
         if self._value_bytes > self._limits.name_bytes:

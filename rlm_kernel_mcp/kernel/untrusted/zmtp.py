@@ -26,7 +26,7 @@ TOGETHER_BYTES_MAX: Final = 64 * 1024
 """Largest frame that is copied, to be written with others."""
 
 COMMANDS_MAX: Final = 16
-"""Commands of one connection: the peer is ready once, and has nothing else to say in them."""
+"""ZMTP commands accepted on one connection: the peer says READY once and has no other."""
 
 MESSAGES_PER_TURN: Final = 32
 """Messages handled before other connections get their turn of the event loop."""
@@ -42,8 +42,8 @@ passes which is free beside it: a kernel whose messages cost more is ended, howe
 
 FLOOD_BYTES: Final = 256 << 20
 FLOOD_MESSAGES: Final = 1_000_000
-"""What a peer may send between two grants: a kernel that passes it is not ours any more, its own limits lie far
-below."""
+"""Bytes that a peer may send between two grants. A kernel that passes it is no longer the one we started, whose own
+limits lie far below."""
 
 OnMessage = Callable[[list[bytes]], None]
 OnClosed = Callable[[str], None]
@@ -156,7 +156,7 @@ class Connection(asyncio.Protocol):
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def grant(self) -> None:
-        """Let the peer send as much as one answer may take, from now on."""
+        """From now on the peer may send as much as one answer may take."""
         self._bytes_left, self._messages_left, self._cost_s = FLOOD_BYTES, FLOOD_MESSAGES, 0.0
 
     async def open(self, path: str) -> None:
@@ -231,7 +231,7 @@ class Connection(asyncio.Protocol):
             if self._messages_left < 0:
                 raise ProtocolBroken(f"it sent more than {FLOOD_MESSAGES:,} messages unasked")
             self.on_message(message)
-            # No more processor time than time can have passed, which is asked without a call of the system.
+            # Processor time cannot exceed the time that has passed, and that is read without a system call.
             if time.monotonic() > end_s and time.thread_time() > begun_s + TURN_S:
                 break
         return True
@@ -257,14 +257,14 @@ class Connection(asyncio.Protocol):
     def _not_ready(self, reason: str) -> None:
         if not self.ready.done():
             self.ready.set_exception(ProtocolBroken(reason))
-            self.ready.exception()  # looked at, also where nobody waits any more
+            self.ready.exception()  # read, so that asyncio does not complain where nobody waits any more
 
     def send(self, frames: Sequence[bytes | memoryview]) -> None:
         """Send one message. A closed connection drops it: the caller's deadline or the kernel's death ends its wait."""
         if self._transport is None or self._transport.is_closing():
             return
         last = len(frames) - 1
-        together = bytearray()  # small frames go in one write: each is a system call here and a wake-up over there
+        together = bytearray()  # small frames go in one write: each write is a system call here and a wake-up there
         for index, frame in enumerate(frames):
             size = len(frame)
             flags = MORE if index < last else 0

@@ -47,7 +47,7 @@ LONGEST_NUMBER: Final = 1_000
 BATCH_MAX: Final = 1_000
 """Messages of one batch that are served."""
 _EXACT: Final = 1 << 53
-"""Up to here a number with a fraction of zero is the whole number that it says."""
+"""Up to this size a number with a fraction of zero is taken for the whole number that it stands for."""
 
 # A string that does not end is one token too, to the end of the text: else each quote in it would be tried again.
 _TOKEN: Final = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[{]++|[\]}]++', re.DOTALL)
@@ -72,9 +72,9 @@ class Frame:
 
 
 def read_frame(line: bytes | bytearray) -> Frame | None:
-    """The frame of a line; None where it is blank, or bad with nobody to answer (the log says so)."""
+    """The frame of a line; None where it is blank, or bad with nobody to tell but the log."""
     # surrogateescape: a byte that is not UTF-8 stays visible as a lone surrogate, for the tool to refuse by place.
-    text = line.decode("utf-8", "surrogateescape")
+    text = line.decode("utf-8", "surrogateescape").removeprefix("\ufeff")  # a mark that tools of Windows begin with
     if not text.strip():
         return None
     try:
@@ -148,7 +148,7 @@ def _frame_of(body: Any) -> Frame | None:
             fault = "The request's method is not valid Unicode."
         if fault:
             log.warning("a bad request on stdin: %s", fault)
-            # A text that is not Unicode has nobody whom an answer would reach; the others wait for null, or for it.
+            # An id that is not Unicode cannot be sent back, so no answer would reach anyone; any other is waited for.
             return None if not _is_unicode(body["id"]) else Frame(answer=refuse(body["id"], INVALID_REQUEST, fault))
         return Frame(message=JSONRPCRequest.model_validate(body, by_name=False))
     except ValidationError:
@@ -172,7 +172,7 @@ def _with_whole_id(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _whole(value: object) -> object:
-    """A number without a fraction as the whole number that it says."""
+    """A number whose fraction is zero, as the whole number that it stands for."""
     return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT else value
 
 
@@ -296,5 +296,5 @@ def _is_id(value: object) -> TypeGuard[int | float | str]:
 
 
 def _is_unicode(value: object) -> bool:
-    """False for a text with half of a surrogate pair in it."""
+    """Whether a text has no lone surrogate in it."""
     return not isinstance(value, str) or not any("\ud800" <= character <= "\udfff" for character in value)

@@ -21,7 +21,7 @@ from rlm_kernel_mcp.server.transport.frames import Frame, Refusal, refuse
 BATCHED: Final = frozenset({"2025-03-26"})
 """The protocol versions that have batches."""
 REQUESTS_MAX: Final = 256
-"""Requests in work at once; further ones are read when some of these are answered."""
+"""Requests that are served at once; further ones are read when some of these are answered."""
 
 Patience = Callable[[JSONRPCRequest], float]
 """Seconds that a request may take once the input has ended."""
@@ -126,12 +126,12 @@ class Owed:
             await self._change()
 
     async def until_agreed(self) -> None:
-        """Return once no `initialize` is in work: only then is it known whether batches are spoken."""
+        """Return once no `initialize` is being served: only then is it known whether the client may send batches."""
         while not self._given_up and any(asked.request.method == "initialize" for asked in self._each()):
             await self._change()
 
     async def until_answered(self) -> None:
-        """Return once all is answered, or what is not has had its time, counted from now."""
+        """Return once everything is answered, or has had its time, counted from now."""
         loop = asyncio.get_running_loop()
         begin = loop.time()
         while self._count and not self._given_up:

@@ -25,7 +25,7 @@ from typing import Final
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.shared.message import SessionMessage
-from mcp.types import JSONRPCMessage, JSONRPCRequest
+from mcp.types import JSONRPCMessage, JSONRPCNotification, JSONRPCRequest
 
 from rlm_kernel_mcp.server.transport.frames import (
     Frame,
@@ -41,14 +41,11 @@ log = logging.getLogger(__name__)
 
 MAX_LINE_BYTES: Final = 256 * 1024 * 1024
 FRAMES_AHEAD: Final = 64
-"""Frames that the reader may be ahead of the server; of their bytes, what one longest line has."""
-
+"""Frames that the reader may be ahead of the server, with no more bytes in all than one longest line."""
 READ_BYTES: Final = 1 << 16
 """As much as a pipe holds. A larger buffer would be mapped, and given back, for each line."""
-
 LINE_START_BYTES: Final = 1 << 16
 """Of a line that is too long or cannot be read: where its request's id is looked for."""
-
 ToServer = MemoryObjectSendStream[SessionMessage | Exception]
 ReadSide = MemoryObjectReceiveStream[SessionMessage | Exception]
 WriteSide = MemoryObjectSendStream[SessionMessage]
@@ -93,7 +90,7 @@ def claim_stdio() -> tuple[int, int]:
 
 
 class Reader:
-    """Reads frames in a thread of its own; at most `FRAMES_AHEAD` of them wait, with the bytes of one longest line."""
+    """Reads frames in a thread of its own. At most `FRAMES_AHEAD` wait, with no more bytes than one longest line."""
 
     def __init__(self, descriptor: int) -> None:
         self._loop = asyncio.get_running_loop()
@@ -118,6 +115,7 @@ class Reader:
                     self._taken.wait_for(lambda size=frame.size: self._has_room(size))  # type: ignore[misc]
                     self._count, self._bytes = self._count + 1, self._bytes + frame.size
                 _tell(self._loop, self._frames.put_nowait, frame)
+                del frame  # else a large one stayed in memory until the next line comes, here and below
         finally:
             _tell(self._loop, self._frames.put_nowait, None)
 
@@ -186,9 +184,11 @@ def frames_of(descriptor: int) -> Iterator[Frame]:
             length += len(end)
             if length <= MAX_LINE_BYTES:
                 line += end
-            if frame := _frame(line, length):
-                yield frame
+            frame = _frame(line, length)
             line, length = bytearray(), 0
+            if frame:
+                yield frame
+            del frame  # nobody waits for the next line with this one in memory
         length += len(rest)
         # Of a line that is too long the start is enough: it is there to find the request's id.
         if length <= MAX_LINE_BYTES or not line:
@@ -200,7 +200,7 @@ def frames_of(descriptor: int) -> Iterator[Frame]:
 
 
 def _frame(line: bytearray, length: int) -> Frame | None:
-    """The frame of a line, which is used up: it may be as large as all else together."""
+    """The frame of a line. The line is used up: it may be as large as everything else together."""
     start = bytes(line[:LINE_START_BYTES])
     if length > MAX_LINE_BYTES:
         return refuse_long_line(start, MAX_LINE_BYTES)
@@ -238,6 +238,7 @@ class Wire:
                     await self._write(write_frame(frame.answer))
                 elif frame.message is not None:
                     await self._take(to_server, frame.message, frame.size, None)
+                del frame
             on_end()
             await self._owed.until_answered()
 
@@ -269,6 +270,10 @@ class Wire:
         given = SessionMessage(message)
         if isinstance(message, JSONRPCRequest):
             given = self._owed.take(message, size, batch, self._write_batch)
+        elif isinstance(message, JSONRPCNotification) and not message.method.startswith("notifications/"):
+            log.warning(
+                "%a came without an id: that makes it a notification, which nobody answers", message.method[:64]
+            )
         with contextlib.suppress(anyio.WouldBlock):  # a server that waits gets it without another turn of the loop
             to_server.send_nowait(given)
             return

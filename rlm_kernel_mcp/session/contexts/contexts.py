@@ -9,19 +9,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from rlm_kernel_mcp.context.loader.hashing import Unhashed
+from rlm_kernel_mcp.context.loader.places import Places
 from rlm_kernel_mcp.context.payload import Payload
+from rlm_kernel_mcp.context_wire import LoadContextReply
 from rlm_kernel_mcp.errors import ContextNotFound
 from rlm_kernel_mcp.session.contexts.changes import FileMarks
 from rlm_kernel_mcp.session.contexts.given import Progress
 from rlm_kernel_mcp.session.contexts.hashing import Hashes
 from rlm_kernel_mcp.session.contexts.source import Beside, ContextSource, Kept, Means
+from rlm_kernel_mcp.session.kernels.context_loading import context_report
 from rlm_kernel_mcp.session.kernels.loading import GoOn, read_in_thread
 from rlm_kernel_mcp.session.kernels.recovery import ContextToLoad
 from rlm_kernel_mcp.session.reports import ContextReport, DocumentInfo
 from rlm_kernel_mcp.store.store import Store
+
+CUT_OFF: Final = (
+    "its file has changed: it was cut off from {was:,} to {now:,} bytes, and the context was loaded again as it is now"
+)
 
 
 @dataclass(slots=True)
@@ -40,12 +47,25 @@ class SessionContext:
     """By which name the store has its text; the first one's is empty."""
     states: str | None = None
     """As `Payload.states`, when it was read last."""
+    places: Places | None = None
+    """Places in its documents, as this server has loaded them last; None of what JSON says."""
+    in_place: bool = False
+    """Whether this server has it from its one file itself, which is no copy."""
     has_failed: bool = False
     """Whether it could not be loaded; only the first one stays in the list then."""
 
     @property
     def name(self) -> str:
         return self.source.name
+
+    def note_origin(self, payload: Payload) -> None:
+        """Remember what a payload of it was made of."""
+        self.states, self.in_place = payload.states, payload.state is not None
+        self.places = None if payload.kind == "json" else payload.places(len(self.source.prefix))
+
+    def take_over(self, other: SessionContext) -> None:
+        """Remember what the record does not have of a context that this server has loaded."""
+        self.marks, self.in_place, self.places = other.marks, other.in_place, other.places
 
     @property
     def has_changed(self) -> bool:
@@ -61,6 +81,8 @@ class ContextList:
     means: Means
     store: Store
     all: list[SessionContext] = field(default_factory=list)
+    roots: tuple[tuple[str, ...], ...] = ()
+    """Those that the session was opened with, as `ContextSource` has them."""
     hashes: Hashes = field(init=False)
     """Of those that have none yet."""
 
@@ -77,7 +99,13 @@ class ContextList:
 
     def to_load(self) -> Sequence[ContextToLoad]:
         return [
-            ContextToLoad(one.name, partial(self.open_again, one), one.source.is_json, one.at_step)
+            ContextToLoad(
+                one.name,
+                partial(self.open_again, one),
+                one.source.is_json,
+                one.at_step,
+                partial(self.loaded_again, one),
+            )
             for one in self.all
             if one.report is not None
         ]
@@ -101,24 +129,39 @@ class ContextList:
         payload = await read_in_thread(
             lambda go_on: self._open_again(context, go_on), files=context.source.paths is not None
         )
-        context.states = payload.states
-        self.hash_later(context, payload.unhashed())
+        context.note_origin(payload)
         return payload
+
+    def loaded_again(self, context: SessionContext, payload: Payload, loaded: LoadContextReply) -> str | None:
+        """A fresh kernel has a context; what has become of it, if it is another than it was."""
+        assert context.report is not None
+        was, now = context.report.bytes, payload.byte_count
+        if now < was:
+            context.report = replace(context_report(payload, loaded, context.name), changed=True)
+            if context.marks is not None:
+                context.marks.has_changed = True
+            self.hashes.on_done()
+        elif context.report.held != payload.held:
+            context.report = replace(context.report, held=payload.held)
+        self.hash_later(context, payload.unhashed())
+        return CUT_OFF.format(was=was, now=now) if now < was else None
 
     def hash_later(self, context: SessionContext, unhashed: Unhashed | None) -> None:
         """Have the hash of a context that is there made, where it has none yet."""
-        report = context.report
+        report, states = context.report, context.states
 
         def take(digest: str) -> None:
-            if report is not None and context.report is report:  # else it was loaded anew meanwhile
-                context.report = replace(report, sha256=digest)
+            is_same = context.report is report or (states is not None and context.states == states)
+            if report is not None and context.report is not None and is_same:  # else it was loaded anew meanwhile
+                context.report = replace(context.report, sha256=digest)
 
         self.hashes.begin(context.name, unhashed, take)
 
     def _open_again(self, context: SessionContext, go_on: GoOn) -> Payload:
         source, progress = self.source_of(context), Progress()
         assert context.report is not None
-        kept = Kept(context.report.sha256, context.states)
+        mapped_bytes = context.report.bytes if context.in_place and context.report.held == "mapped" else 0
+        kept = Kept(context.report.sha256, context.states, mapped_bytes)
         payload = source.open_again(self.means, kept, go_on, progress, self.beside(context))
         if not context.has_changed:
             context.marks = progress.marks
@@ -141,10 +184,10 @@ class ContextList:
 
     def reference(self, names: Sequence[str]) -> dict[str, Any]:
         """What it has in `context_ref`: how to load each again. `names`: those that kernels offer by themselves."""
-        kept = self.first.source.reference(self.means.settings.working_dir)
+        kept = self.first.source.reference(self.means.settings)
         added = [
             {
-                "source": one.source.reference(self.means.settings.working_dir),
+                "source": one.source.reference(self.means.settings),
                 "report": _row(one),
                 "at_step": one.at_step,
                 "states": one.states,
@@ -152,7 +195,7 @@ class ContextList:
             }
             for one in self.all[1:]
         ]
-        more = {"states": self.first.states} | ({"added": added} if added else {})
+        more = {"states": self.first.states, "session_roots": self.roots} | ({"added": added} if added else {})
         return {**kept, "names": list(names), **more}
 
 

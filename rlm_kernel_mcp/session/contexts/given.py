@@ -6,6 +6,7 @@ Is: frozen dataclasses, of checked arguments and of `rlm_add_context`'s answer. 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -26,6 +27,8 @@ class Progress:
     """In all, as far as it is known."""
     marks: FileMarks | None = None
     """The files as they were before they were read."""
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    """How many entries of directories and globs were left out by then, by kind."""
 
     def on_bytes(self, count: int) -> None:
         """So many have been read by now."""

@@ -1,9 +1,8 @@
 """Loads the contexts of one session into its kernel, while nobody waits for it.
 
-Is: each load from its beginning to its end, whoever waits for it and for how long; and the look at the files of those
-that are loaded. Is not: a context's source (`source.py`), the list (`contexts.py`), nor the session's first kernel
-(`session/opening.py`). Above: `session/session.py`, `session/registry.py`. Below: `contexts.py`, `session/kernels/`,
-`session/trace/journal.py`.
+Is: each load from its beginning to its end, whoever waits for it and for how long. Is not: a context's source
+(`source.py`), the list (`contexts.py`), nor the session's first kernel (`session/opening.py`). Above:
+`session/session.py`, `session/registry.py`. Below: `contexts.py`, `session/kernels/`, `session/trace/journal.py`.
 
 A load belongs to the session. It reads its files beside everything else, and needs the kernel for a moment at its end;
 no step begins before that. One that fails is told once: to the call that began it, or to the next step.
@@ -14,8 +13,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Final
 
 from rlm_kernel_mcp.context.payload import Payload
@@ -24,7 +24,8 @@ from rlm_kernel_mcp.kernel.kernel import Kernel
 from rlm_kernel_mcp.session.account import Account
 from rlm_kernel_mcp.session.contexts.contexts import ContextList, SessionContext
 from rlm_kernel_mcp.session.contexts.given import Progress
-from rlm_kernel_mcp.session.contexts.names import check_name
+from rlm_kernel_mcp.session.contexts.looks import FileLooks
+from rlm_kernel_mcp.session.contexts.names import came, check_name
 from rlm_kernel_mcp.session.contexts.source import ContextSource
 from rlm_kernel_mcp.session.kernels.context_loading import context_report, load_context
 from rlm_kernel_mcp.session.kernels.session_kernel import SessionKernel
@@ -34,11 +35,7 @@ from rlm_kernel_mcp.session.trace.journal import Journal
 log = logging.getLogger(__name__)
 TRIES: Final = 2
 """A kernel that goes in the middle of a load is replaced once."""
-LOOK_S: Final = 0.05
-"""So long the end of a step waits for what the file system says of the contexts' files."""
-LOOKS_MAX: Final = 8
 LOADING: Final = "it is still being loaded, and the next step waits for it"
-_lookers = ThreadPoolExecutor(LOOKS_MAX, thread_name_prefix="look at files")
 
 
 @dataclass(slots=True)
@@ -68,6 +65,8 @@ class _Load:
     task: asyncio.Task[None] | None = None
     failure: RlmError | None = None
     """Why it failed, until somebody is told."""
+    is_answered: bool = True
+    """Whether the call that began it waits for it no more."""
 
     @property
     def progress(self) -> Progress:
@@ -84,7 +83,9 @@ class ContextLoads:
         self._account = account
         self._loads: dict[str, _Load] = {}
         """Those that have not ended, and those whose failure nobody has been told."""
-        self._look: asyncio.Future[None] | None = None
+        self.looks = FileLooks(contexts)
+        self._news: list[str] = []
+        """What is to be said of those that came after their call was answered."""
         contexts.hashes.on_done = self._write_down
 
     # --- what others ask about them ---------------------------------------------------------------
@@ -103,20 +104,29 @@ class ContextLoads:
     def report(self, context: SessionContext) -> ContextReport | LoadingReport:
         """What the client is told of a context just now."""
         if context.report is not None:
-            return context.report
+            return replace(context.report, changed=context.report.changed or context.has_changed)
         progress = self._loads[context.name].progress if context.name in self._loads else Progress()
-        return LoadingReport(context.name, context.source.kind, progress.bytes, progress.loaded_bytes)
+        numbers = progress.bytes, progress.loaded_bytes
+        return LoadingReport(context.name, context.source.kind, *numbers, skipped=dict(progress.skipped))
+
+    def take_news(self) -> str:
+        """What a step is to tell of the contexts that came since a call was answered; once."""
+        news, self._news = " ".join(self._news), []
+        return news
 
     # --- loads ------------------------------------------------------------------------------------
 
-    async def add(self, source: ContextSource, wait_ms: int) -> ContextReport | LoadingReport:
-        """Load a further context, and wait for it at most so long. No step runs now.
+    async def add(
+        self, source: ContextSource, wait_ms: int, roots: Sequence[Path] = ()
+    ) -> ContextReport | LoadingReport:
+        """Load a further context, and wait for it at most so long. No step runs now. `roots`: the caller's.
 
         Raises:
             InvalidInput, ContextNotFound, ContextDenied, ContextTooLarge, KernelDied: nothing has changed.
         """
         first = self.contexts.first
         check_name("name", source.name, [one.name for one in self.contexts.all if not one.has_failed])
+        source = replace(source, roots=(*self.contexts.roots, tuple(map(str, roots))))
         if source.name == first.name:  # which could not be loaded: this takes its place
             source = replace(source, prefix="")
             first.source, first.has_failed = replace(source, text=None), False
@@ -144,7 +154,11 @@ class ContextLoads:
         load = self._loads.get(context.name)
         if load is None or load.task is None:
             return
-        await asyncio.wait({load.task}, timeout=wait_ms / 1000)
+        load.is_answered = False
+        try:
+            await asyncio.wait({load.task}, timeout=wait_ms / 1000)
+        finally:  # also where the call is cancelled: the load is the session's, and goes on
+            load.is_answered = True
         if load.failure is not None and self._loads.get(context.name) is load:
             raise self._told(load)
 
@@ -203,6 +217,7 @@ class ContextLoads:
             load.failure = error
         if load.failure is None:
             context.marks, context.at_step = load.progress.marks, self._account.counters.step_index
+            self._news += [came(context.report)] if load.is_answered and context.report else []
             self._kernel.recovery.gone.pop(context.name, None)
             self._loads.pop(context.name, None)
         else:
@@ -245,7 +260,7 @@ class ContextLoads:
                 try:
                     async with self._kernel.reading() as kernel:
                         payload, load.context.report = await self._into(kernel, load, payload)
-                        load.context.states = payload.states
+                        load.context.note_origin(payload)
                         self.contexts.hash_later(load.context, payload.unhashed())
                         return
                 except KernelDied:
@@ -278,22 +293,3 @@ class ContextLoads:
             log.error("the load of %s failed", load.context.name, exc_info=error)
             load.failure = InternalError("The server failed while it loaded a context; its log has the details.")
             self._failed(load.context)
-
-    # --- their files ------------------------------------------------------------------------------
-
-    def look(self) -> None:
-        """Begin to ask the file system whether the contexts' files have changed; this waits for nothing."""
-        marks = [one.marks for one in self.contexts.all if one.marks is not None and one.marks.wanted]
-        if marks and (self._look is None or self._look.done()):
-
-            def look() -> None:
-                for files in marks:
-                    files.look()
-
-            self._look = asyncio.get_running_loop().run_in_executor(_lookers, look)
-
-    async def changed(self) -> tuple[str, ...]:
-        """The names of the contexts whose files have changed since they were read; waits a moment for `look`."""
-        if self._look is not None and not self._look.done():
-            await asyncio.wait({self._look}, timeout=LOOK_S)
-        return self.contexts.changed()

@@ -1,7 +1,7 @@
-"""What a context may be called.
+"""What a context may be called, and what is said of it.
 
-Is: which Python identifiers are not to be had, and the words for that. Is not: which names a session has bound, which
-its kernel says. Sans-I/O. Above: `session/registry.py`, `loads.py`. Below: errors.
+Is: which Python identifiers are not to be had, and words. Is not: which names a session has bound, which
+its kernel says. Sans-I/O. Above: `session/registry.py`, `loads.py`. Below: errors, reports.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from typing import Final
 
 from rlm_kernel_mcp.errors import InvalidInput
+from rlm_kernel_mcp.session.reports import ContextReport
+from rlm_kernel_mcp.text.wording import counted
 
 NAME_CHARS_MAX: Final = 64
 RESERVED: Final = frozenset({"documents", "scratch", "In", "Out", "get_ipython", "exit", "quit", *dir(builtins)})
@@ -39,3 +41,16 @@ def check_name(argument: str, name: str, taken: Iterable[str] = ()) -> None:
         why = f"must be a new name; the session has a context {name!r} already"
     if why:
         raise InvalidInput(f"{argument} {why}.", "Choose another name, such as logs or data_2.")
+
+
+def came(report: ContextReport) -> str:
+    """What a step says of a context that came after its call was answered: what the answer could not say."""
+    documents = f" in {counted(report.document_count, 'document')}" if report.kind == "documents" else ""
+    lost = f"; {counted(report.undecodable_bytes, 'byte')} of it do not decode" if report.undecodable_bytes else ""
+    skipped = ", ".join(f"{count:,} {kind}" for kind, count in report.skipped.items())
+    left_out = f"; left out: {skipped}" if skipped else ""
+    digest = f", sha256 {report.sha256}" if report.sha256 else ""
+    return (
+        f"{report.name} is loaded: {counted(report.chars, 'character')}{documents}, {counted(report.lines, 'line')}, "
+        f"{counted(report.bytes, 'byte')}{digest}, held: {report.held}{lost}{left_out}."
+    )

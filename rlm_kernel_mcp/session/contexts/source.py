@@ -7,20 +7,23 @@ Above: `contexts.py`, `session/opening.py`, `session/reopening.py`. Below: `cont
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from pathlib import Path
 from typing import Any, Final
 
 from rlm_kernel_mcp.context.by_loader import load
 from rlm_kernel_mcp.context.held import Room
+from rlm_kernel_mcp.context.inline import inline_payload, json_payload
 from rlm_kernel_mcp.context.loader.compressed import form_of
 from rlm_kernel_mcp.context.loader.loaders import Loaders
-from rlm_kernel_mcp.context.payload import Payload, text_payload
+from rlm_kernel_mcp.context.paths import common_roots, quoted
+from rlm_kernel_mcp.context.payload import Payload
 from rlm_kernel_mcp.context.reading import build_payload
 from rlm_kernel_mcp.context.refusals import refuse_compressed
-from rlm_kernel_mcp.context.sources import Sources, resolve_sources, too_large
-from rlm_kernel_mcp.errors import ContextNotFound, ContextTooLarge
+from rlm_kernel_mcp.context.sources import AboveLimit, Sources, resolve_sources
+from rlm_kernel_mcp.errors import ContextDenied, ContextNotFound, ContextTooLarge
 from rlm_kernel_mcp.session.contexts.changes import FileMarks
 from rlm_kernel_mcp.session.contexts.given import FIRST_NAME, Given, Options, Progress
 from rlm_kernel_mcp.session.kernels.loading import GoOn, read_in_thread
@@ -65,6 +68,8 @@ class Kept:
     sha256: str | None
     states: str | None = None
     """As `Payload.states`."""
+    mapped_bytes: int = 0
+    """What its own file had, if the kernel had mapped that; one that has been cut off since is loaded as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +87,8 @@ class ContextSource:
     name: str = FIRST_NAME
     prefix: str = ""
     """What stands before the names of its documents."""
+    roots: tuple[tuple[str, ...], ...] = ()
+    """Its paths lie below one of each of these; none: of the server's own."""
 
     @classmethod
     def of(cls, given: Given, options: Options, *, prefix: str = "") -> ContextSource:
@@ -95,11 +102,12 @@ class ContextSource:
         """What kind of context it makes."""
         return "documents" if self.paths is not None else "json" if self.is_json else "text"
 
-    def reference(self, working_dir: Path) -> dict[str, Any]:
-        """What the record keeps, beside a text. `working_dir`: the server's own."""
+    def reference(self, settings: Settings) -> dict[str, Any]:
+        """What the record keeps, beside a text. `settings`: the server's own."""
         more: dict[str, Any] = {"inline": True}
         if self.paths is not None:
-            more = {"paths": self.paths, "working_dir": self.working_dir or str(working_dir)}
+            more = {"paths": self.paths, "working_dir": self.working_dir or str(settings.working_dir)}
+            more["roots"] = self.roots or (tuple(map(str, settings.context_roots)),)
         more |= {"exclude": self.exclude} if self.exclude else {}
         more |= {"json": True} if self.is_json else {}
         return {**more, "name": self.name, "prefix": self.prefix}
@@ -116,7 +124,22 @@ class ContextSource:
             bool(found.get("json")),
             found.get("name", FIRST_NAME),
             found.get("prefix", ""),
+            tuple(map(tuple, found.get("roots", ()))),
         )
+
+    def _roots(self, settings: Settings) -> Sequence[Path]:
+        """The directories below which its paths must lie. Raises: ContextDenied: there are none."""
+        if not self.roots:
+            return settings.context_roots
+        roots = reduce(common_roots, self.roots)
+        if not roots and len(self.roots) > 1:
+            named = "; ".join(f"{', '.join(map(quoted, one))}" for one in self.roots)
+            raise ContextDenied(
+                f"No path can be added: it must lie below the roots that the session was opened with and below this "
+                f"server's own, and these have no directory in common: {named}.",
+                "Give the text itself, or open a session with rlm_init_context for these paths.",
+            )
+        return [Path(one) for one in roots]
 
     async def opened(
         self,
@@ -149,40 +172,44 @@ class ContextSource:
             ContextNotFound, ContextDenied, ContextTooLarge, InvalidInput.
         """
         beside = beside or Beside()
+        room = means.room.beside(beside.bytes)
         try:
-            payload = self._read(replace(means, room=means.room.beside(beside.bytes)), copy, go_on, progress)
-        except ContextTooLarge as error:
-            if not beside.bytes:
-                raise
-            others = f"The session's other contexts have {beside.bytes:,} bytes of what one session may have."
-            raise ContextTooLarge(f"{error.message} {others}", error.next_step) from error
+            payload = self._read(replace(means, room=room), copy, go_on, progress)
+        except AboveLimit as error:
+            raise error.of(room.max_of) from None
         _check_table(payload, means.settings, beside)
         return payload
 
     def _read(self, means: Means, copy: bool, go_on: GoOn, progress: Progress | None) -> Payload:
         room, settings = means.room, means.settings
+        progress = progress or Progress()
         if self.text is not None:
-            payload = text_payload(self.text)
-            if payload.byte_count > room.decoded_bytes:
-                raise too_large(payload.byte_count, room.decoded_bytes)
-            payload.kind = "json" if self.is_json else "text"
-            payload.documents = tuple(replace(document, name=self.name) for document in payload.documents)
-            return payload
+            return self._inline(self.text, means, go_on, progress)
         sources = resolve_sources(
             self.paths or (),
             exclude=self.exclude,
-            roots=settings.context_roots,
+            roots=self._roots(settings),
             working_dir=Path(self.working_dir) if self.working_dir else settings.working_dir,
             max_bytes=room.max_bytes,
             go_on=go_on,
         )
-        progress = progress or Progress()
         progress.bytes = sources.byte_count
+        progress.skipped = {str(kind): count for kind, count in sources.skipped.counts.items()}
         payload = _of_files(sources, means, copy, go_on, progress)
         progress.marks = FileMarks.of(payload.documents)
         if self.prefix:
             prefixed = (replace(one, name=self.prefix + one.name) for one in payload.documents)
             payload.documents = tuple(prefixed)
+        return payload
+
+    def _inline(self, text: str, means: Means, go_on: GoOn, progress: Progress) -> Payload:
+        progress.bytes = len(text)  # at least; how many there are is known when they have been looked at
+        if self.is_json:
+            payload = json_payload(text, self.name, means.room, means.loaders, go_on)
+        else:
+            spool = None if means.loaders is None else means.loaders.spool
+            payload = inline_payload(text, self.name, means.room, spool, go_on)
+        progress.on_bytes(payload.byte_count)
         return payload
 
     def open_again(
@@ -194,6 +221,8 @@ class ContextSource:
         beside: Beside | None = None,
     ) -> Payload:
         """Read it again for a fresh kernel; it must be what it was, which its files' states say, or else its hash.
+
+        A mapped file that was cut off is no less than what the kernel that ended by that had: it is read as it is now.
 
         Raises:
             ContextNotFound: it has changed since, or as `open`.
@@ -207,6 +236,8 @@ class ContextSource:
                 with unhashed:
                     payload.sha256 = unhashed.digest(means.loaders, go_on)
             if kept.sha256 is not None and payload.sha256 == kept.sha256:
+                return payload
+            if payload.byte_count < kept.mapped_bytes:
                 return payload
             raise ContextNotFound(
                 "the context's files have changed since the session began, so it was not loaded again"

@@ -14,7 +14,7 @@ from itertools import groupby, islice
 from operator import itemgetter
 from typing import Final, Literal
 
-from rlm_kernel_mcp.context.payload import Payload
+from rlm_kernel_mcp.context.payload import Facts, Payload
 from rlm_kernel_mcp.context_wire import (
     BAD_JSON,
     CANNOT_MAP,
@@ -35,9 +35,12 @@ from rlm_kernel_mcp.session.reports import ContextReport, DocumentInfo
 from rlm_kernel_mcp.session.snapshots.requests import pass_descriptor
 from rlm_kernel_mcp.text.printable import printable
 from rlm_kernel_mcp.text.safe_text import safe_text
+from rlm_kernel_mcp.text.wording import counted
 from rlm_kernel_mcp.wire import DOCUMENTS_LISTED, EDGE_CHARS
 
 LOAD_TIMEOUT_S: Final = 120.0
+How = Literal["text", "json", "value", "again"]
+"""As `LoadContextRequest.add`."""
 FIRST_KEY: Final = "context"
 """What a kernel calls the first context in the names that it offers, whatever its name is."""
 
@@ -65,9 +68,10 @@ async def load_context(
         ContextTooLarge: the kernel cannot hold it.
         KernelDied: the kernel went away, or could not decode it.
     """
-    how: Literal["text", "json", "again"] | None = None
+    how: How | None = None
     if add:
-        how = "again" if again else "json" if payload.kind == "json" else "text"
+        is_value = payload.value_bytes is not None
+        how = "again" if again else "text" if payload.kind != "json" else "value" if is_value else "json"
     reply = await _load(kernel, payload, name, how)
     ename, evalue = failure_of(reply.content)
     if payload.held != "memory" and ename == CANNOT_MAP:
@@ -83,9 +87,10 @@ async def load_context(
             kernel.dead.add_done_callback(lambda _: let_go())
         return loaded_context(reply.content)
     if ename == "MemoryError":
+        what = "the value of that JSON text" if payload.kind == "json" else "them"
         raise ContextTooLarge(
-            f"The context has {payload.byte_count:,} bytes in {len(payload.documents):,} documents; the session's "
-            "memory (RLM_MEMORY_LIMIT_MB) cannot hold them."
+            f"The context has {payload.byte_count:,} bytes in {counted(len(payload.documents), 'document')}; the "
+            f"session's memory (RLM_MEMORY_LIMIT_MB) cannot hold {what}."
         )
     if ename == NAME_TAKEN and add:
         raise InvalidInput(f"The session has a variable named {name!r} already.", "Give the context another name.")
@@ -103,13 +108,15 @@ async def load_nothing(kernel: Kernel, name: str) -> ContextGoneReply:
     return without_context((await _ask_to_load(kernel, {"source": "gone", "name": name}, [], None)).content)
 
 
-async def _load(kernel: Kernel, payload: Payload, name: str, how: Literal["text", "json", "again"] | None) -> Message:
+async def _load(kernel: Kernel, payload: Payload, name: str, how: How | None) -> Message:
     descriptor = None if payload.data is not None or payload.descriptor is None else payload.passed()
     # Not in the message's own JSON: the kernel parses that where nobody answers for a lack of memory.
     buffers = [json.dumps(_table(payload.rows)).encode(), *([] if payload.data is None else [payload.data])]
     request = _request(payload, name)
     if how is not None:
         request["add"] = how
+    if how == "value" and payload.facts is not None:
+        request["chars"] = payload.facts.chars
     return await _ask_to_load(kernel, request, buffers, descriptor)
 
 
@@ -144,22 +151,22 @@ async def _ask_to_load(
 
 def context_report(payload: Payload, loaded: LoadContextReply, name: str = FIRST_KEY) -> ContextReport:
     """What the client is told of a context that has been loaded."""
+    known = payload.facts or Facts(loaded["chars"], loaded["lines"], loaded["head"], loaded["tail"])
     # No text twice: of a short context the tail is what the head does not have.
-    tail_chars = min(EDGE_CHARS, max(0, loaded["chars"] - EDGE_CHARS))
-    tail = loaded["tail"]
+    tail_chars = min(EDGE_CHARS, max(0, known.chars - EDGE_CHARS))
     documents = () if payload.kind == "json" else payload.documents
+    sizes = loaded["documents"] if payload.facts is None else [payload.facts.chars]
     return ContextReport(
         name=name,
         kind=payload.kind,
-        chars=loaded["chars"],
-        lines=loaded["lines"],
+        chars=known.chars,
+        lines=known.lines,
         bytes=payload.byte_count,
         sha256=payload.sha256,
-        head=safe_text(loaded["head"][:EDGE_CHARS]),
-        tail=safe_text(tail[len(tail) - tail_chars :]),
+        head=safe_text(known.head[:EDGE_CHARS]),
+        tail=safe_text(known.tail[len(known.tail) - tail_chars :]),
         documents=tuple(
-            DocumentInfo(safe_text(document.name), chars)
-            for document, chars in zip(documents, loaded["documents"], strict=False)
+            DocumentInfo(safe_text(document.name), chars) for document, chars in zip(documents, sizes, strict=False)
         ),
         document_count=len(documents),
         encodings=payload.encodings,

@@ -1,8 +1,8 @@
 """Processor time that a kernel uses between steps.
 
-Is: the count of what code goes on using after its step has ended, measured from outside. Is not: what the kernel works
-for us: while a value is read, as much as the reader waits is free, and no more; a snapshot is free if the kernel ends
-it as it should. Above: `session_kernel.py`. Below: nothing.
+Is: the count of what code goes on using after its step has ended, measured from outside. Is not: work that the kernel
+does for us: while a value is read, as much as the reader waits is free, and no more; a snapshot is free if the kernel
+completes it as it should. Above: `session_kernel.py`. Below: nothing.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ class IdleTime:
     """The count for one kernel, from the end of its last step on."""
 
     def __init__(self, process: Measured, now_ms: Callable[[], int] = _now_ms, owed_ms: int = 0) -> None:
-        """`owed_ms`: what the kernels before this one used, and nobody was charged for yet."""
+        """`owed_ms`: what the kernels before this one used and nobody has been charged for yet."""
         self._owed_ms = owed_ms
         self._seen_ms = 0
-        """What was last seen of this one: once it is gone nobody can say more."""
+        """The last reading: once the process is gone there is no other."""
         self._process = process
         self._now_ms = now_ms
         self._readers = 0
         self._read_from_ms = (0, 0)
-        """Clock and processor time when the reads that are under way began, or the count started again in them."""
+        """Clock and processor time when the current reads began, or when the count started again during them."""
         self._from_ms = process.cpu_ms()
 
     def charged(self) -> None:
-        """All of it is charged: start counting again."""
+        """Everything so far is charged: start counting again."""
         self._owed_ms = 0
         self.restart()
 
@@ -59,19 +59,20 @@ class IdleTime:
         `free_ms`: what may turn out to have been for us.
         """
         cpu_ms = self._process.cpu_ms()
-        if cpu_ms:  # else it is gone
+        if cpu_ms:  # 0: it is gone
+            # While some of it may turn out to be free, what was seen before that time is not taken back.
             used_ms = max(0, cpu_ms - self._from_ms - self._for_readers_ms() - free_ms)
             self._seen_ms = max(used_ms, self._seen_ms) if free_ms else used_ms
         return self.seen_ms
 
     @property
     def seen_ms(self) -> int:
-        """As `used_ms` was last seen."""
+        """As `used_ms` last found it."""
         return self._owed_ms + (self._seen_ms if self._seen_ms > FREE_MS else 0)
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """While this is open somebody waits for the kernel's answer. Reads at the same time are one time of waiting."""
+        """Entered while somebody waits for the kernel's answer. Overlapping reads are one time of waiting."""
         if not self._readers:
             self._read_from_ms = self._now_ms(), self._process.cpu_ms()
         self._readers += 1
@@ -84,7 +85,7 @@ class IdleTime:
                 self._from_ms += free_ms
 
     def _for_readers_ms(self) -> int:
-        """What the reads under way have had of the processor: no more than was waited for them."""
+        """The processor time of the current reads: no more than the time in which they were waited for."""
         if not self._readers:
             return 0
         clock_ms, cpu_ms = self._read_from_ms

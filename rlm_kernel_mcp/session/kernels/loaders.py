@@ -24,8 +24,8 @@ def loaders_of(pool: KernelPool, policy: Policy, settings: Settings) -> Loaders:
     """For all sessions of a server. Call it in the event loop that starts processes."""
     loop = asyncio.get_running_loop()
 
-    def start(file_mb: int, cpu_s: int, go_on: GoOn) -> Process | None:
-        asked = asyncio.run_coroutine_threadsafe(pool.loader(file_mb, cpu_s), loop)
+    def start(file_mb: int, cpu_s: int, go_on: GoOn, value_mb: int = 0, /) -> Process | None:
+        asked = asyncio.run_coroutine_threadsafe(pool.loader(file_mb, cpu_s, value_mb), loop)
         try:
             while not wait([asked], LOOK_S).done:
                 go_on()
@@ -40,4 +40,5 @@ def loaders_of(pool: KernelPool, policy: Policy, settings: Settings) -> Loaders:
         Spool(settings.state_dir, settings.spool_gb * GB),
         unpacked_bytes=policy.context.unpacked_max_gb * GB,
         ratio=policy.context.unpacked_ratio_max,
+        value_mb=policy.limits.memory_mb,
     )

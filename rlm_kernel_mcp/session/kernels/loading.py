@@ -1,7 +1,7 @@
 """Reads contexts in threads, out of the way of everything else.
 
-Is: threads of their own for what reads files, a bound on how many read much at a time, and the end of a reading that
-nobody waits for any more. Is not: what is read (`session/opening.py`, `context/`). Above: `session/opening.py`,
+Is: separate threads for what reads files, a bound on how many large contexts are read at a time, and the end of a read
+that nobody waits for any more. Is not: what is read (`session/opening.py`, `context/`). Above: `session/opening.py`,
 `session/reopening.py`. Below: `shielded.py`.
 """
 
@@ -20,22 +20,22 @@ LOADS_MAX: Final = 4
 LARGE: Final = 2_000
 """Directory entries and blocks of 32 KB that are read before a context counts as such: a small one never waits."""
 THREADS_MAX: Final = 64
-"""More than sessions are opened at a time: each has a slot (`slots.py`)."""
+"""More than the number of sessions that are opened at a time, each of which has a slot (`slots.py`)."""
 LOOK_S: Final = 0.5
-"""How often who waits for a turn looks whether anybody waits for him."""
+"""How often a thread that waits for its turn looks whether its caller still waits."""
 
 GoOn = Callable[[], None]
-"""Asked by a reader at each entry and block; raises where nobody waits for the context any more."""
+"""Called by a reader at each entry and block; raises where nobody waits for the context any more."""
 _files = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="context")
 _turns = threading.BoundedSemaphore(LOADS_MAX)
 
 
 class NobodyWaits(Exception):
-    """Ends a reading; nobody is told."""
+    """Ends a read; nobody hears of it."""
 
 
 class _Reading:
-    """One reading, as its thread sees it."""
+    """One read, as its thread sees it."""
 
     def __init__(self) -> None:
         self.ended = threading.Event()
@@ -58,9 +58,9 @@ class _Reading:
 
 
 async def read_in_thread(read: Callable[[GoOn], Payload], *, files: bool) -> Payload:
-    """The payload that `read` makes; where the wait is cancelled the reading ends soon and leaves nothing.
+    """The payload that `read` makes. Where the wait is cancelled, the read ends soon and leaves nothing behind.
 
-    `files`: whether it reads files, of which there may be very many; an inline text is a short work.
+    `files`: whether it reads files, of which there may be very many; an inline text is quickly read.
 
     Raises:
         What `read` raises.

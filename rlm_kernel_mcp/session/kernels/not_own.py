@@ -13,11 +13,11 @@ _CODE: Final = frozenset({"function", "method", "builtin_function_or_method", "m
 
 _MARKS: Final = frozenset({"NotImplementedType", "ellipsis"})
 NO_ANSWER: Final = _CODE | _MARKS | {"Documents"}
-"""Types whose text is their own, and still no answer to anything."""
+"""Types whose text is their own and still answers nothing."""
 
 
 class NotOwn(NamedTuple):
-    """What it is, the note of `rlm_get_var`, and what to bind to a name for a final answer."""
+    """What it is, the note of `rlm_get_var`, and what to bind to a name in its place for a final answer."""
 
     what: str
     note: str | None
@@ -25,7 +25,7 @@ class NotOwn(NamedTuple):
 
 
 def not_own(name: str, kind: str) -> NotOwn:
-    """The words on a variable of this name and type, whose text is none of its own."""
+    """What to say of a variable of this name and type, whose text is not its own."""
     if kind in _ITERATORS or kind.endswith("iterator"):
         note = f"An iterator has no items yet: list({name}) in a step makes them."
         return NotOwn(f"is an iterator ({kind}), which has no items yet", note, f"its items (answer = list({name}))")

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from rlm_kernel_mcp.context.payload import Payload
+from rlm_kernel_mcp.context_wire import LoadContextReply
 from rlm_kernel_mcp.errors import ContextNotFound, KernelDied, RequestRefused
 from rlm_kernel_mcp.kernel.kernel import Kernel
 from rlm_kernel_mcp.kernel.pool import KernelPool
@@ -44,6 +45,8 @@ class ContextToLoad:
     """Whether steps can have changed it in place."""
     at_step: int = 0
     """The last step that had begun when it came."""
+    loaded: Callable[[Payload, LoadContextReply], str | None] = lambda payload, reply: None
+    """Told that a kernel has it; what has become of it, where it is not quite what it was."""
 
 
 class HasContexts(Protocol):
@@ -74,6 +77,8 @@ class Recovery:
     """The names that the session's kernels offer by themselves, as the last one said."""
     gone: dict[str, str] = field(default_factory=dict)
     """What became of each name that a kernel took with it and that no step has bound since."""
+    others: dict[str, str] = field(default_factory=dict)
+    """The contexts that are not what they were, and how, until that is told: also where a second kernel is had."""
     answering: Answering = field(default_factory=Nobody)
     """Who answers what the session's code asks."""
 
@@ -101,6 +106,7 @@ class Recovery:
         except BaseException:
             effort.on(RestoringEvent.CUT_OFF)
             raise
+        self.others = {}
         effort.on(RestoringEvent.FILLED)
         told = {name for name, _ in filled.lost}.union(filled.names)
         unkept = [
@@ -138,8 +144,9 @@ class Recovery:
             names, lost = await self.restorer.restore(kernel, last_step, effort)
         as_given = {one.name for one in self.contexts.to_load() if one.is_json and one.name in back} - {*names}
         changed = {one.name for one in self.contexts.to_load() if one.name in as_given and one.at_step < last_step}
-        back = [name for name in back if name not in changed and name not in names]
+        back = [name for name in back if name not in {*changed, *names, *self.others}]
         lost = [row for row in lost if row[0] not in as_given] + [(name, AS_GIVEN) for name in sorted(changed)]
+        lost += self.others.items()
         return _Filled(back, gone, names, lost)
 
     async def _load(self, kernel: Kernel) -> tuple[list[str], Losses]:
@@ -168,8 +175,11 @@ class Recovery:
                 loaded = await load_context(kernel, payload, context.name, add=add)
                 if payload.has_changed():
                     raise ContextNotFound("the context's files were changed while they were loaded again")
+                told = context.loaded(payload, loaded)
         except RequestRefused as error:
             return error.message
+        if told is not None:
+            self.others[context.name] = told
         if not add:
             self.offered = offered_names(loaded["names"], context.name)
         return None

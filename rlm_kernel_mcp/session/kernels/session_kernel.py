@@ -1,4 +1,4 @@
-"""The kernel of one session from the first to the last: taken, kept, measured, snapshotted, replaced.
+"""The kernels of one session, from the first to the last: taken, kept, measured, snapshotted, replaced.
 
 Is: which kernel a session has right now, and what went with the ones before. Is not: steps (`session/steps/run.py`) or
 what a limit means (`session/account.py`). Above: `session/session.py`. Below: `recovery.py`,
@@ -31,17 +31,17 @@ SETTLE_S: Final = 0.5
 STOP_SETTLE_S: Final = 5.0
 """How long another session, which needs the slot, waits for the values of an idle one to be kept."""
 IDLE_SETTLE_S: Final = 30.0
-"""How long the idle stop waits for them: longer than a snapshot takes that ends."""
+"""How long the idle stop waits for them: longer than any snapshot takes that comes to an end."""
 
 
 class KernelObserver(SlotHolder, Protocol):
-    """Who has the kernel: what a session is told."""
+    """Whoever has the kernel: what a session hears of it."""
 
     def on_kernel_started(self, kernel: Kernel) -> None:
-        """Told of each kernel."""
+        """Called with each kernel."""
 
     def on_kernel_restored(self, loss: LossReport) -> None:
-        """Told of each kernel that replaces another, with what it lacks."""
+        """Called for each kernel that replaces another, with what it lacks."""
 
 
 class SessionKernel:
@@ -50,19 +50,20 @@ class SessionKernel:
     def __init__(self, observer: KernelObserver, recovery: Recovery, states: SessionStates) -> None:
         self.recovery = recovery
         self._states = states
-        # No cycle: the texts of an ended session, of many megabytes perhaps, go with it and not at some later time.
+        # No reference cycle: the texts of an ended session, many megabytes perhaps, are freed with it and not some time
+        # later.
         self._observer_ref = weakref.ref(observer)
         self._slots = recovery.slots
         self._lock = asyncio.Lock()
         self._idle_time: IdleTime | None = None
         self._restoring_ms = 0
-        """Processor time that the values' own code took when they came back, not charged yet."""
+        """Processor time that the values' own code took when they were restored; not charged yet."""
         self._loss: LossReport | None = None
         self.current: Kernel | None = None
         self.gone_reason = "the kernel was gone"
         self._readers = 0
         self._is_fresh = False
-        """Whether the kernel has not been given its way to ask yet."""
+        """Whether the kernel still has to be given its way to ask."""
         self.last_step = 0
         """Index of the last step that ended with the kernel alive."""
 
@@ -79,7 +80,7 @@ class SessionKernel:
 
     @property
     def being_read(self) -> bool:
-        """Whether somebody waits for an answer of the kernel, or for the kernel to ask."""
+        """Whether somebody waits for an answer from the kernel, or for a kernel that can be asked."""
         return self._readers > 0
 
     def adopt(self, kernel: Kernel) -> None:
@@ -93,7 +94,7 @@ class SessionKernel:
         self._observer.on_kernel_started(kernel)
 
     def check_slot(self, *, stopped: bool) -> None:
-        """Raise SessionBusy if no kernel is available right now, since all that there may be are at work.
+        """Raise SessionBusy if no kernel can be had right now, since every slot is held by a session at work.
 
         `stopped`: a limit has stopped the session, so that it needs none.
         """
@@ -101,7 +102,7 @@ class SessionKernel:
             self._slots.check_free(self._observer.session_id)
 
     async def live(self, stop: asyncio.Future[None] | None = None) -> Kernel:
-        """The kernel; a fresh one with what can be restored, where it is gone.
+        """The kernel; where it is gone, a fresh one with what can be restored.
 
         `stop`: done when the caller gives up the values' return.
 
@@ -134,7 +135,7 @@ class SessionKernel:
             async with self._lock:
                 if self.current is kernel:
                     if self._idle_time is not None:
-                        self._idle_time.used_ms()  # seen now: it is owed
+                        self._idle_time.used_ms()  # read now, while it can be: it will be charged
                     await self._drop(kernel, "a value's own code, run to keep the value, did not end; it was killed")
             kernel = await self.live(stop)
         if self._is_fresh:
@@ -147,7 +148,7 @@ class SessionKernel:
     ) -> None:
         """After a step that left the kernel alive: note what it bound, and take the snapshot off the reply's path.
 
-        It may take no longer than the session's runtime lasts: only at its end is seen whether it was one.
+        The snapshot may take no longer than the runtime that is left: only its end shows whether it was really one.
         """
         self.last_step = step.index
         self.idle_cpu_charged()
@@ -195,6 +196,7 @@ class SessionKernel:
             return True
 
     async def _drop(self, kernel: Kernel, reason: str) -> None:
+        # Before the wait for its end: nobody is to be given a kernel that is being killed.
         self.current, self.gone_reason = None, reason
         self._states.on(Event.KERNEL_WENT)
         await kernel.kill(reason)
@@ -213,6 +215,7 @@ class SessionKernel:
             self._slots.release(self._observer.session_id)
             raise
         finally:
+            # Owed also where it failed: else values that end every kernel would cost processor time for nothing.
             self._restoring_ms += effort.used_ms if effort.used_ms > FREE_MS else 0
         self.adopt(kernel)
         self._loss = joined(self._loss, loss)
@@ -221,21 +224,21 @@ class SessionKernel:
 
     @property
     def unreported(self) -> bool:
-        """Whether there is something that the next reply must tell."""
+        """Whether there is a loss that the next reply must report."""
         return self._loss is not None
 
     def take_loss(self) -> LossReport | None:
-        """What the next reply must tell, once."""
+        """The loss that the next reply must report; it is returned once."""
         loss, self._loss = self._loss, None
         return loss
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Kernel]:
-        """The kernel, for a question of ours: what it works for that is not the session's, as long as it is waited for.
+        """The kernel, for a question of ours: its work on the answer is free, as long as somebody waits for it.
 
         Raises: as `live`.
         """
-        self._readers += 1  # who is being read does not give its slot to another
+        self._readers += 1  # a session that is being read does not give its slot away
         try:
             kernel = await self.live()
             with self._idle_time.reading() if self._idle_time is not None else nullcontext():
@@ -247,14 +250,14 @@ class SessionKernel:
     def idle_cpu_ms(self) -> int:
         """Processor time used since the last step ended, beyond what is free; measured from outside.
 
-        A snapshot has the time that it may take; only then is seen whether it was one.
+        A snapshot first gets the time that it may take: only then can be seen whether it was one.
         """
         if self._idle_time is None:
             return 0
         return self._idle_time.used_ms(free_ms=int(self.recovery.snapshots.within_s * 1000))
 
     def charge_idle_cpu(self, account: Account, journal: Journal) -> None:
-        """Code that runs on after its step's claimed end is charged by what the kernel used, seen from outside."""
+        """Charge code that runs on after its step's claimed end for what the kernel used, measured from outside."""
         used_ms = self.idle_cpu_ms()
         if used_ms:
             account.charge_runtime(used_ms)
@@ -270,7 +273,7 @@ class SessionKernel:
 
 
 def joined(earlier: LossReport | None, later: LossReport | None) -> LossReport | None:
-    """Two losses that no reply has told yet, as one: what came back with the later is not lost any more."""
+    """Two losses that no reply has reported yet, as one: what came back with the later one is not lost any more."""
     if earlier is None or later is None:
         return later or earlier
     later_names = {name for name, _ in later.names}.union(later.restored)

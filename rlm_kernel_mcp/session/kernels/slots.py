@@ -16,7 +16,7 @@ from rlm_kernel_mcp.errors import SessionBusy
 
 log = logging.getLogger(__name__)
 PATIENCE_S: Final = 0.5
-"""So long a session may take to give way before another one is asked as well."""
+"""How long a session may take to give way before another one is asked as well."""
 
 
 class SlotHolder(Protocol):
@@ -32,7 +32,7 @@ class SlotHolder(Protocol):
 
     @property
     def changing(self) -> bool:
-        """Whether its kernel is just being stopped, replaced or read: a moment, at whose end it tells."""
+        """Whether its kernel is just being stopped, replaced or read. That is brief, and its end calls `notify`."""
 
     def stop_kernel(self, reason: str) -> Coroutine[Any, Any, bool]:
         """End its kernel and release its slot, unless a step begins meanwhile."""
@@ -69,14 +69,14 @@ class KernelSlots:
         if session_id not in self._held:
             self._waiting.append(session_id)
             try:
-                # What is free goes to those first who came first.
+                # First come, first served.
                 while len(self._held) + self._waiting.index(session_id) >= self._limit:
                     self.check_free(session_id)
                     await self._make_room()
                 self._held[session_id] = holder
             finally:
                 self._waiting.remove(session_id)
-                self.notify()
+                self.notify()  # those behind it in the queue have moved up
         elif holder is not None:
             self._held[session_id] = holder
             self.notify()
@@ -91,10 +91,11 @@ class KernelSlots:
         self._news.set()
 
     async def _make_room(self) -> None:
-        """Have a session give way for each that waits and finds no free slot, and wait until something has changed.
+        """Have a session give way for each waiting one that finds no free slot, and wait until something has changed.
 
-        One that takes its time to give way, as hostile values can make it do, holds up nobody: another is asked too.
+        One that is slow to give way, as hostile values can make it, holds up nobody: another is asked too.
         """
+        # Before anyone is asked: the news of a session that gives way at once would be lost otherwise.
         self._news.clear()
         if len(self._giving_way) < len(self._waiting) + len(self._held) - self._limit:
             self._ask_oldest()

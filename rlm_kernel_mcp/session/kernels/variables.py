@@ -32,13 +32,13 @@ READ_TIMEOUT_S: Final = 10.0
 """A kernel in one long C call answers when that call ends; past this the caller is told so."""
 NEAREST: Final = 5
 COMPARED_CHARS: Final = 40
-"""Of a name, when the nearest to a missing one are looked for: the comparison's cost grows with its square."""
+"""Characters of a name that are compared in a search for similar names: the cost grows with their square."""
 DEPTH_MAX: Final = 100
-"""Of a JSON value that is given on; a kernel of ours shows 50 levels, and the SDK writes some 200."""
+"""Levels of nesting of a JSON value that is passed on; a kernel of ours shows 50, and the SDK writes some 200."""
 JSON_EXPANSION: Final = 6
-"""Characters that JSON may take for one of a text."""
+"""Characters that JSON may need for one character of a text."""
 ANSWER_BYTES_MAX: Final = 24 << 20
-"""Of a final answer in the kernel's own words, which may need six bytes for a character."""
+"""Bytes of a final answer as a kernel sends it, which may need six for a character."""
 
 NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -54,7 +54,7 @@ async def get_variable(
         VariableNotFound: no such name; the message has the nearest ones.
         KernelDied: the kernel is gone, or did not answer in time.
     """
-    # One character more than is shown: it tells whether two that belong together would be parted.
+    # One character more than is shown tells whether two that belong together would be separated.
     request: GetVarRequest = {"name": name, "offset": offset, "limit": limit + 1, "as_text": False}
     reply = await _ask(kernel, GET_VAR, request)
     if not is_ok(reply.content):
@@ -78,7 +78,7 @@ async def get_variable(
 
 
 async def read_text(kernel: Kernel, name: str, limit: int, gone: Mapping[str, str] = NOTHING) -> str:
-    """A variable's whole text: a `str` as it is, anything else as it is shown.
+    """A variable's whole text: a `str` as it is, any other value as it is shown.
 
     Raises:
         InvalidInput: it is longer than `limit` characters, or has no text that is its own.
@@ -117,7 +117,7 @@ async def _ask(
 ) -> Message:
     asked = asyncio.ensure_future(kernel.client.request(msg_type, content, reply_bytes_max=reply_bytes_max))
     try:
-        # Not `asyncio.timeout`: where this process was stopped for longer, the answer is there when it goes on.
+        # Not `asyncio.timeout`: if this process was stopped for longer than that, the answer is there when it goes on.
         await asyncio.wait({asked}, timeout=READ_TIMEOUT_S)
         if asked.done():
             return asked.result()
@@ -169,7 +169,7 @@ def _json_value(text: str, limit: int) -> tuple[bool, Any]:
         safe = _safe_value(value, DEPTH_MAX)
     except ValueError:
         return False, written
-    # A text has as many characters as are shown of it; within another value an escape may be longer than its source.
+    # A text has as many characters as are shown of it; inside another value an escape may be longer than its source.
     fits = len(written) <= limit and not (isinstance(safe, str) and len(safe) > limit)
     return (True, safe) if fits else (False, written)
 
@@ -186,7 +186,7 @@ def _no_constant(name: str) -> float:
 
 
 def _finite(digits: str) -> float:
-    """A number as it is read; one too large to be one (1e999) is not a value that JSON could carry on."""
+    """A number as it was read. One that is too large to be a float (1e999) could not be written as JSON again."""
     number = float(digits)
     if not math.isfinite(number):
         raise ValueError(f"{digits[:20]} is too large for a number")
@@ -194,7 +194,7 @@ def _finite(digits: str) -> float:
 
 
 def _safe_value(value: Any, levels: int) -> Any:
-    """A JSON value with every text in it safe to show. Raises: ValueError where only its text tells all of it."""
+    """A JSON value with every text in it safe to show. Raises: ValueError where only its text would be complete."""
     if isinstance(value, str):
         return safe_text(value)
     if not isinstance(value, list | dict):
@@ -222,5 +222,5 @@ def _decode(payload: bytes) -> str:
 
 
 def _type_name(said: GetVarReply) -> str:
-    """The name of a value's type: a kernel may call it anything, and its safe form may be longer."""
+    """The name of a value's type: a kernel may give any, and the safe form may be longer."""
     return safe_text(said["type"])[:NAME_CHARS_MAX]

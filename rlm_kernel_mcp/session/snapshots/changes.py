@@ -25,7 +25,7 @@ class Changes:
     """The one writer of one session's file."""
 
     def __init__(self, file: SnapshotFile, on_refused: Callable[[OSError], None]) -> None:
-        """`on_refused`: told where the disk does not take the index."""
+        """`on_refused`: called where the disk does not take the index."""
         self._file = file
         self._on_refused = on_refused
         self._last: asyncio.Task[None] | None = None
@@ -51,7 +51,7 @@ class Changes:
             self._timer = asyncio.get_running_loop().call_later(WRITE_S, self._write_now)
 
     async def apply(self, change: Callable[[], None]) -> None:
-        """Change the file; for what `in_turn` has begun. Raises: as `change`."""
+        """Change the file, from within what `in_turn` has begun. Raises: as `change`."""
         step, self._advanced_step = self._advanced_step, 0
 
         def work() -> None:
@@ -62,7 +62,7 @@ class Changes:
         await asyncio.get_running_loop().run_in_executor(threads, work)
 
     def forget_step(self) -> None:
-        """Nobody knows what the file has."""
+        """Nobody knows any more what the file holds."""
         self._advanced_step = 0
 
     async def settle(self) -> None:
@@ -92,6 +92,6 @@ async def _behind(before: asyncio.Task[None] | None, work: Callable[[], Coroutin
 
 
 def _tell_mistake(task: asyncio.Task[None]) -> None:
-    """Nobody waits for what such a task raises: it would be a mistake of ours."""
+    """Log what such a task raises, since nobody waits for it: it would be a bug of ours."""
     if not task.cancelled() and (error := task.exception()) is not None:
         log.error("%s", task.get_name(), exc_info=error)

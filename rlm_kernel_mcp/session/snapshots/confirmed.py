@@ -36,7 +36,7 @@ class Confirmed:
         self._had = (kernel, token)
 
     def forget(self) -> None:
-        """Nobody knows what the file has: everything is sent again, and what was asked for by now is of no use."""
+        """Nobody knows what the file holds: everything is sent again, and what was asked for so far is of no use."""
         self._had, self._failed_token = None, self._token
 
     def is_of_use(self, token: int) -> bool:

@@ -1,6 +1,6 @@
 """One session's snapshots: values one after the other in one file, and an index of them that is replaced whole.
 
-Is: what stands where, of which step, and whether it is still what was written. Is not: a reader of the bytes, nor of a
+Is: what lies where, of which step, and whether it is still what was written. Is not: a reader of the values, nor of a
 pipe: it takes the events of a stream. Above: `taking.py`, `pipe.py`. Below: `kernel/untrusted/snapshot_stream.py`, the
 file system.
 
@@ -34,7 +34,7 @@ from rlm_kernel_mcp.units import MB
 from rlm_kernel_mcp.whole_writes import write_at
 
 GARBAGE_BYTES_MIN: Final = 16 * MB
-"""Dead bytes below which the values are not moved together, where there is room for them."""
+"""Dead bytes up to which the values are not moved together, where there is room for them."""
 FILE_SHARE: Final = 2.5
 """How large the file may be, by the values it may hold: those, half as many dead bytes, and one stream of new ones.
 While the values are moved together there are two files: a session takes at most 3.5 times its values of the disk."""
@@ -57,7 +57,7 @@ class Entry:
 
 @dataclass(slots=True)
 class Index:
-    """What there is."""
+    """Everything that the file holds."""
 
     step: int = 0
     """The last step after which a snapshot was taken."""
@@ -69,7 +69,7 @@ class SnapshotFile:
     """The bytes and the index of one session."""
 
     def __init__(self, state_dir: Path, session_id: str, limits: SnapshotLimits, *, is_new: bool = False) -> None:
-        """`is_new`: of a session that has nothing on disk yet; no disk is waited for then."""
+        """`is_new`: the session has nothing on disk yet, so that there is nothing to wait for."""
         self._data_paths = snapshot_files(state_dir, session_id)[:2]
         self._index_path, self._partial = snapshot_files(state_dir, session_id)[2:]
         self._current = 0
@@ -87,14 +87,14 @@ class SnapshotFile:
         return StreamLimits(self._name_bytes, 2 * self._total_bytes)
 
     def append(self, events: Iterable[Event]) -> dict[str, Entry]:
-        """Append the values of a stream; the names that came.
+        """Append the values of a stream; returns the names that came.
 
         Raises:
             StreamBroken, OSError, and what `events` raises: nothing of the stream is kept.
         """
         target = _create(self._data_paths[self._current], os.O_WRONLY)
         try:
-            os.ftruncate(target, self._end)
+            os.ftruncate(target, self._end)  # a server that was killed may have left the beginning of a stream there
             received, self._end = self._append(events, target, self._end)
             return received
         finally:
@@ -113,7 +113,7 @@ class SnapshotFile:
                 size, crc = size + len(event.data), zlib.crc32(event.data, crc)
             elif isinstance(event, NameBegins):
                 name, kind, size, crc = event.name, event.type, 0, 0
-            elif event.whole:
+            elif event.whole:  # else the value was given up, and the next one overwrites it
                 received[name] = Entry(kind, -1, end, size, crc)
                 end += size
         return received, end
@@ -129,7 +129,7 @@ class SnapshotFile:
         self.index = Index(step, entries, self.index.more)
 
     def store(self, step: int, report: KernelReport, stream: bytes) -> None:
-        """`append` and `commit` at once, of a stream that is there as a whole.
+        """`append` and `commit` in one, for a stream that is there as a whole.
 
         Raises: as they do.
         """
@@ -178,7 +178,7 @@ class SnapshotFile:
     # Inside
 
     def _load(self) -> None:
-        """What an earlier server left; an index that cannot be read is none."""
+        """What an earlier server left; an index that cannot be read counts as none."""
         try:
             raw: dict[str, Any] = json.loads(self._index_path.read_text(encoding="utf-8"))
             entries = {str(name): Entry(**row) for name, row in raw["entries"].items()}
@@ -198,6 +198,7 @@ class SnapshotFile:
         raw = {"file": self._current, "step": self.index.step, "more": self.index.more, "entries": entries}
         with os.fdopen(_create(self._partial, os.O_WRONLY | os.O_TRUNC), "w", encoding="utf-8") as file:
             json.dump(raw, file)
+        # A rename: whoever is killed at any moment leaves the old index or the new one, and never a half.
         self._partial.replace(self._index_path)
 
     def _compact(self) -> None:
@@ -220,13 +221,13 @@ class SnapshotFile:
         self.index = replace(self.index, entries=moved)
         self._current, self._end = 1 - self._current, end
         self.write_index()
-        before.unlink(missing_ok=True)
+        before.unlink(missing_ok=True)  # not earlier: until now the index on disk named it
 
 
 def _entry(
     step: int, row: tuple[str, str | None], received: Entry | None, kept: Entry | None, unverified: bool
 ) -> Entry:
-    """What a name's entry becomes: with the value of now, else with the older one under its own step."""
+    """What a name's entry becomes: it has the new value, or else the older one under that one's step."""
     kind, why = row
     if why is not None:
         return Entry(kind, step, why=why)
@@ -238,7 +239,7 @@ def _entry(
 
 
 def _moved(entries: Mapping[str, Entry], source: int, target: int) -> tuple[dict[str, Entry], int]:
-    """Copy the values one after the other; their entries as they then are, and the end."""
+    """Copy the values one after the other; returns their entries as they then are, and where the last one ends."""
     moved, end = {}, 0
     for name, entry in entries.items():
         moved[name] = replace(entry, offset=end)

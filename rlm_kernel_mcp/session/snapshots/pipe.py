@@ -1,6 +1,6 @@
 """The pipe through which a kernel sends a large snapshot, read in a thread until its end, its deadline or a stop.
 
-Is: the wait for bytes, and their way into the file. Is not: a look at them (`kernel/untrusted/snapshot_stream.py`); nor
+Is: the wait for bytes, and their way into the file. Is not: their decoding (`kernel/untrusted/snapshot_stream.py`), nor
 the writing end, which the kernel alone has. Above: `taking.py`. Below: `file.py`, the operating system.
 """
 
@@ -23,7 +23,7 @@ END_S: Final = 1.0
 
 
 def receive(file: SnapshotFile, reader: int, step_ms: int, stop: threading.Event) -> dict[str, Entry]:
-    """Append the values of a stream to a session's file, and close the reader; the names that came.
+    """Append the values of a stream to a session's file, and close the reader; returns the names that came.
 
     `step_ms`: how long the kernel may take. `stop`: set by another thread when nobody waits any more.
 
@@ -46,7 +46,7 @@ def blocks(reader: int, deadline: float, stop: threading.Event) -> Iterator[byte
     poll = select.poll()
     poll.register(reader, select.POLLIN)
     while True:
-        # Asked for each block, also where there is always one: such a pipe ends too.
+        # Checked at each block, so that a pipe which always has another one ends too.
         if stop.is_set() or time.monotonic() > deadline:
             raise StreamBroken("the stream does not end")
         if poll.poll(POLL_MS):

@@ -1,7 +1,7 @@
-"""How a kernel is asked for its values, in its main thread, where the values' own code may run and not end.
+"""How a kernel is asked for its values, in its main thread, where the values' own code may run and never end.
 
-Is: an answer within bounds of time, and the signal that makes such code let go. Is not: what is asked or answered.
-Above: `taking.py`, `session/kernels/recovery.py`. Below: `kernel/`.
+Is: a bounded wait for the answer, and the signal that makes such code let go. Is not: what is asked or answered. Above:
+`taking.py`, `session/kernels/recovery.py`. Below: `kernel/`.
 """
 
 from __future__ import annotations
@@ -33,8 +33,7 @@ async def answer(kernel: Kernel, asking: asyncio.Future[Message], within_s: floa
     """Wait for an answer as `came` does.
 
     Raises:
-        KernelDied: the kernel went away.
-        TimeoutError: it does not answer even so.
+        KernelDied: the kernel went away. TimeoutError: it did not answer even then.
     """
     if not await came(kernel, asking, within_s, signals):
         raise TimeoutError
@@ -42,7 +41,7 @@ async def answer(kernel: Kernel, asking: asyncio.Future[Message], within_s: floa
 
 
 async def came(kernel: Kernel, asking: asyncio.Future[Message], within_s: float, signals: int) -> bool:
-    """Whether an answer comes, or the kernel's end, which is one too.
+    """Whether an answer comes; the kernel's end counts as one.
 
     After `within_s` the kernel is signalled, up to `signals` times, to let a value's own code go.
     """

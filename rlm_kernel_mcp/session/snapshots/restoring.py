@@ -1,6 +1,6 @@
 """Puts a session's values back into a fresh kernel, where the values' own code runs.
 
-Is: what is asked of the kernel, one bound of time over all tries, and what that cost. Is not: the choice of kernels
+Is: what is asked of the kernel, one time limit for all tries, and what they cost. Is not: the choice of kernels
 (`session/kernels/recovery.py`), nor what was kept (`taking.py`). Above: the former. Below: `states.py`, `requests.py`,
 `file.py`.
 """
@@ -31,14 +31,14 @@ LATER_SHARE: Final = 0.25
 """Shares of the time that the first try, of all values at once, and each of the two later ones may take."""
 RESTORE_S: Final = 12.0
 RESTORE_BYTES_PER_S: Final = 20_000_000
-"""The bound of all tries: so long, and as much longer as the values are large."""
+"""The time limit for all tries: so long, and longer the larger the values are."""
 TRY_S: Final = 1.0
 """However short the time, a try has this much."""
 SIGNALLED_SHARE: Final = 0.25
-"""Share of the time that is left, at whose beginning the kernel is signalled to let a value's own code go."""
+"""The last share of the time that is left, in which the kernel is signalled to let a value's own code go."""
 
 Losses = list[tuple[str, str]]
-"""(name, why) of each name that is not back, or back with care."""
+"""(name, why) of each name that is not back, or is back with a reservation."""
 
 
 @dataclass(slots=True)
@@ -46,9 +46,9 @@ class Effort:
     """What may still be done to bring a session's values back, and what that has cost so far."""
 
     stop: asyncio.Future[None] | None = None
-    """Done when the caller gives it up: the values stay where they are, for the next try."""
+    """Done when the caller gives up: the values stay where they are, for the next try."""
     used_ms: int = 0
-    """Processor time of the kernels in it; of one that did not survive it the time that passed."""
+    """Processor time of the kernels in it; for one that did not survive it, the time that passed."""
     state: Restoring = Restoring.NO_KERNEL
     _deadline: float | None = None
 
@@ -80,22 +80,21 @@ class SnapshotRestorer:
 
     @property
     def left_out(self) -> int:
-        """How many names more it had than are kept."""
+        """How many names it had beyond those that are kept."""
         return self._file.index.more
 
     def all_lost(self, why: str) -> Losses:
-        """The account where nothing is restored."""
+        """The losses where nothing is restored."""
         return [(name, why if entry.why is None else entry.why) for name, entry in self._file.index.entries.items()]
 
     async def restore(self, kernel: Kernel, last_step: int, effort: Effort) -> tuple[list[str], Losses]:
-        """Bind what there is in a fresh kernel; the names that are back, and why others are not, or are old.
+        """Bind what there is in a fresh kernel. Returns the names that are back, and why others are not, or are old.
 
         `last_step`: the last step that ended with its kernel alive. Where the effort is at ONE_BY_ONE, the name that
         the kernel does not survive is found, and left out the next time.
 
         Raises:
-            KernelDied: the kernel went away over it, or there is no time left.
-            RestoreStopped: the caller gave it up.
+            KernelDied: the kernel went away over it, or there is no time left. RestoreStopped: the caller gave up.
         """
         damaged = await asyncio.get_running_loop().run_in_executor(threads, self._file.damaged)
         index = self._file.index
@@ -151,7 +150,7 @@ async def _bind(
     except TimeoutError:
         raise KernelDied("The fresh kernel did not finish restoring the session's values.") from None
     finally:
-        ended_ms = kernel.process.cpu_ms()  # 0 if it is gone: nobody can say what it used
+        ended_ms = kernel.process.cpu_ms()  # 0 if it is gone: what it used cannot be known
         effort.used_ms += ended_ms - began_ms if ended_ms else int((time.monotonic() - began_s) * 1000)
     return restored_names(reply.content)
 

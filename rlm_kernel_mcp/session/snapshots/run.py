@@ -23,13 +23,13 @@ class SnapshotRun:
     kernel: Kernel
     step: int
     token: int
-    """What it was asked for by."""
+    """What asked for it."""
     inline: asyncio.Future[Message]
-    """The kernel's own word after the step: the whole snapshot if it is small, as most are."""
+    """The kernel's own message after the step: the whole snapshot if it is small, as most are."""
     within_s: float
     """How long the kernel may work for it."""
     on_done: Callable[[], None]
-    """Called when the kernel has ended it as it should."""
+    """Called when the kernel has completed it as it should."""
     state: Taking = Taking.QUEUED
     kernel_idle: asyncio.Event = field(default_factory=asyncio.Event)
     """Set while the kernel has nothing to do for it."""
@@ -46,7 +46,7 @@ class SnapshotRun:
             self.kernel_idle.set()
 
     def note_answer(self) -> None:
-        """The kernel's message is there: told by whoever sees it first, and to nobody where it comes too late."""
+        """The kernel's message is there. The first to see it reports it; one that comes too late is not reported."""
         if self.inline.done() and self.state in AWAITS_ANSWER:
             self.on(TakingEvent.ANSWER_CAME)
 
@@ -56,7 +56,7 @@ class SnapshotRun:
             self.on(TakingEvent.STEP_CAME)
 
     def cut_off(self) -> None:
-        """Nobody does anything for it any more."""
+        """Give it up: nothing more is done for it."""
         if not self.has_ended:
             self.on(TakingEvent.CUT_OFF)
         self.inline.cancel()  # what comes now comes too late

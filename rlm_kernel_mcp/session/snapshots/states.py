@@ -7,11 +7,11 @@ Rules
 =====
 
 1. Whatever decides how a snapshot goes on stands in `TAKING`, and whatever decides how values come back stands in
-   `RESTORING`. The code that takes or restores tells what has happened (an event) and asks for the state; it has no
+   `RESTORING`. The code that takes or restores reports what has happened (an event) and asks for the state; it has no
    flags beside it.
-2. An event that a state's row does not have raises `ImpossibleEvent`: it is a mistake of ours. Whatever a kernel says,
-   does or does not do is an event that the rows of the states in which it is listened to have.
-3. A state that has ended has an empty row: nothing is told to it any more.
+2. An event that a state's row does not have raises `ImpossibleEvent`: that is a bug of ours. Whatever a kernel says,
+does or fails to do is an event in the rows of all states in which anybody listens to it. 3. A final state has an empty
+row: no event reaches it any more.
 
 Theory of operation
 ===================
@@ -19,22 +19,22 @@ Theory of operation
 One snapshot (`SnapshotRun`) begins with the end of its step. Two things then go on at once. The kernel takes its values
 and sends them by itself, in one message, right behind its reply (*inline*). The host takes the snapshots of a session
 one after the other, so that this one may have to wait for the one before it to be in the file. So there are two ways
-from QUEUED to CHECKING, by the two events in either order: ANSWERED is the one where the kernel was first, INLINE the
-one where the host was.
+from QUEUED to CHECKING, by the two events in either order: through ANSWERED where the kernel was first, through INLINE
+where the host was.
 
-A third thing can happen at any moment: the next step comes (STEP_CAME). A snapshot is then worth no more than a moment:
-what the kernel has sent is kept, and what it has not sent is not asked for. So the four states before the decision
-between message and pipe stand in the table twice; in those named SUPERSEDED no pipe follows any more. Behind that
-decision a step that comes changes nothing but the signals that `yield_to_step` sends.
+A third thing can happen at any moment: the next step comes (STEP_CAME). From then on a snapshot is worth only a
+moment's wait: what the kernel has sent is kept, and what it has not sent is not asked for. So the four states before
+the decision between message and pipe stand in the table twice; in those named SUPERSEDED no pipe follows any more.
+After that decision a step that comes changes nothing but the signals that `yield_to_step` sends.
 
 The kernel is at work for the snapshot in the states of `KERNEL_AT_WORK`, and in no other: there alone a step waits for
 it, and there alone its processor time is not charged yet.
 
-What lasts from one snapshot to the next is not a state of a snapshot, and has a place of its own each: which snapshot
+What lasts from one snapshot to the next is not a state of a snapshot, and each of it has its own place: which snapshot
 the host has (`confirmed.py`), what of the file still has to be written (`changes.py`), and which kernel did not let go
 when it was asked to (`SnapshotTaker`: nothing is asked of that one any more).
 
-The way back (`Effort`) is over several kernels: a value's own code can end each of them. The first kernel gets all
+The way back (`Effort`) may take several kernels: a value's own code can end each of them. The first kernel gets all
 values at once; each later one gets them one by one, so that the value that ends it is known and left out; and when the
 tries are used up a last kernel gets none.
 
@@ -42,9 +42,9 @@ What must stay in step
 ======================
 
 The pictures in `docs/design.md` are drawn from the two tables (`tests/unit/test_pictures.py`), and the real classes
-reach every pair of a state and an event in `tests/unit/session/snapshots/`. Two things the tables do not know, and they
-must stay in step with them: `SnapshotRun.note_answer` tells ANSWER_CAME once, and `SnapshotRun.supersede` and `cut_off`
-tell nothing to a snapshot that has ended.
+reach every pair of a state and an event in `tests/unit/session/snapshots/`. Two things are not in the tables and must
+stay in step with them: `SnapshotRun.note_answer` tells ANSWER_CAME once, and `SnapshotRun.supersede` and `cut_off` tell
+nothing to a snapshot that has ended.
 """
 
 from __future__ import annotations
@@ -64,20 +64,20 @@ class Taking(Enum):
     """The one before is not in the file yet, and the kernel's message is there or will never be."""
     ANSWERED_SUPERSEDED = auto()
     INLINE = auto()
-    """Its turn: the kernel's own message is waited for."""
+    """It is its turn: the kernel's own message is awaited."""
     INLINE_SUPERSEDED = auto()
     CHECKING = auto()
     """The message is there, or the kernel has ended."""
     CHECKING_SUPERSEDED = auto()
     PIPING = auto()
-    """The kernel was asked to send by a pipe what is not a small matter."""
+    """The kernel was asked to send through a pipe what does not fit a message."""
     STORING = auto()
     """Everything has come; it is on its way into the file."""
 
     KEPT = auto()
     """It is in the file."""
     UNCHANGED = auto()
-    """The file had it already, but for the number of the step."""
+    """The file had it already, except for the number of the step."""
     SUPERSEDED = auto()
     """The next step came before it was sent; what was not sent stays as it was."""
     GIVEN_UP = auto()
@@ -113,7 +113,7 @@ class TakingEvent(Enum):
     TIMED_OUT = auto()
     """The kernel does not answer, however often it is signalled."""
     CONSOLE_BUSY = auto()
-    """The same behind a person's cell, which is not a fault of a value's."""
+    """The same while a person's cell runs, which is not the fault of a value."""
     DISK_REFUSED = auto()
     CUT_OFF = auto()
     """The server ends."""
@@ -198,9 +198,9 @@ TAKING: Final[Mapping[Taking, Mapping[TakingEvent, Taking]]] = {
 }
 
 KERNEL_AT_WORK: Final = frozenset({_T.QUEUED, _T.QUEUED_SUPERSEDED, _T.INLINE, _T.INLINE_SUPERSEDED, _T.PIPING})
-"""Where the kernel has something to do for the snapshot."""
+"""The states in which the kernel has something to do for the snapshot."""
 AWAITS_ANSWER: Final = frozenset(state for state, row in TAKING.items() if _E.ANSWER_CAME in row)
-"""Where the kernel's own message is listened to; in all others it comes too late."""
+"""The states in which the kernel's own message is listened to; in all others it comes too late."""
 ENDED: Final = frozenset(state for state, row in TAKING.items() if not row)
 
 
@@ -211,14 +211,14 @@ class Restoring(Enum):
     """None of the fresh kernels is there yet."""
     ALL_AT_ONCE = auto()
     ONE_BY_ONE = auto()
-    """A kernel has ended over it."""
+    """A kernel has ended while it was filled."""
     BARE = auto()
     """The tries are used up: the context alone."""
 
     RESTORED = auto()
     WITHOUT_VALUES = auto()
     GIVEN_UP = auto()
-    """No kernel could be started, or whoever wanted it does not any more; nothing is lost by it."""
+    """No kernel could be started, or nobody wants one any more; nothing is lost by it."""
 
 
 class RestoringEvent(Enum):

@@ -39,7 +39,7 @@ from rlm_kernel_mcp.wire import INLINE_SNAPSHOT_BYTES_MAX, SNAPSHOT, SnapshotReq
 
 log = logging.getLogger(__name__)
 SIGNALS: Final = 100
-"""How often, and so how long, a kernel is asked to let a value's own code go."""
+"""How often, and thereby how long, a kernel is asked to let a value's own code go."""
 SMALL_S: Final = 0.1
 SMALL_SIGNALS: Final = 20
 """How long a small snapshot may take before the kernel is asked to let go, and how often it is asked."""
@@ -47,7 +47,7 @@ SLACK_S: Final = 1.0
 """Beyond the policy's time for one step's snapshots: for the kernel's own report."""
 
 _readers = ThreadPoolExecutor(256, thread_name_prefix="snapshot's pipe")
-"""Each waits for one kernel, and no other session's values wait for it."""
+"""Threads, each of which waits for one kernel; no other session's values wait for it."""
 
 
 class SnapshotTaker:
@@ -63,7 +63,7 @@ class SnapshotTaker:
         self._hung: Kernel | None = None
         """The kernel that did not let go when it was asked to: nothing is asked of it any more."""
         self.problem: str | None = None
-        """What keeps values from being kept, and what mends it."""
+        """What keeps values from being stored, and how to fix it."""
 
     @property
     def step(self) -> int:
@@ -100,7 +100,7 @@ class SnapshotTaker:
         task.add_done_callback(lambda _: run.cut_off())
 
     def unchanged(self, kernel: Kernel, step: int) -> None:
-        """After a step whose reply says that what the file has is still so."""
+        """After a step whose reply says that the file's values are still the current ones."""
         if self._confirmed.after(kernel) is not None:
             self._advance_step(kernel, step, self._confirmed.token)
 
@@ -119,7 +119,7 @@ class SnapshotTaker:
             for _ in range(SIGNALS):
                 if run.kernel_idle.is_set() or kernel.client.console_busy:
                     break
-                # Again and again: one that comes before the kernel has begun is forgotten when it begins.
+                # Again and again: a signal that comes before the kernel has begun is forgotten when it begins.
                 kernel.process.send_signal(signal.SIGUSR2)
                 await within(SIGNAL_EVERY_S, run.kernel_idle.wait())
             else:
@@ -136,7 +136,7 @@ class SnapshotTaker:
         await self.settle()
         try:
             self._file.remove()
-        except OSError as error:  # they are of no use any more; the session has its answer all the same
+        except OSError as error:  # they are of no use any more, and the session has its answer in any case
             log.warning("the values kept of an ended session stay: %s", explain_error(error))
 
     # What is done in each state
@@ -152,11 +152,11 @@ class SnapshotTaker:
                 await self._keep_piped(run)
             self.problem = None
         except (KernelDied, StreamBroken) as error:
-            # The kernel has ended, as every session's does, or sends nonsense: nobody can act on it, and `lost` tells.
+            # The kernel has ended, as each one does, or sends nonsense: nobody can act on it, and `lost` reports it.
             log.debug("no snapshot after step %d: %s", run.step, error)
             run.on(TakingEvent.BROKEN)
         except OSError as error:
-            if isinstance(error, TimeoutError) and error.errno is None:  # a wait of ours; a disk's (ETIMEDOUT) has one
+            if isinstance(error, TimeoutError) and error.errno is None:  # ours; a disk's (ETIMEDOUT) has an errno
                 self._no_answer_in_time(run)
             else:
                 run.on(TakingEvent.DISK_REFUSED)
@@ -182,7 +182,7 @@ class SnapshotTaker:
         run.note_answer()
 
     async def _keep_inline(self, run: SnapshotRun) -> None:
-        """CHECKING: keep what the message has, if it is all there is to it.
+        """CHECKING: keep what the message has, if the whole snapshot is in it.
 
         Raises:
             KernelDied, StreamBroken, OSError.
@@ -223,7 +223,8 @@ class SnapshotTaker:
             received = await stream
         finally:
             stop.set()
-            stream.add_done_callback(lambda ended: ended.exception())  # looked at, also where nobody waits
+            # Else asyncio would complain of an exception that nobody looked at.
+            stream.add_done_callback(lambda ended: ended.exception())
             await shielded(end_of(stream), "the end of a snapshot's stream")
         report = checked_report(reply.content)
         run.on_done()
@@ -241,7 +242,7 @@ class SnapshotTaker:
         self._changes.advance_step(step)
 
     def _disk_failed(self, error: OSError) -> None:
-        # Nobody knows what the file has.
+        # Nobody knows any more what the file holds.
         self._confirmed.forget()
         self._changes.forget_step()
         self.problem = f"The values of this session are not kept for a restart: {explain_error(error)}"

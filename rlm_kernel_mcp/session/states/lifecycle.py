@@ -7,16 +7,16 @@ Is: four tables that are its state machines, and the word that a client reads. I
 Rules
 =====
 
-1. A session moves through these tables alone: whoever does something to it tells what has happened, and asks for the
-   state.
-2. An event is seen by each machine whose table names it anywhere, and has to be in the row of the state of each of
-   them. If it is not in one, `ImpossibleEvent` is raised and none of them moves: it is a mistake of ours. What a client
-   may ask for at a wrong moment is refused before it is an event.
+1. A session moves through these tables alone: the code that does something to it reports what has happened, and asks
+for the state. 2. An event is seen by each machine whose table names it anywhere, and has to be in the row of the state
+of each of
+   them. If one of them does not have it, `ImpossibleEvent` is raised and none of them moves: that is a bug of ours.
+   What a client may ask for at a wrong moment is refused before it becomes an event.
 
 Theory of operation
 ===================
 
-There are four machines, since a session has four things that come and go by themselves:
+There are four machines, since four things about a session come and go independently:
 
 - LIFE: whether it is open at all. A final answer and the end of the server both mean that no kernel is started any
   more; the answer alone is for good.
@@ -53,12 +53,12 @@ class Event(Enum):
     STEP_ENDED = auto()
     LIMIT_REACHED = auto()
     RESTORE_BEGAN = auto()
-    """A fresh kernel is tried for."""
+    """A fresh kernel is being sought."""
     KERNEL_CAME = auto()
     KERNEL_REFUSED = auto()
     """None could be started."""
     RESTORE_CUT_OFF = auto()
-    """Whoever wanted it does not any more, or all places are held: that says nothing of the next try."""
+    """Nobody wants it any more, or all slots are held; that says nothing about the next try."""
     KERNEL_WENT = auto()
     FINAL_ANSWER = auto()
     SERVER_ENDS = auto()
@@ -96,7 +96,7 @@ class HasKernel(Enum):
     REFUSED = auto()
     """None could be started."""
     COMING_AGAIN = auto()
-    """After that."""
+    """It is tried again after that."""
 
 
 _E = Event
@@ -150,7 +150,7 @@ WORDS: Final[Mapping[Enum, SessionStatus]] = {
     HasKernel.COMING_AGAIN: "dead",
     Limit.REACHED: "stopped",
 }
-"""What a session is called in a state, the first of them that it is in; else it is idle."""
+"""What a session is called: the word of the first of these states that it is in, else "idle"."""
 
 
 class SessionStates:

@@ -17,7 +17,7 @@ E = TypeVar("E", bound=Enum)
 class ImpossibleEvent(Exception):
     """An event came in a state whose row in the table does not have it: the code and the table have drifted apart.
 
-    It is a mistake of ours, whatever a kernel or a client does. Where a task ends it is logged.
+    It is a bug of ours, whatever a kernel or a client does. It is logged where the task ends.
     """
 
 

@@ -1,7 +1,7 @@
 """The time that a step is charged for, and its limit: a clock that can be paused. Sans-I/O.
 
-Is: arithmetic on moments that the caller reads, in monotonic nanoseconds. Is not: a look at a clock, nor a wait.
-Charged is the time outside of the pauses, and in a pause the processor time that the kernel used all the same.
+Is: arithmetic on moments that the caller reads, in monotonic nanoseconds. Is not: a look at a clock, nor a wait. What
+is charged is the time outside the pauses and, within a pause, the processor time that the kernel used all the same.
 Above: `run.py`. Below: nothing.
 """
 
@@ -12,19 +12,19 @@ class StepClock:
     """One step's clock. It runs from the moment at which it is made."""
 
     def __init__(self, now_ns: int, limit_ns: int) -> None:
-        """`limit_ns`: what the step may be charged in all."""
+        """`limit_ns`: the most that the step may be charged."""
         self._limit_ns = limit_ns
         self._charged_ns = 0
-        """Up to `_since_ns`, or, while it is paused, up to now."""
+        """What was charged up to `_since_ns`, or, while it is paused, up to now."""
         self._since_ns: int | None = now_ns
-        """From when on it runs; None while it is paused."""
+        """Since when it has been running; None while it is paused."""
 
     @property
     def is_paused(self) -> bool:
         return self._since_ns is None
 
     def pause(self, now_ns: int) -> None:
-        """Charge nothing from now on. A clock that is paused stays so."""
+        """Charge nothing from now on. A paused clock stays paused."""
         self._charged_ns = self.elapsed_ns(now_ns)
         self._since_ns = None
 
@@ -40,5 +40,5 @@ class StepClock:
         return self._charged_ns + running_ns
 
     def deadline_ns(self, now_ns: int) -> int:
-        """The first moment at which the limit can be reached, a past one where it was. A pause moves it on."""
+        """The first moment at which the limit can be reached, in the past if it has been. A pause postpones it."""
         return now_ns + self._limit_ns - self.elapsed_ns(now_ns)

@@ -26,11 +26,11 @@ LOST_CHARS_MIN: Final = 300
 little output a client asks for, it hears why the kernel is gone, how many names are lost, and the first of them."""
 REASON_CHARS_MAX: Final = 500
 RESTORED_SHARE: Final = 0.25
-"""Of the room for names, what those that came back may take: to know what is gone is worth more."""
+"""Share of the room for names that those which came back may take: it is worth more to know what is gone."""
 ROW_CHARS: Final = 36
-"""What a row of names costs beside its texts, about."""
+"""About what a row of names costs beside its texts."""
 LIKEWISE: Final = "likewise"
-"""Stands for a reason that is the row's before it, where more names than a few share it."""
+"""Stands for the same reason as in the row before, where more than a few names share it."""
 A_FEW: Final = 12
 DEFINITIONS: Final = frozenset({"builtin_function_or_method", "function", "module", "type"})
 """Types of names that come by the dozen (`from math import *`); listed after the others where not all fit."""
@@ -43,7 +43,7 @@ _KERNEL_CUT: Final = re.compile(r"… \[cut: (?P<kept>[\d,]{1,20}) of (?P<whole>
 
 
 def deliver(outcome: Outcome, *, step_index: int, account: Account, max_output_chars: int) -> StepReport:
-    """The report of one reply; charges what it delivers. A limit reached now is told where the step has ended."""
+    """The report of one reply; charges what it delivers. A limit reached by that is reported if the step has ended."""
     final = outcome.status != "running"
     limit = min(max_output_chars, account.left.chars_left)
     rest = f'rlm_get_trace(from_step={step_index}, to_step={step_index}, detail="full") gets the rest'
@@ -69,7 +69,7 @@ def deliver(outcome: Outcome, *, step_index: int, account: Account, max_output_c
         guardrail_stop=account.stop if final else None,
         truncated=Truncated(**{name: shown[name].cut_chars for name in ("stdout", "stderr", "result")}),
         lost=_shown_loss(outcome.lost, max_output_chars),
-        note=_notes(outcome, unlisted, [_cuts_unsaid(shown, rest)]),
+        note=_notes(outcome, unlisted, [outcome.news, _cuts_unsaid(shown, rest)]),
         images=outcome.pictures,
         contexts_changed=outcome.contexts_changed,
     )
@@ -87,7 +87,7 @@ def _cuts(outcome: Outcome, limit: int, rest: str) -> tuple[str, dict[str, Cut]]
         "result": outcome.result or "",
         "traceback": error.traceback,
     }
-    # Safe text can be longer than its source, and never shorter; the shares are of what is shown.
+    # Safe text can be longer than its source and is never shorter; the shares are shares of what is shown.
     wholes = {name: safe_prefix(text, left) for name, text in texts.items() if len(text) <= left}
     rooms = share([len(wholes[name][0]) if name in wholes else left for name in texts], left)
     cuts: dict[str, Cut] = {}
@@ -112,13 +112,13 @@ def _message(text: str, limit: int, rest: str) -> Cut:
 
 
 def _cuts_unsaid(shown: dict[str, Cut], rest: str) -> str:
-    """What there was no room to say where it was cut."""
+    """The note on a cut, where the cut itself had no room for it."""
     cut = [f"{cut.cut_chars:,} characters of {name}" for name, cut in shown.items() if not cut.says_where]
     return f"Cut: {', '.join(cut)}; {rest}." if cut else ""
 
 
 def _left_while_running(left: Left, elapsed_ms: int) -> Left:
-    """The account is charged when the step ends; what it has used by now is gone all the same."""
+    """What is left while a step runs: it is charged at its end, but what it has used by now is gone all the same."""
     return replace(left, runtime_left_ms=max(0, left.runtime_left_ms - elapsed_ms))
 
 
@@ -192,7 +192,7 @@ def _fitting(names: tuple[str, ...], room: int) -> tuple[tuple[str, ...], int]:
 
 
 def _fitting_rows(lost: tuple[tuple[str, str], ...], room: int) -> tuple[tuple[str, str], ...]:
-    """The rows that fit, safe; those of one reason together, which only the first of them gives."""
+    """The rows that fit, safe. Rows with the same reason stand together, and only the first of them gives it."""
     by_reason: dict[str, list[str]] = {}
     for name, why in lost:
         by_reason.setdefault(why, []).append(name)
@@ -211,6 +211,6 @@ def _fitting_rows(lost: tuple[tuple[str, str], ...], room: int) -> tuple[tuple[s
 
 
 def _cut_row(name: str, why: str, room: int) -> tuple[str, str]:
-    """A row of which each text takes as much as there is room for."""
+    """A row, each text of it cut to the room that there is."""
     shares = share((len(name), len(why)), max(room, 2))
     return cut_text(name, shares[0], "").text, cut_text(why, shares[1], "").text

@@ -1,6 +1,6 @@
-"""How a step ended, and the newest outcomes of all sessions of a server, in memory for whoever asks for one again.
+"""How a step ended, and the newest outcomes of all sessions of a server, kept in memory in case one is asked for again.
 
-Is: at most `MEMORY_BYTES` of them, whoever's they are. Is not: the record: what is not here is read from the journal,
+Is: at most `MEMORY_BYTES` of them, over all sessions. Is not: the record: what is not here is read from the journal,
 which has all but a step's pictures. Above: `run.py`, `session/trace/journal.py`. Below: `session/reports.py`.
 """
 
@@ -16,9 +16,9 @@ from rlm_kernel_mcp.kernel.untrusted.reply import Picture
 from rlm_kernel_mcp.session.reports import LossReport, StepError, StepStatus, Variable
 
 MEMORY_BYTES: Final = 16 << 20
-"""Of texts and pictures, over all sessions of a server."""
+"""Bytes of texts and pictures, over all sessions of a server."""
 RECENT_STEPS: Final = 8
-"""Of one session."""
+"""Outcomes of one session."""
 
 
 @dataclass(slots=True)
@@ -44,6 +44,8 @@ class Outcome:
     refused: RlmError | None = None
     """Why its code did not run: this is what its call is answered."""
     contexts_changed: tuple[str, ...] = ()
+    news: str = ""
+    """What is to be said of contexts that came since a call was answered."""
 
     @classmethod
     def refusal(cls, error: RlmError) -> Outcome:
@@ -66,7 +68,7 @@ class Outcomes:
         self._held: OrderedDict[tuple[str, int], tuple[Outcome, int]] = OrderedDict()
 
     def add(self, session_id: str, index: int, outcome: Outcome) -> None:
-        """Keep an outcome, if there is room for it at all; the oldest give way."""
+        """Keep an outcome if it can fit at all; the oldest ones make room for it."""
         self._drop((session_id, index - RECENT_STEPS))
         self._drop((session_id, index))
         size = _size(outcome)
@@ -91,7 +93,7 @@ class Outcomes:
 
 
 def _size(outcome: Outcome) -> int:
-    """Its bytes in memory, about: a text takes one to four for a character."""
+    """About its bytes in memory: a text takes one to four for each character."""
     error = outcome.error
     texts = [outcome.stdout, outcome.stderr, outcome.result or "", *(picture.data for picture in outcome.pictures)]
     texts += [error.evalue, error.traceback] if error is not None else []

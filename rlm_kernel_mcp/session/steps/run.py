@@ -1,10 +1,10 @@
-"""The way of one step through the kernel, readable at a glance: `run_step`.
+"""The way of one step through the kernel, at a glance: `run_step`.
 
 Is: send the code, wait three ways, climb the ladder at the deadline, say how it ended. Is not: who may run a step
 (`session/session.py`), what it costs (`session/account.py`), or how it is shown (`delivery.py`). Below: `kernel/`.
 
-The ladder: SIGINT, grace, SIGINT again, grace, SIGKILL. The kernel is not asked whether it obeys; only that the step
-is done counts.
+The ladder: SIGINT, grace, SIGINT again, grace, SIGKILL. The kernel is never asked whether it obeys; all that counts is
+whether the step is done.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ class RunningStep:
     interrupt: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     """Done by `rlm_interrupt`: climb the ladder now."""
     preparation: asyncio.Future[None] | None = None
-    """While the session's values come back into a fresh kernel: done by `rlm_interrupt` in place of `interrupt`."""
+    """Set while the session's values come back into a fresh kernel; then `rlm_interrupt` sets this and not
+    `interrupt`."""
     finished: asyncio.Event = field(default_factory=asyncio.Event)
     outcome: Outcome | None = None
     row_id: int = 0
@@ -65,14 +66,14 @@ class RunningStep:
     """Whether its deadline is the end of the session's runtime, and not its own."""
 
     def stop(self) -> None:
-        """`rlm_interrupt`: stop what the step is at."""
+        """`rlm_interrupt`: stop whatever the step is doing."""
         asked = self.interrupt if self.preparation is None else self.preparation
         if not asked.done():
             asked.set_result(None)
 
     @contextmanager
     def preparing(self) -> Iterator[asyncio.Future[None]]:
-        """While this is open its kernel is made; what it gives is done if that is to be given up."""
+        """Entered while its kernel is made ready; the future is done if that is to be given up."""
         self.preparation = asyncio.get_running_loop().create_future()
         try:
             yield self.preparation
@@ -85,7 +86,7 @@ class RunningStep:
         self.timeout_ms = min(self.timeout_ms, runtime_left_ms)
 
     async def has_ended(self, wait_ms: int) -> bool:
-        """Wait for its end, at most so long; whether it has come."""
+        """Wait at most so long for its end; whether it has come."""
         try:
             async with asyncio.timeout(wait_ms / 1000):
                 await self.finished.wait()
@@ -94,7 +95,7 @@ class RunningStep:
         return True
 
     def busy(self, session_id: str) -> SessionBusy:
-        """What another call hears while this runs."""
+        """The error for another call while this one runs."""
         return SessionBusy(
             f"Step {self.index} of session {session_id} has been running for {self.elapsed_ms:,} ms.",
             f"Call rlm_await_step with step_index={self.index} to wait for it, or rlm_interrupt to stop it.",
@@ -102,7 +103,7 @@ class RunningStep:
 
     @property
     def overrun(self) -> str:
-        """What a step that reached its deadline is told: which limit it was, and what to do."""
+        """What to say of a step that reached its deadline: which limit it was, and what to do."""
         if self.ends_runtime:
             return f"stopped after {self.timeout_ms:,} ms, at the end of the session's max_runtime_ms"
         return f"stopped at the step's limit of {self.timeout_ms:,} ms; pass a longer timeout_ms to rlm_run_repl"
@@ -121,7 +122,7 @@ async def run_step(step: RunningStep, kernel: Kernel, policy: Policy, on_rung: C
     `on_rung` is told of each rung as it is climbed. Never raises for what the kernel does.
     """
     watch = ResourceWatch(kernel, policy.limits)
-    watch.begin_step()
+    watch.begin_step()  # before the code is sent: what the kernel uses from then on is the step's
     execution = step.execution = kernel.client.execute(step.code, step.snapshot_request, step.index)
     clock = step.clock = StepClock(time.monotonic_ns(), step.timeout_ms * NS_PER_MS)
     rungs: list[str] = []
@@ -173,8 +174,8 @@ def _out_of_processor_time(limit_s: int, error: StepError | None) -> StepError:
 
 
 async def _withdraw(execution: Execution, kernel: Kernel) -> bool:
-    """Take back a step that has not begun, and interrupt nobody: what runs is another client's cell. Whether it was."""
-    if execution.reply.code is not None or not execution.ticket:
+    """Withdraw a step that has not begun, and interrupt nobody: another client's cell is running. Whether it worked."""
+    if execution.reply.code is not None or not execution.ticket:  # its code has been echoed: it has begun
         return False
     request: Withdraw = {"rlm_ticket": execution.ticket}
     try:
@@ -233,7 +234,7 @@ def _outcome(execution: Execution, duration_ms: int, rungs: list[str], when_stop
 
 
 def _tell_limit(outcome: Outcome, overrun: str) -> None:
-    """Say in the step's error why it was interrupted; where its code made something else of that, on stderr."""
+    """Say in the step's error why it was interrupted, or on stderr where its code caught the interrupt."""
     error = outcome.error
     if error is not None and error.ename == "KeyboardInterrupt" and not error.evalue:
         outcome.error = StepError(error.ename, overrun, f"{error.traceback}: {overrun}" if error.traceback else "")
@@ -243,7 +244,7 @@ def _tell_limit(outcome: Outcome, overrun: str) -> None:
 
 
 def partial_outcome(step: RunningStep) -> Outcome:
-    """What a running step has said so far."""
+    """What a running step has printed so far."""
     if step.execution is None:
         return Outcome("running", step.elapsed_ms)
     reply = step.execution.reply

@@ -49,7 +49,7 @@ def texts_of(texts: Texts) -> dict[str, bytes]:
 
 
 def with_texts(event: TraceEvent, texts: Texts, shown: Mapping[str, str]) -> TraceEvent:
-    """The event with what is shown of each of `texts_of(texts)`, which is safe by now."""
+    """The event with the parts of `texts_of(texts)` that are shown, which are safe by now."""
     error = _error(texts)
     return replace(
         event,
@@ -68,7 +68,7 @@ def whole_event(head: EventHead, texts: Texts) -> TraceEvent:
 
 
 def marked_running(heads: Iterable[EventHead], step_index: int) -> list[EventHead]:
-    """The events; that of the step that runs just now says so, where the store can only say that its end is unknown."""
+    """The events, where that of the running step says that it runs: the store only says that its end is unknown."""
     running = ("run_repl", "mcp", step_index, "unknown")
     return [
         replace(head, row=replace(head.row, result_status="running", duration_ms=_age_ms(head.row.ts)))

@@ -29,7 +29,7 @@ KERNEL_GONE: Final = "kernel_gone"
 """Key in a record's `extra`: why the session's last kernel was stopped."""
 CONSOLE_EVENTS_MAX: Final = 5_000
 CONSOLE_CHARS_MAX: Final = 20_000_000
-"""Console cells kept of one session, and the characters of them all: a kernel can make them up."""
+"""Console cells kept of one session, and their characters in all: a kernel can make cells up."""
 
 
 class Journal:
@@ -38,7 +38,7 @@ class Journal:
     def __init__(
         self, store: Store, session_id: str, outcomes: Outcomes | None = None, writer: Writer | None = None
     ) -> None:
-        """`outcomes`, `writer`: the server's, which all journals share. Without a writer who calls writes."""
+        """`outcomes`, `writer`: the server's, which all journals share. Without a writer the caller itself writes."""
         self._outcomes = outcomes or Outcomes()
         self._store = store
         self._writer = writer
@@ -48,7 +48,7 @@ class Journal:
         self._console_events = 0
         self._console_chars = 0
         self._console_counts: set[int] = set()
-        """Execution counts of the console's cells that are written down, of the kernel that is there now."""
+        """Execution counts of the console's cells that are recorded, of the kernel that is there now."""
 
     @property
     def problem(self) -> str | None:
@@ -63,7 +63,7 @@ class Journal:
 
     @property
     def is_behind(self) -> bool:
-        """Whether something is not written yet: what can be left out for now would only wait beside it."""
+        """Whether something is not written yet: what can be left out for now would only wait behind it."""
         return self._writer is not None and self._writer.is_behind(self._session_id)
 
     async def settled(self) -> None:
@@ -159,11 +159,11 @@ class Journal:
             "error": error_json(outcome),
             "extra": extra_json(outcome),
         }
-        session = self._counters(account, "stopped" if account.stop else "idle")
-        self._write(lambda: self._store.complete_event(row_id, session=session, **changes), outcome.chars)
+        own_id, session = self._session_id, self._counters(account, "stopped" if account.stop else "idle")
+        self._write(lambda: self._store.complete_event(row_id, session=session, of=own_id, **changes), outcome.chars)
 
     def delivered(self, index: int, account: Account, status: SessionStatus) -> None:
-        """Output of a step went out and was charged: the newest step's row has what was used by then."""
+        """Output of a step was delivered and charged: write into the newest step's row what was used by then."""
         if index != self._newest_step or status == "running":
             self.counters_changed(account, status)
             return
@@ -210,7 +210,7 @@ class Journal:
         self._add_console(row, reply.execution_count)
 
     def missed_console(self, count: int, code: str, account: Account) -> None:
-        """Write down a cell that the kernel's history has and nobody here heard of."""
+        """Write down a cell that stands in the kernel's history and was not heard of here."""
         if count not in self._console_counts:
             row = self._row("run_repl", account.counters.step_index, "unknown", summary_of(code), account, code=code)
             self._add_console(row, count)
@@ -244,7 +244,7 @@ class Journal:
         self._update(connection_file=connection_file, kernel_pid=pid)
 
     def kernel_stopped(self, reason: str) -> None:
-        """Write down why the session has no kernel just now: whoever opens it next tells it."""
+        """Write down why the session has no kernel just now, for the server that opens it next."""
         self.kernel_changed("", 0)
         self._update(extra=json.dumps({KERNEL_GONE: reason}))
 

@@ -37,7 +37,7 @@ class _Window:
     room: int
     """Characters that may still be shown."""
     must: bool
-    """Whether something must be shown whatever the room is: the reader must get on."""
+    """Whether something must be shown even without room: the reader has to get on."""
     shown: dict[str, str] = field(default_factory=lambda: dict.fromkeys(TEXTS, ""))
 
 
@@ -73,7 +73,7 @@ def page(
 
 
 def _fill(window: _Window, texts: Mapping[str, bytes], begin: int) -> int | None:
-    """Show what there is room for from the byte `begin` of the texts on; where it ends, or None if all is shown."""
+    """Show what there is room for, from byte `begin` of the texts on. Returns where that ends; None at their end."""
     at = 0
     for name, data in texts.items():
         start = min(max(begin - at, 0), len(data))
@@ -87,7 +87,7 @@ def _fill(window: _Window, texts: Mapping[str, bytes], begin: int) -> int | None
 
 def _part(data: bytes, start: int, window: _Window) -> tuple[str, int]:
     """Safe text from a byte of a text on, and the byte where it ends."""
-    while start < len(data) and _continues(data[start]):  # an offset of the caller's own making
+    while start < len(data) and _continues(data[start]):  # an offset that the caller made up
         start += 1
     end = min(start + _CHARACTER_BYTES * (max(window.room, 0) + LONGEST_SEQUENCE), len(data))
     while end < len(data) and _continues(data[end]):

@@ -1,4 +1,4 @@
-"""What a running step has said so far, written into its row now and then.
+"""What a running step has printed so far, written into its row now and then.
 
 Is: for whoever looks from outside, with `rlm-kernel-mcp trace` or from another server. Is not: the step's record, which
 is written when it ends. Above: `session/session.py`. Below: `journal.py`, `session/steps/run.py`.
@@ -42,7 +42,7 @@ def noting_progress(step: RunningStep, journal: Journal) -> Iterator[None]:
 async def _note(step: RunningStep, journal: Journal) -> None:
     noted = 0
     while True:
-        # Each note has all that was said: on a disk that does not answer they would pile up, once a second.
+        # Each note holds all the output so far: on a disk that does not answer, one a second would pile up.
         reply = None if step.execution is None or journal.is_behind else step.execution.reply
         if reply is not None and (chars := reply.stdout.chars + reply.stderr.chars) != noted:
             noted = chars

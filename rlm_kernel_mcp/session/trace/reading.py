@@ -1,7 +1,7 @@
 """Reads a session's trace from the store, event by event, beside those who write it.
 
-Is: which rows, what is told with them, and off the event loop. Is not: an event (`events.py`) or a page (`pages.py`).
-Above: `session/registry.py`, `commands/trace.py`. Below: `events.py`, `pages.py`, `store/store.py`.
+Is: which rows, and what is reported with them, off the event loop. Is not: an event (`events.py`) or a page
+(`pages.py`). Above: `session/registry.py`, `commands/trace.py`. Below: `events.py`, `pages.py`, `store/store.py`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def read_page(store: Store, session_id: str, wanted: Wanted) -> TracePage:
 
 
 def _why_empty(store: Store, session_id: str, wanted: Wanted) -> str:
-    """What to say of a page on which nothing stands."""
+    """What to say of an empty page."""
     last = max((head.row.step_index for head in store.heads(session_id)), default=0)
     if wanted.from_step is not None and wanted.from_step > last:
         return f"from_step={wanted.from_step:,} lies after the last step, which is {last:,}."
@@ -64,7 +64,7 @@ def _heads(store: Store, session_id: str, from_step: int | None, to_step: int | 
 
 
 def _running_step(store: Store, session_id: str) -> int | None:
-    """The step that runs just now in whatever server; a step whose server was killed runs no more."""
+    """The step that is running just now, in whichever server; a step whose server was killed is not."""
     try:
         record = store.session(session_id, whole=False)
     except SessionNotFound:

@@ -24,15 +24,17 @@ def error_json(outcome: Outcome) -> str | None:
 
 
 def console_status(reply: Reply) -> StepStatus:
-    if reply.ename == "KeyboardInterrupt":  # how a kernel tells that somebody stopped it
+    if reply.ename == "KeyboardInterrupt":  # how a kernel reports that somebody stopped it
         return "interrupted"
     return "error" if reply.ename else "ok"
 
 
 def extra_json(outcome: Outcome) -> str:
-    """What else a report of a step says, for one that is made from its row."""
+    """What else a step's report needs where it is made from the step's row."""
     rows = [[row.name, row.type, row.size] for row in outcome.updated]
     told: dict[str, Any] = {"updated": rows, "dropped": outcome.dropped, "late_chars": outcome.late_chars}
+    told |= {"contexts_changed": outcome.contexts_changed} if outcome.contexts_changed else {}
+    told |= {"news": outcome.news} if outcome.news else {}
     if outcome.refused is not None:
         told["refused"] = [outcome.refused.code, outcome.refused.message, outcome.refused.next_step]
     return json.dumps(told)
@@ -61,6 +63,8 @@ def outcome_of(row: EventRow) -> Outcome:
         updated=updated_of(row),
         dropped=extra.get("dropped", {}),
         late_chars=extra.get("late_chars", 0),
+        contexts_changed=tuple(extra.get("contexts_changed", ())),
+        news=extra.get("news", ""),
         refused=error_of(*extra["refused"]) if "refused" in extra else None,
         lost=LossReport("the server that ran this step ended before the step did", (), ())
         if row.result_status == "unknown"

@@ -41,7 +41,7 @@ class Apart:
                 raise
 
     def is_broken(self) -> bool:
-        """Look the whole file through, which takes as long as the file is large. Raises: as `rows`."""
+        """Check the whole file, which takes the longer the larger it is. Raises: as `rows`."""
         self._index.keep()
         connection = connect(self._path)
         try:
@@ -50,7 +50,7 @@ class Apart:
             connection.close()
 
     def close(self, within_s: float) -> None:
-        """Give it back; if somebody still reads by then it ends with the process."""
+        """Close it; a read that is still going on then ends with the process."""
         if self._lock.acquire(timeout=within_s):
             self._close()
             self._lock.release()

@@ -17,9 +17,9 @@ from rlm_kernel_mcp.store.database.schema import PAGE_BYTES
 from rlm_kernel_mcp.store.database.shared_index import SharedIndex
 
 CHECKPOINT_BYTES: Final = 8 << 20
-"""Written between two checkpoints, about."""
+"""About how many bytes are written between two checkpoints."""
 LOG_BYTES: Final = 32 << 20
-"""Size of the log beside the file, about, above which writers are made to wait for it."""
+"""Size of the log in bytes, about, above which writers are made to wait for a checkpoint."""
 JOIN_S: Final = 1.0
 """How long a writer, or the end, waits for a checkpoint."""
 RETRY_BUSY_MS: Final = 50
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 class Checkpoints:
-    """The checkpoints of one process's writes. Its caller sees to it that calls do not overlap."""
+    """The checkpoints of one process's writes. The caller makes sure that calls do not overlap."""
 
     def __init__(self, path: Path, index: SharedIndex) -> None:
         self._path = path
@@ -40,8 +40,8 @@ class Checkpoints:
 
     @property
     def is_behind(self) -> bool:
-        """Whether a writer of the next moments may be made to wait for the checkpoint under way."""
-        if self._unchecked_bytes < LOG_BYTES - CHECKPOINT_BYTES:  # as at almost every write
+        """Whether the next writers may be made to wait for the checkpoint under way."""
+        if self._unchecked_bytes < LOG_BYTES - CHECKPOINT_BYTES:  # the usual case
             return False
         return self._thread is not None and self._thread.is_alive()
 
@@ -51,19 +51,19 @@ class Checkpoints:
         if self._unchecked_bytes < CHECKPOINT_BYTES:
             return
         is_under_way = self._thread is not None and self._thread.is_alive()
-        if is_under_way and (self._unchecked_bytes < LOG_BYTES or not self.join()):  # writers faster than the disk
+        if is_under_way and (self._unchecked_bytes < LOG_BYTES or not self.join()):  # writers outrun the disk
             return
         self._unchecked_bytes = 0
         self._thread = threading.Thread(target=self._run, name="store checkpoint", daemon=True)
         self._thread.start()
 
     def join(self) -> bool:
-        """Wait for the checkpoint under way, if any, but not for ever; whether there is none any more."""
+        """Wait for the checkpoint under way, if any, but not for ever; whether it has ended."""
         if self._thread is None:
             return True
         self._thread.join(JOIN_S)
         if self._thread.is_alive():
-            # The log goes on growing, and nothing is lost; the next wait is due when as much has been written again.
+            # The log goes on growing, and nothing is lost. The next wait is due when as much again has been written.
             self._unchecked_bytes = 0
             log.warning("the disk of the session store is slow: its log was not written into it within %.0f s", JOIN_S)
         return not self._thread.is_alive()
@@ -75,7 +75,7 @@ class Checkpoints:
             connection = connect(self._path)
             try:
                 connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-                # Where others never pause, the log is never used from its start again: then they wait for a moment.
+                # Where others never pause, the log would never start over; so they are made to wait for a moment.
                 if Path(f"{self._path}-wal").stat().st_size > LOG_BYTES:
                     connection.execute(f"PRAGMA busy_timeout = {RETRY_BUSY_MS}")
                     connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()

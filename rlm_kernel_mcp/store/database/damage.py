@@ -17,7 +17,7 @@ from typing import Final
 from rlm_kernel_mcp.store.database.schema import MIGRATIONS, migrate
 
 CHECKED_AT_OPEN_BYTES: Final = 64 << 20
-"""Up to this size a store is looked through when it is opened (1 ms a MB); a larger one in the background."""
+"""Up to this size a store is checked when it is opened (1 ms a MB); a larger one is checked in the background."""
 
 _FRAME_HEAD: Final = 24
 _LOG_HEAD: Final = 32
@@ -25,7 +25,7 @@ _BIG_ENDIAN_LOG: Final = 0x377F0683
 _LOG_MAGIC: Final = (0x377F0682, _BIG_ENDIAN_LOG)
 
 Failure = sqlite3.Error | UnicodeDecodeError
-"""What SQLite's module raises for a bad file; the second where the file's own words, in a message, are not text."""
+"""What Python's sqlite3 raises for a bad file; the second where a message quotes the file and that is not text."""
 FAILURES: Final = (sqlite3.Error, UnicodeDecodeError)
 
 
@@ -38,7 +38,7 @@ def is_damage(error: BaseException) -> bool:
 def has_broken_schema(connection: sqlite3.Connection, version: int) -> bool:
     """Whether the file is ours and does not have the tables of its version, to the letter.
 
-    Another program's file is not ours, and none of our business.
+    The file of another program is none of our business.
     """
     found, expected = _schema(connection), _expected_schema(max(version, 0))
     if found == expected:
@@ -56,11 +56,11 @@ def is_broken(connection: sqlite3.Connection) -> bool:
     """Whether a page, an index or a required value of the file is not as it must be. Reads all of the file.
 
     Raises:
-        sqlite3.Error: it cannot be looked through at all, for whatever reason.
+        sqlite3.Error: it cannot be checked at all, for whatever reason.
     """
     try:
         rows = connection.execute("PRAGMA integrity_check(1)").fetchall()
-        connection.execute("PRAGMA shrink_memory").fetchall()  # else every page that was looked at stays in memory
+        connection.execute("PRAGMA shrink_memory").fetchall()  # else every page that was read stays in memory
     except FAILURES as error:
         if is_damage(error):
             return True
@@ -97,7 +97,7 @@ class LogBefore:
         return 0 <= frames < max(self._commits, default=0) and self._is_same_turn()
 
     def _is_same_turn(self) -> bool:
-        """Whether nobody has restarted the log meanwhile."""
+        """Whether the log has not been started over meanwhile."""
         try:
             with self._path.open("rb") as log:
                 return log.read(_LOG_HEAD) == self._head

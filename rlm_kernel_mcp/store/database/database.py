@@ -40,7 +40,7 @@ class Database:
     def __init__(self, directory: Path, seed: Operation) -> None:
         """`seed` writes the rows of the live sessions into a database that takes over."""
         self._directory = directory
-        self._file = str(directory / FILE_NAME)  # looked at before each write
+        self._file = str(directory / FILE_NAME)  # its inode is checked before each write
         self._seed = seed
         self._lock = threading.RLock()
         self._disk, self._write_problem = open_file(directory)
@@ -65,7 +65,7 @@ class Database:
 
     @property
     def unread(self) -> str | None:
-        """Why what was read is not what the disk has; None where it is."""
+        """Why a read did not get what the disk has; None where it did."""
         return self._read_problem if self._memory is None else self._write_problem
 
     @property
@@ -80,7 +80,7 @@ class Database:
         """
         with self._lock:
             if self._memory is None and not self._is_begun and inode_of(self._file) != self._inode:
-                # Removed, or another server has set it aside: rows written there would be nobody's.
+                # Removed, or set aside by another server: nobody would ever read what is written there.
                 self._is_moved = True
                 self._begin_memory("The session store was removed or replaced while this server used it.")
                 self.return_to_disk()
@@ -101,7 +101,7 @@ class Database:
             return self._write_memory(operation)
 
     def at_once(self, do: Callable[[], object]) -> bool:
-        """Call `do`, which writes once, if it needs to wait for no other thread and process; whether it was called.
+        """Call `do`, which writes once, unless it would wait for another thread or process; whether it was called.
 
         Raises: what it raises.
         """
@@ -135,7 +135,7 @@ class Database:
 
         Raises: as `read`.
         """
-        # Without the lock: who writes may just wait for another process, and readers of the file need not.
+        # Without the lock: a writer may be waiting for another process, which readers of the file need not do.
         inode = self._inode if self.is_on_disk else None
         if inode is None:
             return self.read(query, parameters)
@@ -147,7 +147,7 @@ class Database:
             return self.read(query, parameters)  # it says what is wrong, and repairs what it can
 
     def check(self, above_bytes: int = 0) -> None:
-        """Look the whole file through, if it is so large, beside those who use it; a damaged one is set aside."""
+        """Check the whole file, if it is large, while others use it; a damaged one is set aside."""
         with self._lock:
             is_on_disk = self.is_on_disk
         try:
@@ -216,7 +216,7 @@ class Database:
             return False
 
     def close(self) -> None:
-        """Give everything back, and let the disk catch up. Safe to call twice."""
+        """Close everything, and let the disk catch up. Safe to call twice."""
         with self._lock:
             connections = self._disk, self._memory
             self._disk = self._memory = None
@@ -244,7 +244,7 @@ class Database:
             self._wait_for_others(disk, 0)
             disk.execute("BEGIN IMMEDIATE")
         except FAILURES:
-            return False  # who waits finds out what it is
+            return False  # a write that may wait will find out what it is
         self._is_begun = True
         return True
 

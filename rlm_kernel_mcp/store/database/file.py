@@ -74,7 +74,7 @@ def make_private_directory(directory: Path) -> None:
 
 
 def inode_of(path: str) -> int | None:
-    """Which file is called so just now; None if none is, or it cannot be looked at."""
+    """The inode that has this name just now; None if there is none, or it cannot be looked at."""
     try:
         return os.stat(path).st_ino  # noqa: PTH116 (a path's own way takes twice as long, at each write)
     except OSError:
@@ -97,7 +97,7 @@ def explain_error(error: OSError | Failure) -> str:
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """A connection in autocommit mode, for any thread (the caller sees to it that only one uses it at a time).
+    """A connection in autocommit mode, for any thread (the caller makes sure that only one uses it at a time).
 
     Raises:
         sqlite3.Error, OSError.
@@ -107,11 +107,11 @@ def connect(path: Path) -> sqlite3.Connection:
     )
     connection.text_factory = text_of
     try:
-        if not path.stat().st_size:  # only an empty file takes this, and each one would be written to
+        if not path.stat().st_size:  # only an empty file accepts this; any other would be written to for nothing
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # `prune` gives room back without copying the file
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
-        # A checkpoint waits for the disk: `database.py` has it done by another thread.
+        # A checkpoint waits for the disk, so `database.py` has another thread do it.
         connection.execute("PRAGMA wal_autocheckpoint = 0")
         connection.execute(f"PRAGMA journal_size_limit = {64 << 20}")
         connection.execute("PRAGMA trusted_schema = OFF")
@@ -148,7 +148,7 @@ def _opened(path: Path) -> tuple[sqlite3.Connection | None, str | None]:
                 f"The session store was written by a newer version of this program (its schema is {version}, this "
                 f"program's {len(MIGRATIONS)}); upgrade rlm-kernel-mcp, or set RLM_STATE_DIR to another directory."
             )
-        problem = _LOG_LOST if log.lost(connection) else None  # before anything is written behind what was lost
+        problem = _LOG_LOST if log.lost(connection) else None  # before anything is written after what was lost
         if has_broken_schema(connection, version):
             raise _Damaged("its tables are not as they must be")
         if version < len(MIGRATIONS) and is_of_another_program(connection, version):  # ours would be written into it
@@ -169,7 +169,7 @@ def _opened(path: Path) -> tuple[sqlite3.Connection | None, str | None]:
 
 
 class _Damaged(sqlite3.DatabaseError):
-    """Found by our own look at the file."""
+    """The damage that our own check of the file found."""
 
     sqlite_errorcode = sqlite3.SQLITE_CORRUPT
 

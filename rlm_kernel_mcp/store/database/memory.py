@@ -1,6 +1,6 @@
 """The database in memory that takes over when the disk fails.
 
-Is: its room, what it takes from a disk that can still be read, and what it gives back. Is not: when
+Is: its size, what it takes over from a disk that can still be read, and what it gives back. Is not: when
 (`database.py`). Above: that. Below: `schema.py`, `rows.py`.
 """
 
@@ -18,7 +18,7 @@ from rlm_kernel_mcp.store.database.schema import PAGE_BYTES, TABLES, migrate
 Operation = Callable[[sqlite3.Connection], None]
 
 MEMORY_BYTES: Final = 128 << 20
-"""What it may hold; beyond it, what can be done without goes first."""
+"""Bytes that it may hold; beyond them, what is least needed goes first."""
 
 # When the memory is full: what goes, in this order, until the write fits.
 _RELIEFS: Final = (
@@ -47,7 +47,7 @@ def write_memory(memory: sqlite3.Connection, operation: Operation) -> bool:
             memory.execute(relief)
             operation(memory)
             return True
-        except sqlite3.OperationalError:  # full: the next relief is larger
+        except sqlite3.OperationalError:  # still full: the next relief frees more
             continue
     log.warning("the session store is in memory, which is full: a write of now is not kept")
     return False

@@ -21,7 +21,7 @@ _INTEGER_MAX: Final = 1 << 63
 _OBJECTS: Final = frozenset({"limits", "context", "context_ref", "counters", "guardrail_snapshot", "error"})
 """Columns that hold a JSON object."""
 _COUNTS: Final = frozenset({"limits", "counters", "guardrail_snapshot"})
-"""Of them, those that hold counts alone."""
+"""Those of them whose values are all counts."""
 _TIMES: Final = frozenset({"created_at", "last_used_at", "ts", "finished_at"})
 
 T = TypeVar("T")
@@ -51,8 +51,8 @@ def text_of(raw: bytes) -> str:
 
 def check_of(values: Iterable[Any]) -> int:
     """The checksum of some values of a row."""
-    # The type and the length go in too: no two rows that differ look the same for what stands where. Of what almost
-    # every value is, the text is put together here: each step has a hundred of them.
+    # The type and the length go in too, so that no two different rows look the same. For the commonest types
+    # the text is put together here: each step has a hundred such values.
     parts: list[str] = []
     for value in values:
         if value is None:
@@ -76,7 +76,7 @@ def texts_check(texts: Iterable[str | bytes | None]) -> int:
 def to_sqlite(values: Iterable[Any]) -> list[Any]:
     """Values as SQLite can hold them: a text with lone surrogates, which it refuses, becomes bytes."""
     return [
-        _held_text(value) if isinstance(value, str) and not value.isascii() else value  # few go the long way
+        _held_text(value) if isinstance(value, str) and not value.isascii() else value  # most values need no change
         for value in values
     ]
 

@@ -19,7 +19,7 @@ from rlm_kernel_mcp.store.database.rows import check_of, is_as_declared, texts_c
 Migration = tuple[str, ...]
 
 PAGE_BYTES: Final = 4_096
-"""Of a file that SQLite makes: its own default, which nothing here changes."""
+"""Page size of a file that SQLite makes: its default, which nothing here changes."""
 
 
 @dataclass(slots=True)
@@ -35,7 +35,7 @@ class SessionRecord:
     context: str = "{}"
     """json: the context's report."""
     context_ref: str = "{}"
-    """json: how to load the context again, and the names that are there by themselves."""
+    """json: how to load the context again, and the names that kernels offer."""
     walls: str = "[]"
     """json."""
     counters: str = "{}"
@@ -55,7 +55,7 @@ class SessionRecord:
 
 @dataclass(frozen=True, slots=True)
 class SessionKey:
-    """What a session is chosen by from among many."""
+    """The columns by which a session is chosen from among many."""
 
     session_id: str
     last_used_at: str
@@ -72,7 +72,7 @@ class EventRow:
     action: str
     source: str = "mcp"
     result_status: str = "unknown"
-    """Until the event is completed: also after a kill of the server that ran it."""
+    """Until the event is completed, and for good if the server that ran it was killed."""
     summary: str = ""
     duration_ms: int = 0
     guardrail_snapshot: str = "{}"
@@ -188,10 +188,11 @@ def put_context(connection: sqlite3.Connection, session_id: str, data: bytes | N
     """Write the bytes of a context in place of earlier ones; None: none. `name`: empty for the session's first one."""
     table, key = ("added_contexts", {"name": name}) if name else ("contexts", {})
     row = {"session_id": session_id, **key}
-    condition = " AND ".join(f"{column} = ?" for column in row)
-    connection.execute(f"DELETE FROM {table} WHERE {condition}", [*row.values()])  # noqa: S608 (our own names)
-    if data is not None:
-        connection.execute(_insert(table, [*row, "data"]), [*row.values(), data])
+    columns, marks = ", ".join(row), ", ".join("?" * len(row))
+    connection.execute(f"DELETE FROM {table} WHERE ({columns}) = ({marks})", [*row.values()])  # noqa: S608 (ours)
+    insert = f"INSERT INTO {table} ({columns}, data) SELECT {marks}, ? WHERE ?"
+    for given in () if data is None else ((data, True), (b"", False)):  # SQLite keeps what it was last given
+        connection.execute(insert, [*row.values(), *given])
 
 
 def update_session(connection: sqlite3.Connection, session_id: str, changes: dict[str, Any]) -> None:
@@ -210,7 +211,7 @@ def changed_session(
 ) -> tuple[SessionRecord | None, dict[str, Any]]:
     """A session with some fields set again (None without the whole of it), and the columns to set: with checksums."""
     if record is None or not fields.keys() <= set(SESSION_COLUMNS):
-        # Whoever does not have the whole row cannot say what its checksum is: it has none then.
+        # Without the whole row its checksum cannot be known: then it has none.
         answer = fields.get("final_answer")
         return None, fields | {"row_check": None} | ({} if answer is None else {"answer_check": check_of((answer,))})
     # `dataclasses.replace` takes five times as long.
@@ -229,19 +230,19 @@ def without_texts(event: EventRow) -> EventRow:
 
 
 def session_checks(record: SessionRecord) -> dict[str, int | None]:
-    """What tells whether a session's row is still what was written: values of `SESSION_CHECKS`."""
+    """The checksums of a session's row: values of `SESSION_CHECKS`."""
     answer = None if record.final_answer is None else check_of((record.final_answer,))
     return {"row_check": check_of(_session_checked(record)), "answer_check": answer}
 
 
 def event_checks(event: EventRow, text_bytes: int, answer: str | None = None) -> dict[str, int | None]:
-    """The same of an event: values of `EVENT_CHECKS`. `answer`: a text that stands in the session's row instead."""
+    """The same for an event: values of `EVENT_CHECKS`. `answer`: a text that stands in the session's row instead."""
     texts = _event_texts(replace(event, result=answer) if answer is not None else event)
     return head_checks(event, text_bytes) | {"text_check": texts_check(texts)}
 
 
 def head_checks(event: EventRow, text_bytes: int) -> dict[str, int | None]:
-    """The same of an event's small columns."""
+    """The same for an event's small columns."""
     return {"text_bytes": text_bytes, "row_check": check_of((*_event_checked(event), text_bytes))}
 
 

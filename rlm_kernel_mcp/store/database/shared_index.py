@@ -24,7 +24,7 @@ class SharedIndex:
         """Number of the inode, and the largest size seen of it."""
 
     def keep(self) -> None:
-        """Give the file its size back, if somebody has cut it off."""
+        """Give the file its size back, if somebody has truncated it."""
         try:
             found = os.stat(self._path)  # noqa: PTH116 (a path's own way takes twice as long, at each write)
             inode, size = self._known

@@ -16,8 +16,8 @@ CASES = [
     *(pytest.param("ns-allowlist", code, id=f"ns-allowlist-{name}") for name, code in SHIPPED.items()),
     *(pytest.param("lock-any", SHIPPED[name], id=f"lock-any-{name}") for name in IN_EITHER_TIER),
     *(
-        pytest.param(where, code, id=f"{where}-{name}")
-        for where in ("ns-any", "lock-any")
+        pytest.param(where, code, id=f"{where}-{name}", marks=marks)
+        for where, marks in (("ns-any", []), ("lock-any", [pytest.mark.slow]))
         for name, code in ANY.items()
     ),
 ]

@@ -30,7 +30,7 @@ def kernel_server(ring_of: Callable[[str], KernelServer]) -> KernelServer:
     return ring_of("any")
 
 
-@pytest.fixture(scope="module", params=["allowlist", "any"])
+@pytest.fixture(scope="module", params=[pytest.param("allowlist", marks=pytest.mark.slow), "any"])
 def each_server(request: pytest.FixtureRequest, ring_of: Callable[[str], KernelServer]) -> KernelServer:
-    """For attacks that need no import that the allowlist refuses."""
+    """For attacks that need no import that the allowlist refuses; the fast part tries them where least is refused."""
     return ring_of(request.param)

@@ -80,6 +80,7 @@ while True:
     assert counted.client.run(session, "1 + 1")["result"] == "2"
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_without_the_count_a_step_that_ignores_the_signal_would_be_seen_to_work_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -99,6 +100,7 @@ async def test_without_the_count_a_step_that_ignores_the_signal_would_be_seen_to
         assert (await session.interrupt()).step_index == begun.step_index
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_a_limit_that_the_kernel_could_lift_would_be_seen_not_to_hold(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

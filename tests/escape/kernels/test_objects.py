@@ -61,7 +61,7 @@ del objects
 """
 
 
-@pytest.fixture(scope="module", params=["allowlist", "any"])
+@pytest.fixture(scope="module", params=[pytest.param("allowlist", marks=pytest.mark.slow), "any"])
 def each_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KernelServer]:
     """Whose kernels have little memory, and keep their values: what an object does then is half of the matter."""
     policy: dict[str, Any] = {**POLICY, "limits": {"memory_mb": 150}, "snapshots": {"step_ms": 300}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -13,7 +14,7 @@ import pytest
 from rlm_kernel_mcp.kernel.placement.local.process import NICENESS
 from tests.escape.canaries import PROGRAM
 from tests.escape.kernels.kernel_server import KernelServer
-from tests.mcp.line_client import SERVE
+from tests.mcp.line_client import SERVE, WAIT_S
 
 TIERS: Final = {"ns": SERVE, "lock": (sys.executable, "-I", str(PROGRAM / "serve_without_namespaces.py"), "serve")}
 TRIES: Final = """
@@ -69,6 +70,16 @@ def weights(kernel: psutil.Process) -> tuple[set[int], int | None]:
 THREADS: Final = "import threading, time\nfor _ in range(20): threading.Thread(target=time.sleep, args=(60,)).start()"
 
 
+def gives_way(server: KernelServer, session: str) -> None:
+    """Return when its kernel has been weighed; the host looks while a step runs, every 50 ms where it has its turn."""
+    kernel = server.kernel(session)
+    before = weights(kernel)
+    deadline = time.monotonic() + WAIT_S
+    while NICENESS not in weights(kernel)[0] or (before[1] is not None and weights(kernel)[1] != NICENESS):
+        assert time.monotonic() < deadline, weights(kernel)
+        server.client.run(session, "time.sleep(0.1)")
+
+
 def test_a_kernel_with_many_threads_gives_way_to_the_host_and_one_without_does_not(tiered: KernelServer) -> None:
     """By both numbers, whichever of them this machine looks at."""
     session = tiered.open()
@@ -78,7 +89,8 @@ def test_a_kernel_with_many_threads_gives_way_to_the_host_and_one_without_does_n
     assert before in (({int(host.nice())}, None), ({int(host.nice())}, 0))
     tiered.run(session, "sum(range(1_000_000))")
     assert weights(kernel) == before
-    tiered.run(session, THREADS + "\ntime.sleep(0.5)")
+    tiered.run(session, THREADS)
+    gives_way(tiered, session)
     assert weights(kernel) == ({NICENESS}, None if before[1] is None else NICENESS)
 
 
@@ -86,7 +98,8 @@ def test_a_kernel_s_code_cannot_take_its_weight_back(tiered: KernelServer) -> No
     """By no call, no file, and no descriptor that it might have inherited."""
     session = tiered.open()
     kernel = tiered.kernel(session)
-    tiered.run(session, THREADS + "\ntime.sleep(0.5)")
+    tiered.run(session, THREADS)
+    gives_way(tiered, session)
     before = weights(kernel)
     data = tiered.run(session, TRIES)
     assert data["result"] == repr(" ".join(["refused"] * 6)), data

@@ -172,7 +172,15 @@ def directory_of_others(directory: Path) -> Path:
     return directory / "shared" / "kernel.json"
 
 
-@pytest.mark.parametrize("place", [runtime_directory, temporary_directory, long_path, directory_of_others])
+@pytest.mark.parametrize(
+    "place",
+    [
+        runtime_directory,
+        pytest.param(temporary_directory, marks=pytest.mark.slow),
+        pytest.param(long_path, marks=pytest.mark.slow),
+        directory_of_others,
+    ],
+)
 async def test_it_starts_wherever_the_connection_file_lies_and_sees_nothing_of_that_folder(
     tmp_path: Path, runtime: Path, place: Callable[[Path], Path]
 ) -> None:

@@ -62,7 +62,7 @@ def test_a_text_lies_on_disk_as_its_characters_lie_in_memory(directory: Path, re
         laid = text.encode(CODECS[layout])
         assert held_bytes(payload, len(laid)) == laid
         assert payload.index is not None
-        assert (payload.index.documents[0].chars, payload.index.documents[0].line_ends) == (len(text), text.count("\n"))
+        assert (payload.index.document(0).chars, payload.index.document(0).line_ends) == (len(text), text.count("\n"))
         source = payload.descriptor if payload.source is None else payload.source
         assert source is not None
         place = payload.index.byte_of_line(0, 20_001, lambda offset, size: os.pread(source, size, offset))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import threading
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ import pytest
 
 from rlm_kernel_mcp.context.payload import Payload
 from rlm_kernel_mcp.context.reading import build_payload
-from rlm_kernel_mcp.errors import ContextNotFound, VariableNotFound
+from rlm_kernel_mcp.errors import ContextNotFound, InvalidInput, VariableNotFound
 from rlm_kernel_mcp.session.contexts.given import Given, Options
 from rlm_kernel_mcp.session.registry import Registry
 from rlm_kernel_mcp.session.reports import ContextReport, LoadingReport
@@ -71,16 +72,21 @@ async def test_the_first_step_waits_for_the_context_and_pays_for_nothing(registr
     with pytest.raises(VariableNotFound, match="still being loaded"):
         await session.value("context")
     (row,) = (await registry.list_sessions()).rows
-    assert (row.status, row.chars) == ("idle", None)
+    assert (row.status, row.chars, row.loading) == ("idle", None, LoadingReport("context", "documents", 5, 0))
     step = await session.begin("context, list(documents)", timeout_ms=5_000)
     gate.open.set()
     report = await session.end_of(step.step_index)
     assert (report.status, report.result) == ("ok", "('of a\\n', ['a.txt'])")
+    digest = hashlib.sha256(b"of a\n").hexdigest()
+    assert report.note == (
+        f"context is loaded: 5 characters in 1 document, 1 line, 5 bytes, sha256 {digest}, held: memory."
+    )
     assert session.session.counters.runtime_ms < 5_000
     (row,) = (await registry.list_sessions()).rows
-    assert row.chars == 5
+    assert (row.chars, row.loading) == (5, None)
     events = [(event.action, event.result_status) for event in await session.trace("summary")]
     assert sorted(events) == [("init_context", "ok"), ("init_context", "ok"), ("run_repl", "ok")]
+    assert (await session.ok("1")).note is None
 
 
 async def test_a_load_that_fails_is_that_step_s_answer_and_the_name_can_be_given_again(
@@ -171,3 +177,29 @@ async def test_another_server_loads_what_one_that_ended_did_not(tmp_path: Path, 
         session = SessionDriver(second, session.session_id)
         report = await session.ok("context, more, list(documents)")
         assert report.result == "('of a\\n', 'of a\\n', ['a.txt', 'more/a.txt'])"
+
+
+async def test_a_call_that_is_cut_off_leaves_the_load_to_the_session(registry: Registry, gate: Gate) -> None:
+    """The next step waits for it, and is told of it, since nobody else was."""
+    session = await SessionDriver.open(registry)
+    adding = asyncio.create_task(
+        registry.add_context(session.session_id, Given(paths=(str(gate.path),)), Options("more", wait_ms=60_000))
+    )
+    await until(lambda: gate.waiting > 0)
+    adding.cancel()
+    await asyncio.wait({adding})
+    step = await session.begin("more")
+    gate.open.set()
+    report = await session.end_of(step.step_index)
+    assert report.result == "'of a\\n'"
+    assert (report.note or "").startswith("more is loaded: ")
+
+
+async def test_a_name_under_which_something_is_loading_is_taken(registry: Registry, gate: Gate) -> None:
+    """The load goes on, and is the one that the name means."""
+    session = await SessionDriver.open(registry)
+    await registry.add_context(session.session_id, Given(paths=(str(gate.path),)), Options("more", wait_ms=0))
+    with pytest.raises(InvalidInput, match="has a context 'more' already"):
+        await registry.add_context(session.session_id, Given(text="another"), Options("more"))
+    gate.open.set()
+    assert (await session.ok("more")).result == "'of a\\n'"

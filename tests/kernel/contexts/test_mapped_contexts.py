@@ -199,6 +199,48 @@ async def test_a_file_that_is_cut_off_ends_the_kernel_and_the_loss_names_it(regi
     assert (await session.ok("1 + 1")).result == "2"
 
 
+async def test_a_context_whose_file_was_cut_off_is_loaded_again_as_it_is_now(registry: Registry, on_disk: Path) -> None:
+    """Named among what was lost, with both lengths, and in each step from then on; a later loss changes nothing."""
+    path = file_of(on_disk, "shorter", TEXT.encode())
+    session, _ = await opened(registry, path)
+    await session.ok("x = context")
+    os.truncate(path, len(LINE) * 3)
+    report = await session.run("context.count('nowhere')")
+    assert report.lost is not None
+    assert dict(report.lost.names) == {
+        "context": f"its file has changed: it was cut off from {len(TEXT):,} to {3 * len(LINE)} bytes, and the context "
+        "was loaded again as it is now"
+    }
+    assert {"documents", "x"} <= set(report.lost.restored)
+    assert "context" not in report.lost.restored
+    again = await session.ok(f"x is context, context == 3 * {LINE!r}, len(documents['shorter'])")
+    assert again.result == repr((True, True, 3 * len(LINE)))
+    assert again.contexts_changed == ("context",)
+    contexts = session.session.contexts
+    told = contexts.report(contexts.contexts.first)
+    assert isinstance(told, ContextReport)
+    assert (told.changed, told.bytes, told.lines, told.held) == (True, 3 * len(LINE), 3, "memory")
+    await lose_kernel(session)
+    assert lost(await session.run("1")) == {}
+    assert (await session.ok("context")).contexts_changed == ("context",)
+
+
+async def test_a_file_that_is_written_over_while_it_is_mapped_is_told(registry: Registry, on_disk: Path) -> None:
+    """The text changes under the session, which nothing can keep from it; each report says so, and a loss loses it."""
+    path = file_of(on_disk, "over", TEXT.encode())
+    session, _ = await opened(registry, path)
+    with path.open("r+b") as file:
+        file.write(b"2027")
+    report = await session.ok("context[:4]")
+    assert (report.result, report.contexts_changed) == ("'2027'", ("context",))
+    contexts = session.session.contexts
+    told = contexts.report(contexts.contexts.first)
+    assert isinstance(told, ContextReport)
+    assert told.changed
+    await lose_kernel(session)
+    assert "was not loaded again" in lost(await session.run("1"))["context"]
+
+
 async def test_all_of_it_holds_without_namespaces(tmp_path: Path, on_disk: Path) -> None:
     """Tier `lock`: the window is there, and the end by SIGBUS is seen without a monitor between."""
     path = file_of(on_disk, "tier", TEXT.encode())

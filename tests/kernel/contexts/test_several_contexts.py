@@ -114,8 +114,8 @@ async def test_documents_of_a_context_that_was_added_have_its_name_before_theirs
 
 @pytest.mark.parametrize("text", ["{", "[" * 100_000, "1" * 5_000, "nul"], ids=["cut", "deep", "digits", "word"])
 async def test_what_is_no_json_is_refused_and_the_name_stays_free(session: SessionDriver, text: str) -> None:
-    """It is parsed in the kernel, which says what is wrong with it."""
-    with pytest.raises(InvalidInput, match="json_text is not JSON"):
+    """It is parsed in a loader, which says what is wrong with it; no kernel has seen it."""
+    with pytest.raises(InvalidInput, match="json_text is not JSON that can be parsed"):
         await add(session, "data", json_text=text)
     assert (await session.run("data")).status == "error"
     await add(session, "data", json_text="[1]")
@@ -140,7 +140,8 @@ async def test_nothing_is_added_while_a_step_runs_or_after_the_answer_but_after_
 
 async def test_the_limit_is_of_all_contexts_together(tmp_path: Path) -> None:
     """What the others take is said."""
-    async with open_registry(tmp_path, RLM_MEMORY_LIMIT_MB="64") as registry:
+    in_memory = {"context": {"mapped_max_gb": 0}}
+    async with open_registry(tmp_path, policy=in_memory, RLM_MEMORY_LIMIT_MB="64") as registry:
         session = await SessionDriver.open(registry, "x" * (20 << 20))
         with pytest.raises(ContextTooLarge, match="other contexts have 20,971,520 bytes"):
             await add(session, "more", text="y" * (19 << 20))
@@ -195,10 +196,90 @@ async def test_a_context_whose_file_has_changed_is_told_as_lost_alone(tmp_path: 
         await add(session, "files", paths=(str(path),))
         assert (await session.ok("1")).contexts_changed == ()
         path.write_text("another\n")
-        assert (await session.ok("2")).contexts_changed == ("files",)
+        changed = await session.ok("2")
+        assert changed.contexts_changed == ("files",)
+        session.session.journal.forget()
+        assert (await session.end_of(changed.step_index)).contexts_changed == ("files",)
         assert (await session.ok("3")).contexts_changed == ("files",)
         await settle(session)
         await session.kernel.kill("the test's wish")
         report = await session.ok("context")
         assert set(lost(report)) == {"files"}
         assert "have changed" in lost(report)["files"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('["\\ud800", "\ud800"]', ["\ud800", "\ud800"]),
+        ('{"a": 1, "a": 2}', {"a": 2}),
+        ("1e400", float("inf")),
+        ("1" * 4_300, int("1" * 4_300)),
+        ("[" * 900 + "]" * 900, None),
+        ('["\\u0000", "\U0001f600", 0.1, -0.0, 12345678901234567890123, true, null, {"": []}]', None),
+    ],
+    ids=["surrogates", "same key", "infinite", "digits", "deep", "kinds"],
+)
+async def test_a_json_text_comes_as_python_s_own_parser_has_it(
+    session: SessionDriver, text: str, expected: object
+) -> None:
+    """A loader has parsed it: the kernel gets the value, which is the parser's."""
+    report = await add(session, "data", json_text=text)
+    assert report.chars == len(text)
+    assert report.head == text[:400].replace("\ud800", "\\ud800") or expected is None
+    assert json.loads(text) == expected or expected is None
+    assert await value(session, f"__import__('json').loads({text!r}) == data") == "True"
+
+
+async def test_a_json_text_whose_value_is_too_large_is_refused_by_its_numbers(tmp_path: Path) -> None:
+    """In the loader, which may need more than a session has; in the kernel, which has to keep room for steps."""
+    async with open_registry(tmp_path, RLM_MEMORY_LIMIT_MB="64") as registry:
+        session = await SessionDriver.open(registry)
+        with pytest.raises(ContextTooLarge, match=r"23,999,996 bytes, needs more memory than the 64 MB"):
+            await add(session, "data", json_text="[" + '{"a":1},' * 2_999_999 + "{}]")
+        with pytest.raises(ContextTooLarge, match=r"cannot hold the value of that JSON text"):
+            await add(session, "data", json_text="[" + "1," * 9_999_999 + "1]")
+        assert await value(session, "'data' in globals(), len(bytearray(1 << 24))") == f"(False, {1 << 24})"
+        await add(session, "data", json_text="[1]")
+        loaders = registry._shared.loaders
+        assert loaders is not None
+        assert loaders.spool.used_bytes == 0
+
+
+async def test_a_file_that_changed_is_told_in_the_list_of_sessions(tmp_path: Path) -> None:
+    """Of the first context, without a step."""
+    path = tmp_path / "a.txt"
+    path.write_text("of a\n")
+    async with open_registry(tmp_path / "state", RLM_CONTEXT_ROOTS=str(tmp_path)) as registry:
+        await registry.init_context(context_text=None, context_paths=[str(path)], limits=AMPLE)
+        (row,) = (await registry.list_sessions()).rows
+        assert row.changed is False
+        path.write_text("another\n")
+        (row,) = (await registry.list_sessions()).rows
+        assert row.changed is True
+
+
+async def test_paths_lie_below_the_session_s_roots_and_the_caller_s(tmp_path: Path) -> None:
+    """Whichever server adopts the session; what was loaded comes back by the roots that it was loaded with."""
+    for name in ("both/a.txt", "first/b.txt", "second/c.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    roots = [f"{tmp_path}/both:{tmp_path}/{name}" for name in ("first", "second")]
+    async with open_registry(tmp_path / "state", RLM_CONTEXT_ROOTS=roots[0]) as registry:
+        session = await SessionDriver.open(registry)
+        await add(session, "b", paths=(f"{tmp_path}/first/b.txt",))
+    async with open_registry(tmp_path / "state", RLM_CONTEXT_ROOTS=roots[1]) as registry:
+        session = SessionDriver(registry, session.session_id)
+        await add(session, "a", paths=(f"{tmp_path}/both/a.txt",))
+        for name in ("first/b.txt", "second/c.txt"):
+            with pytest.raises(
+                ContextDenied, match=rf"'{tmp_path}/{name}' lies outside .*, which are '{tmp_path}/both'"
+            ):
+                await add(session, "more", paths=(f"{tmp_path}/{name}",))
+        report = await session.ok("a, b")
+        assert (report.result, lost(report)) == ("('both/a.txt', 'first/b.txt')", {})
+    async with open_registry(tmp_path / "state", RLM_CONTEXT_ROOTS=f"{tmp_path}/second") as registry:
+        session = SessionDriver(registry, session.session_id)
+        with pytest.raises(ContextDenied, match=rf"no directory in common: '{tmp_path}/both', '{tmp_path}/first'; "):
+            await add(session, "c", paths=(f"{tmp_path}/second/c.txt",))
+        assert await value(session, "a, b") == "('both/a.txt', 'first/b.txt')"

@@ -152,7 +152,8 @@ async def test_a_step_that_ignores_the_interrupt_is_killed_and_says_so(hasty_reg
 
 async def test_a_stopped_kernel_does_not_stop_the_session(session: SessionDriver) -> None:
     """SIGSTOP from outside: the step ends at its deadline all the same."""
-    await session.begin("while True: len('')", timeout_ms=DEADLINE_MS)
+    await session.begin(f"{READY}\nimport time\nwhile True: time.sleep(60)", timeout_ms=5 * DEADLINE_MS)
+    await session.until_printed("begun")
     await session.pause_kernel()
     report = await session.end_of(1)
     assert report.status == "timeout"

@@ -204,6 +204,7 @@ async def test_values_that_end_each_kernel_have_one_bound_of_time_and_are_charge
     await session.finalize(text="done")
 
 
+@pytest.mark.slow
 async def test_without_their_bound_values_that_do_not_come_back_keep_a_step_waiting(
     any_registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:

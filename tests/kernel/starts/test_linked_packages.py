@@ -76,7 +76,15 @@ def answers(python: Path, state: Path, *codes: str) -> list[str]:
     return ended.stdout.splitlines()
 
 
-@pytest.mark.parametrize("install", [as_a_whole, one_by_one, file_by_file, by_a_path_file])
+@pytest.mark.parametrize(
+    "install",
+    [
+        as_a_whole,
+        pytest.param(one_by_one, marks=pytest.mark.slow),
+        pytest.param(file_by_file, marks=pytest.mark.slow),
+        by_a_path_file,
+    ],
+)
 def test_a_kernel_starts_and_reads_what_its_packages_read_later(
     tmp_path: Path, install: Callable[[Path], None]
 ) -> None:

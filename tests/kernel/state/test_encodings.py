@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Final
 
@@ -33,6 +34,27 @@ async def test_one_line_of_latin_1_spoils_no_other(tmp_path: Path) -> None:
         assert (await session.ok("documents['mixed.txt'].count('Müller')")).result == "1000"
         await session.ok("raw = documents['mixed.txt'].encode('utf-8', 'surrogateescape')")
         assert (await session.ok("len(raw), raw[-10:].hex()")).result == repr((len(raw), raw[-10:].hex()))
+
+
+@pytest.mark.parametrize("size", [2, 3])
+async def test_what_does_not_decode_as_utf_16_can_be_had_back_in_the_kernel(tmp_path: Path, size: int) -> None:
+    """Half a pair in the middle, and an end in the middle of a character; as docs/limitations.md says."""
+    directory = tmp_path / "data"
+    directory.mkdir()
+    raw = (LINES * 100).encode("utf-16") + b"\x0a\xd8" + LINES.encode("utf-16-le") + b"\x3d\xd8\x00"[:size]
+    (directory / "wide.txt").write_bytes(raw)
+    async with open_registry(tmp_path / "state", RLM_CONTEXT_ROOTS=str(directory)) as registry:
+        told = await registry.init_context(context_text=None, context_paths=[str(directory)], limits=AMPLE)
+        assert isinstance(told.context, ContextReport)
+        assert (told.context.encodings, told.context.undecodable_bytes) == ({"utf-16": 1}, 2 + size)
+        session = SessionDriver(registry, told.session_id)
+        await session.ok(
+            "back = b''.join(bytes([ord(c) - 0xDC00]) if '\\udc00' <= c <= '\\udcff' else c.encode('utf-16-le') "
+            "for c in context)"
+        )
+        digest = hashlib.sha256(raw[2:]).hexdigest()
+        await session.ok("import hashlib; told = hashlib.sha256(back).hexdigest()")
+        assert (await session.ok("context.count('Müller'), told")).result == repr((101, digest))
 
 
 async def test_a_document_is_cut_where_it_ends_even_in_the_middle_of_a_character(tmp_path: Path) -> None:

@@ -89,3 +89,20 @@ async def test_among_many_threads_the_interpreter_is_waited_for_longer(any_sessi
     assert (await any_session.ok("sys.getswitchinterval() > 10 * few")).result == "True"
     await any_session.ok("stop.set()\nfor one in threads: one.join()")
     assert (await any_session.ok("sys.getswitchinterval() == few")).result == "True"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "asyncio.get_running_loop().stop()",
+        "asyncio.get_running_loop().call_later(0.05, asyncio.get_running_loop().stop)\nawait asyncio.sleep(0.1)",
+        "loop = asyncio.get_running_loop()\nfor _ in range(3):\n    loop.stop()\n    await asyncio.sleep(0)",
+    ],
+)
+async def test_a_step_that_stops_the_event_loop_ends_no_kernel(session: SessionDriver, code: str) -> None:
+    """A script ends so; here the session goes on, with its names and without a word of loss."""
+    await session.ok("import asyncio\nkept = object()\nbefore = id(kept)")
+    await session.ok(code)
+    for _ in range(2):
+        report = await session.ok("id(kept) == before")
+        assert (report.result, report.lost) == ("True", None)

@@ -44,7 +44,7 @@ async def test_every_rung_of_the_ladder_is_an_event(session: SessionDriver) -> N
     """SIGINT, SIGINT, SIGKILL, a fresh kernel: each stands in the trace, between the step's row and the next."""
     await session.ok("x = 1")
     endless = "import collections, itertools\ncollections.deque(itertools.repeat(0), maxlen=0)"
-    report = await session.run(endless, timeout_ms=200)
+    report = await session.run(endless, timeout_ms=600)
     assert report.status == "timeout"
     assert lost(report) == {}
     events = [(event.action, event.step_index, event.summary) for event in await session.trace("summary")]

@@ -7,12 +7,12 @@ import re
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
 from rlm_kernel_mcp.session.registry import Registry
-from tests.sessions import AMPLE, SessionDriver
+from tests.sessions import AMPLE, SessionDriver, open_registry
 
 pytestmark = pytest.mark.anyio
 
@@ -179,13 +179,14 @@ async def test_a_large_whole_number_is_a_final_answer_in_decimal(registry: Regis
 async def test_a_step_that_runs_too_long_is_told_its_limit_and_the_way_on(registry: Registry) -> None:
     """Whether its code lets the interrupt through or not; a session's end is told as one."""
     session = await SessionDriver.open(registry, limits=replace(AMPLE, max_runtime_ms=2_000))
-    said = "stopped at the step's limit of 100 ms; pass a longer timeout_ms to rlm_run_repl"
-    report = await session.run("while True: len('')", timeout_ms=100)
+    said = "stopped at the step's limit of 500 ms; pass a longer timeout_ms to rlm_run_repl"
+    await session.ok("import time")
+    report = await session.run("time.sleep(60)", timeout_ms=500)
     assert report.error is not None
     assert (report.status, report.error.ename, report.error.evalue) == ("timeout", "KeyboardInterrupt", said)
     assert report.error.traceback.endswith(said)
-    swallowed = "try:\n    n = 0\n    while True: n += 1\nexcept KeyboardInterrupt: print('swallowed')"
-    report = await session.run(swallowed, timeout_ms=100)
+    swallowed = "try: time.sleep(60)\nexcept KeyboardInterrupt: print('swallowed')"
+    report = await session.run(swallowed, timeout_ms=500)
     assert (report.status, report.stdout, report.stderr) == ("timeout", "swallowed\n", f"[{said}]\n")
     report = await session.run("while True: len('')")
     assert report.error is not None
@@ -300,3 +301,28 @@ async def test_what_is_asked_of_an_object_names_no_path_of_the_machine(
         for directory in (sys.prefix, sys.base_prefix, str(Path(__file__).parents[3])):
             assert directory + os.sep not in told, code
             assert directory.replace(str(Path.home()), "~") + os.sep not in told, code
+
+
+@pytest.mark.parametrize("setting", [{"RLM_IMPORT_POLICY": "any"}, {"RLM_IMPORTS": "no_such_module"}], ids=str)
+async def test_what_cannot_be_imported_is_told_without_machinery_and_path(
+    tmp_path: Path, setting: dict[str, Any]
+) -> None:
+    """Neither the import's own frames nor where a module lies says anything to a reader."""
+    async with open_registry(tmp_path, **setting) as registry:
+        session = await SessionDriver.open(registry)
+        for number, (code, words) in enumerate(
+            (
+                ("from json import nope", "ImportError: cannot import name 'nope' from 'json'"),
+                ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
+            ),
+            1,
+        ):
+            error = (await session.run(code)).error
+            assert error is not None
+            assert error.traceback.splitlines() == [
+                "Traceback (most recent call last):",
+                f"  In[{number}], line 1, in <module>",
+                f"    {code}",
+                words,
+            ]
+            assert words == f"{error.ename}: {error.evalue}"

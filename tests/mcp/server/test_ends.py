@@ -14,6 +14,7 @@ from tests.processes import command_lines_below, left_over, run_directories
 
 BUSY = "while True: pass"
 IN_FLIGHT = {"nothing": [""], "a busy step, and one that ignores SIGINT": [BUSY, ENDLESS_CALL]}
+SLOW = [pytest.mark.slow]
 WAYS = {"EOF": None, "SIGTERM": signal.SIGTERM, "SIGINT": signal.SIGINT}
 
 
@@ -52,7 +53,9 @@ def end(server: LineClient, way: signal.Signals | None) -> int:
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("steps", IN_FLIGHT)
+@pytest.mark.parametrize(
+    "steps", [pytest.param(name, marks=[] if any(IN_FLIGHT[name]) else SLOW) for name in IN_FLIGHT]
+)
 def test_the_server_ends_cleanly_and_leaves_no_process(server: LineClient, way: str, steps: str) -> None:
     """Status 0, and every process that lived below it is gone; sockets and scratch directories are, too."""
     processes = with_sessions(server, *IN_FLIGHT[steps])

@@ -28,7 +28,14 @@ os.execv(sys.argv[1], sys.argv[1:])
 """Starts a program as no shell would: all ignored, all blocked, nothing allowed, hardly a descriptor."""
 
 
-@pytest.mark.parametrize("way", [None, signal.SIGINT, signal.SIGTERM], ids=["end of input", "SIGINT", "SIGTERM"])
+@pytest.mark.parametrize(
+    "way",
+    [
+        pytest.param(None, id="end of input", marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, id="SIGINT", marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, id="SIGTERM"),
+    ],
+)
 def test_a_server_that_inherits_the_worst_works_and_ends(tmp_path: Path, way: signal.Signals | None) -> None:
     """Sessions open, steps are interrupted, files are the user's own; a signal ends it as ever."""
     directory = tmp_path / "server"
@@ -51,5 +58,25 @@ def test_a_server_that_inherits_the_worst_works_and_ends(tmp_path: Path, way: si
             client.process.send_signal(way)
             assert client.process.wait(30) == 0
         assert left_over(processes, 10) == []
+    finally:
+        client.kill()
+
+
+FEW: Final = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def test_a_kernel_starts_where_nobody_may_have_more_than_64_descriptors(tmp_path: Path) -> None:
+    """The sockets that it is handed need no particular number to be out of the way at first."""
+    directory = tmp_path / "server"
+    directory.mkdir()
+    client = LineClient(directory, argv=(sys.executable, "-c", FEW, *SERVE))
+    try:
+        client.initialize()
+        assert client.run(client.open_session(), "6 * 7")["result"] == "42"
+        assert client.end() == 0
     finally:
         client.kill()

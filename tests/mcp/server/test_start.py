@@ -16,6 +16,7 @@ from rlm_kernel_mcp import __version__
 from rlm_kernel_mcp.settings import TABLE
 from tests.mcp.line_client import CLIENT, SERVE, LineClient
 from tests.specs import write_spec
+from tests.unit.test_settings import UNKNOWN
 
 HEAVY = ("jupyter_client", "zmq", "IPython", "ipykernel", "sqlite3", "rlm_kernel_mcp.session.registry")
 
@@ -63,14 +64,8 @@ def test_the_first_answer_is_initialize_s_with_instructions(tmp_path: Path) -> N
     ("variable", "value", "known"),
     [
         ("RLM_SANDBOX_MODE", "none", "process, container"),
-        ("RLM_SANDBOX_FALLBACK", "yes", "off, process"),
-        ("RLM_IMPORT_POLICY", "all", "allowlist, any"),
-        ("RLM_SANDBOX_CONTAINER_RUNTIME", "runc", "docker, podman"),
-        ("RLM_MEMORY_LIMIT_MB", "lots", "whole number of MB"),
-        ("RLM_MAX_SESSIONS", "0", "whole number of sessions"),
-        ("RLM_IDLE_TIMEOUT_S", "-1", "whole number of seconds"),
-        ("RLM_CONTEXT_ROOTS", "/no/such/directory", "/no/such/directory"),
-        ("RLM_KERNEL", "no-such-kernel", "known: rlm-python"),
+        *(pytest.param(*row, marks=pytest.mark.slow) for row in UNKNOWN),
+        pytest.param("RLM_KERNEL", "no-such-kernel", "known: rlm-python", marks=pytest.mark.slow),
         ("RLM_KERNEL", "python3", "known: rlm-python"),
     ],
 )

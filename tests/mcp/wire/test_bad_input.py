@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -133,15 +132,10 @@ def test_a_place_behind_the_end_says_so(client: LineClient) -> None:
 
 
 @pytest.mark.parametrize("form", ["json", "markdown"])
-def test_a_context_without_a_character_is_said_to_be_empty(tmp_path: Path, form: str) -> None:
-    (tmp_path / "empty.txt").write_text("")
-    client = LineClient(tmp_path)
-    try:
-        client.initialize()
-        result = client.call("rlm_init_context", context_paths=["empty.txt"], response_format=form)
-        assert "The context is empty: its documents hold no character." in text_of(result)
-    finally:
-        client.kill()
+def test_a_context_without_a_character_is_said_to_be_empty(client: LineClient, form: str) -> None:
+    (client.directory / "empty.txt").write_text("")
+    result = client.call("rlm_init_context", context_paths=["empty.txt"], response_format=form)
+    assert "The context is empty: its documents hold no character." in text_of(result)
 
 
 def test_a_context_of_fifty_megabytes_comes_through_whole(client: LineClient) -> None:

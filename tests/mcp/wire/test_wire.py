@@ -96,6 +96,29 @@ def test_a_notification_whose_id_is_null_is_one(client: LineClient) -> None:
     assert ask(client, b'{"jsonrpc":"2.0","id":null,"method":"notifications/initialized"}') == []
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"jsonrpc":"2.0","method":"tools/call","params":{"name":"rlm_list_sessions","arguments":{}}}',
+        b'{"jsonrpc":"2.0","method":"ping"}',
+        b'{"jsonrpc":"2.0","method":"no/such","params":{}}',
+        b'{"jsonrpc":"2.0","method":"\\u202eodd"}',
+    ],
+)
+def test_a_request_that_misses_its_id_is_a_notification_and_the_log_says_so(client: LineClient, line: bytes) -> None:
+    """By JSON-RPC's own words, whatever its method is: its sender would wait for ever, and look there."""
+    assert ask(client, line) == []
+    (told,) = (one for one in client.log.read_text().splitlines()[-1:] if "came without an id" in one)
+    assert ascii(json.loads(line)["method"]) in told
+
+
+@pytest.mark.parametrize("line", [b"no json", b"5", b"{}", b'{"jsonrpc":"2.0"}', b'{"foo":"bar"}', b"\xff"])
+def test_a_line_that_is_no_message_and_has_no_id_is_logged(client: LineClient, line: bytes) -> None:
+    """Two peers that answer such lines could go on for ever (decision 0090)."""
+    assert ask(client, line) == []
+    assert "a bad line on stdin" in client.log.read_text().splitlines()[-1]
+
+
 def test_a_batch_is_answered_in_one_line(batching: LineClient) -> None:
     """Requests of any kind in any order, a bad one too; notifications get nothing, one that is cancelled neither."""
     cancelled = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": "gone"}}
@@ -206,24 +229,31 @@ def test_what_was_read_before_the_end_is_answered(server: LineClient) -> None:
     assert data_of(server.answer(5)["result"])["sessions"] == []
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        b'{"id":01}',
-        b'{"id":"\\ud8',
-        b'\\"' * 16_384,
-        b"[" * 100_000,
-        b'{"a":' * 50_000,
-        b'{"id":1,"jsonrpc":"2.0","method":"initialize","params":{"protocolVersion":1e400}}',
-        b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":{}}}',
-        b'{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":1,"progress":1e400}}',
-        b'{"jsonrpc":"2.0","id":9,"result":{"a":1e400}}',
-        b"\xff\x00\n\r\n\x1b",
-    ],
-    ids=lambda line: ascii(line)[2:22],
+ANY_LINES: Final = (
+    b'{"id":01}',
+    b'{"id":"\\ud8',
+    b'\\"' * 16_384,
+    b"[" * 100_000,
+    b'{"a":' * 50_000,
+    b'{"id":1,"jsonrpc":"2.0","method":"initialize","params":{"protocolVersion":1e400}}',
+    b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":{}}}',
+    b'{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":1,"progress":1e400}}',
+    b'{"jsonrpc":"2.0","id":9,"result":{"a":1e400}}',
+    b"\xff\x00\n\r\n\x1b",
 )
-def test_after_any_line_the_next_is_answered_and_the_end_ends(server: LineClient, line: bytes) -> None:
+
+
+def test_after_any_lines_the_next_is_answered_and_the_end_ends(server: LineClient) -> None:
     """The server is neither deaf nor does it outlive its client."""
+    for line in ANY_LINES:
+        ask(server, line)
+    assert server.end() == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", ANY_LINES, ids=lambda line: ascii(line)[2:22])
+def test_after_any_line_the_next_is_answered_and_the_end_ends(server: LineClient, line: bytes) -> None:
+    """Each alone, as the first that the server is sent."""
     ask(server, line)
     assert server.end() == 0
 

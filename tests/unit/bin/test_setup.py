@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from tests.parts import ROOT
 from tests.unit.bin.copies import (
     SYSTEM_PATH,
     checkout_module,
@@ -138,3 +140,34 @@ def test_a_group_that_is_not_known_is_refused_with_the_names_of_those_that_are(t
     assert "'lba'" in ended.stderr
     assert "check, codex, lab" in ended.stderr
     assert not (root / ".venv").exists()
+
+
+@pytest.mark.parametrize("start", checkout_module().STARTS)
+def test_what_the_setup_imports_to_have_its_bytecode_written_is_there(start: str) -> None:
+    """A name that is gone would be passed over without a word, and its bytecode be missing."""
+    policy = ROOT / "kernelspecs" / "rlm-python" / "policy.json"
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", start, str(policy)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_of_a_new_environment_a_start_s_bytecode_is_written_and_pip_s_is_not(tmp_path: Path) -> None:
+    """Also where the environment forbids to write it."""
+    module = checkout_module()
+    root = copied_checkout(tmp_path / "checkout")
+    packages = root / ".venv" / "lib" / "python3.x" / "site-packages"
+    pip = packages / "pip" / "_internal" / "__pycache__"
+    pip.mkdir(parents=True)
+    (pip / "main.pyc").touch()
+    (root / "rlm_kernel_mcp" / "some.py").write_text("some = 1\n")
+    (root / ".venv" / "bin").mkdir()
+    python = root / ".venv" / "bin" / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+        module.leave_out(["false"], root / ".venv")
+        module.compile_bytecode(root, root / ".venv")
+    assert not pip.exists()
+    assert list((root / "rlm_kernel_mcp" / "__pycache__").glob("some.*.pyc"))

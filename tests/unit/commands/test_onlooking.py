@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rlm_kernel_mcp.commands.onlooking import AgentsSteps, Onlooker, Step
+from rlm_kernel_mcp.commands.onlooking import CELLS_MAX, AgentsSteps, Onlooker, Step
 from rlm_kernel_mcp.session.account import Account
 from rlm_kernel_mcp.session.reports import Guardrails
 from rlm_kernel_mcp.session.trace.journal import Journal
@@ -97,6 +97,28 @@ def test_other_requests_and_threads_of_earlier_cells_are_not_shown() -> None:
     shown.take(begin("y", "c"))
     shown.take(message("stream", "a", text="late\n"))
     assert shown.text() == "Another client's cell is running.\n> y\n"
+
+
+def test_a_burst_of_made_up_cells_is_counted_and_holds_back_no_later_step() -> None:
+    """Each of thousands would be looked for in the record, and take lines of the screen."""
+    clock, looked = Clock(), list[str]()
+
+    def begun(code: str) -> Step | None:
+        looked.append(code)
+        return Step(4, code) if code == "real" else None
+
+    shown = Onlooker(begun, clock)
+    for number in range(5_000):
+        shown.take(begin(f"forged {number}", f"c{number}"))
+    told = shown.text()
+    assert len(looked) == CELLS_MAX
+    assert told.count("is running") == CELLS_MAX
+    clock.now_s = 1.1
+    assert shown.text() == "4,800 more cells began within 1 s, too many to be shown.\n"
+    shown.take(begin("real"))
+    assert shown.text() == "The agent's step 4 is running.\n> real\n"
+    clock.now_s = 2.2
+    assert shown.text() == ""
 
 
 def test_the_record_is_opened_once_however_many_cells_a_kernel_makes_up(

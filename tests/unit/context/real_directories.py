@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from rlm_kernel_mcp.context.documents import Document
-from rlm_kernel_mcp.context.left_out import VENDORED, VENDORED_BESIDE, VENDORED_MARKS
+from rlm_kernel_mcp.context.patterns.left_out import VENDORED, VENDORED_BESIDE, VENDORED_MARKS
 from rlm_kernel_mcp.context.payload import Payload
 from rlm_kernel_mcp.context.reading import build_payload
 from rlm_kernel_mcp.context.sources import Sources, resolve_sources

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from rlm_kernel_mcp.context.left_out import VENDORED, VENDORED_BESIDE, VENDORED_MARKS, Skipped
 from rlm_kernel_mcp.context.patterns import ignore_rules
+from rlm_kernel_mcp.context.patterns.left_out import VENDORED, VENDORED_BESIDE, VENDORED_MARKS, Skipped
 from rlm_kernel_mcp.context.reading import build_payload
 from rlm_kernel_mcp.context.sources import Sources, resolve_sources
 from rlm_kernel_mcp.errors import ContextNotFound, InvalidInput, RequestRefused

@@ -18,8 +18,10 @@ from pathlib import Path
 import pytest
 
 from rlm_kernel_mcp.context.documents import Document
+from rlm_kernel_mcp.context.held import Room
+from rlm_kernel_mcp.context.inline import inline_payload
 from rlm_kernel_mcp.context.paths import open_below
-from rlm_kernel_mcp.context.payload import Payload, text_payload
+from rlm_kernel_mcp.context.payload import Payload
 from rlm_kernel_mcp.context.reading import build_payload
 from rlm_kernel_mcp.context.sources import Sources, resolve_sources
 from rlm_kernel_mcp.errors import ContextDenied, ContextNotFound, ContextTooLarge, InvalidInput, RequestRefused
@@ -352,7 +354,7 @@ print(peak_kb() - before)
 @pytest.mark.parametrize("text", ["", "a", "Zeile\r\n\x00\ufeff😀", "\ud800 \udfff lone"])
 def test_an_inline_text_is_kept_as_it_is(text: str) -> None:
     """NUL, marks, carriage returns and lone surrogates come back out of the bytes."""
-    payload = text_payload(text)
+    payload = inline_payload(text, "context", Room(1 << 20))
     assert payload.data is not None
     assert payload.data.decode(payload.documents[0].encoding, "surrogatepass") == text
     assert payload.documents == (Document("context", len(payload.data), "utf-8", errors="surrogatepass"),)

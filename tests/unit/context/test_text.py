@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import random
 
 import pytest
@@ -76,6 +77,40 @@ def test_what_is_told_decodes_all_bytes_without_loss() -> None:
             assert text.encode(encoding, "surrogateescape") == data
             assert sum("\udc80" <= char <= "\udcff" for char in text) == detector.undecodable_bytes
     assert {"utf-8", "utf-8-sig", "latin-1"} <= told
+
+
+@pytest.mark.parametrize(
+    ("mark", "codec"),
+    [
+        (codecs.BOM_UTF16_LE, "utf-16-le"),
+        (codecs.BOM_UTF16_BE, "utf-16-be"),
+        (codecs.BOM_UTF32_LE, "utf-32-le"),
+        (codecs.BOM_UTF32_BE, "utf-32-be"),
+    ],
+)
+def test_the_bytes_of_a_wide_encoding_can_be_had_back(mark: bytes, codec: str) -> None:
+    """Lone halves of pairs, numbers that no character has, and an end in the middle of one: each byte is a character.
+
+    By the way that docs/limitations.md tells.
+    """
+    chance = random.Random(21)
+    units = [char.encode(codec) for char in "a\n\xe9\u65e5\U0001f680"]
+    bad = [b"\xd8\x00", b"\x00\xd8", b"\xdc\x41", b"\x0a\xdc", b"\xff\xff\xff\xff", b"\x41", b"\x00\x00\x11\x00"]
+    seen = 0
+    for _ in range(2_000):
+        data = mark + b"".join(chance.choices(units * 4 + bad, k=chance.randint(0, 60)))
+        detector = EncodingDetector()
+        cut = chance.randint(0, len(data))
+        detector.feed(data[:cut])
+        detector.feed(data[cut:])
+        if (encoding := detector.finish()) not in ("utf-16", "utf-32"):
+            continue
+        text = str(memoryview(data), encoding, errors_of(encoding))
+        kept = [bytes([ord(c) - 0xDC00]) if "\udc00" <= c <= "\udcff" else c.encode(codec) for c in text]
+        assert mark + b"".join(kept) == data
+        assert sum("\udc00" <= c <= "\udcff" for c in text) == detector.undecodable_bytes
+        seen += detector.undecodable_bytes > 0
+    assert seen > 20
 
 
 def test_a_binary_document_is_known_before_its_end() -> None:

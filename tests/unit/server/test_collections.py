@@ -26,9 +26,10 @@ async def test_no_collection_goes_through_what_a_server_begins_with(
             return opened
 
     monkeypatch.setattr("rlm_kernel_mcp.session.registry.Registry", Registry)
+    gc.unfreeze()  # what the suite itself began with (`tests/conftest.py`)
     before = len(gc.get_objects())
     try:
         assert await getattr(app, opens)(load_settings({})) is opened
         assert (len(gc.get_objects()) > before // 2) is gone_through
     finally:
-        gc.unfreeze()
+        gc.freeze()

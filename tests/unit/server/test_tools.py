@@ -65,7 +65,7 @@ async def test_an_unexpected_exception_becomes_an_internal_error_that_tells_noth
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """The traceback is for the log."""
-    async with asyncio.timeout(10), Client(server_over(FailingRegistry())) as client:
+    async with asyncio.timeout(60), Client(server_over(FailingRegistry())) as client:
         result = await client.call_tool("rlm_list_sessions", {})
     assert result.is_error
     assert result.structured_content is not None
@@ -76,7 +76,7 @@ async def test_an_unexpected_exception_becomes_an_internal_error_that_tells_noth
 
 async def test_a_refused_request_is_answered_in_the_form_it_asked_for() -> None:
     """Markdown has no structuredContent, in errors too."""
-    async with asyncio.timeout(10), Client(server_over(FailingRegistry())) as client:
+    async with asyncio.timeout(60), Client(server_over(FailingRegistry())) as client:
         plain = await client.call_tool("rlm_interrupt", {"session_id": "s_1"})
         reading = await client.call_tool("rlm_interrupt", {"session_id": "s_1", "response_format": "markdown"})
         invalid = await client.call_tool("rlm_interrupt", {"response_format": "markdown"})
@@ -90,7 +90,7 @@ async def test_a_refused_request_is_answered_in_the_form_it_asked_for() -> None:
 async def test_a_registry_that_could_not_be_opened_is_tried_again() -> None:
     """A client never restarts a server: what the user mends must work in the same process."""
     problems: list[Exception] = [SandboxUnavailable("no walls")]
-    async with asyncio.timeout(10), Client(server_over(FailingRegistry(), problems)) as client:
+    async with asyncio.timeout(60), Client(server_over(FailingRegistry(), problems)) as client:
         first = await client.call_tool("rlm_interrupt", {"session_id": "s_1"})
         second = await client.call_tool("rlm_interrupt", {"session_id": "s_1"})
     assert [result.structured_content["error"]["code"] for result in (first, second) if result.structured_content] == [
@@ -107,7 +107,7 @@ async def test_the_registry_is_not_opened_by_a_client_that_only_says_hello() -> 
         opened.append("opened")
         return cast("Registry", FailingRegistry())
 
-    async with asyncio.timeout(10), Client(build_server(open_registry), mode="legacy") as client:
+    async with asyncio.timeout(60), Client(build_server(open_registry), mode="legacy") as client:
         assert client.server_info is not None
         assert client.server_info.name == "rlm-kernel-mcp"
         assert opened == []
@@ -120,7 +120,7 @@ async def test_the_registry_is_not_opened_by_a_client_that_only_says_hello() -> 
 async def test_both_protocol_eras_list_and_call_the_same_tools_and_close_the_registry_once(mode: str) -> None:
     """Codex speaks 2025-06-18; newer clients send no handshake at all."""
     registry = FailingRegistry()
-    async with asyncio.timeout(10), Client(server_over(registry), mode=mode) as client:
+    async with asyncio.timeout(60), Client(server_over(registry), mode=mode) as client:
         listed = await client.list_tools()
         assert [tool.name for tool in listed.tools][:2] == ["rlm_init_context", "rlm_run_repl"]
         assert (await client.call_tool("rlm_interrupt", {"session_id": "s"})).is_error
@@ -129,7 +129,7 @@ async def test_both_protocol_eras_list_and_call_the_same_tools_and_close_the_reg
 
 async def test_an_unknown_tool_is_a_protocol_error_that_lists_the_known_ones() -> None:
     """As the specification has it; Codex shows it to the model too."""
-    async with asyncio.timeout(10), Client(server_over(FailingRegistry())) as client:
+    async with asyncio.timeout(60), Client(server_over(FailingRegistry())) as client:
         with pytest.raises(MCPError, match="the tools are: rlm_init_context, "):
             await client.call_tool("rlm_run", {})
 
@@ -147,7 +147,7 @@ async def test_a_caller_with_a_progress_token_is_told_that_the_server_still_work
         assert message.startswith("waiting")
         told.set()
 
-    async with asyncio.timeout(10), Client(server_over(registry), mode="legacy") as client:
+    async with asyncio.timeout(60), Client(server_over(registry), mode="legacy") as client:
         call = asyncio.create_task(
             client.call_tool("rlm_get_trace", {"session_id": "s"}, progress_callback=on_progress)
         )
@@ -196,7 +196,7 @@ async def test_the_registry_is_told_who_opens_a_session(client_info: Implementat
             callers.append(caller)
             raise SandboxUnavailable("no walls")
 
-    async with asyncio.timeout(10), Client(server_over(Registry()), client_info=client_info, mode="legacy") as opened:
+    async with asyncio.timeout(60), Client(server_over(Registry()), client_info=client_info, mode="legacy") as opened:
         await opened.call_tool("rlm_init_context", {"context_text": "x"})
     (caller,) = callers
     assert caller.connection == "stdio"

@@ -80,12 +80,14 @@ def test_a_source_comes_back_from_its_reference_with_what_it_leaves_out(tmp_path
     variables = {"RLM_CONTEXT_ROOTS": str(tmp_path), "RLM_STATE_DIR": str(tmp_path)}
     there = replace(load_settings(variables), working_dir=tmp_path)
     source = ContextSource(paths=("sub", "."), exclude=("tests",))
-    again = ContextSource.of_reference(json.loads(json.dumps(source.reference(there.working_dir))))
-    assert again == replace(source, working_dir=str(tmp_path))
+    again = ContextSource.of_reference(json.loads(json.dumps(source.reference(there))))
+    assert again == replace(source, working_dir=str(tmp_path), roots=((str(tmp_path),),))
     inline = ContextSource("text")
-    assert ContextSource.of_reference(inline.reference(there.working_dir)) == replace(inline, text=None)
+    assert ContextSource.of_reference(inline.reference(there)) == replace(inline, text=None)
     room = Room(1 << 20)
-    elsewhere = Means(load_settings(variables), room)
+    elsewhere = Means(
+        load_settings({"RLM_CONTEXT_ROOTS": str(tmp_path / "tests"), "RLM_STATE_DIR": str(tmp_path)}), room
+    )
     with source.open(Means(there, room)) as first, again.open_again(elsewhere, Kept(first.sha256)) as second:
         assert [document.name for document in first.documents] == ["sub/a.txt", "a.txt"]
         assert second.documents == first.documents

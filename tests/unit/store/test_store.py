@@ -13,11 +13,13 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Self
 
+import psutil
 import pytest
 
 from rlm_kernel_mcp.errors import InvalidInput
@@ -141,6 +143,21 @@ def test_a_step_is_unknown_until_it_is_completed(store: Store) -> None:
     store.complete_event(row_id, result_status="ok", stdout=ODD_TEXT, error='{"ename": "E"}', duration_ms=7)
     (after,) = store.events("s_1")
     assert after == replace(before, result_status="ok", stdout=ODD_TEXT, error='{"ename": "E"}', duration_ms=7)
+
+
+def test_a_session_s_counters_are_kept_also_where_its_step_s_row_is_gone(store: Store, tmp_path: Path) -> None:
+    """The step ran, and was charged; another row of the session says so."""
+    row_id = store.begin_event(step(1))
+    store.let_go("s_1")
+    with closing(sqlite3.connect(tmp_path / "state" / "sessions.db")) as connection:
+        connection.execute("DELETE FROM events")
+        connection.commit()
+    counters = '{"step_index": 1, "runtime_ms": 5, "budget_used": 7}'
+    store.complete_event(row_id, session={"counters": counters, "status": "idle"}, of="s_1", result_status="ok")
+    (kept,) = store.sessions()
+    assert (kept.counters, kept.status) == (counters, "idle")
+    assert store.events("s_1") == []
+    assert store.problem is None
 
 
 def test_events_come_in_order_and_by_their_steps(store: Store) -> None:
@@ -289,6 +306,16 @@ def test_a_context_comes_back_as_it_was_given(store: Store, tmp_path: Path) -> N
     assert other.context("s_1") == b"\x00\xff"
     assert other.context("s_2") is None
     other.close()
+
+
+@pytest.mark.parametrize("name", ["", "added"])
+def test_a_context_that_was_written_does_not_stay_in_memory(store: Store, name: str) -> None:
+    """SQLite keeps the values that a statement was last given: of a large text they would be there for hours."""
+    store.put_context("s_1", b"x", name)
+    before = psutil.Process().memory_full_info().uss
+    store.put_context("s_1", bytes(64 << 20), name)
+    assert psutil.Process().memory_full_info().uss - before < 32 << 20
+    assert len(store.context("s_1", name) or b"") == 64 << 20
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o777])

@@ -172,7 +172,7 @@ async def test_what_is_asked_for_after_the_end_fails_and_is_not_waited_for(store
     """Its future would never end."""
     writer.close()
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await writer.made("s_1", lambda: store.context("s_1"))
     assert not writer.do("s_1", lambda: store.update_session("s_1", status="too late"))
     assert status_of(store, "s_1") == "idle"

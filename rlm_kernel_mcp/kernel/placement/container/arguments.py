@@ -1,8 +1,7 @@
-"""Container mode as data: what a container engine is asked, and what a person is told when it cannot serve.
+"""Container mode as data: what a container engine is asked, and what a person is told when it is not available.
 
-Is: argument lists and messages as pure functions, the same for docker and podman but for what one of them lacks.
-Is not: any process. Above: `runtime.py`, `launch.py`, `sweep.py`, `bin/build-image`.
-Below: `policy.py`, `errors.py`.
+Is: argument lists and messages as pure functions, the same for docker and podman except for what one of them lacks. Is
+not: any process. Above: `runtime.py`, `launch.py`, `sweep.py`, `bin/build-image`. Below: `policy.py`, `errors.py`.
 """
 
 from __future__ import annotations
@@ -29,10 +28,10 @@ BARE_KERNEL_MB: Final = 384
 """The interpreter, its libraries and the gap above the kernel's own limit. The engine's limit ends a container for
 good, so it must come after the one that a step can catch."""
 OTHER_PIDS: Final = 2
-"""A container's first process, where the engine puts its own there, and one to spare."""
+"""Processes beside the kernel's: the container's first one, where the engine adds its own, and one to spare."""
 ULIMIT_NPROC: Final = 32_768
 """Counts every process of the user number on the whole machine, so it bounds nothing here (`--pids-limit` does); it is
-given since the engines' own default may lie above what they are allowed to set."""
+given because the engines' own default may be higher than they are allowed to set."""
 
 PROXY_VARIABLES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
 """docker writes these, with their passwords, from its own configuration into a container that does not set them."""
@@ -40,7 +39,7 @@ PROXY_VARIABLES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", 
 
 @dataclass(frozen=True, slots=True)
 class ContainerRuntime:
-    """A container engine that was found to serve, and the image."""
+    """A container engine that works, and the image."""
 
     name: str
     """`docker` or `podman`."""
@@ -52,7 +51,7 @@ class ContainerRuntime:
 
 @dataclass(frozen=True, slots=True)
 class Mounts:
-    """What of the host is in a container. Paths are the same on both sides."""
+    """What a container sees of the host. Paths are the same on both sides."""
 
     name: str
     run_dir: str
@@ -124,7 +123,7 @@ def labels_argv(program: str, image: str) -> list[str]:
 
 
 def reaper_argv(runtime: ContainerRuntime, run_dir: str) -> list[str]:
-    """A shell that waits for the end of its input, which is the server's end, and removes what containers are left."""
+    """A shell that waits for the end of its input, and so of the server, and removes the containers that are left."""
     left = shlex.join(list_argv(runtime.program, run_dir))
     remove = shlex.join(remove_argv(runtime.name, runtime.program))
     return ["/bin/sh", "-c", f'cat >/dev/null; ids=$({left}) && [ -n "$ids" ] && exec {remove} $ids']
@@ -161,7 +160,7 @@ def runtime_missing(runtime: str) -> SandboxUnavailable:
 
 
 def runtime_unreachable(runtime: str) -> SandboxUnavailable:
-    """The client program is there and the engine does not answer; the log has its words."""
+    """The client program is there but the engine does not answer; the log has what it said."""
     start = "start it (`systemctl start docker`) and let this user reach it" if runtime == "docker" else "mend that"
     return SandboxUnavailable(
         f"The container engine {runtime!r} is installed, but does not answer.",
@@ -178,7 +177,7 @@ def image_missing(runtime: str, image: str) -> SandboxUnavailable:
 
 
 def image_outdated(runtime: str, image: str, found: str | None) -> SandboxUnavailable:
-    """The image holds another version's kernel, or none of ours."""
+    """The image holds the kernel of another version, or none of ours."""
     what = f"another version's kernel code ({found}; here {kernel_code()})" if found else "no rlm-kernel-mcp kernel"
     return SandboxUnavailable(
         f"The image {image!r} holds {what}.",
@@ -187,7 +186,7 @@ def image_outdated(runtime: str, image: str, found: str | None) -> SandboxUnavai
 
 
 def run_failed(runtime: ContainerRuntime, status: int) -> SandboxUnavailable:
-    """The engine started no kernel; the log has its words."""
+    """The engine started no kernel; the log has what it said."""
     return SandboxUnavailable(
         f"{runtime.name} {runtime.version} could not start the container (its exit status: {status}).",
         "The server's log (stderr) has what the engine said.",

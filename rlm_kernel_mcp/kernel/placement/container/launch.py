@@ -51,12 +51,12 @@ class KernelContainer:
 
     @property
     def name(self) -> str:
-        """Nobody else's: made of two random directory names of which one is held by this server's lock."""
+        """Unique: it is made of two random directory names, one of which is held by this server's lock."""
         return f"rlm-{self.run_dir.name}-{self.directories.path.name}"
 
     @property
     def _ends(self) -> Path:
-        """The socket of the hand-over."""
+        """Path of the socket over which the others are handed over."""
         return self.directories.sockets / "ends"
 
     async def start(
@@ -152,7 +152,7 @@ class KernelContainer:
             return await self._end(child, ended)
         os.close(ended)
         code = child.wait()
-        if code < 0:  # its client was killed, so nobody may have removed it
+        if code < 0:  # its client was killed, so it may still be there
             await self.remove()
             return EXIT_UNKNOWN
         return code
@@ -190,7 +190,7 @@ class ContainerProcess(KernelProcess):
         if signum == signal.SIGKILL:
             if not await self._place.remove() and not self.dead.done():
                 log.error("container %s cannot be removed; the end of the server tries again", self._place.name)
-                self.dead.set_result(EXIT_UNKNOWN)  # nobody may wait for ever for an engine that does not answer
+                self.dead.set_result(EXIT_UNKNOWN)  # nothing may wait for ever for an engine that does not answer
         else:
             runtime = self._place.runtime
             await ask_engine(

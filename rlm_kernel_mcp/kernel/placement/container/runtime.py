@@ -33,9 +33,9 @@ log = logging.getLogger(__name__)
 ANSWER_S: Final = 10.0
 """How long an engine may take to answer a question."""
 ASK_AGAIN_S: Final = 30.0
-"""How long an engine that gave no answer is not asked again: each session would wait for it."""
+"""How long an engine that gave no answer is left alone: else each session would wait for it."""
 KILLED_S: Final = 1.0
-"""How long a client that was killed is waited for."""
+"""How long to wait for a client that was killed."""
 END_S: Final = 10.0
 """How long a container may outlive its kernel."""
 SAID_CHARS: Final = 2_000
@@ -54,13 +54,13 @@ class Containers:
         self._runtime: ContainerRuntime | None = None
         self._reaper: Reaper | None = None
         self._hung: tuple[float, SandboxUnavailable] | None = None
-        """Until when (monotonic, s) an engine that gave no answer is not asked again, and what is said instead."""
+        """Until when (monotonic, s) an engine that gave no answer is left alone, and the error to raise until then."""
 
     async def ready_runtime(self) -> ContainerRuntime:
-        """The engine. It is asked again for each kernel until it has been found once; who asks at once waits together.
+        """The engine. It is asked again for each kernel until it was found once; callers at the same time share a try.
 
         Raises:
-            SandboxUnavailable: with the command that mends it.
+            SandboxUnavailable: with the command that fixes it.
         """
         if self._runtime is not None:
             return self._runtime
@@ -85,7 +85,7 @@ class Containers:
         return found
 
     def fallback(self, why: SandboxUnavailable) -> dict[str, Any]:
-        """The row of `walls` of a kernel that could not have its container; the log is told too.
+        """The row of `walls` of a kernel that could not have its container; it goes to the log too.
 
         Raises:
             SandboxUnavailable: `why`, where the user did not allow process walls instead.
@@ -105,7 +105,7 @@ class Containers:
 
 
 def _heard(task: asyncio.Task[ContainerRuntime]) -> None:
-    """Who asked may have been cancelled meanwhile: then nobody hears of a failure, and nobody needs to."""
+    """Read the task's exception: its callers may have been cancelled, and then nobody needs to hear of a failure."""
     if not task.cancelled():
         task.exception()
 
@@ -136,7 +136,7 @@ async def find_runtime(settings: Settings) -> ContainerRuntime:
 
 
 def _label(labels: str) -> str | None:
-    """The label of our kernel code, of what an engine says of an image's labels; None where there is none."""
+    """The label with our kernel code's hash, from what an engine says of an image; None where there is none."""
     try:
         found = json.loads(labels)
     except ValueError:
@@ -146,9 +146,9 @@ def _label(labels: str) -> str | None:
 
 
 async def ask_engine(argv: Sequence[str]) -> tuple[int, str]:
-    """Run an engine's command: its status and what it printed; what it complained of goes to the log.
+    """Run an engine's command: its exit status and what it printed; its standard error goes to the log.
 
-    A program that cannot be run, or gives no answer in time, has a status other than 0 too.
+    A program that cannot be run, or does not answer in time, has a status other than 0 too.
     """
     try:
         child = await asyncio.create_subprocess_exec(

@@ -39,10 +39,10 @@ def may_have_containers(run_dir: Path) -> bool:
 
 
 def without_containers(run_dirs: Iterable[Path]) -> list[Path]:
-    """Those of these directories of dead servers of which no container is left; removes what is left. Blocking.
+    """Remove what is left of the containers of these dead servers' directories; returns those with none left. Blocking.
 
-    Takes at most `ENGINE_S`, all engines being asked at once. A directory whose engine does not answer is not among
-    them: it must stay, so that a later start asks again.
+    Takes at most `ENGINE_S`, since all engines are asked at the same time. A directory whose engine does not answer is
+    not returned: it must stay, so that a later start asks again.
     """
     free, by_engine = [], dict[str, list[_Left]]()
     for run_dir in run_dirs:
@@ -66,7 +66,7 @@ class _Left:
 
 
 def _recorded(run_dir: Path) -> _Left | None:
-    """What is written of a directory's engine; None for a server in process mode, and where it was being written."""
+    """What is recorded of a directory's engine; None in process mode, and where it was being written."""
     try:
         record = json.loads((run_dir / FILE_NAME).read_text(encoding="utf-8"))
         name, program = record["name"], record["program"]
@@ -92,7 +92,7 @@ def _cleaned(lefts: Sequence[_Left]) -> list[Path]:
                 _ask(remove_argv(left.name, left.program, ids), deadline)
                 log.warning("removed %d containers that a server left", len(ids))
         except FileNotFoundError:
-            pass  # the engine was uninstalled, and took them along
+            pass  # the engine was uninstalled, and its containers with it
         except subprocess.TimeoutExpired:
             log.warning(
                 "%s gave no answer within %.0f s: containers of %d servers that ended are still to be removed",
@@ -116,7 +116,7 @@ def _ask(argv: Sequence[str], deadline: float) -> str:
         try:
             out, _ = child.communicate(timeout=left_s)
         except BaseException:
-            os.killpg(child.pid, signal.SIGKILL)  # what it started too: it would hold the pipe open
+            os.killpg(child.pid, signal.SIGKILL)  # and what it started, which would hold the pipe open
             raise
     if child.returncode:
         raise subprocess.CalledProcessError(child.returncode, argv[:2])

@@ -30,7 +30,7 @@ class KernelDir:
 
     @property
     def socket_stem(self) -> str:
-        """`ip` of an ipc connection: the sockets are this with `-1` .. `-5` behind."""
+        """`ip` of an ipc connection: the sockets are this with `-1` to `-5` appended."""
         return str(self.sockets / "s")
 
     @property
@@ -43,7 +43,7 @@ class KernelDir:
         return self.sockets / "policy.json"
 
     def make(self) -> None:
-        """Make the directories below `path`, which is there.
+        """Make the directories below `path`, which exists.
 
         Raises:
             KernelStartFailed: they cannot be made.
@@ -55,7 +55,7 @@ class KernelDir:
             raise unusable("The kernel's directory cannot be made", error) from error
 
     def make_anew(self) -> None:
-        """At the same place, for a kernel that takes the place of one whose processes are gone."""
+        """Empty ones at the same place, for a kernel that replaces one whose processes are gone."""
         shutil.rmtree(self.sockets, ignore_errors=True)
         shutil.rmtree(self.scratch, ignore_errors=True)
         self.make()
@@ -66,7 +66,7 @@ class KernelDir:
 
 
 def unusable(what: str, error: OSError) -> KernelStartFailed:
-    """What is told where a directory cannot be made."""
+    """The error where a directory cannot be made."""
     return KernelStartFailed(
         f"{what}: {error.strerror}.",
         "Tell the user to free room in, or make writable, the directory of XDG_RUNTIME_DIR, or without it of TMPDIR.",

@@ -18,7 +18,7 @@ from typing import Final
 EXIT_UNKNOWN: Final = -255
 OWN_MEMORY_KB: Final = re.compile(rb"^(?:RssAnon|RssShmem|VmPTE):\s+(\d+) kB$", re.MULTILINE)
 NICENESS: Final = 10
-"""Of a kernel that gives way: a tenth of the weight of what works beside it."""
+"""Niceness of a kernel that gives way: it has a tenth of the weight of what runs beside it."""
 
 
 async def wait_readable(descriptor: int) -> None:
@@ -110,20 +110,20 @@ class KernelProcess:
         if self._pidfd < 0:
             return
         if self._weight >= 0 and not self._gave_way:
-            with contextlib.suppress(OSError):  # asked too often (EAGAIN), or it has just ended
+            with contextlib.suppress(OSError):  # asked too often (EAGAIN), or the process has just ended
                 os.write(self._weight, b"%d" % NICENESS)
                 self._gave_way = True
         with contextlib.suppress(OSError):  # it, or one of its threads, has just ended
-            signal.pidfd_send_signal(self._pidfd, 0)  # else the number may be another process's by now
+            signal.pidfd_send_signal(self._pidfd, 0)  # else the number may belong to another process by now
             for thread in os.listdir(f"/proc/{self.pid}/task"):  # noqa: PTH208  (names alone, 20 times a second)
                 os.setpriority(os.PRIO_PROCESS, int(thread), NICENESS)
 
     def cpu_ms(self) -> int:
         """Processor time used so far over all threads, in ms, measured from outside; 0 once it is gone."""
         if self._pidfd < 0:
-            return 0  # the number may be another process's by now
+            return 0  # the number may belong to another process by now
         try:
-            # The process's own clock, as clock_getcpuclockid(3) makes its number: one call, where /proc takes fifty.
+            # The process's own clock, numbered as by clock_getcpuclockid(3): one call, where /proc takes fifty.
             return time.clock_gettime_ns(~self.pid << 3 | 2) // 1_000_000
         except OSError:
             return 0
@@ -155,7 +155,7 @@ class KernelProcess:
 
 
 def describe_exit(code: int) -> str:
-    """How a process ended, in words that go on after its name."""
+    """How a process ended, as the rest of a sentence that begins with its name."""
     if code == EXIT_UNKNOWN:
         return "ended, nobody could say how"
     if code < 0 and -code in set(signal.Signals):

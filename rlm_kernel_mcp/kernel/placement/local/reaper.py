@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 
 class Reaper:
-    """Its input is a pipe that nobody writes to: it ends when this process does, however that ends."""
+    """Its input is a pipe that nobody writes to, so that it ends when this process does, however that happens."""
 
     def __init__(self, argv: Sequence[str], *, cwd: str | None = None, env: Mapping[str, str] | None = None) -> None:
         """Start it; `cwd` and `env` as subprocess takes them."""
@@ -22,7 +22,7 @@ class Reaper:
             stderr=subprocess.DEVNULL,
             cwd=cwd,
             env=env,
-            start_new_session=True,  # a signal to this process's group is not for it
+            start_new_session=True,  # a signal to this process's group is not meant for it
         )
 
     def stop(self) -> None:

@@ -40,7 +40,7 @@ class Ends:
         self._ours.setblocking(False)
 
     def kernel(self, process: KernelProcess, told: Callable[[Rows], Rows] = list) -> LocalKernel:
-        """The kernel, which has its ends by now. `told`: what is made of the rows of its walls."""
+        """The kernel, which has its ends by now. `told`: what is done with the rows of its walls."""
         self.theirs.close()
         return LocalKernel(process, self.status, self._ours, told)
 
@@ -51,7 +51,7 @@ class Ends:
 
 
 def ends_of(taken: object) -> Ends:
-    """What a placement of this machine took for a start (`Order.taken`), as what it is."""
+    """What a placement of this machine took for a start (`Order.taken`), with its real type."""
     assert isinstance(taken, Ends)
     return taken
 
@@ -83,12 +83,12 @@ class LocalKernel:
         self._descriptors.sendmsg([b"d"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))])
 
     def abandon(self) -> None:
-        """End a process for whose readiness nobody waits."""
+        """End a process that nobody waits for any more."""
         self._status.nobody_waits()
         self.process.kill()
 
     def close(self) -> None:
-        """Close the sockets; one that outlives its kill keeps its status socket, by which its end is told."""
+        """Close the sockets; a process that outlives its kill keeps its status socket, by which its end is reported."""
         self._descriptors.close()
         if self.process.dead.done():
             self._status.close()

@@ -29,7 +29,7 @@ REASON_CHARS: Final = 1_000
 TRACEBACK_CHARS: Final = 4_000
 WITHOUT_A_WORD: Final = "The kernel's process ended before it was ready."
 _DIRECTORIES: Final = re.compile(r"(?<![\w.~])(?:/[\w.+@~-]+)+/(?=[\w.+@~-])")
-"""Directories before a name: whoever reads an error is told no path of this machine; the log has them."""
+"""The directories of a path: an error shows no path of this machine; the log has them."""
 log = logging.getLogger(__name__)
 
 
@@ -59,7 +59,7 @@ class StatusSocket:
         if not data:
             raise KernelStartFailed(WITHOUT_A_WORD)
         message = json.loads(data)
-        if message.get("status") == "weight":  # before or after the pid: another process may tell that
+        if message.get("status") == "weight":  # before or after the pid, which another process may send
             self._close_weight()
             self._weight = descriptors[0] if descriptors else -1
             return await self.receive()
@@ -105,7 +105,7 @@ class StatusSocket:
         """What the fork server says of the exit; waits a moment for it, since the death itself is seen first."""
         try:
             async with asyncio.timeout(EXIT_WAIT_S):
-                await self._started.wait()  # what it said before its end is for whoever started it
+                await self._started.wait()  # what it said before its end is left for whoever started it
                 while self._exit is None:
                     message, _ = await self.receive()
                     if "exit" in message:
@@ -129,8 +129,8 @@ class StatusSocket:
         self._started.set()
 
     def disown(self) -> None:
-        """Nobody waits for this kernel any more: kill it if it has said who it is; else it ends when it wants to."""
-        with contextlib.suppress(BlockingIOError, ConnectionError):  # nothing said so far
+        """Nobody waits for this kernel any more: kill it if it has said who it is; else it will end by itself."""
+        with contextlib.suppress(BlockingIOError, ConnectionError):  # it has said nothing so far
             while True:
                 data, descriptors, _, _ = socket.recv_fds(self._ours, DATAGRAM_BYTES, 1)
                 if not data:
@@ -155,7 +155,7 @@ class StatusSocket:
 
 
 def ended(code: int) -> KernelStartFailed:
-    """Why there is no kernel, by the exit code of its process."""
+    """Why there is no kernel, judged by the exit code of its process."""
     return KernelStartFailed(f"The kernel's process {describe_exit(code)} before it was ready.")
 
 

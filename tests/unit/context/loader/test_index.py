@@ -38,7 +38,9 @@ def starts_of(raw: bytes, encoding: str, errors: str) -> list[int]:
     """Where each character begins, and the end, by decoding everything."""
     codec = {"utf-16": "utf-16-le", "utf-32": "utf-32-le", "utf-8-sig": "utf-8"}.get(encoding, encoding)
     text = raw.decode(encoding, errors)
-    starts = list(accumulate((len(char.encode(codec, errors)) for char in text), initial=MARKS[encoding]))
+    is_wide = encoding in ("utf-16", "utf-32")
+    sizes = (1 if is_wide and "\udc00" <= char <= "\udcff" else len(char.encode(codec, errors)) for char in text)
+    starts = list(accumulate(sizes, initial=MARKS[encoding]))
     assert starts[-1] == len(raw)
     return starts
 
@@ -47,7 +49,7 @@ def agree(raw: bytes, encoding: str | None = None) -> None:
     """Every place near a block's border, and some others, in all three ways."""
     before = b"line\n" * 3
     index = counted(before, raw)
-    document = index.documents[1]
+    document = index.document(1)
     assert encoding is None or document.encoding == encoding
     source = before + raw
     starts = starts_of(raw, document.encoding, document.errors)
@@ -102,6 +104,17 @@ def test_utf_8_with_bytes_that_do_not_decode(pieces: list[str | bytes]) -> None:
 def test_encodings_with_a_mark(pieces: list[str], encoding: str) -> None:
     """The mark is no character, and is before the first."""
     agree("".join(pieces).replace("\0", "").encode(encoding), encoding)
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@given(near_borders(bad=False), st.sampled_from(["utf-16", "utf-32"]), st.data())
+def test_wide_encodings_with_bytes_that_do_not_decode(pieces: list[str], encoding: str, data: st.DataObject) -> None:
+    """Halves of pairs near a block's border, and an end in the middle of a character."""
+    raw = bytearray("".join(pieces).replace("\0", "").encode(encoding))
+    for by in data.draw(st.lists(st.integers(-12, 11), max_size=6)):
+        at = BLOCK_BYTES + by * 2
+        raw[at : at + 2] = data.draw(st.sampled_from([b"\x00\xd8", b"\x0a\xdc", b"\x41\xdc"]))
+    agree(bytes(raw[: len(raw) - data.draw(st.integers(0, 3))]), encoding)
 
 
 @pytest.mark.parametrize("size", [0, 1, BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1, 2 * BLOCK_BYTES, 200_000])

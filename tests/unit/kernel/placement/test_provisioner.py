@@ -41,7 +41,7 @@ class Elsewhere:
         self.asked.append((order, command))
         return self.kernel
 
-    async def loader(self, file_mb: int, cpu_s: int) -> None:
+    async def loader(self, file_mb: int, cpu_s: int, value_mb: int = 0) -> None:
         """It has none."""
 
     def fallback(self, why: SandboxUnavailable) -> tuple[HostPlacement, dict[str, Any]]:

@@ -107,6 +107,7 @@ def test_the_parsing_of_what_is_admitted_stays_within_bounds() -> None:
     assert peak < 35_000_000
 
 
+@pytest.mark.slow
 def test_without_the_limit_of_items_the_parsing_would_pass_these_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     """The control: what is refused takes more than what is let through may."""
     monkeypatch.setattr(messages, "LARGE_JSON_ITEMS", 10_000_000)

@@ -65,6 +65,15 @@ def test_a_value_of_any_depth_reaches_the_tool_as_some_nested_value(levels: int)
         (value,) = value
 
 
+def test_a_byte_order_mark_before_a_message_is_passed_over() -> None:
+    """Some tools of Windows begin what they write with one; JSON lets a reader do so."""
+    frame = read_frame(b'\xef\xbb\xbf{"jsonrpc":"2.0","id":7,"method":"ping"}\r')
+    assert frame is not None
+    assert isinstance(frame.message, JSONRPCRequest)
+    assert frame.message.id == 7
+    assert read_frame(b"\xef\xbb\xbf") is None
+
+
 def test_a_deep_value_leaves_its_neighbours_alone() -> None:
     """Only what lies too deep is replaced, by null."""
     deep = b'{"k":' * 3_000 + b'"]}"' + b"}" * 3_000

@@ -47,7 +47,7 @@ def pipes() -> Iterator[Pipes]:
 @asynccontextmanager
 async def serving(pipes: Pipes, ended: list[str]) -> AsyncIterator[tuple[ReadSide, WriteSide]]:
     async with (
-        asyncio.timeout(10),
+        asyncio.timeout(60),
         streams_over(pipes.server_in, pipes.server_out, lambda: ended.append("ended")) as (read_side, write_side),
     ):
         yield read_side, write_side
@@ -82,7 +82,7 @@ async def test_a_bad_line_is_answered_past_the_server_and_the_next_one_is_served
 
 async def test_a_client_that_does_not_read_stops_nobody_and_can_be_left(pipes: Pipes) -> None:
     """A full pipe blocks one thread, neither the event loop nor the end of the server."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         with pytest.raises(BaseExceptionGroup):  # noqa: PT012 - leaving by an exception is the point
             async with streams_over(pipes.server_in, pipes.server_out, lambda: None) as (_, write_side):
                 big = JSONRPCResponse(jsonrpc="2.0", id=1, result={"a": "x" * 1_000_000})
@@ -207,7 +207,7 @@ async def test_what_was_asked_before_the_end_is_waited_for_no_longer_than_it_may
         return 1_000.0 if request.id == 1 else 0.05
 
     async with (
-        asyncio.timeout(10),
+        asyncio.timeout(60),
         streams_over(pipes.server_in, pipes.server_out, lambda: None, patience) as (read_side, write_side),
     ):
         os.write(pipes.client_out, PING + b"\n" + PING.replace(b"1,", b"2,"))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from rlm_kernel_mcp.context.held import Room
-from rlm_kernel_mcp.context.left_out import Skipped
 from rlm_kernel_mcp.context.loader.compressed import form_of, is_archive
+from rlm_kernel_mcp.context.patterns.left_out import Skipped
 from rlm_kernel_mcp.context.sources import Source, Sources
 from rlm_kernel_mcp.session.contexts.source import needs_loader
 from rlm_kernel_mcp.units import MB
