@@ -9,7 +9,10 @@ from __future__ import annotations
 import os
 import signal
 from dataclasses import dataclass
-from typing import Self
+from typing import Final, Self
+
+CRASHES: Final = (signal.SIGBUS, signal.SIGSEGV, signal.SIGABRT, signal.SIGILL, signal.SIGFPE)
+"""How a process ends under which a text has changed."""
 
 
 @dataclass(slots=True)
@@ -19,26 +22,37 @@ class MappedFile:
     descriptor: int
     byte_count: int
     """So much of it is mapped."""
+    state: tuple[int, int]
+    """When it was written to last, as it was mapped."""
 
     @classmethod
     def of(cls, descriptor: int, byte_count: int) -> Self:
         """Remember a file that somebody else has open."""
-        return cls(os.dup(descriptor), byte_count)
+        return cls(os.dup(descriptor), byte_count, _state(os.fstat(descriptor)))
 
     def end_by(self, exit_code: int) -> str | None:
-        """Why this file ended a process that had it mapped, if that is how it ended."""
-        if exit_code not in (-signal.SIGBUS, 128 + signal.SIGBUS) or self.descriptor < 0:
+        """Why this file ended a process that had it mapped, or may have, if that is how it ended."""
+        if not {-exit_code, exit_code - 128}.intersection(CRASHES) or self.descriptor < 0:
             return None
         try:
-            left = os.fstat(self.descriptor).st_size
+            status = os.fstat(self.descriptor)
         except OSError as error:
             return f"the context's file cannot be read any more ({error.strerror})"
-        if left >= self.byte_count:
-            return None
-        return f"the context's file was truncated to {left:,} bytes; it had {self.byte_count:,} when it was mapped"
+        if status.st_size < self.byte_count:
+            return (
+                f"the context's file was truncated to {status.st_size:,} bytes; it had {self.byte_count:,} when it was "
+                "mapped"
+            )
+        # Python trusts a text: one that is all ASCII and has other bytes all at once leads it anywhere.
+        is_same = _state(status) == self.state
+        return None if is_same else "the context's file was written to while it was mapped, which can break its text"
 
     def close(self) -> None:
         """Let the file go."""
         descriptor, self.descriptor = self.descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
+
+
+def _state(status: os.stat_result) -> tuple[int, int]:
+    return status.st_mtime_ns, status.st_ctime_ns

@@ -23,7 +23,13 @@ from rlm_kernel_mcp.session.contexts.contexts import SessionContext
 from rlm_kernel_mcp.session.contexts.given import Options
 from rlm_kernel_mcp.session.contexts.loads import Reading
 from rlm_kernel_mcp.session.contexts.source import ContextSource, Means
-from rlm_kernel_mcp.session.kernels.context_loading import FIRST_KEY, context_report, load_context, load_nothing
+from rlm_kernel_mcp.session.kernels.context_loading import (
+    FIRST_KEY,
+    context_report,
+    load_context,
+    load_nothing,
+    load_unless_changed,
+)
 from rlm_kernel_mcp.session.reports import Wall
 from rlm_kernel_mcp.wire import INFO
 
@@ -84,8 +90,8 @@ async def _with_context(
 
         async def load(kernel: Kernel) -> tuple[LoadContextReply, tuple[str, ...]]:
             nonlocal payload
-            loaded = await load_context(kernel, payload, source.name)
-            if payload.has_changed():
+            loaded = await load_unless_changed(kernel, payload, source.name)
+            if loaded is None:
                 payload.close()
                 payload = await source.opened(means, copy=True, progress=reading.progress)
                 loaded = await load_context(kernel, payload, source.name)

@@ -11,7 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-ELSEWHERE: Final = {"faults": "tests.faults.soak", "sources": "tests.unit.context.real_directories"}
+ELSEWHERE: Final = {
+    "faults": "tests.faults.soak",
+    "hostile": "tests.soaks.hostile.sources",
+    "sources": "tests.unit.context.real_directories",
+}
 
 
 def modules() -> dict[str, str]:

@@ -16,7 +16,6 @@ import pickle
 import sys
 import types
 from collections.abc import Callable, Collection, Iterator, Mapping
-from resource import RUSAGE_SELF, getrusage
 from typing import Any, Final, Protocol
 
 import cloudpickle
@@ -26,7 +25,6 @@ from rlm_kernel_mcp.in_kernel.namespace.live_facade import LiveFacade
 from rlm_kernel_mcp.in_kernel.snapshots.function_lines import lines_of, put_back
 from rlm_kernel_mcp.in_kernel.snapshots.instance_reducers import Causes
 from rlm_kernel_mcp.in_kernel.snapshots.reducers import KNOWN_TYPES, reduce_known
-from rlm_kernel_mcp.in_kernel.snapshots.writer import TooLarge
 
 PROTOCOL: Final = 5
 
@@ -39,12 +37,6 @@ _TURNED_INTO_OTHERS: Final = (memoryview, io.TextIOWrapper)
 """Types that cloudpickle would bring back as something else: as bytes, and as text in memory."""
 MODULES: Final = (types.ModuleType, LiveFacade)
 """Written by name."""
-_PLAIN: Final = (str, bytes, int, float, complex, bool, type(None))
-"""Types for which pickle's own writer, a hundred times faster to make, does the same."""
-_SIZED: Final = (str, bytes, bytearray)
-"""What pickle copies in one piece, in which nothing can stop it: a second and more for a gigabyte."""
-WATCHED_FROM_KB: Final = 256 << 10
-"""A process that never had so much memory has nothing that would take long."""
 _lru_cache: Final[Any] = type(functools.lru_cache(len))
 
 
@@ -62,6 +54,11 @@ def use_own_values(values: Mapping[str, Any], mapped: Collection[str] = ()) -> N
     global _own_values, _referred  # noqa: PLW0603  (as above; others, since a snapshot may be going through these)
     _own_values = dict(values)
     _referred = {id(value): name for name, value in values.items() if name in mapped or id(value) in _referred}
+
+
+def referred() -> Mapping[int, str]:
+    """By identity, the names of the session's own values that are never copied."""
+    return _referred
 
 
 class OwnValue:
@@ -131,21 +128,6 @@ class SessionPickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle 
         return self._cells.setdefault(id(cell), _Cell(cell))
 
 
-class WatchingPickler(SessionPickler):
-    """One that looks at every object: a mapped context stays where it is, what has no room is refused uncopied."""
-
-    def __init__(self, file: Writable, protocol: int, causes: Causes, limit_bytes: int) -> None:
-        super().__init__(file, protocol, causes)
-        self._limit_bytes = limit_bytes
-
-    def persistent_id(self, obj: Any) -> str | None:
-        """pickle's hook for what is written elsewhere."""
-        name = _referred.get(id(obj))
-        if name is None:
-            _check_size(obj, self._limit_bytes)
-        return name
-
-
 class SessionUnpickler(pickle.Unpickler):
     """Reads one value."""
 
@@ -170,28 +152,6 @@ def _is_ordinary(cls: type) -> bool:
         and cls not in KNOWN_TYPES
         and cls not in (*_TURNED_INTO_OTHERS, _lru_cache, type(sys.stdout), LiveFacade)
     )
-
-
-def write_value(value: object, file: Writable, causes: Causes, limit_bytes: int) -> None:
-    """Pickle a value into a file. `causes` says whether with the errors that its exceptions came from.
-
-    Raises:
-        TooLarge: it has a text or bytes that are more than `limit_bytes` by themselves.
-        Exception: whatever the value's own code, or pickle, raises; and what `file.write` raises.
-    """
-    if type(value) in _PLAIN:
-        _check_size(value, limit_bytes)
-        pickle.dump(value, file, PROTOCOL)
-    elif _referred or getrusage(RUSAGE_SELF).ru_maxrss > WATCHED_FROM_KB:
-        WatchingPickler(file, PROTOCOL, causes, limit_bytes).dump(value)
-    else:
-        SessionPickler(file, PROTOCOL, causes).dump(value)
-
-
-def _check_size(value: object, limit_bytes: int) -> None:
-    """A character has a byte at least."""
-    if type(value) in _SIZED and len(value) > limit_bytes:  # type: ignore[arg-type]  # it is one of these
-        raise TooLarge
 
 
 def read_value(file: Readable) -> Any:

@@ -24,8 +24,9 @@ from rlm_kernel_mcp.in_kernel.display_text.tracebacks import format_exception
 from rlm_kernel_mcp.in_kernel.namespace.bound_names import is_shell_name
 from rlm_kernel_mcp.in_kernel.namespace.offered import OFFERED
 from rlm_kernel_mcp.in_kernel.snapshots.instance_reducers import Causes
-from rlm_kernel_mcp.in_kernel.snapshots.pickling import OwnValue, read_value, use_own_values, write_value
+from rlm_kernel_mcp.in_kernel.snapshots.pickling import OwnValue, read_value, use_own_values
 from rlm_kernel_mcp.in_kernel.snapshots.unchanging import HELD_BYTES_MAX, Nothing, Sent, is_unchanging, print_of
+from rlm_kernel_mcp.in_kernel.snapshots.values import write_value
 from rlm_kernel_mcp.in_kernel.snapshots.writer import Memory, Sink, SnapshotStopped, TooLarge, Writer, write_all
 from rlm_kernel_mcp.units import MB
 from rlm_kernel_mcp.wire import (

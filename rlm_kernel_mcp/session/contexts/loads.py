@@ -27,7 +27,7 @@ from rlm_kernel_mcp.session.contexts.given import Progress
 from rlm_kernel_mcp.session.contexts.looks import FileLooks
 from rlm_kernel_mcp.session.contexts.names import came, check_name
 from rlm_kernel_mcp.session.contexts.source import ContextSource
-from rlm_kernel_mcp.session.kernels.context_loading import context_report, load_context
+from rlm_kernel_mcp.session.kernels.context_loading import context_report, load_context, load_unless_changed
 from rlm_kernel_mcp.session.kernels.session_kernel import SessionKernel
 from rlm_kernel_mcp.session.reports import ContextReport, LoadingReport
 from rlm_kernel_mcp.session.trace.journal import Journal
@@ -61,6 +61,7 @@ class _Load:
     source: ContextSource | None
     """With its text; None: the store has that."""
     reading: Reading | None = None
+    payload: Payload | None = None
     begun_s: float = field(default_factory=time.monotonic)
     task: asyncio.Task[None] | None = None
     failure: RlmError | None = None
@@ -250,7 +251,7 @@ class ContextLoads:
 
     async def _loaded(self, load: _Load, reading: Reading) -> None:
         try:
-            payload = await reading.task
+            load.payload = await reading.task
         except BaseException:
             reading.discard()
             raise
@@ -259,15 +260,12 @@ class ContextLoads:
             for tries in range(1, TRIES + 1):
                 try:
                     async with self._kernel.reading() as kernel:
-                        payload, load.context.report = await self._into(kernel, load, payload)
-                        load.context.note_origin(payload)
-                        self.contexts.hash_later(load.context, payload.unhashed())
-                        return
+                        return await self._into(kernel, load, load.payload)
                 except KernelDied:
                     if tries == TRIES:
                         raise
         finally:
-            payload.close()
+            load.payload.close()
 
     async def _after_first(self, load: _Load) -> None:
         """The first context comes before the others, in `documents` too."""
@@ -275,18 +273,21 @@ class ContextLoads:
         if first is not None and first is not load and first.task is not None:
             await asyncio.wait({first.task})
 
-    async def _into(self, kernel: Kernel, load: _Load, payload: Payload) -> tuple[Payload, ContextReport]:
+    async def _into(self, kernel: Kernel, load: _Load, payload: Payload) -> None:
         """Put a payload into the kernel; if its file was written to meanwhile, a copy of what it is then."""
         name = load.context.name
-        loaded = await load_context(kernel, payload, name, add=True)
-        if payload.has_changed():
+        loaded = await load_unless_changed(kernel, payload, name, add=True)
+        if loaded is None:
             payload.close()
             source = load.source or load.context.source
-            payload = await source.opened(
-                self.contexts.means, copy=True, beside=self.contexts.beside(load.context), progress=load.progress
+            beside = self.contexts.beside(load.context)
+            payload = load.payload = await source.opened(
+                self.contexts.means, copy=True, beside=beside, progress=load.progress
             )
             loaded = await load_context(kernel, payload, name, add=True, again=True)
-        return payload, context_report(payload, loaded, name)
+        load.context.report = context_report(payload, loaded, name)
+        load.context.note_origin(payload)
+        self.contexts.hash_later(load.context, payload.unhashed())
 
     def _ended(self, load: _Load, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:

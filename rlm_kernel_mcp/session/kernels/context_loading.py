@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterable, Sequence
-from itertools import islice
+from itertools import groupby, islice
+from operator import itemgetter
 from typing import Final, Literal
 
 from rlm_kernel_mcp.context.payload import Facts, Payload
@@ -20,6 +21,8 @@ from rlm_kernel_mcp.context_wire import (
     LOAD_CONTEXT,
     NAME_TAKEN,
     ContextGoneReply,
+    DocumentRow,
+    DocumentTable,
     LoadContextReply,
     LoadContextRequest,
 )
@@ -96,6 +99,22 @@ async def load_context(
     raise KernelDied(f"The kernel could not take the context: {safe_text(evalue)[:500]}.")
 
 
+async def load_unless_changed(
+    kernel: Kernel, payload: Payload, name: str = FIRST_KEY, *, add: bool = False
+) -> LoadContextReply | None:
+    """As `load_context`; None where the payload's file was written to meanwhile, whatever the kernel made of it.
+
+    It has then to be read again as a copy, and that has to be loaded, by another kernel if the file has ended this one.
+    """
+    loaded = None
+    try:
+        loaded = await load_context(kernel, payload, name, add=add)
+    except (KernelDied, ContextTooLarge):
+        if not payload.has_changed():
+            raise
+    return None if payload.has_changed() else loaded
+
+
 async def load_nothing(kernel: Kernel, name: str) -> ContextGoneReply:
     """Unbind the first context's names in a fresh kernel: it could not be loaded, and is not an empty text.
 
@@ -108,13 +127,22 @@ async def load_nothing(kernel: Kernel, name: str) -> ContextGoneReply:
 async def _load(kernel: Kernel, payload: Payload, name: str, how: How | None) -> Message:
     descriptor = None if payload.data is not None or payload.descriptor is None else payload.passed()
     # Not in the message's own JSON: the kernel parses that where nobody answers for a lack of memory.
-    buffers = [json.dumps(payload.rows).encode(), *([] if payload.data is None else [payload.data])]
+    buffers = [json.dumps(_table(payload.rows)).encode(), *([] if payload.data is None else [payload.data])]
     request = _request(payload, name)
     if how is not None:
         request["add"] = how
     if how == "value" and payload.facts is not None:
         request["chars"] = payload.facts.chars
     return await _ask_to_load(kernel, request, buffers, descriptor)
+
+
+def _table(rows: Sequence[DocumentRow]) -> DocumentTable:
+    runs = groupby(rows, key=itemgetter(2, 3))
+    return {
+        "names": [row[0] for row in rows],
+        "bytes": [row[1] for row in rows],
+        "codecs": [(encoding, errors, sum(1 for _ in run)) for (encoding, errors), run in runs],
+    }
 
 
 def _request(payload: Payload, name: str) -> LoadContextRequest:

@@ -1,8 +1,9 @@
 """Real directories and random ones, loaded and held against `find`, `cat`, `sha256sum`, `iconv`, `wc` and git.
 
 `bin/soak sources [DIRECTORY ...] --trees 2000`. Is: which files are meant and in which order, their bytes in one hash,
-what is binary, how each is encoded, that the bytes can be had back, and how many characters there are; each by a
-program that is not ours. Is not: a server: what a kernel makes of it is `tests/kernel`'s.
+what is binary, how each is encoded, that the bytes can be had back, how many characters there are, and which lines and
+bytes `grep -n` and `file` say; each by a program that is not ours. Is not: a server: what a kernel makes of it is
+`tests/kernel`'s.
 """
 
 # Names need not be texts, and are compared as they are.
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -36,6 +38,15 @@ USUAL: Final = (
 )
 MAX_BYTES: Final = 1 << 36
 PROBLEMS_SHOWN: Final = 10
+PLACED_MAX: Final = 300
+KINDS: Final = {
+    "us-ascii": ("utf-8", "latin-1"),
+    "utf-8": ("utf-8", "utf-8-sig", "latin-1"),
+    "utf-16le": ("utf-16",),
+    "utf-16be": ("utf-16",),
+    "iso-8859-1": ("latin-1", "utf-8"),
+}
+"""What a file may be by which word of `file`."""
 
 
 def problems_of(directory: Path) -> tuple[list[str], dict[str, int]]:
@@ -128,6 +139,46 @@ def _payload_problems(sources: Sources, payload: Payload) -> Iterator[str]:
     counted = _counted([path for path in paths if path in valid])
     if chars != counted:
         yield f"{sources.prefix}: {chars:,} characters of valid UTF-8, and {counted:,} for wc"
+    yield from _place_problems(payload)
+    yield from _kind_problems(payload)
+
+
+def _place_problems(payload: Payload) -> Iterator[str]:
+    """Lines and bytes of matches, which `grep -n` counts, in the first documents that have some."""
+    places = payload.places()
+    for number, document in enumerate(payload.documents[:PLACED_MAX]):
+        if document.path is None or document.encoding in ("utf-16", "utf-32"):
+            continue
+        with open(document.path, "rb") as file:
+            for line, byte in _matches(document.path):
+                found = places.at_byte(number, byte, lambda offset, size: os.pread(file.fileno(), size, offset))
+                if (found.line, found.byte) != (line, byte):
+                    yield f"{document.path}: byte {byte:,} is in line {line:,} for grep, and {found} here"
+                    break
+
+
+def _matches(path: str) -> Iterator[tuple[int, int]]:
+    """Of an `e`: the first, and one of each thousand."""
+    for place, row in enumerate(_lines(["sh", "-c", 'LC_ALL=C grep -abno e -- "$1" | tr "\\n" "\\0"', "sh", path])):
+        if place % 1_000 == 0:
+            line, byte, _ = row.split(":", 2)
+            yield int(line), int(byte)
+
+
+def _kind_problems(payload: Payload) -> Iterator[str]:
+    """`file` looks at the beginning of each alone, so what it says is less than all, and never the contrary."""
+    if shutil.which("file") is None:
+        return
+    with tempfile.NamedTemporaryFile() as names:
+        paths = [one.path for one in payload.documents if one.path and "\n" not in one.path][: PLACED_MAX * 10]
+        names.write(os.fsencode("".join(f"{path}\n" for path in paths)))
+        names.flush()
+        asked = ["file", "--brief", "--mime-encoding", "--files-from", names.name]
+        told = subprocess.run(asked, capture_output=True, check=True, text=True).stdout.split()
+    encodings = {one.path: one.encoding for one in payload.documents}
+    for path, kind in zip(paths, told, strict=True):
+        if encodings[path] not in KINDS.get(kind, encodings[path]):
+            yield f"{path}: {encodings[path]}, and {kind} for file"
 
 
 def _not_binary(paths: Iterable[str]) -> Iterator[str]:

@@ -34,7 +34,19 @@ def test_a_file_that_is_shorter_than_it_was_explains_a_sigbus(tmp_path: Path, ex
     file.close()
 
 
-@pytest.mark.parametrize("exit_code", [-signal.SIGKILL, 0, 1, -signal.SIGSEGV])
+@pytest.mark.parametrize("exit_code", [-signal.SIGSEGV, 128 + signal.SIGSEGV, -signal.SIGBUS, -signal.SIGABRT])
+def test_a_file_that_was_written_to_may_explain_a_crash(tmp_path: Path, exit_code: int) -> None:
+    """A text that Python knows as ASCII has other bytes then; and nothing is said of one that has not."""
+    file = mapped(tmp_path / "file", 5000)
+    assert file.end_by(exit_code) is None
+    with (tmp_path / "file").open("r+b") as written:
+        written.write(b"\xff")
+    assert file.end_by(exit_code) == ("the context's file was written to while it was mapped, which can break its text")
+    assert file.end_by(-signal.SIGKILL) is None
+    file.close()
+
+
+@pytest.mark.parametrize("exit_code", [-signal.SIGKILL, 0, 1, -signal.SIGTERM])
 def test_it_explains_no_other_end(tmp_path: Path, exit_code: int) -> None:
     """Whatever became of it meanwhile."""
     file = mapped(tmp_path / "file", 5000)

@@ -8,9 +8,10 @@ from typing import Any, Final
 
 import pytest
 
-from rlm_kernel_mcp.in_kernel.snapshots import pickling
+from rlm_kernel_mcp.in_kernel.snapshots import values
 from rlm_kernel_mcp.in_kernel.snapshots.instance_reducers import Causes
-from rlm_kernel_mcp.in_kernel.snapshots.pickling import read_value, write_value
+from rlm_kernel_mcp.in_kernel.snapshots.pickling import read_value
+from rlm_kernel_mcp.in_kernel.snapshots.values import write_value
 from rlm_kernel_mcp.in_kernel.snapshots.writer import TooLarge
 
 MB: Final = 1 << 20
@@ -39,7 +40,7 @@ class Holder:
 )
 def test_no_copy_is_made_of_what_is_too_large(value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever it stands in."""
-    monkeypatch.setattr(pickling, "WATCHED_FROM_KB", 0)
+    monkeypatch.setattr(values, "WATCHED_FROM_KB", 0)
     tracemalloc.start()
     try:
         with pytest.raises(TooLarge):
@@ -52,7 +53,7 @@ def test_no_copy_is_made_of_what_is_too_large(value: Any, monkeypatch: pytest.Mo
 @pytest.mark.parametrize("from_kb", [0, 1 << 40])
 def test_what_has_room_is_kept_watched_or_not(from_kb: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The limit is of each text by itself; the sum is the writer's."""
-    monkeypatch.setattr(pickling, "WATCHED_FROM_KB", from_kb)
+    monkeypatch.setattr(values, "WATCHED_FROM_KB", from_kb)
     kept: Any = [LARGE[:MB], {"b": LARGE[:MB].encode()}, bytearray(MB), 7]
     file = io.BytesIO()
     write_value(kept, file, Causes(), MB)
