@@ -52,16 +52,16 @@ def spent_s(pid: int) -> float:
     return used
 
 
-async def settle(pid: int) -> None:
-    """Return when a tree has stopped working: the spare kernel is ready, what was closed is gone."""
+async def settle(pid: int, limit_s: float = CALM_LIMIT_S) -> None:
+    """Return when a tree has stopped working: the spare kernel is ready, what was closed is gone, hashes are made."""
     before = cpu_s(pid)
-    for _ in range(int(CALM_LIMIT_S / CALM_S)):
+    for _ in range(int(limit_s / CALM_S)):
         await asyncio.sleep(CALM_S)
         now = cpu_s(pid)
         if now == before:
             return
         before = now
-    raise TimeoutError(f"process {pid} and those below it still work after {CALM_LIMIT_S:.0f} s")
+    raise TimeoutError(f"process {pid} and those below it still work after {limit_s:.0f} s")
 
 
 async def busiest(pid: int) -> int:

@@ -6,6 +6,7 @@ Processor time, of all processes: the figures are the work, whatever else the ma
 from __future__ import annotations
 
 import asyncio
+import os
 import resource
 import subprocess
 from pathlib import Path
@@ -22,6 +23,9 @@ LINES = "".join(
     for second, level in enumerate(["INFO", "INFO", "WARN", "INFO", "ERROR"] * 720)
 )
 """An hour of a log, which is written again and again."""
+LAST = "\nthe last line of it\n"
+HASH_LIMIT_S = 600.0
+"""The hash of 10 GB is made in the background, and is not to work beside what is measured."""
 SMALL_MB = 20
 """Enough to be mapped where a session has 64 MB of memory."""
 WORK = {
@@ -57,15 +61,20 @@ async def mapped(amounts: Amounts) -> list[Row]:
 
 
 async def mapped_step(amounts: Amounts) -> list[Row]:
-    """A step over 1 byte, and over 10 GB, most of which is a hole in the file: NUL is ASCII too."""
+    """Steps over 1 byte, and over 10 GB, most of which is a hole in the file: NUL is ASCII too.
+
+    In sessions of 1 GB: each opens, is sliced and is searched to its end.
+    """
     size = max(SMALL_MB, amounts.megabytes(10 * 1024))
     with our_server(env={"RLM_MEMORY_LIMIT_MB": "64"} if amounts.smoke else None) as server:
         path = server.directory / "holes.txt"
         path.write_text(LINES, encoding="ascii")
         with path.open("r+b") as file:
-            file.truncate(size * MB)
+            file.truncate(size * MB - len(LAST))
+            file.seek(0, os.SEEK_END)
+            file.write(LAST.encode())
         sessions = _opened(server, path), server.open_session("x")
-        await settle(server.pid)
+        await settle(server.pid, HASH_LIMIT_S)
 
         def over(session: str) -> Sample:
             async def step() -> float:
@@ -77,13 +86,58 @@ async def mapped_step(amounts: Amounts) -> list[Row]:
             return step
 
         mine, other = await interleave([over(one) for one in sessions], amounts.times(200), warm_up=amounts.times(10))
-    return [Row(f"step over a context of {size:,} MB, mapped", mine, "over one of 1 byte", other, bar=Bar(1.1))]
+        rows = [Row(f"step over a context of {size:,} MB, mapped", mine, "over one of 1 byte", other, bar=Bar(1.1))]
+        return [*rows, *(await _searches(server, sessions, size, amounts))]
 
 
-def _opened(server: OurServer, path: Path) -> str:
+async def _searches(server: OurServer, sessions: tuple[str, str], size: int, amounts: Amounts) -> list[Row]:
+    """What stands at the end alone is looked for, in the whole and in an ordinary `str` that a session can hold."""
+    session, other = sessions
+    part = min(size, 256)
+    server.step(other, f"context = chr(0) * {part * MB}")
+
+    def takes(session: str, megabytes: int) -> Sample:
+        code = f"""
+import time
+began = time.process_time()
+at = context.find({LAST[1:-1]!r})
+print((time.process_time() - began) * 1_000 / {megabytes} * 1_024, at)
+"""
+
+        async def search() -> float:
+            report = await asyncio.to_thread(server.step, session, code, wait_ms=600_000)
+            took, at = report["stdout"].split()
+            assert int(at) == (-1 if session is other else size * MB - len(LAST) + 1), report
+            return float(took)
+
+        return search
+
+    mine, ordinary = await interleave([takes(session, size), takes(other, part)], amounts.times(3), warm_up=1)
+    what = f"search of 1 GB, of {size:,} MB mapped in a session of 1 GB (processor time)"
+    kernel = _kernel_of(server, session)
+    server.step(other, "context = 'x'")
+    bare = status_mb(_kernel_of(server, other).pid, "RssAnon")
+    return [
+        Row(what, mine, "of an ordinary `str`", ordinary, bar=Bar(1.1)),
+        _own_row(f"{size:,} MB mapped, searched to its end,", status_mb(kernel.pid, "RssAnon") - bare, 8),
+    ]
+
+
+def _own_row(what: str, more_mb: float, limit_mb: int) -> Row:
+    return Row(
+        f"memory of its own that a kernel has more with {what} than with 1 MB",
+        Figures((more_mb,)),
+        unit="MB",
+        bar=Bar(limit_mb, of="ours"),
+    )
+
+
+def _opened(server: OurServer, path: Path, width: int | None = 1) -> str:
+    """A session over a file. `width`: bytes of each of its characters; None: of each another."""
     session = server.open_session(context_paths=[path.name])
-    held = server.step(session, "type(context) is str, len(context)")["result"]
-    assert held == f"(True, {path.stat().st_size})", held
+    held = server.step(session, "type(context) is str, len(context)", wait_ms=600_000)["result"]
+    assert held == f"(True, {path.stat().st_size})" or width is None, held
+    assert held.startswith("(True, "), held
     return session
 
 
@@ -116,8 +170,20 @@ async def spooled(amounts: Amounts) -> list[Row]:
             return await _of_program("iconv", "-f", "UTF-8", "-t", "UTF-32LE", "-o", str(to), str(path))
 
         mine, other = await interleave([ours, iconv], amounts.times(5), warm_up=1)
+        session, small = _opened(server, path, width=None), server.open_session("x" * MB)
+        await settle(server.pid)
+        own = _own_row(f"{size:,} MB of UTF-8 spooled", _more_mb(server, session, small), 12)
     what = f"context of {size:,} MB of UTF-8 by path, on disk as 4 bytes a character and ready (processor time)"
-    return [Row(what, mine, "`iconv -t UTF-32LE` of the file", other, bar=Bar(2.5))]
+    return [Row(what, mine, "`iconv -t UTF-32LE` of the file", other, bar=Bar(2.5)), own]
+
+
+def _more_mb(server: OurServer, session: str, small: str) -> float:
+    """What the kernel of a session has of its own, more than that of another, once both have gone through all."""
+    kernels = [_kernel_of(server, one) for one in (session, small)]
+    for one in (session, small):
+        server.step(one, "context.count('q')")
+    mine, bare = (status_mb(kernel.pid, "RssAnon") for kernel in kernels)
+    return mine - bare
 
 
 async def _open_and_close(server: OurServer, path: Path, held: str) -> float:
@@ -143,22 +209,15 @@ async def _of_program(*command: str) -> float:
 async def _memory(server: OurServer, session: str, path: Path, size: int) -> list[Row]:
     small, second = server.open_session("x" * MB), _opened(server, path)
     await settle(server.pid)  # what makes their hashes works beside them
-    kernels = [_kernel_of(server, one) for one in (session, small, second)]
-    for one in (session, small):
-        server.step(one, "context.count('q')")
-    mine, bare = (status_mb(kernel.pid, "RssAnon") for kernel in kernels[:2])
+    kernels = [_kernel_of(server, one) for one in (session, second)]
+    more_mb = _more_mb(server, session, small)
     alone = kernels[0].memory_full_info().pss / MB
     server.step(second, "context.count('q')")
-    both = sum(kernels[at].memory_full_info().pss for at in (0, 2)) / MB
+    both = sum(kernel.memory_full_info().pss for kernel in kernels) / MB
     for one in (small, second):
         server.finalize(one)
     return [
-        Row(
-            f"memory of its own that a kernel has more with {size:,} MB mapped than with 1 MB",
-            Figures((mine - bare,)),
-            unit="MB",
-            bar=Bar(8, of="ours"),
-        ),
+        _own_row(f"{size:,} MB mapped", more_mb, 8),
         Row(
             f"memory of two kernels that have read one file of {size:,} MB (shared pages by half)",
             Figures((both,)),

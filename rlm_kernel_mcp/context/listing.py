@@ -40,28 +40,18 @@ Skip = Callable[[str, Kind, str], None]
 """Told of each entry that is left out: its path as it was reached, the kind, and the reason if that says more."""
 
 
-class Found(NamedTuple):
-    """A regular file that was found. `path` is as it was reached, `real` with all links resolved."""
+class Entry(NamedTuple):
+    """What was found in a directory. `path` is as it was reached, `real` with all links resolved but for itself."""
 
-    path: str
-    real: str
-    bytes: int
-    is_link: bool = False
-
-
-class _Entry(NamedTuple):
     name: str
     path: str
     real: str
-    """Resolved but for the entry itself, which may be a link."""
     mode: int
+    is_directory: bool
     bytes: int
     device: int
     is_link: bool = False
-
-    @property
-    def is_directory(self) -> bool:
-        return stat.S_ISDIR(self.mode)
+    """Whether it was reached by a link; the rest is then of what that leads to."""
 
 
 class _Directory(NamedTuple):
@@ -77,7 +67,7 @@ class _Directory(NamedTuple):
 
 
 class _Listing(NamedTuple):
-    entries: list[_Entry]
+    entries: list[Entry]
     names: frozenset[str]
     rules: DirectoryRules
 
@@ -95,8 +85,12 @@ class Lister:
     go_on: Callable[[], None]
     """Asked at each entry; raises where nobody waits for the list any more."""
     seen_entries: int = field(default=0, init=False)
+    _excludes: bool = field(init=False)
 
-    def directory(self, real: str, path: str) -> Iterator[Found]:
+    def __post_init__(self) -> None:
+        self._excludes = bool(self.exclusions)
+
+    def directory(self, real: str, path: str) -> Iterator[Entry]:
         """All files below a directory, at any depth, but for what is left out; links to directories are.
 
         Raises:
@@ -112,14 +106,14 @@ class Lister:
                 elif entry.is_directory:
                     waiting.append(_Directory(entry.real, entry.path, listing.rules.inside(entry.name)))
                 elif stat.S_ISREG(entry.mode):
-                    yield Found(entry.path, entry.real, entry.bytes)
+                    yield entry
                 elif target := self._target(entry):
                     if target.is_directory:
                         self.skip(entry.path, "link", "a link to a directory; name it itself to load it")
                     else:
                         yield from self._file(target)
 
-    def glob(self, glob: Glob, given: str) -> Iterator[Found]:
+    def glob(self, glob: Glob, given: str) -> Iterator[Entry]:
         """All files that match an absolute pattern; what does not match is not mentioned.
 
         What directories leave out is taken where a part of the pattern names it; by `*` and `**` it is left out too.
@@ -143,8 +137,8 @@ class Lister:
                 yield from self._matched(entry, listing, glob, directory.state, waiting)
 
     def _matched(
-        self, entry: _Entry, listing: _Listing, glob: Glob, state: State, waiting: list[_Directory]
-    ) -> Iterator[Found]:
+        self, entry: Entry, listing: _Listing, glob: Glob, state: State, waiting: list[_Directory]
+    ) -> Iterator[Entry]:
         """An entry as a glob takes it: a file, or a directory that waits."""
         step = glob.step(state, entry.name)
         if not (step.is_match or step.named or step.by_star or (entry.is_directory and step.by_depth)):
@@ -170,12 +164,12 @@ class Lister:
                     _Directory(target.real, entry.path, rules_above(target.real, self.roots), is_named, by_part)
                 )
 
-    def _why(self, entry: _Entry, listing: _Listing, base: str) -> Kind | None:
+    def _why(self, entry: Entry, listing: _Listing, base: str) -> Kind | None:
         """Why an entry is left out where nothing names it; None if it is not."""
         is_directory = entry.is_directory
         if is_directory and is_kernels(entry.device):
             return "special"
-        if self.exclusions and self.exclusions.exclude(entry.path, base, is_directory=is_directory):
+        if self._excludes and self.exclusions.exclude(entry.path, base, is_directory=is_directory):
             return "excluded"
         if entry.name.startswith("."):
             return "hidden"
@@ -219,7 +213,7 @@ class Lister:
             self.skip(_inside(directory.path) + RULES_NAME, "unreadable", why_no_rules(error))
             return rules
 
-    def _entry(self, entry: os.DirEntry[str], real_start: str, path_start: str) -> _Entry | None:
+    def _entry(self, entry: os.DirEntry[str], real_start: str, path_start: str) -> Entry | None:
         self.go_on()
         self.seen_entries += 1
         if self.seen_entries > ENTRY_LIMIT:
@@ -233,9 +227,11 @@ class Lister:
         except OSError as error:  # this entry alone: it went while the directory was listed
             self.skip(path_start + name, "unreadable", cause(error))
             return None
-        return _Entry(name, path_start + name, real_start + name, status.st_mode, status.st_size, status.st_dev)
+        mode = status.st_mode
+        is_directory = stat.S_ISDIR(mode)
+        return Entry(name, path_start + name, real_start + name, mode, is_directory, status.st_size, status.st_dev)
 
-    def _target(self, entry: _Entry) -> _Entry | None:
+    def _target(self, entry: Entry) -> Entry | None:
         """What a link leads to, under the link's own path; an entry that is not a link is its own target."""
         if not stat.S_ISLNK(entry.mode):
             return entry
@@ -248,15 +244,18 @@ class Lister:
         except OSError as error:
             self.skip(entry.path, "link", f"a link that leads to no file ({cause(error)})")
             return None
-        return _Entry(entry.name, entry.path, real, status.st_mode, status.st_size, status.st_dev, is_link=True)
+        mode = status.st_mode
+        return Entry(
+            entry.name, entry.path, real, mode, stat.S_ISDIR(mode), status.st_size, status.st_dev, is_link=True
+        )
 
-    def _file(self, entry: _Entry) -> Iterator[Found]:
+    def _file(self, entry: Entry) -> Iterator[Entry]:
         if not stat.S_ISREG(entry.mode):
             self.skip(entry.path, "special", kind_of(entry.mode))
         elif is_kernels(entry.device):
             self.skip(entry.path, "special", _REASONS["special"])
         else:
-            yield Found(entry.path, entry.real, entry.bytes, entry.is_link)
+            yield entry
 
 
 def _inside(directory: str) -> str:

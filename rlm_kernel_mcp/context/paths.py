@@ -37,6 +37,8 @@ _DENIED_CAUSES: Final = {
     errno.EINVAL: _REPLACED,
     errno.ESTALE: _REPLACED,
 }
+_NO_FILE: Final = frozenset({errno.ELOOP, errno.ENXIO})
+"""From opening, without following, what is a link or a socket by now."""
 _KERNELS_OWN: Final = frozenset(
     """
     autofs binfmt_misc bpf cgroup cgroup2 configfs debugfs devpts efivarfs fusectl mqueue nfsd nsfs proc pstore
@@ -161,7 +163,7 @@ class FileOpener:
         self._descriptor: int | None = None
 
     def open(self, path: str, given: str) -> OpenedFile:
-        """As `open_below`, of a regular file."""
+        """As `open_below`, of a path that was a regular file when it was found."""
         directory, _, name = path.rpartition("/")
         if directory != self._directory:
             self.close()
@@ -171,7 +173,12 @@ class FileOpener:
                 descriptor = open_below(path, given, self._roots)
                 return OpenedFile(descriptor, file_identity(descriptor))
             self._directory = directory
-        return _opened(name, given, directory=False, inside=self._descriptor)
+        try:
+            return _open(name, given, directory=False, inside=self._descriptor)
+        except OSError as error:
+            if error.errno in _NO_FILE:
+                raise _moved(given) from error
+            raise
 
     def close(self) -> None:
         """Give the directory's descriptor back. Safe to call twice."""
@@ -180,11 +187,16 @@ class FileOpener:
             os.close(descriptor)
 
 
-def _opened(path: str, given: str, *, directory: bool, inside: int | None = None) -> OpenedFile:
+def _opened(path: str, given: str, *, directory: bool) -> OpenedFile:
     wanted = stat.S_ISDIR if directory else stat.S_ISREG
     # Opening some devices has an effect of its own, so ask first what it is; the answer that counts is fstat's.
-    if not wanted(os.stat(path, dir_fd=inside, follow_symlinks=False).st_mode):
+    if not wanted(os.stat(path, follow_symlinks=False).st_mode):  # noqa: PTH116 (strings: one call a file)
         raise NotADirectoryError(errno.ENOTDIR, "not a directory") if directory else _moved(given)
+    return _open(path, given, directory=directory)
+
+
+def _open(path: str, given: str, *, directory: bool, inside: int | None = None) -> OpenedFile:
+    wanted = stat.S_ISDIR if directory else stat.S_ISREG
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY
     descriptor = os.open(path, flags | (os.O_DIRECTORY if directory else 0), dir_fd=inside)
     try:

@@ -55,12 +55,6 @@ def build_payload(
     return reading.copied()
 
 
-def _detector_fed(start: bytes) -> EncodingDetector:
-    detector = EncodingDetector()
-    detector.feed(start)
-    return detector
-
-
 class _Reading:
     """The state of one `build_payload`."""
 
@@ -132,34 +126,30 @@ class _Reading:
     def _read(self, source: Source, descriptor: int, identity: FileIdentity) -> Document | None:
         if skips_archive(source, self._skipped):
             return None
-        detector = None
-        plain = b""
-        layout: Layout | None = "ascii"
-        laid, size = self._laid, 0
-        while block := os.pread(descriptor, BLOCK_BYTES, size):
-            self._go_on()
-            byte_count = laid.byte_count + len(block)
-            if byte_count > self._max_bytes:
-                raise too_large(byte_count, self._max_bytes)
-            if not size and block.isascii() and b"\0" not in block:
-                plain = block  # most documents are this block: whether it is all needs no detector
-            else:
-                detector = detector or _detector_fed(plain)
-                detector.feed(block)
-                if detector.is_binary:
-                    break
-                layout = detector.layout
-            self._check_room(byte_count, layout)
-            laid.append(block)
+        block = os.pread(descriptor, BLOCK_BYTES, 0)
+        size = len(block)
+        if size == identity.size and size < BLOCK_BYTES and block.isascii() and b"\0" not in block:
+            # Most documents are this: all that it had when it was opened, and nothing to detect.
+            if block:
+                self._take(block, "ascii")
+            return Document(source.name, size, "utf-8", 0, "strict", "ascii", source.real, identity)
+        return self._detected(source, descriptor, block, identity)
+
+    def _detected(self, source: Source, descriptor: int, block: bytes, identity: FileIdentity) -> Document | None:
+        detector = EncodingDetector()
+        size = 0
+        while block:
+            detector.feed(block)
+            if detector.is_binary:
+                break
+            self._take(block, detector.layout)
             size += len(block)
-            self._on_bytes(byte_count)
             if size == identity.size and len(block) < BLOCK_BYTES:
                 break  # all that it had when it was opened
-        encoding, bad_bytes = "utf-8", 0
-        if detector is not None:
-            encoding, bad_bytes, layout = detector.finish(), detector.undecodable_bytes, detector.layout
+            block = os.pread(descriptor, BLOCK_BYTES, size)
+        encoding, bad_bytes, layout = detector.finish(), detector.undecodable_bytes, detector.layout
         if encoding != BINARY:
-            self._check_room(laid.byte_count, layout)
+            self._check_room(self._laid.byte_count, layout)
             self._can_be_mapped = self._can_be_mapped and layout is not None
             errors = errors_of(encoding) if bad_bytes else "strict"
             return Document(source.name, size, encoding, bad_bytes, errors, layout, source.real, identity)
@@ -167,6 +157,16 @@ class _Reading:
             raise binary(source.given)
         self._skipped.add(source.name, "binary")
         return None
+
+    def _take(self, block: bytes, layout: Layout | None) -> None:
+        """A block of what is text so far."""
+        self._go_on()
+        byte_count = self._laid.byte_count + len(block)
+        if byte_count > self._max_bytes:
+            raise too_large(byte_count, self._max_bytes)
+        self._check_room(byte_count, layout)
+        self._laid.append(block)
+        self._on_bytes(byte_count)
 
     def _check_room(self, byte_count: int, layout: Layout | None) -> None:
         if byte_count > self._room.decoded_bytes and not (self._can_be_mapped and layout):

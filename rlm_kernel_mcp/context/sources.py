@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from rlm_kernel_mcp.context.held import SESSION_MEMORY
 from rlm_kernel_mcp.context.ignoring import Exclusions
-from rlm_kernel_mcp.context.listing import Found, Lister
+from rlm_kernel_mcp.context.listing import Entry, Lister
 from rlm_kernel_mcp.context.paths import (
     canonical_roots,
     checked,
@@ -44,8 +44,7 @@ PATH_LIMIT: Final = 10_000
 _PATH: Final = attrgetter("path")
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(NamedTuple):
     """One file to load. `real` is resolved; `given` is the caller's own path where it names this very file."""
 
     name: str
@@ -174,7 +173,7 @@ class _Resolution:
         """Look for the files of one path."""
         try:
             if place.bytes is not None:
-                self._take(Found(place.path, place.real, place.bytes), place.given)
+                self._take(place.path, place.real, place.bytes, place.given)
             elif place.glob is not None:
                 found = lister.glob(place.glob, place.given)
                 self._add_found(place.given, found, "The pattern {} matches no file")
@@ -188,7 +187,7 @@ class _Resolution:
         """Note an entry that was left out."""
         self.skipped.add(self._name(path), kind, reason)
 
-    def _add_found(self, given: str, found: Iterable[Found], nothing: str) -> None:
+    def _add_found(self, given: str, found: Iterable[Entry], nothing: str) -> None:
         skipped_before = self.skipped.count
         files = self._bounded(found)
         if not files:
@@ -196,12 +195,12 @@ class _Resolution:
             reasons = f" ({skipped:,} skipped, such as {self.skipped.last})" if skipped else ""
             raise ContextNotFound(nothing.format(quoted(given)) + reasons + ".")
         # A file that is reached directly and by a link goes by its own name.
-        direct = {one.real for one in files if not one.is_link}
+        direct = {one.real for one in files if not one.is_link} if any(one.is_link for one in files) else set()
         for one in sorted(files, key=_PATH):
             if not one.is_link or one.real not in direct:
-                self._take(one)
+                self._take(one.path, one.real, one.bytes)
 
-    def _bounded(self, found: Iterable[Found]) -> list[Found]:
+    def _bounded(self, found: Iterable[Entry]) -> list[Entry]:
         files = []
         for one in found:
             files.append(one)
@@ -209,15 +208,15 @@ class _Resolution:
                 raise self._too_many()
         return files
 
-    def _take(self, found: Found, given: str | None = None) -> None:
-        if found.real in self.files:
+    def _take(self, path: str, real: str, byte_count: int, given: str | None = None) -> None:
+        if real in self.files:
             return
-        self.byte_count += found.bytes
+        self.byte_count += byte_count
         if self.byte_count > self._max_bytes:
             raise too_large(self.byte_count, self._max_bytes)
         if len(self.files) >= DOCUMENT_LIMIT:
             raise self._too_many()
-        self.files[found.real] = Source(self._unique(self._name(found.path)), found.real, given)
+        self.files[real] = Source(self._unique(self._name(path)), real, given)
 
     def _name(self, path: str) -> str:
         return printable(path[self._prefix_chars :] or path)

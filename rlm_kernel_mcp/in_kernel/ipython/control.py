@@ -14,6 +14,7 @@ import platform
 import socket
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import chain, repeat
 from typing import Any, ClassVar
 
 import rlm_kernel_mcp.text_encoding  # noqa: F401  (for the `errors` of a document)
@@ -21,6 +22,7 @@ from rlm_kernel_mcp.context_wire import (
     LOAD_CONTEXT,
     ContextGoneReply,
     DocumentRow,
+    DocumentTable,
     LoadContextReply,
     LoadContextRequest,
 )
@@ -148,8 +150,10 @@ class ControlRequests:
             take_back(self.shell.user_ns, request["name"], self.snapshots.own_value("documents"))
         if request.get("add") and request["name"] in self.shell.user_ns:
             raise NameTaken(request["name"])
-        documents: list[DocumentRow] = json.loads(bytes(parent["buffers"][0]))
-        return documents
+        table: DocumentTable = json.loads(bytes(parent["buffers"][0]))
+        codecs = chain.from_iterable(repeat((encoding, errors), count) for encoding, errors, count in table["codecs"])
+        rows = zip(table["names"], table["bytes"], codecs, strict=True)
+        return [(name, size, encoding, errors) for name, size, (encoding, errors) in rows]
 
     def _unbind_context(self, name: str) -> ContextGoneReply:
         """An empty text in its place would be a lie."""
@@ -259,18 +263,19 @@ def _decode(documents: list[DocumentRow], raw: memoryview) -> tuple[str, list[in
 
     Valid UTF-8 is decoded in one piece, without a second copy.
     """
+    is_utf_8 = all(encoding == "utf-8" and errors == "strict" for _, _, encoding, errors in documents)
+    text = str(raw, "utf-8", "strict") if is_utf_8 else ""
+    if is_utf_8 and len(text) == len(raw):
+        return text, [size for _, size, _, _ in documents]
     blocks = []
     start = 0
     for _, size, encoding, errors in documents:
         blocks.append((raw[start : start + size], encoding, errors))
         start += size
     if len(blocks) == 1:
-        text = str(*blocks[0])
+        text = text or str(*blocks[0])
         return text, [len(text)]
-    if all((encoding, errors) == ("utf-8", "strict") for _, encoding, errors in blocks):
-        text = str(raw, "utf-8", "strict")
-        if len(text) == len(raw):
-            return text, [len(block) for block, _, _ in blocks]
+    if is_utf_8:
         return text, [len(str(*block)) for block in blocks]
     texts = [str(*block) for block in blocks]
     return "".join(texts), [len(text) for text in texts]

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterable, Sequence
-from itertools import islice
+from itertools import groupby, islice
+from operator import itemgetter
 from typing import Final, Literal
 
 from rlm_kernel_mcp.context.payload import Facts, Payload
@@ -20,6 +21,8 @@ from rlm_kernel_mcp.context_wire import (
     LOAD_CONTEXT,
     NAME_TAKEN,
     ContextGoneReply,
+    DocumentRow,
+    DocumentTable,
     LoadContextReply,
     LoadContextRequest,
 )
@@ -124,13 +127,22 @@ async def load_nothing(kernel: Kernel, name: str) -> ContextGoneReply:
 async def _load(kernel: Kernel, payload: Payload, name: str, how: How | None) -> Message:
     descriptor = None if payload.data is not None or payload.descriptor is None else payload.passed()
     # Not in the message's own JSON: the kernel parses that where nobody answers for a lack of memory.
-    buffers = [json.dumps(payload.rows).encode(), *([] if payload.data is None else [payload.data])]
+    buffers = [json.dumps(_table(payload.rows)).encode(), *([] if payload.data is None else [payload.data])]
     request = _request(payload, name)
     if how is not None:
         request["add"] = how
     if how == "value" and payload.facts is not None:
         request["chars"] = payload.facts.chars
     return await _ask_to_load(kernel, request, buffers, descriptor)
+
+
+def _table(rows: Sequence[DocumentRow]) -> DocumentTable:
+    runs = groupby(rows, key=itemgetter(2, 3))
+    return {
+        "names": [row[0] for row in rows],
+        "bytes": [row[1] for row in rows],
+        "codecs": [(encoding, errors, sum(1 for _ in run)) for (encoding, errors), run in runs],
+    }
 
 
 def _request(payload: Payload, name: str) -> LoadContextRequest:

@@ -6,11 +6,12 @@ import fcntl
 import hashlib
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -147,6 +148,45 @@ def test_a_file_that_went_after_it_was_found_is_refused_or_skipped(tmp_path: Pat
     with build_payload(directory) as payload:
         assert held_bytes(payload) == b"a.txt"
         assert payload.skipped.first == ["b.txt: gone", "c.txt: replaced meanwhile"]
+
+
+def socket_at(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind(str(path))
+
+
+@pytest.mark.parametrize("put", [os.mkfifo, os.mkdir, socket_at, lambda path: path.symlink_to("/etc/hostname")])
+def test_what_takes_a_files_place_after_it_was_found_is_left_out(
+    tmp_path: Path, put: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each file is asked what it is once it is open, and is not waited for."""
+    for name in ("a.txt", "b.txt", "c.txt"):
+        (tmp_path / name).write_text(name)
+    found = resolve(tmp_path, ".")
+    (tmp_path / "b.txt").unlink()
+    monkeypatch.chdir(tmp_path)  # a socket's path is short
+    put(Path("b.txt"))
+    with build_payload(found) as payload:
+        assert held_bytes(payload) == b"a.txtc.txt"
+        assert payload.skipped.first == ["b.txt: replaced meanwhile"]
+
+
+def test_what_is_taken_back_between_many_small_files_is_not_among_their_bytes(tmp_path: Path) -> None:
+    """They are written many at a time, and the binary ones between them go with what they had left."""
+    late = b"\xff\xfe" + b"a\x00" * 1_500_000 + b"\x00\xd8" * 150_000
+    kept = {f"{number:04}.txt": b"%d\n" % number * (number % 300) for number in range(2_000)}
+    for name, data in kept.items():
+        (tmp_path / name).write_bytes(data)
+    for name in ("0007.bin", "1000.bin", "1999.bin"):
+        (tmp_path / name).write_bytes(late)
+    with build_payload(resolve(tmp_path, ".")) as payload:
+        whole = b"".join(kept.values())
+        assert [(one.name, one.byte_count) for one in payload.documents] == [
+            (name, len(data)) for name, data in kept.items()
+        ]
+        assert held_bytes(payload)[: payload.byte_count] == whole
+        assert payload.sha256 == hashlib.sha256(whole).hexdigest()
+        assert payload.skipped.counts == {"binary": 3}
 
 
 def test_a_file_swapped_for_a_link_to_outside_is_never_read(tmp_path: Path) -> None:
