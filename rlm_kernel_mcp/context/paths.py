@@ -23,7 +23,6 @@ from rlm_kernel_mcp.text.printable import printable
 
 MAX_PATH_BYTES: Final = 4_095
 """Longest path that is looked at (Linux's PATH_MAX without its NUL)."""
-
 _SHOWN_CHARS: Final = 200
 _TRIES: Final = 3
 """How often a path that changes meanwhile is resolved again."""
@@ -37,8 +36,7 @@ _DENIED_CAUSES: Final = {
     errno.EINVAL: _REPLACED,
     errno.ESTALE: _REPLACED,
 }
-_NO_FILE: Final = frozenset({errno.ELOOP, errno.ENXIO})
-"""From opening, without following, what is a link or a socket by now."""
+_NO_FILE: Final = frozenset({errno.ELOOP, errno.ENXIO})  # of what is a link or a socket by now
 _KERNELS_OWN: Final = frozenset(
     """
     autofs binfmt_misc bpf cgroup cgroup2 configfs debugfs devpts efivarfs fusectl mqueue nfsd nsfs proc pstore
