@@ -6,6 +6,7 @@ import ast
 import re
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -155,6 +156,12 @@ def test_no_paper_names_what_is_gone(paper: Path) -> None:
     """A class, a function or a field that was renamed. A decision tells why, of what was there then too."""
     if paper.name != "CHANGELOG.md" and paper.parent.name != "decisions":
         assert names_that_are_gone(paper.read_text(encoding="utf-8")) == []
+
+
+def test_no_two_decisions_have_one_number() -> None:
+    """They are named by it."""
+    numbers = Counter(path.name[:4] for path in (ROOT / "docs" / "decisions").glob("*.md"))
+    assert [number for number, count in numbers.items() if count > 1] == []
 
 
 def test_such_a_place_and_such_a_name_would_be_seen() -> None:

@@ -114,7 +114,7 @@ def test_a_request_that_misses_its_id_is_a_notification_and_the_log_says_so(clie
 
 @pytest.mark.parametrize("line", [b"no json", b"5", b"{}", b'{"jsonrpc":"2.0"}', b'{"foo":"bar"}', b"\xff"])
 def test_a_line_that_is_no_message_and_has_no_id_is_logged(client: LineClient, line: bytes) -> None:
-    """Two peers that answer such lines could go on for ever (decision 0090)."""
+    """Two peers that answer such lines could go on for ever (decision 0093)."""
     assert ask(client, line) == []
     assert "a bad line on stdin" in client.log.read_text().splitlines()[-1]
 
