@@ -2,8 +2,7 @@
 
 Is: the check that a path lies below an allowed root, made on the opened descriptor itself, so that a link
 slipped in between check and use cannot lead out. Is not: the choice of files (`sources.py`).
-Above: `sources.py`, `reading.py`, `by_loader.py`. Below: `documents.py`, the operating system (Linux: /proc, macOS:
-F_GETPATH).
+Above: `sources.py`, `reading.py`, `by_loader.py`. Below: `documents.py`, the system (Linux: /proc, macOS: F_GETPATH).
 """
 
 from __future__ import annotations
@@ -23,7 +22,6 @@ from rlm_kernel_mcp.text.printable import printable
 
 MAX_PATH_BYTES: Final = 4_095
 """Longest path that is looked at (Linux's PATH_MAX without its NUL)."""
-
 _SHOWN_CHARS: Final = 200
 _TRIES: Final = 3
 """How often a path that changes meanwhile is resolved again."""
