@@ -105,7 +105,7 @@ print((time.process_time() - began) * 1_000 / {megabytes} * 1_024, at)
 """
 
         async def search() -> float:
-            report = await asyncio.to_thread(server.step, session, code, wait_ms=600_000)
+            report = await asyncio.to_thread(server.step, session, code, wait_ms=600_000, timeout_ms=600_000)
             took, at = report["stdout"].split()
             assert int(at) == (-1 if session is other else size * MB - len(LAST) + 1), report
             return float(took)

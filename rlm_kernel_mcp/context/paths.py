@@ -35,8 +35,6 @@ _DENIED_CAUSES: Final = {
     errno.EINVAL: _REPLACED,
     errno.ESTALE: _REPLACED,
 }
-_NO_FILE: Final = frozenset({errno.ELOOP, errno.ENXIO})
-"""From opening, without following, what is a link or a socket by now."""
 _KERNELS_OWN: Final = frozenset(
     """
     autofs binfmt_misc bpf cgroup cgroup2 configfs debugfs devpts efivarfs fusectl mqueue nfsd nsfs proc pstore
@@ -174,7 +172,7 @@ class FileOpener:
         try:
             return _open(name, given, directory=False, inside=self._descriptor)
         except OSError as error:
-            if error.errno in _NO_FILE:
+            if error.errno in (errno.ELOOP, errno.ENXIO):  # a link, or a socket, by now
                 raise _moved(given) from error
             raise
 
