@@ -19,7 +19,7 @@ import psutil
 from rlm_kernel_mcp.errors import RlmError
 from rlm_kernel_mcp.session.contexts.given import Options
 from rlm_kernel_mcp.session.registry import Registry
-from rlm_kernel_mcp.session.reports import ContextReport
+from rlm_kernel_mcp.session.reports import ContextReport, StepReport
 from tests.sessions import AMPLE, SessionDriver
 
 MB: Final = 1 << 20
@@ -64,6 +64,12 @@ class HostileRoom:
             return error
         assert isinstance(opened.context, ContextReport), "ten minutes were not enough"
         return SessionDriver(self.registry, opened.session_id), opened.context
+
+    async def long_step(self, session: SessionDriver, code: str) -> StepReport:
+        """A step that goes through gigabytes, on a machine that has other things to do."""
+        return await self.registry.run_repl(
+            session.session_id, code, timeout_ms=LOAD_MS, wait_ms=LOAD_MS, max_output_chars=8_000
+        )
 
     async def leave(self) -> None:
         """End every session, and look at what is left."""
