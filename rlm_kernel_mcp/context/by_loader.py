@@ -234,7 +234,7 @@ class _Loading:
         except ValueError as error:
             raise ContextDenied(f"The context cannot be read: {error}.") from error
         layout = answers.layout_of(read)
-        text_bytes = sum(one.chars for one in read) * WIDTHS[layout]
+        payload.text_bytes = text_bytes = sum(one.chars for one in read) * WIDTHS[layout]
         is_open = next((one.is_open for one in reversed(read) if one.chars), False)
         payload.lines = sum(one.line_ends for one in read) + is_open
         if room.mapped_bytes and answers.is_laid(read):

@@ -59,7 +59,7 @@ def inline_payload(text: str, name: str, room: Room, spool: Spool | None = None,
     document = Document(name, byte_count, "utf-8", errors="surrogatepass")
     made = Payload("text", (document,), byte_count, digest.hexdigest(), None, None, Skipped(), facts=facts_of(text))
     made.room = room
-    text_bytes = len(text) * WIDTHS[layout]
+    made.text_bytes = text_bytes = len(text) * WIDTHS[layout]
     if spool is not None and (byte_count >= BY_FILE_BYTES or text_bytes > room.in_memory_bytes):
         try:
             _by_file(made, text, layout, spool, go_on)
@@ -156,7 +156,8 @@ def _take_value(made: Payload, text: str, client: LoaderClient, loaders: Loaders
             raise _refusal(size, made.byte_count, loaders.value_mb)
         value.seal(size)
         undo.pop_all()
-        made.data, made.file, made.descriptor, made.value_bytes = None, value, value.reader, size
+        made.data, made.file, made.descriptor = None, value, value.reader
+        made.value_bytes = made.text_bytes = size
 
 
 def _refusal(found: ValueRefused, byte_count: int, value_mb: int) -> RequestRefused:

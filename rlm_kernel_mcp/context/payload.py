@@ -58,6 +58,8 @@ class Payload:
     """Where `layout` is known: how many there are."""
     held: Held = "memory"
     """How a kernel is to hold it."""
+    text_bytes: int | None = None
+    """What its characters take in memory, where that is known."""
     room: Room | None = None
     """What it was read within."""
     index: TextIndex | None = None

@@ -182,5 +182,7 @@ answers state "loading", and the next step waits for the text.
 { session_id: string, namespace: {[name: string]: string},
   context: { name: string, state: "ready"|"loading", kind: "text"|"documents"|"json", chars, lines, bytes: number,
              sha256: string|null, head, tail: string, documents: {name: string, chars: number}[] /* first 20 */,
-             document_count: number, changed: boolean } }"""
+             document_count: number, held: "memory"|"mapped"|"spooled", encodings: {[name: string]: number},
+             undecodable_bytes: number, skipped: {[kind: string]: number}, changed: boolean,
+             loaded_bytes?: number } }"""
 )

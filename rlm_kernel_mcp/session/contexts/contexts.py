@@ -51,6 +51,8 @@ class SessionContext:
     """Places in its documents, as this server has loaded them last; None of what JSON says."""
     in_place: bool = False
     """Whether this server has it from its one file itself, which is no copy."""
+    text_bytes: int | None = None
+    """As `Payload.text_bytes`."""
     has_failed: bool = False
     """Whether it could not be loaded; only the first one stays in the list then."""
 
@@ -60,12 +62,13 @@ class SessionContext:
 
     def note_origin(self, payload: Payload) -> None:
         """Remember what a payload of it was made of."""
-        self.states, self.in_place = payload.states, payload.state is not None
+        self.states, self.in_place, self.text_bytes = payload.states, payload.state is not None, payload.text_bytes
         self.places = None if payload.kind == "json" else payload.places(len(self.source.prefix))
 
     def take_over(self, other: SessionContext) -> None:
         """Remember what the record does not have of a context that this server has loaded."""
         self.marks, self.in_place, self.places = other.marks, other.in_place, other.places
+        self.text_bytes = other.text_bytes
 
     @property
     def has_changed(self) -> bool:
@@ -112,9 +115,9 @@ class ContextList:
 
     def beside(self, context: SessionContext) -> Beside:
         """What the others take of the limits."""
-        others = [one.report for one in self.all if one is not context and one.report is not None]
-        in_memory = sum(one.bytes for one in others if one.held == "memory")
-        return Beside(in_memory, sum(one.document_count for one in others))
+        others = [(one.report, one.text_bytes) for one in self.all if one is not context and one.report is not None]
+        in_memory = sum(max(report.bytes, size or 0) for report, size in others if report.held == "memory")
+        return Beside(in_memory, sum(report.document_count for report, _ in others))
 
     def changed(self) -> tuple[str, ...]:
         """The names of those whose files have changed."""

@@ -149,6 +149,19 @@ async def test_the_limit_is_of_all_contexts_together(tmp_path: Path) -> None:
         assert await value(session, "len(context), more") == f"({20 << 20}, 'y')"
 
 
+async def test_what_the_others_take_is_what_their_characters_take(tmp_path: Path) -> None:
+    """One character beyond latin-1 makes two bytes of each: 10 MB in the call are 20 in memory."""
+    in_memory = {"context": {"mapped_max_gb": 0}}
+    async with open_registry(tmp_path, policy=in_memory, RLM_MEMORY_LIMIT_MB="64") as registry:
+        session = await SessionDriver.open(registry, "Ж" + "x" * ((10 << 20) - 1))
+        with pytest.raises(ContextTooLarge, match="other contexts have 20,971,520 bytes"):
+            await add(session, "more", text="y" * (19 << 20))
+        await add(session, "more", text="y" * (17 << 20))
+        assert await value(session, "len(context), len(more), len(bytearray(1 << 20))") == str(
+            (10 << 20, 17 << 20, 1 << 20)
+        )
+
+
 async def test_contexts_are_there_again_after_a_kernel_s_death_and_in_another_server(tmp_path: Path) -> None:
     """`del` loses none of them, a second name for one is a reference, and JSON is as steps left it."""
     (tmp_path / "a.txt").write_text("of a\n")

@@ -208,3 +208,30 @@ def test_a_hash_that_was_not_asked_for_is_none() -> None:
     for said in (b'{"hashed": "A"}', b'{"hashed": null}', b'{"hashed": 0}'):
         with pytest.raises(Unbelievable):
             answers.hashed(said)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {},
+        {"json": 1},
+        {"json": {}},
+        {"json": {"bytes": -1, "refused": ""}},
+        {"json": {"bytes": 101, "refused": ""}},
+        {"json": {"bytes": True, "refused": ""}},
+        {"json": {"refused": "because", "words": "", "errno": 0}},
+        {"json": {"refused": "syntax", "words": 1, "errno": 0}},
+        {"json": {"refused": "no_room", "words": "", "errno": 1 << 20}},
+    ],
+)
+def test_a_word_on_a_json_text_that_cannot_be_is_not_believed(said: object) -> None:
+    """Its value has a size that its file can have, and a refusal is one of those that are known."""
+    with pytest.raises(answers.Unbelievable):
+        answers.value(json.dumps(said).encode(), 100)
+
+
+def test_the_words_on_a_json_text_are_bounded() -> None:
+    """They come from the text, which may be anybody's."""
+    said = {"json": {"bytes": 0, "refused": "syntax", "words": "w" * 10_000, "errno": 0}}
+    assert answers.value(json.dumps(said).encode(), 100) == answers.ValueRefused("syntax", "w" * 200, 0)
+    assert answers.value(b'{"json": {"bytes": 100, "refused": ""}}', 100) == 100
