@@ -2,8 +2,7 @@
 
 Is: the check that a path lies below an allowed root, made on the opened descriptor itself, so that a link
 slipped in between check and use cannot lead out. Is not: the choice of files (`sources.py`).
-Above: `sources.py`, `reading.py`, `by_loader.py`. Below: `documents.py`, the operating system (Linux: /proc, macOS:
-F_GETPATH).
+Above: `sources.py`, `reading.py`, `by_loader.py`. Below: `documents.py`, the system (Linux: /proc, macOS: F_GETPATH).
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ import pytest
 
 from tests.mcp.line_client import LineClient, data_of
 from tests.processes import command_lines_below, left_over, resident_bytes
+from tests.specs import write_spec
 
 FULL: Final = os.environ.get("RLM_PRESSURE") == "full"
 pytestmark = [pytest.mark.pressure, pytest.mark.slow, pytest.mark.timeout(3_600 if FULL else 900)]
@@ -131,9 +132,12 @@ def _steps(client: LineClient, session_id: str, count: int) -> None:
         client.seen.clear()
 
 
-def test_a_context_at_the_limit_is_worked_on_and_one_above_it_is_refused(serve: Callable[..., LineClient]) -> None:
-    """60 % of the session's memory in bytes; the refusal names both."""
-    client = serve(RLM_MEMORY_LIMIT_MB="128")
+def test_a_context_at_the_limit_is_worked_on_and_one_above_it_is_refused(
+    serve: Callable[..., LineClient], tmp_path: Path
+) -> None:
+    """60 % of the session's memory in bytes, where no file is mapped; the refusal names both."""
+    write_spec(tmp_path / "specs", "in-memory", {"context": {"mapped_max_gb": 0}})
+    client = serve(RLM_MEMORY_LIMIT_MB="128", RLM_KERNEL="in-memory", JUPYTER_PATH=str(tmp_path / "specs"))
     limit = int(128 * MB * 0.6)
     (client.directory / "full.txt").write_bytes(b"0123456789abcde\n" * (limit // 16))
     (client.directory / "above.txt").write_bytes(b"x" * (limit + 1))
@@ -159,7 +163,8 @@ def test_a_context_of_very_many_documents_is_opened_and_restored(serve: Callable
     context, session_id = opened["context"], opened["session_id"]
     assert context["document_count"] == DOCUMENTS
     assert context["chars"] == sum(len(str(number)) + 1 for number in range(DOCUMENTS))
-    first = [{"name": f"many/a document with a long name, number {number:06}.txt", "chars": 2} for number in range(10)]
+    assert context["prefix"] == str(directory.resolve())
+    first = [{"name": f"a document with a long name, number {number:06}.txt", "chars": 2} for number in range(10)]
     assert context["documents"][:10] == first
     assert len(context["documents"]) == 20
     code = "(len(documents), documents[list(documents)[-1]])"

@@ -86,10 +86,10 @@ class ForkedPlacement:
         fork_server = await self._ready_fork_server()
         if fork_server is None:
             return None
-        scratch, sockets = map(str, self._loader_directories())
+        process = LoaderProcess(self._policy_file.parent)
+        scratch, sockets = map(str, process.directories)
         asked = {"scratch": scratch, "sockets": sockets, "file_mb": file_mb, "cpu_s": cpu_s, "value_mb": value_mb}
         arguments = ["-f", "none", "--policy", str(self._policy_file), "--scratch", scratch]
-        process = LoaderProcess()
         try:
             async with asyncio.timeout(self._policy.start_timeout_ms / 1000):
                 await fork_server.fork(arguments, ENVIRONMENT, "/", process.status.theirs, process.theirs, loader=asked)
@@ -101,10 +101,6 @@ class ForkedPlacement:
             process.close()
             raise
         return process
-
-    def _loader_directories(self) -> list[Path]:
-        """Scratch and sockets of all loaders: there is nothing in either, for good."""
-        return [self._policy_file.with_name(f"loaders-{name}") for name in ("scratch", "sockets")]
 
     async def _ready_fork_server(self) -> ForkServer | None:
         """The fork server, started (again) where it is not running; None where there is none: kernels start cold.
@@ -120,8 +116,6 @@ class ForkedPlacement:
                 log.warning("the fork server ended; starting another")
                 self._end_fork_server()
             self._policy_file.write_text(self._policy.model_dump_json(), encoding="utf-8")
-            for directory in self._loader_directories():
-                directory.mkdir(mode=0o700, exist_ok=True)
             try:
                 self.fork_server = await ForkServer.start(default_python(), self._policy_file)
             except RlmError as error:

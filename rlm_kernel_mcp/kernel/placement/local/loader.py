@@ -9,11 +9,15 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import shutil
 import signal
 import socket
+import tempfile
+from pathlib import Path
 from typing import Any, Final
 
 from rlm_kernel_mcp.errors import KernelStartFailed
+from rlm_kernel_mcp.kernel.placement.local.kernel_dir import unusable
 from rlm_kernel_mcp.kernel.placement.local.startup_status import StatusSocket
 
 END_MS: Final = 2_000
@@ -23,8 +27,8 @@ END_MS: Final = 2_000
 class LoaderProcess:
     """One loader, alive until `close`. Used in one thread at a time, whichever."""
 
-    def __init__(self) -> None:
-        """Make the sockets.
+    def __init__(self, run_dir: Path) -> None:
+        """Make the sockets, and below `run_dir` its directories.
 
         Raises:
             KernelStartFailed: they cannot be made.
@@ -34,6 +38,14 @@ class LoaderProcess:
         """The rows of its walls, as a kernel's."""
         self._closed = False
         try:
+            self._directory = Path(tempfile.mkdtemp(prefix="loader-", dir=run_dir))
+        except OSError as error:
+            raise unusable("A loader's directory cannot be made", error) from error
+        self.directories = self._directory / "w", self._directory / "c"
+        """Scratch and sockets, as a kernel's: there is nothing in either."""
+        try:
+            for path in self.directories:
+                path.mkdir(mode=0o700)
             self.status = StatusSocket()
             try:
                 self.control, self.theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -41,6 +53,7 @@ class LoaderProcess:
                 self.status.close()
                 raise
         except OSError as error:
+            self._remove()
             raise KernelStartFailed(f"The sockets of a loader cannot be made: {error.strerror}.") from error
 
     async def ready(self) -> None:
@@ -59,6 +72,7 @@ class LoaderProcess:
         self.theirs.close()
         if self._pidfd < 0:  # it has not said who it is
             self.status.disown()
+            self._remove()
             return
         self.status.close()
         with contextlib.suppress(ProcessLookupError):  # it ended by itself
@@ -67,3 +81,7 @@ class LoaderProcess:
         poll.register(self._pidfd, select.POLLIN)
         poll.poll(END_MS)
         os.close(self._pidfd)
+        self._remove()
+
+    def _remove(self) -> None:
+        shutil.rmtree(self._directory, ignore_errors=True)
