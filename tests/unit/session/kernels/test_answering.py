@@ -27,6 +27,7 @@ class Recorded:
     def __init__(self, fakes: Fakes) -> None:
         self._fakes = fakes
         self.served: list[int] = []
+        self.step: RunningStep | None = None
         self.refuses = False
 
     async def open(self, kernel: Kernel) -> None:
@@ -42,6 +43,7 @@ class Recorded:
             step.clock.pause(time.monotonic_ns())
 
         self.served.append(step.index)
+        self.step = step
         asyncio.get_running_loop().call_soon(pause)
         yield
 
@@ -68,8 +70,12 @@ async def test_each_kernel_of_a_session_is_opened_once_and_before_its_first_step
 async def test_a_step_that_waits_for_an_answer_does_not_reach_its_limit(fakes: Fakes) -> None:
     """Its clock is paused by whoever serves it; an interrupt still ends it."""
     session, answering = await opened(fakes)
-    await session.begin(FOREVER, timeout_ms=1)
+    await session.begin(FOREVER, timeout_ms=60_000)
     await session.until_printed("begun")
+    assert answering.step is not None
+    assert answering.step.clock is not None
+    in_an_hour = time.monotonic_ns() + 3_600_000_000_000
+    assert answering.step.clock.deadline_ns(in_an_hour) > in_an_hour
     assert (await session.interrupt()).status == "interrupted"
     assert answering.served == [1]
 
