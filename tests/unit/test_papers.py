@@ -23,7 +23,8 @@ PATHS: Final = [path for top in ROOT.glob("[!.]*") if top.is_dir() for path in t
 ENDS: Final = {"/".join(path.parts[first:]) for path in PATHS for first in range(1, len(path.parts))}
 """Every path, and every end of one that begins with a whole name."""
 TOPS: Final = {path.name for top in (ROOT, ROOT / "rlm_kernel_mcp") for path in top.iterdir() if path.is_dir()} - {
-    ".venv"
+    ".git",
+    ".venv",
 }
 PLACES: Final = {
     f"/{place.relative_to(ROOT).as_posix()}/"

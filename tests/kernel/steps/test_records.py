@@ -226,5 +226,6 @@ async def test_a_record_that_the_disk_does_not_give_is_told_as_that(
         assert "RLM_STATE_DIR" in told.value.next_step
     finally:
         answers.set()
+    monkeypatch.setattr(handles, "REOPEN_S", WAIT_S)
     with pytest.raises(SessionFinalized):
         await session.run("1")

@@ -168,9 +168,11 @@ async def test_the_end_of_the_input_is_told_though_the_reading_fails(
         raise ArithmeticError("a defect")
 
     monkeypatch.setattr(lines, "_read", failing)
-    monkeypatch.setattr(threading, "excepthook", lambda _failure: None)
+    told = threading.Event()
+    monkeypatch.setattr(threading, "excepthook", lambda _failure: told.set())
     async with serving(pipes, []) as (read_side, _):
         assert [item async for item in read_side] == []
+    assert await asyncio.to_thread(told.wait, 60), "the thread did not end by its error"
 
 
 async def test_the_reader_is_ahead_by_one_longest_line_at_most(pipes: Pipes, monkeypatch: pytest.MonkeyPatch) -> None:
