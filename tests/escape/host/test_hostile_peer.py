@@ -65,14 +65,6 @@ NEVER_ENDS = (
     "flood_on_shell",
     "flood_of_input_requests",
 )
-LIKE_ANOTHER = {
-    "flood_of_errors_output",
-    "flood_of_results",
-    "flood_of_tracebacks",
-    "flood_of_pictures",
-    "flood_of_comms",
-}
-"""On the channel of `flood_of_output`; a real kernel floods with each of them in `tests/escape/kernels`."""
 
 
 async def _unharmed(neighbour: SessionDriver) -> None:
@@ -131,9 +123,7 @@ async def test_a_kernel_that_breaks_the_protocol_is_replaced_and_the_reason_said
             assert (await hostile.ok("context")).result == "'some text'"
 
 
-@pytest.mark.parametrize(
-    "behaviour", [pytest.param(one, marks=[pytest.mark.slow] * (one in LIKE_ANOTHER)) for one in NEVER_ENDS]
-)
+@pytest.mark.parametrize("behaviour", NEVER_ENDS)
 async def test_a_step_that_never_ends_ends_at_its_deadline_and_others_work_meanwhile(
     registry: Registry, neighbour: SessionDriver, behaviour: str
 ) -> None:
