@@ -15,7 +15,7 @@ from rlm_kernel_mcp.context.loader.hashing import Unhashed
 from rlm_kernel_mcp.context.loader.places import Places
 from rlm_kernel_mcp.context.payload import Payload
 from rlm_kernel_mcp.context_wire import LoadContextReply
-from rlm_kernel_mcp.errors import ContextNotFound
+from rlm_kernel_mcp.errors import ContextNotFound, ContextTooLarge
 from rlm_kernel_mcp.session.contexts.changes import FileMarks
 from rlm_kernel_mcp.session.contexts.given import Progress
 from rlm_kernel_mcp.session.contexts.hashing import Hashes
@@ -53,6 +53,8 @@ class SessionContext:
     """Whether this server has it from its one file itself, which is no copy."""
     text_bytes: int | None = None
     """As `Payload.text_bytes`."""
+    claimed_bytes: int = 0
+    """What it takes of the memory as soon as it is there, from the moment on at which it goes to the kernel."""
     has_failed: bool = False
     """Whether it could not be loaded; only the first one stays in the list then."""
 
@@ -69,6 +71,13 @@ class SessionContext:
         """Remember what the record does not have of a context that this server has loaded."""
         self.marks, self.in_place, self.places = other.marks, other.in_place, other.places
         self.text_bytes = other.text_bytes
+
+    @property
+    def memory_bytes(self) -> int:
+        """What it takes, or is about to take, of the memory for contexts."""
+        if self.report is None:
+            return self.claimed_bytes
+        return max(self.report.bytes, self.text_bytes or 0) if self.report.held == "memory" else 0
 
     @property
     def has_changed(self) -> bool:
@@ -115,9 +124,23 @@ class ContextList:
 
     def beside(self, context: SessionContext) -> Beside:
         """What the others take of the limits."""
-        others = [(one.report, one.text_bytes) for one in self.all if one is not context and one.report is not None]
-        in_memory = sum(max(report.bytes, size or 0) for report, size in others if report.held == "memory")
-        return Beside(in_memory, sum(report.document_count for report, _ in others))
+        others = [one for one in self.all if one is not context]
+        documents = sum(one.report.document_count for one in others if one.report is not None)
+        return Beside(sum(one.memory_bytes for one in others), documents)
+
+    def claim_room(self, context: SessionContext, payload: Payload) -> None:
+        """Count a context that goes to the kernel now. Others may have been loaded while it was read.
+
+        Raises:
+            ContextTooLarge: those leave it no room in memory.
+        """
+        room = self.means.room.beside(self.beside(context).bytes)
+        if payload.held == "memory" and payload.byte_count > room.decoded_bytes:
+            raise ContextTooLarge(
+                f"The context has {payload.byte_count:,} bytes, and others were loaded while it was read: of the bytes "
+                f"that are decoded into memory {room.decoded_bytes:,} are left, {room.memory}."
+            )
+        context.claimed_bytes = payload.byte_count if payload.held == "memory" else 0
 
     def changed(self) -> tuple[str, ...]:
         """The names of those whose files have changed."""

@@ -230,6 +230,7 @@ class ContextLoads:
 
     def _failed(self, context: SessionContext) -> None:
         self._kernel.recovery.gone[context.name] = "it could not be loaded"
+        context.claimed_bytes = 0
         if context is self.contexts.first:
             context.has_failed = True
         else:
@@ -276,6 +277,7 @@ class ContextLoads:
     async def _into(self, kernel: Kernel, load: _Load, payload: Payload) -> None:
         """Put a payload into the kernel; if its file was written to meanwhile, a copy of what it is then."""
         name = load.context.name
+        self.contexts.claim_room(load.context, payload)
         loaded = await load_unless_changed(kernel, payload, name, add=True)
         if loaded is None:
             payload.close()

@@ -149,6 +149,25 @@ async def test_the_limit_is_of_all_contexts_together(tmp_path: Path) -> None:
         assert await value(session, "len(context), more") == f"({20 << 20}, 'y')"
 
 
+async def test_contexts_that_load_at_the_same_time_have_one_limit(tmp_path: Path) -> None:
+    """Each had room when its reading began. The next step says why one is not there."""
+    for name in ("one", "other"):
+        (tmp_path / f"{name}.txt").write_text("x" * (20 << 20))
+    in_memory = {"context": {"mapped_max_gb": 0}}
+    limits = {"RLM_MEMORY_LIMIT_MB": "64", "RLM_CONTEXT_ROOTS": str(tmp_path)}
+    async with open_registry(tmp_path / "state", policy=in_memory, **limits) as registry:
+        session = await SessionDriver.open(registry, "small")
+        for name in ("one", "other"):
+            given, options = Given(paths=(str(tmp_path / f"{name}.txt"),)), Options(name, wait_ms=0)
+            await registry.add_context(session.session_id, given, options)
+        with pytest.raises(ContextTooLarge, match="other contexts have 20,971,525 bytes"):
+            await session.run("1")
+        assert await value(session, "[name for name in ('one', 'other') if name in globals()]") in (
+            "['one']",
+            "['other']",
+        )
+
+
 async def test_what_the_others_take_is_what_their_characters_take(tmp_path: Path) -> None:
     """One character beyond latin-1 makes two bytes of each: 10 MB in the call are 20 in memory."""
     in_memory = {"context": {"mapped_max_gb": 0}}
