@@ -173,7 +173,7 @@ ADD_CONTEXT: Final = (
     """\
 Load one more text into a live session, between steps, under a name of its own: exactly one of text, paths (files, \
 directories, globs; as context_paths of rlm_init_context) and json_text (JSON, bound as the parsed value). name: one \
-new Python identifier. Not a step, and for free of every limit of the session. Its documents are \
+new Python identifier. Not a step, and charged to no limit of the session. Its documents are \
 documents["name/..."]. exclude: patterns of what to leave out. After wait_ms (default 20000, 0 to 600000) the call \
 answers state "loading", and the next step waits for the text.
 """

@@ -191,17 +191,17 @@ def _progress(ctx: Context, waiting: tools.Waiting) -> Iterator[None]:
 
     async def report() -> None:
         begin = told = anyio.current_time()
-        loaded = 0
+        number = 0.0
         while True:
             await anyio.sleep(min(LOADING_INTERVAL_S, PROGRESS_INTERVAL_S))
             now = anyio.current_time()
             done, of = waiting.look() or (0, 0)
-            if done > loaded:
-                loaded, told = done, now
+            if done > number:
+                number, told = done, now
                 await ctx.session.report_progress(done, of, f"{done:,} of {of:,} bytes of the context are loaded")
             elif now - told >= PROGRESS_INTERVAL_S - LOADING_INTERVAL_S / 2:
-                told, waited = now, now - begin
-                await ctx.session.report_progress(loaded + waited, message=f"waiting for {waited:.0f} s")
+                number, told, waited = number + now - told, now, now - begin
+                await ctx.session.report_progress(number, message=f"waiting for {waited:.0f} s")
 
     def ended(task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
+from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, cast
 
+import anyio
 import pytest
 from mcp import Client, MCPError
 from mcp.types import Implementation
@@ -178,6 +182,32 @@ async def test_a_caller_with_a_progress_token_is_told_how_much_of_a_context_is_l
         assert await told == (5_000, 20_000, "5,000 of 20,000 bytes of the context are loaded")
         call.cancel()
         await asyncio.wait([call])
+
+
+async def test_progress_never_becomes_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As MCP has it: also where few bytes come after many seconds."""
+    monkeypatch.setattr(mcp_server, "PROGRESS_INTERVAL_S", 0.001)
+    monkeypatch.setattr(anyio, "current_time", partial(next, itertools.count(0.0, 10.0)))
+    registry = FailingRegistry()
+    done = itertools.chain.from_iterable((count, count) for count in itertools.count(1))
+    monkeypatch.setattr(registry, "load_progress", lambda session_id: (next(done), 20_000))
+    told: list[float] = []
+    enough = asyncio.Event()
+
+    async def on_progress(progress: float, total: float | None, message: str | None) -> None:
+        told.append(progress)
+        if len(told) == 6:
+            enough.set()
+
+    async with asyncio.timeout(60), Client(server_over(registry), mode="legacy") as client:
+        call = asyncio.create_task(
+            client.call_tool("rlm_get_trace", {"session_id": "s"}, progress_callback=on_progress)
+        )
+        await enough.wait()
+        call.cancel()
+        await asyncio.wait([call])
+    assert told[:2] == [1, 11]
+    assert all(earlier < later for earlier, later in pairwise(told))
 
 
 @pytest.mark.parametrize(
