@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
-from contextlib import ExitStack
-from pathlib import Path
 from typing import Final
 
 from rlm_kernel_mcp.context.paths import cause
@@ -20,23 +17,6 @@ from rlm_kernel_mcp.whole_writes import write_at
 
 HELD_BYTES: Final = 1 << 20
 """Hashed and written at once: of 20,000 small files each by itself takes a third of the time of their reading."""
-
-
-def unlinked_file() -> tuple[int, int]:
-    """A writing and a reading descriptor of an empty temporary file that has no name any more."""
-    try:
-        with ExitStack() as opened:
-            writer, name = tempfile.mkstemp(prefix="rlm-context-")
-            opened.callback(os.close, writer)
-            try:
-                # The kernel gets a descriptor that cannot write: it must not be able to fill the disk.
-                reader = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
-            finally:
-                Path(name).unlink()
-            opened.pop_all()
-    except OSError as error:
-        raise _no_room(error) from error
-    return writer, reader
 
 
 class LaidTogether:
@@ -104,11 +84,12 @@ class LaidTogether:
             try:
                 write_at(self._writer, joined, self._done_bytes)
             except OSError as error:
-                raise _no_room(error) from error
+                raise no_room(error) from error
         self._done_bytes += len(joined)
 
 
-def _no_room(error: OSError) -> ContextTooLarge:
+def no_room(error: OSError) -> ContextTooLarge:
+    """The error for a temporary directory that does not take the files."""
     return ContextTooLarge(
         f"The files cannot be put together in the temporary directory: {cause(error)}.",
         "Give one file, or tell the user to free room in the temporary directory, or to set TMPDIR to a larger one.",

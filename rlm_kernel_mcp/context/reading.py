@@ -12,9 +12,10 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing
 from typing import Final
 
-from rlm_kernel_mcp.context.copies import LaidTogether, unlinked_file
+from rlm_kernel_mcp.context.copies import LaidTogether, no_room
 from rlm_kernel_mcp.context.documents import Document, FileIdentity, FileState, file_identity, file_state
 from rlm_kernel_mcp.context.held import COPIED_MAX_BYTES, Room, lies_in_memory
+from rlm_kernel_mcp.context.loader.spool import unlinked_file
 from rlm_kernel_mcp.context.paths import FileOpener, open_below
 from rlm_kernel_mcp.context.payload import Payload
 from rlm_kernel_mcp.context.refusals import binary, nothing_left, skip_unreadable, skipping, skips_archive
@@ -93,7 +94,10 @@ class _Reading:
         """The payload that holds copies, in an unlinked file of its own."""
         documents = []
         with ExitStack() as opened:
-            writer, reader = unlinked_file()
+            try:
+                writer, reader = unlinked_file()
+            except OSError as error:
+                raise no_room(error) from error
             opened.callback(os.close, reader)
             self._can_be_mapped = self._room.mapped_bytes > 0 and not lies_in_memory(reader)
             self._max_bytes = min(self._sources.max_bytes, COPIED_MAX_BYTES)

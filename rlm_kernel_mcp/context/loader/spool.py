@@ -24,6 +24,27 @@ DIRECTORY: Final = "spool"
 LOOK_S: Final = 0.5
 
 
+def unlinked_file(directory: Path | None = None) -> tuple[int, int]:
+    """A writing and a reading descriptor of an empty file that has no name any more.
+
+    Args:
+        directory: where its bytes lie; None: where temporary files do.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    with ExitStack() as opened:
+        writer, name = tempfile.mkstemp(prefix="rlm-context-", dir=directory)
+        opened.callback(os.close, writer)
+        try:
+            # The kernel gets a descriptor that cannot write: it must not be able to fill the disk.
+            reader = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+        finally:
+            Path(name).unlink()
+        opened.pop_all()
+    return writer, reader
+
+
 class Spooled:
     """One file without a name. `writer`: until `seal`; `reader`: as long as anybody holds it."""
 
@@ -89,14 +110,7 @@ class Spool:
         """An empty file. Raises: ContextTooLarge."""
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with ExitStack() as opened:
-                writer, name = tempfile.mkstemp(prefix="rlm-context-", dir=self._directory)
-                opened.callback(os.close, writer)
-                try:
-                    reader = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
-                finally:
-                    Path(name).unlink()
-                opened.pop_all()
+            writer, reader = unlinked_file(self._directory)
         except OSError as error:
             raise ContextTooLarge(
                 f"The server's own files for contexts cannot be made: {error.strerror}.",

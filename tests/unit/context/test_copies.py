@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlm_kernel_mcp.context import copies
-from rlm_kernel_mcp.context.copies import LaidTogether, unlinked_file
+from rlm_kernel_mcp.context.copies import LaidTogether
+from rlm_kernel_mcp.context.loader.spool import unlinked_file
 
 BLOCKS = st.lists(st.sampled_from([b"a", b"line\n", b"0123456789", b"\n\n", b"no end"]), max_size=6)
 
