@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,6 +43,13 @@ class Agent:
             raise SessionFailed(f"{tool}: {envelope['error']['message']} {envelope['error']['next_step']}")
         data: dict[str, Any] = envelope["data"]
         return data
+
+    async def open(self, paths: Sequence[str], **limits: int) -> tuple[dict[str, Any], float]:
+        """Open a session over files; returns what the server says of the context, and how many seconds it took."""
+        started = time.perf_counter()
+        opened = await self.call("rlm_init_context", context_paths=list(paths), **limits)
+        self.session_id = opened["session_id"]
+        return opened["context"], time.perf_counter() - started
 
     async def step(self, title: str, code: str) -> None:
         """One step, waited for to its end, with a line on what it printed and how long it took."""

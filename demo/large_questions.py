@@ -202,17 +202,9 @@ async def run_session(log: Path, state: Path) -> tuple[dict[str, Any], dict[str,
 
 async def open_context(agent: Agent, log: Path) -> dict[str, Any]:
     """Open the log by its path; returns what the server says of the context."""
-    started = time.perf_counter()
-    opened = await agent.call(
-        "rlm_init_context",
-        context_paths=[log.name],
-        wait_ms=600_000,
-        max_runtime_ms=3_600_000,
-        step_timeout_ms=1_800_000,
+    context, seconds = await agent.open(
+        [log.name], wait_ms=600_000, max_runtime_ms=3_600_000, step_timeout_ms=1_800_000
     )
-    agent.session_id = opened["session_id"]
-    context: dict[str, Any] = opened["context"]
-    seconds = time.perf_counter() - started
     print(
         f"Session {agent.session_id}, {LIMIT_MB} MB of memory: {context['chars']:,} characters, "
         f"{context['lines']:,} lines by path in {seconds:.2f} s; held: {context['held']}\n"

@@ -130,13 +130,7 @@ def context_paths(library: Path, entries: Sequence[str]) -> list[str]:
 
 async def open_context(agent: Agent, patterns: list[str]) -> dict[str, Any]:
     """Load the sources by path; returns what the server says of the context."""
-    started = time.perf_counter()
-    opened = await agent.call(
-        "rlm_init_context", context_paths=patterns, max_runtime_ms=600_000, step_timeout_ms=300_000
-    )
-    agent.session_id = opened["session_id"]
-    context: dict[str, Any] = opened["context"]
-    seconds = time.perf_counter() - started
+    context, seconds = await agent.open(patterns, max_runtime_ms=600_000, step_timeout_ms=300_000)
     print(
         f"Session {agent.session_id}: {context['document_count']:,} documents, {context['chars']:,} characters, "
         f"{context['lines']:,} lines loaded by path in {seconds:.2f} s\n"

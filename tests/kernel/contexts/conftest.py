@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +15,7 @@ from typing import Any, Final
 import pytest
 
 from rlm_kernel_mcp.context.by_loader import load
-from rlm_kernel_mcp.context.held import Room
+from rlm_kernel_mcp.context.held import Room, lies_in_memory
 from rlm_kernel_mcp.context.loader.loaders import Loaders
 from rlm_kernel_mcp.context.payload import Payload
 from rlm_kernel_mcp.context.sources import resolve_sources
@@ -48,6 +50,19 @@ def loaders(server_loaders: Loaders) -> Iterator[Loaders]:
     """After each test nothing of it is on disk any more."""
     yield server_loaders
     assert server_loaders.spool.used_bytes == 0
+
+
+@contextmanager
+def directory_on_disk() -> Iterator[Path]:
+    """A directory whose files are not memory."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
+        probe = os.open(directory, os.O_RDONLY)
+        try:
+            if lies_in_memory(probe):
+                pytest.skip("/var/tmp is memory here")
+        finally:
+            os.close(probe)
+        yield Path(directory)
 
 
 @pytest.fixture

@@ -40,16 +40,9 @@ def _hash_comes_later(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def data(tmp_path: Path) -> Path:
-    """A directory to load from."""
-    (tmp_path / "data").mkdir()
-    return tmp_path / "data"
-
-
-@pytest.fixture
-async def registry(tmp_path: Path, data: Path) -> AsyncIterator[Registry]:
+async def registry(tmp_path: Path, directory: Path) -> AsyncIterator[Registry]:
     """A registry that maps what has more than a megabyte, and has given its disk back at the end."""
-    async with open_registry(tmp_path / "state", policy=POLICY, RLM_CONTEXT_ROOTS=str(data)) as opened:
+    async with open_registry(tmp_path / "state", policy=POLICY, RLM_CONTEXT_ROOTS=str(directory)) as opened:
         yield opened
         loaders = opened._shared.loaders
     assert loaders is not None
@@ -100,10 +93,10 @@ def file_of(directory: Path, name: str, data: bytes) -> Path:
 
 @pytest.mark.parametrize(("parts", "held"), [([ASCII], "mapped"), ([ASCII, ASCII], "mapped"), ([WIDE], "spooled")])
 async def test_a_large_context_is_ready_without_its_hash_which_comes(
-    registry: Registry, data: Path, parts: list[bytes], held: str
+    registry: Registry, directory: Path, parts: list[bytes], held: str
 ) -> None:
     """Over its one file, over several that are laid together, and over the bytes of what is written wider."""
-    paths = [file_of(data, f"{number}.txt", part) for number, part in enumerate(parts)]
+    paths = [file_of(directory, f"{number}.txt", part) for number, part in enumerate(parts)]
     session, told = await opened(registry, *paths)
     assert (told.held, told.sha256) == (held, None)
     await settle(session)
@@ -114,18 +107,18 @@ async def test_a_large_context_is_ready_without_its_hash_which_comes(
     assert await listed(registry) == digest
 
 
-async def test_a_small_context_has_its_hash_at_once(registry: Registry, data: Path) -> None:
+async def test_a_small_context_has_its_hash_at_once(registry: Registry, directory: Path) -> None:
     """And the list does not say it once more."""
-    _, told = await opened(registry, file_of(data, "a.txt", ASCII[:1000]))
+    _, told = await opened(registry, file_of(directory, "a.txt", ASCII[:1000]))
     assert told.sha256 == hashlib.sha256(ASCII[:1000]).hexdigest()
     assert await listed(registry) is None
 
 
 async def test_a_restore_does_not_hash_what_is_the_same_file(
-    registry: Registry, data: Path, monkeypatch: pytest.MonkeyPatch
+    registry: Registry, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The file system says the same of it."""
-    session, _ = await opened(registry, file_of(data, "a.txt", ASCII))
+    session, _ = await opened(registry, file_of(directory, "a.txt", ASCII))
     await settle(session)
     monkeypatch.setattr(hashing.Unhashed, "digest", lambda *_: pytest.fail("it was hashed again"))
     await lose_kernel(session)
@@ -133,9 +126,9 @@ async def test_a_restore_does_not_hash_what_is_the_same_file(
     assert (await session.ok("len(context)")).result == str(len(ASCII))
 
 
-async def test_a_restore_hashes_a_file_that_only_looks_like_another(registry: Registry, data: Path) -> None:
+async def test_a_restore_hashes_a_file_that_only_looks_like_another(registry: Registry, directory: Path) -> None:
     """`touch` changes its times and nothing in it; a byte that is another is another text."""
-    path = file_of(data, "a.txt", ASCII)
+    path = file_of(directory, "a.txt", ASCII)
     session, _ = await opened(registry, path)
     await settle(session)
     os.utime(path, (1, 1))
@@ -148,10 +141,10 @@ async def test_a_restore_hashes_a_file_that_only_looks_like_another(registry: Re
 
 
 async def test_a_kernel_that_is_lost_before_the_hash_is_there_has_its_context_again(
-    registry: Registry, data: Path, gate: threading.Event
+    registry: Registry, directory: Path, gate: threading.Event
 ) -> None:
     """What the file system says is enough; and of another file nobody can say that it is the same."""
-    path = file_of(data, "a.txt", ASCII)
+    path = file_of(directory, "a.txt", ASCII)
     session, _ = await opened(registry, path)
     await lose_kernel(session)
     assert lost(await session.run("1")) == {}
@@ -162,10 +155,10 @@ async def test_a_kernel_that_is_lost_before_the_hash_is_there_has_its_context_ag
 
 
 async def test_a_file_that_is_written_to_before_its_hash_is_made_has_none(
-    registry: Registry, data: Path, gate: threading.Event
+    registry: Registry, directory: Path, gate: threading.Event
 ) -> None:
     """The hash would be of a text that was never opened."""
-    path = file_of(data, "a.txt", ASCII)
+    path = file_of(directory, "a.txt", ASCII)
     session, _ = await opened(registry, path)
     with path.open("r+b") as file:
         file.write(b"P")
@@ -175,10 +168,10 @@ async def test_a_file_that_is_written_to_before_its_hash_is_made_has_none(
 
 
 async def test_a_file_that_is_cut_off_before_its_hash_is_made_has_none(
-    registry: Registry, data: Path, gate: threading.Event
+    registry: Registry, directory: Path, gate: threading.Event
 ) -> None:
     """It is read, and never mapped."""
-    path = file_of(data, "a.txt", ASCII)
+    path = file_of(directory, "a.txt", ASCII)
     session, _ = await opened(registry, path)
     os.truncate(path, 10)
     gate.set()
@@ -187,10 +180,10 @@ async def test_a_file_that_is_cut_off_before_its_hash_is_made_has_none(
 
 
 async def test_the_record_of_a_session_that_ends_has_the_hash(
-    registry: Registry, data: Path, gate: threading.Event
+    registry: Registry, directory: Path, gate: threading.Event
 ) -> None:
     """The end waits for it a moment."""
-    session, _ = await opened(registry, file_of(data, "a.txt", ASCII))
+    session, _ = await opened(registry, file_of(directory, "a.txt", ASCII))
     ending = asyncio.create_task(session.finalize(text="done"))
     async with asyncio.timeout(WAIT_S):
         await session.kernel.dead
@@ -200,18 +193,18 @@ async def test_the_record_of_a_session_that_ends_has_the_hash(
 
 
 async def test_a_server_that_ends_meanwhile_leaves_the_hash_to_the_next(
-    tmp_path: Path, data: Path, gate: threading.Event
+    tmp_path: Path, directory: Path, gate: threading.Event
 ) -> None:
     """Nothing of it is left over; who opens the session again has the hash made."""
-    path = file_of(data, "a.txt", ASCII)
-    async with open_registry(tmp_path / "state", policy=POLICY, RLM_CONTEXT_ROOTS=str(data)) as registry:
+    path = file_of(directory, "a.txt", ASCII)
+    async with open_registry(tmp_path / "state", policy=POLICY, RLM_CONTEXT_ROOTS=str(directory)) as registry:
         session, _ = await opened(registry, path)
         session_id = session.session_id
         record = registry.store.session(session_id)
         assert record is not None
         assert (json.loads(record.context)["sha256"], len(json.loads(record.context_ref)["states"])) == (None, 64)
     gate.set()
-    async with open_registry(tmp_path / "state", RLM_CONTEXT_ROOTS=str(data)) as registry:
+    async with open_registry(tmp_path / "state", RLM_CONTEXT_ROOTS=str(directory)) as registry:
         session = SessionDriver(registry, session_id)
         assert (await session.run("len(context)")).result == str(len(ASCII))
         await settle(session)
@@ -219,10 +212,10 @@ async def test_a_server_that_ends_meanwhile_leaves_the_hash_to_the_next(
         assert await listed(registry) == hashlib.sha256(ASCII).hexdigest()
 
 
-async def test_an_added_context_is_hashed_later_too(registry: Registry, data: Path) -> None:
+async def test_an_added_context_is_hashed_later_too(registry: Registry, directory: Path) -> None:
     """Each has its own."""
-    session, _ = await opened(registry, file_of(data, "a.txt", ASCII))
-    path = file_of(data, "b.txt", ASCII + b"more")
+    session, _ = await opened(registry, file_of(directory, "a.txt", ASCII))
+    path = file_of(directory, "b.txt", ASCII + b"more")
     added = await registry.add_context(session.session_id, Given(paths=(str(path),)), Options("more"))
     assert isinstance(added.context, ContextReport)
     assert added.context.sha256 is None

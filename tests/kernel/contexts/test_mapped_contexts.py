@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
-from rlm_kernel_mcp.context.held import lies_in_memory
 from rlm_kernel_mcp.errors import ContextTooLarge
 from rlm_kernel_mcp.session.registry import Registry
 from rlm_kernel_mcp.session.reports import ContextReport
+from tests.kernel.contexts.conftest import directory_on_disk
 from tests.losses import lose_kernel, lost, values_file
 from tests.sessions import AMPLE, SessionDriver, lent, open_registry
 
@@ -28,14 +27,8 @@ TEXT = LINE * (2 * MB // len(LINE))
 @pytest.fixture(scope="module")
 def on_disk() -> Iterator[Path]:
     """A directory whose files are not memory."""
-    with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
-        probe = os.open(directory, os.O_RDONLY)
-        try:
-            if lies_in_memory(probe):
-                pytest.skip("/var/tmp is memory here")
-        finally:
-            os.close(probe)
-        yield Path(directory)
+    with directory_on_disk() as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

@@ -26,14 +26,8 @@ POLICY = {"context": {"in_memory_mb": 1}, "pool": {"spare_kernels": 0}}
 
 
 @pytest.fixture
-def data(tmp_path: Path) -> Path:
-    (tmp_path / "data").mkdir()
-    return tmp_path / "data"
-
-
-@pytest.fixture
-async def registry(tmp_path: Path, data: Path) -> AsyncIterator[Registry]:
-    async with open_registry(tmp_path / "state", policy=POLICY, RLM_CONTEXT_ROOTS=str(data)) as opened:
+async def registry(tmp_path: Path, directory: Path) -> AsyncIterator[Registry]:
+    async with open_registry(tmp_path / "state", policy=POLICY, RLM_CONTEXT_ROOTS=str(directory)) as opened:
         yield opened
 
 
@@ -57,12 +51,14 @@ def marks(path: Path) -> list[tuple[int, int]]:
 
 
 @pytest.mark.parametrize("lines", [5, 5_000, 400_000], ids=["one block", "some blocks", "by a loader"])
-async def test_lines_are_grep_s_and_characters_are_the_kernel_s(registry: Registry, data: Path, lines: int) -> None:
+async def test_lines_are_grep_s_and_characters_are_the_kernel_s(
+    registry: Registry, directory: Path, lines: int
+) -> None:
     """Of what the host has read and of what a loader has, alone and beside others."""
-    (data / "odd.txt").write_text(ODD * lines, newline="")
-    (data / "a.txt").write_text("before\n")
-    session = await opened(registry, None, data)
-    found = marks(data / "odd.txt")
+    (directory / "odd.txt").write_text(ODD * lines, newline="")
+    (directory / "a.txt").write_text("before\n")
+    session = await opened(registry, None, directory)
+    found = marks(directory / "odd.txt")
     assert len(found) == lines
     for line, byte in (found[0], found[lines // 2], found[-1]):
         at = place(session, "odd.txt", "byte", byte)
@@ -79,49 +75,49 @@ async def test_lines_are_grep_s_and_characters_are_the_kernel_s(registry: Regist
         place(session, "a.txt", "line", 3)
 
 
-async def test_an_inline_text_and_an_added_one_have_places(registry: Registry, data: Path) -> None:
+async def test_an_inline_text_and_an_added_one_have_places(registry: Registry, directory: Path) -> None:
     """The first by the stored text, the second under the name that it was given."""
     session = await opened(registry, ODD * 9_000)
     assert place(session, "context", "line", 17_001) == Place(8_500 * len(ODD.encode()), 8_500 * len(ODD), 17_001)
-    (data / "b.txt").write_text("one\ntwo\n")
-    await registry.add_context(session.session_id, Given(paths=(str(data),)), Options("more"))
+    (directory / "b.txt").write_text("one\ntwo\n")
+    await registry.add_context(session.session_id, Given(paths=(str(directory),)), Options("more"))
     assert place(session, "more/b.txt", "char", 5, context=1) == Place(5, 5, 2)
     await registry.add_context(session.session_id, Given(json_text='{"a": 1}'), Options("parsed"))
     with pytest.raises(ContextNotFound):
         place(session, "parsed", "char", 0, context=2)
 
 
-async def test_a_restored_session_has_places_as_before(tmp_path: Path, registry: Registry, data: Path) -> None:
+async def test_a_restored_session_has_places_as_before(tmp_path: Path, registry: Registry, directory: Path) -> None:
     """After a loss, and in another server once it has loaded the context."""
-    (data / "odd.txt").write_text(ODD * 50, newline="")
-    session = await opened(registry, None, data / "odd.txt")
+    (directory / "odd.txt").write_text(ODD * 50, newline="")
+    session = await opened(registry, None, directory / "odd.txt")
     before = place(session, "odd.txt", "line", 31)
     await lose_kernel(session)
     await session.run("1")
     assert place(session, "odd.txt", "line", 31) == before
     await registry.close()
-    async with open_registry(tmp_path / "state", RLM_CONTEXT_ROOTS=str(data)) as other:
+    async with open_registry(tmp_path / "state", RLM_CONTEXT_ROOTS=str(directory)) as other:
         again = SessionDriver(other, session.session_id)
         await again.run("1")
         assert place(again, "odd.txt", "line", 31) == before
 
 
-async def test_what_cannot_be_read_as_it_was_is_told(registry: Registry, data: Path) -> None:
+async def test_what_cannot_be_read_as_it_was_is_told(registry: Registry, directory: Path) -> None:
     """A file that is cut off, is gone, or lies outside by now; and a compressed one, whose bytes are no text's."""
     for name in ("cut.txt", "gone.txt", "out/out.txt"):
-        (data / name).parent.mkdir(exist_ok=True)
-        (data / name).write_text("line\n" * 9)
-    (data / "packed.txt.gz").write_bytes(gzip.compress(b"line\n" * 9))
-    session = await opened(registry, None, data)
+        (directory / name).parent.mkdir(exist_ok=True)
+        (directory / name).write_text("line\n" * 9)
+    (directory / "packed.txt.gz").write_bytes(gzip.compress(b"line\n" * 9))
+    session = await opened(registry, None, directory)
     assert place(session, "cut.txt", "line", 9).byte == 40
-    os.truncate(data / "cut.txt", 12)
+    os.truncate(directory / "cut.txt", 12)
     with pytest.raises(Changed):
         place(session, "cut.txt", "line", 9)
-    (data / "gone.txt").unlink()
+    (directory / "gone.txt").unlink()
     with pytest.raises(ContextNotFound):
         place(session, "gone.txt", "line", 1)
-    (data / "out").rename(data.parent / "out")
-    (data / "out").symlink_to(data.parent / "out")
+    (directory / "out").rename(directory.parent / "out")
+    (directory / "out").symlink_to(directory.parent / "out")
     with pytest.raises(ContextDenied):
         place(session, "out/out.txt", "line", 1)
     with pytest.raises(ContextNotFound, match="compressed"):

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rlm_kernel_mcp.context.held import lies_in_memory
 from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.session.contexts.given import Given, Options
 from rlm_kernel_mcp.session.registry import Registry
 from rlm_kernel_mcp.session.reports import ContextReport
+from tests.kernel.contexts.conftest import directory_on_disk
 from tests.losses import lost, settle
 from tests.sessions import SessionDriver, open_registry
 
@@ -28,14 +26,8 @@ SMALL = {"limits": {"memory_mb": 128}, "context": {"in_memory_mb": 1, "mapped_ma
 @pytest.fixture
 def on_disk() -> Iterator[Path]:
     """A directory whose files are not memory."""
-    with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
-        probe = os.open(directory, os.O_RDONLY)
-        try:
-            if lies_in_memory(probe):
-                pytest.skip("/var/tmp is memory here")
-        finally:
-            os.close(probe)
-        yield Path(directory)
+    with directory_on_disk() as made:
+        yield made
 
 
 @pytest.fixture
