@@ -1,6 +1,6 @@
 """`bin/bench [NAME ...]`: runs the parts named, or all of them, and prints one table.
 
-A full run writes bench/RESULTS.md. Close what else keeps the machine busy: the ratios stand it, the figures do not.
+A full run writes bench/RESULTS.md. Close whatever else keeps the machine busy: ratios survive it, figures do not.
 """
 
 from __future__ import annotations
@@ -18,10 +18,14 @@ from bench.bars import (
     contexts,
     costly,
     ends,
+    exploring,
+    exploring_answers,
     hashing,
     lasting,
     many,
     mapped,
+    peers,
+    quotes,
     sessions,
     starts,
     steps,
@@ -50,6 +54,11 @@ PARTS: dict[str, Part] = {
     "mapped-step": mapped.mapped_step,
     "spooled": mapped.spooled,
     "files": contexts.files,
+    "search": exploring.search,
+    "search-utf8": exploring.search_utf8,
+    "search-peers": peers.peers,
+    "exploring-answers": exploring_answers.exploring_answers,
+    "quotes": quotes.quotes,
     "walls": sessions.walls,
     "attacks": attacks.attacks,
     "attacks-lock": attacks.attacks_lock,
@@ -60,6 +69,10 @@ PARTS: dict[str, Part] = {
     "step-fresh": steps.step_fresh,
     "imports": starts.imports,
 }
+GROUPS = {
+    "exploring": ["search", "search-utf8", "search-peers", "exploring-answers", "quotes", "initialize", "memory"],
+}
+"""Parts that have one name together."""
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
 
@@ -73,14 +86,16 @@ async def run(names: Sequence[str], amounts: Amounts) -> list[Row]:
 
 
 def main() -> int:
-    """Returns 0 whatever the bars: a missed bar is a finding and no failure of the run."""
+    """Returns 0 even if bars are missed: that is a finding, not a failure of the run."""
     parser = argparse.ArgumentParser(prog="bin/bench", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"a part: {', '.join(PARTS)} (default: all)")
+    known = [*PARTS, *GROUPS]
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"a part: {', '.join(known)} (default: all)")
     parser.add_argument("--smoke", action="store_true", help="once each, small: only to see that the parts work")
     options = parser.parse_args()
-    if unknown := [name for name in options.names if name not in PARTS]:
-        parser.error(f"there is no part {', '.join(unknown)}; the parts are: {', '.join(PARTS)}")
-    rows = asyncio.run(run(options.names or list(PARTS), Amounts(options.smoke)))
+    if unknown := [name for name in options.names if name not in known]:
+        parser.error(f"there is no part {', '.join(unknown)}; the parts are: {', '.join(known)}")
+    names = [part for name in options.names for part in GROUPS.get(name, [name])]
+    rows = asyncio.run(run(names or list(PARTS), Amounts(options.smoke)))
     print(f"{report.now()}\n{report.machine()}\n{report.versions()}\n")
     print(report.text_table(rows))
     if not options.names and not options.smoke:

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 Sample = Callable[[], Awaitable[float]]
-"""One measurement; set-up and clean-up around what it times are its own."""
+"""One measurement, with its own set-up and clean-up around what it times."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """What must hold: of the ratio ours/other, or of our own figure in the row's unit."""
+    """A limit for the ratio ours/other, or for our own figure in the row's unit."""
 
     limit: float
     sense: Literal["at most", "at least"] = "at most"
@@ -52,7 +52,7 @@ class Row:
     unit: str = "ms"
     bar: Bar | None = None
     why_missed: str = ""
-    """What was found out about a miss; shown only where the bar is missed."""
+    """What is known about a miss; shown only if the bar is missed."""
 
     @property
     def ratio(self) -> float | None:
@@ -70,7 +70,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Amounts:
-    """How much is measured: `--smoke` only sees that each part works."""
+    """How much is measured: `--smoke` only checks that each part works."""
 
     smoke: bool
 
@@ -84,7 +84,7 @@ class Amounts:
 
 
 async def interleave(sides: Sequence[Sample], times: int, warm_up: int = 0) -> list[Figures]:
-    """Every side in turn, `times` over; the order turns around each time, so that none always comes second.
+    """Measure every side in turn, `times` over; the order is reversed each time, so that none always comes second.
 
     The figures are in the samples' own unit, in the order of `sides`.
     """

@@ -1,4 +1,4 @@
-"""What the operating system says of a tree of processes. Linux, by psutil and /proc."""
+"""What the operating system reports about a tree of processes. Linux only, by psutil and /proc."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def tree(pid: int) -> list[psutil.Process]:
 
 
 def pss_mb(pid: int) -> float:
-    """Proportional share of memory of a tree: shared pages count once in all.
+    """The proportional share of memory (PSS) of a process tree: a shared page counts once in all.
 
     Raises:
-        psutil.AccessDenied: the kernels' memory cannot be looked into by this user (they are not dumpable).
+        psutil.AccessDenied: this user may not inspect the kernels' memory (they are not dumpable).
     """
     return sum(process.memory_full_info().pss for process in tree(pid)) / MB
 
@@ -41,7 +41,7 @@ def cpu_s(pid: int) -> dict[int, float]:
 
 
 def spent_s(pid: int) -> float:
-    """Processor time used so far by a tree, with those of it that have ended and were waited for."""
+    """Processor time used so far by a tree, including its children that have ended and were waited for."""
     used = 0.0
     for process in tree(pid):
         try:
@@ -53,7 +53,7 @@ def spent_s(pid: int) -> float:
 
 
 async def settle(pid: int, limit_s: float = CALM_LIMIT_S) -> None:
-    """Return when a tree has stopped working: the spare kernel is ready, what was closed is gone, hashes are made."""
+    """Return when a tree is idle: the spare kernel is ready, closed sessions are gone, hashes are done."""
     before = cpu_s(pid)
     for _ in range(int(limit_s / CALM_S)):
         await asyncio.sleep(CALM_S)

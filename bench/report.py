@@ -13,11 +13,11 @@ from pathlib import Path
 from bench.measure import Bar, Figures, Row
 
 PACKAGES = ("mcp", "ipykernel", "jupyter_client", "ipython", "pyzmq", "tornado", "pydantic", "anyio")
-HEADINGS = ("what", "ours", "against", "other", "ratio", "bar", "")
+HEADINGS = ("what is measured", "ours", "compared with", "theirs", "ratio", "bar", "")
 
 
 def machine() -> str:
-    """Processor, cores, memory and system; nothing that names this one machine."""
+    """Processor, cores, memory and system; nothing that identifies this particular machine."""
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists() and (found := re.search(r"^model name\s*: (.+)$", cpuinfo.read_text(), re.MULTILINE)):
@@ -28,7 +28,7 @@ def machine() -> str:
 
 
 def versions() -> str:
-    """What both sides are made of."""
+    """The versions that both sides run on."""
     packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     return f"Python {platform.python_version()}, {packages}"
 
@@ -62,13 +62,17 @@ def _bar(bar: Bar, unit: str) -> str:
     return f"{bar.sense} {bar.limit:g}" + (f" {unit}" if bar.of == "ours" else "")
 
 
+def _why(row: Row) -> str:
+    return row.why_missed or "nothing is known about it yet"
+
+
 def text_table(rows: Sequence[Row]) -> str:
-    """The table for a terminal; below it, what is known about each miss."""
+    """The table for a terminal, followed by what is known about each miss."""
     table = [HEADINGS, *(cells(row) for row in rows)]
     widths = [max(len(line[column]) for line in table) for column in range(len(HEADINGS))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table]
     lines.insert(1, "  ".join("-" * width for width in widths))
-    return "\n".join([*lines, *(f"\nMISSED {row.what}: {row.why_missed}" for row in missed(rows))])
+    return "\n".join([*lines, *(f"\nMISSED {row.what}: {_why(row)}" for row in missed(rows))])
 
 
 def markdown(rows: Sequence[Row]) -> str:
@@ -76,7 +80,10 @@ def markdown(rows: Sequence[Row]) -> str:
     lines = [
         "# Benchmark results",
         "",
-        "Made by `bin/bench`; do not edit. Medians (10th to 90th percentile); both sides of a row in turn, in one run.",
+        (
+            "`bin/bench` writes this file; do not edit it. The figures are medians, with the 10th and the 90th "
+            "percentile in brackets. Both sides of a row are measured in turn, in one run."
+        ),
         "",
         f"- Date: {now()}",
         f"- Machine: {machine()}",
@@ -84,11 +91,11 @@ def markdown(rows: Sequence[Row]) -> str:
         "",
         "| " + " | ".join(HEADINGS) + " |",
         "|" + "---|" * len(HEADINGS),
-        *("| " + " | ".join(cells(row)) + " |" for row in rows),
+        *("| " + " | ".join(cell.replace("|", "\\|") for cell in cells(row)) + " |" for row in rows),
     ]
     if missing := missed(rows):
         lines += ["", "## Missed, and what is known about it", ""]
-        lines += [f"- {row.what}: {row.why_missed}" for row in missing]
+        lines += [f"- {row.what}: {_why(row)}" for row in missing]
     return "\n".join(lines) + "\n"
 
 

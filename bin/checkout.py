@@ -1,4 +1,4 @@
-"""Makes a checkout runnable: the virtual environment, the package in it, bytecode, and on request further groups.
+"""Makes a checkout runnable: a virtual environment with the package, its bytecode and, on request, further groups.
 
 Is: what `bin/setup` runs, with the standard library alone. Is not: part of the package.
 A stamp (a hash of everything the result depends on) makes a second run instant; a lock that dies with its
@@ -37,31 +37,34 @@ class Environment(NamedTuple):
 
     directory: str
     extras: str
-    """Of the package, as in `pyproject.toml`."""
+    """Extras of the package, as in `pyproject.toml`."""
     constraints: tuple[str, ...] = ("constraints.txt",)
     beside: str = ""
-    """The extras that were installed into the same directory before, and stay."""
+    """Extras that were installed into the same directory earlier, and stay."""
 
     def stamp_name(self) -> str:
-        """Name of the file that says for what the environment was completed."""
+        """Name of the file that says what the environment is complete for."""
         return f"{STAMP_NAME}-{self.extras}" if self.beside else STAMP_NAME
 
 
 CORE: Final = Environment(".venv", "console,test")
 STARTS: Final = (
     "import rlm_kernel_mcp.__main__, rlm_kernel_mcp.server.app, rlm_kernel_mcp.session.registry, mcp.client.stdio",
+    "import rapidfuzz.distance, rapidfuzz.fuzz",
     "import rlm_kernel_mcp.commands.doctor, rlm_kernel_mcp.commands.sessions, rlm_kernel_mcp.commands.trace",
-    "import rlm_kernel_mcp.commands.console, anyio._backends._asyncio, anyio._core._signals, anyio._core._subprocesses",
+    (
+        "import rlm_kernel_mcp.commands.attached.console, anyio._backends._asyncio, "
+        "anyio._core._signals, anyio._core._subprocesses"
+    ),
     "import json, sys; from rlm_kernel_mcp.in_kernel.preload import preload; preload(json.load(open(sys.argv[1])))",
-    "import pytest, _pytest.assertion.rewrite, pytest_timeout, xdist.plugin, xdist.remote, hypothesis.strategies",
 )
-"""What the server, the demo, the commands, a kernel and a test import as they begin. Nothing of ours reads the bytecode
-of the rest (jedi, debugpy, the lexers of Pygments, pip), which would take 35 MB."""
+"""What the server, the demo, the commands and a kernel import as they begin. Nothing of ours reads the bytecode of the
+rest (jedi, debugpy, the lexers of Pygments, pip), which would take 35 MB. pytest and hypothesis write their own."""
 GROUPS: Final = {
     "check": Environment(".venv", "dev", beside=CORE.extras),
     "lab": Environment(".venv-lab", "lab,console", ("constraints.txt", "constraints-lab.txt")),
 }
-"""What `--with` brings besides `codex`. What pins our own dependencies has a directory of its own."""
+"""What `--with` offers besides `codex`. A group that pins our own dependencies has a directory of its own."""
 DESCRIPTIONS: Final = {
     "check": "ruff and mypy, for bin/check",
     "codex": "the Codex binary, for tests/codex (needs npm)",
@@ -100,7 +103,7 @@ def main(arguments: Sequence[str]) -> None:
 
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Hold the checkout for this process: a lock on the directory itself, which the system lifts when we die."""
+    """Hold the checkout for this process: a lock on the directory itself, which the system releases when we die."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         try:
@@ -114,7 +117,7 @@ def locked(directory: Path) -> Iterator[None]:
 
 
 def fingerprint(root: Path) -> str:
-    """Hash of what the environment is made from: the input files, the Python that makes it, and where it stands."""
+    """Hash of what the environment depends on: the input files, the Python that makes it, and its location."""
     digest = hashlib.sha256(f"{root}\0{sys.version}\0{platform.machine()}\0".encode())
     for pattern in INPUTS:
         for path in sorted(root.glob(pattern)):
@@ -131,7 +134,7 @@ def is_current(directory: Path, stamp: str, stamp_name: str = STAMP_NAME) -> boo
 
 
 def make_environment(root: Path, environment: Environment) -> None:
-    """Bring one environment to what the checkout asks for; nothing is done where the stamp says that it is there."""
+    """Bring one environment up to date; does nothing if its stamp says that it already is."""
     directory = root / environment.directory
     stamp = fingerprint(root)
     if is_current(directory, stamp, environment.stamp_name()):
@@ -154,7 +157,7 @@ def make_environment(root: Path, environment: Environment) -> None:
 
 
 def runs_this_version(python: Path) -> bool:
-    """Whether an earlier environment can be kept: its Python starts and is the one that runs us."""
+    """Whether an earlier environment can be kept: its Python starts, and is the one that runs us."""
     try:
         found = subprocess.run(
             [str(python), "-I", "-c", "import sys; print(sys.version)"], capture_output=True, text=True, check=False
@@ -165,7 +168,7 @@ def runs_this_version(python: Path) -> bool:
 
 
 def leave_out(pip: list[str], directory: Path) -> None:
-    """Take out what `venv` brought and nobody uses: setuptools (Python 3.11 has it), and the bytecode of pip."""
+    """Remove what `venv` installs and nobody uses: setuptools (with Python 3.11), and the bytecode of pip."""
     packages = site_packages(directory)
     if list(packages.glob("setuptools-*.dist-info")):
         run([*pip, "uninstall", "-qq", "--yes", "setuptools"], "is .venv writable?")
@@ -174,7 +177,7 @@ def leave_out(pip: list[str], directory: Path) -> None:
 
 
 def compile_bytecode(root: Path, directory: Path) -> None:
-    """Write now what a start reads: where PYTHONDONTWRITEBYTECODE is set, each start of the server would compile anew.
+    """Write the bytecode that a start reads: with PYTHONDONTWRITEBYTECODE set, each start would compile it again.
 
     `-I` leaves that setting out of account. What cannot be imported is not asked for here: the start itself says it.
     """
@@ -190,18 +193,18 @@ def compile_bytecode(root: Path, directory: Path) -> None:
 
 
 def site_packages(directory: Path) -> Path:
-    """Where an environment has its packages."""
+    """The directory of an environment's packages."""
     return next((directory / "lib").glob("python*")) / "site-packages"
 
 
 def quietly(argv: list[str]) -> None:
-    """Run what may fail without harm: packages ship templates that are not Python."""
+    """Run a command that may fail without harm: packages ship templates that are not Python."""
     nothing = subprocess.DEVNULL
     subprocess.run(argv, check=False, stdin=nothing, stdout=nothing, stderr=nothing)
 
 
 def install_codex(root: Path) -> None:
-    """Bring the pinned Codex binary into `.codex-bin/`."""
+    """Download the pinned Codex binary into `.codex-bin/`."""
     directory = root / ".codex-bin"
     stamp = f"{CODEX_VERSION} {platform.system()} {platform.machine()}"
     if is_current(directory, stamp):
@@ -227,14 +230,14 @@ def install_codex(root: Path) -> None:
 
 
 def run(argv: list[str], hint: str, cwd: Path | None = None) -> None:
-    """Run one command of the set-up; its failure ends the set-up with what was run and what may help."""
+    """Run one command of the set-up; if it fails, end with the command and with what may help."""
     status = subprocess.run(argv, cwd=cwd, check=False, stdin=subprocess.DEVNULL, stdout=sys.stderr.fileno()).returncode
     if status:
         fail(f"`{' '.join(argv)}` ended with status {status} ({hint})")
 
 
 def say(text: str) -> None:
-    """One line on stderr; stdout stays free for the command that called the set-up."""
+    """Print a line on stderr; stdout belongs to the command that called the set-up."""
     print(f"bin/setup: {text}", file=sys.stderr, flush=True)
 
 

@@ -33,10 +33,10 @@ RECIPE: Final = ("bin/image.py", "containers/Containerfile", "constraints.txt", 
 CACHE: Final = ".image"
 STAMP_NAME: Final = ".complete"
 
-KERNEL_DEPENDENCIES: Final = ("cloudpickle", "ipykernel")
+KERNEL_DEPENDENCIES: Final = ("ahocorasick_rs", "cloudpickle", "google-re2", "ipykernel")
 DEBIAN_PACKAGES: Final = ("python3", "libstdc++6", "tzdata")
 NOT_NEEDED: Final = ("dpkg", "tar", "debconf", "perl-base", "readline-common")
-"""What Debian's dependencies ask for and a read-only image has no use for: nothing is ever installed in it."""
+"""Dependencies in Debian that a read-only image has no use for, since nothing is ever installed in it."""
 NOT_NEEDED_BELOW: Final = ("usr/share/doc", "usr/share/man", "usr/share/lintian", "usr/share/locale", "usr/share/perl5")
 
 
@@ -78,7 +78,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def recipe(local: bool, base: str | None, extra: Sequence[str]) -> str:
-    """Hash of what an image is made by, the kernel code apart."""
+    """Hash of what determines an image, except the kernel code."""
     digest = hashlib.sha256(f"{local}\0{base}\0{sorted(extra)}\0".encode())
     for name in RECIPE:
         digest.update((ROOT / name).read_bytes() + b"\0")
@@ -86,7 +86,7 @@ def recipe(local: bool, base: str | None, extra: Sequence[str]) -> str:
 
 
 def labels_of(program: str, image: str) -> dict[str, str]:
-    """The labels of an image; none where there is no such image."""
+    """The labels of an image; empty if there is no such image."""
     found = subprocess.run(labels_argv(program, image), capture_output=True, text=True, check=False)
     labels: dict[str, str] | None = json.loads(found.stdout) if found.returncode == 0 else None
     return labels or {}
@@ -108,7 +108,7 @@ def build_from_base(program: str, image: str, base: str | None, extra: Sequence[
 
 
 def build_from_packages(program: str, image: str, extra: Sequence[str], labels: dict[str, str]) -> None:
-    """Put a root file system together from Debian packages and PyPI, and import it as an image."""
+    """Assemble a root file system from Debian packages and PyPI, and import it as an image."""
     root = ROOT / CACHE / "root"
     stamp = labels[RECIPE_LABEL]
     if not is_complete(root, stamp):
@@ -132,7 +132,7 @@ def build_from_packages(program: str, image: str, extra: Sequence[str], labels: 
 
 
 def is_complete(root: Path, stamp: str) -> bool:
-    """Whether the root file system was made by this very recipe."""
+    """Whether the root file system was made by exactly this recipe."""
     try:
         return (root.parent / STAMP_NAME).read_text(encoding="utf-8") == stamp
     except OSError:
@@ -140,15 +140,15 @@ def is_complete(root: Path, stamp: str) -> bool:
 
 
 def unpack_debian(directory: Path, root: Path) -> None:
-    """Python and the libraries it needs, unpacked and not installed: no maintainer script runs, no shell is there."""
+    """Python and the libraries it needs, unpacked but not installed: no maintainer scripts, and no shell."""
     for tool in ("apt-get", "dpkg-deb", "tar"):
         if shutil.which(tool) is None:
             fail(f"--local needs {tool}, which Debian and Ubuntu have; elsewhere build from a base image")
     say("fetching Debian packages")
     archives = directory / "debs"
     (archives / "partial").mkdir(parents=True)
-    # An empty status file: everything counts as not installed, so apt names all that is needed. No lock, and no user to
-    # switch to: an ordinary user may build.
+    # With an empty status file nothing counts as installed, so apt lists everything that is needed. With no lock and no
+    # user to switch to, an ordinary user can build.
     apt = ["apt-get", "-qq", "-o", "Dir::State::status=/dev/null", "-o", f"Dir::Cache::archives={archives}"]
     apt += ["-o", "Debug::NoLocking=1", "-o", "APT::Sandbox::User="]
     fetch = ["install", "--yes", "--no-install-recommends", "--download-only", *DEBIAN_PACKAGES]
@@ -182,7 +182,7 @@ def unpack(archive: Path, root: Path) -> None:
 
 
 def install_packages(root: Path, extra: Sequence[str]) -> None:
-    """Run this environment's pip by the new root's own Python, so that what it picks is what that Python needs."""
+    """Run this environment's pip with the new root's Python, so that it picks what that Python needs."""
     found = importlib.util.find_spec("pip")
     if found is None or not found.submodule_search_locations:
         fail("there is no pip in .venv; `rm -r .venv` and run bin/setup")
@@ -194,7 +194,7 @@ def install_packages(root: Path, extra: Sequence[str]) -> None:
 
 
 def compile_bytecode(root: Path) -> None:
-    """The image is read-only when a kernel runs: what is not compiled now is compiled at every start."""
+    """Compile all of it now: the image is read-only when a kernel runs, so the rest would be compiled at each start."""
     say("compiling bytecode")
     directories = [str(packages_of(root)), *(str(path) for path in root.glob("usr/lib/python3*"))]
     argv = ["-m", "compileall", "-q", "-j", "0", "-s", str(root), "-p", "/", "--invalidation-mode", "unchecked-hash"]
@@ -202,7 +202,7 @@ def compile_bytecode(root: Path) -> None:
 
 
 def packages_of(root: Path) -> Path:
-    """Where Debian's Python looks for what Debian did not install."""
+    """Where Debian's Python looks for packages that Debian has not installed."""
     (library,) = root.glob("usr/lib/python3.*[0-9]")
     directory = root / "usr" / "local" / "lib" / library.name / "dist-packages"
     directory.mkdir(parents=True, exist_ok=True)

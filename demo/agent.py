@@ -1,4 +1,4 @@
-"""What both parts of the demo do as an agent does: call the server's tools, and account for what comes back.
+"""What both parts of the demo do as an agent would: call the server's tools, and count what comes back.
 
 Is: an MCP client's calls. Is not: the questions (`stdlib_questions.py`, `large_questions.py`).
 """
@@ -13,15 +13,17 @@ from typing import Any, Final
 
 from mcp import Client
 
+CITATIONS_SHOWN: Final = 3
+"""The first ones, and the last ones."""
 ROOT: Final = Path(__file__).resolve().parent.parent
 
 
 class SessionFailed(Exception):
-    """The server refused a call, or a step did not end well; the demo has nothing to check."""
+    """The server refused a call, or a step failed, so the demo has nothing to check."""
 
 
 class Agent:
-    """Calls the server's tools, and accounts for every character that came back."""
+    """Calls the server's tools, and counts every character that comes back."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -34,25 +36,41 @@ class Agent:
         Raises:
             SessionFailed: the server refused, with its words.
         """
-        result = await self._client.call_tool(tool, arguments)
-        (block,) = result.content
-        assert block.type == "text"
-        self.chars_received += len(block.text)
-        envelope = json.loads(block.text)
+        envelope = await self._answer(tool, arguments)
         if not envelope["ok"]:
             raise SessionFailed(f"{tool}: {envelope['error']['message']} {envelope['error']['next_step']}")
         data: dict[str, Any] = envelope["data"]
         return data
 
+    async def refusal(self, tool: str, **arguments: object) -> dict[str, Any]:
+        """One tool call that is to be refused; returns the envelope's `error`.
+
+        Raises:
+            SessionFailed: the server did what was asked for.
+        """
+        envelope = await self._answer(tool, arguments)
+        if envelope["ok"]:
+            raise SessionFailed(f"{tool}: was to be refused, and was not: {envelope['data']}")
+        error: dict[str, Any] = envelope["error"]
+        return error
+
+    async def _answer(self, tool: str, arguments: dict[str, object]) -> dict[str, Any]:
+        result = await self._client.call_tool(tool, arguments)
+        (block,) = result.content
+        assert block.type == "text"
+        self.chars_received += len(block.text)
+        envelope: dict[str, Any] = json.loads(block.text)
+        return envelope
+
     async def open(self, paths: Sequence[str], **limits: int) -> tuple[dict[str, Any], float]:
-        """Open a session over files; returns what the server says of the context, and how many seconds it took."""
+        """Open a session over files; returns what the server says about the context, and the seconds it took."""
         started = time.perf_counter()
         opened = await self.call("rlm_init_context", context_paths=list(paths), **limits)
         self.session_id = opened["session_id"]
         return opened["context"], time.perf_counter() - started
 
     async def step(self, title: str, code: str) -> None:
-        """One step, waited for to its end, with a line on what it printed and how long it took."""
+        """Run one step to its end, and print a line on its output and its duration."""
         started = time.perf_counter()
         data = await self.call("rlm_run_repl", session_id=self.session_id, code=code)
         while data["status"] == "running":
@@ -65,12 +83,29 @@ class Agent:
 
 
 def first_of(failures: BaseException) -> BaseException:
-    """The exception that exception groups were wrapped around."""
+    """The exception inside nested exception groups."""
     return first_of(failures.exceptions[0]) if isinstance(failures, BaseExceptionGroup) else failures
 
 
+def say_citations(final: dict[str, Any]) -> None:
+    """What the server found of the answer's citations in the sources, and how much of them that is."""
+    cited = final["citations"]
+    print(f"\nCitations: {len(cited)}, checked by the server against the files' own bytes")
+    left = cited[CITATIONS_SHOWN:-CITATIONS_SHOWN]
+    for one in [*cited[:CITATIONS_SHOWN], *cited[CITATIONS_SHOWN:][-CITATIONS_SHOWN:]]:
+        text = one["text"].strip().partition("\n")[0]
+        print(f"  [{one['id']}] {one['doc']}:{one['start_line']} {one['status']}: {text}")
+    if left:
+        print(f"  ... and {len(left):,} between them")
+    coverage = final["coverage"]
+    print(
+        f"Coverage: {coverage['cited']:,} of {coverage['chars']:,} characters cited; the steps' output had "
+        f"{coverage['delivered']['chars']:,} ({coverage['delivered']['per_cent']:g} %)"
+    )
+
+
 async def show_trace(agent: Agent) -> None:
-    """The trace, one line an event; it stays readable after the end of the session."""
+    """The trace, one line per event; it can still be read after the session has ended."""
     print("\nTrace")
     trace = await agent.call("rlm_get_trace", session_id=agent.session_id)
     for event in trace["events"]:

@@ -10,19 +10,23 @@ The questions are defined so that both methods must agree to the last line:
 
 from __future__ import annotations
 
+import re
 import tokenize
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
 from tokenize import TokenInfo
-from typing import Final
+from typing import Any, Final
 
 TRIVIA: Final = {tokenize.COMMENT, tokenize.NL, tokenize.ENCODING}
+SHOWN_CHARS: Final = 300
+"""Of a citation's text that an answer of the server has."""
+LINE: Final = re.compile(r"[^\n]*\n|[^\n]+")
 F_STRING: Final = {"FSTRING_START": 1, "TSTRING_START": 1, "FSTRING_END": -1, "TSTRING_END": -1}
-"""From Python 3.12 on f-strings come in several tokens; before, in one."""
+"""From Python 3.12 on, an f-string is several tokens; before, it is one."""
 
-Answers = dict[str, list[list[object]]]
+Answers = dict[str, list[list[Any]]]
 
 
 @dataclass(slots=True)
@@ -58,14 +62,34 @@ def answer(texts: Mapping[str, str], call: str, progress: Callable[[int], None] 
 def report(answers: Answers, call: str) -> str:
     """The final answer that the session must give, to the character."""
     lines = ["Most imports:", *(f"  {count:4} {name}" for name, count in answers["importers"])]
-    lines += [f"Calls of .{call}():", *(f"  {name}:{line}" for name, line in answers["calls"])]
-    for function, place, line, length in answers["longest"]:
-        lines.append(f"Longest function: {function} at {place}:{line}, {length} lines")
+    lines.append(f"Calls of .{call}():")
+    lines += [f"  {name}:{line} [c{number}]" for number, (name, line) in enumerate(answers["calls"], start=1)]
+    for number, (function, place, line, length) in enumerate(answers["longest"], start=len(answers["calls"]) + 1):
+        lines.append(f"Longest function: {function} at {place}:{line}, {length} lines [c{number}]")
     return "\n".join(lines)
 
 
+def citations(answers: Answers, texts: Mapping[str, str]) -> list[tuple[str, str, int, str]]:
+    """What the server must say of each citation: status, document, first line, and the beginning of its text.
+
+    The marks of the calls; that of the longest function, which is of its first two lines; and these again as a quote.
+    """
+    found = [(name, line, lines_of(texts[name], line, line)) for name, line in answers["calls"]]
+    for _, name, line, _ in answers["longest"]:
+        head = lines_of(texts[name], line, line + 1)
+        quoted = head.strip()
+        found.append((name, line, head))
+        found.append((name, texts[name].count("\n", 0, texts[name].index(quoted)) + 1, quoted))
+    return [("verified", name, line, text[:SHOWN_CHARS]) for name, line, text in found]
+
+
+def lines_of(text: str, first: int, last: int) -> str:
+    """Some lines of a text, as `grep -n` counts them."""
+    return "".join(LINE.findall(text)[first - 1 : last])
+
+
 def decoded(path: Path) -> str:
-    """A source's text: UTF-8, its mark left out; a file that is not UTF-8 at large keeps each byte as a character."""
+    """A source's text: UTF-8 without its byte order mark; a file that is not UTF-8 keeps each byte as a character."""
     data = path.read_bytes()
     text = data.decode("utf-8-sig", "surrogateescape")
     bad = sum("\udc80" <= char <= "\udcff" for char in text)
@@ -101,14 +125,14 @@ def read(text: str, call: str) -> Document:
 
 
 def close(found: Document, function: tuple[int, int, str] | None, last_row: int) -> None:
-    """Note a function that ends on `last_row`."""
+    """Record a function that ends on `last_row`."""
     if function is not None:
         _, first_row, name = function
         found.functions.append((last_row - first_row + 1, first_row, name))
 
 
 def logical_lines(text: str) -> Iterator[list[TokenInfo]]:
-    """The tokens of each logical line, led by the indents and dedents before it; f-strings' insides left out."""
+    """The tokens of each logical line, preceded by its indents and dedents; the insides of f-strings are left out."""
     line: list[TokenInfo] = []
     depth = 0
     for token in tokenize.generate_tokens(StringIO(text, newline=None).readline):
@@ -132,7 +156,7 @@ def function_header(code: list[TokenInfo]) -> tuple[int, int, str] | None:
 
 
 def read_line(found: Document, code: list[TokenInfo], call: str) -> None:
-    """Note the imports and the calls of one logical line."""
+    """Record the imports and the calls of one logical line."""
     words = [token.string for token in code]
     for at, token in enumerate(code):
         if token.type != tokenize.NAME:
@@ -144,7 +168,7 @@ def read_line(found: Document, code: list[TokenInfo], call: str) -> None:
 
 
 def imported(words: list[str], at: int) -> Iterator[str]:
-    """First parts of the modules that the statement with `import` at this place names."""
+    """The first part of each module named by the statement whose `import` is at this index."""
     start = max((i for i in range(at) if words[i] in (";", ":")), default=-1) + 1
     if words[start] == "from":
         if words[start + 1].strip("."):

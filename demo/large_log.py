@@ -1,4 +1,4 @@
-"""A log of any size, written quickly, and what is true of it, counted while it is written.
+"""A log of any size, written quickly, with the true answers counted as it is written.
 
 Is: a seeded log of a service, minute by minute; each minute is one of a few dozen that were made beforehand, with its
 own time and its own request ids put in. Is not: a reader; what is counted is what was put in, so that whoever reads the
@@ -24,11 +24,11 @@ FIRST_MINUTE: Final = datetime(2026, 3, 1)  # noqa: DTZ001 (a log's own clock)
 MINUTES_MADE: Final = 48
 REQUESTS_A_MINUTE: Final = 300
 LINE_END_MS: Final = 59_500
-"""What a minute was made with lies before this, what is added to it behind."""
+"""Separates what a minute was generated with from what is added to it."""
 TIME_PLACE: Final = b"yyyy-mm-ddThh:mm"
-"""Where a minute's time goes; as long as that."""
+"""Placeholder for a minute's time, of the same length."""
 NUMBER_PLACE: Final = b"qNNNNNNN"
-"""Where a minute's number goes, in its request ids."""
+"""Placeholder for a minute's number, in its request ids."""
 MODULES: Final = (
     "auth",
     "billing",
@@ -56,7 +56,7 @@ LEVELS: Final = ("INFO",) * 42 + ("DEBUG",) * 5 + ("WARN",) * 2 + ("ERROR",)
 
 @dataclass(slots=True)
 class Truth:
-    """What is true of a log, by what was put into it."""
+    """The true answers about a log, known from what was put into it."""
 
     bytes: int = 0
     lines: int = 0
@@ -64,13 +64,13 @@ class Truth:
     errors_by_hour: Counter[str] = field(default_factory=Counter)
     """By the hour's first 13 characters, `2026-03-01T00`."""
     gap: tuple[int, str, str] = (0, "", "")
-    """The longest time without a line, in ms; the time of the line before it, and of the line behind it."""
+    """The longest time without a line, in ms, with the times of the lines before and after it."""
     never_ended: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class _Minute:
-    """One minute, as it was made: its text with the two places, and what is in it."""
+    """One generated minute: its text with the two placeholders, and what it contains."""
 
     text: bytes
     lines: int
@@ -122,7 +122,7 @@ def write_log(path: Path, megabytes: int, seed: int = SEED) -> Truth:
 
 
 def _silences(rng: random.Random, minutes: int) -> set[int]:
-    """Minutes without a line: one silence that is the longest, and a few shorter ones, far from each other."""
+    """Minutes without a line: the longest silence, and a few shorter ones far apart."""
     lengths = [9, *(rng.randint(2, 7) for _ in range(5))]
     rng.shuffle(lengths)
     room = minutes // len(lengths)
@@ -135,7 +135,7 @@ def _silences(rng: random.Random, minutes: int) -> set[int]:
 
 
 def _added(rng: random.Random, minute: int, open_requests: list[str], *, is_last: bool) -> list[str]:
-    """What a minute has beside what it was made with: requests that begin here and end minutes later, a few errors."""
+    """What is added to a minute: requests that begin here and end minutes later, and a few errors."""
     lines = []
     while open_requests and (is_last or rng.random() < 0.2):
         ended = open_requests.pop(rng.randrange(len(open_requests)))

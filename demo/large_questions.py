@@ -1,4 +1,4 @@
-"""A log that no kernel could hold: three questions over 2 GB in a session with 512 MB of memory.
+"""A log larger than the kernel's memory: three questions about 2 GB in a session with 512 MB.
 
 Is: what an agent does with a file that is larger than its kernel's memory: open it by path, where it is mapped and not
 read into memory, and work on `context` as on any text. Is not: a benchmark; but each step says how long it took, and in
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -19,21 +20,22 @@ from typing import Any, Final
 
 from mcp import Client, StdioServerParameters
 
-from demo.agent import ROOT, Agent, SessionFailed, first_of, show_trace
+from demo.agent import ROOT, Agent, SessionFailed, first_of, say_citations, show_trace
 from demo.large_log import MB, Truth, write_log
 from demo.memory import MemoryWatch, Seen, pss_kb
 from rlm_kernel_mcp.context.held import lies_in_memory
 
 LARGE_MB: Final = 2_048
 SMALLEST_MB: Final = 160
-"""A quarter of the session's memory is held in memory; the demo is about more than that."""
+"""A context of up to a quarter of the session's memory is held in memory; the demo needs a larger one."""
 LIMIT_MB: Final = 512
+REQUEST: Final = re.compile(r"request (q\S+) begun")
 SPARE_MB: Final = 512
-"""Disk that is left free beside the log."""
+"""Disk space to leave free besides the log."""
 HASH_TRIES: Final = 120
 HASH_LOOK_S: Final = 0.5
 PLACES: Final = (None, "/var/tmp")  # noqa: S108 (a directory of its own is made in it, and removed)
-"""Where the log may lie: the usual place (TMPDIR), and one that is on a disk where that is memory."""
+"""Where the log may be written: TMPDIR, and a directory that is on disk where TMPDIR is memory."""
 
 LOOK: Final = """
 first, last = context[:context.find("\\n")], context[context.rfind("\\n", 0, -1) + 1:-1]
@@ -87,6 +89,14 @@ for request, what in (match.groups() for match in re.finditer(r"request (q\\S+) 
 print(f"never ended: {sorted(begun)}; at most {most:,} were under way at a time")
 """
 
+CITE: Final = """
+after = search(gap[2], limit=1)[0].lines()
+before = span(after.start - 1, after.start).lines()
+silence = cite(span(before.start, after.end))
+lost = [cite(search(f"request {request} begun", limit=1)[0].lines()) for request in sorted(begun)]
+print(f"{silence} lines {before.line:,} and {after.line:,};", *(f"{one} line {one.span.line:,}" for one in lost))
+"""
+
 AGGREGATE: Final = """
 answers = {
     "errors_by_hour": dict(errors_by_hour),
@@ -96,8 +106,8 @@ answers = {
 hour, count = max(errors_by_hour.items(), key=lambda item: (item[1], item[0]))
 report = "\\n".join([
     f"Errors: {errors_by_hour.total():,}; the worst hour is {hour} with {count:,}",
-    f"Longest silence: {answers['gap'][0]:,} ms, from {gap[1]} to {gap[2]}",
-    f"Never ended: {', '.join(answers['never_ended'])}",
+    f"Longest silence: {answers['gap'][0]:,} ms, from {gap[1]} to {gap[2]} {silence}",
+    f"Never ended: {', '.join(f'{request} {mark}' for request, mark in zip(answers['never_ended'], lost))}",
 ])
 len(report)
 """
@@ -107,12 +117,13 @@ STEPS: Final = (
     ("errors", ERRORS),
     ("silence", GAP),
     ("never ended", NEVER_ENDED),
+    ("cite", CITE),
     ("aggregate", AGGREGATE),
 )
 
 
 class NoPlace(Exception):
-    """There is no room for the log."""
+    """There is no disk space for the log."""
 
 
 def main(megabytes: int) -> int:
@@ -141,7 +152,7 @@ def main(megabytes: int) -> int:
 
 
 def place_for(megabytes: int) -> str:
-    """A directory on a disk with room for the log: what lies in memory is not mapped.
+    """A directory on a disk with room for the log: a file in memory would not be mapped.
 
     Raises:
         NoPlace: there is none, and why.
@@ -164,7 +175,7 @@ def place_for(megabytes: int) -> str:
 
 
 def is_in_memory(place: str) -> bool:
-    """Whether a directory's file system is memory."""
+    """Whether a directory is on a file system in memory."""
     descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
     try:
         return lies_in_memory(descriptor)
@@ -172,8 +183,8 @@ def is_in_memory(place: str) -> bool:
         os.close(descriptor)
 
 
-async def run_session(log: Path, state: Path) -> tuple[dict[str, Any], dict[str, Any], str]:
-    """Drive one session; returns what it was told of the context, its answers, and its final answer."""
+async def run_session(log: Path, state: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Run one session; returns what it was told about the context, its answers, and its final answer."""
     server = StdioServerParameters(
         command=str(ROOT / "bin" / "rlm-mcp"),
         env={
@@ -193,15 +204,16 @@ async def run_session(log: Path, state: Path) -> tuple[dict[str, Any], dict[str,
             say_memory(context, watch)
         answers = await agent.call("rlm_get_var", session_id=agent.session_id, var_name="answers", limit=100_000)
         final = await agent.call("rlm_finalize", session_id=agent.session_id, final_var_name="report")
+        say_citations(final)
         await show_trace(agent)
     share = agent.chars_received / context["chars"]
     print(f"\n{agent.chars_received:,} characters reached the client: {share:.4%} of the log.")
     print(f"\n{final['final_answer']}\n")
-    return context, answers["value"], final["final_answer"]
+    return context, answers["value"], final
 
 
 async def open_context(agent: Agent, log: Path) -> dict[str, Any]:
-    """Open the log by its path; returns what the server says of the context."""
+    """Open the log by its path; returns what the server says about the context."""
     context, seconds = await agent.open(
         [log.name], wait_ms=600_000, max_runtime_ms=3_600_000, step_timeout_ms=1_800_000
     )
@@ -213,7 +225,7 @@ async def open_context(agent: Agent, log: Path) -> dict[str, Any]:
 
 
 async def hash_of(agent: Agent) -> str | None:
-    """The context's hash, which is made while the session works; None if it takes longer than that."""
+    """The context's hash, which is computed while the session works; None if it takes too long."""
     for _ in range(HASH_TRIES):
         listed = await agent.call("rlm_list_sessions")
         (session,) = (one for one in listed["sessions"] if one["session_id"] == agent.session_id)
@@ -225,7 +237,7 @@ async def hash_of(agent: Agent) -> str | None:
 
 
 def say_memory(context: dict[str, Any], watch: MemoryWatch) -> None:
-    """What was held in memory, while the session is still there."""
+    """Report what is held in memory, while the session still exists."""
     print(f"\nMemory, of a context of {context['bytes'] // MB:,} MB that is held: {context['held']}")
     for name, one in (("kernel", watch.kernel), ("server", watch.server)):
         print(f"  {name}  {one.own_kb / 1024:6.0f} MB of its own at most{_shared(one)}")
@@ -238,9 +250,12 @@ def _shared(one: Seen) -> str:
     return f"; of all memory {pss['Pss'] / 1024:,.0f} MB, of which {pss.get('Pss_File', 0) / 1024:,.0f} MB are files'"
 
 
-def check(truth: Truth, context: dict[str, Any], answers: dict[str, Any], final: str) -> int:
-    """Compare all that the session said with what was counted while the log was written; returns the exit status."""
+def check(truth: Truth, context: dict[str, Any], answers: dict[str, Any], final: dict[str, Any]) -> int:
+    """Compare the session's answers with what was counted as the log was written; returns the exit status."""
     hours = {hour: count for hour, count in truth.errors_by_hour.items() if count}
+    cited = final["citations"]
+    times = [line[:23] for line in cited[0]["text"].splitlines()]
+    requests = [REQUEST.findall(one["text"])[0] for one in cited[1:]]
     compared = {
         "bytes": (context["bytes"], truth.bytes),
         "characters": (context["chars"], truth.bytes),
@@ -250,7 +265,10 @@ def check(truth: Truth, context: dict[str, Any], answers: dict[str, Any], final:
         "errors by hour": (answers["errors_by_hour"], hours),
         "longest silence": (answers["gap"], list(truth.gap)),
         "never ended": (answers["never_ended"], truth.never_ended),
-        "final answer": (final, report(truth)),
+        "final answer": (final["final_answer"], report(truth)),
+        "citations": ([one["status"] for one in cited], ["verified"] * (1 + len(truth.never_ended))),
+        "the lines around the silence": (times, list(truth.gap[1:])),
+        "the requests that are cited": (requests, truth.never_ended),
     }
     wrong = {what: pair for what, pair in compared.items() if pair[0] != pair[1]}
     for what, (found, ours) in wrong.items():
@@ -267,7 +285,7 @@ def report(truth: Truth) -> str:
     return "\n".join(
         [
             f"Errors: {truth.errors_by_hour.total():,}; the worst hour is {hour} with {count:,}",
-            f"Longest silence: {gap_ms:,} ms, from {before} to {after}",
-            f"Never ended: {', '.join(truth.never_ended)}",
+            f"Longest silence: {gap_ms:,} ms, from {before} to {after} [c1]",
+            f"Never ended: {', '.join(f'{one} [c{number}]' for number, one in enumerate(truth.never_ended, start=2))}",
         ]
     )

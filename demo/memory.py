@@ -1,4 +1,4 @@
-"""What a server's processes hold in memory while they work, as the operating system says.
+"""What a server's processes hold in memory while they work, according to the operating system.
 
 Is: a look at /proc five times a second, from a thread. Is not: a limit, nor anything that the server says of itself.
 """
@@ -15,7 +15,7 @@ from typing import Final, Self
 
 LOOK_S: Final = 0.2
 OWN: Final = re.compile(r"^(?:RssAnon|RssShmem|VmPTE):\s+(\d+) kB$", re.MULTILINE)
-"""What nobody else can have back: not the pages of files."""
+"""Memory that cannot be reclaimed: pages of files do not count."""
 ROLLUP: Final = re.compile(r"^(Pss|Pss_File):\s+(\d+) kB$", re.MULTILINE)
 
 
@@ -29,7 +29,7 @@ class Seen:
     """Processor time when it was first seen."""
     now_s: float
     own_kb: int = 0
-    """The most that it has held of its own."""
+    """The most private memory that it has had."""
 
     @property
     def worked_s(self) -> float:
@@ -37,7 +37,7 @@ class Seen:
 
 
 class MemoryWatch(AbstractContextManager["MemoryWatch"]):
-    """Watches the processes below this one while the context lasts."""
+    """Watches the processes below this one, as a context manager."""
 
     def __init__(self) -> None:
         self._seen: dict[int, Seen] = {}
@@ -59,7 +59,7 @@ class MemoryWatch(AbstractContextManager["MemoryWatch"]):
 
     @property
     def kernel(self) -> Seen:
-        """The kernel that worked: what has used most processor time of all below the server."""
+        """The kernel that did the work: the process below the server with the most processor time."""
         return max((one for one in self._seen.values() if not one.is_server), key=lambda one: one.worked_s)
 
     def _run(self) -> None:
@@ -86,7 +86,7 @@ class MemoryWatch(AbstractContextManager["MemoryWatch"]):
 
 
 def own_kb(pid: int) -> int:
-    """What a process holds of its own, in kB; 0 if it has ended."""
+    """A process's private memory in kB; 0 if it has ended."""
     try:
         return sum(map(int, OWN.findall(Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace"))))
     except OSError:
@@ -94,7 +94,7 @@ def own_kb(pid: int) -> int:
 
 
 def pss_kb(pid: int) -> dict[str, int] | None:
-    """A process's share of all memory (`Pss`), and of it what are pages of files (`Pss_File`), in kB.
+    """A process's share of memory (`Pss`), and how much of it are pages of files (`Pss_File`), in kB.
 
     None where this user may not look: a kernel is closed to its own user; root may.
     """

@@ -1,7 +1,8 @@
 """The main job on real input: three questions whose answers need every line of Python's standard library.
 
 Is: an MCP client that does what an agent does, with the real server over stdio: open the sources by path, look,
-define functions, go through the documents in parts, keep everything in variables, read one, finalize, show the trace.
+define functions, go through the documents in parts, keep everything in variables, read one, cite the lines behind the
+answer, finalize, show the trace. It also quotes what no file has, and is refused.
 Is not: a test of the kernel; but what it found is checked against `independent.py`, and it exits 1 if they differ.
 """
 
@@ -13,23 +14,24 @@ import sysconfig
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from mcp import Client, StdioServerParameters
 
 from demo import independent
-from demo.agent import ROOT, Agent, SessionFailed, first_of, show_trace
+from demo.agent import ROOT, Agent, SessionFailed, first_of, say_citations, show_trace
 
 CALL: Final = "get_event_loop"
 PARTS: Final = 8
 CHECKED_A_LINE: Final = 250
-"""Files of the check for each line that says how far it is: it takes longer than the session."""
+"""Files per progress line of the check, which takes longer than the session."""
 NOT_THE_LIBRARY: Final = {"site-packages", "dist-packages", "__pycache__"}
 
 LOOK: Final = """
-names = list(documents)
-print(f"{len(names):,} documents, {len(context):,} characters, {context.count(chr(10)):,} lines; first: {names[:3]}")
+names, seen = list(documents), look()
+print(f"{seen.documents:,} documents, {seen.chars:,} characters, {seen.lines:,} lines; first: {names[:3]}")
 """
 
 DEFINE: Final = """
@@ -79,12 +81,14 @@ answers = {
     "calls": sorted(calls),
     "longest": [[function, place, line, -length] for length, place, line, function in sorted(functions)[:1]],
 }
-lines = ["Most imports:", *(f"  {count:4} {name}" for name, count in answers["importers"])]
-lines += ["Calls of .CALL():", *(f"  {name}:{line}" for name, line in answers["calls"])]
+said = ["Most imports:", *(f"  {count:4} {name}" for name, count in answers["importers"])]
+said.append("Calls of .CALL():")
+said += [f"  {name}:{line} {cite(lines(line, doc=name))}" for name, line in answers["calls"]]
 for function, place, line, length in answers["longest"]:
-    lines.append(f"Longest function: {function} at {place}:{line}, {length} lines")
-report = "\\n".join(lines)
-len(report)
+    where = lines(line, line + 1, place)
+    said.append(f"Longest function: {function} at {place}:{line}, {length} lines {cite(where)}")
+report, quoted = "\\n".join(said), where.text.strip()
+print(f"{len(report):,} characters, which cite {report.count('[c'):,} places; the last {cite(where)} is {quoted!r}")
 """.replace("CALL", CALL)
 
 
@@ -93,17 +97,31 @@ def main(entries: Sequence[str]) -> int:
     library = Path(sysconfig.get_path("stdlib")).resolve()
     patterns = context_paths(library, entries)
     try:
-        loaded, answers, no_python, final = asyncio.run(run_session(library, patterns))
+        session = asyncio.run(run_session(library, patterns))
     except BaseExceptionGroup as group:  # the client's task groups wrap what is raised inside of them
         if (failed := group.subgroup(SessionFailed)) is None:
             raise
         print(f"bin/demo: {first_of(failed)}", file=sys.stderr)
         return 1
-    return check(source_texts(library, patterns, Path(loaded["prefix"])), loaded, answers, no_python, final)
+    return check(source_texts(library, patterns, Path(session.loaded["prefix"])), session)
 
 
-async def run_session(library: Path, patterns: list[str]) -> tuple[dict[str, Any], dict[str, Any], list[str], str]:
-    """Drive one session; returns what it was told of the context, its two variables, and its final answer."""
+@dataclass(slots=True)
+class Session:
+    """What a session was told."""
+
+    loaded: dict[str, Any]
+    """Of the context."""
+    answers: dict[str, Any]
+    """Its variable of that name, as the next one."""
+    no_python: list[str]
+    refusal: dict[str, Any]
+    """Of an answer with an invented quote."""
+    final: dict[str, Any]
+
+
+async def run_session(library: Path, patterns: list[str]) -> Session:
+    """Run one session."""
     with tempfile.TemporaryDirectory(prefix="rlm-demo-") as state:
         server = StdioServerParameters(
             command=str(ROOT / "bin" / "rlm-mcp"),
@@ -113,12 +131,12 @@ async def run_session(library: Path, patterns: list[str]) -> tuple[dict[str, Any
         async with Client(server) as client:
             agent = Agent(client)
             loaded = await open_context(agent, patterns)
-            answers, no_python, final = await ask(agent)
+            session = await ask(agent, loaded)
             await show_trace(agent)
     share = agent.chars_received / loaded["chars"]
     print(f"\n{agent.chars_received:,} characters reached the client: {share:.3%} of what was loaded.")
-    print(f"\n{final}\n")
-    return loaded, answers, no_python, final
+    print(f"\n{session.final['final_answer']}\n")
+    return session
 
 
 def context_paths(library: Path, entries: Sequence[str]) -> list[str]:
@@ -129,7 +147,7 @@ def context_paths(library: Path, entries: Sequence[str]) -> list[str]:
 
 
 async def open_context(agent: Agent, patterns: list[str]) -> dict[str, Any]:
-    """Load the sources by path; returns what the server says of the context."""
+    """Load the sources by path; returns what the server says about the context."""
     context, seconds = await agent.open(patterns, max_runtime_ms=600_000, step_timeout_ms=300_000)
     print(
         f"Session {agent.session_id}: {context['document_count']:,} documents, {context['chars']:,} characters, "
@@ -138,23 +156,33 @@ async def open_context(agent: Agent, patterns: list[str]) -> dict[str, Any]:
     return context
 
 
-async def ask(agent: Agent) -> tuple[dict[str, Any], list[str], str]:
-    """The whole loop; returns the variables `answers` and `no_python`, and the final answer."""
+async def ask(agent: Agent, loaded: dict[str, Any]) -> Session:
+    """The whole loop."""
     await agent.step("look", LOOK)
     await agent.step("define", DEFINE)
     for part in range(PARTS):
         await agent.step(f"read {part + 1} of {PARTS}", READ_PART.format(part=part, parts=PARTS))
     await agent.step("aggregate", AGGREGATE)
-    variables = [
-        await agent.call("rlm_get_var", session_id=agent.session_id, var_name=name, limit=100_000)
-        for name in ("answers", "no_python")
+    answers, no_python, quoted = [
+        (await agent.call("rlm_get_var", session_id=agent.session_id, var_name=name, limit=100_000))["value"]
+        for name in ("answers", "no_python", "quoted")
     ]
-    final = await agent.call("rlm_finalize", session_id=agent.session_id, final_var_name="report")
-    return variables[0]["value"], variables[1]["value"], final["final_answer"]
+    doc = answers["longest"][0][1]
+    give: dict[str, Any] = {"session_id": agent.session_id, "final_var_name": "report"}
+    refusal = await agent.refusal("rlm_finalize", **give, quotes=[{"text": invented(quoted), "doc": doc}])
+    print(f"\nAn invented quote is refused. {refusal['code']}: {refusal['message']}")
+    final = await agent.call("rlm_finalize", **give, quotes=[{"text": quoted, "doc": doc}])
+    say_citations(final)
+    return Session(loaded, answers, no_python, refusal, final)
+
+
+def invented(quoted: str) -> str:
+    """A passage that is like this one, the head of a function, and stands nowhere."""
+    return quoted.replace("(", "_as_nobody_wrote_it(", 1)
 
 
 def source_texts(library: Path, patterns: list[str], prefix: Path) -> dict[str, str]:
-    """The same files, found and read by this process: each once under its own name, and none outside the library.
+    """The same files, found and read by this process: each once, by its own name, and none outside the library.
 
     `prefix`: the directory that the names are relative to, as the server said it.
     """
@@ -169,31 +197,36 @@ def source_texts(library: Path, patterns: list[str], prefix: Path) -> dict[str, 
     }
 
 
-def check(
-    texts: dict[str, str], loaded: dict[str, Any], answers: dict[str, Any], no_python: list[str], final: str
-) -> int:
-    """Compare all that the session said with this process's own findings; returns the exit status."""
+def check(texts: dict[str, str], session: Session) -> int:
+    """Compare everything that the session said with this process's own results; returns the exit status."""
     started = time.perf_counter()
-    valid = {name: text for name, text in texts.items() if name not in no_python}
+    valid = {name: text for name, text in texts.items() if name not in session.no_python}
 
     def progress(done: int) -> None:
         if done % CHECKED_A_LINE == 0:
             print(f"Checking: {done:,} of {len(valid):,} files read a second time.", flush=True)
 
     expected = independent.answer(valid, CALL, progress)
+    cited = [(one["status"], one["doc"], one["start_line"], one["text"]) for one in session.final["citations"]]
+    nearest = [(one["status"], one["nearest"]["doc"]) for one in session.refusal.get("citations", ())]
     compared = {
-        "documents": (loaded["document_count"], len(texts)),
-        "characters": (loaded["chars"], sum(map(len, texts.values()))),
-        "left out as no Python": ([name for name in no_python if is_python(texts[name])], []),
-        "answers": (answers, expected),
-        "final answer": (final, independent.report(expected, CALL)),
+        "documents": (session.loaded["document_count"], len(texts)),
+        "characters": (session.loaded["chars"], sum(map(len, texts.values()))),
+        "left out as no Python": ([name for name in session.no_python if is_python(texts[name])], []),
+        "answers": (session.answers, expected),
+        "final answer": (session.final["final_answer"], independent.report(expected, CALL)),
+        "citations": (cited, independent.citations(expected, texts)),
+        "refusal": ((session.refusal["code"], nearest), ("CITATION_MISMATCH", [("near", expected["longest"][0][1])])),
     }
     wrong = {what: pair for what, pair in compared.items() if pair[0] != pair[1]}
     for what, (found, ours) in wrong.items():
         print(f"MISMATCH in {what}: the session has {found!r}, the check {ours!r}", file=sys.stderr)
     if not wrong:
         seconds = time.perf_counter() - started
-        print(f"Checked: a second computation over the tokens of {len(valid):,} files agrees in all ({seconds:.1f} s).")
+        print(
+            f"Checked: a second computation over the tokens of {len(valid):,} files agrees in all, and the lines that "
+            f"are cited say what is said of them ({seconds:.1f} s)."
+        )
     return 1 if wrong else 0
 
 

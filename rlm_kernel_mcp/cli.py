@@ -1,4 +1,4 @@
-"""The command line: parsing and help texts; each command's work is a module of `commands/`, `server/` or `kernel/`.
+"""The command line: parsing and help texts; each command's work is a module of `commands/`, or `server/app.py`.
 
 Is: fronts only, with nothing heavy imported before a command is chosen. Is not: the work. Exit status: 0 done, 1 the
 command found something wrong, 2 it was asked wrongly or the set-up is lacking, 130 interrupted. Above: the console
@@ -167,7 +167,7 @@ def _add_sessions(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         "attach",
         help="open jupyter console on a session's kernel",
         description="Open jupyter console on the kernel of a session that a server drives: to see and change the "
-        "agent's variables. What you run stands in the trace as `console` and counts as no step; exit and Ctrl-D leave "
+        "agent's variables. What you run appears in the trace as `console` and is not a step; exit and Ctrl-D leave "
         "the session alive.",
     )
     _add_session_id(attach)
@@ -184,7 +184,9 @@ def _add_sessions(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         description="Print what was done in a session, live or ended, with code and output in full.",
     )
     _add_session_id(trace)
-    trace.add_argument("--json", action="store_true", dest="as_json", help="one JSON object a line instead of text")
+    form = trace.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="one JSON object a line instead of text")
+    form.add_argument("--annotations", action="store_true", help="what the final answer cites, as W3C annotations")
     trace.set_defaults(command=_trace, parser=trace)
 
 
@@ -195,8 +197,8 @@ def _add_session_id(command: argparse.ArgumentParser) -> None:
 
 
 def _settings(options: argparse.Namespace | None = None) -> Settings:
-    given = {row.variable: getattr(options, row.variable, None) for row in TABLE} if options else {}
-    return load_settings(os.environ, {variable: value for variable, value in given.items() if value is not None})
+    given = ((row.variable, getattr(options, row.variable, None)) for row in TABLE)
+    return load_settings(os.environ, {variable: value for variable, value in given if value is not None})
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -210,39 +212,25 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _install_kernelspec(options: argparse.Namespace) -> int:
-    from rlm_kernel_mcp.kernel.placement.kernelspec import install_kernelspec
+    from rlm_kernel_mcp.commands.kernelspecs import install
 
-    for directory in install_kernelspec(_prefix(options)):
-        print(f"installed {directory.name} in {directory}")
-    print(
-        "In a notebook, HTML from a locked kernel acts with the notebook's rights: a script in it can do whatever the "
-        "page can, including starting an unlocked kernel."
-    )
-    return 0
+    return install(_prefix(options))
 
 
 def _remove_kernelspec(options: argparse.Namespace) -> int:
-    from rlm_kernel_mcp.kernel.placement.kernelspec import remove_kernelspec
+    from rlm_kernel_mcp.commands.kernelspecs import remove
 
-    for directory in remove_kernelspec(_prefix(options)):
-        print(f"removed {directory}")
-    return 0
+    return remove(_prefix(options))
 
 
 def _list_kernelspecs(_options: argparse.Namespace) -> int:
-    from rlm_kernel_mcp.kernel.placement.kernelspec import installed_kernelspecs
+    from rlm_kernel_mcp.commands.kernelspecs import list_installed
 
-    specs = installed_kernelspecs()
-    for spec in specs:
-        print(f"{spec.name}  {spec.directory}  ({spec.python})")
-    if not specs:
-        print("none installed; `rlm-kernel-mcp kernelspec install` does it", file=sys.stderr)
-    return 0
+    return list_installed()
 
 
 def _prefix(options: argparse.Namespace) -> Path | None:
-    prefix: Path | None = Path(sys.prefix) if options.sys_prefix else options.prefix
-    return prefix
+    return Path(sys.prefix) if options.sys_prefix else options.prefix
 
 
 def _doctor(_options: argparse.Namespace) -> int:
@@ -266,7 +254,7 @@ def _attach(options: argparse.Namespace) -> int:
 def _trace(options: argparse.Namespace) -> int:
     from rlm_kernel_mcp.commands.trace import print_trace
 
-    return print_trace(_settings(), options.session_id, as_json=options.as_json)
+    return print_trace(_settings(), options.session_id, as_json=options.json, as_annotations=options.annotations)
 
 
 def _id_given(text: str) -> str:

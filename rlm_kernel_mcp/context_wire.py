@@ -1,4 +1,4 @@
-"""What the host says of contexts to a kernel, which loads one, and to a loader process, which reads its files.
+"""What the host says of contexts to a kernel and to a loader process, and what a kernel says of its citations in them.
 
 Is: constants and types of the standard library alone. Is not: behaviour, nor a check, as in `wire.py`, which has all
 other messages: `kernel/untrusted/` and `context/loader/answers.py` make one of what did come. Above:
@@ -7,10 +7,12 @@ other messages: `kernel/untrusted/` and `context/loader/answers.py` make one of 
 To a kernel: `LOAD_CONTEXT`, as `wire.py` says. To a loader:
 one datagram each way at a time, JSON, over a socket of whole datagrams. The host asks, in this order:
 
-    {begin: Limits} [pack]              -> {begun: true}       with a descriptor: all bytes are laid together in it
-    {files: [Form, ...]} [descriptors]  -> {files: [Read | Refused, ...]}     as often as there are files
+    {begin: Limits} [pack]              -> {begun: true}       with a descriptor: all bytes are concatenated in it
+    {files: [[Form, named], ...]} [descriptors] -> {files: [Read | Refused, ...]}     as often as there are files;
+                                                           `named`: it is loaded whatever is in it
     {finish: true}                      -> {finished: Finished}
-    {spool: true} [descriptor]          -> {spooled: bytes, errno}    the characters, each as wide as the widest
+    {spool: place} [descriptor]         -> {spooled: bytes, utf8: bytes, errno}    the characters, each as wide as the
+                                           widest; and where the place is not 0, from there on all of them as UTF-8
     {index: first}                      -> binary              pairs of 8 bytes: lines and characters, of `INDEX_ROWS`
 
 or, of a JSON text, this alone:
@@ -26,12 +28,27 @@ Before any answer may come {progress: [bytes read, bytes of text]}, at most twic
 
 # No `from __future__ import annotations`: each key's type would be compiled again, in every start of a kernel.
 
-from typing import Final, Literal, NotRequired, TypedDict
+from typing import Final, Literal, NamedTuple, NotRequired, TypedDict
 
 LOAD_CONTEXT: Final = "rlm_load_context_request"
 NAME_TAKEN: Final = "NameTaken"
 BAD_JSON: Final = "BadJson"
 """`ename` of a `Failure` to add a context."""
+
+EXPLORING: Final = (
+    "look",
+    "search",
+    "count",
+    "lines",
+    "span",
+    "chunks",
+    "rank",
+    "records",
+    "tree",
+    "cite",
+    "quote",
+)
+"""The functions that a kernel offers beside the texts. Every kernel has them: they are neither lost nor restored."""
 
 Layout = Literal["ascii", "latin-1", "ucs2", "ucs4"]
 """How the characters of a text lie in a file so that C can read them there: none above 127; some above that, a byte for
@@ -48,7 +65,9 @@ class LoadContextRequest(TypedDict):
     `mapped`: in such a file, and they stay there; the reply is a `Failure` named `CANNOT_MAP` where the kernel cannot.
     `gone`: they cannot be loaded again, and the context's names are unbound in a fresh kernel."""
     layout: NotRequired[Layout]
-    """Of what is mapped."""
+    """How the characters lie in the file, where it does not hold the bytes of the documents' own files."""
+    utf8: NotRequired[tuple[int, int]]
+    """Where in the file the UTF-8 of the same characters lies, and how many bytes it has: what searches works on it."""
     lines: NotRequired[int]
     """Where the host has counted them: the kernel need not go through all of the text."""
     name: str
@@ -57,10 +76,13 @@ class LoadContextRequest(TypedDict):
     in place of what was added last."""
     chars: NotRequired[int]
     """Of the JSON text behind a `value`."""
+    claims_before: NotRequired[int]
+    """The largest number that a claim of the session may have by now."""
 
 
 DocumentRow = tuple[str, int, str, str]
-"""Name, size in bytes, encoding, and how what does not decode is kept (a codec's `errors`)."""
+"""Name, size in the bytes that the kernel is given, and of the document's own file its encoding and how what does not
+decode is kept (a codec's `errors`)."""
 
 
 class DocumentTable(TypedDict):
@@ -147,7 +169,10 @@ class Limits(TypedDict):
 
 
 class Read(TypedDict):
-    """One document. `bad_bytes` do not decode; `lines`: line ends; `open`: whether the last character is none."""
+    """One document. `bad_bytes` do not decode; `lines`: line ends; `open`: whether the last character is none.
+
+    `looks`: one of `text_encoding.LOOKS`; of a refused one too, where that is binary.
+    """
 
     bytes: int
     encoding: str
@@ -156,6 +181,7 @@ class Read(TypedDict):
     lines: int
     open: bool
     layout: str
+    looks: str
 
 
 class Refused(TypedDict):
@@ -165,6 +191,7 @@ class Refused(TypedDict):
     at: int
     made: int
     errno: int
+    looks: str
 
 
 class Finished(TypedDict):
@@ -184,9 +211,66 @@ WORDS_CHARS: Final = 200
 
 
 class Written(TypedDict):
-    """`bytes`: of the value. Or `refused`: one of `JSON_REASONS`, `words`: where the text is no JSON, and `errno`."""
+    """`bytes`: of the value. Or `refused`: one of `JSON_REASONS`, `words`: where the text is not JSON, and `errno`."""
 
     bytes: int
     refused: str
     words: str
     errno: int
+
+
+CITED_CHARS_MAX: Final = 100_000
+"""Of the place of one citation: `cite` refuses a larger one, and the host does not read it."""
+CLAIM_TEXT_CHARS: Final = 300
+"""Of the beginning of its text, as the kernel has it."""
+CLAIMS_MAX: Final = 10_000
+"""Citations of a session."""
+CLAIMS_STEP_MAX: Final = 1_000
+"""Citations that one step may make. The numbers of a fresh kernel begin so much further where the one before was lost
+in a step, so that none which that step has printed is given twice."""
+CLAIM_NUMBER_MAX: Final = 999_999_999
+EXPLORED_MAX: Final = 100
+"""Contexts of one `Used`."""
+
+
+class Claim(NamedTuple):
+    """A citation: `[c3]` means these characters of a document. On the wire a list of the same seven.
+
+    What it says of the text counts for nothing where the source is as it was; else the host knows by it whether the
+    passage is still there, and where to look for one like it. A kernel that lies there has its own citation refused.
+    """
+
+    number: int
+    """From 1 on: 3 of `[c3]`."""
+    context: str
+    """Name of the context."""
+    document: str
+    """Name of its document; of a context that is one text, the context's name."""
+    start: int
+    end: int
+    """In characters of the document, the end not included."""
+    sha256: str
+    """Of the text in UTF-8 (`surrogatepass`), in hexadecimal digits; empty: not said."""
+    text: str
+    """Its first `CLAIM_TEXT_CHARS` characters; a lone surrogate as `?`."""
+
+
+class Explored(NamedTuple):
+    """How much of a context the kernel's functions were given to look at, since the session's kernel began."""
+
+    context: str
+    searched: int
+    """Characters that `search`, `count` and `quote` went through, each counted once."""
+    ranked: int
+    """The same of `rank`."""
+
+
+class Used(TypedDict, total=False):
+    """What a step has done with the functions that explore the texts; of a well-behaved kernel in its `StepExtra`."""
+
+    functions: dict[str, int]
+    """How often it has called each of them."""
+    explored: list[Explored]
+    """Of each context that was gone over in it, the totals by now."""
+    claims: list[Claim]
+    """Those that no report has had yet."""

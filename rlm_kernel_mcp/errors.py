@@ -26,6 +26,7 @@ says what to do next. Neither holds a server traceback, a secret, or a host path
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 
@@ -102,10 +103,17 @@ class ContextTooLarge(RequestRefused):
 
 
 class CitationMismatch(RequestRefused):
-    """A quoted citation is not what the context holds at that place."""
+    """A mark or quote of the final answer is not what the sources hold. Nothing is lost, and nothing is final."""
 
     code = "CITATION_MISMATCH"
-    default_next_step = "Correct the citation and call rlm_finalize again."
+    default_next_step = "Correct the citations, or leave them out, and call rlm_finalize again: the session is open."
+
+    def __init__(
+        self, message: str, next_step: str | None = None, citations: Sequence[Mapping[str, object]] = ()
+    ) -> None:
+        """`citations`: of each that failed what the client is told, with its nearest passage."""
+        super().__init__(message, next_step)
+        self.citations = tuple(citations)
 
 
 class KernelFailure(RlmError):

@@ -35,7 +35,9 @@ async def shielded(work: Coroutine[Any, Any, T], what: str, *, within_s: float =
     Raises:
         TimeoutError: it did not end within `within_s` seconds, and was given up; and what `work` raises.
     """
+    # A task has a cancel scope of its own: that of anyio around the caller does not reach into it.
     task = asyncio.get_running_loop().create_task(_bounded(work, what, within_s), name=what)
+    # asyncio keeps only weak references to tasks, so this one could be collected half-way.
     _under_way.add(task)
     task.add_done_callback(_under_way.discard)
     try:

@@ -8,6 +8,7 @@ reading files, nor decoding for a kernel, which decodes for itself. Above: `cont
 from __future__ import annotations
 
 import codecs
+import re
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -20,6 +21,31 @@ AS_SURROGATES: Final = "bytes-as-surrogates"
 BINARY: Final = "binary"
 """What `EncodingDetector.finish` says of bytes that are not text."""
 
+_FORMATS: Final = (
+    ("gzip", rb"\x1f\x8b\x08"),
+    ("bzip2", rb"BZh[1-9](?:1AY&SY|\x17\x72\x45\x38\x50\x90)"),
+    ("xz", rb"\xfd7zXZ\0"),
+    ("zstd", rb"\x28\xb5\x2f\xfd"),
+    ("lzma", rb"(?s)\x5d\0\0.{10}"),
+    ("zip", rb"PK(?:\x03\x04|\x05\x06)"),
+    ("tar", rb"(?s).{257}ustar"),
+    ("pdf", rb"%PDF-\d"),
+    ("elf", rb"\x7fELF"),
+    ("sqlite", rb"SQLite format 3\0"),
+    ("image", rb"\x89PNG\r\n|\xff\xd8\xff|GIF8[79]a"),
+    ("utf-16-le", rb"(?:[\t\n\r -~]\0){4,}\Z|(?:[\t\n\r -~]\0){32}"),
+    ("utf-16-be", rb"(?:\0[\t\n\r -~]){4,}\Z|(?:\0[\t\n\r -~]){32}"),
+)
+"""What documents that are no text in any encoding told here begin with. One is a text in UTF-16 without a mark, as far
+as it can be told: by ASCII characters at its beginning."""
+NUL, CODE_PAGE, NOT_PACKED = "nul", "code page", "not packed"
+LOOKS: Final = ("", NUL, CODE_PAGE, NOT_PACKED, *(name for name, _ in _FORMATS))
+"""What `EncodingDetector.looks` says: nothing; that a text has a NUL; that latin-1 has the bytes 128 to 159, which no
+text in latin-1 has and many in another code page of one byte do; that its name alone is a compressed file's (which a
+loader says); or what it begins as."""
+_BEGIN_BYTES: Final = 262
+_NOT_IN_LATIN_1: Final = rb"[\x80-\x9f]"
+
 # UTF-32's little-endian mark begins with UTF-16's: the longer ones come first.
 _MARKS: Final = (
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -31,19 +57,24 @@ _MARKS: Final = (
 _LONGEST_MARK: Final = 4
 
 
-_BARE_BYTES: Final = "\xe9".__sizeof__() - 2
+_BARE_BYTES: Final = (chr(0xE9) * 2).__sizeof__() - 3
+"""Of a text that nobody has looked at: a literal, or a single letter, may have its UTF-8 in its size."""
+_SHORT_CHARS: Final = 64
 
 
 def char_width(text: str) -> Literal[0, 1, 2, 4]:
     """Bytes that each character of a text needs; 0: one, and none is above 127.
 
-    The interpreter has chosen the narrowest already, and its size tells which. `text`: a slice or a fresh text, since
-    the size of one that C code has looked at as UTF-8 has that in it as well.
+    The interpreter has chosen the narrowest already, and its size tells which: of a fresh slice, since the size of a
+    text that C code has looked at as UTF-8 has that in it as well.
     """
     if text.isascii():
         return 0
-    width = (text.__sizeof__() - _BARE_BYTES) // (len(text) + 1)
-    return 4 if width == 4 else 2 if width == 2 else 1
+    width = 1
+    if len(text) > _SHORT_CHARS:
+        width = (text[_SHORT_CHARS // 2 :].__sizeof__() - _BARE_BYTES) // (len(text) - _SHORT_CHARS // 2 + 1)
+    widest = max(text[:_SHORT_CHARS])
+    return 4 if width == 4 or widest > "\uffff" else 2 if width == 2 or widest > "\xff" else 1
 
 
 class EncodingDetector:
@@ -53,7 +84,11 @@ class EncodingDetector:
     decode with `errors_of` to something from which they can be told. Latin-1 gives each byte a character.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, takes_nul: bool = False) -> None:
+        """`takes_nul`: a NUL makes nothing binary: the user wants this very file."""
+        self._takes_nul = takes_nul
+        self._begin_bytes = b""
+        self._has_code_page = False
         self.undecodable_bytes = 0
         """Complete after `finish`; 0 where it answers latin-1."""
         self.text: str | None = None
@@ -80,10 +115,23 @@ class EncodingDetector:
     @property
     def is_binary(self) -> bool:
         """True as soon as no further byte can make a text of this document."""
-        return self._has_early_nul and self._encoding in ("utf-8", "utf-8-sig")
+        return self._has_early_nul and not self._takes_nul and self._encoding in ("utf-8", "utf-8-sig")
+
+    @property
+    def looks(self) -> str:
+        """One of `LOOKS`: what whoever wants a text of it is to know. Complete after `finish`."""
+        if not (self._has_early_nul or self._is_latin_1):
+            return ""
+        if self._encoding in ("utf-16", "utf-32") and not self._is_latin_1:
+            return ""
+        if found := next((name for name, begin in _FORMATS if re.match(begin, self._begin_bytes)), ""):
+            return found
+        return NUL if self._has_early_nul else CODE_PAGE if self._has_code_page else ""
 
     def feed(self, block: bytes) -> None:
         """Take the next bytes of the document."""
+        if self._seen_bytes < _BEGIN_BYTES:
+            self._begin_bytes += block[: _BEGIN_BYTES - self._seen_bytes]
         if self._seen_bytes < SNIFF_BYTES:
             self._has_early_nul |= block.find(0, 0, SNIFF_BYTES - self._seen_bytes) >= 0
         self._seen_bytes += len(block)
@@ -113,7 +161,7 @@ class EncodingDetector:
         if self._is_what_it_seems():
             return self._encoding
         self._is_latin_1, self.undecodable_bytes = True, 0
-        return BINARY if self._has_early_nul else "latin-1"
+        return BINARY if self._has_early_nul and not self._takes_nul else "latin-1"
 
     def _is_what_it_seems(self) -> bool:
         bad = self.undecodable_bytes
@@ -146,6 +194,7 @@ class EncodingDetector:
 
     def _count_undecodable(self, decoder: codecs.IncrementalDecoder, block: bytes, *, final: bool) -> None:
         """Decode a block that holds bytes which do not: by how much a text with them is longer than one without."""
+        self._has_code_page = self._has_code_page or re.search(_NOT_IN_LATIN_1, block) is not None
         state, lengths = decoder.getstate(), []
         for errors in ("ignore", errors_of(self._encoding)):
             decoder.setstate(state)

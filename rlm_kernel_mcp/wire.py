@@ -12,7 +12,9 @@ formats: `in_kernel/snapshots/taking.py`). The reply to `rlm_x_request` is `rlm_
 
 # No `from __future__ import annotations`: each key's type would be compiled again, in every start of a kernel.
 
-from typing import Final, Literal, TypedDict
+from typing import Final, Literal, NotRequired, TypedDict
+
+from rlm_kernel_mcp.context_wire import Used
 
 OWN_REQUESTS: Final = "rlm_"
 """What the types of our own requests begin with."""
@@ -58,6 +60,9 @@ TAKE_BACK: Final = "rlm_take_back"
 STATUS_FD: Final = 3
 DESCRIPTOR_FD: Final = 4
 """Numbers of a kernel's status socket, until it is ready, and of the socket on which it takes descriptors."""
+FOR_CONTROL: Final = b"c"
+FOR_SHELL: Final = b"s"
+"""The byte with which a descriptor is passed: whose next request it belongs to. Two threads answer those channels."""
 
 OFFERED_MAX: Final = 64
 OFFERED_NAME_CHARS_MAX: Final = 64
@@ -222,6 +227,8 @@ class StepExtra(TypedDict):
     """Characters of each stream that the kernel dropped, since the step printed more than `output_chars_per_step`."""
     unchanged: bool
     """Whether nothing has to be kept again: the host has had every value since `after`."""
+    used: NotRequired[Used]
+    """What it did with the functions that explore the texts."""
 
 
 class HistoryRequest(TypedDict):

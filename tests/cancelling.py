@@ -24,7 +24,7 @@ from rlm_kernel_mcp import shielded
 from rlm_kernel_mcp.server import mcp_server
 from rlm_kernel_mcp.server.mcp_server import LazyRegistry
 from rlm_kernel_mcp.session.registry import Registry
-from tests.sessions import WAIT_S
+from tests.sessions import WAIT_S, at_rest
 
 T = TypeVar("T")
 
@@ -160,6 +160,7 @@ async def held_by(registry: Registry) -> Held:
         await asyncio.to_thread(registry.store._database._checkpoints.join)
         while (filling := registry._pool._filling) is not None and not filling.done():
             await asyncio.wait({filling})
+    await at_rest()  # the others', whose processes and descriptors are counted too
     run_directory, database = registry._run_dir.path, registry.store._database
     return Held(
         directories=sum(path.is_dir() for path in run_directory.iterdir()),

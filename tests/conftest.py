@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.warm import python as warm_python
+
 # No test looks at a clock, on a busy machine either.
 settings.register_profile("no clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("no clock")
@@ -30,6 +32,17 @@ def anyio_backend() -> str:
 def pytest_xdist_auto_num_workers() -> int:
     """One worker more than processors (`bin/test`): a fifth of a test's time is spent in waits for a limit."""
     return len(os.sched_getaffinity(0)) + 1
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A worker of `bin/test` starts many programs; elsewhere each is started as a user does it."""
+    if hasattr(config, "workerinput"):
+        warm_python.use()
+
+
+def pytest_unconfigure() -> None:
+    """The servers that it forked have ended by now, each with its fixture."""
+    warm_python.stop_using()
 
 
 @pytest.fixture

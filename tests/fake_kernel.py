@@ -154,7 +154,7 @@ class FakeKernel:
     async def ready(self) -> list[dict[str, Any]]:
         return []
 
-    def pass_descriptor(self, descriptor: int) -> None:
+    def pass_descriptor(self, descriptor: int, *, shell: bool = False) -> None:  # noqa: ARG002 (it has one thread)
         self._passed.append(os.dup(descriptor))
 
     def abandon(self) -> None:

@@ -1,6 +1,6 @@
 """Less than a test's user may do: file modes that bind, and mounts of the test's own.
 
-Is: what tests of bad disks share, as root and as an ordinary user. Is not: a sandbox.
+Is: what tests of bad disks and of other users' servers share, as root and as an ordinary user. Is not: a sandbox.
 """
 
 from __future__ import annotations
@@ -46,6 +46,20 @@ def reachable_directory() -> Iterator[Path]:
         for path in [directory, *directory.iterdir()]:
             path.chmod(0o700)
         shutil.rmtree(directory)
+
+
+@contextmanager
+def place_of_server(uid: int | None, prefix: str) -> Iterator[Path]:
+    """A server's working directory, and beside it its state directory, both this user's; None: who runs the tests."""
+    with tempfile.TemporaryDirectory(prefix=prefix) as name:
+        directory = Path(name)
+        work, state = directory / "work", directory / "work.state"
+        for made in (directory, work, state):
+            made.mkdir(exist_ok=True)
+            made.chmod(0o755 if made is directory else 0o700)
+            if uid is not None:
+                os.chown(made, uid, uid)
+        yield work
 
 
 def in_own_mounts() -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -16,9 +16,11 @@ from unittest.mock import patch
 
 from rlm_kernel_mcp.kernel.kernel import Kernel
 from rlm_kernel_mcp.kernel.placement.forked import ForkedPlacement, ForkServer
+from rlm_kernel_mcp.session.evidence.citations import Quote
 from rlm_kernel_mcp.session.registry import Registry
-from rlm_kernel_mcp.session.reports import FinalReport, Guardrails, StepReport, TraceEvent, VariableSlice
+from rlm_kernel_mcp.session.reports import FinalReport, Guardrails, StepReport, VariableSlice
 from rlm_kernel_mcp.session.session import Session
+from rlm_kernel_mcp.session.trace.reports import TraceEvent
 from rlm_kernel_mcp.settings import load_settings
 from tests.processes import thread_statuses
 from tests.specs import write_spec
@@ -27,6 +29,8 @@ WAIT_S: Final = 60.0
 """Bound of every wait; nothing here should come near it."""
 POLL_S: Final = 0.002
 """Pause between two looks for what tells nobody that it has become so; the kernels need the processor meanwhile."""
+_opened: Final[set[Registry]] = set()
+"""Every registry of this process that is open: the worker's own ones live beside that of a test."""
 AMPLE: Final = Guardrails(max_steps=10_000, max_runtime_ms=3_600_000, budget_limit=100_000_000)
 """Limits that no test reaches by accident."""
 
@@ -48,11 +52,26 @@ async def open_registry(
     with patch.dict(os.environ, environment):
         async with asyncio.timeout(WAIT_S):
             registry = await Registry.open(settings)
+    _opened.add(registry)
     try:
         yield registry
     finally:
+        _opened.remove(registry)
         async with asyncio.timeout(WAIT_S):
             await registry.close()
+
+
+async def at_rest() -> None:
+    """Wait until no registry of this loop is starting a spare kernel, or writes its log into its store.
+
+    Who counts the processes or the descriptors of this process would count those of the others too.
+    """
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(WAIT_S):
+        for registry in [one for one in _opened if one._tasks and one._tasks[0].get_loop() is loop]:
+            while (filling := registry._pool._filling) is not None and not filling.done():
+                await asyncio.wait({filling})
+            await asyncio.to_thread(registry.store._database._checkpoints.join)
 
 
 def fork_server_of(registry: Registry) -> ForkServer:
@@ -67,11 +86,20 @@ def fork_server_of(registry: Registry) -> ForkServer:
 async def lent(registry: Registry) -> AsyncIterator[Registry]:
     """A registry that others use before and after: every session that is opened meanwhile is ended."""
     yield registry
+    await _end(registry, list(registry._handles.sessions.values()))
+
+
+async def end_session(driver: SessionDriver) -> None:
+    """End a session and let it go, whatever it does: kernels of tests that have ended take room and time."""
+    session = driver.registry._handles.sessions.get(driver.session_id)
+    await _end(driver.registry, [] if session is None else [session])
+
+
+async def _end(registry: Registry, sessions: Sequence[Session]) -> None:
     async with asyncio.timeout(WAIT_S):
-        sessions = list(registry._handles.sessions.values())
         await asyncio.gather(*(session.close("its tests have ended") for session in sessions))
-        for session in sessions:
-            registry._handles.let_go(session)
+    for session in sessions:
+        registry._handles.let_go(session)
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -156,10 +184,12 @@ class SessionDriver:
     async def value(self, name: str) -> Any:
         return (await self.slice(name)).value
 
-    async def finalize(self, *, text: str | None = None, var: str | None = None) -> FinalReport:
+    async def finalize(
+        self, *, text: str | None = None, var: str | None = None, quotes: Sequence[Quote] = ()
+    ) -> FinalReport:
         async with asyncio.timeout(WAIT_S):
             return await self.registry.finalize(
-                self.session_id, final_text=text, final_var_name=var, max_output_chars=100_000
+                self.session_id, final_text=text, final_var_name=var, quotes=quotes, max_output_chars=100_000
             )
 
     async def trace(self, detail: str = "full") -> list[TraceEvent]:

@@ -1,4 +1,4 @@
-"""Attacks that are over in a moment: what a neighbour waits meanwhile, and what they leave that others would pay for.
+"""Attacks that are over in a moment: how long a neighbour waits, and what they leave behind for others to pay.
 
 Is: a banner that acts on a terminal, last outcomes and values that are kept, a number beyond all, a path that never
 holds still. Is not: attacks that go on (`attacks.py`) or replies that are dear (`costly.py`).
@@ -24,19 +24,19 @@ from bench.sides.ours import Call, OurServer, our_server
 
 BAR_MS = 100.0
 BANNER, OUTCOMES, VALUES, NUMBER, RACE = (
-    "a person's terminal, by a banner",
-    "memory, by last outcomes of 45 MB",
-    "the disk, by 900 MB of values",
-    "a read, by a number beyond all",
-    "an opening, by a path that never holds still",
+    "shows a person's console a banner with escape sequences",
+    "leaves the server outcomes of 45 MB to keep",
+    "has 900 MB of values kept on the disk",
+    "answers reads with a number that no float can hold",
+    "opens a path that changes all the time",
 )
 ATTACKS = (BANNER, OUTCOMES, VALUES, NUMBER, RACE)
 QUANTITIES = {
-    f"sequences that act there, attack on {BANNER}": Bar(0, of="ours"),
-    f"growth of the server, attack on {OUTCOMES}": Bar(100, of="ours"),
-    f"disk taken a while later, attack on {VALUES}": Bar(560, of="ours"),
+    BANNER: ("so many of the banner's escape sequences reach the terminal", 0.0),
+    OUTCOMES: ("the server grows by this much while ten sessions leave it outcomes of 45 MB each", 100.0),
+    VALUES: ("a session's 900 MB of values take this much of the disk a while later", 560.0),
 }
-"""Beside a neighbour's worst read, which each of the five has."""
+"""What is measured besides a neighbour's slowest read, and its limit."""
 ACTS = b"\x1b]0;evil"
 ACTING = "type(get_ipython().kernel).banner = '\\x1b]0;evil\\x07'\n1"
 SAID = "import sys\nt = '\U0001f600' * {}\nprint(t)\nprint(t, file=sys.stderr)\nt"
@@ -51,7 +51,7 @@ MB = 1 << 20
 
 
 class Neighbour:
-    """A session that reads again and again; its waits in ms."""
+    """A session that reads again and again, and its waits in ms."""
 
     def __init__(self, server: OurServer, calm: int) -> None:
         """`calm`: how many reads it does before anything attacks."""
@@ -65,7 +65,7 @@ class Neighbour:
         self.calm, self.waits = max(self.waits), []
 
     def during(self, call: Call) -> None:
-        """Read until a call is answered."""
+        """Keep reading until another call is answered."""
         self.waits += self.server.waits_during(call, self.read)
 
     def once(self) -> None:
@@ -74,14 +74,15 @@ class Neighbour:
         self.waits.append((time.perf_counter() - begin) * 1_000)
 
     def row(self, what: str) -> Row:
-        """Its worst wait of all so far, which are forgotten."""
+        """Its longest wait since the last time this was asked."""
         worst, self.waits = max(self.waits), []
-        what = f"a neighbour's worst read, attack on {what}"
-        return Row(what, Figures((worst,)), "no attack", Figures((self.calm,)), bar=Bar(BAR_MS, of="ours"))
+        what = f"a session's read takes at most this long while another one {what}"
+        none = "it takes at most this long before"
+        return Row(what, Figures((worst,)), none, Figures((self.calm,)), bar=Bar(BAR_MS, of="ours"))
 
 
 async def aftermath(amounts: Amounts) -> list[Row]:
-    """Each with the neighbour's worst read, and its own quantity where it has one."""
+    """Each with the neighbour's slowest read, and with a quantity of its own if it has one."""
     with our_server({"RLM_IMPORT_POLICY": "any"}) as server:
         neighbour = Neighbour(server, amounts.times(200))
         acting = _banner(server, neighbour)
@@ -104,12 +105,12 @@ async def aftermath(amounts: Amounts) -> list[Row]:
 
 
 def _quantity(attack: str, value: float, unit: str) -> Row:
-    (name,) = (name for name in QUANTITIES if name.endswith(attack))
-    return Row(name, Figures((value,)), unit=unit, bar=QUANTITIES[name])
+    name, limit = QUANTITIES[attack]
+    return Row(name, Figures((value,)), unit=unit, bar=Bar(limit, of="ours"))
 
 
 def _banner(server: OurServer, neighbour: Neighbour) -> int:
-    """A person attaches; how many of the kernel's sequences reach the terminal."""
+    """A person attaches a console; how many of the kernel's escape sequences reach the terminal."""
     session = server.open_session()
     server.step(session, ACTING)
     ours, theirs = os.openpty()
@@ -134,7 +135,7 @@ def _banner(server: OurServer, neighbour: Neighbour) -> int:
 
 
 async def _outcomes(server: OurServer, neighbour: Neighbour, sessions: int, chars: int) -> float:
-    """MB by which the server grows over the last outcomes of all but the first."""
+    """MB by which the server grows over the last outcomes, the first ones not counted."""
     opened = [server.open_session() for _ in range(sessions)]
     before = 0.0
     for number, session in enumerate(opened):
@@ -151,13 +152,13 @@ async def _outcomes(server: OurServer, neighbour: Neighbour, sessions: int, char
 
 
 async def _values(server: OurServer, neighbour: Neighbour, megabytes: int) -> float:
-    """MB of disk that nine values of that size take, when no more goes away or the time of a pruning is over."""
+    """MB of disk that nine values of that size take, once pruning has had its time or frees no more."""
     session = server.open_session()
     for number in range(9):
         code = f"import os\nb{number} = os.urandom({megabytes} << 20)"
         neighbour.during(("rlm_run_repl", {"session_id": session, "code": code}))
         await settle(server.pid)  # the next step would end what is being kept
-    bound, ends = QUANTITIES[f"disk taken a while later, attack on {VALUES}"].limit, time.monotonic() + PRUNED_S
+    (_, bound), ends = QUANTITIES[VALUES], time.monotonic() + PRUNED_S
     await asyncio.sleep(LOOK_S)
     while (taken := _disk_mb(server.directory / "state")) > bound and time.monotonic() < ends:
         neighbour.once()
@@ -176,7 +177,7 @@ def _disk_mb(directory: Path) -> float:
 
 @contextlib.contextmanager
 def changing_path(path: Path) -> Iterator[None]:
-    """A link to a directory, a file and a directory in turn, as fast as it goes."""
+    """Swap a link to a directory, a file and a directory in turn, as fast as possible."""
     (path.parent / "other").mkdir()
     (path.parent / "other" / "text").write_text("x", encoding="utf-8")
     over = threading.Event()

@@ -15,7 +15,7 @@ from bench.sides.ours import OurServer, our_server
 from tests.mcp.line_client import SERVE
 
 ATTACKS = {
-    "memory": """
+    "takes all the memory that it gets": """
 while True:
     try:
         taken = [0]
@@ -24,7 +24,7 @@ while True:
     except MemoryError:
         pass
 """,
-    "memory, by small objects": """
+    "takes all the memory that it gets, in small objects": """
 while True:
     try:
         taken = []
@@ -33,7 +33,7 @@ while True:
     except MemoryError:
         pass
 """,
-    "threads": """
+    "starts threads without end": """
 import threading
 end = threading.Event()
 while True:
@@ -42,8 +42,8 @@ while True:
     except (RuntimeError, MemoryError):
         pass
 """,
-    "processes": "import ctypes\nlibc = ctypes.CDLL(None)\nwhile True: libc.fork()",
-    "descriptors": """
+    "forks without end": "import ctypes\nlibc = ctypes.CDLL(None)\nwhile True: libc.fork()",
+    "opens descriptors without end": """
 import os
 while True:
     try:
@@ -51,7 +51,7 @@ while True:
     except OSError:
         pass
 """,
-    "the disk": """
+    "writes to its disk without end": """
 while True:
     try:
         with open("f", "wb", buffering=0) as file:
@@ -60,14 +60,14 @@ while True:
     except OSError:
         pass
 """,
-    "output": "while True: print('flood ' * 200)",
-    "output, flushed word by word": "while True: print('flood', flush=True)",
-    "the host, by messages of many small items": """
+    "prints without end": "while True: print('flood ' * 200)",
+    "prints without end and flushes each word": "while True: print('flood', flush=True)",
+    "sends the host messages of many small items": """
 kernel = get_ipython().kernel
 while True:
     kernel.session.send(kernel.iopub_socket, "stream", {"text": [[]] * 45_000}, parent=kernel.get_parent())
 """,
-    "the host, by pictures": """
+    "sends the host pictures without end": """
 import base64
 picture = base64.b64encode(b"\\x89PNG\\r\\n\\x1a\\n" + bytes(700_000)).decode()
 kernel = get_ipython().kernel
@@ -75,7 +75,7 @@ while True:
     content = {"data": {"image/png": picture, "text/plain": "p"}, "metadata": {}}
     kernel.session.send(kernel.iopub_socket, "display_data", content, parent=kernel.get_parent())
 """,
-    "threads, with stacks of 32 KB past Python": """
+    "starts threads with stacks of 32 KB, without end": """
 import _thread
 _thread.stack_size(32 << 10)
 gate = _thread.allocate_lock()
@@ -86,7 +86,7 @@ while True:
     except RuntimeError:
         pass
 """,
-    "threads, by clone with stacks of 512 bytes": """
+    "starts threads by `clone` with stacks of 512 bytes, without end": """
 import ctypes
 libc = ctypes.CDLL(None)
 libc.clone.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, *[ctypes.c_void_p] * 4]
@@ -99,7 +99,7 @@ made = 0
 while True:
     made += libc.clone(pause, base + 512 * (made % 8_000 + 1), 0x3D0F00, None, number, storage, number) > 0
 """,
-    "time, with the signal of its end ignored and the limit lifted": """
+    "works on, ignores SIGXCPU and tries to lift its limit of processor time": """
 import resource, signal
 signal.signal(signal.SIGXCPU, signal.SIG_IGN)
 try:
@@ -108,7 +108,7 @@ except (OSError, ValueError):
     pass
 while True: pass
 """,
-    "others, by looks at them and locks on what they share": """
+    "looks at other processes and tries to lock files that it shares with them": """
 import fcntl, os, time
 shared = open(os.__file__)
 def asks():
@@ -125,11 +125,11 @@ while True:
         except OSError:
             pass
 """,
-    "output past Python": "import os\nwhile True: os.write(1, bytes(65536))",
-    "time, by backtracking": "import re\nre.match('(a+)+$', 'a' * 60 + 'b')",
-    "time, by C that looks at no signal": "import itertools\nmax(itertools.repeat(0))",
+    "writes to descriptor 1 without end": "import os\nwhile True: os.write(1, bytes(65536))",
+    "matches a pattern that backtracks without end": "import re\nre.match('(a+)+$', 'a' * 60 + 'b')",
+    "runs C code that never looks at a signal": "import itertools\nmax(itertools.repeat(0))",
 }
-"""By what is attacked; each goes on until it is stopped."""
+"""By what the session does; each goes on until it is stopped."""
 SPIN = "while True: pass"
 HOLDS_BACK = """
 import signal
@@ -147,11 +147,11 @@ class Never:
 v1, v2, v3, v4, v5, v6, v7, v8 = (Never() for _ in range(8))
 """
 PREPARED: dict[str, tuple[tuple[str, ...], str]] = {
-    "the host, by values that are held back": ((HOLDS_BACK,), SPIN),
-    "the host, by values that never come back": ((NEVER_BACK, "1", "import os\nos._exit(1)"), SPIN),
+    "holds its values back from every snapshot": ((HOLDS_BACK,), SPIN),
+    "keeps values that never come back from their snapshot": ((NEVER_BACK, "1", "import os\nos._exit(1)"), SPIN),
 }
-"""Attacks that take some steps before, which may end as they like."""
-UNREAD = "output, with a console that does not read"
+"""Attacks that need some steps first; how those end does not matter."""
+UNREAD = "prints without end, and a console on it does not read"
 BAR_MS = 100.0
 
 
@@ -160,13 +160,13 @@ WITHOUT_NAMESPACES = (sys.executable, "-I", str(PROGRAM), "serve")
 
 
 async def attacks(amounts: Amounts) -> list[Row]:
-    """The worst answer of each attack, `rlm_get_var` and steps; the medians over all attacks, and without one."""
+    """The slowest answer during each attack, for `rlm_get_var` and for steps; the medians with attacks and without."""
     return await _under(amounts, SERVE, "")
 
 
 async def attacks_lock(amounts: Amounts) -> list[Row]:
-    """The same on a machine that gives no namespaces."""
-    return await _under(amounts, WITHOUT_NAMESPACES, " (tier lock)")
+    """The same on a machine without user namespaces."""
+    return await _under(amounts, WITHOUT_NAMESPACES, " (tier `lock`)")
 
 
 async def _under(amounts: Amounts, argv: Sequence[str], where: str) -> list[Row]:
@@ -183,24 +183,17 @@ async def _under(amounts: Amounts, argv: Sequence[str], where: str) -> list[Row]
         for what, (before, code) in PREPARED.items():
             with _attack(server, code, before):
                 under[what] = await _answers(server, neighbour, times)
-        with _attack(server, ATTACKS["output, flushed word by word"], unread=True):
+        with _attack(server, ATTACKS["prints without end and flushes each word"], unread=True):
             under[UNREAD] = await _answers(server, neighbour, times)
     bar = Bar(BAR_MS, of="ours")
-    rows = [
-        Row(f"a neighbour's worst answer, attack on {what}{where}", Figures((max(map(max, found.values())),)), bar=bar)
-        for what, found in under.items()
-    ]
+    rows = []
+    for what, found in under.items():
+        name = f"a session waits at most this long for an answer while another one {what}{where}"
+        rows.append(Row(name, Figures((max(map(max, found.values())),)), bar=bar))
     for call, without in calm.items():
         samples = tuple(sample for found in under.values() for sample in found[call])
-        rows.append(
-            Row(
-                f"a neighbour's {call}, over all attacks{where}",
-                Figures(samples),
-                "no attack",
-                Figures(without),
-                bar=bar,
-            )
-        )
+        name = f"{call} of a session is answered while another one attacks, over all these attacks{where}"
+        rows.append(Row(name, Figures(samples), "it is answered while none attacks", Figures(without), bar=bar))
     return rows
 
 
@@ -218,7 +211,7 @@ def _attack(server: OurServer, code: str, before: Sequence[str] = (), *, unread:
 
 @contextlib.contextmanager
 def _deaf_console(server: OurServer, session_id: str) -> Iterator[None]:
-    """A client that has subscribed to all that a kernel says, and reads none of it."""
+    """A client that has subscribed to everything that a kernel publishes, and reads none of it."""
     import zmq
 
     argv = [sys.executable, "-I", "-m", "rlm_kernel_mcp", "attach", session_id, "--print"]
@@ -241,5 +234,5 @@ async def _answers(server: OurServer, neighbour: str, times: int) -> dict[str, t
     async def step() -> None:
         server.step(neighbour, "mine")
 
-    calls = {"rlm_get_var": get_var, "step": step}
+    calls = {"`rlm_get_var`": get_var, "a step": step}
     return {name: tuple([await milliseconds(call) for _ in range(times)]) for name, call in calls.items()}

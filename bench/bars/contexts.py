@@ -33,8 +33,8 @@ async def context(amounts: Amounts) -> list[Row]:
             assert len(path.read_bytes()) == size * MB
 
         mine, other = await interleave([ours, lambda: milliseconds(plain)], amounts.times(12), warm_up=1)
-    what = f"context of {size} MB by path, ready as `str`"
-    return [Row(what, mine, "a plain read of the file", other, bar=Bar(6)), *(await _memory(size))]
+    what = f"a context of {size} MB is opened by its path and ready in memory"
+    return [Row(what, mine, "a program reads the file's bytes", other, bar=Bar(6)), *(await _memory(size))]
 
 
 async def _memory(size: int) -> list[Row]:
@@ -42,17 +42,17 @@ async def _memory(size: int) -> list[Row]:
     small_peak, _ = await _load(1)
     return [
         Row(
-            f"peak memory of the server, {size} MB",
+            f"the server's memory has this peak when it opens a context of {size} MB",
             Figures((peak,)),
-            "the same with 1 MB",
+            "it has this peak with one of 1 MB",
             Figures((small_peak,)),
             unit="MB",
             bar=Bar(1.02),
         ),
         Row(
-            f"memory of the kernel for {size} MB",
+            f"a kernel grows by this much with a context of {size} MB",
             Figures((held,)),
-            "the text",
+            "the text has this size",
             Figures((float(size),)),
             unit="MB",
             bar=Bar(1.3),
@@ -61,7 +61,7 @@ async def _memory(size: int) -> list[Row]:
 
 
 async def _load(size: int) -> tuple[float, float]:
-    """(peak of the server, what the kernels hold more than before), in MB, in a server of its own."""
+    """(the server's peak, the growth of the kernels), in MB, measured in a server of its own."""
     with our_server() as server:
         path = _write(server.directory, size)
         server.finalize(server.open_session("x"))
@@ -74,7 +74,7 @@ async def _load(size: int) -> tuple[float, float]:
 
 
 def _held(server: OurServer) -> float:
-    """Memory of its own of the kernel that holds most."""
+    """The private memory of the kernel that has most."""
     return max(status_mb(process.pid, "RssAnon") for process in tree(server.pid)[1:])
 
 
@@ -105,12 +105,12 @@ async def files(amounts: Amounts) -> list[Row]:
             return (_ended_children_s() - before) * 1000
 
         mine, other = await interleave([ours, plain], amounts.times(8), warm_up=1)
-    what = f"processor time of {count:,} files by their directory"
-    return [Row(what, mine, "`find | xargs cat`", other, bar=Bar(2))]
+    what = f"a directory of {count:,} files is opened as one context (processor time)"
+    return [Row(what, mine, "`find | xargs cat` reads them", other, bar=Bar(2))]
 
 
 def _ended_children_s() -> float:
-    """Processor time of all children that have ended. `os.times` counts hundredths: of few files that is nothing."""
+    """Processor time of all children that have ended. `os.times` is too coarse for a few files."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 

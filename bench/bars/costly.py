@@ -1,4 +1,4 @@
-"""While a costly reply is made, or a costly line is read: how long a neighbour waits for a read."""
+"""How long a neighbour waits for a read while the server builds a costly reply, or parses a costly line."""
 
 from __future__ import annotations
 
@@ -9,10 +9,15 @@ BAR_MS = 100.0
 PRINTED = 3_900_000
 SHOWN = 200_000
 """Characters of the longest reply."""
-UNITS = {"escapes": "\\x1b", "escapes beside letters": "\\x1ba", "line ends": "\\r\\n", "joiners": "\\u0301\\u200c"}
-"""What the texts are made of: by how dear a character is."""
-REPLIES = ("a page of a trace", "a page far into a trace", "a step's reply", "the same in markdown,")
-"""In which such a text is given."""
+UNITS = {
+    "escapes": "\\x1b",
+    "escapes with letters between them": "\\x1ba",
+    "line ends": "\\r\\n",
+    "joiners": "\\u0301\\u200c",
+}
+"""The characters of the texts, by how costly each is."""
+REPLIES = ("a page of a trace", "a page far into a trace", "a step's reply", "a step's reply in markdown")
+"""Where such a text is passed."""
 LINES = {
     "a line of 32 KB of quotes": b'\\"' * 16_384,
     "a line of 1 MB of brackets": b"[" * 2_000 + b"[]" * 500_000 + b"]" * 2_000,
@@ -20,7 +25,7 @@ LINES = {
 
 
 async def costly(amounts: Amounts) -> list[Row]:
-    """The worst of a neighbour's reads during each."""
+    """A neighbour's slowest read during each."""
     units = dict([*UNITS.items()][:1]) if amounts.smoke else UNITS
     rows: list[Row] = []
     with our_server() as server:
@@ -40,9 +45,10 @@ async def costly(amounts: Amounts) -> list[Row]:
                 ("rlm_run_repl", run),
                 ("rlm_run_repl", {**run, "response_format": "markdown"}),
             ]
-            calls |= zip((f"{reply} of {what}" for reply in REPLIES), made, strict=True)
+            calls |= zip((f"{reply} full of {what}" for reply in REPLIES), made, strict=True)
         calls |= LINES
         for what, call in calls.items():
             waits = server.waits_during(call, read)
-            rows.append(Row(f"a neighbour's worst read, {what}", Figures((max(waits),)), bar=Bar(BAR_MS, of="ours")))
+            name = f"another session's read takes at most this long while the server is busy with {what}"
+            rows.append(Row(name, Figures((max(waits),)), bar=Bar(BAR_MS, of="ours")))
     return rows

@@ -1,4 +1,4 @@
-"""The hard ends of a step: an interrupt, and a kernel that is killed and replaced."""
+"""The hard ways for a step to end: an interrupt, and a kernel that is killed and replaced."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LOOP = "while True: pass"
 
 
 async def interrupt(amounts: Amounts) -> list[Row]:
-    """A Python loop, from the call to the answer in the client's hands."""
+    """A Python loop, from the call until the client has the answer."""
     with our_server() as server:
         async with stock_kernel() as stock:
             session_id = server.open_session()
@@ -33,7 +33,8 @@ async def interrupt(amounts: Amounts) -> list[Row]:
 
             mine, theirs = await interleave([ours, other], amounts.times(20), warm_up=amounts.times(1))
     bar = Bar(150, of="ours")
-    return [Row("interrupt of a Python loop", mine, "interrupt of a stock kernel, to reply and idle", theirs, bar=bar)]
+    other_side = "an interrupt ends it in a stock kernel, which is idle again"
+    return [Row("`rlm_interrupt` ends a Python loop", mine, other_side, theirs, bar=bar)]
 
 
 async def kill(amounts: Amounts) -> list[Row]:
@@ -57,4 +58,5 @@ async def kill(amounts: Amounts) -> list[Row]:
 
             mine, theirs = await interleave([ours, lambda: milliseconds(stock.restart)], amounts.times(12))
     bar = Bar(500, of="ours")
-    return [Row("kernel killed, a fresh one with the context", mine, "restart of a stock kernel", theirs, bar=bar)]
+    what = "a kernel that was killed is replaced by a fresh one that has the context"
+    return [Row(what, mine, "a stock kernel is restarted", theirs, bar=bar)]

@@ -1,4 +1,4 @@
-"""A context that is ready before its hash is made: what it costs until it is, and what it costs in all.
+"""A context that is ready before its hash is: what it costs until then, and in all.
 
 Processor time, of all processes.
 """
@@ -15,7 +15,7 @@ from bench.sides.ours import OurServer, our_server
 
 
 async def hashing(amounts: Amounts) -> list[Row]:
-    """1 GB of ASCII by path, until the answer is there; its hash comes later."""
+    """1 GB of ASCII by path, until the reply; the hash comes later."""
     size = max(SMALL_MB, amounts.megabytes(1024))
     with our_server(env={"RLM_MEMORY_LIMIT_MB": "64"} if amounts.smoke else None) as server:
         path = server.directory / "hashed.txt"
@@ -30,12 +30,12 @@ async def hashing(amounts: Amounts) -> list[Row]:
             return await _of_program("sha256sum", str(path))
 
         mine, other = await interleave([ours, sha256sum], amounts.times(5), warm_up=1)
-    what = f"context of {size:,} MB by path, ready while its hash is still being made (processor time)"
-    return [Row(what, mine, "`sha256sum` of the file", other, bar=Bar(0.9))]
+    what = f"a context of {size:,} MB is opened by its path and ready before its hash is (processor time)"
+    return [Row(what, mine, "`sha256sum` reads the file", other, bar=Bar(0.9))]
 
 
 async def _until_ready(server: OurServer, path: Path) -> float:
-    """Milliseconds of processor time up to the answer, with what the hash has taken by then."""
+    """Milliseconds of processor time until the reply, including what the hash has used by then."""
     await settle(server.pid)
     before = spent_s(server.pid)
     opened = await asyncio.to_thread(server.call, "rlm_init_context", context_paths=[path.name])

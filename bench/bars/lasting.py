@@ -1,4 +1,4 @@
-"""What a long life costs: the server's memory after many steps, and a killed kernel's values that come back."""
+"""What a long session costs: the server's memory after many steps, and restoring a killed kernel's values."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ async def memory_flat(amounts: Amounts) -> list[Row]:
         now = await after(late - early)
     return [
         Row(
-            f"memory of the server after {late:,} steps",
+            f"the server has this much memory resident after {late:,} steps",
             Figures((now,)),
-            f"the same server after {early:,} steps",
+            f"it had this much after {early:,} steps",
             Figures((before,)),
             unit="MB",
             bar=Bar(1.05),
@@ -44,7 +44,7 @@ async def memory_flat(amounts: Amounts) -> list[Row]:
 
 
 async def restore(amounts: Amounts) -> list[Row]:
-    """SIGKILL from outside, until the answer of the next step that uses the values."""
+    """From a SIGKILL until the reply of the next step that uses the values."""
     samples = []
     with our_server() as server:
         for _ in range(amounts.times(8)):
@@ -53,7 +53,7 @@ async def restore(amounts: Amounts) -> list[Row]:
             await _kept(server, session_id)
             samples.append(await _killed_and_back(server, session_id))
             server.finalize(session_id)
-    what = f"kernel killed in a step, {BIG_MB} MB of variables back and used"
+    what = f"a kernel that was killed in a step is replaced, and its {BIG_MB} MB of variables are back and used"
     return [Row(what, Figures(tuple(samples)), bar=Bar(1_500, of="ours"))]
 
 

@@ -1,4 +1,4 @@
-"""Many sessions stepping at once: steps a second in total."""
+"""Many sessions running steps at once: total steps per second."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ SESSIONS = 16
 
 
 async def many(amounts: Amounts) -> list[Row]:
-    """Each session always has one step under way; against one session alone, in the same server."""
+    """Each session always has one step running; against a single session in the same server."""
     steps = 1 if amounts.smoke else 400
     with our_server({"RLM_MAX_SESSIONS": str(SESSIONS + 1)}) as server:
         sessions = [server.open_session() for _ in range(SESSIONS)]
@@ -19,13 +19,13 @@ async def many(amounts: Amounts) -> list[Row]:
 
         ours, other = await interleave([lambda: rate(SESSIONS), lambda: rate(1)], amounts.times(9), amounts.times(1))
     bar = Bar(1.7, "at least")
-    what = f"{SESSIONS} sessions stepping at once"
+    what = f"{SESSIONS} sessions run steps at the same time, all together"
     why = (
-        "a step takes 1.4 ms of the server's processor time and 1.9 ms of its kernel's (1.4 ms where one session has "
-        "the caches for itself): two cores bound that to some 580 steps/s, of which one session alone makes 340, since "
-        "it uses the whole of one core; and a fifth of the two stays idle, where a kernel is woken beside its waker"
+        "a step costs the server 1.4 ms of processor time and its kernel 1.9 ms (1.4 ms where one session has the "
+        "caches to itself): two cores allow about 580 steps/s, and one session alone makes 340 of them, since it uses "
+        "the whole of one core; a fifth of the two cores stays idle while a kernel is woken on the core of its waker"
     )
-    return [Row(what, ours, "one session alone", other, unit="steps/s", bar=bar, why_missed=why)]
+    return [Row(what, ours, "one session alone runs steps", other, unit="steps/s", bar=bar, why_missed=why)]
 
 
 def _step(session_id: str) -> Call:

@@ -1,4 +1,4 @@
-"""A context that is mapped where it lies: opening it, the memory that it takes, and work on it as on an ordinary `str`.
+"""A context that is mapped from its file: opening it, its memory, and work on it compared with an ordinary `str`.
 
 Processor time, of all processes: the figures are the work, whatever else the machine does.
 """
@@ -22,12 +22,12 @@ LINES = "".join(
     f"customer{second * 13 % 499}@example.org\n"
     for second, level in enumerate(["INFO", "INFO", "WARN", "INFO", "ERROR"] * 720)
 )
-"""An hour of a log, which is written again and again."""
+"""An hour of a log, which is repeated."""
 LAST = "\nthe last line of it\n"
 HASH_LIMIT_S = 600.0
-"""The hash of 10 GB is made in the background, and is not to work beside what is measured."""
+"""Time for the hash of 10 GB, which runs in the background and must not disturb what is measured."""
 SMALL_MB = 20
-"""Enough to be mapped where a session has 64 MB of memory."""
+"""Large enough to be mapped in a session with 64 MB of memory."""
 WORK = {
     "count": "{}.count('ERROR')",
     "in": "'nowhere in it' in {}",
@@ -86,12 +86,12 @@ async def mapped_step(amounts: Amounts) -> list[Row]:
             return step
 
         mine, other = await interleave([over(one) for one in sessions], amounts.times(200), warm_up=amounts.times(10))
-        rows = [Row(f"step over a context of {size:,} MB, mapped", mine, "over one of 1 byte", other, bar=Bar(1.1))]
+        rows = [Row(f"a step runs over {size:,} MB that are mapped", mine, "it runs over 1 byte", other, bar=Bar(1.1))]
         return [*rows, *(await _searches(server, sessions, size, amounts))]
 
 
 async def _searches(server: OurServer, sessions: tuple[str, str], size: int, amounts: Amounts) -> list[Row]:
-    """What stands at the end alone is looked for, in the whole and in an ordinary `str` that a session can hold."""
+    """Search for what occurs only at the end, in the whole text and in an ordinary `str` that fits into memory."""
     session, other = sessions
     part = min(size, 256)
     server.step(other, f"context = chr(0) * {part * MB}")
@@ -113,19 +113,20 @@ print((time.process_time() - began) * 1_000 / {megabytes} * 1_024, at)
         return search
 
     mine, ordinary = await interleave([takes(session, size), takes(other, part)], amounts.times(3), warm_up=1)
-    what = f"search of 1 GB, of {size:,} MB mapped in a session of 1 GB (processor time)"
+    what = f"each GB is searched, of {size:,} MB that are mapped in a session with 1 GB of memory (processor time)"
     kernel = _kernel_of(server, session)
     server.step(other, "context = 'x'")
     bare = status_mb(_kernel_of(server, other).pid, "RssAnon")
+    more_mb = status_mb(kernel.pid, "RssAnon") - bare
     return [
-        Row(what, mine, "of an ordinary `str`", ordinary, bar=Bar(1.1)),
-        _own_row(f"{size:,} MB mapped, searched to its end,", status_mb(kernel.pid, "RssAnon") - bare, 8),
+        Row(what, mine, "each GB of an ordinary `str` is searched", ordinary, bar=Bar(1.1)),
+        _own_row(f"{size:,} MB that are mapped and were searched to the end", more_mb, 8),
     ]
 
 
 def _own_row(what: str, more_mb: float, limit_mb: int) -> Row:
     return Row(
-        f"memory of its own that a kernel has more with {what} than with 1 MB",
+        f"a kernel with {what} has this much more private memory than one with 1 MB",
         Figures((more_mb,)),
         unit="MB",
         bar=Bar(limit_mb, of="ours"),
@@ -133,7 +134,7 @@ def _own_row(what: str, more_mb: float, limit_mb: int) -> Row:
 
 
 def _opened(server: OurServer, path: Path, width: int | None = 1) -> str:
-    """A session over a file. `width`: bytes of each of its characters; None: of each another."""
+    """A session over a file. `width`: bytes per character; None if they differ."""
     session = server.open_session(context_paths=[path.name])
     held = server.step(session, "type(context) is str, len(context)", wait_ms=600_000)["result"]
     assert held == f"(True, {path.stat().st_size})" or width is None, held
@@ -149,12 +150,12 @@ async def _opening(server: OurServer, path: Path, size: int, amounts: Amounts) -
         return await _of_program("sha256sum", str(path))
 
     mine, other = await interleave([ours, sha256sum], amounts.times(5), warm_up=1)
-    what = f"context of {size:,} MB by path, mapped and ready (processor time)"
-    return Row(what, mine, "`sha256sum` of the file", other, bar=Bar(2))
+    what = f"a context of {size:,} MB is opened by its path, mapped and ready (processor time)"
+    return Row(what, mine, "`sha256sum` reads the file", other, bar=Bar(2))
 
 
 async def spooled(amounts: Amounts) -> list[Row]:
-    """256 MB of UTF-8 with an emoji in a line of fifty, which has 4 bytes a character in memory, and so on disk."""
+    """256 MB of UTF-8 with an emoji in one line of fifty: 4 bytes a character in memory, hence also on disk."""
     size = max(SMALL_MB, amounts.megabytes(256))
     with our_server(env={"RLM_MEMORY_LIMIT_MB": "64"} if amounts.smoke else None) as server:
         path = server.directory / "wide.txt"
@@ -172,13 +173,13 @@ async def spooled(amounts: Amounts) -> list[Row]:
         mine, other = await interleave([ours, iconv], amounts.times(5), warm_up=1)
         session, small = _opened(server, path, width=None), server.open_session("x" * MB)
         await settle(server.pid)
-        own = _own_row(f"{size:,} MB of UTF-8 spooled", _more_mb(server, session, small), 12)
-    what = f"context of {size:,} MB of UTF-8 by path, on disk as 4 bytes a character and ready (processor time)"
-    return [Row(what, mine, "`iconv -t UTF-32LE` of the file", other, bar=Bar(2.5)), own]
+        own = _own_row(f"{size:,} MB of UTF-8 that are spooled", _more_mb(server, session, small), 12)
+    what = f"{size:,} MB of UTF-8 are opened by path, written with 4 bytes a character, and ready (processor time)"
+    return [Row(what, mine, "`iconv -t UTF-32LE` converts the file", other, bar=Bar(2.5)), own]
 
 
 def _more_mb(server: OurServer, session: str, small: str) -> float:
-    """What the kernel of a session has of its own, more than that of another, once both have gone through all."""
+    """How much more private memory one session's kernel has than another's, once both have read everything."""
     kernels = [_kernel_of(server, one) for one in (session, small)]
     for one in (session, small):
         server.step(one, "context.count('q')")
@@ -187,7 +188,7 @@ def _more_mb(server: OurServer, session: str, small: str) -> float:
 
 
 async def _open_and_close(server: OurServer, path: Path, held: str) -> float:
-    """Milliseconds of processor time until a context is ready, with the process that read it."""
+    """Milliseconds of processor time until a context is ready, including the process that read it."""
     await settle(server.pid)
     before = spent_s(server.pid)
     opened = server.call("rlm_init_context", context_paths=[path.name])
@@ -217,11 +218,11 @@ async def _memory(server: OurServer, session: str, path: Path, size: int) -> lis
     for one in (small, second):
         server.finalize(one)
     return [
-        _own_row(f"{size:,} MB mapped", more_mb, 8),
+        _own_row(f"{size:,} MB that are mapped", more_mb, 8),
         Row(
-            f"memory of two kernels that have read one file of {size:,} MB (shared pages by half)",
+            f"two kernels that have both read one mapped file of {size:,} MB take this much memory together (PSS)",
             Figures((both,)),
-            "of one",
+            "one of them alone takes this much",
             Figures((alone,)),
             unit="MB",
             bar=Bar(1.1),
@@ -230,7 +231,7 @@ async def _memory(server: OurServer, session: str, path: Path, size: int) -> lis
 
 
 def _kernel_of(server: OurServer, session: str) -> psutil.Process:
-    """The process of a session: the one that works while its step does."""
+    """A session's kernel process: the one that is busy while its step runs."""
     before = cpu_s(server.pid)
     server.step(session, "sum(range(5_000_000))")
     now = cpu_s(server.pid)
@@ -255,7 +256,6 @@ async def _work(server: OurServer, session: str, size: int, amounts: Amounts) ->
     for name, code in WORK.items():
         sides = [takes(code.format(text)) for text in ("context", "ordinary.text")]
         mine, other = await interleave(sides, amounts.times(5), warm_up=1)
-        rows.append(
-            Row(f"{name} over {size:,} MB, mapped (processor time)", mine, "an ordinary `str`", other, bar=Bar(1.1))
-        )
+        what = f"`{name}` goes over {size:,} MB that are mapped (processor time)"
+        rows.append(Row(what, mine, "it goes over an ordinary `str`", other, bar=Bar(1.1)))
     return rows

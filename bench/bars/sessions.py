@@ -1,4 +1,4 @@
-"""A session's start and its memory: with a spare kernel, without, many at once, with and without the walls."""
+"""A session's start and memory: with a spare kernel and without, many at once, with the walls and without."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from bench.processes import pss_mb, settle
 from bench.sides.ours import NO_LIMITS, OurServer, our_server
 from bench.sides.stock import StockKernel, stock_kernels
 
-STOCK_START = "a stock kernel, start to ready"
+STOCK_START = "a stock kernel starts and is ready"
 AT_ONCE = 8
 SPEC = Path(__file__).resolve().parents[2] / "kernelspecs" / "rlm-python"
 
 
 async def init_context(amounts: Amounts) -> list[Row]:
-    """A small text; the spare kernel is ready, since nothing else happens at the time."""
+    """A small text, with the spare kernel ready, since nothing else is going on."""
     with our_server() as server, tempfile.TemporaryDirectory(prefix="rlm-bench-stock-") as directory:
 
         async def ours() -> float:
@@ -32,11 +32,12 @@ async def init_context(amounts: Amounts) -> list[Row]:
 
         sides = [ours, _stock_start(Path(directory))]
         mine, other = await interleave(sides, amounts.times(15), warm_up=amounts.times(1))
-    return [Row("rlm_init_context, spare kernel ready", mine, STOCK_START, other, bar=Bar(0.04))]
+    what = "`rlm_init_context` opens a session while a spare kernel is ready"
+    return [Row(what, mine, STOCK_START, other, bar=Bar(0.04))]
 
 
 async def burst(amounts: Amounts) -> list[Row]:
-    """Sessions in a row after the spare is gone; and several at once, until the last one is ready."""
+    """Sessions one after the other when the spare is used up; and several at once, until the last one is ready."""
     with our_server() as server, tempfile.TemporaryDirectory(prefix="rlm-bench-stock-") as directory:
         waiting: list[float] = []
 
@@ -50,15 +51,17 @@ async def burst(amounts: Amounts) -> list[Row]:
 
         sides = [in_a_row, _stock_start(Path(directory))]
         ours, other = await interleave(sides, amounts.times(16), warm_up=amounts.times(1))
-        rows = [Row("rlm_init_context in a burst, no spare left", ours, STOCK_START, other, bar=Bar(0.2))]
+        what = "`rlm_init_context` opens a session when the spare kernel has just been taken"
+        rows = [Row(what, ours, STOCK_START, other, bar=Bar(0.2))]
         sides = [lambda: _all_at_once(server), lambda: _stock_at_once(Path(directory))]
         ours, other = await interleave(sides, amounts.times(5), warm_up=amounts.times(1))
-    what = f"{AT_ONCE} rlm_init_context at once, all answered"
-    return [*rows, Row(what, ours, f"{AT_ONCE} stock kernels at once, all ready", other, bar=Bar(0.2))]
+    what = f"{AT_ONCE} calls of `rlm_init_context` at the same time are all answered"
+    other_side = f"{AT_ONCE} stock kernels that start at the same time are all ready"
+    return [*rows, Row(what, ours, other_side, other, bar=Bar(0.2))]
 
 
 async def _open_in_a_row(server: OurServer, count: int) -> tuple[list[str], list[float]]:
-    """Handles, and the time of each but the first, which took the spare kernel."""
+    """The handles, and the time of each session except the first, which took the spare kernel."""
     opened: list[str] = []
 
     async def one() -> None:
@@ -88,7 +91,7 @@ async def _stock_at_once(directory: Path) -> float:
 
 
 async def walls(amounts: Amounts) -> list[Row]:
-    """The same kernelspec but for its walls, which its policy asks for. No spare kernels on any side.
+    """The same kernelspec, with different walls in its policy. No side has spare kernels.
 
     The bars are what a trial of these mechanisms took: 2 to 7 ms without namespaces, 8 to 14 ms more with them.
     """
@@ -104,11 +107,16 @@ async def walls(amounts: Amounts) -> list[Row]:
         *with_walls, without = await interleave(sides, amounts.times(25), warm_up=amounts.times(2))
     rows = []
     for (kind, bar_ms), figures in zip(kinds.items(), with_walls, strict=False):
-        rows.append(Row(f"rlm_init_context with {kind}, no spare", figures, "the same without walls", without))
+        what = f"`rlm_init_context` opens a session with {kind}, and no spare kernel"
+        rows.append(Row(what, figures, "it opens one without any wall", without))
         pairs = zip(figures.samples, without.samples, strict=True)
         more = Figures(tuple(ours - other for ours, other in pairs))
-        why = "a difference of two starts: where its spread is wider than the bar, the machine did other things as well"
-        rows.append(Row(f"what {kind} adds to it", more, bar=Bar(bar_ms, of="ours"), why_missed=why))
+        why = (
+            "this is the difference of two starts: where its spread is wider than the bar, the machine had other work "
+            "to do as well"
+        )
+        what = f"`rlm_init_context` takes longer by this with {kind} than without any"
+        rows.append(Row(what, more, bar=Bar(bar_ms, of="ours"), why_missed=why))
     return rows
 
 
@@ -131,7 +139,7 @@ def _write_spec(directory: Path, name: str, kind: str) -> None:
 
 
 async def memory(amounts: Amounts) -> list[Row]:
-    """What one more idle session costs, after a step, with the walls' monitor process and the server's own part."""
+    """What one more idle session costs after a step, including its monitor process and its share of the server."""
     count = 2 if amounts.smoke else 8
     try:
         with our_server() as server:
@@ -141,16 +149,17 @@ async def memory(amounts: Amounts) -> list[Row]:
         async with stock_kernels(count + 1) as kernels:
             for kernel in kernels:
                 await kernel.step("1+1")
-            # The first one pays for what all of them share.
+            # The first session pays for what all of them share.
             other = (sum(kernel.pss_mb() for kernel in kernels) - await _alone()) / count
     except psutil.AccessDenied:
-        return [Row("PSS: not readable by this user (run as root)", Figures((0.0,)), unit="MB")]
-    what = "memory (PSS) of each further idle session"
+        what = "the memory (PSS) of kernels is not shown to this user: run the benchmark as root"
+        return [Row(what, Figures((0.0,)), unit="MB")]
+    what = "each further idle session takes this much memory (PSS)"
     why = (
-        "some 10 MB are pages of the fork server's that the kernel writes to, most of them for reference counts, and "
-        "3 MB such pages of the process that watches over its namespaces"
+        "about 10 MB are pages of the fork server that the kernel writes to, most of them for reference counts, and "
+        "3 MB are such pages of the process that watches over its namespaces"
     )
-    other_side = "each further stock kernel", Figures((other,))
+    other_side = "each further stock kernel takes this much", Figures((other,))
     return [Row(what, Figures((ours,)), *other_side, unit="MB", bar=Bar(0.5), why_missed=why)]
 
 

@@ -18,14 +18,13 @@ BARE = (sys.executable, "-I", str(BARE_FILE))
 
 
 async def initialize(amounts: Amounts) -> list[Row]:
-    """From the start of the process, as a client starts it, to the answer."""
+    """From the start of the process, the way a client starts it, to the reply."""
     with tempfile.TemporaryDirectory(prefix="rlm-bench-") as around:
         directory = Path(tempfile.mkdtemp(dir=around))
         sides = [_start(OURS, directory), _start(BARE, directory)]
         ours, other = await interleave(sides, amounts.times(25), warm_up=amounts.times(3))
-    return [
-        Row("`initialize` answered, from bin/rlm-mcp", ours, "a bare `MCPServer` with one tool", other, bar=Bar(1.1))
-    ]
+    what = "`bin/rlm-mcp` starts and answers `initialize`"
+    return [Row(what, ours, "a bare `MCPServer` with one tool does", other, bar=Bar(1.1))]
 
 
 def _start(argv: tuple[str, ...], directory: Path) -> Callable[[], Awaitable[float]]:
@@ -44,11 +43,11 @@ def _start(argv: tuple[str, ...], directory: Path) -> Callable[[], Awaitable[flo
 
 
 async def imports(amounts: Amounts) -> list[Row]:
-    """Python's own account (`-X importtime`): the sum over all modules."""
+    """As Python reports it (`-X importtime`): the sum over all modules."""
     ours_code = "import rlm_kernel_mcp.cli, rlm_kernel_mcp.server.app"
     sides = [_import_time(ours_code), _import_time("from mcp.server.mcpserver import MCPServer")]
     ours, other = await interleave(sides, amounts.times(9), warm_up=1)
-    return [Row("import of the server (-X importtime)", ours, "import of `MCPServer`", other)]
+    return [Row("Python imports the server's modules (`-X importtime`)", ours, "it imports `MCPServer` alone", other)]
 
 
 def _import_time(code: str) -> Callable[[], Awaitable[float]]:

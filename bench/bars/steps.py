@@ -12,7 +12,7 @@ from bench.sides.stock import StockKernel, stock_kernel
 from tests.mcp.line_client import SERVE
 
 CODE = "1+1"
-STOCK = "stock ipykernel, execute to reply and idle, no MCP"
+STOCK = "a stock ipykernel, without MCP, executes `1+1` and is idle again"
 
 
 def our_step(server: OurServer, session_id: str, code: str = CODE) -> Callable[[], Awaitable[float]]:
@@ -36,16 +36,16 @@ async def step(amounts: Amounts) -> list[Row]:
             sides = [our_step(server, server.open_session()), stock_step(stock)]
             ours, other = await interleave(sides, amounts.times(300), warm_up=amounts.times(20))
     why = (
-        "of a step's processor time 1.4 ms are the kernel's and 1.5 the server's: the MCP SDK and the transport, "
-        "the wire, two rows in the store, the account; other work on the two cores adds to ours first, "
-        "since three processes take turns in it and not two"
+        "a step costs the kernel 1.4 ms of processor time and the server 1.5 ms (the MCP SDK and the transport, the "
+        "messages to the kernel, two rows in the store, the account); other work on the two cores slows our side down "
+        "first, since three processes take turns in it, and only two in the other"
     )
-    return [Row("step `1+1` through MCP stdio", ours, STOCK, other, bar=Bar(0.8), why_missed=why)]
+    return [Row("a step of `1+1` is answered through MCP over stdio", ours, STOCK, other, bar=Bar(0.8), why_missed=why)]
 
 
 async def step_sdk(amounts: Amounts) -> list[Row]:
-    """The same with the SDK's own Python client, whose own work is then in our figure."""
-    # Late: it takes longer to import than most parts of a smoke run.
+    """The same with the SDK's Python client, whose work is then part of our figure."""
+    # Imported here because it takes longer than most parts of a smoke run.
     from mcp.client import Client
     from mcp.client.stdio import StdioServerParameters, stdio_client
 
@@ -62,7 +62,7 @@ async def step_sdk(amounts: Amounts) -> list[Row]:
             arguments = {"session_id": opened.structured_content["data"]["session_id"], "code": CODE}
             sides = [lambda: milliseconds(lambda: client.call_tool("rlm_run_repl", arguments)), stock_step(stock)]
             ours, other = await interleave(sides, amounts.times(200), warm_up=amounts.times(20))
-    return [Row("step `1+1`, client is the SDK's (Python)", ours, STOCK, other)]
+    return [Row("a step of `1+1` is answered to the Python client of the MCP SDK", ours, STOCK, other)]
 
 
 async def step_large(amounts: Amounts) -> list[Row]:
@@ -74,11 +74,12 @@ async def step_large(amounts: Amounts) -> list[Row]:
         small = server.open_session("x")
         sides = [our_step(server, large), our_step(server, small)]
         ours, other = await interleave(sides, amounts.times(200), warm_up=amounts.times(20))
-    return [Row(f"step with a context of {size} MB as `str`", ours, "the same with 1 byte", other, bar=Bar(1.1))]
+    what = f"a step of `1+1` is answered in a session with a context of {size} MB in memory"
+    return [Row(what, ours, "in a session with a context of 1 byte", other, bar=Bar(1.1))]
 
 
 async def step_fresh(amounts: Amounts) -> list[Row]:
-    """What simple servers do: the state goes into a new interpreter and comes out again, at each step."""
+    """What simple servers do: each step passes the state into a new interpreter and back."""
     rows = []
     for size in (0, amounts.megabytes(10)):
         text = "0123456789abcde\n" * (size << 16) if size else "x"
@@ -93,12 +94,13 @@ async def step_fresh(amounts: Amounts) -> list[Row]:
             sides = [our_step(server, session_id, "n = len(context)"), lambda: milliseconds(fresh)]
             ours, other = await interleave(sides, amounts.times(40), warm_up=amounts.times(3))
         of = f"{size} MB" if size else "1 byte"
-        rows.append(Row(f"step over a context of {of}", ours, "a fresh `python -c` a step, state as JSON", other))
+        what = f"a step asks for the length of a context of {of}"
+        rows.append(Row(what, ours, "a fresh `python -c` does, with the state as JSON in and out", other))
     return rows
 
 
 async def step_cpu(amounts: Amounts) -> list[Row]:
-    """Honest work that keeps the processor busy: the walls must not be felt in it."""
+    """Honest work that keeps the processor busy, which the walls must not slow down."""
     rounds = 1 if amounts.smoke else 12
     code = (
         "import re, collections\n"
@@ -112,6 +114,5 @@ async def step_cpu(amounts: Amounts) -> list[Row]:
         async with stock_kernel() as stock:
             sides = [our_step(server, server.open_session(), code), stock_step(stock, code)]
             ours, other = await interleave(sides, amounts.times(15), warm_up=amounts.times(2))
-    return [
-        Row("CPU-bound step (sort, regex, count)", ours, "the same code in a stock ipykernel", other, bar=Bar(1.05))
-    ]
+    what = "a step keeps the processor busy: it sorts, matches a regular expression and counts"
+    return [Row(what, ours, "a stock ipykernel runs the same code", other, bar=Bar(1.05))]

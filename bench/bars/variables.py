@@ -8,11 +8,11 @@ from bench.sides.ours import OurServer, our_server
 from bench.sides.stock import stock_kernel
 
 READS_A_LOOP = 5
-WHY = "of a read some 0.7 ms are the MCP SDK's and the transport's, and as much the kernel's control channel"
+WHY = "about 0.7 ms of a read are spent in the MCP SDK and the transport, and as much on the kernel's control channel"
 
 
 async def get_var(amounts: Amounts) -> list[Row]:
-    """Against the stock step: a stock kernel has no other way to show a value, and none while it runs code."""
+    """Against a stock step: a stock kernel cannot show a value in any other way, and not at all while it runs code."""
     with our_server() as server:
         async with stock_kernel() as stock:
             session_id = server.open_session()
@@ -23,24 +23,25 @@ async def get_var(amounts: Amounts) -> list[Row]:
 
             sides = [lambda: milliseconds(read), stock_step(stock)]
             ours, other = await interleave(sides, amounts.times(300), warm_up=amounts.times(20))
-            row = Row("rlm_get_var of a small value, idle", ours, STOCK, other, bar=Bar(0.4), why_missed=WHY)
+            what = "`rlm_get_var` reads a small value of an idle session"
+            row = Row(what, ours, STOCK, other, bar=Bar(0.4), why_missed=WHY)
 
             running: list[float] = []
             idle: list[float] = []
             for _ in range(amounts.times(30)):
                 running += await _read_in_a_loop(server, session_id, read)
-                # Not while the loop runs, which would take one of two cores away from it.
+                # Not while the loop runs: the loop would occupy one of two cores.
                 idle += [await stock_step(stock)() for _ in range(READS_A_LOOP)]
     in_loop = Figures(tuple(running))
     return [
         row,
         Row(
-            "rlm_get_var in a running Python loop",
+            "`rlm_get_var` reads a small value while a Python loop runs",
             in_loop,
-            f"{STOCK}, idle",
+            STOCK,
             Figures(tuple(idle)),
             bar=Bar(0.4),
-            why_missed=f"{WHY}; in a loop the kernel's control thread waits some ten times for the interpreter lock",
+            why_missed=f"{WHY}; meanwhile the kernel's control thread waits some ten times for the interpreter lock",
         ),
     ]
 

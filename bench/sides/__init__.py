@@ -1,1 +1,1 @@
-"""What is compared: our server, a stock kernel, a bare MCP server, a fresh interpreter a step."""
+"""What is compared: our server, a stock kernel, a bare MCP server, and a fresh interpreter per step."""

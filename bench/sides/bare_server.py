@@ -1,4 +1,4 @@
-"""The least that the MCP SDK can serve: one tool that adds. Run as a program; `initialize` is timed against it."""
+"""The smallest server that the MCP SDK can make: one tool that adds. A program; `initialize` is timed against it."""
 
 from mcp.server.mcpserver import MCPServer
 

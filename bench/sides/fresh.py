@@ -1,4 +1,4 @@
-"""A fresh `python -c` a step with the state as JSON, as simple servers run code. No walls, no MCP in between."""
+"""A fresh `python -c` per step with the state as JSON, as simple servers do it. No walls, no MCP in between."""
 
 from __future__ import annotations
 

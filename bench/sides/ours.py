@@ -1,4 +1,4 @@
-"""Our server over MCP stdio, spoken to line by line, so that the client's own work hardly shows in the figures."""
+"""Our server over MCP stdio, driven line by line, so that the client's own work hardly shows in the figures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 from tests.mcp.line_client import CLIENT, SERVE, LineClient
 
 WAIT_S = 600
-"""What is measured may take long; a server that says nothing at all ends the run."""
+"""Measured calls may take long; a server that says nothing for this long ends the run."""
 NO_LIMITS = {"max_steps": 1_000_000, "budget_limit": 1_000_000_000, "max_runtime_ms": 86_400_000}
 
 Call = tuple[str, dict[str, Any]]
@@ -22,7 +22,7 @@ Call = tuple[str, dict[str, Any]]
 
 
 class OurServer:
-    """One server process. Contexts may lie below `directory`, where it works and where its state lies too."""
+    """One server process. `directory` is its working directory, its context root and where its state is kept."""
 
     def __init__(self, directory: Path, argv: Sequence[str] = SERVE, env: Mapping[str, str] | None = None) -> None:
         self.directory = directory
@@ -49,7 +49,7 @@ class OurServer:
         return data
 
     def calls(self, first: Sequence[Call], again: int) -> float:
-        """These calls at once, each sent again when it is answered, up to `again` answers in all; returns seconds."""
+        """Make these calls at once, repeat each when it is answered, up to `again` answers in all; returns seconds."""
         begin = time.perf_counter()
         waiting = {self._begin(call): call for call in first}
         answered = 0
@@ -62,7 +62,7 @@ class OurServer:
         return time.perf_counter() - begin
 
     def waits_during(self, costly: Call | bytes, short: Call) -> list[float]:
-        """How long a short call takes, in ms, again and again while a costly one, or a line, is served or refused."""
+        """How long a short call takes, in ms, repeated while a costly call or line is served or refused."""
         begun = None if isinstance(costly, bytes) else self._begin(costly)
         if isinstance(costly, bytes):
             self._client.send_line(costly)
@@ -86,7 +86,7 @@ class OurServer:
         return self.call("rlm_run_repl", session_id=session_id, code=code, **arguments)
 
     def start_endless(self, session_id: str, code: str) -> int:
-        """Start a step that does not end by itself; returns its index."""
+        """Start a step that never ends by itself; returns its index."""
         report = self.step(session_id, code, wait_ms=200)
         assert report["status"] == "running", report
         index: int = report["step_index"]
@@ -97,7 +97,7 @@ class OurServer:
         self.call("rlm_finalize", session_id=session_id, final_text="done")
 
     def close(self) -> None:
-        """Close its input and wait for its end."""
+        """Close its stdin and wait until it has ended."""
         self._client.end()
         self._client.stdout.close()
 
@@ -106,12 +106,12 @@ class OurServer:
         return self._client.begin(tool, arguments)
 
     def _receive_answer(self, wanted: int | None = None) -> tuple[int, dict[str, Any]]:
-        """The next answer, or the one to a request; (its id, its data)."""
+        """The next reply, or the reply to one request, as (its id, its data)."""
         message = self._receive(wanted)
         return message["id"], _data(message)
 
     def _receive(self, wanted: int | None = None) -> dict[str, Any]:
-        """The same as it stands on the wire, refused or not."""
+        """The same, as it comes over the wire, refused or not."""
         while True:
             message = self._client.receive()
             if "id" in message and wanted in (None, message["id"]):

@@ -1,4 +1,8 @@
-"""A stock ipykernel behind jupyter_client's own asynchronous client: tcp, default settings, no MCP in between."""
+"""A stock ipykernel behind jupyter_client's own asynchronous client: ipc as ours, else default settings, no MCP.
+
+By tcp jupyter_client chooses the ports long before the kernel binds them, and whatever else of the machine binds one
+in between ends the kernel: of eight that start at once one did now and then.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +27,8 @@ class StockKernel:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._manager = AsyncKernelManager(connection_file=str(directory / f"{os.urandom(4).hex()}.json"))
+        connection_file = str(directory / f"{os.urandom(4).hex()}.json")
+        self._manager = AsyncKernelManager(transport="ipc", connection_file=connection_file)
         self._client: AsyncKernelClient | None = None
 
     async def start(self) -> None:
@@ -71,7 +76,7 @@ class StockKernel:
                 return content
 
     async def start_endless(self) -> str:
-        """Start a Python loop, and let it get going."""
+        """Start an endless Python loop, and give it time to begin."""
         msg_id = self.begin("while True: pass")
         await asyncio.sleep(0.2)
         return msg_id

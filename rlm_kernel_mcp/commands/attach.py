@@ -1,7 +1,8 @@
 """`rlm-kernel-mcp attach`: jupyter console on the kernel of a session that a server drives.
 
 Is: finding the connection file and handing the terminal over. Is not: the console, nor what keeps its output from the
-agent's (`kernel/client.py`). Above: `cli.py`. Below: `live.py`; `console.py` as a program.
+agent's (`kernel/client.py`). Above: `cli.py`. Below: `live.py`. It ends in `attached/console.py`, a
+program of its own.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import os
 import sys
 from typing import NoReturn
 
-from rlm_kernel_mcp.commands.live import find_session, has_kernel, is_driven, opened_store
+from rlm_kernel_mcp.commands.live import find_session, has_kernel, opened_store
 from rlm_kernel_mcp.errors import InvalidInput, KernelDied
+from rlm_kernel_mcp.session.listing import is_driven
 from rlm_kernel_mcp.settings import Settings
 from rlm_kernel_mcp.store.store import SessionRecord
 
@@ -53,7 +55,14 @@ def _become_console(record: SessionRecord, settings: Settings) -> NoReturn:
             f"the file that `rlm-kernel-mcp attach {record.session_id} --print` prints.",
         )
     sys.stdout.flush()
-    # -P: a module in the working directory must not stand in for the console's own.
-    argv = [sys.executable, "-P", "-m", "rlm_kernel_mcp.commands.console", "--existing", record.connection_file]
+    # -P: a module in the working directory must not replace the console's own.
+    argv = [
+        sys.executable,
+        "-P",
+        "-m",
+        "rlm_kernel_mcp.commands.attached.console",
+        "--existing",
+        record.connection_file,
+    ]
     argv += [f"--AttachedShell.agents_session={record.session_id}", f"--AttachedShell.state_dir={settings.state_dir}"]
     os.execv(sys.executable, argv)  # noqa: S606 - no shell is the point

@@ -87,7 +87,7 @@ def _client_starts_one(settings: Settings) -> bool:
         fix = "" if said else f"\n  fix: {error.next_step}"
         print(f"No kernel starts in another Jupyter client: {error.code}: {error.message}{fix}")
         return settings.sandbox_mode == "container" and isinstance(error, SandboxUnavailable)
-    print(f"A kernel starts in another Jupyter client, the same one, and answers: {took_ms:,} ms.")
+    print(f"A kernel starts in another Jupyter client as well, and answers: {took_ms:,} ms.")
     return True
 
 

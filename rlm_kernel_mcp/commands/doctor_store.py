@@ -28,7 +28,7 @@ def store_lines(settings: Settings) -> Iterator[str]:
         if store.problem:
             yield store.problem
         elif not faults:
-            yield f"The session store is whole: {counted(found, 'session')}."
+            yield f"The session store is intact: {counted(found, 'session')}."
         for fault in faults:
             yield f"DAMAGED in the session store, and left out: {fault}."
         aside: list[str] = []

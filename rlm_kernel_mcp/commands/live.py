@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from rlm_kernel_mcp.errors import InvalidInput, SessionNotFound
-from rlm_kernel_mcp.session.listing import is_live
+from rlm_kernel_mcp.session.listing import is_driven, is_live
 from rlm_kernel_mcp.settings import Settings
 from rlm_kernel_mcp.store.database.file import FILE_NAME
 from rlm_kernel_mcp.store.store import SessionRecord, Store
@@ -101,11 +101,6 @@ def find_session(store: Store, session_id: str) -> SessionRecord:
             "List them with `rlm-kernel-mcp sessions --all`, which lists ended ones too.",
         )
     return record
-
-
-def is_driven(store: Store, record: SessionRecord) -> bool:
-    """Whether a server drives the session just now: it holds a lock that dies with it."""
-    return record.status != "finalized" and store.holder(record.session_id) is not None
 
 
 def has_kernel(store: Store, record: SessionRecord) -> bool:

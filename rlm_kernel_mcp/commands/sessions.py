@@ -10,7 +10,7 @@ import sys
 
 from rlm_kernel_mcp.commands.live import opened_store
 from rlm_kernel_mcp.commands.table import aligned
-from rlm_kernel_mcp.session.listing import chars_of, counters_of, is_live, recorded_status
+from rlm_kernel_mcp.session.listing import counters_of, facts_of, is_live, recorded_status
 from rlm_kernel_mcp.settings import Settings
 from rlm_kernel_mcp.store.store import SessionRecord
 from rlm_kernel_mcp.text.safe_text import safe_text
@@ -35,7 +35,7 @@ def list_sessions(settings: Settings, *, ended_too: bool) -> int:
 
 
 def _cells(record: SessionRecord, holder: int | None) -> tuple[str, ...]:
-    chars = chars_of(record)
+    chars, _ = facts_of(record)
     cells = (
         record.session_id,
         recorded_status(record, driven=holder is not None),

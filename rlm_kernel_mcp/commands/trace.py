@@ -1,25 +1,32 @@
 """`rlm-kernel-mcp trace`: what was done in a session, live or ended, in full.
 
-Is: the same events that `rlm_get_trace` gives in pages, uncut. Is not: a request to a kernel: a console's cells that
-nobody has fetched yet are added when the agent reads the trace. Above: `cli.py`. Below: `live.py`,
-`session/trace/reading.py`, `server/markdown.py`.
+Is: the same events that `rlm_get_trace` gives in pages, uncut; or what the final answer cites, for programs. Is not: a
+request to a kernel: a console's cells that nobody has fetched yet are added when the agent reads the trace. Above:
+`cli.py`. Below: `live.py`, `session/trace/reading.py`, `server/markdown.py`, `session/evidence/annotations.py`.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict
 
 from rlm_kernel_mcp.commands.live import find_session, opened_store
+from rlm_kernel_mcp.errors import SessionNotFound
 from rlm_kernel_mcp.server import markdown
+from rlm_kernel_mcp.session.evidence.annotations import annotations_of
+from rlm_kernel_mcp.session.evidence.citations import Checked
 from rlm_kernel_mcp.session.trace.reading import whole_trace
+from rlm_kernel_mcp.session.trace.reports import TraceEvent
 from rlm_kernel_mcp.settings import Settings
+from rlm_kernel_mcp.store.store import Store
 from rlm_kernel_mcp.text.wording import damaged_words
 
 
-def print_trace(settings: Settings, session_id: str, *, as_json: bool) -> int:
-    """Print every event, as text for reading or as one JSON object a line.
+def print_trace(settings: Settings, session_id: str, *, as_json: bool, as_annotations: bool = False) -> int:
+    """Print every event, as text for reading or as one JSON object a line; or what the final answer cites, as JSON-LD.
 
     Raises:
         SessionNotFound: there is no such session.
@@ -27,14 +34,40 @@ def print_trace(settings: Settings, session_id: str, *, as_json: bool) -> int:
     with opened_store(settings) as store:
         if not store.knows(session_id):
             find_session(store, session_id)
-        damaged = shown = 0
-        for event in whole_trace(store, session_id):
-            damaged += event is None
-            shown += event is not None
-            if event is not None:
-                print(json.dumps(asdict(event)) if as_json else markdown.event(event) + "\n")
+        events = whole_trace(store, session_id)
+        return (
+            _print_annotations(store, session_id, events) if as_annotations else _print_events(events, as_json=as_json)
+        )
+
+
+def _print_events(events: Iterable[TraceEvent | None], *, as_json: bool) -> int:
+    damaged = shown = 0
+    for event in events:
+        damaged += event is None
+        shown += event is not None
+        if event is not None:
+            print(_line(event) if as_json else markdown.event(event) + "\n")
     if damaged:
         print(f"rlm-kernel-mcp: {damaged_words(damaged, 'event')}", file=sys.stderr)
     if not shown and not as_json:
         print("No events.")
     return 0
+
+
+def _line(event: TraceEvent) -> str:
+    data = asdict(event)
+    evidence = data.pop("evidence")
+    return json.dumps(data | (Checked.of_record(evidence).rows(sys.maxsize) if evidence else {}))
+
+
+def _print_annotations(store: Store, session_id: str, events: Iterable[TraceEvent | None]) -> int:
+    for event in events:
+        if event is not None and event.evidence:  # there is one final answer
+            checked = Checked.of_record(event.evidence)
+            answer = ""
+            with suppress(SessionNotFound):  # its record is damaged, its trace is not
+                answer = store.final_answer(session_id)
+            print(json.dumps(annotations_of(session_id, event.ts, checked, answer), indent=1))
+            return 0
+    print(f"rlm-kernel-mcp: session {session_id} has no final answer whose citations were checked.", file=sys.stderr)
+    return 1

@@ -1,7 +1,7 @@
-"""Documents laid together: their bytes one after the other, and the temporary file that has them.
+"""Concatenated documents: their bytes one after the other, in a temporary file if there are several.
 
-Is: that file, which has no name and which kernels may read alone, and what is known of all bytes. Is not: the reading
-of documents (`reading.py`). Above: that. Below: `paths.py`, `text_encoding.py`, `whole_writes.py`.
+Is: writing that file, which has no name and which kernels can only read, and the hash and line count of all bytes.
+Is not: reading the documents. Above: `reading.py`. Below: `roots/`, `text_encoding.py`, `whole_writes.py`.
 """
 
 from __future__ import annotations
@@ -10,45 +10,45 @@ import hashlib
 import os
 from typing import Final
 
-from rlm_kernel_mcp.context.paths import cause
+from rlm_kernel_mcp.context.roots.path_errors import cause
 from rlm_kernel_mcp.errors import ContextTooLarge
 from rlm_kernel_mcp.text_encoding import LineCount
 from rlm_kernel_mcp.whole_writes import write_at
 
-HELD_BYTES: Final = 1 << 20
-"""Hashed and written at once: of 20,000 small files each by itself takes a third of the time of their reading."""
+BATCH_BYTES: Final = 1 << 20
+"""Hashed and written at a time. Doing it for each of 20,000 small files takes a third of the time of reading them."""
 
 
-class LaidTogether:
-    """All bytes of the documents so far: hashed, their lines counted, and written where there is a file for them."""
+class Concatenation:
+    """All bytes of the documents so far: hashed, their lines counted, and written if there is a file for them."""
 
     def __init__(self, writer: int | None = None) -> None:
         self.byte_count = 0
         self._writer = writer
         self._hash = hashlib.sha256()
         self._lines = LineCount()
-        self._held: list[bytes] = []
-        """Those that are neither hashed nor written yet."""
+        self._pending: list[bytes] = []
+        """Blocks that are neither hashed nor written yet."""
         self._done_bytes = 0
         self.begin()
 
     def begin(self) -> None:
-        """What is appended from now on is another document."""
+        """Begin the next document."""
         self._begins_at = self.byte_count
-        self._held_before = len(self._held)
+        self._pending_before = len(self._pending)
         self._before: tuple[hashlib._Hash, LineCount] | None = None
 
     def append(self, block: bytes) -> None:
-        """Take the next bytes of the document. Raises: ContextTooLarge: there is no room for them in the file."""
-        self._held.append(block)
+        """Append bytes to the document. Raises: ContextTooLarge: there is no room for them in the file."""
+        self._pending.append(block)
         self.byte_count += len(block)
-        if self.byte_count - self._done_bytes >= HELD_BYTES:
+        if self.byte_count - self._done_bytes >= BATCH_BYTES:
             self._finish()
 
-    def take_back(self) -> None:
-        """The document that was begun is none."""
+    def discard_document(self) -> None:
+        """Remove what was appended since `begin`, because it turned out not to be a document."""
         self.byte_count = self._begins_at
-        del self._held[self._held_before :]
+        del self._pending[self._pending_before :]
         if self._before is not None:
             self._hash, self._lines = self._before
             self._done_bytes = self._begins_at
@@ -57,22 +57,22 @@ class LaidTogether:
         self.begin()
 
     def sha256(self) -> str:
-        """Of all bytes. Raises: ContextTooLarge: there is no room for the last of them in the file."""
+        """The SHA-256 of all bytes. Raises: ContextTooLarge: there is no room for the last of them in the file."""
         self._finish()
         return self._hash.hexdigest()
 
     def line_count(self) -> int:
-        """Of all bytes, where each is a character. Raises: as `sha256`."""
+        """The number of lines of all bytes, if each byte is a character. Raises: as `sha256`."""
         self._finish()
         return self._lines.count
 
     def _finish(self) -> None:
-        """Hash and write what is held; the document that was begun can still be taken back."""
-        self._take(self._held[: self._held_before])
+        """Hash and write the pending blocks. The current document can still be discarded afterwards."""
+        self._take(self._pending[: self._pending_before])
         if self._before is None:
             self._before = self._hash.copy(), self._lines.copy()
-        self._take(self._held[self._held_before :])
-        self._held, self._held_before = [], 0
+        self._take(self._pending[self._pending_before :])
+        self._pending, self._pending_before = [], 0
 
     def _take(self, blocks: list[bytes]) -> None:
         if not blocks:
@@ -89,8 +89,8 @@ class LaidTogether:
 
 
 def no_room(error: OSError) -> ContextTooLarge:
-    """The error for a temporary directory that does not take the files."""
+    """The error for a temporary directory that has no room for the files."""
     return ContextTooLarge(
-        f"The files cannot be put together in the temporary directory: {cause(error)}.",
+        f"The files cannot be copied into the temporary directory: {cause(error)}.",
         "Give one file, or tell the user to free room in the temporary directory, or to set TMPDIR to a larger one.",
     )

@@ -1,8 +1,8 @@
-"""Which .gitignore files hold for a directory, and what a request's own `exclude` means.
+"""Which .gitignore files apply to a directory, and what a request's own `exclude` means.
 
-Is: finding the files (the directory's own, those above it up to the repository or the root, below it one by one) and
-asking them from the innermost outwards. Is not: what a rule matches (`ignore_rules.py`), nor the walk (`listing.py`).
-Above: `listing.py`, `sources.py`. Below: `ignore_rules.py`, `paths.py`.
+Is: finding the files (the directory's own, those above it up to the repository or the root, those below it one by one)
+and asking them from the innermost outwards. Is not: what a rule matches (`patterns/ignore_rules.py`), or the walk
+(`listing.py`). Above: `listing.py`, `sources.py`. Below: `patterns/ignore_rules.py`, `roots/`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final
 
-from rlm_kernel_mcp.context.paths import cause, is_below, open_below, quoted
+from rlm_kernel_mcp.context.patterns.globs import alternatives
 from rlm_kernel_mcp.context.patterns.ignore_rules import (
     RULE_BYTES_LIMIT,
     TEXT_BYTES_LIMIT,
@@ -25,17 +25,23 @@ from rlm_kernel_mcp.context.patterns.ignore_rules import (
     git_rule,
     git_rules,
 )
+from rlm_kernel_mcp.context.roots.identity import FileIdentity, identity_of
+from rlm_kernel_mcp.context.roots.opening import is_below, open_below
+from rlm_kernel_mcp.context.roots.path_errors import cause, quoted
 from rlm_kernel_mcp.errors import ContextDenied, InvalidInput
+from rlm_kernel_mcp.units import MB
 
 RULES_NAME: Final = ".gitignore"
 REPOSITORY_NAME: Final = ".git"
+ALL_RULES_BYTES: Final = 8 * MB
+"""Most bytes of all .gitignore files of one request; one of 256 KB can take two seconds to parse."""
 EXCLUDE_LIMIT: Final = 1_000
-"""Patterns of one request's `exclude`."""
+"""Most patterns that one request's `exclude` may have."""
 
 
 @dataclass(frozen=True, slots=True)
 class DirectoryRules:
-    """The rules that hold in a directory, innermost first; beside each, its path below the directory of their file."""
+    """The rules that apply in a directory, innermost first, each with the directory's path relative to their file."""
 
     levels: tuple[tuple[Rules, bytes], ...] = ()
 
@@ -51,86 +57,103 @@ class DirectoryRules:
         return False
 
     def inside(self, name: str) -> DirectoryRules:
-        """The rules in a directory of the directory, but for its own."""
+        """The rules that apply in a subdirectory, without that subdirectory's own."""
         if not self.levels:
             return self
         part = os.fsencode(name) + b"/"
         return DirectoryRules(tuple((rules, directory + part) for rules, directory in self.levels))
 
     def with_own(self, rules: Rules) -> DirectoryRules:
-        """The rules with those of the directory's own file."""
+        """These rules, and those of the directory's own file."""
         return DirectoryRules(((rules, b""), *self.levels)) if rules else self
 
 
-def rules_in(descriptor: int) -> Rules:
-    """The rules of the opened directory's own .gitignore. As for git, a link is none.
+class RuleFiles:
+    """The .gitignore files of one request, each read once, with a limit on all of them: their number may be hostile."""
 
-    Raises:
-        OSError: it cannot be read.
-        TooManyRulesError: it is too large.
-    """
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY
-    try:
-        file = os.open(RULES_NAME, flags, dir_fd=descriptor)
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ELOOP):
-            return Rules(())
-        raise
-    try:
-        if not stat.S_ISREG(os.fstat(file).st_mode):
-            return Rules(())
+    def __init__(self, roots: Sequence[str]) -> None:
+        self._roots = roots
+        self._known: dict[FileIdentity, Rules] = {}
+        self._bytes = 0
+
+    def own(self, descriptor: int) -> Rules:
+        """The rules of an opened directory's own .gitignore. Like git, this ignores one that is a link.
+
+        Raises:
+            OSError: it cannot be read.
+            TooManyRulesError: it is too large, or all of them together are.
+        """
+        # Relative to the directory's descriptor, and without following a link: as safe as for documents.
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY
+        try:
+            file = os.open(RULES_NAME, flags, dir_fd=descriptor)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ELOOP):
+                return Rules(())
+            raise
+        try:
+            status = os.fstat(file)
+            if not stat.S_ISREG(status.st_mode):
+                return Rules(())
+            identity = identity_of(status)
+            if identity not in self._known:
+                self._known[identity] = self._read(file)
+            return self._known[identity]
+        finally:
+            os.close(file)
+
+    def _read(self, file: int) -> Rules:
         text = bytearray()
         while len(text) <= TEXT_BYTES_LIMIT and (block := os.read(file, TEXT_BYTES_LIMIT + 1)):
             text += block
-    finally:
-        os.close(file)
-    return git_rules(bytes(text))
+        if self._bytes + len(text) > ALL_RULES_BYTES:
+            raise TooManyRulesError(f"with those before it, it has more than {ALL_RULES_BYTES:,} bytes")
+        self._bytes += len(text)
+        return git_rules(bytes(text))
 
+    def above(self, directory: str) -> DirectoryRules:
+        """The rules that apply to a resolved directory from those above it, up to its repository or the allowed root.
 
-def rules_above(directory: str, roots: Sequence[str]) -> DirectoryRules:
-    """The rules that the directories above a resolved one have for it, up to its repository's or to the allowed root.
+        If they leave out the directory itself, none of them applies: whoever names it wants it all the same.
+        """
+        if os.path.lexists(f"{directory}/{REPOSITORY_NAME}"):
+            return DirectoryRules()
+        above: list[str] = []
+        for parent in map(str, PurePosixPath(directory).parents):
+            if not is_below(parent, self._roots):
+                break
+            above.append(parent)
+            if os.path.lexists(f"{parent.rstrip('/')}/{REPOSITORY_NAME}"):
+                break
+        rules = DirectoryRules()
+        for parent, below in zip(reversed(above), [*reversed(above[:-1]), directory], strict=False):
+            rules = rules.with_own(self._rules_of(parent))
+            name = os.path.basename(below)  # noqa: PTH119 (strings, as everywhere here)
+            rules = DirectoryRules() if rules.ignores(name, is_directory=True) else rules.inside(name)
+        return rules
 
-    Where they leave the directory itself out, whoever names it means it all the same: then none of them holds.
-    """
-    if os.path.lexists(f"{directory}/{REPOSITORY_NAME}"):
-        return DirectoryRules()
-    above: list[str] = []
-    for parent in map(str, PurePosixPath(directory).parents):
-        if not is_below(parent, roots):
-            break
-        above.append(parent)
-        if os.path.lexists(f"{parent.rstrip('/')}/{REPOSITORY_NAME}"):
-            break
-    rules = DirectoryRules()
-    for parent, below in zip(reversed(above), [*reversed(above[:-1]), directory], strict=False):
-        rules = rules.with_own(_rules_of(parent, roots))
-        name = os.path.basename(below)  # noqa: PTH119 (strings, as everywhere here)
-        rules = DirectoryRules() if rules.ignores(name, is_directory=True) else rules.inside(name)
-    return rules
-
-
-def _rules_of(directory: str, roots: Sequence[str]) -> Rules:
-    try:
-        descriptor = open_below(directory, directory, roots, directory=True)
+    def _rules_of(self, directory: str) -> Rules:
         try:
-            return rules_in(descriptor)
-        finally:
-            os.close(descriptor)
-    except (OSError, ContextDenied, TooManyRulesError):  # nothing is known of what cannot be read
-        return Rules(())
+            descriptor = open_below(directory, directory, self._roots, directory=True)
+            try:
+                return self.own(descriptor)
+            finally:
+                os.close(descriptor)
+        except (OSError, ContextDenied, TooManyRulesError):  # rules that cannot be read do not apply
+            return Rules(())
 
 
 class Exclusions:
-    """A request's `exclude`: patterns as in .gitignore, for whatever directories and patterns bring."""
+    """A request's `exclude`: patterns as in .gitignore, applied to what directories and globs find."""
 
     def __init__(self, patterns: Sequence[str], working_dir: str) -> None:
-        """Take the patterns.
+        """Parse the patterns.
 
         Raises:
             InvalidInput: one of them can match nothing, or there are more than 1,000.
         """
         if len(patterns) > EXCLUDE_LIMIT:
-            raise InvalidInput(f"exclude holds {len(patterns):,} patterns; the limit is {EXCLUDE_LIMIT:,} patterns.")
+            raise InvalidInput(f"exclude has {len(patterns):,} patterns; the limit is {EXCLUDE_LIMIT:,} patterns.")
         self._working_dir = working_dir.rstrip("/") + "/"
         self._rules = Rules([rule for pattern in patterns for rule in self._rules_of(pattern)])
 
@@ -140,7 +163,7 @@ class Exclusions:
     def exclude(self, path: str, base: str, *, is_directory: bool) -> bool:
         """Whether they match an entry, at `path` below the given `base`.
 
-        A pattern with a slash is tried from the given directory, from the working directory and from the root.
+        A pattern with a slash is tried relative to the given directory, to the working directory and to `/`.
         """
         forms = [path[len(base.rstrip("/")) + 1 :], path[1:]]
         if path.startswith(self._working_dir):
@@ -150,8 +173,8 @@ class Exclusions:
     def _rules_of(self, given: str) -> list[Rule]:
         if given.startswith("!"):
             raise InvalidInput(
-                f"exclude holds {quoted(given)}; a pattern says what is left out and cannot begin with '!'.",
-                "Write what is to be left out, or name in context_paths what is to be loaded.",
+                f"exclude has {quoted(given)}; a pattern says what is left out, and cannot begin with '!'.",
+                "Write what is to be left out, or name what is to be loaded in context_paths.",
             )
         pattern = given
         if pattern.startswith("~"):
@@ -161,23 +184,22 @@ class Exclusions:
         if pattern.startswith("../"):
             end = "/" if pattern.endswith("/") else ""
             pattern = os.path.normpath(self._working_dir + pattern) + end
-        wanted = [pattern]
-        if (directory := _directory_of(pattern)) is not None:  # all that is in a directory: it is not even entered
-            wanted.append(directory)
+        wanted = list(dict.fromkeys((pattern, *alternatives(pattern))))  # git has no braces: they mean themselves too
+        wanted += [directory for one in wanted if (directory := _directory_of(one)) is not None]  # not even entered
         try:
             rules = [rule for one in wanted if (rule := git_rule(os.fsencode(one)))]
         except UnicodeEncodeError as error:
-            raise InvalidInput(f"exclude holds {quoted(given)}, with a lone surrogate, which no name has.") from error
+            raise InvalidInput(f"exclude has {quoted(given)}, with a lone surrogate, which no name has.") from error
         if not rules:
             raise InvalidInput(
-                f"exclude holds {quoted(given)}, which can match nothing: it is empty, longer than "
-                f"{RULE_BYTES_LIMIT:,} bytes, or has a '[' or a '\\' without its end."
+                f"exclude has {quoted(given)}, which can match nothing: it is empty, is longer than "
+                f"{RULE_BYTES_LIMIT:,} bytes, or ends within a '[...]' or after a '\\'."
             )
         return rules
 
 
 def _directory_of(pattern: str) -> str | None:
-    """`a/` of `a/**` and `a/**/*`, still from the same place; None of any other pattern."""
+    """`a/` for `a/**` and `a/**/*`, anchored as those are; None for any other pattern."""
     for end in ("/**/*", "/**"):
         directory = pattern.removesuffix(end)
         if directory != pattern and directory.strip("/*"):
@@ -186,5 +208,5 @@ def _directory_of(pattern: str) -> str | None:
 
 
 def why_no_rules(error: OSError | TooManyRulesError) -> str:
-    """Why a .gitignore is not honoured, in a few words."""
-    return f"its rules do not count: {cause(error) if isinstance(error, OSError) else error}"
+    """Why a .gitignore is not honored, in a few words."""
+    return f"its rules are not applied: {cause(error) if isinstance(error, OSError) else error}"

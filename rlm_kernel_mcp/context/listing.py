@@ -1,8 +1,8 @@
-"""What lies in a directory or matches a glob, below the allowed roots.
+"""Lists the files in a directory or that match a glob, below the allowed roots.
 
 Is: walking directories without leaving the roots, without following links in circles, and with a bounded number
-of entries; what is left out on the way is told with its kind. Is not: what the files hold (`payload.py`), nor their
-names and order (`sources.py`). Above: `sources.py`. Below: `globs.py`, `ignoring.py`, `left_out.py`, `paths.py`.
+of entries; what is left out on the way is reported with its kind. Is not: the content of the files (`reading.py`), or
+their names and order (`sources.py`). Above: `sources.py`. Below: `patterns/`, `ignoring.py`, `roots/`.
 """
 
 from __future__ import annotations
@@ -18,30 +18,31 @@ from rlm_kernel_mcp.context.ignoring import (
     RULES_NAME,
     DirectoryRules,
     Exclusions,
-    rules_above,
-    rules_in,
+    RuleFiles,
     why_no_rules,
 )
-from rlm_kernel_mcp.context.paths import cause, is_below, is_kernels, kind_of, open_below, outside, resolved
 from rlm_kernel_mcp.context.patterns.globs import Glob, State
 from rlm_kernel_mcp.context.patterns.ignore_rules import TooManyRulesError
 from rlm_kernel_mcp.context.patterns.left_out import VENDORED_MARKS, Kind, is_vendored
+from rlm_kernel_mcp.context.roots.opening import is_below, open_below, resolved
+from rlm_kernel_mcp.context.roots.path_errors import cause, kind_of, outside
+from rlm_kernel_mcp.context.roots.pseudo_files import is_on_pseudo_filesystem
 from rlm_kernel_mcp.errors import ContextDenied, ContextTooLarge
 
 ENTRY_LIMIT: Final = 2_000_000
-"""Directory entries that one request looks at."""
+"""Most directory entries that one request looks at."""
 
 _NEVER: Final = frozenset({"excluded", "special"})
-"""What no part of a pattern brings back by naming it."""
-_REASONS: Final[dict[str, str]] = {"special": "made up by the operating system"}
-"""Where the kind alone does not say it."""
+"""Kinds that stay left out even if a part of a pattern names them."""
+_REASONS: Final[dict[str, str]] = {"special": "a pseudo-file of the operating system"}
+"""Reasons for kinds that do not speak for themselves."""
 
 Skip = Callable[[str, Kind, str], None]
-"""Told of each entry that is left out: its path as it was reached, the kind, and the reason if that says more."""
+"""Called with each entry that is left out: its path as it was reached, its kind, and a reason if that says more."""
 
 
 class Entry(NamedTuple):
-    """What was found in a directory. `path` is as it was reached, `real` with all links resolved but for itself."""
+    """An entry of a directory. `path` is as it was reached; in `real` all links but the entry itself are resolved."""
 
     name: str
     path: str
@@ -51,19 +52,19 @@ class Entry(NamedTuple):
     bytes: int
     device: int
     is_link: bool = False
-    """Whether it was reached by a link; the rest is then of what that leads to."""
+    """Whether it was reached by a link; the other fields then describe the link's target."""
 
 
 class _Directory(NamedTuple):
-    """A directory that is still to be listed. `rules` are those of the directories above it."""
+    """A directory still to be listed. `rules` are those of the directories above it."""
 
     real: str
     path: str
     rules: DirectoryRules
     is_named: bool = False
-    """By the caller, or by a part of a pattern: it is listed though it be vendored."""
+    """By the caller, or by a part of a pattern: it is listed even if it is vendored."""
     state: State = frozenset()
-    """Of a glob."""
+    """The state of the glob in it."""
 
 
 class _Listing(NamedTuple):
@@ -82,21 +83,23 @@ class Lister:
     roots: tuple[str, ...]
     exclusions: Exclusions
     skip: Skip
-    go_on: Callable[[], None]
-    """Asked at each entry; raises where nobody waits for the list any more."""
+    check_cancelled: Callable[[], None]
+    """Called for each entry; raises once nobody is waiting for the list any more."""
     seen_entries: int = field(default=0, init=False)
     _excludes: bool = field(init=False)
+    _rule_files: RuleFiles = field(init=False)
 
     def __post_init__(self) -> None:
         self._excludes = bool(self.exclusions)
+        self._rule_files = RuleFiles(self.roots)
 
     def directory(self, real: str, path: str) -> Iterator[Entry]:
-        """All files below a directory, at any depth, but for what is left out; links to directories are.
+        """All files below a directory, at any depth, except those that are left out, as links to directories are.
 
         Raises:
-            ContextDenied, OSError: the directory itself cannot be read; one below it is skipped.
+            ContextDenied, OSError: the directory itself cannot be read; an unreadable one below it is skipped.
         """
-        waiting = [_Directory(real, path, rules_above(real, self.roots), is_named=True)]
+        waiting = [_Directory(real, path, self._rule_files.above(real), is_named=True)]
         while waiting:
             directory = waiting.pop()
             listing = self._listing(directory, start=path)
@@ -114,10 +117,10 @@ class Lister:
                         yield from self._file(target)
 
     def glob(self, glob: Glob, given: str) -> Iterator[Entry]:
-        """All files that match an absolute pattern; what does not match is not mentioned.
+        """All files that match an absolute pattern; what does not match is not reported.
 
-        What directories leave out is taken where a part of the pattern names it; by `*` and `**` it is left out too.
-        A link to a directory is entered where a part matches it, not by `**`.
+        What directories leave out is loaded if a part of the pattern names it; `*` and `**` leave it out too.
+        A link to a directory is followed if a part matches it, but not by `**`.
 
         Raises:
             ContextDenied, OSError: the directory before the first wildcard lies outside the roots, or cannot be read.
@@ -125,10 +128,11 @@ class Lister:
         start = resolved(glob.base)
         if not is_below(start, self.roots):
             raise outside(given, self.roots)
-        waiting = [_Directory(start, glob.base, rules_above(start, self.roots), is_named=True, state=glob.start)]
+        waiting = [_Directory(start, glob.base, self._rule_files.above(start), is_named=True, state=glob.start)]
         visited = set()
         while waiting:
             directory = waiting.pop()
+            # A link may lead back up; the same directory in the same state of the pattern gives the same files.
             if (directory.real, directory.state) in visited:
                 continue
             visited.add((directory.real, directory.state))
@@ -139,7 +143,7 @@ class Lister:
     def _matched(
         self, entry: Entry, listing: _Listing, glob: Glob, state: State, waiting: list[_Directory]
     ) -> Iterator[Entry]:
-        """An entry as a glob takes it: a file, or a directory that waits."""
+        """Match an entry against a glob: yield it if it is a file, queue it if it is a directory."""
         step = glob.step(state, entry.name)
         if not (step.is_match or step.named or step.by_star or (entry.is_directory and step.by_depth)):
             return
@@ -160,14 +164,13 @@ class Lister:
             if not target.is_directory:
                 yield from self._file(target) if step.is_match else ()
             elif by_part:
-                waiting.append(
-                    _Directory(target.real, entry.path, rules_above(target.real, self.roots), is_named, by_part)
-                )
+                rules = self._rule_files.above(target.real)
+                waiting.append(_Directory(target.real, entry.path, rules, is_named, by_part))
 
     def _why(self, entry: Entry, listing: _Listing, base: str) -> Kind | None:
-        """Why an entry is left out where nothing names it; None if it is not."""
+        """Why an entry that nothing names is left out; None if it is not."""
         is_directory = entry.is_directory
-        if is_directory and is_kernels(entry.device):
+        if is_directory and is_on_pseudo_filesystem(entry.device):
             return "special"
         if self._excludes and self.exclusions.exclude(entry.path, base, is_directory=is_directory):
             return "excluded"
@@ -185,6 +188,7 @@ class Lister:
             descriptor = open_below(real, path, self.roots, directory=True)
             try:
                 starts = (_inside(real), _inside(path))
+                # By descriptor: what was checked is what is listed, even if the path is swapped meanwhile.
                 with os.scandir(descriptor) as found:
                     entries = [entry for one in found if (entry := self._entry(one, *starts))]
                 names = frozenset([entry.name for entry in entries])
@@ -200,7 +204,7 @@ class Lister:
             if isinstance(error, OSError):
                 self.skip(path, "unreadable", cause(error))
             else:
-                self.skip(path, "unreadable", "replaced while it was opened")
+                self.skip(path, "unreadable", "replaced while it was being opened")
             return _EMPTY
 
     def _rules(self, directory: _Directory, names: frozenset[str], descriptor: int) -> DirectoryRules:
@@ -208,23 +212,23 @@ class Lister:
         if RULES_NAME not in names:
             return rules
         try:
-            return rules.with_own(rules_in(descriptor))
+            return rules.with_own(self._rule_files.own(descriptor))
         except (OSError, TooManyRulesError) as error:
             self.skip(_inside(directory.path) + RULES_NAME, "unreadable", why_no_rules(error))
             return rules
 
     def _entry(self, entry: os.DirEntry[str], real_start: str, path_start: str) -> Entry | None:
-        self.go_on()
+        self.check_cancelled()
         self.seen_entries += 1
         if self.seen_entries > ENTRY_LIMIT:
             raise ContextTooLarge(
-                f"context_paths reach more than {ENTRY_LIMIT:,} directory entries.",
-                "Name a narrower directory or pattern, or leave directories out by exclude.",
+                f"context_paths cover more than {ENTRY_LIMIT:,} directory entries, which is the limit of one request.",
+                "Name a narrower directory or pattern, or leave directories out with exclude.",
             )
         name = entry.name
         try:
             status = entry.stat(follow_symlinks=False)
-        except OSError as error:  # this entry alone: it went while the directory was listed
+        except OSError as error:  # this entry alone: it was removed while the directory was listed
             self.skip(path_start + name, "unreadable", cause(error))
             return None
         mode = status.st_mode
@@ -232,7 +236,7 @@ class Lister:
         return Entry(name, path_start + name, real_start + name, mode, is_directory, status.st_size, status.st_dev)
 
     def _target(self, entry: Entry) -> Entry | None:
-        """What a link leads to, under the link's own path; an entry that is not a link is its own target."""
+        """The target of a link, under the link's own path; an entry that is not a link is its own target."""
         if not stat.S_ISLNK(entry.mode):
             return entry
         try:
@@ -252,12 +256,12 @@ class Lister:
     def _file(self, entry: Entry) -> Iterator[Entry]:
         if not stat.S_ISREG(entry.mode):
             self.skip(entry.path, "special", kind_of(entry.mode))
-        elif is_kernels(entry.device):
+        elif is_on_pseudo_filesystem(entry.device):
             self.skip(entry.path, "special", _REASONS["special"])
         else:
             yield entry
 
 
 def _inside(directory: str) -> str:
-    """How the paths of what it holds begin."""
+    """What the paths of its entries begin with."""
     return directory if directory.endswith("/") else directory + "/"

@@ -1,7 +1,7 @@
-"""Why a context, or one file of it, is not loaded: the errors, and the words for what is left out.
+"""Why a context, or one of its files, is not loaded: the errors, and the reasons for what is left out.
 
-Is: words for what a file is or what happened to it. Is not: the looking. Above: `payload.py`, `by_loader.py`,
-`session/opening.py`. Below: `sources.py`, `paths.py`, `context/loader/answers.py`.
+Is: the wording for what a file is or what happened to it. Is not: finding that out. Above: `reading.py`,
+`by_loader.py`, `session/contexts/source.py`. Below: `sources.py`, `roots/path_errors.py`, `context/loader/answers.py`.
 """
 
 from __future__ import annotations
@@ -10,62 +10,63 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from rlm_kernel_mcp.context.hints import binary
 from rlm_kernel_mcp.context.loader.answers import FileRefused
 from rlm_kernel_mcp.context.loader.compressed import form_of, is_archive
-from rlm_kernel_mcp.context.paths import cause, quoted, unreadable
 from rlm_kernel_mcp.context.patterns.left_out import Skipped
+from rlm_kernel_mcp.context.roots.path_errors import cause, quoted, unreadable
 from rlm_kernel_mcp.context.sources import Source, Sources
 from rlm_kernel_mcp.errors import ContextDenied, ContextNotFound, ContextTooLarge, InvalidInput, RequestRefused
 
 _WHY: Final = {
-    "binary": "binary",
     "truncated": "its {form} data end too early, after {at} bytes of the file",
-    "corrupt": "it has no {form} data from about byte {at} on",
-    "no_zstd": "compressed by zstd, for which this Python has no module",
+    "corrupt": "its {form} data are corrupt from about byte {at} on",
+    "no_zstd": "compressed with zstd, for which this Python has no module",
     "unreadable": "it cannot be read",
 }
 
 
 def why(form: str, row: FileRefused) -> str:
     """Why a loader refused a file, in a few words."""
+    if row.reason == "binary":
+        return binary(row.looks)
     return _WHY[row.reason].format(form=form, at=f"{row.at:,}")
 
 
 def refusal(source: Source, form: str, row: FileRefused, unpacked_bytes: int, ratio: int) -> RequestRefused:
-    """The error for a file that a loader refused, `unreadable` and `too_large` aside."""
+    """The error for a file that a loader refused, except for the reasons `unreadable` and `too_large`."""
     name = quoted(source.given or source.name)
+    way_out = "Unpack" if source.given is not None else "Leave it out by exclude, or unpack"
     if row.reason == "unpacked":
         return ContextTooLarge(
-            f"{name} unpacks to more than is left of the {unpacked_bytes:,} bytes that all "
-            "compressed files of a context may have (context.unpacked_max_gb in the kernelspec's policy.json).",
-            "Unpack it yourself, and give the part that is needed.",
+            f"{name} unpacks to more than is left of the {unpacked_bytes:,} bytes that all compressed files of a "
+            "context may unpack to (context.unpacked_max_gb in the kernelspec's policy.json).",
+            f"{way_out} it yourself, and give the part that is needed.",
         )
     if row.reason == "ratio":
         return ContextTooLarge(
-            f"{name} unpacks to {row.made:,} bytes out of its first {row.at:,}, which is more than "
+            f"The first {row.at:,} bytes of {name} unpack to {row.made:,} bytes, which is more than "
             f"{ratio:,} times as much (context.unpacked_ratio_max in the kernelspec's policy.json).",
-            "Unpack it yourself if it is not made to fill memory, and give the part that is needed.",
+            f"{way_out} it yourself, unless it was made to fill memory, and give the part that is needed.",
         )
     if row.reason == "memory":
         return ContextTooLarge(
-            f"{name} needs more memory to be unpacked than the process that reads it has.",
+            f"Unpacking {name} takes more memory than the process that reads it has.",
             "Compress it with a smaller dictionary or window (xz -6, zstd without --ultra), or unpack it yourself.",
         )
-    if row.reason == "binary":
-        return binary(source.given or source.name)
     if row.reason == "no_zstd":
         return InvalidInput(
-            f"{name} is compressed by zstd, and this server's Python has no module for it.",
+            f"{name} is compressed with zstd, and this server's Python has no module for it.",
             "Ask the user to install rlm-kernel-mcp[zstd] for the server, or unpack it.",
         )
     return ContextDenied(
         f"{name} cannot be read: {why(form, row)}.",
-        "Ask the user for a whole copy of the file, or unpack what can be had of it yourself.",
+        "Ask the user for an intact copy of the file, or unpack as much of it as you can yourself.",
     )
 
 
 def refuse_compressed(sources: Sources) -> None:
-    """For a machine without loaders: nobody else unpacks anything.
+    """Refuse compressed files on a machine without loaders, since nothing else unpacks them.
 
     Raises:
         InvalidInput: one of the files is compressed.
@@ -73,15 +74,15 @@ def refuse_compressed(sources: Sources) -> None:
     one = next((one for one in sources.files if form_of(one.real) != "plain"), None)
     if one is not None:
         raise InvalidInput(
-            f"{quoted(one.given or one.name)} is compressed, and this machine has not the walls behind which such "
-            "files are unpacked.",
+            f"{quoted(one.given or one.name)} is compressed, and this machine lacks the walls behind which such files "
+            "are unpacked.",
             "Unpack it, and give the unpacked file.",
         )
 
 
 @contextmanager
 def skipping(source: Source, skipped: Skipped) -> Iterator[None]:
-    """A file that cannot be read is an error where it was named itself, else it is skipped."""
+    """Skip a file that cannot be read, unless it was named itself, which makes that an error."""
     try:
         yield
     except (OSError, ContextDenied) as error:
@@ -89,59 +90,51 @@ def skipping(source: Source, skipped: Skipped) -> Iterator[None]:
 
 
 def skip_unreadable(source: Source, skipped: Skipped, error: OSError | ContextDenied) -> None:
-    """Leave it out and say so; raises where it was named itself."""
+    """Skip a file and note why; if it was named itself, raise instead."""
     if source.given is not None:
         raise unreadable(source.given, error) if isinstance(error, OSError) else error from error
     why = cause(error) if isinstance(error, OSError) else "replaced meanwhile"
     skipped.add(source.name, "unreadable", why)
 
 
-def binary(given: str) -> InvalidInput:
-    """The error for a file that the caller named itself and that is no text."""
-    return InvalidInput(
-        f"{quoted(given)} is binary: it has a NUL byte in its first 64 KB, and no byte order mark of UTF-16 or UTF-32.",
-        "Give text files; a directory or pattern skips the binary ones by itself.",
-    )
-
-
 def nothing_left(sources: Sources, skipped: Skipped) -> ContextNotFound:
-    """The error for sources of which none is a text."""
+    """The error for sources none of which is text."""
     return ContextNotFound(
-        f"None of the files that context_paths mean ({len(sources.files):,}) is a text that can be read; "
+        f"None of the {len(sources.files):,} files that context_paths stand for is text that can be read; "
         f"skipped: {skipped.count:,}, such as {skipped.last}.",
-        "Give the paths of text files, or of directories that hold some.",
+        "Give the paths of text files, or of directories that contain some.",
     )
 
 
 def no_room_for_text(byte_count: int, size: int, width: int, left: int) -> ContextTooLarge:
-    """The error for a text that is larger than its bytes, and than what is left for such texts."""
+    """The error for a text that takes more room than its bytes, and more than is left for such texts."""
     return ContextTooLarge(
-        f"The context has {byte_count:,} bytes, and {size:,} as text, since one of its characters needs {width} bytes "
-        f"and so all have them; RLM_SPOOL_GB leaves {left:,}.",
+        f"The context has {byte_count:,} bytes, and takes {size:,} bytes as text, since one of its characters needs "
+        f"{width} bytes and so each of them takes that many; RLM_SPOOL_GB leaves {left:,}.",
         "Give a smaller context, finalize sessions that are done, or tell the user to raise RLM_SPOOL_GB.",
     )
 
 
 def no_disk_for_text(size: int) -> ContextTooLarge:
-    """The error for a text that could only lie in memory once more."""
+    """The error for a text that could be spooled only to a file system that is in memory itself."""
     return ContextTooLarge(
-        f"The context has {size:,} bytes as text, for which memory is not enough, and RLM_STATE_DIR lies on a file "
-        "system in memory.",
+        f"The context takes {size:,} bytes as text, which is more than the session's memory holds, and RLM_STATE_DIR "
+        "is on a file system in memory.",
         "Tell the user to set RLM_STATE_DIR to a directory on a disk.",
     )
 
 
 def skips_archive(source: Source, skipped: Skipped) -> bool:
-    """Whether it is an archive, which is left out.
+    """Whether a file is an archive, and so is left out.
 
     Raises:
-        InvalidInput: the caller named it itself.
+        InvalidInput: it was named itself.
     """
     if not is_archive(source.real):
         return False
     if source.given is not None:
         raise InvalidInput(
-            f"{quoted(source.given)} is an archive of files, which is not unpacked here.",
+            f"{quoted(source.given)} is an archive of files, and archives are not unpacked here.",
             "Unpack it into a directory below an allowed root (tar -xf, unzip -d), and give that directory.",
         )
     skipped.add(source.name, "archive")

@@ -26,8 +26,7 @@ from typing import Any, NoReturn
 from rlm_kernel_mcp.in_kernel.inherited import forget_inherited_signals, settle_descriptors, silence_streams
 from rlm_kernel_mcp.in_kernel.launch import announce, give_up, launch, parse_options, tell
 from rlm_kernel_mcp.in_kernel.preload import preload
-from rlm_kernel_mcp.in_kernel.walls import namespaces
-from rlm_kernel_mcp.in_kernel.walls import syscalls as linux
+from rlm_kernel_mcp.in_kernel.walls import namespaces, syscalls
 from rlm_kernel_mcp.in_kernel.walls.package_locations import outside_places
 
 REQUEST_BYTES = 64 * 1024
@@ -38,7 +37,8 @@ AGAIN_S = 0.1
 
 def die_with_parent(parent: int) -> None:
     """SIGKILL when the parent ends; exit now if it has ended already."""
-    linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+    # The parent may have ended before the line above; then no signal will come.
     if os.getppid() != parent:
         os._exit(1)
 
@@ -71,6 +71,7 @@ class Reserve:
 def serve(requests: socket.socket) -> NoReturn:
     """Fork a kernel per request until the host closes its end. A request that fails ends no other kernel."""
     reserve = Reserve()
+    # A self-pipe: the C handler of SIGCHLD writes to it, so that select(2) wakes up without a race.
     wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda signum, frame: None)
@@ -80,6 +81,7 @@ def serve(requests: socket.socket) -> NoReturn:
     while True:
         readable, _, _ = select.select([requests.fileno(), wake_read], [], [])
         if wake_read in readable:
+            # Emptied before reaping: a child that ends in between writes again, and none is missed.
             os.read(wake_read, 4096)
             _reap(children)
         if requests.fileno() in readable:
@@ -125,6 +127,7 @@ def _refuse(descriptors: list[int], reason: str) -> None:
 
 def _reap(children: dict[int, socket.socket]) -> None:
     while children:
+        # Several ends may have come as one signal, so reap until nobody is left to reap.
         pid, wait_status = os.waitpid(-1, os.WNOHANG)
         if pid == 0:
             return
@@ -142,13 +145,16 @@ def _become_kernel(data: bytes, descriptors: list[int], parent: int) -> NoReturn
         request: dict[str, Any] = json.loads(data)
         die_with_parent(parent)
         os.setsid()
+        # The pipe is shared with the fork server: a SIGCHLD of this kernel must not wake that one.
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         silence_streams()
         status_fd = settle_descriptors(*descriptors)
+        # The environment of the fork server is the host's: it may hold secrets.
         os.environ.clear()
         os.environ.update(request["env"])
         os.chdir(request["cwd"])
+        # Otherwise all kernels would draw the same numbers: the state was seeded before the fork.
         random.seed()
         sys.argv = ["rlm-kernel"]
         options = parse_options([*request["argv"], "--status-fd", str(status_fd)])
@@ -184,7 +190,7 @@ def main() -> NoReturn:
     # What is found out here once, every fork knows: locations, system call numbers, whether there are namespaces.
     outside_places(policy["imports"]["mode"] == "any")
     with contextlib.suppress(KeyError):  # a machine for which there are no walls
-        linux.syscall_numbers(platform.machine())
+        syscalls.syscall_numbers(platform.machine())
     namespaces.refusal()
     gc.collect()
     gc.freeze()  # so that shared pages stay shared: the collector does not touch them

@@ -32,6 +32,7 @@ def settle_descriptors(status_fd: int, descriptor_fd: int) -> int:
     status, passed = (_copy(given) for given in (status_fd, descriptor_fd))
     os.dup2(status, STATUS_FD)
     os.dup2(passed, DESCRIPTOR_FD)
+    # The limit may have been lowered since a descriptor above it was opened, hence at least 4096.
     os.closerange(DESCRIPTOR_FD + 1, max(4096, resource.getrlimit(resource.RLIMIT_NOFILE)[0]))
     return STATUS_FD if status_fd >= 0 else -1
 
@@ -49,6 +50,8 @@ def forget_inherited_signals() -> None:
 
     An interrupt is for a running step: until there is one it does nothing.
     """
+    # An ignored signal stays ignored across execve(2), so `nohup` would take SIGHUP away from every kernel. CPython
+    # itself ignores SIGPIPE and SIGXFSZ, which makes them errors of the call (EPIPE, EFBIG).
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGPIPE, signal.SIGXFSZ}:
         with contextlib.suppress(OSError):  # those that the C library uses itself
             signal.signal(number, signal.SIG_DFL)
@@ -61,5 +64,6 @@ def silence_streams() -> None:
     null = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(null, stream)
+    # A process that was started with a closed standard stream gets that number here.
     if null > 2:
         os.close(null)

@@ -22,8 +22,7 @@ from typing import Any, Final, NoReturn
 
 from rlm_kernel_mcp.in_kernel.inherited import forget_inherited_signals, settle_descriptors, silence_streams
 from rlm_kernel_mcp.in_kernel.precedence import tell_weight
-from rlm_kernel_mcp.in_kernel.walls import container
-from rlm_kernel_mcp.in_kernel.walls import syscalls as linux
+from rlm_kernel_mcp.in_kernel.walls import container, syscalls
 from rlm_kernel_mcp.in_kernel.walls.package_locations import outside_places
 from rlm_kernel_mcp.in_kernel.walls.plan import WallFailed, WallPlan, WallStatus, plan_from_policy
 from rlm_kernel_mcp.in_kernel.walls.raising import enter_namespaces, raise_lock_a, raise_lock_b
@@ -34,7 +33,7 @@ WITHOUT_PROVISIONER: Final = (
 )
 REASON_CHARS: Final = 1_000
 TRACEBACK_CHARS: Final = 4_000
-"""Characters of what the host is told of a failed start: both texts fit one datagram, however they are escaped."""
+"""Characters of a report on a failed start: both texts fit one datagram, however they are escaped."""
 OWNED: Final = "--owned"
 _FLAGS: Final = (
     "-f", "--policy", "--sockets", "--scratch", "--status-fd", "--descriptor-fd", OWNED, "--container", "--code",
@@ -101,6 +100,7 @@ def give_up(status_fd: int, error: BaseException) -> NoReturn:
 
     `sys.stderr` may be ipykernel's by now, which nobody reads any more.
     """
+    # The end of it: the exception is in the last lines.
     words = "".join(traceback.format_exception(error))[-TRACEBACK_CHARS:]
     failed: dict[str, Any] = {"status": "failed", "reason": f"{type(error).__name__}: {error}", "traceback": words}
     if isinstance(error, WallFailed):
@@ -135,7 +135,7 @@ def _prepare(options: Options, policy: dict[str, Any]) -> Any:
     _install_signals()
     # Threads wait microseconds for the interpreter lock (`channels/threads.py`); the system would round that up to 50.
     with contextlib.suppress(OSError):
-        linux.prctl(linux.PR_SET_TIMERSLACK, TIMER_SLACK_NS)
+        syscalls.prctl(syscalls.PR_SET_TIMERSLACK, TIMER_SLACK_NS)
     # 3. Lock A: one thread, no sockets yet.
     raise_lock_a(raised)
     # 4. The application binds its ipc sockets and starts its threads, which inherit lock A.
@@ -144,6 +144,7 @@ def _prepare(options: Options, policy: dict[str, Any]) -> Any:
     from rlm_kernel_mcp.in_kernel.ipython.app import make_app
 
     if options.container:
+        # libzmq makes its sockets with the umask of the process, and offers no mode of its own.
         os.umask(0)  # the host is another user than the kernel; only it and the container can reach the directory
     note_memory_limit(policy["limits"]["memory_mb"])
     app = make_app(options.connection_file, policy, options.scratch)
@@ -179,6 +180,7 @@ def _plan(options: Options, policy: dict[str, Any]) -> WallPlan:
 def announce(status_fd: int, pid: int, pidfd: int) -> None:
     """Say who the process is, with a pidfd of it."""
     if status_fd >= 0:
+        # A copy: closing it must leave the original for `tell`.
         with socket.socket(fileno=os.dup(status_fd)) as status:
             socket.send_fds(status, [json.dumps({"pid": pid}).encode()], [pidfd])
 

@@ -108,6 +108,8 @@ def _raise_and_try(policy: dict[str, Any], wanted: list[str], directory: Path, w
         answer: dict[str, Any] = {"rows": rows, "mapping": _mapping(descriptor, text)}
     except WallFailed as error:
         answer = {"wall": error.wall, "reason": error.reason, "remedy": error.remedy}
+    # `write` and `_exit` alone: behind the walls little else is allowed, and the parent's buffers must not be flushed
+    # twice.
     os.write(writer, json.dumps(answer).encode())
     os._exit(0)
 
@@ -139,6 +141,7 @@ def _refused(act: Callable[[], object], what: str) -> str:
 def _try_rlimits(_scratch: Path) -> str:
     held: list[int] = []
     try:
+        # More than any limit of descriptors that a policy sets; without one this must end too.
         while len(held) < 100_000:
             held.append(os.dup(0))
     except OSError:

@@ -1,12 +1,8 @@
-"""The host's hand on a running kernel: three connections, requests, and the three-way wait.
+"""The host's hand on a running kernel: three connections, and the requests on them.
 
 Is: shell, control and iopub of one kernel; the parent's `msg_id` tells what belongs to whom. Is not: trust, limits of a
 session, or the ladder (`session/`). Above: `starter.py`, `session/`. Below: `kernel/untrusted/zmtp.py`,
-`kernel/untrusted/messages.py`, `kernel/untrusted/reply.py`.
-
-The three-way wait: an execution is done when its reply (shell) and its idle status (iopub) are both there, or one of
-them has come and the other stays away for a grace (ipykernel can lose the reply in an interrupt's race), or the kernel
-is dead.
+`kernel/untrusted/messages.py`, `kernel/untrusted/reply.py`, `execution.py`.
 """
 
 from __future__ import annotations
@@ -19,13 +15,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from rlm_kernel_mcp.errors import KernelDied
+from rlm_kernel_mcp.kernel.execution import Execution
 from rlm_kernel_mcp.kernel.untrusted.messages import BadMessage, Codec, Message, parse
 from rlm_kernel_mcp.kernel.untrusted.reply import Reply
 from rlm_kernel_mcp.kernel.untrusted.zmtp import Connection, ProtocolBroken
 from rlm_kernel_mcp.wire import INLINE_SNAPSHOT, REPLY_KEY, STEP_KEY, TICKET_KEY, SnapshotRequest, StepMetadata
 
 MESSAGE_BYTES_MAX: Final = 4 << 20
-REPLY_GRACE_S: Final = 0.5
 CLOSED_GRACE_S: Final = 1.0
 """Seconds: a process that dies closes its sockets first, and what ended it is known a moment later."""
 CONSOLE_REPLIES_MAX: Final = 4
@@ -36,46 +32,6 @@ LATE_CHARS_MAX: Final = 400_000
 
 OnConsole = Callable[[Reply], None]
 OnBroken = Callable[[str], None]
-
-
-class Execution:
-    """One `execute_request` under way. `done` is set once, with how it ended."""
-
-    def __init__(self, msg_id: str, ticket: str = "") -> None:
-        """`ticket`: by which it can be withdrawn."""
-        self.reply = Reply(msg_id)
-        self.ticket = ticket
-        self.done: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self.snapshot: asyncio.Future[Message] | None = None
-        """The snapshot of what the step changed, if it was asked for; it comes after the step's end. Fails as
-        `KernelClient.request`; cancelled where the reply says that nothing did."""
-        self._grace: asyncio.TimerHandle | None = None
-
-    def feed(self, message: Message) -> None:
-        """Take one message of this execution."""
-        self.reply.feed(message)
-        if self.reply.unchanged and self.snapshot is not None:
-            self.snapshot.cancel()
-        if self._grace is not None:
-            self._grace.cancel()
-        if self.reply.complete:
-            self.finish("complete")
-        elif self.reply.idle or self.reply.replied:
-            # Counted from the last message: output that is still on its way must not be left out.
-            self._grace = asyncio.get_running_loop().call_later(REPLY_GRACE_S, self.finish, "half")
-
-    def finish(self, how: str) -> None:
-        """End the wait: `complete`, `half` (idle or reply came alone), `withdrawn`, or why the kernel is gone."""
-        if self.snapshot is not None and how == "withdrawn":
-            self.snapshot.cancel()
-        if self._grace is not None:
-            self._grace.cancel()
-        if self.snapshot is not None and not self.snapshot.done() and how == "half" and not self.reply.replied:
-            # It follows the reply, which did not come: waiting on would make this kernel look like one that hangs.
-            self.snapshot.set_exception(KernelDied("The kernel came to rest without a reply, and keeps nothing."))
-            self.snapshot.exception()  # read, so that asyncio does not complain where nobody waits
-        if not self.done.done():
-            self.done.set_result(how)
 
 
 class KernelClient:
@@ -122,6 +78,7 @@ class KernelClient:
             )
         except (OSError, ProtocolBroken) as error:
             raise KernelDied(f"The kernel's sockets cannot be reached: {error}.") from error
+        # XPUB sends this once the subscription has arrived: output from then on is not missed (JEP 65).
         await self._welcome
 
     async def request(
@@ -176,6 +133,7 @@ class KernelClient:
             "allow_stdin": False,
             "stop_on_error": False,
         }
+        # Random, so that no other client can guess it and withdraw the step.
         ticket = secrets.token_hex(8)
         metadata: StepMetadata = {STEP_KEY: step, TICKET_KEY: ticket} if step else {}
         if snapshot_request is not None:
@@ -188,6 +146,7 @@ class KernelClient:
         if snapshot_request is not None:
             execution.snapshot = self._snapshots[msg_id] = asyncio.get_running_loop().create_future()
             execution.snapshot.add_done_callback(lambda taken: self._snapshots.pop(msg_id, None))
+        # What came between two steps has no step of its own, so it is shown with this one.
         execution.reply.begin_with(self._late)
         self._late = Reply("", LATE_CHARS_MAX)
         self._executions = {msg_id: execution}  # what threads of an earlier step print is late output from now on
@@ -206,7 +165,7 @@ class KernelClient:
     def console_within(self, seconds: float) -> bool:
         """Whether a cell of some other client began or ended in the last so many seconds.
 
-        Whether one is running does not count: a cell that was made up need never end.
+        Whether one is running does not count: an invented cell need never end.
         """
         return time.monotonic() - self._console_at_s < seconds
 
@@ -218,7 +177,7 @@ class KernelClient:
         if waiting is not None and not waiting.done():
             waiting.set_result(message)
         elif not self._codec.has_built(message.parent_id):
-            self._break("it sent on the control channel what answers no request")
+            self._break("it sent a message on the control channel that answers no request")
 
     def _on_reply(self, frames: list[bytes]) -> None:
         if (message := self._parse(frames)) is None:

@@ -34,6 +34,8 @@ class Kernel:
     """Threads, then."""
     mapped: list[MappedFile] = field(default_factory=list)
     """The files of its contexts that are not in its memory."""
+    claims_before: int = 0
+    """Numbers of claims up to which its session may have used some."""
 
     @classmethod
     def joined(
@@ -58,9 +60,9 @@ class Kernel:
         """SIGINT to the kernel."""
         self.process.send_signal(signal.SIGINT)
 
-    def pass_descriptor(self, descriptor: int) -> None:
-        """Hand an open file to the kernel, for the next request to it. Raises: OSError."""
-        self.started.pass_descriptor(descriptor)
+    def pass_descriptor(self, descriptor: int, *, shell: bool = False) -> None:
+        """Hand an open file to the kernel, for the next request on control (on shell if asked). Raises: OSError."""
+        self.started.pass_descriptor(descriptor, shell=shell)
 
     async def kill(self, reason: str = "it was shut down") -> None:
         """SIGKILL the kernel with all its threads, wait for its death, remove its directories; a cancelled wait too."""

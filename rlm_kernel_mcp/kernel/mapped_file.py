@@ -28,10 +28,12 @@ class MappedFile:
     @classmethod
     def of(cls, descriptor: int, byte_count: int) -> Self:
         """Remember a file that somebody else has open."""
+        # A copy: the payload closes its own once the kernel has the file.
         return cls(os.dup(descriptor), byte_count, _state(os.fstat(descriptor)))
 
     def end_by(self, exit_code: int) -> str | None:
         """Why this file ended a process that had it mapped, or may have, if that is how it ended."""
+        # Negative as seen by us, 128 and the signal as reported by a shell, a container engine or the monitor.
         if not {-exit_code, exit_code - 128}.intersection(CRASHES) or self.descriptor < 0:
             return None
         try:

@@ -79,7 +79,7 @@ class KernelPool:
                 started, kernel = self._spares.popleft()
                 if kernel.client.broken is None and now - started <= self._limits.max_age_s:
                     return kernel
-                await kernel.kill("it was a spare and too old")
+                await kernel.kill("it was a spare kernel, and had become too old")
             return await self._starter.start()
         finally:
             self.warm()  # whatever was handed out, was too old or failed: the next session is to find a spare
@@ -106,6 +106,7 @@ class KernelPool:
         """End the spares and start no more."""
         self.stop()
         if self._filling is not None:
+            # `wait` and not `await`: the task was cancelled, and its CancelledError is not ours.
             await asyncio.wait({self._filling})
         while self._spares:
             await self._spares.popleft()[1].kill()

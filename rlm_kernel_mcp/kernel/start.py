@@ -19,6 +19,7 @@ from rlm_kernel_mcp.kernel.client import CLOSED_GRACE_S, KernelClient
 from rlm_kernel_mcp.kernel.placement.base import HostPlacement, HostProcess, Order, StartedKernel
 from rlm_kernel_mcp.kernel.placement.local.startup_status import ended
 from rlm_kernel_mcp.kernel.placement.provisioner import RlmProvisioner
+from rlm_kernel_mcp.wire import INFO
 
 log = logging.getLogger(__name__)
 DEATH_S: Final = 20.0
@@ -68,9 +69,10 @@ class Begun:
         return started
 
     async def connect(self) -> KernelClient:
-        """Our own readiness test: the shell answers and iopub has welcomed us."""
+        """Our own readiness test: shell and control answer and iopub has welcomed us."""
         await self._client.open(dict(self._manager.get_connection_info()))
         await self._client.request("kernel_info_request", {}, shell=True)
+        await self._client.request(INFO, {})  # a session begins on control: one that is mute is none of a spare's
         return self._client
 
     async def undo(self, waited: bool) -> None:

@@ -82,6 +82,7 @@ class KernelStarter:
             if isinstance(error, OSError):
                 raise KernelStartFailed(f"The kernel cannot be made: {error.strerror}.") from error
             raise
+        # From here on the kernel has an owner; until now a failure had to undo the start.
         kernel = Kernel.joined(started, client, directories, walls)
         if host_counts(walls):
             count_until_its_end(kernel, self.policy.limits.threads)
@@ -98,6 +99,7 @@ class KernelStarter:
             connection_file=str(directories.connection_file),
         )
         use_sockets(manager, directories)
+        # Its own for each kernel: whoever knows one cannot sign messages to another.
         manager.session.key = os.urandom(KEY_BYTES).hex().encode()
         return manager
 

@@ -8,8 +8,11 @@ round, and what has one with many give way to the host (decision 0061). Is not: 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from rlm_kernel_mcp.text.printable import printable
 from rlm_kernel_mcp.wire import HOST_COUNTS_THREADS
 
 if TYPE_CHECKING:
@@ -22,6 +25,7 @@ LOOK_S: Final = 0.01
 memory."""
 
 
+THREADS_TOLD: Final = 20
 THREADS_AT_PAR: Final = 8
 """Threads of user code. Those that wait for the interpreter lock wake up all the time, and the more there are, the
 longer whoever shares a processor with them waits for it: a server's thread for 13 of 15 s beside six kernels of 20."""
@@ -30,6 +34,17 @@ longer whoever shares a processor with them waits for it: a server's thread for 
 def host_counts(walls: Iterable[Mapping[str, Any]]) -> bool:
     """Whether a kernel's rows of walls say that only this count bounds its threads."""
     return any(HOST_COUNTS_THREADS in row["detail"] for row in walls if row["name"] == "rlimits")
+
+
+def threads_of(pid: int) -> str:
+    """What each thread of a process waits in, for the log of a server whose kernel does not answer."""
+    said = []
+    for task in sorted(Path(f"/proc/{pid}/task").glob("*")):
+        with contextlib.suppress(OSError):  # it, or the process, has just ended
+            state = (task / "stat").read_text(errors="replace").rpartition(")")[2].split()[0]
+            name, where = (task / "comm").read_text(errors="replace").strip(), (task / "wchan").read_text()
+            said.append(f"{printable(name)} {state} {where}")
+    return "; ".join(said[:THREADS_TOLD]) or "none"
 
 
 def count_until_its_end(kernel: Kernel, most: int) -> None:
@@ -46,6 +61,7 @@ def count_until_its_end(kernel: Kernel, most: int) -> None:
 def end_for_its_threads(kernel: Kernel, most: int) -> bool:
     """Kill a kernel that has more than `most` threads; whether it was. One with many gives way to the host."""
     found = kernel.process.thread_count()
+    # Beyond the threads of libzmq and ipykernel, which every kernel has.
     if found > kernel.base_threads + THREADS_AT_PAR:
         kernel.process.give_way()
     if found <= most:

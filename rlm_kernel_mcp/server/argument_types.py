@@ -6,11 +6,11 @@ requests (`requests.py`). Above: `requests.py`. Below: `arguments.py`.
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
-from rlm_kernel_mcp.server.arguments import ChoiceArg, IntegerArg, PathsArg, TextArg
+from rlm_kernel_mcp.server.arguments import ChoiceArg, IntegerArg, NameArg, PathsArg, QuotesArg, TextArg
 
 ResponseFormat = Literal["json", "markdown"]
 
@@ -49,6 +49,17 @@ Exclude = Annotated[
     Field(description="Patterns, as in .gitignore, of what the directories and globs among the paths leave out."),
 ]
 
+AnswerName = Annotated[
+    str | None,
+    NameArg(low=1, high=1_000, nullable=True),
+    Field(description="Name of the variable that holds the final answer."),
+]
+Quotes = Annotated[
+    tuple[str | dict[str, Any], ...],
+    QuotesArg(high=1_000, chars_max=1_000_000),
+    Field(description="Passages that the answer quotes, word for word; each is checked against the sources' bytes."),
+]
+
 
 def only_with(given: object, other: object, words: str) -> None:
     """Raise ValueError of these words where the first was given without the other."""
@@ -60,5 +71,5 @@ def exactly_one(request: object, *names: str) -> None:
     """Raise ValueError unless exactly one of these arguments was given."""
     given = [name for name in names if getattr(request, name) is not None]
     if len(given) != 1:
-        told = "none of them" if not given else "both" if len(names) == 2 else " and ".join(given)
-        raise ValueError(f"Give exactly one of {', '.join(names[:-1])} and {names[-1]}; given: {told}")
+        which = "none of them" if not given else "both" if len(names) == 2 else " and ".join(given)
+        raise ValueError(f"Give exactly one of {', '.join(names[:-1])} and {names[-1]}; given: {which}")

@@ -191,6 +191,49 @@ class PathsArg(Argument):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class QuotesArg(Argument):
+    """A list of passages: each a text, or an object of a text and the name of the document that has it."""
+
+    high: int = 0
+    chars_max: int = 0
+    """Characters of all texts together."""
+    text: TextArg = TextArg(low=1, high=20_000, nul=True)
+    doc: TextArg = TextArg(low=1, high=4096, nullable=True)
+
+    def expected(self) -> str:
+        return f"a list of at most {self.high:,} quotes, each a text or {{text, doc}}"
+
+    def error(self, value: object) -> str | None:
+        if not isinstance(value, list) or len(value) > self.high:
+            return f"must be {self.expected()}; given: {describe_value(value)}"
+        errors = (f"[{place}] {error}" for place, item in enumerate(value) if (error := self._error_of_one(item)))
+        if (first := next(errors, None)) is not None:
+            return first
+        chars = sum(len(item if isinstance(item, str) else item["text"]) for item in value)
+        return None if chars <= self.chars_max else f"has {chars:,} characters; at most {self.chars_max:,} are checked"
+
+    def _error_of_one(self, item: object) -> str | None:
+        if not isinstance(item, dict):
+            return self.text.error(item)
+        if "text" not in item or not item.keys() <= {"text", "doc"}:
+            return "must be a text, or an object of text and, if it is to be in that document alone, doc"
+        if (error := self.text.error(item["text"])) is not None:
+            return f"text {error}"
+        error = None if item.get("doc") is None else self.doc.error(item["doc"])
+        return None if error is None else f"doc {error}"
+
+    def value_schema(self) -> dict[str, Any]:
+        text = self.text.value_schema()
+        named = {
+            "type": "object",
+            "properties": {"text": text, "doc": self.doc.value_schema()},
+            "required": ["text"],
+            "additionalProperties": False,
+        }
+        return {"type": "array", "items": {"anyOf": [text, named]}, "maxItems": self.high}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChoiceArg(Argument):
     """One of a few words."""
 

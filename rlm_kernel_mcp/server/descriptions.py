@@ -18,15 +18,19 @@ shell.
 The loop (one session per context, one step at a time):
 1. rlm_init_context with context_paths (files, directories, globs) or context_text. Keep the session_id; every call \
 needs it. rlm_add_context loads more into the same session.
-2. Look first: the answer shows size, head and tail. In a step, look at slices of `context` and at names in \
-`documents` before you write a search.
+2. Look first: the answer shows size, head and tail. In a step, look() says what lines there are, tree() what \
+documents.
 3. rlm_run_repl runs Python; names persist between steps. Print little (counts, a few examples) and keep results in \
 variables: output counts against a budget.
-4. Search by code (re, str.find, Counter), aggregate over the whole text, then verify: print the lines behind a \
-number, and check a second way. An empty result means: check the method (case, encoding, spelling) before you report \
-"none".
+4. Search the whole text, never page through it: search(text or [texts], regex=, docs=) gives hits with .line and \
+.lines(2), count(...) numbers alone, rank("words") the best passages, records(doc) JSON and CSV; help(search) has all. \
+Aggregate in Python, then verify: print the lines behind a number, and check a second way. An empty result means: \
+check the method (case, encoding, spelling) before you report "none".
 5. rlm_get_var reads a long variable in pages without running a step.
-6. rlm_finalize with final_var_name (or final_text) gives the answer and ends the session.
+6. Cite what the answer rests on: cite(hit) in a step makes a mark such as [c3]; put it into the answer's text.
+7. rlm_finalize with final_var_name (or final_text) gives the answer and ends the session. Marks and `quotes` are \
+checked against the sources' bytes; on CITATION_MISMATCH correct them (the error has the nearest passage) and call \
+again.
 
 A step that takes long answers `running`: go on with rlm_await_step, or stop it with rlm_interrupt. An exception in \
 your code is data (status "error"): read it and send a better step. After a `guardrail_stop` no step runs any more; \
@@ -41,17 +45,17 @@ response_format "markdown" gives text for reading; "json" (default) {ok: true, d
 
 INIT_CONTEXT: Final = (
     """\
-Open a session: load a text, files, directories or globs into a fresh locked-down Python kernel, for work on more text \
+Open a session: load a text, files, directories or globs into a fresh locked-down Python kernel, for more text \
 than you can read. Give exactly one of context_text, context_paths (relative ones against the server's working \
 directory; only below the directories the user allowed). A directory leaves out hidden, vendored (node_modules), \
-binary and git-ignored files, and what exclude (default [], patterns as in .gitignore: "*.min.js", "tests/") names; \
-a file named itself is loaded. Document names are relative to `prefix`. Limits, with defaults: max_steps 64 (1 to \
-1000000); \
-max_runtime_ms 120000 (time in which steps execute, in sum) and step_timeout_ms 60000 (1 to 86400000 each); \
-budget_limit 100000 (1 to 1000000000 characters of code in and output out). In the kernel: `context` (or \
-context_name) is the whole text (str), `documents` maps file name to text, `scratch` is the only directory open() may \
-use. After wait_ms (default 20000, 0 to 600000) the call answers state "loading", what is not known yet is null, and \
-the first step waits for the text.
+binary and git-ignored files, and what exclude (default [], patterns as in .gitignore: "*.min.js") names; \
+a file named itself, or by more than `*` in a glob, is loaded. Document names are relative to `prefix`. Limits, with \
+defaults: max_steps 64 (1 to 1000000); \
+max_runtime_ms 120000 (of execution, in sum) and step_timeout_ms 60000 (1 to 86400000 each); \
+budget_limit 100000 (1 to 1000000000 characters of code in and output out). \
+In the kernel: `context` (or context_name) is the whole text, str, `documents` maps file name to text, `scratch` is \
+the only directory for open(). After wait_ms (default 20000, 0 to 600000) the call answers state "loading", what is \
+unknown is null, and the first step waits for the text.
 """
     + ENVELOPE
     + """\
@@ -61,7 +65,8 @@ the first step waits for the text.
              sha256: string|null, head, tail: string, documents: {name: string, chars: number}[] /* first 20 */,
              document_count: number, prefix?: string, held: "memory"|"mapped"|"spooled", changed: boolean,
              loaded_bytes?: number, encodings: {[name: string]: number}, undecodable_bytes: number,
-             undecodable_in?: {[name: string]: number}, skipped: {[kind: string]: number}, skipped_first?: string[] },
+             undecodable_in?: {[name: string]: number}, skipped: {[kind: string]: number},
+             skipped_first?, hints?: string[] },
   namespace: {[name: string]: string}, imports: string[], walls: string[],
   walls_missing?: {name: string, reason: string}[] }"""
 )
@@ -126,15 +131,22 @@ FINALIZE: Final = (
     """\
 Give the final answer and end the session: exactly one of final_var_name (a variable that holds it; preferred for \
 long answers) and final_text; at most 4000000 characters. An object of a class is refused: bind str(it) to a name \
-first. The kernel is shut down; the trace stays readable. The same call again gives the same \
-answer. max_output_chars: default 40000, at most 200000.
+first. What the answer cites is checked against the sources' own bytes: each mark that cite printed ([c3], or \
+[c3, c4]), and quotes (passages word for word, at least 12 characters each; a text or {text, doc}). \
+CITATION_MISMATCH tells the nearest \
+passage of each that is not there, and leaves the session open. Else the kernel is shut down; the trace stays \
+readable. The same call again gives the same answer. max_output_chars: default 40000, at most 200000.
 """
     + ENVELOPE
     + """\
 { final_answer: string, final_answer_chars: number,
   finish_reason: "completed"|"max_steps"|"timeout"|"budget_exceeded",
   stats: {steps, runtime_ms, budget_used: number, started_at, finished_at: string},
-  citations: null, coverage: null, note?: string }"""
+  citations: {id, kind: "marker"|"quote", status: "verified"|"whitespace", doc, path, start_char, end_char, start_byte,
+    end_byte, start_line, end_line, text, text_chars, sha256, prefix, suffix, matches?}[],
+  coverage: {chars, delivered: {chars, per_cent}, delivered_by_text, searched, ranked, cited, by_document, changed},
+  contexts?: {name, sha256: string}[] /* hashes that loads answered without */,
+  note?: string }"""
 )
 
 GET_TRACE: Final = (
@@ -150,7 +162,8 @@ stderr, result, error). Cells run from an attached Jupyter console have source "
             "finalize",
             source: "mcp"|"console", result_status: string, summary: string, duration_ms: number,
             guardrail_snapshot: {step_index, max_steps, runtime_ms, max_runtime_ms, budget_used, budget_limit: number},
-            code?, stdout?, stderr?, result?, error? }[],
+            functions: {name: count}, contexts_changed?: string[], code?, stdout?, stderr?, result?, error?,
+            citations?, coverage? /* "full", of the final answer: as rlm_finalize gave them */ }[],
   next_offset: number|null, note?: string }"""
 )
 
@@ -184,5 +197,5 @@ answers state "loading", and the next step waits for the text.
              sha256: string|null, head, tail: string, documents: {name: string, chars: number}[] /* first 20 */,
              document_count: number, held: "memory"|"mapped"|"spooled", encodings: {[name: string]: number},
              undecodable_bytes: number, skipped: {[kind: string]: number}, changed: boolean,
-             loaded_bytes?: number } }"""
+             hints?: string[], loaded_bytes?: number } }"""
 )

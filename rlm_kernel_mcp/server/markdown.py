@@ -1,35 +1,38 @@
 """What a session answered, as text made for reading.
 
 Is: one page per tool: a status line, fenced texts, what is left of the limits. Is not: JSON, or cutting (the
-texts come cut and safe). Text from a kernel or a context stands inside a fence that it cannot close.
+texts come cut and safe). Text from a kernel or a context stands inside a fence or a code span that it cannot close,
+or is one plain word.
 Above: `responses.py`. Below: `session/reports.py`.
 """
 
 from __future__ import annotations
 
 import json
-import re
+import sys
 from collections.abc import Iterator
 from typing import Final
 
+from rlm_kernel_mcp.server.footnotes import evidence
+from rlm_kernel_mcp.session.context_reports import ContextReport, LoadingReport
 from rlm_kernel_mcp.session.contexts.given import Added
+from rlm_kernel_mcp.session.evidence.citations import Checked
 from rlm_kernel_mcp.session.reports import (
-    ContextReport,
     Counters,
     FinalReport,
     Guardrails,
     Left,
-    LoadingReport,
     LossReport,
     Opened,
     SessionList,
     SessionSummary,
     StepReport,
-    TraceEvent,
-    TracePage,
     VariableSlice,
 )
+from rlm_kernel_mcp.session.trace.reports import TraceEvent, TracePage
+from rlm_kernel_mcp.text.markup import code, fenced, word
 from rlm_kernel_mcp.text.wording import NOTHING_INTERRUPTED, NOTHING_LEFT_TO_INTERRUPT, counted
+from rlm_kernel_mcp.wire import DOCUMENTS_LISTED
 
 STATUS_LINES = {
     "ok": "Step {index}: ok in {ms} ms.",
@@ -57,7 +60,7 @@ def opened(report: Opened) -> str:
     parts = [
         f"Session {code(report.session_id)} is open.",
         *_context(report.context),
-        *filter(None, [empty_context(report.context)]),
+        *filter(None, [notice(report.context)]),
         "Names in the kernel:\n" + "\n".join(f"- {code(name)}: {line}" for name, line in report.namespace.items()),
         "Importable: " + (", ".join(report.imports) if report.imports != ("*",) else "every installed module") + ".",
         "Walls that hold: " + ", ".join(wall.name for wall in report.walls if wall.holds) + ".",
@@ -70,17 +73,18 @@ def opened(report: Opened) -> str:
 def added(report: Added) -> str:
     """Page of `rlm_add_context`."""
     names = "\n".join(f"- {code(name)}: {line}" for name, line in report.namespace.items())
-    notice = filter(None, [empty_context(report.context)])
-    return "\n\n".join([*_context(report.context), *notice, f"New in the kernel:\n{names}"])
+    said = filter(None, [notice(report.context)])
+    return "\n\n".join([*_context(report.context), *said, f"New in the kernel:\n{names}"])
 
 
-def empty_context(report: ContextReport | LoadingReport) -> str | None:
-    """The notice that there is no text to work on."""
-    return (
-        None
-        if isinstance(report, LoadingReport) or report.chars
-        else "The context is empty: its documents hold no character. Check what was given."
-    )
+def notice(report: ContextReport | LoadingReport) -> str | None:
+    """What is to be said of a context beside its fields: that there is no text, or that not all names are listed."""
+    if isinstance(report, LoadingReport):
+        return None
+    empty = "" if report.chars else "The context is empty: its documents hold no character. Check what was given."
+    listed, first = len(report.documents), min(report.document_count, DOCUMENTS_LISTED)
+    cut = f"{listed} of the first {first} documents are named here, for their names are long; list(documents) has all."
+    return " ".join(filter(None, (empty, cut if listed < first else ""))) or None
 
 
 def step(report: StepReport) -> str:
@@ -90,12 +94,12 @@ def step(report: StepReport) -> str:
     parts += _labelled("stdout", report.stdout) + _labelled("stderr", report.stderr)
     parts += _labelled("result", report.result or "")
     if report.error is not None:
-        parts += _labelled(f"{report.error.ename}", report.error.traceback or report.error.evalue)
+        parts += _labelled(word(report.error.ename), report.error.traceback or report.error.evalue)
     if report.images:
         parts.append(f"Pictures: {len(report.images)}, after this text.")
     if report.updated_vars_summary:
         bound = ", ".join(
-            f"{code(name.name)} ({name.type}{'' if name.size is None else f', {name.size:,}'})"
+            f"{code(name.name)} ({word(name.type)}{'' if name.size is None else f', {name.size:,}'})"
             for name in report.updated_vars_summary
         )
         parts.append(f"Bound: {bound}.")
@@ -119,7 +123,7 @@ def step(report: StepReport) -> str:
 def variable(part: VariableSlice) -> str:
     """Page of `rlm_get_var`."""
     size = "" if part.size is None else f", size {part.size:,}"
-    head = f"{code(part.name)} is {part.type}{size}; "
+    head = f"{code(part.name)} is {word(part.type)}{size}; "
     if not part.text:
         return f"{head}the whole value as JSON:\n\n{fenced(json.dumps(part.value, ensure_ascii=False), 'json')}"
     end = part.offset + len(part.value)
@@ -129,8 +133,8 @@ def variable(part: VariableSlice) -> str:
     return f"{head}\n\n{fenced(part.value)}{rest}"
 
 
-def final(report: FinalReport) -> str:
-    """Page of `rlm_finalize`."""
+def final(report: FinalReport, max_chars: int) -> str:
+    """Page of `rlm_finalize`. `max_chars`: of all footnotes."""
     stats = report.stats
     shown = report.final_answer_chars - report.cut_chars
     cut = f", {counted(shown, 'character')} of it shown" if report.cut_chars else ""
@@ -140,12 +144,17 @@ def final(report: FinalReport) -> str:
     used = f"{counted(stats.steps, 'step')}, {stats.runtime_ms:,} ms of run time"
     used += f", {counted(stats.budget_used, 'character')}"
     used = f"Used: {used}; from {stats.started_at} to {stats.finished_at}."
-    return "\n\n".join([head, fenced(report.final_answer), *([report.note] if report.note else []), used])
+    hashes = [f"SHA-256 of {code(name)}: {digest}." for name, digest in report.hashes.items()]
+    cites = []
+    if report.citations is not None and report.coverage is not None:
+        cites = evidence(report.citations, report.coverage, max_chars)
+    notes = [report.note] if report.note else []
+    return "\n\n".join([head, fenced(report.final_answer), *notes, *cites, used, *hashes])
 
 
-def trace(page: TracePage) -> str:
-    """Page of `rlm_get_trace`."""
-    parts = [event(one) for one in page.events] or ["No events in this range."]
+def trace(page: TracePage, max_chars: int) -> str:
+    """Page of `rlm_get_trace`. `max_chars`: of all footnotes."""
+    parts = [event(one, max_chars) for one in page.events] or ["No events in this range."]
     parts += [page.note] if page.note else []
     if page.next_offset is not None:
         parts.append(f"The rest: rlm_get_trace with offset {page.next_offset}.")
@@ -155,7 +164,7 @@ def trace(page: TracePage) -> str:
 def sessions(found: SessionList) -> str:
     """Page of `rlm_list_sessions`."""
     none = 'No sessions are live. rlm_init_context opens one; state="all" lists ended ones.'
-    none = f"No sessions stand behind the first {counted(found.offset, 'place')}." if found.offset else none
+    none = f"There are no sessions after the first {found.offset:,}." if found.offset else none
     notes = filter(None, (more_sessions(found), found.note))
     return "\n".join([*([] if found.rows else [none]), *map(session, found.rows), *notes])
 
@@ -188,21 +197,6 @@ def failure(error_code: str, message: str, next_step: str) -> str:
     return f"{error_code}: {message}\n\nNext: {next_step}"
 
 
-def fenced(text: str, language: str = "") -> str:
-    """`text` in a fence that is longer than any run of backticks in it."""
-    longest = max((len(run) for run in re.findall("`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"{fence}{language}\n{text}{'' if text.endswith(chr(10)) else chr(10)}{fence}"
-
-
-def code(text: str) -> str:
-    """`text` as one inline code span."""
-    line = " ".join(text.split())
-    longest = max((len(run) for run in re.findall("`+", line)), default=0)
-    ticks = "`" * (longest + 1)
-    return f"{ticks}{line}{ticks}" if not longest else f"{ticks} {line} {ticks}"
-
-
 def _labelled(label: str, text: str) -> list[str]:
     return [f"{label}:\n{fenced(text)}"] if text else []
 
@@ -231,6 +225,7 @@ def _context(report: ContextReport | LoadingReport) -> Iterator[str]:
     if report.skipped:
         counts = ", ".join(f"{count:,} {kind}" for kind, count in report.skipped.items())
         yield f"Left out: {counts} (such as {', '.join(code(line) for line in report.skipped_first)})."
+    yield from report.hints
     yield f"{'It begins' if report.tail else 'It is'}:\n{fenced(report.head)}"
     if report.tail:
         yield f"It ends:\n{fenced(report.tail)}"
@@ -251,7 +246,7 @@ def _cuts(report: StepReport) -> list[str]:
 
 def _lost(lost: LossReport) -> str:
     lines = [f"The kernel was replaced: {lost.reason}."]
-    lines += [f"- gone: {code(name)} ({why})" for name, why in lost.names]
+    lines += [f"- gone: {code(name)} ({code(why)})" for name, why in lost.names]
     if lost.more_lost:
         lines.append(f"- gone: {counted(lost.more_lost, 'more name')}")
     if lost.restored or lost.more_restored:
@@ -260,8 +255,8 @@ def _lost(lost: LossReport) -> str:
     return "\n".join(lines)
 
 
-def event(event: TraceEvent) -> str:
-    """One event of it."""
+def event(event: TraceEvent, max_chars: int = sys.maxsize) -> str:
+    """One event of it. `max_chars`: of all footnotes."""
     used = event.guardrail_snapshot
     head = (
         f"{event.ts} step {event.step_index} {event.action} ({event.source}): {event.result_status}, "
@@ -269,12 +264,18 @@ def event(event: TraceEvent) -> str:
         f"{used.get('runtime_ms', 0):,}/{used.get('max_runtime_ms', 0):,} ms, "
         f"{used.get('budget_used', 0):,}/{used.get('budget_limit', 0):,} characters"
     )
+    head += f"; changed on disk: {', '.join(map(code, event.contexts_changed))}" if event.contexts_changed else ""
+    if event.functions:
+        head += f"; called {', '.join(f'{name} {count:,}' for name, count in event.functions.items())}"
     parts = [head] + ([fenced(event.summary)] if event.summary and not event.code else [])
     texts = (("code", event.code), ("stdout", event.stdout), ("stderr", event.stderr), ("result", event.result))
     for label, text in texts:
         parts += _labelled(label, text or "")
     if event.error is not None:
-        parts += _labelled(event.error.ename, event.error.traceback or event.error.evalue)
+        parts += _labelled(word(event.error.ename), event.error.traceback or event.error.evalue)
+    if event.evidence:
+        checked = Checked.of_record(event.evidence)
+        parts += evidence(checked.citations, checked.coverage, max_chars)
     return "\n".join(parts)
 
 

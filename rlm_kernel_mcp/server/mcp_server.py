@@ -11,6 +11,7 @@ import asyncio
 import importlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -31,7 +32,7 @@ from mcp.types import (
 from rlm_kernel_mcp import __version__
 from rlm_kernel_mcp.errors import RlmError
 from rlm_kernel_mcp.server import descriptions, tools
-from rlm_kernel_mcp.server.requests import NO_OBJECT
+from rlm_kernel_mcp.server.validation import NO_OBJECT
 from rlm_kernel_mcp.session.reports import Caller
 from rlm_kernel_mcp.settings import Settings
 from rlm_kernel_mcp.shielded import shielded
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from rlm_kernel_mcp.session.registry import Registry
 
 log = logging.getLogger(__name__)
+_importing: Final = ThreadPoolExecutor(1, thread_name_prefix="import")
+"""Not asyncio's own threads: the server's end would wait for those, and its client kills it after 2 s."""
 
 PROGRESS_INTERVAL_S = 5.0
 LOADING_INTERVAL_S = 0.5
@@ -96,7 +99,8 @@ def _failed(task: asyncio.Task[Registry]) -> bool:
 
 async def open_registry(settings: Settings) -> Registry:
     """Import the session layer, Jupyter with it, in a thread, so that the server goes on answering; then open it."""
-    module = await asyncio.to_thread(importlib.import_module, "rlm_kernel_mcp.session.registry")
+    loop = asyncio.get_running_loop()
+    module = await loop.run_in_executor(_importing, importlib.import_module, "rlm_kernel_mcp.session.registry")
     registry: Registry = await module.Registry.open(settings)
     return registry
 
@@ -184,24 +188,26 @@ def _accept_any_arguments(on_message: Callable[[], None]) -> ServerMiddleware[La
 def _progress(ctx: Context, waiting: tools.Waiting) -> Iterator[None]:
     """Report while a call waits: some clients give up on a silent server.
 
-    It reports bytes while the call waits for a context, else seconds; the number never becomes smaller.
+    It reports bytes while the call waits for a context, else seconds. Neither the number nor the total ever becomes
+    smaller, and a total that was sent stays.
 
     It awaits nothing: a call that was cancelled at such an await would leave a session whose handle nobody knows.
     """
 
     async def report() -> None:
-        begin = told = anyio.current_time()
-        number = 0.0
+        begin = sent = anyio.current_time()
+        number = total = 0.0
         while True:
             await anyio.sleep(min(LOADING_INTERVAL_S, PROGRESS_INTERVAL_S))
             now = anyio.current_time()
             done, of = waiting.look() or (0, 0)
             if done > number:
-                number, told = done, now
-                await ctx.session.report_progress(done, of, f"{done:,} of {of:,} bytes of the context are loaded")
-            elif now - told >= PROGRESS_INTERVAL_S - LOADING_INTERVAL_S / 2:
-                number, told, waited = number + now - told, now, now - begin
-                await ctx.session.report_progress(number, message=f"waiting for {waited:.0f} s")
+                number, sent, total = done, now, max(of, total)
+                await ctx.session.report_progress(done, total, f"{done:,} of {of:,} bytes of the context are loaded")
+            elif now - sent >= PROGRESS_INTERVAL_S - LOADING_INTERVAL_S / 2:
+                number, sent, waited = number + now - sent, now, now - begin
+                total = max(number, total) if total else 0.0
+                await ctx.session.report_progress(number, total or None, message=f"waiting for {waited:.0f} s")
 
     def ended(task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:

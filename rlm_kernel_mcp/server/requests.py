@@ -1,27 +1,25 @@
-"""What each tool may be asked: one frozen model per tool, and the words for what is wrong with a request.
+"""What each tool may be asked: one frozen model per tool.
 
-Is: names, kinds, bounds and defaults of the arguments, and the schemas that `tools/list` publishes. Is not: what the
-tools do (`tools.py`). An unknown argument, a wrong type or a bad value is `InvalidInput`, always in our own words.
-Above: `tools.py`. Below: `arguments.py`, errors.
+Is: names, kinds, bounds and defaults of the arguments. Is not: reading them out of a call (`validation.py`), nor what
+the tools do (`tools.py`). Above: `tools.py`, `validation.py`. Below: `argument_types.py`, `arguments.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.server.argument_types import (
     DAY_MS,
     MAX_OUTPUT_CHARS,
+    AnswerName,
     Exclude,
     Format,
     LoadWaitMs,
     Offset,
     OutputChars,
+    Quotes,
     SessionId,
     StepBound,
     StepIndex,
@@ -30,21 +28,12 @@ from rlm_kernel_mcp.server.argument_types import (
     only_with,
 )
 from rlm_kernel_mcp.server.arguments import (
-    SHOWN_CHARS,
-    Argument,
     ChoiceArg,
     IntegerArg,
     NameArg,
     PathsArg,
     TextArg,
-    describe_value,
 )
-
-FAULTS_SHOWN: Final = 5
-"""How many faults of one request are reported at once."""
-
-NO_OBJECT: Final = "(no object)"
-"""Key that holds a call's `arguments` where they are not an object."""
 
 
 class Request(BaseModel):
@@ -158,11 +147,8 @@ class Finalize(Request):
         TextArg(high=4_000_000, nullable=True, nul=True),
         Field(description="The final answer itself. Exactly one of final_text and final_var_name."),
     ] = None
-    final_var_name: Annotated[
-        str | None,
-        NameArg(low=1, high=1_000, nullable=True),
-        Field(description="Name of the variable that holds the final answer."),
-    ] = None
+    final_var_name: AnswerName = None
+    quotes: Quotes = ()
     max_output_chars: OutputChars = 40_000
 
     @model_validator(mode="after")
@@ -232,69 +218,3 @@ class ListSessions(Request):
     offset: Annotated[
         int, IntegerArg(low=0, high=10**15, unit="sessions"), Field(description="Sessions to pass over, to go on.")
     ] = 0
-
-
-R = TypeVar("R", bound=Request)
-
-
-def parse(tool_name: str, model: type[R], arguments: Mapping[str, Any]) -> R:
-    """The validated request.
-
-    Raises:
-        InvalidInput: names each wrong argument (the first few), what was given, the bounds and the unit.
-    """
-    if NO_OBJECT in arguments:
-        raise InvalidInput(
-            f"The arguments of {tool_name} must be an object (null or absent: an empty one); given: "
-            f"{describe_value(arguments[NO_OBJECT])}.",
-            f"Call it again with an object of these: {', '.join(input_schema(model)['properties'])}.",
-        )
-    try:
-        return model.model_validate(arguments)
-    except ValidationError as error:
-        # Pydantic's own text quotes the input; it must not travel with ours, not even as a cause.
-        faults = list(_faults(tool_name, model, error.errors(include_url=False, include_input=False)))
-    told = faults[:FAULTS_SHOWN]
-    more = f" And {len(faults) - len(told)} more." if len(faults) > len(told) else ""
-    raise InvalidInput(" ".join(told) + more)
-
-
-def input_schema(model: type[Request]) -> dict[str, Any]:
-    """JSON schema of a tool's arguments: flat, closed, a description on every property."""
-    names = [name for name in model.model_fields if name != "response_format"]
-    return {
-        "type": "object",
-        "properties": {name: _property(model, name) for name in [*names, "response_format"]},
-        "required": [name for name in names if model.model_fields[name].is_required()],
-        "additionalProperties": False,
-    }
-
-
-def _property(model: type[Request], name: str) -> dict[str, Any]:
-    field = model.model_fields[name]
-    default = {} if field.is_required() or field.default is None else {"default": field.default}
-    return {**_kind(model, name).json_schema(), "description": field.description, **default}
-
-
-def _kind(model: type[Request], name: str) -> Argument:
-    return next(part for part in model.model_fields[name].metadata if isinstance(part, Argument))
-
-
-def _faults(tool_name: str, model: type[Request], details: list[ErrorDetails]) -> Iterator[str]:
-    unknown: list[str] = []
-    for detail in details:
-        name = str(detail["loc"][0]) if detail["loc"] else ""
-        match detail["type"]:
-            case "missing":
-                yield f"{name} is missing; it must be {_kind(model, name).expected()}."
-            case "value_error":
-                text = str(detail["ctx"]["error"])
-                yield f"{name}{'' if text.startswith('[') else ' '}{text}." if name else f"{text}."
-            case "extra_forbidden":
-                unknown.append(name)
-            case _:
-                unknown.append("(a name that is not valid Unicode)")
-    if unknown:
-        names = ", ".join(name[:SHOWN_CHARS] for name in unknown[:FAULTS_SHOWN])
-        known = ", ".join(input_schema(model)["properties"])
-        yield f"{tool_name} has no argument {names}; it takes: {known}."

@@ -15,11 +15,14 @@ from typing import Any, Final
 
 from mcp.types import CallToolResult, ContentBlock, ImageContent, TextContent
 
-from rlm_kernel_mcp.errors import RlmError
+from rlm_kernel_mcp.errors import CitationMismatch, RlmError
 from rlm_kernel_mcp.server import markdown
-from rlm_kernel_mcp.server.argument_types import ResponseFormat
+from rlm_kernel_mcp.server.argument_types import MAX_OUTPUT_CHARS, ResponseFormat
 from rlm_kernel_mcp.session import reports
+from rlm_kernel_mcp.session.context_reports import ContextReport, LoadingReport
 from rlm_kernel_mcp.session.contexts.given import Added
+from rlm_kernel_mcp.session.evidence.citations import Checked
+from rlm_kernel_mcp.session.trace.reports import TraceEvent, TracePage
 from rlm_kernel_mcp.text.safe_text import safe_text
 
 FULL_FIELDS: Final = ("code", "stdout", "stderr", "result", "error")
@@ -45,7 +48,7 @@ def opened(report: reports.Opened, form: ResponseFormat) -> CallToolResult:
     data |= {"context": _context(report.context), "walls": [wall.name for wall in report.walls if wall.holds]}
     # What a wall is and does is prose for people: `rlm-kernel-mcp doctor`.
     missing = [{"name": wall.name, "reason": wall.detail} for wall in report.walls if not wall.holds]
-    rest = ({"walls_missing": missing} if missing else {}) | _note(markdown.empty_context(report.context))
+    rest = ({"walls_missing": missing} if missing else {}) | _note(markdown.notice(report.context))
     return _envelope({"ok": True, "data": data | rest})
 
 
@@ -54,7 +57,7 @@ def added(report: Added, form: ResponseFormat) -> CallToolResult:
     if form == "markdown":
         return _reading(markdown.added(report))
     data = {"session_id": report.session_id, "context": _context(report.context), "namespace": report.namespace}
-    return _envelope({"ok": True, "data": data | _note(markdown.empty_context(report.context))})
+    return _envelope({"ok": True, "data": data | _note(markdown.notice(report.context))})
 
 
 def step(report: reports.StepReport, form: ResponseFormat) -> CallToolResult:
@@ -87,22 +90,26 @@ def variable(part: reports.VariableSlice, form: ResponseFormat) -> CallToolResul
     return _envelope({"ok": True, "data": data})
 
 
-def final(report: reports.FinalReport, form: ResponseFormat) -> CallToolResult:
-    """Response of `rlm_finalize`."""
+def final(report: reports.FinalReport, form: ResponseFormat, max_chars: int = MAX_OUTPUT_CHARS) -> CallToolResult:
+    """Response of `rlm_finalize`. `max_chars`: of the citations' own text too."""
     if form == "markdown":
-        return _reading(markdown.final(report))
-    data = asdict(report)
+        return _reading(markdown.final(report, max_chars))
+    data = _fields(report) | {"stats": _fields(report.stats)}
+    if report.citations is not None and report.coverage is not None:
+        data |= Checked(report.citations, report.coverage).rows(max_chars)
     del data["cut_chars"]
+    if hashes := data.pop("hashes"):
+        data["contexts"] = [{"name": name, "sha256": digest} for name, digest in hashes.items()]
     if report.note is None:
         del data["note"]
     return _envelope({"ok": True, "data": data})
 
 
-def trace(page: reports.TracePage, form: ResponseFormat, detail: str) -> CallToolResult:
-    """Response of `rlm_get_trace`."""
+def trace(page: TracePage, form: ResponseFormat, detail: str, max_chars: int = MAX_OUTPUT_CHARS) -> CallToolResult:
+    """Response of `rlm_get_trace`. `max_chars`: of the citations' own text too."""
     if form == "markdown":
-        return _reading(markdown.trace(page))
-    events = [_event(event, detail) for event in page.events]
+        return _reading(markdown.trace(page, max_chars))
+    events = [_event(event, detail, max_chars) for event in page.events]
     return _envelope({"ok": True, "data": {"events": events, "next_offset": page.next_offset} | _note(page.note)})
 
 
@@ -123,7 +130,9 @@ def failure(error: RlmError, form: ResponseFormat) -> CallToolResult:
     if form == "markdown":
         text = markdown.failure(error.code, message, next_step)
         return CallToolResult(content=[TextContent(type="text", text=text)], is_error=True)
-    return _envelope({"ok": False, "error": {"code": error.code, "message": message, "next_step": next_step}})
+    citations = {"citations": list(error.citations)} if isinstance(error, CitationMismatch) else {}
+    shown = {"code": error.code, "message": message, "next_step": next_step, **citations}
+    return _envelope({"ok": False, "error": shown})
 
 
 def _reading(text: str, pictures: Sequence[ContentBlock] = ()) -> CallToolResult:
@@ -150,13 +159,13 @@ def _pictures(report: reports.StepReport) -> list[ContentBlock]:
     return [ImageContent(type="image", data=picture.data, mime_type=picture.mime_type) for picture in report.images]
 
 
-def _context(report: reports.ContextReport | reports.LoadingReport) -> dict[str, Any]:
+def _context(report: ContextReport | LoadingReport) -> dict[str, Any]:
     """The contract's fields, and where bytes did not decode and what was left out where there is something to say."""
-    if isinstance(report, reports.LoadingReport):
+    if isinstance(report, LoadingReport):
         known = {"state": "loading", "documents": [], "changed": False}
         return _fields(report) | known | dict.fromkeys(UNKNOWN_YET)
     data = asdict(report)
-    for name in ("undecodable_in", "skipped_first"):
+    for name in ("undecodable_in", "skipped_first", "hints"):
         if not data[name]:
             del data[name]
     if report.prefix is None:
@@ -180,11 +189,15 @@ def _lost(lost: reports.LossReport) -> dict[str, Any]:
     return {"reason": lost.reason, "lost": names, "restored": list(lost.restored), **omitted}
 
 
-def _event(event: reports.TraceEvent, detail: str) -> dict[str, Any]:
+def _event(event: TraceEvent, detail: str, max_chars: int) -> dict[str, Any]:
     data = asdict(event)
+    if evidence := data.pop("evidence"):
+        data |= Checked.of_record(evidence).rows(max_chars)
     if detail != "full":
         for name in FULL_FIELDS:
             del data[name]
+    if not event.contexts_changed:
+        del data["contexts_changed"]
     return data
 
 

@@ -1,8 +1,8 @@
 """The nine tools: a table in fixed order, one short function each, and the one edge where exceptions become answers.
 
-Is: the way from a validated request to the session and back. Is not: validation (`requests.py`), shaping
+Is: the way from a validated request to the session and back. Is not: validation (`validation.py`), shaping
 (`responses.py`), or any logic of a step (`session/`).
-Above: `mcp_server.py`. Below: requests, responses, the registry.
+Above: `mcp_server.py`. Below: requests, validation, responses, the registry.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Final
 from mcp.types import CallToolResult, Tool, ToolAnnotations
 
 from rlm_kernel_mcp.errors import InternalError, RlmError
-from rlm_kernel_mcp.server import descriptions, requests, responses
+from rlm_kernel_mcp.server import descriptions, requests, responses, validation
 from rlm_kernel_mcp.server.argument_types import ResponseFormat
 from rlm_kernel_mcp.session.contexts.given import Given, Options
+from rlm_kernel_mcp.session.evidence.citations import Quote
 from rlm_kernel_mcp.session.reports import Caller, Guardrails
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class ToolRow:
         """The tool as `tools/list` shows it. No outputSchema: with one, clients insist on structured results."""
         # True as long as the kernel is confined, and only then.
         hints = ToolAnnotations(read_only_hint=self.read_only, destructive_hint=False, open_world_hint=False)
-        schema = requests.input_schema(self.request)
+        schema = validation.input_schema(self.request)
         return Tool(name=self.name, description=self.description, input_schema=schema, annotations=hints)
 
 
@@ -116,9 +117,10 @@ async def finalize(call: Call, request: requests.Finalize) -> CallToolResult:
         request.session_id,
         final_text=request.final_text,
         final_var_name=request.final_var_name,
+        quotes=[Quote(one) if isinstance(one, str) else Quote(**one) for one in request.quotes],
         max_output_chars=request.max_output_chars,
     )
-    return responses.final(report, request.response_format)
+    return responses.final(report, request.response_format, request.max_output_chars)
 
 
 async def get_trace(call: Call, request: requests.GetTrace) -> CallToolResult:
@@ -130,7 +132,7 @@ async def get_trace(call: Call, request: requests.GetTrace) -> CallToolResult:
         max_output_chars=request.max_output_chars,
         offset=request.offset,
     )
-    return responses.trace(page, request.response_format, request.detail)
+    return responses.trace(page, request.response_format, request.detail, request.max_output_chars)
 
 
 async def list_sessions(call: Call, request: requests.ListSessions) -> CallToolResult:
@@ -170,7 +172,7 @@ async def answer(
     # Read before validation, so that even an invalid request is refused in the form that it asked for.
     form: ResponseFormat = "markdown" if arguments.get("response_format") == "markdown" else "json"
     try:
-        request = requests.parse(row.name, row.request, arguments)
+        request = validation.parse(row.name, row.request, arguments)
         call = Call(await get_registry(), caller, waiting or Waiting())
         if isinstance(session_id := getattr(request, "session_id", None), str):
             call.waiting.look = lambda: call.registry.load_progress(session_id)

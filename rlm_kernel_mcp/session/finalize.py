@@ -1,7 +1,7 @@
 """The final answer of a session.
 
-Is: `rlm_finalize`: the answer from a text or a variable, given once. Is not: the trace, which stays readable. Above:
-`registry.py`. Below: `session.py`.
+Is: `rlm_finalize`: the answer from a text or a variable, given once, if what it cites is there. Is not: the trace,
+which stays readable, nor the check of a citation (`session/evidence/`). Above: `registry.py`. Below: `session.py`.
 """
 
 from __future__ import annotations
@@ -9,15 +9,23 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-from rlm_kernel_mcp.errors import InvalidInput, SessionFinalized, VariableNotFound
+from rlm_kernel_mcp.errors import CitationMismatch, ContextDenied, InvalidInput, SessionFinalized, VariableNotFound
+from rlm_kernel_mcp.session.evidence.check import MARKS_MAX, check, unread
+from rlm_kernel_mcp.session.evidence.citations import Checked, Citation, Quote, rows_within
+from rlm_kernel_mcp.session.evidence.marks import marks_of
+from rlm_kernel_mcp.session.evidence.sought import Limits
 from rlm_kernel_mcp.session.kernels import variables
+from rlm_kernel_mcp.session.kernels.loading import NobodyWaits
 from rlm_kernel_mcp.session.reports import FinalReport, Stats
 from rlm_kernel_mcp.session.session import Session
 from rlm_kernel_mcp.session.states.lifecycle import Event
-from rlm_kernel_mcp.shielded import shielded
+from rlm_kernel_mcp.shielded import made_in_thread, shielded
+from rlm_kernel_mcp.text.markup import code
 from rlm_kernel_mcp.text.safe_text import cut_text
 from rlm_kernel_mcp.text.wording import counted
 
@@ -29,11 +37,26 @@ END_S: Final = 180.0
 """Longer than a kernel may take to load a context: a kernel that is just being made ready has to be waited for."""
 WHERE_IS_THE_REST: Final = 'rlm_finalize with a larger max_output_chars, or rlm_get_trace(detail="full"), gets the rest'
 
+CHECK_S: Final = 600.0
+"""So long the check of an answer's citations may take: sources may lie on a disk that does not answer."""
+CHECKS_MAX: Final = 2
+"""Answers whose citations are checked at a time; each reads whole sources."""
+TOLD_MAX: Final = 10
+"""Citations that fail which the message names; `error.citations` has all."""
+_checkers = ThreadPoolExecutor(CHECKS_MAX, thread_name_prefix="check of citations")
+COVERAGE_S: Final = 10.0
+"""So long an answer that cites nothing waits for what was delivered to be found in small sources."""
+READERS_MAX: Final = 8
+"""Such answers at a time; any more are told nothing of that, as where the sources are large."""
+_readers = ThreadPoolExecutor(READERS_MAX, thread_name_prefix="coverage of an answer")
+_free_readers = threading.Semaphore(READERS_MAX)
+
 
 async def finalize(
     session: Session,
     text: str | None,
     var_name: str | None,
+    quotes: Sequence[Quote],
     max_output_chars: int,
     let_go: Callable[[Session], None] = lambda session: None,
 ) -> FinalReport:
@@ -45,6 +68,8 @@ async def finalize(
         SessionFinalized: there is another answer already.
         SessionBusy: a step is running.
         InvalidInput: it is too long, or no text. Nothing is lost.
+        CitationMismatch: a mark or a quote is not what the sources hold. Nothing is lost.
+        ContextDenied: the sources could not be read in time. Nothing is lost.
         VariableNotFound, KernelDied.
     """
     if text is not None and len(text) > ANSWER_CHARS_MAX:
@@ -59,8 +84,9 @@ async def finalize(
         if session.final is None:
             session.require_idle()
             answer = text if text is not None else await _read(session, var_name or "")
+            checked = await _checked(session, answer, quotes, max_output_chars)
             session.require_idle()  # a step may have begun while the variable was read
-            _commit(session, given, answer)
+            _commit(session, given, answer, checked)
         elif given not in (session.final_given, _digested(session.final_given)):
             raise SessionFinalized(
                 f"Session {session.session_id} already has another final answer, of "
@@ -80,12 +106,88 @@ async def _read(session: Session, var_name: str) -> str:
         return await shielded(reading, f"the final answer of {session.session_id}", within_s=END_S)
 
 
-def _commit(session: Session, given: tuple[str, str], answer: str) -> None:
+async def _checked(session: Session, answer: str, quotes: Sequence[Quote], max_chars: int) -> Checked:
+    """What is known of the answer's marks and quotes. Raises: CitationMismatch, InvalidInput, ContextDenied."""
+    await session.journal.settled()  # the store has the texts that the client gave
+    marks = await asyncio.to_thread(marks_of, answer)
+    if len(marks) > MARKS_MAX:
+        raise InvalidInput(f"The answer has {len(marks):,} marks such as [c1]; at most {MARKS_MAX:,} are checked.")
+    if not marks and not quotes:
+        return await _covered(session)
+    try:
+        checked = await _check(session, marks, quotes, _checkers, CHECK_S)
+    except TimeoutError:
+        raise ContextDenied(
+            f"The citations were not checked within {CHECK_S:.0f} s.",
+            "Give fewer quotes, or try again when the sources' disk answers; the session is as it was.",
+        ) from None
+    if failed := checked.failed:
+        raise CitationMismatch(_told(failed, len(checked.citations)), None, rows_within(failed, max_chars))
+    return checked
+
+
+async def _covered(session: Session) -> Checked:
+    """The coverage alone, of an answer that cites nothing. It waits for no other answer, and for no disk for long."""
+    contexts, book = session.contexts.contexts, session.evidence
+    if not _free_readers.acquire(blocking=False):
+        return unread(contexts, book)
+    try:
+        return await _check(session, (), (), _readers, COVERAGE_S, _free_readers.release)
+    except TimeoutError:
+        return unread(contexts, book)
+
+
+async def _check(
+    session: Session,
+    marks: Sequence[int],
+    quotes: Sequence[Quote],
+    threads: ThreadPoolExecutor,
+    within_s: float,
+    on_end: Callable[[], None] = lambda: None,
+) -> Checked:
+    """Have a thread check them. `on_end`: called in it. Raises: TimeoutError: it did not within so many seconds."""
+    ended = threading.Event()
+
+    def check_cancelled() -> None:
+        if ended.is_set():
+            raise NobodyWaits
+
+    def make() -> Checked:
+        try:
+            check_cancelled()
+            limits = Limits(check_cancelled=check_cancelled)
+            return check(session.contexts.contexts, session.evidence, marks, quotes, limits)
+        finally:
+            on_end()
+
+    try:
+        async with asyncio.timeout(within_s):
+            return await made_in_thread(make, lambda _: None, threads)
+    finally:
+        ended.set()
+
+
+def _told(failed: Sequence[Citation], count: int) -> str:
+    """What is wrong with which, in words."""
+    said = []
+    for one in failed[:TOLD_MAX]:
+        near = one.nearest
+        place = ""
+        if near is not None:
+            where = code(f"{near.passage.doc}:{near.passage.start_line}")
+            place = f" Nearest: {where}: {code(near.passage.text)}."
+        said.append(f"{one.id} is {one.status}: {one.why}{place}")
+    more = f" And {len(failed) - TOLD_MAX:,} more." if len(failed) > TOLD_MAX else ""
+    return f"{len(failed):,} of {counted(count, 'citation')} did not pass. {' '.join(said)}{more}"
+
+
+def _commit(session: Session, given: tuple[str, str], answer: str, checked: Checked) -> None:
     """Take the answer and write it down; there is no kernel for the session from now on."""
     session.states.on(Event.FINAL_ANSWER)
     session.final, session.final_given, session.finished_at = answer, given, session.journal.now()
+    session.checked = checked
     reason = session.account.stop or "completed"
-    # The answer stands in the session's row alone. Its event only says that there is one, so it is written after that.
+    # The answer itself is only in the session's row. Its event says that there is one, so it is written afterwards.
     session.journal.closed(
         "finalized",
         final_answer=answer,
@@ -93,7 +195,7 @@ def _commit(session: Session, given: tuple[str, str], answer: str) -> None:
         finished_at=session.finished_at,
         extra=json.dumps({"final_given": given}),
     )
-    session.journal.final(session.counters.step_index, reason, given[0], answer, session.account)
+    session.journal.final(session.counters.step_index, reason, given[0], answer, session.account, checked.record())
 
 
 async def _end(session: Session, let_go: Callable[[Session], None]) -> None:
@@ -128,6 +230,9 @@ def _report(session: Session, max_output_chars: int) -> FinalReport:
         final_answer_chars=len(answer),
         finish_reason=session.account.stop or "completed",
         stats=Stats(used.step_index, used.runtime_ms, used.budget_used, session.created_at, session.finished_at or ""),
+        citations=None if session.checked is None else session.checked.citations,
+        coverage=None if session.checked is None else session.checked.coverage,
         cut_chars=shown.cut_chars,
         note=None if shown.says_where else f"Cut: {shown.cut_chars:,} characters of final_answer; {WHERE_IS_THE_REST}.",
+        hashes=session.contexts.contexts.later_hashes(),
     )

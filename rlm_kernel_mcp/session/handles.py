@@ -1,7 +1,8 @@
 """Which sessions this server holds, by their handles, each with the lock that keeps other servers off it.
 
-Is: a handle's session, from memory or opened again from its record; and letting it go once its record has all that
-there is to it. Is not: the calls (`registry.py`). Above: `registry.py`. Below: `reopening.py`, `store/store.py`.
+Is: a handle's session, made for a kernel, from memory or opened again from its record; and letting it go once its
+record has all that there is to it. Is not: the calls (`registry.py`), or how a kernel gets its context (`opening.py`).
+Above: `registry.py`. Below: `reopening.py`, `store/store.py`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import asyncio
 import json
 import os
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -19,6 +20,7 @@ from weakref import WeakValueDictionary
 
 from rlm_kernel_mcp.errors import SessionBusy, SessionNotFound
 from rlm_kernel_mcp.session.contexts.contexts import ContextList
+from rlm_kernel_mcp.session.contexts.source import ContextSource, put_text
 from rlm_kernel_mcp.session.opening import Prepared
 from rlm_kernel_mcp.session.reopening import ServerResources, reopen
 from rlm_kernel_mcp.session.reports import Caller, Guardrails
@@ -28,6 +30,7 @@ from rlm_kernel_mcp.shielded import made_in_thread, shielded
 from rlm_kernel_mcp.store.store import ENDED_STATUSES, SessionLock, SessionRecord
 from rlm_kernel_mcp.text.safe_text import safe_text
 
+# No 0, 1, i, l or o.
 ID_ALPHABET: Final = "23456789abcdefghjkmnpqrstuvwxyz"
 ID_CHARS: Final = 8
 REOPEN_S: Final = 30.0
@@ -36,6 +39,7 @@ REOPEN_S: Final = 30.0
 
 def new_session_id() -> str:
     """A handle that nobody can guess, without letters that are taken for others."""
+    # 31 characters, 8 places: 39 bits. A guess costs a call, and reaches sessions of the same user only.
     return "s_" + "".join(secrets.choice(ID_ALPHABET) for _ in range(ID_CHARS))
 
 
@@ -63,7 +67,35 @@ class Handles:
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         """A lock for each session that is being opened again, so that only one call does it."""
 
-    async def add(
+    async def open(
+        self,
+        session_id: str,
+        source: ContextSource,
+        prepared: Prepared,
+        limits: Guardrails,
+        caller: Caller | None,
+    ) -> Session:
+        """The session of a kernel, written down, or nothing of it."""
+        written: list[asyncio.Future[None]] = []
+        try:
+            session, row = await self._add(session_id, prepared, limits, caller)
+            written.append(row)
+            await self._shared.slots.acquire(session_id, session)
+            if (text := source.text) is not None:
+                # A large one takes a while; only then is there something that another server could open.
+                written.append(self._writer.made(session_id, partial(put_text, self._store, session_id, text)))
+            if prepared.reading is not None:
+                session.contexts.begin(session.contexts.contexts.first, source, prepared.reading)
+            await self._writer.settled(session_id)
+            done, _ = await asyncio.wait(written, timeout=0)  # a turn of the loop: it may not know of their ends yet
+            for one in done:  # of others the disk does not answer, which the next step is told
+                one.result()
+        except BaseException:  # it failed, or the call was cut off: nobody will ever ask for this session
+            await shielded(self._undo(session_id, prepared, written), f"the undoing of {session_id}")
+            raise
+        return session
+
+    async def _add(
         self, session_id: str, prepared: Prepared, limits: Guardrails, caller: Caller | None
     ) -> tuple[Session, asyncio.Future[None]]:
         """Make the session of a kernel that has its context, and have it recorded, without waiting for a disk.
@@ -102,6 +134,19 @@ class Handles:
         session.contexts.contexts.hash_later(first, prepared.unhashed)
         session.journal.opened(session.contexts.report(first), prepared.walls, prepared.duration_ms, session.account)
         return session, written
+
+    async def _undo(self, session_id: str, prepared: Prepared, written: Iterable[asyncio.Future[None]]) -> None:
+        """Remove all traces of a session that could not be made. `written`: what is on its way into the store."""
+        if session := self.sessions.pop(session_id, None):  # from now on nobody finds it
+            session.contexts.cancel()
+        else:
+            prepared.discard()
+        await prepared.kernel.kill("its session could not be made")
+        self._shared.slots.release(session_id)
+        await asyncio.gather(*written, return_exceptions=True)
+        self._writer.do(session_id, lambda: self._store.remove_session(session_id))
+        self.give_back(session_id)
+        await self._writer.settled(session_id)
 
     @asynccontextmanager
     async def in_use(self, session_id: str) -> AsyncIterator[Session]:

@@ -1,8 +1,9 @@
-"""The watch over sessions that run no step: whose kernel is stopped, and who is let go.
+"""The watch over sessions that run no step: which kernels are stopped, and which sessions are released.
 
 Is: what the registry does each second with each session, by the monotonic clock, and the charge for processor time
 between steps. Is not: how that is measured (`session/kernels/idle_time.py`), nor who gives way to another
-(`session/kernels/slots.py`). Above: `session.py`, `registry.py`. Below: `session/kernels/session_kernel.py`, `kernel/`.
+(`session/kernels/slots.py`). Above: `registry.py`. Below: `session.py`, `session/kernels/session_kernel.py`,
+`kernel/`.
 """
 
 from __future__ import annotations
@@ -34,18 +35,32 @@ async def watch_all(sessions: Mapping[str, Session], idle_timeout_s: float, let_
         while True:
             await asyncio.sleep(IDLE_CHECK_S)
             looks = {session_id: look for session_id, look in looks.items() if not look.done()}
-            for session_id, session in list(sessions.items()):
-                if session_id in looks:
-                    continue
-                if can_be_let_go(session, idle_timeout_s):
-                    let_go(session)
-                elif session.idle_kernel is not None:
-                    look = asyncio.create_task(watch(session, idle_timeout_s), name=f"look at {session_id}")
-                    look.add_done_callback(_tell)
-                    looks[session_id] = look
+            _look_at_each(sessions, idle_timeout_s, let_go, looks)
     finally:
+        # The server ends: a look that waits for its kernel must not outlive this.
         for look in looks.values():
             look.cancel()
+
+
+def _look_at_each(
+    sessions: Mapping[str, Session],
+    idle_timeout_s: float,
+    let_go: Callable[[Session], None],
+    looks: dict[str, asyncio.Task[None]],
+) -> None:
+    """Begin a look at each session that is not being looked at. `looks`: those that run, to which these are added.
+
+    It is a call of its own since a loop's last session would stay in memory, with its answer, while the watch sleeps.
+    """
+    for session_id, session in list(sessions.items()):  # a copy: `let_go` removes from it
+        if session_id in looks:
+            continue
+        if can_be_let_go(session, idle_timeout_s):
+            let_go(session)
+        elif session.idle_kernel is not None:
+            look = asyncio.create_task(watch(session, idle_timeout_s), name=f"look at {session_id}")
+            look.add_done_callback(_tell)
+            looks[session_id] = look
 
 
 def _tell(look: asyncio.Task[None]) -> None:

@@ -1,7 +1,7 @@
 """The rows of `rlm_list_sessions`: each from its record and, where this server has it, the live session.
 
 Is: the choice and the rows. Is not: the bound of the whole answer, which depends on its form (`server/responses.py`).
-Above: `registry.py`, `commands/sessions.py`. Below: `store/store.py`'s rows.
+Above: `registry.py`, `commands/`. Below: `store/store.py`'s rows.
 """
 
 from __future__ import annotations
@@ -12,15 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Literal, TypeGuard, get_args
 
-from rlm_kernel_mcp.context.by_loader import HASHED_LATER_BYTES
-from rlm_kernel_mcp.session.reports import (
-    ContextReport,
-    Counters,
-    LoadingReport,
-    SessionList,
-    SessionStatus,
-    SessionSummary,
-)
+from rlm_kernel_mcp.context.held import is_hashed_later
+from rlm_kernel_mcp.session.context_reports import ContextReport, LoadingReport
+from rlm_kernel_mcp.session.reports import Counters, SessionList, SessionStatus, SessionSummary
 from rlm_kernel_mcp.store.reading import in_reader
 from rlm_kernel_mcp.store.store import ENDED_STATUSES, SessionKey, SessionRecord, Store
 from rlm_kernel_mcp.text.wording import counted, damaged_words
@@ -43,7 +37,7 @@ async def listed(store: Store, own: Mapping[str, Session], state: State, limit: 
         wanted = chosen(keys, used, state)
         page = {key.session_id: place for place, key in enumerate(wanted[offset : offset + limit], offset)}
         records = store.summaries(list(page))
-        rows = [(one, _is_driven(store, one, used)) for one in records]
+        rows = [(one, _is_driven_if_running(store, one, used)) for one in records]
         places = [*(page[one.session_id] for one in records), offset + len(page)]
         return rows, places, len(wanted), keys.damaged + records.damaged
 
@@ -77,9 +71,14 @@ def is_live(session: SessionKey | SessionRecord) -> bool:
     return session.status not in ENDED_STATUSES
 
 
-def _is_driven(store: Store, record: SessionRecord, used: Mapping[str, str]) -> bool:
-    """Whether a living server drives the session; asked only where it makes a difference."""
-    return record.session_id in used or (record.status == "running" and store.holder(record.session_id) is not None)
+def is_driven(store: Store, record: SessionRecord) -> bool:
+    """Whether a server drives the session just now: it holds a lock that dies with it."""
+    return record.status != "finalized" and store.holder(record.session_id) is not None
+
+
+def _is_driven_if_running(store: Store, record: SessionRecord, used: Mapping[str, str]) -> bool:
+    """Whether a living server drives the session; asked of one that is recorded as running, which alone it changes."""
+    return record.session_id in used or (record.status == "running" and is_driven(store, record))
 
 
 def recorded_status(record: SessionRecord, *, driven: bool) -> SessionStatus:
@@ -100,6 +99,7 @@ def _is_status(status: str) -> TypeGuard[SessionStatus]:
 def summary(record: SessionRecord, session: Session | None, *, driven: bool) -> SessionSummary:
     """One row; a session that no server drives comes back on use."""
     counters = session.counters if session is not None else counters_of(record)
+    chars, digest = facts_of(record)
     first = None if session is None else session.contexts.report(session.contexts.contexts.first)
     return SessionSummary(
         session_id=record.session_id,
@@ -108,8 +108,8 @@ def summary(record: SessionRecord, session: Session | None, *, driven: bool) -> 
         last_used_at=session.last_used_at if session is not None else record.last_used_at,
         step_index=counters.step_index,
         kind=record.kind,
-        chars=chars_of(record),
-        sha256=sha256_of(record),
+        chars=chars,
+        sha256=digest,
         counters=counters,
         loading=first if isinstance(first, LoadingReport) else None,
         changed=isinstance(first, ContextReport) and first.changed,
@@ -122,17 +122,14 @@ def counters_of(record: SessionRecord) -> Counters:
     return Counters(**{field.name: found.get(field.name, 0) for field in fields(Counters)})
 
 
-def chars_of(record: SessionRecord) -> int | None:
-    """The length of a recorded session's first context; None while that is not loaded."""
+def facts_of(record: SessionRecord) -> tuple[int | None, str | None]:
+    """Of a recorded session's first context the length, None while that is not loaded, and the hash.
+
+    The hash is None while it is, and of one so small that the answer which opened the session had it.
+    """
     found = json.loads(record.context or "{}")
     if found.get("state", "ready") != "ready":
-        return None
-    chars = found.get("chars", 0)
-    return chars if type(chars) is int else 0
-
-
-def sha256_of(record: SessionRecord) -> str | None:
-    """The hash of a recorded session's first context, of one so large that it was told without; None while it is."""
-    found = json.loads(record.context or "{}")
-    digest, byte_count = found.get("sha256"), found.get("bytes")
-    return digest if isinstance(digest, str) and type(byte_count) is int and byte_count > HASHED_LATER_BYTES else None
+        return None, None
+    chars, digest, byte_count = found.get("chars", 0), found.get("sha256"), found.get("bytes")
+    is_told = isinstance(digest, str) and type(byte_count) is int and is_hashed_later(byte_count)
+    return chars if type(chars) is int else 0, digest if is_told else None

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Final
 
 from rlm_kernel_mcp.context.loader.hashing import Unhashed
+from rlm_kernel_mcp.context.payload import Payload
 from rlm_kernel_mcp.context_wire import ContextGoneReply, LoadContextReply
 from rlm_kernel_mcp.errors import KernelDied
 from rlm_kernel_mcp.kernel.kernel import Kernel
@@ -21,14 +22,13 @@ from rlm_kernel_mcp.kernel.pool import KernelPool
 from rlm_kernel_mcp.kernel.untrusted.answers import imports_of
 from rlm_kernel_mcp.session.contexts.contexts import SessionContext
 from rlm_kernel_mcp.session.contexts.given import Options
-from rlm_kernel_mcp.session.contexts.loads import Reading
+from rlm_kernel_mcp.session.contexts.readings import Reading
 from rlm_kernel_mcp.session.contexts.source import ContextSource, Means
 from rlm_kernel_mcp.session.kernels.context_loading import (
     FIRST_KEY,
     context_report,
-    load_context,
     load_nothing,
-    load_unless_changed,
+    load_whole,
 )
 from rlm_kernel_mcp.session.reports import Wall
 from rlm_kernel_mcp.wire import INFO
@@ -72,6 +72,7 @@ async def prepare(source: ContextSource, options: Options, means: Means, pool: K
     opening = source.opened(means, progress=options.progress)
     reading = Reading(asyncio.create_task(opening, name="reading of a context"), options.progress)
     try:
+        # `wait`: the reading goes on after this call has been answered.
         await asyncio.wait({reading.task}, timeout=options.wait_ms / 1000)
         if reading.task.done():
             return await _with_context(source, means, pool, reading, begun_ns)
@@ -88,14 +89,14 @@ async def _with_context(
     payload = reading.task.result()
     try:
 
-        async def load(kernel: Kernel) -> tuple[LoadContextReply, tuple[str, ...]]:
+        async def copied() -> Payload:
             nonlocal payload
-            loaded = await load_unless_changed(kernel, payload, source.name)
-            if loaded is None:
-                payload.close()
-                payload = await source.opened(means, copy=True, progress=reading.progress)
-                loaded = await load_context(kernel, payload, source.name)
-            return loaded, await _imports(kernel)
+            payload.close()
+            payload = await source.opened(means, copy=True, progress=reading.progress)
+            return payload
+
+        async def load(kernel: Kernel) -> tuple[LoadContextReply, tuple[str, ...]]:
+            return await load_whole(kernel, payload, copied, source.name), await _imports(kernel)
 
         kernel, (loaded, imports) = await pool.take(load)
         report = context_report(payload, loaded, source.name)

@@ -9,34 +9,34 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
 from typing import Final
 
 from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.kernel.placement.run_dir import RunDir
 from rlm_kernel_mcp.kernel.pool import KernelPool
 from rlm_kernel_mcp.kernel.starter import KernelStarter
-from rlm_kernel_mcp.session import attached_console as console
 from rlm_kernel_mcp.session import finalize, listing, reports
 from rlm_kernel_mcp.session.contexts.given import Added, Given, Options
 from rlm_kernel_mcp.session.contexts.names import LINES, check_name
-from rlm_kernel_mcp.session.contexts.source import ContextSource, put_text
+from rlm_kernel_mcp.session.contexts.source import ContextSource
+from rlm_kernel_mcp.session.evidence.citations import Quote
 from rlm_kernel_mcp.session.handles import Handles, new_session_id
 from rlm_kernel_mcp.session.idle_watch import watch_all
 from rlm_kernel_mcp.session.kernels.loaders import loaders_of
 from rlm_kernel_mcp.session.kernels.slots import KernelSlots
-from rlm_kernel_mcp.session.opening import Prepared, prepare
+from rlm_kernel_mcp.session.opening import prepare
 from rlm_kernel_mcp.session.reopening import ServerResources
-from rlm_kernel_mcp.session.session import Session
 from rlm_kernel_mcp.session.trace import reading as trace_reading
-from rlm_kernel_mcp.session.upkeep import keep_up
+from rlm_kernel_mcp.session.trace.console_cells import note_missed_cells
+from rlm_kernel_mcp.session.trace.reports import TracePage
 from rlm_kernel_mcp.settings import Settings
-from rlm_kernel_mcp.shielded import all_ended, made_in_thread, shielded
+from rlm_kernel_mcp.shielded import all_ended, made_in_thread
 from rlm_kernel_mcp.store.reading import in_reader
 from rlm_kernel_mcp.store.store import Store
+from rlm_kernel_mcp.store.upkeep import keep_up
 from rlm_kernel_mcp.store.writer import Writer
 from rlm_kernel_mcp.text.wording import NOTHING_INTERRUPTED, NOTHING_LEFT_TO_INTERRUPT
 
@@ -118,7 +118,7 @@ class Registry:
         except BaseException:
             self._slots.release(session_id)
             raise
-        session = await self._opened(session_id, source, prepared, limits, caller)
+        session = await self._handles.open(session_id, source, prepared, limits, caller)
         return reports.Opened(
             session_id=session.session_id,
             config=limits,
@@ -134,34 +134,6 @@ class Registry:
         session = self._sessions.get(session_id)
         return None if session is None else session.contexts.progress
 
-    async def _opened(
-        self,
-        session_id: str,
-        source: ContextSource,
-        prepared: Prepared,
-        limits: reports.Guardrails,
-        caller: reports.Caller | None,
-    ) -> Session:
-        """The session of a kernel, written down, or nothing of it."""
-        written: list[asyncio.Future[None]] = []
-        try:
-            session, row = await self._handles.add(session_id, prepared, limits, caller)
-            written.append(row)
-            await self._slots.acquire(session_id, session)
-            if (text := source.text) is not None:
-                # A large one takes a while; only then is there something that another server could open.
-                written.append(self._writer.made(session_id, partial(put_text, self.store, session_id, text)))
-            if prepared.reading is not None:
-                session.contexts.begin(session.contexts.contexts.first, source, prepared.reading)
-            await self._writer.settled(session_id)
-            done, _ = await asyncio.wait(written, timeout=0)  # a turn of the loop: it may not know of their ends yet
-            for one in done:  # of others the disk does not answer, which the next step is told
-                one.result()
-        except BaseException:  # it failed, or the call was cut off: nobody will ever ask for this session
-            await shielded(self._undo(session_id, prepared, written), f"the undoing of {session_id}")
-            raise
-        return session
-
     async def add_context(self, session_id: str, given: Given, options: Options) -> Added:
         """Load a further context into a session between its steps.
 
@@ -173,19 +145,6 @@ class Registry:
             session.require_ready()
             report = await session.contexts.add(source, options.wait_ms, self.settings.context_roots)
         return Added(session_id, report, {options.name: LINES[source.kind].format(name=options.name)})
-
-    async def _undo(self, session_id: str, prepared: Prepared, written: Iterable[asyncio.Future[None]]) -> None:
-        """Remove all traces of a session that could not be made. `written`: what is on its way into the store."""
-        if session := self._sessions.pop(session_id, None):  # from now on nobody finds it
-            session.contexts.cancel()
-        else:
-            prepared.discard()
-        await prepared.kernel.kill("its session could not be made")
-        self._slots.release(session_id)
-        await asyncio.gather(*written, return_exceptions=True)
-        self._writer.do(session_id, lambda: self.store.remove_session(session_id))
-        self._handles.give_back(session_id)
-        await self._writer.settled(session_id)
 
     async def run_repl(
         self, session_id: str, code: str, *, timeout_ms: int | None, wait_ms: int, max_output_chars: int
@@ -223,17 +182,24 @@ class Registry:
             return await session.get_var(var_name, offset, limit)
 
     async def finalize(
-        self, session_id: str, *, final_text: str | None, final_var_name: str | None, max_output_chars: int
+        self,
+        session_id: str,
+        *,
+        final_text: str | None,
+        final_var_name: str | None,
+        max_output_chars: int,
+        quotes: Sequence[Quote] = (),
     ) -> reports.FinalReport:
         """Take the final answer.
 
         Raises:
-            SessionNotFound, SessionFinalized, SessionBusy, VariableNotFound, KernelDied.
+            SessionNotFound, SessionFinalized, SessionBusy, VariableNotFound, KernelDied, CitationMismatch.
         """
         async with self._handles.in_use(session_id) as session:
             if session.finalized and session_id not in self._sessions:
                 session.final = await in_reader(lambda: self.store.final_answer(session_id))
-            return await finalize.finalize(session, final_text, final_var_name, max_output_chars, self._handles.let_go)
+            let_go = self._handles.let_go
+            return await finalize.finalize(session, final_text, final_var_name, quotes, max_output_chars, let_go)
 
     async def get_trace(
         self,
@@ -244,13 +210,13 @@ class Registry:
         detail: str,
         max_output_chars: int,
         offset: int,
-    ) -> reports.TracePage:
+    ) -> TracePage:
         """A page of the trace. Raises: SessionNotFound, InvalidInput."""
         if from_step is not None and to_step is not None and from_step > to_step:
             raise InvalidInput(f"from_step={from_step} lies after to_step={to_step}.")
         session = self._sessions.get(session_id)
-        if session is not None:
-            await console.note_missed_cells(session)
+        if session is not None and (kernel := session.idle_kernel) is not None:
+            await note_missed_cells(kernel, session.journal, session.account)
         await self._writer.settled(session_id)
         if session is None and not await in_reader(lambda: self.store.knows(session_id)):
             raise self._handles.not_found(session_id)
@@ -286,6 +252,7 @@ class Registry:
         closing = {asyncio.ensure_future(session.close("the server ended")) for session in sessions}
         if not closing:
             return
+        # `wait` cancels nothing at its deadline, so that each close gets to its own clean-up.
         done, late = await asyncio.wait(closing, timeout=CLOSE_S)
         for problem in await asyncio.gather(*done, return_exceptions=True):
             if isinstance(problem, Exception):  # of one session; the others are closed all the same

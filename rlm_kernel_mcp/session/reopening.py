@@ -18,6 +18,7 @@ from rlm_kernel_mcp.policy import Policy
 from rlm_kernel_mcp.session.account import Account
 from rlm_kernel_mcp.session.contexts.contexts import ContextList, contexts_of
 from rlm_kernel_mcp.session.contexts.source import Means
+from rlm_kernel_mcp.session.evidence.citations import Checked
 from rlm_kernel_mcp.session.kernels.recovery import Recovery
 from rlm_kernel_mcp.session.kernels.slots import KernelSlots
 from rlm_kernel_mcp.session.reports import Counters, Guardrails
@@ -27,8 +28,9 @@ from rlm_kernel_mcp.session.snapshots.restoring import SnapshotRestorer
 from rlm_kernel_mcp.session.snapshots.taking import SnapshotTaker
 from rlm_kernel_mcp.session.states.lifecycle import Event
 from rlm_kernel_mcp.session.steps.outcomes import Outcomes
+from rlm_kernel_mcp.session.trace.events import EVIDENCE
 from rlm_kernel_mcp.session.trace.journal import KERNEL_GONE, Journal
-from rlm_kernel_mcp.session.trace.rows import updated_of
+from rlm_kernel_mcp.session.trace.rows import said_of, updated_of
 from rlm_kernel_mcp.settings import Settings
 from rlm_kernel_mcp.store.reading import damaged_record
 from rlm_kernel_mcp.store.store import SessionRecord, Store
@@ -77,6 +79,7 @@ def reopen(record: SessionRecord, shared: ServerResources, *, is_new: bool = Fal
 
 def _reopened(record: SessionRecord, shared: ServerResources, *, is_new: bool) -> Session:
     limits = Guardrails(**json.loads(record.limits))
+    # Our own record, but on disk: a damaged one must not be anything worse than an error.
     counters: dict[str, int] = json.loads(record.counters or "{}")
     account = Account(limits, Counters(**counters), record.stop_reason)  # type: ignore[arg-type]  # we wrote it
     journal = Journal(shared.store, record.session_id, shared.outcomes, shared.writer)
@@ -101,6 +104,7 @@ def _reopened(record: SessionRecord, shared: ServerResources, *, is_new: bool) -
         session.final, session.finished_at = record.final_answer or "", record.finished_at
         given = extra.get("final_given", ["", ""])
         session.final_given = (str(given[0]), str(given[1]))
+        session.checked = _checked(session)
         session.states.on(Event.FINAL_ANSWER)
         return session
     if is_new:
@@ -110,13 +114,26 @@ def _reopened(record: SessionRecord, shared: ServerResources, *, is_new: bool) -
     return session
 
 
+def _checked(session: Session) -> Checked | None:
+    """What the final answer cites, from its event."""
+    rows = session.journal.events(None, None, texts=False)
+    found = [json.loads(row.extra or "{}").get(EVIDENCE) for row in rows if row.action == "finalize"]
+    return Checked.of_record(found[-1]) if found and found[-1] else None
+
+
 def _remember(session: Session, gone_reason: str) -> None:
-    """What the trace says of the time after the last snapshot: the names bound since, and a step that was cut off."""
+    """What the trace says: the claims, the names bound since the last snapshot, and a step that was cut off."""
     kernel = session.kernel
     kernel.gone_reason = gone_reason
+    session.evidence.is_whole, session.evidence.delivered_chars = False, session.counters.budget_used
     kept = kernel.last_step = kernel.recovery.snapshots.step
-    for row in session.journal.events(kept + 1, None, texts=False):
+    for row in session.journal.events(None, None, texts=False):
         if row.action != "run_repl" or row.source != "mcp":
+            continue
+        said = said_of(row)
+        session.evidence.take_step(said.used, lost=said.lost_kernel)
+        session.evidence.delivered_chars -= said.code_chars
+        if row.step_index <= kept:
             continue
         if row.result_status in ENDED_ALIVE:
             kernel.last_step = row.step_index

@@ -1,7 +1,8 @@
 """What a session is asked and what it answers: plain data between `session/` and `server/`.
 
 Is: frozen dataclasses whose fields are the contract's, with its units. Is not: JSON, MCP or markdown, which
-`server/responses.py` makes of them. All text here is already safe to show (`text/safe_text.py`).
+`server/responses.py` makes of them; and contexts (`context_reports.py`) or the trace (`trace/reports.py`) have theirs.
+All text here is already safe to show (`text/safe_text.py`).
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from rlm_kernel_mcp.kernel.untrusted.reply import Picture
+from rlm_kernel_mcp.session.context_reports import ContextReport, LoadingReport
+from rlm_kernel_mcp.session.evidence.citations import Citation, Coverage
 
 StepStatus = Literal["ok", "error", "timeout", "interrupted", "running", "kernel_died", "stopped"]
 GuardrailStop = Literal["max_steps", "timeout", "budget_exceeded"]
@@ -90,8 +93,8 @@ class LossReport:
     """(name, why) of each name that is gone, or is back with an earlier value; such a name is not in `restored`."""
     restored: tuple[str, ...]
     more_lost: int = 0
+    """How many names are not listed."""
     more_restored: int = 0
-    """How many names of each kind are not listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,58 +117,11 @@ class StepReport:
     images: tuple[Picture, ...] = ()
     contexts_changed: tuple[str, ...] = ()
 
-
-@dataclass(frozen=True, slots=True)
-class DocumentInfo:
-    name: str
-    chars: int
-
-
-@dataclass(frozen=True, slots=True)
-class ContextReport:
-    """The context as the client is told of it.
-
-    `head` and `tail` have at most 400 characters each and never overlap: up to 400 characters are all in the head.
-    """
-
-    kind: Literal["text", "documents", "json"]
-    chars: int
-    lines: int
-    bytes: int
-    sha256: str | None
-    """None while it is being made, which nobody waits for; and for good, of a file that was written to meanwhile."""
-    head: str
-    tail: str
-    documents: tuple[DocumentInfo, ...]
-    """The first 20."""
-    document_count: int
-    encodings: dict[str, int] = field(default_factory=dict)
-    """Number of documents by encoding."""
-    skipped: dict[str, int] = field(default_factory=dict)
-    """How many entries of directories and globs were left out, by kind, which is one word; and the first of each."""
-    skipped_first: tuple[str, ...] = ()
-    undecodable_bytes: int = 0
-    """Bytes that are not a character of their document's encoding."""
-    held: Literal["memory", "mapped", "spooled"] = "memory"
-    """Whether its text is in the kernel's memory, or a file that the kernel has mapped."""
-    undecodable_in: dict[str, int] = field(default_factory=dict)
-    """How many of them each document holds; the first 20 documents that hold any."""
-    prefix: str | None = None
-    """The directory that the documents' names are relative to, as an absolute path; None of an inline text."""
-    name: str = "context"
-    state: Literal["ready"] = "ready"
-    changed: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class LoadingReport:
-    """A context that is not there yet. `bytes`: in all, as far as that is known by now; `skipped` likewise."""
-
-    name: str
-    kind: str
-    bytes: int
-    loaded_bytes: int
-    skipped: dict[str, int] = field(default_factory=dict)
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """What it gives of a step's output, as its client gets it."""
+        error = (self.error.evalue, self.error.traceback) if self.error is not None else ()
+        return (self.stdout, self.stderr, self.result or "", *error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,44 +180,19 @@ class FinalReport:
     """`data` of `rlm_finalize`. `final_answer` may be cut; `final_answer_chars` is its whole length.
 
     `cut_chars`: how many of its characters are not shown. `note`: which call gets them, where the text cannot say it.
+    `hashes`: by name the SHA-256 of contexts so large that the answers that loaded them may have had none.
     """
 
     final_answer: str
     final_answer_chars: int
     finish_reason: str
     stats: Stats
-    citations: None = None
-    coverage: None = None
+    citations: tuple[Citation, ...] | None = None
+    coverage: Coverage | None = None
+    """Both None: it was given to a server that did not check."""
     cut_chars: int = 0
     note: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TraceEvent:
-    """One event of the trace. The last five fields are filled only with `detail="full"`."""
-
-    ts: str
-    step_index: int
-    action: Literal["init_context", "run_repl", "interrupt", "restore", "finalize", "add_context"]
-    source: Literal["mcp", "console"]
-    result_status: str
-    summary: str
-    duration_ms: int
-    guardrail_snapshot: dict[str, int]
-    code: str | None = None
-    stdout: str | None = None
-    stderr: str | None = None
-    result: str | None = None
-    error: StepError | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TracePage:
-    """`data` of `rlm_get_trace`. `note`: what could not be read, if anything."""
-
-    events: tuple[TraceEvent, ...]
-    next_offset: int | None
-    note: str | None = None
+    hashes: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

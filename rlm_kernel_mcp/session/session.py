@@ -1,8 +1,8 @@
 """One session: a kernel, an account, one step at a time.
 
-Is: what each call may do in which of its states (`session/states/lifecycle.py`). Is not: how a step runs
-(`session/steps/run.py`), its kernel's fate (`session/kernels/session_kernel.py`), its final answer (`finalize.py`), or
-the handles (`registry.py`). Above: those two. Below: the others.
+Is: what each call may do in which of its states (`session/states/lifecycle.py`). Is not: how a step is executed
+(`execution.py`), its kernel's fate (`session/kernels/session_kernel.py`), its final answer (`finalize.py`), or the
+handles (`registry.py`). Above: those two. Below: the others.
 
 A step belongs to the session, not to the call that began it.
 """
@@ -10,17 +10,18 @@ A step belongs to the session, not to the call that began it.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from rlm_kernel_mcp.errors import KernelDied, RestoreStopped, RlmError, SessionFinalized
+from rlm_kernel_mcp.errors import KernelDied, SessionFinalized
 from rlm_kernel_mcp.kernel.kernel import Kernel
 from rlm_kernel_mcp.session.account import Account
 from rlm_kernel_mcp.session.contexts.contexts import ContextList
 from rlm_kernel_mcp.session.contexts.loads import ContextLoads
+from rlm_kernel_mcp.session.evidence.citations import Checked
+from rlm_kernel_mcp.session.execution import StepExecution
 from rlm_kernel_mcp.session.kernels import variables
 from rlm_kernel_mcp.session.kernels.recovery import Recovery
 from rlm_kernel_mcp.session.kernels.session_kernel import SETTLE_S, STOP_SETTLE_S, SessionKernel, joined
@@ -28,14 +29,11 @@ from rlm_kernel_mcp.session.reports import Counters, LossReport, SessionStatus, 
 from rlm_kernel_mcp.session.states.lifecycle import Event, SessionStates
 from rlm_kernel_mcp.session.steps.delivery import deliver, stopped_report
 from rlm_kernel_mcp.session.steps.outcomes import Outcome
-from rlm_kernel_mcp.session.steps.run import INTERRUPT_WAIT_MS, RunningStep, partial_outcome, run_step
+from rlm_kernel_mcp.session.steps.run import INTERRUPT_WAIT_MS, RunningStep, partial_outcome
 from rlm_kernel_mcp.session.trace.journal import Journal
-from rlm_kernel_mcp.session.trace.progress import noting_progress
 from rlm_kernel_mcp.shielded import shielded
 
-log = logging.getLogger(__name__)
 STOP_S: Final = 60.0
-FAILED_HERE: Final = "The server failed in this step; its log has the details."
 
 
 class Session:
@@ -46,6 +44,7 @@ class Session:
     ) -> None:
         self.session_id, self.account, self.journal = session_id, account, journal
         self.states = SessionStates()
+        self.evidence = recovery.evidence
         self.kernel = SessionKernel(self, recovery, self.states)
         self.contexts = ContextLoads(contexts, self.kernel, journal, account)
         account.on_stop = partial(self.states.on, Event.LIMIT_REACHED)
@@ -55,10 +54,13 @@ class Session:
         self.used_at_s = time.monotonic()
         self.calls = 0
         """Calls in progress; as long as there are any, the registry keeps the session."""
+        self._execution = StepExecution(session_id, account, self.contexts, self.kernel, journal)
         self.final_lock = asyncio.Lock()
         self.final: str | None = None
         self.final_given = ("", "")
         """Where the final answer came from: ("text", its SHA-256) or ("variable", its name)."""
+        self.checked: Checked | None = None
+        """What the final answer cites; None where the server that took it did not check."""
         self.finished_at: str | None = None
         self._running: RunningStep | None = None
         self._task: asyncio.Task[None] | None = None
@@ -178,6 +180,7 @@ class Session:
     async def _deliver(self, outcome: Outcome, index: int, max_output_chars: int) -> StepReport:
         self.contexts.raise_again(outcome.refused)
         report = deliver(outcome, step_index=index, account=self.account, max_output_chars=max_output_chars)
+        self.evidence.deliver(*report.texts)
         self.journal.delivered(index, self.account, self._recorded_status)
         await self.journal.settled()  # what is reported is written by then, or the report says why not
         if outcome.lost is not None and outcome.lost is self._unreported:
@@ -188,8 +191,9 @@ class Session:
     async def _drive(self, step: RunningStep) -> None:
         """A step's whole life, apart from the calls that look at it."""
         try:
-            outcome = await self._outcome(step)
+            outcome = await self._execution.outcome(step)
             self._unreported = outcome.lost = joined(self._unreported, outcome.lost)
+            outcome.code_chars = len(step.code)
             self.account.check()
             step.outcome = outcome
             self.journal.remember(step.index, outcome)
@@ -200,44 +204,6 @@ class Session:
             self.used_at_s = time.monotonic()
             step.finished.set()
             self.states.on(Event.STEP_ENDED)
-
-    async def _outcome(self, step: RunningStep) -> Outcome:
-        try:
-            step.row_id = self.journal.step_begins(step.index, step.code, self.account)
-            return await self._execute(step)
-        except RestoreStopped as error:
-            return Outcome("interrupted", 0, stderr=error.message, lost=self.kernel.take_loss())
-        except RlmError as error:
-            return Outcome("kernel_died", step.elapsed_ms, stderr=error.message, kernel_gone=error.message)
-        except Exception:  # the reaper's edge: whatever goes wrong here, the step must end for those who wait
-            log.exception("step %d of %s", step.index, self.session_id)
-            return Outcome("kernel_died", step.elapsed_ms, stderr=FAILED_HERE)
-
-    async def _execute(self, step: RunningStep) -> Outcome:
-        with step.preparing() as stop:
-            if failure := await self.contexts.ready(stop):
-                return Outcome.refusal(failure)
-            self.contexts.looks.begin()
-            kernel, step.snapshot_request = await self.kernel.ready_for_step(stop)
-            await self.journal.settled()  # the record has that it began, whatever becomes of this server
-        if stop.done():
-            raise RestoreStopped("The step was interrupted before its code ran.")
-        self.kernel.charge_idle_cpu(self.account, self.journal)
-        step.limit(self.account.left.runtime_left_ms)
-        with noting_progress(step, self.journal), self.kernel.recovery.answering.serving(step):
-            outcome = await run_step(step, kernel, self.kernel.recovery.policy, lambda rung: self._on_rung(step, rung))
-        self.account.charge_runtime(outcome.duration_ms)
-        if outcome.kernel_gone is not None:
-            with step.preparing() as stop:
-                outcome.lost = await self.kernel.replace(kernel, outcome.kernel_gone, stop)
-        else:
-            outcome.lost = self.kernel.take_loss()
-            self.kernel.step_ended(kernel, step, outcome.updated, self.account.left.runtime_left_ms)
-        outcome.contexts_changed, outcome.news = await self.contexts.looks.changed(), self.contexts.take_news()
-        return outcome
-
-    def _on_rung(self, step: RunningStep, rung: str) -> None:
-        self.journal.event("interrupt", step.index, "ok", f"{rung} to the kernel in step {step.index}", self.account)
 
     async def get_var(self, name: str, offset: int, limit: int) -> VariableSlice:
         """A slice of a variable, also while a step runs. Raises: SessionFinalized, VariableNotFound, KernelDied."""

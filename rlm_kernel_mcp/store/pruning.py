@@ -1,7 +1,7 @@
 """Removing sessions that are too old, or too many for the disk.
 
 Is: which sessions go, with the files of their snapshots, in small portions, so that no other process waits long. A
-session that is live anywhere is never removed. Is not: when (`session/upkeep.py`). Above: `store.py`. Below:
+session that is live anywhere is never removed. Is not: when (`upkeep.py`). Above: `store.py`. Below:
 `store/database/database.py`, `session_lock.py`, `paths.py`.
 """
 
@@ -24,6 +24,7 @@ from rlm_kernel_mcp.store.session_lock import SessionLock, sweep_locks, take_loc
 from rlm_kernel_mcp.units import MB
 
 DAY_S: Final = 86_400
+# Small transactions: a server that wants to write waits for each of them.
 _EVENTS_AT_ONCE: Final = 64
 _PAGES_AT_ONCE: Final = 2_000
 _AGES: Final = (
@@ -60,6 +61,7 @@ class Pruning:
                 before_mb = _files_mb(self._state_dir, session_id)
                 self._remove(session_id, last_used_at)
                 files_mb -= before_mb - _files_mb(self._state_dir, session_id)
+        # In steps, since each one is a transaction that other processes wait for.
         while self._database.is_on_disk and (free := self._one("PRAGMA freelist_count")):
             self._do(f"PRAGMA incremental_vacuum({_PAGES_AT_ONCE})")
             if self._one("PRAGMA freelist_count") >= free:  # a file that was made without that setting

@@ -2,7 +2,7 @@
 
 Is: the reading half of `Store`. Is not: the check of a row (`store/database/rows.py`), nor the writing half
 (`store.py`). Above: `store.py`, which is this and more. Below: `store/database/database.py`,
-`store/database/schema.py`.
+`store/database/records.py`.
 
 What may take long is read on a connection of its own: call it through `in_reader`, so that only the caller waits.
 """
@@ -17,8 +17,7 @@ from typing import Any, Final, TypeVar
 
 from rlm_kernel_mcp.errors import SessionNotFound
 from rlm_kernel_mcp.store.database.database import Database
-from rlm_kernel_mcp.store.database.rows import Rows, texts_check
-from rlm_kernel_mcp.store.database.schema import (
+from rlm_kernel_mcp.store.database.records import (
     EVENT_TEXTS,
     HEAD_COLUMNS,
     SESSION_COLUMNS,
@@ -29,6 +28,7 @@ from rlm_kernel_mcp.store.database.schema import (
     head_of,
     session_of,
 )
+from rlm_kernel_mcp.store.database.rows import Rows, texts_check
 from rlm_kernel_mcp.text.surrogates import decoded
 from rlm_kernel_mcp.text.wording import counted
 
@@ -139,7 +139,7 @@ class Reading:
     def texts(self, head: EventHead) -> dict[str, bytes | None] | None:
         """An event's texts in UTF-8 by column; None if they are damaged.
 
-        A final answer's text stands in the session's row.
+        The text of a final answer is in the session's row.
         """
         key = (head.row.session_id, head.row.id)
         rows = self._database.read_apart(f"{_TEXTS} WHERE session_id = ? AND id = ?", key)

@@ -54,8 +54,11 @@ def take_lock(state_dir: Path, session_id: str) -> SessionLock | None:
     for _ in range(_TRIES):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
+            # The file may have been removed between open and flock; then this lock is on a file that nobody else will
+            # find.
             if _try_lock(descriptor, fcntl.LOCK_EX) and _is_at(path, descriptor):
                 os.fchmod(descriptor, 0o600)
+                # The number of an earlier holder may be longer than ours.
                 os.ftruncate(descriptor, 0)
                 os.pwrite(descriptor, str(os.getpid()).encode(), 0)
                 lock = SessionLock(session_id, path, descriptor)

@@ -26,8 +26,7 @@ from rlm_kernel_mcp.store.database.damage import CHECKED_AT_OPEN_BYTES
 from rlm_kernel_mcp.store.database.database import Database
 from rlm_kernel_mcp.store.database.file import explain_error
 from rlm_kernel_mcp.store.database.memory import Operation
-from rlm_kernel_mcp.store.database.rows import Rows
-from rlm_kernel_mcp.store.database.schema import (
+from rlm_kernel_mcp.store.database.records import (
     EVENT_CHECKS,
     EVENT_COLUMNS,
     EVENT_TEXTS,
@@ -46,6 +45,7 @@ from rlm_kernel_mcp.store.database.schema import (
     update_session,
     without_texts,
 )
+from rlm_kernel_mcp.store.database.rows import Rows
 from rlm_kernel_mcp.store.pruning import Pruning
 from rlm_kernel_mcp.store.reading import Reading
 from rlm_kernel_mcp.store.session_lock import SessionLock, holder_of, take_lock
@@ -145,7 +145,7 @@ class Store(Reading):
         return self._insert(event, is_begun=False)
 
     def add_final(self, event: EventRow, answer: str) -> int:
-        """Write the event of a final answer, whose text stands in the session's row alone."""
+        """Write the event of a final answer, whose text is only in the session's row."""
         return self._insert(event, is_begun=False, answer=answer)
 
     def complete_event(self, row_id: int, session: Fields | None = None, of: str | None = None, **changes: Any) -> None:

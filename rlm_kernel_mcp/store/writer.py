@@ -43,7 +43,7 @@ class Writer:
         self._waiting: dict[str, deque[tuple[Callable[[], object], bool]]] = {}
         """By session, what is to be written, and whether it is small; a session without a row has nothing under way."""
         self._since_s: dict[str, float] = {}
-        """Since when a session has had something unwritten."""
+        """Since when a session has had something write_failed."""
         self._change = threading.Condition()
         self._closed = False
         self._is_slow = False

@@ -1,7 +1,7 @@
 """Text of which every character prints: what a path or a kernel's reason may be in a message or in the log.
 
 Is: an escape for whatever is not a printable character of Python. Is not: a kernel's output, in which line ends and
-what spells a word stay (`safe_text.py`), nor any cut. Above: `context/paths.py`,
+what spells a word stay (`safe_text.py`), nor any cut. Above: `context/roots/path_errors.py`,
 `kernel/placement/local/startup_status.py`. Below: nothing.
 """
 

@@ -1,6 +1,6 @@
-"""How a number and its noun are written.
+"""How a number and its noun are written, and the sentences that several parts say.
 
-Is: the one place that knows when a noun is in the plural. Is not: any sentence.
+Is: the one place that knows when a noun is in the plural. Is not: a sentence that one part alone says.
 Above: whoever tells a count to a person or a model. Below: nothing.
 """
 

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import re
 import select
 import sys
+import termios
 import time
 from collections.abc import Mapping
 from typing import Any, Final
 
 import pexpect
 import psutil
+from pexpect.fdpexpect import fdspawn
+
+from tests.warm.python import WarmPython, warm_python
 
 WAIT_S: Final = 60
+ROWS_AND_COLUMNS: Final = (50, 200)
+INTERRUPT: Final = "\x03"
+"""What Ctrl-C sends."""
 POLL_S: Final = 0.002
 """Pause between two looks at whether it waits."""
 PROMPT: Final = r"In \[.*?\d+.*?\]: "
@@ -23,15 +32,9 @@ class Console:
 
     def __init__(self, arguments: list[str], env: Mapping[str, str], terminal_type: str = "dumb") -> None:
         # A dumb terminal is not asked where its cursor is, and is shown plain text; its prompt is drawn once.
-        terminal = {"TERM": terminal_type, "NO_COLOR": "1", "PROMPT_TOOLKIT_NO_CPR": "1"}
-        self.terminal: Any = pexpect.spawn(
-            sys.executable,
-            ["-I", *arguments],
-            env={**env, **terminal},
-            encoding="utf-8",
-            timeout=WAIT_S,
-            dimensions=(50, 200),
-        )
+        env = {**env, "TERM": terminal_type, "NO_COLOR": "1", "PROMPT_TOOLKIT_NO_CPR": "1"}
+        python = warm_python()
+        self.terminal: Any = _spawned(arguments, env) if python is None else _Forked(python, arguments, env)
         self.greeting = self.until(PROMPT)
         """What was shown before the first prompt."""
 
@@ -60,7 +63,7 @@ class Console:
         while process.status() != psutil.STATUS_SLEEPING:
             assert time.monotonic() < deadline, "the console is always at work"
             select.select([], [], [], POLL_S)
-        self.terminal.sendintr()
+        self.terminal.send(INTERRUPT)
 
     def ended(self) -> str:
         """Wait for its end; returns the last it showed."""
@@ -70,6 +73,44 @@ class Console:
 
     def close(self) -> None:
         """For fixtures: end it whatever state it is in."""
-        pty = self.terminal.ptyproc
-        pty.delayafterclose = pty.delayafterterminate = 0.02  # it is asked again, at last by SIGKILL
         self.terminal.close(force=True)
+
+
+def _spawned(arguments: list[str], env: Mapping[str, str]) -> Any:
+    """A console that is started by itself."""
+    spawned = pexpect.spawn(
+        sys.executable, ["-I", *arguments], env=env, encoding="utf-8", timeout=WAIT_S, dimensions=ROWS_AND_COLUMNS
+    )
+    # It is asked again, at last by SIGKILL.
+    spawned.ptyproc.delayafterclose = spawned.ptyproc.delayafterterminate = 0.02
+    return spawned
+
+
+class _Forked(fdspawn):  # type: ignore[misc]
+    """A console that a Python which has its imports already becomes; what is used here of `pexpect.spawn`."""
+
+    def __init__(self, python: WarmPython, arguments: list[str], env: Mapping[str, str]) -> None:
+        ours, theirs = pty.openpty()
+        try:
+            termios.tcsetwinsize(theirs, ROWS_AND_COLUMNS)
+            self._process = python.start(arguments, (theirs, theirs, theirs), env=env, terminal=True)
+        finally:
+            os.close(theirs)
+        super().__init__(ours, encoding="utf-8", timeout=WAIT_S)
+        self.pid = self._process.pid
+
+    def send(self, text: str) -> int:
+        """As `pexpect.spawn` does: a moment later than at once, as whatever a person types."""
+        select.select([], [], [], self.delaybeforesend)
+        return int(super().send(text))
+
+    def wait(self) -> int:
+        """Its exit status."""
+        return self._process.wait(WAIT_S)
+
+    def close(self, force: bool = False) -> None:
+        """Take its terminal away, which ends it; `force`: and kill it."""
+        super().close()
+        if force:
+            self._process.kill()
+            self.wait()

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.attach.console import PROMPT, WAIT_S, Console
+from tests.attach.console import PROMPT, Console
 from tests.mcp.line_client import LineClient
+from tests.warm.python import run_python
 
 Attach = Callable[[], Console]
 
@@ -26,8 +25,9 @@ def console_cells(client: LineClient, session_id: str) -> list[dict[str, Any]]:
 
 def command(*arguments: str, env: dict[str, str]) -> str:
     """What a command of the command line prints."""
-    argv = [sys.executable, "-I", "-m", "rlm_kernel_mcp", *arguments]
-    return subprocess.run(argv, env=env, capture_output=True, text=True, timeout=WAIT_S, check=True).stdout.strip()
+    done = run_python(["-m", "rlm_kernel_mcp", *arguments], env)
+    done.check_returncode()
+    return done.stdout.strip()
 
 
 def test_the_developer_sees_and_changes_the_agents_variables(
@@ -190,8 +190,9 @@ CLIENT = (
 
 def other_client(path: str, program: str) -> Any:
     """What a Jupyter client of another process prints, as JSON."""
-    argv = [sys.executable, "-I", "-c", CLIENT + program, path]
-    return json.loads(subprocess.run(argv, capture_output=True, text=True, timeout=WAIT_S, check=True).stdout)
+    done = run_python(["-c", CLIENT + program, path], os.environ)
+    done.check_returncode()
+    return json.loads(done.stdout)
 
 
 def test_cells_of_any_other_client_are_in_the_trace_once(client: LineClient, session_id: str) -> None:

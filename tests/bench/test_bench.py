@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Final
 
 import pytest
+from jupyter_client.connect import LocalPortCache
 
-from bench.__main__ import PARTS
+from bench.__main__ import GROUPS, PARTS
+from bench.sides.stock import StockKernel
 from tests.parts import ROOT
 
 pytestmark = pytest.mark.slow
@@ -40,6 +44,27 @@ def test_a_part_of_the_benchmark_gives_its_rows(parts: dict[str, Future[Done]], 
     assert done.returncode == 0, done.stderr
     _, _, table = done.stdout.partition("\nwhat ")
     assert len(table.splitlines()) > 2, done.stdout
+
+
+@pytest.mark.anyio
+async def test_a_stock_kernel_starts_whatever_becomes_of_the_machine_s_ports(
+    short_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that its client has found free may be another program's when the kernel would bind it."""
+    with socket.create_server(("127.0.0.1", 0)) as another:
+        monkeypatch.setattr(LocalPortCache, "find_available_port", lambda *_: another.getsockname()[1])
+        kernel = StockKernel(short_dir)
+        try:
+            await kernel.start()
+            assert (await kernel.step("1"))["status"] == "ok"
+        finally:
+            await kernel.close()
+
+
+def test_a_name_of_several_parts_is_none_of_a_part_and_names_parts() -> None:
+    """So that `bin/bench exploring` runs what it says."""
+    assert not GROUPS.keys() & PARTS.keys()
+    assert {part for parts in GROUPS.values() for part in parts} <= PARTS.keys()
 
 
 def test_a_part_that_is_not_there_is_named() -> None:

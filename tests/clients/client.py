@@ -20,6 +20,7 @@ from tests.specs import write_spec
 
 WAIT_S: Final = 60
 POLL_S: Final = 0.02
+STOCK: Final = "python3"
 
 Content = dict[str, Any]
 
@@ -135,13 +136,15 @@ def started(kernel_name: str, directory: Path, **policy: dict[str, Any]) -> Iter
     """Start a kernel as a client of another project would, and end it.
 
     Args:
-        kernel_name: `python3` is the stock kernel of this environment; any other name the shipped kernelspec.
+        kernel_name: `STOCK` is the stock kernel of this environment; any other name the shipped kernelspec.
         directory: short, private and empty.
         policy: changes to the shipped policy, by its parts.
     """
     write_spec(directory, "rlm-python", policy)
     specs = KernelSpecManager(kernel_dirs=[str(directory / "kernels")])
-    manager = KernelManager(kernel_name=kernel_name, kernel_spec_manager=specs)
+    # By tcp whatever else of the machine binds a chosen port before the kernel does would end it; ours is ipc anyway.
+    ipc = {"transport": "ipc", "connection_file": str(directory / "k.json")} if kernel_name == STOCK else {}
+    manager = KernelManager(kernel_name=kernel_name, kernel_spec_manager=specs, **ipc)
     manager.start_kernel(env={**os.environ, "IPYTHONDIR": str(directory / "ipython")})
     client = manager.client()
     client.start_channels()

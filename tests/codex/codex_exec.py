@@ -110,10 +110,17 @@ def run_codex(
     server = str(ROOT / "bin" / "rlm-mcp")
     command = ["sh", "-c", TAP, str(wire_in), server, str(wire_out)] if tapped else [server]
     processes: dict[psutil.Process, str] = {}
+
+    def end() -> None:
+        if ended_by is not None:
+            codex.send_signal(ended_by)
+            # Else its last message races the signal, and Codex has ended by itself if that wins (seen once).
+            codex.wait(RUN_TIMEOUT_S)
+
     endpoint = ScriptedModel(
         script,
         on_request=lambda: processes.update(command_lines_below(codex.pid)),
-        on_end=lambda: codex.send_signal(ended_by) if ended_by else None,
+        on_end=end,
     )
     with endpoint:
         values = {"model": model, "base_url": endpoint.base_url, "command": command[0], "args": command[1:]}

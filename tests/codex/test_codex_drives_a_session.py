@@ -17,6 +17,7 @@ import pytest
 
 from tests.codex.codex_exec import CodexRun, run_codex
 from tests.codex.scripted_model import Item, Request, Script, call, javascript, results_of
+from tests.mcp.line_client import WAIT_S
 from tests.processes import left_over, run_directories
 
 pytestmark = [pytest.mark.codex, pytest.mark.slow]
@@ -35,6 +36,7 @@ for number, region, amount in rows:
 answer = f"north {totals['north']}, south {totals['south']}"
 print(sorted(totals))
 """
+CITE = "mark = cite(search('5000\\tnorth')[0].lines())\nanswer = f'{answer} {mark}'\nanswer"
 ANSWER = f"north {TOTALS['north']}, south {TOTALS['south']}"
 STEPS = ["run_repl"] * 3
 
@@ -42,7 +44,7 @@ STEPS = ["run_repl"] * 3
 def test_codex_drives_a_session_with_direct_tool_calls(tmp_path: Path) -> None:
     """Classic mode, from opening a file by its relative path to reading the trace; every answer is the contract's."""
     run = run_codex(direct_calls(), tmp_path, model=UNKNOWN_TO_THE_CATALOG, tapped=True, files={"report.tsv": REPORT})
-    assert run.last_message == ANSWER
+    assert run.last_message == f"{ANSWER} [c1]"
     assert [tool for tool, _ in run.tool_calls] == [
         "rlm_init_context",
         "rlm_run_repl",
@@ -51,11 +53,14 @@ def test_codex_drives_a_session_with_direct_tool_calls(tmp_path: Path) -> None:
         "rlm_run_repl",
         "rlm_get_var",
         "rlm_run_repl",
+        "rlm_run_repl",
+        "rlm_finalize",
         "rlm_finalize",
         "rlm_get_trace",
     ]
     # Codex calls an isError result "failed": the step whose code raised is not among them.
-    assert [status for _, status in run.tool_calls] == ["completed"] * 5 + ["failed"] * 2 + ["completed"] * 2
+    statuses = [status for _, status in run.tool_calls]
+    assert statuses == ["completed"] * 5 + ["failed"] * 2 + ["completed", "failed"] + ["completed"] * 2
     assert_the_wire_is_the_contract(run)
     assert_nothing_is_left(run)
 
@@ -101,10 +106,17 @@ def direct_calls() -> Script:
     assert unknown["error"]["code"] == "INVALID_INPUT"
     assert "cell" in unknown["error"]["message"]
 
-    final = yield from ask("rlm_finalize", **session, final_var_name="answer")
-    assert (final["data"]["final_answer"], final["data"]["finish_reason"]) == (ANSWER, "completed")
+    cited = yield from ask("rlm_run_repl", **session, code=CITE)
+    assert cited["data"]["result"] == f"'{ANSWER} [c1]'"
+    invented = yield from ask("rlm_finalize", **session, final_var_name="answer", quotes=["4999\tnorth\t34999"])
+    assert invented["error"]["code"] == "CITATION_MISMATCH"
+    assert [one["id"] for one in invented["error"]["citations"]] == ["q1"]
+    final = yield from ask("rlm_finalize", **session, final_var_name="answer", quotes=["4999\tnorth\t34993"])
+    assert (final["data"]["final_answer"], final["data"]["finish_reason"]) == (f"{ANSWER} [c1]", "completed")
+    found = [(one["id"], one["status"], one["doc"], one["start_line"]) for one in final["data"]["citations"]]
+    assert found == [("c1", "verified", "report.tsv", 5000), ("q1", "verified", "report.tsv", 4999)]
     trace = yield from ask("rlm_get_trace", **session)
-    assert [event["action"] for event in trace["data"]["events"]] == ["init_context", *STEPS, "finalize"]
+    assert [event["action"] for event in trace["data"]["events"]] == ["init_context", *STEPS, "run_repl", "finalize"]
     return str(final["data"]["final_answer"])
 
 
@@ -180,7 +192,7 @@ def assert_nothing_is_left(run: CodexRun) -> None:
     commands = list(run.processes.values())
     assert any(re.search(r"-m rlm_kernel_mcp( |$)", command) for command in commands), commands
     assert any("rlm_kernel_mcp.in_kernel" in command for command in commands), commands
-    assert left_over(run.processes, timeout_s=20) == []
+    assert left_over(run.processes, timeout_s=WAIT_S) == []
     directories = run_directories(commands)
     assert directories
     assert not any(directory.exists() for directory in directories)

@@ -12,10 +12,13 @@ from tests.parts import ROOT
 
 @pytest.mark.slow
 def test_the_demo_answers_checks_itself_and_accounts_for_what_reached_the_client() -> None:
-    """Exit status 0 is its own check against the second computation."""
+    """Exit status 0 is its own check against the second computation, of its citations too."""
     done = demo("asyncio", "email", "json")
     assert done.returncode == 0, done.stderr
     assert "agrees in all" in done.stdout
+    assert "An invented quote is refused. CITATION_MISMATCH: 1 of" in done.stdout
+    assert "q1 is near" in done.stdout
+    assert re.search(r"(?m)^  \[q1\] \S+\.py:\d+ verified: +def ", done.stdout)
     assert "characters reached the client" in done.stdout
     assert "Longest function:" in done.stdout
     assert done.stdout.count("run_repl") == 11
@@ -40,7 +43,7 @@ def test_a_log_larger_than_the_kernels_memory_is_asked_three_questions_and_held_
     assert own.keys() == {"kernel", "server"}
     assert int(own["kernel"]) < 128, "a quarter of the session's memory: the log is more"
     assert 0 < int(own["server"]) < 200
-    assert re.search(r"(?m)^Never ended: q\d{7}-9999$", done.stdout)
+    assert re.search(r"(?m)^Never ended: q\d{7}-9999 \[c2\]$", done.stdout)
 
 
 @pytest.mark.parametrize(

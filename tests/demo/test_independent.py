@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from demo.independent import Document, answer, read, report
+from demo.independent import Answers, Document, answer, citations, read, report
 
 IMPORTS = '''
 """import nothing"""
@@ -88,4 +88,19 @@ def test_the_answers_are_ranked_with_ties_by_name() -> None:
     assert answers["importers"] == [["long.py", 2], *([f"m{number:02}.py", 1] for number in range(9))]
     assert answers["calls"] == [["long.py", 3], ["long.py", 4]]
     assert answers["longest"] == [["f", "long.py", 2, 3]]
-    assert report(answers, "now").splitlines()[-1] == "Longest function: f at long.py:2, 3 lines"
+    assert report(answers, "now").splitlines()[-3:] == [
+        "  long.py:3 [c1]",
+        "  long.py:4 [c2]",
+        "Longest function: f at long.py:2, 3 lines [c3]",
+    ]
+
+
+def test_the_lines_that_must_be_cited_are_those_of_the_answers() -> None:
+    """As `grep -n` counts them, however a line ends; the quote is the first place of its text."""
+    texts = {"a.py": "x = 1\r\ndef f():\r\n    g()\r\n", "b.py": "x\x0cy.now()"}
+    answers: Answers = {"importers": [], "calls": [["b.py", 1]], "longest": [["f", "a.py", 2, 2]]}
+    assert citations(answers, texts) == [
+        ("verified", "b.py", 1, "x\x0cy.now()"),
+        ("verified", "a.py", 2, "def f():\r\n    g()\r\n"),
+        ("verified", "a.py", 2, "def f():\r\n    g()"),
+    ]

@@ -16,9 +16,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from rlm_kernel_mcp.in_kernel import walls
+from tests.mcp.line_client import WAIT_S
+from tests.rights import NOBODY
 
 PROGRAM = Path(__file__).parent / "walls" / "program"
-NOBODY = 65534
 
 
 def users() -> dict[str, int | None]:
@@ -62,7 +63,7 @@ class Canaries:
         assert self._peer.stdin is not None
         assert self._peer.stdout is not None
         self._peer.stdin.close()
-        self._peer.wait(10)
+        self._peer.wait(WAIT_S)
         self._peer.stdout.close()
         self._stack.close()
         shutil.rmtree(self.root)

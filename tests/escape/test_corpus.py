@@ -42,7 +42,8 @@ def test_every_thread_of_a_kernel_is_locked(attack_server: AttackServer) -> None
     assert unlocked(attack_server) == []
 
 
-@pytest.mark.parametrize("tier", ["ns", pytest.param("lock", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("tier", ["ns", "lock"])
 def test_nor_where_the_server_is_another_users(tier: str) -> None:
     """What looks for files and processes, every module importable; all of it as every user: `bin/soak corpus`."""
     if "nobody" not in users():

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from tests.escape.attack_server import OUTPUT_CHARS, AttackServer, Seen
+from tests.escape.attack_server import HONEST_MS, OUTPUT_CHARS, STEP_MS, AttackServer, Seen
 from tests.escape.cases import Case
 
 GROWTH_BYTES_MAX: Final = 50 << 20
@@ -37,10 +37,11 @@ def tried(attack_server: AttackServer, case: Case) -> tuple[Seen, list[str]]:
     courtesies = attack_server.import_policy == "allowlist"
     seen = attack_server.play(case)
     found = problems(case, seen, courtesies=courtesies)
-    healthy = attack_server.answers_plainly()
+    must_be_healthy = courtesies and case.expect == "refuse"
+    healthy = attack_server.answers_plainly(HONEST_MS if must_be_healthy else STEP_MS)
     if not healthy:
         attack_server.renew()
-    if courtesies and case.expect == "refuse" and not healthy:
+    if must_be_healthy and not healthy:
         found.append("the kernel was not well afterwards")
     return seen, found
 

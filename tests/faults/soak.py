@@ -25,13 +25,10 @@ import psutil
 
 from tests.faults.disk import SmallDisk
 from tests.faults.workload import Workload
-from tests.mcp.line_client import ENDLESS_CALL
+from tests.mcp.line_client import ENDLESS_CALL, WAIT_S
 from tests.processes import command_lines_below, left_over
 
-MEND_S: Final = 20.0
-"""The store tries its disk again after a second at first."""
 GARBAGE: Final = (b"\x00\xff\xfe", b"{", b"[" * 10_000, b'{"jsonrpc": "2.0", "id": "x", "method": 5}', b"", b"null")
-END_S: Final = 10.0
 PR_SET_CHILD_SUBREAPER: Final = 36
 
 
@@ -187,8 +184,8 @@ class Soak(Workload):
         """The step's answer is never heard; another server goes on with the session."""
         below = command_lines_below(self.client.process.pid)
         end()
-        self.client.process.wait(END_S)
-        assert not left_over(below, END_S), below
+        self.client.process.wait(WAIT_S)
+        assert not left_over(below, WAIT_S), below
         self.client.kill()
         self.model.step_unknown(changes)
         self.client, self.standby = self.standby, self.start_server()
@@ -209,8 +206,8 @@ class Soak(Workload):
                 self.work()
         finally:
             self.disk.free()
-        deadline = time.monotonic() + MEND_S
-        while self.unwritten() and time.monotonic() < deadline:
+        deadline = time.monotonic() + WAIT_S  # the store tries its disk again after a second at first
+        while self.write_failed() and time.monotonic() < deadline:
             self.step("pass", {})
 
     # --- how they are done -----------------------------------------------------------------------
@@ -251,8 +248,8 @@ class Soak(Workload):
         for client in (self.client, self.standby):
             below = command_lines_below(client.process.pid)
             assert client.end() == 0
-            assert not left_over(below, END_S), below
-        assert not left_over(psutil.Process().children(recursive=True), END_S), "whoever lost its parent is ours"
+            assert not left_over(below, WAIT_S), below
+        assert not left_over(psutil.Process().children(recursive=True), WAIT_S), "whoever lost its parent is ours"
         directories = [path for path in self.run_directories.glob("*/*") if path.is_dir()]
         assert directories == [], directories
         assert list((self.state / "snapshots").glob("*")) == []

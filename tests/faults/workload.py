@@ -167,7 +167,7 @@ class Workload:
         for name in ("n", "data", "bulk", *(f"fresh{number}" for number in range(FRESH_NAMES))):
             self.model.read(name, self._read(name))
         self._check_functions()
-        assert not self.unwritten(), f"(step, answered, written): {self.unwritten()}"
+        assert not self.write_failed(), f"(step, answered, written): {self.write_failed()}"
         for name, fresh in (("n", 0), ("data", []), ("bulk", {})):
             if self.model.values[name] is GONE:
                 self.step(f"{name} = {fresh!r}", {name: fresh})
@@ -186,7 +186,7 @@ class Workload:
             if len(known) == 3:
                 assert report["result"] == "'[42, [7, true]]'", report
 
-    def unwritten(self) -> list[tuple[int, str, str | None]]:
+    def write_failed(self) -> list[tuple[int, str, str | None]]:
         """Acknowledged steps that the store does not have, or has otherwise."""
         with sqlite3.connect(f"file:{self.state}/sessions.db?mode=ro", uri=True) as database:
             query = (

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from rlm_kernel_mcp.session.registry import Registry
-from tests.sessions import SessionDriver, lent, open_registry
+from tests.sessions import SessionDriver, end_session, lent, open_registry
 
 
 @pytest.fixture(scope="session")
@@ -49,12 +49,16 @@ async def shared(registry: Registry) -> SessionDriver:
 
 
 @pytest.fixture
-async def session(registry: Registry) -> SessionDriver:
+async def session(registry: Registry) -> AsyncIterator[SessionDriver]:
     """A session of the test's own."""
-    return await SessionDriver.open(registry)
+    made = await SessionDriver.open(registry)
+    yield made
+    await end_session(made)
 
 
 @pytest.fixture
-async def any_session(any_registry: Registry) -> SessionDriver:
+async def any_session(any_registry: Registry) -> AsyncIterator[SessionDriver]:
     """A session of the test's own, whose courtesies are off."""
-    return await SessionDriver.open(any_registry)
+    made = await SessionDriver.open(any_registry)
+    yield made
+    await end_session(made)

@@ -16,7 +16,9 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
+
+from tests.warm.python import Forked, warm_python
 
 WAIT_S: Final = 60.0
 """Bound of every wait; nothing here should come near it."""
@@ -26,7 +28,8 @@ POLL_S: Final = 0.005
 ENDLESS_CALL: Final = "import collections, itertools\ncollections.deque(itertools.repeat(0), maxlen=0)"
 """One call in C that never looks for signals."""
 
-SERVE: Final = (sys.executable, "-I", "-m", "rlm_kernel_mcp", "serve")
+PYTHON: Final = (sys.executable, "-I")
+SERVE: Final = (*PYTHON, "-m", "rlm_kernel_mcp", "serve")
 CLIENT: Final = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "tests", "version": "1"}}
 
 
@@ -41,24 +44,20 @@ class LineClient:
         stderr: int | None = None,
         *,
         keeps: bool = True,
+        warm: bool = True,
     ) -> None:
-        """`keeps`: whether what was read stays in `seen`, so that answers may be asked for in any order."""
+        """`keeps`: whether what was read stays in `seen`, so that answers may be asked for in any order.
+
+        `warm`: whether a process that has its imports already may become the server, where there is one; not so where
+        the start, the process or its end is the subject.
+        """
         self.directory = directory
         self.log = directory.parent / f"{directory.name}.stderr"
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("RLM_")}
         self.env = {**inherited, "RLM_STATE_DIR": str(directory.parent / f"{directory.name}.state"), **(env or {})}
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                argv,
-                cwd=directory,
-                env=self.env,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log if stderr is None else stderr,
-            )
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.stdin, self.stdout = self.process.stdin, self.process.stdout
+            errors = log.fileno() if stderr is None else stderr
+            self.process, self.stdin, self.stdout = _started(argv, directory, self.env, errors, warm=warm)
         self._rest = b""
         self._keeps = keeps
         self._next_id = 0
@@ -174,6 +173,25 @@ class LineClient:
             self.pause()
         raise AssertionError(f"{name} was not bound")
 
+    def logged(self, text: str, since: int = 0) -> str:
+        """The newest line of its log with a text, once there is one: a thread of the server's writes it.
+
+        `since`: bytes of the log (`log_bytes`) before which no line counts.
+        """
+        deadline = time.monotonic() + WAIT_S
+        while time.monotonic() < deadline:
+            whole, _, _ = self.log.read_bytes()[since:].rpartition(b"\n")
+            found = [line for line in whole.decode(errors="replace").splitlines() if text in line]
+            if found:
+                return found[-1]
+            self.pause()
+        raise AssertionError(f"the log does not say {text!r}:\n{self.log.read_text()[-4_000:]}")
+
+    @property
+    def log_bytes(self) -> int:
+        """How long its log is by now."""
+        return self.log.stat().st_size
+
     def end(self) -> int:
         """Close the input and wait for the server's end; returns the exit status."""
         self.stdin.close()
@@ -193,6 +211,27 @@ class LineClient:
             self.stdin.close()
         except BrokenPipeError:
             return
+
+
+def _started(
+    argv: tuple[str, ...], directory: Path, env: Mapping[str, str], errors: int, *, warm: bool
+) -> tuple[subprocess.Popen[bytes] | Forked, IO[bytes], IO[bytes]]:
+    """The server's process, and our ends of its input and output."""
+    python = warm_python() if warm and argv[:2] == PYTHON else None
+    if python is None:
+        process = subprocess.Popen(
+            argv, cwd=directory, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        return process, process.stdin, process.stdout
+    (their_input, our_input), (our_output, their_output) = os.pipe(), os.pipe()
+    try:
+        forked = python.start(argv[2:], (their_input, their_output, errors), cwd=directory, env=env)
+    finally:
+        os.close(their_input)
+        os.close(their_output)
+    return forked, os.fdopen(our_input, "wb"), os.fdopen(our_output, "rb")
 
 
 def _answers(message: object, request_id: int | str) -> bool:

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
+from rlm_kernel_mcp.context_wire import EXPLORING
 from tests.mcp.line_client import ENDLESS_CALL, LineClient, data_of, text_of
+from tests.records import record_of
 
 ORDER = [
     "rlm_init_context",
@@ -48,7 +52,7 @@ ARGUMENTS = {
     "rlm_await_step": {"session_id", "step_index", "wait_ms", "max_output_chars", "response_format"},
     "rlm_interrupt": {"session_id", "response_format"},
     "rlm_get_var": {"session_id", "var_name", "offset", "limit", "response_format"},
-    "rlm_finalize": {"session_id", "final_text", "final_var_name", "max_output_chars", "response_format"},
+    "rlm_finalize": {"session_id", "final_text", "final_var_name", "quotes", "max_output_chars", "response_format"},
     "rlm_get_trace": {"session_id", "from_step", "to_step", "detail", "max_output_chars", "offset", "response_format"},
     "rlm_list_sessions": {"state", "limit", "offset", "response_format"},
     "rlm_add_context": {
@@ -85,6 +89,7 @@ EVENT_FIELDS = {
     "summary",
     "duration_ms",
     "guardrail_snapshot",
+    "functions",
 }
 TEXT = "  first line\r\n\tsecond: né, 😀, e\u0301\n\n last without newline "
 
@@ -253,13 +258,30 @@ def test_long_output_is_cut_to_size_and_the_cut_is_said_exactly_and_nothing_is_l
 
 
 def test_errors_tell_no_host_path_and_no_traceback_of_the_server(client: LineClient) -> None:
-    """Outside of what the caller gave, and the roots, which are the user's own setting."""
+    """Outside of what the caller gave, and the roots and the working directory, which are the user's own setting."""
     for arguments in ({"context_paths": ["/no/such/place"]}, {"context_paths": ["no_such_file"]}):
         error = client.error("rlm_init_context", **arguments)
         told = json.dumps(error).replace(f"the allowed roots, which are '{client.directory.resolve()}'", "")
+        told = told.replace(f"Relative paths begin at '{client.directory.resolve()}'.", "")
         assert str(client.directory.resolve()) not in told
         assert "Traceback" not in told
         assert sys.prefix not in told
+
+
+UNTIL_INTERRUPTED: Final = """
+import time
+try:
+    begun = 1
+    while True: time.sleep(0.01)
+except KeyboardInterrupt:
+    ready = True
+"""
+"""A step that goes on as long as a test needs it, and then ends as if by itself."""
+
+
+def interrupt_kernel(client: LineClient, session_id: str) -> None:
+    """Behind the server's back: for the server nobody stops the step."""
+    os.kill(record_of(Path(client.env["RLM_STATE_DIR"]), session_id).kernel_pid, signal.SIGINT)
 
 
 def test_a_cancelled_call_stops_waiting_and_the_step_goes_on(client: LineClient) -> None:
@@ -267,12 +289,14 @@ def test_a_cancelled_call_stops_waiting_and_the_step_goes_on(client: LineClient)
     session_id = client.open_session()
     call = client.begin(
         "rlm_run_repl",
-        {"session_id": session_id, "code": "import time\nfor _ in range(20): time.sleep(0.05)\ndone = 1"},
+        {"session_id": session_id, "code": UNTIL_INTERRUPTED},
     )
-    client.data("rlm_list_sessions")
+    client.wait_for_name(session_id, "begun")
     client.notify("notifications/cancelled", {"requestId": call})
+    client.data("rlm_list_sessions")
+    interrupt_kernel(client, session_id)
     assert client.data("rlm_await_step", session_id=session_id, step_index=1)["status"] == "ok"
-    assert client.data("rlm_get_var", session_id=session_id, var_name="done")["value"] == 1
+    assert client.data("rlm_get_var", session_id=session_id, var_name="ready")["value"] is True
     assert all(message.get("id") != call for message in client.seen)
 
 
@@ -414,12 +438,14 @@ def test_a_rebound_name_is_told_again_and_an_untouched_one_is_not(client: LineCl
 def test_a_step_that_outlasts_the_wait_is_running_and_goes_on(client: LineClient) -> None:
     """And a second step meanwhile is refused, with what to do instead."""
     session_id = client.open_session()
-    data = client.run(session_id, "import time\nprint('begun', flush=True)\ntime.sleep(1)\nready = True", wait_ms=0)
+    data = client.run(session_id, f"print('begun', flush=True)\n{UNTIL_INTERRUPTED}", wait_ms=0)
     assert data["status"] == "running"
     assert data["step_index"] == 1
     busy = client.error("rlm_run_repl", session_id=session_id, code="1")
     assert busy["code"] == "SESSION_BUSY"
     assert "rlm_await_step" in busy["next_step"]
+    client.wait_for_name(session_id, "begun")
+    interrupt_kernel(client, session_id)
     done = client.data("rlm_await_step", session_id=session_id, step_index=1)
     assert done["status"] == "ok"
     assert done["stdout"] == "begun\n"
@@ -438,11 +464,11 @@ def test_a_step_that_outlasts_its_timeout_is_interrupted_and_the_names_stay(clie
 def test_a_kernel_that_is_gone_says_what_was_lost(client: LineClient) -> None:
     """A call that cannot be interrupted is killed; `lost` says what is gone and what is back."""
     session_id = client.open_session("the context", step_timeout_ms=600)
-    client.run(session_id, "a = [1, 2]")
+    client.run(session_id, "a = [1, 2]", timeout_ms=60_000)
     data = client.run(session_id, ENDLESS_CALL)
     assert data["status"] == "timeout"
     assert set(data["lost"]) == {"reason", "lost", "restored"}
-    assert client.run(session_id, "context")["result"] == "'the context'"
+    assert client.run(session_id, "context", timeout_ms=60_000)["result"] == "'the context'"
 
 
 # --- rlm_await_step, rlm_interrupt ----------------------------------------------------------------
@@ -609,8 +635,8 @@ def test_a_final_answer_from_a_variable_ends_the_session(client: LineClient) -> 
     assert (data["final_answer"], data["final_answer_chars"], data["finish_reason"]) == ("forty-two", 9, "completed")
     assert set(data["stats"]) == {"steps", "runtime_ms", "budget_used", "started_at", "finished_at"}
     assert data["stats"]["steps"] == 1
-    assert data["citations"] is None
-    assert data["coverage"] is None
+    assert data["citations"] == []
+    assert data["coverage"]["cited"] == 0
     assert client.data("rlm_finalize", session_id=session_id, final_var_name="answer") == data
     assert client.error("rlm_finalize", session_id=session_id, final_text="other")["code"] == "SESSION_FINALIZED"
     assert client.error("rlm_run_repl", session_id=session_id, code="1")["code"] == "SESSION_FINALIZED"
@@ -754,7 +780,7 @@ def test_a_call_that_does_not_wait_is_answered_with_what_is_known(client: LineCl
     """The rest is null, and the first step waits for it."""
     opened = client.data("rlm_init_context", context_text="x" * 100_000, wait_ms=0, context_name="story")
     context = opened["context"]
-    assert list(opened["namespace"]) == ["story", "documents", "scratch"]
+    assert list(opened["namespace"]) == ["story", "documents", "scratch", *EXPLORING]
     assert context["name"] == "story"
     if context["state"] == "loading":
         unknown = ("chars", "lines", "sha256", "head", "tail", "document_count")
@@ -797,7 +823,7 @@ def test_max_steps_counts_failed_steps_too(client: LineClient) -> None:
 def test_max_runtime_interrupts_a_step_in_the_middle(client: LineClient) -> None:
     """Its own timeout is far away."""
     session_id = client.open_session(max_runtime_ms=400)
-    client.run(session_id, "best = 'so far'")
+    client.data("rlm_add_context", session_id=session_id, name="best", text="so far")  # which costs none of it
     data = client.run(session_id, "while True: pass")
     assert data["status"] == "timeout"
     assert data["guardrail_stop"] == "timeout"

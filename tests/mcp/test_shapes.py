@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import pytest
 
+from rlm_kernel_mcp.context_wire import EXPLORING
 from tests.mcp.line_client import ENDLESS_CALL, LineClient
 
 Shape = dict[str, Any]
@@ -35,7 +36,7 @@ OPENED: Final[Shape] = {
     "config": CONFIG,
     "counters": COUNTERS,
     "context": CONTEXT,
-    "namespace": {"context": str, "documents": str, "scratch": str},
+    "namespace": {"context": str, "documents": str, "scratch": str, **dict.fromkeys(EXPLORING, str)},
     "imports": [str],
     "walls": [str],
 }
@@ -69,8 +70,19 @@ FINAL: Final[Shape] = {
     "final_answer_chars": int,
     "finish_reason": str,
     "stats": {"steps": int, "runtime_ms": int, "budget_used": int, "started_at": str, "finished_at": str},
-    "citations": None,
-    "coverage": None,
+    "citations": list,
+    "coverage": {
+        "chars": int,
+        "delivered": {"chars": int, "per_cent": float},
+        "delivered_by_text": (int, None),
+        "searched": int,
+        "ranked": int,
+        "said_by_kernel": list,
+        "cited": int,
+        "by_document": list,
+        "str_operations": str,
+        "changed": bool,
+    },
 }
 EVENT: Final[Shape] = {
     "ts": str,
@@ -88,6 +100,7 @@ EVENT: Final[Shape] = {
         "budget_used": int,
         "budget_limit": int,
     },
+    "functions": {},
 }
 WHOLE_EVENT: Final[Shape] = {
     **EVENT,
@@ -172,7 +185,11 @@ def test_every_answer_has_exactly_the_contract_s_fields(client: LineClient) -> N
     }
     assert differences(page, {"events": [EVENT], "next_offset": (int, None)}) == []
     whole = client.data("rlm_get_trace", **session, detail="full", max_output_chars=200_000)
+    last = whole["events"].pop()
     assert differences(whole, {"events": [WHOLE_EVENT], "next_offset": (int, None)}) == []
+    checked = {name: FINAL[name] for name in ("citations", "coverage")}
+    assert last["action"] == "finalize"
+    assert differences(last, WHOLE_EVENT | checked) == []
 
 
 def test_a_difference_of_shape_is_seen() -> None:

@@ -13,7 +13,7 @@ from typing import Final
 
 import pytest
 
-from tests.mcp.line_client import LineClient, data_of
+from tests.mcp.line_client import WAIT_S, LineClient, data_of
 from tests.processes import command_lines_below, left_over, resident_bytes
 from tests.specs import write_spec
 
@@ -50,7 +50,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., LineClient]]:
         for client in started:
             below = command_lines_below(client.process.pid)
             assert client.end() == 0
-            assert left_over(below, 20) == []
+            assert left_over(below, WAIT_S) == []
     finally:
         for client in started:
             client.kill()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 ELSEWHERE: Final = {
+    "evidence": "tests.unit.session.evidence.in_quantity",
     "faults": "tests.faults.soak",
     "hostile": "tests.soaks.hostile.sources",
     "sources": "tests.unit.context.real_directories",

@@ -139,7 +139,7 @@ def a_pause(side: Side, neighbour_floods: bool) -> Seen:
         session = server.open()
         if neighbour_floods:
             flooding = server.open()
-            server.step(flooding, ENDLESS["output"], timeout_ms=60_000)
+            server.step(flooding, ENDLESS["prints without end"], timeout_ms=60_000)
             server.read_for(0.3)
         request = server.step(session, PRINTS, max_output_chars=200_000)
         signal.sigtimedwait([], 0.25)
@@ -522,11 +522,12 @@ COLLECTIONS: Final = "tests/unit/server/test_collections.py::test_no_collection_
 KEPT_OUTCOMES: Final = "tests/unit/session/steps/test_outcomes.py::"
 KEPT_VALUES: Final = "tests/unit/session/snapshots/test_file.py::"
 PATHS: Final = "tests/unit/context/test_sources.py::"
-FLUSHED_BAR: Final = "output, flushed word by word"
-LOOKS_BAR: Final = "others, by looks at them and locks on what they share"
-THREADS_BARS: Final = dict(
-    zip(WAYS, ("threads, by clone with stacks of 512 bytes", "threads, with stacks of 32 KB past Python"), strict=True)
-)
+FLUSHED_BAR: Final = "prints without end and flushes each word"
+LOOKS_BAR: Final = "looks at other processes and tries to lock files that it shares with them"
+THREADS_BARS: Final = {
+    "clone with stacks of 512 bytes": "starts threads by `clone` with stacks of 512 bytes, without end",
+    "Python threads with stacks of 32 KB": "starts threads with stacks of 32 KB, without end",
+}
 LIFTS: Final = {
     "SIGXCPU ignored": "signal.signal(signal.SIGXCPU, signal.SIG_IGN)",
     "RLIMIT_CPU lifted": "resource.setrlimit(resource.RLIMIT_CPU, (-1, -1))",
@@ -567,7 +568,7 @@ ATTACKS: Final = [
         "the same, and a neighbour floods",
         f"{AUDIENCE}test_a_host_that_reads_late_gets_all_of_it_in_its_order",
         UNPREPARED,
-        "output",
+        "prints without end",
         partial(a_pause, neighbour_floods=True),
     ),
     Attack(
@@ -591,7 +592,7 @@ ATTACKS: Final = [
         "a forged console's cell, the values held back: the session's calls",
         f"{HELD}test_every_call_is_answered_while_a_kernel_holds_its_values_back",
         f"{SNAPSHOTS}test_without_a_bound_a_step_waits_for_values_that_are_held_back",
-        "the host, by values that are held back",
+        "holds its values back from every snapshot",
         values_held_back,
     ),
     Attack(
@@ -599,16 +600,16 @@ ATTACKS: Final = [
         "the same: the watch of another session",
         f"{HELD}test_it_is_no_cover_for_work_and_no_other_session_is_watched_less_for_it",
         f"{SNAPSHOTS}test_without_a_bound_a_step_waits_for_values_that_are_held_back",
-        "the host, by values that are held back",
+        "holds its values back from every snapshot",
         no_watch,
     ),
     *(
         Attack(
             5,
-            f"{which} of {name}",
+            f"{which} full of {name}",
             f"{CUTTING}test_a_cut_looks_at_no_more_than_it_shows",
             f"{CUTTING}test_a_text_made_safe_before_it_is_cut_would_be_seen",
-            f"{which} of {name}",
+            f"{which} full of {name}",
             partial(a_costly_reply, which=which, unit=unit),
         )
         for name, unit in UNITS.items()
@@ -630,7 +631,7 @@ ATTACKS: Final = [
         "8 values that ignore signals for 9 s each and then end their kernel",
         f"{SNAPSHOTS}test_values_that_end_each_kernel_have_one_bound_of_time_and_are_charged",
         f"{SNAPSHOTS}test_without_their_bound_values_that_do_not_come_back_keep_a_step_waiting",
-        "the host, by values that never come back",
+        "keeps values that never come back from their snapshot",
         values_that_do_not_come_back,
     ),
     *(
@@ -651,7 +652,7 @@ ATTACKS: Final = [
             name,
             f"{OUTSIDE}{LIFT_TESTS['setrlimit' in lift]}",
             f"{OUTSIDE}{LIFT_CONTROLS['setrlimit' in lift]}",
-            "time, with the signal of its end ignored and the limit lifted",
+            "works on, ignores SIGXCPU and tries to lift its limit of processor time",
             partial(processor_time, lift=lift),
         )
         for name, lift in LIFTS.items()
@@ -688,7 +689,7 @@ ATTACKS: Final = [
         "60 messages of 330,000 tiny items",
         f"{MESSAGES}test_small_items_are_counted_however_small_their_text",
         f"{MESSAGES}test_without_the_limit_of_items_the_parsing_would_pass_these_bounds",
-        "the host, by messages of many small items",
+        "sends the host messages of many small items",
         partial(tiny_items, items=330_000),
     ),
     Attack(
@@ -696,7 +697,7 @@ ATTACKS: Final = [
         "60 messages of 45,000 tiny items",
         COLLECTIONS,
         COLLECTIONS,
-        "the host, by messages of many small items",
+        "sends the host messages of many small items",
         partial(tiny_items, items=45_000),
     ),
     Attack(
@@ -719,7 +720,7 @@ ATTACKS: Final = [
         14,
         "a forged 1e999",
         "tests/escape/host/test_hostile_peer.py::test_whatever_is_answered_for_a_variable_is_bounded_and_safe",
-        "tests/unit/session/kernels/test_variables.py::test_a_number_beyond_all_would_be_seen_without_its_guard",
+        "tests/unit/kernel/untrusted/test_values.py::test_a_number_beyond_all_would_be_seen_without_its_guard",
         NUMBER,
         a_forged_number,
     ),

@@ -18,10 +18,9 @@ from typing import Any, Final
 
 import psutil
 
-from tests.escape.canaries import NOBODY
 from tests.kernel.clients.test_one_kernel_for_both import PROGRAM
 from tests.mcp.line_client import LineClient
-from tests.rights import in_own_mounts
+from tests.rights import NOBODY, in_own_mounts
 from tests.specs import write_spec
 
 LIMITS: Final = {"max_steps": 10_000, "max_runtime_ms": 3_600_000, "budget_limit": 1_000_000_000}

@@ -13,11 +13,9 @@ import json
 import os
 import re
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 from tests.escape.attack_server import AttackServer, Seen
@@ -27,6 +25,7 @@ from tests.escape.verdicts import tried
 from tests.escape.walls.cages import Kind
 from tests.kernel.clients.test_one_kernel_for_both import as_user
 from tests.mcp.line_client import SERVE
+from tests.rights import place_of_server
 
 TIERS: Final = {"ns": SERVE, "lock": (sys.executable, "-I", str(PROGRAM / "serve_without_namespaces.py"), "serve")}
 POLICIES: Final = ("allowlist", "any")
@@ -38,14 +37,7 @@ PRINTS: Final = re.compile(r"(OK|HELD|ESCAPED|BYPASS|NOTE)\b(?: (\w+Error|\w+Exc
 def attack_server(user: str, tier: str, policy: str) -> Iterator[AttackServer]:
     """A server of that user's, and what is around it; whatever it leaves behind fails."""
     uid = users()[user]
-    with tempfile.TemporaryDirectory(prefix="rlm-corpus-") as name:
-        directory = Path(name)
-        work, state = directory / "work", directory / "work.state"
-        for made in (directory, work, state):
-            made.mkdir(exist_ok=True)
-            made.chmod(0o755 if made is directory else 0o700)
-            if uid is not None:
-                os.chown(made, uid, uid)
+    with place_of_server(uid, "rlm-corpus-") as work:
         made_server = AttackServer(work, policy, [*as_user(Kind(tier, user, uid)), *TIERS[tier]], uid)
         assert made_server.server.uids().real == (os.getuid() if uid is None else uid)
         fallen = {name for name, holds in made_server.walls.items() if not holds}

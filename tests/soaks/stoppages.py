@@ -37,7 +37,8 @@ READ_CHARS: Final = 200_000
 PIPE_BYTES: Final = 4_096
 LOCKED_S: Final = 1.0
 NEIGHBOUR_S: Final = 8.0
-"""A neighbour's step is answered within this, whatever stands still; a store that is locked is waited for at first."""
+"""A neighbour's step is answered within this, whatever stands still; a store that is locked is waited for at first.
+Only `bin/soak` holds it: a test may share its machine with whatever else runs there."""
 
 
 class Scene:
@@ -93,7 +94,6 @@ class Scene:
         began = time.monotonic()
         assert self.neighbour.run(self.others_id, "6 * 7")["result"] == "42"
         self.slowest_neighbour_s = max(self.slowest_neighbour_s, time.monotonic() - began)
-        assert self.slowest_neighbour_s < NEIGHBOUR_S
         self.neighbour.seen.clear()
 
     # --- what stands still -----------------------------------------------------------------------
@@ -213,6 +213,7 @@ def main(argv: Sequence[str]) -> int:
             name = one.__name__
             one()
             print(f"{name}: the neighbour's step took {there.slowest_neighbour_s:.2f} s", flush=True)
+            assert there.slowest_neighbour_s < NEIGHBOUR_S
             counts[name] += 1
             slowest[name] = max(slowest.get(name, 0.0), round(there.slowest_neighbour_s, 2))
     table: dict[str, Any] = {"stoppages": dict(sorted(counts.items())), "slowest step of the neighbour, s": slowest}

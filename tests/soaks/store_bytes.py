@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from rlm_kernel_mcp.errors import SessionNotFound
-from rlm_kernel_mcp.store.database.schema import EVENT_COLUMNS, SESSION_COLUMNS
+from rlm_kernel_mcp.store.database.records import EVENT_COLUMNS, SESSION_COLUMNS
 from rlm_kernel_mcp.store.store import EventRow, SessionRecord, Store
 
 NOW: Final = "2026-11-22T10:00:00.000Z"

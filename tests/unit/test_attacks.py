@@ -19,7 +19,7 @@ BARS = {
     *attacks.PREPARED,
     attacks.UNREAD,
     *costly.LINES,
-    *(f"{reply} of {unit}" for reply in costly.REPLIES for unit in costly.UNITS),
+    *(f"{reply} full of {unit}" for reply in costly.REPLIES for unit in costly.UNITS),
 }
 EACH_BY_ITS_NAME = "tests/escape/walls/test_walls_hold.py::test_without_walls_the_attacks_reach_the_canaries"
 """This control plays every attack of the walls, and asserts of each by its name that it is done."""

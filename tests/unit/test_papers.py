@@ -52,6 +52,8 @@ FOREIGN: Final = {
     "rlm_x_request": "a pattern",
 }
 """Names of others that no code here has."""
+ROW_OF_A_WAY: Final = re.compile(r"\| \d+ \|")
+IN_PACKAGE: Final = re.compile(r"`([\w./-]+(?:\.py|/))`")
 NAMED_FILE: Final = re.compile(r"`([\w./-]*\w\.py)(?:::\w+)?`")
 BARE_NAME: Final = re.compile(
     r"\b(?:pip3?|pipx|uv|uvx)\b(?: +(?:install|run|add|inject|tool|pip))*(?: +-\S+)* +[\"'`]?rlm[-_]kernel[-_]mcp"
@@ -123,6 +125,32 @@ def test_no_paper_names_a_place_that_is_gone(paper: Path) -> None:
     """Directories, programs and papers too, which move as modules do."""
     if paper.name != "CHANGELOG.md":
         assert places_that_are_not_there(paper.read_text(encoding="utf-8")) == []
+
+
+def misplaced(row: str) -> list[str]:
+    """Files that a row of the design page names where they are not: see the rule at its beginning."""
+    package, directory, found = ROOT / "rlm_kernel_mcp", "", []
+    for name in IN_PACKAGE.findall(row):
+        directory = name.rstrip("/").rpartition("/")[0] if "/" in name.rstrip("/") else directory
+        places = [package / name] if "/" in name.rstrip("/") else [package / directory / name, package / name]
+        found += [] if any(place.exists() for place in places) else [name]
+    return found
+
+
+def test_the_ways_by_file_name_each_file_where_it_is() -> None:
+    """A reader goes from row to row: a bare name that exists elsewhere would lead him there."""
+    page = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if ROW_OF_A_WAY.match(line)]
+    assert len(rows) > 50
+    assert {row[:60]: names for row in rows if (names := misplaced(row))} == {}
+
+
+def test_a_misplaced_file_would_be_seen() -> None:
+    """The rule above is for what it says."""
+    assert misplaced("| 1 | `session/steps/run.py`, `clock.py`, `wire.py`, `session.py`, `walls/` | |") == [
+        "session.py",
+        "walls/",
+    ]
 
 
 @cache

@@ -1,10 +1,10 @@
-"""What a loader says, checked: it reads hostile bytes, so its words may be theirs.
+"""Checks a loader's answers: it reads hostile bytes, which may have taken it over.
 
-Is: sans-I/O; each answer for its type, size and sense, against what the host knows by itself. Is not: waiting.
+Is: sans-I/O; checks the type, size and sense of each answer against what the host knows on its own. Is not: waiting.
 Above: `client.py`. Below: `context_wire.py`.
 
-What cannot be checked here is a loader's word: how a file is encoded, its counts, and the hash. A loader knows one
-context and nothing else, so a false word harms the session whose file made it false, and no other.
+What cannot be checked here is taken on a loader's word: how a file is encoded, its counts, and the hash. A loader
+knows one context and nothing else, so a lie harms the session whose own file caused it, and no other.
 """
 
 from __future__ import annotations
@@ -26,20 +26,23 @@ from rlm_kernel_mcp.context_wire import (
     WORDS_CHARS,
     Layout,
 )
+from rlm_kernel_mcp.text_encoding import LOOKS
 
 ENCODINGS: Final = ("utf-8", "utf-8-sig", "utf-16", "utf-32", "latin-1")
+_UTF_8_MARKS: Final = {"utf-8": 0, "utf-8-sig": 3}
+"""Bytes of the mark before the first character."""
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 ROW_BYTES: Final = 16
 ERRNO_MAX: Final = 4_095
 
 
-class Unbelievable(ValueError):
-    """An answer that no loader gives which is what it should be."""
+class ImpossibleAnswer(ValueError):
+    """An answer that a correct loader never gives."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileRead:
-    """A file that is a document now; as `context_wire.Read`."""
+    """A file that became a document. See `context_wire.Read`."""
 
     byte_count: int
     encoding: str
@@ -48,32 +51,34 @@ class FileRead:
     line_ends: int
     is_open: bool
     layout: Layout
+    looks: str = ""
 
     @property
-    def is_laid(self) -> bool:
-        """Whether its bytes as they are, are its characters."""
+    def is_mappable(self) -> bool:
+        """Whether its bytes are its characters just as Python has them in memory."""
         return self.encoding == "latin-1" or (
             self.layout == "ascii" and self.encoding == "utf-8" and self.chars == self.byte_count
         )
 
     @property
     def index_rows(self) -> int:
-        """Rows of the index that it has: one between two blocks."""
+        """The number of its rows in the index: one for each border between two blocks."""
         return max(0, self.byte_count - 1) // BLOCK_BYTES
 
 
 @dataclass(frozen=True, slots=True)
 class FileRefused:
-    """A file that is none; as `context_wire.Refused`."""
+    """A file that did not become a document. See `context_wire.Refused`."""
 
     reason: str
     at: int
     made: int
     errno: int
+    looks: str = ""
 
 
 def progress(data: bytes) -> tuple[int, int] | None:
-    """Bytes read and bytes made, where the datagram is a loader's progress."""
+    """Bytes read and bytes of text made, if the datagram reports progress."""
     if not data.startswith(b'{"progress"'):
         return None
     read, made = _list(_key(data, "progress"), 2)
@@ -81,17 +86,16 @@ def progress(data: bytes) -> tuple[int, int] | None:
 
 
 def files(data: bytes, count: int, text_bytes: int) -> list[FileRead | FileRefused]:
-    """The answer to `count` files, which together may have `text_bytes`."""
+    """The answer to `count` files, which may have `text_bytes` altogether."""
     rows: list[FileRead | FileRefused] = []
     left = text_bytes
     for row in _list(_key(data, "files"), count):
         if not isinstance(row, dict):
-            raise Unbelievable("a row is no object")
+            raise ImpossibleAnswer("a row is not an object")
         if "refused" in row:
             reason = _one_of(row["refused"], REASONS)
-            rows.append(
-                FileRefused(reason, _count(row.get("at")), _count(row.get("made")), _count(row.get("errno"), ERRNO_MAX))
-            )
+            numbers = _count(row.get("at")), _count(row.get("made")), _count(row.get("errno"), ERRNO_MAX)
+            rows.append(FileRefused(reason, *numbers, _one_of(row.get("looks"), LOOKS)))
             continue
         read = _read(row, left)
         left -= read.byte_count
@@ -109,63 +113,73 @@ def _read(row: dict[str, Any], byte_max: int) -> FileRead:
         _count(row.get("lines"), byte_count),
         row.get("open") is True,
         _layout(row.get("layout")),
+        _one_of(row.get("looks"), LOOKS),
     )
     if read.line_ends + read.is_open > read.chars or (read.encoding == "latin-1" and read.chars != byte_count):
-        raise Unbelievable("the counts of a document do not agree")
+        raise ImpossibleAnswer("the counts of a document contradict each other")
     return read
 
 
 def begun(data: bytes) -> None:
     """The answer to the limits."""
     if _key(data, "begun") is not True:
-        raise Unbelievable("it did not begin")
+        raise ImpossibleAnswer("it did not begin")
 
 
 def finished(data: bytes, documents: Sequence[FileRead], *, hashed: bool) -> str | None:
-    """The hash over all documents, where it was asked for; the sums beside it must be those of the documents."""
+    """The hash over all documents, if it was asked for. The sums that come with it must be those of the documents."""
     finished = _key(data, "finished")
     if not isinstance(finished, dict):
-        raise Unbelievable("the end of all files is no object")
+        raise ImpossibleAnswer("the summary of all files is not an object")
     digest = _sha256(finished.get("sha256")) if hashed else None
     expected = (
         sum(one.byte_count for one in documents),
         sum(one.chars for one in documents),
         layout_of(documents),
-        is_laid(documents),
+        is_mappable(documents),
     )
     if tuple(finished.get(key) for key in ("bytes", "chars", "layout", "mapped")) != expected:
-        raise Unbelievable("the whole is not the sum of its documents")
+        raise ImpossibleAnswer("the whole is not the sum of its documents")
     return digest
 
 
 def hashed(data: bytes) -> str | None:
-    """The hash of a file; None where it is shorter than was said."""
+    """The hash of a file; None if the file is shorter than expected."""
     digest = _key(data, "hashed")
     return None if digest == "" else _sha256(digest)
 
 
 def layout_of(documents: Sequence[FileRead]) -> Layout:
-    """The narrowest layout that all documents fit."""
+    """The narrowest layout that fits all documents."""
     return LAYOUTS[max((LAYOUTS.index(one.layout) for one in documents), default=0)]
 
 
-def is_laid(documents: Sequence[FileRead]) -> bool:
-    """Whether the bytes of all documents, as they are, are the characters in that layout."""
-    return all(one.is_laid for one in documents)
+def utf8_size(documents: Sequence[FileRead]) -> int | None:
+    """What all documents take as UTF-8, in which a byte that does not decode is a surrogate; None if not known."""
+    if any(one.encoding not in _UTF_8_MARKS for one in documents):
+        return None
+    marks = sum(min(one.byte_count, _UTF_8_MARKS[one.encoding]) for one in documents)
+    return sum(one.byte_count + 2 * one.bad_bytes for one in documents) - marks
 
 
-def spooled(data: bytes, chars: int, layout: Layout) -> int:
-    """The answer to the writing of the spool, whose size follows from the characters: 0, or why it was not written."""
+def is_mappable(documents: Sequence[FileRead]) -> bool:
+    """Whether the bytes of all documents are their characters in that layout just as they are."""
+    return all(one.is_mappable for one in documents)
+
+
+def spooled(data: bytes, chars: int, layout: Layout, utf8_bytes: int) -> int:
+    """The answer to a request to spool: 0, or the errno of why it failed. The sizes must follow from the characters."""
     if (number := _count(_key(data, "errno"), ERRNO_MAX)) != 0:
         return number
-    if _count(_key(data, "spooled")) != chars * WIDTHS[layout]:
-        raise Unbelievable("the spool has another size than its characters")
+    sizes = _count(_key(data, "spooled")), _count(_key(data, "utf8"))
+    if sizes != (chars * WIDTHS[layout], utf8_bytes):
+        raise ImpossibleAnswer("the size of the spooled file does not match its characters")
     return 0
 
 
 @dataclass(frozen=True, slots=True)
 class ValueRefused:
-    """A JSON text without a value; as `context_wire.Written`. `words` are the loader's."""
+    """A JSON text that has no value. See `context_wire.Written`. `words` are the loader's, and untrusted."""
 
     reason: str
     words: str
@@ -173,23 +187,23 @@ class ValueRefused:
 
 
 def value(data: bytes, file_bytes: int) -> int | ValueRefused:
-    """The answer to a JSON text: the size of its value, which is in a file of `file_bytes` at most."""
+    """The answer to a JSON text: the size of its value, which is in a file of at most `file_bytes`."""
     said = _key(data, "json")
     if not isinstance(said, dict):
-        raise Unbelievable("it is no object")
+        raise ImpossibleAnswer("the answer to a JSON text is not an object")
     if said.get("refused"):
         words = said.get("words")
         if not isinstance(words, str):
-            raise Unbelievable("there are no words")
+            raise ImpossibleAnswer("a refusal gives no reason")
         reason = _one_of(said["refused"], JSON_REASONS)
         return ValueRefused(reason, words[:WORDS_CHARS], _count(said.get("errno"), ERRNO_MAX))
     return _count(said.get("bytes"), file_bytes)
 
 
 def index_rows(data: bytes, count: int) -> array[int]:
-    """Up to `INDEX_ROWS` rows of the index; `context/loader/index.py` looks at the numbers."""
+    """Up to `INDEX_ROWS` rows of the index; `context/loader/index.py` checks the numbers."""
     if len(data) != min(count, INDEX_ROWS) * ROW_BYTES:
-        raise Unbelievable("the index has another length")
+        raise ImpossibleAnswer("the index has the wrong length")
     rows = array("Q")
     rows.frombytes(data)
     return rows
@@ -199,27 +213,27 @@ def _key(data: bytes, key: str) -> Any:
     try:
         said = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise Unbelievable("no JSON") from error
+        raise ImpossibleAnswer("it is not JSON") from error
     if not isinstance(said, dict) or key not in said:
-        raise Unbelievable(f"no answer of the kind {key!r}")
+        raise ImpossibleAnswer(f"it is not an answer of the kind {key!r}")
     return said[key]
 
 
 def _list(value: Any, length: int) -> list[Any]:
     if not isinstance(value, list) or len(value) != length:
-        raise Unbelievable("a list of another length")
+        raise ImpossibleAnswer("a list has the wrong length")
     return value
 
 
 def _sha256(value: Any) -> str:
     if not isinstance(value, str) or not _SHA256.fullmatch(value):
-        raise Unbelievable("there is no hash")
+        raise ImpossibleAnswer("a hash is missing")
     return value
 
 
 def _count(value: Any, most: int = (1 << 63) - 1) -> int:
     if type(value) is not int or not 0 <= value <= most:
-        raise Unbelievable("a number that cannot be")
+        raise ImpossibleAnswer("a number is out of range")
     return value
 
 
@@ -230,5 +244,5 @@ def _layout(value: Any) -> Layout:
 
 def _one_of(value: Any, known: Sequence[str]) -> str:
     if not isinstance(value, str) or value not in known:
-        raise Unbelievable("a word that is not known")
+        raise ImpossibleAnswer("a word is unknown")
     return value

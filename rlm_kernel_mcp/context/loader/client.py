@@ -1,7 +1,7 @@
 """The host's end of one loader: what it is asked, in a worker thread, with a bound on every wait.
 
-Is: requests, descriptors and answers, and the end of a loader that is silent, slow or lies. Is not: which files, nor
-what becomes of them (`context/by_loader.py`). Above: `context/by_loader.py`. Below: `answers.py`.
+Is: requests, descriptors and answers, and ending a loader that is silent, slow or dishonest. Is not: which files it
+gets, or what becomes of them (`context/by_loader.py`). Above: `context/by_loader.py`. Below: `answers.py`.
 """
 
 from __future__ import annotations
@@ -17,25 +17,34 @@ from functools import partial
 from typing import Any, Final, Protocol
 
 from rlm_kernel_mcp.context.loader import answers
-from rlm_kernel_mcp.context.loader.answers import FileRead, FileRefused, Unbelievable, ValueRefused
+from rlm_kernel_mcp.context.loader.answers import FileRead, FileRefused, ImpossibleAnswer, ValueRefused
 from rlm_kernel_mcp.context_wire import DATAGRAM_BYTES, INDEX_ROWS, Layout, Limits
 from rlm_kernel_mcp.errors import ContextDenied, ContextTooLarge
 
 LOOK_S: Final = 0.5
-"""How often who waits for an answer looks whether anybody waits for him."""
+"""How often a wait for an answer checks whether anybody still wants it."""
+TOLD_S: Final = 0.1
+"""A loader that reports more often than this is made to wait; an honest one does so twice a second."""
 SILENT_S: Final = 60.0
-"""How long a loader may say nothing, or get no further."""
+"""How long a loader may be silent, or make no progress."""
 WHOLE_S: Final = 600.0
 BYTES_OF_S: Final = 2_000_000
-"""All of a loading may take ten minutes, and a second more for each 2 MB: a hundredth of what it takes by itself."""
+"""A whole load may take ten minutes, and a second more for each 2 MB: a hundred times what it takes undisturbed."""
 
 
-def unwritten(number: int) -> ContextTooLarge:
-    """The error for a file of the server's own that could not be written, by the operating system's number."""
+def write_failed(number: int) -> ContextTooLarge:
+    """The error for a file of the server's own that could not be written. `number`: the errno."""
     return ContextTooLarge(
-        f"The context cannot be written into RLM_STATE_DIR: {os.strerror(number).lower()}.",
-        "Give a smaller context, or tell the user to free room there, or to set RLM_STATE_DIR to a larger place.",
+        f"The context cannot be written to RLM_STATE_DIR: {os.strerror(number).lower()}.",
+        "Give a smaller context, or tell the user to free room there, or to set RLM_STATE_DIR to a larger disk.",
     )
+
+
+class Growing(Protocol):
+    """A file that a loader writes."""
+
+    def grown(self) -> None:
+        """Count what is written of it by now. Raises: ContextTooLarge."""
 
 
 class Process(Protocol):
@@ -48,26 +57,28 @@ class Process(Protocol):
 
 
 class LoaderClient:
-    """Asks one loader. Whatever goes wrong with it is one error, and its end."""
+    """Asks one loader. Whatever goes wrong ends it, and raises the same error."""
 
-    def __init__(self, process: Process, go_on: Callable[[], None], byte_count: int) -> None:
-        """`go_on`: raises where nobody waits any more. `byte_count`: of the files, about, for the bound on time."""
+    def __init__(self, process: Process, check_cancelled: Callable[[], None], byte_count: int) -> None:
+        """`check_cancelled` raises once nobody is waiting. `byte_count`: roughly, of all files, to bound the time."""
         self._process = process
         self._control = process.control
+        # A loader that stops reading would otherwise block the sender, beyond every deadline here.
         self._control.setblocking(False)
-        self._go_on = go_on
+        self._check_cancelled = check_cancelled
         self._ends_at = time.monotonic() + WHOLE_S + byte_count / BYTES_OF_S
-        self._furthest = (-1, -1)
-        self.told: Callable[[int, int], None] = lambda read, made: None
-        """Told of its progress: bytes read, bytes of text."""
+        self.on_progress: Callable[[int, int], None] = lambda read, made: None
+        """Called with its progress: bytes read, and bytes of text made."""
+        self.writes: list[Growing] = []
+        """What it can write to, counted while it is waited for: it may write more than it says."""
 
     def begin(self, limits: Limits, pack: int | None) -> None:
-        """Begin a context, or begin it again. `pack`: where all bytes are laid together."""
+        """Begin a context, or begin it again. `pack`: the file in which all bytes are to be concatenated."""
         self._text_bytes, self._is_hashed = limits["text_bytes"], limits["hash"]
         self._ask({"begin": limits}, () if pack is None else (pack,), answers.begun)
 
-    def files(self, descriptors: Sequence[int], forms: Sequence[str]) -> list[FileRead | FileRefused]:
-        """Have files read, at most `FILES_MAX`."""
+    def files(self, descriptors: Sequence[int], forms: Sequence[tuple[str, bool]]) -> list[FileRead | FileRefused]:
+        """Have up to `FILES_MAX` files read. `forms`: of each, and whether it is loaded whatever is in it."""
         rows: list[FileRead | FileRefused] = self._ask(
             {"files": list(forms)},
             descriptors,
@@ -77,55 +88,63 @@ class LoaderClient:
         return rows
 
     def finish(self, documents: Sequence[FileRead]) -> str | None:
-        """All files have been read: the hash of all their bytes, if it was asked for."""
+        """End the files. Returns the hash of all their bytes, if it was asked for."""
         take = partial(answers.finished, documents=documents, hashed=self._is_hashed)
         digest: str | None = self._ask({"finish": True}, (), take)
         return digest
 
     def hash(self, descriptor: int, byte_count: int) -> str | None:
-        """Have the first bytes of a file hashed, which is all that such a loader does; None where it has fewer."""
+        """Have the first `byte_count` bytes of a file hashed. Returns None if it has fewer."""
         digest: str | None = self._ask({"hash": byte_count}, (descriptor,), answers.hashed)
         return digest
 
-    def spool(self, descriptor: int, chars: int, layout: Layout) -> None:
-        """Have all characters written in one width. Raises: ContextTooLarge: there is no room for them."""
-        number: int = self._ask({"spool": True}, (descriptor,), lambda data: answers.spooled(data, chars, layout))
+    def spool(self, descriptor: int, chars: int, layout: Layout, utf8: tuple[int, int] | None = None) -> None:
+        """Have all characters written in a single width. Raises: ContextTooLarge: there is no room for them.
+
+        `utf8`: where in the file they are to be written as UTF-8 too, and how many bytes that is.
+        """
+        place, size = utf8 or (0, 0)
+        take = partial(answers.spooled, chars=chars, layout=layout, utf8_bytes=size)
+        number: int = self._ask({"spool": place}, (descriptor,), take)
         if number:
-            raise unwritten(number)
+            raise write_failed(number)
 
     def index(self, rows: int) -> array[int]:
-        """The index of all documents, `rows` pairs of line ends and characters."""
+        """The index of all documents: `rows` pairs of line ends and characters."""
         whole = array("Q")
         for first in range(0, rows, INDEX_ROWS):
             whole.extend(self._ask({"index": first}, (), partial(answers.index_rows, count=rows - first)))
         return whole
 
     def value(self, source: int, target: int, file_bytes: int) -> int | ValueRefused:
-        """Have a JSON text parsed and its value written: how many bytes that is, at most `file_bytes`."""
+        """Have a JSON text parsed and its value written. Returns the value's size, at most `file_bytes`."""
         answer: int | ValueRefused = self._ask(
             {"json": True}, (source, target), lambda data: answers.value(data, file_bytes)
         )
         return answer
 
     def end(self) -> None:
-        """End the process, and wait until nothing of it is left: what it could write to is fixed from now on."""
+        """End the process and wait until it is gone: from then on nothing changes what it could write to."""
         self._process.close()
 
     def _ask(self, request: dict[str, Any], descriptors: Sequence[int], take: Callable[[bytes], Any]) -> Any:
         try:
             socket.send_fds(self._control, [json.dumps(request).encode()], list(descriptors))
             return take(self._answer())
-        except Unbelievable as error:
+        except ImpossibleAnswer as error:
             raise self._broken(f"gave an answer that makes no sense ({error})") from error
         except OSError as error:
             raise self._broken("ended") from error
 
     def _answer(self) -> bytes:
-        heard_at = time.monotonic()
+        heard_at, told_at = time.monotonic(), 0.0
+        furthest = (-1, -1)  # of this request: each goes through the files from their beginning
         poll = select.poll()
         poll.register(self._control, select.POLLIN)
         while True:
-            self._go_on()
+            self._check_cancelled()
+            for file in self.writes:
+                file.grown()
             now = time.monotonic()
             if now - heard_at > SILENT_S or now > self._ends_at:
                 raise self._broken("took too long and was ended")
@@ -134,12 +153,16 @@ class LoaderClient:
             data = self._control.recv(DATAGRAM_BYTES)
             if not data:
                 raise self._broken("ended")
+            # Only progress that goes further counts as a sign of life: a loader could repeat the same for ever.
             further = answers.progress(data)
             if further is None:
                 return data
-            if further > self._furthest:
-                self._furthest, heard_at = further, now
-                self.told(*further)
+            if now - told_at < TOLD_S:  # one that reports as fast as it can would keep the server's threads busy
+                time.sleep(TOLD_S)
+            told_at = now
+            if further > furthest:
+                furthest, heard_at = further, now
+                self.on_progress(*further)
 
     def _broken(self, what: str) -> ContextDenied:
         self._process.close()

@@ -1,6 +1,6 @@
 """Which files are compressed, and which are archives, by their names.
 
-Is: names alone. Is not: what the files hold, which only a loader looks at. Above: `context/`. Below: `context_wire.py`.
+Is: names alone. Is not: their content, which only a loader looks at. Above: `context/`. Below: `context_wire.py`.
 """
 
 from __future__ import annotations
@@ -16,18 +16,20 @@ _FORMS: Final[dict[str, Form]] = {
     "zst": "zstd",
     "zstd": "zstd",
 }
+ENDS: Final[dict[str, str]] = {form: f".{end}" for end, form in reversed(_FORMS.items())}
+"""How the name of a file ends that is compressed in this way; of two ends the first."""
 _ARCHIVES: Final = frozenset(("zip", "tar", "tgz", "tbz2", "txz", "7z", "rar", "jar", "whl", "cpio"))
 
 
 def form_of(name: str) -> Form:
-    """How a file of this name is compressed; `plain` if it is not."""
+    """How a file with this name is compressed; `plain` if it is not."""
     _, dot, end = name.rpartition(".")
     return _FORMS.get(end.lower(), "plain") if dot else "plain"
 
 
 def is_archive(name: str) -> bool:
-    """Whether a file of this name holds other files."""
+    """Whether a file with this name contains other files."""
     stem, _, end = name.rpartition(".")
-    while end.lower() in _FORMS:  # one that is compressed besides
+    while end.lower() in _FORMS:  # an archive that is also compressed, such as .tar.gz
         stem, _, end = stem.rpartition(".")
     return bool(stem) and end.lower() in _ARCHIVES

@@ -1,4 +1,4 @@
-"""What a server has for loading large contexts: processes, its own files, and limits.
+"""What a server loads large contexts with: processes, its spool, and limits.
 
 Is: data. Is not: how a process is started (`session/kernels/loaders.py`). Above: `context/by_loader.py`. Below:
 `client.py`, `spool.py`.
@@ -16,27 +16,27 @@ from rlm_kernel_mcp.context.loader.client import LOOK_S, Process
 from rlm_kernel_mcp.context.loader.spool import Spool
 
 LOADERS_MAX: Final = 4
-"""Processes that read at a time; others wait for their turn."""
+"""Most loaders that run at a time; others wait for their turn."""
 CPU_S: Final = 120
 CPU_BYTES_OF_S: Final = 10_000_000
-"""A loader's processor time: so much, and a second more for each so many bytes."""
-GoOn = Callable[[], None]
-"""Asked at least twice a second; raises where nobody waits any more."""
+"""The limit on a loader's processor time: `CPU_S`, and a second more for each `CPU_BYTES_OF_S` bytes."""
+CancelCheck = Callable[[], None]
+"""Called at least twice a second; raises once nobody is waiting any more."""
 
 
 class Start(Protocol):
     """Starts a process; called in a worker thread."""
 
-    def __call__(self, file_mb: int, cpu_s: int, go_on: GoOn, value_mb: int = 0, /) -> Process | None:
-        """As `HostPlacement.loader`, which has the arguments. Raises: KernelStartFailed, SandboxUnavailable."""
+    def __call__(self, file_mb: int, cpu_s: int, check_cancelled: CancelCheck, value_mb: int = 0, /) -> Process | None:
+        """Like `HostPlacement.loader`, with the same arguments. Raises: KernelStartFailed, SandboxUnavailable."""
 
 
 @dataclass(slots=True)
 class Loaders:
-    """What a server has for loading: processes, its own files, limits."""
+    """What a server loads with: processes, its spool, and limits."""
 
     start: Start
-    """Starts one; None: there are none here."""
+    """Starts a loader; returns None on a machine that has none."""
     spool: Spool
     unpacked_bytes: int
     """What all compressed files of a context may unpack to."""
@@ -47,17 +47,19 @@ class Loaders:
     turns: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(LOADERS_MAX))
 
     @contextmanager
-    def process(self, byte_count: int, file_mb: int, go_on: GoOn, value_mb: int = 0) -> Iterator[Process | None]:
-        """A process for so many bytes, once it is the caller's turn; None: there are none here. It ends with the block.
+    def process(
+        self, byte_count: int, file_mb: int, check_cancelled: CancelCheck, value_mb: int = 0
+    ) -> Iterator[Process | None]:
+        """A loader for this many bytes, once it is the caller's turn; it ends with the block. None if there are none.
 
         `file_mb`: the largest file that it may write. `value_mb`: memory for the value of a JSON text.
 
         Raises: KernelStartFailed, SandboxUnavailable.
         """
         while not self.turns.acquire(timeout=LOOK_S):
-            go_on()
+            check_cancelled()
         try:
-            process = self.start(file_mb, CPU_S + byte_count // CPU_BYTES_OF_S, go_on, value_mb)
+            process = self.start(file_mb, CPU_S + byte_count // CPU_BYTES_OF_S, check_cancelled, value_mb)
             try:
                 yield process
             finally:

@@ -1,10 +1,10 @@
-r"""Places in the documents of a context: each as a byte, a character and a line of its document.
+r"""Positions in the documents of a context, each as a byte, a character and a line of its document.
 
-Is: what the host keeps of the documents for that while a session lives, in arrays, and the step from one kind of place
-to the others, which reads at most some 64 KB of a document. Is not: how its bytes are had
+Is: what the host keeps of the documents for that as long as a session lives, in arrays, and the way from one kind of
+position to the others, which reads at most about 64 KB of a document. Is not: where its bytes come from
 (`session/contexts/places.py`). Above: `payload.py`, the session. Below: `index.py`.
 
-Bytes and characters begin at 0, lines at 1; a line ends with its `\n`, as for grep.
+Bytes and characters are counted from 0, lines from 1; a line ends with its `\n`, as in grep.
 """
 
 from __future__ import annotations
@@ -15,49 +15,99 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
+from rlm_kernel_mcp.context.loader.blocks import Block
 from rlm_kernel_mcp.context.loader.index import Changed, ReadAt, TextIndex, count_document
 from rlm_kernel_mcp.context_wire import DocumentRow
 
 COUNTED_MAX: Final = 64
-"""Documents that no loader has counted whose counts are kept; others are counted again. They are small ones."""
+"""How many documents that no loader has counted keep their counts. Others are counted again: they are small."""
 _END: Final = b"\0"
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a character of a document begins; behind the last one the document's end."""
+    """Where a character of a document begins; after the last one, the document's end."""
 
     byte: int
     char: int
     line: int
 
 
+class PlacesInBlock:
+    """The positions in about 64 KB of a document, which were read once; each is counted from the one before."""
+
+    def __init__(self, block: Block) -> None:
+        self._block = block
+        self._last = Place(block.byte, block.char, block.line)
+
+    @cached_property
+    def _end(self) -> int:
+        return self._block.byte + self._block.width(0, len(self._block.text))
+
+    def has_byte(self, byte: int) -> bool:
+        """Whether this byte of the document lies in it, or ends it."""
+        return self._block.byte <= byte <= self._end
+
+    def has(self, char: int) -> bool:
+        """Whether this character of the document lies in it, or ends it."""
+        return self._block.char <= char <= self._block.char + len(self._block.text)
+
+    def at_char(self, char: int) -> Place:
+        """The position of a character. Raises: Changed: it is no longer there."""
+        if not self.has(char):
+            raise Changed("a character is no longer there")
+        last, block = self._last, self._block
+        first, end = min(char, last.char) - block.char, max(char, last.char) - block.char
+        byte_count, line_ends = block.width(first, end), block.text.count("\n", first, end)
+        if char < last.char:
+            byte_count, line_ends = -byte_count, -line_ends
+        self._last = Place(last.byte + byte_count, char, last.line + line_ends)
+        return self._last
+
+    def at_byte(self, byte: int) -> Place:
+        """The position of the character that has a byte; a byte order mark belongs to the first. Raises: Changed."""
+        block, left = self._block, byte - self._block.byte
+        low, high = 0, len(block.text)
+        while low < high:  # bisection: each half is counted once
+            middle = (low + high + 1) // 2
+            size = block.width(low, middle)
+            if size > left:
+                high = middle - 1
+            else:
+                low, left = middle, left - size
+        if left > 0 and low == len(block.text):
+            raise Changed("a byte is no longer there")
+        return self.at_char(block.char + low)
+
+
 class Places:
-    """Those of one context. May be used in several threads."""
+    """The positions in one context. Thread-safe."""
 
     def __init__(
         self, documents: Iterable[tuple[DocumentRow, str]], index: TextIndex | None, base: str, name_start: int
     ) -> None:
-        """Keep what is known of documents, each with the path of its file.
+        """Keep what is known of the documents, each with the path of its file.
 
         Args:
-            documents: with their own sizes and encodings, and not those of what was written wider.
-            index: of all of them, where a loader has counted them; else each is counted when it is asked for.
-            base: what most paths begin with. The rest is then the name.
-            name_start: from this character of it on.
+            documents: with their own sizes and encodings, even if their text was spooled in another width.
+            index: of all of them, if a loader has counted them; otherwise each is counted when it is first needed.
+            base: what most paths begin with; the rest of such a path is the document's name.
+            name_start: length of the prefix of the names that is not part of the path.
         """
         pairs = list(documents)
         rows = [row for row, _ in pairs]
         self._base, self._name_start = base, name_start
         self._paths = {n: path for n, (row, path) in enumerate(pairs) if path != self._usual_path(row[0])}
-        # One text: of 200,000 names a set would take ten times as much.
+        # A single text: a set of 200,000 names would take ten times as much memory.
         self._names = _END + b"".join(_bytes_of(name) + _END for name, *_ in rows)
         self._index = index
         self._sizes = array("Q", (size for _, size, *_ in rows))
         self._kinds = list({(encoding, errors): None for *_, encoding, errors in rows})
         kinds = {kind: number for number, kind in enumerate(self._kinds)}
+        # Pairs of encoding and error handler are few, so two bytes a document are enough.
         self._kind = array("H", (kinds[encoding, errors] for *_, encoding, errors in rows))
         self._counted: OrderedDict[int, TextIndex] = OrderedDict()
         self._lock = threading.Lock()
@@ -65,46 +115,74 @@ class Places:
     def __len__(self) -> int:
         return len(self._sizes)
 
+    @property
+    def names(self) -> list[str]:
+        """Of all documents, in order."""
+        return [one.decode("utf-8", "surrogatepass") for one in self._names.split(_END)[1:-1]]
+
+    def size(self, number: int) -> int:
+        """Bytes of a document."""
+        return self._sizes[number]
+
+    def codec(self, number: int) -> tuple[str, str]:
+        """A document's encoding, and how what does not decode is kept."""
+        return self._kinds[self._kind[number]]
+
     def number(self, name: str) -> int:
-        """Which of the documents has this name. Raises: KeyError."""
+        """The number of the document with this name. Raises: KeyError."""
         at = self._names.find(_END + _bytes_of(name) + _END)
         if at < 0:
             raise KeyError(name)
         return self._names.count(_END, 0, at)
 
     def path(self, name: str) -> str:
-        """Where the file of the document is that has this name; empty where it has none. Raises: KeyError."""
-        return self._paths.get(self.number(name), self._usual_path(name))
+        """The path of the file of the document with this name; empty if it has none. Raises: KeyError."""
+        return self.path_of(self.number(name), name)
+
+    def path_of(self, number: int, name: str) -> str:
+        """The same of a document whose number is known, in no time."""
+        return self._paths.get(number, self._usual_path(name))
 
     def _usual_path(self, name: str) -> str:
         return self._base + name[self._name_start :]
 
     def at_byte(self, number: int, byte: int, read: ReadAt) -> Place:
-        """Of the character in which a document's `byte` lies. `read`: of the document's own bytes.
+        """The position of the character that a document's `byte` belongs to. `read` reads the document's own bytes.
 
         Raises:
-            IndexError: it has no such place. Changed: its bytes are not those that were counted.
+            IndexError: it has no such position. Changed: its bytes are not those that were counted.
         """
-        with self._index_of(number, read) as (index, own, of_source):
-            char = index.char_of_byte(own, byte, of_source)
-            begin = index.byte_of_char(own, char, of_source)
-            return Place(begin, char, index.line_of_byte(own, begin, of_source))
+        return self.in_block_of_byte(number, byte, read).at_byte(byte)
 
     def at_char(self, number: int, char: int, read: ReadAt) -> Place:
-        """Of a document's character. Raises: as `at_byte`."""
+        """The position of a document's character. Raises: as `at_byte`."""
+        return self.in_block(number, char, read).at_char(char)
+
+    def in_block(self, number: int, char: int, read: ReadAt) -> PlacesInBlock:
+        """The positions beside a document's character, for who wants several. Raises: as `at_byte`."""
         with self._index_of(number, read) as (index, own, of_source):
-            begin = index.byte_of_char(own, char, of_source)
-            return Place(begin, char, index.line_of_byte(own, begin, of_source))
+            return PlacesInBlock(index.block_of_char(own, char, of_source))
+
+    def in_block_of_byte(self, number: int, byte: int, read: ReadAt) -> PlacesInBlock:
+        """The same beside a document's byte."""
+        with self._index_of(number, read) as (index, own, of_source):
+            return PlacesInBlock(index.block_of_byte(own, byte, of_source))
 
     def at_line(self, number: int, line: int, read: ReadAt) -> Place:
-        """Of the first character of a document's line. Raises: as `at_byte`."""
+        """The position of the first character of a document's line. Raises: as `at_byte`."""
         with self._index_of(number, read) as (index, own, of_source):
             begin = index.byte_of_line(own, line, of_source)
-            return Place(begin, index.char_of_byte(own, begin, of_source), line)
+            char = PlacesInBlock(index.block_of_byte(own, begin, of_source)).at_byte(begin).char
+            return Place(begin, char, line)
+
+    def chars(self, number: int, read: ReadAt) -> int:
+        """How many characters a document has. Raises: Changed."""
+        with self._index_of(number, read) as (index, own, _):
+            return index.char_counts[own]
 
     @contextmanager
     def _index_of(self, number: int, read: ReadAt) -> Iterator[tuple[TextIndex, int, ReadAt]]:
-        """An index that has the document, which of those in it that is, and how it reads."""
+        """An index that covers the document, the document's number in it, and what it reads with."""
         try:
             if self._index is not None:
                 start = self._index.start(number)

@@ -1,10 +1,10 @@
-"""Files of the server's own for contexts that memory cannot hold: without a name, counted, shared.
+"""The server's own files for contexts that memory cannot hold: without a name, counted, shared.
 
-Is: their making in the state directory, the bound on all of them together (RLM_SPOOL_GB), and one file for all sessions
-over the same sources. Is not: their writing, which a loader does. Above: `context/by_loader.py`. Below: the operating
-system.
+Is: creating them in the state directory, the limit on all of them together (RLM_SPOOL_GB), and sharing one file between
+all sessions over the same sources. Is not: writing them, which a loader does. Above: `context/by_loader.py`. Below: the
+operating system.
 
-A file lives for as long as somebody holds it (`Spooled.release`), and goes with the server however that ends.
+A file exists as long as somebody holds it (`Spooled.release`), and disappears with the server however that ends.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ LOOK_S: Final = 0.5
 
 
 def unlinked_file(directory: Path | None = None) -> tuple[int, int]:
-    """A writing and a reading descriptor of an empty file that has no name any more.
+    """Create an empty file that has no name, and return a descriptor to write it and one to read it.
 
     Args:
-        directory: where its bytes lie; None: where temporary files do.
+        directory: where its bytes are to be; None for the temporary directory.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be created.
     """
     with ExitStack() as opened:
         writer, name = tempfile.mkstemp(prefix="rlm-context-", dir=directory)
         opened.callback(os.close, writer)
         try:
-            # The kernel gets a descriptor that cannot write: it must not be able to fill the disk.
+            # Kernels get a read-only descriptor: they must not be able to fill the disk.
             reader = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
         finally:
             Path(name).unlink()
@@ -45,51 +45,60 @@ def unlinked_file(directory: Path | None = None) -> tuple[int, int]:
     return writer, reader
 
 
+def opened_anew(descriptor: int) -> int:
+    """A new read-only descriptor with an offset and flags of its own, for a process that is not trusted."""
+    # Opening the link makes a new open file description; dup(2) would share the offset with all other holders.
+    return os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_CLOEXEC)
+
+
 class Spooled:
-    """One file without a name. `writer`: until `seal`; `reader`: as long as anybody holds it."""
+    """One file without a name. It has a `writer` until `seal`, and a `reader` as long as anybody holds it."""
 
     def __init__(self, spool: Spool, writer: int, reader: int) -> None:
         self._spool = spool
         self.writer = writer
         self.reader = reader
         self.byte_count = 0
-        """As counted against the limit."""
+        """What it counts against the limit."""
         self.holders = 1
         self.key: bytes | None = None
 
     def seal(self, byte_count: int) -> None:
-        """It is written: nobody here can write to it any more.
+        """End the writing: from now on nobody can write to it.
 
         Raises:
-            ContextTooLarge: it does not have the size that it should have.
+            ContextTooLarge: it does not have this size.
         """
         writer, self.writer = self.writer, -1
         if writer >= 0:
+            # The writable descriptor itself cannot be revoked; the loader that has a copy is gone by now (its end was
+            # awaited).
             os.fchmod(writer, 0o400)
             os.close(writer)
         if os.fstat(self.reader).st_size != byte_count:
-            raise ContextTooLarge("The context's own file could not be written whole.")
+            raise ContextTooLarge("The server's own file for the context could not be written completely.")
         self._spool.charge(self, byte_count)
 
-    def opened(self) -> int:
-        """A descriptor of it to read, with a place of its own in the file, for somebody who is not trusted with it."""
-        return os.open(f"/proc/self/fd/{self.reader}", os.O_RDONLY | os.O_CLOEXEC)
+    def grown(self) -> None:
+        """Count what is written of it by now. Raises: ContextTooLarge: all files together have too much."""
+        if self.writer >= 0:
+            self._spool.charge(self, os.fstat(self.writer).st_size)
 
     def kept(self) -> Callable[[], None]:
-        """Hold it once more; returns what lets it go."""
+        """Hold it once more. Returns what releases it again."""
         self._spool.keep(self)
         return self.release
 
     def release(self) -> None:
-        """Somebody needs it no more; the last one gives its room back."""
+        """One holder fewer; with the last one the file is removed and its room is free again."""
         self._spool.release(self)
 
 
 class Spool:
-    """All such files of a server. Used by many threads."""
+    """All such files of a server. Thread-safe."""
 
     def __init__(self, state_dir: Path, limit_bytes: int) -> None:
-        """`state_dir`: RLM_STATE_DIR. Nothing is made until it is needed."""
+        """`state_dir`: RLM_STATE_DIR. The directory of the spool is created when it is first needed."""
         self._directory = state_dir / DIRECTORY
         self.limit_bytes = limit_bytes
         self._used = 0
@@ -99,7 +108,7 @@ class Spool:
 
     @property
     def used_bytes(self) -> int:
-        """Bytes of all files that somebody holds."""
+        """Bytes of all files that exist."""
         return self._used
 
     @property
@@ -107,46 +116,47 @@ class Spool:
         return max(0, self.limit_bytes - self._used)
 
     def make(self) -> Spooled:
-        """An empty file. Raises: ContextTooLarge."""
+        """Create an empty file. Raises: ContextTooLarge."""
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             writer, reader = unlinked_file(self._directory)
         except OSError as error:
             raise ContextTooLarge(
-                f"The server's own files for contexts cannot be made: {error.strerror}.",
-                "Tell the user to free room in RLM_STATE_DIR, or to set it to a larger place.",
+                f"The server's own file for the context cannot be created: {error.strerror}.",
+                "Tell the user to free room in RLM_STATE_DIR, or to set it to a larger disk.",
             ) from error
         return Spooled(self, writer, reader)
 
     def charge(self, file: Spooled, byte_count: int) -> None:
-        """Count a file that is written. Raises: ContextTooLarge."""
+        """Count a file against the limit. Raises: ContextTooLarge."""
         with self._change:
             if self._used - file.byte_count + byte_count > self.limit_bytes:
-                raise self.too_large(byte_count)
+                raise self.too_large(byte_count, file.byte_count)
             self._used += byte_count - file.byte_count
             file.byte_count = byte_count
 
-    def too_large(self, byte_count: int) -> ContextTooLarge:
-        """The error for a file that there is no room for."""
+    def too_large(self, byte_count: int, own_bytes: int = 0) -> ContextTooLarge:
+        """The error for a file that there is no room for, of which `own_bytes` are counted already."""
         return ContextTooLarge(
-            f"The context needs {byte_count:,} bytes on disk; RLM_SPOOL_GB allows {self.limit_bytes:,} for all "
-            f"sessions, of which {self._used:,} are taken.",
+            f"The context needs {byte_count:,} bytes on disk; RLM_SPOOL_GB allows {self.limit_bytes:,} bytes for all "
+            f"sessions, of which {self._used - own_bytes:,} are in use.",
             "Give a smaller context, finalize sessions that are done, or tell the user to raise RLM_SPOOL_GB.",
         )
 
-    def shared(self, key: bytes, make: Callable[[], Spooled], go_on: Callable[[], None]) -> Spooled:
-        """The file of these sources: held once more where it is there, else made; others wait for it meanwhile.
+    def shared(self, key: bytes, make: Callable[[], Spooled], check_cancelled: Callable[[], None]) -> Spooled:
+        """The file for these sources, held once more if it exists, otherwise made while others wait for it.
 
         Raises:
-            What `make` and `go_on` raise.
+            Whatever `make` and `check_cancelled` raise.
         """
         with self._change:
             while key in self._making:
                 self._change.wait(LOOK_S)
-                go_on()
+                check_cancelled()
             if (file := self._shared.get(key)) is not None:
                 file.holders += 1
                 return file
+            # Others wait for this key only: making a file takes minutes, and the lock must be free meanwhile.
             self._making.add(key)
         try:
             made = make()
@@ -160,12 +170,12 @@ class Spool:
                 self._change.notify_all()
 
     def keep(self, file: Spooled) -> None:
-        """As `Spooled.kept`."""
+        """See `Spooled.kept`."""
         with self._change:
             file.holders += 1
 
     def release(self, file: Spooled) -> None:
-        """As `Spooled.release`."""
+        """See `Spooled.release`."""
         with self._change:
             file.holders -= 1
             if file.holders:

@@ -1,12 +1,12 @@
 """What a .gitignore leaves out, rule by rule as git reads it. Sans-I/O.
 
-Is: one file's rules, and the verdict on one path below its directory. Also the `exclude` patterns of a request.
-Is not: which files hold for a directory (`ignoring.py`). Bytes throughout, as in git: `?` is one byte, and a name need
+Is: one file's rules, and their verdict on one path below its directory; the `exclude` patterns of a request too.
+Is not: which files apply to a directory (`ignoring.py`). Bytes throughout, as in git: `?` is one byte, and a name need
 not be UTF-8.
 
-The text comes with what is loaded, so its author may mean harm: a rule becomes a regular expression that goes back
-over nothing it has matched, and a match costs at most the rule's length times the path's. Above: `ignoring.py`.
-Below: nothing.
+The text comes with what is loaded, so its author may be hostile: a rule becomes a regular expression that never
+backtracks into what it has matched, and a match costs at most the rule's length times the path's.
+Above: `ignoring.py`. Below: nothing.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from typing import Final
 
 TEXT_BYTES_LIMIT: Final = 256 * 1024
-"""Longest .gitignore that is honoured."""
+"""Longest .gitignore that is honored."""
 RULE_LIMIT: Final = 5_000
-"""Most rules of one."""
+"""Most rules in one."""
 RULE_BYTES_LIMIT: Final = 4_096
 """Longest rule; a longer one matches nothing."""
 
@@ -46,22 +46,22 @@ Matcher = Callable[[bytes], object]
 
 
 class TooManyRulesError(ValueError):
-    """A file of rules is larger than is honoured."""
+    """A .gitignore is larger than what is honored."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One line: what it matches, and what that means."""
+    """One line: what it matches, and what a match means."""
 
     matches: Matcher
     by_name: bool
-    """It holds for the last part of a path, at any depth; else for the whole path below the file's directory."""
+    """Matched against the last part of a path, at any depth; otherwise against the path below the file's directory."""
     is_negated: bool
     directories_only: bool
     literal: bytes | None = None
-    """The only name that it matches, where it is by name and has no wildcard."""
+    """The only name that it matches, if it is `by_name` and has no wildcard."""
     ending: bytes | None = None
-    """How the names end that it matches, where it is one star and then this."""
+    """What the names that it matches end with, if it is one star followed by this."""
 
     @property
     def is_simple(self) -> bool:
@@ -81,9 +81,9 @@ class Rules:
         return bool(self._rules)
 
     def verdict(self, path: bytes, *, is_directory: bool) -> bool | None:
-        """Whether an entry is left out (True) or kept (False); None where no rule speaks of it.
+        """Whether an entry is left out (True) or kept (False); None if no rule matches it.
 
-        `path` is relative to the file's directory. That a directory above it is left out is for the caller to know.
+        `path` is relative to the file's directory. The caller has to know whether a directory above it is left out.
         """
         name = path[path.rfind(b"/") + 1 :]
         is_told_of = name in self._literals or name.endswith(self._endings)
@@ -108,7 +108,7 @@ def git_rules(text: bytes) -> Rules:
 
 
 def git_rule(line: bytes) -> Rule | None:
-    """One line that is no comment and has no blanks at its end; None where it can match nothing."""
+    """The rule of a line that is not a comment and has no trailing spaces; None if it can match nothing."""
     is_negated = line.startswith(b"!")
     pattern = line[is_negated:]
     directories_only = pattern.endswith(b"/")
@@ -137,19 +137,19 @@ def _lines(text: bytes) -> Iterator[bytes]:
 def _without_blanks_at_end(line: bytes) -> bytes:
     end = len(line.rstrip(b" "))
     before = line[:end]
-    # An odd number of backslashes before the blanks: the last of them keeps the first blank.
+    # After an odd number of backslashes the first space is escaped, and stays.
     backslashes = len(before) - len(before.rstrip(b"\\"))
     return line[: end + 1] if backslashes % 2 and end < len(line) else before
 
 
 def _expression(pattern: bytes) -> bytes | None:
-    """The regular expression of a pattern; None where it can match nothing (a bracket without an end)."""
-    # Git compares what stands before the first wildcard by itself, so that `**` is whole where it begins there.
+    """The regular expression of a pattern; None if it can match nothing (a bracket that is not closed)."""
+    # Git compares the text before the first wildcard separately, so a `**` that begins right there is a whole part.
     fixed = next((at for at, byte in enumerate(pattern) if byte in _WILD), len(pattern))
     parts = _parts(pattern[fixed:])
     if parts is None:
         return None
-    # For git `**\\/` is a `**`, but one that needs a directory.
+    # To git, `**\\/` is a `**` that matches at least one directory.
     depth_of = {True: b"(?:[^/]*/)+", False: b"(?:[^/]*/)*"}
     expression = [re.escape(pattern[:fixed])]
     group: list[bytes] = []
@@ -172,7 +172,7 @@ def _expression(pattern: bytes) -> bytes | None:
 
 
 def _group(names: list[bytes], depth: bytes, *, ends_in_slash: bool) -> bytes:
-    """What stands between two `**`. The first place where it fits is as good as any: the next `**` takes the rest."""
+    """The parts between two `**`. The first place where they match is as good as any: the next `**` takes the rest."""
     group = b"/".join(names) + (b"/" if ends_in_slash else b"")
     if not depth:
         return group
@@ -180,7 +180,7 @@ def _group(names: list[bytes], depth: bytes, *, ends_in_slash: bool) -> bytes:
 
 
 def _name_expression(part: list[bytes]) -> bytes:
-    """The expression of the part between two slashes: after a star the first place that fits is taken for good."""
+    """The expression of the part between two slashes: after a star, the first place that matches is final."""
     pieces: list[list[bytes]] = [[]]
     for token in part:
         if token == _STAR:
@@ -197,7 +197,7 @@ def _name_expression(part: list[bytes]) -> bytes:
 def _parts(pattern: bytes) -> list[tuple[list[bytes], bool]] | None:
     """The pattern's parts between slashes, each as tokens (a star, or the expression of one byte).
 
-    Beside each: whether the slash behind it is escaped.
+    Each comes with whether the slash after it is escaped.
     """
     parts: list[tuple[list[bytes], bool]] = []
     part: list[bytes] = []
@@ -234,7 +234,7 @@ def _parts(pattern: bytes) -> list[tuple[list[bytes], bool]] | None:
 
 
 def _bracket(pattern: bytes, at: int) -> tuple[bytes, int] | None:
-    """A bracket from behind its `[`: its expression and where it ends; None where it has no end."""
+    """The expression of a bracket whose `[` is just before `at`, and where it ends; None if it is not closed."""
     is_negated = pattern[at : at + 1] in (b"!", b"^")
     at += is_negated
     members: set[int] = set()
@@ -265,11 +265,26 @@ def _bracket(pattern: bytes, at: int) -> tuple[bytes, int] | None:
             before = pattern[at]
             members.add(before)
         at += 1
-    members = (set(range(256)) - members if is_negated else members) - {ord("/")}
-    return (b"[" + b"".join(b"\\x%02x" % one for one in sorted(members)) + b"]" if members else b"(?!)"), at + 1
+    return _one_of(members, is_negated=is_negated), at + 1
+
+
+def _one_of(members: set[int], *, is_negated: bool) -> bytes:
+    """An expression for one byte that is, or is not, among these and never a slash; about as long as its source."""
+    slash = ord("/")
+    listed = sorted(members | {slash} if is_negated else members - {slash})
+    ranges: list[list[int]] = []
+    for one in listed:
+        if ranges and one == ranges[-1][1] + 1:
+            ranges[-1][1] = one
+        else:
+            ranges.append([one, one])
+    spelled = b"".join(b"\\x%02x" % first + (b"-\\x%02x" % last if last > first else b"") for first, last in ranges)
+    if not spelled:
+        return b"(?!)"
+    return (b"[^" if is_negated else b"[") + spelled + b"]"
 
 
 def _class_end(pattern: bytes, start: int) -> int | None:
-    """Where the `]` of `[:name:]` stands; None where what begins there is no such name."""
+    """Where the `]` of `[:name:]` is; None if there is no such name."""
     end = pattern.find(b"]", start)
     return end if end > start and pattern[end - 1 : end] == b":" else None

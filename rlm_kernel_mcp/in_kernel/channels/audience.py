@@ -50,6 +50,7 @@ class Missed:
     def add(self, frames: Frames) -> None:
         """One more message."""
         self.count += 1
+        # The parent header is the third part behind the delimiter: signature, header, parent header.
         if DELIMITER in frames[:-5]:
             self._parent = frames[list(frames).index(DELIMITER) + 3]
 
@@ -106,6 +107,7 @@ class OtherClient:
     def _sent(self, frames: Frames) -> bool:
         first = [self._topic] if frames[0] == DELIMITER else [self._topic + bytes(frames[0])]
         rest = frames if frames[0] == DELIMITER else frames[1:]
+        # Inverted: it goes to whoever is *not* subscribed to its topic, which is this client alone.
         self._socket.setsockopt(zmq.INVERT_MATCHING, 1)
         try:
             self._socket.send_multipart([*first, *rest], zmq.NOBLOCK)
@@ -154,6 +156,7 @@ class Audience:
 
     def only(self, listeners: int) -> None:
         """Note how many listeners there are: for the host alone nothing has to be sent twice."""
+        # A bool as a number: the host counts as one listener.
         if listeners <= self._has_host:
             self._others.clear()
 

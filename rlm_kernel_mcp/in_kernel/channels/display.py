@@ -86,6 +86,7 @@ class _CountingPrinter(RepresentationPrinter):
 class BoundedTextFormatter(PlainTextFormatter):
     """`text/plain` of a value, at most `TEXT_CHARS` characters and a line that says so."""
 
+    # IPython's decorator: an exception of the value's own code becomes the error of the step.
     @catch_format_error  # type: ignore[untyped-decorator]
     def __call__(self, value: Any) -> str | None:
         """The text; None if the value's own code raised, which is shown as the step's error."""

@@ -2,7 +2,7 @@
 
 Is: ipykernel's thread with fewer wake-ups: each costs several changes of the interpreter lock, and a step sends four
 messages. Is not: a change of what is sent or in which order; nor a wall.
-Above: `in_kernel/ipython/app.py`, `in_kernel/ipython/kernel.py`. Below: ipykernel, `audience.py`.
+Above: `in_kernel/ipython/app.py`. Below: ipykernel, `audience.py`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import functools
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,8 +20,11 @@ from ipykernel.iostream import IOPubThread
 
 from rlm_kernel_mcp.in_kernel.channels.audience import RETRY_S, Audience
 
-WAIT_S = 10.0
-"""Longest wait for the thread, a hundred times what it needs."""
+WAIT_S = 1.0
+"""Longest wait for the thread before a snapshot: the host, whose next step may wait behind that, has less patience than
+5 s."""
+RING_S = 0.1
+"""Between two wake-ups of a thread that is waited for."""
 
 
 class SparingIOPubThread(IOPubThread):
@@ -43,6 +47,7 @@ class SparingIOPubThread(IOPubThread):
         if not self.thread.is_alive():
             f()
             return
+        # A deque: appending is atomic under the interpreter lock, and needs no other.
         self._events.append(f)
         # A thread that was woken but has not looked yet finds this one too: it clears the flag before it looks.
         if not self._woken:
@@ -76,12 +81,19 @@ class SparingIOPubThread(IOPubThread):
         """
         self._woken = False
 
-    def wait(self) -> None:
-        """Return when everything that was scheduled so far has been done."""
+    def wait(self, within_s: float = WAIT_S) -> None:
+        """Return when everything that was scheduled so far has been done, or after so many seconds.
+
+        The thread is woken again and again: short of memory it can lose any wake-up.
+        """
         done = threading.Event()
-        self.wake_anew()
         self.schedule(done.set)
-        done.wait(WAIT_S)
+        end_s = time.monotonic() + within_s
+        while not done.wait(RING_S) and time.monotonic() < end_s:
+            if self.thread.is_alive():
+                self._ring()
+            else:
+                super()._handle_event(None)  # nobody else would do it any more
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
@@ -99,6 +111,7 @@ class SparingIOPubThread(IOPubThread):
                 if frame[:1] == b"\x01":
                     self.audience.admit(frame[1:], owned=self.is_owned())
         super()._handle_subscription(frames)
+        # A subscription begins with 1, its end with 0 (ZMQ_XPUB).
         self.listeners += sum(1 if frame[:1] == b"\x01" else -1 for frame in frames)
         if self.audience is not None:
             self.audience.only(self.listeners)
@@ -129,6 +142,10 @@ class SparingIOPubThread(IOPubThread):
 
     def _handle_event(self, msg: Any) -> None:
         self._woken = False
-        super()._handle_event(msg)
+        try:
+            super()._handle_event(msg)
+        except BaseException:
+            self._ring()  # one that fails costs nobody behind it a turn
+            raise
         if self.audience is not None and not self.closed and self.socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
             self._xpub_stream.flush(zmq.POLLIN)  # a send may have consumed libzmq's only hint that somebody has come

@@ -77,20 +77,23 @@ class BudgetedOutStream(ThreadsOwnHeader, OutStream):
             if self.pub_thread is not None:
                 self.pub_thread.schedule(self._flush)
             return
+        # Not dropped: a timer of ipykernel flushes what stays in the buffer.
         if self._prompt_left <= 0 and time.monotonic() - self._flushed_at < TOGETHER_S:
             return
         self._prompt_left -= 1
-        super().flush()
-        self._flushed_at = time.monotonic()
         thread = self.pub_thread.thread if self.pub_thread is not None else None
         if thread is not None and thread.is_alive() and thread.ident != threading.get_ident():
-            # ipykernel's flush leaves the messages to a later turn of the thread, and waits only for this one.
-            sent = threading.Event()
-            self.pub_thread.schedule(sent.set)
-            sent.wait(self.flush_timeout)
+            self.pub_thread.schedule(self._flush)
+            # A turn of the thread hands the messages on, and a later one sends them.
+            for _ in range(2):
+                self.pub_thread.wait(self.flush_timeout)
+        else:
+            super().flush()
+        self._flushed_at = time.monotonic()
 
     def write(self, string: str) -> int:
         """Print within the budget; as `io.TextIOBase.write`."""
+        # A subclass of str could lie about its length.
         if type(string) is not str:
             string = _exact(string)
         size = len(string)
@@ -118,6 +121,7 @@ class BudgetedOutStream(ThreadsOwnHeader, OutStream):
         self._past_head += past_head
         self._tail.append(text)
         self._tail_held += len(text)
+        # At twice the limit, so that joining costs each character at most once more.
         if self._tail_held > 2 * self._tail_limit:
             self._tail = ["".join(self._tail)[-self._tail_limit :]]
             self._tail_held = self._tail_limit

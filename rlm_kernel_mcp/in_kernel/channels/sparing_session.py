@@ -2,7 +2,7 @@
 
 Is: jupyter_client's session for the messages that a kernel handles; any other goes through the library. Is not: a
 change of what is on the wire, except that a parent header comes back with its date as it was written; nor a wall.
-Above: `in_kernel/ipython/app.py`. Below: ipykernel, `audience.py`.
+Above: `in_kernel/ipython/app.py`. Below: ipykernel, `wire.py`.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ class SparingSession(Session):
         content, pack = msg.get("content"), self.pack
         if type(content) is not dict:
             return list(super().serialize(msg, ident))
+        # One read of one attribute: another thread may store a new pair at any time.
         known, packed = self._packed
         if known is not (parent := msg["parent_header"]):
             packed = pack(parent)
@@ -63,6 +64,7 @@ class SparingSession(Session):
         """Build and send a message; as jupyter_client's."""
         if stream is None or type(msg_or_type) is not str or buffers or track or header:
             return super().send(stream, msg_or_type, content, parent, ident, buffers, track, header, metadata)
+        # `copy`: below libzmq's threshold a copy is cheaper than the bookkeeping for one that is shared.
         message: dict[str, Any] = self.msg(msg_or_type, content, parent, metadata=metadata)
         stream.send_multipart(self.serialize(message, ident), copy=True)
         message["tracker"] = DONE
@@ -79,6 +81,7 @@ class SparingSession(Session):
         signature, *parts = (part if copy else bytes(part.bytes) for part in msg_list[:PARTS])
         if not signature:
             raise ValueError("Unsigned Message")
+        # In the library's order: a replay is refused before its signature is computed.
         if signature in self.digest_history:
             raise ValueError(f"Duplicate Signature: {signature!r}")
         if not compare_digest(signature, self.sign(parts)):

@@ -53,6 +53,7 @@ class ThreadsOwnHeader:
         try:
             return self._parent_header.get()
         except LookupError:
+            # The variable is set in the main thread's context; a thread begins with an empty one.
             return getattr(threading.current_thread(), PARENT, self._parent_header_global)
 
     @parent_header.setter
@@ -73,6 +74,7 @@ def note_parents(current: Callable[[], Any], most: int, interval: SwitchInterval
     def noting_start(self: threading.Thread) -> None:
         if threading.active_count() >= most - NOT_PYTHONS:
             raise RuntimeError("can't start new thread")
+        # In the starting thread, which still knows the cell; the new one would ask too late.
         setattr(self, PARENT, current())
         start(self)
         interval.settle()

@@ -75,9 +75,12 @@ def scratch_open(scratch: str) -> Callable[..., IO[Any]]:
         errors: str | None = None,
         newline: str | None = None,
     ) -> IO[Any]:
+        # A descriptor has no path that could be compared with the directory.
         if isinstance(file, int):
             raise PermissionError("open() takes a path here, no file descriptor.")
         shown = os.fsdecode(file)
+        # `realpath`, so that neither `..` nor a symbolic link leads out; a link that is made after this check meets
+        # Landlock.
         path = os.path.realpath(os.path.join(root, shown))  # noqa: PTH118  (a name may be bytes of any kind)
         if path != root and not path.startswith(root + os.sep):
             refused = PermissionError(
@@ -93,6 +96,7 @@ def scratch_open(scratch: str) -> Callable[..., IO[Any]]:
         except OSError as error:
             if error.errno in (errno.EACCES, errno.EROFS) and not set(mode).isdisjoint("wxa+"):
                 why = f"{READ_ONLY_SCRATCH} here{wording().read_only_why}: keep what you make in variables"
+                # `from None`: the original error names the directory on this machine.
                 raise PermissionError(error.errno, why, shown) from None
             error.filename = shown  # the path as it was given: the directory is the host's matter
             raise
@@ -119,6 +123,7 @@ def _help(reveal: Callable[[Any], Any]) -> Callable[..., None]:
             )
         import pydoc
 
+        # Plain text: the default renderer overstrikes bold letters with backspaces.
         plain = vars(pydoc)["plaintext"]
         print(pydoc.render_doc(reveal(subject[0]), "Help on %s:", renderer=plain))  # noqa: T201
 
@@ -134,6 +139,7 @@ def refuse_attributes(tree: ast.AST) -> None:
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
             names = [node.attr]
+        # `case C(__globals__=g)` reads an attribute without an ast.Attribute node.
         elif isinstance(node, ast.MatchClass):
             names = node.kwd_attrs
         else:

@@ -51,6 +51,7 @@ def without_indent(lines: list[str]) -> list[str]:
     inside = _inside_literals(lines)
     code = [line for line, literal in zip(lines, inside, strict=True) if not literal and line.strip()]
     margins = [line[: len(line) - len(line.lstrip())] for line in code if not line.lstrip().startswith("#")]
+    # As in textwrap.dedent: tabs and spaces are different characters and never match each other.
     margin = os.path.commonprefix(margins)  # noqa: RUF071  (character by character)
     if not margin:
         return lines

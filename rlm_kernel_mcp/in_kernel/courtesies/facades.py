@@ -37,7 +37,7 @@ HIDDEN: Final[Mapping[str, frozenset[str]]] = {
 
 
 def stand_ins(module: str, scratch: str) -> dict[str, Any]:
-    """What stands in a module's facade in place of the real names. `scratch`: the directory where `open` works."""
+    """What a module's facade has instead of the real names. `scratch`: the directory where `open` works."""
     make = _STAND_INS.get(module)
     return {} if make is None else make(scratch)
 

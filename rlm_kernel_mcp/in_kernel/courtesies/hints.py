@@ -12,6 +12,7 @@ import builtins
 import difflib
 import errno
 import functools
+import inspect
 import os
 import re
 import sys
@@ -19,6 +20,7 @@ import types
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from rlm_kernel_mcp.context_wire import EXPLORING
 from rlm_kernel_mcp.in_kernel.courtesies.wording import out_of_memory_words, wording
 from rlm_kernel_mcp.in_kernel.display_text.inspection import instance_dict
 from rlm_kernel_mcp.in_kernel.display_text.source_locations import is_step, source_line
@@ -100,6 +102,30 @@ def _of_a_name(error: BaseException, lines: list[str], user_ns: Mapping[str, Any
     known = [known for known in list(user_ns)[:_NEAR_FROM] if type(known) is str and not known.startswith("_")]
     near = difflib.get_close_matches(name[:_NEAR_CHARS], [*known, *dir(builtins)], 1, _NEAR_LIKENESS)
     return f"Did you mean {near[0]}?" if near else ""
+
+
+def _of_a_function(error: BaseException, lines: list[str], user_ns: Mapping[str, Any]) -> str:
+    """One of ours that was called after a step had bound its name to something else."""
+    said = error.args[0] if type(error) is TypeError and error.args else None
+    if type(said) is not str or not said.endswith("object is not callable"):
+        return ""
+    bound = (name for name in EXPLORING if type(user_ns.get(name)) is not types.FunctionType)
+    called = (name for name in bound if any(re.search(rf"\b{name}\s*\(", line) for line in lines))
+    name = next(called, "")
+    return f"`{name}` is what a step has bound to it; `del {name}` gives the function back." if name else ""
+
+
+def _of_arguments(error: BaseException, lines: list[str], user_ns: Mapping[str, Any]) -> str:
+    """One of ours that was called with arguments that it does not take."""
+    del lines
+    said = error.args[0] if type(error) is TypeError and error.args else None
+    name = said.partition("() ")[0] if type(said) is str else ""
+    function = user_ns.get(name) if name in EXPLORING else None
+    if type(function) is not types.FunctionType:
+        return ""
+    signature = inspect.signature(function)
+    bare = [one.replace(annotation=inspect.Parameter.empty) for one in signature.parameters.values()]
+    return f"It is {name}{signature.replace(parameters=bare, return_annotation=inspect.Signature.empty)}."
 
 
 def _of_a_document(error: BaseException, lines: list[str], user_ns: Mapping[str, Any]) -> str:
@@ -238,6 +264,8 @@ def _of_a_fence(error: BaseException, lines: list[str], user_ns: Mapping[str, An
 _FINDERS: Final[tuple[Callable[[BaseException, list[str], Mapping[str, Any]], str], ...]] = (
     _of_an_unbound_context,
     _of_a_name,
+    _of_a_function,
+    _of_arguments,
     _of_a_document,
     _of_an_attribute,
     _of_an_item,

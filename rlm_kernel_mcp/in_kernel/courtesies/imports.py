@@ -99,6 +99,7 @@ def install_import_policy(
 
     shell.transform_ast = transform_ast
     shell.user_ns["__builtins__"] = dict(names)
+    # IPython puts these into the namespace; each would be a way round the builtins above.
     for name in ("__builtin__", "__loader__", "__spec__", "open"):
         shell.user_ns.pop(name, None)
         shell.user_ns_hidden.pop(name, None)

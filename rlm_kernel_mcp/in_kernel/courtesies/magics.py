@@ -92,6 +92,7 @@ class MagicsOnly:
 
 def install_magic_policy(shell: Any, mode: str) -> None:
     """Refuse magics by the policy's mode: `allowlist` admits `ALLOWED`, `any` all that need no process."""
+    # The bound methods are kept before the shell gets the checking ones.
     line_magic, cell_magic = shell.run_line_magic, shell.run_cell_magic
     check = (_check_allowed if mode == "allowlist" else _check_needs_no_process)(shell.magics_manager.magics)
 
@@ -107,6 +108,7 @@ def install_magic_policy(shell: Any, mode: str) -> None:
         return cell_magic(magic_name, line, cell)
 
     shell.run_line_magic, shell.run_cell_magic = run_line_magic, run_cell_magic
+    # All five, since IPython calls one or another depending on the platform and on how the command is written.
     for name in ("system", "system_piped", "system_raw", "getoutput", "getoutput_detail"):
         setattr(shell, name, _refuse_command)
     shell.set_hook("show_in_pager", page.as_hook(functools.partial(_show_page, shell)), 0)

@@ -49,6 +49,7 @@ def install_asyncio_run() -> None:
         return run_in_runner(self, coro, **options)
 
     asyncio.run = run_or_say
+    # On the classes, so that a runner or loop which a library makes says the same.
     asyncio.Runner.__enter__ = enter_runner_or_say  # type: ignore[method-assign]
     asyncio.Runner.run = run_in_runner_or_say  # type: ignore[method-assign]
     asyncio.BaseEventLoop.run_until_complete = run_until_complete_or_say  # type: ignore[method-assign]

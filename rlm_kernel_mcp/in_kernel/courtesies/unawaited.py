@@ -1,8 +1,8 @@
-"""What an agent is told of a coroutine that it did not await: in the step that made it, and not at some later line.
+"""The message about a coroutine that was not awaited: in the step that made it, not at some later line.
 
 Is: one sentence below a result, or for a name that a step bound. Is not: Python's own warning of a coroutine that is
 dropped, which comes where it is true and is left as it is. A courtesy. Above: `in_kernel/channels/display.py`,
-`in_kernel/ipython/kernel.py`, `in_kernel/display_text/stderr_hooks.py`. Below: `in_kernel/namespace/bound_names.py`,
+`in_kernel/ipython/kernel.py`, `in_kernel/ipython/app.py`. Below: `in_kernel/namespace/bound_names.py`,
 `in_kernel/display_text/inspection.py`.
 """
 

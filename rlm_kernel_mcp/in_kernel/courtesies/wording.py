@@ -15,6 +15,32 @@ from typing import Final
 _OUT: Final = "Earlier results are not kept: `_` is the last one; bind to a name what you want to keep."
 _OUT_NAMES: Final = ("Out", "_1", "_2", "_3", "_4", "_5")
 _SHELL_NAMES: Final = ("cat", "cd", "grep", "ls", "pip", "pwd")
+_PEERS: Final[Mapping[tuple[str, ...], str]] = {
+    ("grep", "rg", "find", "find_all", "search_all", "search_context", "search_text", "regex_search"): (
+        "search(pattern, regex=True) finds every place with its line; count(pattern) counts them."
+    ),
+    ("peek", "head", "tail", "inspect", "describe", "preview", "overview"): (
+        "look() says what the text is; span(0, 2000) and lines(1, 40) are parts of it."
+    ),
+    ("chunk", "chunk_text", "read_chunk", "read_chunks", "get_chunk", "get_chunks", "split_text"): (
+        "chunks(8000, by='paragraphs') cuts the text; each is a Span with .text."
+    ),
+    (
+        "semantic_search",
+        "bm25",
+        "retrieve",
+        "top_k",
+    ): "rank('some words', k=10) gives the chunks that say most of them.",
+    ("read_lines", "get_lines", "line"): "lines(3, 9, doc) gives these lines, counted from 1.",
+    (
+        "list_files",
+        "glob_files",
+        "files_tree",
+    ): "tree() shows the documents as directories; list(documents) names them.",
+    ("read_json", "read_csv", "parse_json", "parse_csv"): "records(doc) reads JSON, JSONL and CSV one by one.",
+    ("citation", "cite_text", "verify_quote", "find_quote"): "cite(hit) marks a place; quote(text) finds a passage.",
+}
+"""What other servers of this kind, and the paper, call such functions, and what ours are."""
 _NO_SHELL: Final = "No process can be started here; use Python."
 _TOOLS: Final = (
     "rlm_init_context", "rlm_run_repl", "rlm_await_step", "rlm_interrupt",
@@ -75,6 +101,7 @@ AGENT: Final = Wording(
         ),
         **dict.fromkeys(_OUT_NAMES, _OUT),
         **dict.fromkeys(_SHELL_NAMES, _NO_SHELL),
+        **{name: said for names, said in _PEERS.items() for name in names},
         **dict.fromkeys(("SHOW_VARS", "show_vars"), "%whos lists the session's variables."),
         **dict.fromkeys(
             ("corpus", "ctx", "docs", "document", "files", "get_document", "read_file"),

@@ -20,6 +20,7 @@ NAME_CHARS: Final = 200
 ATTRIBUTES: Final = 1_000
 """How many attributes of one object are shown."""
 
+# Getters of `type` itself: `cls.__name__` would go through a metaclass first, which may run code.
 _type_name: Final = type.__dict__["__name__"].__get__
 _type_qualname: Final = type.__dict__["__qualname__"].__get__
 _type_module: Final = type.__dict__["__module__"].__get__
@@ -27,6 +28,7 @@ _type_mro: Final = type.__dict__["__mro__"].__get__
 _type_dict: Final = type.__dict__["__dict__"].__get__
 _type_flags: Final = type.__dict__["__flags__"].__get__
 _DESCRIPTORS: Final = (types.GetSetDescriptorType, types.MemberDescriptorType)
+# Bits of tp_flags (Include/object.h), the same since CPython 3.10.
 HEAP_TYPE: Final = 1 << 9
 """Flag of a type that was made by a class statement or in the same way (Py_TPFLAGS_HEAPTYPE)."""
 _IMMUTABLE_TYPE: Final = 1 << 8

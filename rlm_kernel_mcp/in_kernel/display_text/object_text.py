@@ -38,6 +38,7 @@ class ObjectText(TextBuilder):
     def write(self, value: Any) -> None:
         """Write any value; dispatches on its type alone, never on what it says of itself."""
         cls = type(value)
+        # By id: a dict look-up by the class itself would call its metaclass's `__hash__` and `__eq__`.
         writer = EXACT.get(id(cls))
         if writer is not None:
             writer(self, value)
@@ -112,6 +113,7 @@ class ObjectText(TextBuilder):
         self.put(">")
 
     def _slots_of(self, cls: type) -> Slots:
+        # The class is kept beside the result, so that its id is not used again for another.
         known = self._slots.get(id(cls))
         if known is None:
             self.left -= CLASS_WORK

@@ -15,6 +15,8 @@ import threading
 import traceback
 import types
 import warnings
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from IPython.core import interactiveshell
@@ -35,11 +37,14 @@ _format_coroutine = _coroutines._format_coroutine
 _function_source = _format_helpers._get_function_source
 
 
-def install_notices() -> None:
-    """From now on this process uses these texts."""
+def install_notices(is_ours: Callable[[BaseException | None], bool] = lambda error: False) -> None:
+    """From now on this process uses these texts.
+
+    `is_ours`: asked whether an exception that nobody could catch is none of the session's code, and is not told.
+    """
     warnings.formatwarning = _warning
     threading.excepthook = _thread_exception
-    sys.unraisablehook = _unraisable
+    sys.unraisablehook = partial(_unraisable, is_ours)
     traceback.StackSummary.format_frame_summary = _frame  # type: ignore[method-assign]  # there is no other hook
     _shell.warn = _shell_warning
     # The functions that the `repr` of a task, a future and a handle use.
@@ -83,8 +88,10 @@ def _thread_exception(args: Any) -> None:
         _say(f"Exception in thread {str(name)[: inspection.NAME_CHARS]}:", args)
 
 
-def _unraisable(args: Any) -> None:
+def _unraisable(is_ours: Callable[[BaseException | None], bool], args: Any) -> None:
     """As `sys.unraisablehook`, for an exception that nobody can catch: a destructor's, a callback's."""
+    if is_ours(args.exc_value):
+        return
     it = args.object
     name = it.__qualname__ if isinstance(it, types.FunctionType | types.MethodType) else inspection.type_name(it)
     _say(f"{args.err_msg or 'Exception ignored in'}: {name[: inspection.NAME_CHARS]}", args)

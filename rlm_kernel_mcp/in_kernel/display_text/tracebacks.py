@@ -56,6 +56,7 @@ _WAYS_ROUND: Final = {
 }
 """What a library says where a wall refuses it something, and how to use it without that."""
 
+# The slots of BaseException itself: a class of the user's may define properties with these names.
 _cause: Final = BaseException.__dict__["__cause__"].__get__
 _context: Final = BaseException.__dict__["__context__"].__get__
 _suppressed: Final = BaseException.__dict__["__suppress_context__"].__get__
@@ -187,12 +188,14 @@ def _frame(link: types.TracebackType, repeated: int, limits: TracebackLimits) ->
 
 def _marker(source: str, link: types.TracebackType) -> str:
     """`^` below the part of the line that failed; empty if that is all of it, or not on one line."""
+    # One position for each code unit of two bytes.
     position = next(islice(link.tb_frame.f_code.co_positions(), link.tb_lasti // 2, None), None)
     if position is None:
         return ""
     first, last, start, end = position
     if first != last or first != link.tb_lineno or start is None or end is None:
         return ""
+    # co_positions counts columns in bytes of UTF-8.
     encoded = source.encode("utf-8", "surrogatepass")
     indent = len(source) - len(source.lstrip())
     begin, width = (len(encoded[part].decode("utf-8", "replace")) for part in (slice(start), slice(start, end)))
@@ -244,6 +247,7 @@ def _message(exception: Any, limit: int) -> str:
         text = str(exception)
     except Exception as raised:  # noqa: BLE001  (the exception's own code: it may raise anything)
         return f"<its __str__ raised {inspection.type_name(raised)}>"
+    # `__str__` may have returned a subclass of str with code of its own.
     text = str.__str__(text)
     if type(exception) is ImportError and type(exception.path) is str:
         text = text.removesuffix(f" ({exception.path})")  # where the module lies on this machine

@@ -73,6 +73,7 @@ class TextBuilder:
 
     def enter(self, value: object) -> bool:
         """Note that a container is being written; false if it is inside itself, or too deep."""
+        # By identity: `in` on the values themselves would call their `__eq__`.
         if id(value) in self._path or len(self._path) >= DEPTH:
             return False
         self._path.add(id(value))
@@ -134,6 +135,7 @@ def blocks(make_iterator: Callable[[], Iterator[Any]]) -> Iterator[Any]:
     while True:
         try:
             block = list(islice(iterator, BLOCK))
+        # "changed size during iteration": the step's thread has added or removed items since the last block.
         except RuntimeError:
             failed += 1
             if failed > RETRIES:
@@ -269,6 +271,7 @@ def int_text(value: int) -> str:
         with contextlib.suppress(ValueError):  # it has more digits than Python's limit
             return int.__repr__(number)
     sign = "-" if number < 0 else ""
+    # Shifted before it is written: hexadecimal takes linear time, decimal quadratic (CVE-2020-10735).
     past = max(0, (bits + 3) // 4 - WORK_CHARS)
     head = f"{sign}{abs(number) >> 4 * past:#x}"
     return f"{head}… {past} more hexadecimal digits" if past else head

@@ -47,6 +47,7 @@ class AnsweredRequests:
 
     def _answered(self, serve: Callable[[Any, Any, Message], Any]) -> Callable[[Any, Any, Message], Any]:
         async def served(stream: Any, ident: Any, parent: Message) -> None:
+            # Before ipykernel sees it: that logs such a request and sends nothing.
             if wrong := _wrong(parent):
                 self._answer_error(stream, ident, parent, ValueError(wrong))
                 return

@@ -6,10 +6,12 @@ listener and the one connection that the walls would refuse. Above: `in_kernel/l
 
 from __future__ import annotations
 
+import asyncio
 import builtins
 import errno
 import logging
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -87,6 +89,11 @@ class RlmKernelApp(IPKernelApp):
             with suppress(KeyboardInterrupt):
                 self.io_loop.start()
 
+    def call_later(self, seconds: float, call: Callable[[], None]) -> None:
+        """Have the control thread, which runs no user code, call something after a while."""
+        loop: asyncio.AbstractEventLoop = self.control_thread.io_loop.asyncio_loop
+        loop.call_soon_threadsafe(loop.call_later, seconds, call)
+
     def _session_default(self) -> SparingSession:
         return SparingSession(parent=self)
 
@@ -138,12 +145,14 @@ class RlmKernelApp(IPKernelApp):
         and costs each step four changes of thread.
         """
         super().init_control(context)
+        # The walls refuse connect(2) after lock B, and nobody debugs here.
         self.debug_shell_socket.close(0)
         self.shell_channel_thread.io_loop.close()
         self.shell_channel_thread = None
 
     def init_heartbeat(self) -> None:
         """Bind the heartbeat channel, in a context of its own: it must not wait for the interpreter lock."""
+        # libzmq's own proxy runs in C without the interpreter lock, so a busy kernel still beats.
         self.heartbeat = BoundHeartbeat(zmq.Context(), (self.transport, self.ip, self.hb_port))
         self.heartbeat.start()
 
@@ -193,7 +202,8 @@ def make_app(connection_file: Path, policy: dict[str, Any], scratch: Path) -> Rl
     app.log.setLevel(logging.WARNING)
     kernel = app.kernel
     app.iopub_thread.is_owned = lambda: kernel.owned
-    install_notices()
+    install_notices(kernel.interrupts.swallowed)
+    kernel.interrupts.later = app.call_later
     install_asyncio_run()
     install_os_system()
     install_unawaited()
@@ -202,11 +212,15 @@ def make_app(connection_file: Path, policy: dict[str, Any], scratch: Path) -> Rl
     kernel.policy = policy
     kernel.scratch = str(scratch)
     offered.bind(kernel.shell.user_ns, offered.Loaded("", [], str(scratch)))
+    functions = {name: function for name, (function, _) in offered.FUNCTIONS.items()}
+    kernel.shell.user_ns_hidden.update(functions)
+    if policy["imports"]["mode"] == "any":
+        vars(builtins).update(functions)  # `del lines` gives back what a step has hidden by `lines = ...`
     use_namespace(kernel.shell.user_ns)
     kernel.snapshots = NamespaceSnapshots(kernel.shell.user_ns, policy["snapshots"])
     kernel.install_input()
     install_magic_policy(kernel.shell, policy["imports"]["mode"])
-    install_import_policy(kernel.shell, policy["imports"], str(scratch), {"input": builtins.input})
+    install_import_policy(kernel.shell, policy["imports"], str(scratch), {**functions, "input": builtins.input})
     kernel.state = ProcessState(kernel.shell, interval)
     kernel.garbage = Garbage(policy["limits"]["memory_mb"])
     return app

@@ -11,7 +11,6 @@ import marshal
 import mmap
 import os
 import platform
-import socket
 from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import chain, repeat
@@ -19,6 +18,7 @@ from typing import Any, ClassVar
 
 import rlm_kernel_mcp.text_encoding  # noqa: F401  (for the `errors` of a document)
 from rlm_kernel_mcp.context_wire import (
+    CODECS,
     LOAD_CONTEXT,
     ContextGoneReply,
     DocumentRow,
@@ -28,6 +28,8 @@ from rlm_kernel_mcp.context_wire import (
 )
 from rlm_kernel_mcp.in_kernel.courtesies.imports import allowed_names
 from rlm_kernel_mcp.in_kernel.display_text.values import list_names, view
+from rlm_kernel_mcp.in_kernel.explore.evidence import begin_behind
+from rlm_kernel_mcp.in_kernel.ipython.descriptors import receive_descriptor
 from rlm_kernel_mcp.in_kernel.namespace import offered
 from rlm_kernel_mcp.in_kernel.namespace.adding import (
     CannotAdd,
@@ -38,11 +40,13 @@ from rlm_kernel_mcp.in_kernel.namespace.adding import (
     take_back,
 )
 from rlm_kernel_mcp.in_kernel.namespace.mapped_text import FORMS, map_text
-from rlm_kernel_mcp.in_kernel.snapshots.taking import NamespaceSnapshots
+from rlm_kernel_mcp.in_kernel.namespace.mapped_utf8 import map_utf8
+from rlm_kernel_mcp.in_kernel.snapshots.taking import NamespaceSnapshots, or_failure
 from rlm_kernel_mcp.wire import (
-    DESCRIPTOR_FD,
     DOCUMENTS_LISTED,
     EDGE_CHARS,
+    FOR_CONTROL,
+    FOR_SHELL,
     GET_VAR,
     INFO,
     NAMES,
@@ -56,7 +60,6 @@ from rlm_kernel_mcp.wire import (
     NamesReply,
     RestoreReply,
     RestoreRequest,
-    SnapshotReply,
     SnapshotRequest,
     WallRow,
 )
@@ -91,7 +94,8 @@ class ControlRequests:
 
     async def _answer_offered(self, answer: offered.Answer, stream: Any, ident: Any, parent: Message) -> None:
         try:
-            content: Mapping[str, Any] = {"status": "ok", **answer(parent["content"], _receive_descriptor)}
+            passed = partial(receive_descriptor, FOR_CONTROL)
+            content: Mapping[str, Any] = {"status": "ok", **answer(parent["content"], passed)}
         except (OSError, ValueError, MemoryError) as error:
             content = _failure(error)
         reply = parent["header"]["msg_type"].replace("_request", "_reply")
@@ -119,28 +123,34 @@ class ControlRequests:
 
     def _load_context(self, parent: Message) -> LoadContextReply | ContextGoneReply:
         request: LoadContextRequest = parent["content"]
+        begin_behind(request.get("claims_before", 0))
         if request["source"] == "gone":
             return self._unbind_context(request["name"])
         if request["source"] == "buffer":
             documents = self._begin_load(request, parent)
             return self._fill(request, documents, *_decode(documents, memoryview(parent["buffers"][1])))
-        descriptor = _receive_descriptor()  # before anything can go wrong: it is not to stay there for the next request
+        # Before anything can go wrong: it is not to stay there for the next request.
+        descriptor = receive_descriptor(FOR_CONTROL)
         try:
             documents = self._begin_load(request, parent)
             total, size = sum(document[1] for document in documents), os.fstat(descriptor).st_size
-            if size < total:
+            if size < max(total, sum(request.get("utf8", ()))):
                 raise ValueError(f"the context has {size:,} bytes and not {total:,}; it changed while it was read")
             if request.get("add") == "value":
                 return self._add_value(request, descriptor, total)
             if request["source"] == "mapped":
                 width = FORMS[request["layout"]].width
                 text, sizes = map_text(descriptor, total, request["layout"]), [row[1] // width for row in documents]
-                return self._fill(request, documents, text, sizes)
+                utf8 = map_utf8(descriptor, *request["utf8"], text) if "utf8" in request else None
+                return self._fill(request, documents, text, sizes, utf8)
             if not total:
                 return self._fill(request, documents, *_decode(documents, memoryview(b"")))
             # Mapped, not read: the text is then the only copy that this process owns.
+            lies = documents
+            if "layout" in request:
+                lies = [(name, size, CODECS[request["layout"]], "surrogatepass") for name, size, _, _ in documents]
             with mmap.mmap(descriptor, total, mmap.MAP_PRIVATE, mmap.PROT_READ) as mapped, memoryview(mapped) as raw:
-                return self._fill(request, documents, *_decode(documents, raw))
+                return self._fill(request, documents, *_decode(lies, raw))
         finally:
             os.close(descriptor)
 
@@ -167,10 +177,16 @@ class ControlRequests:
         self.snapshots.own({name: user_ns[name] for name in names if name in user_ns}, mapped)
 
     def _fill(
-        self, request: LoadContextRequest, documents: list[DocumentRow], whole: str, sizes: list[int]
+        self,
+        request: LoadContextRequest,
+        documents: list[DocumentRow],
+        whole: str,
+        sizes: list[int],
+        utf8: memoryview | None = None,
     ) -> LoadContextReply:
         chars = [[document[0], size] for document, size in zip(documents, sizes, strict=True)]
-        loaded = offered.Loaded(whole, chars, self.scratch, request["name"])
+        codecs = [(document[2], document[3]) for document in documents]
+        loaded = offered.Loaded(whole, chars, self.scratch, request["name"], codecs, utf8)
         mapped = (loaded.name,) if request["source"] == "mapped" else ()
         if request.get("add"):
             self._add(loaded, mapped, is_json=request["add"] == "json")
@@ -197,6 +213,7 @@ class ControlRequests:
 
     def _add_value(self, request: LoadContextRequest, descriptor: int, size: int) -> LoadContextReply:
         with mmap.mmap(descriptor, size, mmap.MAP_PRIVATE, mmap.PROT_READ) as mapped, memoryview(mapped) as written:
+            # No pickle: unmarshalling makes plain values and calls nothing (decision 0092).
             value = marshal.loads(written)  # noqa: S302 (a loader of ours wrote it)
         self.snapshots.own(add_value(self.shell.user_ns, request["name"], value, request["chars"]), ())
         names = offered.lines(self.wall_rows)
@@ -234,11 +251,9 @@ class ControlRequests:
     async def rlm_snapshot_request(self, stream: Any, ident: Any, parent: Message) -> None:
         """Send what changed since the last snapshot over the pipe that the host passes."""
         request: SnapshotRequest = parent["content"]
-        descriptor = _receive_descriptor()
+        descriptor = receive_descriptor(FOR_SHELL)
         try:
-            content: SnapshotReply | Failure = self.snapshots.take(descriptor, request["token"], request["after"])
-        except OSError as error:
-            content = _failure(error)
+            content = or_failure(lambda: self.snapshots.take(descriptor, request["token"], request["after"]))
         finally:
             os.close(descriptor)
         self.session.send(stream, "rlm_snapshot_reply", content, parent, ident=ident)
@@ -246,7 +261,7 @@ class ControlRequests:
     async def rlm_restore_request(self, stream: Any, ident: Any, parent: Message) -> None:
         """Bind the names of a snapshot that the host passes as a file."""
         request: RestoreRequest = parent["content"]
-        descriptor = _receive_descriptor()
+        descriptor = receive_descriptor(FOR_SHELL)
         try:
             content: RestoreReply = {"status": "ok", "names": self.snapshots.restore(descriptor, request["items"])}
         finally:
@@ -279,15 +294,3 @@ def _decode(documents: list[DocumentRow], raw: memoryview) -> tuple[str, list[in
         return text, [len(str(*block)) for block in blocks]
     texts = [str(*block) for block in blocks]
     return "".join(texts), [len(text) for text in texts]
-
-
-def _receive_descriptor() -> int:
-    """Take the descriptor that the host passes over the inherited socket."""
-    channel = socket.socket(fileno=os.dup(DESCRIPTOR_FD))
-    try:
-        _, descriptors, _, _ = socket.recv_fds(channel, 1, 1)
-    finally:
-        channel.close()
-    if not descriptors:
-        raise ValueError("the host passed no descriptor")
-    return descriptors[0]

@@ -70,12 +70,15 @@ class Garbage:
         """After each step: the shell holds no exception, no frame and no value that the step's names do not."""
         result = shell.last_execution_result
         if result is not None:
+            # IPython keeps the last result, and its exception's traceback holds every frame of the step.
             result.result = result.error_in_exec = result.error_before_exec = None
         hook = shell.displayhook
         hook.exec_result = None
+        # The display hook has a reference of its own to `_`, so `del _` alone would free nothing.
         if shell.user_ns.get("_") is not hook._:
             hook._ = ""
         shell.compile.let_go()
+        # `sys.last_value` and the like are set by IPython's `showtraceback`, and hold the frames too.
         for name in _LAST:
             if hasattr(sys, name):
                 delattr(sys, name)
@@ -104,6 +107,7 @@ class Garbage:
 
     def _measured(self) -> int:
         """How many units a step could use now."""
+        # Bisection: each question is a mapping that is tried and dropped (`has_room`), about 3 µs.
         low, high = 0, UNITS
         while low < high:
             middle = (low + high + 1) // 2
@@ -116,6 +120,7 @@ class Garbage:
 
 def _empty_lost_variables() -> None:
     """Release what unreachable context variables hold: the context keeps each one that was ever set."""
+    # A context variable is immortal once it is set: the context maps it strongly, even when no name is left.
     for variable in list(contextvars.copy_context()):
         if sys.getrefcount(variable) == _IN_CONTEXT_ALONE:
             variable.set(None)

@@ -20,7 +20,7 @@ class SessionInspector(Inspector):
     """IPython's, for a reader who is not on this machine."""
 
     def info(self, obj: Any, *args: Any, **kwargs: Any) -> Any:
-        """All that is told of an object, by field."""
+        """Everything that is reported about an object, by field."""
         found = super().info(obj, *args, **kwargs)
         if found["file"]:  # IPython has shortened the home directory
             found["file"] = display_location(str(Path(found["file"]).expanduser()))

@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
+from collections.abc import Callable
+from functools import partial
 from types import FrameType
 from typing import Any, Final
 
@@ -18,7 +20,10 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from rlm_kernel_mcp.in_kernel.ipython.signals import set_handler
 
+# The code object, not the function: a frame has nothing else that user code could not imitate.
 _RUN_CODE: Final = InteractiveShell.run_code.__code__
+AGAIN_S: Final = 0.001
+"""After which an interrupt comes again that Python has let go of."""
 
 
 class Interrupts:
@@ -26,12 +31,16 @@ class Interrupts:
 
     def __init__(self, user_ns: dict[str, Any]) -> None:
         self._user_ns = user_ns
+        self.later: Callable[[float, Callable[[], None]], None] = lambda seconds, call: None
+        """Has another thread call something after so many seconds."""
         self.armed = False
         """Whether an interrupt raises KeyboardInterrupt where the code stands."""
         self.hit = False
         """Whether the future below was cancelled by an interrupt."""
         self._future: asyncio.Future[Any] | None = None
-        self._is_expecting = self._is_owed = False
+        self._is_expecting = self._is_owed = self._is_repeating = False
+        self._runs = 0
+        """How many pieces of code have ended. An interrupt that is to come again belongs to the one that it hit."""
 
     def install(self) -> None:
         """Take the signal, or take it back from a step. Only the main thread can; a subshell's does not."""
@@ -55,14 +64,40 @@ class Interrupts:
             raise KeyboardInterrupt
 
     def disarm(self) -> None:
-        """From now on an interrupt does nothing."""
+        """From now on an interrupt does nothing, nor does one that was to come again."""
         self.armed, self._future = False, None
+        self._runs += 1
         self.install()
+
+    def swallowed(self, error: BaseException | None) -> bool:
+        """Told of each exception that nobody could catch, of a destructor or a weak reference's callback.
+
+        True if it was an interrupt: it ends nothing there, however often it is sent to code that makes and drops many
+        objects. It comes again, until it finds a place where it is raised for good, or its code ends.
+        """
+        if not self.armed or threading.current_thread() is not threading.main_thread() or not _is_ours(error):
+            return False
+        # Whatever is signalled from here on would be swallowed too: the lines below belong to that destructor.
+        self._is_repeating = True
+        try:
+            self.later(AGAIN_S, partial(self._send_again, self._runs))
+        finally:
+            self._is_repeating = False
+        return True
+
+    def _send_again(self, run: int) -> None:
+        """In another thread: a signal, which also ends a wait that the main thread has begun by now."""
+        main = threading.main_thread().ident
+        # Between the question and the signal the interpreter lock is not let go of: the code cannot end there.
+        if main is not None and self.armed and run == self._runs:
+            signal.pthread_kill(main, signal.SIGINT)
 
     def _on_sigint(self, signum: int, frame: FrameType | None) -> None:
         del signum
         if not self.armed:
             self._is_owed = self._is_owed or self._is_expecting
+            return
+        if self._is_repeating:
             return
         if self._future is None or self._runs_cell(frame):
             raise KeyboardInterrupt
@@ -78,3 +113,14 @@ class Interrupts:
                 return above is not None and above.f_globals is self._user_ns
             above, frame = frame, frame.f_back
         return False
+
+
+def _is_ours(error: BaseException | None) -> bool:
+    """Whether the handler has raised it. Not by its identity: another may have its address once it is gone."""
+    place = error.__traceback__ if type(error) is KeyboardInterrupt else None
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    return place is not None and place.tb_frame.f_code is _ON_SIGINT
+
+
+_ON_SIGINT: Final = Interrupts._on_sigint.__code__

@@ -25,6 +25,7 @@ from rlm_kernel_mcp.in_kernel.channels.packing import PAYLOAD_CHARS, fitting
 from rlm_kernel_mcp.in_kernel.courtesies.unawaited import of_names
 from rlm_kernel_mcp.in_kernel.display_text.source_locations import StepCompiler
 from rlm_kernel_mcp.in_kernel.display_text.values import describe
+from rlm_kernel_mcp.in_kernel.explore.evidence import told
 from rlm_kernel_mcp.in_kernel.ipython.answered import AnsweredRequests
 from rlm_kernel_mcp.in_kernel.ipython.control import ControlRequests
 from rlm_kernel_mcp.in_kernel.ipython.garbage import Garbage
@@ -38,6 +39,7 @@ from rlm_kernel_mcp.in_kernel.requests.expressions import evaluate
 from rlm_kernel_mcp.in_kernel.requests.history import CellHistory
 from rlm_kernel_mcp.in_kernel.requests.stdin import InputRequests
 from rlm_kernel_mcp.in_kernel.requests.turns import Turns
+from rlm_kernel_mcp.in_kernel.snapshots.taking import or_failure
 from rlm_kernel_mcp.in_kernel.walls.limits import soft_memory
 from rlm_kernel_mcp.wire import (
     INLINE_SNAPSHOT,
@@ -45,9 +47,7 @@ from rlm_kernel_mcp.wire import (
     REPLY_KEY,
     STEP_KEY,
     NameRow,
-    SnapshotReply,
     SnapshotRequest,
-    SnapshotTooLarge,
     StepExtra,
 )
 
@@ -152,10 +152,9 @@ class RlmKernel(ControlRequests, AnsweredRequests, ClientRequests, InputRequests
 
     def _send_snapshot(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
         asked: SnapshotRequest = parent["metadata"][REPLY_KEY]
-        taken = self.snapshots.take_small(asked["token"], asked["after"])
-        content: SnapshotReply | SnapshotTooLarge = {"status": "too_large"} if taken is None else taken[0]
-        buffers = [] if taken is None else [taken[1]]
-        self.session.send(stream, INLINE_SNAPSHOT, content, parent, ident=ident, buffers=buffers)
+        taken = or_failure(lambda: self.snapshots.take_small(asked["token"], asked["after"]))
+        content, data = taken if isinstance(taken, tuple) else (taken or {"status": "too_large"}, b"")
+        self.session.send(stream, INLINE_SNAPSHOT, content, parent, ident=ident, buffers=[data])
         stream.flush(zmq.POLLOUT)
 
     async def do_execute(  # noqa: PLR0913  (ipykernel's signature)
@@ -174,6 +173,7 @@ class RlmKernel(ControlRequests, AnsweredRequests, ClientRequests, InputRequests
         self.interrupts.armed = False
         shell = self.shell
         before = identities(shell.user_ns)
+        told(claims=not self.owned)  # what others have done since is not this step's
         self.state.put_back()
         streams = own_streams()
         for stream in streams:
@@ -193,21 +193,26 @@ class RlmKernel(ControlRequests, AnsweredRequests, ClientRequests, InputRequests
         dropped = {stream.name: stream.finish_step() for stream in streams}
         tree = shell.compile.take_tree(shell.transform_cell(code) if ok else "")
         names = [] if silent else bound_names(tree or code, before, shell.user_ns, ok)
-        updated: list[NameRow] = [
-            (name[:NAME_CHARS_MAX], *describe(shell.user_ns.get(name))) for name in names[:UPDATED_NAMES_MAX]
-        ]
-        extra: StepExtra = {"updated": updated, "dropped": dropped, "unchanged": self._note_unchanged()}
         reply: dict[str, Any] = {
             "status": "ok" if ok else "error",
             "execution_count": shell.execution_count - 1,  # so also for a cell that is not counted, as in ipykernel
             "user_expressions": self._values,
             "payload": payload,
-            REPLY_KEY: extra,
+            REPLY_KEY: self._extra(names, dropped),
         }
         if not ok:
             ename, evalue, lines = shell.end_error or shell.last_error or ("KeyboardInterrupt", "", [])
             reply.update(ename=ename, evalue=evalue, traceback=lines)
         return reply
+
+    def _extra(self, names: Sequence[str], dropped: dict[str, int]) -> StepExtra:
+        """What the reply says beside Jupyter's own."""
+        values = [(name, self.shell.user_ns.get(name)) for name in names[:UPDATED_NAMES_MAX]]
+        updated: list[NameRow] = [(name[:NAME_CHARS_MAX], *describe(value)) for name, value in values]
+        extra: StepExtra = {"updated": updated, "dropped": dropped, "unchanged": self._note_unchanged()}
+        if used := told(claims=self.shell.runs_for_agent):
+            extra["used"] = used
+        return extra
 
     def _name_cell(self) -> None:
         """Have tracebacks call the cell by its step's number: that is what its agent and the trace know it by."""

@@ -59,6 +59,7 @@ class ProcessState:
 
     def _restored(self) -> Iterator[str]:
         yield from self._restored_streams()
+        # Compared by identity: user code may have put an object there whose `==` runs code.
         if builtins.print is not self._print:
             builtins.print = self._print
             yield "print"
@@ -67,6 +68,7 @@ class ProcessState:
             shell.display_pub, shell.displayhook = self._publisher, self._hook
             yield "what shows results and displays"
         if sys.gettrace() is not None or sys.getprofile() is not None:
+            # A tracing function of a finished step would run in every later one, and slow it down.
             sys.settrace(None)
             sys.setprofile(None)
             yield "sys.settrace"
@@ -75,6 +77,8 @@ class ProcessState:
             yield "sys.setrecursionlimit"
         self._interval.settle()
         if threading.current_thread() is threading.main_thread():
+            # A blocked SIGINT would make `rlm_interrupt` end in a kill. Only the main thread may set handlers
+            # (signal(3p)).
             signal.pthread_sigmask(signal.SIG_SETMASK, [])
             for number, handler in self._handlers.items():
                 if handler_of(number) is not handler:
@@ -95,6 +99,7 @@ class ProcessState:
 
     def _has_its_parts(self, stream: Any) -> bool:
         """Whether nobody has closed a stream, or put something of its own in the place of its parts and methods."""
+        # First: the look-ups below would call `__eq__` and `__hash__` of such keys.
         _let_go_of_odd_keys(vars(stream))
         held, parts = vars(stream), self._parts[id(stream)]
         replaced = [part for part, value in parts.items() if held.get(part, self) is not value]

@@ -37,12 +37,15 @@ def shell_config() -> Config:
     # The history database costs a write a step and leaves files behind; `history_request` works from memory.
     config.HistoryManager.enabled = False
     config.HistoryManager.hist_file = ":memory:"
+    # `Out` would keep every result of a session alive.
     config.InteractiveShell.cache_size = 0
     config.InteractiveShell.enable_tip = False  # the banner recommends what is refused here (`!ls`, `%edit`)
     config.InteractiveShell.colors = "nocolor"
+    # With these two, a name that is a magic's, or `f x`, would be rewritten before it is compiled.
     config.InteractiveShell.automagic = False
     config.InteractiveShell.autocall = 0
     config.InteractiveShell.inspector_class = SessionInspector
+    # jedi reads source files, which the walls hide.
     config.Completer.use_jedi = False
     # From 64 KiB on Session sends without copying, for which pyzmq starts a thread with its own socket: behind the
     # walls that would be the kernel's death.

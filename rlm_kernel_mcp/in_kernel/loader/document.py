@@ -25,7 +25,8 @@ def layout_of(text: str) -> int:
 class DocumentPass:
     """Takes the blocks of one document, each of `BLOCK_BYTES` but the last."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, takes_nul: bool = False) -> None:
+        """`takes_nul`: as of `EncodingDetector`."""
         self.byte_count = 0
         self.chars = 0
         self.lines = 0
@@ -37,7 +38,7 @@ class DocumentPass:
         self.bad_bytes = 0
         self.index = array("Q")
         """Behind each whole block: line ends and characters so far; a character that a block cuts in two is not yet."""
-        self._detector = EncodingDetector()
+        self._detector = EncodingDetector(takes_nul=takes_nul)
         self._byte_lines = 0
         self._ends_open = False
         self._byte_index = array("Q")
@@ -68,6 +69,11 @@ class DocumentPass:
         if self.byte_count % BLOCK_BYTES == 0:  # a row stands between two blocks, and behind the last is none
             del self.index[-2:]
         return True
+
+    @property
+    def looks(self) -> str:
+        """As of `EncodingDetector`."""
+        return self._detector.looks
 
     @property
     def errors(self) -> str:

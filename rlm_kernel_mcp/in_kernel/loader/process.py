@@ -56,6 +56,7 @@ def load(
     """
     for name in _LATE:
         importlib.import_module(name)
+    # Imported now, for the same reason: it is an extension module, which lock B refuses to map.
     zstd_module()
     plan = plan_from_policy(policy, scratch=request["scratch"], socket_dir=request["sockets"])
     plan = replace(
@@ -69,12 +70,14 @@ def load(
     )
     raised = enter_namespaces(plan, announce)
     with contextlib.suppress(OSError, ValueError):  # a lower one was inherited
+        # A second line of defence: the host also ends a loader that takes too long, by the clock.
         resource.setrlimit(resource.RLIMIT_CPU, (int(request["cpu_s"]),) * 2)
     raise_lock_a(raised)
     raise_lock_b(raised)
     ready([asdict(row) for row in raised.rows])
     with socket.socket(fileno=DESCRIPTOR_FD) as control:
         Loader(control).serve()
+    # Without interpreter shutdown: there is nothing to save, and it may free gigabytes page by page.
     os._exit(0)
 
 
@@ -106,13 +109,17 @@ class Loader:
         assert loading is not None
         if "files" in request:
             rows: list[Any] = []
-            for descriptor, form in zip(descriptors, request["files"], strict=True):
-                rows.append(loading.file(descriptor, form))
+            for descriptor, (form, is_named) in zip(descriptors, request["files"], strict=True):
+                rows.append(loading.file(descriptor, form, is_named=is_named))
                 os.close(descriptor)
             return json.dumps({"files": rows}).encode()
         if "index" in request:
             return loading.rows(int(request["index"]), INDEX_ROWS)
-        answer = _spooled(loading, descriptors[0]) if "spool" in request else {"finished": loading.finish()}
+        answer = (
+            _spooled(loading, descriptors[0], int(request["spool"]))
+            if "spool" in request
+            else {"finished": loading.finish()}
+        )
         return json.dumps(answer).encode()
 
     def _tell(self, read: int, made: int) -> None:
@@ -122,8 +129,9 @@ class Loader:
             self._control.send(json.dumps({"progress": [read, made]}).encode())
 
 
-def _spooled(loading: Pass, descriptor: int) -> dict[str, int]:
+def _spooled(loading: Pass, descriptor: int, utf8_at: int) -> dict[str, int]:
     try:
-        return {"spooled": loading.spool(descriptor), "errno": 0}
+        spooled, utf8 = loading.spool(descriptor, utf8_at)
     except Unreadable as error:
-        return {"spooled": 0, "errno": error.number}
+        return {"spooled": 0, "utf8": 0, "errno": error.number}
+    return {"spooled": spooled, "utf8": utf8, "errno": 0}

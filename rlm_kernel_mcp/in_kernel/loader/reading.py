@@ -1,4 +1,4 @@
-"""The pass over a context's files: every byte is looked at once, hashed, and laid where the host said.
+"""The pass over a context's files: every byte is read once, hashed, and written where the host wants it.
 
 Is: reading by descriptors that the host opened, and writing into the one or two that it gave. Is not: the walls, nor
 what is said to the host (`process.py`). Above: `process.py`. Below: `document.py`, `unpacking.py`.
@@ -18,7 +18,14 @@ from typing import Final
 
 from rlm_kernel_mcp.context_wire import BLOCK_BYTES, CODECS, LAYOUTS, Finished, Limits, Read, Refused
 from rlm_kernel_mcp.in_kernel.loader.document import ASCII, DocumentPass
-from rlm_kernel_mcp.in_kernel.loader.unpacking import PACKED_BYTES, Unpacking, Unreadable
+from rlm_kernel_mcp.in_kernel.loader.unpacking import (
+    LONGEST_START,
+    PACKED_BYTES,
+    Unpacking,
+    Unreadable,
+    does_not_begin_as,
+)
+from rlm_kernel_mcp.text_encoding import NOT_PACKED
 from rlm_kernel_mcp.whole_writes import write_at
 
 HASHED_BYTES: Final = 1 << 18
@@ -51,12 +58,17 @@ class Pass:
         self._is_laid = True
         """Whether the bytes as they are, are the characters."""
 
-    def file(self, descriptor: int, form: str) -> Read | Refused:
-        """Read one file to its end."""
-        if form == "plain" and (read := self._small(descriptor)) is not None:
+    def file(self, descriptor: int, form: str, *, is_named: bool) -> Read | Refused:
+        """Read one file to its end. `is_named`: it is loaded whatever is in it."""
+        if form != "plain" and _is_misnamed(descriptor, form):
+            read = self.file(descriptor, "plain", is_named=is_named)
+            read["looks"] = read["looks"] or NOT_PACKED
             return read
+        if form == "plain" and (small := self._small(descriptor)) is not None:
+            return small
+        # To undo what a file has added when it turns out that it cannot be read.
         start = self._hash.copy(), self._bytes
-        document = DocumentPass()
+        document = DocumentPass(takes_nul=is_named)
         unpacking = None
         at = 0
         try:
@@ -80,7 +92,8 @@ class Pass:
                 (error.reason, error.number) if isinstance(error, Unreadable) else ("unreadable", error.errno or 0)
             )
             made = unpacking.made if unpacking else document.byte_count
-            return {"refused": reason, "at": at, "made": made, "errno": number}
+            looks = document.looks if reason == "binary" else ""
+            return {"refused": reason, "at": at, "made": made, "errno": number, "looks": looks}
         self._read_bytes += at
         self._unpacked += unpacking.made if unpacking else 0
         return self._keep(document, descriptor)
@@ -88,6 +101,7 @@ class Pass:
     def finish(self) -> Finished:
         """All files have been read."""
         if self._pack is not None:
+            # A file that was refused half-way has left bytes behind the last good one.
             os.ftruncate(self._pack, self._bytes)
         return {
             "sha256": self._hash.hexdigest() if self._is_hashed else "",
@@ -101,12 +115,16 @@ class Pass:
         """Rows of the index, of one document after the other."""
         return self._index[first * 2 : (first + count) * 2].tobytes()
 
-    def spool(self, descriptor: int) -> int:
-        """Write all characters, each as wide as the widest needs it; how many bytes that is."""
+    def spool(self, descriptor: int, utf8_at: int) -> tuple[int, int]:
+        """Write all characters, each as wide as the widest needs it, and unless `utf8_at` is 0 from there on as UTF-8.
+
+        Returns how many bytes each of these has.
+        """
         assert self._source is not None
         codec = codecs.lookup(CODECS[LAYOUTS[self._layout]]).encode
-        offset = written = 0
+        offset = written = utf8 = 0
         for place in self._places:
+            # Incremental: a block may end within a character.
             decoder = codecs.getincrementaldecoder(place.encoding)(place.errors)
             end = offset + place.byte_count
             while offset < end:
@@ -114,14 +132,17 @@ class Pass:
                 if not block:
                     raise OSError("the source is shorter than it was")
                 offset += len(block)
-                encoded = codec(decoder.decode(block, offset == end), "surrogatepass")[0]
-                try:
-                    write_at(descriptor, encoded, written)
-                except OSError as error:
-                    raise Unreadable("no_room", error.errno or 0) from error
+                text = decoder.decode(block, offset == end)
+                encoded = codec(text, "surrogatepass")[0]
+                _write(descriptor, encoded, written)
                 written += len(encoded)
+                if utf8_at:
+                    is_utf8 = place.encoding == "utf-8" and place.errors == "strict"
+                    raw = block if is_utf8 else text.encode("utf-8", "surrogatepass")
+                    _write(descriptor, raw, utf8_at + utf8)
+                    utf8 += len(raw)
                 self._told(offset, written)
-        return written
+        return written, utf8
 
     def _small(self, descriptor: int) -> Read | None:
         """A file of less than one block of ASCII, for which nothing has to be detected; None of any other."""
@@ -131,11 +152,12 @@ class Pass:
                 len(block) == BLOCK_BYTES
                 or not block.isascii()
                 or b"\0" in block
+                # A regular file gives fewer bytes only at its end; anything else might have more.
                 or os.pread(descriptor, 1, len(block))
             ):
                 return None
             self._take(block)
-        except (OSError, Unreadable):  # once more, where it is told
+        except (OSError, Unreadable):  # tried again where the error is reported
             return None
         self._read_bytes += len(block)
         self._told(self._read_bytes, self._bytes)
@@ -148,6 +170,7 @@ class Pass:
             "lines": block.count(b"\n"),
             "open": bool(block) and not block.endswith(b"\n"),
             "layout": LAYOUTS[ASCII],
+            "looks": "",
         }
 
     def _add(self, descriptor: int, place: _Place, chars: int) -> None:
@@ -184,6 +207,7 @@ class Pass:
             "lines": document.lines,
             "open": document.is_open,
             "layout": LAYOUTS[document.layout],
+            "looks": document.looks,
         }
 
 
@@ -200,6 +224,13 @@ def hash_of(descriptor: int, byte_count: int, told: Callable[[int, int], None]) 
     return digest.hexdigest()
 
 
+def _write(descriptor: int, data: bytes, place: int) -> None:
+    try:
+        write_at(descriptor, data, place)
+    except OSError as error:
+        raise Unreadable("no_room", error.errno or 0) from error
+
+
 def _blocks(descriptor: int) -> Iterator[bytes]:
     offset = 0
     while block := os.pread(descriptor, BLOCK_BYTES, offset):
@@ -211,6 +242,14 @@ def _blocks(descriptor: int) -> Iterator[bytes]:
         offset += len(block)
         if len(block) < BLOCK_BYTES:
             return
+
+
+def _is_misnamed(descriptor: int, form: str) -> bool:
+    """Whether its name says more than is true: then it is read as it is, as `zcat -f` does."""
+    try:
+        return does_not_begin_as(form, os.pread(descriptor, LONGEST_START, 0))
+    except OSError:  # tried again where the error is reported
+        return False
 
 
 def _reader(descriptor: int) -> Callable[[int], bytes]:

@@ -24,6 +24,16 @@ MEMORY_MAX: Final = 192 << 20
 """What a stream may ask for to be unpacked; `xz -9` asks for 65 MB."""
 ZSTD_WINDOW_LOG_MAX: Final = 27
 """128 MB, which is what `zstd --long` makes."""
+# Magic numbers: RFC 1952, the formats of bzip2 and xz, RFC 8878. zstd has skippable frames besides, 0x184D2A50 to 5F.
+_STARTS: Final = {
+    "gzip": (b"\x1f\x8b",),
+    "bzip2": (b"BZh",),
+    "xz": (b"\xfd7zXZ\0",),
+    "zstd": (b"\x28\xb5\x2f\xfd", *(bytes((low, 0x2A, 0x4D, 0x18)) for low in range(0x50, 0x60))),
+}
+"""What a compressed file begins with; of zstd also what its readers pass over. Laxer than `text_encoding._FORMATS`:
+here the name has said it already."""
+LONGEST_START: Final = 6
 _ZSTD_MODULES: Final = ("compression.zstd", "backports.zstd")
 
 
@@ -34,6 +44,14 @@ class Unreadable(Exception):
         super().__init__(reason)
         self.reason = reason
         self.number = number
+
+
+def does_not_begin_as(form: str, start: bytes) -> bool:
+    """Whether a file that is named as a compressed one is none.
+
+    `start`: its first `LONGEST_START` bytes; one that is cut off before that may be compressed.
+    """
+    return not any(one.startswith(start[: len(one)]) for one in _STARTS[form])
 
 
 class Decompressor(Protocol):
@@ -73,6 +91,7 @@ class GzipDecompressor:
 
     def decompress(self, data: bytes, max_length: int = -1) -> bytes:
         """The next bytes of the text."""
+        # zlib hands back the input that a bounded call had no room for; bz2 and lzma keep it themselves.
         made = self._member.decompress(self._tail + data, max_length)
         self._tail = self._member.unconsumed_tail
         self.needs_input = not self._tail and len(made) < max_length
@@ -144,6 +163,7 @@ class Unpacking:
     _wanted = BLOCK_BYTES
 
     def _pieces(self) -> Iterator[bytes]:
+        # Several members in one file are what `cat a.gz b.gz` and parallel compressors write (RFC 1952, 2.2).
         member = self._begun()
         data, ended = self._next(), False
         while True:
@@ -162,6 +182,7 @@ class Unpacking:
                 if not data:
                     return
                 member, ended = self._begun(), False
+            # `not piece`: a decompressor that makes nothing of what it has needs more, whatever it says.
             elif member.needs_input or not piece:
                 if ended and not piece:
                     raise Unreadable("truncated")
@@ -194,5 +215,6 @@ class Unpacking:
         if self.made > self._left:
             raise Unreadable("unpacked")
         limits = self._limits
+        # Checked after each block, so a bomb never makes more than one block beyond its limit.
         if self.made > limits["ratio_from"] and self.made > limits["ratio"] * max(1, self.taken):
             raise Unreadable("ratio")

@@ -11,6 +11,7 @@ from collections.abc import MutableMapping
 from typing import Any, Final
 
 from rlm_kernel_mcp.context_wire import BAD_JSON, NAME_TAKEN
+from rlm_kernel_mcp.in_kernel.explore.sources import drop_source, set_source
 from rlm_kernel_mcp.in_kernel.namespace.documents import Documents
 from rlm_kernel_mcp.in_kernel.namespace.offered import Loaded
 from rlm_kernel_mcp.in_kernel.walls.limits import has_room
@@ -50,6 +51,7 @@ def add_text(user_ns: MutableMapping[str, Any], loaded: Loaded, documents: objec
         documents = Documents(loaded.context, loaded.documents, loaded.name)
     user_ns.setdefault("documents", documents)
     user_ns[loaded.name] = loaded.context
+    set_source(loaded.source, first=False)
     return {loaded.name: loaded.context, "documents": documents}
 
 
@@ -84,5 +86,6 @@ def add_value(user_ns: MutableMapping[str, Any], name: str, value: object, chars
 def take_back(user_ns: MutableMapping[str, Any], name: str, documents: object) -> None:
     """Undo what was added last: its file was written to while it was loaded."""
     user_ns.pop(name, None)
+    drop_source(name)
     if type(documents) is Documents:
         documents.take_back(name)

@@ -1,8 +1,8 @@
 """An exact `str` whose characters lie in a file that is mapped to be read: a context of any size, and no copy of it.
 
-Is: such a text made of an open file, and the trial whether this Python can. Is not: a wall or a courtesy: it is a `str`
-to a step, and what keeps the file's place from being written to is `walls/window.py` with the filter.
-Above: `preload.py` (the trial), `in_kernel/ipython/control.py`, `probe.py`. Below: `walls/window.py`, ctypes.
+Is: such a text made of an open file, and the trial whether this Python can. Is not: its UTF-8 (`mapped_utf8.py`), nor a
+wall or a courtesy: what keeps the file's place from being written to is `walls/window.py` with the filter. Above:
+`preload.py` (the trial), `in_kernel/ipython/control.py`, `probe.py`. Below: `walls/window.py`, ctypes.
 
 An instance of a class derived from `str` has its characters behind a pointer. That is set to the mapped file, with the
 length and the hash; then the object's type is set to `str` itself. Such a text is never freed: its end would free the
@@ -25,6 +25,7 @@ TESTED: Final = ((3, 11), (3, 12), (3, 13))
 """Minor versions of CPython on which all of test_mapped_text.py has been seen to hold: no other maps a text."""
 REFERENCES: Final = 16
 """That nobody gives back, and more than the two that `sys.intern` takes away."""
+# PyASCIIObject: ob_refcnt, ob_type, length, hash, state; then PyCompactUnicodeObject and, last, the data pointer.
 _TYPE, _LENGTH, _HASH, _COPIES, _POINTER = 1, 2, 3, 5, -1
 """Words of the object; the fourth is its state, and from `_COPIES` on there are copies of length and pointer."""
 _WORDS: Final = ctypes.c_size_t * (str.__basicsize__ // ctypes.sizeof(ctypes.c_size_t))
@@ -92,6 +93,7 @@ def map_text(descriptor: int, size: int, layout: Layout) -> str:
         raise CannotMap(reason)
     try:
         address = window.map_file(descriptor, size)
+        # Read by another way than the mapping, so that a mistake in one of them shows.
         edges = [os.pread(descriptor, _EDGE_BYTES, offset) for offset in (0, max(0, size - _EDGE_BYTES))]
     except OSError as error:
         raise CannotMap(error.strerror or str(error)) from error

@@ -13,6 +13,15 @@ from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequenc
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from rlm_kernel_mcp.in_kernel.explore.chunks import chunks
+from rlm_kernel_mcp.in_kernel.explore.evidence import cite, quote
+from rlm_kernel_mcp.in_kernel.explore.looking import look, tree
+from rlm_kernel_mcp.in_kernel.explore.ranking import rank
+from rlm_kernel_mcp.in_kernel.explore.records import records
+from rlm_kernel_mcp.in_kernel.explore.searching import count, search
+from rlm_kernel_mcp.in_kernel.explore.sources import Source, drop_source, look_in, set_source
+from rlm_kernel_mcp.in_kernel.explore.spans import lines as lines_of_text
+from rlm_kernel_mcp.in_kernel.explore.spans import span
 from rlm_kernel_mcp.in_kernel.namespace.documents import Documents
 from rlm_kernel_mcp.wire import READ_ONLY_SCRATCH, WallRow
 
@@ -32,6 +41,18 @@ class Loaded:
     """Path of the directory where `open` works."""
     name: str = CONTEXT
     """Under which the text is bound."""
+    codecs: Sequence[tuple[str, str]] = ()
+    """Encoding of each document's file, and how what does not decode is kept, where that is known."""
+
+    utf8: memoryview | None = None
+    """The text's UTF-8, where that lies somewhere."""
+
+    @property
+    def source(self) -> Source:
+        """What the exploring functions look in."""
+        codecs = self.codecs or [("utf-8", "surrogateescape")] * len(self.documents)
+        rows = [(*row, *codec) for row, codec in zip(self.documents, codecs, strict=True)]
+        return Source(self.name, self.context, rows, self.utf8)
 
 
 Answer = Callable[[Mapping[str, Any], Callable[[], int]], Mapping[str, Any]]
@@ -55,6 +76,22 @@ class Offer:
     """By type the requests of the host that belong to it, answered on the control channel while a step runs."""
 
 
+FUNCTIONS: Final[Mapping[str, tuple[Callable[..., object], str]]] = {
+    "look": (look, "look(doc) -> size, head, tail, kinds of lines, headings or keys"),
+    "search": (search, "search('x' or ['x', 'y'], regex=True, docs='*.py') -> Hits with .line"),
+    "count": (count, "count(pattern, by='line shape') -> how often, by document"),
+    "lines": (lines_of_text, "lines(3, 9, doc) -> Span, counted as grep -n does"),
+    "span": (span, "span(0, 500, doc) -> Span: .text, .line, .before(n), .lines(n)"),
+    "chunks": (chunks, "chunks(8000, by='paragraphs') -> lazy Spans"),
+    "rank": (rank, "rank('words', k=10) -> the best chunks (BM25)"),
+    "records": (records, "records(doc) -> JSON, JSONL or CSV, one by one"),
+    "tree": (tree, "tree(depth=2) -> documents as directories"),
+    "cite": (cite, "cite(hit or span) -> prints as [c3], for the answer"),
+    "quote": (quote, "quote(text) -> Span where it stands, or None"),
+}
+"""The functions that explore the texts, with their lines. Without a context they are there too, and say what to do."""
+
+
 OFFERED: Final[Mapping[str, Offer]] = {
     CONTEXT: Offer(
         "the whole text, a str; several documents stand one after the other, nothing between them",
@@ -69,9 +106,13 @@ OFFERED: Final[Mapping[str, Offer]] = {
         "path (str) of the one directory where open() may read and write; the documents are not files in it",
         lambda loaded: loaded.scratch,
         of_context=False,
-        line_read_only=f"path (str) of the one directory of open(); {READ_ONLY_SCRATCH} here, since nothing could "
-        "bound what lies in it: keep what you make in variables",
+        line_read_only=f"path (str) of the one directory of open(); {READ_ONLY_SCRATCH} here: keep what you make in "
+        "variables",
     ),
+    **{
+        name: Offer(line, lambda loaded, function=function: function, of_context=False)  # type: ignore[misc]
+        for name, (function, line) in FUNCTIONS.items()
+    },
 }
 """The names, in the order in which they are shown."""
 
@@ -82,9 +123,12 @@ def named(key: str, name: str) -> str:
 
 
 def bind(user_ns: MutableMapping[str, Any], loaded: Loaded) -> None:
-    """Bind every name in a session's namespace."""
+    """Bind every name in a session's namespace, and have the functions look in its text."""
     user_ns.pop(CONTEXT, None)  # a kernel begins with an empty text under that name
     user_ns.update({named(key, loaded.name): offer.value(loaded) for key, offer in OFFERED.items()})
+    look_in(user_ns)
+    if loaded.documents:
+        set_source(loaded.source)
 
 
 def unbind_context(user_ns: MutableMapping[str, Any], name: str) -> list[str]:
@@ -92,6 +136,7 @@ def unbind_context(user_ns: MutableMapping[str, Any], name: str) -> list[str]:
     keys = [key for key, offer in OFFERED.items() if offer.of_context]
     for bound in (*keys, name):
         user_ns.pop(bound, None)
+    drop_source(name)
     return keys
 
 

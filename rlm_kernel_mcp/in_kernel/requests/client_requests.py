@@ -74,7 +74,7 @@ class ClientRequests:
             return True
         turn = msg["header"]["session"], msg["header"]["msg_id"]
         if STEP_KEY in msg["metadata"]:
-            # The agent's step goes by its ticket: nobody who merely claims to be its client may take it back.
+            # The agent's step is withdrawn by its ticket alone: nobody who merely claims to be its client may do so.
             if not isinstance(ticket := msg["metadata"].get(TICKET_KEY), str):
                 return True
             turn = STEPS, ticket

@@ -2,8 +2,8 @@
 
 Is: their evaluation in the session's namespace, each with its own end, bounded in number and size. Is not: asked for by
 the host, whose steps have none. A courtesy to the reply, which must fit a message; not a wall. Above:
-`in_kernel/ipython/kernel.py`. Below: `in_kernel/channels/display.py`, `in_kernel/display_text/tracebacks.py`,
-`in_kernel/channels/packing.py`. Source: Jupyter messaging 5.5, Execute.
+`in_kernel/ipython/kernel.py`. Below: `in_kernel/display_text/tracebacks.py`, `in_kernel/channels/packing.py`.
+Source: Jupyter messaging 5.5, Execute.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Is: a bounded list in memory, for a console's arrow keys, a notebook's search and the host, which looks for cells that
 it missed. Is not: IPython's history, which is a file, nor a wall: a hostile kernel can answer anything.
-Above: `client_requests.py`, `in_kernel/ipython/kernel.py`, `in_kernel/ipython/shell.py`. Below: nothing.
+Above: `client_requests.py`, `in_kernel/ipython/kernel.py`. Below: nothing.
 Source: Jupyter messaging 5.5, History; IPython's `HistoryAccessor`, which asks SQLite.
 """
 

@@ -51,6 +51,7 @@ def _tracked(make: Callable[..., Any], thing: Any, *arguments: Any) -> Reduced:
     return _once, (cloudpickle._get_or_create_tracker_id(thing), make, arguments)
 
 
+# cloudpickle's private table of classes, so that an object which two names share is one object after a restore as well.
 def _once(tracker_id: str, make: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
     known = cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID.get(tracker_id)
     return known if known is not None else cloudpickle._lookup_class_or_track(tracker_id, make(*arguments))
@@ -67,6 +68,7 @@ def _new_type(thing: Any) -> Reduced:
 def _make_new_type(name: str, supertype: Any, module: str) -> Any:
     make: Any = typing.NewType
     made = make(name, supertype)
+    # NewType takes the module from the calling frame, which is this one.
     made.__module__ = module
     return made
 
@@ -101,6 +103,7 @@ def _make_typed_dict(name: str, fields: dict[str, Any], parameters: tuple[Any, .
     bases: tuple[Any, ...] = (typing.TypedDict,)
     if parameters:
         generic: Any = typing.Generic
+        # `TypedDict` itself refuses to be called with type parameters.
         bases += (generic[parameters],)
     made = types.new_class(
         name, bases, {"total": facts.get("__total__", True)}, lambda space: space.update(__annotations__=fields)
@@ -143,6 +146,7 @@ def _cached_property(thing: Any) -> Reduced:
 
 def _sort_key(thing: Any) -> Reduced:
     """C code gives the key's object; its comparison function is only visible to the garbage collector."""
+    # There is no attribute for either; the order of referents is that of CPython's tp_traverse.
     compare, *held = [part for part in gc.get_referents(thing) if part is not type(thing)]
     return _make_sort_key, (compare, *held)
 
@@ -180,6 +184,7 @@ def _match(match: re.Match[Any], own_value: Callable[[Any], Any]) -> Reduced:
 
 def _make_match(pattern: re.Pattern[Any], text: Any, span: tuple[int, int], end: int) -> Any:
     """Find the match again, from where it began."""
+    # `match` at the old start, so that a match further left does not win; groups follow from the pattern.
     found = pattern.match(text, span[0], end)
     if found is None or found.span() != span:
         raise ValueError("the pattern does not match again")
@@ -188,6 +193,7 @@ def _make_match(pattern: re.Pattern[Any], text: Any, span: tuple[int, int], end:
 
 def _variable(variable: contextvars.ContextVar[Any]) -> Reduced:
     try:
+        # In an empty context only the default is left.
         default = contextvars.Context().run(variable.get)
     except LookupError:
         return _make_variable, (variable.name, {}, variable.get(_NOTHING))
@@ -196,14 +202,16 @@ def _variable(variable: contextvars.ContextVar[Any]) -> Reduced:
 
 def _make_variable(name: str, default: dict[str, Any], value: Any) -> Any:
     made: contextvars.ContextVar[Any] = contextvars.ContextVar(name, **default)
+    # The type first: comparing runs the value's own `__eq__` (an array's is no truth value).
     if type(value) is not str or value != _NOTHING:
         made.set(value)
     return made
 
 
 def with_qualified_name(cls: type, reduced: Any) -> Any:
-    """A class's reduction with the name that it goes by in a `repr` where it was made in another class or function."""
+    """A class's reduction with its qualified name, which its `repr` shows if it was made in a class or function."""
     if type(reduced) is tuple and len(reduced) == 6 and cls.__qualname__ != cls.__name__:
+        # The state's first part is the class's own dict, which cloudpickle sets attribute by attribute.
         reduced[2][0]["__qualname__"] = cls.__qualname__
     return reduced
 

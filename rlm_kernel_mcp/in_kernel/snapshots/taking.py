@@ -34,6 +34,7 @@ from rlm_kernel_mcp.wire import (
     SNAPSHOT_ABORTED,
     SNAPSHOT_NAME_CHARS_MAX,
     SNAPSHOT_NAMES_MAX,
+    Failure,
     RestoreItem,
     SnapshotReply,
     SnapshotRow,
@@ -46,6 +47,14 @@ SMALL_S: Final = 0.01
 """Bounds, beside its bytes, of a snapshot that needs no pipe."""
 SLOW_SHARE: Final = 0.5
 """A name that used more than this share of the time and still failed is not tried again until it is bound again."""
+
+
+def or_failure(take: Callable[[], T]) -> T | Failure:
+    """What `take` makes, or why it fails: a host that hears nothing takes the kernel for one that hangs."""
+    try:
+        return take()
+    except BaseException as error:  # noqa: BLE001  (short of memory anything may fail)
+        return {"status": "error", "ename": type(error).__name__, "evalue": str(error)}
 
 
 class NamespaceSnapshots:
@@ -173,13 +182,11 @@ class NamespaceSnapshots:
         return newest, len(found) - len(newest)
 
     def _is_known(self, name: str, value: object) -> bool:
-        known = self._sent.get(name)
-        return known is not None and known.identity == id(value)
+        return (known := self._sent.get(name)) is not None and known.identity == id(value)
 
     def _is_the_same(self, name: str, value: object) -> bool:
         """Whether a name has the value that was sent, which cannot have changed."""
-        known = self._sent.get(name)
-        return known is not None and known.was(value)
+        return (known := self._sent.get(name)) is not None and known.was(value)
 
     def _tried(self, name: str, value: object, deadline: float, sink: Sink) -> str | None:
         """Keep one name; returns why that cannot be.
@@ -195,6 +202,7 @@ class NamespaceSnapshots:
             self._keep(name, value, deadline, sink)
             return None
         except SnapshotStopped:
+            # Only if it had most of the time for itself: a value at the end of a slow snapshot is not to blame.
             if time.monotonic() > deadline and deadline - began > SLOW_SHARE * self._step_s:
                 self._slow[name] = id(value)
             raise
@@ -219,11 +227,16 @@ class NamespaceSnapshots:
         room = self._total_bytes - self._sent_bytes + (known.bytes if known is not None else 0)
         limit = min(self._name_bytes, room)
         own = next((OwnValue(key) for key, bound in self._own.items() if bound is value), None)
+        # A name that the session binds itself is stored as a reference, and so are all values that contain it.
         written = value if own is None else own
+        # The first pass only measures: an unchanged value is not sent, and one that is too large must not be begun on
+        # the wire.
         first, causes = Writer(limit, deadline, self, None), Causes()
         try:
             self._guarded(partial(write_value, written, first, causes, limit))
         except Exception as error:
+            # Exceptions with causes that cannot be kept are tried again without these: the value matters more than its
+            # history.
             if not causes.met or (isinstance(error, TooLarge) and self._small is not None):
                 raise
             first, causes = Writer(limit, deadline, self, None), Causes(kept=False)
@@ -238,8 +251,7 @@ class NamespaceSnapshots:
 
     def _send(self, name: str, value: object, first: Writer, second: Writer, sink: Sink, causes: Causes) -> Writer:
         """Send a value; returns the writer that saw what was sent, since a thread may have changed the value by now."""
-        kind = type_name(value)[:SNAPSHOT_NAME_CHARS_MAX]
-        head = b"N " + json.dumps({"name": name, "type": kind}).encode() + b"\n"
+        head = b"N " + json.dumps({"name": name, "type": type_name(value)[:SNAPSHOT_NAME_CHARS_MAX]}).encode() + b"\n"
         if first.held is not None:
             held = b"".join(first.held)
             sink(head + struct.pack(">I", len(held)) + held + struct.pack(">I", 0))
@@ -260,6 +272,7 @@ class NamespaceSnapshots:
         for item in items:
             name = str(item["name"])
             try:
+                # A new file object for each name: one that failed half-way may have read ahead.
                 with os.fdopen(os.dup(descriptor), "rb") as file:
                     file.seek(int(item["offset"]))
                     self._user_ns[name] = self._guarded(partial(read_value, file))

@@ -1,9 +1,10 @@
 """The walls that hold a kernel: rlimits, capabilities, Landlock, seccomp, namespaces. A wall.
 
-Is: what `in_kernel/ipython/app.py` raises around itself, in numbered steps that fail closed. Is not: a check inside the
-interpreter. Above: `in_kernel/ipython/app.py`, `in_kernel/probe.py`. Below: the standard library and the Linux kernel.
+Is: what `in_kernel/launch.py` raises around itself, in numbered steps that fail closed. Is not: a check inside the
+interpreter. Above: `in_kernel/launch.py`, `in_kernel/probe.py`, `in_kernel/loader/process.py`. Below: the standard
+library and the Linux kernel.
 
-The calls, in this order, by the process that becomes the kernel (single thread, all imports done):
+The process that becomes the kernel calls these in order, while it has one thread and everything is imported:
 
     from rlm_kernel_mcp.in_kernel.walls.plan import WallFailed, WallPlan, WallStatus, plan_from_policy
     from rlm_kernel_mcp.in_kernel.walls.raising import Raised, enter_namespaces, raise_lock_a, raise_lock_b
@@ -25,23 +26,22 @@ The calls, in this order, by the process that becomes the kernel (single thread,
     WallStatus(name: str, holds: bool, detail: str, remedy: str = "")   # frozen; dataclasses.asdict for the wire
 
 `policy` is the parsed `policy.json`. `scratch` and `socket_dir` exist, are absolute and belong to the caller.
-`scratch` is the path that the namespace's `scratch` name shows: in tier `ns` a fresh tmpfs lies on it (the outside
-directory stays empty), else it is read-only; `raised.scratch_writable` says which. Working directory afterwards:
-`scratch`. `read_only`: what else user code may read (an IPYTHONDIR). The Python installation and this package are in
-anyway.
+`scratch` is the path that user code sees as `scratch`, and the working directory afterwards. In tier `ns` a fresh
+tmpfs is mounted on it (the directory outside stays empty); elsewhere it is read-only. `raised.scratch_writable` says
+which. `read_only`: what else user code may read (an IPYTHONDIR); the Python installation and this package always are.
 
-`announce(pid, pidfd)` is called exactly once, before any wait, with the kernel's pid as the caller's pid namespace
-numbers it: in the monitor when there is one, else in the kernel itself. The pidfd is closed after the call: pass it
-on (SCM_RIGHTS) inside it. The monitor then closes every descriptor it has, gives up its rights, relays SIGINT,
-SIGTERM, SIGUSR1 and SIGXCPU, reaps, and ends as the kernel ended (same exit code, or by the same signal).
+`announce(pid, pidfd)` is called exactly once, before any wait, with the kernel's pid in the caller's pid namespace:
+by the monitor if there is one, otherwise by the kernel itself. The pidfd is closed when the call returns, so pass it
+on (SCM_RIGHTS) within the call. The monitor then closes its other descriptors, gives up its rights, relays SIGINT,
+SIGTERM, SIGUSR1, SIGUSR2 and SIGXCPU, reaps the kernel, and ends as the kernel ended (same exit code or signal).
 The kernel dies with its monitor, and the monitor with the process that forked it (PR_SET_PDEATHSIG).
 
-In tier `ns` the kernel is pid 1 of its own pid namespace, session and process group (1), and nothing of /proc is there:
-- a signal whose action is the default is ignored: install handlers for SIGTERM (exit), SIGXCPU and SIGUSR1, and keep
-  Python's SIGINT; only SIGKILL from outside works without one;
-- `killpg(1)` would mean everybody and is refused: `_send_interrupt_children` must be `os.kill(os.getpid(), SIGINT)`.
+In tier `ns` the kernel is pid 1 of its own pid namespace, session and process group (1), and /proc is not mounted:
+- the default action of a signal does not apply to pid 1 (pid_namespaces(7)): install handlers for SIGTERM (exit),
+  SIGXCPU and SIGUSR1, and keep Python's SIGINT; only SIGKILL from outside works without a handler;
+- `killpg(1)` would signal everybody and is refused: `_send_interrupt_children` must be `os.kill(os.getpid(), SIGINT)`.
 In both tiers nothing can be mapped executable after lock B: import every extension module before lock A.
 
-A fork server calls `namespaces.refusal()` once before it serves: that they are given (a trial of about 5 ms) is
-remembered by every fork.
+A fork server calls `namespaces.refusal()` once before it serves: the trial takes about 5 ms, and every fork inherits
+its success.
 """

@@ -1,7 +1,7 @@
-"""A container seen from inside: whether the engine gave what the host asked for. A wall.
+"""A container seen from inside: whether the engine provides what the host asked for. A wall.
 
-Is: a check, before any other wall is raised, so that what is reported is what is there and not what was asked for. Is
-not: the making of anything, which the engine did. Above: `in_kernel/launch.py`, `raising.py`. Below: the standard
+Is: a check before any other wall is raised, so that the report says what is there, not what was requested. Is not: the
+setting up of anything, which is the engine's work. Above: `in_kernel/launch.py`, `raising.py`. Below: the standard
 library, `plan.py`.
 """
 
@@ -16,9 +16,9 @@ from rlm_kernel_mcp.in_kernel.walls.plan import MB, WallFailed, WallPlan, WallSt
 
 CGROUPS: Final = Path("/sys/fs/cgroup")
 UNLIMITED_BYTES: Final = 1 << 60
-"""cgroup v1 writes a number near 2**63 where there is no limit."""
+"""cgroup v1 shows a number near 2**63 where there is no limit."""
 PERIOD_US: Final = 100_000
-"""Both engines' period of `--cpus`."""
+"""The period that both engines use for `--cpus`."""
 REMEDY: Final = (
     "Look whether the engine's own configuration overrides the options that the server gives, or set "
     "RLM_SANDBOX_MODE=process."
@@ -28,12 +28,12 @@ NAMESPACES: Final = "the container's own: mount (read-only), network (no way out
 
 
 def verify(code: str) -> WallStatus:
-    """Check this container from inside; the row says what was found, with the limits as the engine set them.
+    """Check this container from inside; the row says what was found, with the limits that the engine has set.
 
-    `code`: the `kernel_code()` of the host; what the image's label says of its content may be old, or another's.
+    `code`: the host's `kernel_code()`. It is compared here because an image's label may be stale, or copied.
 
     Raises:
-        WallFailed: it is not as the host asked for; says in what.
+        WallFailed: the container is not what the host asked for; the reason says in what.
     """
     from rlm_kernel_mcp.kernel_code import kernel_code  # here: the walls stand without the rest of the package
 
@@ -48,7 +48,8 @@ def verify(code: str) -> WallStatus:
 
 
 def limits(cgroups: Path) -> tuple[str, str, str]:
-    """Limits of memory, pids and processors, in words; an engine starts without those that it has no right to set."""
+    """The limits of memory, pids and processors, in words. An engine silently drops what it has no right to set."""
+    # cgroup v2's file first, then where v1 has the same limit (the host decides which of the two is mounted).
     memory = _first_number(cgroups / "memory.max", cgroups / "memory" / "memory.limit_in_bytes")
     pids = _first_number(cgroups / "pids.max", cgroups / "pids" / "pids.max")
     quota = _first_number(cgroups / "cpu.max", cgroups / "cpu" / "cpu.cfs_quota_us")
@@ -60,7 +61,7 @@ def limits(cgroups: Path) -> tuple[str, str, str]:
 
 
 def _first_number(*files: Path) -> int:
-    """The first word of the first file that exists, as a number; 0 for `max`, or where none exists."""
+    """The first word of the first file that exists, as a number; 0 for `max`, or if none exists."""
     for file in files:
         if file.exists():
             word = file.read_text(encoding="ascii").split()[0]
@@ -71,6 +72,7 @@ def _first_number(*files: Path) -> int:
 def scratch_quota(plan: WallPlan) -> str:
     """How the engine bounds the scratch directory; empty unless both its bytes and its files are bounded."""
     found = os.statvfs(plan.scratch)
+    # statvfs(3) reports 0 files for a tmpfs without a bound on inodes, so 0 is not a small bound but none.
     holds = (
         Path(plan.scratch).is_mount()
         and found.f_blocks * found.f_frsize <= max(1, plan.scratch_mb) * MB
@@ -88,11 +90,13 @@ def _status(field: str) -> str:
 
 
 def _no_capabilities() -> bool:
+    # The inheritable and bounding sets too, so that this holds without the next requirement (no new privileges).
     return all(int(_status(field), 16) == 0 for field in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"))
 
 
 def _no_way_out() -> bool:
-    """Whether there is no route but the loopback's. Every network namespace may have devices that lead nowhere."""
+    """Whether the loopback has the only routes. Routes, not devices: any network namespace may list idle tunnels."""
+    # The first line of `route` is a heading; the device is its first column, and the last one of `ipv6_route`.
     four = Path("/proc/net/route").read_text(encoding="ascii").splitlines()[1:]
     six_file = Path("/proc/net/ipv6_route")
     six = six_file.read_text(encoding="ascii").splitlines() if six_file.exists() else []
@@ -100,7 +104,7 @@ def _no_way_out() -> bool:
 
 
 def _alone() -> bool:
-    """Whether it has its own pid namespace: at most an init of the engine's beside this process."""
+    """Whether it has its own pid namespace: beside this process there is at most the engine's init."""
     return sum(path.name.isdigit() for path in Path("/proc").iterdir()) <= 2
 
 
@@ -116,4 +120,4 @@ REQUIREMENTS: Final[tuple[tuple[str, Callable[[], bool]], ...]] = (
     ("no new privileges", lambda: _status("NoNewPrivs") == "1"),
     ("processes of its own", _alone),
 )
-"""What `--user`, `--read-only`, `--network none`, `--cap-drop ALL` and `no-new-privileges` should result in."""
+"""What `--user`, `--read-only`, `--network none`, `--cap-drop ALL` and `no-new-privileges` must have brought about."""

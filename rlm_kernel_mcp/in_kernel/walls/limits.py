@@ -1,7 +1,7 @@
 """Resource limits of a kernel: descriptors, file size, threads, core files, address space. A wall.
 
-Is: `setrlimit` on this process, and what makes its threads the only ones that are counted. Is not: the processor time
-of a step and the memory in use, which the host measures from outside. Above: `raising.py`, the shell (`soft_memory`).
+Is: `setrlimit` on this process, and what makes RLIMIT_NPROC count its threads alone. Is not: a step's processor time
+and the memory in use, which the host measures from outside. Above: `raising.py`, the shell (`soft_memory`).
 Below: the standard library, `syscalls.py`.
 """
 
@@ -14,35 +14,37 @@ import re
 import resource
 from typing import Final
 
-from rlm_kernel_mcp.in_kernel.walls import syscalls as linux
+from rlm_kernel_mcp.in_kernel.walls import syscalls
 from rlm_kernel_mcp.in_kernel.walls.plan import MB, WallPlan
 
 MEMORY_GAP_MB: Final = 128
-"""Between the soft limit, in force while a step runs, and the hard one: room to report the MemoryError."""
+"""Between the hard limit and the soft one, which holds while a step runs: room to report the MemoryError."""
 PENDING_SIGNALS: Final = 1024
 STACK_MB: Final = 8
 FIRST_OWN_USER: Final = 0x70000000
 OWN_USERS: Final = 0x0FFFFFFF
-"""User numbers that nobody has: above what container tools give out, below those that are negative as an int."""
+"""User ids that nobody has: above what container tools assign, below those that are negative as an int."""
 NUMBERS_SINCE: Final = [6, 14]
-"""The first Linux in which a pid namespace has numbers of its own."""
+"""The first Linux in which a pid namespace has a `pid_max` of its own."""
+# PID_MAX_LIMIT and RESERVED_PIDS of Linux: what a new namespace's `pid_max` begins with, and where its pids wrap to.
 NEW_NAMESPACES_NUMBERS: Final = 4_194_304
 RESERVED_NUMBERS: Final = 300
 MAP_NORESERVE: Final = 0x4000
 M_ARENA_MAX: Final = -8
 """glibc's mallopt(3) option: each arena of a thread reserves 64 MB of address space."""
 LIMIT_LOWERED: Final = 71
-"""Exit status of a kernel whose code lowered its hard limit of memory."""
+"""Exit status of a kernel whose code has lowered the hard limit of memory."""
+# The hard limit as it was set, by which a lower one is noticed.
 _bounds: dict[str, int] = {}
 
 
 def raise_limits(plan: WallPlan, *, processes: int, counted: str) -> str:
-    """Set every limit but the address space; a lower hard limit that is already there stays.
+    """Set every limit except that of the address space; a hard limit that is lower already stays.
 
     Args:
         plan: the limits.
-        processes: RLIMIT_NPROC, where it would count this kernel alone; 0: elsewhere it would count all of the user's.
-        counted: what bounds the threads, for the row.
+        processes: RLIMIT_NPROC, if it counts this kernel alone; 0 (not set) if it counts all processes of the user.
+        counted: what bounds the number of threads, for the row.
 
     Returns:
         What was limited, for the wall's row.
@@ -50,7 +52,9 @@ def raise_limits(plan: WallPlan, *, processes: int, counted: str) -> str:
     Raises:
         OSError: a limit was refused.
     """
-    linux.call("mallopt", M_ARENA_MAX, 2)
+    # Otherwise eight threads would reserve 512 MB of the address space that `bound_memory` limits.
+    syscalls.call("mallopt", M_ARENA_MAX, 2)
+    # No core files, locked memory, message queues or real-time scheduling: of no use here, and each can hurt others.
     _lower(resource.RLIMIT_CORE, 0)
     _lower(resource.RLIMIT_MEMLOCK, 0)
     _lower(resource.RLIMIT_MSGQUEUE, 0)
@@ -67,12 +71,13 @@ def raise_limits(plan: WallPlan, *, processes: int, counted: str) -> str:
 
 
 def become_a_user_of_its_own() -> bool:
-    """As root: give up being root in what RLIMIT_NPROC counts and spares, the real user. Whether that could be done.
+    """As root, take a real user id that nobody else has, since RLIMIT_NPROC counts by it; whether that was possible.
 
-    The effective user stays, and with it what can be read. Needs CAP_SETUID, and numbers that this user namespace has.
+    The effective user stays, and with it what can be read. Needs CAP_SETUID, and an id that this user namespace maps.
     """
     if os.geteuid() != 0:
         return False
+    # At random: kernels of several servers cannot agree on one, and 28 bits make a clash unlikely.
     number = FIRST_OWN_USER + int.from_bytes(os.urandom(4)) % OWN_USERS
     try:
         os.setresuid(number, 0, 0)
@@ -82,16 +87,17 @@ def become_a_user_of_its_own() -> bool:
 
 
 def number_threads(procfs: int, threads: int) -> bool:
-    """As process 1 of a new pid namespace: leave it numbers for so many threads. Whether the system has such a limit.
+    """As pid 1 of a new pid namespace, leave it pids for this many threads only; whether the system has such a limit.
 
-    Before Linux 6.14 the file is the machine's own, which root could change: it is not touched there. Numbers below 300
-    are given out in the first round alone, so that round is begun behind them.
+    Before Linux 6.14 the file is the whole machine's, which root could change, so it is left alone there. Pids below
+    300 are assigned only before the first wrap, so `ns_last_pid` skips them.
     """
     release = [int(part) for part in re.findall(r"\d+", os.uname().release)[:2]]
     if release < NUMBERS_SINCE or os.getpid() != 1:
         return False
     try:
         with os.fdopen(os.open("sys/kernel/pid_max", os.O_RDWR | os.O_CLOEXEC, dir_fd=procfs), "r+b", 0) as most:
+            # A fresh namespace has exactly this. Any other value may be the machine's own.
             if int(most.read()) != NEW_NAMESPACES_NUMBERS:
                 return False
             with os.fdopen(
@@ -106,19 +112,19 @@ def number_threads(procfs: int, threads: int) -> bool:
 
 
 def open_statm(procfs: int) -> int:
-    """Open this process's memory figures below a descriptor of /proc, for `bound_memory` after /proc is out of view."""
+    """Open this process's memory figures below a descriptor of /proc, for `bound_memory`, when /proc is out of view."""
     return os.open("self/statm", os.O_RDONLY | os.O_CLOEXEC, dir_fd=procfs)
 
 
 def bound_memory(statm: int, memory_mb: int, window_gb: int = 0) -> str:
-    """Limit the address space to what the bare kernel has now, `memory_mb`, and the gap; lets `statm` go.
+    """Limit the address space to what the bare kernel has now, `memory_mb` and the gap; closes `statm`.
 
-    Not RLIMIT_DATA in its place: mprotect(2) passes that one as soon as the address space is full (decision 0070).
+    Not RLIMIT_DATA instead: mprotect(2) gets past that one as soon as the address space is full (decision 0070).
 
     Args:
-        statm: of `open_statm`.
+        statm: from `open_statm`.
         memory_mb: the policy's.
-        window_gb: the size of the window for files, which the kernel has already, for the row.
+        window_gb: the size of the window for files, which the kernel has taken already; for the row.
 
     Returns:
         What was limited, for the wall's row.
@@ -126,22 +132,23 @@ def bound_memory(statm: int, memory_mb: int, window_gb: int = 0) -> str:
     Raises:
         OSError: the limit was refused, or the figures cannot be read.
     """
+    # The first field of statm is the size of the address space in pages (proc_pid_statm(5)), as RLIMIT_AS counts it.
     pages = int(os.pread(statm, 256, 0).split()[0])
     os.close(statm)
     bare_bytes = pages * resource.getpagesize()
     _lower(resource.RLIMIT_AS, bare_bytes + (memory_mb + MEMORY_GAP_MB) * MB)
     _bounds["hard"] = resource.getrlimit(resource.RLIMIT_AS)[1]
-    # In doctor's probe the process is not a kernel, and is smaller.
+    # In doctor's probe this is smaller: the process is not a whole kernel.
     begin_mb = bare_bytes // MB - window_gb * 1024
     files = f", {window_gb} GB more for files that are mapped to be read" if window_gb else ""
     return f"{memory_mb} MB beyond the {begin_mb} MB of address space that the process begins with{files}"
 
 
 def soft_memory(on: bool) -> None:
-    """Put the soft memory limit in force (at the start of a step) or lift it to the hard one (to report its end).
+    """Put the soft memory limit in force (as a step starts), or lift it to the hard one (to report the step's end).
 
-    Without a hard limit (the wall `rlimits` not asked for) it does nothing. A process whose code lowered the hard
-    limit, which nothing can raise again, ends: every later step would find no memory, and a fresh kernel has it.
+    Without a hard limit (if the wall `rlimits` was not asked for) it does nothing. If user code lowered the hard limit,
+    which nothing can raise again, the process ends: later steps would have no memory, and a fresh kernel has it all.
     """
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     if hard == resource.RLIM_INFINITY:
@@ -152,9 +159,9 @@ def soft_memory(on: bool) -> None:
 
 
 def has_room(size: int) -> bool:
-    """Whether the running step could have this many bytes more in one piece; always where there is no limit.
+    """Whether the running step could get this many more bytes in one piece; always true without a limit.
 
-    The system is asked, for a mapping that nobody touches: 3 µs, and no descriptor that could be taken away.
+    Found by asking for a mapping that is never touched: 3 µs, and no descriptor that user code could close.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     if hard == resource.RLIM_INFINITY or size <= 0:
@@ -168,9 +175,9 @@ def has_room(size: int) -> bool:
 
 
 def trim_heap() -> None:
-    """Give back what the C library keeps of memory that was freed."""
+    """Return to the system the freed memory that the C library keeps."""
     with contextlib.suppress(OSError, AttributeError):  # another C library than glibc
-        linux.call("malloc_trim", 0)
+        syscalls.call("malloc_trim", 0)
 
 
 def _lower(limit: int, value: int) -> None:

@@ -1,7 +1,7 @@
-"""The real locations of packages that are installed by links, by path files or as editable ones. A wall.
+"""The real locations of packages that are installed as links, by .pth files or in editable mode. A wall.
 
-Is: the places beyond Python's own directories that a kernel must see, since something imported from there reads its
-files later. Is not: a way to them for what nobody imported: other code beside an editable package stays out of view.
+Is: the paths outside Python's own directories that a kernel must see, because a module imported from there reads its
+files later. Is not: access to what nobody imported: other code beside an editable package stays out of view.
 Above: `in_kernel/launch.py`, `in_kernel/fork_server.py`. Below: `plan.py`. Call it when everything is imported.
 """
 
@@ -18,13 +18,14 @@ from rlm_kernel_mcp.in_kernel.walls.plan import installation_paths, package_dire
 
 @cache
 def outside_places(every_package: bool) -> tuple[str, ...]:
-    """The directories of packages, and the files of single modules, that lie outside of `installation_paths`.
+    """The directories of packages, and the files of single modules, that lie outside `installation_paths`.
 
-    `every_package`: also what is linked into the directories of installed packages and was not imported yet.
+    `every_package`: also what is linked into the directories of installed packages and not imported yet.
     """
     inside = tuple(os.path.realpath(path) + os.sep for path in installation_paths())
     places: dict[str, None] = {}
     for path in dict.fromkeys([*_imported(), *(_linked() if every_package else ())]):
+        # Both ends of a link: imports use the path as written, and Landlock sees where it leads.
         for place in (path, os.path.realpath(path)):
             if not (os.path.realpath(place) + os.sep).startswith(inside) and os.access(place, os.R_OK):
                 places.setdefault(place)
@@ -32,7 +33,8 @@ def outside_places(every_package: bool) -> tuple[str, ...]:
 
 
 def _imported() -> Iterator[str]:
-    """Of each module that is imported, its package's directory or its file."""
+    """For each imported module, its package's directory or its file."""
+    # A list: another thread may import while this one iterates.
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
         if isinstance(file, str) and Path(file).is_absolute():
@@ -40,7 +42,7 @@ def _imported() -> Iterator[str]:
 
 
 def _linked() -> Iterator[str]:
-    """Of each entry of the directories of installed packages, where it really lies."""
+    """For each entry of the directories of installed packages, its real location."""
     for directory in package_directories():
         with os.scandir(directory) as entries:
             for entry in entries:
@@ -52,10 +54,10 @@ def _linked() -> Iterator[str]:
 
 
 def _places(file: str, *, in_package: bool) -> Iterator[str]:
-    """The directory of a package's file as it is written, and where a link from it leads; or a lone module's file."""
+    """A package's directory as written and, if its file is a link, as resolved; or the file of a single module."""
     if not in_package:
         yield file
         return
-    yield os.path.dirname(file)  # noqa: PTH120 (strings, as `sys.modules` has them: there are a thousand)
+    yield os.path.dirname(file)  # noqa: PTH120 (strings, as in `sys.modules`: there are a thousand)
     if os.path.islink(file):  # noqa: PTH114
         yield os.path.dirname(os.path.realpath(file))  # noqa: PTH120

@@ -1,4 +1,4 @@
-"""What to raise: the plan of a kernel's walls, and the rows that say what became of it. A wall.
+"""What to raise: the plan of a kernel's walls, and the rows that say what came of it. A wall.
 
 Is: data, made from the parsed `policy.json` and the paths of one kernel. Is not: any system call.
 Above: every other module of this package. Below: the standard library.
@@ -30,7 +30,7 @@ WALLS: Final = (
 
 MB: Final = 1 << 20
 READ_ONLY_SCRATCH: Final = "the scratch directory is read-only"
-"""Stands in the row `scratch_quota` where it is; `wire.py` has the same words, by which the host knows it."""
+"""In the row `scratch_quota` if so. The host recognises these words; `wire.py` has the same (held by a test)."""
 REMEDIES: Final = {
     "rlimits": "Start the server with a hard limit of processor time, files and memory no lower than the policy's.",
     "no_new_privs": "Use Linux 3.5 or later.",
@@ -53,12 +53,12 @@ SYSTEM_PATHS: Final = (
     "/etc/localtime",
     "/etc/ld.so.cache",
 )
-"""Shared libraries and time zones: readable in every kernel."""
+"""Shared libraries and time zones, readable in every kernel."""
 
 
 @dataclass(frozen=True, slots=True)
 class WallStatus:
-    """One wall of one kernel: whether it holds, what it is made of or why it is not there, and the remedy."""
+    """One wall of one kernel: whether it holds, what it consists of or why it is missing, and the remedy."""
 
     name: str
     holds: bool
@@ -67,7 +67,7 @@ class WallStatus:
 
 
 class WallFailed(Exception):
-    """A required wall cannot be raised, or a wall broke half-way; no user code may run in this process.
+    """A required wall cannot be raised, or one failed half-way; no user code may run in this process.
 
     Attributes:
         wall: name of the wall.
@@ -98,13 +98,13 @@ class WallPlan:
     required: frozenset[str]
     wanted: frozenset[str]
     parent_pid: int
-    """The process whose end ends this one; a kernel that finds another parent was orphaned while it started."""
+    """The process whose end also ends this one; a kernel that finds another parent was orphaned as it started."""
     map_libraries: bool = False
-    """Any installed module may be imported by a step, so that extension modules must be mapped after the walls rose."""
+    """Steps may import any installed module, so extension modules are mapped after the walls are up (decision 0010)."""
     file_mb: int | None = None
-    """Largest file that it may write, through a descriptor that it was given; None: as its scratch directory."""
+    """The largest file that it may write through a descriptor that it was given; None: as large as its scratch."""
     in_container: bool = False
-    """Around this process is a container that `container.verify` has found to be as the host asked for."""
+    """This process is in a container that `container.verify` has found to be what the host asked for."""
 
     def asks_for(self, wall: str) -> bool:
         """Whether the policy requires or wants this wall; a wall in neither list is not raised."""
@@ -118,7 +118,7 @@ def plan_from_policy(
     socket_dir: str,
     read_only: Sequence[str] = (),
 ) -> WallPlan:
-    """The plan of one kernel, made by the process that will raise it (its parent is remembered).
+    """The plan of one kernel, made by the process that will raise the walls (it records its parent).
 
     Args:
         policy: the parsed `policy.json` (`limits`, `walls`, `context`).
@@ -133,6 +133,7 @@ def plan_from_policy(
     for path in (scratch, socket_dir, *read_only):
         if not Path(path).is_absolute():
             raise WallFailed("landlock", f"the path {path!r} is not absolute.", "Give absolute paths.")
+        # A tmpfs will be mounted on the scratch directory, and would hide it.
         if path != scratch and Path(path).is_relative_to(scratch):
             raise WallFailed("namespaces", f"{path!r} lies inside the scratch directory.", "Use separate directories.")
     return WallPlan(
@@ -163,7 +164,7 @@ def installation_paths() -> tuple[str, ...]:
 
 @functools.cache
 def _installation() -> tuple[str, ...]:
-    """Found once a process: a fork server's kernels need not ask `sysconfig` again, which takes longer than a wall."""
+    """Computed once a process: asking `sysconfig` takes longer than a wall, and a fork server's kernels inherit it."""
     paths = [*SYSTEM_PATHS, str(Path(__file__).resolve().parents[2])]
     for prefix in (sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix):
         paths += [f"{prefix}/lib", f"{prefix}/lib64", f"{prefix}/pyvenv.cfg"]

@@ -1,10 +1,10 @@
-"""The walls, raised in order around this process: namespaces, lock A, lock B. A wall.
+"""Raises the walls in order around this process: namespaces, lock A, lock B. A wall.
 
-Is: the order, the fail-closed rule, the rows. Is not: any mechanism. Above: `in_kernel/ipython/app.py`,
-`in_kernel/probe.py`. Below: the other modules of this package.
+Is: the order, the fail-closed rule, the rows. Is not: any mechanism. Above: `in_kernel/launch.py`,
+`in_kernel/probe.py`, `in_kernel/loader/process.py`. Below: the other modules of this package.
 
-A wall that the policy requires and the machine cannot raise is `WallFailed`; one that it wants is a row that says
-why not. A step that breaks half-way is `WallFailed` whatever the policy says: the process is in no known state.
+If the machine cannot raise a wall that the policy requires, that is `WallFailed`; if the policy only wants it, its row
+says why not. A step that fails half-way is `WallFailed` whatever the policy says: the process is in an unknown state.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from rlm_kernel_mcp.in_kernel.walls import capabilities, container, landlock, limits, namespaces, window
-from rlm_kernel_mcp.in_kernel.walls import syscalls as linux
+from rlm_kernel_mcp.in_kernel.walls import capabilities, container, landlock, limits, namespaces, syscalls, window
 from rlm_kernel_mcp.in_kernel.walls.filters import seccomp
 from rlm_kernel_mcp.in_kernel.walls.plan import (
     READ_ONLY_SCRATCH,
@@ -38,24 +37,24 @@ _COUNTED: Final = {
     "namespace's user": "by their user, within the namespace",
     "own user": "by their user, who is nobody else",
     "numbers": "by the namespace's numbers",
-    "host": "counted by the host",  # `wire.py` has the same words, by which the host knows that it must
+    "host": "counted by the host",  # the host recognises these words (`wire.py` has them too) and counts
 }
 
 
 @dataclass(slots=True)
 class Raised:
-    """What is raised so far around this process. Made by `enter_namespaces`, filled by the two locks."""
+    """What has been raised around this process so far. Made by `enter_namespaces`, completed by the two locks."""
 
     plan: WallPlan
     statm: int
     monitor: int | None = None
     threads: ThreadBound = "host"
-    """What holds the policy's number of threads. RLIMIT_NPROC is not enforced for root, and without a user namespace of
-    its own or a user of its own it would count what is not this kernel's."""
+    """What enforces the policy's number of threads. RLIMIT_NPROC does not apply to root, and without a user namespace
+    or a user of its own it would also count what is not this kernel's."""
     scratch_writable: bool = False
-    """Whether user code may write in the scratch directory: only where its quota is enforced."""
+    """Whether user code may write in the scratch directory: only if its quota is enforced."""
     tasks: int | None = None
-    """The listing of this process's own threads, where other processes' have numbers in its view too."""
+    """A descriptor that lists this process's own threads, if it shares a pid namespace with other processes."""
     _rows: dict[str, WallStatus] = field(default_factory=dict)
 
     @property
@@ -64,22 +63,22 @@ class Raised:
         return tuple(self._rows[name] for name in WALLS if name in self._rows)
 
     def holds(self, wall: str) -> bool:
-        """Whether a wall stands already."""
+        """Whether a wall is up already."""
         return wall in self._rows and self._rows[wall].holds
 
     def detail(self, wall: str) -> str:
-        """What a wall's row says of it."""
+        """What the row of a wall says."""
         return self._rows[wall].detail
 
     def note(self, wall: str, holds: bool, detail: str) -> None:
-        """Write a wall's row, over an earlier one of the same wall."""
+        """Write a wall's row, replacing an earlier one."""
         self._rows[wall] = WallStatus(wall, holds, detail, "" if holds else REMEDIES[wall])
 
     def attempt(self, wall: str, act: Callable[[], str]) -> None:
         """Raise one wall and write its row.
 
         Raises:
-            WallFailed: the operating system refused, and the policy requires the wall.
+            WallFailed: the operating system refused a wall that the policy requires.
         """
         if not self.plan.asks_for(wall):
             self.note(wall, False, "the policy does not ask for it")
@@ -90,7 +89,7 @@ class Raised:
             self.refuse(wall, f"{error.strerror or error}.")
 
     def refuse(self, wall: str, reason: str) -> None:
-        """Note that a wall cannot be had.
+        """Write that a wall cannot be raised.
 
         Raises:
             WallFailed: the policy requires it.
@@ -101,21 +100,22 @@ class Raised:
 
 
 def enter_namespaces(plan: WallPlan, announce: namespaces.Announce | None = None) -> Raised:
-    """Step 1: namespaces and the scratch quota, where the machine gives them. Returns in the kernel.
+    """Step 1: namespaces and the scratch quota, if the machine allows them. Returns in the kernel.
 
-    Called by a process with one thread, all imports done. With namespaces it forks: the caller stays behind as the
+    The caller has one thread, and everything is imported. With namespaces it forks: the caller stays behind as the
     monitor and never returns. `announce` is called once in either case (see the package docstring).
 
     Raises:
-        WallFailed: a required wall cannot be raised, or a step broke half-way.
+        WallFailed: a required wall cannot be raised, or a step failed half-way.
     """
     if sys.platform != "linux":
         raise WallFailed("landlock", f"{sys.platform} has none of these walls.", _ELSEWHERE)
-    if not linux.is_single_threaded():
+    if not syscalls.is_single_threaded():
         raise WallFailed(
             "landlock", "the process has more than one thread.", "Raise the walls before any thread starts."
         )
     capabilities.forget_groups()
+    # Held across the change of view, in which /proc is not mounted.
     procfs = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     refusal = namespaces.refusal() if plan.asks_for("namespaces") else "the policy does not ask for it"
     if refusal and plan.in_container:
@@ -138,7 +138,7 @@ def raise_lock_a(raised: Raised) -> None:
     """
     plan, alone = raised.plan, raised.holds("namespaces")
     os.umask(_UMASK)
-    if not linux.is_single_threaded():
+    if not syscalls.is_single_threaded():
         raise WallFailed(
             "landlock", "the process has more than one thread.", "Raise the walls before any thread starts."
         )
@@ -160,7 +160,7 @@ def raise_lock_a(raised: Raised) -> None:
 
 
 def raise_lock_b(raised: Raised) -> None:
-    """Step 3: the address space and the window in it, the sockets directory, the filter of user code on every thread.
+    """Step 3: the address space with its window, the sockets directory, the filter for user code on every thread.
 
     Raises:
         WallFailed: a required wall cannot be raised, the monitor is gone, or nothing would close the window.
@@ -189,7 +189,7 @@ def raise_lock_b(raised: Raised) -> None:
 
 
 def _window(raised: Raised) -> tuple[int, int] | None:
-    """The window for files, where everything stands that makes it one; Landlock, since /dev/zero mapped is memory."""
+    """The window for files, if every wall that secures it is up; Landlock too, since a mapped /dev/zero is memory."""
     stand = all(raised.holds(wall) for wall in ("rlimits", "seccomp", "landlock"))
     return window.take(raised.plan.mapped_max_gb, raised.plan.memory_mb) if stand else None
 
@@ -212,7 +212,7 @@ def _inside_namespaces(plan: WallPlan, procfs: int, announce: namespaces.Announc
 
 
 def _inside_container(plan: WallPlan, procfs: int) -> Raised:
-    """The engine's namespaces and its tmpfs in place of our own, which it does not let us make inside of them."""
+    """The engine's namespaces and tmpfs instead of our own, which it does not let us make inside its own."""
     raised = Raised(plan, limits.open_statm(procfs))
     raised.note("namespaces", True, container.NAMESPACES)
     quota = container.scratch_quota(plan)
@@ -236,7 +236,7 @@ def _without_namespaces(plan: WallPlan, procfs: int, refusal: str) -> Raised:
 
 
 def _counted_alone() -> ThreadBound:
-    """Become somebody whose threads are this kernel's alone, where the system counts and bounds them."""
+    """Become a user whose only threads are this kernel's, so that the system itself counts and bounds them."""
     if limits.become_a_user_of_its_own():
         return "own user"
     return "namespace's user" if os.geteuid() != 0 and namespaces.enter_a_user_namespace() else "host"
@@ -253,7 +253,7 @@ def _note_scratch_without_quota(raised: Raised) -> None:
 
 
 def _own_threads(raised: Raised) -> tuple[int, ...] | None:
-    """The threads there are, by number; None where no other process has a number at all."""
+    """The ids of this process's threads; None in a pid namespace of its own, where nothing else has an id."""
     if raised.tasks is None:
         return None
     threads = tuple(map(int, os.listdir(raised.tasks)))  # noqa: PTH208  (a descriptor has no path)
@@ -271,20 +271,21 @@ def _announce_self(announce: namespaces.Announce | None) -> None:
 
 
 def _die_with(parent_pid: int) -> None:
-    linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+    # The parent may have ended before the line above, and then no signal will come (PR_SET_PDEATHSIG(2const)).
     if os.getppid() != parent_pid:
         os._exit(namespaces.MONITOR_FAILED)
 
 
 def _no_new_privs() -> str:
-    linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
-    if linux.prctl(linux.PR_GET_NO_NEW_PRIVS) != 1:
+    syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
+    if syscalls.prctl(syscalls.PR_GET_NO_NEW_PRIVS) != 1:
         raise OSError(errno.EPERM, "it was set, and is not")
     return "no program can give this process rights"
 
 
 def _not_dumpable() -> str:
-    linux.prctl(linux.PR_SET_DUMPABLE, 0)
-    if linux.prctl(linux.PR_GET_DUMPABLE) != 0:
+    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
+    if syscalls.prctl(syscalls.PR_GET_DUMPABLE) != 0:
         raise OSError(errno.EPERM, "it was cleared, and is not")
     return "no process of the same user can read its memory"

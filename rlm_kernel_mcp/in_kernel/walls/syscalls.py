@@ -1,4 +1,4 @@
-"""System calls that Python's `os` lacks, each checked for its errno. A wall.
+"""System calls that Python's `os` lacks, with each error raised as an OSError. A wall.
 
 Is: thin, typed calls through ctypes. Is not: any decision. Above: the other modules of this package.
 Below: the C library.
@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+# Options of prctl(2), from linux/prctl.h.
 PR_SET_PDEATHSIG: Final = 1
 PR_GET_DUMPABLE: Final = 3
 PR_SET_DUMPABLE: Final = 4
@@ -29,6 +30,7 @@ PR_CAP_AMBIENT_CLEAR_ALL: Final = 4
 CLONE_THREAD_AND_MEMORY: Final = 0x00010900
 """CLONE_VM | CLONE_SIGHAND | CLONE_THREAD."""
 
+# `use_errno`: ctypes saves errno after each call, before the interpreter can change it.
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 
@@ -51,7 +53,7 @@ def syscall_numbers(machine: str) -> dict[str, int]:
 
 
 Argument = int | bytes | ctypes.Array[ctypes.c_char] | None
-"""What a system call takes here: a number, bytes to read from, a buffer to write into, or no address."""
+"""What a system call takes: a number, bytes to read from, a buffer to write into, or NULL."""
 
 
 def syscall(name: str, *arguments: Argument) -> int:
@@ -73,12 +75,13 @@ def prctl(option: int, *arguments: int) -> int:
     Raises:
         OSError: the kernel refused it.
     """
+    # All four words: prctl is variadic, and some options refuse anything but 0 in those that they do not use.
     words = [ctypes.c_ulong(argument) for argument in (*arguments, 0, 0, 0, 0)[:4]]
     return _checked(_libc.prctl(ctypes.c_int(option), *words), f"prctl {option}")
 
 
 def call(name: str, *arguments: Argument) -> int:
-    """A function of the C library that returns an int and sets errno (`mount`, `umount2`, `unshare`, ...).
+    """Call a function of the C library that returns an int and sets errno (`mount`, `umount2`, `unshare`, ...).
 
     Raises:
         OSError: it returned -1.
@@ -87,7 +90,8 @@ def call(name: str, *arguments: Argument) -> int:
 
 
 def is_single_threaded() -> bool:
-    """Whether this process has one thread: asked of the kernel, or read in /proc where a profile forbids unshare(2)."""
+    """Whether this process has one thread: Linux is asked, or /proc is read if a profile forbids unshare(2)."""
+    # These flags change nothing in a process with one thread, and are EINVAL in one with more (unshare(2)).
     try:
         call("unshare", CLONE_THREAD_AND_MEMORY)
     except OSError as error:
@@ -96,6 +100,7 @@ def is_single_threaded() -> bool:
 
 
 def _word(argument: Argument) -> Any:
+    # Unwrapped, ctypes would pass an int as 32 bits, and the upper half of the register would be undefined.
     if isinstance(argument, int):
         return ctypes.c_long(argument)
     return argument if isinstance(argument, ctypes.Array) else ctypes.c_char_p(argument)

@@ -82,7 +82,7 @@ class ManagedProcess(Protocol):
         """Called by the manager (`interrupt_kernel`) and by a session (the ladder); nothing happens once it is gone."""
 
     def kill(self) -> None:
-        """Called to end it (SIGKILL). The end itself is told by `ended`, or `HostProcess.dead`."""
+        """Called to end it (SIGKILL). `ended`, or `HostProcess.dead`, reports the end itself."""
 
     def terminate(self) -> None:
         """Called by the manager of another client before `kill` (SIGTERM)."""
@@ -135,8 +135,10 @@ class StartedKernel(Started, Protocol):
             KernelStartFailed: anything else; or the kernel ended.
         """
 
-    def pass_descriptor(self, descriptor: int) -> None:
+    def pass_descriptor(self, descriptor: int, *, shell: bool = False) -> None:
         """Called by `session/` with an open file for the kernel's next request, and closed there: it is copied.
+
+        `shell`: whether that request goes by the shell channel, and not by the control channel.
 
         Raises:
             OSError: the kernel does not take it.

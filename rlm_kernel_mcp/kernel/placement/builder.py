@@ -3,7 +3,7 @@
 Is: what a kernel is started with, as data, and the files that it reads; from these the kernel grants itself what it may
 see (`in_kernel/launch.py`). Is not: a process. Above: `provisioner.py`, for our own host and for every other
 Jupyter client; `kernel/starter.py`, `foreign_client.py`. Below: `base.py`, the policy, the settings. What differs
-between the two stands in `Order.owned` and nowhere else.
+between the two is `Order.owned`, and nothing else.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ def effective_policy(spec_dir: Path, settings: KernelSettings) -> Policy:
 def use_sockets(manager: Any, directories: KernelDir) -> None:
     """Set jupyter_client's manager to ipc over sockets in the kernel's own directory, whatever it was set to before."""
     manager.transport, manager.ip = "ipc", directories.socket_stem
+    # A manager that was set to TCP would keep a record of ports, which these are not.
     manager.cache_ports = False
     for number, channel in enumerate(CHANNELS, start=1):
         setattr(manager, f"{channel}_port", number)
@@ -78,6 +79,7 @@ def scrubbed_environment(directories: KernelDir) -> dict[str, str]:
         "HOME": str(directories.scratch),
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
     }
+    # datetime.now() should agree with what the user's files say.
     if "TZ" in os.environ:
         environment["TZ"] = os.environ["TZ"]
     return environment
@@ -86,11 +88,12 @@ def scrubbed_environment(directories: KernelDir) -> dict[str, str]:
 def _write_connection_file(directories: KernelDir, connection: Mapping[str, Any]) -> None:
     """Write it anew: whoever attaches reads the old one or the new one. It holds the key: for this user alone."""
     key = connection["key"]
-    told = {name: connection[name] for name in CONNECTION_KEYS} | {
+    entries = {name: connection[name] for name in CONNECTION_KEYS} | {
         "key": key.decode() if isinstance(key, bytes) else key
     }
+    # Renamed when it is complete: a console may read it at any moment.
     new = directories.connection_file.with_suffix(".new")
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(told, file)
+        json.dump(entries, file)
     new.replace(directories.connection_file)

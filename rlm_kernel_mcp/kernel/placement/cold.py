@@ -78,6 +78,8 @@ class ClientsProcess:
         """As `Popen.wait`; a monitor that outlives its kernel is ended."""
         if self._pidfd >= 0:
             wait_ms = None if timeout is None else timeout * 1000
+            # A pidfd is readable once the process has ended (pidfd_open(2)). No waitpid: the kernel may be our
+            # grandchild.
             poll = select.poll()
             poll.register(self._pidfd, select.POLLIN)
             if not poll.poll(wait_ms):
@@ -124,6 +126,7 @@ async def start_cold(order: Order, command: Command, ends: Ends) -> tuple[Child,
     Raises:
         KernelStartFailed: it ended before, or cannot be started; nothing of it is left.
     """
+    # A file, not a pipe: nobody has to read it, and it is there after the child has died.
     errors = (order.directories.path / START_ERRORS).open("wb")
 
     def spawn(passed: Sequence[int]) -> Child:

@@ -49,7 +49,7 @@ class ForeignClient:
         self._directories: KernelDir | None = None
 
     def order(self, manager: Any, spec: Any, arguments: dict[str, Any]) -> Order:
-        """Called before each start (`pre_launch`): fresh directories and the policy; the manager is told its transport.
+        """Called before each start (`pre_launch`): fresh directories and the policy; the manager gets its transport.
 
         Args:
             manager: jupyter_client's; whatever transport it was set to becomes ipc, and it writes that down.
@@ -147,6 +147,7 @@ async def _start(order: Order, command: Command) -> ClientsProcess:
             await ends.status.wait_ready()
         except BaseException:
             process.kill()
+            # SIGKILL does not reach a process in uninterruptible sleep (a dead network file system).
             with suppress(subprocess.TimeoutExpired):  # the system holds it; it ends when it can
                 process.wait(REAP_S)
             raise

@@ -173,6 +173,7 @@ class ForkServer:
         Raises:
             KernelStartFailed: it ended before it was ready.
         """
+        # SEQPACKET: one request is one message, with the descriptors that came with it.
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         with theirs:
@@ -225,6 +226,7 @@ class ForkServer:
         asked: dict[str, Any] = {"argv": list(arguments), "env": env, "cwd": cwd}
         request = json.dumps(asked if loader is None else asked | {"loader": loader}).encode()
         try:
+            # Non-blocking: a fork server whose queue is full (EAGAIN) is stuck, and no start should wait for it.
             socket.send_fds(self._requests, [request], [status.fileno(), descriptors.fileno()])
         except OSError as error:
             what = "cannot be asked for a kernel" if self.alive else "is gone"

@@ -53,6 +53,8 @@ class RlmProvisioner(LocalProvisioner):
         self.started = await self._order.placement.start(self._order, self._command)
         self.process = self.started.process
         self.pid = self.process.pid
+        # The kernel has a process group of its own that this process may not be able to see: jupyter_client must not
+        # signal one.
         self.pgid = None
         self.cwd = self._command.cwd
         return self.connection_info

@@ -107,6 +107,8 @@ def sweep(base: Path, *, ask_engines: bool = False) -> list[Path]:
 
     A directory that records containers stays where no engine is to be asked: a server in container mode sweeps it.
     """
+    # An flock is released by the kernel when its holder dies, however that happens; a pid in a file might be used
+    # again.
     swept, with_containers = [], []
     with ExitStack() as held:
         for path in sorted(base.iterdir()):

@@ -69,7 +69,7 @@ def loaded_context(content: Content) -> LoadContextReply:
 
 
 def without_context(content: Content) -> ContextGoneReply:
-    """The reply of a kernel that was told to do without a context. Raises: as `offered_names`."""
+    """The reply of a kernel that is to do without a context. Raises: as `offered_names`."""
     names, unbound = offered_names(content), content.get("unbound")
     rows = unbound if isinstance(unbound, list) else []
     return {"status": "ok", "names": names, "unbound": [name for name in names if name in rows]}
@@ -133,6 +133,7 @@ def history_cells(content: Content) -> list[tuple[int, str]]:
 def _is_cell(row: object) -> bool:
     if not isinstance(row, list) or len(row) != 3 or row[0] != 1:
         return False
+    # `type`, since a bool is an int too; session 1 is the only one that a kernel has (its history is in memory).
     return type(row[1]) is int and isinstance(row[2], str)
 
 

@@ -55,11 +55,13 @@ class Codec:
     def __init__(self, key: bytes) -> None:
         self.session = secrets.token_hex(16)
         self._built = 0
+        # Keyed once and copied for each message: setting up the key is half of the work.
         self._hmac = hmac.HMAC(key, digestmod=hashlib.sha256)
 
     def has_built(self, msg_id: str) -> bool:
         """Whether this is the id of a request that this client has sent."""
         ours, _, number = msg_id.rpartition("_")
+        # ASCII digits only: `isdecimal` admits others, and `int` would read them.
         return ours == self.session and number.isdecimal() and number.isascii() and int(number) <= self._built
 
     def build(
@@ -95,6 +97,7 @@ def parse(frames: Sequence[bytes]) -> Message:
     """
     try:
         start = frames.index(DELIMITER) + 2
+        # The metadata of a kernel are not read at all.
         header, parent, _, content = frames[start : start + 4]
     except ValueError:
         raise BadMessage("no delimiter, or fewer than four parts") from None
@@ -130,6 +133,7 @@ def parse_json(part: bytes) -> Any:
     Raises:
         BadMessage: it is not JSON, or holds more than `LARGE_JSON_ITEMS` items.
     """
+    # A part with fewer bytes cannot hold more items.
     if len(part) > LARGE_JSON_ITEMS and _is_crowded(part):
         raise BadMessage(f"a part of {len(part):,} bytes holds more than {LARGE_JSON_ITEMS:,} items")
     try:

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeGuard
 
+from rlm_kernel_mcp.kernel.untrusted.exploring import NOTHING, Use, use_of
 from rlm_kernel_mcp.kernel.untrusted.fields import NAME_CHARS_MAX, count_of, name_row
 from rlm_kernel_mcp.kernel.untrusted.messages import Message
 from rlm_kernel_mcp.wire import REPLY_KEY
@@ -53,6 +54,7 @@ class BoundedText:
         """Append as much as the limit allows."""
         room = self.limit - self.chars
         kept = piece if len(piece) <= room else piece[: max(room, 0)]
+        # Bytes too: a million characters may take four times as many bytes, here and in the record.
         data = kept.encode("utf-8", "surrogatepass")
         if len(data) > self.bytes_left:
             kept = data[: self.bytes_left].decode("utf-8", "ignore")
@@ -60,6 +62,7 @@ class BoundedText:
         if kept:
             self._recent.append(kept)
             self.chars += len(kept)
+            # Joined now and then: a million pieces of one character would take 60 MB as objects.
             if len(self._recent) >= PIECES_MAX:
                 self._pieces.append("".join(self._recent))
                 self._recent.clear()
@@ -97,6 +100,8 @@ class Reply:
     _pictures_tried: int = 0
     updated: list[tuple[str, str, int | None]] = field(default_factory=list)
     dropped: dict[str, int] = field(default_factory=dict)
+    used: Use = NOTHING
+    """What the step did with the exploring functions."""
     code: str | None = None
     """From `execute_input`: this is how the trace learns what a console ran."""
     execution_count: int | None = None
@@ -155,6 +160,7 @@ class Reply:
         code, count = content.get("code"), content.get("execution_count")
         if isinstance(code, str) and self.code is None:
             self.code = code[:RESULT_CHARS_MAX]
+        # Not isinstance: `true` in JSON is a bool, which is an int.
         if type(count) is int:
             self.execution_count = count
 
@@ -185,6 +191,7 @@ class Reply:
         self.ename = ename[:NAME_CHARS_MAX]
         self.evalue = evalue[:EVALUE_CHARS_MAX] if isinstance(evalue, str) else ""
         if isinstance(lines, list) and lines:
+            # Sliced before it is joined: the bound on characters alone would come after the work.
             text = "\n".join(line for line in lines[:10_000] if isinstance(line, str))
             self.traceback = text[:TRACEBACK_CHARS_MAX]
 
@@ -200,6 +207,7 @@ class Reply:
         if not isinstance(extra, dict):
             return
         self.unchanged = extra.get("unchanged") is True
+        self.used = use_of(extra.get("used"))
         rows = extra.get("updated")
         if isinstance(rows, list):
             self.updated = [row for row in map(name_row, rows[:UPDATED_MAX]) if row is not None]
@@ -226,4 +234,5 @@ def _picture(mime_type: ImageType, data: str) -> Picture | None:
         return None
     if not raw.startswith(MAGIC[mime_type]):
         return None
+    # Encoded again, since base64 has several spellings of the same bytes, and clients differ in what they accept.
     return Picture(mime_type, base64.b64encode(raw).decode("ascii"))

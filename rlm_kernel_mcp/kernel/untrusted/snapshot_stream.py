@@ -92,6 +92,7 @@ class StreamDecoder:
             raise StreamBroken("the stream ends within a head")
 
     def _head(self) -> NameBegins | None:
+        # Bounded: without a line feed the whole buffer would be searched again with each block.
         end = self._buffer.find(b"\n", 0, HEAD_BYTES_MAX)
         if end < 0:
             if len(self._buffer) >= HEAD_BYTES_MAX:
@@ -126,6 +127,7 @@ class StreamDecoder:
 
     def _count(self, length: int) -> None:
         """A chunk is announced; one that would pass a cap is not awaited."""
+        # Counted when it is announced: a length of 4 GB must not be waited for.
         self._value_bytes += length
         self._total_bytes += length
         if self._value_bytes > self._limits.name_bytes:

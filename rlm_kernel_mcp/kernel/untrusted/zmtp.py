@@ -14,7 +14,9 @@ from collections.abc import Callable, Sequence
 from typing import Final, Literal
 
 SIGNATURE: Final = b"\xff" + bytes(8) + b"\x7f"
+# Signature, version 3.0, mechanism in 20 bytes, as-server flag, filler: 64 bytes in all (RFC 23).
 GREETING: Final = SIGNATURE + b"\x03\x00" + b"NULL".ljust(20, b"\0") + b"\0" + bytes(31)
+# Bits of a frame's first byte.
 MORE: Final = 0x01
 LONG: Final = 0x02
 COMMAND: Final = 0x04
@@ -178,6 +180,7 @@ class Connection(asyncio.Protocol):
         kind = self._socket_type.encode()
         body = b"\x05READY\x0bSocket-Type" + len(kind).to_bytes(4, "big") + kind
         if self._socket_type == "DEALER":
+            # An empty identity: the peer's ROUTER assigns one.
             body += b"\x08Identity" + (0).to_bytes(4, "big")
         transport.write(GREETING + bytes([COMMAND, len(body)]) + body)
 

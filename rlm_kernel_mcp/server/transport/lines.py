@@ -28,6 +28,7 @@ def frames_of(descriptor: int) -> Iterator[Frame]:
     line = bytearray()
     length = 0
     while chunk := _read(descriptor):
+        # Only new bytes are searched for a line end: searching the whole line again would be quadratic.
         *ends, rest = chunk.split(b"\n")
         for end in ends:
             length += len(end)

@@ -72,6 +72,7 @@ class Owed:
             if batch is not None and (whole := self._in_batch(batch, None)) is not None:
                 await unanswered(whole)
 
+        # A queue for each id: a client may use an id twice, which MCP forbids and clients do.
         self._asked.setdefault(_key(request.id), deque()).append(asked)
         self._count += 1
         self._bytes += size
@@ -89,6 +90,7 @@ class Owed:
             return message
         asked = waiting[0]
         self._remove(asked)
+        # Taken from the answer: the version that was agreed, not the one that was asked for.
         if isinstance(message, JSONRPCResponse) and asked.request.method == "initialize":
             self._agreed = str(message.result.get("protocolVersion"))
         return message if asked.batch is None else self._in_batch(asked.batch, message)
@@ -135,6 +137,7 @@ class Owed:
         loop = asyncio.get_running_loop()
         begin = loop.time()
         while self._count and not self._given_up:
+            # Computed anew each time, since what is left may have less time than what was just answered.
             end = begin + max(self._patience(asked.request) for asked in self._each())
             try:
                 async with asyncio.timeout_at(end):
@@ -163,6 +166,7 @@ class Owed:
         batch.settled += 1
         if message is not None:
             batch.answers.append(message)
+        # JSON-RPC 2.0, section 6: a batch without any answer gets nothing, not an empty list.
         return batch.answers if batch.settled == batch.asked and batch.answers else None
 
 

@@ -68,10 +68,12 @@ async def streams_over(
 
 def claim_stdio() -> tuple[int, int]:
     """Private copies of descriptors 0 and 1; 0 then reads nothing, and 1 writes to stderr, for good."""
+    # What a library has buffered by now must not come out between two messages.
     sys.stdout.flush()
     wire_in, wire_out = os.dup(0), os.dup(1)  # not inheritable, as os.dup makes them
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
+    # A print of a library then goes to the log, and never between two messages.
     os.dup2(2, 1)
     os.close(nothing)
     return wire_in, wire_out
@@ -85,6 +87,7 @@ class Reader:
         self._frames: asyncio.Queue[Frame | None] = asyncio.Queue()
         self._taken = threading.Condition()
         self._count = self._bytes = 0
+        # A daemon: nothing ends a read(2) that blocks, and the interpreter would wait for this thread at its end.
         threading.Thread(target=self._run, args=(descriptor,), name="stdin", daemon=True).start()
 
     async def next(self) -> Frame | None:
@@ -143,6 +146,7 @@ class Writer:
                 failure = self._write(line)
             finally:
                 _tell(self._loop, _settle, written, failure)
+            del line, written
 
     def _write(self, line: bytes) -> OSError | None:
         try:
@@ -189,10 +193,15 @@ class Wire:
         """Write every message of the server; ends with the server, or when nobody can read."""
         with from_server:
             async for item in from_server:
-                due = self._owed.settle(item.message)
-                line = b"" if due is None else write_batch(due) if isinstance(due, list) else write_frame(due)
-                if line and not await self._write(line):
+                is_read = await self._send(item)
+                del item  # else an answer of megabytes stayed in memory until the next one comes; so in `Writer._run`
+                if not is_read:
                     return
+
+    async def _send(self, item: SessionMessage) -> bool:
+        due = self._owed.settle(item.message)
+        line = b"" if due is None else write_batch(due) if isinstance(due, list) else write_frame(due)
+        return not line or await self._write(line)
 
     async def _take_batch(self, to_server: ToServer, frames: Sequence[Frame], size: int) -> None:
         await self._owed.until_agreed()

@@ -2,7 +2,7 @@
 
 Is: what the file system says of them (size, times, which file it is), a bounded number of them at a time. Is not: their
 bytes, nor the contexts (`contexts.py`). Blocking, so it belongs into a worker thread. Above: `source.py`,
-`contexts.py`. Below: `context/documents.py`.
+`contexts.py`. Below: `context/documents.py`, `context/roots/identity.py`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final, Self
 
-from rlm_kernel_mcp.context.documents import Document, FileIdentity, identity_of
+from rlm_kernel_mcp.context.documents import Document
+from rlm_kernel_mcp.context.roots.identity import FileIdentity, identity_of
 
 AT_A_TIME: Final = 100
 """Files that one look asks for: a step is as fast over many as over one. Of more, each look has others, in turn."""
@@ -41,7 +42,7 @@ class FileMarks:
     @property
     def wanted(self) -> bool:
         """Whether a look can find anything."""
-        return bool(self.paths)
+        return bool(self.paths) and not self.has_changed
 
     def look(self) -> bool:
         """Ask for the next ones; whether any has changed by now."""
@@ -50,7 +51,6 @@ class FileMarks:
         for place in range(self._next, min(self._next + AT_A_TIME, len(self.paths))):
             if _state(self.paths[place]) != self.states[place]:
                 self.has_changed = True
-                self.paths, self.states = [], []
                 return True
         self._next = self._next + AT_A_TIME if self._next + AT_A_TIME < len(self.paths) else 0
         return False

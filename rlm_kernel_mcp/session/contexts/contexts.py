@@ -1,6 +1,6 @@
 """The contexts of one session: which it has, what is known of each, and what its record keeps.
 
-Is: the list, its form in the record, and how each is had again. Is not: loading (`loads.py`), nor a kernel
+Is: the list, its form in the record, and how each is read again. Is not: loading (`loads.py`), nor a kernel
 (`session/kernels/`). Above: `loads.py`, `session/reopening.py`. Below: `source.py`, `changes.py`, `store/store.py`.
 """
 
@@ -9,25 +9,34 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from itertools import islice
 from typing import Any, Final
 
+from rlm_kernel_mcp.context.held import is_hashed_later
 from rlm_kernel_mcp.context.loader.hashing import Unhashed
 from rlm_kernel_mcp.context.loader.places import Places
 from rlm_kernel_mcp.context.payload import Payload
+from rlm_kernel_mcp.context.roots.identity import FileNumber
 from rlm_kernel_mcp.context_wire import LoadContextReply
 from rlm_kernel_mcp.errors import ContextNotFound, ContextTooLarge
+from rlm_kernel_mcp.session.context_reports import ContextReport, DocumentInfo
 from rlm_kernel_mcp.session.contexts.changes import FileMarks
 from rlm_kernel_mcp.session.contexts.given import Progress
 from rlm_kernel_mcp.session.contexts.hashing import Hashes
 from rlm_kernel_mcp.session.contexts.source import Beside, ContextSource, Kept, Means
 from rlm_kernel_mcp.session.kernels.context_loading import context_report
-from rlm_kernel_mcp.session.kernels.loading import GoOn, read_in_thread
+from rlm_kernel_mcp.session.kernels.loading import CancelCheck, read_in_thread
 from rlm_kernel_mcp.session.kernels.recovery import ContextToLoad
-from rlm_kernel_mcp.session.reports import ContextReport, DocumentInfo
 from rlm_kernel_mcp.store.store import Store
 
+HASHES_TOLD: Final = 20
+"""Contexts whose hashes stand in one answer."""
 CUT_OFF: Final = (
     "its file has changed: it was cut off from {was:,} to {now:,} bytes, and the context was loaded again as it is now"
+)
+WRITTEN_TO: Final = (
+    "its file has changed: it was written to and has {now:,} bytes, where it had {was:,}, and the context was loaded "
+    "again as it is now"
 )
 
 
@@ -49,8 +58,8 @@ class SessionContext:
     """As `Payload.states`, when it was read last."""
     places: Places | None = None
     """Places in its documents, as this server has loaded them last; None of what JSON says."""
-    in_place: bool = False
-    """Whether this server has it from its one file itself, which is no copy."""
+    in_place: FileNumber | None = None
+    """Its one file, where this server has it from that itself, which is no copy."""
     text_bytes: int | None = None
     """As `Payload.text_bytes`."""
     claimed_bytes: int = 0
@@ -64,7 +73,8 @@ class SessionContext:
 
     def note_origin(self, payload: Payload) -> None:
         """Remember what a payload of it was made of."""
-        self.states, self.in_place, self.text_bytes = payload.states, payload.state is not None, payload.text_bytes
+        self.states, self.text_bytes = payload.states, payload.text_bytes
+        self.in_place = None if payload.state is None else payload.own_file
         self.places = None if payload.kind == "json" else payload.places(len(self.source.prefix))
 
     def take_over(self, other: SessionContext) -> None:
@@ -142,27 +152,35 @@ class ContextList:
             )
         context.claimed_bytes = payload.byte_count if payload.held == "memory" else 0
 
+    def later_hashes(self) -> dict[str, str]:
+        """By name those that an answer to a load may not have had: of the first contexts with such."""
+        found = (one.report for one in self.all if one.report is not None and is_hashed_later(one.report.bytes))
+        return dict(islice(((one.name, one.sha256) for one in found if one.sha256 is not None), HASHES_TOLD))
+
     def changed(self) -> tuple[str, ...]:
         """The names of those whose files have changed."""
         return tuple(one.name for one in self.all if one.has_changed)
 
-    async def open_again(self, context: SessionContext) -> Payload:
-        """A context once more, for a fresh kernel; it is what it was, or was never loaded.
+    async def open_again(self, context: SessionContext, *, copy: bool = False) -> Payload:
+        """A context once more, for a fresh kernel; it is what it was, or says that it is not. `copy`: of its files.
+
+        Nothing of it is remembered before a kernel has it (`loaded_again`): else one that ends meanwhile would leave
+        behind that this is what it was.
 
         Raises:
             ContextNotFound, ContextDenied, ContextTooLarge, InvalidInput.
         """
-        payload = await read_in_thread(
-            lambda go_on: self._open_again(context, go_on), files=context.source.paths is not None
+        return await read_in_thread(
+            lambda check_cancelled: self._open_again(context, copy, check_cancelled),
+            files=context.source.paths is not None,
         )
-        context.note_origin(payload)
-        return payload
 
     def loaded_again(self, context: SessionContext, payload: Payload, loaded: LoadContextReply) -> str | None:
         """A fresh kernel has a context; what has become of it, if it is another than it was."""
+        context.note_origin(payload)
         assert context.report is not None
         was, now = context.report.bytes, payload.byte_count
-        if now < was:
+        if payload.is_other:
             context.report = replace(context_report(payload, loaded, context.name), changed=True)
             if context.marks is not None:
                 context.marks.has_changed = True
@@ -170,7 +188,8 @@ class ContextList:
         elif context.report.held != payload.held:
             context.report = replace(context.report, held=payload.held)
         self.hash_later(context, payload.unhashed())
-        return CUT_OFF.format(was=was, now=now) if now < was else None
+        told = CUT_OFF if now < was else WRITTEN_TO
+        return told.format(was=was, now=now) if payload.is_other else None
 
     def hash_later(self, context: SessionContext, unhashed: Unhashed | None) -> None:
         """Have the hash of a context that is there made, where it has none yet."""
@@ -183,12 +202,12 @@ class ContextList:
 
         self.hashes.begin(context.name, unhashed, take)
 
-    def _open_again(self, context: SessionContext, go_on: GoOn) -> Payload:
+    def _open_again(self, context: SessionContext, copy: bool, check_cancelled: CancelCheck) -> Payload:
         source, progress = self.source_of(context), Progress()
         assert context.report is not None
-        mapped_bytes = context.report.bytes if context.in_place and context.report.held == "mapped" else 0
-        kept = Kept(context.report.sha256, context.states, mapped_bytes)
-        payload = source.open_again(self.means, kept, go_on, progress, self.beside(context))
+        mapped = context.in_place if context.report.held == "mapped" else None
+        kept = Kept(context.report.sha256, context.states, mapped)
+        payload = source.open_again(self.means, kept, check_cancelled, progress, self.beside(context), copy=copy)
         if not context.has_changed:
             context.marks = progress.marks
         return payload
@@ -261,6 +280,7 @@ def _report(row: Mapping[str, Any], name: str) -> ContextReport | None:
     kept["documents"] = tuple(DocumentInfo(**document) for document in row.get("documents", ()))
     skipped, count = kept.pop("skipped", {}), kept.pop("skipped_count", 0)
     kept["skipped_first"] = tuple(kept.get("skipped_first", ()))
+    kept["hints"] = tuple(kept.get("hints", ()))
     if isinstance(skipped, list):  # a record from before entries had kinds
         skipped, kept["skipped_first"] = {"other": count} if count else {}, tuple(skipped)
     return ContextReport(**kept, skipped=skipped)

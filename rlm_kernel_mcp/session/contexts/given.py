@@ -1,7 +1,7 @@
 """What a client gives for a context, and is answered: plain data between `server/` and `session/`.
 
 Is: frozen dataclasses, of checked arguments and of `rlm_add_context`'s answer. Is not: where the text then comes from
-(`source.py`). Above: `server/`, `session/registry.py`. Below: `changes.py`, `session/reports.py`.
+(`source.py`). Above: `server/`, `session/registry.py`. Below: `changes.py`, `session/context_reports.py`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from rlm_kernel_mcp.session.context_reports import ContextReport, LoadingReport
 from rlm_kernel_mcp.session.contexts.changes import FileMarks
-from rlm_kernel_mcp.session.reports import ContextReport, LoadingReport
 
 WAIT_MS: Final = 20_000
 FIRST_NAME: Final = "context"
@@ -31,8 +31,9 @@ class Progress:
     """How many entries of directories and globs were left out by then, by kind."""
 
     def on_bytes(self, count: int) -> None:
-        """So many have been read by now."""
-        self.loaded_bytes, self.bytes = count, max(count, self.bytes)
+        """So many have been read by now. Neither number becomes smaller where the files are gone through once more."""
+        self.loaded_bytes = max(count, self.loaded_bytes)
+        self.bytes = max(count, self.bytes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,14 +64,14 @@ class Hashes:
     async def _make(self, unhashed: Unhashed, loaders: Loaders, take: Callable[[str], None]) -> None:
         ended = threading.Event()
 
-        def go_on() -> None:
+        def check_cancelled() -> None:
             if ended.is_set():
                 raise NobodyWaits
 
         def make() -> str | None:
             with unhashed:
-                go_on()
-                return unhashed.digest(loaders, go_on)
+                check_cancelled()
+                return unhashed.digest(loaders, check_cancelled)
 
         try:
             digest = await made_in_thread(make, lambda _: None, _threads)

@@ -2,10 +2,11 @@
 
 Is: each load from its beginning to its end, whoever waits for it and for how long. Is not: a context's source
 (`source.py`), the list (`contexts.py`), nor the session's first kernel (`session/opening.py`). Above:
-`session/session.py`, `session/registry.py`. Below: `contexts.py`, `session/kernels/`, `session/trace/journal.py`.
+`session/session.py`, `session/registry.py`. Below: `contexts.py`, `session/kernels/`, `session/trace/journal.py`,
+`store/reading.py`.
 
 A load belongs to the session. It reads its files beside everything else, and needs the kernel for a moment at its end;
-no step begins before that. One that fails is told once: to the call that began it, or to the next step.
+no step begins before that. A failure is reported once: to the call that began the load, or to the next step.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -22,35 +24,22 @@ from rlm_kernel_mcp.context.payload import Payload
 from rlm_kernel_mcp.errors import InternalError, KernelDied, RestoreStopped, RlmError, again
 from rlm_kernel_mcp.kernel.kernel import Kernel
 from rlm_kernel_mcp.session.account import Account
+from rlm_kernel_mcp.session.context_reports import ContextReport, LoadingReport
 from rlm_kernel_mcp.session.contexts.contexts import ContextList, SessionContext
 from rlm_kernel_mcp.session.contexts.given import Progress
 from rlm_kernel_mcp.session.contexts.looks import FileLooks
 from rlm_kernel_mcp.session.contexts.names import came, check_name
+from rlm_kernel_mcp.session.contexts.readings import Reading
 from rlm_kernel_mcp.session.contexts.source import ContextSource
-from rlm_kernel_mcp.session.kernels.context_loading import context_report, load_context, load_unless_changed
+from rlm_kernel_mcp.session.kernels.context_loading import context_report, load_whole
 from rlm_kernel_mcp.session.kernels.session_kernel import SessionKernel
-from rlm_kernel_mcp.session.reports import ContextReport, LoadingReport
 from rlm_kernel_mcp.session.trace.journal import Journal
+from rlm_kernel_mcp.store.reading import in_reader
 
 log = logging.getLogger(__name__)
 TRIES: Final = 2
 """A kernel that goes in the middle of a load is replaced once."""
 LOADING: Final = "it is still being loaded, and the next step waits for it"
-
-
-@dataclass(slots=True)
-class Reading:
-    """A context's files on their way into a payload."""
-
-    task: asyncio.Task[Payload]
-    progress: Progress
-
-    def discard(self) -> None:
-        """Nobody wants it any more."""
-        self.task.cancel()
-        self.task.add_done_callback(
-            lambda done: None if done.cancelled() or done.exception() else done.result().close()
-        )
 
 
 @dataclass(slots=True)
@@ -65,7 +54,7 @@ class _Load:
     begun_s: float = field(default_factory=time.monotonic)
     task: asyncio.Task[None] | None = None
     failure: RlmError | None = None
-    """Why it failed, until somebody is told."""
+    """Why it failed, until that has been reported."""
     is_answered: bool = True
     """Whether the call that began it waits for it no more."""
 
@@ -85,6 +74,8 @@ class ContextLoads:
         self._loads: dict[str, _Load] = {}
         """Those that have not ended, and those whose failure nobody has been told."""
         self.looks = FileLooks(contexts)
+        self._ended_bytes = 0
+        """Of the loads that have ended while others go on: what these say of all does not become less by that."""
         self._news: list[str] = []
         """What is to be said of those that came after their call was answered."""
         contexts.hashes.on_done = self._write_down
@@ -100,10 +91,11 @@ class ContextLoads:
     def progress(self) -> tuple[int, int] | None:
         """Bytes loaded, and bytes in all, of what is being loaded; None where nothing is."""
         loads = [load.progress for load in self._loads.values() if load.failure is None]
-        return (sum(one.loaded_bytes for one in loads), sum(one.bytes for one in loads)) if loads else None
+        done, of = (sum(one.loaded_bytes for one in loads), sum(one.bytes for one in loads))
+        return (self._ended_bytes + done, self._ended_bytes + of) if loads else None
 
     def report(self, context: SessionContext) -> ContextReport | LoadingReport:
-        """What the client is told of a context just now."""
+        """What is reported about a context at this moment."""
         if context.report is not None:
             return replace(context.report, changed=context.report.changed or context.has_changed)
         progress = self._loads[context.name].progress if context.name in self._loads else Progress()
@@ -151,7 +143,7 @@ class ContextLoads:
         load.task.add_done_callback(lambda task: self._ended(load, task))
 
     async def wait(self, context: SessionContext, wait_ms: int) -> None:
-        """Wait for the end of a load, at most so long. Raises: why it failed; then that is told."""
+        """Wait for the end of a load, at most this long. Raises: why it failed, which counts as reported then."""
         load = self._loads.get(context.name)
         if load is None or load.task is None:
             return
@@ -164,7 +156,7 @@ class ContextLoads:
             raise self._told(load)
 
     async def ready(self, stop: asyncio.Future[None]) -> RlmError | None:
-        """Wait until every context is there; why one is not, which is told once.
+        """Wait until every context is there; why one is not, which is reported once.
 
         Raises:
             RestoreStopped: `stop` is done: the caller gave up the wait. The loads go on.
@@ -179,7 +171,7 @@ class ContextLoads:
         return self._untold()
 
     def raise_failure(self) -> None:
-        """Raise why a context could not be loaded, if nobody has been told; it is told then."""
+        """Raise why a context could not be loaded, if that has not been reported; it has then."""
         if failure := self._untold():
             raise failure
 
@@ -223,6 +215,8 @@ class ContextLoads:
             self._loads.pop(context.name, None)
         else:
             self._failed(context)
+        is_last = all(other is load or other.failure for other in self._loads.values())
+        self._ended_bytes = 0 if is_last else self._ended_bytes + load.progress.bytes
         duration_ms = int((time.monotonic() - load.begun_s) * 1000)
         action = "init_context" if context is self.contexts.first else "add_context"
         self._journal.loaded(action, context.report, context.name, load.failure, duration_ms, self._account)
@@ -245,7 +239,7 @@ class ContextLoads:
     async def _begun(self, load: _Load) -> Reading:
         source, progress = load.source, Progress()
         if source is None:
-            source = load.source = await asyncio.to_thread(self.contexts.source_of, load.context)
+            source = load.source = await in_reader(partial(self.contexts.source_of, load.context))
         beside = self.contexts.beside(load.context)
         opening = source.opened(self.contexts.means, beside=beside, progress=progress)
         return Reading(asyncio.create_task(opening, name=f"reading of {source.name}"), progress)
@@ -261,7 +255,7 @@ class ContextLoads:
             for tries in range(1, TRIES + 1):
                 try:
                     async with self._kernel.reading() as kernel:
-                        return await self._into(kernel, load, load.payload)
+                        return await self._into(kernel, load)
                 except KernelDied:
                     if tries == TRIES:
                         raise
@@ -274,22 +268,24 @@ class ContextLoads:
         if first is not None and first is not load and first.task is not None:
             await asyncio.wait({first.task})
 
-    async def _into(self, kernel: Kernel, load: _Load, payload: Payload) -> None:
-        """Put a payload into the kernel; if its file was written to meanwhile, a copy of what it is then."""
-        name = load.context.name
-        self.contexts.claim_room(load.context, payload)
-        loaded = await load_unless_changed(kernel, payload, name, add=True)
-        if loaded is None:
-            payload.close()
-            source = load.source or load.context.source
-            beside = self.contexts.beside(load.context)
-            payload = load.payload = await source.opened(
-                self.contexts.means, copy=True, beside=beside, progress=load.progress
-            )
-            loaded = await load_context(kernel, payload, name, add=True, again=True)
-        load.context.report = context_report(payload, loaded, name)
-        load.context.note_origin(payload)
-        self.contexts.hash_later(load.context, payload.unhashed())
+    async def _into(self, kernel: Kernel, load: _Load) -> None:
+        """Put the payload into the kernel; if its file was written to meanwhile, a copy of what it is then."""
+        context, source = load.context, load.source or load.context.source
+        assert load.payload is not None
+
+        async def copied() -> Payload:
+            assert load.payload is not None
+            load.payload.close()
+            means, beside = self.contexts.means, self.contexts.beside(context)
+            load.payload = await source.opened(means, copy=True, beside=beside, progress=load.progress)
+            self.contexts.claim_room(context, load.payload)
+            return load.payload
+
+        self.contexts.claim_room(context, load.payload)
+        loaded = await load_whole(kernel, load.payload, copied, context.name, add=True)
+        context.report = context_report(load.payload, loaded, context.name)
+        context.note_origin(load.payload)
+        self.contexts.hash_later(context, load.payload.unhashed())
 
     def _ended(self, load: _Load, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:

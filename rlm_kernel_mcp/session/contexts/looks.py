@@ -7,11 +7,13 @@ Is: when that is asked, in a thread, and how long anybody waits for it. Is not: 
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
+import logging
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
 from rlm_kernel_mcp.session.contexts.contexts import ContextList
 
+log = logging.getLogger(__name__)
 LOOK_S: Final = 0.05
 """So long the end of a step waits for what the file system says of the contexts' files."""
 LOOKS_MAX: Final = 8
@@ -23,7 +25,8 @@ class FileLooks:
 
     def __init__(self, contexts: ContextList) -> None:
         self._contexts = contexts
-        self._look: asyncio.Future[None] | None = None
+        self._look: Future[None] | None = None
+        """A thread's own: most looks end before anybody asks, and need not wake the event loop for that."""
 
     def begin(self) -> None:
         """Begin to ask the file system whether the contexts' files have changed; this waits for nothing."""
@@ -34,10 +37,12 @@ class FileLooks:
                 for files in marks:
                     files.look()
 
-            self._look = asyncio.get_running_loop().run_in_executor(_lookers, look)
+            self._look = _lookers.submit(look)
 
     async def changed(self) -> tuple[str, ...]:
         """The names of the contexts whose files have changed since they were read; waits a moment for `begin`."""
         if self._look is not None and not self._look.done():
-            await asyncio.wait({self._look}, timeout=LOOK_S)
+            await asyncio.wait({asyncio.wrap_future(self._look)}, timeout=LOOK_S)
+        if self._look is not None and self._look.done() and (error := self._look.exception()) is not None:
+            log.error("the look at the contexts' files failed", exc_info=error)
         return self._contexts.changed()

@@ -10,19 +10,22 @@ import builtins
 from collections.abc import Iterable
 from typing import Final
 
+from rlm_kernel_mcp.context_wire import EXPLORING
 from rlm_kernel_mcp.errors import InvalidInput
-from rlm_kernel_mcp.session.reports import ContextReport
+from rlm_kernel_mcp.session.context_reports import ContextReport
 from rlm_kernel_mcp.text.wording import counted
 
 NAME_CHARS_MAX: Final = 64
-RESERVED: Final = frozenset({"documents", "scratch", "In", "Out", "get_ipython", "exit", "quit", *dir(builtins)})
+RESERVED: Final = frozenset({
+    *EXPLORING, "documents", "scratch", "In", "Out", "get_ipython", "exit", "quit", *dir(builtins),
+})  # fmt: skip
 """What means something else in a step already."""
 LINES: Final = {
     "text": "the whole text, a str; documents[{name!r}] is the same",
     "documents": "the whole text of its files, a str; documents[{name!r} + '/' + file name] is the text of one",
     "json": "what the JSON text says, as Python has it (dict, list, ...)",
 }
-"""What the client is told of a context that was added, by its kind."""
+"""What is reported about a context that was added, by its kind."""
 
 
 def check_name(argument: str, name: str, taken: Iterable[str] = ()) -> None:
@@ -53,4 +56,5 @@ def came(report: ContextReport) -> str:
     return (
         f"{report.name} is loaded: {counted(report.chars, 'character')}{documents}, {counted(report.lines, 'line')}, "
         f"{counted(report.bytes, 'byte')}{digest}, held: {report.held}{lost}{left_out}."
+        + "".join(f" {hint}" for hint in report.hints)
     )

@@ -4,7 +4,7 @@ Is: a document's own bytes, read from its file below the roots or from the store
 character or a line is. Is not: the counting (`context/loader/`), nor a look at any kernel. Blocking, so it belongs into
 a worker thread. Above: who checks citations. Below: `contexts.py`, `context/`.
 
-No file is mapped here: one that is cut off while it is read has fewer bytes, and is told as changed.
+No file is mapped here: one that is truncated while it is read has fewer bytes, and is reported as changed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from typing import Literal
 from rlm_kernel_mcp.context.loader.compressed import form_of
 from rlm_kernel_mcp.context.loader.index import ReadAt
 from rlm_kernel_mcp.context.loader.places import Place, Places
-from rlm_kernel_mcp.context.paths import canonical_roots, open_below, unreadable
+from rlm_kernel_mcp.context.roots.opening import canonical_roots, open_below
+from rlm_kernel_mcp.context.roots.path_errors import unreadable
 from rlm_kernel_mcp.errors import ContextNotFound
 from rlm_kernel_mcp.session.contexts.contexts import ContextList, SessionContext
 

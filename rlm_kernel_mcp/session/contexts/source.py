@@ -18,15 +18,17 @@ from rlm_kernel_mcp.context.held import Room
 from rlm_kernel_mcp.context.inline import inline_payload, json_payload
 from rlm_kernel_mcp.context.loader.compressed import form_of
 from rlm_kernel_mcp.context.loader.loaders import Loaders
-from rlm_kernel_mcp.context.paths import common_roots, quoted
 from rlm_kernel_mcp.context.payload import Payload
 from rlm_kernel_mcp.context.reading import build_payload
 from rlm_kernel_mcp.context.refusals import refuse_compressed
+from rlm_kernel_mcp.context.roots.identity import FileNumber
+from rlm_kernel_mcp.context.roots.opening import common_roots
+from rlm_kernel_mcp.context.roots.path_errors import quoted
 from rlm_kernel_mcp.context.sources import AboveLimit, Sources, resolve_sources
 from rlm_kernel_mcp.errors import ContextDenied, ContextNotFound, ContextTooLarge
 from rlm_kernel_mcp.session.contexts.changes import FileMarks
 from rlm_kernel_mcp.session.contexts.given import FIRST_NAME, Given, Options, Progress
-from rlm_kernel_mcp.session.kernels.loading import GoOn, read_in_thread
+from rlm_kernel_mcp.session.kernels.loading import CancelCheck, read_in_thread
 from rlm_kernel_mcp.settings import Settings
 from rlm_kernel_mcp.store.store import Store
 from rlm_kernel_mcp.units import MB
@@ -68,8 +70,8 @@ class Kept:
     sha256: str | None
     states: str | None = None
     """As `Payload.states`."""
-    mapped_bytes: int = 0
-    """What its own file had, if the kernel had mapped that; one that has been cut off since is loaded as it is."""
+    mapped: FileNumber | None = None
+    """Its own file, if the kernel had mapped that: it is loaded as it is now, as the kernel had it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +153,9 @@ class ContextSource:
     ) -> Payload:
         """Read it in a thread; nothing is left of it where that is cancelled. Raises: as `open`."""
         return await read_in_thread(
-            lambda go_on: self.open(means, copy=copy, go_on=go_on, beside=beside, progress=progress),
+            lambda check_cancelled: self.open(
+                means, copy=copy, check_cancelled=check_cancelled, beside=beside, progress=progress
+            ),
             files=self.paths is not None,
         )
 
@@ -160,7 +164,7 @@ class ContextSource:
         means: Means,
         *,
         copy: bool = False,
-        go_on: GoOn = lambda: None,
+        check_cancelled: CancelCheck = lambda: None,
         beside: Beside | None = None,
         progress: Progress | None = None,
     ) -> Payload:
@@ -174,41 +178,41 @@ class ContextSource:
         beside = beside or Beside()
         room = means.room.beside(beside.bytes)
         try:
-            payload = self._read(replace(means, room=room), copy, go_on, progress)
+            payload = self._read(replace(means, room=room), copy, check_cancelled, progress)
         except AboveLimit as error:
             raise error.of(room.max_of) from None
         _check_table(payload, means.settings, beside)
         return payload
 
-    def _read(self, means: Means, copy: bool, go_on: GoOn, progress: Progress | None) -> Payload:
+    def _read(self, means: Means, copy: bool, check_cancelled: CancelCheck, progress: Progress | None) -> Payload:
         room, settings = means.room, means.settings
         progress = progress or Progress()
         if self.text is not None:
-            return self._inline(self.text, means, go_on, progress)
+            return self._inline(self.text, means, check_cancelled, progress)
         sources = resolve_sources(
             self.paths or (),
             exclude=self.exclude,
             roots=self._roots(settings),
             working_dir=Path(self.working_dir) if self.working_dir else settings.working_dir,
             max_bytes=room.max_bytes,
-            go_on=go_on,
+            check_cancelled=check_cancelled,
         )
-        progress.bytes = sources.byte_count
+        progress.bytes = max(sources.byte_count, progress.bytes)
         progress.skipped = {str(kind): count for kind, count in sources.skipped.counts.items()}
-        payload = _of_files(sources, means, copy, go_on, progress)
+        payload = _of_files(sources, means, copy, check_cancelled, progress)
         progress.marks = FileMarks.of(payload.documents)
         if self.prefix:
             prefixed = (replace(one, name=self.prefix + one.name) for one in payload.documents)
             payload.documents = tuple(prefixed)
         return payload
 
-    def _inline(self, text: str, means: Means, go_on: GoOn, progress: Progress) -> Payload:
+    def _inline(self, text: str, means: Means, check_cancelled: CancelCheck, progress: Progress) -> Payload:
         progress.bytes = len(text)  # at least; how many there are is known when they have been looked at
         if self.is_json:
-            payload = json_payload(text, self.name, means.room, means.loaders, go_on)
+            payload = json_payload(text, self.name, means.room, means.loaders, check_cancelled)
         else:
             spool = None if means.loaders is None else means.loaders.spool
-            payload = inline_payload(text, self.name, means.room, spool, go_on)
+            payload = inline_payload(text, self.name, means.room, spool, check_cancelled)
         progress.on_bytes(payload.byte_count)
         return payload
 
@@ -216,28 +220,32 @@ class ContextSource:
         self,
         means: Means,
         kept: Kept,
-        go_on: GoOn = lambda: None,
+        check_cancelled: CancelCheck = lambda: None,
         progress: Progress | None = None,
         beside: Beside | None = None,
+        *,
+        copy: bool = False,
     ) -> Payload:
         """Read it again for a fresh kernel; it must be what it was, which its files' states say, or else its hash.
 
-        A mapped file that was cut off is no less than what the kernel that ended by that had: it is read as it is now.
+        A mapped file that was written to or cut off is what the kernel that is gone had: it is read as it is now, and
+        `Payload.is_other` then says so.
 
         Raises:
             ContextNotFound: it has changed since, or as `open`.
         """
-        payload = self.open(means, go_on=go_on, beside=beside, progress=progress)
+        payload = self.open(means, copy=copy, check_cancelled=check_cancelled, beside=beside, progress=progress)
         try:
             if kept.states is not None and payload.states == kept.states:
                 payload.sha256 = kept.sha256 or payload.sha256
                 return payload
             if kept.sha256 is not None and (unhashed := payload.unhashed()) is not None and means.loaders is not None:
                 with unhashed:
-                    payload.sha256 = unhashed.digest(means.loaders, go_on)
+                    payload.sha256 = unhashed.digest(means.loaders, check_cancelled)
             if kept.sha256 is not None and payload.sha256 == kept.sha256:
                 return payload
-            if payload.byte_count < kept.mapped_bytes:
+            if kept.mapped is not None and payload.own_file == kept.mapped:
+                payload.is_other = True
                 return payload
             raise ContextNotFound(
                 "the context's files have changed since the session began, so it was not loaded again"
@@ -257,15 +265,15 @@ def needs_loader(sources: Sources, room: Room) -> bool:
     return size >= LOADER_FROM_BYTES and (size > room.in_memory_bytes or size >= SMALL_FILE_BYTES * len(sources.files))
 
 
-def _of_files(sources: Sources, means: Means, copy: bool, go_on: GoOn, progress: Progress) -> Payload:
+def _of_files(sources: Sources, means: Means, copy: bool, check_cancelled: CancelCheck, progress: Progress) -> Payload:
     """By a loader where it is large or compressed, else here, where it is done before a loader would have begun."""
     room, told = means.room, progress.on_bytes
     payload = None
     if means.loaders is not None and needs_loader(sources, room):
-        payload = load(sources, room, means.loaders, copy=copy, go_on=go_on, on_bytes=told)
+        payload = load(sources, room, means.loaders, copy=copy, check_cancelled=check_cancelled, on_bytes=told)
     if payload is None:
         refuse_compressed(sources)
-        payload = build_payload(sources, room=room, copy=copy, go_on=go_on, on_bytes=told)
+        payload = build_payload(sources, room=room, copy=copy, check_cancelled=check_cancelled, on_bytes=told)
     return payload
 
 

@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Sequence
-from itertools import groupby, islice
+import logging
+import os
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from itertools import accumulate, groupby, islice
 from operator import itemgetter
 from typing import Final, Literal
 
+from rlm_kernel_mcp.context.hints import hints
 from rlm_kernel_mcp.context.payload import Facts, Payload
 from rlm_kernel_mcp.context_wire import (
     BAD_JSON,
     CANNOT_MAP,
+    EXPLORING,
     LOAD_CONTEXT,
     NAME_TAKEN,
     ContextGoneReply,
@@ -29,16 +33,27 @@ from rlm_kernel_mcp.context_wire import (
 from rlm_kernel_mcp.errors import ContextTooLarge, InvalidInput, KernelDied
 from rlm_kernel_mcp.kernel.kernel import Kernel
 from rlm_kernel_mcp.kernel.mapped_file import MappedFile
+from rlm_kernel_mcp.kernel.thread_count import threads_of
 from rlm_kernel_mcp.kernel.untrusted.answers import failure_of, is_ok, loaded_context, without_context
 from rlm_kernel_mcp.kernel.untrusted.messages import Message
-from rlm_kernel_mcp.session.reports import ContextReport, DocumentInfo
+from rlm_kernel_mcp.session.context_reports import ContextReport, DocumentInfo
 from rlm_kernel_mcp.session.snapshots.requests import pass_descriptor
+from rlm_kernel_mcp.text.markup import code
 from rlm_kernel_mcp.text.printable import printable
 from rlm_kernel_mcp.text.safe_text import safe_text
 from rlm_kernel_mcp.text.wording import counted
 from rlm_kernel_mcp.wire import DOCUMENTS_LISTED, EDGE_CHARS
 
+log = logging.getLogger(__name__)
 LOAD_TIMEOUT_S: Final = 120.0
+BYTES_OF_S: Final = 2_000_000
+"""What a kernel may take to load a context: `LOAD_TIMEOUT_S`, and a second more for each 2 MB that it has to decode. A
+disk from which several contexts are read at a time is that slow."""
+MESSAGE_S: Final = 20.0
+"""The same where all of it comes with the message: clients of MCP give up after 60 s, and are to have a session by then
+that another kernel has."""
+NAMES_CHARS: Final = 4_000
+"""All names in a list of documents together: twenty may have 4,096 each."""
 How = Literal["text", "json", "value", "again"]
 """As `LoadContextRequest.add`."""
 FIRST_KEY: Final = "context"
@@ -46,8 +61,8 @@ FIRST_KEY: Final = "context"
 
 
 def offered_names(names: Iterable[str], first_name: str) -> tuple[str, ...]:
-    """The names that a kernel offers, as the session calls them. `first_name`: of its first context."""
-    return tuple(first_name if name == FIRST_KEY else name for name in names)
+    """The names that a kernel offers to one session, as that calls them. `first_name`: of its first context."""
+    return tuple(first_name if name == FIRST_KEY else name for name in names if name not in EXPLORING)
 
 
 async def load_context(
@@ -59,7 +74,7 @@ async def load_context(
     once, and a fresh kernel gets its context before the values, whose own code runs when they come back. So the lines
     on the names are ours when a model reads them, which is once, after the first load. They are bounded all the same:
     nobody is to depend on this order to keep a kernel's words from acting. A context that is added to a session whose
-    steps have run (`add`) is told of by a kernel that may lie.
+    steps have run (`add`) comes from a kernel that may lie.
 
     A kernel that cannot map what is to be mapped gets it to decode, and `payload.held` says so, where there is room.
 
@@ -77,7 +92,8 @@ async def load_context(
     if payload.held != "memory" and ename == CANNOT_MAP:
         payload.hold_in_memory()
         if payload.room is not None and payload.byte_count > payload.room.decoded_bytes:
-            raise payload.room.too_large(payload.byte_count, f"this kernel cannot map it: {safe_text(evalue)[:200]}")
+            why = f"this kernel cannot map it: {code(safe_text(evalue)[:200])}"
+            raise payload.room.too_large(payload.byte_count, why)
         reply = await _load(kernel, payload, name, how)
         ename, evalue = failure_of(reply.content)
     if is_ok(reply.content):
@@ -95,16 +111,19 @@ async def load_context(
     if ename == NAME_TAKEN and add:
         raise InvalidInput(f"The session has a variable named {name!r} already.", "Give the context another name.")
     if ename == BAD_JSON and add:
-        raise InvalidInput(f"json_text is not JSON: {safe_text(evalue)[:200]}.", "Correct it, or give it as text.")
-    raise KernelDied(f"The kernel could not take the context: {safe_text(evalue)[:500]}.")
+        raise InvalidInput(
+            f"json_text is not JSON: {code(safe_text(evalue)[:200])}.", "Correct it, or give it as text."
+        )
+    raise KernelDied(f"The kernel could not take the context: {code(safe_text(evalue)[:500])}.")
 
 
-async def load_unless_changed(
-    kernel: Kernel, payload: Payload, name: str = FIRST_KEY, *, add: bool = False
-) -> LoadContextReply | None:
-    """As `load_context`; None where the payload's file was written to meanwhile, whatever the kernel made of it.
+async def load_whole(
+    kernel: Kernel, payload: Payload, copied: Callable[[], Awaitable[Payload]], name: str, *, add: bool = False
+) -> LoadContextReply:
+    """As `load_context`; where the payload's file was written to meanwhile, a copy is loaded, whatever came of that.
 
-    It has then to be read again as a copy, and that has to be loaded, by another kernel if the file has ended this one.
+    `copied`: reads it again as a copy, which is in the payload's place from then on: if the file has ended this kernel,
+    another one gets that.
     """
     loaded = None
     try:
@@ -112,7 +131,9 @@ async def load_unless_changed(
     except (KernelDied, ContextTooLarge):
         if not payload.has_changed():
             raise
-    return None if payload.has_changed() else loaded
+    if loaded is not None and not payload.has_changed():
+        return loaded
+    return await load_context(kernel, await copied(), name, add=add, again=add)
 
 
 async def load_nothing(kernel: Kernel, name: str) -> ContextGoneReply:
@@ -149,29 +170,43 @@ def _request(payload: Payload, name: str) -> LoadContextRequest:
     if payload.data is not None:
         return {"source": "buffer", "name": name}
     if payload.held == "memory" or payload.layout is None or payload.lines is None:
-        return {"source": "descriptor", "name": name}
-    return {"source": "mapped", "name": name, "layout": payload.layout, "lines": payload.lines}
+        request: LoadContextRequest = {"source": "descriptor", "name": name}
+        if payload.char_counts is not None and payload.layout is not None:
+            request["layout"] = payload.layout
+        return request
+    mapped: LoadContextRequest = {"source": "mapped", "name": name, "layout": payload.layout, "lines": payload.lines}
+    if payload.utf8 is not None:
+        mapped["utf8"] = payload.utf8
+    return mapped
 
 
 async def _ask_to_load(
     kernel: Kernel, request: LoadContextRequest, buffers: Sequence[bytes], descriptor: int | None
 ) -> Message:
+    if kernel.claims_before:
+        request["claims_before"] = kernel.claims_before
+    timeout_s = MESSAGE_S
     if descriptor is not None:
+        timeout_s = LOAD_TIMEOUT_S
+        timeout_s += 0 if request["source"] == "mapped" else os.fstat(descriptor).st_size / BYTES_OF_S
         pass_descriptor(kernel, descriptor)
     try:
-        async with asyncio.timeout(LOAD_TIMEOUT_S):
+        async with asyncio.timeout(timeout_s):
             return await kernel.client.request(LOAD_CONTEXT, request, buffers=buffers)
     except TimeoutError:
-        raise KernelDied(f"The kernel did not take the context within {LOAD_TIMEOUT_S:.0f} s.") from None
+        log.warning("kernel %d took no context; its threads: %s", kernel.process.pid, threads_of(kernel.process.pid))
+        raise KernelDied(f"The kernel did not take the context within {timeout_s:.0f} s.") from None
 
 
 def context_report(payload: Payload, loaded: LoadContextReply, name: str = FIRST_KEY) -> ContextReport:
-    """What the client is told of a context that has been loaded."""
+    """What is reported about a context that has been loaded."""
     known = payload.facts or Facts(loaded["chars"], loaded["lines"], loaded["head"], loaded["tail"])
     # No text twice: of a short context the tail is what the head does not have.
     tail_chars = min(EDGE_CHARS, max(0, known.chars - EDGE_CHARS))
     documents = () if payload.kind == "json" else payload.documents
     sizes = loaded["documents"] if payload.facts is None else [payload.facts.chars]
+    named = [DocumentInfo(safe_text(one.name), chars) for one, chars in zip(documents, sizes, strict=False)]
+    undecodable = [(safe_text(name), count) for name, count in islice(payload.undecodable.items(), DOCUMENTS_LISTED)]
     return ContextReport(
         name=name,
         kind=payload.kind,
@@ -181,17 +216,19 @@ def context_report(payload: Payload, loaded: LoadContextReply, name: str = FIRST
         sha256=payload.sha256,
         head=safe_text(known.head[:EDGE_CHARS]),
         tail=safe_text(known.tail[len(known.tail) - tail_chars :]),
-        documents=tuple(
-            DocumentInfo(safe_text(document.name), chars) for document, chars in zip(documents, sizes, strict=False)
-        ),
+        documents=tuple(named[: _fitting(one.name for one in named)]),
         document_count=len(documents),
         encodings=payload.encodings,
         undecodable_bytes=sum(payload.undecodable.values()),
-        undecodable_in={
-            safe_text(name): count for name, count in islice(payload.undecodable.items(), DOCUMENTS_LISTED)
-        },
+        undecodable_in=dict(undecodable[: _fitting(name for name, _ in undecodable)]),
         held=payload.held,
         skipped={str(kind): count for kind, count in payload.skipped.counts.items()},
         skipped_first=tuple(safe_text(line) for line in payload.skipped.examples.values()),
         prefix=None if payload.prefix is None else safe_text(printable(payload.prefix)),
+        hints=tuple(map(safe_text, hints(payload.documents))),
     )
+
+
+def _fitting(names: Iterable[str]) -> int:
+    """How many of these names, whole ones from the first on, a list of documents has room for."""
+    return sum(end <= NAMES_CHARS for end in accumulate(map(len, names)))

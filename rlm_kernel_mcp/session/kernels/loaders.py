@@ -11,7 +11,7 @@ from concurrent.futures import wait
 from typing import Final
 
 from rlm_kernel_mcp.context.loader.client import Process
-from rlm_kernel_mcp.context.loader.loaders import GoOn, Loaders
+from rlm_kernel_mcp.context.loader.loaders import CancelCheck, Loaders
 from rlm_kernel_mcp.context.loader.spool import GB, Spool
 from rlm_kernel_mcp.kernel.pool import KernelPool
 from rlm_kernel_mcp.policy import Policy
@@ -24,11 +24,11 @@ def loaders_of(pool: KernelPool, policy: Policy, settings: Settings) -> Loaders:
     """For all sessions of a server. Call it in the event loop that starts processes."""
     loop = asyncio.get_running_loop()
 
-    def start(file_mb: int, cpu_s: int, go_on: GoOn, value_mb: int = 0, /) -> Process | None:
+    def start(file_mb: int, cpu_s: int, check_cancelled: CancelCheck, value_mb: int = 0, /) -> Process | None:
         asked = asyncio.run_coroutine_threadsafe(pool.loader(file_mb, cpu_s, value_mb), loop)
         try:
             while not wait([asked], LOOK_S).done:
-                go_on()
+                check_cancelled()
         except BaseException:
             if not asked.cancel() and not asked.exception() and (process := asked.result()) is not None:
                 process.close()

@@ -24,7 +24,7 @@ THREADS_MAX: Final = 64
 LOOK_S: Final = 0.5
 """How often a thread that waits for its turn looks whether its caller still waits."""
 
-GoOn = Callable[[], None]
+CancelCheck = Callable[[], None]
 """Called by a reader at each entry and block; raises where nobody waits for the context any more."""
 _files = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="context")
 _turns = threading.BoundedSemaphore(LOADS_MAX)
@@ -42,22 +42,22 @@ class _Reading:
         self._asked = 0
         self._has_turn = False
 
-    def go_on(self) -> None:
+    def check_cancelled(self) -> None:
         self._asked += 1
         while self._asked >= LARGE and not self._has_turn and not self.ended.is_set():
             self._has_turn = _turns.acquire(timeout=LOOK_S)
         if self.ended.is_set():
             raise NobodyWaits
 
-    def do(self, read: Callable[[GoOn], Payload]) -> Payload:
+    def do(self, read: Callable[[CancelCheck], Payload]) -> Payload:
         try:
-            return read(self.go_on)
+            return read(self.check_cancelled)
         finally:
             if self._has_turn:
                 _turns.release()
 
 
-async def read_in_thread(read: Callable[[GoOn], Payload], *, files: bool) -> Payload:
+async def read_in_thread(read: Callable[[CancelCheck], Payload], *, files: bool) -> Payload:
     """The payload that `read` makes. Where the wait is cancelled, the read ends soon and leaves nothing behind.
 
     `files`: whether it reads files, of which there may be very many; an inline text is quickly read.

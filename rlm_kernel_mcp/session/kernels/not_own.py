@@ -1,12 +1,14 @@
 """What is said of a variable whose text is not its value: an object of a class, an iterator, a function.
 
 Is: words, chosen by the name of the type that the kernel says. Is not: a look at the value. Above: `variables.py`.
-Below: nothing.
+Below: `text/markup.py`.
 """
 
 from __future__ import annotations
 
 from typing import Final, NamedTuple
+
+from rlm_kernel_mcp.text.markup import word
 
 _ITERATORS: Final = frozenset({"generator", "map", "zip", "filter", "enumerate", "reversed", "islice", "chain"})
 _CODE: Final = frozenset({"function", "method", "builtin_function_or_method", "module"})
@@ -28,7 +30,8 @@ def not_own(name: str, kind: str) -> NotOwn:
     """What to say of a variable of this name and type, whose text is not its own."""
     if kind in _ITERATORS or kind.endswith("iterator"):
         note = f"An iterator has no items yet: list({name}) in a step makes them."
-        return NotOwn(f"is an iterator ({kind}), which has no items yet", note, f"its items (answer = list({name}))")
+        what = f"is an iterator ({word(kind)}), which has no items yet"
+        return NotOwn(what, note, f"its items (answer = list({name}))")
     if kind in ("coroutine", "async_generator"):
         how = f"await {name}" if kind == "coroutine" else f"[item async for item in {name}]"
         return NotOwn(
@@ -39,7 +42,7 @@ def not_own(name: str, kind: str) -> NotOwn:
     if kind in NO_ANSWER:
         return NotOwn(f"is not a value but a {kind}", None, "what it gives to a name")
     return NotOwn(
-        f"is or holds an object ({kind}) whose text only its own code can make",
+        f"is or holds an object ({word(kind)}) whose text only its own code can make",
         f"An object is shown by its fields: its own code is not run. A step with str({name}) has its own text.",
         f"its text to a name (answer = str({name}))",
     )

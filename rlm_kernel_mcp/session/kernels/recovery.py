@@ -9,30 +9,37 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from rlm_kernel_mcp.context.payload import Payload
 from rlm_kernel_mcp.context_wire import LoadContextReply
-from rlm_kernel_mcp.errors import ContextNotFound, KernelDied, RequestRefused
+from rlm_kernel_mcp.errors import KernelDied, RequestRefused
 from rlm_kernel_mcp.kernel.kernel import Kernel
 from rlm_kernel_mcp.kernel.pool import KernelPool
 from rlm_kernel_mcp.policy import Policy
 from rlm_kernel_mcp.session.kernels.answering import Answering, Nobody
-from rlm_kernel_mcp.session.kernels.context_loading import FIRST_KEY, load_context, load_nothing, offered_names
+from rlm_kernel_mcp.session.kernels.claimed import EvidenceBook
+from rlm_kernel_mcp.session.kernels.context_loading import FIRST_KEY, load_nothing, load_whole, offered_names
 from rlm_kernel_mcp.session.kernels.slots import KernelSlots
 from rlm_kernel_mcp.session.reports import LossReport, Variable
 from rlm_kernel_mcp.session.snapshots.restoring import Effort, Losses, SnapshotRestorer
 from rlm_kernel_mcp.session.snapshots.states import Restoring, RestoringEvent
 from rlm_kernel_mcp.session.snapshots.taking import SnapshotTaker
+from rlm_kernel_mcp.text.markup import code
 from rlm_kernel_mcp.text.safe_text import safe_text
 
 NAMES_KEPT_MAX: Final = 2_000
 NOT_LOADED_YET: Final = "it is not loaded yet"
-AS_GIVEN: Final = "restored as it was given; what steps have changed in it since is not kept"
+AS_GIVEN: Final = "it is there again, as it was given; what steps have changed in it since, if anything, is not kept"
 
-OpenPayload = Callable[[], Awaitable[Payload]]
-"""Opens a context again. Raises an RlmError if it is not what it was."""
+
+class OpenPayload(Protocol):
+    """Opens a context again."""
+
+    def __call__(self, *, copy: bool) -> Awaitable[Payload]:
+        """`copy`: as `build_payload`. Raises an RlmError if it is not what it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +86,8 @@ class Recovery:
     """What became of each name that a kernel took with it and that no step has bound since."""
     others: dict[str, str] = field(default_factory=dict)
     """The contexts that are not what they were, and how, until that is told: also where a second kernel is had."""
+    evidence: EvidenceBook = field(default_factory=EvidenceBook)
+    """What the session's kernels have claimed."""
     answering: Answering = field(default_factory=Nobody)
     """Who answers what the session's code asks."""
 
@@ -116,7 +125,7 @@ class Recovery:
         ]
         lost = filled.gone + filled.lost + unkept
         self.gone |= {
-            name: f"it was lost when the kernel was replaced after step {last_step} ({why})" for name, why in lost
+            name: f"it was lost when the kernel was replaced after step {last_step} ({code(why)})" for name, why in lost
         }
         return kernel, LossReport(safe_text(reason), tuple(lost), tuple(filled.back + filled.names))
 
@@ -151,6 +160,7 @@ class Recovery:
 
     async def _load(self, kernel: Kernel) -> tuple[list[str], Losses]:
         """Load the contexts again; the session's names that are back, and (name, why not) of the others."""
+        kernel.claims_before = self.evidence.numbers_to
         contexts, first_name = list(self.contexts.to_load()), self.contexts.first_name
         first = next((one for one in contexts if one.name == first_name), None)
         why = NOT_LOADED_YET if first is None else await self._loaded_again(kernel, first, add=False)
@@ -171,10 +181,15 @@ class Recovery:
     async def _loaded_again(self, kernel: Kernel, context: ContextToLoad, *, add: bool) -> str | None:
         """Load one context again; None, or why that cannot be."""
         try:
-            with await context.open() as payload:
-                loaded = await load_context(kernel, payload, context.name, add=add)
-                if payload.has_changed():
-                    raise ContextNotFound("the context's files were changed while they were loaded again")
+            with ExitStack() as opened:
+                payload = opened.enter_context(await context.open(copy=False))
+
+                async def copied() -> Payload:
+                    nonlocal payload
+                    payload = opened.enter_context(await context.open(copy=True))
+                    return payload
+
+                loaded = await load_whole(kernel, payload, copied, context.name, add=add)
                 told = context.loaded(payload, loaded)
         except RequestRefused as error:
             return error.message

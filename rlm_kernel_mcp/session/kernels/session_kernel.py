@@ -183,12 +183,12 @@ class SessionKernel:
     async def drop(self, reason: str, *, settle_s: float, unless: Callable[[], bool] = lambda: False) -> bool:
         """End the kernel, after its snapshot has settled; the next use makes a fresh one. Returns whether it was ended.
 
-        `settle_s`: how long to wait for the snapshot. `unless`: asked when it has
-        settled; if it is true by then the kernel stays.
+        `settle_s`: how long to wait for the snapshot. `unless`: asked when it has settled, and before it is sent once
+        more; if it is true by then the kernel stays.
         """
         async with self._lock:
             if self.current is not None:
-                settling = asyncio.ensure_future(self.recovery.snapshots.settle())
+                settling = asyncio.ensure_future(self._settle_last(self.current, unless))
                 await asyncio.wait({settling}, timeout=settle_s)
                 settling.cancel()  # the wait alone
                 if unless():
@@ -197,6 +197,10 @@ class SessionKernel:
                 await self._drop(self.current, reason)
             self._slots.release(self._observer.session_id)
             return True
+
+    async def _settle_last(self, kernel: Kernel, unless: Callable[[], bool]) -> None:
+        if self._idle_time is not None:
+            await self.recovery.snapshots.settle_last(kernel, self.last_step, self._idle_time.restart, unless)
 
     async def _drop(self, kernel: Kernel, reason: str) -> None:
         # Before the wait for its end: nobody is to be given a kernel that is being killed.

@@ -1,19 +1,17 @@
 """Reads variables of a live kernel over its control channel, also while a step runs.
 
-Is: the request, its bounds, and the checks on what comes back. Is not: a step: nothing of the user's code runs for it.
-Above: `session/session.py`. Below: `kernel/`, `text/safe_text.py`.
+Is: the request, its bounds, and what a caller is shown. Is not: a step: nothing of the user's code runs for it; nor the
+checks on what comes back (`kernel/untrusted/`). Above: `session/session.py`, `session/finalize.py`. Below: `kernel/`,
+`text/safe_text.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import difflib
-import json
-import math
-import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 from rlm_kernel_mcp.errors import InvalidInput, KernelDied, VariableNotFound
 from rlm_kernel_mcp.kernel.client import MESSAGE_BYTES_MAX
@@ -21,28 +19,24 @@ from rlm_kernel_mcp.kernel.kernel import Kernel
 from rlm_kernel_mcp.kernel.untrusted.answers import is_ok, variable_of, variables_in
 from rlm_kernel_mcp.kernel.untrusted.fields import NAME_CHARS_MAX
 from rlm_kernel_mcp.kernel.untrusted.messages import Message
+from rlm_kernel_mcp.kernel.untrusted.values import decode, json_value
 from rlm_kernel_mcp.session.kernels.not_own import NO_ANSWER, not_own
 from rlm_kernel_mcp.session.reports import VariableSlice
+from rlm_kernel_mcp.text.markup import word
 from rlm_kernel_mcp.text.safe_text import safe_prefix, safe_text
-from rlm_kernel_mcp.text.surrogates import CALL_BYTES, decoded
+from rlm_kernel_mcp.text.surrogates import CALL_BYTES
 from rlm_kernel_mcp.text.wording import counted
 from rlm_kernel_mcp.wire import GET_VAR, NAMES, GetVarReply, GetVarRequest
 
 READ_TIMEOUT_S: Final = 10.0
-"""A kernel in one long C call answers when that call ends; past this the caller is told so."""
+"""A kernel in one long C call answers when that call ends; past this the caller gets an error that says so."""
 NEAREST: Final = 5
 COMPARED_CHARS: Final = 40
 """Characters of a name that are compared in a search for similar names: the cost grows with their square."""
-DEPTH_MAX: Final = 100
-"""Levels of nesting of a JSON value that is passed on; a kernel of ours shows 50, and the SDK writes some 200."""
-JSON_EXPANSION: Final = 6
-"""Characters that JSON may need for one character of a text."""
 ANSWER_BYTES_MAX: Final = 24 << 20
 """Bytes of a final answer as a kernel sends it, which may need six for a character."""
 
 NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
-
-_LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 async def get_variable(
@@ -63,7 +57,7 @@ async def get_variable(
     type_name, size, total = _type_name(said), said["size"], said["total_chars"]
     text = await _decoded(payload)
     if said["json"]:
-        whole, value = _json_value(text, limit)
+        whole, value = json_value(text, limit)
         if whole:
             return VariableSlice(name, type_name, size, value, False, total, offset, None, False)
         text = value
@@ -133,9 +127,9 @@ async def _not_found(kernel: Kernel, name: str, gone: Mapping[str, str]) -> Vari
     names = [row[0] for row in await list_names(kernel)]
     near = await asyncio.to_thread(_nearest, name, names)
     if near:
-        hint = f"nearest: {', '.join(near)}"
+        hint = f"nearest: {', '.join(map(word, near))}"
     elif names:
-        hint = f"there are: {', '.join(names[:20])}"
+        hint = f"there are: {', '.join(map(word, names[:20]))}"
     else:
         hint = "no name is bound yet"
     fate = f": {gone[name]}" if name in gone else ""
@@ -156,69 +150,9 @@ def _page(text: str, limit: int) -> tuple[str, int]:
     return (shown, covered) if covered or not text else ("\ufffd", 1)
 
 
-def _json_value(text: str, limit: int) -> tuple[bool, Any]:
-    """(True, the value of a JSON text, with every string in it safe to show) if it fits, else (False, its text)."""
-    if len(text) > JSON_EXPANSION * (limit + 1):
-        return False, text
-    try:
-        value = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
-        written = _written(value)
-    except (ValueError, RecursionError):
-        return False, text
-    try:
-        safe = _safe_value(value, DEPTH_MAX)
-    except ValueError:
-        return False, written
-    # A text has as many characters as are shown of it; inside another value an escape may be longer than its source.
-    fits = len(written) <= limit and not (isinstance(safe, str) and len(safe) > limit)
-    return (True, safe) if fits else (False, written)
-
-
-def _written(value: Any) -> str:
-    """A JSON value's text as the kernel counts it: of a `str` itself, else JSON with spaces, of valid Unicode."""
-    if isinstance(value, str):
-        return value
-    return _LONE_SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", json.dumps(value, ensure_ascii=False))
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _finite(digits: str) -> float:
-    """A number as it was read. One that is too large to be a float (1e999) could not be written as JSON again."""
-    number = float(digits)
-    if not math.isfinite(number):
-        raise ValueError(f"{digits[:20]} is too large for a number")
-    return number
-
-
-def _safe_value(value: Any, levels: int) -> Any:
-    """A JSON value with every text in it safe to show. Raises: ValueError where only its text would be complete."""
-    if isinstance(value, str):
-        return safe_text(value)
-    if not isinstance(value, list | dict):
-        return value
-    if not levels:
-        raise ValueError("it is nested too deep for an answer")
-    if isinstance(value, list):
-        return [_safe_value(item, levels - 1) for item in value]
-    safe = {safe_text(key): _safe_value(item, levels - 1) for key, item in value.items()}
-    if len(safe) < len(value):
-        raise ValueError("two of its keys are shown alike")
-    return safe
-
-
 async def _decoded(payload: bytes) -> str:
     """The text of an answer; a large one is read in a thread, since lone surrogates take long."""
-    return await asyncio.to_thread(_decode, payload) if len(payload) > CALL_BYTES else _decode(payload)
-
-
-def _decode(payload: bytes) -> str:
-    try:
-        return decoded(payload)
-    except UnicodeDecodeError:
-        return payload.decode("utf-8", "replace")
+    return await asyncio.to_thread(decode, payload) if len(payload) > CALL_BYTES else decode(payload)
 
 
 def _type_name(said: GetVarReply) -> str:

@@ -110,6 +110,8 @@ class SnapshotFile:
                 if end + size + len(event.data) > self._file_bytes:
                     raise StreamBroken(f"the session's snapshots pass {self._file_bytes:,} bytes")
                 write_at(target, event.data, end + size)
+                # A checksum against a damaged disk, not against anybody: whoever can write here can write the index
+                # too.
                 size, crc = size + len(event.data), zlib.crc32(event.data, crc)
             elif isinstance(event, NameBegins):
                 name, kind, size, crc = event.name, event.type, 0, 0
@@ -182,6 +184,7 @@ class SnapshotFile:
         try:
             raw: dict[str, Any] = json.loads(self._index_path.read_text(encoding="utf-8"))
             entries = {str(name): Entry(**row) for name, row in raw["entries"].items()}
+            # `& 1`: whatever number is there, it names one of the two files.
             self._current = int(raw["file"]) & 1
             self.index = Index(int(raw["step"]), entries, int(raw["more"]))
             self._end = self._data_paths[self._current].stat().st_size
@@ -204,6 +207,7 @@ class SnapshotFile:
     def _compact(self) -> None:
         """Once the dead bytes are more than the live ones: copy the live ones to the other file."""
         live = sum(entry.bytes for entry in self.index.entries.values())
+        # At least half of the live bytes must be dead, so that each byte is copied at most twice on average.
         worth_it = max(min(GARBAGE_BYTES_MIN, self._total_bytes // 2), live // 2)
         if self._end - live < worth_it or self._end + live > self._file_bytes + self._total_bytes:
             return
@@ -268,4 +272,5 @@ def _crc(source: int, entry: Entry) -> int | None:
 
 def _create(path: Path, flags: int) -> int:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # O_NOFOLLOW: a link in the state directory must not make us write elsewhere.
     return os.open(path, flags | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)

@@ -54,14 +54,14 @@ async def came(kernel: Kernel, asking: asyncio.Future[Message], within_s: float,
     return asking.done()
 
 
-def pass_descriptor(kernel: Kernel, descriptor: int) -> None:
-    """Pass a descriptor to a kernel, and close it here.
+def pass_descriptor(kernel: Kernel, descriptor: int, *, shell: bool = False) -> None:
+    """Pass a descriptor to a kernel, for its next request on control (on shell if asked), and close it here.
 
     Raises:
         KernelDied: the kernel does not take what is passed to it.
     """
     try:
-        kernel.pass_descriptor(descriptor)
+        kernel.pass_descriptor(descriptor, shell=shell)
     except OSError as error:
         raise KernelDied(f"The kernel cannot be given an open file: {error.strerror}.") from error
     finally:

@@ -138,7 +138,7 @@ def _account(
 async def _bind(
     kernel: Kernel, file: SnapshotFile, items: Sequence[tuple[str, Entry]], effort: Effort
 ) -> Mapping[str, object]:
-    pass_descriptor(kernel, file.open_for_reading())
+    pass_descriptor(kernel, file.open_for_reading(), shell=True)
     request: RestoreRequest = {
         "items": [{"name": name, "offset": entry.offset, "bytes": entry.bytes} for name, entry in items]
     }

@@ -66,6 +66,10 @@ class SnapshotRun:
         return self.state in ENDED
 
     @property
+    def is_kept(self) -> bool:
+        return self.state in (Taking.KEPT, Taking.UNCHANGED)
+
+    @property
     def is_to_be_checked(self) -> bool:
         return self.state in (Taking.CHECKING, Taking.CHECKING_SUPERSEDED)
 

@@ -1,7 +1,7 @@
 """The states of a snapshot, and of the values' way back into a fresh kernel. Sans-I/O.
 
 Is: two tables that are the state machines. Is not: what is done in a state (`taking.py`, `restoring.py`).
-Above: those two, `run.py`. Below: `session/states/machine.py`.
+Above: those two, `run.py`. Below: nothing.
 
 Rules
 =====
@@ -10,8 +10,8 @@ Rules
    `RESTORING`. The code that takes or restores reports what has happened (an event) and asks for the state; it has no
    flags beside it.
 2. An event that a state's row does not have raises `ImpossibleEvent`: that is a bug of ours. Whatever a kernel says,
-does or fails to do is an event in the rows of all states in which anybody listens to it. 3. A final state has an empty
-row: no event reaches it any more.
+   does or fails to do is an event in the rows of all states in which anybody listens to it.
+3. A final state has an empty row: no event reaches it any more.
 
 Theory of operation
 ===================
@@ -105,6 +105,8 @@ class TakingEvent(Enum):
     """The message says that it does not fit one."""
     NOTHING_NEW = auto()
     """The message says what the file has."""
+    OF_NO_USE = auto()
+    """The message was asked for before the disk failed: what it says has changed may be too little."""
     STREAM_CAME = auto()
     """The whole stream of the pipe, and the kernel's report."""
     STORED = auto()
@@ -160,6 +162,7 @@ TAKING: Final[Mapping[Taking, Mapping[TakingEvent, Taking]]] = {
     _T.CHECKING: {
         _E.FITS: _T.STORING,
         _E.TOO_LARGE: _T.PIPING,
+        _E.OF_NO_USE: _T.PIPING,
         _E.NOTHING_NEW: _T.UNCHANGED,
         _E.STEP_CAME: _T.CHECKING_SUPERSEDED,
         _E.BROKEN: _T.GIVEN_UP,
@@ -168,6 +171,7 @@ TAKING: Final[Mapping[Taking, Mapping[TakingEvent, Taking]]] = {
     _T.CHECKING_SUPERSEDED: {
         _E.FITS: _T.STORING,
         _E.TOO_LARGE: _T.SUPERSEDED,
+        _E.OF_NO_USE: _T.SUPERSEDED,
         _E.NOTHING_NEW: _T.UNCHANGED,
         _E.STEP_CAME: _T.CHECKING_SUPERSEDED,
         _E.BROKEN: _T.GIVEN_UP,

@@ -43,6 +43,8 @@ SIGNALS: Final = 100
 SMALL_S: Final = 0.1
 SMALL_SIGNALS: Final = 20
 """How long a small snapshot may take before the kernel is asked to let go, and how often it is asked."""
+NEVER_ASKED: Final = 0
+"""The token of a snapshot of which no message comes behind a reply: everything is sent through a pipe."""
 SLACK_S: Final = 1.0
 """Beyond the policy's time for one step's snapshots: for the kernel's own report."""
 
@@ -95,9 +97,7 @@ class SnapshotTaker:
         when the kernel has ended it as it should.
         """
         within_s = min(self._step_s, max(within_s, SMALL_S + SMALL_SIGNALS * SIGNAL_EVERY_S))
-        run = self._run = SnapshotRun(kernel, step, self._confirmed.token, inline, within_s, on_done)
-        task = self._changes.in_turn(lambda: self._take(run), f"snapshot after step {step}")
-        task.add_done_callback(lambda _: run.cut_off())
+        self._start(SnapshotRun(kernel, step, self._confirmed.token, inline, within_s, on_done))
 
     def unchanged(self, kernel: Kernel, step: int) -> None:
         """After a step whose reply says that the file's values are still the current ones."""
@@ -130,6 +130,21 @@ class SnapshotTaker:
         """Wait until the snapshot under way, if any, is in the file or given up: each wait in it has its bound."""
         await self._changes.settle()
 
+    async def settle_last(
+        self, kernel: Kernel, step: int, on_done: Callable[[], None], unless: Callable[[], bool]
+    ) -> None:
+        """The same before a kernel is ended; what the disk did not take is sent once more: it may have room again.
+
+        `step`: its last. `on_done`: as for `begin`. `unless`: whether the kernel is to stay by then: a step that has
+        come waits for this, and sends everything after it anyway.
+        """
+        await self.settle()
+        if self.problem is not None and self._hung is not kernel and not unless():
+            no_message = asyncio.get_running_loop().create_future()
+            no_message.cancel()
+            self._start(SnapshotRun(kernel, step, NEVER_ASKED, no_message, self._step_s, on_done))
+            await self.settle()
+
     async def remove(self) -> None:
         """Forget everything: the session has its final answer, and its kernel is gone."""
         self._enabled = False
@@ -141,6 +156,12 @@ class SnapshotTaker:
 
     # What is done in each state
 
+    def _start(self, run: SnapshotRun) -> None:
+        self._run = run
+        task = self._changes.in_turn(lambda: self._take(run), f"snapshot after step {run.step}")
+        # Also if the task is cancelled before its first line runs.
+        task.add_done_callback(lambda _: run.cut_off())
+
     async def _take(self, run: SnapshotRun) -> None:
         try:
             run.on(TakingEvent.TURN_CAME)
@@ -150,7 +171,8 @@ class SnapshotTaker:
                 await self._keep_inline(run)
             if run.is_piping:
                 await self._keep_piped(run)
-            self.problem = None
+            if run.is_kept:
+                self.problem = None
         except (KernelDied, StreamBroken) as error:
             # The kernel has ended, as each one does, or sends nonsense: nobody can act on it, and `lost` reports it.
             log.debug("no snapshot after step %d: %s", run.step, error)
@@ -187,14 +209,15 @@ class SnapshotTaker:
         Raises:
             KernelDied, StreamBroken, OSError.
         """
+        if not self._confirmed.is_of_use(run.token):
+            run.on(TakingEvent.OF_NO_USE)
+            return
         message = run.inline.result()
         if is_too_large(message.content):
             run.on(TakingEvent.TOO_LARGE)
             return
         report = checked_report(message.content)
         run.on_done()
-        if not self._confirmed.is_of_use(run.token):
-            raise StreamBroken("it may say what changed since one that is not in the file")
         stream = message.buffers[0] if message.buffers else b""
         if len(stream) > INLINE_SNAPSHOT_BYTES_MAX:
             raise StreamBroken(f"a small snapshot has at most {INLINE_SNAPSHOT_BYTES_MAX:,} bytes")
@@ -214,10 +237,11 @@ class SnapshotTaker:
         """
         kernel, stop, loop = run.kernel, threading.Event(), asyncio.get_running_loop()
         token = self._confirmed.next_token()
+        # A pipe, not a message: its 64 KB bound what either side holds of a stream that may be gigabytes.
         reader, writer = os.pipe2(os.O_CLOEXEC)
         stream = loop.run_in_executor(_readers, receive, self._file, reader, int(self._step_s * 1000), stop)
         try:
-            pass_descriptor(kernel, writer)
+            pass_descriptor(kernel, writer, shell=True)
             request: SnapshotRequest = {"token": token, "after": self._confirmed.after(kernel)}
             reply = await ask(kernel, SNAPSHOT, request, run.within_s + SLACK_S, SIGNALS)
             received = await stream

@@ -79,6 +79,7 @@ def _cuts(outcome: Outcome, limit: int, rest: str) -> tuple[str, dict[str, Cut]]
     """The exception's name and every text of a reply, within `limit` characters in all."""
     error = outcome.error or StepError("", "", "")
     ename = safe_prefix(error.ename, min(NAME_CHARS_MAX, limit))[0]
+    # Half of the room at most: a message that fills a reply would leave none for the output before it.
     evalue = _message(error.evalue, min(EVALUE_CHARS_MAX, (limit - len(ename)) // 2), rest)
     left = limit - len(ename) - len(evalue.text)
     texts = {
@@ -154,6 +155,7 @@ def _notes(outcome: Outcome, unlisted: int, notes: list[str]) -> str | None:
 def _names(updated: tuple[Variable, ...], max_chars: int) -> tuple[tuple[Variable, ...], int]:
     """The names that fit, and how many do not."""
     if len(updated) > NAMES_MAX:
+        # sorted() is stable: within each half the order of binding stays.
         updated = tuple(sorted(updated, key=lambda variable: variable.type in DEFINITIONS))
     shown: list[Variable] = []
     left = max(NAMES_CHARS_MIN, min(NAMES_CHARS_MAX, max_chars))

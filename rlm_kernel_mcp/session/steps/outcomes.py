@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from rlm_kernel_mcp.errors import RlmError
+from rlm_kernel_mcp.kernel.untrusted.exploring import NOTHING, Use
 from rlm_kernel_mcp.kernel.untrusted.reply import Picture
 from rlm_kernel_mcp.session.reports import LossReport, StepError, StepStatus, Variable
 
@@ -44,6 +45,9 @@ class Outcome:
     refused: RlmError | None = None
     """Why its code did not run: this is what its call is answered."""
     contexts_changed: tuple[str, ...] = ()
+    used: Use = NOTHING
+    """What it did with the exploring functions, according to the kernel."""
+    code_chars: int = 0
     news: str = ""
     """What is to be said of contexts that came since a call was answered."""
 
@@ -98,4 +102,5 @@ def _size(outcome: Outcome) -> int:
     texts = [outcome.stdout, outcome.stderr, outcome.result or "", *(picture.data for picture in outcome.pictures)]
     texts += [error.evalue, error.traceback] if error is not None else []
     names = sum(100 + len(row.name) + len(row.type) for row in outcome.updated)
-    return sum(map(sys.getsizeof, texts)) + names + 1_000
+    claims = sum(400 + len(claim.text) for claim in outcome.used.claims)
+    return sum(map(sys.getsizeof, texts)) + names + claims + 1_000

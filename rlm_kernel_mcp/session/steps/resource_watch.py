@@ -62,12 +62,14 @@ class ResourceWatch:
         if end_for_its_threads(self._kernel, self._limits.threads):
             return
         taken = self._process.memory_bytes()
+        # Checked before the warning: a kernel may pass both limits between two samples.
         if taken > self._hard_bytes:
             self._kernel.client.close(f"it passed its memory limit of {self._limits.memory_mb:,} MB and was killed")
             self._process.kill()
             return
         if taken > self._soft_bytes and not self._told:
             self._told = True
+            # The handler of the kernel raises MemoryError in the step's code.
             self._process.send_signal(signal.SIGUSR1)
         self._sample_processor_time()
         self.start()
@@ -80,6 +82,7 @@ class ResourceWatch:
         self._cpu_end_ms = max(self._cpu_end_ms, used_ms - 1) + CPU_AGAIN_MS
         if self._cpu_told < CPU_TELLS:
             self._cpu_told += 1
+            # As RLIMIT_CPU would, but that counts a process's whole life and not a step.
             self._process.send_signal(signal.SIGXCPU)
         elif not self.exhausted.done():
             self.exhausted.set_result(None)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from rlm_kernel_mcp.errors import KernelDied, SessionBusy
-from rlm_kernel_mcp.kernel.client import Execution
+from rlm_kernel_mcp.kernel.execution import Execution
 from rlm_kernel_mcp.kernel.kernel import Kernel
 from rlm_kernel_mcp.kernel.untrusted.answers import is_withdrawn
 from rlm_kernel_mcp.kernel.untrusted.reply import Reply
@@ -157,6 +157,7 @@ async def run_step(step: RunningStep, kernel: Kernel, policy: Policy, on_rung: C
 
 async def _wait(step: RunningStep, clock: StepClock, execution: Execution, watch: ResourceWatch) -> bool:
     """Wait for the end, the deadline, the end of its processor time or an interrupt; true if it was the interrupt."""
+    # Futures that already exist: no task is made for a wait, and none is left behind by a cancellation.
     waits: list[asyncio.Future[Any]] = [execution.done, step.interrupt, watch.exhausted]
     left_ns = step.timeout_ms * NS_PER_MS
     while left_ns > 0 and not any(one.done() for one in waits):
@@ -213,6 +214,7 @@ def _outcome(execution: Execution, duration_ms: int, rungs: list[str], when_stop
     elif gone is not None:
         status = "kernel_died"
     else:
+        # Both: a reply of `ok` after an error was shown means that the code itself showed it.
         status = "ok" if reply.ename is None and reply.status == "ok" else "error"
     return Outcome(
         status=status,
@@ -230,6 +232,7 @@ def _outcome(execution: Execution, duration_ms: int, rungs: list[str], when_stop
         kernel_gone=gone,
         rungs=tuple(rungs),
         late_chars=reply.late_chars,
+        used=reply.used,
     )
 
 

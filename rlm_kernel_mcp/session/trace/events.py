@@ -15,11 +15,15 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from rlm_kernel_mcp.session.reports import StepError, TraceEvent
+from rlm_kernel_mcp.kernel.untrusted.exploring import use_of
+from rlm_kernel_mcp.session.reports import StepError
+from rlm_kernel_mcp.session.trace.reports import TraceEvent
 from rlm_kernel_mcp.store.store import EventHead, EventRow
 from rlm_kernel_mcp.text.safe_text import safe_text
 
 SUMMARY_CHARS: Final = 120
+EVIDENCE: Final = "evidence"
+"""Key in `extra` of a final answer's event: its citations, and the coverage."""
 _LINE_END: Final = re.compile(r"\r\n|\r|\n")
 
 Texts = Mapping[str, bytes | None]
@@ -28,6 +32,7 @@ Texts = Mapping[str, bytes | None]
 
 def event_of(row: EventRow) -> TraceEvent:
     """The event without its long texts."""
+    extra = extra_of(row)
     return TraceEvent(
         ts=row.ts,
         step_index=row.step_index,
@@ -37,7 +42,20 @@ def event_of(row: EventRow) -> TraceEvent:
         summary=safe_text(row.summary),
         duration_ms=row.duration_ms,
         guardrail_snapshot=json.loads(row.guardrail_snapshot or "{}"),
+        contexts_changed=tuple(extra.get("contexts_changed", ())),
+        functions=dict(use_of(extra).functions),
     )
+
+
+def extra_of(row: EventRow) -> dict[str, Any]:
+    """What else the session wants back of a row."""
+    found = json.loads(row.extra) if row.extra else {}
+    return found if isinstance(found, dict) else {}
+
+
+def with_evidence(event: TraceEvent, row: EventRow) -> TraceEvent:
+    """The event of a final answer with what that cites; any other as it is."""
+    return replace(event, evidence=extra_of(row).get(EVIDENCE))
 
 
 def texts_of(texts: Texts) -> dict[str, bytes]:
@@ -64,7 +82,7 @@ def with_texts(event: TraceEvent, texts: Texts, shown: Mapping[str, str]) -> Tra
 def whole_event(head: EventHead, texts: Texts) -> TraceEvent:
     """The event with its texts in full."""
     shown = {name: safe_text(text.decode("utf-8", "surrogatepass")) for name, text in texts_of(texts).items()}
-    return with_texts(event_of(head.row), texts, shown)
+    return with_texts(with_evidence(event_of(head.row), head.row), texts, shown)
 
 
 def marked_running(heads: Iterable[EventHead], step_index: int) -> list[EventHead]:

@@ -16,9 +16,10 @@ from typing import Any, Final
 from rlm_kernel_mcp.errors import InvalidInput, RlmError
 from rlm_kernel_mcp.kernel.untrusted.reply import Reply
 from rlm_kernel_mcp.session.account import Account
-from rlm_kernel_mcp.session.reports import ContextReport, LoadingReport, SessionStatus, StepError, Wall
+from rlm_kernel_mcp.session.context_reports import ContextReport, LoadingReport
+from rlm_kernel_mcp.session.reports import SessionStatus, StepError, Wall
 from rlm_kernel_mcp.session.steps.outcomes import Outcome, Outcomes
-from rlm_kernel_mcp.session.trace.events import summary_of
+from rlm_kernel_mcp.session.trace.events import EVIDENCE, summary_of
 from rlm_kernel_mcp.session.trace.rows import console_status, error_json, extra_json, outcome_of
 from rlm_kernel_mcp.store.reading import in_reader
 from rlm_kernel_mcp.store.store import EventRow, Store
@@ -44,7 +45,7 @@ class Journal:
         self._writer = writer
         self._session_id = session_id
         self._newest_step = self._newest_row = 0
-        self._told_problem: str | None = None
+        self._reported_problem: str | None = None
         self._console_events = 0
         self._console_chars = 0
         self._console_counts: set[int] = set()
@@ -58,7 +59,7 @@ class Journal:
     def new_problem(self, other: str | None) -> str | None:
         """What is wrong with the disk, told once. `other`: what else is."""
         problem = self.problem or other
-        told, self._told_problem = self._told_problem, problem
+        told, self._reported_problem = self._reported_problem, problem
         return problem if problem != told else None
 
     @property
@@ -126,18 +127,22 @@ class Journal:
 
         self._write(keep, len(text or ""))
 
-    def final(self, step_index: int, reason: str, source: str, answer: str, account: Account) -> None:
-        """Write the final answer; `source` says what it was given as."""
+    def final(
+        self, step_index: int, reason: str, source: str, answer: str, account: Account, evidence: dict[str, Any]
+    ) -> None:
+        """Write the final answer; `source` says what it was given as, `evidence` what it cites."""
         summary = f"final answer of {counted(len(answer), 'character')} from a {source}"
+        summary += f"; cites {counted(count, 'passage')}" if (count := len(evidence["citations"])) else ""
         row = self._row("finalize", step_index, reason, summary, account)
-        row.id = self._store.mint()
-        self._write(lambda: self._store.add_final(row, answer), len(answer))
+        row.id, row.extra = self._store.mint(), json.dumps({EVIDENCE: evidence})
+        self._write(lambda: self._store.add_final(row, answer), len(answer) + len(row.extra))
 
     def step_begins(self, index: int, code: str, account: Account) -> int:
         """Write a step's row before it runs; returns its id."""
         row = self._row("run_repl", index, "unknown", summary_of(code), account, code=code)
         session = self._counters(account, "running", row.ts)
         self._newest_step, self._newest_row = index, self._store.mint()
+        # Made here, not by the database, since the row may be written later.
         row.id = self._newest_row
         self._write(lambda: self._store.begin_event(row, session=session))
         return self._newest_row
@@ -210,7 +215,7 @@ class Journal:
         self._add_console(row, reply.execution_count)
 
     def missed_console(self, count: int, code: str, account: Account) -> None:
-        """Write down a cell that stands in the kernel's history and was not heard of here."""
+        """Write down a cell from the kernel's history whose messages did not reach us."""
         if count not in self._console_counts:
             row = self._row("run_repl", account.counters.step_index, "unknown", summary_of(code), account, code=code)
             self._add_console(row, count)

@@ -6,7 +6,8 @@ Is: pure functions from the store's rows to `TracePage`. Is not: the store (`rea
 A page is a window over the events one after the other. A place in them, which `next_offset` is, counts for each event
 the characters of its fixed part, then, with `detail="full"`, the bytes of its texts as the store has them: what lies
 before a page is passed over by its length and not read. A window that begins or ends inside a text has that part of it,
-under the same event's fixed part again, so that the pieces of all pages, put together, are the whole.
+under the same event's fixed part again, so that the pieces of all pages, put together, are the whole. What a final
+answer cites stands beside that, in the page in which its event begins.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Final, Literal
 
-from rlm_kernel_mcp.session.reports import TraceEvent, TracePage
-from rlm_kernel_mcp.session.trace.events import Texts, event_of, texts_of, with_texts
+from rlm_kernel_mcp.session.trace.events import Texts, event_of, texts_of, with_evidence, with_texts
+from rlm_kernel_mcp.session.trace.reports import TraceEvent, TracePage
 from rlm_kernel_mcp.store.store import EventHead
 from rlm_kernel_mcp.text.characters import LONGEST_SEQUENCE
 from rlm_kernel_mcp.text.safe_text import safe_prefix, safe_text, splits_at
@@ -64,7 +65,9 @@ def page(
         else:
             window = _Window(room - fixed if is_new else room, must=not is_new and not events)
             stop = _fill(window, texts_of(texts), max(offset - position - fixed, 0))
-            events.append(event if detail == "summary" else with_texts(event, texts, window.shown))
+            if detail == "full":
+                event = with_texts(with_evidence(event, head.row) if is_new else event, texts, window.shown)
+            events.append(event)
             if stop is not None:
                 return TracePage(tuple(events), position + fixed + stop), damaged
             room = window.room
@@ -87,7 +90,7 @@ def _fill(window: _Window, texts: Mapping[str, bytes], begin: int) -> int | None
 
 def _part(data: bytes, start: int, window: _Window) -> tuple[str, int]:
     """Safe text from a byte of a text on, and the byte where it ends."""
-    while start < len(data) and _continues(data[start]):  # an offset that the caller made up
+    while start < len(data) and _continues(data[start]):  # an offset that the caller invented
         start += 1
     end = min(start + _CHARACTER_BYTES * (max(window.room, 0) + LONGEST_SEQUENCE), len(data))
     while end < len(data) and _continues(data[end]):

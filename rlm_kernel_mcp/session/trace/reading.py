@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from rlm_kernel_mcp.errors import SessionNotFound
-from rlm_kernel_mcp.session.reports import TraceEvent, TracePage
 from rlm_kernel_mcp.session.trace.events import marked_running, whole_event
 from rlm_kernel_mcp.session.trace.pages import Detail, page
+from rlm_kernel_mcp.session.trace.reports import TraceEvent, TracePage
 from rlm_kernel_mcp.store.store import EventHead, Rows, Store
 from rlm_kernel_mcp.text.wording import damaged_words
 

@@ -1,18 +1,21 @@
 """What a row of the store keeps of a step's outcome beside its texts, and the outcome that is made of it again.
 
 Is: pure functions. Is not: the store, nor the event that a client reads (`events.py`). Above: `journal.py`,
-`session/reopening.py`. Below: `session/steps/run.py`, `store/store.py`'s rows.
+`session/reopening.py`. Below: `session/steps/outcomes.py`, `store/store.py`'s rows.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from rlm_kernel_mcp.errors import error_of
+from rlm_kernel_mcp.kernel.untrusted.exploring import Use, use_of
 from rlm_kernel_mcp.kernel.untrusted.reply import Reply
 from rlm_kernel_mcp.session.reports import LossReport, StepError, StepStatus, Variable
 from rlm_kernel_mcp.session.steps.outcomes import Outcome
+from rlm_kernel_mcp.session.trace.events import extra_of
 from rlm_kernel_mcp.store.store import EventRow
 
 
@@ -35,24 +38,40 @@ def extra_json(outcome: Outcome) -> str:
     told: dict[str, Any] = {"updated": rows, "dropped": outcome.dropped, "late_chars": outcome.late_chars}
     told |= {"contexts_changed": outcome.contexts_changed} if outcome.contexts_changed else {}
     told |= {"news": outcome.news} if outcome.news else {}
+    told |= {key: part for key, part in asdict(outcome.used).items() if part}
+    told |= {"code_chars": outcome.code_chars} if outcome.code_chars else {}
+    told |= {"kernel_gone": True} if outcome.kernel_gone is not None else {}
     if outcome.refused is not None:
         told["refused"] = [outcome.refused.code, outcome.refused.message, outcome.refused.next_step]
     return json.dumps(told)
 
 
-def _extra_of(row: EventRow) -> dict[str, Any]:
-    found = json.loads(row.extra) if row.extra else {}
-    return found if isinstance(found, dict) else {}
-
-
 def updated_of(row: EventRow) -> tuple[Variable, ...]:
     """The names that a step bound, as its row has them."""
-    return tuple(Variable(*found) for found in _extra_of(row).get("updated", ()))
+    return tuple(Variable(*found) for found in extra_of(row).get("updated", ()))
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a step's row says of what became of the texts in it."""
+
+    used: Use
+    """What it did with the exploring functions."""
+    code_chars: int
+    lost_kernel: bool
+    """Whether its kernel went with it, so that not all that it has done was heard of."""
+
+
+def said_of(row: EventRow) -> Said:
+    extra = extra_of(row)
+    count = extra.get("code_chars")
+    is_lost = row.result_status == "unknown" or bool(extra.get("kernel_gone"))
+    return Said(use_of(extra), count if type(count) is int else 0, is_lost)
 
 
 def outcome_of(row: EventRow) -> Outcome:
     error: dict[str, str] | None = json.loads(row.error) if row.error else None
-    extra = _extra_of(row)
+    extra = extra_of(row)
     return Outcome(
         status=row.result_status if row.result_status != "unknown" else "kernel_died",  # type: ignore[arg-type]
         duration_ms=row.duration_ms,
@@ -64,6 +83,7 @@ def outcome_of(row: EventRow) -> Outcome:
         dropped=extra.get("dropped", {}),
         late_chars=extra.get("late_chars", 0),
         contexts_changed=tuple(extra.get("contexts_changed", ())),
+        used=use_of(extra),
         news=extra.get("news", ""),
         refused=error_of(*extra["refused"]) if "refused" in extra else None,
         lost=LossReport("the server that ran this step ended before the step did", (), ())

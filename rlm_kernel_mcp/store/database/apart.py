@@ -57,6 +57,7 @@ class Apart:
 
     def _connected(self, inode: int) -> sqlite3.Connection:
         self._index.keep()
+        # The file was set aside and made anew: this connection would go on reading the old one.
         if self._inode != inode:
             self._close()
         if self._connection is None:

@@ -74,6 +74,7 @@ class Checkpoints:
             self._index.keep()
             connection = connect(self._path)
             try:
+                # PASSIVE waits for nobody: it copies as much as no reader still needs from the log.
                 connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
                 # Where others never pause, the log would never start over; so they are made to wait for a moment.
                 if Path(f"{self._path}-wal").stat().st_size > LOG_BYTES:

@@ -19,6 +19,7 @@ from rlm_kernel_mcp.store.database.schema import MIGRATIONS, migrate
 CHECKED_AT_OPEN_BYTES: Final = 64 << 20
 """Up to this size a store is checked when it is opened (1 ms a MB); a larger one is checked in the background."""
 
+# The write-ahead log: a header of 32 bytes, then frames of 24 bytes and a page (sqlite.org/fileformat2, 4.1).
 _FRAME_HEAD: Final = 24
 _LOG_HEAD: Final = 32
 _BIG_ENDIAN_LOG: Final = 0x377F0683
@@ -59,6 +60,7 @@ def is_broken(connection: sqlite3.Connection) -> bool:
         sqlite3.Error: it cannot be checked at all, for whatever reason.
     """
     try:
+        # (1): the first error is enough; without a limit it lists a hundred.
         rows = connection.execute("PRAGMA integrity_check(1)").fetchall()
         connection.execute("PRAGMA shrink_memory").fetchall()  # else every page that was read stays in memory
     except FAILURES as error:
@@ -110,6 +112,9 @@ def _commits(descriptor: int, path: Path, head: bytes) -> Iterator[int]:
     page_bytes = int.from_bytes(head[8:12], "big")
     frame_bytes = page_bytes + _FRAME_HEAD
     for place in range((path.stat().st_size - _LOG_HEAD) // frame_bytes):
+        # Bytes 8 to 16 are the salts, which change when the log starts over. Bytes 4 to 8 are the size of the database
+        # after a commit, and 0 in any other frame. One differing byte is a damaged frame of this turn, not an older
+        # one.
         frame = os.pread(descriptor, _FRAME_HEAD, _LOG_HEAD + place * frame_bytes)
         differing = sum(one != other for one, other in zip(frame[8:16], head[16:24], strict=True))
         if differing <= 1 and frame[4:8] != bytes(4):
@@ -121,6 +126,7 @@ def _is_whole_head(head: bytes) -> bool:
     if magic not in _LOG_MAGIC or page_bytes == 0:
         return False
     words = struct.unpack(f"{'>' if magic == _BIG_ENDIAN_LOG else '<'}6I", head[:24])
+    # SQLite's own checksum, over the header in the byte order that its magic number names.
     first = second = 0
     for one, other in zip(words[::2], words[1::2], strict=True):
         first = (first + one + second) & 0xFFFFFFFF

@@ -35,6 +35,7 @@ def open_memory() -> sqlite3.Connection:
     """An empty one, with its tables."""
     memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     memory.text_factory = text_of
+    # SQLite then refuses what is too much (SQLITE_FULL), and the statement is rolled back.
     memory.execute(f"PRAGMA max_page_count = {MEMORY_BYTES // PAGE_BYTES}")
     migrate(memory)
     return memory

@@ -1,7 +1,7 @@
 """Rows of the store as they are read back: whole, or known to be damaged.
 
 Is: the checksums of a row, and for rows of a version that had none, a check of what is in them. Is not: the file's own
-damage (`damage.py`), nor a row's meaning. Above: `store/store.py`, `schema.py`. Below: sqlite3's values.
+damage (`damage.py`), nor a row's meaning. Above: `store/store.py`, `records.py`. Below: sqlite3's values.
 
 SQLite keeps no checksum of its pages and takes any type in any column. A changed byte in a text is still a text: only
 a checksum of ours tells.

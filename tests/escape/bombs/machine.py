@@ -51,6 +51,10 @@ class Machine:
         """A session with one value of its own."""
         session = self.client.open_session("some text", **NO_LIMITS)
         assert self.client.run(session, "mine = 'kept'")["status"] == "ok"
+        kept, deadline = self.state_dir / "snapshots" / f"{session}.json", time.monotonic() + WAIT_S
+        while not kept.is_file():
+            assert time.monotonic() < deadline, "its value was not kept"
+            self.client.pause()
         return session
 
     def begin(self, session: str, code: str) -> int:

@@ -14,19 +14,16 @@ SHORT_MS = 300
 LIKE_ANOTHER = "a sum in C that looks at no signal"
 """An endless iterator in C looks at none either."""
 Bomb = TypeVar("Bomb", Endless, Ending)
-IN_BOTH_TIERS = ("threads that work", "processes", "signals ignored")
-"""What stops a bomb is the same in both tiers: the fast part sets these off in both, the others in one."""
 
 
 def in_places(bombs: Mapping[str, Bomb]) -> list[Any]:
-    """Each bomb in either tier, as a test's parameters; slow is what the fast part does not need to repeat."""
+    """Each bomb in either tier, as a test's parameters. What stops it is the same in both: the second tier is slow."""
     found = []
     for name, bomb in bombs.items():
         place = "ns-any" if bomb.needs_any else "ns-allowlist"
-        marks = [] if name in IN_BOTH_TIERS else [pytest.mark.slow]
         found += [
             pytest.param(place, bomb, id=f"{place}-{name}", marks=[pytest.mark.slow] * (name == LIKE_ANOTHER)),
-            pytest.param("lock-any", bomb, id=f"lock-any-{name}", marks=marks),
+            pytest.param("lock-any", bomb, id=f"lock-any-{name}", marks=pytest.mark.slow),
         ]
     return found
 
@@ -61,6 +58,6 @@ def test_a_bomb_that_meets_a_limit_is_an_error_of_its_step(machine: Machine, ses
     assert machine.host_bytes(session) - before < GROWTH_BYTES_MAX
 
 
-def test_what_is_set_off_in_both_tiers_is_there() -> None:
+def test_the_bomb_that_is_like_another_is_there() -> None:
     """A name that no bomb has would set off nothing."""
-    assert ENDLESS.keys() >= set(IN_BOTH_TIERS)
+    assert LIKE_ANOTHER in ENDLESS

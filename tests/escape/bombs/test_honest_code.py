@@ -121,7 +121,12 @@ with open(f"{scratch}/notes.txt", "rb") as file:
     file.seek(-4, 2)
     assert file.read() == b"999\\n"
 """
-PLACES = ("ns-allowlist", "ns-any", "lock-allowlist", "lock-any")
+PLACES = (
+    "ns-allowlist",
+    pytest.param("ns-any", marks=pytest.mark.slow),
+    pytest.param("lock-allowlist", marks=pytest.mark.slow),
+    "lock-any",
+)
 
 
 @pytest.mark.parametrize("machine", PLACES, indirect=True)

@@ -6,7 +6,9 @@ import pytest
 
 from tests.escape.bombs.machine import GROWTH_BYTES_MAX, Machine
 
-EITHER_TIER = pytest.mark.parametrize("machine", ["ns-any", "lock-any"], indirect=True)
+EITHER_TIER = pytest.mark.parametrize(
+    "machine", ["ns-any", pytest.param("lock-any", marks=pytest.mark.slow)], indirect=True
+)
 WINDOW = """
 import ctypes
 from rlm_kernel_mcp.in_kernel.walls.window import GB, START

@@ -14,7 +14,10 @@ IN_EITHER_TIER = ("a list that doubles", "many small objects", "a product of ite
 """What limits memory is the same in both tiers: of what the shipped policy gives, these are tried in the other too."""
 CASES = [
     *(pytest.param("ns-allowlist", code, id=f"ns-allowlist-{name}") for name, code in SHIPPED.items()),
-    *(pytest.param("lock-any", SHIPPED[name], id=f"lock-any-{name}") for name in IN_EITHER_TIER),
+    *(
+        pytest.param("lock-any", SHIPPED[name], id=f"lock-any-{name}", marks=pytest.mark.slow)
+        for name in IN_EITHER_TIER
+    ),
     *(
         pytest.param(where, code, id=f"{where}-{name}", marks=marks)
         for where, marks in (("ns-any", []), ("lock-any", [pytest.mark.slow]))

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from rlm_kernel_mcp.kernel.placement.container.arguments import list_argv
-from tests.mcp.line_client import LineClient
+from tests.mcp.line_client import WAIT_S, LineClient
 from tests.parts import ROOT, skip_for_lack_of
+from tests.records import record_of
 
 IMAGE: Final = "rlm-kernel-tests:latest"
-WAIT_S: Final = 30.0
 BUILD_S: Final = 300
 
 
@@ -105,6 +105,12 @@ class ContainerServer:
         deadline = time.monotonic() + WAIT_S
         while len(gone := set(before) - set(self.containers(run_dir))) != 1:
             assert time.monotonic() < deadline, f"{len(gone)} containers are gone, not one"
+
+    def container_of(self, session_id: str) -> str:
+        """A session's own container, by its name: another may be starting for the next session."""
+        record = record_of(Path(self.client.env["RLM_STATE_DIR"]), session_id)
+        directory = Path(record.connection_file).parents[1]
+        return f"rlm-{directory.parent.name}-{directory.name}"
 
     def inspect(self, container: str) -> dict[str, Any]:
         """What the engine knows of a container."""

@@ -88,7 +88,7 @@ def test_an_engine_that_cannot_start_the_container_is_told_with_its_words_in_the
     error = server.client.error("rlm_init_context", context_text="x")
     assert error["code"] == "SANDBOX_UNAVAILABLE"
     assert "could not start the container (its exit status: 125)" in error["message"]
-    assert "unknown flag: --no-such-option" in server.client.log.read_text()
+    assert server.client.logged("unknown flag: --no-such-option")
 
 
 def test_an_engine_that_cannot_start_the_container_is_a_reason_to_fall_back_where_that_is_allowed(

@@ -17,6 +17,7 @@ from rlm_kernel_mcp.kernel.placement.container.arguments import ContainerRuntime
 from rlm_kernel_mcp.kernel.placement.kernelspec import kernelspec_dir
 from rlm_kernel_mcp.policy import Limits, load_policy
 from tests.escape.container.runtimes import ContainerServer, image_in
+from tests.processes import thread_statuses
 
 pytestmark = pytest.mark.slow
 
@@ -165,9 +166,7 @@ def test_nothing_of_the_host_is_to_be_seen(bare: BareContainer) -> None:
 
 def test_the_engine_confirms_what_a_session_s_container_was_started_with(server: ContainerServer) -> None:
     """Its own words, about the container of a live session."""
-    server.client.open_session()
-    (run_dir,) = server.run_dirs
-    found = server.inspect(server.containers(run_dir)[0])
+    found = server.inspect(server.container_of(server.client.open_session()))
     host: dict[str, Any] = found["HostConfig"]
     assert host["NetworkMode"] == "none"
     assert host["ReadonlyRootfs"] is True
@@ -182,14 +181,13 @@ def test_the_engine_confirms_what_a_session_s_container_was_started_with(server:
 
 def test_a_session_s_kernel_has_no_rights_as_the_host_sees_it(server: ContainerServer) -> None:
     """Every process and thread in the container: no capability, no new privileges, filtered, not root."""
-    server.client.open_session()
-    (run_dir,) = server.run_dirs
-    first = psutil.Process(server.inspect(server.containers(run_dir)[0])["State"]["Pid"])
+    container = server.container_of(server.client.open_session())
+    first = psutil.Process(server.inspect(container)["State"]["Pid"])
     processes = [first, *first.children(recursive=True)]
-    tasks = [task for process in processes for task in Path(f"/proc/{process.pid}/task").iterdir()]
-    assert len(tasks) > 5
-    for task in tasks:
-        status = dict(line.split(":\t", 1) for line in (task / "status").read_text().splitlines() if ":\t" in line)
+    statuses = [text for process in processes for text in thread_statuses(process.pid)]
+    assert len(statuses) > 5
+    for text in statuses:
+        status = dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
         assert int(status["CapEff"], 16) == int(status["CapBnd"], 16) == 0
         assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
         assert status["Uid"].split()[0] == "65532"

@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from tests.escape.container.runtimes import ContainerServer, ask, image_in
+from tests.mcp.line_client import WAIT_S
 from tests.processes import left_over
 
 pytestmark = pytest.mark.slow
@@ -31,9 +32,9 @@ def test_a_server_that_ends_takes_its_containers_along(own_server: ContainerServ
         assert client.end() == 0
     else:
         client.process.send_signal(number)
-        assert client.process.wait(30) == 0
+        assert client.process.wait(WAIT_S) == 0
     assert own_server.containers(run_dir) == []
-    assert left_over(processes, 10) == []
+    assert left_over(processes, WAIT_S) == []
     assert own_server.run_dirs == []
 
 

@@ -23,7 +23,8 @@ from tests.specs import write_spec
 
 GROWTH_MB: Final = 50
 """The server may grow by this much, whatever its kernels do."""
-STEP_MS: Final = 2_000
+STEP_MS: Final = int(WAIT_S * 1_000)
+"""Of a step that ends by itself, however slow the machine is; one that does not has a deadline of its own."""
 LIMITS: Final = {
     "max_steps": 10_000,
     "max_runtime_ms": 3_600_000,

@@ -70,7 +70,14 @@ while True:
 """Floods that do not end by themselves: the deadline, or the limit on what is sent unasked, ends them."""
 
 
-@pytest.mark.parametrize("code", ENDLESS.values(), ids=ENDLESS)
+SMALL: Final = {"small output", "small comms"}
+"""What is there in large messages too."""
+
+
+@pytest.mark.parametrize(
+    "code",
+    [pytest.param(code, id=name, marks=[pytest.mark.slow] if name in SMALL else []) for name, code in ENDLESS.items()],
+)
 def test_a_flood_ends_and_takes_no_memory(kernel_server: KernelServer, code: str) -> None:
     """Less than 50 MB, the neighbour works meanwhile, and the session goes on with another kernel."""
     session = kernel_server.open()
@@ -100,7 +107,7 @@ def test_a_huge_message_ends_its_kernel_and_takes_no_memory(kernel_server: Kerne
     """It is not read to its end."""
     session = kernel_server.open()
     with kernel_server.bounded_memory():
-        data = kernel_server.run(session, f"{SEND}\n{code}\ntime.sleep(60)", timeout_ms=20_000)
+        data = kernel_server.run(session, f"{SEND}\n{code}\ntime.sleep(60)")
     assert data["status"] == "kernel_died"
     assert "message of more than" in data["lost"]["reason"]
     assert kernel_server.client.run(session, "context")["result"] == "'some text'"
@@ -127,7 +134,7 @@ def test_much_by_honest_means_costs_no_kernel(kernel_server: KernelServer, code:
     session = kernel_server.open()
     kernel_server.client.run(session, "mine = object()")
     with kernel_server.bounded_memory():
-        data = kernel_server.run(session, code, timeout_ms=20_000)
+        data = kernel_server.run(session, code)
         assert data["status"] in ("ok", "error"), data
         assert kernel_server.client.run(session, "type(mine)")["result"] == "object"
     kernel_server.give_up(session)

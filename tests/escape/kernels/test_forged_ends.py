@@ -61,7 +61,7 @@ def test_what_runs_on_behind_a_forged_end_is_charged(kernel_server: KernelServer
     """Wherever it runs: for its client the step is over, for the account it is not. All kernels work at once."""
     sessions = {name: kernel_server.open() for name in WAYS}
     begun = [
-        kernel_server.begin(session, f"{FORGE}\ndef claim(): {claim}\n{WAYS[name]}", timeout_ms=30_000)
+        kernel_server.begin(session, f"{FORGE}\ndef claim(): {claim}\n{WAYS[name]}")
         for name, session in sessions.items()
     ]
     for request, name in zip(begun, WAYS, strict=True):
@@ -157,9 +157,9 @@ def test_a_snapshot_that_never_ends_is_no_cover(tmp_path: Path) -> None:
 def test_a_kernel_that_breaks_the_wire_after_its_work_is_charged_for_it(kernel_server: KernelServer) -> None:
     """What was seen of it before is not forgotten with it."""
     session = kernel_server.open()
+    kernel = kernel_server.kernel(session)
     code = "claim_reply(); claim_idle(); mute()\nwhile time.process_time() < 2.2: pass\n"
     kernel_server.run(session, FORGE + code + "kernel.iopub_thread.send_multipart([b'no message'])")
-    kernel = kernel_server.kernel(session)
     kernel.wait(WAIT_S)
     data = kernel_server.run(session, "1")
     assert (data["status"], data["result"]) == ("ok", "1")

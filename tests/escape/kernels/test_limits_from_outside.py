@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from rlm_kernel_mcp.session.steps import resource_watch as watch
 from rlm_kernel_mcp.session.steps.resource_watch import ResourceWatch
 from tests.escape.canaries import PROGRAM
-from tests.escape.kernels.kernel_server import KernelServer
+from tests.escape.kernels.kernel_server import FORGE, KernelServer
 from tests.mcp.line_client import SERVE
 from tests.sessions import SessionDriver, open_registry, until
 from tests.specs import SHIPPED
@@ -28,8 +29,7 @@ import _thread, threading, time
 _thread.stack_size(32 << 10)
 gate = _thread.allocate_lock()
 gate.acquire()
-def take_all(seconds):
-    time.sleep(seconds)
+def take_all():
     while True:
         try:
             _thread.start_new_thread(gate.acquire, ())
@@ -144,7 +144,7 @@ def test_a_step_within_its_processor_time_may_take_longer_than_that(counted: Ker
 def test_where_the_system_counts_threads_one_too_many_is_an_error_and_no_end(counted: KernelServer) -> None:
     """`RuntimeError`, as Python says it; the kernel has as many as its policy gives, or fewer."""
     session = counted.open()
-    data = counted.run(session, f"{MANY}\ntake_all(0)\n'refused'")
+    data = counted.run(session, f"{MANY}\ntake_all()\n'refused'")
     assert (data["status"], data["result"], data["lost"]) == ("ok", "'refused'", None), data
     assert counted.kernel(session).num_threads() <= 64
 
@@ -153,7 +153,8 @@ def test_where_nothing_counts_threads_the_host_does_and_ends_the_kernel(uncounte
     """In a step; the next one has a fresh kernel with what was there."""
     session = uncounted.open()
     uncounted.run(session, "kept = 'there'")
-    data = uncounted.run(session, f"{MANY}\ntake_all(0)\ntime.sleep(60)")
+    uncounted.until((uncounted.state_dir / "snapshots" / f"{session}.json").is_file)
+    data = uncounted.run(session, f"{MANY}\ntake_all()\ntime.sleep(60)")
     assert data["status"] == "kernel_died", data
     assert "passed its limit of 64" in data["lost"]["reason"]
     assert uncounted.client.run(session, "kept")["result"] == "'there'"
@@ -163,8 +164,10 @@ def test_nor_do_threads_that_are_started_between_steps_pass_the_limit(uncounted:
     """The watch over idle sessions counts too."""
     session = uncounted.open()
     kernel = uncounted.kernel(session)
-    data = uncounted.run(session, f"{MANY}\nthreading.Thread(target=take_all, args=(0.3,), daemon=True).start()")
+    waits = "def waits():\n    go.wait()\n    take_all()\nthreading.Thread(target=waits, daemon=True).start()"
+    data = uncounted.run(session, f"{FORGE}{MANY}\n{waits}")
     assert data["status"] == "ok"
+    kernel.send_signal(signal.SIGUSR2)  # now that the step has ended, and its reply is here
     uncounted.until(lambda: not kernel.is_running())
     uncounted.check_neighbour()
     data = uncounted.client.run(session, "1 + 1")

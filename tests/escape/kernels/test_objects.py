@@ -77,7 +77,7 @@ def test_objects_are_listed_read_and_kept_in_bounds(each_server: KernelServer, b
     """None of their code runs to list or read them; what runs to keep them is bounded, and the next step begins."""
     session, call = each_server.open(), each_server.client.call
     with each_server.bounded_memory():
-        data = each_server.run(session, MAKE.replace("@BEHAVIOUR@", behaviour) + BIND, timeout_ms=20_000)
+        data = each_server.run(session, MAKE.replace("@BEHAVIOUR@", behaviour) + BIND)
         assert (data["status"], data["lost"]) == ("ok", None), data
         listed = {row["name"]: row["type"] for row in data["updated_vars_summary"]}
         assert {"an_object", "a_type", "a_list", "in_a_dict"} <= set(listed)
@@ -85,7 +85,7 @@ def test_objects_are_listed_read_and_kept_in_bounds(each_server: KernelServer, b
             read = call("rlm_get_var", session_id=session, var_name=name)
             assert data_of(read)["type"] == listed[name]
         each_server.check_neighbour()
-        data = each_server.run(session, "6 * 7", timeout_ms=20_000)
+        data = each_server.run(session, "6 * 7")
         assert (data["status"], data["result"]) == ("ok", "42"), data
         assert data["lost"] is None or "own code" in data["lost"]["reason"]
     each_server.give_up(session)
@@ -108,7 +108,7 @@ def test_an_object_that_is_shown_runs_its_own_code_within_its_step(each_server: 
 def test_an_object_is_no_answer_by_its_own_word(each_server: KernelServer) -> None:
     """A final answer is read like any variable, and what only its own code could say of it is not an answer."""
     session = each_server.open()
-    each_server.run(session, MAKE.replace("@BEHAVIOUR@", "return 'its own word'") + BIND, timeout_ms=20_000)
+    each_server.run(session, MAKE.replace("@BEHAVIOUR@", "return 'its own word'") + BIND)
     error = each_server.client.error("rlm_finalize", session_id=session, final_var_name="an_object")
     assert error["code"] == "INVALID_INPUT"
     assert "an object (Bad)" in error["message"]

@@ -61,7 +61,13 @@ for fd, other in zip(sockets, saved[1:] + saved[:1]): os.dup2(other, fd)
 WITHOUT_NAMESPACES: Final = (sys.executable, "-I", str(PROGRAM / "serve_without_namespaces.py"), "serve")
 
 
-@pytest.fixture(scope="module", params=[SERVE, WITHOUT_NAMESPACES], ids=["all walls", "without namespaces"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(SERVE, id="all walls"),
+        pytest.param(WITHOUT_NAMESPACES, id="without namespaces", marks=pytest.mark.slow),
+    ],
+)
 def kernel_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KernelServer]:
     """Also where a kernel has the machine's process numbers and directories before its eyes."""
     made = KernelServer(tmp_path_factory.mktemp("own"), "any", argv=request.param)

@@ -49,7 +49,11 @@ def test_shared_mappings_count_as_memory(kind: Kind) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "libraries"),
-    [*((kind, "allowlist") for kind in KINDS), (KINDS[0], "any"), (KINDS[-1], "any")],
+    [
+        *(pytest.param(kind, "allowlist", marks=pytest.mark.slow) for kind in KINDS),
+        pytest.param(KINDS[0], "any", marks=pytest.mark.slow),
+        (KINDS[-1], "any"),
+    ],
     ids=lambda value: value if isinstance(value, str) else ids(value),
 )
 def test_every_kind_of_memory_counts_as_memory(kind: Kind, libraries: str) -> None:

@@ -16,11 +16,10 @@ from typing import Any
 import pytest
 
 from tests.escape.canaries import Canaries
-from tests.escape.walls.cages import Kind, kinds, start
+from tests.escape.walls.cages import SECONDS, Kind, kinds, start
 
 KINDS = [kind for kind in kinds() if kind.tier == "ns"]
 WAIT = "honest.wait_for_a_line"
-SECONDS = 20
 
 
 def ids(kind: Kind) -> str:

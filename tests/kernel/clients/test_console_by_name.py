@@ -13,7 +13,13 @@ from tests.attach.console import WAIT_S, Console
 from tests.processes import left_over
 
 
-@pytest.mark.parametrize("temporary", [False, True], ids=["runtime_directory", "long_temporary_directory"])
+@pytest.mark.parametrize(
+    "temporary",
+    [
+        pytest.param(False, id="runtime_directory"),
+        pytest.param(True, id="long_temporary_directory", marks=pytest.mark.slow),
+    ],
+)
 def test_the_console_starts_runs_interrupts_and_ends_the_kernel(
     tmp_path: Path, short_dir: Path, temporary: bool
 ) -> None:

@@ -22,7 +22,7 @@ from rlm_kernel_mcp.kernel.placement.kernelspec import install_kernelspec
 from rlm_kernel_mcp.session.registry import Registry
 from rlm_kernel_mcp.settings import load_settings
 from tests.processes import command_lines_below, left_over
-from tests.sessions import WAIT_S, SessionDriver
+from tests.sessions import WAIT_S, SessionDriver, at_rest
 from tests.specs import write_spec
 
 pytestmark = pytest.mark.anyio
@@ -94,6 +94,7 @@ async def test_the_kernel_is_locked_and_does_honest_work(tmp_path: Path, runtime
 
 async def test_it_can_be_interrupted_restarted_and_shut_down(tmp_path: Path, runtime: Path) -> None:
     """By the client that started it; nothing of it is left then, neither process nor directory."""
+    await at_rest()
     before = command_lines_below(os.getpid())
     async with started(tmp_path) as (manager, client):
         await run(client, "kept = 1")
@@ -347,6 +348,7 @@ async def test_a_start_that_fails_leaves_nothing(tmp_path: Path, runtime: Path) 
     told["argv"] = [sys.executable, "-c", "import sys; print('no such thing', file=sys.stderr); sys.exit(5)"]
     spec.write_text(json.dumps(told), encoding="utf-8")
     specs = KernelSpecManager(kernel_dirs=[str(spec.parent.parent)], ensure_native_kernel=False)
+    await at_rest()
     before = set(command_lines_below(os.getpid()))
     for _ in range(3):
         open_before = len(list(Path("/proc/self/fd").iterdir()))
@@ -393,3 +395,16 @@ async def test_a_kernelspec_s_policy_and_the_settings_mean_the_same_in_both_worl
             assert (await run(client, "import os; os.sep"))[0]["status"] == "ok"
             assert (await run(client, taking))[0].get("ename", "") == ends
     assert "RLM_IMPORT is set, but there is no such setting; did you mean RLM_IMPORTS?" in caplog.text
+
+
+async def test_the_exploring_functions_look_in_the_text_that_a_person_binds(tmp_path: Path, runtime: Path) -> None:
+    """No context was loaded into such a kernel: they say what to do, and it does."""
+    del runtime
+    async with started(tmp_path) as (_, client):
+        reply, _ = await run(client, "search('x')")
+        assert reply["ename"] == "NoText"
+        assert "bind a str to `context`" in reply["evalue"]
+        _, printed = await run(
+            client, "context = 'a\\nx y'; print(search('x')[0].line, look().lines, rank('y')[0].text)"
+        )
+        assert printed == "2 2 a\nx y\n"

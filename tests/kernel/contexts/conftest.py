@@ -1,4 +1,4 @@
-"""A server's loaders, and a directory to load from."""
+"""A server's loaders, a registry that maps what is large, and a directory to load from: one of each a worker."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,10 +19,19 @@ from rlm_kernel_mcp.context.held import Room, lies_in_memory
 from rlm_kernel_mcp.context.loader.loaders import Loaders
 from rlm_kernel_mcp.context.payload import Payload
 from rlm_kernel_mcp.context.sources import resolve_sources
-from tests.sessions import WAIT_S, open_registry
+from rlm_kernel_mcp.session.registry import Registry
+from rlm_kernel_mcp.session.reports import SessionSummary
+from tests.sessions import WAIT_S, lent, open_registry
 
 DECODED: Final = Room(1 << 30)
 MAPPED: Final = Room(1 << 20, 0, 1 << 40)
+SMALL: Final = {
+    "limits": {"memory_mb": 128},
+    "context": {"in_memory_mb": 1, "mapped_max_gb": 1},
+    "snapshots": {"name_mb": 1},
+    "pool": {"spare_kernels": 0},
+}
+"""128 MB of memory for a session, of which a context has 1, or 76 if it has to be decoded."""
 Load = Callable[..., Payload]
 
 
@@ -65,10 +74,35 @@ def directory_on_disk() -> Iterator[Path]:
         yield Path(directory)
 
 
+@pytest.fixture(scope="session")
+def roots() -> Iterator[Path]:
+    """What the worker's registry may load from."""
+    with directory_on_disk() as made:
+        yield made
+
+
 @pytest.fixture
-def directory(tmp_path: Path) -> Path:
-    (tmp_path / "data").mkdir()
-    return tmp_path / "data"
+def directory(roots: Path) -> Iterator[Path]:
+    """A directory of the test's own to load from."""
+    with tempfile.TemporaryDirectory(dir=roots) as made:
+        yield Path(made)
+
+
+@pytest.fixture(scope="session")
+async def workers_mapping_registry(tmp_path_factory: pytest.TempPathFactory, roots: Path) -> AsyncIterator[Registry]:
+    """A registry that maps what has more than a megabyte."""
+    async with open_registry(tmp_path_factory.mktemp("state"), policy=SMALL, RLM_CONTEXT_ROOTS=str(roots)) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def mapping_registry(workers_mapping_registry: Registry) -> AsyncIterator[Registry]:
+    """The worker's, for one test; after it nothing of its sessions is on disk any more."""
+    async with lent(workers_mapping_registry) as mine:
+        yield mine
+    loaders = workers_mapping_registry._shared.loaders
+    assert loaders is not None
+    assert loaders.spool.used_bytes == 0
 
 
 @pytest.fixture
@@ -82,6 +116,13 @@ def read(loaders: Loaders, directory: Path) -> Load:
         return payload
 
     return read
+
+
+async def row_of(registry: Registry, session_id: str) -> SessionSummary:
+    """A session's row in the list, in which others of the worker's registry stand too."""
+    rows = (await registry.list_sessions(state="all")).rows
+    (row,) = (row for row in rows if row.session_id == session_id)
+    return row
 
 
 def held_bytes(payload: Payload, size: int | None = None) -> bytes:

@@ -3,36 +3,37 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 from rlm_kernel_mcp.kernel.kernel import Kernel
+from rlm_kernel_mcp.session.context_reports import ContextReport
+from rlm_kernel_mcp.session.contexts import source
 from rlm_kernel_mcp.session.contexts.given import Given, Options
 from rlm_kernel_mcp.session.kernels import context_loading
 from rlm_kernel_mcp.session.registry import Registry
-from rlm_kernel_mcp.session.reports import ContextReport
-from tests.sessions import AMPLE, WAIT_S, SessionDriver, open_registry
+from tests.losses import lose_kernel, lost
+from tests.sessions import AMPLE, WAIT_S, SessionDriver
 
 pytestmark = pytest.mark.anyio
 
 LINE: Final = "a line of a log\n"
 TEXT: Final = LINE * 200_000
-POLICY: Final = {"context": {"in_memory_mb": 1}, "pool": {"spare_kernels": 0}}
 
 
 @pytest.fixture
-async def registry(tmp_path: Path) -> AsyncIterator[Registry]:
-    (tmp_path / "data").mkdir()
-    async with open_registry(tmp_path / "state", policy=POLICY, RLM_CONTEXT_ROOTS=str(tmp_path / "data")) as opened:
-        yield opened
+def registry(mapping_registry: Registry) -> Registry:
+    """One that maps what has more than a megabyte."""
+    return mapping_registry
 
 
 @pytest.fixture
-def path(tmp_path: Path, registry: Registry) -> Path:
-    path = tmp_path / "data" / "log.txt"
+def path(directory: Path) -> Path:
+    path = directory / "log.txt"
     path.write_text(TEXT)
     return path
 
@@ -44,6 +45,19 @@ def cut_off(path: Path) -> None:
 def written_over(path: Path) -> None:
     with path.open("r+b") as file:
         file.write("größe".encode())
+
+
+def grown(path: Path) -> None:
+    with path.open("a") as file:
+        file.write(LINE)
+
+
+def halved(path: Path) -> None:
+    os.truncate(path, len(TEXT) // 2)
+
+
+def untouched(path: Path) -> None:
+    """It was changed before."""
 
 
 def meanwhile(
@@ -97,3 +111,41 @@ async def test_an_added_context_is_too(
     session = SessionDriver(registry, opened.session_id)
     report = await session.run("context, len(more), more[:5], more[-5:]")
     assert report.result == repr(("first", len(text), text[:5], text[-5:]))
+
+
+FATES: Final = list(product([untouched, halved, grown], [untouched, cut_off, written_over, grown], [False, True]))
+"""What happens before the loss, what while a fresh kernel takes the context, and whether that kernel ends then."""
+FAST: Final = [(halved, untouched, True), (untouched, cut_off, False), (untouched, grown, False)]
+
+
+@pytest.mark.parametrize(
+    ("before", "again", "kill"),
+    [pytest.param(*fate, marks=() if fate in FAST else pytest.mark.slow) for fate in FATES],
+)
+async def test_a_text_that_comes_back_as_another_is_told_whenever_its_file_was_changed(
+    registry: Registry,
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    before: Callable[[Path], None],
+    again: Callable[[Path], None],
+    kill: bool,
+) -> None:
+    """Before the loss, while the fresh kernel takes it, and where that one ends: the text is there as it is now."""
+    monkeypatch.setattr(source, "LOADER_FROM_BYTES", 1_000_000)  # who knows a file by its state, and not by its hash
+    opened = await registry.init_context(context_text=None, context_paths=[str(path)], limits=AMPLE)
+    assert isinstance(opened.context, ContextReport)
+    assert opened.context.held == "mapped"
+    session = SessionDriver(registry, opened.session_id)
+    await session.ok("len(context)")
+    before(path)
+    await lose_kernel(session)
+    meanwhile(monkeypatch, path, again, name="context", kill=kill)
+    report = await session.run("1")
+    text = path.read_text()
+    if text == TEXT:
+        assert lost(report) == {}
+    else:
+        assert set(lost(report)) == {"context"}
+        assert f"{len(text.encode()):,}" in lost(report)["context"]
+    assert (await session.ok("len(context), context[:5]")).result == repr((len(text), text[:5]))
+    assert (await session.ok("1")).contexts_changed == (() if text == TEXT else ("context",))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import re
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -66,11 +67,11 @@ def test_bytes_behind_the_end_are_an_error(directory: Path, read: Load, end: str
     packed = PACK[end](TEXT)
     (directory / f"a.{end}").write_bytes(packed + b"not packed at all")
     (directory / "b.txt").write_bytes(b"plain\n")
-    with pytest.raises(ContextDenied, match=rf"'a\.{end}' cannot be read: it has no .* data from about byte"):
+    with pytest.raises(ContextDenied, match=rf"'a\.{end}' cannot be read: its .* data are corrupt from about byte"):
         read(f"a.{end}")
     with read(".") as payload:
         assert [one.name for one in payload.documents] == ["b.txt"]
-        assert payload.skipped.first[0].startswith(f"a.{end}: it has no ")
+        assert re.fullmatch(rf"a\.{end}: its \w+ data are corrupt from about byte [\d,]+ on", payload.skipped.first[0])
 
 
 @FORMS
@@ -88,8 +89,14 @@ def test_a_damaged_stream_is_an_error(directory: Path, read: Load, end: str) -> 
 def test_a_bomb_ends_at_its_ratio(directory: Path, read: Load, end: str) -> None:
     """64 MB of one line may be as dense as they like; what is left is nothing on disk."""
     (directory / f"a.{end}").write_bytes(PACK[end](b"bomb\n" * 100_000) * 140)
-    with pytest.raises(ContextTooLarge, match=r"unpacks to 67,\d\d\d,\d\d\d bytes.*200 times.*unpacked_ratio_max"):
+    with pytest.raises(
+        ContextTooLarge, match=r"unpack to 67,\d\d\d,\d\d\d bytes.*200 times.*unpacked_ratio_max"
+    ) as told:
         read(f"a.{end}")
+    assert told.value.next_step.startswith("Unpack it yourself")
+    with pytest.raises(ContextTooLarge) as told:
+        read(".")
+    assert told.value.next_step.startswith("Leave it out by exclude, or unpack it yourself")
 
 
 @FORMS
@@ -119,6 +126,6 @@ def test_zstd_without_its_module_names_what_to_install(directory: Path, read: Lo
     if zstd_module() is not None:
         pytest.skip("this Python has a module for zstd")
     (directory / "a.zst").write_bytes(b"\x28\xb5\x2f\xfd")
-    with pytest.raises(InvalidInput, match=r"'a\.zst' is compressed by zstd") as refused:
+    with pytest.raises(InvalidInput, match=r"'a\.zst' is compressed with zstd") as refused:
         read("a.zst")
     assert "rlm-kernel-mcp[zstd]" in refused.value.next_step

@@ -7,20 +7,21 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from rlm_kernel_mcp.context import by_loader
+from rlm_kernel_mcp.context import held as held_module
 from rlm_kernel_mcp.context.loader import hashing
 from rlm_kernel_mcp.context.loader.hashing import Unhashed
-from rlm_kernel_mcp.context.loader.loaders import GoOn, Loaders
-from rlm_kernel_mcp.session import listing
+from rlm_kernel_mcp.context.loader.loaders import CancelCheck, Loaders
+from rlm_kernel_mcp.session import finalize
+from rlm_kernel_mcp.session.context_reports import ContextReport
 from rlm_kernel_mcp.session.contexts.given import Given, Options
 from rlm_kernel_mcp.session.registry import Registry
-from rlm_kernel_mcp.session.reports import ContextReport
+from tests.kernel.contexts.conftest import SMALL, row_of
 from tests.losses import lose_kernel, lost
 from tests.sessions import AMPLE, WAIT_S, SessionDriver, open_registry
 
@@ -29,24 +30,18 @@ pytestmark = pytest.mark.anyio
 MB: Final = 1 << 20
 ASCII: Final = b"plain text of a line\n" * 500_000
 WIDE: Final = "Gr\xfc\xdfe \u65e5\u672c\n".encode() * 600_000
-POLICY: Final = {"context": {"in_memory_mb": 1}, "pool": {"spare_kernels": 0}}
 
 
 @pytest.fixture(autouse=True)
 def _hash_comes_later(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of what a loader reads at all."""
-    for module in (by_loader, listing):
-        monkeypatch.setattr(module, "HASHED_LATER_BYTES", MB)
+    monkeypatch.setattr(held_module, "HASHED_LATER_BYTES", MB)
 
 
 @pytest.fixture
-async def registry(tmp_path: Path, directory: Path) -> AsyncIterator[Registry]:
-    """A registry that maps what has more than a megabyte, and has given its disk back at the end."""
-    async with open_registry(tmp_path / "state", policy=POLICY, RLM_CONTEXT_ROOTS=str(directory)) as opened:
-        yield opened
-        loaders = opened._shared.loaders
-    assert loaders is not None
-    assert loaders.spool.used_bytes == 0
+def registry(mapping_registry: Registry) -> Registry:
+    """One that maps what has more than a megabyte."""
+    return mapping_registry
 
 
 @pytest.fixture
@@ -54,10 +49,10 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """Holds each hash up until it is set."""
     opened, digest = threading.Event(), Unhashed.digest
 
-    def digest_behind_gate(self: Unhashed, loaders: Loaders, go_on: GoOn) -> str | None:
+    def digest_behind_gate(self: Unhashed, loaders: Loaders, check_cancelled: CancelCheck) -> str | None:
         while not opened.wait(0.01):
-            go_on()
-        return digest(self, loaders, go_on)
+            check_cancelled()
+        return digest(self, loaders, check_cancelled)
 
     monkeypatch.setattr(hashing.Unhashed, "digest", digest_behind_gate)
     yield opened
@@ -79,10 +74,9 @@ async def settle(session: SessionDriver) -> None:
             await asyncio.wait(tasks)
 
 
-async def listed(registry: Registry) -> str | None:
-    """What the list of the sessions says of the only one's context."""
-    (row,) = (await registry.list_sessions(state="all")).rows
-    return row.sha256
+async def listed(session: SessionDriver) -> str | None:
+    """What the list of the sessions says of one's context."""
+    return (await row_of(session.registry, session.session_id)).sha256
 
 
 def file_of(directory: Path, name: str, data: bytes) -> Path:
@@ -93,25 +87,27 @@ def file_of(directory: Path, name: str, data: bytes) -> Path:
 
 @pytest.mark.parametrize(("parts", "held"), [([ASCII], "mapped"), ([ASCII, ASCII], "mapped"), ([WIDE], "spooled")])
 async def test_a_large_context_is_ready_without_its_hash_which_comes(
-    registry: Registry, directory: Path, parts: list[bytes], held: str
+    registry: Registry, directory: Path, gate: threading.Event, parts: list[bytes], held: str
 ) -> None:
     """Over its one file, over several that are laid together, and over the bytes of what is written wider."""
     paths = [file_of(directory, f"{number}.txt", part) for number, part in enumerate(parts)]
     session, told = await opened(registry, *paths)
     assert (told.held, told.sha256) == (held, None)
+    gate.set()
     await settle(session)
     digest = hashlib.sha256(b"".join(parts)).hexdigest()
     first = session.session.contexts.contexts.first
     assert session.session.contexts.report(first).sha256 == digest  # type: ignore[union-attr]
     await session.session.journal.settled()
-    assert await listed(registry) == digest
+    assert await listed(session) == digest
 
 
 async def test_a_small_context_has_its_hash_at_once(registry: Registry, directory: Path) -> None:
-    """And the list does not say it once more."""
-    _, told = await opened(registry, file_of(directory, "a.txt", ASCII[:1000]))
+    """And neither the list nor the final answer says it once more."""
+    session, told = await opened(registry, file_of(directory, "a.txt", ASCII[:1000]))
     assert told.sha256 == hashlib.sha256(ASCII[:1000]).hexdigest()
-    assert await listed(registry) is None
+    assert await listed(session) is None
+    assert (await session.finalize(text="done")).hashes == {}
 
 
 async def test_a_restore_does_not_hash_what_is_the_same_file(
@@ -164,7 +160,7 @@ async def test_a_file_that_is_written_to_before_its_hash_is_made_has_none(
         file.write(b"P")
     gate.set()
     await settle(session)
-    assert await listed(registry) is None
+    assert await listed(session) is None
 
 
 async def test_a_file_that_is_cut_off_before_its_hash_is_made_has_none(
@@ -176,20 +172,23 @@ async def test_a_file_that_is_cut_off_before_its_hash_is_made_has_none(
     os.truncate(path, 10)
     gate.set()
     await settle(session)
-    assert await listed(registry) is None
+    assert await listed(session) is None
 
 
-async def test_the_record_of_a_session_that_ends_has_the_hash(
-    registry: Registry, directory: Path, gate: threading.Event
+async def test_the_record_and_the_answer_of_a_session_that_ends_have_the_hash(
+    registry: Registry, directory: Path, gate: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The end waits for it a moment."""
+    """The end waits for it a moment, and the same call says it again."""
+    monkeypatch.setattr(finalize, "HASHED_S", WAIT_S)
     session, _ = await opened(registry, file_of(directory, "a.txt", ASCII))
     ending = asyncio.create_task(session.finalize(text="done"))
     async with asyncio.timeout(WAIT_S):
         await session.kernel.dead
     gate.set()
-    await ending
-    assert await listed(registry) == hashlib.sha256(ASCII).hexdigest()
+    digest = hashlib.sha256(ASCII).hexdigest()
+    assert (await ending).hashes == {"context": digest}
+    assert (await session.finalize(text="done")).hashes == {"context": digest}
+    assert await listed(session) == digest
 
 
 async def test_a_server_that_ends_meanwhile_leaves_the_hash_to_the_next(
@@ -197,7 +196,7 @@ async def test_a_server_that_ends_meanwhile_leaves_the_hash_to_the_next(
 ) -> None:
     """Nothing of it is left over; who opens the session again has the hash made."""
     path = file_of(directory, "a.txt", ASCII)
-    async with open_registry(tmp_path / "state", policy=POLICY, RLM_CONTEXT_ROOTS=str(directory)) as registry:
+    async with open_registry(tmp_path / "state", policy=SMALL, RLM_CONTEXT_ROOTS=str(directory)) as registry:
         session, _ = await opened(registry, path)
         session_id = session.session_id
         record = registry.store.session(session_id)
@@ -209,16 +208,17 @@ async def test_a_server_that_ends_meanwhile_leaves_the_hash_to_the_next(
         assert (await session.run("len(context)")).result == str(len(ASCII))
         await settle(session)
         await session.session.journal.settled()
-        assert await listed(registry) == hashlib.sha256(ASCII).hexdigest()
+        assert await listed(session) == hashlib.sha256(ASCII).hexdigest()
 
 
-async def test_an_added_context_is_hashed_later_too(registry: Registry, directory: Path) -> None:
+async def test_an_added_context_is_hashed_later_too(registry: Registry, directory: Path, gate: threading.Event) -> None:
     """Each has its own."""
     session, _ = await opened(registry, file_of(directory, "a.txt", ASCII))
     path = file_of(directory, "b.txt", ASCII + b"more")
     added = await registry.add_context(session.session_id, Given(paths=(str(path),)), Options("more"))
     assert isinstance(added.context, ContextReport)
     assert added.context.sha256 is None
+    gate.set()
     await settle(session)
     reports = [one.report for one in session.session.contexts.contexts.all]
     hashes = [hashlib.sha256(raw).hexdigest() for raw in (ASCII, ASCII + b"more")]

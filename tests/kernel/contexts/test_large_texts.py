@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from rlm_kernel_mcp.context import inline
 from rlm_kernel_mcp.context.held import Room, lies_in_memory
 from rlm_kernel_mcp.context.inline import inline_payload
 from rlm_kernel_mcp.context.loader.spool import Spool
 from rlm_kernel_mcp.errors import ContextTooLarge
+from rlm_kernel_mcp.session.context_reports import ContextReport
 from rlm_kernel_mcp.session.contexts.given import Given, Options
 from rlm_kernel_mcp.session.registry import Registry
-from rlm_kernel_mcp.session.reports import ContextReport
 from tests.losses import lost, settle
 from tests.sessions import AMPLE, SessionDriver, open_registry
 
@@ -89,15 +90,30 @@ async def test_a_text_that_finds_no_room_on_disk_is_refused_by_its_numbers(tmp_p
     assert spool.used_bytes == 0
 
 
-@pytest.mark.parametrize("layout", LINES)
-def test_a_kernel_that_cannot_map_a_text_decodes_what_lies_there(tmp_path: Path, layout: str) -> None:
-    """Out of the same file."""
-    text = LINES[layout] * 100_000
-    with inline_payload(text, "text", Room(1 << 30, 1_000, 1 << 30), Spool(tmp_path, 1 << 30)) as payload:
-        if payload.held == "memory":
-            pytest.skip("the temporary directory is memory here")
-        payload.hold_in_memory()
-        assert payload.descriptor is not None
-        raw = os.pread(payload.descriptor, 1 << 30, 0)
-        ((name, size, encoding, errors),) = payload.rows
-        assert (name, size, raw.decode(encoding, errors)) == ("text", len(raw), text)
+async def test_a_kernel_that_cannot_map_texts_decodes_what_lies_there(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Out of the same files; it still knows the bytes that the texts have as their client sent them."""
+    opened = await registry.init_context(context_text="short", context_paths=None, limits=AMPLE)
+    session = SessionDriver(registry, opened.session_id)
+    in_memory: list[int] = []
+
+    def as_memory(descriptor: int) -> bool:
+        in_memory.append(descriptor)
+        return True
+
+    monkeypatch.setattr(inline, "lies_in_memory", as_memory)
+    for name, line in LINES.items():
+        added = await registry.add_context(
+            session.session_id, Given(text=line * 300_000), Options(f"{name.replace('-', '_')}_text")
+        )
+        assert isinstance(added.context, ContextReport)
+        assert added.context.held == "memory"
+    assert len(in_memory) == len(LINES), "a text lay in no file"
+    names = "ascii_text, latin_1_text, ucs2_text, ucs4_text"
+    same = f"[t == line * 300_000 for t, line in zip(({names}), {[*LINES.values()]!r})]"
+    assert (await session.ok(same)).result == "[True, True, True, True]"
+    ends = {name: len(line.encode("utf-8", "surrogatepass")) * 300_000 for name, line in LINES.items()}
+    assert (await session.ok(f"[lines(-1, doc=name).bytes[1] for name in ({names!r}).split(', ')]")).result == repr(
+        [*ends.values()]
+    )

@@ -3,47 +3,34 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from rlm_kernel_mcp.errors import ContextTooLarge
+from rlm_kernel_mcp.session.context_reports import ContextReport
 from rlm_kernel_mcp.session.registry import Registry
-from rlm_kernel_mcp.session.reports import ContextReport
-from tests.kernel.contexts.conftest import directory_on_disk
+from tests.kernel.contexts.conftest import SMALL
 from tests.losses import lose_kernel, lost, values_file
-from tests.sessions import AMPLE, SessionDriver, lent, open_registry
+from tests.sessions import AMPLE, SessionDriver, open_registry
 
 pytestmark = pytest.mark.anyio
 
 MB = 1 << 20
-SMALL = {"limits": {"memory_mb": 128}, "context": {"in_memory_mb": 1, "mapped_max_gb": 1}}
-"""128 MB of memory for a session, of which a context has 1, or 76 if it has to be decoded."""
 LINE = "2026-11-28 ERROR customer 17 waited for 31 ms at the counter\n"
 TEXT = LINE * (2 * MB // len(LINE))
 
 
-@pytest.fixture(scope="module")
-def on_disk() -> Iterator[Path]:
+@pytest.fixture
+def on_disk(directory: Path) -> Path:
     """A directory whose files are not memory."""
-    with directory_on_disk() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-async def own_registry(tmp_path_factory: pytest.TempPathFactory, on_disk: Path) -> AsyncIterator[Registry]:
-    """A registry of the module's own, since its policy is."""
-    state = tmp_path_factory.mktemp("state")
-    async with open_registry(state, policy=SMALL, RLM_CONTEXT_ROOTS=str(on_disk)) as opened:
-        yield opened
+    return directory
 
 
 @pytest.fixture
-async def registry(own_registry: Registry) -> AsyncIterator[Registry]:
-    """The module's registry, for one test."""
-    async with lent(own_registry) as mine:
-        yield mine
+def registry(mapping_registry: Registry) -> Registry:
+    """One that maps what has more than a megabyte."""
+    return mapping_registry
 
 
 async def opened(registry: Registry, *paths: Path) -> tuple[SessionDriver, ContextReport]:
@@ -119,7 +106,7 @@ async def test_what_is_small_or_has_to_be_decoded_is_held_in_memory(
 
 async def test_a_mapped_context_may_be_larger_than_the_session_s_memory(registry: Registry, on_disk: Path) -> None:
     """A step can go through all of it, and a copy of it is refused as any value that is too large."""
-    size = 300 * MB
+    size = 160 * MB
     path = file_of(on_disk, "large", LINE.encode() * 2000)
     os.truncate(path, size)  # NUL is ASCII
     try:
@@ -151,7 +138,7 @@ async def test_a_file_that_neither_memory_nor_the_spool_has_room_for_is_refused(
             await opened(registry, path)
     finally:
         path.unlink()
-    for words in ("94,371,840 bytes", "62,914,560 as text", "needs 2 bytes", "RLM_SPOOL_GB leaves 52,428,800"):
+    for words in ("94,371,840 bytes", "62,914,560 bytes as text", "needs 2 bytes", "RLM_SPOOL_GB leaves 52,428,800"):
         assert words in refused.value.message
 
 
@@ -219,7 +206,7 @@ async def test_a_context_whose_file_was_cut_off_is_loaded_again_as_it_is_now(reg
 
 
 async def test_a_file_that_is_written_over_while_it_is_mapped_is_told(registry: Registry, on_disk: Path) -> None:
-    """The text changes under the session, which nothing can keep from it; each report says so, and a loss loses it."""
+    """The text changes under the session, which nothing can keep from it; each report says so, and a loss has it so."""
     path = file_of(on_disk, "over", TEXT.encode())
     session, _ = await opened(registry, path)
     with path.open("r+b") as file:
@@ -231,7 +218,51 @@ async def test_a_file_that_is_written_over_while_it_is_mapped_is_told(registry: 
     assert isinstance(told, ContextReport)
     assert told.changed
     await lose_kernel(session)
-    assert "was not loaded again" in lost(await session.run("1"))["context"]
+    assert lost(await session.run("1")) == {
+        "context": f"its file has changed: it was written to and has {len(TEXT):,} bytes, where it had {len(TEXT):,}, "
+        "and the context was loaded again as it is now"
+    }
+    assert ((await session.ok("context[:4]")).result, session.kernel.mapped[0].byte_count) == ("'2027'", len(TEXT))
+    await lose_kernel(session)
+    assert lost(await session.run("1")) == {}
+
+
+async def test_bytes_that_no_ascii_has_end_the_kernel_and_the_text_is_read_as_what_it_is(
+    registry: Registry, on_disk: Path
+) -> None:
+    """Python trusts a text that is marked ASCII; the loss says what was done to it, and the next step has it."""
+    path = file_of(on_disk, "lying", TEXT.encode())
+    session, _ = await opened(registry, path)
+    with path.open("r+b") as file:
+        file.write(b"\xff" * 1_000)
+    report = await session.run("for character in context[:1_000]: str(character) + character.upper()")
+    if report.status == "kernel_died":  # what C finds beside its tables differs
+        assert report.lost is not None
+        assert "the context's file was written to while it was mapped" in report.lost.reason
+    else:
+        await lose_kernel(session)
+        report = await session.run("1")
+    assert "it was written to" in lost(report)["context"]
+    assert (await session.ok("context[:2], context.isascii()")).result == repr(("\udcff\udcff", False))
+
+
+@pytest.mark.parametrize("fate", ["replaced", "deleted"])
+async def test_a_file_of_another_name_stays_the_text_until_its_kernel_is_lost(
+    registry: Registry, on_disk: Path, fate: str
+) -> None:
+    """A kernel has the file and not its name; what is found by the name afterwards is no text of this session."""
+    path = file_of(on_disk, fate, TEXT.encode())
+    session, _ = await opened(registry, path)
+    if fate == "replaced":
+        file_of(on_disk, "new", b"another" * len(TEXT)).rename(path)
+    else:
+        path.unlink()
+    report = await session.ok("context.count('\\n'), context[-5:]")
+    assert (report.result, report.contexts_changed) == (repr((TEXT.count("\n"), TEXT[-5:])), ("context",))
+    await lose_kernel(session)
+    report = await session.run("1")
+    assert (report.result, set(lost(report))) == ("1", {"context", "documents"})
+    assert "changed since" in lost(report)["context"] or "does not exist" in lost(report)["context"]
 
 
 async def test_all_of_it_holds_without_namespaces(tmp_path: Path, on_disk: Path) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gzip
 import os
+import shutil
 import subprocess
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -16,19 +16,19 @@ from rlm_kernel_mcp.errors import ContextDenied, ContextNotFound
 from rlm_kernel_mcp.session.contexts.given import Given, Options
 from rlm_kernel_mcp.session.contexts.places import Kind, place_of
 from rlm_kernel_mcp.session.registry import Registry
+from tests.kernel.contexts.conftest import SMALL
 from tests.losses import lose_kernel
 from tests.sessions import AMPLE, SessionDriver, open_registry
 
 pytestmark = pytest.mark.anyio
 
 ODD = "x\r\x0b\u2028\x1c MARK Größe 日本 😀\n\n"
-POLICY = {"context": {"in_memory_mb": 1}, "pool": {"spare_kernels": 0}}
 
 
 @pytest.fixture
-async def registry(tmp_path: Path, directory: Path) -> AsyncIterator[Registry]:
-    async with open_registry(tmp_path / "state", policy=POLICY, RLM_CONTEXT_ROOTS=str(directory)) as opened:
-        yield opened
+def registry(mapping_registry: Registry) -> Registry:
+    """One that has what is large read by a loader."""
+    return mapping_registry
 
 
 async def opened(registry: Registry, text: str | None = None, *paths: Path) -> SessionDriver:
@@ -87,22 +87,22 @@ async def test_an_inline_text_and_an_added_one_have_places(registry: Registry, d
         place(session, "parsed", "char", 0, context=2)
 
 
-async def test_a_restored_session_has_places_as_before(tmp_path: Path, registry: Registry, directory: Path) -> None:
+async def test_a_restored_session_has_places_as_before(tmp_path: Path, directory: Path) -> None:
     """After a loss, and in another server once it has loaded the context."""
     (directory / "odd.txt").write_text(ODD * 50, newline="")
-    session = await opened(registry, None, directory / "odd.txt")
-    before = place(session, "odd.txt", "line", 31)
-    await lose_kernel(session)
-    await session.run("1")
-    assert place(session, "odd.txt", "line", 31) == before
-    await registry.close()
+    async with open_registry(tmp_path / "state", policy=SMALL, RLM_CONTEXT_ROOTS=str(directory)) as registry:
+        session = await opened(registry, None, directory / "odd.txt")
+        before = place(session, "odd.txt", "line", 31)
+        await lose_kernel(session)
+        await session.run("1")
+        assert place(session, "odd.txt", "line", 31) == before
     async with open_registry(tmp_path / "state", RLM_CONTEXT_ROOTS=str(directory)) as other:
         again = SessionDriver(other, session.session_id)
         await again.run("1")
         assert place(again, "odd.txt", "line", 31) == before
 
 
-async def test_what_cannot_be_read_as_it_was_is_told(registry: Registry, directory: Path) -> None:
+async def test_what_cannot_be_read_as_it_was_is_told(registry: Registry, directory: Path, tmp_path: Path) -> None:
     """A file that is cut off, is gone, or lies outside by now; and a compressed one, whose bytes are no text's."""
     for name in ("cut.txt", "gone.txt", "out/out.txt"):
         (directory / name).parent.mkdir(exist_ok=True)
@@ -116,8 +116,8 @@ async def test_what_cannot_be_read_as_it_was_is_told(registry: Registry, directo
     (directory / "gone.txt").unlink()
     with pytest.raises(ContextNotFound):
         place(session, "gone.txt", "line", 1)
-    (directory / "out").rename(directory.parent / "out")
-    (directory / "out").symlink_to(directory.parent / "out")
+    shutil.move(directory / "out", tmp_path / "out")
+    (directory / "out").symlink_to(tmp_path / "out")
     with pytest.raises(ContextDenied):
         place(session, "out/out.txt", "line", 1)
     with pytest.raises(ContextNotFound, match="compressed"):

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rlm_kernel_mcp.context.held import Room
+from rlm_kernel_mcp.context_wire import EXPLORING
 from rlm_kernel_mcp.errors import (
     ContextDenied,
     ContextTooLarge,
@@ -15,14 +19,29 @@ from rlm_kernel_mcp.errors import (
     SessionBusy,
     SessionFinalized,
 )
+from rlm_kernel_mcp.session.context_reports import ContextReport
 from rlm_kernel_mcp.session.contexts.given import Given, Options
+from rlm_kernel_mcp.session.contexts.source import ContextSource, Means
+from rlm_kernel_mcp.session.kernels.context_loading import load_context
 from rlm_kernel_mcp.session.registry import Registry
-from rlm_kernel_mcp.session.reports import ContextReport, Guardrails
+from rlm_kernel_mcp.session.reports import Guardrails
+from rlm_kernel_mcp.settings import load_settings
+from rlm_kernel_mcp.wire import SNAPSHOT
+from tests.kernel.contexts.conftest import row_of
 from tests.losses import lost, restored, settle
 from tests.sessions import AMPLE, SessionDriver, open_registry
 
 pytestmark = pytest.mark.anyio
 FOREVER = "while True: pass"
+
+
+@pytest.fixture(scope="module")
+async def in_memory_registry(tmp_path_factory: pytest.TempPathFactory, roots: Path) -> AsyncIterator[Registry]:
+    """One that maps nothing, with the least memory: 64 MB for a session."""
+    in_memory = {"context": {"mapped_max_gb": 0}, "pool": {"spare_kernels": 0}}
+    limits = {"RLM_MEMORY_LIMIT_MB": "64", "RLM_CONTEXT_ROOTS": str(roots)}
+    async with open_registry(tmp_path_factory.mktemp("state"), policy=in_memory, **limits) as opened:
+        yield opened
 
 
 async def add(session: SessionDriver, name: str, **given: Any) -> ContextReport:
@@ -31,6 +50,11 @@ async def add(session: SessionDriver, name: str, **given: Any) -> ContextReport:
     assert isinstance(added.context, ContextReport)
     assert list(added.namespace) == [name]
     return added.context
+
+
+def means(root: Path) -> Means:
+    """What reads files below a directory."""
+    return Means(load_settings({"RLM_CONTEXT_ROOTS": str(root)}), Room(1 << 20))
 
 
 async def value(session: SessionDriver, expression: str) -> str | None:
@@ -46,14 +70,14 @@ async def test_the_first_context_has_the_name_that_it_was_given_and_no_other(reg
     session = SessionDriver(registry, opened.session_id)
     assert isinstance(opened.context, ContextReport)
     assert (opened.context.name, opened.context.state) == ("story", "ready")
-    assert list(opened.namespace) == ["story", "documents", "scratch"]
+    assert list(opened.namespace) == ["story", "documents", "scratch", *EXPLORING]
     assert await value(session, "story, list(documents), documents['story']") == "('the text', ['story'], 'the text')"
     failed = await session.run("context")
     assert failed.error is not None
     assert "The text is called story in this session." in failed.error.traceback + failed.error.evalue
 
 
-@pytest.mark.parametrize("name", ["documents", "scratch", "len", "_x", "In", "x" * 65])
+@pytest.mark.parametrize("name", ["documents", "search", "scratch", "len", "_x", "In", "x" * 65])
 async def test_a_name_that_means_something_else_is_refused(session: SessionDriver, name: str) -> None:
     """At the beginning, and later."""
     with pytest.raises(InvalidInput, match=r"^context_name "):
@@ -92,30 +116,27 @@ async def test_a_text_paths_and_json_come_between_steps_and_cost_nothing(session
         await add(session, "files", paths=("/etc/hostname",))
 
 
-async def test_documents_of_a_context_that_was_added_have_its_name_before_theirs(tmp_path: Path) -> None:
+async def test_documents_of_a_context_that_was_added_have_its_name_before_theirs(
+    mapping_registry: Registry, directory: Path
+) -> None:
     """`span` and `at` are of its own text."""
     for name in ("a.txt", "b.txt"):
-        (tmp_path / name).write_text(f"of {name}\n")
-    async with open_registry(tmp_path / "state", RLM_CONTEXT_ROOTS=str(tmp_path)) as registry:
-        session = await SessionDriver.open(registry)
-        report = await add(session, "files", paths=(str(tmp_path / "*.txt"),))
-        names = [document.name for document in report.documents]
-        assert all(name.startswith("files/") for name in names)
-        assert report.document_count == 2
-        assert await value(session, "list(documents)") == repr(["context", *names])
-        assert (
-            await value(session, f"documents[{names[1]!r}], documents.span({names[1]!r})") == "('of b.txt\\n', (9, 18))"
-        )
-        assert (
-            await value(session, "documents.at(10, 'files'), documents.at(3)") == f"(({names[1]!r}, 1), ('context', 3))"
-        )
-        assert await value(session, "files") == "'of a.txt\\nof b.txt\\n'"
+        (directory / name).write_text(f"of {name}\n")
+    session = await SessionDriver.open(mapping_registry)
+    report = await add(session, "files", paths=(str(directory / "*.txt"),))
+    names = [document.name for document in report.documents]
+    assert all(name.startswith("files/") for name in names)
+    assert report.document_count == 2
+    assert await value(session, "list(documents)") == repr(["context", *names])
+    assert await value(session, f"documents[{names[1]!r}], documents.span({names[1]!r})") == "('of b.txt\\n', (9, 18))"
+    assert await value(session, "documents.at(10, 'files'), documents.at(3)") == f"(({names[1]!r}, 1), ('context', 3))"
+    assert await value(session, "files") == "'of a.txt\\nof b.txt\\n'"
 
 
 @pytest.mark.parametrize("text", ["{", "[" * 100_000, "1" * 5_000, "nul"], ids=["cut", "deep", "digits", "word"])
 async def test_what_is_no_json_is_refused_and_the_name_stays_free(session: SessionDriver, text: str) -> None:
     """It is parsed in a loader, which says what is wrong with it; no kernel has seen it."""
-    with pytest.raises(InvalidInput, match="json_text is not JSON that can be parsed"):
+    with pytest.raises(InvalidInput, match="json_text cannot be parsed as JSON"):
         await add(session, "data", json_text=text)
     assert (await session.run("data")).status == "error"
     await add(session, "data", json_text="[1]")
@@ -138,47 +159,39 @@ async def test_nothing_is_added_while_a_step_runs_or_after_the_answer_but_after_
         await add(session, "another", text="x")
 
 
-async def test_the_limit_is_of_all_contexts_together(tmp_path: Path) -> None:
+async def test_the_limit_is_of_all_contexts_together(in_memory_registry: Registry) -> None:
     """What the others take is said."""
-    in_memory = {"context": {"mapped_max_gb": 0}}
-    async with open_registry(tmp_path, policy=in_memory, RLM_MEMORY_LIMIT_MB="64") as registry:
-        session = await SessionDriver.open(registry, "x" * (20 << 20))
-        with pytest.raises(ContextTooLarge, match="other contexts have 20,971,520 bytes"):
-            await add(session, "more", text="y" * (19 << 20))
-        await add(session, "more", text="y")
-        assert await value(session, "len(context), more") == f"({20 << 20}, 'y')"
+    session = await SessionDriver.open(in_memory_registry, "x" * (20 << 20))
+    with pytest.raises(ContextTooLarge, match="other contexts take 20,971,520 bytes"):
+        await add(session, "more", text="y" * (19 << 20))
+    await add(session, "more", text="y")
+    assert await value(session, "len(context), more") == f"({20 << 20}, 'y')"
 
 
-async def test_contexts_that_load_at_the_same_time_have_one_limit(tmp_path: Path) -> None:
+async def test_contexts_that_load_at_the_same_time_have_one_limit(
+    in_memory_registry: Registry, directory: Path
+) -> None:
     """Each had room when its reading began. The next step says why one is not there."""
     for name in ("one", "other"):
-        (tmp_path / f"{name}.txt").write_text("x" * (20 << 20))
-    in_memory = {"context": {"mapped_max_gb": 0}}
-    limits = {"RLM_MEMORY_LIMIT_MB": "64", "RLM_CONTEXT_ROOTS": str(tmp_path)}
-    async with open_registry(tmp_path / "state", policy=in_memory, **limits) as registry:
-        session = await SessionDriver.open(registry, "small")
-        for name in ("one", "other"):
-            given, options = Given(paths=(str(tmp_path / f"{name}.txt"),)), Options(name, wait_ms=0)
-            await registry.add_context(session.session_id, given, options)
-        with pytest.raises(ContextTooLarge, match="other contexts have 20,971,525 bytes"):
-            await session.run("1")
-        assert await value(session, "[name for name in ('one', 'other') if name in globals()]") in (
-            "['one']",
-            "['other']",
-        )
+        (directory / f"{name}.txt").write_text("x" * (20 << 20))
+    session = await SessionDriver.open(in_memory_registry, "small")
+    for name in ("one", "other"):
+        given, options = Given(paths=(str(directory / f"{name}.txt"),)), Options(name, wait_ms=0)
+        await in_memory_registry.add_context(session.session_id, given, options)
+    with pytest.raises(ContextTooLarge, match="other contexts take 20,971,525 bytes"):
+        await session.run("1")
+    assert await value(session, "[name for name in ('one', 'other') if name in globals()]") in ("['one']", "['other']")
 
 
-async def test_what_the_others_take_is_what_their_characters_take(tmp_path: Path) -> None:
+async def test_what_the_others_take_is_what_their_characters_take(in_memory_registry: Registry) -> None:
     """One character beyond latin-1 makes two bytes of each: 10 MB in the call are 20 in memory."""
-    in_memory = {"context": {"mapped_max_gb": 0}}
-    async with open_registry(tmp_path, policy=in_memory, RLM_MEMORY_LIMIT_MB="64") as registry:
-        session = await SessionDriver.open(registry, "Ж" + "x" * ((10 << 20) - 1))
-        with pytest.raises(ContextTooLarge, match="other contexts have 20,971,520 bytes"):
-            await add(session, "more", text="y" * (19 << 20))
-        await add(session, "more", text="y" * (17 << 20))
-        assert await value(session, "len(context), len(more), len(bytearray(1 << 20))") == str(
-            (10 << 20, 17 << 20, 1 << 20)
-        )
+    session = await SessionDriver.open(in_memory_registry, "Ж" + "x" * ((10 << 20) - 1))
+    with pytest.raises(ContextTooLarge, match="other contexts take 20,971,520 bytes"):
+        await add(session, "more", text="y" * (19 << 20))
+    await add(session, "more", text="y" * (17 << 20))
+    assert await value(session, "len(context), len(more), len(bytearray(1 << 20))") == str(
+        (10 << 20, 17 << 20, 1 << 20)
+    )
 
 
 async def test_contexts_are_there_again_after_a_kernel_s_death_and_in_another_server(tmp_path: Path) -> None:
@@ -216,28 +229,33 @@ async def test_what_steps_changed_in_a_large_json_context_is_told_as_lost(sessio
     await session.kernel.kill("the test's wish")
     report = await session.ok("data['b']")
     assert report.result == "1"
-    assert lost(report) == {"data": "restored as it was given; what steps have changed in it since is not kept"}
+    assert lost(report) == {
+        "data": "it is there again, as it was given; what steps have changed in it since, if anything, is not kept"
+    }
 
 
-async def test_a_context_whose_file_has_changed_is_told_as_lost_alone(tmp_path: Path) -> None:
+async def test_a_context_whose_file_has_changed_is_told_as_lost_alone(
+    mapping_registry: Registry, directory: Path
+) -> None:
     """The others are there."""
-    path = tmp_path / "a.txt"
+    path = directory / "a.txt"
     path.write_text("of a\n")
-    async with open_registry(tmp_path / "state", RLM_CONTEXT_ROOTS=str(tmp_path)) as registry:
-        session = await SessionDriver.open(registry)
-        await add(session, "files", paths=(str(path),))
-        assert (await session.ok("1")).contexts_changed == ()
-        path.write_text("another\n")
-        changed = await session.ok("2")
-        assert changed.contexts_changed == ("files",)
-        session.session.journal.forget()
-        assert (await session.end_of(changed.step_index)).contexts_changed == ("files",)
-        assert (await session.ok("3")).contexts_changed == ("files",)
-        await settle(session)
-        await session.kernel.kill("the test's wish")
-        report = await session.ok("context")
-        assert set(lost(report)) == {"files"}
-        assert "have changed" in lost(report)["files"]
+    session = await SessionDriver.open(mapping_registry)
+    await add(session, "files", paths=(str(path),))
+    assert (await session.ok("1")).contexts_changed == ()
+    path.write_text("another\n")
+    changed = await session.ok("2")
+    assert changed.contexts_changed == ("files",)
+    session.session.journal.forget()
+    assert (await session.end_of(changed.step_index)).contexts_changed == ("files",)
+    assert (await session.ok("3")).contexts_changed == ("files",)
+    steps = [event for event in await session.trace() if event.action == "run_repl"]
+    assert [event.contexts_changed for event in steps] == [(), ("files",), ("files",)]
+    await settle(session)
+    await session.kernel.kill("the test's wish")
+    report = await session.ok("context")
+    assert set(lost(report)) == {"files"}
+    assert "have changed" in lost(report)["files"]
 
 
 @pytest.mark.parametrize(
@@ -267,7 +285,7 @@ async def test_a_json_text_whose_value_is_too_large_is_refused_by_its_numbers(tm
     """In the loader, which may need more than a session has; in the kernel, which has to keep room for steps."""
     async with open_registry(tmp_path, RLM_MEMORY_LIMIT_MB="64") as registry:
         session = await SessionDriver.open(registry)
-        with pytest.raises(ContextTooLarge, match=r"23,999,996 bytes, needs more memory than the 64 MB"):
+        with pytest.raises(ContextTooLarge, match=r"23,999,996 bytes, takes more memory than the 64 MB"):
             await add(session, "data", json_text="[" + '{"a":1},' * 2_999_999 + "{}]")
         with pytest.raises(ContextTooLarge, match=r"cannot hold the value of that JSON text"):
             await add(session, "data", json_text="[" + "1," * 9_999_999 + "1]")
@@ -278,17 +296,14 @@ async def test_a_json_text_whose_value_is_too_large_is_refused_by_its_numbers(tm
         assert loaders.spool.used_bytes == 0
 
 
-async def test_a_file_that_changed_is_told_in_the_list_of_sessions(tmp_path: Path) -> None:
+async def test_a_file_that_changed_is_told_in_the_list_of_sessions(mapping_registry: Registry, directory: Path) -> None:
     """Of the first context, without a step."""
-    path = tmp_path / "a.txt"
+    path = directory / "a.txt"
     path.write_text("of a\n")
-    async with open_registry(tmp_path / "state", RLM_CONTEXT_ROOTS=str(tmp_path)) as registry:
-        await registry.init_context(context_text=None, context_paths=[str(path)], limits=AMPLE)
-        (row,) = (await registry.list_sessions()).rows
-        assert row.changed is False
-        path.write_text("another\n")
-        (row,) = (await registry.list_sessions()).rows
-        assert row.changed is True
+    opened = await mapping_registry.init_context(context_text=None, context_paths=[str(path)], limits=AMPLE)
+    assert (await row_of(mapping_registry, opened.session_id)).changed is False
+    path.write_text("another\n")
+    assert (await row_of(mapping_registry, opened.session_id)).changed is True
 
 
 async def test_paths_lie_below_the_session_s_roots_and_the_caller_s(tmp_path: Path) -> None:
@@ -304,9 +319,7 @@ async def test_paths_lie_below_the_session_s_roots_and_the_caller_s(tmp_path: Pa
         session = SessionDriver(registry, session.session_id)
         await add(session, "a", paths=(f"{tmp_path}/both/a.txt",))
         for name in ("first/b.txt", "second/c.txt"):
-            with pytest.raises(
-                ContextDenied, match=rf"'{tmp_path}/{name}' lies outside .*, which are '{tmp_path}/both'"
-            ):
+            with pytest.raises(ContextDenied, match=rf"'{tmp_path}/{name}' is outside .*, which are '{tmp_path}/both'"):
                 await add(session, "more", paths=(f"{tmp_path}/{name}",))
         report = await session.ok("a, b")
         assert (report.result, lost(report)) == ("('both/a.txt', 'first/b.txt')", {})
@@ -315,3 +328,22 @@ async def test_paths_lie_below_the_session_s_roots_and_the_caller_s(tmp_path: Pa
         with pytest.raises(ContextDenied, match=rf"no directory in common: '{tmp_path}/both', '{tmp_path}/first'; "):
             await add(session, "c", paths=(f"{tmp_path}/second/c.txt",))
         assert await value(session, "a, b") == "('both/a.txt', 'first/b.txt')"
+
+
+async def test_a_file_and_a_snapshot_s_pipe_do_not_change_places(session: SessionDriver, tmp_path: Path) -> None:
+    """A pipe waits for its request while the kernel works on a value, and a context comes meanwhile by its thread."""
+    (tmp_path / "a.txt").write_text("of a\n")
+    await session.ok("value = list(range(1000))")
+    await settle(session)
+    source = await ContextSource.of(Given(paths=(str(tmp_path / "a.txt"),)), Options("files")).opened(means(tmp_path))
+    reader, writer = os.pipe()
+    try:
+        session.kernel.pass_descriptor(writer, shell=True)
+        os.close(writer)
+        with source as payload:
+            loaded = await load_context(session.kernel, payload, "files", add=True)
+        assert (loaded["head"], await value(session, "files")) == ("of a\n", "'of a\\n'")
+        reply = await session.kernel.client.request(SNAPSHOT, {"token": 10**6, "after": None}, shell=True)
+        assert (reply.content["status"], len(os.read(reader, 10)) > 0) == ("ok", True)
+    finally:
+        os.close(reader)

@@ -2,38 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rlm_kernel_mcp.errors import InvalidInput
+from rlm_kernel_mcp.session.context_reports import ContextReport
 from rlm_kernel_mcp.session.contexts.given import Given, Options
 from rlm_kernel_mcp.session.registry import Registry
-from rlm_kernel_mcp.session.reports import ContextReport
-from tests.kernel.contexts.conftest import directory_on_disk
 from tests.losses import lost, settle
-from tests.sessions import SessionDriver, open_registry
+from tests.sessions import SessionDriver
 
 pytestmark = pytest.mark.anyio
 
 MB = 1 << 20
-SMALL = {"limits": {"memory_mb": 128}, "context": {"in_memory_mb": 1, "mapped_max_gb": 1}, "snapshots": {"name_mb": 1}}
-"""128 MB of memory for a session, of which a context has 1, or 76 if it has to be decoded."""
 
 
 @pytest.fixture
-def on_disk() -> Iterator[Path]:
+def on_disk(directory: Path) -> Path:
     """A directory whose files are not memory."""
-    with directory_on_disk() as made:
-        yield made
+    return directory
 
 
 @pytest.fixture
-async def registry(tmp_path: Path, on_disk: Path) -> AsyncIterator[Registry]:
-    async with open_registry(tmp_path / "state", policy=SMALL, RLM_CONTEXT_ROOTS=str(on_disk)) as opened:
-        yield opened
+def registry(mapping_registry: Registry) -> Registry:
+    """One that maps what has more than a megabyte, and keeps no larger values."""
+    return mapping_registry
 
 
 async def add(session: SessionDriver, name: str, exclude: tuple[str, ...] = (), **given: Any) -> ContextReport:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pytest
 
-from rlm_kernel_mcp.context.loader.spool import Spool
+from rlm_kernel_mcp.context.loader.spool import Spool, opened_anew
 from rlm_kernel_mcp.errors import ContextTooLarge
 from tests.sessions import SessionDriver, open_registry
 
@@ -69,7 +69,7 @@ LOCK: Final = {
 }
 
 
-@pytest.mark.parametrize("walls", [{}, {"walls": LOCK}], ids=["ns", "lock"])
+@pytest.mark.parametrize("walls", [{}, pytest.param({"walls": LOCK}, marks=pytest.mark.slow)], ids=["ns", "lock"])
 async def test_a_session_that_writes_to_a_shared_text_changes_nothing(tmp_path: Path, walls: dict[str, Any]) -> None:
     """In either tier, whatever may be imported; on a file that can be written to, the same attempts do it."""
     spool = Spool(tmp_path, 1 << 30)
@@ -78,7 +78,7 @@ async def test_a_session_that_writes_to_a_shared_text_changes_nothing(tmp_path: 
     file.seal(len(TEXT))
     async with open_registry(tmp_path / "state", policy=walls, RLM_IMPORT_POLICY="any") as registry:
         session = await SessionDriver.open(registry)
-        given = file.opened()
+        given = opened_anew(file.reader)
         session.kernel.pass_descriptor(given)
         os.close(given)
         assert (await session.ok(ATTACK)).stdout == "[]\n"
@@ -101,7 +101,7 @@ def test_a_place_in_the_file_is_each_reader_s_own(tmp_path: Path) -> None:
     file = spool.make()
     os.pwrite(file.writer, TEXT, 0)
     file.seal(len(TEXT))
-    first, second = file.opened(), file.opened()
+    first, second = opened_anew(file.reader), opened_anew(file.reader)
     os.lseek(first, 100, os.SEEK_SET)
     assert os.read(second, 9) == TEXT[:9]
     for descriptor in (first, second):
@@ -127,7 +127,7 @@ def test_the_spool_has_an_end(tmp_path: Path) -> None:
     os.pwrite(first.writer, bytes(60), 0)
     os.pwrite(second.writer, bytes(50), 0)
     first.seal(60)
-    with pytest.raises(ContextTooLarge, match=r"needs 50 bytes on disk; RLM_SPOOL_GB allows 100 .* 60 are taken"):
+    with pytest.raises(ContextTooLarge, match=r"needs 50 bytes on disk; RLM_SPOOL_GB allows 100 .* 60 are in use"):
         second.seal(50)
     first.release()
     second.seal(50)

@@ -91,6 +91,7 @@ async def test_one_server_at_a_time_drives_a_session(tmp_path: Path) -> None:
             assert [event.action for event in await elsewhere.trace()] == ["init_context", "run_repl"]
             assert (await listed(second, session.session_id)).status == "idle"
             await session.begin("while True: pass")
+            await first._writer.settled(session.session_id)
             assert (await listed(second, session.session_id)).status == "running"
             await session.interrupt()
             assert (await session.ok("x")).result == "1"

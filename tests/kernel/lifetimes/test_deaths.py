@@ -23,7 +23,7 @@ from rlm_kernel_mcp.kernel.placement.local.startup_status import StatusSocket
 from rlm_kernel_mcp.session.registry import Registry
 from tests.parts import ROOT
 from tests.processes import command_lines_below, left_over
-from tests.sessions import WAIT_S, SessionDriver, fork_server_of, open_registry
+from tests.sessions import WAIT_S, SessionDriver, at_rest, fork_server_of, open_registry
 
 pytestmark = pytest.mark.anyio
 
@@ -164,6 +164,7 @@ async def test_where_no_fork_server_can_be_had_kernels_start_cold(
         raise KernelStartFailed("The fork server ended before it was ready: no such thing here")
 
     monkeypatch.setattr(ForkServer, "start", refuse)
+    await at_rest()
     before = command_lines_below(os.getpid())
     async with open_registry(tmp_path, RLM_IMPORT_POLICY="any") as registry:
         session = await SessionDriver.open(registry, "the context")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
+import threading
 from pathlib import Path
 from typing import Final
 
@@ -12,17 +13,20 @@ import psutil
 import pytest
 from jupyter_client.asynchronous.client import AsyncKernelClient
 
+from rlm_kernel_mcp.context.loader.spool import Spool, Spooled
 from rlm_kernel_mcp.errors import RlmError, SessionFinalized, VariableNotFound
 from rlm_kernel_mcp.kernel.untrusted.reply import Reply
 from rlm_kernel_mcp.session import finalize, idle_watch, registry
+from rlm_kernel_mcp.session.context_reports import ContextReport
+from rlm_kernel_mcp.session.evidence.citations import Checked, Coverage
 from rlm_kernel_mcp.session.kernels import loading
-from rlm_kernel_mcp.session.reports import Caller, ContextReport
+from rlm_kernel_mcp.session.reports import Caller
 from rlm_kernel_mcp.session.session import Session
 from rlm_kernel_mcp.session.trace.journal import Journal
 from rlm_kernel_mcp.text.wording import NOTHING_LEFT_TO_INTERRUPT
 from tests.cancelling import call_tool, held_by, open_files
 from tests.processes import left_over
-from tests.sessions import AMPLE, WAIT_S, SessionDriver, open_registry, until
+from tests.sessions import AMPLE, WAIT_S, SessionDriver, at_rest, open_registry, until
 
 pytestmark = pytest.mark.anyio
 
@@ -33,7 +37,23 @@ def locks(opened: registry.Registry) -> list[str]:
     return [path.stem for path in (opened.settings.state_dir / "locks").glob("*")]
 
 
-async def test_a_load_that_nobody_waits_for_any_more_holds_nothing(tmp_path: Path) -> None:
+def held_up(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
+    """What is set once the server has made a file of its own for a text, and what has to be set for it to go on."""
+    made, go_on, make = threading.Event(), threading.Event(), Spool.make
+
+    def make_and_wait(spool: Spool) -> Spooled:
+        file = make(spool)
+        made.set()
+        go_on.wait(WAIT_S)
+        return file
+
+    monkeypatch.setattr(Spool, "make", make_and_wait)
+    return made, go_on
+
+
+async def test_a_load_that_nobody_waits_for_any_more_holds_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Several files are laid together in an unlinked one, which goes with the thread's work."""
     for name in "abc":
         (tmp_path / name).write_text("line\n" * 3_000_000, encoding="utf-8")
@@ -43,11 +63,14 @@ async def test_a_load_that_nobody_waits_for_any_more_holds_nothing(tmp_path: Pat
             return sum("rlm-context" in name for name in open_files())
 
         for _ in range(3):
+            made, go_on = held_up(monkeypatch)
             paths = [str(tmp_path / name) for name in "abc"]
             loading_it = asyncio.create_task(opened.init_context(context_text=None, context_paths=paths, limits=AMPLE))
-            await until(lambda: copies() > 0)
+            await until(made.is_set)
+            assert copies() > 0
             loading_it.cancel()
             await asyncio.wait({loading_it})
+            go_on.set()
             await until(lambda: copies() == 0)
         assert (await held_by(opened)).slots == ()
 
@@ -126,6 +149,7 @@ async def test_one_session_s_close_stops_no_other(tmp_path: Path, monkeypatch: p
     """Kernels, locks and the run directory are gone all the same."""
     monkeypatch.setattr(registry, "CLOSE_S", 1.0)
     close, never = Session.close, asyncio.Event()
+    await at_rest()
     others = set(psutil.Process().children(recursive=True))  # servers of other tests
     async with open_registry(tmp_path) as opened:
         bad, good = await SessionDriver.open(opened), await SessionDriver.open(opened)
@@ -235,7 +259,7 @@ async def test_a_session_that_is_idle_for_long_is_let_go_and_comes_back(tmp_path
         driver = await SessionDriver.open(first)
         await driver.ok("x = [1]")
         await until(lambda: driver.session_id not in first._sessions)
-        assert locks(first) == []
+        await until(lambda: locks(first) == [])  # given back behind the last row, by a thread where the disk is slow
         report = await SessionDriver(second, driver.session_id).ok("x")
         assert report.result == "[1]"
         assert report.lost is not None
@@ -268,7 +292,7 @@ async def test_a_finalize_that_was_cut_short_is_brought_to_its_end(tmp_path: Pat
         driver = await SessionDriver.open(opened)
         await driver.ok("x = 1")
         session = driver.session
-        finalize._commit(session, ("text", "done"), "done")
+        finalize._commit(session, ("text", "done"), "done", Checked((), Coverage(0)))
         if by == "watch":
             await idle_watch.watch(session, 3_600)
             assert not session.has_kernel

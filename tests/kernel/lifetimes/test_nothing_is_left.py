@@ -8,8 +8,8 @@ import os
 import resource
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
@@ -24,7 +24,7 @@ from rlm_kernel_mcp.store.store import Store
 from tests.parts import ROOT
 from tests.processes import left_over
 from tests.rights import in_own_mounts
-from tests.sessions import WAIT_S, SessionDriver, open_registry, until
+from tests.sessions import WAIT_S, SessionDriver, at_rest, open_registry, until
 from tests.specs import write_spec
 
 pytestmark = pytest.mark.anyio
@@ -48,20 +48,22 @@ def descriptors() -> set[str]:
     return found
 
 
-@contextmanager
-def nothing_stays(runtime: Path) -> Iterator[None]:
+@asynccontextmanager
+async def nothing_stays(runtime: Path) -> AsyncIterator[None]:
     """No run directory, no descriptor and no process more than before."""
+    await at_rest()
     before, processes = descriptors(), set(psutil.Process().children(recursive=True))
     yield
     assert list(runtime.iterdir()) == []
     assert descriptors() - before == set()
-    assert left_over(set(psutil.Process().children(recursive=True)) - processes, 20) == []
+    assert left_over(set(psutil.Process().children(recursive=True)) - processes, WAIT_S) == []
 
 
 async def test_a_kernelspec_without_a_policy_leaves_no_run_folder(tmp_path: Path, runtime: Path) -> None:
     """The directory is made before the kernelspec is read."""
-    with nothing_stays(runtime), pytest.raises(InvalidInput, match="not a kernelspec"):
-        await Registry.open(load_settings({"RLM_STATE_DIR": str(tmp_path), "RLM_KERNEL": "no-such"}))
+    async with nothing_stays(runtime):
+        with pytest.raises(InvalidInput, match="not a kernelspec"):
+            await Registry.open(load_settings({"RLM_STATE_DIR": str(tmp_path), "RLM_KERNEL": "no-such"}))
 
 
 async def test_a_defect_behind_the_store_closes_it_too(
@@ -69,8 +71,9 @@ async def test_a_defect_behind_the_store_closes_it_too(
 ) -> None:
     """Whatever it is."""
     monkeypatch.setattr("rlm_kernel_mcp.session.registry.KernelSlots", lambda limit: 1 / 0)
-    with nothing_stays(runtime), pytest.raises(ZeroDivisionError):
-        await Registry.open(load_settings({"RLM_STATE_DIR": str(tmp_path / "state")}))
+    async with nothing_stays(runtime):
+        with pytest.raises(ZeroDivisionError):
+            await Registry.open(load_settings({"RLM_STATE_DIR": str(tmp_path / "state")}))
 
 
 async def test_a_start_that_is_cut_off_leaves_no_run_folder(
@@ -109,13 +112,14 @@ async def test_a_kernel_that_never_is_ready_leaves_nothing(
     monkeypatch.setattr("rlm_kernel_mcp.kernel.placement.forked.ForkServer.start", no_fork_server)
     async with open_registry(tmp_path / "state", RLM_KERNEL="bad", RLM_MAX_SESSIONS="1") as registry:
         [directory] = runtime.iterdir()
+        await at_rest()
         before, processes = (sorted(directory.iterdir()), descriptors()), set(psutil.Process().children(recursive=True))
         for _ in range(2):
             with pytest.raises(KernelStartFailed):
                 await SessionDriver.open(registry)
         (directory / "policy.json").unlink()
         assert (sorted(directory.iterdir()), descriptors()) == before
-        assert left_over(set(psutil.Process().children(recursive=True)) - processes, 20) == []
+        assert left_over(set(psutil.Process().children(recursive=True)) - processes, WAIT_S) == []
 
 
 @pytest.fixture

@@ -43,6 +43,7 @@ async def test_an_idle_session_s_kernel_is_stopped_and_comes_back_on_use(tmp_pat
         assert process.returncode is not None
         (row,) = (await registry.list_sessions()).rows
         assert row.status == "idle"
+        await registry._writer.settled(session.session_id)
         record = registry.store.session(session.session_id)
         assert record is not None
         assert (record.kernel_pid, record.connection_file) == (0, "")

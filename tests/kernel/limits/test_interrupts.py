@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator
 
 import pytest
@@ -14,6 +15,8 @@ pytestmark = pytest.mark.anyio
 
 DEADLINE_MS = 200
 BODY = "n = 0\nwhile True: n += 1"
+IN_DESTRUCTORS = f"class Dropped:\n    def __del__(self):\n        while True: pass\nDropped()\nDropped()\n{BODY}"
+"""Where Python swallows what a handler raises: twice, and as often does the ladder send SIGINT."""
 
 OBEDIENT = {
     "a python loop": BODY,
@@ -29,6 +32,7 @@ OBEDIENT = {
         f"try:\n    n = 0\n    while True: n += 1\nexcept KeyboardInterrupt: print('swallowed')\n{BODY}"
     ),
     "a finally that loops": "try:\n    n = 0\n    while True: n += 1\nfinally:\n    while True: n += 1",
+    "destructors": IN_DESTRUCTORS,
 }
 """What SIGINT ends, once or twice."""
 
@@ -107,6 +111,62 @@ async def test_an_interrupt_before_a_step_s_code_begins_is_not_lost(hasty_regist
     report = await session.run("begun = True")
     assert (report.status, report.error and report.error.ename) == ("error", "KeyboardInterrupt")
     assert (await session.ok("'begun' in globals()")).result == "False"
+
+
+async def test_an_interrupt_that_a_destructor_swallows_is_not_told_and_a_destructor_s_own_is(
+    shared: SessionDriver,
+) -> None:
+    """The first comes again and ends the step; the second is the code's, ends nothing, and stands on stderr."""
+    report = await shared.run(IN_DESTRUCTORS, timeout_ms=DEADLINE_MS)
+    assert (report.status, report.lost) == ("timeout", None)
+    assert "ignored" not in report.stderr
+    report = await shared.ok("class Own:\n    def __del__(self): raise KeyboardInterrupt('mine')\nOwn()\n1")
+    assert report.result == "1"
+    assert "mine" in report.stderr
+
+
+async def test_an_interrupt_that_is_to_come_again_hits_no_later_step(hasty_registry: Registry) -> None:
+    """A destructor swallows it, and the step ends before it comes again: here only when the next one runs."""
+    session = await SessionDriver.open(hasty_registry, "the context")
+    await session.ok(
+        "import signal\n"
+        "interrupts, calls = get_ipython().kernel.interrupts, []\n"
+        "proper, interrupts.later = interrupts.later, lambda seconds, call: calls.append(call)\n"
+        "class Dropped:\n"
+        "    def __del__(self):\n"
+        "        signal.raise_signal(signal.SIGINT)\n"
+        "        for n in range(100): pass\n"
+        "Dropped()\n1"
+    )
+    assert (await session.ok("len(calls)")).result == "1"
+    report = await session.ok("interrupts.later = proper\ncalls.pop()()\nfor n in range(100): pass\n'whole'")
+    assert report.result == "'whole'"
+
+
+async def test_an_error_at_the_address_of_an_interrupt_that_was_caught_is_told(hasty_registry: Registry) -> None:
+    """The interrupt is over, and what a destructor raises later is another exception."""
+    session = await SessionDriver.open(hasty_registry, "the context")
+    report = await session.ok(
+        "import signal\n"
+        "def address_of_one_that_was_caught():\n"
+        "    try:\n"
+        "        signal.raise_signal(signal.SIGINT)\n"
+        "        while True: pass\n"
+        "    except KeyboardInterrupt as error:\n"
+        "        return id(error)\n"
+        "class Own:\n"
+        "    def __del__(self): raise made\n"
+        "for kind in (ValueError, KeyboardInterrupt):\n"
+        "    for turn in range(100):\n"
+        "        address = address_of_one_that_was_caught()\n"
+        "        several = [kind('mine') for _ in range(10_000)]\n"
+        "        if made := next((one for one in several if id(one) == address), None): break\n"
+        "    Own()\n"
+        "    for n in range(100): pass\n"
+        "'whole'"
+    )
+    assert report.result == "'whole'"
+    assert [f"{kind}: mine" in report.stderr for kind in ("ValueError", "KeyboardInterrupt")] == [True, True]
 
 
 async def test_a_step_past_its_deadline_is_interrupted(shared: SessionDriver) -> None:
@@ -226,10 +286,14 @@ async def test_an_interrupt_that_comes_as_a_step_ends_harms_neither_it_nor_the_n
 
 async def test_a_step_goes_on_when_the_call_that_began_it_is_cancelled(shared: SessionDriver) -> None:
     """A step belongs to the session and not to the call."""
-    code = "import time\nprint('begun', flush=True)\ntime.sleep(0.3)\nprint('whole')"
+    code = (
+        "import time\ntry:\n    print('begun', flush=True)\n    time.sleep(3600)\n"
+        "except KeyboardInterrupt: pass\nprint('whole')"
+    )
     call = asyncio.create_task(shared.run(code))
     await shared.until_printed("begun")
     call.cancel()
     await asyncio.wait({call})
+    shared.kernel.process.send_signal(signal.SIGINT)  # by which it is to end, once the call has
     report = await shared.end_of(shared.session.counters.step_index)
     assert (report.status, report.stdout) == ("ok", "begun\nwhole\n")

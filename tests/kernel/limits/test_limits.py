@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from rlm_kernel_mcp.errors import SessionFinalized
+from rlm_kernel_mcp.session.contexts.given import Given, Options
 from rlm_kernel_mcp.session.registry import Registry
 from rlm_kernel_mcp.session.reports import StepReport
 from tests.sessions import AMPLE, SessionDriver, open_registry
@@ -41,7 +42,7 @@ async def test_the_step_that_reaches_max_steps_says_so_and_no_other_runs(registr
 async def test_a_step_is_interrupted_when_the_sessions_runtime_is_used_up(registry: Registry) -> None:
     """Also where its own timeout is longer; the kernel lives on, so that values can be read."""
     session = await SessionDriver.open(registry, limits=replace(AMPLE, max_runtime_ms=400))
-    await session.ok("kept = 'best so far'")
+    await registry.add_context(session.session_id, Given(text="best so far"), Options("kept"))  # which costs none of it
     report = await session.run("while True: len('')", timeout_ms=60_000)
     assert (report.status, report.guardrail_stop, report.budget.runtime_left_ms) == ("timeout", "timeout", 0)
     assert report.lost is None

@@ -21,7 +21,7 @@ from rlm_kernel_mcp.kernel.placement.forked import ForkServer, default_python
 from rlm_kernel_mcp.kernel.placement.kernelspec import locked_kernelspec
 from rlm_kernel_mcp.session.registry import Registry
 from rlm_kernel_mcp.settings import load_settings
-from tests.sessions import WAIT_S, SessionDriver, fork_server_of, open_registry
+from tests.sessions import WAIT_S, SessionDriver, fork_server_of, open_registry, until
 
 pytestmark = pytest.mark.anyio
 
@@ -32,6 +32,7 @@ async def test_a_fork_server_at_its_limit_of_descriptors_fails_one_start_and_no_
         first = await SessionDriver.open(registry)
         await first.ok("kept = 1")
         server = fork_server_of(registry)
+        await until_it_waits(server)
         limits = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
         highest = max(int(path.name) for path in Path(f"/proc/{server.pid}/fd").iterdir())
         resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (highest + 1, limits[1]))
@@ -53,6 +54,12 @@ async def test_a_fork_server_that_is_ready_writes_into_no_pipe(tmp_path: Path) -
         assert streams == {os.devnull}
         assert server._child.stderr is not None
         assert server._child.stderr.closed
+
+
+async def until_it_waits(server: ForkServer) -> None:
+    """Until it has closed what the last request brought, which it does behind the fork, and waits for the next."""
+    asked = Path(f"/proc/{server.pid}/status")
+    await until(lambda: "State:\tS" in asked.read_text(encoding="ascii"))
 
 
 async def open_several(registry: Registry) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from rlm_kernel_mcp.session.reports import ContextReport
+from rlm_kernel_mcp.session.context_reports import ContextReport
 from tests.sessions import AMPLE, SessionDriver, open_registry
 
 pytestmark = pytest.mark.anyio

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from rlm_kernel_mcp.kernel.untrusted.reply import Reply
 from tests.sessions import WAIT_S, SessionDriver
 
 pytestmark = pytest.mark.anyio
@@ -33,10 +34,20 @@ async def test_missed_cells_are_found_and_heard_ones_are_not_told_twice(session:
     """The agent's own steps, of which the history tells too, are not a console's cells."""
     await session.ok("x = 1")
     connection_file = session.kernel.directories.connection_file
+    client = session.kernel.client
+    listen, heard = client.on_console, asyncio.Event()
+
+    def listen_and_tell(reply: Reply) -> None:
+        listen(reply)
+        heard.set()
+
+    client.on_console = listen_and_tell
     await attached(connection_file, "heard = 1")
-    listen, session.kernel.client.on_console = session.kernel.client.on_console, lambda reply: None
+    async with asyncio.timeout(WAIT_S):
+        await heard.wait()
+    client.on_console = lambda reply: None
     await attached(connection_file, "missed = 2", "missed / 0")
-    session.kernel.client.on_console = listen
+    client.on_console = listen
     await session.ok("heard + missed")
     for _ in range(2):
         cells = [event for event in await session.trace() if event.source == "console"]

@@ -17,7 +17,7 @@ from rlm_kernel_mcp.session import handles
 from rlm_kernel_mcp.session.registry import Registry
 from rlm_kernel_mcp.store import writer as store_writer
 from rlm_kernel_mcp.store.store import SessionLock, SessionRecord, Store
-from tests.losses import lose_kernel, lost
+from tests.losses import lose_kernel, lost, settle
 from tests.sessions import WAIT_S, SessionDriver, until
 
 pytestmark = pytest.mark.anyio
@@ -43,6 +43,7 @@ async def test_a_refused_second_step_names_the_running_one_and_its_age(session: 
 async def test_every_rung_of_the_ladder_is_an_event(session: SessionDriver) -> None:
     """SIGINT, SIGINT, SIGKILL, a fresh kernel: each stands in the trace, between the step's row and the next."""
     await session.ok("x = 1")
+    await settle(session)
     endless = "import collections, itertools\ncollections.deque(itertools.repeat(0), maxlen=0)"
     report = await session.run(endless, timeout_ms=600)
     assert report.status == "timeout"
@@ -64,6 +65,7 @@ async def test_every_rung_of_the_ladder_is_an_event(session: SessionDriver) -> N
 async def test_a_loss_that_nobody_heard_is_told_by_the_next_reply(session: SessionDriver) -> None:
     """The client had given the call up that would have told it."""
     await session.ok("x = 1\ng = (i for i in 'x')")
+    await settle(session)
     call = asyncio.create_task(session.run("print('begun', flush=True)\nwhile True: pass"))
     await session.until_printed("begun")
     call.cancel()
@@ -109,12 +111,12 @@ async def test_a_long_output_s_step_is_busy_until_it_is_written(
     def held_up(store: Store, row_id: int, **changes: Any) -> None:
         if len(str(changes["stdout"])) > 1_000_000:
             writing.set()
-            assert go_on.wait(30)
+            assert go_on.wait(WAIT_S)
         complete(store, row_id, **changes)
 
     monkeypatch.setattr(Store, "complete_event", held_up)
     begun = await session.begin("print('y' * 2_999_999)")
-    assert await asyncio.to_thread(writing.wait, 30)
+    assert await asyncio.to_thread(writing.wait, WAIT_S)
     with pytest.raises(SessionBusy):
         await session.run("1")
     assert (await other.ok("1 + 1")).result == "2"

@@ -178,7 +178,7 @@ async def test_a_large_whole_number_is_a_final_answer_in_decimal(registry: Regis
 
 async def test_a_step_that_runs_too_long_is_told_its_limit_and_the_way_on(registry: Registry) -> None:
     """Whether its code lets the interrupt through or not; a session's end is told as one."""
-    session = await SessionDriver.open(registry, limits=replace(AMPLE, max_runtime_ms=2_000))
+    session = await SessionDriver.open(registry, limits=replace(AMPLE, max_runtime_ms=60_000))
     said = "stopped at the step's limit of 500 ms; pass a longer timeout_ms to rlm_run_repl"
     await session.ok("import time")
     report = await session.run("time.sleep(60)", timeout_ms=500)
@@ -188,6 +188,8 @@ async def test_a_step_that_runs_too_long_is_told_its_limit_and_the_way_on(regist
     swallowed = "try: time.sleep(60)\nexcept KeyboardInterrupt: print('swallowed')"
     report = await session.run(swallowed, timeout_ms=500)
     assert (report.status, report.stdout, report.stderr) == ("timeout", "swallowed\n", f"[{said}]\n")
+    account = session.session.account
+    account.charge_runtime(account.left.runtime_left_ms - 300)
     report = await session.run("while True: len('')")
     assert report.error is not None
     assert report.error.evalue.endswith("at the end of the session's max_runtime_ms")

@@ -12,8 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.mcp.line_client import LineClient
+from rlm_kernel_mcp.commands.trace import print_trace
+from rlm_kernel_mcp.settings import load_settings
+from tests.mcp.line_client import WAIT_S, LineClient
 from tests.specs import write_spec
+from tests.warm.python import run_python
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -32,15 +35,8 @@ def rlm(client: LineClient) -> Command:
     """Run a command of the command line with the server's settings."""
 
     def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-I", "-m", "rlm_kernel_mcp", *arguments],
-            env={**os.environ, "RLM_STATE_DIR": client.env["RLM_STATE_DIR"], **env},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        settings = {"RLM_STATE_DIR": client.env["RLM_STATE_DIR"], **env}
+        return run_python(["-m", "rlm_kernel_mcp", *arguments], {**os.environ, **settings})
 
     return run
 
@@ -164,6 +160,35 @@ def test_trace_json_is_one_event_a_line(session_id: str, rlm: Command) -> None:
     assert events[1]["result"] == "42"
 
 
+def test_trace_has_what_the_final_answer_cites(
+    client: LineClient, session_id: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As footnotes, as fields, and as W3C annotations; a session without an answer has none."""
+    settings = load_settings({"RLM_STATE_DIR": client.env["RLM_STATE_DIR"]})
+
+    def told(session: str, *, as_json: bool = False, as_annotations: bool = False, status: int = 0) -> str:
+        assert print_trace(settings, session, as_json=as_json, as_annotations=as_annotations) == status
+        return capsys.readouterr().out
+
+    cites = client.open_session("one\r\ntwo needles 🎉\r\nthree\r\n")
+    client.run(cites, "cite(search('needles')[0])")
+    client.data("rlm_finalize", session_id=cites, final_text="There are two [c1].", quotes=["two needles 🎉"])
+    assert "[^c1]: `context:2` verified: `needles`" in told(cites)
+    event = json.loads(told(cites, as_json=True).splitlines()[-1])
+    assert [one["id"] for one in event["citations"]] == ["c1", "q1"]
+    assert event["coverage"]["cited"] == len("two needles 🎉")
+    selectors = json.loads(told(cites, as_annotations=True))["first"]["items"][1]["target"]["selector"]
+    assert [(one["start"], one["end"]) for one in selectors if "start" in one] == [(5, 18), (5, 21)]
+    assert told(session_id, as_annotations=True, status=1) == ""
+
+
+def test_trace_takes_one_form_at_a_time(session_id: str, rlm: Command) -> None:
+    """Asked for two, it says so."""
+    done = rlm("trace", session_id, "--json", "--annotations")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "not allowed with argument --json" in done.stderr
+
+
 def test_trace_works_when_the_server_is_gone(tmp_path: Path, rlm: Command) -> None:
     """The record outlives it."""
     directory = tmp_path / "server"
@@ -174,7 +199,7 @@ def test_trace_works_when_the_server_is_gone(tmp_path: Path, rlm: Command) -> No
         session_id = server.open_session()
         server.run(session_id, "print('still here')")
         server.process.kill()
-        server.process.wait(10)
+        server.process.wait(WAIT_S)
     finally:
         server.kill()
     state = server.env["RLM_STATE_DIR"]
@@ -185,9 +210,15 @@ def test_trace_works_when_the_server_is_gone(tmp_path: Path, rlm: Command) -> No
         assert row.endswith(" none")  # no server drives it: it comes back on use
 
 
-def test_doctor_says_which_walls_hold_and_starts_a_kernel(rlm: Command) -> None:
+@pytest.fixture(scope="module")
+def doctor(rlm: Command) -> subprocess.CompletedProcess[str]:
+    """What it says of this machine."""
+    return rlm("doctor")
+
+
+def test_doctor_says_which_walls_hold_and_starts_a_kernel(doctor: subprocess.CompletedProcess[str]) -> None:
     """Status 0 here, where sessions open."""
-    done = rlm("doctor")
+    done = doctor
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.splitlines()
     assert any(line.startswith("seccomp") for line in lines)
@@ -195,12 +226,14 @@ def test_doctor_says_which_walls_hold_and_starts_a_kernel(rlm: Command) -> None:
     assert "bare kernel" not in done.stdout  # what it measures in the process of the probe is none
 
 
-def test_doctor_starts_a_kernel_each_way_and_says_so_of_each(rlm: Command, tmp_path: Path) -> None:
+def test_doctor_starts_a_kernel_each_way_and_says_so_of_each(
+    doctor: subprocess.CompletedProcess[str], rlm: Command, tmp_path: Path
+) -> None:
     """The server's own, and another Jupyter client's; a start that fails hides no other."""
-    ways = [line for line in rlm("doctor").stdout.splitlines() if line.startswith("A kernel starts in ")]
+    ways = [line for line in doctor.stdout.splitlines() if line.startswith("A kernel starts in ")]
     assert [re.sub(r"[\d,]+ ms", "N ms", line) for line in ways] == [
         "A kernel starts in the server, takes a context and answers: N ms.",
-        "A kernel starts in another Jupyter client, the same one, and answers: N ms.",
+        "A kernel starts in another Jupyter client as well, and answers: N ms.",
     ]
     write_spec(tmp_path, "other", {"pool": {"spare_kernels": 0}})
     spec = tmp_path / "kernels" / "other" / "kernel.json"

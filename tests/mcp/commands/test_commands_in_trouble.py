@@ -18,21 +18,14 @@ from rlm_kernel_mcp.settings import load_settings
 from rlm_kernel_mcp.store.store import EventRow, SessionRecord, Store
 from tests.parts import skip_for_lack_of
 from tests.rights import NOBODY, in_own_mounts, reachable_directory, without_root_rights
+from tests.warm.python import run_python
 
 COMMAND = [sys.executable, "-I", "-m", "rlm_kernel_mcp"]
 
 
 def rlm(*arguments: str, env: dict[str, str], unset: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in {**os.environ, **env}.items() if name not in unset}
-    done = subprocess.run(
-        [*COMMAND, *arguments],
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = run_python(["-m", "rlm_kernel_mcp", *arguments], environment)
     assert "Traceback" not in done.stderr + done.stdout
     return done
 
@@ -148,14 +141,7 @@ if os.geteuid() == 0:
     os.setuid({NOBODY})
 sys.exit(main(sys.argv[1:]))
 """
-    return subprocess.run(
-        [sys.executable, "-c", script, *command],
-        env=os.environ | {"RLM_STATE_DIR": str(state)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return run_python(["-c", script, *command], os.environ | {"RLM_STATE_DIR": str(state)})
 
 
 @pytest.mark.parametrize("command", READING)
@@ -285,7 +271,7 @@ def test_output_that_cannot_be_written_is_told(state: Path) -> None:
     assert (done.returncode, done.stderr) == (1, "rlm-kernel-mcp: No space left on device.\n")
 
 
-@pytest.mark.parametrize("variable", ["XDG_RUNTIME_DIR", "TMPDIR"])
+@pytest.mark.parametrize("variable", ["XDG_RUNTIME_DIR", pytest.param("TMPDIR", marks=pytest.mark.slow)])
 def test_a_path_too_long_for_sockets_is_told_with_its_length_and_the_limit(tmp_path: Path, variable: str) -> None:
     """By doctor, as by a server; both go on in a shorter place."""
     directory = tmp_path / ("long" * 30)

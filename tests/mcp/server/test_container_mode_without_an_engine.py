@@ -54,4 +54,4 @@ def test_the_fallback_is_said_in_the_walls_of_every_session_and_in_the_log(lenie
         assert "RLM_SANDBOX_FALLBACK=process" in missing["reason"]
         assert "container" not in opened["walls"]
         assert "seccomp" in opened["walls"]
-    assert "RLM_SANDBOX_FALLBACK=process is used" in lenient.log.read_text()
+    assert lenient.logged("RLM_SANDBOX_FALLBACK=process is used")

@@ -9,13 +9,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.mcp.line_client import ENDLESS_CALL, LineClient, data_of
+from tests.mcp.line_client import ENDLESS_CALL, WAIT_S, LineClient, data_of
 from tests.processes import command_lines_below, left_over, run_directories
 
 BUSY = "while True: pass"
 IN_FLIGHT = {"nothing": [""], "a busy step, and one that ignores SIGINT": [BUSY, ENDLESS_CALL]}
 SLOW = [pytest.mark.slow]
 WAYS = {"EOF": None, "SIGTERM": signal.SIGTERM, "SIGINT": signal.SIGINT}
+IN_EACH_WAY = ["EOF", "SIGTERM", pytest.param("SIGINT", marks=SLOW)]
+"""Both signals are heard at one place."""
 
 
 @pytest.fixture
@@ -23,7 +25,7 @@ def server(tmp_path: Path) -> Iterator[LineClient]:
     """A server of the test's own, to be ended."""
     directory = tmp_path / "server"
     directory.mkdir()
-    client = LineClient(directory)
+    client = LineClient(directory, warm=False)
     try:
         yield client
     finally:
@@ -49,10 +51,10 @@ def end(server: LineClient, way: signal.Signals | None) -> int:
     if way is None:
         return server.end()
     server.process.send_signal(way)
-    return server.process.wait(30)
+    return server.process.wait(WAIT_S)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", IN_EACH_WAY)
 @pytest.mark.parametrize(
     "steps", [pytest.param(name, marks=[] if any(IN_FLIGHT[name]) else SLOW) for name in IN_FLIGHT]
 )
@@ -60,12 +62,12 @@ def test_the_server_ends_cleanly_and_leaves_no_process(server: LineClient, way: 
     """Status 0, and every process that lived below it is gone; sockets and scratch directories are, too."""
     processes = with_sessions(server, *IN_FLIGHT[steps])
     assert end(server, WAYS[way]) == 0
-    assert left_over(processes, 10) == []
+    assert left_over(processes, WAIT_S) == []
     (directory,) = run_directories(processes.values())
     assert not directory.exists()
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", IN_EACH_WAY)
 def test_the_server_ends_cleanly_before_anything_was_asked(server: LineClient, way: str) -> None:
     """Right after the handshake, and while the first kernel is being warmed."""
     server.initialize()
@@ -73,15 +75,15 @@ def test_the_server_ends_cleanly_before_anything_was_asked(server: LineClient, w
     server.receive()
     processes = list(command_lines_below(server.process.pid))
     assert end(server, WAYS[way]) == 0
-    assert left_over(processes, 10) == []
+    assert left_over(processes, WAIT_S) == []
 
 
 def test_a_server_that_is_killed_leaves_no_process(server: LineClient) -> None:
     """The kernels notice by themselves; a shell removes sockets and scratch directories, and is gone itself."""
     processes = with_sessions(server, BUSY)
     server.process.kill()
-    server.process.wait(10)
-    assert left_over(processes, 20) == []
+    server.process.wait(WAIT_S)
+    assert left_over(processes, WAIT_S) == []
     (directory,) = run_directories(processes.values())
     assert not directory.exists()
 
@@ -92,7 +94,7 @@ def test_a_client_that_does_not_read_cannot_hold_the_server(server: LineClient) 
     for _ in range(200):
         server.send("tools/list")
     assert end(server, signal.SIGTERM) == 0
-    assert left_over(processes, 10) == []
+    assert left_over(processes, WAIT_S) == []
 
 
 def test_answers_that_were_due_before_the_end_of_input_are_given(server: LineClient) -> None:

@@ -17,37 +17,37 @@ from rlm_kernel_mcp.settings import TABLE
 from tests.mcp.line_client import CLIENT, SERVE, LineClient
 from tests.specs import write_spec
 from tests.unit.test_settings import UNKNOWN
+from tests.warm.python import run_python
 
-HEAVY = ("jupyter_client", "zmq", "IPython", "ipykernel", "sqlite3", "rlm_kernel_mcp.session.registry")
+HEAVY = (
+    *("jupyter_client", "zmq", "IPython", "ipykernel", "sqlite3", "rapidfuzz", "ahocorasick_rs"),
+    "rlm_kernel_mcp.session.registry",
+)
 
 
 def rlm(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     """Run the command line to its end."""
-    return subprocess.run(
-        [sys.executable, "-I", "-m", "rlm_kernel_mcp", *arguments],
-        env={**os.environ, **env},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return run_python(["-m", "rlm_kernel_mcp", *arguments], {**os.environ, **env})
 
 
 def test_nothing_heavy_is_imported_before_initialize_is_answered() -> None:
-    """Codex leaves without a server that needs more than about a second."""
+    """Codex leaves without a server that needs a second or more; what only a wrong quote needs comes later still."""
     code = f"""
 import sys
 import rlm_kernel_mcp.cli, rlm_kernel_mcp.server.app
 print([name for name in {HEAVY!r} if name in sys.modules])
+import rlm_kernel_mcp.session.registry
+print([name for name in {HEAVY!r} if name not in sys.modules])
 """
     done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout.strip() == "[]"
+    before, never = done.stdout.splitlines()
+    assert before == "[]"
+    assert "rapidfuzz" in never
 
 
 def test_the_first_answer_is_initialize_s_with_instructions(tmp_path: Path) -> None:
     """And nothing but the protocol is on stdout."""
-    client = LineClient(tmp_path)
+    client = LineClient(tmp_path, warm=False)
     try:
         result = client.initialize()
         assert result["protocolVersion"] == CLIENT["protocolVersion"]

@@ -13,9 +13,8 @@ ANSWER = {"jsonrpc": "2.0", "id": 7, "result": {}}
 REFUSAL = {"jsonrpc": "2.0", "id": None, "error": {"code": -32600, "message": "no"}}
 
 
-@pytest.mark.parametrize(
-    "version", [pytest.param(one, marks=[] if one == BATCHING else [pytest.mark.slow]) for one in VERSIONS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("version", VERSIONS)
 def test_each_id_in_any_lines_is_answered_once_and_the_end_ends(tmp_path: Path, version: str) -> None:
     """A thousand seeded lines each; every answer is looked at."""
     directory = tmp_path / "server"

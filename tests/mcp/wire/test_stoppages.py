@@ -5,10 +5,14 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import pytest
+
 from tests.mcp.line_client import LineClient
 from tests.soaks.calls import serving
 from tests.soaks.output import Output
 from tests.soaks.stoppages import scene
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_stopped_client_holds_up_nobody_and_finds_every_answer_when_it_goes_on(tmp_path: Path) -> None:

@@ -107,16 +107,17 @@ def test_a_notification_whose_id_is_null_is_one(client: LineClient) -> None:
 )
 def test_a_request_that_misses_its_id_is_a_notification_and_the_log_says_so(client: LineClient, line: bytes) -> None:
     """By JSON-RPC's own words, whatever its method is: its sender would wait for ever, and look there."""
+    before = client.log_bytes
     assert ask(client, line) == []
-    (told,) = (one for one in client.log.read_text().splitlines()[-1:] if "came without an id" in one)
-    assert ascii(json.loads(line)["method"]) in told
+    assert ascii(json.loads(line)["method"]) in client.logged("came without an id", before)
 
 
 @pytest.mark.parametrize("line", [b"no json", b"5", b"{}", b'{"jsonrpc":"2.0"}', b'{"foo":"bar"}', b"\xff"])
 def test_a_line_that_is_no_message_and_has_no_id_is_logged(client: LineClient, line: bytes) -> None:
     """Two peers that answer such lines could go on for ever (decision 0093)."""
+    before = client.log_bytes
     assert ask(client, line) == []
-    assert "a bad line on stdin" in client.log.read_text().splitlines()[-1]
+    assert client.logged("a bad line on stdin", before)
 
 
 def test_a_batch_is_answered_in_one_line(batching: LineClient) -> None:
@@ -329,7 +330,7 @@ def test_the_server_ends_with_its_client_though_another_holds_the_pipe(tmp_path:
         assert server.is_running()
         client.kill()
         client.wait()
-        psutil.wait_procs([server], timeout=30)
+        psutil.wait_procs([server], timeout=WAIT_S)
         assert not server.is_running() or server.status() == psutil.STATUS_ZOMBIE
         assert holder.is_running()
     finally:

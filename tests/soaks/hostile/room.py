@@ -17,9 +17,10 @@ from typing import Any, Final
 import psutil
 
 from rlm_kernel_mcp.errors import RlmError
+from rlm_kernel_mcp.session.context_reports import ContextReport
 from rlm_kernel_mcp.session.contexts.given import Options
 from rlm_kernel_mcp.session.registry import Registry
-from rlm_kernel_mcp.session.reports import ContextReport, StepReport
+from rlm_kernel_mcp.session.reports import StepReport
 from tests.sessions import AMPLE, SessionDriver
 
 MB: Final = 1 << 20

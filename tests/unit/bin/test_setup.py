@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.parts import ROOT
+from tests.sessions import WAIT_S
 from tests.unit.bin.copies import (
     SYSTEM_PATH,
     checkout_module,
@@ -78,7 +79,7 @@ def test_a_setup_waits_for_the_one_at_work_and_then_goes_on(tmp_path: Path) -> N
         assert waiting.stderr is not None
         assert "waiting" in waiting.stderr.readline()
         assert waiting.poll() is None
-    assert waiting.wait(timeout=30) == 0
+    assert waiting.wait(WAIT_S) == 0
     waiting.stderr.close()
 
 

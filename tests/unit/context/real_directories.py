@@ -29,7 +29,7 @@ from rlm_kernel_mcp.context.payload import Payload
 from rlm_kernel_mcp.context.reading import build_payload
 from rlm_kernel_mcp.context.sources import Sources, resolve_sources
 from rlm_kernel_mcp.errors import ContextNotFound
-from tests.unit.context.ignored_trees import difference, repository_in
+from tests.unit.context.patterns.ignored_trees import difference, repository_in
 
 LIBRARY: Final = sysconfig.get_path("stdlib")
 USUAL: Final = (

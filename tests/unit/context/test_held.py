@@ -99,13 +99,13 @@ def test_a_file_system_of_memory_is_known_and_a_disk_is_none() -> None:
     ],
     ids=["the second is UTF-8", "one of UTF-8", "one in memory", "copies in memory"],
 )
-def test_what_has_to_be_decoded_has_the_room_that_it_had(
+def test_what_has_to_be_decoded_has_its_share_of_the_memory(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, contents: list[bytes], memory: bool
 ) -> None:
     """The message has the bytes that were seen, the factor, the limit and the setting."""
     with pytest.raises(ContextTooLarge) as refused:
         built(monkeypatch, tmp_path, *contents, memory=memory)
-    for words in ("1 to 4 bytes a character", "100,000 bytes", "RLM_MEMORY_LIMIT_MB"):
+    for words in ("1 to 4 bytes per character", "100,000 bytes", "RLM_MEMORY_LIMIT_MB"):
         assert words in refused.value.message
 
 

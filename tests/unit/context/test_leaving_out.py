@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from rlm_kernel_mcp.context import ignoring
 from rlm_kernel_mcp.context.patterns import ignore_rules
 from rlm_kernel_mcp.context.patterns.left_out import VENDORED, VENDORED_BESIDE, VENDORED_MARKS, Skipped
 from rlm_kernel_mcp.context.reading import build_payload
@@ -32,7 +33,7 @@ def names(found: Sources) -> list[str]:
     return [source.name for source in found.files]
 
 
-def test_each_kind_is_counted_and_the_first_of_each_is_told(tmp_path: Path) -> None:
+def test_each_kind_is_counted_and_the_first_of_each_is_reported(tmp_path: Path) -> None:
     """One word each; a directory counts once, with all that is in it."""
     write(tmp_path, "a.txt", ".env", ".venv/x.py", "node_modules/x/y.js", "node_modules/z.js", "out.log", "old/b.txt")
     write(tmp_path, ".gitignore", text="*.log\n")
@@ -54,6 +55,18 @@ def test_each_kind_is_counted_and_the_first_of_each_is_told(tmp_path: Path) -> N
         assert payload.skipped.examples["ignored"] == "out.log: ignored"
         assert set(payload.skipped.examples) == set(payload.skipped.counts)
     assert "binary" not in found.skipped.counts
+
+
+def test_what_several_paths_come_to_is_left_out_once_or_not_at_all(tmp_path: Path) -> None:
+    """A directory given twice, one inside another, and one that leaves out what another path names."""
+    write(tmp_path, "a.txt", ".env", "sub/.hidden", "sub/b.txt", "node_modules/x.js", "b.log")
+    (tmp_path / "c.bin").write_bytes(b"\0")
+    for paths in ([".", "."], [".", "sub"], ["sub", ".", "./"], [".", "**"], [f"{tmp_path}/", "."]):
+        assert resolve(tmp_path, *paths).skipped.counts == {"hidden": 2, "vendored": 1}
+    for paths in ([".", "node_modules", ".env", "c.bin"], ["c.bin", ".env", "node_modules", "."]):
+        with build_payload(resolve(tmp_path, *paths)) as payload:
+            assert payload.skipped.counts == {"hidden": 1}
+            assert {one.name for one in payload.documents} >= {"c.bin", ".env", "node_modules/x.js"}
 
 
 def test_the_account_stays_small_however_much_is_left_out() -> None:
@@ -158,6 +171,8 @@ def test_a_pattern_takes_what_a_part_of_it_names(tmp_path: Path, pattern: str, e
     [
         ((), ["a.py", "docs/a.md", "lib/b.min.js", "lib/tests/c.py", "tests/d.py"]),
         (("*.py",), ["docs/a.md", "lib/b.min.js"]),
+        (("*.{{py,md}}",), ["lib/b.min.js"]),
+        (("{{docs,lib}}/**",), ["a.py", "tests/d.py"]),
         (("tests",), ["a.py", "docs/a.md", "lib/b.min.js"]),
         (("tests/",), ["a.py", "docs/a.md", "lib/b.min.js"]),
         (("/tests",), ["a.py", "docs/a.md", "lib/b.min.js", "lib/tests/c.py"]),
@@ -188,7 +203,7 @@ def test_exclude_leaves_out_what_its_patterns_match(
 def test_an_exclude_that_can_match_nothing_is_refused(tmp_path: Path, pattern: str) -> None:
     """Rather than to leave nothing out in silence."""
     write(tmp_path, "a.txt")
-    with pytest.raises(InvalidInput, match=r"^exclude holds"):
+    with pytest.raises(InvalidInput, match=r"^exclude has"):
         resolve(tmp_path, exclude=(pattern,))
     with pytest.raises(InvalidInput, match="the limit is 1,000 patterns"):
         resolve(tmp_path, exclude=("a",) * 1_001)
@@ -204,7 +219,7 @@ def test_where_everything_is_left_out_the_error_says_by_what(tmp_path: Path) -> 
         resolve(tmp_path)
 
 
-def test_a_rules_file_that_cannot_be_honoured_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rules_file_that_cannot_be_honoured_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Too many rules are said; a link, a FIFO or a directory of that name is no rules file, as for git."""
     monkeypatch.setattr(ignore_rules, "RULE_LIMIT", 1)
     write(tmp_path, "many/a", "many/b", "few/a", "linked/a", "directory/.gitignore/x", "directory/a", "pipe/a")
@@ -214,7 +229,7 @@ def test_a_rules_file_that_cannot_be_honoured_is_told(tmp_path: Path, monkeypatc
     os.mkfifo(tmp_path / "pipe/.gitignore")
     found = resolve(tmp_path)
     assert names(found) == ["directory/a", "linked/a", "many/a", "many/b", "pipe/a"]
-    assert "many/.gitignore: its rules do not count: it has more than 1 rules" in found.skipped.first
+    assert "many/.gitignore: its rules are not applied: it has more than 1 rules" in found.skipped.first
     assert found.skipped.counts["unreadable"] == 1
 
 
@@ -258,3 +273,28 @@ def test_a_tree_that_changes_while_it_is_walked_is_listed_or_refused_and_never_l
         changer.join()
     assert len(rounds) >= 300
     assert loaded
+
+
+def test_rules_are_bounded_over_all_files_of_a_request_and_each_is_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of 256 KB takes two seconds: a thousand of them, or a thousand links below one, would hold up everybody.
+
+    Beyond the bound a file is told of and does not count; one that was read counts again.
+    """
+    write(tmp_path, ".gitignore", text="*.log\n")
+    write(tmp_path, *(f"{place}/{name}" for place in "abc" for name in ("x.log", "y.tmp", "z.txt")))
+    for place in "abc":
+        write(tmp_path, f"{place}/.gitignore", text=f"*.tmp\n# {place}\n")
+    for number in range(9):
+        (tmp_path / f"link{number}").symlink_to("a")
+    monkeypatch.setattr(ignoring, "ALL_RULES_BYTES", len("*.log\n") + 2 * len("*.tmp\n# a\n"))
+    found = resolve(tmp_path)
+    assert found.skipped.counts["ignored"] == 3 + 2
+    assert found.skipped.examples["unreadable"].endswith(
+        "/.gitignore: its rules are not applied: with those before it, it has more than 26 bytes"
+    )
+    assert len(names(found)) == 3 + 1
+    linked = resolve(tmp_path, "link*/*")
+    assert [name[len("link0/") :] for name in names(linked)] == ["z.txt"]
+    assert "unreadable" not in linked.skipped.counts

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import fcntl
+import gzip
 import hashlib
+import lzma
 import os
 import shutil
 import socket
@@ -19,12 +21,13 @@ import pytest
 
 from rlm_kernel_mcp.context.documents import Document
 from rlm_kernel_mcp.context.held import Room
+from rlm_kernel_mcp.context.hints import hints
 from rlm_kernel_mcp.context.inline import inline_payload
-from rlm_kernel_mcp.context.paths import open_below
 from rlm_kernel_mcp.context.payload import Payload
 from rlm_kernel_mcp.context.reading import build_payload
+from rlm_kernel_mcp.context.roots.opening import open_below
 from rlm_kernel_mcp.context.sources import Sources, resolve_sources
-from rlm_kernel_mcp.errors import ContextDenied, ContextNotFound, ContextTooLarge, InvalidInput, RequestRefused
+from rlm_kernel_mcp.errors import ContextDenied, ContextNotFound, ContextTooLarge, RequestRefused
 
 
 def resolve(root: Path, *paths: str, max_bytes: int = 100_000_000) -> Sources:
@@ -121,18 +124,71 @@ def test_binary_files_of_a_folder_are_skipped_without_a_trace_in_the_bytes(tmp_p
         assert [document.name for document in payload.documents] == ["a.txt", "d.txt"]
         assert payload.sha256 == hashlib.sha256(b"AD").hexdigest()
         assert held_bytes(payload) == b"AD"
-        assert payload.skipped.first == ["b.bin: binary", "c.bin: binary"]
+        assert payload.skipped.first == ["b.bin: binary; it looks like a program", "c.bin: binary"]
 
 
-def test_a_binary_file_is_refused_where_it_is_named(tmp_path: Path) -> None:
-    """Alone, among others, or as the only one of a pattern: the message says what it is."""
+def test_a_binary_file_is_loaded_where_it_is_named_and_left_out_where_it_is_found(tmp_path: Path) -> None:
+    """Alone, among others, with a NUL anywhere; a pattern finds it, whatever the pattern says."""
     (tmp_path / "a.txt").write_text("a")
-    (tmp_path / "b.bin").write_bytes(b"\x00")
-    for paths in (["b.bin"], ["a.txt", "b.bin"]):
-        with pytest.raises(InvalidInput, match=r"'b\.bin' is binary: .* no byte order mark of UTF-16"):
-            build_payload(resolve(tmp_path, *paths))
-    with pytest.raises(ContextNotFound, match=r"skipped: 1, such as b\.bin: binary"):
+    contents = {"b.bin": b"a\0b\n", "c.bin": b"\0\xff\xfe\x80" * 30_000, "d.bin": b"\xff\xfe\0", "e.bin": b"\0"}
+    for name, data in contents.items():
+        (tmp_path / name).write_bytes(data)
+        with build_payload(resolve(tmp_path, name)) as alone, build_payload(resolve(tmp_path, "a.txt", name)) as both:
+            assert held_bytes(alone) == data
+            assert held_bytes(both) == b"a" + data
+            (one,) = alone.documents
+            assert data.decode(one.encoding, one.errors).encode(one.encoding, one.errors) == data
+    with pytest.raises(ContextNotFound, match=r"skipped: 4, such as e\.bin: binary"):
         build_payload(resolve(tmp_path, "*.bin"))
+
+
+@pytest.mark.parametrize(
+    ("data", "word", "hint"),
+    [
+        (gzip.compress(bytes(range(256)) * 9), "gzip data without a name in .gz", "give a copy with that name, and it"),
+        (lzma.compress(b"a" * 99, lzma.FORMAT_ALONE), "lzma data", "unpack it (unlzma)"),
+        ("one\r\ntwo".encode("utf-16-le"), "UTF-16 (little-endian) without a", ".decode('utf-16-le') is the text"),
+        ("one\r\ntwo".encode("utf-16-be"), "UTF-16 (big-endian) without a", ".decode('utf-16-be') is the text"),
+        (b"%PDF-1.7\n\0\0", "a PDF", "pdftotext"),
+        (b"a\0b", "", "x has NUL characters, and may not be text."),
+    ],
+)
+def test_a_binary_file_is_reported_with_what_it_looks_like(tmp_path: Path, data: bytes, word: str, hint: str) -> None:
+    """Where it is left out in a few words, where it was named itself with what helps."""
+    (tmp_path / "a.txt").write_text("a")
+    (tmp_path / "x").write_bytes(data)
+    with build_payload(resolve(tmp_path, ".")) as payload:
+        looks = f"; it looks like {word}" if word else ""
+        assert payload.skipped.first[0].startswith(f"x: binary{looks}")
+        assert hints(payload.documents) == []
+    with build_payload(resolve(tmp_path, "x")) as payload:
+        (told,) = hints(payload.documents)
+        assert told.startswith("x ")
+        assert hint in told
+
+
+def test_what_helps_against_utf_16_without_a_mark_gives_the_text(tmp_path: Path) -> None:
+    """The expression in the hint, as it stands."""
+    text = "nine lives\n" * 40 + "Größe"
+    (tmp_path / "x").write_bytes(text.encode("utf-16-le"))
+    with build_payload(resolve(tmp_path, "x")) as payload:
+        (one,) = payload.documents
+        documents = {"x": held_bytes(payload).decode(one.encoding, one.errors)}
+        expression = hints(payload.documents)[0].partition("; ")[2].removesuffix(" is the text.")
+        assert eval(expression, {"documents": documents}) == text
+
+
+def test_latin_1_with_bytes_that_it_has_not_may_be_another_code_page(tmp_path: Path) -> None:
+    """True latin-1 has no hint; of many such files the first five have one each."""
+    for number in range(7):
+        (tmp_path / f"{number}").write_bytes("\u201cGröße\u201d".encode("cp1252"))
+    (tmp_path / "true").write_bytes("Größe".encode("latin-1"))
+    with build_payload(resolve(tmp_path, ".")) as payload:
+        assert payload.encodings == {"latin-1": 8}
+        told = hints(payload.documents)
+    assert len(told) == 6
+    assert "documents['0'].encode('latin-1').decode('cp1252')" in told[0]
+    assert told[-1] == "The same holds for 2 more documents, or the like."
 
 
 def test_a_file_that_went_after_it_was_found_is_refused_or_skipped(tmp_path: Path) -> None:
@@ -221,25 +277,25 @@ def test_what_modes_forbid_is_denied_by_name_and_skipped_in_a_folder() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
-def test_files_that_the_operating_system_makes_up_are_refused(tmp_path: Path) -> None:
+def test_pseudo_files_are_refused(tmp_path: Path) -> None:
     """By name, by directory, by pattern and through a link: /proc has the server's own environment in it."""
     proc = Path("/proc/self").resolve()
     for path in ("status", "environ", ".", "*", "task", "../self/status"):
-        with pytest.raises(ContextDenied, match=r"made up by the operating system \(/proc, /sys"):
+        with pytest.raises(ContextDenied, match=r"a pseudo-file of the operating system \(/proc, /sys"):
             build_payload(resolve_sources([path], roots=(Path("/proc"),), working_dir=proc, max_bytes=10_000_000))
     (tmp_path / "a.txt").write_text("a")
     (tmp_path / "link").symlink_to(proc / "environ")
     wide = resolve_sources([str(tmp_path)], roots=(Path("/"),), working_dir=tmp_path, max_bytes=10_000_000)
     assert [source.name for source in wide.files] == ["a.txt"]
-    assert wide.skipped.first == ["link: made up by the operating system"]
-    with pytest.raises(ContextDenied, match="made up"):
+    assert wide.skipped.first == ["link: a pseudo-file of the operating system"]
+    with pytest.raises(ContextDenied, match="pseudo-file"):
         open_below(str(proc / "environ"), "environ", ("/",))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
-def test_a_pattern_over_the_whole_file_system_does_not_enter_what_is_made_up() -> None:
+def test_a_pattern_over_the_whole_file_system_enters_no_pseudo_file_system() -> None:
     """With `/` allowed, `/*/self/status` finds nothing."""
-    with pytest.raises(ContextNotFound, match=r"matches no file \(1 skipped, such as proc: made up by"):
+    with pytest.raises(ContextNotFound, match=r"matches no file \(1 skipped, such as proc: a pseudo-file"):
         resolve_sources(["/p[r]oc/self/status"], roots=(Path("/"),), working_dir=Path("/"), max_bytes=10_000_000)
 
 
@@ -322,7 +378,7 @@ except ContextTooLarge as error:
     print(error.message, sorted(path.name for path in root.iterdir()))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout == "The files cannot be put together in the temporary directory: file too large. ['a', 'b']\n"
+    assert done.stdout == "The files cannot be copied into the temporary directory: file too large. ['a', 'b']\n"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="VmHWM is Linux's")
@@ -371,8 +427,23 @@ def test_every_refusal_leaves_no_temporary_file(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(tempfile, "tempdir", str(room))
     (tmp_path / "a.txt").write_text("a")
     (tmp_path / "b.bin").write_bytes(b"\x00")
+    (tmp_path / "c.zip").write_bytes(b"")
     with pytest.raises(RequestRefused):
-        build_payload(resolve(tmp_path, "a.txt", "b.bin"))
+        build_payload(resolve(tmp_path, "a.txt", "c.zip"))
     with build_payload(resolve(tmp_path, "*.*")) as payload:
         assert held_bytes(payload) == b"a"
         assert list(room.iterdir()) == []
+
+
+def test_what_a_kernel_does_with_the_descriptor_of_a_file_changes_nothing_for_the_host(tmp_path: Path) -> None:
+    """Its place and its flags are its own; one that can be opened no more is passed all the same."""
+    (tmp_path / "a.txt").write_text("some text")
+    with build_payload(resolve(tmp_path, "a.txt")) as payload:
+        assert payload.descriptor is not None
+        given = payload.passed()
+        os.lseek(given, 5, os.SEEK_SET)
+        fcntl.fcntl(given, fcntl.F_SETFL, os.O_APPEND)
+        assert os.lseek(payload.descriptor, 0, os.SEEK_CUR) == 0
+        assert not fcntl.fcntl(payload.descriptor, fcntl.F_GETFL) & os.O_APPEND
+        assert fcntl.fcntl(given, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY
+        os.close(given)

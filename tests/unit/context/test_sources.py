@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from rlm_kernel_mcp.context import listing, sources
-from rlm_kernel_mcp.context.paths import open_below
 from rlm_kernel_mcp.context.patterns.globs import Glob
+from rlm_kernel_mcp.context.reading import build_payload
+from rlm_kernel_mcp.context.roots.opening import open_below
 from rlm_kernel_mcp.context.sources import Sources, resolve_sources
 from rlm_kernel_mcp.errors import ContextDenied, ContextNotFound, ContextTooLarge, InvalidInput, RequestRefused
 from tests.rights import reachable_directory, without_root_rights
@@ -87,7 +89,7 @@ def test_a_name_is_relative_to_what_was_given(tmp_path: Path, root: Path) -> Non
     ] * 2
 
 
-def test_of_several_the_common_prefix_is_told_once_and_the_names_begin_where_they_part(tmp_path: Path) -> None:
+def test_of_several_paths_the_common_prefix_is_reported_once_and_names_are_relative_to_it(tmp_path: Path) -> None:
     """Two directories of the same name, and two globs far down: the first part of a name says which."""
     for directory in ("one/logs", "two/logs", "lib/json", "lib/email/mime"):
         write(tmp_path / "far" / directory, "a.txt")
@@ -150,6 +152,13 @@ def test_hidden_entries_count_only_where_they_are_named(root: Path) -> None:
         ("*/*", ["d/c.txt"]),
         ("./d/./*.txt", ["c.txt"]),
         ("d/../*.txt", ["a.txt", "b.txt"]),
+        ("{a,b}.txt", ["a.txt", "b.txt"]),
+        ("{a,gone}.txt", ["a.txt"]),
+        ("{gone,d}/*.txt", ["d/c.txt"]),
+        ("{d/**/g,*}.md", ["d/e/g.md"]),
+        ("**/*.{md,rst}", ["d/e/g.md"]),
+        ("d/{c,e/{f,h}}.txt", ["c.txt", "e/f.txt"]),
+        ("{**/f,a}.{txt,md}", ["a.txt", "d/e/f.txt"]),
     ],
 )
 def test_a_pattern_matches_files(root: Path, pattern: str, expected: list[str]) -> None:
@@ -166,6 +175,18 @@ def test_a_pattern_may_begin_at_the_root_of_the_file_system(root: Path, pattern:
         resolve(root, pattern)
     glob = Glob(pattern)
     assert glob.step(glob.start, "any").by_depth
+
+
+def test_braces_stand_for_a_bounded_number_of_patterns_and_walk_once(root: Path) -> None:
+    """A hundred at most, and what they leave out counts once."""
+    write(root, "a.txt", "b.md", ".hidden")
+    found = resolve(root, "**/{*.txt,*}")
+    assert (names(found), found.skipped.counts) == (["a.txt", "b.md"], {"hidden": 1})
+    assert len(resolve(root, "{0,1,2,3,4,5,6,7,8,a}{.txt,1,2,3,4,5,6,7,8,9}").files) == 1
+    with pytest.raises(InvalidInput, match="more than 100 patterns"):
+        resolve(root, "{0,1}" * 7)
+    with pytest.raises(InvalidInput, match="more than 100 patterns"):
+        resolve_sources(["."], exclude=["{a,b}" * 2_000], roots=(root,), working_dir=root, max_bytes=100)
 
 
 def test_a_file_whose_name_looks_like_a_pattern_is_that_file(root: Path) -> None:
@@ -189,6 +210,20 @@ def test_links_inside_the_roots_are_followed_to_files(root: Path) -> None:
         resolve(root, "data/**/b.txt")
 
 
+def test_a_link_to_a_file_that_is_loaded_anyway_is_counted(root: Path) -> None:
+    """Each file is there once; who looks for another of its names is told why it is no document."""
+    write(root, "man/ls.1", "far/b.txt")
+    for link, target in (("man/dir.1", "ls.1"), ("man/one.1", "../far/b.txt"), ("man/two.1", "../far/b.txt")):
+        (root / link).symlink_to(target)
+    found = resolve(root, "man")
+    assert names(found) == ["ls.1", "one.1"]
+    assert found.skipped.counts == {"link": 2}
+    assert found.skipped.first == [
+        f"{name}: a link to a file that is loaded under another name" for name in ("dir.1", "two.1")
+    ]
+    assert resolve(root, "far", "far").skipped.counts == {}
+
+
 def test_circles_of_links_end(root: Path) -> None:
     """A directory that holds itself is walked once; a link to itself is a circle, said as such."""
     write(root, "d/a.txt")
@@ -200,7 +235,7 @@ def test_circles_of_links_end(root: Path) -> None:
     assert names(found) == ["a.txt"]
     assert found.skipped.count == 4
     assert names(resolve(root, "**/*.txt", "d/*/*/*/*/*.txt")) == ["d/a.txt"]
-    with pytest.raises(ContextNotFound, match="'d/one' leads to no file: its links lead in a circle"):
+    with pytest.raises(ContextNotFound, match="'d/one' leads to no file: its links form a circle"):
         resolve(root, "d/one")
 
 
@@ -216,22 +251,22 @@ def test_circles_of_links_end(root: Path) -> None:
         ("empty", ContextNotFound, "The directory 'empty' holds no file to load"),
         ("hidden", ContextNotFound, r"holds no file to load \(1 skipped, such as .x: hidden\)"),
         ("dangling", ContextNotFound, "'dangling' does not exist"),
-        ("/etc/passwd", ContextDenied, "'/etc/passwd' lies outside the allowed roots"),
-        ("/etc/no-such-file", ContextDenied, "'/etc/no-such-file' lies outside the allowed roots"),
-        ("/etc/*", ContextDenied, "'/etc/\\*' lies outside the allowed roots"),
-        ("/no-such-directory/*", ContextDenied, "lies outside the allowed roots"),
-        ("../outside/secret.txt", ContextDenied, "'../outside/secret.txt' lies outside"),
-        ("..", ContextDenied, "'..' lies outside the allowed roots"),
-        ("/", ContextDenied, "'/' lies outside the allowed roots"),
-        ("out", ContextDenied, "'out' lies outside the allowed roots"),
-        ("out/secret.txt", ContextDenied, "'out/secret.txt' lies outside the allowed roots"),
-        ("out/*", ContextDenied, "'out/\\*' lies outside the allowed roots"),
-        ("../allowed-too/a.txt", ContextDenied, "lies outside the allowed roots"),
+        ("/etc/passwd", ContextDenied, "'/etc/passwd' is outside the allowed roots"),
+        ("/etc/no-such-file", ContextDenied, "'/etc/no-such-file' is outside the allowed roots"),
+        ("/etc/*", ContextDenied, "'/etc/\\*' is outside the allowed roots"),
+        ("/no-such-directory/*", ContextDenied, "is outside the allowed roots"),
+        ("../outside/secret.txt", ContextDenied, "'../outside/secret.txt' is outside"),
+        ("..", ContextDenied, "'..' is outside the allowed roots"),
+        ("/", ContextDenied, "'/' is outside the allowed roots"),
+        ("out", ContextDenied, "'out' is outside the allowed roots"),
+        ("out/secret.txt", ContextDenied, "'out/secret.txt' is outside the allowed roots"),
+        ("out/*", ContextDenied, "'out/\\*' is outside the allowed roots"),
+        ("../allowed-too/a.txt", ContextDenied, "is outside the allowed roots"),
         ("pipe", ContextDenied, "'pipe' is a FIFO; a context is read from regular files"),
         ("socket", ContextDenied, "'socket' is a socket"),
         ("*/../../outside/*", InvalidInput, "'..' after a wildcard"),
         ("", InvalidInput, "an empty path"),
-        ("a\0b", InvalidInput, r"'a\\x00b' holds a NUL"),
+        ("a\0b", InvalidInput, r"'a\\x00b' has a NUL"),
         ("\ud800", InvalidInput, "lone surrogate"),
         ("x" * 300, InvalidInput, "longer than this file system allows"),
         ("x/" * 3_000, InvalidInput, "is 6,000 bytes long; the limit is 4,095 bytes"),
@@ -242,7 +277,7 @@ def test_circles_of_links_end(root: Path) -> None:
 def test_a_path_that_cannot_be_read_is_refused_by_the_callers_own_name(
     root: Path, path: str, error: type[RequestRefused], message: str
 ) -> None:
-    """The message names the path as given, and no other place of the host but the allowed roots."""
+    """The message names the path as given, and no other place of the host but the user's own settings."""
     write(root, "a.txt", "hidden/.x")
     write(root.parent / "allowed-too", "a.txt")
     (root / "empty").mkdir()
@@ -256,7 +291,17 @@ def test_a_path_that_cannot_be_read_is_refused_by_the_callers_own_name(
         os.chdir(here)
     with pytest.raises(error, match=message) as refused:
         resolve(root, path)
-    assert str(root) not in refused.value.message.replace(f"the allowed roots, which are '{root}'", "")
+    told = refused.value.message.replace(f"the allowed roots, which are '{root}'", "")
+    assert str(root) not in told.replace(f"Relative paths begin at '{root}'.", "")
+
+
+@pytest.mark.parametrize("path", ["gone.txt", "gone/*.txt", "*.md", "*.{md,rst}", "..", "{base}/a", "{base}/*.md"])
+def test_where_a_relative_path_begins_is_told_when_it_leads_to_nothing(root: Path, path: str) -> None:
+    """Of an absolute path that says nothing."""
+    (root / "empty").mkdir()
+    with pytest.raises(RequestRefused) as refused:
+        resolve(root, path.replace("{base}", str(root / "empty")))
+    assert (f"Relative paths begin at '{root}'." in refused.value.message) == (not path.startswith("{base}"))
 
 
 def test_what_a_folder_holds_besides_readable_files_is_skipped_with_its_reason(root: Path) -> None:
@@ -371,7 +416,7 @@ def test_a_link_slipped_in_after_the_check_opens_nothing(root: Path) -> None:
     write(root, "d/secret.txt")
     (root / "d").rename(root / "was")
     (root / "d").symlink_to("../outside")
-    with pytest.raises(ContextDenied, match="was replaced while it was opened"):
+    with pytest.raises(ContextDenied, match="was replaced while it was being opened"):
         open_below(str(root / "d/secret.txt"), "d/secret.txt", (str(root),))
     (root / "e").symlink_to("../outside/secret.txt")
     with pytest.raises((OSError, ContextDenied)):
@@ -439,7 +484,7 @@ def test_what_lies_outside_is_refused_with_the_roots_that_are_there(
         directory.mkdir()
     with pytest.raises(ContextDenied, match=r"r0', .*r4' and 2 more\.$"):
         resolve_sources(["/etc/passwd"], roots=many, working_dir=root, max_bytes=1)
-    with pytest.raises(ContextDenied, match="which are none that is there"):
+    with pytest.raises(ContextDenied, match="which are none that exists"):
         resolve_sources(["/etc/passwd"], roots=[root / "gone"], working_dir=root, max_bytes=1)
 
 
@@ -483,15 +528,18 @@ def test_a_link_that_never_holds_still_is_refused_where_it_is_named(
     write(root, "target.txt")
     (root / "link.txt").symlink_to("target.txt")
     replacing(monkeypatch, root / "link.txt", times=1_000)
-    with pytest.raises(ContextDenied, match="it was replaced while it was looked at"):
+    with pytest.raises(ContextDenied, match="it was replaced while it was being opened"):
         resolve(root, "link.txt")
 
 
 def test_that_it_never_holds_still_would_be_seen_without_a_guard(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The control: what asks Python alone gets an error of a kind that is nobody's answer."""
+    """The control: what asks Python alone gets an error of a kind that is nobody's answer, or the link itself."""
     write(root, "target.txt")
     (root / "link.txt").symlink_to("target.txt")
     replacing(monkeypatch, root / "link.txt", times=1)
+    if sys.version_info >= (3, 13):
+        assert os.path.realpath(root / "link.txt") == str(root / "link.txt")
+        return
     with pytest.raises(OSError, match="Invalid argument"):
         os.path.realpath(root / "link.txt")
 
@@ -509,11 +557,32 @@ def test_a_link_that_never_holds_still_is_skipped_where_it_is_found(
     assert "link.txt: a link that leads to no file (it was replaced" in found.skipped.last
 
 
+def test_a_directory_whose_link_never_holds_still_leads_nowhere_outside(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a path was resolved to, what is opened says where it is: also where a link is taken for no link."""
+    write(root.parent / "elsewhere", "secret.txt")
+    write(root, "dir/secret.txt")
+    found = resolve(root, "dir/secret.txt")
+    (root / "dir/secret.txt").unlink()
+    (root / "dir").rmdir()
+    (root / "dir").symlink_to(root.parent / "elsewhere")
+    monkeypatch.setattr(os.path, "realpath", str)  # as if every link were replaced in the moment in which it is read
+    for given in (found, resolve(root, "dir/secret.txt")):
+        with pytest.raises(ContextDenied, match="replaced while it was being opened"):
+            build_payload(given)
+    with pytest.raises(ContextDenied, match=r"replaced while it was being opened|outside"):
+        resolve(root, "dir/*")
+
+
 def test_a_chain_of_links_longer_than_python_follows_is_refused_as_one_without_end(root: Path) -> None:
-    """The operating system follows 40."""
+    """The operating system follows 40, and Python from 3.13 on any number."""
     write(root, "l0")
     for number in range(1, 1_500):
         (root / f"l{number}").symlink_to(f"l{number - 1}")
+    if sys.version_info >= (3, 13):
+        assert [one.real for one in resolve(root, "l1499").files] == [str(root / "l0")]
+        return
     with pytest.raises(ContextNotFound, match="circle"):
         resolve(root, "l1499")
     assert "l0" in names(resolve(root, "l?"))

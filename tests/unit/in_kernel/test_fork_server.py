@@ -17,6 +17,7 @@ import pytest
 
 from rlm_kernel_mcp.in_kernel import fork_server
 from rlm_kernel_mcp.in_kernel.fork_server import Reserve
+from tests.sessions import WAIT_S
 
 REQUEST = json.dumps({"argv": [], "env": {}, "cwd": "/nonexistent"}).encode()
 
@@ -28,8 +29,8 @@ class Host:
         kind = socket.SOCK_SEQPACKET
         self.requests, self.served = socket.socketpair(socket.AF_UNIX, kind)
         self.status, self.kernels = socket.socketpair(socket.AF_UNIX, kind)
-        self.status.settimeout(20)
-        self.served.settimeout(20)
+        self.status.settimeout(WAIT_S)
+        self.served.settimeout(WAIT_S)
 
     def ask(self, data: bytes, descriptors: int = 2) -> None:
         socket.send_fds(self.requests, [data], [self.kernels.fileno(), 0][:descriptors])

@@ -10,11 +10,11 @@ import pytest
 
 from rlm_kernel_mcp.errors import KernelDied
 from rlm_kernel_mcp.kernel import client
-from rlm_kernel_mcp.kernel.client import Execution
+from rlm_kernel_mcp.kernel.execution import Execution
 from rlm_kernel_mcp.kernel.untrusted.messages import Message
+from tests.sessions import WAIT_S
 
 pytestmark = pytest.mark.anyio
-WAIT_S = 10.0
 
 
 def message(msg_type: str, content: dict[str, Any]) -> Message:
@@ -41,7 +41,7 @@ async def test_one_half_alone_counts_after_a_grace(
     half: tuple[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """ipykernel can lose the reply in an interrupt's race; a step that waits for it would never end."""
-    monkeypatch.setattr(client, "REPLY_GRACE_S", 0.02)
+    monkeypatch.setattr("rlm_kernel_mcp.kernel.execution.REPLY_GRACE_S", 0.02)
     execution = Execution("m")
     execution.feed(message(*half))
     assert not execution.done.done()
@@ -51,7 +51,7 @@ async def test_one_half_alone_counts_after_a_grace(
 
 async def test_a_lost_reply_takes_the_snapshot_along(monkeypatch: pytest.MonkeyPatch) -> None:
     """It would have followed: whoever waits for it is told that it does not come."""
-    monkeypatch.setattr(client, "REPLY_GRACE_S", 0.02)
+    monkeypatch.setattr("rlm_kernel_mcp.kernel.execution.REPLY_GRACE_S", 0.02)
     execution = Execution("m")
     execution.snapshot = asyncio.get_running_loop().create_future()
     execution.feed(message(*IDLE))
@@ -62,7 +62,7 @@ async def test_a_lost_reply_takes_the_snapshot_along(monkeypatch: pytest.MonkeyP
 
 async def test_what_is_still_printed_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """The grace begins anew with every message; the other half within it ends it whole."""
-    monkeypatch.setattr(client, "REPLY_GRACE_S", WAIT_S)
+    monkeypatch.setattr("rlm_kernel_mcp.kernel.execution.REPLY_GRACE_S", WAIT_S)
     execution = Execution("m")
     execution.feed(message(*REPLY))
     execution.feed(message(*PRINTED))

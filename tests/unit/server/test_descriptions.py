@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from rlm_kernel_mcp.server import descriptions, requests
+from rlm_kernel_mcp.context_wire import EXPLORING
+from rlm_kernel_mcp.server import descriptions, requests, validation
 from rlm_kernel_mcp.server.tools import TABLE, ToolRow
 
 
@@ -18,6 +19,16 @@ def test_the_instructions_say_when_to_use_the_server_before_clients_cut() -> Non
     assert "kernel" in first
 
 
+def test_the_instructions_teach_the_way_from_a_look_to_a_cited_answer() -> None:
+    """In this order, by names that a session has."""
+    places = [descriptions.INSTRUCTIONS.index(f"{name}(") for name in ("look", "search", "count", "cite")]
+    assert places == sorted(places)
+    called = set(re.findall(r"\b([a-z]+)\(", descriptions.INSTRUCTIONS))
+    assert called <= set(EXPLORING) | {"help"}
+    assert "CITATION_MISMATCH" in descriptions.INSTRUCTIONS
+    assert "quotes" in validation.input_schema(requests.Finalize)["properties"]
+
+
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
 def test_a_description_is_whole_where_clients_cut(row: ToolRow) -> None:
     """Claude Code cuts at 2,048 characters."""
@@ -27,7 +38,7 @@ def test_a_description_is_whole_where_clients_cut(row: ToolRow) -> None:
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
 def test_defaults_and_limits_stand_in_the_description(row: ToolRow) -> None:
     """Codex drops default, minimum and maximum from the schema."""
-    for name, schema in requests.input_schema(row.request)["properties"].items():
+    for name, schema in validation.input_schema(row.request)["properties"].items():
         for bound in ("default", "maximum"):
             value = schema.get(bound)
             if isinstance(value, int) and 0 < value < 10**15 and name not in ("step_index", "from_step", "to_step"):

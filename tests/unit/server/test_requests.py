@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlm_kernel_mcp.errors import InvalidInput
-from rlm_kernel_mcp.server import requests
+from rlm_kernel_mcp.server import requests, validation
 from rlm_kernel_mcp.server.tools import TABLE
 
 MODELS = {row.name: row.request for row in TABLE}
@@ -36,14 +36,14 @@ JSON_VALUES = st.recursive(
 def refusal(tool: str, **arguments: Any) -> str:
     """The message with which a request is refused."""
     with pytest.raises(InvalidInput) as caught:
-        requests.parse(tool, MODELS[tool], arguments)
+        validation.parse(tool, MODELS[tool], arguments)
     return caught.value.message
 
 
 def refused(tool: str, arguments: dict[str, Any]) -> str:
     """The message with which a request is refused, or nothing where it is served."""
     try:
-        requests.parse(tool, MODELS[tool], arguments)
+        validation.parse(tool, MODELS[tool], arguments)
     except InvalidInput as error:
         return error.message
     return ""
@@ -52,7 +52,7 @@ def refused(tool: str, arguments: dict[str, Any]) -> str:
 @pytest.mark.parametrize("tool", RIGHT)
 def test_the_fewest_arguments_are_enough_and_the_rest_has_the_contract_s_defaults(tool: str) -> None:
     """A caller need not know a default to get it."""
-    request = requests.parse(tool, MODELS[tool], RIGHT[tool])
+    request = validation.parse(tool, MODELS[tool], RIGHT[tool])
     assert request.response_format == "json"
     limit = 20 if tool == "rlm_list_sessions" else 4_000
     wait_ms = 20_000 if tool in ("rlm_init_context", "rlm_add_context") else 45_000
@@ -88,9 +88,9 @@ def test_a_number_out_of_bounds_is_refused_with_bounds_and_unit(
 ) -> None:
     """Both bounds are inside; one beyond each is not, and the message says all that a caller needs."""
     for value in (low, high):
-        assert getattr(requests.parse(tool, MODELS[tool], {**RIGHT[tool], name: value}), name) == value
+        assert getattr(validation.parse(tool, MODELS[tool], {**RIGHT[tool], name: value}), name) == value
         if value:
-            read = getattr(requests.parse(tool, MODELS[tool], {**RIGHT[tool], name: float(value)}), name)
+            read = getattr(validation.parse(tool, MODELS[tool], {**RIGHT[tool], name: float(value)}), name)
             assert (read, type(read)) == (value, int)
     for value in (low - 1, high + 1):
         wanted = f"{name} must be a whole number of {unit} from {low:,} to {high:,}; given: {value}."
@@ -149,7 +149,7 @@ def test_exactly_one_final_answer_is_wanted(final: dict[str, Any]) -> None:
 
 def test_an_empty_final_text_is_an_answer() -> None:
     """A truthful answer may be empty."""
-    assert requests.parse("rlm_finalize", requests.Finalize, {"session_id": "s", "final_text": ""}).final_text == ""
+    assert validation.parse("rlm_finalize", requests.Finalize, {"session_id": "s", "final_text": ""}).final_text == ""
 
 
 @pytest.mark.parametrize(
@@ -160,9 +160,9 @@ def test_a_variable_goes_by_the_form_that_python_gives_its_name(given: str, mean
     namespace: dict[str, Any] = {}
     exec(f"{given} = 1", namespace)
     assert meant in namespace
-    parsed = requests.parse("rlm_get_var", requests.GetVar, {"session_id": "s", "var_name": given})
+    parsed = validation.parse("rlm_get_var", requests.GetVar, {"session_id": "s", "var_name": given})
     assert parsed.var_name == meant
-    final = requests.parse("rlm_finalize", requests.Finalize, {"session_id": "s", "final_var_name": given})
+    final = validation.parse("rlm_finalize", requests.Finalize, {"session_id": "s", "final_var_name": given})
     assert final.final_var_name == meant
 
 
@@ -189,14 +189,14 @@ def test_a_nul_character_is_refused_in_code_and_paths_but_kept_in_a_context() ->
     """Python cannot compile it and the system cannot open it; a text may well hold it."""
     assert "NUL character; there is one at character 1" in refusal("rlm_run_repl", session_id="s", code="a\0")
     assert refusal("rlm_init_context", context_paths=["ok", "a\0"]).startswith("context_paths[1] must not hold a NUL")
-    request = requests.parse("rlm_init_context", requests.InitContext, {"context_text": "a\0b"})
+    request = validation.parse("rlm_init_context", requests.InitContext, {"context_text": "a\0b"})
     assert request.context_text == "a\0b"
 
 
 @pytest.mark.parametrize("text", [" \n a \r\n", "\ufeffa", "e\u0301", "\u202e"])
 def test_a_context_is_kept_as_it_is(text: str) -> None:
     """Not stripped, not normalised: offsets are the source's."""
-    assert requests.parse("rlm_init_context", requests.InitContext, {"context_text": text}).context_text == text
+    assert validation.parse("rlm_init_context", requests.InitContext, {"context_text": text}).context_text == text
 
 
 def test_several_faults_are_told_at_once() -> None:
@@ -230,7 +230,7 @@ def test_a_known_argument_of_any_value_is_read_or_refused_by_name(tool: str, dat
 @pytest.mark.parametrize("tool", RIGHT)
 def test_the_published_schema_is_flat_and_closed_and_describes_everything(tool: str) -> None:
     """Top-level combinators are refused by some model APIs; titles are noise; a silent property is a riddle."""
-    schema = requests.input_schema(MODELS[tool])
+    schema = validation.input_schema(MODELS[tool])
     assert set(schema) == {"type", "properties", "required", "additionalProperties"}
     assert schema["additionalProperties"] is False
     assert list(schema["properties"])[-1] == "response_format"

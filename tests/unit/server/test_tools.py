@@ -18,6 +18,8 @@ from rlm_kernel_mcp.errors import SandboxUnavailable, SessionNotFound
 from rlm_kernel_mcp.server import mcp_server
 from rlm_kernel_mcp.server.mcp_server import build_server
 from rlm_kernel_mcp.session import reports
+from rlm_kernel_mcp.session.trace.reports import TracePage
+from tests.sessions import WAIT_S
 
 if TYPE_CHECKING:
     from rlm_kernel_mcp.session.registry import Registry
@@ -42,7 +44,7 @@ class FailingRegistry:
     async def interrupt(self, session_id: str) -> reports.StepReport:
         raise SessionNotFound(f"There is no session {session_id}.")
 
-    async def get_trace(self, _session_id: str, **_: Any) -> reports.TracePage:
+    async def get_trace(self, _session_id: str, **_: Any) -> TracePage:
         self.waiting.set()
         try:
             await asyncio.Event().wait()
@@ -175,7 +177,7 @@ async def test_a_caller_with_a_progress_token_is_told_how_much_of_a_context_is_l
         if not told.done():
             told.set_result((progress, total, message))
 
-    async with asyncio.timeout(10), Client(server_over(registry), mode="legacy") as client:
+    async with asyncio.timeout(WAIT_S), Client(server_over(registry), mode="legacy") as client:
         call = asyncio.create_task(
             client.call_tool("rlm_get_trace", {"session_id": "s"}, progress_callback=on_progress)
         )
@@ -184,18 +186,20 @@ async def test_a_caller_with_a_progress_token_is_told_how_much_of_a_context_is_l
         await asyncio.wait([call])
 
 
-async def test_progress_never_becomes_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As MCP has it: also where few bytes come after many seconds."""
+async def test_neither_progress_nor_its_total_becomes_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As MCP has it: also where few bytes come after many seconds, and where one of several contexts has come."""
     monkeypatch.setattr(mcp_server, "PROGRESS_INTERVAL_S", 0.001)
     monkeypatch.setattr(anyio, "current_time", partial(next, itertools.count(0.0, 10.0)))
     registry = FailingRegistry()
     done = itertools.chain.from_iterable((count, count) for count in itertools.count(1))
-    monkeypatch.setattr(registry, "load_progress", lambda session_id: (next(done), 20_000))
+    monkeypatch.setattr(registry, "load_progress", lambda session_id: (count := next(done), 20_000 - count))
     told: list[float] = []
+    totals: list[float | None] = []
     enough = asyncio.Event()
 
     async def on_progress(progress: float, total: float | None, message: str | None) -> None:
         told.append(progress)
+        totals.append(total)
         if len(told) == 6:
             enough.set()
 
@@ -208,6 +212,7 @@ async def test_progress_never_becomes_smaller(monkeypatch: pytest.MonkeyPatch) -
         await asyncio.wait([call])
     assert told[:2] == [1, 11]
     assert all(earlier < later for earlier, later in pairwise(told))
+    assert totals == [19_999] * len(told)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
+import weakref
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -53,6 +55,28 @@ async def test_a_look_that_does_not_end_or_fails_holds_up_no_other(
     assert sessions["never ends"].looks == 1
     assert sessions["fails"].looks > 1
     assert "the watch over an idle session failed" in caplog.text
+
+
+async def test_a_session_that_was_looked_at_last_is_gone_once_nobody_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its answer of up to 64 MB, and not when another session is looked at."""
+    monkeypatch.setattr(idle_watch, "IDLE_CHECK_S", 0.001)
+    monkeypatch.setattr(idle_watch, "watch", lambda session, idle_timeout_s: session.watch_idle(idle_timeout_s))
+    only = Looked("ends")
+    sessions, gone, often = {"only": only}, asyncio.Event(), only.often
+    weakref.finalize(only, gone.set)
+    del only
+    watching = asyncio.create_task(idle_watch.watch_all(cast(dict[str, Session], sessions), 60, lambda _: None))
+    gc.collect()
+    gc.disable()  # reference counts alone
+    try:
+        async with asyncio.timeout(WAIT_S):
+            await often.wait()
+            sessions.clear()
+            await gone.wait()
+    finally:
+        gc.enable()
+        watching.cancel()
+        await asyncio.wait({watching})
 
 
 class Unused:

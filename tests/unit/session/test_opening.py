@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from mcp.types import TextContent
 
+from rlm_kernel_mcp.context.documents import Document
 from rlm_kernel_mcp.context.held import Room
+from rlm_kernel_mcp.context.patterns.left_out import Skipped
+from rlm_kernel_mcp.context.payload import Payload
+from rlm_kernel_mcp.context.sources import DOCUMENT_LIMIT
+from rlm_kernel_mcp.context_wire import LoadContextReply
 from rlm_kernel_mcp.errors import ContextTooLarge
+from rlm_kernel_mcp.server import responses
+from rlm_kernel_mcp.server.markdown import notice
+from rlm_kernel_mcp.session.contexts.given import Added
 from rlm_kernel_mcp.session.contexts.source import ContextSource, Kept, Means
+from rlm_kernel_mcp.session.kernels.context_loading import context_report
 from rlm_kernel_mcp.settings import load_settings
 from rlm_kernel_mcp.store.paths import snapshot_files
 from rlm_kernel_mcp.store.store import Store
+from rlm_kernel_mcp.text_encoding import NUL
+from rlm_kernel_mcp.wire import DOCUMENTS_LISTED
 from tests.fake_kernel import Fakes
 
 
@@ -95,3 +107,55 @@ def test_a_source_comes_back_from_its_reference_with_what_it_leaves_out(tmp_path
             str(tmp_path / "sub/a.txt"),
             str(tmp_path / "a.txt"),
         ]
+
+
+def test_long_names_of_documents_do_not_fill_the_answer(tmp_path: Path) -> None:
+    """Whole names as far as 4,000 characters go, and a word that there are more."""
+    directory = tmp_path.joinpath(*(letter * 200 for letter in "abcdef"))
+    directory.mkdir(parents=True)
+    for number in range(20):
+        (directory / f"{number:02}").write_bytes(b"text " * 1_000 + b"\xff")
+    settings = load_settings({"RLM_CONTEXT_ROOTS": str(tmp_path)})
+    with ContextSource(None, (str(tmp_path),)).open(Means(settings, Room(1 << 20))) as payload:
+        reply: LoadContextReply = {
+            "status": "ok",
+            "chars": 100_020,
+            "lines": 1,
+            "head": "text",
+            "tail": "",
+            "documents": [5_001] * 20,
+            "names": {},
+        }
+        report = context_report(payload, reply)
+    assert [one.name[-2:] for one in report.documents] == ["00", "01", "02"]
+    assert (report.document_count, report.undecodable_bytes, len(report.undecodable_in)) == (20, 20, 3)
+    assert str(notice(report)).startswith("3 of the first 20 documents are named here")
+    assert notice(replace(report, documents=report.documents[:2], document_count=2)) is None
+
+
+def test_the_answer_is_as_short_for_200_000_documents_as_for_the_20_that_are_named() -> None:
+    """Where each has bytes that do not decode and is to be warned of, and as many were left out: only numbers grow."""
+
+    def written(count: int) -> Iterator[str]:
+        documents = tuple(Document(f"{number:06}.txt", 99, "utf-8", 1, looks=NUL) for number in range(count))
+        skipped = Skipped({"binary": count}, ["a.bin: binary"], {"binary": "a.bin: binary"})
+        payload = Payload("documents", documents, 99 * count, "0" * 64, b"", None, skipped, "/home")
+        loaded: LoadContextReply = {
+            "status": "ok",
+            "chars": 99 * count,
+            "lines": count,
+            "head": "x" * 400,
+            "tail": "x" * 400,
+            "documents": [99] * DOCUMENTS_LISTED,
+            "names": {},
+        }
+        report = Added("s_22222222", context_report(payload, loaded), {})
+        for answer in (responses.added(report, "json"), responses.added(report, "markdown")):
+            (block,) = answer.content
+            assert isinstance(block, TextContent)
+            yield block.text
+
+    assert DOCUMENT_LIMIT == 200_000
+    for few, many in zip(written(DOCUMENTS_LISTED), written(DOCUMENT_LIMIT), strict=True):
+        assert "200000" in many.replace(",", "")
+        assert len(few) < len(many) < len(few) + 100

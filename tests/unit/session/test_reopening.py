@@ -10,8 +10,9 @@ from typing import Any, Final, cast
 import pytest
 
 from rlm_kernel_mcp.policy import load_policy
+from rlm_kernel_mcp.session.context_reports import ContextReport
 from rlm_kernel_mcp.session.reopening import ServerResources, reopen
-from rlm_kernel_mcp.session.reports import ContextReport, Guardrails
+from rlm_kernel_mcp.session.reports import Guardrails
 from rlm_kernel_mcp.session.session import Session
 from rlm_kernel_mcp.settings import load_settings
 from rlm_kernel_mcp.store.store import SessionRecord, Store

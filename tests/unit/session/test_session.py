@@ -9,6 +9,7 @@ import pytest
 from rlm_kernel_mcp.context_wire import LOAD_CONTEXT
 from rlm_kernel_mcp.errors import KernelDied
 from rlm_kernel_mcp.session.kernels import context_loading, variables
+from rlm_kernel_mcp.session.opening import INFO_S
 from rlm_kernel_mcp.wire import GET_VAR
 from tests.cancelling import cancelled_at, counted_tasks
 from tests.fake_kernel import DIES, FOREVER, Fakes
@@ -89,13 +90,14 @@ async def test_a_read_that_is_never_answered_is_given_up(fakes: Fakes, monkeypat
     with pytest.raises(KernelDied, match="did not answer within"):
         await session.value("x")
     kernel.answer_now()
+    monkeypatch.setattr(variables, "READ_TIMEOUT_S", WAIT_S)
     assert await session.value("x") == 1
     assert len(fakes.kernels) == 1
 
 
 async def test_kernels_that_never_take_a_context_open_no_session(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each is ended, three are tried, and no place is held."""
-    monkeypatch.setattr(context_loading, "LOAD_TIMEOUT_S", SOON_S)
+    monkeypatch.setattr(context_loading, "MESSAGE_S", SOON_S)
 
     def deafen(kernel: object) -> None:
         fakes.kernels[-1].deaf = {LOAD_CONTEXT}
@@ -105,6 +107,25 @@ async def test_kernels_that_never_take_a_context_open_no_session(fakes: Fakes, m
         await fakes.open()
     assert [kernel.process.returncode for kernel in fakes.kernels] == [-9, -9, -9]
     assert fakes.registry._slots._held == {}
+
+
+async def test_a_kernel_that_never_takes_a_text_is_replaced_and_the_log_says_what_it_does(
+    fakes: Fakes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Before a client gives up: a text that comes with the message needs no time for a disk."""
+    assert context_loading.MESSAGE_S + INFO_S <= 60
+    monkeypatch.setattr(context_loading, "MESSAGE_S", SOON_S)
+
+    def deafen(kernel: object) -> None:
+        if len(fakes.kernels) == 1:
+            fakes.kernels[-1].deaf = {LOAD_CONTEXT}
+
+    fakes.starter.prepare = deafen
+    with caplog.at_level("WARNING"):
+        session, _ = await fakes.open()
+    await session.ok("x = 1")
+    assert fakes.kernels[0].process.returncode == -9
+    assert "its threads: none" in caplog.text
 
 
 async def test_a_step_whose_delivery_was_cut_off_is_delivered_again(fakes: Fakes) -> None:
@@ -144,7 +165,9 @@ async def test_a_loss_is_told_by_the_reply_that_arrives(fakes: Fakes, asks: str)
     await session.ok("x = 1")
     kernel.process.end(3)
     first = asyncio.create_task(session.run("x"))
-    await until(lambda: session.session.running)
+    async with asyncio.timeout(WAIT_S):
+        while not session.session.running:  # noqa: ASYNC110  (at each turn of the loop: it is not for long)
+            await asyncio.sleep(0)
     first.cancel()
     async with asyncio.timeout(WAIT_S):
         await asyncio.wait({first})

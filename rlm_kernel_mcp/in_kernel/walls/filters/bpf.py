@@ -3,8 +3,8 @@
 Is: pure functions, the same on every machine. Is not: a choice of system calls. Above: `programs.py`.
 Below: the standard library. Source: linux/bpf_common.h, linux/seccomp.h.
 
-A *body* is what runs once the system call is known; it always ends in a return. Both machines are little-endian, and
-every argument looked at here is one of which the kernel reads 32 bits, unless a body says otherwise.
+A *body* is what runs once the system call is known; it always ends in a return. Both machines are little-endian. Of
+every argument that is tested here the kernel reads 32 bits, unless a body says otherwise.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import struct
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
+# Opcodes of linux/bpf_common.h: class, size and mode, or'ed. Classic BPF has one accumulator and one index register,
+# 32 bits wide, and jumps forward only, so a filter always ends.
 LOAD: Final = 0x20
 JUMP_EQUAL: Final = 0x15
 JUMP_GREATER_OR_EQUAL: Final = 0x35
@@ -23,6 +25,7 @@ ADD_INDEX: Final = 0x0C
 TO_INDEX: Final = 0x07
 RETURN: Final = 0x06
 
+# `struct seccomp_data` (seccomp(2)): int nr; __u32 arch; __u64 instruction_pointer; __u64 args[6].
 NUMBER_OFFSET: Final = 0
 ARCH_OFFSET: Final = 4
 ARGUMENTS_OFFSET: Final = 16
@@ -32,8 +35,9 @@ ALLOW: Final = 0x7FFF0000
 _ERRNO: Final = 0x00050000
 REFUSE: Final = _ERRNO | errno.EPERM
 UNKNOWN: Final = _ERRNO | errno.ENOSYS
-"""Answered where a library has another way of its own when a call does not exist."""
+"""Answered where a library falls back to another call when one does not exist."""
 
+# `jt` and `jf` of `struct sock_filter` are bytes.
 MAX_JUMP: Final = 255
 
 
@@ -53,7 +57,7 @@ NOT_THERE: Final[Body] = (Instruction(RETURN, UNKNOWN),)
 REFUSED: Final[Body] = (Instruction(RETURN, REFUSE),)
 _OTHERWISE_REFUSED: Final = Instruction(RETURN, REFUSE)
 NO_USERS_ADDRESS: Final = 0xFF000000
-"""Bits of an address's upper word that are no part of a place: aarch64 overlooks the byte when it maps and unmaps."""
+"""The top byte of an address, in its upper word: aarch64 ignores it (a tag) when it maps and unmaps."""
 
 
 def low_word(argument: int) -> Instruction:
@@ -69,6 +73,7 @@ def high_word(argument: int) -> Instruction:
 def one_of(argument: int, values: Iterable[int], then: Body = ALLOWED) -> Body:
     """`then` if an int argument is one of the values, else refused."""
     wanted = [value & 0xFFFFFFFF for value in values]
+    # Each match jumps over the remaining tests and over the refusal behind them.
     tests = [Instruction(JUMP_EQUAL, value, len(wanted) - place) for place, value in enumerate(wanted)]
     return (low_word(argument), *tests, _OTHERWISE_REFUSED, *then)
 
@@ -108,6 +113,7 @@ def equal_but_for(argument: int, value: int, ignored_bits: int, then: Body = ALL
 
 def null(argument: int, then: Body = ALLOWED) -> Body:
     """`then` if an address is NULL (both words), else refused."""
+    # A filter sees an address, not what lies there (and another thread could change that): only NULL is safe.
     return (
         high_word(argument),
         Instruction(JUMP_EQUAL, 0, 0, 2),
@@ -119,19 +125,21 @@ def null(argument: int, then: Body = ALLOWED) -> Body:
 
 
 def if_touches(address: int, length: int, first: int, end: int, then: Body, otherwise: Body) -> Body:
-    """`then` if a range of addresses may reach into those from `first` to `end`, else `otherwise`.
+    """`then` if a range of addresses may overlap those from `first` to before `end`, else `otherwise`.
 
-    By the upper words alone, so a range that ends less than 8 GB below counts as reaching in. A range past the end of
-    all addresses may count as outside: the kernel refuses it.
+    Only upper words are compared, so a range that ends less than 4 GB below `first` may count as overlapping. Where the
+    sum wraps, a range may count as outside: it runs past the end of all addresses, and the kernel refuses it itself.
 
     Args:
-        address: the argument with where the range begins.
-        length: the argument with its length in bytes.
-        first: a multiple of 4 GB.
-        end: likewise; the first address behind.
-        then: if it may.
-        otherwise: if it cannot.
+        address: which argument has the first address of the range.
+        length: which argument has its length in bytes.
+        first: the first protected address, a multiple of 4 GB.
+        end: the first address behind them, a multiple of 4 GB.
+        then: what runs if it may overlap.
+        otherwise: what runs if it cannot.
     """
+    # The upper word of address + length is the sum of both upper words, or one more with the carry of the lower words,
+    # which 32-bit arithmetic cannot see: hence the -1.
     return (
         high_word(address),
         Instruction(JUMP_ANY_BIT, NO_USERS_ADDRESS, 6),
@@ -147,13 +155,14 @@ def if_touches(address: int, length: int, first: int, end: int, then: Body, othe
 
 
 def assemble(arch: int, first_unknown: int, bodies: Iterable[tuple[int, Body]]) -> Body:
-    """A whole filter: any other architecture is killed, a number from `first_unknown` on does not exist.
+    """A whole filter: another architecture is killed, and a number from `first_unknown` on is answered ENOSYS.
 
     Args:
         arch: AUDIT_ARCH of the machine.
-        first_unknown: smallest number that is not a call known here; x86_64's x32 numbers lie above it too.
-        bodies: system call number and its body; what is not listed is refused.
+        first_unknown: the smallest number that no call known here has; x86_64's x32 numbers lie above it too.
+        bodies: system call number and its body; a call that is not listed is refused.
     """
+    # The architecture first: the numbers of i386, which any x86_64 program can call with int 0x80, mean other calls.
     program = [
         Instruction(LOAD, ARCH_OFFSET),
         Instruction(JUMP_EQUAL, arch, 1),

@@ -1,6 +1,6 @@
-"""Seccomp: a filter over every system call of every thread, for good. A wall.
+"""Seccomp: a filter on every system call of every thread, which nothing can remove. A wall.
 
-Is: the loading of a filter, and the look whether it is in force. Is not: what it lets through (`programs.py`).
+Is: loading a filter, and checking that it is in force. Is not: what it lets through (`programs.py`).
 Above: `in_kernel/walls/raising.py`, `in_kernel/walls/namespaces.py`. Below: `in_kernel/walls/syscalls.py`, `bpf.py`.
 """
 
@@ -13,7 +13,7 @@ import struct
 from collections.abc import Sequence
 from typing import Final
 
-from rlm_kernel_mcp.in_kernel.walls import syscalls as linux
+from rlm_kernel_mcp.in_kernel.walls import syscalls
 from rlm_kernel_mcp.in_kernel.walls.filters import bpf
 from rlm_kernel_mcp.in_kernel.walls.filters import programs as filters
 
@@ -29,7 +29,7 @@ def load_stage(
     threads: Sequence[int] | None = (),
     window: filters.Window | None = None,
 ) -> str:
-    """Put a stage's filter on every thread of this process; no_new_privs is set. The arguments: `kernel_filter`'s.
+    """Put a stage's filter on every thread of this process; no_new_privs must be set. Arguments as in `kernel_filter`.
 
     Returns:
         What was loaded, for the wall's row.
@@ -54,16 +54,19 @@ def load_monitor(own_pid: int, pidfd: int) -> None:
 def _machine() -> str:
     machine = platform.machine()
     try:
-        linux.audit_arch(machine)
+        syscalls.audit_arch(machine)
     except KeyError:
         raise OSError(errno.ENOSYS, f"no filter is known for a machine of type {machine}") from None
     return machine
 
 
 def _load(program: bpf.Body) -> None:
+    # Filters add up: after stage B a call must pass both, so stage B can only take away.
     code = bpf.pack(program)
     buffer = ctypes.create_string_buffer(code, len(code))
+    # `struct sock_fprog`: the number of instructions, padding, and a pointer to the first.
     header = struct.pack("=H6xQ", len(program), ctypes.addressof(buffer))
-    unsynchronised = linux.syscall("seccomp", _SET_MODE_FILTER, _TSYNC, header)
+    # Under TSYNC a positive result is the thread that could not follow; then no thread has the filter (seccomp(2)).
+    unsynchronised = syscalls.syscall("seccomp", _SET_MODE_FILTER, _TSYNC, header)
     if unsynchronised:
         raise OSError(errno.EAGAIN, f"thread {unsynchronised} did not take the filter")

@@ -1,4 +1,4 @@
-"""Container mode as data: what a container engine is asked, and what a person is told when it is not available.
+"""Container mode as data: the command lines for an engine, and the errors if it is not available.
 
 Is: argument lists and messages as pure functions, the same for docker and podman except for what one of them lacks. Is
 not: any process. Above: `runtime.py`, `launch.py`, `sweep.py`, `bin/build-image`. Below: `policy.py`, `errors.py`.
@@ -71,18 +71,24 @@ def run_argv(
     memory = f"{memory_mb(limits)}m"
     argv = [runtime.program, "run", "--rm", "--pull", "never", "--name", mounts.name]
     argv += ["--label", f"{RUN_DIR_LABEL}={mounts.run_dir}"]
+    # No network at all; of shared memory the smallest there is, and no name that tells of the host.
     argv += ["--network", "none", "--ipc", "private", "--shm-size", "1m", "--hostname", "kernel"]
     argv += ["--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--user", USER]
+    # Equal limits of memory and of memory with swap mean no swap at all.
     argv += ["--memory", memory, "--memory-swap", memory, "--cpus", str(PROCESSORS), "--pids-limit", str(pids(limits))]
     argv += ["--ulimit", f"nofile={limits.open_files}:{limits.open_files}", "--ulimit", "core=0:0"]
+    # nproc counts all processes of a user on the machine: only a bound that other containers do not use up. No log: the
+    # engine would keep what a kernel prints on the host's disk.
     argv += ["--ulimit", f"nproc={ULIMIT_NPROC}:{ULIMIT_NPROC}", "--log-driver", "none", "--sig-proxy=false"]
     argv += ["--tmpfs", _tmpfs(runtime, "/tmp", TMP_MB, TMP_FILES)]  # noqa: S108 (the container's)
     argv += ["--tmpfs", _tmpfs(runtime, mounts.scratch, limits.scratch_mb, limits.scratch_files)]
     argv += ["--volume", f"{mounts.sockets}:{mounts.sockets}:rw"]
+    # podman by default writes host names, mounts writable tmpfs over /run and others, and passes the proxies on.
     argv += ["--no-hosts", "--read-only-tmpfs=false", "--http-proxy=false"] if podman else []
     for name, value in {**({} if podman else _no_proxies()), **environment}.items():
         argv += ["--env", f"{name}={value}"]
     argv += ["--workdir", "/", "--entrypoint", "python3", runtime.image]
+    # -I: nothing in the environment or the working directory decides what Python imports.
     return [*argv, "-I", "-m", "rlm_kernel_mcp.in_kernel", *arguments]
 
 
@@ -124,6 +130,7 @@ def labels_argv(program: str, image: str) -> list[str]:
 
 def reaper_argv(runtime: ContainerRuntime, run_dir: str) -> list[str]:
     """A shell that waits for the end of its input, and so of the server, and removes the containers that are left."""
+    # `cat` ends when the last writer of its pipe is gone, however the server ended (SIGKILL too).
     left = shlex.join(list_argv(runtime.program, run_dir))
     remove = shlex.join(remove_argv(runtime.name, runtime.program))
     return ["/bin/sh", "-c", f'cat >/dev/null; ids=$({left}) && [ -n "$ids" ] && exec {remove} $ids']

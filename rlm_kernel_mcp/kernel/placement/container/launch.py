@@ -100,6 +100,7 @@ class KernelContainer:
 
     def _open_to_the_container(self) -> None:
         """Let the container's user in: the directories above are this user's alone, so nobody else gets here."""
+        # Sticky: the container's user makes its sockets here, and cannot remove what is ours.
         self.directories.sockets.chmod(0o1777)
         for path in (self.directories.connection_file, self.directories.policy_file):
             path.chmod(0o644)
@@ -111,6 +112,7 @@ class KernelContainer:
         gone = asyncio.ensure_future(wait_readable(ended))
         try:
             await asyncio.wait({connected, gone}, return_when=asyncio.FIRST_COMPLETED)
+            # Both may be done: a client that handed over and died at once is noticed by the status socket.
             if not connected.done():  # the engine's client has ended, so nobody will connect
                 return False
             with connected.result()[0] as channel:
@@ -205,6 +207,7 @@ def visible_pid(pidfd: int) -> int:
         KernelStartFailed: the process has ended.
         SandboxUnavailable: it cannot be seen from here, so nothing of what it uses could be measured.
     """
+    # SCM_RIGHTS carries the process, not its number: inside the container that is another one.
     lines = Path(f"/proc/self/fdinfo/{pidfd}").read_text(encoding="ascii").splitlines()
     fields = dict(line.split(":", 1) for line in lines)
     pid = int(fields["Pid"])  # -1: it has ended; 0: it has no number in this pid namespace

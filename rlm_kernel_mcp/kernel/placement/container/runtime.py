@@ -69,6 +69,7 @@ class Containers:
         if self._finding is None or self._finding.done():
             self._finding = asyncio.get_running_loop().create_task(self._find(), name="container engine")
             self._finding.add_done_callback(_heard)
+        # Shielded: others wait for the same task, and one caller's cancellation must not end it for them.
         return await asyncio.shield(self._finding)
 
     async def _find(self) -> ContainerRuntime:
@@ -76,6 +77,7 @@ class Containers:
         try:
             found = await find_runtime(self._settings)
         except SandboxUnavailable as why:
+            # Only an engine that did not answer is left alone; one that refused at once costs nothing to ask again.
             if time.monotonic() - begun >= ANSWER_S:
                 self._hung = time.monotonic() + ASK_AGAIN_S, why
             raise
@@ -152,7 +154,12 @@ async def ask_engine(argv: Sequence[str]) -> tuple[int, str]:
     """
     try:
         child = await asyncio.create_subprocess_exec(
-            *argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+            # A session of its own: Ctrl-C in the terminal must not reach it, and its whole group can be killed.
+            *argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
         )
     except OSError as error:
         log.warning("`%s` cannot be run: %s", " ".join(argv[:3]), error.strerror)
@@ -166,6 +173,8 @@ async def ask_engine(argv: Sequence[str]) -> tuple[int, str]:
         if child.returncode is None:
             _kill_group(child.pid)
     if child.returncode is None:
+        # `wait`, not `wait_for`: that would wait for the cancelled task, and a client in uninterruptible sleep never
+        # ends.
         await asyncio.wait({asyncio.ensure_future(child.wait())}, timeout=KILLED_S)
     status = CANNOT_RUN if child.returncode is None else child.returncode
     if status:

@@ -53,6 +53,7 @@ def without_containers(run_dirs: Iterable[Path]) -> list[Path]:
             by_engine.setdefault(left.program, []).append(left)
     if by_engine:
         with ThreadPoolExecutor(ENGINES_AT_ONCE, "containers") as threads:
+            # One thread for each engine: a hung docker must not take the time that podman has.
             for cleaned in threads.map(_cleaned, by_engine.values()):
                 free += cleaned
     return free

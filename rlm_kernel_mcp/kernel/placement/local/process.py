@@ -19,6 +19,8 @@ EXIT_UNKNOWN: Final = -255
 OWN_MEMORY_KB: Final = re.compile(rb"^(?:RssAnon|RssShmem|VmPTE):\s+(\d+) kB$", re.MULTILINE)
 NICENESS: Final = 10
 """Niceness of a kernel that gives way: it has a tenth of the weight of what runs beside it."""
+LISTINGS: Final = 4
+"""How often its threads are listed at most before the host goes on: the next look is 50 ms away."""
 
 
 async def wait_readable(descriptor: int) -> None:
@@ -77,6 +79,7 @@ class KernelProcess:
 
     async def ended(self) -> int:
         """The exit code, once the process has ended: an event, nothing is polled."""
+        # Several may wait for it, and the cancellation of one must not cancel the future.
         return await asyncio.shield(self.dead)
 
     def send_signal(self, signum: int) -> None:
@@ -113,10 +116,21 @@ class KernelProcess:
             with contextlib.suppress(OSError):  # asked too often (EAGAIN), or the process has just ended
                 os.write(self._weight, b"%d" % NICENESS)
                 self._gave_way = True
-        with contextlib.suppress(OSError):  # it, or one of its threads, has just ended
+        with contextlib.suppress(OSError):  # it has just ended
             signal.pidfd_send_signal(self._pidfd, 0)  # else the number may belong to another process by now
-            for thread in os.listdir(f"/proc/{self.pid}/task"):  # noqa: PTH208  (names alone, 20 times a second)
-                os.setpriority(os.PRIO_PROCESS, int(thread), NICENESS)
+            self._weigh_threads()
+
+    def _weigh_threads(self) -> None:
+        """Weigh each thread; a new one has the weight of the one that starts it, which may not have had its turn."""
+        weighed: set[str] = set()
+        for _ in range(LISTINGS):
+            found = set(os.listdir(f"/proc/{self.pid}/task")) - weighed  # noqa: PTH208  (names alone, 20 times a second)
+            if not found:
+                return
+            for thread in found:
+                with contextlib.suppress(OSError):  # one that has just ended leaves the others their turn
+                    os.setpriority(os.PRIO_PROCESS, int(thread), NICENESS)
+            weighed |= found
 
     def cpu_ms(self) -> int:
         """Processor time used so far over all threads, in ms, measured from outside; 0 once it is gone."""
@@ -139,6 +153,7 @@ class KernelProcess:
         except OSError:
             return 0
         try:
+            # One read: the file is made anew at each, so two reads could disagree.
             return sum(map(int, OWN_MEMORY_KB.findall(os.read(status, 8192)))) * 1024
         except OSError:  # it ended between the two
             return 0
@@ -157,9 +172,10 @@ class KernelProcess:
 def describe_exit(code: int) -> str:
     """How a process ended, as the rest of a sentence that begins with its name."""
     if code == EXIT_UNKNOWN:
-        return "ended, nobody could say how"
+        return "ended, and it is not known how"
     if code < 0 and -code in set(signal.Signals):
         return f"was ended by {signal.Signals(-code).name}"
+    # As shells and container engines report the death of their child.
     if code > 128 and code - 128 in set(signal.Signals):
         return f"was ended by {signal.Signals(code - 128).name}"
     return f"ended with exit status {code}"

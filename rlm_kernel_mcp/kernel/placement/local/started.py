@@ -14,6 +14,7 @@ from typing import Any
 from rlm_kernel_mcp.errors import KernelStartFailed
 from rlm_kernel_mcp.kernel.placement.local.process import KernelProcess
 from rlm_kernel_mcp.kernel.placement.local.startup_status import StatusSocket
+from rlm_kernel_mcp.wire import FOR_CONTROL, FOR_SHELL
 
 Rows = list[dict[str, Any]]
 
@@ -39,10 +40,10 @@ class Ends:
         self._ours.shutdown(socket.SHUT_RD)  # this socket carries descriptors one way; nothing is ever read here
         self._ours.setblocking(False)
 
-    def kernel(self, process: KernelProcess, told: Callable[[Rows], Rows] = list) -> LocalKernel:
-        """The kernel, which has its ends by now. `told`: what is done with the rows of its walls."""
+    def kernel(self, process: KernelProcess, name_rows: Callable[[Rows], Rows] = list) -> LocalKernel:
+        """The kernel, which has its ends by now. `name_rows`: what is done with the rows of its walls."""
         self.theirs.close()
-        return LocalKernel(process, self.status, self._ours, told)
+        return LocalKernel(process, self.status, self._ours, name_rows)
 
     def close(self) -> None:
         """Close all of them."""
@@ -64,23 +65,24 @@ class LocalKernel:
         process: KernelProcess,
         status: StatusSocket,
         descriptors: socket.socket,
-        told: Callable[[Rows], Rows] = list,
+        name_rows: Callable[[Rows], Rows] = list,
     ) -> None:
-        """`status`: closed by the process's end. `descriptors`: the host's end. `told`: as `Ends.kernel`."""
+        """`status`: closed by the process's end. `descriptors`: the host's end. `name_rows`: as for `Ends.kernel`."""
         self.process = process
         self._status = status
         self._descriptors = descriptors
-        self._told = told
+        self._name_rows = name_rows
 
     async def ready(self) -> Rows:
         """The rows of the walls. Raises: as `StatusSocket.wait_ready`."""
         rows = await self._status.wait_ready()
         self.process.weigh_by(self._status.take_weight())
-        return self._told(rows)
+        return self._name_rows(rows)
 
-    def pass_descriptor(self, descriptor: int) -> None:
+    def pass_descriptor(self, descriptor: int, *, shell: bool = False) -> None:
         """Hand over an open file. Raises: OSError."""
-        self._descriptors.sendmsg([b"d"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))])
+        whose = FOR_SHELL if shell else FOR_CONTROL
+        self._descriptors.sendmsg([whose], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))])
 
     def abandon(self) -> None:
         """End a process that nobody waits for any more."""

@@ -58,6 +58,7 @@ class StatusSocket:
         data, descriptors, _, _ = socket.recv_fds(self._ours, DATAGRAM_BYTES, 1)
         if not data:
             raise KernelStartFailed(WITHOUT_A_WORD)
+        # From a process that has run no user code yet, so this is not hostile.
         message = json.loads(data)
         if message.get("status") == "weight":  # before or after the pid, which another process may send
             self._close_weight()
@@ -112,9 +113,11 @@ class StatusSocket:
                         self._exit = int(message["exit"])
                 return self._exit
         except (TimeoutError, KernelStartFailed):
-            return EXIT_UNKNOWN  # the fork server is gone too
+            return EXIT_UNKNOWN  # the fork server is gone too, or slow
         finally:
-            self.close()
+            # Not under who still waits for `ready`: the loop would go on watching a number that is another's by then.
+            if self._started.is_set():
+                self.close()
 
     def take_weight(self) -> int:
         """The file that sets the weight of the kernel's session, once it is ready; -1 where there is none.

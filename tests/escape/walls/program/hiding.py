@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Sequence
 
-from rlm_kernel_mcp.in_kernel.walls import syscalls as linux
+from rlm_kernel_mcp.in_kernel.walls import syscalls
 from rlm_kernel_mcp.in_kernel.walls.filters import bpf, seccomp
 from tests.escape.walls.program.attacks_surface import REFUSED
 
@@ -15,11 +15,11 @@ def hide(calls: Sequence[str], answer: int = bpf.UNKNOWN) -> None:
     if not calls:
         return
     machine = platform.machine()
-    numbers = linux.syscall_numbers(machine) | REFUSED[machine]
+    numbers = syscalls.syscall_numbers(machine) | REFUSED[machine]
     tests = [
         step
         for call in calls
         for step in (bpf.Instruction(bpf.JUMP_EQUAL, numbers[call], 0, 1), bpf.Instruction(bpf.RETURN, answer))
     ]
-    linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
+    syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
     seccomp._load((bpf.Instruction(bpf.LOAD, bpf.NUMBER_OFFSET), *tests, bpf.Instruction(bpf.RETURN, bpf.ALLOW)))

@@ -110,7 +110,7 @@ def wait_on_queues_and_selects(targets: Targets) -> str:
     reader, writer = os.pipe()
     os.write(writer, b"x")
     select.select([reader], [], [], 1)
-    return waiting.get(timeout=2)
+    return waiting.get(timeout=60)
 
 
 def write_and_read_scratch(targets: Targets) -> str:

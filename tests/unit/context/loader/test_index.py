@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from array import array
+from bisect import bisect_right
 from itertools import accumulate
 from pathlib import Path
 from typing import Final
@@ -13,6 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from rlm_kernel_mcp.context.loader.index import Changed, IndexedDocument, TextIndex
+from rlm_kernel_mcp.context.loader.places import Place, PlacesInBlock
 from rlm_kernel_mcp.context_wire import BLOCK_BYTES
 from rlm_kernel_mcp.in_kernel.loader.document import DocumentPass
 
@@ -39,8 +41,10 @@ def starts_of(raw: bytes, encoding: str, errors: str) -> list[int]:
     codec = {"utf-16": "utf-16-le", "utf-32": "utf-32-le", "utf-8-sig": "utf-8"}.get(encoding, encoding)
     text = raw.decode(encoding, errors)
     is_wide = encoding in ("utf-16", "utf-32")
-    sizes = (1 if is_wide and "\udc00" <= char <= "\udcff" else len(char.encode(codec, errors)) for char in text)
-    starts = list(accumulate(sizes, initial=MARKS[encoding]))
+    sizes = {
+        char: 1 if is_wide and "\udc00" <= char <= "\udcff" else len(char.encode(codec, errors)) for char in set(text)
+    }
+    starts = list(accumulate(map(sizes.__getitem__, text), initial=MARKS[encoding]))
     assert starts[-1] == len(raw)
     return starts
 
@@ -59,18 +63,23 @@ def agree(raw: bytes, encoding: str | None = None) -> None:
     def read(offset: int, size: int) -> bytes:
         return source[offset : offset + size]
 
+    blocks = list[PlacesInBlock]()
     near = {0, 1, 2, 3, len(raw) - 1, len(raw)}
     near |= {border + by for border in range(BLOCK_BYTES, len(raw), BLOCK_BYTES) for by in range(-6, 7)}
-    char_of = {byte: char for char in range(len(text)) for byte in range(starts[char], starts[char + 1])}
     for byte in sorted(one for one in near if 0 <= one <= len(raw)):
-        char = len(text) if byte == len(raw) else char_of.get(byte, 0)
-        assert index.char_of_byte(1, byte, read) == char, byte
+        char = max(0, bisect_right(starts, byte) - 1)
         at = len(raw) if char == len(text) else starts[char]
-        assert index.byte_of_char(1, char, read) == at, char
         line = text.count("\n", 0, char) + 1
-        assert index.line_of_byte(1, byte, read) == line, byte
+        place = Place(at, char, line)
+        assert PlacesInBlock(index.block_of_byte(1, byte, read)).at_byte(byte) == place, byte
         begin = text.rfind("\n", 0, char) + 1
         assert index.byte_of_line(1, line, read) == (0 if line == 1 else starts[begin]), line
+        blocks.append(PlacesInBlock(index.block_of_char(1, char, read)))
+        for block in blocks:  # counted on from whatever was asked for last, in either direction
+            assert not block.has(char) or block.at_char(char) == place, char
+            assert not block.has_byte(byte) or block.at_byte(byte) == place, byte
+        assert blocks[-1].has(char)
+        del blocks[:-4]
 
 
 @st.composite
@@ -138,15 +147,17 @@ def test_lines_have_grep_s_numbers(tmp_path: Path) -> None:
     rows = [line.split(b":")[:2] for line in told.splitlines()]
     assert len(rows) > 250
     read = lambda offset, size: raw[offset : offset + size]  # noqa: E731
-    assert [index.line_of_byte(0, int(byte), read) for _, byte in rows] == [int(line) for line, _ in rows]
+    blocks = [PlacesInBlock(index.block_of_byte(0, int(byte), read)) for _, byte in rows]
+    lines = [block.at_byte(int(byte)).line for block, (_, byte) in zip(blocks, rows, strict=True)]
+    assert lines == [int(line) for line, _ in rows]
 
 
-def test_a_source_that_is_cut_short_is_told() -> None:
+def test_a_truncated_source_is_reported() -> None:
     """What is read is never more than is there."""
     raw = b"a line\n" * 30_000
     index = counted(raw)
     with pytest.raises(Changed, match="too early"):
-        index.line_of_byte(0, 150_000, lambda offset, size: raw[:140_000][offset : offset + size])
+        index.block_of_byte(0, 150_000, lambda offset, size: raw[:140_000][offset : offset + size])
 
 
 @pytest.mark.parametrize("rows", [[1, 2, 3], [5, 1 << 40], [3, 10], [1 << 60, 1 << 60]])

@@ -74,7 +74,7 @@ def test_documents_go_by_name_and_have_the_path_that_they_came_from() -> None:
             places.number(missing)
 
 
-def test_bytes_that_are_others_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changed_bytes_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer, or such as do not decode as they did; a place that never was is an error of another kind."""
     raw = "Größe\n".encode() * 50_000
     places = of_one(raw)

@@ -16,9 +16,9 @@ from jupyter_client.session import Session
 from rlm_kernel_mcp.in_kernel.channels import audience
 from rlm_kernel_mcp.in_kernel.channels.audience import Audience
 from rlm_kernel_mcp.in_kernel.channels.iopub import SparingIOPubThread
+from tests.sessions import WAIT_S
 from tests.unit.in_kernel.channels.test_iopub import collect_no_pipes
 
-WAIT_S = 20.0
 MANY = 5_000
 
 

@@ -11,8 +11,7 @@ import pytest
 import zmq
 
 from rlm_kernel_mcp.in_kernel.channels.iopub import SparingIOPubThread
-
-WAIT_S = 20.0
+from tests.sessions import WAIT_S
 
 
 async def collect_no_pipes() -> None:
@@ -153,6 +152,42 @@ def test_a_wake_up_that_the_thread_loses_is_made_good_by_the_next_end_of_a_step(
     assert done == []
     thread.wait()
     assert done == [1, 2]
+
+
+def test_a_wake_up_that_is_lost_while_somebody_waits_is_made_good_at_once(
+    thread: SparingIOPubThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel's next step waits behind that."""
+    done: list[int] = []
+    ring = thread._ring
+
+    def lose() -> None:
+        monkeypatch.setattr(thread, "_ring", ring)
+
+    monkeypatch.setattr(thread, "_ring", lose)
+    thread.schedule(lambda: done.append(1))
+    thread.wait(WAIT_S)
+    assert done == [1]
+    assert not thread._events
+
+
+def test_what_fails_in_the_thread_holds_up_nothing_behind_it(thread: SparingIOPubThread) -> None:
+    """Short of memory anything may fail: who waits for what comes after it would wait in vain."""
+    busy, go, done = threading.Event(), threading.Event(), threading.Event()
+
+    def keep_it() -> None:
+        busy.set()
+        go.wait(WAIT_S)
+
+    def fail() -> None:
+        raise MemoryError
+
+    thread.schedule(keep_it)
+    assert busy.wait(WAIT_S)
+    thread.schedule(fail)  # both are done in the turn that follows
+    thread.schedule(done.set)
+    go.set()
+    assert done.wait(WAIT_S)
 
 
 def test_who_begins_to_listen_is_shown_what_was_held(

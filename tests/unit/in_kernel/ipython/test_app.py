@@ -9,6 +9,7 @@ import pytest
 import zmq
 
 from rlm_kernel_mcp.in_kernel.ipython.app import BoundHeartbeat
+from tests.sessions import WAIT_S
 
 
 def test_the_heartbeat_is_bound_before_its_thread_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,12 +33,12 @@ def test_the_heartbeat_beats_until_its_context_ends(tmp_path: Path) -> None:
     with zmq.Context() as other, other.socket(zmq.REQ) as request:
         request.connect(f"ipc://{tmp_path / 's'}-4")
         request.send(b"ping")
-        assert request.poll(20_000)
+        assert request.poll(int(WAIT_S * 1_000))
         assert request.recv() == b"ping"
     heartbeat.socket.linger = 0
     closing = threading.Thread(target=context.term)
     closing.start()
-    heartbeat.join(20)
+    heartbeat.join(WAIT_S)
     assert not heartbeat.is_alive()
     heartbeat.socket.close()
-    closing.join(20)
+    closing.join(WAIT_S)

@@ -12,6 +12,7 @@ from typing import Final
 
 import pytest
 
+from rlm_kernel_mcp.context.by_loader import UTF8_AT
 from rlm_kernel_mcp.in_kernel.namespace.mapped_text import TESTED
 from tests.parts import ROOT, skip_for_lack_of
 
@@ -20,7 +21,7 @@ MINORS: Final = [f"{major}.{minor}" for major, minor in TESTED]
 BEGIN: Final = f"""
 import os, sys
 sys.path.insert(0, {str(ROOT)!r})
-from rlm_kernel_mcp.in_kernel.namespace import mapped_text
+from rlm_kernel_mcp.in_kernel.namespace import mapped_text, mapped_utf8
 from rlm_kernel_mcp.in_kernel.walls import window
 file = os.open(sys.argv[1], os.O_RDWR)
 def over(size, layout):
@@ -110,6 +111,38 @@ def test_the_text_is_the_file_and_no_copy_of_it(tmp_path: Path) -> None:
     """What is written into the file is in the text: nobody is promised that it stays as it was."""
     code = "window.take(1, 64)\ntext = over(9, 'ascii')\nos.pwrite(file, b'S', 0)\nprint(text, text.__sizeof__() > 9)"
     assert said(tmp_path, code) == "Some text True"
+
+
+def test_the_utf_8_of_a_text_lies_behind_it_in_the_file_and_can_only_be_read(tmp_path: Path) -> None:
+    """What is not that of the text, or has no room in the window, is as if it were not there."""
+    text = "Gr\xfc\xdfe \u4e2d\udc80 " * 20
+    utf8 = text.encode("utf-8", "surrogatepass")
+    code = f"""
+window.take(1, 64)
+text = over({2 * len(text)}, 'ucs2')
+raw = mapped_utf8.map_utf8(file, {UTF8_AT}, {len(utf8)}, text)
+print(raw.readonly, bytes(raw) == text.encode('utf-8', 'surrogatepass'), text[-1:] == ' ')
+print(mapped_utf8.map_utf8(file, {UTF8_AT}, {len(utf8)}, text[1:]), mapped_utf8.map_utf8(file, 0, 1 << 30, text))
+"""
+    holds = text.encode("utf-16-le", "surrogatepass").ljust(UTF8_AT, b"\0") + utf8
+    assert said(tmp_path, code, holds) == "True True True\nNone None"
+
+
+def test_utf_8_leaves_half_of_the_window_to_the_texts_that_come_later(tmp_path: Path) -> None:
+    """What is mapped stays so: without it a search is slower, and a text would be refused."""
+    text = "Gr\xfc\xdfe \u4e2d" * 20
+    utf8 = text.encode()
+    code = f"""
+window.take(1, 64)
+text = over({2 * len(text)}, 'ucs2')
+print(mapped_utf8.map_utf8(file, {UTF8_AT}, {len(utf8)}, text) is not None)
+window.map_file(file, (1 << 29) - (1 << 16))
+print(mapped_utf8.map_utf8(file, {UTF8_AT}, {len(utf8)}, text) is not None)
+window.map_file(file, 1 << 16)
+print(mapped_utf8.map_utf8(file, {UTF8_AT}, {len(utf8)}, text), over({2 * len(text)}, 'ucs2') == text)
+"""
+    holds = text.encode("utf-16-le").ljust(UTF8_AT, b"\0") + utf8
+    assert said(tmp_path, code, holds) == "True\nTrue\nNone True"
 
 
 def test_a_file_that_is_cut_off_ends_the_process(tmp_path: Path) -> None:

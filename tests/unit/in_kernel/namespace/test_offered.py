@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import pydoc
 from typing import Any, Final
 
 import pytest
 
-from rlm_kernel_mcp.in_kernel.namespace.offered import OFFERED, Loaded, bind, lines, unbind_context
+from rlm_kernel_mcp.context_wire import EXPLORING
+from rlm_kernel_mcp.in_kernel.namespace.offered import FUNCTIONS, OFFERED, Loaded, bind, lines, unbind_context
 from rlm_kernel_mcp.kernel.untrusted.answers import offered_names
 from rlm_kernel_mcp.wire import READ_ONLY_SCRATCH, WallRow
 
@@ -31,7 +34,8 @@ def test_without_its_context_a_session_has_the_names_that_say_nothing_of_it() ->
     names: dict[str, Any] = {"own": 1}
     bind(names, LOADED)
     assert unbind_context(names, "context") == ["context", "documents"]
-    assert names == {"own": 1, "scratch": "/scratch"}
+    functions = {name: function for name, (function, _) in FUNCTIONS.items()}
+    assert names == {"own": 1, "scratch": "/scratch", **functions}
 
 
 @pytest.mark.parametrize("wall", [QUOTA, READ_ONLY])
@@ -41,3 +45,21 @@ def test_the_host_takes_every_name_and_line_that_is_offered(wall: WallRow) -> No
     assert offered_names({"names": said}) == said
     assert said.keys() == OFFERED.keys()
     assert (READ_ONLY_SCRATCH in said["scratch"]) == (wall is READ_ONLY)
+
+
+def test_the_host_knows_the_functions_that_are_in_every_kernel() -> None:
+    """They are reserved, and told as neither lost nor restored."""
+    assert tuple(FUNCTIONS) == EXPLORING
+
+
+@pytest.mark.parametrize("wall", [QUOTA, READ_ONLY])
+def test_the_names_and_their_lines_take_little_of_a_model_s_window(wall: WallRow) -> None:
+    """`namespace` of rlm_init_context, as JSON."""
+    assert len(json.dumps(lines([wall]), separators=(",", ":"))) <= 1_100
+
+
+@pytest.mark.parametrize("name", EXPLORING)
+def test_help_has_what_the_line_leaves_out(name: str) -> None:
+    """The arguments of each function, and what it gives."""
+    text = pydoc.plain(pydoc.render_doc(FUNCTIONS[name][0]))
+    assert len(text) > 2 * len(FUNCTIONS[name][1])

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import struct
+from functools import cache
+from typing import Final
 
-from rlm_kernel_mcp.in_kernel.walls.filters import bpf
+from rlm_kernel_mcp.in_kernel.walls.filters import bpf, programs
 
 WORD = 0xFFFFFFFF
+
+kernel_filter: Final = cache(programs.kernel_filter)
+"""Each filter is made once for all tests: a test asks it hundreds of times."""
 
 
 def answer(program: bpf.Body, arch: int, number: int, *arguments: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from rlm_kernel_mcp.kernel.placement.run_dir import RunDir
 from rlm_kernel_mcp.kernel.start import Begun, Launch
 from rlm_kernel_mcp.settings import load_settings
 from tests.fake_kernel import FakeKernel
+from tests.sessions import WAIT_S
 
 pytestmark = pytest.mark.anyio
 POLICY = effective_policy(locked_kernelspec("rlm-python"), load_settings({}).of_kernel())
@@ -91,6 +93,34 @@ async def test_a_start_that_is_given_up_leaves_nothing_wherever_its_kernel_is(sh
     await begun.undo(waited=False)
     assert placement.kernel.process.poll() == -9
     assert list(short_dir.iterdir()) == []
+
+
+class Mute:
+    """A client of a kernel that answers on shell, and on control when it is let."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.control = asyncio.Event()
+
+    async def open(self, connection: dict[str, Any]) -> None:
+        """Connect to nothing."""
+
+    async def request(self, *_asked: object, shell: bool = False) -> None:
+        if not shell:
+            self.asked.set()
+            await self.control.wait()
+
+
+async def test_a_kernel_is_ready_only_when_control_answers(short_dir: Path) -> None:
+    """A session begins there: a spare that is mute on it would hold up a client, and nobody would have known."""
+    begun, client = begun_at(Elsewhere(), short_dir), Mute()
+    begun._client = client  # type: ignore[assignment]
+    connecting = asyncio.ensure_future(begun.connect())
+    async with asyncio.timeout(WAIT_S):
+        await client.asked.wait()
+        assert not connecting.done()
+        client.control.set()
+        await connecting
 
 
 @pytest.mark.parametrize(("mode", "kind"), [("process", ForkedPlacement), ("container", ContainerPlacement)])

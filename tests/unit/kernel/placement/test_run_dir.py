@@ -20,6 +20,7 @@ from rlm_kernel_mcp.kernel.placement.run_place import PATH_BYTES_MAX
 from tests.parts import skip_for_lack_of
 from tests.processes import command_lines_below, left_over
 from tests.rights import NOBODY
+from tests.sessions import WAIT_S
 
 HOLDER = """
 import os, sys, time
@@ -51,7 +52,7 @@ def test_a_killed_server_s_folder_is_swept_and_a_living_one_s_is_not(base: Path)
             assert holder.stdout is not None
             paths.append(Path(holder.stdout.readline().strip()))
         holders[0].kill()
-        holders[0].wait(10)
+        holders[0].wait(WAIT_S)
         ours = RunDir.create()
         assert not paths[0].exists()
         assert paths[1].exists()
@@ -61,7 +62,7 @@ def test_a_killed_server_s_folder_is_swept_and_a_living_one_s_is_not(base: Path)
     finally:
         for holder in holders:
             holder.kill()
-            holder.wait(10)
+            holder.wait(WAIT_S)
             for end in (holder.stdin, holder.stdout):
                 assert end is not None
                 end.close()
@@ -91,8 +92,8 @@ def test_a_guarded_folder_goes_with_its_server_and_no_process_stays(base: Path, 
             os.killpg(holder.pid, signal.SIGKILL)
         else:
             holder.stdin.close()
-        holder.wait(10)
-        assert left_over(below, 10) == []
+        holder.wait(WAIT_S)
+        assert left_over(below, WAIT_S) == []
         assert list(base.iterdir()) == []
 
 

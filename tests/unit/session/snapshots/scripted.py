@@ -65,6 +65,7 @@ STREAM: Final = head("a", "bytes") + chunk(b"x" * 10) + END
 SAYS: Final = {
     E.FITS: lambda: message(REPORT, STREAM),
     E.TOO_LARGE: lambda: message({"status": "too_large"}),
+    E.OF_NO_USE: lambda: message(REPORT, STREAM),
     E.NOTHING_NEW: lambda: message({"status": "ok", "names": {}, "unverified": [], "more": 0}),
     E.BROKEN: lambda: message({"status": "error"}),
 }
@@ -85,7 +86,8 @@ class ScriptedKernel:
         self.asked = asyncio.get_running_loop().create_future()
         return await self.asked
 
-    def pass_descriptor(self, descriptor: int) -> None:
+    def pass_descriptor(self, descriptor: int, *, shell: bool = False) -> None:
+        assert shell
         self.pipe = os.dup(descriptor)
 
     def close_pipe(self, sent: bytes = b"") -> None:
@@ -206,7 +208,10 @@ class World:
     def _answer(self, run: SnapshotRun, later: Sequence[TakingEvent]) -> None:
         if run.state in (Taking.INLINE, Taking.INLINE_SUPERSEDED):  # it is looked at in the next turn
             self._between = list(takewhile(lambda event: event in (E.STEP_CAME, E.CUT_OFF), later))
-        self._inline.set_result(SAYS[next((event for event in later if event in SAYS), E.FITS)]())
+        leads_to = next((event for event in later if event in SAYS), E.FITS)
+        if leads_to is E.OF_NO_USE:
+            self.taker._confirmed.forget()
+        self._inline.set_result(SAYS[leads_to]())
 
     def _make_between(self, _: asyncio.Future[Message]) -> None:
         for event in self._between:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 
 import pytest
 
+from rlm_kernel_mcp.session import session as session_module
+from rlm_kernel_mcp.whole_writes import write_at
 from rlm_kernel_mcp.wire import INLINE_SNAPSHOT, RESTORE, SNAPSHOT
 from tests.fake_kernel import FATAL, FakeKernel, Fakes
-from tests.sessions import SessionDriver, until
+from tests.sessions import WAIT_S, SessionDriver, until
 
 pytestmark = pytest.mark.anyio
 
@@ -63,6 +66,82 @@ async def test_a_disk_that_does_not_answer_in_time_is_not_taken_for_the_kernel(
     assert len(fakes.kernels) == 1
     assert await after_a_death(session, kernel) == {}
     assert (await session.ok("x")).result == "2"
+
+
+class FullDisk:
+    """A disk that takes no bytes of values for a while, and says so when it is told to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked, self.says_so = threading.Event(), threading.Event()
+        self.is_full = True
+        monkeypatch.setattr("rlm_kernel_mcp.session.snapshots.file.write_at", self._write_at)
+
+    def _write_at(self, descriptor: int, data: bytes, offset: int) -> None:
+        if self.is_full:
+            self.asked.set()
+            self.says_so.wait(WAIT_S)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write_at(descriptor, data, offset)
+
+
+async def test_a_step_that_was_begun_before_the_disk_failed_is_kept_all_the_same(
+    fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it was asked to send may be too little by then; it is asked for everything, and not at the next step."""
+    session, kernel = await fakes.open()
+    await session.ok("x, y = 1, 1")
+    await settled(session)
+    disk = FullDisk(monkeypatch)
+    await session.ok("x = 2")
+    await until(disk.asked.is_set)
+    await session.ok("y = 3")
+    disk.is_full = False
+    disk.says_so.set()
+    await settled(session)
+    assert session.session.kernel.recovery.snapshots.problem is None
+    assert await after_a_death(session, kernel) == {}
+    assert (await session.ok("[x, y]")).result == "[2, 3]"
+
+
+@pytest.mark.parametrize("has_room", [True, False])
+async def test_what_a_full_disk_did_not_take_is_sent_once_more_before_the_kernel_is_ended(
+    fakes: Fakes, monkeypatch: pytest.MonkeyPatch, has_room: bool
+) -> None:
+    """The last step's values are there for the next server, where the disk has room by then; else the loss is told."""
+    session, _ = await fakes.open()
+    await session.ok("x = 1")
+    await settled(session)
+    disk = FullDisk(monkeypatch)
+    disk.says_so.set()
+    await session.ok("x = 2")
+    await settled(session)
+    disk.is_full = not has_room
+    monkeypatch.setattr(session_module, "SETTLE_S", WAIT_S)
+    await session.session.close("the server ends")
+    fakes.registry._handles.let_go(session.session)
+    report = await session.ok("x")
+    assert report.lost is not None
+    assert report.result == ("2" if has_room else "1")
+    assert ["after step 1" in why for _, why in report.lost.names] == ([] if has_room else [True])
+
+
+async def test_what_a_full_disk_did_not_take_is_not_sent_before_a_step_that_waits(
+    fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel stays for the step, whose snapshot has everything; a second sending would only hold it up."""
+    session, kernel = await fakes.open()
+    disk = FullDisk(monkeypatch)
+    disk.says_so.set()
+    await session.ok("x = 1")
+    await settled(session)
+    assert session.session.kernel.recovery.snapshots.problem is not None
+    disk.is_full = False
+    waits = [True]
+    assert not await session.session.kernel.drop("the idle time", settle_s=WAIT_S, unless=lambda: waits[0])
+    assert SNAPSHOT not in kernel.heard
+    waits[0] = False
+    assert await session.session.kernel.drop("the idle time", settle_s=WAIT_S, unless=lambda: waits[0])
+    assert SNAPSHOT in kernel.heard
 
 
 async def test_a_step_that_binds_nothing_sends_nothing(fakes: Fakes) -> None:

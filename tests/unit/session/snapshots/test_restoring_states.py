@@ -63,7 +63,7 @@ class Kernels:
         return SimpleNamespace(
             client=SimpleNamespace(request=lambda *given, **options: self._answer(fate, *given), broken=None),
             process=SimpleNamespace(cpu_ms=lambda: 0, send_signal=lambda number: None),
-            pass_descriptor=lambda descriptor: None,
+            pass_descriptor=lambda descriptor, shell: None,
             kill=self._kill,
         )
 
@@ -93,7 +93,7 @@ async def way_back(directory: Path, fates: Sequence[str]) -> tuple[Told, Kernels
     file.store(1, KernelReport({"a": ("int", None), "b": ("int", None)}), stream)
     kernels = Kernels(fates, effort)
 
-    async def no_context() -> Any:
+    async def no_context(*, copy: bool) -> Any:
         raise ContextNotFound("it is gone")
 
     recovery = Recovery(

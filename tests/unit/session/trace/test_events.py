@@ -8,9 +8,9 @@ from typing import Final
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlm_kernel_mcp.session.reports import TraceEvent
 from rlm_kernel_mcp.session.trace.events import whole_event
 from rlm_kernel_mcp.session.trace.pages import TEXTS, page
+from rlm_kernel_mcp.session.trace.reports import TraceEvent
 from rlm_kernel_mcp.store.store import EventHead, EventRow
 
 CHARACTERS: Final = st.sampled_from("ab é€😀\x1b\u202e\n\ud800")

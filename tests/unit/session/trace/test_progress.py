@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rlm_kernel_mcp.kernel.client import Execution
+from rlm_kernel_mcp.kernel.execution import Execution
 from rlm_kernel_mcp.session.steps.run import RunningStep
 from rlm_kernel_mcp.session.trace import progress
 from rlm_kernel_mcp.session.trace.journal import Journal

@@ -8,11 +8,11 @@ import struct
 
 import pytest
 
-from rlm_kernel_mcp.in_kernel.walls import syscalls as linux
+from rlm_kernel_mcp.in_kernel.walls import syscalls
 from rlm_kernel_mcp.in_kernel.walls.filters import bpf
 from rlm_kernel_mcp.in_kernel.walls.filters import programs as filters
 from tests.parts import ROOT
-from tests.unit.in_kernel.walls.bpf_machine import answer
+from tests.unit.in_kernel.walls.bpf_machine import answer, kernel_filter
 
 MACHINES = ("x86_64", "aarch64")
 PID = 4242
@@ -30,17 +30,17 @@ CLONE_NEWUSER = 0x10000000
 
 def decide(machine: str, stage: filters.Stage, call: str, *arguments: int) -> int:
     """What a kernel's filter answers to a call that the package knows by name."""
-    number = linux.syscall_numbers(machine)[call]
-    return answer(filters.kernel_filter(machine, stage, PID), linux.audit_arch(machine), number, *arguments)
+    number = syscalls.syscall_numbers(machine)[call]
+    return answer(kernel_filter(machine, stage, PID), syscalls.audit_arch(machine), number, *arguments)
 
 
 @pytest.mark.parametrize("stage", ["A", "B"])
 @pytest.mark.parametrize(("machine", "call"), [(machine, call) for machine in MACHINES for call in REFUSED[machine]])
 def test_a_call_without_use_is_refused(machine: str, call: str, stage: filters.Stage) -> None:
     """Whatever its arguments are: nothing of it is looked at."""
-    program, number = filters.kernel_filter(machine, stage, PID), REFUSED[machine][call]
-    assert answer(program, linux.audit_arch(machine), number, 1, 1, 1, 1, 1, 1) == bpf.REFUSE
-    assert answer(program, linux.audit_arch(machine), number) == bpf.REFUSE
+    program, number = kernel_filter(machine, stage, PID), REFUSED[machine][call]
+    assert answer(program, syscalls.audit_arch(machine), number, 1, 1, 1, 1, 1, 1) == bpf.REFUSE
+    assert answer(program, syscalls.audit_arch(machine), number) == bpf.REFUSE
 
 
 OWN, STREAM, DGRAM = PID, 1, 2
@@ -170,7 +170,7 @@ def test_a_call_is_decided_by_its_arguments(
 def test_stage_b_lets_nothing_through_that_stage_a_refuses(machine: str) -> None:
     """Filters add up: what A refuses, B cannot give back, so a difference would be a mistake in one of them."""
     a, b = (filters.kernel_filter(machine, stage, PID) for stage in ("A", "B"))
-    arch = linux.audit_arch(machine)
+    arch = syscalls.audit_arch(machine)
     for number in range(512):
         for argument in (0, 1, PID, 0x3D0F00):
             allowed_b = answer(b, arch, number, argument, 1, 1) == bpf.ALLOW
@@ -180,18 +180,18 @@ def test_stage_b_lets_nothing_through_that_stage_a_refuses(machine: str) -> None
 def test_in_a_pid_namespace_of_its_own_the_kernel_cannot_signal_everybody() -> None:
     """As pid 1 its own group would be -1, which means every process."""
     program = filters.kernel_filter("x86_64", "B", 1)
-    kill = linux.syscall_numbers("x86_64")["kill"]
-    assert answer(program, linux.audit_arch("x86_64"), kill, 1, 2) == bpf.ALLOW
-    assert answer(program, linux.audit_arch("x86_64"), kill, -1, 2) == bpf.REFUSE
+    kill = syscalls.syscall_numbers("x86_64")["kill"]
+    assert answer(program, syscalls.audit_arch("x86_64"), kill, 1, 2) == bpf.ALLOW
+    assert answer(program, syscalls.audit_arch("x86_64"), kill, -1, 2) == bpf.REFUSE
 
 
 @pytest.mark.parametrize("machine", MACHINES)
 def test_a_monitor_can_wait_signal_its_kernel_and_end_and_nothing_else(machine: str) -> None:
     """By the pidfd that it holds, or itself; it opens, makes and reads nothing new."""
-    program, numbers = filters.monitor_filter(machine, PID, 5), linux.syscall_numbers(machine)
+    program, numbers = filters.monitor_filter(machine, PID, 5), syscalls.syscall_numbers(machine)
 
     def decided(call: str, *arguments: int) -> int:
-        return answer(program, linux.audit_arch(machine), numbers[call], *arguments)
+        return answer(program, syscalls.audit_arch(machine), numbers[call], *arguments)
 
     assert decided("pidfd_send_signal", 5, 2) == bpf.ALLOW
     assert decided("pidfd_send_signal", 6, 2) == bpf.REFUSE
@@ -211,10 +211,10 @@ def test_a_thread_of_libzmq_that_comes_late_may_still_set_its_scheduler(
 
     Where others have numbers too, only the threads that there were: nobody else's scheduler is seen or set.
     """
-    program, numbers = filters.kernel_filter(machine, "B", PID, threads=threads), linux.syscall_numbers(machine)
+    program, numbers = filters.kernel_filter(machine, "B", PID, threads=threads), syscalls.syscall_numbers(machine)
 
     def decided(call: str, *arguments: int) -> int:
-        return answer(program, linux.audit_arch(machine), numbers[call], *arguments)
+        return answer(program, syscalls.audit_arch(machine), numbers[call], *arguments)
 
     for call in ("sched_getparam", "sched_getscheduler"):
         assert decided(call, 78, ADDRESS) == bpf.ALLOW
@@ -259,6 +259,6 @@ def test_where_any_module_may_be_imported_a_file_alone_is_mapped_executable(
 ) -> None:
     """An extension module is mapped after the walls rose; nothing that the code wrote can be."""
     program = filters.kernel_filter(machine, "B", PID, map_libraries=True)
-    arch, numbers = linux.audit_arch(machine), linux.syscall_numbers(machine)
+    arch, numbers = syscalls.audit_arch(machine), syscalls.syscall_numbers(machine)
     assert answer(program, arch, numbers["mmap"], *arguments) == expected
     assert answer(program, arch, numbers["mprotect"], ADDRESS, 4096, 5) == bpf.REFUSE

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from rlm_kernel_mcp.in_kernel.walls import syscalls as linux
+from rlm_kernel_mcp.in_kernel.walls import syscalls
 from rlm_kernel_mcp.in_kernel.walls.filters import bpf
-from rlm_kernel_mcp.in_kernel.walls.filters import programs as filters
 from rlm_kernel_mcp.in_kernel.walls.window import START
-from tests.unit.in_kernel.walls.bpf_machine import answer
+from tests.unit.in_kernel.walls.bpf_machine import answer, kernel_filter
 
 GB = 1 << 30
 END = START + 64 * GB
@@ -98,5 +97,5 @@ class TestWindow:
 
     @staticmethod
     def decided(machine: str, libraries: bool, call: str, arguments: tuple[int, ...]) -> int:
-        program = filters.kernel_filter(machine, "B", 4242, map_libraries=libraries, window=(START, END))
-        return answer(program, linux.audit_arch(machine), linux.syscall_numbers(machine)[call], *arguments)
+        program = kernel_filter(machine, "B", 4242, map_libraries=libraries, window=(START, END))
+        return answer(program, syscalls.audit_arch(machine), syscalls.syscall_numbers(machine)[call], *arguments)

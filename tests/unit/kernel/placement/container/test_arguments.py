@@ -15,6 +15,7 @@ from rlm_kernel_mcp.kernel.placement.container.arguments import ContainerRuntime
 from rlm_kernel_mcp.kernel_code import PACKAGE, kernel_side
 from rlm_kernel_mcp.policy import Limits
 from tests.parts import ROOT
+from tests.sessions import WAIT_S
 
 LIMITS = Limits(
     memory_mb=1024,
@@ -236,7 +237,7 @@ def test_the_undertaker_removes_exactly_what_the_engine_lists_once_its_input_end
     reaper = subprocess.Popen(container.reaper_argv(runtime, "/run/it's"), stdin=subprocess.PIPE)
     assert reaper.poll() is None
     assert not record.exists()
-    reaper.communicate(timeout=10)
+    reaper.communicate(timeout=WAIT_S)
     listing, removal = record.read_text().splitlines()
     assert listing.endswith("--filter label=rlm-kernel-mcp.run-dir=/run/it's")
     assert removal == "rm --force --volumes --time 0 c1 c2"

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
 
 import pytest
 
-from rlm_kernel_mcp.kernel.placement.local.process import NICENESS, KernelProcess
+from rlm_kernel_mcp.kernel.placement.local.process import LISTINGS, NICENESS, KernelProcess
 
 pytestmark = pytest.mark.anyio
+GONE: Final = 1 << 22
+"""No process has this number or a greater one: PID_MAX_LIMIT (proc_sys_kernel(5))."""
 
 
 @asynccontextmanager
@@ -66,6 +70,31 @@ async def test_each_thread_gives_way_where_the_system_has_no_file_for_a_session_
     async with process() as one:
         one.give_way()
         assert os.getpriority(os.PRIO_PROCESS, one.pid) == NICENESS
+
+
+async def test_a_thread_that_has_just_ended_leaves_the_others_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with process() as one:
+        monkeypatch.setattr(os, "listdir", lambda _: [str(GONE), str(one.pid)])
+        one.give_way()
+        assert os.getpriority(os.PRIO_PROCESS, one.pid) == NICENESS
+
+
+async def test_a_thread_that_one_without_its_turn_yet_has_started_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with process() as first, process() as second:
+        listings = iter([[str(first.pid)], [str(first.pid), str(second.pid)], [str(first.pid), str(second.pid)]])
+        monkeypatch.setattr(os, "listdir", lambda _: next(listings))
+        first.give_way()
+        assert os.getpriority(os.PRIO_PROCESS, second.pid) == NICENESS
+
+
+async def test_a_kernel_that_starts_threads_without_end_holds_up_the_host_for_a_few_listings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    listings = itertools.count(GONE)
+    monkeypatch.setattr(os, "listdir", lambda _: [str(next(listings))])
+    async with process() as one:
+        one.give_way()
+    assert next(listings) == GONE + LISTINGS
 
 
 async def test_a_file_that_comes_after_the_end_is_closed() -> None:

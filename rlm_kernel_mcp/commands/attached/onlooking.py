@@ -1,0 +1,236 @@
+"""What others run in a kernel, as lines for the person who watches: the agent's steps, and other consoles' cells.
+
+Is: what is shown of a message, each line marked so that no output can be mistaken for a message of this program, and
+made safe. Is not: the console that shows it (`console.py`). Above: `console.py`. Below: the store, which knows a step's
+number; `text/safe_text.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from rlm_kernel_mcp.errors import SessionNotFound
+from rlm_kernel_mcp.session.trace.events import summary_of
+from rlm_kernel_mcp.store.database.file import FILE_NAME, inode_of
+from rlm_kernel_mcp.store.store import EventHead, SessionRecord, Store
+from rlm_kernel_mcp.text.safe_text import safe_text
+from rlm_kernel_mcp.text.wording import counted
+
+CODE_LINES: Final = 10
+CODE_CHARS: Final = 1_000
+"""Characters shown of a step's code."""
+PARTIAL_S: Final = 1.0
+PARTIAL_CHARS: Final = 10_000
+"""How long a line waits for its end, and how long it may grow, until it is shown without it."""
+CELLS_MAX: Final = 200
+CELLS_S: Final = 1.0
+"""So many cells that begin in so many seconds are looked for in the record and shown; of more, how many there were. A
+kernel can make up thousands, and what is honest would wait behind them."""
+CODE_MARK: Final = "> "
+OUTPUT_MARK: Final = "| "
+UNREADABLE: Final = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
+"""What reading a message of a hostile kernel can raise."""
+
+
+class Step(NamedTuple):
+    """A step of the agent."""
+
+    number: int
+    code: str
+
+    @property
+    def name(self) -> str:
+        return f"The agent's step {self.number}"
+
+
+class AgentsSteps:
+    """The record of one session's steps, which its kernel does not write."""
+
+    def __init__(self, state_dir: Path, session_id: str) -> None:
+        self._state_dir = state_dir
+        self._session_id = session_id
+        self._known = 0
+        """Number of the newest step that is not news to the person."""
+        self._store: Store | None = None
+        self._inode: int | None = None
+        """Inode of the open file: one that was removed or set aside has nothing new to say."""
+
+    def running(self) -> Step | None:
+        """At the start: the step that is running, if one is. What came before is not news from now on."""
+        return self._read(self._running)
+
+    def begun(self, code: str) -> Step | None:
+        """The step that began with this code, if the record has one that is news; it may have ended by now."""
+        return self._read(lambda store, record: self._begun(code, store, record))
+
+    def _running(self, store: Store, record: SessionRecord) -> Step | None:
+        self._known = _number(record)
+        heads = store.heads(self._session_id, self._known, self._known) if record.status == "running" else []
+        return next((step for head in heads if (step := _step(store, head)) is not None), None)
+
+    def _begun(self, code: str, store: Store, record: SessionRecord) -> Step | None:
+        for head in store.heads(self._session_id, self._known + 1, _number(record)):
+            if head.row.summary == summary_of(code) and (step := _step(store, head)) is not None:
+                self._known = step.number
+                return step
+        return None
+
+    def _read(self, look: Callable[[Store, SessionRecord], Step | None]) -> Step | None:
+        """The result of a look at the record; None where that is damaged or gone."""
+        try:
+            store = self._open()
+            record = store.session(self._session_id, whole=False)
+            return None if record is None else look(store, record)
+        except (SessionNotFound, ValueError, LookupError, TypeError):
+            return None
+
+    def _open(self) -> Store:
+        """The record, opened once: a kernel can make up as many cells as it likes, each of which is looked for."""
+        file = str(self._state_dir / FILE_NAME)
+        if self._store is not None and inode_of(file) != self._inode:
+            self._store.close()
+            self._store = None
+        if self._store is None:
+            self._store = Store.open(self._state_dir)
+            self._inode = inode_of(file)
+        return self._store
+
+
+def _number(record: SessionRecord) -> int:
+    return int(json.loads(record.counters)["step_index"])
+
+
+def _step(store: Store, head: EventHead) -> Step | None:
+    if (head.row.action, head.row.source) != ("run_repl", "mcp"):
+        return None
+    row = store.with_texts(head)
+    return None if row is None else Step(row.step_index, row.code or "")
+
+
+class Onlooker:
+    """Takes the messages that others' cells bring, and gives the lines to show."""
+
+    def __init__(self, begun: Callable[[str], Step | None], now: Callable[[], float] = time.monotonic) -> None:
+        """`begun`: takes the code of a cell that begins; returns the agent's step that it is, if it is one."""
+        self._begun = begun
+        self._now = now
+        self._lines: list[str] = []
+        self._partial = ""
+        self._partial_at = 0.0
+        self.runs = ""
+        """What is running, in words for the person; empty where nothing is."""
+        self._cell: str | None = None
+        """Id of the request with which it was sent; None where its beginning was not heard."""
+        self._heard = self._unshown = 0
+        """Cells that began since `_heard_since_s`, and how many of them are still to be reported as a number."""
+        self._heard_since_s = now()
+
+    def begin(self, step: Step, cell: str | None = None) -> None:
+        """Note that the agent's step runs; without an id, one whose beginning this console did not hear."""
+        self._say(f"{step.name} is running.")
+        self._begin(step.name, cell, step.code)
+
+    def take(self, message: Mapping[str, Any]) -> None:
+        """Take a message of a request that is not this console's."""
+        parent, content = message["parent_header"], message["content"]
+        if parent.get("msg_type") != "execute_request":
+            return
+        kind, cell = message["msg_type"], str(parent.get("msg_id"))
+        if kind == "execute_input":
+            self._hear_of(cell, str(content["code"]))
+        elif self.runs and self._cell in (None, cell):
+            if kind == "status" and content["execution_state"] == "idle":
+                self._say(f"{self.runs} has ended.")
+                self.runs = ""
+            else:
+                self.show(kind, content)
+
+    def show(self, kind: str, content: Mapping[str, Any]) -> None:
+        """Show what a message says, if it is one that says something."""
+        if kind == "stream":
+            self._print(str(content["text"]))
+        elif kind == "execute_result":
+            self._line("Out: " + _text_of(content["data"]))
+        elif kind == "display_data":
+            self._line(_text_of(content["data"]))
+        elif kind == "error":
+            self._line("\n".join(map(str, content["traceback"])))
+
+    def in_the_way(self) -> str:
+        """What a person's cell waits for, in a sentence."""
+        return "the agent's step" if self.runs.startswith("The agent's step") else "what runs before it"
+
+    def text(self) -> str:
+        """What is to be shown now, in whole lines; empty where nothing is."""
+        if self._partial and self._now() - self._partial_at > PARTIAL_S:
+            self._end_line()
+        self._tell_unshown()
+        lines, self._lines = self._lines, []
+        return "".join(f"{line}\n" for line in lines)
+
+    def _hear_of(self, cell: str, code: str) -> None:
+        self._tell_unshown()
+        self._heard += 1
+        if self._heard > CELLS_MAX:
+            self._unshown += 1
+        elif (step := self._begun(code)) is not None:
+            self.begin(step, cell)
+        else:
+            self._say("Another client's cell is running.")
+            self._begin("Another client's cell", cell, code)
+
+    def _tell_unshown(self) -> None:
+        """Once a second: how many cells were not shown in the one before."""
+        if self._now() - self._heard_since_s < CELLS_S:
+            return
+        if self._unshown:
+            self._say(f"{counted(self._unshown, 'more cell')} began within {CELLS_S:.0f} s, too many to be shown.")
+        self._heard = self._unshown = 0
+        self._heard_since_s = self._now()
+
+    def _begin(self, name: str, cell: str | None, code: str) -> None:
+        self.runs, self._cell = name, cell
+        lines = safe_text(code[:CODE_CHARS]).rstrip("\n").split("\n")
+        left_out = len(code.rstrip("\n").split("\n")) - len(lines[:CODE_LINES])
+        self._lines += [CODE_MARK + line for line in lines[:CODE_LINES]]
+        if left_out > 0:
+            self._lines.append(f"{CODE_MARK}[and {left_out:,} more lines]")
+        elif len(code) > CODE_CHARS:
+            self._lines.append(f"{CODE_MARK}[the first {CODE_CHARS:,} of {len(code):,} characters]")
+
+    def _print(self, text: str) -> None:
+        *whole, rest = safe_text(text).split("\n")
+        for line in whole:
+            self._lines.append(OUTPUT_MARK + self._partial + line)
+            self._partial = ""
+        if rest and not self._partial:
+            self._partial_at = self._now()
+        self._partial += rest
+        if len(self._partial) > PARTIAL_CHARS:
+            self._end_line()
+
+    def _line(self, text: str) -> None:
+        self._end_line()
+        self._print(text + "\n")
+
+    def _say(self, text: str) -> None:
+        self._end_line()
+        self._lines.append(text)
+
+    def _end_line(self) -> None:
+        if self._partial:
+            self._lines.append(OUTPUT_MARK + self._partial)
+            self._partial = ""
+
+
+def _text_of(data: Mapping[str, Any]) -> str:
+    return str(data["text/plain"]) if "text/plain" in data else f"[{', '.join(map(str, data))[:100]}]"
+
+
+def unreadable(error: Exception) -> str:
+    """What is shown in place of a message that cannot be read."""
+    return f"[a message of the kernel cannot be shown: {type(error).__name__}]"
