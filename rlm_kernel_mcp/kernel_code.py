@@ -26,7 +26,7 @@ def kernel_code() -> str:
 
 def kernel_side(package: Path) -> list[Path]:
     """The files of the package that an image holds."""
-    inside = (path for path in (package / "in_kernel").rglob("*") if path.suffix in (".py", ".json"))
-    names = ("__init__.py", "kernel_code.py", "text_encoding.py", "units.py", "whole_writes.py")
-    ground = (package / name for name in names)
+    directories = (package / "in_kernel", package / "both_sides")
+    inside = (path for one in directories for path in one.rglob("*") if path.suffix in (".py", ".json"))
+    ground = (package / name for name in ("__init__.py", "kernel_code.py", "units.py"))
     return sorted([*ground, *package.glob("*wire.py"), *inside])

@@ -21,7 +21,7 @@ from tests.parts import ROOT
 
 PACKAGE: Final = ROOT / "rlm_kernel_mcp"
 FRONTS: Final = {"__main__", "cli", "commands"}
-GROUND: Final = {"errors", "shielded", "text_encoding", "units", "whole_writes", "wire"}
+GROUND: Final = {"both_sides", "errors", "shielded", "units", "wire"}
 MAY_IMPORT: Final = {
     "server": {"session", "settings", "text", *GROUND},
     "session": {"context", "kernel", "policy", "settings", "store", "text", *GROUND},
@@ -30,14 +30,13 @@ MAY_IMPORT: Final = {
     "context": {"policy", "text", *GROUND},
     "settings": {"errors"},
     "policy": {"errors"},
-    "in_kernel": {"kernel_code", "text_encoding", "units", "whole_writes", "wire"},
+    "in_kernel": {"both_sides", "kernel_code", "units", "wire"},
+    "both_sides": set[str](),
     "kernel_code": set[str](),
     "shielded": {"errors"},
     "text": set[str](),
     "errors": set[str](),
-    "text_encoding": set[str](),
     "units": set[str](),
-    "whole_writes": set[str](),
     "wire": set[str](),
 }
 """Part of the package to the parts below it. The fronts may import all but `in_kernel`."""
@@ -339,14 +338,8 @@ def test_the_walls_stand_on_the_standard_library_alone() -> None:
 def test_an_image_holds_all_that_a_kernel_imports_of_the_package() -> None:
     """A container has the kernel's side alone: what that imports of the ground has to come along."""
     held = {path.relative_to(PACKAGE).as_posix() for path in kernel_side(PACKAGE)}
-    needed = {
-        f"{module.split('.')[1]}.py"
-        for name, tree in modules().items()
-        if name in held
-        for module in imports(tree)
-        if module.startswith(f"{PACKAGE.name}.")
-    }
-    assert needed - held == {"in_kernel.py"}
+    needed = {found for name, tree in modules().items() if name in held for found in imported_modules(tree)}
+    assert needed - held == set()
 
 
 def test_no_function_is_written_twice() -> None:

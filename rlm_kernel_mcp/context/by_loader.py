@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from typing import Final
 
+from rlm_kernel_mcp.both_sides.text_encoding import errors_of
 from rlm_kernel_mcp.context.documents import Document
 from rlm_kernel_mcp.context.held import Room, is_hashed_later, lies_in_memory
 from rlm_kernel_mcp.context.loader import answers
@@ -37,7 +38,6 @@ from rlm_kernel_mcp.context.roots.opening import FileOpener, OpenedFile
 from rlm_kernel_mcp.context.sources import Source, Sources, too_large
 from rlm_kernel_mcp.context_wire import FILES_MAX, WIDTHS, Layout, Limits
 from rlm_kernel_mcp.errors import ContextDenied, ContextTooLarge
-from rlm_kernel_mcp.text_encoding import errors_of
 from rlm_kernel_mcp.units import MB
 
 UTF8_AT: Final = 1 << 16

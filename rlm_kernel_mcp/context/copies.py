@@ -10,10 +10,10 @@ import hashlib
 import os
 from typing import Final
 
+from rlm_kernel_mcp.both_sides.text_encoding import LineCount
+from rlm_kernel_mcp.both_sides.whole_writes import write_at
 from rlm_kernel_mcp.context.roots.path_errors import cause
 from rlm_kernel_mcp.errors import ContextTooLarge
-from rlm_kernel_mcp.text_encoding import LineCount
-from rlm_kernel_mcp.whole_writes import write_at
 
 BATCH_BYTES: Final = 1 << 20
 """Hashed and written at a time. Doing it for each of 20,000 small files takes a third of the time of reading them."""

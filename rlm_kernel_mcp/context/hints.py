@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from rlm_kernel_mcp.both_sides.text_encoding import CODE_PAGE, NOT_PACKED, NUL
 from rlm_kernel_mcp.context.documents import Document
 from rlm_kernel_mcp.context.loader.compressed import ENDS, form_of
 from rlm_kernel_mcp.text.markup import code, word
 from rlm_kernel_mcp.text.wording import counted
-from rlm_kernel_mcp.text_encoding import CODE_PAGE, NOT_PACKED, NUL
 
 HINTS_MAX: Final = 5
 NAME_CHARS: Final = 200

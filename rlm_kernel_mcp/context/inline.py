@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Final
 
+from rlm_kernel_mcp.both_sides.text_encoding import char_width
+from rlm_kernel_mcp.both_sides.whole_writes import write_at
 from rlm_kernel_mcp.context.documents import Document
 from rlm_kernel_mcp.context.held import Room, lies_in_memory
 from rlm_kernel_mcp.context.loader.answers import ValueRefused
@@ -26,9 +28,7 @@ from rlm_kernel_mcp.context.payload import Facts, Payload
 from rlm_kernel_mcp.context_wire import CODECS, WIDTHS, Layout
 from rlm_kernel_mcp.errors import ContextTooLarge, InvalidInput, RequestRefused
 from rlm_kernel_mcp.text.safe_text import safe_text
-from rlm_kernel_mcp.text_encoding import char_width
 from rlm_kernel_mcp.units import MB
-from rlm_kernel_mcp.whole_writes import write_at
 from rlm_kernel_mcp.wire import EDGE_CHARS
 
 BY_FILE_BYTES: Final = 8 * MB

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing
 from typing import Final
 
+from rlm_kernel_mcp.both_sides.text_encoding import BINARY, EncodingDetector, errors_of
 from rlm_kernel_mcp.context.copies import Concatenation, no_room
 from rlm_kernel_mcp.context.documents import Document
 from rlm_kernel_mcp.context.held import COPIED_MAX_BYTES, Room, lies_in_memory
@@ -24,7 +25,6 @@ from rlm_kernel_mcp.context.roots.opening import FileOpener, open_below
 from rlm_kernel_mcp.context.sources import Source, Sources, too_large
 from rlm_kernel_mcp.context_wire import Layout
 from rlm_kernel_mcp.errors import ContextDenied
-from rlm_kernel_mcp.text_encoding import BINARY, EncodingDetector, errors_of
 
 BLOCK_BYTES: Final = 1 << 15
 """Read at a time. Larger blocks are slower, since block and decoded text no longer fit the processor's cache."""

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from rlm_kernel_mcp.both_sides.text_encoding import LOOKS
 from rlm_kernel_mcp.context_wire import (
     BLOCK_BYTES,
     INDEX_ROWS,
@@ -26,7 +27,6 @@ from rlm_kernel_mcp.context_wire import (
     WORDS_CHARS,
     Layout,
 )
-from rlm_kernel_mcp.text_encoding import LOOKS
 
 ENCODINGS: Final = ("utf-8", "utf-8-sig", "utf-16", "utf-32", "latin-1")
 _UTF_8_MARKS: Final = {"utf-8": 0, "utf-8-sig": 3}

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from rlm_kernel_mcp.text_encoding import AS_SURROGATES
+from rlm_kernel_mcp.both_sides.text_encoding import AS_SURROGATES
 
 _ESCAPED: Final = re.compile("[\udc00-\udcff]")
 """Characters that stand for a byte that does not decode."""

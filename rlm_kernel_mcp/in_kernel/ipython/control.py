@@ -16,7 +16,7 @@ from functools import partial
 from itertools import chain, repeat
 from typing import Any, ClassVar
 
-import rlm_kernel_mcp.text_encoding  # noqa: F401  (for the `errors` of a document)
+import rlm_kernel_mcp.both_sides.text_encoding  # noqa: F401  (for the `errors` of a document)
 from rlm_kernel_mcp.context_wire import (
     CODECS,
     LOAD_CONTEXT,

@@ -9,8 +9,8 @@ from __future__ import annotations
 from array import array
 from typing import Final
 
+from rlm_kernel_mcp.both_sides.text_encoding import BINARY, EncodingDetector, char_width, errors_of
 from rlm_kernel_mcp.context_wire import BLOCK_BYTES
-from rlm_kernel_mcp.text_encoding import BINARY, EncodingDetector, char_width, errors_of
 
 ASCII, LATIN_1, UCS2, UCS4 = range(4)
 """Places in `context_wire.LAYOUTS`."""

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from rlm_kernel_mcp.both_sides.text_encoding import NOT_PACKED
+from rlm_kernel_mcp.both_sides.whole_writes import write_at
 from rlm_kernel_mcp.context_wire import BLOCK_BYTES, CODECS, LAYOUTS, Finished, Limits, Read, Refused
 from rlm_kernel_mcp.in_kernel.loader.document import ASCII, DocumentPass
 from rlm_kernel_mcp.in_kernel.loader.unpacking import (
@@ -25,8 +27,6 @@ from rlm_kernel_mcp.in_kernel.loader.unpacking import (
     Unreadable,
     does_not_begin_as,
 )
-from rlm_kernel_mcp.text_encoding import NOT_PACKED
-from rlm_kernel_mcp.whole_writes import write_at
 
 HASHED_BYTES: Final = 1 << 18
 

@@ -12,8 +12,8 @@ import marshal
 import os
 from typing import Final
 
+from rlm_kernel_mcp.both_sides.whole_writes import write_at
 from rlm_kernel_mcp.context_wire import WORDS_CHARS, Written
-from rlm_kernel_mcp.whole_writes import write_at
 
 FORMAT: Final = 4
 """Of `marshal`: the kernel in a container may be of an earlier Python."""

@@ -12,11 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from rlm_kernel_mcp.both_sides.text_encoding import errors_of
 from rlm_kernel_mcp.context.loader.index import Changed, ReadAt, TextIndex, count_document
 from rlm_kernel_mcp.context.loader.places import Place, Places, PlacesInBlock
 from rlm_kernel_mcp.session.evidence.citations import BESIDE_CHARS, EXACT_EACH, TEXT_CHARS, Exact, Passage
 from rlm_kernel_mcp.text.safe_text import safe_text
-from rlm_kernel_mcp.text_encoding import errors_of
 
 BLOCKS_KEPT: Final = 2
 """Parts of a document that stay decoded: a passage may begin in one and end in the next."""

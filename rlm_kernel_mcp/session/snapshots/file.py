@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+from rlm_kernel_mcp.both_sides.whole_writes import write_at
 from rlm_kernel_mcp.kernel.untrusted.snapshot_report import KernelReport
 from rlm_kernel_mcp.kernel.untrusted.snapshot_stream import (
     Event,
@@ -31,7 +32,6 @@ from rlm_kernel_mcp.kernel.untrusted.snapshot_stream import (
 from rlm_kernel_mcp.policy import SnapshotLimits
 from rlm_kernel_mcp.store.paths import snapshot_files
 from rlm_kernel_mcp.units import MB
-from rlm_kernel_mcp.whole_writes import write_at
 
 GARBAGE_BYTES_MIN: Final = 16 * MB
 """Dead bytes up to which the values are not moved together, where there is room for them."""

@@ -6,10 +6,10 @@ import re
 
 import pytest
 
+from rlm_kernel_mcp.both_sides.text_encoding import CODE_PAGE, NOT_PACKED, NUL
 from rlm_kernel_mcp.context.documents import Document
 from rlm_kernel_mcp.context.hints import NAME_CHARS, hints
 from rlm_kernel_mcp.text.safe_text import safe_text
-from rlm_kernel_mcp.text_encoding import CODE_PAGE, NOT_PACKED, NUL
 from tests.unit.text.spans import spans
 
 NAMES = (

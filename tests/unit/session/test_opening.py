@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from mcp.types import TextContent
 
+from rlm_kernel_mcp.both_sides.text_encoding import NUL
 from rlm_kernel_mcp.context.documents import Document
 from rlm_kernel_mcp.context.held import Room
 from rlm_kernel_mcp.context.patterns.left_out import Skipped
@@ -26,7 +27,6 @@ from rlm_kernel_mcp.session.kernels.context_loading import context_report
 from rlm_kernel_mcp.settings import load_settings
 from rlm_kernel_mcp.store.paths import snapshot_files
 from rlm_kernel_mcp.store.store import Store
-from rlm_kernel_mcp.text_encoding import NUL
 from rlm_kernel_mcp.wire import DOCUMENTS_LISTED
 from tests.fake_kernel import Fakes
 

@@ -8,8 +8,8 @@ import threading
 
 import pytest
 
+from rlm_kernel_mcp.both_sides.whole_writes import write_at
 from rlm_kernel_mcp.session import session as session_module
-from rlm_kernel_mcp.whole_writes import write_at
 from rlm_kernel_mcp.wire import INLINE_SNAPSHOT, RESTORE, SNAPSHOT
 from tests.fake_kernel import FATAL, FakeKernel, Fakes
 from tests.sessions import WAIT_S, SessionDriver, until

@@ -208,11 +208,10 @@ def test_the_kernel_code_s_hash_covers_what_runs_inside_and_nothing_else() -> No
     assert {"__init__.py", "wire.py", "in_kernel/launch.py", "in_kernel/walls/syscalls.json"} <= names
     assert {name.partition("/")[0] for name in names} == {
         "__init__.py",
+        "both_sides",
         "kernel_code.py",
         "context_wire.py",
-        "text_encoding.py",
         "units.py",
-        "whole_writes.py",
         "wire.py",
         "in_kernel",
     }

@@ -8,7 +8,7 @@ import random
 
 import pytest
 
-from rlm_kernel_mcp.text_encoding import BINARY, SNIFF_BYTES, EncodingDetector, char_width, errors_of
+from rlm_kernel_mcp.both_sides.text_encoding import BINARY, SNIFF_BYTES, EncodingDetector, char_width, errors_of
 
 SAMPLE = "Größe des Bären → 北京 😀\r\nzweite Zeile\n"
 
