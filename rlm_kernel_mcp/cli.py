@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from rlm_kernel_mcp import __version__
-from rlm_kernel_mcp.commands.inherited import drop, settle
+from rlm_kernel_mcp.commands.inherited import drop, settle, working_directory
 from rlm_kernel_mcp.errors import InvalidInput, RlmError
 from rlm_kernel_mcp.settings import TABLE, Settings, load_settings
 
@@ -198,7 +198,8 @@ def _add_session_id(command: argparse.ArgumentParser) -> None:
 
 def _settings(options: argparse.Namespace | None = None) -> Settings:
     given = ((row.variable, getattr(options, row.variable, None)) for row in TABLE)
-    return load_settings(os.environ, {variable: value for variable, value in given if value is not None})
+    options_given = {variable: value for variable, value in given if value is not None}
+    return load_settings(working_directory(), os.environ, options_given)
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -206,9 +207,9 @@ def _serve(options: argparse.Namespace) -> int:
     from rlm_kernel_mcp.kernel.placement.kernelspec import locked_kernelspec
     from rlm_kernel_mcp.server.app import run
 
-    locked_kernelspec(settings.kernel)
+    locked_kernelspec(settings.kernel, settings.jupyter)
 
-    run(settings)
+    run(settings, os.environ)
 
 
 def _install_kernelspec(options: argparse.Namespace) -> int:
@@ -236,7 +237,7 @@ def _prefix(options: argparse.Namespace) -> Path | None:
 def _doctor(_options: argparse.Namespace) -> int:
     from rlm_kernel_mcp.commands.doctor import doctor
 
-    return doctor(_settings())
+    return doctor(_settings(), os.environ)
 
 
 def _sessions(options: argparse.Namespace) -> int:

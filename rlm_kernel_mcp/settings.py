@@ -1,7 +1,8 @@
 """The user's settings: environment variables and options of `serve`.
 
 Is: one table that `serve --help`, the parser and the README are made of. Is not: the policy of a kernel,
-to which `kernel/placement/builder.py` applies the settings that concern it.
+to which `kernel/placement/builder.py` applies the settings that concern it. Nothing of this process is read: working
+directory and environment are given, since a server may have clients with others than its own.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from rlm_kernel_mcp.errors import InvalidInput
+from rlm_kernel_mcp.text.home_directory import own_home, with_home
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +65,13 @@ IMAGE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}")
 
 OLD_NAMES: Final = {("RLM_SANDBOX_MODE", "subprocess"): "process"}
 
+JUPYTERS: Final = ("JUPYTER_PATH", "JUPYTER_DATA_DIR", "JUPYTER_PREFER_ENV_PATH", "XDG_DATA_HOME", "HOME")
+"""The variables by which Jupyter finds kernelspecs."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Validated settings of one server."""
+    """Validated settings of one client."""
 
     context_roots: tuple[Path, ...]
     kernel: str
@@ -81,6 +86,12 @@ class Settings:
     idle_timeout_s: int
     state_dir: Path
     working_dir: Path
+    home: str | None = None
+    """What `~` stands for."""
+    time_zone: str | None = None
+    """TZ of its kernels: `datetime.now()` should agree with what the user's files say."""
+    jupyter: tuple[tuple[str, str], ...] = ()
+    """Which of `JUPYTERS` are set, and their values."""
     spool_gb: int = 16
     chosen: frozenset[str] = frozenset()
     """The variables that were set, by the environment or an option. Where one was not set that the kernelspec's policy
@@ -124,25 +135,26 @@ def load_kernel_settings(environ: Mapping[str, str]) -> KernelSettings:
     )
 
 
-def load_settings(environ: Mapping[str, str], overrides: Mapping[str, str] | None = None) -> Settings:
-    """Settings from the environment, with the options of `serve` (by variable name) above them.
+def load_settings(
+    working_dir: Path | str, environ: Mapping[str, str], overrides: Mapping[str, str] | None = None
+) -> Settings:
+    """A client's settings, with the options of `serve` (by variable name) above those of its environment.
+
+    Args:
+        working_dir: the client's, an absolute path: relative paths begin there.
+        environ: the client's environment.
+        overrides: what was given as options.
 
     Raises:
         InvalidInput: a value is not one of the known ones; the message lists them.
     """
+    working_dir, home = _checked_working_dir(working_dir), environ.get("HOME") or own_home(os.getuid())
     values = {row.variable: environ[row.variable] for row in TABLE if environ.get(row.variable)}
     values = _known_values(values | dict(overrides or {}))
-    try:
-        working_dir = Path.cwd()
-    except OSError as error:
-        raise InvalidInput(
-            f"The working directory cannot be used: {error.strerror}.",
-            "Change to a directory that exists, then try again.",
-        ) from error
     roots = values.get("RLM_CONTEXT_ROOTS")
     directories = [part for part in (roots or "").split(os.pathsep) if part]
     return Settings(
-        context_roots=tuple(_root(part) for part in directories) or (working_dir.resolve(),),
+        context_roots=tuple(_root(part, working_dir, home) for part in directories) or (working_dir.resolve(),),
         kernel=values.get("RLM_KERNEL", "rlm-python"),
         sandbox_mode=values.get("RLM_SANDBOX_MODE", "process"),
         container_runtime=values.get("RLM_SANDBOX_CONTAINER_RUNTIME", "docker"),
@@ -153,8 +165,11 @@ def load_settings(environ: Mapping[str, str], overrides: Mapping[str, str] | Non
         memory_limit_mb=_memory_limit_mb(values),
         max_sessions=_whole(values, "RLM_MAX_SESSIONS", 32, 1, 4096, "sessions"),
         idle_timeout_s=_whole(values, "RLM_IDLE_TIMEOUT_S", 3600, 1, 31_536_000, "seconds"),
-        state_dir=_state_dir(values, environ),
+        state_dir=_state_dir(values, environ, working_dir, home),
         working_dir=working_dir,
+        home=home,
+        time_zone=environ.get("TZ"),
+        jupyter=tuple((name, environ[name]) for name in JUPYTERS if environ.get(name)),
         spool_gb=_whole(values, "RLM_SPOOL_GB", 16, 1, 65_536, "GB"),
         chosen=frozenset(values),
     )
@@ -212,35 +227,39 @@ def doubts(environ: Mapping[str, str], settings: Settings | KernelSettings) -> I
             yield f"RLM_IMPORTS names {name!r}, but no module {top!r} is installed for {sys.executable}."
 
 
-def _state_dir(values: Mapping[str, str], environ: Mapping[str, str]) -> Path:
-    given = values.get("RLM_STATE_DIR")
-    try:
-        # Absolute: a command in another directory is to name the place, and SQLite takes `file:x` for something else.
-        return (_expanded("RLM_STATE_DIR", given) if given else default_state_dir(environ)).absolute()
-    except RuntimeError:
+def _checked_working_dir(given: Path | str) -> Path:
+    path = Path(given)
+    if not path.is_absolute():
+        raise InvalidInput(f"The working directory {str(path)!r} is not an absolute path.", "Give its whole path.")
+    return path
+
+
+def _state_dir(values: Mapping[str, str], environ: Mapping[str, str], working_dir: Path, home: str | None) -> Path:
+    # Absolute: a command in another directory is to name the place, and SQLite takes `file:x` for something else.
+    if given := values.get("RLM_STATE_DIR"):
+        return working_dir / _expanded("RLM_STATE_DIR", given, home)
+    if home is None:
         raise InvalidInput(
             "There is no home directory for the session records: HOME is not set, and this user has none.",
             "Set RLM_STATE_DIR, or HOME.",
-        ) from None
+        )
+    return working_dir / default_state_dir(environ, home)
 
 
-def _expanded(variable: str, text: str) -> Path:
-    try:
-        return Path(text).expanduser()
-    except RuntimeError:
-        raise InvalidInput(
-            f"{variable} names {text!r}: there is no such home directory.", "Correct the setting."
-        ) from None
+def _expanded(variable: str, text: str, home: str | None) -> Path:
+    path = with_home(text, home)
+    if path.startswith("~"):
+        raise InvalidInput(f"{variable} names {text!r}: there is no such home directory.", "Correct the setting.")
+    return Path(path)
 
 
-def default_state_dir(environ: Mapping[str, str]) -> Path:
+def default_state_dir(environ: Mapping[str, str], home: str) -> Path:
     """The platform's state directory: XDG's on Linux, Application Support on macOS."""
-    home = Path(environ.get("HOME") or Path.home())
     if sys.platform == "darwin":
-        return home / "Library" / "Application Support" / "rlm-kernel-mcp"
+        return Path(home, "Library", "Application Support", "rlm-kernel-mcp")
     base = Path(environ.get("XDG_STATE_HOME", ""))
     # The XDG Base Directory Specification calls a relative path invalid, to be ignored.
-    return (base if base.is_absolute() else home / ".local" / "state") / "rlm-kernel-mcp"
+    return (base if base.is_absolute() else Path(home, ".local", "state")) / "rlm-kernel-mcp"
 
 
 def _image(name: str) -> str:
@@ -252,8 +271,8 @@ def _image(name: str) -> str:
     return name
 
 
-def _root(text: str) -> Path:
-    path = _expanded("RLM_CONTEXT_ROOTS", text)
+def _root(text: str, working_dir: Path, home: str | None) -> Path:
+    path = working_dir / _expanded("RLM_CONTEXT_ROOTS", text, home)
     if not path.is_dir():
         raise InvalidInput(f"RLM_CONTEXT_ROOTS names {text!r}, which is not a directory.", "Correct the setting.")
     return path.resolve()

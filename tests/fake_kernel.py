@@ -349,7 +349,7 @@ class Fakes:
 @asynccontextmanager
 async def fake_registry(state_dir: Path, **variables: str) -> AsyncIterator[Fakes]:
     """A registry of which nothing but the kernels is a fake. It does nothing by itself: no spare, no idle watch."""
-    settings = load_settings({"RLM_STATE_DIR": str(state_dir), **variables})
+    settings = load_settings(Path.cwd(), {"RLM_STATE_DIR": str(state_dir), **variables})
     run_dir = RunDir.create()
     starter = FakeStarter(settings, run_dir)
     registry = Registry(settings, run_dir, cast(KernelStarter, starter), Store.open(state_dir))

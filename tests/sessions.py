@@ -6,13 +6,11 @@ Is: the project's own session layer over real kernels, every wait bounded. Is no
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
-from unittest.mock import patch
 
 from rlm_kernel_mcp.kernel.kernel import Kernel
 from rlm_kernel_mcp.kernel.placement.forked import ForkedPlacement, ForkServer
@@ -43,15 +41,12 @@ async def open_registry(
 
     `policy`: what is to be other than in the shipped one, by part (`tests/specs.py`).
     """
-    environment = {}
     if policy is not None:
         write_spec(state_dir, "changed", dict(policy))
-        variables["RLM_KERNEL"] = "changed"
-        environment["JUPYTER_PATH"] = str(state_dir)
-    settings = load_settings({"RLM_STATE_DIR": str(state_dir), **variables})
-    with patch.dict(os.environ, environment):
-        async with asyncio.timeout(WAIT_S):
-            registry = await Registry.open(settings)
+        variables |= {"RLM_KERNEL": "changed", "JUPYTER_PATH": str(state_dir)}
+    settings = load_settings(Path.cwd(), {"RLM_STATE_DIR": str(state_dir), **variables})
+    async with asyncio.timeout(WAIT_S):
+        registry = await Registry.open(settings)
     _opened.add(registry)
     try:
         yield registry

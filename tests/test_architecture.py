@@ -28,7 +28,7 @@ MAY_IMPORT: Final = {
     "store": {"text", *GROUND},
     "kernel": {"kernel_code", "policy", "settings", "text", *GROUND},
     "context": {"policy", "text", *GROUND},
-    "settings": {"errors"},
+    "settings": {"errors", "text"},
     "policy": {"errors"},
     "in_kernel": {"both_sides", "kernel_code", "units", "wire"},
     "both_sides": set[str](),
@@ -94,6 +94,14 @@ THIRD_PARTY: Final = {
 
 LATE: Final = {"IPython", "ipykernel", "jupyter_client", "jupyter_core", "sqlite3", "traitlets", "zmq"}
 """Not imported before `initialize` is answered: a client leaves a slow server behind after about a second."""
+
+READS_ITS_PROCESS: Final = {
+    "cli.py": "the command line is its process's own client",
+    "kernel/placement/foreign_client.py": "another Jupyter client, in its own process",
+    "kernel/placement/kernelspec.py": "`kernelspec install` and such",
+    "kernel/placement/run_place.py": "where this process's sockets lie, whoever its clients are",
+}
+"""Host modules that read the environment or the directories of their own process, and why."""
 
 BROAD_EDGES: Final = {
     "server/tools.py",
@@ -436,6 +444,19 @@ def bare_awaits(node: ast.AST) -> Iterator[int]:
         yield node.lineno
     for inner in ast.iter_child_nodes(node):
         yield from bare_awaits(inner)
+
+
+def test_what_is_a_client_s_is_not_read_from_this_process() -> None:
+    """Its environment, its directories: a server may have clients with others. Commands are their own client."""
+    words = ("os.environ", "os.getenv", "os.getcwd", "expanduser", "Path.cwd", "Path.home")
+    found = {
+        name
+        for name, tree in modules().items()
+        if not name.startswith(("in_kernel/", "commands/"))
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and ast.unparse(node).endswith(words)
+    }
+    assert found == set(READS_ITS_PROCESS)
 
 
 def test_names_say_what_a_thing_is() -> None:

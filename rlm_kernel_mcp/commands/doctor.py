@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import platform
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -34,17 +33,19 @@ from rlm_kernel_mcp.units import MB
 PROBE_TIMEOUT_S: Final = 30
 
 
-def doctor(settings: Settings) -> int:
+def doctor(settings: Settings, environ: Mapping[str, str]) -> int:
     """Print what holds; 0 when every required wall does and a kernel starts, else 1.
+
+    `environ`: what the settings were made from.
 
     Raises:
         InvalidInput: there is no such kernelspec, or its policy cannot be read.
     """
-    policy_file = locked_kernelspec(settings.kernel) / POLICY_FILE
+    policy_file = locked_kernelspec(settings.kernel, settings.jupyter) / POLICY_FILE
     policy = load_policy(policy_file)
     required = policy.walls.required
     print(f"{platform.platform()}, Python {platform.python_version()}\n", flush=True)
-    for doubt in doubts(os.environ, settings):
+    for doubt in doubts(environ, settings):
         print(f"Settings: {doubt}\n", flush=True)
     report = probe(policy_file)
     print("\n".join(wall_lines(report, required)))

@@ -1,8 +1,8 @@
 """What a command inherits from whoever started it, reset to what a plain shell would pass on.
 
-Is: signals, mask, umask, standard streams, the soft limit of descriptors. Is not: the start of a kernel, which is more
-thorough (`in_kernel/inherited.py`). SIGHUP, which `nohup` ignores, and a shell's job control stay as they are. Above:
-`cli.py`. Below: the standard library.
+Is: signals, mask, umask, standard streams, the soft limit of descriptors; and the working directory, as it is. Is not:
+the start of a kernel, which is more thorough (`in_kernel/inherited.py`). SIGHUP, which `nohup` ignores, and a shell's
+job control stay as they are. Above: `cli.py`. Below: `errors.py`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ import os
 import resource
 import signal
 import sys
+from pathlib import Path
 from typing import Final
+
+from rlm_kernel_mcp.errors import InvalidInput
 
 LEFT_ALONE: Final = frozenset(
     {
@@ -73,3 +76,14 @@ def drop(descriptor: int) -> None:
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, descriptor)
     os.close(null)
+
+
+def working_directory() -> Path:
+    """Where the command was started, which is its client's. Raises: InvalidInput: it is gone."""
+    try:
+        return Path.cwd()
+    except OSError as error:
+        raise InvalidInput(
+            f"The working directory cannot be used: {error.strerror}.",
+            "Change to a directory that exists, then try again.",
+        ) from error

@@ -29,6 +29,7 @@ from rlm_kernel_mcp.context.roots.identity import FileIdentity, identity_of
 from rlm_kernel_mcp.context.roots.opening import is_below, open_below
 from rlm_kernel_mcp.context.roots.path_errors import cause, quoted
 from rlm_kernel_mcp.errors import ContextDenied, InvalidInput
+from rlm_kernel_mcp.text.home_directory import with_home
 from rlm_kernel_mcp.units import MB
 
 RULES_NAME: Final = ".gitignore"
@@ -146,15 +147,15 @@ class RuleFiles:
 class Exclusions:
     """A request's `exclude`: patterns as in .gitignore, applied to what directories and globs find."""
 
-    def __init__(self, patterns: Sequence[str], working_dir: str) -> None:
-        """Parse the patterns.
+    def __init__(self, patterns: Sequence[str], working_dir: str, home: str | None = None) -> None:
+        """Parse the patterns. `home`: what `~` stands for.
 
         Raises:
             InvalidInput: one of them can match nothing, or there are more than 1,000.
         """
         if len(patterns) > EXCLUDE_LIMIT:
             raise InvalidInput(f"exclude has {len(patterns):,} patterns; the limit is {EXCLUDE_LIMIT:,} patterns.")
-        self._working_dir = working_dir.rstrip("/") + "/"
+        self._working_dir, self._home = working_dir.rstrip("/") + "/", home
         self._rules = Rules([rule for pattern in patterns for rule in self._rules_of(pattern)])
 
     def __bool__(self) -> bool:
@@ -176,9 +177,7 @@ class Exclusions:
                 f"exclude has {quoted(given)}; a pattern says what is left out, and cannot begin with '!'.",
                 "Write what is to be left out, or name what is to be loaded in context_paths.",
             )
-        pattern = given
-        if pattern.startswith("~"):
-            pattern = os.path.expanduser(pattern)  # noqa: PTH111 (a pattern, and strings)
+        pattern = with_home(given, self._home)
         while pattern.startswith("./"):
             pattern = pattern[2:].lstrip("/")
         if pattern.startswith("../"):

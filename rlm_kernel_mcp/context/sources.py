@@ -32,6 +32,7 @@ from rlm_kernel_mcp.context.roots.path_errors import (
 )
 from rlm_kernel_mcp.context.roots.pseudo_files import is_on_pseudo_filesystem
 from rlm_kernel_mcp.errors import ContextDenied, ContextNotFound, ContextTooLarge, InvalidInput
+from rlm_kernel_mcp.text.home_directory import with_home
 from rlm_kernel_mcp.text.printable import printable
 
 DOCUMENT_LIMIT: Final = 200_000
@@ -68,16 +69,17 @@ class Sources:
     """Total size of the files when they were found."""
 
 
-def resolve_sources(
+def resolve_sources(  # noqa: PLR0913 (three of them are one client's)
     paths: Sequence[str],
     *,
     exclude: Sequence[str] = (),
     roots: Sequence[Path],
     working_dir: Path,
+    home: str | None = None,
     max_bytes: int,
     check_cancelled: Callable[[], None] = lambda: None,
 ) -> Sources:
-    """Find the files that `paths` stand for. A relative path is relative to `working_dir`.
+    """Find the files that `paths` stand for. A relative path is relative to `working_dir`; `~` stands for `home`.
 
     A path that exists literally is that file or directory, even if it contains wildcards; otherwise a path with `*`,
     `?`, `[` or `{a,b}` is a glob, which matches only files. What a directory leaves out (hidden, vendored, ignored,
@@ -95,8 +97,8 @@ def resolve_sources(
     if len(paths) > PATH_LIMIT:
         raise InvalidInput(f"context_paths holds {len(paths):,} paths; the limit is {PATH_LIMIT:,} paths.")
     allowed = canonical_roots(roots)
-    exclusions = Exclusions(exclude, str(working_dir))
-    requested = [_requested_path(checked(path), str(working_dir), allowed) for path in paths]
+    exclusions = Exclusions(exclude, str(working_dir), home)
+    requested = [_requested_path(checked(path), str(working_dir), home, allowed) for path in paths]
     prefix = os.path.commonpath([one.base for one in requested])
     resolution = _Resolution(allowed, prefix, max_bytes, requested)
     lister = Lister(allowed, exclusions, resolution.skip, check_cancelled)
@@ -123,10 +125,10 @@ class _RequestedPath:
     """As `begins_at` has it."""
 
 
-def _requested_path(given: str, working_dir: str, roots: tuple[str, ...]) -> _RequestedPath:
+def _requested_path(given: str, working_dir: str, home: str | None, roots: tuple[str, ...]) -> _RequestedPath:
     path = os.path.join(working_dir, given)  # noqa: PTH118 (keeps the path as it was given)
     if given.startswith("~") and not os.path.lexists(path):
-        path = os.path.join(working_dir, os.path.expanduser(given))  # noqa: PTH111, PTH118 (as above)
+        path = os.path.join(working_dir, with_home(given, home))  # noqa: PTH118 (as above)
     begins = begins_at(given, working_dir)
     try:
         real = resolved(path)

@@ -32,9 +32,12 @@ class KernelStarter:
 
     def __init__(self, settings: Settings, run_dir: RunDir) -> None:
         self._run_dir = run_dir
-        self._specs = spec_manager()
+        self._specs = spec_manager(settings.jupyter)
         self._kernel_name = settings.kernel
-        self.policy: Policy = effective_policy(locked_kernelspec(settings.kernel), settings.of_kernel())
+        self.policy: Policy = effective_policy(
+            locked_kernelspec(settings.kernel, settings.jupyter), settings.of_kernel()
+        )
+        self._time_zone = settings.time_zone
         self._placement = placement_of(settings, run_dir, self.policy)
         self._turns = asyncio.Semaphore(self._placement.starts_max)
 
@@ -67,7 +70,7 @@ class KernelStarter:
         except KernelStartFailed:
             taken.close()
             raise
-        order = Order(placement, directories, self.policy, owned=True, taken=taken)
+        order = Order(placement, directories, self.policy, owned=True, taken=taken, time_zone=self._time_zone)
         begun = Begun(self._manager(directories), order, placement)
         try:
             async with asyncio.timeout(self.policy.start_timeout_ms / 1000):

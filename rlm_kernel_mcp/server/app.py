@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import anyio
@@ -68,15 +69,15 @@ async def _serve_stdio(server: Server[LazyRegistry], spoken: anyio.Event, tasks:
         await server.run(read_side, write_side, server.create_initialization_options())
 
 
-def run(settings: Settings) -> NoReturn:
-    """Entry of `rlm-kernel-mcp serve`: serves, and ends the process."""
+def run(settings: Settings, environ: Mapping[str, str]) -> NoReturn:
+    """Entry of `rlm-kernel-mcp serve`: serves, and ends the process. `environ`: what the settings were made from."""
     form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
     out = LogStream(2)
     # Whatever Python itself writes there must not wait either.
     sys.stdout = sys.stderr = out
     logging.basicConfig(stream=out, level=logging.WARNING, format=form)
     logging.getLogger("rlm_kernel_mcp").setLevel(logging.INFO)
-    for doubt in doubts(os.environ, settings):
+    for doubt in doubts(environ, settings):
         log.warning("%s", doubt)
     try:
         anyio.run(serve, settings)

@@ -44,7 +44,7 @@ async def test_a_kernel_that_ends_while_it_starts_is_told_at_once_with_its_end(
         return walls
 
     run_dir = RunDir.create()
-    starter = KernelStarter(load_settings({"RLM_STATE_DIR": str(tmp_path)}), run_dir)
+    starter = KernelStarter(load_settings(Path.cwd(), {"RLM_STATE_DIR": str(tmp_path)}), run_dir)
     monkeypatch.setattr(StatusSocket, "wait_pid", kill_when_announced)
     monkeypatch.setattr(StatusSocket, "wait_ready", kill_when_ready)
     try:

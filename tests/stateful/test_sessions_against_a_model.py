@@ -42,7 +42,7 @@ class Connection:
     def __init__(self) -> None:
         self._exits = ExitStack()
         directory = self._exits.enter_context(tempfile.TemporaryDirectory())
-        server_settings = load_settings({"RLM_STATE_DIR": str(Path(directory) / "state")})
+        server_settings = load_settings(Path.cwd(), {"RLM_STATE_DIR": str(Path(directory) / "state")})
         self._portal = self._exits.enter_context(anyio.from_thread.start_blocking_portal())
         client = Client(build_server(lambda: open_in_background(server_settings)))
         self.client = self._exits.enter_context(self._portal.wrap_async_context_manager(client))

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 from contextlib import closing
 from pathlib import Path
 from typing import Final
+from unittest.mock import patch
 
 import pytest
 
 from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.kernel.placement.kernelspec import POLICY_FILE, locked_kernelspec
 from rlm_kernel_mcp.policy import load_policy
-from rlm_kernel_mcp.settings import TABLE, default_state_dir, doubts, load_settings
+from rlm_kernel_mcp.settings import TABLE, doubts, load_settings
 from rlm_kernel_mcp.store.store import Store
 
 
 def doubted(**environ: str) -> list[str]:
-    return list(doubts(environ, load_settings(environ)))
+    return list(doubts(environ, load_settings(Path.cwd(), environ)))
 
 
 @pytest.mark.parametrize(
@@ -85,7 +88,7 @@ def test_a_policy_from_before_contexts_were_mapped_has_the_defaults(tmp_path: Pa
 
 def test_the_defaults_are_those_of_the_policy_beside_the_kernelspec() -> None:
     """The policy's hold where nothing is set; the others are what is told of them."""
-    policy, defaults = load_policy(locked_kernelspec("rlm-python") / POLICY_FILE), load_settings({"HOME": "/"})
+    policy, defaults = load_policy(locked_kernelspec("rlm-python") / POLICY_FILE), load_settings("/", {"HOME": "/"})
     assert (defaults.import_policy, defaults.memory_limit_mb) == (policy.imports.mode, policy.limits.memory_mb)
     told = {row.variable: row.default.removeprefix("the kernelspec's: ") for row in TABLE}
     assert told["RLM_IMPORT_POLICY"] == policy.imports.mode
@@ -114,7 +117,7 @@ def test_an_unknown_value_is_refused_with_the_known_ones(variable: str, value: s
     """Given by variable or by option; `tests/mcp/server/test_start.py` has it of a server."""
     for environ, overrides in ({variable: value}, None), ({}, {variable: value}):
         with pytest.raises(InvalidInput) as refused:
-            load_settings(environ, overrides)
+            load_settings(Path.cwd(), environ, overrides)
         assert variable in refused.value.message
         assert known in refused.value.message
 
@@ -122,25 +125,58 @@ def test_an_unknown_value_is_refused_with_the_known_ones(variable: str, value: s
 def test_a_context_root_that_is_no_folder_is_refused() -> None:
     """The server would refuse every path, one by one."""
     with pytest.raises(InvalidInput, match="RLM_CONTEXT_ROOTS names '/nonexistent', which is not a directory"):
-        load_settings({"RLM_CONTEXT_ROOTS": "/nonexistent"})
+        load_settings(Path.cwd(), {"RLM_CONTEXT_ROOTS": "/nonexistent"})
 
 
 @pytest.mark.parametrize("given", ["relative/state", ".", ""])
 def test_a_relative_xdg_folder_is_ignored_as_the_specification_says(given: str) -> None:
     """Else the sessions would be other ones in each working directory."""
-    home = Path("/h")
-    found = default_state_dir({"HOME": str(home), "XDG_STATE_HOME": given})
-    assert found == home / ".local" / "state" / "rlm-kernel-mcp"
+    found = load_settings("/", {"HOME": "/h", "XDG_STATE_HOME": given}).state_dir
+    assert found == Path("/h/.local/state/rlm-kernel-mcp")
 
 
 @pytest.mark.parametrize("given", ["x", "./x", ":memory:", "file:x?mode=memory", " ", "a/b"])
-def test_a_relative_state_directory_is_one_below_the_working_directory(
-    given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_relative_state_directory_is_one_below_the_working_directory(given: str, tmp_path: Path) -> None:
     """Named in full, so that a command that runs elsewhere says where it looked; and a place, whatever its name."""
-    monkeypatch.chdir(tmp_path)
-    found = load_settings({"RLM_STATE_DIR": given}, {}).state_dir
+    found = load_settings(tmp_path, {"RLM_STATE_DIR": given}, {}).state_dir
     assert found == tmp_path / given
     with closing(Store.open(found)) as store:
         assert store.problem is None
     assert (tmp_path / given / "sessions.db").is_file()
+
+
+def test_settings_are_a_client_s_and_nothing_of_this_process_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server may have clients with other directories and environments than its own: none of it shows through."""
+    theirs, home = tmp_path / "theirs", tmp_path / "home"
+    for directory in (theirs / "logs", home / "data"):
+        directory.mkdir(parents=True)
+    environ = {"HOME": str(home), "RLM_CONTEXT_ROOTS": "logs:~/data", "TZ": "Asia/Tokyo", "JUPYTER_PATH": "/specs"}
+    before = load_settings(theirs, environ)
+    with monkeypatch.context() as ours:
+        (tmp_path / "logs").mkdir()
+        ours.chdir(tmp_path)
+        for name in ("HOME", "XDG_STATE_HOME", "TZ", "JUPYTER_PATH", "RLM_STATE_DIR", "RLM_IMPORTS"):
+            ours.setenv(name, "/nonexistent")
+        assert load_settings(theirs, environ) == before
+    assert before.context_roots == (theirs / "logs", home / "data")
+    assert (before.working_dir, before.home, before.time_zone) == (theirs, str(home), "Asia/Tokyo")
+    assert before.state_dir == home / ".local/state/rlm-kernel-mcp"
+    assert dict(before.jupyter) == {"HOME": str(home), "JUPYTER_PATH": "/specs"}
+
+
+def test_without_a_home_in_the_environment_it_is_the_user_s() -> None:
+    """As the user database has it, and not as this process's environment does."""
+    with patch.dict(os.environ, HOME="/nonexistent"):
+        assert load_settings("/", {}).home == pwd.getpwuid(os.getuid()).pw_dir
+
+
+def test_a_working_directory_is_an_absolute_path() -> None:
+    """A relative one would begin where this process happens to be."""
+    with pytest.raises(InvalidInput, match="'here' is not an absolute path"):
+        load_settings("here", {})
+
+
+def test_a_root_in_the_home_of_nobody_is_refused() -> None:
+    """With the setting's name."""
+    with pytest.raises(InvalidInput, match="RLM_CONTEXT_ROOTS names '~no-such-user/x': there is no such home"):
+        load_settings("/", {"RLM_CONTEXT_ROOTS": "~no-such-user/x"})

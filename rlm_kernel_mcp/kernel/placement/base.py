@@ -41,6 +41,8 @@ class Order:
     """Started by our own host, which keeps sessions in its kernels."""
     taken: Taken | None = None
     """What its placement took for it (`HostPlacement.take`)."""
+    time_zone: str | None = None
+    """TZ, as its client has it; None: not set."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,19 +69,18 @@ def build(order: Order, spec_argv: Sequence[str], connection: Mapping[str, Any])
     arguments += ["--owned"] if order.owned else []
     program = list(spec_argv)
     program = program[: program.index(CONNECTION_FLAG)] if CONNECTION_FLAG in program else program
-    return Command(tuple(program), tuple(arguments), scrubbed_environment(directories), str(directories.scratch))
+    return Command(tuple(program), tuple(arguments), scrubbed_environment(order), str(directories.scratch))
 
 
-def scrubbed_environment(directories: KernelDir) -> dict[str, str]:
-    """The whole environment of a kernel: of the host's, only the time zone."""
+def scrubbed_environment(order: Order) -> dict[str, str]:
+    """The whole environment of a kernel: of its client's, only the time zone; of this process's, nothing."""
     environment = {
         **ENVIRONMENT,
-        "HOME": str(directories.scratch),
+        "HOME": str(order.directories.scratch),
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
     }
-    # datetime.now() should agree with what the user's files say.
-    if "TZ" in os.environ:
-        environment["TZ"] = os.environ["TZ"]
+    if order.time_zone is not None:
+        environment["TZ"] = order.time_zone
     return environment
 
 

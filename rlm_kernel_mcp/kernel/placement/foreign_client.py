@@ -72,7 +72,7 @@ class ForeignClient:
         if any(argument.startswith("-") for argument in ignored):
             self._log.warning("A locked kernel takes no arguments; left out: %s", " ".join(ignored))
         use_sockets(manager, self._directories)
-        return Order(self, self._directories, policy, owned=False)
+        return Order(self, self._directories, policy, owned=False, time_zone=environment.get("TZ"))
 
     async def start(self, order: Order, command: Command) -> ClientsKernel:
         """Called by the provisioner (`launch_kernel`): start it and wait until it is ready, within the policy's time.

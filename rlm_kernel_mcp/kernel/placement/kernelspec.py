@@ -14,18 +14,24 @@ import errno
 import json
 import os
 import shutil
+import site
 import sys
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from rlm_kernel_mcp.errors import InvalidInput
+from rlm_kernel_mcp.text.home_directory import own_home
 
 if TYPE_CHECKING:
     from jupyter_client.kernelspec import KernelSpecManager
 
 POLICY_FILE: Final = "policy.json"
+Variables = Iterable[tuple[str, str]] | None
+_NO: Final = ("no", "n", "false", "off", "0", "0.0")
+"""What Jupyter takes for a no."""
 PACKAGE: Final = Path(__file__).resolve().parent.parent.parent
 
 
@@ -44,18 +50,18 @@ def kernelspec_dir() -> Path:
     return packaged if packaged.is_dir() else PACKAGE.parent / "kernelspecs"
 
 
-def locked_kernelspec(name: str) -> Path:
+def locked_kernelspec(name: str, variables: Variables = None) -> Path:
     """The directory of a kernelspec that carries a policy: our own, or another where Jupyter looks.
+
+    `variables`: as `jupyter_dirs`.
 
     Raises:
         InvalidInput: there is none of that name; the message has the known ones.
     """
     found = {spec.name: spec for spec in _own_specs() if (spec / POLICY_FILE).is_file()}
     if name not in found:
-        from jupyter_core.paths import jupyter_path
-
         for policy in (
-            policy for kernels in jupyter_path("kernels") for policy in Path(kernels).glob(f"*/{POLICY_FILE}")
+            policy for kernels in jupyter_dirs(variables) for policy in Path(kernels).glob(f"*/{POLICY_FILE}")
         ):
             if (policy.parent / "kernel.json").is_file():
                 found.setdefault(policy.parent.name, policy.parent)
@@ -67,15 +73,45 @@ def locked_kernelspec(name: str) -> Path:
     return found[name]
 
 
-def spec_manager() -> KernelSpecManager:
+def spec_manager(variables: Variables = None) -> KernelSpecManager:
     """Jupyter's reader of kernelspecs, over our own and the directories where Jupyter looks.
 
     It is given the directories: to find them it would import the whole of IPython, for `~/.ipython/kernels`.
+    `variables`: as `jupyter_dirs`.
     """
     from jupyter_client.kernelspec import KernelSpecManager
-    from jupyter_core.paths import jupyter_path
 
-    return KernelSpecManager(ensure_native_kernel=False, kernel_dirs=[str(kernelspec_dir()), *jupyter_path("kernels")])
+    return KernelSpecManager(ensure_native_kernel=False, kernel_dirs=[str(kernelspec_dir()), *jupyter_dirs(variables)])
+
+
+def jupyter_dirs(variables: Variables = None) -> list[str]:
+    """Where Jupyter looks for kernelspecs, the first that wins first.
+
+    `variables`: those of the environment that say so (`JUPYTERS` of `settings.py`), of a client of this process; None:
+    this process's own, for a command and for another Jupyter client.
+    """
+    from jupyter_core import paths
+
+    if variables is None:
+        return paths.jupyter_path("kernels")
+    said = dict(variables)
+    given = [part.rstrip(os.sep) for part in said.get("JUPYTER_PATH", "").split(os.pathsep) if part]
+    user = [said.get("JUPYTER_DATA_DIR") or _data_dir(said)]
+    if site.ENABLE_USER_SITE:
+        user.append(str(Path(site.getuserbase(), "share", "jupyter")))
+    system = list(paths.SYSTEM_JUPYTER_PATH)
+    env = [one for one in paths.ENV_JUPYTER_PATH if one not in system]
+    wish = said.get("JUPYTER_PREFER_ENV_PATH")
+    env_first = paths.prefer_environment_over_user() if wish is None else wish.lower() not in _NO
+    found = [*given, *(env + user if env_first else user + env), *system]
+    return [str(Path(one, "kernels")) for one in dict.fromkeys(found)]
+
+
+def _data_dir(said: Mapping[str, str]) -> str:
+    home = os.path.realpath(said.get("HOME") or own_home(os.getuid()) or "/")
+    if sys.platform == "darwin":
+        return str(Path(home, "Library", "Jupyter"))
+    return str(Path(said.get("XDG_DATA_HOME") or Path(home, ".local", "share"), "jupyter"))
 
 
 def install_kernelspec(prefix: Path | None = None) -> tuple[Path, ...]:

@@ -82,6 +82,8 @@ class ContextSource:
     paths: tuple[str, ...] | None = None
     working_dir: str | None = None
     """Where relative paths begin; None: the server's own."""
+    home: str | None = None
+    """What `~` stands for in them; None: as the server has it."""
     exclude: tuple[str, ...] = ()
     """Patterns for what the directories and globs among the paths leave out."""
     is_json: bool = False
@@ -97,7 +99,7 @@ class ContextSource:
         """From what a client gave."""
         text = given.json_text if given.text is None else given.text
         is_json = given.json_text is not None
-        return cls(text, given.paths, None, options.exclude, is_json, options.name, prefix)
+        return cls(text, given.paths, None, None, options.exclude, is_json, options.name, prefix)
 
     @property
     def kind(self) -> str:
@@ -108,8 +110,8 @@ class ContextSource:
         """What the record keeps, beside a text. `settings`: the server's own."""
         more: dict[str, Any] = {"inline": True}
         if self.paths is not None:
-            more = {"paths": self.paths, "working_dir": self.working_dir or str(settings.working_dir)}
-            more["roots"] = self.roots or (tuple(map(str, settings.context_roots)),)
+            begin = {"working_dir": self.working_dir or str(settings.working_dir), "home": self.home or settings.home}
+            more = {"paths": self.paths, **begin, "roots": self.roots or (tuple(map(str, settings.context_roots)),)}
         more |= {"exclude": self.exclude} if self.exclude else {}
         more |= {"json": True} if self.is_json else {}
         return {**more, "name": self.name, "prefix": self.prefix}
@@ -122,6 +124,7 @@ class ContextSource:
             None,
             None if paths is None else tuple(paths),
             found.get("working_dir"),
+            found.get("home"),
             tuple(found.get("exclude", ())),
             bool(found.get("json")),
             found.get("name", FIRST_NAME),
@@ -194,6 +197,7 @@ class ContextSource:
             exclude=self.exclude,
             roots=self._roots(settings),
             working_dir=Path(self.working_dir) if self.working_dir else settings.working_dir,
+            home=self.home or settings.home,
             max_bytes=room.max_bytes,
             check_cancelled=check_cancelled,
         )

@@ -30,6 +30,7 @@ from rlm_kernel_mcp.store.database.damage import (
 )
 from rlm_kernel_mcp.store.database.rows import text_of
 from rlm_kernel_mcp.store.database.schema import MIGRATIONS, TABLES, migrate, version_of
+from rlm_kernel_mcp.text.home_directory import own_home
 
 FILE_NAME: Final = "sessions.db"
 OUR_DIRECTORIES: Final = ("locks", "snapshots")
@@ -69,7 +70,9 @@ def make_private_directory(directory: Path) -> None:
     if not stat.S_ISDIR(status.st_mode):
         raise NotADirectoryError(errno.ENOTDIR, "its directory is a file")
     # A directory that others use too (/tmp, the home, /) was named by mistake, and stays as it is: the files are 0600.
-    is_ours = status.st_uid == os.geteuid() and not status.st_mode & stat.S_ISVTX and directory != Path.home()
+    is_ours = (
+        status.st_uid == os.geteuid() and not status.st_mode & stat.S_ISVTX and str(directory) != own_home(os.geteuid())
+    )
     if is_ours and stat.S_IMODE(status.st_mode) != 0o700 and all(map(_is_our_name, os.listdir(directory))):  # noqa: PTH208
         directory.chmod(0o700)
 

@@ -376,10 +376,12 @@ async def test_a_kernelspec_s_policy_and_the_settings_mean_the_same_in_both_worl
 ) -> None:
     """What the policy has holds where no setting says otherwise; a doubtful setting is said in both."""
     write_spec(tmp_path, "own", {"imports": {"mode": "any"}, "limits": {"memory_mb": 128}})
-    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
     taking = "held = None\nheld = bytearray(200 << 20)"
     for variables, ends in [({}, "MemoryError"), ({"RLM_MEMORY_LIMIT_MB": "512", "RLM_IMPORT": "sched"}, "")]:
-        settings = load_settings({"RLM_KERNEL": "own", "RLM_STATE_DIR": str(tmp_path / "state"), **variables})
+        settings = load_settings(
+            tmp_path,
+            {"RLM_KERNEL": "own", "JUPYTER_PATH": str(tmp_path), "RLM_STATE_DIR": str(tmp_path / "state"), **variables},
+        )
         async with asyncio.timeout(WAIT_S):
             registry = await Registry.open(settings)
         try:

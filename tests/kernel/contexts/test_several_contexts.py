@@ -54,7 +54,7 @@ async def add(session: SessionDriver, name: str, **given: Any) -> ContextReport:
 
 def means(root: Path) -> Means:
     """What reads files below a directory."""
-    return Means(load_settings({"RLM_CONTEXT_ROOTS": str(root)}), Room(1 << 20))
+    return Means(load_settings(Path.cwd(), {"RLM_CONTEXT_ROOTS": str(root)}), Room(1 << 20))
 
 
 async def value(session: SessionDriver, expression: str) -> str | None:

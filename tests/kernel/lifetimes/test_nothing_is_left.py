@@ -63,7 +63,7 @@ async def test_a_kernelspec_without_a_policy_leaves_no_run_folder(tmp_path: Path
     """The directory is made before the kernelspec is read."""
     async with nothing_stays(runtime):
         with pytest.raises(InvalidInput, match="not a kernelspec"):
-            await Registry.open(load_settings({"RLM_STATE_DIR": str(tmp_path), "RLM_KERNEL": "no-such"}))
+            await Registry.open(load_settings(Path.cwd(), {"RLM_STATE_DIR": str(tmp_path), "RLM_KERNEL": "no-such"}))
 
 
 async def test_a_defect_behind_the_store_closes_it_too(
@@ -73,7 +73,7 @@ async def test_a_defect_behind_the_store_closes_it_too(
     monkeypatch.setattr("rlm_kernel_mcp.session.registry.KernelSlots", lambda limit: 1 / 0)
     async with nothing_stays(runtime):
         with pytest.raises(ZeroDivisionError):
-            await Registry.open(load_settings({"RLM_STATE_DIR": str(tmp_path / "state")}))
+            await Registry.open(load_settings(Path.cwd(), {"RLM_STATE_DIR": str(tmp_path / "state")}))
 
 
 async def test_a_start_that_is_cut_off_leaves_no_run_folder(
@@ -81,7 +81,11 @@ async def test_a_start_that_is_cut_off_leaves_no_run_folder(
 ) -> None:
     """The thread that makes it goes on, and finds that nobody waits."""
     made = asyncio.Event()
-    loop, create, settings = asyncio.get_running_loop(), RunDir.create, load_settings({"RLM_STATE_DIR": str(tmp_path)})
+    loop, create, settings = (
+        asyncio.get_running_loop(),
+        RunDir.create,
+        load_settings(Path.cwd(), {"RLM_STATE_DIR": str(tmp_path)}),
+    )
 
     def slowly(**_: object) -> RunDir:
         run_dir = create()
@@ -108,9 +112,9 @@ async def test_a_kernel_that_never_is_ready_leaves_nothing(
     kernel = json.loads(spec.read_text(encoding="utf-8"))
     kernel["argv"] = [sys.executable, "-c", f"import sys; {what}", *kernel["argv"][4:]]
     spec.write_text(json.dumps(kernel), encoding="utf-8")
-    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
     monkeypatch.setattr("rlm_kernel_mcp.kernel.placement.forked.ForkServer.start", no_fork_server)
-    async with open_registry(tmp_path / "state", RLM_KERNEL="bad", RLM_MAX_SESSIONS="1") as registry:
+    state = tmp_path / "state"
+    async with open_registry(state, RLM_KERNEL="bad", RLM_MAX_SESSIONS="1", JUPYTER_PATH=str(tmp_path)) as registry:
         [directory] = runtime.iterdir()
         await at_rest()
         before, processes = (sorted(directory.iterdir()), descriptors()), set(psutil.Process().children(recursive=True))

@@ -86,9 +86,8 @@ async def test_an_interpreter_that_ends_before_it_is_a_kernel_leaves_its_last_li
     code = "import sys; print('no such thing here', file=sys.stderr); sys.exit(5)"
     kernel["argv"] = [sys.executable, "-c", code, *kernel["argv"][4:]]
     spec.write_text(json.dumps(kernel), encoding="utf-8")
-    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
     monkeypatch.setattr("rlm_kernel_mcp.kernel.placement.forked.ForkServer.start", _no_fork_server)
-    async with open_registry(tmp_path / "state", RLM_KERNEL="other") as registry:
+    async with open_registry(tmp_path / "state", RLM_KERNEL="other", JUPYTER_PATH=str(tmp_path)) as registry:
         with pytest.raises(KernelStartFailed, match=r"ended with exit status 5 .*: no such thing here"):
             await SessionDriver.open(registry)
 
@@ -102,9 +101,8 @@ async def test_a_program_that_is_not_there_is_a_start_that_failed(
     kernel = json.loads(spec.read_text(encoding="utf-8"))
     kernel["argv"][0] = str(tmp_path / "no-python")
     spec.write_text(json.dumps(kernel), encoding="utf-8")
-    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
     monkeypatch.setattr("rlm_kernel_mcp.kernel.placement.forked.ForkServer.start", _no_fork_server)
-    async with open_registry(tmp_path / "state", RLM_KERNEL="gone") as registry:
+    async with open_registry(tmp_path / "state", RLM_KERNEL="gone", JUPYTER_PATH=str(tmp_path)) as registry:
         with pytest.raises(KernelStartFailed, match="No such file or directory") as caught:
             await SessionDriver.open(registry)
     assert str(tmp_path) not in caught.value.message

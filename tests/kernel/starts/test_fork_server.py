@@ -141,7 +141,7 @@ async def test_a_fork_server_that_is_ready_only_when_the_server_ends_is_ended(
 
     monkeypatch.setattr(ForkServer, "start", slowly)
     placement = forked.ForkedPlacement(
-        tmp_path, effective_policy(locked_kernelspec("rlm-python"), load_settings({}).of_kernel())
+        tmp_path, effective_policy(locked_kernelspec("rlm-python"), load_settings(Path.cwd(), {}).of_kernel())
     )
     waiting = [asyncio.ensure_future(placement._ready_fork_server()) for _ in range(2)]
     async with asyncio.timeout(WAIT_S):

@@ -164,7 +164,7 @@ def test_trace_has_what_the_final_answer_cites(
     client: LineClient, session_id: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """As footnotes, as fields, and as W3C annotations; a session without an answer has none."""
-    settings = load_settings({"RLM_STATE_DIR": client.env["RLM_STATE_DIR"]})
+    settings = load_settings(Path.cwd(), {"RLM_STATE_DIR": client.env["RLM_STATE_DIR"]})
 
     def told(session: str, *, as_json: bool = False, as_annotations: bool = False, status: int = 0) -> str:
         assert print_trace(settings, session, as_json=as_json, as_annotations=as_annotations) == status

@@ -169,7 +169,7 @@ def test_a_record_that_cannot_be_opened_is_not_called_empty(state: Path) -> None
 @pytest.mark.parametrize("below", ["/proc/x", "/proc/x/y", __file__, f"{__file__}/below"])
 def test_doctor_says_that_a_state_folder_cannot_be_made(below: str) -> None:
     """And what mends it, as the server does."""
-    (told,) = store_lines(load_settings({"RLM_STATE_DIR": below}, {}))
+    (told,) = store_lines(load_settings(Path.cwd(), {"RLM_STATE_DIR": below}, {}))
     assert told.startswith("The session store cannot be used: ")
     assert "set RLM_STATE_DIR to" in told
 
@@ -179,14 +179,14 @@ def test_doctor_says_that_a_state_folder_cannot_be_looked_for() -> None:
     with reachable_directory() as directory:
         directory.chmod(0)
         with without_root_rights():
-            (told,) = store_lines(load_settings({"RLM_STATE_DIR": f"{directory}/x/y"}, {}))
+            (told,) = store_lines(load_settings(Path.cwd(), {"RLM_STATE_DIR": f"{directory}/x/y"}, {}))
     assert told.startswith("The session store cannot be used: its directory cannot be written; make it writable")
 
 
 def test_doctor_makes_no_state_folder(tmp_path: Path) -> None:
     """Nor leaves anything where it tried whether one could be made."""
     for directory in (tmp_path, tmp_path / "below" / "state"):
-        (told,) = store_lines(load_settings({"RLM_STATE_DIR": str(directory)}, {}))
+        (told,) = store_lines(load_settings(Path.cwd(), {"RLM_STATE_DIR": str(directory)}, {}))
         assert told.startswith("No session has been recorded yet")
     assert list(tmp_path.iterdir()) == []
 

@@ -75,7 +75,7 @@ def test_damaged_rows_are_left_out_and_said_and_everything_else_goes_on(serve: S
     assert good in told.stdout
     assert bad not in told.stdout
     assert "1 session in the session store" in told.stderr
-    settings = replace(load_settings({}), state_dir=tmp_path / "state")
+    settings = replace(load_settings(Path.cwd(), {}), state_dir=tmp_path / "state")
     assert list(store_lines(settings)) == [
         f"DAMAGED in the session store, and left out: 1 event of session {good}.",
         "DAMAGED in the session store, and left out: the record of 1 session.",
@@ -94,5 +94,5 @@ def test_a_letter_of_the_schema_costs_the_record_and_no_call(serve: Serve, tmp_p
     assert listed["sessions"] == []
     assert "was damaged and is now called sessions.db.damaged-" in listed["note"]
     assert client.run(client.open_session(), "len(context)")["result"] == "9"
-    settings = replace(load_settings({}), state_dir=tmp_path / "state")
+    settings = replace(load_settings(Path.cwd(), {}), state_dir=tmp_path / "state")
     assert any("was set aside as sessions.db.damaged-" in line for line in store_lines(settings))

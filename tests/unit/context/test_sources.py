@@ -40,8 +40,10 @@ def write(root: Path, *names: str, data: bytes = b"text\n") -> None:
         path.write_bytes(data)
 
 
-def resolve(root: Path, *paths: str, working_dir: Path | None = None, max_bytes: int = 1_000_000) -> Sources:
-    return resolve_sources(paths, roots=(root,), working_dir=working_dir or root, max_bytes=max_bytes)
+def resolve(
+    root: Path, *paths: str, working_dir: Path | None = None, max_bytes: int = 1_000_000, home: str | None = None
+) -> Sources:
+    return resolve_sources(paths, roots=(root,), working_dir=working_dir or root, max_bytes=max_bytes, home=home)
 
 
 def names(found: Sources) -> list[str]:
@@ -459,26 +461,24 @@ def test_a_thread_that_swaps_folder_and_link_never_wins(root: Path) -> None:
 
 
 def test_a_tilde_is_the_home_folder_unless_a_file_has_that_name(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A shell would have expanded it, and an agent writes what it would type there."""
-    monkeypatch.setenv("HOME", str(root))
+    """The client's, whatever this process has; a shell would have expanded it, and an agent writes what it types."""
+    monkeypatch.setenv("HOME", "/")
+    home = str(root)
     write(root, "logs/a.txt", "logs/b.txt")
     for path in ("~/logs/a.txt", "~/logs/a*", "~/logs/./a.txt"):
-        assert names(resolve(root, path)) == ["a.txt"]
-    assert names(resolve(root, "~/logs")) == ["a.txt", "b.txt"]
+        assert names(resolve(root, path, home=home)) == ["a.txt"]
+    assert names(resolve(root, "~/logs", home=home)) == ["a.txt", "b.txt"]
     write(root, "~/logs/own.txt")
-    assert names(resolve(root, "~/logs")) == ["own.txt"]
+    assert names(resolve(root, "~/logs", home=home)) == ["own.txt"]
     with pytest.raises(ContextNotFound, match="'~nobody-of-that-name/x' does not exist"):
-        resolve(root, "~nobody-of-that-name/x")
+        resolve(root, "~nobody-of-that-name/x", home=home)
 
 
-def test_what_lies_outside_is_refused_with_the_roots_that_are_there(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_lies_outside_is_refused_with_the_roots_that_are_there(root: Path) -> None:
     """The agent cannot know them otherwise, and they are the user's own setting; the first five, and how many more."""
-    monkeypatch.setenv("HOME", "/")
     for path in ("/etc/passwd", "~/etc/passwd", "/etc/*"):
         with pytest.raises(ContextDenied, match=f"which are '{root}'"):
-            resolve(root, path)
+            resolve(root, path, home="/")
     many = [root / f"r{number}" for number in range(7)]
     for directory in many:
         directory.mkdir()

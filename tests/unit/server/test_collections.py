@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from pathlib import Path
 
 import pytest
 
@@ -29,7 +30,7 @@ async def test_no_collection_goes_through_what_a_server_begins_with(
     gc.unfreeze()  # what the suite itself began with (`tests/conftest.py`)
     before = len(gc.get_objects())
     try:
-        assert await getattr(app, opens)(load_settings({})) is opened
+        assert await getattr(app, opens)(load_settings(Path.cwd(), {})) is opened
         assert (len(gc.get_objects()) > before // 2) is gone_through
     finally:
         gc.freeze()

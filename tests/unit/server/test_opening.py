@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -24,7 +25,7 @@ def test_a_server_s_end_does_not_wait_for_an_import(monkeypatch: pytest.MonkeyPa
 
     async def begin_and_end() -> None:
         monkeypatch.setattr(importlib, "import_module", slow_import)
-        registry = LazyRegistry(lambda: open_registry(load_settings({})))
+        registry = LazyRegistry(lambda: open_registry(load_settings(Path.cwd(), {})))
         registry.warm()
         await until(begun.is_set)
         await registry.close()
@@ -42,4 +43,4 @@ def test_what_an_import_raises_is_raised_where_the_registry_is_wanted(monkeypatc
 
     monkeypatch.setattr(importlib, "import_module", no_import)
     with pytest.raises(ImportError, match=r"session\.registry"):
-        asyncio.run(LazyRegistry(lambda: open_registry(load_settings({}))).get())
+        asyncio.run(LazyRegistry(lambda: open_registry(load_settings(Path.cwd(), {}))).get())

@@ -38,7 +38,7 @@ def test_more_documents_than_the_memory_has_room_for_are_refused_with_both_numbe
     for number in range(30):
         (tmp_path / f"{number}.txt").write_text("x")
     variables = {"RLM_CONTEXT_ROOTS": str(tmp_path), "RLM_STATE_DIR": str(tmp_path), "RLM_MEMORY_LIMIT_MB": "64"}
-    settings = load_settings(variables)
+    settings = load_settings(Path.cwd(), variables)
     source = ContextSource(paths=(str(tmp_path),))
     with source.open(Means(settings, Room(1 << 20))) as payload:
         assert len(payload.documents) == 30
@@ -90,15 +90,15 @@ def test_a_source_comes_back_from_its_reference_with_what_it_leaves_out(tmp_path
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(name)
     variables = {"RLM_CONTEXT_ROOTS": str(tmp_path), "RLM_STATE_DIR": str(tmp_path)}
-    there = replace(load_settings(variables), working_dir=tmp_path)
+    there = replace(load_settings(Path.cwd(), variables), working_dir=tmp_path)
     source = ContextSource(paths=("sub", "."), exclude=("tests",))
     again = ContextSource.of_reference(json.loads(json.dumps(source.reference(there))))
-    assert again == replace(source, working_dir=str(tmp_path), roots=((str(tmp_path),),))
+    assert again == replace(source, working_dir=str(tmp_path), roots=((str(tmp_path),),), home=there.home)
     inline = ContextSource("text")
     assert ContextSource.of_reference(inline.reference(there)) == replace(inline, text=None)
     room = Room(1 << 20)
     elsewhere = Means(
-        load_settings({"RLM_CONTEXT_ROOTS": str(tmp_path / "tests"), "RLM_STATE_DIR": str(tmp_path)}), room
+        load_settings(Path.cwd(), {"RLM_CONTEXT_ROOTS": str(tmp_path / "tests"), "RLM_STATE_DIR": str(tmp_path)}), room
     )
     with source.open(Means(there, room)) as first, again.open_again(elsewhere, Kept(first.sha256)) as second:
         assert [document.name for document in first.documents] == ["sub/a.txt", "a.txt"]
@@ -115,7 +115,7 @@ def test_long_names_of_documents_do_not_fill_the_answer(tmp_path: Path) -> None:
     directory.mkdir(parents=True)
     for number in range(20):
         (directory / f"{number:02}").write_bytes(b"text " * 1_000 + b"\xff")
-    settings = load_settings({"RLM_CONTEXT_ROOTS": str(tmp_path)})
+    settings = load_settings(Path.cwd(), {"RLM_CONTEXT_ROOTS": str(tmp_path)})
     with ContextSource(None, (str(tmp_path),)).open(Means(settings, Room(1 << 20))) as payload:
         reply: LoadContextReply = {
             "status": "ok",

@@ -46,7 +46,7 @@ def reopened(state_dir: Path, context: str, reference: dict[str, Any]) -> Sessio
     try:
         limits = json.dumps(asdict(Guardrails(1, 1, 1, 1)))
         record = SessionRecord("s_1", "2026", "text", "idle", limits, context, json.dumps(reference))
-        settings = load_settings({"RLM_STATE_DIR": str(state_dir)})
+        settings = load_settings(Path.cwd(), {"RLM_STATE_DIR": str(state_dir)})
         policy = load_policy(ROOT / "kernelspecs" / "rlm-python" / "policy.json")
         return reopen(record, ServerResources(settings, policy, NO_PART, NO_PART, store, NO_PART))
     finally:

@@ -8,12 +8,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import pytest
 
 from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.kernel.placement import kernelspec
 from rlm_kernel_mcp.kernel.placement.kernelspec import InstalledKernelspec
+from rlm_kernel_mcp.settings import JUPYTERS
 from tests.rights import reachable_directory, without_root_rights
 
 
@@ -143,6 +145,31 @@ def closed_to_us(directory: Path) -> Iterator[None]:
             yield
     finally:
         directory.chmod(mode)
+
+
+SAID: Final[tuple[dict[str, str], ...]] = (
+    {},
+    {"JUPYTER_PATH": "/a:/b/"},
+    {"JUPYTER_DATA_DIR": "/data", "JUPYTER_PREFER_ENV_PATH": "1"},
+    {"XDG_DATA_HOME": "/x", "HOME": "/h", "JUPYTER_PREFER_ENV_PATH": "no"},
+    {"HOME": "/h"},
+)
+
+
+@pytest.mark.parametrize("said", SAID)
+def test_a_client_s_own_directories_are_searched_as_jupyter_would(
+    said: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the client's variables; and where they are this process's too, that is what Jupyter itself would search."""
+    for name in JUPYTERS:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in said.items():
+        monkeypatch.setenv(name, value)
+    expected = kernelspec.jupyter_dirs()
+    monkeypatch.setenv("JUPYTER_PATH", "/ours")
+    monkeypatch.setenv("JUPYTER_DATA_DIR", "/ours")
+    assert kernelspec.jupyter_dirs(said.items()) == expected
+    assert not any(one.startswith("/ours") for one in expected)
 
 
 def test_to_find_a_kernelspec_takes_nothing_of_ipython() -> None:

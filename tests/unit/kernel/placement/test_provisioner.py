@@ -23,7 +23,7 @@ from tests.fake_kernel import FakeKernel
 from tests.sessions import WAIT_S
 
 pytestmark = pytest.mark.anyio
-POLICY = effective_policy(locked_kernelspec("rlm-python"), load_settings({}).of_kernel())
+POLICY = effective_policy(locked_kernelspec("rlm-python"), load_settings(Path.cwd(), {}).of_kernel())
 
 
 class Elsewhere:
@@ -65,7 +65,8 @@ def begun_at(placement: Elsewhere, directory: Path) -> Begun:
         kernel_name="rlm-python", kernel_spec_manager=spec_manager(), connection_file=str(directories.connection_file)
     )
     use_sockets(manager, directories)
-    return Begun(manager, Order(placement, directories, POLICY, owned=True, taken=placement.kernel), placement)
+    order = Order(placement, directories, POLICY, owned=True, taken=placement.kernel, time_zone="Asia/Tokyo")
+    return Begun(manager, order, placement)
 
 
 async def test_an_order_is_started_by_its_placement_with_the_one_builder_s_command(
@@ -73,6 +74,7 @@ async def test_an_order_is_started_by_its_placement_with_the_one_builder_s_comma
 ) -> None:
     """Its directories have the kernel's files by then, and nothing of this process's environment goes along."""
     monkeypatch.setenv("SECRET", "of this process")
+    monkeypatch.setenv("TZ", "of this process")
     placement = Elsewhere()
     started = await begun_at(placement, short_dir).launch()
     assert started is placement.kernel
@@ -82,7 +84,8 @@ async def test_an_order_is_started_by_its_placement_with_the_one_builder_s_comma
     assert command.program[-2:] == ("-m", "rlm_kernel_mcp.in_kernel")
     assert command.arguments[-1] == "--owned"
     assert command.cwd == command.environment["HOME"] == str(order.directories.scratch)
-    assert "SECRET" not in command.environment
+    assert "of this process" not in command.environment.values()
+    assert command.environment["TZ"] == "Asia/Tokyo"
 
 
 async def test_a_start_that_is_given_up_leaves_nothing_wherever_its_kernel_is(short_dir: Path) -> None:
@@ -127,7 +130,7 @@ async def test_a_kernel_is_ready_only_when_control_answers(short_dir: Path) -> N
 async def test_the_user_s_setting_chooses_where_kernels_are(mode: str, kind: type[object]) -> None:
     """And nothing is started by the choice; where a wall is missing on this machine there is no other place."""
     run_dir = RunDir.create()
-    placement = placement_of(load_settings({"RLM_SANDBOX_MODE": mode}), run_dir, POLICY)
+    placement = placement_of(load_settings(Path.cwd(), {"RLM_SANDBOX_MODE": mode}), run_dir, POLICY)
     try:
         assert type(placement) is kind
         with pytest.raises(SandboxUnavailable, match="no such wall"):

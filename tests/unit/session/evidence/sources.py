@@ -21,7 +21,7 @@ from rlm_kernel_mcp.units import MB
 
 def contexts_of(root: Path, *sources: ContextSource) -> ContextList:
     """Loaded as a session loads them, but into no kernel."""
-    settings = load_settings({"RLM_CONTEXT_ROOTS": str(root), "RLM_STATE_DIR": str(root.parent / "state")})
+    settings = load_settings(Path.cwd(), {"RLM_CONTEXT_ROOTS": str(root), "RLM_STATE_DIR": str(root.parent / "state")})
     means = Means(settings, Room(600 * MB, 256 * MB, 64 << 30))
     texts = {"" if not number else one.name: one.text for number, one in enumerate(sources)}
     store = SimpleNamespace(

@@ -222,7 +222,7 @@ def test_the_default_image_is_the_one_that_the_build_command_makes() -> None:
     from rlm_kernel_mcp.settings import TABLE, load_settings
 
     (row,) = (row for row in TABLE if row.variable == "RLM_SANDBOX_CONTAINER_IMAGE")
-    assert load_settings({}).container_image == row.default == "rlm-kernel:latest"
+    assert load_settings(Path.cwd(), {}).container_image == row.default == "rlm-kernel:latest"
     assert container.build_command("docker", row.default) == "bin/build-image --runtime docker"
 
 

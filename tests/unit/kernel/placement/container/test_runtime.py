@@ -58,7 +58,9 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FalseEngine:
 
 
 def settings(**values: str) -> Settings:
-    return load_settings({"RLM_SANDBOX_MODE": "container", "RLM_SANDBOX_CONTAINER_RUNTIME": "podman", **values})
+    return load_settings(
+        Path.cwd(), {"RLM_SANDBOX_MODE": "container", "RLM_SANDBOX_CONTAINER_RUNTIME": "podman", **values}
+    )
 
 
 def labels(code: str) -> tuple[int, str]:
