@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.warm import fork_servers
 from tests.warm import python as warm_python
 
 # No test looks at a clock, on a busy machine either.
@@ -38,11 +39,20 @@ def pytest_configure(config: pytest.Config) -> None:
     """A worker of `bin/test` starts many programs; elsewhere each is started as a user does it."""
     if hasattr(config, "workerinput"):
         warm_python.use()
+        fork_servers.use()
 
 
 def pytest_unconfigure() -> None:
     """The servers that it forked have ended by now, each with its fixture."""
     warm_python.stop_using()
+    fork_servers.stop_using()
+
+
+@pytest.fixture(scope="module")
+def started_fork_servers() -> Iterator[None]:
+    """For a module whose subject is what a kernel inherits, or when its maker starts or ends (`tests/warm/`)."""
+    with fork_servers.started():
+        yield
 
 
 @pytest.fixture

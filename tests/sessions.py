@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +22,7 @@ from rlm_kernel_mcp.session.trace.reports import TraceEvent
 from rlm_kernel_mcp.settings import load_settings
 from tests.processes import thread_statuses
 from tests.specs import write_spec
+from tests.warm import fork_servers
 
 WAIT_S: Final = 60.0
 """Bound of every wait; nothing here should come near it."""
@@ -54,6 +55,16 @@ async def open_registry(
         _opened.remove(registry)
         async with asyncio.timeout(WAIT_S):
             await registry.close()
+
+
+@asynccontextmanager
+async def open_workers_registry(state_dir: Path, **options: Any) -> AsyncIterator[Registry]:
+    """One for many tests, whose fork server is started as a user's is, in a worker of `bin/test` too."""
+    async with AsyncExitStack() as ends:
+        with fork_servers.started():
+            registry = await ends.enter_async_context(open_registry(state_dir, **options))
+            await at_rest()  # the fork server has been started for the spare kernel
+        yield registry
 
 
 async def at_rest() -> None:

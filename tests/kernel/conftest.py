@@ -1,7 +1,7 @@
 """One registry a worker and policy, and sessions of it: where state is not the subject, kernels are shared.
 
-A registry with its fork server costs half a second of a core, a session a twentieth of one. A test that is about a
-registry itself (its fork server, its clocks, its settings) opens its own.
+These have a fork server that is started as a user's is, in a worker of `bin/test` too. A test that is about a registry
+itself (its clocks, its settings) opens its own; there its fork server is forked (`tests/warm/fork_servers.py`).
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from collections.abc import AsyncIterator
 import pytest
 
 from rlm_kernel_mcp.session.registry import Registry
-from tests.sessions import SessionDriver, end_session, lent, open_registry
+from tests.sessions import SessionDriver, end_session, lent, open_workers_registry
 
 
 @pytest.fixture(scope="session")
 async def workers_registry(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Registry]:
     """A registry with the shipped policy."""
-    async with open_registry(tmp_path_factory.mktemp("state")) as opened:
+    async with open_workers_registry(tmp_path_factory.mktemp("state")) as opened:
         yield opened
 
 
 @pytest.fixture(scope="session")
 async def workers_any_registry(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Registry]:
     """A registry of `RLM_IMPORT_POLICY=any`: the code of a step may reach everything that the walls leave."""
-    async with open_registry(tmp_path_factory.mktemp("state"), RLM_IMPORT_POLICY="any") as opened:
+    async with open_workers_registry(tmp_path_factory.mktemp("state"), RLM_IMPORT_POLICY="any") as opened:
         yield opened
 
 

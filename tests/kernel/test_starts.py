@@ -19,7 +19,7 @@ from rlm_kernel_mcp.kernel.starter import KernelStarter
 from rlm_kernel_mcp.settings import load_settings
 from tests.sessions import WAIT_S, SessionDriver, open_registry
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("started_fork_servers")]
 
 
 @pytest.mark.parametrize("moment", ["announced", "ready"])

@@ -25,7 +25,7 @@ print(json.dumps([sys.argv, os.getcwd(), dict(os.environ), streams, os.listdir("
 @pytest.fixture(scope="module")
 def warm() -> Iterator[WarmPython]:
     """One that has imported a module which no other Python has at its start."""
-    made = WarmPython(["sqlite3.dump"])
+    made = WarmPython("import sqlite3.dump")
     yield made
     made.close()
 
@@ -115,7 +115,7 @@ def test_a_program_that_becomes_another_python_has_its_imports_too(warm: WarmPyt
 
 def test_it_outlives_nobody(tmp_path: Path) -> None:
     """The warm Python ends with the test's own process; what it forked ends by itself."""
-    warm = WarmPython([])
+    warm = WarmPython("")
     process, _ = started(warm, "-c", "import os; os.read(0, 1)", directory=tmp_path)
     assert process.wait(WAIT_S) == 0
     warm.close()

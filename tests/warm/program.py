@@ -1,4 +1,4 @@
-"""The program of a warm Python: imports what its arguments name, and forks a process for each request on descriptor 0.
+"""The program of a warm Python: runs its argument, which imports, and forks a process for each request on descriptor 0.
 
 Is: the other end of `python.py`, with the standard library alone. Is not: the fork server of kernels, which is the
 product's. Protocol: a request is a JSON object with four descriptors: the streams, and a status socket, to which go the
@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import gc
-import importlib
 import io
 import json
 import os
@@ -70,11 +69,14 @@ def _become(asked: dict[str, Any], descriptors: Sequence[int]) -> list[str]:
     for number, descriptor in enumerate(descriptors):
         os.dup2(descriptor, number)
     os.closerange(3, max(descriptors) + 1_024)
-    if asked["terminal"]:
+    if asked["new_session"] or asked["terminal"]:
         os.setsid()
+    if asked["terminal"]:
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
         # A shell's background job, as which the tests may run, ignores it; what a terminal starts does not.
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if asked["may_exec"]:
+        os.execv = _become_in_place  # type: ignore[assignment]
     os.chdir(asked["cwd"])
     os.environ.clear()
     os.environ.update(asked["env"])
@@ -120,17 +122,15 @@ def _become_in_place(path: str, arguments: Sequence[str]) -> NoReturn:
     raise SystemExit(0)
 
 
-def main(modules: Sequence[str]) -> None:
-    """Import what is named, and serve."""
+def main(imports: str) -> None:
+    """Run the code that imports what programs will need, and serve."""
     requests = socket.socket(fileno=os.dup(0))
-    for name in modules:
-        importlib.import_module(name)
+    exec(compile(imports, "<imports>", "exec"), {})
     assert threading.active_count() == 1, "a fork would carry its threads along broken"
     gc.collect()
     gc.freeze()  # so that shared pages stay shared
-    os.execv = _become_in_place  # type: ignore[assignment]
     _run(_serve(requests))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(sys.argv[1])

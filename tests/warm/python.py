@@ -36,6 +36,7 @@ IMPORTED: Final = (
     "rlm_kernel_mcp.server.app",
     "rlm_kernel_mcp.session.registry",
 )
+IMPORTS: Final = f"import {', '.join(IMPORTED)}"
 PROGRAM: Final = Path(__file__).with_name("program.py")
 
 
@@ -51,6 +52,7 @@ class Forked:
         assert self.pid > 0, "the warm Python has forked nothing"
         self.stdin: IO[bytes] | None = None
         self.stdout: IO[bytes] | None = None
+        self.stderr: IO[bytes] | None = None
 
     def _told(self, timeout_s: float | None) -> int | None:
         if not select.select([self._status], [], [], timeout_s)[0]:
@@ -72,6 +74,14 @@ class Forked:
         if self.returncode is None:
             raise subprocess.TimeoutExpired(self.args, timeout or 0.0)
         return self.returncode
+
+    def communicate(self) -> tuple[None, bytes]:
+        """As `Popen.communicate`, where standard error alone is a pipe."""
+        assert self.stderr is not None
+        with self.stderr:
+            said = self.stderr.read()
+        self.wait()
+        return None, said
 
     def _take_end(self, timeout_s: float | None) -> None:
         self.returncode = self._told(timeout_s)
@@ -96,12 +106,13 @@ class Forked:
 class WarmPython:
     """One such process, which ends with this one."""
 
-    def __init__(self, modules: Sequence[str] = IMPORTED) -> None:
+    def __init__(self, imports: str = IMPORTS, env: Mapping[str, str] | None = None) -> None:
+        """`imports`: the code that it runs before it forks. `env`: its own; that of what it forks is asked for."""
         self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._requests.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, REQUEST_BYTES)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", PROGRAM, *modules], stdin=theirs.fileno(), stdout=subprocess.DEVNULL
+                [sys.executable, "-I", PROGRAM, imports], stdin=theirs.fileno(), stdout=subprocess.DEVNULL, env=env
             )
 
     def start(
@@ -112,21 +123,31 @@ class WarmPython:
         cwd: str | Path | None = None,
         env: Mapping[str, str] | None = None,
         terminal: bool = False,
+        new_session: bool = False,
+        may_exec: bool = True,
     ) -> Forked:
         """Start `python -I ARGUMENTS` (`-m NAME ...`, `-c CODE ...` or `FILE ...`), as its fork.
 
         `files`: its standard streams, as descriptors. `terminal`: the first becomes its controlling terminal.
+        `may_exec`: whether another Python that it becomes by `os.execv` has the imports, too.
         """
         asked = {
             "arguments": list(arguments),
             "cwd": str(cwd or Path.cwd()),
             "env": dict(os.environ if env is None else env),
             "terminal": terminal,
+            "new_session": new_session,
+            "may_exec": may_exec,
         }
         status, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             socket.send_fds(self._requests, [json.dumps(asked).encode()], [*files, theirs.fileno()])
         return Forked(arguments, status)
+
+    @property
+    def pid(self) -> int:
+        """The parent of all that it forks."""
+        return self._process.pid
 
     def close(self) -> None:
         """End it; what it has forked lives on."""

@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 
 from rlm_kernel_mcp.session.registry import Registry
-from tests.sessions import SessionDriver, lent, open_registry
+from tests.sessions import SessionDriver, lent, open_workers_registry
 
 POLICY: Final = {"interrupt_grace_ms": 200, "snapshots": {"total_mb": 0}}
 """A kernel that does not obey is not waited for, and nothing of it is kept: neither is the subject here."""
@@ -18,7 +18,7 @@ POLICY: Final = {"interrupt_grace_ms": 200, "snapshots": {"total_mb": 0}}
 async def workers_registry(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Registry]:
     """A registry whose sessions may use everything that the walls leave."""
     state = tmp_path_factory.mktemp("state")
-    async with open_registry(state, policy=POLICY, RLM_IMPORT_POLICY="any") as opened:
+    async with open_workers_registry(state, policy=POLICY, RLM_IMPORT_POLICY="any") as opened:
         yield opened
 
 

@@ -25,7 +25,7 @@ from tests.parts import ROOT
 from tests.processes import command_lines_below, left_over
 from tests.sessions import WAIT_S, SessionDriver, at_rest, fork_server_of, open_registry
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("started_fork_servers")]
 
 DEATHS = {
     "exit status 3": ("os._exit(3)", "ended with exit status 3"),

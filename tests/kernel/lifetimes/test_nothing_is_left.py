@@ -27,7 +27,7 @@ from tests.rights import in_own_mounts
 from tests.sessions import WAIT_S, SessionDriver, at_rest, open_registry, until
 from tests.specs import write_spec
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("started_fork_servers")]
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from rlm_kernel_mcp.kernel.placement.local.startup_status import StatusSocket
 from tests.sessions import WAIT_S, SessionDriver, open_registry
 from tests.specs import SHIPPED, write_spec
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("started_fork_servers")]
 
 
 async def failed_start(policy: dict[str, Any]) -> tuple[RlmError, str, int]:

@@ -23,7 +23,7 @@ from rlm_kernel_mcp.session.registry import Registry
 from rlm_kernel_mcp.settings import load_settings
 from tests.sessions import WAIT_S, SessionDriver, fork_server_of, open_registry, until
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("started_fork_servers")]
 
 
 async def test_a_fork_server_at_its_limit_of_descriptors_fails_one_start_and_no_session(tmp_path: Path) -> None:

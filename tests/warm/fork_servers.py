@@ -1,0 +1,92 @@
+"""Fork servers that are forked by a Python which has preloaded what kernels need, for the registries of a worker.
+
+A third of a second of processor time is what a fork server takes to start, nearly all of it to preload, and tests open a
+hundred registries. Is: the product's program, started by the product's code, a process for each registry that ends with
+it. Is not: a child of the process that asked for it, or a start as a user has it: `started()` is for tests of that. A
+server in a process of its own starts its own.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+from unittest.mock import patch
+
+from rlm_kernel_mcp.kernel.placement import forked
+from rlm_kernel_mcp.kernel.placement.kernelspec import locked_kernelspec
+from tests.warm.python import Forked, WarmPython
+
+PRELOADED: Final = """
+import json
+import rlm_kernel_mcp.in_kernel.fork_server
+from rlm_kernel_mcp.in_kernel.preload import preload
+with open({policy!r}, encoding="utf-8") as file:
+    preload(json.load(file))
+"""
+
+
+class _Used:
+    """The Python that forks them, if one has been needed."""
+
+    python: WarmPython | None = None
+
+
+def use() -> None:
+    """From now on fork servers are forked in this process: for a worker of many tests (`tests/conftest.py`)."""
+    stand_in = types.SimpleNamespace(Popen=_popen, DEVNULL=subprocess.DEVNULL, PIPE=subprocess.PIPE)
+    forked.subprocess = stand_in  # type: ignore[assignment]
+
+
+def stop_using() -> None:
+    """What was forked has ended by now, each with its registry."""
+    forked.subprocess = subprocess
+    if _Used.python is not None:
+        _Used.python.close()
+    _Used.python = None
+
+
+@contextmanager
+def started() -> Iterator[None]:
+    """Meanwhile they are started as ever."""
+    with patch.object(forked, "subprocess", subprocess):
+        yield
+
+
+def _popen(
+    command: Sequence[str],
+    *,
+    stdin: int,
+    stdout: int,
+    stderr: int,
+    env: Mapping[str, str],
+    cwd: str,
+    start_new_session: bool,
+) -> Forked:
+    """As `subprocess.Popen` of what `ForkServer.start` asks for."""
+    if _Used.python is None:
+        policy = locked_kernelspec("rlm-python") / "policy.json"
+        # The C library reads its settings in the environment when a process begins.
+        _Used.python = WarmPython(PRELOADED.format(policy=str(policy)), env)
+    _, option, *arguments, parent = command
+    assert (option, parent) == ("-I", str(os.getpid())), command
+    assert (stdout, stderr, start_new_session) == (subprocess.DEVNULL, subprocess.PIPE, True)
+    errors, their_errors = os.pipe()
+    try:
+        with Path(os.devnull).open("wb") as nothing:
+            process = _Used.python.start(
+                [*arguments, str(_Used.python.pid)],
+                (stdin, nothing.fileno(), their_errors),
+                env=env,
+                cwd=cwd,
+                new_session=True,
+                may_exec=False,
+            )
+    finally:
+        os.close(their_errors)
+    process.stderr = os.fdopen(errors, "rb")
+    return process
