@@ -93,7 +93,7 @@ class _Forked(fdspawn):  # type: ignore[misc]
         ours, theirs = pty.openpty()
         try:
             termios.tcsetwinsize(theirs, ROWS_AND_COLUMNS)
-            self._process = python.start(arguments, (theirs, theirs, theirs), env=env, terminal=True)
+            self._process = python.start(arguments, (theirs, theirs, theirs), env=env, kind="terminal")
         finally:
             os.close(theirs)
         super().__init__(ours, encoding="utf-8", timeout=WAIT_S)

@@ -13,6 +13,10 @@ from typing import Final
 
 import pytest
 
+from rlm_kernel_mcp.errors import KernelStartFailed
+from rlm_kernel_mcp.kernel.placement import forked
+from rlm_kernel_mcp.kernel.placement.kernelspec import locked_kernelspec
+from tests.warm import fork_servers
 from tests.warm.python import WAIT_S, Forked, WarmPython
 
 SAYS: Final = """
@@ -97,7 +101,7 @@ def test_it_has_the_terminal_that_it_is_given(warm: WarmPython, tmp_path: Path) 
     """Ctrl-C there interrupts it."""
     ours, theirs = pty.openpty()
     code = "import time; print('begun', flush=True); time.sleep(600)"
-    process = warm.start(["-c", code], (theirs, theirs, theirs), terminal=True)
+    process = warm.start(["-c", code], (theirs, theirs, theirs), kind="terminal")
     os.close(theirs)
     assert os.read(ours, 7) == b"begun\r\n"
     os.write(ours, b"\x03")
@@ -120,3 +124,33 @@ def test_it_outlives_nobody(tmp_path: Path) -> None:
     assert process.wait(WAIT_S) == 0
     warm.close()
     assert warm._process.returncode == 0
+
+
+@pytest.fixture
+def forked_fork_servers() -> Iterator[None]:
+    """As in a worker of `bin/test`, outside one too."""
+    with fork_servers.forking():
+        yield
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("forked_fork_servers")
+async def test_a_fork_server_that_is_forked_is_one_of_its_own_and_ends_when_it_is_told() -> None:
+    """In a session of its own, with the streams that it makes itself, and not the one that another has."""
+    policy = locked_kernelspec("rlm-python") / "policy.json"
+    one, other = [await forked.ForkServer.start(forked.default_python(), policy) for _ in range(2)]
+    try:
+        assert os.getsid(one.pid) == one.pid != other.pid == os.getsid(other.pid)
+        assert {Path(f"/proc/{one.pid}/fd/{number}").readlink() for number in (0, 1, 2)} == {Path(os.devnull)}
+        one.stop()
+        assert (one.alive, other.alive) == (False, True)
+    finally:
+        other.stop()
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("forked_fork_servers")
+async def test_a_fork_server_that_is_forked_tells_why_it_ended(tmp_path: Path) -> None:
+    """As one that was started does."""
+    with pytest.raises(KernelStartFailed, match="FileNotFoundError"):
+        await forked.ForkServer.start(forked.default_python(), tmp_path / "no-policy.json")

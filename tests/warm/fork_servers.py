@@ -1,9 +1,9 @@
 """Fork servers that are forked by a Python which has preloaded what kernels need, for the registries of a worker.
 
-A third of a second of processor time is what a fork server takes to start, nearly all of it to preload, and tests open a
-hundred registries. Is: the product's program, started by the product's code, a process for each registry that ends with
-it. Is not: a child of the process that asked for it, or a start as a user has it: `started()` is for tests of that. A
-server in a process of its own starts its own.
+A start takes a third of a second of processor time, nearly all of it to preload, and tests open a hundred registries.
+Is: the product's program, started by the product's code, a process for each registry that ends with it. Is not: a child
+of the process that asked for it, or a start as a user has it: `started()` is for tests of that. A server in a process
+of its own starts its own.
 """
 
 from __future__ import annotations
@@ -38,16 +38,22 @@ class _Used:
 
 def use() -> None:
     """From now on fork servers are forked in this process: for a worker of many tests (`tests/conftest.py`)."""
-    stand_in = types.SimpleNamespace(Popen=_popen, DEVNULL=subprocess.DEVNULL, PIPE=subprocess.PIPE)
-    forked.subprocess = stand_in  # type: ignore[assignment]
+    _everywhere.start()
 
 
 def stop_using() -> None:
     """What was forked has ended by now, each with its registry."""
-    forked.subprocess = subprocess
+    _everywhere.stop()
     if _Used.python is not None:
         _Used.python.close()
     _Used.python = None
+
+
+@contextmanager
+def forking() -> Iterator[None]:
+    """Meanwhile they are forked, wherever this is."""
+    with patch.object(forked, "subprocess", _STAND_IN):
+        yield
 
 
 @contextmanager
@@ -57,16 +63,7 @@ def started() -> Iterator[None]:
         yield
 
 
-def _popen(
-    command: Sequence[str],
-    *,
-    stdin: int,
-    stdout: int,
-    stderr: int,
-    env: Mapping[str, str],
-    cwd: str,
-    start_new_session: bool,
-) -> Forked:
+def _popen(command: Sequence[str], *, stdin: int, env: Mapping[str, str], cwd: str, **rest: object) -> Forked:
     """As `subprocess.Popen` of what `ForkServer.start` asks for."""
     if _Used.python is None:
         policy = locked_kernelspec("rlm-python") / "policy.json"
@@ -74,19 +71,18 @@ def _popen(
         _Used.python = WarmPython(PRELOADED.format(policy=str(policy)), env)
     _, option, *arguments, parent = command
     assert (option, parent) == ("-I", str(os.getpid())), command
-    assert (stdout, stderr, start_new_session) == (subprocess.DEVNULL, subprocess.PIPE, True)
+    assert rest == {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "start_new_session": True}
     errors, their_errors = os.pipe()
     try:
         with Path(os.devnull).open("wb") as nothing:
-            process = _Used.python.start(
-                [*arguments, str(_Used.python.pid)],
-                (stdin, nothing.fileno(), their_errors),
-                env=env,
-                cwd=cwd,
-                new_session=True,
-                may_exec=False,
-            )
+            files = (stdin, nothing.fileno(), their_errors)
+            arguments = [*arguments, str(_Used.python.pid)]
+            process = _Used.python.start(arguments, files, env=env, cwd=cwd, kind="daemon")
     finally:
         os.close(their_errors)
     process.stderr = os.fdopen(errors, "rb")
     return process
+
+
+_STAND_IN: Final = types.SimpleNamespace(Popen=_popen, DEVNULL=subprocess.DEVNULL, PIPE=subprocess.PIPE)
+_everywhere = patch.object(forked, "subprocess", _STAND_IN)

@@ -69,13 +69,13 @@ def _become(asked: dict[str, Any], descriptors: Sequence[int]) -> list[str]:
     for number, descriptor in enumerate(descriptors):
         os.dup2(descriptor, number)
     os.closerange(3, max(descriptors) + 1_024)
-    if asked["new_session"] or asked["terminal"]:
+    if asked["kind"] != "program":
         os.setsid()
-    if asked["terminal"]:
+    if asked["kind"] == "terminal":
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
         # A shell's background job, as which the tests may run, ignores it; what a terminal starts does not.
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    if asked["may_exec"]:
+    if asked["kind"] != "daemon":
         os.execv = _become_in_place  # type: ignore[assignment]
     os.chdir(asked["cwd"])
     os.environ.clear()

@@ -20,11 +20,12 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, Literal
 
 from tests.warm.program import REQUEST_BYTES
 
 WAIT_S: Final = 60.0
+Kind = Literal["program", "terminal", "daemon"]
 IMPORTED: Final = (
     "IPython.lib.lexers",
     "anyio._backends._asyncio",
@@ -122,22 +123,18 @@ class WarmPython:
         *,
         cwd: str | Path | None = None,
         env: Mapping[str, str] | None = None,
-        terminal: bool = False,
-        new_session: bool = False,
-        may_exec: bool = True,
+        kind: Kind = "program",
     ) -> Forked:
         """Start `python -I ARGUMENTS` (`-m NAME ...`, `-c CODE ...` or `FILE ...`), as its fork.
 
-        `files`: its standard streams, as descriptors. `terminal`: the first becomes its controlling terminal.
-        `may_exec`: whether another Python that it becomes by `os.execv` has the imports, too.
+        `files`: its standard streams, as descriptors. `kind`: of a program on a terminal the first becomes the
+        controlling terminal; a daemon has a session of its own, and becomes no other program.
         """
         asked = {
             "arguments": list(arguments),
             "cwd": str(cwd or Path.cwd()),
             "env": dict(os.environ if env is None else env),
-            "terminal": terminal,
-            "new_session": new_session,
-            "may_exec": may_exec,
+            "kind": kind,
         }
         status, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
