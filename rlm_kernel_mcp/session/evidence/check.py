@@ -171,6 +171,7 @@ class _Check:
         left = [one for one in wanted if one.found is None and not one.is_unchecked]
         if left:
             seeds = Seeds(left)
+            seeds.align_keys(self.documents, self.limits)
             find_spaced(self.documents, left, self.limits, seeds.needles, seeds.take)
             seeds.align(self.documents, self.limits)
 

@@ -35,9 +35,8 @@ class DeliveredLines:
 
     def take(self, hit: Hit, needles: Needles) -> None:
         """Count one that was found."""
-        needle, _, _, listed = hit
-        self.chars[listed] += len(self.lines[-1 - needle.owner])
-        needles.done(needle)
+        self.chars[hit.listed] += len(self.lines[-1 - hit.needle.owner])
+        needles.done(hit.needle)
 
 
 def coverage_of(

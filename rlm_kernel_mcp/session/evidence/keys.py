@@ -26,6 +26,8 @@ CANDIDATES: Final = 8
 COMPARED_MAX: Final = 50_000
 """How often one text may be compared in vain; then it is given up, since nothing in it is rare."""
 
+NUMBERED_BY: Final = 8 << 10
+"""Bytes of each part of a sample by whose frequency bytes are numbered: letters are as frequent anywhere."""
 TABLE_BYTES: Final = 24 << 20
 """Of an automaton that is one table: a row for each byte of the keys."""
 FINDS_IN_VAIN: Final = 100_000
@@ -62,9 +64,9 @@ class Needle:
 class Needles:
     """All texts of one pass."""
 
-    def __init__(self, needles: Iterable[Needle], sample: Sequence[bytes] = ()) -> None:
-        """`sample`: parts of the streams, by which keys are chosen."""
-        self._needles = list(needles)
+    def __init__(self, needles: Iterable[Needle], sample: Sequence[bytes] = (), keys_alone: int = 0) -> None:
+        """`sample`: parts of the streams, by which keys are chosen. `keys_alone`: as for `search`."""
+        self._needles, self._keys_alone = list(needles), keys_alone
         if sample:
             choose_keys(self._needles, sample)
         self._left_keys = 0
@@ -84,7 +86,7 @@ class Needles:
         It takes a quarter less time with 2,000 texts; the streams are made by a `translate` anyway. Without white space
         texts never have all 256 bytes, so that 0 is left for the bytes that none of them has.
         """
-        often = Counter(b"".join(data[: PIECE_BYTES // 8] for data in sample))
+        often = Counter(b"".join(data[:NUMBERED_BY] for data in sample))
         used = sorted(set(b"".join(one.data for one in self._needles)), key=lambda byte: -often[byte])
         codes = bytearray(256)
         for code, byte in enumerate(used, 1):
@@ -98,8 +100,11 @@ class Needles:
         needle.is_done = True
         self._left_keys -= 1
 
-    def search(self, window: Window) -> Iterator[tuple[Needle, int]]:
-        """The texts that begin in a window, with their positions in the stream."""
+    def search(self, window: Window) -> Iterator[tuple[Needle, int, bool]]:
+        """The texts that begin in a window, with their positions in the stream, and whether they are there as a whole.
+
+        Of a text of which its key alone is there this is told as well, the first `keys_alone` times.
+        """
         data, view = window.data, memoryview(window.data)
         for low in range(0, min(len(data), window.high + self.reach), PIECE_BYTES):
             if self._left_keys <= 0 or self._left_finds <= 0:
@@ -113,16 +118,22 @@ class Needles:
                 if at < size:
                     yield from self._compared(self._by_key[index], data, low + at, window)
 
-    def _compared(self, needles: list[Needle], data: bytes, at: int, window: Window) -> Iterator[tuple[Needle, int]]:
+    def _compared(
+        self, needles: list[Needle], data: bytes, at: int, window: Window
+    ) -> Iterator[tuple[Needle, int, bool]]:
         for needle in needles:
             if needle.is_done:
                 self._left_finds -= 1
                 continue
             start = at - needle.at
-            if 0 <= start < window.high and data.startswith(needle.data, start):
-                yield needle, window.base + start
+            if not 0 <= start < window.high:  # the window before or the next one has all of it
+                continue
+            if data.startswith(needle.data, start):
+                yield needle, window.base + start, True
             else:
                 needle.compared += 1
+                if needle.compared <= self._keys_alone:
+                    yield needle, window.base + start, False
                 if needle.compared > COMPARED_MAX:
                     needle.is_given_up = True
                     self.done(needle)

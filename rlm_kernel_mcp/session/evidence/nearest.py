@@ -10,15 +10,16 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final
 
 from rlm_kernel_mcp.context.loader.index import Changed
 from rlm_kernel_mcp.session.evidence.citations import Nearest, Passage
-from rlm_kernel_mcp.session.evidence.documents import Documents, Listed
+from rlm_kernel_mcp.session.evidence.documents import Documents
 from rlm_kernel_mcp.session.evidence.keys import Needle, Needles, counts
-from rlm_kernel_mcp.session.evidence.sought import Hit, Limits, Sought
+from rlm_kernel_mcp.session.evidence.sought import Hit, Limits, Place, Sought
 from rlm_kernel_mcp.session.evidence.streams import char_in_block
 
 SEEDS: Final = 6
@@ -41,17 +42,11 @@ END_CHARS: Final = 128
 END_SLACK: Final = 8
 NEAR: Final = 0.7
 """The similarity from which on a passage is reported."""
+SURE: Final = 0.9
+SURE_CHARS: Final = 6
+"""A passage that is at least as similar, and differs from the quote by no more characters that one of them lacks (which
+three typing errors make), is the nearest: no pieces are looked for."""
 _WORD: Final = re.compile(r"\S+")
-
-
-class _Place(NamedTuple):
-    """Where a piece of a quote occurs, `behind` a block of a document. `begin`: where its quote would begin."""
-
-    listed: Listed
-    unit: int
-    behind: int
-    offset: int
-    begin: int
 
 
 @dataclass(slots=True)
@@ -62,7 +57,8 @@ class Seeds:
     _owners: list[tuple[int, int]] = field(default_factory=list)
     """For each piece the number of its quote, and its offset in the quote's bytes without white space."""
     _found: Counter[int] = field(default_factory=Counter)
-    _places: dict[int, list[_Place]] = field(default_factory=dict)
+    _spent_s: float = 0.0
+    """How long passages were aligned."""
 
     def needles(self, sample: Sequence[bytes], scale: float) -> list[Needle]:
         """The rarest pieces of each quote, judged by a sample; the sources are `scale` times as large."""
@@ -72,6 +68,8 @@ class Seeds:
         often = counts(pieces, sample)
         made = []
         for number, (one, (size, places)) in enumerate(zip(bare, tried, strict=True)):
+            if _is_near(self.all_sought[number]):
+                continue
             by_count = sorted(places, key=lambda at: often[one[at : at + size]])
             chosen: list[int] = []
             for at in by_count:
@@ -85,25 +83,47 @@ class Seeds:
 
     def take(self, hit: Hit, needles: Needles) -> None:
         """Record a piece that was found."""
-        needle, start, stream, listed = hit
+        needle = hit.needle
         number, offset = self._owners[-needle.owner - 1]
         if self.all_sought[number].found is not None:  # with other white space, in this same pass
             needles.done(needle)
-        if needle.is_done or not self.all_sought[number].is_in(listed):
+        if needle.is_done or not self.all_sought[number].is_in(hit.listed):
             return
         self._found[needle.owner] += 1
         if self._found[needle.owner] > PLACES_MAX:
             needles.done(needle)
         else:
-            self._places.setdefault(number, []).append(_Place(listed, *stream.block_of(start), offset, start - offset))
+            self.all_sought[number].places.append(hit.place(0, offset))
+
+    def align_keys(self, documents: Documents, limits: Limits) -> None:
+        """Look at the places of the keys, before the pieces are looked for: a quote that is near one needs none."""
+        with self._within(limits) as end_s:
+            for sought in self.all_sought:
+                for place in sought.places:
+                    limits.check_cancelled()
+                    if time.monotonic() >= end_s:
+                        sought.near_unknown = sought.nearest is None
+                        break
+                    _align(documents, sought, place)
+                sought.places.clear()
 
     def align(self, documents: Documents, limits: Limits) -> None:
         """Find the nearest passage for each quote that was not found, within the time limit."""
-        end_s = time.monotonic() + limits.nearest_s
-        for number, sought in enumerate(self.all_sought):
+        with self._within(limits) as end_s:
+            self._align_pieces(documents, limits, end_s)
+
+    @contextmanager
+    def _within(self, limits: Limits) -> Iterator[float]:
+        """The time at which no more passages are aligned."""
+        begin_s = time.monotonic()
+        yield begin_s + limits.nearest_s - self._spent_s
+        self._spent_s += time.monotonic() - begin_s
+
+    def _align_pieces(self, documents: Documents, limits: Limits, end_s: float) -> None:
+        for sought in self.all_sought:
             if sought.found is not None:
                 continue
-            for count, places in enumerate(_likeliest(self._places.get(number, []))):
+            for count, places in enumerate(_likeliest(sought.places)):
                 limits.check_cancelled()
                 if time.monotonic() >= end_s:
                     sought.near_unknown = sought.nearest is None
@@ -120,9 +140,16 @@ def _offsets(data: bytes) -> tuple[int, list[int]]:
     return size, [(len(data) - size) * n // max(1, count - 1) for n in range(count)]
 
 
-def _likeliest(places: list[_Place]) -> list[list[_Place]]:
+def _is_near(sought: Sought) -> bool:
+    """Whether the nearest passage that is known differs by no more than a few typing errors."""
+    if sought.nearest is None or sought.nearest.similarity < SURE:
+        return False
+    return (1 - sought.nearest.similarity) * 2 * len(sought.quote.text) <= SURE_CHARS
+
+
+def _likeliest(places: list[Place]) -> list[list[Place]]:
     """Places grouped by the beginning of the quote that they imply, the largest groups first."""
-    groups: dict[tuple[str, int, int], list[_Place]] = {}
+    groups: dict[tuple[str, int, int], list[Place]] = {}
     for place in places:
         # Insertions and deletions move the pieces of one passage against each other, hence buckets and not equality.
         key = place.listed.context, place.listed.number, place.begin // BUCKET
@@ -133,13 +160,13 @@ def _likeliest(places: list[_Place]) -> list[list[_Place]]:
     return sorted(groups.values(), key=len, reverse=True)
 
 
-def _align(documents: Documents, sought: Sought, place: _Place) -> None:
+def _align(documents: Documents, sought: Sought, place: Place) -> None:
     words = " ".join(sought.quote.text.split())
     with documents.open(place.listed) as document:
         if document is None:
             return
         try:
-            at, _ = char_in_block(document, place.unit, place.behind, spaces=False, edge=None)
+            at, _ = char_in_block(document, place.unit, place.behind, spaces=place.spaces, edge=None)
             slack = SLACK_CHARS + len(words) // 4
             begin = at - _chars_before(words, place.offset)
             low, high = max(0, begin - slack), min(document.chars, begin + len(words) + slack)

@@ -15,8 +15,10 @@ from typing import Final
 from rlm_kernel_mcp.session.evidence.documents import Documents, Listed
 from rlm_kernel_mcp.session.evidence.keys import Needle, Needles
 from rlm_kernel_mcp.session.evidence.sought import Found, Hit, Limits, Sought, hits, passage_at, sample_of
-from rlm_kernel_mcp.session.evidence.streams import forms_of
+from rlm_kernel_mcp.session.evidence.streams import forms_of, without_spaces
 
+KEYS_ALONE_MAX: Final = 64
+"""Places of a quote's key without the rest of it, up to which they are kept: a key that has more is not rare."""
 MATCHES_MAX: Final = 1_000
 """Places of a quote up to which they are counted."""
 LOOKED_AT_MAX: Final = 200
@@ -37,7 +39,7 @@ def find_exact(
     sound = [one.quote.text.encode("utf-8", "replace") for one in all_sought]
     """The quote's own bytes if it has no lone surrogates: then a match begins and ends with whole characters."""
     docs = _docs(documents, all_sought, everything=bool(more))
-    needles = Needles([*own, *more], sample_of(documents, docs, spaces=True)[0])
+    needles = Needles([*own, *more], sample_of(documents, docs, spaces=True)[0], KEYS_ALONE_MAX)
     _Pass(
         all_sought,
         needles,
@@ -48,6 +50,9 @@ def find_exact(
     ).over(hits(documents, needles, limits, spaces=True, docs=docs))
     for one in all_sought:
         one.is_exact = one.found is not None
+    for needle in own:
+        if needle.compared > KEYS_ALONE_MAX or all_sought[needle.owner].is_exact:
+            all_sought[needle.owner].places.clear()
     _note_given_up(all_sought, own)
 
 
@@ -95,13 +100,20 @@ class _Pass:
     def over(self, met: Iterable[Hit]) -> None:
         """Process all matches."""
         for hit in met:
-            if hit[0].owner < 0:
+            if hit.needle.owner < 0:
                 self.on_more(hit, self.needles)
-            else:
+            elif hit.is_whole:
                 self._take(hit)
+            else:
+                self._note_key(hit.needle, hit)
+
+    def _note_key(self, needle: Needle, hit: Hit) -> None:
+        sought = self.all_sought[needle.owner]
+        if sought.found is None and sought.is_in(hit.listed):
+            sought.places.append(hit.place(needle.at, len(without_spaces(needle.data[: needle.at]))))
 
     def _take(self, hit: Hit) -> None:
-        needle, start, stream, listed = hit
+        needle, start, stream, listed, _ = hit
         sought = self.all_sought[needle.owner]
         if not sought.is_in(listed):
             return

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from rlm_kernel_mcp.context.loader.index import Changed
 from rlm_kernel_mcp.context_wire import CITED_CHARS_MAX
@@ -21,6 +21,21 @@ from rlm_kernel_mcp.session.evidence.streams import PLAIN, WINDOW_BYTES, Stream,
 SAMPLES: Final = 8
 SAMPLE_BYTES: Final = 256 << 10
 """Size of each sampled part of the sources, which shows what is rare in them."""
+
+
+class Place(NamedTuple):
+    """Where a part of a quote stands."""
+
+    listed: Listed
+    unit: int
+    """Its block of the document, and its distance in bytes of the stream from the beginning of that."""
+    behind: int
+    spaces: bool
+    """Whether that stream includes white space."""
+    offset: int
+    """Where the part begins in its quote, in bytes without white space."""
+    begin: int
+    """Where the quote would begin in the stream."""
 
 
 @dataclass(slots=True)
@@ -44,6 +59,8 @@ class Sought:
     """Places whose text was compared with it."""
     is_unchecked: bool = False
     """Whether it was given up because nothing in it is rare."""
+    places: list[Place] = field(default_factory=list)
+    """Where parts of it stand that are rare, but not all of it: there the nearest passage is looked for."""
     nearest: Nearest | None = None
     near_unknown: bool = False
     """Whether there was no time left to look for the nearest passage."""
@@ -64,8 +81,22 @@ class Limits:
     """Called for each window; raises if nobody waits any more."""
 
 
-Hit = tuple[Needle, int, Stream, Listed]
-"""A needle that was found, its position in a stream, and the document."""
+class Hit(NamedTuple):
+    """A needle that was found."""
+
+    needle: Needle
+    start: int
+    """Where it begins in the stream."""
+    stream: Stream
+    listed: Listed
+    is_whole: bool
+    """Whether all of it is there, and not only its key."""
+
+    def place(self, at: int, offset: int) -> Place:
+        """Of what begins `at` in the needle, and at `offset` in its quote."""
+        stream = self.stream
+        unit, behind = stream.block_of(self.start + at)
+        return Place(self.listed, unit, behind, stream.spaces, offset, self.start + at - offset)
 
 
 def hits(
@@ -81,8 +112,8 @@ def hits(
             try:
                 for window in stream.windows():
                     limits.check_cancelled()
-                    for needle, start in needles.search(window):
-                        yield needle, start, stream, listed
+                    for needle, start, is_whole in needles.search(window):
+                        yield Hit(needle, start, stream, listed, is_whole)
             except Changed:
                 continue
 

@@ -151,6 +151,8 @@ def char_in_block(document: OpenDocument, unit: int, behind: int, *, spaces: boo
         Changed, IndexError: as `Stream.chars_of`.
     """
     is_plain = document.encoding in PLAIN
+    if is_plain and spaces and edge is None:
+        return document.at_byte(unit + behind).char, 0
     begin = document.at_byte(unit) if is_plain else document.at_char(unit)
     raw = document.read(begin.byte, min(2 * BLOCK_BYTES, document.byte_count - begin.byte))
     if begin.byte + len(raw) < document.byte_count:

@@ -7,14 +7,16 @@ import hashlib
 import random
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from rlm_kernel_mcp.session.contexts.source import ContextSource
-from rlm_kernel_mcp.session.evidence.citations import Passage, Quote
+from rlm_kernel_mcp.session.evidence import nearest, sought
+from rlm_kernel_mcp.session.evidence.citations import Nearest, Passage, Quote
 from rlm_kernel_mcp.session.evidence.documents import Documents
-from rlm_kernel_mcp.session.evidence.sought import Limits, passage_at
+from rlm_kernel_mcp.session.evidence.nearest import Seeds
+from rlm_kernel_mcp.session.evidence.sought import Limits, Sought, passage_at
 from rlm_kernel_mcp.session.kernels.claimed import EvidenceBook
 from tests.unit.session.evidence.sources import checked, citation, contexts_of, files
 
@@ -121,6 +123,39 @@ def test_one_to_three_typing_errors_are_located(tmp_path: Path) -> None:
         assert not one.passes
         located += one.nearest is not None and abs(one.nearest.passage.start_char - text.index(origin)) < 16
     assert located >= 0.95 * len(quotes)
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("window", [SMALL, 4 << 20])
+def test_a_typing_error_is_located_where_the_rarest_part_of_the_quote_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: str, window: int
+) -> None:
+    """Even if none of its pieces is looked for; of several such places it is the one that is most like the quote."""
+    monkeypatch.setattr(nearest, "SEEDS", 0)
+    monkeypatch.setattr(sought, "SAMPLE_BYTES", 4)
+    mark, codec = ENCODINGS[encoding]
+    lines = [
+        f"{number} für alle, {'xyz'[number % 3] * 9} um {number * 7919} Uhr: Ende gut, alles ist gut"
+        for number in range(30)
+    ]
+    text = "\n".join(["Anfang"] + lines * 2 + ["Schluß"])
+    contexts = contexts_of(tmp_path, files(tmp_path, a=mark + text.encode(codec)))
+    for line in (lines[0], lines[17], lines[29]):
+        found = citation(contexts, line.replace("für", "fr"), replace(PATIENT, window_bytes=window))
+        assert found.nearest is not None
+        passage = found.nearest.passage
+        assert (passage.text, text[passage.start_char : passage.end_char]) == (line, line)
+
+
+def test_a_quote_that_is_near_a_passage_has_no_pieces_looked_for() -> None:
+    """One that differs by more than a few typing errors has, since another passage may be nearer."""
+    passage = cast(Passage, None)
+    text = "a line of some words, at the end of which stands the number 1,234"
+    sample = [b"nothing of it"]
+    assert not Seeds([Sought(Quote(text), nearest=Nearest(passage, 0.98))]).needles(sample, 1.0)
+    assert Seeds([Sought(Quote(text), nearest=Nearest(passage, 0.93))]).needles(sample, 1.0)
+    assert Seeds([Sought(Quote("few words and 1"), nearest=Nearest(passage, 0.85))]).needles(sample, 1.0)
+    assert Seeds([Sought(Quote(text))]).needles(sample, 1.0)
 
 
 def test_the_nearest_passage_of_a_quote_that_has_more_ends_where_the_likeness_ends(tmp_path: Path) -> None:
