@@ -3,8 +3,8 @@
 Is: reading what the SDK's own reader drops without a word, so that its sender would wait for ever: lone surrogates,
 bytes that are not UTF-8, numbers of thousands of digits, deep nesting, ids of every kind. They are handed on for the
 tools to refuse, or refused here under their id. The cost of a line grows with its length and no faster.
-Is not: I/O (`stdio.py`), what is still owed an answer (`owed.py`), nor any judgement of arguments
-(`server/requests.py`). Above: `stdio.py`, `lines.py`. Below: `json_text.py`, the SDK's message types.
+Is not: I/O (`reader.py`, `writer.py`), what is still owed an answer (`unanswered.py`), nor any judgement of arguments
+(`server/requests.py`). Above: `wire.py`, `lines.py`. Below: `json_text.py`, the SDK's message types.
 """
 
 from __future__ import annotations

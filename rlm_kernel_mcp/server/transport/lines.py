@@ -1,14 +1,13 @@
-"""What is read from a descriptor, line by line: each becomes a frame, whatever it holds and however long it is.
+"""Lines, of what comes in pieces: each becomes a frame, whatever it holds and however long it is.
 
-Is not: what a line means (`frames.py`), nor threads. Above: `stdio.py`. Below: `frames.py`.
+Is not: what a line means (`frames.py`), nor where the pieces come from (`reader.py`). Above: `reader.py`.
+Below: `frames.py`.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from rlm_kernel_mcp.server.transport.frames import Frame, read_frame, refuse_failed_line, refuse_long_line
@@ -17,54 +16,64 @@ log = logging.getLogger(__name__)
 
 MAX_LINE_BYTES: Final = 256 * 1024 * 1024
 
-READ_BYTES: Final = 1 << 16
-"""As much as a pipe holds. A larger buffer would be mapped, and given back, for each line."""
 LINE_START_BYTES: Final = 1 << 16
 """Of a line that is too long or cannot be read: where its request's id is looked for."""
 
 
-def frames_of(descriptor: int) -> Iterator[Frame]:
-    """Every frame that can be read from a descriptor, to its end; whatever a line raises, the next one is read."""
-    line = bytearray()
-    length = 0
-    while chunk := _read(descriptor):
-        # Only new bytes are searched for a line end: searching the whole line again would be quadratic.
-        *ends, rest = chunk.split(b"\n")
-        for end in ends:
-            length += len(end)
-            if length <= MAX_LINE_BYTES:
-                line += end
-            frame = _frame(line, length)
-            line, length = bytearray(), 0
-            if frame:
-                yield frame
-            del frame  # nobody waits for the next line with this one in memory
-        length += len(rest)
+@dataclass(slots=True)
+class Line:
+    """One line, or what has come of it. Of one that is too long only the start is kept."""
+
+    text: bytearray
+    length: int = 0
+
+    def add(self, piece: bytes) -> None:
+        """Take what came next."""
+        self.length += len(piece)
         # Of a line that is too long the start is enough: it is there to find the request's id.
-        if length <= MAX_LINE_BYTES or not line:
-            line += rest
+        if self.length <= MAX_LINE_BYTES or not self.text:
+            self.text += piece
         else:
-            del line[LINE_START_BYTES:]
-    if frame := _frame(line, length):
-        yield frame
+            del self.text[LINE_START_BYTES:]
 
 
-def _frame(line: bytearray, length: int) -> Frame | None:
+class Lines:
+    """Pieces in, lines out; without any wait."""
+
+    def __init__(self) -> None:
+        self._piece = b""
+        self._at = 0
+        self._line = Line(bytearray())
+
+    def feed(self, piece: bytes) -> None:
+        """Take the next piece, once `next` has nothing more of the last one."""
+        self._piece, self._at = piece, 0
+
+    def next(self) -> Line | None:
+        """The next whole line; None where the rest of it has not come."""
+        # Only new bytes are searched for a line end: searching the whole line again would be quadratic.
+        end = self._piece.find(b"\n", self._at)
+        self._line.add(self._piece[self._at : end if end >= 0 else None])
+        if end < 0:
+            self._piece, self._at = b"", 0
+            return None
+        self._at = end + 1
+        return self.rest()
+
+    def rest(self) -> Line:
+        """What has come of the line that did not end."""
+        line, self._line = self._line, Line(bytearray())
+        return line
+
+
+def frame_of(line: Line) -> Frame | None:
     """The frame of a line. The line is used up: it may be as large as everything else together."""
-    start = bytes(line[:LINE_START_BYTES])
-    if length > MAX_LINE_BYTES:
+    start = bytes(line.text[:LINE_START_BYTES])
+    if line.length > MAX_LINE_BYTES:
         return refuse_long_line(start, MAX_LINE_BYTES)
     try:
-        frame = read_frame(line)
+        frame = read_frame(line.text)
     except Exception:
-        log.exception("a line of %d bytes could not be read", length)
+        log.exception("a line of %d bytes could not be read", line.length)
         frame = refuse_failed_line(start)
-    return None if frame is None else replace(frame, size=length)
-
-
-def _read(descriptor: int) -> bytes:
-    try:
-        return os.read(descriptor, READ_BYTES)
-    except OSError as error:
-        log.warning("stdin ended: %s", error.strerror)
-        return b""
+    return None if frame is None else replace(frame, size=line.length)

@@ -1,7 +1,7 @@
 """What the server owes its client: which requests have no answer yet, and in which batch their answers go.
 
 Is: the account between the wire and the SDK: which version was agreed, how many requests and bytes are being handled,
-when everything is answered. Is not: I/O (`stdio.py`), nor the answers (the SDK makes them). Above: `stdio.py`. Below:
+when everything is answered. Is not: I/O (`wire.py`), nor the answers (the SDK makes them). Above: `wire.py`. Below:
 `frames.py`. Sources: JSON-RPC 2.0, section 6; MCP 2025-03-26, "Batching".
 """
 
@@ -25,7 +25,7 @@ REQUESTS_MAX: Final = 256
 
 Patience = Callable[[JSONRPCRequest], float]
 """Seconds that a request may take once the input has ended."""
-Unanswered = Callable[[list[JSONRPCMessage]], Awaitable[None]]
+Late = Callable[[list[JSONRPCMessage]], Awaitable[None]]
 RequestId = int | float | str
 
 
@@ -48,7 +48,7 @@ class Asked:
     batch: Batch | None
 
 
-class Owed:
+class Unanswered:
     """Used on the event loop alone."""
 
     def __init__(self, bytes_max: int, patience: Patience) -> None:
@@ -60,17 +60,17 @@ class Owed:
         self._agreed: str | None = None
         self._changed = asyncio.Event()
 
-    def take(self, request: JSONRPCRequest, size: int, batch: Batch | None, unanswered: Unanswered) -> SessionMessage:
+    def take(self, request: JSONRPCRequest, size: int, batch: Batch | None, late: Late) -> SessionMessage:
         """Note a request; returns what the SDK is to be given.
 
-        `unanswered` is told of a batch whose last answer will not come, since its request was cancelled.
+        `late` is told of a batch whose last answer will not come, since its request was cancelled.
         """
         asked = Asked(request, size, batch)
 
         async def drop() -> None:
             self._remove(asked)
             if batch is not None and (whole := self._in_batch(batch, None)) is not None:
-                await unanswered(whole)
+                await late(whole)
 
         # A queue for each id: a client may use an id twice, which MCP forbids and clients do.
         self._asked.setdefault(_key(request.id), deque()).append(asked)

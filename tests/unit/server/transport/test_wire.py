@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import threading
@@ -12,13 +13,13 @@ from contextlib import asynccontextmanager
 
 import pytest
 from mcp.shared.message import SessionMessage
-from mcp.types import INTERNAL_ERROR, JSONRPCRequest, JSONRPCResponse
+from mcp.types import INTERNAL_ERROR, JSONRPCNotification, JSONRPCRequest, JSONRPCResponse
 
 from rlm_kernel_mcp.server.transport import lines
-from rlm_kernel_mcp.server.transport import stdio as transport
+from rlm_kernel_mcp.server.transport.ends import Source
 from rlm_kernel_mcp.server.transport.frames import Frame, read_frame
-from rlm_kernel_mcp.server.transport.lines import frames_of
-from rlm_kernel_mcp.server.transport.stdio import ReadSide, WriteSide, streams_over
+from rlm_kernel_mcp.server.transport.reader import Reader
+from rlm_kernel_mcp.server.transport.wire import ReadSide, WriteSide, streams_over
 
 pytestmark = pytest.mark.anyio
 
@@ -84,16 +85,18 @@ async def test_a_bad_line_is_answered_past_the_server_and_the_next_one_is_served
 
 
 async def test_a_client_that_does_not_read_stops_nobody_and_can_be_left(pipes: Pipes) -> None:
-    """A full pipe blocks one thread, neither the event loop nor the end of the server."""
+    """A full pipe holds up neither the event loop nor the end of the server, and no thread is left in it."""
+    before = threading.active_count()
     async with asyncio.timeout(60):
         with pytest.raises(BaseExceptionGroup):  # noqa: PT012 - leaving by an exception is the point
             async with streams_over(pipes.server_in, pipes.server_out, lambda: None) as (_, write_side):
                 big = JSONRPCResponse(jsonrpc="2.0", id=1, result={"a": "x" * 1_000_000})
                 await write_side.send(SessionMessage(big))
                 raise RuntimeError("the server ends")
-        # The thread that was left would write on into the next test's pipe, which may get the same number.
-        with os.fdopen(os.dup(pipes.client_in), "rb") as lines:
-            assert (await asyncio.to_thread(lines.readline)).endswith(b"\n")
+    assert threading.active_count() == before
+    os.close(pipes.server_out)
+    with os.fdopen(os.dup(pipes.client_in), "rb") as begun:
+        assert b"\n" not in begun.read()  # to its end: nothing of the connection holds the pipe any more
 
 
 async def test_short_answers_to_a_client_that_does_not_read_wait_outside_the_event_loop(pipes: Pipes) -> None:
@@ -142,7 +145,7 @@ async def test_a_client_that_is_gone_ends_the_write_side(pipes: Pipes) -> None:
         assert [item async for item in read_side] == []
 
 
-def test_a_line_longer_than_the_limit_is_refused_and_the_next_one_read(
+async def test_a_line_longer_than_the_limit_is_refused_and_the_next_one_read(
     pipes: Pipes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Memory is bounded by the limit, and the request behind the long line is served."""
@@ -150,14 +153,14 @@ def test_a_line_longer_than_the_limit_is_refused_and_the_next_one_read(
     long_line = b'{"jsonrpc":"2.0","id":8,"method":"m","params":{"a":"' + b"x" * 3_000_000 + b'"}}\n'
     writing = threading.Thread(target=_write_all, args=(pipes.client_out, long_line + PING + b"\n"))
     writing.start()
-    refused, served = list(frames_of(pipes.server_in))
+    refused, served = await _frames(pipes.server_in)
     writing.join()
     assert refused.answer is not None
     assert refused.answer.id == 8
     assert isinstance(served.message, JSONRPCRequest)
 
 
-def test_whatever_a_line_raises_it_is_answered_and_the_next_one_read(
+async def test_whatever_a_line_raises_it_is_answered_and_the_next_one_read(
     pipes: Pipes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A defect of ours costs one line."""
@@ -170,54 +173,65 @@ def test_whatever_a_line_raises_it_is_answered_and_the_next_one_read(
     monkeypatch.setattr(lines, "read_frame", failing)
     os.write(pipes.client_out, b'{"jsonrpc":"2.0","id":"bad","method":"ping"}\nbad\n' + PING + b"\n")
     os.close(pipes.client_out)
-    failed, served = list(frames_of(pipes.server_in))
+    failed, served = await _frames(pipes.server_in)
     assert failed.answer is not None
     assert (failed.answer.id, failed.answer.error.code) == ("bad", INTERNAL_ERROR)
     assert isinstance(served.message, JSONRPCRequest)
 
 
-async def test_the_end_of_the_input_is_told_though_the_reading_fails(
+async def test_an_input_that_cannot_be_read_is_an_input_that_has_ended(
     pipes: Pipes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server ends with its client in any case."""
 
-    def failing(_descriptor: int) -> bytes:
-        raise ArithmeticError("a defect")
+    def failing(_source: Source) -> bytes:
+        raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(lines, "_read", failing)
-    told = threading.Event()
-    monkeypatch.setattr(threading, "excepthook", lambda _failure: told.set())
+    monkeypatch.setattr(Source, "read", failing)
     async with serving(pipes, []) as (read_side, _):
         assert [item async for item in read_side] == []
-    assert await asyncio.to_thread(told.wait, 60), "the thread did not end by its error"
 
 
-async def test_the_reader_is_ahead_by_one_longest_line_at_most(pipes: Pipes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beside the one in its hand: of larger messages the client keeps the rest in its pipe."""
-    monkeypatch.setattr(transport, "MAX_LINE_BYTES", 100_000)
+async def test_a_long_line_is_read_elsewhere_and_the_lines_stay_in_order(pipes: Pipes) -> None:
+    """While a thread reads a line of megabytes, the event loop serves the other connections."""
+    long = b'{"jsonrpc":"2.0","method":"long","params":{"a":"' + b"x" * 1_000_000 + b'"}}\n'
+    writing = threading.Thread(target=_write_all, args=(pipes.client_out, (PING + b"\n" + long) * 3))
+    writing.start()
+    frames = await _frames(pipes.server_in)
+    writing.join()
+    assert [type(frame.message) for frame in frames] == [JSONRPCRequest, JSONRPCNotification] * 3
+
+
+async def test_the_reader_holds_one_line_and_the_client_keeps_the_rest_in_its_pipe(pipes: Pipes) -> None:
+    """Nothing is read ahead of what the server takes, but for one piece of input."""
     line = b'{"jsonrpc":"2.0","method":"' + b"x" * 60_000 + b'"}\n'
     writing = threading.Thread(target=_write_all, args=(pipes.client_out, line * 8))
-    read: list[int] = []
-    two = threading.Event()
-
-    def counted(start: bytearray) -> Frame | None:
-        if start:
-            read.append(len(start))
-        if len(read) == 2:
-            two.set()
-        return read_frame(start)
-
-    monkeypatch.setattr(lines, "read_frame", counted)
-    reader = transport.Reader(pipes.server_in)
     writing.start()
-    assert await asyncio.to_thread(two.wait, 60)
-    writing.join(0.2)
-    assert writing.is_alive()
-    assert len(read) == 2
-    frames = [await reader.next() for _ in range(9)]
-    assert frames[-1] is None
-    assert len(read) == 8
+    with contextlib.closing(Reader(pipes.server_in)) as reader:
+        assert await reader.next() is not None
+        writing.join(0.2)
+        assert writing.is_alive()
+        frames = [await reader.next() for _ in range(8)]
+        assert frames[-1] is None
     writing.join()
+
+
+async def test_lines_that_nobody_is_answered_do_not_keep_the_others_waiting(pipes: Pipes) -> None:
+    """A client may send thousands of them in one piece: each turn of the event loop has a few."""
+    os.write(pipes.client_out, b"\n" * 60_000 + PING + b"\n")
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    with contextlib.closing(Reader(pipes.server_in)) as reader:
+        turning = asyncio.create_task(others())
+        assert await reader.next() is not None
+        turning.cancel()
+    assert turns > 500
 
 
 async def test_what_was_asked_before_the_end_is_waited_for_no_longer_than_it_may_take(pipes: Pipes) -> None:
@@ -240,6 +254,15 @@ async def test_what_was_asked_before_the_end_is_waited_for_no_longer_than_it_may
         await write_side.send(SessionMessage(JSONRPCResponse(jsonrpc="2.0", id=1, result={})))
         assert await ended == []
         await write_side.aclose()
+
+
+async def _frames(descriptor: int) -> list[Frame]:
+    found = []
+    async with asyncio.timeout(60):
+        with contextlib.closing(Reader(descriptor)) as reader:
+            while (frame := await reader.next()) is not None:
+                found.append(frame)
+    return found
 
 
 async def _drained(read_side: ReadSide) -> list[SessionMessage | Exception]:

@@ -1,0 +1,93 @@
+"""A client's ends of the wire as this process has them: on none of them does a call ever wait.
+
+Is: own descriptors, and one read or write of what can be had at once. A flag of the client's is never changed:
+`O_NONBLOCK` belongs to the open file, which its other processes share. A pipe or a terminal is opened a second time, a
+socket is asked at each call, and a regular file does not wait. Is not: lines (`reader.py`, `writer.py`).
+Above: `reader.py`, `writer.py`. Below: the operating system.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+import stat
+from typing import Final
+
+READ_BYTES: Final = 1 << 16
+"""As much as a pipe holds. A larger buffer would be mapped, and given back, for each line."""
+_AT_ONCE: Final = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
+
+
+class End:
+    """One descriptor of our own, over the same pipe, socket, terminal or file as the one that was given."""
+
+    def __init__(self, descriptor: int, flags: int, ready: int) -> None:
+        mode = os.fstat(descriptor).st_mode
+        self._poll: select.poll | None = None
+        self._room = select.PIPE_BUF if stat.S_ISFIFO(mode) else 1
+        self._socket: socket.socket | None = None
+        if not stat.S_ISFIFO(mode) and not os.isatty(descriptor):
+            self.number = os.dup(descriptor)
+        else:
+            self.number = self._opened(descriptor, flags, ready)
+        if stat.S_ISSOCK(mode):
+            self._socket = socket.socket(fileno=self.number)
+
+    def close(self) -> None:
+        """Give the descriptor back; the client's own is as it was."""
+        if self._socket is not None:
+            self._socket.close()
+        else:
+            os.close(self.number)
+
+    def _opened(self, descriptor: int, flags: int, ready: int) -> int:
+        with contextlib.suppress(OSError):
+            return os.open(f"/proc/self/fd/{descriptor}", flags | os.O_NONBLOCK | os.O_NOCTTY)
+        # Another user's pipe cannot be opened again. It is asked before each call, which is exact as long as nobody
+        # else reads, or writes, at the same end. Room is that for `PIPE_BUF` bytes in a pipe, and for one elsewhere.
+        self._poll = select.poll()
+        own = os.dup(descriptor)
+        self._poll.register(own, ready)
+        return own
+
+    def _ask(self) -> None:
+        if self._poll is not None and not self._poll.poll(0):
+            raise BlockingIOError
+
+
+class Source(End):
+    """What is read from."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__(descriptor, os.O_RDONLY, select.POLLIN)
+
+    def read(self) -> bytes:
+        """What is there now, at most `READ_BYTES`; nothing at the end.
+
+        Raises:
+            BlockingIOError: nothing has come yet.
+        """
+        if self._socket is not None:
+            return self._socket.recv(READ_BYTES, _AT_ONCE)
+        self._ask()
+        return os.read(self.number, READ_BYTES)
+
+
+class Sink(End):
+    """What is written to."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__(descriptor, os.O_WRONLY, select.POLLOUT)
+
+    def write(self, data: memoryview) -> int:
+        """Write what there is room for now; returns how many bytes.
+
+        Raises:
+            BlockingIOError: there is no room.
+        """
+        if self._socket is not None:
+            return self._socket.send(data, _AT_ONCE)
+        self._ask()
+        return os.write(self.number, data if self._poll is None else data[: self._room])
