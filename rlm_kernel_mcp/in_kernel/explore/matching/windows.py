@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Any, Final
 
 from rlm_kernel_mcp.in_kernel.explore.matching.utf8 import Utf8, chars_in, encoded
 
@@ -55,16 +55,18 @@ class Spans:
             self.ends.pop()
 
 
-def bytes_at(address: int, size: int) -> memoryview:
-    """The bytes at an address, valid as long as whatever is there."""
-    return memoryview((ctypes.c_char * size).from_address(address)).cast("B").toreadonly()
+def bytes_at(address: int, size: int, owner: object = None) -> memoryview:
+    """The bytes at an address. They keep `owner`, whose they are; without one they are there for ever."""
+    held: Any = (ctypes.c_char * size).from_address(address)
+    held.owner = owner
+    return memoryview(held).cast("B").toreadonly()
 
 
 def ascii_view(text: str) -> memoryview | None:
-    """The bytes of an ASCII text, valid as long as the text exists; None for any other."""
+    """The bytes of an ASCII text, which they keep: a search in a thread may outlive it; None for any other."""
     if not text.isascii():
         return None
-    return bytes_at(_as_utf8(text, None), len(text)) if text else memoryview(b"")
+    return bytes_at(_as_utf8(text, None), len(text), text) if text else memoryview(b"")
 
 
 class Subject:

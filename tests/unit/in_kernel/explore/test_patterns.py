@@ -274,6 +274,16 @@ def test_what_is_found_before_somebody_stops_looking_comes_at_once() -> None:
     assert first == (1, 4)
 
 
+def test_a_text_lives_as_long_as_a_search_reads_its_bytes() -> None:
+    """One in a thread goes on until its call of RE2 ends, when the text may be nobody else's any more."""
+    text = "ab\n" * 1_000
+    before = sys.getrefcount(text)
+    window = Subject(text).window(1, 999)
+    assert sys.getrefcount(text) == before + 1
+    del window
+    assert sys.getrefcount(text) == before
+
+
 HELD = """
 import itertools, threading
 from rlm_kernel_mcp.in_kernel.explore.matching.elsewhere import in_a_thread
