@@ -142,13 +142,15 @@ NODES_OF_A_DUPLICATE: Final = 12
 """Of the syntax tree of a function's body: what is smaller says the same by chance."""
 
 
+def names() -> list[str]:
+    """Every module of the package, by its path below the package."""
+    return [path.relative_to(PACKAGE).as_posix() for path in sorted(PACKAGE.rglob("*.py"))]
+
+
 @cache
 def modules() -> dict[str, ast.Module]:
-    """Every module of the package, by its path below the package."""
-    return {
-        path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text(encoding="utf-8"))
-        for path in sorted(PACKAGE.rglob("*.py"))
-    }
+    """Every module of the package, and what it says; not asked for where tests are collected, as every worker does."""
+    return {name: ast.parse((PACKAGE / name).read_text(encoding="utf-8")) for name in names()}
 
 
 def part_of(name: str) -> str:
@@ -373,7 +375,7 @@ def test_only_one_folder_looks_inside_a_kernel_s_message() -> None:
     assert looks == []
 
 
-@pytest.mark.parametrize("name", sorted(modules()))
+@pytest.mark.parametrize("name", sorted(names()))
 def test_a_module_is_read_at_one_sitting(name: str) -> None:
     """At most 300 lines, or fewer of some, and no function of more than 50."""
     lines = (PACKAGE / name).read_text(encoding="utf-8").count("\n")

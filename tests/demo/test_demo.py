@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 
 import pytest
 
+from demo import __main__ as program
 from tests.parts import ROOT
 
 
@@ -54,11 +56,15 @@ def test_a_log_larger_than_the_kernels_memory_is_asked_three_questions_and_held_
         (["--large", "json"], "--large has no packages"),
     ],
 )
-def test_a_size_that_shows_nothing_and_options_that_do_not_go_together_are_refused(given: list[str], said: str) -> None:
+def test_a_size_that_shows_nothing_and_options_that_do_not_go_together_are_refused(
+    given: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """With exit status 2, as every wrong use."""
-    done = demo(*given)
-    assert done.returncode == 2
-    assert said in done.stderr
+    monkeypatch.setattr(sys, "argv", ["bin/demo", *given])
+    with pytest.raises(SystemExit) as ended:
+        raise SystemExit(program.main())  # as the program does
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
 
 
 def demo(*packages: str) -> subprocess.CompletedProcess[str]:

@@ -176,7 +176,7 @@ def directory_of_others(directory: Path) -> Path:
 @pytest.mark.parametrize(
     "place",
     [
-        runtime_directory,
+        pytest.param(runtime_directory, marks=pytest.mark.slow),
         pytest.param(temporary_directory, marks=pytest.mark.slow),
         pytest.param(long_path, marks=pytest.mark.slow),
         directory_of_others,

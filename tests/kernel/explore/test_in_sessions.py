@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -87,31 +87,38 @@ async def value(session: SessionDriver, expression: str) -> str | None:
 
 HAS_UTF8 = "span(0, 1)._source.subject._utf8 is not None"
 """Before any search: it is where the text is, and was not made."""
+# Made by the test that needs it: every worker collects every case.
 CASES: list[Any] = [
-    pytest.param("memory", text_of("ERROR at the end", 100_000).encode(), "utf-8", id="memory"),
-    pytest.param("memory", text_of(ODD + "\U0001f680", 100_000).encode(), "utf-8", id="memory, not ASCII"),
-    pytest.param("memory", text_of(ODD, 100_000).encode("utf-16"), "utf-16", id="memory, UTF-16"),
-    pytest.param("mapped", text_of("ERROR", 2 * MB).encode(), "utf-8", id="mapped"),
+    pytest.param("memory", lambda: text_of("ERROR at the end", 100_000).encode(), "utf-8", id="memory"),
+    pytest.param("memory", lambda: text_of(ODD + "\U0001f680", 100_000).encode(), "utf-8", id="memory, not ASCII"),
+    pytest.param("memory", lambda: text_of(ODD, 100_000).encode("utf-16"), "utf-16", id="memory, UTF-16"),
+    pytest.param("mapped", lambda: text_of("ERROR", 2 * MB).encode(), "utf-8", id="mapped"),
     pytest.param(
         "mapped",
-        text_of(ODD, 2 * MB).replace("counter", "G\xf6\xdfe").encode("latin-1"),
+        lambda: text_of(ODD, 2 * MB).replace("counter", "G\xf6\xdfe").encode("latin-1"),
         "latin-1",
         id="mapped, latin-1",
     ),
-    pytest.param("spooled", text_of(ODD + "\u4e2d", 9 * MB).encode(), "utf-8", id="spooled, UCS-2"),
-    pytest.param("spooled", text_of(ODD + "\U0001f680", 9 * MB).encode(), "utf-8", id="spooled, UCS-4"),
+    pytest.param("spooled", lambda: text_of(ODD + "\u4e2d", 9 * MB).encode(), "utf-8", id="spooled, UCS-2"),
+    pytest.param("spooled", lambda: text_of(ODD + "\U0001f680", 9 * MB).encode(), "utf-8", id="spooled, UCS-4"),
     pytest.param(
-        "spooled", text_of(ODD + "\U0001f680", 9 * MB).encode("utf-8-sig"), "utf-8-sig", id="spooled, with a mark"
+        "spooled",
+        lambda: text_of(ODD + "\U0001f680", 9 * MB).encode("utf-8-sig"),
+        "utf-8-sig",
+        id="spooled, with a mark",
     ),
-    pytest.param("spooled", text_of(ODD + "\U0001f680", 5 * MB).encode("utf-16"), "utf-16", id="spooled, UTF-16"),
+    pytest.param(
+        "spooled", lambda: text_of(ODD + "\U0001f680", 5 * MB).encode("utf-16"), "utf-16", id="spooled, UTF-16"
+    ),
 ]
 
 
-@pytest.mark.parametrize(("held", "data", "codec"), CASES)
+@pytest.mark.parametrize(("held", "data_of", "codec"), CASES)
 async def test_the_same_is_found_at_the_same_places_however_the_text_is_held(
-    registry: Registry, on_disk: Path, held: str, data: bytes, codec: str
+    registry: Registry, on_disk: Path, held: str, data_of: Callable[[], bytes], codec: str
 ) -> None:
     """Characters, lines and bytes of the file, against a plain search of the decoded text."""
+    data = data_of()
     text = data.decode(codec)
     (on_disk / "one.log").write_bytes(data)
     session, context = await opened(registry, on_disk / "one.log")

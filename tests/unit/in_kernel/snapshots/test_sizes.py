@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tracemalloc
+from collections.abc import Callable
 from typing import Any, Final
 
 import pytest
@@ -26,21 +27,22 @@ class Holder:
 
 
 @pytest.mark.parametrize(
-    "value",
+    "made",
     [
-        LARGE,
-        LARGE.encode(),
-        bytearray(32 * MB),
-        [LARGE],
-        {"a": (1, LARGE.encode())},
-        Holder([LARGE]),
-        [bytearray(LARGE, "ascii")],
+        lambda: LARGE,
+        LARGE.encode,
+        lambda: bytearray(32 * MB),
+        lambda: [LARGE],
+        lambda: {"a": (1, LARGE.encode())},
+        lambda: Holder([LARGE]),
+        lambda: [bytearray(LARGE, "ascii")],
     ],
     ids=["str", "bytes", "bytearray", "in a list", "in a dict", "in an object", "bytearray in a list"],
 )
-def test_no_copy_is_made_of_what_is_too_large(value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_copy_is_made_of_what_is_too_large(made: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever it stands in."""
     monkeypatch.setattr(values, "WATCHED_FROM_KB", 0)
+    value = made()
     tracemalloc.start()
     try:
         with pytest.raises(TooLarge):
