@@ -258,7 +258,8 @@ class FakeKernel:
         kind, is_text = type(value).__name__, isinstance(value, str)
         said = {"name": asked["name"], "type": kind, "size": None, "whole": True, "own": True}
         text = value if is_text and asked["as_text"] else json.dumps(value)
-        return {**said, "json": not asked["as_text"], "total_chars": len(text)}, text.encode()
+        shown = text[asked["offset"] : asked["offset"] + asked["limit"]] if asked["as_text"] else text
+        return {**said, "json": not asked["as_text"], "total_chars": len(text)}, shown.encode()
 
     def _account(self) -> dict[str, Any]:
         rows = {name: {"type": type(value).__name__, "why": None} for name, value in self.names.items()}

@@ -20,9 +20,10 @@ from rlm_kernel_mcp.kernel_code import kernel_side
 from tests.parts import ROOT
 
 PACKAGE: Final = ROOT / "rlm_kernel_mcp"
-FRONTS: Final = {"__main__", "cli", "commands"}
+FRONTS: Final = {"__main__", "api", "cli", "commands"}
 GROUND: Final = {"both_sides", "errors", "shielded", "units", "wire"}
 MAY_IMPORT: Final = {
+    "doors": {"server", "session", "settings", "text", *GROUND},
     "server": {"session", "settings", "text", *GROUND},
     "session": {"context", "kernel", "policy", "settings", "store", "text", *GROUND},
     "store": {"text", *GROUND},
@@ -97,6 +98,7 @@ LATE: Final = {"IPython", "ipykernel", "jupyter_client", "jupyter_core", "sqlite
 
 READS_ITS_PROCESS: Final = {
     "cli.py": "the command line is its process's own client",
+    "doors/in_process.py": "a program is its own client, in its own process",
     "kernel/placement/foreign_client.py": "another Jupyter client, in its own process",
     "kernel/placement/kernelspec.py": "`kernelspec install` and such",
     "kernel/placement/run_place.py": "where this process's sockets lie, whoever its clients are",
@@ -174,7 +176,7 @@ def functions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionD
 
 
 def test_imports_go_down_only() -> None:
-    """server -> session -> context, kernel, store -> policy, settings, text, errors, wire; nobody imports in_kernel."""
+    """doors -> server -> session -> context, kernel, store -> policy, settings, text, errors; none has in_kernel."""
     upward = []
     for name, tree in modules().items():
         part = part_of(name)

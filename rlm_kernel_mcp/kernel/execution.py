@@ -11,6 +11,7 @@ is dead.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 from rlm_kernel_mcp.errors import KernelDied
@@ -31,6 +32,8 @@ class Execution:
         self.snapshot: asyncio.Future[Message] | None = None
         """The snapshot of what the step changed, if it was asked for; it comes after the step's end. Fails as
         `KernelClient.request`; cancelled where the reply says that nothing did."""
+        self.on_message: Callable[[], None] = lambda: None
+        """Called after each message; it must neither wait nor raise."""
         self._grace: asyncio.TimerHandle | None = None
 
     def feed(self, message: Message) -> None:
@@ -46,6 +49,7 @@ class Execution:
         elif self.reply.idle or self.reply.replied:
             # Counted from the last message: output that is still on its way must not be left out.
             self._grace = asyncio.get_running_loop().call_later(REPLY_GRACE_S, self.finish, "half")
+        self.on_message()
 
     def finish(self, how: str) -> None:
         """End the wait: `complete`, `half` (idle or reply came alone), `withdrawn`, or why the kernel is gone."""

@@ -26,7 +26,7 @@ from rlm_kernel_mcp.session.session import Session
 from rlm_kernel_mcp.session.states.lifecycle import Event
 from rlm_kernel_mcp.shielded import made_in_thread, shielded
 from rlm_kernel_mcp.text.markup import code
-from rlm_kernel_mcp.text.safe_text import cut_text
+from rlm_kernel_mcp.text.safe_text import Cut, cut_text
 from rlm_kernel_mcp.text.wording import counted
 
 ANSWER_CHARS_MAX: Final = 4_000_000
@@ -35,6 +35,8 @@ HASHED_S: Final = 5.0
 """So long the end of a session waits for the hashes of its contexts."""
 END_S: Final = 180.0
 """Longer than a kernel may take to load a context: a kernel that is just being made ready has to be waited for."""
+ROWS_CHARS: Final = 200_000
+"""Characters of the citations that fail, for a program."""
 WHERE_IS_THE_REST: Final = 'rlm_finalize with a larger max_output_chars, or rlm_get_trace(detail="full"), gets the rest'
 
 CHECK_S: Final = 600.0
@@ -57,12 +59,13 @@ async def finalize(
     text: str | None,
     var_name: str | None,
     quotes: Sequence[Quote],
-    max_output_chars: int,
+    max_output_chars: int | None,
     let_go: Callable[[Session], None] = lambda session: None,
 ) -> FinalReport:
     """Commit the answer and end the kernel; the same call again gives the same answer, and ends what is left to end.
 
-    `let_go`: told when nothing of the session is held any more.
+    Without `max_output_chars` the report has the answer raw and whole. `let_go`: told when nothing of the session is
+    held any more.
 
     Raises:
         SessionFinalized: there is another answer already.
@@ -84,7 +87,7 @@ async def finalize(
         if session.final is None:
             session.require_idle()
             answer = text if text is not None else await _read(session, var_name or "")
-            checked = await _checked(session, answer, quotes, max_output_chars)
+            checked = await _checked(session, answer, quotes, max_output_chars or ROWS_CHARS)
             session.require_idle()  # a step may have begun while the variable was read
             _commit(session, given, answer, checked)
         elif given not in (session.final_given, _digested(session.final_given)):
@@ -219,11 +222,13 @@ def _digested(given: tuple[str, str]) -> tuple[str, str]:
     return (given[0], _digest(given[1])) if given[0] == "text" else given
 
 
-def _report(session: Session, max_output_chars: int) -> FinalReport:
+def _report(session: Session, max_output_chars: int | None) -> FinalReport:
     answer = session.final
     if answer is None:
         raise VariableNotFound("The session has no final answer.")
-    shown = cut_text(answer, max_output_chars, WHERE_IS_THE_REST)
+    shown = Cut(answer, 0, says_where=True)
+    if max_output_chars is not None:
+        shown = cut_text(answer, max_output_chars, WHERE_IS_THE_REST)
     used = session.counters
     return FinalReport(
         final_answer=shown.text,

@@ -27,13 +27,15 @@ from rlm_kernel_mcp.session.handles import Handles, new_session_id
 from rlm_kernel_mcp.session.idle_watch import watch_all
 from rlm_kernel_mcp.session.kernels.loaders import loaders_of
 from rlm_kernel_mcp.session.kernels.slots import KernelSlots
+from rlm_kernel_mcp.session.kernels.variables import Read, get_variable
 from rlm_kernel_mcp.session.opening import prepare
 from rlm_kernel_mcp.session.reopening import ServerResources
+from rlm_kernel_mcp.session.steps.raw_texts import Tell
 from rlm_kernel_mcp.session.trace import reading as trace_reading
 from rlm_kernel_mcp.session.trace.console_cells import note_missed_cells
 from rlm_kernel_mcp.session.trace.reports import TracePage
 from rlm_kernel_mcp.settings import Settings
-from rlm_kernel_mcp.shielded import all_ended, made_in_thread
+from rlm_kernel_mcp.shielded import all_ended, made_in_thread, shielded
 from rlm_kernel_mcp.store.reading import in_reader
 from rlm_kernel_mcp.store.store import Store
 from rlm_kernel_mcp.store.upkeep import keep_up
@@ -147,12 +149,25 @@ class Registry:
         return Added(session_id, report, {options.name: LINES[source.kind].format(name=options.name)})
 
     async def run_repl(
-        self, session_id: str, code: str, *, timeout_ms: int | None, wait_ms: int, max_output_chars: int
+        self,
+        session_id: str,
+        code: str,
+        *,
+        timeout_ms: int | None,
+        wait_ms: int,
+        max_output_chars: int | None,
+        tell: Tell | None = None,
     ) -> reports.StepReport:
-        """Run a step. Raises: SessionNotFound, SessionFinalized, SessionBusy, KernelDied."""
+        """Run a step. Without `max_output_chars` its texts are raw; `tell`: is told these as they come.
+
+        Raises:
+            SessionNotFound, SessionFinalized, SessionBusy, KernelDied.
+        """
         async with self._handles.in_use(session_id) as session:
             timeout = session.account.limits.step_timeout_ms if timeout_ms is None else timeout_ms
-            return await session.run(code, timeout_ms=timeout, wait_ms=wait_ms, max_output_chars=max_output_chars)
+            return await session.run(
+                code, timeout_ms=timeout, wait_ms=wait_ms, max_output_chars=max_output_chars, tell=tell
+            )
 
     async def await_step(
         self, session_id: str, step_index: int, *, wait_ms: int, max_output_chars: int
@@ -176,10 +191,12 @@ class Registry:
             note=NOTHING_LEFT_TO_INTERRUPT if session.finalized else NOTHING_INTERRUPTED,
         )
 
-    async def get_var(self, session_id: str, var_name: str, *, offset: int, limit: int) -> reports.VariableSlice:
+    async def get_var(
+        self, session_id: str, var_name: str, *, offset: int, limit: int, read: Read = get_variable
+    ) -> reports.VariableSlice:
         """Read a variable. Raises: SessionNotFound, SessionFinalized, VariableNotFound, KernelDied."""
         async with self._handles.in_use(session_id) as session:
-            return await session.get_var(var_name, offset, limit)
+            return await session.get_var(var_name, offset, limit, read)
 
     async def finalize(
         self,
@@ -187,10 +204,10 @@ class Registry:
         *,
         final_text: str | None,
         final_var_name: str | None,
-        max_output_chars: int,
+        max_output_chars: int | None,
         quotes: Sequence[Quote] = (),
     ) -> reports.FinalReport:
-        """Take the final answer.
+        """Take the final answer. Without `max_output_chars` the report has it raw and whole.
 
         Raises:
             SessionNotFound, SessionFinalized, SessionBusy, VariableNotFound, KernelDied, CitationMismatch.
@@ -212,6 +229,12 @@ class Registry:
         offset: int,
     ) -> TracePage:
         """A page of the trace. Raises: SessionNotFound, InvalidInput."""
+        await self.complete_trace(session_id, from_step, to_step)
+        wanted = trace_reading.Wanted(from_step, to_step, detail, max_output_chars, offset)
+        return await in_reader(lambda: trace_reading.read_page(self.store, session_id, wanted))
+
+    async def complete_trace(self, session_id: str, from_step: int | None, to_step: int | None) -> None:
+        """See that the record has all that happened by now. Raises: SessionNotFound, InvalidInput."""
         if from_step is not None and to_step is not None and from_step > to_step:
             raise InvalidInput(f"from_step={from_step} lies after to_step={to_step}.")
         session = self._sessions.get(session_id)
@@ -220,8 +243,12 @@ class Registry:
         await self._writer.settled(session_id)
         if session is None and not await in_reader(lambda: self.store.knows(session_id)):
             raise self._handles.not_found(session_id)
-        wanted = trace_reading.Wanted(from_step, to_step, detail, max_output_chars, offset)
-        return await in_reader(lambda: trace_reading.read_page(self.store, session_id, wanted))
+
+    async def let_go(self, session_id: str) -> None:
+        """End a session's kernel, once its values are kept, and forget the session; it comes back on use."""
+        if session := self._sessions.get(session_id):
+            await shielded(session.close("its program has closed it"), f"the close of {session_id}")
+            self._handles.let_go(session)
 
     async def list_sessions(
         self, *, state: listing.State = "live", limit: int = 20, offset: int = 0

@@ -2,7 +2,7 @@
 
 Is: frozen dataclasses whose fields are the contract's, with its units. Is not: JSON, MCP or markdown, which
 `server/responses.py` makes of them; and contexts (`context_reports.py`) or the trace (`trace/reports.py`) have theirs.
-All text here is already safe to show (`text/safe_text.py`).
+All text here is already safe to show (`text/safe_text.py`), but for what a program asked to have raw.
 """
 
 from __future__ import annotations

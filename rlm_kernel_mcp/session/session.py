@@ -29,6 +29,7 @@ from rlm_kernel_mcp.session.reports import Counters, LossReport, SessionStatus, 
 from rlm_kernel_mcp.session.states.lifecycle import Event, SessionStates
 from rlm_kernel_mcp.session.steps.delivery import deliver, stopped_report
 from rlm_kernel_mcp.session.steps.outcomes import Outcome
+from rlm_kernel_mcp.session.steps.raw_texts import Tell, telling
 from rlm_kernel_mcp.session.steps.run import INTERRUPT_WAIT_MS, RunningStep, partial_outcome
 from rlm_kernel_mcp.session.trace.journal import Journal
 from rlm_kernel_mcp.shielded import shielded
@@ -124,8 +125,12 @@ class Session:
 
     # --- steps ----------------------------------------------------------------------------------
 
-    async def run(self, code: str, *, timeout_ms: int, wait_ms: int, max_output_chars: int) -> StepReport:
+    async def run(
+        self, code: str, *, timeout_ms: int, wait_ms: int, max_output_chars: int | None, tell: Tell | None = None
+    ) -> StepReport:
         """Start a step and wait for it at most `wait_ms`.
+
+        Without `max_output_chars` its texts are raw. `tell`: is told these as they come.
 
         Raises:
             SessionFinalized, SessionBusy, KernelDied.
@@ -144,9 +149,14 @@ class Session:
         self.states.on(Event.STEP_BEGAN)
         self._running = step
         self._task = asyncio.create_task(self._drive(step), name=f"step {step.index} of {self.session_id}")
-        return await self._report_when_done(step, wait_ms, max_output_chars)
+        if tell is None:
+            return await self._report_when_done(step, wait_ms, max_output_chars)
+        with telling(step, tell, self.account.left.chars_left) as told:
+            report = await self._report_when_done(step, wait_ms, max_output_chars)
+        told.end(report)
+        return report
 
-    async def await_step(self, index: int, *, wait_ms: int, max_output_chars: int) -> StepReport:
+    async def await_step(self, index: int, *, wait_ms: int, max_output_chars: int | None) -> StepReport:
         """Wait for a running step, or report a finished one again.
 
         Raises:
@@ -159,7 +169,7 @@ class Session:
             await self.journal.finished(index, self.account.counters.step_index), index, max_output_chars
         )
 
-    async def interrupt(self, max_output_chars: int) -> StepReport | None:
+    async def interrupt(self, max_output_chars: int | None) -> StepReport | None:
         """Stop the running step by the ladder and report it; None when none runs."""
         self._touch()
         step = self._running
@@ -168,7 +178,7 @@ class Session:
         step.stop()
         return await self._report_when_done(step, INTERRUPT_WAIT_MS, max_output_chars)
 
-    async def _report_when_done(self, step: RunningStep, wait_ms: int, max_output_chars: int) -> StepReport:
+    async def _report_when_done(self, step: RunningStep, wait_ms: int, max_output_chars: int | None) -> StepReport:
         has_ended = await step.has_ended(wait_ms)
         outcome = (
             (step.outcome or await self.journal.finished(step.index, step.index))
@@ -177,7 +187,7 @@ class Session:
         )
         return await self._deliver(outcome, step.index, max_output_chars)
 
-    async def _deliver(self, outcome: Outcome, index: int, max_output_chars: int) -> StepReport:
+    async def _deliver(self, outcome: Outcome, index: int, max_output_chars: int | None) -> StepReport:
         self.contexts.raise_again(outcome.refused)
         report = deliver(outcome, step_index=index, account=self.account, max_output_chars=max_output_chars)
         self.evidence.deliver(*report.texts)
@@ -205,13 +215,15 @@ class Session:
             step.finished.set()
             self.states.on(Event.STEP_ENDED)
 
-    async def get_var(self, name: str, offset: int, limit: int) -> VariableSlice:
+    async def get_var(
+        self, name: str, offset: int, limit: int, read: variables.Read = variables.get_variable
+    ) -> VariableSlice:
         """A slice of a variable, also while a step runs. Raises: SessionFinalized, VariableNotFound, KernelDied."""
         self._touch()
         self._require_not_final()
         try:
             async with self.kernel.reading() as kernel:
-                return await variables.get_variable(kernel, name, offset, limit, self.kernel.recovery.gone)
+                return await read(kernel, name, offset, limit, self.kernel.recovery.gone)
         except KernelDied:
             self._require_not_final()  # it was finalized meanwhile
             raise

@@ -34,7 +34,7 @@ def json_value(text: str, limit: int) -> tuple[bool, Any]:
     if len(text) > JSON_EXPANSION * (limit + 1):
         return False, text
     try:
-        value = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
+        value = parsed(text)
         written = _written(value)
     except (ValueError, RecursionError):
         return False, text
@@ -45,6 +45,11 @@ def json_value(text: str, limit: int) -> tuple[bool, Any]:
     # A text has as many characters as are shown of it; inside another value an escape may be longer than its source.
     fits = len(written) <= limit and not (isinstance(safe, str) and len(safe) > limit)
     return (True, safe) if fits else (False, written)
+
+
+def parsed(text: str) -> Any:
+    """The value of a JSON text, with every string in it as it came. Raises: ValueError, RecursionError."""
+    return json.loads(text, parse_constant=_no_constant, parse_float=_finite)
 
 
 def _written(value: Any) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
@@ -19,7 +19,7 @@ from rlm_kernel_mcp.kernel.kernel import Kernel
 from rlm_kernel_mcp.kernel.untrusted.answers import is_ok, variable_of, variables_in
 from rlm_kernel_mcp.kernel.untrusted.fields import NAME_CHARS_MAX
 from rlm_kernel_mcp.kernel.untrusted.messages import Message
-from rlm_kernel_mcp.kernel.untrusted.values import decode, json_value
+from rlm_kernel_mcp.kernel.untrusted.values import JSON_EXPANSION, decode, json_value, parsed
 from rlm_kernel_mcp.session.kernels.not_own import NO_ANSWER, not_own
 from rlm_kernel_mcp.session.reports import VariableSlice
 from rlm_kernel_mcp.text.markup import word
@@ -36,6 +36,8 @@ COMPARED_CHARS: Final = 40
 ANSWER_BYTES_MAX: Final = 24 << 20
 """Bytes of a final answer as a kernel sends it, which may need six for a character."""
 
+Read = Callable[[Kernel, str, int, int, Mapping[str, str]], Awaitable[VariableSlice]]
+"""`get_variable`, or another way to read one."""
 NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -69,6 +71,33 @@ async def get_variable(
     if offset > total:
         note = f"Nothing is there: the value has {counted(total, 'character')}, and offset is {offset:,}."
     return VariableSlice(name, type_name, size, shown, True, total, offset, following, cut, note)
+
+
+async def raw_variable(
+    kernel: Kernel, name: str, offset: int, limit: int, gone: Mapping[str, str] = NOTHING, *, as_text: bool
+) -> VariableSlice:
+    """As `get_variable`, for a program: the value, or only its text, with nothing in it made safe to show."""
+    request: GetVarRequest = {"name": name, "offset": offset, "limit": limit, "as_text": as_text}
+    reply = await _ask(kernel, GET_VAR, request, ANSWER_BYTES_MAX)
+    if not is_ok(reply.content):
+        raise await _not_found(kernel, name, gone)
+    payload, said = reply.buffers[0] if reply.buffers else b"", variable_of(reply.content)
+    type_name, size, total = _type_name(said), said["size"], said["total_chars"]
+    text = (await _decoded(payload))[: JSON_EXPANSION * limit]
+    if said["json"]:
+        try:
+            value = await asyncio.to_thread(parsed, text)
+        except (ValueError, RecursionError):
+            pass  # then it is a text, in which can be seen what is wrong with it
+        else:
+            return VariableSlice(name, type_name, size, value, False, total, offset, None, False)
+    text = text[:limit]
+    end = offset + len(text)
+    more = bool(text) and end < total
+    note = None if said["own"] else not_own(name, type_name)[1]
+    return VariableSlice(
+        name, type_name, size, text, True, total, offset, end if more else None, more or offset > 0, note
+    )
 
 
 async def read_text(kernel: Kernel, name: str, limit: int, gone: Mapping[str, str] = NOTHING) -> str:

@@ -1,7 +1,8 @@
 """Makes a report of an outcome: safe, cut to size, within the budget, and charged.
 
 Is: the one place where a kernel's output becomes what a client gets. Is not: JSON or markdown (`server/responses.py`).
-Above: `session/session.py`. Below: `text/safe_text.py`, `session/account.py`.
+Above: `session/session.py`. Below: `raw_texts.py`, `text/safe_text.py`,
+`session/account.py`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Final
 from rlm_kernel_mcp.session.account import Account
 from rlm_kernel_mcp.session.reports import Left, LossReport, StepError, StepReport, Truncated, Variable
 from rlm_kernel_mcp.session.steps.outcomes import Outcome
+from rlm_kernel_mcp.session.steps.raw_texts import raw_cuts
 from rlm_kernel_mcp.text.safe_text import Cut, cut_text, safe_prefix, safe_text, share
 from rlm_kernel_mcp.text.wording import counted
 
@@ -42,20 +44,24 @@ NAME_CHARS_MAX: Final = 200
 _KERNEL_CUT: Final = re.compile(r"… \[cut: (?P<kept>[\d,]{1,20}) of (?P<whole>[\d,]{1,20}) characters\]\Z", re.ASCII)
 
 
-def deliver(outcome: Outcome, *, step_index: int, account: Account, max_output_chars: int) -> StepReport:
-    """The report of one reply; charges what it delivers. A limit reached by that is reported if the step has ended."""
+def deliver(outcome: Outcome, *, step_index: int, account: Account, max_output_chars: int | None) -> StepReport:
+    """The report of one reply; charges what it delivers. A limit reached by that is reported if the step has ended.
+
+    `max_output_chars`: None for a program, which gets the texts raw, and whole as far as the budget goes.
+    """
     final = outcome.status != "running"
-    limit = min(max_output_chars, account.left.chars_left)
+    limit = account.left.chars_left if max_output_chars is None else min(max_output_chars, account.left.chars_left)
     rest = f'rlm_get_trace(from_step={step_index}, to_step={step_index}, detail="full") gets the rest'
     if not final:
         rest = "rlm_await_step or, when the step has ended, rlm_get_trace gets the rest"
-    ename, shown = _cuts(outcome, limit, rest)
+    ename, shown = raw_cuts(outcome, limit) if max_output_chars is None else _cuts(outcome, limit, rest)
     account.charge_chars(len(ename) + sum(len(cut.text) for cut in shown.values()))
-    if final and limit < max_output_chars and any(cut.cut_chars for cut in shown.values()):
+    if final and limit != max_output_chars and any(cut.cut_chars for cut in shown.values()):
         account.exceed_budget()
     if final:
         account.check()
-    names, unlisted = _names(outcome.updated, max_output_chars)
+    rows_chars = LOST_CHARS_MAX if max_output_chars is None else max_output_chars
+    names, unlisted = _names(outcome.updated, rows_chars)
     return StepReport(
         status=outcome.status,
         step_index=step_index,
@@ -68,7 +74,7 @@ def deliver(outcome: Outcome, *, step_index: int, account: Account, max_output_c
         updated_vars_summary=names,
         guardrail_stop=account.stop if final else None,
         truncated=Truncated(**{name: shown[name].cut_chars for name in ("stdout", "stderr", "result")}),
-        lost=_shown_loss(outcome.lost, max_output_chars),
+        lost=_shown_loss(outcome.lost, rows_chars),
         note=_notes(outcome, unlisted, [outcome.news, _cuts_unsaid(shown, rest)]),
         images=outcome.pictures,
         contexts_changed=outcome.contexts_changed,

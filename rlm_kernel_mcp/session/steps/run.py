@@ -62,6 +62,8 @@ class RunningStep:
     finished: asyncio.Event = field(default_factory=asyncio.Event)
     outcome: Outcome | None = None
     row_id: int = 0
+    on_message: Callable[[], None] = lambda: None
+    """Called when its kernel has said something."""
     ends_runtime: bool = False
     """Whether its deadline is the end of the session's runtime, and not its own."""
 
@@ -124,6 +126,7 @@ async def run_step(step: RunningStep, kernel: Kernel, policy: Policy, on_rung: C
     watch = ResourceWatch(kernel, policy.limits)
     watch.begin_step()  # before the code is sent: what the kernel uses from then on is the step's
     execution = step.execution = kernel.client.execute(step.code, step.snapshot_request, step.index)
+    execution.on_message = step.on_message
     clock = step.clock = StepClock(time.monotonic_ns(), step.timeout_ms * NS_PER_MS)
     rungs: list[str] = []
 

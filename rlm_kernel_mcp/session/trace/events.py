@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -79,9 +79,9 @@ def with_texts(event: TraceEvent, texts: Texts, shown: Mapping[str, str]) -> Tra
     )
 
 
-def whole_event(head: EventHead, texts: Texts) -> TraceEvent:
-    """The event with its texts in full."""
-    shown = {name: safe_text(text.decode("utf-8", "surrogatepass")) for name, text in texts_of(texts).items()}
+def whole_event(head: EventHead, texts: Texts, show: Callable[[str], str] = safe_text) -> TraceEvent:
+    """The event with its texts in full. `show`: what is made of each."""
+    shown = {name: show(text.decode("utf-8", "surrogatepass")) for name, text in texts_of(texts).items()}
     return with_texts(with_evidence(event_of(head.row), head.row), texts, shown)
 
 

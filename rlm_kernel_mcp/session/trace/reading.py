@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from rlm_kernel_mcp.errors import SessionNotFound
-from rlm_kernel_mcp.session.trace.events import marked_running, whole_event
+from rlm_kernel_mcp.session.trace.events import event_of, marked_running, whole_event
 from rlm_kernel_mcp.session.trace.pages import Detail, page
 from rlm_kernel_mcp.session.trace.reports import TraceEvent, TracePage
+from rlm_kernel_mcp.store.reading import in_reader
 from rlm_kernel_mcp.store.store import EventHead, Rows, Store
 from rlm_kernel_mcp.text.wording import damaged_words
 
@@ -55,6 +56,21 @@ def whole_trace(store: Store, session_id: str) -> Iterator[TraceEvent | None]:
         texts = store.texts(head)
         yield None if texts is None else whole_event(head, texts)
     yield from (None for _ in range(heads.damaged))
+
+
+async def read_trace(
+    store: Store, session_id: str, from_step: int | None, to_step: int | None, *, full: bool
+) -> list[TraceEvent]:
+    """The events of these steps for a program, with all of their texts raw, or with none; damaged ones are left out."""
+
+    def read() -> list[TraceEvent]:
+        heads = _heads(store, session_id, from_step, to_step)
+        if not full:
+            return [event_of(head.row) for head in heads]
+        found = ((head, store.texts(head)) for head in heads)
+        return [whole_event(head, texts, str) for head, texts in found if texts is not None]
+
+    return await in_reader(read)
 
 
 def _heads(store: Store, session_id: str, from_step: int | None, to_step: int | None) -> Rows[EventHead]:

@@ -1,7 +1,8 @@
 """What a session answers about its trace: plain data between `session/` and `server/`.
 
 Is: frozen dataclasses whose fields are the contract's, with its units. Is not: JSON, MCP or markdown, which
-`server/responses.py` makes of them. All text here is already safe to show (`text/safe_text.py`).
+`server/responses.py` makes of them. All text here is already safe to show (`text/safe_text.py`), but for what a program
+asked to have raw.
 """
 
 from __future__ import annotations

@@ -48,3 +48,30 @@ async def test_what_a_kernel_calls_names_and_types_does_not_act_in_a_message(kin
     with pytest.raises(VariableNotFound) as missing:
         await variables.get_variable(kernel, "k" * 40, 0, 100)
     assert spans(missing.value.message)[1].endswith("in this session; there are: y1, \0.")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("claimed", ["[" * 100_000, "NaN", "1e999", "{", '"\ud800'])
+async def test_what_is_called_json_and_is_none_is_given_to_a_program_as_its_text(claimed: str) -> None:
+    """A kernel may say anything: it ends no reader, and becomes no value that is not JSON."""
+
+    async def request(*asked: Any, **limits: Any) -> Any:
+        content = {"status": "ok", "type": "list", "json": True, "total_chars": len(claimed)}
+        return SimpleNamespace(content=content, buffers=[claimed.encode("utf-8", "surrogatepass")])
+
+    kernel = cast(Any, SimpleNamespace(client=SimpleNamespace(request=request)))
+    part = await variables.raw_variable(kernel, "x", 0, 1_000, as_text=False)
+    assert (part.text, part.value) == (True, claimed[:1_000])
+
+
+@pytest.mark.anyio
+async def test_a_kernel_that_sends_more_than_was_asked_for_gives_a_program_no_more() -> None:
+    """Its answers are bounded by what is asked, beside the bound of a message."""
+
+    async def request(*asked: Any, **limits: Any) -> Any:
+        content = {"status": "ok", "type": "str", "json": False, "total_chars": 5}
+        return SimpleNamespace(content=content, buffers=[b"a" * 100_000])
+
+    kernel = cast(Any, SimpleNamespace(client=SimpleNamespace(request=request)))
+    part = await variables.raw_variable(kernel, "x", 0, 10, as_text=True)
+    assert (part.value, part.next_offset) == ("a" * 10, None)
