@@ -41,6 +41,16 @@ def safe_text(text: str) -> str:
     return "".join(parts)
 
 
+def is_safe(text: str) -> bool:
+    """Whether `safe_text` is known to leave a text, and each part of it, as it is; of a long one that is not known."""
+    if len(text) > CALL_CHARS:
+        return False
+    # A tenth of the time that the expression takes.
+    if text.isascii() and text.replace("\n", "").replace("\t", "").isprintable():
+        return True
+    return SUSPECT.search(text) is None
+
+
 @dataclass(frozen=True, slots=True)
 class Cut:
     """Safe text of bounded length, and how many characters of the source it leaves out.

@@ -28,9 +28,14 @@ class Block:
     codec: str
     errors: str
 
+    @property
+    def is_single(self) -> bool:
+        """Whether each of its characters is one byte, of the same number."""
+        return self.codec == "latin-1" or (self.codec == "utf-8" and self.text.isascii())
+
     def width(self, first: int, last: int) -> int:
         """How many bytes of the document some characters of the text take."""
-        if self.codec == "latin-1" or (self.codec == "utf-8" and self.text.isascii()):
+        if self.is_single:
             return last - first
         text = self.text[first:last]
         if self.errors == AS_SURROGATES:

@@ -136,14 +136,15 @@ class TextIndex:
 
     def _decoded(self, number: int, block: int, read: ReadAt) -> Block:
         """A block of a document, with all of a character that its end cuts."""
-        document = self.document(number)
+        encoding, errors = self._kinds[self._kind[number]]
+        byte_count = self._starts[number + 1] - self._starts[number]
         start, chars = self._block(number, block, read)
-        end = min(document.byte_count, (block + 1) * BLOCK_BYTES + LONGEST_CHAR_BYTES)
+        end = min(byte_count, (block + 1) * BLOCK_BYTES + LONGEST_CHAR_BYTES)
         raw = self._read(number, start, end - start, read)
-        text = self._decoder(number, start, read).decode(raw, end == document.byte_count)
-        begin = start or _MARK_BYTES.get(document.encoding, 0)
+        text = self._decoder(number, start, read).decode(raw, end == byte_count)
+        begin = start or _MARK_BYTES.get(encoding, 0)
         line = 1 + self._row(number, start, self._lines)
-        return Block(text, begin, chars, line, self._behind_mark(number, read), document.errors)
+        return Block(text, begin, chars, line, self._behind_mark(number, read), errors)
 
     def _block_number(self, number: int, char: int) -> int:
         first, last = self._first_rows[number], self._first_rows[number + 1]
@@ -165,12 +166,12 @@ class TextIndex:
 
     def _torn(self, number: int, border: int, read: ReadAt) -> int:
         """How many bytes before a border belong to a character that ends after it. No encoding has more than three."""
-        document = self.document(number)
-        if document.encoding in ("latin-1", "utf-32"):
+        encoding, document_errors = self._kinds[self._kind[number]]
+        if encoding in ("latin-1", "utf-32"):
             return 0
         before = self._read(number, border - LONGEST_CHAR_BYTES, LONGEST_CHAR_BYTES, read)
         errors = "ignore"
-        if document.errors == LONE:
+        if document_errors == LONE:
             before, errors = before.lstrip(_CONTINUATIONS), LONE  # everything else in such a text decodes
         decoder = codecs.getincrementaldecoder(self._behind_mark(number, read))(errors)
         decoder.decode(before)
@@ -178,16 +179,15 @@ class TextIndex:
 
     def _behind_mark(self, number: int, read: ReadAt) -> str:
         """The codec for a part of the document after its byte order mark."""
-        encoding = self.document(number).encoding
+        encoding, _ = self._kinds[self._kind[number]]
         if encoding not in _UNIT:
             return "utf-8" if encoding == "utf-8-sig" else encoding
         return _BIG.get(self._read(number, 0, _UNIT[encoding], read), f"{encoding}-le")
 
     def _decoder(self, number: int, start: int, read: ReadAt) -> codecs.IncrementalDecoder:
         """A decoder for the document from `start` on."""
-        document = self.document(number)
-        encoding = self._behind_mark(number, read) if start else document.encoding
-        return codecs.getincrementaldecoder(encoding)(document.errors)
+        encoding, errors = self._kinds[self._kind[number]]
+        return codecs.getincrementaldecoder(self._behind_mark(number, read) if start else encoding)(errors)
 
     def _read(self, number: int, start: int, size: int, read: ReadAt) -> bytes:
         found = read(self._starts[number] + start, size)

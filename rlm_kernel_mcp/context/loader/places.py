@@ -14,9 +14,8 @@ from array import array
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
+from typing import Final, NamedTuple
 
 from rlm_kernel_mcp.context.loader.blocks import Block
 from rlm_kernel_mcp.context.loader.index import Changed, ReadAt, TextIndex, count_document
@@ -27,8 +26,7 @@ COUNTED_MAX: Final = 64
 _END: Final = b"\0"
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where a character of a document begins; after the last one, the document's end."""
 
     byte: int
@@ -55,16 +53,24 @@ class PlacesInBlock:
         """Whether this character of the document lies in it, or ends it."""
         return self._block.char <= char <= self._block.char + len(self._block.text)
 
+    def single(self, char: int, end: int) -> str | None:
+        """Some characters, if all of them are here and each is one byte of the document."""
+        block = self._block
+        if not block.is_single or not self.has(char) or not self.has(end):
+            return None
+        return block.text[char - block.char : end - block.char]
+
     def at_char(self, char: int) -> Place:
         """The position of a character. Raises: Changed: it is no longer there."""
         if not self.has(char):
             raise Changed("a character is no longer there")
         last, block = self._last, self._block
-        first, end = min(char, last.char) - block.char, max(char, last.char) - block.char
-        byte_count, line_ends = block.width(first, end), block.text.count("\n", first, end)
-        if char < last.char:
-            byte_count, line_ends = -byte_count, -line_ends
-        self._last = Place(last.byte + byte_count, char, last.line + line_ends)
+        first, end, sign = last.char - block.char, char - block.char, 1
+        if end < first:
+            first, end, sign = end, first, -1
+        self._last = Place(
+            last.byte + sign * block.width(first, end), char, last.line + sign * block.text.count("\n", first, end)
+        )
         return self._last
 
     def at_byte(self, byte: int) -> Place:

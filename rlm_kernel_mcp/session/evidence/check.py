@@ -63,7 +63,11 @@ def unread(contexts: ContextList, book: EvidenceBook) -> Checked:
 
 @dataclass(slots=True)
 class _Mark:
-    citation: Citation
+    number: int
+    why: str | None = None
+    """Why it does not pass."""
+    has_changed: bool = False
+    """Whether that is because its document is another one by now."""
     found: Found | None = None
     sought: Sought | None = None
     """The claimed text, if it is no longer at its place: the nearest passage is looked for."""
@@ -91,31 +95,32 @@ class _Check:
 
     def _marks(self, numbers: Sequence[int]) -> list[_Mark]:
         """All of them; those in one document are looked up together, in the order in which they lie there."""
-        marks, claimed = [], dict[Listed, list[tuple[Claim, _Mark]]]()
+        marks, claimed = [], dict[tuple[str, str], list[tuple[Claim, _Mark]]]()
         for number in numbers:
-            marks.append(made := _Mark(Citation(f"c{number}", "marker", "missing", given=f"[c{number}]")))
-            if (claim := self._claim(made, number)) is None:
+            marks.append(made := _Mark(number))
+            if (claim := self._claim(made)) is None:
                 continue
-            listed = self.documents.find(claim.context, claim.document)
-            if listed is None:
-                self._fails(made, "There is no such document, or it cannot be read any more.")
-            elif not 0 <= claim.start < claim.end or claim.end - claim.start > CITED_CHARS_MAX:
-                self._fails(made, f"A place has from 1 to {CITED_CHARS_MAX:,} characters.")
+            if not 0 <= claim.start < claim.end or claim.end - claim.start > CITED_CHARS_MAX:
+                made.why = f"A place has from 1 to {CITED_CHARS_MAX:,} characters."
             else:
-                claimed.setdefault(listed, []).append((claim, made))
-        for listed, some in claimed.items():
-            self._place(listed, sorted(some, key=lambda one: one[0].start))
+                claimed.setdefault((claim.context, claim.document), []).append((claim, made))
+        for named, some in claimed.items():
+            if (listed := self.documents.find(*named)) is not None:
+                self._place(listed, sorted(some, key=lambda one: one[0].start))
+                continue
+            for _, made in some:
+                made.why = "There is no such document, or it cannot be read any more."
         return marks
 
-    def _claim(self, made: _Mark, number: int) -> Claim | None:
-        claim = self.book.claims.get(number)
+    def _claim(self, made: _Mark) -> Claim | None:
+        claim = self.book.claims.get(made.number)
         if claim is None:
             more = f"; no more than {len(self.book.claims):,} are kept" if self.book.is_full else ""
             last = max(self.book.claims, default=0)
             known = f"the last one is [c{last}]" if last else "cite(hit) in a step makes one"
-            self._fails(made, f"No step of this session has made this mark: {known}{more}.")
-        elif number in self.book.ambiguous:
-            self._fails(made, "Two places of this session have this number; give the passage in quotes.")
+            made.why = f"No step of this session has made this mark: {known}{more}."
+        elif made.number in self.book.ambiguous:
+            made.why = "Two places of this session have this number; give the passage in quotes."
             return None
         return claim
 
@@ -128,7 +133,7 @@ class _Check:
                 try:
                     if document is not None and claim.end <= (chars := document.chars):
                         passage, text = document.passage(claim.start, claim.end)
-                        found[at] = passage, _is_claimed(text, claim)
+                        found[at] = passage, passage.sha256 == claim.sha256 or _is_claimed(text, claim)
                 except (Changed, IndexError):
                     self.documents.changed.add((listed.context, listed.name))
         # Only now it is known whether it was written to while it was read.
@@ -139,24 +144,21 @@ class _Check:
             if at in found and (found[at][1] or is_as_loaded):
                 made.found = Found(listed, found[at][0])
             elif key not in self.documents.changed:
-                self._fails(made, f"The place ends outside of the document's {chars:,} characters.")
+                made.why = f"The place ends outside of the document's {chars:,} characters."
             else:
-                self._fails(made, "The document has changed, and the passage is no longer there.")
-                made.citation = replace(made.citation, status="changed")
+                made.why, made.has_changed = "The document has changed, and the passage is no longer there.", True
                 if _chars(claim.text) >= QUOTE_CHARS_MIN:
                     made.sought = Sought(Quote(claim.text))
 
-    def _fails(self, made: _Mark, why: str) -> None:
-        made.citation = replace(made.citation, why=why)
-
     def _citation_of_mark(self, mark: _Mark) -> Citation:
         if mark.found is not None:
-            return replace(mark.citation, status="verified", passage=mark.found.passage, given="")
-        if mark.sought is None:
-            return mark.citation
-        found = mark.sought.found
-        nearest = Nearest(found.passage, 1.0) if found is not None else mark.sought.nearest
-        return replace(mark.citation, nearest=nearest)
+            return Citation(f"c{mark.number}", "marker", "verified", mark.found.passage)
+        nearest = None
+        if mark.sought is not None:
+            found = mark.sought.found
+            nearest = Nearest(found.passage, 1.0) if found is not None else mark.sought.nearest
+        status: Status = "changed" if mark.has_changed else "missing"
+        return Citation(f"c{mark.number}", "marker", status, given=f"[c{mark.number}]", nearest=nearest, why=mark.why)
 
     # --- quotes -----------------------------------------------------------------------------------
 

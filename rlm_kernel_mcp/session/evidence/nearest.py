@@ -19,7 +19,7 @@ from rlm_kernel_mcp.context.loader.index import Changed
 from rlm_kernel_mcp.session.evidence.citations import Nearest, Passage
 from rlm_kernel_mcp.session.evidence.documents import Documents
 from rlm_kernel_mcp.session.evidence.keys import Needle, Needles, counts
-from rlm_kernel_mcp.session.evidence.sought import Hit, Limits, Place, Sought
+from rlm_kernel_mcp.session.evidence.sought import Hit, Limits, PartPlace, Sought
 from rlm_kernel_mcp.session.evidence.streams import char_in_block
 
 SEEDS: Final = 6
@@ -147,9 +147,9 @@ def _is_near(sought: Sought) -> bool:
     return (1 - sought.nearest.similarity) * 2 * len(sought.quote.text) <= SURE_CHARS
 
 
-def _likeliest(places: list[Place]) -> list[list[Place]]:
+def _likeliest(places: list[PartPlace]) -> list[list[PartPlace]]:
     """Places grouped by the beginning of the quote that they imply, the largest groups first."""
-    groups: dict[tuple[str, int, int], list[Place]] = {}
+    groups: dict[tuple[str, int, int], list[PartPlace]] = {}
     for place in places:
         # Insertions and deletions move the pieces of one passage against each other, hence buckets and not equality.
         key = place.listed.context, place.listed.number, place.begin // BUCKET
@@ -160,7 +160,7 @@ def _likeliest(places: list[Place]) -> list[list[Place]]:
     return sorted(groups.values(), key=len, reverse=True)
 
 
-def _align(documents: Documents, sought: Sought, place: Place) -> None:
+def _align(documents: Documents, sought: Sought, place: PartPlace) -> None:
     words = " ".join(sought.quote.text.split())
     with documents.open(place.listed) as document:
         if document is None:

@@ -16,7 +16,7 @@ from rlm_kernel_mcp.both_sides.text_encoding import errors_of
 from rlm_kernel_mcp.context.loader.index import Changed, ReadAt, TextIndex, count_document
 from rlm_kernel_mcp.context.loader.places import Place, Places, PlacesInBlock
 from rlm_kernel_mcp.session.evidence.citations import BESIDE_CHARS, EXACT_EACH, TEXT_CHARS, Exact, Passage
-from rlm_kernel_mcp.text.safe_text import safe_text
+from rlm_kernel_mcp.text.safe_text import is_safe, safe_text
 
 BLOCKS_KEPT: Final = 2
 """Parts of a document that stay decoded: a passage may begin in one and end in the next."""
@@ -40,6 +40,8 @@ class OpenDocument:
     on_changed: Callable[[], object]
     """Called when its bytes turn out to differ from those that were counted."""
     _chars: int | None = None
+    _shown: tuple[str, str | None] | None = None
+    """Its name and path, safe to show."""
     _blocks: list[PlacesInBlock] = field(default_factory=list)
     """The last parts in which a place was looked for. Passages in order read each part once."""
 
@@ -62,6 +64,9 @@ class OpenDocument:
 
     def at_char(self, char: int) -> Place:
         """Raises: IndexError, Changed."""
+        for block in self._blocks:
+            if block.has(char):
+                return block.at_char(char)
         return self._place(self._at_char, char)
 
     def at_byte(self, byte: int) -> Place:
@@ -92,14 +97,7 @@ class OpenDocument:
 
     def passage(self, start_char: int, end_char: int) -> tuple[Passage, str]:
         """The passage of some of its characters, the end excluded, and its whole text. Raises: IndexError, Changed."""
-        before = self.at_char(max(0, start_char - BESIDE_CHARS))
-        after = self.at_char(min(self.chars, end_char + BESIDE_CHARS))
-        raw = self.read(before.byte, after.byte - before.byte)
-        around = self.decoded(raw, before.byte)
-        # The file has been written to since it was counted: these bytes are other characters.
-        if len(around) != after.char - before.char:
-            self.on_changed()
-            raise Changed(f"{self.name} is no longer what it was")
+        before, around, raw = self._around(max(0, start_char - BESIDE_CHARS), min(self.chars, end_char + BESIDE_CHARS))
         first, last = start_char - before.char, end_char - before.char
         if len(raw) == len(around):  # a byte for each character
             start_byte, end_byte = before.byte + first, before.byte + last
@@ -108,22 +106,41 @@ class OpenDocument:
         text = around[first:last]
         line = before.line + around.count("\n", 0, first)
         exact = Exact(self.path, self.encoding, around[:first], text, around[last:])
+        if self._shown is None:
+            self._shown = safe_text(self.name), None if self.path is None else safe_text(self.path)
+        doc, path = self._shown
+        safe: Callable[[str], str] = str if is_safe(around) else safe_text
         made = Passage(
-            doc=safe_text(self.name),
-            path=None if self.path is None else safe_text(self.path),
+            doc=doc,
+            path=path,
             start_char=start_char,
             end_char=end_char,
             start_byte=start_byte,
             end_byte=end_byte,
             start_line=line,
             end_line=line + text.count("\n", 0, max(0, len(text) - 1)),
-            text=safe_text(text[:TEXT_CHARS]),
+            text=safe(text[:TEXT_CHARS]),
             sha256=hashlib.sha256(raw[start_byte - before.byte : end_byte - before.byte]).hexdigest(),
-            prefix=safe_text(around[:first]),
-            suffix=safe_text(around[last:]),
+            prefix=safe(around[:first]),
+            suffix=safe(around[last:]),
             exact=exact if len(text) <= EXACT_EACH else exact.without_text(),
         )
         return made, text
+
+    def _around(self, low: int, high: int) -> tuple[Place, str, bytes]:
+        """Some characters of it, where they begin, and their bytes. Raises: IndexError, Changed."""
+        before = self.at_char(low)
+        for block in self._blocks:
+            if (text := block.single(low, high)) is not None:
+                return before, text, text.encode("latin-1")
+        after = self.at_char(high)
+        raw = self.read(before.byte, after.byte - before.byte)
+        text = self.decoded(raw, before.byte)
+        # The file has been written to since it was counted: these bytes are other characters.
+        if len(text) != after.char - before.char:
+            self.on_changed()
+            raise Changed(f"{self.name} is no longer what it was")
+        return before, text, raw
 
     def _place(self, find: Callable[[int, int, ReadAt], Place], value: int) -> Place:
         try:
@@ -133,8 +150,7 @@ class OpenDocument:
             raise
 
     def _at_char(self, number: int, char: int, read: ReadAt) -> Place:
-        block = next((one for one in self._blocks if one.has(char)), None)
-        return (block or self._kept(self.places.in_block(number, char, read))).at_char(char)
+        return self._kept(self.places.in_block(number, char, read)).at_char(char)
 
     def _at_byte(self, number: int, byte: int, read: ReadAt) -> Place:
         block = next((one for one in self._blocks if one.has_byte(byte)), None)

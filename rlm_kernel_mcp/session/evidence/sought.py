@@ -23,7 +23,7 @@ SAMPLE_BYTES: Final = 256 << 10
 """Size of each sampled part of the sources, which shows what is rare in them."""
 
 
-class Place(NamedTuple):
+class PartPlace(NamedTuple):
     """Where a part of a quote stands."""
 
     listed: Listed
@@ -59,7 +59,7 @@ class Sought:
     """Places whose text was compared with it."""
     is_unchecked: bool = False
     """Whether it was given up because nothing in it is rare."""
-    places: list[Place] = field(default_factory=list)
+    places: list[PartPlace] = field(default_factory=list)
     """Where parts of it stand that are rare, but not all of it: there the nearest passage is looked for."""
     nearest: Nearest | None = None
     near_unknown: bool = False
@@ -92,11 +92,11 @@ class Hit(NamedTuple):
     is_whole: bool
     """Whether all of it is there, and not only its key."""
 
-    def place(self, at: int, offset: int) -> Place:
+    def place(self, at: int, offset: int) -> PartPlace:
         """Of what begins `at` in the needle, and at `offset` in its quote."""
         stream = self.stream
         unit, behind = stream.block_of(self.start + at)
-        return Place(self.listed, unit, behind, stream.spaces, offset, self.start + at - offset)
+        return PartPlace(self.listed, unit, behind, stream.spaces, offset, self.start + at - offset)
 
 
 def hits(
