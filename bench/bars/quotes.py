@@ -1,12 +1,18 @@
-"""A thousand quotes of an answer, looked for in 1 GB, against GNU grep with 20 patterns in the C locale."""
+"""A thousand quotes of an answer, looked for in 1 GB, against GNU grep with 20 patterns in the C locale.
+
+And a thousand marks, each of which says where its passage stands: there the check alone is measured, in this process.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import resource
 import shlex
 import subprocess
+import tempfile
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -19,9 +25,15 @@ from bench.bars.mapped import SMALL_MB
 from bench.measure import Amounts, Bar, Figures, Row, Sample, interleave
 from bench.processes import settle, status_mb
 from bench.sides.ours import Call, OurServer, our_server
+from rlm_kernel_mcp.context_wire import Claim
+from rlm_kernel_mcp.session.contexts.source import ContextSource
+from rlm_kernel_mcp.session.kernels.claimed import EvidenceBook
+from tests.unit.session.evidence.sources import checked, contexts_of
 
 QUOTES: Final = 1_000
 PATTERNS: Final = 20
+MARKS: Final = 1_000
+MARKED_MB: Final = 9
 LINES_A_MB: Final = 10_000
 HASH_LIMIT_S: Final = 600.0
 WHY: Final = (
@@ -56,7 +68,34 @@ async def quotes(amounts: Amounts) -> list[Row]:
         Row(what.format("30 % of them altered or invented"), part, name, other, bar=Bar(6), why_missed=WHY),
         Row(meanwhile, Figures((max(waits),)), bar=Bar(100, of="ours")),
         Row("the check of the quotes takes this much memory", Figures((more_mb,)), unit="MB", bar=Bar(64, of="ours")),
+        _marks(amounts),
     ]
+
+
+def _marks(amounts: Amounts) -> Row:
+    """Marks of lines from all over a file, in an order of their own."""
+    with tempfile.TemporaryDirectory(prefix="rlm-bench-") as around:
+        path = Path(around, "root", "log.txt")
+        path.parent.mkdir()
+        write_marked(path, MARKED_MB)
+        os.truncate(path, MARKED_MB << 20)
+        contexts = contexts_of(path.parent, ContextSource(paths=(str(path),)))
+        text, rng, book = path.read_text(encoding="ascii"), random.Random(3), EvidenceBook()
+        for number in range(1, MARKS + 1):
+            start = text.rfind("\n", 0, rng.randrange(1_000, len(text) - 1_000)) + 1
+            passage = text[start : text.find("\n", start)]
+            sha256 = hashlib.sha256(passage.encode()).hexdigest()
+            end = start + len(passage)
+            book.take([Claim(number, contexts.all[0].name, path.name, start, end, sha256, passage)])
+        taken = []
+        for _ in range(amounts.times(20)):
+            began = time.thread_time()
+            result = checked(contexts, book=book, marks=tuple(book.claims))
+            taken.append((time.thread_time() - began) * 1_000)
+            assert len(result.citations) == MARKS
+            assert not result.failed
+    what = f"{MARKS:,} marks of an answer are checked against {MARKED_MB} MB (processor time)"
+    return Row(what, Figures(tuple(taken)), bar=Bar(25, of="ours"))
 
 
 def write_marked(path: Path, megabytes: int) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from rlm_kernel_mcp.text import characters
 from rlm_kernel_mcp.text import safe_text as cutting
-from rlm_kernel_mcp.text.safe_text import cut_text, safe_prefix, safe_text, share
+from rlm_kernel_mcp.text.safe_text import cut_text, is_safe, safe_prefix, safe_text, share
 
 ACTING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2066-\u2069\ud800-\udfff\U000e0000-\U000e001f]")
 SCOTLAND = "\U0001f3f4\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f"
@@ -29,6 +29,18 @@ def test_safe_text_has_no_character_that_acts(text: str) -> None:
     safe = safe_text(text)
     assert not ACTING.search(safe.replace("\r\n", "\n"))
     safe.encode("utf-8")
+
+
+@given(st.text(max_size=12), st.integers(0, 12), st.integers(0, 12))
+def test_a_text_that_is_known_to_be_safe_stays_as_it_is_and_so_does_each_part(text: str, start: int, end: int) -> None:
+    if is_safe(text):
+        assert safe_text(text) == text
+        assert safe_text(text[start:end]) == text[start:end]
+
+
+def test_each_ascii_character_is_known_to_be_safe_or_is_escaped() -> None:
+    for one in map(chr, range(128)):
+        assert is_safe(f"a{one}b") == (safe_text(one) == one)
 
 
 @pytest.mark.parametrize(
