@@ -1,4 +1,4 @@
-"""One server for each tier and import policy that the bombs go off in."""
+"""One server for each tier, import policy and patience with an interrupt that the bombs go off in."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from tests.parts import skip_for_lack_of
 
 
 @pytest.fixture(scope="session")
-def ground_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str, str], Machine]]:
+def ground_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str, str, bool], Machine]]:
     """Makes a server on first use, and ends all of them at the end."""
-    made: dict[tuple[str, str], Machine] = {}
+    made: dict[tuple[str, str, bool], Machine] = {}
 
-    def get(tier: str, import_policy: str) -> Machine:
+    def get(tier: str, import_policy: str, patient: bool) -> Machine:
         if tier == "ns" and namespaces.refusal():
             skip_for_lack_of("a machine that gives namespaces", "rlm-kernel-mcp doctor (its line on namespaces)")
-        key = (tier, import_policy)
+        key = (tier, import_policy, patient)
         if key not in made:
-            made[key] = Machine(tmp_path_factory.mktemp(f"{tier}-{import_policy}"), tier, import_policy)
+            directory = tmp_path_factory.mktemp(f"{tier}-{import_policy}")
+            made[key] = Machine(directory, tier, import_policy, patient=patient)
         return made[key]
 
     yield get
@@ -30,10 +31,10 @@ def ground_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[st
 
 
 @pytest.fixture
-def machine(request: pytest.FixtureRequest, ground_of: Callable[[str, str], Machine]) -> Machine:
-    """By an indirect parameter such as `ns-allowlist`."""
-    tier, _, import_policy = request.param.partition("-")
-    return ground_of(tier, import_policy)
+def machine(request: pytest.FixtureRequest, ground_of: Callable[[str, str, bool], Machine]) -> Machine:
+    """By an indirect parameter such as `ns-allowlist` or `ns-allowlist-patient`."""
+    tier, import_policy, *patient = request.param.split("-")
+    return ground_of(tier, import_policy, bool(patient))
 
 
 @pytest.fixture

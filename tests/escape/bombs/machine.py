@@ -18,6 +18,7 @@ from tests.escape.canaries import PROGRAM
 from tests.mcp.line_client import SERVE, WAIT_S, LineClient
 from tests.processes import largest_bytes
 from tests.records import record_of
+from tests.specs import write_spec
 
 MEMORY_MB: Final = 64
 """The smallest that a user may set: there a bomb is through before anybody outside has looked twice."""
@@ -32,10 +33,14 @@ LONG_MS: Final = 600_000
 class Machine:
     """One server in one tier and import policy."""
 
-    def __init__(self, directory: Path, tier: str, import_policy: str, memory_mb: int = MEMORY_MB) -> None:
+    def __init__(self, directory: Path, tier: str, import_policy: str, *, patient: bool = False) -> None:
+        """`patient`: it waits for a kernel that obeys an interrupt as long as a test does, however busy the machine."""
         self.tier, self.import_policy = tier, import_policy
         self.state_dir = directory.parent / f"{directory.name}.state"
-        settings = {"RLM_IMPORT_POLICY": import_policy, "RLM_MEMORY_LIMIT_MB": str(memory_mb)}
+        settings = {"RLM_IMPORT_POLICY": import_policy, "RLM_MEMORY_LIMIT_MB": str(MEMORY_MB)}
+        if patient:
+            write_spec(directory, "patient", {"interrupt_grace_ms": int(WAIT_S * 1_000)})
+            settings |= {"RLM_KERNEL": "patient", "JUPYTER_PATH": str(directory)}
         self.client = LineClient(directory, settings, SERVE if tier == "ns" else WITHOUT_NAMESPACES)
         self.client.initialize()
         self.neighbour = self.open_session()
