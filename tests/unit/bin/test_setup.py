@@ -153,6 +153,7 @@ def test_what_the_setup_imports_to_have_its_bytecode_written_is_there(start: str
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_of_a_new_environment_a_start_s_bytecode_is_written_and_pip_s_is_not(tmp_path: Path) -> None:
     """Also where the environment forbids to write it."""
     module = checkout_module()
