@@ -136,10 +136,12 @@ class RlmKernel(ControlRequests, AnsweredRequests, ClientRequests, InputRequests
 
     async def execute_request(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
         """Run a step, after which its host may want what it changed."""
-        self._unchanged = False
+        asked = self.owned and REPLY_KEY in parent["metadata"]
+        # Also if it fails: a host that hears nothing takes the kernel for one that hangs, and ends it.
+        self._unchanged, self._wanted = False, (stream, ident, parent) if asked else None
         await super().execute_request(stream, ident, parent)
-        if self.owned and REPLY_KEY in parent["metadata"] and not self._unchanged:
-            self._wanted = stream, ident, parent
+        if self._unchanged:
+            self._wanted = None
 
     async def dispatch_shell(self, msg: Any, /, subshell_id: str | None = None, *, concurrent: bool = False) -> None:
         """Serve a shell request. A snapshot comes after `idle`, and before anything else."""
@@ -266,15 +268,16 @@ class RlmKernel(ControlRequests, AnsweredRequests, ClientRequests, InputRequests
             # The interrupt or the limit hit outside the code itself: between IPython's own lines, or in its
             # transformers.
             self.in_step = self.interrupts.armed = False
+            soft_memory(False)
             shell.publish_error(type(error), error, error.__traceback__)
             self.garbage.let_go(shell)
             self.garbage.owe()  # this error's frames are the ones running here
             return False
         finally:
             self.in_step = self.interrupts.armed = False
+            soft_memory(False)  # first: what follows needs memory, of which the code may have left none
             self.interrupts.disarm()
             self.state.put_back()
-            soft_memory(False)
 
     async def _run_async(self, code: str, transformed: str, silent: bool, store_history: bool) -> Any:
         run = self.shell.run_cell_async(

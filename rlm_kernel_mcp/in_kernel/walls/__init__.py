@@ -21,7 +21,7 @@ The process that becomes the kernel calls these in order, while it has one threa
     enter_namespaces(plan: WallPlan, announce: Callable[[int, int], None] | None = None) -> Raised
     raise_lock_a(raised: Raised) -> None
     raise_lock_b(raised: Raised) -> None
-    soft_memory(on: bool) -> None               # True at the start of a step, False at its end and in showtraceback
+    soft_memory(on: bool) -> None               # True at the start of a step, False at its end
     WallFailed(wall: str, reason: str, remedy: str)     # Exception; attributes of the same names
     WallStatus(name: str, holds: bool, detail: str, remedy: str = "")   # frozen; dataclasses.asdict for the wire
 

@@ -36,6 +36,8 @@ LIMIT_LOWERED: Final = 71
 """Exit status of a kernel whose code has lowered the hard limit of memory."""
 # The hard limit as it was set, by which a lower one is noticed.
 _bounds: dict[str, int] = {}
+# Both limits of memory as they are between steps, once there was a step.
+_lifted: list[tuple[int, int]] = []
 
 
 def raise_limits(plan: WallPlan, *, processes: int, counted: str) -> str:
@@ -150,12 +152,20 @@ def soft_memory(on: bool) -> None:
     Without a hard limit (if the wall `rlimits` was not asked for) it does nothing. If user code lowered the hard limit,
     which nothing can raise again, the process ends: later steps would have no memory, and a fresh kernel has it all.
     """
-    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-    if hard == resource.RLIM_INFINITY:
-        return
-    if hard < _bounds.get("hard", 0):
-        os._exit(LIMIT_LOWERED)
-    resource.setrlimit(resource.RLIMIT_AS, (max(0, hard - MEMORY_GAP_MB * MB) if on else hard, hard))
+    if on:
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        if hard == resource.RLIM_INFINITY:
+            return
+        if hard < _bounds.get("hard", 0):
+            os._exit(LIMIT_LOWERED)
+        _lifted[:] = [(hard, hard)]
+        resource.setrlimit(resource.RLIMIT_AS, (max(0, hard - MEMORY_GAP_MB * MB), hard))
+    elif _lifted:
+        # Nothing is made for it: there may be no memory for a number, and then the limit would stay in force.
+        try:
+            resource.setrlimit(resource.RLIMIT_AS, _lifted[0])
+        except (ValueError, OSError):  # the hard limit would have to be raised
+            os._exit(LIMIT_LOWERED)
 
 
 def has_room(size: int) -> bool:
