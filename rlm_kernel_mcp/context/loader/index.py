@@ -1,4 +1,4 @@
-r"""Positions in a text as a byte of the source, a character or a line, each computed from any other.
+r"""Positions in a text as a byte of the source or a character, each computed from the other, and the line of either.
 
 Is: sans-I/O except for one read: what a loader counted for each 64 KB of a document, and the way from there to the
 exact position, which reads at most one such block. Is not: reading the whole text. Above: `payload.py`.
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import codecs
 from array import array
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -113,26 +113,6 @@ class TextIndex:
         if not 0 <= char <= document.chars:
             raise IndexError(f"character {char:,} is outside the document's {document.chars:,}")
         return self._decoded(number, self._block_number(number, char), read)
-
-    def byte_of_line(self, number: int, line: int, read: ReadAt) -> int:
-        """The byte of a document at which a line begins; the document's end for the line after the last.
-
-        Raises:
-            Changed, IndexError: as for `block_of_byte`.
-        """
-        document = self.document(number)
-        if not 1 <= line <= document.line_ends + 1:
-            raise IndexError(f"line {line:,} is outside the document's {document.line_ends + 1:,}")
-        if line == 1:
-            return 0
-        first, last = self._first_rows[number], self._first_rows[number + 1]
-        block = self._decoded(number, bisect_left(self._lines, line - 1, first, last) - first, read)
-        at = -1
-        for _ in range(line - block.line):
-            at = block.text.find("\n", at + 1)
-            if at < 0:
-                raise Changed("a line is no longer there")
-        return block.byte + block.width(0, at + 1)
 
     def _decoded(self, number: int, block: int, read: ReadAt) -> Block:
         """A block of a document, with all of a character that its end cuts."""

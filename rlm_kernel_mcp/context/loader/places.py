@@ -1,8 +1,8 @@
 r"""Positions in the documents of a context, each as a byte, a character and a line of its document.
 
-Is: what the host keeps of the documents for that as long as a session lives, in arrays, and the way from one kind of
-position to the others, which reads at most about 64 KB of a document. Is not: where its bytes come from
-(`session/contexts/places.py`). Above: `payload.py`, the session. Below: `index.py`.
+Is: what the host keeps of the documents for that as long as a session lives, in arrays, and the way from a byte or a
+character to the rest, which reads at most about 64 KB of a document. Is not: where its bytes come from
+(`session/evidence/documents.py`). Above: `payload.py`, the session. Below: `index.py`.
 
 Bytes and characters are counted from 0, lines from 1; a line ends with its `\n`, as in grep.
 """
@@ -149,45 +149,26 @@ class Places:
             raise KeyError(name)
         return self._names.count(_END, 0, at)
 
-    def path(self, name: str) -> str:
-        """The path of the file of the document with this name; empty if it has none. Raises: KeyError."""
-        return self.path_of(self.number(name), name)
-
     def path_of(self, number: int, name: str) -> str:
-        """The same of a document whose number is known, in no time."""
+        """The path of the file of a document, by its number and its name; empty if it has none."""
         return self._paths.get(number, self._usual_path(name))
 
     def _usual_path(self, name: str) -> str:
         return self._base + name[self._name_start :]
 
-    def at_byte(self, number: int, byte: int, read: ReadAt) -> Place:
-        """The position of the character that a document's `byte` belongs to. `read` reads the document's own bytes.
+    def in_block(self, number: int, char: int, read: ReadAt) -> PlacesInBlock:
+        """The positions beside a document's character. `read` reads the document's own bytes.
 
         Raises:
             IndexError: it has no such position. Changed: its bytes are not those that were counted.
         """
-        return self.in_block_of_byte(number, byte, read).at_byte(byte)
-
-    def at_char(self, number: int, char: int, read: ReadAt) -> Place:
-        """The position of a document's character. Raises: as `at_byte`."""
-        return self.in_block(number, char, read).at_char(char)
-
-    def in_block(self, number: int, char: int, read: ReadAt) -> PlacesInBlock:
-        """The positions beside a document's character, for who wants several. Raises: as `at_byte`."""
         with self._index_of(number, read) as (index, own, of_source):
             return PlacesInBlock(index.block_of_char(own, char, of_source))
 
     def in_block_of_byte(self, number: int, byte: int, read: ReadAt) -> PlacesInBlock:
-        """The same beside a document's byte."""
+        """The same beside the character that a document's byte belongs to."""
         with self._index_of(number, read) as (index, own, of_source):
             return PlacesInBlock(index.block_of_byte(own, byte, of_source))
-
-    def at_line(self, number: int, line: int, read: ReadAt) -> Place:
-        """The position of the first character of a document's line. Raises: as `at_byte`."""
-        with self._index_of(number, read) as (index, own, of_source):
-            begin = index.byte_of_line(own, line, of_source)
-            char = PlacesInBlock(index.block_of_byte(own, begin, of_source)).at_byte(begin).char
-            return Place(begin, char, line)
 
     def chars(self, number: int, read: ReadAt) -> int:
         """How many characters a document has. Raises: Changed."""

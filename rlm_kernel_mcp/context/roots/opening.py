@@ -2,7 +2,7 @@
 
 Is: the check that a path is below an allowed root, made on the opened descriptor itself, so that a link that is
 slipped in between check and use cannot lead outside. Is not: the choice of files (`sources.py`), or how a refusal is
-worded (`path_errors.py`). Above: `sources.py`, `reading.py`, `by_loader.py`, `session/contexts/places.py`. Below:
+worded (`path_errors.py`). Above: `sources.py`, `reading.py`, `by_loader.py`, `session/evidence/documents.py`. Below:
 `identity.py`, `path_errors.py`, `pseudo_files.py`, the system (Linux: /proc, macOS: F_GETPATH).
 """
 

@@ -17,6 +17,7 @@ from rlm_kernel_mcp.context.held import Room
 from rlm_kernel_mcp.context.hints import hints
 from rlm_kernel_mcp.context.loader.client import LoaderClient
 from rlm_kernel_mcp.context.loader.loaders import Loaders
+from rlm_kernel_mcp.context.loader.places import Place, PlacesInBlock
 from rlm_kernel_mcp.context.loader.spool import Spool
 from rlm_kernel_mcp.context.payload import Payload
 from rlm_kernel_mcp.context.reading import build_payload
@@ -76,8 +77,9 @@ def test_a_text_lies_on_disk_as_its_characters_lie_in_memory(directory: Path, re
         assert (payload.index.document(0).chars, payload.index.document(0).line_ends) == (len(text), text.count("\n"))
         source = payload.descriptor if payload.source is None else payload.source
         assert source is not None
-        place = payload.index.byte_of_line(0, 20_001, lambda offset, size: os.pread(source, size, offset))
-        assert place == 20_000 * len("a line\n")
+        at = 20_000 * len("a line\n")
+        block = payload.index.block_of_byte(0, at, lambda offset, size: os.pread(source, size, offset))
+        assert PlacesInBlock(block).at_byte(at) == Place(at, at, 20_001)
 
 
 @pytest.mark.parametrize(

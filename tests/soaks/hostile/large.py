@@ -17,7 +17,7 @@ from typing import Final
 
 from rlm_kernel_mcp.context.loader.places import Place
 from rlm_kernel_mcp.errors import RlmError
-from rlm_kernel_mcp.session.contexts.places import place_of
+from rlm_kernel_mcp.session.evidence.documents import Documents
 from tests.sessions import SessionDriver
 from tests.soaks.hostile.room import MB, HostileRoom, meanwhile
 
@@ -132,6 +132,15 @@ async def _compared(room: HostileRoom, path: Path, size: int) -> SessionDriver:
     return session
 
 
-async def _place(session: SessionDriver, document: str, byte: int) -> Place:
+async def _place(session: SessionDriver, document: str, byte: int) -> Place | None:
     contexts = session.session.contexts.contexts
-    return await asyncio.to_thread(place_of, contexts, contexts.first, document, "byte", byte)
+
+    def found() -> Place | None:
+        with Documents(contexts) as documents:
+            listed = documents.find(contexts.first.name, document)
+            if listed is None:
+                return None
+            with documents.open(listed) as opened:
+                return None if opened is None else opened.at_byte(byte)
+
+    return await asyncio.to_thread(found)

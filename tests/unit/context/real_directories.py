@@ -151,7 +151,10 @@ def _place_problems(payload: Payload) -> Iterator[str]:
             continue
         with open(document.path, "rb") as file:
             for line, byte in _matches(document.path):
-                found = places.at_byte(number, byte, lambda offset, size: os.pread(file.fileno(), size, offset))
+                block = places.in_block_of_byte(
+                    number, byte, lambda offset, size: os.pread(file.fileno(), size, offset)
+                )
+                found = block.at_byte(byte)
                 if (found.line, found.byte) != (line, byte):
                     yield f"{document.path}: byte {byte:,} is in line {line:,} for grep, and {found} here"
                     break

@@ -72,8 +72,6 @@ def agree(raw: bytes, encoding: str | None = None) -> None:
         line = text.count("\n", 0, char) + 1
         place = Place(at, char, line)
         assert PlacesInBlock(index.block_of_byte(1, byte, read)).at_byte(byte) == place, byte
-        begin = text.rfind("\n", 0, char) + 1
-        assert index.byte_of_line(1, line, read) == (0 if line == 1 else starts[begin]), line
         blocks.append(PlacesInBlock(index.block_of_char(1, char, read)))
         for block in blocks:  # counted on from whatever was asked for last, in either direction
             assert not block.has(char) or block.at_char(char) == place, char

@@ -38,11 +38,8 @@ def test_an_inline_text_has_places_too(before: list[str], by: int, behind: list[
     for char in sorted(near):
         byte = len(text[:char].encode("utf-8", "surrogatepass"))
         place = Place(byte, char, text.count("\n", 0, char) + 1)
-        assert places.at_char(0, char, read) == place
-        assert places.at_byte(0, byte, read) == place
-        begin = text.rfind("\n", 0, char) + 1
-        at_line = places.at_line(0, place.line, read)
-        assert (at_line.char, at_line.byte) == (begin, len(text[:begin].encode("utf-8", "surrogatepass")))
+        assert places.in_block(0, char, read).at_char(char) == place
+        assert places.in_block_of_byte(0, byte, read).at_byte(byte) == place
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32", "latin-1"])
@@ -57,7 +54,9 @@ def test_what_is_counted_later_is_what_a_loader_counts(encoding: str) -> None:
     by_host = of_one(raw, one.encoding, one.errors)
     assert TextIndex([again], rows).char_counts == index.char_counts
     for byte in (0, 1, 65_535, 65_536, 65_537, 131_072, len(raw) - 1, len(raw)):
-        assert by_loader.at_byte(0, byte, reading(raw)) == by_host.at_byte(0, byte, reading(raw))
+        assert by_loader.in_block_of_byte(0, byte, reading(raw)).at_byte(byte) == by_host.in_block_of_byte(
+            0, byte, reading(raw)
+        ).at_byte(byte)
 
 
 def test_documents_go_by_name_and_have_the_path_that_they_came_from() -> None:
@@ -67,7 +66,7 @@ def test_documents_go_by_name_and_have_the_path_that_they_came_from() -> None:
     paths = ["/d/a.txt", "/elsewhere/old", "/d/b/a.txt", "/d/\udcff"]
     places = Places(zip(rows, paths, strict=True), None, "/d/", len("logs/"))
     assert [places.number(name) for name in names] == [0, 1, 2, 3]
-    assert [places.path(name) for name in names] == paths
+    assert [places.path_of(*row) for row in enumerate(names)] == paths
     assert (len(places), len(places._paths)) == (4, 1)
     for missing in ("", "a.txt", "logs/a", "logs/b", "/d/a.txt"):
         with pytest.raises(KeyError):
@@ -79,16 +78,16 @@ def test_changed_bytes_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     raw = "Größe\n".encode() * 50_000
     places = of_one(raw)
     with pytest.raises(Changed):
-        places.at_byte(0, 10, reading(raw[:-1]))
+        places.in_block_of_byte(0, 10, reading(raw[:-1])).at_byte(10)
     with pytest.raises(Changed):
-        places.at_byte(0, 10, reading(b"\xff" * len(raw)))
+        places.in_block_of_byte(0, 10, reading(b"\xff" * len(raw))).at_byte(10)
     with pytest.raises(IndexError):
-        places.at_line(0, 50_002, reading(raw))
-    assert places.at_line(0, 50_001, reading(raw)) == Place(len(raw), 300_000, 50_001)
+        places.in_block(0, 300_001, reading(raw))
+    assert places.in_block(0, 300_000, reading(raw)).at_char(300_000) == Place(len(raw), 300_000, 50_001)
     with pytest.raises(Changed):
-        places.at_char(0, 250_000, reading(raw[: len(raw) // 2]))
+        places.in_block(0, 250_000, reading(raw[: len(raw) // 2])).at_char(250_000)
     monkeypatch.setattr(places_module, "COUNTED_MAX", 2)
     many = Places([((str(n), 4, "utf-8", "strict"), "") for n in range(9)], None, "", 0)
     for number in range(9):
-        assert many.at_byte(number, 2, reading(b"a\nb\n")) == Place(2, 2, 2)
+        assert many.in_block_of_byte(number, 2, reading(b"a\nb\n")).at_byte(2) == Place(2, 2, 2)
     assert len(many._counted) == 2
