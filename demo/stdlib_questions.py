@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from mcp import Client, StdioServerParameters
 
-from demo import independent
+from demo import five_lines, independent
 from demo.agent import ROOT, Agent, SessionFailed, first_of, say_citations, show_trace
 
 CALL: Final = "get_event_loop"
@@ -103,7 +103,8 @@ def main(entries: Sequence[str]) -> int:
             raise
         print(f"bin/demo: {first_of(failed)}", file=sys.stderr)
         return 1
-    return check(source_texts(library, patterns, Path(session.loaded["prefix"])), session)
+    status = check(source_texts(library, patterns, Path(session.loaded["prefix"])), session)
+    return five_lines.main(library) or status
 
 
 @dataclass(slots=True)

@@ -24,6 +24,8 @@ def test_the_demo_answers_checks_itself_and_accounts_for_what_reached_the_client
     assert "characters reached the client" in done.stdout
     assert "Longest function:" in done.stdout
     assert done.stdout.count("run_repl") == 11
+    assert "with Session(" in done.stdout
+    assert re.search(r"(?m)^\d+ places\nthe first is \w+\.py:\d+$", done.stdout)
 
 
 def test_the_demo_says_a_refusal_in_one_line_and_fails() -> None:
