@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import os
-import resource
 import shlex
 import shutil
 import subprocess
@@ -18,7 +17,8 @@ from pathlib import Path
 from bench.bars.mapped import SMALL_MB
 from bench.measure import Amounts, Bar, Figures, Row, interleave
 from bench.processes import MB
-from bench.sides.ours import OurServer, our_server
+from bench.sides.in_process import our_sessions, result_of
+from rlm_kernel_mcp.api import Session
 
 LEVELS = ["INFO"] * 40 + ["DEBUG"] * 6 + ["WARN"] * 3 + ["ERROR"]
 MESSAGES = (
@@ -76,10 +76,10 @@ async def search_utf8(amounts: Amounts) -> list[Row]:
 
 async def _search(amounts: Amounts, megabytes: int, marked: str, which: str) -> list[Row]:
     size = max(SMALL_MB, amounts.megabytes(megabytes))
-    with our_server(env={"RLM_MEMORY_LIMIT_MB": "64"} if amounts.smoke else None) as server:
-        path = server.directory / "log.txt"
+    with our_sessions({"RLM_MEMORY_LIMIT_MB": "64"} if amounts.smoke else None) as (sessions, directory):
+        path = directory / "log.txt"
         write_log(path, size, marked)
-        sides = _Sides(server, path, f" in {size:,} MB of {which}")
+        sides = _Sides(sessions.open(context_paths=path), path, f" in {size:,} MB of {which}")
         why = WHY_ANOTHER_COPY if marked else ""
         words, frequent = ["-F", *_each(WORDS)], ["-F", *_each(FREQUENT)]
         rows = [
@@ -105,10 +105,9 @@ def write_log(path: Path, megabytes: int, marked: str = "") -> None:
 class _Sides:
     """A session over a file, and the program that it is compared with."""
 
-    def __init__(self, server: OurServer, path: Path, which: str) -> None:
-        self._server, self._path, self._which = server, path, which
-        self._session = server.open_session(context_paths=[path.name])
-        server.step(self._session, "import time", wait_ms=600_000)
+    def __init__(self, session: Session, path: Path, which: str) -> None:
+        self._session, self._path, self._which = session, path, which
+        result_of(session, "import time")
         self._rg = shutil.which("rg")
 
     async def row(
@@ -142,20 +141,20 @@ class _Sides:
 
     def _spent(self, argument: str) -> float:
         code = f"before = time.process_time(); found = search({argument}, limit=None); time.process_time() - before"
-        result = self._server.step(self._session, code, wait_ms=600_000, timeout_ms=600_000)["result"]
-        self._server.step(self._session, "del found")
-        return float(result) * 1_000
+        took = float(result_of(self._session, code))
+        result_of(self._session, "del found")
+        return took * 1_000
 
     def _of_program(self, arguments: Sequence[str]) -> float:
         start = [self._rg, "--no-config", "-j1", "-a", "-c"] if self._rg else ["grep", "-E", "-a", "-c"]
         if not self._rg and arguments[0] == "-F":
             start.remove("-E")
         command = shlex.join([*start, *arguments, str(self._path)])
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         # Into a pipe: GNU grep ends at the first match where its output is the null device.
-        subprocess.run(f"{command} | cat > /dev/null", shell=True, env={**os.environ, "LC_ALL": "C"}, check=False)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) * 1_000
+        program = subprocess.Popen(f"{command} | cat > /dev/null", shell=True, env={**os.environ, "LC_ALL": "C"})
+        _, status, used = os.wait4(program.pid, 0)  # of this child alone: kernels and loaders are others of ours
+        program.returncode = os.waitstatus_to_exitcode(status)
+        return (used.ru_utime + used.ru_stime) * 1_000
 
 
 def _pattern(pattern: str) -> str:

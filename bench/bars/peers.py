@@ -16,7 +16,7 @@ from typing import Final
 from bench.bars.exploring import write_log
 from bench.bars.mapped import SMALL_MB
 from bench.measure import Amounts, Bar, Row, Sample, interleave
-from bench.sides.ours import our_server
+from bench.sides.in_process import our_sessions, result_of
 
 PEERS: Final = os.environ.get("RLM_BENCH_PEERS", "")
 TIMED: Final = """
@@ -68,18 +68,18 @@ NAMED: Final = {"aleph-rlm's `search`": (ALEPH, LIKE_ALEPH), "better-rlm's `grep
 async def peers(amounts: Amounts) -> list[Row]:
     """256 MB of a log: processor time of the search alone, without the reading of the file."""
     size = max(SMALL_MB, amounts.megabytes(256))
-    with our_server(env={"RLM_MEMORY_LIMIT_MB": "64"} if amounts.smoke else None) as server:
-        path = server.directory / "log.txt"
+    with our_sessions({"RLM_MEMORY_LIMIT_MB": "64"} if amounts.smoke else None) as (sessions, directory):
+        path = directory / "log.txt"
         write_log(path, size)
-        session = server.open_session(context_paths=[path.name])
-        server.step(session, "import time", wait_ms=600_000)
+        session = sessions.open(context_paths=path)
+        result_of(session, "import time")
         counted: set[int] = set()
 
         def ours(code: str) -> Sample:
             async def step() -> float:
                 timed = f"began = time.process_time(); {code}; print((time.process_time() - began) * 1_000, len(found))"
-                took, count = server.step(session, timed, wait_ms=600_000)["stdout"].split()
-                server.step(session, "del found")
+                took, count = result_of(session, timed).split()
+                result_of(session, "del found")
                 counted.add(int(count))
                 return float(took)
 
