@@ -8,15 +8,24 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
-from typing import Any, Final, Protocol, overload
+from typing import Any, Final, Literal, Protocol, overload
 
 from rlm_kernel_mcp.in_kernel.explore.matching.windows import Spans, Subject
 from rlm_kernel_mcp.in_kernel.explore.sources import Source
 from rlm_kernel_mcp.in_kernel.explore.spans import REPR_CHARS, Hit, Span, shown
 
 HITS_SHOWN: Final = 5
+LARGE: Final = 1 << 32
+"""From here on a number takes 8 bytes."""
+TAKEN: Final = 32
+"""So few matches are added to those before: a pair of arrays has 400 bytes, and takes as long to make."""
+TOGETHER: Final = 1 << 16
+"""Matches in one pair of arrays: larger ones take longer to grow than the search, since glibc copies them each time."""
+
+Kind = Literal["I", "Q"]
+"""What an array of numbers is of."""
 
 
 class Grouping(Protocol):
@@ -26,33 +35,42 @@ class Grouping(Protocol):
 
 
 class Places:
-    """Matches in one source, as two arrays of numbers."""
+    """Matches in one source, in order, as two arrays of numbers that count from `base`."""
 
-    __slots__ = ("ends", "source", "starts")
+    __slots__ = ("base", "ends", "source", "starts")
 
-    def __init__(self, source: Source, starts: Iterable[int] = (), ends: Iterable[int] = ()) -> None:
-        self.source = source
-        # Arrays: a million hits take 16 MB, as objects more than 100 (decision 0097).
-        self.starts, self.ends = array("Q", starts), array("Q", ends)
+    def __init__(self, source: Source, starts: Sequence[int], ends: Sequence[int], base: int = 0) -> None:
+        self.source, self.base = source, base
+        # Arrays: a million hits take 8 MB, as objects more than 100 (decision 0097).
+        kind: Kind = "I" if not ends or ends[-1] < LARGE else "Q"
+        self.starts, self.ends = array(kind, starts), array(kind, ends)
 
-    def add(self, spans: Spans) -> None:
-        """Append more matches, in order."""
-        self.starts += array("Q", spans.starts)  # a quarter of the time of `extend`, which asks each number
-        self.ends += array("Q", spans.ends)
+    def take(self, spans: Spans) -> bool:
+        """Append more matches, in order, if they are few and near: many are quicker as places of their own."""
+        more = spans.base - self.base
+        if len(spans) > TAKEN or len(self.starts) > TOGETHER or more < 0 or more + spans.ends[-1] >= LARGE:
+            return False
+        kind = self.starts.typecode
+        self.starts += array(kind, [more + start for start in spans.starts])  # a quarter of the time of `extend`
+        self.ends += array(kind, [more + end for end in spans.ends])
+        return True
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        in_text = self.base.__add__
+        return zip(map(in_text, self.starts), map(in_text, self.ends), strict=True)
 
     def part(self, start: int, stop: int, step: int) -> Places:
         """A slice of them."""
-        return Places(self.source, self.starts[start:stop:step], self.ends[start:stop:step])
+        return Places(self.source, self.starts[start:stop:step], self.ends[start:stop:step], self.base)
 
     def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
-        return _places_again, (self.source, self.starts.tobytes(), self.ends.tobytes())
+        numbers = self.starts.tobytes(), self.ends.tobytes()
+        return _places_again, (self.source, *numbers, self.base, self.starts.typecode)
 
 
-def _places_again(source: Source, starts: bytes, ends: bytes) -> Places:
-    found = Places(source)
-    found.starts.frombytes(starts)
-    found.ends.frombytes(ends)
-    return found
+def _places_again(source: Source, starts: bytes, ends: bytes, base: int = 0, kind: Kind = "Q") -> Places:
+    # A snapshot of an earlier version has neither a base nor narrow numbers.
+    return Places(source, memoryview(starts).cast(kind), memoryview(ends).cast(kind), base)
 
 
 class Hits(Sequence[Hit]):
@@ -63,11 +81,12 @@ class Hits(Sequence[Hit]):
     special about the search.
     """
 
-    __slots__ = ("_grouping", "_places", "_scores", "engine", "more", "next", "note", "query", "total")
+    __slots__ = ("_firsts", "_grouping", "_places", "_scores", "engine", "more", "next", "note", "query", "total")
 
     def __init__(self, query: str, places: Sequence[Places], engine: str, note: str = "") -> None:
         self.query, self.engine, self.note = query, engine, note
         self._places = [one for one in places if len(one.starts)]
+        self._firsts = list(accumulate((len(one.starts) for one in self._places), initial=0))
         self._grouping: Grouping | None = None
         self._scores: list[float] | None = None
         self.more = False
@@ -90,14 +109,14 @@ class Hits(Sequence[Hit]):
         for one in self._places:
             if one.source is not source:
                 source, low, high = one.source, 0, 0
-            for start, end in zip(one.starts, one.ends, strict=True):
+            for start, end in one:
                 if not low <= start < high:
                     found.append(line := Span(source, start, end).lines())
                     low, high = line.start, line.end
         return found
 
     def __len__(self) -> int:
-        return sum(len(one.starts) for one in self._places)
+        return self._firsts[-1]
 
     @overload
     def __getitem__(self, index: int) -> Hit: ...
@@ -108,9 +127,8 @@ class Hits(Sequence[Hit]):
         if isinstance(index, slice):
             return self._some(index)
         place = range(len(self))[index]
-        firsts = list(accumulate((len(one.starts) for one in self._places), initial=0))
-        which = bisect_right(firsts, place) - 1
-        return self._hit(self._places[which], place - firsts[which], place)
+        which = bisect_right(self._firsts, place) - 1
+        return self._hit(self._places[which], place - self._firsts[which], place)
 
     def __iter__(self) -> Iterator[Hit]:
         place = 0
@@ -120,7 +138,7 @@ class Hits(Sequence[Hit]):
                 place += 1
 
     def _hit(self, places: Places, index: int, place: int) -> Hit:
-        start, end = places.starts[index], places.ends[index]
+        start, end = places.base + places.starts[index], places.base + places.ends[index]
         source = places.source
         groups: tuple[str | None, ...] = ()
         if self._grouping is not None:
@@ -131,11 +149,10 @@ class Hits(Sequence[Hit]):
     def _some(self, index: slice) -> Hits:
         chosen = range(len(self))[index]
         if chosen.step == 1:
-            parts, first = [], 0
-            for one in self._places:
-                start, stop = max(0, chosen.start - first), max(0, chosen.stop - first)
-                parts.append(one.part(start, stop, 1))
-                first += len(one.starts)
+            parts = [
+                one.part(max(0, chosen.start - first), max(0, chosen.stop - first), 1)
+                for one, first in zip(self._places, self._firsts, strict=False)
+            ]
         else:
             parts = [Places(hit._source, [hit.start], [hit.end]) for hit in map(self.__getitem__, chosen)]
         found = Hits(self.query, parts, self.engine, self.note)

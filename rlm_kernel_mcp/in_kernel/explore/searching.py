@@ -23,8 +23,6 @@ from rlm_kernel_mcp.in_kernel.explore.spans import Span, shown
 from rlm_kernel_mcp.in_kernel.explore.usage import used, went_over
 
 PATTERNS_KEPT: Final = 32
-HITS_TOGETHER: Final = 1 << 16
-"""Places in one pair of arrays: larger ones take longer to grow than the search, since glibc copies them each time."""
 SHAPE_CHARS: Final = 100
 SHAPES_MAX: Final = 100_000
 _NUMBERS: Final = re.compile(r"0[xX][0-9a-fA-F]+|\d+")
@@ -127,9 +125,9 @@ def _page(found: Iterator[tuple[Source, Spans]], start: int, limit: int | None) 
         skip = max(0, skip - len(spans))
         if not wanted:
             continue
-        if not places or places[-1].source is not source or len(places[-1].starts) >= HITS_TOGETHER:
-            places.append(Places(source))
-        places[-1].add(wanted if room is None else wanted[:room])
+        kept = wanted if room is None else wanted[:room]
+        if kept and not (places and places[-1].source is source and places[-1].take(kept)):
+            places.append(Places(source, kept.starts, kept.ends, kept.base))
         if room is not None:
             # The first match beyond the page ends the search, and is how `more` is known.
             if len(wanted) > room:
@@ -146,7 +144,7 @@ def _found(matcher: Literals | Expressions, parts: list[Stretch]) -> Iterator[tu
             try:
                 for spans in matcher.find(part.source.subject, start, end):
                     if spans:
-                        reached = spans.ends[-1]
+                        reached = spans.end
                         yield part.source, spans
                 reached = end
             finally:  # also if the caller stops iterating early
@@ -176,11 +174,11 @@ def _said(pattern: str | Iterable[str]) -> str:
 
 
 def _count_documents(counts: Counter[str], source: Source, spans: Spans) -> None:
-    starts, done = spans.starts, 0
+    starts, base, done = spans.starts, spans.base, 0
     while done < len(starts):
-        index, first = source.index_at(starts[done]), done
+        index, first = source.index_at(base + starts[done]), done
         is_last = index == len(source.documents) - 1
-        done = len(starts) if is_last else bisect_left(starts, source.starts[index + 1], done)
+        done = len(starts) if is_last else bisect_left(starts, source.starts[index + 1] - base, done)
         counts[source.documents[index]] += done - first
 
 

@@ -149,7 +149,7 @@ class Expressions:
             for spans in _batches(pattern, window, len(encoded(text[low:start]))):
                 spans.drop_from(settled)
                 if spans:
-                    done = spans.ends[-1]
+                    done = spans.end
                     yield spans
             start = end if stop == end else max(settled, done)
 
@@ -166,7 +166,7 @@ class Expressions:
         for first, last in line_windows(subject.text, start, end, subject.window_chars):
             done = first
             for spans in _batches(loose, subject.window(first, last)):
-                for place in spans.starts:
+                for place, _ in spans:
                     if place >= done:
                         low = subject.text.rfind("\n", done, place) + 1 or done
                         done = line_end(subject.text, place, last)
@@ -190,7 +190,7 @@ class Expressions:
             # A copy, since `pos` and `endpos` would let lookbehind see what is outside.
             matches = find(text[first:last])
             while batch := [match.span() for match in islice(matches, AT_A_TIME)]:
-                spans = Spans([first + low for low, _ in batch], [first + high for _, high in batch])
+                spans = Spans([low for low, _ in batch], [high for _, high in batch], first)
                 if last < end:
                     spans.drop_from(last)  # an empty match after the last line end belongs to the next window
                 yield spans

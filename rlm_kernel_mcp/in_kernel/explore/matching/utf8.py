@@ -47,10 +47,12 @@ class Utf8:
         self._place = 0, 0
         """A character and its byte: the end of the last window, where the next one will begin."""
 
-    def chars(self, starts: list[int], ends: list[int], base: int, *, is_ascii: bool) -> tuple[list[int], list[int]]:
+    def chars(
+        self, starts: list[int], ends: list[int], base: int, char: int, *, is_ascii: bool
+    ) -> tuple[list[int], list[int]]:
         """The characters of spans of bytes, which are in order and relative to `base`.
 
-        `is_ascii`: whether each of the spans' own bytes is a character.
+        They are relative to the character there, `char`. `is_ascii`: whether each of the spans' own bytes is one.
         """
         found, behind, bits, more = list[int](), list[int](), self._bits, self._more
         self._count(((base + starts[-1]) >> bits) + 1)
@@ -64,7 +66,7 @@ class Utf8:
                 # All that lie in this stretch of ASCII at once: in most texts that is nearly all of a window.
                 stretch = bisect_right(more, surplus, block + ASCII_BLOCKS) - 1 << bits
                 if stop := bisect_right(ends, stretch - base, done) - done:
-                    less = base - surplus
+                    less = base - surplus - char
                     found += [place + less for place in starts[done : done + stop]]
                     behind += [place + less for place in ends[done : done + stop]]
                     done += stop
@@ -72,9 +74,9 @@ class Utf8:
             if block + 1 == counted or surplus != more[block + 1]:
                 rest = data[(block << bits) - first : start - first]
                 surplus += len(rest) - chars_in(rest)
-            found.append(start - surplus)
+            found.append(start - surplus - char)
             size = end - start if is_ascii else chars_in(data[start - first : end - first])
-            behind.append(start - surplus + size)
+            behind.append(start - surplus - char + size)
             done += 1
         return found, behind
 

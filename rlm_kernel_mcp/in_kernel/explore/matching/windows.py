@@ -30,26 +30,36 @@ _as_utf8.restype, _as_utf8.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes
 
 
 class Spans:
-    """Matches, in order: `starts` and `ends`, in characters of the whole text or in bytes of a window."""
+    """Matches, in order: `starts` and `ends`, in characters of the whole text or in bytes of a window.
 
-    __slots__ = ("ends", "starts")
+    Both count from `base`: a number that is added to each of a million hits costs as much as reading them.
+    """
 
-    def __init__(self, starts: list[int], ends: list[int]) -> None:
-        self.starts, self.ends = starts, ends
+    __slots__ = ("base", "ends", "starts")
+
+    def __init__(self, starts: list[int], ends: list[int], base: int = 0) -> None:
+        self.starts, self.ends, self.base = starts, ends, base
 
     def __len__(self) -> int:
         return len(self.starts)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        return zip(self.starts, self.ends, strict=True)
+        base = self.base
+        return ((base + start, base + end) for start, end in zip(self.starts, self.ends, strict=True))
 
     def __getitem__(self, part: slice) -> Spans:
         """Some of them."""
-        return Spans(self.starts[part], self.ends[part])
+        return Spans(self.starts[part], self.ends[part], self.base)
+
+    @property
+    def end(self) -> int:
+        """Where the last one ends."""
+        return self.base + self.ends[-1]
 
     def drop_from(self, start: int) -> None:
         """Remove those that begin at `start` or later."""
         starts = self.starts
+        start -= self.base
         while starts and starts[-1] >= start:
             starts.pop()
             self.ends.pop()
@@ -150,10 +160,7 @@ class Window:
         `is_ascii`: whether each of the spans' own bytes is a character.
         """
         del is_ascii
-        start = self._start
-        if not start:
-            return spans
-        return Spans([place + start for place in spans.starts], [place + start for place in spans.ends])
+        return Spans(spans.starts, spans.ends, self._start)
 
 
 class _Encoded(Window):
@@ -165,7 +172,7 @@ class _Encoded(Window):
 
     def __init__(self, raw: bytes, start: int) -> None:
         super().__init__(raw, start)
-        self._byte, self._char = 0, start
+        self._byte, self._char = 0, 0
 
     def chars(self, spans: Spans, *, is_ascii: bool = False) -> Spans:
         del is_ascii
@@ -173,7 +180,7 @@ class _Encoded(Window):
         for first, last in spans:
             starts.append(self._at(first))
             ends.append(self._at(last))
-        return Spans(starts, ends)
+        return Spans(starts, ends, self._start)
 
     def _at(self, byte: int) -> int:
         self._char += chars_in(self.data[self._byte : byte])
@@ -193,7 +200,10 @@ class _InUtf8(Window):
         self._utf8, self._first = utf8, first
 
     def chars(self, spans: Spans, *, is_ascii: bool = False) -> Spans:
-        return Spans(*self._utf8.chars(spans.starts, spans.ends, self._first, is_ascii=is_ascii)) if spans else spans
+        if not spans:
+            return spans
+        found = self._utf8.chars(spans.starts, spans.ends, self._first, self._start, is_ascii=is_ascii)
+        return Spans(*found, self._start)
 
 
 def line_end(text: str, start: int, end: int) -> int:

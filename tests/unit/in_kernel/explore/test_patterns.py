@@ -126,13 +126,30 @@ def test_a_pattern_that_is_one_class_and_a_string_needs_no_call_of_re2_for_each_
     assert Expression(pattern).run.decode() == ("".join(re.findall(run, letters, re.ASCII)) if run else "")
 
 
+WORD_LETTERS: Final = st.sampled_from("ab1\nE\xe9\U0001f680")
+
+
 @settings(max_examples=200, deadline=None)
-@given(text=texts, size=sizes, words=st.lists(st.text(st.sampled_from("ab1\nE\xe9\U0001f680"), min_size=1), min_size=1))
+@given(
+    text=texts,
+    size=sizes,
+    words=st.one_of(
+        st.lists(st.text(WORD_LETTERS, min_size=1), min_size=1),
+        st.lists(st.text(WORD_LETTERS, min_size=2, max_size=4), min_size=2, max_size=8),
+    ),
+)
 def test_words_are_found_just_where_re_finds_one_or_the_other(text: str, size: int, words: list[str]) -> None:
     """Also where a window's border lies in a word or in a character."""
     small(size)
     wanted = [match.span() for match in re.finditer("|".join(map(re.escape, words)), text)]
     assert found(Literals(words), text) == wanted
+
+
+def test_what_is_looked_for_beside_a_few_words_is_in_no_text() -> None:
+    """It would be a match that nobody asked for."""
+    every = utf8.encoded("".join(map(chr, range(sys.maxunicode + 1))))
+    assert set(every).isdisjoint(b"".join(literals._NOWHERE))
+    assert len({one[0] for one in literals._NOWHERE}) == 3
 
 
 @pytest.mark.parametrize("words", [["ab1"], ["\r\n"], ["\xe9\U0001f680"], ["a\r\nb", "ab"], ["ab", "ab1E"]])

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rlm_kernel_mcp.in_kernel.explore import places, searching
+from rlm_kernel_mcp.in_kernel.explore import hits as hits_module
+from rlm_kernel_mcp.in_kernel.explore import places
 from rlm_kernel_mcp.in_kernel.explore.matching import literals
 from rlm_kernel_mcp.in_kernel.explore.searching import count, search
 from rlm_kernel_mcp.in_kernel.explore.sources import NoText, look_in, set_source
@@ -164,9 +165,15 @@ def test_hits_are_a_sequence_and_come_back_from_a_snapshot_as_places(load: Load)
         hits[300]
 
 
-def test_many_hits_are_kept_in_parts_and_are_one_sequence(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A part is full before the last of them, and one line has hits of two parts."""
-    monkeypatch.setattr(searching, "HITS_TOGETHER", 7)
+@pytest.mark.parametrize(("name", "size"), [("TOGETHER", 7), ("TAKEN", 4), ("LARGE", 20)])
+def test_many_hits_are_kept_in_parts_and_are_one_sequence(
+    load: Load, monkeypatch: pytest.MonkeyPatch, name: str, size: int
+) -> None:
+    """A part is full before the last of them, has too many to be added to another, or numbers that are too large.
+
+    And one line has hits of two parts.
+    """
+    monkeypatch.setattr(hits_module, name, size)
     monkeypatch.setattr(literals, "WINDOW_CHARS", 10)
     load({"a": "x x x\nx " * 30})
     hits, wanted = search("x"), [match.start() for match in re.finditer("x", "x x x\nx " * 30)]
