@@ -45,6 +45,11 @@ COMMON_WINDOWS: Final = 31
 """Windows that are searched in full after one in which that string was common."""
 RUN_BYTES: Final = 64
 """How far to look first for where a run of one class begins."""
+COPIED_BYTES: Final = 1 << 15
+LOWER_CHARS: Final = 1 << 16
+"""Window that is made lower case: in larger ones that takes three times as long, page by page of new memory."""
+MIXED_CHARS: Final = 1 << 15
+"""Window in a part of the text that is not ASCII: most of what is around it is, and is quicker to search."""
 _ANYWHERE: Final = re2._Anchor.UNANCHORED
 
 
@@ -61,6 +66,7 @@ class Expressions:
         self._empty = expression.python is not None and least == 0
         self._re2 = cache(expression.re2)
         self._rare = Literals([expression.literal]) if expression.literal else None
+        self._lower = Literals([expression.any_case.decode()]) if expression.any_case else None
         self._common = COMMON_BYTES_BEGINNING if expression.begins_with else COMMON_BYTES
         self.begin()
 
@@ -116,19 +122,34 @@ class Expressions:
 
     def _by_lines(self, pattern: Any, subject: Subject, start: int, end: int) -> Iterator[Spans]:
         skip = 0
-        for first, last in line_windows(subject.text, start, end, subject.window_chars):
-            window = subject.window(first, last)
-            if last - first > IN_THIS_THREAD:  # one line
+        for window in self._windows(subject, start, end):
+            if len(window.raw) > IN_THIS_THREAD:  # one line
                 yield from in_a_thread(_batches(pattern, window))
                 continue
-            places = None if self._rare is None or skip else self._rare.in_bytes(window.raw)
-            if places is not None and len(places) * self._common <= len(window.raw):
+            if window.is_plain and self._lower is not None:
+                if spans := self._lower.in_bytes(bytes(window.raw).lower()):
+                    yield window.chars(spans)
+                continue
+            is_quick = window.is_plain and self.expression.run
+            places = None if self._rare is None or (skip and not is_quick) else self._rare.in_bytes(window.raw)
+            if places is not None and (is_quick or len(places) * self._common <= len(window.raw)):
                 if places and (spans := self._at(pattern, window, places)):
                     yield window.chars(spans)
                 continue
             # Common in one window, it will be in the next ones too: looking for it first costs more than it saves.
             skip = COMMON_WINDOWS if places is not None else max(0, skip - 1)
             yield from _batches(pattern, window)
+
+    def _windows(self, subject: Subject, start: int, end: int) -> Iterator[Window]:
+        """A part of a text in windows of whole lines, small ones where it is not ASCII and that makes a difference."""
+        text, is_quick = subject.text, self.expression.run and subject.has_bytes
+        size = subject.window_chars if self._lower is None else min(LOWER_CHARS, subject.window_chars)
+        for first, last in line_windows(text, start, end, size):
+            window = subject.window(first, last)
+            if not is_quick or window.is_plain or last - first <= MIXED_CHARS:
+                yield window
+            else:
+                yield from (subject.window(*part) for part in line_windows(text, first, last, MIXED_CHARS))
 
     def _at(self, pattern: Any, window: Window, places: Spans) -> Spans:
         """The matches in the lines with the string that every match contains."""
@@ -225,9 +246,13 @@ def _batches(pattern: Any, window: Window, start: int = 0) -> Iterator[Spans]:
 def _behind_runs(raw: bytes | memoryview, run: bytes, places: Spans) -> Spans:
     """The matches of `Expression.run`, in ASCII, without RE2: a call of it takes half a microsecond by itself."""
     starts, ends, done = list[int](), list[int](), 0
-    for first, last in places:
+    copy, base, behind = b"", 0, 0  # in pieces: a part of a memoryview takes twice as long as one of bytes
+    for first, last in zip(places.starts, places.ends, strict=True):
         low = max(done, first - RUN_BYTES)
-        start = low + len(bytes(raw[low:first]).rstrip(run))
+        if first > behind:
+            copy, base = bytes(raw[low : first + COPIED_BYTES]), low
+            behind = base + len(copy)
+        start = low + len(copy[low - base : first - base].rstrip(run))
         if start == low > done:
             start = done + len(bytes(raw[done:first]).rstrip(run))
         if start < first:

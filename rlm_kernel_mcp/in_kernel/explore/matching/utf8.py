@@ -17,6 +17,7 @@ LARGE_BLOCK_BITS: Final = 12
 """The same from `LARGE_BYTES` on, where a block takes 8 bytes: the table for 64 GB has 128 MB."""
 COUNTED_BLOCKS: Final = 128
 """Blocks counted at a time: if all of them are ASCII, as in most texts, one check is enough."""
+COPIED_BYTES: Final = 1 << 15
 ASCII_BLOCKS: Final = 16
 """So many in a row are worth looking for where they end."""
 # All bytes except continuation bytes (10xxxxxx); `translate` with these deletes them, and counts in C.
@@ -56,8 +57,8 @@ class Utf8:
         """
         found, behind, bits, more = list[int](), list[int](), self._bits, self._more
         self._count(((base + starts[-1]) >> bits) + 1)
-        first = (base + starts[0]) >> bits << bits
-        data, counted, done = bytes(self.raw[first : base + ends[-1]]), len(more), 0
+        first = 0
+        data, counted, done = b"", len(more), 0
         while done < len(starts):
             start, end = base + starts[done], base + ends[done]
             block = start >> bits
@@ -71,6 +72,10 @@ class Utf8:
                     behind += [place + less for place in ends[done : done + stop]]
                     done += stop
                     continue
+            if end > first + len(data):
+                # In pieces, and only where it is needed: what is larger is new memory each time, page by page.
+                first = block << bits
+                data = bytes(self.raw[first : max(end, first + COPIED_BYTES)])
             if block + 1 == counted or surplus != more[block + 1]:
                 rest = data[(block << bits) - first : start - first]
                 surplus += len(rest) - chars_in(rest)

@@ -8,6 +8,7 @@ Below: `translation.py`, the parser of `re`, RE2.
 from __future__ import annotations
 
 import re
+import sys
 import warnings
 from collections.abc import Iterator
 from functools import cached_property
@@ -106,6 +107,14 @@ class Expression:
             return False
         op, _ = self._tree[0]
         return bool(op is sre.LITERAL) and not self._tree.state.flags & re.IGNORECASE
+
+    @cached_property
+    def any_case(self) -> bytes:
+        """The string in lower case, if the pattern is a string of ASCII in any case; else empty."""
+        if self._tree is None or not self._tree.state.flags & re.IGNORECASE:
+            return b""
+        points = [value if op is sre.LITERAL else sys.maxunicode for op, value in self._tree]
+        return bytes(points).lower() if max(points, default=128) < 128 else b""
 
     @cached_property
     def run(self) -> bytes:

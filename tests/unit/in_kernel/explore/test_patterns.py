@@ -21,6 +21,7 @@ from rlm_kernel_mcp.in_kernel.explore.patterns.expression import BadPattern, Exp
 from rlm_kernel_mcp.in_kernel.explore.sources import Source
 
 PATTERNS: Final = (
+    *("(?i)erk", "(?i)K", "(?i)s1", "(?i)=\xe9"),
     *("ERK", r"[ab]+1", r"a.b", r"=[^\n]*E", r"\w+=", r"\bk", r"k\b", r"\Bk", r"\s+a", r"[^a]b", r"\d+"),
     *(r"\D1", r"\S+", r"(?i)k+", r"(?i)[a-k]1", r"(?i)s\b", r"(?i)i", r"(?i:K)b", r"(?i)[^k]=", r"(?a)\w+"),
     *(r"(?a)\s", r"(?ai)k", r"\W\w", r"^a", r"b$", r"(?m)^$", r"\Aa", r"b\Z", r"(?-m:^)a", r"(?-m:a$)"),
@@ -58,6 +59,10 @@ SIZES: Final = (
     (expressions, "AT_A_TIME"),
     (expressions, "COMMON_BYTES"),
     (expressions, "RUN_BYTES"),
+    (expressions, "COPIED_BYTES"),
+    (expressions, "LOWER_CHARS"),
+    (expressions, "MIXED_CHARS"),
+    (utf8, "COPIED_BYTES"),
 )
 
 
@@ -268,6 +273,22 @@ def test_what_searched_is_said(pattern: str, text: str, engine: str, said: str) 
 def test_what_every_match_has_is_known_before_the_search(pattern: str, literal: str) -> None:
     """So that lines without it need not be searched."""
     assert Expression(pattern).literal == literal
+
+
+@pytest.mark.parametrize(
+    ("pattern", "lower"),
+    [
+        ("(?i)Time Out", b"time out"),
+        ("Time", b""),
+        ("(?i)t\xe9", b""),
+        ("(?i)ti+", b""),
+        ("(?i)", b""),
+        (r"(?i)\pL", b""),
+    ],
+)
+def test_a_string_of_ascii_in_any_case_is_known_before_the_search(pattern: str, lower: bytes) -> None:
+    """The search for it is one for a word in text that was made lower case."""
+    assert Expression(pattern).any_case == lower
 
 
 @pytest.mark.parametrize("pattern", ["(", "[a", "a**", "(?P<x", r"\8", "*"])
