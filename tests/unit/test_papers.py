@@ -173,9 +173,15 @@ def words_of(tree: ast.Module) -> Iterator[str]:
                 yield value
 
 
+@cache
+def known_names() -> frozenset[str]:
+    """Made once: there are many papers, and some ten thousand names."""
+    return frozenset(names_in_code() | FOREIGN.keys() | {path.stem for path in PATHS})
+
+
 def names_that_are_gone(text: str) -> list[str]:
     """Names of this code that a paper says and no code has."""
-    known = names_in_code() | FOREIGN.keys() | {path.stem for path in PATHS}
+    known = known_names()
     ours = (name for name in OUR_NAME.findall(text) if name.partition(".")[0] not in sys.stdlib_module_names)
     return [name for name in ours if not known.issuperset(name.split("."))]
 
