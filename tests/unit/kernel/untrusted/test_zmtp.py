@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,37 @@ async def test_a_connection_rests_for_as_long_as_its_turn_took_by_the_clock(monk
     connection.on_message = costly
     connection.data_received(_ready() + _frame(b"x") * 2)
     assert rests == [pytest.approx(0.5)]
+
+
+@pytest.mark.parametrize(("seconds_between", "ends"), [(0.5, False), (0.1, True)])
+async def test_a_twentieth_of_the_time_that_passes_is_free(
+    monkeypatch: pytest.MonkeyPatch, seconds_between: float, ends: bool
+) -> None:
+    """Messages that cost 20 ms each: two a second may come for ever, ten a second may not."""
+    clock = {"thread_time": 0.0, "monotonic": time.monotonic()}
+    later: list[Callable[[], None]] = []
+    broken: list[str] = []
+
+    class Clock:
+        thread_time = staticmethod(lambda: clock["thread_time"])
+        monotonic = staticmethod(lambda: clock["monotonic"])
+
+    def costly(frames: list[bytes]) -> None:
+        del frames
+        clock["thread_time"] += 0.02
+        clock["monotonic"] += seconds_between
+
+    monkeypatch.setattr(zmtp, "time", Clock)
+    monkeypatch.setattr(asyncio.get_running_loop(), "call_later", lambda _, drain: later.append(drain))
+    connection = Connection("SUB", LIMIT)
+    connection.on_message, connection.on_broken = costly, broken.append
+    connection.data_received(_ready())
+    for _ in range(1_000):
+        connection.data_received(_frame(b"x"))
+        while later:
+            later.pop()()
+    assert clock["thread_time"] > zmtp.COST_S
+    assert bool(broken) is ends
 
 
 async def test_messages_that_cost_this_process_too_much_end_the_connection(
