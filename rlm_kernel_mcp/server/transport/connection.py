@@ -1,7 +1,8 @@
 """One client's connection from its first line to its last, beside others in the same process.
 
 Is: what the connection has, put together and taken apart: afterwards there is no thread, descriptor or task of it left.
-Is not: a process and its signals (`server/app.py`), nor who the client is. Below: `wire.py`, `client_log.py`.
+Is not: a process and its signals (`server/app.py`), nor who the client is. Below: `wire.py`, `client_log.py`,
+`page.py`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from mcp.server.lowlevel import Server
 from mcp.types import JSONRPCRequest
 
 from rlm_kernel_mcp.server.transport.client_log import ClientLog, lines_to
+from rlm_kernel_mcp.server.transport.page import Page
 from rlm_kernel_mcp.server.transport.unanswered import Patience
 from rlm_kernel_mcp.server.transport.wire import streams_over
 
@@ -34,25 +36,30 @@ async def serve_connection(
     wire_in: int,
     wire_out: int,
     wire_err: int | None = None,
+    page: int | None = None,
     *,
     patience: Patience = no_patience,
-    end_s: float = END_S,
 ) -> None:
     """Serve the client at these descriptors until its input ends; cancel it to end it before.
 
     The descriptors stay the caller's own, with their flags as they are. Lines of the log that this task writes, and
-    what it begins, go to `wire_err`.
+    what it begins, go to `wire_err`. `page`: the memfd in which what is under way is written down for the client's
+    front, and in which a host before this one may have left it.
+
+    Raises:
+        OSError: the page is none.
     """
     with contextlib.ExitStack() as ends:
         if wire_err is not None:
             ends.enter_context(lines_to(ends.enter_context(contextlib.closing(ClientLog(wire_err)))))
+        kept = None if page is None else ends.enter_context(contextlib.closing(Page(page)))
         scope = ends.enter_context(anyio.CancelScope())
 
         def bound() -> None:
-            scope.deadline = anyio.current_time() + end_s
+            scope.deadline = anyio.current_time() + END_S
 
         try:
-            async with streams_over(wire_in, wire_out, bound, patience) as (read_side, write_side):
+            async with streams_over(wire_in, wire_out, bound, patience, kept) as (read_side, write_side):
                 await server.run(read_side, write_side, server.create_initialization_options())
         except* (anyio.BrokenResourceError, anyio.ClosedResourceError):
             # The SDK was about to hand on a message when its other half ended. Nobody is left to be told.

@@ -9,6 +9,7 @@ Is not: I/O (`reader.py`, `writer.py`), what is still owed an answer (`unanswere
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ from mcp.types import (
 )
 from pydantic import ValidationError
 
+from rlm_kernel_mcp.front import left
 from rlm_kernel_mcp.server.transport.json_text import id_in, is_id, is_unicode, parse
 
 log = logging.getLogger(__name__)
@@ -103,6 +105,12 @@ def refuse_failed_line(start: bytes | bytearray) -> Frame | None:
     """The frame of a line whose reading failed in this server; the log has the reason."""
     request_id = id_in(start.decode("utf-8", "replace"))
     return _refuse(request_id, INTERNAL_ERROR, "The line could not be read; the server's log says why.")
+
+
+def refuse_unread_line(rest: bytes) -> Frame | None:
+    """The frame of a line whose beginning a host before this one has read, which was then killed."""
+    seen = left.id_in_tail(rest[-left.TAIL_BYTES :])
+    return _refuse(json.loads(seen) if seen else None, INTERNAL_ERROR, left.UNREAD)
 
 
 def write_frame(message: JSONRPCMessage) -> bytes:

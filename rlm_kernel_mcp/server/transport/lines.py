@@ -40,7 +40,9 @@ class Line:
 class Lines:
     """Pieces in, lines out; without any wait."""
 
-    def __init__(self) -> None:
+    def __init__(self, position: int = 0) -> None:
+        self.position = position
+        """Bytes of the input up to the end of the last line that was taken."""
         self._piece = b""
         self._at = 0
         self._line = Line(bytearray())
@@ -63,7 +65,13 @@ class Lines:
     def rest(self) -> Line:
         """What has come of the line that did not end."""
         line, self._line = self._line, Line(bytearray())
+        self.position += line.length + 1
         return line
+
+    @property
+    def ahead(self) -> int:
+        """Bytes that have come behind the last line that was taken."""
+        return len(self._piece) - self._at
 
 
 def frame_of(line: Line) -> Frame | None:

@@ -2,7 +2,7 @@
 
 Is: the waits for bytes, on the event loop and without a thread, so that a reader ends when its connection does. It is
 ahead of the server by one piece of input and the line that it is in the middle of. Is not: what a line is (`lines.py`).
-Above: `wire.py`. Below: `ends.py`, `lines.py`.
+Above: `wire.py`. Below: `ends.py`, `lines.py`, `page.py`.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ import asyncio
 import contextlib
 import logging
 import threading
+from collections.abc import Sequence
 from typing import Final
 
 from rlm_kernel_mcp.server.transport.ends import Source
-from rlm_kernel_mcp.server.transport.frames import Frame
+from rlm_kernel_mcp.server.transport.frames import Frame, refuse_unread_line
 from rlm_kernel_mcp.server.transport.lines import Line, Lines, frame_of
+from rlm_kernel_mcp.server.transport.page import Page
 
 log = logging.getLogger(__name__)
 
@@ -28,16 +30,19 @@ PIECES_A_TURN: Final = 64
 class Reader:
     """Used on the event loop alone, by one caller at a time."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, page: Page | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         self._source = Source(descriptor)
-        self._lines = Lines()
+        self._page = page
+        position, piece = (0, b"") if page is None else page.left_over()
+        self._lines = Lines(position)
+        self._lines.feed(piece)
         self._taken = 0
         self._is_watched = self._has_ended = False
         self._waiting: asyncio.Future[bytes] | None = None
 
     async def next(self) -> Frame | None:
-        """The next frame; None at the end of the input."""
+        """The next frame; None at the end of the input. Whoever asks for it has dealt with the last one."""
         while not self._has_ended:
             self._taken += 1
             if self._taken % PIECES_A_TURN == 0:
@@ -50,10 +55,20 @@ class Reader:
                     continue
                 self._has_ended = True
                 line = self._lines.rest()
-            frame = frame_of(line) if line.length <= SHORT_BYTES else await self._in_a_thread(line)
+            if self._page is not None and self._page.passes_over:
+                frame = refuse_unread_line(bytes(line.text)) if self._page.is_to_answer else None
+                self._page.whole(self._lines.position, line.text, self._lines.ahead)
+            else:
+                if self._page is not None:
+                    self._page.whole(self._lines.position, line.text, self._lines.ahead)
+                frame = frame_of(line) if line.length <= SHORT_BYTES else await self._in_a_thread(line)
             if frame is not None:
                 return frame
         return None
+
+    def note(self, ids: Sequence[object]) -> list[int | None]:
+        """Write down that these requests of the last frame are about to be served; returns their slots in the page."""
+        return [None] * len(ids) if self._page is None else self._page.note(ids, self._lines.position)
 
     def close(self) -> None:
         """Read no more. Whoever waits for the next frame is told that there is none."""
@@ -73,7 +88,10 @@ class Reader:
     def _read(self) -> bytes:
         """What is there now; nothing at the end, and where it cannot be read."""
         try:
-            return self._source.read()
+            if self._page is None:
+                return self._source.read()
+            self._page.passed(self._lines.position)
+            return self._page.read(self._source)
         except BlockingIOError:
             raise
         except OSError as error:

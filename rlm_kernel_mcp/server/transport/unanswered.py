@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 from mcp.shared.message import ServerMessageMetadata, SessionMessage
 from mcp.types import INVALID_REQUEST, JSONRPCError, JSONRPCMessage, JSONRPCRequest, JSONRPCResponse
@@ -25,7 +25,6 @@ REQUESTS_MAX: Final = 256
 
 Patience = Callable[[JSONRPCRequest], float]
 """Seconds that a request may take once the input has ended."""
-Late = Callable[[list[JSONRPCMessage]], Awaitable[None]]
 RequestId = int | float | str
 
 
@@ -37,6 +36,8 @@ class Batch:
     """Requests in it."""
     answers: list[JSONRPCMessage]
     settled: int = 0
+    slots: list[int | None] = field(default_factory=list)
+    """Of the requests that are settled, in the connection's page."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,7 +46,20 @@ class Asked:
 
     request: JSONRPCRequest
     size: int
-    batch: Batch | None
+    batch: Batch | None = None
+    slots: Sequence[int | None] = ()
+    """Its slot in the connection's page, if it has one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What is to be written, and the slots of the requests that it answers."""
+
+    what: list[JSONRPCMessage] | JSONRPCMessage
+    slots: Sequence[int | None] = ()
+
+
+Late = Callable[[Due | None, Sequence[int | None]], Awaitable[None]]
 
 
 class Unanswered:
@@ -58,42 +72,49 @@ class Unanswered:
         self._count = self._bytes = 0
         self._given_up = False
         self._agreed: str | None = None
+        self._opening: dict[str, Any] | None = None
         self._changed = asyncio.Event()
 
-    def take(self, request: JSONRPCRequest, size: int, batch: Batch | None, late: Late) -> SessionMessage:
+    def take(self, asked: Asked, late: Late) -> SessionMessage:
         """Note a request; returns what the SDK is to be given.
 
-        `late` is told of a batch whose last answer will not come, since its request was cancelled.
+        `late` is told of a request that gets no answer, since it was cancelled, and of what is due now in its batch.
         """
-        asked = Asked(request, size, batch)
 
         async def drop() -> None:
             self._remove(asked)
-            if batch is not None and (whole := self._in_batch(batch, None)) is not None:
-                await late(whole)
+            await late(self._in_batch(asked.batch, None, ()) if asked.batch is not None else None, asked.slots)
 
         # A queue for each id: a client may use an id twice, which MCP forbids and clients do.
-        self._asked.setdefault(_key(request.id), deque()).append(asked)
+        self._asked.setdefault(_key(asked.request.id), deque()).append(asked)
         self._count += 1
-        self._bytes += size
-        return SessionMessage(request, ServerMessageMetadata(on_request_unanswered=drop))
+        self._bytes += asked.size
+        return SessionMessage(asked.request, ServerMessageMetadata(on_request_unanswered=drop))
 
-    def settle(self, message: JSONRPCMessage) -> list[JSONRPCMessage] | JSONRPCMessage | None:
+    def settle(self, message: JSONRPCMessage) -> Due | None:
         """What is to be written now that the server says this: the message, the answers of a whole batch, or nothing.
 
         Requests of one id are answered in the order in which they were asked.
         """
         if not isinstance(message, JSONRPCResponse | JSONRPCError) or message.id is None:
-            return message
+            return Due(message)
         waiting = self._asked.get(_key(message.id))
         if not waiting:
-            return message
+            return Due(message)
         asked = waiting[0]
         self._remove(asked)
         # Taken from the answer: the version that was agreed, not the one that was asked for.
         if isinstance(message, JSONRPCResponse) and asked.request.method == "initialize":
             self._agreed = str(message.result.get("protocolVersion"))
-        return message if asked.batch is None else self._in_batch(asked.batch, message)
+            self._opening = asked.request.params or {}
+        if asked.batch is None:
+            return Due(message, asked.slots)
+        return self._in_batch(asked.batch, message, asked.slots)
+
+    def opening(self) -> dict[str, Any] | None:
+        """What the client has said in its `initialize`, once that is answered; it is said once."""
+        said, self._opening = self._opening, None
+        return said
 
     def open_batch(self, frames: Sequence[Frame]) -> Batch | None:
         """The batch, with what is refused of it already answered; None where the agreed version has no batches."""
@@ -162,12 +183,13 @@ class Unanswered:
         self._changed.set()
 
     @staticmethod
-    def _in_batch(batch: Batch, message: JSONRPCMessage | None) -> list[JSONRPCMessage] | None:
+    def _in_batch(batch: Batch, message: JSONRPCMessage | None, slots: Sequence[int | None]) -> Due | None:
         batch.settled += 1
+        batch.slots += slots
         if message is not None:
             batch.answers.append(message)
         # JSON-RPC 2.0, section 6: a batch without any answer gets nothing, not an empty list.
-        return batch.answers if batch.settled == batch.asked and batch.answers else None
+        return Due(batch.answers, batch.slots) if batch.settled == batch.asked and batch.answers else None
 
 
 def _key(request_id: RequestId) -> tuple[type, RequestId]:

@@ -99,10 +99,10 @@ class Client:
         await self.ask("initialize", INITIALIZE)
         self.send("notifications/initialized", asks=False)
 
-    async def serve(self, end_s: float = WAIT_S) -> None:
+    async def serve(self, page: int | None = None) -> None:
         """Serve this client until its input ends."""
         server = build_server(open_nothing)
-        await serve_connection(server, self.server_in, self.server_out, self.server_err, end_s=end_s)
+        await serve_connection(server, self.server_in, self.server_out, self.server_err, page)
 
     def end_input(self) -> None:
         """As a client does that has nothing more to ask."""

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import pytest
 
+from rlm_kernel_mcp.server.transport import connection
 from rlm_kernel_mcp.server.transport.client_log import ClientStream
 from rlm_kernel_mcp.server.transport.ends import Sink, Source
 from tests.sessions import WAIT_S
@@ -107,10 +108,13 @@ async def test_a_client_in_trouble_holds_up_nobody_and_leaves_nothing(trouble: A
     assert await things() - before == Counter()
 
 
-async def test_a_connection_whose_input_ended_ends_within_its_bound_though_nobody_reads() -> None:
+async def test_a_connection_whose_input_ended_ends_within_its_bound_though_nobody_reads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """What it was asked before can reach nobody; it is not waited for for ever."""
     client = Client("pipes")
-    serving = asyncio.create_task(client.serve(end_s=0.05))
+    monkeypatch.setattr(connection, "END_S", 0.05)
+    serving = asyncio.create_task(client.serve())
     await client.begin()
     for _ in range(50):
         client.send("tools/list")
