@@ -2,7 +2,7 @@
 
 Is: the page's layout, frozen for each version, and `settle`, by which a front answers what was in flight. A front loads
 this file when its host has died, and not before: it takes milliseconds that no start has to spare. Is not: a front's
-life (`front.py`), nor how a host fills a page (`server/transport/page.py`). Above: `server/transport/page.py`.
+own life, nor how a host fills a page (`server/transport/page.py`). Above: `server/transport/page.py`.
 Below: the standard library alone.
 """
 
@@ -171,16 +171,15 @@ def _answer(out: int, request_id: bytes, words: str) -> None:
 
 
 def _say(err: int, words: str) -> None:
-    try:
-        _write(err, f"rlm-kernel-mcp: {words}\n".encode())
-    except OSError:
-        return  # nobody will ever read it
+    _write(err, f"rlm-kernel-mcp: {words}\n".encode())
 
 
 def _write(descriptor: int, data: bytes) -> None:
-    """Write it all, also where the client has said that its end does not block."""
+    """Write it all, also where the client has said that its end does not block; or none, where nobody will read it."""
     while data:
         try:
             data = data[os.write(descriptor, data) :]
         except BlockingIOError:
             select.select([], [descriptor], [])
+        except OSError:
+            return

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 ELSEWHERE: Final = {
+    "connections": "tests.unit.server.transport.in_quantity",
     "evidence": "tests.unit.session.evidence.in_quantity",
     "faults": "tests.faults.soak",
     "hostile": "tests.soaks.hostile.sources",

@@ -21,6 +21,7 @@ from rlm_kernel_mcp.server.mcp_server import build_server
 from rlm_kernel_mcp.server.transport.client_log import ClientLog
 from rlm_kernel_mcp.server.transport.connection import serve_connection
 from rlm_kernel_mcp.server.transport.ends import Sink, Source
+from rlm_kernel_mcp.server.transport.page import Page
 from rlm_kernel_mcp.server.transport.reader import Reader
 from rlm_kernel_mcp.server.transport.unanswered import Unanswered
 from rlm_kernel_mcp.server.transport.wire import Wire
@@ -28,7 +29,7 @@ from rlm_kernel_mcp.server.transport.writer import Writer
 from tests.sessions import WAIT_S
 
 KINDS: Final = ("pipes", "sockets", "terminal")
-PARTS: Final = (ClientLog, Reader, Sink, Source, Unanswered, Wire, Writer)
+PARTS: Final = (ClientLog, Page, Reader, Sink, Source, Unanswered, Wire, Writer)
 INITIALIZE: Final = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "a", "version": "1"}}
 
 
@@ -117,14 +118,16 @@ class Client:
 
 
 @asynccontextmanager
-async def served(client: Client) -> AsyncIterator[asyncio.Task[None]]:
+async def served(client: Client, page: int | None = None) -> AsyncIterator[asyncio.Task[None]]:
     """The task that serves the client; then the connection is ended as it is when the client's front is gone."""
-    serving = asyncio.create_task(client.serve())
+    serving = asyncio.create_task(client.serve(page))
     try:
         yield serving
     finally:
         serving.cancel()
         client.close()
+        if page is not None:
+            os.close(page)
     await asyncio.wait([serving], timeout=WAIT_S)
     assert serving.done()
 
@@ -153,7 +156,8 @@ async def come_and_go(count: int, at_once: int) -> None:
 
 async def _come_and_go(number: int) -> None:
     client = Client(KINDS[number % len(KINDS)])
-    async with served(client) as serving:
+    page = os.memfd_create("page") if number % 4 else None
+    async with served(client, page) as serving:
         await client.begin()
         await client.ask("tools/list" if number % 5 else "ping")
         if number % 2 and not os.isatty(client.out):  # of a terminal's, only a hang-up would be an end

@@ -7,6 +7,8 @@ import contextlib
 import io
 import logging
 import os
+import subprocess
+import sys
 from collections import Counter
 from typing import Any, Final
 
@@ -15,6 +17,7 @@ import pytest
 from rlm_kernel_mcp.server.transport import connection
 from rlm_kernel_mcp.server.transport.client_log import ClientStream
 from rlm_kernel_mcp.server.transport.ends import Sink, Source
+from tests.parts import ROOT
 from tests.sessions import WAIT_S
 from tests.unit.server.transport.clients import KINDS, Client, come_and_go, served, things
 
@@ -31,6 +34,14 @@ async def test_fifty_connections_that_came_and_went_leave_nothing_behind() -> No
     await come_and_go(50, at_once=10)
     assert await things() - before == Counter()
     timer.cancel()
+
+
+@pytest.mark.slow
+def test_a_hundred_connections_leave_the_memory_as_it_was() -> None:
+    """A short form of `bin/soak connections`, in a process of its own: threads, descriptors and tasks too."""
+    program = [sys.executable, "-m", "tests.soaks", "connections", "--count", "100"]
+    ended = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=False, timeout=WAIT_S)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
 async def does_not_read(client: Client) -> None:

@@ -147,6 +147,17 @@ def test_a_page_of_another_version_is_left_alone_and_that_is_said(memfd: int) ->
         assert page.left_over() == (0, b"")
 
 
+def test_a_client_that_has_closed_its_stdout_leaves_a_page_for_the_next_host(memfd: int, page: Page) -> None:
+    """Its front goes on: what was in flight is over, and nobody can be told."""
+    page.note([1], 0)
+    page.begin(b"{}\n")
+    reading, writing = os.pipe()
+    os.close(reading)
+    left.settle(memfd, writing, writing)
+    os.close(writing)
+    assert settled(memfd) == ([], "")
+
+
 @pytest.mark.parametrize("kind", ["pipe", "file", "read only"])
 def test_what_is_no_memfd_is_refused(kind: str, tmp_path: Path) -> None:
     """A write to anything else might wait, or end up on a disk."""
