@@ -148,6 +148,15 @@ async def things() -> Counter[str]:
     )
 
 
+async def left_behind(before: Counter[str]) -> Counter[str]:
+    """What there is more than before; it is given time to become nothing, since others end too."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(WAIT_S):
+            while await things() - before:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+    return await things() - before
+
+
 async def come_and_go(count: int, at_once: int) -> None:
     """So many connections of every kind, each ended by the end of its input or by that of its front."""
     for first in range(0, count, at_once):

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from tests.unit.server.transport.clients import come_and_go, things
+from tests.unit.server.transport.clients import come_and_go, left_behind, things
 
 GROWTH_MAX: Final = 0.05
 """Of the memory that the process has after a tenth of the connections: by then what is made once has been made."""
@@ -32,9 +32,9 @@ def memory_bytes() -> int:
 async def run(count: int) -> int:
     """Let them come and go; says what was left behind, and returns the exit status."""
     await come_and_go(max(count // 10, 2 * AT_ONCE), AT_ONCE)
-    before, memory = things(), memory_bytes()
+    before, memory = await things(), memory_bytes()
     await come_and_go(count, AT_ONCE)
-    left, grown = things() - before, memory_bytes() - memory
+    left, grown = await left_behind(before), memory_bytes() - memory
     print(f"{count:,} connections, {AT_ONCE} at once: left behind {dict(left) or 'nothing'}")
     print(f"memory: {memory / 1e6:.1f} MB before, {grown / 1e6:+.1f} MB ({grown / memory:+.1%}) after")
     return int(left != Counter() or grown > GROWTH_MAX * memory)

@@ -19,7 +19,7 @@ from rlm_kernel_mcp.server.transport.client_log import ClientStream
 from rlm_kernel_mcp.server.transport.ends import Sink, Source
 from tests.parts import ROOT
 from tests.sessions import WAIT_S
-from tests.unit.server.transport.clients import KINDS, Client, come_and_go, served, things
+from tests.unit.server.transport.clients import KINDS, Client, come_and_go, left_behind, served, things
 
 pytestmark = pytest.mark.anyio
 
@@ -32,7 +32,7 @@ async def test_fifty_connections_that_came_and_went_leave_nothing_behind() -> No
     await come_and_go(6, at_once=6)  # what is made once, on first use
     before = await things()
     await come_and_go(50, at_once=10)
-    assert await things() - before == Counter()
+    assert await left_behind(before) == Counter()
     timer.cancel()
 
 
@@ -116,7 +116,7 @@ async def test_a_client_in_trouble_holds_up_nobody_and_leaves_nothing(trouble: A
             for _ in range(20):
                 assert await neighbour.ask("ping") == {}
         assert await neighbour.ask("ping") == {}
-    assert await things() - before == Counter()
+    assert await left_behind(before) == Counter()
 
 
 async def test_a_connection_whose_input_ended_ends_within_its_bound_though_nobody_reads(
