@@ -26,7 +26,8 @@ from rlm_kernel_mcp.context.patterns.ignore_rules import (
     git_rules,
 )
 from rlm_kernel_mcp.context.roots.identity import FileIdentity, identity_of
-from rlm_kernel_mcp.context.roots.opening import is_below, open_below
+from rlm_kernel_mcp.context.roots.open_roots import Allowed
+from rlm_kernel_mcp.context.roots.opening import open_below
 from rlm_kernel_mcp.context.roots.path_errors import cause, quoted
 from rlm_kernel_mcp.errors import ContextDenied, InvalidInput
 from rlm_kernel_mcp.text.home_directory import with_home
@@ -72,7 +73,7 @@ class DirectoryRules:
 class RuleFiles:
     """The .gitignore files of one request, each read once, with a limit on all of them: their number may be hostile."""
 
-    def __init__(self, roots: Sequence[str]) -> None:
+    def __init__(self, roots: Allowed) -> None:
         self._roots = roots
         self._known: dict[FileIdentity, Rules] = {}
         self._bytes = 0
@@ -121,7 +122,7 @@ class RuleFiles:
             return DirectoryRules()
         above: list[str] = []
         for parent in map(str, PurePosixPath(directory).parents):
-            if not is_below(parent, self._roots):
+            if not self._roots.has(parent):
                 break
             above.append(parent)
             if os.path.lexists(f"{parent.rstrip('/')}/{REPOSITORY_NAME}"):

@@ -24,7 +24,8 @@ from rlm_kernel_mcp.context.ignoring import (
 from rlm_kernel_mcp.context.patterns.globs import Glob, State
 from rlm_kernel_mcp.context.patterns.ignore_rules import TooManyRulesError
 from rlm_kernel_mcp.context.patterns.left_out import VENDORED_MARKS, Kind, is_vendored
-from rlm_kernel_mcp.context.roots.opening import is_below, open_below, resolved
+from rlm_kernel_mcp.context.roots.open_roots import Allowed
+from rlm_kernel_mcp.context.roots.opening import open_below, resolved
 from rlm_kernel_mcp.context.roots.path_errors import cause, kind_of, outside
 from rlm_kernel_mcp.context.roots.pseudo_files import is_on_pseudo_filesystem
 from rlm_kernel_mcp.errors import ContextDenied, ContextTooLarge
@@ -80,7 +81,7 @@ _EMPTY: Final = _Listing([], frozenset(), DirectoryRules())
 class Lister:
     """Lists directories for one request."""
 
-    roots: tuple[str, ...]
+    roots: Allowed
     exclusions: Exclusions
     skip: Skip
     check_cancelled: Callable[[], None]
@@ -126,8 +127,8 @@ class Lister:
             ContextDenied, OSError: the directory before the first wildcard lies outside the roots, or cannot be read.
         """
         start = resolved(glob.base)
-        if not is_below(start, self.roots):
-            raise outside(given, self.roots)
+        if not self.roots.has(start):
+            raise outside(given, self.roots.paths, lost=self.roots.lost)
         waiting = [_Directory(start, glob.base, self._rule_files.above(start), is_named=True, state=glob.start)]
         visited = set()
         while waiting:
@@ -241,7 +242,7 @@ class Lister:
             return entry
         try:
             real = resolved(entry.real)
-            if not is_below(real, self.roots):
+            if not self.roots.has(real):
                 self.skip(entry.path, "link", "a link that leads outside the allowed roots")
                 return None
             status = os.stat(real)  # noqa: PTH116 (strings: one call a file)

@@ -20,7 +20,8 @@ from rlm_kernel_mcp.context.ignoring import Exclusions
 from rlm_kernel_mcp.context.listing import Entry, Lister
 from rlm_kernel_mcp.context.patterns.globs import Glob, has_wildcard
 from rlm_kernel_mcp.context.patterns.left_out import Kind, Skipped
-from rlm_kernel_mcp.context.roots.opening import canonical_roots, is_below, resolved
+from rlm_kernel_mcp.context.roots.open_roots import Allowed, Roots
+from rlm_kernel_mcp.context.roots.opening import allowed_now, resolved
 from rlm_kernel_mcp.context.roots.path_errors import (
     begins_at,
     checked,
@@ -62,7 +63,7 @@ class Sources:
     files: tuple[Source, ...]
     prefix: str
     """The directory that all names are relative to, as an absolute path."""
-    roots: tuple[str, ...]
+    roots: Allowed
     max_bytes: int
     skipped: Skipped
     byte_count: int = 0
@@ -73,7 +74,7 @@ def resolve_sources(  # noqa: PLR0913 (three of them are one client's)
     paths: Sequence[str],
     *,
     exclude: Sequence[str] = (),
-    roots: Sequence[Path],
+    roots: Roots,
     working_dir: Path,
     home: str | None = None,
     max_bytes: int,
@@ -96,11 +97,11 @@ def resolve_sources(  # noqa: PLR0913 (three of them are one client's)
         raise InvalidInput("context_paths is empty; it needs at least one path.")
     if len(paths) > PATH_LIMIT:
         raise InvalidInput(f"context_paths holds {len(paths):,} paths; the limit is {PATH_LIMIT:,} paths.")
-    allowed = canonical_roots(roots)
+    allowed = allowed_now(roots)
     exclusions = Exclusions(exclude, str(working_dir), home)
     requested = [_requested_path(checked(path), str(working_dir), home, allowed) for path in paths]
     prefix = os.path.commonpath([one.base for one in requested])
-    resolution = _Resolution(allowed, prefix, max_bytes, requested)
+    resolution = _Resolution(prefix, max_bytes, requested)
     lister = Lister(allowed, exclusions, resolution.skip, check_cancelled)
     for one in requested:
         resolution.add(one, lister)
@@ -125,14 +126,14 @@ class _RequestedPath:
     """As `begins_at` has it."""
 
 
-def _requested_path(given: str, working_dir: str, home: str | None, roots: tuple[str, ...]) -> _RequestedPath:
+def _requested_path(given: str, working_dir: str, home: str | None, allowed: Allowed) -> _RequestedPath:
     path = os.path.join(working_dir, given)  # noqa: PTH118 (keeps the path as it was given)
     if given.startswith("~") and not os.path.lexists(path):
         path = os.path.join(working_dir, with_home(given, home))  # noqa: PTH118 (as above)
     begins = begins_at(given, working_dir)
     try:
         real = resolved(path)
-        is_inside = is_below(real, roots)
+        is_inside = allowed.has(real)
         if is_inside and os.path.lexists(real):
             return _existing_path(given, path, real)
         if has_wildcard(given):
@@ -141,7 +142,7 @@ def _requested_path(given: str, working_dir: str, home: str | None, roots: tuple
                 glob.base = resolved(glob.base)
             return _RequestedPath(given, path, real, glob.base, glob=glob, begins=begins)
         if not is_inside:
-            raise outside(given, roots, begins)
+            raise outside(given, allowed.paths, begins, lost=allowed.lost)
         os.stat(real)  # noqa: PTH116 (only its error is wanted)
         raise FileNotFoundError(2, "gone")
     except OSError as error:
@@ -168,12 +169,9 @@ def _existing_path(given: str, path: str, real: str) -> _RequestedPath:
 class _Resolution:
     """The state of one call of `resolve_sources`."""
 
-    def __init__(
-        self, roots: tuple[str, ...], prefix: str, max_bytes: int, requested: Sequence[_RequestedPath]
-    ) -> None:
+    def __init__(self, prefix: str, max_bytes: int, requested: Sequence[_RequestedPath]) -> None:
         self.files: dict[str, Source] = {}
         self.skipped = Skipped()
-        self._roots = roots
         self._prefix_chars = len(prefix.rstrip("/")) + 1
         self._names: set[str] = set()
         self._named = {one.path for one in requested if one.glob is None}

@@ -21,7 +21,7 @@ from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.server import requests, validation
 from rlm_kernel_mcp.session.contexts.given import Added, Given, Options
 from rlm_kernel_mcp.session.evidence.citations import Quote
-from rlm_kernel_mcp.session.reports import Caller, FinalReport, Guardrails, Opened, StepReport, VariableSlice
+from rlm_kernel_mcp.session.reports import FinalReport, Guardrails, Opened, StepReport, VariableSlice
 from rlm_kernel_mcp.session.trace.reports import TraceEvent
 from rlm_kernel_mcp.settings import TABLE, doubts, load_settings
 from rlm_kernel_mcp.shielded import shielded
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 CLOSE_S: Final = 15.0
 """More than the bounds of a registry's own close."""
-CALLER: Final = Caller("program", "")
 NO_END_MS: Final = 10**10
 """A step ends by its own limits, which are a day at most."""
 
@@ -81,7 +80,6 @@ class InProcess:
             context_text=asked.context_text,
             context_paths=asked.context_paths,
             limits=limits,
-            caller=CALLER,
             options=Options(asked.context_name, asked.exclude, asked.wait_ms),
         )
 

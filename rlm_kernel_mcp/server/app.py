@@ -24,6 +24,7 @@ from mcp.types import JSONRPCRequest
 from rlm_kernel_mcp.server.log_stream import LogStream
 from rlm_kernel_mcp.server.mcp_server import LazyRegistry, build_server, open_registry
 from rlm_kernel_mcp.server.transport.stdio import stdio_streams
+from rlm_kernel_mcp.session.callers.caller import Caller
 from rlm_kernel_mcp.settings import Settings, doubts
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ async def _open_for_good(settings: Settings) -> Registry:
 async def serve(settings: Settings) -> None:
     """Serve until the transport has no client left or a signal comes."""
     spoken = anyio.Event()
-    server = build_server(lambda: _open_for_good(settings), spoken.set)
+    caller = Caller.of("stdio", settings)
+    server = build_server(lambda: _open_for_good(settings), spoken.set, lambda _ctx: caller)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_end_on_signal, tasks.cancel_scope)
         await _serve_stdio(server, spoken, tasks)  # the transport: it is chosen here and nowhere else

@@ -180,8 +180,11 @@ def session(row: SessionSummary) -> str:
     """One line of it."""
     return (
         f"- {code(row.session_id)}: {row.status}; {_size(row)}; "
-        f"{_used(row.counters)}; created {row.created_at}, last used {row.last_used_at}"
+        f"{_used(row.counters)}; created {row.created_at}, last used {row.last_used_at}{_WHOSE[row.connection]}"
     )
+
+
+_WHOSE: Final = {"this": "", "other": "; another client's", None: ""}
 
 
 def _size(row: SessionSummary) -> str:

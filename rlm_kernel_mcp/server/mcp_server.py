@@ -33,7 +33,7 @@ from rlm_kernel_mcp import __version__
 from rlm_kernel_mcp.errors import RlmError
 from rlm_kernel_mcp.server import descriptions, tools
 from rlm_kernel_mcp.server.validation import NO_OBJECT
-from rlm_kernel_mcp.session.reports import Caller
+from rlm_kernel_mcp.session.callers.caller import Caller
 from rlm_kernel_mcp.settings import Settings
 from rlm_kernel_mcp.shielded import shielded
 from rlm_kernel_mcp.text.safe_text import safe_text
@@ -89,8 +89,11 @@ class LazyRegistry:
 Context = ServerRequestContext[LazyRegistry]
 
 
-def _the_one_connection(_ctx: Context) -> str:
-    return "stdio"
+CallerOf = Callable[[Context], Caller | None]
+
+
+def _registry_s_own(_ctx: Context) -> None:
+    return None
 
 
 def _failed(task: asyncio.Task[Registry]) -> bool:
@@ -108,14 +111,14 @@ async def open_registry(settings: Settings) -> Registry:
 def build_server(
     open_registry: Callable[[], Awaitable[Registry]],
     on_message: Callable[[], None] = lambda: None,
-    connection_of: Callable[[Context], str] = _the_one_connection,
+    caller_of: CallerOf = _registry_s_own,
 ) -> Server[LazyRegistry]:
     """The MCP server; its lifespan owns the registry.
 
     Args:
         open_registry: opens it, when a client has shown that it will use it.
         on_message: called at each message.
-        connection_of: names the connection that a call came by. Over stdio a server has one.
+        caller_of: whose connection a call came by; over stdio a server has one. None: as the registry's settings say.
     """
 
     @asynccontextmanager
@@ -134,7 +137,7 @@ def build_server(
         instructions=descriptions.INSTRUCTIONS,
         lifespan=lifespan,
         on_list_tools=_list_tools,
-        on_call_tool=partial(_call_tool, connection_of=connection_of),
+        on_call_tool=partial(_call_tool, caller_of=caller_of),
     )
     # The SDK's own middleware makes a tracing span for each call; nobody collects them here.
     server.middleware[:] = [_accept_any_arguments(on_message)]
@@ -148,14 +151,14 @@ async def _list_tools(ctx: Context, _params: PaginatedRequestParams | None) -> L
 
 
 async def _call_tool(
-    ctx: Context, params: CallToolRequestParams, connection_of: Callable[[Context], str] = _the_one_connection
+    ctx: Context, params: CallToolRequestParams, caller_of: CallerOf = _registry_s_own
 ) -> CallToolResult:
     row = tools.BY_NAME.get(params.name)
     if row is None:
         known = ", ".join(tools.BY_NAME)
         raise MCPError(INVALID_PARAMS, f"There is no tool {safe_text(params.name[:64])!r}; the tools are: {known}.")
     waiting = tools.Waiting()
-    caller = _caller(ctx, connection_of(ctx))
+    caller = _introduced(ctx, caller_of(ctx))
     answering = tools.answer(row, ctx.lifespan_context.get, caller, params.arguments or {}, waiting)
     if ctx.meta is None or "progress_token" not in ctx.meta:
         return await answering
@@ -163,11 +166,11 @@ async def _call_tool(
         return await answering
 
 
-def _caller(ctx: Context, connection: str) -> Caller:
-    """Who calls."""
-    said = ctx.session.client_params
-    client = "" if said is None else f"{said.client_info.name} {said.client_info.version}"
-    return Caller(connection, safe_text(client[:CLIENT_CHARS_MAX]))
+def _introduced(ctx: Context, caller: Caller | None) -> Caller | None:
+    """Who calls, with what its client calls itself."""
+    if caller is not None and not caller.client and (said := ctx.session.client_params) is not None:
+        caller.client = safe_text(f"{said.client_info.name} {said.client_info.version}"[:CLIENT_CHARS_MAX])
+    return caller
 
 
 def _accept_any_arguments(on_message: Callable[[], None]) -> ServerMiddleware[LazyRegistry]:

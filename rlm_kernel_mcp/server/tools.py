@@ -17,9 +17,10 @@ from mcp.types import CallToolResult, Tool, ToolAnnotations
 from rlm_kernel_mcp.errors import InternalError, RlmError
 from rlm_kernel_mcp.server import descriptions, requests, responses, validation
 from rlm_kernel_mcp.server.argument_types import ResponseFormat
+from rlm_kernel_mcp.session.callers.caller import Caller
 from rlm_kernel_mcp.session.contexts.given import Given, Options
 from rlm_kernel_mcp.session.evidence.citations import Quote
-from rlm_kernel_mcp.session.reports import Caller, Guardrails
+from rlm_kernel_mcp.session.reports import Guardrails
 
 if TYPE_CHECKING:
     # Only the type: the registry brings jupyter_client, and the server answers `initialize` before that.
@@ -43,7 +44,8 @@ class Call:
     """What a tool is called with beside its request."""
 
     registry: Registry
-    caller: Caller
+    caller: Caller | None
+    """The connection; None: the registry's own."""
     waiting: Waiting
 
 
@@ -92,23 +94,30 @@ async def run_repl(call: Call, request: requests.RunRepl) -> CallToolResult:
         timeout_ms=request.timeout_ms,
         wait_ms=request.wait_ms,
         max_output_chars=request.max_output_chars,
+        caller=call.caller,
     )
     return responses.step(report, request.response_format)
 
 
 async def await_step(call: Call, request: requests.AwaitStep) -> CallToolResult:
     report = await call.registry.await_step(
-        request.session_id, request.step_index, wait_ms=request.wait_ms, max_output_chars=request.max_output_chars
+        request.session_id,
+        request.step_index,
+        wait_ms=request.wait_ms,
+        max_output_chars=request.max_output_chars,
+        caller=call.caller,
     )
     return responses.step(report, request.response_format)
 
 
 async def interrupt(call: Call, request: requests.Interrupt) -> CallToolResult:
-    return responses.step(await call.registry.interrupt(request.session_id), request.response_format)
+    return responses.step(await call.registry.interrupt(request.session_id, call.caller), request.response_format)
 
 
 async def get_var(call: Call, request: requests.GetVar) -> CallToolResult:
-    part = await call.registry.get_var(request.session_id, request.var_name, offset=request.offset, limit=request.limit)
+    part = await call.registry.get_var(
+        request.session_id, request.var_name, offset=request.offset, limit=request.limit, caller=call.caller
+    )
     return responses.variable(part, request.response_format)
 
 
@@ -119,6 +128,7 @@ async def finalize(call: Call, request: requests.Finalize) -> CallToolResult:
         final_var_name=request.final_var_name,
         quotes=[Quote(one) if isinstance(one, str) else Quote(**one) for one in request.quotes],
         max_output_chars=request.max_output_chars,
+        caller=call.caller,
     )
     return responses.final(report, request.response_format, request.max_output_chars)
 
@@ -136,14 +146,17 @@ async def get_trace(call: Call, request: requests.GetTrace) -> CallToolResult:
 
 
 async def list_sessions(call: Call, request: requests.ListSessions) -> CallToolResult:
-    found = await call.registry.list_sessions(state=request.state, limit=request.limit, offset=request.offset)
+    found = await call.registry.list_sessions(
+        state=request.state, limit=request.limit, offset=request.offset, caller=call.caller
+    )
     return responses.sessions(found, request.response_format)
 
 
 async def add_context(call: Call, request: requests.AddContext) -> CallToolResult:
     given = Given(request.text, request.paths, request.json_text)
     options = Options(request.name, request.exclude, request.wait_ms)
-    return responses.added(await call.registry.add_context(request.session_id, given, options), request.response_format)
+    report = await call.registry.add_context(request.session_id, given, options, call.caller)
+    return responses.added(report, request.response_format)
 
 
 TABLE: Final = (
@@ -164,7 +177,7 @@ BY_NAME: Final = {row.name: row for row in TABLE}
 async def answer(
     row: ToolRow,
     get_registry: GetRegistry,
-    caller: Caller,
+    caller: Caller | None,
     arguments: Mapping[str, Any],
     waiting: Waiting | None = None,
 ) -> CallToolResult:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import secrets
 from collections.abc import AsyncIterator, Iterable
@@ -19,11 +20,12 @@ from typing import Final
 from weakref import WeakValueDictionary
 
 from rlm_kernel_mcp.errors import SessionBusy, SessionNotFound
+from rlm_kernel_mcp.session.callers.caller import Caller
 from rlm_kernel_mcp.session.contexts.contexts import ContextList
 from rlm_kernel_mcp.session.contexts.source import ContextSource, put_text
 from rlm_kernel_mcp.session.opening import Prepared
 from rlm_kernel_mcp.session.reopening import ServerResources, reopen
-from rlm_kernel_mcp.session.reports import Caller, Guardrails
+from rlm_kernel_mcp.session.reports import Guardrails
 from rlm_kernel_mcp.session.session import Session
 from rlm_kernel_mcp.session.trace.journal import Journal
 from rlm_kernel_mcp.shielded import made_in_thread, shielded
@@ -35,6 +37,9 @@ ID_ALPHABET: Final = "23456789abcdefghjkmnpqrstuvwxyz"
 ID_CHARS: Final = 8
 REOPEN_S: Final = 30.0
 """How long a call waits for a session's record and its lock."""
+KILL_S: Final = 1.0
+
+log = logging.getLogger(__name__)
 
 
 def new_session_id() -> str:
@@ -62,8 +67,8 @@ class Handles:
         self._writer = shared.writer
         self.sessions: dict[str, Session] = {}
         self._locks: dict[str, _Held] = {}
-        self.opened_by: dict[str, Caller | None] = {}
-        """Who opened each session that was opened here; for one that came from its record nobody knows."""
+        self.opened_by: dict[str, Caller] = {}
+        """Who opened each session, or brought it back from its record; once that connection has ended, who used it."""
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         """A lock for each session that is being opened again, so that only one call does it."""
 
@@ -73,7 +78,7 @@ class Handles:
         source: ContextSource,
         prepared: Prepared,
         limits: Guardrails,
-        caller: Caller | None,
+        caller: Caller,
     ) -> Session:
         """The session of a kernel, written down, or nothing of it."""
         written: list[asyncio.Future[None]] = []
@@ -96,7 +101,7 @@ class Handles:
         return session
 
     async def _add(
-        self, session_id: str, prepared: Prepared, limits: Guardrails, caller: Caller | None
+        self, session_id: str, prepared: Prepared, limits: Guardrails, caller: Caller
     ) -> tuple[Session, asyncio.Future[None]]:
         """Make the session of a kernel that has its context, and have it recorded, without waiting for a disk.
 
@@ -106,8 +111,7 @@ class Handles:
             The session, and its lock and first row, done when both are there; it raises what kept them from it.
         """
         self.opened_by[session_id] = caller
-        roots = (tuple(map(str, self._shared.settings.context_roots)),)
-        contexts = ContextList(session_id, self._shared.means, self._store, [prepared.context], roots)
+        contexts = ContextList(session_id, self._shared.means, self._store, [prepared.context], caller.roots)
         record = SessionRecord(
             session_id=session_id,
             created_at=Journal.now(),
@@ -127,10 +131,12 @@ class Handles:
 
         written = self._writer.made(session_id, write_down)
         session = reopen(record, self._shared, is_new=True)
+        session.owner = caller.slot_owner
         session.kernel.adopt(prepared.kernel)
         self.sessions[session_id] = session
         first = session.contexts.contexts.first
         first.take_over(prepared.context)
+        session.contexts.contexts.roots = caller.roots  # which are open; its record has only their names
         session.contexts.contexts.hash_later(first, prepared.unhashed)
         session.journal.opened(session.contexts.report(first), prepared.walls, prepared.duration_ms, session.account)
         return session, written
@@ -139,6 +145,7 @@ class Handles:
         """Remove all traces of a session that could not be made. `written`: what is on its way into the store."""
         if session := self.sessions.pop(session_id, None):  # from now on nobody finds it
             session.contexts.cancel()
+            session.contexts.contexts.put_down_roots()
         else:
             prepared.discard()
         await prepared.kernel.kill("its session could not be made")
@@ -149,9 +156,13 @@ class Handles:
         await self._writer.settled(session_id)
 
     @asynccontextmanager
-    async def in_use(self, session_id: str) -> AsyncIterator[Session]:
+    async def in_use(self, session_id: str, caller: Caller) -> AsyncIterator[Session]:
         """A session for one call: it stays as long as the call does. Raises: as `get`."""
         session = await self.get(session_id)
+        if session_id in self.sessions:
+            known = self.opened_by.get(session_id)
+            if known is None or not known.is_connected:
+                self.opened_by[session_id], session.owner = caller, caller.slot_owner
         session.calls += 1
         try:
             yield session
@@ -219,6 +230,7 @@ class Handles:
         """Forget a session whose record has all there is to it: any server can open it again from there."""
         if self.sessions.get(session.session_id) is session:
             del self.sessions[session.session_id]
+            session.contexts.contexts.put_down_roots()
             self.give_back(session.session_id)
 
     def give_back(self, session_id: str) -> None:
@@ -231,8 +243,29 @@ class Handles:
         self._store.let_go(session_id)
         _release(lock)
 
+    async def close_all(self, within_s: float) -> None:
+        """The server ends: end every session's kernel, whatever one of them does."""
+        sessions = list(self.sessions.values())
+        closing = {asyncio.ensure_future(session.close("the server ended")) for session in sessions}
+        if not closing:
+            return
+        # `wait` cancels nothing at its deadline, so that each close gets to its own clean-up.
+        done, late = await asyncio.wait(closing, timeout=within_s)
+        for problem in await asyncio.gather(*done, return_exceptions=True):
+            if isinstance(problem, Exception):  # of one session; the others are closed all the same
+                log.error("a session's close failed", exc_info=problem)
+        for task in late:
+            log.error("a session was not closed within %.0f s", within_s)
+            task.cancel()
+        left = [session.kernel.current for session in sessions if session.kernel.current is not None]
+        if left:
+            ends = {asyncio.ensure_future(kernel.kill("the server ended")) for kernel in left}
+            await asyncio.wait(ends, timeout=KILL_S)
+
     def give_all_back(self) -> None:
         """The server ends."""
+        for session in self.sessions.values():
+            session.contexts.contexts.put_down_roots()
         for session_id in list(self._locks):
             self.give_back(session_id)
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Literal, TypeGuard, get_args
 
 from rlm_kernel_mcp.context.held import is_hashed_later
 from rlm_kernel_mcp.session.context_reports import ContextReport, LoadingReport
-from rlm_kernel_mcp.session.reports import Counters, SessionList, SessionStatus, SessionSummary
+from rlm_kernel_mcp.session.reports import Connection, Counters, SessionList, SessionStatus, SessionSummary
 from rlm_kernel_mcp.store.reading import in_reader
 from rlm_kernel_mcp.store.store import ENDED_STATUSES, SessionKey, SessionRecord, Store
 from rlm_kernel_mcp.text.wording import counted, damaged_words
@@ -25,25 +25,47 @@ if TYPE_CHECKING:  # the commands of the command line list without a session, an
 State = Literal["live", "all"]
 
 
-async def listed(store: Store, own: Mapping[str, Session], state: State, limit: int, offset: int = 0) -> SessionList:
-    """At most `limit` sessions from place `offset` on: this server's own before the others, the last used first.
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which sessions: at most `limit` of a state, from place `offset` on."""
 
-    The store is read in a thread: however many sessions there are, only the caller waits.
+    state: State
+    limit: int
+    offset: int = 0
+
+
+async def listed(
+    store: Store,
+    own: Mapping[str, Session],
+    wanted: Wanted,
+    connection: Callable[[str], Connection | None] = lambda session_id: None,
+) -> SessionList:
+    """The sessions: this server's own before the others, the last used first.
+
+    The store is read in a thread: however many sessions there are, only the caller waits. `connection`: of one of
+    `own`, the connection whose it is.
     """
+    state, limit, offset = wanted.state, wanted.limit, wanted.offset
     used = {session_id: session.last_used_at for session_id, session in own.items()}
 
     def read() -> tuple[list[tuple[SessionRecord, bool]], list[int], int, int]:
         keys = store.session_keys()
-        wanted = chosen(keys, used, state)
-        page = {key.session_id: place for place, key in enumerate(wanted[offset : offset + limit], offset)}
+        found = chosen(keys, used, state)
+        page = {key.session_id: place for place, key in enumerate(found[offset : offset + limit], offset)}
         records = store.summaries(list(page))
-        rows = [(one, _is_driven_if_running(store, one, used)) for one in records]
+        rows = [(one, one.session_id in used or is_driven(store, one)) for one in records]
         places = [*(page[one.session_id] for one in records), offset + len(page)]
-        return rows, places, len(wanted), keys.damaged + records.damaged
+        return rows, places, len(found), keys.damaged + records.damaged
 
     found, places, count, damaged = await in_reader(read)
     await _look(own[record.session_id] for record, _ in found if record.session_id in own)
-    rows = [summary(record, own.get(record.session_id), driven=driven) for record, driven in found]
+    rows = [
+        replace(
+            summary(record, own.get(record.session_id), driven=driven),
+            connection=connection(record.session_id) if record.session_id in own else "other" if driven else None,
+        )
+        for record, driven in found
+    ]
     behind = f"Nothing is there: offset is {offset:,}, and there are {counted(count, 'session')} to list."
     notes = (behind if offset > count else None, store.problem, damaged_words(damaged, "session"))
     return SessionList(
@@ -74,11 +96,6 @@ def is_live(session: SessionKey | SessionRecord) -> bool:
 def is_driven(store: Store, record: SessionRecord) -> bool:
     """Whether a server drives the session just now: it holds a lock that dies with it."""
     return record.status != "finalized" and store.holder(record.session_id) is not None
-
-
-def _is_driven_if_running(store: Store, record: SessionRecord, used: Mapping[str, str]) -> bool:
-    """Whether a living server drives the session; asked of one that is recorded as running, which alone it changes."""
-    return record.session_id in used or (record.status == "running" and is_driven(store, record))
 
 
 def recorded_status(record: SessionRecord, *, driven: bool) -> SessionStatus:

@@ -22,8 +22,9 @@ from rlm_kernel_mcp.kernel.pool import KernelPool
 from rlm_kernel_mcp.kernel.untrusted.answers import imports_of
 from rlm_kernel_mcp.session.contexts.contexts import SessionContext
 from rlm_kernel_mcp.session.contexts.given import Options
+from rlm_kernel_mcp.session.contexts.means import Means
 from rlm_kernel_mcp.session.contexts.readings import Reading
-from rlm_kernel_mcp.session.contexts.source import ContextSource, Means
+from rlm_kernel_mcp.session.contexts.source import ContextSource
 from rlm_kernel_mcp.session.kernels.context_loading import (
     FIRST_KEY,
     context_report,

@@ -19,6 +19,7 @@ from rlm_kernel_mcp.kernel.placement.run_dir import RunDir
 from rlm_kernel_mcp.kernel.pool import KernelPool
 from rlm_kernel_mcp.kernel.starter import KernelStarter
 from rlm_kernel_mcp.session import finalize, listing, reports
+from rlm_kernel_mcp.session.callers.caller import Caller
 from rlm_kernel_mcp.session.contexts.given import Added, Given, Options
 from rlm_kernel_mcp.session.contexts.names import LINES, check_name
 from rlm_kernel_mcp.session.contexts.source import ContextSource
@@ -45,7 +46,6 @@ from rlm_kernel_mcp.text.wording import NOTHING_INTERRUPTED, NOTHING_LEFT_TO_INT
 log = logging.getLogger(__name__)
 CLOSE_S: Final = 4.0
 """How long the sessions' ends may take at the end of the server, and again the clean-ups that are left after them."""
-KILL_S: Final = 1.0
 INTERRUPT_OUTPUT_CHARS: Final = 8_000
 
 
@@ -54,6 +54,7 @@ class Registry:
 
     def __init__(self, settings: Settings, run_dir: RunDir, starter: KernelStarter, store: Store) -> None:
         self.settings = settings
+        self._own = Caller.of("", settings)
         self.store = store
         self._run_dir = run_dir
         self._starter = starter
@@ -100,11 +101,12 @@ class Registry:
         context_text: str | None,
         context_paths: Sequence[str] | None,
         limits: reports.Guardrails,
-        caller: reports.Caller | None = None,
+        caller: Caller | None = None,
         options: Options | None = None,
     ) -> reports.Opened:
-        """Open a session: its own kernel with the context in it. `caller`: who asks; None: no client.
+        """Open a session: its own kernel with the context in it.
 
+        `caller`: who asks; None: somebody with the settings of this registry.
         After `options.wait_ms` milliseconds it is open without the context, which comes then.
 
         Raises:
@@ -112,9 +114,11 @@ class Registry:
         """
         options = options or Options()
         check_name("context_name", options.name)
-        source = ContextSource.of(Given(context_text, None if context_paths is None else tuple(context_paths)), options)
+        caller = caller or self._own
+        given = Given(context_text, None if context_paths is None else tuple(context_paths))
+        source = ContextSource.of(given, options, caller)
         session_id = new_session_id()
-        await self._slots.acquire(session_id)
+        await self._slots.acquire(session_id, owner=caller.slot_owner)
         try:
             prepared = await prepare(source, options, self._shared.means, self._pool)
         except BaseException:
@@ -136,19 +140,19 @@ class Registry:
         session = self._sessions.get(session_id)
         return None if session is None else session.contexts.progress
 
-    async def add_context(self, session_id: str, given: Given, options: Options) -> Added:
-        """Load a further context into a session between its steps.
+    async def add_context(self, session_id: str, given: Given, options: Options, caller: Caller | None = None) -> Added:
+        """Load a further context into a session between its steps. `caller`: as in `init_context`.
 
         Raises:
             SessionNotFound, SessionFinalized, SessionBusy, KernelDied, and as `init_context` does of a context.
         """
-        source = ContextSource.of(given, options, prefix=f"{options.name}/")
-        async with self._handles.in_use(session_id) as session:
+        source = ContextSource.of(given, options, caller or self._own, prefix=f"{options.name}/")
+        async with self._handles.in_use(session_id, caller or self._own) as session:
             session.require_ready()
-            report = await session.contexts.add(source, options.wait_ms, self.settings.context_roots)
+            report = await session.contexts.add(source, options.wait_ms)
         return Added(session_id, report, {options.name: LINES[source.kind].format(name=options.name)})
 
-    async def run_repl(
+    async def run_repl(  # noqa: PLR0913 (what a step is asked by, and by whom)
         self,
         session_id: str,
         code: str,
@@ -157,28 +161,29 @@ class Registry:
         wait_ms: int,
         max_output_chars: int | None,
         tell: Tell | None = None,
+        caller: Caller | None = None,
     ) -> reports.StepReport:
         """Run a step. Without `max_output_chars` its texts are raw; `tell`: is told these as they come.
 
         Raises:
             SessionNotFound, SessionFinalized, SessionBusy, KernelDied.
         """
-        async with self._handles.in_use(session_id) as session:
+        async with self._handles.in_use(session_id, caller or self._own) as session:
             timeout = session.account.limits.step_timeout_ms if timeout_ms is None else timeout_ms
             return await session.run(
                 code, timeout_ms=timeout, wait_ms=wait_ms, max_output_chars=max_output_chars, tell=tell
             )
 
     async def await_step(
-        self, session_id: str, step_index: int, *, wait_ms: int, max_output_chars: int
+        self, session_id: str, step_index: int, *, wait_ms: int, max_output_chars: int, caller: Caller | None = None
     ) -> reports.StepReport:
         """Wait for a step. Raises: SessionNotFound, InvalidInput."""
-        async with self._handles.in_use(session_id) as session:
+        async with self._handles.in_use(session_id, caller or self._own) as session:
             return await session.await_step(step_index, wait_ms=wait_ms, max_output_chars=max_output_chars)
 
-    async def interrupt(self, session_id: str) -> reports.StepReport:
+    async def interrupt(self, session_id: str, caller: Caller | None = None) -> reports.StepReport:
         """Stop the running step. Raises: SessionNotFound."""
-        async with self._handles.in_use(session_id) as session:
+        async with self._handles.in_use(session_id, caller or self._own) as session:
             report = await session.interrupt(INTERRUPT_OUTPUT_CHARS)
         if report is not None:
             return report
@@ -192,10 +197,17 @@ class Registry:
         )
 
     async def get_var(
-        self, session_id: str, var_name: str, *, offset: int, limit: int, read: Read = get_variable
+        self,
+        session_id: str,
+        var_name: str,
+        *,
+        offset: int,
+        limit: int,
+        read: Read = get_variable,
+        caller: Caller | None = None,
     ) -> reports.VariableSlice:
         """Read a variable. Raises: SessionNotFound, SessionFinalized, VariableNotFound, KernelDied."""
-        async with self._handles.in_use(session_id) as session:
+        async with self._handles.in_use(session_id, caller or self._own) as session:
             return await session.get_var(var_name, offset, limit, read)
 
     async def finalize(
@@ -206,13 +218,14 @@ class Registry:
         final_var_name: str | None,
         max_output_chars: int | None,
         quotes: Sequence[Quote] = (),
+        caller: Caller | None = None,
     ) -> reports.FinalReport:
         """Take the final answer. Without `max_output_chars` the report has it raw and whole.
 
         Raises:
             SessionNotFound, SessionFinalized, SessionBusy, VariableNotFound, KernelDied, CitationMismatch.
         """
-        async with self._handles.in_use(session_id) as session:
+        async with self._handles.in_use(session_id, caller or self._own) as session:
             if session.finalized and session_id not in self._sessions:
                 session.final = await in_reader(lambda: self.store.final_answer(session_id))
             let_go = self._handles.let_go
@@ -251,16 +264,24 @@ class Registry:
             self._handles.let_go(session)
 
     async def list_sessions(
-        self, *, state: listing.State = "live", limit: int = 20, offset: int = 0
+        self, *, state: listing.State = "live", limit: int = 20, offset: int = 0, caller: Caller | None = None
     ) -> reports.SessionList:
         """This server's sessions and those of others, the last used first."""
-        return await listing.listed(self.store, self._sessions, state, limit, offset)
+        wanted = listing.Wanted(state, limit, offset)
+        opened_by, asks = self._handles.opened_by, caller or self._own
+
+        def connection(session_id: str) -> reports.Connection | None:
+            opener = opened_by.get(session_id)
+            return None if opener is None or not opener.is_connected else "this" if opener is asks else "other"
+
+        return await listing.listed(self.store, self._sessions, wanted, connection)
 
     async def close(self) -> None:
         """End every kernel and leave no process, whatever one of them does. Safe to call twice."""
         if self._closed:
             return
         self._closed = True
+        self._own.close()
         with ExitStack() as ends:  # called from the last to the first, each of them whatever another raises
             for end in (self._run_dir.remove, self.store.close, self._writer.close):
                 ends.callback(end)
@@ -269,25 +290,7 @@ class Registry:
             for task in self._tasks:
                 task.cancel()
             self._pool.stop()
-            await self._close_sessions()
+            await self._handles.close_all(CLOSE_S)
             self._starter.stop()  # a fork that was asked for would have seconds to say who it is
             await self._pool.close()
             await all_ended(CLOSE_S)
-
-    async def _close_sessions(self) -> None:
-        sessions = list(self._sessions.values())
-        closing = {asyncio.ensure_future(session.close("the server ended")) for session in sessions}
-        if not closing:
-            return
-        # `wait` cancels nothing at its deadline, so that each close gets to its own clean-up.
-        done, late = await asyncio.wait(closing, timeout=CLOSE_S)
-        for problem in await asyncio.gather(*done, return_exceptions=True):
-            if isinstance(problem, Exception):  # of one session; the others are closed all the same
-                log.error("a session's close failed", exc_info=problem)
-        for task in late:
-            log.error("a session was not closed within %.0f s", CLOSE_S)
-            task.cancel()
-        left = [session.kernel.current for session in sessions if session.kernel.current is not None]
-        if left:
-            ends = {asyncio.ensure_future(kernel.kill("the server ended")) for kernel in left}
-            await asyncio.wait(ends, timeout=KILL_S)

@@ -13,11 +13,12 @@ from typing import Any, Final
 
 from rlm_kernel_mcp.context.held import Room
 from rlm_kernel_mcp.context.loader.loaders import Loaders
+from rlm_kernel_mcp.context.roots.open_roots import Roots
 from rlm_kernel_mcp.kernel.pool import KernelPool
 from rlm_kernel_mcp.policy import Policy
 from rlm_kernel_mcp.session.account import Account
 from rlm_kernel_mcp.session.contexts.contexts import ContextList, contexts_of
-from rlm_kernel_mcp.session.contexts.source import Means
+from rlm_kernel_mcp.session.contexts.means import Means
 from rlm_kernel_mcp.session.evidence.citations import Checked
 from rlm_kernel_mcp.session.kernels.recovery import Recovery
 from rlm_kernel_mcp.session.kernels.slots import KernelSlots
@@ -86,7 +87,7 @@ def _reopened(record: SessionRecord, shared: ServerResources, *, is_new: bool) -
     file = SnapshotFile(shared.settings.state_dir, record.session_id, shared.policy.snapshots, is_new=is_new)
     reference: dict[str, Any] = json.loads(record.context_ref)
     all_contexts = contexts_of(json.loads(record.context), reference)
-    roots = tuple(map(tuple, reference.get("session_roots", ())))
+    roots = Roots.of_record(reference.get("session_roots", ()), reference.get("session_root_ids"))
     contexts = ContextList(record.session_id, shared.means, shared.store, all_contexts, roots)
     recovery = Recovery(
         shared.pool,

@@ -16,17 +16,8 @@ from rlm_kernel_mcp.session.evidence.citations import Citation, Coverage
 
 StepStatus = Literal["ok", "error", "timeout", "interrupted", "running", "kernel_died", "stopped"]
 GuardrailStop = Literal["max_steps", "timeout", "budget_exceeded"]
+Connection = Literal["this", "other"]
 SessionStatus = Literal["idle", "running", "stopped", "finalized", "dead"]
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who calls. Nothing depends on it yet: a session belongs to its handle (decision 0001)."""
-
-    connection: str
-    """Which connection of the server; over stdin and stdout there is one, `stdio`."""
-    client: str
-    """What the client calls itself, with its version: safe to show, and never a proof."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,3 +220,5 @@ class SessionSummary:
     """Of the first context, where the answer that opened the session may have had none; once it is made."""
     loading: LoadingReport | None = None
     changed: bool = False
+    connection: Connection | None = None
+    """Whose it is: of the connection that asks, of another one, or of none that is there."""

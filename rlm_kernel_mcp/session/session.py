@@ -25,6 +25,7 @@ from rlm_kernel_mcp.session.execution import StepExecution
 from rlm_kernel_mcp.session.kernels import variables
 from rlm_kernel_mcp.session.kernels.recovery import Recovery
 from rlm_kernel_mcp.session.kernels.session_kernel import SETTLE_S, STOP_SETTLE_S, SessionKernel, joined
+from rlm_kernel_mcp.session.kernels.slots import SlotOwner
 from rlm_kernel_mcp.session.reports import Counters, LossReport, SessionStatus, StepReport, VariableSlice
 from rlm_kernel_mcp.session.states.lifecycle import Event, SessionStates
 from rlm_kernel_mcp.session.steps.delivery import deliver, stopped_report
@@ -53,6 +54,8 @@ class Session:
             account.on_stop()
         self.created_at = self.last_used_at = journal.now()
         self.used_at_s = time.monotonic()
+        self.owner: SlotOwner | None = None
+        """For whom its kernel's slot counts."""
         self.calls = 0
         """Calls in progress; as long as there are any, the registry keeps the session."""
         self._execution = StepExecution(session_id, account, self.contexts, self.kernel, journal)

@@ -743,7 +743,9 @@ def test_sessions_are_listed_with_their_state(client: LineClient, session_id: st
     assert client.data("rlm_list_sessions", limit=1)["omitted"] == len(live["sessions"]) + live["omitted"] - 1
     rows = {row["session_id"]: row for row in live["sessions"]}
     row = rows[session_id]
-    assert set(row) == {"session_id", "status", "created_at", "last_used_at", "step_index", "context", "counters"}
+    times = {"created_at", "last_used_at"}
+    assert set(row) == {"session_id", "status", "step_index", "context", "counters", "connection", *times}
+    assert row["connection"] == "this"
     assert row["status"] == "idle"
     assert row["context"] == {"kind": "text", "chars": len(TEXT)}
     assert set(row["counters"]) == {"step_index", "runtime_ms", "budget_used"}

@@ -120,6 +120,7 @@ LIST: Final[Shape] = {
             "step_index": int,
             "context": {"kind": str, "chars": int},
             "counters": COUNTERS,
+            "connection": (str, None),
         }
     ],
     "omitted": int,

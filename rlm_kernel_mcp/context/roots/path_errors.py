@@ -66,14 +66,21 @@ def begins_at(given: str, working_dir: str) -> str:
     return "" if given.startswith(("/", "~")) else f" Relative paths begin at {quoted(working_dir)}."
 
 
-def outside(given: str, roots: Sequence[str], begins: str = "") -> ContextDenied:
+def outside(given: str, roots: Sequence[str], begins: str = "", *, lost: Sequence[str] = ()) -> ContextDenied:
     """The error for a path outside the roots. It may name them, since they are the user's own setting.
 
-    `begins`: as `begins_at` has it.
+    `begins`: as `begins_at` has it. `lost`: roots that are not there any more.
     """
     named = ", ".join(quoted(root) for root in roots[:_ROOTS_SHOWN]) or "none that exists"
     more = f" and {len(roots) - _ROOTS_SHOWN:,} more" if len(roots) > _ROOTS_SHOWN else ""
-    return ContextDenied(f"{quoted(given)} is outside the allowed roots, which are {named}{more}.{begins}")
+    message = f"{quoted(given)} is outside the allowed roots, which are {named}{more}.{begins}"
+    if not lost:
+        return ContextDenied(message)
+    gone = ", ".join(quoted(root) for root in lost[:_ROOTS_SHOWN])
+    return ContextDenied(
+        f"{message} Moved, removed or replaced since it was opened, and no root any more: {gone}.",
+        "Ask the user to put that directory back, or to start the MCP server anew, which opens what is there then.",
+    )
 
 
 def moved(given: str) -> ContextDenied:

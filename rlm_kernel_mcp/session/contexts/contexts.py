@@ -17,13 +17,15 @@ from rlm_kernel_mcp.context.loader.hashing import Unhashed
 from rlm_kernel_mcp.context.loader.places import Places
 from rlm_kernel_mcp.context.payload import Payload
 from rlm_kernel_mcp.context.roots.identity import FileNumber
+from rlm_kernel_mcp.context.roots.open_roots import Roots
 from rlm_kernel_mcp.context_wire import LoadContextReply
 from rlm_kernel_mcp.errors import ContextNotFound, ContextTooLarge
 from rlm_kernel_mcp.session.context_reports import ContextReport, DocumentInfo
 from rlm_kernel_mcp.session.contexts.changes import FileMarks
 from rlm_kernel_mcp.session.contexts.given import Progress
 from rlm_kernel_mcp.session.contexts.hashing import Hashes
-from rlm_kernel_mcp.session.contexts.source import Beside, ContextSource, Kept, Means
+from rlm_kernel_mcp.session.contexts.means import Beside, Kept, Means
+from rlm_kernel_mcp.session.contexts.source import ContextSource
 from rlm_kernel_mcp.session.kernels.context_loading import context_report
 from rlm_kernel_mcp.session.kernels.loading import CancelCheck, read_in_thread
 from rlm_kernel_mcp.session.kernels.recovery import ContextToLoad
@@ -79,6 +81,7 @@ class SessionContext:
 
     def take_over(self, other: SessionContext) -> None:
         """Remember what the record does not have of a context that this server has loaded."""
+        self.source = other.source
         self.marks, self.in_place, self.places = other.marks, other.in_place, other.places
         self.text_bytes = other.text_bytes
 
@@ -103,13 +106,21 @@ class ContextList:
     means: Means
     store: Store
     all: list[SessionContext] = field(default_factory=list)
-    roots: tuple[tuple[str, ...], ...] = ()
-    """Those that the session was opened with, as `ContextSource` has them."""
+    roots: Roots | None = None
+    """Those that the session was opened with; None: its record is from before it said so."""
     hashes: Hashes = field(init=False)
     """Of those that have none yet."""
 
     def __post_init__(self) -> None:
         self.hashes = Hashes(self.means.loaders)
+
+    def put_down_roots(self) -> None:
+        """Nobody loads anything now: hold no directory open. They are known again by what the record keeps of them."""
+        if self.roots is not None:
+            self.roots = self.roots.put_down()
+        for one in self.all:
+            if one.source.roots is not None:
+                one.source = replace(one.source, roots=one.source.roots.put_down())
 
     @property
     def first(self) -> SessionContext:
@@ -240,7 +251,9 @@ class ContextList:
             }
             for one in self.all[1:]
         ]
-        more = {"states": self.first.states, "session_roots": self.roots} | ({"added": added} if added else {})
+        more: dict[str, Any] = {"states": self.first.states} | ({"added": added} if added else {})
+        if self.roots is not None:
+            more |= {"session_roots": self.roots.paths, "session_root_ids": self.roots.kept}
         return {**kept, "names": list(names), **more}
 
 

@@ -14,10 +14,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 from rlm_kernel_mcp.context.payload import Payload
@@ -109,17 +107,18 @@ class ContextLoads:
 
     # --- loads ------------------------------------------------------------------------------------
 
-    async def add(
-        self, source: ContextSource, wait_ms: int, roots: Sequence[Path] = ()
-    ) -> ContextReport | LoadingReport:
-        """Load a further context, and wait for it at most so long. No step runs now. `roots`: the caller's.
+    async def add(self, source: ContextSource, wait_ms: int) -> ContextReport | LoadingReport:
+        """Load a further context, and wait for it at most so long. No step runs now.
+
+        Its paths lie below the caller's roots, which the source has, and below those of the session.
 
         Raises:
             InvalidInput, ContextNotFound, ContextDenied, ContextTooLarge, KernelDied: nothing has changed.
         """
         first = self.contexts.first
         check_name("name", source.name, [one.name for one in self.contexts.all if not one.has_failed])
-        source = replace(source, roots=(*self.contexts.roots, tuple(map(str, roots))))
+        of_session = self.contexts.roots
+        source = replace(source, roots=source.roots.within(of_session) if source.roots else of_session)
         if source.name == first.name:  # which could not be loaded: this takes its place
             source = replace(source, prefix="")
             first.source, first.has_failed = replace(source, text=None), False

@@ -7,9 +7,8 @@ Above: `contexts.py`, `session/opening.py`, `session/reopening.py`. Below: `cont
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import reduce
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,17 +16,18 @@ from rlm_kernel_mcp.context.by_loader import load
 from rlm_kernel_mcp.context.held import Room
 from rlm_kernel_mcp.context.inline import inline_payload, json_payload
 from rlm_kernel_mcp.context.loader.compressed import form_of
-from rlm_kernel_mcp.context.loader.loaders import Loaders
 from rlm_kernel_mcp.context.payload import Payload
 from rlm_kernel_mcp.context.reading import build_payload
 from rlm_kernel_mcp.context.refusals import refuse_compressed
-from rlm_kernel_mcp.context.roots.identity import FileNumber
-from rlm_kernel_mcp.context.roots.opening import common_roots
+from rlm_kernel_mcp.context.roots.open_roots import Roots
+from rlm_kernel_mcp.context.roots.opening import allowed_now
 from rlm_kernel_mcp.context.roots.path_errors import quoted
 from rlm_kernel_mcp.context.sources import AboveLimit, Sources, resolve_sources
 from rlm_kernel_mcp.errors import ContextDenied, ContextNotFound, ContextTooLarge
+from rlm_kernel_mcp.session.callers.caller import Caller
 from rlm_kernel_mcp.session.contexts.changes import FileMarks
 from rlm_kernel_mcp.session.contexts.given import FIRST_NAME, Given, Options, Progress
+from rlm_kernel_mcp.session.contexts.means import Beside, Kept, Means
 from rlm_kernel_mcp.session.kernels.loading import CancelCheck, read_in_thread
 from rlm_kernel_mcp.settings import Settings
 from rlm_kernel_mcp.store.store import Store
@@ -41,37 +41,6 @@ TABLE_SHARE: Final = 0.2
 """Share that the documents' names and places may take."""
 DOCUMENT_BYTES: Final = 500
 """What a kernel needs for one document beside its text and its name, about."""
-
-
-@dataclass(frozen=True, slots=True)
-class Means:
-    """What a server reads contexts with."""
-
-    settings: Settings
-    room: Room
-    """What the contexts of one session may have."""
-    loaders: Loaders | None = None
-    """For what is large or compressed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Beside:
-    """What the session's other contexts take of the limits."""
-
-    bytes: int = 0
-    """Of those that are in the kernel's memory."""
-    documents: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """What is known of a context that was loaded, to know it again."""
-
-    sha256: str | None
-    states: str | None = None
-    """As `Payload.states`."""
-    mapped: FileNumber | None = None
-    """Its own file, if the kernel had mapped that: it is loaded as it is now, as the kernel had it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,15 +60,18 @@ class ContextSource:
     name: str = FIRST_NAME
     prefix: str = ""
     """What stands before the names of its documents."""
-    roots: tuple[tuple[str, ...], ...] = ()
-    """Its paths lie below one of each of these; none: of the server's own."""
+    roots: Roots | None = None
+    """Its paths lie below these; None: below the server's own."""
 
     @classmethod
-    def of(cls, given: Given, options: Options, *, prefix: str = "") -> ContextSource:
-        """From what a client gave."""
+    def of(cls, given: Given, options: Options, caller: Caller | None = None, *, prefix: str = "") -> ContextSource:
+        """From what a client gave. `caller`: whose paths they are."""
         text = given.json_text if given.text is None else given.text
-        is_json = given.json_text is not None
-        return cls(text, given.paths, None, None, options.exclude, is_json, options.name, prefix)
+        source = cls(text, given.paths, None, None, options.exclude, given.json_text is not None, options.name, prefix)
+        if caller is None:
+            return source
+        settings = caller.settings
+        return replace(source, working_dir=str(settings.working_dir), home=settings.home, roots=caller.roots)
 
     @property
     def kind(self) -> str:
@@ -111,7 +83,8 @@ class ContextSource:
         more: dict[str, Any] = {"inline": True}
         if self.paths is not None:
             begin = {"working_dir": self.working_dir or str(settings.working_dir), "home": self.home or settings.home}
-            more = {"paths": self.paths, **begin, "roots": self.roots or (tuple(map(str, settings.context_roots)),)}
+            roots = self.roots or Roots.of(*settings.context_roots)
+            more = {"paths": self.paths, **begin, "roots": roots.paths, "root_ids": roots.kept}
         more |= {"exclude": self.exclude} if self.exclude else {}
         more |= {"json": True} if self.is_json else {}
         return {**more, "name": self.name, "prefix": self.prefix}
@@ -129,22 +102,20 @@ class ContextSource:
             bool(found.get("json")),
             found.get("name", FIRST_NAME),
             found.get("prefix", ""),
-            tuple(map(tuple, found.get("roots", ()))),
+            Roots.of_record(found.get("roots", ()), found.get("root_ids")),
         )
 
-    def _roots(self, settings: Settings) -> Sequence[Path]:
+    def allowed(self, settings: Settings) -> Roots:
         """The directories below which its paths must lie. Raises: ContextDenied: there are none."""
-        if not self.roots:
-            return settings.context_roots
-        roots = reduce(common_roots, self.roots)
-        if not roots and len(self.roots) > 1:
-            named = "; ".join(f"{', '.join(map(quoted, one))}" for one in self.roots)
+        roots = self.roots or Roots.of(*settings.context_roots)
+        if len(roots.sets) > 1 and allowed_now(roots) == ((), ()):
+            named = "; ".join(f"{', '.join(map(quoted, one))}" for one in roots.paths)
             raise ContextDenied(
                 f"No path can be added: it must lie below the roots that the session was opened with and below this "
                 f"server's own, and these have no directory in common: {named}.",
                 "Give the text itself, or open a session with rlm_init_context for these paths.",
             )
-        return [Path(one) for one in roots]
+        return roots
 
     async def opened(
         self,
@@ -195,7 +166,7 @@ class ContextSource:
         sources = resolve_sources(
             self.paths or (),
             exclude=self.exclude,
-            roots=self._roots(settings),
+            roots=self.allowed(settings),
             working_dir=Path(self.working_dir) if self.working_dir else settings.working_dir,
             home=self.home or settings.home,
             max_bytes=room.max_bytes,

@@ -22,7 +22,7 @@ from rlm_kernel_mcp.context.loader.index import ReadAt
 from rlm_kernel_mcp.context.loader.places import Places
 from rlm_kernel_mcp.context.payload import Payload
 from rlm_kernel_mcp.context.roots.identity import FileIdentity, file_identity
-from rlm_kernel_mcp.context.roots.opening import FileOpener, OpenedFile, canonical_roots
+from rlm_kernel_mcp.context.roots.opening import FileOpener, OpenedFile, allowed_now
 from rlm_kernel_mcp.errors import RlmError
 from rlm_kernel_mcp.session.contexts.contexts import ContextList, SessionContext
 from rlm_kernel_mcp.session.evidence.passages import OpenDocument, as_it_is_now
@@ -68,6 +68,7 @@ class Documents:
     def __init__(self, contexts: ContextList, check_cancelled: CancelCheck = lambda: None) -> None:
         self._contexts, self._check_cancelled = contexts, check_cancelled
         self._opened = ExitStack()
+        self._openers: dict[str, FileOpener] = {}
         self.changed: set[tuple[str, str]] = set()
         """Context and document of everything found to have changed since it was loaded."""
         self.unsure: set[tuple[str, str]] = set()
@@ -92,10 +93,13 @@ class Documents:
         key = (listed.context, listed.name)
         return key not in self.changed and key not in self.unsure
 
-    @cached_property
-    def _opener(self) -> FileOpener:
-        opener = FileOpener(canonical_roots(self._contexts.means.settings.context_roots))
-        self._opened.callback(opener.close)
+    def _opener(self, context: SessionContext) -> FileOpener:
+        """Opens the files of a context, below the roots that it was loaded by."""
+        opener = self._openers.get(context.name)
+        if opener is None:
+            allowed = allowed_now(context.source.allowed(self._contexts.means.settings))
+            opener = self._openers[context.name] = FileOpener(allowed)
+            self._opened.callback(opener.close)
         return opener
 
     @cached_property
@@ -151,7 +155,7 @@ class Documents:
             opened.callback(lambda: note() if held.looks_changed() else None)
             return one
         path = held.places.path_of(listed.number, listed.name)
-        opener = self._opener  # outside of `try`: roots that cannot be opened say nothing about this file
+        opener = self._opener(held.context)  # outside of `try`: roots that cannot be opened say nothing about this file
         try:
             file = opener.open(path, listed.name)
         except (OSError, RlmError):

@@ -99,7 +99,7 @@ class SessionKernel:
         `stopped`: a limit has stopped the session, so that it needs none.
         """
         if self.current is None and not stopped:
-            self._slots.check_free(self._observer.session_id)
+            self._slots.check_free(self._observer.session_id, self._observer.owner)
 
     async def live(self, stop: asyncio.Future[None] | None = None) -> Kernel:
         """The kernel; where it is gone, a fresh one with what can be restored.

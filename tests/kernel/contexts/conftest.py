@@ -18,6 +18,7 @@ from rlm_kernel_mcp.context.by_loader import load
 from rlm_kernel_mcp.context.held import Room, lies_in_memory
 from rlm_kernel_mcp.context.loader.loaders import Loaders
 from rlm_kernel_mcp.context.payload import Payload
+from rlm_kernel_mcp.context.roots.open_roots import Roots
 from rlm_kernel_mcp.context.sources import resolve_sources
 from rlm_kernel_mcp.session.registry import Registry
 from rlm_kernel_mcp.session.reports import SessionSummary
@@ -110,7 +111,7 @@ def read(loaders: Loaders, directory: Path) -> Load:
     """Load paths below the directory; `limits`: of the loaders, to be other than they are."""
 
     def read(*paths: str, room: Room = DECODED, **limits: Any) -> Payload:
-        sources = resolve_sources(paths, roots=(directory,), working_dir=directory, max_bytes=1 << 30)
+        sources = resolve_sources(paths, roots=Roots.of(directory), working_dir=directory, max_bytes=1 << 30)
         payload = load(sources, room, replace(loaders, **limits))
         assert payload is not None
         return payload

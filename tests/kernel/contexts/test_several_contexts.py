@@ -21,7 +21,8 @@ from rlm_kernel_mcp.errors import (
 )
 from rlm_kernel_mcp.session.context_reports import ContextReport
 from rlm_kernel_mcp.session.contexts.given import Given, Options
-from rlm_kernel_mcp.session.contexts.source import ContextSource, Means
+from rlm_kernel_mcp.session.contexts.means import Means
+from rlm_kernel_mcp.session.contexts.source import ContextSource
 from rlm_kernel_mcp.session.kernels.context_loading import load_context
 from rlm_kernel_mcp.session.registry import Registry
 from rlm_kernel_mcp.session.reports import Guardrails

@@ -20,7 +20,6 @@ from rlm_kernel_mcp.session import finalize, idle_watch, registry
 from rlm_kernel_mcp.session.context_reports import ContextReport
 from rlm_kernel_mcp.session.evidence.citations import Checked, Coverage
 from rlm_kernel_mcp.session.kernels import loading
-from rlm_kernel_mcp.session.reports import Caller
 from rlm_kernel_mcp.session.session import Session
 from rlm_kernel_mcp.session.trace.journal import Journal
 from rlm_kernel_mcp.text.wording import NOTHING_LEFT_TO_INTERRUPT
@@ -79,7 +78,7 @@ async def test_who_opened_a_session_is_known_as_long_as_it_is_held(tmp_path: Pat
     """From the call to the registry, and no longer than the session's lock."""
     async with open_registry(tmp_path) as opened:
         session_id = (await call_tool(opened, "rlm_init_context", context_text="x"))["data"]["session_id"]
-        assert opened._handles.opened_by == {session_id: Caller("stdio", "")}
+        assert opened._handles.opened_by == {session_id: opened._own}
         await SessionDriver(opened, session_id).finalize(text="done")
         assert opened._handles.opened_by == {}
 

@@ -27,6 +27,7 @@ from rlm_kernel_mcp.context.documents import Document
 from rlm_kernel_mcp.context.patterns.left_out import VENDORED, VENDORED_BESIDE, VENDORED_MARKS
 from rlm_kernel_mcp.context.payload import Payload
 from rlm_kernel_mcp.context.reading import build_payload
+from rlm_kernel_mcp.context.roots.open_roots import Roots
 from rlm_kernel_mcp.context.sources import Sources, resolve_sources
 from rlm_kernel_mcp.errors import ContextNotFound
 from tests.unit.context.patterns.ignored_trees import difference, repository_in
@@ -54,7 +55,7 @@ def problems_of(directory: Path) -> tuple[list[str], dict[str, int]]:
     root = directory.resolve()
     listed = set(_found(root))
     try:
-        sources = resolve_sources([str(root)], roots=(root,), working_dir=root, max_bytes=MAX_BYTES)
+        sources = resolve_sources([str(root)], roots=Roots.of(root), working_dir=root, max_bytes=MAX_BYTES)
     except ContextNotFound:
         wrong = [f"{root}: find has {len(listed)} files, we have none"] if listed else []
         return wrong, {"files": 0}

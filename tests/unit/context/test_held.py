@@ -10,6 +10,7 @@ import pytest
 from rlm_kernel_mcp.context.held import Room, lies_in_memory
 from rlm_kernel_mcp.context.payload import Payload
 from rlm_kernel_mcp.context.reading import build_payload
+from rlm_kernel_mcp.context.roots.open_roots import Roots
 from rlm_kernel_mcp.context.sources import resolve_sources
 from rlm_kernel_mcp.errors import ContextTooLarge
 from rlm_kernel_mcp.policy import load_policy
@@ -26,7 +27,7 @@ def built(monkeypatch: pytest.MonkeyPatch, root: Path, *contents: bytes, memory:
     monkeypatch.setattr("rlm_kernel_mcp.context.reading.lies_in_memory", lambda _descriptor: memory)
     for number, content in enumerate(contents):
         (root / f"{number}.txt").write_bytes(content)
-    sources = resolve_sources(["."], roots=(root,), working_dir=root, max_bytes=ROOM.max_bytes)
+    sources = resolve_sources(["."], roots=Roots.of(root), working_dir=root, max_bytes=ROOM.max_bytes)
     return build_payload(sources, room=ROOM)
 
 

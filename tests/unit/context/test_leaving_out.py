@@ -13,6 +13,7 @@ from rlm_kernel_mcp.context import ignoring
 from rlm_kernel_mcp.context.patterns import ignore_rules
 from rlm_kernel_mcp.context.patterns.left_out import VENDORED, VENDORED_BESIDE, VENDORED_MARKS, Skipped
 from rlm_kernel_mcp.context.reading import build_payload
+from rlm_kernel_mcp.context.roots.open_roots import Roots
 from rlm_kernel_mcp.context.sources import Sources, resolve_sources
 from rlm_kernel_mcp.errors import ContextNotFound, InvalidInput, RequestRefused
 
@@ -27,7 +28,7 @@ def resolve(
     root: Path, *paths: str, exclude: tuple[str, ...] = (), top: Path | None = None, home: str | None = None
 ) -> Sources:
     return resolve_sources(
-        paths or (".",), exclude=exclude, roots=(top or root,), working_dir=root, home=home, max_bytes=1_000_000
+        paths or (".",), exclude=exclude, roots=Roots.of(top or root), working_dir=root, home=home, max_bytes=1_000_000
     )
 
 

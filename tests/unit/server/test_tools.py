@@ -18,11 +18,14 @@ from rlm_kernel_mcp.errors import SandboxUnavailable, SessionNotFound
 from rlm_kernel_mcp.server import mcp_server
 from rlm_kernel_mcp.server.mcp_server import build_server
 from rlm_kernel_mcp.session import reports
+from rlm_kernel_mcp.session.callers.caller import Caller
 from rlm_kernel_mcp.session.trace.reports import TracePage
+from rlm_kernel_mcp.settings import load_settings
 from tests.sessions import WAIT_S
 
 if TYPE_CHECKING:
     from rlm_kernel_mcp.session.registry import Registry
+    from rlm_kernel_mcp.session.registry import Registry as AnyRegistry
 
 pytestmark = pytest.mark.anyio
 
@@ -41,7 +44,7 @@ class FailingRegistry:
     def load_progress(self, session_id: str) -> None:
         """Nothing is being loaded."""
 
-    async def interrupt(self, session_id: str) -> reports.StepReport:
+    async def interrupt(self, session_id: str, _caller: Caller | None) -> reports.StepReport:
         raise SessionNotFound(f"There is no session {session_id}.")
 
     async def get_trace(self, _session_id: str, **_: Any) -> TracePage:
@@ -224,15 +227,20 @@ async def test_neither_progress_nor_its_total_becomes_smaller(monkeypatch: pytes
 )
 async def test_the_registry_is_told_who_opens_a_session(client_info: Implementation, client: str | None) -> None:
     """What a client calls itself is bounded and safe to show, whatever it is."""
-    callers: list[reports.Caller] = []
+    callers: list[Caller | None] = []
 
     class Registry(FailingRegistry):
-        async def init_context(self, *, caller: reports.Caller, **_arguments: object) -> reports.Opened:
+        async def init_context(self, *, caller: Caller | None, **_arguments: object) -> reports.Opened:
             callers.append(caller)
             raise SandboxUnavailable("no walls")
 
-    async with asyncio.timeout(60), Client(server_over(Registry()), client_info=client_info, mode="legacy") as opened:
-        await opened.call_tool("rlm_init_context", {"context_text": "x"})
-    (caller,) = callers
-    assert caller.connection == "stdio"
+    async def open_registry() -> AnyRegistry:
+        return cast("AnyRegistry", Registry())
+
+    caller = Caller.of("a connection", load_settings("/", {}))
+    server = build_server(open_registry, caller_of=lambda _ctx: caller)
+    async with asyncio.timeout(60), Client(server, client_info=client_info, mode="legacy") as opened:
+        for _ in range(2):
+            await opened.call_tool("rlm_init_context", {"context_text": "x"})
+    assert callers == [caller, caller]
     assert caller.client == client if client else (caller.client.startswith(r"\x1b[2J") and caller.client.isprintable())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rlm_kernel_mcp.session.listing import chosen, listed
+from rlm_kernel_mcp.session.listing import Wanted, chosen, listed
 from rlm_kernel_mcp.store.store import SessionKey, SessionRecord, Store
 
 
@@ -43,7 +43,7 @@ async def test_no_answer_is_read_for_a_list_and_the_rest_is_counted(tmp_path: Pa
     for number in range(30):
         used = f"2026-11-22T10:00:{number:02}.000Z"
         store.add_session(SessionRecord(f"s_{number}", used, "text", "idle", last_used_at=used, final_answer="x"))
-    found = await listed(store, {}, "all", 10)
+    found = await listed(store, {}, Wanted("all", 10))
     assert ([row.session_id for row in found.rows], found.omitted) == ([f"s_{n}" for n in range(29, 19, -1)], 20)
     assert all(record.final_answer is None for record in store.summaries(["s_1", "s_2"]))
     store.close()
@@ -62,9 +62,9 @@ async def test_a_list_goes_on_behind_records_that_cannot_be_read(tmp_path: Path)
     connection.commit()
     connection.close()
     store = Store.open(tmp_path)
-    first = await listed(store, {}, "all", 1)
+    first = await listed(store, {}, Wanted("all", 1))
     assert (first.rows, first.omitted, first.goes_on) == ((), 3, 1)
-    second = await listed(store, {}, "all", 2, first.goes_on)
+    second = await listed(store, {}, Wanted("all", 2, first.goes_on))
     assert ([row.session_id for row in second.rows], second.omitted, second.goes_on) == (["s_2"], 1, 3)
     assert replace(second, rows=()).goes_on == 1  # of which the answer has no room for any row
     store.close()

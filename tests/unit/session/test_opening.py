@@ -16,13 +16,15 @@ from rlm_kernel_mcp.context.documents import Document
 from rlm_kernel_mcp.context.held import Room
 from rlm_kernel_mcp.context.patterns.left_out import Skipped
 from rlm_kernel_mcp.context.payload import Payload
+from rlm_kernel_mcp.context.roots.open_roots import Roots
 from rlm_kernel_mcp.context.sources import DOCUMENT_LIMIT
 from rlm_kernel_mcp.context_wire import LoadContextReply
 from rlm_kernel_mcp.errors import ContextTooLarge
 from rlm_kernel_mcp.server import responses
 from rlm_kernel_mcp.server.markdown import notice
 from rlm_kernel_mcp.session.contexts.given import Added
-from rlm_kernel_mcp.session.contexts.source import ContextSource, Kept, Means
+from rlm_kernel_mcp.session.contexts.means import Kept, Means
+from rlm_kernel_mcp.session.contexts.source import ContextSource
 from rlm_kernel_mcp.session.kernels.context_loading import context_report
 from rlm_kernel_mcp.settings import load_settings
 from rlm_kernel_mcp.store.paths import snapshot_files
@@ -93,7 +95,7 @@ def test_a_source_comes_back_from_its_reference_with_what_it_leaves_out(tmp_path
     there = replace(load_settings(Path.cwd(), variables), working_dir=tmp_path)
     source = ContextSource(paths=("sub", "."), exclude=("tests",))
     again = ContextSource.of_reference(json.loads(json.dumps(source.reference(there))))
-    assert again == replace(source, working_dir=str(tmp_path), roots=((str(tmp_path),),), home=there.home)
+    assert again == replace(source, working_dir=str(tmp_path), roots=Roots.of(tmp_path), home=there.home)
     inline = ContextSource("text")
     assert ContextSource.of_reference(inline.reference(there)) == replace(inline, text=None)
     room = Room(1 << 20)

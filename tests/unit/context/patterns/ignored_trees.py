@@ -12,6 +12,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from rlm_kernel_mcp.context.roots.open_roots import Roots
 from rlm_kernel_mcp.context.sources import resolve_sources
 from rlm_kernel_mcp.errors import ContextNotFound
 
@@ -89,7 +90,7 @@ def files_of_git(root: Path) -> set[str]:
 
 def files_of_ours(root: Path, *paths: str) -> set[str]:
     try:
-        found = resolve_sources(paths or (".",), roots=(root,), working_dir=root, max_bytes=1_000_000)
+        found = resolve_sources(paths or (".",), roots=Roots.of(root), working_dir=root, max_bytes=1_000_000)
     except ContextNotFound:
         return set()
     return {os.path.relpath(source.real, root) for source in found.files}

@@ -10,7 +10,8 @@ from rlm_kernel_mcp.context.held import Room
 from rlm_kernel_mcp.session.context_reports import ContextReport
 from rlm_kernel_mcp.session.contexts.contexts import ContextList, SessionContext
 from rlm_kernel_mcp.session.contexts.given import Progress
-from rlm_kernel_mcp.session.contexts.source import ContextSource, Means
+from rlm_kernel_mcp.session.contexts.means import Means
+from rlm_kernel_mcp.session.contexts.source import ContextSource
 from rlm_kernel_mcp.session.evidence.check import check
 from rlm_kernel_mcp.session.evidence.citations import Checked, Citation, Quote
 from rlm_kernel_mcp.session.evidence.sought import Limits

@@ -1,0 +1,42 @@
+"""Who calls: what is a connection's own, and is given to the registry with each of its calls.
+
+Is: settings (working directory, imports, limits) and roots of one connection, a boundary between clients of one server.
+Is not: a session, which belongs to its handle (docs/decisions/0001-sessions-belong-to-handles.md). Above: `server/`,
+`session/registry.py`. Below: `context/roots/open_roots.py`, the settings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rlm_kernel_mcp.context.roots.open_roots import Roots
+from rlm_kernel_mcp.session.kernels.slots import SlotOwner
+from rlm_kernel_mcp.settings import Settings
+
+
+@dataclass(slots=True, eq=False)
+class Caller:
+    """One connection. What it may open is `roots`, whoever's session it uses."""
+
+    connection: str
+    """Names it; over stdin and stdout there is one, `stdio`."""
+    settings: Settings
+    roots: Roots
+    """The directories below which its paths must lie, open."""
+    client: str = ""
+    """What the client calls itself, with its version: safe to show, and never a proof."""
+    is_connected: bool = True
+
+    @classmethod
+    def of(cls, connection: str, settings: Settings) -> Caller:
+        """A client that this process may open directories for: it opens the roots of the settings."""
+        return cls(connection, settings, Roots.of(*settings.context_roots))
+
+    @property
+    def slot_owner(self) -> SlotOwner:
+        """For whom the kernels' slots of its sessions count."""
+        return SlotOwner(self.connection, self.settings.max_sessions)
+
+    def close(self) -> None:
+        """The connection has ended. Sessions that it has opened keep the roots that they were opened with."""
+        self.is_connected, self.roots = False, Roots()

@@ -1,0 +1,169 @@
+"""Whose roots count: a connection's own, and those that a session was opened with, whoever uses it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from rlm_kernel_mcp.errors import ContextDenied
+from rlm_kernel_mcp.session.callers.caller import Caller
+from rlm_kernel_mcp.session.context_reports import ContextReport
+from rlm_kernel_mcp.session.contexts.given import Given, Options
+from rlm_kernel_mcp.session.registry import Registry
+from rlm_kernel_mcp.settings import load_settings
+from tests.fake_kernel import Fakes, fake_registry
+from tests.losses import lost
+from tests.sessions import AMPLE, SessionDriver
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """Directories of two clients, and one that both may read."""
+    for name in ("a/own.txt", "b/own.txt", "both/c.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(f"of {name}")
+    return tmp_path
+
+
+def caller(place: Path, name: str) -> Caller:
+    """A client that works in its own directory."""
+    roots = f"{place}/{name}:{place}/both"
+    return Caller.of(name, load_settings(place / name, {"RLM_CONTEXT_ROOTS": roots, "RLM_STATE_DIR": str(place / "s")}))
+
+
+@pytest.fixture
+async def fakes(place: Path) -> AsyncIterator[Fakes]:
+    """A registry that has no client of its own: what is allowed there is nothing that these tests use."""
+    async with fake_registry(
+        place / "s", RLM_CONTEXT_ROOTS="/var/empty" if Path("/var/empty").is_dir() else "/"
+    ) as one:
+        yield one
+
+
+async def opened(registry: Registry, by: Caller, *paths: str) -> SessionDriver:
+    report = await registry.init_context(context_text=None, context_paths=paths, limits=AMPLE, caller=by)
+    return SessionDriver(registry, report.session_id)
+
+
+async def add(session: SessionDriver, by: Caller, name: str, paths: Sequence[str]) -> ContextReport:
+    added = await session.registry.add_context(session.session_id, Given(paths=tuple(paths)), Options(name), by)
+    assert isinstance(added.context, ContextReport)
+    return added.context
+
+
+async def test_each_client_of_one_registry_loads_below_its_own_roots(fakes: Fakes, place: Path) -> None:
+    """From its own working directory, and never from another's or the server's."""
+    for name, other in (("a", "b"), ("b", "a")):
+        one = caller(place, name)
+        session = await opened(fakes.registry, one, "own.txt")
+        assert (await session.ok("context")).result == f"'of {name}/own.txt'"
+        for denied in (f"{place}/{other}/own.txt", f"../{other}/own.txt"):
+            with pytest.raises(ContextDenied, match=f"which are '{place}/{name}', '{place}/both'"):
+                await opened(fakes.registry, one, denied)
+
+
+async def test_what_is_added_lies_below_the_roots_of_the_session_and_of_whoever_adds_it(
+    fakes: Fakes, place: Path
+) -> None:
+    """A handle gives its holder the session's data, and opens nothing more to anybody."""
+    session = await opened(fakes.registry, caller(place, "a"), "own.txt")
+    guest = caller(place, "b")
+    await add(session, guest, "shared", ["../both/c.txt"])
+    for denied in ("own.txt", f"{place}/a/own.txt"):
+        with pytest.raises(ContextDenied, match=f"which are '{place}/both'"):
+            await add(session, guest, "more", [denied])
+    await add(session, caller(place, "a"), "more", ["own.txt"])
+
+
+async def test_a_session_keeps_its_roots_when_its_client_has_left(fakes: Fakes, place: Path) -> None:
+    """A kernel that is replaced has its contexts again, for whoever holds the handle."""
+    host = caller(place, "a")
+    session = await opened(fakes.registry, host, "own.txt")
+    host.close()
+    with pytest.raises(ContextDenied):
+        await opened(fakes.registry, host, f"{place}/a/own.txt")
+    (place / "a").rename(place / "renamed")
+    (place / "a").symlink_to("b")
+    with pytest.raises(ContextDenied, match=f"which are '{place}/renamed', '{place}/both'"):
+        await add(session, caller(place, "renamed"), "more", [f"{place}/b/own.txt"])
+    (place / "a").unlink()
+    (place / "renamed").rename(place / "a")
+    await session.kernel.kill("the test's wish")
+    report = await session.ok("context")
+    assert (report.result, lost(report)) == ("'of a/own.txt'", {})
+
+
+async def test_a_session_that_comes_back_in_another_server_uses_the_roots_that_it_was_opened_with(
+    place: Path,
+) -> None:
+    """And no others: not those of that server, nor of the client that brings it back."""
+    async with fake_registry(place / "s") as first:
+        session = await opened(first.registry, caller(place, "a"), "own.txt")
+    async with fake_registry(place / "s", RLM_CONTEXT_ROOTS=f"{place}/b") as second:
+        session = SessionDriver(second.registry, session.session_id)
+        report = await session.ok("context")
+        assert (report.result, lost(report)) == ("'of a/own.txt'", {})
+        with pytest.raises(ContextDenied, match="no directory in common"):
+            await add(session, Caller.of("x", second.registry.settings), "more", [f"{place}/b/own.txt"])
+
+
+async def test_a_root_that_was_replaced_between_two_servers_is_not_the_session_s(place: Path) -> None:
+    """Whatever has the same content there: it is another directory, and the loss report says so."""
+    host = caller(place, "a")  # keeps the directory open, so that the next one has another number
+    async with fake_registry(place / "s") as first:
+        session = await opened(first.registry, host, "own.txt")
+    (place / "a").rename(place / "was")
+    (place / "a").mkdir()
+    (place / "a/own.txt").write_text("of a/own.txt")
+    async with fake_registry(place / "s") as second:
+        session = SessionDriver(second.registry, session.session_id)
+        gone = lost(await session.run("1"))
+        assert "Moved, removed or replaced since it was opened" in gone["context"]
+
+
+async def test_a_session_added_to_by_a_guest_comes_back_by_the_roots_of_both(place: Path) -> None:
+    """Each context by those that it was loaded by."""
+    async with fake_registry(place / "s") as first:
+        session = await opened(first.registry, caller(place, "a"), "own.txt")
+        await add(session, caller(place, "b"), "shared", ["../both/c.txt"])
+    async with fake_registry(place / "s", RLM_CONTEXT_ROOTS=f"{place}/b") as second:
+        session = SessionDriver(second.registry, session.session_id)
+        assert lost(await session.ok("1")) == {}
+        [_, shared] = session.session.contexts.contexts.all
+        assert shared.source.roots is not None
+        assert {frozenset(one) for one in shared.source.roots.paths} == {
+            frozenset({f"{place}/{name}", f"{place}/both"}) for name in ("a", "b")
+        }
+
+
+async def test_what_is_let_go_holds_no_directory_open(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session that has ended, a server that has, a client that has left: each at once, whatever refers to it."""
+    closed: set[int] = set()
+    close = os.close
+
+    def noted(descriptor: int) -> None:
+        closed.add(descriptor)
+        close(descriptor)
+
+    async with fake_registry(place / "s") as fakes:
+        client = caller(place, "a")
+        session = await opened(fakes.registry, client, "own.txt")
+        kept = session.session
+        descriptors = {root.descriptor() for one in client.roots.sets for root in one}
+        monkeypatch.setattr(os, "close", noted)
+        client.close()
+        assert not descriptors & closed
+        await session.finalize(text="done")
+        assert descriptors <= closed
+        roots = kept.contexts.contexts.roots
+        assert roots is not None
+        assert roots.paths == ((f"{place}/a", f"{place}/both"),)
+        assert roots.allowed().paths == (f"{place}/a", f"{place}/both")
+        own = {root.descriptor() for one in fakes.registry._own.roots.sets for root in one}
+        closed.clear()
+    assert own <= closed
