@@ -30,6 +30,7 @@ from rlm_kernel_mcp.kernel.placement.kernelspec import locked_kernelspec
 from rlm_kernel_mcp.kernel.placement.run_dir import RunDir
 from rlm_kernel_mcp.kernel.starter import KernelStarter
 from rlm_kernel_mcp.policy import Policy
+from rlm_kernel_mcp.session.kernels.slots import KernelSlots
 from rlm_kernel_mcp.session.registry import Registry
 from rlm_kernel_mcp.settings import Settings, load_settings
 from rlm_kernel_mcp.store.store import Store
@@ -350,12 +351,17 @@ class Fakes:
 @asynccontextmanager
 async def fake_registry(state_dir: Path, **variables: str) -> AsyncIterator[Fakes]:
     """A registry of which nothing but the kernels is a fake. It does nothing by itself: no spare, no idle watch."""
-    settings = load_settings(Path.cwd(), {"RLM_STATE_DIR": str(state_dir), **variables})
-    run_dir = RunDir.create()
-    starter = FakeStarter(settings, run_dir)
-    registry = Registry(settings, run_dir, cast(KernelStarter, starter), Store.open(state_dir))
+    fakes = fakes_of(load_settings(Path.cwd(), {"RLM_STATE_DIR": str(state_dir), **variables}))
     try:
-        yield Fakes(registry, starter)
+        yield fakes
     finally:
         async with asyncio.timeout(WAIT_S):
-            await registry.close()
+            await fakes.registry.close()
+
+
+def fakes_of(settings: Settings, slots: KernelSlots | None = None) -> Fakes:
+    """Such a registry, which the caller closes."""
+    run_dir = RunDir.create()
+    starter = FakeStarter(settings, run_dir)
+    store = Store.open(settings.state_dir)
+    return Fakes(Registry(settings, run_dir, cast(KernelStarter, starter), store, slots), starter)

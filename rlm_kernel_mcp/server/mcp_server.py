@@ -34,6 +34,8 @@ from rlm_kernel_mcp.errors import RlmError
 from rlm_kernel_mcp.server import descriptions, tools
 from rlm_kernel_mcp.server.validation import NO_OBJECT
 from rlm_kernel_mcp.session.callers.caller import Caller
+from rlm_kernel_mcp.session.callers.profiles import Profiles
+from rlm_kernel_mcp.session.kernels.slots import KernelSlots
 from rlm_kernel_mcp.settings import Settings
 from rlm_kernel_mcp.shielded import shielded
 from rlm_kernel_mcp.text.safe_text import safe_text
@@ -102,10 +104,19 @@ def _failed(task: asyncio.Task[Registry]) -> bool:
 
 async def open_registry(settings: Settings) -> Registry:
     """Import the session layer, Jupyter with it, in a thread, so that the server goes on answering; then open it."""
-    loop = asyncio.get_running_loop()
-    module = await loop.run_in_executor(_importing, importlib.import_module, "rlm_kernel_mcp.session.registry")
-    registry: Registry = await module.Registry.open(settings)
-    return registry
+
+    async def opened(profile: Settings, slots: KernelSlots) -> Registry:
+        loop = asyncio.get_running_loop()
+        module = await loop.run_in_executor(_importing, importlib.import_module, "rlm_kernel_mcp.session.registry")
+        registry: Registry = await module.Registry.open(profile, slots)
+        return registry
+
+    profiles: Profiles[Registry] = Profiles(opened)  # of one client, so that this registry is the only one
+    try:
+        return await profiles.registry(settings)
+    except BaseException:
+        await shielded(profiles.close(), "the end of a registry that nobody waits for")
+        raise
 
 
 def build_server(

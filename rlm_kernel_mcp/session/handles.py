@@ -169,6 +169,10 @@ class Handles:
         finally:
             session.calls -= 1
 
+    def has(self, session_id: str) -> bool:
+        """Whether a session is in memory, or just being opened again from its record."""
+        return session_id in self.sessions or session_id in self._turns
+
     async def get(self, session_id: str) -> Session:
         """A session by its handle; one that this server does not have is opened again from its record.
 

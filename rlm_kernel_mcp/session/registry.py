@@ -31,6 +31,7 @@ from rlm_kernel_mcp.session.kernels.slots import KernelSlots
 from rlm_kernel_mcp.session.kernels.variables import Read, get_variable
 from rlm_kernel_mcp.session.opening import prepare
 from rlm_kernel_mcp.session.reopening import ServerResources
+from rlm_kernel_mcp.session.steps.delivery import nothing_interrupted
 from rlm_kernel_mcp.session.steps.raw_texts import Tell
 from rlm_kernel_mcp.session.trace import reading as trace_reading
 from rlm_kernel_mcp.session.trace.console_cells import note_missed_cells
@@ -41,7 +42,6 @@ from rlm_kernel_mcp.store.reading import in_reader
 from rlm_kernel_mcp.store.store import Store
 from rlm_kernel_mcp.store.upkeep import keep_up
 from rlm_kernel_mcp.store.writer import Writer
-from rlm_kernel_mcp.text.wording import NOTHING_INTERRUPTED, NOTHING_LEFT_TO_INTERRUPT
 
 log = logging.getLogger(__name__)
 CLOSE_S: Final = 4.0
@@ -52,14 +52,21 @@ INTERRUPT_OUTPUT_CHARS: Final = 8_000
 class Registry:
     """Every session of one server process."""
 
-    def __init__(self, settings: Settings, run_dir: RunDir, starter: KernelStarter, store: Store) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        run_dir: RunDir,
+        starter: KernelStarter,
+        store: Store,
+        slots: KernelSlots | None = None,
+    ) -> None:
         self.settings = settings
         self._own = Caller.of("", settings)
         self.store = store
         self._run_dir = run_dir
         self._starter = starter
         self._pool = KernelPool(starter)
-        self._slots = KernelSlots(settings.max_sessions)
+        self._slots = slots or KernelSlots(settings.max_sessions)
         self._writer = Writer(store)
         shared = (settings, starter.policy, self._pool, self._slots, store, self._writer)
         self._shared = ServerResources(*shared, loaders=loaders_of(self._pool, starter.policy, settings))
@@ -69,8 +76,10 @@ class Registry:
         self._closed = False
 
     @classmethod
-    async def open(cls, settings: Settings) -> Registry:
+    async def open(cls, settings: Settings, slots: KernelSlots | None = None) -> Registry:
         """Open the store and the run directory, and warm the first kernel in the background.
+
+        `slots`: those of the process, where it has several registries (`session/callers/profiles.py`).
 
         Raises:
             KernelStartFailed.
@@ -84,7 +93,7 @@ class Registry:
             if store.problem:
                 log.warning("%s", store.problem)
             limit_mb = starter.policy.limits.memory_mb  # the kernelspec's, where no setting names one
-            registry = cls(replace(settings, memory_limit_mb=limit_mb), run_dir, starter, store)
+            registry = cls(replace(settings, memory_limit_mb=limit_mb), run_dir, starter, store, slots)
             undo.pop_all()
         registry._pool.warm()
         registry._tasks = [
@@ -134,6 +143,10 @@ class Registry:
             imports=prepared.imports,
             walls=prepared.walls,
         )
+
+    def has(self, session_id: str) -> bool:
+        """Whether it has a session in memory, or is just opening it again."""
+        return self._handles.has(session_id)
 
     def load_progress(self, session_id: str) -> tuple[int, int] | None:
         """Bytes loaded, and bytes in all, of what a session's steps wait for; None where that is nothing."""
@@ -185,16 +198,7 @@ class Registry:
         """Stop the running step. Raises: SessionNotFound."""
         async with self._handles.in_use(session_id, caller or self._own) as session:
             report = await session.interrupt(INTERRUPT_OUTPUT_CHARS)
-        if report is not None:
-            return report
-        return reports.StepReport(
-            status="ok",
-            step_index=session.counters.step_index,
-            duration_ms=0,
-            budget=session.account.left,
-            guardrail_stop=session.account.stop,
-            note=NOTHING_LEFT_TO_INTERRUPT if session.finalized else NOTHING_INTERRUPTED,
-        )
+        return report or nothing_interrupted(session.account, is_final=session.finalized)
 
     async def get_var(
         self,

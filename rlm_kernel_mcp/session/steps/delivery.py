@@ -16,7 +16,7 @@ from rlm_kernel_mcp.session.reports import Left, LossReport, StepError, StepRepo
 from rlm_kernel_mcp.session.steps.outcomes import Outcome
 from rlm_kernel_mcp.session.steps.raw_texts import raw_cuts
 from rlm_kernel_mcp.text.safe_text import Cut, cut_text, safe_prefix, safe_text, share
-from rlm_kernel_mcp.text.wording import counted
+from rlm_kernel_mcp.text.wording import NOTHING_INTERRUPTED, NOTHING_LEFT_TO_INTERRUPT, counted
 
 NAMES_MAX: Final = 40
 NAMES_CHARS_MAX: Final = 2_500
@@ -127,6 +127,18 @@ def _cuts_unsaid(shown: dict[str, Cut], rest: str) -> str:
 def _left_while_running(left: Left, elapsed_ms: int) -> Left:
     """What is left while a step runs: it is charged at its end, but what it has used by now is gone all the same."""
     return replace(left, runtime_left_ms=max(0, left.runtime_left_ms - elapsed_ms))
+
+
+def nothing_interrupted(account: Account, *, is_final: bool) -> StepReport:
+    """The answer to an interrupt where no step runs."""
+    return StepReport(
+        status="ok",
+        step_index=account.counters.step_index,
+        duration_ms=0,
+        budget=account.left,
+        guardrail_stop=account.stop,
+        note=NOTHING_LEFT_TO_INTERRUPT if is_final else NOTHING_INTERRUPTED,
+    )
 
 
 def stopped_report(account: Account, code_chars: int, lost: LossReport | None = None) -> StepReport:

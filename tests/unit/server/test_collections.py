@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from rlm_kernel_mcp.server import app
+from rlm_kernel_mcp.session.kernels.slots import KernelSlots
 from rlm_kernel_mcp.settings import Settings, load_settings
 
 pytestmark = pytest.mark.anyio
@@ -22,8 +23,8 @@ async def test_no_collection_goes_through_what_a_server_begins_with(
 
     class Registry:
         @staticmethod
-        async def open(settings: Settings) -> object:
-            del settings
+        async def open(settings: Settings, slots: KernelSlots) -> object:
+            del settings, slots
             return opened
 
     monkeypatch.setattr("rlm_kernel_mcp.session.registry.Registry", Registry)
