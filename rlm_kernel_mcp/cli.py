@@ -29,13 +29,18 @@ OWN_OPTIONS: Final = ("-h", "--help", "--version")
 
 INTERRUPTED: Final = 130
 
+FRONT: Final = Path(__file__).parent / "front" / "front.py"
+"""What a client's process is where one host serves all. It comes back as `serve` where there can be none."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
-    closed = settle()
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or (given[0].startswith("-") and given[0] not in OWN_OPTIONS):
+        if arguments is None and _may_have_a_host(given):
+            os.execv(sys.executable, [sys.executable, "-I", "-S", str(FRONT), *given])  # noqa: S606
         given.insert(0, "serve")
+    closed = settle()
     told = io.StringIO()  # argparse hides a failed write, so what it says is kept here first
     try:
         with contextlib.redirect_stdout(told):
@@ -52,6 +57,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     needed = {"stdin", "stdout"} if options.command is _serve else {"stdout"}
     return _ended(lambda: options.command(options), closed & needed)
+
+
+def _may_have_a_host(given: Sequence[str]) -> bool:
+    """Whether the client asks for a host; the front looks more closely."""
+    return os.environ.get("RLM_HOST") == "auto" or any(word.startswith("--host") for word in given)
 
 
 def _print(text: str) -> int:
@@ -99,7 +109,7 @@ def build_parser() -> argparse.ArgumentParser:
 def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "serve",
-        help="serve MCP on stdio (the default)",
+        help="serve MCP on stdio in this process (the default)",
         description="Serve MCP on stdin and stdout until the input ends. stdout carries the protocol only, the log "
         "goes to stderr. Every option is also an environment variable; the option wins.",
     )

@@ -53,6 +53,10 @@ TABLE: Final = (
     Setting("RLM_MAX_SESSIONS", "live sessions at once", "32"),
     Setting("RLM_IDLE_TIMEOUT_S", "seconds after which an idle session's kernel is stopped", "3600"),
     Setting("RLM_STATE_DIR", "directory of traces and session records", "the platform's state directory"),
+    Setting("RLM_HOST", "one host for all clients of the user, or none", "off", ("auto", "off")),
+    Setting("RLM_HOST_IDLE_S", "seconds without a client or a step after which a host ends", "60"),
+    Setting("RLM_HOST_WAIT_S", "seconds that a client waits for a host before it has its own server", "10"),
+    Setting("RLM_HOST_DIR", "directory of the hosts' sockets, short and of this user alone", "below /tmp"),
     Setting("RLM_SPOOL_GB", "disk in RLM_STATE_DIR for contexts that memory cannot hold, in GB", "16"),
 )
 
@@ -92,6 +96,8 @@ class Settings:
     """TZ of its kernels: `datetime.now()` should agree with what the user's files say."""
     jupyter: tuple[tuple[str, str], ...] = ()
     """Which of `JUPYTERS` are set, and their values."""
+    host_idle_s: int = 60
+    host_wait_s: int = 10
     spool_gb: int = 16
     chosen: frozenset[str] = frozenset()
     """The variables that were set, by the environment or an option. Where one was not set that the kernelspec's policy
@@ -170,6 +176,8 @@ def load_settings(
         home=home,
         time_zone=environ.get("TZ"),
         jupyter=tuple((name, environ[name]) for name in JUPYTERS if environ.get(name)),
+        host_idle_s=_whole(values, "RLM_HOST_IDLE_S", 60, 0, 31_536_000, "seconds"),
+        host_wait_s=_whole(values, "RLM_HOST_WAIT_S", 10, 1, 3600, "seconds"),
         spool_gb=_whole(values, "RLM_SPOOL_GB", 16, 1, 65_536, "GB"),
         chosen=frozenset(values),
     )

@@ -26,6 +26,7 @@ MAY_IMPORT: Final = {
     "doors": {"server", "session", "settings", "text", *GROUND},
     "server": {"front", "session", "settings", "text", *GROUND},
     "front": set[str](),
+    "host": {"context", "front", "server", "session", "settings", *GROUND},
     "session": {"context", "kernel", "policy", "settings", "store", "text", *GROUND},
     "store": {"text", *GROUND},
     "kernel": {"kernel_code", "policy", "settings", "text", *GROUND},
@@ -91,6 +92,7 @@ WAITS: Final = {
 
 THIRD_PARTY: Final = {
     "commands": {"IPython", "jupyter_client", "jupyter_console", "prompt_toolkit", "traitlets"},
+    "host": {"anyio"},
     "server": {"anyio", "mcp", "pydantic", "pydantic_core"},
     "kernel": {"jupyter_client", "jupyter_core"},
     "policy": {"pydantic"},
@@ -105,11 +107,17 @@ LATE: Final = {"IPython", "ipykernel", "jupyter_client", "jupyter_core", "sqlite
 READS_ITS_PROCESS: Final = {
     "cli.py": "the command line is its process's own client",
     "doors/in_process.py": "a program is its own client, in its own process",
+    "front/front.py": "a front says what its client has, and is a process of that client",
+    "host/main.py": "where the host is: what its first client's front has left it",
+    "host/serving.py": "as above: after how many seconds it ends",
     "kernel/placement/foreign_client.py": "another Jupyter client, in its own process",
     "kernel/placement/kernelspec.py": "`kernelspec install` and such",
     "kernel/placement/run_place.py": "where this process's sockets lie, whoever its clients are",
 }
 """Host modules that read the environment or the directories of their own process, and why."""
+
+FRONT_IMPORTS: Final = {"_socket", "fcntl", "os", "sys", "time"}
+"""All that a front imports, `fcntl` where it starts a host. What is for the type checker alone is never run."""
 
 BROAD_EDGES: Final = {
     "server/tools.py",
@@ -229,6 +237,16 @@ def test_nothing_of_jupyter_is_imported_before_it_is_needed(entry: str) -> None:
     )
     found = LATE & {name.partition(".")[0] for name in loaded.stdout.split()}
     assert found == (set() if entry == "server.app" else {"sqlite3"})  # in which the record is
+
+
+def test_a_front_imports_next_to_nothing_and_is_one_file() -> None:
+    """It is started for every thread of an agent, and what it seldom needs it reads when it needs it."""
+    found = set[str]()
+    for name, tree in modules().items():
+        if part_of(name) == "front" and name != "front/left.py":  # which is loaded when a host has died
+            run = [line for line in tree.body if not (isinstance(line, ast.If) and "TYPE_CHECKING" in ast.dump(line))]
+            found |= {*imports(ast.Module(run, []))}
+    assert found == FRONT_IMPORTS
 
 
 def test_no_module_imports_itself_by_way_of_others() -> None:

@@ -66,7 +66,7 @@ async def serve(settings: Settings) -> None:
 async def _serve_stdio(server: Server[LazyRegistry], spoken: anyio.Event, tasks: TaskGroup) -> None:
     """Serve the one client on stdin and stdout until the input ends. Its process is our parent."""
     tasks.start_soon(_end_with_parent, spoken, tasks.cancel_scope)
-    streams = stdio_streams(on_end=lambda: _set_deadline(END_DEADLINE_S), patience=patience)
+    streams = stdio_streams(on_end=lambda: set_deadline(END_DEADLINE_S), patience=patience)
     async with streams as (read_side, write_side):
         await server.run(read_side, write_side, server.create_initialization_options())
 
@@ -102,7 +102,7 @@ async def _end_on_signal(scope: anyio.CancelScope) -> None:
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         async for received in signals:
             log.info("ending on %s", received.name)
-            _set_deadline(SIGNAL_DEADLINE_S)
+            set_deadline(SIGNAL_DEADLINE_S)
             scope.cancel()
             return
 
@@ -125,11 +125,11 @@ async def _end_with_parent(spoken: anyio.Event, scope: anyio.CancelScope) -> Non
     finally:
         os.close(descriptor)
     log.warning("ending: process %d, which started this server, has ended", parent)
-    _set_deadline(END_DEADLINE_S)
+    set_deadline(END_DEADLINE_S)
     scope.cancel()
 
 
-def _set_deadline(seconds: float) -> None:
+def set_deadline(seconds: float) -> None:
     """End the process after so many seconds, whatever hangs. Kernels that are left notice that their host is gone."""
     timer = threading.Timer(seconds, os._exit, (1,))
     timer.daemon = True

@@ -102,15 +102,16 @@ def _failed(task: asyncio.Task[Registry]) -> bool:
     return task.done() and (task.cancelled() or task.exception() is not None)
 
 
-async def open_registry(settings: Settings) -> Registry:
+async def opened(profile: Settings, slots: KernelSlots) -> Registry:
     """Import the session layer, Jupyter with it, in a thread, so that the server goes on answering; then open it."""
+    loop = asyncio.get_running_loop()
+    module = await loop.run_in_executor(_importing, importlib.import_module, "rlm_kernel_mcp.session.registry")
+    registry: Registry = await module.Registry.open(profile, slots)
+    return registry
 
-    async def opened(profile: Settings, slots: KernelSlots) -> Registry:
-        loop = asyncio.get_running_loop()
-        module = await loop.run_in_executor(_importing, importlib.import_module, "rlm_kernel_mcp.session.registry")
-        registry: Registry = await module.Registry.open(profile, slots)
-        return registry
 
+async def open_registry(settings: Settings) -> Registry:
+    """The registry of the one client of a process."""
     profiles: Profiles[Registry] = Profiles(opened)  # of one client, so that this registry is the only one
     try:
         return await profiles.registry(settings)

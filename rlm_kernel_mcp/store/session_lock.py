@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +23,9 @@ DIRECTORY_NAME: Final = "locks"
 _SESSION_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _TRIES: Final = 4
 _PAUSE_S: Final = 0.001
+_turn: Final = threading.Lock()
+"""Threads of one process take turns at the files: one that only looks or sweeps, and waits for the interpreter
+meanwhile, would be taken for another server."""
 
 
 class SessionLock:
@@ -51,6 +55,11 @@ def take_lock(state_dir: Path, session_id: str) -> SessionLock | None:
     """
     path = _path(state_dir, session_id)
     make_private_directory(path.parent)
+    with _turn:
+        return _taken(path, session_id)
+
+
+def _taken(path: Path, session_id: str) -> SessionLock | None:
     for _ in range(_TRIES):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
@@ -77,23 +86,25 @@ def holder_of(state_dir: Path, session_id: str) -> int | None:
         descriptor = os.open(_path(state_dir, session_id), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         return None
-    try:
-        for _ in range(_TRIES):
-            if _try_lock(descriptor, fcntl.LOCK_SH):
-                return None
-            if (written := os.pread(descriptor, 20, 0)).isdigit():
-                return int(written)
-            time.sleep(_PAUSE_S)  # it has just been taken
-        return 0
-    finally:
-        os.close(descriptor)
+    with _turn:
+        try:
+            for _ in range(_TRIES):
+                if _try_lock(descriptor, fcntl.LOCK_SH):
+                    return None
+                if (written := os.pread(descriptor, 20, 0)).isdigit():
+                    return int(written)
+                time.sleep(_PAUSE_S)  # it has just been taken
+            return 0
+        finally:
+            os.close(descriptor)
 
 
 def sweep_locks(state_dir: Path) -> None:
     """Remove the lock files that killed processes left."""
     for path in (state_dir / DIRECTORY_NAME).glob("*.lock"):
-        if _SESSION_ID.fullmatch(path.stem) and (lock := take_lock(state_dir, path.stem)):
-            lock.release()
+        with _turn:
+            if _SESSION_ID.fullmatch(path.stem) and (lock := _taken(path, path.stem)):
+                lock.release()
 
 
 def _path(state_dir: Path, session_id: str) -> Path:

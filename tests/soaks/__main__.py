@@ -16,6 +16,7 @@ ELSEWHERE: Final = {
     "evidence": "tests.unit.session.evidence.in_quantity",
     "faults": "tests.faults.soak",
     "hostile": "tests.soaks.hostile.sources",
+    "hosts": "tests.front.soak",
     "sources": "tests.unit.context.real_directories",
 }
 

@@ -44,6 +44,8 @@ def profile_of(settings: Settings) -> Settings:
         working_dir=Path("/"),
         home=None,
         max_sessions=1,
+        host_idle_s=0,
+        host_wait_s=0,
         imports=tuple(sorted(set(settings.imports))),
         state_dir=Path(os.path.realpath(settings.state_dir)),
         chosen=settings.chosen & OF_KERNELS,

@@ -78,6 +78,11 @@ class KernelSlots:
         self._giving_way: dict[str, asyncio.Task[bool]] = {}
         self._news = asyncio.Event()
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a step runs, or a session is being opened or changed, be its client here or gone."""
+        return any(holder is None or holder.running or holder.changing for holder in self._held.values())
+
     def check_free(self, session_id: str, owner: SlotOwner | None = None) -> None:
         """Raise at once what `acquire` would find: SessionBusy if a step runs in each session that could give way."""
         if session_id in self._held:

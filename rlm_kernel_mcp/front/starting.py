@@ -1,0 +1,42 @@
+"""How a front starts the host, where nobody listens at its place.
+
+Is: the lock, and the process. Who has the lock starts the host and hands it over; it is held as long as the host lives,
+so that there is one. Is not: the place (`front.py`, which loads this file where it needs it, by no import).
+"""
+
+import fcntl
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rlm_kernel_mcp.front.front import NoHost, Place, check_directory
+
+KEPT = ("HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "XDG_STATE_HOME", "RLM_HOST_DIR", "RLM_HOST_IDLE_S")
+"""What a host has of the environment of the client that was first. All else comes from each client itself."""
+
+
+def start(place: "Place") -> bool:
+    """Start the host, and say whether we did: another front may do it. Raises: NoHost, OSError: none can be started."""
+    os.makedirs(place.directory, 0o700, exist_ok=True)
+    check_directory(place.directory)
+    lock = os.open(place.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not os.path.samestat(os.lstat(place.lock), os.fstat(lock)):  # its host took it away as it ended
+            return False
+        _spawn(place, lock)
+    except (BlockingIOError, FileNotFoundError):
+        return False
+    finally:
+        os.close(lock)
+    return True
+
+
+def _spawn(place: "Place", lock: int) -> None:
+    os.set_inheritable(lock, True)
+    kept = {name: place.environ[name] for name in KEPT if name in place.environ}
+    kept |= {"PATH": "/usr/local/bin:/usr/bin:/bin", "RLM_STATE_DIR": place.state, "RLM_HOST_LOCK": str(lock)}
+    streams = [(os.POSIX_SPAWN_OPEN, fd, "/dev/null", os.O_RDWR, 0) for fd in (0, 1, 2)]
+    pid = os.posix_spawn(place.host[0], place.host, kept, file_actions=streams, setsigmask=[])
+    if os.waitpid(pid, 0)[1]:  # it leaves a child of its own, which listens by now
+        raise NoHost(f"none can be started; {place.socket}.log says why")

@@ -1,0 +1,62 @@
+"""The registries of a host, as its connections and its lifetime need them.
+
+Is: `session/callers/profiles.py` with the bound of all clients together, what a connection is given of a registry, and
+whether any of them is at work. Is not: which clients share a registry, which is decided there. Above: `serving.py`.
+Below: `session/callers/profiles.py`, `server/mcp_server.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import copy
+from typing import TYPE_CHECKING, Final
+
+from rlm_kernel_mcp.server.mcp_server import opened
+from rlm_kernel_mcp.session.callers.profiles import Profiles
+from rlm_kernel_mcp.session.kernels.slots import KernelSlots
+from rlm_kernel_mcp.settings import Settings
+
+if TYPE_CHECKING:
+    from rlm_kernel_mcp.session.registry import Registry
+
+SESSIONS_IN_SUM: Final = 256
+"""Sessions with a kernel, of all clients of a host; each client has its own RLM_MAX_SESSIONS at most."""
+
+
+class HostRegistries:
+    """Every registry of the host."""
+
+    def __init__(self) -> None:
+        self._slots: KernelSlots | None = None
+        self._profiles: Profiles[Registry] = Profiles(self._open, SESSIONS_IN_SUM)
+        # What a registry goes on doing, and logs, is not the doing of the client that was first.
+        self._nobody = contextvars.copy_context()
+
+    async def registry_for(self, settings: Settings) -> Registry:
+        """The registry that clients of these settings use; its `close` ends nothing.
+
+        Raises:
+            As `Registry.open` does; the next client tries again.
+        """
+        loop = asyncio.get_running_loop()
+        one = copy.copy(await loop.create_task(self._profiles.registry(settings), context=self._nobody))
+        one.close = _nothing  # type: ignore[method-assign]
+        return one
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a step runs or a session is being opened, be its client here or gone."""
+        return self._slots is not None and self._slots.is_busy
+
+    async def close(self) -> None:
+        """End every kernel of every registry."""
+        await self._profiles.close()
+
+    async def _open(self, profile: Settings, slots: KernelSlots) -> Registry:
+        self._slots = slots  # those of all
+        return await opened(profile, slots)
+
+
+async def _nothing() -> None:
+    return

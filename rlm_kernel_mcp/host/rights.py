@@ -1,0 +1,87 @@
+"""What a client hands over: its streams, and the rights that it showed by opening.
+
+Is: the check of each descriptor, by what the kernel says of it. A root is read through the very descriptor that the
+client's front opened with its own rights, and what it is called is asked of the kernel: no path that a client says
+opens anything. Is not: the handshake. Above: `door.py`. Below: `handshake.py`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rlm_kernel_mcp.front.front import PROOF_NAME, NoHost
+from rlm_kernel_mcp.host.handshake import STREAMS_AND_RIGHTS
+
+GONE = " (deleted)"
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """One client's descriptors, checked."""
+
+    wire_in: int
+    wire_out: int
+    stderr: int
+    page: int
+    cwd: Path
+    roots: tuple[tuple[Path, int], ...]
+
+
+def checked(descriptors: Sequence[int], state: str) -> Rights:
+    """The descriptors by what they are for.
+
+    Raises:
+        NoHost: one is not what it should be, or does not show the right that it stands for.
+    """
+    if len(descriptors) <= STREAMS_AND_RIGHTS:
+        raise NoHost(f"{len(descriptors)} descriptors came, and a client has more than {STREAMS_AND_RIGHTS}")
+    wire_in, wire_out, stderr, page, proof, cwd, *roots = descriptors
+    for descriptor, modes, what in (
+        (wire_in, (os.O_RDONLY, os.O_RDWR), "stdin"),
+        (wire_out, (os.O_WRONLY, os.O_RDWR), "stdout"),
+        (page, (os.O_RDWR,), "the page of unanswered ids"),
+        (proof, (os.O_RDWR,), "the proof of the records"),
+    ):
+        if _mode(descriptor) not in modes:
+            raise NoHost(f"{what} is not open as it must be")
+    _require_memory(page)
+    _require_records(proof, state)
+    return Rights(wire_in, wire_out, stderr, page, _directory(cwd), tuple((_directory(root), root) for root in roots))
+
+
+def _mode(descriptor: int) -> int:
+    """How it was opened; -1: as a mere place in the tree (O_PATH), which takes no right to read what is there."""
+    flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+    return -1 if flags & os.O_PATH else flags & os.O_ACCMODE
+
+
+def _require_memory(page: int) -> None:
+    """The host writes there at every message, and a file of a disk or of FUSE may keep it waiting."""
+    try:
+        fcntl.fcntl(page, fcntl.F_GET_SEALS)
+    except OSError as error:
+        raise NoHost("the page of unanswered ids is not in memory") from error
+
+
+def _require_records(proof: int, state: str) -> None:
+    """Every client can list sessions and read their traces: so it has to have the right to the records itself."""
+    try:
+        found = os.lstat(f"{state}/{PROOF_NAME}")
+    except OSError as error:
+        raise NoHost(f"the records cannot be looked at: {error.strerror}") from error
+    if not os.path.samestat(found, os.fstat(proof)):
+        raise NoHost("the client did not show that it may use the records of this host")
+
+
+def _directory(descriptor: int) -> Path:
+    if _mode(descriptor) != os.O_RDONLY or not stat.S_ISDIR(os.fstat(descriptor).st_mode):
+        raise NoHost("a root or the working directory is not a directory that the client opened for reading")
+    name = str(Path(f"/proc/self/fd/{descriptor}").readlink())
+    if not name.startswith("/") or (name.endswith(GONE) and not os.path.lexists(name)):
+        raise NoHost("a root or the working directory is gone")
+    return Path(name)

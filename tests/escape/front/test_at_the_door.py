@@ -1,0 +1,138 @@
+"""Processes that are confined otherwise, or are somebody else's, at the door of a real host, and in its place."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from rlm_kernel_mcp.front import front
+from rlm_kernel_mcp.in_kernel.walls import landlock, namespaces
+from tests.front.hosts import HERE, Hosts
+from tests.mcp.line_client import WAIT_S
+from tests.parts import ROOT
+from tests.rights import NOBODY
+
+PROGRAM: Final = Path(__file__).parent / "program"
+PYTHON: Final = sys.executable
+MORE: Final = ["no_new_privs,seccomp"] + ([] if namespaces.refusal() else ["mnt", "net", "ipc", "uts"])
+KINDS: Final = ["no_new_privs", *(pytest.param(kind, marks=pytest.mark.slow) for kind in MORE)]
+
+
+@pytest.fixture
+def hosts(short_dir: Path) -> Iterator[Hosts]:
+    """All of it below one directory, which a sandbox can be given."""
+    for name in ("sockets", "clients"):
+        (short_dir / name).mkdir()
+    made = Hosts(short_dir / "sockets", short_dir / "clients")
+    yield made
+    made.close()
+
+
+def confined(kinds: str, hosts: Hosts) -> tuple[str, ...]:
+    """What is put before a command line, so that it is confined so."""
+    return (PYTHON, str(PROGRAM / "confined.py"), kinds, str(ROOT), str(hosts.sockets.parent))
+
+
+def said_by(argv: Sequence[str]) -> dict[str, Any]:
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=WAIT_S, check=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_who_is_confined_otherwise_never_shares_a_host(hosts: Hosts, kind: str) -> None:
+    plain = hosts.client("plain")
+    plain.initialize()
+    pid = hosts.pid()
+    other = hosts.client("other", before=confined(kind, hosts))
+    other.initialize()
+    assert hosts.pid() == pid
+    theirs = [process for process in hosts.everyone() if process != pid]
+    for process in theirs:  # a host of its own, which is confined as it is
+        assert front.differences(front.confinement("self"), front.confinement(process))
+    assert len(theirs) == 1 or HERE in other.log.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_host_that_began_in_a_sandbox_serves_nobody_outside(hosts: Hosts, kind: str) -> None:
+    other = hosts.client("other", before=confined(kind, hosts))
+    other.initialize()
+    plain = hosts.client("plain")
+    plain.initialize()
+    pid = hosts.pid()
+    assert pid is not None
+    assert front.differences(front.confinement("self"), front.confinement(pid)) == ""
+    assert HERE not in plain.log.read_text(encoding="utf-8")
+
+
+BASE: Final = "no_new_privs"
+"""What Landlock needs of an ordinary user; it shows, so both sides have it."""
+
+
+@pytest.mark.skipif(landlock.abi() == 0, reason="this kernel has no Landlock")
+@pytest.mark.parametrize("first", ["plain", "caged"])
+def test_landlock_shows_nowhere_and_keeps_client_and_host_apart_all_the_same(hosts: Hosts, first: str) -> None:
+    before = {"plain": confined(BASE, hosts), "caged": confined(f"{BASE},landlock", hosts)}
+    (second,) = {"plain", "caged"} - {first}
+    one = hosts.client(first, before=before[first])
+    one.initialize()
+    two = hosts.client(second, before=before[second])
+    two.initialize()
+    assert HERE not in one.log.read_text(encoding="utf-8")
+    assert "in a sandbox" in two.logged(HERE)
+
+
+@pytest.mark.skipif(landlock.abi() == 0, reason="this kernel has no Landlock")
+def test_a_handshake_by_hand_from_a_landlock_domain_does_not_get_in(hosts: Hosts) -> None:
+    plain = hosts.client("plain", before=confined(BASE, hosts))
+    plain.initialize()
+    (pid,) = hosts.everyone()
+    where = hosts.socket_of(pid)
+    forged = (PYTHON, str(PROGRAM / "forged_front.py"), where)
+    assert said_by((*confined(f"{BASE},landlock", hosts), *forged)) == {
+        "hello": "seen",
+        "secret": "Permission denied",
+        "asked": "the client could not see into the host: it is in a sandbox",
+    }
+    outside = said_by((*confined(BASE, hosts), *forged))
+    assert outside["asked"] == "the client is no front of this installation"
+    assert "result" in plain.request("ping")
+
+
+@pytest.mark.skipif(landlock.abi() == 0, reason="this kernel has no Landlock")
+def test_who_listens_in_a_host_s_place_from_a_landlock_domain_is_given_nothing(hosts: Hosts) -> None:
+    """It would have the client's pipes: what it asks, and the answers."""
+    program = (PYTHON, str(PROGRAM / "forged_host.py"), hosts.place.socket)
+    caged = [*confined("no_new_privs,landlock" if os.getuid() else "landlock", hosts), *program]
+    before = confined("no_new_privs", hosts) if os.getuid() else ()
+    with subprocess.Popen(caged, stdout=subprocess.PIPE, text=True) as impostor:
+        assert impostor.stdout is not None
+        assert impostor.stdout.readline() == "listening\n"
+        client = hosts.client("client", before=before)
+        client.initialize()
+        report = json.loads(impostor.stdout.readline())
+        assert impostor.wait(WAIT_S) == 0
+    assert report == {"hello": "hello", "secret": "Permission denied", "told": 0, "given": 0}
+    client.logged(HERE)
+
+
+def test_another_user_s_process_does_not_get_in(hosts: Hosts) -> None:
+    if os.getuid() != 0:
+        return  # nobody else can be had
+    hosts.client("plain").initialize()
+    (pid,) = hosts.everyone()
+    where = Path(hosts.socket_of(pid))
+    forged = ["/usr/bin/setpriv", f"--reuid={NOBODY}", "--clear-groups", "/usr/bin/python3", "-c"]
+    forged += [(PROGRAM / "forged_front.py").read_text(encoding="utf-8"), str(where)]
+    assert said_by(forged) == {"connect": "Permission denied"}
+    for directory in (where.parent, where.parent.parent):
+        directory.chmod(0o755)
+    where.chmod(0o777)
+    assert said_by(forged) == {"hello": "no", "reason": "the client belongs to another user"}

@@ -1,0 +1,54 @@
+"""A host that is killed ends no client: what was in flight is answered, and the same pipes go on with another host."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from tests.front.hosts import HERE, Hosts
+
+
+def kill_the_host(hosts: Hosts) -> None:
+    (pid,) = hosts.everyone()
+    os.kill(pid, signal.SIGKILL)
+    hosts.wait_for_end(pid)
+
+
+def test_an_idle_client_goes_on_where_it_was(hosts: Hosts) -> None:
+    client = hosts.client()
+    client.initialize()
+    session_id = client.open_session()
+    client.run(session_id, "x = 41")
+    kill_the_host(hosts)
+    assert client.run(session_id, "x + 1")["result"] == "42"
+    assert HERE not in client.log.read_text(encoding="utf-8")
+    assert client.end() == 0
+
+
+def test_a_call_in_flight_is_answered_with_its_own_id_and_says_that_it_may_have_run(hosts: Hosts) -> None:
+    client, neighbour = hosts.client("a"), hosts.client("b")
+    for one in (client, neighbour):
+        one.initialize()
+    session_id = client.open_session()
+    client.run(session_id, "x = 41")
+    request = client.begin("rlm_run_repl", {"session_id": session_id, "code": "begun = 1\nwhile True: pass"})
+    neighbour.wait_for_name(session_id, "begun")
+    kill_the_host(hosts)
+    answer = client.answer(request)
+    assert answer["error"]["code"] == -32603
+    assert "may have run" in answer["error"]["message"]
+    assert "rlm_get_trace" in answer["error"]["message"]
+    assert client.run(session_id, "x + 1")["result"] == "42"
+    assert "result" in neighbour.request("ping")
+    assert hosts.count() == 1
+    answered = [message["id"] for message in client.seen if "id" in message]
+    assert len(answered) == len(set(answered))
+
+
+def test_a_client_outlives_one_host_after_another(hosts: Hosts) -> None:
+    client = hosts.client()
+    client.initialize()
+    for _ in range(3):
+        assert "result" in client.request("tools/list")
+        kill_the_host(hosts)
+    assert "result" in client.request("ping")

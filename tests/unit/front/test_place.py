@@ -1,0 +1,160 @@
+"""Where a front looks for its host, and what it does not take for a dead one."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from rlm_kernel_mcp import __version__
+from rlm_kernel_mcp.front import front
+from rlm_kernel_mcp.front.front import NoHost, Place
+from rlm_kernel_mcp.settings import load_settings
+from tests.rights import without_root_rights
+
+HOME = {"HOME": "/homes/someone"}
+
+
+def place_in(directory: Path) -> Place:
+    return Place({"RLM_HOST_DIR": str(directory), "RLM_STATE_DIR": "/state"})
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"TMPDIR": "/tmp/of-an-editor"},
+        {"XDG_RUNTIME_DIR": "/run/user/1000"},
+        {"LANG": "de_DE.UTF-8", "TERM": "dumb", "SSH_CONNECTION": "192.0.2.1 1 192.0.2.2 22"},
+        {"RLM_IMPORTS": "numpy", "RLM_CONTEXT_ROOTS": "/data", "RLM_MEMORY_LIMIT_MB": "99"},
+        {"RLM_STATE_DIR": "/homes/someone/.local/../.local/state/rlm-kernel-mcp"},
+    ],
+)
+def test_a_login_shell_cron_ssh_and_an_editor_find_the_same_host(other: dict[str, str]) -> None:
+    assert Place({**HOME, **other}).socket == Place({**HOME}).socket
+
+
+def test_another_directory_of_the_records_has_another_host() -> None:
+    assert Place({**HOME, "RLM_STATE_DIR": "/elsewhere"}).socket != Place({**HOME}).socket
+
+
+def test_another_confinement_has_another_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = Place({**HOME}).socket
+    own = front.confinement("self")
+    for name in own:
+        monkeypatch.setattr(front, "confinement", lambda _pid, name=name: {**own, name: "otherwise"})
+        assert Place({**HOME}).socket != here, name
+
+
+def test_the_name_of_a_socket_ends_with_the_version_and_fits_into_an_address() -> None:
+    place = Place({**HOME})
+    assert place.socket.endswith(f"-{__version__}.sock")
+    assert len(os.fsencode(place.socket)) < 100
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {},
+        {"XDG_STATE_HOME": "/var/state"},
+        {"XDG_STATE_HOME": "relative"},
+        {"RLM_STATE_DIR": "/srv/rlm"},
+        {"RLM_STATE_DIR": "below/here"},
+        {"RLM_STATE_DIR": "~/records"},
+    ],
+)
+def test_a_front_finds_the_records_where_the_settings_find_them(
+    environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    given = {"HOME": str(tmp_path), **environ}
+    assert front.state_dir(given) == os.path.realpath(load_settings(tmp_path, given).state_dir)
+
+
+def test_without_a_directory_or_a_socket_nobody_serves(tmp_path: Path) -> None:
+    assert place_in(tmp_path / "none").connect(60) is None
+    (tmp_path / "own").mkdir(mode=0o700)
+    assert place_in(tmp_path / "own").connect(60) is None
+
+
+def test_a_socket_at_which_nobody_listens_is_a_dead_host_s(short_dir: Path) -> None:
+    short_dir.chmod(0o700)
+    place = place_in(short_dir)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as dead:
+        dead.bind(place.socket)
+    assert place.connect(60) is None
+    assert Path(place.socket).is_socket()
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o710, 0o777])
+def test_a_directory_that_others_may_enter_is_not_used(tmp_path: Path, mode: int) -> None:
+    tmp_path.chmod(mode)
+    with pytest.raises(NoHost, match="not a directory of this user alone"):
+        place_in(tmp_path).connect(60)
+
+
+def test_a_link_to_a_directory_is_not_used(tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir(mode=0o700)
+    (tmp_path / "link").symlink_to("own")
+    with pytest.raises(NoHost, match="not a directory of this user alone"):
+        place_in(tmp_path / "link").connect(60)
+
+
+def test_what_is_no_socket_is_left_where_it_lies(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    place = place_in(tmp_path)
+    Path(place.socket).write_text("something of the user's", encoding="ascii")
+    with pytest.raises(NoHost, match="not a socket of this user"):
+        place.connect(60)
+    assert Path(place.socket).read_text(encoding="ascii") == "something of the user's"
+
+
+def test_a_link_to_a_socket_is_left_where_it_lies(short_dir: Path) -> None:
+    short_dir.chmod(0o700)
+    place = place_in(short_dir)
+    Path(place.socket).symlink_to("elsewhere")
+    with pytest.raises(NoHost, match="not a socket of this user"):
+        place.connect(60)
+    assert Path(place.socket).is_symlink()
+
+
+def test_a_directory_that_may_not_be_searched_is_no_reason_to_start_a_host(tmp_path: Path) -> None:
+    tmp_path.chmod(0o711)
+    for level in tmp_path.parents:
+        if level.stat().st_uid == os.geteuid() and str(level).startswith("/tmp/"):
+            level.chmod(0o711)
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    closed.chmod(0o000)
+    place = place_in(closed / "below")
+    with without_root_rights(closed), pytest.raises(PermissionError):
+        place.connect(60)
+
+
+def test_a_foreign_directory_is_not_used(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    place = place_in(tmp_path)
+    found = tmp_path.stat()
+    if os.geteuid() == 0:
+        os.chown(tmp_path, 65534, 65534)
+    else:
+        place.directory = "/"
+    with pytest.raises((NoHost, PermissionError)):
+        place.connect(60)
+    if os.geteuid() == 0:
+        os.chown(tmp_path, found.st_uid, found.st_gid)
+
+
+def test_options_are_variables_and_stand_above_them() -> None:
+    read = front.ours("options")["with_options"]
+    environ, given = read({"RLM_MAX_SESSIONS": "3", "HOME": "/"}, ["--max-sessions", "5", "--state-dir=/x=y"])
+    assert environ == {"RLM_MAX_SESSIONS": "5", "RLM_STATE_DIR": "/x=y", "HOME": "/"}
+    assert given == ["RLM_MAX_SESSIONS", "RLM_STATE_DIR"]
+
+
+@pytest.mark.parametrize("argv", [["sessions"], ["--help"], ["-h"], ["--max-sessions"], ["--max-sessions="], ["--"]])
+def test_what_is_no_option_with_a_value_is_left_to_the_command_line(argv: list[str]) -> None:
+    with pytest.raises(NoHost):
+        front.ours("options")["with_options"]({}, argv)

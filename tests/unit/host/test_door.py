@@ -1,0 +1,286 @@
+"""The door, with peers that speak as a front does and peers that do not."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from rlm_kernel_mcp.front import front
+from rlm_kernel_mcp.front.front import NoHost, Place
+from rlm_kernel_mcp.host import handshake
+from rlm_kernel_mcp.host.confinement import Peer
+from rlm_kernel_mcp.host.door import GREETED_MAX, Door, Serve
+from rlm_kernel_mcp.host.identity import Seat
+from rlm_kernel_mcp.host.rights import Rights
+
+pytestmark = pytest.mark.anyio
+WAIT_S: Final = 60
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+class House:
+    """A door of this process, at which this process knocks too."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.served: asyncio.Queue[tuple[handshake.Asked, Rights]] = asyncio.Queue()
+        self.drained = asyncio.Event()
+        self.refusal = ""
+        seat = Seat(place, os.open(place.lock, os.O_RDWR | os.O_CREAT, 0o600))
+        self.door = Door(seat.take(), place, self._prepared, self.drained.set)
+
+    def _prepared(self, asked: handshake.Asked, rights: Rights) -> Serve:
+        if self.refusal:
+            raise NoHost(self.refusal)
+
+        async def serve(_connection: socket.socket, _peer: Peer) -> None:
+            self.served.put_nowait((asked, rights))
+            await asyncio.Event().wait()
+
+        return serve
+
+    def knock(self) -> socket.socket:
+        """A peer that has said nothing yet."""
+        peer = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        peer.settimeout(WAIT_S)
+        peer.connect(self.place.socket)
+        return peer
+
+    def hand_over(self, options: tuple[str, ...] = ()) -> None:
+        """What a front does."""
+        page = os.memfd_create("page")
+        sock = self.place.connect(WAIT_S)
+        assert sock is not None
+        try:
+            self.place.hand_over(sock, page, list(options))
+        finally:
+            os.close(page)
+            self.kept = sock
+
+    def speak(self, *messages: Callable[[list[str]], bytes] | bytes, descriptors: tuple[int, ...] = ()) -> list[str]:
+        """Say messages by hand, each once the last is answered; returns the words of the last answer."""
+        answer = list[str]()
+        with self.knock() as peer:
+            for message in messages:
+                data = message if isinstance(message, bytes) else message(answer)
+                socket.send_fds(peer, [data], list(descriptors) if message is messages[-1] else [])
+                answer = os.fsdecode(peer.recv(4096)).split("\0")
+        return answer
+
+
+@pytest.fixture
+async def house(short_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[House]:
+    short_dir.chmod(0o700)
+    monkeypatch.setattr(Peer, "shows_a_front", lambda _self: True)
+    monkeypatch.setattr(Peer, "shows_a_host", lambda _self: True)
+    place = Place({"RLM_HOST_DIR": str(short_dir), "RLM_STATE_DIR": str(tmp_path), "RLM_CONTEXT_ROOTS": str(tmp_path)})
+    place.host = front.program("self")[2]
+    async with _open(place) as made:
+        yield made
+
+
+@asynccontextmanager
+async def _open(place: Place) -> AsyncIterator[House]:
+    made = House(place)
+    try:
+        yield made
+    finally:
+        made.door.close()
+        await made.door.end()
+
+
+def asked(house: House, secret: str, **others: str) -> bytes:
+    """A second message."""
+    own = {
+        "verb": "serve",
+        "version": house.place.version,
+        "package": front.PACKAGE,
+        "state": house.place.state,
+        **others,
+    }
+    return b"\0".join(
+        map(os.fsencode, ("rlm-host 1", own["verb"], secret, own["version"], own["package"], own["state"]))
+    )
+
+
+async def hello(house: House, then: Callable[[list[str]], bytes], descriptors: tuple[int, ...] = ()) -> list[str]:
+    """Let the host see our secret, and say something after it has named its own."""
+    _, descriptor = front.new_secret()
+    try:
+        first = b"rlm-host 1\0hello\0%d" % descriptor
+        return await asyncio.to_thread(house.speak, first, then, descriptors=descriptors)
+    finally:
+        os.close(descriptor)
+
+
+async def nobody_is_there(house: House) -> None:
+    while house.door._tasks:
+        house.door.changed.clear()
+        await asyncio.wait_for(house.door.changed.wait(), WAIT_S)
+
+
+def true_secret(answer: list[str]) -> str:
+    return front.secret_of(os.getpid(), answer[3])
+
+
+async def test_a_front_is_let_in_with_what_it_opened(house: House, tmp_path: Path) -> None:
+    house.place.environ["RLM_IMPORTS"] = "numpy"
+    await asyncio.to_thread(house.hand_over, ("RLM_IMPORTS",))
+    said, rights = await asyncio.wait_for(house.served.get(), WAIT_S)
+    assert said.environ["RLM_IMPORTS"] == "numpy"
+    assert said.options == ("RLM_IMPORTS",)
+    assert [path for path, _ in rights.roots] == [tmp_path.resolve()]
+    assert rights.cwd == Path.cwd()
+    assert len(house.door.clients) == 1
+    house.kept.close()
+
+
+@pytest.mark.parametrize("data", [b"x", b"rlm-host 2\0hello\x003", b"rlm-host 1\0serve\0a\0b\0c\0d"])
+async def test_who_speaks_another_language_is_told_so(house: House, data: bytes) -> None:
+    answer = await asyncio.to_thread(house.speak, data)
+    assert answer[1:] == ["no", "the first message is not a front's"]
+
+
+async def test_who_cannot_read_the_host_s_secret_is_not_let_in(house: House) -> None:
+    """A process under Landlock, which no comparison shows, is one that cannot."""
+    for guess in (b"", b"0" * 32):
+        said = asked(house, "secret").replace(b"secret", guess)
+        answer = await hello(house, lambda _answer, said=said: said)  # type: ignore[misc]
+        assert answer[1:] == ["no", "the client could not see into the host: it is in a sandbox"]
+    assert house.served.empty()
+
+
+async def test_a_secret_serves_once(house: House) -> None:
+    secrets = list[str]()
+
+    def first(answer: list[str]) -> bytes:
+        secrets.append(true_secret(answer))
+        return asked(house, secrets[0])
+
+    assert (await hello(house, first))[1] == "no"  # no descriptors came
+    answer = await hello(house, lambda _answer: asked(house, secrets[0]))
+    assert answer[1:] == ["no", "the client could not see into the host: it is in a sandbox"]
+
+
+@pytest.mark.parametrize("other", [{"version": "0"}, {"package": "/other"}, {"state": "/other"}])
+async def test_who_takes_the_host_for_another_is_refused(house: House, other: dict[str, str]) -> None:
+    answer = await hello(house, lambda answer: asked(house, true_secret(answer), **other))
+    assert answer[1:] == ["no", "the host serves another version, installation or state directory"]
+
+
+async def test_who_is_no_front_is_refused(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Peer, "shows_a_front", lambda _self: False)
+    answer = await hello(house, lambda answer: asked(house, true_secret(answer)))
+    assert answer[1:] == ["no", "the client is no front of this installation"]
+
+
+async def test_who_is_confined_otherwise_is_refused_by_name(house: House) -> None:
+    for name in house.place.confined:
+        own = house.place.confined[name]
+        house.place.confined[name] = "otherwise"
+        answer = await asyncio.to_thread(house.speak, b"rlm-host 1\0hello\x000")
+        assert answer[1:] == ["no", f"the client is confined otherwise than the host: {name}"]
+        house.place.confined[name] = own
+
+
+async def test_a_front_shows_nothing_to_a_host_that_is_confined_otherwise(house: House) -> None:
+    client = Place(house.place.environ)
+    client.host = house.place.host
+    for name in client.confined:
+        own = client.confined[name]
+        client.confined[name] = "otherwise"
+        sock = client.connect(WAIT_S)
+        assert sock is not None
+        with closing(sock), pytest.raises(NoHost, match=f"confined otherwise: {name}"):
+            await asyncio.to_thread(client.hand_over, sock, -1, [])
+        client.confined[name] = own
+    assert house.served.empty()
+
+
+async def test_a_front_shows_nothing_to_another_program(house: House) -> None:
+    client = Place(house.place.environ)
+    sock = client.connect(WAIT_S)
+    assert sock is not None
+    with closing(sock), pytest.raises(NoHost, match="is no host of this installation"):
+        await asyncio.to_thread(client.hand_over, sock, -1, [])
+
+
+async def test_what_the_settings_refuse_is_said(house: House) -> None:
+    house.refusal = "RLM_KERNEL is wrong"
+    with pytest.raises(NoHost, match="RLM_KERNEL is wrong"):
+        await asyncio.to_thread(house.hand_over)
+    house.kept.close()
+
+
+async def test_nothing_is_read_for_a_front_that_has_ceased_to_wait(house: House) -> None:
+    """It serves its client itself by then: two would read the same pipe."""
+    prepared = asyncio.Event()
+    page = os.memfd_create("page")
+    sock = house.place.connect(WAIT_S)
+    assert sock is not None
+
+    def prepare(said: handshake.Asked, rights: Rights) -> Serve:
+        sock.close()
+        prepared.set()
+        return house._prepared(said, rights)
+
+    house.door._prepare = prepare
+    with pytest.raises(OSError):
+        await asyncio.to_thread(house.place.hand_over, sock, page, [])
+    os.close(page)
+    await asyncio.wait_for(prepared.wait(), WAIT_S)
+    await nobody_is_there(house)
+    assert house.served.empty()
+
+
+async def test_many_silent_peers_keep_nobody_out(house: House) -> None:
+    silent = [house.knock() for _ in range(4 * GREETED_MAX)]
+    await asyncio.to_thread(house.hand_over)
+    await asyncio.wait_for(house.served.get(), WAIT_S)
+    assert await asyncio.to_thread(silent[0].recv, 1) == b""  # the oldest made room
+    for peer in [*silent, house.kept]:
+        peer.close()
+
+
+async def test_a_message_that_is_too_long_is_refused(house: House) -> None:
+    answer = await asyncio.to_thread(house.speak, b"x" * (handshake.MESSAGE_BYTES_MAX + 1))
+    assert answer[1] == "no"
+    assert "131,072 bytes" in answer[2]
+
+
+async def test_no_message_is_longer_than_the_system_allows(house: House) -> None:
+    with house.knock() as peer, pytest.raises(OSError, match="too long"):
+        peer.send(bytes(1 << 30))
+
+
+async def test_more_descriptors_than_a_client_has_are_refused_and_closed(house: House) -> None:
+    flood = tuple([house.door._listener.fileno()] * 250)
+    counts = list[int]()
+    for _ in range(2):
+        answer = await hello(house, lambda answer: asked(house, true_secret(answer)), flood)
+        assert answer[1] == "no"
+        await nobody_is_there(house)
+        counts.append(len([*Path("/proc/self/fd").iterdir()]))
+    assert counts[0] == counts[1]
+
+
+async def test_another_version_may_have_the_host_take_nobody_any_more(house: House) -> None:
+    with house.knock() as peer:
+        secret, descriptor = front.new_secret()
+        peer.send(b"rlm-host 1\0hello\0%d" % descriptor)
+        answer = os.fsdecode(await asyncio.to_thread(peer.recv, 4096)).split("\0")
+        assert answer[2] == secret
+        peer.send(asked(house, true_secret(answer), verb="drain", version="9"))
+        await asyncio.wait_for(house.drained.wait(), WAIT_S)
+        os.close(descriptor)

@@ -1,0 +1,107 @@
+"""What a client hands over stands for the right that it showed by opening, and for nothing else."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from rlm_kernel_mcp.front.front import PROOF_NAME, NoHost
+from rlm_kernel_mcp.host.rights import checked
+
+STDIN, STDOUT, STDERR, PAGE, PROOF, CWD, ROOT = range(7)
+
+
+class Handed:
+    """The descriptors of an honest client, of which one may be replaced."""
+
+    def __init__(self, directory: Path, stack: ExitStack) -> None:
+        self._stack = stack
+        self.state = directory / "state"
+        self.root = directory / "root"
+        self.state.mkdir()
+        self.root.mkdir()
+        (self.state / PROOF_NAME).touch()
+        wires = (*os.pipe(), *os.pipe(), os.memfd_create("page"))
+        for descriptor in wires:
+            stack.callback(os.close, descriptor)
+        streams = (wires[0], wires[1], wires[3], wires[4])
+        self.descriptors = [*streams, self.open(self.state / PROOF_NAME, os.O_RDWR)]
+        self.descriptors += [self.open(self.root, os.O_RDONLY) for _ in ("cwd", "root")]
+
+    def open(self, path: Path, flags: int) -> int:
+        descriptor = os.open(path, flags)
+        self._stack.callback(os.close, descriptor)
+        return descriptor
+
+    def with_other(self, place: int, descriptor: int) -> list[int]:
+        return [*self.descriptors[:place], descriptor, *self.descriptors[place + 1 :]]
+
+
+@pytest.fixture
+def handed(tmp_path: Path) -> Iterator[Handed]:
+    with ExitStack() as stack:
+        yield Handed(tmp_path, stack)
+
+
+def test_an_honest_client_s_directories_have_the_names_that_the_kernel_gives_them(handed: Handed) -> None:
+    rights = checked(handed.descriptors, str(handed.state))
+    assert rights.cwd == handed.root
+    assert rights.roots == ((handed.root, handed.descriptors[ROOT]),)
+
+
+def test_a_client_without_a_root_is_refused(handed: Handed) -> None:
+    with pytest.raises(NoHost, match="6 descriptors"):
+        checked(handed.descriptors[:-1], str(handed.state))
+
+
+@pytest.mark.parametrize("place", [CWD, ROOT])
+def test_a_mere_place_in_the_tree_is_no_right_to_read_there(handed: Handed, place: int) -> None:
+    """O_PATH takes no right to read: who may only name a directory would have the host read in it."""
+    claimed = handed.open(handed.root, os.O_PATH | os.O_DIRECTORY)
+    with pytest.raises(NoHost, match="opened for reading"):
+        checked(handed.with_other(place, claimed), str(handed.state))
+
+
+@pytest.mark.parametrize("place", [CWD, ROOT])
+def test_a_file_is_no_root(handed: Handed, place: int) -> None:
+    file = handed.open(handed.state / PROOF_NAME, os.O_RDONLY)
+    with pytest.raises(NoHost, match="opened for reading"):
+        checked(handed.with_other(place, file), str(handed.state))
+
+
+def test_a_root_that_is_gone_is_refused(handed: Handed) -> None:
+    handed.root.rmdir()
+    with pytest.raises(NoHost, match="is gone"):
+        checked(handed.descriptors, str(handed.state))
+
+
+@pytest.mark.parametrize("flags", [os.O_RDONLY, os.O_WRONLY, os.O_PATH])
+def test_who_may_not_write_the_records_has_no_use_of_them(handed: Handed, flags: int) -> None:
+    proof = handed.open(handed.state / PROOF_NAME, flags)
+    with pytest.raises(NoHost, match="the proof of the records"):
+        checked(handed.with_other(PROOF, proof), str(handed.state))
+
+
+def test_another_file_of_the_same_name_proves_nothing(handed: Handed) -> None:
+    other = handed.root / PROOF_NAME
+    other.touch()
+    with pytest.raises(NoHost, match="may use the records of this host"):
+        checked(handed.with_other(PROOF, handed.open(other, os.O_RDWR)), str(handed.state))
+
+
+def test_a_page_that_may_keep_its_writer_waiting_is_refused(handed: Handed) -> None:
+    """The host writes there at every message: a socket, a disk or FUSE would hold up everybody."""
+    mine, theirs = socket.socketpair()
+    with mine, theirs, pytest.raises(NoHost, match="not in memory"):
+        checked(handed.with_other(PAGE, mine.fileno()), str(handed.state))
+
+
+@pytest.mark.parametrize("place", [STDIN, STDOUT])
+def test_a_stream_of_the_wrong_direction_is_refused(handed: Handed, place: int) -> None:
+    with pytest.raises(NoHost, match="not open as it must be"):
+        checked(handed.with_other(place, handed.descriptors[STDOUT if place == STDIN else STDIN]), str(handed.state))
