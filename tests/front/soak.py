@@ -84,9 +84,9 @@ def kills(count: int, chance: random.Random) -> Counter[str]:
     with hosts_of(60) as hosts:
         clients = [Counting(hosts.client(name)) for name in ("a", "b")]
         for _ in range(count):
+            (pid,) = hosts.everyone()
             requests = [client.begin() for client in clients]
             signal.sigtimedwait([], chance.uniform(0, LATEST_S))
-            (pid,) = hosts.everyone()
             os.kill(pid, signal.SIGKILL)
             hosts.wait_for_end(pid)
             for client, request in zip(clients, requests, strict=True):

@@ -184,7 +184,8 @@ def test_a_listed_session_tells_its_context_in_an_object_of_its_own() -> None:
     assert data_of(responses.sessions(reports.SessionList((row,), 0), "json"))["omitted"] == 0
     page = text_of(responses.sessions(reports.SessionList((row,), 3), "markdown"))
     assert page.endswith("\n3 more, used longer ago: offset=1 goes on.")
-    assert set(data) == {"session_id", "status", "created_at", "last_used_at", "step_index", "context", "counters"}
+    own = {"session_id", "status", "created_at", "last_used_at", "step_index", "context", "counters", "connection"}
+    assert set(data) == own
 
 
 @pytest.mark.parametrize("value", [None, 1.5, "x", [1, {"a": None}], {"k": [True]}, 10**30])
