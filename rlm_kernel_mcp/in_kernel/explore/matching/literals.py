@@ -10,20 +10,28 @@ from collections.abc import Iterator, Sequence
 from operator import itemgetter
 from typing import Final
 
-from ahocorasick_rs import BytesAhoCorasick, MatchKind
+from ahocorasick_rs import BytesAhoCorasick, Implementation, MatchKind
 
 from rlm_kernel_mcp.in_kernel.explore.matching.utf8 import encoded
 from rlm_kernel_mcp.in_kernel.explore.matching.windows import Spans, Subject
 
 WINDOW_CHARS: Final = 1 << 18
 """Each match in a window is an object of 130 bytes, and there may be one at every character."""
-ASKED_BYTES: Final = 400
-"""Of all words, up to which they are looked for by vectors: at worst each of them is compared at every byte."""
+VECTOR_WORDS: Final = 64
+"""The most words that the library compares by vectors; at worst it compares each of them to its end at every byte."""
+VECTOR_BYTES: Final = 3_200
+"""Of all words, up to which that is bearable."""
+COMPARED_BYTES: Final = 1 << 26
+"""In one window at worst, in 10 ms: the more bytes the words have, the smaller it is."""
 ASKED_WORDS: Final = 29
 _NOWHERE: Final = tuple(bytes([byte]) * 4 for byte in (0xFD, 0xFE, 0xFF))
 """What no UTF-8 has. The library looks for bytes that any word begins with or has, where there are at most 3 of them,
 and then goes from byte to byte; with these there are more, and it compares the beginnings of all words by vectors:
 in 0.2 of the time if two words are frequent, in 0.6 if 20 have one rare byte (decision 0123)."""
+TABLE_STEPS: Final = 20_000_000
+"""To make the library's quickest automaton, at worst: for words that repeat themselves it goes from each byte back to
+the beginning, once for each byte there is. 20 ms; the other automaton takes one step a byte, and searches more slowly.
+"""
 _START: Final = itemgetter(1)
 _END: Final = itemgetter(2)
 
@@ -38,9 +46,17 @@ class Literals:
         self.words = tuple(words)
         self._longest, self._is_ascii = max(map(len, words)), all(map(str.isascii, words))
         raw = list(map(encoded, words))
-        if 1 < len(raw) <= ASKED_WORDS and sum(map(len, raw)) <= ASKED_BYTES and min(map(len, raw)) > 1:
-            raw += _NOWHERE
-        self._found = BytesAhoCorasick(raw, MatchKind.LeftmostFirst).find_matches_as_indexes
+        self._most_chars, compared = COMPARED_BYTES, sum(map(len, raw))
+        if 1 < len(raw) <= VECTOR_WORDS:
+            if compared > VECTOR_BYTES:
+                raw += _NOWHERE * (VECTOR_WORDS // len(_NOWHERE))  # now there are too many for vectors
+            else:
+                self._most_chars //= compared
+                if len(raw) <= ASKED_WORDS and min(map(len, raw)) > 1:
+                    raw += _NOWHERE
+        steps = len(set().union(*raw)) * sum(len(word) ** 2 for word in raw)
+        automaton = Implementation.ContiguousNFA if steps > TABLE_STEPS else None
+        self._found = BytesAhoCorasick(raw, MatchKind.LeftmostFirst, automaton).find_matches_as_indexes
         self.apart = any("\n" in word for word in words)
 
     def begin(self) -> None:
@@ -48,7 +64,7 @@ class Literals:
 
     def find(self, subject: Subject, start: int, end: int) -> Iterator[Spans]:
         """The matches in a part of a text, some at a time, in order, and none over another."""
-        chars = max(min(WINDOW_CHARS, subject.window_chars), 4 * self._longest)
+        chars = max(min(WINDOW_CHARS, self._most_chars, subject.window_chars), 4 * self._longest)
         while start < end:
             stop = min(end, start + chars)
             window = subject.window(start, stop)
