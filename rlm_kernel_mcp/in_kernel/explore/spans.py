@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from rlm_kernel_mcp.in_kernel.explore.matching.windows import line_end
+from rlm_kernel_mcp.in_kernel.explore.matching.windows import line_end, line_start
 from rlm_kernel_mcp.in_kernel.explore.sources import Source, Stretch, one_document, source_named
 from rlm_kernel_mcp.in_kernel.explore.usage import used
 
@@ -92,11 +92,11 @@ class Span:
     def lines(self, around: int = 0) -> Span:
         """Its whole lines, and `around` more before and after, in its document."""
         text, first, last = self._source.text, self._source.starts[self._index], self._document_end
-        start = text.rfind("\n", first, self.start) + 1 or first
+        start = line_start(text, first, self.start)
         whole = self.end > self.start and text[self.end - 1] == "\n"
         end = self.end if whole else line_end(text, self.end, last)
         for _ in range(around):
-            start = text.rfind("\n", first, start - 1) + 1 or first if start > first else first
+            start = line_start(text, first, start - 1)
             end = line_end(text, end, last)
         return Span(self._source, start, end)
 

@@ -25,6 +25,7 @@ from rlm_kernel_mcp.in_kernel.explore.matching.windows import (
     Subject,
     Window,
     line_end,
+    line_start,
     line_windows,
 )
 from rlm_kernel_mcp.in_kernel.explore.patterns.expression import Expression
@@ -106,7 +107,7 @@ class Expressions:
         text, (first, last) = subject.text, span
         if python is not None and by_re:
             if not self.apart:
-                start, end = text.rfind("\n", start, first) + 1 or start, line_end(text, last, end)
+                start, end = line_start(text, start, first), line_end(text, last, end)
             found = python.match(text[start:end], first - start)
             return tuple(found.groups()) if found is not None else ()
         low, high = max(start, first - 1), min(end, last + 1)  # `\b` and `^` depend on the neighbours
@@ -189,7 +190,7 @@ class Expressions:
             for spans in _batches(loose, subject.window(first, last)):
                 for place, _ in spans:
                     if place >= done:
-                        low = subject.text.rfind("\n", done, place) + 1 or done
+                        low = line_start(subject.text, done, place)
                         done = line_end(subject.text, place, last)
                         yield from self._by_re(subject.text, low, done)
 

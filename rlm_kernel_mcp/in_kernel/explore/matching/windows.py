@@ -19,7 +19,7 @@ ENCODED_CHARS: Final = 1 << 18
 KEPT_CHARS: Final = 64 << 20
 """Largest text in memory whose UTF-8 is kept after the first search (decision 0095)."""
 LINE_CHARS: Final = 16 << 20
-"""How far to look for the end of a line in one call, for the sake of interrupts."""
+"""How far to look for an end of a line in one call, for the sake of interrupts and of other threads."""
 
 HasRoom = Callable[[int], bool]
 """Whether this many more bytes of memory are available."""
@@ -215,6 +215,17 @@ def line_end(text: str, start: int, end: int) -> int:
             return found + 1
         start = stop
     return end
+
+
+def line_start(text: str, start: int, place: int) -> int:
+    """The beginning of the line with `place`, behind the line feed before it; `start` if there is none from there."""
+    while start < place:
+        first = max(start, place - LINE_CHARS)
+        found = text.rfind("\n", first, place)
+        if found >= 0:
+            return found + 1
+        place = first
+    return start
 
 
 def line_windows(text: str, start: int, end: int, chars: int) -> Iterator[tuple[int, int]]:

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from rlm_kernel_mcp.in_kernel.explore import hits as hits_module
 from rlm_kernel_mcp.in_kernel.explore import places
-from rlm_kernel_mcp.in_kernel.explore.matching import literals
+from rlm_kernel_mcp.in_kernel.explore.matching import literals, windows
 from rlm_kernel_mcp.in_kernel.explore.searching import count, search
-from rlm_kernel_mcp.in_kernel.explore.sources import NoText, look_in, set_source
+from rlm_kernel_mcp.in_kernel.explore.sources import NoText, Source, look_in, set_source
 from rlm_kernel_mcp.in_kernel.explore.spans import Span, lines, span
 from tests.unit.in_kernel.explore.conftest import Load, source_of
 
@@ -201,6 +201,38 @@ def test_lines_of_hits_in_any_order_are_each_line_once(load: Load) -> None:
     hits = search("x")
     assert [one.line for one in hits.lines] == [1, 2, 4]
     assert [one.line for one in hits[::-1].lines] == [4, 2, 1]
+
+
+@pytest.mark.parametrize("size", [1, 7, 1_000])
+def test_a_line_is_looked_for_in_parts_on_both_sides(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over a line of a gigabyte one call took 0.1 s, in which neither an interrupt nor another thread had its turn."""
+    asked: list[int] = []
+
+    class Noting(str):
+        __slots__ = ()
+
+        def find(self, one: str, start: int, end: int) -> int:  # type: ignore[override]  # as it is called
+            asked.append(end - start)
+            return super().find(one, start, end)
+
+        def rfind(self, one: str, start: int, end: int) -> int:  # type: ignore[override]  # as it is called
+            asked.append(end - start)
+            return super().rfind(one, start, end)
+
+    monkeypatch.setattr(windows, "LINE_CHARS", size)
+    text = Noting("a\n\n" + "x" * 50 + "\nbcd\n" + "y" * 30)
+    source = Source("context", text, [("one", 10, "utf-8", "strict"), ("two", len(text) - 10, "utf-8", "strict")])
+    for start in range(10, len(text) + 1):
+        rest = text[10:]
+        wanted = rest.count("\n", 0, start - 10)
+        low = sum(map(len, rest.splitlines(keepends=True)[:wanted]))
+        assert Span(source, start, start).lines().start == 10 + low
+        assert Span(source, start, start).lines(9).start == 10
+    assert Span(source, 3, 4).lines().start == 3
+    assert Span(source, 3, 4).lines(1).start == 2
+    assert Span(source, 3, 4).lines(2).start == Span(source, 3, 4).lines(3).start == 0
+    assert asked
+    assert max(asked) <= size
 
 
 def test_counts_are_by_document_or_by_what_the_lines_look_like(load: Load) -> None:
