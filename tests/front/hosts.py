@@ -12,6 +12,7 @@ import signal
 import socket
 import struct
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -95,6 +96,13 @@ class Hosts:
         """Return when that host has ended."""
         ended, _, _ = select.select([self.known[pid]], [], [], WAIT_S)
         assert ended, f"the host still lives; its log:\n{self.log()}"
+
+    def wait_until_unfound(self, client: LineClient) -> None:
+        """Return when the host has left its place; `client` is not to say anything meanwhile."""
+        deadline = time.monotonic() + WAIT_S
+        while Path(self.place.socket).exists():
+            assert time.monotonic() < deadline, f"the host is still found; its log:\n{self.log()}"
+            client.pause()
 
     def log(self) -> str:
         return "".join(path.read_text(encoding="utf-8") for path in self.sockets.glob("*.log"))

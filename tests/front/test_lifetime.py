@@ -11,7 +11,7 @@ import pytest
 from rlm_kernel_mcp.front import front
 from tests.front.hosts import HERE, Hosts
 
-EDGES = 5
+EDGES = 3
 
 
 def test_a_host_ends_when_nobody_has_used_it_for_a_while_and_leaves_nothing(hosts: Hosts) -> None:
@@ -73,6 +73,7 @@ def test_a_host_whose_lock_was_taken_away_keeps_its_clients_and_takes_no_other(h
     (pid,) = hosts.everyone()
     Path(hosts.place.lock).unlink()
     first.end()
+    hosts.wait_until_unfound(second)
     third = hosts.client("c")
     third.initialize()
     assert len(hosts.everyone()) == 2

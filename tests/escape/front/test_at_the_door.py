@@ -14,6 +14,7 @@ import pytest
 
 from rlm_kernel_mcp.front import front
 from rlm_kernel_mcp.in_kernel.walls import landlock, namespaces
+from tests.escape.canaries import python_for
 from tests.front.hosts import HERE, Hosts
 from tests.mcp.line_client import WAIT_S
 from tests.parts import ROOT
@@ -40,8 +41,11 @@ def confined(kinds: str, hosts: Hosts) -> tuple[str, ...]:
     return (PYTHON, str(PROGRAM / "confined.py"), kinds, str(ROOT), str(hosts.sockets.parent))
 
 
-def said_by(argv: Sequence[str]) -> dict[str, Any]:
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=WAIT_S, check=True)
+def said_by(argv: Sequence[str], user: int | None = None) -> dict[str, Any]:
+    groups = None if user is None else ()
+    done = subprocess.run(
+        argv, capture_output=True, text=True, timeout=WAIT_S, check=True, cwd="/", user=user, extra_groups=groups
+    )
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
@@ -129,10 +133,10 @@ def test_another_user_s_process_does_not_get_in(hosts: Hosts) -> None:
     hosts.client("plain").initialize()
     (pid,) = hosts.everyone()
     where = Path(hosts.socket_of(pid))
-    forged = ["/usr/bin/setpriv", f"--reuid={NOBODY}", "--clear-groups", "/usr/bin/python3", "-c"]
-    forged += [(PROGRAM / "forged_front.py").read_text(encoding="utf-8"), str(where)]
-    assert said_by(forged) == {"connect": "Permission denied"}
+    program = (PROGRAM / "forged_front.py").read_text(encoding="utf-8")
+    forged = (python_for(NOBODY), "-I", "-c", program, str(where))
+    assert said_by(forged, NOBODY) == {"connect": "Permission denied"}
     for directory in (where.parent, where.parent.parent):
         directory.chmod(0o755)
     where.chmod(0o777)
-    assert said_by(forged) == {"hello": "no", "reason": "the client belongs to another user"}
+    assert said_by(forged, NOBODY) == {"hello": "no", "reason": "the client belongs to another user"}
