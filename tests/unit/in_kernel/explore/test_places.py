@@ -195,6 +195,35 @@ def test_the_groups_of_hits_are_those_of_their_own_search(load: Load) -> None:
     assert [hit.groups for hits in (by_re, by_re2) for hit in hits] == [("k", "1"), ("k", "2"), ("k", "3")]
 
 
+@LIMITS
+@given(
+    patterns=st.lists(
+        st.lists(st.text(st.sampled_from("abk# \n\xe9"), min_size=1, max_size=4), min_size=1, max_size=4),
+        min_size=1,
+        max_size=3,
+    ),
+    text=st.text(st.sampled_from("abk# \n\xe9"), max_size=80),
+)
+def test_a_pattern_of_plain_words_is_looked_for_as_words_and_matches_as_in_re(
+    patterns: list[list[str]], text: str
+) -> None:
+    """The first one at a place, not the longest."""
+    sources = list(map("|".join, patterns))
+    look_in({"context": text})
+    if text:
+        hits = search(sources, regex=True, limit=None)
+        assert [(hit.start, hit.end) for hit in hits] == [one.span() for one in re.finditer("|".join(sources), text)]
+        assert (hits.engine, {hit.groups for hit in hits} - {()}) == ("ahocorasick", set())
+
+
+@pytest.mark.parametrize("pattern", ["x|", "|x", "a||b", *(f"a|x{one}" for one in r".^$*+?{}]"), "[a]", "(a)", r"\a|b"])
+def test_a_pattern_with_more_than_words_between_bars_is_an_expression(load: Load, pattern: str) -> None:
+    """Whether the sign has a meaning where it stands or not; and words in any case are one too."""
+    load({"a": "ab"})
+    assert search(pattern, regex=True).engine in ("re2", "re")
+    assert search("a|b", regex=True, ignore_case=True).engine == "re2"
+
+
 def test_lines_of_hits_in_any_order_are_each_line_once(load: Load) -> None:
     """Of hits that were turned around too."""
     load({"a": "x x\nx\n\nx x"})
