@@ -23,6 +23,7 @@ from IPython.core.profiledir import ProfileDir
 from traitlets import DottedObjectName, Type
 
 from rlm_kernel_mcp.in_kernel.channels.audience import Audience
+from rlm_kernel_mcp.in_kernel.channels.control_loop import control_loop
 from rlm_kernel_mcp.in_kernel.channels.iopub import SparingIOPubThread
 from rlm_kernel_mcp.in_kernel.channels.output import BudgetedOutStream
 from rlm_kernel_mcp.in_kernel.channels.sparing_session import SparingSession
@@ -149,6 +150,8 @@ class RlmKernelApp(IPKernelApp):
         self.debug_shell_socket.close(0)
         self.shell_channel_thread.io_loop.close()
         self.shell_channel_thread = None
+        self.control_thread.io_loop.close()
+        self.control_thread.io_loop = control_loop()
 
     def init_heartbeat(self) -> None:
         """Bind the heartbeat channel, in a context of its own: it must not wait for the interpreter lock."""

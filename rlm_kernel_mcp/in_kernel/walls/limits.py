@@ -12,6 +12,7 @@ import mmap
 import os
 import re
 import resource
+import threading
 from typing import Final
 
 from rlm_kernel_mcp.in_kernel.walls import syscalls
@@ -19,6 +20,8 @@ from rlm_kernel_mcp.in_kernel.walls.plan import MB, WallPlan
 
 MEMORY_GAP_MB: Final = 128
 """Between the hard limit and the soft one, which holds while a step runs: room to report the MemoryError."""
+SERVED_MB: Final = 32
+"""The part of the gap in which a request is served while a step runs; the rest is for the step's end alone."""
 PENDING_SIGNALS: Final = 1024
 STACK_MB: Final = 8
 FIRST_OWN_USER: Final = 0x70000000
@@ -36,8 +39,14 @@ LIMIT_LOWERED: Final = 71
 """Exit status of a kernel whose code has lowered the hard limit of memory."""
 # The hard limit as it was set, by which a lower one is noticed.
 _bounds: dict[str, int] = {}
-# Both limits of memory as they are between steps, once there was a step.
-_lifted: list[tuple[int, int]] = []
+# Both limits of memory, once there was a step: as they are between steps, within one, and while a request is served.
+# Made before the step, as there may be no memory for a number later.
+_between: list[tuple[int, int]] = []
+_within: list[tuple[int, int]] = []
+_served: list[tuple[int, int]] = []
+_step_runs = [False]
+# Between the thread that runs steps and the one that serves requests. By `acquire` and `release`: `with` needs memory.
+_turn = threading.Lock()
 
 
 def raise_limits(plan: WallPlan, *, processes: int, counted: str) -> str:
@@ -158,14 +167,36 @@ def soft_memory(on: bool) -> None:
             return
         if hard < _bounds.get("hard", 0):
             os._exit(LIMIT_LOWERED)
-        _lifted[:] = [(hard, hard)]
-        resource.setrlimit(resource.RLIMIT_AS, (max(0, hard - MEMORY_GAP_MB * MB), hard))
-    elif _lifted:
+        soft = max(0, hard - MEMORY_GAP_MB * MB)
+        _between[:], _within[:], _served[:] = [(hard, hard)], [(soft, hard)], [(min(soft + SERVED_MB * MB, hard), hard)]
+        _step_runs[0] = True
+        resource.setrlimit(resource.RLIMIT_AS, _within[0])
+    elif _between:
         # Nothing is made for it: there may be no memory for a number, and then the limit would stay in force.
+        _turn.acquire()
         try:
-            resource.setrlimit(resource.RLIMIT_AS, _lifted[0])
+            _step_runs[0] = False
+            resource.setrlimit(resource.RLIMIT_AS, _between[0])
         except (ValueError, OSError):  # the hard limit would have to be raised
             os._exit(LIMIT_LOWERED)
+        finally:
+            _turn.release()
+
+
+def soft_memory_of_requests(on: bool) -> None:
+    """Lift the soft memory limit of a running step a little while another thread serves a request, or put it back.
+
+    A step that has filled its memory has left none to read the request. What the step takes of it meanwhile is missing
+    to later requests and not to the step's end. Between steps it does nothing; it makes nothing either.
+    """
+    _turn.acquire()
+    try:
+        if _step_runs[0]:
+            resource.setrlimit(resource.RLIMIT_AS, _served[0] if on else _within[0])
+    except (ValueError, OSError):  # user code lowered the hard limit: the process ends with the step
+        pass
+    finally:
+        _turn.release()
 
 
 def has_room(size: int) -> bool:
@@ -176,7 +207,7 @@ def has_room(size: int) -> bool:
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     if hard == resource.RLIM_INFINITY or size <= 0:
         return True
-    gap = MEMORY_GAP_MB * MB if soft == hard else 0  # the soft limit is lifted between steps
+    gap = max(0, soft - (hard - MEMORY_GAP_MB * MB))  # the soft limit is lifted between steps, or for a request
     try:
         mmap.mmap(-1, size + gap, flags=mmap.MAP_PRIVATE | MAP_NORESERVE, prot=0).close()
     except OSError:

@@ -147,7 +147,8 @@ async def _ask(
     finally:
         asked.cancel()
     raise KernelDied(
-        f"The kernel did not answer within {READ_TIMEOUT_S:.0f} s: it is in one long call of C code.",
+        f"The kernel did not answer within {READ_TIMEOUT_S:.0f} s: it is in one long call of C code, or its step has "
+        "left it no memory.",
         "Wait for the step with rlm_await_step, or stop it with rlm_interrupt, then ask again.",
     )
 

@@ -1,4 +1,4 @@
-"""The end of a step that has left no memory: the limit is lifted before anything is made, and its values are kept."""
+"""A step that has left no memory: its limit is lifted first at its end, and a little for a request beside it."""
 
 from __future__ import annotations
 
@@ -28,6 +28,42 @@ def failing():
 state.put_back = failing
 """
 
+SERVED = """
+import resource, time
+limits = lambda: resource.getrlimit(resource.RLIMIT_AS)
+handlers, seen, ended = get_ipython().kernel.control_handlers, [], []
+serve = handlers['rlm_get_var_request']
+async def noting(*asked):
+    seen.append(limits())
+    await serve(*asked)
+handlers['rlm_get_var_request'] = noting
+soft, hard = limits()
+"""
+ITS_STEP_RUNS = """
+print('begun', flush=True)
+while not seen or limits() != (soft, hard):
+    time.sleep(0.001)
+"""
+ITS_STEP_ENDS = """
+async def outlasting(*asked):
+    seen.append(limits())
+    while not ended:
+        time.sleep(0.001)
+    handlers['rlm_get_var_request'] = noting
+    await serve(*asked)
+handlers['rlm_get_var_request'] = outlasting
+state = get_ipython().kernel.state
+put_back = state.put_back
+def noting_end():
+    state.put_back = put_back
+    put_back()
+    ended.append(limits())
+state.put_back = noting_end
+print('begun', flush=True)
+while not seen:
+    time.sleep(0.001)
+"""
+
 
 @pytest.mark.parametrize("end", ["", "1 / 0", "raise KeyboardInterrupt", "import asyncio; await asyncio.sleep(0)"])
 async def test_the_limit_is_lifted_before_anything_else_is_done_at_a_steps_end(
@@ -47,3 +83,25 @@ async def test_a_step_whose_end_fails_is_followed_by_its_snapshot_and_the_next_s
     assert (report.status, report.error and report.error.ename) == ("error", "MemoryError")
     report = await any_session.ok("mine")
     assert (report.result, report.lost) == ("'kept'", None)
+
+
+async def test_a_request_beside_a_step_is_served_with_memory_that_the_step_has_not(any_session: SessionDriver) -> None:
+    """Some of what is set aside for the step's end, most of which stays; once it is served the limit is as before."""
+    await any_session.ok("mine = 'kept'")
+    await any_session.begin(SERVED + ITS_STEP_RUNS)
+    await any_session.until_printed("begun")
+    assert await any_session.value("mine") == "kept"
+    assert (await any_session.end_of(2)).status == "ok"
+    told = await any_session.ok("[soft < seen[0][0] <= soft + (hard - soft) // 4, seen[0][1] == hard]")
+    assert told.result == "[True, True]"
+
+
+async def test_a_request_that_outlasts_its_step_does_not_put_the_steps_limit_back(any_session: SessionDriver) -> None:
+    """What is done between steps, and the next one's beginning, would find no memory."""
+    await any_session.ok("mine = 'kept'")
+    await any_session.begin(SERVED + ITS_STEP_ENDS)
+    await any_session.until_printed("begun")
+    assert await any_session.value("mine") == "kept"
+    assert (await any_session.end_of(2)).status == "ok"
+    assert await any_session.value("mine") == "kept"  # the requests are served in turn: the first is done by now
+    assert (await any_session.ok("[ended == [(hard, hard)], seen[1:] == [(hard, hard)]]")).result == "[True, True]"

@@ -1,0 +1,39 @@
+"""The control thread's loop beside a step that has filled its memory: nothing that has come is lost."""
+
+from __future__ import annotations
+
+import selectors
+import socket
+
+import pytest
+
+from rlm_kernel_mcp.in_kernel.channels import control_loop
+
+
+@pytest.mark.parametrize("short", ["never", "while it waits", "once it has waited"])
+def test_what_has_come_is_reported_under_the_lifted_limit(monkeypatch: pytest.MonkeyPatch, short: str) -> None:
+    """Also where there was no memory to report it: the limit is lifted then, and it is asked again."""
+    limits, selected = list[bool](), []
+
+    def limit(on: bool) -> None:
+        if short == "once it has waited" and limits == [False]:
+            limits.append(on)
+            raise MemoryError
+        limits.append(on)
+
+    def select(selector: selectors.DefaultSelector, timeout: float | None = None) -> object:
+        selected.append(timeout)
+        if short == "while it waits" and len(selected) == 1:
+            raise MemoryError
+        return plain(selector, timeout)
+
+    plain = selectors.DefaultSelector.select
+    monkeypatch.setattr(control_loop, "soft_memory_of_requests", limit)
+    monkeypatch.setattr(selectors.DefaultSelector, "select", select)
+    near, far = socket.socketpair()
+    with near, far, control_loop.LendingSelector() as selector:
+        key = selector.register(near, selectors.EVENT_READ)
+        far.send(b"a request")
+        assert selector.select(60) == [(key, selectors.EVENT_READ)]
+    assert (limits[0], limits[-1], selected[0]) == (False, True, 60)
+    assert selected[1:] == ([] if short == "never" else [0])
