@@ -44,6 +44,8 @@ _LOG_LOST: Final = (
 _OPENING_TRIES: Final = 100
 _OPENING_PAUSE_S: Final = 0.01
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_LOCKED: Final = (errno.EAGAIN,)
+"""What flock(2) says where another holds the lock; ETIMEDOUT is a disk's (a file system of the network)."""
 _FORBIDDEN: Final = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -95,7 +97,7 @@ def explain_error(error: OSError | Failure) -> str:
     code, number = _code(error), error.errno if isinstance(error, OSError) else None
     if code == sqlite3.SQLITE_FULL or number in _FULL:
         return "the disk is full; free some room."
-    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) or isinstance(error, TimeoutError):
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) or number in _LOCKED:
         return "another process holds a lock on it; stop that process."
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN) or number in _FORBIDDEN:
         return "its directory cannot be written; make it writable, or set RLM_STATE_DIR to a directory that is."
@@ -216,7 +218,7 @@ def _one_opener(directory: Path) -> Iterator[None]:
                 break
             except BlockingIOError:
                 if not left:
-                    raise TimeoutError(errno.ETIMEDOUT, "locked") from None
+                    raise
                 time.sleep(_OPENING_PAUSE_S)
         yield
     finally:

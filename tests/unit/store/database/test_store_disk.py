@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sqlite3
@@ -420,3 +421,23 @@ def test_a_transaction_is_whole_or_not_at_all(tmp_path: Path) -> None:
         connection.execute("INSERT INTO t VALUES (2)")
     assert connection.execute("SELECT * FROM t").fetchall() == [(2,)]
     connection.close()
+
+
+@pytest.mark.parametrize("number", [errno.ETIMEDOUT, errno.EIO, errno.ESTALE])
+def test_a_disk_that_does_not_answer_is_not_taken_for_another_process(number: int) -> None:
+    """A file system of the network says ETIMEDOUT; no process could be stopped that would mend it."""
+    said = store_file.explain_error(OSError(number, os.strerror(number)))
+    assert said == f"{os.strerror(number)}; check the disk, or set RLM_STATE_DIR to another directory."
+
+
+def test_a_store_that_another_process_is_opening_all_the_while_is_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not a disk that does not answer."""
+    monkeypatch.setattr(store_file, "_OPENING_PAUSE_S", 0)
+    with store_file._one_opener(tmp_path):
+        connection, problem = store_file.open_file(tmp_path)
+    assert (connection, problem) == (
+        None,
+        "The session store cannot be used: another process holds a lock on it; stop that process.",
+    )
