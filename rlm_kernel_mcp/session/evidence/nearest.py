@@ -32,6 +32,8 @@ COMMON: Final = 300
 """A piece that occurs more often, judged by the sample, is of no use; if all do, the rarest are taken."""
 PLACES_MAX: Final = 2_000
 """Places of one piece, after which it is given up."""
+PLACES_TOGETHER: Final = 150_000
+"""Places of all pieces of all quotes at a time, of about 300 bytes each; what is common has to keep fewer then."""
 WINDOWS_MAX: Final = 200
 """Places at which a quote is aligned with the text."""
 BUCKET: Final = 64
@@ -57,6 +59,10 @@ class Seeds:
     _owners: list[tuple[int, int]] = field(default_factory=list)
     """For each piece the number of its quote, and its offset in the quote's bytes without white space."""
     _found: Counter[int] = field(default_factory=Counter)
+    _kept: int = 0
+    """How many places of pieces are kept."""
+    _most: int = PLACES_MAX
+    """How many one piece may keep."""
     _spent_s: float = 0.0
     """How long passages were aligned."""
 
@@ -90,10 +96,28 @@ class Seeds:
         if needle.is_done or not self.all_sought[number].is_in(hit.listed):
             return
         self._found[needle.owner] += 1
-        if self._found[needle.owner] > PLACES_MAX:
+        if self._found[needle.owner] > self._most:
             needles.done(needle)
-        else:
-            self.all_sought[number].places.append(hit.place(0, offset))
+            return
+        if self._kept >= PLACES_TOGETHER:
+            self._make_room()
+        self.all_sought[number].places.append(hit.place(0, offset))
+        self._kept += 1
+
+    def _make_room(self) -> None:
+        """Halve what one piece may keep, until half of the room is free: a rare piece loses nothing by that."""
+        while self._kept > PLACES_TOGETHER // 2:
+            self._most //= 2
+            self._kept = 0
+            for sought in self.all_sought:
+                seen: Counter[int] = Counter()
+                first = list[PartPlace]()
+                for place in sought.places:
+                    seen[place.offset] += 1
+                    if seen[place.offset] <= self._most:
+                        first.append(place)
+                sought.places = first
+                self._kept += len(first)
 
     def align_keys(self, documents: Documents, limits: Limits) -> None:
         """Look at the places of the keys, before the pieces are looked for: a quote that is near one needs none."""
