@@ -21,7 +21,7 @@ from rlm_kernel_mcp.context.loader.spool import unlinked_file
 from rlm_kernel_mcp.context.payload import Payload
 from rlm_kernel_mcp.context.refusals import nothing_left, skip_unreadable, skipping, skips_archive
 from rlm_kernel_mcp.context.roots.identity import FileIdentity, FileState, file_identity, file_state
-from rlm_kernel_mcp.context.roots.opening import FileOpener, open_below
+from rlm_kernel_mcp.context.roots.opening import FileOpener, allowed_now, open_below
 from rlm_kernel_mcp.context.sources import Source, Sources, too_large
 from rlm_kernel_mcp.context_wire import Layout
 from rlm_kernel_mcp.errors import ContextDenied
@@ -82,7 +82,8 @@ class _Reading:
         """The payload over the user's own file; None if that is written to meanwhile."""
         document = None
         with ExitStack() as opened, skipping(source, self._skipped):
-            descriptor = open_below(source.real, source.given or source.name, self._sources.roots)
+            with allowed_now(self._sources.roots) as allowed:
+                descriptor = open_below(source.real, source.given or source.name, allowed)
             opened.callback(os.close, descriptor)
             before = file_state(descriptor)
             self._can_be_mapped = self._can_be_mapped and not lies_in_memory(descriptor)

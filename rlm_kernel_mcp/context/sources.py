@@ -63,7 +63,7 @@ class Sources:
     files: tuple[Source, ...]
     prefix: str
     """The directory that all names are relative to, as an absolute path."""
-    roots: Allowed
+    roots: Roots
     max_bytes: int
     skipped: Skipped
     byte_count: int = 0
@@ -97,16 +97,16 @@ def resolve_sources(  # noqa: PLR0913 (three of them are one client's)
         raise InvalidInput("context_paths is empty; it needs at least one path.")
     if len(paths) > PATH_LIMIT:
         raise InvalidInput(f"context_paths holds {len(paths):,} paths; the limit is {PATH_LIMIT:,} paths.")
-    allowed = allowed_now(roots)
     exclusions = Exclusions(exclude, str(working_dir), home)
-    requested = [_requested_path(checked(path), str(working_dir), home, allowed) for path in paths]
-    prefix = os.path.commonpath([one.base for one in requested])
-    resolution = _Resolution(prefix, max_bytes, requested)
-    lister = Lister(allowed, exclusions, resolution.skip, check_cancelled)
-    for one in requested:
-        resolution.add(one, lister)
+    with allowed_now(roots) as allowed:
+        requested = [_requested_path(checked(path), str(working_dir), home, allowed) for path in paths]
+        prefix = os.path.commonpath([one.base for one in requested])
+        resolution = _Resolution(prefix, max_bytes, requested)
+        lister = Lister(allowed, exclusions, resolution.skip, check_cancelled)
+        for one in requested:
+            resolution.add(one, lister)
     files = tuple(resolution.files.values())
-    return Sources(files, prefix, allowed, max_bytes, resolution.skipped, resolution.byte_count)
+    return Sources(files, prefix, roots, max_bytes, resolution.skipped, resolution.byte_count)
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,10 +66,11 @@ class Clients:
         except RlmError as error:
             raise NoHost(error.message) from error
 
-        roots = Roots.of_descriptors([os.dup(descriptor) for _, descriptor in rights.roots])
-        caller = Caller(f"client {next(self._numbers)}", settings, roots)
-
         async def serve(connection: socket.socket, peer: Peer) -> None:
+            # Only here: of a client that does not go on after it was prepared nobody closes them.
+            roots = Roots.of_descriptors(os.dup(descriptor) for _, descriptor in rights.roots)
+            caller = Caller(f"client {next(self._numbers)}", settings, roots)
+
             async def told_and_served() -> None:
                 for doubt in doubts(asked.environ, settings):
                     log.warning("%s", doubt)

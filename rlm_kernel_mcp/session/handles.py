@@ -136,7 +136,6 @@ class Handles:
         self.sessions[session_id] = session
         first = session.contexts.contexts.first
         first.take_over(prepared.context)
-        session.contexts.contexts.roots = caller.roots  # which are open; its record has only their names
         session.contexts.contexts.hash_later(first, prepared.unhashed)
         session.journal.opened(session.contexts.report(first), prepared.walls, prepared.duration_ms, session.account)
         return session, written
@@ -145,7 +144,6 @@ class Handles:
         """Remove all traces of a session that could not be made. `written`: what is on its way into the store."""
         if session := self.sessions.pop(session_id, None):  # from now on nobody finds it
             session.contexts.cancel()
-            session.contexts.contexts.put_down_roots()
         else:
             prepared.discard()
         await prepared.kernel.kill("its session could not be made")
@@ -234,7 +232,6 @@ class Handles:
         """Forget a session whose record has all there is to it: any server can open it again from there."""
         if self.sessions.get(session.session_id) is session:
             del self.sessions[session.session_id]
-            session.contexts.contexts.put_down_roots()
             self.give_back(session.session_id)
 
     def give_back(self, session_id: str) -> None:
@@ -268,8 +265,6 @@ class Handles:
 
     def give_all_back(self) -> None:
         """The server ends."""
-        for session in self.sessions.values():
-            session.contexts.contexts.put_down_roots()
         for session_id in list(self._locks):
             self.give_back(session_id)
 

@@ -61,7 +61,6 @@ class Registry:
         slots: KernelSlots | None = None,
     ) -> None:
         self.settings = settings
-        self._own = Caller.of("", settings)
         self.store = store
         self._run_dir = run_dir
         self._starter = starter
@@ -74,6 +73,7 @@ class Registry:
         self._sessions = self._handles.sessions
         self._tasks: list[asyncio.Task[None]] = []
         self._closed = False
+        self._own = Caller.of("", settings)  # last: nobody closes it where something of the above fails
 
     @classmethod
     async def open(cls, settings: Settings, slots: KernelSlots | None = None) -> Registry:

@@ -48,7 +48,7 @@ def resolved(path: str) -> str:
 
 
 def allowed_now(roots: Roots) -> Allowed:
-    """The roots as they are at this request.
+    """The roots as they are at this request, which closes them.
 
     Raises:
         ContextDenied: they cannot be looked at for a reason that lies elsewhere (no free descriptor, no memory).
@@ -95,8 +95,9 @@ class OpenedFile(NamedTuple):
 class FileOpener:
     """Opens regular files one after another. Files in a row from one directory share the check of where that is."""
 
-    def __init__(self, allowed: Allowed) -> None:
-        self._allowed = allowed
+    def __init__(self, roots: Roots) -> None:
+        self._roots = roots
+        self._allowed: Allowed | None = None
         self._directory: str | None = None
         self._descriptor: int | None = None
 
@@ -104,7 +105,9 @@ class FileOpener:
         """Like `open_below`, for a path that was a regular file when it was found."""
         directory, _, name = path.rpartition("/")
         if directory != self._directory:
-            self.close()
+            self._leave()
+            if self._allowed is None:
+                self._allowed = allowed_now(self._roots)
             try:
                 self._descriptor = open_below(directory or "/", given, self._allowed, directory=True)
             except PermissionError:  # a directory that may be entered, but not listed
@@ -119,7 +122,13 @@ class FileOpener:
             raise
 
     def close(self) -> None:
-        """Close the directory's descriptor. Safe to call twice."""
+        """Close what is open. Safe to call twice."""
+        self._leave()
+        allowed, self._allowed = self._allowed, None
+        if allowed is not None:
+            allowed.close()
+
+    def _leave(self) -> None:
         descriptor, self._descriptor, self._directory = self._descriptor, None, None
         if descriptor is not None:
             os.close(descriptor)

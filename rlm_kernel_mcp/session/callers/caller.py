@@ -38,5 +38,6 @@ class Caller:
         return SlotOwner(self.connection, self.settings.max_sessions)
 
     def close(self) -> None:
-        """The connection has ended. Sessions that it has opened keep the roots that they were opened with."""
-        self.is_connected, self.roots = False, Roots()
+        """The connection has ended. Sessions that it has opened know the roots that they were opened with."""
+        self.is_connected = False
+        self.roots.close()

@@ -58,9 +58,13 @@ class Profiles(Generic[R]):
     def __init__(
         self, open_registry: Callable[[Settings, KernelSlots], Awaitable[R]], max_sessions_in_sum: int | None = None
     ) -> None:
-        """`max_sessions_in_sum`: of all clients together (`KernelSlots`); None: each client's own limit is all."""
+        """`max_sessions_in_sum`: of all clients together (`KernelSlots`); None: there is one client, and its own limit.
+
+        The registries of several clients have nothing of one of them, those of one client its settings as they are.
+        """
         self._open_registry = open_registry
-        self._slots = KernelSlots(1, max_sessions_in_sum)
+        self._in_sum = max_sessions_in_sum
+        self._slots: KernelSlots | None = None
         self._opening: dict[Settings, asyncio.Task[R]] = {}
         self._closed = False
 
@@ -74,11 +78,14 @@ class Profiles(Generic[R]):
         profile = profile_of(settings)
         opening = self._opening.get(profile)
         if opening is None or _has_failed(opening):
-            opening = self._opening[profile] = asyncio.create_task(self._opened(profile), name="open a registry")
+            wanted = settings if self._in_sum is None else profile
+            opening = self._opening[profile] = asyncio.create_task(self._opened(wanted), name="open a registry")
         return await asyncio.shield(opening)
 
-    async def _opened(self, profile: Settings) -> R:
-        return await self._open_registry(profile, self._slots)
+    async def _opened(self, settings: Settings) -> R:
+        if self._slots is None:
+            self._slots = KernelSlots(settings.max_sessions, self._in_sum)
+        return await self._open_registry(settings, self._slots)
 
     async def of_session(self, settings: Settings, session_id: str) -> R:
         """The registry by which a client's call with a handle is answered.

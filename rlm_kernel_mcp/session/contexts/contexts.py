@@ -81,7 +81,6 @@ class SessionContext:
 
     def take_over(self, other: SessionContext) -> None:
         """Remember what the record does not have of a context that this server has loaded."""
-        self.source = other.source
         self.marks, self.in_place, self.places = other.marks, other.in_place, other.places
         self.text_bytes = other.text_bytes
 
@@ -113,14 +112,6 @@ class ContextList:
 
     def __post_init__(self) -> None:
         self.hashes = Hashes(self.means.loaders)
-
-    def put_down_roots(self) -> None:
-        """Nobody loads anything now: hold no directory open. They are known again by what the record keeps of them."""
-        if self.roots is not None:
-            self.roots = self.roots.put_down()
-        for one in self.all:
-            if one.source.roots is not None:
-                one.source = replace(one.source, roots=one.source.roots.put_down())
 
     @property
     def first(self) -> SessionContext:

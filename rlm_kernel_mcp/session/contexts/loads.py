@@ -121,10 +121,13 @@ class ContextLoads:
         source = replace(source, roots=source.roots.within(of_session) if source.roots else of_session)
         if source.name == first.name:  # which could not be loaded: this takes its place
             source = replace(source, prefix="")
-            first.source, first.has_failed = replace(source, text=None), False
+        # The caller's roots are open as long as its connection is there; the session knows them by what they are.
+        kept = replace(source, text=None, roots=source.roots and source.roots.recorded())
+        if source.name == first.name:
+            first.source, first.has_failed = kept, False
             context = first
         else:
-            context = SessionContext(replace(source, text=None), in_store=source.name)
+            context = SessionContext(kept, in_store=source.name)
             self.contexts.all.append(context)
         if source.text is not None:
             self._journal.keep_context(source.text, context.in_store)

@@ -83,7 +83,7 @@ class ContextSource:
         more: dict[str, Any] = {"inline": True}
         if self.paths is not None:
             begin = {"working_dir": self.working_dir or str(settings.working_dir), "home": self.home or settings.home}
-            roots = self.roots or Roots.of(*settings.context_roots)
+            roots = self.roots or Roots.named(*settings.context_roots)
             more = {"paths": self.paths, **begin, "roots": roots.paths, "root_ids": roots.kept}
         more |= {"exclude": self.exclude} if self.exclude else {}
         more |= {"json": True} if self.is_json else {}
@@ -107,8 +107,12 @@ class ContextSource:
 
     def allowed(self, settings: Settings) -> Roots:
         """The directories below which its paths must lie. Raises: ContextDenied: there are none."""
-        roots = self.roots or Roots.of(*settings.context_roots)
-        if len(roots.sets) > 1 and allowed_now(roots) == ((), ()):
+        roots = self.roots or Roots.named(*settings.context_roots)
+        if len(roots.sets) > 1:
+            with allowed_now(roots) as allowed:
+                has_some = allowed.paths or allowed.lost
+            if has_some:
+                return roots
             named = "; ".join(f"{', '.join(map(quoted, one))}" for one in roots.paths)
             raise ContextDenied(
                 f"No path can be added: it must lie below the roots that the session was opened with and below this "

@@ -22,7 +22,7 @@ from rlm_kernel_mcp.context.loader.index import ReadAt
 from rlm_kernel_mcp.context.loader.places import Places
 from rlm_kernel_mcp.context.payload import Payload
 from rlm_kernel_mcp.context.roots.identity import FileIdentity, file_identity
-from rlm_kernel_mcp.context.roots.opening import FileOpener, OpenedFile, allowed_now
+from rlm_kernel_mcp.context.roots.opening import FileOpener, OpenedFile
 from rlm_kernel_mcp.errors import RlmError
 from rlm_kernel_mcp.session.contexts.contexts import ContextList, SessionContext
 from rlm_kernel_mcp.session.evidence.passages import OpenDocument, as_it_is_now
@@ -97,8 +97,8 @@ class Documents:
         """Opens the files of a context, below the roots that it was loaded by."""
         opener = self._openers.get(context.name)
         if opener is None:
-            allowed = allowed_now(context.source.allowed(self._contexts.means.settings))
-            opener = self._openers[context.name] = FileOpener(allowed)
+            opener = FileOpener(context.source.allowed(self._contexts.means.settings))
+            self._openers[context.name] = opener
             self._opened.callback(opener.close)
         return opener
 

@@ -111,7 +111,7 @@ def read(loaders: Loaders, directory: Path) -> Load:
     """Load paths below the directory; `limits`: of the loaders, to be other than they are."""
 
     def read(*paths: str, room: Room = DECODED, **limits: Any) -> Payload:
-        sources = resolve_sources(paths, roots=Roots.of(directory), working_dir=directory, max_bytes=1 << 30)
+        sources = resolve_sources(paths, roots=Roots.named(directory), working_dir=directory, max_bytes=1 << 30)
         payload = load(sources, room, replace(loaders, **limits))
         assert payload is not None
         return payload

@@ -139,7 +139,7 @@ def test_a_loader_says_what_the_host_s_own_reading_says(directory: Path, read: L
     (directory / "e.bin").write_bytes(b"\0" * 10)
     (directory / "f.zip").write_bytes(b"PK")
     (directory / "g.txt").write_bytes(b"")
-    sources = resolve_sources(["."], roots=Roots.of(directory), working_dir=directory, max_bytes=1 << 30)
+    sources = resolve_sources(["."], roots=Roots.named(directory), working_dir=directory, max_bytes=1 << 30)
     with read(".") as by_loader, build_payload(sources) as by_host:
         assert by_loader.documents == by_host.documents
         assert (by_loader.sha256, by_loader.byte_count) == (by_host.sha256, by_host.byte_count)
@@ -161,7 +161,7 @@ def test_a_loader_stands_behind_every_wall_that_this_machine_has(loaders: Loader
         seen.extend(line for line in status.splitlines() if line.startswith(("Seccomp:", "NoNewPrivs:", "CapEff:")))
         return process
 
-    sources = resolve_sources(["a.txt"], roots=Roots.of(directory), working_dir=directory, max_bytes=100)
+    sources = resolve_sources(["a.txt"], roots=Roots.named(directory), working_dir=directory, max_bytes=100)
     payload = load(sources, DECODED, replace(loaders, start=start))
     assert payload is not None
     payload.close()
@@ -176,7 +176,7 @@ def test_a_loader_that_is_killed_is_an_error_and_leaves_nothing(
 ) -> None:
     """The next context is loaded as ever."""
     (directory / "a.txt").write_text("text")
-    sources = resolve_sources(["a.txt"], roots=Roots.of(directory), working_dir=directory, max_bytes=100)
+    sources = resolve_sources(["a.txt"], roots=Roots.named(directory), working_dir=directory, max_bytes=100)
     begin = LoaderClient.begin
 
     def killed(client: LoaderClient, *asked: object) -> None:
@@ -197,7 +197,7 @@ def test_a_loader_that_is_killed_is_an_error_and_leaves_nothing(
 def test_a_loading_that_nobody_waits_for_ends_its_process(loaders: Loaders, directory: Path) -> None:
     """At the next look, wherever it is."""
     (directory / "a.txt").write_text("text")
-    sources = resolve_sources(["a.txt"], roots=Roots.of(directory), working_dir=directory, max_bytes=100)
+    sources = resolve_sources(["a.txt"], roots=Roots.named(directory), working_dir=directory, max_bytes=100)
     started: list[LoaderProcess] = []
 
     def start(*asked: Any) -> LoaderProcess:
@@ -263,7 +263,7 @@ def test_no_more_bytes_are_told_to_be_read_than_the_files_have(
 
     monkeypatch.setattr(LoaderClient, "begin", tell_and_begin)
     (directory / "a.txt").write_text(ASCII)
-    sources = resolve_sources(["a.txt"], roots=Roots.of(directory), working_dir=directory, max_bytes=1 << 30)
+    sources = resolve_sources(["a.txt"], roots=Roots.named(directory), working_dir=directory, max_bytes=1 << 30)
     told: list[int] = []
     payload = load(sources, DECODED, loaders, on_bytes=told.append)
     assert payload is not None

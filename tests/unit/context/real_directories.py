@@ -55,7 +55,7 @@ def problems_of(directory: Path) -> tuple[list[str], dict[str, int]]:
     root = directory.resolve()
     listed = set(_found(root))
     try:
-        sources = resolve_sources([str(root)], roots=Roots.of(root), working_dir=root, max_bytes=MAX_BYTES)
+        sources = resolve_sources([str(root)], roots=Roots.named(root), working_dir=root, max_bytes=MAX_BYTES)
     except ContextNotFound:
         wrong = [f"{root}: find has {len(listed)} files, we have none"] if listed else []
         return wrong, {"files": 0}

@@ -27,7 +27,7 @@ def built(monkeypatch: pytest.MonkeyPatch, root: Path, *contents: bytes, memory:
     monkeypatch.setattr("rlm_kernel_mcp.context.reading.lies_in_memory", lambda _descriptor: memory)
     for number, content in enumerate(contents):
         (root / f"{number}.txt").write_bytes(content)
-    sources = resolve_sources(["."], roots=Roots.of(root), working_dir=root, max_bytes=ROOM.max_bytes)
+    sources = resolve_sources(["."], roots=Roots.named(root), working_dir=root, max_bytes=ROOM.max_bytes)
     return build_payload(sources, room=ROOM)
 
 

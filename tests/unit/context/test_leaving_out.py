@@ -28,7 +28,12 @@ def resolve(
     root: Path, *paths: str, exclude: tuple[str, ...] = (), top: Path | None = None, home: str | None = None
 ) -> Sources:
     return resolve_sources(
-        paths or (".",), exclude=exclude, roots=Roots.of(top or root), working_dir=root, home=home, max_bytes=1_000_000
+        paths or (".",),
+        exclude=exclude,
+        roots=Roots.named(top or root),
+        working_dir=root,
+        home=home,
+        max_bytes=1_000_000,
     )
 
 

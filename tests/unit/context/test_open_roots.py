@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import gc
+import errno
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from rlm_kernel_mcp.context.reading import build_payload
-from rlm_kernel_mcp.context.roots import open_roots
+from rlm_kernel_mcp.context.roots import directory
+from rlm_kernel_mcp.context.roots.directory import Root
 from rlm_kernel_mcp.context.roots.open_roots import Roots
 from rlm_kernel_mcp.context.roots.opening import open_below
 from rlm_kernel_mcp.context.sources import Sources, resolve_sources
@@ -25,6 +26,28 @@ def root(tmp_path: Path) -> Path:
         (tmp_path / name / "d").mkdir(parents=True)
         (tmp_path / name / "d" / "a.txt").write_text(text)
     return tmp_path / "allowed"
+
+
+@pytest.fixture(autouse=True)
+def every_root_is_closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What a test has opened, at its end."""
+    made, real = list[Root](), Root.of_descriptor
+
+    def noted(descriptor: int) -> Root:
+        made.append(real(descriptor))
+        return made[-1]
+
+    monkeypatch.setattr(Root, "of_descriptor", noted)
+    yield
+    for root in made:
+        root.close()
+
+
+def paths_of(roots: Roots | None) -> tuple[str, ...]:
+    """The roots' paths just now."""
+    assert roots is not None
+    with roots.allowed() as allowed:
+        return allowed.paths
 
 
 def resolve(roots: Roots, *paths: Path | str) -> Sources:
@@ -73,10 +96,25 @@ def test_a_root_that_was_replaced_is_not_followed(root: Path, replace: Callable[
 def test_a_root_that_is_replaced_between_the_look_and_the_reading_is_not_followed(
     root: Path, replace: Callable[[Path], None]
 ) -> None:
-    """The files were found by their names; they are opened below the directory that was opened."""
+    """The files were found by their names; those are not the root's any more."""
     sources = resolve(Roots.of(root), root / "d/a.txt")
     replace(root)
-    assert read(sources) == b"mine"
+    with pytest.raises(ContextDenied, match=r"a\.txt' was replaced while it was being opened"):
+        read(sources)
+
+
+@pytest.mark.parametrize("replace", REPLACED)
+def test_a_root_that_is_replaced_while_a_request_has_it_stays_the_one_that_was_opened(
+    root: Path, replace: Callable[[Path], None]
+) -> None:
+    """Each file is opened from the directory itself, whatever it is called meanwhile."""
+    with Roots.of(root).allowed() as allowed:
+        replace(root)
+        descriptor = open_below(f"{root}/d/a.txt", "a.txt", allowed)
+    try:
+        assert os.read(descriptor, 100) == b"mine"
+    finally:
+        os.close(descriptor)
 
 
 def test_a_root_that_was_renamed_allows_what_is_in_it_and_nothing_more(root: Path) -> None:
@@ -107,27 +145,26 @@ def test_a_root_that_was_removed_allows_nothing_though_one_is_made_again(root: P
 
 def test_a_link_in_the_middle_of_a_path_is_not_followed_by_the_walk(root: Path) -> None:
     """Names that were resolved have no links; one that has come since leads nowhere, not even inside."""
-    allowed = Roots.of(root).allowed()
     (root / "in").symlink_to("d")
     (root / "out").symlink_to("../outside/d")
     (root / "up").mkdir()
     for name in ("in/a.txt", "out/a.txt", "../outside/d/a.txt", "up/../../outside/d/a.txt"):
-        with pytest.raises((ContextDenied, OSError)):
+        with Roots.of(root).allowed() as allowed, pytest.raises((ContextDenied, OSError)):
             os.close(open_below(f"{root}/{name}", name, allowed))
 
 
 def test_what_two_sets_allow_is_decided_by_the_directories_and_not_by_their_names(root: Path, tmp_path: Path) -> None:
     """A root that lies below another's path, but is another directory than the one that is there."""
     both, inner = Roots.of(tmp_path), Roots.of(root / "d")
-    assert inner.within(both).allowed().paths == (str(root / "d"),)
-    assert both.within(inner).allowed().paths == (str(root / "d"),)
+    assert paths_of(inner.within(both)) == (str(root / "d"),)
+    assert paths_of(both.within(inner)) == (str(root / "d"),)
     (root / "d").rename(root / "was")
     (root / "d").mkdir()
     fresh = Roots.of(root / "d")
-    assert inner.within(fresh).allowed().paths == ()
-    assert inner.within(both).allowed().paths == (str(root / "was"),)
-    assert Roots.of(root).within(Roots.of(tmp_path / "outside")).allowed().paths == ()
-    assert Roots().allowed().paths == Roots.of(root).within(Roots(((),))).allowed().paths == ()
+    assert paths_of(inner.within(fresh)) == ()
+    assert paths_of(inner.within(both)) == (str(root / "was"),)
+    assert paths_of(Roots.of(root).within(Roots.of(tmp_path / "outside"))) == ()
+    assert paths_of(Roots()) == paths_of(Roots.of(root).within(Roots(((),)))) == ()
 
 
 def recorded(roots: Roots) -> tuple[list[list[str]], list[list[list[object]]]]:
@@ -147,14 +184,15 @@ def test_recorded_roots_are_the_same_directories_or_none(root: Path) -> None:
         again = Roots.of_record(paths, kept)
         replace(root)
         assert again is not None
-        assert again.allowed() == ((), (str(root),))
+        with again.allowed() as allowed:
+            assert (allowed.paths, allowed.lost) == ((), (str(root),))
         if root.is_symlink():
             root.unlink()
         else:
             root.rename(root.with_name(f"other-{replace.__name__}"))
         root.with_name("was").rename(root)
         (root.with_name("outside") / "d").mkdir(parents=True, exist_ok=True)
-        assert again.allowed().paths == (str(root),)  # it is back
+        assert paths_of(again) == (str(root),)  # it is back
 
 
 def test_a_recorded_root_is_known_by_its_number_after_a_restart_of_the_machine(
@@ -167,40 +205,37 @@ def test_a_recorded_root_is_known_by_its_number_after_a_restart_of_the_machine(
     other_inode = Roots.of_record(paths, [[[device, int(str(inode)) + 1, boot]]])
     assert other_device is not None
     assert other_inode is not None
-    assert other_device.allowed().paths == other_inode.allowed().paths == ()
-    monkeypatch.setattr(open_roots, "boot_id", lambda: "another run")
-    assert other_device.allowed().paths == (str(root),)
-    assert other_inode.allowed().paths == ()
+    assert paths_of(other_device) == paths_of(other_inode) == ()
+    monkeypatch.setattr(directory, "boot_id", lambda: "another run")
+    assert paths_of(other_device) == (str(root),)
+    assert paths_of(other_inode) == ()
 
 
 def test_a_record_from_before_it_said_which_directories_names_their_paths(root: Path) -> None:
     """And none of them is a link."""
     again = Roots.of_record([[str(root)]], None)
     assert again is not None
-    assert again.allowed().paths == (str(root),)
+    assert paths_of(again) == (str(root),)
     by_a_link(root)
     linked = Roots.of_record([[str(root)]], None)
     assert linked is not None
-    assert linked.allowed().paths == ()
+    assert paths_of(linked) == ()
     assert Roots.of_record([], None) is None
 
 
-def test_a_root_is_open_as_long_as_somebody_has_it(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection that has ended leaves it to the sessions that it opened; the last one closes it."""
-    closed, close = [], os.close
-
-    def noted(descriptor: int) -> None:
-        closed.append(descriptor)
-        close(descriptor)
-
+def test_a_root_that_was_closed_allows_nothing_but_to_the_request_that_has_it(root: Path) -> None:
+    """Its descriptor is closed at once, and no request ever uses the number, which may be another file's by then."""
     descriptor = os.open(root, os.O_PATH | os.O_DIRECTORY)
     roots = Roots.of_descriptors([descriptor])
-    kept, roots = roots.sets[0][0], Roots()
-    monkeypatch.setattr(os, "close", noted)
-    assert (kept.path_now(), roots.allowed().paths, descriptor in closed) == (str(root), (), False)
-    del kept
-    gc.collect()
-    assert descriptor in closed
+    with roots.allowed() as allowed:
+        assert all(one.descriptor != descriptor for one in allowed._opened)
+        roots.close()
+        roots.close()
+        os.close(open_below(str(root / "d/a.txt"), "a.txt", allowed))
+    assert paths_of(roots) == ()
+    assert paths_of(roots.recorded()) == (str(root),)
+    with pytest.raises(ContextDenied):
+        resolve(roots, root / "d/a.txt")
 
 
 def test_a_directory_that_may_only_be_entered_is_a_root(root: Path) -> None:
@@ -210,3 +245,22 @@ def test_a_directory_that_may_only_be_entered_is_a_root(root: Path) -> None:
         assert read(resolve(Roots.of(root), root / "d/a.txt")) == b"mine"
     finally:
         root.chmod(0o755)
+
+
+def test_roots_of_which_one_cannot_be_opened_leave_none_open(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that is out of descriptors would be for good."""
+    closed: set[int] = set()
+    close, first = os.close, os.open(root, os.O_PATH | os.O_DIRECTORY)
+
+    def noted(descriptor: int) -> None:
+        closed.add(descriptor)
+        close(descriptor)
+
+    def descriptors() -> Iterator[int]:
+        yield first
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(os, "close", noted)
+    with pytest.raises(OSError, match="Too many open files"):
+        Roots.of_descriptors(descriptors())
+    assert first in closed

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import gc
 import gzip
 import hashlib
 import lzma
@@ -33,7 +32,7 @@ from rlm_kernel_mcp.errors import ContextDenied, ContextNotFound, ContextTooLarg
 
 
 def resolve(root: Path, *paths: str, max_bytes: int = 100_000_000) -> Sources:
-    return resolve_sources(paths, roots=Roots.of(root), working_dir=root, max_bytes=max_bytes)
+    return resolve_sources(paths, roots=Roots.named(root), working_dir=root, max_bytes=max_bytes)
 
 
 def held_bytes(payload: Payload) -> bytes:
@@ -50,9 +49,7 @@ def no_descriptor_is_left() -> Iterator[None]:
     """Every test here gives back what it opened, also when it was refused."""
     before = open_descriptors()
     yield
-    if open_descriptors() - before:
-        gc.collect()  # an error that a test has caught still has the roots of its request
-    assert open_descriptors() - before == set()
+    assert open_descriptors() == before
 
 
 @contextmanager
@@ -286,21 +283,21 @@ def test_pseudo_files_are_refused(tmp_path: Path) -> None:
     proc = Path("/proc/self").resolve()
     for path in ("status", "environ", ".", "*", "task", "../self/status"):
         with pytest.raises(ContextDenied, match=r"a pseudo-file of the operating system \(/proc, /sys"):
-            build_payload(resolve_sources([path], roots=Roots.of("/proc"), working_dir=proc, max_bytes=10_000_000))
+            build_payload(resolve_sources([path], roots=Roots.named("/proc"), working_dir=proc, max_bytes=10_000_000))
     (tmp_path / "a.txt").write_text("a")
     (tmp_path / "link").symlink_to(proc / "environ")
-    wide = resolve_sources([str(tmp_path)], roots=Roots.of("/"), working_dir=tmp_path, max_bytes=10_000_000)
+    wide = resolve_sources([str(tmp_path)], roots=Roots.named("/"), working_dir=tmp_path, max_bytes=10_000_000)
     assert [source.name for source in wide.files] == ["a.txt"]
     assert wide.skipped.first == ["link: a pseudo-file of the operating system"]
-    with pytest.raises(ContextDenied, match="pseudo-file"):
-        open_below(str(proc / "environ"), "environ", Roots.of("/").allowed())
+    with pytest.raises(ContextDenied, match="pseudo-file"), Roots.named("/").allowed() as allowed:
+        open_below(str(proc / "environ"), "environ", allowed)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
 def test_a_pattern_over_the_whole_file_system_enters_no_pseudo_file_system() -> None:
     """With `/` allowed, `/*/self/status` finds nothing."""
     with pytest.raises(ContextNotFound, match=r"matches no file \(1 skipped, such as proc: a pseudo-file"):
-        resolve_sources(["/p[r]oc/self/status"], roots=Roots.of("/"), working_dir=Path("/"), max_bytes=10_000_000)
+        resolve_sources(["/p[r]oc/self/status"], roots=Roots.named("/"), working_dir=Path("/"), max_bytes=10_000_000)
 
 
 def test_a_file_that_is_written_to_is_noticed(tmp_path: Path) -> None:
@@ -378,7 +375,7 @@ for name in "ab":
     (root / name).write_bytes(b"x" * 2_000_000)
 resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, 3_000_000))
 try:
-    build_payload(resolve_sources(["."], roots=Roots.of(root), working_dir=root, max_bytes=10**9))
+    build_payload(resolve_sources(["."], roots=Roots.named(root), working_dir=root, max_bytes=10**9))
 except ContextTooLarge as error:
     print(error.message, sorted(path.name for path in root.iterdir()))
 """
@@ -403,7 +400,7 @@ from rlm_kernel_mcp.context.sources import resolve_sources
 def peak_kb(): return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 def load(paths):
     root = Path({str(tmp_path)!r})
-    return build_payload(resolve_sources(paths, roots=Roots.of(root), working_dir=root, max_bytes=10**9)).byte_count
+    return build_payload(resolve_sources(paths, roots=Roots.named(root), working_dir=root, max_bytes=10**9)).byte_count
 load(["small.txt"])
 before = peak_kb()
 load({paths!r})

@@ -44,7 +44,9 @@ def write(root: Path, *names: str, data: bytes = b"text\n") -> None:
 def resolve(
     root: Path, *paths: str, working_dir: Path | None = None, max_bytes: int = 1_000_000, home: str | None = None
 ) -> Sources:
-    return resolve_sources(paths, roots=Roots.of(root), working_dir=working_dir or root, max_bytes=max_bytes, home=home)
+    return resolve_sources(
+        paths, roots=Roots.named(root), working_dir=working_dir or root, max_bytes=max_bytes, home=home
+    )
 
 
 def names(found: Sources) -> list[str]:
@@ -105,7 +107,9 @@ def test_of_several_paths_the_common_prefix_is_reported_once_and_names_are_relat
             source.real for source in found.files
         ]
     roots = (tmp_path / "far/one", tmp_path / "far/two")
-    apart = resolve_sources([str(one) for one in roots], roots=Roots.of(*roots), working_dir=Path("/"), max_bytes=100)
+    apart = resolve_sources(
+        [str(one) for one in roots], roots=Roots.named(*roots), working_dir=Path("/"), max_bytes=100
+    )
     assert names(apart) == ["one/logs/a.txt", "two/logs/a.txt"]
 
 
@@ -189,7 +193,7 @@ def test_braces_stand_for_a_bounded_number_of_patterns_and_walk_once(root: Path)
     with pytest.raises(InvalidInput, match="more than 100 patterns"):
         resolve(root, "{0,1}" * 7)
     with pytest.raises(InvalidInput, match="more than 100 patterns"):
-        resolve_sources(["."], exclude=["{a,b}" * 2_000], roots=Roots.of(root), working_dir=root, max_bytes=100)
+        resolve_sources(["."], exclude=["{a,b}" * 2_000], roots=Roots.named(root), working_dir=root, max_bytes=100)
 
 
 def test_a_file_whose_name_looks_like_a_pattern_is_that_file(root: Path) -> None:
@@ -403,7 +407,10 @@ def test_a_working_directory_reached_by_a_link_names_files_the_same(tmp_path: Pa
     """Names stay short on macOS too, whose /tmp is a link."""
     write(root, "d/a.txt")
     (tmp_path / "link").symlink_to("allowed")
-    assert names(resolve(tmp_path / "link", "d/a.txt", "d", ".", working_dir=tmp_path / "link")) == ["d/a.txt"]
+    roots = Roots.of(tmp_path / "link")
+    found = resolve_sources(["d/a.txt", "d", "."], roots=roots, working_dir=tmp_path / "link", max_bytes=100)
+    roots.close()
+    assert names(found) == ["d/a.txt"]
     assert names(resolve(root, "d/*", ".", working_dir=tmp_path / "link")) == ["d/a.txt"]
 
 
@@ -411,13 +418,13 @@ def test_a_root_that_is_gone_allows_nothing(tmp_path: Path, root: Path) -> None:
     """A root that was removed while the server runs denies, and does not fail."""
     write(root, "a.txt")
     with pytest.raises(ContextDenied):
-        resolve_sources([str(root / "a.txt")], roots=Roots.of(tmp_path / "gone"), working_dir=root, max_bytes=100)
+        resolve_sources([str(root / "a.txt")], roots=Roots.named(tmp_path / "gone"), working_dir=root, max_bytes=100)
 
 
 def test_a_link_slipped_in_after_the_check_opens_nothing(root: Path) -> None:
     """The descriptor itself is asked where it lies, so a directory swapped for a link to outside is refused."""
     write(root, "d/secret.txt")
-    allowed = Roots.of(root).allowed()
+    allowed = Roots.named(root).allowed()
     (root / "d").rename(root / "was")
     (root / "d").symlink_to("../outside")
     with pytest.raises(ContextDenied, match="was replaced while it was being opened"):
@@ -425,6 +432,7 @@ def test_a_link_slipped_in_after_the_check_opens_nothing(root: Path) -> None:
     (root / "e").symlink_to("../outside/secret.txt")
     with pytest.raises((OSError, ContextDenied)):
         open_below(str(root / "e"), "e", allowed)
+    allowed.close()
 
 
 def test_a_thread_that_swaps_folder_and_link_never_wins(root: Path) -> None:
@@ -443,7 +451,7 @@ def test_a_thread_that_swaps_folder_and_link_never_wins(root: Path) -> None:
     swapper = threading.Thread(target=swap)
     swapper.start()
     seen: set[bytes] = set()
-    refused, allowed = 0, Roots.of(root).allowed()
+    refused, allowed = 0, Roots.named(root).allowed()
     try:
         for tries in range(1_000_000):
             if tries >= 3_000 and seen and refused:
@@ -458,6 +466,7 @@ def test_a_thread_that_swaps_folder_and_link_never_wins(root: Path) -> None:
     finally:
         stop.set()
         swapper.join()
+        allowed.close()
     assert seen == {b"inner!"}
     assert refused > 0
 
@@ -485,9 +494,9 @@ def test_what_lies_outside_is_refused_with_the_roots_that_are_there(root: Path) 
     for directory in many:
         directory.mkdir()
     with pytest.raises(ContextDenied, match=r"r0', .*r4' and 2 more\.$"):
-        resolve_sources(["/etc/passwd"], roots=Roots.of(*many), working_dir=root, max_bytes=1)
+        resolve_sources(["/etc/passwd"], roots=Roots.named(*many), working_dir=root, max_bytes=1)
     with pytest.raises(ContextDenied, match="which are none that exists"):
-        resolve_sources(["/etc/passwd"], roots=Roots.of(root / "gone"), working_dir=root, max_bytes=1)
+        resolve_sources(["/etc/passwd"], roots=Roots.named(root / "gone"), working_dir=root, max_bytes=1)
 
 
 def replacing(monkeypatch: pytest.MonkeyPatch, link: Path, *, times: int) -> None:
@@ -621,8 +630,7 @@ def test_a_root_that_cannot_be_looked_at_for_want_of_descriptors_is_not_called_o
 ) -> None:
     """The path lies where it should; the server has no descriptor left."""
     write(root, "a.txt")
-    first, second, recorded = Roots.of(root.parent), Roots.of(root), Roots.of_record([[str(root)]], None)
-    assert recorded is not None
+    first, second, recorded = Roots.of(root.parent), Roots.of(root), Roots.named(root)
 
     def at_its_limit(*_: object, **__: object) -> int:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
@@ -637,6 +645,8 @@ def test_a_root_that_cannot_be_looked_at_for_want_of_descriptors_is_not_called_o
                 resolve_sources(["a.txt"], roots=roots, working_dir=root, max_bytes=100)
     for roots in (second.within(first), recorded):
         assert names(resolve_sources(["a.txt"], roots=roots, working_dir=root, max_bytes=100)) == ["a.txt"]
+    first.close()
+    second.close()
 
 
 @pytest.mark.parametrize(

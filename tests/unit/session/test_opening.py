@@ -95,7 +95,7 @@ def test_a_source_comes_back_from_its_reference_with_what_it_leaves_out(tmp_path
     there = replace(load_settings(Path.cwd(), variables), working_dir=tmp_path)
     source = ContextSource(paths=("sub", "."), exclude=("tests",))
     again = ContextSource.of_reference(json.loads(json.dumps(source.reference(there))))
-    assert again == replace(source, working_dir=str(tmp_path), roots=Roots.of(tmp_path), home=there.home)
+    assert again == replace(source, working_dir=str(tmp_path), roots=Roots.named(tmp_path), home=there.home)
     inline = ContextSource("text")
     assert ContextSource.of_reference(inline.reference(there)) == replace(inline, text=None)
     room = Room(1 << 20)

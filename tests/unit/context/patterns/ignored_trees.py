@@ -90,7 +90,7 @@ def files_of_git(root: Path) -> set[str]:
 
 def files_of_ours(root: Path, *paths: str) -> set[str]:
     try:
-        found = resolve_sources(paths or (".",), roots=Roots.of(root), working_dir=root, max_bytes=1_000_000)
+        found = resolve_sources(paths or (".",), roots=Roots.named(root), working_dir=root, max_bytes=1_000_000)
     except ContextNotFound:
         return set()
     return {os.path.relpath(source.real, root) for source in found.files}

@@ -7,7 +7,7 @@ import pytest
 from rlm_kernel_mcp.context.held import Room
 from rlm_kernel_mcp.context.loader.compressed import form_of, is_archive
 from rlm_kernel_mcp.context.patterns.left_out import Skipped
-from rlm_kernel_mcp.context.roots.open_roots import Allowed
+from rlm_kernel_mcp.context.roots.open_roots import Roots
 from rlm_kernel_mcp.context.sources import Source, Sources
 from rlm_kernel_mcp.session.contexts.source import needs_loader
 from rlm_kernel_mcp.units import MB
@@ -17,7 +17,7 @@ ROOM = Room(decoded_bytes=600 * MB, in_memory_bytes=256 * MB, mapped_bytes=64 <<
 
 def sources(count: int, byte_count: int, name: str = "a.txt") -> Sources:
     files = tuple(Source(f"{number}/{name}", f"/{number}/{name}") for number in range(count))
-    return Sources(files, "/", Allowed(()), ROOM.max_bytes, Skipped(), byte_count)
+    return Sources(files, "/", Roots(), ROOM.max_bytes, Skipped(), byte_count)
 
 
 @pytest.mark.parametrize(
