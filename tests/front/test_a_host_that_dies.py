@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 
+import pytest
+
 from tests.front.hosts import HERE, Hosts
 
 
@@ -45,6 +47,7 @@ def test_a_call_in_flight_is_answered_with_its_own_id_and_says_that_it_may_have_
     assert len(answered) == len(set(answered))
 
 
+@pytest.mark.slow
 def test_a_client_outlives_one_host_after_another(hosts: Hosts) -> None:
     client = hosts.client()
     client.initialize()

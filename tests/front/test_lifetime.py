@@ -11,6 +11,8 @@ import pytest
 from rlm_kernel_mcp.front import front
 from tests.front.hosts import HERE, Hosts
 
+pytestmark = pytest.mark.slow
+
 EDGES = 3
 
 

@@ -20,6 +20,8 @@ from tests.mcp.line_client import WAIT_S
 from tests.parts import ROOT
 from tests.rights import NOBODY
 
+pytestmark = pytest.mark.slow
+
 PROGRAM: Final = Path(__file__).parent / "program"
 PYTHON: Final = sys.executable
 MORE: Final = ["no_new_privs,seccomp"] + ([] if namespaces.refusal() else ["mnt", "net", "ipc", "uts"])
