@@ -44,16 +44,17 @@ class Root:
         """Open a directory, of which all links are followed now; one that is not there allows nothing, for good.
 
         Raises:
-            OSError: it cannot be opened for a reason that lies elsewhere (no free descriptor, no memory).
+            OSError: it cannot be opened for a reason that lies elsewhere (no free descriptor, no memory, no /proc).
         """
         try:
-            return cls.of_descriptor(os.open(path, _ONLY_A_PLACE))
+            descriptor = os.open(path, _ONLY_A_PLACE)
         except OSError as error:
             if error.errno not in _NOT_THERE:
                 raise
             absent = cls(str(path), None, "")
             absent.close()
             return absent
+        return cls.of_descriptor(descriptor)
 
     @classmethod
     def of_descriptor(cls, descriptor: int) -> Root:
@@ -125,12 +126,21 @@ class Root:
 
 
 def path_of(descriptor: int) -> str:
-    """What the system calls an open file or directory just now."""
+    """What the system calls an open file or directory just now.
+
+    Raises:
+        OSError: the system does not say: /proc is not mounted, or is hidden from this process.
+    """
     if sys.platform == "darwin":
         import fcntl
 
         return os.fsdecode(fcntl.fcntl(descriptor, fcntl.F_GETPATH, b"\0" * 1024).rstrip(b"\0"))
-    return os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115 (strings: one call a file)
+    link = f"/proc/self/fd/{descriptor}"
+    try:
+        return os.readlink(link)  # noqa: PTH115 (strings: one call a file)
+    except OSError as error:
+        fault = "/proc does not say what an open directory is called; it must be mounted, and not hidden"
+        raise OSError(error.errno, f"{fault} ({error.strerror})", link) from error
 
 
 @cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -264,3 +265,25 @@ def test_roots_of_which_one_cannot_be_opened_leave_none_open(root: Path, monkeyp
     with pytest.raises(OSError, match="Too many open files"):
         Roots.of_descriptors(descriptors())
     assert first in closed
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="the system is asked without /proc")
+def test_a_root_is_not_said_to_be_gone_where_it_is_proc_that_is_not_there(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The directory was opened; that its name cannot be had says nothing about it, and leaves nothing open."""
+    closed: list[int] = []
+    close = os.close
+
+    def noted(descriptor: int) -> None:
+        closed.append(descriptor)
+        close(descriptor)
+
+    def hidden(link: str) -> str:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), link)
+
+    monkeypatch.setattr(os, "close", noted)
+    monkeypatch.setattr(os, "readlink", hidden)
+    with pytest.raises(OSError, match="/proc does not say what an open directory is called; it must be mounted"):
+        Roots.of(root)
+    assert len(closed) == 1
