@@ -128,7 +128,10 @@ class Reader:
                 with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to tell
                     self._loop.call_soon_threadsafe(_tell, read, frame)
 
-        threading.Thread(target=run, name="long line", daemon=True).start()
+        try:
+            threading.Thread(target=run, name="long line", daemon=True).start()
+        except RuntimeError:  # the limit of threads or processes is reached: it is read here, and the others wait
+            return frame_of(line)
         return await read
 
 

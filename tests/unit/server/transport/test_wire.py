@@ -202,6 +202,22 @@ async def test_a_long_line_is_read_elsewhere_and_the_lines_stay_in_order(pipes: 
     assert [type(frame.message) for frame in frames] == [JSONRPCRequest, JSONRPCNotification] * 3
 
 
+async def test_a_long_line_is_read_where_no_thread_can_be_started_too(
+    pipes: Pipes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The limit of processes may be reached by others: that is no end of the server."""
+    long = b'{"jsonrpc":"2.0","method":"long","params":{"a":"' + b"x" * 20_000 + b'"}}\n'
+    os.write(pipes.client_out, long + PING + b"\n")
+    os.close(pipes.client_out)
+
+    def refused(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    frames = await _frames(pipes.server_in)
+    assert [type(frame.message) for frame in frames] == [JSONRPCNotification, JSONRPCRequest]
+
+
 async def test_the_reader_holds_one_line_and_the_client_keeps_the_rest_in_its_pipe(pipes: Pipes) -> None:
     """Nothing is read ahead of what the server takes, but for one piece of input."""
     line = b'{"jsonrpc":"2.0","method":"' + b"x" * 60_000 + b'"}\n'
