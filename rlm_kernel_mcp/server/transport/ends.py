@@ -2,7 +2,7 @@
 
 Is: own descriptors, and one read or write of what can be had at once. A flag of the client's is never changed:
 `O_NONBLOCK` belongs to the open file, which its other processes share. A pipe or a terminal is opened a second time, a
-socket is asked at each call, and a regular file does not wait. Is not: lines (`reader.py`, `writer.py`).
+socket and a device are asked at each call, and a regular file does not wait. Is not: lines (`reader.py`, `writer.py`).
 Above: `reader.py`, `writer.py`. Below: the operating system.
 """
 
@@ -26,14 +26,18 @@ class End:
     def __init__(self, descriptor: int, flags: int, ready: int) -> None:
         mode = os.fstat(descriptor).st_mode
         self._poll: select.poll | None = None
-        self._room = select.PIPE_BUF if stat.S_ISFIFO(mode) else 1
         self._socket: socket.socket | None = None
-        if not stat.S_ISFIFO(mode) and not os.isatty(descriptor):
-            self.number = os.dup(descriptor)
-        else:
-            self.number = self._opened(descriptor, flags, ready)
+        is_terminal = os.isatty(descriptor)
+        self._room = 1 if is_terminal else select.PIPE_BUF
         if stat.S_ISSOCK(mode):
+            self.number = os.dup(descriptor)
             self._socket = socket.socket(fileno=self.number)
+        elif stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+            self.number = os.dup(descriptor)
+        elif stat.S_ISFIFO(mode) or is_terminal:
+            self.number = self._opened(descriptor, flags, ready)
+        else:
+            self.number = self._asked_first(descriptor, ready)
 
     def close(self) -> None:
         """Give the descriptor back; the client's own is as it was."""
@@ -45,8 +49,14 @@ class End:
     def _opened(self, descriptor: int, flags: int, ready: int) -> int:
         with contextlib.suppress(OSError):
             return os.open(f"/proc/self/fd/{descriptor}", flags | os.O_NONBLOCK | os.O_NOCTTY)
-        # Another user's pipe cannot be opened again. It is asked before each call, which is exact as long as nobody
-        # else reads, or writes, at the same end. Room is that for `PIPE_BUF` bytes in a pipe, and for one elsewhere.
+        return self._asked_first(descriptor, ready)  # another user's pipe
+
+    def _asked_first(self, descriptor: int, ready: int) -> int:
+        """What cannot be opened again, or does something else when it is, as many a device (a virtio port, a tape).
+
+        It is asked before each call, which is exact as long as nobody else reads, or writes, at the same end. Room is
+        that for one byte in a terminal, for `PIPE_BUF` in a pipe, and for a buffer in a device.
+        """
         self._poll = select.poll()
         own = os.dup(descriptor)
         self._poll.register(own, ready)

@@ -7,6 +7,7 @@ import contextlib
 import io
 import logging
 import os
+import stat
 import subprocess
 import sys
 from collections import Counter
@@ -165,6 +166,52 @@ def test_no_read_and_no_write_of_a_client_s_descriptor_waits(
     source.close()
     sink.close()
     client.close()
+
+
+@pytest.mark.parametrize("kind", [stat.S_IFCHR, 0], ids=["a device", "of no kind"])
+def test_a_device_that_is_no_terminal_is_asked_before_each_call_and_not_opened_again(
+    kind: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as a virtio port: it has one opener, and one read that waits would hold up every client."""
+    client = Client("pipes")
+    os.set_blocking(client.server_out, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(client.server_out, b"x")
+    os.set_blocking(client.server_out, True)
+    status = os.fstat(client.server_in)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fstat", lambda _descriptor: os.stat_result((kind | 0o600, *status[1:])))
+        patched.setattr(os, "open", _waits)
+        source, sink = Source(client.server_in), Sink(client.server_out)
+    with monkeypatch.context() as patched:
+        for call in ("read", "readv", "write"):
+            patched.setattr(os, call, _waits)
+        with pytest.raises(BlockingIOError):
+            source.read()
+        with pytest.raises(BlockingIOError):
+            source.read_into(memoryview(bytearray(10)))
+        with pytest.raises(BlockingIOError):
+            sink.write(memoryview(b"x"))
+    os.write(client.out, b"here")
+    assert source.read() == b"here"
+    source.close()
+    sink.close()
+    client.close()
+
+
+def _waits(*_arguments: object) -> int:
+    raise AssertionError("this call would have waited")
+
+
+def test_the_null_device_is_an_end_like_any_other() -> None:
+    """`rlm-kernel-mcp serve < /dev/null 2> /dev/null`."""
+    with open(os.devnull, "r+b", buffering=0) as null:  # noqa: PTH123 - no path of a file
+        source, sink = Source(null.fileno()), Sink(null.fileno())
+    assert source.read() == b""
+    assert sink.write(memoryview(b"x" * 100)) == 100
+    source.close()
+    sink.close()
 
 
 def _fill(sink: Sink) -> None:
