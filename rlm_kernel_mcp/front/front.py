@@ -49,8 +49,7 @@ def read(path: str) -> str:
 
 def confinement(pid: int | str) -> dict[str, str]:
     """What the kernel says of a process that decides what it may reach, by name. Raises: OSError: it cannot be read."""
-    links = [(name + " namespace", f"ns/{name}", os.readlink) for name in NAMESPACES]
-    rows = {}
+    links, rows = [(name + " namespace", f"ns/{name}", os.readlink) for name in NAMESPACES], dict[str, str]()
     for name, path, look in (*links, *(("label " + name, f"attr/{name}", read) for name in LABELS)):
         try:
             rows[name] = look(f"/proc/{pid}/{path}").strip("\0\n")
@@ -129,8 +128,8 @@ class Place:
         # Read anew each time: it may be another by the time that a host has died.
         self.version = read(PACKAGE + "/__init__.py").partition('__version__ = "')[2].partition('"')[0]
         self.directory = environ.get("RLM_HOST_DIR") or f"/tmp/rlm-kernel-mcp-{os.getuid()}"  # noqa: S108  (checked)
-        rows = [f"{name}={row}" for name, row in self.confined.items()]
-        self.stem = f"{self.directory}/{fingerprint([PACKAGE, sys.executable, self.state, *rows])}-"
+        texts = [PACKAGE, sys.executable, self.state, *map("=".join, self.confined.items())]
+        self.stem = f"{self.directory}/{fingerprint(texts)}-"
         self.at(self.version)
 
     def at(self, version: str) -> None:
@@ -192,24 +191,19 @@ class Place:
             os.close(pidfd)
             os.close(ours)
 
-    def hand_over(self, sock: _socket.socket, page: int, options: list[str]) -> None:
+    def hand_over(self, sock: _socket.socket, page: int, options: list[str], opened: list[int]) -> None:
         """Have the host serve our client. Raises: NoHost, ConnectionError, as `introduced`; OSError."""
-        said = [self.introduced(sock, b"serve")]
-        said += (os.fsencode(f"{k}={v}") for k, v in self.environ.items() if k.startswith(PASSED_ON))
-        data = b"\0".join([*said, *(b"--" + name.encode() for name in options)])
-        roots = [path for path in self.environ.get("RLM_CONTEXT_ROOTS", "").split(os.pathsep) if path] or ["."]
+        said = [os.fsencode(f"{k}={v}") for k, v in self.environ.items() if k.startswith(PASSED_ON)]
+        data = b"\0".join([self.introduced(sock, b"serve"), *said, *(b"--" + name.encode() for name in options)])
         os.makedirs(self.state, 0o700, exist_ok=True)
-        # All by our own rights: that the records may be read and written, the working directory, the roots.
-        opened = [os.open(f"{self.state}/{PROOF_NAME}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)]
+        # By our own rights, as `opened` is: that the records may be read and written.
+        proof = os.open(f"{self.state}/{PROOF_NAME}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            for path in (".", *map(os.path.expanduser, roots)):
-                opened += [os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)]
-            fds = b"".join(fd.to_bytes(4, sys.byteorder) for fd in (0, 1, 2, page, *opened))
+            fds = b"".join(fd.to_bytes(4, sys.byteorder) for fd in (0, 1, 2, page, proof, *opened))
             sock.sendmsg([data], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, fds)])
             answer = said_by(sock)
         finally:
-            for fd in opened:
-                os.close(fd)
+            os.close(proof)
         if answer[0] != "served":
             raise NoHost(answer[-1])
         sock.send(WORD + b"\0go")  # only from here on it reads: we might have ceased to wait
@@ -223,7 +217,13 @@ def said_by(sock: _socket.socket) -> list[str]:
     return said
 
 
-def attach(environ: dict[str, str], options: list[str], page: int) -> _socket.socket:
+def directories(environ: dict[str, str]) -> list[int]:
+    """The working directory and the roots, which no host that comes later has otherwise. Raises: OSError."""
+    roots = [path for path in environ.get("RLM_CONTEXT_ROOTS", "").split(os.pathsep) if path] or ["."]
+    return [os.open(path, os.O_DIRECTORY | os.O_CLOEXEC) for path in (".", *map(os.path.expanduser, roots))]
+
+
+def attach(environ: dict[str, str], options: list[str], page: int, opened: list[int]) -> _socket.socket:
     """The connection to a host that serves our client, which is started if there is none. Raises: NoHost, OSError."""
     wait_s = float(environ.get("RLM_HOST_WAIT_S") or 10)
     end, starts = time.monotonic() + wait_s, 0
@@ -235,7 +235,7 @@ def attach(environ: dict[str, str], options: list[str], page: int) -> _socket.so
                 raise NoHost(f"it ends as it begins; {place.socket}.log says why")
         else:
             try:
-                place.hand_over(sock, page, options)
+                place.hand_over(sock, page, options, opened)
                 sock.settimeout(None)
                 return sock
             except (ConnectionError, TimeoutError):
@@ -277,20 +277,20 @@ def main() -> int:
         if environ.get("RLM_HOST") != "auto":
             serve_here(argv, "")
         page = os.memfd_create("rlm-page", os.MFD_CLOEXEC)
-        sock = attach(environ, options, page)
+        environ["RLM_STATE_DIR"] = state_dir(environ)  # found while there is a working directory
+        opened = directories(environ)
+        sock = attach(environ, options, page, opened)
     except (NoHost, OSError, ValueError) as error:
         serve_here(argv, str(error))
     while True:
         try:
-            word = sock.recv(4096)
+            if said_by(sock) == ["end"]:
+                return 0
         except OSError:
-            word = b""
-        sock.close()
-        if word == WORD + b"\0end":
-            return 0
+            sock.close()
         try:
             ours("left")["settle"](page, 1, 2)
-            sock = attach(environ, options, page)
+            sock = attach(environ, options, page, opened)
         except (NoHost, OSError, ValueError) as error:
             tell(f"the host has ended, and there is no other: {error}")
             return 1

@@ -77,15 +77,15 @@ class Clients:
                 await serve_connection(
                     server, rights.wire_in, rights.wire_out, rights.stderr, rights.page, patience=patience
                 )
-                with contextlib.suppress(OSError):
-                    connection.send(handshake.end())
+                _say_end(connection)
                 tasks.cancel_scope.cancel()
 
-            server = build_server(lambda: self._registries.registry_for(settings), caller_of=lambda _ctx: caller)
+            spoken = anyio.Event()
+            server = build_server(lambda: self._registries.registry_for(settings), spoken.set, lambda _ctx: caller)
             with contextlib.closing(caller):
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(_end_with, connection, tasks.cancel_scope)
-                    tasks.start_soon(_end_with_parent_of, peer, tasks.cancel_scope)
+                    tasks.start_soon(_end_with_parent_of, peer, spoken, connection, tasks.cancel_scope)
                     tasks.start_soon(told_and_served)
 
         return serve
@@ -118,8 +118,20 @@ async def _end_with(connection: socket.socket, scope: anyio.CancelScope) -> None
     scope.cancel()
 
 
-async def _end_with_parent_of(peer: Peer, scope: anyio.CancelScope) -> None:
-    """End when the process ends that started the front: another may hold its end of the pipe, so that no EOF comes."""
+def _say_end(connection: socket.socket) -> None:
+    """Have the front end too: a connection that ends without it is a host's death, and the front looks for another."""
+    with contextlib.suppress(OSError):
+        connection.send(handshake.end())
+
+
+async def _end_with_parent_of(
+    peer: Peer, spoken: anyio.Event, connection: socket.socket, scope: anyio.CancelScope
+) -> None:
+    """End when the process ends that started the front: another may hold its end of the pipe, so that no EOF comes.
+
+    That process is looked for when the client first speaks: what only launched the front may be gone by then.
+    """
+    await spoken.wait()
     parent = _parent(peer.pid)
     try:
         descriptor = os.pidfd_open(parent)
@@ -132,6 +144,7 @@ async def _end_with_parent_of(peer: Peer, scope: anyio.CancelScope) -> None:
     finally:
         os.close(descriptor)
     log.warning("ending: process %d, which started this client's front, has ended", parent)
+    _say_end(connection)
     scope.cancel()
 
 

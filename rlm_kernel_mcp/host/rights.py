@@ -17,8 +17,6 @@ from pathlib import Path
 from rlm_kernel_mcp.front.front import PROOF_NAME, NoHost
 from rlm_kernel_mcp.host.handshake import STREAMS_AND_RIGHTS
 
-GONE = " (deleted)"
-
 
 @dataclass(frozen=True, slots=True)
 class Rights:
@@ -79,9 +77,10 @@ def _require_records(proof: int, state: str) -> None:
 
 
 def _directory(descriptor: int) -> Path:
+    """What it is called. One that was removed since is lost: a root then allows nothing, and the client goes on."""
     if _mode(descriptor) != os.O_RDONLY or not stat.S_ISDIR(os.fstat(descriptor).st_mode):
         raise NoHost("a root or the working directory is not a directory that the client opened for reading")
     name = str(Path(f"/proc/self/fd/{descriptor}").readlink())
-    if not name.startswith("/") or (name.endswith(GONE) and not os.path.lexists(name)):
-        raise NoHost("a root or the working directory is gone")
+    if not name.startswith("/"):
+        raise NoHost("a root or the working directory lies outside of what the host can reach by a path")
     return Path(name)

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 
+import psutil
 import pytest
 
 from tests.front.hosts import HERE, Hosts
+from tests.processes import left_over
+
+LAUNCHER = (sys.executable, "-I", "-S", "-c", "import subprocess, sys; subprocess.call(sys.argv[1:])")
+"""A client that starts its front; the test holds the pipes."""
 
 
 def kill_the_host(hosts: Hosts) -> None:
@@ -55,3 +61,44 @@ def test_a_client_outlives_one_host_after_another(hosts: Hosts) -> None:
         assert "result" in client.request("tools/list")
         kill_the_host(hosts)
     assert "result" in client.request("ping")
+
+
+@pytest.mark.slow
+def test_a_front_ends_with_the_process_that_started_it_though_another_holds_its_pipes(hosts: Hosts) -> None:
+    client = hosts.client(before=LAUNCHER)
+    client.initialize()
+    (front,) = psutil.Process(client.process.pid).children()
+    client.process.kill()
+    assert left_over([front], 60) == []
+    assert hosts.pid() is not None
+
+
+@pytest.mark.slow
+def test_after_a_host_s_death_a_root_is_still_the_directory_that_was_opened_as_the_client_started(
+    hosts: Hosts,
+) -> None:
+    root = hosts.directory / "root"
+    root.mkdir()
+    client = hosts.client(env={"RLM_CONTEXT_ROOTS": str(root)})
+    client.initialize()
+    root.rmdir()
+    root.mkdir()
+    (root / "new.txt").write_text("of whoever replaced the root", encoding="utf-8")
+    for _ in range(2):
+        error = client.error("rlm_init_context", context_paths=[str(root / "new.txt")])
+        assert error["code"] == "CONTEXT_DENIED"
+        kill_the_host(hosts)
+    assert "result" in client.request("ping")
+
+
+@pytest.mark.slow
+def test_a_client_outlives_its_host_where_its_working_directory_was_removed_meanwhile(hosts: Hosts) -> None:
+    client = hosts.client()
+    client.initialize()
+    session_id = client.open_session()
+    client.run(session_id, "x = 41")
+    client.directory.rmdir()
+    kill_the_host(hosts)
+    assert client.run(session_id, "x + 1")["result"] == "42"
+    assert HERE not in client.log.read_text(encoding="utf-8")
+    assert client.end() == 0

@@ -37,6 +37,7 @@ class House:
         self.served: asyncio.Queue[tuple[handshake.Asked, Rights]] = asyncio.Queue()
         self.drained = asyncio.Event()
         self.refusal = ""
+        self.opened = front.directories(place.environ)
         seat = Seat(place, os.open(place.lock, os.O_RDWR | os.O_CREAT, 0o600))
         self.door = Door(seat.take(), place, self._prepared, self.drained.set)
 
@@ -63,7 +64,7 @@ class House:
         sock = self.place.connect(WAIT_S)
         assert sock is not None
         try:
-            self.place.hand_over(sock, page, list(options))
+            self.place.hand_over(sock, page, list(options), self.opened)
         finally:
             os.close(page)
             self.kept = sock
@@ -98,6 +99,8 @@ async def _open(place: Place) -> AsyncIterator[House]:
     finally:
         made.door.close()
         await made.door.end()
+        for descriptor in made.opened:
+            os.close(descriptor)
 
 
 def asked(house: House, secret: str, **others: str) -> bytes:
@@ -203,7 +206,7 @@ async def test_a_front_shows_nothing_to_a_host_that_is_confined_otherwise(house:
         sock = client.connect(WAIT_S)
         assert sock is not None
         with closing(sock), pytest.raises(NoHost, match=f"confined otherwise: {name}"):
-            await asyncio.to_thread(client.hand_over, sock, -1, [])
+            await asyncio.to_thread(client.hand_over, sock, -1, [], house.opened)
         client.confined[name] = own
     assert house.served.empty()
 
@@ -213,7 +216,7 @@ async def test_a_front_shows_nothing_to_another_program(house: House) -> None:
     sock = client.connect(WAIT_S)
     assert sock is not None
     with closing(sock), pytest.raises(NoHost, match="is no host of this installation"):
-        await asyncio.to_thread(client.hand_over, sock, -1, [])
+        await asyncio.to_thread(client.hand_over, sock, -1, [], house.opened)
 
 
 async def test_what_the_settings_refuse_is_said(house: House) -> None:
@@ -237,7 +240,7 @@ async def test_nothing_is_read_for_a_front_that_has_ceased_to_wait(house: House)
 
     house.door._prepare = prepare
     with pytest.raises(OSError):
-        await asyncio.to_thread(house.place.hand_over, sock, page, [])
+        await asyncio.to_thread(house.place.hand_over, sock, page, [], house.opened)
     os.close(page)
     await asyncio.wait_for(prepared.wait(), WAIT_S)
     await nobody_is_there(house)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
+from rlm_kernel_mcp.context.roots.open_roots import Roots
 from rlm_kernel_mcp.front.front import PROOF_NAME, NoHost
 from rlm_kernel_mcp.host.rights import checked
 
@@ -74,10 +75,15 @@ def test_a_file_is_no_root(handed: Handed, place: int) -> None:
         checked(handed.with_other(place, file), str(handed.state))
 
 
-def test_a_root_that_is_gone_is_refused(handed: Handed) -> None:
+def test_a_root_that_is_gone_is_accepted_and_allows_nothing(handed: Handed) -> None:
+    """A client outlives its host, and a root that was removed meanwhile."""
     handed.root.rmdir()
-    with pytest.raises(NoHost, match="is gone"):
-        checked(handed.descriptors, str(handed.state))
+    handed.root.mkdir()
+    rights = checked(handed.descriptors, str(handed.state))
+    roots = Roots.of_descriptors(os.dup(descriptor) for _, descriptor in rights.roots)
+    with closing(roots), roots.allowed() as allowed:
+        assert allowed.paths == ()
+        assert len(allowed.lost) == 1
 
 
 @pytest.mark.parametrize("flags", [os.O_RDONLY, os.O_WRONLY, os.O_PATH])
