@@ -1,13 +1,14 @@
 """One directory below which files may be loaded: its descriptor, which directory it is, and the walk below it.
 
 Is: the directory that was opened, whatever is at its path by now; or the one that a record names, opened when it is
-asked for. Is not: which directories allow what (`open_roots.py`). Above: `open_roots.py`. Below: `identity.py`, the
-system (Linux: /proc, macOS: F_GETPATH).
+asked for. Is not: which directories allow what (`open_roots.py`). Above: `open_roots.py`. Below: `identity.py`,
+`text/printable.py`, the system (Linux: /proc, macOS: F_GETPATH).
 """
 
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import sys
 import threading
@@ -18,11 +19,17 @@ from pathlib import Path
 from typing import Any, Final
 
 from rlm_kernel_mcp.context.roots.identity import FileNumber
+from rlm_kernel_mcp.text.printable import printable
+
+log = logging.getLogger(__name__)
 
 _BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
 _ONLY_A_PLACE: Final = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
 """With O_PATH a directory that may be entered, but not listed, is opened too."""
 _NOT_THERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EACCES})
+_OF_THE_PROCESS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+_NONE: Final = (0, 0)
+"""The number of no directory: what was not there when it was to be opened stays nothing, in a record too."""
 _turns: Final = threading.Lock()
 """Nobody takes a copy of a descriptor while it is closed: its number may be another file's at once."""
 
@@ -34,7 +41,7 @@ class Root:
         self.path = path
         """As the system named it when it was opened."""
         self.number = number
-        """Which directory it is; None: what is at its path, as records from before this was kept have it."""
+        """Which directory it is; (0, 0): none; None: what is at its path, as a record that does not say has it."""
         self._boot = boot
         self._descriptor = descriptor
         self._is_recorded = descriptor is None
@@ -44,14 +51,20 @@ class Root:
         """Open a directory, of which all links are followed now; one that is not there allows nothing, for good.
 
         Raises:
-            OSError: it cannot be opened for a reason that lies elsewhere (no free descriptor, no memory, no /proc).
+            OSError: this process has no free descriptor, no memory or no /proc: that says nothing about the directory.
         """
         try:
             descriptor = os.open(path, _ONLY_A_PLACE)
-        except OSError as error:
-            if error.errno not in _NOT_THERE:
+            try:
+                os.fstat(descriptor)  # a network file system that is gone can be opened as a place, and not looked at
+            except OSError:
+                os.close(descriptor)
                 raise
-            absent = cls(str(path), None, "")
+        except OSError as error:
+            raise_if_of_the_process(error)
+            if error.errno not in _NOT_THERE:  # such as a network file system that is gone
+                log.warning("%s is out of reach, and allows nothing: %s", printable(str(path)), error.strerror)
+            absent = cls(str(path), _NONE, "")
             absent.close()
             return absent
         return cls.of_descriptor(descriptor)
@@ -90,8 +103,10 @@ class Root:
         """A descriptor of it, which the caller closes; None where it is not there, or is another directory by now.
 
         Raises:
-            OSError: it cannot be opened for a reason that lies elsewhere.
+            OSError: this process has no free descriptor or no memory, which says nothing about the directory.
         """
+        if self.number == _NONE:
+            return None
         with _turns:
             if self._descriptor is not None:
                 return os.dup(self._descriptor)
@@ -102,11 +117,11 @@ class Root:
         try:
             descriptor = walked(None, self.path.split("/"))
         except OSError as error:
-            if error.errno not in _NOT_THERE:
-                raise
+            raise_if_of_the_process(error)
             return None
-        if self.number is None or self._is(os.fstat(descriptor)):
-            return descriptor
+        with suppress(OSError):  # as in `of`
+            if self.number is None or self._is(os.fstat(descriptor)):
+                return descriptor
         os.close(descriptor)
         return None
 
@@ -123,6 +138,17 @@ class Root:
 
     def __repr__(self) -> str:
         return f"Root({self.path!r}, {self.number})"
+
+
+def is_of_the_process(error: OSError) -> bool:
+    """Whether an error says nothing about the file or directory: no free descriptor, no memory."""
+    return error.errno in _OF_THE_PROCESS
+
+
+def raise_if_of_the_process(error: OSError) -> None:
+    """Raise an error that says nothing about the file or directory."""
+    if is_of_the_process(error):
+        raise error
 
 
 def path_of(descriptor: int) -> str:

@@ -12,9 +12,12 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
-from rlm_kernel_mcp.context.roots.directory import Root, path_of, walked
+from rlm_kernel_mcp.context.roots.directory import Root, path_of, raise_if_of_the_process, walked
+
+_TRIES: Final = 3
+"""How many times a directory is asked for its name, which may change before it is followed."""
 
 
 class Open(NamedTuple):
@@ -31,9 +34,9 @@ class Allowed:
     """Roots for one request, as the system names them just now. Use it as a context manager."""
 
     def __init__(self, roots: Iterable[Root] = ()) -> None:
-        """Raises: OSError: no descriptor is free."""
+        """Raises: OSError: no descriptor is free, or no memory."""
         self.lost: tuple[str, ...] = ()
-        """The paths of those that are not there: moved, removed or replaced since they were opened."""
+        """The paths of those that are not there: moved, removed, replaced, unmounted, or out of reach."""
         self._opened: list[Open] = []
         try:
             for root in roots:
@@ -45,10 +48,11 @@ class Allowed:
     def _take(self, root: Root) -> None:
         descriptor = root.taken()
         if descriptor is not None:
-            path = path_of(descriptor) if os.fstat(descriptor).st_nlink else ""
-            self._opened.append(Open(path, descriptor, root))
-            if path.startswith("/"):
+            path = _path_that_leads_to(descriptor)
+            if path is not None:
+                self._opened.append(Open(path, descriptor, root))
                 return
+            os.close(descriptor)
         self.lost = (*self.lost, root.path)
 
     def __enter__(self) -> Self:
@@ -63,13 +67,9 @@ class Allowed:
             os.close(self._opened.pop().descriptor)
 
     @property
-    def _there(self) -> list[Open]:
-        return [one for one in self._opened if one.path.startswith("/")]
-
-    @property
     def paths(self) -> tuple[str, ...]:
         """Of those that are there."""
-        return tuple(dict.fromkeys(one.path for one in self._there))
+        return tuple(dict.fromkeys(one.path for one in self._opened))
 
     def has(self, path: str) -> bool:
         """Whether a resolved path is one of the roots or is below one, by its name."""
@@ -86,7 +86,7 @@ class Allowed:
         Raises:
             OSError: it is not there; ENOTDIR if a part of it is a link by now.
         """
-        found = next((one for one in self._there if is_below(path, one.path)), None)
+        found = next((one for one in self._opened if is_below(path, one.path)), None)
         if found is None:
             yield None
             return
@@ -98,8 +98,8 @@ class Allowed:
 
     def keep_what_lies_in(self, other: Allowed) -> None:
         """Of these, and of the others, allow those that lie in one of the other side. The others' become these' own."""
-        mine = [one for one in self._there if any(_lies_in(one, each) for each in other._there)]
-        theirs = [one for one in other._there if any(_lies_in(one, each) for each in self._there)]
+        mine = [one for one in self._opened if any(_lies_in(one, each) for each in other._opened)]
+        theirs = [one for one in other._opened if any(_lies_in(one, each) for each in self._opened)]
         wanted = mine + theirs
         everything, self._opened, other._opened = [*self._opened, *other._opened], wanted, []
         self.lost = tuple(dict.fromkeys((*self.lost, *other.lost)))
@@ -166,7 +166,7 @@ class Roots(NamedTuple):
                 root.close()
 
     def allowed(self) -> Allowed:
-        """As they are just now. Raises: OSError: no descriptor is free."""
+        """As they are just now. Raises: OSError: no descriptor is free, or no memory."""
         first, *others = self.sets or ((),)
         allowed = Allowed(first)
         try:
@@ -190,6 +190,25 @@ def _all_or_none(opening: Iterator[Root]) -> tuple[Root, ...]:
     return tuple(made)
 
 
+def _path_that_leads_to(descriptor: int) -> str | None:
+    """What the system calls an open directory, if that name leads to it.
+
+    It does not where the directory was removed, where another file system is mounted over it, and where its own was
+    unmounted lazily: that one's top directory is then called `/`.
+
+    Raises:
+        OSError: it is not the directory that keeps the system from saying so.
+    """
+    for _ in range(_TRIES):
+        path = path_of(descriptor)
+        try:
+            if os.path.samestat(os.stat(path, follow_symlinks=False), os.fstat(descriptor)):  # noqa: PTH116 (strings)
+                return path
+        except OSError as error:
+            raise_if_of_the_process(error)
+    return None
+
+
 def is_below(path: str, root: str) -> bool:
     """Whether a resolved path is a root's or that of something below it."""
     return path == root or path.startswith(root.rstrip("/") + "/")
@@ -201,10 +220,13 @@ def _lies_in(one: Open, other: Open) -> bool:
         return False
     try:
         found = walked(other.descriptor, one.path[len(other.path.rstrip("/")) :].split("/"))
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
+    except OSError as error:
+        raise_if_of_the_process(error)
         return False
     try:
         mine, theirs = os.fstat(one.descriptor), os.fstat(found)
-        return (mine.st_dev, mine.st_ino) == (theirs.st_dev, theirs.st_ino)
+        return os.path.samestat(mine, theirs)
+    except OSError:  # a network file system that is gone
+        return False
     finally:
         os.close(found)

@@ -106,12 +106,11 @@ class FileOpener:
         directory, _, name = path.rpartition("/")
         if directory != self._directory:
             self._leave()
-            if self._allowed is None:
-                self._allowed = allowed_now(self._roots)
+            allowed = self.look()
             try:
-                self._descriptor = open_below(directory or "/", given, self._allowed, directory=True)
+                self._descriptor = open_below(directory or "/", given, allowed, directory=True)
             except PermissionError:  # a directory that may be entered, but not listed
-                descriptor = open_below(path, given, self._allowed)
+                descriptor = open_below(path, given, allowed)
                 return OpenedFile(descriptor, file_identity(descriptor))
             self._directory = directory
         try:
@@ -120,6 +119,12 @@ class FileOpener:
             if error.errno in (errno.ELOOP, errno.ENXIO):  # it is a link, or a socket, by now
                 raise moved(given) from error
             raise
+
+    def look(self) -> Allowed:
+        """The roots that it opens files below, as they are since the first call. Raises: as `allowed_now`."""
+        if self._allowed is None:
+            self._allowed = allowed_now(self._roots)
+        return self._allowed
 
     def close(self) -> None:
         """Close what is open. Safe to call twice."""

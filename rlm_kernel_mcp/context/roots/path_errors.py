@@ -78,7 +78,7 @@ def outside(given: str, roots: Sequence[str], begins: str = "", *, lost: Sequenc
         return ContextDenied(message)
     gone = ", ".join(quoted(root) for root in lost[:_ROOTS_SHOWN])
     return ContextDenied(
-        f"{message} Moved, removed or replaced since it was opened, and no root any more: {gone}.",
+        f"{message} Out of reach, or moved, removed or replaced since it was opened, and no root any more: {gone}.",
         "Ask the user to put that directory back, or to start the MCP server anew, which opens what is there then.",
     )
 

@@ -40,6 +40,9 @@ PLACES_MAX: Final = 20
 MARKS_MAX: Final = 1_000
 BY_TEXT_BYTES: Final = 16 << 20
 """Larger sources are not read just to find out what was delivered."""
+OUT_OF_REACH: Final = (
+    "It cannot be read any more: a directory that was allowed was moved, removed or replaced, or is out of reach."
+)
 NO_TIME: Final = "The nearest passage was not looked for: the time for that was up."
 
 
@@ -143,6 +146,8 @@ class _Check:
         for at, (claim, made) in enumerate(claimed):
             if at in found and (found[at][1] or is_as_loaded):
                 made.found = Found(listed, found[at][0])
+            elif self.documents.is_out_of_reach(listed):
+                made.why = OUT_OF_REACH
             elif key not in self.documents.changed:
                 made.why = f"The place ends outside of the document's {chars:,} characters."
             else:

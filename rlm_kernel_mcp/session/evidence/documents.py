@@ -21,8 +21,11 @@ from rlm_kernel_mcp.context.loader.compressed import form_of
 from rlm_kernel_mcp.context.loader.index import ReadAt
 from rlm_kernel_mcp.context.loader.places import Places
 from rlm_kernel_mcp.context.payload import Payload
+from rlm_kernel_mcp.context.roots.directory import is_of_the_process
 from rlm_kernel_mcp.context.roots.identity import FileIdentity, file_identity
+from rlm_kernel_mcp.context.roots.open_roots import Allowed, Roots
 from rlm_kernel_mcp.context.roots.opening import FileOpener, OpenedFile
+from rlm_kernel_mcp.context.roots.path_errors import outside, unreadable
 from rlm_kernel_mcp.errors import RlmError
 from rlm_kernel_mcp.session.contexts.contexts import ContextList, SessionContext
 from rlm_kernel_mcp.session.evidence.passages import OpenDocument, as_it_is_now
@@ -68,7 +71,7 @@ class Documents:
     def __init__(self, contexts: ContextList, check_cancelled: CancelCheck = lambda: None) -> None:
         self._contexts, self._check_cancelled = contexts, check_cancelled
         self._opened = ExitStack()
-        self._openers: dict[str, FileOpener] = {}
+        self._openers: dict[Roots | None, FileOpener] = {}
         self.changed: set[tuple[str, str]] = set()
         """Context and document of everything found to have changed since it was loaded."""
         self.unsure: set[tuple[str, str]] = set()
@@ -76,6 +79,7 @@ class Documents:
         self.unread: list[str] = []
         """The contexts that cannot be read any more, each with the reason."""
         self.unread += [f"{one.name}: it is not loaded" for one in contexts.all if one.report is None]
+        self._out_of_reach: set[str] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -93,13 +97,24 @@ class Documents:
         key = (listed.context, listed.name)
         return key not in self.changed and key not in self.unsure
 
+    def is_out_of_reach(self, listed: Listed) -> bool:
+        """Whether a root of its context is not there any more, so that nothing is known of the file itself."""
+        return listed.context in self._out_of_reach
+
     def _opener(self, context: SessionContext) -> FileOpener:
-        """Opens the files of a context, below the roots that it was loaded by."""
-        opener = self._openers.get(context.name)
+        """Opens the files of a context, below the roots that it was loaded by.
+
+        Contexts with the same roots share one: it holds a descriptor for each of them.
+
+        Raises:
+            ContextDenied: the roots cannot be looked at, which says nothing about any file.
+        """
+        roots = context.source.roots
+        opener = self._openers.get(roots)
         if opener is None:
-            opener = FileOpener(context.source.allowed(self._contexts.means.settings))
-            self._openers[context.name] = opener
+            opener = self._openers[roots] = FileOpener(context.source.allowed(self._contexts.means.settings))
             self._opened.callback(opener.close)
+        opener.look()
         return opener
 
     @cached_property
@@ -133,7 +148,11 @@ class Documents:
 
     @contextmanager
     def open(self, listed: Listed) -> Iterator[OpenDocument | None]:
-        """Open a document for reading; None if it no longer exists."""
+        """Open a document for reading; None if it no longer exists, or is out of reach.
+
+        Raises:
+            ContextDenied: this server has no descriptor for it, which says nothing about the file.
+        """
         held = next(held for held in self._held if held.context.name == listed.context)
         with ExitStack() as opened:
             try:
@@ -158,8 +177,10 @@ class Documents:
         opener = self._opener(held.context)  # outside of `try`: roots that cannot be opened say nothing about this file
         try:
             file = opener.open(path, listed.name)
-        except (OSError, RlmError):
-            note()
+        except (OSError, RlmError) as error:
+            if isinstance(error, OSError) and is_of_the_process(error):
+                raise unreadable(listed.name, error) from error
+            self._miss(held.context, path, opener.look(), note)
             return None
         opened.callback(os.close, file.descriptor)
         opened.callback(_look_again, file, note)
@@ -175,6 +196,15 @@ class Documents:
         if file.identity.size > self._contexts.means.room.max_bytes:  # a file of holes takes a moment to make
             return None
         return as_it_is_now(listed.name, path, encoding, file.identity.size, read, note)
+
+    def _miss(self, context: SessionContext, path: str, allowed: Allowed, note: Callable[[], object]) -> None:
+        """Note a file that cannot be opened: it is another one by now, or its root is out of reach."""
+        if not allowed.lost or allowed.has(path):
+            note()
+        elif context.name not in self._out_of_reach:
+            self._out_of_reach.add(context.name)
+            why = outside(path, allowed.paths, lost=allowed.lost)
+            self.unread.append(f"{context.name}: {why.message}")
 
     def _hold(self, context: SessionContext) -> _Held:
         """Raises: RlmError: its bytes cannot be read."""

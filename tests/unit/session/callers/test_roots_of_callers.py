@@ -117,7 +117,7 @@ async def test_a_root_that_was_replaced_between_two_servers_is_not_the_session_s
     async with fake_registry(place / "s") as second:
         session = SessionDriver(second.registry, session.session_id)
         gone = lost(await session.run("1"))
-        assert "Moved, removed or replaced since it was opened" in gone["context"]
+        assert "moved, removed or replaced since it was opened" in gone["context"]
 
 
 async def test_a_session_added_to_by_a_guest_comes_back_by_the_roots_of_both(place: Path) -> None:
