@@ -14,7 +14,7 @@ import fcntl
 import json
 import mmap
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from rlm_kernel_mcp.front import left
@@ -141,29 +141,31 @@ class Page:
 
     # What is asked.
 
-    def note(self, ids: Iterable[object], position: int) -> list[int | None]:
+    def note(self, ids: Sequence[object], position: int) -> list[int | None]:
         """Write down the requests of a line that ends there; each gets a slot, or None where it has no place."""
         slots: list[int | None] = []
         for request_id in ids:
+            if not self._free_slots:
+                break
             text = left.text_of(request_id)
-            if len(text) > left.ID_BYTES or not self._free_slots:
+            if len(text) > left.ID_BYTES:
                 slots.append(None)
-                self._put_lost(1)
                 continue
             slot = self._free_slots.pop()
             slots.append(slot)
             os.pwrite(self._file, left.SLOT.pack(position, len(text)) + text, _slot_at(slot))
+        slots += [None] * (len(ids) - len(slots))  # a line of 256 MB may have millions
+        self._put_lost(slots.count(None))
         self.passed(position)
         return slots
 
     def free(self, slots: Sequence[int | None]) -> None:
         """These are answered."""
         for slot in slots:
-            if slot is None:
-                self._put_lost(-1)
-            else:
+            if slot is not None:
                 os.pwrite(self._file, left.SLOT.pack(0, 0), _slot_at(slot))
                 self._free_slots.append(slot)
+        self._put_lost(-slots.count(None))
 
     # What is said.
 
@@ -225,8 +227,9 @@ class Page:
         os.pwrite(self._file, left.OUTPUT.pack(length, out, is_sure, is_kept), left.OUTPUT_AT)
 
     def _put_lost(self, more: int) -> None:
-        self._lost += more
-        os.pwrite(self._file, left.LOST.pack(self._lost), left.LOST_AT)
+        if more:
+            self._lost += more
+            os.pwrite(self._file, left.LOST.pack(self._lost), left.LOST_AT)
 
 
 def _slot_at(slot: int) -> int:

@@ -21,7 +21,7 @@ from rlm_kernel_mcp.server.transport.frames import Frame, Refusal, refuse
 BATCHED: Final = frozenset({"2025-03-26"})
 """The protocol versions that have batches."""
 REQUESTS_MAX: Final = 256
-"""Requests that are served at once; further ones are read when some of these are answered."""
+"""Requests that are served, or refused, at once; further ones are read when some of these are answered."""
 
 Patience = Callable[[JSONRPCRequest], float]
 """Seconds that a request may take once the input has ended."""
@@ -37,7 +37,7 @@ class Batch:
     answers: list[JSONRPCMessage]
     settled: int = 0
     slots: list[int | None] = field(default_factory=list)
-    """Of the requests that are settled, in the connection's page."""
+    """Of what was refused and of the requests that are settled, in the connection's page."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,7 +69,7 @@ class Unanswered:
         self._bytes_max = bytes_max
         self._patience = patience
         self._asked: dict[tuple[type, RequestId], deque[Asked]] = {}
-        self._count = self._bytes = 0
+        self._count = self._refusals = self._bytes = 0
         self._given_up = False
         self._agreed: str | None = None
         self._opening: dict[str, Any] | None = None
@@ -133,6 +133,17 @@ class Unanswered:
             elif frame.answer is not None and frame.answer.id is not None:
                 yield frame.answer
 
+    def hold(self, size: int) -> None:
+        """Note a line of so many bytes that refuses something and waits to be written: it takes a request's room."""
+        self._refusals += 1
+        self._bytes += size
+
+    def let_go(self, size: int) -> None:
+        """Such a line is written."""
+        self._refusals -= 1
+        self._bytes -= size
+        self._changed.set()
+
     def give_up(self) -> None:
         """Nobody reads answers any more, so that none is owed."""
         self._given_up = True
@@ -141,7 +152,8 @@ class Unanswered:
     @property
     def has_room(self) -> bool:
         """Whether another request may be taken, whatever its size."""
-        return self._given_up or (self._count < REQUESTS_MAX and self._bytes < self._bytes_max)
+        count = self._count + self._refusals
+        return self._given_up or (count < REQUESTS_MAX and self._bytes < self._bytes_max)
 
     async def until_room(self) -> None:
         """Return once another request may be taken."""

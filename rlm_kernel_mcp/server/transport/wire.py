@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -19,7 +19,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from mcp.shared.message import SessionMessage
 from mcp.types import JSONRPCError, JSONRPCMessage, JSONRPCNotification, JSONRPCRequest, JSONRPCResponse
 
-from rlm_kernel_mcp.server.transport.frames import Frame, write_batch, write_frame
+from rlm_kernel_mcp.server.transport.frames import Frame, Refusal, write_batch, write_frame
 from rlm_kernel_mcp.server.transport.lines import MAX_LINE_BYTES
 from rlm_kernel_mcp.server.transport.page import Page
 from rlm_kernel_mcp.server.transport.reader import Reader
@@ -59,6 +59,7 @@ async def streams_over(
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(wire.receive, to_server, on_end)
             tasks.start_soon(wire.send, from_server)
+            tasks.start_soon(wire.write_refusals)
             with read_side, write_side:
                 yield read_side, write_side
 
@@ -71,18 +72,22 @@ class Wire:
         self._writer = writer
         self._unanswered = unanswered
         self._page = page
+        self._refusals = asyncio.Queue[tuple[bytes, Sequence[int | None]] | None]()
         self._introduces = False
         self._is_introduced = asyncio.Event()
 
     async def receive(self, to_server: ToServer, on_end: Callable[[], None]) -> None:
-        """Hand every message to the server; ends with the input, when what was asked is answered."""
-        with to_server, contextlib.suppress(anyio.BrokenResourceError):
+        """Hand every message to the server; ends with the input, when what was asked is answered.
+
+        Only `Unanswered` holds it up, and never a client that does not read: that one may first write all it has.
+        """
+        with to_server, contextlib.suppress(anyio.BrokenResourceError), self._last_refusal():
             await self._introduce(to_server)
             while (frame := await self._reader.next()) is not None:
                 if frame.batch is not None:
                     await self._take_batch(to_server, frame.batch, frame.size)
                 elif frame.answer is not None:
-                    await self._write(write_frame(frame.answer))
+                    await self._refuse([frame.answer])
                 elif frame.message is not None:
                     await self._take(to_server, frame.message, frame.size)
                 del frame
@@ -97,6 +102,21 @@ class Wire:
                 del item  # else an answer of megabytes stayed in memory until the next one comes
                 if not is_read:
                     return
+
+    async def write_refusals(self) -> None:
+        """Write what is answered past the server, in the order in which it was read; ends with `receive`."""
+        while (refusal := await self._refusals.get()) is not None:
+            line, slots = refusal
+            await self._write(line, slots)
+            self._unanswered.let_go(len(line))
+            del line, refusal
+
+    @contextlib.contextmanager
+    def _last_refusal(self) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            self._refusals.put_nowait(None)
 
     async def _introduce(self, to_server: ToServer) -> None:
         """Tell the server who its client is, where a host before this one was told."""
@@ -123,11 +143,14 @@ class Wire:
         await self._unanswered.until_agreed()
         batch = self._unanswered.open_batch(frames)
         if batch is None:
-            for refusal in self._unanswered.refusals(frames):
-                await self._write(write_frame(refusal))
+            await self._refuse([*self._unanswered.refusals(frames)])
             return
+        await self._unanswered.until_room()
         asked = [frame.message.id for frame in frames if isinstance(frame.message, JSONRPCRequest)]
-        slots = iter(self._reader.note(asked))  # all of them before one is served: it is one line, and read once
+        refused = [frame.answer.id for frame in frames if frame.answer is not None]
+        noted = self._reader.note([*asked, *refused])  # all before one is served: it is one line, and read once
+        slots = iter(noted[: len(asked)])
+        batch.slots += noted[len(asked) :]
         for frame in frames:
             if isinstance(frame.message, JSONRPCRequest):
                 await self._ask(to_server, Asked(frame.message, size, batch, (next(slots),)))
@@ -135,7 +158,19 @@ class Wire:
             elif frame.message is not None:
                 await self._take(to_server, frame.message, 0)
         if not batch.asked and batch.answers:
-            await self._write(write_batch(batch.answers))
+            self._put(write_batch(batch.answers), batch.slots)
+
+    async def _refuse(self, refusals: Sequence[Refusal]) -> None:
+        """Answer what one line has, past the server."""
+        await self._unanswered.until_room()
+        slots = self._reader.note([refusal.id for refusal in refusals])
+        for refusal, slot in zip(refusals, slots, strict=True):
+            await self._unanswered.until_room()
+            self._put(write_frame(refusal), (slot,))
+
+    def _put(self, line: bytes, slots: Sequence[int | None]) -> None:
+        self._unanswered.hold(len(line))
+        self._refusals.put_nowait((line, slots))
 
     async def _take(self, to_server: ToServer, message: JSONRPCMessage, size: int) -> None:
         await self._unanswered.until_room()

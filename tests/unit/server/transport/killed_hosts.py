@@ -41,6 +41,7 @@ CASES: Final[dict[str, bytes]] = {
     "short": BEGIN + request('a\u00e9"') + b"\n" + request(2, answer=6_000),
     "turns": BEGIN + b"".join(request(number, text="x" * 3_000) for number in range(1, 4)),
     "long": BEGIN + request(1, text="x" * 140_000) + request(2) + request(3, text="x" * 70_000),
+    "refused": BEGIN + request(1.5) + b"[%s]\n" % request(2).rstrip() + request(3),
     "last": BEGIN + request("1" * 240) + request(2).rstrip(),
 }
 

@@ -19,6 +19,7 @@ from rlm_kernel_mcp.server.transport import lines
 from rlm_kernel_mcp.server.transport.ends import Source
 from rlm_kernel_mcp.server.transport.frames import Frame, read_frame
 from rlm_kernel_mcp.server.transport.reader import Reader
+from rlm_kernel_mcp.server.transport.unanswered import REQUESTS_MAX, Unanswered
 from rlm_kernel_mcp.server.transport.wire import ReadSide, WriteSide, streams_over
 
 pytestmark = pytest.mark.anyio
@@ -56,6 +57,41 @@ async def serving(pipes: Pipes, ended: list[str]) -> AsyncIterator[tuple[ReadSid
     ):
         yield read_side, write_side
         await write_side.aclose()
+
+
+async def test_a_client_that_reads_only_when_it_has_written_all_is_served(pipes: Pipes) -> None:
+    """What is refused meanwhile waits behind the answer that the client does not read yet, and the others do not."""
+    answer = SessionMessage(JSONRPCResponse(jsonrpc="2.0", id=1, result={"a": "x" * 1_000_000}))
+    refused = [b'{"id":5,"method":"x",}\n', b'{"jsonrpc":"2.0","id":6.5,"method":"x"}\n', b'[{"id":7,"method":"x"}]\n']
+    async with serving(pipes, []) as (read_side, write_side):
+        begun = asyncio.Event()
+        asyncio.get_running_loop().add_reader(pipes.client_in, begun.set)
+        os.write(pipes.client_out, PING + b"\n")
+        await read_side.receive()
+        answering = asyncio.create_task(write_side.send(answer))
+        await begun.wait()
+        asyncio.get_running_loop().remove_reader(pipes.client_in)
+        os.write(pipes.client_out, b"".join(line + PING + b"\n" for line in refused))
+        for _ in refused:
+            await read_side.receive()
+        with os.fdopen(os.dup(pipes.client_in), "rb") as lines:
+            read = await asyncio.to_thread(lambda: [json.loads(lines.readline()) for _ in range(4)])
+        assert [line["id"] for line in read] == [1, 5, 6.5, 7]
+        await answering
+        os.close(pipes.client_out)
+
+
+def test_what_is_refused_and_not_yet_written_takes_the_room_of_requests() -> None:
+    """Else a client that does not read would fill the memory with its bad lines."""
+    unanswered = Unanswered(1_000, lambda _request: 0.0)
+    rooms = []
+    for held, let_go in [*[(1, 0)] * REQUESTS_MAX, (0, 1), (1_000, 1), (0, 1_000)]:
+        if held:
+            unanswered.hold(held)
+        if let_go:
+            unanswered.let_go(let_go)
+        rooms.append(unanswered.has_room)
+    assert rooms == [*[True] * (REQUESTS_MAX - 1), False, True, False, True]
 
 
 async def test_messages_go_in_and_out_and_the_end_of_the_input_ends_the_stream(pipes: Pipes) -> None:
