@@ -47,8 +47,11 @@ def read(path: str) -> str:
         return file.read(65_536).decode("utf-8", "surrogateescape")
 
 
-def confinement(pid: int | str) -> dict[str, str]:
-    """What the kernel says of a process that decides what it may reach, by name. Raises: OSError: it cannot be read."""
+def confinement(pid: int | str, own: dict[str, str] | None = None) -> dict[str, str]:
+    """What the kernel says of a process that decides what it may reach, by name. Raises: OSError: it cannot be read.
+
+    Its root may lie where nobody ever answers: it is touched only where nothing else differs from `own`.
+    """
     links, rows = [(name + " namespace", f"ns/{name}", os.readlink) for name in NAMESPACES], dict[str, str]()
     for name, path, look in (*links, *(("label " + name, f"attr/{name}", read) for name in LABELS)):
         try:
@@ -57,11 +60,15 @@ def confinement(pid: int | str) -> dict[str, str]:
             if error.errno not in (ENOENT, EINVAL):  # these say that this system has nothing of that kind
                 raise
             rows[name] = ""
-    found = os.stat(f"/proc/{pid}/root")
-    rows["root directory"] = f"{found.st_dev} {found.st_ino} " + os.readlink(f"/proc/{pid}/root")
+    root = rows["root directory"] = os.readlink(f"/proc/{pid}/root")
+    if own and own["root directory"].endswith(f" {root}"):
+        rows["root directory"] = own["root directory"]
     status = dict(line.partition(":")[::2] for line in read(f"/proc/{pid}/status").splitlines())
     for name in STATUS + CAPABILITIES:
         rows[name] = " ".join(status.get(name, "").split())
+    if not own or rows == own:
+        found = os.stat(f"/proc/{pid}/root")
+        rows["root directory"] = f"{found.st_dev} {found.st_ino} {root}"
     return rows
 
 
@@ -139,6 +146,7 @@ class Place:
 
     def connect(self, wait_s: float) -> _socket.socket | None:
         """A socket to the host; None where there is none. EPERM and its like are a sandbox's, and no dead host."""
+        self.end = time.monotonic() + wait_s  # of all that is said there
         try:
             check_directory(self.directory)
             found = os.lstat(self.socket)
@@ -162,7 +170,8 @@ class Place:
         if uid != os.getuid():
             raise NoHost(f"process {pid}, which listens, belongs to another user")
         try:
-            other, shown = differences(self.confined, confinement(pid)), program(pid)
+            other = differences(self.confined, confinement(pid, self.confined))
+            shown = None if other else program(pid)
         except OSError as error:
             other, shown = f"it cannot be looked at ({error.strerror}), so that one of us is in a sandbox", None
         if not is_still(pid, pidfd):
@@ -181,11 +190,11 @@ class Place:
         secret, ours = new_secret()
         try:
             sock.send(b"\0".join((WORD, b"hello", str(ours).encode())))
-            answer = said_by(sock)
+            answer = said_by(sock, self.end)
             if answer[0] != "seen" or answer[1] != secret:
                 raise NoHost(answer[-1] if answer[0] == "no" else f"process {pid} could not see into this one")
             self.look_at(pid, uid, pidfd)
-            said = (secret_of(pid, answer[2]), self.version, PACKAGE, self.state)
+            said = secret_of(pid, answer[2]), self.version, PACKAGE, self.state
             return b"\0".join((WORD, verb, *map(os.fsencode, said)))
         finally:
             os.close(pidfd)
@@ -201,7 +210,7 @@ class Place:
         try:
             fds = b"".join(fd.to_bytes(4, sys.byteorder) for fd in (0, 1, 2, page, proof, *opened))
             sock.sendmsg([data], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, fds)])
-            answer = said_by(sock)
+            answer = said_by(sock, self.end)
         finally:
             os.close(proof)
         if answer[0] != "served":
@@ -209,8 +218,9 @@ class Place:
         sock.send(WORD + b"\0go")  # only from here on it reads: we might have ceased to wait
 
 
-def said_by(sock: _socket.socket) -> list[str]:
-    """The words of the host's next message. Raises: ConnectionError: it has ended, or just ends."""
+def said_by(sock: _socket.socket, end: float | None = None) -> list[str]:
+    """The words of the host's next message. Raises: ConnectionError: it has ended, or just ends. TimeoutError."""
+    sock.settimeout(None if end is None else max(end - time.monotonic(), 0.001))
     word, *said = os.fsdecode(sock.recv(4096)).split("\0")
     if word != os.fsdecode(WORD) or not said:
         raise ConnectionResetError
@@ -236,7 +246,6 @@ def attach(environ: dict[str, str], options: list[str], page: int, opened: list[
         else:
             try:
                 place.hand_over(sock, page, options, opened)
-                sock.settimeout(None)
                 return sock
             except (ConnectionError, TimeoutError):
                 sock.close()
@@ -254,24 +263,15 @@ def ours(name: str) -> "dict[str, Any]":
 def serve_here(argv: list[str], reason: str) -> "NoReturn":
     """Become the server; stderr says why there is no host."""
     if reason:
-        tell(f"serving in this process, without a host: {reason}")
+        ours("left")["say"](2, f"serving in this process, without a host: {reason}")
     os.execv(sys.executable, [sys.executable, "-I", "-m", "rlm_kernel_mcp", "serve", *argv])  # noqa: S606
-
-
-def tell(text: str) -> None:
-    try:
-        os.write(2, f"rlm-kernel-mcp: {text}\n".encode("utf-8", "backslashreplace"))
-    except OSError:
-        return  # nobody reads it
 
 
 def main() -> int:
     """Serve a client until its input ends; returns the exit status."""
-    argv, options = sys.argv[1:], list[str]()
+    argv, environ, options = sys.argv[1:], dict(os.environ), list[str]()
     try:
-        for stream in (0, 1, 2):
-            os.fstat(stream)
-        environ = dict(os.environ)
+        list(map(os.fstat, (0, 1, 2)))  # none may be closed
         if argv:
             environ, options = ours("options")["with_options"](environ, argv)
         if environ.get("RLM_HOST") != "auto":
@@ -292,7 +292,7 @@ def main() -> int:
             ours("left")["settle"](page, 1, 2)
             sock = attach(environ, options, page, opened)
         except (NoHost, OSError, ValueError) as error:
-            tell(f"the host has ended, and there is no other: {error}")
+            ours("left")["say"](2, f"the host has ended, and there is no other: {error}")
             return 1
 
 

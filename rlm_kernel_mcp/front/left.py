@@ -60,7 +60,7 @@ def settle(page: int, out: int, err: int) -> None:
     data = os.pread(page, SIZE, 0)
     if data[: len(MAGIC)] != MAGIC:
         if data.strip(b"\0"):
-            _say(err, "the host wrote of another version than this front reads; what was in flight is not answered")
+            say(err, "the host wrote of another version than this front reads; what was in flight is not answered")
         return
     taken = _slots(data)
     unread = _pass_over(page, data, max((end for end, _ in taken.values()), default=0))
@@ -68,14 +68,14 @@ def settle(page: int, out: int, err: int) -> None:
     if unread:
         _answer(out, unread, UNREAD)
     elif unread is not None:
-        _say(err, "a request was lost that the host was reading; its id could not be seen")
+        say(err, "a request was lost that the host was reading; its id could not be seen")
     for slot, (_, text) in taken.items():
         if text not in answered:
             _answer(out, text, RAN)
         os.pwrite(page, SLOT.pack(0, 0), SLOTS_AT + slot * SLOT_BYTES)
     (lost,) = LOST.unpack_from(data, LOST_AT)
     if lost:
-        _say(err, f"requests that cannot be answered, since their ids are too long or they were too many: {lost:,}")
+        say(err, f"requests that cannot be answered, since their ids are too long or they were too many: {lost:,}")
         os.pwrite(page, LOST.pack(0), LOST_AT)
 
 
@@ -170,8 +170,9 @@ def _answer(out: int, request_id: bytes, words: str) -> None:
     _write(out, b'{"jsonrpc":"2.0","id":%s,"error":%s}\n' % (request_id, error))
 
 
-def _say(err: int, words: str) -> None:
-    _write(err, f"rlm-kernel-mcp: {words}\n".encode())
+def say(err: int, words: str) -> None:
+    """A line of the log."""
+    _write(err, f"rlm-kernel-mcp: {words}\n".encode("utf-8", "backslashreplace"))
 
 
 def _write(descriptor: int, data: bytes) -> None:

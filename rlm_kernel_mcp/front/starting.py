@@ -6,6 +6,7 @@ so that there is one. Is not: the place (`front.py`, which loads this file where
 
 import fcntl
 import os
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,5 +39,9 @@ def _spawn(place: "Place", lock: int) -> None:
     kept |= {"PATH": "/usr/local/bin:/usr/bin:/bin", "RLM_STATE_DIR": place.state, "RLM_HOST_LOCK": str(lock)}
     streams = [(os.POSIX_SPAWN_OPEN, fd, "/dev/null", os.O_RDWR, 0) for fd in (0, 1, 2)]
     pid = os.posix_spawn(place.host[0], place.host, kept, file_actions=streams, setsigmask=[])
-    if os.waitpid(pid, 0)[1]:  # it leaves a child of its own, which listens by now
+    while not (ended := os.waitpid(pid, os.WNOHANG))[0]:
+        if time.monotonic() > place.end:
+            raise NoHost("the one that was started does not listen yet")  # the next client may find it
+        time.sleep(0.002)
+    if ended[1]:  # it leaves a child of its own, which listens by now
         raise NoHost(f"none can be started; {place.socket}.log says why")

@@ -42,7 +42,7 @@ class Peer:
         if self.uid != os.getuid():
             raise NoHost("the client belongs to another user")
         try:
-            theirs = front.confinement(self.pid)
+            theirs = front.confinement(self.pid, own)
         except OSError as error:
             raise NoHost(
                 f"the host cannot see into the client ({error.strerror}): one of them is in a sandbox"

@@ -24,12 +24,13 @@ from rlm_kernel_mcp.errors import RlmError
 from rlm_kernel_mcp.front.front import NoHost
 from rlm_kernel_mcp.host import handshake
 from rlm_kernel_mcp.host.confinement import Peer
-from rlm_kernel_mcp.host.rights import Rights
+from rlm_kernel_mcp.host.rights import LOOKS, Rights
 from rlm_kernel_mcp.server.app import patience
 from rlm_kernel_mcp.server.mcp_server import build_server
 from rlm_kernel_mcp.server.transport.connection import serve_connection
 from rlm_kernel_mcp.session.callers.caller import Caller
 from rlm_kernel_mcp.settings import TABLE, Settings, doubts, load_settings
+from rlm_kernel_mcp.shielded import made_in_thread
 
 if TYPE_CHECKING:
     from rlm_kernel_mcp.session.registry import Registry
@@ -46,6 +47,9 @@ class Registries(Protocol):
 
     async def registry_for(self, settings: Settings) -> Registry:
         """A registry for these settings; closing it ends nothing that others use."""
+
+    async def of_session(self, settings: Settings, session_id: str) -> Registry:
+        """The registry that answers for a handle."""
 
 
 class Clients:
@@ -68,7 +72,8 @@ class Clients:
 
         async def serve(connection: socket.socket, peer: Peer) -> None:
             # Only here: of a client that does not go on after it was prepared nobody closes them.
-            roots = Roots.of_descriptors(os.dup(descriptor) for _, descriptor in rights.roots)
+            copies = [os.dup(descriptor) for _, descriptor in rights.roots]
+            roots = await made_in_thread(lambda: _roots(copies), Roots.close, LOOKS)
             caller = Caller(f"client {next(self._numbers)}", settings, roots)
 
             async def told_and_served() -> None:
@@ -81,7 +86,12 @@ class Clients:
                 tasks.cancel_scope.cancel()
 
             spoken = anyio.Event()
-            server = build_server(lambda: self._registries.registry_for(settings), spoken.set, lambda _ctx: caller)
+            server = build_server(
+                lambda: self._registries.registry_for(settings),
+                spoken.set,
+                lambda _ctx: caller,
+                lambda session_id: self._registries.of_session(settings, session_id),
+            )
             with contextlib.closing(caller):
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(_end_with, connection, tasks.cancel_scope)
@@ -89,6 +99,15 @@ class Clients:
                     tasks.start_soon(told_and_served)
 
         return serve
+
+
+def _roots(descriptors: list[int]) -> Roots:
+    """Roots that have these descriptors for their own; it may wait for a file system."""
+    try:
+        return Roots.of_descriptors(descriptors.pop(0) for _ in range(len(descriptors)))
+    finally:
+        for left in descriptors:
+            os.close(left)
 
 
 def settings_of(asked: handshake.Asked, rights: Rights) -> Settings:

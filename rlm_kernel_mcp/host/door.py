@@ -20,7 +20,7 @@ from typing import Final
 from rlm_kernel_mcp.front.front import PACKAGE, NoHost, Place, new_secret
 from rlm_kernel_mcp.host import handshake
 from rlm_kernel_mcp.host.confinement import Peer
-from rlm_kernel_mcp.host.rights import Rights, checked
+from rlm_kernel_mcp.host.rights import Rights, checked, looked_at
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,8 @@ class Door:
     def __init__(self, listener: socket.socket, place: Place, prepare: Prepare, drain: Callable[[], None]) -> None:
         """Listen there.
 
-        `prepare` gives what serves a client, or raises NoHost; `drain` is called where a host of another version asks.
+        `prepare` gives, in a thread, what serves a client, or raises NoHost; `drain` is called where a host of another
+        version asks.
         """
         self.clients: set[asyncio.Task[None]] = set()
         self.changed = asyncio.Event()
@@ -139,12 +140,12 @@ class Door:
                     if asked.verb == "drain":
                         self._drain()
                         return
-                    serve = self._prepare(asked, checked(descriptors, self._place.state))
-                if len(self.clients) >= self._clients_max:
-                    raise NoHost(f"the host has {len(self.clients)} clients, and descriptors for no more")
-                connection.send(handshake.served())
-                if not handshake.is_go((await self._received(connection, owned))[0]):
-                    return
+                    serve = await looked_at(lambda: self._prepare(asked, checked(descriptors, self._place.state)))
+                    if len(self.clients) >= self._clients_max:
+                        raise NoHost(f"the host has {len(self.clients)} clients, and descriptors for no more")
+                    connection.send(handshake.served())
+                    if not handshake.is_go((await self._received(connection, owned))[0]):
+                        return
             except NoHost as refusal:
                 log.info("a client was refused: %s", refusal)
                 with contextlib.suppress(OSError):
@@ -166,7 +167,8 @@ class Door:
         peer = Peer.of(connection)
         owned.callback(peer.close)
         data, _ = await self._received(connection, owned)  # first, else the answer would be lost with what is unread
-        peer.require_the_same(self._place.confined)
+        # What it is and has is looked at in threads of their own: its root, its directories, its memory may hang.
+        await looked_at(lambda: peer.require_the_same(self._place.confined))
         theirs = peer.secret(handshake.read_hello(data))
         ours, descriptor = new_secret()
         try:
@@ -178,8 +180,8 @@ class Door:
         if asked.nonce != ours:
             raise NoHost("the client could not see into the host: it is in a sandbox")
         is_known = peer.shows_a_front if asked.verb == "serve" else peer.shows_a_host
-        # In a thread, and only now: a peer's memory may keep its reader waiting, and one that is in a sandbox is gone.
-        if not await asyncio.to_thread(is_known):
+        # Only now: one that is in a sandbox is gone.
+        if not await looked_at(is_known):
             raise NoHost("the client is no front of this installation")
         peer.require_alive()
         if asked.verb == "serve" and (asked.version, asked.package, asked.state) != self._serves:

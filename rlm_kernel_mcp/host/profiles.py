@@ -44,6 +44,15 @@ class HostRegistries:
         one.close = _nothing  # type: ignore[method-assign]
         return one
 
+    async def of_session(self, settings: Settings, session_id: str) -> Registry:
+        """The registry that answers these clients' calls with a handle, which is nobody's to close.
+
+        Raises:
+            As `registry_for` does.
+        """
+        await self.registry_for(settings)  # where it has to be opened, by nobody
+        return await self._profiles.of_session(settings, session_id)
+
     @property
     def is_busy(self) -> bool:
         """Whether a step runs or a session is being opened, be its client here or gone."""

@@ -2,17 +2,21 @@
 
 Is: the check of each descriptor, by what the kernel says of it. A root is read through the very descriptor that the
 client's front opened with its own rights, and what it is called is asked of the kernel: no path that a client says
-opens anything. Is not: the handshake. Above: `door.py`. Below: `handshake.py`.
+opens anything. And the threads in which what may never answer is asked. Is not: the handshake.
+Above: `door.py`. Below: `handshake.py`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final, TypeVar
 
 from rlm_kernel_mcp.front.front import PROOF_NAME, NoHost
 from rlm_kernel_mcp.host.handshake import STREAMS_AND_RIGHTS
@@ -28,6 +32,17 @@ class Rights:
     page: int
     cwd: Path
     roots: tuple[tuple[Path, int], ...]
+
+
+LOOKS: Final = ThreadPoolExecutor(64, thread_name_prefix="look")
+"""Not asyncio's own threads: a file system that never answers keeps those who ask it, and others are not to wait."""
+
+R = TypeVar("R")
+
+
+async def looked_at(look: Callable[[], R]) -> R:
+    """What a look at what a peer has, or is, finds; it may never find anything, so give it a deadline."""
+    return await asyncio.get_running_loop().run_in_executor(LOOKS, look)
 
 
 def checked(descriptors: Sequence[int], state: str) -> Rights:

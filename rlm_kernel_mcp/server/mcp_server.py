@@ -54,11 +54,17 @@ CLIENT_CHARS_MAX: Final = 200
 """Characters kept of what a client calls itself."""
 
 
+OpenRegistry = Callable[[], Awaitable["Registry"]]
+OfSession = Callable[[str], Awaitable["Registry"]]
+
+
 class LazyRegistry:
     """The registry, opened in the background once a client has shown that it will use it."""
 
-    def __init__(self, open_registry: Callable[[], Awaitable[Registry]]) -> None:
+    def __init__(self, open_registry: OpenRegistry, of_session: OfSession | None = None) -> None:
+        """`of_session`: the registry that answers for a handle, where there may be others than this one."""
         self._open_registry = open_registry
+        self._of_session = of_session
         self._opening: asyncio.Task[Registry] | None = None
 
     def warm(self) -> asyncio.Task[Registry]:
@@ -67,9 +73,10 @@ class LazyRegistry:
             self._opening = asyncio.create_task(self._open(), name="open registry")
         return self._opening
 
-    async def get(self) -> Registry:
-        """The open registry. A caller that is cancelled leaves the opening alone."""
-        return await asyncio.shield(self.warm())
+    async def get(self, session_id: str | None = None) -> Registry:
+        """The open registry, or that of a session. A caller that is cancelled leaves the opening alone."""
+        own = await asyncio.shield(self.warm())
+        return own if session_id is None or self._of_session is None else await self._of_session(session_id)
 
     async def close(self) -> None:
         """End every kernel, whatever state the opening is in."""
@@ -121,9 +128,10 @@ async def open_registry(settings: Settings) -> Registry:
 
 
 def build_server(
-    open_registry: Callable[[], Awaitable[Registry]],
+    open_registry: OpenRegistry,
     on_message: Callable[[], None] = lambda: None,
     caller_of: CallerOf = _registry_s_own,
+    of_session: OfSession | None = None,
 ) -> Server[LazyRegistry]:
     """The MCP server; its lifespan owns the registry.
 
@@ -131,11 +139,12 @@ def build_server(
         open_registry: opens it, when a client has shown that it will use it.
         on_message: called at each message.
         caller_of: whose connection a call came by; over stdio a server has one. None: as the registry's settings say.
+        of_session: the registry that answers for a handle, where the process has others. None: it has not.
     """
 
     @asynccontextmanager
     async def lifespan(_server: Server[LazyRegistry]) -> AsyncIterator[LazyRegistry]:
-        registry = LazyRegistry(open_registry)
+        registry = LazyRegistry(open_registry, of_session)
         try:
             yield registry
         finally:

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-GetRegistry = Callable[[], Awaitable["Registry"]]
+GetRegistry = Callable[[str | None], Awaitable["Registry"]]
+"""The registry that answers a call; of one with a handle, the handle says which."""
 
 
 @dataclass(slots=True)
@@ -186,8 +187,9 @@ async def answer(
     form: ResponseFormat = "markdown" if arguments.get("response_format") == "markdown" else "json"
     try:
         request = validation.parse(row.name, row.request, arguments)
-        call = Call(await get_registry(), caller, waiting or Waiting())
-        if isinstance(session_id := getattr(request, "session_id", None), str):
+        session_id = getattr(request, "session_id", None)
+        call = Call(await get_registry(session_id), caller, waiting or Waiting())
+        if session_id is not None:
             call.waiting.look = lambda: call.registry.load_progress(session_id)
         return await row.call(call, request)
     except RlmError as error:

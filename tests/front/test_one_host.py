@@ -8,6 +8,7 @@ import socket
 import subprocess
 
 import psutil
+import pytest
 
 from tests.front.hosts import FRONT, HERE, Hosts
 from tests.processes import left_over
@@ -64,6 +65,25 @@ def test_a_handle_works_from_another_client_and_in_the_same_kernel(hosts: Hosts)
     first.run(session_id, "numbers = (number for number in range(3))")  # a generator comes back from no snapshot
     first.process.kill()
     assert second.run(session_id, "next(numbers)")["result"] == "0"
+
+
+@pytest.mark.slow
+def test_a_handle_works_from_a_client_with_other_kernel_settings_also_while_its_step_runs(hosts: Hosts) -> None:
+    first = hosts.client("a")
+    second = hosts.client("b", env={"TZ": "Asia/Tokyo", "RLM_IMPORTS": "sqlite3"})
+    first.initialize()
+    second.initialize()
+    session_id = first.open_session()
+    first.run(session_id, "numbers = (number for number in range(3))")  # a generator comes back from no snapshot
+    assert second.run(session_id, "next(numbers)")["result"] == "0"
+    running = first.begin("rlm_run_repl", {"session_id": session_id, "code": "begun = 1\nwhile True: pass"})
+    second.wait_for_name(session_id, "begun")
+    error = second.error("rlm_run_repl", session_id=session_id, code="1")
+    assert error["code"] == "SESSION_BUSY"
+    assert "another server" not in error["message"]
+    assert second.data("rlm_interrupt", session_id=session_id)["status"] == "interrupted"
+    assert "result" in first.answer(running)
+    assert hosts.count() == 1
 
 
 def test_each_client_has_its_own_roots_and_working_directory(hosts: Hosts) -> None:

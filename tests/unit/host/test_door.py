@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing
+from contextlib import ExitStack, asynccontextmanager, closing
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -228,14 +229,14 @@ async def test_what_the_settings_refuse_is_said(house: House) -> None:
 
 async def test_nothing_is_read_for_a_front_that_has_ceased_to_wait(house: House) -> None:
     """It serves its client itself by then: two would read the same pipe."""
-    prepared = asyncio.Event()
+    prepared, loop = asyncio.Event(), asyncio.get_running_loop()
     page = os.memfd_create("page")
     sock = house.place.connect(WAIT_S)
     assert sock is not None
 
     def prepare(said: handshake.Asked, rights: Rights) -> Serve:
         sock.close()
-        prepared.set()
+        loop.call_soon_threadsafe(prepared.set)
         return house._prepared(said, rights)
 
     house.door._prepare = prepare
@@ -287,3 +288,87 @@ async def test_another_version_may_have_the_host_take_nobody_any_more(house: Hou
         peer.send(asked(house, true_secret(answer), verb="drain", version="9"))
         await asyncio.wait_for(house.drained.wait(), WAIT_S)
         os.close(descriptor)
+
+
+async def test_a_root_where_nobody_answers_is_not_touched_where_anything_else_differs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own = front.confinement("self")
+    touched = list[str]()
+
+    def stat(path: str) -> os.stat_result:
+        touched.append(path)
+        raise TimeoutError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "stat", stat)
+        for name in own:
+            other = {**own, name: "otherwise"}
+            assert front.differences(other, front.confinement("self", other)) == name
+        assert touched == []
+        with pytest.raises(TimeoutError):
+            front.confinement("self", own)
+
+
+async def test_a_directory_where_nobody_answers_holds_up_no_other_client(house: House) -> None:
+    asks, answers, answered = threading.Event(), threading.Event(), threading.Event()
+    prepared = house._prepared
+
+    def prepare(said: handshake.Asked, rights: Rights) -> Serve:
+        if not asks.is_set():
+            asks.set()
+            answers.wait(WAIT_S)
+            answered.set()
+        return prepared(said, rights)
+
+    house.door._prepare = prepare
+    with ExitStack() as ends:
+        page = os.memfd_create("page")
+        ends.callback(os.close, page)
+        hanging, well = house.place.connect(WAIT_S), house.place.connect(WAIT_S)
+        assert hanging is not None
+        assert well is not None
+        for one in (hanging, well):
+            ends.enter_context(closing(one))
+        ends.callback(answers.set)
+        first = asyncio.create_task(asyncio.to_thread(house.place.hand_over, hanging, page, [], house.opened))
+        assert await asyncio.to_thread(asks.wait, WAIT_S)
+        await asyncio.to_thread(house.place.hand_over, well, page, [], house.opened)
+        await asyncio.wait_for(house.served.get(), WAIT_S)
+        assert not answered.is_set()
+        answers.set()
+        await asyncio.wait([first])
+
+
+class Hesitant:
+    """A front's socket, by which it never says that the host may go on."""
+
+    def __init__(self, sock: Any) -> None:
+        self._sock = sock
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+    def send(self, data: bytes) -> int:
+        return len(data) if data.endswith(b"\0go") else int(self._sock.send(data))
+
+
+async def test_who_never_says_go_is_let_go_at_the_deadline_of_its_handshake(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, make = list[asyncio.Timeout](), asyncio.timeout
+
+    def timeout(delay: float) -> asyncio.Timeout:
+        made.append(make(delay))
+        return made[-1]
+
+    monkeypatch.setattr(asyncio, "timeout", timeout)
+    page = os.memfd_create("page")
+    sock: Any = house.place.connect(WAIT_S)
+    hesitant: Any = Hesitant(sock)
+    with closing(sock):
+        await asyncio.to_thread(house.place.hand_over, hesitant, page, [], house.opened)
+        os.close(page)
+        made[0].reschedule(asyncio.get_running_loop().time())
+        assert await asyncio.to_thread(sock.recv, 4096) == b""
+    assert house.served.empty()
