@@ -99,6 +99,14 @@ class Root:
             if descriptor is not None:
                 os.close(descriptor)
 
+    def held(self) -> Root:
+        """The same directory, open until this one is closed. Raises: OSError: as `taken`."""
+        with _turns:
+            copied = None if self._descriptor is None else os.dup(self._descriptor)
+            one = Root(self.path, self.number, self._boot, copied)
+            one._is_recorded = self._is_recorded
+            return one
+
     def taken(self) -> int | None:
         """A descriptor of it, which the caller closes; None where it is not there, or is another directory by now.
 
@@ -127,8 +135,10 @@ class Root:
 
     def _is(self, status: os.stat_result) -> bool:
         device, inode = self.number or (0, 0)
-        # Many a file system gets another device number when it is mounted anew.
-        return inode == status.st_ino and (device == status.st_dev or self._boot != boot_id())
+        # Many a file system gets another device number when the machine starts; where it does not say which run of it
+        # this is, any may be another one.
+        is_same_run = bool(self._boot) and self._boot == boot_id()
+        return inode == status.st_ino and (device == status.st_dev or not is_same_run)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Root) and (self.path, self.number) == (other.path, other.number)

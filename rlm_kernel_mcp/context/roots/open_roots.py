@@ -155,6 +155,11 @@ class Roots(NamedTuple):
         """The same directories, as a record knows them: nothing of them is open."""
         return Roots(tuple(tuple(Root.of_record(root.path, root.kept) for root in one) for one in self.sets))
 
+    def held(self) -> Roots:
+        """The same directories, open until these are closed. Raises: OSError: as `allowed`."""
+        one = iter(_all_or_none(root.held() for roots in self.sets for root in roots))
+        return Roots(tuple(tuple(next(one) for _ in roots) for roots in self.sets))
+
     def within(self, other: Roots | None) -> Roots:
         """What these and the others allow."""
         return self if other is None else Roots(tuple(dict.fromkeys((*other.sets, *self.sets))))

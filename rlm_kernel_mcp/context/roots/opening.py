@@ -11,12 +11,15 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import Final, NamedTuple
 
 from rlm_kernel_mcp.context.roots.identity import FileIdentity, file_identity, identity_of
 from rlm_kernel_mcp.context.roots.open_roots import Allowed, Roots
 from rlm_kernel_mcp.context.roots.path_errors import MAX_PATH_BYTES, moved, pseudo_file, unreadable
 from rlm_kernel_mcp.context.roots.pseudo_files import is_on_pseudo_filesystem, read_mounts_again
+from rlm_kernel_mcp.errors import RequestRefused
 
 _TRIES: Final = 3
 """How many times a path that keeps changing is resolved."""
@@ -57,7 +60,26 @@ def allowed_now(roots: Roots) -> Allowed:
     try:
         return roots.allowed()
     except OSError as error:
-        raise unreadable(", ".join(path for one in roots.paths for path in one), error) from error
+        raise _unreadable(roots, error) from error
+
+
+@contextmanager
+def held(roots: Roots) -> Iterator[Roots]:
+    """The same roots, open until all of a load's files are read: their connection may end before that.
+
+    Raises:
+        ContextDenied: as `allowed_now`.
+    """
+    try:
+        own = roots.held()
+    except OSError as error:
+        raise _unreadable(roots, error) from error
+    with closing(own):
+        yield own
+
+
+def _unreadable(roots: Roots, error: OSError) -> RequestRefused:
+    return unreadable(", ".join(path for one in roots.paths for path in one), error)
 
 
 def open_below(path: str, given: str, allowed: Allowed, *, directory: bool = False) -> int:

@@ -272,7 +272,9 @@ class ContextLoads:
 
     async def _into(self, kernel: Kernel, load: _Load) -> None:
         """Put the payload into the kernel; if its file was written to meanwhile, a copy of what it is then."""
-        context, source = load.context, load.source or load.context.source
+        context = load.context
+        # By the session's own roots: the client's connection may have ended by now.
+        source = replace(load.source or context.source, roots=context.source.roots)
         assert load.payload is not None
 
         async def copied() -> Payload:

@@ -8,6 +8,7 @@ Above: `contexts.py`, `session/opening.py`, `session/reopening.py`. Below: `cont
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -20,7 +21,7 @@ from rlm_kernel_mcp.context.payload import Payload
 from rlm_kernel_mcp.context.reading import build_payload
 from rlm_kernel_mcp.context.refusals import refuse_compressed
 from rlm_kernel_mcp.context.roots.open_roots import Roots
-from rlm_kernel_mcp.context.roots.opening import allowed_now
+from rlm_kernel_mcp.context.roots.opening import allowed_now, held
 from rlm_kernel_mcp.context.roots.path_errors import quoted
 from rlm_kernel_mcp.context.sources import AboveLimit, Sources, resolve_sources
 from rlm_kernel_mcp.errors import ContextDenied, ContextNotFound, ContextTooLarge
@@ -130,12 +131,18 @@ class ContextSource:
         progress: Progress | None = None,
     ) -> Payload:
         """Read it in a thread; nothing is left of it where that is cancelled. Raises: as `open`."""
-        return await read_in_thread(
-            lambda check_cancelled: self.open(
-                means, copy=copy, check_cancelled=check_cancelled, beside=beside, progress=progress
-            ),
-            files=self.paths is not None,
-        )
+        if self.roots is None or self.paths is None:
+            reading: AbstractContextManager[Roots | None] = nullcontext(self.roots)
+        else:
+            reading = held(self.roots)
+        with reading as roots:
+            source = replace(self, roots=roots)
+            return await read_in_thread(
+                lambda check_cancelled: source.open(
+                    means, copy=copy, check_cancelled=check_cancelled, beside=beside, progress=progress
+                ),
+                files=self.paths is not None,
+            )
 
     def open(
         self,

@@ -210,6 +210,9 @@ def test_a_recorded_root_is_known_by_its_number_after_a_restart_of_the_machine(
     monkeypatch.setattr(directory, "boot_id", lambda: "another run")
     assert paths_of(other_device) == (str(root),)
     assert paths_of(other_inode) == ()
+    monkeypatch.setattr(directory, "boot_id", lambda: "")  # it does not say which run it is
+    untold = Roots.of_record(paths, [[[int(str(device)) + 1, inode, ""]]])
+    assert paths_of(untold) == (str(root),)
 
 
 def test_a_record_from_before_it_said_which_directories_names_their_paths(root: Path) -> None:

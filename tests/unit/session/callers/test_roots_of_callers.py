@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from rlm_kernel_mcp.context.sources import Sources, resolve_sources
 from rlm_kernel_mcp.errors import ContextDenied
 from rlm_kernel_mcp.session.callers.caller import Caller
 from rlm_kernel_mcp.session.context_reports import ContextReport
+from rlm_kernel_mcp.session.contexts import source
 from rlm_kernel_mcp.session.contexts.given import Given, Options
 from rlm_kernel_mcp.session.registry import Registry
 from rlm_kernel_mcp.settings import load_settings
@@ -162,3 +166,35 @@ async def test_directories_are_open_as_long_as_their_connection_is_there(
         assert theirs <= closed
         assert not own & closed
     assert own <= closed
+
+
+@pytest.mark.parametrize("is_listed", [True, False])
+@pytest.mark.parametrize("is_added", [True, False])
+async def test_a_load_goes_on_by_its_client_s_roots_after_that_has_left(
+    fakes: Fakes, place: Path, is_listed: bool, is_added: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client leaves before the files are listed, or between that and the first of them."""
+    client, goes_on, real = caller(place, "a"), threading.Event(), resolve_sources
+    first = await fakes.registry.init_context(
+        context_text="a text", context_paths=None, limits=AMPLE, caller=caller(place, "a")
+    )
+
+    def waiting(*given: Any, **more: Any) -> Sources:
+        found = real(*given, **more) if is_listed else None
+        assert goes_on.wait(60)
+        return found or real(*given, **more)
+
+    monkeypatch.setattr(source, "resolve_sources", waiting)
+    options, paths = Options("late", wait_ms=1), ("own.txt",)
+    if is_added:
+        session_id = first.session_id
+        await fakes.registry.add_context(session_id, Given(paths=paths), options, client)
+    else:
+        opened_now = await fakes.registry.init_context(
+            context_text=None, context_paths=paths, limits=AMPLE, caller=client, options=options
+        )
+        session_id = opened_now.session_id
+    client.close()
+    goes_on.set()
+    report = await SessionDriver(fakes.registry, session_id).ok("1")
+    assert "late is loaded: 12 characters in 1 document" in (report.note or "")
