@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from typing import Any
+from typing import Any, Final
 
 from ipykernel.thread import IOLoop  # type: ignore[attr-defined]  # tornado's, which ipykernel uses
 
@@ -17,6 +17,7 @@ from rlm_kernel_mcp.in_kernel.walls.limits import soft_memory_of_requests
 
 _Selector = selectors.DefaultSelector
 _Ready = list[tuple[selectors.SelectorKey, int]]
+_NOTHING: Final[_Ready] = []
 
 
 class LendingSelector(_Selector):
@@ -29,8 +30,11 @@ class LendingSelector(_Selector):
             ready = _Selector.select(self, timeout)  # not by `super()`, an object that needs memory in Python 3.11
             soft_memory_of_requests(True)
         except MemoryError:
-            soft_memory_of_requests(True)
-            return _Selector.select(self, 0)  # what has come is reported again
+            try:
+                soft_memory_of_requests(True)
+                return _Selector.select(self, 0)  # what has come is reported again
+            except MemoryError:
+                return _NOTHING  # the loop goes on, and asks again
         return ready
 
 

@@ -65,7 +65,7 @@ class RlmKernel(ControlRequests, AnsweredRequests, ClientRequests, InputRequests
     _wanted: tuple[Any, Any, dict[str, Any]] | None = None
     """Stream, identity and request of a step after which a snapshot is wanted."""
     _unchanged = False
-    """Whether the step's reply said that no name has to be kept again."""
+    """Whether the step's reply said that no name has to be kept again, where that is plain at a glance."""
     garbage: Garbage
     state: ProcessState
     """Both set by the app, once the kernel is as its steps should find it."""
@@ -145,12 +145,14 @@ class RlmKernel(ControlRequests, AnsweredRequests, ClientRequests, InputRequests
 
     async def dispatch_shell(self, msg: Any, /, subshell_id: str | None = None, *, concurrent: bool = False) -> None:
         """Serve a shell request. A snapshot comes after `idle`, and before anything else."""
-        await super().dispatch_shell(msg, subshell_id=subshell_id, concurrent=concurrent)
-        wanted, self._wanted = self._wanted, None
-        if wanted is not None:
-            # Until the step's messages are sent: pickling would take the interpreter lock from the thread that sends.
-            self.iopub_thread.wait()
-            self._send_snapshot(*wanted)
+        try:
+            await super().dispatch_shell(msg, subshell_id=subshell_id, concurrent=concurrent)
+        finally:  # also if it is left by what ipykernel does not catch: another request's end is no place for it
+            wanted, self._wanted = self._wanted, None
+            if wanted is not None:
+                # Until the step's messages are sent: pickling would take the interpreter lock from who sends them.
+                self.iopub_thread.wait()
+                self._send_snapshot(*wanted)
 
     def _send_snapshot(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
         asked: SnapshotRequest = parent["metadata"][REPLY_KEY]
@@ -211,7 +213,9 @@ class RlmKernel(ControlRequests, AnsweredRequests, ClientRequests, InputRequests
         """What the reply says beside Jupyter's own."""
         values = [(name, self.shell.user_ns.get(name)) for name in names[:UPDATED_NAMES_MAX]]
         updated: list[NameRow] = [(name[:NAME_CHARS_MAX], *describe(value)) for name, value in values]
-        extra: StepExtra = {"updated": updated, "dropped": dropped, "unchanged": self._note_unchanged()}
+        asked: SnapshotRequest | None = self.get_parent()["metadata"].get(REPLY_KEY) if self.owned else None
+        self._unchanged = asked is not None and self.snapshots.unchanged(asked["token"], asked["after"])
+        extra: StepExtra = {"updated": updated, "dropped": dropped, "unchanged": self._unchanged}
         if used := told(claims=self.shell.runs_for_agent):
             extra["used"] = used
         return extra
@@ -231,12 +235,6 @@ class RlmKernel(ControlRequests, AnsweredRequests, ClientRequests, InputRequests
                 f"[payloads left out: {too_large:,}; a reply has room for {PAYLOAD_CHARS:,} characters]\n"
             )
         return payload
-
-    def _note_unchanged(self) -> bool:
-        """Whether it is plain at a glance that the snapshot that is asked for is empty: then it needs no message."""
-        asked: SnapshotRequest | None = self.get_parent()["metadata"].get(REPLY_KEY) if self.owned else None
-        self._unchanged = asked is not None and self.snapshots.unchanged(asked["token"], asked["after"])
-        return self._unchanged
 
     async def _run(self, code: str, silent: bool, store_history: bool, expressions: Any) -> bool:
         """Run the code to its end; true if it raised nothing. From here on an interrupt must not eat the reply."""
@@ -265,8 +263,7 @@ class RlmKernel(ControlRequests, AnsweredRequests, ClientRequests, InputRequests
                 self.garbage.after_failure(shell, shell.out_of_memory)
             return ok
         except (KeyboardInterrupt, MemoryError, SyntaxError, asyncio.CancelledError) as error:
-            # The interrupt or the limit hit outside the code itself: between IPython's own lines, or in its
-            # transformers.
+            # The interrupt or the limit hit outside the code itself: in IPython's own lines, or its transformers.
             self.in_step = self.interrupts.armed = False
             soft_memory(False)
             shell.publish_error(type(error), error, error.__traceback__)
@@ -275,9 +272,12 @@ class RlmKernel(ControlRequests, AnsweredRequests, ClientRequests, InputRequests
             return False
         finally:
             self.in_step = self.interrupts.armed = False
-            soft_memory(False)  # first: what follows needs memory, of which the code may have left none
-            self.interrupts.disarm()
-            self.state.put_back()
+            try:
+                soft_memory(False)  # first: what follows needs memory, of which the code may have left none
+            finally:
+                soft_memory(False)  # a signal handler of the step's own may have left the one before
+                self.interrupts.disarm()
+                self.state.put_back()
 
     async def _run_async(self, code: str, transformed: str, silent: bool, store_history: bool) -> Any:
         run = self.shell.run_cell_async(

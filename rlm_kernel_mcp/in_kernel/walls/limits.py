@@ -13,6 +13,7 @@ import os
 import re
 import resource
 import threading
+import time
 from typing import Final
 
 from rlm_kernel_mcp.in_kernel.walls import syscalls
@@ -45,7 +46,8 @@ _between: list[tuple[int, int]] = []
 _within: list[tuple[int, int]] = []
 _served: list[tuple[int, int]] = []
 _step_runs = [False]
-# Between the thread that runs steps and the one that serves requests. By `acquire` and `release`: `with` needs memory.
+# Held while a request's limit is set. By `acquire` and `release`: `with` needs memory. The main thread never takes it:
+# a signal handler of the step's own may raise there behind any call, and nobody would release it.
 _turn = threading.Lock()
 
 
@@ -160,6 +162,7 @@ def soft_memory(on: bool) -> None:
 
     Without a hard limit (if the wall `rlimits` was not asked for) it does nothing. If user code lowered the hard limit,
     which nothing can raise again, the process ends: later steps would have no memory, and a fresh kernel has it all.
+    Lifting it can be repeated, and must be if it was left by an exception.
     """
     if on:
         hard = resource.getrlimit(resource.RLIMIT_AS)[1]
@@ -173,30 +176,48 @@ def soft_memory(on: bool) -> None:
         resource.setrlimit(resource.RLIMIT_AS, _within[0])
     elif _between:
         # Nothing is made for it: there may be no memory for a number, and then the limit would stay in force.
-        _turn.acquire()
+        _step_runs[0] = False
+        while _turn.locked():  # by one who may have seen that the step runs; who comes later sees that it does not
+            time.sleep(0)
         try:
-            _step_runs[0] = False
             resource.setrlimit(resource.RLIMIT_AS, _between[0])
-        except (ValueError, OSError):  # the hard limit would have to be raised
-            os._exit(LIMIT_LOWERED)
-        finally:
-            _turn.release()
+        except (ValueError, OSError, MemoryError):
+            if _is_lowered():  # the hard limit would have to be raised
+                os._exit(LIMIT_LOWERED)
+            raise  # a signal handler of the step's own has raised it
 
 
 def soft_memory_of_requests(on: bool) -> None:
     """Lift the soft memory limit of a running step a little while another thread serves a request, or put it back.
 
     A step that has filled its memory has left none to read the request. What the step takes of it meanwhile is missing
-    to later requests and not to the step's end. Between steps it does nothing; it makes nothing either.
+    to later requests and not to the step's end. Between steps it does nothing, nor does
+    it where the step has set a limit of its own.
     """
     _turn.acquire()
     try:
-        if _step_runs[0]:
+        if _step_runs[0] and _is_in_force(_within if on else _served):
             resource.setrlimit(resource.RLIMIT_AS, _served[0] if on else _within[0])
-    except (ValueError, OSError):  # user code lowered the hard limit: the process ends with the step
+    except (ValueError, OSError, MemoryError):  # user code lowered the hard limit: the process ends with the step
         pass
     finally:
         _turn.release()
+
+
+def _is_in_force(limits: list[tuple[int, int]]) -> bool:
+    """Whether these are the limits; also where there is no memory to see them: such a step needs what is lent most."""
+    try:
+        return resource.getrlimit(resource.RLIMIT_AS) == limits[0]
+    except MemoryError:
+        return True
+
+
+def _is_lowered() -> bool:
+    """Whether user code has lowered the hard limit; also where there is no memory to see it."""
+    try:
+        return resource.getrlimit(resource.RLIMIT_AS)[1] < _between[0][1]
+    except MemoryError:
+        return True
 
 
 def has_room(size: int) -> bool:

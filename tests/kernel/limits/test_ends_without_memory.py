@@ -28,6 +28,25 @@ def failing():
 state.put_back = failing
 """
 
+RAISING_LATE = """
+import sys
+def once(frame, event, arg):
+    if frame.f_code.co_name == 'soft_memory':
+        sys.settrace(None)
+        raise ValueError('as a signal handler may')
+sys.settrace(once)
+"""
+LEFT = """
+mine = 'kept'
+import asyncio
+state = get_ipython().kernel.state
+put_back = state.put_back
+def leaving():
+    state.put_back = put_back
+    raise asyncio.CancelledError
+state.put_back = leaving
+"""
+
 SERVED = """
 import resource, time
 limits = lambda: resource.getrlimit(resource.RLIMIT_AS)
@@ -81,6 +100,24 @@ async def test_a_step_whose_end_fails_is_followed_by_its_snapshot_and_the_next_s
     await any_session.ok("before = 'kept too'")
     report = await any_session.run(FAILING_ONCE)
     assert (report.status, report.error and report.error.ename) == ("error", "MemoryError")
+    report = await any_session.ok("mine")
+    assert (report.result, report.lost) == ("'kept'", None)
+
+
+async def test_a_step_whose_signal_handler_raises_as_it_ends_leaves_its_limit_to_no_other(
+    any_session: SessionDriver,
+) -> None:
+    """It may raise instead of the lifting itself, which is done again then."""
+    await any_session.run(NOTING + RAISING_LATE)
+    assert (await any_session.ok("state.put_back = put_back; all(lifted)")).result == "True"
+
+
+async def test_a_step_that_ends_by_what_ipykernel_does_not_catch_is_followed_by_its_own_snapshot(
+    any_session: SessionDriver,
+) -> None:
+    """At once, and not behind the next request: its host would have ended the kernel by then."""
+    report = await any_session.run(LEFT)
+    assert (report.status, report.error and report.error.ename) == ("error", "CancelledError")
     report = await any_session.ok("mine")
     assert (report.result, report.lost) == ("'kept'", None)
 

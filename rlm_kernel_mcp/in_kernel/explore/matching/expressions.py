@@ -44,6 +44,9 @@ COMMON_BYTES_BEGINNING: Final = 20_000
 """The same for a pattern whose first character RE2 itself can skip to."""
 COMMON_WINDOWS: Final = 31
 """Windows that are searched in full after one in which that string was common."""
+FEW: Final = 1 << 18
+"""Matches that are made at once, and bytes that are searched for one of which there may be one at each of them: each is
+an object of 130 bytes, and a line may have megabytes."""
 RUN_BYTES: Final = 64
 """How far to look first for where a run of one class begins."""
 COPIED_BYTES: Final = 1 << 15
@@ -127,18 +130,20 @@ class Expressions:
             if len(window.raw) > IN_THIS_THREAD:  # one line
                 yield from in_a_thread(_batches(pattern, window))
                 continue
-            if window.is_plain and self._lower is not None:
+            if window.is_plain and self._lower is not None and len(window.raw) <= FEW:
                 if spans := self._lower.in_bytes(bytes(window.raw).lower()):
                     yield window.chars(spans)
                 continue
             is_quick = window.is_plain and self.expression.run
-            places = None if self._rare is None or (skip and not is_quick) else self._rare.in_bytes(window.raw)
-            if places is not None and (is_quick or len(places) * self._common <= len(window.raw)):
+            most = FEW if is_quick else len(window.raw) // self._common
+            rare = self._rare if is_quick or not skip else None
+            places = None if rare is None else rare.few_in_bytes(window.raw, most)
+            if places is not None:
                 if places and (spans := self._at(pattern, window, places)):
                     yield window.chars(spans)
                 continue
             # Common in one window, it will be in the next ones too: looking for it first costs more than it saves.
-            skip = COMMON_WINDOWS if places is not None else max(0, skip - 1)
+            skip = COMMON_WINDOWS if rare is not None else max(0, skip - 1)
             yield from _batches(pattern, window)
 
     def _windows(self, subject: Subject, start: int, end: int) -> Iterator[Window]:

@@ -46,6 +46,7 @@ class Literals:
         self.words = tuple(words)
         self._longest, self._is_ascii = max(map(len, words)), all(map(str.isascii, words))
         raw = list(map(encoded, words))
+        self._longest_bytes = max(map(len, raw))
         self._most_chars, compared = COMPARED_BYTES, sum(map(len, raw))
         if 1 < len(raw) <= VECTOR_WORDS:
             if compared > VECTOR_BYTES:
@@ -75,6 +76,19 @@ class Literals:
             if spans:
                 yield spans
             start = end if stop == end else max(settled, spans.end if spans else 0)
+
+    def few_in_bytes(self, raw: bytes | memoryview, most: int) -> Spans | None:
+        """All matches of one word in a window of any size, in its bytes; None if there are more than `most`."""
+        starts, ends, start, step = list[int](), list[int](), 0, max(WINDOW_CHARS, 4 * self._longest_bytes)
+        while start < len(raw):
+            stop = min(len(raw), start + step)
+            spans = self.in_bytes(raw[start:stop] if stop - start < len(raw) else raw)
+            starts += [start + place for place in spans.starts] if start else spans.starts
+            ends += [start + place for place in spans.ends] if start else spans.ends
+            if len(starts) > most:
+                return None
+            start = stop if stop == len(raw) else max(stop - self._longest_bytes + 1, ends[-1] if ends else 0)
+        return Spans(starts, ends)
 
     def in_bytes(self, raw: bytes | memoryview) -> Spans:
         """All matches in a window, in its bytes."""

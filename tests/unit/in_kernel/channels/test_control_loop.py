@@ -37,3 +37,31 @@ def test_what_has_come_is_reported_under_the_lifted_limit(monkeypatch: pytest.Mo
         assert selector.select(60) == [(key, selectors.EVENT_READ)]
     assert (limits[0], limits[-1], selected[0]) == (False, True, 60)
     assert selected[1:] == ([] if short == "never" else [0])
+
+
+@pytest.mark.parametrize("short", ["the limit", "the wait"])
+def test_without_any_memory_the_loop_goes_on_and_what_has_come_is_reported_later(
+    monkeypatch: pytest.MonkeyPatch, short: str
+) -> None:
+    """An error that left the selector would end the loop, and the kernel would answer nothing any more."""
+    is_short = [True]
+
+    def limit(on: bool) -> None:
+        if short == "the limit" and on and is_short[0]:
+            raise MemoryError
+
+    def select(selector: selectors.DefaultSelector, timeout: float | None = None) -> object:
+        if short == "the wait" and is_short[0]:
+            raise MemoryError
+        return plain(selector, timeout)
+
+    plain = selectors.DefaultSelector.select
+    monkeypatch.setattr(control_loop, "soft_memory_of_requests", limit)
+    monkeypatch.setattr(selectors.DefaultSelector, "select", select)
+    near, far = socket.socketpair()
+    with near, far, control_loop.LendingSelector() as selector:
+        key = selector.register(near, selectors.EVENT_READ)
+        far.send(b"a request")
+        assert selector.select(60) == []
+        is_short[0] = False
+        assert selector.select(60) == [(key, selectors.EVENT_READ)]

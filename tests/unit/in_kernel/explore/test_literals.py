@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlm_kernel_mcp.in_kernel.explore.matching import literals
+from rlm_kernel_mcp.in_kernel.explore.matching.expressions import Expressions
 from rlm_kernel_mcp.in_kernel.explore.matching.literals import Literals
-from rlm_kernel_mcp.in_kernel.explore.matching.windows import Subject
+from rlm_kernel_mcp.in_kernel.explore.matching.windows import Spans, Subject
+from rlm_kernel_mcp.in_kernel.explore.patterns.expression import Expression
 
 COMPARED: Final = 1 << 26
 """Bytes compared in one call at worst: 10 ms where nothing else runs."""
@@ -119,3 +121,38 @@ def test_long_words_are_found_just_where_re_finds_one_or_the_other(
         patch.setattr(literals, "WINDOW_CHARS", 16)
         assert found(long, text) == wanted
     assert found(long, text) == wanted
+
+
+@pytest.mark.parametrize(
+    ("pattern", "line", "wanted"),
+    [("a", "aA", 1 << 20), (r"a[0-9]", "a7", 1 << 19), (r"[0-9]+a", "7a", 1 << 19), (r"[0-9]*a", "aa", 1 << 20)],
+)
+def test_a_line_of_megabytes_is_not_matched_at_once(
+    pattern: str, line: str, wanted: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each match of the library is an object: a line of 8 MB with one at each byte took a gigabyte."""
+    most, plain = [0], Literals.in_bytes
+
+    def noting(self: Literals, raw: bytes | memoryview) -> Spans:
+        spans = plain(self, raw)
+        most.append(len(spans))
+        return spans
+
+    monkeypatch.setattr(Literals, "in_bytes", noting)
+    text, count = line * (1 << 19), 0
+    expression = Expression(pattern, ignore_case=pattern == "a")
+    for spans in Expressions(expression).find(Subject(text), 0, len(text)):
+        count += len(spans)
+    assert count == wanted
+    assert max(most) <= 1 << 18
+
+
+@settings(max_examples=100, deadline=None)
+@given(text=st.text("ab\xe9", max_size=200), word=st.text("ab\xe9", min_size=1, max_size=4), most=st.integers(0, 40))
+def test_a_word_is_found_in_pieces_as_at_once_unless_it_is_frequent(text: str, word: str, most: int) -> None:
+    """Wherever a piece ends."""
+    at_once = Literals([word]).in_bytes(text.encode())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(literals, "WINDOW_CHARS", 16)
+        in_pieces = Literals([word]).few_in_bytes(text.encode(), most)
+    assert (None if in_pieces is None else list(in_pieces)) == (list(at_once) if len(at_once) <= most else None)
