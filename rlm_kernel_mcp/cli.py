@@ -214,12 +214,13 @@ def _settings(options: argparse.Namespace | None = None) -> Settings:
 
 def _serve(options: argparse.Namespace) -> int:
     settings = _settings(options)
+    from rlm_kernel_mcp.front.left import HANDED
     from rlm_kernel_mcp.kernel.placement.kernelspec import locked_kernelspec
     from rlm_kernel_mcp.server.app import run
 
     locked_kernelspec(settings.kernel, settings.jupyter)
 
-    run(settings, os.environ)
+    run(settings, os.environ, os.environ.pop(HANDED, ""))
 
 
 def _install_kernelspec(options: argparse.Namespace) -> int:

@@ -292,8 +292,8 @@ def main() -> int:
             ours("left")["settle"](page, 1, 2)
             sock = attach(environ, options, page, opened)
         except (NoHost, OSError, ValueError) as error:
-            ours("left")["say"](2, f"the host has ended, and there is no other: {error}")
-            return 1
+            reason = f"the host has ended, and there is no other: {error}"
+            ours("left")["serve_on"](argv, os.environ, page, opened[1:], reason)
 
 
 if __name__ == "__main__":

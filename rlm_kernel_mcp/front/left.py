@@ -13,7 +13,9 @@ import os
 import re
 import select
 import struct
-from typing import Any
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
 
 # Version 1. All numbers are little-endian. Each record is written by one call, and so is there in whole or not at all.
 MAGIC = b"rlm-page-1\0\0\0\0\0\0"
@@ -41,6 +43,8 @@ and what still comes of it is passed over; or its id is still to come, and so it
 TAIL_BYTES = 1 << 10
 """Of a long line that was read to its end: how much of a half is its end."""
 
+HANDED = "RLM_HANDED"
+"""The descriptors that a front leaves to the server that it becomes: the page, and the roots."""
 ATOMIC = 4_096
 """A line of up to so many bytes is out, or not, and never half."""
 RAN = (
@@ -77,6 +81,16 @@ def settle(page: int, out: int, err: int) -> None:
     if lost:
         say(err, f"requests that cannot be answered, since their ids are too long or they were too many: {lost:,}")
         os.pwrite(page, LOST.pack(0), LOST_AT)
+
+
+def serve_on(argv: Sequence[str], environ: Mapping[str, str], page: int, roots: Sequence[int], reason: str) -> NoReturn:
+    """Become the server, which goes on with the page and the roots as a next host would."""
+    say(2, f"serving in this process, without a host: {reason}")
+    handed = (page, *roots)
+    for descriptor in handed:
+        os.set_inheritable(descriptor, True)
+    command = [sys.executable, "-I", "-m", "rlm_kernel_mcp", "serve", *argv]
+    os.execve(command[0], command, {**environ, HANDED: ",".join(map(str, handed))})  # noqa: S606
 
 
 def _slots(data: bytes) -> dict[int, tuple[int, bytes]]:

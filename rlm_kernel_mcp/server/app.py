@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import anyio
@@ -52,37 +52,47 @@ async def _open_for_good(settings: Settings) -> Registry:
     return registry
 
 
-async def serve(settings: Settings) -> None:
-    """Serve until the transport has no client left or a signal comes."""
+async def serve(settings: Settings, handed: Sequence[int] = ()) -> None:
+    """Serve until the transport has no client left or a signal comes.
+
+    `handed`: what the front was given that this process has been: the page of its connection, and open roots.
+    """
     spoken = anyio.Event()
-    caller = Caller.of("stdio", settings)
+    page, *roots = handed or (None,)
+    caller = Caller.of_descriptors("stdio", settings, roots) if roots else Caller.of("stdio", settings)
     server = build_server(lambda: _open_for_good(settings), spoken.set, lambda _ctx: caller)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_end_on_signal, tasks.cancel_scope)
-        await _serve_stdio(server, spoken, tasks)  # the transport: it is chosen here and nowhere else
+        await _serve_stdio(server, spoken, tasks, page)  # the transport: it is chosen here and nowhere else
         tasks.cancel_scope.cancel()
 
 
-async def _serve_stdio(server: Server[LazyRegistry], spoken: anyio.Event, tasks: TaskGroup) -> None:
+async def _serve_stdio(server: Server[LazyRegistry], spoken: anyio.Event, tasks: TaskGroup, page: int | None) -> None:
     """Serve the one client on stdin and stdout until the input ends. Its process is our parent."""
     tasks.start_soon(_end_with_parent, spoken, tasks.cancel_scope)
-    streams = stdio_streams(on_end=lambda: set_deadline(END_DEADLINE_S), patience=patience)
+    streams = stdio_streams(lambda: set_deadline(END_DEADLINE_S), patience, page)
     async with streams as (read_side, write_side):
         await server.run(read_side, write_side, server.create_initialization_options())
 
 
-def run(settings: Settings, environ: Mapping[str, str]) -> NoReturn:
-    """Entry of `rlm-kernel-mcp serve`: serves, and ends the process. `environ`: what the settings were made from."""
+def run(settings: Settings, environ: Mapping[str, str], handed: str = "") -> NoReturn:
+    """Entry of `rlm-kernel-mcp serve`: serves, and ends the process. `environ`: what the settings were made from.
+
+    `handed`: the descriptors for `serve`, as text.
+    """
     form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
     out = LogStream(2)
     # Whatever Python itself writes there must not wait either.
     sys.stdout = sys.stderr = out
     logging.basicConfig(stream=out, level=logging.WARNING, format=form)
     logging.getLogger("rlm_kernel_mcp").setLevel(logging.INFO)
+    descriptors = [int(number) for number in handed.split(",") if number]
+    for descriptor in descriptors:
+        os.set_inheritable(descriptor, False)
     for doubt in doubts(environ, settings):
         log.warning("%s", doubt)
     try:
-        anyio.run(serve, settings)
+        anyio.run(serve, settings, descriptors)
     except BaseException:
         log.exception("the server ended")
         out.finish(LOG_DEADLINE_S)

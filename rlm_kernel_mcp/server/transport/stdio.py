@@ -1,26 +1,35 @@
 """This process's stdin and stdout as the wire of its one client.
 
 Is: the wire, taken away from descriptors 0 and 1 so that no print of a library can reach it, nor a child read it.
-Is not: what goes over it (`wire.py`). Above: `server/app.py`. Below: `wire.py`.
+Is not: what goes over it (`wire.py`). Above: `server/app.py`. Below: `wire.py`, `page.py`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from rlm_kernel_mcp.server.transport.page import Page
 from rlm_kernel_mcp.server.transport.unanswered import Patience
 from rlm_kernel_mcp.server.transport.wire import ReadSide, WriteSide, streams_over
 
 
 @asynccontextmanager
-async def stdio_streams(on_end: Callable[[], None], patience: Patience) -> AsyncIterator[tuple[ReadSide, WriteSide]]:
-    """The streams that the SDK's server runs over, on this process's stdin and stdout."""
+async def stdio_streams(
+    on_end: Callable[[], None], patience: Patience, page: int | None = None
+) -> AsyncIterator[tuple[ReadSide, WriteSide]]:
+    """The streams that the SDK's server runs over, on this process's stdin and stdout.
+
+    `page`: the memfd in which a host that died has left what was under way. Raises: OSError: it is none.
+    """
     wire_in, wire_out = claim_stdio()
-    async with streams_over(wire_in, wire_out, on_end, patience) as streams:
-        yield streams
+    with contextlib.ExitStack() as ends:
+        kept = None if page is None else ends.enter_context(contextlib.closing(Page(page)))
+        async with streams_over(wire_in, wire_out, on_end, patience, kept) as streams:
+            yield streams
 
 
 def claim_stdio() -> tuple[int, int]:

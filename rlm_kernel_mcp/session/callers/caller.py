@@ -7,6 +7,7 @@ Is not: a session, which belongs to its handle (docs/decisions/0001-sessions-bel
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from rlm_kernel_mcp.context.roots.open_roots import Roots
@@ -31,6 +32,11 @@ class Caller:
     def of(cls, connection: str, settings: Settings) -> Caller:
         """A client that this process may open directories for: it opens the roots of the settings."""
         return cls(connection, settings, Roots.of(*settings.context_roots))
+
+    @classmethod
+    def of_descriptors(cls, connection: str, settings: Settings, roots: Iterable[int]) -> Caller:
+        """A client that has opened its roots itself. The descriptors are the caller's from now on."""
+        return cls(connection, settings, Roots.of_descriptors(roots))
 
     @property
     def slot_owner(self) -> SlotOwner:
