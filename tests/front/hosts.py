@@ -104,6 +104,13 @@ class Hosts:
             assert time.monotonic() < deadline, f"the host is still found; its log:\n{self.log()}"
             client.pause()
 
+    def wait_until_kept(self, session_id: str, client: LineClient) -> None:
+        """Return when the values of a session's first step are on disk, which comes after the step's answer."""
+        kept, deadline = self.directory / "state" / "snapshots" / f"{session_id}.json", time.monotonic() + WAIT_S
+        while not kept.is_file():
+            assert time.monotonic() < deadline, f"the values were not kept; the host's log:\n{self.log()}"
+            client.pause()
+
     def log(self) -> str:
         return "".join(path.read_text(encoding="utf-8") for path in self.sockets.glob("*.log"))
 

@@ -17,7 +17,7 @@ LAUNCHER = (sys.executable, "-I", "-S", "-c", "import subprocess, sys; subproces
 
 
 def kill_the_host(hosts: Hosts) -> None:
-    """What steps have bound may be lost: values are kept after a step's answer, and nobody tells when."""
+    """What steps have bound may be lost until it is kept (`Hosts.wait_until_kept`)."""
     (pid,) = hosts.everyone()
     os.kill(pid, signal.SIGKILL)
     hosts.wait_for_end(pid)
@@ -27,8 +27,10 @@ def test_an_idle_client_goes_on_where_it_was(hosts: Hosts) -> None:
     client = hosts.client()
     client.initialize()
     session_id = client.open_session()
+    client.run(session_id, "x = 41")
+    hosts.wait_until_kept(session_id, client)
     kill_the_host(hosts)
-    assert client.run(session_id, "41 + 1")["result"] == "42"
+    assert client.run(session_id, "x + 1")["result"] == "42"
     assert HERE not in client.log.read_text(encoding="utf-8")
     assert client.end() == 0
 

@@ -44,6 +44,8 @@ def test_a_host_that_was_killed_is_followed_by_another(hosts: Hosts) -> None:
     client = hosts.client()
     client.initialize()
     session_id = client.open_session()
+    client.run(session_id, "x = 41")
+    hosts.wait_until_kept(session_id, client)
     client.end()
     (pid,) = hosts.everyone()
     os.kill(pid, signal.SIGKILL)
@@ -51,7 +53,7 @@ def test_a_host_that_was_killed_is_followed_by_another(hosts: Hosts) -> None:
     assert Path(hosts.place.socket).is_socket()
     again = hosts.client("again")
     again.initialize()
-    assert again.run(session_id, "41 + 1")["result"] == "42"
+    assert again.run(session_id, "x + 1")["result"] == "42"
     assert HERE not in again.log.read_text(encoding="utf-8")
 
 
