@@ -12,7 +12,7 @@ import itertools
 import logging
 import os
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
@@ -25,7 +25,7 @@ from rlm_kernel_mcp.front.front import NoHost
 from rlm_kernel_mcp.host import handshake
 from rlm_kernel_mcp.host.confinement import Peer
 from rlm_kernel_mcp.host.rights import LOOKS, Rights
-from rlm_kernel_mcp.server.app import patience
+from rlm_kernel_mcp.server.app import end_of_starter, patience
 from rlm_kernel_mcp.server.mcp_server import build_server
 from rlm_kernel_mcp.server.transport.connection import serve_connection
 from rlm_kernel_mcp.session.callers.caller import Caller
@@ -72,7 +72,7 @@ class Clients:
 
         async def serve(connection: socket.socket, peer: Peer) -> None:
             # Only here: of a client that does not go on after it was prepared nobody closes them.
-            copies = [os.dup(descriptor) for _, descriptor in rights.roots]
+            copies = _copies(descriptor for _, descriptor in rights.roots)
             roots = await made_in_thread(lambda: _roots(copies), Roots.close, LOOKS)
             caller = Caller(f"client {next(self._numbers)}", settings, roots)
 
@@ -99,6 +99,18 @@ class Clients:
                     tasks.start_soon(told_and_served)
 
         return serve
+
+
+def _copies(descriptors: Iterable[int]) -> list[int]:
+    """As many descriptors, or none: where there is no room for all, nobody would close the first ones."""
+    copies: list[int] = []
+    try:
+        copies.extend(map(os.dup, descriptors))
+    except OSError:
+        for copy in copies:
+            os.close(copy)
+        raise
+    return copies
 
 
 def _roots(descriptors: list[int]) -> Roots:
@@ -146,25 +158,12 @@ def _say_end(connection: socket.socket) -> None:
 async def _end_with_parent_of(
     peer: Peer, spoken: anyio.Event, connection: socket.socket, scope: anyio.CancelScope
 ) -> None:
-    """End when the process ends that started the front: another may hold its end of the pipe, so that no EOF comes.
-
-    That process is looked for when the client first speaks: what only launched the front may be gone by then.
-    """
-    await spoken.wait()
-    parent = _parent(peer.pid)
-    try:
-        descriptor = os.pidfd_open(parent)
-    except (OSError, ValueError) as error:
-        log.info("the end of the client's process will not be noticed: %s", error)
-        return
-    try:
-        if _parent(peer.pid) == parent:
-            await anyio.wait_readable(descriptor)
-    finally:
-        os.close(descriptor)
-    log.warning("ending: process %d, which started this client's front, has ended", parent)
-    _say_end(connection)
-    scope.cancel()
+    """End when the process ends that started the front: another may hold its end of the pipe, so that no EOF comes."""
+    parent = await end_of_starter(spoken, lambda: _parent(peer.pid))
+    if parent is not None:
+        log.warning("ending: process %d, which started this client's front, has ended", parent)
+        _say_end(connection)
+        scope.cancel()
 
 
 def _parent(pid: int) -> int:

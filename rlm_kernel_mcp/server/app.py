@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import anyio
@@ -118,25 +118,32 @@ async def _end_on_signal(scope: anyio.CancelScope) -> None:
 
 
 async def _end_with_parent(spoken: anyio.Event, scope: anyio.CancelScope) -> None:
-    """End when the process that started this one does: another may hold its end of the pipe, so that no EOF comes.
+    """End when the process that started this one does: another may hold its end of the pipe, so that no EOF comes."""
+    parent = await end_of_starter(spoken, os.getppid)
+    if parent is not None:
+        log.warning("ending: process %d, which started this server, has ended", parent)
+        set_deadline(END_DEADLINE_S)
+        scope.cancel()
 
-    The parent is looked for when the client first speaks: what only launched the server may be gone by then.
+
+async def end_of_starter(spoken: anyio.Event, parent_now: Callable[[], int]) -> int | None:
+    """Wait for the end of the process that started a client's own, and return its number; None: it cannot be told.
+
+    It is looked for when the client first speaks: what only launched it may be gone by then.
     """
     await spoken.wait()
-    parent = os.getppid()
+    parent = parent_now()
     try:
         descriptor = os.pidfd_open(parent)
-    except OSError as error:
-        log.info("the end of the client's process will not be noticed: %s", error.strerror)
-        return
+    except (OSError, ValueError) as error:
+        log.info("the end of the client's process will not be noticed: %s", error)
+        return None
     try:
-        if os.getppid() == parent:
+        if parent_now() == parent:
             await anyio.wait_readable(descriptor)
     finally:
         os.close(descriptor)
-    log.warning("ending: process %d, which started this server, has ended", parent)
-    set_deadline(END_DEADLINE_S)
-    scope.cancel()
+    return parent
 
 
 def set_deadline(seconds: float) -> None:
