@@ -7,7 +7,6 @@ import os
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -15,13 +14,14 @@ from typing import Any, Final
 import pytest
 
 from rlm_kernel_mcp.context.by_loader import load
-from rlm_kernel_mcp.context.held import Room, lies_in_memory
+from rlm_kernel_mcp.context.held import Room
 from rlm_kernel_mcp.context.loader.loaders import Loaders
 from rlm_kernel_mcp.context.payload import Payload
 from rlm_kernel_mcp.context.roots.open_roots import Roots
 from rlm_kernel_mcp.context.sources import resolve_sources
 from rlm_kernel_mcp.session.registry import Registry
 from rlm_kernel_mcp.session.reports import SessionSummary
+from tests.kernel.on_disk import directory_on_disk
 from tests.sessions import WAIT_S, lent, open_registry
 
 DECODED: Final = Room(1 << 30)
@@ -60,19 +60,6 @@ def loaders(server_loaders: Loaders) -> Iterator[Loaders]:
     """After each test nothing of it is on disk any more."""
     yield server_loaders
     assert server_loaders.spool.used_bytes == 0
-
-
-@contextmanager
-def directory_on_disk() -> Iterator[Path]:
-    """A directory whose files are not memory."""
-    with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
-        probe = os.open(directory, os.O_RDONLY)
-        try:
-            if lies_in_memory(probe):
-                pytest.skip("/var/tmp is memory here")
-        finally:
-            os.close(probe)
-        yield Path(directory)
 
 
 @pytest.fixture(scope="session")

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
-import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rlm_kernel_mcp.context.held import lies_in_memory
 from rlm_kernel_mcp.session.context_reports import ContextReport
 from rlm_kernel_mcp.session.contexts.given import Given, Options
 from rlm_kernel_mcp.session.registry import Registry
+from tests.kernel.on_disk import directory_on_disk
 from tests.losses import lose_kernel
 from tests.sessions import AMPLE, SessionDriver, lent, open_registry
 
@@ -47,15 +45,9 @@ def text_of(last: str, size: int) -> str:
 
 @pytest.fixture(scope="module")
 def on_disk() -> Iterator[Path]:
-    """A directory whose files are not memory."""
-    with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
-        probe = os.open(directory, os.O_RDONLY)
-        try:
-            if lies_in_memory(probe):
-                pytest.skip("/var/tmp is memory here")
-        finally:
-            os.close(probe)
-        yield Path(directory)
+    """What the module's registry may load from."""
+    with directory_on_disk() as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

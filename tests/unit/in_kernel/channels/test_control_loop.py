@@ -4,10 +4,28 @@ from __future__ import annotations
 
 import selectors
 import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from rlm_kernel_mcp.in_kernel.channels import control_loop
+
+SELECT = selectors.DefaultSelector.select
+
+
+@contextmanager
+def a_request(
+    monkeypatch: pytest.MonkeyPatch, limit: Callable[[bool], None], select: Callable[..., object]
+) -> Iterator[tuple[control_loop.LendingSelector, selectors.SelectorKey]]:
+    """A selector with a request that has come; `limit` and `select` stand in for what it calls."""
+    monkeypatch.setattr(control_loop, "soft_memory_of_requests", limit)
+    monkeypatch.setattr(selectors.DefaultSelector, "select", select)
+    near, far = socket.socketpair()
+    with near, far, control_loop.LendingSelector() as selector:
+        key = selector.register(near, selectors.EVENT_READ)
+        far.send(b"a request")
+        yield selector, key
 
 
 @pytest.mark.parametrize("short", ["never", "while it waits", "once it has waited"])
@@ -25,15 +43,9 @@ def test_what_has_come_is_reported_under_the_lifted_limit(monkeypatch: pytest.Mo
         selected.append(timeout)
         if short == "while it waits" and len(selected) == 1:
             raise MemoryError
-        return plain(selector, timeout)
+        return SELECT(selector, timeout)
 
-    plain = selectors.DefaultSelector.select
-    monkeypatch.setattr(control_loop, "soft_memory_of_requests", limit)
-    monkeypatch.setattr(selectors.DefaultSelector, "select", select)
-    near, far = socket.socketpair()
-    with near, far, control_loop.LendingSelector() as selector:
-        key = selector.register(near, selectors.EVENT_READ)
-        far.send(b"a request")
+    with a_request(monkeypatch, limit, select) as (selector, key):
         assert selector.select(60) == [(key, selectors.EVENT_READ)]
     assert (limits[0], limits[-1], selected[0]) == (False, True, 60)
     assert selected[1:] == ([] if short == "never" else [0])
@@ -53,15 +65,9 @@ def test_without_any_memory_the_loop_goes_on_and_what_has_come_is_reported_later
     def select(selector: selectors.DefaultSelector, timeout: float | None = None) -> object:
         if short == "the wait" and is_short[0]:
             raise MemoryError
-        return plain(selector, timeout)
+        return SELECT(selector, timeout)
 
-    plain = selectors.DefaultSelector.select
-    monkeypatch.setattr(control_loop, "soft_memory_of_requests", limit)
-    monkeypatch.setattr(selectors.DefaultSelector, "select", select)
-    near, far = socket.socketpair()
-    with near, far, control_loop.LendingSelector() as selector:
-        key = selector.register(near, selectors.EVENT_READ)
-        far.send(b"a request")
+    with a_request(monkeypatch, limit, select) as (selector, key):
         assert selector.select(60) == []
         is_short[0] = False
         assert selector.select(60) == [(key, selectors.EVENT_READ)]
