@@ -2,8 +2,8 @@
 
 Is: accepting, the two looks at each other, and the bounds on peers that are many, silent or loud. Nothing here waits
 for a peer without a deadline, and a new one takes the place of the oldest that has not said all yet. Is not: what is
-compared (`confinement.py`), or what becomes of a client (`connection.py`). Above: `serving.py`. Below: `handshake.py`,
-`confinement.py`, `rights.py`.
+compared (`entry/confinement.py`), or what becomes of a client (`kinds/`). Above: `serving.py`. Below:
+`entry/handshake.py`, `entry/confinement.py`, `entry/verbs.py`, `entry/rights.py`.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ import logging
 import os
 import resource
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping
+from functools import partial
 from typing import Final
 
 from rlm_kernel_mcp.front.front import PACKAGE, NoHost, Place, new_secret
-from rlm_kernel_mcp.host import handshake
-from rlm_kernel_mcp.host.confinement import Peer
-from rlm_kernel_mcp.host.rights import Rights, checked, looked_at
+from rlm_kernel_mcp.host.entry import handshake
+from rlm_kernel_mcp.host.entry.confinement import Peer
+from rlm_kernel_mcp.host.entry.rights import looked_at
+from rlm_kernel_mcp.host.entry.verbs import Verb
 
 log = logging.getLogger(__name__)
 
@@ -32,29 +34,21 @@ DESCRIPTORS_A_CLIENT: Final = 24
 PAUSE_S: Final = 0.1
 """Before the next look at the door, where the process or the machine has no descriptor left."""
 
-Serve = Callable[[socket.socket, Peer], Awaitable[None]]
-Prepare = Callable[[handshake.Asked, Rights], Serve]
-
 
 class Door:
     """The listening socket, and everyone who has come by it."""
 
-    def __init__(self, listener: socket.socket, place: Place, prepare: Prepare, drain: Callable[[], None]) -> None:
-        """Listen there.
-
-        `prepare` gives, in a thread, what serves a client, or raises NoHost; `drain` is called where a host of another
-        version asks.
-        """
-        self.clients: set[asyncio.Task[None]] = set()
+    def __init__(self, listener: socket.socket, place: Place, verbs: Mapping[str, Verb]) -> None:
+        """Listen there. `verbs`: what a peer may ask for."""
+        self._served: dict[asyncio.Task[None], Verb] = {}
         self.changed = asyncio.Event()
         """Set whenever somebody came or went."""
         self._greeted: dict[asyncio.Task[None], None] = {}  # a set in the order of arrival
         self._tasks = set[asyncio.Task[None]]()
         self._place = place
-        self._prepare = prepare
-        self._drain = drain
+        self._verbs = verbs
         self._loop = asyncio.get_running_loop()
-        self._clients_max = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // DESCRIPTORS_A_CLIENT
+        self._served_max = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // DESCRIPTORS_A_CLIENT
         self.open(listener)
 
     def open(self, listener: socket.socket) -> None:
@@ -70,8 +64,13 @@ class Door:
         self.open(listener)
 
     @property
+    def clients(self) -> list[asyncio.Task[None]]:
+        """For whom the host stays."""
+        return [task for task, verb in self._served.items() if verb.is_client]
+
+    @property
     def is_idle(self) -> bool:
-        """Whether nobody is here, and nobody waits outside."""
+        """Whether no client is here, and nobody waits outside."""
         self._accept()
         return not self.clients and not self._greeted
 
@@ -126,7 +125,7 @@ class Door:
     def _left(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._greeted.pop(task, None)
-        self.clients.discard(task)
+        self._served.pop(task, None)
         self.changed.set()
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("a connection failed", exc_info=error)
@@ -136,13 +135,14 @@ class Door:
         with contextlib.ExitStack() as owned:
             try:
                 async with asyncio.timeout(HANDSHAKE_S):
-                    peer, asked, descriptors = await self._introduced(connection, owned)
-                    if asked.verb == "drain":
-                        self._drain()
+                    peer, asked, verb, descriptors = await self._introduced(connection, owned)
+                    if verb.answer is not None:
+                        connection.send(handshake.answered(asked.verb, await verb.answer(asked, descriptors)))
                         return
-                    serve = await looked_at(lambda: self._prepare(asked, checked(descriptors, self._place.state)))
-                    if len(self.clients) >= self._clients_max:
-                        raise NoHost(f"the host has {len(self.clients)} clients, and descriptors for no more")
+                    prepare = verb.prepare
+                    assert prepare is not None
+                    serve = await looked_at(lambda: prepare(asked, descriptors))
+                    self._require_room(verb)
                     connection.send(handshake.served())
                     if not handshake.is_go((await self._received(connection, owned))[0]):
                         return
@@ -157,13 +157,20 @@ class Door:
             task = asyncio.current_task()
             assert task is not None
             del self._greeted[task]
-            self.clients.add(task)
+            self._served[task] = verb
             await serve(connection, peer)
+
+    def _require_room(self, verb: Verb) -> None:
+        """Raises: NoHost: there is none for one more."""
+        if len(self._served) >= self._served_max:
+            raise NoHost(f"the host has {len(self._served)} clients, and descriptors for no more")
+        if verb.most is not None and sum(one is verb for one in self._served.values()) >= verb.most:
+            raise NoHost(f"the host has {verb.most} connections of this kind, and serves no more at a time")
 
     async def _introduced(
         self, connection: socket.socket, owned: contextlib.ExitStack
-    ) -> tuple[Peer, handshake.Asked, list[int]]:
-        """The two messages of a peer, once each side has seen into the other."""
+    ) -> tuple[Peer, handshake.Asked, Verb, list[int]]:
+        """The two messages of a peer, once each side has seen into the other; and what serves it."""
         peer = Peer.of(connection)
         owned.callback(peer.close)
         data, _ = await self._received(connection, owned)  # first, else the answer would be lost with what is unread
@@ -179,14 +186,16 @@ class Door:
         asked = handshake.read_asked(data)
         if asked.nonce != ours:
             raise NoHost("the client could not see into the host: it is in a sandbox")
-        is_known = peer.shows_a_front if asked.verb == "serve" else peer.shows_a_host
+        verb = self._verbs.get(asked.verb)
+        if verb is None:
+            raise NoHost(f"the host, of version {self._place.version}, does not know what it is asked for")
         # Only now: one that is in a sandbox is gone.
-        if not await looked_at(is_known):
+        if verb.fence is not None and not await looked_at(partial(verb.fence, peer)):
             raise NoHost("the client is no front of this installation")
         peer.require_alive()
-        if asked.verb == "serve" and (asked.version, asked.package, asked.state) != self._serves:
+        if not verb.of_any_version and (asked.version, asked.package, asked.state) != self._serves:
             raise NoHost("the host serves another version, installation or state directory")
-        return peer, asked, descriptors
+        return peer, asked, verb, descriptors
 
     @property
     def _serves(self) -> tuple[str, str, str]:

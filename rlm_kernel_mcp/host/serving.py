@@ -1,8 +1,8 @@
 """The host at work: its log, its parts, and the order in which they end.
 
 Is: what `main.py` goes on with once clients can wait at the socket; everything large is imported from here on.
-Is not: any of the parts. Above: `main.py`. Below: `door.py`, `connection.py`, `profiles.py`, `lifetime.py`,
-`upgrade.py`.
+Is not: any of the parts. Above: `main.py`. Below: `door.py`, `entry/verbs.py`, `kinds/pipes.py`, `profiles.py`,
+`lifetime.py`, `upgrade.py`.
 """
 
 from __future__ import annotations
@@ -17,9 +17,12 @@ import socket
 import sys
 from typing import Final, NoReturn, TextIO
 
-from rlm_kernel_mcp.host.connection import Clients
 from rlm_kernel_mcp.host.door import Door
+from rlm_kernel_mcp.host.entry.confinement import Peer
+from rlm_kernel_mcp.host.entry.verbs import Verb
 from rlm_kernel_mcp.host.identity import Seat
+from rlm_kernel_mcp.host.kinds.client import Clients
+from rlm_kernel_mcp.host.kinds.pipes import Pipes
 from rlm_kernel_mcp.host.lifetime import Lifetime
 from rlm_kernel_mcp.host.profiles import HostRegistries
 from rlm_kernel_mcp.host.upgrade import drain_others
@@ -70,13 +73,27 @@ def run(seat: Seat, listener: socket.socket) -> NoReturn:
     os._exit(0)
 
 
+def _verbs(profiles: HostRegistries, lifetime: Lifetime) -> dict[str, Verb]:
+    """All that a peer may ask for."""
+    clients = Clients(profiles)
+
+    async def drain(_asked: object, _descriptors: object) -> tuple[str, ...]:
+        lifetime.drain()
+        return ()
+
+    return {
+        "serve": Verb(Pipes(clients).prepared, fence=Peer.shows_a_front),
+        "drain": Verb(answer=drain, fence=Peer.shows_a_host, of_any_version=True),
+    }
+
+
 async def _serve(seat: Seat, listener: socket.socket) -> None:
     profiles = HostRegistries()
     lifetime = Lifetime(seat, float(os.environ.get("RLM_HOST_IDLE_S") or 60), lambda: profiles.is_busy)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, lifetime.stop)
-    door = Door(listener, seat.place, Clients(profiles).prepared, lifetime.drain)
+    door = Door(listener, seat.place, _verbs(profiles, lifetime))
     told = asyncio.ensure_future(asyncio.to_thread(drain_others, seat.place))
     await lifetime.over(door)
     told.cancel()

@@ -15,11 +15,12 @@ import pytest
 
 from rlm_kernel_mcp.front import front
 from rlm_kernel_mcp.front.front import NoHost, Place
-from rlm_kernel_mcp.host import handshake
-from rlm_kernel_mcp.host.confinement import Peer
-from rlm_kernel_mcp.host.door import GREETED_MAX, Door, Serve
+from rlm_kernel_mcp.host.door import GREETED_MAX, Door
+from rlm_kernel_mcp.host.entry import handshake
+from rlm_kernel_mcp.host.entry.confinement import Peer
+from rlm_kernel_mcp.host.entry.rights import Rights, checked
+from rlm_kernel_mcp.host.entry.verbs import Prepare, Serve, Verb
 from rlm_kernel_mcp.host.identity import Seat
-from rlm_kernel_mcp.host.rights import Rights
 
 pytestmark = pytest.mark.anyio
 WAIT_S: Final = 60
@@ -40,9 +41,23 @@ class House:
         self.refusal = ""
         self.opened = front.directories(place.environ)
         seat = Seat(place, os.open(place.lock, os.O_RDWR | os.O_CREAT, 0o600))
-        self.door = Door(seat.take(), place, self._prepared, self.drained.set)
+        self.prepare: Prepare = self.prepared
+        self.verbs = {
+            "serve": Verb(self._prepare, fence=lambda peer: peer.shows_a_front()),
+            "drain": Verb(answer=self._drain, fence=lambda peer: peer.shows_a_host(), of_any_version=True),
+        }
+        self.door = Door(seat.take(), place, self.verbs)
 
-    def _prepared(self, asked: handshake.Asked, rights: Rights) -> Serve:
+    def _prepare(self, asked: handshake.Asked, descriptors: list[int]) -> Serve:
+        return self.prepare(asked, descriptors)
+
+    async def _drain(self, _asked: object, _descriptors: object) -> tuple[str, ...]:
+        self.drained.set()
+        return ("at", "once")
+
+    def prepared(self, asked: handshake.Asked, descriptors: list[int]) -> Serve:
+        """What serves whoever is let in."""
+        rights = checked(descriptors, asked.state)
         if self.refusal:
             raise NoHost(self.refusal)
 
@@ -234,12 +249,12 @@ async def test_nothing_is_read_for_a_front_that_has_ceased_to_wait(house: House)
     sock = house.place.connect(WAIT_S)
     assert sock is not None
 
-    def prepare(said: handshake.Asked, rights: Rights) -> Serve:
+    def prepare(said: handshake.Asked, descriptors: list[int]) -> Serve:
         sock.close()
         loop.call_soon_threadsafe(prepared.set)
-        return house._prepared(said, rights)
+        return house.prepared(said, descriptors)
 
-    house.door._prepare = prepare
+    house.prepare = prepare
     with pytest.raises(OSError):
         await asyncio.to_thread(house.place.hand_over, sock, page, [], house.opened)
     os.close(page)
@@ -287,7 +302,27 @@ async def test_another_version_may_have_the_host_take_nobody_any_more(house: Hou
         assert answer[2] == secret
         peer.send(asked(house, true_secret(answer), verb="drain", version="9"))
         await asyncio.wait_for(house.drained.wait(), WAIT_S)
+        answer = os.fsdecode(await asyncio.to_thread(peer.recv, 4096)).split("\0")
+        assert answer[1:] == ["drain", "at", "once"]
         os.close(descriptor)
+
+
+async def test_a_verb_that_the_host_does_not_know_is_refused_by_its_version(house: House) -> None:
+    """A program of a later version may know more verbs than a host."""
+    answer = await hello(house, lambda answer: asked(house, true_secret(answer), verb="rule"))
+    said = f"the host, of version {house.place.version}, does not know what it is asked for"
+    assert answer[1:] == ["no", said]
+
+
+async def test_a_verb_has_its_own_bound_and_need_not_keep_the_host(house: House) -> None:
+    """Who only looks on is no client: the host ends without regard to them."""
+    house.verbs["serve"] = Verb(house.prepared, is_client=False, most=1)
+    await asyncio.to_thread(house.hand_over)
+    await asyncio.wait_for(house.served.get(), WAIT_S)
+    assert house.door.is_idle
+    with closing(house.kept), pytest.raises(NoHost, match="1 connections of this kind"):
+        await asyncio.to_thread(house.hand_over)
+    house.kept.close()
 
 
 async def test_a_root_where_nobody_answers_is_not_touched_where_anything_else_differs(
@@ -312,16 +347,15 @@ async def test_a_root_where_nobody_answers_is_not_touched_where_anything_else_di
 
 async def test_a_directory_where_nobody_answers_holds_up_no_other_client(house: House) -> None:
     asks, answers, answered = threading.Event(), threading.Event(), threading.Event()
-    prepared = house._prepared
 
-    def prepare(said: handshake.Asked, rights: Rights) -> Serve:
+    def prepare(said: handshake.Asked, descriptors: list[int]) -> Serve:
         if not asks.is_set():
             asks.set()
             answers.wait(WAIT_S)
             answered.set()
-        return prepared(said, rights)
+        return house.prepared(said, descriptors)
 
-    house.door._prepare = prepare
+    house.prepare = prepare
     with ExitStack() as ends:
         page = os.memfd_create("page")
         ends.callback(os.close, page)

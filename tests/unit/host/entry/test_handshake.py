@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlm_kernel_mcp.front.front import NoHost
-from rlm_kernel_mcp.host import handshake
+from rlm_kernel_mcp.host.entry import handshake
 
 ASKED = b"rlm-host 1\0serve\0secret\x001.0\0/package\0/state"
 
@@ -51,7 +51,7 @@ def test_bytes_that_are_no_text_come_back_as_they_were() -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"", ASKED[:-7], ASKED.replace(b"serve", b"rule"), ASKED + b"\0" + b"x" * handshake.MESSAGE_BYTES_MAX]
+    "data", [b"", ASKED[:-7], ASKED.replace(b"host 1", b"host 2"), ASKED + b"\0" + b"x" * handshake.MESSAGE_BYTES_MAX]
 )
 def test_what_is_no_second_message_is_refused(data: bytes) -> None:
     with pytest.raises(NoHost):
@@ -65,6 +65,15 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
             read(data)
         except NoHost:
             continue
+
+
+def test_the_words_of_a_verb_are_read_as_they_came() -> None:
+    assert handshake.read_asked(ASKED + b"\0s_1\0--x\0").words == ("s_1", "--x", "")
+
+
+def test_an_answer_is_bounded() -> None:
+    assert handshake.answered("status", ["a", "b\udcff"]) == b"rlm-host 1\0status\0a\0b\xff"
+    assert len(handshake.answered("status", ["x" * 200_000])) == handshake.MESSAGE_BYTES_MAX
 
 
 def test_a_refusal_is_bounded() -> None:

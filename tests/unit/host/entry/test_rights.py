@@ -12,7 +12,7 @@ import pytest
 
 from rlm_kernel_mcp.context.roots.open_roots import Roots
 from rlm_kernel_mcp.front.front import PROOF_NAME, NoHost
-from rlm_kernel_mcp.host.rights import checked
+from rlm_kernel_mcp.host.entry.rights import checked, directories_of
 
 STDIN, STDOUT, STDERR, PAGE, PROOF, CWD, ROOT = range(7)
 
@@ -58,6 +58,15 @@ def test_an_honest_client_s_directories_have_the_names_that_the_kernel_gives_the
 def test_a_client_without_a_root_is_refused(handed: Handed) -> None:
     with pytest.raises(NoHost, match="6 descriptors"):
         checked(handed.descriptors[:-1], str(handed.state))
+
+
+def test_a_program_hands_over_the_same_rights_without_streams(handed: Handed) -> None:
+    directories = directories_of(handed.descriptors[PROOF:], str(handed.state))
+    assert (directories.cwd, directories.roots) == (handed.root, ((handed.root, handed.descriptors[ROOT]),))
+    with pytest.raises(NoHost, match="2 descriptors came, and a client has 3 at least"):
+        directories_of(handed.descriptors[PROOF:-1], str(handed.state))
+    with pytest.raises(NoHost, match="the proof of the records"):
+        directories_of(handed.descriptors[CWD:] * 2, str(handed.state))
 
 
 @pytest.mark.parametrize("place", [CWD, ROOT])

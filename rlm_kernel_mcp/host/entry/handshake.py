@@ -8,6 +8,7 @@ settings. Above: `door.py`. Below: `front/front.py`.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,15 +27,25 @@ class Asked:
     """The second message of a peer: what it asks, and for whom it takes us."""
 
     verb: str
-    """`serve`: be this client's server. `drain`: take no further client."""
+    """What the connection is to be for (`verbs.py`)."""
     nonce: str
     """The secret that only who may see into this process can have read."""
     version: str
     package: str
     state: str
-    environ: dict[str, str]
-    options: tuple[str, ...]
-    """The variables that came as options; the settings refuse those that there are not."""
+    words: tuple[str, ...]
+    """All that follows, which each verb reads in its own way."""
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """The words of a client with settings: its variables."""
+        pairs = (word.partition("=") for word in self.words if not word.startswith("--"))
+        return {name: value for name, _, value in pairs if name.startswith(PASSED_ON)}
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Those of its variables that came as options; the settings refuse those that there are not."""
+        return tuple(word[2:] for word in self.words if word.startswith("--"))
 
 
 def read_hello(data: bytes) -> str:
@@ -56,13 +67,10 @@ def read_asked(data: bytes) -> Asked:
         NoHost: this is no front of ours.
     """
     word, *parts = data.split(b"\0")
-    if word != WORD or len(parts) < 5 or len(data) > MESSAGE_BYTES_MAX or parts[0] not in (b"serve", b"drain"):
+    if word != WORD or len(parts) < 5 or len(data) > MESSAGE_BYTES_MAX:
         raise NoHost("the second message is not a front's")
-    verb, nonce, version, package, state, *said = map(os.fsdecode, parts)
-    options = tuple(text[2:] for text in said if text.startswith("--"))
-    pairs = (text.partition("=") for text in said if not text.startswith("--"))
-    environ = {name: value for name, _, value in pairs if name.startswith(PASSED_ON)}
-    return Asked(verb, nonce, version, package, state, environ, options)
+    verb, nonce, version, package, state, *words = map(os.fsdecode, parts)
+    return Asked(verb, nonce, version, package, state, tuple(words))
 
 
 def seen(their_nonce: str, our_descriptor: int) -> bytes:
@@ -72,6 +80,11 @@ def seen(their_nonce: str, our_descriptor: int) -> bytes:
 
 def served() -> bytes:
     return WORD + b"\0served"
+
+
+def answered(verb: str, words: Iterable[str]) -> bytes:
+    """The one answer to a question, as far as a message goes."""
+    return b"\0".join((WORD, *map(os.fsencode, (verb, *words))))[:MESSAGE_BYTES_MAX]
 
 
 def refused(reason: str) -> bytes:

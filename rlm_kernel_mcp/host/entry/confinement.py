@@ -4,7 +4,8 @@ Is: the wall between clients that are confined differently. Namespaces, root dir
 and labels are compared; what cannot be read counts as different. Landlock shows in none of these, but it keeps its
 processes from seeing into others: each side has to read a secret out of the other's /proc
 (`secret`). Is not: proof of which program a peer is. `shows_a_front` tells mistakes from clients; the walls are the
-comparison, the secrets, and that rights come as descriptors (`rights.py`). Above: `door.py`. Below: `front/front.py`.
+comparison, the secrets, and that rights come as descriptors (`rights.py`). Above: `door.py`, `verbs.py`.
+Below: `front/front.py`.
 """
 
 from __future__ import annotations

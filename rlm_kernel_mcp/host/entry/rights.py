@@ -1,9 +1,10 @@
 """What a client hands over: its streams, and the rights that it showed by opening.
 
-Is: the check of each descriptor, by what the kernel says of it. A root is read through the very descriptor that the
-client's front opened with its own rights, and what it is called is asked of the kernel: no path that a client says
-opens anything. And the threads in which what may never answer is asked. Is not: the handshake.
-Above: `door.py`. Below: `handshake.py`.
+Is: the check of each descriptor, by what the kernel says of it; a front has streams, a program has none. A root is
+read through the very descriptor that the client opened with its own rights, and what it is called is asked of the
+kernel: no path that a client says opens anything. And the threads in which what may never answer is asked. Is not: the
+handshake.
+Above: `door.py`, `kinds/`. Below: `handshake.py`.
 """
 
 from __future__ import annotations
@@ -19,20 +20,29 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from rlm_kernel_mcp.front.front import PROOF_NAME, NoHost
-from rlm_kernel_mcp.host.handshake import STREAMS_AND_RIGHTS
+from rlm_kernel_mcp.host.entry.handshake import STREAMS_AND_RIGHTS
 
 
 @dataclass(frozen=True, slots=True)
-class Rights:
-    """One client's descriptors, checked."""
+class Directories:
+    """What one client may open, checked."""
+
+    cwd: Path
+    roots: tuple[tuple[Path, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rights(Directories):
+    """One front's descriptors, checked."""
 
     wire_in: int
     wire_out: int
     stderr: int
     page: int
-    cwd: Path
-    roots: tuple[tuple[Path, int], ...]
 
+
+PROOF_CWD_ROOT: Final = 3
+"""So many descriptors a client has at least beside streams."""
 
 LOOKS: Final = ThreadPoolExecutor(64, thread_name_prefix="look")
 """Not asyncio's own threads: a file system that never answers keeps those who ask it, and others are not to wait."""
@@ -46,25 +56,56 @@ async def looked_at(look: Callable[[], R]) -> R:
 
 
 def checked(descriptors: Sequence[int], state: str) -> Rights:
-    """The descriptors by what they are for.
+    """A front's descriptors by what they are for.
 
     Raises:
         NoHost: one is not what it should be, or does not show the right that it stands for.
     """
     if len(descriptors) <= STREAMS_AND_RIGHTS:
         raise NoHost(f"{len(descriptors)} descriptors came, and a client has more than {STREAMS_AND_RIGHTS}")
-    wire_in, wire_out, stderr, page, proof, cwd, *roots = descriptors
+    wire_in, wire_out, stderr, page, *rest = descriptors
     for descriptor, modes, what in (
         (wire_in, (os.O_RDONLY, os.O_RDWR), "stdin"),
         (wire_out, (os.O_WRONLY, os.O_RDWR), "stdout"),
         (page, (os.O_RDWR,), "the page of unanswered ids"),
-        (proof, (os.O_RDWR,), "the proof of the records"),
     ):
-        if _mode(descriptor) not in modes:
-            raise NoHost(f"{what} is not open as it must be")
+        _require_mode(descriptor, modes, what)
     _require_memory(page)
-    _require_records(proof, state)
-    return Rights(wire_in, wire_out, stderr, page, _directory(cwd), tuple((_directory(root), root) for root in roots))
+    directories = directories_of(rest, state)
+    return Rights(directories.cwd, directories.roots, wire_in, wire_out, stderr, page)
+
+
+def directories_of(descriptors: Sequence[int], state: str) -> Directories:
+    """What stands behind a front's streams, and is all that a program hands over: the proof, and its directories.
+
+    Raises:
+        NoHost: as `checked`.
+    """
+    if len(descriptors) < PROOF_CWD_ROOT:
+        raise NoHost(f"{len(descriptors)} descriptors came, and a client has {PROOF_CWD_ROOT} at least")
+    proof, cwd, *roots = descriptors
+    require_records(proof, state)
+    return Directories(_directory(cwd), tuple((_directory(root), root) for root in roots))
+
+
+def require_records(proof: int, state: str) -> None:
+    """Every client can list sessions and read their traces: so it has to have the right to the records itself.
+
+    Raises:
+        NoHost: `proof` does not show that.
+    """
+    _require_mode(proof, (os.O_RDWR,), "the proof of the records")
+    try:
+        found = os.lstat(f"{state}/{PROOF_NAME}")
+    except OSError as error:
+        raise NoHost(f"the records cannot be looked at: {error.strerror}") from error
+    if not os.path.samestat(found, os.fstat(proof)):
+        raise NoHost("the client did not show that it may use the records of this host")
+
+
+def _require_mode(descriptor: int, modes: Sequence[int], what: str) -> None:
+    if _mode(descriptor) not in modes:
+        raise NoHost(f"{what} is not open as it must be")
 
 
 def _mode(descriptor: int) -> int:
@@ -79,16 +120,6 @@ def _require_memory(page: int) -> None:
         fcntl.fcntl(page, fcntl.F_GET_SEALS)
     except OSError as error:
         raise NoHost("the page of unanswered ids is not in memory") from error
-
-
-def _require_records(proof: int, state: str) -> None:
-    """Every client can list sessions and read their traces: so it has to have the right to the records itself."""
-    try:
-        found = os.lstat(f"{state}/{PROOF_NAME}")
-    except OSError as error:
-        raise NoHost(f"the records cannot be looked at: {error.strerror}") from error
-    if not os.path.samestat(found, os.fstat(proof)):
-        raise NoHost("the client did not show that it may use the records of this host")
 
 
 def _directory(descriptor: int) -> Path:
