@@ -82,7 +82,8 @@ def markdown(rows: Sequence[Row]) -> str:
         "",
         (
             "`bin/bench` writes this file; do not edit it. The figures are medians, with the 10th and the 90th "
-            "percentile in brackets. Both sides of a row are measured in turn, in one run."
+            "percentile in brackets. Both sides of a row are measured in turn, in one run. Ours is `rlm-kernel-mcp "
+            "serve`, a server for each client, where a row does not speak of a front or a host."
         ),
         "",
         f"- Date: {now()}",

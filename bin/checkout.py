@@ -49,7 +49,8 @@ class Environment(NamedTuple):
 
 CORE: Final = Environment(".venv", "console,test")
 STARTS: Final = (
-    "import rlm_kernel_mcp.__main__, rlm_kernel_mcp.server.app, rlm_kernel_mcp.session.registry, mcp.client.stdio",
+    "import rlm_kernel_mcp.cli, rlm_kernel_mcp.server.app, rlm_kernel_mcp.session.registry, mcp.client.stdio",
+    "import rlm_kernel_mcp.__main__, rlm_kernel_mcp.host.main, rlm_kernel_mcp.host.serving",
     "import rapidfuzz.distance, rapidfuzz.fuzz",
     "import rlm_kernel_mcp.commands.doctor, rlm_kernel_mcp.commands.sessions, rlm_kernel_mcp.commands.trace",
     (

@@ -5,9 +5,11 @@ Is: an MCP client's calls. Is not: the questions (`stdlib_questions.py`, `large_
 
 from __future__ import annotations
 
+import fcntl
 import json
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +18,19 @@ from mcp import Client
 CITATIONS_SHOWN: Final = 3
 """The first ones, and the last ones."""
 ROOT: Final = Path(__file__).resolve().parent.parent
+
+
+def say_server(hosts: Path) -> None:
+    """Say which of the two ways the session is served."""
+    who = "A host that nobody else has" if any(hosts.glob("*.sock")) else "The process that was started"
+    print(f"{who} serves this session.")
+
+
+def until_ended(hosts: Path) -> None:
+    """Return when no host has its place in this directory any more: each holds a lock there until its end."""
+    for path in hosts.glob("*.lock"):
+        with suppress(FileNotFoundError), path.open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
 
 
 class SessionFailed(Exception):

@@ -191,6 +191,7 @@ async def run_session(log: Path, state: Path) -> tuple[dict[str, Any], dict[str,
             "RLM_CONTEXT_ROOTS": str(log.parent),
             "RLM_STATE_DIR": str(state / "state"),
             "RLM_MEMORY_LIMIT_MB": str(LIMIT_MB),
+            "RLM_HOST": "off",  # the server's memory is looked at below this process
         },
         cwd=log.parent,
     )
@@ -238,7 +239,8 @@ async def hash_of(agent: Agent) -> str | None:
 
 def say_memory(context: dict[str, Any], watch: MemoryWatch) -> None:
     """Report what is held in memory, while the session still exists."""
-    print(f"\nMemory, of a context of {context['bytes'] // MB:,} MB that is held: {context['held']}")
+    held = f"a context of {context['bytes'] // MB:,} MB that is held: {context['held']}"
+    print(f"\nMemory, of {held}; the server is this session's own (RLM_HOST=off):")
     for name, one in (("kernel", watch.kernel), ("server", watch.server)):
         print(f"  {name}  {one.own_kb / 1024:6.0f} MB of its own at most{_shared(one)}")
 

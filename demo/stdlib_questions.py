@@ -9,6 +9,7 @@ Is not: a test of the kernel; but what it found is checked against `independent.
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import sysconfig
 import tempfile
@@ -21,7 +22,7 @@ from typing import Any, Final
 from mcp import Client, StdioServerParameters
 
 from demo import five_lines, independent
-from demo.agent import ROOT, Agent, SessionFailed, first_of, say_citations, show_trace
+from demo.agent import ROOT, Agent, SessionFailed, first_of, say_citations, say_server, show_trace, until_ended
 
 CALL: Final = "get_event_loop"
 PARTS: Final = 8
@@ -122,18 +123,27 @@ class Session:
 
 
 async def run_session(library: Path, patterns: list[str]) -> Session:
-    """Run one session."""
+    """Run one session, by default through a front and a host, which nobody else finds and which ends with it."""
     with tempfile.TemporaryDirectory(prefix="rlm-demo-") as state:
+        hosts = Path(state, "hosts")
         server = StdioServerParameters(
             command=str(ROOT / "bin" / "rlm-mcp"),
-            env={"RLM_CONTEXT_ROOTS": str(library), "RLM_STATE_DIR": state},
+            env={
+                "RLM_CONTEXT_ROOTS": str(library),
+                "RLM_STATE_DIR": state,
+                "RLM_HOST": os.environ.get("RLM_HOST", "auto"),
+                "RLM_HOST_DIR": str(hosts),
+                "RLM_HOST_IDLE_S": "0",
+            },
             cwd=library,
         )
         async with Client(server) as client:
+            say_server(hosts)
             agent = Agent(client)
             loaded = await open_context(agent, patterns)
             session = await ask(agent, loaded)
             await show_trace(agent)
+        await asyncio.to_thread(until_ended, hosts)
     share = agent.chars_received / loaded["chars"]
     print(f"\n{agent.chars_received:,} characters reached the client: {share:.3%} of what was loaded.")
     print(f"\n{session.final['final_answer']}\n")

@@ -24,27 +24,16 @@ from rlm_kernel_mcp.settings import TABLE, Settings, load_settings
 
 DESCRIPTION: Final = "A locked-down IPython kernel per session, served to coding agents over MCP."
 
-OWN_OPTIONS: Final = ("-h", "--help", "--version")
-"""Options of the program itself; a command line that begins with any other option is meant for `serve`."""
-
 INTERRUPTED: Final = 130
-
-FRONT: Final = Path(__file__).parent / "front" / "front.py"
-"""What a client's process is where one host serves all. It comes back as `serve` where there can be none."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    if not given or (given[0].startswith("-") and given[0] not in OWN_OPTIONS):
-        if arguments is None and _may_have_a_host(given):
-            os.execv(sys.executable, [sys.executable, "-I", "-S", str(FRONT), *given])  # noqa: S606
-        given.insert(0, "serve")
+    """Run one command, that of this process where none is given; returns the exit status."""
     closed = settle()
     told = io.StringIO()  # argparse hides a failed write, so what it says is kept here first
     try:
         with contextlib.redirect_stdout(told):
-            options, beyond = build_parser().parse_known_args(given)
+            options, beyond = build_parser().parse_known_args(arguments)
             if beyond:  # argparse would show the usage of the whole program
                 options.parser.error(f"unrecognized arguments: {' '.join(beyond)}")
     except SystemExit as end:
@@ -57,11 +46,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     needed = {"stdin", "stdout"} if options.command is _serve else {"stdout"}
     return _ended(lambda: options.command(options), closed & needed)
-
-
-def _may_have_a_host(given: Sequence[str]) -> bool:
-    """Whether the client asks for a host; the front looks more closely."""
-    return os.environ.get("RLM_HOST") == "auto" or any(word.startswith("--host") for word in given)
 
 
 def _print(text: str) -> int:
@@ -95,7 +79,9 @@ def _ended(work: Callable[[], int], closed: AbstractSet[str]) -> int:
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     parser = argparse.ArgumentParser(
-        prog="rlm-kernel-mcp", description=DESCRIPTION, epilog="Without a command: serve, with the options given."
+        prog="rlm-kernel-mcp",
+        description=DESCRIPTION,
+        epilog="Without a command it serves too, by one host for all of your clients where there can be one.",
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
@@ -109,9 +95,9 @@ def build_parser() -> argparse.ArgumentParser:
 def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "serve",
-        help="serve MCP on stdio in this process (the default)",
-        description="Serve MCP on stdin and stdout until the input ends. stdout carries the protocol only, the log "
-        "goes to stderr. Every option is also an environment variable; the option wins.",
+        help="serve MCP on stdio in this process, whatever RLM_HOST says",
+        description="Serve MCP on stdin and stdout in this process, until the input ends. stdout carries the protocol "
+        "only, the log goes to stderr. Every option is also an environment variable; the option wins.",
     )
     for row in TABLE:
         known = f"; one of: {', '.join(row.choices)}" if row.choices else ""
@@ -214,13 +200,12 @@ def _settings(options: argparse.Namespace | None = None) -> Settings:
 
 def _serve(options: argparse.Namespace) -> int:
     settings = _settings(options)
-    from rlm_kernel_mcp.front.left import HANDED
-    from rlm_kernel_mcp.kernel.placement.kernelspec import locked_kernelspec
+    from rlm_kernel_mcp.front.becoming import HANDED, WITHOUT
     from rlm_kernel_mcp.server.app import run
+    from rlm_kernel_mcp.session.callers.profiles import require_kernelspec
 
-    locked_kernelspec(settings.kernel, settings.jupyter)
-
-    run(settings, os.environ, os.environ.pop(HANDED, ""))
+    require_kernelspec(settings)
+    run(settings, os.environ, os.environ.pop(HANDED, ""), os.environ.pop(WITHOUT, ""))
 
 
 def _install_kernelspec(options: argparse.Namespace) -> int:

@@ -53,7 +53,7 @@ TABLE: Final = (
     Setting("RLM_MAX_SESSIONS", "live sessions at once", "32"),
     Setting("RLM_IDLE_TIMEOUT_S", "seconds after which an idle session's kernel is stopped", "3600"),
     Setting("RLM_STATE_DIR", "directory of traces and session records", "the platform's state directory"),
-    Setting("RLM_HOST", "one host for all clients of the user, or none", "off", ("auto", "off")),
+    Setting("RLM_HOST", "one host for all clients of the user, where there can be one", "auto", ("auto", "off")),
     Setting("RLM_HOST_IDLE_S", "seconds without a client or a step after which a host ends", "60"),
     Setting("RLM_HOST_WAIT_S", "seconds that a client waits for a host before it has its own server", "10"),
     Setting("RLM_HOST_DIR", "directory of the hosts' sockets, short and of this user alone", "below /tmp"),

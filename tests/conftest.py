@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.mcp.own_host import THROUGH_FRONT
 from tests.warm import fork_servers
 from tests.warm import python as warm_python
 
@@ -36,7 +37,11 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """A worker of `bin/test` starts many programs; elsewhere each is started as a user does it."""
+    """A worker of `bin/test` starts many programs; elsewhere each is started as a user does it.
+
+    None meets a host by accident, the user's own or that of another test: tests of hosts have places of their own.
+    """
+    os.environ["RLM_HOST"] = "off"
     if hasattr(config, "workerinput"):
         warm_python.use()
         fork_servers.use()
@@ -46,6 +51,14 @@ def pytest_unconfigure() -> None:
     """The servers that it forked have ended by now, each with its fixture."""
     warm_python.stop_using()
     fork_servers.stop_using()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A run through the front leaves out what is about the process of `serve` itself."""
+    if THROUGH_FRONT:
+        left_out = [item for item in items if item.get_closest_marker("serve_only")]
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=left_out)
 
 
 @pytest.fixture(scope="module")

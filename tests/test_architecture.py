@@ -105,8 +105,10 @@ LATE: Final = {"IPython", "ipykernel", "jupyter_client", "jupyter_core", "sqlite
 """Not imported before `initialize` is answered: a client leaves a slow server behind after about a second."""
 
 READS_ITS_PROCESS: Final = {
+    "__main__.py": "as the next",
     "cli.py": "the command line is its process's own client",
     "doors/in_process.py": "a program is its own client, in its own process",
+    "front/becoming.py": "as the next: what the server that it becomes is told",
     "front/front.py": "a front says what its client has, and is a process of that client",
     "host/main.py": "where the host is: what its first client's front has left it",
     "host/serving.py": "as above: after how many seconds it ends",
@@ -116,7 +118,7 @@ READS_ITS_PROCESS: Final = {
 }
 """Host modules that read the environment or the directories of their own process, and why."""
 
-FRONT_IMPORTS: Final = {"_socket", "fcntl", "os", "sys", "time"}
+FRONT_IMPORTS: Final = {"_signal", "_socket", "fcntl", "os", "sys", "time"}
 """All that a front imports, `fcntl` where it starts a host. What is for the type checker alone is never run."""
 
 BROAD_EDGES: Final = {

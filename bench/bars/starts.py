@@ -12,7 +12,7 @@ from bench.measure import Amounts, Bar, Row, interleave, milliseconds
 from bench.sides.ours import OurServer
 
 ROOT = Path(__file__).resolve().parents[2]
-OURS = (str(ROOT / "bin" / "rlm-mcp"),)
+OURS = (str(ROOT / "bin" / "rlm-mcp"), "serve")
 BARE_FILE = ROOT / "bench" / "sides" / "bare_server.py"
 BARE = (sys.executable, "-I", str(BARE_FILE))
 
@@ -23,7 +23,7 @@ async def initialize(amounts: Amounts) -> list[Row]:
         directory = Path(tempfile.mkdtemp(dir=around))
         sides = [_start(OURS, directory), _start(BARE, directory)]
         ours, other = await interleave(sides, amounts.times(25), warm_up=amounts.times(3))
-    what = "`bin/rlm-mcp` starts and answers `initialize`"
+    what = "`bin/rlm-mcp serve` starts and answers `initialize`"
     return [Row(what, ours, "a bare `MCPServer` with one tool does", other, bar=Bar(1.1))]
 
 

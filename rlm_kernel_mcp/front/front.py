@@ -6,6 +6,7 @@ it has answered what that left unanswered, and goes on with the next; where ther
 Is not: a relay, no byte of a client passes here. What both ends must agree on stands here alone. Above: `host/`.
 """
 
+import _signal  # type: ignore[import-not-found]
 import _socket
 import os
 import sys
@@ -13,7 +14,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, NoReturn
+    from typing import Any
 
 WORD = b"rlm-host 1"
 """The protocol between fronts and hosts. It is frozen: a front of an old version may stay for days."""
@@ -229,6 +230,7 @@ def said_by(sock: _socket.socket, end: float | None = None) -> list[str]:
 
 def directories(environ: dict[str, str]) -> list[int]:
     """The working directory and the roots, which no host that comes later has otherwise. Raises: OSError."""
+    os.getcwd()  # it raises where it is gone, while that can still be opened
     roots = [path for path in environ.get("RLM_CONTEXT_ROOTS", "").split(os.pathsep) if path] or ["."]
     return [os.open(path, os.O_DIRECTORY | os.O_CLOEXEC) for path in (".", *map(os.path.expanduser, roots))]
 
@@ -260,28 +262,25 @@ def ours(name: str) -> "dict[str, Any]":
     return names
 
 
-def serve_here(argv: list[str], reason: str) -> "NoReturn":
-    """Become the server; stderr says why there is no host."""
-    if reason:
-        ours("left")["say"](2, f"serving in this process, without a host: {reason}")
-    os.execv(sys.executable, [sys.executable, "-I", "-m", "rlm_kernel_mcp", "serve", *argv])  # noqa: S606
-
-
 def main() -> int:
     """Serve a client until its input ends; returns the exit status."""
     argv, environ, options = sys.argv[1:], dict(os.environ), list[str]()
+    for number in (_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM):
+        _signal.signal(number, lambda *_: os._exit(0))  # as the server ends, whatever was inherited
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
+    os.umask(os.umask(0o077) & ~0o700)  # what is made here must be usable by us
     try:
         list(map(os.fstat, (0, 1, 2)))  # none may be closed
         if argv:
             environ, options = ours("options")["with_options"](environ, argv)
-        if environ.get("RLM_HOST") != "auto":
-            serve_here(argv, "")
+        if (environ.get("RLM_HOST") or "auto") != "auto" or environ.get("RLM_SANDBOX_MODE") == "container":
+            os._exit(ours("becoming")["become_server"](argv, ""))
         page = os.memfd_create("rlm-page", os.MFD_CLOEXEC)
         environ["RLM_STATE_DIR"] = state_dir(environ)  # found while there is a working directory
         opened = directories(environ)
         sock = attach(environ, options, page, opened)
     except (NoHost, OSError, ValueError) as error:
-        serve_here(argv, str(error))
+        os._exit(ours("becoming")["become_server"](argv, str(error)))
     while True:
         try:
             if said_by(sock) == ["end"]:
@@ -293,7 +292,7 @@ def main() -> int:
             sock = attach(environ, options, page, opened)
         except (NoHost, OSError, ValueError) as error:
             reason = f"the host has ended, and there is no other: {error}"
-            ours("left")["serve_on"](argv, os.environ, page, opened[1:], reason)
+            os._exit(ours("becoming")["become_server"](argv, reason, (page, *opened[1:])))
 
 
 if __name__ == "__main__":

@@ -13,9 +13,7 @@ import os
 import re
 import select
 import struct
-import sys
-from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 # Version 1. All numbers are little-endian. Each record is written by one call, and so is there in whole or not at all.
 MAGIC = b"rlm-page-1\0\0\0\0\0\0"
@@ -43,8 +41,6 @@ and what still comes of it is passed over; or its id is still to come, and so it
 TAIL_BYTES = 1 << 10
 """Of a long line that was read to its end: how much of a half is its end."""
 
-HANDED = "RLM_HANDED"
-"""The descriptors that a front leaves to the server that it becomes: the page, and the roots."""
 ATOMIC = 4_096
 """A line of up to so many bytes is out, or not, and never half."""
 RAN = (
@@ -81,16 +77,6 @@ def settle(page: int, out: int, err: int) -> None:
     if lost:
         say(err, f"requests that cannot be answered, since their ids are too long or they were too many: {lost:,}")
         os.pwrite(page, LOST.pack(0), LOST_AT)
-
-
-def serve_on(argv: Sequence[str], environ: Mapping[str, str], page: int, roots: Sequence[int], reason: str) -> NoReturn:
-    """Become the server, which goes on with the page and the roots as a next host would."""
-    say(2, f"serving in this process, without a host: {reason}")
-    handed = (page, *roots)
-    for descriptor in handed:
-        os.set_inheritable(descriptor, True)
-    command = [sys.executable, "-I", "-m", "rlm_kernel_mcp", "serve", *argv]
-    os.execve(command[0], command, {**environ, HANDED: ",".join(map(str, handed))})  # noqa: S606
 
 
 def _slots(data: bytes) -> dict[int, tuple[int, bytes]]:
@@ -185,8 +171,9 @@ def _answer(out: int, request_id: bytes, words: str) -> None:
 
 
 def say(err: int, words: str) -> None:
-    """A line of the log."""
-    _write(err, f"rlm-kernel-mcp: {words}\n".encode("utf-8", "backslashreplace"))
+    """A line of the log, where there is room for it: who reads no log waits for answers all the same."""
+    if select.select([], [err], [], 0)[1]:
+        _write(err, f"rlm-kernel-mcp: {words}\n".encode("utf-8", "backslashreplace"))
 
 
 def _write(descriptor: int, data: bytes) -> None:

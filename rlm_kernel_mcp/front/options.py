@@ -13,8 +13,9 @@ def with_options(environ: dict[str, str], argv: list[str]) -> tuple[dict[str, st
     environ, given, rest = dict(environ), [], iter(argv)
     for word in rest:
         name, equals, value = word.partition("=")
-        value = value if equals else next(rest, "")
-        if not name.startswith("--") or not value:
+        if not equals:
+            value = next(rest, "--")
+        if not name.startswith("--") or len(name) < 3 or (not equals and value.startswith("-")):
             raise NoHost(f"a host takes no option {word}")
         given.append("RLM_" + name[2:].upper().replace("-", "_"))
         environ[given[-1]] = value

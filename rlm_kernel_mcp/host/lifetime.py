@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 
 LOOK_S: Final = 60.0
 """Between two looks at the place, which what cleans /tmp may have taken away."""
+FIRST_S: Final = 10.0
+"""So much later a host counts as idle for which nobody has come yet: the front that started it may be slow."""
 BUSY_S: Final = 1.0
 """Between two looks whether a step of nobody's still runs."""
 
@@ -47,7 +49,7 @@ class Lifetime:
     async def over(self, door: Door) -> None:
         """Return when the host is to end; nobody can come in then."""
         loop = asyncio.get_running_loop()
-        idle_since = loop.time()
+        idle_since = loop.time() + FIRST_S
         while not self._stops:
             door.changed.clear()
             self._told.clear()

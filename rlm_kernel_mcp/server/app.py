@@ -75,10 +75,10 @@ async def _serve_stdio(server: Server[LazyRegistry], spoken: anyio.Event, tasks:
         await server.run(read_side, write_side, server.create_initialization_options())
 
 
-def run(settings: Settings, environ: Mapping[str, str], handed: str = "") -> NoReturn:
+def run(settings: Settings, environ: Mapping[str, str], handed: str = "", without_host: str = "") -> NoReturn:
     """Entry of `rlm-kernel-mcp serve`: serves, and ends the process. `environ`: what the settings were made from.
 
-    `handed`: the descriptors for `serve`, as text.
+    `handed`: the descriptors for `serve`, as text. `without_host`: why a front has become this process.
     """
     form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
     out = LogStream(2)
@@ -89,6 +89,8 @@ def run(settings: Settings, environ: Mapping[str, str], handed: str = "") -> NoR
     descriptors = [int(number) for number in handed.split(",") if number]
     for descriptor in descriptors:
         os.set_inheritable(descriptor, False)
+    if without_host:
+        log.warning("serving in this process, without a host: %s", without_host)
     for doubt in doubts(environ, settings):
         log.warning("%s", doubt)
     try:

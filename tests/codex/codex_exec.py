@@ -23,6 +23,7 @@ from tests.processes import command_lines_below
 
 # `required`: without it Codex gives a server about a second, and then asks the model without its tools.
 # No approval mode is set: the tools' annotations have to be enough for `codex exec`.
+# Without a host all that a server starts lives below Codex, where it is looked for.
 CONFIG: Final = """
 model = {model}
 model_provider = "scripted"
@@ -50,6 +51,8 @@ command = {command}
 args = {args}
 required = true
 startup_timeout_sec = 60
+[mcp_servers.rlm.env]
+RLM_HOST = "off"
 """
 TAP: Final = 'tee "$0" | "$1" | tee "$2"'
 RUN_TIMEOUT_S: Final = 90

@@ -86,7 +86,7 @@ class AttackServer:
         self.client = LineClient(directory, settings, tuple(argv))
         self.state_dir = directory.parent / f"{directory.name}.state"
         self.client.initialize()
-        self.server = psutil.Process(self.client.process.pid)
+        self.server = psutil.Process(self.client.server_pid)
         self.neighbour_token = secrets.token_hex(16)
         self.neighbour = self._open()
         self.client.run(self.neighbour, f"mine = {self.neighbour_token!r}")
@@ -106,7 +106,7 @@ class AttackServer:
 
     def play(self, case: Case) -> Seen:
         """Run a case's steps in the session, and look at everything around it."""
-        largest = largest_bytes(self.client.process.pid)
+        largest = largest_bytes(self.client.server_pid)
         timeout_ms = STEP_MS_OF.get(case.expect, STEP_MS)
         self.client.run(self.session, FORGET)
         answers, raw = [], ""
@@ -120,7 +120,7 @@ class AttackServer:
         hits += [f"the {name} token came out" for name, token in self._tokens() if token in raw]
         hits += self._neighbour_hits()
         hits += self._renew(case)
-        return Seen(answers, hits, largest_bytes(self.client.process.pid) - largest)
+        return Seen(answers, hits, largest_bytes(self.client.server_pid) - largest)
 
     def answers_plainly(self, timeout_ms: int = STEP_MS) -> bool:
         """Whether the session still runs honest code in the kernel it had. `timeout_ms`: what it is given for that."""

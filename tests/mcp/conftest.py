@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.mcp.line_client import LineClient
+from tests.mcp.line_client import SERVE, LineClient
+from tests.mcp.own_host import OwnHost, through_front
 
 
 @contextmanager
@@ -19,6 +20,18 @@ def _served(directory: Path) -> Iterator[LineClient]:
         yield client
     finally:
         client.kill()
+
+
+@pytest.fixture
+def start() -> Iterator[tuple[tuple[str, ...], Mapping[str, str]]]:
+    """How a client of the test's own starts a server: the command, and what its environment has for that."""
+    argv = through_front(SERVE)
+    if argv is None:
+        yield SERVE, {}
+    else:
+        host = OwnHost()
+        yield argv, host.env
+        host.end()
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any, Final
 
+from tests.mcp.own_host import OwnHost, through_front
 from tests.warm.python import Forked, warm_python
 
 WAIT_S: Final = 60.0
@@ -50,8 +51,15 @@ class LineClient:
 
         `warm`: whether a process that has its imports already may become the server, where there is one; not so where
         the start, the process or its end is the subject.
+
+        Where the run goes through the front (`own_host.py`) what is started as `SERVE` is a front.
         """
         self.directory = directory
+        self.host: OwnHost | None = None
+        """The host that serves it, and it alone; None where its process is the server."""
+        if (by_front := through_front(argv)) is not None:
+            self.host, argv, warm = OwnHost(), by_front, False
+            env = {**self.host.env, **(env or {})}
         self.log = directory.parent / f"{directory.name}.stderr"
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("RLM_")}
         self.env = {**inherited, "RLM_STATE_DIR": str(directory.parent / f"{directory.name}.state"), **(env or {})}
@@ -192,10 +200,28 @@ class LineClient:
         """How long its log is by now."""
         return self.log.stat().st_size
 
+    @property
+    def server_pid(self) -> int:
+        """The process that serves it."""
+        return (None if self.host is None else self.host.pid) or self.process.pid
+
     def end(self) -> int:
-        """Close the input and wait for the server's end; returns the exit status."""
+        """Close the input and wait for the server's end; returns the exit status. A host is ended then."""
         self.stdin.close()
-        return self.process.wait(WAIT_S)
+        status = self.process.wait(WAIT_S)
+        if self.host is not None:
+            self.host.end()
+        return status
+
+    def die(self) -> None:
+        """The server, and whatever stands between it and us, is killed."""
+        if self.host is not None:
+            assert self.host.pid is not None
+            self.process.kill()  # first: it would go on with another host
+            self.process.wait(WAIT_S)
+            self.host.end(signal.SIGKILL)
+        self.process.kill()
+        self.process.wait(WAIT_S)
 
     def kill(self) -> None:
         """For fixtures: end it whatever state it is in."""
@@ -206,6 +232,8 @@ class LineClient:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+        if self.host is not None:
+            self.host.end()
         self.stdout.close()
         try:
             self.stdin.close()

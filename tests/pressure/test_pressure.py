@@ -48,7 +48,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., LineClient]]:
     try:
         yield start
         for client in started:
-            below = command_lines_below(client.process.pid)
+            below = command_lines_below(client.server_pid)
             assert client.end() == 0
             assert left_over(below, WAIT_S) == []
     finally:
@@ -59,9 +59,9 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., LineClient]]:
 @contextmanager
 def flat_memory(client: LineClient, allowed_mb: float) -> Iterator[None]:
     """The server's own memory must not grow by more."""
-    before = resident_bytes(client.process.pid)
+    before = resident_bytes(client.server_pid)
     yield
-    grown_mb = (resident_bytes(client.process.pid) - before) / MB
+    grown_mb = (resident_bytes(client.server_pid) - before) / MB
     assert grown_mb <= allowed_mb, f"the server grew by {grown_mb:.1f} MB"
 
 
@@ -117,7 +117,7 @@ def test_a_great_many_tiny_steps_leave_the_server_as_it_was(serve: Callable[...,
     session_id = client.open_session("some text", **NO_LIMITS)
     client.run(session_id, "n = 0")
     _steps(client, session_id, 1_000)
-    with flat_memory(client, 0.05 * resident_bytes(client.process.pid) / MB):
+    with flat_memory(client, 0.05 * resident_bytes(client.server_pid) / MB):
         _steps(client, session_id, TINY_STEPS - 1_000)
     assert client.data("rlm_get_var", session_id=session_id, var_name="n")["value"] == TINY_STEPS
     page = client.data("rlm_get_trace", session_id=session_id, from_step=TINY_STEPS, to_step=TINY_STEPS + 1)
@@ -200,10 +200,10 @@ def test_sessions_that_come_and_go_leave_nothing_in_the_server(serve: Callable[.
             client.seen.clear()
 
     come_and_go(10)
-    descriptors = len(list(Path(f"/proc/{client.process.pid}/fd").iterdir()))
+    descriptors = len(list(Path(f"/proc/{client.server_pid}/fd").iterdir()))
     with flat_memory(client, 12):
         come_and_go(COMINGS)
-    assert len(list(Path(f"/proc/{client.process.pid}/fd").iterdir())) <= descriptors + STARTING_DESCRIPTORS
+    assert len(list(Path(f"/proc/{client.server_pid}/fd").iterdir())) <= descriptors + STARTING_DESCRIPTORS
     state = Path(f"{client.directory}.state")
     assert list((state / "locks").iterdir()) == []
     assert list((state / "snapshots").glob("*")) == []

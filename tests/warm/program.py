@@ -114,8 +114,16 @@ def _run(arguments: Sequence[str]) -> None:
         runpy.run_path(option, run_name="__main__")
 
 
-def _become_in_place(path: str, arguments: Sequence[str]) -> NoReturn:
-    """In place of `os.execv`, by which a command becomes another Python program: that has its imports as well."""
+_execv: Final = os.execv
+
+
+def _become_in_place(path: str, arguments: list[str]) -> NoReturn:
+    """In place of `os.execv`, by which a command becomes another Python program: that has its imports as well.
+
+    A front is looked at by its host, and so it is a process that was started as one.
+    """
+    if arguments[:3] == [sys.executable, "-I", "-S"]:
+        _execv(path, arguments)
     assert (path, arguments[0]) == (sys.executable, sys.executable), arguments
     assert arguments[1] in ("-I", "-P"), arguments
     _run(arguments[2:])

@@ -20,6 +20,7 @@ from rlm_kernel_mcp.front.front import NoHost
 from rlm_kernel_mcp.host.entry.handshake import Asked
 from rlm_kernel_mcp.host.entry.rights import LOOKS, Directories
 from rlm_kernel_mcp.session.callers.caller import Caller
+from rlm_kernel_mcp.session.callers.profiles import require_kernelspec
 from rlm_kernel_mcp.settings import TABLE, Settings, load_settings
 from rlm_kernel_mcp.shielded import made_in_thread
 
@@ -88,12 +89,13 @@ def settings_of(asked: Asked, directories: Directories) -> Settings:
     """
     known = {row.variable for row in TABLE}
     if unknown := set(asked.options) - known:
-        raise NoHost(f"there is no such option: {', '.join(sorted(unknown))}")
+        raise NoHost(f"a host takes no option for {', '.join(sorted(unknown))}")
     values = {name: value for name, value in asked.environ.items() if name != ROOTS}
     options = {name: values[name] for name in asked.options if name in values}
     given = {name: values[name] for name in values.keys() - options.keys()}
     try:
         settings = load_settings(directories.cwd, given, options)
+        require_kernelspec(settings)
     except RlmError as error:
         raise NoHost(error.message) from error
     if settings.sandbox_mode == "container":

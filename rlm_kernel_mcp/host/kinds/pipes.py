@@ -22,6 +22,7 @@ from rlm_kernel_mcp.host.entry.verbs import Serve
 from rlm_kernel_mcp.host.kinds.client import Clients, settings_of
 from rlm_kernel_mcp.server.app import end_of_starter, patience
 from rlm_kernel_mcp.server.mcp_server import build_server
+from rlm_kernel_mcp.server.transport.client_log import ClientLog, lines_to
 from rlm_kernel_mcp.server.transport.connection import serve_connection
 from rlm_kernel_mcp.settings import doubts
 
@@ -50,9 +51,7 @@ class Pipes:
             async def told_and_served() -> None:
                 for doubt in doubts(asked.environ, settings):
                     log.warning("%s", doubt)
-                await serve_connection(
-                    server, rights.wire_in, rights.wire_out, rights.stderr, rights.page, patience=patience
-                )
+                await serve_connection(server, rights.wire_in, rights.wire_out, page=rights.page, patience=patience)
                 _say_end(connection)
                 tasks.cancel_scope.cancel()
 
@@ -63,7 +62,7 @@ class Pipes:
                 lambda _ctx: caller,
                 lambda session_id: registries.of_session(settings, session_id),
             )
-            with contextlib.closing(caller):
+            with contextlib.closing(caller), contextlib.closing(ClientLog(rights.stderr)) as said, lines_to(said):
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(_end_with, connection, tasks.cancel_scope)
                     tasks.start_soon(_end_with_parent_of, peer, spoken, connection, tasks.cancel_scope)

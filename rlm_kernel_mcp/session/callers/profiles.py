@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, Generic, Protocol, TypeVar
 
+from rlm_kernel_mcp.kernel.placement.kernelspec import locked_kernelspec
 from rlm_kernel_mcp.session.kernels.slots import KernelSlots
 from rlm_kernel_mcp.settings import Settings
 
@@ -50,6 +51,11 @@ def profile_of(settings: Settings) -> Settings:
         state_dir=Path(os.path.realpath(settings.state_dir)),
         chosen=settings.chosen & OF_KERNELS,
     )
+
+
+def require_kernelspec(settings: Settings) -> None:
+    """Refuse a client at its start, and not at its first call. Raises: InvalidInput: its kernelspec is not there."""
+    locked_kernelspec(settings.kernel, settings.jupyter)
 
 
 class Profiles(Generic[R]):

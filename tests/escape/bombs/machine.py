@@ -112,7 +112,7 @@ class Machine:
 
     def host_bytes(self, session: str) -> int:
         """The largest resident sizes that the server, its fork server and the session's monitor ever had."""
-        server = psutil.Process(self.client.process.pid)
+        server = psutil.Process(self.client.server_pid)
         own = {server.pid, *(child.pid for child in server.children())}
         monitor = psutil.Process(self.kernel_pid(session)).parent()
         if monitor is not None:

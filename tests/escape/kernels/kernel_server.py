@@ -182,7 +182,7 @@ class KernelServer:
 
     def bounded_memory(self, limit_mb: int = GROWTH_MB) -> AbstractContextManager[None]:
         """At no moment within may the server be larger than at the beginning by more than this."""
-        return bounded_growth(self.client.process.pid, limit_mb)
+        return bounded_growth(self.client.server_pid, limit_mb)
 
 
 def cpu_ms(process: psutil.Process) -> int:

@@ -134,9 +134,9 @@ def test_signals_reach_nobody_else(kernel_server: KernelServer) -> None:
     session = kernel_server.open()
     kernel = kernel_server.kernel(session)
     group = {process.pid for process in psutil.process_iter() if _group(process.pid) == _group(kernel.pid)}
-    assert kernel_server.client.process.pid not in group
+    assert kernel_server.client.server_pid not in group
     assert group <= {kernel.pid, kernel.ppid()}
-    data = kernel_server.run(session, SIGNALLED.replace("@SERVER@", str(kernel_server.client.process.pid)))
+    data = kernel_server.run(session, SIGNALLED.replace("@SERVER@", str(kernel_server.client.server_pid)))
     assert (data["status"], data["result"], data["lost"]) == ("ok", "[]", None)
     assert kernel_server.client.run(session, "1")["result"] == "1"
     kernel_server.give_up(session)

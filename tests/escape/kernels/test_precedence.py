@@ -89,7 +89,7 @@ def test_a_kernel_with_many_threads_gives_way_to_the_host_and_one_without_does_n
     session = tiered.open()
     kernel = tiered.kernel(session)
     before = weights(kernel)
-    host = psutil.Process(tiered.client.process.pid)
+    host = psutil.Process(tiered.client.server_pid)
     assert before in (({int(host.nice())}, None), ({int(host.nice())}, 0))
     tiered.run(session, "sum(range(1_000_000))")
     assert weights(kernel) == before

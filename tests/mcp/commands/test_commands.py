@@ -14,7 +14,7 @@ import pytest
 
 from rlm_kernel_mcp.commands.trace import print_trace
 from rlm_kernel_mcp.settings import load_settings
-from tests.mcp.line_client import WAIT_S, LineClient
+from tests.mcp.line_client import LineClient
 from tests.specs import write_spec
 from tests.warm.python import run_python
 
@@ -49,7 +49,7 @@ def test_sessions_lists_the_live_ones_and_all_the_others_on_request(
     client.data("rlm_finalize", session_id=ended, final_text="done")
     live = rlm("sessions").stdout.splitlines()
     (row,) = (line for line in live if line.startswith(session_id))
-    assert f"pid {client.process.pid}" in row
+    assert f"pid {client.server_pid}" in row
     assert "text, 8 characters" in row
     assert not any(line.startswith(ended) for line in live)
     assert any(line.startswith(ended) and "finalized" in line for line in rlm("sessions", "--all").stdout.splitlines())
@@ -143,7 +143,7 @@ def test_live_means_the_same_to_the_command_and_to_the_tool(tmp_path: Path, rlm:
         head, *rows = rlm("sessions", RLM_STATE_DIR=state_dir).stdout.splitlines()
         assert set(live) == {row.split()[0] for row in rows} == {own, left}
         servers = {row.split()[0]: row[head.index("SERVER") :] for row in rows}
-        assert servers == {own: f"pid {second.process.pid}", left: "none"}
+        assert servers == {own: f"pid {second.server_pid}", left: "none"}
         told = rlm("trace", "s_nothing", RLM_STATE_DIR=state_dir).stderr.splitlines()[0]
         assert told.endswith(f"live sessions: {own}, {left}.")
         assert second.error("rlm_get_var", session_id="s_nothing", var_name="x")["message"].endswith(
@@ -198,8 +198,7 @@ def test_trace_works_when_the_server_is_gone(tmp_path: Path, rlm: Command) -> No
         server.initialize()
         session_id = server.open_session()
         server.run(session_id, "print('still here')")
-        server.process.kill()
-        server.process.wait(WAIT_S)
+        server.die()
     finally:
         server.kill()
     state = server.env["RLM_STATE_DIR"]

@@ -45,17 +45,21 @@ def with_sessions(server: LineClient, *codes: str) -> dict[psutil.Process, str]:
         if code:
             server.begin("rlm_run_repl", {"session_id": session_id, "code": code})
             server.wait_until_running(session_id)
-    processes = command_lines_below(server.process.pid)
+    processes = command_lines_below(server.server_pid)
     assert processes
     assert all(directory.is_dir() for directory in run_directories(processes.values()))
     return processes
 
 
 def end(server: LineClient, way: signal.Signals | None) -> int:
+    """Returns the exit status. A host goes on with the steps of a client that has left, and ends when it is told to."""
     if way is None:
         return server.end()
     server.process.send_signal(way)
-    return server.process.wait(WAIT_S)
+    status = server.process.wait(WAIT_S)
+    if server.host is not None:
+        server.host.end()
+    return status
 
 
 @pytest.mark.parametrize("way", in_each_way("SIGTERM"))
@@ -77,7 +81,7 @@ def test_the_server_ends_cleanly_before_anything_was_asked(server: LineClient, w
     server.initialize()
     server.send("tools/list")
     server.receive()
-    processes = list(command_lines_below(server.process.pid))
+    processes = list(command_lines_below(server.server_pid))
     assert end(server, WAYS[way]) == 0
     assert left_over(processes, WAIT_S) == []
 
@@ -85,8 +89,7 @@ def test_the_server_ends_cleanly_before_anything_was_asked(server: LineClient, w
 def test_a_server_that_is_killed_leaves_no_process(server: LineClient) -> None:
     """The kernels notice by themselves; a shell removes sockets and scratch directories, and is gone itself."""
     processes = with_sessions(server, BUSY)
-    server.process.kill()
-    server.process.wait(WAIT_S)
+    server.die()
     assert left_over(processes, WAIT_S) == []
     (directory,) = run_directories(processes.values())
     assert not directory.exists()

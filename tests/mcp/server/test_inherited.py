@@ -61,12 +61,14 @@ def test_a_server_that_inherits_the_worst_works_and_ends(tmp_path: Path, way: si
         assert [client.run(session, "6 * 7")["result"] for session in sessions] == ["42"] * 3
         state = Path(client.env["RLM_STATE_DIR"])
         assert modes_below(state) & 0o077 == 0
-        processes = command_lines_below(client.process.pid)
+        processes = command_lines_below(client.server_pid)
         if way is None:
             assert client.end() == 0
         else:
             client.process.send_signal(way)
             assert client.process.wait(WAIT_S) == 0
+            if client.host is not None:
+                client.host.end()
         assert left_over(processes, WAIT_S) == []
     finally:
         client.kill()

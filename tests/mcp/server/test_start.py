@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from mcp import Client, StdioServerParameters
 
 from rlm_kernel_mcp import __version__
 from rlm_kernel_mcp.settings import TABLE
-from tests.mcp.line_client import CLIENT, SERVE, LineClient
+from tests.mcp.line_client import CLIENT, LineClient
 from tests.specs import write_spec
 from tests.unit.test_settings import UNKNOWN
 from tests.warm.python import run_python
@@ -133,10 +134,13 @@ def test_a_wrong_command_line_is_refused() -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("mode", ["legacy", "auto"])
-async def test_the_sdk_s_own_client_opens_a_session_in_both_protocol_eras(tmp_path: Path, mode: str) -> None:
+async def test_the_sdk_s_own_client_opens_a_session_in_both_protocol_eras(
+    tmp_path: Path, mode: str, start: tuple[tuple[str, ...], Mapping[str, str]]
+) -> None:
     """With the handshake of 2025 and without."""
-    env = {**os.environ, "RLM_STATE_DIR": str(tmp_path / "state")}
-    server = StdioServerParameters(command=SERVE[0], args=list(SERVE[1:]), cwd=tmp_path, env=env)
+    (program, *arguments), settings = start
+    env = {**os.environ, **settings, "RLM_STATE_DIR": str(tmp_path / "state")}
+    server = StdioServerParameters(command=program, args=arguments, cwd=tmp_path, env=env)
     async with asyncio.timeout(60), Client(server, mode=mode) as client:
         opened = await client.call_tool("rlm_init_context", {"context_text": "abc"})
         assert opened.structured_content is not None

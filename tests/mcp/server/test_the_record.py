@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.mcp.line_client import WAIT_S, LineClient
+from tests.mcp.line_client import LineClient
 from tests.parts import ROOT
 from tests.rights import in_own_mounts
 from tests.sessions import until
@@ -68,10 +67,9 @@ def test_a_killed_server_leaves_a_truthful_record_and_the_next_one_goes_on(
     asyncio.run(until(lambda: on_disk(tmp_path / "state", rows) == begun))  # by a thread where the disk is slow
     refused = second.error("rlm_run_repl", session_id=session_id, code="x")
     assert refused["code"] == "SESSION_BUSY"
-    assert f"(pid {first.process.pid})" in refused["message"]
+    assert f"(pid {first.server_pid})" in refused["message"]
     assert {row["session_id"] for row in second.data("rlm_list_sessions")["sessions"]} == {session_id, own}
-    first.process.send_signal(signal.SIGKILL)
-    first.process.wait(WAIT_S)
+    first.die()
     assert on_disk(tmp_path / "state", rows) == begun
     report = second.run(session_id, "(x, context)")
     assert (report["result"], report["step_index"]) == ("(1, 'the text')", 3)
@@ -126,8 +124,7 @@ def test_a_live_session_outlives_its_store(
         report = client.run(session_id, f"x.append({number}); print('step {number}'); x")
         assert (report["status"], report["result"]) == ("ok", str(list(range(1, number + 1))))
         assert "note" not in report
-    client.process.send_signal(signal.SIGKILL)
-    client.process.wait(WAIT_S)
+    client.die()
     second = serve("second")
     assert second.run(session_id, "context")["result"] == "'the text'"
     events = second.data("rlm_get_trace", session_id=session_id, detail="full")["events"]

@@ -7,7 +7,7 @@ import os
 import select
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +15,7 @@ from typing import Any, Final
 import psutil
 import pytest
 
-from tests.mcp.line_client import CLIENT, SERVE, WAIT_S, LineClient, data_of
+from tests.mcp.line_client import CLIENT, WAIT_S, LineClient, data_of
 
 PING: Final = {"jsonrpc": "2.0", "method": "ping"}
 LISTING: Final = {"name": "rlm_list_sessions", "arguments": {}}
@@ -287,7 +287,7 @@ def test_answers_that_nobody_reads_take_bounded_memory_and_come_out_whole(server
     line = json.dumps({"jsonrpc": "2.0", "id": "many", "method": "x" * 65_536}).encode()
     count = 1_500
     assert "error" in server.request("none")
-    process = psutil.Process(server.process.pid)
+    process = psutil.Process(server.server_pid)
     before = process.memory_info().rss
 
     def write() -> None:
@@ -314,15 +314,18 @@ sys.stdin.read()
 """
 
 
-def test_the_server_ends_with_its_client_though_another_holds_the_pipe(tmp_path: Path) -> None:
+def test_the_server_ends_with_its_client_though_another_holds_the_pipe(
+    tmp_path: Path, start: tuple[tuple[str, ...], Mapping[str, str]]
+) -> None:
     """No end of input ever comes; the parent is gone."""
+    command, env = start
     client = subprocess.Popen(
-        [sys.executable, "-c", CLIENT_PROGRAM, *SERVE],
+        [sys.executable, "-c", CLIENT_PROGRAM, *command],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        env={**os.environ, "RLM_STATE_DIR": str(tmp_path / "state")},
+        env={**os.environ, **env, "RLM_STATE_DIR": str(tmp_path / "state")},
     )
     assert client.stdout is not None
     server, holder = (psutil.Process(int(pid)) for pid in client.stdout.readline().split())

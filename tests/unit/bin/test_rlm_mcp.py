@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from tests.parts import ROOT
 from tests.unit.bin.copies import SYSTEM_PATH, copied_checkout, run
 
+FRONT = "-S ROOT/rlm_kernel_mcp/front/front.py"
 INITIALIZE = {
     "jsonrpc": "2.0",
     "id": 1,
@@ -30,17 +32,34 @@ def test_before_the_setup_it_names_the_command_that_does_it_and_exits_2(tmp_path
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([], ""),
-        (["--max-sessions", "3"], " --max-sessions 3"),
-        (["trace", "s_7f3k9q"], " trace s_7f3k9q"),
+        ([], FRONT),
+        (["--max-sessions", "3"], f"{FRONT} --max-sessions 3"),
+        (["serve", "--max-sessions", "3"], "-m rlm_kernel_mcp serve --max-sessions 3"),
+        (["trace", "s_7f3k9q"], "-m rlm_kernel_mcp trace s_7f3k9q"),
+        (["--help"], "-m rlm_kernel_mcp --help"),
+        ([""], "-m rlm_kernel_mcp "),
     ],
 )
 def test_it_hands_its_arguments_on(tmp_path: Path, arguments: list[str], expected: str) -> None:
-    """The Python of the copy only tells how it was started; without a subcommand the program serves."""
+    """The Python of the copy only tells how it was started; without a subcommand the program is a front."""
     root = copied_checkout(tmp_path / "checkout")
     stand_in_for_python(root)
     told = run(root / "bin" / "rlm-mcp", *arguments, cwd=tmp_path)
-    assert told.stdout == f"{root}/.venv/bin/python -I -m rlm_kernel_mcp{expected}\n{tmp_path}\n"
+    assert told.stdout == f"{root}/.venv/bin/python -I {expected.replace('ROOT', str(root))}\n{tmp_path}\n"
+
+
+def test_where_hosts_are_switched_off_it_starts_the_server_and_an_option_may_switch_them_on(tmp_path: Path) -> None:
+    root = copied_checkout(tmp_path / "checkout")
+    stand_in_for_python(root)
+    env = {"PATH": SYSTEM_PATH, "RLM_HOST": "off"}
+    alone, asked = (
+        subprocess.run(
+            [root / "bin" / "rlm-mcp", *given], env=env, cwd=tmp_path, capture_output=True, check=True
+        ).stdout
+        for given in ([], ["--host", "auto"])
+    )
+    assert alone.startswith(os.fsencode(f"{root}/.venv/bin/python -I -m rlm_kernel_mcp\n"))
+    assert b"/front/front.py --host auto\n" in asked
 
 
 @pytest.mark.parametrize(
@@ -63,7 +82,7 @@ def test_it_finds_its_checkout_however_it_is_called_and_stays_in_the_callers_fol
         "in its directory": ("./rlm-mcp", root / "bin"),
     }[how]
     told = run(command, cwd=cwd)
-    assert told.stdout == f"{root}/.venv/bin/python -I -m rlm_kernel_mcp\n{cwd}\n"
+    assert told.stdout == f"{root}/.venv/bin/python -I {FRONT.replace('ROOT', str(root))}\n{cwd}\n"
 
 
 def test_the_real_server_answers_through_a_link_whatever_lies_in_the_working_directory(tmp_path: Path) -> None:
@@ -73,7 +92,7 @@ def test_the_real_server_answers_through_a_link_whatever_lies_in_the_working_dir
     ended = subprocess.run(
         [tmp_path / "server"],
         input=json.dumps(INITIALIZE) + "\n",
-        env={"PATH": SYSTEM_PATH, "PYTHONPATH": str(tmp_path), "HOME": str(tmp_path)},
+        env={"PATH": SYSTEM_PATH, "PYTHONPATH": str(tmp_path), "HOME": str(tmp_path), "RLM_HOST": "off"},
         cwd=tmp_path,
         capture_output=True,
         text=True,

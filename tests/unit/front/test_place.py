@@ -149,12 +149,21 @@ def test_a_foreign_directory_is_not_used(tmp_path: Path) -> None:
 
 def test_options_are_variables_and_stand_above_them() -> None:
     read = front.ours("options")["with_options"]
-    environ, given = read({"RLM_MAX_SESSIONS": "3", "HOME": "/"}, ["--max-sessions", "5", "--state-dir=/x=y"])
-    assert environ == {"RLM_MAX_SESSIONS": "5", "RLM_STATE_DIR": "/x=y", "HOME": "/"}
-    assert given == ["RLM_MAX_SESSIONS", "RLM_STATE_DIR"]
+    argv = ["--max-sessions", "5", "--state-dir=/x=y", "--imports", "", "--kernel="]
+    environ, given = read({"RLM_MAX_SESSIONS": "3", "HOME": "/"}, argv)
+    assert environ == {
+        "RLM_MAX_SESSIONS": "5",
+        "RLM_STATE_DIR": "/x=y",
+        "HOME": "/",
+        "RLM_IMPORTS": "",
+        "RLM_KERNEL": "",
+    }
+    assert given == ["RLM_MAX_SESSIONS", "RLM_STATE_DIR", "RLM_IMPORTS", "RLM_KERNEL"]
 
 
-@pytest.mark.parametrize("argv", [["sessions"], ["--help"], ["-h"], ["--max-sessions"], ["--max-sessions="], ["--"]])
+@pytest.mark.parametrize(
+    "argv", [["sessions"], ["--help"], ["-h"], ["--max-sessions"], ["--max-sessions", "--kernel"], ["--=3"], ["--"]]
+)
 def test_what_is_no_option_with_a_value_is_left_to_the_command_line(argv: list[str]) -> None:
     with pytest.raises(NoHost):
         front.ours("options")["with_options"]({}, argv)
