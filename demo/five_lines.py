@@ -11,6 +11,7 @@ import tempfile
 import textwrap
 from pathlib import Path
 
+from demo.agent import until_ended
 from rlm_kernel_mcp.api import Session
 
 WORD = "TODO"
@@ -31,7 +32,10 @@ def main(library: Path) -> int:
     print("\nFive lines of Python, without MCP (docs/python.md):\n")
     print(textwrap.indent("\n".join([lines[0], *lines[2:]]), "    ") + "\n", flush=True)
     with tempfile.TemporaryDirectory(prefix="rlm-demo-") as state:
-        places = to_do(library, {"RLM_CONTEXT_ROOTS": str(library), "RLM_STATE_DIR": state})
+        hosts = Path(state, "hosts")  # which nobody else finds, and which end with their last client
+        own = {"RLM_STATE_DIR": state, "RLM_HOST_DIR": str(hosts), "RLM_HOST_IDLE_S": "0"}
+        places = to_do(library, {"RLM_CONTEXT_ROOTS": str(library), **own})
+        until_ended(hosts)
     files = {path.resolve() for path in library.glob("*.py")}
     counted = sum(path.read_bytes().count(WORD.encode()) for path in files)
     print(f"the first is {places[0]}" if places else "none")

@@ -5,7 +5,7 @@
         print(session.get("errors"))
 
 Is: what a program calls (`docs/python.md`). Is not: where the calls go (`doors/`). Above: programs. Below:
-`doors/async_session.py`, `doors/in_process.py`, `doors/loop_thread.py`.
+`doors/async_session.py`, `doors/through_host.py`, `doors/in_process.py`, `doors/loop_thread.py`.
 
 Texts are raw: as the kernel's code printed them, with nothing made safe to show. Whoever puts them on a terminal uses
 `rlm_kernel_mcp.text.safe_text.safe_text`. Errors are those of `rlm_kernel_mcp.errors`, each with its `code`, `message`
@@ -26,7 +26,6 @@ from rlm_kernel_mcp.doors.async_session import (
     TEXT_CHARS_MAX,
     AsyncSession,
     ContextOptions,
-    Host,
     Output,
     SessionOptions,
     StrPath,
@@ -35,12 +34,13 @@ from rlm_kernel_mcp.doors.async_session import (
 from rlm_kernel_mcp.doors.door import Door
 from rlm_kernel_mcp.doors.in_process import InProcess
 from rlm_kernel_mcp.doors.loop_thread import Call, LoopThread
+from rlm_kernel_mcp.doors.through_host import Host, ThroughHost, door_of
 from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.session.contexts.given import Added
 from rlm_kernel_mcp.session.reports import FinalReport, Opened, StepReport
 from rlm_kernel_mcp.session.trace.reports import TraceEvent
 
-__all__ = ["AsyncSession", "Door", "InProcess", "Output", "Session", "Sessions"]
+__all__ = ["AsyncSession", "Door", "InProcess", "Output", "Session", "Sessions", "ThroughHost"]
 
 T = TypeVar("T")
 
@@ -51,20 +51,19 @@ class Sessions:
     It is used in a `with`, or closed; either ends the kernels of all its sessions. Their handles stay valid.
     """
 
-    def __init__(self, *, host: Host = "off", env: Mapping[str, str] | None = None, door: Door | None = None) -> None:
+    def __init__(self, *, host: Host = "auto", env: Mapping[str, str] | None = None, door: Door | None = None) -> None:
         """Begin; some 0.5 s.
 
         Args:
-            host: `off`: the kernels are children of this process.
+            host: `auto`: in the host of this user, or in this process where none can be had (or `RLM_HOST` is `off`);
+                `required`: in the host; `off`: in this process, whose children the kernels are.
             env: settings by their names (`RLM_...`), before those of the environment.
             door: where the calls go instead.
 
         Raises:
-            KernelStartFailed, InvalidInput: a setting is wrong.
+            KernelStartFailed, HostUnavailable, InvalidInput: a setting is wrong.
         """
-        if host != "off":
-            raise InvalidInput(f"host={host!r} is not known; the one known value is 'off'.")
-        self._door = door or InProcess(env)
+        self._door = door or door_of(host, env)
         self._thread = LoopThread()
         self._finalizer = weakref.finalize(self, _forgotten, self._thread, self._door)
         try:
@@ -126,7 +125,7 @@ class Session:
         self,
         sessions: Sessions | None = None,
         *,
-        host: Host = "off",
+        host: Host = "auto",
         env: Mapping[str, str] | None = None,
         **options: Unpack[SessionOptions],
     ) -> None:

@@ -13,8 +13,10 @@
         CitationMismatch            CITATION_MISMATCH
       KernelFailure               the kernel, or the machine below it, did not hold up
         KernelStartFailed           KERNEL_START_FAILED
+        HostUnavailable             KERNEL_START_FAILED: no host can be had; raised to programs alone
         KernelDied                  KERNEL_DIED
         RestoreStopped              KERNEL_DIED: the caller gave up the wait for the values; nothing is lost
+        HostEnded                   KERNEL_DIED: the host ended during a program's call; sessions come back on use
         SandboxUnavailable          SANDBOX_UNAVAILABLE
       InternalError               INTERNAL_ERROR: a defect of ours; details go to the log only
 
@@ -139,6 +141,20 @@ class RestoreStopped(KernelFailure):
 
     code = "KERNEL_DIED"
     default_next_step = "Run another step: it tries again to bring the session's values back."
+
+
+class HostUnavailable(KernelFailure):
+    """A program is to have its sessions in a host, and there can be none for it."""
+
+    code = "KERNEL_START_FAILED"
+    default_next_step = 'Use host="auto" or host="off", which have them in this process, or see rlm-kernel-mcp doctor.'
+
+
+class HostEnded(KernelFailure):
+    """The host of a program's sessions ended before it answered."""
+
+    code = "KERNEL_DIED"
+    default_next_step = "Call again, which finds another host and the values that were kept; trace tells what has run."
 
 
 class SandboxUnavailable(KernelFailure):

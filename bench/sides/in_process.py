@@ -18,7 +18,7 @@ def our_sessions(env: Mapping[str, str] | None = None) -> Iterator[tuple[Session
     with tempfile.TemporaryDirectory(prefix="rlm-bench-") as around:
         directory = Path(tempfile.mkdtemp(dir=around))
         settings = {"RLM_CONTEXT_ROOTS": str(directory), "RLM_STATE_DIR": str(directory / "state"), **(env or {})}
-        with Sessions(env=settings) as sessions:
+        with Sessions(host="off", env=settings) as sessions:
             yield sessions, directory
 
 

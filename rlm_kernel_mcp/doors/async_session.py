@@ -2,7 +2,7 @@
 
 Is: the calls, their defaults, and what a program is given back. Is not: a thread (`loop_thread.py`), nor where the
 calls go (`door.py`). Above: `api.py`, which has the same for programs without a loop. Below: `door.py`,
-`in_process.py`.
+`through_host.py`.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Literal, Self, TypedDict, TypeVar, Unpack, overload
+from typing import Any, Final, Self, TypedDict, TypeVar, Unpack, overload
 
 from rlm_kernel_mcp.doors.door import Door, Stream
-from rlm_kernel_mcp.doors.in_process import InProcess
+from rlm_kernel_mcp.doors.through_host import Host, door_of
 from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.session.contexts.given import Added
 from rlm_kernel_mcp.session.reports import FinalReport, Opened, StepReport
@@ -27,7 +27,6 @@ from rlm_kernel_mcp.session.trace.reports import TraceEvent
 from rlm_kernel_mcp.shielded import shielded
 
 T = TypeVar("T")
-Host = Literal["off"]
 
 VALUE_CHARS_MAX: Final = 1_000_000
 """Characters of a value that `get` gives, as JSON."""
@@ -92,7 +91,7 @@ class AsyncSession:
     def __init__(
         self,
         *,
-        host: Host = "off",
+        host: Host = "auto",
         env: Mapping[str, str] | None = None,
         door: Door | None = None,
         **options: Unpack[SessionOptions],
@@ -100,16 +99,14 @@ class AsyncSession:
         """Nothing begins before `async with` or `open`.
 
         Args:
-            host: `off`: the kernel is a child of this process.
+            host: `auto`, `required` or `off`, as of `Sessions`.
             env: settings by their names (`RLM_...`), before those of the environment.
             door: where its calls go, if it shares one with others; who made that closes it.
             **options: as `SessionOptions`.
         """
-        if host != "off":
-            raise InvalidInput(f"host={host!r} is not known; the one known value is 'off'.")
         if door is not None and env is not None:
             raise InvalidInput("env goes with a session's own place; that of `door` has its settings already.")
-        self._door = door or InProcess(env)
+        self._door = door or door_of(host, env)
         self._owns_door = door is None
         self._options = options
         self._session_id = options.get("session_id", "")

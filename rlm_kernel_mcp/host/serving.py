@@ -1,8 +1,8 @@
 """The host at work: its log, its parts, and the order in which they end.
 
 Is: what `main.py` goes on with once clients can wait at the socket; everything large is imported from here on.
-Is not: any of the parts. Above: `main.py`. Below: `door.py`, `entry/verbs.py`, `kinds/pipes.py`, `profiles.py`,
-`lifetime.py`, `upgrade.py`.
+Is not: any of the parts. Above: `main.py`. Below: `door.py`, `entry/verbs.py`, `kinds/pipes.py`, `kinds/programs.py`,
+`profiles.py`, `lifetime.py`, `upgrade.py`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from rlm_kernel_mcp.host.entry.verbs import Verb
 from rlm_kernel_mcp.host.identity import Seat
 from rlm_kernel_mcp.host.kinds.client import Clients
 from rlm_kernel_mcp.host.kinds.pipes import Pipes
+from rlm_kernel_mcp.host.kinds.programs import Programs
 from rlm_kernel_mcp.host.lifetime import Lifetime
 from rlm_kernel_mcp.host.profiles import HostRegistries
 from rlm_kernel_mcp.host.upgrade import drain_others
@@ -83,6 +84,7 @@ def _verbs(profiles: HostRegistries, lifetime: Lifetime) -> dict[str, Verb]:
 
     return {
         "serve": Verb(Pipes(clients).prepared, fence=Peer.shows_a_front),
+        "call": Verb(Programs(clients).prepared),
         "drain": Verb(answer=drain, fence=Peer.shows_a_host, of_any_version=True),
     }
 

@@ -81,8 +81,7 @@ class Registry:
 
         `slots`: those of the process, where it has several registries (`session/callers/profiles.py`).
 
-        Raises:
-            KernelStartFailed.
+        Raises: KernelStartFailed.
         """
         with ExitStack() as undo:  # whatever fails or cancels this, the directory and the file are given back
             run_dir = await RunDir.create_in_thread(ask_engines=settings.sandbox_mode == "container")
@@ -118,8 +117,7 @@ class Registry:
         `caller`: who asks; None: somebody with the settings of this registry.
         After `options.wait_ms` milliseconds it is open without the context, which comes then.
 
-        Raises:
-            ContextNotFound, ContextDenied, ContextTooLarge, InvalidInput, KernelStartFailed, SandboxUnavailable.
+        Raises: ContextNotFound, ContextDenied, ContextTooLarge, InvalidInput, KernelStartFailed, SandboxUnavailable.
         """
         options = options or Options()
         check_name("context_name", options.name)
@@ -156,8 +154,7 @@ class Registry:
     async def add_context(self, session_id: str, given: Given, options: Options, caller: Caller | None = None) -> Added:
         """Load a further context into a session between its steps. `caller`: as in `init_context`.
 
-        Raises:
-            SessionNotFound, SessionFinalized, SessionBusy, KernelDied, and as `init_context` does of a context.
+        Raises: SessionNotFound, SessionFinalized, SessionBusy, KernelDied, and as `init_context` does of a context.
         """
         source = ContextSource.of(given, options, caller or self._own, prefix=f"{options.name}/")
         async with self._handles.in_use(session_id, caller or self._own) as session:
@@ -178,8 +175,7 @@ class Registry:
     ) -> reports.StepReport:
         """Run a step. Without `max_output_chars` its texts are raw; `tell`: is told these as they come.
 
-        Raises:
-            SessionNotFound, SessionFinalized, SessionBusy, KernelDied.
+        Raises: SessionNotFound, SessionFinalized, SessionBusy, KernelDied.
         """
         async with self._handles.in_use(session_id, caller or self._own) as session:
             timeout = session.account.limits.step_timeout_ms if timeout_ms is None else timeout_ms
@@ -226,8 +222,7 @@ class Registry:
     ) -> reports.FinalReport:
         """Take the final answer. Without `max_output_chars` the report has it raw and whole.
 
-        Raises:
-            SessionNotFound, SessionFinalized, SessionBusy, VariableNotFound, KernelDied, CitationMismatch.
+        Raises: SessionNotFound, SessionFinalized, SessionBusy, VariableNotFound, KernelDied, CitationMismatch.
         """
         async with self._handles.in_use(session_id, caller or self._own) as session:
             if session.finalized and session_id not in self._sessions:
@@ -261,9 +256,13 @@ class Registry:
         if session is None and not await in_reader(lambda: self.store.knows(session_id)):
             raise self._handles.not_found(session_id)
 
-    async def let_go(self, session_id: str) -> None:
-        """End a session's kernel, once its values are kept, and forget the session; it comes back on use."""
-        if session := self._sessions.get(session_id):
+    async def let_go(self, session_id: str, caller: Caller | None, calls: int, *, runs: bool) -> None:
+        """End a kernel, once the values are kept, and forget the session, which comes back on use.
+
+        Only of one that the caller has opened and nobody else uses (`calls`, `runs`: `Session.is_used_by_others`).
+        """
+        session, opener = self._sessions.get(session_id), self._handles.opened_by.get(session_id)
+        if session and opener is (caller or self._own) and not session.is_used_by_others(calls, runs=runs):
             await shielded(session.close("its program has closed it"), f"the close of {session_id}")
             self._handles.let_go(session)
 

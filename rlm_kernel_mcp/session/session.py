@@ -115,6 +115,11 @@ class Session:
         kernel = self.kernel.current
         return kernel if kernel is not None and kernel.client.broken is None and not self.running else None
 
+    def is_used_by_others(self, calls: int, *, runs: bool) -> bool:
+        """Whether anybody uses it but one client, whose so many calls are, and whose the running step is if `runs`."""
+        step = self._running
+        return self.calls > calls or not (step is None or runs or step.is_stopping)
+
     def on_kernel_started(self, kernel: Kernel) -> None:
         """`KernelObserver`: the session has a kernel."""
         journal, account = self.journal, self.account  # not the session: its connections outlive the kernel
@@ -152,10 +157,15 @@ class Session:
         self.states.on(Event.STEP_BEGAN)
         self._running = step
         self._task = asyncio.create_task(self._drive(step), name=f"step {step.index} of {self.session_id}")
-        if tell is None:
-            return await self._report_when_done(step, wait_ms, max_output_chars)
-        with telling(step, tell, self.account.left.chars_left) as told:
-            report = await self._report_when_done(step, wait_ms, max_output_chars)
+        try:
+            if tell is None:
+                return await self._report_when_done(step, wait_ms, max_output_chars)
+            with telling(step, tell, self.account.left.chars_left) as told:
+                report = await self._report_when_done(step, wait_ms, max_output_chars)
+        except asyncio.CancelledError:
+            if max_output_chars is None:  # it is a program's, and nobody asks for its end any more
+                step.stop()
+            raise
         told.end(report)
         return report
 

@@ -1,7 +1,8 @@
 """Decodes UTF-8 that may hold lone surrogates, without holding up everybody else.
 
 Is: the decoder of what a kernel says and the store keeps. Is not: a judgement of lone surrogates (`characters.py`).
-Above: `session/kernels/variables.py`, `store/database/rows.py`, `store/reading.py`. Below: nothing.
+Above: `session/kernels/variables.py`, `store/database/rows.py`, `store/reading.py`, `doors/wire/messages.py`. Below:
+nothing.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ def decoded(data: bytes) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError:
-        return "".join(_pieces(data))
+        return "".join(pieces_of(data))
 
 
-def _pieces(data: bytes) -> list[str]:
+def pieces_of(data: bytes | bytearray) -> list[str]:
+    """The same in pieces, each of which one short call has made, whatever the bytes are. Raises: as `decoded`."""
     pieces = []
     start = 0
     while start < len(data):

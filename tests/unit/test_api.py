@@ -1,11 +1,13 @@
-"""The Python front door over a kernel without a process: what programs are given, refused and told."""
+"""The Python front door over a kernel without a process: what programs are given, refused and told, by either door."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import os
+import socket
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,12 @@ from typing import Any
 import pytest
 
 from rlm_kernel_mcp import errors
-from rlm_kernel_mcp.api import AsyncSession, InProcess, Output, Session, Sessions
+from rlm_kernel_mcp.api import AsyncSession, Door, InProcess, Output, Session, Sessions, ThroughHost
+from rlm_kernel_mcp.doors.program import Program
+from rlm_kernel_mcp.host.kinds.conversation import Conversation
+from rlm_kernel_mcp.host.kinds.hosted_calls import HostedCalls
 from rlm_kernel_mcp.session.registry import Registry
+from rlm_kernel_mcp.settings import Settings
 from tests.fake_kernel import DIES, FOREVER, FakeKernel, Fakes, fake_registry
 from tests.sessions import WAIT_S
 
@@ -30,7 +36,10 @@ class Place:
         self._state_dir = state_dir
         self._made: list[AbstractAsyncContextManager[Fakes]] = []
         self.fakes: Fakes
-        self.door = InProcess(open_registry=self._open)
+        self.door = self._door()
+
+    def _door(self) -> Door:
+        return InProcess(open_registry=self._open)
 
     @property
     def kernel(self) -> FakeKernel:
@@ -48,9 +57,79 @@ class Place:
         self.kernel.iopub.say("stream", {"name": "stdout", "text": text}, self.kernel._running[0])
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Place:
-    return Place(tmp_path)
+class HostedPlace(Place):
+    """The same at the other end of a connection, behind the two looks."""
+
+    def _door(self) -> Door:
+        return Loopbound({"RLM_STATE_DIR": str(self._state_dir)}, self._serve, self._end)
+
+    async def _serve(self, connection: socket.socket) -> None:
+        if not self._made:
+            await self._open()
+        registry = self.fakes.registry
+        calls = HostedCalls(Only(registry), registry.settings, registry._own)
+        pidfd = os.pidfd_open(os.getpid())
+        try:
+            await Conversation(connection, calls).serve(pidfd)
+        finally:
+            os.close(pidfd)
+            connection.close()
+
+    async def _end(self) -> None:
+        if self._made:
+            await self.fakes.registry.close()
+
+
+class Only:
+    """The one registry of a host."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    async def registry_for(self, _settings: Settings) -> Registry:
+        """It."""
+        return self._registry
+
+    async def of_session(self, _settings: Settings, _session_id: str) -> Registry:
+        """It."""
+        return self._registry
+
+
+class Loopbound(ThroughHost):
+    """A door to a host that lives in the loop in which it is opened."""
+
+    def __init__(
+        self,
+        env: dict[str, str],
+        serve: Callable[[socket.socket], Coroutine[Any, Any, None]],
+        end: Callable[[], Coroutine[Any, Any, None]],
+    ) -> None:
+        super().__init__(env, attach=self._connected)
+        self._serve, self._end_host = serve, end
+        self.served: list[asyncio.Task[None]] = []
+
+    async def open(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        await super().open()
+
+    async def close(self) -> None:
+        await super().close()
+        if self.served:
+            await asyncio.wait(self.served)
+        await self._end_host()
+
+    def _connected(self, _program: Program) -> socket.socket:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        for end in (ours, theirs):
+            end.setblocking(False)
+        self._loop.call_soon_threadsafe(lambda: self.served.append(self._loop.create_task(self._serve(theirs))))
+        return ours
+
+
+@pytest.fixture(params=[Place, HostedPlace], ids=["in this process", "in a host"])
+def place(tmp_path: Path, request: pytest.FixtureRequest) -> Place:
+    made: Place = request.param(tmp_path)
+    return made
 
 
 @asynccontextmanager
@@ -203,7 +282,7 @@ async def test_a_handle_that_nobody_has_and_a_closed_session_are_said(place: Pla
 @pytest.mark.parametrize("make", [Session, Sessions, AsyncSession])
 def test_a_setting_or_a_host_that_is_not_known_is_refused(make: Callable[..., object]) -> None:
     """Before anything begins."""
-    with pytest.raises(errors.InvalidInput, match="the one known value is 'off'"):
+    with pytest.raises(errors.InvalidInput, match="it is one of 'auto', 'required', 'off'"):
         make(host="elsewhere")
 
 

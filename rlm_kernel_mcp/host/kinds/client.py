@@ -1,7 +1,7 @@
 """A client's own: its settings, and its roots as it opened them.
 
-Is: what fronts and programs have in common. Is not: how either is served (`pipes.py`), or the check of
-what it handed over (`entry/rights.py`). Above: `pipes.py`, `serving.py`. Below: `entry/rights.py`,
+Is: what fronts and programs have in common. Is not: how either is served (`pipes.py`, `programs.py`), or the check of
+what it handed over (`entry/rights.py`). Above: `pipes.py`, `programs.py`, `serving.py`. Below: `entry/rights.py`,
 `session/callers/caller.py`, `settings.py`.
 """
 
@@ -103,5 +103,5 @@ def settings_of(asked: Asked, directories: Directories) -> Settings:
             "with RLM_SANDBOX_MODE=container each client has its own server, which calls the engine by its own rights"
         )
     if os.path.realpath(settings.state_dir) != asked.state:
-        raise NoHost("RLM_STATE_DIR is not what the front took it for")
+        raise NoHost("RLM_STATE_DIR is not what the client took it for")
     return replace(settings, context_roots=tuple(path for path, _ in directories.roots))

@@ -73,6 +73,11 @@ class RunningStep:
         if not asked.done():
             asked.set_result(None)
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether somebody has asked for its end."""
+        return self.interrupt.done() or (self.preparation is not None and self.preparation.done())
+
     @contextmanager
     def preparing(self) -> Iterator[asyncio.Future[None]]:
         """Entered while its kernel is made ready; the future is done if that is to be given up."""

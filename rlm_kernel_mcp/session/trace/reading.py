@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Final
 
 from rlm_kernel_mcp.errors import SessionNotFound
 from rlm_kernel_mcp.session.trace.events import event_of, marked_running, whole_event
@@ -17,6 +18,11 @@ from rlm_kernel_mcp.session.trace.reports import TraceEvent, TracePage
 from rlm_kernel_mcp.store.reading import in_reader
 from rlm_kernel_mcp.store.store import EventHead, Rows, Store
 from rlm_kernel_mcp.text.wording import damaged_words
+
+EVENT_BYTES: Final = 1_000
+"""Of an event beside its texts, about."""
+PAGE_BYTES: Final = 8 << 20
+"""Of the events that a program is given at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +65,24 @@ def whole_trace(store: Store, session_id: str) -> Iterator[TraceEvent | None]:
 
 
 async def read_trace(
-    store: Store, session_id: str, from_step: int | None, to_step: int | None, *, full: bool
-) -> list[TraceEvent]:
-    """The events of these steps for a program, with all of their texts raw, or with none; damaged ones are left out."""
+    store: Store, session_id: str, steps: tuple[int | None, int | None], *, full: bool, offset: int
+) -> tuple[list[TraceEvent], int | None]:
+    """The events of these steps for a program, with all of their texts raw, or with none; damaged ones are left out.
 
-    def read() -> list[TraceEvent]:
-        heads = _heads(store, session_id, from_step, to_step)
+    From event `offset` on, about `PAGE_BYTES` of them; and at which event the rest begins, if there is more.
+    """
+
+    def read() -> tuple[list[TraceEvent], int | None]:
+        heads = _heads(store, session_id, *steps)
+        end, size = offset, 0
+        while end < len(heads) and size < PAGE_BYTES:
+            size += EVENT_BYTES + (heads[end].text_bytes if full else 0)
+            end += 1
+        following = end if end < len(heads) else None
         if not full:
-            return [event_of(head.row) for head in heads]
-        found = ((head, store.texts(head)) for head in heads)
-        return [whole_event(head, texts, str) for head, texts in found if texts is not None]
+            return [event_of(head.row) for head in heads[offset:end]], following
+        found = ((head, store.texts(head)) for head in heads[offset:end])
+        return [whole_event(head, texts, str) for head, texts in found if texts is not None], following
 
     return await in_reader(read)
 

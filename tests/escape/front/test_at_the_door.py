@@ -43,11 +43,9 @@ def confined(kinds: str, hosts: Hosts) -> tuple[str, ...]:
     return (PYTHON, str(PROGRAM / "confined.py"), kinds, str(ROOT), str(hosts.sockets.parent))
 
 
-def said_by(argv: Sequence[str], user: int | None = None) -> dict[str, Any]:
-    groups = None if user is None else ()
-    done = subprocess.run(
-        argv, capture_output=True, text=True, timeout=WAIT_S, check=True, cwd="/", user=user, extra_groups=groups
-    )
+def said_by(argv: Sequence[str], user: int | None = None, **options: Any) -> dict[str, Any]:
+    options = {"cwd": "/", "user": user, "extra_groups": None if user is None else (), **options}
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=WAIT_S, check=True, **options)
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
@@ -109,7 +107,44 @@ def test_a_handshake_by_hand_from_a_landlock_domain_does_not_get_in(hosts: Hosts
     }
     outside = said_by((*confined(BASE, hosts), *forged))
     assert outside["asked"] == "the client is no front of this installation"
+    # Any program may ask to have its calls answered, and is let in by the looks alone.
+    assert said_by((*confined(f"{BASE},landlock", hosts), *forged, "call"))["asked"].endswith("it is in a sandbox")
+    outside = said_by((*confined(BASE, hosts), *forged, "call"))
+    assert outside["asked"] == "the host serves another version, installation or state directory"
     assert "result" in plain.request("ping")
+
+
+HAS_A_SESSION: Final = """
+import json, logging
+from rlm_kernel_mcp.api import Session
+said = []
+class Said(logging.Handler):
+    def emit(self, row):
+        said.append(row.getMessage())
+logging.getLogger().addHandler(Said())
+with Session(context_text="some text") as session:
+    print(json.dumps({"result": session.run("1 + 1").result, "said": said}))
+"""
+
+
+@pytest.mark.parametrize("kind", [f"{BASE},landlock", "no_new_privs,seccomp"])
+def test_a_program_that_is_confined_otherwise_has_its_sessions_in_its_own_process(hosts: Hosts, kind: str) -> None:
+    """Landlock shows nowhere; a filter shows, so that the program may have a host of its own kind."""
+    if "landlock" in kind and landlock.abi() == 0:
+        return  # nobody can be confined so
+    plain = hosts.client("plain", before=confined(BASE, hosts))
+    plain.initialize()
+    (pid,) = hosts.everyone()
+    command = (*confined(kind, hosts), PYTHON, "-I", "-c", HAS_A_SESSION)
+    places = {"TMPDIR": str(hosts.directory), "XDG_RUNTIME_DIR": str(hosts.directory)}
+    found = said_by(command, env={**os.environ, **hosts.env, **places}, cwd=hosts.directory)
+    assert found["result"] == "2"
+    others = [host for host in hosts.everyone() if host != pid]
+    if "landlock" in kind:
+        assert others == []
+        assert "in a sandbox" in found["said"][0]
+    for host in others:
+        assert front.differences(front.confinement(pid), front.confinement(host))
 
 
 @pytest.mark.skipif(landlock.abi() == 0, reason="this kernel has no Landlock")

@@ -1,4 +1,7 @@
-"""Speaks to a host by hand and tries to get in without the right to: forged_front.py SOCKET. Prints what came of it."""
+"""Speaks to a host by hand and tries to get in without the right to: forged_front.py SOCKET [VERB].
+
+Prints what came of it.
+"""
 
 import json
 import os
@@ -8,6 +11,7 @@ import sys
 
 def main() -> None:
     report = dict[str, object]()
+    verb = os.fsencode(sys.argv[2]) if len(sys.argv) > 2 else b"serve"
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as peer:
         peer.settimeout(60)
         try:
@@ -30,7 +34,7 @@ def main() -> None:
             except OSError as error:
                 report["secret"] = error.strerror
             claimed = [os.open("/etc", os.O_PATH) for _ in range(7)]
-            said = b"\0".join((b"rlm-host 1", b"serve", secret.encode(), b"0.1.0", b"/", b"/"))
+            said = b"\0".join((b"rlm-host 1", verb, secret.encode(), b"0.1.0", b"/", b"/"))
             socket.send_fds(peer, [said], claimed)
             report["asked"] = peer.recv(4096).split(b"\0")[1:][-1].decode()
     print(json.dumps(report))

@@ -1,0 +1,70 @@
+"""Messages over a socket that keeps packets apart, each of several parts, and bounded by whoever reads it.
+
+Is: parts cut into packets and put together again. Is not: what a message says (`messages.py`). Above:
+`doors/link.py`, and the host's end of it. Below: asyncio.
+
+A packet has at most `PACKET_BYTES` behind its first byte, which says whether its part goes on, whether another one
+follows, or whether the message ends with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Sequence
+from typing import Final
+
+PACKET_BYTES: Final = 1 << 16
+"""What a socket takes at once, also with the buffers of a system that was not tuned."""
+_GOES_ON, _ENDS, _IS_LAST = b"\0", b"\1", b"\2"
+PARTS_MAX: Final = 1 << 16
+
+
+class BadMessage(ConnectionError):
+    """The other end sent what is no message, or one above the bound. Nothing that follows can be read."""
+
+
+class Packets:
+    """One end of a connection. It sends one message at a time, and receives one at a time."""
+
+    def __init__(self, connection: socket.socket, bytes_max: int) -> None:
+        """`connection`: SOCK_SEQPACKET, and without blocking. `bytes_max`: of a message that is received."""
+        self._connection = connection
+        self._bytes_max = bytes_max
+
+    async def send(self, parts: Sequence[bytes]) -> None:
+        """Send a message of at least one part, as fast as the other end reads. Raises: OSError: that is gone."""
+        loop = asyncio.get_running_loop()
+        for number, part in enumerate(parts, 1):
+            view = memoryview(part)
+            for start in range(0, len(view) or 1, PACKET_BYTES):
+                goes_on = start + PACKET_BYTES < len(view)
+                mark = _GOES_ON if goes_on else _ENDS if number < len(parts) else _IS_LAST
+                await loop.sock_sendall(self._connection, mark + view[start : start + PACKET_BYTES])
+                if mark != _IS_LAST:
+                    await asyncio.sleep(0)  # where the other end reads as fast, nothing above has let others run
+
+    async def receive(self) -> list[bytearray]:
+        """The parts of the next message; none where the other end has gone.
+
+        Raises:
+            BadMessage: as there. OSError: the connection is broken.
+        """
+        loop = asyncio.get_running_loop()
+        parts, size = [bytearray()], 0
+        while True:
+            packet = await loop.sock_recv(self._connection, PACKET_BYTES + 2)
+            if not packet:
+                return []
+            size += len(packet)
+            mark = packet[:1]
+            if len(packet) > PACKET_BYTES + 1 or mark not in (_GOES_ON, _ENDS, _IS_LAST):
+                raise BadMessage("what came is no packet of a message")
+            if size > self._bytes_max or len(parts) > PARTS_MAX:
+                raise BadMessage(f"a message may have {self._bytes_max:,} bytes in {PARTS_MAX:,} parts at most")
+            parts[-1] += memoryview(packet)[1:]
+            if mark == _IS_LAST:
+                return parts
+            if mark == _ENDS:
+                parts.append(bytearray())
+            await asyncio.sleep(0)  # as in `send`

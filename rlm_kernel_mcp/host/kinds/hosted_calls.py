@@ -1,0 +1,78 @@
+"""The calls of one program in a host, each to whichever registry has its session.
+
+Is: where its sessions are, what is under way in them, and what its end leaves: the kernels of its sessions end, as with
+a process of its own, but for those that others use just then. Is not: what a call does (`doors/registry_calls.py`), or
+how it came (`conversation.py`). Above: `conversation.py`, `programs.py`. Below: `doors/registry_calls.py`, `client.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rlm_kernel_mcp.doors.door import Arguments
+from rlm_kernel_mcp.doors.registry_calls import RegistryCalls
+from rlm_kernel_mcp.host.kinds.client import Registries
+from rlm_kernel_mcp.session.callers.caller import Caller
+from rlm_kernel_mcp.session.reports import Opened
+from rlm_kernel_mcp.settings import Settings
+
+if TYPE_CHECKING:
+    from rlm_kernel_mcp.session.registry import Registry
+
+log = logging.getLogger(__name__)
+
+
+class HostedCalls(RegistryCalls):
+    """The calls of one program, each to the registry that has its session."""
+
+    def __init__(self, registries: Registries, settings: Settings, caller: Caller) -> None:
+        self._registries = registries
+        self._settings = settings
+        self.caller = caller
+        self._used: dict[str, Registry] = {}
+        """Where each session was when it was used last."""
+        self._calls = Counter[str]()
+        self._runs = Counter[str]()
+        """Its calls that are under way, by session, and those of them that run a step."""
+
+    async def registry(self, session_id: str | None = None) -> Registry:
+        if session_id is None:
+            return await self._registries.registry_for(self._settings)
+        registry = self._used[session_id] = await self._registries.of_session(self._settings, session_id)
+        return registry
+
+    async def init_context(self, arguments: Arguments) -> Opened:
+        registry = await self.registry()
+        opened = await super().init_context(arguments)
+        self._used[opened.session_id] = registry
+        return opened
+
+    @contextmanager
+    def under_way(self, call: object, session_id: object) -> Iterator[None]:
+        """Entered during a call."""
+        name = str(session_id)
+        self._calls[name] += 1
+        self._runs[name] += call == "run"
+        try:
+            yield
+        finally:
+            self._calls[name] -= 1
+            self._runs[name] -= call == "run"
+
+    async def let_go(self, session_id: str) -> None:
+        """End the kernel of a session that it opened, unless somebody else is using it."""
+        if registry := self._used.pop(session_id, None):
+            calls, runs = self._calls[session_id], self._runs[session_id] > 0
+            await registry.let_go(session_id, self.caller, calls, runs=runs)
+
+    async def let_all_go(self) -> None:
+        """The same of all."""
+        ends = [self.let_go(session_id) for session_id in self._used]
+        for problem in await asyncio.gather(*ends, return_exceptions=True):
+            if isinstance(problem, BaseException):
+                log.error("a program's session could not be let go", exc_info=problem)

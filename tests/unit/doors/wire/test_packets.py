@@ -1,0 +1,86 @@
+"""Messages come out as they went in, and what is none, or too large, ends a connection and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from typing import Final
+
+import pytest
+
+from rlm_kernel_mcp.doors.wire.packets import PACKET_BYTES, PARTS_MAX, BadMessage, Packets
+
+pytestmark = pytest.mark.anyio
+BYTES_MAX: Final = 1 << 20
+
+
+@pytest.fixture
+async def ends() -> AsyncIterator[tuple[socket.socket, socket.socket]]:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        for end in (ours, theirs):
+            end.setblocking(False)
+        yield ours, theirs
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [[b""], [b"", b""], [b"a"], [b"x" * PACKET_BYTES], [b"x" * (PACKET_BYTES + 1), b"", b"y"], [b"x" * 900_000] * 1],
+)
+async def test_parts_come_as_they_were_sent(ends: tuple[socket.socket, socket.socket], parts: list[bytes]) -> None:
+    ours, theirs = Packets(ends[0], BYTES_MAX), Packets(ends[1], BYTES_MAX)
+    for _ in range(2):
+        sending = asyncio.create_task(ours.send(parts))
+        assert await theirs.receive() == parts
+        await sending
+
+
+async def test_the_end_of_the_other_end_is_no_message(ends: tuple[socket.socket, socket.socket]) -> None:
+    ends[0].send(b"\0half a message")
+    ends[0].close()
+    assert await Packets(ends[1], BYTES_MAX).receive() == []
+
+
+@pytest.mark.parametrize("packet", [b"\3x", b"x", b"\2" + b"x" * (PACKET_BYTES + 1), b"\2" + b"x" * 100_000])
+async def test_what_is_no_packet_is_refused(ends: tuple[socket.socket, socket.socket], packet: bytes) -> None:
+    ends[0].send(packet)
+    with pytest.raises(BadMessage, match="no packet"):
+        await Packets(ends[1], BYTES_MAX).receive()
+
+
+async def test_a_message_that_does_not_end_is_read_up_to_the_bound(
+    ends: tuple[socket.socket, socket.socket],
+) -> None:
+    """Whoever sends it has no more of our memory than that."""
+    sending = asyncio.create_task(Packets(ends[0], 0).send([b"x" * (2 * BYTES_MAX)]))
+    with pytest.raises(BadMessage, match="1,048,576 bytes"):
+        await Packets(ends[1], BYTES_MAX).receive()
+    sending.cancel()
+    await asyncio.wait([sending])
+
+
+async def test_parts_without_end_have_a_bound_too(ends: tuple[socket.socket, socket.socket]) -> None:
+    sending = asyncio.create_task(Packets(ends[0], 0).send([b""] * (PARTS_MAX + 2)))
+    with pytest.raises(BadMessage, match="65,536 parts"):
+        await Packets(ends[1], BYTES_MAX).receive()
+    sending.cancel()
+    await asyncio.wait([sending])
+
+
+async def test_a_message_in_pieces_lets_others_run(ends: tuple[socket.socket, socket.socket]) -> None:
+    """A fast reader and a fast writer never wait for each other, and so would keep the loop."""
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count())
+    sending = asyncio.create_task(Packets(ends[0], 0).send([b"x" * (8 * PACKET_BYTES)]))
+    await Packets(ends[1], BYTES_MAX).receive()
+    counting.cancel()
+    await asyncio.wait([counting, sending])
+    assert turns >= 8

@@ -1,0 +1,336 @@
+"""A program's calls to its host: answered each by its number, bounded, and ended with the program."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import pytest
+
+from rlm_kernel_mcp.doors.link import Link
+from rlm_kernel_mcp.doors.wire.messages import TEXT_BYTES_MAX, call_of, packed
+from rlm_kernel_mcp.doors.wire.packets import Packets
+from rlm_kernel_mcp.errors import HostEnded, InternalError, InvalidInput, SessionBusy
+from rlm_kernel_mcp.host.kinds import conversation
+from rlm_kernel_mcp.host.kinds.conversation import LARGE_AT_ONCE, OUTPUT_BYTES_MAX, Conversation
+from rlm_kernel_mcp.session.reports import Left, StepReport, VariableSlice
+
+pytestmark = pytest.mark.anyio
+WAIT_S: Final = 60
+SESSION: Final = {"session_id": "s_1"}
+
+
+class Calls:
+    """Stands for the sessions of a host."""
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Queue[str]()
+        self.ends = asyncio.Event()
+        self.cancelled = list[str]()
+        self.is_over = asyncio.Event()
+        self.output = ""
+        self.fault: Exception | None = None
+
+    @contextlib.contextmanager
+    def under_way(self, _call: object, _session_id: object) -> Iterator[None]:
+        """As there."""
+        yield
+
+    async def _wait(self, what: str) -> None:
+        self.begun.put_nowait(what)
+        if self.fault is not None:
+            raise self.fault
+        try:
+            await self.ends.wait()
+        except asyncio.CancelledError:
+            self.cancelled.append(what)
+            raise
+
+    async def registry(self) -> None:
+        """As there."""
+
+    async def run(self, arguments: dict[str, Any], tell: Any) -> StepReport:
+        """Print, and wait."""
+        if tell is not None:
+            for start in range(0, len(self.output), 1 << 20):
+                tell("stdout", self.output[start : start + (1 << 20)])
+        await self._wait(str(arguments["code"])[:10])
+        return StepReport("ok", 1, 0, Left(1, 1, 1), stdout=self.output)
+
+    async def get(self, _arguments: object, limit: int, *, as_text: bool) -> VariableSlice:
+        """Wait, and give a value."""
+        await self._wait("get")
+        return VariableSlice("x", "str", None, [limit, as_text], False, 1, 0, None, False)
+
+    async def trace_page(self, _arguments: object, _offset: int) -> tuple[list[Any], None]:
+        """As there."""
+        return [], None
+
+    async def interrupt(self, session_id: str) -> None:
+        """Refuse."""
+        raise SessionBusy(f"{session_id} is busy")
+
+    async def let_all_go(self) -> None:
+        """As there."""
+        self.is_over.set()
+
+
+class Ends:
+    """A host's end and a program's."""
+
+    def __init__(self) -> None:
+        self.ours, self.theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        for end in (self.ours, self.theirs):
+            end.setblocking(False)
+        self.calls = Calls()
+        self.pidfd = os.pidfd_open(os.getpid())
+        calls: Any = self.calls
+        self.host = Conversation(self.theirs, calls)
+        self.serving = asyncio.create_task(self.host.serve(self.pidfd))
+
+    async def close(self) -> None:
+        """The program ends."""
+        self.ours.close()
+        self.calls.ends.set()
+        await asyncio.wait_for(self.serving, WAIT_S)
+        self.theirs.close()
+        os.close(self.pidfd)
+
+
+@asynccontextmanager
+async def connected() -> AsyncIterator[Ends]:
+    ends = Ends()
+    try:
+        yield ends
+    finally:
+        await ends.close()
+
+
+@asynccontextmanager
+async def linked() -> AsyncIterator[tuple[Ends, Link]]:
+    async with connected() as ends:
+        link = Link(ends.ours)
+        try:
+            yield ends, link
+        finally:
+            await link.close()
+
+
+async def said(ends: Ends, *messages: list[bytes]) -> None:
+    """The program says messages by hand."""
+    for message in messages:
+        await Packets(ends.ours, 0).send(message)
+
+
+async def test_calls_are_answered_each_by_its_number_and_as_they_end() -> None:
+    async with linked() as (ends, link):
+        running = asyncio.create_task(link.run({**SESSION, "code": "1"}, None))
+        assert await ends.calls.begun.get() == "1"
+        with pytest.raises(SessionBusy, match="s_1 is busy"):
+            await link.interrupt("s_1")
+        assert not running.done()
+        ends.calls.ends.set()
+        assert (await running).status == "ok"
+        assert (await link.get(SESSION, 7, as_text=True)).value == [7, True]
+
+
+async def test_a_call_that_nobody_waits_for_is_cancelled_in_the_host() -> None:
+    async with linked() as (ends, link):
+        running = asyncio.create_task(link.run({**SESSION, "code": "1"}, None))
+        await ends.calls.begun.get()
+        running.cancel()
+        await asyncio.wait([running])
+        ends.calls.fault = SessionBusy("so much came after it")
+        with pytest.raises(SessionBusy):
+            await link.run({**SESSION, "code": "2"}, None)
+        assert ends.calls.cancelled == ["1"]
+
+
+async def test_a_fault_of_the_host_is_told_without_what_it_was(caplog: pytest.LogCaptureFixture) -> None:
+    async with linked() as (ends, link):
+        ends.calls.fault = ZeroDivisionError("a secret")
+        with pytest.raises(InternalError) as raised:
+            await link.run({**SESSION, "code": "1"}, None)
+        assert "a secret" not in raised.value.message
+        assert "a secret" in caplog.text
+
+
+async def test_a_program_that_does_not_read_is_told_no_more_than_the_bound_and_finds_the_rest_in_the_report() -> None:
+    """The host keeps that much of its output, and neither the step nor a neighbour waits."""
+    async with connected() as ends:
+        ends.calls.output = "x" * (3 * OUTPUT_BYTES_MAX)
+        await said(ends, call_of(1, "run", {**SESSION, "code": "1"}, tells=True))
+        await ends.calls.begun.get()
+        assert ends.host._unread_bytes <= OUTPUT_BYTES_MAX
+        async with linked() as (_, neighbour):
+            with pytest.raises(SessionBusy):
+                await neighbour.interrupt("s_1")
+        ends.calls.ends.set()
+        heard, packets = 0, Packets(ends.ours, 1 << 30)
+        while True:
+            head, *texts = await packets.receive()
+            if b'"result"' in head:
+                break
+            heard += len(texts[0])
+        assert 0 < heard <= OUTPUT_BYTES_MAX
+        assert [len(text) for text in texts] == [len(ends.calls.output)]
+
+
+async def test_output_that_came_faster_than_it_was_read_is_told_in_full_at_the_end() -> None:
+    async with linked() as (ends, link):
+        ends.calls.output = "0123456789abcdef" * (3 * OUTPUT_BYTES_MAX // 16)
+        ends.calls.ends.set()
+        told = list[str]()
+        report = await link.run({**SESSION, "code": "1"}, lambda _stream, text: told.append(text))
+        assert "".join(told) == report.stdout == ends.calls.output
+
+
+async def test_large_answers_are_made_a_few_at_a_time() -> None:
+    async with linked() as (ends, link):
+        reading = [asyncio.create_task(link.get(SESSION, 1, as_text=False)) for _ in range(LARGE_AT_ONCE + 1)]
+        for _ in range(LARGE_AT_ONCE):
+            await ends.calls.begun.get()
+        with pytest.raises(SessionBusy):  # behind them, and yet at once
+            await link.interrupt("s_1")
+        assert ends.calls.begun.empty()
+        ends.calls.ends.set()
+        await asyncio.gather(*reading)
+
+
+async def test_calls_without_end_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversation, "CALLS_MAX", 2)
+    async with linked() as (ends, link):
+        running = [asyncio.create_task(link.run({**SESSION, "code": "1"}, None)) for _ in range(2)]
+        for _ in running:
+            await ends.calls.begun.get()
+        with pytest.raises(InvalidInput, match="2 calls of this program are under way"):
+            await link.interrupt("s_1")
+        ends.calls.ends.set()
+        await asyncio.gather(*running)
+
+
+async def test_refusals_that_nobody_reads_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversation, "CALLS_MAX", 0)
+    monkeypatch.setattr(conversation, "REFUSALS_MAX", 10)
+    async with connected() as ends:
+        ends.theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+        sending = asyncio.create_task(said(ends, *(call_of(number, "open", {}) for number in range(10_000))))
+        for _ in range(3_000):
+            await asyncio.sleep(0)
+            assert len(ends.host._under_way) <= 11
+        sending.cancel()
+        await asyncio.wait([sending])
+
+
+async def test_no_further_call_is_read_while_the_texts_of_those_under_way_take_too_much(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(conversation, "TEXT_BYTES_MAX", 1_000)
+    async with connected() as ends:
+        await said(ends, *(call_of(number, "run", {**SESSION, "code": f"{number}" * 2_000}) for number in (1, 2)))
+        assert await asyncio.wait_for(ends.calls.begun.get(), WAIT_S) == "1" * 10
+        assert ends.calls.begun.empty()
+        ends.calls.ends.set()
+        assert await asyncio.wait_for(ends.calls.begun.get(), WAIT_S) == "2" * 10
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        [b"no JSON"],
+        [b"[]"],
+        [b"{}"],
+        packed({"id": True, "call": "open", "arguments": {}, "texts": {}}),
+        packed({"id": -1, "call": "open", "arguments": {}, "texts": {}}),
+        packed({"id": 1, "call": "open"}),
+        packed({"cancel": "all"}),
+        [b"x" * (5 << 20)],
+    ],
+)
+async def test_what_is_no_message_ends_the_connection(message: list[bytes]) -> None:
+    async with connected() as ends:
+        await said(ends, message)
+        await asyncio.wait_for(ends.serving, WAIT_S)
+        assert ends.calls.is_over.is_set()
+
+
+@pytest.mark.parametrize(
+    ("call", "more"), [("get", {}), ("get", {"limit": "7"}), ("trace", {"offset": None}), ("trace", {"offset": 1.5})]
+)
+async def test_a_call_with_a_wrong_number_is_refused(call: str, more: dict[str, Any]) -> None:
+    async with linked() as (_, link):
+        with pytest.raises(InvalidInput, match="is no number"):
+            await link._ask(None, call, SESSION, **more)
+
+
+@pytest.mark.parametrize("call", ["", "close_all", "registry", "__init__", "let_all_go"])
+async def test_there_are_no_calls_but_those_that_are_meant(call: str) -> None:
+    async with linked() as (_, link):
+        with pytest.raises(InvalidInput, match="There is no call"):
+            await link._ask(None, call, {})
+
+
+async def test_the_end_of_a_program_ends_what_it_waits_for_and_what_it_began() -> None:
+    async with connected() as ends:
+        await said(ends, call_of(1, "run", {**SESSION, "code": "1"}))
+        await ends.calls.begun.get()
+        ends.ours.close()
+        await asyncio.wait_for(ends.serving, WAIT_S)
+        assert (ends.calls.cancelled, ends.calls.is_over.is_set()) == (["1"], True)
+
+
+async def test_the_end_of_the_process_counts_though_a_child_has_the_connection() -> None:
+    """It was not let in."""
+    calls: Any = Calls()
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs, subprocess.Popen(["cat"], stdin=subprocess.PIPE) as process:  # noqa: ASYNC220
+        theirs.setblocking(False)
+        pidfd = os.pidfd_open(process.pid)
+        serving = asyncio.create_task(Conversation(theirs, calls).serve(pidfd))
+        assert process.stdin is not None
+        process.stdin.close()
+        await asyncio.wait_for(serving, WAIT_S)
+        assert calls.is_over.is_set()
+        os.close(pidfd)
+
+
+async def test_the_end_of_a_host_is_told_to_every_call_and_says_what_may_have_been() -> None:
+    async with connected() as ends:
+        link = Link(ends.ours)
+        running = asyncio.create_task(link.run({**SESSION, "code": "1"}, None))
+        await ends.calls.begun.get()
+        ends.theirs.shutdown(socket.SHUT_RDWR)
+        with pytest.raises(HostEnded, match="a step that was running may have run"):
+            await running
+        with pytest.raises(HostEnded):
+            await link.open()
+        await link.close()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"code": {1}}, "cannot be said to a host: Object of type set is not JSON serializable"),
+        ({"exclude": ["x" * 5_000_000]}, "4,194,304 are taken"),
+    ],
+)
+async def test_what_no_host_would_take_is_refused_before_it_is_sent(arguments: dict[str, Any], words: str) -> None:
+    async with linked() as (_, link):
+        with pytest.raises(InvalidInput, match=words):
+            await link.run(arguments, None)
+        await link.open()
+
+
+async def test_a_text_that_is_too_large_for_a_host_is_refused_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rlm_kernel_mcp.doors.link.TEXT_BYTES_MAX", 100_000)
+    async with linked() as (_, link):
+        with pytest.raises(InvalidInput, match="100,001 bytes as UTF-8; a host takes at most 100,000") as raised:
+            await link.init_context({"context_text": "x" * 100_001})
+        assert "give its path" in raised.value.next_step
+    assert TEXT_BYTES_MAX == 256 << 20
