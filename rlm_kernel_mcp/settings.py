@@ -60,7 +60,7 @@ TABLE: Final = (
     Setting("RLM_SPOOL_GB", "disk in RLM_STATE_DIR for contexts that memory cannot hold, in GB", "16"),
 )
 
-ELSEWHERE: Final = frozenset({"RLM_FORBID_SKIPS", "RLM_PRESSURE"})
+ELSEWHERE: Final = frozenset({"RLM_FORBID_SKIPS", "RLM_PRESSURE", "RLM_THROUGH_FRONT"})
 """Variables of the same prefix that the test suite reads."""
 
 _PREFIX: Final = "RLM_"

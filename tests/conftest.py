@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.mcp.own_host import THROUGH_FRONT
 from tests.warm import fork_servers
 from tests.warm import python as warm_python
 
@@ -51,14 +50,6 @@ def pytest_unconfigure() -> None:
     """The servers that it forked have ended by now, each with its fixture."""
     warm_python.stop_using()
     fork_servers.stop_using()
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """A run through the front leaves out what is about the process of `serve` itself."""
-    if THROUGH_FRONT:
-        left_out = [item for item in items if item.get_closest_marker("serve_only")]
-        items[:] = [item for item in items if item not in left_out]
-        config.hook.pytest_deselected(items=left_out)
 
 
 @pytest.fixture(scope="module")

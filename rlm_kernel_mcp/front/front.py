@@ -270,7 +270,8 @@ def main() -> int:
     _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
     os.umask(os.umask(0o077) & ~0o700)  # what is made here must be usable by us
     try:
-        list(map(os.fstat, (0, 1, 2)))  # none may be closed
+        if os.open("/dev/null", os.O_RDWR) < 2:  # it is stderr where that is closed
+            raise NoHost("stdin or stdout is closed")
         if argv:
             environ, options = ours("options")["with_options"](environ, argv)
         if (environ.get("RLM_HOST") or "auto") != "auto" or environ.get("RLM_SANDBOX_MODE") == "container":

@@ -128,6 +128,16 @@ def test_options_count_both_ways(hosts: Hosts, way: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("way", WAYS)
+def test_a_client_without_stderr_is_served(hosts: Hosts, way: str) -> None:
+    client = hosts.client(before=("/bin/sh", "-c", 'exec "$0" "$@" 2>&-'), env={"RLM_HOST": way})
+    client.initialize()
+    assert client.error("rlm_run_repl", session_id="s_nobody22", code="1")["code"] == "SESSION_NOT_FOUND"
+    assert client.end() == 0
+    assert bool(hosts.everyone()) == (way == "auto")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("start", STARTS)
 def test_what_a_client_starts_without_a_command_is_a_front_and_serve_is_the_server(hosts: Hosts, start: str) -> None:
     """Whatever lies in the working directory."""

@@ -79,6 +79,8 @@ class LineClient:
     def initialize(self) -> dict[str, Any]:
         """The handshake; returns the `initialize` result."""
         result: dict[str, Any] = self.request("initialize", CLIENT)["result"]
+        is_served_alone = self.env.get("RLM_SANDBOX_MODE") == "container"
+        assert self.host is None or is_served_alone or self.host.pid is not None, self.log.read_text()
         self.notify("notifications/initialized")
         return result
 

@@ -22,7 +22,7 @@ from rlm_kernel_mcp.host.entry.verbs import Serve
 from rlm_kernel_mcp.host.kinds.client import Clients, settings_of
 from rlm_kernel_mcp.server.app import end_of_starter, patience
 from rlm_kernel_mcp.server.mcp_server import build_server
-from rlm_kernel_mcp.server.transport.client_log import ClientLog, lines_to
+from rlm_kernel_mcp.server.transport.client_log import logged_at
 from rlm_kernel_mcp.server.transport.connection import serve_connection
 from rlm_kernel_mcp.settings import doubts
 
@@ -62,8 +62,8 @@ class Pipes:
                 lambda _ctx: caller,
                 lambda session_id: registries.of_session(settings, session_id),
             )
-            with contextlib.closing(caller), contextlib.closing(ClientLog(rights.stderr)) as said, lines_to(said):
-                async with anyio.create_task_group() as tasks:
+            with contextlib.closing(caller):
+                async with logged_at(rights.stderr), anyio.create_task_group() as tasks:
                     tasks.start_soon(_end_with, connection, tasks.cancel_scope)
                     tasks.start_soon(_end_with_parent_of, peer, spoken, connection, tasks.cancel_scope)
                     tasks.start_soon(told_and_served)

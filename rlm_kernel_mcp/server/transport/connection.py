@@ -1,7 +1,7 @@
 """One client's connection from its first line to its last, beside others in the same process.
 
 Is: what the connection has, put together and taken apart: afterwards there is no thread, descriptor or task of it left.
-Is not: a process and its signals (`server/app.py`), nor who the client is. Below: `wire.py`, `client_log.py`,
+Is not: a process and its signals (`server/app.py`), its log (`client_log.py`), nor who the client is. Below: `wire.py`,
 `page.py`.
 """
 
@@ -15,7 +15,6 @@ import anyio
 from mcp.server.lowlevel import Server
 from mcp.types import JSONRPCRequest
 
-from rlm_kernel_mcp.server.transport.client_log import ClientLog, lines_to
 from rlm_kernel_mcp.server.transport.page import Page
 from rlm_kernel_mcp.server.transport.unanswered import Patience
 from rlm_kernel_mcp.server.transport.wire import streams_over
@@ -35,23 +34,19 @@ async def serve_connection(
     server: Server[Any],
     wire_in: int,
     wire_out: int,
-    wire_err: int | None = None,
     page: int | None = None,
     *,
     patience: Patience = no_patience,
 ) -> None:
     """Serve the client at these descriptors until its input ends; cancel it to end it before.
 
-    The descriptors stay the caller's own, with their flags as they are. Lines of the log that this task writes, and
-    what it begins, go to `wire_err`. `page`: the memfd in which what is under way is written down for the client's
-    front, and in which a host before this one may have left it.
+    The descriptors stay the caller's own, with their flags as they are. `page`: the memfd in which what is under way is
+    written down for the client's front, and in which a host before this one may have left it.
 
     Raises:
         OSError: the page is none.
     """
     with contextlib.ExitStack() as ends:
-        if wire_err is not None:
-            ends.enter_context(lines_to(ends.enter_context(contextlib.closing(ClientLog(wire_err)))))
         kept = None if page is None else ends.enter_context(contextlib.closing(Page(page)))
         scope = ends.enter_context(anyio.CancelScope())
 

@@ -13,6 +13,8 @@ import pytest
 from tests.mcp.line_client import ENDLESS_CALL, WAIT_S, LineClient, data_of
 from tests.processes import command_lines_below, left_over, run_directories
 
+pytestmark = pytest.mark.ends
+
 BUSY = "while True: pass"
 IN_FLIGHT = {"nothing": [""], "a busy step, and one that ignores SIGINT": [BUSY, ENDLESS_CALL]}
 SLOW = [pytest.mark.slow]

@@ -14,6 +14,8 @@ import pytest
 from tests.mcp.line_client import SERVE, WAIT_S, LineClient
 from tests.processes import command_lines_below, left_over
 
+pytestmark = pytest.mark.ends
+
 STARTER: Final = """
 import os, resource, signal, sys
 for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:

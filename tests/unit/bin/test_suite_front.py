@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.parts import ROOT
 from tests.unit.bin.copies import copied_checkout, mark_as_set_up, programs, python_front, run
 
 FAST = ["-m", "not slow", "--numprocesses", "logical", "--maxprocesses", "4"]
 FAST += ["--dist", "loadfile", "--no-loadscope-reorder"]
 SLOW = ["-m", "slow"]
+THROUGH = ["-m", "not slow or ends", *FAST[2:]]
 
 
 @pytest.mark.parametrize(
@@ -21,6 +23,9 @@ SLOW = ["-m", "slow"]
         (["--slow"], SLOW),
         (["--slow", "--maxfail=1"], [*SLOW, "--maxfail=1"]),
         (["--slow", "bin"], [*SLOW, "bin"]),
+        (["--through-front"], THROUGH),
+        (["--through-front", "-x"], [*THROUGH, "-x"]),
+        (["--through-front", "bin/test"], ["bin/test"]),
         (["bin/test", "-x"], ["bin/test", "-x"]),
         (["bin/test::test_one"], ["bin/test::test_one"]),
     ],
@@ -39,7 +44,10 @@ def test_a_whole_run_leaves_the_slow_tests_out_and_what_is_named_is_run(
     lines = done.stdout.splitlines()
     if expected[0] == "-m":
         assert " minutes" in lines.pop(0)
-    assert lines == ["-m", "pytest", *expected]
+    named = [line for line in lines if line.startswith("tests/")]
+    assert lines == ["-m", "pytest", *expected, *named]
+    assert bool(named) == (expected[:2] == THROUGH[:2])
+    assert [name for name in named if not (ROOT / name).exists()] == []
 
 
 @pytest.mark.parametrize(

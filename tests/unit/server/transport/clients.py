@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from rlm_kernel_mcp.server.mcp_server import build_server
-from rlm_kernel_mcp.server.transport.client_log import ClientLog
+from rlm_kernel_mcp.server.transport.client_log import ClientLog, logged_at
 from rlm_kernel_mcp.server.transport.connection import serve_connection
 from rlm_kernel_mcp.server.transport.ends import Sink, Source
 from rlm_kernel_mcp.server.transport.page import Page
@@ -103,7 +103,8 @@ class Client:
     async def serve(self, page: int | None = None) -> None:
         """Serve this client until its input ends."""
         server = build_server(open_nothing)
-        await serve_connection(server, self.server_in, self.server_out, self.server_err, page)
+        async with logged_at(self.server_err):
+            await serve_connection(server, self.server_in, self.server_out, page)
 
     def end_input(self) -> None:
         """As a client does that has nothing more to ask."""

@@ -9,16 +9,17 @@ import logging
 import os
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from rlm_kernel_mcp.server.transport.client_log import ClientLog, ClientStream, lines_to
+from rlm_kernel_mcp.server.transport.client_log import ROOM_BYTES, ClientLog, ClientStream, lines_to
 
 pytestmark = pytest.mark.anyio
 
 LINE = "a line of a log that is a hundred characters long, or so: " + "x" * 42 + "\n"
-LINES = 2_000
-"""More than a pipe holds."""
+LINES = ROOM_BYTES // len(LINE) + 2_000
+"""More than a pipe and we hold."""
 
 
 @pytest.fixture
@@ -63,24 +64,29 @@ async def test_a_line_goes_to_the_client_whose_task_or_whose_task_s_task_wrote_i
             assert lines.read().splitlines() == [f"of {number}", f"begun by {number}"]
 
 
-def test_what_a_client_does_not_read_is_dropped_by_lines_and_counted(pipe: tuple[int, int]) -> None:
+async def test_what_a_client_does_not_read_is_kept_up_to_a_bound_and_then_dropped_by_lines_and_counted(
+    pipe: tuple[int, int],
+) -> None:
     """No write waits. When somebody reads, whole lines come, and in their place how many did not."""
     reading, writing = pipe
     log = ClientLog(writing)
     for _ in range(LINES):
         assert log.write(LINE)
-    text = os.read(reading, 1 << 20)
-    assert log.write(LINE)
-    log.close()
-    os.close(writing)
-    while more := os.read(reading, 1 << 20):
-        text += more
-    lines = text.decode().splitlines(keepends=True)
+    await log.finish(0)  # whoever reads nothing is not waited for
+    with os.fdopen(reading, closefd=False) as read, ThreadPoolExecutor(1) as others:
+        text = others.submit(read.read)
+        await log.finish(60)
+        assert log.write(LINE)
+        await log.finish(60)
+        log.close()
+        os.close(writing)
+        lines = text.result(60).splitlines(keepends=True)
     told = [re.fullmatch(r"([\d,]+) lines of the log were dropped here: nobody read stderr\n", line) for line in lines]
     assert [line for line, found in zip(lines, told, strict=True) if not found and line != LINE] == []
-    dropped = [int(found[1].replace(",", "")) for found in told if found]
-    assert len(dropped) == 1
-    assert dropped[0] + lines.count(LINE) == LINES + 1
+    (dropped,) = (int(found[1].replace(",", "")) for found in told if found)
+    assert dropped + lines.count(LINE) == LINES + 1
+    assert lines.count(LINE) >= ROOM_BYTES // len(LINE)
+    assert lines[-1] == LINE
 
 
 def test_a_client_that_has_closed_its_stderr_takes_no_line_and_raises_nothing() -> None:
