@@ -229,6 +229,10 @@ class StepExtra(TypedDict):
     """Whether nothing has to be kept again: the host has had every value since `after`."""
     used: NotRequired[Used]
     """What it did with the functions that explore the texts."""
+    ends: NotRequired[Literal[True]]
+    """That the step has nothing on iopub, not even `idle`: it printed nothing, and the host alone listens."""
+    result: NotRequired[str]
+    """What is then not said there: the value of its last expression, as text."""
 
 
 class HistoryRequest(TypedDict):

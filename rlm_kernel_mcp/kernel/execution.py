@@ -5,7 +5,7 @@ Above: `client.py`. Below: `kernel/untrusted/reply.py`.
 
 The three-way wait: an execution is done when its reply (shell) and its idle status (iopub) are both there, or one of
 them has come and the other stays away for a grace (ipykernel can lose the reply in an interrupt's race), or the kernel
-is dead.
+is dead. A reply may say that it stands for both (`wire.StepExtra`).
 """
 
 from __future__ import annotations

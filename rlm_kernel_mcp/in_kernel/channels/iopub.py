@@ -1,7 +1,8 @@
 """Sends a kernel's iopub messages from one thread, which is woken once for all that wait.
 
 Is: ipykernel's thread with fewer wake-ups: each costs several changes of the interpreter lock, and a step sends four
-messages. Is not: a change of what is sent or in which order; nor a wall.
+messages. What is held may be taken back by whoever can say it otherwise (decision 0131). Is not: a change of the order
+in which anything is sent; nor a wall.
 Above: `in_kernel/ipython/app.py`. Below: ipykernel, `audience.py`.
 """
 
@@ -12,7 +13,8 @@ import contextlib
 import functools
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import zmq
@@ -26,6 +28,9 @@ WAIT_S = 1.0
 RING_S = 0.1
 """Between two wake-ups of a thread that is waited for."""
 
+Held = tuple[dict[str, Any], Callable[[], Any]]
+"""A message and what sends it. It is empty where only its frames are known."""
+
 
 class SparingIOPubThread(IOPubThread):
     """The iopub thread of a session's kernel."""
@@ -33,7 +38,10 @@ class SparingIOPubThread(IOPubThread):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._woken = False
-        self._holding = False
+        self._holder: int | None = None
+        self._held: deque[Held] = deque()
+        """Only whoever holds appends. What is taken off either end is sent or taken back, and never both."""
+        self._first: Held | None = None
         self.listeners = 0
         """Subscriptions on the socket: the host's, and each console's (the socket reports all, `XPUB_VERBOSER`)."""
         self.audience: Audience | None = None
@@ -47,6 +55,7 @@ class SparingIOPubThread(IOPubThread):
         if not self.thread.is_alive():
             f()
             return
+        self._let_go()
         # A deque: appending is atomic under the interpreter lock, and needs no other.
         self._events.append(f)
         # A thread that was woken but has not looked yet finds this one too: it clears the flag before it looks.
@@ -69,10 +78,52 @@ class SparingIOPubThread(IOPubThread):
 
     def send_multipart(self, *args: Any, **kwargs: Any) -> None:
         """Have the thread send a message."""
-        if self._holding and self.thread.is_alive():
-            self._events.append(functools.partial(self._really_send, *args, **kwargs))
+        if self.is_held:
+            self._hold(({}, functools.partial(self._really_send, *args, **kwargs)))
         else:
             super().send_multipart(*args, **kwargs)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a message of the calling thread is held just now."""
+        return self._holder == threading.get_ident() and self.thread.is_alive()
+
+    def keep(self, message: dict[str, Any], frames: Callable[[], Sequence[bytes]]) -> None:
+        """Hold a message, whose frames are made when it is sent."""
+        self._hold((message, lambda: self._really_send(frames())))
+
+    def _hold(self, held: Held) -> None:
+        self._first = self._first or held
+        self._held.append(held)
+
+    def begin(self) -> None:
+        """What is held from now on belongs together."""
+        self._let_go()
+        self._first = None
+
+    def take_back(self) -> list[Held] | None:
+        """Have nobody hear what was held since `begin`.
+
+        None: it is let go already, since something else was sent, or something among it is not known as a message.
+        """
+        kept: list[Held] = []
+        with contextlib.suppress(IndexError):
+            while True:
+                kept.append(self._held.popleft())
+        if kept and kept[0] is self._first and all(message for message, _ in kept):
+            return kept
+        self.give_back(kept)
+        return None
+
+    def give_back(self, kept: Sequence[Held]) -> None:
+        """Have what was taken back sent all the same, with what follows."""
+        self._events.extend(send for _, send in kept)
+
+    def _let_go(self) -> None:
+        """Have what is held sent before what follows."""
+        with contextlib.suppress(IndexError):
+            while True:
+                self._events.append(self._held.popleft()[1])
 
     def wake_anew(self) -> None:
         """Have the next message wake the thread, whatever it was told before.
@@ -98,11 +149,11 @@ class SparingIOPubThread(IOPubThread):
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
         """Leave the thread asleep over a message that another one is about to follow."""
-        self._holding = True
+        self._holder = threading.get_ident()
         try:
             yield
         finally:
-            self._holding = False
+            self._holder = None
 
     def _handle_subscription(self, frames: list[bytes]) -> None:
         """Count who listens; whoever came last is shown at once what was held for lack of listeners."""
@@ -115,6 +166,7 @@ class SparingIOPubThread(IOPubThread):
         self.listeners += sum(1 if frame[:1] == b"\x01" else -1 for frame in frames)
         if self.audience is not None:
             self.audience.only(self.listeners)
+        self._let_go()
         self._handle_event(None)
 
     def _send_welcome_message(self, subscription: str) -> None:

@@ -2,17 +2,19 @@
 
 Is: jupyter_client's session for the messages that a kernel handles; any other goes through the library. Is not: a
 change of what is on the wire, except that a parent header comes back with its date as it was written; nor a wall.
-Above: `in_kernel/ipython/app.py`. Below: ipykernel, `wire.py`.
+Above: `in_kernel/ipython/app.py`. Below: ipykernel, `iopub.py`, `wire.py`.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from hmac import compare_digest
 from typing import Any, Final
 
 import zmq
 from ipykernel.kernelbase import Session  # type: ignore[attr-defined]  # jupyter_client's, which ipykernel uses
 
+from rlm_kernel_mcp.in_kernel.channels.iopub import SparingIOPubThread
 from rlm_kernel_mcp.wire import DELIMITER
 
 DONE: Final = zmq.MessageTracker()
@@ -62,11 +64,16 @@ class SparingSession(Session):
         metadata: Any = None,
     ) -> dict[str, Any] | None:
         """Build and send a message; as jupyter_client's."""
-        if stream is None or type(msg_or_type) is not str or buffers or track or header:
+        is_built = type(msg_or_type) is dict and not msg_or_type.get("buffers")
+        if stream is None or not (is_built or type(msg_or_type) is str) or buffers or track or header:
             return super().send(stream, msg_or_type, content, parent, ident, buffers, track, header, metadata)
-        # `copy`: below libzmq's threshold a copy is cheaper than the bookkeeping for one that is shared.
-        message: dict[str, Any] = self.msg(msg_or_type, content, parent, metadata=metadata)
-        stream.send_multipart(self.serialize(message, ident), copy=True)
+        message: dict[str, Any] = msg_or_type if is_built else self.msg(msg_or_type, content, parent, metadata=metadata)
+        thread = getattr(stream, "io_thread", None)
+        if isinstance(thread, SparingIOPubThread) and thread.is_held:
+            thread.keep(message, partial(self.serialize, message, ident))
+        else:
+            # `copy`: below libzmq's threshold a copy is cheaper than the bookkeeping for one that is shared.
+            stream.send_multipart(self.serialize(message, ident), copy=True)
         message["tracker"] = DONE
         return message
 

@@ -9,7 +9,6 @@ reply). Is not: a wall. Above: `app.py`. Below: `answered.py`, `control.py`,
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import contextvars
 import sys
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from traitlets import Type
 from rlm_kernel_mcp.in_kernel.channels.display import IMAGES
 from rlm_kernel_mcp.in_kernel.channels.output import BudgetedOutStream, own_streams
 from rlm_kernel_mcp.in_kernel.channels.packing import PAYLOAD_CHARS, fitting
+from rlm_kernel_mcp.in_kernel.channels.step_messages import StepMessages
 from rlm_kernel_mcp.in_kernel.courtesies.unawaited import of_names
 from rlm_kernel_mcp.in_kernel.display_text.source_locations import StepCompiler
 from rlm_kernel_mcp.in_kernel.display_text.values import describe
@@ -43,7 +43,6 @@ from rlm_kernel_mcp.in_kernel.snapshots.taking import or_failure
 from rlm_kernel_mcp.in_kernel.walls.limits import soft_memory
 from rlm_kernel_mcp.wire import (
     INLINE_SNAPSHOT,
-    OWN_REQUESTS,
     REPLY_KEY,
     STEP_KEY,
     NameRow,
@@ -55,7 +54,7 @@ UPDATED_NAMES_MAX = 500
 NAME_CHARS_MAX = 200
 
 
-class RlmKernel(ControlRequests, AnsweredRequests, ClientRequests, InputRequests, IPythonKernel):  # type: ignore[misc]  # untyped below
+class RlmKernel(ControlRequests, AnsweredRequests, ClientRequests, InputRequests, StepMessages, IPythonKernel):  # type: ignore[misc]  # untyped below
     """One session's kernel."""
 
     implementation = "rlm-python"
@@ -101,26 +100,6 @@ class RlmKernel(ControlRequests, AnsweredRequests, ClientRequests, InputRequests
         """After each shell request."""
         self.interrupts.disarm()
 
-    def _publish_status(self, status: str, channel: str, parent: Any = None) -> None:
-        """Send the status; `busy` goes out together with the next message of the request: a step's echo, or `idle`.
-
-        Not of our own requests on control: they wait for a reply alone, and the iopub thread would have to be woken
-        in the middle of a step.
-        """
-        if channel == "control" and self.get_parent(channel)["header"]["msg_type"].startswith(OWN_REQUESTS):
-            return
-        if status == "idle":
-            self.iopub_thread.wake_anew()
-        elif channel == "shell" and status == "busy":
-            self.interrupts.expect(step=self.get_parent(channel)["header"]["msg_type"] == "execute_request")
-        with self.iopub_thread.hold() if status == "busy" else contextlib.nullcontext():
-            super()._publish_status(status, channel, parent)
-
-    def _publish_execute_input(self, code: str, parent: Any, execution_count: int) -> None:
-        """Send the echo of a cell; together with its end where only our host listens, which knows what it sent."""
-        with self.iopub_thread.hold() if self.owned and self.iopub_thread.listeners < 2 else contextlib.nullcontext():
-            super()._publish_execute_input(code, parent, execution_count)
-
     def init_metadata(self, parent: dict[str, Any]) -> dict[str, Any]:
         """No ipyparallel fields."""
         del parent
@@ -139,7 +118,11 @@ class RlmKernel(ControlRequests, AnsweredRequests, ClientRequests, InputRequests
         asked = self.owned and REPLY_KEY in parent["metadata"]
         # Also if it fails: a host that hears nothing takes the kernel for one that hangs, and ends it.
         self._unchanged, self._wanted = False, (stream, ident, parent) if asked else None
-        await super().execute_request(stream, ident, parent)
+        try:
+            await super().execute_request(stream, ident, parent)
+        except BaseException:
+            self.says_all = False  # that reply was not sent, and another one will be
+            raise
         if self._unchanged:
             self._wanted = None
 
@@ -149,9 +132,11 @@ class RlmKernel(ControlRequests, AnsweredRequests, ClientRequests, InputRequests
             await super().dispatch_shell(msg, subshell_id=subshell_id, concurrent=concurrent)
         finally:  # also if it is left by what ipykernel does not catch: another request's end is no place for it
             wanted, self._wanted = self._wanted, None
+            says_all, self.says_all = self.says_all, False
             if wanted is not None:
-                # Until the step's messages are sent: pickling would take the interpreter lock from who sends them.
-                self.iopub_thread.wait()
+                if not says_all:
+                    # Until the step's messages are sent: pickling would take the interpreter lock from who sends them.
+                    self.iopub_thread.wait()
                 self._send_snapshot(*wanted)
 
     def _send_snapshot(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
@@ -218,6 +203,7 @@ class RlmKernel(ControlRequests, AnsweredRequests, ClientRequests, InputRequests
         extra: StepExtra = {"updated": updated, "dropped": dropped, "unchanged": self._unchanged}
         if used := told(claims=self.shell.runs_for_agent):
             extra["used"] = used
+        self.say_all(extra)
         return extra
 
     def _name_cell(self) -> None:

@@ -146,7 +146,7 @@ class Reply:
             case "execute_input":
                 self._take_input(content)
             case "execute_result" | "display_data":
-                self._take_data(content.get("data"), message.msg_type == "execute_result")
+                self._take_data(content.get("data"), is_result=message.msg_type == "execute_result")
             case "error":
                 self._take_error(content)
             case "status":
@@ -164,7 +164,7 @@ class Reply:
         if type(count) is int:
             self.execution_count = count
 
-    def _take_data(self, data: object, is_result: bool) -> None:
+    def _take_data(self, data: object, *, is_result: bool) -> None:
         if not isinstance(data, dict):
             return
         text = data.get("text/plain")
@@ -207,6 +207,9 @@ class Reply:
         if not isinstance(extra, dict):
             return
         self.unchanged = extra.get("unchanged") is True
+        if extra.get("ends") is True:
+            self.idle = True
+            self._take_data({"text/plain": extra.get("result")}, is_result=True)
         self.used = use_of(extra.get("used"))
         rows = extra.get("updated")
         if isinstance(rows, list):

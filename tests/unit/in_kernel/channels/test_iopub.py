@@ -210,6 +210,81 @@ def test_who_begins_to_listen_is_shown_what_was_held(
         thread.wait()
 
 
+def hold(thread: SparingIOPubThread, *texts: str) -> None:
+    """Have messages held whose one frame is their text."""
+    with thread.hold():
+        for text in texts:
+            thread.keep({"content": text}, functools.partial(list, [text.encode()]))
+
+
+def received(socket: zmq.Socket[bytes], count: int) -> list[bytes]:
+    frames: list[bytes] = []
+    while len(frames) < count:
+        assert socket.poll(int(WAIT_S * 1_000))
+        frames += socket.recv_multipart()
+    return frames
+
+
+def test_what_is_held_can_be_taken_back_and_is_then_not_heard(
+    heard: tuple[SparingIOPubThread, zmq.Socket[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It woke nobody: this is what a step's reply says instead."""
+    thread, listens = heard
+    thread.wait()
+    bell = Bell(thread)
+    with monkeypatch.context() as patched:
+        patched.setattr(thread, "_ring", bell)
+        for _ in range(3):
+            thread.begin()
+            hold(thread, "busy", "result")
+            assert [message["content"] for message, _ in thread.take_back() or ()] == ["busy", "result"]
+        assert bell.rung == 0
+    thread.send_multipart([b"after"])
+    assert received(listens, 1) == [b"after"]
+
+
+def test_what_was_held_is_not_taken_back_where_anything_else_was_sent(
+    heard: tuple[SparingIOPubThread, zmq.Socket[bytes]],
+) -> None:
+    """The order on iopub stays what it was."""
+    thread, listens = heard
+    thread.begin()
+    hold(thread, "busy")
+    thread.send_multipart([b"printed"])
+    hold(thread, "result")
+    assert thread.take_back() is None
+    thread.send_multipart([b"idle"])
+    assert received(listens, 4) == [b"busy", b"printed", b"result", b"idle"]
+
+
+def test_what_was_taken_back_can_be_sent_all_the_same(
+    heard: tuple[SparingIOPubThread, zmq.Socket[bytes]],
+) -> None:
+    """With what follows, and before it."""
+    thread, listens = heard
+    thread.begin()
+    hold(thread, "busy", "result")
+    kept = thread.take_back()
+    assert kept is not None
+    thread.give_back(kept)
+    thread.send_multipart([b"idle"])
+    assert received(listens, 3) == [b"busy", b"result", b"idle"]
+
+
+def test_what_another_thread_sends_is_not_held_with_it(
+    heard: tuple[SparingIOPubThread, zmq.Socket[bytes]],
+) -> None:
+    """It would be taken back too, and lost."""
+    thread, listens = heard
+    thread.begin()
+    with thread.hold():
+        other = threading.Thread(target=thread.send_multipart, args=([b"other"],))
+        other.start()
+        other.join()
+    assert received(listens, 1) == [b"other"]
+    assert thread.take_back() is None
+
+
 def test_a_thread_that_has_ended_leaves_the_work_to_who_asks(thread: SparingIOPubThread) -> None:
     """As at the kernel's end: nothing hangs."""
     thread.stop()  # type: ignore[no-untyped-call]

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlm_kernel_mcp.kernel.untrusted.messages import Message
-from rlm_kernel_mcp.kernel.untrusted.reply import IMAGES_MAX, STREAM_CHARS_MAX, UPDATED_MAX, Reply
+from rlm_kernel_mcp.kernel.untrusted.reply import IMAGES_MAX, RESULT_CHARS_MAX, STREAM_CHARS_MAX, UPDATED_MAX, Reply
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"rest"
 
@@ -31,6 +31,19 @@ def test_a_reply_is_complete_when_both_the_reply_and_idle_have_come() -> None:
     assert not _feed(done).complete
     assert _feed(idle, done).complete
     assert _feed(done, idle).complete
+
+
+def test_a_reply_that_says_that_nothing_follows_is_complete_with_the_result_in_it() -> None:
+    """And only then: what else stands there is a kernel's word like any other."""
+    reply = _feed(("execute_reply", {"status": "ok", "rlm": {"ends": True, "result": "2"}}))
+    assert (reply.complete, reply.result) == (True, "2")
+    assert _feed(("execute_reply", {"status": "ok", "rlm": {"ends": True}})).result is None
+    assert _feed(("execute_reply", {"status": "ok", "rlm": {"ends": True, "result": ["2"]}})).result is None
+    long = _feed(("execute_reply", {"status": "ok", "rlm": {"ends": True, "result": "2" * 2_500_000}})).result
+    assert long == "2" * RESULT_CHARS_MAX
+    for word in ("true", 1, None, False):
+        unsaid = _feed(("execute_reply", {"status": "ok", "rlm": {"ends": word, "result": "2"}}))
+        assert (unsaid.complete, unsaid.result) == (False, None)
 
 
 def test_pictures_that_are_not_kept_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
