@@ -21,6 +21,8 @@ from bench.bars import (
     exploring,
     exploring_answers,
     hashing,
+    hosts,
+    hosts_steps,
     lasting,
     many,
     mapped,
@@ -31,6 +33,8 @@ from bench.bars import (
     steps,
     variables,
 )
+from bench.floors import machine, parts
+from bench.floors import steps as step_floors
 from bench.measure import Amounts, Row
 
 Part = Callable[[Amounts], Awaitable[list[Row]]]
@@ -43,6 +47,13 @@ PARTS: dict[str, Part] = {
     "burst": sessions.burst,
     "memory": sessions.memory,
     "initialize": starts.initialize,
+    "host-start": hosts.host_start,
+    "host-cold": hosts.host_cold,
+    "host-memory": hosts.host_memory,
+    "host-step": hosts_steps.host_step,
+    "host-many": hosts_steps.host_many,
+    "host-elsewhere": hosts_steps.host_elsewhere,
+    "host-death": hosts_steps.host_death,
     "interrupt": ends.interrupt,
     "kill": ends.kill,
     "restore": lasting.restore,
@@ -69,8 +80,17 @@ PARTS: dict[str, Part] = {
     "step-fresh": steps.step_fresh,
     "imports": starts.imports,
 }
+FLOORS: dict[str, Part] = {
+    "floor-machine": machine.machine,
+    "floor-step": step_floors.step,
+    "floor-many": step_floors.many,
+    "floor-parts": parts.parts,
+}
+"""What has no bar: measurements for docs/floors.md, which a run of all parts leaves out."""
 GROUPS = {
     "exploring": ["search", "search-utf8", "search-peers", "exploring-answers", "quotes", "initialize", "memory"],
+    "floors": [*FLOORS],
+    "hosts": ["host-start", "host-cold", "host-memory", "host-step", "host-many", "host-elsewhere", "host-death"],
 }
 """Parts that have one name together."""
 RESULTS = Path(__file__).with_name("RESULTS.md")
@@ -81,14 +101,14 @@ async def run(names: Sequence[str], amounts: Amounts) -> list[Row]:
     rows = []
     for name in names:
         print(f"{name} ...", file=sys.stderr, flush=True)
-        rows += await PARTS[name](amounts)
+        rows += await (PARTS | FLOORS)[name](amounts)
     return rows
 
 
 def main() -> int:
     """Returns 0 even if bars are missed: that is a finding, not a failure of the run."""
     parser = argparse.ArgumentParser(prog="bin/bench", description=__doc__)
-    known = [*PARTS, *GROUPS]
+    known = [*PARTS, *FLOORS, *GROUPS]
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"a part: {', '.join(known)} (default: all)")
     parser.add_argument("--smoke", action="store_true", help="once each, small: only to see that the parts work")
     options = parser.parse_args()

@@ -15,7 +15,7 @@ async def many(amounts: Amounts) -> list[Row]:
         sessions = [server.open_session() for _ in range(SESSIONS)]
 
         async def rate(count: int) -> float:
-            return _rate(server, [_step(session_id) for session_id in sessions[:count]], max(steps, count))
+            return _rate(server, [step_call(session_id) for session_id in sessions[:count]], max(steps, count))
 
         ours, other = await interleave([lambda: rate(SESSIONS), lambda: rate(1)], amounts.times(9), amounts.times(1))
     bar = Bar(1.7, "at least")
@@ -28,7 +28,8 @@ async def many(amounts: Amounts) -> list[Row]:
     return [Row(what, ours, "one session alone runs steps", other, unit="steps/s", bar=bar, why_missed=why)]
 
 
-def _step(session_id: str) -> Call:
+def step_call(session_id: str) -> Call:
+    """A trivial step."""
     return "rlm_run_repl", {"session_id": session_id, "code": "1+1"}
 
 

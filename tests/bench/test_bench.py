@@ -13,7 +13,7 @@ from typing import Final
 import pytest
 from jupyter_client.connect import LocalPortCache
 
-from bench.__main__ import GROUPS, PARTS
+from bench.__main__ import FLOORS, GROUPS, PARTS
 from bench.sides.stock import StockKernel
 from tests.parts import ROOT
 
@@ -37,7 +37,7 @@ def parts(request: pytest.FixtureRequest) -> Iterator[dict[str, Future[Done]]]:
         yield {name: pool.submit(run, name) for name in asked}
 
 
-@pytest.mark.parametrize("name", PARTS)
+@pytest.mark.parametrize("name", [*PARTS, *FLOORS])
 def test_a_part_of_the_benchmark_gives_its_rows(parts: dict[str, Future[Done]], name: str) -> None:
     """Once each and small, as a person would run it by name."""
     done = parts[name].result()
@@ -63,8 +63,8 @@ async def test_a_stock_kernel_starts_whatever_becomes_of_the_machine_s_ports(
 
 def test_a_name_of_several_parts_is_none_of_a_part_and_names_parts() -> None:
     """So that `bin/bench exploring` runs what it says."""
-    assert not GROUPS.keys() & PARTS.keys()
-    assert {part for parts in GROUPS.values() for part in parts} <= PARTS.keys()
+    assert not GROUPS.keys() & (PARTS | FLOORS).keys()
+    assert {part for parts in GROUPS.values() for part in parts} <= (PARTS | FLOORS).keys()
 
 
 def test_a_part_that_is_not_there_is_named() -> None:
