@@ -1,7 +1,7 @@
 """The console script, and `python -m rlm_kernel_mcp`: without a command it is the front of a host.
 
 Is: the choice between that and the command line, before anything is imported that takes time. Is not: either of them
-(`front/front.py`, `cli.py`).
+(`front/run.py`, `cli.py`).
 """
 
 import os
@@ -10,7 +10,7 @@ from typing import Final
 
 OWN_OPTIONS: Final = ("-h", "--help", "--version")
 """Options of the program itself; a command line that begins with any other option is meant for the server."""
-FRONT: Final = os.path.join(os.path.dirname(__file__), "front", "front.py")  # noqa: PTH118, PTH120
+FRONT: Final = os.path.join(os.path.dirname(__file__), "front", "run.py")  # noqa: PTH118, PTH120
 
 
 def main() -> int:

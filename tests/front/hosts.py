@@ -23,7 +23,7 @@ from rlm_kernel_mcp.front.front import Place
 from tests.mcp.line_client import WAIT_S, LineClient
 from tests.parts import ROOT
 
-FRONT: Final = (sys.executable, "-I", "-S", str(ROOT / "rlm_kernel_mcp" / "front" / "front.py"))
+FRONT: Final = (sys.executable, "-I", "-S", str(ROOT / "rlm_kernel_mcp" / "front" / "run.py"))
 HERE: Final = "serving in this process, without a host"
 """What a front says that becomes the server itself."""
 

@@ -152,7 +152,7 @@ def test_what_a_client_starts_without_a_command_is_a_front_and_serve_is_the_serv
         hosts.clients.append(client)
         client.initialize()
         line = Path(f"/proc/{client.process.pid}/cmdline").read_bytes().split(b"\0")
-        assert (line[3].endswith(b"/front/front.py"), line[-2] == b"serve") == (there_is_one, not there_is_one)
+        assert (line[3].endswith(b"/front/run.py"), line[-2] == b"serve") == (there_is_one, not there_is_one)
         assert client.end() == 0
         assert HERE not in client.log.read_text(encoding="utf-8")
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-FRONT: Final = (sys.executable, "-I", "-S", str(ROOT / "rlm_kernel_mcp" / "front" / "front.py"))
+FRONT: Final = (sys.executable, "-I", "-S", str(ROOT / "rlm_kernel_mcp" / "front" / "run.py"))
 _SERVE: Final = (sys.executable, "-I", "-m", "rlm_kernel_mcp", "serve")
 THROUGH_FRONT: Final = os.environ.get("RLM_THROUGH_FRONT") == "1"
 """Whether what tests start as `serve` is to be a front with a host of its own."""

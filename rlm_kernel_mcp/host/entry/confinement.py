@@ -68,7 +68,7 @@ class Peer:
 
     def shows_a_front(self) -> bool:
         """Whether it shows a front of this installation. The peer's memory may keep its reader waiting."""
-        return self._shows(["-I", "-S", os.path.realpath(front.__file__)])
+        return self._shows(["-I", "-S", f"{front.PACKAGE}/front/run.py"])
 
     def shows_a_host(self) -> bool:
         """As `shows_a_front`, of a host of any version."""

@@ -12,7 +12,7 @@ import pytest
 from tests.parts import ROOT
 from tests.unit.bin.copies import SYSTEM_PATH, copied_checkout, run
 
-FRONT = "-S ROOT/rlm_kernel_mcp/front/front.py"
+FRONT = "-S ROOT/rlm_kernel_mcp/front/run.py"
 INITIALIZE = {
     "jsonrpc": "2.0",
     "id": 1,
@@ -59,7 +59,7 @@ def test_where_hosts_are_switched_off_it_starts_the_server_and_an_option_may_swi
         for given in ([], ["--host", "auto"])
     )
     assert alone.startswith(os.fsencode(f"{root}/.venv/bin/python -I -m rlm_kernel_mcp\n"))
-    assert b"/front/front.py --host auto\n" in asked
+    assert b"/front/run.py --host auto\n" in asked
 
 
 @pytest.mark.parametrize(
