@@ -182,6 +182,7 @@ def _add_sessions(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     _add_session_id(trace)
     form = trace.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="one JSON object a line instead of text")
+    trace.add_argument("--follow", action="store_true", help="and what happens then, until it is final, or Ctrl-C")
     form.add_argument("--annotations", action="store_true", help="what the final answer cites, as W3C annotations")
     trace.set_defaults(command=_trace, parser=trace)
 
@@ -249,9 +250,9 @@ def _attach(options: argparse.Namespace) -> int:
 
 
 def _trace(options: argparse.Namespace) -> int:
-    from rlm_kernel_mcp.commands.trace import print_trace
+    from rlm_kernel_mcp.commands.trace import traced
 
-    return print_trace(_settings(), options.session_id, as_json=options.json, as_annotations=options.annotations)
+    return traced(_settings(), options)
 
 
 def _id_given(text: str) -> str:

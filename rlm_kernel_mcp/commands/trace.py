@@ -2,19 +2,22 @@
 
 Is: the same events that `rlm_get_trace` gives in pages, uncut; or what the final answer cites, for programs. Is not: a
 request to a kernel: a console's cells that nobody has fetched yet are added when the agent reads the trace. Above:
-`cli.py`. Below: `live.py`, `session/trace/reading.py`, `server/markdown.py`, `session/evidence/annotations.py`.
+`cli.py`. Below: `live.py`, `session/trace/reading.py`, `server/markdown.py`, `session/evidence/annotations.py`. One
+that goes on is `following/follow.py`'s.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
-from contextlib import suppress
-from dataclasses import asdict
+from argparse import Namespace
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 
+from rlm_kernel_mcp.commands.following.follow import follow
+from rlm_kernel_mcp.commands.following.json_view import json_line
 from rlm_kernel_mcp.commands.live import find_session, opened_store
-from rlm_kernel_mcp.errors import SessionNotFound
+from rlm_kernel_mcp.errors import InvalidInput, SessionNotFound
 from rlm_kernel_mcp.server import markdown
 from rlm_kernel_mcp.session.evidence.annotations import annotations_of
 from rlm_kernel_mcp.session.evidence.citations import Checked
@@ -25,19 +28,43 @@ from rlm_kernel_mcp.store.store import Store
 from rlm_kernel_mcp.text.wording import damaged_words
 
 
+def traced(settings: Settings, asked: Namespace) -> int:
+    """Print what the command line asks for.
+
+    Raises:
+        SessionNotFound: there is no such session. InvalidInput: it asks for what does not go together.
+    """
+    if not asked.follow:
+        return print_trace(settings, asked.session_id, as_json=asked.json, as_annotations=asked.annotations)
+    if asked.annotations:
+        raise InvalidInput(
+            "--annotations does not go with --follow: what an answer cites is there when the session has ended.",
+            "Leave one of the two out.",
+        )
+    with _store_with(settings, asked.session_id) as store:
+        return follow(store, settings, asked.session_id, as_json=asked.json)
+
+
 def print_trace(settings: Settings, session_id: str, *, as_json: bool, as_annotations: bool = False) -> int:
     """Print every event, as text for reading or as one JSON object a line; or what the final answer cites, as JSON-LD.
 
     Raises:
         SessionNotFound: there is no such session.
     """
-    with opened_store(settings) as store:
-        if not store.knows(session_id):
-            find_session(store, session_id)
+    with _store_with(settings, session_id) as store:
         events = whole_trace(store, session_id)
         return (
             _print_annotations(store, session_id, events) if as_annotations else _print_events(events, as_json=as_json)
         )
+
+
+@contextmanager
+def _store_with(settings: Settings, session_id: str) -> Iterator[Store]:
+    """The store, where it has the session, be that damaged or not."""
+    with opened_store(settings) as store:
+        if not store.knows(session_id):
+            find_session(store, session_id)
+        yield store
 
 
 def _print_events(events: Iterable[TraceEvent | None], *, as_json: bool) -> int:
@@ -46,18 +73,12 @@ def _print_events(events: Iterable[TraceEvent | None], *, as_json: bool) -> int:
         damaged += event is None
         shown += event is not None
         if event is not None:
-            print(_line(event) if as_json else markdown.event(event) + "\n")
+            print(json_line(event) if as_json else markdown.event(event) + "\n")
     if damaged:
         print(f"rlm-kernel-mcp: {damaged_words(damaged, 'event')}", file=sys.stderr)
     if not shown and not as_json:
         print("No events.")
     return 0
-
-
-def _line(event: TraceEvent) -> str:
-    data = asdict(event)
-    evidence = data.pop("evidence")
-    return json.dumps(data | (Checked.of_record(evidence).rows(sys.maxsize) if evidence else {}))
 
 
 def _print_annotations(store: Store, session_id: str, events: Iterable[TraceEvent | None]) -> int:

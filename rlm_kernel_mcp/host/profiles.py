@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from rlm_kernel_mcp.server.mcp_server import opened
 from rlm_kernel_mcp.session.callers.profiles import Profiles
 from rlm_kernel_mcp.session.kernels.slots import KernelSlots
+from rlm_kernel_mcp.session.watching.feeds import Feeds
 from rlm_kernel_mcp.settings import Settings
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ class HostRegistries:
     """Every registry of the host."""
 
     def __init__(self) -> None:
+        self.feeds = Feeds()
+        """Who watches a session, whichever registry has it."""
         self._slots: KernelSlots | None = None
         self._profiles: Profiles[Registry] = Profiles(self._open, SESSIONS_IN_SUM)
         # What a registry goes on doing, and logs, is not the doing of the client that was first.
@@ -64,7 +67,7 @@ class HostRegistries:
 
     async def _open(self, profile: Settings, slots: KernelSlots) -> Registry:
         self._slots = slots  # those of all
-        return await opened(profile, slots)
+        return await opened(profile, slots, self.feeds)
 
 
 async def _nothing() -> None:

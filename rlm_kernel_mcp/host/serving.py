@@ -2,7 +2,7 @@
 
 Is: what `main.py` goes on with once clients can wait at the socket; everything large is imported from here on.
 Is not: any of the parts. Above: `main.py`. Below: `door.py`, `entry/verbs.py`, `kinds/pipes.py`, `kinds/programs.py`,
-`profiles.py`, `lifetime.py`, `upgrade.py`.
+`kinds/watching.py`, `profiles.py`, `lifetime.py`, `upgrade.py`.
 """
 
 from __future__ import annotations
@@ -24,11 +24,13 @@ from rlm_kernel_mcp.host.identity import Seat
 from rlm_kernel_mcp.host.kinds.client import Clients
 from rlm_kernel_mcp.host.kinds.pipes import Pipes
 from rlm_kernel_mcp.host.kinds.programs import Programs
+from rlm_kernel_mcp.host.kinds.watching import Watchers
 from rlm_kernel_mcp.host.lifetime import Lifetime
 from rlm_kernel_mcp.host.profiles import HostRegistries
 from rlm_kernel_mcp.host.upgrade import drain_others
 from rlm_kernel_mcp.server.app import set_deadline
 from rlm_kernel_mcp.server.transport.client_log import ClientStream
+from rlm_kernel_mcp.session.watching.feeds import WATCHERS_MAX
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +87,7 @@ def _verbs(profiles: HostRegistries, lifetime: Lifetime) -> dict[str, Verb]:
     return {
         "serve": Verb(Pipes(clients).prepared, fence=Peer.shows_a_front),
         "call": Verb(Programs(clients).prepared),
+        "watch": Verb(Watchers(profiles.feeds).prepared, is_client=False, most=WATCHERS_MAX),
         "drain": Verb(answer=drain, fence=Peer.shows_a_host, of_any_version=True),
     }
 

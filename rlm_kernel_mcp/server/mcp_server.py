@@ -42,6 +42,7 @@ from rlm_kernel_mcp.text.safe_text import safe_text
 
 if TYPE_CHECKING:
     from rlm_kernel_mcp.session.registry import Registry
+    from rlm_kernel_mcp.session.watching.feeds import Feeds
 
 log = logging.getLogger(__name__)
 _importing: Final = ThreadPoolExecutor(1, thread_name_prefix="import")
@@ -109,11 +110,11 @@ def _failed(task: asyncio.Task[Registry]) -> bool:
     return task.done() and (task.cancelled() or task.exception() is not None)
 
 
-async def opened(profile: Settings, slots: KernelSlots) -> Registry:
+async def opened(profile: Settings, slots: KernelSlots, feeds: Feeds | None = None) -> Registry:
     """Import the session layer, Jupyter with it, in a thread, so that the server goes on answering; then open it."""
     loop = asyncio.get_running_loop()
     module = await loop.run_in_executor(_importing, importlib.import_module, "rlm_kernel_mcp.session.registry")
-    registry: Registry = await module.Registry.open(profile, slots)
+    registry: Registry = await module.Registry.open(profile, slots, feeds)
     return registry
 
 

@@ -36,6 +36,7 @@ class StepExecution:
         """Execute a step. What fails is part of its outcome, since others wait for the end."""
         try:
             step.row_id = self._journal.step_begins(step.index, step.code, self._account)
+            self._journal.telling.step_begins(step)
             return await self._execute(step)
         except RestoreStopped as error:
             self._journal.event("interrupt", step.index, "ok", f"step {step.index} before its code ran", self._account)

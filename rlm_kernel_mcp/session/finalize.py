@@ -210,6 +210,7 @@ async def _end(session: Session, let_go: Callable[[Session], None]) -> None:
     await session.kernel.recovery.snapshots.remove()
     let_go(session)
     await session.journal.settled()
+    session.journal.telling.finalized()
 
 
 def _digest(text: str) -> str:

@@ -19,7 +19,7 @@ from functools import partial
 from typing import Final
 from weakref import WeakValueDictionary
 
-from rlm_kernel_mcp.errors import SessionBusy, SessionNotFound
+from rlm_kernel_mcp.errors import RlmError, SessionBusy, SessionNotFound
 from rlm_kernel_mcp.session.callers.caller import Caller
 from rlm_kernel_mcp.session.contexts.contexts import ContextList
 from rlm_kernel_mcp.session.contexts.source import ContextSource, put_text
@@ -28,6 +28,7 @@ from rlm_kernel_mcp.session.reopening import ServerResources, reopen
 from rlm_kernel_mcp.session.reports import Guardrails
 from rlm_kernel_mcp.session.session import Session
 from rlm_kernel_mcp.session.trace.journal import Journal
+from rlm_kernel_mcp.session.watching.telling import Telling
 from rlm_kernel_mcp.shielded import made_in_thread, shielded
 from rlm_kernel_mcp.store.store import ENDED_STATUSES, SessionLock, SessionRecord
 from rlm_kernel_mcp.text.safe_text import safe_text
@@ -66,6 +67,7 @@ class Handles:
         self._store = shared.store
         self._writer = shared.writer
         self.sessions: dict[str, Session] = {}
+        shared.feeds.include(self._telling_of)
         self._locks: dict[str, _Held] = {}
         self.opened_by: dict[str, Caller] = {}
         """Who opened each session, or brought it back from its record; once that connection has ended, who used it."""
@@ -164,8 +166,15 @@ class Handles:
         session.calls += 1
         try:
             yield session
+        except RlmError as error:
+            session.journal.telling.refused(error)
+            raise
         finally:
             session.calls -= 1
+
+    def _telling_of(self, session_id: str) -> Telling | None:
+        session = self.sessions.get(session_id)
+        return None if session is None else session.journal.telling
 
     def has(self, session_id: str) -> bool:
         """Whether a session is in memory, or just being opened again from its record."""

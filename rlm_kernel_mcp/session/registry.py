@@ -36,6 +36,7 @@ from rlm_kernel_mcp.session.steps.raw_texts import Tell
 from rlm_kernel_mcp.session.trace import reading as trace_reading
 from rlm_kernel_mcp.session.trace.console_cells import note_missed_cells
 from rlm_kernel_mcp.session.trace.reports import TracePage
+from rlm_kernel_mcp.session.watching.feeds import Feeds
 from rlm_kernel_mcp.settings import Settings
 from rlm_kernel_mcp.shielded import all_ended, made_in_thread, shielded
 from rlm_kernel_mcp.store.reading import in_reader
@@ -59,6 +60,7 @@ class Registry:
         starter: KernelStarter,
         store: Store,
         slots: KernelSlots | None = None,
+        feeds: Feeds | None = None,
     ) -> None:
         self.settings = settings
         self.store = store
@@ -68,7 +70,8 @@ class Registry:
         self._slots = slots or KernelSlots(settings.max_sessions)
         self._writer = Writer(store)
         shared = (settings, starter.policy, self._pool, self._slots, store, self._writer)
-        self._shared = ServerResources(*shared, loaders=loaders_of(self._pool, starter.policy, settings))
+        loaders = loaders_of(self._pool, starter.policy, settings)
+        self._shared = ServerResources(*shared, loaders=loaders, feeds=feeds or Feeds())
         self._handles = Handles(self._shared)
         self._sessions = self._handles.sessions
         self._tasks: list[asyncio.Task[None]] = []
@@ -76,10 +79,10 @@ class Registry:
         self._own = Caller.of("", settings)  # last: nobody closes it where something of the above fails
 
     @classmethod
-    async def open(cls, settings: Settings, slots: KernelSlots | None = None) -> Registry:
+    async def open(cls, settings: Settings, slots: KernelSlots | None = None, feeds: Feeds | None = None) -> Registry:
         """Open the store and the run directory, and warm the first kernel in the background.
 
-        `slots`: those of the process, where it has several registries (`session/callers/profiles.py`).
+        `slots`, `feeds`: those of the process, where it has several registries (`session/callers/profiles.py`).
 
         Raises: KernelStartFailed.
         """
@@ -92,15 +95,12 @@ class Registry:
             if store.problem:
                 log.warning("%s", store.problem)
             limit_mb = starter.policy.limits.memory_mb  # the kernelspec's, where no setting names one
-            registry = cls(replace(settings, memory_limit_mb=limit_mb), run_dir, starter, store, slots)
+            registry = cls(replace(settings, memory_limit_mb=limit_mb), run_dir, starter, store, slots, feeds)
             undo.pop_all()
         registry._pool.warm()
-        registry._tasks = [
-            asyncio.create_task(
-                watch_all(registry._sessions, settings.idle_timeout_s, registry._handles.let_go), name="idle watch"
-            ),
-            asyncio.create_task(keep_up(store), name="upkeep of the store"),
-        ]
+        idle_watch = watch_all(registry._sessions, settings.idle_timeout_s, registry._handles.let_go)
+        for work, name in ((idle_watch, "idle watch"), (keep_up(store), "upkeep of the store")):
+            registry._tasks.append(asyncio.create_task(work, name=name))
         return registry
 
     async def init_context(

@@ -32,6 +32,8 @@ from rlm_kernel_mcp.session.steps.outcomes import Outcomes
 from rlm_kernel_mcp.session.trace.events import EVIDENCE
 from rlm_kernel_mcp.session.trace.journal import KERNEL_GONE, Journal
 from rlm_kernel_mcp.session.trace.rows import said_of, updated_of
+from rlm_kernel_mcp.session.watching.feeds import Feeds
+from rlm_kernel_mcp.session.watching.telling import Telling
 from rlm_kernel_mcp.settings import Settings
 from rlm_kernel_mcp.store.reading import damaged_record
 from rlm_kernel_mcp.store.store import SessionRecord, Store
@@ -58,6 +60,7 @@ class ServerResources:
     writer: Writer
     outcomes: Outcomes = field(default_factory=Outcomes)
     loaders: Loaders | None = None
+    feeds: Feeds = field(default_factory=Feeds)
 
     @property
     def means(self) -> Means:
@@ -83,7 +86,8 @@ def _reopened(record: SessionRecord, shared: ServerResources, *, is_new: bool) -
     # Our own record, but on disk: a damaged one must not be anything worse than an error.
     counters: dict[str, int] = json.loads(record.counters or "{}")
     account = Account(limits, Counters(**counters), record.stop_reason)  # type: ignore[arg-type]  # we wrote it
-    journal = Journal(shared.store, record.session_id, shared.outcomes, shared.writer)
+    telling = Telling(record.session_id, shared.feeds)
+    journal = Journal(shared.store, record.session_id, shared.outcomes, shared.writer, telling)
     file = SnapshotFile(shared.settings.state_dir, record.session_id, shared.policy.snapshots, is_new=is_new)
     reference: dict[str, Any] = json.loads(record.context_ref)
     all_contexts = contexts_of(json.loads(record.context), reference)

@@ -52,6 +52,7 @@ class Session:
         account.on_stop = partial(self.states.on, Event.LIMIT_REACHED)
         if account.stop is not None:
             account.on_stop()
+        account.on_stop = journal.telling.limits_of(account)
         self.created_at = self.last_used_at = journal.now()
         self.used_at_s = time.monotonic()
         self.owner: SlotOwner | None = None
@@ -129,7 +130,11 @@ class Session:
     def on_kernel_restored(self, loss: LossReport) -> None:
         """`KernelObserver`: the kernel replaces another."""
         summary = f"{loss.reason}; restored {len(loss.restored)} names, lost {len(loss.names)}"
-        self.journal.event("restore", self.account.counters.step_index, "ok", summary, self.account)
+        self.journal.event("restore", self.account.counters.step_index, "ok", summary, self.account, loss)
+
+    def on_kernel_ended(self, reason: str) -> None:
+        """`KernelObserver`: the kernel is gone."""
+        self.journal.telling.kernel_ended(reason)
 
     # --- steps ----------------------------------------------------------------------------------
 
@@ -151,7 +156,7 @@ class Session:
             self.journal.counters_changed(self.account, self._recorded_status)
             await self.journal.settled()
             loss, self._unreported = joined(self._unreported, self.kernel.take_loss()), None
-            return stopped_report(self.account, len(code), loss)
+            return self.journal.telling.stopped(stopped_report(self.account, len(code), loss))
         step = RunningStep(self.account.begin_step(), code, timeout_ms)
         step.limit(self.account.left.runtime_left_ms)
         self.states.on(Event.STEP_BEGAN)
@@ -222,6 +227,7 @@ class Session:
             self.journal.remember(step.index, outcome)
             self.journal.step_ended(step.row_id, outcome, self.account)
             await self.journal.settled()  # nobody hears of an end that the record does not have
+            self.journal.telling.step_ended(step, outcome, self.account)
         finally:  # also where the end of the server cancels this
             self._running = None
             self.used_at_s = time.monotonic()

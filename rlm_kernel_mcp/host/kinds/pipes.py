@@ -64,15 +64,15 @@ class Pipes:
             )
             with contextlib.closing(caller):
                 async with logged_at(rights.stderr), anyio.create_task_group() as tasks:
-                    tasks.start_soon(_end_with, connection, tasks.cancel_scope)
+                    tasks.start_soon(end_with, connection, tasks.cancel_scope)
                     tasks.start_soon(_end_with_parent_of, peer, spoken, connection, tasks.cancel_scope)
                     tasks.start_soon(told_and_served)
 
         return serve
 
 
-async def _end_with(connection: socket.socket, scope: anyio.CancelScope) -> None:
-    """End when the front does: it says nothing more, so whatever can be read is its end."""
+async def end_with(connection: socket.socket, scope: anyio.CancelScope) -> None:
+    """End when the peer does: it says nothing more, so whatever can be read is its end."""
     await anyio.wait_readable(connection)
     scope.cancel()
 

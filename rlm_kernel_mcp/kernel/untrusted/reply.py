@@ -13,6 +13,7 @@ import binascii
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Final, Literal, TypeGuard
 
 from rlm_kernel_mcp.kernel.untrusted.exploring import NOTHING, Use, use_of
@@ -67,6 +68,17 @@ class BoundedText:
                 self._pieces.append("".join(self._recent))
                 self._recent.clear()
         self.dropped += len(piece) - len(kept)
+
+    def since(self, start: int) -> str:
+        """What was kept from a character on; it costs what that is, and not what all is."""
+        found: list[str] = []
+        missing = self.chars - start
+        for piece in chain(reversed(self._recent), reversed(self._pieces)):
+            if missing <= 0:
+                break
+            found.append(piece[-missing:])
+            missing -= len(piece)
+        return "".join(reversed(found))
 
     def text(self) -> str:
         """What was kept."""

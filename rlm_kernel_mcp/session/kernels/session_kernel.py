@@ -43,6 +43,9 @@ class KernelObserver(SlotHolder, Protocol):
     def on_kernel_restored(self, loss: LossReport) -> None:
         """Called for each kernel that replaces another, with what it lacks."""
 
+    def on_kernel_ended(self, reason: str) -> None:
+        """Called for each that is gone, or is just being ended."""
+
 
 class SessionKernel:
     """The one kernel that a session has at a time, or none."""
@@ -206,6 +209,7 @@ class SessionKernel:
         # Before the wait for its end: nobody is to be given a kernel that is being killed.
         self.current, self.gone_reason = None, reason
         self._states.on(Event.KERNEL_WENT)
+        self._observer.on_kernel_ended(reason)
         await kernel.kill(reason)
 
     async def _restore(self, stop: asyncio.Future[None] | None) -> Kernel:

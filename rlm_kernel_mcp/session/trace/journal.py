@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
 
@@ -17,10 +16,12 @@ from rlm_kernel_mcp.errors import InvalidInput, RlmError
 from rlm_kernel_mcp.kernel.untrusted.reply import Reply
 from rlm_kernel_mcp.session.account import Account
 from rlm_kernel_mcp.session.context_reports import ContextReport, LoadingReport
-from rlm_kernel_mcp.session.reports import SessionStatus, StepError, Wall
+from rlm_kernel_mcp.session.reports import LossReport, SessionStatus, StepError, Wall
 from rlm_kernel_mcp.session.steps.outcomes import Outcome, Outcomes
 from rlm_kernel_mcp.session.trace.events import EVIDENCE, summary_of
-from rlm_kernel_mcp.session.trace.rows import console_status, error_json, extra_json, outcome_of
+from rlm_kernel_mcp.session.trace.rows import console_status, context_words, error_json, extra_json, outcome_of
+from rlm_kernel_mcp.session.watching.events import now
+from rlm_kernel_mcp.session.watching.telling import Telling
 from rlm_kernel_mcp.store.reading import in_reader
 from rlm_kernel_mcp.store.store import EventRow, Store
 from rlm_kernel_mcp.store.writer import Writer
@@ -37,9 +38,15 @@ class Journal:
     """The written record of one session."""
 
     def __init__(
-        self, store: Store, session_id: str, outcomes: Outcomes | None = None, writer: Writer | None = None
+        self,
+        store: Store,
+        session_id: str,
+        outcomes: Outcomes | None = None,
+        writer: Writer | None = None,
+        telling: Telling | None = None,
     ) -> None:
         """`outcomes`, `writer`: the server's, which all journals share. Without a writer the caller itself writes."""
+        self.telling = telling or Telling(session_id)
         self._outcomes = outcomes or Outcomes()
         self._store = store
         self._writer = writer
@@ -81,11 +88,13 @@ class Journal:
     @staticmethod
     def now() -> str:
         """UTC, ISO 8601."""
-        return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return now()
 
-    def event(self, action: str, step_index: int, status: str, summary: str, account: Account) -> None:
-        """Write an event that is whole from the start."""
-        self._add(self._row(action, step_index, status, summary, account))
+    def event(
+        self, action: str, step_index: int, status: str, summary: str, account: Account, loss: LossReport | None = None
+    ) -> None:
+        """Write an event that is whole from the start. `loss`: of a restore."""
+        self._add(self._row(action, step_index, status, summary, account), loss)
 
     def opened(
         self, context: ContextReport | LoadingReport, walls: Sequence[Wall], duration_ms: int, account: Account
@@ -93,7 +102,8 @@ class Journal:
         """Write the session's beginning, with the walls that hold its kernel."""
         holding = ", ".join(wall.name for wall in walls if wall.holds) or "none"
         missing = ", ".join(wall.name for wall in walls if not wall.holds)
-        summary = _of_context(context) if isinstance(context, ContextReport) else f"{context.kind} that is being loaded"
+        loading = f"{context.kind} that is being loaded"
+        summary = context_words(context) if isinstance(context, ContextReport) else loading
         summary += f"; walls that hold: {holding}" + (f"; that do not: {missing}" if missing else "")
         row = self._row("init_context", 0, "ok", summary, account)
         row.duration_ms = duration_ms
@@ -109,7 +119,7 @@ class Journal:
         account: Account,
     ) -> None:
         """Write that a context came, or why it did not, where that was not said with the session's beginning."""
-        summary = f"{name}: {failure.message}" if failure is not None else f"{name}: {_of_context(context)}"
+        summary = f"{name}: {failure.message if failure is not None else context_words(context)}"
         row = self._row(action, account.counters.step_index, failure.code if failure else "ok", summary, account)
         row.duration_ms = duration_ms
         self._add(row)
@@ -135,6 +145,7 @@ class Journal:
         summary += f"; cites {counted(count, 'passage')}" if (count := len(evidence["citations"])) else ""
         row = self._row("finalize", step_index, reason, summary, account)
         row.id, row.extra = self._store.mint(), json.dumps({EVIDENCE: evidence})
+        self.telling.final = row
         self._write(lambda: self._store.add_final(row, answer), len(answer) + len(row.extra))
 
     def step_begins(self, index: int, code: str, account: Account) -> int:
@@ -142,8 +153,7 @@ class Journal:
         row = self._row("run_repl", index, "unknown", summary_of(code), account, code=code)
         session = self._counters(account, "running", row.ts)
         self._newest_step, self._newest_row = index, self._store.mint()
-        # Made here, not by the database, since the row may be written later.
-        row.id = self._newest_row
+        row.id = self._newest_row  # made here, not by the database, since the row may be written later
         self._write(lambda: self._store.begin_event(row, session=session))
         return self._newest_row
 
@@ -157,7 +167,7 @@ class Journal:
         changes = {
             "result_status": outcome.status,
             "duration_ms": outcome.duration_ms,
-            "guardrail_snapshot": _snapshot(account),
+            "guardrail_snapshot": json.dumps(account.snapshot()),
             "stdout": outcome.stdout,
             "stderr": outcome.stderr,
             "result": outcome.result,
@@ -172,7 +182,7 @@ class Journal:
         if index != self._newest_step or status == "running":
             self.counters_changed(account, status)
             return
-        own_id, row_id, snapshot = self._session_id, self._newest_row, _snapshot(account)
+        own_id, row_id, snapshot = self._session_id, self._newest_row, json.dumps(account.snapshot())
         session = self._counters(account, status)
         self._write(lambda: self._store.amend_event(own_id, row_id, session=session, guardrail_snapshot=snapshot))
 
@@ -230,8 +240,9 @@ class Journal:
             if count is not None:
                 self._console_counts.add(count)
 
-    def _add(self, row: EventRow) -> None:
+    def _add(self, row: EventRow, loss: LossReport | None = None) -> None:
         row.id = self._store.mint()
+        self.telling.recorded(row, loss)
         chars = sum(len(text) for text in (row.stdout, row.stderr, row.result, row.error) if text)
         self._write(lambda: self._store.add_event(row), chars)
 
@@ -284,17 +295,6 @@ class Journal:
             result_status=status,
             summary=summary,
             duration_ms=0,
-            guardrail_snapshot=_snapshot(account),
+            guardrail_snapshot=json.dumps(account.snapshot()),
             code=code,
         )
-
-
-def _of_context(context: ContextReport | None) -> str:
-    if context is None:
-        return ""
-    documents = "" if context.kind == "json" else f" in {counted(context.document_count, 'document')}"
-    return f"{context.kind} of {counted(context.chars, 'character')}{documents}"
-
-
-def _snapshot(account: Account) -> str:
-    return json.dumps(account.snapshot())

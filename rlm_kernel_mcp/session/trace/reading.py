@@ -38,7 +38,7 @@ class Wanted:
 
 def read_page(store: Store, session_id: str, wanted: Wanted) -> TracePage:
     """A page of a session's trace. Waits for the disk: call it by `in_reader`."""
-    heads = _heads(store, session_id, wanted.from_step, wanted.to_step)
+    heads = heads_of(store, session_id, wanted.from_step, wanted.to_step)
     detail: Detail = "full" if wanted.detail == "full" else "summary"
     size, offset = wanted.max_output_chars, wanted.offset
     found, damaged = page(heads, store.texts, detail=detail, max_output_chars=size, offset=offset)
@@ -57,7 +57,7 @@ def _why_empty(store: Store, session_id: str, wanted: Wanted) -> str:
 
 def whole_trace(store: Store, session_id: str) -> Iterator[TraceEvent | None]:
     """Every event in full, one after the other; None in the place of one that is damaged."""
-    heads = _heads(store, session_id, None, None)
+    heads = heads_of(store, session_id, None, None)
     for head in heads:
         texts = store.texts(head)
         yield None if texts is None else whole_event(head, texts)
@@ -73,7 +73,7 @@ async def read_trace(
     """
 
     def read() -> tuple[list[TraceEvent], int | None]:
-        heads = _heads(store, session_id, *steps)
+        heads = heads_of(store, session_id, *steps)
         end, size = offset, 0
         while end < len(heads) and size < PAGE_BYTES:
             size += EVENT_BYTES + (heads[end].text_bytes if full else 0)
@@ -87,7 +87,8 @@ async def read_trace(
     return await in_reader(read)
 
 
-def _heads(store: Store, session_id: str, from_step: int | None, to_step: int | None) -> Rows[EventHead]:
+def heads_of(store: Store, session_id: str, from_step: int | None, to_step: int | None) -> Rows[EventHead]:
+    """The events without their texts, where that of the step which runs just now says so."""
     heads = store.heads(session_id, from_step, to_step)
     running = _running_step(store, session_id)
     return heads if running is None else Rows(marked_running(heads, running), heads.damaged)

@@ -13,10 +13,12 @@ from typing import Any
 from rlm_kernel_mcp.errors import error_of
 from rlm_kernel_mcp.kernel.untrusted.exploring import Use, use_of
 from rlm_kernel_mcp.kernel.untrusted.reply import Reply
+from rlm_kernel_mcp.session.context_reports import ContextReport
 from rlm_kernel_mcp.session.reports import LossReport, StepError, StepStatus, Variable
 from rlm_kernel_mcp.session.steps.outcomes import Outcome
 from rlm_kernel_mcp.session.trace.events import extra_of
 from rlm_kernel_mcp.store.store import EventRow
+from rlm_kernel_mcp.text.wording import counted
 
 
 def error_json(outcome: Outcome) -> str | None:
@@ -30,6 +32,14 @@ def console_status(reply: Reply) -> StepStatus:
     if reply.ename == "KeyboardInterrupt":  # how a kernel reports that somebody stopped it
         return "interrupted"
     return "error" if reply.ename else "ok"
+
+
+def context_words(context: ContextReport | None) -> str:
+    """What the trace says of a context, if it is there."""
+    if context is None:
+        return ""
+    documents = "" if context.kind == "json" else f" in {counted(context.document_count, 'document')}"
+    return f"{context.kind} of {counted(context.chars, 'character')}{documents}"
 
 
 def extra_json(outcome: Outcome) -> str:

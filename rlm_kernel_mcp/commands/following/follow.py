@@ -1,0 +1,126 @@
+"""`rlm-kernel-mcp trace --follow`: the trace so far, and then what happens, until the session has its final answer.
+
+Is: the record, looked at once a second, and what a host tells sooner: the output of a running step as it comes, limits,
+refusals, names that are lost. Is not: a client: it changes nothing, and nothing waits for it or stays for it (decision
+0129). Above: `commands/trace.py`. Below: `record.py`, `host_feed.py`, `text_view.py`, `json_view.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from rlm_kernel_mcp.commands.following.host_feed import HostFeed
+from rlm_kernel_mcp.commands.following.json_view import JsonView
+from rlm_kernel_mcp.commands.following.record import Record
+from rlm_kernel_mcp.commands.following.text_view import TextView
+from rlm_kernel_mcp.settings import Settings
+from rlm_kernel_mcp.store.store import Store
+from rlm_kernel_mcp.text.safe_text import safe_text
+from rlm_kernel_mcp.text.wording import counted, damaged_words
+
+LOOK_S: Final = 1.0
+"""Between two looks at the record, where nobody tells that something is new there."""
+RECORDED: Final = frozenset({"opened", "context_added", "step", "interrupt", "restore", "final"})
+"""Events with a row in the record."""
+IS_LIVE: Final = "a host has it: what a step prints is shown as it comes"
+BY_RECORD: Final = "the record is looked at once a second"
+
+
+class Following:
+    """One session, followed."""
+
+    def __init__(self, store: Store, session_id: str, environ: Mapping[str, str], *, as_json: bool) -> None:
+        """`environ`: by which the host is found, with the state directory."""
+        self._view: TextView | JsonView = JsonView(_write) if as_json else TextView(_write)
+        self._record = Record(store, session_id, self._view)
+        self._feed = HostFeed(environ, session_id)
+        self._told_of: int | None = None
+        self._told_step = 0
+        """The row and the number of the step whose output the host tells."""
+        self._is_here: bool | None = None
+        """Whether the host that tells us has the session; None: it has not said so yet."""
+        self._said = ""
+
+    def run(self) -> None:
+        """Show it to its end."""
+        try:
+            while True:
+                self._feed.connect()  # first: what happens from here on is told, or found by the look that follows
+                self._say_how()
+                self._record.look(self._told_of)
+                if self._record.is_over:
+                    break
+                for event in self._feed.events(LOOK_S):
+                    self._hear(event)
+        finally:
+            self._feed.close()
+        if self._record.damaged:
+            _say(damaged_words(self._record.damaged, "event") or "")
+
+    def _say_how(self) -> None:
+        """Say on stderr, once and where it changes, by what the session is followed."""
+        if not self._feed.is_connected:
+            self._told_of, self._told_step, self._is_here = None, 0, None
+            how = f"{self._feed.refused or 'no host is there'}: {BY_RECORD}"
+        elif self._is_here is None:
+            return
+        else:
+            how = IS_LIVE if self._is_here else f"the host that is there does not have it: {BY_RECORD}"
+        if how != self._said:
+            self._said = how
+            _say(f"following; {how}")
+
+    def _hear(self, event: dict[str, Any]) -> None:
+        """Show what the host tells. Of what is in the record it only says that there is something new."""
+        match event["type"]:
+            case "watching":
+                self._is_here = event["here"]
+            case "begin":
+                self._is_here = True
+                self._told_of, self._told_step = int(event["id"]), event["step"]
+                self._view.begin(self._told_of, event["step"], event["code"], event["code_chars"])
+            case "output":
+                if event["step"] == self._told_step:
+                    self._view.output(event["stream"], event["at"], event["text"])
+            case "dropped":  # perhaps the begin of a step or its end: the record has both
+                self._told_of, self._told_step = None, 0
+            case kind if kind in RECORDED:
+                self._record.look(self._told_of)
+        for line in _lines_of(event):
+            self._view.line(line)
+
+
+def follow(store: Store, settings: Settings, session_id: str, *, as_json: bool) -> int:
+    """Follow a session that the record has, whichever server drives it."""
+    environ = {**os.environ, "RLM_STATE_DIR": str(settings.state_dir)}
+    Following(store, session_id, environ, as_json=as_json).run()
+    return 0
+
+
+def _lines_of(event: dict[str, Any]) -> Iterator[str]:
+    """What the record does not have, in words."""
+    match event["type"]:
+        case "limit":
+            yield f"{event['ts']} limit reached: {event['limit']}"
+        case "refused":
+            yield f"{event['ts']} call not served, {event['code']}: {event['message']}"
+        case "kernel_ended":
+            yield f"{event['ts']} the kernel has ended: {event['reason']}"
+        case "dropped":
+            yield f"[{counted(event['events'], 'event')} left out: they came faster than they were read]"
+        case "restore":
+            yield from (f"gone: {lost['name']} ({lost['why']})" for lost in event["lost"])
+            if event["more_lost"]:
+                yield f"gone: {counted(event['more_lost'], 'more name')}"
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def _say(text: str) -> None:
+    print(f"rlm-kernel-mcp: {safe_text(text)}", file=sys.stderr, flush=True)

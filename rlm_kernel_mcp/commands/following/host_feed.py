@@ -1,0 +1,95 @@
+"""What the host tells of a session, where there is a host of this user, installation and state directory.
+
+Is: the connection of one watcher, made when a host is there, and anew when another one is. Is not: a reason to start a
+host, nor the only way to follow a session: the record has what happened (`record.py`). Above: `follow.py`. Below:
+`doors/knocking.py`, by which each side looks at the other.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+from rlm_kernel_mcp.doors.knocking import knock
+from rlm_kernel_mcp.front.front import PROOF_NAME, WORD, NoHost, Place
+
+HANDSHAKE_S: Final = 10.0
+MESSAGE_BYTES_MAX: Final = 1 << 18
+AT_A_TIME: Final = 100
+"""Events that are read before what they say is shown."""
+
+
+class HostFeed:
+    """The events of one session, from whichever host there is."""
+
+    def __init__(self, environ: Mapping[str, str], session_id: str) -> None:
+        """`environ`: this user's, with the state directory."""
+        self._environ, self._session_id = dict(environ), session_id
+        self._socket: socket.socket | None = None
+        self.refused = "RLM_HOST is off" if environ.get("RLM_HOST") == "off" else ""
+        """Why the host does not let us in. It is not asked again then."""
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a host tells us."""
+        return self._socket is not None
+
+    def connect(self) -> None:
+        """Be told from now on, if a host is there."""
+        if self._socket is not None or self.refused:
+            return
+        try:
+            self._socket = _admitted(Place(self._environ), self._session_id)
+        except ConnectionError:  # it has just ended
+            return
+        except (NoHost, OSError) as error:
+            self.refused = str(error)
+
+    def events(self, within_s: float) -> list[dict[str, Any]]:
+        """What is told within so many seconds, as soon as something is."""
+        if self._socket is None:
+            time.sleep(within_s)
+            return []
+        found: list[dict[str, Any]] = []
+        ready = select.select([self._socket], [], [], within_s)[0]
+        while ready and len(found) < AT_A_TIME:
+            try:
+                data = self._socket.recv(MESSAGE_BYTES_MAX)
+            except BlockingIOError:
+                break
+            except OSError:
+                data = b""
+            if not data:
+                self.close()
+                break
+            found.append(json.loads(data))
+        return found
+
+    def close(self) -> None:
+        """Leave. Safe to call twice."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+
+def _admitted(place: Place, session_id: str) -> socket.socket | None:
+    """The connection of a watcher; None where no host is. Raises: NoHost, OSError."""
+    try:
+        # By our own rights: that the records may be read and written.
+        proof = os.open(f"{place.state}/{PROOF_NAME}", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:  # no host has ever been here
+        return None
+    try:
+        if (found := knock(place, "watch", [session_id], [proof], HANDSHAKE_S)) is None:
+            return None
+    finally:
+        os.close(proof)
+    connection, _ = found
+    connection.send(WORD + b"\0go")
+    connection.setblocking(False)
+    return connection

@@ -1,0 +1,94 @@
+"""What is new in the record of a session, look by look.
+
+Is: which events were not shown yet, and what a running step has printed by its row, which is written once a second. Is
+not: how they are shown (`text_view.py`, `json_view.py`), nor whoever tells of them sooner (`host_feed.py`). Above:
+`follow.py`. Below: `session/trace/reading.py`, the store.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from rlm_kernel_mcp.errors import SessionNotFound
+from rlm_kernel_mcp.session.trace.events import Texts
+from rlm_kernel_mcp.session.trace.reading import heads_of
+from rlm_kernel_mcp.store.store import EventHead, Store
+
+
+class View(Protocol):
+    """Where it is shown."""
+
+    def event(self, head: EventHead, texts: Texts) -> None:
+        """An event that is over."""
+
+    def running(self, head: EventHead, texts: Texts) -> None:
+        """A step that runs, with what it has printed by now."""
+
+
+class Record:
+    """One session's, as far as it was looked at."""
+
+    def __init__(self, store: Store, session_id: str, view: View) -> None:
+        self._store, self._session_id, self._view = store, session_id, view
+        self._shown: set[int | None] = set()
+        self._from_step = 0
+        """Of all before it everything was shown."""
+        self._running: tuple[int | None, int] = (None, 0)
+        """The row of the step that ran at the last look, and the size of its texts."""
+        self.damaged = 0
+        self.is_over = False
+        """Whether the session has its final answer, or is gone from the record."""
+
+    def look(self, told_of: int | None = None) -> None:
+        """Show what is new. `told_of`: the row of a step whose output somebody else shows."""
+        is_over = self._has_ended()  # first: what came before is shown then
+        for head in self._heads():
+            row = head.row
+            self._from_step = max(self._from_step, row.step_index)
+            if row.result_status == "running":
+                if row.id != told_of and (row.id, head.text_bytes) != self._running:
+                    self._running = row.id, head.text_bytes
+                    self._show_running(head)
+            elif row.id not in self._shown:
+                self._shown.add(row.id)
+                self._show(head)
+        self.is_over = is_over
+
+    def _heads(self) -> list[EventHead]:
+        """The events that are over or run.
+
+        A step that is neither is left out for now, if it may just have begun or ended between two reads. One whose
+        server was killed stays as it is: it is so in a second reading too.
+        """
+        heads = self._read()
+        if doubtful := {head.row.id for head in heads if _is_open(head)}:
+            heads = [head for head in self._read() if not _is_open(head) or head.row.id in doubtful]
+        return heads
+
+    def _read(self) -> list[EventHead]:
+        heads = heads_of(self._store, self._session_id, self._from_step, None)
+        self.damaged = max(self.damaged, heads.damaged)
+        return heads
+
+    def _has_ended(self) -> bool:
+        try:
+            record = self._store.session(self._session_id, whole=False)
+        except SessionNotFound:  # it is damaged, which its trace need not be
+            return False
+        return record is None or record.status == "finalized"
+
+    def _show_running(self, head: EventHead) -> None:
+        if (texts := self._store.texts(head)) is not None:  # else it has just been written anew
+            self._view.running(head, texts)
+
+    def _show(self, head: EventHead) -> None:
+        texts = self._store.texts(head)
+        if texts is None:
+            self.damaged += 1
+        else:
+            self._view.event(head, texts)
+
+
+def _is_open(head: EventHead) -> bool:
+    """Whether it is a step of which the record says neither that it runs nor how it ended."""
+    return head.row.action == "run_repl" and head.row.source == "mcp" and head.row.result_status == "unknown"

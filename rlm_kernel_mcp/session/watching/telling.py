@@ -1,0 +1,133 @@
+"""What one session tells of itself, if anybody watches it.
+
+Is: what happens, as events. Each of these calls looks up one name where nobody watches, and does nothing more. Is not:
+who watches (`feeds.py`), or what an event has (`events.py`). Above: `session/session.py`, `session/execution.py`,
+`session/trace/journal.py`. Below: `feeds.py`, `events.py`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Final, Literal
+
+from rlm_kernel_mcp.errors import RlmError
+from rlm_kernel_mcp.session.account import Account
+from rlm_kernel_mcp.session.reports import LossReport, StepReport
+from rlm_kernel_mcp.session.steps.outcomes import Outcome
+from rlm_kernel_mcp.session.steps.run import RunningStep
+from rlm_kernel_mcp.session.watching.events import SAID_CHARS, Recorded, loss_fields, now, used_of
+from rlm_kernel_mcp.session.watching.feeds import Feeds
+from rlm_kernel_mcp.session.watching.live_output import begin_of
+from rlm_kernel_mcp.store.store import EventRow
+
+Kind = Literal["opened", "context_added", "step", "interrupt", "restore", "final"]
+KINDS: Final[dict[str, Kind]] = {
+    "init_context": "opened",
+    "add_context": "context_added",
+    "run_repl": "step",
+    "interrupt": "interrupt",
+    "restore": "restore",
+    "finalize": "final",
+}
+"""What a row's action is called."""
+
+
+class Telling:
+    """One session's."""
+
+    def __init__(self, session_id: str, feeds: Feeds | None = None) -> None:
+        """`feeds`: of the process; None: nobody can watch."""
+        self._session_id, self._feeds = session_id, feeds or Feeds()
+        self.final: EventRow | None = None
+        """The final answer's row, until the record has it."""
+        self._step: RunningStep | None = None
+
+    @property
+    def running_step(self) -> RunningStep | None:
+        """The step that runs, from its row on."""
+        return None if self._step is None or self._step.finished.is_set() else self._step
+
+    def recorded(self, row: EventRow, loss: LossReport | None = None) -> None:
+        """A row that is whole goes into the record. `loss`: of a restore."""
+        if (feed := self._feeds.of(self._session_id)) is not None:
+            event = _of_row(row)
+            feed.publish(event if loss is None else event | loss_fields(loss))  # type: ignore[arg-type]
+
+    def step_begins(self, step: RunningStep) -> None:
+        """Its row is written, or will be before its code runs."""
+        self._step = step
+        if (feed := self._feeds.of(self._session_id)) is not None:
+            feed.publish(begin_of(step))
+            feed.follow(step)
+
+    def step_ended(self, step: RunningStep, outcome: Outcome, account: Account) -> None:
+        """The record has the step's end, or cannot have it now."""
+        self._step = None  # with all of its output
+        if (feed := self._feeds.of(self._session_id)) is not None:
+            feed.catch_up(step, is_over=True)
+            feed.publish(
+                {
+                    "type": "step",
+                    "id": str(step.row_id),
+                    "ts": now(),
+                    "step": step.index,
+                    "status": outcome.status,
+                    "source": "mcp",
+                    "ms": outcome.duration_ms,
+                    "used": used_of(account),
+                    "printed": {"stdout": len(outcome.stdout), "stderr": len(outcome.stderr)},
+                }
+            )
+
+    def limits_of(self, account: Account) -> Callable[[], None]:
+        """What is called when a limit is reached: what was called until now, and then it is told."""
+        before = account.on_stop
+
+        def reached() -> None:
+            before()
+            self._limit_reached(account)
+
+        return reached
+
+    def _limit_reached(self, account: Account) -> None:
+        if (feed := self._feeds.of(self._session_id)) is not None and account.stop is not None:
+            feed.publish({"type": "limit", "ts": now(), "limit": account.stop, "used": used_of(account)})
+
+    def finalized(self) -> None:
+        """The record has the final answer; it is told once."""
+        row, self.final = self.final, None
+        if row is not None:
+            self.recorded(row)
+
+    def refused(self, error: RlmError) -> None:
+        """A call was answered with an error."""
+        self._not_served(error.code, error.message)
+
+    def stopped(self, report: StepReport) -> StepReport:
+        """A step was not run, since a limit was reached; returns the report, which says so."""
+        self._not_served(report.status, report.note or "")
+        return report
+
+    def _not_served(self, code: str, message: str) -> None:
+        if (feed := self._feeds.of(self._session_id)) is not None:
+            feed.publish({"type": "refused", "ts": now(), "code": code, "message": message[:SAID_CHARS]})
+
+    def kernel_ended(self, reason: str) -> None:
+        if (feed := self._feeds.of(self._session_id)) is not None:
+            feed.publish({"type": "kernel_ended", "ts": now(), "reason": reason[:SAID_CHARS]})
+
+
+def _of_row(row: EventRow) -> Recorded:
+    used = json.loads(row.guardrail_snapshot)
+    return {
+        "type": KINDS[row.action],
+        "id": str(row.id),
+        "ts": row.ts,
+        "step": row.step_index,
+        "status": row.result_status,
+        "source": row.source,
+        "summary": row.summary[:SAID_CHARS],
+        "ms": row.duration_ms,
+        "used": {"steps": used["step_index"], "runtime_ms": used["runtime_ms"], "chars": used["budget_used"]},
+    }

@@ -1,0 +1,264 @@
+"""A session is followed by its record, and by what a host tells where one is there: nothing is missing or twice."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from rlm_kernel_mcp.commands.following.follow import Following
+from rlm_kernel_mcp.commands.following.host_feed import HostFeed
+from rlm_kernel_mcp.front.front import PROOF_NAME, Place
+from rlm_kernel_mcp.session.account import Account
+from rlm_kernel_mcp.session.evidence.citations import Checked, Coverage
+from rlm_kernel_mcp.session.reports import Guardrails
+from rlm_kernel_mcp.session.steps.outcomes import Outcome
+from rlm_kernel_mcp.session.trace.journal import Journal
+from rlm_kernel_mcp.store.store import SessionRecord, Store
+
+NOTHING: Final = Checked((), Coverage(0)).record()
+"""What an answer cites."""
+
+
+class Session:
+    """One in a store, with nothing but a record, and who drives it."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        store.add_session(SessionRecord("s_1", "2026", "text", "idle"))
+        self.lock = store.acquire("s_1")
+        self.journal, self.account = Journal(store, "s_1"), Account(Guardrails())
+
+    def begin(self, code: str = "code") -> int:
+        return self.journal.step_begins(self.account.begin_step(), code, self.account)
+
+    def end(self, row_id: int, stdout: str = "") -> None:
+        self.journal.step_ended(row_id, Outcome("ok", 1, stdout=stdout), self.account)
+
+    def finalize(self) -> None:
+        self.journal.closed("finalized", final_answer="the answer")
+        self.journal.final(self.account.counters.step_index, "completed", "text", "the answer", self.account, NOTHING)
+
+
+class Script(HostFeed):
+    """In place of a host, and of the second between two looks: what is done there, and what is told."""
+
+    def __init__(self, *acts: Callable[[], list[dict[str, Any]] | None]) -> None:
+        super().__init__({"RLM_HOST": "off"}, "s_1")
+        self.acts = list(acts)
+
+    @property
+    def is_connected(self) -> bool:
+        return True
+
+    def events(self, within_s: float) -> list[dict[str, Any]]:  # noqa: ARG002 (no clock)
+        assert self.acts, "it goes on"
+        return self.acts.pop(0)() or []
+
+    def close(self) -> None:
+        """There is nothing to leave."""
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Iterator[Session]:
+    store = Store.open(tmp_path)
+    made = Session(store)
+    yield made
+    if made.lock is not None:
+        made.lock.release()
+    store.close()
+
+
+def follow(session: Session, *acts: Callable[[], list[dict[str, Any]] | None], as_json: bool = False) -> None:
+    following = Following(session.store, "s_1", {"RLM_HOST": "off"}, as_json=as_json)
+    following._feed = Script(*acts)
+    following.run()
+
+
+def test_the_trace_so_far_comes_first_and_the_final_answer_last(
+    session: Session, capsys: pytest.CaptureFixture[str]
+) -> None:
+    session.end(session.begin("first"))
+
+    def second() -> None:
+        session.end(session.begin("second"))
+
+    follow(session, second, session.finalize)
+    out = capsys.readouterr().out
+    assert out.index("first") < out.index("second") < out.index("finalize")
+    assert out.count("run_repl") == 2
+
+
+def test_a_step_that_runs_is_shown_by_its_row_where_nobody_tells(
+    session: Session, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row_id = session.begin("long")
+    follow(
+        session,
+        lambda: session.journal.step_goes_on(row_id, 1, "one\n", ""),
+        lambda: session.journal.step_goes_on(row_id, 2, "one\ntwo\n", ""),
+        lambda: session.end(row_id, "one\ntwo\nthree\n"),
+        session.finalize,
+    )
+    out = capsys.readouterr().out
+    assert (
+        out.startswith("step 1 begins:\n> long\n| one\n| two\n| three\n2026")
+        or "> long\n| one\n| two\n| three\n" in out
+    )
+    assert out.count("one") == 1
+
+
+def test_what_the_host_tells_and_what_the_record_has_is_shown_once(
+    session: Session, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row_id = session.begin("long")
+    begin = {"type": "begin", "id": str(row_id), "step": 1, "code": "long", "code_chars": 4, "elapsed_ms": 0}
+    piece = {"type": "output", "step": 1, "stream": "stdout", "at": 0, "text": "one\n"}
+    step = {"type": "step", "id": str(row_id)}
+
+    def end() -> list[dict[str, Any]]:
+        session.end(row_id, "one\n")
+        return [step, {"type": "unknown to us"}, {"type": "limit", "ts": "2026", "limit": "max_steps"}]
+
+    follow(
+        session,
+        lambda: [begin, piece],
+        lambda: session.journal.step_goes_on(row_id, 1, "one\n", ""),
+        end,
+        session.finalize,
+    )
+    out = capsys.readouterr().out
+    assert out.count("one") == out.count("> long") == out.count("run_repl") == 1
+    assert out.index("run_repl") < out.index("limit reached: max_steps") < out.index("finalize")
+
+
+def test_after_events_were_left_out_the_record_says_what_became_of_them(
+    session: Session, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = session.begin("first")
+    begin = {"type": "begin", "id": str(first), "step": 1, "code": "first", "code_chars": 5, "elapsed_ms": 0}
+
+    def lost() -> list[dict[str, Any]]:
+        session.end(first, "x\n")
+        session.end(session.begin("second"), "y\n")
+        session.begin("third")
+        stray = {"type": "output", "step": 3, "stream": "stdout", "at": 0, "text": "z\n"}  # of a begin that was lost
+        return [{"type": "dropped", "events": 7}, stray]
+
+    follow(session, lambda: [begin], lost, lambda: session.end(session.journal._newest_row, "z\n"), session.finalize)
+    out = capsys.readouterr().out
+    assert "[7 events left out: they came faster than they were read]" in out
+    assert out.count("run_repl") == 3
+    assert out.count("| x\n") == out.count("y\n") == out.count("z\n") == 1
+
+
+def test_a_step_whose_server_was_killed_is_shown_once_and_is_not_waited_for(
+    session: Session, capsys: pytest.CaptureFixture[str]
+) -> None:
+    session.begin("cut off")
+    assert session.lock is not None
+    session.lock.release()
+    session.lock = None
+    follow(session, session.finalize)
+    assert capsys.readouterr().out.count("run_repl (mcp): unknown") == 1
+
+
+def test_names_that_are_lost_are_shown_with_their_restore(session: Session, capsys: pytest.CaptureFixture[str]) -> None:
+    def restore() -> list[dict[str, Any]]:
+        session.journal.event("restore", 0, "ok", "killed; restored 1 names, lost 1", session.account)
+        lost = [{"name": "m\x1b", "why": "cannot pickle"}]
+        return [{"type": "restore", "lost": lost, "restored": ["x"], "more_lost": 2, "more_restored": 0}]
+
+    follow(session, restore, session.finalize)
+    out = capsys.readouterr().out
+    assert out.index("restored 1 names") < out.index("gone: m\\x1b (cannot pickle)\ngone: 2 more names\n")
+
+
+def test_as_json_there_is_one_line_for_each_event_that_is_over(
+    session: Session, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row_id = session.begin("long")
+    begin = {"type": "begin", "id": str(row_id), "step": 1, "code": "long", "code_chars": 4, "elapsed_ms": 0}
+    follow(session, lambda: [begin], lambda: session.end(row_id, "one\n"), session.finalize, as_json=True)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(line["action"], line["stdout"]) for line in lines] == [("run_repl", "one\n"), ("finalize", "")]
+
+
+def test_a_session_that_has_its_answer_is_shown_and_that_is_all(
+    session: Session, capsys: pytest.CaptureFixture[str]
+) -> None:
+    session.end(session.begin("first"))
+    session.finalize()
+    follow(session)
+    assert "the answer" in capsys.readouterr().out
+
+
+def test_a_session_that_is_removed_is_followed_no_more(session: Session) -> None:
+    follow(session, lambda: session.store.remove_session("s_1"))
+
+
+def test_by_what_it_is_followed_is_said_where_that_changes(
+    session: Session, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def watching(here: bool) -> Callable[[], list[dict[str, Any]]]:
+        return lambda: [{"type": "watching", "session": "s_1", "here": here}]
+
+    follow(session, watching(False), watching(False), watching(True), session.finalize)
+    said = capsys.readouterr().err.splitlines()
+    assert said == [
+        "rlm-kernel-mcp: following; the host that is there does not have it: the record is looked at once a second",
+        "rlm-kernel-mcp: following; a host has it: what a step prints is shown as it comes",
+    ]
+
+
+def test_a_place_that_is_not_this_user_s_alone_is_asked_once(tmp_path: Path) -> None:
+    (tmp_path / PROOF_NAME).touch()
+    tmp_path.chmod(0o755)
+    feed = HostFeed({"RLM_HOST_DIR": str(tmp_path), "RLM_STATE_DIR": str(tmp_path)}, "s_1")
+    feed.connect()
+    assert "is not a directory of this user alone" in feed.refused
+    tmp_path.chmod(0o700)
+    feed.connect()
+    assert not feed.is_connected
+
+
+def test_where_no_host_is_it_is_looked_for_again(short_dir: Path, tmp_path: Path) -> None:
+    """A socket that lies there is a dead host's."""
+    short_dir.chmod(0o700)
+    environ = {"RLM_HOST_DIR": str(short_dir), "RLM_STATE_DIR": str(tmp_path)}
+    (tmp_path / PROOF_NAME).touch()
+    feed = HostFeed(environ, "s_1")
+    feed.connect()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as dead:
+        dead.bind(Place(environ).socket)
+    feed.connect()
+    assert (feed.is_connected, feed.refused) == (False, "")
+
+
+def test_what_is_no_host_of_ours_is_told_nothing(short_dir: Path, tmp_path: Path) -> None:
+    short_dir.chmod(0o700)
+    environ = {"RLM_HOST_DIR": str(short_dir), "RLM_STATE_DIR": str(tmp_path)}
+    (tmp_path / PROOF_NAME).touch()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as stranger:
+        stranger.bind(Place(environ).socket)
+        stranger.listen()
+        heard: list[bytes] = []
+
+        def answer() -> None:
+            peer, _ = stranger.accept()
+            with peer:
+                heard.append(peer.recv(4096))
+                peer.send(b"rlm-host 1\0no\0not you")
+
+        answering = threading.Thread(target=answer)
+        answering.start()
+        feed = HostFeed(environ, "s_1")
+        feed.connect()
+        answering.join()
+    assert feed.refused == "not you"
+    assert b"s_1" not in heard[0]
