@@ -16,6 +16,8 @@ ELSEWHERE: Final = {
     "evidence": "tests.unit.session.evidence.in_quantity",
     "faults": "tests.faults.soak",
     "hostile": "tests.soaks.hostile.sources",
+    "host_clients": "tests.soaks.hosts.clients",
+    "host_kills": "tests.soaks.hosts.kills",
     "hosts": "tests.front.soak",
     "sources": "tests.unit.context.real_directories",
 }

@@ -1,0 +1,23 @@
+"""Short forms of `bin/soak host_kills` and `bin/soak host_clients`, each in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+
+import pytest
+
+from tests.parts import ROOT
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+@pytest.mark.parametrize(("name", "count"), [("host_kills", 10), ("host_clients", 50)])
+def test_nothing_is_lost_or_left(name: str, count: int) -> None:
+    seed = random.SystemRandom().randrange(1_000_000)
+    program = [sys.executable, "-m", "tests.soaks", name, "--count", str(count), "--seed", str(seed)]
+    ended = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, f"seed {seed}: {ended.stdout}{ended.stderr}"
+    assert json.loads(ended.stdout.splitlines()[-1])["left"] == {}
