@@ -14,7 +14,7 @@ import logging
 import os
 import resource
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -29,8 +29,10 @@ log = logging.getLogger(__name__)
 HANDSHAKE_S: Final = 10.0
 GREETED_MAX: Final = 64
 """Peers that have not said all yet. One more takes the place of the oldest."""
-DESCRIPTORS_A_CLIENT: Final = 24
-"""With what its sessions have open. So many clients are served as the limit of descriptors allows."""
+DESCRIPTORS_A_CLIENT: Final = 12
+"""With what its sessions have open, and without what it hands over."""
+FOR_CLIENTS: Final = 0.75
+"""Of the descriptors that this process may have; the rest is its own, and for the peers that have not said all yet."""
 PAUSE_S: Final = 0.1
 """Before the next look at the door, where the process or the machine has no descriptor left."""
 
@@ -48,7 +50,9 @@ class Door:
         self._place = place
         self._verbs = verbs
         self._loop = asyncio.get_running_loop()
-        self._served_max = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // DESCRIPTORS_A_CLIENT
+        self._taken: dict[asyncio.Task[None], int] = {}
+        """How many descriptors are kept for each that is served."""
+        self._room = int(resource.getrlimit(resource.RLIMIT_NOFILE)[0] * FOR_CLIENTS)
         self.open(listener)
 
     def open(self, listener: socket.socket) -> None:
@@ -126,6 +130,7 @@ class Door:
         self._tasks.discard(task)
         self._greeted.pop(task, None)
         self._served.pop(task, None)
+        self._taken.pop(task, None)
         self.changed.set()
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("a connection failed", exc_info=error)
@@ -142,7 +147,7 @@ class Door:
                     prepare = verb.prepare
                     assert prepare is not None
                     serve = await looked_at(lambda: prepare(asked, descriptors))
-                    self._require_room(verb)
+                    taken = self._room_for(verb, descriptors)
                     connection.send(handshake.served())
                     if not handshake.is_go((await self._received(connection, owned))[0]):
                         return
@@ -157,15 +162,17 @@ class Door:
             task = asyncio.current_task()
             assert task is not None
             del self._greeted[task]
-            self._served[task] = verb
+            self._served[task], self._taken[task] = verb, taken
             await serve(connection, peer)
 
-    def _require_room(self, verb: Verb) -> None:
-        """Raises: NoHost: there is none for one more."""
-        if len(self._served) >= self._served_max:
+    def _room_for(self, verb: Verb, descriptors: Sequence[int]) -> int:
+        """How many descriptors one more takes, which has handed over these. Raises: NoHost: there is no room for it."""
+        taken = DESCRIPTORS_A_CLIENT + 2 * len(descriptors)  # the host has copies of its own of a client's roots
+        if sum(self._taken.values()) + taken > self._room:
             raise NoHost(f"the host has {len(self._served)} clients, and descriptors for no more")
         if verb.most is not None and sum(one is verb for one in self._served.values()) >= verb.most:
             raise NoHost(f"the host has {verb.most} connections of this kind, and serves no more at a time")
+        return taken
 
     async def _introduced(
         self, connection: socket.socket, owned: contextlib.ExitStack
@@ -212,6 +219,8 @@ class Door:
         if not data:
             raise ConnectionResetError("the client went away")
         if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+            if len(descriptors) < handshake.DESCRIPTORS_MAX and not flags & socket.MSG_TRUNC:
+                raise NoHost("the host has no descriptors left for those that came")
             bounds = f"{handshake.MESSAGE_BYTES_MAX:,} bytes and {handshake.DESCRIPTORS_MAX} descriptors"
             raise NoHost(f"a message of the handshake may have {bounds} at most")
         return data, descriptors

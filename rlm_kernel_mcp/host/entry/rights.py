@@ -47,6 +47,10 @@ PROOF_CWD_ROOT: Final = 3
 LOOKS: Final = ThreadPoolExecutor(64, thread_name_prefix="look")
 """Not asyncio's own threads: a file system that never answers keeps those who ask it, and others are not to wait."""
 
+STREAMS: Final = (stat.S_ISFIFO, stat.S_ISSOCK, stat.S_ISCHR, stat.S_ISREG)
+FAR: Final = ("fuse", "nfs", "cifs", "smb", "9p", "ceph", "afs", "lustre", "gpfs", "virtiofs")
+"""How the names of file systems begin behind which there is a network, or a program: a read there may never end."""
+
 R = TypeVar("R")
 
 
@@ -70,6 +74,8 @@ def checked(descriptors: Sequence[int], state: str) -> Rights:
         (page, (os.O_RDWR,), "the page of unanswered ids"),
     ):
         _require_mode(descriptor, modes, what)
+    for descriptor, what in ((wire_in, "stdin"), (wire_out, "stdout"), (stderr, "stderr")):
+        _require_stream(descriptor, what)
     _require_memory(page)
     directories = directories_of(rest, state)
     return Rights(directories.cwd, directories.roots, wire_in, wire_out, stderr, page)
@@ -112,6 +118,25 @@ def _mode(descriptor: int) -> int:
     """How it was opened; -1: as a mere place in the tree (O_PATH), which takes no right to read what is there."""
     flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
     return -1 if flags & os.O_PATH else flags & os.O_ACCMODE
+
+
+def _require_stream(descriptor: int, what: str) -> None:
+    """The host reads and writes there on behalf of one client, and all others wait for it meanwhile."""
+    found = os.fstat(descriptor)
+    if not any(is_kind(found.st_mode) for is_kind in STREAMS):  # an eventfd keeps even who was told to read
+        raise NoHost(f"{what} is no pipe, socket, terminal, device or file")
+    if stat.S_ISREG(found.st_mode) and (kind := _file_system(found.st_dev)).startswith(FAR):
+        raise NoHost(f"{what} is a file of a file system ({kind}) that may never answer")
+
+
+def _file_system(device: int) -> str:
+    """What kind of file system has that number; "" where it is not known (btrfs)."""
+    number = f"{os.major(device)}:{os.minor(device)}"
+    for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+        mounted, _, of = line.partition(" - ")
+        if mounted.split(" ", 3)[2] == number:
+            return of.partition(" ")[0]
+    return ""
 
 
 def _require_memory(page: int) -> None:

@@ -120,3 +120,27 @@ def test_a_page_that_may_keep_its_writer_waiting_is_refused(handed: Handed) -> N
 def test_a_stream_of_the_wrong_direction_is_refused(handed: Handed, place: int) -> None:
     with pytest.raises(NoHost, match="not open as it must be"):
         checked(handed.with_other(place, handed.descriptors[STDOUT if place == STDIN else STDIN]), str(handed.state))
+
+
+@pytest.mark.parametrize("place", [STDIN, STDOUT, STDERR])
+def test_a_stream_that_may_keep_whoever_was_told_to_go_on_is_refused(handed: Handed, place: int) -> None:
+    """Another may read between the look at an eventfd and the read: the host, and all of its clients, would wait."""
+    counter = os.eventfd(0)
+    with ExitStack() as stack:
+        stack.callback(os.close, counter)
+        with pytest.raises(NoHost, match="is no pipe, socket, terminal, device or file"):
+            checked(handed.with_other(place, counter), str(handed.state))
+
+
+@pytest.mark.parametrize("kind", ["nfs4", "fuse.sshfs", "cifs"])
+def test_a_stream_of_a_file_system_that_may_never_answer_is_refused(
+    handed: Handed, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as a log below a home directory of the network, whose server is gone."""
+    log = handed.open(handed.root / "log", os.O_WRONLY | os.O_CREAT)
+    found = os.fstat(log).st_dev
+    row = f"1 2 {os.major(found)}:{os.minor(found)} / /mnt rw - {kind} server:/home rw\n"
+    assert checked(handed.with_other(STDERR, log), str(handed.state)).stderr == log
+    monkeypatch.setattr(Path, "read_text", lambda *_args, **_named: row)
+    with pytest.raises(NoHost, match=f"{kind}.* may never answer"):
+        checked(handed.with_other(STDERR, log), str(handed.state))
