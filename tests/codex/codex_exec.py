@@ -23,7 +23,6 @@ from tests.processes import command_lines_below
 
 # `required`: without it Codex gives a server about a second, and then asks the model without its tools.
 # No approval mode is set: the tools' annotations have to be enough for `codex exec`.
-# Without a host all that a server starts lives below Codex, where it is looked for.
 CONFIG: Final = """
 model = {model}
 model_provider = "scripted"
@@ -52,8 +51,10 @@ args = {args}
 required = true
 startup_timeout_sec = 60
 [mcp_servers.rlm.env]
-RLM_HOST = "off"
+{env}
 """
+NO_HOST: Final = {"RLM_HOST": "off"}
+"""All that the server starts then lives below Codex, where it is looked for."""
 TAP: Final = 'tee "$0" | "$1" | tee "$2"'
 RUN_TIMEOUT_S: Final = 90
 
@@ -86,13 +87,14 @@ class CodexRun:
         return str([item["text"] for item in done if item["type"] == "agent_message"][-1])
 
 
-def run_codex(
+def run_codex(  # noqa: PLR0913 (each of these is what one of the conversations differs in)
     script: Script,
     directory: Path,
     *,
     model: str,
     tapped: bool = False,
     files: Mapping[str, str] | None = None,
+    env: Mapping[str, str] = NO_HOST,
     ended_by: signal.Signals | None = None,
 ) -> CodexRun:
     """Run one conversation to its end in `directory`; raise what its script raised.
@@ -103,6 +105,7 @@ def run_codex(
         model: `"fake-model"` is unknown to Codex's catalog and calls tools directly; `"gpt-6-sol"` uses code mode.
         tapped: record the wire with a `tee` on each side of the server. Without it Codex starts `bin/rlm-mcp` itself.
         files: name and text of the files in Codex's working directory, which is the server's too.
+        env: what Codex sets for its server.
         ended_by: Codex gets this signal where the script ends, and its last message never arrives.
     """
     binary = codex_binary()
@@ -127,7 +130,8 @@ def run_codex(
     )
     with endpoint:
         values = {"model": model, "base_url": endpoint.base_url, "command": command[0], "args": command[1:]}
-        config = CONFIG.format(**{key: json.dumps(value) for key, value in values.items()})
+        table = "\n".join(f"{name} = {json.dumps(value)}" for name, value in env.items())
+        config = CONFIG.format(env=table, **{key: json.dumps(value) for key, value in values.items()})
         (directory / "config.toml").write_text(config)
         codex = _started(binary, directory, work)
         try:
