@@ -89,12 +89,12 @@ class Kills:
         self.told["kills"] += 1
 
     def _next(self) -> int:
-        """The host that follows, a moment after it has begun."""
+        """The host that follows, a moment after it has begun to listen."""
         deadline = time.monotonic() + WAIT_S
-        while not (found := self.hosts.everyone()):
+        while (found := self.hosts.pid()) is None:
             assert time.monotonic() < deadline, "no host follows"
         signal.sigtimedwait([], self.random.uniform(0, LATEST_S[1][0]))
-        return found[0]
+        return found
 
     def end(self) -> None:
         """Everybody's ordinary end."""
