@@ -24,7 +24,13 @@ pytestmark = pytest.mark.slow
 
 PROGRAM: Final = Path(__file__).parent / "program"
 PYTHON: Final = sys.executable
-MORE: Final = ["no_new_privs,seccomp"] + ([] if namespaces.refusal() else ["mnt", "net", "ipc", "uts"])
+OF_NAMESPACES: Final = ["mnt", "net", "ipc", "uts", "cgroup", "user", "pid"]
+OF_ROOT: Final = ["groups", "bounding", "root"]
+MORE: Final = [
+    "no_new_privs,seccomp",
+    *([] if namespaces.refusal() else OF_NAMESPACES),
+    *([] if os.getuid() else OF_ROOT),
+]
 KINDS: Final = ["no_new_privs", *(pytest.param(kind, marks=pytest.mark.slow) for kind in MORE)]
 
 
@@ -177,3 +183,50 @@ def test_another_user_s_process_does_not_get_in(hosts: Hosts) -> None:
         directory.chmod(0o755)
     where.chmod(0o777)
     assert said_by(forged, NOBODY) == {"hello": "no", "reason": "the client belongs to another user"}
+
+
+INTRUSION: Final = """
+import os, socket, json
+found = []
+def tried(what, call):
+    try:
+        found.append([what, "REACHED", str(call())])
+    except BaseException as error:
+        found.append([what, type(error).__name__, str(error)])
+def connected(kind, place):
+    with socket.socket(socket.AF_UNIX, kind) as peer:
+        peer.settimeout(5)
+        peer.connect(place)
+        peer.send(b"rlm-host 1" + bytes([0]) + b"hello" + bytes([0]) + b"0")
+        return peer.recv(4096)
+for kind in (socket.SOCK_SEQPACKET, socket.SOCK_STREAM, socket.SOCK_DGRAM):
+    tried("connect", lambda: connected(kind, PLACE))
+tried("list", lambda: os.listdir(os.path.dirname(PLACE)))
+tried("lock", lambda: os.open(PLACE.removesuffix(".sock") + ".lock", os.O_RDWR))
+tried("log", lambda: open(PLACE + ".log").read())
+tried("proof", lambda: os.open(STATE + "/host.proof", os.O_RDWR))
+tried("records", lambda: os.listdir(STATE))
+tried("process", lambda: os.listdir(f"/proc/{HOST}/fd"))
+tried("signal", lambda: os.kill(HOST, 0))
+print(json.dumps(found))
+"""
+"""What a kernel's code may try against its host: every one of these has to raise."""
+
+
+@pytest.mark.parametrize("tier", ["ns", "lock"])
+def test_a_kernel_reaches_nothing_of_its_host(hosts: Hosts, tier: str) -> None:
+    """Socket, lock, log, proof, records and process; with every module importable, in each tier."""
+    before = confined("without_namespaces", hosts) if tier == "lock" else ()
+    client = hosts.client("client", before=before, env={"RLM_IMPORT_POLICY": "any"})
+    client.initialize()
+    (pid,) = hosts.everyone()
+    place = hosts.socket_of(pid)
+    opened = client.data("rlm_init_context", context_text="some text")
+    assert ("namespaces" in opened["walls"]) is (tier == "ns" and not namespaces.refusal())
+    values = f"PLACE, STATE, HOST = {place!r}, {hosts.place.state!r}, {pid}\n"
+    report = client.run(opened["session_id"], values + INTRUSION)
+    assert report["status"] == "ok", report
+    found = json.loads(report["stdout"])
+    assert len(found) == 10
+    assert [what for what, outcome, _ in found if outcome == "REACHED"] == [], found
+    assert "result" in client.request("ping")
