@@ -18,7 +18,7 @@ import sys
 from typing import Final, NoReturn, TextIO
 
 from rlm_kernel_mcp.host.door import Door
-from rlm_kernel_mcp.host.entry.confinement import Peer
+from rlm_kernel_mcp.host.entry.confinement import LIMITS, Peer, hard_limit
 from rlm_kernel_mcp.host.entry.verbs import Verb
 from rlm_kernel_mcp.host.identity import Seat
 from rlm_kernel_mcp.host.kinds.client import Clients
@@ -64,6 +64,8 @@ def run(seat: Seat, listener: socket.socket) -> NoReturn:
     form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
     logging.basicConfig(stream=out, level=logging.WARNING, format=form)
     logging.getLogger("rlm_kernel_mcp").setLevel(logging.INFO)
+    for which in LIMITS.values():
+        resource.setrlimit(which, (hard_limit(which), hard_limit(which)))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:

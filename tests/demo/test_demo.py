@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 
+import psutil
 import pytest
 
 from demo import __main__ as program
@@ -17,6 +21,7 @@ def test_the_demo_answers_checks_itself_and_accounts_for_what_reached_the_client
     """Exit status 0 is its own check against the second computation, of its citations too."""
     done = demo("asyncio", "email", "json")
     assert done.returncode == 0, done.stderr
+    assert "The process that was started serves this session." in done.stdout
     assert "agrees in all" in done.stdout
     assert "An invented quote is refused. CITATION_MISMATCH: 1 of" in done.stdout
     assert "q1 is near" in done.stdout
@@ -26,6 +31,17 @@ def test_the_demo_answers_checks_itself_and_accounts_for_what_reached_the_client
     assert done.stdout.count("run_repl") == 11
     assert "with Session(" in done.stdout
     assert re.search(r"(?m)^\d+ places\nthe first is \w+\.py:\d+$", done.stdout)
+
+
+@pytest.mark.slow
+def test_the_demo_has_a_host_by_default_which_nobody_else_finds_and_which_ends_with_it(short_dir: Path) -> None:
+    """Nothing is left where it had its sockets and its records."""
+    done = demo("json", env={"TMPDIR": str(short_dir), "RLM_HOST": "auto"})
+    assert done.returncode == 0, done.stderr
+    assert "A host that nobody else has serves this session." in done.stdout
+    assert "agrees in all" in done.stdout
+    assert not any(path.name.startswith("rlm-demo-") for path in short_dir.iterdir())
+    assert not any(str(short_dir) in " ".join(one.info["cmdline"] or ()) for one in psutil.process_iter(["cmdline"]))
 
 
 def test_the_demo_says_a_refusal_in_one_line_and_fails() -> None:
@@ -69,5 +85,12 @@ def test_a_size_that_shows_nothing_and_options_that_do_not_go_together_are_refus
     assert said in capsys.readouterr().err
 
 
-def demo(*packages: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([ROOT / "bin" / "demo", *packages], capture_output=True, text=True, timeout=100, check=False)
+def demo(*packages: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [ROOT / "bin" / "demo", *packages],
+        env={**os.environ, **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -148,6 +149,39 @@ def test_a_client_s_end_leaves_its_session_and_takes_its_front_and_its_pipes(hos
     assert first.end() == 0
     assert left_over([front], 60) == []
     assert second.run(session_id, "x + 1")["result"] == "42"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("limit", "what"),
+    [
+        ("-t 6000", "processor time"),
+        ("-f 9000000", "size of files"),
+        ("-d 90000000", "data"),
+        ("-v 90000000", "address"),
+    ],
+)
+def test_a_client_with_another_hard_limit_has_no_part_in_a_host(hosts: Hosts, limit: str, what: str) -> None:
+    """In either direction: one of them would have the other's."""
+    limited = ("/bin/sh", "-c", f'ulimit {limit}; exec "$0" "$@"')
+    hosts.client("a").initialize()
+    second = hosts.client("b", before=limited)
+    second.initialize()
+    assert what in second.logged(HERE)
+    assert hosts.count() == 1
+
+
+@pytest.mark.slow
+def test_a_soft_limit_of_the_first_client_is_no_limit_of_the_host(hosts: Hosts) -> None:
+    first = hosts.client("a", before=("/bin/sh", "-c", 'ulimit -S -t 60; ulimit -S -f 1; exec "$0" "$@"'))
+    second = hosts.client("b")
+    for client in (first, second):
+        client.initialize()
+        assert client.run(client.open_session(), "6 * 7")["result"] == "42"
+    (pid,) = hosts.everyone()
+    for which in (resource.RLIMIT_CPU, resource.RLIMIT_FSIZE):
+        soft, hard = resource.prlimit(pid, which)
+        assert soft == hard
 
 
 def test_socket_pairs_do_as_well_as_pipes(hosts: Hosts) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +30,7 @@ def start() -> Iterator[tuple[tuple[str, ...], Mapping[str, str]]]:
     if argv is None:
         yield SERVE, {}
     else:
-        host = OwnHost()
+        host = OwnHost(os.geteuid())
         yield argv, host.env
         host.end()
 

@@ -58,7 +58,7 @@ class LineClient:
         self.host: OwnHost | None = None
         """The host that serves it, and it alone; None where its process is the server."""
         if (by_front := through_front(argv)) is not None:
-            self.host, argv, warm = OwnHost(), by_front, False
+            self.host, argv, warm = OwnHost(directory.stat().st_uid), by_front, False
             env = {**self.host.env, **(env or {})}
         self.log = directory.parent / f"{directory.name}.stderr"
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("RLM_")}

@@ -41,8 +41,9 @@ def through_front(argv: Sequence[str]) -> tuple[str, ...] | None:
 class OwnHost:
     """Its place is made with this object, and is gone when it has ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, user: int) -> None:
         self._sockets = Path(tempfile.mkdtemp(prefix="r", dir="/tmp"))  # their paths are bounded
+        os.chown(self._sockets, user, -1)
         self._known: tuple[int, int] | None = None
         self.env: Mapping[str, str] = {
             "RLM_HOST": "auto",
