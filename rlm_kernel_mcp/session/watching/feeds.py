@@ -96,7 +96,9 @@ class Feed:
         """Tell what a step has printed by now. `is_over`: it prints no more, and nothing of it is held here."""
         if self._output is not None and self._output.step is step:
             self._output.look()
-            self._output = None if is_over else self._output
+            if is_over:
+                self._output.stop()
+                self._output = None
 
     def tell_newcomer(self, watcher: Watcher, step: RunningStep) -> None:
         """Tell one that came late, after `catch_up`, of the step that runs, and the end of its output so far."""

@@ -8,7 +8,6 @@ twice. Is not: the step's record, which has all of it (`session/trace/progress.p
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -16,8 +15,6 @@ from rlm_kernel_mcp.session.watching.events import CODE_CHARS, PIECE_CHARS, STRE
 
 if TYPE_CHECKING:  # a host has watchers before it has a kernel, and Jupyter with it
     from rlm_kernel_mcp.session.steps.run import RunningStep
-
-log = logging.getLogger(__name__)
 
 PAUSE_S: Final = 0.1
 """Between two looks."""
@@ -34,14 +31,20 @@ class LiveOutput:
         self.step = step
         self._publish, self._is_wanted = publish, is_wanted
         self._told: dict[Stream, int] = dict.fromkeys(STREAMS, 0)
+        self._next: asyncio.TimerHandle | None = None
 
     def start(self, *, from_now: bool) -> None:
         """Look again and again, until the step has ended or nobody watches. `from_now`: what was printed is known."""
         if from_now and self.step.execution is not None:
             reply = self.step.execution.reply
             self._told = {"stdout": reply.stdout.chars, "stderr": reply.stderr.chars}
-        task = asyncio.create_task(self._go_on(), name=f"live output of step {self.step.index}")
-        task.add_done_callback(_log_failure)
+        # No task: most steps end before the first look.
+        self._next = asyncio.get_running_loop().call_later(PAUSE_S, self._go_on)
+
+    def stop(self) -> None:
+        """Look no more."""
+        if self._next is not None:
+            self._next.cancel()
 
     def look(self) -> None:
         """Tell what has come since the last look."""
@@ -64,10 +67,10 @@ class LiveOutput:
                 )
             self._told[stream] = text.chars
 
-    async def _go_on(self) -> None:
-        while self._is_wanted() and not self.step.finished.is_set():
+    def _go_on(self) -> None:
+        if self._is_wanted() and not self.step.finished.is_set():
             self.look()
-            await asyncio.sleep(PAUSE_S)
+            self._next = asyncio.get_running_loop().call_later(PAUSE_S, self._go_on)
 
 
 def begin_of(step: RunningStep) -> Begin:
@@ -80,9 +83,3 @@ def begin_of(step: RunningStep) -> Begin:
         "code_chars": len(step.code),
         "elapsed_ms": step.elapsed_ms,
     }
-
-
-def _log_failure(task: asyncio.Task[None]) -> None:
-    """The record has all of it nevertheless."""
-    if not task.cancelled() and task.exception() is not None:
-        log.error("the output of a step is not told to its watchers any more", exc_info=task.exception())

@@ -234,12 +234,29 @@ async def test_a_watcher_that_never_reads_holds_up_no_step(fakes: Fakes) -> None
     assert never.heard[-1]["events"] > 0
 
 
-async def test_after_the_last_watcher_no_step_is_held_and_nothing_looks_on(fakes: Fakes) -> None:
+async def test_after_the_last_watcher_nothing_looks_on(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
     session, _ = await fakes.open()
-    tasks = len(asyncio.all_tasks())
     with watched(fakes, session) as ear:
         await session.begin(FOREVER)
         await ear.next("output")
-    await session.interrupt()
+        feed = fakes.registry._shared.feeds.of(session.session_id)
+    assert feed is not None
+    output, looks = feed._output, []
+    assert output is not None
+    monkeypatch.setattr(output, "look", lambda: looks.append(1))
+    output.stop()
+    output._go_on()
     assert fakes.registry._shared.feeds.of(session.session_id) is None
-    await until(lambda: len(asyncio.all_tasks()) <= tasks)
+    await session.interrupt()
+    assert looks == []
+
+
+async def test_of_a_step_that_has_ended_nothing_is_held_for_its_watchers(fakes: Fakes) -> None:
+    session, _ = await fakes.open()
+    with watched(fakes, session) as ear:
+        await session.ok("1")
+        await ear.next("step")
+        feed = fakes.registry._shared.feeds.of(session.session_id)
+        assert feed is not None
+        assert feed._output is None
+        assert session.session.journal.telling._step is None
