@@ -143,7 +143,12 @@ class Policy(_Part):
     """How long a kernel may take from launch to ready."""
 
     def with_settings(
-        self, *, import_policy: str | None, imports: tuple[str, ...], memory_limit_mb: int | None
+        self,
+        *,
+        import_policy: str | None,
+        imports: tuple[str, ...],
+        memory_limit_mb: int | None,
+        preload: tuple[str, ...] = (),
     ) -> Policy:
         """This policy with a user's settings applied: more modules, every module, another memory limit.
 
@@ -154,6 +159,7 @@ class Policy(_Part):
                 **self.imports.model_dump(),
                 "mode": import_policy or self.imports.mode,
                 "modules": (*self.imports.modules, *(name for name in imports if name not in self.imports.modules)),
+                "preload": (*self.imports.preload, *preload),
             },
             "limits": {**self.limits.model_dump(), "memory_mb": memory_limit_mb or self.limits.memory_mb},
         }

@@ -123,6 +123,8 @@ class KernelSettings:
     memory_limit_mb: int | None
     sandbox_mode: str
     sandbox_fallback: str
+    preload: tuple[str, ...] = ()
+    """Modules that kernels have beside the policy's, and that no step may import for that."""
 
 
 def load_kernel_settings(environ: Mapping[str, str]) -> KernelSettings:

@@ -68,6 +68,9 @@ UNTRUSTED_MAY_IMPORT: Final = {"errors", "text", "wire"}
 SANS_IO: Final = {
     "kernel/untrusted/snapshot_stream.py",
     "kernel/untrusted/snapshot_report.py",
+    "kernel/untrusted/question_frames.py",
+    "kernel/untrusted/cost.py",
+    "session/asking/room.py",
     "session/snapshots/states.py",
     "session/states/lifecycle.py",
     "session/states/machine.py",
@@ -97,7 +100,17 @@ THIRD_PARTY: Final = {
     "kernel": {"jupyter_client", "jupyter_core"},
     "policy": {"pydantic"},
     "session": {"ahocorasick_rs", "rapidfuzz"},
-    "in_kernel": {"IPython", "ahocorasick_rs", "cloudpickle", "ipykernel", "re2", "traitlets", "zmq"},
+    "in_kernel": {
+        "IPython",
+        "ahocorasick_rs",
+        "cloudpickle",
+        "ipykernel",
+        "jsonschema",
+        "re2",
+        "referencing",
+        "traitlets",
+        "zmq",
+    },
 }
 """What each part may import from outside; the parts not named: the standard library alone."""
 

@@ -69,6 +69,10 @@ class SessionOptions(ContextOptions, total=False):
     """Characters of code in and of output delivered, in total: 1,000,000,000."""
     step_timeout_ms: int
     """Milliseconds after which one step is interrupted, unless `run` says otherwise: 60,000."""
+    max_subcalls: int
+    """Questions that the code may ask a model, where a setting names one: 1,000."""
+    subcall_tokens_limit: int
+    """Tokens of those questions and their answers, in total: 2,000,000."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,14 @@ class RegistryCalls:
 
     async def init_context(self, arguments: Arguments) -> Opened:
         asked = validation.parse("rlm_init_context", requests.InitContext, arguments)
-        limits = Guardrails(asked.max_steps, asked.max_runtime_ms, asked.budget_limit, asked.step_timeout_ms)
+        limits = Guardrails(
+            asked.max_steps,
+            asked.max_runtime_ms,
+            asked.budget_limit,
+            asked.step_timeout_ms,
+            asked.max_subcalls,
+            asked.subcall_tokens_limit,
+        )
         return await (await self.registry()).init_context(
             context_text=asked.context_text,
             context_paths=asked.context_paths,

@@ -45,30 +45,29 @@ response_format "markdown" gives text for reading; "json" (default) {ok: true, d
 
 INIT_CONTEXT: Final = (
     """\
-Open a session: load a text, files, directories or globs into a fresh locked-down Python kernel, for more text \
-than you can read. Give exactly one of context_text, context_paths (relative ones against the server's working \
-directory; only below the directories the user allowed). A directory leaves out hidden, vendored (node_modules), \
+Open a session: load a text, files, directories or globs, however large, into a fresh locked-down Python kernel. \
+Give exactly one of context_text, context_paths (relative to the server's working directory; only below directories \
+the user allowed). A directory leaves out hidden, vendored (node_modules), \
 binary and git-ignored files, and what exclude (default [], patterns as in .gitignore: "*.min.js") names; \
 a file named itself, or by more than `*` in a glob, is loaded. Document names are relative to `prefix`. Limits, with \
 defaults: max_steps 64 (1 to 1000000); \
 max_runtime_ms 120000 (of execution, in sum) and step_timeout_ms 60000 (1 to 86400000 each); \
-budget_limit 100000 (1 to 1000000000 characters of code in and output out). \
+budget_limit 100000 (1 to 1000000000 characters of code in and output out); max_subcalls 1000 (0 to 100000) and \
+subcall_tokens_limit 2000000 (of what the code asks a model). \
 In the kernel: `context` (or context_name) is the whole text, str, `documents` maps file name to text, `scratch` is \
 the only directory for open(). After wait_ms (default 20000, 0 to 600000) the call answers state "loading", what is \
-unknown is null, and the first step waits for the text.
+unknown is null, and the first step waits for it.
 """
     + ENVELOPE
     + """\
 { session_id: string, config: {max_steps, max_runtime_ms, budget_limit, step_timeout_ms: number},
   counters: {step_index, runtime_ms, budget_used: number},
   context: { name: string, state: "ready"|"loading", kind: "text"|"documents", chars, lines, bytes: number,
-             sha256: string|null, head, tail: string, documents: {name: string, chars: number}[] /* first 20 */,
-             document_count: number, prefix?: string, held: "memory"|"mapped"|"spooled", changed: boolean,
-             loaded_bytes?: number, encodings: {[name: string]: number}, undecodable_bytes: number,
-             undecodable_in?: {[name: string]: number}, skipped: {[kind: string]: number},
-             skipped_first?, hints?: string[] },
+    sha256: string|null, head, tail: string, documents: {name: string, chars: number}[] /* first 20 */,
+    document_count, loaded_bytes?, undecodable_bytes: number, prefix?: string, held: "memory"|"mapped"|"spooled",
+    changed: boolean, encodings, undecodable_in?, skipped: {[kind: string]: number}, skipped_first?, hints?: string[] },
   namespace: {[name: string]: string}, imports: string[], walls: string[],
-  walls_missing?: {name: string, reason: string}[] }"""
+  walls_missing?: {name, reason: string}[], subcalls?: {backend, model, where, parallel, depth, limits, how} }"""
 )
 
 STEP_SHAPE: Final = """\
@@ -79,7 +78,9 @@ STEP_SHAPE: Final = """\
   budget: {steps_left, runtime_left_ms, chars_left: number}, truncated: {stdout, stderr, result: number},
   lost: null|{reason: string, lost: {name: string, why: string}[], restored: string[],
     omitted?: {lost?: number, restored?: number}}, note?: string,
-  contexts_changed?: string[] /* contexts whose files are not what was loaded any more */ }"""
+  contexts_changed?: string[] /* contexts whose files are not what was loaded any more */,
+  subcalls?: null|{asked, answered, cached, duplicate, tokens_in, tokens_out, waited_ms: number, usd: number|null,
+    failed: {[code: string]: number}} }"""
 
 RUN_REPL: Final = (
     """\

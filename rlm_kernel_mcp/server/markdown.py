@@ -14,21 +14,10 @@ from collections.abc import Iterator
 from typing import Final
 
 from rlm_kernel_mcp.server.footnotes import evidence
+from rlm_kernel_mcp.session import reports
 from rlm_kernel_mcp.session.context_reports import ContextReport, LoadingReport
 from rlm_kernel_mcp.session.contexts.given import Added
 from rlm_kernel_mcp.session.evidence.citations import Checked
-from rlm_kernel_mcp.session.reports import (
-    Counters,
-    FinalReport,
-    Guardrails,
-    Left,
-    LossReport,
-    Opened,
-    SessionList,
-    SessionSummary,
-    StepReport,
-    VariableSlice,
-)
 from rlm_kernel_mcp.session.trace.reports import TraceEvent, TracePage
 from rlm_kernel_mcp.text.markup import code, fenced, word
 from rlm_kernel_mcp.text.wording import NOTHING_INTERRUPTED, NOTHING_LEFT_TO_INTERRUPT, counted
@@ -54,7 +43,7 @@ HELD: Final = {
 """Where a context's text is."""
 
 
-def opened(report: Opened) -> str:
+def opened(report: reports.Opened) -> str:
     """Page of `rlm_init_context`."""
     missing = [wall for wall in report.walls if not wall.holds]
     parts = [
@@ -65,6 +54,7 @@ def opened(report: Opened) -> str:
         "Importable: " + (", ".join(report.imports) if report.imports != ("*",) else "every installed module") + ".",
         "Walls that hold: " + ", ".join(wall.name for wall in report.walls if wall.holds) + ".",
         *(f"Wall that does not hold: {wall.name} ({wall.detail})." for wall in missing),
+        *([] if (who := report.answerer) is None else [f"Questions of the code go to {who.where}: {who.how}"]),
         _limits(report.config),
     ]
     return "\n\n".join(parts)
@@ -87,7 +77,7 @@ def notice(report: ContextReport | LoadingReport) -> str | None:
     return " ".join(filter(None, (empty, cut if listed < first else ""))) or None
 
 
-def step(report: StepReport) -> str:
+def step(report: reports.StepReport) -> str:
     """Page of `rlm_run_repl`, `rlm_await_step` and `rlm_interrupt`."""
     status = STATUS_LINES[report.status].format(index=report.step_index, ms=f"{report.duration_ms:,}")
     parts = [] if report.note in (NOTHING_INTERRUPTED, NOTHING_LEFT_TO_INTERRUPT) else [status]
@@ -106,6 +96,8 @@ def step(report: StepReport) -> str:
     parts += _cuts(report)
     if report.lost is not None:
         parts.append(_lost(report.lost))
+    if report.subcalls is not None:
+        parts.append(_subcalls(report.subcalls))
     if report.note is not None:
         parts.append(report.note)
     if report.contexts_changed:
@@ -120,7 +112,7 @@ def step(report: StepReport) -> str:
     return "\n\n".join(parts)
 
 
-def variable(part: VariableSlice) -> str:
+def variable(part: reports.VariableSlice) -> str:
     """Page of `rlm_get_var`."""
     size = "" if part.size is None else f", size {part.size:,}"
     head = f"{code(part.name)} is {word(part.type)}{size}; "
@@ -133,7 +125,7 @@ def variable(part: VariableSlice) -> str:
     return f"{head}\n\n{fenced(part.value)}{rest}"
 
 
-def final(report: FinalReport, max_chars: int) -> str:
+def final(report: reports.FinalReport, max_chars: int) -> str:
     """Page of `rlm_finalize`. `max_chars`: of all footnotes."""
     stats = report.stats
     shown = report.final_answer_chars - report.cut_chars
@@ -161,7 +153,7 @@ def trace(page: TracePage, max_chars: int) -> str:
     return "\n\n".join(parts)
 
 
-def sessions(found: SessionList) -> str:
+def sessions(found: reports.SessionList) -> str:
     """Page of `rlm_list_sessions`."""
     none = 'No sessions are live. rlm_init_context opens one; state="all" lists ended ones.'
     none = f"There are no sessions after the first {found.offset:,}." if found.offset else none
@@ -169,14 +161,14 @@ def sessions(found: SessionList) -> str:
     return "\n".join([*([] if found.rows else [none]), *map(session, found.rows), *notes])
 
 
-def more_sessions(found: SessionList) -> str:
+def more_sessions(found: reports.SessionList) -> str:
     """How many are not listed, and what lists them; nothing where none is left."""
     if not found.omitted:
         return ""
     return f"{found.omitted:,} more, used longer ago: offset={found.goes_on} goes on."
 
 
-def session(row: SessionSummary) -> str:
+def session(row: reports.SessionSummary) -> str:
     """One line of it."""
     return (
         f"- {code(row.session_id)}: {row.status}; {_size(row)}; "
@@ -187,7 +179,7 @@ def session(row: SessionSummary) -> str:
 _WHOSE: Final = {"this": "", "other": "; another client's", None: ""}
 
 
-def _size(row: SessionSummary) -> str:
+def _size(row: reports.SessionSummary) -> str:
     if row.loading is not None:
         return f"{row.kind}, {row.loading.loaded_bytes:,} of {counted(row.loading.bytes, 'byte')} loaded"
     if row.chars is None:
@@ -234,7 +226,7 @@ def _context(report: ContextReport | LoadingReport) -> Iterator[str]:
         yield f"It ends:\n{fenced(report.tail)}"
 
 
-def _cuts(report: StepReport) -> list[str]:
+def _cuts(report: reports.StepReport) -> list[str]:
     counts = (
         ("stdout", report.truncated.stdout),
         ("stderr", report.truncated.stderr),
@@ -247,7 +239,7 @@ def _cuts(report: StepReport) -> list[str]:
     return [f"Cut from this answer: {', '.join(cuts)}."] if cuts else []
 
 
-def _lost(lost: LossReport) -> str:
+def _lost(lost: reports.LossReport) -> str:
     lines = [f"The kernel was replaced: {lost.reason}."]
     lines += [f"- gone: {code(name)} ({code(why)})" for name, why in lost.names]
     if lost.more_lost:
@@ -282,18 +274,26 @@ def event(event: TraceEvent, max_chars: int = sys.maxsize) -> str:
     return "\n".join(parts)
 
 
-def _left(left: Left) -> str:
+def _subcalls(told: reports.Subcalls) -> str:
+    cost = "" if told.usd is None else f", USD {told.usd:,.4f}"
+    tokens = f"{told.tokens_in:,} tokens in and {told.tokens_out:,} out{cost}"
+    had = f"{told.answered:,} answered, {told.cached:,} from the cache, {told.duplicate:,} the same as others"
+    return f"Sub-calls: {told.asked:,} asked, {had}; {tokens}; {told.waited_ms:,} ms of waiting, which is free."
+
+
+def _left(left: reports.Left) -> str:
     steps, chars = counted(left.steps_left, "step"), counted(left.chars_left, "character")
-    return f"Left: {steps}, {left.runtime_left_ms:,} ms of run time, {chars}."
+    asks = "" if left.subcalls_left is None else f", {counted(left.subcalls_left, 'sub-call')}"
+    return f"Left: {steps}, {left.runtime_left_ms:,} ms of run time, {chars}{asks}."
 
 
-def _limits(limits: Guardrails) -> str:
+def _limits(limits: reports.Guardrails) -> str:
     return (
         f"Limits: {counted(limits.max_steps, 'step')}, {limits.max_runtime_ms:,} ms of run time in total, "
         f"{limits.step_timeout_ms:,} ms for a step, {counted(limits.budget_limit, 'character')}."
     )
 
 
-def _used(counters: Counters) -> str:
+def _used(counters: reports.Counters) -> str:
     steps, chars = counted(counters.step_index, "step"), counted(counters.budget_used, "character")
     return f"{steps}, {counters.runtime_ms:,} ms, {chars} used"

@@ -82,6 +82,16 @@ class InitContext(Request):
         IntegerArg(low=1, high=DAY_MS, unit="milliseconds"),
         Field(description="Milliseconds after which one step is interrupted, unless rlm_run_repl says otherwise."),
     ] = 60_000
+    max_subcalls: Annotated[
+        int,
+        IntegerArg(low=0, high=100_000, unit="sub-calls"),
+        Field(description="Questions that the code may ask a model, where the server has one."),
+    ] = 1_000
+    subcall_tokens_limit: Annotated[
+        int,
+        IntegerArg(low=0, high=1_000_000_000, unit="tokens"),
+        Field(description="Tokens of those questions and their answers, in total."),
+    ] = 2_000_000
 
     @model_validator(mode="after")
     def _one_source(self) -> InitContext:

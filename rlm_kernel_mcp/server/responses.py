@@ -19,6 +19,7 @@ from rlm_kernel_mcp.errors import CitationMismatch, RlmError
 from rlm_kernel_mcp.server import markdown
 from rlm_kernel_mcp.server.argument_types import MAX_OUTPUT_CHARS, ResponseFormat
 from rlm_kernel_mcp.session import reports
+from rlm_kernel_mcp.session.answering.questions import Answerer
 from rlm_kernel_mcp.session.context_reports import ContextReport, LoadingReport
 from rlm_kernel_mcp.session.contexts.given import Added
 from rlm_kernel_mcp.session.evidence.citations import Checked
@@ -34,6 +35,9 @@ UNKNOWN_YET: Final = (
 )
 """Fields of a context that is being loaded, which are null."""
 
+SUBCALL_LIMITS: Final = ("max_subcalls", "subcall_tokens_limit", "wait_limit_ms")
+"""Fields of a session's limits that mean something where somebody answers its questions."""
+
 LIST_CHARS_MAX: Final = 8_000
 """Characters of an answer of `rlm_list_sessions`, in either form."""
 LIST_FRAME_CHARS: Final = 200
@@ -45,6 +49,7 @@ def opened(report: reports.Opened, form: ResponseFormat) -> CallToolResult:
     if form == "markdown":
         return _reading(markdown.opened(report))
     data = _fields(report) | {"config": _fields(report.config), "counters": _fields(report.counters)}
+    data |= _answerer(data.pop("answerer"), data["config"])
     data |= {"context": _context(report.context), "walls": [wall.name for wall in report.walls if wall.holds]}
     # What a wall is and does is prose for people: `rlm-kernel-mcp doctor`.
     missing = [{"name": wall.name, "reason": wall.detail} for wall in report.walls if not wall.holds]
@@ -77,6 +82,10 @@ def step(report: reports.StepReport, form: ResponseFormat) -> CallToolResult:
         data["error"] = _fields(report.error)
     data["updated_vars_summary"] = [_fields(row) for row in report.updated_vars_summary]
     data["budget"], data["truncated"] = _fields(report.budget), _fields(report.truncated)
+    if report.budget.subcalls_left is None:
+        del data["subcalls"], data["budget"]["subcalls_left"], data["budget"]["subcall_tokens_left"]
+    elif report.subcalls is not None:
+        data["subcalls"] = _fields(report.subcalls)
     return _envelope({"ok": True, "data": data}, _pictures(report))
 
 
@@ -171,6 +180,16 @@ def _context(report: ContextReport | LoadingReport) -> dict[str, Any]:
     if report.prefix is None:
         del data["prefix"]
     return data
+
+
+def _answerer(who: Answerer | None, config: dict[str, Any]) -> dict[str, Any]:
+    """The field `subcalls`: who answers. Where nobody does there is none, and `config` has no limits of theirs."""
+    limits = {name: config.pop(name) for name in SUBCALL_LIMITS}
+    if who is None:
+        return {}
+    config |= limits
+    names = ("backend", "model", "where", "parallel", "depth")
+    return {"subcalls": {name: getattr(who, name) for name in names} | {"limits": limits, "how": who.how}}
 
 
 def _note(note: str | None) -> dict[str, str]:

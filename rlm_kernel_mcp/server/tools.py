@@ -74,6 +74,8 @@ async def init_context(call: Call, request: requests.InitContext) -> CallToolRes
         max_runtime_ms=request.max_runtime_ms,
         budget_limit=request.budget_limit,
         step_timeout_ms=request.step_timeout_ms,
+        max_subcalls=request.max_subcalls,
+        subcall_tokens_limit=request.subcall_tokens_limit,
     )
     options = Options(request.context_name, request.exclude, request.wait_ms)
     progress = options.progress

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rlm_kernel_mcp.session.reports import Counters, Guardrails, GuardrailStop, Left
+from rlm_kernel_mcp.session.answering.questions import Answerer
+from rlm_kernel_mcp.session.reports import Counters, Guardrails, GuardrailStop, Left, SubcallsUsed
 
 
 class Account:
@@ -21,6 +22,10 @@ class Account:
         self._steps = used.step_index
         self._runtime_ms = used.runtime_ms
         self._chars = used.budget_used
+        self.subcalls = SubcallsUsed()
+        """What was used of the limits of sub-calls."""
+        self.answerer: Answerer | None = None
+        """Who answers the session's questions; None: nobody, and those limits mean nothing."""
         self.stop: GuardrailStop | None = stop
         """The first limit that was reached; no later one replaces it."""
         self.on_stop: Callable[[], None] = lambda: None
@@ -30,13 +35,25 @@ class Account:
     def counters(self) -> Counters:
         return Counters(self._steps, self._runtime_ms, self._chars)
 
+    def recorded(self) -> dict[str, int]:
+        """What the session's record has of it."""
+        counters = {"step_index": self._steps, "runtime_ms": self._runtime_ms, "budget_used": self._chars}
+        return counters | self.subcalls.recorded()
+
     @property
     def left(self) -> Left:
         return Left(
             steps_left=max(0, self.limits.max_steps - self._steps),
             runtime_left_ms=max(0, self.limits.max_runtime_ms - self._runtime_ms),
             chars_left=max(0, self.limits.budget_limit - self._chars),
+            **(self._subcalls_left() if self.answerer is not None else {}),
         )
+
+    def _subcalls_left(self) -> dict[str, int]:
+        return {
+            "subcalls_left": max(0, self.limits.max_subcalls - self.subcalls.calls),
+            "subcall_tokens_left": max(0, self.limits.subcall_tokens_limit - self.subcalls.tokens),
+        }
 
     def snapshot(self) -> dict[str, int]:
         """`guardrail_snapshot` of a trace event."""
@@ -47,6 +64,14 @@ class Account:
             "max_runtime_ms": self.limits.max_runtime_ms,
             "budget_used": self._chars,
             "budget_limit": self.limits.budget_limit,
+        } | (self._subcalls() if self.answerer is not None else {})
+
+    def _subcalls(self) -> dict[str, int]:
+        return {
+            "subcalls": self.subcalls.calls,
+            "max_subcalls": self.limits.max_subcalls,
+            "subcall_tokens": self.subcalls.tokens,
+            "subcall_tokens_limit": self.limits.subcall_tokens_limit,
         }
 
     def admit(self, code_chars: int) -> GuardrailStop | None:
@@ -68,6 +93,10 @@ class Account:
     def charge_runtime(self, duration_ms: int) -> None:
         """Charge time in which the session's code was executing."""
         self._runtime_ms += duration_ms
+
+    def charge_subcalls(self, calls: int, tokens: int) -> None:
+        """Charge questions that were sent. Their limits end sub-calls, and never the session."""
+        self.subcalls = SubcallsUsed(self.subcalls.calls + calls, self.subcalls.tokens + tokens)
 
     def charge_chars(self, chars: int) -> None:
         """Charge characters delivered to the client."""

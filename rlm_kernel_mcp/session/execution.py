@@ -60,6 +60,7 @@ class StepExecution:
         step.limit(self._account.left.runtime_left_ms)
         with noting_progress(step, self._journal), self._kernel.recovery.answering.serving(step):
             outcome = await run_step(step, kernel, self._kernel.recovery.policy, lambda rung: self._on_rung(step, rung))
+        outcome.subcalls = step.subcalls()
         self._account.charge_runtime(outcome.duration_ms)
         self._kernel.recovery.evidence.take_step(outcome.used, lost=outcome.kernel_gone is not None)
         if outcome.kernel_gone is not None:

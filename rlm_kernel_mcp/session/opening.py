@@ -20,6 +20,7 @@ from rlm_kernel_mcp.errors import KernelDied
 from rlm_kernel_mcp.kernel.kernel import Kernel
 from rlm_kernel_mcp.kernel.pool import KernelPool
 from rlm_kernel_mcp.kernel.untrusted.answers import imports_of
+from rlm_kernel_mcp.questions_wire import ASKING
 from rlm_kernel_mcp.session.contexts.contexts import SessionContext
 from rlm_kernel_mcp.session.contexts.given import Options
 from rlm_kernel_mcp.session.contexts.means import Means
@@ -31,7 +32,8 @@ from rlm_kernel_mcp.session.kernels.context_loading import (
     load_nothing,
     load_whole,
 )
-from rlm_kernel_mcp.session.reports import Wall
+from rlm_kernel_mcp.session.reports import Opened, Wall
+from rlm_kernel_mcp.session.session import Session
 from rlm_kernel_mcp.wire import INFO
 
 INFO_S: Final = 20.0
@@ -53,6 +55,20 @@ class Prepared:
     """What still reads the context's files; then the kernel has no context yet."""
     unhashed: Unhashed | None = None
     """What the hash of the context is to be made of."""
+
+    def told(self, session: Session) -> Opened:
+        """What is told of the session that it has become. Of the names with which code asks, where somebody answers."""
+        answerer = session.account.answerer
+        return Opened(
+            session_id=session.session_id,
+            config=session.account.limits,
+            counters=session.counters,
+            context=session.contexts.report(session.contexts.contexts.first),
+            namespace={name: line for name, line in self.namespace.items() if answerer or name not in ASKING},
+            imports=self.imports,
+            walls=self.walls,
+            answerer=answerer,
+        )
 
     def discard(self) -> None:
         """Nobody wants what is still to come."""

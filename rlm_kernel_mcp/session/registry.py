@@ -132,15 +132,7 @@ class Registry:
             self._slots.release(session_id)
             raise
         session = await self._handles.open(session_id, source, prepared, limits, caller)
-        return reports.Opened(
-            session_id=session.session_id,
-            config=limits,
-            counters=session.counters,
-            context=session.contexts.report(session.contexts.contexts.first),
-            namespace=prepared.namespace,
-            imports=prepared.imports,
-            walls=prepared.walls,
-        )
+        return prepared.told(session)
 
     def has(self, session_id: str) -> bool:
         """Whether it has a session in memory, or is just opening it again."""

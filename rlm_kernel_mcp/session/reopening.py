@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from rlm_kernel_mcp.context.held import Room
@@ -17,12 +17,15 @@ from rlm_kernel_mcp.context.roots.open_roots import Roots
 from rlm_kernel_mcp.kernel.pool import KernelPool
 from rlm_kernel_mcp.policy import Policy
 from rlm_kernel_mcp.session.account import Account
+from rlm_kernel_mcp.session.asking.questions import Questions, Switchboard
+from rlm_kernel_mcp.session.asking.room import QuestionRoom
 from rlm_kernel_mcp.session.contexts.contexts import ContextList, contexts_of
 from rlm_kernel_mcp.session.contexts.means import Means
 from rlm_kernel_mcp.session.evidence.citations import Checked
+from rlm_kernel_mcp.session.kernels.answering import Answering, Nobody
 from rlm_kernel_mcp.session.kernels.recovery import Recovery
 from rlm_kernel_mcp.session.kernels.slots import KernelSlots
-from rlm_kernel_mcp.session.reports import Counters, Guardrails
+from rlm_kernel_mcp.session.reports import Counters, Guardrails, SubcallsUsed
 from rlm_kernel_mcp.session.session import Session
 from rlm_kernel_mcp.session.snapshots.file import SnapshotFile
 from rlm_kernel_mcp.session.snapshots.restoring import SnapshotRestorer
@@ -61,6 +64,9 @@ class ServerResources:
     outcomes: Outcomes = field(default_factory=Outcomes)
     loaders: Loaders | None = None
     feeds: Feeds = field(default_factory=Feeds)
+    switchboard: Switchboard | None = None
+    """Through which questions of sessions are answered; None: nobody answers any."""
+    room: QuestionRoom = field(default_factory=QuestionRoom)
 
     @property
     def means(self) -> Means:
@@ -85,7 +91,9 @@ def _reopened(record: SessionRecord, shared: ServerResources, *, is_new: bool) -
     limits = Guardrails(**json.loads(record.limits))
     # Our own record, but on disk: a damaged one must not be anything worse than an error.
     counters: dict[str, int] = json.loads(record.counters or "{}")
+    subcalls = SubcallsUsed(counters.pop("subcalls", 0), counters.pop("subcall_tokens", 0))
     account = Account(limits, Counters(**counters), record.stop_reason)  # type: ignore[arg-type]  # we wrote it
+    account.subcalls = subcalls
     telling = Telling(record.session_id, shared.feeds)
     journal = Journal(shared.store, record.session_id, shared.outcomes, shared.writer, telling)
     file = SnapshotFile(shared.settings.state_dir, record.session_id, shared.policy.snapshots, is_new=is_new)
@@ -101,6 +109,7 @@ def _reopened(record: SessionRecord, shared: ServerResources, *, is_new: bool) -
         shared.slots,
         contexts,
         offered=tuple(reference.get("names", OFFERED_BEFORE)),
+        answering=_answering(record, shared, account),
     )
     session = Session(record.session_id, account, contexts, recovery, journal)
     session.created_at, session.last_used_at = record.created_at, record.last_used_at or record.created_at
@@ -117,6 +126,17 @@ def _reopened(record: SessionRecord, shared: ServerResources, *, is_new: bool) -
     stopped = None if record.kernel_pid else extra.get(KERNEL_GONE)
     _remember(session, str(stopped or "the server that had the session's kernel has ended"))
     return session
+
+
+def _answering(record: SessionRecord, shared: ServerResources, account: Account) -> Answering:
+    """Who answers what the session's code asks."""
+    if shared.switchboard is None:
+        return Nobody()
+    answers = shared.switchboard.broker(record.session_id, account)
+    who = account.answerer = answers.answerer()
+    limits = account.limits
+    account.limits = replace(limits, max_subcalls=who.max_subcalls, subcall_tokens_limit=who.subcall_tokens_limit)
+    return Questions(answers, account, shared.room)
 
 
 def _checked(session: Session) -> Checked | None:

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from rlm_kernel_mcp.kernel.untrusted.reply import Picture
+from rlm_kernel_mcp.session.answering.questions import Answerer
 from rlm_kernel_mcp.session.context_reports import ContextReport, LoadingReport
 from rlm_kernel_mcp.session.evidence.citations import Citation, Coverage
+from rlm_kernel_mcp.text.wording import counted
 
 StepStatus = Literal["ok", "error", "timeout", "interrupted", "running", "kernel_died", "stopped"]
 GuardrailStop = Literal["max_steps", "timeout", "budget_exceeded"]
@@ -28,6 +30,10 @@ class Guardrails:
     max_runtime_ms: int = 120_000
     budget_limit: int = 100_000
     step_timeout_ms: int = 60_000
+    max_subcalls: int = 1_000
+    subcall_tokens_limit: int = 2_000_000
+    wait_limit_ms: int = 600_000
+    """How long one step may wait for answers. These three hold where somebody answers, and are not told elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +46,26 @@ class Counters:
 
 
 @dataclass(frozen=True, slots=True)
+class SubcallsUsed:
+    """The same of sub-calls: questions that were sent, and their tokens."""
+
+    calls: int = 0
+    tokens: int = 0
+
+    def recorded(self) -> dict[str, int]:
+        """What a session's record has of it beside its counters: nothing where there is nothing."""
+        return {"subcalls": self.calls, "subcall_tokens": self.tokens} if self.calls else {}
+
+
+@dataclass(frozen=True, slots=True)
 class Left:
-    """What is left of the limits after a step."""
+    """What is left of the limits after a step; of sub-calls None where nobody answers any."""
 
     steps_left: int
     runtime_left_ms: int
     chars_left: int
+    subcalls_left: int | None = None
+    subcall_tokens_left: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +109,29 @@ class LossReport:
 
 
 @dataclass(frozen=True, slots=True)
+class Subcalls:
+    """What has become of the questions of one step. `failed`: by code. `usd`: None where it is not known."""
+
+    asked: int
+    answered: int
+    cached: int
+    duplicate: int
+    failed: dict[str, int]
+    tokens_in: int
+    tokens_out: int
+    usd: float | None
+    waited_ms: int
+
+    @property
+    def note(self) -> str:
+        """What is to be said of those that failed; empty where none has."""
+        if not self.failed:
+            return ""
+        codes = ", ".join(f"{code} {count:,}" for code, count in self.failed.items())
+        return f"{sum(self.failed.values()):,} of {counted(self.asked, 'sub-call')} failed: {codes}."
+
+
+@dataclass(frozen=True, slots=True)
 class StepReport:
     """`data` of `rlm_run_repl`, `rlm_await_step` and `rlm_interrupt`. `contexts_changed`: of whose files."""
 
@@ -107,6 +150,7 @@ class StepReport:
     note: str | None = None
     images: tuple[Picture, ...] = ()
     contexts_changed: tuple[str, ...] = ()
+    subcalls: Subcalls | None = None
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -136,6 +180,8 @@ class Opened:
     imports: tuple[str, ...]
     """Importable modules; `("*",)` under `RLM_IMPORT_POLICY=any`."""
     walls: tuple[Wall, ...]
+    answerer: Answerer | None = None
+    """Who answers what its code asks."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,8 @@ ARGUMENTS = {
         "max_runtime_ms",
         "budget_limit",
         "step_timeout_ms",
+        "max_subcalls",
+        "subcall_tokens_limit",
         "response_format",
     },
     "rlm_run_repl": {"session_id", "code", "timeout_ms", "wait_ms", "max_output_chars", "response_format"},

@@ -4,7 +4,7 @@ Is: a note on each thread of the request that it was started in, the streams' re
 for the interpreter lock. Without the note ipykernel gives a thread's output to the newest cell: an agent's threads
 would print into a console's cell, and the other way round. A courtesy; is not a wall.
 Above: `output.py`, `display.py`, `in_kernel/ipython/app.py`, `in_kernel/ipython/process_state.py`. Below: the standard
-library.
+library, `in_kernel/asking/channel.py` (the names of its threads).
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import sys
 import threading
 from collections.abc import Callable
 from typing import Any, Final
+
+from rlm_kernel_mcp.in_kernel.asking.channel import OWN_THREADS
 
 NOT_PYTHONS: Final = 8
 """Allowance for threads that Python does not know of: libzmq has four."""
@@ -37,7 +39,11 @@ class SwitchInterval:
 
     def settle(self) -> None:
         """Called before and after a step, and for each thread that is started."""
-        many = threading.active_count() - self._own > FEW_THREADS
+        count = threading.active_count() - self._own
+        if count > FEW_THREADS:
+            # Those of the channel wait, and are not a session's.
+            count -= sum(thread.name in OWN_THREADS for thread in threading.enumerate())
+        many = count > FEW_THREADS
         sys.setswitchinterval(SWITCH_AMONG_MANY_S if many else SWITCH_S)
 
 

@@ -94,7 +94,7 @@ AGENT: Final = Wording(
         ),
         **dict.fromkeys(
             (
-                *("llm_query", "llm_batch", "llm_query_batched", "rlm_query", "rlm_query_batched"),
+                *("llm_batch", "rlm_query", "rlm_query_batched"),
                 *("llm", "sub_llm", "sub_rlm"),
             ),
             "A step cannot ask a language model: read what it printed yourself, and go on in the next step.",

@@ -22,6 +22,7 @@ from ipykernel.kernelapp import IPKernelApp
 from IPython.core.profiledir import ProfileDir
 from traitlets import DottedObjectName, Type
 
+from rlm_kernel_mcp.in_kernel.asking.asking import use_steps
 from rlm_kernel_mcp.in_kernel.channels.audience import Audience
 from rlm_kernel_mcp.in_kernel.channels.control_loop import control_loop
 from rlm_kernel_mcp.in_kernel.channels.iopub import SparingIOPubThread
@@ -212,6 +213,7 @@ def make_app(connection_file: Path, policy: dict[str, Any], scratch: Path) -> Rl
     install_unawaited()
     interval = SwitchInterval()
     note_parents(lambda: kernel.shell.display_pub.parent_header, policy["limits"]["threads"], interval)
+    use_steps(lambda: kernel.shell.display_pub.parent_header)
     kernel.policy = policy
     kernel.scratch = str(scratch)
     offered.bind(kernel.shell.user_ns, offered.Loaded("", [], str(scratch)))

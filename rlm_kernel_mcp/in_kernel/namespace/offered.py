@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequenc
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from rlm_kernel_mcp.in_kernel.asking import asking
 from rlm_kernel_mcp.in_kernel.explore.chunks import chunks
 from rlm_kernel_mcp.in_kernel.explore.evidence import cite, quote
 from rlm_kernel_mcp.in_kernel.explore.looking import look, tree
@@ -23,6 +24,7 @@ from rlm_kernel_mcp.in_kernel.explore.sources import Source, drop_source, look_i
 from rlm_kernel_mcp.in_kernel.explore.spans import lines as lines_of_text
 from rlm_kernel_mcp.in_kernel.explore.spans import span
 from rlm_kernel_mcp.in_kernel.namespace.documents import Documents
+from rlm_kernel_mcp.questions_wire import SUBCALLS
 from rlm_kernel_mcp.wire import READ_ONLY_SCRATCH, WallRow
 
 CONTEXT: Final = "context"
@@ -88,8 +90,18 @@ FUNCTIONS: Final[Mapping[str, tuple[Callable[..., object], str]]] = {
     "tree": (tree, "tree(depth=2) -> documents as directories"),
     "cite": (cite, "cite(hit or span) -> prints as [c3], for the answer"),
     "quote": (quote, "quote(text) -> Span where it stands, or None"),
+    **asking.FUNCTIONS,
 }
-"""The functions that explore the texts, with their lines. Without a context they are there too, and say what to do."""
+"""The functions that explore the texts, and those that ask a model, with their lines. Without a context, or a model,
+they are there too, and say what to do."""
+
+
+_REQUESTS: Final[Mapping[str, Mapping[str, Answer]]] = {"llm_query": {SUBCALLS: asking.open_channel}}
+"""The requests that belong to functions."""
+
+
+def _function(name: str, function: Callable[..., object], line: str) -> Offer:
+    return Offer(line, lambda loaded: function, of_context=False, requests=_REQUESTS.get(name, {}))
 
 
 OFFERED: Final[Mapping[str, Offer]] = {
@@ -109,10 +121,7 @@ OFFERED: Final[Mapping[str, Offer]] = {
         line_read_only=f"path (str) of the one directory of open(); {READ_ONLY_SCRATCH} here: keep what you make in "
         "variables",
     ),
-    **{
-        name: Offer(line, lambda loaded, function=function: function, of_context=False)  # type: ignore[misc]
-        for name, (function, line) in FUNCTIONS.items()
-    },
+    **{name: _function(name, *row) for name, row in FUNCTIONS.items()},
 }
 """The names, in the order in which they are shown."""
 

@@ -34,7 +34,10 @@ def effective_policy(spec_dir: Path, settings: KernelSettings) -> Policy:
         InvalidInput: the policy cannot be read, or is wrong.
     """
     return load_policy(spec_dir / POLICY_FILE).with_settings(
-        import_policy=settings.import_policy, imports=settings.imports, memory_limit_mb=settings.memory_limit_mb
+        import_policy=settings.import_policy,
+        imports=settings.imports,
+        memory_limit_mb=settings.memory_limit_mb,
+        preload=settings.preload,
     )
 
 

@@ -2,8 +2,8 @@
 
 Is: the client's half of the wire under Jupyter messaging (greeting, READY, frames) with a limit on everything that
 the peer can make this process hold. Is not: libzmq, whose pipes let a hostile peer grow the host without bound (a
-multipart message that never ends; docs/decisions/0003). Above: `kernel/client.py`. Below: asyncio. Source: ZeroMQ RFC
-23/ZMTP 3.0, NULL mechanism.
+multipart message that never ends; docs/decisions/0003). Above: `kernel/client.py`. Below: `cost.py`, asyncio.
+Source: ZeroMQ RFC 23/ZMTP 3.0, NULL mechanism.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from typing import Final, Literal
+
+from rlm_kernel_mcp.kernel.untrusted.cost import COST_S, TURN_S, Cost
 
 SIGNATURE: Final = b"\xff" + bytes(8) + b"\x7f"
 # Signature, version 3.0, mechanism in 20 bytes, as-server flag, filler: 64 bytes in all (RFC 23).
@@ -32,15 +34,6 @@ COMMANDS_MAX: Final = 16
 
 MESSAGES_PER_TURN: Final = 32
 """Messages handled before other connections get their turn of the event loop."""
-
-TURN_S: Final = 0.005
-"""Processor time of one such turn; after a longer one the connection rests for as long as it took by the clock: on a
-busy machine that is longer, and so is what the others need."""
-
-COST_S: Final = 10.0
-COST_SHARE: Final = 0.05
-"""What a peer's messages may take of this process's processor time between two grants, and the share of the time that
-passes which is free beside it: a kernel whose messages cost more is ended, however few they are."""
 
 FLOOD_BYTES: Final = 256 << 20
 FLOOD_MESSAGES: Final = 1_000_000
@@ -149,8 +142,7 @@ class Connection(asyncio.Protocol):
         self._paused = False
         self._bytes_left = FLOOD_BYTES
         self._messages_left = FLOOD_MESSAGES
-        self._cost_s = 0.0
-        self._cost_at_s = time.monotonic()
+        self._cost = Cost(time.monotonic())
         self.on_message: OnMessage = lambda frames: None
         self.on_closed: OnClosed = lambda reason: None
         """The peer is gone."""
@@ -160,7 +152,8 @@ class Connection(asyncio.Protocol):
 
     def grant(self) -> None:
         """From now on the peer may send as much as one answer may take."""
-        self._bytes_left, self._messages_left, self._cost_s = FLOOD_BYTES, FLOOD_MESSAGES, 0.0
+        self._bytes_left, self._messages_left = FLOOD_BYTES, FLOOD_MESSAGES
+        self._cost.grant()
 
     async def open(self, path: str) -> None:
         """Connect and shake hands; a SUB connection subscribes to everything.
@@ -201,7 +194,8 @@ class Connection(asyncio.Protocol):
         try:
             more = self._take_turn(begun_s)
             used_s = time.thread_time() - begun_s
-            self._charge(used_s)
+            if self._cost.passes(used_s, time.monotonic()):
+                raise ProtocolBroken(f"its messages took more than {COST_S:.0f} s of the server's processor time")
         except ProtocolBroken as error:
             self._break(str(error))
             return
@@ -239,13 +233,6 @@ class Connection(asyncio.Protocol):
             if time.monotonic() > end_s and time.thread_time() > begun_s + TURN_S:
                 break
         return True
-
-    def _charge(self, used_s: float) -> None:
-        now_s = time.monotonic()
-        self._cost_s = max(0.0, self._cost_s - COST_SHARE * (now_s - self._cost_at_s)) + used_s
-        self._cost_at_s = now_s
-        if self._cost_s > COST_S:
-            raise ProtocolBroken(f"its messages took more than {COST_S:.0f} s of the server's processor time")
 
     def _begin(self) -> None:
         """The peer is ready, and only now takes messages: libzmq ends a connection that sends one before."""

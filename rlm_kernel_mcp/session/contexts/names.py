@@ -12,12 +12,13 @@ from typing import Final
 
 from rlm_kernel_mcp.context_wire import EXPLORING
 from rlm_kernel_mcp.errors import InvalidInput
+from rlm_kernel_mcp.questions_wire import ASKING
 from rlm_kernel_mcp.session.context_reports import ContextReport
 from rlm_kernel_mcp.text.wording import counted
 
 NAME_CHARS_MAX: Final = 64
 RESERVED: Final = frozenset({
-    *EXPLORING, "documents", "scratch", "In", "Out", "get_ipython", "exit", "quit", *dir(builtins),
+    *EXPLORING, *ASKING, "documents", "scratch", "In", "Out", "get_ipython", "exit", "quit", *dir(builtins),
 })  # fmt: skip
 """What means something else in a step already."""
 LINES: Final = {

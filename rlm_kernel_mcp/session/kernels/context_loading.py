@@ -36,6 +36,7 @@ from rlm_kernel_mcp.kernel.mapped_file import MappedFile
 from rlm_kernel_mcp.kernel.thread_count import threads_of
 from rlm_kernel_mcp.kernel.untrusted.answers import failure_of, is_ok, loaded_context, without_context
 from rlm_kernel_mcp.kernel.untrusted.messages import Message
+from rlm_kernel_mcp.questions_wire import ASKING
 from rlm_kernel_mcp.session.context_reports import ContextReport, DocumentInfo
 from rlm_kernel_mcp.session.snapshots.requests import pass_descriptor
 from rlm_kernel_mcp.text.markup import code
@@ -56,13 +57,15 @@ NAMES_CHARS: Final = 4_000
 """All names in a list of documents together: twenty may have 4,096 each."""
 How = Literal["text", "json", "value", "again"]
 """As `LoadContextRequest.add`."""
+FUNCTIONS: Final = frozenset({*EXPLORING, *ASKING})
+"""What every kernel has: neither lost nor restored."""
 FIRST_KEY: Final = "context"
 """What a kernel calls the first context in the names that it offers, whatever its name is."""
 
 
 def offered_names(names: Iterable[str], first_name: str) -> tuple[str, ...]:
     """The names that a kernel offers to one session, as that calls them. `first_name`: of its first context."""
-    return tuple(first_name if name == FIRST_KEY else name for name in names if name not in EXPLORING)
+    return tuple(first_name if name == FIRST_KEY else name for name in names if name not in FUNCTIONS)
 
 
 async def load_context(

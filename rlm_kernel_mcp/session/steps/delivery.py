@@ -78,6 +78,7 @@ def deliver(outcome: Outcome, *, step_index: int, account: Account, max_output_c
         note=_notes(outcome, unlisted, [outcome.news, _cuts_unsaid(shown, rest)]),
         images=outcome.pictures,
         contexts_changed=outcome.contexts_changed,
+        subcalls=outcome.subcalls,
     )
 
 
@@ -160,6 +161,8 @@ def stopped_report(account: Account, code_chars: int, lost: LossReport | None = 
 def _notes(outcome: Outcome, unlisted: int, notes: list[str]) -> str | None:
     if outcome.late_chars:
         notes.append(f"The first {outcome.late_chars:,} characters of output were printed before this step began.")
+    if outcome.subcalls is not None:
+        notes.append(outcome.subcalls.note)
     if unlisted:
         notes.append(f"{counted(unlisted, 'more name')} {'was' if unlisted == 1 else 'were'} bound.")
     notes += [

@@ -14,7 +14,7 @@ from typing import Final
 from rlm_kernel_mcp.errors import RlmError
 from rlm_kernel_mcp.kernel.untrusted.exploring import NOTHING, Use
 from rlm_kernel_mcp.kernel.untrusted.reply import Picture
-from rlm_kernel_mcp.session.reports import LossReport, StepError, StepStatus, Variable
+from rlm_kernel_mcp.session.reports import LossReport, StepError, StepStatus, Subcalls, Variable
 
 MEMORY_BYTES: Final = 16 << 20
 """Bytes of texts and pictures, over all sessions of a server."""
@@ -50,6 +50,8 @@ class Outcome:
     code_chars: int = 0
     news: str = ""
     """What is to be said of contexts that came since a call was answered."""
+    subcalls: Subcalls | None = None
+    """What has become of its questions."""
 
     @classmethod
     def refusal(cls, error: RlmError) -> Outcome:

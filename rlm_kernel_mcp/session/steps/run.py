@@ -22,7 +22,7 @@ from rlm_kernel_mcp.kernel.kernel import Kernel
 from rlm_kernel_mcp.kernel.untrusted.answers import is_withdrawn
 from rlm_kernel_mcp.kernel.untrusted.reply import Reply
 from rlm_kernel_mcp.policy import Policy
-from rlm_kernel_mcp.session.reports import StepError, StepStatus, Variable
+from rlm_kernel_mcp.session.reports import StepError, StepStatus, Subcalls, Variable
 from rlm_kernel_mcp.session.steps.clock import StepClock
 from rlm_kernel_mcp.session.steps.outcomes import Outcome
 from rlm_kernel_mcp.session.steps.resource_watch import ResourceWatch
@@ -33,6 +33,7 @@ SECOND_INTERRUPT_SHARE: Final = 0.5
 
 NS_PER_MS: Final = 1_000_000
 NS_PER_S: Final = 1_000_000_000
+PAUSE_NS: Final = 50_000_000
 
 WITHDRAW_S: Final = 1.0
 NOT_BEGUN: Final = "the step did not begin, and nothing of it ran"
@@ -66,6 +67,10 @@ class RunningStep:
     """Called when its kernel has said something."""
     ends_runtime: bool = False
     """Whether its deadline is the end of the session's runtime, and not its own."""
+    subcalls: Callable[[], Subcalls | None] = lambda: None
+    """What has become of its questions so far."""
+    on_stop: Callable[[], None] = lambda: None
+    """Called when it has been interrupted: what it waits for does not come any more."""
 
     def stop(self) -> None:
         """`rlm_interrupt`: stop whatever the step is doing."""
@@ -144,7 +149,7 @@ async def run_step(step: RunningStep, kernel: Kernel, policy: Policy, on_rung: C
         asked = await _wait(step, clock, execution, watch)
         withdrawn = not execution.done.done() and await _withdraw(execution, kernel)
         if not execution.done.done():
-            await _climb(execution, kernel, policy.interrupt_grace_ms / 1000, climb)
+            await _climb(execution, kernel, policy.interrupt_grace_ms / 1000, climb, step.on_stop)
     finally:
         watch.stop()
     duration_ms = clock.elapsed_ns(time.monotonic_ns()) // NS_PER_MS
@@ -172,6 +177,8 @@ async def _wait(step: RunningStep, clock: StepClock, execution: Execution, watch
         await asyncio.wait(waits, timeout=left_ns / NS_PER_S, return_when=asyncio.FIRST_COMPLETED)
         now_ns = time.monotonic_ns()
         left_ns = clock.deadline_ns(now_ns) - now_ns  # again: a pause has moved the deadline on
+        if clock.is_paused and left_ns > 0:
+            left_ns = max(left_ns, PAUSE_NS)  # it stands still: else this would spin before its limit
     return step.interrupt.done()
 
 
@@ -198,12 +205,15 @@ async def _withdraw(execution: Execution, kernel: Kernel) -> bool:
     return withdrawn
 
 
-async def _climb(execution: Execution, kernel: Kernel, grace_s: float, climb: Callable[[str], None]) -> None:
-    """SIGINT, SIGINT again, SIGKILL; stops at the rung that ends the step."""
+async def _climb(
+    execution: Execution, kernel: Kernel, grace_s: float, climb: Callable[[str], None], on_stop: Callable[[], None]
+) -> None:
+    """SIGINT, SIGINT again, SIGKILL; stops at the rung that ends the step. `on_stop`: called with each SIGINT."""
     graces = (grace_s * SECOND_INTERRUPT_SHARE, grace_s * (1 - SECOND_INTERRUPT_SHARE))
     for wait_s in graces:
         climb("SIGINT")
         kernel.interrupt()
+        on_stop()  # threads wait for answers too, and no signal reaches them
         waits: list[asyncio.Future[Any]] = [execution.done, kernel.dead]
         await asyncio.wait(waits, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
         if execution.done.done():
@@ -267,6 +277,7 @@ def partial_outcome(step: RunningStep) -> Outcome:
         result=reply.result,
         pictures=tuple(reply.pictures),
         late_chars=reply.late_chars,
+        subcalls=step.subcalls(),
     )
 
 

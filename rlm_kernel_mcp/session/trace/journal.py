@@ -274,10 +274,8 @@ class Journal:
 
     def _counters(self, account: Account, status: SessionStatus, now: str | None = None) -> dict[str, Any]:
         """Those fields of the session's record that each step changes."""
-        used = account.counters
-        counters = {"step_index": used.step_index, "runtime_ms": used.runtime_ms, "budget_used": used.budget_used}
         return {
-            "counters": json.dumps(counters),
+            "counters": json.dumps(account.recorded()),
             "status": status,
             "stop_reason": account.stop,
             "last_used_at": now or self.now(),

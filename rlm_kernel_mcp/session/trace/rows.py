@@ -14,7 +14,7 @@ from rlm_kernel_mcp.errors import error_of
 from rlm_kernel_mcp.kernel.untrusted.exploring import Use, use_of
 from rlm_kernel_mcp.kernel.untrusted.reply import Reply
 from rlm_kernel_mcp.session.context_reports import ContextReport
-from rlm_kernel_mcp.session.reports import LossReport, StepError, StepStatus, Variable
+from rlm_kernel_mcp.session.reports import LossReport, StepError, StepStatus, Subcalls, Variable
 from rlm_kernel_mcp.session.steps.outcomes import Outcome
 from rlm_kernel_mcp.session.trace.events import extra_of
 from rlm_kernel_mcp.store.store import EventRow
@@ -50,6 +50,7 @@ def extra_json(outcome: Outcome) -> str:
     told |= {"news": outcome.news} if outcome.news else {}
     told |= {key: part for key, part in asdict(outcome.used).items() if part}
     told |= {"code_chars": outcome.code_chars} if outcome.code_chars else {}
+    told |= {"subcalls": asdict(outcome.subcalls)} if outcome.subcalls is not None else {}
     told |= {"kernel_gone": True} if outcome.kernel_gone is not None else {}
     if outcome.refused is not None:
         told["refused"] = [outcome.refused.code, outcome.refused.message, outcome.refused.next_step]
@@ -95,6 +96,7 @@ def outcome_of(row: EventRow) -> Outcome:
         contexts_changed=tuple(extra.get("contexts_changed", ())),
         used=use_of(extra),
         news=extra.get("news", ""),
+        subcalls=Subcalls(**extra["subcalls"]) if "subcalls" in extra else None,
         refused=error_of(*extra["refused"]) if "refused" in extra else None,
         lost=LossReport("the server that ran this step ended before the step did", (), ())
         if row.result_status == "unknown"

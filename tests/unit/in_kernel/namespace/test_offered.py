@@ -11,6 +11,7 @@ import pytest
 from rlm_kernel_mcp.context_wire import EXPLORING
 from rlm_kernel_mcp.in_kernel.namespace.offered import FUNCTIONS, OFFERED, Loaded, bind, lines, unbind_context
 from rlm_kernel_mcp.kernel.untrusted.answers import offered_names
+from rlm_kernel_mcp.questions_wire import ASKING
 from rlm_kernel_mcp.wire import READ_ONLY_SCRATCH, WallRow
 
 TEXT: Final = "alpha" + "βγδεζηθ"
@@ -49,16 +50,19 @@ def test_the_host_takes_every_name_and_line_that_is_offered(wall: WallRow) -> No
 
 def test_the_host_knows_the_functions_that_are_in_every_kernel() -> None:
     """They are reserved, and told as neither lost nor restored."""
-    assert tuple(FUNCTIONS) == EXPLORING
+    assert tuple(FUNCTIONS) == (*EXPLORING, *ASKING)
 
 
 @pytest.mark.parametrize("wall", [QUOTA, READ_ONLY])
 def test_the_names_and_their_lines_take_little_of_a_model_s_window(wall: WallRow) -> None:
-    """`namespace` of rlm_init_context, as JSON."""
-    assert len(json.dumps(lines([wall]), separators=(",", ":"))) <= 1_100
+    """`namespace` of rlm_init_context, as JSON; the names that ask a model stand there only where one answers."""
+    told = lines([wall])
+    asking = {name: told.pop(name) for name in ASKING}
+    assert len(json.dumps(told, separators=(",", ":"))) <= 1_100
+    assert len(json.dumps(asking, separators=(",", ":"))) <= 500
 
 
-@pytest.mark.parametrize("name", EXPLORING)
+@pytest.mark.parametrize("name", [*EXPLORING, "llm_query", "llm_query_batched"])
 def test_help_has_what_the_line_leaves_out(name: str) -> None:
     """The arguments of each function, and what it gives."""
     text = pydoc.plain(pydoc.render_doc(FUNCTIONS[name][0]))

@@ -11,7 +11,7 @@ import pytest
 import zmq
 import zmq.asyncio
 
-from rlm_kernel_mcp.kernel.untrusted import zmtp
+from rlm_kernel_mcp.kernel.untrusted import cost, zmtp
 from rlm_kernel_mcp.kernel.untrusted.zmtp import (
     COMMAND,
     FRAMES_MAX,
@@ -155,7 +155,7 @@ async def test_a_twentieth_of_the_time_that_passes_is_free(
         connection.data_received(_frame(b"x"))
         while later:
             later.pop()()
-    assert clock["thread_time"] > zmtp.COST_S
+    assert clock["thread_time"] > cost.COST_S
     assert bool(broken) is ends
 
 
@@ -163,8 +163,8 @@ async def test_messages_that_cost_this_process_too_much_end_the_connection(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However few and small they are; a grant begins the account anew."""
-    monkeypatch.setattr(zmtp, "COST_S", 0.2)
-    monkeypatch.setattr(zmtp, "COST_SHARE", 0.0)  # of the seconds that a busy machine takes over it
+    monkeypatch.setattr(cost, "COST_S", 0.2)
+    monkeypatch.setattr(cost, "COST_SHARE", 0.0)  # of the seconds that a busy machine takes over it
     path = tmp_path / "s-4"
 
     def work(frames: list[bytes]) -> None:

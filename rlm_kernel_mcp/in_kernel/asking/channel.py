@@ -1,0 +1,247 @@
+"""The kernel's end of the channel on which code asks the host: questions go out, answers come in, any thread waits.
+
+Is: a socket that the host has passed, a thread that reads it and one that writes to it, both started with the first
+question. Is not: a wall: code that finds the socket can write to it what it likes, and the host knows that.
+Above: `asking.py`, `in_kernel/channels/threads.py`. Below: `errors.py`, `questions_wire.py`.
+
+Nothing here blocks who asks but `Future.result()`: a `send` in the thread of an event loop could not be interrupted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import queue
+import socket
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from rlm_kernel_mcp.in_kernel.asking.errors import SubcallError
+from rlm_kernel_mcp.questions_wire import (
+    FRAME_BYTES,
+    FRAME_BYTES_MAX,
+    FRAME_ITEMS_MAX,
+    ITEM_CHARS_MAX,
+    LENGTH_BYTES,
+    Opts,
+)
+
+OWN_THREADS: Final = ("questions in", "questions out")
+"""Names of the two threads; `in_kernel/channels/threads.py` does not count them as the session's."""
+RECEIVED_BYTES: Final = 1 << 18
+HEAD_BYTES: Final = 128 << 10
+"""Allowance for what a frame has beside its questions: a schema above all."""
+GONE: Final = "the host has closed the channel on which questions are asked; a new step may have another"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A question to be sent. `repair`: what was wrong with the answer before."""
+
+    prompt: str
+    text: str | None = None
+    repair: str | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Waiting:
+    """Who waits for one answer; the future's result is a value or a SubcallError, and never an exception."""
+
+    id: int = 0
+    future: Future[Any] = field(default_factory=Future)
+
+
+@dataclass(slots=True)
+class _Outgoing:
+    """A frame, whole or to be joined with the next of its kind: those are questions with the same head."""
+
+    head: bytes
+    rows: list[bytes] = field(default_factory=list)
+    tail: bytes = b""
+
+    def takes(self, other: _Outgoing) -> bool:
+        return (
+            bool(self.rows and other.rows)
+            and other.head == self.head
+            and len(self.rows) + len(other.rows) <= FRAME_ITEMS_MAX
+            and sum(map(len, self.rows)) + sum(map(len, other.rows)) <= FRAME_BYTES
+        )
+
+    @property
+    def data(self) -> bytes:
+        body = self.head + b",".join(self.rows) + self.tail
+        return len(body).to_bytes(LENGTH_BYTES, "big") + body
+
+
+class Channel:
+    """One kernel's. Any thread may use it."""
+
+    def __init__(self, descriptor: int, step_of: Callable[[], str]) -> None:
+        """`step_of`: the `msg_id` of the request for which the calling thread or task works."""
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fileno=descriptor)
+        self._socket.settimeout(None)
+        self._step_of = step_of
+        self._ids, self._batches = itertools.count(1), itertools.count(1)
+        self._waiting: dict[int, Waiting] = {}
+        self._outgoing: queue.SimpleQueue[_Outgoing] = queue.SimpleQueue()
+        self._starting = threading.Lock()
+        self._in_order = threading.Lock()
+        """Held where ids are given out and sent: the host takes them in order alone."""
+        self._threads: list[threading.Thread] = []
+        self._cancelled: list[Waiting] = []
+        self.closed = False
+
+    def new_batch(self) -> int:
+        """A number for the questions of one call."""
+        return next(self._batches)
+
+    def ask(self, items: Iterable[Item], opts: Opts, asked: list[Waiting]) -> None:
+        """Send questions; who waits for them is put into `asked` in their order, also where this is interrupted."""
+        self._start()
+        said = json.dumps(opts, ensure_ascii=False)
+        head = f'{{"ask":{{"step":{json.dumps(self._step_of())},"opts":{said},"items":['.encode()
+        rows: list[tuple[Waiting, bytes]] = []
+        size = 0
+        for item in items:
+            waiting, row = Waiting(), _row(item)
+            asked.append(waiting)
+            if isinstance(row, SubcallError):
+                waiting.future.set_result(row)
+                continue
+            if len(rows) == FRAME_ITEMS_MAX or (rows and size + len(row) > FRAME_BYTES):
+                self._send(head, rows)
+                rows, size = [], 0
+            rows.append((waiting, row))
+            size += len(row)
+        self._send(head, rows)
+
+    def _send(self, head: bytes, rows: list[tuple[Waiting, bytes]]) -> None:
+        if rows:
+            with self._in_order:
+                numbered = [b"[%d,%b" % (self._await(waiting), row) for waiting, row in rows]
+                self._outgoing.put(_Outgoing(head, numbered, b"]}}"))
+        if self.closed:
+            self._give_up()
+
+    def _await(self, waiting: Waiting) -> int:
+        waiting.id = next(self._ids)
+        self._waiting[waiting.id] = waiting
+        return waiting.id
+
+    def question(self, kind: str, said: Callable[[int], Any]) -> Any:
+        """Ask the host itself; `said` makes the frame's content of an id. Raises: SubcallError."""
+        self._start()
+        waiting = Waiting()
+        with self._in_order:
+            frame = {kind: said(self._await(waiting))}
+            self._outgoing.put(_Outgoing(json.dumps(frame).encode()))
+        if self.closed:
+            self._give_up()
+        found = waiting.future.result()
+        if isinstance(found, SubcallError):
+            raise found
+        return found
+
+    def cancel(self, asked: Iterable[Waiting]) -> None:
+        """Nobody waits for these any more; one frame for those that have no answer yet."""
+        ids = [one.id for one in asked if self._waiting.pop(one.id, None) is not None]
+        for first in range(0, len(ids), 10_000):
+            self._outgoing.put(_Outgoing(json.dumps({"cancel": ids[first : first + 10_000]}).encode()))
+
+    def cancel_soon(self, one: Waiting) -> None:
+        """The same in an event loop's thread: one frame for all that are cancelled in one turn of the loop."""
+        if not self._cancelled:
+            asyncio.get_running_loop().call_soon(self._cancel_all)
+        self._cancelled.append(one)
+
+    def _cancel_all(self) -> None:
+        cancelled, self._cancelled = self._cancelled, []
+        self.cancel(cancelled)
+
+    def missed(self, ids: Sequence[int]) -> None:
+        """Tell the host that the answers to these did not have the schema that was asked for."""
+        self._outgoing.put(_Outgoing(json.dumps({"missed": list(ids)}).encode()))
+
+    # --- the two threads
+
+    def _start(self) -> None:
+        if len(self._threads) == 2 or self.closed:
+            return
+        with self._starting:
+            for run, name in ((self._read, OWN_THREADS[0]), (self._write, OWN_THREADS[1]))[len(self._threads) :]:
+                thread = threading.Thread(target=run, name=name, daemon=True)
+                thread.start()
+                self._threads.append(thread)
+
+    def _write(self) -> None:
+        following: _Outgoing | None = None
+        while True:
+            frame, following = following or self._outgoing.get(), None
+            while frame.rows:
+                try:
+                    following = self._outgoing.get_nowait()
+                except queue.Empty:
+                    break
+                if not frame.takes(following):
+                    break
+                frame.rows += following.rows
+                following = None
+            try:
+                self._socket.sendall(frame.data)
+            except OSError:
+                self._close()
+                return
+
+    def _read(self) -> None:
+        buffer = bytearray()
+        try:
+            while piece := self._socket.recv(RECEIVED_BYTES):
+                buffer += piece
+                while len(buffer) >= LENGTH_BYTES:
+                    end = LENGTH_BYTES + int.from_bytes(buffer[:LENGTH_BYTES], "big")
+                    if len(buffer) < end:
+                        break
+                    frame = json.loads(buffer[LENGTH_BYTES:end])
+                    del buffer[:end]
+                    for row in frame["got"]:
+                        self._give(*row)
+        except OSError:
+            pass
+        finally:
+            self._close()
+
+    def _give(self, number: int, is_answer: bool, value: Any) -> None:
+        waiting = self._waiting.pop(number, None)
+        if waiting is not None and not waiting.future.done():
+            waiting.future.set_result(value if is_answer else SubcallError(value["code"], value["message"]))
+
+    def _close(self) -> None:
+        self.closed = True
+        self._give_up()
+
+    def _give_up(self) -> None:
+        while self._waiting:
+            try:
+                _, waiting = self._waiting.popitem()
+            except KeyError:
+                return
+            if not waiting.future.done():
+                waiting.future.set_result(SubcallError("gone", GONE))
+
+
+def _row(item: Item) -> bytes | SubcallError:
+    """What follows the id; or why it cannot be sent."""
+    chars, room = len(item.prompt) + len(item.text or ""), FRAME_BYTES_MAX - HEAD_BYTES
+    if chars > ITEM_CHARS_MAX:
+        return _too_large(f"{chars:,} characters", ITEM_CHARS_MAX)
+    parts = [item.prompt, item.text] + ([] if item.repair is None else [item.repair])
+    row = json.dumps(parts, ensure_ascii=False)[1:].encode(errors="replace")
+    return row if len(row) <= room else _too_large(f"{len(row):,} bytes as JSON", room)
+
+
+def _too_large(size: str, most: int) -> SubcallError:
+    return SubcallError("too_large", f"the question has {size}, and may have {most:,}; cut the text into pieces")

@@ -1,0 +1,201 @@
+"""What a kernel's code asks, frame by frame: bytes become questions that lie within their bounds. Sans-I/O.
+
+Is: the reading of the frames that `questions_wire.py` names. Is not: the socket, nor who answers (`session/asking/`).
+Anything else than such a frame raises, and ends the kernel: a well-behaved one sends nothing else.
+Above: `session/asking/channel.py`. Below: `questions_wire.py`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Final
+
+from rlm_kernel_mcp.questions_wire import (
+    BATCH_MAX,
+    DIGEST_CHARS,
+    FRAME_BYTES_MAX,
+    FRAME_ITEMS_MAX,
+    ID_MAX,
+    LENGTH_BYTES,
+    MODEL_CHARS_MAX,
+    REPAIR_CHARS_MAX,
+    SCHEMA_CHARS_MAX,
+    STEP_CHARS_MAX,
+)
+
+HEX: Final = frozenset("0123456789abcdef")
+
+
+class FramesBroken(Exception):
+    """The kernel sent what is no frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """How the questions of a frame are to be answered."""
+
+    batch: int
+    schema: str | None
+    model: str | None
+    fresh: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One question; `utf8_bytes` of both texts. How many characters it has is not checked here."""
+
+    id: int
+    prompt: str
+    text: str | None
+    repair: str | None
+    utf8_bytes: int
+
+    @property
+    def chars(self) -> int:
+        return len(self.prompt) + len(self.text or "")
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    step: str
+    wishes: Wishes
+    items: tuple[Item, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetAsked:
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class ForecastAsked:
+    """`items`: digest and bytes of each question."""
+
+    id: int
+    wishes: Wishes
+    items: tuple[tuple[str, int], ...]
+
+
+Frame = Ask | Cancel | Missed | BudgetAsked | ForecastAsked
+
+
+class QuestionReader:
+    """Turns bytes into frames; holds no more than one frame and what came with its end."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._last_id = 0
+
+    def feed(self, data: bytes) -> None:
+        """Take what arrived."""
+        self._buffer += data
+
+    def next_frame(self) -> Frame | None:
+        """The next whole frame, or None when more bytes are needed.
+
+        Raises:
+            FramesBroken: the kernel sent something else.
+        """
+        buffer = self._buffer
+        if len(buffer) < LENGTH_BYTES:
+            return None
+        size = int.from_bytes(buffer[:LENGTH_BYTES], "big")
+        if size > FRAME_BYTES_MAX:  # before any of it has come
+            raise FramesBroken(f"a frame of {size:,} bytes, of which it may have {FRAME_BYTES_MAX:,}")
+        if len(buffer) < LENGTH_BYTES + size:
+            return None
+        data = bytes(memoryview(buffer)[LENGTH_BYTES : LENGTH_BYTES + size])
+        del buffer[: LENGTH_BYTES + size]
+        try:
+            return self._frame(json.loads(data.decode()))
+        except RecursionError:
+            raise FramesBroken("a frame that is nested too deep") from None
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise FramesBroken("what is no frame") from None
+
+    def _frame(self, frame: dict[str, Any]) -> Frame:
+        if type(frame) is not dict or len(frame) != 1:
+            raise ValueError
+        ((kind, said),) = frame.items()
+        if kind == "ask":
+            return Ask(_text(said["step"], STEP_CHARS_MAX), _wishes(said["opts"]), self._items(said["items"]))
+        if kind == "cancel":
+            return Cancel(self._ids(said))
+        if kind == "missed":
+            return Missed(self._ids(said))
+        if kind == "budget":
+            return BudgetAsked(self._new_id(said))
+        if kind == "forecast":
+            return ForecastAsked(self._new_id(said["id"]), _wishes(said["opts"]), _sketches(said["items"]))
+        raise ValueError
+
+    def _items(self, rows: list[list[Any]]) -> tuple[Item, ...]:
+        if not 0 < len(rows) <= FRAME_ITEMS_MAX:
+            raise ValueError
+        return tuple(map(self._item, rows))
+
+    def _item(self, row: list[Any]) -> Item:
+        if type(row) is not list or not 3 <= len(row) <= 4:
+            raise ValueError
+        prompt, text, repair = row[1], row[2], row[3] if len(row) == 4 else None
+        if type(prompt) is not str or not (text is None or type(text) is str):
+            raise TypeError
+        size = len(prompt.encode()) + (0 if text is None else len(text.encode()))  # a lone surrogate raises
+        return Item(self._new_id(row[0]), prompt, text, _optional(repair, REPAIR_CHARS_MAX), size)
+
+    def _new_id(self, number: object) -> int:
+        if type(number) is not int or not self._last_id < number <= ID_MAX:
+            raise ValueError
+        self._last_id = number
+        return number
+
+    def _ids(self, numbers: list[Any]) -> tuple[int, ...]:
+        if not 0 < len(numbers) <= BATCH_MAX or not all(
+            type(one) is int and 0 < one <= self._last_id for one in numbers
+        ):
+            raise ValueError
+        return tuple(numbers)
+
+
+def _wishes(opts: dict[str, Any]) -> Wishes:
+    batch, fresh = opts["batch"], opts.get("fresh", False)
+    if type(batch) is not int or not 0 <= batch <= ID_MAX or type(fresh) is not bool:
+        raise ValueError
+    schema, model = _optional(opts.get("schema"), SCHEMA_CHARS_MAX), _optional(opts.get("model"), MODEL_CHARS_MAX)
+    return Wishes(batch, schema, model, fresh)
+
+
+def _sketches(rows: list[list[Any]]) -> tuple[tuple[str, int], ...]:
+    if len(rows) > BATCH_MAX:
+        raise ValueError
+    return tuple(_sketch(*row) for row in rows)
+
+
+def _sketch(digest: str, size: int) -> tuple[str, int]:
+    if type(digest) is not str or len(digest) != DIGEST_CHARS or not HEX.issuperset(digest):
+        raise ValueError
+    if type(size) is not int or not 0 <= size <= ID_MAX:
+        raise ValueError
+    return digest, size
+
+
+def _optional(text: object, most: int) -> str | None:
+    return None if text is None else _text(text, most)
+
+
+def _text(text: object, most: int) -> str:
+    if type(text) is not str or len(text) > most:
+        raise ValueError
+    text.encode()  # a lone surrogate raises
+    return text

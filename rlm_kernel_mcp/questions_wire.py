@@ -1,0 +1,130 @@
+"""What the host and the kernel agree on about the questions that a session's code asks a model.
+
+Is: constants, types, and the digest that both sides make. Is not: a check: `kernel/untrusted/question_frames.py` makes
+one of what a kernel sends. Above: `in_kernel/asking/`, `kernel/untrusted/question_frames.py`, `session/asking/`.
+Below: the standard library.
+
+The host passes one end of a socket pair and asks `SUBCALLS` on control; nothing of this where nobody answers. Either
+way goes a stream of frames: four bytes of length, the highest first, then so many bytes of JSON in UTF-8.
+The kernel sends
+
+    {ask: {step, opts: Opts, items: [[id, prompt, text | null], ...]}}   a fourth field of an item: what the validator
+                                           said of the answer before, which did not have the schema
+    {cancel: [id, ...]}                    of questions: their answers are not wanted any more
+    {missed: [id, ...]}                    of answered questions: what came did not have the schema, for good
+    {budget: id}
+    {forecast: {id, opts: Opts, items: [[digest, bytes], ...]}}
+
+and the host `{got: [[id, true, value] | [id, false, {code, message}], ...]}`: the value is a text for a question, a
+`BudgetRow` or a `ForecastRow` else. Ids begin at 1, and each that is asked with is larger than all before. `step` is
+the `msg_id` of the request whose code asks.
+"""
+
+# No `from __future__ import annotations`: each key's type would be compiled again, in every start of a kernel.
+
+import hashlib
+from typing import Final, Literal, NotRequired, TypedDict
+
+SUBCALLS: Final = "rlm_subcalls_request"
+
+ASKING: Final = ("llm_query", "llm_query_batched", "llm_query_async", "budget", "forecast", "SubcallError")
+"""The names with which code asks. Every kernel has them; where nobody answers they say so, and no client is told."""
+
+Code = Literal[
+    "off",
+    "budget",
+    "too_large",
+    "too_many",
+    "timeout",
+    "declined",
+    "refused",
+    "rate_limited",
+    "backend",
+    "schema",
+    "stopped",
+    "gone",
+]
+CODES: Final = (
+    "off",
+    "budget",
+    "too_large",
+    "too_many",
+    "timeout",
+    "declined",
+    "refused",
+    "rate_limited",
+    "backend",
+    "schema",
+    "stopped",
+    "gone",
+)
+"""Why a question has no answer."""
+
+LENGTH_BYTES: Final = 4
+FRAME_BYTES_MAX: Final = 2 << 20
+"""Of a frame from the kernel."""
+FRAME_ITEMS_MAX: Final = 64
+"""Questions of one frame."""
+FRAME_BYTES: Final = 512 << 10
+"""The kernel begins another frame before one grows beyond this, unless a single question does."""
+ITEM_CHARS_MAX: Final = 400_000
+"""Characters of a question: its prompt and its text."""
+BATCH_MAX: Final = 10_000
+"""Questions of one batch, and of one session that may be open; of more than these none is read."""
+OPEN_BYTES_MAX: Final = 64 << 20
+"""Their texts in UTF-8; beyond this none is read either."""
+SCHEMA_CHARS_MAX: Final = 64_000
+MODEL_CHARS_MAX: Final = 200
+REPAIR_CHARS_MAX: Final = 1_000
+STEP_CHARS_MAX: Final = 200
+ID_MAX: Final = 1 << 53
+DIGEST_CHARS: Final = 64
+
+
+class Opts(TypedDict):
+    """What the questions of one frame have in common. What is left out is not wanted."""
+
+    batch: int
+    """A number that the questions of one call share."""
+    schema: NotRequired[str]
+    """JSON of a JSON Schema. The host does not look into it."""
+    model: NotRequired[str]
+    fresh: NotRequired[bool]
+
+
+class BudgetRow(TypedDict):
+    """What `budget()` shows. None: no limit, or not known."""
+
+    steps: int
+    runtime_ms: int
+    chars: int
+    subcalls: int
+    subcall_tokens: int
+    subcall_usd: float | None
+    parallel: int
+    depth: int
+    backend: str
+
+
+class ForecastRow(TypedDict):
+    """What `forecast()` shows; `refusal`: why such a batch would not be asked, None where it fits."""
+
+    calls: int
+    tokens_expected: int
+    tokens_most: int
+    seconds: float | None
+    usd: float | None
+    refusal: tuple[str, str] | None
+
+
+class SubcallsRequest(TypedDict):
+    """`SUBCALLS`; the descriptor is passed for it on control, unless `off` says why nobody answers this session."""
+
+    off: NotRequired[str]
+
+
+def digest_of(prompt: str, text: str | None) -> str:
+    """A name for a question's texts, the same on both sides. They can be encoded as UTF-8."""
+    first, second = prompt.encode(), b"" if text is None else text.encode()
+    head = f"{len(first)},{-1 if text is None else len(second)};".encode()
+    return hashlib.sha256(head + first + second).hexdigest()

@@ -1,0 +1,122 @@
+"""A question of a session's code and what becomes of it, as plain data: between the channel and who answers.
+
+Is: frozen dataclasses. Is not: a kernel's frame (`kernel/untrusted/question_frames.py` reads those), nor a way to an
+answer. Texts of a question are as the kernel gave them; its schema is a text that nothing in the host ever runs.
+Above: `session/asking/`. Below: nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Source = Literal["mcp", "console"]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question, within the bounds of the channel."""
+
+    number: int
+    """From 1 on, never twice in one server's session."""
+    prompt: str
+    text: str | None
+    """The data that the prompt is about; None: the prompt is all."""
+    step_index: int
+    """0 for a console's cell."""
+    source: Source = "mcp"
+    batch: int = 0
+    """The kernel's number of the call that asks it: those that are asked together have one."""
+    schema: str | None = None
+    """JSON of a JSON Schema, with sorted keys and without spaces; the answer's text is JSON then."""
+    model: str | None = None
+    fresh: bool = False
+    """No answer of the cache is wanted."""
+    repair: str | None = None
+    """It is asked once more, because the answer before did not have the schema: what the kernel's validator said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An answer: its text, which is JSON where a schema was asked for. The kernel looks whether it has the schema."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """No answer, and why: `code` is one of `questions_wire.CODES`."""
+
+    code: str
+    message: str
+
+
+Given = Answered | Failed
+Give = Callable[[Given], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Sketch:
+    """A question that is only thought of: enough to look it up in the cache, and to estimate it."""
+
+    digest: str
+    """`questions_wire.digest_of` its prompt and text."""
+    utf8_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a batch would take. None: not known."""
+
+    calls: int
+    """Without duplicates and those in the cache."""
+    tokens_expected: int
+    tokens_most: int
+    seconds: float | None = None
+    usd: float | None = None
+    refusal: Failed | None = None
+    """Why the batch may not be asked; None where it fits what is left."""
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionsLeft:
+    """What is left of the sub-calls' limits; None: not known, or no limit."""
+
+    subcalls: int
+    tokens: int
+    usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What has become of the questions of one step; the part of its report that whoever answers knows."""
+
+    asked: int = 0
+    answered: int = 0
+    """By the backend; beside these `cached` and `duplicate` ones have answers too."""
+    cached: int = 0
+    duplicate: int = 0
+    failed: Mapping[str, int] = field(default_factory=dict)
+    """By code."""
+    tokens_in: int = 0
+    tokens_out: int = 0
+    usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answerer:
+    """Who answers a session, for `data.subcalls` of `rlm_init_context`."""
+
+    backend: str
+    model: str | None
+    models: tuple[str, ...]
+    """Those that code may name."""
+    where: str
+    """Host name of the endpoint; never a path or a key."""
+    parallel: int
+    depth: int
+    max_subcalls: int
+    subcall_tokens_limit: int
+    how: str
+    """One line."""

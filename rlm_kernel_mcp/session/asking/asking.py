@@ -1,0 +1,78 @@
+"""What one step has asked so far: which of it is open, what it waits for, and the account of it.
+
+Is: bookkeeping. Is not: the channel, or who answers. Above: `questions.py`. Below: `waiting.py`,
+`session/answering/questions.py`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from rlm_kernel_mcp.session.answering.questions import Tally
+from rlm_kernel_mcp.session.asking.waiting import Waiting
+from rlm_kernel_mcp.session.reports import Subcalls
+from rlm_kernel_mcp.session.steps.run import RunningStep
+
+
+class Asking:
+    """One step's."""
+
+    def __init__(self, step: RunningStep, waiting: Waiting, tally: Callable[[int], Tally]) -> None:
+        self.step, self.waiting, self._tally = step, waiting, tally
+        self.open: dict[int, int] = {}
+        """By the kernel's id the number of each question that is passed on and has no answer; 0: a forecast."""
+        self.answered: dict[int, int] = {}
+        """The same of those that have one, where the kernel is to check it."""
+        self._refused: Counter[str] = Counter()
+        """Those that were not passed on, by the code that they were answered with."""
+        self.is_stopped = False
+        """Whether it may ask nothing more."""
+
+    @property
+    def msg_id(self) -> str | None:
+        """Of the request that runs its code."""
+        return self.step.execution.reply.msg_id if self.step.execution is not None else None
+
+    def begin(self, number: int, passed_on: int) -> None:
+        """A question is passed on, by this number; the step waits."""
+        self.open[number] = passed_on
+        if self.step.clock is not None:
+            self.waiting.begin(self.step.clock)
+
+    def end(self, number: int, *, checked: bool = False) -> int:
+        """It has an answer, or needs none any more; returns its number. `checked`: the kernel will look at it."""
+        passed_on = self.open.pop(number, 0)
+        if checked:
+            self.answered[number] = passed_on
+        if not self.open:
+            self.waiting.end()
+        return passed_on
+
+    def refuse(self, code: str) -> None:
+        """A question is not passed on, and was answered with this code."""
+        self._refused[code] += 1
+
+    def report(self) -> Subcalls | None:
+        """What has come of it so far; None where nothing was asked."""
+        tally = self._tally(self.step.index)
+        asked = tally.asked + self._refused.total()
+        if not asked:
+            return None
+        failed = Counter(tally.failed) + self._refused
+        return Subcalls(
+            asked=asked,
+            answered=tally.answered,
+            cached=tally.cached,
+            duplicate=tally.duplicate,
+            failed=dict(failed.most_common()),
+            tokens_in=tally.tokens_in,
+            tokens_out=tally.tokens_out,
+            usd=tally.usd,
+            waited_ms=self.waiting.waited_ms,
+        )
+
+    def conclude(self) -> None:
+        """The step has ended: what is told of it is what it is now."""
+        report = self.report()
+        self.step.subcalls = lambda: report

@@ -1,0 +1,192 @@
+"""The host's end of the channel on which one kernel's code asks: frames in, answers out, both within bounds.
+
+Is: an asyncio protocol over a socket pair; it reads no further while too much is open, and breaks a kernel that sends
+what is no frame. Is not: the reading of a frame (`kernel/untrusted/question_frames.py`), nor which question may be
+asked (`questions.py`). Above: `questions.py`. Below: `room.py`, `kernel/untrusted/`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from typing import Any, Final, Literal
+
+from rlm_kernel_mcp.kernel.untrusted.cost import COST_S, TURN_S, Cost
+from rlm_kernel_mcp.kernel.untrusted.question_frames import Frame, FramesBroken, QuestionReader
+from rlm_kernel_mcp.questions_wire import BATCH_MAX, LENGTH_BYTES, OPEN_BYTES_MAX
+from rlm_kernel_mcp.session.asking.room import QuestionRoom
+
+FRAMES_PER_TURN: Final = 16
+OUT_BYTES_MAX: Final = 8 << 20
+"""Answers that wait to be written; beyond this nobody is asked any more."""
+OUT_FRAME_CHARS: Final = 1 << 20
+
+Row = tuple[int, bool, Any]
+
+
+class KernelChannel(asyncio.Protocol):
+    """One kernel's channel. Belongs to the event loop."""
+
+    def __init__(self, room: QuestionRoom) -> None:
+        self._room = room
+        self._reader = QuestionReader()
+        self._cost = Cost(time.monotonic())
+        self._transport: asyncio.Transport | None = None
+        self._state: Literal["reading", "resting", "full"] = "reading"
+        """`resting`: a turn is over; `full`: too much is open."""
+        self._open: dict[int, int] = {}
+        """Bytes of each open question, by its id."""
+        self._open_bytes = 0
+        self._is_unread = False
+        """Whether more answers wait to be written than may."""
+        self._got: list[Row] = []
+        self._got_chars = 0
+        self.on_frame: Callable[[Frame], None] = lambda frame: None
+        self.on_full: Callable[[bool], None] = lambda full: None
+        """Told when so many answers wait to be written that no more are wanted, and when they do not any more."""
+        self.on_closed: Callable[[], None] = lambda: None
+        """The kernel's end is gone."""
+        self.on_broken: Callable[[str], None] = lambda reason: None
+        """It sent what is no frame, or passed a bound; nothing more is read."""
+
+    # --- what is open
+
+    def opened(self, number: int, size: int) -> None:
+        """A question is open from now on."""
+        self._open[number] = size
+        self._open_bytes += size
+        self._room.take(size)
+
+    def closed(self, number: int) -> bool:
+        """It is not any more; false if it was not."""
+        size = self._open.pop(number, None)
+        if size is None:
+            return False
+        self._open_bytes -= size
+        self._room.give_back(size)
+        if self._state == "full":
+            self._go_on()
+        return True
+
+    @property
+    def open_ids(self) -> list[int]:
+        return list(self._open)
+
+    def grant(self) -> None:
+        """A step begins: the kernel may cost what one step may."""
+        self._cost.grant()
+
+    # --- in
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """asyncio: it is there."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        transport.set_write_buffer_limits(high=OUT_BYTES_MAX)
+
+    def data_received(self, data: bytes) -> None:
+        """asyncio: bytes have come."""
+        self._reader.feed(data)
+        if self._state == "reading":
+            self._drain()
+
+    def _drain(self) -> None:
+        """Hand on frames for one turn."""
+        if self._transport is None:
+            return
+        begun_s, begun_at_s = time.thread_time(), time.monotonic()
+        try:
+            is_empty = self._take_turn(begun_at_s)
+        except FramesBroken as error:
+            self._break(f"it sent {error} on the channel of its questions")
+            return
+        used_s, now_s = time.thread_time() - begun_s, time.monotonic()
+        if self._cost.passes(used_s, now_s):
+            self._break(f"its questions took more than {COST_S:.0f} s of the server's processor time")
+        elif is_empty:
+            self._state = "reading"
+            self._transport.resume_reading()
+        else:
+            self._transport.pause_reading()
+            if self._has_room:
+                self._state = "resting"
+                rest_s = now_s - begun_at_s if used_s > TURN_S else 0.0
+                asyncio.get_running_loop().call_later(rest_s, self._drain)
+            else:
+                self._state = "full"
+                if self._room.is_full:
+                    self._room.wait(self, self._go_on)
+
+    def _take_turn(self, begun_at_s: float) -> bool:
+        """Whether no whole frame is left. Raises: FramesBroken."""
+        for _ in range(FRAMES_PER_TURN):
+            if not self._has_room or time.monotonic() > begun_at_s + TURN_S:
+                return False
+            frame = self._reader.next_frame()
+            if frame is None:
+                return True
+            self.on_frame(frame)
+        return False
+
+    @property
+    def _has_room(self) -> bool:
+        """Whether another question may come: what it is answered has to be held, too."""
+        has_room = len(self._open) < BATCH_MAX and self._open_bytes < OPEN_BYTES_MAX
+        return has_room and not self._is_unread and not self._room.is_full
+
+    def _go_on(self) -> None:
+        """Read on, in a turn of its own, if there is room now."""
+        if self._state == "full" and self._has_room:
+            self._state = "resting"
+            asyncio.get_running_loop().call_soon(self._drain)
+
+    # --- out
+
+    def give(self, number: int, is_answer: bool, value: Any) -> None:
+        """Send an answer, together with others of this turn of the loop."""
+        if not self._got:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._got.append((number, is_answer, value))
+        self._got_chars += len(value) if type(value) is str else 0
+        if self._got_chars > OUT_FRAME_CHARS:
+            self._flush()
+
+    def _flush(self) -> None:
+        got, self._got, self._got_chars = self._got, [], 0
+        if got and self._transport is not None and not self._transport.is_closing():
+            data = json.dumps({"got": got}).encode()
+            self._transport.write(len(data).to_bytes(LENGTH_BYTES, "big") + data)
+
+    def pause_writing(self) -> None:
+        """asyncio: the kernel does not take its answers."""
+        self._is_unread = True
+        self.on_full(True)
+
+    def resume_writing(self) -> None:
+        """asyncio: it does."""
+        self._is_unread = False
+        self.on_full(False)
+        self._go_on()
+
+    # --- the end
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """asyncio: the kernel has closed its end, or is gone."""
+        del exc
+        self.close()
+        self.on_closed()
+
+    def _break(self, reason: str) -> None:
+        self.close()
+        self.on_broken(reason)
+
+    def close(self) -> None:
+        """End it; nothing is open any more."""
+        transport, self._transport = self._transport, None
+        self._room.forget(self)
+        for number in self.open_ids:
+            self.closed(number)
+        if transport is not None:
+            transport.abort()

@@ -1,0 +1,300 @@
+"""The questions of one session's code, from its kernel's channel to who answers them, and back.
+
+Is: `Answering` (`session/kernels/answering.py`) of a session with a backend: which question may be asked, by the
+request that asks it, and what becomes of the open ones at its end. Is not: who answers, what that costs
+(`session/answering/`), or the bytes (`channel.py`). Above: `session/reopening.py`. Below: `channel.py`, `asking.py`,
+`session/answering/questions.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import socket
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import partial
+from typing import Final, Protocol
+
+from rlm_kernel_mcp.errors import KernelDied
+from rlm_kernel_mcp.kernel.kernel import Kernel
+from rlm_kernel_mcp.kernel.untrusted.answers import is_ok
+from rlm_kernel_mcp.kernel.untrusted.question_frames import (
+    Ask,
+    BudgetAsked,
+    Cancel,
+    ForecastAsked,
+    Frame,
+    Item,
+    Missed,
+    Wishes,
+)
+from rlm_kernel_mcp.questions_wire import ITEM_CHARS_MAX, SUBCALLS, BudgetRow, SubcallsRequest
+from rlm_kernel_mcp.session.account import Account
+from rlm_kernel_mcp.session.answering.questions import (
+    Answered,
+    Answerer,
+    Failed,
+    Forecast,
+    Give,
+    Given,
+    Question,
+    QuestionsLeft,
+    Sketch,
+    Source,
+    Tally,
+)
+from rlm_kernel_mcp.session.asking.asking import Asking
+from rlm_kernel_mcp.session.asking.channel import KernelChannel
+from rlm_kernel_mcp.session.asking.room import QuestionRoom
+from rlm_kernel_mcp.session.asking.waiting import Waiting
+from rlm_kernel_mcp.session.snapshots.requests import pass_descriptor
+from rlm_kernel_mcp.session.steps.run import RunningStep
+
+OPEN_S: Final = 20.0
+SKETCH_BYTES: Final = 100
+"""About what one question of a forecast takes while that is made."""
+STOPPED: Final = Failed("stopped", "the step that asks is not running any more")
+WAITED: Final = "the step has waited for answers for {limit:,} ms, which is its limit (wait_limit_ms)"
+
+
+class Answers(Protocol):
+    """Who answers one session's questions (`session/answering/broker.py`). Nothing here blocks, or raises."""
+
+    def ask(self, question: Question, give: Give) -> None:
+        """Answer it: `give` is called once, now or later from the loop; never once it is cancelled or its step over."""
+
+    def cancel(self, numbers: Iterable[int], why: Failed = STOPPED) -> None:
+        """Nobody waits for these. They are counted as what was answered in their place."""
+
+    def end_step(self, step_index: int, source: Source) -> None:
+        """Nobody waits for any of these."""
+
+    def tally(self, step_index: int) -> Tally:
+        """What has become of a step's questions, while it runs and until the next one begins."""
+
+    def missed(self, number: int) -> None:
+        """An answer had not the schema that was asked for, twice."""
+
+    async def forecast(
+        self, sketches: Sequence[Sketch], schema: str | None, model: str | None, fresh: bool
+    ) -> Forecast:
+        """What such a batch would take."""
+
+    def left(self) -> QuestionsLeft:
+        """What is left of the limits."""
+
+    def answerer(self) -> Answerer:
+        """Who answers."""
+
+    def hold(self, held: bool) -> None:
+        """Ask nobody anything further for now, or go on."""
+
+
+class Switchboard(Protocol):
+    """Where each session gets its own."""
+
+    def broker(self, session_id: str, account: Account) -> Answers:
+        """Who answers a session, within its limits, and charges its account."""
+
+
+class Questions:
+    """One session's."""
+
+    def __init__(self, answers: Answers, account: Account, room: QuestionRoom) -> None:
+        self._answers, self._account, self._room = answers, account, room
+        self._numbers = itertools.count(1)
+        self._kernel: Kernel | None = None
+        self._channel: KernelChannel | None = None
+        self._asking: Asking | None = None
+        self._forecasts: set[asyncio.Task[None]] = set()
+
+    async def open(self, kernel: Kernel) -> None:
+        """Give a kernel its channel, in the place of the one before. Raises: KernelDied."""
+        self.close()
+        self._kernel, channel = kernel, KernelChannel(self._room)
+        self._channel = channel
+        channel.on_frame = partial(self._on_frame, channel)
+        channel.on_full = self._answers.hold
+        channel.on_closed = partial(self._on_closed, channel)
+        channel.on_broken = partial(_break_off, kernel)
+        ours, theirs = socket.socketpair()
+        with theirs:
+            await asyncio.get_running_loop().create_unix_connection(lambda: channel, sock=ours)
+            pass_descriptor(kernel, theirs.detach())  # and nothing is awaited before its request is sent
+        request: SubcallsRequest = {}
+        try:
+            async with asyncio.timeout(OPEN_S):
+                reply = await kernel.client.request(SUBCALLS, request)
+        except TimeoutError:
+            raise KernelDied(f"The kernel did not take its channel for questions within {OPEN_S:.0f} s.") from None
+        if not is_ok(reply.content):
+            raise KernelDied("The kernel did not take its channel for questions.")
+
+    def close(self) -> None:
+        """Let go of the channel: its kernel is replaced, or gone."""
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            channel.close()
+
+    def _on_closed(self, channel: KernelChannel) -> None:
+        if channel is self._channel:
+            self._stop()
+            self._answers.hold(False)
+
+    @contextmanager
+    def serving(self, step: RunningStep) -> Iterator[None]:
+        """Answer what a step asks, up to its end."""
+        kernel, limit_ms = self._kernel, self._account.limits.wait_limit_ms
+        assert kernel is not None  # no step begins in a kernel that was not given its channel
+        waiting = Waiting(limit_ms, kernel.process.cpu_ms, self._on_limit)
+        asking = self._asking = Asking(step, waiting, self._answers.tally)
+        step.subcalls, step.on_stop = asking.report, self._stop
+        if self._channel is not None:
+            self._channel.grant()
+        try:
+            yield
+        finally:
+            self._stop()
+            asking.conclude()
+            self._asking = None
+
+    # --- frames
+
+    def _on_frame(self, channel: KernelChannel, frame: Frame) -> None:
+        match frame:
+            case Ask():
+                for item in frame.items:
+                    self._ask(channel, frame.step, frame.wishes, item)
+            case Cancel():
+                self._cancel(channel, frame.ids)
+            case Missed():
+                self._missed(frame.ids)
+            case BudgetAsked():
+                channel.give(frame.id, True, self._budget())
+            case ForecastAsked():
+                self._forecast(channel, frame)
+
+    def _ask(self, channel: KernelChannel, step: str, wishes: Wishes, item: Item) -> None:
+        asking = self._asking
+        if asking is None or asking.is_stopped or asking.msg_id != step:
+            _fail(channel, item.id, STOPPED)
+            return
+        if item.chars > ITEM_CHARS_MAX:
+            words = f"the question has {item.chars:,} characters, and may have {ITEM_CHARS_MAX:,}"
+            refusal = Failed("too_large", f"{words}; cut the text into pieces")
+        elif asking.waiting.is_over:
+            refusal = Failed("timeout", WAITED.format(limit=self._account.limits.wait_limit_ms))
+        else:
+            number = next(self._numbers)
+            asking.begin(item.id, number)
+            channel.opened(item.id, item.utf8_bytes)
+            question = Question(
+                number=number,
+                prompt=item.prompt,
+                text=item.text,
+                step_index=asking.step.index,
+                batch=wishes.batch,
+                schema=wishes.schema,
+                model=wishes.model,
+                fresh=wishes.fresh,
+                repair=item.repair,
+            )
+            self._answers.ask(question, partial(self._given, channel, asking, item.id, wishes.schema is not None))
+            return
+        asking.refuse(refusal.code)
+        _fail(channel, item.id, refusal)
+
+    def _given(self, channel: KernelChannel, asking: Asking, number: int, checked: bool, given: Given) -> None:
+        if not channel.closed(number):
+            return
+        asking.end(number, checked=checked and isinstance(given, Answered))
+        if isinstance(given, Answered):
+            channel.give(number, True, given.text)
+        else:
+            _fail(channel, number, given)
+
+    def _cancel(self, channel: KernelChannel, ids: Sequence[int]) -> None:
+        asking = self._asking
+        if asking is not None:
+            cancelled = [asking.end(number) for number in ids if channel.closed(number)]
+            self._answers.cancel(filter(None, cancelled))
+
+    def _missed(self, ids: Sequence[int]) -> None:
+        for number in ids:
+            known = self._asking.answered.pop(number, None) if self._asking is not None else None
+            if known is not None:
+                self._answers.missed(known)
+
+    def _budget(self) -> BudgetRow:
+        left, subcalls, answerer = self._account.left, self._answers.left(), self._answers.answerer()
+        running_ms = self._asking.step.elapsed_ms if self._asking is not None else 0
+        return {
+            "steps": left.steps_left,
+            "runtime_ms": max(0, left.runtime_left_ms - running_ms),
+            "chars": left.chars_left,
+            "subcalls": subcalls.subcalls,
+            "subcall_tokens": subcalls.tokens,
+            "subcall_usd": subcalls.usd,
+            "parallel": answerer.parallel,
+            "depth": answerer.depth,
+            "backend": answerer.backend,
+        }
+
+    def _forecast(self, channel: KernelChannel, frame: ForecastAsked) -> None:
+        asking = self._asking
+        if asking is None or asking.is_stopped:
+            _fail(channel, frame.id, STOPPED)
+            return
+        asking.begin(frame.id, 0)
+        channel.opened(frame.id, SKETCH_BYTES * len(frame.items))
+        task = asyncio.create_task(self._made_forecast(channel, asking, frame), name="forecast of sub-calls")
+        self._forecasts.add(task)
+        task.add_done_callback(self._forecasts.discard)
+
+    async def _made_forecast(self, channel: KernelChannel, asking: Asking, frame: ForecastAsked) -> None:
+        sketches, wishes = [Sketch(*row) for row in frame.items], frame.wishes
+        found = await self._answers.forecast(sketches, wishes.schema, wishes.model, wishes.fresh)
+        if channel.closed(frame.id):
+            asking.end(frame.id)
+            refusal = found.refusal
+            row = {**asdict(found), "refusal": refusal and (refusal.code, refusal.message)}
+            channel.give(frame.id, True, row)
+
+    # --- the end of a step, and of its patience
+
+    def _stop(self) -> None:
+        """The step is over, or is to be: whatever it waits for does not come any more."""
+        asking = self._asking
+        if asking is not None and not asking.is_stopped:
+            asking.is_stopped = True
+            self._close_all(asking, STOPPED)
+            self._answers.end_step(asking.step.index, "mcp")
+
+    def _on_limit(self) -> None:
+        """It has waited as long as it may: its code goes on."""
+        asking = self._asking
+        if asking is not None:
+            given = Failed("timeout", WAITED.format(limit=self._account.limits.wait_limit_ms))
+            numbers = self._close_all(asking, given)
+            self._answers.cancel(numbers, given)
+
+    def _close_all(self, asking: Asking, given: Failed) -> list[int]:
+        """Answer all that is open; the numbers of those that were passed on."""
+        channel, numbers = self._channel, list[int]()
+        for number in list(asking.open):
+            if channel is not None and channel.closed(number):
+                _fail(channel, number, given)
+            numbers.append(asking.end(number))
+        return [number for number in numbers if number]
+
+
+def _fail(channel: KernelChannel, number: int, why: Failed) -> None:
+    channel.give(number, False, {"code": why.code, "message": why.message})
+
+
+def _break_off(kernel: Kernel, reason: str) -> None:
+    """The kernel broke the rules, and nothing more is read from it."""
+    kernel.client.close(reason)
+    kernel.process.kill()

@@ -1,0 +1,82 @@
+"""How long a step has waited for answers, and its clock, which is paused meanwhile.
+
+Is: the pauses of one step's clock, the processor time used in them, and the limit of the waiting itself. Is not: what
+is waited for. Above: `questions.py`. Below: `session/steps/clock.py`.
+
+A wait goes from the first open question to the last one's answer, however many there are between. Code that works on
+in a thread meanwhile is charged: what the kernel uses in a pause is looked at every `LOOK_S`, so that the step's limit
+ends a loop beside a question that nobody answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final
+
+from rlm_kernel_mcp.session.steps.clock import StepClock
+
+LOOK_S: Final = 0.05
+NS_PER_MS: Final = 1_000_000
+NS_PER_S: Final = 1_000_000_000
+
+
+class Waiting:
+    """One step's. Belongs to the event loop."""
+
+    def __init__(self, limit_ms: int, cpu_ms: Callable[[], int], on_limit: Callable[[], None]) -> None:
+        """`cpu_ms`: what the kernel has used by now. `on_limit`: called once, when it has waited for `limit_ms`."""
+        self._left_ns = limit_ms * NS_PER_MS
+        self._cpu_ms = cpu_ms
+        self._on_limit = on_limit
+        self._clock: StepClock | None = None
+        self._begun_ns = self._waited_ns = self._cpu_from_ms = 0
+        self._look: asyncio.TimerHandle | None = None
+        self.is_over = False
+        """Whether the limit is reached: nothing is waited for any more."""
+
+    @property
+    def waited_ms(self) -> int:
+        """So far."""
+        running_ns = 0 if self._clock is None else time.monotonic_ns() - self._begun_ns
+        return (self._waited_ns + running_ns) // NS_PER_MS
+
+    def begin(self, clock: StepClock) -> None:
+        """The step waits from now on."""
+        if self._clock is None:
+            self._clock, self._begun_ns, self._cpu_from_ms = clock, time.monotonic_ns(), self._cpu_ms()
+            clock.pause(self._begun_ns)
+            self._look_later()
+
+    def end(self) -> None:
+        """It does not any more."""
+        clock, self._clock = self._clock, None
+        if clock is None:
+            return
+        if self._look is not None:
+            self._look.cancel()
+        now_ns = time.monotonic_ns()
+        clock.resume(now_ns, self._used_ns())
+        self._waited_ns += now_ns - self._begun_ns
+
+    def _used_ns(self) -> int:
+        """Processor time since the last look, no more than there was time."""
+        before_ms, self._cpu_from_ms = self._cpu_from_ms, self._cpu_ms()
+        return max(0, self._cpu_from_ms - before_ms) * NS_PER_MS
+
+    def _look_later(self) -> None:
+        left_s = (self._left_ns - self._waited_ns - (time.monotonic_ns() - self._begun_ns)) / NS_PER_S
+        self._look = asyncio.get_running_loop().call_later(max(0.0, min(LOOK_S, left_s)), self._charge)
+
+    def _charge(self) -> None:
+        """Charge what was used since the last look, and see whether it has waited long enough."""
+        assert self._clock is not None  # `end` cancels this
+        now_ns = time.monotonic_ns()
+        self._clock.resume(now_ns, self._used_ns())
+        self._clock.pause(now_ns)
+        if self._waited_ns + now_ns - self._begun_ns >= self._left_ns:
+            self.is_over = True
+            self._on_limit()
+        else:
+            self._look_later()

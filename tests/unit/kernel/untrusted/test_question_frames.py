@@ -1,0 +1,152 @@
+"""What a kernel asks is read frame by frame: bytes in any pieces, and an end for whatever is no frame."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rlm_kernel_mcp.kernel.untrusted.question_frames import (
+    Ask,
+    BudgetAsked,
+    Cancel,
+    ForecastAsked,
+    Frame,
+    FramesBroken,
+    Item,
+    Missed,
+    QuestionReader,
+    Wishes,
+)
+from rlm_kernel_mcp.questions_wire import FRAME_BYTES_MAX, FRAME_ITEMS_MAX, ID_MAX, SCHEMA_CHARS_MAX, digest_of
+
+OPTS = {"batch": 1}
+PLAIN = Wishes(1, None, None, fresh=False)
+
+
+def frame(said: object) -> bytes:
+    data = said if isinstance(said, bytes) else json.dumps(said).encode()
+    return len(data).to_bytes(4, "big") + data
+
+
+def read(*parts: bytes) -> list[Frame]:
+    reader, found = QuestionReader(), list[Frame]()
+    for part in parts:
+        reader.feed(part)
+        while (one := reader.next_frame()) is not None:
+            found.append(one)
+    return found
+
+
+def ask(*items: list[Any], **opts: Any) -> dict[str, Any]:
+    return {"ask": {"step": "s", "opts": {**OPTS, **opts}, "items": items}}
+
+
+def test_every_kind_of_frame_is_read() -> None:
+    """With what is left out of the wishes as not wanted."""
+    digest = digest_of("p", "t")
+    assert read(
+        frame(ask([1, "p", None], [2, "p", "t\xe9", "it was no number"], schema="{}", model="m", fresh=True)),
+        frame({"cancel": [1]}),
+        frame({"missed": [2, 2]}),
+        frame({"budget": 3}),
+        frame({"forecast": {"id": 4, "opts": OPTS, "items": [[digest, 2]]}}),
+        frame(ask([5, "", ""])),
+    ) == [
+        Ask(
+            "s",
+            Wishes(1, "{}", "m", fresh=True),
+            (Item(1, "p", None, None, 1), Item(2, "p", "t\xe9", "it was no number", 4)),
+        ),
+        Cancel((1,)),
+        Missed((2, 2)),
+        BudgetAsked(3),
+        ForecastAsked(4, PLAIN, ((digest, 2),)),
+        Ask("s", PLAIN, (Item(5, "", "", None, 0),)),
+    ]
+
+
+@given(st.lists(st.integers(0, 200)))
+def test_frames_come_in_any_pieces(cuts: list[int]) -> None:
+    """And are the same."""
+    data = frame(ask([1, "p", "t"])) + frame({"budget": 2}) + frame({"cancel": [1]})
+    places = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
+    pieces = [data[start:end] for start, end in pairwise(places)]
+    assert read(*pieces) == read(data)
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_a_frame_or_an_end(data: bytes) -> None:
+    """And nothing else is ever raised; also where they are announced as one frame."""
+    for sent in (data, frame(data)):
+        with suppress(FramesBroken):
+            read(sent)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(kind=st.sampled_from(["ask", "cancel", "missed", "budget", "forecast", "other"]), said=JSON)
+def test_any_json_is_a_frame_or_an_end(kind: str, said: Any) -> None:
+    """The same of what is JSON, under each of the names, and in the place of each part of a question."""
+    parts = ask([1, "p", said]), ask([said, "p", None]), ask([1, said, None]), ask([1, "p", None], schema=said)
+    for whole in (said, {kind: said}, {"ask": {"step": said, "opts": said, "items": said}}, *parts):
+        with suppress(FramesBroken):
+            read(frame(whole))
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        b"\xff" * 1_000,
+        frame(b"nope"),
+        frame(b"[" * 100_000),
+        frame(b'{"budget": ' + b"9" * 5_000 + b"}"),
+        frame({"items": 5}),
+        frame({}),
+        frame({"budget": 1, "cancel": [1]}),
+        frame({"budget": 0}),
+        frame({"budget": True}),
+        frame({"budget": ID_MAX + 1}),
+        frame({"cancel": [1]}),
+        frame({"cancel": []}),
+        frame(ask()),
+        frame(ask(*([number + 1, "p", None] for number in range(FRAME_ITEMS_MAX + 1)))),
+        frame(ask([1, "p", None], [1, "p", None])),
+        frame(ask([2, "p", None])) + frame(ask([1, "p", None])),
+        frame(ask([1, "p", "\ud800"])),
+        frame(ask([1, "p"])),
+        frame(ask([1, "p", None], schema="x" * (SCHEMA_CHARS_MAX + 1))),
+        frame(ask([1, "p", None], schema={"type": "string"})),
+        frame(ask([1, "p", None], fresh=1)),
+        frame({"forecast": {"id": 1, "opts": OPTS, "items": [["f" * 63, 1]]}}),
+        frame({"forecast": {"id": 1, "opts": OPTS, "items": [["F" * 64, 1]]}}),
+        frame({"forecast": {"id": 1, "opts": OPTS, "items": [["f" * 64, -1]]}}),
+        (FRAME_BYTES_MAX + 1).to_bytes(4, "big"),
+    ],
+)
+def test_what_is_no_frame_ends_the_reading(broken: bytes) -> None:
+    """A size alone is enough: the frame need not come."""
+    with pytest.raises(FramesBroken):
+        read(broken)
+
+
+def test_a_digest_tells_apart_what_is_asked() -> None:
+    """Where the prompt ends counts, and a text that is empty is not one that is not there."""
+    made = [
+        digest_of("ab", "c"),
+        digest_of("a", "bc"),
+        digest_of("abc", None),
+        digest_of("abc", ""),
+        digest_of("ab", "d"),
+    ]
+    assert len(set(made)) == len(made)
