@@ -71,6 +71,12 @@ SANS_IO: Final = {
     "kernel/untrusted/question_frames.py",
     "kernel/untrusted/cost.py",
     "session/asking/room.py",
+    "session/answering/keeping.py",
+    "session/answering/ledger.py",
+    "session/answering/questions.py",
+    "session/answering/retrying.py",
+    "session/answering/tallies.py",
+    "session/answering/turns.py",
     "session/snapshots/states.py",
     "session/states/lifecycle.py",
     "session/states/machine.py",
@@ -139,15 +145,16 @@ the type checker alone is never run."""
 BROAD_EDGES: Final = {
     "server/tools.py",
     "server/transport/lines.py",
+    "session/answering/sending.py",
     "session/execution.py",
     "store/writer.py",
     "in_kernel/requests/expressions.py",
     "in_kernel/snapshots/taking.py",
     "in_kernel/display_text/tracebacks.py",
 }
-"""Where an `except Exception` may end an exception: the tool edge, a line of stdin, the session's reaper, the record's
-threads, and in the kernel where a value's own code runs: its pickling, its text, an expression that a client asks
-for."""
+"""Where an `except Exception` may end an exception: the tool edge, a line of stdin, a question to a backend, the
+session's reaper, the record's threads, and in the kernel where a value's own code runs: its pickling, its text, an
+expression that a client asks for."""
 
 LAST_WORDS: Final = {"in_kernel/launch.py", "in_kernel/fork_server.py"}
 """Where a kernel that cannot start says why, whatever it was, and ends."""

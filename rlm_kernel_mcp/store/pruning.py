@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from rlm_kernel_mcp.errors import InvalidInput
+from rlm_kernel_mcp.store.answers import prune_answers
 from rlm_kernel_mcp.store.database.database import Database
 from rlm_kernel_mcp.store.database.file import explain_error
 from rlm_kernel_mcp.store.paths import SNAPSHOTS, snapshot_files
@@ -61,6 +62,7 @@ class Pruning:
                 before_mb = _files_mb(self._state_dir, session_id)
                 self._remove(session_id, last_used_at)
                 files_mb -= before_mb - _files_mb(self._state_dir, session_id)
+        prune_answers(self._database, now_iso, max_age_days)
         # In steps, since each one is a transaction that other processes wait for.
         while self._database.is_on_disk and (free := self._one("PRAGMA freelist_count")):
             self._do(f"PRAGMA incremental_vacuum({_PAGES_AT_ONCE})")
@@ -121,11 +123,11 @@ class Pruning:
     def _delete(self, session_id: str) -> None:
         self._do("DELETE FROM added_contexts WHERE session_id = ?", session_id)
         self._remove_files(session_id)
-        some = "DELETE FROM events WHERE rowid IN (SELECT rowid FROM events WHERE session_id = ? LIMIT ?)"
-        while self._database.is_on_disk and self._one(
-            "SELECT EXISTS (SELECT 1 FROM events WHERE session_id = ?)", session_id
-        ):
-            self._do(some, session_id, _EVENTS_AT_ONCE)
+        for table in ("events", "subcalls"):
+            some = f"DELETE FROM {table} WHERE rowid IN (SELECT rowid FROM {table} WHERE session_id = ? LIMIT ?)"  # noqa: S608
+            left = f"SELECT EXISTS (SELECT 1 FROM {table} WHERE session_id = ?)"  # noqa: S608 (our own names)
+            while self._database.is_on_disk and self._one(left, session_id):
+                self._do(some, session_id, _EVENTS_AT_ONCE)
         # Its own row goes last: a session that is only half removed is found again by the next run.
         for table in ("contexts", "sessions"):
             self._do(f"DELETE FROM {table} WHERE session_id = ?", session_id)  # noqa: S608 (our own names)

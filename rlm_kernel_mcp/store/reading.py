@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
 from rlm_kernel_mcp.errors import SessionNotFound
+from rlm_kernel_mcp.store.answers import Answers, Days
 from rlm_kernel_mcp.store.database.database import Database
 from rlm_kernel_mcp.store.database.records import (
     EVENT_TEXTS,
@@ -29,6 +30,7 @@ from rlm_kernel_mcp.store.database.records import (
     session_of,
 )
 from rlm_kernel_mcp.store.database.rows import Rows, texts_check
+from rlm_kernel_mcp.store.subcalls import Subcalls
 from rlm_kernel_mcp.text.surrogates import decoded
 from rlm_kernel_mcp.text.wording import counted
 
@@ -56,8 +58,10 @@ async def in_reader(read: Callable[[], T]) -> T:
 class Reading:
     """Reads of one store."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, days: Days | None = None) -> None:
         self._database = database
+        self.answers = Answers(database, days or Days())
+        self.subcalls = Subcalls(database)
 
     @property
     def unread(self) -> str | None:
@@ -193,6 +197,8 @@ class Reading:
                 damaged += 1
             if lost := self.events(key.session_id).damaged:
                 yield f"{counted(lost, 'event')} of session {key.session_id}"
+        if lost := self.subcalls.damaged():
+            yield counted(lost, "question")
         (strays,) = self._database.read_apart(_STRAYS)[-1]
         if strays:
             yield f"{counted(strays, 'event')} of no session"

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from rlm_kernel_mcp.errors import SessionNotFound
+from rlm_kernel_mcp.store.answers import Days
 from rlm_kernel_mcp.store.database.damage import CHECKED_AT_OPEN_BYTES
 from rlm_kernel_mcp.store.database.database import Database
 from rlm_kernel_mcp.store.database.file import explain_error
@@ -78,7 +79,8 @@ class Store(Reading):
         """The last event of a session that was completed here, without its texts, and their size."""
         self._text_bytes: dict[str, int] = {}
         self._lock_problem: str | None = None
-        super().__init__(Database(state_dir, self._seed))
+        self._days = Days()
+        super().__init__(Database(state_dir, self._seed), self._days)
 
     @classmethod
     def open(cls, state_dir: Path) -> Store:
@@ -115,7 +117,7 @@ class Store(Reading):
         """Remove every row of a session that came to nothing."""
 
         def remove(connection: sqlite3.Connection) -> None:
-            for table in ("events", "contexts", "added_contexts", "sessions"):
+            for table in ("events", "contexts", "added_contexts", "subcalls", "sessions"):
                 connection.execute(f"DELETE FROM {table} WHERE session_id = ?", (session_id,))  # noqa: S608 (ours)
 
         self._forget(session_id)
@@ -291,6 +293,7 @@ class Store(Reading):
             self._begun.pop(row_id, None)
 
     def _seed(self, connection: sqlite3.Connection) -> None:
+        self._days.seed(connection)
         for record in list(self._live.values()):
             insert_session(connection, record)
         for event in list(self._begun.values()):

@@ -24,6 +24,8 @@ MEMORY_BYTES: Final = 128 << 20
 _RELIEFS: Final = (
     """UPDATE events SET stdout = '[not kept: the session store is in memory, which is full]', stderr = NULL,
     result = NULL, row_check = NULL, text_check = NULL WHERE result_status <> 'unknown'""",
+    "DELETE FROM answers",
+    "UPDATE subcalls SET texts = NULL, text_bytes = 0, row_check = NULL",
     "DELETE FROM contexts",
     "DELETE FROM added_contexts",
 )
@@ -57,7 +59,7 @@ def write_memory(memory: sqlite3.Connection, operation: Operation) -> bool:
 def salvage(disk: sqlite3.Connection, memory: sqlite3.Connection) -> None:
     """Take over what can still be read of the live sessions, up to the first broken page of each."""
     for live in memory.execute("SELECT session_id FROM sessions").fetchall():
-        for table in ("events", "contexts", "added_contexts"):
+        for table in ("events", "contexts", "added_contexts", "subcalls"):
             try:
                 for row in disk.execute(f"SELECT * FROM {table} WHERE session_id = ?", live):  # noqa: S608 (ours)
                     if any(isinstance(value, DamagedText) for value in row):

@@ -17,7 +17,7 @@ PAGE_BYTES: Final = 4_096
 """Page size of a file that SQLite makes: its default, which nothing here changes."""
 
 
-TABLES: Final = ("sessions", "events", "contexts", "added_contexts")
+TABLES: Final = ("sessions", "events", "contexts", "added_contexts", "subcalls", "answers", "subcall_days")
 MIGRATIONS: Final[tuple[Migration, ...]] = (
     (
         """CREATE TABLE sessions (
@@ -41,6 +41,23 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
         "ALTER TABLE events ADD COLUMN text_check INTEGER",
     ),
     ("CREATE TABLE added_contexts (session_id TEXT, name TEXT, data BLOB NOT NULL, PRIMARY KEY (session_id, name))",),
+    (
+        """CREATE TABLE subcalls (
+            session_id TEXT NOT NULL, id INTEGER NOT NULL, ts TEXT NOT NULL, step_index INTEGER NOT NULL,
+            source TEXT NOT NULL, batch INTEGER NOT NULL, number INTEGER NOT NULL, kind TEXT NOT NULL, parent TEXT,
+            depth INTEGER NOT NULL, child_session TEXT, backend TEXT NOT NULL, model_asked TEXT NOT NULL,
+            model_said TEXT NOT NULL, prompt_chars INTEGER NOT NULL, text_chars INTEGER, text_sha256 TEXT,
+            has_schema INTEGER NOT NULL, answer_chars INTEGER, fate TEXT NOT NULL, error_code TEXT,
+            attempts INTEGER NOT NULL, duplicate_of INTEGER, tokens_in INTEGER NOT NULL, tokens_out INTEGER NOT NULL,
+            usd REAL, queued_ms INTEGER NOT NULL, duration_ms INTEGER NOT NULL, answered_by TEXT NOT NULL,
+            text_bytes INTEGER NOT NULL, row_check INTEGER, texts BLOB, PRIMARY KEY (session_id, id))""",
+        """CREATE TABLE answers (
+            key TEXT PRIMARY KEY, used_at TEXT NOT NULL, bytes INTEGER NOT NULL, value_check INTEGER NOT NULL,
+            value BLOB NOT NULL)""",
+        "CREATE INDEX answers_by_use ON answers (used_at, bytes)",
+        """CREATE TABLE subcall_days (
+            day TEXT NOT NULL, server TEXT NOT NULL, asked INTEGER NOT NULL, PRIMARY KEY (day, server))""",
+    ),
 )
 """Entry n takes a store from version n (`PRAGMA user_version`) to n + 1. A released entry is never changed."""
 
@@ -63,6 +80,16 @@ def version_of(connection: sqlite3.Connection) -> int:
     """The store's schema version; 0 for an empty one."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     return int(version)
+
+
+@contextmanager
+def atomic(connection: sqlite3.Connection) -> Iterator[None]:
+    """The same within a transaction that has begun, which decides for all."""
+    if connection.in_transaction:
+        yield
+        return
+    with transaction(connection):
+        yield
 
 
 @contextmanager

@@ -1,0 +1,99 @@
+"""One question to the backend, for all who ask it at the same time.
+
+Is: what is known of it on its way, and what it has taken. Is not: its way (`sending.py`). Sans-I/O, but for the task
+that it names. Above: `sending.py`, `broker.py`. Below: `ledger.py`, `keeping.py`, `backends/protocol.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from rlm_kernel_mcp.session.answering.backends.protocol import Answer, Asked, Unanswered
+from rlm_kernel_mcp.session.answering.keeping import Spent
+from rlm_kernel_mcp.session.answering.ledger import Cost, Verdict
+from rlm_kernel_mcp.session.answering.questions import Failed, Give, Question
+
+Outcome = Answer | Unanswered
+"""How a question ended; None: nobody wanted it any more."""
+
+
+class Asker(Protocol):
+    """Whose question it is."""
+
+    def may_send(self, job: Job) -> Verdict:
+        """Whether it may be sent now; on GO its cost is set aside. On NO it has its answer."""
+
+    def ended(self, job: Job, outcome: Outcome | None) -> None:
+        """It was sent, and this is what became of it."""
+
+    def not_sent(self, job: Job, why: Failed) -> None:
+        """It was never sent."""
+
+
+@dataclass(slots=True)
+class Waiting:
+    """Somebody who waits for an answer."""
+
+    question: Question
+    give: Give
+
+
+@dataclass(eq=False, slots=True)
+class Job:
+    """One question to the backend, for all who ask it at the same time."""
+
+    asker: Asker
+    whose: str
+    """The session."""
+    key: str
+    """Under which its answer is kept."""
+    question: Question
+    """As it was asked first."""
+    asked: Asked
+    cost: Cost
+    waiting: dict[int, Waiting] = field(default_factory=dict)
+    attempts: int = 0
+    worked_s: float = 0.0
+    queued_s: float = 0.0
+    first_s: float = 0.0
+    begun_s: float = 0.0
+    """Moments: queued, first sent, last sent."""
+    tokens_in: int = 0
+    tokens_out: int = 0
+    """What attempts have used that came to nothing."""
+    task: asyncio.Task[None] | None = None
+    outcome: Outcome | None = None
+    """Of the last attempt."""
+
+    @property
+    def may_be_kept(self) -> bool:
+        """Whether an answer of earlier is welcome."""
+        return not self.question.fresh and self.question.repair is None
+
+    def note_attempt(self, unanswered: Unanswered) -> None:
+        """It is asked once more, and this attempt may have cost something."""
+        used = self._used(unanswered)
+        self.tokens_in, self.tokens_out = self.tokens_in + used[0], self.tokens_out + used[1]
+
+    def spent(self, outcome: Outcome | None) -> Spent:
+        """What it has taken, all attempts together; without the backend's own word what was expected."""
+        tokens_in, tokens_out = self._used(outcome)
+        used = outcome if isinstance(outcome, Answer) else None if outcome is None else outcome.answer
+        return Spent(
+            tokens_in=self.tokens_in + tokens_in,
+            tokens_out=self.tokens_out + tokens_out,
+            usd=None if used is None else used.usd,
+            attempts=self.attempts,
+            queued_ms=max(0, int((self.first_s - self.queued_s) * 1000)),
+            duration_ms=int(self.worked_s * 1000),
+        )
+
+    def _used(self, outcome: Outcome | None) -> tuple[int, int]:
+        used = outcome if isinstance(outcome, Answer) else None if outcome is None else outcome.answer
+        if used is None:
+            is_paid = outcome is None or (isinstance(outcome, Unanswered) and outcome.is_paid)
+            return (self.cost.tokens_expected if is_paid else 0), 0
+        tokens_in = self.cost.tokens_expected if used.tokens_in is None else used.tokens_in
+        return tokens_in, (-(-len(used.text) // 4) if used.tokens_out is None else used.tokens_out)

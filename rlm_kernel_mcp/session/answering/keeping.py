@@ -1,0 +1,114 @@
+"""What is kept of questions and answers, as the broker sees it: the cache, and a row of the trace for each question.
+
+Is: plain data, the key of the cache, and the contract of whoever keeps it. Is not: the store (`books.py`). Only what a
+backend has said gets a key, and never a failure. Above: `broker.py`. Below: `questions.py`, `backends/protocol.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, Protocol
+
+from rlm_kernel_mcp.session.answering.backends.protocol import Facts
+from rlm_kernel_mcp.session.answering.questions import Question
+
+Fate = Literal["answered", "cached", "duplicate", "failed", "late"]
+"""Late: its answer came, or was paid for, when nobody waited for it any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An answer in the cache."""
+
+    text: str
+    model_said: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What a question took of the backend. None: nobody says."""
+
+    tokens_in: int = 0
+    tokens_out: int = 0
+    usd: float | None = None
+    attempts: int = 0
+    queued_ms: int = 0
+    duration_ms: int = 0
+
+
+NOTHING: Final = Spent()
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One question in the books."""
+
+    question: Question
+    model: str
+    fate: Fate
+    answer: str | None = None
+    error_code: str | None = None
+    duplicate_of: int | None = None
+    model_said: str = ""
+    spent: Spent = NOTHING
+
+
+class Books(Protocol):
+    """Whoever keeps it. Nothing here waits for a disk, but for `kept`, and nothing raises."""
+
+    def kept_at_once(self, keys: Sequence[str]) -> Mapping[str, Kept] | None:
+        """The answers that are kept under some keys; None: that would have to be waited for."""
+
+    async def kept(self, keys: Sequence[str]) -> Mapping[str, Kept]:
+        """The same, waited for."""
+
+    def keep(self, session_id: str, key: str, answer: Kept) -> None:
+        """Keep an answer, in place of an earlier one. Whoever asks from now on finds it."""
+
+    def write(self, session_id: str, entry: Entry) -> int:
+        """Book a question; returns the id of its row."""
+
+    def note_missed(self, session_id: str, row_id: int) -> None:
+        """An answer that is booked did not have its schema."""
+
+    def usd_of(self, session_id: str) -> float:
+        """Dollars that a session has cost, as far as they are known. It may wait for a disk."""
+
+
+class NoBooks:
+    """Keeps nothing."""
+
+    def kept_at_once(self, keys: Sequence[str]) -> Mapping[str, Kept]:
+        """None is kept."""
+        del keys
+        return {}
+
+    async def kept(self, keys: Sequence[str]) -> Mapping[str, Kept]:
+        """None is kept."""
+        return self.kept_at_once(keys)
+
+    def keep(self, session_id: str, key: str, answer: Kept) -> None:
+        """It is not."""
+
+    def write(self, session_id: str, entry: Entry) -> int:
+        """There is no trace."""
+        del session_id, entry
+        return 0
+
+    def note_missed(self, session_id: str, row_id: int) -> None:
+        """There is no trace."""
+
+    def usd_of(self, session_id: str) -> float:
+        """There is no trace."""
+        del session_id
+        return 0.0
+
+
+def key_of(facts: Facts, digest: str, model: str, schema: str | None) -> str:
+    """The name of an answer: all that it depends on, and nothing of who asked."""
+    parts = (facts.form, facts.name, facts.where, model, digest, schema or "")
+    # Each with its length, so that no two different ones look the same.
+    said = "".join(f"{len(part)}:{part}" for part in parts)
+    return hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()

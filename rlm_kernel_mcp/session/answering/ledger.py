@@ -1,0 +1,159 @@
+"""What the questions of one session may cost: reserved before one is sent, settled by what the backend reports.
+
+Is: counting. Is not: the day's ceiling of all sessions (`books.py`), nor how many are asked at once (`turns.py`).
+Sans-I/O. Above: `broker.py`. Below: `questions.py`, `keeping.py`.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from rlm_kernel_mcp.session.answering.keeping import Spent
+from rlm_kernel_mcp.session.answering.questions import Failed, Forecast
+
+MILLION: Final = 1_000_000
+EXPECTED_BYTES: Final = 4
+"""Bytes of UTF-8 in a token, as English and code have them."""
+LEAST_BYTES: Final = 2
+"""The same of a text that has many tokens: no tokenizer is at hand, and a reserve must not be too small."""
+
+
+class Verdict(enum.Enum):
+    """Whether a question may be sent."""
+
+    GO = enum.auto()
+    WAIT = enum.auto()
+    """Not while the others are under way, which may use less than is set aside for them."""
+    NO = enum.auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a session may use. None: no limit."""
+
+    subcalls: int
+    tokens: int
+    usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """What it has used."""
+
+    subcalls: int = 0
+    tokens: int = 0
+    usd: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Of one question: what is expected, and what is set aside for it."""
+
+    tokens_expected: int
+    tokens_most: int
+    usd_expected: float
+    usd_most: float
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """Dollars for a million tokens, in and out; None: not known."""
+
+    usd: tuple[float, float] | None = None
+
+    def of(self, tokens_in: int, tokens_out: int) -> float | None:
+        """What so many tokens cost."""
+        if self.usd is None:
+            return None
+        return (tokens_in * self.usd[0] + tokens_out * self.usd[1]) / MILLION
+
+
+class Ledger:
+    """One session's."""
+
+    def __init__(self, limits: Limits, used: Used, prices: Prices, output_tokens: int) -> None:
+        """`output_tokens`: the most that an answer may have."""
+        self.limits = limits
+        self._prices = prices
+        self._output_tokens = output_tokens
+        self._subcalls, self._tokens, self._usd = used.subcalls, used.tokens, used.usd
+        self._open = 0
+        self._tokens_set_aside, self._usd_set_aside = 0, 0.0
+
+    @property
+    def used(self) -> Used:
+        return Used(self._subcalls, self._tokens, self._usd)
+
+    @property
+    def left(self) -> Limits:
+        """What may still be used; what is set aside counts as used."""
+        usd = self.limits.usd
+        return Limits(
+            max(0, self.limits.subcalls - self._subcalls - self._open),
+            max(0, self.limits.tokens - self._tokens - self._tokens_set_aside),
+            None if usd is None else max(0.0, usd - self._usd - self._usd_set_aside),
+        )
+
+    def cost(self, utf8_bytes: int) -> Cost:
+        """Of a question of so many bytes."""
+        expected, most_in = -(-utf8_bytes // EXPECTED_BYTES), -(-utf8_bytes // LEAST_BYTES)
+        return Cost(
+            expected,
+            most_in + self._output_tokens,
+            self._prices.of(expected, 0) or 0.0,
+            self._prices.of(most_in, self._output_tokens) or 0.0,
+        )
+
+    def lacks(self, calls: int, tokens: int, usd: float) -> str:
+        """Which limit is in the way of so much more, in words; empty where none is."""
+        left = self.left
+        if calls > left.subcalls:
+            return f"{left.subcalls:,} of {self.limits.subcalls:,} questions are left"
+        if tokens > left.tokens:
+            return f"{left.tokens:,} of {self.limits.tokens:,} tokens are left"
+        if left.usd is not None and usd > left.usd:
+            return f"{left.usd:.2f} of {self.limits.usd:.2f} dollars are left"
+        return ""
+
+    def set_aside(self, cost: Cost) -> Verdict:
+        """Before a question is sent: reserve the most that it can cost, if it may be sent."""
+        if self.lacks(1, cost.tokens_most, cost.usd_most):
+            could_be_less = self._open > 0 and self.limits.subcalls > self._subcalls + self._open
+            return Verdict.WAIT if could_be_less else Verdict.NO
+        self._open += 1
+        self._tokens_set_aside += cost.tokens_most
+        self._usd_set_aside += cost.usd_most
+        return Verdict.GO
+
+    def give_back(self, cost: Cost) -> None:
+        """It was not sent after all."""
+        self._open -= 1
+        self._tokens_set_aside -= cost.tokens_most
+        self._usd_set_aside = max(0.0, self._usd_set_aside - cost.usd_most) if self._open else 0.0
+
+    def settle(self, cost: Cost, spent: Spent) -> Spent:
+        """It was sent, and this is what it took; returns that with the price, where one is known."""
+        self.give_back(cost)
+        usd = self._prices.of(spent.tokens_in, spent.tokens_out) if spent.usd is None else spent.usd
+        self._subcalls += 1
+        self._tokens += spent.tokens_in + spent.tokens_out
+        self._usd += usd or 0.0
+        return replace(spent, usd=usd)
+
+    def forecast(self, costs: Sequence[Cost], seconds: float | None) -> Forecast:
+        """What questions would take, and whether that fits."""
+        tokens = sum(cost.tokens_expected for cost in costs)
+        usd = sum(cost.usd_expected for cost in costs)
+        lack = self.lacks(len(costs), tokens, usd)
+        what = f"{len(costs):,} questions with about {tokens:,} tokens do not fit: {lack}. None of them was asked."
+        return Forecast(
+            calls=len(costs),
+            tokens_expected=tokens,
+            tokens_most=sum(cost.tokens_most for cost in costs),
+            seconds=seconds,
+            usd=usd if self._prices.usd is not None else None,
+            refusal=Failed("budget", what) if lack else None,
+        )

@@ -1,0 +1,81 @@
+"""Who answers the sessions of one registry: a backend, and what its sessions share of it.
+
+Is: the parts put together, and the user's ceilings above what a session asks for. Is not: which backend the settings
+mean. Below: `session/account.py`, `broker.py`, `sending.py`, `keeping.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rlm_kernel_mcp.session.account import Account
+from rlm_kernel_mcp.session.answering.backends.protocol import Backend
+from rlm_kernel_mcp.session.answering.broker import Broker
+from rlm_kernel_mcp.session.answering.jobs import Job
+from rlm_kernel_mcp.session.answering.keeping import Books, NoBooks
+from rlm_kernel_mcp.session.answering.ledger import Ledger, Limits, Prices, Used
+from rlm_kernel_mcp.session.answering.sending import DEADLINE_S, Day, Sender
+from rlm_kernel_mcp.session.answering.turns import Turns
+from rlm_kernel_mcp.session.reports import SubcallsUsed
+
+
+@dataclass(frozen=True, slots=True)
+class Ceilings:
+    """What the user allows; a session may ask for less."""
+
+    subcalls: int = 1_000
+    tokens: int = 2_000_000
+    usd: float | None = None
+    price_usd: tuple[float, float] | None = None
+    """Of a million tokens, in and out."""
+    parallel: int = 16
+    per_minute: int | None = None
+    deadline_s: float = DEADLINE_S
+
+
+class Switchboard:
+    """One registry's. Belongs to its event loop."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        ceilings: Ceilings | None = None,
+        books: Books | None = None,
+        day: Day | None = None,
+    ) -> None:
+        """Without `books` nothing is kept, without `day` sessions alone have limits."""
+        self._ceilings = ceilings or Ceilings()
+        self._facts = backend.facts
+        self._books = books or NoBooks()
+        turns: Turns[Job] = Turns(self._ceilings.parallel, self._ceilings.per_minute)
+        self._sender = Sender(backend, turns, day, self._ceilings.deadline_s)
+
+    @property
+    def open_world(self) -> bool:
+        """Whether questions leave this machine's own programs."""
+        return self._facts.is_open_world
+
+    @property
+    def identity(self) -> str:
+        """Names who answers, without a key: a session stays with the one that it was opened with."""
+        return " ".join(part for part in (self._facts.name, self._facts.where, self._facts.model) if part)
+
+    def broker(self, session_id: str, account: Account) -> Broker:
+        """A session's own, within the lower one of each limit. Its account is charged."""
+        asked, used, ceilings = account.limits, account.subcalls, self._ceilings
+        limits = Limits(
+            min(asked.max_subcalls, ceilings.subcalls), min(asked.subcall_tokens_limit, ceilings.tokens), ceilings.usd
+        )
+        # Dollars are in the trace alone; a session that has asked nothing has spent none.
+        usd = self._books.usd_of(session_id) if used.calls and ceilings.usd is not None else 0.0
+        spent = Used(used.calls, used.tokens, usd)
+        ledger = Ledger(limits, spent, Prices(ceilings.price_usd), self._facts.output_tokens)
+
+        def charge(calls: int, tokens: int) -> None:
+            account.subcalls = SubcallsUsed(account.subcalls.calls + calls, account.subcalls.tokens + tokens)
+
+        return Broker(session_id, self._sender, self._facts, ledger, self._books, charge)
+
+    async def close(self) -> None:
+        """End what is under way. Safe to call twice."""
+        await self._sender.close()

@@ -1,0 +1,116 @@
+"""What has become of a step's questions, and what is remembered of them while it runs.
+
+Is: sums, the answers of the batch that is being asked, and the rows of answers that may turn out not to have their
+schema. Is not: the trace (`keeping.py`). Sans-I/O. Above: `broker.py`. Below: `questions.py`, `keeping.py`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Final
+
+from rlm_kernel_mcp.session.answering.keeping import Fate, Spent
+from rlm_kernel_mcp.session.answering.questions import Question, Source, Tally
+
+REMEMBERED_CHARS: Final = 16_000_000
+"""Of the answers of one batch: equal questions of it are asked once, also where nothing is kept."""
+
+
+@dataclass(slots=True)
+class Sums:
+    """Of one step."""
+
+    asked: int = 0
+    answered: int = 0
+    cached: int = 0
+    duplicate: int = 0
+    failed: Counter[str] = field(default_factory=Counter)
+    tokens_in: int = 0
+    tokens_out: int = 0
+    usd: float | None = None
+
+    def count(self, fate: Fate, code: str | None = None) -> None:
+        """A question has ended; `code`: why it has no answer."""
+        if code is not None:
+            self.failed[code] += 1
+        elif fate == "answered":
+            self.answered += 1
+        elif fate == "cached":
+            self.cached += 1
+        elif fate == "duplicate":
+            self.duplicate += 1
+
+    def charge(self, spent: Spent) -> None:
+        """A question was sent, and this is what it took."""
+        self.tokens_in += spent.tokens_in
+        self.tokens_out += spent.tokens_out
+        if spent.usd is not None:
+            self.usd = (self.usd or 0.0) + spent.usd
+
+    def tally(self) -> Tally:
+        """As it stands."""
+        return Tally(
+            asked=self.asked,
+            answered=self.answered,
+            cached=self.cached,
+            duplicate=self.duplicate,
+            failed=dict(self.failed),
+            tokens_in=self.tokens_in,
+            tokens_out=self.tokens_out,
+            usd=self.usd,
+        )
+
+
+class CurrentStep:
+    """The step that asks, or the last one that did; a console's cell has no sums."""
+
+    def __init__(self) -> None:
+        self._index = 0
+        self._sums = Sums()
+        self._batch: tuple[Source, int, int] | None = None
+        self._answers: dict[str, tuple[int, str]] = {}
+        self._room_chars = REMEMBERED_CHARS
+        self._rows: dict[int, int] = {}
+
+    def begin(self, question: Question) -> None:
+        """A question is asked, of a step and a batch that may be new ones."""
+        if question.source == "mcp" and question.step_index != self._index:
+            self._index, self._sums, self._rows = question.step_index, Sums(), {}
+        batch = (question.source, question.step_index, question.batch)
+        if batch != self._batch:
+            self._batch, self._answers, self._room_chars = batch, {}, REMEMBERED_CHARS
+        self.sums(question).asked += 1
+
+    def end(self) -> None:
+        """Nothing has to be remembered any more."""
+        self._batch, self._answers, self._rows = None, {}, {}
+
+    def sums(self, question: Question) -> Sums:
+        """Those that a question counts for."""
+        return self._sums if question.source == "mcp" and question.step_index == self._index else Sums()
+
+    def tally(self, step_index: int) -> Tally:
+        """Of a step; nothing where it is not this one."""
+        return (self._sums if step_index == self._index else Sums()).tally()
+
+    def remember(self, question: Question, key: str, answer: str) -> None:
+        """An equal question of the same batch has this answer."""
+        if (question.source, question.step_index, question.batch) == self._batch and len(answer) <= self._room_chars:
+            self._answers[key] = (question.number, answer)
+            self._room_chars -= len(answer)
+
+    def remembered(self, question: Question, key: str) -> tuple[int, str] | None:
+        """Whose question it was in this batch, and its answer."""
+        return None if question.repair is not None else self._answers.get(key)
+
+    def note_row(self, question: Question, row_id: int) -> None:
+        """It has an answer, which the kernel has yet to look at."""
+        if question.schema is not None and question.source == "mcp":
+            self._rows[question.number] = row_id
+
+    def missed(self, number: int) -> int | None:
+        """The answer did not have its schema; returns its row, if it is this step's."""
+        if (row_id := self._rows.pop(number, None)) is not None:
+            self._sums.count("failed", "schema")
+        return row_id

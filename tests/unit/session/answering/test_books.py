@@ -1,0 +1,133 @@
+"""What questions were asked, and what was answered, is in the store in whole and in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from rlm_kernel_mcp.session.answering.books import StoreBooks
+from rlm_kernel_mcp.session.answering.keeping import Entry, Kept, Spent
+from rlm_kernel_mcp.session.answering.switchboard import Ceilings, Switchboard
+from rlm_kernel_mcp.store.store import Store
+from rlm_kernel_mcp.store.subcalls import Texts
+from rlm_kernel_mcp.store.writer import Writer
+from tests.unit.session.answering.scripted import FACTS, Givens, ScriptedBackend, account, question
+
+pytestmark = pytest.mark.anyio
+NOW: Final = datetime(2026, 11, 29, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    opened = Store.open(tmp_path)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def writer(store: Store) -> Iterator[Writer]:
+    made = Writer(store)
+    yield made
+    made.close()
+
+
+def books_over(store: Store, writer: Writer, *, is_cached: bool = True, day_max: int = 100) -> StoreBooks:
+    return StoreBooks(store, writer, FACTS, is_cached=is_cached, day_max=day_max, now=lambda: NOW)
+
+
+async def test_an_answer_is_there_for_whoever_asks_next_and_after_a_restart(
+    store: Store, writer: Writer, tmp_path: Path
+) -> None:
+    """Long ones too, which a thread writes; none is where the user wants none to be kept."""
+    books = books_over(store, writer)
+    long = Kept("x" * 300_000, "m-1")
+    books.keep("s_1", "a", Kept("yes", "m-1"))
+    books.keep("s_1", "b", long)
+    assert await books.kept(["a", "b", "c"]) == {"a": Kept("yes", "m-1"), "b": long}
+    await asyncio.sleep(0)
+    await writer.settled("s_1")
+    assert books.kept_at_once(["a", "b", "c"]) == {"a": Kept("yes", "m-1"), "b": long}
+    assert books.kept_at_once([str(number) for number in range(1_000)]) is None
+    other = Store.open(tmp_path)
+    with_other = books_over(other, Writer(other))
+    assert await with_other.kept(["a"]) == {"a": Kept("yes", "m-1")}
+    other.close()
+    without = books_over(store, writer, is_cached=False)
+    without.keep("s_1", "d", Kept("no"))
+    assert (without.kept_at_once(["a", "d"]), await without.kept(["a"])) == ({}, {})
+
+
+async def test_each_question_has_its_row_with_its_texts(store: Store, writer: Writer) -> None:
+    """A duplicate has none of its own."""
+    books = books_over(store, writer)
+    asked = question(7, "prompt", text="data", step_index=3, batch=2, schema="{}")
+    first = books.write(
+        "s_1", Entry(asked, "m", "answered", "yes", model_said="m-1", spent=Spent(5, 2, None, 1, 30, 400))
+    )
+    second = books.write("s_1", Entry(question(8, "prompt"), "m", "duplicate", "yes", duplicate_of=7))
+    books.note_missed("s_1", first)
+    await asyncio.sleep(0)
+    await writer.settled("s_1")
+    one, other = store.subcalls.rows("s_1")
+    assert (one.id, one.number, one.step_index, one.batch, one.fate, one.error_code) == (
+        first, 7, 3, 2, "answered", "schema",
+    )  # fmt: skip
+    assert (one.backend, one.model_asked, one.model_said, one.has_schema) == ("scripted", "m", "m-1", 1)
+    assert (one.prompt_chars, one.text_chars, one.answer_chars) == (6, 4, 3)
+    assert (one.tokens_in, one.tokens_out, one.attempts, one.queued_ms, one.duration_ms) == (5, 2, 1, 30, 400)
+    assert one.text_sha256 == "3a6eb0790f39ac87c94f3856b2dd2c5d110e6811602261a9a923d3bb23adc8b7"
+    assert (other.fate, other.duplicate_of, other.text_sha256) == ("duplicate", 7, None)
+    assert store.subcalls.texts("s_1", first) == Texts("prompt", "data", "yes")
+    assert store.subcalls.texts("s_1", second) == Texts()
+
+
+async def test_a_batch_that_a_server_did_not_finish_asks_the_next_one_for_the_rest_alone(
+    store: Store, writer: Writer, tmp_path: Path
+) -> None:
+    """Nothing is paid twice: what was answered is in the store, whatever ended the server."""
+    backend = ScriptedBackend(delay_s=lambda asked: 0.0 if asked.prompt in "ab" else 1e6)
+    books = books_over(store, writer)
+    board, givens = Switchboard(backend, Ceilings(parallel=4), books, books), Givens()
+    broker = board.broker("s_1", account())
+    for number, prompt in enumerate("abcd", 1):
+        broker.ask(question(number, prompt), givens.taker(number))
+    await givens.all(1, 2)
+    await asyncio.sleep(0)
+    await writer.settled("s_1")
+    later = Store.open(tmp_path)  # the first server is as good as killed: it writes nothing more
+    second, its_writer = ScriptedBackend(delay_s=lambda asked: 0.0), Writer(later)
+    its_books = books_over(later, its_writer)
+    its_board, its_givens = Switchboard(second, None, its_books, its_books), Givens()
+    again = its_board.broker("s_1", account())
+    for number, prompt in enumerate("abcd", 1):
+        again.ask(question(number, prompt), its_givens.taker(number))
+    await its_givens.all()
+    assert sorted(second.prompts) == ["c", "d"]
+    await its_board.close()
+    its_writer.close()
+    assert later.answers.asked_on("2026-11-29") == 16 + 2  # a server that is killed gives nothing back
+    later.close()
+    await board.close()
+
+
+async def test_the_day_s_questions_are_taken_from_the_store_and_given_back_to_it(store: Store, writer: Writer) -> None:
+    """The one that goes beyond is refused."""
+    books = books_over(store, writer, day_max=3)
+    backend = ScriptedBackend(delay_s=lambda asked: 0.0)
+    board, givens = Switchboard(backend, None, books, books), Givens()
+    broker = board.broker("s_1", account())
+    for number in range(1, 5):
+        broker.ask(question(number), givens.taker(number))
+    await givens.all()
+    assert [givens[number] for number in range(1, 5)][-1] == "budget"
+    assert len(backend.calls) == 3
+    assert store.answers.asked_on("2026-11-29") == 3
+    assert await books.grant(1) == 0
+    books.give_back(1)
+    await writer.settled("questions of the day")
+    assert await books.grant(9) == 1

@@ -1,0 +1,518 @@
+"""A session's questions get their answers, each once, within its limits, whatever comes between."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rlm_kernel_mcp.questions_wire import digest_of
+from rlm_kernel_mcp.session.answering.backends.protocol import Answer, Unanswered
+from rlm_kernel_mcp.session.answering.broker import Broker
+from rlm_kernel_mcp.session.answering.questions import Sketch
+from rlm_kernel_mcp.session.answering.switchboard import Ceilings, Switchboard
+from rlm_kernel_mcp.session.reports import SubcallsUsed
+from tests.unit.session.answering.scripted import (
+    Givens,
+    ScriptedBackend,
+    ScriptedBooks,
+    ScriptedDay,
+    account,
+    passes,
+    played,
+    question,
+)
+
+
+def asked(broker: Broker, givens: Givens, *prompts: str, first: int = 1) -> None:
+    for number, prompt in enumerate(prompts, first):
+        broker.ask(question(number, prompt), givens.taker(number))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    prompts=st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=24),
+    delays=st.lists(st.floats(0, 9), min_size=8, max_size=8),
+    parallel=st.integers(1, 5),
+    is_slow=st.booleans(),
+)
+def test_each_question_gets_its_own_answer_whatever_their_order(
+    prompts: list[str], delays: list[float], parallel: int, is_slow: bool
+) -> None:
+    """And equal ones are asked once, never more at a time than may be."""
+
+    async def play() -> None:
+        backend = ScriptedBackend(delay_s=lambda asked: delays["abcdefgh".index(asked.prompt)])
+        board = Switchboard(backend, Ceilings(100_000, parallel=parallel), ScriptedBooks(is_slow=is_slow))
+        broker, givens = board.broker("s", account()), Givens()
+        asked(broker, givens, *prompts)
+        await givens.all()
+        assert [givens[number] for number in range(1, len(prompts) + 1)] == [f"echo of {one}" for one in prompts]
+        assert sorted(backend.prompts) == sorted(set(prompts))
+        assert backend.most <= parallel
+        tally = broker.tally(1)
+        assert (tally.asked, tally.answered, tally.duplicate) == (
+            len(prompts),
+            len(set(prompts)),
+            len(prompts) - len(set(prompts)),
+        )
+        assert (tally.tokens_in, tally.tokens_out) == (10 * tally.answered, 3 * tally.answered)
+        await board.close()
+
+    played(play)
+
+
+def test_a_question_whose_answer_is_kept_is_not_asked_again() -> None:
+    """By another session too, and a batch that was cut off asks for the rest only."""
+
+    async def play() -> None:
+        backend, books = ScriptedBackend(), ScriptedBooks()
+        board, givens = Switchboard(backend, books=books), Givens()
+        asked(board.broker("s1", account()), givens, "a", "b")
+        await givens.all()
+        again = board.broker("s2", account())
+        asked(again, givens, "a", "b", "c", first=11)
+        await givens.all()
+        assert backend.prompts == ["a", "b", "c"]
+        assert [givens[number] for number in (11, 12, 13)] == ["echo of a", "echo of b", "echo of c"]
+        tally = again.tally(1)
+        assert (tally.cached, tally.answered) == (2, 1)
+        assert again.left().subcalls == 999
+
+    played(play)
+
+
+def test_equal_questions_of_one_batch_are_asked_once_where_nothing_is_kept() -> None:
+    """Also where the first was answered before the second came; in the next batch it is a question of its own."""
+
+    async def play() -> None:
+        backend = ScriptedBackend()
+        board, givens = Switchboard(backend), Givens()
+        broker = board.broker("s", account())
+        asked(broker, givens, "a")
+        await givens.all()
+        asked(broker, givens, "a", first=2)
+        assert givens[2] == "echo of a"
+        broker.ask(question(3, "a", batch=2), givens.taker(3))
+        await givens.all()
+        assert backend.prompts == ["a", "a"]
+
+    played(play)
+
+
+def test_another_model_schema_or_text_is_another_question() -> None:
+    """The cache tells them apart."""
+
+    async def play() -> None:
+        backend = ScriptedBackend()
+        board, givens = Switchboard(backend, books=ScriptedBooks()), Givens()
+        broker = board.broker("s", account())
+        others: list[dict[str, str]] = [
+            {},
+            {"model": "m2"},
+            {"schema": "{}"},
+            {"text": ""},
+            {"text": "t"},
+            {"model": "m"},
+        ]
+        for number, fields in enumerate(others, 1):
+            broker.ask(question(number, "a", **fields), givens.taker(number))
+        await givens.all()
+        assert len(backend.calls) == 5  # the model that is asked anyway may be named
+
+    played(play)
+
+
+def test_a_fresh_question_is_asked_and_its_answer_takes_the_place_of_the_kept_one() -> None:
+    """So is one that is asked once more because its answer did not have the schema."""
+
+    async def play() -> None:
+        said = [Answer("one"), Answer("two"), Answer("three")]
+        backend = ScriptedBackend({"a": list(said)})
+        board, givens = Switchboard(backend, books=ScriptedBooks()), Givens()
+        broker = board.broker("s", account())
+        fields: list[dict[str, Any]] = [{}, {"fresh": True}, {}, {"repair": "not an integer"}, {}]
+        for number, more in enumerate(fields, 1):
+            broker.ask(question(number, "a", batch=number, **more), givens.taker(number))
+            await givens.all(number)
+        assert [givens[number] for number in range(1, 6)] == ["one", "two", "two", "three", "three"]
+        assert broker.left().subcalls == 997
+
+    played(play)
+
+
+def test_what_is_cancelled_is_given_nothing_and_its_call_is_ended() -> None:
+    """Whether it was under way, waited for its turn or for a look into the cache; the others go on."""
+
+    async def play() -> None:
+        backend, books = ScriptedBackend(), ScriptedBooks()
+        board, givens = Switchboard(backend, Ceilings(parallel=2), books), Givens()
+        broker = board.broker("s", account())
+        asked(broker, givens, "a", "b", "c", "d", "b")
+        await passes(0.5)
+        broker.cancel([1, 3, 99])
+        asked(broker, givens, "e", first=6)
+        broker.cancel([6])
+        broker.cancel([1, 2])  # the second is wanted by the fifth still
+        await givens.all(4, 5)
+        assert sorted(givens.given) == [4, 5]
+        assert (sorted(backend.prompts), backend.ended) == (["a", "b", "d"], ["a"])
+        assert broker.tally(1).failed == {"stopped": 4}
+        assert (1, "stopped") in books.fates()
+        # What was under way is paid for as far as anybody knows.
+        assert [entry.spent.tokens_in for entry in books.entries if entry.fate == "late"] == [151]
+
+    played(play)
+
+
+def test_a_step_s_end_stops_what_it_has_asked_and_nothing_else() -> None:
+    """A console's cell goes on."""
+
+    async def play() -> None:
+        backend = ScriptedBackend()
+        board, givens = Switchboard(backend), Givens()
+        broker = board.broker("s", account())
+        asked(broker, givens, "a", "b")
+        broker.ask(question(3, "c", step_index=0, source="console"), givens.taker(3))
+        await passes(0.5)
+        broker.end_step(1, "mcp")
+        await givens.all(3)
+        assert sorted(givens.given) == [3]
+        assert sorted(backend.ended) == ["a", "b"]
+        assert broker.tally(1).failed == {"stopped": 2}
+        asked(broker, givens, "d", first=4)
+        assert broker.tally(1).asked == 3
+        broker.ask(question(5, "e", step_index=2), givens.taker(5))
+        assert (broker.tally(2).asked, broker.tally(1).asked) == (1, 0)
+        await board.close()
+        assert backend.is_closed
+
+    played(play)
+
+
+def test_an_answer_that_comes_too_late_is_kept_and_booked_and_given_to_nobody() -> None:
+    """It was paid for: the next who asks gets it for nothing."""
+
+    async def play() -> None:
+        backend, books = ScriptedBackend(delay_s=lambda asked: 0), ScriptedBooks()
+        board, givens = Switchboard(backend, books=books), Givens()
+        broker = board.broker("s", account())
+        asked(broker, givens, "a")
+        backend.on_end = lambda: broker.cancel([1])  # it has answered, and nobody has heard of it yet
+        await passes(1)
+        assert givens.given == {}
+        assert books.fates() == [(1, "stopped"), (1, "late")]
+        asked(broker, givens, "a", first=2)
+        await givens.all(2)
+        assert (givens[2], len(backend.calls)) == ("echo of a", 1)
+
+    played(play)
+
+
+def test_what_does_not_fit_what_is_left_is_refused_and_what_was_answered_stays() -> None:
+    """The number of questions is a limit, and so are the tokens; a question that was not sent costs nothing."""
+
+    async def play() -> None:
+        board, givens = Switchboard(ScriptedBackend(), Ceilings(subcalls=3)), Givens()
+        mine = account(used=1)
+        broker = board.broker("s", mine)
+        asked(broker, givens, "a", "b", "c")
+        await givens.all()
+        assert [givens[number] for number in (1, 2, 3)] == ["echo of a", "echo of b", "budget"]
+        assert givens.message(3).endswith("0 of 3 questions are left. It was not asked.")
+        assert mine.subcalls == SubcallsUsed(3, 26)
+        small = board.broker("s2", account(10, 2_500))
+        asked(small, givens, "d", "x" * 1_000, first=4)
+        await givens.all()
+        assert (givens[4], givens[5]) == ("echo of d", "budget")
+        assert "2,487 of 2,500 tokens are left" in givens.message(5)
+
+    played(play)
+
+
+def test_a_reserve_is_waited_for_and_not_refused_while_others_may_use_less() -> None:
+    """Else a limit that is enough for all of them would stop half, only because they were asked at once."""
+
+    async def play() -> None:
+        backend = ScriptedBackend()
+        board, givens = Switchboard(backend), Givens()
+        broker = board.broker("s", account(100, 5_000))
+        asked(broker, givens, *"abcdef")
+        await givens.all()
+        assert {givens[number] for number in range(1, 7)} == {f"echo of {one}" for one in "abcdef"}
+        assert backend.most == 2  # 2,300 tokens are set aside for each
+        assert broker.left().tokens == 5_000 - 6 * 13
+
+    played(play)
+
+
+def test_a_batch_that_cannot_fit_is_refused_before_anything_is_spent() -> None:
+    """Less what is in the cache, asked already or there twice."""
+
+    async def play() -> None:
+        backend = ScriptedBackend()
+        board, givens = Switchboard(backend, Ceilings(price_usd=(1.0, 2.0)), ScriptedBooks()), Givens()
+        broker = board.broker("s", account(3, 1_000_000))
+        sketches = [Sketch(digest_of(one, None), 1) for one in "abcdd"]
+        whole = await broker.forecast(sketches, None, None, fresh=False)
+        assert (whole.calls, whole.tokens_expected, whole.tokens_most) == (4, 604, 9_204)
+        assert whole.refusal is not None
+        assert whole.refusal.code == "budget"
+        assert "4 questions with about 604 tokens do not fit: 3 of 3 questions are left" in whole.refusal.message
+        assert whole.seconds is None
+        assert backend.calls == []
+        asked(broker, givens, "a")
+        await givens.all()
+        fits = await broker.forecast(sketches[1:], None, None, fresh=False)
+        less = await broker.forecast(sketches, None, None, fresh=False)
+        assert (fits.calls, less.calls) == (3, 3)
+        assert less.refusal is not None  # two of three are left
+        assert less.seconds == 1.0
+        assert less.usd == pytest.approx(453e-6)
+        other = await broker.forecast(sketches[:1], None, "m2", fresh=False)
+        anew = await broker.forecast(sketches[:1], None, None, fresh=True)
+        same = await broker.forecast(sketches[:1], None, None, fresh=False)
+        assert (other.calls, anew.calls, same.calls) == (1, 1, 0)
+        assert (await broker.forecast(sketches[:1], None, "no such", fresh=False)).refusal is not None
+
+    played(play)
+
+
+def test_the_day_has_an_end_for_all_sessions_together() -> None:
+    """A loop of sessions does not multiply a session's limit; what was not asked is given back."""
+
+    async def play() -> None:
+        day = ScriptedDay(20)
+        board, givens = Switchboard(ScriptedBackend(), books=ScriptedBooks(), day=day), Givens()
+        asked(board.broker("s1", account()), givens, *(f"one {number}" for number in range(15)))
+        await givens.all()
+        assert (day.left, day.asked_for) == (4, [16])
+        asked(board.broker("s2", account()), givens, *(f"two {number}" for number in range(8)), first=101)
+        await givens.all()
+        ends = [givens[number] for number in range(101, 109)]
+        assert ends == [f"echo of two {number}" for number in range(5)] + ["budget"] * 3
+        assert "RLM_SUBCALL_DAY_MAX" in givens.message(108)
+        await board.close()
+        assert day.left == 0
+
+    played(play)
+
+
+def test_nobody_asks_while_the_endpoint_wants_to_be_left_alone() -> None:
+    """One answer of "too many requests" holds all, and then the question that got it goes first."""
+
+    async def play() -> None:
+        limited = Unanswered("rate_limited", "too many", 30.0, tries=5)
+        backend = ScriptedBackend({"a": [limited]})
+        board, givens = Switchboard(backend, Ceilings(parallel=2)), Givens()
+        asked(board.broker("s", account()), givens, "a", "b", "c", "d")
+        await givens.all()
+        assert [givens[number] for number in (1, 2, 3, 4)] == [f"echo of {one}" for one in "abcd"]
+        assert backend.calls == [(1000, "a"), (1000, "b"), (1031, "a"), (1031, "c"), (1032, "d")]
+
+    played(play)
+
+
+def test_who_is_told_to_come_back_much_later_does_not_wait_for_it() -> None:
+    """Nor does anybody else: all get the reason at once."""
+
+    async def play() -> None:
+        limited = Unanswered("rate_limited", "too many", 3_600.0, tries=5)
+        backend = ScriptedBackend({"a": [limited]})
+        board, givens = Switchboard(backend, Ceilings(parallel=1)), Givens()
+        broker = board.broker("s", account())
+        asked(broker, givens, "a", "b")
+        await givens.all()
+        asked(broker, givens, "c", first=3)
+        await givens.all()
+        assert [givens[number] for number in (1, 2, 3)] == ["rate_limited"] * 3
+        assert "another 3,600 s" in givens.message(2)
+        assert backend.prompts == ["a"]
+        await passes(3_600)
+        asked(broker, givens, "d", first=4)
+        await givens.all()
+        assert givens[4] == "echo of d"
+
+    played(play)
+
+
+def test_a_key_that_is_refused_ends_all_questions_at_once_and_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Asking again would be refused again."""
+
+    async def play() -> None:
+        refused = [Unanswered("backend", "the key is refused", is_for_all=True) for _ in range(4)]
+        backend = ScriptedBackend({one: [refused.pop()] for one in "abcd"})
+        board, givens = Switchboard(backend, Ceilings(parallel=2)), Givens()
+        broker = board.broker("s", account())
+        asked(broker, givens, *"abcdefgh")
+        await givens.all()
+        assert {givens[number] for number in range(1, 9)} == {"backend"}
+        assert len(backend.calls) == 2
+        forecast = await broker.forecast([Sketch("x", 1)], None, None, fresh=False)
+        assert forecast.refusal is not None
+        assert forecast.refusal.code == "backend"
+
+    with caplog.at_level(logging.WARNING):
+        played(play)
+    assert [record.message for record in caplog.records] == [
+        "no question of a session is asked any more: the key is refused"
+    ]
+
+
+def test_what_may_pass_is_tried_five_times_and_all_that_it_took_is_counted() -> None:
+    """Then it fails; the pauses grow, and others are asked meanwhile."""
+
+    async def play() -> None:
+        busy = [Unanswered("backend", "busy", tries=5, is_paid=True) for _ in range(5)]
+        backend, books = ScriptedBackend({"a": [*busy], "b": [*busy[:2]]}), ScriptedBooks()
+        board, givens = Switchboard(backend, Ceilings(parallel=1), books), Givens()
+        broker = board.broker("s", account())
+        asked(broker, givens, "a", "b", "c")
+        await givens.all()
+        assert [givens[number] for number in (1, 2, 3)] == ["backend", "echo of b", "echo of c"]
+        assert backend.prompts.count("a") == 5
+        assert {entry.question.prompt: entry.spent.attempts for entry in books.entries} == {"a": 5, "b": 3, "c": 1}
+        assert broker.left().subcalls == 997
+        assert broker.tally(1).tokens_in == 5 * 151 + 2 * 151 + 10 + 10
+
+    played(play)
+
+
+def test_a_session_with_one_question_does_not_wait_for_another_s_thousand() -> None:
+    """They take turns."""
+
+    async def play() -> None:
+        backend = ScriptedBackend()
+        board, givens = Switchboard(backend, Ceilings(parallel=2)), Givens()
+        asked(board.broker("many", account()), givens, *(f"{number}" for number in range(1_000)))
+        await passes(0.5)
+        asked(board.broker("few", account()), givens, "mine", first=2_001)
+        await givens.all(2_001)
+        assert len(givens.given) <= 4
+        await board.close()
+
+    played(play)
+
+
+def test_no_more_are_asked_in_a_minute_than_may_be() -> None:
+    """However fast they are answered."""
+
+    async def play() -> None:
+        backend = ScriptedBackend(delay_s=lambda asked: 0.0)
+        board, givens = Switchboard(backend, Ceilings(per_minute=3)), Givens()
+        asked(board.broker("s", account()), givens, *"abcdefg")
+        await givens.all()
+        assert [moment for moment, _ in backend.calls] == [1000.0] * 3 + [1060.0] * 3 + [1120.0]
+
+    played(play)
+
+
+def test_a_session_whose_kernel_takes_no_answers_is_not_asked_for() -> None:
+    """Until it does; another session is."""
+
+    async def play() -> None:
+        backend = ScriptedBackend()
+        board, givens = Switchboard(backend), Givens()
+        held, other = board.broker("s1", account()), board.broker("s2", account())
+        held.hold(True)
+        asked(held, givens, "a")
+        asked(other, givens, "b", first=2)
+        await givens.all(2)
+        assert backend.prompts == ["b"]
+        held.hold(False)
+        await givens.all()
+        assert givens[1] == "echo of a"
+
+    played(play)
+
+
+def test_whatever_a_backend_raises_its_question_gets_an_answer(caplog: pytest.LogCaptureFixture) -> None:
+    """And the log says what kind it was, not what it said: that may have the key in it."""
+
+    async def play() -> None:
+        backend = ScriptedBackend({"a": [ValueError("Bearer sk-canary")]})
+        board, givens = Switchboard(backend), Givens()
+        asked(board.broker("s", account()), givens, "a", "b")
+        await givens.all()
+        assert (givens[1], givens[2]) == ("backend", "echo of b")
+        assert "sk-canary" not in givens.message(1)
+
+    with caplog.at_level(logging.DEBUG, "rlm_kernel_mcp"):
+        played(play)
+    assert "ValueError" in caplog.text
+    assert "sk-canary" not in caplog.text
+
+
+def test_a_backend_that_never_answers_is_waited_for_two_minutes() -> None:
+    """All attempts together."""
+
+    async def play() -> None:
+        backend = ScriptedBackend(delay_s=lambda asked: 1e9)
+        board, givens = Switchboard(backend), Givens()
+        asked(board.broker("s", account()), givens, "a")
+        await givens.all()
+        assert givens[1] == "timeout"
+        assert givens.times[1] == 1_120.0
+
+    played(play)
+
+
+def test_code_may_name_the_user_s_models_and_no_other() -> None:
+    """The refusal names them."""
+
+    async def play() -> None:
+        backend = ScriptedBackend()
+        board, givens = Switchboard(backend), Givens()
+        broker = board.broker("s", account())
+        broker.ask(question(1, "a", model="m2"), givens.taker(1))
+        broker.ask(question(2, "a", model="gpt-99"), givens.taker(2))
+        await givens.all()
+        assert (givens[1], givens[2]) == ("echo of a", "refused")
+        assert "policy" in givens.message(2)
+        assert givens.message(2).endswith("m, m2.")
+        assert broker.answerer().models == ("m", "m2")
+        await broker.close()
+        broker.ask(question(3, "a"), givens.taker(3))
+        assert givens[3] == "gone"
+
+    played(play)
+
+
+def test_an_answer_without_its_schema_is_told_of_in_the_tally_and_the_books() -> None:
+    """The kernel alone can tell; of what it says of other steps nothing is believed."""
+
+    async def play() -> None:
+        books = ScriptedBooks()
+        board, givens = Switchboard(ScriptedBackend(), books=books), Givens()
+        broker = board.broker("s", account())
+        broker.ask(question(1, "a", schema="{}"), givens.taker(1))
+        await givens.all()
+        broker.missed(1)
+        broker.missed(1)
+        broker.missed(7)
+        assert (broker.tally(1).failed, books.missed) == ({"schema": 1}, [1])
+
+    played(play)
+
+
+def test_the_server_s_end_ends_what_is_under_way_and_gives_no_more_of_it() -> None:
+    """Nothing is left behind, and closing twice does no harm."""
+
+    async def play() -> None:
+        backend = ScriptedBackend()
+        board, givens = Switchboard(backend, day=ScriptedDay(100)), Givens()
+        broker = board.broker("s", account())
+        asked(broker, givens, "a", "b")
+        await passes(0.5)
+        await broker.close()
+        await board.close()
+        await board.close()
+        assert sorted(backend.ended) == ["a", "b"]
+        assert givens.given == {}
+        assert len(asyncio.all_tasks()) == 1
+
+    played(play)
