@@ -63,12 +63,14 @@ STARTS: Final = (
 rest (jedi, debugpy, the lexers of Pygments, pip), which would take 35 MB. pytest and hypothesis write their own."""
 GROUPS: Final = {
     "check": Environment(".venv", "dev", beside=CORE.extras),
+    "openai": Environment(".venv", "openai", beside=CORE.extras),
     "lab": Environment(".venv-lab", "lab,console", ("constraints.txt", "constraints-lab.txt")),
 }
 """What `--with` offers besides `codex`. A group that pins our own dependencies has a directory of its own."""
 DESCRIPTIONS: Final = {
     "check": "ruff and mypy, for bin/check",
     "codex": "the Codex binary, for tests/codex (needs npm)",
+    "openai": "the client of the backend openai, for tests/endpoints and for questions to an endpoint",
     "lab": "JupyterLab, nbclient, nbconvert, papermill, jupyter_kernel_test, pandas, for tests/lab and tests/clients",
 }
 

@@ -25,7 +25,7 @@ from typing import Final, NoReturn
 
 from rlm_kernel_mcp.kernel.placement.container.arguments import CODE_LABEL, USER, labels_argv
 from rlm_kernel_mcp.kernel_code import kernel_code, kernel_side
-from rlm_kernel_mcp.settings import TABLE
+from rlm_kernel_mcp.variables.table import TABLE
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 RECIPE_LABEL: Final = "rlm-kernel-mcp.recipe"

@@ -20,7 +20,8 @@ from typing import Final
 from rlm_kernel_mcp import __version__
 from rlm_kernel_mcp.commands.inherited import drop, settle, working_directory
 from rlm_kernel_mcp.errors import InvalidInput, RlmError
-from rlm_kernel_mcp.settings import TABLE, Settings, load_settings
+from rlm_kernel_mcp.settings import Settings, load_settings
+from rlm_kernel_mcp.variables.table import TABLE
 
 DESCRIPTION: Final = "A locked-down IPython kernel per session, served to coding agents over MCP."
 

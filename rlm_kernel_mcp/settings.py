@@ -1,8 +1,8 @@
 """The user's settings: environment variables and options of `serve`.
 
-Is: one table that `serve --help`, the parser and the README are made of. Is not: the policy of a kernel,
-to which `kernel/placement/builder.py` applies the settings that concern it. Nothing of this process is read: working
-directory and environment are given, since a server may have clients with others than its own.
+Is: what comes of them, checked. Is not: their table (`variables/table.py`), nor the policy of a kernel, to which
+`kernel/placement/builder.py` applies the settings that concern it. Nothing of this process is read: working directory
+and environment are given, since a server may have clients with others than its own.
 """
 
 from __future__ import annotations
@@ -19,55 +19,13 @@ from typing import Final
 
 from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.text.home_directory import own_home, with_home
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One row of the table: the variable, its option, what it means, its default as shown to a person."""
-
-    variable: str
-    meaning: str
-    default: str
-    choices: tuple[str, ...] = ()
-
-    @property
-    def option(self) -> str:
-        """The option of `serve`: `RLM_MAX_SESSIONS` is `--max-sessions`."""
-        return "--" + self.variable.removeprefix(_PREFIX).lower().replace("_", "-")
-
-
-TABLE: Final = (
-    Setting(
-        "RLM_CONTEXT_ROOTS",
-        "directories (separated as in PATH) below which context_paths may lie",
-        "the working directory",
-    ),
-    Setting("RLM_KERNEL", "kernelspec to start", "rlm-python"),
-    Setting("RLM_SANDBOX_MODE", "walls by this process, or a container", "process", ("process", "container")),
-    Setting("RLM_SANDBOX_CONTAINER_RUNTIME", "container engine", "docker", ("docker", "podman")),
-    Setting("RLM_SANDBOX_CONTAINER_IMAGE", "image that bin/build-image builds", "rlm-kernel:latest"),
-    Setting("RLM_SANDBOX_FALLBACK", "what to do when the mode cannot be had", "off", ("off", "process")),
-    Setting("RLM_IMPORT_POLICY", "what a step may import", "the kernelspec's: allowlist", ("allowlist", "any")),
-    Setting("RLM_IMPORTS", "modules added to the allowlist (comma-separated)", "none"),
-    Setting("RLM_MEMORY_LIMIT_MB", "memory of one session in MB", "the kernelspec's: 1024"),
-    Setting("RLM_MAX_SESSIONS", "live sessions at once", "32"),
-    Setting("RLM_IDLE_TIMEOUT_S", "seconds after which an idle session's kernel is stopped", "3600"),
-    Setting("RLM_STATE_DIR", "directory of traces and session records", "the platform's state directory"),
-    Setting("RLM_HOST", "one host for all clients of the user, where there can be one", "auto", ("auto", "off")),
-    Setting("RLM_HOST_IDLE_S", "seconds without a client or a step after which a host ends", "60"),
-    Setting("RLM_HOST_WAIT_S", "seconds that a client waits for a host before it has its own server", "10"),
-    Setting("RLM_HOST_DIR", "directory of the hosts' sockets, short and of this user alone", "below /tmp"),
-    Setting("RLM_SPOOL_GB", "disk in RLM_STATE_DIR for contexts that memory cannot hold, in GB", "16"),
-)
-
-ELSEWHERE: Final = frozenset({"RLM_FORBID_SKIPS", "RLM_PRESSURE", "RLM_THROUGH_FRONT"})
-"""Variables of the same prefix that the test suite reads."""
-
-_PREFIX: Final = "RLM_"
+from rlm_kernel_mcp.variables.subcalls import NO_SUBCALLS, SubcallSettings, load_subcall_settings
+from rlm_kernel_mcp.variables.table import ELSEWHERE, PREFIX, TABLE, known_values, listed, whole
 
 IMAGE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}")
 
-OLD_NAMES: Final = {("RLM_SANDBOX_MODE", "subprocess"): "process"}
+CHECKING: Final = ("jsonschema", "referencing")
+"""What kernels check the schema of an answer with; they have it where somebody answers."""
 
 JUPYTERS: Final = ("JUPYTER_PATH", "JUPYTER_DATA_DIR", "JUPYTER_PREFER_ENV_PATH", "XDG_DATA_HOME", "HOME")
 """The variables by which Jupyter finds kernelspecs."""
@@ -99,6 +57,8 @@ class Settings:
     host_idle_s: int = 60
     host_wait_s: int = 10
     spool_gb: int = 16
+    subcalls: SubcallSettings = NO_SUBCALLS
+    """Who answers its sessions' questions, with which key, and what that may cost."""
     chosen: frozenset[str] = frozenset()
     """The variables that were set, by the environment or an option. Where one was not set that the kernelspec's policy
     has too (imports, memory), the policy's value holds."""
@@ -111,6 +71,7 @@ class Settings:
             memory_limit_mb=self.memory_limit_mb if "RLM_MEMORY_LIMIT_MB" in self.chosen else None,
             sandbox_mode=self.sandbox_mode,
             sandbox_fallback=self.sandbox_fallback,
+            preload=() if self.subcalls.backend == "none" else CHECKING,
         )
 
 
@@ -133,7 +94,7 @@ def load_kernel_settings(environ: Mapping[str, str]) -> KernelSettings:
     Raises:
         InvalidInput: a value is not one of the known ones; the message lists them.
     """
-    values = _known_values({row.variable: environ[row.variable] for row in TABLE if environ.get(row.variable)})
+    values = known_values({row.variable: environ[row.variable] for row in TABLE if environ.get(row.variable)})
     return KernelSettings(
         import_policy=values.get("RLM_IMPORT_POLICY"),
         imports=_modules(values),
@@ -158,7 +119,7 @@ def load_settings(
     """
     working_dir, home = _checked_working_dir(working_dir), environ.get("HOME") or own_home(os.getuid())
     values = {row.variable: environ[row.variable] for row in TABLE if environ.get(row.variable)}
-    values = _known_values(values | dict(overrides or {}))
+    values = known_values(values | dict(overrides or {}))
     roots = values.get("RLM_CONTEXT_ROOTS")
     directories = [part for part in (roots or "").split(os.pathsep) if part]
     return Settings(
@@ -171,39 +132,23 @@ def load_settings(
         import_policy=values.get("RLM_IMPORT_POLICY", "allowlist"),
         imports=_modules(values),
         memory_limit_mb=_memory_limit_mb(values),
-        max_sessions=_whole(values, "RLM_MAX_SESSIONS", 32, 1, 4096, "sessions"),
-        idle_timeout_s=_whole(values, "RLM_IDLE_TIMEOUT_S", 3600, 1, 31_536_000, "seconds"),
+        max_sessions=whole(values, "RLM_MAX_SESSIONS", 32, 1, 4096, "sessions"),
+        idle_timeout_s=whole(values, "RLM_IDLE_TIMEOUT_S", 3600, 1, 31_536_000, "seconds"),
         state_dir=_state_dir(values, environ, working_dir, home),
         working_dir=working_dir,
         home=home,
         time_zone=environ.get("TZ"),
         jupyter=tuple((name, environ[name]) for name in JUPYTERS if environ.get(name)),
-        host_idle_s=_whole(values, "RLM_HOST_IDLE_S", 60, 0, 31_536_000, "seconds"),
-        host_wait_s=_whole(values, "RLM_HOST_WAIT_S", 10, 1, 3600, "seconds"),
-        spool_gb=_whole(values, "RLM_SPOOL_GB", 16, 1, 65_536, "GB"),
+        host_idle_s=whole(values, "RLM_HOST_IDLE_S", 60, 0, 31_536_000, "seconds"),
+        host_wait_s=whole(values, "RLM_HOST_WAIT_S", 10, 1, 3600, "seconds"),
+        spool_gb=whole(values, "RLM_SPOOL_GB", 16, 1, 65_536, "GB"),
+        subcalls=load_subcall_settings(values, environ, working_dir, home),
         chosen=frozenset(values),
     )
 
 
-def _known_values(values: dict[str, str]) -> dict[str, str]:
-    """Values by variable, those of old names under their new ones.
-
-    Raises:
-        InvalidInput: one is not among its choices.
-    """
-    for row in TABLE:
-        value = values.get(row.variable)
-        if value is None:
-            continue
-        values[row.variable] = value = OLD_NAMES.get((row.variable, value), value)
-        if row.choices and value not in row.choices:
-            known = ", ".join(row.choices)
-            raise InvalidInput(f"{row.variable}={value!r} is not known; known values: {known}.", "Correct the setting.")
-    return values
-
-
 def _modules(values: Mapping[str, str]) -> tuple[str, ...]:
-    modules = tuple(name.strip() for name in values.get("RLM_IMPORTS", "").split(",") if name.strip())
+    modules = listed(values, "RLM_IMPORTS")
     for name in modules:
         if not all(part.isidentifier() for part in name.split(".")):
             raise InvalidInput(f"RLM_IMPORTS names {name!r}, which is not a module name.", "Correct the setting.")
@@ -211,12 +156,12 @@ def _modules(values: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _memory_limit_mb(values: Mapping[str, str]) -> int:
-    return _whole(values, "RLM_MEMORY_LIMIT_MB", 1024, 64, 1_048_576, "MB")
+    return whole(values, "RLM_MEMORY_LIMIT_MB", 1024, 64, 1_048_576, "MB")
 
 
 def _nearest(end: str) -> str:
     """The variable that was meant, without the prefix, or nothing. With it all variables would look alike."""
-    ends = [row.variable.removeprefix(_PREFIX) for row in TABLE]
+    ends = [row.variable.removeprefix(PREFIX) for row in TABLE]
     near = difflib.get_close_matches(end, ends, n=1) or [known for known in ends if end and end in known.split("_")]
     return near[0] if near else ""
 
@@ -225,16 +170,23 @@ def doubts(environ: Mapping[str, str], settings: Settings | KernelSettings) -> I
     """What is probably a mistake in the settings, a sentence each: misspelt names, modules that are not installed."""
     known = [row.variable for row in TABLE]
     for variable in sorted(environ):
-        if variable.upper().startswith(_PREFIX) and variable not in known and variable not in ELSEWHERE:
-            near = _nearest(variable.upper().removeprefix(_PREFIX))
-            meant = f"; did you mean {_PREFIX}{near}?" if near else f"; the known ones are {', '.join(known)}."
+        if variable.upper().startswith(PREFIX) and variable not in known and variable not in ELSEWHERE:
+            near = _nearest(variable.upper().removeprefix(PREFIX))
+            meant = f"; did you mean {PREFIX}{near}?" if near else f"; the known ones are {', '.join(known)}."
             yield f"{variable} is set, but there is no such setting{meant}"
     if settings.sandbox_mode == "container":
         return  # the image has modules of its own
+    if isinstance(settings, Settings) and settings.subcalls.backend == "openai":
+        yield from _doubts_of_backend()
     for name in settings.imports:
         top = name.partition(".")[0]
         if importlib.util.find_spec(top) is None:  # this imports nothing: the name has no dot
             yield f"RLM_IMPORTS names {name!r}, but no module {top!r} is installed for {sys.executable}."
+
+
+def _doubts_of_backend() -> Iterator[str]:
+    if importlib.util.find_spec("openai") is None:
+        yield f"RLM_SUBCALL_BACKEND=openai needs the package openai, which is not installed for {sys.executable}."
 
 
 def _checked_working_dir(given: Path | str) -> Path:
@@ -286,13 +238,3 @@ def _root(text: str, working_dir: Path, home: str | None) -> Path:
     if not path.is_dir():
         raise InvalidInput(f"RLM_CONTEXT_ROOTS names {text!r}, which is not a directory.", "Correct the setting.")
     return path.resolve()
-
-
-def _whole(values: Mapping[str, str], variable: str, default: int, low: int, high: int, unit: str) -> int:
-    text = values.get(variable)
-    if text is None:
-        return default
-    if not text.isascii() or not text.isdigit() or not low <= int(text[:12]) <= high:
-        message = f"{variable}={text!r} is not a whole number of {unit} from {low} to {high}."
-        raise InvalidInput(message, "Correct the setting.")
-    return int(text)

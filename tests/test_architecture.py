@@ -23,15 +23,16 @@ PACKAGE: Final = ROOT / "rlm_kernel_mcp"
 FRONTS: Final = {"__main__", "api", "cli", "commands"}
 GROUND: Final = {"both_sides", "errors", "shielded", "units", "wire"}
 MAY_IMPORT: Final = {
-    "doors": {"front", "server", "session", "settings", "text", *GROUND},
+    "doors": {"front", "server", "session", "settings", "text", "variables", *GROUND},
     "server": {"front", "session", "settings", "text", *GROUND},
     "front": set[str](),
-    "host": {"context", "doors", "front", "server", "session", "settings", *GROUND},
-    "session": {"context", "kernel", "policy", "settings", "store", "text", *GROUND},
+    "host": {"context", "doors", "front", "server", "session", "settings", "variables", *GROUND},
+    "session": {"context", "kernel", "policy", "settings", "store", "text", "variables", *GROUND},
     "store": {"text", *GROUND},
     "kernel": {"kernel_code", "policy", "settings", "text", *GROUND},
     "context": {"policy", "text", *GROUND},
-    "settings": {"errors", "text"},
+    "settings": {"errors", "text", "variables"},
+    "variables": {"errors", "text"},
     "policy": {"errors"},
     "in_kernel": {"both_sides", "kernel_code", "units", "wire"},
     "both_sides": set[str](),
@@ -71,6 +72,11 @@ SANS_IO: Final = {
     "kernel/untrusted/question_frames.py",
     "kernel/untrusted/cost.py",
     "session/asking/room.py",
+    "session/answering/backends/messages.py",
+    "session/answering/backends/protocol.py",
+    "session/answering/backends/replies.py",
+    "session/answering/backends/requests.py",
+    "session/answering/backends/strict.py",
     "session/answering/keeping.py",
     "session/answering/ledger.py",
     "session/answering/questions.py",
@@ -105,7 +111,7 @@ THIRD_PARTY: Final = {
     "server": {"anyio", "mcp", "pydantic", "pydantic_core"},
     "kernel": {"jupyter_client", "jupyter_core"},
     "policy": {"pydantic"},
-    "session": {"ahocorasick_rs", "rapidfuzz"},
+    "session": {"ahocorasick_rs", "httpx2", "openai", "rapidfuzz"},
     "in_kernel": {
         "IPython",
         "ahocorasick_rs",
@@ -120,7 +126,7 @@ THIRD_PARTY: Final = {
 }
 """What each part may import from outside; the parts not named: the standard library alone."""
 
-LATE: Final = {"IPython", "ipykernel", "jupyter_client", "jupyter_core", "sqlite3", "traitlets", "zmq"}
+LATE: Final = {"IPython", "ipykernel", "jupyter_client", "jupyter_core", "openai", "sqlite3", "traitlets", "zmq"}
 """Not imported before `initialize` is answered: a client leaves a slow server behind after about a second."""
 
 READS_ITS_PROCESS: Final = {

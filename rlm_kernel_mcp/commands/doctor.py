@@ -19,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from rlm_kernel_mcp.commands.doctor_questions import questions_lines
 from rlm_kernel_mcp.commands.doctor_store import store_lines
 from rlm_kernel_mcp.commands.table import aligned
 from rlm_kernel_mcp.context.held import Room
@@ -49,7 +50,8 @@ def doctor(settings: Settings, environ: Mapping[str, str]) -> int:
         print(f"Settings: {doubt}\n", flush=True)
     report = probe(policy_file)
     print("\n".join(wall_lines(report, required)))
-    print("\n".join(["", mapping_line(report, policy), *store_lines(settings)]), flush=True)
+    lines = [mapping_line(report, policy), *store_lines(settings), *questions_lines(settings.subcalls)]
+    print("\n".join(["", *lines]), flush=True)
     missing = [wall["name"] for wall in report["walls"] if wall["name"] in required and not wall["holds"]]
     unheard = sorted(set(required) - {wall["name"] for wall in report["walls"]})
     print(flush=True)

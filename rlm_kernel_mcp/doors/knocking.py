@@ -19,6 +19,7 @@ from rlm_kernel_mcp import __version__
 from rlm_kernel_mcp.doors.program import Program
 from rlm_kernel_mcp.front import front
 from rlm_kernel_mcp.front.front import NoHost, Place
+from rlm_kernel_mcp.front.needed import heard
 
 STARTS_MAX: Final = 3
 PAUSE_S: Final = 0.01
@@ -83,7 +84,8 @@ def attached(program: Program) -> socket.socket:
 def _admitted(program: Program, place: Place, wait_s: float) -> socket.socket | None:
     """The connection to the host of a place that is to serve us; None where nobody listens there."""
     Path(place.state).mkdir(0o700, parents=True, exist_ok=True)
-    variables = (f"{name}={value}" for name, value in program.environ.items() if name.startswith(front.PASSED_ON))
+    begins = heard(front.PASSED_ON, program.environ)
+    variables = (f"{name}={value}" for name, value in program.environ.items() if name.startswith(begins))
     words = [*variables, *(f"--{name}" for name in program.given)]
     # By our own rights, as the directories are: that the records may be read and written.
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW

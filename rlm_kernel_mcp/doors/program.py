@@ -16,7 +16,8 @@ from pathlib import Path
 from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.front import front
 from rlm_kernel_mcp.session.callers.caller import Caller
-from rlm_kernel_mcp.settings import TABLE, Settings, doubts, load_settings
+from rlm_kernel_mcp.settings import Settings, doubts, load_settings
+from rlm_kernel_mcp.variables.table import TABLE
 
 log = logging.getLogger(__name__)
 

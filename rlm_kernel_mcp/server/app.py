@@ -60,7 +60,9 @@ async def serve(settings: Settings, handed: Sequence[int] = ()) -> None:
     spoken = anyio.Event()
     page, *roots = handed or (None,)
     caller = Caller.of_descriptors("stdio", settings, roots) if roots else Caller.of("stdio", settings)
-    server = build_server(lambda: _open_for_good(settings), spoken.set, lambda _ctx: caller)
+    server = build_server(
+        lambda: _open_for_good(settings), spoken.set, lambda _ctx: caller, asks_models=settings.subcalls.is_open_world
+    )
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_end_on_signal, tasks.cancel_scope)
         await _serve_stdio(server, spoken, tasks, page)  # the transport: it is chosen here and nowhere else

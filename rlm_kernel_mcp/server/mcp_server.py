@@ -133,6 +133,8 @@ def build_server(
     on_message: Callable[[], None] = lambda: None,
     caller_of: CallerOf = _registry_s_own,
     of_session: OfSession | None = None,
+    *,
+    asks_models: bool = False,
 ) -> Server[LazyRegistry]:
     """The MCP server; its lifespan owns the registry.
 
@@ -141,6 +143,7 @@ def build_server(
         on_message: called at each message.
         caller_of: whose connection a call came by; over stdio a server has one. None: as the registry's settings say.
         of_session: the registry that answers for a handle, where the process has others. None: it has not.
+        asks_models: its client's user has questions of sessions go to an endpoint.
     """
 
     @asynccontextmanager
@@ -158,7 +161,7 @@ def build_server(
         title="RLM kernel",
         instructions=descriptions.INSTRUCTIONS,
         lifespan=lifespan,
-        on_list_tools=_list_tools,
+        on_list_tools=partial(_list_tools, asks_models=asks_models),
         on_call_tool=partial(_call_tool, caller_of=caller_of),
     )
     # The SDK's own middleware makes a tracing span for each call; nobody collects them here.
@@ -166,10 +169,12 @@ def build_server(
     return server
 
 
-async def _list_tools(ctx: Context, _params: PaginatedRequestParams | None) -> ListToolsResult:
+async def _list_tools(
+    ctx: Context, _params: PaginatedRequestParams | None, *, asks_models: bool = False
+) -> ListToolsResult:
     # Only now: an import in the background would slow down `initialize`, which clients time.
     ctx.lifespan_context.warm()
-    return ListToolsResult(tools=[row.listed() for row in tools.TABLE])
+    return ListToolsResult(tools=[row.listed(asks_models=asks_models) for row in tools.TABLE])
 
 
 async def _call_tool(

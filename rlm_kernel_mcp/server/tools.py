@@ -59,11 +59,16 @@ class ToolRow:
     call: Callable[[Call, Any], Awaitable[CallToolResult]]
     description: str
     read_only: bool = False
+    runs_code: bool = False
 
-    def listed(self) -> Tool:
-        """The tool as `tools/list` shows it. No outputSchema: with one, clients insist on structured results."""
-        # True as long as the kernel is confined, and only then.
-        hints = ToolAnnotations(read_only_hint=self.read_only, destructive_hint=False, open_world_hint=False)
+    def listed(self, *, asks_models: bool = False) -> Tool:
+        """The tool as `tools/list` shows it. No outputSchema: with one, clients insist on structured results.
+
+        `asks_models`: the user has code's questions go to an endpoint. All else stays here: the kernel is confined.
+        """
+        hints = ToolAnnotations(
+            read_only_hint=self.read_only, destructive_hint=False, open_world_hint=asks_models and self.runs_code
+        )
         schema = validation.input_schema(self.request)
         return Tool(name=self.name, description=self.description, input_schema=schema, annotations=hints)
 
@@ -164,7 +169,7 @@ async def add_context(call: Call, request: requests.AddContext) -> CallToolResul
 
 TABLE: Final = (
     ToolRow("rlm_init_context", requests.InitContext, init_context, descriptions.INIT_CONTEXT),
-    ToolRow("rlm_run_repl", requests.RunRepl, run_repl, descriptions.RUN_REPL),
+    ToolRow("rlm_run_repl", requests.RunRepl, run_repl, descriptions.RUN_REPL, runs_code=True),
     ToolRow("rlm_await_step", requests.AwaitStep, await_step, descriptions.AWAIT_STEP),
     ToolRow("rlm_interrupt", requests.Interrupt, interrupt, descriptions.INTERRUPT),
     ToolRow("rlm_get_var", requests.GetVar, get_var, descriptions.GET_VAR, read_only=True),

@@ -19,6 +19,7 @@ from rlm_kernel_mcp.kernel.placement.run_dir import RunDir
 from rlm_kernel_mcp.kernel.pool import KernelPool
 from rlm_kernel_mcp.kernel.starter import KernelStarter
 from rlm_kernel_mcp.session import finalize, listing, reports
+from rlm_kernel_mcp.session.answering.choice import switchboard_of
 from rlm_kernel_mcp.session.callers.caller import Caller
 from rlm_kernel_mcp.session.contexts.given import Added, Given, Options
 from rlm_kernel_mcp.session.contexts.names import LINES, check_name
@@ -71,7 +72,8 @@ class Registry:
         self._writer = Writer(store)
         shared = (settings, starter.policy, self._pool, self._slots, store, self._writer)
         loaders = loaders_of(self._pool, starter.policy, settings)
-        self._shared = ServerResources(*shared, loaders=loaders, feeds=feeds or Feeds())
+        self._board = switchboard_of(settings, store, self._writer)
+        self._shared = ServerResources(*shared, loaders=loaders, feeds=feeds or Feeds(), switchboard=self._board)
         self._handles = Handles(self._shared)
         self._sessions = self._handles.sessions
         self._tasks: list[asyncio.Task[None]] = []
@@ -286,6 +288,8 @@ class Registry:
                 task.cancel()
             self._pool.stop()
             await self._handles.close_all(CLOSE_S)
+            if self._board is not None:
+                await self._board.close()
             self._starter.stop()  # a fork that was asked for would have seconds to say who it is
             await self._pool.close()
             await all_ended(CLOSE_S)

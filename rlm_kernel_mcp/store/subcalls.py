@@ -59,7 +59,8 @@ class SubcallRow:
     usd: float | None = None
     queued_ms: int = 0
     duration_ms: int = 0
-    answered_by: str = "api"
+    answered_by: str = ""
+    """Names the backend, the endpoint and the model that is asked where code names none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,9 @@ import pytest
 from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.kernel.placement.kernelspec import POLICY_FILE, locked_kernelspec
 from rlm_kernel_mcp.policy import load_policy
-from rlm_kernel_mcp.settings import TABLE, doubts, load_settings
+from rlm_kernel_mcp.settings import doubts, load_settings
 from rlm_kernel_mcp.store.store import Store
+from rlm_kernel_mcp.variables.table import TABLE
 
 
 def doubted(**environ: str) -> list[str]:
@@ -43,7 +44,7 @@ def test_a_misspelt_variable_is_named_with_the_nearest_known_one(variable: str, 
     assert doubted(**{variable: "1"}) == [f"{variable} is set, but there is no such setting; did you mean {nearest}?"]
 
 
-@pytest.mark.parametrize("variable", ["RLM_XYZZY", "RLM_GREETING", "RLM_NOTEBOOK", "RLM_SUBCALL_BACKEND", "RLM_"])
+@pytest.mark.parametrize("variable", ["RLM_XYZZY", "RLM_GREETING", "RLM_NOTEBOOK", "RLM_TELEMETRY", "RLM_"])
 def test_a_variable_that_is_like_none_is_named_with_all_that_are_known(variable: str) -> None:
     """And what other programs set is nobody's mistake."""
     (sentence,) = doubted(**{variable: "1", "PATH": "/bin", "RLM_FORBID_SKIPS": "1"})

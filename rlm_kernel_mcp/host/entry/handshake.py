@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from rlm_kernel_mcp.front.front import PASSED_ON, WORD, NoHost
+from rlm_kernel_mcp.front.needed import heard
 
 MESSAGE_BYTES_MAX: Final = 131_072
 ROOTS_MAX: Final = 64
@@ -33,14 +34,15 @@ class Asked:
     version: str
     package: str
     state: str
-    words: tuple[str, ...]
+    words: tuple[str, ...] = field(repr=False)
     """All that follows, which each verb reads in its own way."""
 
     @property
     def environ(self) -> dict[str, str]:
         """The words of a client with settings: its variables."""
         pairs = (word.partition("=") for word in self.words if not word.startswith("--"))
-        return {name: value for name, _, value in pairs if name.startswith(PASSED_ON)}
+        said = {name: value for name, _, value in pairs}
+        return {name: value for name, value in said.items() if name.startswith(heard(PASSED_ON, said))}
 
     @property
     def options(self) -> tuple[str, ...]:

@@ -21,8 +21,9 @@ from rlm_kernel_mcp.host.entry.handshake import Asked
 from rlm_kernel_mcp.host.entry.rights import LOOKS, Directories
 from rlm_kernel_mcp.session.callers.caller import Caller
 from rlm_kernel_mcp.session.callers.profiles import require_kernelspec
-from rlm_kernel_mcp.settings import TABLE, Settings, load_settings
+from rlm_kernel_mcp.settings import Settings, load_settings
 from rlm_kernel_mcp.shielded import made_in_thread
+from rlm_kernel_mcp.variables.table import TABLE
 
 if TYPE_CHECKING:
     from rlm_kernel_mcp.session.registry import Registry

@@ -61,6 +61,7 @@ class Pipes:
                 spoken.set,
                 lambda _ctx: caller,
                 lambda session_id: registries.of_session(settings, session_id),
+                asks_models=settings.subcalls.is_open_world,
             )
             with contextlib.closing(caller):
                 async with logged_at(rights.stderr), anyio.create_task_group() as tasks:

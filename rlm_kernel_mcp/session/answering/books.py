@@ -2,7 +2,8 @@
 
 Is: `Books` and `Day` over a store, which is written to as its writer does it: after everything that the session gave
 before, and nobody waits. Is not: when (`broker.py`, `sending.py`), nor the tables (`store/answers.py`,
-`store/subcalls.py`). Below: `keeping.py`, `store/`.
+`store/subcalls.py`). Above: `choice.py`.
+Below: `keeping.py`, `store/`.
 """
 
 from __future__ import annotations
@@ -93,6 +94,10 @@ class StoreBooks:
         """Dollars that a session has cost, as far as they are known."""
         return self._store.subcalls.totals(session_id)[2]
 
+    def answerers(self, session_id: str) -> set[str]:
+        """Who has answered a session: identities."""
+        return {row.answered_by for row in self._store.subcalls.rows(session_id) if row.attempts}
+
     async def grant(self, wanted: int) -> int:
         """Take so many of the day's questions, or what is left of them."""
         day = self._now().date().isoformat()
@@ -164,6 +169,7 @@ def _row(session_id: str, facts: Facts, row_id: int, entry: Entry, ts: str) -> S
         batch=question.batch,
         number=question.number,
         backend=facts.name,
+        answered_by=facts.identity,
         model_asked=entry.model,
         model_said=entry.model_said,
         prompt_chars=len(question.prompt),

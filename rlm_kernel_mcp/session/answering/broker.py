@@ -9,7 +9,7 @@ schema. Belongs to one event loop. Above: `switchboard.py`. Below: `sending.py`,
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -46,21 +46,15 @@ class Broker:
     """One session's."""
 
     def __init__(
-        self,
-        session_id: str,
-        sender: Sender,
-        facts: Facts,
-        ledger: Ledger,
-        books: Books,
-        spent: Callable[[int, int], None] = lambda calls, tokens: None,
+        self, session_id: str, sender: Sender, facts: Facts, ledger: Ledger, books: Books, off: Failed | None = None
     ) -> None:
-        """`spent`: is told of each question that was sent, and of its tokens."""
+        """`off`: why nothing is answered."""
+        self._off = off
         self._session_id = session_id
         self._sender = sender
         self._facts = facts
         self._ledger = ledger
         self._books = books
-        self._spent = spent
         self._step = CurrentStep()
         self._jobs: dict[Place, Job] = {}
         self._open: dict[int, Job] = {}
@@ -191,7 +185,6 @@ class Broker:
     def ended(self, job: Job, outcome: Outcome | None) -> None:
         """Count what it took, and give the answer to all who wait for it."""
         spent = self._ledger.settle(job.cost, job.spent(outcome))
-        self._spent(1, spent.tokens_in + spent.tokens_out)
         self._step.sums(job.question).charge(spent)
         said = outcome.model_said if isinstance(outcome, Answer) else ""
         given: Given = STOPPED
@@ -211,6 +204,8 @@ class Broker:
     def _refusal(self, model: str) -> Failed | None:
         if self._closed:
             return Failed("gone", "The session has ended.")
+        if self._off is not None:
+            return self._off
         if model not in (known := (self._facts.model, *self._facts.models)):
             what = f"The model {model[:100]!r} may not be named here, which is the user's policy (RLM_SUBCALL_MODELS)"
             return Failed("refused", f"{what}; those that may: {', '.join(known)}.")

@@ -76,6 +76,9 @@ class Books(Protocol):
     def usd_of(self, session_id: str) -> float:
         """Dollars that a session has cost, as far as they are known. It may wait for a disk."""
 
+    def answerers(self, session_id: str) -> set[str]:
+        """Who has answered a session: identities (`Facts`). It may wait for a disk."""
+
 
 class NoBooks:
     """Keeps nothing."""
@@ -104,6 +107,11 @@ class NoBooks:
         """There is no trace."""
         del session_id
         return 0.0
+
+    def answerers(self, session_id: str) -> set[str]:
+        """There is no trace."""
+        del session_id
+        return set()
 
 
 def key_of(facts: Facts, digest: str, model: str, schema: str | None) -> str:

@@ -7,7 +7,7 @@ Sans-I/O. Above: `broker.py`. Below: `questions.py`, `keeping.py`.
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -74,8 +74,16 @@ class Prices:
 class Ledger:
     """One session's."""
 
-    def __init__(self, limits: Limits, used: Used, prices: Prices, output_tokens: int) -> None:
-        """`output_tokens`: the most that an answer may have."""
+    def __init__(
+        self,
+        limits: Limits,
+        used: Used,
+        prices: Prices,
+        output_tokens: int,
+        spent: Callable[[int, int], None] = lambda calls, tokens: None,
+    ) -> None:
+        """`output_tokens`: the most that an answer may have. `spent`: is told of each question that was sent."""
+        self._spent = spent
         self.limits = limits
         self._prices = prices
         self._output_tokens = output_tokens
@@ -141,6 +149,7 @@ class Ledger:
         self._subcalls += 1
         self._tokens += spent.tokens_in + spent.tokens_out
         self._usd += usd or 0.0
+        self._spent(1, spent.tokens_in + spent.tokens_out)
         return replace(spent, usd=usd)
 
     def forecast(self, costs: Sequence[Cost], seconds: float | None) -> Forecast:

@@ -28,6 +28,8 @@ DEADLINE_S: Final = 120.0
 DAY_PORTION: Final = 16
 """Of the day's questions so many are taken at a time, or as many as wait."""
 DAY_PORTION_MAX: Final = 256
+CLOSE_S: Final = 1.0
+"""How long the end of what is under way may take."""
 _NEW_WEIGHT: Final = 0.1
 """Of one question's duration in the mean of all."""
 
@@ -117,7 +119,7 @@ class Sender:
         for task in tasks:
             task.cancel()
         if tasks:
-            await asyncio.wait(tasks)
+            await asyncio.wait(tasks, timeout=CLOSE_S)
         if self._day is not None and self._granted:
             self._day.give_back(self._granted)
             self._granted = 0

@@ -1,7 +1,7 @@
 """Who answers the sessions of one registry: a backend, and what its sessions share of it.
 
 Is: the parts put together, and the user's ceilings above what a session asks for. Is not: which backend the settings
-mean. Below: `session/account.py`, `broker.py`, `sending.py`, `keeping.py`.
+mean (`choice.py`). Above: `choice.py`. Below: `session/account.py`, `broker.py`, `sending.py`, `keeping.py`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from rlm_kernel_mcp.session.answering.broker import Broker
 from rlm_kernel_mcp.session.answering.jobs import Job
 from rlm_kernel_mcp.session.answering.keeping import Books, NoBooks
 from rlm_kernel_mcp.session.answering.ledger import Ledger, Limits, Prices, Used
+from rlm_kernel_mcp.session.answering.questions import Failed
 from rlm_kernel_mcp.session.answering.sending import DEADLINE_S, Day, Sender
 from rlm_kernel_mcp.session.answering.turns import Turns
 from rlm_kernel_mcp.session.reports import SubcallsUsed
@@ -55,11 +56,6 @@ class Switchboard:
         """Whether questions leave this machine's own programs."""
         return self._facts.is_open_world
 
-    @property
-    def identity(self) -> str:
-        """Names who answers, without a key: a session stays with the one that it was opened with."""
-        return " ".join(part for part in (self._facts.name, self._facts.where, self._facts.model) if part)
-
     def broker(self, session_id: str, account: Account) -> Broker:
         """A session's own, within the lower one of each limit. Its account is charged."""
         asked, used, ceilings = account.limits, account.subcalls, self._ceilings
@@ -69,12 +65,20 @@ class Switchboard:
         # Dollars are in the trace alone; a session that has asked nothing has spent none.
         usd = self._books.usd_of(session_id) if used.calls and ceilings.usd is not None else 0.0
         spent = Used(used.calls, used.tokens, usd)
-        ledger = Ledger(limits, spent, Prices(ceilings.price_usd), self._facts.output_tokens)
 
         def charge(calls: int, tokens: int) -> None:
             account.subcalls = SubcallsUsed(account.subcalls.calls + calls, account.subcalls.tokens + tokens)
 
-        return Broker(session_id, self._sender, self._facts, ledger, self._books, charge)
+        ledger = Ledger(limits, spent, Prices(ceilings.price_usd), self._facts.output_tokens, charge)
+        return Broker(session_id, self._sender, self._facts, ledger, self._books, self._off(session_id, account))
+
+    def _off(self, session_id: str, account: Account) -> Failed | None:
+        """Why nobody answers a session: another user's settings have begun it, and their key is not ours."""
+        others = self._books.answerers(session_id) - {self._facts.identity} if account.subcalls.calls else set()
+        if not others:
+            return None
+        what = f"{' and '.join(sorted(others))} answered this session before, and now {self._facts.identity} would"
+        return Failed("off", f"{what}; a session stays with one. Open a new one.")
 
     async def close(self) -> None:
         """End what is under way. Safe to call twice."""

@@ -14,7 +14,7 @@ import pytest
 from mcp import Client, StdioServerParameters
 
 from rlm_kernel_mcp import __version__
-from rlm_kernel_mcp.settings import TABLE
+from rlm_kernel_mcp.variables.table import TABLE
 from tests.mcp.line_client import CLIENT, LineClient
 from tests.specs import write_spec
 from tests.unit.test_settings import UNKNOWN

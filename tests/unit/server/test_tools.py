@@ -15,7 +15,7 @@ from mcp import Client, MCPError
 from mcp.types import Implementation
 
 from rlm_kernel_mcp.errors import SandboxUnavailable, SessionNotFound
-from rlm_kernel_mcp.server import mcp_server
+from rlm_kernel_mcp.server import mcp_server, tools
 from rlm_kernel_mcp.server.mcp_server import build_server
 from rlm_kernel_mcp.session import reports
 from rlm_kernel_mcp.session.callers.caller import Caller
@@ -244,3 +244,11 @@ async def test_the_registry_is_told_who_opens_a_session(client_info: Implementat
             await opened.call_tool("rlm_init_context", {"context_text": "x"})
     assert callers == [caller, caller]
     assert caller.client == client if client else (caller.client.startswith(r"\x1b[2J") and caller.client.isprintable())
+
+
+def test_only_code_whose_questions_leave_the_machine_is_in_an_open_world() -> None:
+    """And only where the user has them leave."""
+    for asks_models in (False, True):
+        hints = {row.name: row.listed(asks_models=asks_models).annotations for row in tools.TABLE}
+        open_ones = {name for name, hint in hints.items() if hint is not None and hint.open_world_hint}
+        assert open_ones == ({"rlm_run_repl"} if asks_models else set())

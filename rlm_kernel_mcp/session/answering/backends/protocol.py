@@ -30,6 +30,11 @@ class Facts:
     form: str = "1"
     """What else an answer depends on. Where it changes, no earlier answer is taken from the cache."""
 
+    @property
+    def identity(self) -> str:
+        """Names who answers, without a key."""
+        return " ".join(part for part in (self.name, self.where, self.model) if part)
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:

@@ -117,6 +117,7 @@ class ScriptedBooks:
     entries: list[Entry] = field(default_factory=list)
     missed: list[int] = field(default_factory=list)
     is_slow: bool = False
+    who: set[str] = field(default_factory=set)
 
     def kept_at_once(self, keys: Sequence[str]) -> Mapping[str, Kept] | None:
         return None if self.is_slow else {key: self.answers[key] for key in keys if key in self.answers}
@@ -141,6 +142,10 @@ class ScriptedBooks:
     def usd_of(self, session_id: str) -> float:
         del session_id
         return 0.0
+
+    def answerers(self, session_id: str) -> set[str]:
+        del session_id
+        return self.who
 
     def fates(self) -> list[tuple[int, str]]:
         return [(entry.question.number, entry.error_code or entry.fate) for entry in self.entries]

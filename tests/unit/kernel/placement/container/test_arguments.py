@@ -219,7 +219,8 @@ def test_the_kernel_code_s_hash_covers_what_runs_inside_and_nothing_else() -> No
 
 def test_the_default_image_is_the_one_that_the_build_command_makes() -> None:
     """Settings, builder and messages name one image."""
-    from rlm_kernel_mcp.settings import TABLE, load_settings
+    from rlm_kernel_mcp.settings import load_settings
+    from rlm_kernel_mcp.variables.table import TABLE
 
     (row,) = (row for row in TABLE if row.variable == "RLM_SANDBOX_CONTAINER_IMAGE")
     assert load_settings(Path.cwd(), {}).container_image == row.default == "rlm-kernel:latest"

@@ -1,0 +1,132 @@
+"""The backend `openai`: an endpoint that speaks Chat Completions or Responses, be it OpenAI's or another's.
+
+Is: one question to one request, and the client's library at the first question. Is not: a retry, which is for all
+backends the same (`session/answering/sending.py`). Above: `session/answering/choice.py`. Below: `requests.py`,
+`replies.py`, `key.py`, and `transport.py`, which is imported in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any, Final
+
+from rlm_kernel_mcp.errors import InvalidInput
+from rlm_kernel_mcp.session.answering.backends.key import blacked_out, key_of
+from rlm_kernel_mcp.session.answering.backends.protocol import Answer, Asked, Facts, Unanswered
+from rlm_kernel_mcp.session.answering.backends.replies import answer_of, failure_of, is_schema_refused
+from rlm_kernel_mcp.session.answering.backends.requests import request_for
+from rlm_kernel_mcp.session.answering.backends.strict import unwrapped
+from rlm_kernel_mcp.variables.subcalls import OPENAI_URL, Secret, SubcallSettings
+
+REFUSED_SCHEMAS: Final = 1_000
+"""That are remembered, so that they are not tried again."""
+NOT_INSTALLED: Final = (
+    "The package `openai` is not installed in the server's environment; the user has to add it "
+    "(bin/setup --with openai)."
+)
+_threads: Final = ThreadPoolExecutor(1, thread_name_prefix="client of an endpoint")
+"""Not asyncio's own: the server's end would wait for it."""
+
+
+class OpenAIBackend:
+    """One endpoint."""
+
+    def __init__(self, settings: SubcallSettings) -> None:
+        self._settings = settings
+        self._client: Any = None
+        self._key: Secret | None = None
+        self._opening: asyncio.Task[None] | None = None
+        self._refused_schemas: set[str] = set()
+        self._is_own = settings.url == OPENAI_URL or bool(settings.azure_version)
+        tokens = settings.output_tokens
+        self.facts = Facts(
+            name="openai",
+            where=settings.where,
+            model=settings.model,
+            models=settings.models,
+            how=f"each question goes to {settings.model} at {settings.where}; an answer has at most {tokens:,} tokens",
+            is_open_world=True,
+            output_tokens=tokens,
+            form=f"{settings.api} {tokens} 1",
+        )
+
+    def __repr__(self) -> str:
+        return f"OpenAIBackend({self.facts.where})"
+
+    async def answer(self, asked: Asked) -> Answer:
+        """Ask the endpoint.
+
+        Raises:
+            Unanswered: as `replies.py` and `transport.py` say.
+        """
+        await self._ready()
+        schema = asked.schema or ""
+        name = hashlib.sha256(schema.encode("utf-8", "surrogatepass")).hexdigest()
+        answer, was_refused = await self._asked(asked, may_be_strict=name not in self._refused_schemas)
+        if was_refused:
+            if len(self._refused_schemas) < REFUSED_SCHEMAS:
+                self._refused_schemas.add(name)
+            answer, _ = await self._asked(asked, may_be_strict=False)
+        assert answer is not None
+        return answer
+
+    async def close(self) -> None:
+        """Close the connections. Safe to call twice."""
+        if self._opening is not None and not self._opening.done():
+            self._opening.cancel()
+            await asyncio.wait({self._opening})
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+
+    async def _asked(self, asked: Asked, *, may_be_strict: bool) -> tuple[Answer | None, bool]:
+        """The answer, or that the endpoint may have refused the schema alone."""
+        from rlm_kernel_mcp.session.answering.backends.transport import sent
+
+        settings = self._settings
+        request = request_for(
+            asked, settings.api, settings.output_tokens, is_own=self._is_own, may_be_strict=may_be_strict
+        )
+        status, headers, body = await sent(self._client, request.path, request.body)
+        if not 200 <= status < 300:
+            if request.is_strict and is_schema_refused(status, body):
+                return None, True
+            raise self._without_key(failure_of(status, headers, body, time.time()))
+        answer = answer_of(body, settings.api)
+        text = unwrapped(answer.text) if request.is_strict else answer.text
+        return replace(
+            answer, text=blacked_out(text, self._key), model_said=blacked_out(answer.model_said, self._key)
+        ), False
+
+    def _without_key(self, unanswered: Unanswered) -> Unanswered:
+        unanswered.message = blacked_out(unanswered.message, self._key)
+        return unanswered
+
+    async def _ready(self) -> None:
+        """Have the client, which the first question makes and the others wait for."""
+        if self._client is not None:
+            return
+        if self._opening is None:
+            self._opening = asyncio.create_task(self._open(), name="client of an endpoint")
+        await asyncio.shield(self._opening)
+
+    async def _open(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            self._key, self._client = await loop.run_in_executor(_threads, _opened, self._settings)
+        except ImportError:
+            raise Unanswered("backend", NOT_INSTALLED, is_for_all=True) from None
+        except InvalidInput as error:
+            raise Unanswered("backend", f"{error.message} {error.next_step}", is_for_all=True) from None
+
+
+def _opened(settings: SubcallSettings) -> tuple[Secret | None, Any]:
+    """The key and the client. The import takes 0.4 s of the processor once."""
+    from rlm_kernel_mcp.session.answering.backends.transport import client_of
+
+    key = key_of(settings)
+    return key, client_of(settings, key)

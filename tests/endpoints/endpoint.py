@@ -1,0 +1,207 @@
+"""An endpoint of Chat Completions and Responses on loopback, which does to each request what its test says.
+
+Is: a real server, with its own reading of HTTP, so that it can break off anywhere; in the test's event loop, or a
+program of its own (`python -m tests.endpoints.endpoint PORT DELAY_MS`). Is not: a model: it answers `echo of` the
+question's first line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import ssl
+import sys
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A request, as it came."""
+
+    line: str
+    headers: Mapping[str, str]
+    """With names in small letters."""
+    body: dict[str, Any]
+
+    @property
+    def path(self) -> str:
+        return self.line.split(" ")[1]
+
+    @property
+    def user(self) -> str:
+        """What the model would be asked."""
+        if "messages" in self.body:
+            return str(self.body["messages"][-1]["content"])
+        return str(self.body.get("input", ""))
+
+
+Fault = Callable[[Seen, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+"""What is done to a request instead of an answer. The connection is closed afterwards."""
+
+
+@dataclass
+class Endpoint:
+    """`async with Endpoint() as endpoint`: it listens at `endpoint.url`."""
+
+    tls: ssl.SSLContext | None = None
+    delay_s: float = 0.0
+    reply: Callable[[Seen], str] = lambda seen: "echo of " + seen.user.partition("\n")[0]
+    faults: deque[Fault] = field(default_factory=deque)
+    """For the next requests, one each; then they are answered."""
+    seen: list[Seen] = field(default_factory=list)
+    left: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when a client has left before its answer."""
+    port: int = 0
+    _server: asyncio.Server | None = None
+    _connections: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", self.port, ssl=self.tls, backlog=512)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._server is not None
+        self._server.close()
+        for connection in self._connections:
+            connection.cancel()
+        if self._connections:
+            await asyncio.wait(self._connections)
+
+    @property
+    def url(self) -> str:
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}/v1"
+
+    async def serve_forever(self) -> None:
+        assert self._server is not None
+        await self._server.serve_forever()
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
+        try:
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+                while await self._one(reader, writer):
+                    pass
+        finally:
+            self._connections.discard(task)
+            writer.close()
+
+    async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").rstrip("\r\n")
+        line, *rest = head.split("\r\n")
+        headers = {name.strip().lower(): value.strip() for name, _, value in (one.partition(":") for one in rest)}
+        body = await reader.readexactly(int(headers.get("content-length", "0")))
+        seen = Seen(line, headers, json.loads(body or b"{}"))
+        self.seen.append(seen)
+        if self.faults:
+            await self.faults.popleft()(seen, reader, writer)
+            return False
+        if self.delay_s:
+            await _passed(self.delay_s)
+        writer.write(response(200, json.dumps(answered(seen, self.reply(seen))).encode()))
+        await writer.drain()
+        return True
+
+
+async def _passed(seconds: float) -> None:
+    """A model's time."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await asyncio.Event().wait()
+
+
+def answered(seen: Seen, text: str, **fields: Any) -> dict[str, Any]:
+    """The body of an answer, in the protocol of the request."""
+    usage = {"input_tokens": 10, "output_tokens": 3, "prompt_tokens": 10, "completion_tokens": 3, "total_tokens": 13}
+    whole: dict[str, Any] = {"id": "x", "created": 1, "model": "m-2026", "usage": usage}
+    if "messages" in seen.body:
+        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
+        return whole | {"object": "chat.completion", "choices": [choice]} | fields
+    content = [{"type": "output_text", "text": text, "annotations": []}]
+    output = [{"type": "reasoning", "summary": []}, {"type": "message", "role": "assistant", "content": content}]
+    return whole | {"object": "response", "status": "completed", "output": output} | fields
+
+
+def response(status: int, body: bytes = b"{}", **headers: str) -> bytes:
+    """A whole response; `retry_after="1"` is `retry-after: 1`."""
+    lines = [f"HTTP/1.1 {status} X", "content-type: application/json", f"content-length: {len(body)}"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+# Faults
+
+
+def says(status: int, body: bytes | Mapping[str, Any] = b"{}", **headers: str) -> Fault:
+    """A status with a body."""
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+
+    async def fault(seen: Seen, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        del seen, reader
+        writer.write(response(status, data, **headers))
+        await writer.drain()
+
+    return fault
+
+
+def answers(**fields: Any) -> Fault:
+    """Success, with some fields of the answer's body set otherwise."""
+
+    async def fault(seen: Seen, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        del reader
+        writer.write(response(200, json.dumps(answered(seen, "half", **fields)).encode()))
+        await writer.drain()
+
+    return fault
+
+
+async def cut_before(seen: Seen, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """The connection ends without a byte."""
+    del seen, reader
+    writer.transport.abort()
+
+
+async def cut_within(seen: Seen, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """It ends within the body."""
+    del reader
+    writer.write(response(200, json.dumps(answered(seen, "half")).encode())[:-20])
+    await writer.drain()
+    writer.transport.abort()
+
+
+async def never(seen: Seen, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """No answer comes; the client leaves some day."""
+    del seen, writer
+    await reader.read()
+
+
+async def endless(seen: Seen, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """An answer that has no end."""
+    del seen, reader
+    writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n")
+    while True:
+        writer.write(b"10000\r\n" + b" " * 0x10000 + b"\r\n")
+        await writer.drain()
+
+
+async def no_http(seen: Seen, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Something that is no HTTP."""
+    del seen, reader
+    writer.write(b"220 mail.example.com ESMTP\r\n\r\n")
+    await writer.drain()
+
+
+async def _serve(port: int, delay_ms: float) -> None:
+    async with Endpoint(delay_s=delay_ms / 1000, port=port) as endpoint:
+        print(endpoint.url, flush=True)
+        await endpoint.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve(int(sys.argv[1]), float(sys.argv[2])))

@@ -1,0 +1,129 @@
+"""A session whose code asks an endpoint, by kernel, host and wire: with limits and a trace, and without its key."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from rlm_kernel_mcp.session.registry import Registry
+from tests.endpoints.endpoint import Endpoint, never, says
+from tests.parts import skip_for_lack_of
+from tests.processes import command_lines_below
+from tests.sessions import SessionDriver, end_session, open_registry, until
+
+pytestmark = pytest.mark.anyio
+KEY: Final = "sk-canary-0123456789abcdef"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _openai() -> None:
+    if importlib.util.find_spec("openai") is None:
+        skip_for_lack_of("the client of the backend openai", "bin/setup --with openai")
+
+
+def environment_of(pid: int) -> bytes:
+    """Of a process, as far as it lets us see it."""
+    with contextlib.suppress(PermissionError):
+        return Path(f"/proc/{pid}/environ").read_bytes()
+    return b""
+
+
+def memory_of(pid: int) -> bytes:
+    """All that a process has written to; the test is skipped where it cannot be looked into."""
+    parts = []
+    try:
+        with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
+            for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+                place, rights, *_, name = (line + " ").split(" ", 5)
+                begin, end = (int(part, 16) for part in place.split("-"))
+                if rights.startswith("rw") and "[v" not in name and end - begin < 1 << 28:
+                    memory.seek(begin)
+                    with contextlib.suppress(OSError):
+                        parts.append(memory.read(end - begin))
+    except PermissionError:
+        skip_for_lack_of("the right to look into a kernel's memory", "run it as root")
+    return b"".join(parts)
+
+
+@asynccontextmanager
+async def asking_registry(state_dir: Path, endpoint: Endpoint, **environ: str) -> AsyncIterator[Registry]:
+    variables = {"RLM_SUBCALL_BACKEND": "openai", "RLM_SUBCALL_MODEL": "m"} | environ
+    async with open_registry(state_dir, OPENAI_API_KEY=KEY, OPENAI_BASE_URL=endpoint.url, **variables) as registry:
+        yield registry
+
+
+async def test_code_asks_an_endpoint_and_the_key_is_found_nowhere(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Answers, failures and the cache; the key is in no kernel, record, log or child."""
+    async with Endpoint() as endpoint:
+        endpoint.reply = lambda seen: f"{seen.headers['authorization']} of {seen.user.partition(chr(10))[0]}"
+        async with asking_registry(tmp_path, endpoint, RLM_SUBCALL_MAX="40") as registry:
+            session = await SessionDriver.open(registry, "alpha\nbeta\n")
+            report = await session.ok("llm_query('which?', context)")
+            assert report.result == "'Bearer [key] of which?'"
+            assert report.subcalls is not None
+            assert (report.subcalls.answered, report.subcalls.tokens_in, report.subcalls.tokens_out) == (1, 10, 3)
+            batch = await session.ok(
+                "got = llm_query_batched([f'q{n % 20}' for n in range(25)]); len(set(got)), got[3]"
+            )
+            assert batch.result == "(20, 'Bearer [key] of q3')"
+            again = await session.ok("got == llm_query_batched([f'q{n % 20}' for n in range(25)])")
+            assert (again.result, again.subcalls and again.subcalls.answered) == ("True", 0)
+            assert len(endpoint.seen) == 21
+            endpoint.faults.append(says(400, {"error": {"message": f"bad {KEY}"}}))
+            failed = await session.ok("try:\n    llm_query('x')\nexcept SubcallError as e:\n    print(e)")
+            assert "bad [key]" in failed.stdout
+            refused = await session.ok(
+                "try:\n    llm_query_batched([str(n) for n in range(30)])\n"
+                "except SubcallError as e:\n    print(e.code, budget().subcalls)"
+            )
+            assert refused.stdout == "budget 18\n"
+            assert len(endpoint.seen) == 22
+            below = [process.pid for process in command_lines_below(os.getpid())]
+            assert session.kernel.process.pid in below
+            assert [pid for pid in below if KEY.encode() in environment_of(pid)] == []
+            assert b"Bearer [key] of q3" in memory_of(session.kernel.process.pid)
+            assert KEY.encode() not in memory_of(session.kernel.process.pid)
+            trace = registry.store.subcalls.batches(session.session_id)
+            assert [(one.asked, one.answered, one.cached, one.duplicate, dict(one.failed)) for one in trace][:2] == [
+                (1, 1, 0, 0, {}),
+                (25, 20, 0, 5, {}),
+            ]
+            await end_session(session)
+        assert KEY not in caplog.text
+        for file in tmp_path.rglob("*"):
+            if file.is_file():
+                assert KEY.encode() not in file.read_bytes(), file
+
+
+async def test_an_interrupt_ends_what_is_asked_and_the_next_server_asks_for_the_rest_alone(tmp_path: Path) -> None:
+    """What was answered is kept; the session stays with who answered it."""
+    async with Endpoint() as endpoint:
+        endpoint.faults.extend([never] * 2)
+        async with asking_registry(tmp_path, endpoint) as registry:
+            session = await SessionDriver.open(registry, "alpha\n")
+            await session.begin("got = llm_query_batched(['a', 'b', 'c', 'd'])")
+            await until(lambda: registry.store.subcalls.totals(session.session_id)[0] == 2)
+            report = await session.interrupt()
+            assert report.status == "interrupted"
+            assert report.subcalls is not None
+            assert (report.subcalls.answered, report.subcalls.failed) == (2, {"stopped": 2})
+        asked_before = len(endpoint.seen)
+        async with asking_registry(tmp_path, endpoint) as registry:
+            again = SessionDriver(registry, session.session_id)
+            report = await again.ok("llm_query_batched(['a', 'b', 'c', 'd'])")
+            assert report.result == "['echo of a', 'echo of b', 'echo of c', 'echo of d']"
+            assert len(endpoint.seen) == asked_before + 2
+        async with asking_registry(tmp_path, endpoint, RLM_SUBCALL_MODEL="m2") as registry:
+            other = SessionDriver(registry, session.session_id)
+            report = await other.ok("try:\n    llm_query('a')\nexcept SubcallError as e:\n    print(e)")
+            assert "off: openai 127.0.0.1" in report.stdout
+            assert "a session stays with one" in report.stdout

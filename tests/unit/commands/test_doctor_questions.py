@@ -1,0 +1,33 @@
+"""Doctor says where questions go, and what they lack."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rlm_kernel_mcp.commands.doctor_questions import questions_lines
+from rlm_kernel_mcp.settings import load_settings
+
+
+def lines(**environ: str) -> list[str]:
+    return list(questions_lines(load_settings("/", {"HOME": "/h"} | environ).subcalls))
+
+
+def test_it_says_to_whom_questions_go_and_within_which_limits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A key that cannot be read is named with its remedy, and never shown; nothing is sent."""
+    assert lines() == ["Questions of sessions go nowhere (RLM_SUBCALL_BACKEND)."]
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    openai = {"RLM_SUBCALL_BACKEND": "openai", "RLM_SUBCALL_MODEL": "gpt-6-luna", "RLM_SUBCALL_MAX": "50"}
+    (told,) = lines(**openai, OPENAI_API_KEY="sk-canary-1234")
+    assert told == (
+        "Questions of sessions go to api.openai.com (gpt-6-luna), with whatever text code puts in: "
+        "at most 50 a session and 10,000 a day."
+    )
+    _, nothing = lines(**openai, OPENAI_BASE_URL="http://localhost:1/v1")
+    assert nothing == "No key is sent with them."
+    _, missing = lines(**openai, RLM_SUBCALL_KEY_FILE=str(tmp_path / "key"))
+    assert missing.startswith("NO QUESTION CAN BE ASKED: RLM_SUBCALL_KEY_FILE cannot be opened")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    _, lacking = lines(**openai, OPENAI_API_KEY="sk-canary-1234")
+    assert "the package openai is not installed" in lacking
