@@ -160,7 +160,7 @@ stderr, result, error). Cells run from an attached Jupyter console have source "
     + ENVELOPE
     + """\
 { events: { ts: string, step_index: number, action: "init_context"|"add_context"|"run_repl"|"interrupt"|"restore"|
-            "finalize",
+            "finalize"|"subcalls" /* questions asked together; "full": a JSON line each in stdout */,
             source: "mcp"|"console", result_status: string, summary: string, duration_ms: number,
             guardrail_snapshot: {step_index, max_steps, runtime_ms, max_runtime_ms, budget_used, budget_limit: number},
             functions: {name: count}, contexts_changed?: string[], code?, stdout?, stderr?, result?, error?,

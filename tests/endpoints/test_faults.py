@@ -18,7 +18,6 @@ import pytest
 
 from rlm_kernel_mcp.session.answering import retrying
 from rlm_kernel_mcp.session.answering.backends.openai_api import OpenAIBackend
-from rlm_kernel_mcp.session.answering.ledger import Limits
 from rlm_kernel_mcp.session.answering.questions import Given, Question
 from rlm_kernel_mcp.session.answering.switchboard import Ceilings, Switchboard
 from rlm_kernel_mcp.variables.subcalls import SubcallSettings, load_subcall_settings
@@ -34,12 +33,11 @@ from tests.endpoints.endpoint import (
     says,
 )
 from tests.parts import skip_for_lack_of
-from tests.unit.session.answering.scripted import Givens, question
+from tests.unit.session.answering.scripted import Givens, account, question
 
 pytestmark = pytest.mark.anyio
 KEY: Final = "sk-canary-0123456789abcdef"
 APIS: Final = ("chat", "responses")
-ENOUGH: Final = Limits(100_000, 1_000_000_000)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -71,7 +69,7 @@ def settings_for(url: str, api: str = "chat", **environ: str) -> SubcallSettings
 async def asking(settings: SubcallSettings, deadline_s: float = 60.0) -> AsyncIterator[Any]:
     """A function that asks some questions, and returns what they were given."""
     board = Switchboard(OpenAIBackend(settings), Ceilings(parallel=4, deadline_s=deadline_s))
-    broker, numbers = board.broker("s", ENOUGH), iter(range(1, 1_000))
+    broker, numbers = board.broker("s", account()), iter(range(1, 1_000))
 
     async def ask(*questions: Question | str) -> Givens:
         givens = Givens()
@@ -274,7 +272,7 @@ async def test_a_question_that_nobody_waits_for_leaves_the_endpoint_at_once(endp
 
     endpoint.faults.append(waits)
     board = Switchboard(OpenAIBackend(settings_for(endpoint.url)))
-    broker, givens = board.broker("s", ENOUGH), list[Given]()
+    broker, givens = board.broker("s", account()), list[Given]()
     broker.ask(question(1, "a"), givens.append)
     async with asyncio.timeout(60):
         await came.wait()

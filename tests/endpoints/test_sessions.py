@@ -8,7 +8,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -54,7 +54,7 @@ def memory_of(pid: int) -> bytes:
 
 @asynccontextmanager
 async def asking_registry(state_dir: Path, endpoint: Endpoint, **environ: str) -> AsyncIterator[Registry]:
-    variables = {"RLM_SUBCALL_BACKEND": "openai", "RLM_SUBCALL_MODEL": "m"} | environ
+    variables: dict[str, Any] = {"RLM_SUBCALL_BACKEND": "openai", "RLM_SUBCALL_MODEL": "m"} | environ
     async with open_registry(state_dir, OPENAI_API_KEY=KEY, OPENAI_BASE_URL=endpoint.url, **variables) as registry:
         yield registry
 
@@ -97,6 +97,10 @@ async def test_code_asks_an_endpoint_and_the_key_is_found_nowhere(
                 (1, 1, 0, 0, {}),
                 (25, 20, 0, 5, {}),
             ]
+            (first, *_) = [event for event in await session.trace() if event.action == "subcalls"]
+            assert (first.step_index, first.source, first.result_status) == (1, "mcp", "ok")
+            assert first.summary == "1 question: 1 answered; 13 tokens"
+            assert '"model_said": "m-2026"' in (first.stdout or "")
             await end_session(session)
         assert KEY not in caplog.text
         for file in tmp_path.rglob("*"):

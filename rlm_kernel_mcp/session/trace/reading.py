@@ -1,7 +1,8 @@
 """Reads a session's trace from the store, event by event, beside those who write it.
 
 Is: which rows, and what is reported with them, off the event loop. Is not: an event (`events.py`) or a page
-(`pages.py`). Above: `session/registry.py`, `commands/trace.py`. Below: `events.py`, `pages.py`, `store/store.py`.
+(`pages.py`). Above: `session/registry.py`, `commands/trace.py`. Below: `events.py`, `batches.py`, `pages.py`,
+`store/store.py`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from rlm_kernel_mcp.errors import SessionNotFound
+from rlm_kernel_mcp.session.trace.batches import Heads
 from rlm_kernel_mcp.session.trace.events import event_of, marked_running, whole_event
 from rlm_kernel_mcp.session.trace.pages import Detail, page
 from rlm_kernel_mcp.session.trace.reports import TraceEvent, TracePage
@@ -38,10 +40,11 @@ class Wanted:
 
 def read_page(store: Store, session_id: str, wanted: Wanted) -> TracePage:
     """A page of a session's trace. Waits for the disk: call it by `in_reader`."""
-    heads = heads_of(store, session_id, wanted.from_step, wanted.to_step)
+    asked = _with_questions(store, session_id, (wanted.from_step, wanted.to_step))
+    heads = asked.heads
     detail: Detail = "full" if wanted.detail == "full" else "summary"
     size, offset = wanted.max_output_chars, wanted.offset
-    found, damaged = page(heads, store.texts, detail=detail, max_output_chars=size, offset=offset)
+    found, damaged = page(heads, asked.texts, detail=detail, max_output_chars=size, offset=offset)
     empty = "" if found.events or heads.damaged + damaged else _why_empty(store, session_id, wanted)
     notes = (empty, store.problem, damaged_words(heads.damaged + damaged, "event"))
     return replace(found, note=" ".join(filter(None, notes)) or None)
@@ -57,11 +60,11 @@ def _why_empty(store: Store, session_id: str, wanted: Wanted) -> str:
 
 def whole_trace(store: Store, session_id: str) -> Iterator[TraceEvent | None]:
     """Every event in full, one after the other; None in the place of one that is damaged."""
-    heads = heads_of(store, session_id, None, None)
-    for head in heads:
-        texts = store.texts(head)
+    asked = _with_questions(store, session_id, (None, None))
+    for head in asked.heads:
+        texts = asked.texts(head)
         yield None if texts is None else whole_event(head, texts)
-    yield from (None for _ in range(heads.damaged))
+    yield from (None for _ in range(asked.heads.damaged))
 
 
 async def read_trace(
@@ -73,7 +76,8 @@ async def read_trace(
     """
 
     def read() -> tuple[list[TraceEvent], int | None]:
-        heads = heads_of(store, session_id, *steps)
+        asked = _with_questions(store, session_id, steps)
+        heads = asked.heads
         end, size = offset, 0
         while end < len(heads) and size < PAGE_BYTES:
             size += EVENT_BYTES + (heads[end].text_bytes if full else 0)
@@ -81,10 +85,15 @@ async def read_trace(
         following = end if end < len(heads) else None
         if not full:
             return [event_of(head.row) for head in heads[offset:end]], following
-        found = ((head, store.texts(head)) for head in heads[offset:end])
+        found = ((head, asked.texts(head)) for head in heads[offset:end])
         return [whole_event(head, texts, str) for head, texts in found if texts is not None], following
 
     return await in_reader(read)
+
+
+def _with_questions(store: Store, session_id: str, steps: tuple[int | None, int | None]) -> Heads:
+    """The events, and those of the questions that the code of these steps has asked."""
+    return Heads(store, session_id, heads_of(store, session_id, *steps), steps)
 
 
 def heads_of(store: Store, session_id: str, from_step: int | None, to_step: int | None) -> Rows[EventHead]:

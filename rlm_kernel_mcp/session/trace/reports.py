@@ -17,13 +17,14 @@ from rlm_kernel_mcp.session.reports import StepError
 class TraceEvent:
     """One event of the trace. The last six fields are filled only with `detail="full"`.
 
+    Of `subcalls`, the questions that code asked together, `stdout` has a line of JSON for each.
     `contexts_changed`: as of a step's report. `functions`: how often a step called each of ours. `evidence`: what a
     final answer cites, as `Checked.record` has it.
     """
 
     ts: str
     step_index: int
-    action: Literal["init_context", "run_repl", "interrupt", "restore", "finalize", "add_context"]
+    action: Literal["init_context", "run_repl", "interrupt", "restore", "finalize", "add_context", "subcalls"]
     source: Literal["mcp", "console"]
     result_status: str
     summary: str

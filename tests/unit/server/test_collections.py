@@ -23,8 +23,8 @@ async def test_no_collection_goes_through_what_a_server_begins_with(
 
     class Registry:
         @staticmethod
-        async def open(settings: Settings, slots: KernelSlots) -> object:
-            del settings, slots
+        async def open(settings: Settings, slots: KernelSlots, feeds: object) -> object:
+            del settings, slots, feeds
             return opened
 
     monkeypatch.setattr("rlm_kernel_mcp.session.registry.Registry", Registry)

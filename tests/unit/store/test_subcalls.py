@@ -25,8 +25,8 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def row(number: int, **fields: Any) -> SubcallRow:
-    whole = {"ts": NOW, "step_index": 1, "source": "mcp", "batch": 1, "number": number} | fields
-    return SubcallRow(**({"session_id": "s_1", "id": number * 1_000_000_000} | whole))
+    whole: dict[str, Any] = {"session_id": "s_1", "id": number * 1_000_000_000, "ts": NOW, "step_index": 1}
+    return SubcallRow(**(whole | {"source": "mcp", "batch": 1, "number": number} | fields))
 
 
 def book(store: Store, *rows: SubcallRow, texts: Texts = Texts("p", "t", "a")) -> None:  # noqa: B008 (frozen)

@@ -1,0 +1,100 @@
+"""The questions of a session in its trace: an event for those that were asked together, made of their rows.
+
+Is: rows of the store to an event's head and text, a line a question. Is not: an event that anybody writes: a kill
+leaves no batch half told. Above: `reading.py`. Below: `events.py`, `store/subcalls.py`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from rlm_kernel_mcp.session.trace.events import Texts
+from rlm_kernel_mcp.store.store import EventHead, EventRow, Rows, Store
+from rlm_kernel_mcp.store.subcalls import BatchRow, SubcallRow, batches_of
+from rlm_kernel_mcp.text.wording import counted
+
+ACTION: Final = "subcalls"
+TOLD: Final = (
+    "number",
+    "fate",
+    "error_code",
+    "duplicate_of",
+    "model_asked",
+    "model_said",
+    "prompt_chars",
+    "text_chars",
+    "text_sha256",
+    "answer_chars",
+    "attempts",
+    "tokens_in",
+    "tokens_out",
+    "usd",
+    "queued_ms",
+    "duration_ms",
+)
+"""What is told of each question where it is anything; its texts are in the store, packed (`Subcalls.texts`)."""
+
+
+class Heads:
+    """A session's events in order, those of its questions among them."""
+
+    def __init__(
+        self, store: Store, session_id: str, heads: Rows[EventHead], steps: tuple[int | None, int | None]
+    ) -> None:
+        self._store = store
+        self._texts: dict[int, Texts] = {}
+        rows = store.subcalls.rows(session_id, *steps)
+        made = [self._head(session_id, batch, of) for batch, of in _together(rows)]
+        everything = sorted([*heads, *made], key=lambda head: head.row.id or 0) if made else heads
+        self.heads = Rows(everything, heads.damaged + rows.damaged)
+
+    def texts(self, head: EventHead) -> Texts | None:
+        """An event's texts; None where they are damaged."""
+        found = self._texts.get(head.row.id or 0)
+        return self._store.texts(head) if found is None else found
+
+    def _head(self, session_id: str, batch: BatchRow, rows: list[SubcallRow]) -> EventHead:
+        text = "\n".join(map(_line, rows)).encode("utf-8", "surrogatepass")
+        last = max(row.id for row in rows)
+        self._texts[last] = {"stdout": text}
+        row = EventRow(
+            session_id,
+            batch.ts,
+            batch.step_index,
+            ACTION,
+            source=batch.source,
+            result_status="error" if batch.failed else "ok",
+            summary=_summary(batch),
+            duration_ms=batch.duration_ms,
+            id=last,
+        )
+        return EventHead(row, len(text), None)
+
+
+def _together(rows: Iterable[SubcallRow]) -> list[tuple[BatchRow, list[SubcallRow]]]:
+    """The questions of each batch, and their sum."""
+    found: dict[tuple[int, str, int], list[SubcallRow]] = {}
+    for row in rows:
+        found.setdefault((row.step_index, row.source, row.batch), []).append(row)
+    return [(batches_of(of)[0], of) for of in found.values()]
+
+
+def _summary(batch: BatchRow) -> str:
+    """In one line: how many were asked, and what has become of them."""
+    parts: Mapping[str, int] = {
+        "answered": batch.answered,
+        "cached": batch.cached,
+        "duplicate": batch.duplicate,
+        **dict(sorted(batch.failed.items())),
+    }
+    fates = ", ".join(f"{count:,} {name}" for name, count in parts.items() if count)
+    cost = f"{counted(batch.tokens_in + batch.tokens_out, 'token')}"
+    usd = "" if batch.usd is None else f", ${batch.usd:.4f}"
+    return f"{counted(batch.asked, 'question')}: {fates or 'none has ended'}; {cost}{usd}"
+
+
+def _line(row: SubcallRow) -> str:
+    told = {name: value for name in TOLD if (value := getattr(row, name)) not in (None, "", 0)}
+    return json.dumps(told, ensure_ascii=False)

@@ -1,0 +1,84 @@
+"""The trace tells of questions where they were asked, whole and page by page; no other reader is disturbed by it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from rlm_kernel_mcp.session.trace.reading import Wanted, heads_of, read_page, read_trace, whole_trace
+from rlm_kernel_mcp.store.store import EventRow, SessionRecord, Store
+from rlm_kernel_mcp.store.subcalls import SubcallRow
+
+pytestmark = pytest.mark.anyio
+NOW: Final = "2026-11-29T12:00:00.000+00:00"
+STEPS: Final = 3
+QUESTIONS: Final = 40
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """A session of three steps, of which the second has asked forty questions in two batches."""
+    opened = Store.open(tmp_path)
+    opened.add_session(SessionRecord("s_1", NOW, "text", "idle"))
+    for step in range(1, STEPS + 1):
+        if step == 2:
+            rows = [row(opened, number) for number in range(1, QUESTIONS + 1)]
+            opened.subcalls.book("s_1", [(one, b"") for one in rows], lambda connection: None)
+        opened.add_event(EventRow("s_1", NOW, step, "run_repl", result_status="ok", code=f"step {step}"))
+    yield opened
+    opened.close()
+
+
+def row(store: Store, number: int) -> SubcallRow:
+    failed: dict[str, Any] = (
+        {"fate": "failed", "error_code": "budget"} if number == QUESTIONS else {"tokens_in": 10, "usd": 0.5}
+    )
+    return SubcallRow("s_1", store.mint(), NOW, 2, "mcp", (number - 1) // 30, number, **failed)
+
+
+def test_questions_stand_before_the_step_that_asked_them_has_ended_and_count_as_one(store: Store) -> None:
+    """Each batch says what became of it, and each question has a line."""
+    events = [event for event in whole_trace(store, "s_1") if event is not None]
+    assert [(event.action, event.step_index) for event in events] == [
+        ("run_repl", 1),
+        ("subcalls", 2),
+        ("subcalls", 2),
+        ("run_repl", 2),
+        ("run_repl", 3),
+    ]
+    assert events[1].summary == "30 questions: 30 answered; 300 tokens, $15.0000"
+    assert (events[2].summary, events[2].result_status) == (
+        "10 questions: 9 answered, 1 budget; 90 tokens, $4.5000",
+        "error",
+    )
+    lines = [json.loads(line) for line in (events[2].stdout or "").splitlines()]
+    assert [line["number"] for line in lines] == list(range(31, 41))
+    assert lines[-1] == {"number": 40, "fate": "failed", "error_code": "budget"}
+    assert [head.row.action for head in heads_of(store, "s_1", None, None)] == ["run_repl"] * STEPS
+
+
+def test_pages_put_together_are_the_whole(store: Store) -> None:
+    """However small they are."""
+    offset, told = 0, ""
+    for _ in range(200):
+        page = read_page(store, "s_1", Wanted(2, 2, "full", 300, offset))
+        told += "".join(event.stdout or "" for event in page.events if event.action == "subcalls")
+        if page.next_offset is None:
+            break
+        offset = page.next_offset
+    assert [json.loads(line)["number"] for line in told.replace("}{", "}\n{").splitlines()] == list(
+        range(1, QUESTIONS + 1)
+    )
+    summary = read_page(store, "s_1", Wanted(None, None, "summary", 8_000, 0))
+    assert [event.action for event in summary.events].count("subcalls") == 2
+
+
+async def test_a_program_reads_them_too(store: Store) -> None:
+    """Raw, and from an event on."""
+    events, following = await read_trace(store, "s_1", (None, None), full=True, offset=1)
+    assert ([event.action for event in events][:3], following) == (["subcalls", "subcalls", "run_repl"], None)
+    assert len((events[0].stdout or "").splitlines()) == 30
