@@ -7,6 +7,7 @@ connected (`knocking.py`), or what follows its end (`through_host.py`). Above: `
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import socket
@@ -25,7 +26,7 @@ from rlm_kernel_mcp.doors.wire.messages import (
     packed,
     unpacked,
 )
-from rlm_kernel_mcp.doors.wire.packets import Packets
+from rlm_kernel_mcp.doors.wire.packets import Outbox, Packets
 from rlm_kernel_mcp.doors.wire.values import codec
 from rlm_kernel_mcp.errors import HostEnded, InvalidInput
 from rlm_kernel_mcp.session.contexts.given import Added
@@ -54,8 +55,8 @@ class Link:
         self._packets = Packets(connection, ANSWER_BYTES_MAX)
         self._numbers = itertools.count(1)
         self._asked: dict[int, _Asked] = {}
-        self._to_send = asyncio.Queue[list[bytes]]()
-        self._tasks = [loop.create_task(one, name="a host's answers") for one in (self._hear(), self._say())]
+        self._outbox = Outbox(self._packets)
+        self._tasks = [loop.create_task(one, name="a host's answers") for one in (self._hear(), self._outbox.run())]
         for task in self._tasks:
             task.add_done_callback(self._end)
         self.is_over = False
@@ -133,10 +134,10 @@ class Link:
         number = next(self._numbers)
         asked = self._asked[number] = _Asked(asyncio.get_running_loop().create_future(), tell)
         try:
-            self._to_send.put_nowait(_within_bounds(number, call, arguments, more))
+            self._outbox.put(_within_bounds(number, call, arguments, more))
             said, texts = await asked.answer
         except asyncio.CancelledError:
-            self._to_send.put_nowait(packed({"cancel": number}))
+            self._outbox.put(packed({"cancel": number}))
             raise
         except ConnectionError:
             raise _ended(call) from None
@@ -146,10 +147,6 @@ class Link:
             raise error_heard(said["error"])
         return None if kind is None else codec(kind).read(said["result"], texts)
 
-    async def _say(self) -> None:
-        while True:
-            await self._packets.send(await self._to_send.get())
-
     async def _hear(self) -> None:
         while parts := await self._packets.receive():
             said, texts = await unpacked(parts)
@@ -158,7 +155,7 @@ class Link:
                 continue
             if "out" in said:
                 if asked.tell is not None:
-                    asked.tell(said["out"], texts[0])
+                    asked.tell(said["out"], codec(str).read(said["text"], texts))
             elif not asked.answer.done():
                 asked.answer.set_result((said, texts))
 
@@ -172,6 +169,8 @@ class Link:
         self.is_over = True
         for task in self._tasks:
             task.cancel()
+        with contextlib.suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)  # a child that was forked may have it too
         self._connection.close()
         for asked in self._asked.values():
             if not asked.answer.done():

@@ -1,6 +1,6 @@
 """Messages over a socket that keeps packets apart, each of several parts, and bounded by whoever reads it.
 
-Is: parts cut into packets and put together again. Is not: what a message says (`messages.py`). Above:
+Is: parts cut into packets and put together again, and the queue of what is to be sent. Is not: what a message says (`messages.py`). Above:
 `doors/link.py`, and the host's end of it. Below: asyncio.
 
 A packet has at most `PACKET_BYTES` behind its first byte, which says whether its part goes on, whether another one
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 PACKET_BYTES: Final = 1 << 16
@@ -44,6 +44,16 @@ class Packets:
                 if mark != _IS_LAST:
                     await asyncio.sleep(0)  # where the other end reads as fast, nothing above has let others run
 
+    def sent_at_once(self, parts: Sequence[bytes]) -> bool:
+        """Send a message that is one packet, if there is room for it, or nothing."""
+        if len(parts) > 1 or len(parts[0]) > PACKET_BYTES:
+            return False
+        try:
+            self._connection.send(_IS_LAST + parts[0])
+        except OSError:  # no room, or nobody there, which `send` then finds
+            return False
+        return True
+
     async def receive(self) -> list[bytearray]:
         """The parts of the next message; none where the other end has gone.
 
@@ -68,3 +78,28 @@ class Packets:
             if mark == _ENDS:
                 parts.append(bytearray())
             await asyncio.sleep(0)  # as in `send`
+
+
+class Outbox:
+    """What is to be sent, in its order. Whoever puts something there does not wait."""
+
+    def __init__(self, packets: Packets) -> None:
+        self._packets = packets
+        self._queue = asyncio.Queue[tuple[Sequence[bytes], Callable[[], object]]]()
+        self._is_idle = True
+
+    def put(self, parts: Sequence[bytes], sent: Callable[[], object] = lambda: None) -> None:
+        """Send a message once all before it are. `sent`: called when it is."""
+        if self._is_idle and self._packets.sent_at_once(parts):
+            sent()
+            return
+        self._is_idle = False
+        self._queue.put_nowait((parts, sent))
+
+    async def run(self) -> None:
+        """Send, until the other end is gone. Raises: OSError."""
+        while True:
+            parts, sent = await self._queue.get()
+            await self._packets.send(parts)
+            sent()
+            self._is_idle = self._queue.empty()

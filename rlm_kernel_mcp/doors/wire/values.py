@@ -43,10 +43,20 @@ def _read_text(said: Any, texts: Sequence[str]) -> str:
 
 _PLAIN: Final = Codec(lambda value, _: value, lambda said, _: said)
 _TEXT: Final = Codec(_write_text, _read_text)
-_ANY: Final = Codec(
-    lambda value, texts: _write_text(json.dumps(value, ensure_ascii=False), texts),
-    lambda said, texts: json.loads(_read_text(said, texts)),
-)
+
+
+def _write_any(value: Any, texts: list[str]) -> Any:
+    """Text as it is, anything else as a text of JSON: a large one is not read while the head is."""
+    if isinstance(value, str):
+        return {"text": _write_text(value, texts)}
+    return {"json": _write_text(json.dumps(value, ensure_ascii=False), texts)}
+
+
+def _read_any(said: Any, texts: Sequence[str]) -> Any:
+    return _read_text(said["text"], texts) if "text" in said else json.loads(_read_text(said["json"], texts))
+
+
+_ANY: Final = Codec(_write_any, _read_any)
 
 
 @cache

@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, Final
 
 from rlm_kernel_mcp.doors.door import Arguments, Stream, Tell
@@ -27,7 +27,7 @@ from rlm_kernel_mcp.doors.wire.messages import (
     packed,
     unpacked,
 )
-from rlm_kernel_mcp.doors.wire.packets import BadMessage, Packets
+from rlm_kernel_mcp.doors.wire.packets import BadMessage, Outbox, Packets
 from rlm_kernel_mcp.doors.wire.values import codec
 from rlm_kernel_mcp.errors import InternalError, InvalidInput, RlmError
 from rlm_kernel_mcp.host.kinds.hosted_calls import HostedCalls
@@ -65,7 +65,7 @@ class Conversation:
         self._bytes_under_way = 0
         self._freed = asyncio.Event()
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
-        self._to_send = asyncio.Queue[tuple[list[bytes], Callable[[], object]]]()
+        self._outbox = Outbox(self._packets)
         self._unread_bytes = 0
         """Of output that is not sent yet."""
 
@@ -77,7 +77,8 @@ class Conversation:
         loop, gone = asyncio.get_running_loop(), asyncio.Event()
         loop.add_reader(pidfd, gone.set)
         tasks = [
-            loop.create_task(one, name="a program's calls") for one in (self._receive(), self._send(), gone.wait())
+            loop.create_task(one, name="a program's calls")
+            for one in (self._receive(), self._outbox.run(), gone.wait())
         ]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -147,7 +148,7 @@ class Conversation:
     async def _say(self, head: Head, texts: Sequence[str] = ()) -> None:
         """Send a message once all before it are, and return when it is."""
         sent = asyncio.Event()
-        self._to_send.put_nowait((packed(head, texts), sent.set))
+        self._outbox.put(packed(head, texts), sent.set)
         await sent.wait()
 
     async def _done(self, number: int, said: Head, arguments: Arguments) -> tuple[Any, Any]:
@@ -179,7 +180,9 @@ class Conversation:
         behind = set[Stream]()
 
         def tell(stream: Stream, text: str) -> None:
-            message = packed({"id": number, "out": stream}, [text])
+            texts = list[str]()
+            head = {"id": number, "out": stream, "text": codec(str).write(text, texts)}
+            message = packed(head, texts)
             size = sum(map(len, message)) + PIECE_BYTES
             if stream in behind or (self._unread_bytes and self._unread_bytes + size > OUTPUT_BYTES_MAX):
                 behind.add(stream)
@@ -189,15 +192,9 @@ class Conversation:
                 self._unread_bytes -= size
 
             self._unread_bytes += size
-            self._to_send.put_nowait((message, sent))
+            self._outbox.put(message, sent)
 
         return tell
-
-    async def _send(self) -> None:
-        while True:
-            message, sent = await self._to_send.get()
-            await self._packets.send(message)
-            sent()
 
 
 def _number(said: Head, name: str) -> int:
