@@ -59,8 +59,23 @@ class Link:
         self._tasks = [loop.create_task(one, name="a host's answers") for one in (self._hear(), self._outbox.run())]
         for task in self._tasks:
             task.add_done_callback(self._end)
-        self.is_over = False
-        """Whether the host, or the connection, has ended."""
+        self._is_over = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the host, or the connection, has ended, though nobody has been told yet."""
+        if not self._is_over:
+            with contextlib.suppress(BlockingIOError):
+                if not self._seen():
+                    self._end()
+        return self._is_over
+
+    def _seen(self) -> bytes:
+        """What there is to be heard, as far as that tells the end; at the end there is nothing."""
+        try:
+            return self._connection.recv(1, socket.MSG_PEEK)
+        except ConnectionError:
+            return b""
 
     async def open(self) -> None:
         await self._ask(None, "open", {})
@@ -164,9 +179,9 @@ class Link:
         if ended is not None and not ended.cancelled() and (error := ended.exception()) is not None:
             level = logging.DEBUG if isinstance(error, OSError) else logging.ERROR
             log.log(level, "the connection to the host is of no use any more", exc_info=error)
-        if self.is_over:
+        if self._is_over:
             return
-        self.is_over = True
+        self._is_over = True
         for task in self._tasks:
             task.cancel()
         with contextlib.suppress(OSError):

@@ -110,9 +110,9 @@ def is_still(pid: int, pidfd: int) -> bool:
 
 
 def program(pid: int | str) -> tuple[int, int, list[str]]:
-    """Which file a process runs, and the command line that it shows. A fence and not a wall: both can be had."""
+    """Which file a process runs, and the arguments that it shows. A fence and not a wall: both can be had."""
     found = os.stat(f"/proc/{pid}/exe")
-    return found.st_dev, found.st_ino, read(f"/proc/{pid}/cmdline").split("\0")[:-1]
+    return found.st_dev, found.st_ino, read(f"/proc/{pid}/cmdline").split("\0")[1:-1]
 
 
 def secret_of(pid: int, descriptor: str) -> str:
@@ -135,7 +135,7 @@ class Place:
         # Read anew each time: it may be another by the time that a host has died.
         self.version = read(PACKAGE + "/__init__.py").partition('__version__ = "')[2].partition('"')[0]
         self.directory = environ.get("RLM_HOST_DIR") or f"/tmp/rlm-kernel-mcp-{os.getuid()}"  # noqa: S108  (checked)
-        texts = [PACKAGE, sys.executable, self.state, *map("=".join, self.confined.items())]
+        texts = [PACKAGE, os.path.dirname(sys.executable), sys.version, self.state, *self.confined.values()]
         self.stem = f"{self.directory}/{fingerprint(texts)}-"
         self.at(self.version)
 
@@ -178,7 +178,7 @@ class Place:
             raise ConnectionResetError
         if other:
             raise NoHost(f"process {pid}, which listens, is confined otherwise: {other}")
-        if shown != (*program("self")[:2], self.host):
+        if shown != (*program("self")[:2], self.host[1:]):
             raise NoHost(f"process {pid}, which listens, is no host of this installation")
 
     def introduced(self, sock: _socket.socket, verb: bytes) -> bytes:

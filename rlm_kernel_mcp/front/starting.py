@@ -4,6 +4,7 @@ Is: the lock, and the process. Who has the lock starts the host and hands it ove
 so that there is one. Is not: the place (`front.py`, which loads this file where it needs it, by no import).
 """
 
+import _signal  # type: ignore[import-not-found]
 import fcntl
 import os
 import time
@@ -34,11 +35,13 @@ def start(place: "Place") -> bool:
 
 
 def _spawn(place: "Place", lock: int) -> None:
-    os.set_inheritable(lock, True)
     kept = {name: place.environ[name] for name in KEPT if name in place.environ}
     kept |= {"PATH": "/usr/local/bin:/usr/bin:/bin", "RLM_STATE_DIR": place.state, "RLM_HOST_LOCK": str(lock)}
     streams = [(os.POSIX_SPAWN_OPEN, fd, "/dev/null", os.O_RDWR, 0) for fd in (0, 1, 2)]
-    pid = os.posix_spawn(place.host[0], place.host, kept, file_actions=streams, setsigmask=[])
+    # Not inheritable here: what another thread of a program starts just now would hold the lock beyond the host's end.
+    handed = [*streams, (os.POSIX_SPAWN_DUP2, lock, lock)]
+    anew = [_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM, _signal.SIGCHLD]  # which a program may ignore
+    pid = os.posix_spawn(place.host[0], place.host, kept, file_actions=handed, setsigmask=[], setsigdef=anew)
     while not (ended := os.waitpid(pid, os.WNOHANG))[0]:
         if time.monotonic() > place.end:
             raise NoHost("the one that was started does not listen yet")  # the next client may find it

@@ -1,7 +1,7 @@
 """Messages over a socket that keeps packets apart, each of several parts, and bounded by whoever reads it.
 
-Is: parts cut into packets and put together again, and the queue of what is to be sent. Is not: what a message says (`messages.py`). Above:
-`doors/link.py`, and the host's end of it. Below: asyncio.
+Is: parts cut into packets and put together again, and the queue of what is to be sent. Is not: what a message says
+(`messages.py`). Above: `doors/link.py`, and the host's end of it. Below: asyncio.
 
 A packet has at most `PACKET_BYTES` behind its first byte, which says whether its part goes on, whether another one
 follows, or whether the message ends with it.

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,6 +39,40 @@ def test_a_login_shell_cron_ssh_and_an_editor_find_the_same_host(other: dict[str
 
 def test_another_directory_of_the_records_has_another_host() -> None:
     assert Place({**HOME, "RLM_STATE_DIR": "/elsewhere"}).socket != Place({**HOME}).socket
+
+
+def test_one_python_has_one_host_by_whichever_of_its_names_it_was_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A console script runs `python3`, and a user types `python`."""
+    found = set[str]()
+    for environment in ("one", "two"):
+        (tmp_path / environment).mkdir()
+        for name in ("python", "python3"):
+            alias = tmp_path / environment / name
+            alias.symlink_to(sys.executable)
+            monkeypatch.setattr(sys, "executable", str(alias))
+            found.add(Place({**HOME}).socket)
+    assert len(found) == 2
+
+
+def test_what_a_program_starts_at_the_same_time_does_not_inherit_the_lock(
+    short_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would hold it beyond the end of the host, and no other host could begin."""
+    short_dir.chmod(0o700)
+    place = place_in(short_dir)
+    assert place.connect(60) is None
+    handed = list[tuple[bool, bool]]()
+
+    def spawn(_path: str, _argv: list[str], environ: dict[str, str], **options: Any) -> int:
+        lock = int(environ["RLM_HOST_LOCK"])
+        handed.append((os.get_inheritable(lock), (os.POSIX_SPAWN_DUP2, lock, lock) in options["file_actions"]))
+        raise FileNotFoundError
+
+    monkeypatch.setattr(os, "posix_spawn", spawn)
+    assert front.ours("starting")["start"](place) is False
+    assert handed == [(False, True)]
 
 
 def test_another_confinement_has_another_host(monkeypatch: pytest.MonkeyPatch) -> None:

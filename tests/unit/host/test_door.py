@@ -102,7 +102,7 @@ async def house(short_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(Peer, "shows_a_front", lambda _self: True)
     monkeypatch.setattr(Peer, "shows_a_host", lambda _self: True)
     place = Place({"RLM_HOST_DIR": str(short_dir), "RLM_STATE_DIR": str(tmp_path), "RLM_CONTEXT_ROOTS": str(tmp_path)})
-    place.host = front.program("self")[2]
+    place.host = ["", *front.program("self")[2]]
     async with _open(place) as made:
         yield made
 

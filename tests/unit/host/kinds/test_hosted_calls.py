@@ -1,0 +1,147 @@
+"""What the end of a program ends, and what it leaves: its own, and what others use just then."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from rlm_kernel_mcp.errors import SessionBusy
+from rlm_kernel_mcp.host.kinds.hosted_calls import HostedCalls
+from rlm_kernel_mcp.session.callers.caller import Caller
+from rlm_kernel_mcp.session.registry import Registry
+from rlm_kernel_mcp.settings import Settings
+from tests.fake_kernel import FOREVER, Fakes, fake_registry
+from tests.sessions import WAIT_S, until
+
+pytestmark = pytest.mark.anyio
+
+
+class Only:
+    """The one registry of a host."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    async def registry_for(self, _settings: Settings) -> Registry:
+        """It."""
+        return self._registry
+
+    async def of_session(self, _settings: Settings, _session_id: str) -> Registry:
+        """It."""
+        return self._registry
+
+
+class Two:
+    """Two programs, of which the first has opened a session."""
+
+    def __init__(self, fakes: Fakes) -> None:
+        self.registry = fakes.registry
+        settings = self.registry.settings
+        self.callers = [Caller.of(f"client {number}", settings) for number in (1, 2)]
+        self.first, self.second = (HostedCalls(Only(self.registry), settings, caller) for caller in self.callers)
+        self.session = {"session_id": ""}
+
+    async def open(self) -> None:
+        """The first opens its session."""
+        opened = await self.first.init_context({"context_text": "some text"})
+        self.session = {"session_id": opened.session_id}
+
+    def has_kernel(self) -> bool:
+        """Whether the session's kernel lives."""
+        found = self.registry._sessions.get(self.session["session_id"])
+        return found is not None and found.has_kernel
+
+    def running(self, calls: HostedCalls) -> asyncio.Task[object]:
+        """A step of one of them that does not end."""
+
+        async def run() -> object:
+            with calls.under_way("run", self.session["session_id"]):
+                return await calls.run({**self.session, "code": FOREVER}, None)
+
+        return asyncio.create_task(run())
+
+    async def begun(self) -> None:
+        """Return when a step runs."""
+        await until(lambda: self.registry._sessions[self.session["session_id"]].running)
+
+
+@asynccontextmanager
+async def two(directory: Path) -> AsyncIterator[Two]:
+    async with asyncio.timeout(WAIT_S), fake_registry(directory) as fakes:
+        made = Two(fakes)
+        await made.open()
+        try:
+            yield made
+        finally:
+            for caller in made.callers:
+                caller.close()
+
+
+async def test_the_kernel_of_a_session_that_nobody_else_uses_ends_with_its_program(tmp_path: Path) -> None:
+    async with two(tmp_path) as programs:
+        await programs.second.run({**programs.session, "code": "x = 1"}, None)
+        await programs.second.let_all_go()
+        assert programs.has_kernel()
+        await programs.first.let_all_go()
+        assert not programs.has_kernel()
+        assert (await programs.second.get({**programs.session, "var_name": "x"}, 10, as_text=False)).value == 1
+
+
+async def test_a_session_in_which_another_client_s_step_runs_is_left_to_it(tmp_path: Path) -> None:
+    async with two(tmp_path) as programs:
+        running = programs.running(programs.second)
+        await programs.begun()
+        await programs.first.let_all_go()
+        assert programs.has_kernel()
+        with pytest.raises(SessionBusy, match="Step 1"):
+            await programs.first.run({**programs.session, "code": "1"}, None)
+        await programs.second.interrupt(programs.session["session_id"])
+        await running
+
+
+async def test_a_step_for_which_its_agent_does_not_wait_just_now_counts_too(tmp_path: Path) -> None:
+    async with two(tmp_path) as programs:
+        session_id = programs.session["session_id"]
+        report = await programs.registry.run_repl(
+            session_id, FOREVER, timeout_ms=None, wait_ms=0, max_output_chars=100, caller=programs.callers[1]
+        )
+        assert report.status == "running"
+        await programs.first.let_all_go()
+        assert programs.has_kernel()
+        await programs.registry.interrupt(session_id)
+
+
+async def test_a_step_whose_program_has_gone_is_stopped_with_its_kernel(tmp_path: Path) -> None:
+    async with two(tmp_path) as programs:
+        running = programs.running(programs.first)
+        await programs.begun()
+        running.cancel()
+        await asyncio.wait([running])
+        await programs.first.let_all_go()
+        assert not programs.has_kernel()
+
+
+async def test_a_step_in_another_s_session_is_interrupted_with_its_program_and_the_kernel_stays(tmp_path: Path) -> None:
+    async with two(tmp_path) as programs:
+        running = programs.running(programs.second)
+        await programs.begun()
+        running.cancel()
+        await asyncio.wait([running])
+        await programs.second.let_all_go()
+        session = programs.registry._sessions[programs.session["session_id"]]
+        await until(lambda: not session.running)
+        assert programs.has_kernel()
+        assert (await programs.first.run({**programs.session, "code": "1 + 1"}, None)).result == "2"
+
+
+async def test_a_session_is_closed_while_its_own_program_runs_a_step_in_it(tmp_path: Path) -> None:
+    async with two(tmp_path) as programs:
+        running = programs.running(programs.first)
+        await programs.begun()
+        await programs.first.let_go(programs.session["session_id"])
+        assert not programs.has_kernel()
+        await asyncio.wait([running])
