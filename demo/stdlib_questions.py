@@ -134,6 +134,7 @@ async def run_session(library: Path, patterns: list[str]) -> Session:
                 "RLM_HOST": os.environ.get("RLM_HOST", "auto"),
                 "RLM_HOST_DIR": str(hosts),
                 "RLM_HOST_IDLE_S": "0",
+                "RLM_HOST_WAIT_S": "60",
             },
             cwd=library,
         )

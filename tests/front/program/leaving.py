@@ -33,6 +33,7 @@ def main() -> None:
     hosts, work = directory / "hosts", directory / "work"
     work.mkdir()
     settings = {"RLM_HOST": os.environ["RLM_HOST"], "RLM_HOST_DIR": str(hosts), "RLM_HOST_IDLE_S": "0"}
+    settings["RLM_HOST_WAIT_S"] = f"{WAIT_S:.0f}"
     client = LineClient(work, settings, FRONT)
     client.initialize()
     client.run(client.open_session(), "x = 1")
