@@ -148,6 +148,7 @@ def _add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "Jupyter client does, and say what holds and how to fix what does not. Settings come from the environment, as "
         "for serve. Exit status 0: every required wall holds.",
     )
+    parser.add_argument("--ask", action="store_true", help="also ask the model of RLM_SUBCALL_BACKEND a short question")
     parser.set_defaults(command=_doctor, parser=parser)
 
 
@@ -232,10 +233,10 @@ def _prefix(options: argparse.Namespace) -> Path | None:
     return Path(sys.prefix) if options.sys_prefix else options.prefix
 
 
-def _doctor(_options: argparse.Namespace) -> int:
+def _doctor(options: argparse.Namespace) -> int:
     from rlm_kernel_mcp.commands.doctor import doctor
 
-    return doctor(_settings(), os.environ)
+    return doctor(_settings(), os.environ, ask=options.ask)
 
 
 def _sessions(options: argparse.Namespace) -> int:

@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from rlm_kernel_mcp.commands.doctor_questions import questions_lines
+from rlm_kernel_mcp.commands.doctor_questions import is_answered, questions_lines
 from rlm_kernel_mcp.commands.doctor_store import store_lines
 from rlm_kernel_mcp.commands.table import aligned
 from rlm_kernel_mcp.context.held import Room
@@ -34,10 +34,11 @@ from rlm_kernel_mcp.units import MB
 PROBE_TIMEOUT_S: Final = 30
 
 
-def doctor(settings: Settings, environ: Mapping[str, str]) -> int:
+def doctor(settings: Settings, environ: Mapping[str, str], *, ask: bool = False) -> int:
     """Print what holds; 0 when every required wall does and a kernel starts, else 1.
 
-    `environ`: what the settings were made from.
+    `environ`: what the settings were made from. `ask`: send the backend for questions a short one, and be content only
+    with an answer.
 
     Raises:
         InvalidInput: there is no such kernelspec, or its policy cannot be read.
@@ -55,8 +56,8 @@ def doctor(settings: Settings, environ: Mapping[str, str]) -> int:
     missing = [wall["name"] for wall in report["walls"] if wall["name"] in required and not wall["holds"]]
     unheard = sorted(set(required) - {wall["name"] for wall in report["walls"]})
     print(flush=True)
-    # Both, even where the first does not start: each tells where to look.
-    if not all([_server_starts_one(settings), _client_starts_one(settings)]):
+    # All, even where the first does not start: each tells where to look.
+    if not all([_server_starts_one(settings), _client_starts_one(settings), not ask or is_answered(settings.subcalls)]):
         return 1
     if missing or unheard:
         print(

@@ -1,18 +1,27 @@
 """What `rlm-kernel-mcp doctor` says of the questions that sessions may ask: where they go, and what bounds them.
 
-Is: lines for a person, from the settings and the key's file. Is not: a question: nothing is sent. Above: `doctor.py`.
-Below: `variables/subcalls.py`, `session/answering/backends/key.py`.
+Is: lines for a person, from the settings and the key's file; and one short question, only where it is asked for.
+Above: `doctor.py`. Below: `variables/subcalls.py`, `session/answering/backends/`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import sys
+import time
 from collections.abc import Iterator
+from typing import Final
 
 from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.session.answering.backends.key import key_of
+from rlm_kernel_mcp.session.answering.backends.openai_api import OpenAIBackend
+from rlm_kernel_mcp.session.answering.backends.protocol import Answer, Asked, Unanswered
+from rlm_kernel_mcp.shielded import shielded
 from rlm_kernel_mcp.variables.subcalls import SubcallSettings
+
+ASKED: Final = "Answer with the one word: ready"
+WITHIN_S: Final = 60.0
 
 
 def questions_lines(settings: SubcallSettings) -> Iterator[str]:
@@ -29,3 +38,32 @@ def questions_lines(settings: SubcallSettings) -> Iterator[str]:
             yield "No key is sent with them."
     except InvalidInput as error:
         yield f"NO QUESTION CAN BE ASKED: {error.message}\n  fix: {error.next_step}"
+
+
+def is_answered(settings: SubcallSettings) -> bool:
+    """Ask the endpoint a short question, and print what becomes of it."""
+    if settings.backend == "none":
+        print("Nobody can be asked: RLM_SUBCALL_BACKEND is none.")
+        return False
+    begun_s = time.monotonic()
+    try:
+        answer = asyncio.run(_answer(settings))
+    except Unanswered as unanswered:
+        print(f"NO ANSWER from {settings.where}: {unanswered.code}: {unanswered.message}")
+        return False
+    except TimeoutError:
+        print(f"NO ANSWER from {settings.where} within {WITHIN_S:.0f} s.")
+        return False
+    took_ms = (time.monotonic() - begun_s) * 1000
+    tokens = (answer.tokens_in or 0) + (answer.tokens_out or 0)
+    print(f"{settings.where} answers as {answer.model_said or settings.model}: {took_ms:,.0f} ms, {tokens:,} tokens.")
+    return True
+
+
+async def _answer(settings: SubcallSettings) -> Answer:
+    backend = OpenAIBackend(settings)
+    try:
+        async with asyncio.timeout(WITHIN_S):
+            return await backend.answer(Asked(ASKED, None, settings.model))
+    finally:
+        await shielded(backend.close(), "the end of doctor's question")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import importlib.util
 import os
@@ -12,7 +13,9 @@ from typing import Any, Final
 
 import pytest
 
+from rlm_kernel_mcp.commands.doctor_questions import is_answered
 from rlm_kernel_mcp.session.registry import Registry
+from rlm_kernel_mcp.settings import load_settings
 from tests.endpoints.endpoint import Endpoint, never, says
 from tests.parts import skip_for_lack_of
 from tests.processes import command_lines_below
@@ -108,6 +111,7 @@ async def test_code_asks_an_endpoint_and_the_key_is_found_nowhere(
                 assert KEY.encode() not in file.read_bytes(), file
 
 
+@pytest.mark.slow
 async def test_an_interrupt_ends_what_is_asked_and_the_next_server_asks_for_the_rest_alone(tmp_path: Path) -> None:
     """What was answered is kept; the session stays with who answered it."""
     async with Endpoint() as endpoint:
@@ -131,3 +135,21 @@ async def test_an_interrupt_ends_what_is_asked_and_the_next_server_asks_for_the_
             report = await other.ok("try:\n    llm_query('a')\nexcept SubcallError as e:\n    print(e)")
             assert "off: openai 127.0.0.1" in report.stdout
             assert "a session stays with one" in report.stdout
+
+
+async def test_doctor_asks_one_question_where_that_is_wanted(capsys: pytest.CaptureFixture[str]) -> None:
+    """And says what became of it, without the key."""
+    async with Endpoint() as endpoint:
+        environ = {"RLM_SUBCALL_BACKEND": "openai", "RLM_SUBCALL_MODEL": "m", "HOME": "/h"}
+        settings = load_settings("/", environ | {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": endpoint.url}).subcalls
+        assert await asyncio.to_thread(is_answered, settings)
+        endpoint.faults.append(says(401, {"error": {"message": f"wrong {KEY}"}}))
+        assert not await asyncio.to_thread(is_answered, settings)
+        assert len(endpoint.seen) == 2
+    assert not await asyncio.to_thread(is_answered, load_settings("/", {"HOME": "/h"}).subcalls)
+    first, second, third = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"{settings.where} answers as m-2026: ")
+    assert first.endswith(" ms, 13 tokens.")
+    why = "backend: The endpoint refuses the key (HTTP 401); the user has to correct it."
+    assert second == f"NO ANSWER from {settings.where}: {why}"
+    assert third == "Nobody can be asked: RLM_SUBCALL_BACKEND is none."
