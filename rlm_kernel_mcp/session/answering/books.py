@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -28,6 +29,9 @@ AT_ONCE_KEYS: Final = 200
 """More keys are looked up in a thread: this takes 10 us each."""
 PACKING_WEIGHT: Final = 4
 """Packing a text takes about as long as writing so many of it."""
+UNSENT_MAX: Final = 20_000
+"""Rows of a session's questions that were not sent: refused, cached and equal ones, of which code can ask any number.
+What is sent is bounded by its limits."""
 DAY_ROWS: Final = "questions of the day"
 """Stands for a session in the writer's order."""
 
@@ -57,6 +61,8 @@ class StoreBooks:
         self._now = now
         self._unwritten: dict[str, Kept] = {}
         """Answers that are on their way into the store."""
+        self._unsent: Counter[str] = Counter()
+        """By session, rows of this server's."""
         self._waiting: dict[str, tuple[list[tuple[int, Entry, str]], dict[str, Kept]]] = {}
         """By session, what this turn of the loop has brought."""
 
@@ -80,13 +86,19 @@ class StoreBooks:
             self._of(session_id)[1][key] = answer
 
     def write(self, session_id: str, entry: Entry) -> int:
-        """Book a question; returns the id of its row."""
+        """Book a question; returns the id of its row, 0 where the session has too many that were not sent."""
+        if not entry.spent.attempts:
+            self._unsent[session_id] += 1
+            if self._unsent[session_id] > UNSENT_MAX:
+                return 0
         row_id = self._store.mint()
         self._of(session_id)[0].append((row_id, entry, self._now_iso()))
         return row_id
 
     def note_missed(self, session_id: str, row_id: int) -> None:
         """An answer that is booked did not have its schema."""
+        if not row_id:
+            return
         self._flush(session_id)
         self._writer.do(session_id, partial(self._store.subcalls.note_missed, session_id, row_id))
 
@@ -152,8 +164,8 @@ def _chars(entry: Entry) -> int:
 
 
 def _texts(entry: Entry) -> Texts:
-    if entry.fate == "duplicate":  # the question that it is one of has them
-        return Texts()
+    if entry.fate == "duplicate" or (entry.fate == "failed" and not entry.spent.attempts):
+        return Texts()  # the question that it is one of has them; or nobody was asked
     return Texts(entry.question.prompt, entry.question.text, entry.answer)
 
 

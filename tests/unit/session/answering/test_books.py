@@ -10,6 +10,7 @@ from typing import Final
 
 import pytest
 
+from rlm_kernel_mcp.session.answering import books as books_module
 from rlm_kernel_mcp.session.answering.books import StoreBooks
 from rlm_kernel_mcp.session.answering.keeping import Entry, Kept, Spent
 from rlm_kernel_mcp.session.answering.switchboard import Ceilings, Switchboard
@@ -131,3 +132,24 @@ async def test_the_day_s_questions_are_taken_from_the_store_and_given_back_to_it
     books.give_back(1)
     await writer.settled("questions of the day")
     assert await books.grant(9) == 1
+
+
+async def test_code_that_asks_what_is_never_sent_fills_no_disk(
+    store: Store, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tally counts all of it; the trace has the first ones, and everything that was sent."""
+    monkeypatch.setattr(books_module, "UNSENT_MAX", 5)
+    books = books_over(store, writer)
+    board, givens = Switchboard(ScriptedBackend(delay_s=lambda asked: 0.0), Ceilings(subcalls=3), books), Givens()
+    broker = board.broker("s_1", account())
+    for number in range(1, 21):
+        broker.ask(question(number, "x" * 1_000 + str(number)), givens.taker(number))
+    await givens.all()
+    await asyncio.sleep(0)
+    await writer.settled("s_1")
+    rows = store.subcalls.rows("s_1")
+    assert [row.fate for row in rows].count("answered") == 3
+    assert [row.error_code for row in rows].count("budget") == 5
+    assert broker.tally(1).failed == {"budget": 17}
+    assert {store.subcalls.texts("s_1", row.id) for row in rows if row.error_code} == {Texts()}
+    books.note_missed("s_1", 0)
