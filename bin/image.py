@@ -33,7 +33,7 @@ RECIPE: Final = ("bin/image.py", "containers/Containerfile", "constraints.txt", 
 CACHE: Final = ".image"
 STAMP_NAME: Final = ".complete"
 
-KERNEL_DEPENDENCIES: Final = ("ahocorasick_rs", "cloudpickle", "google-re2", "ipykernel")
+KERNEL_DEPENDENCIES: Final = ("ahocorasick_rs", "cloudpickle", "google-re2", "ipykernel", "jsonschema")
 DEBIAN_PACKAGES: Final = ("python3", "libstdc++6", "tzdata")
 NOT_NEEDED: Final = ("dpkg", "tar", "debconf", "perl-base", "readline-common")
 """Dependencies in Debian that a read-only image has no use for, since nothing is ever installed in it."""

@@ -73,7 +73,7 @@ def test_an_image_of_other_code_is_built_anew_with_the_label_that_the_server_rea
     context = podman.parent / "context"
     assert {path.name for path in context.iterdir()} == {"constraints.txt", "requirements.txt", "rlm_kernel_mcp"}
     packed = {path.name for path in (context / "rlm_kernel_mcp").iterdir()}
-    ground = {"both_sides", "context_wire.py", "units.py", "wire.py"}
+    ground = {"both_sides", "context_wire.py", "questions_wire.py", "units.py", "wire.py"}
     assert packed == {"__init__.py", "in_kernel", "kernel_code.py", *ground}
     wanted = (context / "requirements.txt").read_text().splitlines()
     assert wanted[-1] == "numpy>=2"
