@@ -31,6 +31,7 @@ from bench.bars import (
     sessions,
     starts,
     steps,
+    subcalls,
     variables,
 )
 from bench.floors import machine, parts
@@ -79,6 +80,9 @@ PARTS: dict[str, Part] = {
     "step-sdk": steps.step_sdk,
     "step-fresh": steps.step_fresh,
     "imports": starts.imports,
+    "subcalls-one": subcalls.subcalls_one,
+    "subcalls-many": subcalls.subcalls_many,
+    "subcalls-endpoint": subcalls.subcalls_endpoint,
 }
 FLOORS: dict[str, Part] = {
     "floor-machine": machine.machine,
@@ -90,6 +94,7 @@ FLOORS: dict[str, Part] = {
 GROUPS = {
     "exploring": ["search", "search-utf8", "search-peers", "exploring-answers", "quotes", "initialize", "memory"],
     "floors": [*FLOORS],
+    "subcalls": ["subcalls-one", "subcalls-many", "subcalls-endpoint"],
     "hosts": ["host-start", "host-cold", "host-memory", "host-step", "host-many", "host-elsewhere", "host-death"],
 }
 """Parts that have one name together."""
