@@ -211,6 +211,7 @@ def test_the_kernel_code_s_hash_covers_what_runs_inside_and_nothing_else() -> No
         "both_sides",
         "kernel_code.py",
         "context_wire.py",
+        "questions_wire.py",
         "units.py",
         "wire.py",
         "in_kernel",
