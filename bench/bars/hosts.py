@@ -45,7 +45,7 @@ async def host_start(amounts: Amounts) -> list[Row]:
             return (time.perf_counter() - begin) * 1000
 
         sides = [front, own, bare]
-        ours, other, least = await interleave(sides, amounts.times(20), warm_up=amounts.times(2))
+        ours, other, least = await interleave(sides, amounts.times(15), warm_up=amounts.times(1))
     what = "`bin/rlm-mcp` starts and finds a host, which answers `initialize`"
     return [
         Row(what, ours, "it starts a server of the client's own, which answers it", other, bar=Bar(0.1)),
@@ -82,15 +82,12 @@ async def host_cold(amounts: Amounts) -> list[Row]:
             timed(lambda: OurServer(servers.directory, STARTED, OWN), 1).close()
             return answered[1][-1]
 
-        await interleave([first, own], amounts.times(8))
+        await interleave([first, own], amounts.times(6))
     against = "a client's own server does"
-    rows = {
-        "the first client starts a host, which answers `initialize`": answered,
-        "the first client starts a host, and has its first session": opened,
-    }
+    ours, other, mine, theirs = (Figures(tuple(side)) for side in (*answered, *opened))
     return [
-        Row(what, Figures(tuple(ours)), against, Figures(tuple(other)), bar=Bar(1.15))
-        for what, (ours, other) in rows.items()
+        Row("the first client starts a host, which answers `initialize`", ours, against, other, bar=Bar(1.15)),
+        Row("the first client starts a host, and has its first session", mine, against, theirs),
     ]
 
 

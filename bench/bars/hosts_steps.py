@@ -30,11 +30,12 @@ async def host_step(amounts: Amounts) -> list[Row]:
 
 async def host_many(amounts: Amounts) -> list[Row]:
     """Each client has one step running all the time, all of them in one host, or each in its own server."""
-    steps = max(CLIENTS, amounts.times(400))
+    count = 2 if amounts.smoke else CLIENTS
+    steps = max(count, amounts.times(240))
     spent: list[list[float]] = [[], []]
     with one_host() as hosted, our_servers() as servers:
-        clients = [hosted.client() for _ in range(CLIENTS)]
-        for _ in range(CLIENTS):
+        clients = [hosted.client() for _ in range(count)]
+        for _ in range(count):
             servers.start()
         in_host, alone = ([(one, step_call(one.open_session())) for one in side] for side in (clients, servers.started))
         pids = [hosted.pid, *(front.pid for front in clients)], [server.pid for server in servers.started]
@@ -47,9 +48,9 @@ async def host_many(amounts: Amounts) -> list[Row]:
             spent[side].append((sum(map(spent_s, pids[side])) - before) * 1000 / steps)
             return steps / seconds
 
-        ours, other = await interleave([lambda: rate(in_host, 0), lambda: rate(alone, 1)], amounts.times(7))
+        ours, other = await interleave([lambda: rate(in_host, 0), lambda: rate(alone, 1)], amounts.times(5))
     cost, others_cost = (Figures(tuple(side)) for side in spent)
-    what = f"{CLIENTS} clients of one host run steps at the same time, all together"
+    what = f"{count} clients of one host run steps at the same time, all together"
     used = "such a step takes this much processor time, of the fronts, the host and the kernels"
     return [
         Row(what, ours, "clients with a server for each do", other, unit="steps/s", bar=Bar(0.9, "at least")),

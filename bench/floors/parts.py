@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bench.floors.profiled_kernels import FIRST, LAST, NAME
 from bench.floors.profiled_server import PROFILE
-from bench.floors.shares import calls, seconds_by_part
+from bench.floors.shares import Toll, calls, seconds_by_part
 from bench.measure import Amounts, Figures, Row
 from bench.sides.ours import our_server
 
@@ -62,10 +62,12 @@ async def parts(_amounts: Amounts) -> list[Row]:
             os.kill(server.pid, signal.SIGUSR1)
             kernel = server.call("rlm_get_var", session_id=session_id, var_name=NAME)["value"]
         host = pstats.Stats(str(file))
-    rows = _rows("the host", seconds_by_part(host, PARTS)) + _rows("the kernel's main thread", kernel)
-    whole = sum(seconds_by_part(host, {"": "all"}).values())
+    toll = Toll.measured()
+    seconds_of_host = seconds_by_part(host, PARTS, toll)
+    rows = _rows("the host", seconds_of_host) + _rows("the kernel's main thread", kernel)
+    whole = sum(seconds_of_host.values())
     for piece, what in SYSTEM_CALLS.items():
-        count, seconds = calls(host, piece)
+        count, seconds = calls(host, piece, toll)
         share = f"with this share of the host's processor time: {100 * seconds / whole:.1f} %"
         rows.append(Row(f"of a step, the host: {what}", Figures((count / STEPS,)), share, unit="times"))
     return rows

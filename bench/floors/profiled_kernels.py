@@ -11,7 +11,7 @@ import sys
 import time
 from typing import Any
 
-from bench.floors.shares import seconds_by_part
+from bench.floors.shares import Toll, seconds_by_part
 from rlm_kernel_mcp.in_kernel import fork_server
 from rlm_kernel_mcp.in_kernel.ipython import process_state
 from rlm_kernel_mcp.in_kernel.ipython.kernel import RlmKernel
@@ -47,7 +47,7 @@ def install() -> None:
         await dispatch(self, *args, **options)
         if served == LAST:
             profile.disable()
-            self.shell.user_ns[NAME] = seconds_by_part(pstats.Stats(profile), PARTS)
+            self.shell.user_ns[NAME] = seconds_by_part(pstats.Stats(profile), PARTS, Toll.measured())
 
     RlmKernel.dispatch_shell = dispatch_shell  # type: ignore[method-assign]
     vars(process_state)["sys"] = _Sys()  # a step's end would end the profile

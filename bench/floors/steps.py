@@ -14,7 +14,7 @@ from bench.processes import cpu_s, settle
 from bench.sides.ours import OurServer, our_server
 from bench.sides.stock import StockKernel, stock_kernel
 
-BATCHES, STEPS = 9, 100
+BATCHES, STEPS = 25, 40
 Batches = list[dict[str, Used]]
 
 
@@ -41,7 +41,7 @@ async def step(amounts: Amounts) -> list[Row]:
 
 async def many(amounts: Amounts) -> list[Row]:
     """Sixteen sessions at once and one alone, in turn: what of the two processors is used, and by whom."""
-    batches, steps = amounts.times(BATCHES), max(SESSIONS, amounts.times(4 * STEPS))
+    batches, steps = amounts.times(BATCHES // 2), max(SESSIONS, amounts.times(4 * STEPS))
     rows = []
     with our_server({"RLM_MAX_SESSIONS": str(SESSIONS + 1)}) as server:
         sessions = [server.open_session() for _ in range(SESSIONS)]
