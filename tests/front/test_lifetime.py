@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 from pathlib import Path
 
 import pytest
 
 from rlm_kernel_mcp.front import front
+from tests.front.edges import edges
 from tests.front.hosts import HERE, Hosts
 
 pytestmark = pytest.mark.slow
 
-EDGES = 3
+EDGES = 20
 
 
 def test_a_host_ends_when_nobody_has_used_it_for_a_while_and_leaves_nothing(hosts: Hosts) -> None:
@@ -33,11 +35,7 @@ def test_a_host_ends_when_nobody_has_used_it_for_a_while_and_leaves_nothing(host
 
 def test_who_comes_as_a_host_ends_is_served(hosts: Hosts) -> None:
     hosts.env["RLM_HOST_IDLE_S"] = "0"
-    for number in range(EDGES):
-        client = hosts.client(f"client{number}")
-        client.initialize()
-        client.end()
-        assert HERE not in client.log.read_text(encoding="utf-8")
+    edges(hosts, EDGES, random.Random(EDGES))
 
 
 def test_a_host_that_was_killed_is_followed_by_another(hosts: Hosts) -> None:

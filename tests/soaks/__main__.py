@@ -13,12 +13,12 @@ from typing import Final
 
 ELSEWHERE: Final = {
     "connections": "tests.unit.server.transport.in_quantity",
+    "edges": "tests.front.edges",
     "evidence": "tests.unit.session.evidence.in_quantity",
     "faults": "tests.faults.soak",
     "hostile": "tests.soaks.hostile.sources",
     "host_clients": "tests.soaks.hosts.clients",
     "host_kills": "tests.soaks.hosts.kills",
-    "hosts": "tests.front.soak",
     "sources": "tests.unit.context.real_directories",
 }
 
