@@ -155,11 +155,12 @@ def _add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 def _add_sessions(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     sessions = commands.add_parser(
         "sessions",
-        help="list the live sessions of your servers",
+        help="list the live sessions of your servers, and their hosts",
         description="List the live sessions of the state directory (RLM_STATE_DIR), the last used first: those in "
         "which something can still be run. One that no server drives just now comes back when it is used.",
     )
     sessions.add_argument("--all", action="store_true", dest="ended_too", help="also ended ones (default: live ones)")
+    sessions.add_argument("--json", action="store_true", help="one JSON object, for scripts, instead of tables")
     sessions.set_defaults(command=_sessions, parser=sessions)
     attach = commands.add_parser(
         "attach",
@@ -242,7 +243,7 @@ def _doctor(options: argparse.Namespace) -> int:
 def _sessions(options: argparse.Namespace) -> int:
     from rlm_kernel_mcp.commands.sessions import list_sessions
 
-    return list_sessions(_settings(), ended_too=options.ended_too)
+    return list_sessions(_settings(), os.environ, ended_too=options.ended_too, as_json=options.json)
 
 
 def _attach(options: argparse.Namespace) -> int:

@@ -92,12 +92,12 @@ def fork_server_of(registry: Registry) -> ForkServer:
 async def lent(registry: Registry) -> AsyncIterator[Registry]:
     """A registry that others use before and after: every session that is opened meanwhile is ended."""
     yield registry
-    await _end(registry, list(registry._handles.sessions.values()))
+    await _end(registry, list(registry.handles.sessions.values()))
 
 
 async def end_session(driver: SessionDriver) -> None:
     """End a session and let it go, whatever it does: kernels of tests that have ended take room and time."""
-    session = driver.registry._handles.sessions.get(driver.session_id)
+    session = driver.registry.handles.sessions.get(driver.session_id)
     await _end(driver.registry, [] if session is None else [session])
 
 
@@ -105,7 +105,7 @@ async def _end(registry: Registry, sessions: Sequence[Session]) -> None:
     async with asyncio.timeout(WAIT_S):
         await asyncio.gather(*(session.close("its tests have ended") for session in sessions))
     for session in sessions:
-        registry._handles.let_go(session)
+        registry.handles.let_go(session)
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -131,7 +131,7 @@ class SessionDriver:
     @property
     def session(self) -> Session:
         """The session behind the handle, to look at what no client sees."""
-        return self.registry._handles.sessions[self.session_id]
+        return self.registry.handles.sessions[self.session_id]
 
     @property
     def kernel(self) -> Kernel:

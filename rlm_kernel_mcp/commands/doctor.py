@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from rlm_kernel_mcp.commands.doctor_questions import is_answered, questions_lines
 from rlm_kernel_mcp.commands.doctor_store import store_lines
+from rlm_kernel_mcp.commands.hosts import host_lines
 from rlm_kernel_mcp.commands.table import aligned
 from rlm_kernel_mcp.context.held import Room
 from rlm_kernel_mcp.errors import KernelStartFailed, RlmError, SandboxUnavailable
@@ -53,6 +54,7 @@ def doctor(settings: Settings, environ: Mapping[str, str], *, ask: bool = False)
     print("\n".join(wall_lines(report, required)))
     lines = [mapping_line(report, policy), *store_lines(settings), *questions_lines(settings.subcalls)]
     print("\n".join(["", *lines]), flush=True)
+    print("\n".join(host_lines(settings, environ)), flush=True)
     missing = [wall["name"] for wall in report["walls"] if wall["name"] in required and not wall["holds"]]
     unheard = sorted(set(required) - {wall["name"] for wall in report["walls"]})
     print(flush=True)

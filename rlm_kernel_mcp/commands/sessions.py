@@ -1,15 +1,21 @@
-"""`rlm-kernel-mcp sessions`: the sessions of this user's servers, as a table.
+"""`rlm-kernel-mcp sessions`: the sessions and the hosts of this user's servers, as tables or as JSON for scripts.
 
-Is: one line a session. Is not: `rlm_list_sessions`, which puts its own server's sessions first. Above: `cli.py`. Below:
-`live.py`.
+Is: one line a session, and one a host. Is not: `rlm_list_sessions`, which puts its own server's sessions first. Above:
+`cli.py`. Below: `live.py`, `hosts.py`.
 """
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Mapping
+from typing import Any
 
+from rlm_kernel_mcp.commands.hosts import Host, place_of, running_hosts
 from rlm_kernel_mcp.commands.live import opened_store
 from rlm_kernel_mcp.commands.table import aligned
+from rlm_kernel_mcp.errors import SessionNotFound
+from rlm_kernel_mcp.front.front import NoHost
 from rlm_kernel_mcp.session.listing import counters_of, facts_of, is_live, recorded_status
 from rlm_kernel_mcp.settings import Settings
 from rlm_kernel_mcp.store.store import SessionRecord
@@ -17,31 +23,91 @@ from rlm_kernel_mcp.text.safe_text import safe_text
 from rlm_kernel_mcp.text.wording import counted, damaged_words
 
 HEAD = ("SESSION", "STATUS", "CONTEXT", "STEPS", "LAST USED", "SERVER")
+HOSTS_HEAD = ("HOST", "VERSION", "CLIENTS")
+
+Row = tuple[SessionRecord, int | None]
+"""A session, and the process that drives it."""
 
 
-def list_sessions(settings: Settings, *, ended_too: bool) -> int:
-    """Print the live sessions, in which something can still be run, or all of them; the last used first."""
+def list_sessions(settings: Settings, environ: Mapping[str, str], *, ended_too: bool, as_json: bool = False) -> int:
+    """Print the live sessions, in which something can still be run, or all of them; the last used first. And the hosts.
+
+    `environ`: what the settings were made from.
+    """
+    hosts = _hosts(settings, environ)
+    try:
+        rows = _rows(settings, ended_too=ended_too)
+    except SessionNotFound as error:
+        if not hosts:
+            raise
+        _say(error.message)  # clients that have opened none yet
+        rows = []
+    if as_json:
+        told = [{"pid": host.pid, "version": host.version, "clients": host.clients} for host in hosts]
+        print(json.dumps({"hosts": told, "sessions": [_fields(*row) for row in rows]}))
+        return 0
+    if rows:
+        print("\n".join(aligned([HEAD, *(_cells(*row) for row in rows)])))
+    else:
+        print("no session" if ended_too else "no live session; --all lists ended ones too", file=sys.stderr)
+    if hosts:
+        print("\n".join(["", *aligned([HOSTS_HEAD, *map(_host_cells, hosts)])]))
+    return 0
+
+
+def _hosts(settings: Settings, environ: Mapping[str, str]) -> list[Host]:
+    try:
+        hosts = running_hosts(place_of(settings, environ))
+    except (NoHost, OSError) as error:
+        _say(f"hosts cannot be looked for: {error}")
+        return []
+    for host in hosts:
+        if host.problem:
+            _say(f"the host of version {host.version} (pid {host.pid}) cannot be asked: {host.problem}")
+    return hosts
+
+
+def _rows(settings: Settings, *, ended_too: bool) -> list[Row]:
     with opened_store(settings) as store:
         found = store.sessions()
         rows = [(one, store.holder(one.session_id)) for one in found if ended_too or is_live(one)]
     if found.damaged:
-        print(f"rlm-kernel-mcp: {damaged_words(found.damaged, 'session')}", file=sys.stderr)
-    rows.sort(key=lambda row: row[0].last_used_at, reverse=True)
-    if not rows:
-        print("no session" if ended_too else "no live session; --all lists ended ones too", file=sys.stderr)
-        return 0
-    print("\n".join(aligned([HEAD, *(_cells(record, holder) for record, holder in rows)])))
-    return 0
+        _say(damaged_words(found.damaged, "session"))
+    return sorted(rows, key=lambda row: row[0].last_used_at, reverse=True)
+
+
+def _say(text: str) -> None:
+    print(f"rlm-kernel-mcp: {safe_text(text)}", file=sys.stderr)
+
+
+def _fields(record: SessionRecord, holder: int | None) -> dict[str, Any]:
+    chars, _ = facts_of(record)
+    return {
+        "session_id": record.session_id,
+        "status": recorded_status(record, driven=holder is not None),
+        "created_at": record.created_at,
+        "last_used_at": record.last_used_at,
+        "step_index": counters_of(record).step_index,
+        "kind": record.kind,
+        "chars": chars,
+        "pid": holder,
+    }
 
 
 def _cells(record: SessionRecord, holder: int | None) -> tuple[str, ...]:
-    chars, _ = facts_of(record)
+    one = _fields(record, holder)
     cells = (
-        record.session_id,
-        recorded_status(record, driven=holder is not None),
-        record.kind if chars is None else f"{record.kind}, {counted(chars, 'character')}",
-        f"{counters_of(record).step_index:,}",
-        record.last_used_at,
+        one["session_id"],
+        one["status"],
+        one["kind"] if one["chars"] is None else f"{one['kind']}, {counted(one['chars'], 'character')}",
+        f"{one['step_index']:,}",
+        one["last_used_at"],
         "none" if holder is None else f"pid {holder}",
     )
     return tuple(safe_text(cell) for cell in cells)
+
+
+def _host_cells(host: Host) -> tuple[str, ...]:
+    clients = "?" if host.clients is None else f"{host.clients:,}"
+    old = "" if host.condition is None or not host.condition.is_draining else ", takes no more"
+    return f"pid {host.pid}", safe_text(host.version), clients + old

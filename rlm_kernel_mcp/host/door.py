@@ -78,6 +78,11 @@ class Door:
         self._accept()
         return not self.clients and not self._greeted
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it listens."""
+        return self._listener.fileno() >= 0
+
     def close(self) -> None:
         """Take nobody any more; those who wait outside find that out at once."""
         if self._listener.fileno() >= 0:

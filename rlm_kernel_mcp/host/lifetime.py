@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
+from rlm_kernel_mcp.front.front import NoHost
 from rlm_kernel_mcp.host.door import Door
 from rlm_kernel_mcp.host.identity import Seat
 
@@ -33,12 +34,14 @@ class Lifetime:
         self._seat = seat
         self._idle_s = idle_s
         self._is_busy = is_busy
-        self._drains = self._stops = False
+        self.drains = False
+        """Whether it takes no further client."""
+        self._is_aside = self._stops = False
         self._told = asyncio.Event()
 
     def drain(self) -> None:
         """Take no further client; end with the last one."""
-        self._drains = True
+        self.drains = True
         self._told.set()
 
     def stop(self) -> None:
@@ -53,17 +56,15 @@ class Lifetime:
         while not self._stops:
             door.changed.clear()
             self._told.clear()
-            if self._drains:
-                self._seat.leave()
-                door.close()
-            else:
-                self._look_after(door)
+            if self.drains and not self._is_aside:
+                self._step_aside(door)
+            self._look_after(door)
             wait_s = LOOK_S
             if not door.is_idle:
                 idle_since = loop.time()
             elif self._is_busy():
                 idle_since, wait_s = loop.time(), BUSY_S
-            elif self._drains or (loop.time() - idle_since >= self._idle_s and self._has_left(door)):
+            elif self.drains or (loop.time() - idle_since >= self._idle_s and self._has_left(door)):
                 break
             else:
                 wait_s = min(LOOK_S, max(idle_since + self._idle_s - loop.time(), 0))
@@ -71,11 +72,20 @@ class Lifetime:
         self._seat.leave()
         door.close()
 
+    def _step_aside(self, door: Door) -> None:
+        """Its clients stay; another host may begin at once, which asks this one for the sessions that it needs."""
+        self._is_aside = True
+        try:
+            door.move(self._seat.step_aside())
+        except (NoHost, OSError) as error:
+            log.warning("other hosts do not find this one, which keeps its sessions until its end: %s", error)
+            door.close()
+
     def _look_after(self, door: Door) -> None:
-        if not self._seat.is_locked:
+        if not self._is_aside and not self._seat.is_locked:
             log.warning("the lock of this host was removed: another may take its place, so it takes no further client")
             self.drain()
-        elif not self._seat.is_found:
+        elif not self._seat.is_found and door.is_open:
             log.warning("the socket of this host was removed: it listens anew")
             door.move(self._seat.take())
 

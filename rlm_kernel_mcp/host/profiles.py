@@ -13,22 +13,27 @@ import copy
 from typing import TYPE_CHECKING, Final
 
 from rlm_kernel_mcp.server.mcp_server import opened
+from rlm_kernel_mcp.session.callers.elsewhere import Elsewhere
 from rlm_kernel_mcp.session.callers.profiles import Profiles
 from rlm_kernel_mcp.session.kernels.slots import KernelSlots
 from rlm_kernel_mcp.session.watching.feeds import Feeds
 from rlm_kernel_mcp.settings import Settings
+from rlm_kernel_mcp.shielded import shielded
 
 if TYPE_CHECKING:
     from rlm_kernel_mcp.session.registry import Registry
 
 SESSIONS_IN_SUM: Final = 256
 """Sessions with a kernel, of all clients of a host; each client has its own RLM_MAX_SESSIONS at most."""
+HAND_OVER_S: Final = 60.0
+"""How long the values of a session may take to be kept that another host has asked for."""
 
 
 class HostRegistries:
     """Every registry of the host."""
 
-    def __init__(self) -> None:
+    def __init__(self, elsewhere: Elsewhere) -> None:
+        self._elsewhere = elsewhere
         self.feeds = Feeds()
         """Who watches a session, whichever registry has it."""
         self._slots: KernelSlots | None = None
@@ -56,6 +61,16 @@ class HostRegistries:
         await self.registry_for(settings)  # where it has to be opened, by nobody
         return await self._profiles.of_session(settings, session_id)
 
+    async def hand_over(self, session_id: str, to: str) -> None:
+        """Let another process have a session, with its values. It goes on where its caller does not wait.
+
+        Raises:
+            SessionBusy: it is used here.
+        """
+        if one := self._profiles.having(session_id):
+            what = f"the handing over of {session_id}"
+            await shielded(one.handles.hand_over(session_id, to), what, within_s=HAND_OVER_S)
+
     @property
     def is_busy(self) -> bool:
         """Whether a step runs or a session is being opened, be its client here or gone."""
@@ -67,7 +82,9 @@ class HostRegistries:
 
     async def _open(self, profile: Settings, slots: KernelSlots) -> Registry:
         self._slots = slots  # those of all
-        return await opened(profile, slots, self.feeds)
+        registry = await opened(profile, slots, self.feeds)
+        registry.handles.elsewhere = self._elsewhere
+        return registry
 
 
 async def _nothing() -> None:

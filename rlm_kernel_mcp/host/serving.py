@@ -2,7 +2,7 @@
 
 Is: what `main.py` goes on with once clients can wait at the socket; everything large is imported from here on.
 Is not: any of the parts. Above: `main.py`. Below: `door.py`, `entry/verbs.py`, `kinds/pipes.py`, `kinds/programs.py`,
-`kinds/watching.py`, `profiles.py`, `lifetime.py`, `upgrade.py`.
+`kinds/watching.py`, `kinds/telling.py`, `others/moving.py`, `profiles.py`, `lifetime.py`, `upgrade.py`.
 """
 
 from __future__ import annotations
@@ -24,8 +24,11 @@ from rlm_kernel_mcp.host.identity import Seat
 from rlm_kernel_mcp.host.kinds.client import Clients
 from rlm_kernel_mcp.host.kinds.pipes import Pipes
 from rlm_kernel_mcp.host.kinds.programs import Programs
+from rlm_kernel_mcp.host.kinds.telling import Telling
 from rlm_kernel_mcp.host.kinds.watching import Watchers
 from rlm_kernel_mcp.host.lifetime import Lifetime
+from rlm_kernel_mcp.host.others.known import STATUS, Condition
+from rlm_kernel_mcp.host.others.moving import LET_GO, OtherHosts
 from rlm_kernel_mcp.host.profiles import HostRegistries
 from rlm_kernel_mcp.host.upgrade import drain_others
 from rlm_kernel_mcp.server.app import set_deadline
@@ -78,33 +81,31 @@ def run(seat: Seat, listener: socket.socket) -> NoReturn:
     os._exit(0)
 
 
-def _verbs(profiles: HostRegistries, lifetime: Lifetime) -> dict[str, Verb]:
+def _verbs(profiles: HostRegistries, telling: Telling) -> dict[str, Verb]:
     """All that a peer may ask for."""
     clients = Clients(profiles)
-
-    async def drain(_asked: object, _descriptors: object) -> tuple[str, ...]:
-        lifetime.drain()
-        return ()
-
     return {
         "serve": Verb(Pipes(clients).prepared, fence=Peer.shows_a_front),
         "call": Verb(Programs(clients).prepared),
         "watch": Verb(Watchers(profiles.feeds).prepared, is_client=False, most=WATCHERS_MAX),
-        "drain": Verb(answer=drain, fence=Peer.shows_a_host, of_any_version=True),
+        "drain": Verb(answer=telling.drain, fence=Peer.shows_a_host, of_any_version=True),
+        LET_GO: Verb(answer=telling.let_go, fence=Peer.shows_a_host, of_any_version=True),
+        STATUS: Verb(answer=telling.status, of_any_version=True),
     }
 
 
 async def _serve(seat: Seat, listener: socket.socket) -> None:
-    profiles = HostRegistries()
+    profiles = HostRegistries(OtherHosts(seat.place))
     lifetime = Lifetime(seat, float(os.environ.get("RLM_HOST_IDLE_S") or 60), lambda: profiles.is_busy)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, lifetime.stop)
-    door = Door(listener, seat.place, _verbs(profiles, lifetime))
+    telling = Telling(lambda: Condition(len(door.clients), lifetime.drains), lifetime.drain, profiles.hand_over)
+    door = Door(listener, seat.place, _verbs(profiles, telling))
     told = asyncio.ensure_future(asyncio.to_thread(drain_others, seat.place))
     await lifetime.over(door)
     told.cancel()
+    seat.give_up()  # the next host may begin: for the sessions that this one still has, it waits
     set_deadline(END_DEADLINE_S)
     await door.end()
     await profiles.close()
-    seat.give_up()

@@ -1,16 +1,19 @@
-"""What a host says to those of other versions as it begins: take no further client.
+"""What a host says to the others of its place as it begins: take no further client.
 
-Is: finding them, and the words. They keep the clients that they have, and end with the last. Is not: what a host does
-that is told so (`lifetime.py`). Above: `serving.py`. Below: `front/front.py`.
+Is: the words to those of other versions, and the sockets that dead ones left aside. They keep the clients that they
+have, and end with the last. Is not: what a host does that is told so (`lifetime.py`). Above: `serving.py`.
+Below: `others/known.py`.
 """
 
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from rlm_kernel_mcp.front.front import NoHost, Place
+from rlm_kernel_mcp.host.others.known import Known, known_hosts
 
 log = logging.getLogger(__name__)
 
@@ -19,15 +22,24 @@ WAIT_S: Final = 10.0
 
 def drain_others(place: Place) -> None:
     """Tell every other host of this installation and these records. It may wait for them: in a thread."""
-    for socket in sorted(Path(place.directory).glob(f"{Path(place.stem).name}*.sock")):
-        if str(socket) == place.socket:
-            continue
-        other = Place(place.environ)
-        other.at(str(socket).removeprefix(place.stem).removesuffix(".sock"))
-        try:
-            connection = other.connect(WAIT_S)
-            if connection is not None:
-                connection.send(other.introduced(connection, b"drain"))
-                connection.close()
-        except (NoHost, OSError) as error:
-            log.info("%s was not told that there is a newer host: %s", socket.name, error)
+    for other in known_hosts(place):
+        if other.pid_aside is not None:
+            _sweep(other)
+        elif other.path != place.socket:
+            _drain(other)
+
+
+def _drain(other: Known) -> None:
+    try:
+        other.ask("drain", wait_s=WAIT_S)
+    except ConnectionError:
+        pass  # it says nothing to that, or has ended
+    except (NoHost, OSError) as error:
+        log.info("the host of version %s was not told that there is a newer one: %s", other.version, error)
+
+
+def _sweep(other: Known) -> None:
+    """Remove the socket of one that was killed. The process is asked for, since a socket may not listen yet."""
+    if not Path(f"/proc/{other.pid_aside}").exists():
+        with suppress(OSError):
+            Path(other.path).unlink()

@@ -19,10 +19,13 @@ from functools import partial
 from typing import Final
 from weakref import WeakValueDictionary
 
+from rlm_kernel_mcp.context.roots.open_roots import Roots
 from rlm_kernel_mcp.errors import RlmError, SessionBusy, SessionNotFound
 from rlm_kernel_mcp.session.callers.caller import Caller
+from rlm_kernel_mcp.session.callers.elsewhere import Elsewhere, NobodyAsked, driven_elsewhere
 from rlm_kernel_mcp.session.contexts.contexts import ContextList
 from rlm_kernel_mcp.session.contexts.source import ContextSource, put_text
+from rlm_kernel_mcp.session.idle_watch import lay_down
 from rlm_kernel_mcp.session.opening import Prepared
 from rlm_kernel_mcp.session.reopening import ServerResources, reopen
 from rlm_kernel_mcp.session.reports import Guardrails
@@ -38,7 +41,8 @@ ID_ALPHABET: Final = "23456789abcdefghjkmnpqrstuvwxyz"
 ID_CHARS: Final = 8
 REOPEN_S: Final = 30.0
 """How long a call waits for a session's record and its lock."""
-KILL_S: Final = 1.0
+TRIES: Final = 3
+"""How often a session is looked for that others take up just before, or ask for just after."""
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +75,7 @@ class Handles:
         self._locks: dict[str, _Held] = {}
         self.opened_by: dict[str, Caller] = {}
         """Who opened each session, or brought it back from its record; once that connection has ended, who used it."""
+        self.elsewhere: Elsewhere = NobodyAsked()
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         """A lock for each session that is being opened again, so that only one call does it."""
 
@@ -158,7 +163,7 @@ class Handles:
     @asynccontextmanager
     async def in_use(self, session_id: str, caller: Caller) -> AsyncIterator[Session]:
         """A session for one call: it stays as long as the call does. Raises: as `get`."""
-        session = await self.get(session_id)
+        session = await self._got(session_id, caller.roots)
         if session_id in self.sessions:
             known = self.opened_by.get(session_id)
             if known is None or not known.is_connected:
@@ -180,10 +185,19 @@ class Handles:
         """Whether a session is in memory, or just being opened again from its record."""
         return session_id in self.sessions or session_id in self._turns
 
-    async def get(self, session_id: str) -> Session:
+    async def _got(self, session_id: str, roots: Roots) -> Session:
+        """As `get`; a session that another process has had since it was opened again is not the one to be used."""
+        for _ in range(TRIES):
+            session = await self.get(session_id, roots)
+            if session.finalized or self.sessions.get(session_id) is session:
+                return session
+        raise driven_elsewhere(session_id, self._store.holder(session_id) or 0)
+
+    async def get(self, session_id: str, roots: Roots) -> Session:
         """A session by its handle; one that this server does not have is opened again from its record.
 
         A session with a final answer is returned for this one use, without the text: neither it nor a lock is kept.
+        `roots`: those of who asks, for a record that names none, as it was before records did.
 
         Raises:
             SessionNotFound: nobody has it.
@@ -192,7 +206,8 @@ class Handles:
         if session := self.sessions.get(session_id):
             return session
         try:
-            return await shielded(self._opened_again(session_id), f"the reopening of {session_id}", within_s=REOPEN_S)
+            again = self._opened_again(session_id, roots)
+            return await shielded(again, f"the reopening of {session_id}", within_s=REOPEN_S)
         except TimeoutError:
             raise SessionBusy(
                 f"The record of session {session_id} could not be read within {REOPEN_S:.0f} s: the disk of the "
@@ -200,35 +215,41 @@ class Handles:
                 "Call the tool again later; if it fails again, tell the user to check the disk of RLM_STATE_DIR.",
             ) from None
 
-    async def _opened_again(self, session_id: str) -> Session:
+    async def _opened_again(self, session_id: str, roots: Roots) -> Session:
         async with self._turns.setdefault(session_id, asyncio.Lock()):
             if session := self.sessions.get(session_id):
                 return session
-            await self._writer.settled(session_id)  # this server itself may have let it go just now
-            reading = partial(self._read_again, session_id)
-            read, lock = await made_in_thread(reading, lambda found: self._let_go(session_id, found[1]))
-            if lock is not None:
-                self.sessions[session_id], self._locks[session_id] = read, _Held(lock)
-                self._writer.do(session_id, lambda: self._store.update_session(session_id, server_pid=os.getpid()))
-            return read
+            holder = 0
+            for _ in range(TRIES):
+                await self._writer.settled(session_id)  # this server itself may have let it go just now
+                reading = partial(self._read_again, session_id, roots)
+                read, lock = await made_in_thread(reading, lambda found: self._let_go(session_id, found[1]))
+                if isinstance(read, Session):
+                    if lock is not None:
+                        self._take(read, lock)
+                    return read
+                holder = read
+                await self.elsewhere.ask(session_id, holder)
+            raise driven_elsewhere(session_id, holder)
 
-    def _read_again(self, session_id: str) -> tuple[Session, SessionLock | None]:
-        """A session from its record, and the lock of one that has no final answer yet. Reads: call it in a thread."""
+    def _take(self, session: Session, lock: SessionLock) -> None:
+        own_id = session.session_id
+        self.sessions[own_id], self._locks[own_id] = session, _Held(lock)
+        self._writer.do(own_id, lambda: self._store.update_session(own_id, server_pid=os.getpid()))
+
+    def _read_again(self, session_id: str, roots: Roots) -> tuple[Session | int, SessionLock | None]:
+        """A session from its record, or who has it; and the lock of one that has no final answer yet. In a thread."""
         record = self._store.session(session_id, whole=False)
         if record is None:
             raise self.not_found(session_id)
         if record.status == "finalized":
-            return reopen(record, self._shared), None
+            return reopen(record, self._shared, roots), None
         lock = self._store.acquire(session_id)
         if lock is None:
-            holder = self._store.holder(session_id) or 0
-            raise SessionBusy(
-                f"Session {session_id} is driven by another server process (pid {holder}).",
-                "Use it there, or call rlm_init_context for a session of your own; rlm_get_trace works from here too.",
-            )
+            return self._store.holder(session_id) or 0, None
         try:
             # Again, under the lock: the server that had it until now may have written since.
-            session = reopen(self._store.session(session_id, whole=False) or record, self._shared)
+            session = reopen(self._store.session(session_id, whole=False) or record, self._shared, roots)
         except BaseException:
             self._let_go(session_id, lock)
             raise
@@ -236,6 +257,15 @@ class Handles:
             self._let_go(session_id, lock)
             return session, None
         return session, lock
+
+    async def hand_over(self, session_id: str, to: str) -> None:
+        """Let another process have a session, with all its values; `to`: why. Raises: SessionBusy: it is used."""
+        if session := self.sessions.get(session_id):
+            await lay_down(session, to)
+            self.let_go(session)
+        elif session_id in self._turns:
+            raise SessionBusy(f"Session {session_id} is just being opened there.", "Call the tool again.")
+        await self._writer.settled(session_id)
 
     def let_go(self, session: Session) -> None:
         """Forget a session whose record has all there is to it: any server can open it again from there."""
@@ -251,26 +281,8 @@ class Handles:
 
     def _let_go(self, session_id: str, lock: SessionLock | None) -> None:
         self._store.let_go(session_id)
-        _release(lock)
-
-    async def close_all(self, within_s: float) -> None:
-        """The server ends: end every session's kernel, whatever one of them does."""
-        sessions = list(self.sessions.values())
-        closing = {asyncio.ensure_future(session.close("the server ended")) for session in sessions}
-        if not closing:
-            return
-        # `wait` cancels nothing at its deadline, so that each close gets to its own clean-up.
-        done, late = await asyncio.wait(closing, timeout=within_s)
-        for problem in await asyncio.gather(*done, return_exceptions=True):
-            if isinstance(problem, Exception):  # of one session; the others are closed all the same
-                log.error("a session's close failed", exc_info=problem)
-        for task in late:
-            log.error("a session was not closed within %.0f s", within_s)
-            task.cancel()
-        left = [session.kernel.current for session in sessions if session.kernel.current is not None]
-        if left:
-            ends = {asyncio.ensure_future(kernel.kill("the server ended")) for kernel in left}
-            await asyncio.wait(ends, timeout=KILL_S)
+        if lock is not None:
+            lock.release()
 
     def give_all_back(self) -> None:
         """The server ends."""
@@ -282,8 +294,3 @@ class Handles:
         live = [one for one, session in self.sessions.items() if session.status not in ENDED_STATUSES][-5:]
         known = f"live sessions of this server: {', '.join(live)}" if live else "this server drives no live session"
         return SessionNotFound(f"There is no session {safe_text(session_id)!r}; {known}.")
-
-
-def _release(lock: SessionLock | None) -> None:
-    if lock is not None:
-        lock.release()

@@ -1,9 +1,9 @@
-"""The watch over sessions that run no step: which kernels are stopped, and which sessions are released.
+"""The watch over sessions that run no step, and their ends: which kernels are stopped, and which sessions released.
 
 Is: what the registry does each second with each session, by the monotonic clock, and the charge for processor time
-between steps. Is not: how that is measured (`session/kernels/idle_time.py`), nor who gives way to another
-(`session/kernels/slots.py`). Above: `registry.py`. Below: `session.py`, `session/kernels/session_kernel.py`,
-`kernel/`.
+between steps; how a session is laid down that another process has asked for, and all at the server's end. Is not: how
+time is measured (`session/kernels/idle_time.py`), nor who gives way to another (`session/kernels/slots.py`).
+Above: `registry.py`, `handles.py`. Below: `session.py`, `session/kernels/session_kernel.py`, `kernel/`.
 """
 
 from __future__ import annotations
@@ -11,17 +11,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Final
 
+from rlm_kernel_mcp.errors import SessionBusy
 from rlm_kernel_mcp.kernel.thread_count import end_for_its_threads
-from rlm_kernel_mcp.session.kernels.session_kernel import IDLE_SETTLE_S
+from rlm_kernel_mcp.session.kernels.session_kernel import IDLE_SETTLE_S, joined
 
 if TYPE_CHECKING:
     from rlm_kernel_mcp.session.session import Session
 
 log = logging.getLogger(__name__)
 IDLE_CHECK_S: Final = 1.0
+KILL_S: Final = 1.0
+"""How long the server's end waits for kernels that it kills."""
 CONSOLE_HOLD_S: Final = 600.0
 """A person who ran a cell in an attached console this recently is at work: the kernel is not stopped as idle."""
 CONSOLE_HOLD_MAX_S: Final = 12 * 3600.0
@@ -90,6 +93,47 @@ async def watch(session: Session, idle_timeout_s: float) -> None:
 def can_be_let_go(session: Session, idle_timeout_s: float) -> bool:
     """Whether nobody has used a session for so long, and its record and snapshots hold all there is to it."""
     return not session.held and unused_s(session) > idle_timeout_s
+
+
+async def lay_down(session: Session, why: str) -> None:
+    """End the kernel of a session that nobody uses, once its values are kept, for whoever opens the session next.
+
+    Raises:
+        SessionBusy: it is used, before that or meanwhile.
+    """
+    _require_unused(session)
+    if session.has_kernel:
+        await session.stop_kernel(why, settle_s=IDLE_SETTLE_S)
+        _require_unused(session, stopped=True)
+    if loss := joined(session.unreported, session.kernel.take_loss()):
+        session.journal.kernel_stopped(session.kernel.gone_reason, loss)
+
+
+def _require_unused(session: Session, *, stopped: bool = False) -> None:
+    session.require_idle()
+    if session.calls or session.changing or session.contexts.under_way or (stopped and session.has_kernel):
+        at = "loads or checks a context" if session.contexts.under_way else "answers another call"
+        raise SessionBusy(f"Session {session.session_id} {at} at this moment.", "Call the tool again soon.")
+
+
+async def end_all(sessions: Collection[Session], within_s: float) -> None:
+    """The server ends: end every session's kernel, whatever one of them does."""
+    sessions = list(sessions)
+    closing = {asyncio.ensure_future(session.close("the server ended")) for session in sessions}
+    if not closing:
+        return
+    # `wait` cancels nothing at its deadline, so that each close gets to its own clean-up.
+    done, late = await asyncio.wait(closing, timeout=within_s)
+    for problem in await asyncio.gather(*done, return_exceptions=True):
+        if isinstance(problem, Exception):  # of one session; the others are closed all the same
+            log.error("a session's close failed", exc_info=problem)
+    for task in late:
+        log.error("a session was not closed within %.0f s", within_s)
+        task.cancel()
+    left = [session.kernel.current for session in sessions if session.kernel.current is not None]
+    if left:
+        ends = {asyncio.ensure_future(kernel.kill("the server ended")) for kernel in left}
+        await asyncio.wait(ends, timeout=KILL_S)
 
 
 def unused_s(session: Session) -> float:

@@ -26,7 +26,7 @@ from rlm_kernel_mcp.session.contexts.names import LINES, check_name
 from rlm_kernel_mcp.session.contexts.source import ContextSource
 from rlm_kernel_mcp.session.evidence.citations import Quote
 from rlm_kernel_mcp.session.handles import Handles, new_session_id
-from rlm_kernel_mcp.session.idle_watch import watch_all
+from rlm_kernel_mcp.session.idle_watch import end_all, watch_all
 from rlm_kernel_mcp.session.kernels.loaders import loaders_of
 from rlm_kernel_mcp.session.kernels.slots import KernelSlots
 from rlm_kernel_mcp.session.kernels.variables import Read, get_variable
@@ -74,8 +74,8 @@ class Registry:
         loaders = loaders_of(self._pool, starter.policy, settings)
         self._board = switchboard_of(settings, store, self._writer)
         self._shared = ServerResources(*shared, loaders=loaders, feeds=feeds or Feeds(), switchboard=self._board)
-        self._handles = Handles(self._shared)
-        self._sessions = self._handles.sessions
+        self.handles = Handles(self._shared)
+        self._sessions = self.handles.sessions
         self._tasks: list[asyncio.Task[None]] = []
         self._closed = False
         self._own = Caller.of("", settings)  # last: nobody closes it where something of the above fails
@@ -100,7 +100,7 @@ class Registry:
             registry = cls(replace(settings, memory_limit_mb=limit_mb), run_dir, starter, store, slots, feeds)
             undo.pop_all()
         registry._pool.warm()
-        idle_watch = watch_all(registry._sessions, settings.idle_timeout_s, registry._handles.let_go)
+        idle_watch = watch_all(registry._sessions, settings.idle_timeout_s, registry.handles.let_go)
         for work, name in ((idle_watch, "idle watch"), (keep_up(store), "upkeep of the store")):
             registry._tasks.append(asyncio.create_task(work, name=name))
         return registry
@@ -133,12 +133,12 @@ class Registry:
         except BaseException:
             self._slots.release(session_id)
             raise
-        session = await self._handles.open(session_id, source, prepared, limits, caller)
+        session = await self.handles.open(session_id, source, prepared, limits, caller)
         return prepared.told(session)
 
     def has(self, session_id: str) -> bool:
         """Whether it has a session in memory, or is just opening it again."""
-        return self._handles.has(session_id)
+        return self.handles.has(session_id)
 
     def load_progress(self, session_id: str) -> tuple[int, int] | None:
         """Bytes loaded, and bytes in all, of what a session's steps wait for; None where that is nothing."""
@@ -151,7 +151,7 @@ class Registry:
         Raises: SessionNotFound, SessionFinalized, SessionBusy, KernelDied, and as `init_context` does of a context.
         """
         source = ContextSource.of(given, options, caller or self._own, prefix=f"{options.name}/")
-        async with self._handles.in_use(session_id, caller or self._own) as session:
+        async with self.handles.in_use(session_id, caller or self._own) as session:
             session.require_ready()
             report = await session.contexts.add(source, options.wait_ms)
         return Added(session_id, report, {options.name: LINES[source.kind].format(name=options.name)})
@@ -171,7 +171,7 @@ class Registry:
 
         Raises: SessionNotFound, SessionFinalized, SessionBusy, KernelDied.
         """
-        async with self._handles.in_use(session_id, caller or self._own) as session:
+        async with self.handles.in_use(session_id, caller or self._own) as session:
             timeout = session.account.limits.step_timeout_ms if timeout_ms is None else timeout_ms
             return await session.run(
                 code, timeout_ms=timeout, wait_ms=wait_ms, max_output_chars=max_output_chars, tell=tell
@@ -181,12 +181,12 @@ class Registry:
         self, session_id: str, step_index: int, *, wait_ms: int, max_output_chars: int, caller: Caller | None = None
     ) -> reports.StepReport:
         """Wait for a step. Raises: SessionNotFound, InvalidInput."""
-        async with self._handles.in_use(session_id, caller or self._own) as session:
+        async with self.handles.in_use(session_id, caller or self._own) as session:
             return await session.await_step(step_index, wait_ms=wait_ms, max_output_chars=max_output_chars)
 
     async def interrupt(self, session_id: str, caller: Caller | None = None) -> reports.StepReport:
         """Stop the running step. Raises: SessionNotFound."""
-        async with self._handles.in_use(session_id, caller or self._own) as session:
+        async with self.handles.in_use(session_id, caller or self._own) as session:
             report = await session.interrupt(INTERRUPT_OUTPUT_CHARS)
         return report or nothing_interrupted(session.account, is_final=session.finalized)
 
@@ -201,7 +201,7 @@ class Registry:
         caller: Caller | None = None,
     ) -> reports.VariableSlice:
         """Read a variable. Raises: SessionNotFound, SessionFinalized, VariableNotFound, KernelDied."""
-        async with self._handles.in_use(session_id, caller or self._own) as session:
+        async with self.handles.in_use(session_id, caller or self._own) as session:
             return await session.get_var(var_name, offset, limit, read)
 
     async def finalize(
@@ -218,10 +218,10 @@ class Registry:
 
         Raises: SessionNotFound, SessionFinalized, SessionBusy, VariableNotFound, KernelDied, CitationMismatch.
         """
-        async with self._handles.in_use(session_id, caller or self._own) as session:
+        async with self.handles.in_use(session_id, caller or self._own) as session:
             if session.finalized and session_id not in self._sessions:
                 session.final = await in_reader(lambda: self.store.final_answer(session_id))
-            let_go = self._handles.let_go
+            let_go = self.handles.let_go
             return await finalize.finalize(session, final_text, final_var_name, quotes, max_output_chars, let_go)
 
     async def get_trace(
@@ -248,24 +248,24 @@ class Registry:
             await note_missed_cells(kernel, session.journal, session.account)
         await self._writer.settled(session_id)
         if session is None and not await in_reader(lambda: self.store.knows(session_id)):
-            raise self._handles.not_found(session_id)
+            raise self.handles.not_found(session_id)
 
     async def let_go(self, session_id: str, caller: Caller | None, calls: int, *, runs: bool) -> None:
         """End a kernel, once the values are kept, and forget the session, which comes back on use.
 
         Only of one that the caller has opened and nobody else uses (`calls`, `runs`: `Session.is_used_by_others`).
         """
-        session, opener = self._sessions.get(session_id), self._handles.opened_by.get(session_id)
+        session, opener = self._sessions.get(session_id), self.handles.opened_by.get(session_id)
         if session and opener is (caller or self._own) and not session.is_used_by_others(calls, runs=runs):
             await shielded(session.close("its program has closed it"), f"the close of {session_id}")
-            self._handles.let_go(session)
+            self.handles.let_go(session)
 
     async def list_sessions(
         self, *, state: listing.State = "live", limit: int = 20, offset: int = 0, caller: Caller | None = None
     ) -> reports.SessionList:
         """This server's sessions and those of others, the last used first."""
         wanted = listing.Wanted(state, limit, offset)
-        opened_by, asks = self._handles.opened_by, caller or self._own
+        opened_by, asks = self.handles.opened_by, caller or self._own
 
         def connection(session_id: str) -> reports.Connection | None:
             opener = opened_by.get(session_id)
@@ -282,12 +282,12 @@ class Registry:
         with ExitStack() as ends:  # called from the last to the first, each of them whatever another raises
             for end in (self._run_dir.remove, self.store.close, self._writer.close):
                 ends.callback(end)
-            for end in (self._handles.give_all_back, self._starter.close):
+            for end in (self.handles.give_all_back, self._starter.close):
                 ends.callback(end)
             for task in self._tasks:
                 task.cancel()
             self._pool.stop()
-            await self._handles.close_all(CLOSE_S)
+            await end_all(self._sessions.values(), CLOSE_S)
             if self._board is not None:
                 await self._board.close()
             self._starter.stop()  # a fork that was asked for would have seconds to say who it is

@@ -33,8 +33,8 @@ from rlm_kernel_mcp.session.snapshots.taking import SnapshotTaker
 from rlm_kernel_mcp.session.states.lifecycle import Event
 from rlm_kernel_mcp.session.steps.outcomes import Outcomes
 from rlm_kernel_mcp.session.trace.events import EVIDENCE
-from rlm_kernel_mcp.session.trace.journal import KERNEL_GONE, Journal
-from rlm_kernel_mcp.session.trace.rows import said_of, updated_of
+from rlm_kernel_mcp.session.trace.journal import Journal
+from rlm_kernel_mcp.session.trace.rows import KERNEL_GONE, said_of, unreported_of, updated_of
 from rlm_kernel_mcp.session.watching.feeds import Feeds
 from rlm_kernel_mcp.session.watching.telling import Telling
 from rlm_kernel_mcp.settings import Settings
@@ -74,20 +74,24 @@ class ServerResources:
         return Means(self.settings, Room.of(self.policy), self.loaders)
 
 
-def reopen(record: SessionRecord, shared: ServerResources, *, is_new: bool = False) -> Session:
+def reopen(
+    record: SessionRecord, shared: ServerResources, roots: Roots | None = None, *, is_new: bool = False
+) -> Session:
     """The session of a record, as its last server left it. Unless it `is_new`, this reads files: call it in a thread.
+
+    `roots`: below which its files are looked for where the record, an old one, does not say.
 
     Raises:
         SessionNotFound: the record is damaged.
     """
     try:
-        return _reopened(record, shared, is_new=is_new)
+        return _reopened(record, shared, roots, is_new=is_new)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         log.warning("the record of session %s is damaged: %s", record.session_id, error)
         raise damaged_record(record.session_id) from error
 
 
-def _reopened(record: SessionRecord, shared: ServerResources, *, is_new: bool) -> Session:
+def _reopened(record: SessionRecord, shared: ServerResources, otherwise: Roots | None, *, is_new: bool) -> Session:
     limits = Guardrails(**json.loads(record.limits))
     # Our own record, but on disk: a damaged one must not be anything worse than an error.
     counters: dict[str, int] = json.loads(record.counters or "{}")
@@ -100,6 +104,11 @@ def _reopened(record: SessionRecord, shared: ServerResources, *, is_new: bool) -
     reference: dict[str, Any] = json.loads(record.context_ref)
     all_contexts = contexts_of(json.loads(record.context), reference)
     roots = Roots.of_record(reference.get("session_roots", ()), reference.get("session_root_ids"))
+    if roots is None and otherwise is not None:
+        roots = otherwise.recorded()
+        for one in all_contexts:
+            if one.source.paths is not None and one.source.roots is None:
+                one.source = replace(one.source, roots=roots)
     contexts = ContextList(record.session_id, shared.means, shared.store, all_contexts, roots)
     recovery = Recovery(
         shared.pool,
@@ -123,8 +132,10 @@ def _reopened(record: SessionRecord, shared: ServerResources, *, is_new: bool) -
         return session
     if is_new:
         return session
-    stopped = None if record.kernel_pid else extra.get(KERNEL_GONE)
-    _remember(session, str(stopped or "the server that had the session's kernel has ended"))
+    if record.kernel_pid:
+        extra = {}  # of an earlier kernel
+    _remember(session, str(extra.get(KERNEL_GONE) or "the server that had the session's kernel has ended"))
+    session.unreported = unreported_of(extra)
     return session
 
 

@@ -69,7 +69,7 @@ class Session:
         self.finished_at: str | None = None
         self._running: RunningStep | None = None
         self._task: asyncio.Task[None] | None = None
-        self._unreported: LossReport | None = None
+        self.unreported: LossReport | None = None
         """The loss in the outcome of a step that nobody has read yet."""
 
     # --- its state, for others ------------------------------------------------------------------
@@ -108,7 +108,7 @@ class Session:
     def held(self) -> bool:
         """Whether it has anything that is not in its record and its snapshots."""
         at_work = self.calls > 0 or self.running or self.changing or self.has_kernel or self.contexts.under_way
-        return at_work or self._unreported is not None or self.kernel.unreported
+        return at_work or self.unreported is not None or self.kernel.unreported
 
     @property
     def idle_kernel(self) -> Kernel | None:
@@ -155,7 +155,7 @@ class Session:
         if self.account.admit(len(code)) is not None:
             self.journal.counters_changed(self.account, self._recorded_status)
             await self.journal.settled()
-            loss, self._unreported = joined(self._unreported, self.kernel.take_loss()), None
+            loss, self.unreported = joined(self.unreported, self.kernel.take_loss()), None
             return self.journal.telling.stopped(stopped_report(self.account, len(code), loss))
         step = RunningStep(self.account.begin_step(), code, timeout_ms)
         step.limit(self.account.left.runtime_left_ms)
@@ -211,8 +211,8 @@ class Session:
         self.evidence.deliver(*report.texts)
         self.journal.delivered(index, self.account, self._recorded_status)
         await self.journal.settled()  # what is reported is written by then, or the report says why not
-        if outcome.lost is not None and outcome.lost is self._unreported:
-            self._unreported = None
+        if outcome.lost is not None and outcome.lost is self.unreported:
+            self.unreported = None
         problem = self.journal.new_problem(self.kernel.recovery.snapshots.problem)
         return replace(report, note=f"{problem} {report.note or ''}".rstrip()) if problem else report
 
@@ -220,7 +220,7 @@ class Session:
         """A step's whole life, apart from the calls that look at it."""
         try:
             outcome = await self._execution.outcome(step)
-            self._unreported = outcome.lost = joined(self._unreported, outcome.lost)
+            self.unreported = outcome.lost = joined(self.unreported, outcome.lost)
             outcome.code_chars = len(step.code)
             self.account.check()
             step.outcome = outcome

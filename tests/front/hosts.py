@@ -42,6 +42,7 @@ class Hosts:
             "RLM_HOST_WAIT_S": f"{WAIT_S:.0f}",
             "RLM_STATE_DIR": str(directory / "state"),
         }
+        self.front: tuple[str, ...] = FRONT
         self.clients: list[LineClient] = []
         self.known: dict[int, int] = {}
         """Hosts that were seen, each by a descriptor of its process."""
@@ -57,7 +58,7 @@ class Hosts:
         """A client through a front of its own, with a working directory of that name. `before` starts the front."""
         directory = self.directory / name
         directory.mkdir(exist_ok=True)
-        client = LineClient(directory, {**self.env, **(env or {})}, (*before, *FRONT), warm=False)
+        client = LineClient(directory, {**self.env, **(env or {})}, (*before, *self.front), warm=False)
         self.clients.append(client)
         return client
 

@@ -13,7 +13,7 @@ from typing import Final
 
 ELSEWHERE: Final = {
     "connections": "tests.unit.server.transport.in_quantity",
-    "edges": "tests.front.edges",
+    "edges": "tests.front.lifetimes.edges",
     "evidence": "tests.unit.session.evidence.in_quantity",
     "faults": "tests.faults.soak",
     "hostile": "tests.soaks.hostile.sources",

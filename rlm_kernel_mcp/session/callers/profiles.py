@@ -100,10 +100,13 @@ class Profiles(Generic[R]):
         kernels that it has, whoever uses it. Else the client's own, which opens it again from its record.
         """
         own = await self.registry(settings)
-        state_dir = profile_of(settings).state_dir
-        others = (opening for profile, opening in self._opening.items() if profile.state_dir == state_dir)
-        open_ones = (opening.result() for opening in others if opening.done() and not _has_failed(opening))
-        return next((one for one in open_ones if one.has(session_id)), own)
+        return self.having(session_id, profile_of(settings).state_dir) or own
+
+    def having(self, session_id: str, state_dir: Path | None = None) -> R | None:
+        """The registry that has a session in memory, or just opens it. `state_dir`: where its record has to be."""
+        wanted = (one for profile, one in self._opening.items() if state_dir in (None, profile.state_dir))
+        open_ones = (opening.result() for opening in wanted if opening.done() and not _has_failed(opening))
+        return next((one for one in open_ones if one.has(session_id)), None)
 
     async def close(self) -> None:
         """End all of them at the same time, whatever state their opening is in. Safe to call twice."""

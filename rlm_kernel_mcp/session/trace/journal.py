@@ -18,6 +18,7 @@ from rlm_kernel_mcp.session.account import Account
 from rlm_kernel_mcp.session.context_reports import ContextReport, LoadingReport
 from rlm_kernel_mcp.session.reports import LossReport, SessionStatus, StepError, Wall
 from rlm_kernel_mcp.session.steps.outcomes import Outcome, Outcomes
+from rlm_kernel_mcp.session.trace import rows
 from rlm_kernel_mcp.session.trace.events import EVIDENCE, summary_of
 from rlm_kernel_mcp.session.trace.rows import console_status, context_words, error_json, extra_json, outcome_of
 from rlm_kernel_mcp.session.watching.events import now
@@ -27,8 +28,6 @@ from rlm_kernel_mcp.store.store import EventRow, Store
 from rlm_kernel_mcp.store.writer import Writer
 from rlm_kernel_mcp.text.wording import counted
 
-KERNEL_GONE: Final = "kernel_gone"
-"""Key in a record's `extra`: why the session's last kernel was stopped."""
 CONSOLE_EVENTS_MAX: Final = 5_000
 CONSOLE_CHARS_MAX: Final = 20_000_000
 """Console cells kept of one session, and their characters in all: a kernel can make cells up."""
@@ -259,10 +258,10 @@ class Journal:
         self._console_counts.clear()
         self._update(connection_file=connection_file, kernel_pid=pid)
 
-    def kernel_stopped(self, reason: str) -> None:
-        """Write down why the session has no kernel just now, for the server that opens it next."""
+    def kernel_stopped(self, reason: str, unreported: LossReport | None = None) -> None:
+        """Write down why the session has no kernel just now, and what nobody was told, for who opens it next."""
         self.kernel_changed("", 0)
-        self._update(extra=json.dumps({KERNEL_GONE: reason}))
+        self._update(extra=rows.stopped_json(reason, unreported))
 
     def closed(self, status: str, **changes: Any) -> None:
         """Write down that the session has no kernel any more."""

@@ -1,4 +1,4 @@
-"""What a row of the store keeps of a step's outcome beside its texts, and the outcome that is made of it again.
+"""What rows of the store keep of a step's outcome and a kernel's end beside their texts, and what is made of it again.
 
 Is: pure functions. Is not: the store, nor the event that a client reads (`events.py`). Above: `journal.py`,
 `session/reopening.py`. Below: `session/steps/outcomes.py`, `store/store.py`'s rows.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 from rlm_kernel_mcp.errors import error_of
 from rlm_kernel_mcp.kernel.untrusted.exploring import Use, use_of
@@ -19,6 +19,11 @@ from rlm_kernel_mcp.session.steps.outcomes import Outcome
 from rlm_kernel_mcp.session.trace.events import extra_of
 from rlm_kernel_mcp.store.store import EventRow
 from rlm_kernel_mcp.text.wording import counted
+
+KERNEL_GONE: Final = "kernel_gone"
+"""Key in a session's `extra`: why its last kernel was stopped."""
+UNREPORTED: Final = "unreported"
+"""Key there: a loss of which its last server has told nobody."""
 
 
 def error_json(outcome: Outcome) -> str | None:
@@ -55,6 +60,21 @@ def extra_json(outcome: Outcome) -> str:
     if outcome.refused is not None:
         told["refused"] = [outcome.refused.code, outcome.refused.message, outcome.refused.next_step]
     return json.dumps(told)
+
+
+def stopped_json(reason: str, unreported: LossReport | None) -> str:
+    """What a session's record has beside it without a kernel."""
+    told = {} if unreported is None else {UNREPORTED: asdict(unreported)}
+    return json.dumps({KERNEL_GONE: reason, **told})
+
+
+def unreported_of(extra: dict[str, Any]) -> LossReport | None:
+    """The loss that a session's last server has told nobody."""
+    found = extra.get(UNREPORTED)
+    if found is None:
+        return None
+    names = tuple((str(name), str(why)) for name, why in found["names"])
+    return LossReport(**{**found, "names": names, "restored": tuple(map(str, found["restored"]))})
 
 
 def updated_of(row: EventRow) -> tuple[Variable, ...]:

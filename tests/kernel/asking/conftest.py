@@ -24,7 +24,7 @@ class Pair:
 @contextmanager
 def answered_by(registry: Registry, board: ScriptedBoard) -> Iterator[None]:
     """Sessions that are opened meanwhile have their questions answered here."""
-    handles = registry._handles
+    handles = registry.handles
     before = handles._shared
     handles._shared = replace(before, switchboard=board)
     try:

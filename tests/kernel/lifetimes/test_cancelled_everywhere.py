@@ -157,7 +157,7 @@ async def test_a_cancelled_restore_takes_no_place(tmp_path: Path) -> None:
         driver = SessionDriver(opened, answer["data"]["session_id"])
         await driver.ok("x = 'kept'")
         await driver.session.stop_kernel("a test")
-        opened._handles.let_go(driver.session)  # as if another server had had it
+        opened.handles.let_go(driver.session)  # as if another server had had it
         before, read = await held_by(opened), ""
 
         async def call() -> None:
@@ -171,7 +171,7 @@ async def test_a_cancelled_restore_takes_no_place(tmp_path: Path) -> None:
                 if now.kernels:
                     await driver.session.stop_kernel("a test")
                 if driver.session_id in now.sessions:
-                    opened._handles.let_go(driver.session)
+                    opened.handles.let_go(driver.session)
                 assert await held_by(opened) == before, f"cancelled at await {nth}"
             await asyncio.sleep(0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from collections.abc import AsyncIterator, Sequence
@@ -108,6 +109,26 @@ async def test_a_session_that_comes_back_in_another_server_uses_the_roots_that_i
         assert (report.result, lost(report)) == ("'of a/own.txt'", {})
         with pytest.raises(ContextDenied, match="no directory in common"):
             await add(session, Caller.of("x", second.registry.settings), "more", [f"{place}/b/own.txt"])
+
+
+async def test_a_record_from_before_roots_were_kept_comes_back_by_those_of_who_brings_it_back(place: Path) -> None:
+    """A host has none of its own; and no other client widens them then."""
+    host = caller(place, "a")
+    async with fake_registry(place / "s") as first:
+        session = await opened(first.registry, host, "own.txt")
+    async with fake_registry(place / "s") as second:
+        store, own_id = second.registry.store, session.session_id
+        record = store.session(own_id)
+        assert record is not None
+        kept = {key: value for key, value in json.loads(record.context_ref).items() if "root" not in key}
+        store.update_session(own_id, context_ref=json.dumps(kept))
+    async with fake_registry(place / "s", RLM_CONTEXT_ROOTS=f"{place}/both") as third:
+        report = await third.registry.run_repl(
+            own_id, "context", timeout_ms=None, wait_ms=60_000, max_output_chars=100, caller=host
+        )
+        assert (report.result, lost(report)) == ("'of a/own.txt'", {})
+        with pytest.raises(ContextDenied, match="is outside the allowed roots"):
+            await add(SessionDriver(third.registry, own_id), caller(place, "b"), "more", [f"{place}/b/own.txt"])
 
 
 async def test_a_root_that_was_replaced_between_two_servers_is_not_the_session_s(place: Path) -> None:

@@ -118,7 +118,7 @@ async def test_what_a_full_disk_did_not_take_is_sent_once_more_before_the_kernel
     disk.is_full = not has_room
     monkeypatch.setattr(session_module, "SETTLE_S", WAIT_S)
     await session.session.close("the server ends")
-    fakes.registry._handles.let_go(session.session)
+    fakes.registry.handles.let_go(session.session)
     report = await session.ok("x")
     assert report.lost is not None
     assert report.result == ("2" if has_room else "1")

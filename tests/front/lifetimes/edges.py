@@ -14,8 +14,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from tests.front.hosts import HERE, Hosts
-from tests.soaks.hosts.kills import hosts_of
 from tests.mcp.line_client import CLIENT, WAIT_S
+from tests.soaks.hosts.kills import hosts_of
 
 AT_ONCE = (1, 1, 1, 2, 3)
 """How many come at an edge."""

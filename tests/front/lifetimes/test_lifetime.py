@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from rlm_kernel_mcp.front import front
-from tests.front.edges import edges
 from tests.front.hosts import HERE, Hosts
+from tests.front.lifetimes.edges import edges
 
 pytestmark = pytest.mark.slow
 

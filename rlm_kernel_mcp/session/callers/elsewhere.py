@@ -1,0 +1,37 @@
+"""Where a session is that another process drives, and how it is asked for.
+
+Is: what `handles.py` asks for, and the answer of a server that knows no other. Is not: how one process speaks to
+another, which is a host's (`host/others/`). Above: `session/handles.py`. Below: `errors.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from rlm_kernel_mcp.errors import SessionBusy
+
+
+class Elsewhere(Protocol):
+    """The other processes that may drive a session of the same record."""
+
+    async def ask(self, session_id: str, holder: int) -> None:
+        """Have the process `holder` let a session go; when this returns, its lock may be tried again.
+
+        Raises:
+            SessionBusy: it is used there, or that process lets nobody have it.
+        """
+
+
+class NobodyAsked:
+    """`Elsewhere` of a server on its own."""
+
+    async def ask(self, session_id: str, holder: int) -> None:
+        raise driven_elsewhere(session_id, holder)
+
+
+def driven_elsewhere(session_id: str, holder: int) -> SessionBusy:
+    """What is said of a session that another process has and does not give."""
+    return SessionBusy(
+        f"Session {session_id} is driven by another server process (pid {holder}).",
+        "Use it there, or call rlm_init_context for a session of your own; rlm_get_trace works from here too.",
+    )
