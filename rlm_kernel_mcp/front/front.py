@@ -264,7 +264,7 @@ def ours(name: str) -> "dict[str, Any]":
 
 def main() -> int:
     """Serve a client until its input ends; returns the exit status."""
-    argv, environ, options = sys.argv[1:], dict(os.environ), list[str]()
+    argv, environ, options, deaths = sys.argv[1:], dict(os.environ), list[str](), list[tuple[float, int]]()
     for number in (_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM):
         _signal.signal(number, lambda *_: os._exit(0))  # as the server ends, whatever was inherited
     _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
@@ -289,7 +289,7 @@ def main() -> int:
         except OSError:
             sock.close()
         try:
-            ours("left")["settle"](page, 1, 2)
+            ours("left")["settle"](page, 1, 2, deaths)
             sock = attach(environ, options, page, opened)
         except (NoHost, OSError, ValueError) as error:
             reason = f"the host has ended, and there is no other: {error}"

@@ -13,7 +13,11 @@ import os
 import re
 import select
 import struct
-from typing import Any
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rlm_kernel_mcp.front.front import NoHost  # `front.py` gives it, which loads this file
 
 # Version 1. All numbers are little-endian. Each record is written by one call, and so is there in whole or not at all.
 MAGIC = b"rlm-page-1\0\0\0\0\0\0"
@@ -41,6 +45,9 @@ and what still comes of it is passed over; or its id is still to come, and so it
 TAIL_BYTES = 1 << 10
 """Of a long line that was read to its end: how much of a half is its end."""
 
+IN_A_ROW, IN_A_ROW_S = 10, 10.0
+"""After so many hosts, each dead within so many seconds of the one before, and nothing of this client's read meanwhile,
+no further one is looked for."""
 ATOMIC = 4_096
 """A line of up to so many bytes is out, or not, and never half."""
 RAN = (
@@ -55,13 +62,36 @@ _ID = re.compile(_VALUE + rb"\s*[,}]")
 _LAST_ID = re.compile(rb'[,{]\s*"id"' + _VALUE + rb"\s*\}\s*\Z")
 
 
-def settle(page: int, out: int, err: int) -> None:
-    """Finish the line that was begun, answer every request in flight, and leave the page to the next host."""
+def settle(page: int, out: int, err: int, deaths: list[tuple[float, int]] | None = None) -> None:
+    """Finish the line that was begun, answer every request in flight, and leave the page to the next host.
+
+    `deaths`: those of this client's hosts so far, to which this one is added.
+
+    Raises:
+        NoHost: too many have died one after another for a further one to be looked for.
+    """
     data = os.pread(page, SIZE, 0)
-    if data[: len(MAGIC)] != MAGIC:
-        if data.strip(b"\0"):
-            say(err, "the host wrote of another version than this front reads; what was in flight is not answered")
-        return
+    if data[: len(MAGIC)] == MAGIC:
+        _settle(page, data, out, err)
+    elif data.strip(b"\0"):
+        say(err, "the host wrote of another version than this front reads; what was in flight is not answered")
+    if deaths is not None:
+        _bound(page, deaths)
+
+
+def _bound(page: int, deaths: list[tuple[float, int]]) -> None:
+    """Something may end each host that has it, such as a line of this client's that none gets to note."""
+    base, _, done, _, _ = INPUT.unpack(os.pread(page, INPUT.size, INPUT_AT).ljust(INPUT.size, b"\0"))
+    now = time.monotonic()
+    if deaths and (now - deaths[-1][0] > IN_A_ROW_S or deaths[-1][1] != base + done):
+        deaths.clear()
+    deaths.append((now, base + done))
+    if len(deaths) >= IN_A_ROW:
+        of = f"each within {IN_A_ROW_S:g} s of the one before"
+        raise NoHost(f"{IN_A_ROW} hosts have died in a row, {of}, and none came to read what this client says")
+
+
+def _settle(page: int, data: bytes, out: int, err: int) -> None:
     taken = _slots(data)
     unread = _pass_over(page, data, max((end for end, _ in taken.values()), default=0))
     answered = _finish_line(page, data, out)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import _socket
+import errno
 import os
 import socket
+import stat
 import sys
 from pathlib import Path
 from typing import Any
@@ -181,6 +184,56 @@ def test_a_foreign_directory_is_not_used(tmp_path: Path) -> None:
         place.connect(60)
     if os.geteuid() == 0:
         os.chown(tmp_path, found.st_uid, found.st_gid)
+
+
+def test_a_socket_of_another_user_is_no_host_and_stays(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    short_dir.chmod(0o700)
+    place = place_in(short_dir)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(place.socket)
+        listener.listen()
+        lstat = os.lstat
+
+        def of_another(path: str) -> os.stat_result:
+            found = list(lstat(path))
+            if path == place.socket:
+                found[stat.ST_UID] += 1
+            return os.stat_result(found)
+
+        monkeypatch.setattr(os, "lstat", of_another)
+        with pytest.raises(NoHost, match="is not a socket of this user"):
+            place.connect(60)
+        assert Path(place.socket).is_socket()
+
+
+def test_a_process_of_another_user_that_listens_is_no_host(tmp_path: Path) -> None:
+    place = place_in(tmp_path)
+    pidfd = os.pidfd_open(os.getpid())
+    with pytest.raises(NoHost, match=f"process {os.getpid()}, which listens, belongs to another user"):
+        place.look_at(os.getpid(), os.getuid() + 1, pidfd)
+    os.close(pidfd)
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EACCES])
+def test_who_may_not_connect_starts_no_host_and_removes_nothing(
+    short_dir: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """A sandbox says so (seccomp, Landlock): the host lives, and is not this client's."""
+    short_dir.chmod(0o700)
+    place = place_in(short_dir)
+
+    class Refused(_socket.socket):
+        def connect(self, _address: object) -> None:
+            raise OSError(number, os.strerror(number))
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(place.socket)
+        listener.listen()
+        monkeypatch.setattr(_socket, "socket", Refused)
+        with pytest.raises(PermissionError):
+            place.connect(60)
+        monkeypatch.undo()
+        assert Path(place.socket).is_socket()
 
 
 def test_options_are_variables_and_stand_above_them() -> None:
