@@ -117,8 +117,9 @@ class Sessions:
 class Session:
     """One session: a locked-down kernel with the context in it.
 
-    It is used in a `with`, or closed; either ends its kernel, and `Session(session_id=...)` goes on with it later, in
-    this process or another. Its methods may be called from any thread, one step at a time.
+    It is used in a `with`, or closed; either ends its kernel, unless another client of the host has opened it.
+    `Session(session_id=...)` goes on with it, here or elsewhere. Its methods may be called from any thread, one
+    step at a time.
     """
 
     def __init__(

@@ -8,6 +8,7 @@ calls go (`door.py`). Above: `api.py`, which has the same for programs without a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import keyword
 import os
@@ -20,7 +21,7 @@ from typing import Any, Final, Self, TypedDict, TypeVar, Unpack, overload
 
 from rlm_kernel_mcp.doors.door import Door, Stream
 from rlm_kernel_mcp.doors.through_host import Host, door_of
-from rlm_kernel_mcp.errors import InvalidInput
+from rlm_kernel_mcp.errors import HostEnded, InvalidInput
 from rlm_kernel_mcp.session.contexts.given import Added
 from rlm_kernel_mcp.session.reports import FinalReport, Opened, StepReport
 from rlm_kernel_mcp.session.trace.reports import TraceEvent
@@ -187,7 +188,8 @@ class AsyncSession:
 
     async def _stop(self, running: asyncio.Task[StepReport]) -> None:
         while not running.done():  # it may not have begun yet, and then there is nothing to interrupt
-            await self._door.interrupt(self._session_id)
+            with contextlib.suppress(HostEnded):  # then so has the step's call
+                await self._door.interrupt(self._session_id)
             await asyncio.wait({running}, timeout=LOOK_S)
 
     async def interrupt(self) -> None:

@@ -222,6 +222,38 @@ async def test_what_is_left_of_the_budget_bounds_what_is_delivered(place: Place)
             await session.put("y", 1)
 
 
+@pytest.mark.anyio
+async def test_a_trace_that_is_long_is_read_in_pages_and_given_whole(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rlm_kernel_mcp.session.trace.reading.PAGE_BYTES", 1)
+    async with opened(place) as session:
+        for number in range(3):
+            await session.run(f"{number} + 1")
+        assert [event.step_index for event in await session.trace()] == [0, 1, 2, 3]
+        assert [event.result for event in await session.trace(from_step=2, full=True)] == ["2", "3"]
+
+
+@pytest.mark.anyio
+async def test_a_cancelled_run_whose_host_ends_is_cancelled_all_the_same(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(place) as session:
+        came = asyncio.Event()
+        running = asyncio.create_task(session.run(FOREVER, on_output=lambda piece: came.set()))
+        await came.wait()
+        interrupt = place.door.interrupt
+
+        async def interrupt_and_end(session_id: str) -> None:
+            await interrupt(session_id)
+            raise errors.HostEnded("the host ended")
+
+        monkeypatch.setattr(place.door, "interrupt", interrupt_and_end)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+
 Use = Callable[[AsyncSession], Any]
 
 
