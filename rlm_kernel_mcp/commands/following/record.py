@@ -7,11 +7,14 @@ not: how they are shown (`text_view.py`, `json_view.py`), nor whoever tells of t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from rlm_kernel_mcp.errors import SessionNotFound
+from rlm_kernel_mcp.session.trace.batches import ACTION as QUESTIONS
+from rlm_kernel_mcp.session.trace.batches import Heads
 from rlm_kernel_mcp.session.trace.events import Texts
-from rlm_kernel_mcp.session.trace.reading import heads_of
+from rlm_kernel_mcp.session.trace.reading import with_questions
 from rlm_kernel_mcp.store.store import EventHead, Store
 
 
@@ -42,33 +45,36 @@ class Record:
     def look(self, told_of: int | None = None) -> None:
         """Show what is new. `told_of`: the row of a step whose output somebody else shows."""
         is_over = self._has_ended()  # first: what came before is shown then
-        for head in self._heads():
+        asked, heads = self._news()
+        at_work = {head.row.step_index for head in heads if head.row.result_status == "running"}
+        for head in heads:
             row = head.row
             self._from_step = max(self._from_step, row.step_index)
             if row.result_status == "running":
                 if row.id != told_of and (row.id, head.text_bytes) != self._running:
                     self._running = row.id, head.text_bytes
-                    self._show_running(head)
-            elif row.id not in self._shown:
-                self._shown.add(row.id)
-                self._show(head)
+                    self._show(asked, head, self._view.running)
+            elif row.id not in self._shown and not (row.action == QUESTIONS and row.step_index in at_work):
+                self._shown.add(row.id)  # questions once their step can ask no more
+                self._show(asked, head, self._view.event)
         self.is_over = is_over
 
-    def _heads(self) -> list[EventHead]:
-        """The events that are over or run.
+    def _news(self) -> tuple[Heads, list[EventHead]]:
+        """The events that are over or run, of the steps that are not all shown, and by what their texts are read.
 
-        A step that is neither is left out for now, if it may just have begun or ended between two reads. One whose
-        server was killed stays as it is: it is so in a second reading too.
+        A step that is neither is left out for now, with its questions, if it may just have begun or ended between two
+        reads. One whose server was killed stays as it is: it is so in a second reading too.
         """
-        heads = self._read()
-        if doubtful := {head.row.id for head in heads if _is_open(head)}:
-            heads = [head for head in self._read() if not _is_open(head) or head.row.id in doubtful]
-        return heads
+        asked = self._read()
+        if doubtful := {head.row.id for head in asked.heads if _is_open(head)}:
+            asked = self._read()
+        open_steps = {head.row.step_index for head in asked.heads if _is_open(head) and head.row.id not in doubtful}
+        return asked, [head for head in asked.heads if head.row.step_index not in open_steps or not _of_step(head)]
 
-    def _read(self) -> list[EventHead]:
-        heads = heads_of(self._store, self._session_id, self._from_step, None)
-        self.damaged = max(self.damaged, heads.damaged)
-        return heads
+    def _read(self) -> Heads:
+        asked = with_questions(self._store, self._session_id, (self._from_step, None))
+        self.damaged = max(self.damaged, asked.heads.damaged)
+        return asked
 
     def _has_ended(self) -> bool:
         try:
@@ -77,18 +83,19 @@ class Record:
             return False
         return record is None or record.status == "finalized"
 
-    def _show_running(self, head: EventHead) -> None:
-        if (texts := self._store.texts(head)) is not None:  # else it has just been written anew
-            self._view.running(head, texts)
-
-    def _show(self, head: EventHead) -> None:
-        texts = self._store.texts(head)
-        if texts is None:
+    def _show(self, asked: Heads, head: EventHead, show: Callable[[EventHead, Texts], None]) -> None:
+        texts = asked.texts(head)
+        if texts is not None:
+            show(head, texts)
+        elif head.row.result_status != "running":  # such a row may just have been written anew
             self.damaged += 1
-        else:
-            self._view.event(head, texts)
 
 
 def _is_open(head: EventHead) -> bool:
     """Whether it is a step of which the record says neither that it runs nor how it ended."""
     return head.row.action == "run_repl" and head.row.source == "mcp" and head.row.result_status == "unknown"
+
+
+def _of_step(head: EventHead) -> bool:
+    """Whether it is a step or what that asked, and not what others did meanwhile."""
+    return head.row.action == QUESTIONS or _is_open(head)

@@ -40,7 +40,7 @@ class Wanted:
 
 def read_page(store: Store, session_id: str, wanted: Wanted) -> TracePage:
     """A page of a session's trace. Waits for the disk: call it by `in_reader`."""
-    asked = _with_questions(store, session_id, (wanted.from_step, wanted.to_step))
+    asked = with_questions(store, session_id, (wanted.from_step, wanted.to_step))
     heads = asked.heads
     detail: Detail = "full" if wanted.detail == "full" else "summary"
     size, offset = wanted.max_output_chars, wanted.offset
@@ -60,7 +60,7 @@ def _why_empty(store: Store, session_id: str, wanted: Wanted) -> str:
 
 def whole_trace(store: Store, session_id: str) -> Iterator[TraceEvent | None]:
     """Every event in full, one after the other; None in the place of one that is damaged."""
-    asked = _with_questions(store, session_id, (None, None))
+    asked = with_questions(store, session_id, (None, None))
     for head in asked.heads:
         texts = asked.texts(head)
         yield None if texts is None else whole_event(head, texts)
@@ -76,7 +76,7 @@ async def read_trace(
     """
 
     def read() -> tuple[list[TraceEvent], int | None]:
-        asked = _with_questions(store, session_id, steps)
+        asked = with_questions(store, session_id, steps)
         heads = asked.heads
         end, size = offset, 0
         while end < len(heads) and size < PAGE_BYTES:
@@ -91,7 +91,7 @@ async def read_trace(
     return await in_reader(read)
 
 
-def _with_questions(store: Store, session_id: str, steps: tuple[int | None, int | None]) -> Heads:
+def with_questions(store: Store, session_id: str, steps: tuple[int | None, int | None]) -> Heads:
     """The events, and those of the questions that the code of these steps has asked."""
     return Heads(store, session_id, heads_of(store, session_id, *steps), steps)
 

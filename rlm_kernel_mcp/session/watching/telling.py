@@ -50,7 +50,7 @@ class Telling:
 
     def recorded(self, row: EventRow, loss: LossReport | None = None) -> None:
         """A row that is whole goes into the record. `loss`: of a restore."""
-        if (feed := self._feeds.of(self._session_id)) is not None:
+        if (feed := self._feeds.of(self._session_id)) is not None and row.action in KINDS:
             event = _of_row(row)
             feed.publish(event if loss is None else event | loss_fields(loss))  # type: ignore[arg-type]
 

@@ -20,6 +20,7 @@ from rlm_kernel_mcp.session.reports import Guardrails
 from rlm_kernel_mcp.session.steps.outcomes import Outcome
 from rlm_kernel_mcp.session.trace.journal import Journal
 from rlm_kernel_mcp.store.store import SessionRecord, Store
+from rlm_kernel_mcp.store.subcalls import SubcallRow
 
 NOTHING: Final = Checked((), Coverage(0)).record()
 """What an answer cites."""
@@ -166,6 +167,22 @@ def test_a_step_whose_server_was_killed_is_shown_once_and_is_not_waited_for(
     session.lock = None
     follow(session, session.finalize)
     assert capsys.readouterr().out.count("run_repl (mcp): unknown") == 1
+
+
+def test_what_a_step_asked_is_shown_once_it_can_ask_no_more(
+    session: Session, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Until then the event of its questions grows."""
+    step = session.begin("ask")
+
+    def ask() -> None:
+        row = SubcallRow("s_1", session.store.mint(), "2026-11-29T12:00:00.000+00:00", 1, "mcp", 0, 1, tokens_in=10)
+        session.store.subcalls.book("s_1", [(row, b"")], lambda connection: None)
+
+    follow(session, ask, ask, lambda: session.end(step), session.finalize)
+    out = capsys.readouterr().out
+    assert out.count("subcalls (mcp)") == 1
+    assert out.index("run_repl") < out.index("finalize")
 
 
 def test_names_that_are_lost_are_shown_with_their_restore(session: Session, capsys: pytest.CaptureFixture[str]) -> None:
