@@ -6,7 +6,9 @@ anything of other servers on the machine.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import os
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,7 +41,16 @@ class Left:
                 continue
             self._pids.add(pid)
         self._pids |= {process.pid for process in below}
+        self._reap()
         self._directories |= run_directories(below.values())
+
+    def _reap(self) -> None:
+        """What killed hosts had has ended as a child of this process; fronts are waited for by their clients."""
+        fronts = {client.process.pid for client in self._hosts.clients}
+        for process in psutil.Process().children():
+            if process.pid not in fronts and process.status() == psutil.STATUS_ZOMBIE:
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(process.pid, os.WNOHANG)
 
     def at_the_end(self) -> dict[str, Any]:
         """What is there still; nothing, once every host has had time to end."""
