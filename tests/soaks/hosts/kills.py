@@ -87,6 +87,8 @@ class Kills:
         signal.pidfd_send_signal(self.hosts.known[pid], signal.SIGKILL)
         self.hosts.wait_for_end(pid)
         self.told["kills"] += 1
+        for agent in self.agents:
+            agent.client.account.deaths += 1
 
     def _next(self) -> int:
         """The host that follows, a moment after it has begun to listen."""
@@ -117,11 +119,12 @@ class Kills:
 def run(count: int, seed: int, say: Callable[[str], None]) -> dict[str, Any]:
     """At least so many kills; raises at the first promise that does not hold, after saying where."""
     with hosts_of(1) as hosts:
-        kills = Kills(hosts, random.Random(seed))
+        kills, told = Kills(hosts, random.Random(seed)), 0
         try:
             while kills.told["kills"] < count:
                 kills.round()
-                if kills.told["kills"] % 50 == 0:
+                if (said := kills.told["kills"] // 20) > told:
+                    told = said
                     say(f"{kills.told['kills']} of {count} kills, seed {seed}: {dict(kills.told)}")
             kills.end()
         except BaseException:
