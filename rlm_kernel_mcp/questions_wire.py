@@ -13,7 +13,7 @@ The kernel sends
     {cancel: [id, ...]}                    of questions: their answers are not wanted any more
     {missed: [id, ...]}                    of answered questions: what came did not have the schema, for good
     {budget: id}
-    {forecast: {id, opts: Opts, items: [[digest, bytes], ...]}}
+    {forecast: {id, step, opts: Opts, items: [[digest, bytes], ...]}}
 
 and the host `{got: [[id, true, value] | [id, false, {code, message}], ...]}`: the value is a text for a question, a
 `BudgetRow` or a `ForecastRow` else. Ids begin at 1, and each that is asked with is larger than all before. `step` is

@@ -162,6 +162,14 @@ class KernelClient:
         """Whether a cell of some other client is running, as far as this client has heard."""
         return bool(self._consoles)
 
+    def runs_cell(self, msg_id: str) -> bool:
+        """Whether a cell of some other client is running under this id, as far as this client has heard."""
+        return msg_id in self._consoles
+
+    def has_sent(self, msg_id: str) -> bool:
+        """Whether this is the id of a request of its own."""
+        return self._codec.has_built(msg_id)
+
     def console_within(self, seconds: float) -> bool:
         """Whether a cell of some other client began or ended in the last so many seconds.
 

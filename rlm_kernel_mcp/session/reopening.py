@@ -17,7 +17,8 @@ from rlm_kernel_mcp.context.roots.open_roots import Roots
 from rlm_kernel_mcp.kernel.pool import KernelPool
 from rlm_kernel_mcp.policy import Policy
 from rlm_kernel_mcp.session.account import Account
-from rlm_kernel_mcp.session.asking.questions import Questions, Switchboard
+from rlm_kernel_mcp.session.asking.answers import Switchboard
+from rlm_kernel_mcp.session.asking.questions import Questions
 from rlm_kernel_mcp.session.asking.room import QuestionRoom
 from rlm_kernel_mcp.session.contexts.contexts import ContextList, contexts_of
 from rlm_kernel_mcp.session.contexts.means import Means

@@ -238,7 +238,8 @@ def _forecast(call: _Call, items: Sequence[Item]) -> tuple[Forecast, SubcallErro
     # One that is too large is not asked at all, and fails by itself.
     fitting = (item for item in items if len(item.prompt) + len(item.text or "") <= ITEM_CHARS_MAX)
     sketches = [[digest_of(item.prompt, item.text), _bytes(item.prompt) + _bytes(item.text or "")] for item in fitting]
-    row = call.channel.question("forecast", lambda number: {"id": number, "opts": call.opts, "items": sketches})
+    said = {"step": _step(), "opts": call.opts, "items": sketches}
+    row = call.channel.question("forecast", lambda number: {"id": number, **said})
     refusal = row.pop("refusal")
     return Forecast(**row, fits=refusal is None), None if refusal is None else SubcallError(*refusal)
 

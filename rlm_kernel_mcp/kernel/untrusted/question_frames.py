@@ -83,6 +83,7 @@ class ForecastAsked:
     """`items`: digest and bytes of each question."""
 
     id: int
+    step: str
     wishes: Wishes
     items: tuple[tuple[str, int], ...]
 
@@ -137,7 +138,8 @@ class QuestionReader:
         if kind == "budget":
             return BudgetAsked(self._new_id(said))
         if kind == "forecast":
-            return ForecastAsked(self._new_id(said["id"]), _wishes(said["opts"]), _sketches(said["items"]))
+            number, step = self._new_id(said["id"]), _text(said["step"], STEP_CHARS_MAX)
+            return ForecastAsked(number, step, _wishes(said["opts"]), _sketches(said["items"]))
         raise ValueError
 
     def _items(self, rows: list[list[Any]]) -> tuple[Item, ...]:

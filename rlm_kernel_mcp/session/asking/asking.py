@@ -1,4 +1,4 @@
-"""What one step has asked so far: which of it is open, what it waits for, and the account of it.
+"""What one step, or a console's cell, has asked so far: which of it is open, what it waits for, and the account of it.
 
 Is: bookkeeping. Is not: the channel, or who answers. Above: `questions.py`. Below: `waiting.py`,
 `session/answering/questions.py`.
@@ -6,20 +6,33 @@ Is: bookkeeping. Is not: the channel, or who answers. Above: `questions.py`. Bel
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable
+from typing import Final
 
-from rlm_kernel_mcp.session.answering.questions import Tally
+from rlm_kernel_mcp.session.answering.questions import Source, Tally
 from rlm_kernel_mcp.session.asking.waiting import Waiting
 from rlm_kernel_mcp.session.reports import Subcalls
+from rlm_kernel_mcp.session.steps.clock import StepClock
 from rlm_kernel_mcp.session.steps.run import RunningStep
+
+NO_LIMIT_NS: Final = 1 << 62
 
 
 class Asking:
     """One step's."""
 
-    def __init__(self, step: RunningStep, waiting: Waiting, tally: Callable[[int], Tally]) -> None:
-        self.step, self.waiting, self._tally = step, waiting, tally
+    def __init__(self, step: RunningStep | str, waiting: Waiting, tally: Callable[[int], Tally]) -> None:
+        """`step`: or the `msg_id` of a console's cell."""
+        self._step = None if isinstance(step, str) else step
+        self._cell = step if isinstance(step, str) else None
+        self.waiting, self._tally = waiting, tally
+        self.index: int
+        self.source: Source
+        self.index, self.source = (0, "console") if self._step is None else (self._step.index, "mcp")
+        self._own_clock = StepClock(time.monotonic_ns(), NO_LIMIT_NS)
+        """Of a cell, whose time is nobody's."""
         self.open: dict[int, int] = {}
         """By the kernel's id the number of each question that is passed on and has no answer; 0: a forecast."""
         self.answered: dict[int, int] = {}
@@ -32,13 +45,20 @@ class Asking:
     @property
     def msg_id(self) -> str | None:
         """Of the request that runs its code."""
-        return self.step.execution.reply.msg_id if self.step.execution is not None else None
+        execution = None if self._step is None else self._step.execution
+        return self._cell if execution is None else execution.reply.msg_id
+
+    @property
+    def elapsed_ms(self) -> int:
+        """What the step is charged so far."""
+        return 0 if self._step is None else self._step.elapsed_ms
 
     def begin(self, number: int, passed_on: int) -> None:
         """A question is passed on, by this number; the step waits."""
         self.open[number] = passed_on
-        if self.step.clock is not None:
-            self.waiting.begin(self.step.clock)
+        clock = self._own_clock if self._step is None else self._step.clock
+        if clock is not None:
+            self.waiting.begin(clock)
 
     def end(self, number: int, *, checked: bool = False) -> int:
         """It has an answer, or needs none any more; returns its number. `checked`: the kernel will look at it."""
@@ -55,7 +75,7 @@ class Asking:
 
     def report(self) -> Subcalls | None:
         """What has come of it so far; None where nothing was asked."""
-        tally = self._tally(self.step.index)
+        tally = self._tally(self.index)
         asked = tally.asked + self._refused.total()
         if not asked:
             return None
@@ -75,4 +95,5 @@ class Asking:
     def conclude(self) -> None:
         """The step has ended: what is told of it is what it is now."""
         report = self.report()
-        self.step.subcalls = lambda: report
+        if self._step is not None:
+            self._step.subcalls = lambda: report

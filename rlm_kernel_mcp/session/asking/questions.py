@@ -11,11 +11,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 import socket
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
-from typing import Final, Protocol
+from typing import Final
 
 from rlm_kernel_mcp.errors import KernelDied
 from rlm_kernel_mcp.kernel.kernel import Kernel
@@ -32,20 +32,10 @@ from rlm_kernel_mcp.kernel.untrusted.question_frames import (
 )
 from rlm_kernel_mcp.questions_wire import ITEM_CHARS_MAX, SUBCALLS, BudgetRow, SubcallsRequest
 from rlm_kernel_mcp.session.account import Account
-from rlm_kernel_mcp.session.answering.questions import (
-    Answered,
-    Answerer,
-    Failed,
-    Forecast,
-    Give,
-    Given,
-    Question,
-    QuestionsLeft,
-    Sketch,
-    Source,
-    Tally,
-)
+from rlm_kernel_mcp.session.answering.questions import Answered, Failed, Given, Question, Sketch
+from rlm_kernel_mcp.session.asking.answers import STOPPED, Answers
 from rlm_kernel_mcp.session.asking.asking import Asking
+from rlm_kernel_mcp.session.asking.cells import Cells
 from rlm_kernel_mcp.session.asking.channel import KernelChannel
 from rlm_kernel_mcp.session.asking.room import QuestionRoom
 from rlm_kernel_mcp.session.asking.waiting import Waiting
@@ -55,48 +45,7 @@ from rlm_kernel_mcp.session.steps.run import RunningStep
 OPEN_S: Final = 20.0
 SKETCH_BYTES: Final = 100
 """About what one question of a forecast takes while that is made."""
-STOPPED: Final = Failed("stopped", "the step that asks is not running any more")
 WAITED: Final = "the step has waited for answers for {limit:,} ms, which is its limit (wait_limit_ms)"
-
-
-class Answers(Protocol):
-    """Who answers one session's questions (`session/answering/broker.py`). Nothing here blocks, or raises."""
-
-    def ask(self, question: Question, give: Give) -> None:
-        """Answer it: `give` is called once, now or later from the loop; never once it is cancelled or its step over."""
-
-    def cancel(self, numbers: Iterable[int], why: Failed = STOPPED) -> None:
-        """Nobody waits for these. They are counted as what was answered in their place."""
-
-    def end_step(self, step_index: int, source: Source) -> None:
-        """Nobody waits for any of these."""
-
-    def tally(self, step_index: int) -> Tally:
-        """What has become of a step's questions, while it runs and until the next one begins."""
-
-    def missed(self, number: int) -> None:
-        """An answer had not the schema that was asked for, twice."""
-
-    async def forecast(
-        self, sketches: Sequence[Sketch], schema: str | None, model: str | None, fresh: bool
-    ) -> Forecast:
-        """What such a batch would take."""
-
-    def left(self) -> QuestionsLeft:
-        """What is left of the limits."""
-
-    def answerer(self) -> Answerer:
-        """Who answers."""
-
-    def hold(self, held: bool) -> None:
-        """Ask nobody anything further for now, or go on."""
-
-
-class Switchboard(Protocol):
-    """Where each session gets its own."""
-
-    def broker(self, session_id: str, account: Account) -> Answers:
-        """Who answers a session, within its limits, and charges its account."""
 
 
 class Questions:
@@ -108,13 +57,16 @@ class Questions:
         self._kernel: Kernel | None = None
         self._channel: KernelChannel | None = None
         self._asking: Asking | None = None
+        self._cells: Cells | None = None
         self._forecasts: set[asyncio.Task[None]] = set()
 
     async def open(self, kernel: Kernel) -> None:
         """Give a kernel its channel, in the place of the one before. Raises: KernelDied."""
         self.close()
+        self._answers.hold(False)
         self._kernel, channel = kernel, KernelChannel(self._room)
         self._channel = channel
+        self._cells = Cells(kernel.client, self._began, self._stop)
         channel.on_frame = partial(self._on_frame, channel)
         channel.on_full = self._answers.hold
         channel.on_closed = partial(self._on_closed, channel)
@@ -135,30 +87,47 @@ class Questions:
     def close(self) -> None:
         """Let go of the channel: its kernel is replaced, or gone."""
         channel, self._channel = self._channel, None
+        if self._cells is not None:
+            self._cells.close()
         if channel is not None:
             channel.close()
 
     def _on_closed(self, channel: KernelChannel) -> None:
         if channel is self._channel:
-            self._stop()
+            self.close()
+            self._stop(self._asking)
             self._answers.hold(False)
 
     @contextmanager
     def serving(self, step: RunningStep) -> Iterator[None]:
         """Answer what a step asks, up to its end."""
-        kernel, limit_ms = self._kernel, self._account.limits.wait_limit_ms
-        assert kernel is not None  # no step begins in a kernel that was not given its channel
-        waiting = Waiting(limit_ms, kernel.process.cpu_ms, self._on_limit)
-        asking = self._asking = Asking(step, waiting, self._answers.tally)
-        step.subcalls, step.on_stop = asking.report, self._stop
+        asking = self._asking = self._began(step)
+        step.subcalls, step.on_stop = asking.report, partial(self._stop, asking)
         if self._channel is not None:
             self._channel.grant()
         try:
             yield
         finally:
-            self._stop()
+            self._stop(asking)
             asking.conclude()
             self._asking = None
+
+    def _began(self, step: RunningStep | str) -> Asking:
+        """A step, or a console's cell with that `msg_id`, may ask from now on."""
+        kernel = self._kernel
+        assert kernel is not None  # neither begins in a kernel that was not given its channel
+        waiting = Waiting(self._account.limits.wait_limit_ms, kernel.process.cpu_ms)
+        asking = Asking(step, waiting, self._answers.tally)
+        waiting.on_limit = partial(self._on_limit, asking)
+        return asking
+
+    def _whose(self, number: int) -> Asking | None:
+        """Who waits for an open question, or has its answer."""
+        asks = [
+            *([] if self._asking is None else [self._asking]),
+            *([] if self._cells is None else self._cells.running),
+        ]
+        return next((one for one in asks if number in one.open or number in one.answered), None)
 
     # --- frames
 
@@ -174,11 +143,37 @@ class Questions:
             case BudgetAsked():
                 channel.give(frame.id, True, self._budget())
             case ForecastAsked():
-                self._forecast(channel, frame)
+                size = SKETCH_BYTES * len(frame.items)
+                forecast = partial(self._forecast, channel=channel, frame=frame, size=size)
+                self._with_who(channel, frame.step, frame.id, size, forecast)
 
     def _ask(self, channel: KernelChannel, step: str, wishes: Wishes, item: Item) -> None:
-        asking = self._asking
-        if asking is None or asking.is_stopped or asking.msg_id != step:
+        ask = partial(self._ask_for, channel=channel, wishes=wishes, item=item)
+        self._with_who(channel, step, item.id, item.utf8_bytes, ask)
+
+    def _with_who(
+        self, channel: KernelChannel, step: str, number: int, size: int, ask: Callable[[Asking], None]
+    ) -> None:
+        """Find out who asks, and go on; what may not ask is answered."""
+        if self._asking is not None and self._asking.msg_id == step:
+            ask(self._asking)
+        elif self._cells is not None and self._cells.may_be_one(step):
+            channel.opened(number, size)  # while it is not known
+            self._cells.find(step, partial(self._with_cell, channel, number, ask))
+        else:
+            _fail(channel, number, STOPPED)
+
+    def _with_cell(
+        self, channel: KernelChannel, number: int, ask: Callable[[Asking], None], cell: Asking | None
+    ) -> None:
+        if channel.closed(number):
+            if cell is None:
+                _fail(channel, number, STOPPED)
+            else:
+                ask(cell)
+
+    def _ask_for(self, asking: Asking, channel: KernelChannel, wishes: Wishes, item: Item) -> None:
+        if asking.is_stopped:
             _fail(channel, item.id, STOPPED)
             return
         if item.chars > ITEM_CHARS_MAX:
@@ -194,7 +189,8 @@ class Questions:
                 number=number,
                 prompt=item.prompt,
                 text=item.text,
-                step_index=asking.step.index,
+                step_index=asking.index,
+                source=asking.source,
                 batch=wishes.batch,
                 schema=wishes.schema,
                 model=wishes.model,
@@ -216,20 +212,18 @@ class Questions:
             _fail(channel, number, given)
 
     def _cancel(self, channel: KernelChannel, ids: Sequence[int]) -> None:
-        asking = self._asking
-        if asking is not None:
-            cancelled = [asking.end(number) for number in ids if channel.closed(number)]
-            self._answers.cancel(filter(None, cancelled))
+        whose = [(number, self._whose(number)) for number in ids if channel.closed(number)]
+        self._answers.cancel(filter(None, [one.end(number) for number, one in whose if one is not None]))
 
     def _missed(self, ids: Sequence[int]) -> None:
         for number in ids:
-            known = self._asking.answered.pop(number, None) if self._asking is not None else None
-            if known is not None:
+            asking = self._whose(number)
+            if asking is not None and (known := asking.answered.pop(number, None)) is not None:
                 self._answers.missed(known)
 
     def _budget(self) -> BudgetRow:
         left, subcalls, answerer = self._account.left, self._answers.left(), self._answers.answerer()
-        running_ms = self._asking.step.elapsed_ms if self._asking is not None else 0
+        running_ms = self._asking.elapsed_ms if self._asking is not None else 0
         return {
             "steps": left.steps_left,
             "runtime_ms": max(0, left.runtime_left_ms - running_ms),
@@ -242,13 +236,12 @@ class Questions:
             "backend": answerer.backend,
         }
 
-    def _forecast(self, channel: KernelChannel, frame: ForecastAsked) -> None:
-        asking = self._asking
-        if asking is None or asking.is_stopped:
+    def _forecast(self, asking: Asking, channel: KernelChannel, frame: ForecastAsked, size: int) -> None:
+        if asking.is_stopped:
             _fail(channel, frame.id, STOPPED)
             return
         asking.begin(frame.id, 0)
-        channel.opened(frame.id, SKETCH_BYTES * len(frame.items))
+        channel.opened(frame.id, size)
         task = asyncio.create_task(self._made_forecast(channel, asking, frame), name="forecast of sub-calls")
         self._forecasts.add(task)
         task.add_done_callback(self._forecasts.discard)
@@ -264,21 +257,17 @@ class Questions:
 
     # --- the end of a step, and of its patience
 
-    def _stop(self) -> None:
-        """The step is over, or is to be: whatever it waits for does not come any more."""
-        asking = self._asking
+    def _stop(self, asking: Asking | None) -> None:
+        """It is over, or is to be: whatever it waits for does not come any more."""
         if asking is not None and not asking.is_stopped:
             asking.is_stopped = True
             self._close_all(asking, STOPPED)
-            self._answers.end_step(asking.step.index, "mcp")
+            self._answers.end_step(asking.index, asking.source)
 
-    def _on_limit(self) -> None:
+    def _on_limit(self, asking: Asking) -> None:
         """It has waited as long as it may: its code goes on."""
-        asking = self._asking
-        if asking is not None:
-            given = Failed("timeout", WAITED.format(limit=self._account.limits.wait_limit_ms))
-            numbers = self._close_all(asking, given)
-            self._answers.cancel(numbers, given)
+        given = Failed("timeout", WAITED.format(limit=self._account.limits.wait_limit_ms))
+        self._answers.cancel(self._close_all(asking, given), given)
 
     def _close_all(self, asking: Asking, given: Failed) -> list[int]:
         """Answer all that is open; the numbers of those that were passed on."""

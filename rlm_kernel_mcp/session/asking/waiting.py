@@ -25,11 +25,12 @@ NS_PER_S: Final = 1_000_000_000
 class Waiting:
     """One step's. Belongs to the event loop."""
 
-    def __init__(self, limit_ms: int, cpu_ms: Callable[[], int], on_limit: Callable[[], None]) -> None:
-        """`cpu_ms`: what the kernel has used by now. `on_limit`: called once, when it has waited for `limit_ms`."""
+    def __init__(self, limit_ms: int, cpu_ms: Callable[[], int]) -> None:
+        """`cpu_ms`: what the kernel has used by now."""
         self._left_ns = limit_ms * NS_PER_MS
         self._cpu_ms = cpu_ms
-        self._on_limit = on_limit
+        self.on_limit: Callable[[], None] = lambda: None
+        """Called once, when it has waited for `limit_ms`."""
         self._clock: StepClock | None = None
         self._begun_ns = self._waited_ns = self._cpu_from_ms = 0
         self._look: asyncio.TimerHandle | None = None
@@ -77,6 +78,6 @@ class Waiting:
         self._clock.pause(now_ns)
         if self._waited_ns + now_ns - self._begun_ns >= self._left_ns:
             self.is_over = True
-            self._on_limit()
+            self.on_limit()
         else:
             self._look_later()

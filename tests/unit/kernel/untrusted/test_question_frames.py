@@ -55,7 +55,7 @@ def test_every_kind_of_frame_is_read() -> None:
         frame({"cancel": [1]}),
         frame({"missed": [2, 2]}),
         frame({"budget": 3}),
-        frame({"forecast": {"id": 4, "opts": OPTS, "items": [[digest, 2]]}}),
+        frame({"forecast": {"id": 4, "step": "s", "opts": OPTS, "items": [[digest, 2]]}}),
         frame(ask([5, "", ""])),
     ) == [
         Ask(
@@ -66,7 +66,7 @@ def test_every_kind_of_frame_is_read() -> None:
         Cancel((1,)),
         Missed((2, 2)),
         BudgetAsked(3),
-        ForecastAsked(4, PLAIN, ((digest, 2),)),
+        ForecastAsked(4, "s", PLAIN, ((digest, 2),)),
         Ask("s", PLAIN, (Item(5, "", "", None, 0),)),
     ]
 
@@ -128,9 +128,9 @@ def test_any_json_is_a_frame_or_an_end(kind: str, said: Any) -> None:
         frame(ask([1, "p", None], schema="x" * (SCHEMA_CHARS_MAX + 1))),
         frame(ask([1, "p", None], schema={"type": "string"})),
         frame(ask([1, "p", None], fresh=1)),
-        frame({"forecast": {"id": 1, "opts": OPTS, "items": [["f" * 63, 1]]}}),
-        frame({"forecast": {"id": 1, "opts": OPTS, "items": [["F" * 64, 1]]}}),
-        frame({"forecast": {"id": 1, "opts": OPTS, "items": [["f" * 64, -1]]}}),
+        frame({"forecast": {"id": 1, "step": "s", "opts": OPTS, "items": [["f" * 63, 1]]}}),
+        frame({"forecast": {"id": 1, "step": "s", "opts": OPTS, "items": [["F" * 64, 1]]}}),
+        frame({"forecast": {"id": 1, "step": "s", "opts": OPTS, "items": [["f" * 64, -1]]}}),
         (FRAME_BYTES_MAX + 1).to_bytes(4, "big"),
     ],
 )

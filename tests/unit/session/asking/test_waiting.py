@@ -55,7 +55,8 @@ class Handle:
 
 def made(monkeypatch: pytest.MonkeyPatch, limit_ms: int = 1_000_000) -> tuple[Machine, Waiting, StepClock, list[bool]]:
     machine, over = Machine(monkeypatch), list[bool]()
-    waiting = Waiting(limit_ms, lambda: machine.cpu, lambda: over.append(True))
+    waiting = Waiting(limit_ms, lambda: machine.cpu)
+    waiting.on_limit = lambda: over.append(True)
     return machine, waiting, StepClock(machine.now_ns, 5_000 * MS), over
 
 
