@@ -35,8 +35,8 @@ def answered_by(registry: Registry, board: ScriptedBoard) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 async def workers_asking_registry(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Registry]:
-    """A registry whose kernels have what checks an answer's schema, as where a backend is set."""
-    policy = {"imports": {"preload": ["jsonschema", "referencing"]}}
+    """Its kernels have what checks an answer's schema, as where a backend is set; a slow machine costs none of them."""
+    policy = {"imports": {"preload": ["jsonschema", "referencing"]}, "interrupt_grace_ms": 60_000}
     async with open_workers_registry(tmp_path_factory.mktemp("state"), policy=policy) as opened:
         yield opened
 
