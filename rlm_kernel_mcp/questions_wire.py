@@ -60,6 +60,8 @@ CODES: Final = (
 )
 """Why a question has no answer."""
 
+CHANNEL_THREADS: Final = 2
+"""Of a kernel that asks: one reads, one writes. They are its own, as those of its other channels are."""
 LENGTH_BYTES: Final = 4
 FRAME_BYTES_MAX: Final = 2 << 20
 """Of a frame from the kernel."""

@@ -30,7 +30,7 @@ from rlm_kernel_mcp.kernel.untrusted.question_frames import (
     Missed,
     Wishes,
 )
-from rlm_kernel_mcp.questions_wire import ITEM_CHARS_MAX, SUBCALLS, BudgetRow, SubcallsRequest
+from rlm_kernel_mcp.questions_wire import CHANNEL_THREADS, ITEM_CHARS_MAX, SUBCALLS, BudgetRow, SubcallsRequest
 from rlm_kernel_mcp.session.account import Account
 from rlm_kernel_mcp.session.answering.questions import Answered, Failed, Given, Question, Sketch
 from rlm_kernel_mcp.session.asking.answers import STOPPED, Answers
@@ -83,6 +83,7 @@ class Questions:
             raise KernelDied(f"The kernel did not take its channel for questions within {OPEN_S:.0f} s.") from None
         if not is_ok(reply.content):
             raise KernelDied("The kernel did not take its channel for questions.")
+        kernel.base_threads += CHANNEL_THREADS
 
     def close(self) -> None:
         """Let go of the channel: its kernel is replaced, or gone."""
