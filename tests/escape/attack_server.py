@@ -75,14 +75,17 @@ class AttackServer:
     """One server in one import policy."""
 
     def __init__(
-        self, directory: Path, import_policy: str, argv: Sequence[str] = SERVE, uid: int | None = None
+        self, directory: Path, import_policy: str, argv: Sequence[str] = SERVE, uid: int | None = None, **more: str
     ) -> None:
-        """`uid`: the user that `argv` becomes, to whom the directory belongs; what is outside is that user's too."""
+        """`uid`: the user that `argv` becomes, to whom the directory belongs; what is outside is that user's too.
+
+        `more`: further settings.
+        """
         self.import_policy = import_policy
         self.run = secrets.token_hex(6)
         self.secret = "sbx-secret-" + secrets.token_hex(16)
         self.canaries = Canaries(uid)
-        settings = {"RLM_IMPORT_POLICY": import_policy, "SBX_SERVER_SECRET": self.secret}
+        settings = {"RLM_IMPORT_POLICY": import_policy, "SBX_SERVER_SECRET": self.secret, **more}
         self.client = LineClient(directory, settings, tuple(argv))
         self.state_dir = directory.parent / f"{directory.name}.state"
         self.client.initialize()
@@ -187,9 +190,9 @@ class AttackServer:
 
 
 @contextmanager
-def opened(directory: Path, import_policy: str, argv: Sequence[str] = SERVE) -> Iterator[AttackServer]:
-    """One server for many cases; it must end without leaving anything."""
-    attack_server = AttackServer(directory, import_policy, argv)
+def opened(directory: Path, import_policy: str, argv: Sequence[str] = SERVE, **more: str) -> Iterator[AttackServer]:
+    """One server for many cases; it must end without leaving anything. `more`: as there."""
+    attack_server = AttackServer(directory, import_policy, argv, **more)
     yield attack_server
     assert attack_server.close() == []
 
