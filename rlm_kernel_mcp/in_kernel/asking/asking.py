@@ -72,6 +72,11 @@ def open_channel(content: Mapping[str, Any], passed: Callable[[], int]) -> Mappi
     return {}
 
 
+def is_open() -> bool:
+    """Whether somebody answers."""
+    return _State.channel is not None
+
+
 def _step() -> str:
     return str(_State.step_of().get("msg_id", ""))
 

@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from rlm_kernel_mcp.context_wire import EXPLORING
+from rlm_kernel_mcp.in_kernel.asking.asking import is_open
 from rlm_kernel_mcp.in_kernel.courtesies.wording import out_of_memory_words, wording
 from rlm_kernel_mcp.in_kernel.display_text.inspection import instance_dict
 from rlm_kernel_mcp.in_kernel.display_text.source_locations import is_step, source_line
@@ -46,6 +47,9 @@ _FORK: Final = re.compile(r"\bos\.(fork|forkpty|posix_spawnp?|exec[lv]p?e?|spawn
 _DBM: Final = ("dbm/", "/shelve.py")
 _LOCK: Final = re.compile(r"\b(flock|lockf)\(|/mailbox\.py")
 _MODE: Final = re.compile(r"\b[fl]?chmod\(|/shutil\.py")
+_ASKING_ELSEWHERE: Final = ("llm", "llm_batch", "rlm_query", "rlm_query_batched", "sub_llm", "sub_rlm")
+_AWAITED: Final = re.compile(r"\bawait\s+llm_query(_batched)?\s*\(")
+_FUNCTIONS: Final = (*EXPLORING, "llm_query", "llm_query_batched", "llm_query_async", "budget", "forecast")
 _NETWORK: Final = ("/socket.py", "/urllib/request.py", "/http/client.py", "/requests/", "/urllib3/", "/httpx/")
 _SOCKET: Final = re.compile(r"\bsocket\.")
 
@@ -109,7 +113,7 @@ def _of_a_function(error: BaseException, lines: list[str], user_ns: Mapping[str,
     said = error.args[0] if type(error) is TypeError and error.args else None
     if type(said) is not str or not said.endswith("object is not callable"):
         return ""
-    bound = (name for name in EXPLORING if type(user_ns.get(name)) is not types.FunctionType)
+    bound = (name for name in _FUNCTIONS if type(user_ns.get(name)) is not types.FunctionType)
     called = (name for name in bound if any(re.search(rf"\b{name}\s*\(", line) for line in lines))
     name = next(called, "")
     return f"`{name}` is what a step has bound to it; `del {name}` gives the function back." if name else ""
@@ -120,12 +124,23 @@ def _of_arguments(error: BaseException, lines: list[str], user_ns: Mapping[str, 
     del lines
     said = error.args[0] if type(error) is TypeError and error.args else None
     name = said.partition("() ")[0] if type(said) is str else ""
-    function = user_ns.get(name) if name in EXPLORING else None
+    function = user_ns.get(name) if name in _FUNCTIONS else None
     if type(function) is not types.FunctionType:
         return ""
     signature = inspect.signature(function)
     bare = [one.replace(annotation=inspect.Parameter.empty) for one in signature.parameters.values()]
     return f"It is {name}{signature.replace(parameters=bare, return_annotation=inspect.Signature.empty)}."
+
+
+def _of_asking(error: BaseException, lines: list[str], user_ns: Mapping[str, Any]) -> str:
+    """Another library's names for a question to a model, and an await of what needs none."""
+    del user_ns
+    if type(error) is NameError and error.name in _ASKING_ELSEWHERE and is_open():
+        return "llm_query(prompt, text) asks a model; llm_query_batched(prompts, texts) asks many at once."
+    said = error.args[0] if type(error) is TypeError and error.args else None
+    if type(said) is str and said.endswith("in 'await' expression") and any(map(_AWAITED.search, lines)):
+        return "llm_query and llm_query_batched need no await; llm_query_async is for that."
+    return ""
 
 
 def _of_a_document(error: BaseException, lines: list[str], user_ns: Mapping[str, Any]) -> str:
@@ -263,6 +278,7 @@ def _of_a_fence(error: BaseException, lines: list[str], user_ns: Mapping[str, An
 
 _FINDERS: Final[tuple[Callable[[BaseException, list[str], Mapping[str, Any]], str], ...]] = (
     _of_an_unbound_context,
+    _of_asking,
     _of_a_name,
     _of_a_function,
     _of_arguments,

@@ -154,6 +154,22 @@ async def test_a_call_with_wrong_arguments_is_a_mistake_of_the_code(pair: Pair) 
     assert pair.answers.asked == []
 
 
+async def test_a_habit_from_elsewhere_is_told_what_does(pair: Pair) -> None:
+    """Other libraries' names, an await of what needs none, and other arguments."""
+    for code, words in (
+        ("sub_llm('what is it?')", "llm_query(prompt, text) asks a model"),
+        ("await llm_query('what is it?')", "llm_query_async is for that"),
+        (
+            "llm_query(question='what is it?')",
+            "It is llm_query(prompt, text=None, *, schema=None, model=None, fresh=False).",
+        ),
+        ("budget = 3\nbudget()", "`del budget` gives the function back"),
+    ):
+        report = await pair.session.run(code)
+        assert report.error is not None
+        assert words in report.error.traceback
+
+
 async def test_where_nobody_answers_the_names_say_so(shared: SessionDriver) -> None:
     """And which setting switches it on; a report has nothing of it."""
     for call in (
