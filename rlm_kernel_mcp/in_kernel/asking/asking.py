@@ -242,15 +242,13 @@ def forecast(prompts: str | Sequence[str], texts: Sequence[str] | None = None) -
 def _forecast(call: _Call, items: Sequence[Item]) -> tuple[Forecast, SubcallError | None]:
     # One that is too large is not asked at all, and fails by itself.
     fitting = (item for item in items if len(item.prompt) + len(item.text or "") <= ITEM_CHARS_MAX)
-    sketches = [[digest_of(item.prompt, item.text), _bytes(item.prompt) + _bytes(item.text or "")] for item in fitting]
+    sketches = [
+        [digest_of(item.prompt, item.text), len(f"{item.prompt}{item.text or ''}".encode())] for item in fitting
+    ]
     said = {"step": _step(), "opts": call.opts, "items": sketches}
     row = call.channel.question("forecast", lambda number: {"id": number, **said})
     refusal = row.pop("refusal")
     return Forecast(**row, fits=refusal is None), None if refusal is None else SubcallError(*refusal)
-
-
-def _bytes(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode())
 
 
 def _items(prompts: Any, texts: Any) -> list[Item]:
