@@ -9,6 +9,7 @@ import email.utils
 import importlib.util
 import ipaddress
 import json
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -254,11 +255,10 @@ async def test_half_an_answer_is_none(endpoint: Endpoint, api: str, fields: dict
 
 
 async def test_an_endpoint_that_never_answers_is_left_when_the_time_is_over(endpoint: Endpoint) -> None:
-    """The others' answers come meanwhile."""
-    endpoint.faults.append(never)
+    """The code hears of it, however long the endpoint goes on."""
+    endpoint.faults.extend([never] * 9)
     async with asking(settings_for(endpoint.url), deadline_s=0.5) as ask:
-        givens = await ask("a", "b", "c")
-    assert [givens[number] for number in (1, 2, 3)].count("timeout") == 1
+        assert only(await ask("a")) == "timeout"
 
 
 async def test_a_question_that_nobody_waits_for_leaves_the_endpoint_at_once(endpoint: Endpoint) -> None:
@@ -284,10 +284,10 @@ async def test_a_question_that_nobody_waits_for_leaves_the_endpoint_at_once(endp
 
 async def test_nobody_listens_and_it_says_so() -> None:
     """After some tries."""
-    async with Endpoint() as gone:
-        url = gone.url
-    async with asking(settings_for(url)) as ask:
-        givens = await ask("a")
+    with socket.socket() as silent:  # nobody else can have its port meanwhile
+        silent.bind(("127.0.0.1", 0))
+        async with asking(settings_for(f"http://127.0.0.1:{silent.getsockname()[1]}/v1")) as ask:
+            givens = await ask("a")
     assert (only(givens), givens.message(1)) == ("backend", "The endpoint cannot be reached.")
 
 
