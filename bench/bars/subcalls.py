@@ -119,7 +119,7 @@ async def asking(backend: Backend) -> AsyncIterator[Asking]:
         try:
             books = StoreBooks(registry.store, registry._writer, backend.facts, is_cached=True, day_max=10**9)
             board = Switchboard(backend, Ceilings(10**6, 10**12, parallel=PARALLEL), books, books)
-            registry._handles._shared = replace(registry._handles._shared, switchboard=board)
+            registry.handles._shared = replace(registry.handles._shared, switchboard=board)
             opened = await registry.init_context(context_text="x", context_paths=None, limits=LIMITS)
             yield Asking(registry, opened.session_id)
         finally:

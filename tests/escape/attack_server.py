@@ -192,7 +192,7 @@ class AttackServer:
 @contextmanager
 def opened(directory: Path, import_policy: str, argv: Sequence[str] = SERVE, **more: str) -> Iterator[AttackServer]:
     """One server for many cases; it must end without leaving anything. `more`: as there."""
-    attack_server = AttackServer(directory, import_policy, argv, **more)
+    attack_server = AttackServer(directory, import_policy, argv, None, **more)
     yield attack_server
     assert attack_server.close() == []
 
