@@ -2,7 +2,8 @@
 
 Is: one call of the session as questions of the channel, its answers as values. Is not: who answers, nor what it costs
 (the host's `session/answering/`); and no wall: this process has no network, and no key is in it.
-Above: `in_kernel/namespace/offered.py`, `in_kernel/ipython/app.py`. Below: `channel.py`, `schemas.py`.
+Above: `in_kernel/namespace/offered.py`, `in_kernel/ipython/app.py`, `in_kernel/launch.py`. Below: `channel.py`,
+`schemas.py`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ OFF: Final = (
     "A step cannot ask a language model here: read what it printed yourself. The user can switch that on "
     "(RLM_SUBCALL_BACKEND)."
 )
+OFF_TO_A_PERSON: Final = "No language model can be asked here: only a session of an MCP client has a way to one."
 
 
 class Budget(NamedTuple):
@@ -61,6 +63,11 @@ class _State:
 def use_steps(step_of: Callable[[], Mapping[str, Any]]) -> None:
     """Once, when the kernel is made."""
     _State.step_of = staticmethod(step_of)
+
+
+def speak_to_a_person() -> None:
+    """Another Jupyter client started this kernel: nobody will bring a channel, and its reader is no agent's user."""
+    _State.off = OFF_TO_A_PERSON
 
 
 def open_channel(content: Mapping[str, Any], passed: Callable[[], int]) -> Mapping[str, Any]:

@@ -67,19 +67,20 @@ from rlm_kernel_mcp.front import front
 def attach(*_):
     ours, theirs = socket.socketpair()
     theirs.close()
-    front.attached += 1
+    connections.append(ours)
     return ours
 
 def ours(name, real=front.ours):
     if name != "becoming":
         return real(name)
     def become_server(argv, reason, handed=()):
-        print(front.attached, reason)
+        print(len(connections), reason)
         sys.stdout.flush()
         return 7
     return {"become_server": become_server}
 
-front.attached, front.attach, front.ours = 0, attach, ours
+connections = []
+front.attach, front.ours = attach, ours
 sys.argv[1:] = []
 os._exit(front.main())
 """
