@@ -14,16 +14,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 from rlm_kernel_mcp.in_kernel.asking.channel import Channel, Item, Waiting
-from rlm_kernel_mcp.in_kernel.asking.errors import SubcallError
+from rlm_kernel_mcp.in_kernel.asking.errors import OFF, OFF_TO_A_PERSON, SubcallError
 from rlm_kernel_mcp.in_kernel.asking.schemas import Missed, Schema
 from rlm_kernel_mcp.in_kernel.explore.spans import Span
 from rlm_kernel_mcp.questions_wire import BATCH_MAX, ITEM_CHARS_MAX, Opts, digest_of
-
-OFF: Final = (
-    "A step cannot ask a language model here: read what it printed yourself. The user can switch that on "
-    "(RLM_SUBCALL_BACKEND)."
-)
-OFF_TO_A_PERSON: Final = "No language model can be asked here: only a session of an MCP client has a way to one."
 
 
 class Budget(NamedTuple):

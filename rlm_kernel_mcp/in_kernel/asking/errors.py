@@ -1,10 +1,18 @@
 """Why a question of a session's code has no answer.
 
-Is: the one exception, which also stands in an answer's place. Is not: a wall. Above: the modules beside it.
-Below: nothing.
+Is: the one exception, which also stands in an answer's place, and the words where nobody answers at all. Is not: a
+wall. Above: the modules beside it. Below: nothing.
 """
 
 from __future__ import annotations
+
+from typing import Final
+
+OFF: Final = (
+    "A step cannot ask a language model here: read what it printed yourself. The user can switch that on "
+    "(RLM_SUBCALL_BACKEND)."
+)
+OFF_TO_A_PERSON: Final = "No language model can be asked here: only a session of an MCP client has a way to one."
 
 
 class SubcallError(Exception):
