@@ -45,7 +45,8 @@ def edges(hosts: Hosts, count: int, chance: random.Random) -> Counter[str]:
             asked = _come(hosts, names)
         for client, request in zip(hosts.clients, asked, strict=True):
             assert "result" in client.answer(request)
-            assert HERE not in client.log.read_text(encoding="utf-8")
+            said = client.log.read_text(encoding="utf-8")
+            assert HERE not in said, f"{said}\n{hosts.log()}"
         for client in leaving:
             assert client.process.wait(WAIT_S) == 0
             client.stdout.close()
