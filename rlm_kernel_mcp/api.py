@@ -52,7 +52,7 @@ class Sessions:
     """
 
     def __init__(self, *, host: Host = "auto", env: Mapping[str, str] | None = None, door: Door | None = None) -> None:
-        """Begin; some 0.5 s.
+        """Begin: connect to the host, or make a fork server and a spare kernel here (some 0.5 s).
 
         Args:
             host: `auto`: in the host of this user, or in this process where none can be had (or `RLM_HOST` is `off`);
@@ -168,7 +168,10 @@ class Session:
         return self._session.opened
 
     def close(self) -> None:
-        """End its kernel. Its values are kept, and its handle stays valid. Safe to call twice."""
+        """End its kernel, unless another client has opened it or is using it.
+
+        Its values are kept, and its handle stays valid. Safe to call twice.
+        """
         if self._own is not None:
             self._own.close()
         elif self._sessions.is_open:

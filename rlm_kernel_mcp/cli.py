@@ -146,7 +146,7 @@ def _add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         help="say what holds on this machine and what is missing",
         description="Raise every wall in a process of its own, start one kernel as the server does and one as another "
         "Jupyter client does, and say what holds and how to fix what does not. Settings come from the environment, as "
-        "for serve. Exit status 0: every required wall holds.",
+        "for serve. Exit status 0: every required wall holds, both kernels start, and with --ask there was an answer.",
     )
     parser.add_argument("--ask", action="store_true", help="also ask the model of RLM_SUBCALL_BACKEND a short question")
     parser.set_defaults(command=_doctor, parser=parser)

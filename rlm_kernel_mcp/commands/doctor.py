@@ -1,7 +1,8 @@
 """`rlm-kernel-mcp doctor`: what holds on this machine, and how to fix what does not.
 
-Is: three trials that a person can repeat: every wall raised in a process of its own, one kernel started as the server
-does it, one as any other Jupyter client does. Is not: the walls (`in_kernel/walls/`), never raised in this process.
+Is: trials that a person can repeat: every wall raised in a process of its own, one kernel started as the server does
+it, one as any other Jupyter client does; and what a server here would find beside: hosts, an endpoint, the store.
+Is not: the walls (`in_kernel/walls/`), never raised in this process.
 Above: `cli.py`. Below: `in_kernel.probe` as a program, the policy, the registry.
 """
 

@@ -102,7 +102,7 @@ def _cells(record: SessionRecord, holder: int | None) -> tuple[str, ...]:
         one["kind"] if one["chars"] is None else f"{one['kind']}, {counted(one['chars'], 'character')}",
         f"{one['step_index']:,}",
         one["last_used_at"],
-        "none" if holder is None else f"pid {holder}",
+        "none" if holder is None else f"pid {holder}" if holder else "not known",
     )
     return tuple(safe_text(cell) for cell in cells)
 

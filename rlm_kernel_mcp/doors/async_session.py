@@ -151,7 +151,10 @@ class AsyncSession:
             self._finalizer.detach()
 
     async def close(self) -> None:
-        """End its kernel. Its record and its values are kept, and its handle stays valid. Safe to call twice."""
+        """End its kernel, unless another client has opened it or is using it.
+
+        Its record and its values are kept, and its handle stays valid. Safe to call twice.
+        """
         await shielded(self._end(), f"the close of session {self._session_id}")
 
     async def _end(self) -> None:

@@ -17,7 +17,6 @@ from rlm_kernel_mcp.session.answering.ledger import Ledger, Limits, Prices, Used
 from rlm_kernel_mcp.session.answering.questions import Failed
 from rlm_kernel_mcp.session.answering.sending import DEADLINE_S, Day, Sender
 from rlm_kernel_mcp.session.answering.turns import Turns
-from rlm_kernel_mcp.session.reports import SubcallsUsed
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +50,6 @@ class Switchboard:
         turns: Turns[Job] = Turns(self._ceilings.parallel, self._ceilings.per_minute)
         self._sender = Sender(backend, turns, day, self._ceilings.deadline_s)
 
-    @property
-    def open_world(self) -> bool:
-        """Whether questions leave this machine's own programs."""
-        return self._facts.is_open_world
-
     def broker(self, session_id: str, account: Account) -> Broker:
         """A session's own, within the lower one of each limit. Its account is charged."""
         asked, used, ceilings = account.limits, account.subcalls, self._ceilings
@@ -66,10 +60,7 @@ class Switchboard:
         usd = self._books.usd_of(session_id) if used.calls and ceilings.usd is not None else 0.0
         spent = Used(used.calls, used.tokens, usd)
 
-        def charge(calls: int, tokens: int) -> None:
-            account.subcalls = SubcallsUsed(account.subcalls.calls + calls, account.subcalls.tokens + tokens)
-
-        ledger = Ledger(limits, spent, Prices(ceilings.price_usd), self._facts.output_tokens, charge)
+        ledger = Ledger(limits, spent, Prices(ceilings.price_usd), self._facts.output_tokens, account.charge_subcalls)
         return Broker(session_id, self._sender, self._facts, ledger, self._books, self._off(session_id, account))
 
     def _off(self, session_id: str, account: Account) -> Failed | None:

@@ -37,11 +37,6 @@ class Turns(Generic[J]):
         self.active = 0
         """Questions under way."""
 
-    @property
-    def held_until(self) -> float:
-        """Until when nothing is sent."""
-        return self._held_until
-
     def rounds(self, count: int) -> int:
         """How many after another so many questions take."""
         return -(-count // self.parallel)

@@ -31,7 +31,8 @@ class NobodyAsked:
 
 def driven_elsewhere(session_id: str, holder: int) -> SessionBusy:
     """What is said of a session that another process has and does not give."""
+    who = f"pid {holder}" if holder else "its pid is not known"
     return SessionBusy(
-        f"Session {session_id} is driven by another server process (pid {holder}).",
+        f"Session {session_id} is driven by another server process ({who}).",
         "Use it there, or call rlm_init_context for a session of your own; rlm_get_trace works from here too.",
     )

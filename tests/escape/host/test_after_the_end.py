@@ -34,6 +34,7 @@ async def test_what_runs_on_is_charged_to_the_next_step(registry: Registry) -> N
     assert report.duration_ms < session.session.counters.runtime_ms - before
 
 
+@pytest.mark.slow
 async def test_what_a_read_takes_between_steps_is_not_charged(registry: Registry) -> None:
     """The kernel works for the reader then: a session that its runtime has stopped can still be read."""
     session = await SessionDriver.open(registry, limits=replace(AMPLE, max_runtime_ms=700))

@@ -95,6 +95,7 @@ def test_a_step_that_runs_there_is_named_with_its_host_and_goes_on(two: Two) -> 
         assert error["code"] == "SESSION_BUSY"
         assert f"Step 2 of session {two.session_id} has been running for" in error["message"]
         assert f"(pid {two.old_host}, version 1.0.0)" in error["message"]
+        assert error["next_step"].startswith("Await or stop it from a client of that host")
     assert two.new.data("rlm_get_trace", session_id=two.session_id)["events"][-1]["action"] == "run_repl"
     assert two.old.data("rlm_interrupt", session_id=two.session_id)["status"] == "interrupted"
     assert used(two.new, two.session_id, "x")["result"] == "41"

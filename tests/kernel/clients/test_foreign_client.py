@@ -371,6 +371,7 @@ async def test_a_client_s_arguments_are_left_out_and_it_is_told(
     assert "--owned --scratch=/ --sockets /tmp --IPKernelApp.quiet=False" in caplog.text
 
 
+@pytest.mark.slow
 async def test_a_kernelspec_s_policy_and_the_settings_mean_the_same_in_both_worlds(
     tmp_path: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -43,6 +43,7 @@ def used_bytes(registry: Registry) -> int:
     return registry._shared.loaders.spool.used_bytes
 
 
+@pytest.mark.slow
 async def test_texts_of_every_width_are_what_was_given_and_come_back(registry: Registry) -> None:
     """An exact str each, in no one's memory; a second name for one is a reference, and `del` frees nothing."""
     text = LINES["ascii"] * (10 * MB)

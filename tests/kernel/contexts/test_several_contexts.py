@@ -282,6 +282,7 @@ async def test_a_json_text_comes_as_python_s_own_parser_has_it(
     assert await value(session, f"__import__('json').loads({text!r}) == data") == "True"
 
 
+@pytest.mark.slow
 async def test_a_json_text_whose_value_is_too_large_is_refused_by_its_numbers(tmp_path: Path) -> None:
     """In the loader, which may need more than a session has; in the kernel, which has to keep room for steps."""
     async with open_registry(tmp_path, RLM_MEMORY_LIMIT_MB="64") as registry:

@@ -102,7 +102,11 @@ async def test_a_start_that_is_cut_off_leaves_no_run_folder(
     await until(lambda: list(runtime.iterdir()) == [])
 
 
-@pytest.mark.parametrize("what", ["sys.exit(5)", "import time; time.sleep(3_600)"], ids=["dies", "hangs"])
+@pytest.mark.parametrize(
+    "what",
+    ["sys.exit(5)", pytest.param("import time; time.sleep(3_600)", marks=pytest.mark.slow)],
+    ids=["dies", "hangs"],
+)
 async def test_a_kernel_that_never_is_ready_leaves_nothing(
     tmp_path: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
@@ -133,6 +137,7 @@ async def opened(tmp_path: Path, runtime: Path) -> AsyncIterator[Registry]:
         yield found
 
 
+@pytest.mark.slow
 async def test_a_process_without_descriptors_starts_no_kernel_and_then_one(opened: Registry, runtime: Path) -> None:
     """A clear error, no directory left, and the session is had when there are some again."""
     await (await SessionDriver.open(opened)).finalize(text="warm")

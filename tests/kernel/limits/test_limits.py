@@ -196,6 +196,7 @@ async def test_a_step_may_use_what_the_limit_allows(small_registry: Registry) ->
     assert (await session.ok("b = bytearray(60 * 10 ** 6)\nlen(b)")).result == "60000000"
 
 
+@pytest.mark.slow
 async def test_a_step_that_swallows_its_memory_error_for_ever_is_killed(small: SessionDriver) -> None:
     """Past the hard limit nothing is asked any more. Unless it is told just outside its own `try`: that ends it."""
     report = await small.run(

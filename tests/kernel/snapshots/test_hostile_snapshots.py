@@ -187,6 +187,7 @@ class Trap:
 """Values that hear no signal when they come back, and end their kernel after that."""
 
 
+@pytest.mark.slow
 async def test_values_that_end_each_kernel_have_one_bound_of_time_and_are_charged(
     any_registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -259,6 +259,7 @@ async def test_the_next_step_does_not_wait_for_a_snapshot(session: SessionDriver
     assert report.duration_ms < 20_000
 
 
+@pytest.mark.slow
 async def test_a_kernel_whose_values_do_not_let_it_go_is_replaced(session: SessionDriver) -> None:
     """Code that catches the signal and runs on: the step runs in a fresh kernel, and is told why."""
     await session.ok("kept = [1]")

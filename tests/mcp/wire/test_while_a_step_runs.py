@@ -64,6 +64,7 @@ def test_two_sessions_run_at_the_same_time(client: LineClient, running: tuple[st
     client.result(call)
 
 
+@pytest.mark.slow
 def test_a_caller_with_a_progress_token_hears_of_a_step_that_takes_long(client: LineClient) -> None:
     """Every few seconds; one is waited for."""
     session_id = client.open_session()

@@ -385,6 +385,7 @@ def test_no_path_and_too_many_paths_are_invalid(root: Path, paths: list[str]) ->
         resolve(root, *paths)
 
 
+@pytest.mark.slow
 def test_a_folder_deeper_than_any_path_can_name_is_skipped_where_it_ends(root: Path) -> None:
     """Directories 3,000 deep neither overflow the stack nor fail the request."""
     write(root, "a.txt")

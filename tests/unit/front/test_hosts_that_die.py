@@ -51,12 +51,14 @@ def test_a_client_whose_hosts_get_on_has_as_many_as_it_needs(page: int) -> None:
     for turn in range(3 * IN_A_ROW):
         read_on(page, turn)
         settle(page, deaths)
+        assert len(deaths) == 1
 
 
 def test_a_host_that_lived_for_a_while_begins_a_new_row(page: int) -> None:
     deaths: Deaths = []
     for _ in range(3 * IN_A_ROW):
         settle(page, deaths)
+        assert len(deaths) == 1
         deaths[-1] = (deaths[-1][0] - IN_A_ROW_S - 1, deaths[-1][1])
 
 

@@ -113,6 +113,7 @@ def test_encodings_with_a_mark(pieces: list[str], encoding: str) -> None:
     agree("".join(pieces).replace("\0", "").encode(encoding), encoding)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(near_borders(bad=False), st.sampled_from(["utf-16", "utf-32"]), st.data())
 def test_wide_encodings_with_bytes_that_do_not_decode(pieces: list[str], encoding: str, data: st.DataObject) -> None:
