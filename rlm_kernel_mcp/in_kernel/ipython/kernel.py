@@ -225,12 +225,12 @@ class RlmKernel(ControlRequests, AnsweredRequests, ClientRequests, InputRequests
     async def _run(self, code: str, silent: bool, store_history: bool, expressions: Any) -> bool:
         """Run the code to its end; true if it raised nothing. From here on an interrupt must not eat the reply."""
         shell = self.shell
-        soft_memory(True)
         self.in_step = True
         try:
             self.interrupts.arm()
             self.garbage.before_step()
             transformed = shell.transform_cell(code)
+            soft_memory(True)  # after our own part: what earlier steps hold may have left it none
             if shell.should_run_async(code, transformed_cell=transformed):
                 result = await self._run_async(code, transformed, silent, store_history)
             else:

@@ -47,6 +47,16 @@ def leaving():
 state.put_back = leaving
 """
 
+LOOKING = """
+import resource
+looks = []
+def looking(lines):
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    looks.append(soft == hard)
+    return lines
+get_ipython().input_transformers_cleanup.append(looking)
+"""
+
 SERVED = """
 import resource, time
 limits = lambda: resource.getrlimit(resource.RLIMIT_AS)
@@ -142,3 +152,10 @@ async def test_a_request_that_outlasts_its_step_does_not_put_the_steps_limit_bac
     assert (await any_session.end_of(2)).status == "ok"
     assert await any_session.value("mine") == "kept"  # the requests are served in turn: the first is done by now
     assert (await any_session.ok("[ended == [(hard, hard)], seen[1:] == [(hard, hard)]]")).result == "[True, True]"
+
+
+async def test_a_step_is_read_before_its_limit_is_in_force(any_session: SessionDriver) -> None:
+    """What earlier steps hold may have left no memory to take its code apart: threads that wait did so."""
+    await any_session.ok(LOOKING)
+    report = await any_session.ok("soft, hard = resource.getrlimit(resource.RLIMIT_AS)\nlooks[0], soft < hard")
+    assert report.result == "(True, True)"
