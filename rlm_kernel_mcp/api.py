@@ -168,10 +168,7 @@ class Session:
         return self._session.opened
 
     def close(self) -> None:
-        """End its kernel, unless another client has opened it or is using it.
-
-        Its values are kept, and its handle stays valid. Safe to call twice.
-        """
+        """End its kernel, unless another client has or uses it. Values and handle stay. Safe to call twice."""
         if self._own is not None:
             self._own.close()
         elif self._sessions.is_open:
