@@ -124,7 +124,7 @@ class Handles:
             created_at=Journal.now(),
             kind=prepared.context.source.kind,
             status="idle",
-            limits=json.dumps(asdict(limits)),
+            limits=json.dumps(limits.recorded()),
             context=json.dumps(contexts.first_row()),
             context_ref=json.dumps(contexts.reference(list(prepared.namespace))),
             walls=json.dumps([asdict(wall) for wall in prepared.walls]),

@@ -7,7 +7,7 @@ All text here is already safe to show (`text/safe_text.py`), but for what a prog
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from rlm_kernel_mcp.kernel.untrusted.reply import Picture
@@ -34,6 +34,15 @@ class Guardrails:
     subcall_tokens_limit: int = 2_000_000
     wait_limit_ms: int = 600_000
     """How long one step may wait for answers. These three hold where somebody answers, and are not told elsewhere."""
+
+    def recorded(self) -> dict[str, int]:
+        """What a session's record has of it: of the three only what is not the default.
+
+        A server of before knows no more than the first four, and takes a record with others for damaged.
+        """
+        later = ("max_subcalls", "subcall_tokens_limit", "wait_limit_ms")
+        defaults = asdict(Guardrails())
+        return {name: value for name, value in asdict(self).items() if name not in later or value != defaults[name]}
 
 
 @dataclass(frozen=True, slots=True)

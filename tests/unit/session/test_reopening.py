@@ -16,6 +16,7 @@ from rlm_kernel_mcp.session.reports import Guardrails
 from rlm_kernel_mcp.session.session import Session
 from rlm_kernel_mcp.settings import load_settings
 from rlm_kernel_mcp.store.store import SessionRecord, Store
+from tests.fake_kernel import Fakes
 from tests.parts import ROOT
 
 NO_PART: Final = cast(Any, None)
@@ -64,3 +65,18 @@ def test_a_record_from_before_what_was_left_out_had_kinds_is_no_damaged_one(
     context = reopened(tmp_path, json.dumps(old), {"inline": True}).contexts.contexts.first.report
     assert context is not None
     assert (context.skipped, context.skipped_first) == (skipped, tuple(first))
+
+
+@pytest.mark.anyio
+async def test_a_session_without_wishes_for_sub_calls_has_a_record_that_a_server_of_before_reads(fakes: Fakes) -> None:
+    """One may still run beside this one, and takes limits that it does not know for a damaged record."""
+    session, _ = await fakes.open()
+    store = fakes.registry.store
+    record = store.session(session.session_id)
+    assert record is not None
+    assert list(json.loads(record.limits)) == ["max_steps", "max_runtime_ms", "budget_limit", "step_timeout_ms"]
+
+
+def test_limits_of_sub_calls_that_are_wished_for_are_recorded() -> None:
+    limits = Guardrails(max_subcalls=5, wait_limit_ms=7)
+    assert Guardrails(**limits.recorded()) == limits
