@@ -5,7 +5,8 @@ Is not: what a call does (`hosted_calls.py`), nor packets (`doors/wire/`). Above
 `hosted_calls.py`, `doors/wire/packets.py`.
 
 Nobody else waits for a program: its output is sent as it reads, and of what it leaves lying `OUTPUT_BYTES_MAX` are
-kept, or one piece; the rest of that stream it finds in its step's report. Large answers are made a few at a time.
+kept, or one piece; the rest of that stream it finds in its step's report. Large answers are made a few at a time, and
+no further call is read while calls and answers that wait for it have more than `TEXT_BYTES_MAX`.
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ class Conversation:
         self._calls = calls
         self._under_way: dict[int, asyncio.Task[None]] = {}
         self._bytes_under_way = 0
+        """Of calls that are not answered, and of answers that are not sent."""
         self._freed = asyncio.Event()
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
         self._outbox = Outbox(self._packets)
@@ -97,6 +99,7 @@ class Conversation:
 
     async def _receive(self) -> None:
         while parts := await self._packets.receive():
+            await self._room()  # an answer may have been made since
             size = sum(map(len, parts))
             said, texts = await unpacked(parts)
             del parts
@@ -109,9 +112,13 @@ class Conversation:
                 raise BadMessage(f"call {number} is under way already")
             self._follow(number, size, self._answer(number, said, arguments_of(said, texts)))
             del said, texts
-            while self._bytes_under_way > TEXT_BYTES_MAX or len(self._under_way) > CALLS_MAX + REFUSALS_MAX:
-                self._freed.clear()
-                await self._freed.wait()
+            await self._room()
+
+    async def _room(self) -> None:
+        """Wait until the program has read what it was answered, where that and its calls are too much."""
+        while self._bytes_under_way > TEXT_BYTES_MAX or len(self._under_way) > CALLS_MAX + REFUSALS_MAX:
+            self._freed.clear()
+            await self._freed.wait()
 
     def _follow(self, number: int, size: int, work: Coroutine[Any, Any, None]) -> None:
         """Have a call answered, whatever becomes of it."""
@@ -126,7 +133,7 @@ class Conversation:
             if not task.cancelled() and (error := task.exception()) is not None:
                 log.error("a program's call failed", exc_info=error)
                 fault = InternalError("The call failed inside the host; its log has the details.")
-                self._follow(number, size, self._say({"id": number, "error": error_said(fault)}))
+                self._follow(number, size, self._say(packed({"id": number, "error": error_said(fault)})))
 
         task.add_done_callback(ended)
 
@@ -134,22 +141,32 @@ class Conversation:
         """Do what a call asks, and return when its answer was read."""
         is_large = said.get("call") in LARGE
         async with self._large if is_large else contextlib.nullcontext():
-            texts = list[str]()
-            try:
-                if len(self._under_way) > CALLS_MAX:
-                    raise InvalidInput(f"{CALLS_MAX:,} calls of this program are under way, and no more are taken.")
-                with self._calls.under_way(said.get("call"), arguments.get("session_id")):
-                    kind, result = await self._done(number, said, arguments)
-                answer: Head = {"id": number, "result": codec(kind).write(result, texts)}
-            except RlmError as error:
-                answer = {"id": number, "error": error_said(error)}
-            await self._say(answer, texts)
+            await self._say(await self._answered(number, said, arguments))
 
-    async def _say(self, head: Head, texts: Sequence[str] = ()) -> None:
+    async def _answered(self, number: int, said: Head, arguments: Arguments) -> list[bytes]:
+        """The answer to a call, as it is sent: of what the call gave nothing stays beside it."""
+        texts = list[str]()
+        try:
+            if len(self._under_way) > CALLS_MAX:
+                raise InvalidInput(f"{CALLS_MAX:,} calls of this program are under way, and no more are taken.")
+            with self._calls.under_way(said.get("call"), arguments.get("session_id")):
+                kind, result = await self._done(number, said, arguments)
+            return packed({"id": number, "result": codec(kind).write(result, texts)}, texts)
+        except RlmError as error:
+            return packed({"id": number, "error": error_said(error)})
+
+    async def _say(self, message: Sequence[bytes]) -> None:
         """Send a message once all before it are, and return when it is."""
-        sent = asyncio.Event()
-        self._outbox.put(packed(head, texts), sent.set)
-        await sent.wait()
+        is_sent, size = asyncio.Event(), sum(map(len, message))
+
+        def sent() -> None:  # also of a call that was cancelled meanwhile: its answer stays in its place
+            self._bytes_under_way -= size
+            self._freed.set()
+            is_sent.set()
+
+        self._bytes_under_way += size
+        self._outbox.put(message, sent)
+        await is_sent.wait()
 
     async def _done(self, number: int, said: Head, arguments: Arguments) -> tuple[Any, Any]:
         """What a call gives, and of which kind that is."""

@@ -241,6 +241,31 @@ async def test_no_further_call_is_read_while_the_texts_of_those_under_way_take_t
         assert await asyncio.wait_for(ends.calls.begun.get(), WAIT_S) == "2" * 10
 
 
+@pytest.mark.parametrize("is_cancelled", [False, True])
+async def test_no_further_call_is_read_while_answers_that_nobody_reads_take_too_much(
+    monkeypatch: pytest.MonkeyPatch,
+    is_cancelled: bool,
+) -> None:
+    """Nor where its call was cancelled after it was made."""
+    monkeypatch.setattr(conversation, "TEXT_BYTES_MAX", 1_000_000)
+    async with connected() as ends:
+        ends.calls.output = "x" * 4_000_000
+        ends.calls.ends.set()
+        await said(ends, call_of(1, "run", {**SESSION, "code": "1"}))
+        assert await asyncio.wait_for(ends.calls.begun.get(), WAIT_S) == "1"
+        for _ in range(1_000):
+            await asyncio.sleep(0)
+        if is_cancelled:
+            ends.host._under_way[1].cancel()
+        await said(ends, call_of(2, "run", {**SESSION, "code": "2"}))
+        for _ in range(1_000):
+            await asyncio.sleep(0)
+        assert ends.calls.begun.empty()
+        _, text = await asyncio.wait_for(Packets(ends.ours, 1 << 30).receive(), WAIT_S)
+        assert text == ends.calls.output.encode()
+        assert await asyncio.wait_for(ends.calls.begun.get(), WAIT_S) == "2"
+
+
 @pytest.mark.parametrize(
     "message",
     [
