@@ -58,13 +58,14 @@ class Prepared:
 
     def told(self, session: Session) -> Opened:
         """What is told of the session that it has become. Of the names with which code asks, where somebody answers."""
-        answerer = session.account.answerer
+        answerer, first = session.account.answerer, session.contexts.contexts.first
+        untold = () if answerer else tuple(name for name in ASKING if name != first.name)
         return Opened(
             session_id=session.session_id,
             config=session.account.limits,
             counters=session.counters,
-            context=session.contexts.report(session.contexts.contexts.first),
-            namespace={name: line for name, line in self.namespace.items() if answerer or name not in ASKING},
+            context=session.contexts.report(first),
+            namespace={name: line for name, line in self.namespace.items() if name not in untold},
             imports=self.imports,
             walls=self.walls,
             answerer=answerer,
@@ -137,7 +138,9 @@ def _prepared(
     begun_ns: int,
     reading: Reading | None = None,
 ) -> Prepared:
-    named = {context.name if key == FIRST_KEY else key: line for key, line in names.items()}
+    # The context of the name of a function has it.
+    kept = {key: line for key, line in names.items() if key == FIRST_KEY or key != context.name}
+    named = {context.name if key == FIRST_KEY else key: line for key, line in kept.items()}
     duration_ms = (time.monotonic_ns() - begun_ns) // 1_000_000
     return Prepared(kernel, context, named, imports, walls_of(kernel), duration_ms, reading)
 

@@ -122,7 +122,7 @@ class Registry:
         Raises: ContextNotFound, ContextDenied, ContextTooLarge, InvalidInput, KernelStartFailed, SandboxUnavailable.
         """
         options = options or Options()
-        check_name("context_name", options.name)
+        check_name("context_name", options.name, is_answered=self._board is not None)
         caller = caller or self._own
         given = Given(context_text, None if context_paths is None else tuple(context_paths))
         source = ContextSource.of(given, options, caller)

@@ -158,7 +158,7 @@ class ControlRequests:
         """The documents, once the name is free."""
         if request.get("add") == "again":
             take_back(self.shell.user_ns, request["name"], self.snapshots.own_value("documents"))
-        if request.get("add") and request["name"] in self.shell.user_ns:
+        if request.get("add") and offered.is_taken(self.shell.user_ns, request["name"]):
             raise NameTaken(request["name"])
         table: DocumentTable = json.loads(bytes(parent["buffers"][0]))
         codecs = chain.from_iterable(repeat((encoding, errors), count) for encoding, errors, count in table["codecs"])

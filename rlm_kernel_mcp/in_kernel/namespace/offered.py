@@ -134,10 +134,17 @@ def named(key: str, name: str) -> str:
 def bind(user_ns: MutableMapping[str, Any], loaded: Loaded) -> None:
     """Bind every name in a session's namespace, and have the functions look in its text."""
     user_ns.pop(CONTEXT, None)  # a kernel begins with an empty text under that name
-    user_ns.update({named(key, loaded.name): offer.value(loaded) for key, offer in OFFERED.items()})
+    # A text of before may have the name of a function that came later; the text is what the session means by it.
+    keys = [key for key in OFFERED if key == CONTEXT or key != loaded.name]
+    user_ns.update({named(key, loaded.name): OFFERED[key].value(loaded) for key in keys})
     look_in(user_ns)
     if loaded.documents:
         set_source(loaded.source)
+
+
+def is_taken(user_ns: Mapping[str, Any], name: str) -> bool:
+    """Whether a further context may not have a name. The host says whether those of the functions that ask are free."""
+    return name in user_ns and user_ns[name] is not asking.FUNCTIONS.get(name, (user_ns,))[0]
 
 
 def unbind_context(user_ns: MutableMapping[str, Any], name: str) -> list[str]:

@@ -116,7 +116,8 @@ class ContextLoads:
             InvalidInput, ContextNotFound, ContextDenied, ContextTooLarge, KernelDied: nothing has changed.
         """
         first = self.contexts.first
-        check_name("name", source.name, [one.name for one in self.contexts.all if not one.has_failed])
+        taken = [one.name for one in self.contexts.all if not one.has_failed]
+        check_name("name", source.name, taken, is_answered=self._account.answerer is not None)
         of_session = self.contexts.roots
         source = replace(source, roots=source.roots.within(of_session) if source.roots else of_session)
         if source.name == first.name:  # which could not be loaded: this takes its place

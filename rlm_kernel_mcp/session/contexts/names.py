@@ -18,7 +18,7 @@ from rlm_kernel_mcp.text.wording import counted
 
 NAME_CHARS_MAX: Final = 64
 RESERVED: Final = frozenset({
-    *EXPLORING, *ASKING, "documents", "scratch", "In", "Out", "get_ipython", "exit", "quit", *dir(builtins),
+    *EXPLORING, "documents", "scratch", "In", "Out", "get_ipython", "exit", "quit", *dir(builtins),
 })  # fmt: skip
 """What means something else in a step already."""
 LINES: Final = {
@@ -29,17 +29,18 @@ LINES: Final = {
 """What is reported about a context that was added, by its kind."""
 
 
-def check_name(argument: str, name: str, taken: Iterable[str] = ()) -> None:
+def check_name(argument: str, name: str, taken: Iterable[str] = (), *, is_answered: bool = False) -> None:
     """Raise InvalidInput unless a context may have this name. It is an identifier, and no keyword, by now.
 
     `argument`: what the client calls it. `taken`: the names of the session's other contexts.
+    `is_answered`: whether somebody answers its code; where nobody does, the names with which that asks are free.
     """
     why = ""
     if len(name) > NAME_CHARS_MAX:
         why = f"has {len(name):,} characters; a context's name has at most {NAME_CHARS_MAX}"
     elif name.startswith("_"):
         why = f"must not begin with an underscore; given: {name!r}"
-    elif name in RESERVED:
+    elif name in RESERVED or (is_answered and name in ASKING):
         why = f"must be a name that means nothing else; {name!r} is the session's or Python's own"
     elif name in taken:
         why = f"must be a new name; the session has a context {name!r} already"

@@ -19,17 +19,20 @@ from rlm_kernel_mcp.context.payload import Payload
 from rlm_kernel_mcp.context.roots.open_roots import Roots
 from rlm_kernel_mcp.context.sources import DOCUMENT_LIMIT
 from rlm_kernel_mcp.context_wire import LoadContextReply
-from rlm_kernel_mcp.errors import ContextTooLarge
+from rlm_kernel_mcp.errors import ContextTooLarge, InvalidInput
 from rlm_kernel_mcp.server import responses
 from rlm_kernel_mcp.server.markdown import notice
-from rlm_kernel_mcp.session.contexts.given import Added
+from rlm_kernel_mcp.session.contexts.given import Added, Options
 from rlm_kernel_mcp.session.contexts.means import Kept, Means
+from rlm_kernel_mcp.session.contexts.names import check_name
 from rlm_kernel_mcp.session.contexts.source import ContextSource
 from rlm_kernel_mcp.session.kernels.context_loading import context_report
+from rlm_kernel_mcp.session.reports import Guardrails
 from rlm_kernel_mcp.settings import load_settings
 from rlm_kernel_mcp.store.paths import snapshot_files
 from rlm_kernel_mcp.store.store import Store
 from rlm_kernel_mcp.wire import DOCUMENTS_LISTED
+from tests import fake_kernel
 from tests.fake_kernel import Fakes
 
 
@@ -161,3 +164,18 @@ def test_the_answer_is_as_short_for_200_000_documents_as_for_the_20_that_are_nam
     for few, many in zip(written(DOCUMENTS_LISTED), written(DOCUMENT_LIMIT), strict=True):
         assert "200000" in many.replace(",", "")
         assert len(few) < len(many) < len(few) + 100
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("name", ["budget", "llm_query"])
+async def test_where_nobody_answers_a_context_may_have_the_name_of_a_function_that_asks(
+    fakes: Fakes, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """As it could before there were any; what is told of the name is the context."""
+    monkeypatch.setitem(fake_kernel.OFFERED, name, "the function")
+    opened = await fakes.registry.init_context(
+        context_text="text", context_paths=None, limits=Guardrails(), options=Options(name)
+    )
+    assert opened.namespace[name] == fake_kernel.OFFERED["context"]
+    with pytest.raises(InvalidInput, match=r"a context 'budget' already|means nothing else"):
+        check_name("name", name, [name] if name == "budget" else (), is_answered=name == "llm_query")

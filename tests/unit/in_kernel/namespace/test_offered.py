@@ -9,7 +9,15 @@ from typing import Any, Final
 import pytest
 
 from rlm_kernel_mcp.context_wire import EXPLORING
-from rlm_kernel_mcp.in_kernel.namespace.offered import FUNCTIONS, OFFERED, Loaded, bind, lines, unbind_context
+from rlm_kernel_mcp.in_kernel.namespace.offered import (
+    FUNCTIONS,
+    OFFERED,
+    Loaded,
+    bind,
+    is_taken,
+    lines,
+    unbind_context,
+)
 from rlm_kernel_mcp.kernel.untrusted.answers import offered_names
 from rlm_kernel_mcp.questions_wire import ASKING
 from rlm_kernel_mcp.wire import READ_ONLY_SCRATCH, WallRow
@@ -28,6 +36,25 @@ def test_a_fresh_namespace_has_the_names_that_the_client_is_told_of() -> None:
     assert names["context"] is TEXT
     assert names["documents"]["b"] == TEXT[5:]
     assert names["scratch"] == "/scratch"
+
+
+def test_a_text_keeps_its_name_though_a_function_has_it_too() -> None:
+    """A session of before there were such functions is brought back with it."""
+    names: dict[str, Any] = {}
+    bind(names, Loaded(TEXT, LOADED.documents, "/scratch", "budget"))
+    assert names["budget"] is TEXT
+    assert names["forecast"] is FUNCTIONS["forecast"][0]
+
+
+def test_a_further_context_takes_the_name_of_a_function_that_asks_and_of_nothing_else() -> None:
+    """It has the name where nobody answers: the host would not have let it, else."""
+    names: dict[str, Any] = {"own": 1}
+    bind(names, LOADED)
+    assert [is_taken(names, name) for name in ("budget", "new", "own", "search", "context")] == [
+        False, False, True, True, True,
+    ]  # fmt: skip
+    names["budget"] = "bound by a step"
+    assert is_taken(names, "budget")
 
 
 def test_without_its_context_a_session_has_the_names_that_say_nothing_of_it() -> None:
