@@ -12,7 +12,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from rlm_kernel_mcp.doors.door import Arguments
 from rlm_kernel_mcp.doors.registry_calls import RegistryCalls
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+USES: Final = ("run", "get", "add_context", "finalize", "interrupt")
+"""Calls that count as a session's own (`Session.calls`)."""
+
 
 class HostedCalls(RegistryCalls):
     """The calls of one program, each to the registry that has its session."""
@@ -38,7 +41,7 @@ class HostedCalls(RegistryCalls):
         """Where each session was when it was used last."""
         self._calls = Counter[str]()
         self._runs = Counter[str]()
-        """Its calls that are under way, by session, and those of them that run a step."""
+        """Its calls that use a session just now, by session, and those of them that run a step."""
 
     async def registry(self, session_id: str | None = None) -> Registry:
         if session_id is None:
@@ -55,6 +58,9 @@ class HostedCalls(RegistryCalls):
     @contextmanager
     def under_way(self, call: object, session_id: object) -> Iterator[None]:
         """Entered during a call."""
+        if call not in USES:
+            yield
+            return
         name = str(session_id)
         self._calls[name] += 1
         self._runs[name] += call == "run"

@@ -145,3 +145,13 @@ async def test_a_session_is_closed_while_its_own_program_runs_a_step_in_it(tmp_p
         await programs.first.let_go(programs.session["session_id"])
         assert not programs.has_kernel()
         await asyncio.wait([running])
+
+
+async def test_one_call_of_another_client_is_enough_to_leave_a_session_to_it(tmp_path: Path) -> None:
+    """The call that lets it go is none that uses it."""
+    async with two(tmp_path) as programs:
+        session_id = programs.session["session_id"]
+        async with programs.registry.handles.in_use(session_id, programs.callers[1]):
+            with programs.first.under_way("let_go", session_id):
+                await programs.first.let_go(session_id)
+            assert programs.has_kernel()
