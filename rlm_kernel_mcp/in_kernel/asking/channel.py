@@ -92,6 +92,8 @@ class Channel:
         self._in_order = threading.Lock()
         """Held where ids are given out and sent: the host takes them in order alone."""
         self._threads: list[threading.Thread] = []
+        self._is_begun = (threading.Lock(), threading.Lock())
+        """Taken, and kept, by the thread that reads, and by the one that writes."""
         self._cancelled: list[Waiting] = []
         self.closed = False
 
@@ -172,10 +174,15 @@ class Channel:
         if len(self._threads) == 2 or self.closed:
             return
         with self._starting:
-            for run, name in ((self._read, OWN_THREADS[0]), (self._write, OWN_THREADS[1]))[len(self._threads) :]:
-                thread = threading.Thread(target=run, name=name, daemon=True)
+            for number in range(len(self._threads), 2):
+                thread = threading.Thread(target=self._run, args=(number,), name=OWN_THREADS[number], daemon=True)
                 thread.start()
                 self._threads.append(thread)
+
+    def _run(self, number: int) -> None:
+        """The work of one thread. An interrupt in its `start` has another one begun: the first that comes does it."""
+        if self._is_begun[number].acquire(blocking=False):
+            (self._read, self._write)[number]()
 
     def _write(self) -> None:
         following: _Outgoing | None = None

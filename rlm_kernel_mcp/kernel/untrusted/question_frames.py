@@ -132,9 +132,9 @@ class QuestionReader:
         if kind == "ask":
             return Ask(_text(said["step"], STEP_CHARS_MAX), _wishes(said["opts"]), self._items(said["items"]))
         if kind == "cancel":
-            return Cancel(self._ids(said))
+            return Cancel(_ids(said))
         if kind == "missed":
-            return Missed(self._ids(said))
+            return Missed(_ids(said))
         if kind == "budget":
             return BudgetAsked(self._new_id(said))
         if kind == "forecast":
@@ -162,12 +162,12 @@ class QuestionReader:
         self._last_id = number
         return number
 
-    def _ids(self, numbers: list[Any]) -> tuple[int, ...]:
-        if not 0 < len(numbers) <= BATCH_MAX or not all(
-            type(one) is int and 0 < one <= self._last_id for one in numbers
-        ):
-            raise ValueError
-        return tuple(numbers)
+
+def _ids(numbers: list[Any]) -> tuple[int, ...]:
+    """Of questions that were asked, or never came: an interrupt may have ended the asking before they were sent."""
+    if not 0 < len(numbers) <= BATCH_MAX or not all(type(one) is int and 0 < one <= ID_MAX for one in numbers):
+        raise ValueError
+    return tuple(numbers)
 
 
 def _wishes(opts: dict[str, Any]) -> Wishes:

@@ -117,7 +117,9 @@ def test_any_json_is_a_frame_or_an_end(kind: str, said: Any) -> None:
         frame({"budget": 0}),
         frame({"budget": True}),
         frame({"budget": ID_MAX + 1}),
-        frame({"cancel": [1]}),
+        frame({"cancel": [0]}),
+        frame({"cancel": [True]}),
+        frame({"cancel": [ID_MAX + 1]}),
         frame({"cancel": []}),
         frame(ask()),
         frame(ask(*([number + 1, "p", None] for number in range(FRAME_ITEMS_MAX + 1)))),
@@ -138,6 +140,11 @@ def test_what_is_no_frame_ends_the_reading(broken: bytes) -> None:
     """A size alone is enough: the frame need not come."""
     with pytest.raises(FramesBroken):
         read(broken)
+
+
+def test_questions_that_never_came_can_be_cancelled() -> None:
+    """An interrupt in the middle of a batch: they have ids, and were not sent. Those that follow have larger ones."""
+    assert read(frame({"cancel": [1, 2]}), frame({"budget": 3})) == [Cancel((1, 2)), BudgetAsked(3)]
 
 
 def test_a_digest_tells_apart_what_is_asked() -> None:
