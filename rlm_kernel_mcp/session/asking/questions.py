@@ -64,6 +64,7 @@ class Questions:
         """Give a kernel its channel, in the place of the one before. Raises: KernelDied."""
         self.close()
         self._answers.hold(False)
+        self._answers.end_step(0, "console")  # another kernel counts its batches anew
         self._kernel, channel = kernel, KernelChannel(self._room)
         self._channel = channel
         self._cells = Cells(kernel.client, self._began, self._stop)
@@ -262,8 +263,9 @@ class Questions:
         """It is over, or is to be: whatever it waits for does not come any more."""
         if asking is not None and not asking.is_stopped:
             asking.is_stopped = True
-            self._close_all(asking, STOPPED)
-            self._answers.end_step(asking.index, asking.source)
+            self._answers.cancel(self._close_all(asking, STOPPED))
+            if asking.source == "mcp":  # all cells of consoles have one index, and others may go on
+                self._answers.end_step(asking.index, asking.source)
 
     def _on_limit(self, asking: Asking) -> None:
         """It has waited as long as it may: its code goes on."""
