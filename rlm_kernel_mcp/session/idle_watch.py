@@ -1,8 +1,9 @@
 """The watch over sessions that run no step, and their ends: which kernels are stopped, and which sessions released.
 
 Is: what the registry does each second with each session, by the monotonic clock, and the charge for processor time
-between steps; how a session is laid down that another process has asked for, and all at the server's end. Is not: how
-time is measured (`session/kernels/idle_time.py`), nor who gives way to another (`session/kernels/slots.py`).
+between steps; how a session is laid down that another process has asked for or its program has closed, and all at the
+server's end. Is not: how time is measured (`session/kernels/idle_time.py`), nor who gives way to another
+(`session/kernels/slots.py`).
 Above: `registry.py`, `handles.py`. Below: `session.py`, `session/kernels/session_kernel.py`, `kernel/`.
 """
 
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from rlm_kernel_mcp.errors import SessionBusy
 from rlm_kernel_mcp.kernel.thread_count import end_for_its_threads
-from rlm_kernel_mcp.session.kernels.session_kernel import IDLE_SETTLE_S, joined
+from rlm_kernel_mcp.session.kernels.session_kernel import IDLE_SETTLE_S, STOP_SETTLE_S, joined
 
 if TYPE_CHECKING:
     from rlm_kernel_mcp.session.session import Session
@@ -95,18 +96,37 @@ def can_be_let_go(session: Session, idle_timeout_s: float) -> bool:
     return not session.held and unused_s(session) > idle_timeout_s
 
 
-async def lay_down(session: Session, why: str) -> None:
+async def lay_down(session: Session, why: str, settle_s: float = IDLE_SETTLE_S) -> None:
     """End the kernel of a session that nobody uses, once its values are kept, for whoever opens the session next.
+
+    `settle_s`: how long these are waited for.
 
     Raises:
         SessionBusy: it is used, before that or meanwhile.
     """
     _require_unused(session)
     if session.has_kernel:
-        await session.stop_kernel(why, settle_s=IDLE_SETTLE_S)
+        await session.stop_kernel(why, settle_s)
         _require_unused(session, stopped=True)
     if loss := joined(session.unreported, session.kernel.take_loss()):
         session.journal.kernel_stopped(session.kernel.gone_reason, loss)
+
+
+async def end_for_its_program(session: Session, let_go: Callable[[Session], None]) -> None:
+    """End the kernel of a session that its program has closed and nobody else uses, and let the session go.
+
+    If another client comes while the values are kept, it has the session, with its kernel. Where something is under way
+    in it that is the program's, and is ended with the kernel.
+    """
+    why = "its program has closed it"
+    if session.running or session.calls or session.contexts.under_way:
+        await session.close(why)
+    else:
+        try:
+            await lay_down(session, why, STOP_SETTLE_S)  # the program waits for this
+        except SessionBusy:
+            return
+    let_go(session)
 
 
 def _require_unused(session: Session, *, stopped: bool = False) -> None:

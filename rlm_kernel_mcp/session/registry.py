@@ -26,7 +26,7 @@ from rlm_kernel_mcp.session.contexts.names import LINES, check_name
 from rlm_kernel_mcp.session.contexts.source import ContextSource
 from rlm_kernel_mcp.session.evidence.citations import Quote
 from rlm_kernel_mcp.session.handles import Handles, new_session_id
-from rlm_kernel_mcp.session.idle_watch import end_all, watch_all
+from rlm_kernel_mcp.session.idle_watch import end_all, end_for_its_program, watch_all
 from rlm_kernel_mcp.session.kernels.loaders import loaders_of
 from rlm_kernel_mcp.session.kernels.slots import KernelSlots
 from rlm_kernel_mcp.session.kernels.variables import Read, get_variable
@@ -257,8 +257,7 @@ class Registry:
         """
         session, opener = self._sessions.get(session_id), self.handles.opened_by.get(session_id)
         if session and opener is (caller or self._own) and not session.is_used_by_others(calls, runs=runs):
-            await shielded(session.close("its program has closed it"), f"the close of {session_id}")
-            self.handles.let_go(session)
+            await shielded(end_for_its_program(session, self.handles.let_go), f"the close of {session_id}")
 
     async def list_sessions(
         self, *, state: listing.State = "live", limit: int = 20, offset: int = 0, caller: Caller | None = None

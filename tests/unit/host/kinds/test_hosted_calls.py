@@ -12,8 +12,10 @@ import pytest
 from rlm_kernel_mcp.errors import SessionBusy
 from rlm_kernel_mcp.host.kinds.hosted_calls import HostedCalls
 from rlm_kernel_mcp.session.callers.caller import Caller
+from rlm_kernel_mcp.session.kernels.session_kernel import SETTLE_S
 from rlm_kernel_mcp.session.registry import Registry
 from rlm_kernel_mcp.settings import Settings
+from rlm_kernel_mcp.wire import SNAPSHOT
 from tests.fake_kernel import FOREVER, Fakes, fake_registry
 from tests.sessions import WAIT_S, until
 
@@ -39,7 +41,7 @@ class Two:
     """Two programs, of which the first has opened a session."""
 
     def __init__(self, fakes: Fakes) -> None:
-        self.registry = fakes.registry
+        self.fakes, self.registry = fakes, fakes.registry
         settings = self.registry.settings
         self.callers = [Caller.of(f"client {number}", settings) for number in (1, 2)]
         self.first, self.second = (HostedCalls(Only(self.registry), settings, caller) for caller in self.callers)
@@ -155,3 +157,36 @@ async def test_one_call_of_another_client_is_enough_to_leave_a_session_to_it(tmp
             with programs.first.under_way("let_go", session_id):
                 await programs.first.let_go(session_id)
             assert programs.has_kernel()
+
+
+async def test_a_client_that_comes_while_the_values_are_kept_has_the_session(tmp_path: Path) -> None:
+    async with two(tmp_path) as programs:
+        [kernel] = programs.fakes.kernels
+        kernel.large = True
+        kernel.deaf.add(SNAPSHOT)
+        await programs.first.run({**programs.session, "code": "x = 1"}, None)
+        letting_go = asyncio.create_task(programs.first.let_go(programs.session["session_id"]))
+        await until(lambda: programs.registry._sessions[programs.session["session_id"]].changing)
+        running = programs.running(programs.second)
+        await programs.begun()
+        kernel.answer_now()
+        await letting_go
+        assert programs.has_kernel()
+        await programs.second.interrupt(programs.session["session_id"])
+        await running
+        assert len(programs.fakes.kernels) == 1
+
+
+async def test_a_close_waits_for_the_values_as_long_as_the_stop_of_a_kernel_does(tmp_path: Path) -> None:
+    async with two(tmp_path) as programs:
+        [kernel] = programs.fakes.kernels
+        kernel.large = True
+        kernel.deaf.add(SNAPSHOT)
+        await programs.first.run({**programs.session, "code": "x = 1"}, None)
+        letting_go = asyncio.create_task(programs.first.let_go(programs.session["session_id"]))
+        _, waiting = await asyncio.wait({letting_go}, timeout=2 * SETTLE_S)
+        assert waiting
+        kernel.answer_now()
+        await letting_go
+        assert not programs.has_kernel()
+        assert (await programs.second.get({**programs.session, "var_name": "x"}, 10, as_text=False)).value == 1
