@@ -3,7 +3,7 @@
 Is: accepting, the two looks at each other, and the bounds on peers that are many, silent or loud. Nothing here waits
 for a peer without a deadline, and a new one takes the place of the oldest that has not said all yet. Is not: what is
 compared (`entry/confinement.py`), or what becomes of a client (`kinds/`). Above: `serving.py`. Below:
-`entry/handshake.py`, `entry/confinement.py`, `entry/verbs.py`, `entry/rights.py`.
+`entry/handshake.py`, `entry/confinement.py`, `entry/verbs.py`, `entry/rights.py`, `entry/closing.py`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Final
 
 from rlm_kernel_mcp.front.front import PACKAGE, NoHost, Place, new_secret
 from rlm_kernel_mcp.host.entry import handshake
+from rlm_kernel_mcp.host.entry.closing import closed_apart
 from rlm_kernel_mcp.host.entry.confinement import Peer
 from rlm_kernel_mcp.host.entry.rights import looked_at
 from rlm_kernel_mcp.host.entry.verbs import Verb
@@ -33,6 +34,8 @@ DESCRIPTORS_A_CLIENT: Final = 12
 """With what its sessions have open, and without what it hands over."""
 FOR_CLIENTS: Final = 0.75
 """Of the descriptors that this process may have; the rest is its own, and for the peers that have not said all yet."""
+SENT_AT_ONCE: Final = 253
+"""As many descriptors as the system carries in one message: what there is no room for would be closed in the read."""
 PAUSE_S: Final = 0.1
 """Before the next look at the door, where the process or the machine has no descriptor left."""
 
@@ -122,13 +125,13 @@ class Door:
             oldest = next(iter(self._greeted))
             del self._greeted[oldest]
             oldest.cancel()
-        task = self._loop.create_task(self._admit(connection), name="client")
+        received = list[int]()
+        task = self._loop.create_task(self._admit(connection, received), name="client")
         self._greeted[task] = None
         self._tasks.add(task)
         task.add_done_callback(self._left)
-        task.add_done_callback(
-            lambda _task: connection.close()
-        )  # here: one that is cancelled as it begins runs nothing
+        # Here: one that is cancelled as it begins runs nothing.
+        task.add_done_callback(lambda _task: closed_apart(connection, received))
         self.changed.set()
 
     def _left(self, task: asyncio.Task[None]) -> None:
@@ -140,12 +143,12 @@ class Door:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("a connection failed", exc_info=error)
 
-    async def _admit(self, connection: socket.socket) -> None:
-        """Talk with a peer until it is a client, and serve it."""
+    async def _admit(self, connection: socket.socket, received: list[int]) -> None:
+        """Talk with a peer until it is a client, and serve it. `received`: its descriptors, closed after this."""
         with contextlib.ExitStack() as owned:
             try:
                 async with asyncio.timeout(HANDSHAKE_S):
-                    peer, asked, verb, descriptors = await self._introduced(connection, owned)
+                    peer, asked, verb, descriptors = await self._introduced(connection, owned, received)
                     if verb.answer is not None:
                         connection.send(handshake.answered(asked.verb, await verb.answer(asked, descriptors)))
                         return
@@ -154,7 +157,7 @@ class Door:
                     serve = await looked_at(lambda: prepare(asked, descriptors))
                     taken = self._room_for(verb, descriptors)
                     connection.send(handshake.served())
-                    if not handshake.is_go((await self._received(connection, owned))[0]):
+                    if not handshake.is_go(await self._said(connection, received)):
                         return
             except NoHost as refusal:
                 log.info("a client was refused: %s", refusal)
@@ -180,19 +183,19 @@ class Door:
         return taken
 
     async def _introduced(
-        self, connection: socket.socket, owned: contextlib.ExitStack
+        self, connection: socket.socket, owned: contextlib.ExitStack, received: list[int]
     ) -> tuple[Peer, handshake.Asked, Verb, list[int]]:
         """The two messages of a peer, once each side has seen into the other; and what serves it."""
         peer = Peer.of(connection)
         owned.callback(peer.close)
-        data, _ = await self._received(connection, owned)  # first, else the answer would be lost with what is unread
+        data = await self._said(connection, received)  # first, else the answer would be lost with what is unread
         # What it is and has is looked at in threads of their own: its root, its directories, its memory may hang.
         await looked_at(lambda: peer.require_the_same(self._place.confined))
         theirs = peer.secret(handshake.read_hello(data))
         ours, descriptor = new_secret()
         try:
             connection.send(handshake.seen(theirs, descriptor))
-            data, descriptors = await self._received(connection, owned)
+            data, descriptors = await self._received(connection, received)
         finally:
             os.close(descriptor)
         asked = handshake.read_asked(data)
@@ -213,19 +216,25 @@ class Door:
     def _serves(self) -> tuple[str, str, str]:
         return self._place.version, PACKAGE, self._place.state
 
-    async def _received(self, connection: socket.socket, owned: contextlib.ExitStack) -> tuple[bytes, list[int]]:
-        """One message, with its descriptors; these are closed with what is `owned`."""
+    async def _said(self, connection: socket.socket, received: list[int]) -> bytes:
+        """One message that carries no descriptors."""
+        data, descriptors = await self._received(connection, received)
+        if descriptors:
+            raise NoHost("descriptors came with a message that carries none")
+        return data
+
+    async def _received(self, connection: socket.socket, received: list[int]) -> tuple[bytes, list[int]]:
+        """One message, with its descriptors, which are put to those `received`."""
         await _readable(connection)
         data, descriptors, flags, _ = socket.recv_fds(
-            connection, handshake.MESSAGE_BYTES_MAX, handshake.DESCRIPTORS_MAX, socket.MSG_CMSG_CLOEXEC
+            connection, handshake.MESSAGE_BYTES_MAX, SENT_AT_ONCE, socket.MSG_CMSG_CLOEXEC
         )
-        for descriptor in descriptors:
-            owned.callback(os.close, descriptor)
+        received += descriptors
         if not data:
             raise ConnectionResetError("the client went away")
-        if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
-            if len(descriptors) < handshake.DESCRIPTORS_MAX and not flags & socket.MSG_TRUNC:
-                raise NoHost("the host has no descriptors left for those that came")
+        if flags & socket.MSG_CTRUNC:
+            raise NoHost("the host has no descriptors left for those that came")
+        if flags & socket.MSG_TRUNC or len(descriptors) > handshake.DESCRIPTORS_MAX:
             bounds = f"{handshake.MESSAGE_BYTES_MAX:,} bytes and {handshake.DESCRIPTORS_MAX} descriptors"
             raise NoHost(f"a message of the handshake may have {bounds} at most")
         return data, descriptors

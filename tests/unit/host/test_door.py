@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import struct
 import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, asynccontextmanager, closing
+from contextlib import ExitStack, asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -66,6 +67,10 @@ class House:
             await asyncio.Event().wait()
 
         return serve
+
+    async def unserved(self, _connection: socket.socket, _peer: Peer) -> None:
+        """Serves nobody who is not to be served."""
+        raise AssertionError
 
     def knock(self) -> socket.socket:
         """A peer that has said nothing yet."""
@@ -144,9 +149,17 @@ async def hello(house: House, then: Callable[[list[str]], bytes], descriptors: t
 
 
 async def nobody_is_there(house: House) -> None:
+    """Who has come has gone, and what it handed over is closed."""
     while house.door._tasks:
         house.door.changed.clear()
         await asyncio.wait_for(house.door.changed.wait(), WAIT_S)
+    await all_is_closed()
+
+
+async def all_is_closed() -> None:
+    for thread in threading.enumerate():
+        if thread.name == "close":
+            await asyncio.to_thread(thread.join, WAIT_S)
 
 
 def true_secret(answer: list[str]) -> str:
@@ -292,6 +305,76 @@ async def test_more_descriptors_than_a_client_has_are_refused_and_closed(house: 
         await nobody_is_there(house)
         counts.append(len([*Path("/proc/self/fd").iterdir()]))
     assert counts[0] == counts[1]
+
+
+class Lingering:
+    """A TCP socket whose last close waits until its other end is closed: it has more to send than that takes."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        self.socket = socket.create_connection(listener.getsockname())
+        self._other, _ = listener.accept()
+        stack.callback(self.let_go)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, WAIT_S))
+        self.socket.setblocking(False)
+        with suppress(BlockingIOError):
+            while True:
+                self.socket.send(bytes(1 << 16))
+
+    def let_go(self) -> None:
+        self.socket.close()
+        self._other.close()
+
+
+@pytest.mark.parametrize("way", ["refused", "with the hello", "too many", "unread"])
+async def test_what_closes_only_after_a_while_holds_up_no_other_client(house: House, way: str) -> None:
+    """A TCP socket with unsent data waits at its last close for as long as whoever handed it over has said."""
+    with ExitStack() as ends:
+        lingering = Lingering(ends)
+        most = 1 if way != "too many" else handshake.DESCRIPTORS_MAX
+        extra = [os.open("/dev/null", os.O_RDONLY) for _ in range(most - 1)]
+        handed = [*extra, lingering.socket.fileno()]
+        with house.knock() as peer:
+            secret, descriptor = front.new_secret()
+            ends.callback(os.close, descriptor)
+            first = b"rlm-host 1\0hello\0%d" % descriptor
+            if way == "unread":
+                peer.send(b"no hello")
+                socket.send_fds(peer, [b"x"], handed)
+            elif way == "with the hello":
+                socket.send_fds(peer, [first], handed)
+            else:
+                peer.send(first)
+                answer = os.fsdecode(await asyncio.to_thread(peer.recv, 4096)).split("\0")
+                assert answer[2] == secret
+                socket.send_fds(peer, [asked(house, true_secret(answer))], [*handed, *handed[: most - 1]])
+            for one in extra:
+                os.close(one)
+            lingering.socket.close()
+            if way != "unread":  # whose sender may lose the answer
+                assert os.fsdecode(await asyncio.to_thread(peer.recv, 4096)).split("\0")[1] == "no"
+            await asyncio.to_thread(house.hand_over)
+            await asyncio.wait_for(house.served.get(), WAIT_S)
+            house.kept.close()
+        assert any(thread.name == "close" for thread in threading.enumerate())
+        lingering.let_go()
+        await all_is_closed()
+
+
+@pytest.mark.parametrize("way", ["hello", "go"])
+async def test_a_message_of_the_handshake_that_needs_no_descriptors_carries_none(house: House, way: str) -> None:
+    with house.knock() as peer, Path(os.devnull).open(encoding="ascii") as file:  # noqa: ASYNC230
+        _, descriptor = front.new_secret()
+        socket.send_fds(peer, [b"rlm-host 1\0hello\0%d" % descriptor], [file.fileno()] if way == "hello" else [])
+        answer = os.fsdecode(await asyncio.to_thread(peer.recv, 4096)).split("\0")
+        if way == "go":
+            house.prepare = lambda *_: house.unserved
+            peer.send(asked(house, true_secret(answer)))
+            assert os.fsdecode(await asyncio.to_thread(peer.recv, 4096)).split("\0")[1] == "served"
+            socket.send_fds(peer, [b"rlm-host 1\0go"], [file.fileno()])
+            answer = os.fsdecode(await asyncio.to_thread(peer.recv, 4096)).split("\0")
+        assert answer[1:] == ["no", "descriptors came with a message that carries none"]
+        os.close(descriptor)
 
 
 async def test_another_version_may_have_the_host_take_nobody_any_more(house: House) -> None:
