@@ -141,6 +141,8 @@ class KernelChannel(asyncio.Protocol):
         if self._state == "full" and self._has_room:
             self._state = "resting"
             asyncio.get_running_loop().call_soon(self._drain)
+        elif self._state == "full" and self._room.is_full:  # others have taken what was free
+            self._room.wait(self, self._go_on)
 
     # --- out
 

@@ -147,6 +147,22 @@ async def test_the_bytes_of_all_sessions_are_bounded_together() -> None:
         assert not room.is_full
 
 
+async def test_who_had_too_much_open_goes_on_once_others_leave_the_room_that_they_took(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It did not wait for the room at first, and has nothing open any more whose end would have it look again."""
+    monkeypatch.setattr(channels, "BATCH_MAX", 1)
+    room = QuestionRoom(most=1_000)
+    async with opened(room) as kernel:
+        for number in (1, 2):
+            await kernel.send(framed({"ask": {"step": "s", "opts": {"batch": 1}, "items": [[number, "p", None]]}}))
+        await kernel.until(lambda: len(kernel.frames) == 1)
+        room.take(1_000)
+        assert kernel.channel.closed(1)
+        room.give_back(1_000)
+        await kernel.until(lambda: len(kernel.frames) == 2)
+
+
 async def test_a_kernel_that_does_not_take_its_answers_is_asked_for_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody is asked further, and nothing is read, until it takes them."""
     monkeypatch.setattr(channels, "OUT_BYTES_MAX", 100_000)
