@@ -151,7 +151,7 @@ class Questions:
 
     def _ask(self, channel: KernelChannel, step: str, wishes: Wishes, item: Item) -> None:
         ask = partial(self._ask_for, channel=channel, wishes=wishes, item=item)
-        self._with_who(channel, step, item.id, item.utf8_bytes, ask)
+        self._with_who(channel, step, item.id, _size(wishes, item), ask)
 
     def _with_who(
         self, channel: KernelChannel, step: str, number: int, size: int, ask: Callable[[Asking], None]
@@ -186,7 +186,7 @@ class Questions:
         else:
             number = next(self._numbers)
             asking.begin(item.id, number)
-            channel.opened(item.id, item.utf8_bytes)
+            channel.opened(item.id, _size(wishes, item))
             question = Question(
                 number=number,
                 prompt=item.prompt,
@@ -280,6 +280,11 @@ class Questions:
                 _fail(channel, number, given)
             numbers.append(asking.end(number))
         return [number for number in numbers if number]
+
+
+def _size(wishes: Wishes, item: Item) -> int:
+    """About how many bytes of a question are held while it is open."""
+    return item.utf8_bytes + len(item.repair or "") + len(wishes.schema or "")
 
 
 def _fail(channel: KernelChannel, number: int, why: Failed) -> None:

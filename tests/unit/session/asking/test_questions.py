@@ -35,3 +35,21 @@ def test_the_end_of_a_console_s_cell_stops_its_own_questions_and_no_other_cell_s
         assert (backend.prompts, backend.ended) == (["q1", "q2"], ["q1"])
 
     played(play)
+
+
+def test_a_question_takes_room_for_its_schema_and_for_what_was_wrong_too() -> None:
+    """Else code could have the host hold many times what it may."""
+
+    async def play() -> None:
+        of_session = account()
+        questions = Questions(Switchboard(ScriptedBackend()).broker("s", of_session), of_session, QuestionRoom())
+        questions._kernel = cast(Any, SimpleNamespace(process=SimpleNamespace(cpu_ms=lambda: 0)))
+        room = QuestionRoom(most=2 + 100 + 30)
+        channel = KernelChannel(room)
+        wishes = Wishes(1, "s" * 100, None, fresh=False)
+        questions._ask_for(questions._began("a cell"), channel, wishes, Item(1, "q1", None, "r" * 30, 2))
+        assert room.is_full
+        channel.close()
+        assert not room.is_full
+
+    played(play)
