@@ -119,7 +119,7 @@ def _reopened(record: SessionRecord, shared: ServerResources, otherwise: Roots |
         shared.slots,
         contexts,
         offered=tuple(reference.get("names", OFFERED_BEFORE)),
-        answering=_answering(record, shared, account),
+        answering=_answering(record, shared, account, is_new=is_new),
     )
     session = Session(record.session_id, account, contexts, recovery, journal)
     session.created_at, session.last_used_at = record.created_at, record.last_used_at or record.created_at
@@ -140,11 +140,11 @@ def _reopened(record: SessionRecord, shared: ServerResources, otherwise: Roots |
     return session
 
 
-def _answering(record: SessionRecord, shared: ServerResources, account: Account) -> Answering:
+def _answering(record: SessionRecord, shared: ServerResources, account: Account, *, is_new: bool) -> Answering:
     """Who answers what the session's code asks."""
     if shared.switchboard is None:
         return Nobody()
-    answers = shared.switchboard.broker(record.session_id, account)
+    answers = shared.switchboard.broker(record.session_id, account, is_new=is_new)
     who = account.answerer = answers.answerer()
     limits = account.limits
     account.limits = replace(limits, max_subcalls=who.max_subcalls, subcall_tokens_limit=who.subcall_tokens_limit)

@@ -102,9 +102,9 @@ class StoreBooks:
         self._flush(session_id)
         self._writer.do(session_id, partial(self._store.subcalls.note_missed, session_id, row_id))
 
-    def usd_of(self, session_id: str) -> float:
-        """Dollars that a session has cost, as far as they are known."""
-        return self._store.subcalls.totals(session_id)[2]
+    def totals(self, session_id: str) -> tuple[int, int, float]:
+        """Questions of a session that were sent, their tokens, and dollars as far as they are known."""
+        return self._store.subcalls.totals(session_id)
 
     def answerers(self, session_id: str) -> set[str]:
         """Who has answered a session: identities."""

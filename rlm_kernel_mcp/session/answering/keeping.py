@@ -73,8 +73,8 @@ class Books(Protocol):
     def note_missed(self, session_id: str, row_id: int) -> None:
         """An answer that is booked did not have its schema."""
 
-    def usd_of(self, session_id: str) -> float:
-        """Dollars that a session has cost, as far as they are known. It may wait for a disk."""
+    def totals(self, session_id: str) -> tuple[int, int, float]:
+        """Questions of a session that were sent, their tokens, and dollars as far as known. It may wait for a disk."""
 
     def answerers(self, session_id: str) -> set[str]:
         """Who has answered a session: identities (`Facts`). It may wait for a disk."""
@@ -103,10 +103,10 @@ class NoBooks:
     def note_missed(self, session_id: str, row_id: int) -> None:
         """There is no trace."""
 
-    def usd_of(self, session_id: str) -> float:
+    def totals(self, session_id: str) -> tuple[int, int, float]:
         """There is no trace."""
         del session_id
-        return 0.0
+        return 0, 0, 0.0
 
     def answerers(self, session_id: str) -> set[str]:
         """There is no trace."""

@@ -17,6 +17,7 @@ from rlm_kernel_mcp.session.answering.ledger import Ledger, Limits, Prices, Used
 from rlm_kernel_mcp.session.answering.questions import Failed
 from rlm_kernel_mcp.session.answering.sending import DEADLINE_S, Day, Sender
 from rlm_kernel_mcp.session.answering.turns import Turns
+from rlm_kernel_mcp.session.reports import SubcallsUsed
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,22 +51,26 @@ class Switchboard:
         turns: Turns[Job] = Turns(self._ceilings.parallel, self._ceilings.per_minute)
         self._sender = Sender(backend, turns, day, self._ceilings.deadline_s)
 
-    def broker(self, session_id: str, account: Account) -> Broker:
-        """A session's own, within the lower one of each limit. Its account is charged."""
+    def broker(self, session_id: str, account: Account, *, is_new: bool = False) -> Broker:
+        """A session's own, within the lower one of each limit. Its account is charged.
+
+        Unless it `is_new`, this reads the trace: a server that was killed in a step had not recorded what that spent.
+        """
+        calls, tokens, usd = (0, 0, 0.0) if is_new else self._books.totals(session_id)
+        account.subcalls = SubcallsUsed(max(account.subcalls.calls, calls), max(account.subcalls.tokens, tokens))
         asked, used, ceilings = account.limits, account.subcalls, self._ceilings
         limits = Limits(
             min(asked.max_subcalls, ceilings.subcalls), min(asked.subcall_tokens_limit, ceilings.tokens), ceilings.usd
         )
-        # Dollars are in the trace alone; a session that has asked nothing has spent none.
-        usd = self._books.usd_of(session_id) if used.calls and ceilings.usd is not None else 0.0
-        spent = Used(used.calls, used.tokens, usd)
+        spent = Used(used.calls, used.tokens, usd)  # dollars are in the trace alone
 
         ledger = Ledger(limits, spent, Prices(ceilings.price_usd), self._facts.output_tokens, account.charge_subcalls)
-        return Broker(session_id, self._sender, self._facts, ledger, self._books, self._off(session_id, account))
+        off = None if is_new else self._off(session_id)
+        return Broker(session_id, self._sender, self._facts, ledger, self._books, off)
 
-    def _off(self, session_id: str, account: Account) -> Failed | None:
+    def _off(self, session_id: str) -> Failed | None:
         """Why nobody answers a session: another user's settings have begun it, and their key is not ours."""
-        others = self._books.answerers(session_id) - {self._facts.identity} if account.subcalls.calls else set()
+        others = self._books.answerers(session_id) - {self._facts.identity}
         if not others:
             return None
         what = f"{' and '.join(sorted(others))} answered this session before, and now {self._facts.identity} would"

@@ -61,5 +61,5 @@ class Answers(Protocol):
 class Switchboard(Protocol):
     """Where each session gets its own."""
 
-    def broker(self, session_id: str, account: Account) -> Answers:
-        """Who answers a session, within its limits, and charges its account."""
+    def broker(self, session_id: str, account: Account, *, is_new: bool = False) -> Answers:
+        """Who answers a session, within its limits, and charges its account. Unless it `is_new`, this reads files."""

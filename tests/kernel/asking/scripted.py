@@ -128,6 +128,7 @@ class ScriptedBoard:
     def __init__(self) -> None:
         self.of: dict[str, ScriptedAnswers] = {}
 
-    def broker(self, session_id: str, account: Account) -> ScriptedAnswers:
+    def broker(self, session_id: str, account: Account, *, is_new: bool = False) -> ScriptedAnswers:
+        del is_new
         made = self.of[session_id] = ScriptedAnswers(account)
         return made

@@ -139,9 +139,9 @@ class ScriptedBooks:
         del session_id
         self.missed.append(row_id)
 
-    def usd_of(self, session_id: str) -> float:
+    def totals(self, session_id: str) -> tuple[int, int, float]:
         del session_id
-        return 0.0
+        return 0, 0, 0.0
 
     def answerers(self, session_id: str) -> set[str]:
         del session_id

@@ -14,6 +14,7 @@ from rlm_kernel_mcp.session.answering import books as books_module
 from rlm_kernel_mcp.session.answering.books import StoreBooks
 from rlm_kernel_mcp.session.answering.keeping import Entry, Kept, Spent
 from rlm_kernel_mcp.session.answering.switchboard import Ceilings, Switchboard
+from rlm_kernel_mcp.session.reports import SubcallsUsed
 from rlm_kernel_mcp.store.store import Store
 from rlm_kernel_mcp.store.subcalls import Texts
 from rlm_kernel_mcp.store.writer import Writer
@@ -113,6 +114,20 @@ async def test_a_batch_that_a_server_did_not_finish_asks_the_next_one_for_the_re
     its_writer.close()
     assert later.answers.asked_on("2026-11-29") == 16 + 2  # a server that is killed gives nothing back
     later.close()
+    await board.close()
+
+
+async def test_what_a_killed_server_s_step_has_spent_is_not_forgotten(store: Store, writer: Writer) -> None:
+    """Its record says what was used when the step began; the trace has the rest, and the larger one counts."""
+    books = books_over(store, writer)
+    for number, tokens in ((1, 5), (2, 7)):
+        books.write("s_1", Entry(question(number), "m", "answered", "yes", spent=Spent(tokens, 2, None, 1)))
+    await asyncio.sleep(0)
+    await writer.settled("s_1")
+    board, killed, ended = Switchboard(ScriptedBackend(), books=books), account(), account(used=9)
+    assert board.broker("s_1", killed).left().subcalls == 1_000 - 2
+    assert killed.subcalls == SubcallsUsed(2, 16)
+    assert board.broker("s_1", ended).left().subcalls == 1_000 - 9
     await board.close()
 
 
