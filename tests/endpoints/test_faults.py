@@ -194,7 +194,7 @@ LASTING: Final[dict[str, tuple[Fault, str, str, int]]] = {
     "429, and not again": (says(429, x_should_retry="false"), "rate_limited", "too often", 1),
     "500 for good": (says(500, {"error": {"message": "down"}}), "backend", "(HTTP 500): down.", 5),
     "401": (says(401, {"error": {"message": f"wrong key {KEY}"}}), "backend", "refuses the key (HTTP 401)", 1),
-    "403": (says(403), "backend", "refuses the key (HTTP 403)", 1),
+    "403": (says(403), "refused", "refuses the question (HTTP 403)", 1),
     "no money": (says(429, {"error": {"code": "insufficient_quota"}}), "backend", "used up", 1),
 }
 

@@ -36,6 +36,15 @@ def blacked_out(text: str, key: Secret | None) -> str:
     return text.replace(key.value, BLACKED_OUT)
 
 
+def blacked_out_of(body: bytes, key: Secret | None) -> bytes:
+    """The same of a reply's body, before anything of it is cut: half a key would not be found any more."""
+    if key is None or len(key.value) < SHORTEST:
+        return body
+    for form in (key.value, key.value.replace("/", "\\/")):  # as JSON may have it
+        body = body.replace(form.encode(), BLACKED_OUT.encode())
+    return body
+
+
 def _read(path: Path) -> Secret:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)

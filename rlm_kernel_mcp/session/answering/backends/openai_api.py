@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from rlm_kernel_mcp.errors import InvalidInput
-from rlm_kernel_mcp.session.answering.backends.key import blacked_out, key_of
+from rlm_kernel_mcp.session.answering.backends.key import blacked_out, blacked_out_of, key_of
 from rlm_kernel_mcp.session.answering.backends.protocol import Answer, Asked, Facts, Unanswered
 from rlm_kernel_mcp.session.answering.backends.replies import answer_of, failure_of, is_schema_refused
 from rlm_kernel_mcp.session.answering.backends.requests import request_for
@@ -92,6 +92,7 @@ class OpenAIBackend:
             asked, settings.api, settings.output_tokens, is_own=self._is_own, may_be_strict=may_be_strict
         )
         status, headers, body = await sent(self._client, request.path, request.body)
+        body = blacked_out_of(body, self._key)
         if not 200 <= status < 300:
             if request.is_strict and is_schema_refused(status, body):
                 return None, True

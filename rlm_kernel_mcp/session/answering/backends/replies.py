@@ -136,6 +136,8 @@ def failure_of(status: int, headers: Mapping[str, str], body: bytes, now_s: floa
         return Unanswered("backend", for_all, is_for_all=True)
     if status == 413 or kind == "context_length_exceeded":
         return Unanswered("too_large", f"The question is too long for the model{said}. Ask about less of the text.")
+    if status == 403:  # it may be about this question's text, or its model
+        return Unanswered("refused", f"The endpoint refuses the question (HTTP 403){said}.")
     tries, wait_s = 1, None
     if status in (408, 409, 429) or status >= 500:
         tries = 1 if headers.get("x-should-retry") == "false" else ATTEMPTS
@@ -145,7 +147,7 @@ def failure_of(status: int, headers: Mapping[str, str], body: bytes, now_s: floa
 
 def _of_all(status: int, kind: str) -> str | None:
     """Why no question will be answered; None: others may be."""
-    if status in (401, 403):  # what it says may repeat the key
+    if status == 401:  # what it says may repeat the key
         return f"The endpoint refuses the key (HTTP {status}); the user has to correct it."
     if kind == "insufficient_quota":
         return f"The account of the key is used up (HTTP {status})."
