@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 from collections.abc import Callable
 from functools import partial
@@ -28,6 +29,9 @@ DEADLINE_S: Final = 120.0
 DAY_PORTION: Final = 16
 """Of the day's questions so many are taken at a time, or as many as wait."""
 DAY_PORTION_MAX: Final = 256
+DOWN_S: Final = 60.0
+"""How long nothing is asked after a reason that is every question's, such as a key that is refused: the user may have
+corrected it by then."""
 CLOSE_S: Final = 1.0
 """How long the end of what is under way may take."""
 _NEW_WEIGHT: Final = 0.1
@@ -62,6 +66,7 @@ class Sender:
         self._chance = chance
         self._tasks: set[asyncio.Task[None]] = set()
         self._down: Failed | None = None
+        self._down_until_s = math.inf
         self._closed_until_s = 0.0
         self._granted = 0
         self._granting: asyncio.Task[None] | None = None
@@ -80,7 +85,10 @@ class Sender:
 
     def off(self) -> Failed | None:
         """Why nothing can be asked, for the time being or at all."""
-        left_s = self._closed_until_s - asyncio.get_running_loop().time()
+        now_s = asyncio.get_running_loop().time()
+        if now_s >= self._down_until_s:
+            self._down, self._down_until_s = None, math.inf
+        left_s = self._closed_until_s - now_s
         if self._down is not None or left_s <= 0:
             return self._down
         return Failed("rate_limited", f"The endpoint asks not to be asked for another {left_s:,.0f} s.")
@@ -112,7 +120,7 @@ class Sender:
 
     async def close(self) -> None:
         """End what was begun. Safe to call twice."""
-        self._down = Failed("gone", "The server has ended.")
+        self._down, self._down_until_s = Failed("gone", "The server has ended."), math.inf
         if self._wake is not None:
             self._wake.cancel()
         tasks = [*self._tasks, *([self._granting] if self._granting else [])]
@@ -208,8 +216,8 @@ class Sender:
         """What the endpoint says to all."""
         asked_s = unanswered.retry_after_s
         if unanswered.is_for_all and self._down is None:
-            self._down = Failed(unanswered.code, unanswered.message)
-            log.warning("no question of a session is asked any more: %s", unanswered.message)
+            self._down, self._down_until_s = Failed(unanswered.code, unanswered.message), now_s + DOWN_S
+            log.warning("no question of a session is asked for %.0f s: %s", DOWN_S, unanswered.message)
         elif asked_s is not None and asked_s > PATIENCE_S:
             self._closed_until_s = max(self._closed_until_s, now_s + asked_s)
         elif unanswered.code == "rate_limited":

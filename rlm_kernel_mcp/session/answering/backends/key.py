@@ -1,4 +1,4 @@
-"""The key of an endpoint: read once, and shown nowhere.
+"""The key of an endpoint: read at the first question, and again once it was refused; shown nowhere.
 
 Is: where it comes from, and what is blacked out where an endpoint repeats it. Is not: its use (`transport.py`).
 Above: `openai_api.py`. Below: `variables/subcalls.py`.

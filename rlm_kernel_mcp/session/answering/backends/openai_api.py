@@ -39,6 +39,8 @@ class OpenAIBackend:
         self._settings = settings
         self._client: Any = None
         self._key: Secret | None = None
+        self._refused: list[Any] = []
+        """Clients whose key was refused, until there is another."""
         self._opening: asyncio.Task[None] | None = None
         self._refused_schemas: set[str] = set()
         self._is_own = settings.url == OPENAI_URL or bool(settings.azure_version)
@@ -63,7 +65,6 @@ class OpenAIBackend:
         Raises:
             Unanswered: as `replies.py` and `transport.py` say.
         """
-        await self._ready()
         schema = asked.schema or ""
         name = hashlib.sha256(schema.encode("utf-8", "surrogatepass")).hexdigest()
         answer, was_refused = await self._asked(asked, may_be_strict=name not in self._refused_schemas)
@@ -79,6 +80,7 @@ class OpenAIBackend:
         if self._opening is not None and not self._opening.done():
             self._opening.cancel()
             await asyncio.wait({self._opening})
+        await self._close_refused()
         client, self._client = self._client, None
         if client is not None:
             await client.close()
@@ -88,32 +90,31 @@ class OpenAIBackend:
         from rlm_kernel_mcp.session.answering.backends.transport import sent
 
         settings = self._settings
+        client, key = await self._ready()
         request = request_for(
             asked, settings.api, settings.output_tokens, is_own=self._is_own, may_be_strict=may_be_strict
         )
-        status, headers, body = await sent(self._client, request.path, request.body)
-        body = blacked_out_of(body, self._key)
+        status, headers, body = await sent(client, request.path, request.body)
+        body = blacked_out_of(body, key)
+        if status == 401 and client is self._client and settings.key_file is not None:
+            self._client, self._refused = None, [*self._refused, client]  # the next question reads the file again
         if not 200 <= status < 300:
             if request.is_strict and is_schema_refused(status, body):
                 return None, True
-            raise self._without_key(failure_of(status, headers, body, time.time()))
+            unanswered = failure_of(status, headers, body, time.time())
+            unanswered.message = blacked_out(unanswered.message, key)
+            raise unanswered
         answer = answer_of(body, settings.api)
         text = unwrapped(answer.text) if request.is_strict else answer.text
-        return replace(
-            answer, text=blacked_out(text, self._key), model_said=blacked_out(answer.model_said, self._key)
-        ), False
+        return replace(answer, text=blacked_out(text, key), model_said=blacked_out(answer.model_said, key)), False
 
-    def _without_key(self, unanswered: Unanswered) -> Unanswered:
-        unanswered.message = blacked_out(unanswered.message, self._key)
-        return unanswered
-
-    async def _ready(self) -> None:
-        """Have the client, which the first question makes and the others wait for."""
-        if self._client is not None:
-            return
-        if self._opening is None:
-            self._opening = asyncio.create_task(self._open(), name="client of an endpoint")
-        await asyncio.shield(self._opening)
+    async def _ready(self) -> tuple[Any, Secret | None]:
+        """The client and its key, which the first question makes and the others wait for."""
+        while self._client is None:
+            if self._opening is None or self._opening.done():  # it failed, or its key was refused
+                self._opening = asyncio.create_task(self._open(), name="client of an endpoint")
+            await asyncio.shield(self._opening)
+        return self._client, self._key
 
     async def _open(self) -> None:
         loop = asyncio.get_running_loop()
@@ -123,6 +124,12 @@ class OpenAIBackend:
             raise Unanswered("backend", NOT_INSTALLED, is_for_all=True) from None
         except InvalidInput as error:
             raise Unanswered("backend", f"{error.message} {error.next_step}", is_for_all=True) from None
+        await self._close_refused()
+
+    async def _close_refused(self) -> None:
+        refused, self._refused = self._refused, []
+        for client in refused:
+            await client.close()
 
 
 def _opened(settings: SubcallSettings) -> tuple[Secret | None, Any]:

@@ -85,7 +85,7 @@ class Unanswered(Exception):
             message: for a person and a model; it has no key and no path.
             retry_after_s: how long the endpoint asks everybody to wait.
             tries: how many attempts make sense at what has failed so.
-            is_for_all: no question will ever be answered.
+            is_for_all: no question is answered before the user has changed something.
             is_paid: the endpoint had the question, and may charge for it.
             answer: what was used, where that is known; the text is no answer.
         """

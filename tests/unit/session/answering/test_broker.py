@@ -341,7 +341,7 @@ def test_who_is_told_to_come_back_much_later_does_not_wait_for_it() -> None:
 
 
 def test_a_key_that_is_refused_ends_all_questions_at_once_and_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    """Asking again would be refused again."""
+    """Asking again would be refused again; a minute later the user may have corrected it."""
 
     async def play() -> None:
         refused = [Unanswered("backend", "the key is refused", is_for_all=True) for _ in range(4)]
@@ -355,11 +355,15 @@ def test_a_key_that_is_refused_ends_all_questions_at_once_and_is_logged_once(cap
         forecast = await broker.forecast([Sketch("x", 1)], None, None, fresh=False)
         assert forecast.refusal is not None
         assert forecast.refusal.code == "backend"
+        await passes(60)
+        asked(broker, givens, "e", first=9)
+        await givens.all()
+        assert givens[9] == "echo of e"
 
     with caplog.at_level(logging.WARNING):
         played(play)
     assert [record.message for record in caplog.records] == [
-        "no question of a session is asked any more: the key is refused"
+        "no question of a session is asked for 60 s: the key is refused"
     ]
 
 

@@ -69,6 +69,35 @@ def test_not_even_a_part_of_the_key_comes_back_where_the_endpoint_s_words_are_cu
     assert KEY[:6] not in said.message
 
 
+@pytest.mark.parametrize("first", [None, "sk-wrong-0123456789"], ids=["missing", "refused"])
+def test_a_key_file_that_was_corrected_is_read_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, first: str | None
+) -> None:
+    """Without another server."""
+    path, refused = tmp_path / "key", (401, dict[str, str](), b"")
+
+    def write(key: str) -> None:
+        path.write_text(key)
+        path.chmod(0o600)
+
+    if first is not None:
+        write(first)
+    wire = Wire(lambda key: (200, {}, json.dumps(OK).encode()) if key == KEY else refused)
+    backend = backend_over(monkeypatch, wire, RLM_SUBCALL_KEY_FILE=str(path))
+
+    async def play() -> None:
+        with pytest.raises(Unanswered) as why:
+            await backend.answer(Asked("a", None, "m"))
+        assert why.value.is_for_all
+        write(KEY)
+        assert (await backend.answer(Asked("b", None, "m"))).text == "yes"
+        assert wire.closed == (first is not None)
+        await backend.close()
+        assert wire.closed == 1 + (first is not None)
+
+    asyncio.run(play())
+
+
 def test_a_question_that_may_not_be_asked_ends_no_other_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """HTTP 403 may be about the text of one, or its model."""
     said = outcome(backend_over(monkeypatch, Wire(lambda key: (403, {}, b""))))
