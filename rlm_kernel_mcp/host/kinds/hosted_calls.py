@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from rlm_kernel_mcp.doors.door import Arguments
 from rlm_kernel_mcp.doors.registry_calls import RegistryCalls
+from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.host.kinds.client import Registries
 from rlm_kernel_mcp.session.callers.caller import Caller
 from rlm_kernel_mcp.session.reports import Opened
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 
 USES: Final = ("run", "get", "add_context", "finalize", "interrupt")
 """Calls that count as a session's own (`Session.calls`)."""
+RUNS: Final = ("run",)
+ID_CHARS_MAX: Final = 64
 
 
 class HostedCalls(RegistryCalls):
@@ -57,18 +60,25 @@ class HostedCalls(RegistryCalls):
 
     @contextmanager
     def under_way(self, call: object, session_id: object) -> Iterator[None]:
-        """Entered during a call."""
-        if call not in USES:
-            yield
-            return
-        name = str(session_id)
-        self._calls[name] += 1
-        self._runs[name] += call == "run"
+        """Entered during a call. Raises: InvalidInput: what it names is no handle."""
+        name = session_id if isinstance(session_id, str) else ""
+        if len(name) > ID_CHARS_MAX:
+            raise InvalidInput(f"session_id has {len(name):,} characters; a handle has {ID_CHARS_MAX} at most.")
+        self._count(call, name, 1)
         try:
             yield
         finally:
-            self._calls[name] -= 1
-            self._runs[name] -= call == "run"
+            self._count(call, name, -1)
+            registry = self._used.get(name)
+            if registry is not None and not self._calls[name] and not registry.has(name):
+                del self._used[name]  # there was none, or its final answer was taken
+
+    def _count(self, call: object, name: str, more: int) -> None:
+        for counts, counted in ((self._calls, USES), (self._runs, RUNS)):
+            if call in counted:
+                counts[name] += more
+            if not counts[name]:
+                del counts[name]
 
     async def let_go(self, session_id: str) -> None:
         """End the kernel of a session that it opened, unless somebody else is using it."""

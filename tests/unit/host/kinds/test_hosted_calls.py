@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rlm_kernel_mcp.errors import SessionBusy
+from rlm_kernel_mcp.errors import InvalidInput, SessionBusy, SessionNotFound
 from rlm_kernel_mcp.host.kinds.hosted_calls import HostedCalls
 from rlm_kernel_mcp.session.callers.caller import Caller
 from rlm_kernel_mcp.session.kernels.session_kernel import SETTLE_S
@@ -190,3 +190,25 @@ async def test_a_close_waits_for_the_values_as_long_as_the_stop_of_a_kernel_does
         await letting_go
         assert not programs.has_kernel()
         assert (await programs.second.get({**programs.session, "var_name": "x"}, 10, as_text=False)).value == 1
+
+
+async def test_of_handles_that_nobody_has_nothing_stays(tmp_path: Path) -> None:
+    async with two(tmp_path) as programs:
+        calls, known = programs.first, dict(programs.first._used)
+        for number in range(3):
+            arguments = {"session_id": f"s_{number}", "code": "1"}
+            with pytest.raises(SessionNotFound), calls.under_way("run", arguments["session_id"]):
+                await calls.run(arguments, None)
+        with pytest.raises(InvalidInput, match="65 characters"), calls.under_way("run", "s" * 65):
+            pass
+        assert (calls._used, calls._calls, calls._runs) == (known, {}, {})
+        with calls.under_way("run", programs.session["session_id"]):
+            await calls.run({**programs.session, "code": "1"}, None)
+        assert calls._used == known
+
+
+async def test_of_a_session_that_has_its_final_answer_nothing_stays(tmp_path: Path) -> None:
+    async with two(tmp_path) as programs:
+        with programs.first.under_way("finalize", programs.session["session_id"]):
+            await programs.first.finalize({**programs.session, "final_text": "an answer"})
+        assert programs.first._used == {}
