@@ -87,15 +87,24 @@ class Lifetime:
             self.drain()
         elif not self._seat.is_found and door.is_open:
             log.warning("the socket of this host was removed: it listens anew")
-            door.move(self._seat.take())
+            self._listen_anew(door)
 
     def _has_left(self, door: Door) -> bool:
         """Whether nobody had found this host before it could not be found any more; else it can be found again."""
         self._seat.leave()
         if door.is_idle:
             return True
-        door.move(self._seat.take())
+        self._listen_anew(door)
         return False
+
+    def _listen_anew(self, door: Door) -> None:
+        """Let clients find this host again. Where that fails it keeps those whom it has, and makes way for another."""
+        try:
+            door.move(self._seat.take())
+        except (NoHost, OSError) as error:
+            log.warning("this host cannot listen anew, so it takes no further client: %s", error)
+            door.close()
+            self.drain()
 
     async def _wait(self, door: Door, seconds: float) -> None:
         events = [asyncio.create_task(event.wait()) for event in (door.changed, self._told)]
