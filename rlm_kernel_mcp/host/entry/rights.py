@@ -125,7 +125,7 @@ def _require_stream(descriptor: int, what: str) -> None:
     found = os.fstat(descriptor)
     if not any(is_kind(found.st_mode) for is_kind in STREAMS):  # an eventfd keeps even who was told to read
         raise NoHost(f"{what} is no pipe, socket, terminal, device or file")
-    if stat.S_ISREG(found.st_mode) and (kind := _file_system(found.st_dev)).startswith(FAR):
+    if (kind := _file_system(found.st_dev)).startswith(FAR):  # its pipes and devices are opened and closed there too
         raise NoHost(f"{what} is a file of a file system ({kind}) that may never answer")
 
 

@@ -132,12 +132,16 @@ def test_a_stream_that_may_keep_whoever_was_told_to_go_on_is_refused(handed: Han
             checked(handed.with_other(place, counter), str(handed.state))
 
 
-@pytest.mark.parametrize("kind", ["nfs4", "fuse.sshfs", "cifs"])
+@pytest.mark.parametrize(
+    ("kind", "node"), [("nfs4", "file"), ("fuse.sshfs", "file"), ("cifs", "file"), ("fuse", "pipe")]
+)
 def test_a_stream_of_a_file_system_that_may_never_answer_is_refused(
-    handed: Handed, kind: str, monkeypatch: pytest.MonkeyPatch
+    handed: Handed, kind: str, node: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Such as a log below a home directory of the network, whose server is gone."""
-    log = handed.open(handed.root / "log", os.O_WRONLY | os.O_CREAT)
+    """Such as a log below a home directory of the network, whose server is gone, or a named pipe there."""
+    if node == "pipe":
+        os.mkfifo(handed.root / "log")
+    log = handed.open(handed.root / "log", os.O_RDWR | os.O_CREAT)
     found = os.fstat(log).st_dev
     row = f"1 2 {os.major(found)}:{os.minor(found)} / /mnt rw - {kind} server:/home rw\n"
     assert checked(handed.with_other(STDERR, log), str(handed.state)).stderr == log
