@@ -3,12 +3,12 @@
 Is: the events of one session, host to watcher, one JSON object a message; they are `session/watching/events.py`'s. Is
 not: a call: nothing that a watcher says is read, and whatever it says is its end. Nor a client: it has no roots and no
 settings, and neither the host nor a session stays for it. Above: `serving.py`. Below: `pipes.py`, `entry/rights.py`,
-`session/watching/feeds.py`.
+`session/watching/`.
 """
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import logging
 import socket
 from typing import Final
@@ -22,6 +22,7 @@ from rlm_kernel_mcp.host.entry.handshake import Asked
 from rlm_kernel_mcp.host.entry.rights import require_records
 from rlm_kernel_mcp.host.entry.verbs import Serve
 from rlm_kernel_mcp.host.kinds.pipes import end_with
+from rlm_kernel_mcp.session.watching.events import encoded
 from rlm_kernel_mcp.session.watching.feeds import Feeds, Watcher
 
 log = logging.getLogger(__name__)
@@ -62,15 +63,22 @@ async def _tell(connection: socket.socket, watcher: Watcher, scope: anyio.Cancel
     """Send each event once there is room for it. Meanwhile others wait in the watcher's queue, or are dropped."""
     try:
         while True:
-            await _send(connection, await watcher.next())
+            if not await _is_sent(connection, await watcher.next()):
+                await _is_sent(connection, encoded({"type": "dropped", "events": 1}))
     except OSError:  # it has gone
         scope.cancel()
 
 
-async def _send(connection: socket.socket, event: bytes) -> None:
-    is_sent = False
-    while not is_sent:
-        with contextlib.suppress(BlockingIOError):
-            is_sent = bool(connection.send(event))
-        if not is_sent:
-            await anyio.wait_writable(connection)
+async def _is_sent(connection: socket.socket, event: bytes) -> bool:
+    """Send an event, if the system has buffers for one so large. Raises: OSError: the watcher has gone."""
+    while True:
+        try:
+            if connection.send(event):
+                return True
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            if error.errno == errno.EMSGSIZE:
+                return False
+            raise
+        await anyio.wait_writable(connection)

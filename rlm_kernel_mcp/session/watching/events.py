@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from rlm_kernel_mcp.session.reports import GuardrailStop, LossReport
 
 EVENT_BYTES_MAX: Final = 160_000
-"""Of an event as JSON. A socket passes a message of 200,000 bytes; a character takes six bytes at most."""
+"""Of an event as JSON. A socket passes a message of 200,000 bytes; a character takes twelve at most, beyond the BMP."""
 CODE_CHARS: Final = 6_000
 """Characters of a step's code that its begin has; the record has all of it."""
 PIECE_CHARS: Final = 8_000
 """Characters of output in one event."""
 SAID_CHARS: Final = 1_000
 """Characters of a reason or a message."""
-NAMES_MAX: Final = 60
+NAMES_MAX: Final = 30
 NAME_CHARS: Final = 100
 WHY_CHARS: Final = 100
 

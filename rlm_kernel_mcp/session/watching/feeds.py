@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Protocol
 
 from rlm_kernel_mcp.errors import RequestRefused
-from rlm_kernel_mcp.session.watching.events import Event, encoded
+from rlm_kernel_mcp.session.watching.events import EVENT_BYTES_MAX, Event, encoded
 from rlm_kernel_mcp.session.watching.live_output import LiveOutput, begin_of
 
 if TYPE_CHECKING:  # a host has watchers before it has a kernel, and Jupyter with it
@@ -51,9 +51,13 @@ class Watcher:
         self._came = asyncio.Event()
 
     def put(self, event: bytes) -> None:
-        """Keep an event until it is read. Once one had no room none is kept until all that waits has been read."""
+        """Keep an event until it is read. Once one had no room none is kept until all that waits has been read.
+
+        One that is larger than `EVENT_BYTES_MAX` has none: it would not pass the socket.
+        """
+        too_large = len(event) > EVENT_BYTES_MAX
         full = len(self._queue) >= QUEUE_EVENTS_MAX or self._bytes + len(event) > QUEUE_BYTES_MAX
-        if self._dropped or full:
+        if self._dropped or full or too_large:
             self._dropped += 1
         else:
             self._queue.append(event)

@@ -93,6 +93,14 @@ async def test_the_largest_event_passes(watched: Watched) -> None:
     assert (await watched.hear())["reason"] == reason
 
 
+async def test_an_event_that_the_system_does_not_pass_counts_as_one_that_was_missed(watched: Watched) -> None:
+    watched.host_end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 10_000)
+    watched.publish(ended(1, "x" * 100_000))
+    watched.publish(ended(2))
+    assert await watched.hear() == {"type": "dropped", "events": 1}
+    assert (await watched.hear())["ts"] == "2"
+
+
 async def test_whatever_a_watcher_says_ends_it(watched: Watched) -> None:
     watched.watcher.send(b'{"type":"interrupt"}')
     await watched.ended()

@@ -15,7 +15,7 @@ from rlm_kernel_mcp.kernel.execution import Execution
 from rlm_kernel_mcp.kernel.untrusted.reply import PIECES_MAX, BoundedText
 from rlm_kernel_mcp.session.reports import LossReport
 from rlm_kernel_mcp.session.steps.run import RunningStep
-from rlm_kernel_mcp.session.watching.events import EVENT_BYTES_MAX, Event, encoded, loss_fields
+from rlm_kernel_mcp.session.watching.events import EVENT_BYTES_MAX, NAMES_MAX, Event, encoded, loss_fields
 from rlm_kernel_mcp.session.watching.feeds import (
     QUEUE_BYTES_MAX,
     QUEUE_EVENTS_MAX,
@@ -26,8 +26,8 @@ from rlm_kernel_mcp.session.watching.feeds import (
 from rlm_kernel_mcp.session.watching.live_output import LOOK_CHARS, LiveOutput, begin_of
 
 pytestmark = pytest.mark.anyio
-WORST = "\x1b"
-"""Six bytes as JSON."""
+WORST = "\U0001f600"
+"""Twelve bytes as JSON."""
 
 
 def ended(number: int, reason: str = "") -> Event:
@@ -66,6 +66,12 @@ async def test_large_events_of_one_that_does_not_read_are_bounded_in_bytes() -> 
             kept.append(await watcher.next())
         assert sum(map(len, kept[:-1])) <= QUEUE_BYTES_MAX
         assert json.loads(kept[-1])["events"] == count + 1 - len(kept[:-1])
+
+
+async def test_an_event_that_no_socket_passes_counts_as_one_that_was_missed() -> None:
+    watcher = Watcher()
+    watcher.put(b"x" * (EVENT_BYTES_MAX + 1))
+    assert await read(watcher, 1) == [{"type": "dropped", "events": 1}]
 
 
 async def test_between_what_waits_and_what_comes_nothing_is_missing_but_what_is_said() -> None:
@@ -147,7 +153,7 @@ async def test_no_event_is_larger_than_a_message_of_the_socket() -> None:
     LiveOutput(step, told.append, lambda: True).look()
     rows = tuple((WORST * 300, WORST * 300) for _ in range(3_000))
     told.append(loss_fields(LossReport("gone", rows, tuple(name for name, _ in rows))))
-    assert told[-1]["more_lost"] == told[-1]["more_restored"] == 2_940
+    assert told[-1]["more_lost"] == told[-1]["more_restored"] == len(rows) - NAMES_MAX
     assert max(len(encoded(event)) for event in told) <= EVENT_BYTES_MAX
 
 
