@@ -187,12 +187,15 @@ async def test_where_nobody_answers_the_names_say_so(shared: SessionDriver) -> N
 
 
 async def test_a_client_is_told_of_the_names_where_somebody_answers(asking_registry: Registry) -> None:
-    """And elsewhere of none: they are of no use there. No context may have them for its own."""
+    """And elsewhere of none: they are of no use there. Only where they are of none a context may have one of them."""
     with answered_by(asking_registry, ScriptedBoard()):
         opened = await asking_registry.init_context(context_text="x", context_paths=None, limits=AMPLE)
+        for name in NAMES:
+            with pytest.raises(InvalidInput, match="means nothing else"):
+                await asking_registry.add_context(opened.session_id, Given(text="x"), Options(name))
     assert set(NAMES) <= opened.namespace.keys()
     opened = await asking_registry.init_context(context_text="x", context_paths=None, limits=AMPLE)
     assert not set(NAMES) & opened.namespace.keys()
     for name in NAMES:
-        with pytest.raises(InvalidInput, match="means nothing else"):
-            await asking_registry.add_context(opened.session_id, Given(text="x"), Options(name))
+        added = await asking_registry.add_context(opened.session_id, Given(text="x"), Options(name))
+        assert added.context.name == name
