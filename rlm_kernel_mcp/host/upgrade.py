@@ -40,6 +40,15 @@ def _drain(other: Known) -> None:
 
 def _sweep(other: Known) -> None:
     """Remove the socket of one that was killed. The process is asked for, since a socket may not listen yet."""
-    if not Path(f"/proc/{other.pid_aside}").exists():
+    if other.pid_aside is not None and has_ended(other.pid_aside):
         with suppress(OSError):
             Path(other.path).unlink()
+
+
+def has_ended(pid: int) -> bool:
+    """Whether a process is gone, or only waits for its parent to take notice of its end."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[0]
+    except OSError:
+        return True
+    return state in "ZX"
