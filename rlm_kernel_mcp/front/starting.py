@@ -23,15 +23,21 @@ def start(place: "Place") -> bool:
     check_directory(place.directory)
     lock = os.open(place.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if not os.path.samestat(os.lstat(place.lock), os.fstat(lock)):  # its host took it away as it ended
+        if not _is_ours(place, lock):
             return False
         _spawn(place, lock)
-    except (BlockingIOError, FileNotFoundError):
-        return False
     finally:
         os.close(lock)
     return True
+
+
+def _is_ours(place: "Place", lock: int) -> bool:
+    """Whether nobody else has the lock, and it is the place's still: a host takes it away as it ends."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.lstat(place.lock), os.fstat(lock))
+    except (BlockingIOError, FileNotFoundError):
+        return False
 
 
 def _spawn(place: "Place", lock: int) -> None:

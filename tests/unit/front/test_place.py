@@ -66,16 +66,26 @@ def test_what_a_program_starts_at_the_same_time_does_not_inherit_the_lock(
     short_dir.chmod(0o700)
     place = place_in(short_dir)
     assert place.connect(60) is None
-    handed = list[tuple[bool, bool]]()
+    handed, really = list[tuple[bool, bool]](), os.posix_spawn
 
     def spawn(_path: str, _argv: list[str], environ: dict[str, str], **options: Any) -> int:
         lock = int(environ["RLM_HOST_LOCK"])
         handed.append((os.get_inheritable(lock), (os.POSIX_SPAWN_DUP2, lock, lock) in options["file_actions"]))
-        raise FileNotFoundError
+        return really("/bin/true", ["true"], {})
 
     monkeypatch.setattr(os, "posix_spawn", spawn)
-    assert front.ours("starting")["start"](place) is False
+    assert front.ours("starting")["start"](place) is True
     assert handed == [(False, True)]
+
+
+def test_a_host_that_cannot_be_started_is_told_with_the_reason(short_dir: Path) -> None:
+    """And not as one that was slow to answer: an environment may be removed while its server is configured still."""
+    short_dir.chmod(0o700)
+    place = place_in(short_dir)
+    place.host = [str(short_dir / "python"), *place.host[1:]]
+    assert place.connect(60) is None
+    with pytest.raises(FileNotFoundError, match="python"):
+        front.ours("starting")["start"](place)
 
 
 def test_another_confinement_has_another_host(monkeypatch: pytest.MonkeyPatch) -> None:
