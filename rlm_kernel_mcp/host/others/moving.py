@@ -64,8 +64,11 @@ def ask_for(place: Place, session_id: str, holder: int, end: float) -> None:
             "Call the tool again later; rlm_get_trace works meanwhile.",
         ) from None
     if answer[0] != GONE:
-        _, message, next_step = answer
-        raise SessionBusy(f"{message} {where}.", next_step)
+        # Its next step names calls that only its own clients can make.
+        raise SessionBusy(
+            f"{answer[1]} {where}.",
+            "Await or stop it from a client of that host, or call this again later; rlm_get_trace works meanwhile.",
+        )
 
 
 def _left(end: float) -> float:

@@ -71,3 +71,18 @@ def test_all_waits_for_another_host_have_one_deadline(place: Place, monkeypatch:
             ask_for(place, "s_1", holder.pid, now + moving.ANSWER_S)
         monkeypatch.undo()
     assert waits == pytest.approx([8, 3])
+
+
+def test_what_another_host_keeps_is_told_with_a_call_that_this_one_can_answer(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own next step, to await the step there, would be answered the same way here."""
+    known = Known(place, "1", place.socket)
+    monkeypatch.setattr(moving, "host_of", lambda *_: known)
+    kept = (1, [moving.KEPT, "Step 2 has been running for 3 s.", "Call rlm_await_step with step_index=2."])
+    monkeypatch.setattr(Known, "ask", lambda *_: kept)
+    with pytest.raises(
+        SessionBusy, match=r"Step 2 has been running for 3 s\. It is in another of your hosts"
+    ) as refused:
+        ask_for(place, "s_1", 1, time.monotonic() + moving.ANSWER_S)
+    assert refused.value.next_step.startswith("Await or stop it from a client of that host, or call this again later")
