@@ -23,8 +23,8 @@ WAIT_S: Final = 10.0
 def drain_others(place: Place) -> None:
     """Tell every other host of this installation and these records. It may wait for them: in a thread."""
     for other in known_hosts(place):
-        if other.pid_aside is not None:
-            _sweep(other)
+        if (pid := other.pid_aside) is not None:
+            _sweep(other.path, pid)
         elif other.path != place.socket:
             _drain(other)
 
@@ -38,11 +38,11 @@ def _drain(other: Known) -> None:
         log.info("the host of version %s was not told that there is a newer one: %s", other.version, error)
 
 
-def _sweep(other: Known) -> None:
+def _sweep(path: str, pid: int) -> None:
     """Remove the socket of one that was killed. The process is asked for, since a socket may not listen yet."""
-    if other.pid_aside is not None and has_ended(other.pid_aside):
+    if has_ended(pid):
         with suppress(OSError):
-            Path(other.path).unlink()
+            Path(path).unlink()
 
 
 def has_ended(pid: int) -> bool:
