@@ -44,20 +44,6 @@ Code = Literal[
     "stopped",
     "gone",
 ]
-CODES: Final = (
-    "off",
-    "budget",
-    "too_large",
-    "too_many",
-    "timeout",
-    "declined",
-    "refused",
-    "rate_limited",
-    "backend",
-    "schema",
-    "stopped",
-    "gone",
-)
 """Why a question has no answer."""
 
 CHANNEL_THREADS: Final = 2

@@ -16,8 +16,12 @@ ResponseFormat = Literal["json", "markdown"]
 
 MAX_OUTPUT_CHARS: Final = 200_000
 DAY_MS: Final = 86_400_000
+SESSION_ID_CHARS_MAX: Final = 64
+"""Of what is looked up as a handle, by whatever way it comes."""
 
-SessionId = Annotated[str, TextArg(low=1, high=64), Field(description="Handle that rlm_init_context returned.")]
+SessionId = Annotated[
+    str, TextArg(low=1, high=SESSION_ID_CHARS_MAX), Field(description="Handle that rlm_init_context returned.")
+]
 WaitMs = Annotated[
     int,
     IntegerArg(low=0, high=600_000, unit="milliseconds"),

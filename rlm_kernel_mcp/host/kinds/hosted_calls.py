@@ -18,6 +18,7 @@ from rlm_kernel_mcp.doors.door import Arguments
 from rlm_kernel_mcp.doors.registry_calls import RegistryCalls
 from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.host.kinds.client import Registries
+from rlm_kernel_mcp.server.argument_types import SESSION_ID_CHARS_MAX
 from rlm_kernel_mcp.session.callers.caller import Caller
 from rlm_kernel_mcp.session.reports import Opened
 from rlm_kernel_mcp.settings import Settings
@@ -30,7 +31,6 @@ log = logging.getLogger(__name__)
 USES: Final = ("run", "get", "add_context", "finalize", "interrupt")
 """Calls that count as a session's own (`Session.calls`)."""
 RUNS: Final = ("run",)
-ID_CHARS_MAX: Final = 64
 
 
 class HostedCalls(RegistryCalls):
@@ -62,8 +62,8 @@ class HostedCalls(RegistryCalls):
     def under_way(self, call: object, session_id: object) -> Iterator[None]:
         """Entered during a call. Raises: InvalidInput: what it names is no handle."""
         name = session_id if isinstance(session_id, str) else ""
-        if len(name) > ID_CHARS_MAX:
-            raise InvalidInput(f"session_id has {len(name):,} characters; a handle has {ID_CHARS_MAX} at most.")
+        if len(name) > SESSION_ID_CHARS_MAX:
+            raise InvalidInput(f"session_id has {len(name):,} characters; a handle has {SESSION_ID_CHARS_MAX} at most.")
         self._count(call, name, 1)
         try:
             yield

@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import logging
 import socket
-from typing import Final
 
 import anyio
 
@@ -22,12 +21,11 @@ from rlm_kernel_mcp.host.entry.handshake import Asked
 from rlm_kernel_mcp.host.entry.rights import require_records
 from rlm_kernel_mcp.host.entry.verbs import Serve
 from rlm_kernel_mcp.host.kinds.pipes import end_with
+from rlm_kernel_mcp.server.argument_types import SESSION_ID_CHARS_MAX
 from rlm_kernel_mcp.session.watching.events import encoded
 from rlm_kernel_mcp.session.watching.feeds import Feeds, Watcher
 
 log = logging.getLogger(__name__)
-
-ID_CHARS_MAX: Final = 64
 
 
 class Watchers:
@@ -42,7 +40,7 @@ class Watchers:
         Raises:
             NoHost: it did not show that it may read the records, or names no session.
         """
-        if len(descriptors) != 1 or len(asked.words) != 1 or not 0 < len(asked.words[0]) <= ID_CHARS_MAX:
+        if len(descriptors) != 1 or len(asked.words) != 1 or not 0 < len(asked.words[0]) <= SESSION_ID_CHARS_MAX:
             raise NoHost("a watcher shows that it may read the records, and names one session")
         require_records(descriptors[0], asked.state)
         session_id = asked.words[0]

@@ -46,7 +46,7 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """No answer, and why: `code` is one of `questions_wire.CODES`."""
+    """No answer, and why: `code` is one of `questions_wire.Code`."""
 
     code: str
     message: str

@@ -78,7 +78,7 @@ class Unanswered(Exception):
         is_paid: bool = False,
         answer: Answer | None = None,
     ) -> None:
-        """`code` is one of `questions_wire.CODES`.
+        """`code` is one of `questions_wire.Code`.
 
         Args:
             code: what code in the kernel sees of it.
