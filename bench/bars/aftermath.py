@@ -46,6 +46,10 @@ import rlm_kernel_mcp.in_kernel.display_text.values as values
 control.view = lambda *given, **more: values.View('float', None, True, 5, b'1e999')
 x = 1.5
 """
+WHY = (
+    "a read is written down before it is answered, and the store has one writer at a time: it waits for the other "
+    "session's 45 MB, which SQLite writes in 60 to 110 ms (by the stacks of all threads in each wait above 50 ms)"
+)
 LOOK_S, PRUNED_S, CONSOLE_S = 0.5, 75.0, 30.0
 MB = 1 << 20
 
@@ -78,7 +82,7 @@ class Neighbour:
         worst, self.waits = max(self.waits), []
         what = f"a session's read takes at most this long while another one {what}"
         none = "it takes at most this long before"
-        return Row(what, Figures((worst,)), none, Figures((self.calm,)), bar=Bar(BAR_MS, of="ours"))
+        return Row(what, Figures((worst,)), none, Figures((self.calm,)), bar=Bar(BAR_MS, of="ours"), why_missed=WHY)
 
 
 async def aftermath(amounts: Amounts) -> list[Row]:
