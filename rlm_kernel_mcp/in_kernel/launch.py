@@ -139,7 +139,7 @@ def _prepare(options: Options, policy: dict[str, Any]) -> Any:
     # 3. Lock A: one thread, no sockets yet.
     raise_lock_a(raised)
     # 4. The application binds its ipc sockets and starts its threads, which inherit lock A.
-    from rlm_kernel_mcp.in_kernel.asking import asking
+    from rlm_kernel_mcp.in_kernel.asking import state as asking
     from rlm_kernel_mcp.in_kernel.channels.figures import show_figures_inline
     from rlm_kernel_mcp.in_kernel.courtesies.wording import note_memory_limit, speak_to_a_person
     from rlm_kernel_mcp.in_kernel.ipython.app import make_app

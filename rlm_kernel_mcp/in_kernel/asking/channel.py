@@ -2,7 +2,7 @@
 
 Is: a socket that the host has passed, a thread that reads it and one that writes to it, both started with the first
 question. Is not: a wall: code that finds the socket can write to it what it likes, and the host knows that.
-Above: `asking.py`, `in_kernel/channels/threads.py`. Below: `errors.py`, `questions_wire.py`.
+Above: `calls.py`, `asking.py`, `state.py`, `in_kernel/channels/threads.py`. Below: `errors.py`, `questions_wire.py`.
 
 Nothing here blocks who asks but `Future.result()`: a `send` in the thread of an event loop could not be interrupted.
 """

@@ -2,7 +2,7 @@
 
 Is: the short forms of a schema, the JSON that a backend is given, and the check of an answer. Is not: done in the host,
 ever: a schema can run for minutes, and here the step's own deadline ends it. No reference outside the schema is
-followed. Above: `asking.py`. Below: `errors.py`, jsonschema.
+followed. Above: `calls.py`. Below: `errors.py`, jsonschema.
 """
 
 from __future__ import annotations

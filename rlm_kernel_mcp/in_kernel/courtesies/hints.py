@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from rlm_kernel_mcp.context_wire import EXPLORING
-from rlm_kernel_mcp.in_kernel.asking.asking import is_open
+from rlm_kernel_mcp.in_kernel.asking.state import is_open
 from rlm_kernel_mcp.in_kernel.courtesies.wording import out_of_memory_words, wording
 from rlm_kernel_mcp.in_kernel.display_text.inspection import instance_dict
 from rlm_kernel_mcp.in_kernel.display_text.source_locations import is_step, source_line
@@ -116,7 +116,14 @@ def _of_a_function(error: BaseException, lines: list[str], user_ns: Mapping[str,
     bound = (name for name in _FUNCTIONS if type(user_ns.get(name)) is not types.FunctionType)
     called = (name for name in bound if any(re.search(rf"\b{name}\s*\(", line) for line in lines))
     name = next(called, "")
+    if name and _is_context(name, user_ns):
+        return f"`{name}` is a context of this session, and the function has no other name here."
     return f"`{name}` is what a step has bound to it; `del {name}` gives the function back." if name else ""
+
+
+def _is_context(name: str, user_ns: Mapping[str, Any]) -> bool:
+    documents = user_ns.get("documents")
+    return type(documents) is Documents and name in held_contexts(documents) and type(user_ns.get(name)) is str
 
 
 def _of_arguments(error: BaseException, lines: list[str], user_ns: Mapping[str, Any]) -> str:

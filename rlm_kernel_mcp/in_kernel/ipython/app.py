@@ -22,7 +22,7 @@ from ipykernel.kernelapp import IPKernelApp
 from IPython.core.profiledir import ProfileDir
 from traitlets import DottedObjectName, Type
 
-from rlm_kernel_mcp.in_kernel.asking.asking import use_steps
+from rlm_kernel_mcp.in_kernel.asking.state import use_steps
 from rlm_kernel_mcp.in_kernel.channels.audience import Audience
 from rlm_kernel_mcp.in_kernel.channels.control_loop import control_loop
 from rlm_kernel_mcp.in_kernel.channels.iopub import SparingIOPubThread

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequenc
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from rlm_kernel_mcp.in_kernel.asking import asking
+from rlm_kernel_mcp.in_kernel.asking import asking, state
 from rlm_kernel_mcp.in_kernel.explore.chunks import chunks
 from rlm_kernel_mcp.in_kernel.explore.evidence import cite, quote
 from rlm_kernel_mcp.in_kernel.explore.looking import look, tree
@@ -96,7 +96,7 @@ FUNCTIONS: Final[Mapping[str, tuple[Callable[..., object], str]]] = {
 they are there too, and say what to do."""
 
 
-_REQUESTS: Final[Mapping[str, Mapping[str, Answer]]] = {"llm_query": {SUBCALLS: asking.open_channel}}
+_REQUESTS: Final[Mapping[str, Mapping[str, Answer]]] = {"llm_query": {SUBCALLS: state.open_channel}}
 """The requests that belong to functions."""
 
 

@@ -199,3 +199,6 @@ async def test_a_client_is_told_of_the_names_where_somebody_answers(asking_regis
     for name in NAMES:
         added = await asking_registry.add_context(opened.session_id, Given(text="x"), Options(name))
         assert added.context.name == name
+    report = await SessionDriver(asking_registry, opened.session_id).run("budget()")
+    assert report.error is not None
+    assert "`budget` is a context of this session" in report.error.traceback

@@ -1,0 +1,112 @@
+"""The questions of one call of the session's code, from their sending to their values.
+
+Is: the wait of a thread or of a task, the check of each answer, and the one question more where it has not its schema.
+Is not: what a caller may give (`asking.py`), nor the way to the host (`channel.py`). Above: `asking.py`. Below:
+`state.py`, `channel.py`, `schemas.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rlm_kernel_mcp.in_kernel.asking import state
+from rlm_kernel_mcp.in_kernel.asking.channel import Channel, Item, Waiting
+from rlm_kernel_mcp.in_kernel.asking.errors import SubcallError
+from rlm_kernel_mcp.in_kernel.asking.schemas import Missed, Schema
+from rlm_kernel_mcp.questions_wire import Opts
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What the questions of one call have in common."""
+
+    channel: Channel
+    opts: Opts
+    schema: Schema | None
+
+    @classmethod
+    def of(cls, schema: object, model: str | None, fresh: bool) -> Call:
+        """Raises: SubcallError, where nobody answers or the schema is none; TypeError, of what is no schema."""
+        channel = state.channel()
+        checked = None if schema is None else Schema(schema)
+        opts: Opts = {"batch": channel.new_batch()}
+        if checked is not None:
+            opts["schema"] = checked.json
+        if model is not None:
+            opts["model"] = model
+        if fresh:
+            opts["fresh"] = True
+        return cls(channel, opts, checked)
+
+    def answers(self, items: Sequence[Item]) -> list[Any]:
+        """A value or a SubcallError for each question."""
+        got, asked = self._wait(items)
+        if self.schema is None:
+            return got
+        missed = self._check(got, self.schema)
+        if missed:
+            again, asked = self._wait([replace(items[at], repair=why) for at, why in missed.items()])
+            still = self._check(again, self.schema)
+            for place, at in enumerate(missed):
+                got[at] = _without_schema(still[place]) if place in still else again[place]
+            self._tell(asked[place] for place in still)
+        return got
+
+    def _wait(self, items: Sequence[Item]) -> tuple[list[Any], list[Waiting]]:
+        asked: list[Waiting] = []
+        try:
+            self.channel.ask(items, self.opts, asked)
+            return [one.future.result() for one in asked], asked
+        except BaseException:
+            self.channel.cancel(asked)
+            raise
+
+    async def answer(self, item: Item) -> Any:
+        """As `answers`, of one question, for an event loop."""
+        got, _ = await self._awaited(item)
+        if self.schema is None:
+            return got
+        values = [got]
+        if missed := self._check(values, self.schema):
+            got, asked = await self._awaited(replace(item, repair=missed[0]))
+            values = [got]
+            if still := self._check(values, self.schema):
+                self._tell([asked])
+                return _without_schema(still[0])
+        return values[0]
+
+    async def _awaited(self, item: Item) -> tuple[Any, Waiting]:
+        asked: list[Waiting] = []
+        try:
+            self.channel.ask([item], self.opts, asked)
+            return await asyncio.wrap_future(asked[0].future), asked[0]
+        except BaseException:
+            if asked:
+                self.channel.cancel_soon(asked[0])
+            raise
+
+    @staticmethod
+    def _check(got: list[Any], schema: Schema) -> dict[int, str]:
+        """Put the values in the place of the answers' texts; which of them have not the schema, and why."""
+        missed: dict[int, str] = {}
+        for at, text in enumerate(got):
+            if isinstance(text, SubcallError):
+                continue
+            try:
+                got[at] = schema.value(text)
+            except Missed as why:
+                missed[at] = str(why)
+            except SubcallError as error:
+                got[at] = error
+        return missed
+
+    def _tell(self, asked: Iterable[Waiting]) -> None:
+        if ids := [one.id for one in asked]:
+            self.channel.missed(ids)
+
+
+def _without_schema(why: str) -> SubcallError:
+    return SubcallError("schema", f"the answer has not the schema, asked twice: {why}")
