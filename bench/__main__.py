@@ -32,6 +32,7 @@ from bench.bars import (
     starts,
     steps,
     subcalls,
+    subcalls_ends,
     variables,
 )
 from bench.floors import machine, parts
@@ -83,6 +84,11 @@ PARTS: dict[str, Part] = {
     "subcalls-one": subcalls.subcalls_one,
     "subcalls-many": subcalls.subcalls_many,
     "subcalls-endpoint": subcalls.subcalls_endpoint,
+    "subcalls-charged": subcalls_ends.subcalls_charged,
+    "subcalls-interrupt": subcalls_ends.subcalls_interrupt,
+    "subcalls-flood": subcalls_ends.subcalls_flood,
+    "subcalls-idle": subcalls_ends.subcalls_idle,
+    "subcalls-hostile": subcalls_ends.subcalls_hostile,
 }
 FLOORS: dict[str, Part] = {
     "floor-machine": machine.machine,
@@ -94,7 +100,16 @@ FLOORS: dict[str, Part] = {
 GROUPS = {
     "exploring": ["search", "search-utf8", "search-peers", "exploring-answers", "quotes", "initialize", "memory"],
     "floors": [*FLOORS],
-    "subcalls": ["subcalls-one", "subcalls-many", "subcalls-endpoint"],
+    "subcalls": [
+        "subcalls-one",
+        "subcalls-many",
+        "subcalls-endpoint",
+        "subcalls-charged",
+        "subcalls-interrupt",
+        "subcalls-flood",
+        "subcalls-idle",
+        "subcalls-hostile",
+    ],
     "hosts": ["host-start", "host-cold", "host-memory", "host-step", "host-many", "host-elsewhere", "host-death"],
 }
 """Parts that have one name together."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from bench.measure import Amounts, Bar, Row, interleave, milliseconds
@@ -21,7 +21,7 @@ async def initialize(amounts: Amounts) -> list[Row]:
     """From the start of the process, the way a client starts it, to the reply."""
     with tempfile.TemporaryDirectory(prefix="rlm-bench-") as around:
         directory = Path(tempfile.mkdtemp(dir=around))
-        sides = [_start(OURS, directory), _start(BARE, directory)]
+        sides = [start_of(OURS, directory), start_of(BARE, directory)]
         ours, other = await interleave(sides, amounts.times(25), warm_up=amounts.times(3))
     what = "`bin/rlm-mcp serve` starts and answers `initialize`"
     why = (
@@ -31,12 +31,16 @@ async def initialize(amounts: Amounts) -> list[Row]:
     return [Row(what, ours, "a bare `MCPServer` with one tool does", other, bar=Bar(1.1), why_missed=why)]
 
 
-def _start(argv: tuple[str, ...], directory: Path) -> Callable[[], Awaitable[float]]:
+def start_of(
+    argv: tuple[str, ...], directory: Path, env: Mapping[str, str] | None = None
+) -> Callable[[], Awaitable[float]]:
+    """Measures how long a server takes from its start to the reply to `initialize`, in ms."""
+
     async def sample() -> float:
         started: list[OurServer] = []
 
         async def action() -> None:
-            started.append(OurServer(directory, argv))
+            started.append(OurServer(directory, argv, env))
             started[0].initialize()
 
         elapsed_ms = await milliseconds(action)

@@ -1,7 +1,8 @@
 """Questions of code to a model: what the way to whoever answers costs, and how busy it keeps them.
 
-Is: a session of this process over a backend of this process, beside a bare socket pair and bare timers; and an endpoint
-on loopback, beside its client alone. Is not: a model.
+Is: a session of this process over a backend of this process, beside a bare socket pair and bare timers; and a server
+over an endpoint on loopback, beside the endpoint's client alone. Is not: a model, nor how it ends
+(`subcalls_ends.py`).
 """
 
 from __future__ import annotations
@@ -9,31 +10,20 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import socket
-import statistics
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 
 from bench.measure import Amounts, Bar, Figures, Row, interleave
+from bench.sides.asking import PARALLEL, InProcess, asking
+from bench.sides.ours import our_server
 from rlm_kernel_mcp.session.answering.backends.openai_api import OpenAIBackend
-from rlm_kernel_mcp.session.answering.backends.protocol import Answer, Asked, Backend, Facts
-from rlm_kernel_mcp.session.answering.books import StoreBooks
-from rlm_kernel_mcp.session.answering.switchboard import Ceilings, Switchboard
-from rlm_kernel_mcp.session.registry import Registry
-from rlm_kernel_mcp.session.reports import Guardrails
-from rlm_kernel_mcp.settings import Settings, load_settings
+from rlm_kernel_mcp.session.answering.backends.protocol import Asked
+from rlm_kernel_mcp.settings import load_settings
 from tests.endpoints.endpoint import Endpoint
 
-PARALLEL, TIMER_S, ENDPOINT_S = 64, 0.02, 0.5
-LIMITS = Guardrails(
-    max_steps=10_000, max_runtime_ms=3_600_000, budget_limit=10_000_000, max_subcalls=100_000,
-    subcall_tokens_limit=1_000_000_000,
-)  # fmt: skip
+TIMER_S, ENDPOINT_S = 0.02, 0.5
 ONE_BY_ONE = """
 import time
 def timed(count, text):
@@ -47,14 +37,18 @@ took = timed(__COUNT__, "x" * __CHARS__)
 took[len(took) // 2], took[len(took) * 95 // 100]
 """
 TOGETHER = """
-import time
+import asyncio, time
+from concurrent.futures import ThreadPoolExecutor
 questions = [f"{n} {__SEED__}" for n in range(__COUNT__)]
 begin = time.perf_counter()
-got = llm_query_batched(questions)
+__ASK__
 took = time.perf_counter() - begin
 assert all(got), [one for one in got if not one][:1]
 took
 """
+BATCH = TOGETHER.replace("__ASK__", "got = llm_query_batched(questions)")
+GATHER = TOGETHER.replace("__ASK__", "got = await asyncio.gather(*map(llm_query_async, questions))")
+THREADS = TOGETHER.replace("__ASK__", "with ThreadPoolExecutor(64) as pool: got = list(pool.map(llm_query, questions))")
 ECHO = """
 import socket, sys, time
 wire, took = socket.socket(fileno=int(sys.argv[1])), []
@@ -67,63 +61,6 @@ for _ in range(int(sys.argv[2])):
 took.sort()
 print(took[len(took) // 2], took[len(took) * 95 // 100])
 """
-
-
-class InProcess:
-    """Answers after a while, or at once."""
-
-    facts = Facts("in-process", "here", "m")
-
-    def __init__(self, delay_s: float = 0.0) -> None:
-        self._delay_s = delay_s
-        self.calls = 0
-
-    async def answer(self, asked: Asked) -> Answer:
-        del asked
-        self.calls += 1
-        if self._delay_s:
-            await asyncio.sleep(self._delay_s)
-        return Answer("yes", 10, 1)
-
-    async def close(self) -> None:
-        """It has nothing."""
-
-
-class Asking:
-    """A session whose code asks a backend of this process."""
-
-    def __init__(self, registry: Registry, session_id: str) -> None:
-        self._registry, self._session_id = registry, session_id
-
-    async def result(self, code: str, **values: object) -> tuple[float, ...]:
-        """What a step's last expression gave: numbers."""
-        for name, value in values.items():
-            code = code.replace(f"__{name.upper()}__", repr(value))
-        report = await self._registry.run_repl(
-            self._session_id, code, timeout_ms=600_000, wait_ms=600_000, max_output_chars=10_000
-        )
-        if report.status != "ok":
-            raise RuntimeError(f"a step ended with {report.status}: {report.error or report.note}")
-        return tuple(float(part) for part in (report.result or "").strip("()").split(",") if part.strip())
-
-
-def _settings(directory: str) -> Settings:
-    return load_settings(directory, {"RLM_STATE_DIR": f"{directory}/state", "HOME": directory})
-
-
-@asynccontextmanager
-async def asking(backend: Backend) -> AsyncIterator[Asking]:
-    """With everything that a user's has: cache, trace and the day's count."""
-    with tempfile.TemporaryDirectory(prefix="rlm-bench-") as directory:
-        registry = await Registry.open(_settings(directory))
-        try:
-            books = StoreBooks(registry.store, registry._writer, backend.facts, is_cached=True, day_max=10**9)
-            board = Switchboard(backend, Ceilings(10**6, 10**12, parallel=PARALLEL), books, books)
-            registry.handles._shared = replace(registry.handles._shared, switchboard=board)
-            opened = await registry.init_context(context_text="x", context_paths=None, limits=LIMITS)
-            yield Asking(registry, opened.session_id)
-        finally:
-            await registry.close()
 
 
 async def _echoed(count: int) -> tuple[float, float]:
@@ -152,28 +89,32 @@ async def subcalls_one(amounts: Amounts) -> list[Row]:
             mine.append(await session.result(ONE_BY_ONE, count=count, chars=200))
             bare.append(await _echoed(count))
         large = [await session.result(ONE_BY_ONE, count=count // 10, chars=100_000) for _ in range(amounts.times(5))]
-    what, echo = (
-        "llm_query with an answerer that takes no time, with cache, trace and limits",
-        "a bare socket pair's echo",
-    )
+    what = "llm_query with an answerer that takes no time, with cache, trace and limits"
     rows = [
-        Row(f"{what}: {name}", _figures(mine, at), f"{echo}: {name}", _figures(bare, at), "us", Bar(limit))
-        for at, (name, limit) in enumerate((("median", 3.0), ("95th percentile", 4.0)))
+        Row(f"{what}: {name}", _figures(mine, at), f"a bare socket pair's echo: {name}", _figures(bare, at), "us", bar)
+        for at, (name, bar) in enumerate((("median", Bar(3.0)), ("95th percentile", Bar(4.0))))
     ]
+    own = Bar(1_000.0, of="ours")
     return [
         *rows,
-        Row(f"{what}, about 100,000 characters: median", _figures(large, 0), unit="us", bar=Bar(1_000.0, of="ours")),
+        Row(f"{what}: median", _figures(mine, 0), unit="us", bar=own),
+        Row(f"{what}, about 100,000 characters: median", _figures(large, 0), unit="us", bar=own),
     ]
 
 
 async def subcalls_many(amounts: Amounts) -> list[Row]:
-    """A thousand at 64, 20 ms each; and the same again, out of the cache."""
+    """A thousand at 64, 20 ms each, asked in three ways; and the same again, out of the cache."""
     count = 64 if amounts.smoke else 1_000
     backend, seeds = InProcess(TIMER_S), iter(range(1_000))
+    ways = {
+        "in one batch": (BATCH, Bar(0.9, "at least")),
+        "with await and gather": (GATHER, Bar(0.9, "at least")),
+        "from 64 threads": (THREADS, Bar(0.5, "at least")),
+    }
     async with asking(backend) as session:
 
-        async def ours() -> float:
-            return count / (await session.result(TOGETHER, count=count, seed=next(seeds)))[0]
+        async def ours(code: str) -> float:
+            return count / (await session.result(code, count=count, seed=next(seeds)))[0]
 
         async def timers() -> float:
             gate, begin = asyncio.Semaphore(PARALLEL), time.perf_counter()
@@ -185,21 +126,26 @@ async def subcalls_many(amounts: Amounts) -> list[Row]:
             await asyncio.gather(*(one() for _ in range(count)))
             return count / (time.perf_counter() - begin)
 
-        mine, bare = await interleave([ours, timers], amounts.times(5), warm_up=1)
+        sides = [*(lambda code=code: ours(code) for code, _ in ways.values()), timers]
+        *mine, bare = await interleave(sides, amounts.times(5), warm_up=1)
         first = backend.calls
-        await session.result(TOGETHER, count=count, seed=0)
-        again = Figures((float(backend.calls - first),))
+        await session.result(BATCH, count=count, seed="once more")
+        second = backend.calls
+        await session.result(BATCH, count=count, seed="once more")
+    what = f"{count:,} questions, {PARALLEL} at a time, 20 ms each (answers a second)"
+    rows = [
+        Row(f"{what}, {how}", figures, "the same timers alone", bare, "/s", bar)
+        for (how, (_, bar)), figures in zip(ways.items(), mine, strict=True)
+    ]
+    again, once = Figures((float(backend.calls - second),)), Figures((float(second - first),))
     return [
-        Row(
-            f"{count:,} questions, {PARALLEL} at a time, 20 ms each (answers a second)",
-            mine, "the same timers alone", bare, "/s", Bar(0.9, "at least"),
-        ),
-        Row("the same batch once more: questions that are sent", again, unit="", bar=Bar(0.0, of="ours")),
-    ]  # fmt: skip
+        *rows,
+        Row("questions that are sent for a batch that was asked before", again, "the first time", once, "", Bar(0.0)),
+    ]
 
 
 async def subcalls_endpoint(amounts: Amounts) -> list[Row]:
-    """Over HTTP, where an answer takes half a second."""
+    """Over HTTP, where an answer takes half a second: by MCP, host and kernel."""
     if importlib.util.find_spec("openai") is None:
         print(
             "subcalls-endpoint: left out, since the client is not installed (bin/setup --with openai)", file=sys.stderr
@@ -209,13 +155,20 @@ async def subcalls_endpoint(amounts: Amounts) -> list[Row]:
     seeds = iter(range(1_000))
     async with Endpoint(delay_s=0.05 if amounts.smoke else ENDPOINT_S) as endpoint:
         environ = {"RLM_SUBCALL_BACKEND": "openai", "RLM_SUBCALL_MODEL": "m", "RLM_SUBCALL_PARALLEL": str(PARALLEL)}
-        environ |= {"OPENAI_BASE_URL": endpoint.url, "HOME": "/"}
-        wanted = load_settings(Path("/"), environ).subcalls
-        alone = OpenAIBackend(wanted)
-        async with asking(OpenAIBackend(wanted)) as session:
+        environ |= {"RLM_SUBCALL_MAX": "100000", "RLM_SUBCALL_MAX_TOKENS": "1000000000"}
+        environ |= {"OPENAI_BASE_URL": endpoint.url, "OPENAI_API_KEY": "sk-none"}
+        alone = OpenAIBackend(load_settings(Path("/"), environ | {"HOME": "/"}).subcalls)
+        with our_server(environ) as server:
+            session_id = await asyncio.to_thread(
+                server.open_session, max_subcalls=100_000, subcall_tokens_limit=1_000_000_000
+            )
 
             async def ours() -> float:
-                return count / (await session.result(TOGETHER, count=count, seed=next(seeds)))[0]
+                code = BATCH.replace("__COUNT__", str(count)).replace("__SEED__", str(next(seeds)))
+                report = await asyncio.to_thread(server.step, session_id, code, wait_ms=600_000, timeout_ms=600_000)
+                if report["status"] != "ok":
+                    raise RuntimeError(f"a step ended with {report['status']}: {report['error']}")
+                return count / float(report["result"])
 
             async def client() -> float:
                 gate, begin = asyncio.Semaphore(PARALLEL), time.perf_counter()
@@ -234,5 +187,4 @@ async def subcalls_endpoint(amounts: Amounts) -> list[Row]:
 
 
 def _figures(samples: list[tuple[float, ...]], at: int) -> Figures:
-    assert statistics.median(one[at] for one in samples) > 0
     return Figures(tuple(one[at] for one in samples))
