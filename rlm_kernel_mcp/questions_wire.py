@@ -60,7 +60,7 @@ ITEM_CHARS_MAX: Final = 400_000
 BATCH_MAX: Final = 10_000
 """Questions of one batch, and of one session that may be open; of more than these none is read."""
 OPEN_BYTES_MAX: Final = 64 << 20
-"""Their texts in UTF-8; beyond this none is read either."""
+"""What their texts take in the host; beyond this none is read either."""
 SCHEMA_CHARS_MAX: Final = 64_000
 MODEL_CHARS_MAX: Final = 200
 REPAIR_CHARS_MAX: Final = 1_000

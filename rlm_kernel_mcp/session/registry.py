@@ -247,6 +247,8 @@ class Registry:
         if session is not None and (kernel := session.idle_kernel) is not None:
             await note_missed_cells(kernel, session.journal, session.account)
         await self._writer.settled(session_id)
+        if self._board is not None:
+            await self._board.settled(session_id)
         if session is None and not await in_reader(lambda: self.store.knows(session_id)):
             raise self.handles.not_found(session_id)
 

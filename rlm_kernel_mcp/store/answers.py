@@ -12,7 +12,7 @@ import threading
 import zlib
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from rlm_kernel_mcp.store.database.database import Database
 from rlm_kernel_mcp.store.database.memory import Operation
@@ -52,17 +52,25 @@ class Answers:
         found: dict[str, bytes] = {}
         stale: list[str] = []
         for at in range(0, len(keys), AT_ONCE):
-            some = keys[at : at + AT_ONCE]
-            marks = ", ".join("?" * len(some))
-            query = f"SELECT key, used_at, value_check, value FROM answers WHERE key IN ({marks})"  # noqa: S608 (marks)
-            for key, used_at, check, value in self._database.read(query, tuple(some)):
-                if isinstance(value, bytes) and zlib.crc32(value) == check:
-                    found[key] = value
-                    stale += [key] if str(used_at)[:HOUR] != now_iso[:HOUR] else []
+            some = tuple(keys[at : at + AT_ONCE])
+            values, old = _intact(self._database.read(_values_under(len(some)), some), now_iso)
+            found |= values
+            stale += old
         if stale:
-            rows = [(now_iso, key) for key in stale]
-            self._database.write(lambda connection: _each(connection, _USED, rows))
+            self.note_used(stale, now_iso)
         return found
+
+    def kept_at_once(self, keys: Sequence[str], now_iso: str) -> tuple[dict[str, bytes], list[str]] | None:
+        """The same of at most `AT_ONCE`, with the keys whose use is to be noted; None: that would wait for a thread."""
+        rows: list[tuple[Any, ...]] = []
+        query = _values_under(len(keys))
+        is_read = self._database.at_once(lambda: rows.extend(self._database.read(query, tuple(keys))), reads=True)
+        return _intact(rows, now_iso) if is_read else None
+
+    def note_used(self, keys: Sequence[str], now_iso: str) -> None:
+        """Answers are used."""
+        rows = [(now_iso, key) for key in keys]
+        self._database.write(lambda connection: _each(connection, _USED, rows))
 
     def keeping(self, answers: Iterable[tuple[str, bytes]], now_iso: str) -> Operation:
         """What keeps values in place of earlier ones, for whoever writes more with them."""
@@ -130,6 +138,22 @@ def prune_answers(database: Database, now_iso: str, max_age_days: float, max_byt
 def _portion(count: int, size: int, max_bytes: int) -> int:
     """About as many as are too much."""
     return max(1, min(AT_ONCE, (size - max_bytes) * count // size))
+
+
+def _values_under(count: int) -> str:
+    marks = ", ".join("?" * count)
+    return f"SELECT key, used_at, value_check, value FROM answers WHERE key IN ({marks})"  # noqa: S608 (marks)
+
+
+def _intact(rows: Iterable[tuple[Any, ...]], now_iso: str) -> tuple[dict[str, bytes], list[str]]:
+    """The values that are as they were written, and the keys of those whose use was noted an hour ago or earlier."""
+    found: dict[str, bytes] = {}
+    stale: list[str] = []
+    for key, used_at, check, value in rows:
+        if isinstance(value, bytes) and zlib.crc32(value) == check:
+            found[key] = value
+            stale += [key] if str(used_at)[:HOUR] != now_iso[:HOUR] else []
+    return found, stale
 
 
 def _each(connection: sqlite3.Connection, statement: str, rows: Sequence[tuple[object, ...]]) -> None:

@@ -11,7 +11,7 @@ import json
 import sqlite3
 import zlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from operator import attrgetter
 from typing import Any, Final
@@ -135,12 +135,13 @@ class Subcalls:
 
         self._database.write(write, used - before)
 
-    def note_missed(self, session_id: str, row_id: int) -> None:
-        """The kernel says that an answer did not have its schema. Such a row has no checksum any more."""
+    def note_missed(self, session_id: str, row_ids: Sequence[int]) -> None:
+        """The kernel says that answers did not have their schema. Such a row has no checksum any more."""
         statement = "UPDATE subcalls SET error_code = 'schema', row_check = NULL WHERE session_id = ? AND id = ?"
 
         def note(connection: sqlite3.Connection) -> None:
-            connection.execute(statement, (session_id, row_id))
+            with atomic(connection):
+                connection.executemany(statement, [(session_id, row_id) for row_id in row_ids])
 
         self._database.write(note)
 

@@ -95,6 +95,7 @@ async def test_code_asks_an_endpoint_and_the_key_is_found_nowhere(
             assert [pid for pid in below if KEY.encode() in environment_of(pid)] == []
             assert b"Bearer [key] of q3" in memory_of(session.kernel.process.pid)
             assert KEY.encode() not in memory_of(session.kernel.process.pid)
+            await registry.complete_trace(session.session_id, None, None)
             trace = registry.store.subcalls.batches(session.session_id)
             assert [(one.asked, one.answered, one.cached, one.duplicate, dict(one.failed)) for one in trace][:2] == [
                 (1, 1, 0, 0, {}),

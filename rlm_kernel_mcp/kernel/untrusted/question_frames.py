@@ -8,6 +8,8 @@ Above: `session/asking/channel.py`. Below: `questions_wire.py`.
 from __future__ import annotations
 
 import json
+import re
+import sys
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -24,7 +26,7 @@ from rlm_kernel_mcp.questions_wire import (
     STEP_CHARS_MAX,
 )
 
-HEX: Final = frozenset("0123456789abcdef")
+_DIGEST: Final = re.compile(f"[0-9a-f]{{{DIGEST_CHARS}}}")
 
 
 class FramesBroken(Exception):
@@ -43,13 +45,14 @@ class Wishes:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One question; `utf8_bytes` of both texts. How many characters it has is not checked here."""
+    """One question. How many characters it has is not checked here."""
 
     id: int
     prompt: str
     text: str | None
     repair: str | None
-    utf8_bytes: int
+    size: int
+    """Bytes that both texts take in this process: up to four a character, of which UTF-8 has one."""
 
     @property
     def chars(self) -> int:
@@ -153,7 +156,9 @@ class QuestionReader:
         prompt, text, repair = row[1], row[2], row[3] if len(row) == 4 else None
         if type(prompt) is not str or not (text is None or type(text) is str):
             raise TypeError
-        size = len(prompt.encode()) + (0 if text is None else len(text.encode()))  # a lone surrogate raises
+        for said in (prompt, text or ""):
+            said.encode()  # a lone surrogate raises
+        size = sys.getsizeof(prompt) + sys.getsizeof(text)
         return Item(self._new_id(row[0]), prompt, text, _optional(repair, REPAIR_CHARS_MAX), size)
 
     def _new_id(self, number: object) -> int:
@@ -185,7 +190,7 @@ def _sketches(rows: list[list[Any]]) -> tuple[tuple[str, int], ...]:
 
 
 def _sketch(digest: str, size: int) -> tuple[str, int]:
-    if type(digest) is not str or len(digest) != DIGEST_CHARS or not HEX.issuperset(digest):
+    if not _DIGEST.fullmatch(digest):  # what is no text raises
         raise ValueError
     if type(size) is not int or not 0 <= size <= ID_MAX:
         raise ValueError

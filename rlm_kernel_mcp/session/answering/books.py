@@ -1,9 +1,8 @@
 """Keeps what is known of questions in the store: the answers, a row for each question, and the day's count.
 
-Is: `Books` and `Day` over a store, which is written to as its writer does it: after everything that the session gave
-before, and nobody waits. Is not: when (`broker.py`, `sending.py`), nor the tables (`store/answers.py`,
-`store/subcalls.py`). Above: `choice.py`.
-Below: `keeping.py`, `store/`.
+Is: `Books` and `Day` over a store, which is written to as its writer does it: after the questions that the session
+gave before, and nobody waits but who reads the trace. Is not: when (`broker.py`, `sending.py`), nor the tables
+(`store/answers.py`, `store/subcalls.py`). Above: `choice.py`. Below: `keeping.py`, `store/`.
 """
 
 from __future__ import annotations
@@ -25,15 +24,27 @@ from rlm_kernel_mcp.store.store import Store
 from rlm_kernel_mcp.store.subcalls import SubcallRow, Texts, packed
 from rlm_kernel_mcp.store.writer import Writer
 
-AT_ONCE_KEYS: Final = 200
-"""More keys are looked up in a thread: this takes 10 us each."""
+AT_ONCE_KEYS: Final = 20
+"""More keys are looked up in a thread: this takes 10 us each, and an answer may have 100,000 tokens."""
 PACKING_WEIGHT: Final = 4
 """Packing a text takes about as long as writing so many of it."""
+GROUP_S: Final = 0.01
+GROUP_ROWS: Final = 50
+"""Rows of a session are written together: so many, or what came within so long. A transaction takes as long as ten."""
+ROW_CHARS: Final = 4_000
+"""A row takes about as long as writing so many characters, however few it has."""
 UNSENT_MAX: Final = 20_000
 """Rows of a session's questions that were not sent: refused, cached and equal ones, of which code can ask any number.
 What is sent is bounded by its limits."""
+_NO_TEXTS: Final = packed(Texts())
 DAY_ROWS: Final = "questions of the day"
-"""Stands for a session in the writer's order."""
+USES: Final = "answers that are used"
+"""They stand for a session in the writer's order."""
+
+
+def order_of(session_id: str) -> str:
+    """Stands for a session in the writer's order of questions: no end of a step waits for the rows of thousands."""
+    return f"questions of {session_id}"
 
 
 def _now() -> datetime:
@@ -64,7 +75,7 @@ class StoreBooks:
         self._unsent: Counter[str] = Counter()
         """By session, rows of this server's."""
         self._waiting: dict[str, tuple[list[tuple[int, Entry, str]], dict[str, Kept]]] = {}
-        """By session, what this turn of the loop has brought."""
+        """By session, what is to be written next."""
 
     def kept_at_once(self, keys: Sequence[str]) -> Mapping[str, Kept] | None:
         """The answers that are kept under some keys; None: that would have to be waited for."""
@@ -72,8 +83,14 @@ class StoreBooks:
             return {}
         if len(keys) > AT_ONCE_KEYS:
             return None
-        found: dict[str, Kept] = {}
-        return found if self._store.at_once(lambda: found.update(self._read(keys))) else None
+        now_iso = self._now_iso()
+        found = self._store.answers.kept_at_once(keys, now_iso)
+        if found is None:
+            return None
+        values, stale = found
+        if stale:
+            self._writer.do(USES, partial(self._store.answers.note_used, stale, now_iso))
+        return self._answers_of(keys, values)
 
     async def kept(self, keys: Sequence[str]) -> Mapping[str, Kept]:
         """The same, waited for."""
@@ -92,15 +109,28 @@ class StoreBooks:
             if self._unsent[session_id] > UNSENT_MAX:
                 return 0
         row_id = self._store.mint()
-        self._of(session_id)[0].append((row_id, entry, self._now_iso()))
+        rows, _ = self._of(session_id)
+        rows.append((row_id, entry, self._now_iso()))
+        if len(rows) == GROUP_ROWS:
+            asyncio.get_running_loop().call_soon(self._flush, session_id)
         return row_id
 
-    def note_missed(self, session_id: str, row_id: int) -> None:
-        """An answer that is booked did not have its schema."""
-        if not row_id:
-            return
+    def note_missed(self, session_id: str, row_ids: Sequence[int]) -> None:
+        """Answers that are booked did not have their schema."""
+        if booked := [row_id for row_id in row_ids if row_id]:
+            self._flush(session_id)
+            note = partial(self._store.subcalls.note_missed, session_id, booked)
+            self._writer.do(order_of(session_id), note, len(booked) * ROW_CHARS)
+
+    async def settled(self, session_id: str) -> None:
+        """Wait until all that is known of a session's questions is in the store."""
         self._flush(session_id)
-        self._writer.do(session_id, partial(self._store.subcalls.note_missed, session_id, row_id))
+        await self._writer.settled(order_of(session_id))
+
+    def flush(self) -> None:
+        """Have written what is known of all sessions' questions."""
+        for session_id in list(self._waiting):
+            self._flush(session_id)
 
     def totals(self, session_id: str) -> tuple[int, int, float]:
         """Questions of a session that were sent, their tokens, and dollars as far as they are known."""
@@ -126,18 +156,18 @@ class StoreBooks:
     def _of(self, session_id: str) -> tuple[list[tuple[int, Entry, str]], dict[str, Kept]]:
         if session_id not in self._waiting:
             self._waiting[session_id] = ([], {})
-            asyncio.get_running_loop().call_soon(self._flush, session_id)
+            asyncio.get_running_loop().call_later(GROUP_S, self._flush, session_id)
         return self._waiting[session_id]
 
     def _flush(self, session_id: str) -> None:
-        """All that one turn of the loop has brought is one transaction."""
+        """All that has come is one transaction."""
         entries, answers = self._waiting.pop(session_id, ([], {}))
         if entries or answers:
-            chars = sum(_chars(entry) for _, entry, _ in entries) * PACKING_WEIGHT
-            self._writer.do(session_id, partial(self._write, session_id, entries, answers), chars)
+            chars = sum(ROW_CHARS + _chars(entry) * PACKING_WEIGHT for _, entry, _ in entries)
+            self._writer.do(order_of(session_id), partial(self._write, session_id, entries, answers), chars)
 
     def _write(self, session_id: str, entries: list[tuple[int, Entry, str]], answers: dict[str, Kept]) -> None:
-        rows = [(_row(session_id, self._facts, *one), packed(_texts(one[1]))) for one in entries]
+        rows = [(_row(session_id, self._facts, *one), _packed(one[1])) for one in entries]
         values = [(key, json.dumps(asdict(answer)).encode()) for key, answer in answers.items()]
         self._store.subcalls.book(session_id, rows, self._store.answers.keeping(values, self._now_iso()))
         for key, answer in answers.items():
@@ -145,7 +175,9 @@ class StoreBooks:
                 del self._unwritten[key]
 
     def _read(self, keys: Sequence[str]) -> dict[str, Kept]:
-        values = self._store.answers.kept(keys, self._now_iso())
+        return self._answers_of(keys, self._store.answers.kept(keys, self._now_iso()))
+
+    def _answers_of(self, keys: Sequence[str], values: Mapping[str, bytes]) -> dict[str, Kept]:
         found = {key: kept for key, value in values.items() if (kept := _kept(value)) is not None}
         return found | {key: kept for key in keys if (kept := self._unwritten.get(key)) is not None}
 
@@ -159,14 +191,18 @@ def _kept(value: bytes) -> Kept | None:
 
 
 def _chars(entry: Entry) -> int:
-    texts = _texts(entry)
-    return sum(len(text or "") for text in (texts.prompt, texts.text, texts.answer))
+    texts = (entry.question.prompt, entry.question.text, entry.answer)
+    return sum(len(text or "") for text in texts) if _has_texts(entry) else 0
 
 
-def _texts(entry: Entry) -> Texts:
-    if entry.fate == "duplicate" or (entry.fate == "failed" and not entry.spent.attempts):
-        return Texts()  # the question that it is one of has them; or nobody was asked
-    return Texts(entry.question.prompt, entry.question.text, entry.answer)
+def _packed(entry: Entry) -> bytes:
+    question = entry.question
+    return packed(Texts(question.prompt, question.text, entry.answer)) if _has_texts(entry) else _NO_TEXTS
+
+
+def _has_texts(entry: Entry) -> bool:
+    """Whether its texts are kept: of a duplicate the question that it is one of has them; or nobody was asked."""
+    return entry.fate != "duplicate" and (entry.fate != "failed" or entry.spent.attempts > 0)
 
 
 def _row(session_id: str, facts: Facts, row_id: int, entry: Entry, ts: str) -> SubcallRow:

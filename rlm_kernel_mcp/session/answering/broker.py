@@ -1,9 +1,9 @@
 """Answers one session's questions: from the cache, by way of a question that is asked already, or by the backend.
 
-Is: who waits for which answer, what is kept, counted and booked of it, and the session's limits. Is not: the channel
-over which a kernel asks (`questions.py` is what both know), nor the sending (`sending.py`). It never looks into a
-schema. Belongs to one event loop. Above: `switchboard.py`. Below: `sending.py`, `ledger.py`, `tallies.py`,
-`keeping.py`.
+Is: who waits for which answer, what is kept of it, and the session's limits. Is not: the channel over which a kernel
+asks (`questions.py` is what both know), the sending (`sending.py`), nor the account of it (`tallies.py`). It never
+looks into a schema. Belongs to one event loop. Above: `switchboard.py`, `session/asking/`. Below: `sending.py`,
+`ledger.py`, `tallies.py`, `keeping.py`.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from rlm_kernel_mcp.questions_wire import digest_of
 from rlm_kernel_mcp.session.answering.backends.protocol import Answer, Asked, Facts
 from rlm_kernel_mcp.session.answering.jobs import Job, Outcome, Waiting
-from rlm_kernel_mcp.session.answering.keeping import NOTHING, Books, Entry, Fate, Kept, Spent, key_of
+from rlm_kernel_mcp.session.answering.keeping import NOTHING, Books, Fate, Kept, Keys, Spent
 from rlm_kernel_mcp.session.answering.ledger import Ledger, Verdict
 from rlm_kernel_mcp.session.answering.questions import (
     Answered,
@@ -32,10 +33,12 @@ from rlm_kernel_mcp.session.answering.questions import (
     Tally,
 )
 from rlm_kernel_mcp.session.answering.sending import Sender
-from rlm_kernel_mcp.session.answering.tallies import CurrentStep
+from rlm_kernel_mcp.session.answering.tallies import Record
 
 FRAME_BYTES: Final = 600
 """What is sent beside a question's own texts, about."""
+AT_ONCE: Final = 200
+"""More questions than these are sized in a thread."""
 STOPPED: Final = Failed("stopped", "Nobody waits for the answer any more.")
 
 Place = tuple[str, bool, str | None]
@@ -55,34 +58,40 @@ class Broker:
         self._facts = facts
         self._ledger = ledger
         self._books = books
-        self._step = CurrentStep()
+        self._record = Record(session_id, facts, books)
         self._jobs: dict[Place, Job] = {}
         self._open: dict[int, Job] = {}
         self._new: list[Job] = []
+        self._is_grouping = False
+        """Whether one was looked up in this turn of the loop: the others of it are, together, in the next."""
         self._looking: set[asyncio.Task[None]] = set()
+        self._keys: tuple[tuple[str, str | None], Keys] | None = None
+        """Of the questions that came last; those of one call have the same."""
         self._held = self._closed = False
 
     def ask(self, question: Question, give: Give) -> None:
         """Have a question answered. `give` is called once, unless it is cancelled before. Never raises."""
-        self._step.begin(question)
+        self._record.step.begin(question)
         model = question.model or self._facts.model
         if (why := self._refusal(model)) is not None:
-            self._book(question, "failed", why)
+            self._record.ended(question, "failed", why)
             give(why)
             return
-        key = key_of(self._facts, digest_of(question.prompt, question.text), model, question.schema)
-        if (found := self._step.remembered(question, key)) is not None:
-            self._book(question, "duplicate", Answered(found[1]), duplicate_of=found[0])
+        key = self._keys_of(model, question.schema).of(digest_of(question.prompt, question.text))
+        if (found := self._record.step.remembered(question, key)) is not None:
+            self._record.ended(question, "duplicate", Answered(found[1]), duplicate_of=found[0])
             give(Answered(found[1]))
             return
         place = (key, question.fresh, question.repair)
         if (job := self._jobs.get(place)) is None:
             job = self._jobs[place] = self._job(question, key, model)
-            if not self._new:
-                asyncio.get_running_loop().call_soon(self._look_up)
             self._new.append(job)
         job.waiting[question.number] = Waiting(question, give)
         self._open[question.number] = job
+        if self._new and not self._is_grouping:
+            self._is_grouping = True
+            asyncio.get_running_loop().call_soon(self._look_up_others)
+            self._look_up()
 
     def cancel(self, numbers: Iterable[int], why: Failed = STOPPED) -> None:
         """Nobody waits for these any more, which is booked as `why`. What comes of them all the same is kept."""
@@ -90,7 +99,7 @@ class Broker:
         for number in numbers:
             if (job := self._open.pop(number, None)) is None:
                 continue
-            self._book(job.waiting.pop(number).question, "failed", why)
+            self._record.ended(job.waiting.pop(number).question, "failed", why)
             if not job.waiting:
                 dropped.append(job)
         for job in dropped:
@@ -103,31 +112,31 @@ class Broker:
         """The step is over: what it has asked is stopped."""
         askers = ((number, job.waiting[number].question) for number, job in self._open.items())
         self.cancel([number for number, one in askers if (one.step_index, one.source) == (step_index, source)])
-        self._step.end()
+        self._record.step.end(step_index)
 
-    def missed(self, number: int) -> None:
-        """The kernel says that an answer of the running step did not have its schema."""
-        if (row_id := self._step.missed(number)) is not None:
-            self._books.note_missed(self._session_id, row_id)
+    def missed(self, numbers: Iterable[int]) -> None:
+        """The kernel says that answers of the running step did not have their schema."""
+        self._record.missed(numbers)
 
     def tally(self, step_index: int) -> Tally:
         """What has become of the questions of the step that runs, or of the last one."""
-        return self._step.tally(step_index)
+        return self._record.step.tally(step_index)
 
     async def forecast(
         self, sketches: Sequence[Sketch], schema: str | None, model: str | None, fresh: bool
     ) -> Forecast:
         """What a batch would take, less duplicates and what is kept."""
         model = model or self._facts.model
-        sizes = {key_of(self._facts, one.digest, model, schema): one.utf8_bytes for one in sketches}
+        # A batch may be long: what takes some us of each question does not belong into the loop.
+        sizing = partial(Keys(self._facts, model, schema).sizes, sketches, FRAME_BYTES + len(schema or ""))
+        sizes = sizing() if len(sketches) <= AT_ONCE else await asyncio.to_thread(sizing)
         wanted = [key for key in sizes if (key, fresh, None) not in self._jobs]
         if not fresh:
             found = self._books.kept_at_once(wanted)
             kept = await self._books.kept(wanted) if found is None else found
             wanted = [key for key in wanted if key not in kept]
-        costs = [self._ledger.cost(sizes[key] + FRAME_BYTES + len(schema or "")) for key in wanted]
-        forecast = self._ledger.forecast(costs, self._sender.seconds(len(costs)))
-        why = self._refusal(model) or (self._sender.off() if costs else None)
+        forecast = self._ledger.forecast([sizes[key] for key in wanted], self._sender.seconds(len(wanted)))
+        why = self._refusal(model) or (self._sender.off() if wanted else None)
         return forecast if why is None else replace(forecast, refusal=why)
 
     def left(self) -> QuestionsLeft:
@@ -178,6 +187,14 @@ class Broker:
             self._settle(job, Failed("budget", f"{what} does not fit: {lack}. It was not asked."))
         return verdict
 
+    def may_ask_again(self, job: Job) -> str:
+        """Set aside what it may cost beside what it has used; empty, or which limit is in the way."""
+        set_aside = self._ledger.set_aside_again(job.cost, *job.used(job.outcome))
+        if isinstance(set_aside, str):
+            return set_aside
+        job.cost = set_aside
+        return ""
+
     def not_sent(self, job: Job, why: Failed) -> None:
         """It got no turn."""
         self._settle(job, why)
@@ -185,7 +202,7 @@ class Broker:
     def ended(self, job: Job, outcome: Outcome | None) -> None:
         """Count what it took, and give the answer to all who wait for it."""
         spent = self._ledger.settle(job.cost, job.spent(outcome))
-        self._step.sums(job.question).charge(spent)
+        self._record.step.sums(job.question).charge(spent)
         said = outcome.model_said if isinstance(outcome, Answer) else ""
         given: Given = STOPPED
         if isinstance(outcome, Answer):
@@ -197,7 +214,7 @@ class Broker:
             self._settle(job, given, spent=spent, said=said)
         else:
             self._forget(job)
-            self._book(job.question, "late", given, spent=spent, said=said)
+            self._record.ended(job.question, "late", given, spent=spent, said=said)
 
     # Inside
 
@@ -211,6 +228,11 @@ class Broker:
             return Failed("refused", f"{what}; those that may: {', '.join(known)}.")
         return None
 
+    def _keys_of(self, model: str, schema: str | None) -> Keys:
+        if self._keys is None or self._keys[0] != (model, schema):
+            self._keys = (model, schema), Keys(self._facts, model, schema)
+        return self._keys[1]
+
     def _job(self, question: Question, key: str, model: str) -> Job:
         texts = (question.prompt, question.text or "", question.schema or "", question.repair or "")
         size = sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
@@ -223,8 +245,12 @@ class Broker:
         if self._jobs.get(place) is job:
             del self._jobs[place]
 
+    def _look_up_others(self) -> None:
+        self._is_grouping = False
+        if self._new:
+            self._look_up()
+
     def _look_up(self) -> None:
-        """All that came in one turn of the loop are looked up together."""
         jobs, self._new = [job for job in self._new if job.waiting], []
         keys = [job.key for job in jobs if job.may_be_kept]
         found = self._books.kept_at_once(keys) if keys else {}
@@ -255,41 +281,12 @@ class Broker:
         waiting, job.waiting = list(job.waiting.values()), {}
         first = waiting[0].question
         if isinstance(given, Answered):
-            self._step.remember(first, job.key, given.text)
+            self._record.step.remember(first, job.key, given.text)
         for one in waiting:
             del self._open[one.question.number]
             if one.question is first:
-                self._book(first, fate, given, spent=spent, said=said)
+                self._record.ended(first, fate, given, spent=spent, said=said)
             else:
-                self._book(one.question, "duplicate", given, duplicate_of=first.number, said=said)
+                self._record.ended(one.question, "duplicate", given, duplicate_of=first.number, said=said)
         for one in waiting:
             one.give(given)
-
-    def _book(
-        self,
-        question: Question,
-        fate: Fate,
-        given: Given,
-        *,
-        duplicate_of: int | None = None,
-        spent: Spent = NOTHING,
-        said: str = "",
-    ) -> None:
-        code = given.code if isinstance(given, Failed) else None
-        if fate != "late":
-            self._step.sums(question).count(fate, code)
-        row_id = self._books.write(
-            self._session_id,
-            Entry(
-                question=question,
-                model=question.model or self._facts.model,
-                fate="failed" if code is not None and fate != "late" else fate,
-                answer=given.text if isinstance(given, Answered) else None,
-                error_code=code,
-                duplicate_of=duplicate_of,
-                model_said=said,
-                spent=spent,
-            ),
-        )
-        if fate != "late" and code is None:
-            self._step.note_row(question, row_id)

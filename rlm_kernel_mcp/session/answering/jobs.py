@@ -25,6 +25,9 @@ class Asker(Protocol):
     def may_send(self, job: Job) -> Verdict:
         """Whether it may be sent now; on GO its cost is set aside. On NO it has its answer."""
 
+    def may_ask_again(self, job: Job) -> str:
+        """Set aside what sending it once more may cost; empty, or which limit is in the way."""
+
     def ended(self, job: Job, outcome: Outcome | None) -> None:
         """It was sent, and this is what became of it."""
 
@@ -62,6 +65,7 @@ class Job:
     """Moments: queued, first sent, last sent."""
     tokens_in: int = 0
     tokens_out: int = 0
+    usd: float | None = None
     """What attempts have used that came to nothing."""
     task: asyncio.Task[None] | None = None
     outcome: Outcome | None = None
@@ -72,28 +76,28 @@ class Job:
         """Whether an answer of earlier is welcome."""
         return not self.question.fresh and self.question.repair is None
 
-    def note_attempt(self, unanswered: Unanswered) -> None:
-        """It is asked once more, and this attempt may have cost something."""
-        used = self._used(unanswered)
-        self.tokens_in, self.tokens_out = self.tokens_in + used[0], self.tokens_out + used[1]
+    def note_attempt(self) -> None:
+        """The last attempt came to nothing, and may have cost something."""
+        spent = self.spent(self.outcome)
+        self.tokens_in, self.tokens_out, self.usd = spent.tokens_in, spent.tokens_out, spent.usd
 
     def spent(self, outcome: Outcome | None) -> Spent:
         """What it has taken, all attempts together; without the backend's own word what was expected."""
-        tokens_in, tokens_out = self._used(outcome)
-        used = outcome if isinstance(outcome, Answer) else None if outcome is None else outcome.answer
+        tokens_in, tokens_out, usd = self.used(outcome)
         return Spent(
             tokens_in=self.tokens_in + tokens_in,
             tokens_out=self.tokens_out + tokens_out,
-            usd=None if used is None else used.usd,
+            usd=usd if self.usd is None else self.usd + (usd or 0.0),
             attempts=self.attempts,
             queued_ms=max(0, int((self.first_s - self.queued_s) * 1000)),
             duration_ms=int(self.worked_s * 1000),
         )
 
-    def _used(self, outcome: Outcome | None) -> tuple[int, int]:
+    def used(self, outcome: Outcome | None) -> tuple[int, int, float | None]:
+        """Tokens in and out of an attempt that ended so, and dollars where the backend says them."""
         used = outcome if isinstance(outcome, Answer) else None if outcome is None else outcome.answer
         if used is None:
             is_paid = outcome is None or (isinstance(outcome, Unanswered) and outcome.is_paid)
-            return (self.cost.tokens_expected if is_paid else 0), 0
+            return (self.cost.tokens_expected if is_paid else 0), 0, None
         tokens_in = self.cost.tokens_expected if used.tokens_in is None else used.tokens_in
-        return tokens_in, (-(-len(used.text) // 4) if used.tokens_out is None else used.tokens_out)
+        return tokens_in, (-(-len(used.text) // 4) if used.tokens_out is None else used.tokens_out), used.usd

@@ -7,12 +7,12 @@ backend has said gets a key, and never a failure. Above: `broker.py`. Below: `qu
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
 from rlm_kernel_mcp.session.answering.backends.protocol import Facts
-from rlm_kernel_mcp.session.answering.questions import Question
+from rlm_kernel_mcp.session.answering.questions import Question, Sketch
 
 Fate = Literal["answered", "cached", "duplicate", "failed", "late"]
 """Late: its answer came, or was paid for, when nobody waited for it any more."""
@@ -70,8 +70,14 @@ class Books(Protocol):
     def write(self, session_id: str, entry: Entry) -> int:
         """Book a question; returns the id of its row."""
 
-    def note_missed(self, session_id: str, row_id: int) -> None:
-        """An answer that is booked did not have its schema."""
+    def note_missed(self, session_id: str, row_ids: Sequence[int]) -> None:
+        """Answers that are booked did not have their schema."""
+
+    async def settled(self, session_id: str) -> None:
+        """Wait until all that is known of a session's questions can be read where it is kept."""
+
+    def flush(self) -> None:
+        """Let nothing wait to be written: the server ends."""
 
     def totals(self, session_id: str) -> tuple[int, int, float]:
         """Questions of a session that were sent, their tokens, and dollars as far as known. It may wait for a disk."""
@@ -100,7 +106,13 @@ class NoBooks:
         del session_id, entry
         return 0
 
-    def note_missed(self, session_id: str, row_id: int) -> None:
+    def note_missed(self, session_id: str, row_ids: Sequence[int]) -> None:
+        """There is no trace."""
+
+    async def settled(self, session_id: str) -> None:
+        """There is no trace."""
+
+    def flush(self) -> None:
         """There is no trace."""
 
     def totals(self, session_id: str) -> tuple[int, int, float]:
@@ -114,9 +126,22 @@ class NoBooks:
         return set()
 
 
-def key_of(facts: Facts, digest: str, model: str, schema: str | None) -> str:
-    """The name of an answer: all that it depends on, and nothing of who asked."""
-    parts = (facts.form, facts.name, facts.where, model, digest, schema or "")
-    # Each with its length, so that no two different ones look the same.
-    said = "".join(f"{len(part)}:{part}" for part in parts)
-    return hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()
+class Keys:
+    """Names of answers: of all that each depends on, and of nothing of who asked."""
+
+    def __init__(self, facts: Facts, model: str, schema: str | None) -> None:
+        """Of answers that have this in common: a schema may be long, and is looked at once."""
+        parts = (facts.form, facts.name, facts.where, model, schema or "")
+        # Each with its length, so that no two different ones look the same.
+        said = "".join(f"{len(part)}:{part}" for part in parts)
+        self._common = hashlib.sha256(said.encode("utf-8", "surrogatepass"))
+
+    def of(self, digest: str) -> str:
+        """That of a question with these texts (`questions_wire.digest_of`)."""
+        name = self._common.copy()
+        name.update(digest.encode())
+        return name.hexdigest()
+
+    def sizes(self, sketches: Iterable[Sketch], more: int) -> dict[str, int]:
+        """Bytes of each question by its name: equal ones are one. `more`: what is sent with each."""
+        return {self.of(one.digest): one.utf8_bytes + more for one in sketches}

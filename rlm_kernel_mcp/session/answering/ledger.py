@@ -57,6 +57,10 @@ class Cost:
     usd_expected: float
     usd_most: float
 
+    def and_more(self, tokens: int, usd: float) -> Cost:
+        """The same, with more set aside."""
+        return replace(self, tokens_most=self.tokens_most + tokens, usd_most=self.usd_most + usd)
+
 
 @dataclass(frozen=True, slots=True)
 class Prices:
@@ -136,6 +140,18 @@ class Ledger:
         self._usd_set_aside += cost.usd_most
         return Verdict.GO
 
+    def set_aside_again(self, cost: Cost, tokens_in: int, tokens_out: int, usd: float | None) -> Cost | str:
+        """Before a question is sent once more: what its last attempt has used is not there for the next one any more.
+
+        Returns what is set aside for it now, or which limit is in the way.
+        """
+        tokens, usd = tokens_in + tokens_out, usd or self._prices.of(tokens_in, tokens_out) or 0.0
+        if lack := self.lacks(0, tokens, usd):
+            return lack
+        self._tokens_set_aside += tokens
+        self._usd_set_aside += usd
+        return cost.and_more(tokens, usd)
+
     def give_back(self, cost: Cost) -> None:
         """It was not sent after all."""
         self._open -= 1
@@ -152,17 +168,18 @@ class Ledger:
         self._spent(1, spent.tokens_in + spent.tokens_out)
         return replace(spent, usd=usd)
 
-    def forecast(self, costs: Sequence[Cost], seconds: float | None) -> Forecast:
-        """What questions would take, and whether that fits."""
-        tokens = sum(cost.tokens_expected for cost in costs)
-        usd = sum(cost.usd_expected for cost in costs)
-        lack = self.lacks(len(costs), tokens, usd)
-        what = f"{len(costs):,} questions with about {tokens:,} tokens do not fit: {lack}. None of them was asked."
+    def forecast(self, sizes: Sequence[int], seconds: float | None) -> Forecast:
+        """What questions of so many bytes would take, and whether that fits."""
+        calls = len(sizes)
+        tokens = sum(-(-size // EXPECTED_BYTES) for size in sizes)
+        usd = self._prices.of(tokens, 0)
+        lack = self.lacks(calls, tokens, usd or 0.0)
+        what = f"{calls:,} questions with about {tokens:,} tokens do not fit: {lack}. None of them was asked."
         return Forecast(
-            calls=len(costs),
+            calls=calls,
             tokens_expected=tokens,
-            tokens_most=sum(cost.tokens_most for cost in costs),
+            tokens_most=sum(-(-size // LEAST_BYTES) for size in sizes) + calls * self._output_tokens,
             seconds=seconds,
-            usd=usd if self._prices.usd is not None else None,
+            usd=usd,
             refusal=Failed("budget", what) if lack else None,
         )

@@ -1,15 +1,15 @@
 """A question of a session's code and what becomes of it, as plain data: between the channel and who answers.
 
-Is: frozen dataclasses. Is not: a kernel's frame (`kernel/untrusted/question_frames.py` reads those), nor a way to an
-answer. Texts of a question are as the kernel gave them; its schema is a text that nothing in the host ever runs.
-Above: `session/asking/`. Below: nothing.
+Is: frozen dataclasses, and a tuple of what comes by the thousand. Is not: a kernel's frame
+(`kernel/untrusted/question_frames.py` reads those), nor a way to an answer. Texts of a question are as the kernel gave
+them; its schema is a text that nothing in the host ever runs. Above: `session/asking/`. Below: nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Source = Literal["mcp", "console"]
 
@@ -56,8 +56,7 @@ Given = Answered | Failed
 Give = Callable[[Given], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Sketch:
+class Sketch(NamedTuple):
     """A question that is only thought of: enough to look it up in the cache, and to estimate it."""
 
     digest: str

@@ -29,11 +29,16 @@ DEADLINE_S: Final = 120.0
 DAY_PORTION: Final = 16
 """Of the day's questions so many are taken at a time, or as many as wait."""
 DAY_PORTION_MAX: Final = 256
+DAY_IS_OVER: Final = Failed(
+    "budget", "The day's questions are used up (RLM_SUBCALL_DAY_MAX); they begin anew at 0:00 UTC."
+)
 DOWN_S: Final = 60.0
 """How long nothing is asked after a reason that is every question's, such as a key that is refused: the user may have
 corrected it by then."""
 CLOSE_S: Final = 1.0
 """How long the end of what is under way may take."""
+REFUSED_AT_ONCE: Final = 200
+"""In one turn of the loop: thousands may wait for what comes to be refused."""
 _NEW_WEIGHT: Final = 0.1
 """Of one question's duration in the mean of all."""
 
@@ -71,6 +76,8 @@ class Sender:
         self._granted = 0
         self._granting: asyncio.Task[None] | None = None
         self._wake: asyncio.TimerHandle | None = None
+        self._refused = 0
+        """In this turn of the loop."""
         self._mean_s: float | None = None
         """How long answers have taken lately."""
 
@@ -109,13 +116,16 @@ class Sender:
     def pump(self) -> None:
         """Send what may be sent now."""
         loop = asyncio.get_running_loop()
+        self._refused = 0
         while (job := self._turns.take(loop.time(), self._admit)) is not None:
             job.begun_s = loop.time()
             job.first_s = job.first_s if job.attempts else job.begun_s
-            job.attempts += 1
+            job.attempts, job.outcome = job.attempts + 1, None
             job.task = loop.create_task(self._ask(job), name="question to a model")
             self._tasks.add(job.task)
             job.task.add_done_callback(partial(self._ended, job))
+        if self._refused >= REFUSED_AT_ONCE:
+            loop.call_soon(self.pump)
         self._set_wake(loop)
 
     async def close(self) -> None:
@@ -134,6 +144,13 @@ class Sender:
         await self._backend.close()
 
     def _admit(self, job: Job) -> Verdict:
+        if self._refused >= REFUSED_AT_ONCE:
+            return Verdict.WAIT
+        verdict = self._verdict(job)
+        self._refused += verdict is Verdict.NO
+        return verdict
+
+    def _verdict(self, job: Job) -> Verdict:
         why = self.off()
         if job.attempts and why is None:
             return Verdict.GO  # its cost is set aside, and it was counted
@@ -159,20 +176,17 @@ class Sender:
     async def _grant(self, day: Day, wanted: int) -> None:
         try:
             granted = await day.grant(wanted)
+            self._granted += granted
+            while not granted and (jobs := self._turns.take_some(lambda job: not job.attempts, REFUSED_AT_ONCE)):
+                for job in jobs:
+                    job.asker.not_sent(job, DAY_IS_OVER)
+                await asyncio.sleep(0)
         finally:
             self._granting = None
-        self._granted += granted
-        if not granted:
-            why = Failed(
-                "budget", "The day's questions are used up (RLM_SUBCALL_DAY_MAX); they begin anew at 0:00 UTC."
-            )
-            for job in self._turns.take_all(lambda job: not job.attempts):
-                job.asker.not_sent(job, why)
         self.pump()
 
     async def _ask(self, job: Job) -> None:
         """Where this is cancelled when there is an answer already, that is kept."""
-        job.outcome = None
         try:
             async with asyncio.timeout(max(self._deadline_s - job.worked_s, 0.0)):
                 job.outcome = await self._backend.answer(job.asked)
@@ -185,10 +199,15 @@ class Sender:
             # Without its text, which may hold the key.
             log.error("a question could not be asked: %s", type(error).__name__)
             job.outcome = Unanswered("backend", "The question could not be asked; the server's log says more.")
+        self._has_ended(job)
 
     def _ended(self, job: Job, task: asyncio.Task[None]) -> None:
-        loop = asyncio.get_running_loop()
         self._tasks.discard(task)
+        if job.task is task:  # it was cancelled
+            self._has_ended(job)
+
+    def _has_ended(self, job: Job) -> None:
+        loop = asyncio.get_running_loop()
         self._turns.done()
         job.task = None
         outcome = job.outcome
@@ -198,7 +217,7 @@ class Sender:
             self._mean_s = took_s if self._mean_s is None else self._mean_s + (took_s - self._mean_s) * _NEW_WEIGHT
         elif outcome is not None and self._is_asked_again(job, outcome):
             return
-        job.asker.ended(job, outcome)
+        job.asker.ended(job, job.outcome)
         self.pump()
 
     def _is_asked_again(self, job: Job, unanswered: Unanswered) -> bool:
@@ -207,7 +226,11 @@ class Sender:
         self._heed(unanswered, now_s, pause)
         if pause is None or not job.waiting or job.worked_s >= self._deadline_s:
             return False
-        job.note_attempt(unanswered)
+        if lack := job.asker.may_ask_again(job):
+            message = f"{unanswered.message} It was not asked again, which does not fit: {lack}."
+            job.outcome = Unanswered(unanswered.code, message, is_paid=unanswered.is_paid, answer=unanswered.answer)
+            return False
+        job.note_attempt()
         self._turns.put_later(job.whose, job, now_s + pause)
         self.pump()
         return True

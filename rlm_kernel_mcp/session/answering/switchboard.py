@@ -76,6 +76,11 @@ class Switchboard:
         what = f"{' and '.join(sorted(others))} answered this session before, and now {self._facts.identity} would"
         return Failed("off", f"{what}; a session stays with one. Open a new one.")
 
+    async def settled(self, session_id: str) -> None:
+        """Wait until the trace has all that is known of a session's questions."""
+        await self._books.settled(session_id)
+
     async def close(self) -> None:
         """End what is under way. Safe to call twice."""
         await self._sender.close()
+        self._books.flush()

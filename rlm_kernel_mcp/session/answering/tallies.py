@@ -1,17 +1,20 @@
-"""What has become of a step's questions, and what is remembered of them while it runs.
+"""What has become of a session's questions: counted and remembered while their step runs, and booked.
 
-Is: sums, the answers of the batch that is being asked, and the rows of answers that may turn out not to have their
-schema. Is not: the trace (`keeping.py`). Sans-I/O. Above: `broker.py`. Below: `questions.py`, `keeping.py`.
+Is: sums, the answers of the batch that is being asked, the rows of answers that may turn out not to have their schema,
+and what is written of each question. Is not: whoever keeps that (`keeping.py`). Sans-I/O. Above: `broker.py`. Below:
+`questions.py`, `keeping.py`, `backends/protocol.py`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from rlm_kernel_mcp.session.answering.keeping import Fate, Spent
-from rlm_kernel_mcp.session.answering.questions import Question, Source, Tally
+from rlm_kernel_mcp.session.answering.backends.protocol import Facts
+from rlm_kernel_mcp.session.answering.keeping import NOTHING, Books, Entry, Fate, Spent
+from rlm_kernel_mcp.session.answering.questions import Answered, Failed, Given, Question, Source, Tally
 
 REMEMBERED_CHARS: Final = 16_000_000
 """Of the answers of one batch: equal questions of it are asked once, also where nothing is kept."""
@@ -82,9 +85,12 @@ class CurrentStep:
             self._batch, self._answers, self._room_chars = batch, {}, REMEMBERED_CHARS
         self.sums(question).asked += 1
 
-    def end(self) -> None:
-        """Nothing has to be remembered any more."""
-        self._batch, self._answers, self._rows = None, {}, {}
+    def end(self, step_index: int) -> None:
+        """Of that step nothing has to be remembered any more; another one may have begun."""
+        if self._batch is not None and self._batch[1] == step_index:
+            self._batch, self._answers = None, {}
+        if self._index == step_index:
+            self._rows = {}
 
     def sums(self, question: Question) -> Sums:
         """Those that a question counts for."""
@@ -114,3 +120,47 @@ class CurrentStep:
         if (row_id := self._rows.pop(number, None)) is not None:
             self._sums.count("failed", "schema")
         return row_id
+
+
+class Record:
+    """One session's: each question is counted for its step, and booked."""
+
+    def __init__(self, session_id: str, facts: Facts, books: Books) -> None:
+        self._session_id, self._facts, self._books = session_id, facts, books
+        self.step = CurrentStep()
+
+    def ended(
+        self,
+        question: Question,
+        fate: Fate,
+        given: Given,
+        *,
+        duplicate_of: int | None = None,
+        spent: Spent = NOTHING,
+        said: str = "",
+    ) -> None:
+        """This has become of a question."""
+        code = given.code if isinstance(given, Failed) else None
+        if fate != "late":
+            self.step.sums(question).count(fate, code)
+        row_id = self._books.write(
+            self._session_id,
+            Entry(
+                question=question,
+                model=question.model or self._facts.model,
+                fate="failed" if code is not None and fate != "late" else fate,
+                answer=given.text if isinstance(given, Answered) else None,
+                error_code=code,
+                duplicate_of=duplicate_of,
+                model_said=said,
+                spent=spent,
+            ),
+        )
+        if fate != "late" and code is None:
+            self.step.note_row(question, row_id)
+
+    def missed(self, numbers: Iterable[int]) -> None:
+        """Answers of the running step did not have their schema."""
+        row_ids = [row_id for number in numbers if (row_id := self.step.missed(number)) is not None]
+        if row_ids:
+            self._books.note_missed(self._session_id, row_ids)

@@ -46,9 +46,10 @@ class Turns(Generic[J]):
         """Questions that wait for their turn."""
         return sum(map(len, self._queues.values()))
 
-    def take_all(self, wanted: Callable[[J], bool]) -> list[J]:
-        """Take some out of those that wait for their turn: none of them will have one."""
-        found = [(whose, job) for whose, queue in self._queues.items() for job in queue if wanted(job)]
+    def take_some(self, wanted: Callable[[J], bool], most: int) -> list[J]:
+        """Take so many, at most, out of those that wait for their turn: none of them will have one."""
+        some = ((whose, job) for whose, queue in self._queues.items() for job in queue if wanted(job))
+        found = list(itertools.islice(some, most))
         for whose, job in found:
             self.drop(whose, job)
         return [job for _, job in found]

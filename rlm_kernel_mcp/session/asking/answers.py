@@ -40,8 +40,8 @@ class Answers(Protocol):
     def tally(self, step_index: int) -> Tally:
         """What has become of a step's questions, while it runs and until the next one begins."""
 
-    def missed(self, number: int) -> None:
-        """An answer had not the schema that was asked for, twice."""
+    def missed(self, numbers: Iterable[int]) -> None:
+        """Answers had not the schema that was asked for, twice."""
 
     async def forecast(
         self, sketches: Sequence[Sketch], schema: str | None, model: str | None, fresh: bool

@@ -69,6 +69,15 @@ class Asking:
             self.waiting.end()
         return passed_on
 
+    def knows(self, number: int) -> bool:
+        """Whether it waits for this question, or has its answer."""
+        return number in self.open or number in self.answered
+
+    def stop(self) -> None:
+        """It may ask nothing more, and what is open is about to be ended: it waits no longer for that."""
+        self.is_stopped = True
+        self.waiting.end()
+
     def refuse(self, code: str) -> None:
         """A question is not passed on, and was answered with this code."""
         self._refused[code] += 1
@@ -80,12 +89,14 @@ class Asking:
         if not asked:
             return None
         failed = Counter(tally.failed) + self._refused
+        if self.is_stopped:  # what is open is as good as ended
+            failed["stopped"] += sum(map(bool, self.open.values()))
         return Subcalls(
             asked=asked,
             answered=tally.answered,
             cached=tally.cached,
             duplicate=tally.duplicate,
-            failed=dict(failed.most_common()),
+            failed=dict((+failed).most_common()),
             tokens_in=tally.tokens_in,
             tokens_out=tally.tokens_out,
             usd=tally.usd,

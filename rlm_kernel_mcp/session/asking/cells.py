@@ -14,6 +14,8 @@ from typing import Final, Protocol
 from rlm_kernel_mcp.session.asking.asking import Asking
 
 LOOK_S: Final = 0.02
+TOLD_AT_ONCE: Final = 200
+"""Questions of which it is told in one look who asks them: each may be asked then."""
 HEARD_S: Final = 1.0
 """How long a question waits for word of the cell that asks it."""
 
@@ -79,14 +81,14 @@ class Cells:
     def _look_now(self) -> None:
         self._look = None
         now_s = asyncio.get_running_loop().time()
-        sought, self._sought = self._sought, []
+        sought, self._sought, told = self._sought, [], 0
         for msg_id, until_s, found in sought:
-            if self._client.runs_cell(msg_id):
-                found(self._cell(msg_id))
-            elif now_s >= until_s:
-                found(None)
-            else:
+            is_heard_of = self._client.runs_cell(msg_id)
+            if told >= TOLD_AT_ONCE or not (is_heard_of or now_s >= until_s):
                 self._sought.append((msg_id, until_s, found))
+            else:
+                found(self._cell(msg_id) if is_heard_of else None)
+                told += 1
         for msg_id in [one for one in self._running if not self._client.runs_cell(one)]:
             self._ended(self._running.pop(msg_id))
         self._look_later()

@@ -2,7 +2,7 @@
 
 Is: an asyncio protocol over a socket pair; it reads no further while too much is open, and breaks a kernel that sends
 what is no frame. Is not: the reading of a frame (`kernel/untrusted/question_frames.py`), nor which question may be
-asked (`questions.py`). Above: `questions.py`. Below: `room.py`, `kernel/untrusted/`.
+asked (`questions.py`). Above: `questions.py`. Below: `room.py`, `kernel/untrusted/`, `session/answering/questions.py`.
 """
 
 from __future__ import annotations
@@ -16,12 +16,16 @@ from typing import Any, Final, Literal
 from rlm_kernel_mcp.kernel.untrusted.cost import COST_S, TURN_S, Cost
 from rlm_kernel_mcp.kernel.untrusted.question_frames import Frame, FramesBroken, QuestionReader
 from rlm_kernel_mcp.questions_wire import BATCH_MAX, LENGTH_BYTES, OPEN_BYTES_MAX
+from rlm_kernel_mcp.session.answering.questions import Failed
 from rlm_kernel_mcp.session.asking.room import QuestionRoom
 
 FRAMES_PER_TURN: Final = 16
 OUT_BYTES_MAX: Final = 8 << 20
 """Answers that wait to be written; beyond this nobody is asked any more."""
 OUT_FRAME_CHARS: Final = 1 << 20
+ROW_CHARS: Final = 100
+"""What a row of a frame has beside its text, about."""
+COSTLY: Final = f"its questions took more than {COST_S:.0f} s of the server's processor time"
 
 Row = tuple[int, bool, Any]
 
@@ -70,6 +74,10 @@ class KernelChannel(asyncio.Protocol):
             self._go_on()
         return True
 
+    def is_open(self, number: int) -> bool:
+        """Whether a question is."""
+        return number in self._open
+
     @property
     def open_ids(self) -> list[int]:
         return list(self._open)
@@ -77,6 +85,11 @@ class KernelChannel(asyncio.Protocol):
     def grant(self) -> None:
         """A step begins: the kernel may cost what one step may."""
         self._cost.grant()
+
+    def charge(self, used_s: float) -> None:
+        """Its frames have cost so much more of this process's processor time, beside the reading."""
+        if self._cost.passes(used_s, time.monotonic()) and self._transport is not None:
+            self._break(COSTLY)
 
     # --- in
 
@@ -104,7 +117,7 @@ class KernelChannel(asyncio.Protocol):
             return
         used_s, now_s = time.thread_time() - begun_s, time.monotonic()
         if self._cost.passes(used_s, now_s):
-            self._break(f"its questions took more than {COST_S:.0f} s of the server's processor time")
+            self._break(COSTLY)
         elif is_empty:
             self._state = "reading"
             self._transport.resume_reading()
@@ -151,9 +164,13 @@ class KernelChannel(asyncio.Protocol):
         if not self._got:
             asyncio.get_running_loop().call_soon(self._flush)
         self._got.append((number, is_answer, value))
-        self._got_chars += len(value) if type(value) is str else 0
+        self._got_chars += ROW_CHARS + (len(value) if type(value) is str else 0)
         if self._got_chars > OUT_FRAME_CHARS:
             self._flush()
+
+    def fail(self, number: int, why: Failed) -> None:
+        """Say why a question has no answer."""
+        self.give(number, False, {"code": why.code, "message": why.message})
 
     def _flush(self) -> None:
         got, self._got, self._got_chars = self._got, [], 0

@@ -3,7 +3,7 @@
 Is: `Answering` (`session/kernels/answering.py`) of a session with a backend: which question may be asked, by the
 request that asks it, and what becomes of the open ones at its end. Is not: who answers, what that costs
 (`session/answering/`), or the bytes (`channel.py`). Above: `session/reopening.py`. Below: `channel.py`, `asking.py`,
-`session/answering/questions.py`.
+`ends.py`, `session/answering/questions.py`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import socket
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -37,6 +38,7 @@ from rlm_kernel_mcp.session.asking.answers import STOPPED, Answers
 from rlm_kernel_mcp.session.asking.asking import Asking
 from rlm_kernel_mcp.session.asking.cells import Cells
 from rlm_kernel_mcp.session.asking.channel import KernelChannel
+from rlm_kernel_mcp.session.asking.ends import Ends
 from rlm_kernel_mcp.session.asking.room import QuestionRoom
 from rlm_kernel_mcp.session.asking.waiting import Waiting
 from rlm_kernel_mcp.session.snapshots.requests import pass_descriptor
@@ -45,6 +47,8 @@ from rlm_kernel_mcp.session.steps.run import RunningStep
 OPEN_S: Final = 20.0
 SKETCH_BYTES: Final = 100
 """About what one question of a forecast takes while that is made."""
+SKETCH_S: Final = 0.00001
+"""About what the look for its answer takes of a processor, in whichever thread."""
 WAITED: Final = "the step has waited for answers for {limit:,} ms, which is its limit (wait_limit_ms)"
 
 
@@ -58,18 +62,21 @@ class Questions:
         self._channel: KernelChannel | None = None
         self._asking: Asking | None = None
         self._cells: Cells | None = None
+        self._ends = Ends(answers, self._whose)
         self._forecasts: set[asyncio.Task[None]] = set()
+        self._forecasting = asyncio.Lock()
+        """One at a time: it takes threads that others wait for."""
 
     async def open(self, kernel: Kernel) -> None:
         """Give a kernel its channel, in the place of the one before. Raises: KernelDied."""
         self.close()
-        self._answers.hold(False)
+        self._ends.hold(False)
         self._answers.end_step(0, "console")  # another kernel counts its batches anew
         self._kernel, channel = kernel, KernelChannel(self._room)
         self._channel = channel
         self._cells = Cells(kernel.client, self._began, self._stop)
         channel.on_frame = partial(self._on_frame, channel)
-        channel.on_full = self._answers.hold
+        channel.on_full = self._ends.hold
         channel.on_closed = partial(self._on_closed, channel)
         channel.on_broken = partial(_break_off, kernel)
         ours, theirs = socket.socketpair()
@@ -89,6 +96,7 @@ class Questions:
     def close(self) -> None:
         """Let go of the channel: its kernel is replaced, or gone."""
         channel, self._channel = self._channel, None
+        self._ends.forget()
         if self._cells is not None:
             self._cells.close()
         if channel is not None:
@@ -98,7 +106,7 @@ class Questions:
         if channel is self._channel:
             self.close()
             self._stop(self._asking)
-            self._answers.hold(False)
+            self._ends.hold(False)
 
     @contextmanager
     def serving(self, step: RunningStep) -> Iterator[None]:
@@ -125,11 +133,10 @@ class Questions:
 
     def _whose(self, number: int) -> Asking | None:
         """Who waits for an open question, or has its answer."""
-        asks = [
-            *([] if self._asking is None else [self._asking]),
-            *([] if self._cells is None else self._cells.running),
-        ]
-        return next((one for one in asks if number in one.open or number in one.answered), None)
+        step, cells = self._asking, () if self._cells is None else self._cells.running
+        if step is not None and step.knows(number):
+            return step
+        return next((cell for cell in cells if cell.knows(number)), None)
 
     # --- frames
 
@@ -139,7 +146,7 @@ class Questions:
                 for item in frame.items:
                     self._ask(channel, frame.step, frame.wishes, item)
             case Cancel():
-                self._cancel(channel, frame.ids)
+                self._ends.cancel(channel, frame.ids)
             case Missed():
                 self._missed(frame.ids)
             case BudgetAsked():
@@ -163,20 +170,20 @@ class Questions:
             channel.opened(number, size)  # while it is not known
             self._cells.find(step, partial(self._with_cell, channel, number, ask))
         else:
-            _fail(channel, number, STOPPED)
+            channel.fail(number, STOPPED)
 
     def _with_cell(
         self, channel: KernelChannel, number: int, ask: Callable[[Asking], None], cell: Asking | None
     ) -> None:
         if channel.closed(number):
             if cell is None:
-                _fail(channel, number, STOPPED)
+                channel.fail(number, STOPPED)
             else:
                 ask(cell)
 
     def _ask_for(self, asking: Asking, channel: KernelChannel, wishes: Wishes, item: Item) -> None:
         if asking.is_stopped:
-            _fail(channel, item.id, STOPPED)
+            channel.fail(item.id, STOPPED)
             return
         if item.chars > ITEM_CHARS_MAX:
             words = f"the question has {item.chars:,} characters, and may have {ITEM_CHARS_MAX:,}"
@@ -202,7 +209,7 @@ class Questions:
             self._answers.ask(question, partial(self._given, channel, asking, item.id, wishes.schema is not None))
             return
         asking.refuse(refusal.code)
-        _fail(channel, item.id, refusal)
+        channel.fail(item.id, refusal)
 
     def _given(self, channel: KernelChannel, asking: Asking, number: int, checked: bool, given: Given) -> None:
         if not channel.closed(number):
@@ -211,17 +218,12 @@ class Questions:
         if isinstance(given, Answered):
             channel.give(number, True, given.text)
         else:
-            _fail(channel, number, given)
-
-    def _cancel(self, channel: KernelChannel, ids: Sequence[int]) -> None:
-        whose = [(number, self._whose(number)) for number in ids if channel.closed(number)]
-        self._answers.cancel(filter(None, [one.end(number) for number, one in whose if one is not None]))
+            channel.fail(number, given)
 
     def _missed(self, ids: Sequence[int]) -> None:
-        for number in ids:
-            asking = self._whose(number)
-            if asking is not None and (known := asking.answered.pop(number, None)) is not None:
-                self._answers.missed(known)
+        whose = ((number, self._whose(number)) for number in ids)
+        known = (one.answered.pop(number, None) for number, one in whose if one is not None)
+        self._answers.missed([number for number in known if number is not None])
 
     def _budget(self) -> BudgetRow:
         left, subcalls, answerer = self._account.left, self._answers.left(), self._answers.answerer()
@@ -240,7 +242,7 @@ class Questions:
 
     def _forecast(self, asking: Asking, channel: KernelChannel, frame: ForecastAsked, size: int) -> None:
         if asking.is_stopped:
-            _fail(channel, frame.id, STOPPED)
+            channel.fail(frame.id, STOPPED)
             return
         asking.begin(frame.id, 0)
         channel.opened(frame.id, size)
@@ -249,8 +251,13 @@ class Questions:
         task.add_done_callback(self._forecasts.discard)
 
     async def _made_forecast(self, channel: KernelChannel, asking: Asking, frame: ForecastAsked) -> None:
-        sketches, wishes = [Sketch(*row) for row in frame.items], frame.wishes
-        found = await self._answers.forecast(sketches, wishes.schema, wishes.model, wishes.fresh)
+        wishes = frame.wishes
+        async with self._forecasting:
+            if not channel.is_open(frame.id):
+                return
+            channel.charge(SKETCH_S * len(frame.items))
+            sketches = list(map(Sketch._make, frame.items))
+            found = await self._answers.forecast(sketches, wishes.schema, wishes.model, wishes.fresh)
         if channel.closed(frame.id):
             asking.end(frame.id)
             refusal = found.refusal
@@ -262,33 +269,18 @@ class Questions:
     def _stop(self, asking: Asking | None) -> None:
         """It is over, or is to be: whatever it waits for does not come any more."""
         if asking is not None and not asking.is_stopped:
-            asking.is_stopped = True
-            self._answers.cancel(self._close_all(asking, STOPPED))
-            if asking.source == "mcp":  # all cells of consoles have one index, and others may go on
-                self._answers.end_step(asking.index, asking.source)
+            asking.stop()
+            self._ends.end(asking, STOPPED, self._channel)
 
     def _on_limit(self, asking: Asking) -> None:
         """It has waited as long as it may: its code goes on."""
         given = Failed("timeout", WAITED.format(limit=self._account.limits.wait_limit_ms))
-        self._answers.cancel(self._close_all(asking, given), given)
-
-    def _close_all(self, asking: Asking, given: Failed) -> list[int]:
-        """Answer all that is open; the numbers of those that were passed on."""
-        channel, numbers = self._channel, list[int]()
-        for number in list(asking.open):
-            if channel is not None and channel.closed(number):
-                _fail(channel, number, given)
-            numbers.append(asking.end(number))
-        return [number for number in numbers if number]
+        self._ends.end(asking, given, self._channel)
 
 
 def _size(wishes: Wishes, item: Item) -> int:
     """About how many bytes of a question are held while it is open."""
-    return item.utf8_bytes + len(item.repair or "") + len(wishes.schema or "")
-
-
-def _fail(channel: KernelChannel, number: int, why: Failed) -> None:
-    channel.give(number, False, {"code": why.code, "message": why.message})
+    return item.size + sys.getsizeof(item.repair) + sys.getsizeof(wishes.schema)
 
 
 def _break_off(kernel: Kernel, reason: str) -> None:

@@ -100,16 +100,16 @@ class Database:
                     self._begin_memory(f"The session store cannot be written: {explain_error(error)}")
             return self._write_memory(operation)
 
-    def at_once(self, do: Callable[[], object]) -> bool:
-        """Call `do`, which writes once, unless it would wait for another thread or process; whether it was called.
+    def at_once(self, do: Callable[[], object], *, reads: bool = False) -> bool:
+        """Call `do`, which writes once or `reads`, unless it would wait for another thread or process; whether it did.
 
         Raises: what it raises.
         """
         if not self._lock.acquire(blocking=False):
             return False
         try:
-            if self._memory is not None:
-                is_free = time.monotonic() < self._retry_at
+            if reads or self._memory is not None:  # a reader waits for no other process
+                is_free = reads or time.monotonic() < self._retry_at
             else:
                 is_free = inode_of(self._file) == self._inode and not self._checkpoints.is_behind and self._begin()
             if is_free:

@@ -97,9 +97,10 @@ class ScriptedAnswers:
         failed = {code: count for code, count in self._failed.items() if count}
         return Tally(asked=len(self.asked), answered=self._answered, failed=failed)
 
-    def missed(self, number: int) -> None:
-        self.missed_numbers.append(number)
-        self._failed["schema"] += 1
+    def missed(self, numbers: Iterable[int]) -> None:
+        told = list(numbers)
+        self.missed_numbers += told
+        self._failed["schema"] += len(told)
 
     async def forecast(
         self, sketches: Sequence[Sketch], schema: str | None, model: str | None, fresh: bool

@@ -7,7 +7,7 @@ import itertools
 import json
 from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import anyio
 import pytest
@@ -21,6 +21,7 @@ from rlm_kernel_mcp.session import reports
 from rlm_kernel_mcp.session.callers.caller import Caller
 from rlm_kernel_mcp.session.trace.reports import TracePage
 from rlm_kernel_mcp.settings import load_settings
+from rlm_kernel_mcp.variables.table import TABLE
 from tests.sessions import WAIT_S
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from rlm_kernel_mcp.session.registry import Registry as AnyRegistry
 
 pytestmark = pytest.mark.anyio
+BACKENDS: Final = next(row.choices for row in TABLE if row.variable == "RLM_SUBCALL_BACKEND")
 
 
 class FailingRegistry:
@@ -244,6 +246,23 @@ async def test_the_registry_is_told_who_opens_a_session(client_info: Implementat
             await opened.call_tool("rlm_init_context", {"context_text": "x"})
     assert callers == [caller, caller]
     assert caller.client == client if client else (caller.client.startswith(r"\x1b[2J") and caller.client.isprintable())
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+async def test_the_list_of_tools_says_of_each_backend_whether_questions_leave_the_machine(backend: str) -> None:
+    """As a client sees it that has switched one on: it may ask its user before such a tool, and only then."""
+    settings = load_settings(
+        "/", {"RLM_SUBCALL_BACKEND": backend, "RLM_SUBCALL_MODEL": "m", "OPENAI_API_KEY": "sk-none"}
+    )
+
+    async def open_registry() -> AnyRegistry:
+        return cast("AnyRegistry", FailingRegistry())
+
+    server = build_server(open_registry, asks_models=settings.subcalls.is_open_world)
+    async with asyncio.timeout(60), Client(server, mode="legacy") as client:
+        listed = (await client.list_tools()).tools
+    open_ones = {tool.name for tool in listed if tool.annotations is None or tool.annotations.open_world_hint}
+    assert ("rlm_run_repl" in open_ones, open_ones <= {"rlm_run_repl", "rlm_answer"}) == (backend == "openai", True)
 
 
 def test_only_code_whose_questions_leave_the_machine_is_in_an_open_world() -> None:

@@ -69,7 +69,7 @@ def test_what_was_asked_together_is_told_of_as_one(store: Store) -> None:
 def test_an_answer_that_turned_out_not_to_have_its_schema_says_so(store: Store) -> None:
     """Its row is no less intact for it."""
     book(store, row(1, has_schema=1))
-    store.subcalls.note_missed("s_1", row(1).id)
+    store.subcalls.note_missed("s_1", [row(1).id])
     found = store.subcalls.rows("s_1")
     assert ([one.error_code for one in found], found.damaged) == (["schema"], 0)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from contextlib import suppress
 from itertools import pairwise
 from typing import Any
@@ -47,6 +48,10 @@ def ask(*items: list[Any], **opts: Any) -> dict[str, Any]:
     return {"ask": {"step": "s", "opts": {**OPTS, **opts}, "items": items}}
 
 
+def item(number: int, prompt: str, text: str | None, repair: str | None = None) -> Item:
+    return Item(number, prompt, text, repair, sys.getsizeof(prompt) + sys.getsizeof(text))
+
+
 def test_every_kind_of_frame_is_read() -> None:
     """With what is left out of the wishes as not wanted."""
     digest = digest_of("p", "t")
@@ -61,13 +66,13 @@ def test_every_kind_of_frame_is_read() -> None:
         Ask(
             "s",
             Wishes(1, "{}", "m", fresh=True),
-            (Item(1, "p", None, None, 1), Item(2, "p", "t\xe9", "it was no number", 4)),
+            (item(1, "p", None), item(2, "p", "t\xe9", "it was no number")),
         ),
         Cancel((1,)),
         Missed((2, 2)),
         BudgetAsked(3),
         ForecastAsked(4, "s", PLAIN, ((digest, 2),)),
-        Ask("s", PLAIN, (Item(5, "", "", None, 0),)),
+        Ask("s", PLAIN, (item(5, "", ""),)),
     ]
 
 
@@ -140,6 +145,13 @@ def test_what_is_no_frame_ends_the_reading(broken: bytes) -> None:
     """A size alone is enough: the frame need not come."""
     with pytest.raises(FramesBroken):
         read(broken)
+
+
+def test_a_question_has_the_size_that_it_takes_here() -> None:
+    """Which is four times that of its UTF-8 where one character of a plain text is none of the common ones."""
+    (asked,) = read(frame(ask([1, "p", "x" * 1_000 + "\N{GRINNING FACE}"])))
+    assert isinstance(asked, Ask)
+    assert asked.items[0].size >= 4_000
 
 
 def test_questions_that_never_came_can_be_cancelled() -> None:

@@ -115,7 +115,8 @@ class ScriptedBooks:
 
     answers: dict[str, Kept] = field(default_factory=dict)
     entries: list[Entry] = field(default_factory=list)
-    missed: list[int] = field(default_factory=list)
+    missed: list[list[int]] = field(default_factory=list)
+    """What each call has told."""
     is_slow: bool = False
     who: set[str] = field(default_factory=set)
 
@@ -135,9 +136,15 @@ class ScriptedBooks:
         self.entries.append(entry)
         return len(self.entries)
 
-    def note_missed(self, session_id: str, row_id: int) -> None:
+    def note_missed(self, session_id: str, row_ids: Sequence[int]) -> None:
         del session_id
-        self.missed.append(row_id)
+        self.missed.append(list(row_ids))
+
+    async def settled(self, session_id: str) -> None:
+        """It is where it is read."""
+
+    def flush(self) -> None:
+        """As above."""
 
     def totals(self, session_id: str) -> tuple[int, int, float]:
         del session_id
@@ -200,6 +207,25 @@ class Givens:
         given = self.given[number]
         assert isinstance(given, Failed)
         return given.message
+
+
+class Turns:
+    """Counts what is done in each turn of the loop, which is how long others wait for theirs: no clock says it here."""
+
+    def __init__(self) -> None:
+        self.done = self.most = self._in_this = 0
+        """In all; the most in one turn."""
+
+    def note(self) -> None:
+        """Something is done."""
+        if not self._in_this:
+            asyncio.get_running_loop().call_soon(self._begin_another)
+        self.done += 1
+        self._in_this += 1
+        self.most = max(self.most, self._in_this)
+
+    def _begin_another(self) -> None:
+        self._in_this = 0
 
 
 def account(subcalls: int = 100_000, tokens: int = 1_000_000_000, used: int = 0) -> Account:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -11,13 +12,16 @@ from typing import Final
 import pytest
 
 from rlm_kernel_mcp.session.answering import books as books_module
+from rlm_kernel_mcp.session.answering import broker as broker_module
+from rlm_kernel_mcp.session.answering.backends.protocol import Facts
 from rlm_kernel_mcp.session.answering.books import StoreBooks
-from rlm_kernel_mcp.session.answering.keeping import Entry, Kept, Spent
+from rlm_kernel_mcp.session.answering.keeping import Entry, Kept, Keys, Spent
+from rlm_kernel_mcp.session.answering.questions import Sketch
 from rlm_kernel_mcp.session.answering.switchboard import Ceilings, Switchboard
 from rlm_kernel_mcp.session.reports import SubcallsUsed
 from rlm_kernel_mcp.store.store import Store
 from rlm_kernel_mcp.store.subcalls import Texts
-from rlm_kernel_mcp.store.writer import Writer
+from rlm_kernel_mcp.store.writer import AT_ONCE_CHARS, Writer
 from tests.unit.session.answering.scripted import FACTS, Givens, ScriptedBackend, account, question
 
 pytestmark = pytest.mark.anyio
@@ -51,8 +55,7 @@ async def test_an_answer_is_there_for_whoever_asks_next_and_after_a_restart(
     books.keep("s_1", "a", Kept("yes", "m-1"))
     books.keep("s_1", "b", long)
     assert await books.kept(["a", "b", "c"]) == {"a": Kept("yes", "m-1"), "b": long}
-    await asyncio.sleep(0)
-    await writer.settled("s_1")
+    await books.settled("s_1")
     assert books.kept_at_once(["a", "b", "c"]) == {"a": Kept("yes", "m-1"), "b": long}
     assert books.kept_at_once([str(number) for number in range(1_000)]) is None
     other = Store.open(tmp_path)
@@ -72,9 +75,8 @@ async def test_each_question_has_its_row_with_its_texts(store: Store, writer: Wr
         "s_1", Entry(asked, "m", "answered", "yes", model_said="m-1", spent=Spent(5, 2, None, 1, 30, 400))
     )
     second = books.write("s_1", Entry(question(8, "prompt"), "m", "duplicate", "yes", duplicate_of=7))
-    books.note_missed("s_1", first)
-    await asyncio.sleep(0)
-    await writer.settled("s_1")
+    books.note_missed("s_1", [first])
+    await books.settled("s_1")
     one, other = store.subcalls.rows("s_1")
     assert (one.id, one.number, one.step_index, one.batch, one.fate, one.error_code) == (
         first, 7, 3, 2, "answered", "schema",
@@ -99,8 +101,7 @@ async def test_a_batch_that_a_server_did_not_finish_asks_the_next_one_for_the_re
     for number, prompt in enumerate("abcd", 1):
         broker.ask(question(number, prompt), givens.taker(number))
     await givens.all(1, 2)
-    await asyncio.sleep(0)
-    await writer.settled("s_1")
+    await books.settled("s_1")
     later = Store.open(tmp_path)  # the first server is as good as killed: it writes nothing more
     second, its_writer = ScriptedBackend(delay_s=lambda asked: 0.0), Writer(later)
     its_books = books_over(later, its_writer)
@@ -122,8 +123,7 @@ async def test_what_a_killed_server_s_step_has_spent_is_not_forgotten(store: Sto
     books = books_over(store, writer)
     for number, tokens in ((1, 5), (2, 7)):
         books.write("s_1", Entry(question(number), "m", "answered", "yes", spent=Spent(tokens, 2, None, 1)))
-    await asyncio.sleep(0)
-    await writer.settled("s_1")
+    await books.settled("s_1")
     board, killed, ended = Switchboard(ScriptedBackend(), books=books), account(), account(used=9)
     assert board.broker("s_1", killed).left().subcalls == 1_000 - 2
     assert killed.subcalls == SubcallsUsed(2, 16)
@@ -160,11 +160,62 @@ async def test_code_that_asks_what_is_never_sent_fills_no_disk(
     for number in range(1, 21):
         broker.ask(question(number, "x" * 1_000 + str(number)), givens.taker(number))
     await givens.all()
-    await asyncio.sleep(0)
-    await writer.settled("s_1")
+    await books.settled("s_1")
     rows = store.subcalls.rows("s_1")
     assert [row.fate for row in rows].count("answered") == 3
     assert [row.error_code for row in rows].count("budget") == 5
     assert broker.tally(1).failed == {"budget": 17}
     assert {store.subcalls.texts("s_1", row.id) for row in rows if row.error_code} == {Texts()}
-    books.note_missed("s_1", 0)
+    books.note_missed("s_1", [0])
+
+
+async def test_what_takes_long_is_written_and_looked_up_in_threads(
+    store: Store, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many rows, though each is small; many answers without their schema, which are one write."""
+    sizes: list[int] = []
+    write = writer.do
+
+    def noted(session_id: str, what: Callable[[], object], chars: int = 0) -> bool:
+        sizes.append(chars)
+        return write(session_id, what, chars)
+
+    monkeypatch.setattr(writer, "do", noted)
+    books = books_over(store, writer)
+    entry = Entry(question(1, schema="{}"), "m", "answered", "yes", spent=Spent(5, 2, None, 1))
+    few = [books.write("s_1", entry) for _ in range(10)]
+    books.flush()
+    many = [books.write("s_1", entry) for _ in range(1_000)]
+    await asyncio.sleep(0)
+    books.note_missed("s_1", few[:1])
+    books.note_missed("s_1", many)
+    assert [size > AT_ONCE_CHARS for size in sizes] == [False, True, False, True]
+    await books.settled("s_1")
+    assert [row.error_code for row in store.subcalls.rows("s_1")].count("schema") == 1_001
+
+
+async def test_a_forecast_of_thousands_looks_at_its_schema_once_and_leaves_others_the_loop(
+    store: Store, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that takes time is done in threads, however long the schema is."""
+    made: list[str] = []
+    threads: set[threading.Thread] = set()
+
+    class Noted(Keys):
+        def __init__(self, facts: Facts, model: str, schema: str | None) -> None:
+            made.append(schema or "")
+            super().__init__(facts, model, schema)
+
+        def of(self, digest: str) -> str:
+            threads.add(threading.current_thread())
+            return super().of(digest)
+
+    monkeypatch.setattr(broker_module, "Keys", Noted)
+    books = books_over(store, writer)
+    board = Switchboard(ScriptedBackend(), Ceilings(100_000, 10**9), books)
+    schema = "s" * 64_000
+    sketches = [Sketch(f"{number:064x}", 100) for number in range(10_000)]
+    forecast = await board.broker("s_1", account()).forecast(sketches, schema, None, fresh=False)
+    assert (forecast.calls, made) == (10_000, [schema])
+    assert threading.main_thread() not in threads
+    await board.close()

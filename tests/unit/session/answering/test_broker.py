@@ -14,6 +14,7 @@ from rlm_kernel_mcp.questions_wire import digest_of
 from rlm_kernel_mcp.session.answering.backends.protocol import Answer, Unanswered
 from rlm_kernel_mcp.session.answering.broker import Broker
 from rlm_kernel_mcp.session.answering.questions import Sketch
+from rlm_kernel_mcp.session.answering.sending import REFUSED_AT_ONCE
 from rlm_kernel_mcp.session.answering.switchboard import Ceilings, Switchboard
 from rlm_kernel_mcp.session.reports import SubcallsUsed
 from tests.unit.session.answering.scripted import (
@@ -21,6 +22,7 @@ from tests.unit.session.answering.scripted import (
     ScriptedBackend,
     ScriptedBooks,
     ScriptedDay,
+    Turns,
     account,
     passes,
     played,
@@ -386,6 +388,60 @@ def test_what_may_pass_is_tried_five_times_and_all_that_it_took_is_counted() -> 
     played(play)
 
 
+def test_what_attempts_have_cost_is_set_aside_beside_the_next_one() -> None:
+    """A question that fails again and again, and is paid each time, takes no more than the session has."""
+
+    async def play() -> None:
+        failed = [Unanswered("backend", "broken", tries=5, is_paid=True, answer=Answer("", 900, 0)) for _ in range(5)]
+        backend, books = ScriptedBackend({"a": [*failed]}), ScriptedBooks()
+        board, givens = Switchboard(backend, Ceilings(parallel=1), books), Givens()
+        broker = board.broker("s", account(tokens=4_200))  # 2,301 are set aside for each
+        asked(broker, givens, "a")
+        await givens.all()
+        assert (givens[1], backend.prompts) == ("backend", ["a"] * 3)
+        assert givens.message(1) == ("broken It was not asked again, which does not fit: 99 of 4,200 tokens are left.")
+        assert (broker.tally(1).tokens_in, books.entries[0].spent.attempts) == (2_700, 3)
+        assert broker.left().tokens == 1_500  # what was set aside is given back
+
+    played(play)
+
+
+def test_dollars_of_every_attempt_are_counted() -> None:
+    """Those that the backend says, or their price."""
+
+    async def play() -> None:
+        failed = Unanswered("backend", "broken", tries=5, is_paid=True, answer=Answer("", 10, 0, usd=0.25))
+        backend, books = ScriptedBackend({"a": [failed, Answer("yes", 10, 1, usd=0.5)]}), ScriptedBooks()
+        board, givens = Switchboard(backend, Ceilings(usd=1.0, price_usd=(1.0, 1.0)), books), Givens()
+        broker = board.broker("s", account())
+        asked(broker, givens, "a")
+        await givens.all()
+        assert (givens[1], broker.tally(1).usd, broker.left().usd) == ("yes", 0.75, 0.25)
+
+    played(play)
+
+
+@pytest.mark.parametrize("why", ["the limit of the session", "the day's limit", "a key that is refused"])
+def test_thousands_that_are_refused_leave_others_the_loop(why: str) -> None:
+    """A portion in each of its turns."""
+
+    async def play() -> None:
+        refused = Unanswered("backend", "the key is refused", is_for_all=True)
+        backend = ScriptedBackend({"first": [refused]} if why.startswith("a key") else {})
+        ceilings = Ceilings(parallel=1, subcalls=1 if why.endswith("session") else 100_000)
+        board = Switchboard(backend, ceilings, day=ScriptedDay(1) if why.startswith("the day") else None)
+        broker, turns = board.broker("s", account()), Turns()
+        broker.ask(question(1, "first"), lambda given: None)
+        for number in range(2, 5_002):
+            broker.ask(question(number), lambda given: turns.note())
+        await passes(5)
+        assert turns.done == 5_000
+        assert turns.most <= REFUSED_AT_ONCE
+        assert sum(broker.tally(1).failed.values()) >= 5_000
+
+    played(play)
+
+
 def test_a_session_with_one_question_does_not_wait_for_another_s_thousand() -> None:
     """They take turns."""
 
@@ -495,10 +551,11 @@ def test_an_answer_without_its_schema_is_told_of_in_the_tally_and_the_books() ->
         broker = board.broker("s", account())
         broker.ask(question(1, "a", schema="{}"), givens.taker(1))
         await givens.all()
-        broker.missed(1)
-        broker.missed(1)
-        broker.missed(7)
-        assert (broker.tally(1).failed, books.missed) == ({"schema": 1}, [1])
+        broker.ask(question(2, "b", schema="{}"), givens.taker(2))
+        await givens.all()
+        broker.missed([1, 2, 1])
+        broker.missed([1, 7])
+        assert (broker.tally(1).failed, books.missed) == ({"schema": 2}, [[1, 2]])
 
     played(play)
 

@@ -106,8 +106,10 @@ def test_sessions_take_turns_and_one_that_waits_does_not_hold_up_the_others() ->
     assert list(taken) == ["a1", "c1", "a3"]
     assert turns.waiting == 2
     assert turns.take(0.0, lambda job: Verdict.GO) == "b1"
-    assert turns.take_all(lambda job: job == "b2") == ["b2"]
-    assert turns.waiting == 0
+    turns.put("b", "b3")
+    assert turns.take_some(lambda job: job != "b9", 1) == ["b2"]
+    assert turns.take_some(lambda job: job == "b9", 1) == []
+    assert turns.waiting == 1
 
 
 @settings(max_examples=100, deadline=None)

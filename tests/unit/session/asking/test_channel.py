@@ -41,7 +41,7 @@ class Kernel:
         self.frames.append(frame)
         if isinstance(frame, Ask):
             for item in frame.items:
-                self.channel.opened(item.id, item.utf8_bytes)
+                self.channel.opened(item.id, item.size)
         self._changed.set()
 
     def _fill(self, full: bool) -> None:
@@ -133,9 +133,9 @@ async def test_no_more_is_read_than_may_be_open() -> None:
 
 async def test_the_bytes_of_all_sessions_are_bounded_together() -> None:
     """One session's questions keep those of another waiting, until there is room again."""
-    room = QuestionRoom(most=1_000)
+    room = QuestionRoom(most=10_000)
     async with opened(room) as first, opened(room) as second:
-        await first.send(first.questions(1, "x" * 20))
+        await first.send(first.questions(1, "x" * 200))
         await first.until(lambda: len(first.frames) == 1)
         assert room.is_full
         sending = asyncio.create_task(second.send(second.questions(1)))

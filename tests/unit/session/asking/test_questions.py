@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any, cast
 
-from rlm_kernel_mcp.kernel.untrusted.question_frames import Item, Wishes
-from rlm_kernel_mcp.session.answering.switchboard import Switchboard
+from rlm_kernel_mcp.kernel.untrusted.question_frames import Cancel, Item, Wishes
+from rlm_kernel_mcp.session.answering.broker import STOPPED
+from rlm_kernel_mcp.session.answering.questions import Failed
+from rlm_kernel_mcp.session.answering.switchboard import Ceilings, Switchboard
+from rlm_kernel_mcp.session.asking.asking import Asking
 from rlm_kernel_mcp.session.asking.channel import KernelChannel
+from rlm_kernel_mcp.session.asking.ends import PORTION
 from rlm_kernel_mcp.session.asking.questions import Questions
 from rlm_kernel_mcp.session.asking.room import QuestionRoom
-from tests.unit.session.answering.scripted import ScriptedBackend, account, passes, played
+from rlm_kernel_mcp.session.steps.run import RunningStep
+from tests.unit.session.answering.scripted import ScriptedBackend, Turns, account, passes, played
 
 
 def test_the_end_of_a_console_s_cell_stops_its_own_questions_and_no_other_cell_s() -> None:
@@ -51,5 +58,84 @@ def test_a_question_takes_room_for_its_schema_and_for_what_was_wrong_too() -> No
         assert room.is_full
         channel.close()
         assert not room.is_full
+
+    played(play)
+
+
+class Asked:
+    """A session's questions to a scripted backend, and what its kernel is given, with a step that runs."""
+
+    def __init__(self) -> None:
+        self.backend, self.turns, self.given = ScriptedBackend(), Turns(), Counter[str]()
+        of_session = account()
+        broker = Switchboard(self.backend, Ceilings(100_000, 10**9, parallel=4)).broker("s", of_session)
+        self.questions = Questions(broker, of_session, QuestionRoom())
+        self.questions._kernel = cast(Any, SimpleNamespace(process=SimpleNamespace(cpu_ms=lambda: 0)))
+        self.channel = KernelChannel(QuestionRoom())
+        self.channel.give = self._give  # type: ignore[method-assign]
+        self.questions._channel = self.channel
+        self.step = RunningStep(1, "code", 1_000)
+
+    def _give(self, number: int, is_answer: bool, value: Any) -> None:
+        del number
+        self.given["answer" if is_answer else value["code"]] += 1
+        self.turns.note()
+
+    def ask(self, asking: Asking, count: int) -> None:
+        for number in range(1, count + 1):
+            item = Item(number, f"q{number}", None, None, 2)
+            self.questions._ask_for(asking, self.channel, Wishes(1, None, None, fresh=False), item)
+
+
+def test_a_step_that_ends_with_ten_thousand_open_questions_leaves_others_the_loop() -> None:
+    """They are ended a portion at a time, and told as stopped at once; none that waits is sent meanwhile."""
+
+    async def play() -> None:
+        asked = Asked()
+        with asked.questions.serving(asked.step):
+            asking = asked.questions._asking
+            assert asking is not None
+            asked.ask(asking, 10_000)
+            await passes(1.5)
+            assert asked.given == {"answer": 4}
+            sent = len(asked.backend.calls)
+        report = asked.step.subcalls()
+        assert report is not None
+        assert (report.asked, report.answered, report.failed) == (10_000, 4, {"stopped": 9_996})
+        await passes(5)
+        assert (asked.given["stopped"], len(asked.backend.calls), asked.backend.under_way) == (9_996, sent, 0)
+        assert asked.turns.most <= PORTION
+        assert asked.questions._answers.tally(1).failed == {"stopped": 9_996}
+
+    played(play)
+
+
+def test_what_a_kernel_cancels_by_the_thousand_leaves_others_the_loop_and_costs_it() -> None:
+    """Again and again too: what is cancelled already is nothing more to do."""
+
+    async def play() -> None:
+        asked = Asked()
+        ended = asked.questions._answers.cancel
+        charged: list[float] = []
+        asked.channel.charge = charged.append  # type: ignore[assignment, method-assign]
+
+        def cancel(numbers: Iterable[int], why: Failed = STOPPED) -> None:
+            told = list(numbers)
+            for _ in told:
+                asked.turns.note()
+            ended(told, why)
+
+        asked.questions._answers.cancel = cancel  # type: ignore[method-assign]
+        with asked.questions.serving(asked.step):
+            asking = asked.questions._asking
+            assert asking is not None
+            asked.ask(asking, 3_000)
+            await passes(0.5)
+            for _ in range(3):
+                asked.questions._on_frame(asked.channel, Cancel(tuple(range(1, 5_001))))
+            await passes(0.1)
+            assert (asking.open, asked.channel.open_ids, asked.given) == ({}, [], {})
+            assert (asked.turns.done, asked.turns.most <= PORTION) == (3_000, True)
+            assert len(charged) == 3_000 // PORTION
 
     played(play)

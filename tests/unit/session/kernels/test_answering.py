@@ -12,9 +12,10 @@ import pytest
 
 from rlm_kernel_mcp.errors import KernelDied
 from rlm_kernel_mcp.kernel.kernel import Kernel
+from rlm_kernel_mcp.session.steps.clock import StepClock
 from rlm_kernel_mcp.session.steps.run import RunningStep
 from tests.fake_kernel import DIES, FOREVER, Fakes
-from tests.sessions import SessionDriver
+from tests.sessions import SessionDriver, until
 
 pytestmark = pytest.mark.anyio
 STEP: Final = "execute_request"
@@ -29,6 +30,8 @@ class Recorded:
         self.served: list[int] = []
         self.step: RunningStep | None = None
         self.refuses = False
+        self.paused_at_ns: int | None = None
+        """None: now."""
 
     async def open(self, kernel: Kernel) -> None:
         fake = next(fake for fake in self._fakes.kernels if fake.process is kernel.process)
@@ -40,7 +43,7 @@ class Recorded:
     def serving(self, step: RunningStep) -> Iterator[None]:
         def pause() -> None:
             assert step.clock is not None
-            step.clock.pause(time.monotonic_ns())
+            step.clock.pause(time.monotonic_ns() if self.paused_at_ns is None else self.paused_at_ns)
 
         self.served.append(step.index)
         self.step = step
@@ -78,6 +81,30 @@ async def test_a_step_that_waits_for_an_answer_does_not_reach_its_limit(fakes: F
     assert answering.step.clock.deadline_ns(in_an_hour) > in_an_hour
     assert (await session.interrupt()).status == "interrupted"
     assert answering.served == [1]
+
+
+async def test_a_step_reaches_its_limit_by_what_it_is_charged_however_long_it_waits(
+    fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its deadline is looked at again and again while the clock is paused, and comes with the work that is charged."""
+    session, answering = await opened(fakes)
+    answering.paused_at_ns = 0  # before any time has passed: how slow this machine is does not matter
+    looks: list[int] = []
+    deadline_ns = StepClock.deadline_ns
+
+    def looked(clock: StepClock, now_ns: int) -> int:
+        looks.append(now_ns)
+        return deadline_ns(clock, now_ns)
+
+    monkeypatch.setattr(StepClock, "deadline_ns", looked)
+    index = (await session.begin(FOREVER, timeout_ms=1)).step_index
+    await until(lambda: len(looks) >= 3)
+    step = session.session._running
+    assert step is not None
+    assert step.clock is not None
+    step.clock.resume(0, used_ns=2_000_000)
+    step.clock.pause(0)
+    assert (await session.end_of(index)).status == "timeout"
 
 
 async def test_a_kernel_that_takes_no_channel_runs_no_step(fakes: Fakes) -> None:
