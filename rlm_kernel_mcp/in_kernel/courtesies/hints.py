@@ -116,14 +116,10 @@ def _of_a_function(error: BaseException, lines: list[str], user_ns: Mapping[str,
     bound = (name for name in _FUNCTIONS if type(user_ns.get(name)) is not types.FunctionType)
     called = (name for name in bound if any(re.search(rf"\b{name}\s*\(", line) for line in lines))
     name = next(called, "")
-    if name and _is_context(name, user_ns):
+    documents = user_ns.get("documents")
+    if name and type(documents) is Documents and name in held_contexts(documents):
         return f"`{name}` is a context of this session, and the function has no other name here."
     return f"`{name}` is what a step has bound to it; `del {name}` gives the function back." if name else ""
-
-
-def _is_context(name: str, user_ns: Mapping[str, Any]) -> bool:
-    documents = user_ns.get("documents")
-    return type(documents) is Documents and name in held_contexts(documents) and type(user_ns.get(name)) is str
 
 
 def _of_arguments(error: BaseException, lines: list[str], user_ns: Mapping[str, Any]) -> str:
