@@ -11,13 +11,13 @@ The kernel sends
     {ask: {step, opts: Opts, items: [[id, prompt, text | null], ...]}}   a fourth field of an item: what the validator
                                            said of the answer before, which did not have the schema
     {cancel: [id, ...]}                    of questions: their answers are not wanted any more
-    {missed: [id, ...]}                    of answered questions: what came did not have the schema, for good
+    {missed: {id, of: [id, ...]}}          of answered questions: what came did not have the schema, for good
     {budget: id}
     {forecast: {id, step, opts: Opts, items: [[digest, bytes], ...]}}
 
 and the host `{got: [[id, true, value] | [id, false, {code, message}], ...]}`: the value is a text for a question, a
-`BudgetRow` or a `ForecastRow` else. Ids begin at 1, and each that is asked with is larger than all before. `step` is
-the `msg_id` of the request whose code asks.
+`BudgetRow` or a `ForecastRow` else, and null for `missed`: the step's account has it then. Ids begin at 1, and each
+that is asked with is larger than all before. `step` is the `msg_id` of the request whose code asks.
 """
 
 # No `from __future__ import annotations`: each key's type would be compiled again, in every start of a kernel.

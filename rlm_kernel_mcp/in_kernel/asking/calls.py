@@ -8,7 +8,7 @@ Is not: what a caller may give (`asking.py`), nor the way to the host (`channel.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -52,7 +52,8 @@ class Call:
             still = self._check(again, self.schema)
             for place, at in enumerate(missed):
                 got[at] = _without_schema(still[place]) if place in still else again[place]
-            self._tell(asked[place] for place in still)
+            if still:
+                self.channel.missed([asked[place].id for place in still]).future.result()
         return got
 
     def _wait(self, items: Sequence[Item]) -> tuple[list[Any], list[Waiting]]:
@@ -74,7 +75,7 @@ class Call:
             got, asked = await self._awaited(replace(item, repair=missed[0]))
             values = [got]
             if still := self._check(values, self.schema):
-                self._tell([asked])
+                await asyncio.wrap_future(self.channel.missed([asked.id]).future)
                 return _without_schema(still[0])
         return values[0]
 
@@ -102,10 +103,6 @@ class Call:
             except SubcallError as error:
                 got[at] = error
         return missed
-
-    def _tell(self, asked: Iterable[Waiting]) -> None:
-        if ids := [one.id for one in asked]:
-            self.channel.missed(ids)
 
 
 def _without_schema(why: str) -> SubcallError:

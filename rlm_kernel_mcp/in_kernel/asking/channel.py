@@ -136,6 +136,12 @@ class Channel:
 
     def question(self, kind: str, said: Callable[[int], Any]) -> Any:
         """Ask the host itself; `said` makes the frame's content of an id. Raises: SubcallError."""
+        found = self._begin(kind, said).future.result()
+        if isinstance(found, SubcallError):
+            raise found
+        return found
+
+    def _begin(self, kind: str, said: Callable[[int], Any]) -> Waiting:
         self._start()
         waiting = Waiting()
         with self._in_order:
@@ -143,10 +149,7 @@ class Channel:
             self._outgoing.put(_Outgoing(json.dumps(frame).encode()))
         if self.closed:
             self._give_up()
-        found = waiting.future.result()
-        if isinstance(found, SubcallError):
-            raise found
-        return found
+        return waiting
 
     def cancel(self, asked: Iterable[Waiting]) -> None:
         """Nobody waits for these any more; one frame for those that have no answer yet."""
@@ -164,9 +167,12 @@ class Channel:
         cancelled, self._cancelled = self._cancelled, []
         self.cancel(cancelled)
 
-    def missed(self, ids: Sequence[int]) -> None:
-        """Tell the host that the answers to these did not have the schema that was asked for."""
-        self._outgoing.put(_Outgoing(json.dumps({"missed": list(ids)}).encode()))
+    def missed(self, ids: Sequence[int]) -> Waiting:
+        """Tell the host that the answers to these did not have the schema that was asked for.
+
+        Who waits for what it says knows that the step's account has it, which is closed with the step.
+        """
+        return self._begin("missed", lambda number: {"id": number, "of": list(ids)})
 
     # --- the two threads
 

@@ -73,6 +73,9 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class Missed:
+    """`id`: of what is told; `ids`: of the questions."""
+
+    id: int
     ids: tuple[int, ...]
 
 
@@ -137,7 +140,7 @@ class QuestionReader:
         if kind == "cancel":
             return Cancel(_ids(said))
         if kind == "missed":
-            return Missed(_ids(said))
+            return Missed(self._new_id(said["id"]), _ids(said["of"]))
         if kind == "budget":
             return BudgetAsked(self._new_id(said))
         if kind == "forecast":

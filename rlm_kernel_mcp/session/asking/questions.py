@@ -149,6 +149,7 @@ class Questions:
                 self._ends.cancel(channel, frame.ids)
             case Missed():
                 self._missed(frame.ids)
+                channel.give(frame.id, True, None)
             case BudgetAsked():
                 channel.give(frame.id, True, self._budget())
             case ForecastAsked():

@@ -58,10 +58,10 @@ def test_every_kind_of_frame_is_read() -> None:
     assert read(
         frame(ask([1, "p", None], [2, "p", "t\xe9", "it was no number"], schema="{}", model="m", fresh=True)),
         frame({"cancel": [1]}),
-        frame({"missed": [2, 2]}),
-        frame({"budget": 3}),
-        frame({"forecast": {"id": 4, "step": "s", "opts": OPTS, "items": [[digest, 2]]}}),
-        frame(ask([5, "", ""])),
+        frame({"missed": {"id": 3, "of": [2, 2]}}),
+        frame({"budget": 4}),
+        frame({"forecast": {"id": 5, "step": "s", "opts": OPTS, "items": [[digest, 2]]}}),
+        frame(ask([6, "", ""])),
     ) == [
         Ask(
             "s",
@@ -69,10 +69,10 @@ def test_every_kind_of_frame_is_read() -> None:
             (item(1, "p", None), item(2, "p", "t\xe9", "it was no number")),
         ),
         Cancel((1,)),
-        Missed((2, 2)),
-        BudgetAsked(3),
-        ForecastAsked(4, "s", PLAIN, ((digest, 2),)),
-        Ask("s", PLAIN, (item(5, "", ""),)),
+        Missed(3, (2, 2)),
+        BudgetAsked(4),
+        ForecastAsked(5, "s", PLAIN, ((digest, 2),)),
+        Ask("s", PLAIN, (item(6, "", ""),)),
     ]
 
 
@@ -126,6 +126,8 @@ def test_any_json_is_a_frame_or_an_end(kind: str, said: Any) -> None:
         frame({"cancel": [True]}),
         frame({"cancel": [ID_MAX + 1]}),
         frame({"cancel": []}),
+        frame({"missed": [1]}),
+        frame({"missed": {"id": 1, "of": []}}),
         frame(ask()),
         frame(ask(*([number + 1, "p", None] for number in range(FRAME_ITEMS_MAX + 1)))),
         frame(ask([1, "p", None], [1, "p", None])),
