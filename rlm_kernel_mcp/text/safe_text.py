@@ -17,6 +17,8 @@ BLOCK_CHARS: Final = 4_096
 """Characters that are made safe at a time where only a part is wanted."""
 CALL_CHARS: Final = 1 << 16
 """Most characters for one call in C, some 4 ms: the event loop's thread can have the interpreter in between."""
+END_CHARS: Final = 2 * LONGEST_SEQUENCE
+"""Characters beyond a cut that `cut_ends` may look at."""
 
 # What stands in place of a cut: how many characters are gone, of how many, and where the rest is.
 _SAID: Final = "\n[... {:,} of {:,} characters cut here; {} ...]\n".format
@@ -152,17 +154,25 @@ def cut_text(text: str, limit: int, where_is_the_rest: str) -> Cut:
     safe, covered = safe_prefix(text, limit) if len(text) <= limit else ("", -1)
     if covered == len(text):
         return Cut(safe, 0, says_where=True)
+    return cut_ends(text, text, len(text), limit, where_is_the_rest)
+
+
+def cut_ends(first: str, last: str, chars: int, limit: int, where_is_the_rest: str) -> Cut:
+    """The same of a text of so many characters which is longer than `limit`, by its first and last ones.
+
+    Of each at least `END_CHARS` more than `limit`, or all: what stands behind a cut says what belongs together.
+    """
     for form in (_SAID, _COUNTED, _SHORT):
-        room = limit - len(form(len(text), len(text), where_is_the_rest))
+        room = limit - len(form(chars, chars, where_is_the_rest))
         if room >= limit // 2:
             break
     else:
-        safe, covered = safe_prefix(text, limit)
-        return Cut(safe, len(text) - covered, says_where=False)
-    head, head_chars = safe_prefix(text, room * 2 // 3)
-    tail, tail_chars = _safe_suffix(text, min(room - len(head), len(text) - head_chars))
-    gone = len(text) - head_chars - tail_chars
-    return Cut(head + form(gone, len(text), where_is_the_rest) + tail, gone, says_where=form is _SAID)
+        safe, covered = safe_prefix(first, limit)
+        return Cut(safe, chars - covered, says_where=False)
+    head, head_chars = safe_prefix(first, room * 2 // 3)
+    tail, tail_chars = _safe_suffix(last, min(room - len(head), chars - head_chars))
+    gone = chars - head_chars - tail_chars
+    return Cut(head + form(gone, chars, where_is_the_rest) + tail, gone, says_where=form is _SAID)
 
 
 def share(lengths: Sequence[int], limit: int) -> list[int]:

@@ -8,6 +8,7 @@ Is not: text for reading (`server/footnotes.py`). Above: `commands/trace.py`. Be
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -22,10 +23,12 @@ CHARSETS: Final = {"utf-8-sig": "utf-8", "latin-1": "iso-8859-1"}
 """Names that only Python uses."""
 
 
-def annotations_of(session_id: str, finished_at: str, checked: Checked, answer: str = "") -> dict[str, Any]:
+def annotations_of(
+    session_id: str, finished_at: str, checked: Checked, answer: str | Iterable[str] = ""
+) -> dict[str, Any]:
     """The collection. It has lone surrogates where bytes of a source do not decode: write it with JSON's escapes.
 
-    `answer`: its text, if that can be read.
+    `answer`: its text or the pages of that, if it can be read.
     """
     base = f"rlm://sessions/{session_id}"
     written = {f"c{number}": brackets for number, brackets in spellings(answer).items()}

@@ -7,12 +7,12 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from rlm_kernel_mcp.text import characters
 from rlm_kernel_mcp.text import safe_text as cutting
-from rlm_kernel_mcp.text.safe_text import cut_text, is_safe, safe_prefix, safe_text, share
+from rlm_kernel_mcp.text.safe_text import END_CHARS, cut_ends, cut_text, is_safe, safe_prefix, safe_text, share
 
 ACTING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2066-\u2069\ud800-\udfff\U000e0000-\U000e001f]")
 SCOTLAND = "\U0001f3f4\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f"
@@ -161,6 +161,15 @@ def test_a_cut_text_fits_and_counts_what_is_gone(text: str, limit: int) -> None:
     cut = cut_text(text, limit, "ask again")
     assert len(cut.text) <= limit
     assert (cut.cut_chars == 0) == (len(safe_text(text)) <= limit)
+
+
+@given(anything, st.integers(0, 60))
+def test_a_cut_needs_no_more_of_a_text_than_its_ends(text: str, limit: int) -> None:
+    """A long answer is not read for it."""
+    assume(len(text) > limit)
+    edge = limit + END_CHARS
+    made = cut_ends(text[:edge], text[-edge:], len(text), limit, "ask again")
+    assert made == cut_text(text, limit, "ask again")
 
 
 def test_a_cut_keeps_head_and_tail_and_says_how_many_of_how_many() -> None:
