@@ -25,6 +25,7 @@ NAMES: Final = "rlm_names_request"
 SNAPSHOT: Final = "rlm_snapshot_request"
 RESTORE: Final = "rlm_restore_request"
 INLINE_SNAPSHOT: Final = "rlm_snapshot"
+SEND_TEXT: Final = "rlm_send_text_request"
 DELIMITER: Final = b"<IDS|MSG>"
 """Between the addresses of a Jupyter message and its signed parts."""
 EDGE_CHARS: Final = 400
@@ -137,6 +138,23 @@ class GetVarReply(TypedDict):
     """False: that text leaves parts of a very large value out, and says so."""
     own: bool
     """False: it holds an object whose class was not asked; the text has the object's fields instead."""
+
+
+class SendTextRequest(TypedDict):
+    """`SEND_TEXT`, with the write end of a pipe on the descriptor socket, into which the text of a `str` goes.
+
+    As UTF-8 (surrogatepass), and nothing else.
+    """
+
+    name: str
+
+
+class SendTextReply(TypedDict):
+    """Reply to `SEND_TEXT`, after all of it."""
+
+    status: Literal["ok"]
+    chars: int
+    """Characters that were sent."""
 
 
 class NamesReply(TypedDict):

@@ -17,7 +17,7 @@ import json
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -99,6 +99,11 @@ class FakeProcess:
         return 1
 
 
+def all_of(text: str) -> tuple[bytes, dict[str, Any]]:
+    """As an honest kernel sends a long text."""
+    return text.encode("utf-8", "surrogatepass"), {"chars": len(text)}
+
+
 class Channel:
     """In place of one of the client's connections: frames go to the kernel, and its own come back."""
 
@@ -143,6 +148,8 @@ class FakeKernel:
         self.context = ""
         self.deaf: set[str] = set()
         """Types of messages, and names of signals, that are never answered."""
+        self.sends: Callable[[str], tuple[bytes, dict[str, Any]]] = all_of
+        """What goes through the pipe of a long text, and what is said of it."""
         self.large = False
         """Whether a snapshot does not fit one message."""
         self.heard: list[str] = []
@@ -241,6 +248,11 @@ class FakeKernel:
                 with os.fdopen(self._passed.pop(0), "wb") as pipe:
                     pipe.write(self._stream())
                 answer = (self._account(),)
+            case "rlm_send_text_request":
+                data, said = self.sends(self.names[content["name"]])
+                with suppress(BrokenPipeError), os.fdopen(self._passed.pop(0), "wb") as pipe:
+                    pipe.write(data)
+                answer = (said,)
             case "rlm_restore_request":
                 answer = (self._restore(self._read(), content["items"]),)
             case _:  # the others ask for what is enough if it is empty
@@ -260,7 +272,7 @@ class FakeKernel:
         said = {"name": asked["name"], "type": kind, "size": None, "whole": True, "own": True}
         text = value if is_text and asked["as_text"] else json.dumps(value)
         shown = text[asked["offset"] : asked["offset"] + asked["limit"]] if asked["as_text"] else text
-        return {**said, "json": not asked["as_text"], "total_chars": len(text)}, shown.encode()
+        return {**said, "json": not asked["as_text"], "total_chars": len(text)}, shown.encode("utf-8", "surrogatepass")
 
     def _account(self) -> dict[str, Any]:
         rows = {name: {"type": type(value).__name__, "why": None} for name, value in self.names.items()}

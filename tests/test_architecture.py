@@ -69,6 +69,7 @@ UNTRUSTED_MAY_IMPORT: Final = {"errors", "text", "wire"}
 SANS_IO: Final = {
     "kernel/untrusted/snapshot_stream.py",
     "kernel/untrusted/snapshot_report.py",
+    "kernel/untrusted/text_stream.py",
     "kernel/untrusted/question_frames.py",
     "kernel/untrusted/cost.py",
     "session/asking/room.py",

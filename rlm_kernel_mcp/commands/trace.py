@@ -12,7 +12,8 @@ import json
 import sys
 from argparse import Namespace
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from typing import Any
 
 from rlm_kernel_mcp.commands.following.follow import follow
 from rlm_kernel_mcp.commands.following.json_view import json_line
@@ -24,6 +25,7 @@ from rlm_kernel_mcp.session.evidence.citations import Checked
 from rlm_kernel_mcp.session.trace.reading import whole_trace
 from rlm_kernel_mcp.session.trace.reports import TraceEvent
 from rlm_kernel_mcp.settings import Settings
+from rlm_kernel_mcp.store.long_answers import PagedText
 from rlm_kernel_mcp.store.store import Store
 from rlm_kernel_mcp.text.wording import damaged_words
 
@@ -85,10 +87,16 @@ def _print_annotations(store: Store, session_id: str, events: Iterable[TraceEven
     for event in events:
         if event is not None and event.evidence:  # there is one final answer
             checked = Checked.of_record(event.evidence)
-            answer = ""
-            with suppress(SessionNotFound):  # its record is damaged, its trace is not
-                answer = store.final_answer(session_id)
-            print(json.dumps(annotations_of(session_id, event.ts, checked, answer), indent=1))
+            print(json.dumps(_annotations(store, session_id, event.ts, checked), indent=1))
             return 0
     print(f"rlm-kernel-mcp: session {session_id} has no final answer whose citations were checked.", file=sys.stderr)
     return 1
+
+
+def _annotations(store: Store, session_id: str, finished_at: str, checked: Checked) -> dict[str, Any]:
+    try:
+        answer = store.final_answer(session_id)
+        pages = answer.pages() if isinstance(answer, PagedText) else (answer,)
+        return annotations_of(session_id, finished_at, checked, pages)
+    except SessionNotFound:  # its record is damaged, its trace is not
+        return annotations_of(session_id, finished_at, checked)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self, TypedDict, TypeVar, Unpack, overload
 
-from rlm_kernel_mcp.doors.door import Door, Stream
+from rlm_kernel_mcp.doors.door import Door, Stream, whole_answer
 from rlm_kernel_mcp.doors.through_host import Host, door_of
 from rlm_kernel_mcp.errors import HostEnded, InvalidInput
 from rlm_kernel_mcp.session.contexts.given import Added
@@ -270,7 +270,7 @@ class AsyncSession:
         """As `Session.finalize`."""
         answer = {"final_text": final_text, "final_var_name": final_var_name}
         cited = [one if isinstance(one, str) else dict(one) for one in quotes]
-        return await self._door.finalize({"session_id": self._session_id, **answer, "quotes": cited})
+        return await whole_answer(self._door, {"session_id": self._session_id, **answer, "quotes": cited})
 
     async def trace(
         self, *, from_step: int | None = None, to_step: int | None = None, full: bool = False

@@ -7,8 +7,10 @@ Is: the contract between `api.py` and whoever has the sessions, in plain data th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, Protocol
 
+from rlm_kernel_mcp.errors import SessionNotFound
 from rlm_kernel_mcp.session.contexts.given import Added
 from rlm_kernel_mcp.session.reports import FinalReport, Opened, StepReport, VariableSlice
 from rlm_kernel_mcp.session.trace.reports import TraceEvent
@@ -45,7 +47,10 @@ class Door(Protocol):
         """Read a variable (`rlm_get_var`), `limit` characters at most; `as_text`: never as a JSON value."""
 
     async def finalize(self, arguments: Arguments) -> FinalReport:
-        """Give the final answer (`rlm_finalize`); the report has it whole."""
+        """Give the final answer (`rlm_finalize`); the report has it whole, or of a long one the beginning."""
+
+    async def answer_part(self, session_id: str, offset: int) -> str:
+        """Some of a final answer that is given, from a character on; empty behind the end."""
 
     async def trace(self, arguments: Arguments) -> Sequence[TraceEvent]:
         """The events (`rlm_get_trace`), all of them."""
@@ -55,3 +60,16 @@ class Door(Protocol):
 
     async def close(self) -> None:
         """End what `open` began, within bounds. Safe to call twice."""
+
+
+async def whole_answer(door: Door, arguments: Arguments) -> FinalReport:
+    """Give the final answer; the report has all of it. Only here, where it is wanted, it is in one piece."""
+    report = await door.finalize(arguments)
+    parts, chars = [report.final_answer], len(report.final_answer)
+    while chars < report.final_answer_chars:
+        part = await door.answer_part(arguments["session_id"], chars)
+        if not part:
+            raise SessionNotFound(f"Of the final answer no more than {chars:,} characters are in the record.")
+        parts.append(part)
+        chars += len(part)
+    return report if len(parts) == 1 else replace(report, final_answer="".join(parts), cut_chars=0)

@@ -116,6 +116,10 @@ class Link:
         report: FinalReport = await self._ask(FinalReport, "finalize", arguments)
         return report
 
+    async def answer_part(self, session_id: str, offset: int) -> str:
+        part: str = await self._ask(str, "answer", {"session_id": session_id}, offset=offset)
+        return part
+
     async def trace(self, arguments: Arguments) -> Sequence[TraceEvent]:
         events = list[TraceEvent]()
         offset: int | None = 0

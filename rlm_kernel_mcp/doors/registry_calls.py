@@ -101,6 +101,13 @@ class RegistryCalls:
             caller=self.caller,
         )
 
+    async def answer_part(self, session_id: str, offset: int) -> str:
+        from rlm_kernel_mcp.session.trace.reading import read_answer  # it brings sqlite3
+
+        registry = await self.registry(session_id)
+        await registry.complete_trace(session_id, None, None)
+        return await read_answer(registry.store, session_id, offset)
+
     async def trace(self, arguments: Arguments) -> Sequence[TraceEvent]:
         events = list[TraceEvent]()
         offset: int | None = 0

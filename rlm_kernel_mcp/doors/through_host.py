@@ -115,6 +115,9 @@ class ThroughHost:
     async def finalize(self, arguments: Arguments) -> FinalReport:
         return await (await self._door()).finalize(arguments)
 
+    async def answer_part(self, session_id: str, offset: int) -> str:
+        return await (await self._door()).answer_part(session_id, offset)
+
     async def trace(self, arguments: Arguments) -> Sequence[TraceEvent]:
         return await (await self._door()).trace(arguments)
 

@@ -131,12 +131,13 @@ with next_offset.
 FINALIZE: Final = (
     """\
 Give the final answer and end the session: exactly one of final_var_name (a variable that holds it; preferred for \
-long answers) and final_text; at most 4000000 characters. An object of a class is refused: bind str(it) to a name \
-first. What the answer cites is checked against the sources' own bytes: each mark that cite printed ([c3], or \
-[c3, c4]), and quotes (passages word for word, at least 12 characters each; a text or {text, doc}). \
-CITATION_MISMATCH tells the nearest \
-passage of each that is not there, and leaves the session open. Else the kernel is shut down; the trace stays \
-readable. The same call again gives the same answer. max_output_chars: default 40000, at most 200000.
+long answers: a str of at most 64000000 characters) and final_text (at most 4000000). An object of a class is \
+refused: bind str(it) to a name first. What the answer cites is checked against the sources' own bytes: each mark \
+that cite printed ([c3], or [c3, c4]), and quotes (passages word for word, at least 12 characters each; a text or \
+{text, doc}). CITATION_MISMATCH tells the nearest passage of each that is not there, and leaves the session open. \
+Else the kernel is shut down; the trace stays \
+readable. The same call again gives the same answer. max_output_chars: default 40000, at most 200000; \
+rlm_get_trace (detail "full") pages through the rest.
 """
     + ENVELOPE
     + """\

@@ -12,6 +12,7 @@ import json
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Final
 
 from rlm_kernel_mcp.errors import CitationMismatch, ContextDenied, InvalidInput, SessionFinalized, VariableNotFound
@@ -21,16 +22,21 @@ from rlm_kernel_mcp.session.evidence.marks import marks_of
 from rlm_kernel_mcp.session.evidence.sought import Limits
 from rlm_kernel_mcp.session.kernels import variables
 from rlm_kernel_mcp.session.kernels.loading import NobodyWaits
+from rlm_kernel_mcp.session.kernels.long_text import read_long
 from rlm_kernel_mcp.session.reports import FinalReport, Stats
 from rlm_kernel_mcp.session.session import Session
 from rlm_kernel_mcp.session.states.lifecycle import Event
 from rlm_kernel_mcp.shielded import made_in_thread, shielded
+from rlm_kernel_mcp.store.long_answers import PagedText
+from rlm_kernel_mcp.store.reading import in_reader
 from rlm_kernel_mcp.text.markup import code
-from rlm_kernel_mcp.text.safe_text import Cut, cut_text
+from rlm_kernel_mcp.text.safe_text import END_CHARS, Cut, cut_ends, cut_text
 from rlm_kernel_mcp.text.wording import counted
 
 ANSWER_CHARS_MAX: Final = 4_000_000
-"""Longest answer that is kept."""
+"""Longest answer that is kept in one piece: any that is given as a text."""
+LONG_CHARS_MAX: Final = 64_000_000
+"""Longest one that a variable may hold; above the other limit it goes page by page (decision 0141)."""
 HASHED_S: Final = 5.0
 """So long the end of a session waits for the hashes of its contexts."""
 END_S: Final = 180.0
@@ -85,36 +91,56 @@ async def finalize(
         given = ("text", await asyncio.to_thread(_digest, text))
     async with session.final_lock:
         if session.final is None:
-            session.require_idle()
-            answer = text if text is not None else await _read(session, var_name or "")
-            checked = await _checked(session, answer, quotes, max_output_chars or ROWS_CHARS)
-            session.require_idle()  # a step may have begun while the variable was read
-            _commit(session, given, answer, checked)
+            await _take(session, given, text, quotes, max_output_chars or ROWS_CHARS)
         elif given not in (session.final_given, _digested(session.final_given)):
             raise SessionFinalized(
                 f"Session {session.session_id} already has another final answer, of "
                 f"{counted(len(session.final), 'character')}."
             )
     await shielded(_end(session, let_go), f"the end of session {session.session_id}", within_s=END_S)
-    return _report(session, max_output_chars)
+    return await _report(session, max_output_chars)
 
 
-async def _read(session: Session, var_name: str) -> str:
-    """The whole text of the variable that holds the answer.
+async def _take(
+    session: Session, given: tuple[str, str], text: str | None, quotes: Sequence[Quote], max_chars: int
+) -> None:
+    """Take the first answer of a session, if it is checked. Raises: as `finalize`."""
+    session.require_idle()
+    answer = text if text is not None else await _read(session, given[1])
+    try:
+        checked = await _checked(session, answer, quotes, max_chars)
+        session.require_idle()  # a step may have begun while the variable was read
+    except BaseException:
+        if isinstance(answer, PagedText):
+            await shielded(asyncio.to_thread(answer.remove), "the removal of an answer that is refused")
+        raise
+    _commit(session, given, answer, checked)
+
+
+async def _read(session: Session, var_name: str) -> str | PagedText:
+    """The whole text of the variable that holds the answer; a long one is in the store by then.
 
     A large answer of a kernel is awaited even where nobody wants it any more: it would break the usual limit.
     """
     async with session.kernel.reading() as kernel:
-        reading = variables.read_text(kernel, var_name, ANSWER_CHARS_MAX, session.kernel.recovery.gone)
-        return await shielded(reading, f"the final answer of {session.session_id}", within_s=END_S)
+        gone = session.kernel.recovery.gone
+        reading = variables.read_text(kernel, var_name, ANSWER_CHARS_MAX, gone, LONG_CHARS_MAX)
+        text = await shielded(reading, f"the final answer of {session.session_id}", within_s=END_S)
+        if text is not None:
+            return text
+        return await read_long(kernel, var_name, LONG_CHARS_MAX, session.journal.long_answer())
 
 
-async def _checked(session: Session, answer: str, quotes: Sequence[Quote], max_chars: int) -> Checked:
+async def _checked(session: Session, answer: str | PagedText, quotes: Sequence[Quote], max_chars: int) -> Checked:
     """What is known of the answer's marks and quotes. Raises: CitationMismatch, InvalidInput, ContextDenied."""
     await session.journal.settled()  # the store has the texts that the client gave
-    marks = await asyncio.to_thread(marks_of, answer)
+    if isinstance(answer, PagedText):  # not counted to the end: there may be millions
+        marks = await asyncio.to_thread(lambda: marks_of(answer.pages(), MARKS_MAX + 1))
+    else:
+        marks = await asyncio.to_thread(marks_of, answer)
     if len(marks) > MARKS_MAX:
-        raise InvalidInput(f"The answer has {len(marks):,} marks such as [c1]; at most {MARKS_MAX:,} are checked.")
+        count = f"{len(marks):,}" if isinstance(answer, str) else f"more than {MARKS_MAX:,}"
+        raise InvalidInput(f"The answer has {count} marks such as [c1]; at most {MARKS_MAX:,} are checked.")
     if not marks and not quotes:
         return await _covered(session)
     try:
@@ -184,19 +210,20 @@ def _told(failed: Sequence[Citation], count: int) -> str:
     return f"{len(failed):,} of {counted(count, 'citation')} did not pass. {' '.join(said)}{more}"
 
 
-def _commit(session: Session, given: tuple[str, str], answer: str, checked: Checked) -> None:
+def _commit(session: Session, given: tuple[str, str], answer: str | PagedText, checked: Checked) -> None:
     """Take the answer and write it down; there is no kernel for the session from now on."""
     session.states.on(Event.FINAL_ANSWER)
     session.final, session.final_given, session.finished_at = answer, given, session.journal.now()
     session.checked = checked
     reason = session.account.stop or "completed"
+    in_row, in_pages = (answer, {}) if isinstance(answer, str) else (None, answer.recorded())
     # The answer itself is only in the session's row. Its event says that there is one, so it is written afterwards.
     session.journal.closed(
         "finalized",
-        final_answer=answer,
+        final_answer=in_row,
         finish_reason=reason,
         finished_at=session.finished_at,
-        extra=json.dumps({"final_given": given}),
+        extra=json.dumps({"final_given": given, **in_pages}),
     )
     session.journal.final(session.counters.step_index, reason, given[0], answer, session.account, checked.record())
 
@@ -223,13 +250,16 @@ def _digested(given: tuple[str, str]) -> tuple[str, str]:
     return (given[0], _digest(given[1])) if given[0] == "text" else given
 
 
-def _report(session: Session, max_output_chars: int | None) -> FinalReport:
+async def _report(session: Session, max_output_chars: int | None) -> FinalReport:
     answer = session.final
     if answer is None:
         raise VariableNotFound("The session has no final answer.")
-    shown = Cut(answer, 0, says_where=True)
-    if max_output_chars is not None:
-        shown = cut_text(answer, max_output_chars, WHERE_IS_THE_REST)
+    if isinstance(answer, PagedText):
+        shown = await in_reader(partial(_ends_of, answer, max_output_chars))
+    else:
+        shown = Cut(answer, 0, says_where=True)
+        if max_output_chars is not None:
+            shown = cut_text(answer, max_output_chars, WHERE_IS_THE_REST)
     used = session.counters
     return FinalReport(
         final_answer=shown.text,
@@ -242,3 +272,15 @@ def _report(session: Session, max_output_chars: int | None) -> FinalReport:
         note=None if shown.says_where else f"Cut: {shown.cut_chars:,} characters of final_answer; {WHERE_IS_THE_REST}.",
         hashes=session.contexts.contexts.later_hashes(),
     )
+
+
+def _ends_of(answer: PagedText, max_output_chars: int | None) -> Cut:
+    """What is shown of a long answer; a program gets its beginning raw, and asks for the rest (`doors/door.py`)."""
+    if max_output_chars is None:
+        first = answer.part(0, ANSWER_CHARS_MAX)
+        return Cut(first, len(answer) - len(first), says_where=True)
+    edge = max_output_chars + END_CHARS
+    first, last = answer.part(0, edge), answer.part(max(len(answer) - edge, 0), len(answer))
+    if len(answer) <= edge:  # the variable was bound to another text meanwhile
+        return cut_text(first, max_output_chars, WHERE_IS_THE_REST)
+    return cut_ends(first, last, len(answer), max_output_chars, WHERE_IS_THE_REST)

@@ -34,6 +34,7 @@ from rlm_kernel_mcp.session.steps.raw_texts import Tell, telling
 from rlm_kernel_mcp.session.steps.run import INTERRUPT_WAIT_MS, RunningStep, partial_outcome
 from rlm_kernel_mcp.session.trace.journal import Journal
 from rlm_kernel_mcp.shielded import shielded
+from rlm_kernel_mcp.store.long_answers import PagedText
 
 STOP_S: Final = 60.0
 
@@ -61,7 +62,7 @@ class Session:
         """Calls in progress; as long as there are any, the registry keeps the session."""
         self._execution = StepExecution(session_id, account, self.contexts, self.kernel, journal)
         self.final_lock = asyncio.Lock()
-        self.final: str | None = None
+        self.final: str | PagedText | None = None
         self.final_given = ("", "")
         """Where the final answer came from: ("text", its SHA-256) or ("variable", its name)."""
         self.checked: Checked | None = None

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
@@ -30,6 +30,7 @@ from rlm_kernel_mcp.store.database.records import (
     session_of,
 )
 from rlm_kernel_mcp.store.database.rows import Rows, texts_check
+from rlm_kernel_mcp.store.long_answers import LongAnswers, PagedBytes, PagedText
 from rlm_kernel_mcp.store.subcalls import Subcalls
 from rlm_kernel_mcp.text.surrogates import decoded
 from rlm_kernel_mcp.text.wording import counted
@@ -62,6 +63,7 @@ class Reading:
         self._database = database
         self.answers = Answers(database, days or Days())
         self.subcalls = Subcalls(database)
+        self.long_answers = LongAnswers(database)
 
     @property
     def unread(self) -> str | None:
@@ -99,8 +101,8 @@ class Reading:
             raise damaged_record(session_id)
         return found[0] if found else None
 
-    def final_answer(self, session_id: str) -> str:
-        """A session's final answer, empty where it has none. It may be long: call it in a thread.
+    def final_answer(self, session_id: str) -> str | PagedText:
+        """A session's final answer, empty where it has none. Call it in a thread: it may take long to read.
 
         Raises:
             SessionNotFound: it is damaged.
@@ -108,7 +110,9 @@ class Reading:
         found = self._sessions("WHERE session_id = ?", session_id, read=self._database.read_apart)
         if found.damaged:
             raise damaged_record(session_id)
-        return (found[0].final_answer or "") if found else ""
+        if not found:
+            return ""
+        return self.long_answers.of(found[0]) or found[0].final_answer or ""
 
     def knows(self, session_id: str) -> bool:
         """Whether there is such a session, be its row damaged or not."""
@@ -140,11 +144,23 @@ class Reading:
         heads = [head for head in found if head is not None]
         return Rows(sorted(heads, key=lambda head: head.row.id or 0), len(found) - len(heads))
 
-    def texts(self, head: EventHead) -> dict[str, bytes | None] | None:
+    def texts(self, head: EventHead) -> Mapping[str, bytes | PagedBytes | None] | None:
         """An event's texts in UTF-8 by column; None if they are damaged.
 
-        The text of a final answer is in the session's row.
+        The text of a final answer is in the session's row, or in pages of its own, which are checked as they are read.
         """
+        texts = self._checked_texts(head)
+        if texts is None or head.row.action != "finalize" or texts["result"] is not None:
+            return texts
+        try:
+            record = self.session(head.row.session_id, whole=False)
+        except SessionNotFound:
+            return None
+        pages = None if record is None else self.long_answers.of(record)
+        return {**texts, "result": None if pages is None else pages.utf8}
+
+    def _checked_texts(self, head: EventHead) -> dict[str, bytes | None] | None:
+        """Those that are rows."""
         key = (head.row.session_id, head.row.id)
         rows = self._database.read_apart(f"{_TEXTS} WHERE session_id = ? AND id = ?", key)
         if not rows:
@@ -166,8 +182,8 @@ class Reading:
         return texts
 
     def with_texts(self, head: EventHead) -> EventRow | None:
-        """An event with its texts; None if they are damaged."""
-        texts = self.texts(head)
+        """An event with its texts, but for a final answer in pages; None if they are damaged."""
+        texts = self._checked_texts(head)
         if texts is None:
             return None
         event = EventRow(**{name: getattr(head.row, name) for name in HEAD_COLUMNS})
@@ -192,9 +208,11 @@ class Reading:
         damaged = keys.damaged
         for key in keys:
             try:
-                self.session(key.session_id)
+                record = self.session(key.session_id)
             except SessionNotFound:
-                damaged += 1
+                damaged, record = damaged + 1, None
+            if record and (answer := self.long_answers.of(record)) and not self.long_answers.is_whole(answer):
+                yield f"the final answer of session {key.session_id}"
             if lost := self.events(key.session_id).damaged:
                 yield f"{counted(lost, 'event')} of session {key.session_id}"
         if lost := self.subcalls.damaged():

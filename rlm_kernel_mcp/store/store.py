@@ -1,9 +1,8 @@
 """What survives a restart: sessions, their events with all output, and contexts given inline.
 
 Is: one SQLite file below RLM_STATE_DIR that several servers share, and a lock for each session. Is not: the meaning of
-the rows (`session/trace/journal.py`, `session/trace/events.py`), nor the session's values
-(`session/snapshots/file.py`). Above: `session/registry.py`, `session/trace/journal.py`, the command line.
-Below: `store/database/database.py`, `session_lock.py`, `text_budget.py`.
+the rows (`session/trace/journal.py`), nor the session's values (`session/snapshots/file.py`). Above:
+`session/registry.py`, the journal. Below: `store/database/database.py`, `session_lock.py`, `text_budget.py`.
 
 Its methods wait for the disk: an event loop writes through `writer.py`. A bad disk never raises: see `problem`.
 """
@@ -47,6 +46,7 @@ from rlm_kernel_mcp.store.database.records import (
     without_texts,
 )
 from rlm_kernel_mcp.store.database.rows import Rows
+from rlm_kernel_mcp.store.long_answers import PagedText
 from rlm_kernel_mcp.store.pruning import Pruning
 from rlm_kernel_mcp.store.reading import Reading
 from rlm_kernel_mcp.store.session_lock import SessionLock, holder_of, take_lock
@@ -117,7 +117,7 @@ class Store(Reading):
         """Remove every row of a session that came to nothing."""
 
         def remove(connection: sqlite3.Connection) -> None:
-            for table in ("events", "contexts", "added_contexts", "subcalls", "sessions"):
+            for table in ("events", "contexts", "added_contexts", "subcalls", "answer_pages", "sessions"):
                 connection.execute(f"DELETE FROM {table} WHERE session_id = ?", (session_id,))  # noqa: S608 (ours)
 
         self._forget(session_id)
@@ -146,8 +146,8 @@ class Store(Reading):
         """Write an event that is whole already; returns its id."""
         return self._insert(event, is_begun=False)
 
-    def add_final(self, event: EventRow, answer: str) -> int:
-        """Write the event of a final answer, whose text is only in the session's row."""
+    def add_final(self, event: EventRow, answer: str | PagedText) -> int:
+        """Write the event of a final answer, whose text is only in the session's row, or in pages."""
         return self._insert(event, is_begun=False, answer=answer)
 
     def complete_event(self, row_id: int, session: Fields | None = None, of: str | None = None, **changes: Any) -> None:
@@ -264,7 +264,7 @@ class Store(Reading):
             self._forget(session_id)
 
     def _insert(
-        self, event: EventRow, *, is_begun: bool, answer: str | None = None, session: Fields | None = None
+        self, event: EventRow, *, is_begun: bool, answer: str | PagedText | None = None, session: Fields | None = None
     ) -> int:
         row_id = event.id or self.mint()
         texts, size = self._fitted(event.session_id, {name: getattr(event, name) for name in EVENT_TEXTS})
@@ -273,8 +273,8 @@ class Store(Reading):
             setattr(event, name, text)
         if is_begun:
             self._begun[row_id] = event
-        size += size_of(answer or "")
-        insert = partial(insert_event, event=event, text_bytes=size, answer=answer)
+        size += answer.size_bytes if isinstance(answer, PagedText) else size_of(answer or "")
+        insert = partial(insert_event, event=event, text_bytes=size, answer=answer if isinstance(answer, str) else None)
         self._write(insert, size, event.session_id, session)
         return row_id
 

@@ -184,7 +184,7 @@ def test_a_final_answer_is_the_variable_s_whole_text(client: LineClient, code: s
     assert (data["final_answer"], data["final_answer_chars"]) == (answer, len(answer))
 
 
-@pytest.mark.parametrize("code", ["'y' * 4_000_001", "list(range(1_000_000))"])
+@pytest.mark.parametrize("code", ["'y' * 64_000_001", "list(range(1_000_000))"])
 def test_an_answer_that_cannot_be_kept_whole_is_refused_and_the_session_stays(client: LineClient, code: str) -> None:
     """A part of it must not pass for the answer."""
     session_id = client.open_session()
@@ -262,3 +262,30 @@ def test_an_answer_longer_than_any_response_is_read_from_the_trace(client: LineC
         whole += "".join(event["result"] or "" for event in page["events"] if event["action"] == "finalize")
         offset = page["next_offset"]
     assert whole == "".join(chr(97 + i % 26) for i in range(300_000))
+
+
+def test_an_answer_longer_than_any_message_is_taken_from_a_variable_and_read_from_the_trace(client: LineClient) -> None:
+    """A variable with more than 4,000,000 characters was refused, though a text was put together for it."""
+    session_id = client.open_session()
+    client.run(session_id, "answer = ''.join(f'{n}: é\\n' for n in range(450_000))")
+    wanted = "".join(f"{n}: é\n" for n in range(450_000))
+    data = client.data("rlm_finalize", session_id=session_id, final_var_name="answer", max_output_chars=1_000)
+    assert data["final_answer_chars"] == len(wanted) > 4_000_000
+    cut = re.findall(r"\[\.\.\. ([\d,]+) of ([\d,]+) characters cut here; (.*) \.\.\.\]", data["final_answer"])
+    assert cut[0][1] == f"{len(wanted):,}"
+    assert 'rlm_get_trace(detail="full")' in cut[0][2]
+    assert (len(data["final_answer"]) <= 1_000, data["final_answer"][:6]) == (True, wanted[:6])
+    assert data["final_answer"].endswith(wanted[-100:])
+    parts = list[str]()
+    offset: int | None = 0
+    while offset is not None:
+        page = client.data(
+            "rlm_get_trace", session_id=session_id, detail="full", max_output_chars=200_000, offset=offset
+        )
+        parts += [event["result"] or "" for event in page["events"] if event["action"] == "finalize"]
+        offset = page["next_offset"]
+    assert "".join(parts) == wanted
+    again = client.data("rlm_finalize", session_id=session_id, final_var_name="answer", max_output_chars=1_000)
+    assert again == data
+    error = client.error("rlm_finalize", session_id=session_id, final_text="another")
+    assert error["code"] == "SESSION_FINALIZED"

@@ -19,7 +19,9 @@ from rlm_kernel_mcp.api import AsyncSession, Door, InProcess, Output, Session, S
 from rlm_kernel_mcp.doors.program import Program
 from rlm_kernel_mcp.host.kinds.conversation import Conversation
 from rlm_kernel_mcp.host.kinds.hosted_calls import HostedCalls
+from rlm_kernel_mcp.session import finalize
 from rlm_kernel_mcp.session.registry import Registry
+from rlm_kernel_mcp.session.trace import reading
 from rlm_kernel_mcp.settings import Settings
 from tests.fake_kernel import DIES, FOREVER, FakeKernel, Fakes, fake_registry
 from tests.sessions import WAIT_S
@@ -376,3 +378,23 @@ def test_a_session_that_is_forgotten_is_closed_with_a_warning(place: Place) -> N
 
 def session_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "rlm session"]
+
+
+@pytest.mark.anyio
+async def test_a_long_answer_comes_whole_to_a_program(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Part by part, of which a host holds one; again too, and the trace has its ends."""
+    monkeypatch.setattr(finalize, "ANSWER_CHARS_MAX", 1_000)
+    monkeypatch.setattr(reading, "PART_CHARS", 700)
+    monkeypatch.setattr(reading, "END_CHARS", 400)
+    answer = "".join(f"{number} é \ud800 😀 {ACTS}\n" for number in range(400))
+    async with opened(place) as session:
+        place.kernel.names["answer"] = answer
+        for _ in range(2):
+            report = await session.finalize(final_var_name="answer")
+            assert (report.final_answer, report.final_answer_chars) == (answer, len(answer))
+            assert (report.cut_chars, report.note) == (0, None)
+        (event,) = (event for event in await session.trace(full=True) if event.action == "finalize")
+        assert event.result is not None
+        assert event.result.startswith(answer[:400])
+        assert event.result.endswith(answer[-400:])
+        assert f"{len(answer) - 800:,} of {len(answer):,} characters are left out" in event.result

@@ -86,7 +86,10 @@ class Record:
     def _show(self, asked: Heads, head: EventHead, show: Callable[[EventHead, Texts], None]) -> None:
         texts = asked.texts(head)
         if texts is not None:
-            show(head, texts)
+            try:
+                show(head, texts)
+            except SessionNotFound:  # a final answer whose pages are damaged
+                self.damaged += 1
         elif head.row.result_status != "running":  # such a row may just have been written anew
             self.damaged += 1
 

@@ -43,7 +43,7 @@ class TextView:
             return
         raw = texts_of(texts)
         for stream in STREAMS:
-            self.output(stream, 0, raw[stream].decode("utf-8", "surrogatepass"))
+            self.output(stream, 0, raw[stream][:].decode("utf-8", "surrogatepass"))
             self._mark(MARKS[stream], safe_text(self._held[stream]))
         self._running = None
         shown = replace(whole_event(head, texts), code=None, stdout=None, stderr=None, summary="")
@@ -52,7 +52,7 @@ class TextView:
     def running(self, head: EventHead, texts: Texts) -> None:
         """A step that runs, by its row."""
         assert head.row.id is not None
-        raw = {name: text.decode("utf-8", "surrogatepass") for name, text in texts_of(texts).items()}
+        raw = {name: text[:].decode("utf-8", "surrogatepass") for name, text in texts_of(texts).items()}
         self.begin(head.row.id, head.row.step_index, raw["code"], len(raw["code"]))
         for stream in STREAMS:
             self.output(stream, 0, raw[stream])

@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 CALLS_MAX: Final = 1_024
 REFUSALS_MAX: Final = 64
 """Calls above that, which are refused; where so many of these are not read yet, no more are read."""
-LARGE: Final = ("get", "finalize", "trace")
+LARGE: Final = ("get", "finalize", "answer", "trace")
 LARGE_AT_ONCE: Final = 4
 """Answers of megabytes that are made or wait to be read."""
 OUTPUT_BYTES_MAX: Final = 4 << 20
@@ -181,9 +181,8 @@ class Conversation:
             case "get":
                 limit = min(_argument(said, "limit"), TEXT_CHARS_MAX)
                 return VariableSlice, await calls.get(arguments, limit, as_text=said.get("as_text") is True)
-            case "trace":
-                page = await calls.trace_page(arguments, _argument(said, "offset"))
-                return tuple[list[TraceEvent], int | None], page
+            case "answer" | "trace":
+                return await self._part(call, arguments, _argument(said, "offset"))
             case "open":
                 await calls.registry()
             case "close":
@@ -191,6 +190,12 @@ class Conversation:
             case _:
                 raise InvalidInput(f"There is no call {call!r}.")
         return None, None
+
+    async def _part(self, call: str, arguments: Arguments, offset: int) -> tuple[Any, Any]:
+        """As `_done`, of what is given part by part."""
+        if call == "answer":
+            return str, await self._calls.answer_part(_session_id(arguments), offset)
+        return tuple[list[TraceEvent], int | None], await self._calls.trace_page(arguments, offset)
 
     def _teller(self, number: int) -> Tell:
         """Tells a step's output, as far as the program reads it; of a stream that it leaves lying nothing more."""

@@ -42,6 +42,7 @@ from rlm_kernel_mcp.in_kernel.namespace.adding import (
 from rlm_kernel_mcp.in_kernel.namespace.mapped_text import FORMS, map_text
 from rlm_kernel_mcp.in_kernel.namespace.mapped_utf8 import map_utf8
 from rlm_kernel_mcp.in_kernel.snapshots.taking import NamespaceSnapshots, or_failure
+from rlm_kernel_mcp.in_kernel.snapshots.whole_text import send_text
 from rlm_kernel_mcp.wire import (
     DOCUMENTS_LISTED,
     EDGE_CHARS,
@@ -51,6 +52,7 @@ from rlm_kernel_mcp.wire import (
     INFO,
     NAMES,
     RESTORE,
+    SEND_TEXT,
     SNAPSHOT,
     Failure,
     GetVarReply,
@@ -88,8 +90,9 @@ class ControlRequests:
     snapshots: NamespaceSnapshots
 
     def answer_offered(self) -> None:
-        """Answer the requests that belong to the names on offer. Call it once, when the kernel is made."""
-        for msg_type, answer in offered.requests().items():
+        """Answer what belongs to the names on offer, and what has a pipe. Call it once, when the kernel is made."""
+        own: dict[str, offered.Answer] = {SEND_TEXT: lambda *asked: send_text(self.shell.user_ns, *asked)}
+        for msg_type, answer in {**offered.requests(), **own}.items():
             self.control_handlers[msg_type] = partial(self._answer_offered, answer)
 
     async def _answer_offered(self, answer: offered.Answer, stream: Any, ident: Any, parent: Message) -> None:

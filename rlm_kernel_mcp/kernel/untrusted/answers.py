@@ -114,6 +114,11 @@ def variable_of(content: Content) -> GetVarReply:
     }
 
 
+def sent_chars(content: Content) -> int | None:
+    """How many characters a kernel says that it has sent; None where it could not."""
+    return count_of(content.get("chars")) if is_ok(content) else None
+
+
 def variables_in(buffers: Sequence[bytes]) -> list[tuple[str, str, int | None]]:
     """Names, types and sizes of a session's variables, as many as are readable; not safe to show yet."""
     try:

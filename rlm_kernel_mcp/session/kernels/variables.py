@@ -100,11 +100,15 @@ async def raw_variable(
     )
 
 
-async def read_text(kernel: Kernel, name: str, limit: int, gone: Mapping[str, str] = NOTHING) -> str:
+async def read_text(
+    kernel: Kernel, name: str, limit: int, gone: Mapping[str, str] = NOTHING, most: int = 0
+) -> str | None:
     """A variable's whole text: a `str` as it is, any other value as it is shown.
 
+    None: it has more than `limit` characters, which go into a message, and at most `most`.
+
     Raises:
-        InvalidInput: it is longer than `limit` characters, or has no text that is its own.
+        InvalidInput: it is longer, or has no text that is its own.
         VariableNotFound, KernelDied: as `get_variable`.
     """
     request: GetVarRequest = {"name": name, "offset": 0, "limit": limit + 1, "as_text": True}
@@ -123,8 +127,11 @@ async def read_text(kernel: Kernel, name: str, limit: int, gone: Mapping[str, st
     total = max(len(text), said["total_chars"])
     if total <= limit and said["whole"]:
         return text
-    fault = f"{name} has {total:,} characters; a final answer has at most {limit:,}."
-    if total <= limit:
+    most = max(limit, most)
+    if total <= most and said["whole"]:
+        return None
+    fault = f"{name} has {total:,} characters; a final answer has at most {most:,}."
+    if total <= most:
         fault = f"{name} is so large that its text leaves parts out, after {total:,} characters."
     raise InvalidInput(fault, "Bind the answer alone to a name, best as a str, and finalize with that.")
 

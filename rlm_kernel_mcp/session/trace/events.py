@@ -18,6 +18,7 @@ from typing import Any, Final
 from rlm_kernel_mcp.kernel.untrusted.exploring import use_of
 from rlm_kernel_mcp.session.reports import StepError
 from rlm_kernel_mcp.session.trace.reports import TraceEvent
+from rlm_kernel_mcp.store.long_answers import PagedBytes
 from rlm_kernel_mcp.store.store import EventHead, EventRow
 from rlm_kernel_mcp.text.safe_text import safe_text
 
@@ -26,8 +27,10 @@ EVIDENCE: Final = "evidence"
 """Key in `extra` of a final answer's event: its citations, and the coverage."""
 _LINE_END: Final = re.compile(r"\r\n|\r|\n")
 
-Texts = Mapping[str, bytes | None]
-"""An event's long texts in UTF-8 (surrogatepass) by column, as the store has them."""
+Text = bytes | PagedBytes
+"""In UTF-8 (surrogatepass). Of one in pages a slice is read when it is asked for, and that may find it damaged."""
+Texts = Mapping[str, Text | None]
+"""An event's long texts by column, as the store has them."""
 
 
 def event_of(row: EventRow) -> TraceEvent:
@@ -58,12 +61,12 @@ def with_evidence(event: TraceEvent, row: EventRow) -> TraceEvent:
     return replace(event, evidence=extra_of(row).get(EVIDENCE))
 
 
-def texts_of(texts: Texts) -> dict[str, bytes]:
+def texts_of(texts: Texts) -> dict[str, Text]:
     """The long texts by name, in the order of showing; an exception's two are never longer than its JSON."""
     error = _error(texts)
-    found = {name: texts.get(name) or b"" for name in ("code", "stdout", "stderr", "result")}
+    found: dict[str, Text] = {name: texts.get(name) or b"" for name in ("code", "stdout", "stderr", "result")}
     parts = {name: str(error.get(name) or "") for name in ("evalue", "traceback")}
-    return found | {name: part.encode("utf-8", "surrogatepass") for name, part in parts.items()}
+    return {**found, **{name: part.encode("utf-8", "surrogatepass") for name, part in parts.items()}}
 
 
 def with_texts(event: TraceEvent, texts: Texts, shown: Mapping[str, str]) -> TraceEvent:
@@ -80,8 +83,12 @@ def with_texts(event: TraceEvent, texts: Texts, shown: Mapping[str, str]) -> Tra
 
 
 def whole_event(head: EventHead, texts: Texts, show: Callable[[str], str] = safe_text) -> TraceEvent:
-    """The event with its texts in full. `show`: what is made of each."""
-    shown = {name: show(text.decode("utf-8", "surrogatepass")) for name, text in texts_of(texts).items()}
+    """The event with its texts in full. `show`: what is made of each.
+
+    Raises:
+        SessionNotFound: a final answer in pages is damaged.
+    """
+    shown = {name: show(text[:].decode("utf-8", "surrogatepass")) for name, text in texts_of(texts).items()}
     return with_texts(with_evidence(event_of(head.row), head.row), texts, shown)
 
 
@@ -106,5 +113,5 @@ def _age_ms(moment: str) -> int:
 
 
 def _error(texts: Texts) -> dict[str, Any]:
-    found = json.loads((texts.get("error") or b"{}").decode("utf-8", "surrogatepass"))
+    found = json.loads((texts.get("error") or b"{}")[:].decode("utf-8", "surrogatepass"))
     return found if isinstance(found, dict) else {}

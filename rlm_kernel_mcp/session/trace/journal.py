@@ -23,6 +23,7 @@ from rlm_kernel_mcp.session.trace.events import EVIDENCE, summary_of
 from rlm_kernel_mcp.session.trace.rows import console_status, context_words, error_json, extra_json, outcome_of
 from rlm_kernel_mcp.session.watching.events import now
 from rlm_kernel_mcp.session.watching.telling import Telling
+from rlm_kernel_mcp.store.long_answers import NewAnswer, PagedText
 from rlm_kernel_mcp.store.reading import in_reader
 from rlm_kernel_mcp.store.store import EventRow, Store
 from rlm_kernel_mcp.store.writer import Writer
@@ -136,13 +137,17 @@ class Journal:
 
         self._write(keep, len(text or ""))
 
+    def long_answer(self) -> NewAnswer:
+        """Begin to write one that is too long for a row."""
+        return self._store.long_answers.begin(self._session_id, self._store.mint())
+
     def final(
-        self, step_index: int, reason: str, source: str, answer: str, account: Account, evidence: dict[str, Any]
+        self, step: int, reason: str, source: str, answer: str | PagedText, account: Account, evidence: dict[str, Any]
     ) -> None:
         """Write the final answer; `source` says what it was given as, `evidence` what it cites."""
         summary = f"final answer of {counted(len(answer), 'character')} from a {source}"
         summary += f"; cites {counted(count, 'passage')}" if (count := len(evidence["citations"])) else ""
-        row = self._row("finalize", step_index, reason, summary, account)
+        row = self._row("finalize", step, reason, summary, account)
         row.id, row.extra = self._store.mint(), json.dumps({EVIDENCE: evidence})
         self.telling.final = row
         self._write(lambda: self._store.add_final(row, answer), len(answer) + len(row.extra))
@@ -215,8 +220,7 @@ class Journal:
     def console(self, reply: Reply, account: Account) -> None:
         """Write down a cell that someone ran from an attached console."""
         outcome = Outcome(console_status(reply), reply.elapsed_ms)
-        if reply.ename:
-            outcome.error = StepError(reply.ename, reply.evalue, reply.traceback)
+        outcome.error = StepError(reply.ename, reply.evalue, reply.traceback) if reply.ename else None
         code = reply.code or ""
         row = self._row("run_repl", account.counters.step_index, outcome.status, summary_of(code), account, code=code)
         row.stdout, row.stderr, row.result = reply.stdout.text(), reply.stderr.text(), reply.result
@@ -246,7 +250,7 @@ class Journal:
         self._write(lambda: self._store.add_event(row), chars)
 
     def _update(self, **changes: Any) -> None:
-        chars = len(changes.get("final_answer", ""))
+        chars = len(changes.get("final_answer") or "")
         self._write(lambda: self._store.update_session(self._session_id, **changes), chars)
 
     def counters_changed(self, account: Account, status: SessionStatus) -> None:
@@ -291,7 +295,6 @@ class Journal:
             source="mcp",
             result_status=status,
             summary=summary,
-            duration_ms=0,
             guardrail_snapshot=json.dumps(account.snapshot()),
             code=code,
         )

@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Final, Literal
 
-from rlm_kernel_mcp.session.trace.events import Texts, event_of, texts_of, with_evidence, with_texts
+from rlm_kernel_mcp.errors import SessionNotFound
+from rlm_kernel_mcp.session.trace.events import Text, Texts, event_of, texts_of, with_evidence, with_texts
 from rlm_kernel_mcp.session.trace.reports import TraceEvent, TracePage
 from rlm_kernel_mcp.store.store import EventHead
 from rlm_kernel_mcp.text.characters import LONGEST_SEQUENCE
@@ -60,11 +61,14 @@ def page(
         if events and fixed > room:
             return TracePage(tuple(events), position), damaged
         texts = read(head) if detail == "full" else {}
+        window = _Window(room - fixed if is_new else room, must=not is_new and not events)
+        try:
+            stop = None if texts is None else _fill(window, texts_of(texts), max(offset - position - fixed, 0))
+        except SessionNotFound:  # a page of a final answer; what lies before it was read from there
+            texts = stop = None
         if texts is None:
             damaged += 1
         else:
-            window = _Window(room - fixed if is_new else room, must=not is_new and not events)
-            stop = _fill(window, texts_of(texts), max(offset - position - fixed, 0))
             if detail == "full":
                 event = with_texts(with_evidence(event, head.row) if is_new else event, texts, window.shown)
             events.append(event)
@@ -75,7 +79,7 @@ def page(
     return TracePage(tuple(events), None), damaged
 
 
-def _fill(window: _Window, texts: Mapping[str, bytes], begin: int) -> int | None:
+def _fill(window: _Window, texts: Mapping[str, Text], begin: int) -> int | None:
     """Show what there is room for, from byte `begin` of the texts on. Returns where that ends; None at their end."""
     at = 0
     for name, data in texts.items():
@@ -88,7 +92,7 @@ def _fill(window: _Window, texts: Mapping[str, bytes], begin: int) -> int | None
     return None
 
 
-def _part(data: bytes, start: int, window: _Window) -> tuple[str, int]:
+def _part(data: Text, start: int, window: _Window) -> tuple[str, int]:
     """Safe text from a byte of a text on, and the byte where it ends."""
     while start < len(data) and _continues(data[start]):  # an offset that the caller invented
         start += 1

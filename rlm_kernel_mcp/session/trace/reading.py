@@ -14,9 +14,10 @@ from typing import Final
 
 from rlm_kernel_mcp.errors import SessionNotFound
 from rlm_kernel_mcp.session.trace.batches import Heads
-from rlm_kernel_mcp.session.trace.events import event_of, marked_running, whole_event
+from rlm_kernel_mcp.session.trace.events import Texts, event_of, marked_running, whole_event
 from rlm_kernel_mcp.session.trace.pages import Detail, page
 from rlm_kernel_mcp.session.trace.reports import TraceEvent, TracePage
+from rlm_kernel_mcp.store.long_answers import PagedBytes, PagedText
 from rlm_kernel_mcp.store.reading import in_reader
 from rlm_kernel_mcp.store.store import EventHead, Rows, Store
 from rlm_kernel_mcp.text.wording import damaged_words
@@ -25,6 +26,10 @@ EVENT_BYTES: Final = 1_000
 """Of an event beside its texts, about."""
 PAGE_BYTES: Final = 8 << 20
 """Of the events that a program is given at once."""
+END_CHARS: Final = 1_000_000
+"""Of a final answer in pages, at its beginning and its end, in what a program is given of a trace."""
+PART_CHARS: Final = 4_000_000
+"""Of such an answer that a program is given at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,10 @@ def whole_trace(store: Store, session_id: str) -> Iterator[TraceEvent | None]:
     asked = with_questions(store, session_id, (None, None))
     for head in asked.heads:
         texts = asked.texts(head)
-        yield None if texts is None else whole_event(head, texts)
+        try:
+            yield None if texts is None else whole_event(head, texts)
+        except SessionNotFound:
+            yield None
     yield from (None for _ in range(asked.heads.damaged))
 
 
@@ -85,8 +93,40 @@ async def read_trace(
         following = end if end < len(heads) else None
         if not full:
             return [event_of(head.row) for head in heads[offset:end]], following
-        found = ((head, asked.texts(head)) for head in heads[offset:end])
-        return [whole_event(head, texts, str) for head, texts in found if texts is not None], following
+        found = (_for_program(head, asked.texts(head)) for head in heads[offset:end])
+        return [event for event in found if event is not None], following
+
+    return await in_reader(read)
+
+
+def _for_program(head: EventHead, texts: Texts | None) -> TraceEvent | None:
+    """An event with its texts raw; None where they are damaged. Of a final answer in pages it has head and tail."""
+    result = None if texts is None else texts.get("result")
+    try:
+        if texts is not None and isinstance(result, PagedBytes):
+            texts = {**texts, "result": _ends(result.text).encode("utf-8", "surrogatepass")}
+        return None if texts is None else whole_event(head, texts, str)
+    except SessionNotFound:
+        return None
+
+
+def _ends(answer: PagedText) -> str:
+    chars = len(answer)
+    gone = max(chars - 2 * END_CHARS, 0)
+    note = f"\n[... {gone:,} of {chars:,} characters are left out; finalize, called again as it was, gives all ...]\n"
+    return answer.part(0, END_CHARS) + (note if gone else "") + answer.part(max(chars - END_CHARS, END_CHARS), chars)
+
+
+async def read_answer(store: Store, session_id: str, offset: int) -> str:
+    """A part of a session's final answer for a program, from a character on; empty behind the end.
+
+    Raises:
+        SessionNotFound: it is damaged.
+    """
+
+    def read() -> str:
+        answer, end = store.final_answer(session_id), offset + PART_CHARS
+        return answer.part(offset, end) if isinstance(answer, PagedText) else answer[offset:end]
 
     return await in_reader(read)
 

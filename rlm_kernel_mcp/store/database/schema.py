@@ -17,7 +17,16 @@ PAGE_BYTES: Final = 4_096
 """Page size of a file that SQLite makes: its default, which nothing here changes."""
 
 
-TABLES: Final = ("sessions", "events", "contexts", "added_contexts", "subcalls", "answers", "subcall_days")
+TABLES: Final = (
+    "sessions",
+    "events",
+    "contexts",
+    "added_contexts",
+    "subcalls",
+    "answers",
+    "subcall_days",
+    "answer_pages",
+)
 MIGRATIONS: Final[tuple[Migration, ...]] = (
     (
         """CREATE TABLE sessions (
@@ -57,6 +66,12 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
         "CREATE INDEX answers_by_use ON answers (used_at, bytes)",
         """CREATE TABLE subcall_days (
             day TEXT NOT NULL, server TEXT NOT NULL, asked INTEGER NOT NULL, PRIMARY KEY (day, server))""",
+    ),
+    (
+        """CREATE TABLE answer_pages (
+            session_id TEXT NOT NULL, answer INTEGER NOT NULL, number INTEGER NOT NULL, chars INTEGER NOT NULL,
+            bytes INTEGER NOT NULL, page_check INTEGER NOT NULL, data BLOB NOT NULL,
+            PRIMARY KEY (session_id, answer, number))""",
     ),
 )
 """Entry n takes a store from version n (`PRAGMA user_version`) to n + 1. A released entry is never changed."""

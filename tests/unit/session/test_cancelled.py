@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import pytest
 
+from rlm_kernel_mcp.session import finalize
 from tests.cancelling import call_tool, cancelled_at, counted_tasks, held_by
 from tests.fake_kernel import FOREVER, Fakes
 from tests.sessions import SessionDriver
@@ -77,15 +78,28 @@ async def test_a_step_and_its_interrupt_leave_the_session_as_it_was(fakes: Fakes
     assert len(fakes.kernels) == 1
 
 
-@pytest.mark.parametrize("answer", [{"final_text": "done"}, {"final_var_name": "x"}])
-async def test_a_finalize_has_no_part_done(fakes: Fakes, answer: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("answer", "in_pages"),
+    [({"final_text": "done"}, 0), ({"final_var_name": "x"}, 0), ({"final_var_name": "x"}, 1)],
+    ids=["a text", "a variable", "a long one"],
+)
+async def test_a_finalize_has_no_part_done(
+    fakes: Fakes, answer: dict[str, str], in_pages: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The session goes on, or it has its answer; the same call again is answered, and then nothing is held."""
     await (await fakes.open())[0].finalize(text="warm")
+    if in_pages:
+        monkeypatch.setattr(finalize, "ANSWER_CHARS_MAX", len("done") - 1)
     before, sessions = await held_by(fakes.registry), list[SessionDriver]()
 
     async def begin() -> None:
         sessions.append((await fakes.open())[0])
         await sessions[-1].ok("x = 'done'")
+
+    def pages() -> int:
+        query = "SELECT count(*) FROM answer_pages WHERE session_id = ?"
+        ((count,),) = fakes.registry.store._database.read(query, (sessions[-1].session_id,))
+        return int(count)
 
     async def call() -> None:
         await call_tool(fakes.registry, "rlm_finalize", session_id=sessions[-1].session_id, **answer)
@@ -95,8 +109,10 @@ async def test_a_finalize_has_no_part_done(fakes: Fakes, answer: dict[str, str])
         now, session = await held_by(fakes.registry), sessions[-1]
         if now.kernels:
             assert (await session.ok("x")).result == "'done'", f"cancelled at await {nth}"
+            assert pages() == 0, f"cancelled at await {nth}"
         again = await call_tool(fakes.registry, "rlm_finalize", session_id=session.session_id, **answer)
         assert again["data"]["final_answer"] == "done", f"cancelled at await {nth}: {again}"
+        assert pages() == in_pages, f"cancelled at await {nth}"
         now = await held_by(fakes.registry)
         assert (now.directories, now.locks, now.slots, now.sessions) == (0, (), (), ())
         assert now.descriptors == before.descriptors

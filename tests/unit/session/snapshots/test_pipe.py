@@ -98,3 +98,12 @@ def test_the_reader_is_closed_whatever_happens(tmp_path: Path, in_the_way: bool)
     with pytest.raises(BrokenPipeError):
         os.write(writer, b"x")
     os.close(writer)
+
+
+def test_a_stream_that_pauses_for_too_long_is_left() -> None:
+    """Long before its deadline; what came before was read."""
+    with sent(b"some", ends=False) as reader:
+        coming = blocks(reader, time.monotonic() + FAR, threading.Event(), 0.1)
+        assert next(coming) == b"some"
+        with pytest.raises(StreamBroken, match="nothing more of it came"):
+            next(coming)
