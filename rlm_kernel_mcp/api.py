@@ -5,7 +5,7 @@
         print(session.get("errors"))
 
 Is: what a program calls (`docs/python.md`). Is not: where the calls go (`doors/`). Above: programs. Below:
-`doors/async_session.py`, `doors/through_host.py`, `doors/in_process.py`, `doors/loop_thread.py`.
+`doors/async_session.py`, `doors/sessions.py`, `doors/through_host.py`, `doors/in_process.py`.
 
 Texts are raw: as the kernel's code printed them, with nothing made safe to show. Whoever puts them on a terminal uses
 `rlm_kernel_mcp.text.safe_text.safe_text`. Errors are those of `rlm_kernel_mcp.errors`, each with its `code`, `message`
@@ -14,104 +14,37 @@ and `next_step`.
 
 from __future__ import annotations
 
-import threading
-import warnings
-import weakref
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from queue import SimpleQueue
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack, overload
 
-from rlm_kernel_mcp.doors.async_session import (
-    TEXT_CHARS_MAX,
-    AsyncSession,
-    ContextOptions,
-    Output,
-    SessionOptions,
-    StrPath,
-    Tell,
-)
+from rlm_kernel_mcp.doors.async_session import TEXT_CHARS_MAX, AsyncSession
 from rlm_kernel_mcp.doors.door import Door
 from rlm_kernel_mcp.doors.in_process import InProcess
-from rlm_kernel_mcp.doors.loop_thread import Call, LoopThread
-from rlm_kernel_mcp.doors.through_host import Host, ThroughHost, door_of
+from rlm_kernel_mcp.doors.options import ContextOptions, Output, SessionOptions, StrPath, Tell
+from rlm_kernel_mcp.doors.sessions import Place
+from rlm_kernel_mcp.doors.through_host import Host, ThroughHost
 from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.session.contexts.given import Added
+from rlm_kernel_mcp.session.parked.reports import AskedItem
 from rlm_kernel_mcp.session.reports import FinalReport, Opened, StepReport
 from rlm_kernel_mcp.session.trace.reports import TraceEvent
 
-__all__ = ["AsyncSession", "Door", "InProcess", "Output", "Session", "Sessions", "ThroughHost"]
+__all__ = ["AskedItem", "AsyncSession", "Door", "InProcess", "Output", "Session", "Sessions", "ThroughHost"]
 
 T = TypeVar("T")
 
 
-class Sessions:
+class Sessions(Place):
     """A place for several sessions: they share its settings, its spare kernel and its record.
 
     It is used in a `with`, or closed; either ends the kernels of all its sessions. Their handles stay valid.
     """
 
-    def __init__(self, *, host: Host = "auto", env: Mapping[str, str] | None = None, door: Door | None = None) -> None:
-        """Begin: connect to the host, or make a fork server and a spare kernel here (some 0.5 s).
-
-        Args:
-            host: `auto`: in the host of this user, or in this process where none can be had (or `RLM_HOST` is `off`);
-                `required`: in the host; `off`: in this process, whose children the kernels are.
-            env: settings by their names (`RLM_...`), before those of the environment.
-            door: where the calls go instead.
-
-        Raises:
-            KernelStartFailed, HostUnavailable, InvalidInput: a setting is wrong.
-        """
-        self._door = door or door_of(host, env)
-        self._thread = LoopThread()
-        self._finalizer = weakref.finalize(self, _forgotten, self._thread, self._door)
-        try:
-            self._thread.do(self._door.open())
-        except BaseException:
-            self.close()
-            raise
-
     def open(self, **options: Unpack[SessionOptions]) -> Session:
         """One more session, as `Session`."""
         return Session(self, **options)
-
-    def close(self) -> None:
-        """End every kernel; waits within a bound. Safe to call twice, and from any thread."""
-        self._finalizer.detach()
-        self._thread.end(self._door.close)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it takes calls."""
-        return not self._thread.is_over
-
-    def session(self, options: SessionOptions) -> AsyncSession:
-        """A session of this place, not yet open."""
-        return AsyncSession(door=self._door, **options)
-
-    def do(self, work: Coroutine[Any, Any, T]) -> T:
-        """The result of a call."""
-        return self._thread.do(work)
-
-    def do_telling(self, work: Callable[[Tell], Coroutine[Any, Any, T]], tell: Tell) -> T:
-        """The same; what the call tells meanwhile is told on, in the caller's own thread."""
-        pieces: SimpleQueue[Output | None] = SimpleQueue()
-
-        def result(call: Call[T]) -> T:
-            while (piece := pieces.get()) is not None:
-                tell(piece)
-            return call.result()
-
-        return self._thread.wait(self._thread.begin(work(pieces.put), lambda: pieces.put(None)), result)
 
 
 class Session:
@@ -182,7 +115,14 @@ class Session:
     ) -> None:
         self.close()
 
-    def run(self, code: str, *, timeout_ms: int | None = None, on_output: Tell | None = None) -> StepReport:
+    def run(
+        self,
+        code: str,
+        *,
+        timeout_ms: int | None = None,
+        on_output: Tell | None = None,
+        answer: Callable[[AskedItem], str] | None = None,
+    ) -> StepReport:
         """Run a step, and wait for its end. Ctrl-C meanwhile interrupts it, and is raised once it has ended.
 
         Args:
@@ -190,6 +130,9 @@ class Session:
             timeout_ms: milliseconds of execution after which it is interrupted; None: the session's `step_timeout_ms`.
             on_output: is told each piece of its output as it comes, in this thread; in all, the report's `stdout` and
                 `stderr`. What it raises interrupts the step, and is raised here.
+            answer: gives the answer to each question that the code asks (`llm_query`), where `RLM_SUBCALL_BACKEND` is
+                `agent`; called in another thread, for one after the other. Else somebody else has to answer them.
+                What it raises interrupts the step, and is raised here.
 
         Returns:
             What became of it. An exception that the code raised is part of this (`status`, `error`).
@@ -198,10 +141,16 @@ class Session:
             SessionBusy: another step is running.
             SessionFinalized, SessionNotFound, KernelDied, InvalidInput.
         """
+
+        async def in_thread(question: AskedItem) -> str:
+            assert answer is not None
+            return await asyncio.to_thread(answer, question)
+
+        asked = None if answer is None else in_thread
         if on_output is None:
-            return self._sessions.do(self._session.run(code, timeout_ms=timeout_ms))
+            return self._sessions.do(self._session.run(code, timeout_ms=timeout_ms, answer=asked))
         return self._sessions.do_telling(
-            lambda tell: self._session.run(code, timeout_ms=timeout_ms, on_output=tell), on_output
+            lambda tell: self._session.run(code, timeout_ms=timeout_ms, on_output=tell, answer=asked), on_output
         )
 
     def interrupt(self) -> None:
@@ -291,10 +240,3 @@ class Session:
         Raises: SessionNotFound, InvalidInput.
         """
         return self._sessions.do(self._session.trace(from_step=from_step, to_step=to_step, full=full))
-
-
-def _forgotten(thread: LoopThread, door: Door) -> None:
-    """A place that nobody has any more was not closed. At the process's end its kernels notice that by themselves."""
-    warnings.warn("sessions were not closed", ResourceWarning, source=door, stacklevel=2)
-    if threading.main_thread().is_alive():
-        thread.end_soon(door.close)

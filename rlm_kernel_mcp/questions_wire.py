@@ -9,7 +9,8 @@ way goes a stream of frames: four bytes of length, the highest first, then so ma
 The kernel sends
 
     {ask: {step, opts: Opts, items: [[id, prompt, text | null], ...]}}   a fourth field of an item: what the validator
-                                           said of the answer before, which did not have the schema
+                                           said of the answer before, which did not have the schema; `more: true`
+                                           beside `items`: another frame of the same call comes
     {cancel: [id, ...]}                    of questions: their answers are not wanted any more
     {missed: {id, of: [id, ...]}}          of answered questions: what came did not have the schema, for good
     {budget: id}

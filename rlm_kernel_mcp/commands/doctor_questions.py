@@ -29,6 +29,9 @@ def questions_lines(settings: SubcallSettings) -> Iterator[str]:
     if settings.backend == "none":
         yield "Questions of sessions go nowhere (RLM_SUBCALL_BACKEND)."
         return
+    if settings.backend == "agent":
+        yield f"Questions of a session go to the agent that drives it alone: at most {settings.max_subcalls:,} of one."
+        return
     limits = f"at most {settings.max_subcalls:,} a session and {settings.day_max:,} a day"
     yield f"Questions of sessions go to {settings.where} ({settings.model}), with whatever text code puts in: {limits}."
     if importlib.util.find_spec("openai") is None:
@@ -42,8 +45,8 @@ def questions_lines(settings: SubcallSettings) -> Iterator[str]:
 
 def is_answered(settings: SubcallSettings) -> bool:
     """Ask the endpoint a short question, and print what becomes of it."""
-    if settings.backend == "none":
-        print("Nobody can be asked: RLM_SUBCALL_BACKEND is none.")
+    if settings.backend in ("none", "agent"):
+        print(f"Nobody can be asked: RLM_SUBCALL_BACKEND is {settings.backend}.")
         return False
     begun_s = time.monotonic()
     try:

@@ -2,7 +2,7 @@
 
 Is: the calls, their defaults, and what a program is given back. Is not: a thread (`loop_thread.py`), nor where the
 calls go (`door.py`). Above: `api.py`, which has the same for programs without a loop. Below: `door.py`,
-`through_host.py`.
+`options.py`, `answering.py`, `through_host.py`.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ import keyword
 import os
 import warnings
 import weakref
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Final, Self, TypedDict, TypeVar, Unpack, overload
+from typing import Any, Final, Self, TypeVar, Unpack, overload
 
+from rlm_kernel_mcp.doors.answering import Answer, answered
 from rlm_kernel_mcp.doors.door import Door, Stream, whole_answer
+from rlm_kernel_mcp.doors.options import ContextOptions, Output, SessionOptions, StrPath, Tell
 from rlm_kernel_mcp.doors.through_host import Host, door_of
 from rlm_kernel_mcp.errors import HostEnded, InvalidInput
 from rlm_kernel_mcp.session.contexts.given import Added
@@ -38,56 +39,6 @@ INTERRUPT_S: Final = 35.0
 LOOK_S: Final = 0.2
 NO_LIMITS: Final = {"max_steps": 1_000_000, "max_runtime_ms": 86_400_000, "budget_limit": 1_000_000_000}
 """The guardrails bound what a model may use up; a program sets them where it lets one write the code."""
-
-StrPath = str | os.PathLike[str]
-
-
-class ContextOptions(TypedDict, total=False):
-    """What a context is loaded with."""
-
-    exclude: Sequence[str]
-    """Patterns, as in .gitignore, of what directories and globs leave out."""
-    wait_ms: int
-    """Milliseconds to wait for it; after that it is `loading`, and the next step waits for it. 20,000."""
-
-
-class SessionOptions(ContextOptions, total=False):
-    """How a session is opened."""
-
-    context_text: str
-    """The context itself, kept exactly as given; or"""
-    context_paths: StrPath | Sequence[StrPath]
-    """files, directories and globs; or"""
-    session_id: str
-    """the handle of an earlier session, to go on with that. Exactly one of the three."""
-    context_name: str
-    """Name of the context's variable: `context`."""
-    max_steps: int
-    """Steps that may be run: 1,000,000."""
-    max_runtime_ms: int
-    """Milliseconds in which steps may be executing, in total: a day."""
-    budget_limit: int
-    """Characters of code in and of output delivered, in total: 1,000,000,000."""
-    step_timeout_ms: int
-    """Milliseconds after which one step is interrupted, unless `run` says otherwise: 60,000."""
-    max_subcalls: int
-    """Questions that the code may ask a model, where a setting names one: 1,000."""
-    subcall_tokens_limit: int
-    """Tokens of those questions and their answers, in total: 2,000,000."""
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    """A piece of a step's output, as it comes: of the streams in their own order."""
-
-    stream: Stream
-    text: str
-
-    def __str__(self) -> str:
-        return self.text
-
-
-Tell = Callable[[Output], object]
 
 
 class AsyncSession:
@@ -170,8 +121,18 @@ class AsyncSession:
     ) -> None:
         await self.close()
 
-    async def run(self, code: str, *, timeout_ms: int | None = None, on_output: Tell | None = None) -> StepReport:
-        """As `Session.run`. `on_output` is called in the event loop. A cancelled call interrupts its step."""
+    async def run(
+        self,
+        code: str,
+        *,
+        timeout_ms: int | None = None,
+        on_output: Tell | None = None,
+        answer: Answer | None = None,
+    ) -> StepReport:
+        """As `Session.run`. `on_output` and `answer`, which may be a coroutine function, are called in the event loop.
+
+        A cancelled call interrupts its step.
+        """
         arguments = {"session_id": self._session_id, "code": code, "timeout_ms": timeout_ms}
         pieces: asyncio.Queue[Output | None] = asyncio.Queue()
 
@@ -179,7 +140,11 @@ class AsyncSession:
             pieces.put_nowait(Output(stream, text))
 
         running = asyncio.create_task(self._door.run(arguments, None if on_output is None else tell))
-        running.add_done_callback(lambda _: pieces.put_nowait(None))
+        tasks: list[asyncio.Task[Any]] = [running]
+        if answer is not None:
+            tasks.append(asyncio.create_task(answered(self._door, self._session_id, running, answer)))
+        for task in tasks:
+            task.add_done_callback(lambda _: pieces.put_nowait(None))
         try:
             while (piece := await pieces.get()) is not None:
                 if on_output is not None:
@@ -187,6 +152,11 @@ class AsyncSession:
         finally:
             if not running.done():
                 await shielded(self._stop(running), "the interrupt of a step", within_s=INTERRUPT_S)
+            for task in tasks[1:]:
+                task.cancel()
+        for task in tasks[1:]:
+            if task.done():
+                task.result()  # raises what `answer` has raised
         return running.result()
 
     async def _stop(self, running: asyncio.Task[StepReport]) -> None:

@@ -40,6 +40,9 @@ class Door(Protocol):
     async def run(self, arguments: Arguments, tell: Tell | None) -> StepReport:
         """Run a step to its end (`rlm_run_repl`, however long it takes)."""
 
+    async def answer_questions(self, arguments: Arguments) -> StepReport:
+        """Answer what the running step asks (`rlm_answer`); its questions are whole and raw."""
+
     async def interrupt(self, session_id: str) -> None:
         """Stop the running step, if one runs, and wait for its end (`rlm_interrupt`)."""
 

@@ -105,6 +105,10 @@ class Link:
                     tell(stream, rest)
         return report
 
+    async def answer_questions(self, arguments: Arguments) -> StepReport:
+        report: StepReport = await self._ask(StepReport, "answer_questions", arguments)
+        return report
+
     async def interrupt(self, session_id: str) -> None:
         await self._ask(None, "interrupt", {"session_id": session_id})
 

@@ -8,11 +8,13 @@ which registry that is (`in_process.py`; a host's connection). Above: those. Bel
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from rlm_kernel_mcp.doors.door import Arguments, Tell
 from rlm_kernel_mcp.server import requests, validation
+from rlm_kernel_mcp.server.requests import handed_in
 from rlm_kernel_mcp.session.contexts.given import Added, Given, Options
 from rlm_kernel_mcp.session.evidence.citations import Quote
 from rlm_kernel_mcp.session.reports import FinalReport, Guardrails, Opened, StepReport, VariableSlice
@@ -73,6 +75,11 @@ class RegistryCalls:
             tell=tell,
             caller=self.caller,
         )
+
+    async def answer_questions(self, arguments: Arguments) -> StepReport:
+        asked = validation.parse("rlm_answer", requests.Answer, arguments)
+        handed = replace(handed_in(asked), max_output_chars=None)
+        return await (await self.registry(asked.session_id)).answer(asked.session_id, handed, self.caller)
 
     async def interrupt(self, session_id: str) -> None:
         await (await self.registry(session_id)).interrupt(session_id, self.caller)

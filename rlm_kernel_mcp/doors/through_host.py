@@ -106,6 +106,9 @@ class ThroughHost:
     async def run(self, arguments: Arguments, tell: Tell | None) -> StepReport:
         return await (await self._door()).run(arguments, tell)
 
+    async def answer_questions(self, arguments: Arguments) -> StepReport:
+        return await (await self._door()).answer_questions(arguments)
+
     async def interrupt(self, session_id: str) -> None:
         await (await self._door()).interrupt(session_id)
 

@@ -61,7 +61,11 @@ async def serve(settings: Settings, handed: Sequence[int] = ()) -> None:
     page, *roots = handed or (None,)
     caller = Caller.of_descriptors("stdio", settings, roots) if roots else Caller.of("stdio", settings)
     server = build_server(
-        lambda: _open_for_good(settings), spoken.set, lambda _ctx: caller, asks_models=settings.subcalls.is_open_world
+        lambda: _open_for_good(settings),
+        spoken.set,
+        lambda _ctx: caller,
+        asks_models=settings.subcalls.is_open_world,
+        is_answered=settings.subcalls.is_answered,
     )
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_end_on_signal, tasks.cancel_scope)
@@ -109,7 +113,7 @@ def run(settings: Settings, environ: Mapping[str, str], handed: str = "", withou
 def patience(request: JSONRPCRequest) -> float:
     """Seconds that a request may still take when the input has ended: one that waits for a step gets fewer."""
     name = (request.params or {}).get("name")
-    return STEP_PATIENCE_S if name in ("rlm_run_repl", "rlm_await_step") else PATIENCE_S
+    return STEP_PATIENCE_S if name in ("rlm_run_repl", "rlm_await_step", "rlm_answer") else PATIENCE_S
 
 
 async def _end_on_signal(scope: anyio.CancelScope) -> None:

@@ -10,7 +10,16 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
-from rlm_kernel_mcp.server.arguments import ChoiceArg, IntegerArg, NameArg, PathsArg, QuotesArg, TextArg
+from rlm_kernel_mcp.server.arguments import (
+    AnswersArg,
+    ChoiceArg,
+    IntegerArg,
+    NameArg,
+    PathsArg,
+    QuotesArg,
+    TextArg,
+    VariableArg,
+)
 
 ResponseFormat = Literal["json", "markdown"]
 
@@ -62,6 +71,18 @@ Quotes = Annotated[
     tuple[str | dict[str, Any], ...],
     QuotesArg(high=1_000, chars_max=1_000_000),
     Field(description="Passages that the answer quotes, word for word; each is checked against the sources' bytes."),
+]
+
+
+Answers = Annotated[
+    tuple[dict[str, Any], ...],
+    AnswersArg(high=1_000),
+    Field(description="Answers to questions by their ids: {id, text}, or {id, error} where there is none."),
+]
+VariableName = Annotated[
+    str,
+    VariableArg(low=1, high=1_000),
+    Field(description="Name of a variable: one Python identifier; or question:<id>, a question of the code in full."),
 ]
 
 

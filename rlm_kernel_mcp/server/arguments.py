@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import keyword
 import math
+import re
 import unicodedata
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,6 +19,7 @@ from rlm_kernel_mcp.text.safe_text import safe_text
 
 SHOWN_CHARS: Final = 40
 """Characters of a wrong text that a message shows."""
+QUESTION: Final = re.compile(r"question:\d{1,18}", re.ASCII)
 
 
 def describe_value(value: object) -> str:
@@ -169,6 +171,14 @@ class NameArg(TextArg):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VariableArg(NameArg):
+    """A Python identifier, or `question:` and the id of a question that code asks."""
+
+    def character_error(self, value: str) -> str | None:
+        return None if QUESTION.fullmatch(value) else NameArg.character_error(self, value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PathsArg(Argument):
     """A list of paths or globs."""
 
@@ -231,6 +241,44 @@ class QuotesArg(Argument):
             "additionalProperties": False,
         }
         return {"type": "array", "items": {"anyOf": [text, named]}, "maxItems": self.high}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswersArg(Argument):
+    """A list of answers: each an object of a question's id and either the answer or why there is none."""
+
+    high: int = 0
+    id: IntegerArg = IntegerArg(low=1, high=10**15)
+    text: TextArg = TextArg(high=200_000, nul=True)
+
+    def expected(self) -> str:
+        return f"a list of at most {self.high:,} answers, each {{id, text}} or {{id, error}}"
+
+    def normalized(self, value: object) -> object:
+        return list(map(self._normalized_one, value)) if isinstance(value, list) else value
+
+    def _normalized_one(self, row: object) -> object:
+        return row | {"id": self.id.normalized(row["id"])} if isinstance(row, dict) and "id" in row else row
+
+    def error(self, value: object) -> str | None:
+        if not isinstance(value, list) or len(value) > self.high:
+            return f"must be {self.expected()}; given: {describe_value(value)}"
+        errors = (f"[{place}] {error}" for place, item in enumerate(value) if (error := self._error_of_one(item)))
+        return next(errors, None)
+
+    def _error_of_one(self, item: object) -> str | None:
+        if not isinstance(item, dict) or item.keys() not in ({"id", "text"}, {"id", "error"}):
+            return "must be an object of id and text, or of id and error where there is no answer"
+        if (error := self.id.error(item["id"])) is not None:
+            return f"id {error}"
+        (name,) = item.keys() - {"id"}
+        error = self.text.error(item[name])
+        return None if error is None else f"{name} {error}"
+
+    def value_schema(self) -> dict[str, Any]:
+        number, text = self.id.value_schema(), self.text.value_schema()
+        given = {"type": "object", "properties": {"id": number, "text": text, "error": text}, "required": ["id"]}
+        return {"type": "array", "items": given | {"additionalProperties": False}, "maxItems": self.high}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from rlm_kernel_mcp.server.footnotes import evidence
+from rlm_kernel_mcp.server.pages.questions import asked, subcalls
 from rlm_kernel_mcp.session import reports
 from rlm_kernel_mcp.session.context_reports import ContextReport, LoadingReport
 from rlm_kernel_mcp.session.contexts.given import Added
@@ -30,6 +31,7 @@ STATUS_LINES = {
     "interrupted": "Step {index}: interrupted after {ms} ms.",
     "running": "Step {index}: still running after {ms} ms. Go on waiting with rlm_await_step "
     "(step_index {index}), or stop it with rlm_interrupt.",
+    "needs_answers": "Step {index}: its code asks the questions below; answer them with rlm_answer.",
     "kernel_died": "Step {index}: the kernel died after {ms} ms.",
     "stopped": "Nothing was run.",
 }
@@ -78,7 +80,7 @@ def notice(report: ContextReport | LoadingReport) -> str | None:
 
 
 def step(report: reports.StepReport) -> str:
-    """Page of `rlm_run_repl`, `rlm_await_step` and `rlm_interrupt`."""
+    """Page of `rlm_run_repl`, `rlm_await_step`, `rlm_interrupt` and `rlm_answer`."""
     status = STATUS_LINES[report.status].format(index=report.step_index, ms=f"{report.duration_ms:,}")
     parts = [] if report.note in (NOTHING_INTERRUPTED, NOTHING_LEFT_TO_INTERRUPT) else [status]
     parts += _labelled("stdout", report.stdout) + _labelled("stderr", report.stderr)
@@ -96,8 +98,9 @@ def step(report: reports.StepReport) -> str:
     parts += _cuts(report)
     if report.lost is not None:
         parts.append(_lost(report.lost))
+    parts += asked(report.questions, report.rejected)
     if report.subcalls is not None:
-        parts.append(_subcalls(report.subcalls))
+        parts.append(subcalls(report.subcalls))
     if report.note is not None:
         parts.append(report.note)
     if report.contexts_changed:
@@ -272,13 +275,6 @@ def event(event: TraceEvent, max_chars: int = sys.maxsize) -> str:
         checked = Checked.of_record(event.evidence)
         parts += evidence(checked.citations, checked.coverage, max_chars)
     return "\n".join(parts)
-
-
-def _subcalls(told: reports.Subcalls) -> str:
-    cost = "" if told.usd is None else f", USD {told.usd:,.4f}"
-    tokens = f"{told.tokens_in:,} tokens in and {told.tokens_out:,} out{cost}"
-    had = f"{told.answered:,} answered, {told.cached:,} from the cache, {told.duplicate:,} the same as others"
-    return f"Sub-calls: {told.asked:,} asked, {had}; {tokens}; {told.waited_ms:,} ms of waiting, which is free."
 
 
 def _left(left: reports.Left) -> str:

@@ -135,6 +135,7 @@ def build_server(
     of_session: OfSession | None = None,
     *,
     asks_models: bool = False,
+    is_answered: bool = False,
 ) -> Server[LazyRegistry]:
     """The MCP server; its lifespan owns the registry.
 
@@ -144,6 +145,7 @@ def build_server(
         caller_of: whose connection a call came by; over stdio a server has one. None: as the registry's settings say.
         of_session: the registry that answers for a handle, where the process has others. None: it has not.
         asks_models: its client's user has questions of sessions go to an endpoint.
+        is_answered: somebody answers them, there or here.
     """
 
     @asynccontextmanager
@@ -159,7 +161,7 @@ def build_server(
         "rlm-kernel-mcp",
         version=__version__,
         title="RLM kernel",
-        instructions=descriptions.INSTRUCTIONS,
+        instructions=descriptions.INSTRUCTIONS_ASKING if is_answered else descriptions.INSTRUCTIONS,
         lifespan=lifespan,
         on_list_tools=partial(_list_tools, asks_models=asks_models),
         on_call_tool=partial(_call_tool, caller_of=caller_of),

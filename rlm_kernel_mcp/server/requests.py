@@ -14,6 +14,7 @@ from rlm_kernel_mcp.server.argument_types import (
     DAY_MS,
     MAX_OUTPUT_CHARS,
     AnswerName,
+    Answers,
     Exclude,
     Format,
     LoadWaitMs,
@@ -23,6 +24,7 @@ from rlm_kernel_mcp.server.argument_types import (
     SessionId,
     StepBound,
     StepIndex,
+    VariableName,
     WaitMs,
     exactly_one,
     only_with,
@@ -34,6 +36,7 @@ from rlm_kernel_mcp.server.arguments import (
     PathsArg,
     TextArg,
 )
+from rlm_kernel_mcp.session.parked.reports import AnswerGiven, Handed
 
 
 class Request(BaseModel):
@@ -137,9 +140,7 @@ class GetVar(Request):
     """Arguments of `rlm_get_var`."""
 
     session_id: SessionId
-    var_name: Annotated[
-        str, NameArg(low=1, high=1_000), Field(description="Name of a variable: one Python identifier.")
-    ]
+    var_name: VariableName
     offset: Annotated[Offset, Field(description="Character of the value's text to begin at.")] = 0
     limit: Annotated[
         int,
@@ -210,6 +211,26 @@ class AddContext(Request):
         exactly_one(self, "text", "paths", "json_text")
         only_with(self.exclude, self.paths, "exclude goes with paths; text and json_text are kept whole")
         return self
+
+
+class Answer(Request):
+    """Arguments of `rlm_answer`."""
+
+    session_id: SessionId
+    answers: Answers = ()
+    take: Annotated[
+        int,
+        IntegerArg(low=0, high=100, unit="questions"),
+        Field(description="Questions to take for yourself alone for 5 minutes; 0: the next page, or the step's end."),
+    ] = 0
+    wait_ms: WaitMs = 45_000
+    max_output_chars: OutputChars = 8_000
+
+
+def handed_in(asked: Answer) -> Handed:
+    """What it brings and wants, as sessions take it."""
+    answers = tuple(AnswerGiven(one["id"], one.get("text"), one.get("error")) for one in asked.answers)
+    return Handed(answers, asked.take, asked.wait_ms, asked.max_output_chars)
 
 
 class ListSessions(Request):

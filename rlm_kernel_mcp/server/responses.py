@@ -66,16 +66,19 @@ def added(report: Added, form: ResponseFormat) -> CallToolResult:
 
 
 def step(report: reports.StepReport, form: ResponseFormat) -> CallToolResult:
-    """Response of `rlm_run_repl`, `rlm_await_step` and `rlm_interrupt`."""
+    """Response of `rlm_run_repl`, `rlm_await_step`, `rlm_interrupt` and `rlm_answer`."""
     if form == "markdown":
         return _reading(markdown.step(report), _pictures(report))
     # Not asdict, here and below: it copies every value, of any depth and size.
     data = _fields(report)
     del data["images"]
-    if report.note is None:
-        del data["note"]
+    for name in ("note", "questions", "rejected"):
+        if data[name] is None:
+            del data[name]
     if not report.contexts_changed:
         del data["contexts_changed"]
+    if report.questions is not None:
+        data["questions"] = _fields(report.questions) | {"items": [item.row() for item in report.questions.items]}
     if report.lost is not None:
         data["lost"] = _lost(report.lost)
     if report.error is not None:

@@ -1,4 +1,4 @@
-"""The nine tools: a table in fixed order, one short function each, and the one edge where exceptions become answers.
+"""The ten tools: a table in fixed order, one short function each, and the one edge where exceptions become answers.
 
 Is: the way from a validated request to the session and back. Is not: validation (`validation.py`), shaping
 (`responses.py`), or any logic of a step (`session/`).
@@ -18,6 +18,7 @@ from rlm_kernel_mcp.errors import InternalError, RlmError
 from rlm_kernel_mcp.server import descriptions, requests, responses, validation
 from rlm_kernel_mcp.server.argument_types import ResponseFormat
 from rlm_kernel_mcp.session.callers.caller import Caller
+from rlm_kernel_mcp.session.callers.elsewhere import answered_elsewhere
 from rlm_kernel_mcp.session.contexts.given import Given, Options
 from rlm_kernel_mcp.session.evidence.citations import Quote
 from rlm_kernel_mcp.session.reports import Guardrails
@@ -167,6 +168,12 @@ async def add_context(call: Call, request: requests.AddContext) -> CallToolResul
     return responses.added(report, request.response_format)
 
 
+async def answer_questions(call: Call, request: requests.Answer) -> CallToolResult:
+    with answered_elsewhere():
+        report = await call.registry.answer(request.session_id, requests.handed_in(request), call.caller)
+    return responses.step(report, request.response_format)
+
+
 TABLE: Final = (
     ToolRow("rlm_init_context", requests.InitContext, init_context, descriptions.INIT_CONTEXT),
     ToolRow("rlm_run_repl", requests.RunRepl, run_repl, descriptions.RUN_REPL, runs_code=True),
@@ -177,6 +184,7 @@ TABLE: Final = (
     ToolRow("rlm_get_trace", requests.GetTrace, get_trace, descriptions.GET_TRACE, read_only=True),
     ToolRow("rlm_list_sessions", requests.ListSessions, list_sessions, descriptions.LIST_SESSIONS, read_only=True),
     ToolRow("rlm_add_context", requests.AddContext, add_context, descriptions.ADD_CONTEXT),
+    ToolRow("rlm_answer", requests.Answer, answer_questions, descriptions.ANSWER, runs_code=True),
 )
 
 BY_NAME: Final = {row.name: row for row in TABLE}

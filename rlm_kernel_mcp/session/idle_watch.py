@@ -108,7 +108,7 @@ async def lay_down(session: Session, why: str, settle_s: float = IDLE_SETTLE_S) 
     if session.has_kernel:
         await session.stop_kernel(why, settle_s)
         _require_unused(session, stopped=True)
-    if loss := joined(session.unreported, session.kernel.take_loss()):
+    if loss := joined(session.told.unreported, session.kernel.take_loss()):
         session.journal.kernel_stopped(session.kernel.gone_reason, loss)
 
 

@@ -19,7 +19,7 @@ from rlm_kernel_mcp.kernel.placement.run_dir import RunDir
 from rlm_kernel_mcp.kernel.pool import KernelPool
 from rlm_kernel_mcp.kernel.starter import KernelStarter
 from rlm_kernel_mcp.session import finalize, listing, reports
-from rlm_kernel_mcp.session.answering.choice import switchboard_of
+from rlm_kernel_mcp.session.boards.choice import switchboard_of
 from rlm_kernel_mcp.session.callers.caller import Caller
 from rlm_kernel_mcp.session.contexts.given import Added, Given, Options
 from rlm_kernel_mcp.session.contexts.names import LINES, check_name
@@ -31,6 +31,7 @@ from rlm_kernel_mcp.session.kernels.loaders import loaders_of
 from rlm_kernel_mcp.session.kernels.slots import KernelSlots
 from rlm_kernel_mcp.session.kernels.variables import Read, get_variable
 from rlm_kernel_mcp.session.opening import prepare
+from rlm_kernel_mcp.session.parked.reports import Handed
 from rlm_kernel_mcp.session.reopening import ServerResources
 from rlm_kernel_mcp.session.steps.delivery import nothing_interrupted
 from rlm_kernel_mcp.session.steps.raw_texts import Tell
@@ -114,11 +115,9 @@ class Registry:
         caller: Caller | None = None,
         options: Options | None = None,
     ) -> reports.Opened:
-        """Open a session: its own kernel with the context in it.
+        """Open a session: its own kernel with the context in it, which may come after `options.wait_ms` milliseconds.
 
         `caller`: who asks; None: somebody with the settings of this registry.
-        After `options.wait_ms` milliseconds it is open without the context, which comes then.
-
         Raises: ContextNotFound, ContextDenied, ContextTooLarge, InvalidInput, KernelStartFailed, SandboxUnavailable.
         """
         options = options or Options()
@@ -183,6 +182,11 @@ class Registry:
         """Wait for a step. Raises: SessionNotFound, InvalidInput."""
         async with self.handles.in_use(session_id, caller or self._own) as session:
             return await session.await_step(step_index, wait_ms=wait_ms, max_output_chars=max_output_chars)
+
+    async def answer(self, session_id: str, handed: Handed, caller: Caller | None = None) -> reports.StepReport:
+        """Take answers to its questions, and show more. Raises: SessionNotFound, SessionFinalized, SessionBusy."""
+        async with self.handles.in_use(session_id, caller or self._own) as session:
+            return await session.answer(handed, (caller or self._own).connection)
 
     async def interrupt(self, session_id: str, caller: Caller | None = None) -> reports.StepReport:
         """Stop the running step. Raises: SessionNotFound."""

@@ -136,7 +136,7 @@ def _reopened(record: SessionRecord, shared: ServerResources, otherwise: Roots |
     if record.kernel_pid:
         extra = {}  # of an earlier kernel
     _remember(session, str(extra.get(KERNEL_GONE) or "the server that had the session's kernel has ended"))
-    session.unreported = unreported_of(extra)
+    session.told.unreported = unreported_of(extra)
     return session
 
 
@@ -147,7 +147,10 @@ def _answering(record: SessionRecord, shared: ServerResources, account: Account,
     answers = shared.switchboard.broker(record.session_id, account, is_new=is_new)
     who = account.answerer = answers.answerer()
     limits = account.limits
-    account.limits = replace(limits, max_subcalls=who.max_subcalls, subcall_tokens_limit=who.subcall_tokens_limit)
+    limits = replace(limits, max_subcalls=who.max_subcalls, subcall_tokens_limit=who.subcall_tokens_limit)
+    if who.wait_limit_ms is not None and limits.wait_limit_ms == Guardrails().wait_limit_ms:
+        limits = replace(limits, wait_limit_ms=who.wait_limit_ms)
+    account.limits = limits
     return Questions(answers, account, shared.room)
 
 

@@ -14,9 +14,10 @@ from rlm_kernel_mcp.kernel.untrusted.reply import Picture
 from rlm_kernel_mcp.session.answering.questions import Answerer
 from rlm_kernel_mcp.session.context_reports import ContextReport, LoadingReport
 from rlm_kernel_mcp.session.evidence.citations import Citation, Coverage
+from rlm_kernel_mcp.session.parked.reports import QuestionPage
 from rlm_kernel_mcp.text.wording import counted
 
-StepStatus = Literal["ok", "error", "timeout", "interrupted", "running", "kernel_died", "stopped"]
+StepStatus = Literal["ok", "error", "timeout", "interrupted", "running", "needs_answers", "kernel_died", "stopped"]
 GuardrailStop = Literal["max_steps", "timeout", "budget_exceeded"]
 Connection = Literal["this", "other"]
 SessionStatus = Literal["idle", "running", "stopped", "finalized", "dead"]
@@ -142,7 +143,11 @@ class Subcalls:
 
 @dataclass(frozen=True, slots=True)
 class StepReport:
-    """`data` of `rlm_run_repl`, `rlm_await_step` and `rlm_interrupt`. `contexts_changed`: of whose files."""
+    """`data` of `rlm_run_repl`, `rlm_await_step`, `rlm_interrupt` and `rlm_answer`. `contexts_changed`: of whose files.
+
+    `questions`: those that wait for an answer, of a step that `needs_answers`. `rejected`: of `rlm_answer` alone, the
+    numbers of answers that nobody waited for.
+    """
 
     status: StepStatus
     step_index: int
@@ -160,12 +165,17 @@ class StepReport:
     images: tuple[Picture, ...] = ()
     contexts_changed: tuple[str, ...] = ()
     subcalls: Subcalls | None = None
+    questions: QuestionPage | None = None
+    rejected: tuple[int, ...] | None = None
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """What it gives of a step's output, as its client gets it."""
+        """What it gives of a step's output and of its questions, as its client gets it."""
         error = (self.error.evalue, self.error.traceback) if self.error is not None else ()
-        return (self.stdout, self.stderr, self.result or "", *error)
+        asked = (
+            () if self.questions is None else (part for one in self.questions.items for part in (one.prompt, one.text))
+        )
+        return (self.stdout, self.stderr, self.result or "", *error, *filter(None, asked))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import replace
 from functools import partial
 from typing import Final
 
 from rlm_kernel_mcp.errors import KernelDied, SessionFinalized
 from rlm_kernel_mcp.kernel.kernel import Kernel
 from rlm_kernel_mcp.session.account import Account
+from rlm_kernel_mcp.session.calls.step_reports import StepReports
 from rlm_kernel_mcp.session.contexts.contexts import ContextList
 from rlm_kernel_mcp.session.contexts.loads import ContextLoads
 from rlm_kernel_mcp.session.evidence.citations import Checked
@@ -26,12 +26,13 @@ from rlm_kernel_mcp.session.kernels import variables
 from rlm_kernel_mcp.session.kernels.recovery import Recovery
 from rlm_kernel_mcp.session.kernels.session_kernel import SETTLE_S, STOP_SETTLE_S, SessionKernel, joined
 from rlm_kernel_mcp.session.kernels.slots import SlotOwner
+from rlm_kernel_mcp.session.parked.desk import PREFIX, question_part
+from rlm_kernel_mcp.session.parked.reports import Handed
 from rlm_kernel_mcp.session.reports import Counters, LossReport, SessionStatus, StepReport, VariableSlice
 from rlm_kernel_mcp.session.states.lifecycle import Event, SessionStates
-from rlm_kernel_mcp.session.steps.delivery import deliver, stopped_report
-from rlm_kernel_mcp.session.steps.outcomes import Outcome
+from rlm_kernel_mcp.session.steps.delivery import stopped_report
 from rlm_kernel_mcp.session.steps.raw_texts import Tell, telling
-from rlm_kernel_mcp.session.steps.run import INTERRUPT_WAIT_MS, RunningStep, partial_outcome
+from rlm_kernel_mcp.session.steps.run import INTERRUPT_WAIT_MS, RunningStep
 from rlm_kernel_mcp.session.trace.journal import Journal
 from rlm_kernel_mcp.shielded import shielded
 from rlm_kernel_mcp.store.long_answers import PagedText
@@ -70,19 +71,13 @@ class Session:
         self.finished_at: str | None = None
         self._running: RunningStep | None = None
         self._task: asyncio.Task[None] | None = None
-        self.unreported: LossReport | None = None
-        """The loss in the outcome of a step that nobody has read yet."""
+        self.told = StepReports(account, self.contexts, self.kernel, journal, self.states)
 
     # --- its state, for others ------------------------------------------------------------------
 
     @property
     def status(self) -> SessionStatus:
         return self.states.word
-
-    @property
-    def _recorded_status(self) -> SessionStatus:
-        """What the record says: a session whose kernel is gone may get another one from the next server."""
-        return "idle" if self.status == "dead" else self.status
 
     @property
     def finalized(self) -> bool:
@@ -109,7 +104,7 @@ class Session:
     def held(self) -> bool:
         """Whether it has anything that is not in its record and its snapshots."""
         at_work = self.calls > 0 or self.running or self.changing or self.has_kernel or self.contexts.under_way
-        return at_work or self.unreported is not None or self.kernel.unreported
+        return at_work or self.told.unreported is not None or self.kernel.unreported
 
     @property
     def idle_kernel(self) -> Kernel | None:
@@ -154,20 +149,20 @@ class Session:
         self.kernel.check_slot(stopped=self.account.stop is not None)
         self.contexts.raise_failure()
         if self.account.admit(len(code)) is not None:
-            self.journal.counters_changed(self.account, self._recorded_status)
+            self.journal.counters_changed(self.account, self.told.recorded_status)
             await self.journal.settled()
-            loss, self.unreported = joined(self.unreported, self.kernel.take_loss()), None
+            loss, self.told.unreported = joined(self.told.unreported, self.kernel.take_loss()), None
             return self.journal.telling.stopped(stopped_report(self.account, len(code), loss))
-        step = RunningStep(self.account.begin_step(), code, timeout_ms)
+        step = RunningStep(self.account.begin_step(), code, timeout_ms, desk=self.told.desk)
         step.limit(self.account.left.runtime_left_ms)
         self.states.on(Event.STEP_BEGAN)
         self._running = step
         self._task = asyncio.create_task(self._drive(step), name=f"step {step.index} of {self.session_id}")
         try:
             if tell is None:
-                return await self._report_when_done(step, wait_ms, max_output_chars)
+                return await self.told.when_done(step, wait_ms, max_output_chars)
             with telling(step, tell, self.account.left.chars_left) as told:
-                report = await self._report_when_done(step, wait_ms, max_output_chars)
+                report = await self.told.when_done(step, wait_ms, max_output_chars)
         except asyncio.CancelledError:
             if max_output_chars is None:  # it is a program's, and nobody asks for its end any more
                 step.stop()
@@ -183,10 +178,8 @@ class Session:
         """
         self._touch()
         if self._running is not None and self._running.index == index:
-            return await self._report_when_done(self._running, wait_ms, max_output_chars)
-        return await self._deliver(
-            await self.journal.finished(index, self.account.counters.step_index), index, max_output_chars
-        )
+            return await self.told.when_done(self._running, wait_ms, max_output_chars)
+        return await self.told.again(index, max_output_chars)
 
     async def interrupt(self, max_output_chars: int | None) -> StepReport | None:
         """Stop the running step by the ladder and report it; None when none runs."""
@@ -195,33 +188,19 @@ class Session:
         if step is None:
             return None
         step.stop()
-        return await self._report_when_done(step, INTERRUPT_WAIT_MS, max_output_chars)
+        return await self.told.when_done(step, INTERRUPT_WAIT_MS, max_output_chars, heeds_questions=False)
 
-    async def _report_when_done(self, step: RunningStep, wait_ms: int, max_output_chars: int | None) -> StepReport:
-        has_ended = await step.has_ended(wait_ms)
-        outcome = (
-            (step.outcome or await self.journal.finished(step.index, step.index))
-            if has_ended
-            else partial_outcome(step)
-        )
-        return await self._deliver(outcome, step.index, max_output_chars)
-
-    async def _deliver(self, outcome: Outcome, index: int, max_output_chars: int | None) -> StepReport:
-        self.contexts.raise_again(outcome.refused)
-        report = deliver(outcome, step_index=index, account=self.account, max_output_chars=max_output_chars)
-        self.evidence.deliver(*report.texts)
-        self.journal.delivered(index, self.account, self._recorded_status)
-        await self.journal.settled()  # what is reported is written by then, or the report says why not
-        if outcome.lost is not None and outcome.lost is self.unreported:
-            self.unreported = None
-        problem = self.journal.new_problem(self.kernel.recovery.snapshots.problem)
-        return replace(report, note=f"{problem} {report.note or ''}".rstrip()) if problem else report
+    async def answer(self, handed: Handed, by: str) -> StepReport:
+        """Take answers to questions of the running step, and show or lease more. Raises: SessionFinalized."""
+        self._touch()
+        self._require_not_final()
+        return await self.told.answer(self._running, handed, by)
 
     async def _drive(self, step: RunningStep) -> None:
         """A step's whole life, apart from the calls that look at it."""
         try:
             outcome = await self._execution.outcome(step)
-            self.unreported = outcome.lost = joined(self.unreported, outcome.lost)
+            self.told.unreported = outcome.lost = joined(self.told.unreported, outcome.lost)
             outcome.code_chars = len(step.code)
             self.account.check()
             step.outcome = outcome
@@ -232,15 +211,20 @@ class Session:
         finally:  # also where the end of the server cancels this
             self._running = None
             self.used_at_s = time.monotonic()
-            step.finished.set()
+            step.finish()
             self.states.on(Event.STEP_ENDED)
 
     async def get_var(
         self, name: str, offset: int, limit: int, read: variables.Read = variables.get_variable
     ) -> VariableSlice:
-        """A slice of a variable, also while a step runs. Raises: SessionFinalized, VariableNotFound, KernelDied."""
+        """A slice of a variable, or of a question that waits; also while a step runs.
+
+        Raises: SessionFinalized, VariableNotFound, KernelDied.
+        """
         self._touch()
         self._require_not_final()
+        if name.startswith(PREFIX):
+            return question_part(self.told.desk, name, offset, limit)
         try:
             async with self.kernel.reading() as kernel:
                 return await read(kernel, name, offset, limit, self.kernel.recovery.gone)

@@ -1,7 +1,7 @@
 """Who answers the questions of a user's sessions: the part of the settings that is consent.
 
-Is: the endpoint, the key and the ceilings, from a client's variables, checked. Nothing of it can be chosen by a tool's
-argument or by code. Is not: a look at the key's file or at the endpoint (`session/answering/backends/`).
+Is: who that is, the endpoint, the key and the ceilings, from a client's variables, checked. Nothing of it can be chosen
+by a tool's argument or by code. Is not: a look at the key's file or at the endpoint (`session/answering/backends/`).
 Above: `settings.py`. Below: `table.py`.
 """
 
@@ -22,6 +22,8 @@ OPENAI_URL: Final = "https://api.openai.com/v1"
 PROXIES: Final = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
 """Read as every other program reads them, also in small letters."""
 MILLION: Final = 1_000_000
+AGENT_QUESTIONS: Final = 200
+"""That an agent answers in a session, where the user names no number: beyond some hundreds an endpoint is better."""
 
 
 class Secret:
@@ -72,6 +74,11 @@ class SubcallSettings:
     ca_file: str = ""
 
     @property
+    def is_answered(self) -> bool:
+        """Whether anybody answers."""
+        return self.backend != "none"
+
+    @property
     def is_open_world(self) -> bool:
         """Whether questions go to an endpoint."""
         return self.backend == "openai"
@@ -103,8 +110,13 @@ def load_subcall_settings(
     limits = _limits(values)
     per_minute = whole(values, "RLM_SUBCALL_RPM", 0, 1, 1_000_000, "questions") or None
     price_usd, max_usd = _price(values), _dollars(values)
-    if values.get("RLM_SUBCALL_BACKEND", "none") == "none":
+    is_cached = values.get("RLM_SUBCALL_CACHE", "on") == "on"
+    backend = values.get("RLM_SUBCALL_BACKEND", "none")
+    if backend == "none":
         return NO_SUBCALLS
+    if backend == "agent":
+        most = limits["max_subcalls"] if "RLM_SUBCALL_MAX" in values else AGENT_QUESTIONS
+        return SubcallSettings("agent", max_subcalls=most, max_tokens=limits["max_tokens"], is_cached=is_cached)
     model = values.get("RLM_SUBCALL_MODEL", "")
     if not model:
         raise InvalidInput("RLM_SUBCALL_BACKEND=openai needs RLM_SUBCALL_MODEL, which is not set.", "Name the model.")
@@ -124,7 +136,7 @@ def load_subcall_settings(
         per_minute=per_minute,
         max_usd=max_usd,
         price_usd=price_usd,
-        is_cached=values.get("RLM_SUBCALL_CACHE", "on") == "on",
+        is_cached=is_cached,
         proxies=_proxies(environ),
         ca_file=environ.get("SSL_CERT_FILE", ""),
         **limits,

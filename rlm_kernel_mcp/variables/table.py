@@ -55,7 +55,9 @@ TABLE: Final = (
     Setting("RLM_HOST_WAIT_S", "seconds that a client waits for a host before it has its own server", "10"),
     Setting("RLM_HOST_DIR", "directory of the hosts' sockets, short and of this user alone", "below /tmp"),
     Setting("RLM_SPOOL_GB", "disk in RLM_STATE_DIR for contexts that memory cannot hold, in GB", "16"),
-    Setting("RLM_SUBCALL_BACKEND", "who answers the questions of a session's code", "none", ("none", "openai")),
+    Setting(
+        "RLM_SUBCALL_BACKEND", "who answers the questions of a session's code", "none", ("none", "agent", "openai")
+    ),
     Setting("RLM_SUBCALL_MODEL", "model that is asked; openai needs it", "none"),
     Setting("RLM_SUBCALL_MODELS", "further models that code may name (comma-separated)", "none"),
     Setting(

@@ -32,6 +32,7 @@ ORDER = [
     "rlm_get_trace",
     "rlm_list_sessions",
     "rlm_add_context",
+    "rlm_answer",
 ]
 WITH_SESSION = [tool for tool in ORDER if tool not in ("rlm_init_context", "rlm_list_sessions")]
 READ_ONLY = {"rlm_get_var", "rlm_get_trace", "rlm_list_sessions"}
@@ -67,6 +68,7 @@ ARGUMENTS = {
         "wait_ms",
         "response_format",
     },
+    "rlm_answer": {"session_id", "answers", "take", "wait_ms", "max_output_chars", "response_format"},
 }
 STEP_FIELDS = {
     "status",
@@ -181,6 +183,7 @@ def test_markdown_is_one_text_block_for_reading(client: LineClient, session_id: 
         ("rlm_list_sessions", {}),
         ("rlm_get_var", {"session_id": session_id, "var_name": "not_there"}),
         ("rlm_finalize", {"session_id": client.open_session(), "final_text": "done"}),
+        ("rlm_answer", {"session_id": session_id}),
     ]
     for tool, arguments in calls:
         result = client.call(tool, **arguments, response_format="markdown")

@@ -50,7 +50,12 @@ PIECE_BYTES: Final = 200
 """What a piece of output takes beside its text."""
 TEXT_CHARS_MAX: Final = 4_000_000
 END_S: Final = 30.0
-REPORTS: Final[Mapping[str, type]] = {"init_context": Opened, "add_context": Added, "finalize": FinalReport}
+REPORTS: Final[Mapping[str, type]] = {
+    "init_context": Opened,
+    "add_context": Added,
+    "answer_questions": StepReport,
+    "finalize": FinalReport,
+}
 """Calls that take arguments alone, and what they give."""
 OF_A_SESSION: Final = ("interrupt", "let_go")
 """Calls that take a handle and give nothing."""

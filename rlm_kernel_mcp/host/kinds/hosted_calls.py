@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-USES: Final = ("run", "get", "add_context", "finalize", "interrupt")
+USES: Final = ("run", "get", "add_context", "finalize", "interrupt", "answer_questions")
 """Calls that count as a session's own (`Session.calls`)."""
 RUNS: Final = ("run",)
 

@@ -62,6 +62,7 @@ class Pipes:
                 lambda _ctx: caller,
                 lambda session_id: registries.of_session(settings, session_id),
                 asks_models=settings.subcalls.is_open_world,
+                is_answered=settings.subcalls.is_answered,
             )
             with contextlib.closing(caller):
                 async with logged_at(rights.stderr), anyio.create_task_group() as tasks:

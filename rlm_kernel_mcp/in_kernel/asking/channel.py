@@ -115,17 +115,17 @@ class Channel:
                 waiting.future.set_result(row)
                 continue
             if len(rows) == FRAME_ITEMS_MAX or (rows and size + len(row) > FRAME_BYTES):
-                self._send(head, rows)
+                self._send(head, rows, more=True)
                 rows, size = [], 0
             rows.append((waiting, row))
             size += len(row)
         self._send(head, rows)
 
-    def _send(self, head: bytes, rows: list[tuple[Waiting, bytes]]) -> None:
+    def _send(self, head: bytes, rows: list[tuple[Waiting, bytes]], *, more: bool = False) -> None:
         if rows:
             with self._in_order:
                 numbered = [b"[%d,%b" % (self._await(waiting), row) for waiting, row in rows]
-                self._outgoing.put(_Outgoing(head, numbered, b"]}}"))
+                self._outgoing.put(_Outgoing(head, numbered, b'],"more":true}}' if more else b"]}}"))
         if self.closed:
             self._give_up()
 
@@ -201,7 +201,7 @@ class Channel:
                     break
                 if not frame.takes(following):
                     break
-                frame.rows += following.rows
+                frame.rows, frame.tail = frame.rows + following.rows, following.tail
                 following = None
             try:
                 self._socket.sendall(frame.data)

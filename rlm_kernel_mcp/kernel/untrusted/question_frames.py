@@ -64,6 +64,8 @@ class Ask:
     step: str
     wishes: Wishes
     items: tuple[Item, ...]
+    more: bool = False
+    """Whether another frame of the same call is to come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +138,8 @@ class QuestionReader:
             raise ValueError
         ((kind, said),) = frame.items()
         if kind == "ask":
-            return Ask(_text(said["step"], STEP_CHARS_MAX), _wishes(said["opts"]), self._items(said["items"]))
+            step, more = _text(said["step"], STEP_CHARS_MAX), said.get("more", False)
+            return Ask(step, _wishes(said["opts"]), self._items(said["items"]), _flag(more))
         if kind == "cancel":
             return Cancel(_ids(said))
         if kind == "missed":
@@ -179,8 +182,8 @@ def _ids(numbers: list[Any]) -> tuple[int, ...]:
 
 
 def _wishes(opts: dict[str, Any]) -> Wishes:
-    batch, fresh = opts["batch"], opts.get("fresh", False)
-    if type(batch) is not int or not 0 <= batch <= ID_MAX or type(fresh) is not bool:
+    batch, fresh = opts["batch"], _flag(opts.get("fresh", False))
+    if type(batch) is not int or not 0 <= batch <= ID_MAX:
         raise ValueError
     schema, model = _optional(opts.get("schema"), SCHEMA_CHARS_MAX), _optional(opts.get("model"), MODEL_CHARS_MAX)
     return Wishes(batch, schema, model, fresh)
@@ -198,6 +201,12 @@ def _sketch(digest: str, size: int) -> tuple[str, int]:
     if type(size) is not int or not 0 <= size <= ID_MAX:
         raise ValueError
     return digest, size
+
+
+def _flag(value: object) -> bool:
+    if type(value) is not bool:
+        raise ValueError
+    return value
 
 
 def _optional(text: object, most: int) -> str | None:

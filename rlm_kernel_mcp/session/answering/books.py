@@ -2,7 +2,7 @@
 
 Is: `Books` and `Day` over a store, which is written to as its writer does it: after the questions that the session
 gave before, and nobody waits but who reads the trace. Is not: when (`broker.py`, `sending.py`), nor the tables
-(`store/answers.py`, `store/subcalls.py`). Above: `choice.py`. Below: `keeping.py`, `store/`.
+(`store/answers.py`, `store/subcalls.py`). Above: `session/boards/choice.py`. Below: `keeping.py`, `store/`.
 """
 
 from __future__ import annotations
@@ -217,9 +217,9 @@ def _row(session_id: str, facts: Facts, row_id: int, entry: Entry, ts: str) -> S
         batch=question.batch,
         number=question.number,
         backend=facts.name,
-        answered_by=facts.identity,
+        answered_by=entry.said.by or facts.identity,
         model_asked=entry.model,
-        model_said=entry.model_said,
+        model_said=entry.said.model,
         prompt_chars=len(question.prompt),
         text_chars=None if question.text is None else len(question.text),
         text_sha256=None if data is None else hashlib.sha256(data).hexdigest(),

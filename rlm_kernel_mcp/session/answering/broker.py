@@ -2,7 +2,7 @@
 
 Is: who waits for which answer, what is kept of it, and the session's limits. Is not: the channel over which a kernel
 asks (`questions.py` is what both know), the sending (`sending.py`), nor the account of it (`tallies.py`). It never
-looks into a schema. Belongs to one event loop. Above: `switchboard.py`, `session/asking/`. Below: `sending.py`,
+looks into a schema. Belongs to one event loop. Above: `switchboard.py`, `session/asking/`. Below: `jobs.py`,
 `ledger.py`, `tallies.py`, `keeping.py`.
 """
 
@@ -16,8 +16,8 @@ from typing import Final
 
 from rlm_kernel_mcp.questions_wire import digest_of
 from rlm_kernel_mcp.session.answering.backends.protocol import Answer, Asked, Facts
-from rlm_kernel_mcp.session.answering.jobs import Job, Outcome, Waiting
-from rlm_kernel_mcp.session.answering.keeping import NOTHING, Books, Fate, Kept, Keys, Spent
+from rlm_kernel_mcp.session.answering.jobs import Job, Outcome, Sending, Waiting
+from rlm_kernel_mcp.session.answering.keeping import NOBODY, NOTHING, Books, Fate, Kept, Keys, Said, Spent
 from rlm_kernel_mcp.session.answering.ledger import Ledger, Verdict
 from rlm_kernel_mcp.session.answering.questions import (
     Answered,
@@ -32,8 +32,8 @@ from rlm_kernel_mcp.session.answering.questions import (
     Source,
     Tally,
 )
-from rlm_kernel_mcp.session.answering.sending import Sender
 from rlm_kernel_mcp.session.answering.tallies import Record
+from rlm_kernel_mcp.session.parked.desk import Desk
 
 FRAME_BYTES: Final = 600
 """What is sent beside a question's own texts, about."""
@@ -49,12 +49,13 @@ class Broker:
     """One session's."""
 
     def __init__(
-        self, session_id: str, sender: Sender, facts: Facts, ledger: Ledger, books: Books, off: Failed | None = None
+        self, session_id: str, sender: Sending, facts: Facts, ledger: Ledger, books: Books, off: Failed | None = None
     ) -> None:
         """`off`: why nothing is answered."""
         self._off = off
         self._session_id = session_id
         self._sender = sender
+        self.desk: Desk | None = sender.desk
         self._facts = facts
         self._ledger = ledger
         self._books = books
@@ -73,7 +74,7 @@ class Broker:
         """Have a question answered. `give` is called once, unless it is cancelled before. Never raises."""
         self._record.step.begin(question)
         model = question.model or self._facts.model
-        if (why := self._refusal(model)) is not None:
+        if (why := self._refusal(model, question.source)) is not None:
             self._record.ended(question, "failed", why)
             give(why)
             return
@@ -149,7 +150,7 @@ class Broker:
         facts, limits = self._facts, self._ledger.limits
         return Answerer(
             backend=facts.name,
-            model=facts.model,
+            model=facts.model or None,
             models=(facts.model, *facts.models),
             where=facts.where,
             parallel=self._sender.parallel,
@@ -157,6 +158,7 @@ class Broker:
             max_subcalls=limits.subcalls,
             subcall_tokens_limit=limits.tokens,
             how=facts.how,
+            wait_limit_ms=facts.wait_limit_ms,
         )
 
     def hold(self, held: bool) -> None:
@@ -199,14 +201,19 @@ class Broker:
         """It got no turn."""
         self._settle(job, why)
 
+    def taken_back(self, job: Job) -> None:
+        """It had one, and nobody has seen it."""
+        self._ledger.give_back(job.cost)
+
     def ended(self, job: Job, outcome: Outcome | None) -> None:
         """Count what it took, and give the answer to all who wait for it."""
         spent = self._ledger.settle(job.cost, job.spent(outcome))
         self._record.step.sums(job.question).charge(spent)
-        said = outcome.model_said if isinstance(outcome, Answer) else ""
+        told = outcome if isinstance(outcome, Answer) else outcome and outcome.answer
+        said = Said(told.model_said, told.by) if told else NOBODY
         given: Given = STOPPED
         if isinstance(outcome, Answer):
-            self._books.keep(self._session_id, job.key, Kept(outcome.text, said))
+            self._books.keep(self._session_id, job.key, Kept(outcome.text, outcome.model_said))
             given = Answered(outcome.text)
         elif outcome is not None:
             given = Failed(outcome.code, outcome.message)
@@ -218,15 +225,13 @@ class Broker:
 
     # Inside
 
-    def _refusal(self, model: str) -> Failed | None:
+    def _refusal(self, model: str, source: Source = "mcp") -> Failed | None:
         if self._closed:
             return Failed("gone", "The session has ended.")
         if self._off is not None:
             return self._off
-        if model not in (known := (self._facts.model, *self._facts.models)):
-            what = f"The model {model[:100]!r} may not be named here, which is the user's policy (RLM_SUBCALL_MODELS)"
-            return Failed("refused", f"{what}; those that may: {', '.join(known)}.")
-        return None
+        why = self._facts.refusal(model, is_console=source == "console")
+        return None if why is None else Failed("refused", why)
 
     def _keys_of(self, model: str, schema: str | None) -> Keys:
         if self._keys is None or self._keys[0] != (model, schema):
@@ -270,11 +275,11 @@ class Broker:
             if kept is None:
                 self._sender.put(job)
             else:
-                self._settle(job, Answered(kept.text), fate="cached", said=kept.model_said)
+                self._settle(job, Answered(kept.text), fate="cached", said=Said(kept.model_said))
         self._sender.pump()
 
     def _settle(
-        self, job: Job, given: Given, *, fate: Fate = "answered", spent: Spent = NOTHING, said: str = ""
+        self, job: Job, given: Given, *, fate: Fate = "answered", spent: Spent = NOTHING, said: Said = NOBODY
     ) -> None:
         """Give it to all who wait for it; the first is the one whose question it was."""
         self._forget(job)

@@ -1,7 +1,8 @@
 """One question to the backend, for all who ask it at the same time.
 
-Is: what is known of it on its way, and what it has taken. Is not: its way (`sending.py`). Sans-I/O, but for the task
-that it names. Above: `sending.py`, `broker.py`. Below: `ledger.py`, `keeping.py`, `backends/protocol.py`.
+Is: what is known of it on its way, what it has taken, and the contract of whoever sees to it. Is not: its way
+(`sending.py`). Sans-I/O, but for the task that it names. Above: `sending.py`, `broker.py`. Below: `ledger.py`,
+`keeping.py`, `backends/protocol.py`, `session/parked/desk.py`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from rlm_kernel_mcp.session.answering.backends.protocol import Answer, Asked, Un
 from rlm_kernel_mcp.session.answering.keeping import Spent
 from rlm_kernel_mcp.session.answering.ledger import Cost, Verdict
 from rlm_kernel_mcp.session.answering.questions import Failed, Give, Question
+from rlm_kernel_mcp.session.parked.desk import Desk
 
 Outcome = Answer | Unanswered
 """How a question ended; None: nobody wanted it any more."""
@@ -33,6 +35,36 @@ class Asker(Protocol):
 
     def not_sent(self, job: Job, why: Failed) -> None:
         """It was never sent."""
+
+    def taken_back(self, job: Job) -> None:
+        """It was to be sent, and nobody has seen it: what was set aside for it is free again."""
+
+
+class Sending(Protocol):
+    """Whoever sees to it that questions are answered (`Sender`, or `Parking` of `session/boards/`)."""
+
+    @property
+    def desk(self) -> Desk | None:
+        """Where they wait for whoever drives the session; None: they do not."""
+
+    @property
+    def parallel(self) -> int:
+        """How many may be asked at once."""
+
+    def seconds(self, calls: int) -> float | None:
+        """How long so many may take; None: nobody knows."""
+
+    def off(self) -> Failed | None:
+        """Why nothing can be asked, for the time being or at all."""
+
+    def put(self, job: Job) -> None:
+        """Queue a question; `pump` sends it."""
+
+    def drop(self, job: Job) -> None:
+        """Nobody wants its answer any more."""
+
+    def pump(self) -> None:
+        """Send what may be sent now."""
 
 
 @dataclass(slots=True)

@@ -42,6 +42,17 @@ NOTHING: Final = Spent()
 
 
 @dataclass(frozen=True, slots=True)
+class Said:
+    """Who has answered: what the model calls itself, and who brought it, where that is not the backend."""
+
+    model: str = ""
+    by: str = ""
+
+
+NOBODY: Final = Said()
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One question in the books."""
 
@@ -51,7 +62,7 @@ class Entry:
     answer: str | None = None
     error_code: str | None = None
     duplicate_of: int | None = None
-    model_said: str = ""
+    said: Said = NOBODY
     spent: Spent = NOTHING
 
 

@@ -119,3 +119,5 @@ class Answerer:
     subcall_tokens_limit: int
     how: str
     """One line."""
+    wait_limit_ms: int | None = None
+    """How long a step may wait for its answers; None: as long as its session's limits say."""

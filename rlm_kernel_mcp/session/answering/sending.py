@@ -1,7 +1,7 @@
 """Sends the questions of all sessions to the backend, in turn, and once more where that may help.
 
 Is: tasks, deadlines and retries, for all sessions that share a backend. Is not: whose turn it is (`turns.py`), what a
-question may cost or who waits for its answer (`broker.py`). Above: `broker.py`, `switchboard.py`. Below: `turns.py`,
+question may cost or who waits for its answer (`broker.py`). Above: `switchboard.py`. Below: `turns.py`,
 `jobs.py`, `retrying.py`, `backends/protocol.py`.
 """
 
@@ -55,6 +55,9 @@ class Day(Protocol):
 
 class Sender:
     """One backend's. Belongs to one event loop."""
+
+    desk = None
+    """It waits for nobody who would have to look."""
 
     def __init__(
         self,

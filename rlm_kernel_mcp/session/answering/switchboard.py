@@ -1,7 +1,8 @@
 """Who answers the sessions of one registry: a backend, and what its sessions share of it.
 
 Is: the parts put together, and the user's ceilings above what a session asks for. Is not: which backend the settings
-mean (`choice.py`). Above: `choice.py`. Below: `session/account.py`, `broker.py`, `sending.py`, `keeping.py`.
+mean (`session/boards/choice.py`). Above: `session/boards/choice.py`, `session/boards/agents.py`. Below:
+`session/account.py`, `broker.py`, `sending.py`, `keeping.py`.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rlm_kernel_mcp.session.account import Account
-from rlm_kernel_mcp.session.answering.backends.protocol import Backend
+from rlm_kernel_mcp.session.answering.backends.protocol import Backend, Facts
 from rlm_kernel_mcp.session.answering.broker import Broker
-from rlm_kernel_mcp.session.answering.jobs import Job
+from rlm_kernel_mcp.session.answering.jobs import Job, Sending
 from rlm_kernel_mcp.session.answering.keeping import Books, NoBooks
 from rlm_kernel_mcp.session.answering.ledger import Ledger, Limits, Prices, Used
 from rlm_kernel_mcp.session.answering.questions import Failed
@@ -56,25 +57,8 @@ class Switchboard:
 
         Unless it `is_new`, this reads the trace: a server that was killed in a step had not recorded what that spent.
         """
-        calls, tokens, usd = (0, 0, 0.0) if is_new else self._books.totals(session_id)
-        account.subcalls = SubcallsUsed(max(account.subcalls.calls, calls), max(account.subcalls.tokens, tokens))
-        asked, used, ceilings = account.limits, account.subcalls, self._ceilings
-        limits = Limits(
-            min(asked.max_subcalls, ceilings.subcalls), min(asked.subcall_tokens_limit, ceilings.tokens), ceilings.usd
-        )
-        spent = Used(used.calls, used.tokens, usd)  # dollars are in the trace alone
-
-        ledger = Ledger(limits, spent, Prices(ceilings.price_usd), self._facts.output_tokens, account.charge_subcalls)
-        off = None if is_new else self._off(session_id)
-        return Broker(session_id, self._sender, self._facts, ledger, self._books, off)
-
-    def _off(self, session_id: str) -> Failed | None:
-        """Why nobody answers a session: another user's settings have begun it, and their key is not ours."""
-        others = self._books.answerers(session_id) - {self._facts.identity}
-        if not others:
-            return None
-        what = f"{' and '.join(sorted(others))} answered this session before, and now {self._facts.identity} would"
-        return Failed("off", f"{what}; a session stays with one. Open a new one.")
+        of = (session_id, account, self._facts, self._ceilings)
+        return made_broker(*of, sender=self._sender, books=self._books, is_new=is_new)
 
     async def settled(self, session_id: str) -> None:
         """Wait until the trace has all that is known of a session's questions."""
@@ -84,3 +68,35 @@ class Switchboard:
         """End what is under way. Safe to call twice."""
         await self._sender.close()
         self._books.flush()
+
+
+def made_broker(  # noqa: PLR0913 (what a broker is made of)
+    session_id: str,
+    account: Account,
+    facts: Facts,
+    ceilings: Ceilings,
+    *,
+    sender: Sending,
+    books: Books,
+    is_new: bool,
+) -> Broker:
+    """A session's, within the lower one of each limit; as `Switchboard.broker`."""
+    calls, tokens, usd = (0, 0, 0.0) if is_new else books.totals(session_id)
+    account.subcalls = SubcallsUsed(max(account.subcalls.calls, calls), max(account.subcalls.tokens, tokens))
+    asked, used = account.limits, account.subcalls
+    limits = Limits(
+        min(asked.max_subcalls, ceilings.subcalls), min(asked.subcall_tokens_limit, ceilings.tokens), ceilings.usd
+    )
+    spent = Used(used.calls, used.tokens, usd)  # dollars are in the trace alone
+    ledger = Ledger(limits, spent, Prices(ceilings.price_usd), facts.output_tokens, account.charge_subcalls)
+    off = None if is_new else _off(facts, books.answerers(session_id))
+    return Broker(session_id, sender, facts, ledger, books, off)
+
+
+def _off(facts: Facts, answered_before: set[str]) -> Failed | None:
+    """Why nobody answers a session: another user's settings have begun it, and their key is not ours."""
+    others = {one for one in answered_before if not facts.is_named(one)}
+    if not others:
+        return None
+    what = f"{' and '.join(sorted(others))} answered this session before, and now {facts.identity} would"
+    return Failed("off", f"{what}; a session stays with one. Open a new one.")

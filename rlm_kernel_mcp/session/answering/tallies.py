@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from rlm_kernel_mcp.session.answering.backends.protocol import Facts
-from rlm_kernel_mcp.session.answering.keeping import NOTHING, Books, Entry, Fate, Spent
+from rlm_kernel_mcp.session.answering.keeping import NOBODY, NOTHING, Books, Entry, Fate, Said, Spent
 from rlm_kernel_mcp.session.answering.questions import Answered, Failed, Given, Question, Source, Tally
 
 REMEMBERED_CHARS: Final = 16_000_000
@@ -137,7 +137,7 @@ class Record:
         *,
         duplicate_of: int | None = None,
         spent: Spent = NOTHING,
-        said: str = "",
+        said: Said = NOBODY,
     ) -> None:
         """This has become of a question."""
         code = given.code if isinstance(given, Failed) else None
@@ -152,7 +152,7 @@ class Record:
                 answer=given.text if isinstance(given, Answered) else None,
                 error_code=code,
                 duplicate_of=duplicate_of,
-                model_said=said,
+                said=said,
                 spent=spent,
             ),
         )

@@ -1,7 +1,7 @@
 """Who answers a session's questions, as the channel sees it.
 
 Is: protocols, which the broker and the switchboard of `session/answering/` have. Is not: a backend. Above:
-`questions.py`, `session/reopening.py`. Below: `session/answering/questions.py`.
+`questions.py`, `session/reopening.py`. Below: `session/answering/questions.py`, `session/parked/desk.py`.
 """
 
 from __future__ import annotations
@@ -21,12 +21,16 @@ from rlm_kernel_mcp.session.answering.questions import (
     Source,
     Tally,
 )
+from rlm_kernel_mcp.session.parked.desk import Desk
 
 STOPPED: Final = Failed("stopped", "the step that asks is not running any more")
 
 
 class Answers(Protocol):
     """Who answers one session's questions (`session/answering/broker.py`). Nothing here blocks, or raises."""
+
+    desk: Desk | None
+    """Where they wait for whoever drives the session; None: they do not."""
 
     def ask(self, question: Question, give: Give) -> None:
         """Answer it: `give` is called once, now or later from the loop; never once it is cancelled or its step over."""

@@ -57,6 +57,7 @@ class Questions:
 
     def __init__(self, answers: Answers, account: Account, room: QuestionRoom) -> None:
         self._answers, self._account, self._room = answers, account, room
+        self.desk = answers.desk
         self._numbers = itertools.count(1)
         self._kernel: Kernel | None = None
         self._channel: KernelChannel | None = None
@@ -141,6 +142,8 @@ class Questions:
     # --- frames
 
     def _on_frame(self, channel: KernelChannel, frame: Frame) -> None:
+        if self.desk is not None:
+            self.desk.heard(more=isinstance(frame, Ask) and frame.more)
         match frame:
             case Ask():
                 for item in frame.items:

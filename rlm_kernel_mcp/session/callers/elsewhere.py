@@ -6,9 +6,16 @@ another, which is a host's (`host/others/`). Above: `session/handles.py`. Below:
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final, Protocol
 
 from rlm_kernel_mcp.errors import SessionBusy
+
+ANSWER_THERE: Final = (
+    "Answer where the session is driven. Sub-agents reach it where all clients share one host: "
+    "`rlm-kernel-mcp doctor` says why there is none."
+)
 
 
 class Elsewhere(Protocol):
@@ -36,3 +43,12 @@ def driven_elsewhere(session_id: str, holder: int) -> SessionBusy:
         f"Session {session_id} is driven by another server process ({who}).",
         "Use it there, or call rlm_init_context for a session of your own; rlm_get_trace works from here too.",
     )
+
+
+@contextmanager
+def answered_elsewhere() -> Iterator[None]:
+    """Say of a session that another process drives what is to be done with answers to its questions."""
+    try:
+        yield
+    except SessionBusy as error:
+        raise SessionBusy(error.message, ANSWER_THERE) from error

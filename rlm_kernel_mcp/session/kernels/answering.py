@@ -10,11 +10,15 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 from rlm_kernel_mcp.kernel.kernel import Kernel
+from rlm_kernel_mcp.session.parked.desk import Desk
 from rlm_kernel_mcp.session.steps.run import RunningStep
 
 
 class Answering(Protocol):
     """What answers one session's code. `session/reopening.py` makes it, as it makes the session's other parts."""
+
+    desk: Desk | None
+    """Where its questions wait for whoever drives the session; None: they do not."""
 
     async def open(self, kernel: Kernel) -> None:
         """Give a kernel its way to ask. It has the context and the values that came back, and no step has begun in it.
@@ -35,6 +39,8 @@ class Answering(Protocol):
 
 class Nobody:
     """`Answering` of a session whose code has nobody to ask."""
+
+    desk: Desk | None = None
 
     async def open(self, kernel: Kernel) -> None:
         """Give it nothing."""

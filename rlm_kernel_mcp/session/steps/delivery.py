@@ -49,13 +49,16 @@ def deliver(outcome: Outcome, *, step_index: int, account: Account, max_output_c
 
     `max_output_chars`: None for a program, which gets the texts raw, and whole as far as the budget goes.
     """
-    final = outcome.status != "running"
+    final = outcome.status not in ("running", "needs_answers")
     limit = account.left.chars_left if max_output_chars is None else min(max_output_chars, account.left.chars_left)
     rest = f'rlm_get_trace(from_step={step_index}, to_step={step_index}, detail="full") gets the rest'
     if not final:
         rest = "rlm_await_step or, when the step has ended, rlm_get_trace gets the rest"
-    ename, shown = raw_cuts(outcome, limit) if max_output_chars is None else _cuts(outcome, limit, rest)
-    account.charge_chars(len(ename) + sum(len(cut.text) for cut in shown.values()))
+    room = limit if outcome.page is None else limit // 2  # what is asked is to be seen, whatever was printed before
+    ename, shown = raw_cuts(outcome, room) if max_output_chars is None else _cuts(outcome, room, rest)
+    chars = len(ename) + sum(len(cut.text) for cut in shown.values())
+    page = None if outcome.page is None else outcome.page(limit - chars)
+    account.charge_chars(chars + (0 if page is None else page.chars))
     if final and limit != max_output_chars and any(cut.cut_chars for cut in shown.values()):
         account.exceed_budget()
     if final:
@@ -79,6 +82,7 @@ def deliver(outcome: Outcome, *, step_index: int, account: Account, max_output_c
         images=outcome.pictures,
         contexts_changed=outcome.contexts_changed,
         subcalls=outcome.subcalls,
+        questions=page,
     )
 
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
 from rlm_kernel_mcp.errors import RlmError
 from rlm_kernel_mcp.kernel.untrusted.exploring import NOTHING, Use
 from rlm_kernel_mcp.kernel.untrusted.reply import Picture
+from rlm_kernel_mcp.session.parked.reports import QuestionPage
 from rlm_kernel_mcp.session.reports import LossReport, StepError, StepStatus, Subcalls, Variable
 
 MEMORY_BYTES: Final = 16 << 20
@@ -52,6 +54,8 @@ class Outcome:
     """What is to be said of contexts that came since a call was answered."""
     subcalls: Subcalls | None = None
     """What has become of its questions."""
+    page: Callable[[int], QuestionPage] | None = None
+    """Makes a page of those that wait for whoever drives the session, of so many characters; None: there is none."""
 
     @classmethod
     def refusal(cls, error: RlmError) -> Outcome:

@@ -22,6 +22,7 @@ from rlm_kernel_mcp.kernel.kernel import Kernel
 from rlm_kernel_mcp.kernel.untrusted.answers import is_withdrawn
 from rlm_kernel_mcp.kernel.untrusted.reply import Reply
 from rlm_kernel_mcp.policy import Policy
+from rlm_kernel_mcp.session.parked.desk import Desk
 from rlm_kernel_mcp.session.reports import StepError, StepStatus, Subcalls, Variable
 from rlm_kernel_mcp.session.steps.clock import StepClock
 from rlm_kernel_mcp.session.steps.outcomes import Outcome
@@ -71,6 +72,8 @@ class RunningStep:
     """What has become of its questions so far."""
     on_stop: Callable[[], None] = lambda: None
     """Called when it has been interrupted: what it waits for does not come any more."""
+    desk: Desk | None = None
+    """Where its questions wait for whoever drives the session; None: they do not."""
 
     def stop(self) -> None:
         """`rlm_interrupt`: stop whatever the step is doing."""
@@ -82,6 +85,12 @@ class RunningStep:
     def is_stopping(self) -> bool:
         """Whether somebody has asked for its end."""
         return self.interrupt.done() or (self.preparation is not None and self.preparation.done())
+
+    def finish(self) -> None:
+        """It has ended; whoever waits for that, or for its questions, looks."""
+        self.finished.set()
+        if self.desk is not None:
+            self.desk.wake()
 
     @contextmanager
     def preparing(self) -> Iterator[asyncio.Future[None]]:

@@ -36,6 +36,9 @@ TOLD: Final = (
 )
 """What is told of each question where it is anything; its texts are in the store, packed (`Subcalls.texts`)."""
 
+BY_AGENT: Final = "agent:"
+"""How the name of a connection begins that has answered."""
+
 
 class Heads:
     """A session's events in order, those of its questions among them."""
@@ -97,4 +100,6 @@ def _summary(batch: BatchRow) -> str:
 
 def _line(row: SubcallRow) -> str:
     told = {name: value for name in TOLD if (value := getattr(row, name)) not in (None, "", 0)}
+    if row.answered_by.startswith(BY_AGENT):  # of an endpoint it is the same for all
+        told["answered_by"] = row.answered_by
     return json.dumps(told, ensure_ascii=False)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from rlm_kernel_mcp.session.asking.answers import Switchboard
 from rlm_kernel_mcp.session.registry import Registry
 from tests.kernel.asking.scripted import ScriptedAnswers, ScriptedBoard
 from tests.sessions import SessionDriver, end_session, lent, open_workers_registry
@@ -22,7 +23,7 @@ class Pair:
 
 
 @contextmanager
-def answered_by(registry: Registry, board: ScriptedBoard) -> Iterator[None]:
+def answered_by(registry: Registry, board: Switchboard) -> Iterator[None]:
     """Sessions that are opened meanwhile have their questions answered here."""
     handles = registry.handles
     before = handles._shared

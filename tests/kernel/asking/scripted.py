@@ -24,6 +24,7 @@ from rlm_kernel_mcp.session.answering.questions import (
     Source,
     Tally,
 )
+from rlm_kernel_mcp.session.parked.desk import Desk
 from tests.sessions import WAIT_S
 
 STOPPED: Final = Failed("stopped", "nobody waits any more")
@@ -41,6 +42,8 @@ def nothing(question: Question) -> None:
 
 class ScriptedAnswers:
     """One session's."""
+
+    desk: Desk | None = None
 
     def __init__(self, account: Account) -> None:
         self._account = account

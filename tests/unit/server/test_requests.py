@@ -24,6 +24,7 @@ RIGHT: dict[str, dict[str, Any]] = {
     "rlm_get_trace": {"session_id": "s_1"},
     "rlm_list_sessions": {},
     "rlm_add_context": {"session_id": "s_1", "name": "more", "text": "x"},
+    "rlm_answer": {"session_id": "s_1"},
 }
 
 JSON_VALUES = st.recursive(
@@ -237,3 +238,49 @@ def test_the_published_schema_is_flat_and_closed_and_describes_everything(tool: 
     assert all(part["description"] for part in schema["properties"].values())
     assert "title" not in json.dumps(schema)
     assert set(schema["required"]) <= set(RIGHT[tool])
+
+
+@pytest.mark.parametrize(
+    ("answers", "wrong"),
+    [
+        (
+            "yes",
+            'answers must be a list of at most 1,000 answers, each {id, text} or {id, error}; given: the text "yes"',
+        ),
+        ([{"id": 1, "text": ""}] * 1_001, "answers must be a list of at most 1,000 answers"),
+        (["yes"], "answers[0] must be an object of id and text, or of id and error where there is no answer"),
+        ([{"id": 1}], "answers[0] must be an object of id and text"),
+        ([{"id": 1, "text": "a", "error": "b"}], "answers[0] must be an object of id and text"),
+        ([{"id": 1, "text": "a", "more": 1}], "answers[0] must be an object of id and text"),
+        ([{"id": 1, "text": "a"}, {"id": "2", "text": "b"}], "answers[1] id must be a whole number"),
+        ([{"id": 0, "text": "a"}], "answers[0] id must be a whole number"),
+        ([{"id": True, "text": "a"}], "answers[0] id must be a whole number"),
+        ([{"id": 1, "text": None}], "answers[0] text must be a text of 0 to 200,000 characters; given: null"),
+        (
+            [{"id": 1, "text": "x" * 200_001}],
+            "answers[0] text must be a text of 0 to 200,000 characters; given: 200,001",
+        ),
+        ([{"id": 1, "error": ["x"]}], "answers[0] error must be a text of 0 to 200,000 characters; given: a list of 1"),
+        ([{"id": 1, "text": "\ud800"}], "answers[0] text must be valid Unicode"),
+    ],
+)
+def test_a_wrong_answer_is_named_by_its_place(answers: object, wrong: str) -> None:
+    """And none of the others is taken."""
+    assert refusal("rlm_answer", session_id="s_1", answers=answers).startswith(wrong)
+
+
+def test_right_answers_are_taken_as_they_are() -> None:
+    """An empty one too; a number without a fraction is a whole number."""
+    given = [{"id": 30_001.0, "text": ""}, {"id": 30_002, "error": "cannot tell"}]
+    request = validation.parse("rlm_answer", requests.Answer, {"session_id": "s_1", "answers": given})
+    assert list(request.answers) == [{"id": 30_001, "text": ""}, {"id": 30_002, "error": "cannot tell"}]
+    assert refusal("rlm_answer", session_id="s_1", take=101).startswith("take must be a whole number of questions")
+
+
+@pytest.mark.parametrize(
+    "name", ["question:", "question:x", "question: 1", "question:-1", "Question:1", "question:1.0"]
+)
+def test_a_whole_question_is_read_by_its_number_alone(name: str) -> None:
+    assert refusal("rlm_get_var", session_id="s_1", var_name=name).startswith("var_name must be one Python identifier")
+    given = {"session_id": "s_1", "var_name": "question:30001"}
+    assert validation.parse("rlm_get_var", requests.GetVar, given).var_name == "question:30001"

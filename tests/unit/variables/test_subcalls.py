@@ -32,6 +32,16 @@ def test_nobody_answers_unless_it_is_asked_for_and_then_no_key_is_read() -> None
     assert loaded().of_kernel().preload == ()
 
 
+def test_an_agent_that_answers_itself_needs_no_key_and_has_a_limit_of_its_own() -> None:
+    """Nothing of an endpoint is read; nothing leaves, and kernels can check a schema."""
+    own = loaded(RLM_SUBCALL_BACKEND="agent", OPENAI_API_KEY=KEY, RLM_SUBCALL_MODEL="m", OPENAI_BASE_URL="nonsense")
+    assert own.subcalls == SubcallSettings("agent", max_subcalls=200)
+    assert (own.subcalls.is_answered, own.subcalls.is_open_world) == (True, False)
+    assert own.of_kernel().preload == ("jsonschema", "referencing")
+    more = loaded(RLM_SUBCALL_BACKEND="agent", RLM_SUBCALL_MAX="900", RLM_SUBCALL_CACHE="off").subcalls
+    assert (more.max_subcalls, more.is_cached) == (900, False)
+
+
 def test_openai_is_asked_by_responses_and_every_other_endpoint_by_chat() -> None:
     """Unless the user says otherwise."""
     own, other = subcalls(), subcalls(OPENAI_BASE_URL="https://llm.example.com:8443/v1/")

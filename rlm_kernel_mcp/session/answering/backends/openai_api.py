@@ -1,7 +1,7 @@
 """The backend `openai`: an endpoint that speaks Chat Completions or Responses, be it OpenAI's or another's.
 
 Is: one question to one request, and the client's library at the first question. Is not: a retry, which is for all
-backends the same (`session/answering/sending.py`). Above: `session/answering/choice.py`. Below: `requests.py`,
+backends the same (`session/answering/sending.py`). Above: `session/boards/choice.py`. Below: `requests.py`,
 `replies.py`, `key.py`, and `transport.py`, which is imported in a thread.
 """
 

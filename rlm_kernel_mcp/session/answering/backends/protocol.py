@@ -25,6 +25,10 @@ class Facts:
     """One line for the agent."""
     is_open_world: bool = False
     """Whether questions leave this machine's own programs."""
+    for_steps_alone: bool = False
+    """Whether nobody is there to answer a console's cell."""
+    wait_limit_ms: int | None = None
+    """How long a step may wait for answers, where that is not what holds for every backend."""
     output_tokens: int = 2_000
     """The most that an answer may have."""
     form: str = "1"
@@ -34,6 +38,19 @@ class Facts:
     def identity(self) -> str:
         """Names who answers, without a key."""
         return " ".join(part for part in (self.name, self.where, self.model) if part)
+
+    def refusal(self, model: str, *, is_console: bool) -> str | None:
+        """Why a question does not go there: who asks, or the model that it names."""
+        if is_console and self.for_steps_alone:
+            return "no agent is asked for a console's cell"
+        if model not in (known := (self.model, *self.models)):
+            what = f"The model {model[:100]!r} may not be named here, which is the user's policy (RLM_SUBCALL_MODELS)"
+            return f"{what}; those that may: {', '.join(filter(None, known)) or 'none'}."
+        return None
+
+    def is_named(self, answered_by: str) -> bool:
+        """Whether an answer of the trace is this one's: of an agent's, each connection has a name of its own."""
+        return answered_by == self.identity or (self.for_steps_alone and answered_by.startswith(f"{self.name}:"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +75,8 @@ class Answer:
     tokens_out: int | None = None
     usd: float | None = None
     model_said: str = ""
+    by: str = ""
+    """Who has answered, where that is not the backend itself."""
 
 
 ATTEMPTS: Final = 5

@@ -62,6 +62,7 @@ def test_every_kind_of_frame_is_read() -> None:
         frame({"budget": 4}),
         frame({"forecast": {"id": 5, "step": "s", "opts": OPTS, "items": [[digest, 2]]}}),
         frame(ask([6, "", ""])),
+        frame({"ask": {**ask([7, "p", None])["ask"], "more": True}}),
     ) == [
         Ask(
             "s",
@@ -73,6 +74,7 @@ def test_every_kind_of_frame_is_read() -> None:
         BudgetAsked(4),
         ForecastAsked(5, "s", PLAIN, ((digest, 2),)),
         Ask("s", PLAIN, (item(6, "", ""),)),
+        Ask("s", PLAIN, (item(7, "p", None),), more=True),
     ]
 
 

@@ -15,7 +15,7 @@ from rlm_kernel_mcp.session.answering import books as books_module
 from rlm_kernel_mcp.session.answering import broker as broker_module
 from rlm_kernel_mcp.session.answering.backends.protocol import Facts
 from rlm_kernel_mcp.session.answering.books import StoreBooks
-from rlm_kernel_mcp.session.answering.keeping import Entry, Kept, Keys, Spent
+from rlm_kernel_mcp.session.answering.keeping import Entry, Kept, Keys, Said, Spent
 from rlm_kernel_mcp.session.answering.questions import Sketch
 from rlm_kernel_mcp.session.answering.switchboard import Ceilings, Switchboard
 from rlm_kernel_mcp.session.reports import SubcallsUsed
@@ -72,7 +72,7 @@ async def test_each_question_has_its_row_with_its_texts(store: Store, writer: Wr
     books = books_over(store, writer)
     asked = question(7, "prompt", text="data", step_index=3, batch=2, schema="{}")
     first = books.write(
-        "s_1", Entry(asked, "m", "answered", "yes", model_said="m-1", spent=Spent(5, 2, None, 1, 30, 400))
+        "s_1", Entry(asked, "m", "answered", "yes", said=Said("m-1"), spent=Spent(5, 2, None, 1, 30, 400))
     )
     second = books.write("s_1", Entry(question(8, "prompt"), "m", "duplicate", "yes", duplicate_of=7))
     books.note_missed("s_1", [first])

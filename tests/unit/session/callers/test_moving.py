@@ -99,7 +99,7 @@ async def test_a_loss_that_nobody_was_told_of_is_told_where_it_is_used_next(both
     await run(one, session_id, DIES, wait_ms=0)
     session = one.registry.handles.sessions[session_id]
     await until(lambda: not session.running)
-    loss = session.unreported
+    loss = session.told.unreported
     assert isinstance(loss, LossReport)
     lost = (await run(other, session_id, "1")).lost
     assert loss.reason in lost.reason

@@ -12,6 +12,7 @@ import pytest
 
 from rlm_kernel_mcp.errors import KernelDied
 from rlm_kernel_mcp.kernel.kernel import Kernel
+from rlm_kernel_mcp.session.parked.desk import Desk
 from rlm_kernel_mcp.session.steps.clock import StepClock
 from rlm_kernel_mcp.session.steps.run import RunningStep
 from tests.fake_kernel import DIES, FOREVER, Fakes
@@ -24,6 +25,8 @@ OPENED: Final = "opened"
 
 class Recorded:
     """`Answering` that notes in each kernel when it was opened, and pauses each step's clock at its beginning."""
+
+    desk: Desk | None = None
 
     def __init__(self, fakes: Fakes) -> None:
         self._fakes = fakes

@@ -1,27 +1,41 @@
 """Who answers the sessions of a registry, by the settings of the client that opened it.
 
 Is: settings to a switchboard. It imports no client's library and reads no key. Is not: any of its parts.
-Above: `session/registry.py`. Below: `switchboard.py`, `books.py`, `backends/`.
+Above: `session/registry.py`. Below: `agents.py`, `session/answering/switchboard.py`, `session/answering/books.py`,
+`session/answering/backends/`.
 """
 
 from __future__ import annotations
 
 from rlm_kernel_mcp.session.answering.backends.openai_api import OpenAIBackend
+from rlm_kernel_mcp.session.answering.backends.protocol import Facts
 from rlm_kernel_mcp.session.answering.books import StoreBooks
 from rlm_kernel_mcp.session.answering.switchboard import Ceilings, Switchboard
+from rlm_kernel_mcp.session.boards.agents import AGENT, AgentBoard
 from rlm_kernel_mcp.settings import Settings
 from rlm_kernel_mcp.store.store import Store
 from rlm_kernel_mcp.store.writer import Writer
+from rlm_kernel_mcp.variables.subcalls import SubcallSettings
 
 
-def switchboard_of(settings: Settings, store: Store, writer: Writer) -> Switchboard | None:
+def switchboard_of(settings: Settings, store: Store, writer: Writer) -> Switchboard | AgentBoard | None:
     """Who answers; None: nobody does."""
     wanted = settings.subcalls
+
+    def books_of(facts: Facts) -> StoreBooks:
+        return StoreBooks(store, writer, facts, is_cached=wanted.is_cached, day_max=wanted.day_max)
+
     if wanted.backend == "none":
         return None
+    if wanted.backend == "agent":
+        return AgentBoard(_ceilings(wanted), books_of(AGENT))
     backend = OpenAIBackend(wanted)
-    books = StoreBooks(store, writer, backend.facts, is_cached=wanted.is_cached, day_max=wanted.day_max)
-    ceilings = Ceilings(
+    books = books_of(backend.facts)
+    return Switchboard(backend, _ceilings(wanted), books, books)
+
+
+def _ceilings(wanted: SubcallSettings) -> Ceilings:
+    return Ceilings(
         subcalls=wanted.max_subcalls,
         tokens=wanted.max_tokens,
         usd=wanted.max_usd,
@@ -29,4 +43,3 @@ def switchboard_of(settings: Settings, store: Store, writer: Writer) -> Switchbo
         parallel=wanted.parallel,
         per_minute=wanted.per_minute,
     )
-    return Switchboard(backend, ceilings, books, books)

@@ -1,0 +1,41 @@
+"""A program answers what the code of its step asks, where its user has set the backend `agent`.
+
+Is: the questions of a running step, page by page, and their answers. Is not: who may answer (any client of the session
+may), nor how long a question waits (`session/parked/`). Above: `async_session.py`. Below: `door.py`,
+`session/parked/reports.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from rlm_kernel_mcp.doors.door import Door
+from rlm_kernel_mcp.session.parked.reports import AskedItem
+from rlm_kernel_mcp.session.reports import StepReport
+
+Answer = Callable[[AskedItem], str | Awaitable[str]]
+"""Gives the answer to one question; JSON where the question has a schema."""
+WAIT_MS: Final = 600_000
+LOOK_S: Final = 0.05
+"""Between two looks for a step that has yet to begin."""
+
+
+async def answered(door: Door, session_id: str, running: asyncio.Task[StepReport], answer: Answer) -> None:
+    """Answer what a step asks until its call has ended. Raises: what `answer` raises."""
+    given: list[dict[str, Any]] = []
+    while not running.done():
+        report = await door.answer_questions({"session_id": session_id, "answers": given, "wait_ms": WAIT_MS})
+        given = [{"id": item.id, "text": await _text(answer(item))} for item in page_of(report)]
+        if not given:
+            await asyncio.wait({running}, timeout=LOOK_S)
+
+
+def page_of(report: StepReport) -> tuple[AskedItem, ...]:
+    """The questions that a report shows."""
+    return () if report.questions is None else report.questions.items
+
+
+async def _text(answer: str | Awaitable[str]) -> str:
+    return answer if isinstance(answer, str) else await answer

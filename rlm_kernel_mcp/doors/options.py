@@ -1,0 +1,64 @@
+"""What a program says of its sessions, and what it is told while a step runs: types alone.
+
+Is: the options with which a session is opened, and a piece of output. Is not: a call (`async_session.py`).
+Above: `async_session.py`, `api.py`. Below: `door.py`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypedDict
+
+from rlm_kernel_mcp.doors.door import Stream
+
+StrPath = str | os.PathLike[str]
+
+
+class ContextOptions(TypedDict, total=False):
+    """What a context is loaded with."""
+
+    exclude: Sequence[str]
+    """Patterns, as in .gitignore, of what directories and globs leave out."""
+    wait_ms: int
+    """Milliseconds to wait for it; after that it is `loading`, and the next step waits for it. 20,000."""
+
+
+class SessionOptions(ContextOptions, total=False):
+    """How a session is opened."""
+
+    context_text: str
+    """The context itself, kept exactly as given; or"""
+    context_paths: StrPath | Sequence[StrPath]
+    """files, directories and globs; or"""
+    session_id: str
+    """the handle of an earlier session, to go on with that. Exactly one of the three."""
+    context_name: str
+    """Name of the context's variable: `context`."""
+    max_steps: int
+    """Steps that may be run: 1,000,000."""
+    max_runtime_ms: int
+    """Milliseconds in which steps may be executing, in total: a day."""
+    budget_limit: int
+    """Characters of code in and of output delivered, in total: 1,000,000,000."""
+    step_timeout_ms: int
+    """Milliseconds after which one step is interrupted, unless `run` says otherwise: 60,000."""
+    max_subcalls: int
+    """Questions that the code may ask a model, where a setting names one: 1,000."""
+    subcall_tokens_limit: int
+    """Tokens of those questions and their answers, in total: 2,000,000."""
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A piece of a step's output, as it comes: of the streams in their own order."""
+
+    stream: Stream
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+Tell = Callable[[Output], object]

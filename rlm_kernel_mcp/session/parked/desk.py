@@ -1,0 +1,187 @@
+"""Where a session's questions wait for whoever drives it: pages, leases and answers, on the event loop's clock.
+
+Is: when a page is due, who is told, and what becomes of an answer. Is not: an agent, or anything that asks one: this
+waits until somebody calls. Above: `session/steps/`, `session/calls/`, `session/boards/`. Below: `pile.py`, `pages.py`,
+`reports.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Final
+
+from rlm_kernel_mcp.errors import VariableNotFound
+from rlm_kernel_mcp.session.parked.pages import (
+    DELEGATE,
+    DELEGATED_FROM,
+    PREVIEW_CHARS,
+    RAW_QUESTIONS,
+    body_of,
+    page_of,
+    raw_page_of,
+)
+from rlm_kernel_mcp.session.parked.pile import LEASE_S, PATIENCE_S, OnEnd, Parked, Pile
+from rlm_kernel_mcp.session.parked.reports import AnswerGiven, AskedItem, QuestionPage
+from rlm_kernel_mcp.session.reports import VariableSlice
+from rlm_kernel_mcp.text.safe_text import safe_prefix
+
+QUIET_S: Final = 0.005
+"""Threads and tasks ask one after the other: a page waits until the kernel has said nothing for so long."""
+MORE_S: Final = 0.02
+"""The same where the kernel has said that more of the same call comes."""
+UNQUIET_S: Final = 2.0
+"""A page is due after this, however much the kernel goes on to say."""
+PREFIX: Final = "question:"
+"""How the name of a question begins where its whole text is read as a variable."""
+DIGITS_MAX: Final = 19
+NOT_WAITING: Final = "rlm_answer without answers shows the questions that wait."
+
+
+class Desk:
+    """One session's. Belongs to the event loop."""
+
+    def __init__(self, session_id: str, lease_s: float = LEASE_S, patience_s: float = PATIENCE_S) -> None:
+        self._session_id = session_id
+        self._pile = Pile(lease_s, patience_s)
+        self._change = asyncio.Event()
+        self._quiet_s = self._unquiet_since_s = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    # --- what asks
+
+    def heard(self, *, more: bool) -> None:
+        """The kernel has said something. `more`: and something more of the same call comes."""
+        self._quiet_s = max(self._quiet_s, _now_s() + (MORE_S if more else QUIET_S))
+        if self._pile.waiting:  # a page that was due is not any more: somebody may have been woken for it
+            self._arm()
+
+    def put(self, prompt: str, text: str | None, schema: str | None, *, step_index: int, on_end: OnEnd) -> Parked:
+        """A question begins to wait. `on_end` is called once, unless it is dropped before."""
+        now_s = _now_s()
+        if not self._pile.waiting:
+            self._unquiet_since_s = now_s
+        self.heard(more=False)
+        one = self._pile.put(prompt, text, schema, step_index=step_index, now_s=now_s, on_end=on_end)
+        self._arm()
+        return one
+
+    def drop(self, one: Parked) -> None:
+        """Nobody waits for its answer any more."""
+        self._pile.take_out(one.id)
+
+    # --- what waits for a page
+
+    @property
+    def is_due(self) -> bool:
+        """Whether there are questions that nobody has taken, and the kernel has said what it had to say."""
+        return self._pile.waiting > 0 and _now_s() >= self._due_s
+
+    async def change(self) -> None:
+        """Wait until a page may be due, or `wake` is called."""
+        await self._change.wait()
+
+    def wake(self) -> None:
+        """Have everybody look who waits for a change."""
+        self._change.set()
+        self._change = asyncio.Event()
+
+    # --- what answers
+
+    @property
+    def leased(self) -> int:
+        """How many questions others have taken."""
+        return self._pile.leased
+
+    def raw_page(self, _room: int = 0) -> QuestionPage:
+        """The first questions that nobody has taken, for a program."""
+        shown = self._noted(raw_page_of(self._pile.free, RAW_QUESTIONS))
+        return QuestionPage(shown, self._pile.waiting, self._pile.leased)
+
+    def page(self, room: int, *, is_preview: bool) -> QuestionPage:
+        """The first questions that nobody has taken. `is_preview`: few of them, where there are many."""
+        many = self._pile.waiting > DELEGATED_FROM
+        shown = self._shown(min(room, PREVIEW_CHARS) if is_preview and many else room, self._pile.waiting)
+        delegate = DELEGATE.format(session_id=self._session_id) if many else None
+        return QuestionPage(shown, self._pile.waiting, self._pile.leased, delegate)
+
+    def lease(self, most: int, room: int | None) -> QuestionPage | None:
+        """As many as are wanted, for the caller alone for a while; None: there is none that nobody has taken."""
+        items = self._shown(room, most) if room is not None else self._noted(raw_page_of(self._pile.free, most))
+        self._pile.lease([item.id for item in items], _now_s())
+        self._arm()
+        return QuestionPage(items, self._pile.waiting, self._pile.leased) if items else None
+
+    def _shown(self, room: int, most: int) -> tuple[AskedItem, ...]:
+        return self._noted(page_of(self._pile.free, room, most))
+
+    def _noted(self, page: Iterable[tuple[Parked, AskedItem]]) -> tuple[AskedItem, ...]:
+        now_s, page = _now_s(), list(page)
+        for one, _ in page:
+            one.shown_s = now_s if one.shown_s is None else one.shown_s
+        return tuple(item for _, item in page)
+
+    def hand_in(self, answers: Iterable[AnswerGiven], by: str) -> tuple[int, ...]:
+        """Give answers to who waits for them; the numbers of those that nobody waits for. `by`: who brings them."""
+        rejected = []
+        for answer in answers:
+            if (one := self._pile.take_out(answer.id)) is None:
+                rejected.append(answer.id)
+            else:
+                one.on_end(answer, by)
+        return tuple(rejected)
+
+    def whole(self, number: int) -> Parked | None:
+        """A question that waits, raw, for who reads all of it."""
+        if (one := self._pile.get(number)) is not None and one.shown_s is None:
+            one.shown_s = _now_s()
+        return one
+
+    def close(self) -> None:
+        """Nothing is answered any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    # --- time
+
+    @property
+    def _due_s(self) -> float:
+        return min(self._quiet_s, self._unquiet_since_s + UNQUIET_S)
+
+    def _arm(self) -> None:
+        """See that `_tick` comes at the next moment at which something changes by itself; it may come before."""
+        now_s, due_s = _now_s(), self._due_s if self._pile.waiting else None
+        ahead = [at_s for at_s in (self._pile.next_s(), due_s) if at_s is not None and at_s > now_s]
+        if ahead and (self._timer is None or self._timer.when() > min(ahead)):
+            self.close()
+            self._timer = asyncio.get_running_loop().call_at(min(ahead), self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        now_s = _now_s()
+        self._pile.give_back(now_s)
+        for one in self._pile.overdue(now_s):
+            one.on_end(None, "")
+        self._arm()
+        self.wake()
+
+
+def question_part(desk: Desk | None, name: str, offset: int, limit: int) -> VariableSlice:
+    """A slice of a question by the name that it is read by. Raises: VariableNotFound: none of that name waits."""
+    digits = name.removeprefix(PREFIX)
+    one = None if desk is None or not digits.isdecimal() else desk.whole(int(digits[:DIGITS_MAX]))
+    if one is None:
+        why = "it has its answer, was stopped, or was never asked"
+        raise VariableNotFound(f"No question {digits[:DIGITS_MAX]!r} waits: {why}.", NOT_WAITING)
+    body = body_of(one)
+    shown, covered = safe_prefix(body[offset : offset + limit + 1], limit)
+    end = offset + covered
+    more = covered > 0 and end < len(body)
+    note = f"Its prompt has {len(one.prompt):,} characters; its text follows after an empty line."
+    following, cut = end if more else None, more or offset > 0
+    return VariableSlice(name, "question", len(body), shown, True, len(body), offset, following, cut, note)
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()

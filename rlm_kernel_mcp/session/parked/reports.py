@@ -1,0 +1,77 @@
+"""Questions as whoever answers them gets them, and what comes back: plain data between `session/` and `server/`.
+
+Is: frozen dataclasses whose fields are the contract's. Texts of items are safe to show, those of answers as they were
+given. Is not: who holds which question (`pile.py`). Above: `session/reports.py`, `pages.py`, `desk.py`. Below: nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+
+@dataclass(frozen=True)
+class AskedItem:
+    """One question on a page. `cut`: it is shown in part, and `rlm_get_var` of `question:<id>` has the rest."""
+
+    id: int
+    prompt: str
+    text: str | None
+    schema: str | None
+    """JSON of a JSON Schema that the answer's JSON is to have; None too where it has no room on the page."""
+    total_chars: int
+    """Of prompt and text, as they were asked."""
+    cut: bool = False
+
+    def row(self) -> dict[str, Any]:
+        """What the client gets."""
+        row: dict[str, Any] = {"id": self.id, "prompt": self.prompt}
+        row |= {} if self.text is None else {"text": self.text}
+        row |= {} if self.schema is None else {"schema": self.schema}
+        return row | {"total_chars": self.total_chars} | ({"cut": True} if self.cut else {})
+
+    @cached_property
+    def chars(self) -> int:
+        """Characters that it takes in an answer."""
+        return len(json.dumps(self.row(), ensure_ascii=False, separators=(",", ":"))) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionPage:
+    """`questions` of a step's report."""
+
+    items: tuple[AskedItem, ...]
+    waiting: int
+    """That have no answer, and that nobody has taken; those on a page of `take = 0` among them."""
+    leased: int
+    """That somebody has taken, and has some time left to answer."""
+    delegate: str | None = None
+    """What to tell a sub-agent, where there are more than a few."""
+
+    @property
+    def chars(self) -> int:
+        """Characters of its items."""
+        return sum(item.chars for item in self.items)
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerGiven:
+    """An answer to one question, or why there is none. Exactly one of `text` and `error`."""
+
+    id: int
+    text: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """What a call of `rlm_answer` brings, and what it wants."""
+
+    answers: tuple[AnswerGiven, ...] = ()
+    take: int = 0
+    """So many questions are wanted that nobody else has; 0: the next page of all, or the step's end."""
+    wait_ms: int = 45_000
+    max_output_chars: int | None = 8_000
+    """None, of a program: what it is shown is whole and raw."""
