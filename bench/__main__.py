@@ -33,6 +33,7 @@ from bench.bars import (
     starts,
     steps,
     subcalls,
+    subcalls_agent,
     subcalls_ends,
     variables,
 )
@@ -91,6 +92,7 @@ PARTS: dict[str, Part] = {
     "subcalls-flood": subcalls_ends.subcalls_flood,
     "subcalls-idle": subcalls_ends.subcalls_idle,
     "subcalls-hostile": subcalls_ends.subcalls_hostile,
+    "subcalls-agent": subcalls_agent.subcalls_agent,
 }
 FLOORS: dict[str, Part] = {
     "floor-machine": machine.machine,
@@ -111,6 +113,7 @@ GROUPS = {
         "subcalls-flood",
         "subcalls-idle",
         "subcalls-hostile",
+        "subcalls-agent",
     ],
     "hosts": ["host-start", "host-cold", "host-memory", "host-step", "host-many", "host-elsewhere", "host-death"],
 }
