@@ -96,6 +96,7 @@ def run_codex(  # noqa: PLR0913 (each of these is what one of the conversations 
     files: Mapping[str, str] | None = None,
     env: Mapping[str, str] = NO_HOST,
     ended_by: signal.Signals | None = None,
+    agents: Mapping[str, Script] | None = None,
 ) -> CodexRun:
     """Run one conversation to its end in `directory`; raise what its script raised.
 
@@ -107,6 +108,7 @@ def run_codex(  # noqa: PLR0913 (each of these is what one of the conversations 
         files: name and text of the files in Codex's working directory, which is the server's too.
         env: what Codex sets for its server.
         ended_by: Codex gets this signal where the script ends, and its last message never arrives.
+        agents: what sub-agents say, as `ScriptedModel` has it.
     """
     binary = codex_binary()
     work, wire_in, wire_out = directory / "work", directory / "to_server.jsonl", directory / "from_server.jsonl"
@@ -127,6 +129,7 @@ def run_codex(  # noqa: PLR0913 (each of these is what one of the conversations 
         script,
         on_request=lambda: processes.update(command_lines_below(codex.pid)),
         on_end=end,
+        agents=agents or {},
     )
     with endpoint:
         values = {"model": model, "base_url": endpoint.base_url, "command": command[0], "args": command[1:]}

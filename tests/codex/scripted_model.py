@@ -16,7 +16,7 @@ import contextlib
 import itertools
 import json
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -38,12 +38,17 @@ _numbers = itertools.count(1)
 
 def call(tool: str, arguments: dict[str, object], server: str = "rlm") -> Item:
     """A classic call of an MCP tool; Codex knows it by namespace and name, not by a flat name."""
+    return function(f"mcp__{server}", tool, arguments)
+
+
+def function(namespace: str, name: str, arguments: dict[str, object]) -> Item:
+    """A call of any function, such as Codex's own for sub-agents."""
     return {
         "type": "function_call",
         "id": f"fc_{next(_numbers)}",
         "call_id": f"call_{next(_numbers)}",
-        "namespace": f"mcp__{server}",
-        "name": tool,
+        "namespace": namespace,
+        "name": name,
         "arguments": json.dumps(arguments),
         "status": "completed",
     }
@@ -84,6 +89,12 @@ def results_of(request: Request) -> list[str]:
     return [part["text"] for part in output[1:]]
 
 
+def told(request: Request) -> str:
+    """What whoever asks the model was told by its user, or by the agent that has started it."""
+    spoken = [one for one in request["input"] if one.get("role") == "user" or one.get("type") == "agent_message"]
+    return json.dumps(spoken)
+
+
 @dataclass
 class ScriptedModel:
     """The endpoint; a context manager that serves while it is entered.
@@ -98,7 +109,10 @@ class ScriptedModel:
     script: Script
     on_request: Callable[[], None]
     on_end: Callable[[], None]
+    agents: Mapping[str, Script] = field(default_factory=dict)
+    """Scripts of sub-agents, each by a word in the message that it is started with, which nobody else is told."""
     requests: list[Request] = field(default_factory=list)
+    _begun: set[str] = field(default_factory=set)
     stray_paths: list[str] = field(default_factory=list)
     failure: BaseException | None = None
     finished: bool = False
@@ -123,11 +137,16 @@ class ScriptedModel:
         """What the model says to this request; a script that ended or failed says a last message, and Codex is done."""
         self.on_request()
         self.requests.append(request)
+        words = told(request) if self.agents else ""
+        name = next((one for one in self.agents if one in words), "")
+        script, is_first = self.agents.get(name, self.script), name not in self._begun
+        self._begun.add(name)
         try:
-            return next(self.script) if len(self.requests) == 1 else self.script.send(request)
+            return next(script) if is_first else script.send(request)
         except StopIteration as end:
-            self.finished = True
-            self.on_end()
+            if not name:
+                self.finished = True
+                self.on_end()
             return [say(end.value)]
         except BaseException as failure:  # noqa: BLE001 - carried from the endpoint's thread to the test's
             self.failure = failure

@@ -6,10 +6,7 @@ What Codex starts is a front, which ends with it; the host and its kernels are n
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,16 +28,6 @@ from tests.mcp.line_client import WAIT_S
 from tests.processes import left_over
 
 pytestmark = [pytest.mark.codex, pytest.mark.slow]
-
-
-@pytest.fixture
-def hosts(tmp_path: Path) -> Iterator[Hosts]:
-    sockets = Path(tempfile.mkdtemp(prefix="r", dir="/tmp"))
-    (tmp_path / "hosts").mkdir()
-    made = Hosts(sockets, tmp_path / "hosts")
-    yield made
-    made.close()
-    shutil.rmtree(sockets)
 
 
 def directory_of(tmp_path: Path, name: str) -> Path:
