@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Literal
 
@@ -44,9 +45,13 @@ class KernelChannel(asyncio.Protocol):
         """Bytes of each open question, by its id."""
         self._open_bytes = 0
         self._is_unread = False
-        """Whether more answers wait to be written than may."""
-        self._got: list[Row] = []
-        self._got_chars = 0
+        """Whether more bytes of answers wait to be written than may."""
+        self._is_behind = False
+        """Whether there were so many answers that no more are wanted until the kernel has taken all of them."""
+        self._got: deque[Row] = deque()
+        """Answers that are to be sent: as they are, since a thousand equal ones are one text."""
+        self._is_flushing = False
+        """Whether they will be in this turn of the loop."""
         self.on_frame: Callable[[Frame], None] = lambda frame: None
         self.on_full: Callable[[bool], None] = lambda full: None
         """Told when so many answers wait to be written that no more are wanted, and when they do not any more."""
@@ -147,7 +152,7 @@ class KernelChannel(asyncio.Protocol):
     def _has_room(self) -> bool:
         """Whether another question may come: what it is answered has to be held, too."""
         has_room = len(self._open) < BATCH_MAX and self._open_bytes < OPEN_BYTES_MAX
-        return has_room and not self._is_unread and not self._room.is_full
+        return has_room and not self._is_behind and not self._room.is_full
 
     def _go_on(self) -> None:
         """Read on, in a turn of its own, if there is room now."""
@@ -160,34 +165,60 @@ class KernelChannel(asyncio.Protocol):
     # --- out
 
     def give(self, number: int, is_answer: bool, value: Any) -> None:
-        """Send an answer, together with others of this turn of the loop."""
-        if not self._got:
-            asyncio.get_running_loop().call_soon(self._flush)
+        """Send an answer, together with others of this turn of the loop, once the kernel takes those before it."""
         self._got.append((number, is_answer, value))
-        self._got_chars += ROW_CHARS + (len(value) if type(value) is str else 0)
-        if self._got_chars > OUT_FRAME_CHARS:
-            self._flush()
+        if not self._is_unread:
+            self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        if not self._is_flushing:
+            self._is_flushing = True
+            asyncio.get_running_loop().call_soon(self._flush)
 
     def fail(self, number: int, why: Failed) -> None:
         """Say why a question has no answer."""
         self.give(number, False, {"code": why.code, "message": why.message})
 
     def _flush(self) -> None:
-        got, self._got, self._got_chars = self._got, [], 0
-        if got and self._transport is not None and not self._transport.is_closing():
-            data = json.dumps({"got": got}).encode()
+        """Write one frame; the others of the loop have their turn before the next one."""
+        self._is_flushing = False
+        if self._transport is None or self._transport.is_closing():
+            self._got.clear()
+        elif self._got and not self._is_unread:
+            data = json.dumps({"got": self._frame()}).encode()
             self._transport.write(len(data).to_bytes(LENGTH_BYTES, "big") + data)
+            self._look_for_more()
+
+    def _look_for_more(self) -> None:
+        if self._is_unread:
+            return
+        if self._got:
+            self._flush_soon()
+        elif self._is_behind:
+            self._is_behind = False
+            self.on_full(False)
+            self._go_on()
+
+    def _frame(self) -> list[Row]:
+        """The next answers, as many as go together."""
+        rows, chars = list[Row](), 0
+        while self._got and chars <= OUT_FRAME_CHARS:
+            row = self._got.popleft()
+            chars += ROW_CHARS + (len(row[2]) if type(row[2]) is str else 0)
+            rows.append(row)
+        return rows
 
     def pause_writing(self) -> None:
         """asyncio: the kernel does not take its answers."""
         self._is_unread = True
-        self.on_full(True)
+        if not self._is_behind:
+            self._is_behind = True
+            self.on_full(True)
 
     def resume_writing(self) -> None:
         """asyncio: it does."""
         self._is_unread = False
-        self.on_full(False)
-        self._go_on()
+        self._look_for_more()
 
     # --- the end
 
@@ -207,5 +238,6 @@ class KernelChannel(asyncio.Protocol):
         self._room.forget(self)
         for number in self.open_ids:
             self.closed(number)
+        self._got.clear()
         if transport is not None:
             transport.abort()

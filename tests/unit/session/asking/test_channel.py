@@ -175,6 +175,25 @@ async def test_a_kernel_that_does_not_take_its_answers_is_asked_for_no_more(monk
         await kernel.until(lambda: kernel.full == [True, False] and len(kernel.frames) == 1)
 
 
+async def test_answers_that_are_not_taken_are_held_once_however_often_they_are_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One answer to 10,000 equal questions is one text, and not 10,000 times its bytes; all of them come in the end."""
+    monkeypatch.setattr(channels, "OUT_BYTES_MAX", 100_000)
+    answer = "x" * 100_000
+    async with opened() as kernel:
+        for number in range(1, 201):
+            kernel.channel.give(number, True, answer)
+        await kernel.until(lambda: kernel.full == [True])
+        transport = kernel.channel._transport
+        assert transport is not None
+        assert transport.get_write_buffer_size() < 3_000_000
+        found = await kernel.got(200)
+        assert [row[0] for row in found] == [*range(1, 201)]
+        assert {row[2] for row in found} == {answer}
+        await kernel.until(lambda: kernel.full == [True, False])
+
+
 async def test_what_is_no_frame_ends_it_and_what_was_open_takes_no_room() -> None:
     room = QuestionRoom(most=1)
     async with opened(room) as kernel:
