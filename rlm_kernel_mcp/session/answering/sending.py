@@ -136,10 +136,10 @@ class Sender:
         self._down, self._down_until_s = Failed("gone", "The server has ended."), math.inf
         if self._wake is not None:
             self._wake.cancel()
-        tasks = [*self._tasks, *([self._granting] if self._granting else [])]
-        for task in tasks:
+        for task in self._tasks:
             task.cancel()
-        if tasks:
+        # What is being taken of the day is waited for: the store takes it, whoever waits, and it is given back below.
+        if tasks := [*self._tasks, *([self._granting] if self._granting else [])]:
             await asyncio.wait(tasks, timeout=CLOSE_S)
         if self._day is not None and self._granted:
             self._day.give_back(self._granted)

@@ -13,6 +13,7 @@ import pytest
 
 from rlm_kernel_mcp.session.answering import books as books_module
 from rlm_kernel_mcp.session.answering import broker as broker_module
+from rlm_kernel_mcp.session.answering import sending
 from rlm_kernel_mcp.session.answering.backends.protocol import Facts
 from rlm_kernel_mcp.session.answering.books import StoreBooks
 from rlm_kernel_mcp.session.answering.keeping import Entry, Kept, Keys, Said, Spent
@@ -22,6 +23,7 @@ from rlm_kernel_mcp.session.reports import SubcallsUsed
 from rlm_kernel_mcp.store.store import Store
 from rlm_kernel_mcp.store.subcalls import Texts
 from rlm_kernel_mcp.store.writer import AT_ONCE_CHARS, Writer
+from tests.sessions import WAIT_S, until
 from tests.unit.session.answering.scripted import FACTS, Givens, ScriptedBackend, account, question
 
 pytestmark = pytest.mark.anyio
@@ -147,6 +149,27 @@ async def test_the_day_s_questions_are_taken_from_the_store_and_given_back_to_it
     books.give_back(1)
     await writer.settled("questions of the day")
     assert await books.grant(9) == 1
+
+
+async def test_a_server_that_ends_while_it_takes_some_of_the_day_gives_them_back(
+    store: Store, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store takes them, whoever waits for that."""
+    monkeypatch.setattr(sending, "CLOSE_S", WAIT_S)
+    busy = threading.Event()
+    writer.do("questions of the day", busy.wait, AT_ONCE_CHARS + 1)
+    books, backend = books_over(store, writer), ScriptedBackend()
+    board, givens = Switchboard(backend, None, books, books), Givens()
+    board.broker("s_1", account()).ask(question(1), givens.taker(1))
+    await until(lambda: board._sender._granting is not None)
+    await asyncio.sleep(0)  # it has asked the store, which is busy
+    closing = asyncio.create_task(board.close())
+    await asyncio.sleep(0)
+    busy.set()
+    await closing
+    await writer.settled("questions of the day")
+    assert store.answers.asked_on("2026-11-29") == 0
+    assert (givens[1], backend.calls) == ("gone", [])
 
 
 async def test_code_that_asks_what_is_never_sent_fills_no_disk(
