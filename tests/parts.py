@@ -6,6 +6,7 @@ the end of a run, and turns them into failures where `RLM_FORBID_SKIPS=1` (CI).
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -17,6 +18,12 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 def skip_for_lack_of(part: str, command: str) -> NoReturn:
     """Skip the test that asks: `part` is missing, and `command` brings it."""
     pytest.skip(f"{part} is missing; this brings it: {command}")
+
+
+def require_openai() -> None:
+    """Skips the test that asks where the client of the backend `openai` is not installed."""
+    if importlib.util.find_spec("openai") is None:
+        skip_for_lack_of("the client of the backend openai", "bin/setup --with openai")
 
 
 def codex_binary() -> Path:

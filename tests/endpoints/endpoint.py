@@ -15,7 +15,9 @@ import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Final, Self
+
+LOOK_S: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +55,10 @@ class Endpoint:
     faults: deque[Fault] = field(default_factory=deque)
     """For the next requests, one each; then they are answered."""
     seen: list[Seen] = field(default_factory=list)
-    left: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when a client has left before its answer."""
+    held: Callable[[Seen], bool] = lambda seen: False
+    """Which requests have no answer for as long as this says so of them, or until their client leaves."""
+    abandoned: list[Seen] = field(default_factory=list)
+    """Those whose client has left meanwhile."""
     port: int = 0
     _server: asyncio.Server | None = None
     _connections: set[asyncio.Task[None]] = field(default_factory=set)
@@ -102,11 +106,28 @@ class Endpoint:
         if self.faults:
             await self.faults.popleft()(seen, reader, writer)
             return False
+        if self.held(seen) and await self._left_while_held(seen, reader):
+            self.abandoned.append(seen)
+            return False
         if self.delay_s:
             await _passed(self.delay_s)
         writer.write(response(200, json.dumps(answered(seen, self.reply(seen))).encode()))
         await writer.drain()
         return True
+
+    async def _left_while_held(self, seen: Seen, reader: asyncio.StreamReader) -> bool:
+        """Whether the client has left; nobody tells of `held` that it is another by now."""
+        leaving = asyncio.ensure_future(reader.read(1))
+        try:
+            while self.held(seen) and not leaving.done():
+                await asyncio.wait({leaving}, timeout=LOOK_S)
+            has_left = leaving.done()
+        finally:
+            leaving.cancel()
+        await asyncio.wait({leaving})  # nobody reads any more
+        if not leaving.cancelled():
+            leaving.exception()  # how it has left is of no interest
+        return has_left
 
 
 async def _passed(seconds: float) -> None:

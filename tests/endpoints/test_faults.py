@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import datetime as dt
 import email.utils
-import importlib.util
 import ipaddress
 import json
 import socket
@@ -22,9 +21,11 @@ from rlm_kernel_mcp.session.answering.backends.openai_api import OpenAIBackend
 from rlm_kernel_mcp.session.answering.questions import Given, Question
 from rlm_kernel_mcp.session.answering.switchboard import Ceilings, Switchboard
 from rlm_kernel_mcp.variables.subcalls import SubcallSettings, load_subcall_settings
+from tests.endpoints.aside import KEY
 from tests.endpoints.endpoint import (
     Endpoint,
     Fault,
+    Seen,
     answers,
     cut_before,
     cut_within,
@@ -33,18 +34,10 @@ from tests.endpoints.endpoint import (
     no_http,
     says,
 )
-from tests.parts import skip_for_lack_of
 from tests.unit.session.answering.scripted import Givens, account, question
 
 pytestmark = pytest.mark.anyio
-KEY: Final = "sk-canary-0123456789abcdef"
 APIS: Final = ("chat", "responses")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _openai() -> None:
-    if importlib.util.find_spec("openai") is None:
-        skip_for_lack_of("the client of the backend openai", "bin/setup --with openai")
 
 
 @pytest.fixture(autouse=True)
@@ -153,6 +146,10 @@ def long_ago() -> str:
     return email.utils.format_datetime(dt.datetime(2020, 1, 1, tzinfo=dt.UTC), usegmt=True)
 
 
+def far_off() -> str:
+    return email.utils.format_datetime(dt.datetime(2120, 1, 1, tzinfo=dt.UTC), usegmt=True)
+
+
 PASSING: Final[dict[str, Fault]] = {
     "429 with seconds": says(429, retry_after="0.001"),
     "429 with a date": says(429, retry_after=long_ago()),
@@ -185,12 +182,14 @@ LASTING: Final[dict[str, tuple[Fault, str, str, int]]] = {
     "another form": (says(200, b'{"choices": 3, "output": {"a": []}}'), "backend", "form of its protocol", 1),
     "a list": (says(200, b"[]"), "backend", "form of its protocol", 1),
     "no end": (endless, "too_large", "4,000,000 bytes", 1),
+    "huge": (answers(padding="x" * 4_000_000), "too_large", "4,000,000 bytes", 1),
     "packed": (says(200, b"\x1f\x8b", content_encoding="gzip"), "backend", "packed", 1),
     "redirect": (says(307, location="http://127.0.0.1:9/v1"), "backend", "never followed (policy)", 1),
     "400": (says(400, {"error": {"message": "no such model \x1b[31m"}}), "backend", r"no such model \x1b[31m", 1),
     "too long": (says(400, {"error": {"code": "context_length_exceeded"}}), "too_large", "too long", 1),
     "413": (says(413), "too_large", "too long", 1),
     "429 for a day": (says(429, retry_after="86400"), "rate_limited", "too often", 1),
+    "429 until a far date": (says(429, retry_after=far_off()), "rate_limited", "too often", 1),
     "429, and not again": (says(429, x_should_retry="false"), "rate_limited", "too often", 1),
     "500 for good": (says(500, {"error": {"message": "down"}}), "backend", "(HTTP 500): down.", 5),
     "401": (says(401, {"error": {"message": f"wrong key {KEY}"}}), "backend", "refuses the key (HTTP 401)", 1),
@@ -254,14 +253,48 @@ async def test_half_an_answer_is_none(endpoint: Endpoint, api: str, fields: dict
         assert only(await ask("a")) == code
 
 
-async def test_an_endpoint_that_never_answers_is_left_when_the_time_is_over(endpoint: Endpoint) -> None:
+@pytest.mark.parametrize("api", APIS)
+async def test_an_answer_of_400_000_characters_is_given_whole_and_a_longer_one_not_at_all(
+    endpoint: Endpoint, api: str
+) -> None:
+    """Whatever characters it has."""
+    endpoint.reply = lambda seen: '\n\u2600\x01"' * 100_000 + seen.user
+    async with asking(settings_for(endpoint.url, api)) as ask:
+        assert only(await ask("1")) == "too_large"
+        endpoint.reply = lambda seen: '\n\u2600\x01"' * 100_000
+        assert only(await ask("2")) == '\n\u2600\x01"' * 100_000
+
+
+@pytest.mark.parametrize("api", APIS)
+async def test_answers_come_to_their_questions_in_whatever_order(endpoint: Endpoint, api: str) -> None:
+    """Each is held until all that were asked after it have been answered."""
+    names = "abcd"
+
+    def is_before_others(seen: Seen) -> bool:
+        return any(name not in answered for name in names if name > seen.user)
+
+    def reply(seen: Seen) -> str:
+        answered.append(seen.user)
+        return f"echo of {seen.user}"
+
+    answered: list[str] = []
+    endpoint.held, endpoint.reply = is_before_others, reply
+    async with asking(settings_for(endpoint.url, api)) as ask:
+        givens = await ask(*names)
+    assert [givens[number] for number in range(1, 5)] == [f"echo of {name}" for name in names]
+    assert answered == [*reversed(names)]
+
+
+@pytest.mark.parametrize("api", APIS)
+async def test_an_endpoint_that_never_answers_is_left_when_the_time_is_over(endpoint: Endpoint, api: str) -> None:
     """The code hears of it, however long the endpoint goes on."""
     endpoint.faults.extend([never] * 9)
-    async with asking(settings_for(endpoint.url), deadline_s=0.5) as ask:
+    async with asking(settings_for(endpoint.url, api), deadline_s=0.5) as ask:
         assert only(await ask("a")) == "timeout"
 
 
-async def test_a_question_that_nobody_waits_for_leaves_the_endpoint_at_once(endpoint: Endpoint) -> None:
+@pytest.mark.parametrize("api", APIS)
+async def test_a_question_that_nobody_waits_for_leaves_the_endpoint_at_once(endpoint: Endpoint, api: str) -> None:
     """The connection is gone: what it would still generate is not asked for."""
     came, left = asyncio.Event(), asyncio.Event()
 
@@ -271,7 +304,7 @@ async def test_a_question_that_nobody_waits_for_leaves_the_endpoint_at_once(endp
         left.set()
 
     endpoint.faults.append(waits)
-    board = Switchboard(OpenAIBackend(settings_for(endpoint.url)))
+    board = Switchboard(OpenAIBackend(settings_for(endpoint.url, api)))
     broker, givens = board.broker("s", account()), list[Given]()
     broker.ask(question(1, "a"), givens.append)
     async with asyncio.timeout(60):
@@ -319,16 +352,17 @@ def certificate(directory: Path) -> tuple[Path, ssl.SSLContext]:
     return path, context
 
 
-async def test_a_certificate_that_nobody_trusts_gets_no_question_and_no_key(tmp_path: Path) -> None:
+@pytest.mark.parametrize("api", APIS)
+async def test_a_certificate_that_nobody_trusts_gets_no_question_and_no_key(tmp_path: Path, api: str) -> None:
     """SSL_CERT_FILE is how the user trusts one."""
     path, tls = certificate(tmp_path)
     async with Endpoint(tls=tls) as endpoint:
-        async with asking(settings_for(endpoint.url)) as ask:
+        async with asking(settings_for(endpoint.url, api)) as ask:
             givens = await ask("a")
         assert only(givens) == "backend"
         assert "SSL_CERT_FILE" in givens.message(1)
         assert endpoint.seen == []
-        async with asking(settings_for(endpoint.url, SSL_CERT_FILE=str(path))) as ask:
+        async with asking(settings_for(endpoint.url, api, SSL_CERT_FILE=str(path))) as ask:
             assert only(await ask("a")) == "echo of a"
 
 
@@ -360,13 +394,14 @@ async def test_an_azure_resource_is_asked_by_its_deployment_and_with_its_own_hea
     assert "max_completion_tokens" in seen.body
 
 
+@pytest.mark.parametrize("api", APIS)
 async def test_an_endpoint_that_repeats_the_key_does_not_give_it_to_code(
-    endpoint: Endpoint, caplog: pytest.LogCaptureFixture
+    endpoint: Endpoint, api: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """In an answer, a model's name or an error: a proxy for debugging may."""
     endpoint.reply = lambda seen: f"you sent {seen.headers['authorization']}"
     echoing = says(400, {"error": {"message": f"what is {KEY}?"}})
-    async with asking(settings_for(endpoint.url)) as ask:
+    async with asking(settings_for(endpoint.url, api)) as ask:
         givens = await ask("a")
         endpoint.faults.append(echoing)
         failed = await ask("b")

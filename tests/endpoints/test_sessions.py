@@ -3,56 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import importlib.util
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pytest
 
 from rlm_kernel_mcp.commands.doctor_questions import is_answered
 from rlm_kernel_mcp.session.registry import Registry
 from rlm_kernel_mcp.settings import load_settings
+from tests.endpoints.aside import KEY
 from tests.endpoints.endpoint import Endpoint, never, says
-from tests.parts import skip_for_lack_of
+from tests.endpoints.looking import environment_of, files_with, memory_of
 from tests.processes import command_lines_below
 from tests.sessions import SessionDriver, end_session, open_registry, until
 
 pytestmark = pytest.mark.anyio
-KEY: Final = "sk-canary-0123456789abcdef"
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _openai() -> None:
-    if importlib.util.find_spec("openai") is None:
-        skip_for_lack_of("the client of the backend openai", "bin/setup --with openai")
-
-
-def environment_of(pid: int) -> bytes:
-    """Of a process, as far as it lets us see it."""
-    with contextlib.suppress(PermissionError):
-        return Path(f"/proc/{pid}/environ").read_bytes()
-    return b""
-
-
-def memory_of(pid: int) -> bytes:
-    """All that a process has written to; the test is skipped where it cannot be looked into."""
-    parts = []
-    try:
-        with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
-            for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
-                place, rights, *_, name = (line + " ").split(" ", 5)
-                begin, end = (int(part, 16) for part in place.split("-"))
-                if rights.startswith("rw") and "[v" not in name and end - begin < 1 << 28:
-                    memory.seek(begin)
-                    with contextlib.suppress(OSError):
-                        parts.append(memory.read(end - begin))
-    except PermissionError:
-        skip_for_lack_of("the right to look into a kernel's memory", "run it as root")
-    return b"".join(parts)
 
 
 @asynccontextmanager
@@ -105,11 +73,13 @@ async def test_code_asks_an_endpoint_and_the_key_is_found_nowhere(
             assert (first.step_index, first.source, first.result_status) == (1, "mcp", "ok")
             assert first.summary == "1 question: 1 answered; 13 tokens"
             assert '"model_said": "m-2026"' in (first.stdout or "")
+            kept = registry.store.subcalls  # texts are packed there: no look into its file finds anything in them
+            texts = [kept.texts(session.session_id, row.id) for row in kept.rows(session.session_id)]
+            assert "Bearer [key] of q3" in [one.answer for one in texts]
+            assert KEY not in f"{texts} {await session.trace()} {failed} {refused}"
             await end_session(session)
         assert KEY not in caplog.text
-        for file in tmp_path.rglob("*"):
-            if file.is_file():
-                assert KEY.encode() not in file.read_bytes(), file
+        assert files_with(KEY, [tmp_path]) == []
 
 
 @pytest.mark.slow

@@ -26,24 +26,41 @@ from concurrent.futures import ThreadPoolExecutor
 with ThreadPoolExecutor(5) as pool:
     list(pool.map(lambda _: llm_query_batched("p", list(map(str, range(100)))), range(20)))
 """
+IN_NESTED_THREADS: Final = """
+import threading
+def ask(depth):
+    below = [threading.Thread(target=ask, args=(depth - 1,)) for _ in range(2)] if depth else []
+    for one in below: one.start()
+    llm_query_batched("p", list(map(str, range(20))))
+    for one in below: one.join()
+ask(4)
+"""
+BEHIND_THE_STEP: Final = """
+import threading
+threading.Thread(target=llm_query_batched, args=("p", list(map(str, range(500)))), daemon=True).start()
+threading.Event().wait()
+"""
 WAITS: Final = {
-    "a batch": "llm_query_batched('p', list(map(str, range(500))))",
-    "threads": IN_THREADS,
-    "a pool": IN_A_POOL,
-    "tasks": "import asyncio\nawait asyncio.gather(*(llm_query_async(str(n)) for n in range(500)))",
+    "a loop": ("for n in range(500): llm_query(str(n))", 1),
+    "a batch": ("llm_query_batched('p', list(map(str, range(500))))", 500),
+    "threads": (IN_THREADS, 500),
+    "a pool": (IN_A_POOL, 500),
+    "nested threads": (IN_NESTED_THREADS, 31 * 20),
+    "a thread behind a step that waits for something else": (BEHIND_THE_STEP, 500),
+    "tasks": ("import asyncio\nawait asyncio.gather(*(llm_query_async(str(n)) for n in range(500)))", 500),
 }
 
 
-@pytest.mark.parametrize("code", WAITS.values(), ids=WAITS.keys())
-async def test_an_interrupt_ends_what_waits(pair: Pair, code: str) -> None:
+@pytest.mark.parametrize(("code", "count"), WAITS.values(), ids=WAITS.keys())
+async def test_an_interrupt_ends_what_waits(pair: Pair, code: str, count: int) -> None:
     """In the main thread, in others and in tasks. The kernel lives, and nobody works for it any more."""
     pair.answers.rule = nothing
     await pair.session.begin(code)
-    await pair.answers.until_open(500)
+    await pair.answers.until_open(count)
     report = await pair.session.interrupt()
     assert (report.status, report.lost) == ("interrupted", None)
     assert report.subcalls is not None
-    assert (report.subcalls.asked, report.subcalls.answered, report.subcalls.failed) == (500, 0, {"stopped": 500})
+    assert (report.subcalls.asked, report.subcalls.answered, report.subcalls.failed) == (count, 0, {"stopped": count})
     await until(lambda: pair.answers.open == {})
     assert (await pair.session.ok("1 + 1")).result == "2"
 
