@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,13 @@ from tests.records import record_of
 STEP_MS: Final = 3_000
 HONEST_MS: Final = 60_000
 """Of what ends by itself: only a machine that has much else to do makes it slow."""
-STEP_MS_OF: Final = {"interrupt": 800, "limit": 2_000, "allow": HONEST_MS}
+STEP_MS_OF: Final = {
+    "interrupt": 800,
+    "limit": 2_000,
+    "allow": HONEST_MS,
+    "break": HONEST_MS,
+    "hold": HONEST_MS,
+}
 """By expectation: how long a step may take. What is expected to run for ever is waited for no longer than needed."""
 LIMITS: Final = {
     "max_steps": 100_000,
@@ -34,7 +40,7 @@ LIMITS: Final = {
     "step_timeout_ms": STEP_MS,
 }
 OUTPUT_CHARS: Final = 8_000
-FRESH: Final = {"resource", "kernel-integrity", "persistence", "fs-write"}
+FRESH: Final = {"resource", "kernel-integrity", "persistence", "fs-write", "questions"}
 """Categories whose cases are followed by a new session, which must start clean."""
 FORGET: Final = "ev = None; del ev"
 """Run before each case: the evidence of one must not be taken for the next one's."""
@@ -86,6 +92,9 @@ class AttackServer:
         self.secret = "sbx-secret-" + secrets.token_hex(16)
         self.canaries = Canaries(uid)
         settings = {"RLM_IMPORT_POLICY": import_policy, "SBX_SERVER_SECRET": self.secret, **more}
+        self.key = more.get("OPENAI_API_KEY", self.secret)
+        self.unseen: Callable[[], list[str]] = list
+        """Further signs, of whatever else there is around the session; asked for after each case."""
         self.client = LineClient(directory, settings, tuple(argv))
         self.state_dir = directory.parent / f"{directory.name}.state"
         self.client.initialize()
@@ -122,6 +131,7 @@ class AttackServer:
         hits = self.canaries.hits(raw)
         hits += [f"the {name} token came out" for name, token in self._tokens() if token in raw]
         hits += self._neighbour_hits()
+        hits += self.unseen()
         hits += self._renew(case)
         return Seen(answers, hits, largest_bytes(self.client.server_pid) - largest)
 
@@ -156,7 +166,7 @@ class AttackServer:
         return [] if mine == ("ok", f"{self.neighbour_token}\n", "", None) else [f"the neighbour answered {data}"]
 
     def _tokens(self) -> list[tuple[str, str]]:
-        return [("server's", self.secret), ("neighbour's", self.neighbour_token)]
+        return [("server's", self.secret), ("neighbour's", self.neighbour_token), ("endpoint's", self.key)]
 
     def kernel(self) -> psutil.Process:
         """The session's kernel, as the host numbers it."""

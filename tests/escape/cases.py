@@ -1,7 +1,8 @@
 """The corpus: small hostile programs, one a file, and what must become of each.
 
 Line 1 of a case: `# sbx-case ID | category: C | expect: E | timeout: T | must: what must happen`. The rest is the
-program; `# --- next cell ---` separates steps. `@NAME@` stands for a canary's place and is filled in as text.
+program; `# --- next cell ---` separates steps. `@NAME@` stands for a canary's place and is filled in as text, and
+`@RAW@` for the ways of `questions/` to write to the channel of questions past the functions that ask.
 """
 
 from __future__ import annotations
@@ -14,6 +15,25 @@ import pytest
 
 CORPUS: Final = Path(__file__).with_name("corpus")
 NEXT_CELL: Final = "# --- next cell ---\n"
+
+ASKING: Final = "questions"
+"""The category of cases that need somebody to ask: a kernel has no channel for its questions where nobody answers."""
+
+RAW: Final = """
+import gc, itertools, json, os, socket, threading
+asking = next(one for one in gc.get_objects() if type(one).__name__ == "Channel" and hasattr(one, "_outgoing"))
+wire, step, opts, numbers = asking._socket, asking._step_of(), {"batch": 1_000}, itertools.count(1_000)
+fd = wire.fileno()
+def frame(said):
+    data = said if isinstance(said, bytes) else json.dumps(said).encode()
+    return len(data).to_bytes(4, "big") + data
+def write(data):
+    while data: data = data[os.write(fd, data):]
+def ask(*items):
+    return frame({"ask": {"step": step, "opts": opts, "items": list(items)}})
+def stop_reading():
+    asking._socket = None
+"""
 
 SLOW: Final = {
     *(
@@ -43,14 +63,14 @@ class Case:
     def filled(self, places: dict[str, str]) -> list[str]:
         """The steps, with the canaries' places in them."""
         steps = list(self.cells)
-        for name, place in places.items():
+        for name, place in {"RAW": RAW, **places}.items():
             steps = [step.replace(f"@{name}@", place) for step in steps]
         return steps
 
 
-def read_corpus() -> list[Case]:
-    """Every case, by category and name."""
-    return [_read(path) for path in sorted(CORPUS.glob("*/*.py"))]
+def read_corpus(*, asking: bool = False) -> list[Case]:
+    """Every case, by category and name: of the categories that need nobody to ask, or of the one that does."""
+    return [_read(path) for path in sorted(CORPUS.glob("*/*.py")) if (path.parent.name == ASKING) is asking]
 
 
 COURTESIES: Final = {"allow", "builtins-policy", "import-policy", "introspection", "ipython-magics", "output"}

@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from tests.escape.attack_server import HONEST_MS, OUTPUT_CHARS, STEP_MS, AttackServer, Seen
-from tests.escape.cases import Case
+from tests.escape.cases import ASKING, Case
 
 GROWTH_BYTES_MAX: Final = 50 << 20
+ASKING_GROWTH_BYTES_MAX: Final = 100 << 20
+"""The same of cases about questions: those that are open may hold 64 MiB of texts."""
 ENDED: Final = {"ok", "error", "timeout", "interrupted", "kernel_died"}
 STOPPED: Final = {"timeout", "interrupted", "kernel_died"}
 ACTS: Final = re.compile(
@@ -54,12 +56,29 @@ def problems(case: Case, seen: Seen, *, courtesies: bool) -> list[str]:
         found += [f"it got round the courtesies: {line}" for line in seen.printed if line.startswith("BYPASS")]
     found += [f"a step is {answer['status']}" for answer in seen.answers if answer["status"] not in ENDED]
     found += [f"{name} has a character that acts" for name, text in _texts(seen.answers) if ACTS.search(text)]
-    if seen.growth_bytes > GROWTH_BYTES_MAX:
+    if seen.growth_bytes > (ASKING_GROWTH_BYTES_MAX if case.category == ASKING else GROWTH_BYTES_MAX):
         found.append(f"the server grew by {seen.growth_bytes >> 20} MB")
     found += [
         f"{name} has {len(text)} characters" for name, text in _texts(seen.answers) if len(text) > 2 * OUTPUT_CHARS
     ]
-    return found + list(_by_expectation(case, seen.last, courtesies=courtesies))
+    found += _by_expectation(case, seen.last, courtesies=courtesies)
+    return found + list(_by_what_it_shows(case, seen.answers, courtesies=courtesies))
+
+
+def _by_what_it_shows(case: Case, answers: list[dict[str, Any]], *, courtesies: bool) -> Iterator[str]:
+    """Of cases that are to have happened: an attack that never fires tests nothing. The courtesies may refuse it."""
+    first, last = answers[0], answers[-1]
+    if case.expect == "break" and not _is_refused(first, courtesies=courtesies):
+        reason = (first["lost"] or {}).get("reason", "")
+        if first["status"] != "kernel_died" or "on the channel of its questions" not in reason:
+            yield f"it did not end its kernel: {first}"
+    must_hold = case.expect == "break" or (case.expect == "hold" and not _is_refused(last, courtesies=courtesies))
+    if must_hold and (last["status"] != "ok" or "HELD" not in last["stdout"]):
+        yield f"it was not held: {last}"
+
+
+def _is_refused(answer: dict[str, Any], *, courtesies: bool) -> bool:
+    return courtesies and answer["status"] == "error" and "policy" in str(answer["error"])
 
 
 def _by_expectation(case: Case, last: dict[str, Any], *, courtesies: bool) -> Iterator[str]:
@@ -70,10 +89,9 @@ def _by_expectation(case: Case, last: dict[str, Any], *, courtesies: bool) -> It
                 yield f"it did not end as it should: {last}"
         elif last["status"] != "ok" or "OK" not in last["stdout"]:
             yield f"it is honest, and did not work: {last}"
-    if case.expect == "interrupt" and last["status"] not in STOPPED:
-        refused = courtesies and last["status"] == "error" and "policy" in str(last["error"])
-        if not refused:
-            yield f"it was not stopped at its deadline: {last['status']}"
+    refused = _is_refused(last, courtesies=courtesies)
+    if case.expect == "interrupt" and last["status"] not in STOPPED and not refused:
+        yield f"it was not stopped at its deadline: {last['status']}"
 
 
 def _texts(value: Any, name: str = "") -> Iterator[tuple[str, str]]:

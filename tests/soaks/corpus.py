@@ -18,9 +18,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+from tests.escape.answered import answered
 from tests.escape.attack_server import AttackServer, Seen
 from tests.escape.canaries import PROGRAM, users
-from tests.escape.cases import Case, read_corpus
+from tests.escape.cases import ASKING, Case, read_corpus
 from tests.escape.verdicts import tried
 from tests.escape.walls.cages import Kind
 from tests.kernel.clients.test_one_kernel_for_both import as_user
@@ -34,11 +35,14 @@ PRINTS: Final = re.compile(r"(OK|HELD|ESCAPED|BYPASS|NOTE)\b(?: (\w+Error|\w+Exc
 
 
 @contextlib.contextmanager
-def attack_server(user: str, tier: str, policy: str) -> Iterator[AttackServer]:
-    """A server of that user's, and what is around it; whatever it leaves behind fails."""
+def attack_server(user: str, tier: str, policy: str, *, is_asking: bool = False) -> Iterator[AttackServer]:
+    """A server of that user's, and what is around it, an endpoint where it `is_asking`; what it leaves behind fails."""
     uid = users()[user]
-    with place_of_server(uid, "rlm-corpus-") as work:
-        made_server = AttackServer(work, policy, [*as_user(Kind(tier, user, uid)), *TIERS[tier]], uid)
+    with contextlib.ExitStack() as ends:
+        settings, unseen = ends.enter_context(answered()) if is_asking else ({}, list)
+        work = ends.enter_context(place_of_server(uid, "rlm-corpus-"))
+        made_server = AttackServer(work, policy, [*as_user(Kind(tier, user, uid)), *TIERS[tier]], uid, **settings)
+        made_server.unseen = unseen
         assert made_server.server.uids().real == (os.getuid() if uid is None else uid)
         fallen = {name for name, holds in made_server.walls.items() if not holds}
         assert fallen == (set() if tier == "ns" else {"namespaces", "scratch_quota"}), fallen
@@ -55,12 +59,15 @@ def short(case: Case, seen: Seen) -> str:
 
 
 def by_case(user: str, tier: str, policy: str, cases: Sequence[Case]) -> dict[str, tuple[str, list[str]]]:
-    """By case: what it did, and what speaks against it."""
-    with attack_server(user, tier, policy) as made:
-        found = {}
-        for case in cases:
-            seen, against = tried(made, case)
-            found[case.name] = (short(case, seen), against)
+    """By case: what it did, and what speaks against it. Those about questions have an endpoint to ask."""
+    found = {}
+    for is_asking in (False, True):
+        some = [case for case in cases if (case.category == ASKING) is is_asking]
+        with attack_server(user, tier, policy, is_asking=is_asking) if some else contextlib.nullcontext() as made:
+            for case in some:
+                assert made is not None
+                seen, against = tried(made, case)
+                found[case.name] = (short(case, seen), against)
     return found
 
 
@@ -102,7 +109,8 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--count", type=int, default=1, help="rounds (default: 1)")
     parser.add_argument("--seed", type=int, default=0, help="no chance is in it: taken, as by every soak, and not used")
     options = parser.parse_args(argv)
-    cases = [case for case in read_corpus() if not options.category or case.category in options.category]
+    everything = [*read_corpus(), *read_corpus(asking=True)]
+    cases = [case for case in everything if not options.category or case.category in options.category]
     total: Counter[str] = Counter()
     for _ in range(options.count):
         total.update(

@@ -1,0 +1,6 @@
+# sbx-case que-id-twice | category: questions | expect: break | timeout: 20 | must: an id for the second time ends the kernel with the reason, and the next one asks as this one did
+@RAW@
+write(ask([1_000, 'p', None]) + ask([1_000, 'FORGED', None]))
+threading.Event().wait()
+# --- next cell ---
+print("HELD" if llm_query("honest") == "echo of honest" else "BROKEN")

@@ -1,0 +1,12 @@
+# sbx-case que-schema-itself | category: questions | expect: hold | timeout: 20 | must: a schema that means itself has an end, and the host looks into none
+
+def deep(depth):
+    made = {"type": "string"}
+    for _ in range(depth): made = {"not": made}
+    return made
+said = []
+for ask in (lambda: llm_query("p", schema={"$ref": "#"}), lambda: llm_query_batched(["p", "q"], schema={"$ref": "#"})[0]):
+    try: got = ask()
+    except SubcallError as error: got = error
+    said.append(got.code if isinstance(got, SubcallError) else "answered")
+print("HELD" if set(said) <= {"schema"} else "BROKEN", said)
