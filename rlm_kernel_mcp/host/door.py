@@ -20,7 +20,7 @@ from typing import Final
 
 from rlm_kernel_mcp.front.front import PACKAGE, NoHost, Place, new_secret
 from rlm_kernel_mcp.host.entry import handshake
-from rlm_kernel_mcp.host.entry.closing import closed_apart
+from rlm_kernel_mcp.host.entry.closing import CLOSING
 from rlm_kernel_mcp.host.entry.confinement import Peer
 from rlm_kernel_mcp.host.entry.rights import looked_at
 from rlm_kernel_mcp.host.entry.verbs import Verb
@@ -38,6 +38,8 @@ SENT_AT_ONCE: Final = 253
 """As many descriptors as the system carries in one message: what there is no room for would be closed in the read."""
 PAUSE_S: Final = 0.1
 """Before the next look at the door, where the process or the machine has no descriptor left."""
+CLOSING_MAX: Final = 0.5
+"""Of the descriptors for clients: where so many of peers that are gone cannot be closed, nobody is let in."""
 
 
 class Door:
@@ -104,16 +106,23 @@ class Door:
             return
         with contextlib.suppress(BlockingIOError):
             while True:
+                if (left := CLOSING.descriptors) > self._room * CLOSING_MAX:
+                    self._pause(f"{left:,} descriptors of clients that are gone cannot be closed")
+                    return
                 try:
                     connection, _ = self._listener.accept()
                 except BlockingIOError:
                     raise
                 except OSError as error:  # one that has gone again, or no descriptor is left
-                    log.warning("a client could not be accepted: %s", error.strerror)
-                    self._loop.remove_reader(self._listener)
-                    self._loop.call_later(PAUSE_S, self._look_again)
+                    self._pause(f"{error.strerror}")
                     return
                 self._greet(connection)
+
+    def _pause(self, why: str) -> None:
+        """Let nobody in for a moment."""
+        log.warning("a client could not be accepted: %s", why)
+        self._loop.remove_reader(self._listener)
+        self._loop.call_later(PAUSE_S, self._look_again)
 
     def _look_again(self) -> None:
         if self._listener.fileno() >= 0:
@@ -131,7 +140,7 @@ class Door:
         self._tasks.add(task)
         task.add_done_callback(self._left)
         # Here: one that is cancelled as it begins runs nothing.
-        task.add_done_callback(lambda _task: closed_apart(connection, received))
+        task.add_done_callback(lambda _task: CLOSING.of_peer(connection, received))
         self.changed.set()
 
     def _left(self, task: asyncio.Task[None]) -> None:
@@ -156,6 +165,10 @@ class Door:
                     assert prepare is not None
                     serve = await looked_at(lambda: prepare(asked, descriptors))
                     taken = self._room_for(verb, descriptors)
+                    task = asyncio.current_task()
+                    assert task is not None
+                    # From here on, and not once it has said `go`: whoever comes meanwhile is refused in words.
+                    self._served[task], self._taken[task] = verb, taken
                     connection.send(handshake.served())
                     if not handshake.is_go(await self._said(connection, received)):
                         return
@@ -167,16 +180,13 @@ class Door:
             except (OSError, TimeoutError) as error:
                 log.info("a handshake ended: %s", str(error) or "it took too long")
                 return
-            task = asyncio.current_task()
-            assert task is not None
             del self._greeted[task]
-            self._served[task], self._taken[task] = verb, taken
             await serve(connection, peer)
 
     def _room_for(self, verb: Verb, descriptors: Sequence[int]) -> int:
         """How many descriptors one more takes, which has handed over these. Raises: NoHost: there is no room for it."""
         taken = DESCRIPTORS_A_CLIENT + 2 * len(descriptors)  # the host has copies of its own of a client's roots
-        if sum(self._taken.values()) + taken > self._room:
+        if sum(self._taken.values()) + CLOSING.descriptors + taken > self._room:
             raise NoHost(f"the host has {len(self._served)} clients, and descriptors for no more")
         if verb.most is not None and sum(one is verb for one in self._served.values()) >= verb.most:
             raise NoHost(f"the host has {verb.most} connections of this kind, and serves no more at a time")

@@ -9,7 +9,9 @@ follows, or whether the message ends with it.
 
 from __future__ import annotations
 
+import array
 import asyncio
+import os
 import socket
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -18,6 +20,16 @@ PACKET_BYTES: Final = 1 << 16
 """What a socket takes at once, also with the buffers of a system that was not tuned."""
 _GOES_ON, _ENDS, _IS_LAST = b"\0", b"\1", b"\2"
 PARTS_MAX: Final = 1 << 16
+_DESCRIPTORS_ROOM: Final = socket.CMSG_SPACE(253 * array.array("i").itemsize)
+"""For as many as the system carries in one message. Those without room are closed within the read, which waits."""
+
+GiveBack = Callable[[Sequence[int]], object]
+"""Closes descriptors that nobody wanted. It does not wait."""
+
+
+def _close_all(descriptors: Sequence[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 class BadMessage(ConnectionError):
@@ -27,10 +39,14 @@ class BadMessage(ConnectionError):
 class Packets:
     """One end of a connection. It sends one message at a time, and receives one at a time."""
 
-    def __init__(self, connection: socket.socket, bytes_max: int) -> None:
-        """`connection`: SOCK_SEQPACKET, and without blocking. `bytes_max`: of a message that is received."""
+    def __init__(self, connection: socket.socket, bytes_max: int, give_back: GiveBack = _close_all) -> None:
+        """`connection`: SOCK_SEQPACKET, and without blocking. `bytes_max`: of a message that is received.
+
+        `give_back`: for descriptors, which no message carries; of an end that may send them all the same.
+        """
         self._connection = connection
         self._bytes_max = bytes_max
+        self._give_back = give_back
 
     async def send(self, parts: Sequence[bytes]) -> None:
         """Send a message of at least one part, as fast as the other end reads. Raises: OSError: that is gone."""
@@ -60,10 +76,10 @@ class Packets:
         Raises:
             BadMessage: as there. OSError: the connection is broken.
         """
-        loop = asyncio.get_running_loop()
         parts, size = [bytearray()], 0
         while True:
-            packet = await loop.sock_recv(self._connection, PACKET_BYTES + 2)
+            while (packet := self._packet()) is None:
+                await self._readable()
             if not packet:
                 return []
             size += len(packet)
@@ -78,6 +94,36 @@ class Packets:
             if mark == _ENDS:
                 parts.append(bytearray())
             await asyncio.sleep(0)  # as in `send`
+
+    def _packet(self) -> bytes | None:
+        """The next packet, if it is there. Raises: as `receive`."""
+        try:
+            packet, beside, flags, _ = self._connection.recvmsg(
+                PACKET_BYTES + 2, _DESCRIPTORS_ROOM, socket.MSG_CMSG_CLOEXEC
+            )
+        except BlockingIOError:
+            return None
+        if beside or flags & socket.MSG_CTRUNC:
+            self._give_back(_descriptors_in(beside))
+            raise BadMessage("descriptors came with a message, which carries none")
+        return packet
+
+    async def _readable(self) -> None:
+        loop, ready = asyncio.get_running_loop(), asyncio.Event()
+        loop.add_reader(self._connection, ready.set)
+        try:
+            await ready.wait()
+        finally:
+            loop.remove_reader(self._connection)
+
+
+def _descriptors_in(beside: Sequence[tuple[int, int, bytes]]) -> list[int]:
+    """Those that came beside a packet."""
+    found = array.array("i")
+    for level, kind, data in beside:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            found.frombytes(data[: len(data) - len(data) % found.itemsize])
+    return [*found]
 
 
 class Outbox:

@@ -2,7 +2,7 @@
 
 Is: what is under way for a program, how much of it is kept for one that does not read, and the end with its process.
 Is not: what a call does (`hosted_calls.py`), nor packets (`doors/wire/`). Above: `programs.py`. Below:
-`hosted_calls.py`, `doors/wire/packets.py`.
+`hosted_calls.py`, `doors/wire/packets.py`, `entry/closing.py`.
 
 Nobody else waits for a program: its output is sent as it reads, and of what it leaves lying `OUTPUT_BYTES_MAX` are
 kept, or one piece; the rest of that stream it finds in its step's report. Large answers are made a few at a time, and
@@ -31,6 +31,7 @@ from rlm_kernel_mcp.doors.wire.messages import (
 from rlm_kernel_mcp.doors.wire.packets import BadMessage, Outbox, Packets
 from rlm_kernel_mcp.doors.wire.values import codec
 from rlm_kernel_mcp.errors import InternalError, InvalidInput, RlmError
+from rlm_kernel_mcp.host.entry.closing import CLOSING
 from rlm_kernel_mcp.host.kinds.hosted_calls import HostedCalls
 from rlm_kernel_mcp.session.contexts.given import Added
 from rlm_kernel_mcp.session.reports import FinalReport, Opened, StepReport, VariableSlice
@@ -65,7 +66,7 @@ class Conversation:
     """One program, until it or its connection ends."""
 
     def __init__(self, connection: socket.socket, calls: HostedCalls) -> None:
-        self._packets = Packets(connection, CALL_BYTES_MAX)
+        self._packets = Packets(connection, CALL_BYTES_MAX, CLOSING.of)
         self._calls = calls
         self._under_way: dict[int, asyncio.Task[None]] = {}
         self._bytes_under_way = 0

@@ -40,7 +40,11 @@ class End:
             self.number = self._asked_first(descriptor, ready)
 
     def close(self) -> None:
-        """Give the descriptor back; the client's own is as it was."""
+        """Give the descriptor back; the client's own is as it was.
+
+        It does not wait, as a close may whose data is not out yet: whoever gave the descriptor has that still, and so
+        the last close is theirs (of a host's client, `host/entry/closing.py`).
+        """
         if self._socket is not None:
             self._socket.close()
         else:

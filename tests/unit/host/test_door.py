@@ -10,14 +10,17 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager, closing, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Final
 
 import pytest
 
 from rlm_kernel_mcp.front import front
 from rlm_kernel_mcp.front.front import NoHost, Place
+from rlm_kernel_mcp.host import door
 from rlm_kernel_mcp.host.door import GREETED_MAX, Door
 from rlm_kernel_mcp.host.entry import handshake
+from rlm_kernel_mcp.host.entry.closing import CLOSING
 from rlm_kernel_mcp.host.entry.confinement import Peer
 from rlm_kernel_mcp.host.entry.rights import Rights, checked
 from rlm_kernel_mcp.host.entry.verbs import Prepare, Serve, Verb
@@ -405,6 +408,62 @@ async def test_a_verb_has_its_own_bound_and_need_not_keep_the_host(house: House)
     assert house.door.is_idle
     with closing(house.kept), pytest.raises(NoHost, match="1 connections of this kind"):
         await asyncio.to_thread(house.hand_over)
+    house.kept.close()
+
+
+async def test_who_has_not_said_go_yet_has_its_place_already(house: House) -> None:
+    """Else many at once would all find room, and those above the bound would be let in and sent away without a word."""
+    house.verbs["serve"] = Verb(lambda *_: house.unserved, is_client=False, most=1)
+    with house.knock() as peer:
+        _, descriptor = front.new_secret()
+        peer.send(b"rlm-host 1\0hello\0%d" % descriptor)
+        answer = os.fsdecode(await asyncio.to_thread(peer.recv, 4096)).split("\0")
+        peer.send(asked(house, true_secret(answer)))
+        assert os.fsdecode(await asyncio.to_thread(peer.recv, 4096)).split("\0")[1] == "served"
+        with pytest.raises(NoHost, match="1 connections of this kind"):
+            await asyncio.to_thread(house.hand_over)
+        house.kept.close()
+        os.close(descriptor)
+    await nobody_is_there(house)
+    house.verbs["serve"] = Verb(house.prepared, most=1)
+    await asyncio.to_thread(house.hand_over)
+    house.kept.close()
+
+
+async def test_what_of_others_is_not_closed_yet_takes_its_room(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A peer may hand over what closes only after a while, and come again and again."""
+    left = SimpleNamespace(descriptors=0, of_peer=CLOSING.of_peer)
+    monkeypatch.setattr(door, "CLOSING", left)
+    taken = door.DESCRIPTORS_A_CLIENT + 2 * (5 + len(house.opened))
+    left.descriptors = taken // 2
+    house.door._room = taken + left.descriptors - 1
+    with pytest.raises(NoHost, match="descriptors for no more"):
+        await asyncio.to_thread(house.hand_over)
+    house.kept.close()
+    left.descriptors -= 1
+    await asyncio.to_thread(house.hand_over)
+    await asyncio.wait_for(house.served.get(), WAIT_S)
+    house.kept.close()
+
+
+async def test_where_too_much_of_others_is_not_closed_nobody_is_let_in_until_it_is(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = SimpleNamespace(descriptors=1 << 30, of_peer=CLOSING.of_peer)
+    paused, pause = asyncio.Event(), Door._pause
+
+    def noted(self: Door, why: str) -> None:
+        pause(self, why)
+        paused.set()
+
+    monkeypatch.setattr(door, "CLOSING", left)
+    monkeypatch.setattr(Door, "_pause", noted)
+    comes = asyncio.create_task(asyncio.to_thread(house.hand_over))
+    await asyncio.wait_for(paused.wait(), WAIT_S)
+    assert house.door.is_idle
+    left.descriptors = 0
+    await comes
+    await asyncio.wait_for(house.served.get(), WAIT_S)
     house.kept.close()
 
 

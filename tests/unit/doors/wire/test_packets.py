@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -47,6 +49,22 @@ async def test_what_is_no_packet_is_refused(ends: tuple[socket.socket, socket.so
     ends[0].send(packet)
     with pytest.raises(BadMessage, match="no packet"):
         await Packets(ends[1], BYTES_MAX).receive()
+
+
+async def test_descriptors_that_come_with_a_message_are_given_back_and_end_it(
+    ends: tuple[socket.socket, socket.socket],
+) -> None:
+    """Without room for them they would be closed within the read, which waits for whoever stands behind them."""
+    given_back = list[int]()
+    with Path(os.devnull).open("rb") as file:  # noqa: ASYNC230
+        socket.send_fds(ends[0], [b"\2x"], [file.fileno()] * 253)
+        with pytest.raises(BadMessage, match="descriptors came"):
+            await Packets(ends[1], BYTES_MAX, given_back.extend).receive()
+        assert len(given_back) == 253
+        assert os.path.sameopenfile(given_back[0], file.fileno())
+        assert not any(map(os.get_inheritable, given_back))
+    for descriptor in given_back:
+        os.close(descriptor)
 
 
 async def test_a_message_that_does_not_end_is_read_up_to_the_bound(

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import json
 import os
+import socket
+import struct
 import threading
 import weakref
 from collections.abc import AsyncIterator, Iterator
@@ -16,7 +18,7 @@ from mcp.shared.message import SessionMessage
 from mcp.types import INTERNAL_ERROR, JSONRPCNotification, JSONRPCRequest, JSONRPCResponse
 
 from rlm_kernel_mcp.server.transport import lines
-from rlm_kernel_mcp.server.transport.ends import Source
+from rlm_kernel_mcp.server.transport.ends import Sink, Source
 from rlm_kernel_mcp.server.transport.frames import Frame, read_frame
 from rlm_kernel_mcp.server.transport.reader import Reader
 from rlm_kernel_mcp.server.transport.unanswered import REQUESTS_MAX, Unanswered
@@ -325,3 +327,22 @@ def _write_all(descriptor: int, text: bytes) -> None:
     while text:
         text = text[os.write(descriptor, text) :]
     os.close(descriptor)
+
+
+def test_the_close_of_an_end_waits_for_nothing_while_the_client_s_own_is_open() -> None:
+    """The last close of a TCP socket with unsent data waits for as long as its other end has said; this is not it."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = socket.create_connection(listener.getsockname())
+        other, _ = listener.accept()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 600))
+        client.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                client.send(bytes(1 << 16))
+        closing = threading.Thread(target=Sink(client.fileno()).close)
+        closing.start()
+        closing.join(60)
+        is_closed = not closing.is_alive()
+        other.close()  # with it the data has nowhere to go
+        client.close()
+        assert is_closed
