@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 KEPT = ("HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "XDG_STATE_HOME", "RLM_HOST_DIR", "RLM_HOST_IDLE_S")
 """What a host has of the environment of the client that was first. All else comes from each client itself."""
 
+KILLED = 128
+"""A status above it says that the host was killed before it listened, and by which signal: another can be had."""
+
 
 def start(place: "Place") -> bool:
     """Start the host, and say whether we did: another front may do it. Raises: NoHost, OSError: none can be started."""
@@ -52,5 +55,6 @@ def _spawn(place: "Place", lock: int) -> None:
         if time.monotonic() > place.end:
             raise NoHost("the one that was started does not listen yet")  # the next client may find it
         time.sleep(0.002)
-    if ended[1]:  # it leaves a child of its own, which listens by now
+    # 0: it leaves a child of its own, which listens by now. Killed, itself or that: whoever looks next starts another.
+    if 0 < os.waitstatus_to_exitcode(ended[1]) <= KILLED:
         raise NoHost(f"none can be started; {place.socket}.log says why")

@@ -9,6 +9,7 @@ who may come in (`door.py`). Above: `main.py`, `serving.py`, `lifetime.py`. Belo
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import socket
 import stat
@@ -17,6 +18,8 @@ from typing import Final
 
 from rlm_kernel_mcp.front.front import NoHost, Place, check_directory
 from rlm_kernel_mcp.host.others.known import aside
+
+log = logging.getLogger(__name__)
 
 BACKLOG: Final = 1024
 """Clients that may wait while the host has no time to look."""
@@ -78,15 +81,23 @@ class Seat:
     def leave(self) -> None:
         """Let nobody find this host any more; who has found it is served."""
         if self.is_found:
-            Path(self._path).unlink()
+            _remove(self._path)
 
     def give_up(self) -> None:
         """The lock's file goes before the lock does: a front that waited for it sees that it has to make another."""
         if self.is_locked:
-            Path(self.place.lock).unlink()
+            _remove(self.place.lock)
         if self._lock >= 0:
             os.close(self._lock)
         self._lock = -1
+
+
+def _remove(path: str) -> None:
+    """Where that fails nothing is wrong: a lock that nobody holds can be had, and at a dead socket nobody is found."""
+    try:
+        Path(path).unlink()
+    except OSError as error:
+        log.warning("%s could not be removed: %s", path, error.strerror)
 
 
 def _is(path: str, known: os.stat_result) -> bool:

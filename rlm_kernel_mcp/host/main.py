@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from rlm_kernel_mcp.front.front import Place, check_directory
+from rlm_kernel_mcp.front.starting import KILLED
 from rlm_kernel_mcp.host.identity import Seat
 
 
@@ -37,7 +38,7 @@ def main() -> NoReturn:
     ready, tell = os.pipe()
     if child := os.fork():  # an heir of the front would end with what ends the front's whole family
         os.close(tell)
-        os._exit(0 if os.read(ready, 1) else os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) or 1)
+        os._exit(0 if os.read(ready, 1) else _status_of(child))
     os.close(ready)
     os.setsid()
     os.chdir("/")
@@ -45,6 +46,12 @@ def main() -> NoReturn:
     os.write(tell, b"1")
     os.close(tell)
     _run(seat, listener)
+
+
+def _status_of(child: int) -> int:
+    """How a host ended that never listened; as a shell says it of one that was killed, after which another is tried."""
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return KILLED - status if status < 0 else status or 1
 
 
 def _run(seat: Seat, listener: socket.socket) -> NoReturn:

@@ -12,6 +12,7 @@ import pytest
 from rlm_kernel_mcp.front import front
 from tests.front.hosts import HERE, Hosts
 from tests.front.lifetimes.edges import edges
+from tests.front.lifetimes.installation import Installation
 
 pytestmark = pytest.mark.slow
 
@@ -53,6 +54,24 @@ def test_a_host_that_was_killed_is_followed_by_another(hosts: Hosts) -> None:
     again.initialize()
     assert again.run(session_id, "x + 1")["result"] == "42"
     assert HERE not in again.log.read_text(encoding="utf-8")
+
+
+def test_a_host_that_is_killed_before_it_listens_is_followed_by_another(hosts: Hosts, tmp_path: Path) -> None:
+    """By whatever ends the largest process of a machine without memory, for example."""
+    installation, begun = Installation(tmp_path / "installation"), tmp_path / "begun"
+    main = installation.package / "host" / "main.py"
+    before = "    seat = Seat("
+    dies = f"    place = {str(begun)!r}\n    os.path.exists(place) or os.mkdir(place) or os.kill(os.getpid(), 9)\n"
+    text = main.read_text("utf-8")
+    assert text.count(before) == 1
+    main.unlink()
+    main.write_text(text.replace(before, dies + before), "utf-8")
+    hosts.front = installation.front
+    client = hosts.client()
+    client.initialize()
+    assert begun.is_dir()
+    assert HERE not in client.log.read_text(encoding="utf-8")
+    assert len(hosts.everyone()) == 1
 
 
 def test_a_host_whose_socket_was_cleaned_away_is_found_again(hosts: Hosts) -> None:

@@ -88,6 +88,25 @@ def test_a_host_that_cannot_be_started_is_told_with_the_reason(short_dir: Path) 
         front.ours("starting")["start"](place)
 
 
+@pytest.mark.parametrize("command", ["kill -KILL $$", "exit 137"])
+def test_a_host_that_is_killed_before_it_listens_counts_as_one_that_was_started(short_dir: Path, command: str) -> None:
+    """Be that the process that was started, or the child that it leaves: whoever looks next starts another."""
+    short_dir.chmod(0o700)
+    place = place_in(short_dir)
+    place.host = ["/bin/sh", "-c", command]
+    assert place.connect(60) is None
+    assert front.ours("starting")["start"](place) is True
+
+
+def test_a_host_that_gives_up_before_it_listens_is_none(short_dir: Path) -> None:
+    short_dir.chmod(0o700)
+    place = place_in(short_dir)
+    place.host = ["/bin/sh", "-c", "exit 1"]
+    assert place.connect(60) is None
+    with pytest.raises(NoHost, match="none can be started"):
+        front.ours("starting")["start"](place)
+
+
 def test_another_confinement_has_another_host(monkeypatch: pytest.MonkeyPatch) -> None:
     here = Place({**HOME}).socket
     own = front.confinement("self")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from rlm_kernel_mcp.front.front import Place
 from rlm_kernel_mcp.host.door import Door
 from rlm_kernel_mcp.host.identity import Seat
 from rlm_kernel_mcp.host.lifetime import Lifetime
+from tests.rights import reachable_directory, without_root_rights
 
 pytestmark = pytest.mark.anyio
 
@@ -71,3 +73,24 @@ async def test_a_host_that_somebody_found_as_it_left_serves_them_though_nobody_e
     assert not house.door.is_open
     assert lives.drains
     house.seat.give_up()
+
+
+async def test_a_host_whose_directory_cannot_be_written_any_more_ends_as_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file system that became read-only, or a directory whose mode was changed: its socket and its lock stay."""
+    monkeypatch.setattr(Lifetime, "_look_after", lambda *_: None)
+    with reachable_directory() as directory:
+        house = House(directory, tmp_path)
+        directory.chmod(0o555)
+        with without_root_rights():
+            lives = Lifetime(house.seat, 60, lambda: False)
+            lives.stop()
+            await lives.over(house.door)
+            house.seat.give_up()
+        assert not house.door.is_open
+        directory.chmod(0o700)
+        assert house.place.connect(60) is None
+        lock = os.open(house.place.lock, os.O_RDWR)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # whoever comes next has it
+        os.close(lock)
