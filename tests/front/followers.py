@@ -43,11 +43,9 @@ class Follower:
         return self._shown.decode("utf-8", "replace").replace("\r\n", "\n")
 
     def until(self, text: str) -> None:
-        """Read until it has shown something."""
-        deadline = time.monotonic() + WAIT_S
+        """Read until it has shown something. As long as it shows more, however slowly, it does not hang."""
         while text not in self.shown:
-            is_more = self._read(max(deadline - time.monotonic(), 0))
-            assert is_more, f"{text!r} was not shown; shown was:\n{self.shown}\n{self.said()}"
+            assert self._read(WAIT_S), f"{text!r} was not shown; shown was:\n{self.shown}\n{self.said()}"
 
     def until_said(self, text: str) -> None:
         """Return when it has said something on stderr; what it shows meanwhile is read."""
@@ -61,8 +59,7 @@ class Follower:
 
     def wait(self) -> int:
         """Its exit status, once it has ended by itself; everything that it has shown was read then."""
-        deadline = time.monotonic() + WAIT_S
-        while self._read(max(deadline - time.monotonic(), 0)):
+        while self._read(WAIT_S):
             continue
         return self.process.wait(WAIT_S)
 

@@ -73,6 +73,13 @@ class Following:
             self._said = how
             _say(f"following; {how}")
 
+    def _begin(self, row_id: int, event: dict[str, Any]) -> None:
+        """A step runs; or did, as long as what tells of it was on its way, and the record has shown all of it."""
+        is_over = self._record.has_shown(row_id)
+        self._told_of, self._told_step = (None, 0) if is_over else (row_id, event["step"])
+        if not is_over:
+            self._view.begin(row_id, event["step"], event["code"], event["code_chars"])
+
     def _hear(self, event: dict[str, Any]) -> None:
         """Show what the host tells. Of what is in the record it only says that there is something new."""
         match event["type"]:
@@ -80,8 +87,7 @@ class Following:
                 self._is_here = event["here"]
             case "begin":
                 self._is_here = True
-                self._told_of, self._told_step = int(event["id"]), event["step"]
-                self._view.begin(self._told_of, event["step"], event["code"], event["code_chars"])
+                self._begin(int(event["id"]), event)
             case "output":
                 if event["step"] == self._told_step:
                     self._view.output(event["stream"], event["at"], event["text"])

@@ -8,6 +8,7 @@ host, nor the only way to follow a session: the record has what happened (`recor
 from __future__ import annotations
 
 import json
+import math
 import os
 import select
 import socket
@@ -19,7 +20,10 @@ from rlm_kernel_mcp.doors.knocking import knock
 from rlm_kernel_mcp.front.front import PROOF_NAME, WORD, NoHost, Place
 
 HANDSHAKE_S: Final = 10.0
+AGAIN_S: Final = 10.0
+"""After a host that did not answer in time; meanwhile the record is looked at, which waits for nobody."""
 MESSAGE_BYTES_MAX: Final = 1 << 18
+NO_ANSWER: Final = "the host has not answered yet"
 AT_A_TIME: Final = 100
 """Events that are read before what they say is shown."""
 
@@ -32,7 +36,8 @@ class HostFeed:
         self._environ, self._session_id = dict(environ), session_id
         self._socket: socket.socket | None = None
         self.refused = "RLM_HOST is off" if environ.get("RLM_HOST") == "off" else ""
-        """Why the host does not let us in. It is not asked again then."""
+        """Why the host does not let us in, or that it did not answer; only in that case it is asked again."""
+        self._again_at_s = math.inf
 
     @property
     def is_connected(self) -> bool:
@@ -41,12 +46,15 @@ class HostFeed:
 
     def connect(self) -> None:
         """Be told from now on, if a host is there."""
-        if self._socket is not None or self.refused:
+        if self._socket is not None or (self.refused and time.monotonic() < self._again_at_s):
             return
         try:
             self._socket = _admitted(Place(self._environ), self._session_id)
+            self.refused = ""
         except ConnectionError:  # it has just ended
             return
+        except TimeoutError:  # it just begins, or is stopped, or the machine has much to do
+            self.refused, self._again_at_s = NO_ANSWER, time.monotonic() + AGAIN_S
         except (NoHost, OSError) as error:
             self.refused = str(error)
 

@@ -42,6 +42,10 @@ class Record:
         self.is_over = False
         """Whether the session has its final answer, or is gone from the record."""
 
+    def has_shown(self, row_id: int) -> bool:
+        """Whether an event was shown as one that is over."""
+        return row_id in self._shown
+
     def look(self, told_of: int | None = None) -> None:
         """Show what is new. `told_of`: the row of a step whose output somebody else shows."""
         is_over = self._has_ended()  # first: what came before is shown then
@@ -81,7 +85,9 @@ class Record:
             record = self._store.session(self._session_id, whole=False)
         except SessionNotFound:  # it is damaged, which its trace need not be
             return False
-        return record is None or record.status == "finalized"
+        if record is None:  # it is gone, unless the store could not be read just now
+            return self._store.unread is None
+        return record.status == "finalized"
 
     def _show(self, asked: Heads, head: EventHead, show: Callable[[EventHead, Texts], None]) -> None:
         texts = asked.texts(head)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, Final
 
 import pytest
 
+from rlm_kernel_mcp.commands.following import host_feed
 from rlm_kernel_mcp.commands.following.follow import Following
 from rlm_kernel_mcp.commands.following.host_feed import HostFeed
 from rlm_kernel_mcp.front.front import PROOF_NAME, Place
@@ -19,6 +21,8 @@ from rlm_kernel_mcp.session.evidence.citations import Checked, Coverage
 from rlm_kernel_mcp.session.reports import Guardrails
 from rlm_kernel_mcp.session.steps.outcomes import Outcome
 from rlm_kernel_mcp.session.trace.journal import Journal
+from rlm_kernel_mcp.store.database.apart import Apart
+from rlm_kernel_mcp.store.database.database import Database
 from rlm_kernel_mcp.store.store import SessionRecord, Store
 from rlm_kernel_mcp.store.subcalls import SubcallRow
 
@@ -138,6 +142,42 @@ def test_what_the_host_tells_and_what_the_record_has_is_shown_once(
     assert out.index("run_repl") < out.index("limit reached: max_steps") < out.index("finalize")
 
 
+def test_a_step_of_which_the_host_tells_after_its_end_was_shown_is_not_shown_again(
+    session: Session, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It begins and ends between two looks, while what tells of it is on its way."""
+    row_id = session.begin("short")
+    begin = {"type": "begin", "id": str(row_id), "step": 1, "code": "short", "code_chars": 5, "elapsed_ms": 0}
+    piece = {"type": "output", "step": 1, "stream": "stdout", "at": 0, "text": "one\n"}
+    step = {"type": "step", "id": str(row_id)}
+    session.end(row_id, "one\n")
+    follow(session, lambda: [begin, piece, step], session.finalize)
+    out = capsys.readouterr().out
+    assert out.count("one") == out.count("run_repl") == 1
+    assert "step 1 begins" not in out
+
+
+def test_a_store_that_cannot_be_read_for_a_moment_ends_no_follower(
+    session: Session, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process may have it to itself just then, as one does that finds it after a kill."""
+
+    def locked(*_: object) -> sqlite3.Connection:
+        raise sqlite3.OperationalError("database is locked")
+
+    def lock() -> None:
+        patched.setattr(Database, "_open_disk", locked)
+        patched.setattr(Apart, "_connected", locked)
+
+    def unlock() -> None:
+        patched.undo()
+        session.finalize()
+
+    with monkeypatch.context() as patched:
+        follow(session, lock, unlock)
+    assert "the answer" in capsys.readouterr().out
+
+
 def test_after_events_were_left_out_the_record_says_what_became_of_them(
     session: Session, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -255,6 +295,29 @@ def test_where_no_host_is_it_is_looked_for_again(short_dir: Path, tmp_path: Path
         dead.bind(Place(environ).socket)
     feed.connect()
     assert (feed.is_connected, feed.refused) == (False, "")
+
+
+def test_a_host_that_does_not_answer_in_time_is_asked_again_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may just begin, on a machine that has much else to do."""
+    ours, theirs = socket.socketpair()
+    answers: list[TimeoutError | socket.socket] = [TimeoutError("timed out"), ours]
+
+    def admitted(_place: Place, _session_id: str) -> socket.socket:
+        answer = answers.pop(0)
+        if isinstance(answer, TimeoutError):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(host_feed, "_admitted", admitted)
+    feed = HostFeed({}, "s_1")
+    with theirs:
+        feed.connect()
+        feed.connect()
+        assert (feed.is_connected, feed.refused) == (False, host_feed.NO_ANSWER)
+        feed._again_at_s = 0
+        feed.connect()
+        assert (feed.is_connected, feed.refused) == (True, "")
+        feed.close()
 
 
 def test_what_is_no_host_of_ours_is_told_nothing(short_dir: Path, tmp_path: Path) -> None:
