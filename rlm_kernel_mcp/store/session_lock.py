@@ -23,6 +23,8 @@ DIRECTORY_NAME: Final = "locks"
 _SESSION_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _TRIES: Final = 4
 _PAUSE_S: Final = 0.001
+_LOOKS_S: Final = 1.0
+"""How long whoever only looks may keep a lock that no living process has: on a busy machine, or stopped."""
 _turn: Final = threading.Lock()
 """Threads of one process take turns at the files: one that only looks or sweeps, and waits for the interpreter
 meanwhile, would be taken for another server."""
@@ -60,7 +62,8 @@ def take_lock(state_dir: Path, session_id: str) -> SessionLock | None:
 
 
 def _taken(path: Path, session_id: str) -> SessionLock | None:
-    for _ in range(_TRIES):
+    tries, end = 0, time.monotonic() + _LOOKS_S
+    while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             # The file may have been removed between open and flock; then this lock is on a file that nobody else will
@@ -76,8 +79,20 @@ def _taken(path: Path, session_id: str) -> SessionLock | None:
         finally:
             if descriptor >= 0:
                 os.close(descriptor)
+        tries += 1
+        if tries >= _TRIES and (time.monotonic() > end or _lives(path)):
+            return None
         time.sleep(_PAUSE_S)  # it may only have been somebody who looked at who holds it
-    return None
+
+
+def _lives(path: Path) -> bool:
+    """Whether the process lives that is written in a lock's file."""
+    with suppress(OSError):
+        written = path.read_bytes()
+        if written.isdigit():
+            state = Path(f"/proc/{int(written)}/stat").read_bytes().rpartition(b")")[2].split()[0]
+            return state not in b"ZX"
+    return False
 
 
 def holder_of(state_dir: Path, session_id: str) -> int | None:

@@ -41,8 +41,9 @@ _LOG_LOST: Final = (
     "The log beside the session store was damaged: what the last servers wrote into it after the damaged place is "
     "missing from the record."
 )
-_OPENING_TRIES: Final = 100
+_OPENING_TRIES: Final = 500
 _OPENING_PAUSE_S: Final = 0.01
+"""Between two of them. Whoever opens it has the disk write a log that was left, which takes seconds on a busy one."""
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _LOCKED: Final = (errno.EAGAIN,)
 """What flock(2) says where another holds the lock; ETIMEDOUT is a disk's (a file system of the network)."""
