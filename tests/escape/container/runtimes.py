@@ -96,15 +96,22 @@ class ContainerServer:
     def wait_for_containers(self, run_dir: Path, count: int) -> list[str]:
         """Ask the engine until it has this many containers of a server; each answer takes it a while."""
         deadline = time.monotonic() + WAIT_S
-        while len(found := self.containers(run_dir)) != count:
-            assert time.monotonic() < deadline, f"{len(found)} containers, not {count}"
+        while (found := self._containers_now(run_dir)) is None or len(found) != count:
+            assert time.monotonic() < deadline, f"not {count} containers: {found}"
         return found
+
+    def _containers_now(self, run_dir: Path) -> list[str] | None:
+        """As `containers`, while some come or go; None: podman fails to list them where one is removed meanwhile."""
+        try:
+            return self.containers(run_dir)
+        except subprocess.CalledProcessError:
+            return None
 
     def wait_for_the_end_of_one(self, run_dir: Path, before: list[str]) -> None:
         """Ask the engine until exactly one of these containers is gone; others may have come."""
         deadline = time.monotonic() + WAIT_S
-        while len(gone := set(before) - set(self.containers(run_dir))) != 1:
-            assert time.monotonic() < deadline, f"{len(gone)} containers are gone, not one"
+        while (now := self._containers_now(run_dir)) is None or len(set(before) - set(now)) != 1:
+            assert time.monotonic() < deadline, f"of {before} not one is gone: {now}"
 
     def container_of(self, session_id: str) -> str:
         """A session's own container, by its name: another may be starting for the next session."""

@@ -33,6 +33,9 @@ ULIMIT_NPROC: Final = 32_768
 """Counts every process of the user number on the whole machine, so it bounds nothing here (`--pids-limit` does); it is
 given because the engines' own default may be higher than they are allowed to set."""
 
+REAPER_ASKS: Final = 10
+"""How often an engine is asked, a second apart, that does not say which containers are left."""
+
 PROXY_VARIABLES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
 """docker writes these, with their passwords, from its own configuration into a container that does not set them."""
 
@@ -133,7 +136,9 @@ def reaper_argv(runtime: ContainerRuntime, run_dir: str) -> list[str]:
     # `cat` ends when the last writer of its pipe is gone, however the server ended (SIGKILL too).
     left = shlex.join(list_argv(runtime.program, run_dir))
     remove = shlex.join(remove_argv(runtime.name, runtime.program))
-    return ["/bin/sh", "-c", f'cat >/dev/null; ids=$({left}) && [ -n "$ids" ] && exec {remove} $ids']
+    # Some engines cannot list containers while one of them is being removed, as those are whose kernels end now too.
+    asked = f"for _ in {' '.join(map(str, range(REAPER_ASKS)))}; do ids=$({left}) && break; sleep 1; done"
+    return ["/bin/sh", "-c", f'cat >/dev/null; {asked}; [ -n "$ids" ] && exec {remove} $ids']
 
 
 def with_runtime(runtime: ContainerRuntime, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable
 from itertools import pairwise
@@ -242,6 +243,23 @@ def test_the_undertaker_removes_exactly_what_the_engine_lists_once_its_input_end
     listing, removal = record.read_text().splitlines()
     assert listing.endswith("--filter label=rlm-kernel-mcp.run-dir=/run/it's")
     assert removal == "rm --force --volumes --time 0 c1 c2"
+
+
+def test_an_engine_that_cannot_list_containers_while_one_is_removed_is_asked_again(tmp_path: Path) -> None:
+    """As podman does; and kernels whose server was killed end just then, and their containers with them."""
+    record, program, pause = tmp_path / "asked", tmp_path / "engine", tmp_path / "sleep"
+    fails = f'[ "$1" = ps ] && [ "$(grep -c ^ps {record})" -lt 3 ] && exit 125'
+    lists = '[ "$1" = ps ] && echo c1'
+    program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$*" >>{record}\n{fails}\n{lists}\nexit 0\n')
+    pause.write_text("#!/bin/sh\nexit 0\n")
+    for script in (program, pause):
+        script.chmod(0o755)
+    runtime = ContainerRuntime("podman", str(program), "image:1", "9.9")
+    env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    reaper = subprocess.Popen(container.reaper_argv(runtime, "/run/dir"), stdin=subprocess.PIPE, env=env)
+    reaper.communicate(timeout=WAIT_S)
+    asked = [line.split()[0] for line in record.read_text().splitlines()]
+    assert asked == ["ps", "ps", "ps", "rm"]
 
 
 def test_the_recipe_copies_the_kernel_s_side_and_ends_as_an_ordinary_user() -> None:
