@@ -35,7 +35,7 @@ def test_a_front_has_next_to_nothing_of_its_own(hosts: Hosts) -> None:
 
 
 def test_fronts_that_begin_at_once_have_one_host(hosts: Hosts) -> None:
-    clients = [hosts.client(f"client{number}") for number in range(8)]
+    clients = [hosts.client(f"client{number}") for number in range(30)]
     asked = [client.send("initialize", _INITIALIZE) for client in clients]
     for client, request in zip(clients, asked, strict=True):
         assert "result" in client.answer(request)

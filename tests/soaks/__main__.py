@@ -19,6 +19,7 @@ ELSEWHERE: Final = {
     "hostile": "tests.soaks.hostile.sources",
     "host_clients": "tests.soaks.hosts.clients",
     "host_kills": "tests.soaks.hosts.kills",
+    "host_watchers": "tests.soaks.hosts.watchers",
     "sources": "tests.unit.context.real_directories",
 }
 

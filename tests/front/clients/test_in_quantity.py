@@ -1,4 +1,4 @@
-"""Short forms of `bin/soak host_kills` and `bin/soak host_clients`, each in a process of its own."""
+"""Short forms of the soaks of hosts, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.parts import ROOT
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
-@pytest.mark.parametrize(("name", "count"), [("host_kills", 8), ("host_clients", 40)])
+@pytest.mark.parametrize(("name", "count"), [("host_kills", 8), ("host_clients", 40), ("host_watchers", 100)])
 def test_nothing_is_lost_or_left(name: str, count: int) -> None:
     seed = random.SystemRandom().randrange(1_000_000)
     program = [sys.executable, "-m", "tests.soaks", name, "--count", str(count), "--seed", str(seed)]

@@ -11,11 +11,12 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tests.front.hosts import HERE, Hosts
 from tests.mcp.line_client import CLIENT, WAIT_S
 from tests.soaks.hosts.kills import hosts_of
+from tests.soaks.hosts.left import Left
 
 AT_ONCE = (1, 1, 1, 2, 3)
 """How many come at an edge."""
@@ -23,15 +24,19 @@ BEFORE_S = 0.06
 """A front is at the door at most so long after it was started, on a machine with nothing else to do."""
 AFTER_S = 0.4
 """A host takes about so long to end."""
+LOOK_EACH, TELL_EACH = 10, 100
 
 
-def edges(hosts: Hosts, count: int, chance: random.Random) -> Counter[str]:
+def edges(
+    hosts: Hosts, count: int, chance: random.Random, tell: Callable[[int, Counter[str]], object] = lambda *_: None
+) -> Counter[str]:
     """So many times: the only clients of a host end, which ends with them, and others come.
 
-    `hosts`: of which each ends as soon as it has no client.
+    `hosts`: of which each ends as soon as it has no client. `tell`: is called before each time.
     """
     told: Counter[str] = Counter()
     for turn in range(count):
+        tell(turn, told)
         leaving, before = list(hosts.clients), set(hosts.everyone())
         hosts.clients.clear()
         names = [f"client{turn % 2}{one}" for one in range(chance.choice(AT_ONCE))]
@@ -69,7 +74,17 @@ def main(argv: Sequence[str]) -> int:
     options = parser.parse_args(argv)
     began = time.monotonic()
     with hosts_of(0) as hosts:
-        told = edges(hosts, options.count, random.Random(options.seed))
+        left = Left(hosts)
+
+        def tell(turn: int, told: Counter[str]) -> None:
+            if turn % LOOK_EACH == 0:
+                left.look()
+            if turn and turn % TELL_EACH == 0:
+                print(f"{turn:,} of {options.count:,} edges, seed {options.seed}: {dict(told)}", flush=True)
+
+        told = edges(hosts, options.count, random.Random(options.seed), tell)
+        remains = left.at_the_end()
     print(f"{options.count:,} edges, seed {options.seed}, {time.monotonic() - began:.0f} s: none failed", flush=True)
     print(", ".join(f"{name}: {number:,}" for name, number in sorted(told.items())))
-    return 0
+    print(f"left behind: {remains or 'nothing'}")
+    return int(bool(remains))

@@ -1,7 +1,7 @@
 """Clients that come and go at one host, in every way in which a client can end: the host then has what it had before.
 
 `bin/soak host_clients --count 1000`. Is: clients behind real fronts, ten at a time, some of them with a session, and
-a look from outside at the threads, descriptors, processes, directories and memory of the host. Is not: the host's own
+a look from outside at what the host has (`held.py`). Is not: those who only watch (`watchers.py`), nor the host's own
 death (`kills.py`).
 """
 
@@ -18,74 +18,22 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any, Final
 
 import psutil
 
 from tests.front.hosts import FRONT, HERE, Hosts
 from tests.mcp.line_client import LineClient
-from tests.processes import run_directories
+from tests.soaks.hosts.held import REST_S, at_rest, is_no_more
 from tests.soaks.hosts.kills import hosts_of
 from tests.soaks.hosts.left import Left
 
 AT_ONCE: Final = 10
-MORE: Final = 1.05
-"""So much of what it had at first a host may have of memory afterwards. Of all else it is to have as much."""
-THREADS: Final = AT_ONCE // 2
-REST_S: Final = 60.0
-LOOK_S: Final = 0.1
 LAUNCHER: Final = (sys.executable, "-I", "-S", "-c", "import subprocess, sys; subprocess.call(sys.argv[1:])")
 """A client that starts its front and can be killed, while somebody else holds the pipes."""
 SESSIONS: Final = 0.15
 """How many of the clients open a session."""
-
-
-@dataclass(frozen=True)
-class Held:
-    """What a host has, seen from outside."""
-
-    threads: int
-    descriptors: int
-    processes: int
-    directories: int
-    locks: int
-    memory_mb: float
-    """Its own pages; of files that are shared, its part would change as others come and go."""
-
-
-def held(pid: int, state: Path) -> Held:
-    """A look at one moment."""
-    host = psutil.Process(pid)
-    below, lines = host.children(recursive=True), []
-    for process in below:
-        try:
-            lines.append(" ".join(process.cmdline()))
-        except psutil.Error:
-            continue
-    names = []
-    for entry in [*Path(f"/proc/{pid}/fd").iterdir()]:
-        try:
-            names.append(str(entry.readlink()))
-        except FileNotFoundError:
-            continue
-    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text("ascii").splitlines()[1:]
-    rows = dict(line.split(":") for line in rollup)
-    return Held(
-        threads=host.num_threads(),
-        descriptors=sum("/sessions.db" not in name for name in names),  # the store's come and go by its own rules
-        processes=len(below),
-        directories=sum(path.is_dir() for directory in run_directories(lines) for path in directory.iterdir()),
-        locks=len([*(state / "locks").glob("*")]),
-        memory_mb=round(int(rows["Anonymous"].split()[0]) / 1024, 1),
-    )
-
-
-def is_no_more(now: Held, then: Held) -> bool:
-    """Whether it has no more than it had; of the pools' threads there are as many as ever were needed at once."""
-    is_small = now.memory_mb <= then.memory_mb * MORE and now.threads <= then.threads + THREADS
-    return is_small and replace(now, memory_mb=0, threads=0) == replace(then, memory_mb=0, threads=0)
 
 
 class Visits:
@@ -180,24 +128,6 @@ class Visits:
         client.process.kill()
         client.process.wait()
 
-    def at_rest(self, wanted: Held | None = None) -> Held:
-        """What the host has once that is what is wanted, or does not change any more."""
-        state = self.hosts.directory / "state"
-        deadline, found, since = time.monotonic() + REST_S, held(self.pid, state), time.monotonic()
-        while time.monotonic() < deadline:
-            if wanted is not None and is_no_more(found, wanted):
-                break
-            if wanted is None and time.monotonic() - since > 2:
-                break
-            signal.sigtimedwait([], LOOK_S)
-            self.stays.request("ping")
-            self.stays.seen.clear()
-            now = held(self.pid, state)
-            if replace(now, memory_mb=0) != replace(found, memory_mb=0):
-                since = time.monotonic()
-            found = now
-        return found
-
 
 def run(count: int, seed: int) -> dict[str, Any]:
     """A tenth of them first, so that what is made once has been made; then all."""
@@ -205,10 +135,10 @@ def run(count: int, seed: int) -> dict[str, Any]:
         left = Left(hosts)
         visits = Visits(hosts, random.Random(seed))
         visits.many(max(count // 10, 2 * AT_ONCE))
-        before = visits.at_rest()
+        before = at_rest(visits.pid, visits.stays)
         visits.told.clear()
         visits.many(count)
-        after = visits.at_rest(before)
+        after = at_rest(visits.pid, visits.stays, before)
         left.look()
         assert hosts.everyone() == [visits.pid], hosts.log()
         assert visits.stays.run(visits.session_id, "6 * 7")["result"] == "42"

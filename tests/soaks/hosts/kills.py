@@ -1,8 +1,9 @@
 """SIGKILL of the host at any moment of its clients' work: all of it is answered, once, and goes on where it was.
 
-`bin/soak host_kills --count 200`. Is: several agents behind fronts (`agents.py`) that ask for steps, contexts, values,
-answers and cancellations at once; a host, or the one that just begins to follow it, that is killed at a moment that is
-drawn; and a look at what is left at the end. Is not: the deaths of kernels and disks (`tests/faults/`).
+`bin/soak host_kills --count 200`. Is: several agents behind fronts (`agents.py`), of which one or more ask for steps,
+contexts, values, answers and cancellations at once while the others are idle; a host, or the one that just begins to
+follow it, that is killed at a moment that is drawn; and a look at what is left at the end. Is not: the deaths of
+kernels and disks (`tests/faults/`).
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ AGAIN: Final = 0.15
 """How often the next host is killed too, as it begins or restores what the first one had."""
 AGENTS: Final = {"a": {}, "b": {"RLM_MAX_SESSIONS": "3"}, "c": {"RLM_IMPORTS": "sqlite3"}}
 """By name, with what its client has set: two share kernels, one has another profile."""
+AT_WORK: Final = (1, 1, 2, 3)
+"""How many of them ask for something before a kill, each as often: a host that has one to restore begins sooner."""
+IDLE_MAX: Final = 3
 FILE_LINES: Final = 600_000
 
 
@@ -55,6 +59,8 @@ class Kills:
     def __init__(self, hosts: Hosts, chance: random.Random) -> None:
         self.hosts, self.random = hosts, chance
         self.told: Counter[str] = Counter()
+        self.idle: Counter[str] = Counter()
+        """By session: how many kills in a row an agent has asked for nothing before."""
         self.left = Left(hosts)
         self.agents = [self._agent(name, env) for name, env in AGENTS.items()]
 
@@ -70,8 +76,9 @@ class Kills:
     def round(self) -> None:
         """Have everybody ask, kill the host, and hold each to its word."""
         self.left.look()
-        (pid,) = self.hosts.everyone()
-        begun = [(agent, asked) for agent in self.agents for asked in agent.begin()]
+        pid = self._only()
+        at_work = self._at_work()
+        begun = [(agent, asked) for agent in at_work for asked in agent.begin()]
         (latest_s,) = self.random.choices([one for one, _ in LATEST_S], [often for _, often in LATEST_S])
         signal.sigtimedwait([], self.random.uniform(0, latest_s))
         self._kill(pid)
@@ -80,8 +87,24 @@ class Kills:
             self.told["the next one too"] += 1
         for agent, asked in begun:
             agent.settle(asked)
-        for agent in self.agents:
+        for agent in at_work:
             agent.check()
+
+    def _at_work(self) -> list[Agent]:
+        """Who asks this time; nobody is idle for so long that its front gives up on hosts that die (decision 0132)."""
+        drawn = self.random.sample(self.agents, self.random.choice(AT_WORK))
+        at_work = [agent for agent in self.agents if agent in drawn or self.idle[agent.session_id] >= IDLE_MAX]
+        idle = [agent.session_id for agent in self.agents if agent not in at_work]
+        self.idle = Counter({one: self.idle[one] + 1 for one in idle})
+        return at_work
+
+    def _only(self) -> int:
+        """The one host, once what began it has ended, which shows the same command line."""
+        deadline = time.monotonic() + WAIT_S
+        while len(found := self.hosts.everyone()) != 1:
+            assert time.monotonic() < deadline, f"{len(found)} hosts"
+            self.agents[0].client.pause()
+        return found[0]
 
     def _kill(self, pid: int) -> None:
         signal.pidfd_send_signal(self.hosts.known[pid], signal.SIGKILL)
@@ -107,7 +130,7 @@ class Kills:
             if row["session_id"] not in known:  # nobody heard that it was opened
                 client.data("rlm_finalize", session_id=row["session_id"], final_text="not wanted")
                 self.told["sessions that nobody had heard of"] += 1
-        hosts = self.hosts.everyone()
+        hosts = [self._only()]
         for agent in self.agents:
             agent.end()
             assert HERE not in agent.client.log.read_text(encoding="utf-8")
