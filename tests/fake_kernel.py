@@ -42,6 +42,8 @@ DIES: Final = "os._exit(3)"
 FATAL: Final = "ends the kernel into which it comes back"
 GRACE_MS: Final = 50
 EDGE_CHARS: Final = 400
+CELL: Final = {"msg_id": "a cell", "session": "a console"}
+"""The header of the request of a console's cell."""
 OFFERED: Final = dict.fromkeys(("context", "documents", "scratch"), "a line on it")
 pids: Final = itertools.count(1_000_000_000)
 """No process has such a number."""
@@ -194,6 +196,14 @@ class FakeKernel:
         self.deaf.clear()
         while self._unanswered:
             self.take(*self._unanswered.pop(0))
+
+    def begin_cell(self, code: str) -> None:
+        """A person runs a cell in an attached console."""
+        self.iopub.say("execute_input", {"code": code, "execution_count": 1}, CELL)
+
+    def end_cell(self) -> None:
+        """It has ended."""
+        self.iopub.say("status", {"execution_state": "idle"}, CELL)
 
     def _run(self, header: dict[str, Any], code: str, metadata: dict[str, Any]) -> None:
         self._running = header, metadata.get(REPLY_KEY)

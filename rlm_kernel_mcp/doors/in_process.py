@@ -16,6 +16,7 @@ from rlm_kernel_mcp.doors.loop_thread import REOPEN
 from rlm_kernel_mcp.doors.program import Program
 from rlm_kernel_mcp.doors.registry_calls import RegistryCalls
 from rlm_kernel_mcp.errors import InvalidInput
+from rlm_kernel_mcp.session.callers.caller import Caller
 from rlm_kernel_mcp.shielded import shielded
 
 if TYPE_CHECKING:
@@ -59,8 +60,8 @@ class InProcess(RegistryCalls):
         program = self._program or Program.of(self._env)
         module = await asyncio.to_thread(importlib.import_module, "rlm_kernel_mcp.session.registry")
         registry: Registry = await module.Registry.open(program.settings)
-        if program.opened:
-            self.caller = program.caller()
+        # Its directories are those that are there now, and not those of the first call.
+        self.caller = program.caller() if program.opened else Caller.of("", program.settings)
         return registry
 
     async def let_go(self, session_id: str) -> None:

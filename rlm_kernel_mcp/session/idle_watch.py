@@ -106,7 +106,7 @@ async def lay_down(session: Session, why: str, settle_s: float = IDLE_SETTLE_S) 
     """
     _require_unused(session)
     if session.has_kernel:
-        await session.stop_kernel(why, settle_s)
+        await session.stop_kernel(why, settle_s, but_cells=True)
         _require_unused(session, stopped=True)
     if loss := joined(session.told.unreported, session.kernel.take_loss()):
         session.journal.kernel_stopped(session.kernel.gone_reason, loss)
@@ -131,6 +131,11 @@ async def end_for_its_program(session: Session, let_go: Callable[[Session], None
 
 def _require_unused(session: Session, *, stopped: bool = False) -> None:
     session.require_idle()
+    if session.kernel.runs_a_cell:
+        raise SessionBusy(
+            f"A person's cell is running in session {session.session_id}, from an attached console.",
+            "Call the tool again when it has ended: Ctrl-C in that console stops it.",
+        )
     if session.calls or session.changing or session.contexts.under_way or (stopped and session.has_kernel):
         at = "loads or checks a context" if session.contexts.under_way else "answers another call"
         raise SessionBusy(f"Session {session.session_id} {at} at this moment.", "Call the tool again soon.")

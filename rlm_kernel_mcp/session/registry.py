@@ -12,6 +12,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import cached_property
 from typing import Final
 
 from rlm_kernel_mcp.errors import InvalidInput
@@ -79,7 +80,6 @@ class Registry:
         self._sessions = self.handles.sessions
         self._tasks: list[asyncio.Task[None]] = []
         self._closed = False
-        self._own = Caller.of("", settings)  # last: nobody closes it where something of the above fails
 
     @classmethod
     async def open(cls, settings: Settings, slots: KernelSlots | None = None, feeds: Feeds | None = None) -> Registry:
@@ -122,7 +122,7 @@ class Registry:
         """
         options = options or Options()
         check_name("context_name", options.name, is_answered=self._board is not None)
-        caller = caller or self._own
+        caller = caller or self.own
         given = Given(context_text, None if context_paths is None else tuple(context_paths))
         source = ContextSource.of(given, options, caller)
         session_id = new_session_id()
@@ -134,6 +134,11 @@ class Registry:
             raise
         session = await self.handles.open(session_id, source, prepared, limits, caller)
         return prepared.told(session)
+
+    @cached_property
+    def own(self) -> Caller:
+        """Who calls where nobody is named. Its roots are not opened before that: a client has its own open already."""
+        return Caller.of("", self.settings)
 
     def has(self, session_id: str) -> bool:
         """Whether it has a session in memory, or is just opening it again."""
@@ -149,10 +154,10 @@ class Registry:
 
         Raises: SessionNotFound, SessionFinalized, SessionBusy, KernelDied, and as `init_context` does of a context.
         """
-        source = ContextSource.of(given, options, caller or self._own, prefix=f"{options.name}/")
-        async with self.handles.in_use(session_id, caller or self._own) as session:
+        source = ContextSource.of(given, options, caller or self.own, prefix=f"{options.name}/")
+        async with self.handles.in_use(session_id, caller or self.own) as session:
             session.require_ready()
-            report = await session.contexts.add(source, options.wait_ms)
+            report = await session.contexts.add(source, options.wait_ms, caller or self.own)
         return Added(session_id, report, {options.name: LINES[source.kind].format(name=options.name)})
 
     async def run_repl(  # noqa: PLR0913 (what a step is asked by, and by whom)
@@ -170,7 +175,7 @@ class Registry:
 
         Raises: SessionNotFound, SessionFinalized, SessionBusy, KernelDied.
         """
-        async with self.handles.in_use(session_id, caller or self._own) as session:
+        async with self.handles.in_use(session_id, caller or self.own) as session:
             timeout = session.account.limits.step_timeout_ms if timeout_ms is None else timeout_ms
             return await session.run(
                 code, timeout_ms=timeout, wait_ms=wait_ms, max_output_chars=max_output_chars, tell=tell
@@ -180,7 +185,7 @@ class Registry:
         self, session_id: str, step_index: int, *, wait_ms: int, max_output_chars: int, caller: Caller | None = None
     ) -> reports.StepReport:
         """Wait for a step. Raises: SessionNotFound, InvalidInput."""
-        async with self.handles.in_use(session_id, caller or self._own) as session:
+        async with self.handles.in_use(session_id, caller or self.own) as session:
             return await session.await_step(step_index, wait_ms=wait_ms, max_output_chars=max_output_chars)
 
     async def answer(self, session_id: str, handed: Handed, caller: Caller | None = None) -> reports.StepReport:
@@ -190,7 +195,7 @@ class Registry:
 
     async def interrupt(self, session_id: str, caller: Caller | None = None) -> reports.StepReport:
         """Stop the running step. Raises: SessionNotFound."""
-        async with self.handles.in_use(session_id, caller or self._own) as session:
+        async with self.handles.in_use(session_id, caller or self.own) as session:
             report = await session.interrupt(INTERRUPT_OUTPUT_CHARS)
         return report or nothing_interrupted(session.account, is_final=session.finalized)
 
@@ -205,7 +210,7 @@ class Registry:
         caller: Caller | None = None,
     ) -> reports.VariableSlice:
         """Read a variable. Raises: SessionNotFound, SessionFinalized, VariableNotFound, KernelDied."""
-        async with self.handles.in_use(session_id, caller or self._own) as session:
+        async with self.handles.in_use(session_id, caller or self.own) as session:
             return await session.get_var(var_name, offset, limit, read)
 
     async def finalize(
@@ -222,7 +227,7 @@ class Registry:
 
         Raises: SessionNotFound, SessionFinalized, SessionBusy, VariableNotFound, KernelDied, CitationMismatch.
         """
-        async with self.handles.in_use(session_id, caller or self._own) as session:
+        async with self.handles.in_use(session_id, caller or self.own) as session:
             if session.finalized and session_id not in self._sessions:
                 session.final = await in_reader(lambda: self.store.final_answer(session_id))
             let_go = self.handles.let_go
@@ -257,12 +262,9 @@ class Registry:
             raise self.handles.not_found(session_id)
 
     async def let_go(self, session_id: str, caller: Caller | None, calls: int, *, runs: bool) -> None:
-        """End a kernel, once the values are kept, and forget the session, which comes back on use.
-
-        Only of one that the caller has opened and nobody else uses (`calls`, `runs`: `Session.is_used_by_others`).
-        """
+        """End the kernel of a session that the caller opened and others do not use (`Session.is_used_by_others`)."""
         session, opener = self._sessions.get(session_id), self.handles.opened_by.get(session_id)
-        if session and opener is (caller or self._own) and not session.is_used_by_others(calls, runs=runs):
+        if session and opener is (by := caller or self.own) and not session.is_used_by_others(by, calls, runs=runs):
             await shielded(end_for_its_program(session, self.handles.let_go), f"the close of {session_id}")
 
     async def list_sessions(
@@ -270,7 +272,7 @@ class Registry:
     ) -> reports.SessionList:
         """This server's sessions and those of others, the last used first."""
         wanted = listing.Wanted(state, limit, offset)
-        opened_by, asks = self.handles.opened_by, caller or self._own
+        opened_by, asks = self.handles.opened_by, caller or self.own
 
         def connection(session_id: str) -> reports.Connection | None:
             opener = opened_by.get(session_id)
@@ -283,7 +285,8 @@ class Registry:
         if self._closed:
             return
         self._closed = True
-        self._own.close()
+        if "own" in vars(self):
+            self.own.close()
         with ExitStack() as ends:  # called from the last to the first, each of them whatever another raises
             for end in (self._run_dir.remove, self.store.close, self._writer.close):
                 ends.callback(end)

@@ -17,6 +17,7 @@ from typing import Final
 from rlm_kernel_mcp.errors import KernelDied, SessionFinalized
 from rlm_kernel_mcp.kernel.kernel import Kernel
 from rlm_kernel_mcp.session.account import Account
+from rlm_kernel_mcp.session.callers.caller import Caller
 from rlm_kernel_mcp.session.calls.step_reports import StepReports
 from rlm_kernel_mcp.session.contexts.contexts import ContextList
 from rlm_kernel_mcp.session.contexts.loads import ContextLoads
@@ -112,10 +113,10 @@ class Session:
         kernel = self.kernel.current
         return kernel if kernel is not None and kernel.client.broken is None and not self.running else None
 
-    def is_used_by_others(self, calls: int, *, runs: bool) -> bool:
+    def is_used_by_others(self, than: Caller, calls: int, *, runs: bool) -> bool:
         """Whether anybody uses it but one client, whose so many calls are, and whose the running step is if `runs`."""
-        step = self._running
-        return self.calls > calls or not (step is None or runs or step.is_stopping)
+        step, loads = self._running, self.contexts.contexts.loads_for_others(than)
+        return loads or self.calls > calls or not (step is None or runs or step.is_stopping)
 
     def on_kernel_started(self, kernel: Kernel) -> None:
         """`KernelObserver`: the session has a kernel."""
@@ -232,15 +233,16 @@ class Session:
             self._require_not_final()  # it was finalized meanwhile
             raise
 
-    async def stop_kernel(self, reason: str, settle_s: float = STOP_SETTLE_S) -> bool:
-        """End the kernel, once its values are kept, unless it is used meanwhile; the session comes back on use."""
+    async def stop_kernel(self, reason: str, settle_s: float = STOP_SETTLE_S, *, but_cells: bool = False) -> bool:
+        """End the kernel once its values are kept, unless it is used meanwhile, be that (`but_cells`) by a console."""
         what = f"the stop of {self.session_id}'s kernel"
-        return await shielded(self._stop_kernel(reason, settle_s), what, within_s=STOP_S)
+        return await shielded(self._stop_kernel(reason, settle_s, but_cells), what, within_s=STOP_S)
 
-    async def _stop_kernel(self, reason: str, settle_s: float) -> bool:
-        stopped = await self.kernel.drop(
-            reason, settle_s=settle_s, unless=lambda: self.running or self.kernel.being_read
-        )
+    async def _stop_kernel(self, reason: str, settle_s: float, but_cells: bool) -> bool:
+        def is_used() -> bool:
+            return self.running or self.kernel.being_read or (but_cells and self.kernel.runs_a_cell)
+
+        stopped = await self.kernel.drop(reason, settle_s=settle_s, unless=is_used)
         if stopped:
             self.journal.forget()
         if stopped and not self.finalized:  # then its record is closed

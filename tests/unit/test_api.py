@@ -69,7 +69,7 @@ class HostedPlace(Place):
         if not self._made:
             await self._open()
         registry = self.fakes.registry
-        calls = HostedCalls(Only(registry), registry.settings, registry._own)
+        calls = HostedCalls(Only(registry), registry.settings, registry.own)
         pidfd = os.pidfd_open(os.getpid())
         try:
             await Conversation(connection, calls).serve(pidfd)

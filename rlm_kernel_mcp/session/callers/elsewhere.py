@@ -41,7 +41,8 @@ def driven_elsewhere(session_id: str, holder: int) -> SessionBusy:
     who = f"pid {holder}" if holder else "its pid is not known"
     return SessionBusy(
         f"Session {session_id} is driven by another server process ({who}).",
-        "Use it there, or call rlm_init_context for a session of your own; rlm_get_trace works from here too.",
+        "Use it there, or end that server: one that is no host of yours is not asked for a session, and keeps it until "
+        "RLM_IDLE_TIMEOUT_S after its last use. rlm_get_trace works from here too, and rlm_init_context opens another.",
     )
 
 

@@ -20,6 +20,7 @@ from rlm_kernel_mcp.context.roots.identity import FileNumber
 from rlm_kernel_mcp.context.roots.open_roots import Roots
 from rlm_kernel_mcp.context_wire import LoadContextReply
 from rlm_kernel_mcp.errors import ContextNotFound, ContextTooLarge
+from rlm_kernel_mcp.session.callers.caller import Caller
 from rlm_kernel_mcp.session.context_reports import ContextReport, DocumentInfo
 from rlm_kernel_mcp.session.contexts.changes import FileMarks
 from rlm_kernel_mcp.session.contexts.given import Progress
@@ -68,6 +69,8 @@ class SessionContext:
     """What it takes of the memory as soon as it is there, from the moment on at which it goes to the kernel."""
     has_failed: bool = False
     """Whether it could not be loaded; only the first one stays in the list then."""
+    by: Caller | None = None
+    """Whose call has it loaded just now."""
 
     @property
     def name(self) -> str:
@@ -133,6 +136,10 @@ class ContextList:
             for one in self.all
             if one.report is not None
         ]
+
+    def loads_for_others(self, than: Caller) -> bool:
+        """Whether one is being loaded by a call of somebody else who is there."""
+        return any(one.by is not None and one.by is not than and one.by.is_connected for one in self.all)
 
     def beside(self, context: SessionContext) -> Beside:
         """What the others take of the limits."""

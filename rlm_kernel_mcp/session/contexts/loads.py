@@ -22,6 +22,7 @@ from rlm_kernel_mcp.context.payload import Payload
 from rlm_kernel_mcp.errors import InternalError, KernelDied, RestoreStopped, RlmError, again
 from rlm_kernel_mcp.kernel.kernel import Kernel
 from rlm_kernel_mcp.session.account import Account
+from rlm_kernel_mcp.session.callers.caller import Caller
 from rlm_kernel_mcp.session.context_reports import ContextReport, LoadingReport
 from rlm_kernel_mcp.session.contexts.contexts import ContextList, SessionContext
 from rlm_kernel_mcp.session.contexts.given import Progress
@@ -107,7 +108,7 @@ class ContextLoads:
 
     # --- loads ------------------------------------------------------------------------------------
 
-    async def add(self, source: ContextSource, wait_ms: int) -> ContextReport | LoadingReport:
+    async def add(self, source: ContextSource, wait_ms: int, by: Caller) -> ContextReport | LoadingReport:
         """Load a further context, and wait for it at most so long. No step runs now.
 
         Its paths lie below the caller's roots, which the source has, and below those of the session.
@@ -125,13 +126,13 @@ class ContextLoads:
         # The caller's roots are open as long as its connection is there; the session knows them by what they are.
         kept = replace(source, text=None, roots=source.roots and source.roots.recorded())
         if source.name == first.name:
-            first.source, first.has_failed = kept, False
-            context = first
+            context, first.source, first.has_failed = first, kept, False
         else:
             context = SessionContext(kept, in_store=source.name)
             self.contexts.all.append(context)
         if source.text is not None:
             self._journal.keep_context(source.text, context.in_store)
+        context.by = by
         self.begin(context, source)
         self._write_down()  # by this another server knows of it, should this one end
         await self.wait(context, wait_ms)
@@ -212,7 +213,7 @@ class ContextLoads:
         except RlmError as error:
             load.failure = error
         if load.failure is None:
-            context.marks, context.at_step = load.progress.marks, self._account.counters.step_index
+            context.marks, context.at_step, context.by = load.progress.marks, self._account.counters.step_index, None
             self._news += [came(context.report)] if load.is_answered and context.report else []
             self._kernel.recovery.gone.pop(context.name, None)
             self._loads.pop(context.name, None)

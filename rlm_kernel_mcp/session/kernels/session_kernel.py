@@ -86,6 +86,11 @@ class SessionKernel:
         """Whether somebody waits for an answer from the kernel, or for a kernel that can be asked."""
         return self._readers > 0
 
+    @property
+    def runs_a_cell(self) -> bool:
+        """Whether a cell of an attached console is running, as far as is known: the kernel can make one up."""
+        return self.current is not None and self.current.client.console_busy
+
     def adopt(self, kernel: Kernel) -> None:
         """Take a ready kernel with the context in it."""
         self._states.on(Event.KERNEL_CAME)

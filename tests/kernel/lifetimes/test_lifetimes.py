@@ -78,7 +78,7 @@ async def test_who_opened_a_session_is_known_as_long_as_it_is_held(tmp_path: Pat
     """From the call to the registry, and no longer than the session's lock."""
     async with open_registry(tmp_path) as opened:
         session_id = (await call_tool(opened, "rlm_init_context", context_text="x"))["data"]["session_id"]
-        assert opened.handles.opened_by == {session_id: opened._own}
+        assert opened.handles.opened_by == {session_id: opened.own}
         await SessionDriver(opened, session_id).finalize(text="done")
         assert opened.handles.opened_by == {}
 

@@ -6,12 +6,16 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from rlm_kernel_mcp.context.payload import Payload
 from rlm_kernel_mcp.errors import InvalidInput, SessionBusy, SessionNotFound
 from rlm_kernel_mcp.host.kinds.hosted_calls import HostedCalls
 from rlm_kernel_mcp.session.callers.caller import Caller
+from rlm_kernel_mcp.session.context_reports import LoadingReport
+from rlm_kernel_mcp.session.contexts.source import ContextSource
 from rlm_kernel_mcp.session.kernels.session_kernel import SETTLE_S
 from rlm_kernel_mcp.session.registry import Registry
 from rlm_kernel_mcp.settings import Settings
@@ -157,6 +161,53 @@ async def test_one_call_of_another_client_is_enough_to_leave_a_session_to_it(tmp
             with programs.first.under_way("let_go", session_id):
                 await programs.first.let_go(session_id)
             assert programs.has_kernel()
+
+
+async def test_a_context_that_is_loaded_for_another_client_leaves_the_session_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The call that began it has been answered, and says that it is loading."""
+    go_on = asyncio.Event()
+    opened = ContextSource.opened
+
+    async def late(self: ContextSource, *args: Any, **options: Any) -> Payload:
+        await go_on.wait()
+        return await opened(self, *args, **options)
+
+    async with two(tmp_path) as programs:
+        monkeypatch.setattr(ContextSource, "opened", late)
+        more = {**programs.session, "name": "more", "text": "of the second", "wait_ms": 0}
+        added = await programs.second.add_context(more)
+        assert isinstance(added.context, LoadingReport)
+        await programs.first.let_go(programs.session["session_id"])
+        assert programs.has_kernel()
+        go_on.set()
+        assert (await programs.second.run({**programs.session, "code": "1 + 1"}, None)).result == "2"
+
+
+async def test_a_context_that_is_loaded_for_a_client_that_has_gone_keeps_no_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(self: ContextSource, *_args: Any, **_options: Any) -> Payload:
+        del self
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async with two(tmp_path) as programs:
+        monkeypatch.setattr(ContextSource, "opened", never)
+        await programs.second.add_context({**programs.session, "name": "more", "text": "a text", "wait_ms": 0})
+        programs.callers[1].close()
+        await programs.first.let_go(programs.session["session_id"])
+        assert not programs.has_kernel()
+
+
+async def test_a_person_s_cell_that_runs_leaves_the_session_to_its_console(tmp_path: Path) -> None:
+    async with two(tmp_path) as programs:
+        kernel = programs.fakes.kernels[0]
+        kernel.begin_cell("input()")
+        await until(lambda: kernel.client.console_busy)
+        await programs.first.let_go(programs.session["session_id"])
+        assert programs.has_kernel()
 
 
 async def test_a_client_that_comes_while_the_values_are_kept_has_the_session(tmp_path: Path) -> None:

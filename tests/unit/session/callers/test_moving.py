@@ -74,6 +74,40 @@ async def test_a_step_that_runs_keeps_it_where_it_is_and_is_named(both: tuple[Fa
     assert (await run(other, session_id, "1 + 1")).result == "2"
 
 
+async def test_a_person_s_cell_that_runs_keeps_it_where_it_is_and_is_named(both: tuple[Fakes, Fakes]) -> None:
+    """Its code would be cut off, without a word to whoever typed it."""
+    one, other = both
+    session_id = await opened(one)
+    (kernel,) = one.kernels
+    kernel.begin_cell("input()")
+    await until(lambda: kernel.client.console_busy)
+    with pytest.raises(SessionBusy, match=rf"^A person's cell is running in session {session_id}") as busy:
+        await run(other, session_id, "1")
+    assert "Ctrl-C in that console" in busy.value.next_step
+    assert kernel.process.returncode is None
+    kernel.end_cell()
+    await until(lambda: not kernel.client.console_busy)
+    assert (await run(other, session_id, "1 + 1")).result == "2"
+
+
+async def test_a_person_s_cell_that_begins_while_the_values_are_kept_keeps_it(both: tuple[Fakes, Fakes]) -> None:
+    one, other = both
+    session_id = await opened(one)
+    (kernel,) = one.kernels
+    kernel.large = True
+    kernel.deaf.add("rlm_snapshot_request")
+    await run(one, session_id, "x = 41")
+    asked = asyncio.ensure_future(run(other, session_id, "x"))
+    await until(lambda: one.registry.handles.sessions[session_id].changing)
+    kernel.begin_cell("input()")
+    await until(lambda: kernel.client.console_busy)
+    kernel.answer_now()
+    with pytest.raises(SessionBusy, match="A person's cell"):
+        await asked
+    assert one.kernels == [kernel]
+    assert kernel.process.returncode is None
+
+
 async def test_a_step_that_begins_while_the_values_are_kept_keeps_it(both: tuple[Fakes, Fakes]) -> None:
     """The kernel is not ended under it."""
     one, other = both

@@ -6,6 +6,7 @@ import json
 import os
 import threading
 from collections.abc import AsyncIterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,15 @@ async def test_each_client_of_one_registry_loads_below_its_own_roots(fakes: Fake
         for denied in (f"{place}/{other}/own.txt", f"../{other}/own.txt"):
             with pytest.raises(ContextDenied, match=f"which are '{place}/{name}', '{place}/both'"):
                 await opened(fakes.registry, one, denied)
+
+
+async def test_a_registry_opens_no_roots_beside_those_of_its_client(place: Path) -> None:
+    """What a client of its own process has open is what counts; twice as many would be open for nothing."""
+    root = place / "a"
+    async with fake_registry(place / "s", RLM_CONTEXT_ROOTS=str(root)) as fakes:
+        with closing(Caller.of("the client", fakes.registry.settings)) as client:
+            await opened(fakes.registry, client, f"{root}/own.txt")
+            assert [os.path.realpath(entry) for entry in Path("/proc/self/fd").iterdir()].count(str(root)) == 1
 
 
 async def test_what_is_added_lies_below_the_roots_of_the_session_and_of_whoever_adds_it(
@@ -178,7 +188,7 @@ async def test_directories_are_open_as_long_as_their_connection_is_there(
         client = caller(place, "a")
         session = await opened(fakes.registry, client, "own.txt")
         await add(session, client, "more", ["../both/c.txt"])
-        theirs, own = open_in(client), open_in(fakes.registry._own)
+        theirs, own = open_in(client), open_in(fakes.registry.own)
         contexts = session.session.contexts.contexts
         held = [contexts.roots, *(one.source.roots for one in contexts.all)]
         assert {root._descriptor for roots in held if roots for one in roots.sets for root in one} == {None}
