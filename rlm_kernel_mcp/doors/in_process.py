@@ -16,7 +16,7 @@ from rlm_kernel_mcp.doors.loop_thread import REOPEN
 from rlm_kernel_mcp.doors.program import Program
 from rlm_kernel_mcp.doors.registry_calls import RegistryCalls
 from rlm_kernel_mcp.errors import InvalidInput
-from rlm_kernel_mcp.session.callers.caller import Caller
+from rlm_kernel_mcp.session.callers.caller import give_to
 from rlm_kernel_mcp.shielded import shielded
 
 if TYPE_CHECKING:
@@ -60,8 +60,8 @@ class InProcess(RegistryCalls):
         program = self._program or Program.of(self._env)
         module = await asyncio.to_thread(importlib.import_module, "rlm_kernel_mcp.session.registry")
         registry: Registry = await module.Registry.open(program.settings)
-        # Its directories are those that are there now, and not those of the first call.
-        self.caller = program.caller() if program.opened else Caller.of("", program.settings)
+        if program.opened:
+            give_to(registry, program.caller())
         return registry
 
     async def let_go(self, session_id: str) -> None:
@@ -72,5 +72,3 @@ class InProcess(RegistryCalls):
         registry, self._registry = self._registry, None
         if registry is not None:
             await shielded(registry.close(), "the end of the sessions", within_s=CLOSE_S)
-        if self.caller is not None:
-            self.caller.close()

@@ -24,7 +24,7 @@ from mcp.types import JSONRPCRequest
 from rlm_kernel_mcp.server.log_stream import LogStream
 from rlm_kernel_mcp.server.mcp_server import LazyRegistry, build_server, open_registry
 from rlm_kernel_mcp.server.transport.stdio import stdio_streams
-from rlm_kernel_mcp.session.callers.caller import Caller
+from rlm_kernel_mcp.session.callers.caller import Caller, give_to
 from rlm_kernel_mcp.settings import Settings, doubts
 
 if TYPE_CHECKING:
@@ -60,8 +60,14 @@ async def serve(settings: Settings, handed: Sequence[int] = ()) -> None:
     spoken = anyio.Event()
     page, *roots = handed or (None,)
     caller = Caller.of_descriptors("stdio", settings, roots) if roots else Caller.of("stdio", settings)
+
+    async def opened() -> Registry:
+        registry = await _open_for_good(settings)
+        give_to(registry, caller)
+        return registry
+
     server = build_server(
-        lambda: _open_for_good(settings),
+        opened,
         spoken.set,
         lambda _ctx: caller,
         asks_models=settings.subcalls.is_open_world,

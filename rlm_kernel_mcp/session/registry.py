@@ -12,7 +12,6 @@ import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import cached_property
 from typing import Final
 
 from rlm_kernel_mcp.errors import InvalidInput
@@ -80,6 +79,8 @@ class Registry:
         self._sessions = self.handles.sessions
         self._tasks: list[asyncio.Task[None]] = []
         self._closed = False
+        self.own = Caller.of("", settings)  # last: nobody closes it where something of the above fails
+        """Who calls where nobody is named."""
 
     @classmethod
     async def open(cls, settings: Settings, slots: KernelSlots | None = None, feeds: Feeds | None = None) -> Registry:
@@ -135,11 +136,6 @@ class Registry:
         session = await self.handles.open(session_id, source, prepared, limits, caller)
         return prepared.told(session)
 
-    @cached_property
-    def own(self) -> Caller:
-        """Who calls where nobody is named. Its roots are not opened before that: a client has its own open already."""
-        return Caller.of("", self.settings)
-
     def has(self, session_id: str) -> bool:
         """Whether it has a session in memory, or is just opening it again."""
         return self.handles.has(session_id)
@@ -190,8 +186,8 @@ class Registry:
 
     async def answer(self, session_id: str, handed: Handed, caller: Caller | None = None) -> reports.StepReport:
         """Take answers to its questions, and show more. Raises: SessionNotFound, SessionFinalized, SessionBusy."""
-        async with self.handles.in_use(session_id, caller or self._own) as session:
-            return await session.answer(handed, (caller or self._own).connection)
+        async with self.handles.in_use(session_id, caller or self.own) as session:
+            return await session.answer(handed, (caller or self.own).connection)
 
     async def interrupt(self, session_id: str, caller: Caller | None = None) -> reports.StepReport:
         """Stop the running step. Raises: SessionNotFound."""
@@ -285,8 +281,7 @@ class Registry:
         if self._closed:
             return
         self._closed = True
-        if "own" in vars(self):
-            self.own.close()
+        self.own.close()
         with ExitStack() as ends:  # called from the last to the first, each of them whatever another raises
             for end in (self._run_dir.remove, self.store.close, self._writer.close):
                 ends.callback(end)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 from rlm_kernel_mcp.context.roots.open_roots import Roots
 from rlm_kernel_mcp.session.kernels.slots import SlotOwner
@@ -47,3 +48,16 @@ class Caller:
         """The connection has ended. Sessions that it has opened know the roots that they were opened with."""
         self.is_connected = False
         self.roots.close()
+
+
+class HasOwn(Protocol):
+    """`Registry`, as far as it is known here."""
+
+    own: Caller
+    """Who calls where nobody is named."""
+
+
+def give_to(registry: HasOwn, caller: Caller) -> None:
+    """Have a registry serve one client, with no roots beside those that this has open: calls without a name are its."""
+    registry.own.close()
+    registry.own = caller

@@ -78,9 +78,12 @@ class Watchers:
             watcher = self.comes()
             assert isinstance(watcher, socket.socket), watcher
             if number % STEP_EACH == 0:
-                self._step("print(1)")
-                self._hear(watcher, "step")
-            self._goes(watcher)
+                with watcher:
+                    self._step("print(1)")
+                    self._hear(watcher, "step")
+                self.told["heard a step"] += 1
+            else:
+                self._goes(watcher)
 
     def at_once(self, count: int) -> None:
         """As many as may watch, who all are told of a step that floods them; and each of the others knows why not."""

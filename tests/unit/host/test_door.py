@@ -151,11 +151,16 @@ async def hello(house: House, then: Callable[[list[str]], bytes], descriptors: t
         os.close(descriptor)
 
 
-async def nobody_is_there(house: House) -> None:
-    """Who has come has gone, and what it handed over is closed."""
+async def nobody_has_a_task(house: House) -> None:
+    """Who has come has gone."""
     while house.door._tasks:
         house.door.changed.clear()
         await asyncio.wait_for(house.door.changed.wait(), WAIT_S)
+
+
+async def nobody_is_there(house: House) -> None:
+    """And what it handed over is closed."""
+    await nobody_has_a_task(house)
     await all_is_closed()
 
 
@@ -356,6 +361,7 @@ async def test_what_closes_only_after_a_while_holds_up_no_other_client(house: Ho
             lingering.socket.close()
             if way != "unread":  # whose sender may lose the answer
                 assert os.fsdecode(await asyncio.to_thread(peer.recv, 4096)).split("\0")[1] == "no"
+            await nobody_has_a_task(house)
             await asyncio.to_thread(house.hand_over)
             await asyncio.wait_for(house.served.get(), WAIT_S)
             house.kept.close()

@@ -14,7 +14,7 @@ import pytest
 
 from rlm_kernel_mcp.context.sources import Sources, resolve_sources
 from rlm_kernel_mcp.errors import ContextDenied
-from rlm_kernel_mcp.session.callers.caller import Caller
+from rlm_kernel_mcp.session.callers.caller import Caller, give_to
 from rlm_kernel_mcp.session.context_reports import ContextReport
 from rlm_kernel_mcp.session.contexts import source
 from rlm_kernel_mcp.session.contexts.given import Given, Options
@@ -78,7 +78,9 @@ async def test_a_registry_opens_no_roots_beside_those_of_its_client(place: Path)
     root = place / "a"
     async with fake_registry(place / "s", RLM_CONTEXT_ROOTS=str(root)) as fakes:
         with closing(Caller.of("the client", fakes.registry.settings)) as client:
+            give_to(fakes.registry, client)
             await opened(fakes.registry, client, f"{root}/own.txt")
+            assert fakes.registry.own is client
             assert [os.path.realpath(entry) for entry in Path("/proc/self/fd").iterdir()].count(str(root)) == 1
 
 
