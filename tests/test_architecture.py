@@ -209,14 +209,17 @@ def part_of(name: str) -> str:
     return "wire" if part.endswith("_wire") else part
 
 
-def imports(tree: ast.Module) -> Iterator[str]:
-    """Full names of what a module imports, wherever in it."""
+@cache
+def imports(tree: ast.Module) -> tuple[str, ...]:
+    """Full names of what a module imports, wherever in it; many rules ask for those of every module."""
+    found: list[str] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            found += (f"{node.module}.{alias.name}" for alias in node.names)
+    return tuple(found)
 
 
 def functions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:

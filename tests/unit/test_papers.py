@@ -156,13 +156,9 @@ def test_a_misplaced_file_would_be_seen() -> None:
 @cache
 def names_in_code() -> frozenset[str]:
     """Every name and every word of a string in the code of the checkout, docstrings and comments left out."""
-    return frozenset(
-        word
-        for path in PATHS
-        if not NO_CODE_OF_OURS & set(path.parts) and path != Path(__file__)
-        for found in words_of(ast.parse(path.read_text(encoding="utf-8")))
-        for word in re.findall(r"\w+", found)
-    )
+    files = [path for path in PATHS if not NO_CODE_OF_OURS & set(path.parts) and path != Path(__file__)]
+    texts = {found for path in files for found in words_of(ast.parse(path.read_text(encoding="utf-8")))}
+    return frozenset(word for text in texts for word in re.findall(r"\w+", text))
 
 
 def words_of(tree: ast.Module) -> Iterator[str]:
