@@ -45,8 +45,8 @@ def client(request: pytest.FixtureRequest, any_client: LineClient, tmp_path: Pat
     ("end", "words", "farewell"),
     [
         (finalize, "the session has its final answer, and so it has no kernel any more", "exit"),
-        (end_server, "the session's server has ended", "\x04"),
-        (abort, "the session has another kernel by now", "quit()"),
+        pytest.param(end_server, "the session's server has ended", "\x04", marks=pytest.mark.slow),
+        pytest.param(abort, "the session has another kernel by now", "quit()", marks=pytest.mark.slow),
     ],
 )
 def test_a_console_says_what_became_of_its_kernel_and_is_left_at_once(

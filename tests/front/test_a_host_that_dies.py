@@ -23,6 +23,7 @@ def kill_the_host(hosts: Hosts) -> None:
     hosts.wait_for_end(pid)
 
 
+@pytest.mark.slow  # the next one goes on as well, from the middle of a call
 def test_an_idle_client_goes_on_where_it_was(hosts: Hosts) -> None:
     client = hosts.client()
     client.initialize()

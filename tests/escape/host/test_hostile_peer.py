@@ -50,11 +50,9 @@ NO_MESSAGE = {
 }
 """What breaks the protocol or a limit, and the reason that the client is told."""
 
-NEVER_ENDS = (
-    "silence",
-    "reply_on_the_wrong_channels",
+NEVER_ENDS = ("silence", "reply_on_the_wrong_channels", "flood_of_output", "flood_on_shell", "flood_of_input_requests")
+LIKE_THEM = (
     "half_sent_giants",
-    "flood_of_output",
     "flood_of_errors_output",
     "flood_of_small_output",
     "flood_of_results",
@@ -62,9 +60,8 @@ NEVER_ENDS = (
     "flood_of_pictures",
     "flood_for_others",
     "flood_of_comms",
-    "flood_on_shell",
-    "flood_of_input_requests",
 )
+"""The same in other messages, and slow."""
 
 
 async def _unharmed(neighbour: SessionDriver) -> None:
@@ -123,7 +120,9 @@ async def test_a_kernel_that_breaks_the_protocol_is_replaced_and_the_reason_said
             assert (await hostile.ok("context")).result == "'some text'"
 
 
-@pytest.mark.parametrize("behaviour", NEVER_ENDS)
+@pytest.mark.parametrize(
+    "behaviour", [*NEVER_ENDS, *(pytest.param(name, marks=pytest.mark.slow) for name in LIKE_THEM)]
+)
 async def test_a_step_that_never_ends_ends_at_its_deadline_and_others_work_meanwhile(
     registry: Registry, neighbour: SessionDriver, behaviour: str
 ) -> None:

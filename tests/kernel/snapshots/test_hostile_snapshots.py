@@ -57,9 +57,13 @@ BODIES = {
     "an exception": "raise ValueError('no')",
     "death": "os._exit(1)",
 }
+LIKE_ANOTHER = {"names without end", "a head without end", "half a value", "nothing for an answer", "odd numbers"}
+"""One is fast that ends in the same way."""
 
 
-@pytest.mark.parametrize("what", BODIES)
+@pytest.mark.parametrize(
+    "what", [pytest.param(what, marks=[pytest.mark.slow] if what in LIKE_ANOTHER else []) for what in BODIES]
+)
 async def test_whatever_a_kernel_does_with_its_snapshot_costs_its_own_session_alone(
     any_registry: Registry, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -102,7 +102,9 @@ def test_a_state_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
 READING = [["sessions"], ["sessions", "--all"], ["trace", "s_1"], ["attach", "s_1", "--print"]]
 
 
-@pytest.mark.parametrize("command", READING)
+@pytest.mark.parametrize(
+    "command", [READING[0], *(pytest.param(command, marks=pytest.mark.slow) for command in READING[1:])]
+)
 @pytest.mark.parametrize("closed", ["state", "above", "enter", "list", "store"])
 def test_a_record_that_may_not_be_looked_at_is_not_called_empty(command: list[str], closed: str) -> None:
     """Who is kept out of the directory, or one above it, or the file in it, is told so, with a status."""
@@ -327,7 +329,8 @@ COMMANDS = {
 @pytest.mark.parametrize(
     ("command", "redirection"),
     [
-        *((command, redirection) for command in COMMANDS for redirection in (">&-", ">/dev/full")),
+        *((command, ">/dev/full") for command in COMMANDS),
+        *(pytest.param(command, ">&-", marks=pytest.mark.slow) for command in COMMANDS),
         *(("sessions", redirection) for redirection in ("2>&-", "2>/dev/full", "<&-", "<&- >&- 2>&-")),
         *(("serve", redirection) for redirection in ("<&-", "<&- >&- 2>&-")),
         ("attach", "2>/dev/full"),

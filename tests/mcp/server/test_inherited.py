@@ -83,6 +83,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 """
 
 
+@pytest.mark.slow
 def test_a_kernel_starts_where_nobody_may_have_more_than_64_descriptors(tmp_path: Path) -> None:
     """The sockets that it is handed need no particular number to be out of the way at first."""
     directory = tmp_path / "server"

@@ -171,7 +171,12 @@ asyncio.run(main())
 @pytest.mark.parametrize(
     ("kind", "said", "afterwards"),
     [
-        ("full", "the disk is full; free some room.", ["4", "None", "([1, 2, 3, 4, 5], 'the text')"]),
+        pytest.param(
+            "full",
+            "the disk is full; free some room.",
+            ["4", "None", "([1, 2, 3, 4, 5], 'the text')"],
+            marks=pytest.mark.slow,
+        ),
         ("read-only", "its directory cannot be written; make it writable, or set RLM_STATE_DIR", ["4"]),
     ],
 )

@@ -103,7 +103,11 @@ ONE_WAY: Final = ("pipes", "sockets")
 
 @pytest.mark.parametrize(
     ("trouble", "kind"),
-    [(trouble, kind) for trouble in TROUBLES for kind in (ONE_WAY if trouble is has_closed_its_stdout else KINDS)],
+    [
+        pytest.param(trouble, kind, marks=[] if kind == ONE_WAY[0] else [pytest.mark.slow])
+        for trouble in TROUBLES
+        for kind in (ONE_WAY if trouble is has_closed_its_stdout else KINDS)
+    ],
 )
 async def test_a_client_in_trouble_holds_up_nobody_and_leaves_nothing(trouble: Any, kind: str) -> None:
     """Its neighbours are answered meanwhile, and it ends when its front does."""
