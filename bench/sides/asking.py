@@ -14,6 +14,7 @@ from rlm_kernel_mcp.session.answering.books import StoreBooks
 from rlm_kernel_mcp.session.answering.switchboard import Ceilings, Switchboard
 from rlm_kernel_mcp.session.registry import Registry
 from rlm_kernel_mcp.session.reports import Guardrails, StepReport
+from rlm_kernel_mcp.session.steps.run import RunningStep
 from rlm_kernel_mcp.settings import load_settings
 
 PARALLEL = 64
@@ -72,18 +73,20 @@ class Asking:
 
     async def begin(self, code: str, open_questions: int) -> None:
         """Begin one that does not end, and return when so many of its questions are open."""
-        report = await self.step(code, wait_ms=0)
-        while report.status == "running" and self.open_questions < open_questions:  # noqa: ASYNC110 (nobody tells)
+        await self.step(code, wait_ms=0)
+        while self.open_questions < open_questions:
             await asyncio.sleep(0.01)
-        running = self._registry.handles.sessions[self._session_id]._running
-        if running is None or running.outcome is not None:
-            raise RuntimeError(f"a step that was to wait has ended: {running}")
+            if self._running is None:
+                raise RuntimeError("a step that was to wait has ended")
+
+    @property
+    def _running(self) -> RunningStep | None:
+        return self._registry.handles.sessions[self._session_id]._running
 
     @property
     def open_questions(self) -> int:
         """Of the step that runs."""
-        running = self._registry.handles.sessions[self._session_id]._running
-        report = None if running is None else running.subcalls()
+        report = None if self._running is None else self._running.subcalls()
         if report is None:
             return 0
         ended = report.answered + report.cached + report.duplicate + sum(report.failed.values())
