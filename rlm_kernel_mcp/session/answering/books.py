@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final
@@ -29,8 +29,12 @@ AT_ONCE_KEYS: Final = 20
 PACKING_WEIGHT: Final = 4
 """Packing a text takes about as long as writing so many of it."""
 GROUP_S: Final = 0.01
-GROUP_ROWS: Final = 50
+GROUP_ROWS: Final = 30
 """Rows of a session are written together: so many, or what came within so long. A transaction takes as long as ten."""
+PATIENT_S: Final = 0.25
+PATIENT_CHARS: Final = 1_000_000
+"""How long rows of questions that were not sent may wait, and of how many characters: they come by the thousand where
+something ends, and what that is waits for the disk too."""
 ROW_CHARS: Final = 4_000
 """A row takes about as long as writing so many characters, however few it has."""
 UNSENT_MAX: Final = 20_000
@@ -49,6 +53,23 @@ def order_of(session_id: str) -> str:
 
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+@dataclass(slots=True)
+class _Group:
+    """What is written together, of one session."""
+
+    rows: list[tuple[int, Entry, str]] = field(default_factory=list)
+    answers: dict[str, Kept] = field(default_factory=dict)
+    held_chars: int = 0
+    """Of the questions, whose texts are held until then."""
+    is_urgent: bool = False
+    timer: asyncio.TimerHandle | None = None
+
+    def cancel(self) -> None:
+        """It is written now, or another timer is set."""
+        if self.timer is not None:
+            self.timer.cancel()
 
 
 class StoreBooks:
@@ -74,7 +95,7 @@ class StoreBooks:
         """Answers that are on their way into the store."""
         self._unsent: Counter[str] = Counter()
         """By session, rows of this server's."""
-        self._waiting: dict[str, tuple[list[tuple[int, Entry, str]], dict[str, Kept]]] = {}
+        self._waiting: dict[str, _Group] = {}
         """By session, what is to be written next."""
 
     def kept_at_once(self, keys: Sequence[str]) -> Mapping[str, Kept] | None:
@@ -100,7 +121,7 @@ class StoreBooks:
         """Keep an answer, in place of an earlier one."""
         if self._is_cached:
             self._unwritten[key] = answer
-            self._of(session_id)[1][key] = answer
+            self._of(session_id, soon=True).answers[key] = answer
 
     def write(self, session_id: str, entry: Entry) -> int:
         """Book a question; returns the id of its row, 0 where the session has too many that were not sent."""
@@ -109,10 +130,11 @@ class StoreBooks:
             if self._unsent[session_id] > UNSENT_MAX:
                 return 0
         row_id = self._store.mint()
-        rows, _ = self._of(session_id)
-        rows.append((row_id, entry, self._now_iso()))
-        if len(rows) == GROUP_ROWS:
-            asyncio.get_running_loop().call_soon(self._flush, session_id)
+        group = self._of(session_id, soon=entry.spent.attempts > 0)
+        group.rows.append((row_id, entry, self._now_iso()))
+        group.held_chars += len(entry.question.prompt) + len(entry.question.text or "")
+        if group.held_chars > PATIENT_CHARS or (group.is_urgent and len(group.rows) >= GROUP_ROWS):
+            self._flush(session_id)
         return row_id
 
     def note_missed(self, session_id: str, row_ids: Sequence[int]) -> None:
@@ -153,18 +175,24 @@ class StoreBooks:
     def _now_iso(self) -> str:
         return self._now().isoformat(timespec="milliseconds")
 
-    def _of(self, session_id: str) -> tuple[list[tuple[int, Entry, str]], dict[str, Kept]]:
-        if session_id not in self._waiting:
-            self._waiting[session_id] = ([], {})
-            asyncio.get_running_loop().call_later(GROUP_S, self._flush, session_id)
-        return self._waiting[session_id]
+    def _of(self, session_id: str, *, soon: bool) -> _Group:
+        group = self._waiting.get(session_id)
+        if group is None:
+            group = self._waiting[session_id] = _Group()
+        if group.timer is None or (soon and not group.is_urgent):
+            group.cancel()
+            group.is_urgent = soon
+            group.timer = asyncio.get_running_loop().call_later(GROUP_S if soon else PATIENT_S, self._flush, session_id)
+        return group
 
     def _flush(self, session_id: str) -> None:
         """All that has come is one transaction."""
-        entries, answers = self._waiting.pop(session_id, ([], {}))
-        if entries or answers:
-            chars = sum(ROW_CHARS + _chars(entry) * PACKING_WEIGHT for _, entry, _ in entries)
-            self._writer.do(order_of(session_id), partial(self._write, session_id, entries, answers), chars)
+        group = self._waiting.pop(session_id, None)
+        if group is not None:
+            group.cancel()
+            rows, answers = group.rows, group.answers
+            chars = sum(ROW_CHARS + _chars(entry) * PACKING_WEIGHT for _, entry, _ in rows)
+            self._writer.do(order_of(session_id), partial(self._write, session_id, rows, answers), chars)
 
     def _write(self, session_id: str, entries: list[tuple[int, Entry, str]], answers: dict[str, Kept]) -> None:
         rows = [(_row(session_id, self._facts, *one), _packed(one[1])) for one in entries]

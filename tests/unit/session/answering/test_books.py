@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -208,13 +207,42 @@ async def test_what_takes_long_is_written_and_looked_up_in_threads(
     entry = Entry(question(1, schema="{}"), "m", "answered", "yes", spent=Spent(5, 2, None, 1))
     few = [books.write("s_1", entry) for _ in range(10)]
     books.flush()
-    many = [books.write("s_1", entry) for _ in range(1_000)]
-    await asyncio.sleep(0)
+    stopped = Entry(question(2), "m", "failed", error_code="stopped")
+    many = [books.write("s_1", stopped) for _ in range(1_000)]
+    books.flush()
     books.note_missed("s_1", few[:1])
     books.note_missed("s_1", many)
     assert [size > AT_ONCE_CHARS for size in sizes] == [False, True, False, True]
     await books.settled("s_1")
     assert [row.error_code for row in store.subcalls.rows("s_1")].count("schema") == 1_001
+
+
+async def test_what_is_paid_is_written_soon_and_what_was_not_sent_may_wait(
+    store: Store, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thousands of those come where something ends; they are written with the next answer, or once they hold much."""
+    books, written = books_over(store, writer), list[str]()
+    write = writer.do
+
+    def noted(order: str, what: Callable[[], object], chars: int = 0) -> bool:
+        written.append(order)
+        return write(order, what, chars)
+
+    monkeypatch.setattr(writer, "do", noted)
+    stopped = Entry(question(1, "x" * 1_000), "m", "failed", error_code="stopped")
+    answered = Entry(question(2), "m", "answered", "yes", spent=Spent(5, 2, None, 1))
+    for _ in range(100):
+        books.write("s_1", stopped)
+    assert written == []
+    books.write("s_1", answered)
+    books.write("s_1", answered)
+    assert written == [books_module.order_of("s_1")]
+    for _ in range(books_module.PATIENT_CHARS // 1_000 + 1):
+        books.write("s_2", stopped)
+    assert written == [books_module.order_of("s_1"), books_module.order_of("s_2")]
+    await books.settled("s_1")
+    await books.settled("s_2")
+    assert (len(store.subcalls.rows("s_1")), len(store.subcalls.rows("s_2"))) == (102, 1_001)
 
 
 async def test_a_forecast_of_thousands_looks_at_its_schema_once_and_leaves_others_the_loop(
