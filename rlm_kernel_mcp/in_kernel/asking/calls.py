@@ -53,7 +53,7 @@ class Call:
             for place, at in enumerate(missed):
                 got[at] = _without_schema(still[place]) if place in still else again[place]
             if still:
-                self.channel.missed([asked[place].id for place in still]).future.result()
+                self.channel.missed([asked[place].id for place in still]).result()
         return got
 
     def _wait(self, items: Sequence[Item]) -> tuple[list[Any], list[Waiting]]:
@@ -75,15 +75,15 @@ class Call:
             got, asked = await self._awaited(replace(item, repair=missed[0]))
             values = [got]
             if still := self._check(values, self.schema):
-                await asyncio.wrap_future(self.channel.missed([asked.id]).future)
+                await asyncio.wrap_future(self.channel.missed([asked.id]))
                 return _without_schema(still[0])
         return values[0]
 
     async def _awaited(self, item: Item) -> tuple[Any, Waiting]:
         asked: list[Waiting] = []
         try:
-            self.channel.ask([item], self.opts, asked)
-            return await asyncio.wrap_future(asked[0].future), asked[0]
+            self.channel.ask([item], self.opts, asked, asyncio.get_running_loop())
+            return await asked[0].future, asked[0]  # type: ignore[misc]  # of that loop
         except BaseException:
             if asked:
                 self.channel.cancel_soon(asked[0])

@@ -10,13 +10,14 @@ Nothing here blocks who asks but `Future.result()`: a `send` in the thread of an
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import queue
 import socket
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -49,10 +50,13 @@ class Item:
 
 @dataclass(slots=True, eq=False)
 class Waiting:
-    """Who waits for one answer; the future's result is a value or a SubcallError, and never an exception."""
+    """Who waits for one answer; the future's result is a value or a SubcallError, and never an exception.
+
+    A task waits for a future of its own loop, whose thread alone may touch it.
+    """
 
     id: int = 0
-    future: Future[Any] = field(default_factory=Future)
+    future: Future[Any] | asyncio.Future[Any] = field(default_factory=Future)
 
 
 @dataclass(slots=True)
@@ -101,15 +105,20 @@ class Channel:
         """A number for the questions of one call."""
         return next(self._batches)
 
-    def ask(self, items: Iterable[Item], opts: Opts, asked: list[Waiting]) -> None:
-        """Send questions; who waits for them is put into `asked` in their order, also where this is interrupted."""
+    def ask(
+        self, items: Iterable[Item], opts: Opts, asked: list[Waiting], loop: asyncio.AbstractEventLoop | None = None
+    ) -> None:
+        """Send questions; who waits for them is put into `asked` in their order, also where this is interrupted.
+
+        `loop`: where a task waits for them, and not a thread.
+        """
         self._start()
         said = json.dumps(opts, ensure_ascii=False)
         head = f'{{"ask":{{"step":{json.dumps(self._step_of())},"opts":{said},"items":['.encode()
         rows: list[tuple[Waiting, bytes]] = []
         size = 0
         for item in items:
-            waiting, row = Waiting(), _row(item)
+            waiting, row = Waiting() if loop is None else Waiting(0, loop.create_future()), _row(item)
             asked.append(waiting)
             if isinstance(row, SubcallError):
                 waiting.future.set_result(row)
@@ -136,20 +145,20 @@ class Channel:
 
     def question(self, kind: str, said: Callable[[int], Any]) -> Any:
         """Ask the host itself; `said` makes the frame's content of an id. Raises: SubcallError."""
-        found = self._begin(kind, said).future.result()
+        found = self._begin(kind, said).result()
         if isinstance(found, SubcallError):
             raise found
         return found
 
-    def _begin(self, kind: str, said: Callable[[int], Any]) -> Waiting:
+    def _begin(self, kind: str, said: Callable[[int], Any]) -> Future[Any]:
         self._start()
-        waiting = Waiting()
+        waiting = Waiting(0, future := Future[Any]())
         with self._in_order:
             frame = {kind: said(self._await(waiting))}
             self._outgoing.put(_Outgoing(json.dumps(frame).encode()))
         if self.closed:
             self._give_up()
-        return waiting
+        return future
 
     def cancel(self, asked: Iterable[Waiting]) -> None:
         """Nobody waits for these any more; one frame for those that have no answer yet."""
@@ -167,10 +176,10 @@ class Channel:
         cancelled, self._cancelled = self._cancelled, []
         self.cancel(cancelled)
 
-    def missed(self, ids: Sequence[int]) -> Waiting:
+    def missed(self, ids: Sequence[int]) -> Future[Any]:
         """Tell the host that the answers to these did not have the schema that was asked for.
 
-        Who waits for what it says knows that the step's account has it, which is closed with the step.
+        Who waits for its word knows that the step's account has it, which is closed with the step.
         """
         return self._begin("missed", lambda number: {"id": number, "of": list(ids)})
 
@@ -220,17 +229,15 @@ class Channel:
                         break
                     frame = json.loads(buffer[LENGTH_BYTES:end])
                     del buffer[:end]
-                    for row in frame["got"]:
-                        self._give(*row)
+                    _give(self._answered(*row) for row in frame["got"])
         except OSError:
             pass
         finally:
             self._close()
 
-    def _give(self, number: int, is_answer: bool, value: Any) -> None:
-        waiting = self._waiting.pop(number, None)
-        if waiting is not None and not waiting.future.done():
-            waiting.future.set_result(value if is_answer else SubcallError(value["code"], value["message"]))
+    def _answered(self, number: int, is_answer: bool, value: Any) -> tuple[Waiting | None, Any]:
+        given = value if is_answer else SubcallError(value["code"], value["message"])
+        return self._waiting.pop(number, None), given
 
     def _close(self) -> None:
         self.closed = True
@@ -238,12 +245,30 @@ class Channel:
 
     def _give_up(self) -> None:
         while self._waiting:
-            try:
-                _, waiting = self._waiting.popitem()
-            except KeyError:
-                return
-            if not waiting.future.done():
-                waiting.future.set_result(SubcallError("gone", GONE))
+            with contextlib.suppress(KeyError):  # another thread was faster
+                _give([(self._waiting.popitem()[1], SubcallError("gone", GONE))])
+
+
+def _give(answers: Iterable[tuple[Waiting | None, Any]]) -> None:
+    """To the threads that wait one by one, to the tasks of a loop all at once: each call into it is a system call."""
+    of_loops: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], Any]]] = {}
+    for waiting, given in answers:
+        if waiting is None:
+            continue
+        if isinstance(future := waiting.future, asyncio.Future):
+            of_loops.setdefault(future.get_loop(), []).append((future, given))
+        else:
+            with contextlib.suppress(InvalidStateError):  # a task that waited for it was cancelled
+                future.set_result(given)
+    for loop, pairs in of_loops.items():
+        with contextlib.suppress(RuntimeError):  # it is closed
+            loop.call_soon_threadsafe(_give_in_loop, pairs)
+
+
+def _give_in_loop(pairs: list[tuple[asyncio.Future[Any], Any]]) -> None:
+    for future, given in pairs:
+        if not future.done():
+            future.set_result(given)
 
 
 def _row(item: Item) -> bytes | SubcallError:
