@@ -48,8 +48,8 @@ def chars(report: StepReport) -> int:
 class Agent:
     """A session, and whoever drives it."""
 
-    def __init__(self, session: SessionDriver) -> None:
-        self.session = session
+    def __init__(self, session: SessionDriver, books: StoreBooks) -> None:
+        self.session, self.books = session, books
 
     async def answer(self, *answers: AnswerGiven, **options: Any) -> StepReport:
         """As `rlm_answer`."""
@@ -73,7 +73,7 @@ async def opened(registry: Registry, most: int = 200, lease_s: float = LEASE_S, 
     books = StoreBooks(registry.store, registry._writer, AGENT, is_cached=True, day_max=0)
     with answered_by(registry, AgentBoard(Ceilings(subcalls=most), books, lease_s=lease_s)):
         session = await SessionDriver.open(registry, "alpha\nbeta\n", replace(AMPLE, **limits))
-    return Agent(session)
+    return Agent(session, books)
 
 
 @pytest.fixture
@@ -97,6 +97,7 @@ async def test_an_agent_answers_the_question_of_its_own_code(agent: Agent) -> No
     assert done.budget.steps_left == AMPLE.max_steps - 1
     assert done.subcalls is not None
     assert (done.subcalls.asked, done.subcalls.answered, done.budget.subcalls_left) == (1, 1, 399)
+    await agent.books.settled(agent.session.session_id)  # as the registry does that has made them
     (batch,) = [event for event in await agent.session.trace() if event.action == "subcalls"]
     assert json.loads(batch.stdout or "")["answered_by"] == "agent:program"
 
