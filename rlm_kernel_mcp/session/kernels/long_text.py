@@ -31,6 +31,8 @@ from rlm_kernel_mcp.wire import SEND_TEXT, SendTextRequest
 
 STREAM_S: Final = 240.0
 """So long a text may take to come: 256 MB take the two sides some seconds of a processor, lone surrogates 30 s."""
+BROKEN_S: Final = 2.0
+"""So long it is waited, where none has come, whether the kernel is gone: that would say more."""
 END_S: Final = 60.0
 """So long the pages of one that is not taken may take to go."""
 AGAIN: Final = "Call rlm_finalize again; if it fails again, bind a shorter text. The session is as it was."
@@ -56,7 +58,8 @@ async def read_long(kernel: Kernel, name: str, chars_max: int, answer: NewAnswer
         request: SendTextRequest = {"name": name}
         asked = asyncio.ensure_future(kernel.client.request(SEND_TEXT, request))
         await asyncio.wait({stream})
-        await asyncio.wait({asked}, timeout=READ_TIMEOUT_S)
+        has_come = stream.exception() is None
+        await asyncio.wait({asked}, timeout=READ_TIMEOUT_S if has_come else BROKEN_S)
         return _believed(name, stream, asked)
     except BaseException:
         stop.set()

@@ -29,6 +29,8 @@ true_send_text, control.send_text = control.send_text, send_text
 def attack(send, fd):
 """
 )
+GROWTH_MB: Final = 96
+"""A text of 256 MB may go through; a few pages of it are what is held."""
 BODIES: Final = {
     "a text without end": "    while True: send(b'x' * 65_536)",
     "what is no text": "    send(b'\\xff' * 5_000_000); os.close(fd); return said(5_000_000)",
@@ -64,7 +66,7 @@ def test_a_kernel_that_sends_what_it_likes_gives_no_answer(kernel_server: Kernel
     """In bounded memory and time; nothing of it is kept, and a short answer is taken then."""
     session = kernel_server.open()
     kernel_server.run(session, f"{TAKES_OVER}{body}")
-    with kernel_server.bounded_memory():
+    with kernel_server.bounded_memory(GROWTH_MB):
         error = kernel_server.client.error("rlm_finalize", session_id=session, final_var_name="answer")
         assert error["code"] == "KERNEL_DIED", error
         kernel_server.check_neighbour()

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.anyio
 PIECE: Final = "Größe \ud800 😀 and more; "
 COPIES: Final = ANSWER_CHARS_MAX // len(PIECE) + 1
 MAKE: Final = f"answer = {PIECE!a} * {COPIES}"
-GROWTH_MB: Final = 64
+GROWTH_MB: Final = 96
 """Of a server that takes an answer of 256 MB."""
 
 
@@ -84,7 +84,7 @@ async def test_a_session_that_was_restored_has_its_long_answer_too(registry: Reg
 @pytest.mark.slow
 @pytest.mark.parametrize("character", ["x", "\U0001f600"], ids=["ASCII", "four bytes each"])
 async def test_the_longest_answer_costs_the_server_no_memory(tmp_path: Path, character: str) -> None:
-    """Counted: at no moment has the server a quarter of it in memory, not even to show its ends."""
+    """Counted: at no moment has the server half of the wide one in memory, and not even to show its ends."""
     async with open_registry(tmp_path) as registry:
         session = await SessionDriver.open(registry)
         await session.ok(f"answer = '0123456' + {character!a} * {LONG_CHARS_MAX - 14} + '6543210'")

@@ -140,7 +140,7 @@ def test_what_is_before_a_damaged_page_can_be_read(store: Store, tmp_path: Path)
 def test_no_more_is_unpacked_than_a_page_has(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A page that was replaced by one that unpacks to far more."""
     finalized(store)
-    bomb = zlib.compress(bytes(64 << 20))
+    bomb = zlib.compress(bytes(8 << 20))
     changed(tmp_path, "UPDATE answer_pages SET data = ? WHERE number = 1", bomb)
     unpacked = list[int]()
     unpacker = zlib.decompressobj

@@ -194,6 +194,7 @@ async def test_a_text_that_fits_a_message_goes_by_one(fakes: Fakes) -> None:
 async def test_a_kernel_that_is_silent_is_not_waited_for(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
     """It holds the pipe, and sends nothing."""
     monkeypatch.setattr(long_text, "READ_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(long_text, "BROKEN_S", 0.1)
     session, kernel = await opened(fakes)
     kernel.deaf.add("rlm_send_text_request")
     with pytest.raises(KernelDied, match="nothing more of it came"):
