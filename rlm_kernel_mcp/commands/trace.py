@@ -22,6 +22,7 @@ from rlm_kernel_mcp.errors import InvalidInput, SessionNotFound
 from rlm_kernel_mcp.server import markdown
 from rlm_kernel_mcp.session.evidence.annotations import annotations_of
 from rlm_kernel_mcp.session.evidence.citations import Checked
+from rlm_kernel_mcp.session.trace.events import EVIDENCE, extra_of
 from rlm_kernel_mcp.session.trace.reading import whole_trace
 from rlm_kernel_mcp.session.trace.reports import TraceEvent
 from rlm_kernel_mcp.settings import Settings
@@ -54,10 +55,9 @@ def print_trace(settings: Settings, session_id: str, *, as_json: bool, as_annota
         SessionNotFound: there is no such session.
     """
     with _store_with(settings, session_id) as store:
-        events = whole_trace(store, session_id)
-        return (
-            _print_annotations(store, session_id, events) if as_annotations else _print_events(events, as_json=as_json)
-        )
+        if as_annotations:
+            return _print_annotations(store, session_id)
+        return _print_events(whole_trace(store, session_id), as_json=as_json)
 
 
 @contextmanager
@@ -83,11 +83,11 @@ def _print_events(events: Iterable[TraceEvent | None], *, as_json: bool) -> int:
     return 0
 
 
-def _print_annotations(store: Store, session_id: str, events: Iterable[TraceEvent | None]) -> int:
-    for event in events:
-        if event is not None and event.evidence:  # there is one final answer
-            checked = Checked.of_record(event.evidence)
-            print(json.dumps(_annotations(store, session_id, event.ts, checked), indent=1))
+def _print_annotations(store: Store, session_id: str) -> int:
+    for head in store.heads(session_id):
+        if evidence := extra_of(head.row).get(EVIDENCE):  # there is one final answer
+            checked = Checked.of_record(evidence)
+            print(json.dumps(_annotations(store, session_id, head.row.ts, checked), indent=1))
             return 0
     print(f"rlm-kernel-mcp: session {session_id} has no final answer whose citations were checked.", file=sys.stderr)
     return 1
@@ -98,5 +98,5 @@ def _annotations(store: Store, session_id: str, finished_at: str, checked: Check
         answer = store.final_answer(session_id)
         pages = answer.pages() if isinstance(answer, PagedText) else (answer,)
         return annotations_of(session_id, finished_at, checked, pages)
-    except SessionNotFound:  # its record is damaged, its trace is not
+    except SessionNotFound:  # it is damaged, what it cites is not
         return annotations_of(session_id, finished_at, checked)

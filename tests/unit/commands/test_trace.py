@@ -1,0 +1,92 @@
+"""`rlm-kernel-mcp trace` of a session whose final answer lies in the store page by page."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from rlm_kernel_mcp.commands.following.follow import Following
+from rlm_kernel_mcp.commands.trace import print_trace
+from rlm_kernel_mcp.session.account import Account
+from rlm_kernel_mcp.session.evidence.citations import Checked, Citation, Coverage, Passage
+from rlm_kernel_mcp.session.reports import Guardrails
+from rlm_kernel_mcp.session.trace.journal import Journal
+from rlm_kernel_mcp.settings import Settings, load_settings
+from rlm_kernel_mcp.store.store import SessionRecord, Store
+
+PAGES: Final = ("so it is, and ", "it says so [\uff43", "7]; ", "and no more.")
+WHOLE: Final = "".join(PAGES)
+PASSAGE: Final = Passage("a.txt", None, 0, 4, 0, 4, 1, 1, "text", "0" * 64, "", "")
+CITED: Final = Checked((Citation("c7", "marker", "verified", PASSAGE),), Coverage(0)).record()
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Of a state directory with the session `s_1`, which has such an answer."""
+    store = Store.open(tmp_path)
+    store.add_session(SessionRecord("s_1", "2026-11-29T10:00:00.000Z", "text", "idle"))
+    journal, account = Journal(store, "s_1"), Account(Guardrails())
+    new = journal.long_answer()
+    assert all(new.add(page.encode(), len(page)) for page in PAGES)
+    answer = new.end()
+    assert answer is not None
+    journal.closed("finalized", final_answer=None, extra=json.dumps(answer.recorded()))
+    journal.final(0, "completed", "variable", answer, account, CITED)
+    store.close()
+    return load_settings(Path.cwd(), {"RLM_STATE_DIR": str(tmp_path)})
+
+
+def damage(settings: Settings) -> None:
+    with closing(sqlite3.connect(settings.state_dir / "sessions.db")) as connection, connection:
+        connection.execute("UPDATE answer_pages SET data = x'00' WHERE number = 1")
+
+
+def printed(settings: Settings, capsys: pytest.CaptureFixture[str], **how: bool) -> Any:
+    assert print_trace(settings, "s_1", **{"as_json": True, **how}) == 0
+    return json.loads(capsys.readouterr().out or "null")
+
+
+def test_a_long_answer_is_printed_whole(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    """As JSON, as text, and to whoever follows the session."""
+    assert printed(settings, capsys)["result"] == WHOLE
+    assert print_trace(settings, "s_1", as_json=False) == 0
+    assert WHOLE in capsys.readouterr().out
+    for as_json in (True, False):
+        store = Store.open(settings.state_dir)
+        Following(store, "s_1", {"RLM_HOST": "off"}, as_json=as_json).run()
+        store.close()
+        assert "and no more." in capsys.readouterr().out
+
+
+def test_a_mark_over_two_pages_is_annotated_as_it_is_written(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And as `[c7]` where that cannot be read any more."""
+
+    def mark() -> str:
+        (item,) = printed(settings, capsys, as_annotations=True)["first"]["items"]
+        exact: str = item["body"]["selector"]["exact"]
+        return exact
+
+    assert mark() == "[\uff437]"
+    damage(settings)
+    assert mark() == "[c7]"
+
+
+def test_a_damaged_page_is_told_and_not_left_out_in_silence(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the command, and to whoever follows."""
+    damage(settings)
+    assert print_trace(settings, "s_1", as_json=True) == 0
+    said = capsys.readouterr()
+    assert (said.out, "1 event" in said.err) == ("", True)
+    store = Store.open(settings.state_dir)
+    Following(store, "s_1", {"RLM_HOST": "off"}, as_json=True).run()
+    store.close()
+    assert capsys.readouterr().out == ""
