@@ -24,7 +24,7 @@ from rlm_kernel_mcp.store.store import Store
 from rlm_kernel_mcp.store.subcalls import SubcallRow, Texts, packed
 from rlm_kernel_mcp.store.writer import Writer
 
-AT_ONCE_KEYS: Final = 20
+AT_ONCE_KEYS: Final = 64
 """More keys are looked up in a thread: this takes 10 us each, and an answer may have 100,000 tokens."""
 PACKING_WEIGHT: Final = 4
 """Packing a text takes about as long as writing so many of it."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Final
 
 from rlm_kernel_mcp.questions_wire import digest_of
@@ -65,7 +64,8 @@ class Broker:
         self._new: list[Job] = []
         self._is_grouping = False
         """Whether one was looked up in this turn of the loop: the others of it are, together, in the next."""
-        self._looking: set[asyncio.Task[None]] = set()
+        self._looking: asyncio.Task[None] | None = None
+        """Looks some up in a thread. What comes meanwhile waits for that: questions are sent in their order."""
         self._keys: tuple[tuple[str, str | None], Keys] | None = None
         """Of the questions that came last; those of one call have the same."""
         self._held = self._closed = False
@@ -89,7 +89,7 @@ class Broker:
             self._new.append(job)
         job.waiting[question.number] = Waiting(question, give)
         self._open[question.number] = job
-        if self._new and not self._is_grouping:
+        if self._new and not self._is_grouping and self._looking is None:
             self._is_grouping = True
             asyncio.get_running_loop().call_soon(self._look_up_others)
             self._look_up()
@@ -129,8 +129,12 @@ class Broker:
         """What a batch would take, less duplicates and what is kept."""
         model = model or self._facts.model
         # A batch may be long: what takes some us of each question does not belong into the loop.
-        sizing = partial(Keys(self._facts, model, schema).sizes, sketches, FRAME_BYTES + len(schema or ""))
-        sizes = sizing() if len(sketches) <= AT_ONCE else await asyncio.to_thread(sizing)
+        keys, more, is_short = (
+            Keys(self._facts, model, schema),
+            FRAME_BYTES + len(schema or ""),
+            len(sketches) <= AT_ONCE,
+        )
+        sizes = keys.sizes(sketches, more) if is_short else await asyncio.to_thread(keys.sizes, sketches, more)
         wanted = [key for key in sizes if (key, fresh, None) not in self._jobs]
         if not fresh:
             found = self._books.kept_at_once(wanted)
@@ -171,10 +175,9 @@ class Broker:
         """The session or its server ends. Safe to call twice."""
         self._closed = True
         self.cancel(list(self._open))
-        for task in self._looking:
-            task.cancel()
-        if self._looking:
-            await asyncio.wait(self._looking)
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.wait([self._looking])
 
     # What the sender asks and tells: `Asker`.
 
@@ -252,22 +255,26 @@ class Broker:
 
     def _look_up_others(self) -> None:
         self._is_grouping = False
-        if self._new:
+        if self._new and self._looking is None:
             self._look_up()
 
     def _look_up(self) -> None:
-        jobs, self._new = [job for job in self._new if job.waiting], []
-        keys = [job.key for job in jobs if job.may_be_kept]
+        jobs, keys = self._take_new()
         found = self._books.kept_at_once(keys) if keys else {}
         if found is not None:
             self._looked_up(jobs, found)
-            return
-        task = asyncio.get_running_loop().create_task(self._look_up_slowly(jobs, keys), name="answers that are kept")
-        self._looking.add(task)
-        task.add_done_callback(self._looking.discard)
+        else:
+            self._looking = asyncio.create_task(self._look_up_slowly(jobs, keys), name="answers that are kept")
 
     async def _look_up_slowly(self, jobs: list[Job], keys: list[str]) -> None:
-        self._looked_up(jobs, await self._books.kept(keys))
+        while jobs:
+            self._looked_up(jobs, await self._books.kept(keys))
+            jobs, keys = self._take_new()
+        self._looking = None
+
+    def _take_new(self) -> tuple[list[Job], list[str]]:
+        jobs, self._new = [job for job in self._new if job.waiting], []
+        return jobs, [job.key for job in jobs if job.may_be_kept]
 
     def _looked_up(self, jobs: list[Job], found: Mapping[str, Kept]) -> None:
         for job in [job for job in jobs if job.waiting]:  # others were cancelled meanwhile

@@ -147,6 +147,23 @@ def test_a_fresh_question_is_asked_and_its_answer_takes_the_place_of_the_kept_on
     played(play)
 
 
+def test_questions_are_sent_in_their_order_whatever_their_look_up_takes() -> None:
+    """Those of one turn of the loop, and those that come while others are looked up in a thread."""
+
+    async def play() -> None:
+        backend, givens = ScriptedBackend(), Givens()
+        broker = Switchboard(backend, Ceilings(parallel=1), ScriptedBooks(is_slow=True)).broker("s", account())
+        for first in (1, 4, 7):
+            asked(broker, givens, *(f"{number}" for number in range(first, first + 3)), first=first)
+            await asyncio.sleep(0)
+        await passes(0.3)
+        asked(broker, givens, "10", "11", first=10)
+        await givens.all()
+        assert backend.prompts == [str(number) for number in range(1, 12)]
+
+    played(play)
+
+
 def test_what_is_cancelled_is_given_nothing_and_its_call_is_ended() -> None:
     """Whether it was under way, waited for its turn or for a look into the cache; the others go on."""
 
