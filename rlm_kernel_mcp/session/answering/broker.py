@@ -68,7 +68,7 @@ class Broker:
         """Looks some up in a thread. What comes meanwhile waits for that: questions are sent in their order."""
         self._keys: tuple[tuple[str, str | None], Keys] | None = None
         """Of the questions that came last; those of one call have the same."""
-        self._held = self._closed = False
+        self._held = False
 
     def ask(self, question: Question, give: Give) -> None:
         """Have a question answered. `give` is called once, unless it is cancelled before. Never raises."""
@@ -129,11 +129,8 @@ class Broker:
         """What a batch would take, less duplicates and what is kept."""
         model = model or self._facts.model
         # A batch may be long: what takes some us of each question does not belong into the loop.
-        keys, more, is_short = (
-            Keys(self._facts, model, schema),
-            FRAME_BYTES + len(schema or ""),
-            len(sketches) <= AT_ONCE,
-        )
+        keys, more = Keys(self._facts, model, schema), FRAME_BYTES + len(schema or "")
+        is_short = len(sketches) <= AT_ONCE
         sizes = keys.sizes(sketches, more) if is_short else await asyncio.to_thread(keys.sizes, sketches, more)
         wanted = [key for key in sizes if (key, fresh, None) not in self._jobs]
         if not fresh:
@@ -170,14 +167,6 @@ class Broker:
         self._held = held
         if not held:
             self._sender.pump()
-
-    async def close(self) -> None:
-        """The session or its server ends. Safe to call twice."""
-        self._closed = True
-        self.cancel(list(self._open))
-        if self._looking is not None:
-            self._looking.cancel()
-            await asyncio.wait([self._looking])
 
     # What the sender asks and tells: `Asker`.
 
@@ -229,8 +218,6 @@ class Broker:
     # Inside
 
     def _refusal(self, model: str, source: Source = "mcp") -> Failed | None:
-        if self._closed:
-            return Failed("gone", "The session has ended.")
         if self._off is not None:
             return self._off
         why = self._facts.refusal(model, is_console=source == "console")
