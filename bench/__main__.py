@@ -35,6 +35,7 @@ from bench.bars import (
     subcalls,
     subcalls_agent,
     subcalls_ends,
+    subcalls_parked,
     variables,
 )
 from bench.floors import machine, parts
@@ -93,6 +94,7 @@ PARTS: dict[str, Part] = {
     "subcalls-idle": subcalls_ends.subcalls_idle,
     "subcalls-hostile": subcalls_ends.subcalls_hostile,
     "subcalls-agent": subcalls_agent.subcalls_agent,
+    "subcalls-parked": subcalls_parked.subcalls_parked,
 }
 FLOORS: dict[str, Part] = {
     "floor-machine": machine.machine,
@@ -114,6 +116,7 @@ GROUPS = {
         "subcalls-idle",
         "subcalls-hostile",
         "subcalls-agent",
+        "subcalls-parked",
     ],
     "hosts": ["host-start", "host-cold", "host-memory", "host-step", "host-many", "host-elsewhere", "host-death"],
 }
