@@ -77,9 +77,9 @@ async def long_answers(amounts: Amounts) -> list[Row]:
             mine, other = await interleave([ours, bare], amounts.times(3))
         what = f"`rlm_finalize` takes {chars:,} characters ({kind}): processor time of the server"
         against = "a bare program reads them from a pipe, checks, packs and stores them"
-        rows.append(Row(what, mine, against, other, unit="s", bar=Bar(2.0)))
+        rows.append(Row(what, mine, against, other, unit="s", bar=Bar(2.5)))
         rows.append(
-            Row("the server grows by at most this meanwhile", Figures(tuple(grown)), unit="MB", bar=Bar(64, of="ours"))
+            Row("the server grows by at most this meanwhile", Figures(tuple(grown)), unit="MB", bar=Bar(96, of="ours"))
         )
     return rows
 
