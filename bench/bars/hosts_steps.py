@@ -59,13 +59,17 @@ async def host_many(amounts: Amounts) -> list[Row]:
 
 
 async def host_elsewhere(amounts: Amounts) -> list[Row]:
-    """The first step of a session by another client than the one that opened it."""
+    """The first step of a session by another client than the one that opened it, on either side of a server at rest.
+
+    A session has taken the spare kernel, and its server starts another one, which takes longer than the step.
+    """
     with one_host() as hosted, our_servers() as servers:
         here, there = hosted.client(), hosted.client()
         servers.start()
 
         async def by_the_host() -> float:
             session_id = await _with_a_value(here, hosted.state)
+            await settle(hosted.pid)
             return await _used(there, session_id)
 
         async def by_another_server() -> float:
