@@ -118,6 +118,8 @@ class Kills:
         deadline = time.monotonic() + WAIT_S
         while (found := self.hosts.pid()) is None:
             assert time.monotonic() < deadline, "no host follows"
+            for agent in self.agents:
+                agent.client.take()
         signal.sigtimedwait([], self.random.uniform(0, LATEST_S[1][0]))
         return found
 
