@@ -9,12 +9,15 @@ from __future__ import annotations
 import argparse
 import random
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 
 from tests.front.hosts import HERE, Hosts
 from tests.mcp.line_client import CLIENT, WAIT_S
+from tests.parts import ROOT
 from tests.soaks.hosts.kills import hosts_of
 from tests.soaks.hosts.left import Left
 
@@ -71,7 +74,10 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="bin/soak edges", description=__doc__)
     parser.add_argument("--count", type=int, default=1000, help="of edges (default: 1000)")
     parser.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000, help="of what is drawn at random")
+    parser.add_argument("--places", type=int, default=1, help="so many at the same time have a part of them each")
     options = parser.parse_args(argv)
+    if options.places > 1:
+        return _parts(options.count, options.seed, options.places)
     began = time.monotonic()
     with hosts_of(0) as hosts:
         left = Left(hosts)
@@ -88,3 +94,14 @@ def main(argv: Sequence[str]) -> int:
     print(", ".join(f"{name}: {number:,}" for name, number in sorted(told.items())))
     print(f"left behind: {remains or 'nothing'}")
     return int(bool(remains))
+
+
+def _parts(count: int, seed: int, places: int) -> int:
+    """A part of the edges in each of several processes: what has lost its parent becomes the child of one."""
+    counts = [count * (place + 1) // places - count * place // places for place in range(places)]
+    argv = [sys.executable, "-m", "tests.soaks", "edges"]
+    parts = [
+        subprocess.Popen([*argv, "--count", str(one), "--seed", str(seed + place)], cwd=ROOT)
+        for place, one in enumerate(counts)
+    ]
+    return max(part.wait() for part in parts)
