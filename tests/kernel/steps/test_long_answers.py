@@ -12,6 +12,7 @@ from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.session.finalize import ANSWER_CHARS_MAX, LONG_CHARS_MAX
 from rlm_kernel_mcp.session.registry import Registry
 from rlm_kernel_mcp.store.long_answers import PagedText
+from tests.losses import settle
 from tests.processes import bounded_growth
 from tests.sessions import SessionDriver, open_registry
 
@@ -74,11 +75,11 @@ async def test_a_citation_in_a_long_answer_is_checked(registry: Registry) -> Non
 async def test_a_session_that_was_restored_has_its_long_answer_too(registry: Registry) -> None:
     """From the snapshot of the kernel that is gone."""
     session = await SessionDriver.open(registry)
-    await session.ok(MAKE)
-    await session.session.kernel.recovery.snapshots.settle()
+    await session.ok(f"answer = 'x' * {ANSWER_CHARS_MAX + 1}")
+    await settle(session)
     await session.session.stop_kernel("for a test")
-    assert (await session.finalize(var="answer")).final_answer_chars == len(PIECE) * COPIES
-    assert kept(registry, session.session_id) == PIECE * COPIES
+    assert (await session.finalize(var="answer")).final_answer_chars == ANSWER_CHARS_MAX + 1
+    assert kept(registry, session.session_id) == "x" * (ANSWER_CHARS_MAX + 1)
 
 
 @pytest.mark.slow
