@@ -50,6 +50,24 @@ response_format "markdown" gives text for reading; "json" (default) {ok: true, d
 {ok: false, error: {code, message, next_step}}. data:
 """
 
+_ASKED_LIMITS: Final = """\
+; max_subcalls 1000 (0 to 100000) and subcall_tokens_limit 2000000 (of what the code asks a model)"""
+_ASKED_WHO: Final = ", subcalls?: {backend, model, where, parallel, depth, limits, how}"
+_ASKED_STATUS: Final = '"needs_answers"|'
+_ASKED_NEXT: Final = ' Status "needs_answers": its code asks a model, and that is you: call rlm_answer.'
+_ASKED_SHAPE: Final = """,
+  subcalls?: null|{asked, answered, cached, duplicate, tokens_in, tokens_out, waited_ms: number, usd: number|null,
+    failed: {[code: string]: number}},
+  questions? /* of needs_answers: what the code asks; rlm_answer has its shape */"""
+
+
+def where_nobody_answers(description: str) -> str:
+    """A description without what is told only where somebody answers what code asks."""
+    for part in (_ASKED_LIMITS, _ASKED_WHO, _ASKED_STATUS, _ASKED_NEXT, _ASKED_SHAPE):
+        description = description.replace(part, "")
+    return description
+
+
 INIT_CONTEXT: Final = (
     """\
 Open a session: load a text, files, directories or globs, however large, into a fresh locked-down Python kernel. \
@@ -59,8 +77,9 @@ binary and git-ignored files, and what exclude (default [], patterns as in .giti
 a file named itself, or by more than `*` in a glob, is loaded. Document names are relative to `prefix`. Limits, with \
 defaults: max_steps 64 (1 to 1000000); \
 max_runtime_ms 120000 (of execution, in sum) and step_timeout_ms 60000 (1 to 86400000 each); \
-budget_limit 100000 (1 to 1000000000 characters of code in and output out); max_subcalls 1000 (0 to 100000) and \
-subcall_tokens_limit 2000000 (of what the code asks a model). \
+budget_limit 100000 (1 to 1000000000 characters of code in and output out)"""
+    + _ASKED_LIMITS
+    + """. \
 In the kernel: `context` (or context_name) is the whole text, str, `documents` maps file name to text, `scratch` is \
 the only directory for open(). After wait_ms (default 20000, 0 to 600000) the call answers state "loading", what is \
 unknown is null, and the first step waits for it.
@@ -74,11 +93,16 @@ unknown is null, and the first step waits for it.
     document_count, loaded_bytes?, undecodable_bytes: number, prefix?: string, held: "memory"|"mapped"|"spooled",
     changed: boolean, encodings, undecodable_in?, skipped: {[kind: string]: number}, skipped_first?, hints?: string[] },
   namespace: {[name: string]: string}, imports: string[], walls: string[],
-  walls_missing?: {name, reason: string}[], subcalls?: {backend, model, where, parallel, depth, limits, how} }"""
+  walls_missing?: {name, reason: string}[]"""
+    + _ASKED_WHO
+    + " }"
 )
 
-STEP_SHAPE: Final = """\
-{ status: "ok"|"error"|"timeout"|"interrupted"|"running"|"needs_answers"|"kernel_died"|"stopped",
+STEP_SHAPE: Final = (
+    """\
+{ status: "ok"|"error"|"timeout"|"interrupted"|"running"|"""
+    + _ASKED_STATUS
+    + """"kernel_died"|"stopped",
   stdout: string, stderr: string,
   result: string|null, error: null|{ename, evalue, traceback: string}, step_index: number, duration_ms: number,
   updated_vars_summary: {name: string, type: string, size: number|null}[],
@@ -86,18 +110,19 @@ STEP_SHAPE: Final = """\
   budget: {steps_left, runtime_left_ms, chars_left: number}, truncated: {stdout, stderr, result: number},
   lost: null|{reason: string, lost: {name: string, why: string}[], restored: string[],
     omitted?: {lost?: number, restored?: number}}, note?: string,
-  contexts_changed?: string[] /* contexts whose files are not what was loaded any more */,
-  subcalls?: null|{asked, answered, cached, duplicate, tokens_in, tokens_out, waited_ms: number, usd: number|null,
-    failed: {[code: string]: number}},
-  questions? /* of needs_answers: what the code asks; rlm_answer has its shape */ }"""
+  contexts_changed?: string[] /* contexts whose files are not what was loaded any more */"""
+    + _ASKED_SHAPE
+    + " }"
+)
 
 RUN_REPL: Final = (
     """\
 Run one step of Python in the session's kernel. Names, functions and imports persist; the last expression's value is \
 shown. Print little and keep results in variables. code: 1 to 200000 characters. The step is interrupted after \
 timeout_ms (default: the session's step_timeout_ms; at most 86400000). The call returns after wait_ms (default 45000, \
-0 to 600000) with status "running" if the step still runs: then call rlm_await_step. Status "needs_answers": its \
-code asks a model, and that is you: call rlm_answer. Output over max_output_chars \
+0 to 600000) with status "running" if the step still runs: then call rlm_await_step."""
+    + _ASKED_NEXT
+    + """ Output over max_output_chars \
 (default 8000, at most 200000) is cut in the middle and the cut is said; nothing is lost. An exception in the code is \
 status "error" with ok: true.
 """

@@ -163,7 +163,7 @@ def build_server(
         title="RLM kernel",
         instructions=descriptions.INSTRUCTIONS_ASKING if is_answered else descriptions.INSTRUCTIONS,
         lifespan=lifespan,
-        on_list_tools=partial(_list_tools, asks_models=asks_models),
+        on_list_tools=partial(_list_tools, asks_models=asks_models, is_answered=is_answered),
         on_call_tool=partial(_call_tool, caller_of=caller_of),
     )
     # The SDK's own middleware makes a tracing span for each call; nobody collects them here.
@@ -172,11 +172,11 @@ def build_server(
 
 
 async def _list_tools(
-    ctx: Context, _params: PaginatedRequestParams | None, *, asks_models: bool = False
+    ctx: Context, _params: PaginatedRequestParams | None, *, asks_models: bool, is_answered: bool
 ) -> ListToolsResult:
     # Only now: an import in the background would slow down `initialize`, which clients time.
     ctx.lifespan_context.warm()
-    return ListToolsResult(tools=[row.listed(asks_models=asks_models) for row in tools.TABLE])
+    return ListToolsResult(tools=[row.listed(asks_models=asks_models, is_answered=is_answered) for row in tools.TABLE])
 
 
 async def _call_tool(

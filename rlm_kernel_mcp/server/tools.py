@@ -62,16 +62,18 @@ class ToolRow:
     read_only: bool = False
     runs_code: bool = False
 
-    def listed(self, *, asks_models: bool = False) -> Tool:
+    def listed(self, *, asks_models: bool = False, is_answered: bool = True) -> Tool:
         """The tool as `tools/list` shows it. No outputSchema: with one, clients insist on structured results.
 
         `asks_models`: the user has code's questions go to an endpoint. All else stays here: the kernel is confined.
+        `is_answered`: somebody answers them; where nobody does, nothing is told of them.
         """
         hints = ToolAnnotations(
             read_only_hint=self.read_only, destructive_hint=False, open_world_hint=asks_models and self.runs_code
         )
         schema = validation.input_schema(self.request)
-        return Tool(name=self.name, description=self.description, input_schema=schema, annotations=hints)
+        told = self.description if is_answered else descriptions.where_nobody_answers(self.description)
+        return Tool(name=self.name, description=told, input_schema=schema, annotations=hints)
 
 
 async def init_context(call: Call, request: requests.InitContext) -> CallToolResult:

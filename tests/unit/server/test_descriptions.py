@@ -56,3 +56,16 @@ def test_the_shape_of_the_answer_stands_in_the_description(row: ToolRow) -> None
 def test_names_are_short_and_safe_for_every_client() -> None:
     """Snake case, one prefix, at most 40 characters."""
     assert all(re.fullmatch(r"rlm_[a-z_]{3,36}", row.name) for row in TABLE)
+
+
+def test_where_nobody_answers_a_client_reads_nothing_of_questions() -> None:
+    """A thousand characters that its model would pay for; all else is the same."""
+    told = {row.name: row.listed().description or "" for row in TABLE}
+    untold = {row.name: row.listed(is_answered=False).description or "" for row in TABLE}
+    assert sum(map(len, told.values())) - sum(map(len, untold.values())) > 900
+    for name in ("rlm_init_context", "rlm_run_repl", "rlm_await_step", "rlm_interrupt"):
+        assert "subcalls" in told[name]
+        assert not re.search("subcall|needs_answers|rlm_answer|__", untold[name])
+        assert (untold[name].count("{"), untold[name][-1]) == (untold[name].count("}"), "}")
+    others = told.keys() - {"rlm_init_context", "rlm_run_repl", "rlm_await_step", "rlm_interrupt"}
+    assert {name: told[name] for name in others} == {name: untold[name] for name in others}
