@@ -12,8 +12,7 @@ import json
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 from rlm_kernel_mcp.errors import CitationMismatch, ContextDenied, InvalidInput, SessionFinalized, VariableNotFound
 from rlm_kernel_mcp.session.evidence.check import MARKS_MAX, check, unread
@@ -26,12 +25,14 @@ from rlm_kernel_mcp.session.kernels.long_text import read_long
 from rlm_kernel_mcp.session.reports import FinalReport, Stats
 from rlm_kernel_mcp.session.session import Session
 from rlm_kernel_mcp.session.states.lifecycle import Event
+from rlm_kernel_mcp.session.trace.reading import read_ends
 from rlm_kernel_mcp.shielded import made_in_thread, shielded
 from rlm_kernel_mcp.store.long_answers import PagedText
-from rlm_kernel_mcp.store.reading import in_reader
 from rlm_kernel_mcp.text.markup import code
-from rlm_kernel_mcp.text.safe_text import END_CHARS, Cut, cut_ends, cut_text
+from rlm_kernel_mcp.text.safe_text import Cut, cut_text
 from rlm_kernel_mcp.text.wording import counted
+
+T = TypeVar("T")
 
 ANSWER_CHARS_MAX: Final = 4_000_000
 """Longest answer that is kept in one piece: any that is given as a text."""
@@ -52,6 +53,7 @@ CHECKS_MAX: Final = 2
 TOLD_MAX: Final = 10
 """Citations that fail which the message names; `error.citations` has all."""
 _checkers = ThreadPoolExecutor(CHECKS_MAX, thread_name_prefix="check of citations")
+_markers = ThreadPoolExecutor(CHECKS_MAX, thread_name_prefix="marks of a long answer")
 COVERAGE_S: Final = 10.0
 """So long an answer that cites nothing waits for what was delivered to be found in small sources."""
 READERS_MAX: Final = 8
@@ -134,8 +136,8 @@ async def _read(session: Session, var_name: str) -> str | PagedText:
 async def _checked(session: Session, answer: str | PagedText, quotes: Sequence[Quote], max_chars: int) -> Checked:
     """What is known of the answer's marks and quotes. Raises: CitationMismatch, InvalidInput, ContextDenied."""
     await session.journal.settled()  # the store has the texts that the client gave
-    if isinstance(answer, PagedText):  # not counted to the end: there may be millions
-        marks = await asyncio.to_thread(lambda: marks_of(answer.pages(), MARKS_MAX + 1))
+    if isinstance(answer, PagedText):
+        marks = await _marks_of_pages(answer)
     else:
         marks = await asyncio.to_thread(marks_of, answer)
     if len(marks) > MARKS_MAX:
@@ -146,13 +148,25 @@ async def _checked(session: Session, answer: str | PagedText, quotes: Sequence[Q
     try:
         checked = await _check(session, marks, quotes, _checkers, CHECK_S)
     except TimeoutError:
-        raise ContextDenied(
-            f"The citations were not checked within {CHECK_S:.0f} s.",
-            "Give fewer quotes, or try again when the sources' disk answers; the session is as it was.",
-        ) from None
+        raise _not_in_time() from None
     if failed := checked.failed:
         raise CitationMismatch(_told(failed, len(checked.citations)), None, rows_within(failed, max_chars))
     return checked
+
+
+def _not_in_time() -> ContextDenied:
+    return ContextDenied(
+        f"The citations were not checked within {CHECK_S:.0f} s.",
+        "Give fewer quotes, or try again when the sources' disk answers; the session is as it was.",
+    )
+
+
+async def _marks_of_pages(answer: PagedText) -> list[int]:
+    """The marks of a long answer, as many as are too many: there may be millions. Raises: ContextDenied."""
+    try:
+        return await _made(lambda goes_on: marks_of(answer.pages(goes_on), MARKS_MAX + 1), _markers, CHECK_S)
+    except TimeoutError:
+        raise _not_in_time() from None
 
 
 async def _covered(session: Session) -> Checked:
@@ -175,13 +189,8 @@ async def _check(
     on_end: Callable[[], None] = lambda: None,
 ) -> Checked:
     """Have a thread check them. `on_end`: called in it. Raises: TimeoutError: it did not within so many seconds."""
-    ended = threading.Event()
 
-    def check_cancelled() -> None:
-        if ended.is_set():
-            raise NobodyWaits
-
-    def make() -> Checked:
+    def make(check_cancelled: Callable[[], None]) -> Checked:
         try:
             check_cancelled()
             limits = Limits(check_cancelled=check_cancelled)
@@ -189,9 +198,20 @@ async def _check(
         finally:
             on_end()
 
+    return await _made(make, threads, within_s)
+
+
+async def _made(make: Callable[[Callable[[], None]], T], threads: ThreadPoolExecutor, within_s: float) -> T:
+    """What a thread makes, which is given what raises once nobody waits. Raises: TimeoutError."""
+    ended = threading.Event()
+
+    def check_cancelled() -> None:
+        if ended.is_set():
+            raise NobodyWaits
+
     try:
         async with asyncio.timeout(within_s):
-            return await made_in_thread(make, lambda _: None, threads)
+            return await made_in_thread(lambda: make(check_cancelled), lambda _: None, threads)
     finally:
         ended.set()
 
@@ -255,11 +275,12 @@ async def _report(session: Session, max_output_chars: int | None) -> FinalReport
     if answer is None:
         raise VariableNotFound("The session has no final answer.")
     if isinstance(answer, PagedText):
-        shown = await in_reader(partial(_ends_of, answer, max_output_chars))
+        where = f'rlm_get_trace(from_step={session.counters.step_index}, detail="full") gets all of it, page by page'
+        shown = await read_ends(answer, max_output_chars, where)
     else:
-        shown = Cut(answer, 0, says_where=True)
+        shown, where = Cut(answer, 0, says_where=True), WHERE_IS_THE_REST
         if max_output_chars is not None:
-            shown = cut_text(answer, max_output_chars, WHERE_IS_THE_REST)
+            shown = cut_text(answer, max_output_chars, where)
     used = session.counters
     return FinalReport(
         final_answer=shown.text,
@@ -269,18 +290,6 @@ async def _report(session: Session, max_output_chars: int | None) -> FinalReport
         citations=None if session.checked is None else session.checked.citations,
         coverage=None if session.checked is None else session.checked.coverage,
         cut_chars=shown.cut_chars,
-        note=None if shown.says_where else f"Cut: {shown.cut_chars:,} characters of final_answer; {WHERE_IS_THE_REST}.",
+        note=None if shown.says_where else f"Cut: {shown.cut_chars:,} characters of final_answer; {where}.",
         hashes=session.contexts.contexts.later_hashes(),
     )
-
-
-def _ends_of(answer: PagedText, max_output_chars: int | None) -> Cut:
-    """What is shown of a long answer; a program gets its beginning raw, and asks for the rest (`doors/door.py`)."""
-    if max_output_chars is None:
-        first = answer.part(0, ANSWER_CHARS_MAX)
-        return Cut(first, len(answer) - len(first), says_where=True)
-    edge = max_output_chars + END_CHARS
-    first, last = answer.part(0, edge), answer.part(max(len(answer) - edge, 0), len(answer))
-    if len(answer) <= edge:  # the variable was bound to another text meanwhile
-        return cut_text(first, max_output_chars, WHERE_IS_THE_REST)
-    return cut_ends(first, last, len(answer), max_output_chars, WHERE_IS_THE_REST)

@@ -13,7 +13,7 @@ import json
 import sqlite3
 import zlib
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import accumulate
 from typing import Any, Final, overload
 
@@ -74,9 +74,10 @@ class PagedText:
         """What `extra` of its session's row has of it."""
         return {LONG: [self._key[1], self._chars, self.size_bytes]}
 
-    def pages(self) -> Iterator[str]:
-        """The text, page by page."""
+    def pages(self, before_each: Callable[[], object] = lambda: None) -> Iterator[str]:
+        """The text, page by page. `before_each`: is called before each, and ends it by raising."""
         for number in range(len(self._index()[0]) - 1):
+            before_each()
             yield decoded(self._page(number))
 
     def part(self, start: int, end: int) -> str:

@@ -273,7 +273,7 @@ def test_an_answer_longer_than_any_message_is_taken_from_a_variable_and_read_fro
     assert data["final_answer_chars"] == len(wanted) > 4_000_000
     cut = re.findall(r"\[\.\.\. ([\d,]+) of ([\d,]+) characters cut here; (.*) \.\.\.\]", data["final_answer"])
     assert cut[0][1] == f"{len(wanted):,}"
-    assert 'rlm_get_trace(detail="full")' in cut[0][2]
+    assert cut[0][2] == 'rlm_get_trace(from_step=1, detail="full") gets all of it, page by page'
     assert (len(data["final_answer"]) <= 1_000, data["final_answer"][:6]) == (True, wanted[:6])
     assert data["final_answer"].endswith(wanted[-100:])
     parts = list[str]()

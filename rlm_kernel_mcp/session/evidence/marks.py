@@ -11,13 +11,14 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Final
 
 from rlm_kernel_mcp.errors import InvalidInput
 
 MARK_DIGITS: Final = 18
 """A longer number is cut to its first digits: no citation has one of these either, so the answer fails."""
-BRACKETS_CHARS_MAX: Final = 1_000_000
+BRACKETS_CHARS_MAX: Final = 100_000
 """Characters from a bracket on that may be a mark so far and reach into the next page: all that is ever held."""
 _OPEN, _CLOSE = "\\[\uff3b\ufe47", "\\]\uff3d\ufe48"
 """Brackets, and what NFKC makes brackets."""
@@ -55,9 +56,9 @@ def spellings(answer: str | Iterable[str]) -> dict[int, str]:
 
 
 def _marks(answer: str | Iterable[str]) -> Iterator[tuple[int, str]]:
-    held = ""
+    held, known = "", 1  # so many characters of it were looked at with the pages before
     for page in (answer,) if isinstance(answer, str) else answer:
-        if not _may_go_on(held):
+        if not _may_go_on(held[known:]):
             held = ""
         if len(held) > BRACKETS_CHARS_MAX:
             raise InvalidInput(
@@ -65,10 +66,10 @@ def _marks(answer: str | Iterable[str]) -> Iterator[tuple[int, str]]:
                 f"made, and by no other bracket; at most {BRACKETS_CHARS_MAX:,} are looked at.",
                 "Close the brackets or leave them out; the session is as it was.",
             )
-        text = held + page
+        text, known = held + page, max(len(held), 1)
         end = _last_open(text)
         yield from _marks_of(text[:end])
-        held = text[end:]
+        held, known = text[end:], known if end == 0 else 1
 
 
 def _last_open(text: str) -> int:
@@ -77,9 +78,9 @@ def _last_open(text: str) -> int:
     return opens if opens > max(map(text.rfind, _CLOSING)) else len(text)
 
 
-def _may_go_on(held: str) -> bool:
+def _may_go_on(inner: str) -> bool:
     """Whether what follows a bracket and these characters can make a mark of them."""
-    return all(one in _OF_MARKS or _plain(one) is not None for one in held[1:])
+    return all(_plain(one) is not None for one in inner)
 
 
 def _marks_of(text: str) -> Iterator[tuple[int, str]]:
@@ -107,6 +108,7 @@ def _as_it_looks(text: str) -> str:
     return "".join(shown)
 
 
+@lru_cache(4_096)
 def _plain(one: str) -> str | None:
     """A character as it looks, empty if that is nothing; None if no mark has it."""
     if unicodedata.category(one)[0] in "CM" and not one.isspace():

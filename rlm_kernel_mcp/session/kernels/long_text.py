@@ -54,9 +54,7 @@ async def read_long(kernel: Kernel, name: str, chars_max: int, answer: NewAnswer
     stream = loop.run_in_executor(_readers, _receive, reader, chars_max, answer, stop)
     asked: asyncio.Future[Message] | None = None
     try:
-        pass_descriptor(kernel, writer)
-        request: SendTextRequest = {"name": name}
-        asked = asyncio.ensure_future(kernel.client.request(SEND_TEXT, request))
+        asked = asyncio.ensure_future(_ask(kernel, name, writer))
         await asyncio.wait({stream})
         has_come = stream.exception() is None
         await asyncio.wait({asked}, timeout=READ_TIMEOUT_S if has_come else BROKEN_S)
@@ -68,6 +66,13 @@ async def read_long(kernel: Kernel, name: str, chars_max: int, answer: NewAnswer
     finally:
         if asked is not None:
             asked.cancel()
+
+
+async def _ask(kernel: Kernel, name: str, writer: int) -> Message:
+    """Pass the pipe and send its request; nothing is awaited in between, when another's request could come first."""
+    pass_descriptor(kernel, writer)
+    request: SendTextRequest = {"name": name}
+    return await kernel.client.request(SEND_TEXT, request)
 
 
 def _believed(name: str, stream: asyncio.Future[PagedText], asked: asyncio.Future[Message]) -> PagedText:

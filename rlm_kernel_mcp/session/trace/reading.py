@@ -20,6 +20,8 @@ from rlm_kernel_mcp.session.trace.reports import TraceEvent, TracePage
 from rlm_kernel_mcp.store.long_answers import PagedBytes, PagedText
 from rlm_kernel_mcp.store.reading import in_reader
 from rlm_kernel_mcp.store.store import EventHead, Rows, Store
+from rlm_kernel_mcp.text import safe_text
+from rlm_kernel_mcp.text.safe_text import Cut, cut_ends, cut_text
 from rlm_kernel_mcp.text.wording import damaged_words
 
 EVENT_BYTES: Final = 1_000
@@ -115,6 +117,25 @@ def _ends(answer: PagedText) -> str:
     gone = max(chars - 2 * END_CHARS, 0)
     note = f"\n[... {gone:,} of {chars:,} characters are left out; finalize, called again as it was, gives all ...]\n"
     return answer.part(0, END_CHARS) + (note if gone else "") + answer.part(max(chars - END_CHARS, END_CHARS), chars)
+
+
+async def read_ends(answer: PagedText, max_output_chars: int | None, where: str) -> Cut:
+    """What is shown of a long answer, `where` the rest is; a program gets its beginning raw, and asks for more.
+
+    Raises: as `read_answer`.
+    """
+
+    def read() -> Cut:
+        if max_output_chars is None:
+            first = answer.part(0, PART_CHARS)
+            return Cut(first, len(answer) - len(first), says_where=True)
+        edge = max_output_chars + safe_text.END_CHARS
+        first, last = answer.part(0, edge), answer.part(max(len(answer) - edge, 0), len(answer))
+        if len(answer) <= edge:  # the variable was bound to another text meanwhile
+            return cut_text(first, max_output_chars, where)
+        return cut_ends(first, last, len(answer), max_output_chars, where)
+
+    return await in_reader(read)
 
 
 async def read_answer(store: Store, session_id: str, offset: int) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
@@ -66,13 +67,17 @@ async def read_back(fakes: Fakes, session_id: str, max_chars: int = 150_000) -> 
 async def test_a_long_answer_is_shown_as_a_short_one_is(fakes: Fakes, max_chars: int) -> None:
     """Head, tail and the sentence between them; the same call again has the same."""
     session, _ = await opened(fakes)
+    await session.ok("1 + 1")
     reports = [
         await fakes.registry.finalize(
             session.session_id, final_text=None, final_var_name="answer", max_output_chars=max_chars
         )
         for _ in range(2)
     ]
-    cut = cut_text(ANSWER, max_chars, finalize.WHERE_IS_THE_REST)
+    where = 'rlm_get_trace(from_step=1, detail="full") gets all of it, page by page'
+    cut = cut_text(ANSWER, max_chars, where)
+    assert (where in cut.text) == (max_chars > 1_000)
+    assert reports[0].note is None or f"{where}." in reports[0].note
     assert (reports[0].final_answer, reports[0].cut_chars) == (cut.text, cut.cut_chars)
     assert reports[0].final_answer_chars == len(ANSWER)
     assert reports[1] == reports[0]
@@ -230,6 +235,52 @@ async def test_a_call_that_is_cancelled_leaves_nothing(fakes: Fakes) -> None:
     kernel._unanswered.clear()
     kernel.deaf.clear()
     assert (await session.finalize(var="answer")).final_answer_chars == CHARS
+
+
+async def test_a_pipe_and_its_request_go_in_one_stretch(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another's request in between would get the pipe, and this one that other's descriptor."""
+    session, kernel = await opened(fakes)
+    order, loop = list[str](), asyncio.get_running_loop()
+    passing, sending = kernel.pass_descriptor, kernel.control.send
+
+    def passed(descriptor: int, *, shell: bool = False) -> None:
+        order.append("the pipe")
+        loop.call_soon(order.append, "another's turn")
+        passing(descriptor, shell=shell)
+
+    def sent_now(frames: Sequence[bytes]) -> None:
+        order.append("its request")
+        sending(frames)
+
+    monkeypatch.setattr(kernel, "pass_descriptor", passed)
+    await session.value("answer")
+    monkeypatch.setattr(kernel.control, "send", sent_now)
+    await session.finalize(var="answer")
+    assert order[-3:] == ["the pipe", "its request", "another's turn"]
+
+
+async def test_a_call_that_is_cut_off_ends_the_search_for_marks(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It looks at each character, in a thread that others need too."""
+    session, _ = await opened(fakes, "[" + "\uff43\uff11" * 60_000 + "]" + ANSWER)
+    begun, goes_on, seen = threading.Event(), threading.Event(), list[int]()
+    pages = PagedText.pages
+
+    def counted(self: PagedText, before_each: Callable[[], object]) -> Iterator[str]:
+        for page in pages(self, before_each):
+            seen.append(len(page))
+            begun.set()
+            goes_on.wait(WAIT_S)
+            yield page
+
+    monkeypatch.setattr(PagedText, "pages", counted)
+    call = asyncio.ensure_future(session.finalize(var="answer"))
+    await asyncio.to_thread(begun.wait, WAIT_S)
+    call.cancel()
+    await asyncio.wait({call}, timeout=WAIT_S)
+    goes_on.set()
+    await asyncio.wrap_future(finalize._markers.submit(int))  # one of its threads is free again
+    assert (call.cancelled(), len(seen)) == (True, 1)
+    assert pages_left(fakes) == 0
 
 
 async def test_two_calls_at_once_are_one_answer(fakes: Fakes) -> None:
