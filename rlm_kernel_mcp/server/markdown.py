@@ -21,7 +21,7 @@ from rlm_kernel_mcp.session.contexts.given import Added
 from rlm_kernel_mcp.session.evidence.citations import Checked
 from rlm_kernel_mcp.session.trace.reports import TraceEvent, TracePage
 from rlm_kernel_mcp.text.markup import code, fenced, word
-from rlm_kernel_mcp.text.wording import NOTHING_INTERRUPTED, NOTHING_LEFT_TO_INTERRUPT, counted
+from rlm_kernel_mcp.text.wording import NOTHING_INTERRUPTED, NOTHING_LEFT_TO_INTERRUPT, counted, used_words
 from rlm_kernel_mcp.wire import DOCUMENTS_LISTED
 
 STATUS_LINES = {
@@ -255,18 +255,16 @@ def _lost(lost: reports.LossReport) -> str:
 
 def event(event: TraceEvent, max_chars: int = sys.maxsize) -> str:
     """One event of it. `max_chars`: of all footnotes."""
-    used = event.guardrail_snapshot
     head = (
         f"{event.ts} step {event.step_index} {event.action} ({event.source}): {event.result_status}, "
-        f"{event.duration_ms:,} ms; used {used.get('step_index', 0):,}/{used.get('max_steps', 0):,} steps, "
-        f"{used.get('runtime_ms', 0):,}/{used.get('max_runtime_ms', 0):,} ms, "
-        f"{used.get('budget_used', 0):,}/{used.get('budget_limit', 0):,} characters"
+        f"{event.duration_ms:,} ms{used_words(event.guardrail_snapshot)}"
     )
     head += f"; changed on disk: {', '.join(map(code, event.contexts_changed))}" if event.contexts_changed else ""
     if event.functions:
         head += f"; called {', '.join(f'{name} {count:,}' for name, count in event.functions.items())}"
     parts = [head] + ([fenced(event.summary)] if event.summary and not event.code else [])
-    texts = (("code", event.code), ("stdout", event.stdout), ("stderr", event.stderr), ("result", event.result))
+    printed = "questions" if event.action == "subcalls" else "stdout"
+    texts = (("code", event.code), (printed, event.stdout), ("stderr", event.stderr), ("result", event.result))
     for label, text in texts:
         parts += _labelled(label, text or "")
     if event.error is not None:

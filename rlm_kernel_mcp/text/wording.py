@@ -6,11 +6,20 @@ Above: whoever tells a count to a person or a model. Below: nothing.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 NOTHING_INTERRUPTED: Final = "No step was running; nothing was interrupted."
 NOTHING_LEFT_TO_INTERRUPT: Final = (
     "No step was running; nothing was interrupted. The session has its final answer: nothing runs in it any more."
+)
+
+_LIMITS: Final = (
+    ("step_index", "max_steps", "steps"),
+    ("runtime_ms", "max_runtime_ms", "ms"),
+    ("budget_used", "budget_limit", "characters"),
+    ("subcalls", "max_subcalls", "questions"),
+    ("subcall_tokens", "subcall_tokens_limit", "tokens"),
 )
 
 
@@ -26,3 +35,10 @@ def damaged_words(count: int, noun: str) -> str:
     is_left = "is left" if count == 1 else "are left"
     what = f"{counted(count, noun)} in the session store"
     return f"{what} cannot be read as it was written, and {is_left} out; `rlm-kernel-mcp doctor` says more."
+
+
+def used_words(snapshot: Mapping[str, int]) -> str:
+    """What the snapshot of an event says was used of each limit; empty where it says nothing."""
+    told = [row for row in _LIMITS if {*row[:2]} <= snapshot.keys()]
+    used = ", ".join(f"{snapshot[used]:,}/{snapshot[most]:,} {what}" for used, most, what in told)
+    return f"; used {used}" if used else ""

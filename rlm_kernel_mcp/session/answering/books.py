@@ -173,7 +173,9 @@ class StoreBooks:
         self._writer.do(DAY_ROWS, partial(self._store.answers.give_back, unused, day))
 
     def _now_iso(self) -> str:
-        return self._now().isoformat(timespec="milliseconds")
+        return (
+            self._now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        )  # as the events of a session have it
 
     def _of(self, session_id: str, *, soon: bool) -> _Group:
         group = self._waiting.get(session_id)

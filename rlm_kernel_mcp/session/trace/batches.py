@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from rlm_kernel_mcp.session.trace.events import Texts
@@ -34,7 +35,9 @@ TOLD: Final = (
     "queued_ms",
     "duration_ms",
 )
-"""What is told of each question where it is anything; its texts are in the store, packed (`Subcalls.texts`)."""
+"""What is told of each question where it is anything, beside the beginnings of its texts."""
+SHOWN_CHARS: Final = 200
+"""Of each text of a question, and of its answer; all of it is in the store, packed (`Subcalls.texts`)."""
 
 BY_AGENT: Final = "agent:"
 """How the name of a connection begins that has answered."""
@@ -44,13 +47,21 @@ class Heads:
     """A session's events in order, those of its questions among them."""
 
     def __init__(
-        self, store: Store, session_id: str, heads: Rows[EventHead], steps: tuple[int | None, int | None]
+        self,
+        store: Store,
+        session_id: str,
+        heads: Rows[EventHead],
+        steps: tuple[int | None, int | None],
+        *,
+        full: bool = True,
     ) -> None:
+        """`full`: whether texts will be read."""
         self._store = store
+        self._full = full
         self._texts: dict[int, Texts] = {}
         rows = store.subcalls.rows(session_id, *steps)
         made = [self._head(session_id, batch, of) for batch, of in _together(rows)]
-        everything = sorted([*heads, *made], key=lambda head: head.row.id or 0) if made else heads
+        everything = _in_order(heads, made) if made else heads
         self.heads = Rows(everything, heads.damaged + rows.damaged)
 
     def texts(self, head: EventHead) -> Texts | None:
@@ -59,7 +70,7 @@ class Heads:
         return self._store.texts(head) if found is None else found
 
     def _head(self, session_id: str, batch: BatchRow, rows: list[SubcallRow]) -> EventHead:
-        text = "\n".join(map(_line, rows)).encode("utf-8", "surrogatepass")
+        text = "\n".join(map(self._line, rows)).encode("utf-8", "surrogatepass") if self._full else b""
         last = max(row.id for row in rows)
         self._texts[last] = {"stdout": text}
         row = EventRow(
@@ -74,6 +85,37 @@ class Heads:
             id=last,
         )
         return EventHead(row, len(text), None)
+
+    def _line(self, row: SubcallRow) -> str:
+        told = {name: value for name in TOLD if (value := getattr(row, name)) not in (None, "", 0)}
+        if row.answered_by.startswith(BY_AGENT):  # of an endpoint it is the same for all
+            told["answered_by"] = row.answered_by
+        texts = self._store.subcalls.texts(row.session_id, row.id)
+        said = (("prompt", texts.prompt), ("text", texts.text), ("answer", texts.answer))
+        told |= {name: _beginning(text) for name, text in said if text}
+        return json.dumps(told, ensure_ascii=False)
+
+
+def _beginning(text: str) -> str:
+    return text if len(text) <= SHOWN_CHARS else f"{text[: SHOWN_CHARS - 1]}…"
+
+
+def _in_order(heads: Iterable[EventHead], made: Iterable[EventHead]) -> list[EventHead]:
+    """All of them, where those of questions say what was used as the step that asked them does, or the event before."""
+    of_steps = {
+        head.row.step_index: head.row.guardrail_snapshot
+        for head in heads
+        if head.row.action == "run_repl" and head.row.guardrail_snapshot
+    }
+    found, before = list[EventHead](), ""
+    for head in sorted([*heads, *made], key=lambda head: head.row.id or 0):
+        if head.row.action != ACTION:
+            before = head.row.guardrail_snapshot or before
+            found.append(head)
+        else:
+            snapshot = of_steps.get(head.row.step_index, before)
+            found.append(replace(head, row=replace(head.row, guardrail_snapshot=snapshot)))
+    return found
 
 
 def _together(rows: Iterable[SubcallRow]) -> list[tuple[BatchRow, list[SubcallRow]]]:
@@ -96,10 +138,3 @@ def _summary(batch: BatchRow) -> str:
     cost = f"{counted(batch.tokens_in + batch.tokens_out, 'token')}"
     usd = "" if batch.usd is None else f", ${batch.usd:.4f}"
     return f"{counted(batch.asked, 'question')}: {fates or 'none has ended'}; {cost}{usd}"
-
-
-def _line(row: SubcallRow) -> str:
-    told = {name: value for name in TOLD if (value := getattr(row, name)) not in (None, "", 0)}
-    if row.answered_by.startswith(BY_AGENT):  # of an endpoint it is the same for all
-        told["answered_by"] = row.answered_by
-    return json.dumps(told, ensure_ascii=False)

@@ -47,9 +47,9 @@ class Wanted:
 
 def read_page(store: Store, session_id: str, wanted: Wanted) -> TracePage:
     """A page of a session's trace. Waits for the disk: call it by `in_reader`."""
-    asked = with_questions(store, session_id, (wanted.from_step, wanted.to_step))
-    heads = asked.heads
     detail: Detail = "full" if wanted.detail == "full" else "summary"
+    asked = with_questions(store, session_id, (wanted.from_step, wanted.to_step), full=detail == "full")
+    heads = asked.heads
     size, offset = wanted.max_output_chars, wanted.offset
     found, damaged = page(heads, asked.texts, detail=detail, max_output_chars=size, offset=offset)
     empty = "" if found.events or heads.damaged + damaged else _why_empty(store, session_id, wanted)
@@ -86,7 +86,7 @@ async def read_trace(
     """
 
     def read() -> tuple[list[TraceEvent], int | None]:
-        asked = with_questions(store, session_id, steps)
+        asked = with_questions(store, session_id, steps, full=full)
         heads = asked.heads
         end, size = offset, 0
         while end < len(heads) and size < PAGE_BYTES:
@@ -152,9 +152,9 @@ async def read_answer(store: Store, session_id: str, offset: int) -> str:
     return await in_reader(read)
 
 
-def with_questions(store: Store, session_id: str, steps: tuple[int | None, int | None]) -> Heads:
-    """The events, and those of the questions that the code of these steps has asked."""
-    return Heads(store, session_id, heads_of(store, session_id, *steps), steps)
+def with_questions(store: Store, session_id: str, steps: tuple[int | None, int | None], *, full: bool = True) -> Heads:
+    """The events, and those of the questions that the code of these steps has asked. `full`: with their texts."""
+    return Heads(store, session_id, heads_of(store, session_id, *steps), steps, full=full)
 
 
 def heads_of(store: Store, session_id: str, from_step: int | None, to_step: int | None) -> Rows[EventHead]:

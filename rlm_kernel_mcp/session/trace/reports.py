@@ -17,7 +17,7 @@ from rlm_kernel_mcp.session.reports import StepError
 class TraceEvent:
     """One event of the trace. The last six fields are filled only with `detail="full"`.
 
-    Of `subcalls`, the questions that code asked together, `stdout` has a line of JSON for each.
+    Of `subcalls`, the questions that code asked together, `stdout` has a line of JSON for each, with its texts' heads.
     `contexts_changed`: as of a step's report. `functions`: how often a step called each of ours. `evidence`: what a
     final answer cites, as `Checked.record` has it.
     """

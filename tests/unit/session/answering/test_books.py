@@ -83,6 +83,7 @@ async def test_each_question_has_its_row_with_its_texts(store: Store, writer: Wr
     assert (one.id, one.number, one.step_index, one.batch, one.fate, one.error_code) == (
         first, 7, 3, 2, "answered", "schema",
     )  # fmt: skip
+    assert one.ts == "2026-11-29T12:00:00.000Z"  # as an event's
     assert (one.backend, one.model_asked, one.model_said, one.has_schema) == ("scripted", "m", "m-1", 1)
     assert (one.prompt_chars, one.text_chars, one.answer_chars) == (6, 4, 3)
     assert (one.tokens_in, one.tokens_out, one.attempts, one.queued_ms, one.duration_ms) == (5, 2, 1, 30, 400)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
+from rlm_kernel_mcp.server import markdown
 from rlm_kernel_mcp.session.trace.reading import Wanted, heads_of, read_page, read_trace, whole_trace
 from rlm_kernel_mcp.store.store import EventRow, SessionRecord, Store
-from rlm_kernel_mcp.store.subcalls import SubcallRow
+from rlm_kernel_mcp.store.subcalls import SubcallRow, Texts, packed
 
 pytestmark = pytest.mark.anyio
-NOW: Final = "2026-11-29T12:00:00.000+00:00"
+NOW: Final = "2026-11-29T12:00:00.000Z"
 STEPS: Final = 3
 QUESTIONS: Final = 40
 
@@ -28,7 +30,10 @@ def store(tmp_path: Path) -> Iterator[Store]:
         if step == 2:
             rows = [row(opened, number) for number in range(1, QUESTIONS + 1)]
             opened.subcalls.book("s_1", [(one, b"") for one in rows], lambda connection: None)
-        opened.add_event(EventRow("s_1", NOW, step, "run_repl", result_status="ok", code=f"step {step}"))
+        used = json.dumps({"step_index": step, "max_steps": 64, "subcalls": 40, "max_subcalls": 1_000})
+        opened.add_event(
+            EventRow("s_1", NOW, step, "run_repl", result_status="ok", code=f"step {step}", guardrail_snapshot=used)
+        )
     yield opened
     opened.close()
 
@@ -59,6 +64,21 @@ def test_questions_stand_before_the_step_that_asked_them_has_ended_and_count_as_
     assert [line["number"] for line in lines] == list(range(31, 41))
     assert lines[-1] == {"number": 40, "fate": "failed", "error_code": "budget"}
     assert [head.row.action for head in heads_of(store, "s_1", None, None)] == ["run_repl"] * STEPS
+
+
+def test_what_was_used_is_what_the_step_that_asked_says_or_the_event_before(store: Store) -> None:
+    """A console's cell has no step; a reader of text has it in words, and is told of no step that was not counted."""
+    cell = replace(row(store, 50), step_index=0, source="console")
+    store.subcalls.book("s_1", [(cell, packed(Texts("Which?", "x" * 1_000, "this one")))], lambda connection: None)
+    events = [event for event in whole_trace(store, "s_1") if event is not None and event.action == "subcalls"]
+    assert [event.guardrail_snapshot["step_index"] for event in events] == [2, 2, 3]
+    shown = markdown.event(events[2])
+    assert "; used 3/64 steps, 40/1,000 questions\n" in shown
+    assert "questions:\n" in shown
+    assert '"prompt": "Which?", "text": "' in shown
+    assert 'x…", "answer": "this one"' in shown
+    assert "stdout" not in shown
+    assert "used" not in markdown.event(replace(events[2], guardrail_snapshot={})).partition("\n")[0]
 
 
 def test_pages_put_together_are_the_whole(store: Store) -> None:
