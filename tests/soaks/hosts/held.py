@@ -64,18 +64,21 @@ def held(pid: int, state: Path) -> Held:
     )
 
 
-def is_no_more(now: Held, then: Held) -> bool:
-    """Whether it has no more than it had; of the pools' threads there are as many as ever were needed at once."""
-    is_small = now.memory_mb <= then.memory_mb * MORE and now.threads <= then.threads + THREADS
+def is_no_more(now: Held, then: Held, threads: int = THREADS) -> bool:
+    """Whether it has no more than it had; of the pools' threads there are as many as ever were needed at once.
+
+    `threads`: how many more that may be.
+    """
+    is_small = now.memory_mb <= then.memory_mb * MORE and now.threads <= then.threads + threads
     return is_small and replace(now, memory_mb=0, threads=0) == replace(then, memory_mb=0, threads=0)
 
 
-def at_rest(pid: int, client: LineClient, wanted: Held | None = None) -> Held:
+def at_rest(pid: int, client: LineClient, wanted: Held | None = None, threads: int = THREADS) -> Held:
     """What a host has once that is what is wanted, or does not change any more. `client`: one that is there."""
     state = Path(client.env["RLM_STATE_DIR"])
     deadline, found, since = time.monotonic() + REST_S, held(pid, state), time.monotonic()
     while time.monotonic() < deadline:
-        if wanted is not None and is_no_more(found, wanted):
+        if wanted is not None and is_no_more(found, wanted, threads):
             break
         if wanted is None and time.monotonic() - since > 2:
             break
